@@ -1,0 +1,1 @@
+//! Balancers, active and passive health, outlier ejection, circuit limits.

@@ -1,0 +1,1 @@
+//! Ids, sizes, clocks, randomness, supervised tasks and log set-up.

@@ -1,0 +1,2 @@
+//! Cardinal: API gateway and service mesh in one program.
+fn main() {}

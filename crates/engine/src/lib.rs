@@ -1,0 +1,1 @@
+//! The data plane: IR to plan to traffic.

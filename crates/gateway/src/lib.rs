@@ -1,0 +1,1 @@
+//! The Kong front end: entities, declarative format, lowering.

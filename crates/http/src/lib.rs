@@ -1,0 +1,1 @@
+//! Message heads, header list, body framing and the HTTP/1 codec; no sockets.

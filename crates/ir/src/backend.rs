@@ -1,0 +1,282 @@
+//! Where requests go: backends, balanced groups of endpoints, health checks.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Id, Origin};
+
+/// A destination of routes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The user's object.
+    pub origin: Origin,
+    /// TCP or UDP.
+    pub l4: L4,
+    /// Which HTTP to speak; `None` for plain bytes.
+    pub http: Option<HttpVersion>,
+    /// gRPC is expected of this backend.
+    pub grpc: bool,
+    /// TLS towards the upstream; `None` for clear text.
+    pub tls: Option<UpstreamTls>,
+    /// Whom to connect to.
+    pub target: Target,
+    /// Path in front of the request's path.
+    pub path: Option<Box<str>>,
+    /// Limits on waiting.
+    pub timeouts: Timeouts,
+    /// Tries after the first one.
+    pub retries: u16,
+    /// The user's object as compact JSON, for log records.
+    pub document: Arc<str>,
+}
+
+/// Transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum L4 {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// Which HTTP an upstream is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2 by prior knowledge, or by ALPN over TLS.
+    H2,
+    /// Over TLS what ALPN settles on; HTTP/1.1 in clear text.
+    Negotiate,
+}
+
+/// TLS towards an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpstreamTls {
+    /// Whether the peer's certificate is verified.
+    pub verify: bool,
+    /// Longest chain between leaf and root when verifying.
+    pub verify_depth: Option<u8>,
+    /// Authorities to trust; empty means the node's.
+    pub trusts: Vec<Id>,
+    /// The certificate to show.
+    pub client_certificate: Option<Id>,
+}
+
+/// Whom to connect to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// One host, balanced over what its name resolves to.
+    Host(Host),
+    /// A balanced group.
+    Endpoints {
+        /// The group.
+        id: Id,
+        /// Port for members that have none of their own.
+        port: u16,
+    },
+}
+
+/// A host and port. The host is an address or a name, lower-case, without brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Host {
+    /// Name or address.
+    pub host: Box<str>,
+    /// Port.
+    pub port: u16,
+}
+
+impl Host {
+    /// The address, when the host is one and not a name.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+/// Limits on waiting for an upstream, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// Until connected, TLS included.
+    pub connect_ms: u64,
+    /// Between two successful reads.
+    pub read_ms: u64,
+    /// Between two successful writes.
+    pub write_ms: u64,
+}
+
+/// A balanced group of endpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The user's object.
+    pub origin: Origin,
+    /// How one is chosen.
+    pub algorithm: Algorithm,
+    /// Points on the hash ring, and the wheel's size.
+    pub slots: u32,
+    /// What consistent hashing hashes.
+    pub hash_on: HashInput,
+    /// What it hashes when the first is missing.
+    pub hash_fallback: HashInput,
+    /// Health checks.
+    pub health: HealthChecks,
+    /// Host header to send instead of the endpoint's name.
+    pub host_header: Option<Box<str>>,
+    /// The certificate to show when the backend has none of its own.
+    pub client_certificate: Option<Id>,
+    /// Send the name of the SRV record that was followed as Host.
+    pub use_srv_name: bool,
+    /// The user's object as compact JSON.
+    pub document: Arc<str>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The user's object.
+    pub origin: Origin,
+    /// The group.
+    pub endpoints: Id,
+    /// Name or address, and port.
+    pub host: Host,
+    /// Share of the traffic; 0 takes none.
+    pub weight: u32,
+    /// Used only while no other member is healthy.
+    pub failover: bool,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// Weighted wheel.
+    RoundRobin,
+    /// Smallest (connections + 1) / weight.
+    LeastConnections,
+    /// Ketama ring.
+    ConsistentHashing,
+    /// Peak response time, two random choices.
+    Latency,
+    /// A cookie names the endpoint.
+    Sticky {
+        /// Cookie name.
+        cookie: Box<str>,
+        /// Cookie path.
+        path: Box<str>,
+    },
+}
+
+/// What a hash is computed from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashInput {
+    /// Nothing: every request hashes alike, unless a fallback says otherwise.
+    None,
+    /// The principal's id, else the credential's.
+    Principal,
+    /// The client's address.
+    Ip,
+    /// A header's values.
+    Header(Box<str>),
+    /// A cookie, made when absent.
+    Cookie {
+        /// Cookie name.
+        name: Box<str>,
+        /// Cookie path.
+        path: Box<str>,
+    },
+    /// The normalized path.
+    Path,
+    /// A query argument.
+    Query(Box<str>),
+    /// A capture of the route's path pattern, by name or index.
+    Capture(Box<str>),
+}
+
+/// Active and passive health checks of a group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthChecks {
+    /// Probes.
+    pub active: Active,
+    /// Judgement by real traffic.
+    pub passive: Passive,
+    /// The group is healthy while strictly more than this percentage of its weight is available.
+    pub threshold_percent: f64,
+}
+
+/// What a probe speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeKind {
+    /// A connection is enough.
+    Tcp,
+    /// GET over HTTP/1.1.
+    #[default]
+    Http,
+    /// GET over HTTP/1.1 and TLS.
+    Https,
+    /// `grpc.health.v1.Health/Check` over h2c.
+    Grpc,
+    /// The same over TLS.
+    Grpcs,
+}
+
+/// Probes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Active {
+    /// What to speak.
+    pub kind: ProbeKind,
+    /// Limit on one probe, in milliseconds.
+    pub timeout_ms: u64,
+    /// Probes under way at once.
+    pub concurrency: u32,
+    /// Path of the probe.
+    pub path: Box<str>,
+    /// Headers of the probe.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// Server name for TLS; the endpoint's name when absent.
+    pub sni: Option<Box<str>>,
+    /// Whether the certificate is verified.
+    pub verify: bool,
+    /// Between probes of healthy endpoints, in milliseconds; 0 is off.
+    pub healthy_interval_ms: u64,
+    /// Between probes of unhealthy endpoints, in milliseconds; 0 is off.
+    pub unhealthy_interval_ms: u64,
+    /// When to change one's mind.
+    pub counts: Counts,
+}
+
+/// Judgement by real traffic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Passive {
+    /// What the traffic is.
+    pub kind: ProbeKind,
+    /// When to change one's mind.
+    pub counts: Counts,
+}
+
+/// Statuses and how many of them in a row change the verdict; 0 disables a judgement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Statuses that count as success.
+    pub healthy_statuses: Vec<u16>,
+    /// Successes until healthy.
+    pub successes: u8,
+    /// Statuses that count as failure.
+    pub unhealthy_statuses: Vec<u16>,
+    /// Failed connections until unhealthy.
+    pub tcp_failures: u8,
+    /// Timeouts until unhealthy.
+    pub timeouts: u8,
+    /// Failure statuses until unhealthy.
+    pub http_failures: u8,
+}

@@ -1,0 +1,53 @@
+//! Filters and where they apply.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Id, Origin, Wire};
+
+/// Filters of one author with one scope. A Kong plugin instance is a set of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FilterSet {
+    /// The user's object.
+    pub origin: Origin,
+    /// What requests it is for.
+    pub scope: Scope,
+    /// Among sets that hold the same kind of filter for a request, the highest wins. The front end computes it.
+    pub precedence: u32,
+    /// The filters.
+    pub filters: Vec<Filter>,
+}
+
+/// What requests a set is for: all parts that are set must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scope {
+    /// Requests of this route (the origin id, so that it holds for every part of a split route).
+    pub route: Option<Id>,
+    /// Requests to this backend.
+    pub backend: Option<Id>,
+    /// Requests authenticated as this principal.
+    pub principal: Option<Id>,
+    /// Requests authenticated as a member of this group.
+    pub group: Option<Id>,
+}
+
+impl Scope {
+    /// Whether the scope can be decided by the route alone, before anybody is authenticated.
+    pub fn is_static(&self) -> bool {
+        self.principal.is_none() && self.group.is_none()
+    }
+}
+
+/// An intrinsic: what only its plugin can read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Filter {
+    /// The plugin's name.
+    pub kind: Box<str>,
+    /// Its parameters, complete with defaults and valid by the plugin's schema.
+    pub params: Value,
+    /// Wire forms it acts on; empty means any.
+    pub wires: Vec<Wire>,
+    /// The user's name for this instance.
+    pub instance_name: Option<Box<str>>,
+}

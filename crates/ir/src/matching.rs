@@ -1,0 +1,229 @@
+//! What a route matches: indexed conditions, or a free predicate.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// The condition of a route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matches {
+    /// A conjunction of kinds, each a disjunction of values.
+    Conditions(Box<Conditions>),
+    /// An expression over the fields of a request.
+    Predicate(Predicate),
+}
+
+/// Kinds are ANDed, values within a kind are ORed, an empty kind matches everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Conditions {
+    /// Exact, upper-case methods.
+    pub methods: Vec<Box<str>>,
+    /// Host, optionally with a port. Host patterns are lower-case.
+    pub hosts: Vec<HostMatch>,
+    /// Path prefixes and regular expressions over the normalized path.
+    pub paths: Vec<PathMatch>,
+    /// All header names must match, each by any of its patterns. Names are lower-case.
+    pub headers: Vec<HeaderMatch>,
+    /// TLS server names. Considered only for connections over TLS (Kong: `net.protocol != https OR tls.sni ...`).
+    pub snis: Vec<HostPattern>,
+    /// Peer address and port.
+    pub sources: Vec<AddrMatch>,
+    /// Local address and port.
+    pub destinations: Vec<AddrMatch>,
+    /// Wire forms that may match; empty means any. Kong's default flavor leaves it empty for HTTP routes.
+    pub wires: Vec<Wire>,
+}
+
+/// What a connection speaks, as far as matching is concerned (`net.protocol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wire {
+    /// HTTP without TLS.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// Bytes over TCP.
+    Tcp,
+    /// Bytes over TLS, terminated here.
+    Tls,
+    /// TLS that is forwarded unopened.
+    TlsPassthrough,
+    /// Datagrams.
+    Udp,
+}
+
+impl Wire {
+    /// The name that expressions compare with.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::TlsPassthrough => "tls_passthrough",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// A host name or a family of them. Text is lower-case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostPattern {
+    /// The whole name.
+    Exact(Box<str>),
+    /// Everything that ends with this text, which starts with a dot (`*.example.com`).
+    Suffix(Box<str>),
+    /// Everything that starts with this text, which ends with a dot (`example.*`).
+    Prefix(Box<str>),
+}
+
+/// A host condition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HostMatch {
+    /// The name.
+    pub host: HostPattern,
+    /// The port of the Host header, or of the listener where the header has none.
+    pub port: Option<u16>,
+}
+
+/// A condition on the normalized path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMatch {
+    /// The path starts with this text, without regard to segments.
+    Prefix(Box<str>),
+    /// A regular expression that must match from the start of the path, not to its end. The text is the user's,
+    /// without anchors added.
+    Regex(Box<str>),
+}
+
+/// A condition on one header.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    /// Lower-case name.
+    pub name: Box<str>,
+    /// Any of these, on any of the header's values.
+    pub any_of: Vec<TextMatch>,
+}
+
+/// A condition on text, without regard to case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextMatch {
+    /// Equal. Lower-case.
+    Exact(Box<str>),
+    /// A regular expression found anywhere in the lower-cased value.
+    Regex(Box<str>),
+}
+
+/// An address condition; at least one part is set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AddrMatch {
+    /// Network (a single address is a network of full length). An IPv4 address mapped into IPv6 counts as IPv4.
+    pub net: Option<IpNet>,
+    /// Port.
+    pub port: Option<u16>,
+}
+
+/// A boolean expression over the fields of a request. Its meaning is that of Kong's `expressions` router flavor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Predicate {
+    /// All of them; true when empty.
+    All(Vec<Predicate>),
+    /// Any of them; false when empty.
+    Any(Vec<Predicate>),
+    /// Negation.
+    Not(Box<Predicate>),
+    /// A comparison. False when the field is missing, whatever the operator.
+    Compare {
+        /// What is compared.
+        field: Field,
+        /// Lower-case the field's value first.
+        lower: bool,
+        /// For a field with several values: one match is enough; otherwise all must match.
+        any: bool,
+        /// How.
+        op: Op,
+        /// With what.
+        value: Literal,
+    },
+}
+
+/// A field that predicates read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// `net.protocol`, the name of a [`Wire`].
+    Protocol,
+    /// `tls.sni`.
+    Sni,
+    /// `http.method`.
+    Method,
+    /// `http.host`, without port.
+    Host,
+    /// `http.path`, normalized.
+    Path,
+    /// `http.path.segments.len`.
+    SegmentCount,
+    /// `http.path.segments.N` or `.N_M`: segments from, up to and including, joined by `/`.
+    Segments(u16, u16),
+    /// `http.headers.<name>`; lower-case, `_` for `-`.
+    Header(Box<str>),
+    /// `http.queries.<name>`.
+    Query(Box<str>),
+    /// `net.src.ip`.
+    SourceIp,
+    /// `net.src.port`.
+    SourcePort,
+    /// `net.dst.ip`.
+    DestinationIp,
+    /// `net.dst.port`.
+    DestinationPort,
+}
+
+/// A comparison operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `~`, a regular expression found anywhere.
+    Regex,
+    /// `^=`
+    StartsWith,
+    /// `=^`
+    EndsWith,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `in`, an address in a network.
+    In,
+    /// `not in`
+    NotIn,
+    /// `contains`
+    Contains,
+}
+
+/// A literal in a predicate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Literal {
+    /// Text, or a regular expression.
+    Text(Box<str>),
+    /// A number.
+    Int(i64),
+    /// An address.
+    Ip(std::net::IpAddr),
+    /// A network.
+    Net(IpNet),
+}

@@ -1,0 +1,102 @@
+//! Which filters a request through a route meets: scope precedence, flattened.
+//!
+//! Pure, and shared: the engine calls it while planning, `explain` and the APIs to show effective configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{Filter, FilterSet, Id, Ir, Scope};
+
+/// All candidates for one kind of filter on a route, best first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// The kind (the plugin's name).
+    pub kind: Box<str>,
+    /// Candidates in falling precedence. At run time the first whose principal and group conditions hold is taken;
+    /// nothing after the first static one can be.
+    pub candidates: Vec<Candidate>,
+}
+
+/// One filter that may be the one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Id of the filter set.
+    pub id: Id,
+    /// The set.
+    pub set: Arc<FilterSet>,
+    /// Index of the filter in the set.
+    pub index: usize,
+}
+
+impl Candidate {
+    /// The filter.
+    pub fn filter(&self) -> Option<&Filter> {
+        self.set.filters.get(self.index)
+    }
+
+    /// Where it applies.
+    pub fn scope(&self) -> &Scope {
+        &self.set.scope
+    }
+}
+
+/// Filter sets grouped by where they can apply, so that resolving a route costs what the route meets.
+#[derive(Debug, Default)]
+pub struct Index {
+    by_route: BTreeMap<Id, Vec<(Id, Arc<FilterSet>)>>,
+    by_backend: BTreeMap<Id, Vec<(Id, Arc<FilterSet>)>>,
+    rest: Vec<(Id, Arc<FilterSet>)>,
+}
+
+impl Index {
+    /// Groups the filter sets of `ir`.
+    pub fn new(ir: &Ir) -> Self {
+        let mut index = Self::default();
+        for (id, set) in ir.filter_sets.iter() {
+            let entry = (*id, Arc::clone(set));
+            match (set.scope.route, set.scope.backend) {
+                (Some(route), _) => index.by_route.entry(route).or_default().push(entry),
+                (None, Some(backend)) => index.by_backend.entry(backend).or_default().push(entry),
+                (None, None) => index.rest.push(entry),
+            }
+        }
+        index
+    }
+
+    /// The slots of a request through `route` (an origin id) to `backend`, in no order that matters: the planner
+    /// sorts by the plugins' own order. Kinds come alphabetically.
+    pub fn resolve(&self, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
+        let none = Vec::new();
+        let of_route = route.and_then(|id| self.by_route.get(&id)).unwrap_or(&none);
+        let of_backend = backend.and_then(|id| self.by_backend.get(&id)).unwrap_or(&none);
+        let mut kinds: BTreeMap<Box<str>, Vec<Candidate>> = BTreeMap::new();
+        for (id, set) in of_route.iter().chain(of_backend).chain(&self.rest) {
+            if set.scope.backend.is_some() && set.scope.backend != backend {
+                continue;
+            }
+            for (index, filter) in set.filters.iter().enumerate() {
+                kinds.entry(filter.kind.clone()).or_default().push(Candidate {
+                    id: *id,
+                    set: Arc::clone(set),
+                    index,
+                });
+            }
+        }
+        kinds.into_iter().map(|(kind, candidates)| Slot { kind, candidates: best_first(candidates) }).collect()
+    }
+}
+
+/// Sorts by precedence (ties by id, so that the outcome does not depend on input order) and drops what can never be
+/// taken.
+fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    candidates.sort_by(|a, b| b.set.precedence.cmp(&a.set.precedence).then(a.id.cmp(&b.id)).then(a.index.cmp(&b.index)));
+    if let Some(first_static) = candidates.iter().position(|c| c.scope().is_static()) {
+        candidates.truncate(first_static + 1);
+    }
+    candidates
+}
+
+/// [`Index::resolve`] for a single question.
+pub fn resolve(ir: &Ir, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
+    Index::new(ir).resolve(route, backend)
+}

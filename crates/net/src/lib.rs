@@ -1,0 +1,1 @@
+//! Listeners, TLS, H1/H2 connections, upstream pools, DNS, PROXY protocol.

@@ -1,0 +1,1 @@
+//! The matcher built from IR routes, with a naive matcher as its oracle; the expression language.

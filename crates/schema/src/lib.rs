@@ -1,0 +1,1 @@
+//! One description of a configuration type: parsing, defaults, errors, Kong /schemas form, JSON Schema.

@@ -1,0 +1,1 @@
+//! Filter traits and phase contexts, PluginDef.

@@ -1,0 +1,1 @@
+//! The in-process test world: real servers, scripted peers, clients.
