@@ -1,1 +1,18 @@
-//! Ids, sizes, clocks, randomness, supervised tasks and log set-up.
+//! What everything stands on: time, randomness, supervised tasks, sizes and log set-up.
+//!
+//! *Must not know*: anything about proxying.
+//!
+//! Start at [`Clock`] and [`Rng`]: state machines take them as arguments, so that they run in simulation.
+
+pub mod log;
+mod rng;
+mod size;
+pub mod task;
+mod time;
+
+pub use rng::{Rng, SeededRng, SystemRng};
+pub use size::{ParseSizeError, Size};
+pub use time::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
+
+/// Identifies an object of a user or of the program.
+pub type Id = uuid::Uuid;
