@@ -1,1 +1,19 @@
-//! Message heads, header list, body framing and the HTTP/1 codec; no sockets.
+//! HTTP messages without sockets: heads, header lists, body framing, the HTTP/1.1 codec, and the one error type of
+//! the request path.
+//!
+//! *Must not know*: sockets, TLS, filters, routes.
+//!
+//! Start at [`RequestHead`] and [`HeaderList`]; the codec is in [`h1`]; errors are [`Failure`].
+
+pub mod accept;
+mod failure;
+pub mod h1;
+mod head;
+mod headers;
+pub mod query;
+mod token;
+
+pub use failure::{Failure, FailureKind, Retry, Side};
+pub use head::{Method, RequestHead, ResponseHead, Version, default_reason};
+pub use headers::{HeaderList, Name};
+pub use token::{eq_ignore_case, is_token, is_value, list_contains, split_list, trim};

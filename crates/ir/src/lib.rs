@@ -28,7 +28,7 @@ pub use diff::{Change, Delta};
 pub use filter::{Filter, FilterSet, Scope};
 pub use identity::{Certificate, Credential, KeyPair, Principal, PrincipalGroup, Trust};
 pub use matching::{
-    AddrMatch, Conditions, Field, HeaderMatch, HostMatch, HostPattern, Matches, Op, PathMatch, Predicate, Literal,
+    AddrMatch, Conditions, Field, HeaderMatch, HostMatch, HostPattern, Literal, Matches, Op, PathMatch, Predicate,
     TextMatch, Wire,
 };
 pub use node::{

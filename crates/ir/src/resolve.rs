@@ -75,11 +75,7 @@ impl Index {
                 continue;
             }
             for (index, filter) in set.filters.iter().enumerate() {
-                kinds.entry(filter.kind.clone()).or_default().push(Candidate {
-                    id: *id,
-                    set: Arc::clone(set),
-                    index,
-                });
+                kinds.entry(filter.kind.clone()).or_default().push(Candidate { id: *id, set: Arc::clone(set), index });
             }
         }
         kinds.into_iter().map(|(kind, candidates)| Slot { kind, candidates: best_first(candidates) }).collect()
@@ -89,7 +85,8 @@ impl Index {
 /// Sorts by precedence (ties by id, so that the outcome does not depend on input order) and drops what can never be
 /// taken.
 fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    candidates.sort_by(|a, b| b.set.precedence.cmp(&a.set.precedence).then(a.id.cmp(&b.id)).then(a.index.cmp(&b.index)));
+    candidates
+        .sort_by(|a, b| b.set.precedence.cmp(&a.set.precedence).then(a.id.cmp(&b.id)).then(a.index.cmp(&b.index)));
     if let Some(first_static) = candidates.iter().position(|c| c.scope().is_static()) {
         candidates.truncate(first_static + 1);
     }

@@ -73,11 +73,7 @@ impl<T> Clone for Table<T> {
 impl<T: PartialEq> PartialEq for Table<T> {
     fn eq(&self, other: &Self) -> bool {
         self.0.len() == other.0.len()
-            && self
-                .0
-                .iter()
-                .zip(&other.0)
-                .all(|((a, x), (b, y))| a == b && (Arc::ptr_eq(x, y) || x == y))
+            && self.0.iter().zip(&other.0).all(|((a, x), (b, y))| a == b && (Arc::ptr_eq(x, y) || x == y))
     }
 }
 

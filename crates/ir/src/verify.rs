@@ -19,7 +19,9 @@ impl Ir {
                     self.certificates.contains(id)
                 });
                 for trust in &tls.trusts {
-                    check_reference(&mut found, &backend.origin, "tls.trusts", Some(*trust), |id| self.trusts.contains(id));
+                    check_reference(&mut found, &backend.origin, "tls.trusts", Some(*trust), |id| {
+                        self.trusts.contains(id)
+                    });
                 }
             }
         }

@@ -1,0 +1,378 @@
+//! [`HeaderList`]: fields in their order, over one arena of bytes.
+
+use std::ops::Range;
+
+use crate::token::{is_token, is_value, list_contains};
+
+/// Header names that the proxy itself acts on; found without comparing text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Name {
+    /// Any other name.
+    Other,
+    /// `Accept`
+    Accept,
+    /// `Authorization`
+    Authorization,
+    /// `Connection`
+    Connection,
+    /// `Content-Length`
+    ContentLength,
+    /// `Content-Type`
+    ContentType,
+    /// `Cookie`
+    Cookie,
+    /// `Date`
+    Date,
+    /// `Expect`
+    Expect,
+    /// `Host`
+    Host,
+    /// `Keep-Alive`
+    KeepAlive,
+    /// `Proxy`
+    Proxy,
+    /// `Proxy-Connection`
+    ProxyConnection,
+    /// `Server`
+    Server,
+    /// `TE`
+    Te,
+    /// `Trailer`
+    Trailer,
+    /// `Transfer-Encoding`
+    TransferEncoding,
+    /// `Upgrade`
+    Upgrade,
+    /// `Via`
+    Via,
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `X-Forwarded-Host`
+    XForwardedHost,
+    /// `X-Forwarded-Port`
+    XForwardedPort,
+    /// `X-Forwarded-Proto`
+    XForwardedProto,
+    /// `X-Forwarded-Path`
+    XForwardedPath,
+    /// `X-Forwarded-Prefix`
+    XForwardedPrefix,
+    /// `X-Real-IP`
+    XRealIp,
+}
+
+impl Name {
+    /// The name of this text, in any case.
+    pub fn of(text: &[u8]) -> Self {
+        let candidates: &[(Self, &[u8])] = match text.len() {
+            2 => &[(Self::Te, b"te")],
+            3 => &[(Self::Via, b"via")],
+            4 => &[(Self::Host, b"host"), (Self::Date, b"date")],
+            5 => &[(Self::Proxy, b"proxy")],
+            6 => &[
+                (Self::Accept, b"accept"),
+                (Self::Cookie, b"cookie"),
+                (Self::Expect, b"expect"),
+                (Self::Server, b"server"),
+            ],
+            7 => &[(Self::Upgrade, b"upgrade"), (Self::Trailer, b"trailer")],
+            9 => &[(Self::XRealIp, b"x-real-ip")],
+            10 => &[(Self::Connection, b"connection"), (Self::KeepAlive, b"keep-alive")],
+            12 => &[(Self::ContentType, b"content-type")],
+            13 => &[(Self::Authorization, b"authorization")],
+            14 => &[(Self::ContentLength, b"content-length")],
+            15 => &[(Self::XForwardedFor, b"x-forwarded-for")],
+            16 => &[
+                (Self::XForwardedHost, b"x-forwarded-host"),
+                (Self::XForwardedPort, b"x-forwarded-port"),
+                (Self::XForwardedPath, b"x-forwarded-path"),
+                (Self::ProxyConnection, b"proxy-connection"),
+            ],
+            17 => &[(Self::TransferEncoding, b"transfer-encoding"), (Self::XForwardedProto, b"x-forwarded-proto")],
+            18 => &[(Self::XForwardedPrefix, b"x-forwarded-prefix")],
+            _ => return Self::Other,
+        };
+        candidates.iter().find(|(_, name)| text.eq_ignore_ascii_case(name)).map_or(Self::Other, |(id, _)| *id)
+    }
+}
+
+/// A field: name and value as places in the arena. When `line_end` is not 0, the bytes from the name to it are the
+/// complete line `Name: value\r\n` and may be copied as they are.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: u32,
+    name_len: u32,
+    value: u32,
+    value_len: u32,
+    line_end: u32,
+    id: Name,
+}
+
+impl Field {
+    fn name_range(&self) -> Range<usize> {
+        self.name as usize..(self.name + self.name_len) as usize
+    }
+
+    fn value_range(&self) -> Range<usize> {
+        self.value as usize..(self.value + self.value_len) as usize
+    }
+}
+
+/// Header fields in the order they came, names in the case they came in. Reused from message to message: clearing
+/// keeps the memory.
+///
+/// Names and values that are set must be legal (RFC 9110 section 5): a field that is not is dropped, because it
+/// would break the message apart; [`HeaderList::append`] says so.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderList {
+    arena: Vec<u8>,
+    fields: Vec<Field>,
+}
+
+/// Offsets are 32 bits wide; heads are limited far below.
+const ARENA_MAX: usize = 1 << 30;
+
+impl HeaderList {
+    /// An empty list.
+    pub const fn new() -> Self {
+        Self { arena: Vec::new(), fields: Vec::new() }
+    }
+
+    /// Removes everything, keeping the memory.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.fields.clear();
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Bytes of memory held.
+    pub fn capacity(&self) -> usize {
+        self.arena.capacity() + self.fields.capacity() * size_of::<Field>()
+    }
+
+    /// All fields in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|f| (self.slice(f.name_range()), self.slice(f.value_range())))
+    }
+
+    /// The first value of this name, without regard to case.
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.get_all(name).next()
+    }
+
+    /// The first value as text; `None` when absent or not UTF-8.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name.as_bytes()).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// All values of this name.
+    pub fn get_all<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.fields
+            .iter()
+            .filter(move |f| f.name_len as usize == name.len() && self.slice(f.name_range()).eq_ignore_ascii_case(name))
+            .map(|f| self.slice(f.value_range()))
+    }
+
+    /// The first value of a known name.
+    pub fn known(&self, name: Name) -> Option<&[u8]> {
+        self.fields.iter().find(|f| f.id == name).map(|f| self.slice(f.value_range()))
+    }
+
+    /// All values of a known name.
+    pub fn known_all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().filter(move |f| f.id == name).map(|f| self.slice(f.value_range()))
+    }
+
+    /// Whether the name occurs.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Whether any value of a known name has this element in its comma-separated list.
+    pub fn known_list_contains(&self, name: Name, element: &[u8]) -> bool {
+        self.known_all(name).any(|value| list_contains(value, element))
+    }
+
+    /// Adds a field at the end. `false` when the name or the value is illegal; then nothing changes.
+    pub fn append(&mut self, name: &[u8], value: &[u8]) -> bool {
+        if !is_token(name) || !is_value(value) || self.arena.len() + name.len() + value.len() > ARENA_MAX {
+            return false;
+        }
+        let start = self.arena.len();
+        self.arena.extend_from_slice(name);
+        self.arena.extend_from_slice(b": ");
+        let value_start = self.arena.len();
+        self.arena.extend_from_slice(value);
+        self.arena.extend_from_slice(b"\r\n");
+        self.push_field(Name::of(name), start, name.len(), value_start, value.len(), self.arena.len());
+        true
+    }
+
+    /// Removes all fields of the name and adds one at the place of the first, or at the end.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let first = self.position(name);
+        if !self.append(name, value) {
+            return false;
+        }
+        if let (Some(at), Some(new)) = (first, self.fields.pop()) {
+            self.fields.retain_after_removal(&self.arena, name);
+            self.fields.insert(at.min(self.fields.len()), new);
+        }
+        true
+    }
+
+    /// Removes all fields of the name; says whether there were any.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        let before = self.fields.len();
+        self.fields.retain_after_removal(&self.arena, name);
+        before != self.fields.len()
+    }
+
+    /// Removes all fields of a known name; says whether there were any.
+    pub fn remove_known(&mut self, name: Name) -> bool {
+        let before = self.fields.len();
+        if self.fields.iter().any(|f| f.id == name) {
+            self.fields.retain(|f| f.id != name);
+        }
+        before != self.fields.len()
+    }
+
+    /// Removes the fields that `dead` says.
+    pub fn remove_if(&mut self, mut dead: impl FnMut(Name, &[u8], &[u8]) -> bool) {
+        let arena = &self.arena;
+        let slice = |range: Range<usize>| arena.get(range).unwrap_or_default();
+        self.fields.retain(|f| !dead(f.id, slice(f.name_range()), slice(f.value_range())));
+    }
+
+    /// Gives all fields of the name another name; says whether there were any.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
+        if !is_token(to) {
+            return false;
+        }
+        let mut renamed = false;
+        for at in 0..self.fields.len() {
+            let Some(field) = self.fields.get(at).copied() else { break };
+            if !self.slice(field.name_range()).eq_ignore_ascii_case(from) {
+                continue;
+            }
+            let value = self.slice(field.value_range()).to_vec();
+            if self.append(to, &value)
+                && let Some(new) = self.fields.pop()
+                && let Some(slot) = self.fields.get_mut(at)
+            {
+                *slot = new;
+                renamed = true;
+            }
+        }
+        renamed
+    }
+
+    /// Writes all fields as HTTP/1 lines. Unchanged neighbours are copied as one run.
+    pub fn write_h1(&self, out: &mut Vec<u8>) {
+        let mut run: Option<(usize, usize)> = None;
+        for field in &self.fields {
+            let (start, end) = (field.name as usize, field.line_end as usize);
+            run = match run {
+                Some((from, to)) if end != 0 && to == start => Some((from, end)),
+                other => {
+                    if let Some((from, to)) = other {
+                        out.extend_from_slice(self.slice(from..to));
+                    }
+                    if end != 0 {
+                        Some((start, end))
+                    } else {
+                        self.write_field(field, out);
+                        None
+                    }
+                }
+            };
+        }
+        if let Some((from, to)) = run {
+            out.extend_from_slice(self.slice(from..to));
+        }
+    }
+
+    fn write_field(&self, field: &Field, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.slice(field.name_range()));
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(self.slice(field.value_range()));
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        self.fields
+            .iter()
+            .position(|f| f.name_len as usize == name.len() && self.slice(f.name_range()).eq_ignore_ascii_case(name))
+    }
+
+    fn slice(&self, range: Range<usize>) -> &[u8] {
+        self.arena.get(range).unwrap_or_default()
+    }
+
+    /// Copies bytes into the arena; returns where they start. For the codec, which then adds fields that point there.
+    pub(crate) fn push_raw(&mut self, bytes: &[u8]) -> usize {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        start
+    }
+
+    /// Bytes of the arena.
+    pub(crate) fn raw(&self, range: Range<usize>) -> &[u8] {
+        self.slice(range)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "the arena is limited to ARENA_MAX")]
+    #[allow(clippy::too_many_arguments, reason = "places of one field, called by the codec only")]
+    pub(crate) fn push_field(
+        &mut self,
+        id: Name,
+        name: usize,
+        name_len: usize,
+        value: usize,
+        value_len: usize,
+        line_end: usize,
+    ) {
+        self.fields.push(Field {
+            name: name as u32,
+            name_len: name_len as u32,
+            value: value as u32,
+            value_len: value_len as u32,
+            line_end: line_end as u32,
+            id,
+        });
+    }
+}
+
+trait RetainAfterRemoval {
+    fn retain_after_removal(&mut self, arena: &[u8], name: &[u8]);
+}
+
+impl RetainAfterRemoval for Vec<Field> {
+    fn retain_after_removal(&mut self, arena: &[u8], name: &[u8]) {
+        self.retain(|f| {
+            f.name_len as usize != name.len()
+                || !arena.get(f.name_range()).unwrap_or_default().eq_ignore_ascii_case(name)
+        });
+    }
+}
+
+impl<'a> FromIterator<(&'a [u8], &'a [u8])> for HeaderList {
+    /// Illegal fields are left out.
+    fn from_iter<I: IntoIterator<Item = (&'a [u8], &'a [u8])>>(fields: I) -> Self {
+        let mut list = Self::new();
+        for (name, value) in fields {
+            list.append(name, value);
+        }
+        list
+    }
+}
