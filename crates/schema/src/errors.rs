@@ -1,0 +1,222 @@
+//! [`Errors`]: what is wrong with a value, in the value's own shape.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// What is wrong with a value, in the value's own shape: Kong's `fields` of an error response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errors {
+    /// The value itself.
+    Message(String),
+    /// Some fields of a record.
+    Fields {
+        /// Failures of checks across fields (`@entity`).
+        entity: Vec<String>,
+        /// Failures by field.
+        fields: BTreeMap<String, Errors>,
+    },
+    /// Some elements of a list, by position; `None` is a sound element.
+    Items(Vec<Option<Errors>>),
+}
+
+impl Default for Errors {
+    fn default() -> Self {
+        Self::Fields { entity: Vec::new(), fields: BTreeMap::new() }
+    }
+}
+
+impl Errors {
+    /// A single failure of a field.
+    pub fn field(name: &str, errors: impl Into<Errors>) -> Self {
+        let mut out = Self::default();
+        out.set(name, errors.into());
+        out
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Message(_) => false,
+            Self::Fields { entity, fields } => entity.is_empty() && fields.values().all(Self::is_empty),
+            Self::Items(items) => items.iter().flatten().all(Self::is_empty),
+        }
+    }
+
+    /// `Ok` when nothing is wrong.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// What is wrong with a field.
+    pub fn get(&self, name: &str) -> Option<&Errors> {
+        match self {
+            Self::Fields { fields, .. } => fields.get(name),
+            Self::Message(_) | Self::Items(_) => None,
+        }
+    }
+
+    /// Says what is wrong with a field; the last word counts. Nothing is changed when the value as a whole is wrong.
+    pub fn set(&mut self, name: &str, errors: Errors) {
+        if let Self::Fields { fields, .. } = self {
+            fields.insert(name.to_owned(), errors);
+        }
+    }
+
+    /// Says what is wrong with a field at a dotted path. A failure of a whole on the way there is kept.
+    pub fn set_at(&mut self, path: &str, errors: Errors) {
+        match path.split_once('.') {
+            None => self.set(path, errors),
+            Some((head, tail)) => {
+                if let Self::Fields { fields, .. } = self {
+                    fields.entry(head.to_owned()).or_default().set_at(tail, errors);
+                }
+            }
+        }
+    }
+
+    /// Adds a failure across fields.
+    pub fn push_entity(&mut self, message: impl Into<String>) {
+        if let Self::Fields { entity, .. } = self {
+            entity.push(message.into());
+        }
+    }
+
+    /// Takes in what another tree says about the same value.
+    pub fn merge(&mut self, other: Errors) {
+        match (self, other) {
+            (Self::Fields { entity, fields }, Self::Fields { entity: more, fields: others }) => {
+                entity.extend(more);
+                for (name, errors) in others {
+                    match fields.get_mut(&name) {
+                        Some(found) => found.merge(errors),
+                        None => {
+                            fields.insert(name, errors);
+                        }
+                    }
+                }
+            }
+            (Self::Items(items), Self::Items(others)) => {
+                if items.len() < others.len() {
+                    items.resize(others.len(), None);
+                }
+                for (slot, errors) in items.iter_mut().zip(others) {
+                    match (slot.as_mut(), errors) {
+                        (Some(found), Some(errors)) => found.merge(errors),
+                        (None, errors) => *slot = errors,
+                        (Some(_), None) => {}
+                    }
+                }
+            }
+            (slot, other) => {
+                if slot.is_empty() {
+                    *slot = other;
+                }
+            }
+        }
+    }
+
+    /// Kong's JSON: text, object with `@entity`, array with `null` for sound elements.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Message(text) => Value::String(text.clone()),
+            Self::Fields { entity, fields } => {
+                let mut map = Map::new();
+                if !entity.is_empty() {
+                    map.insert("@entity".to_owned(), entity.clone().into());
+                }
+                for (name, errors) in fields.iter().filter(|(_, e)| !e.is_empty()) {
+                    map.insert(name.clone(), errors.to_json());
+                }
+                Value::Object(map)
+            }
+            Self::Items(items) => {
+                let last = items.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+                items.iter().take(last).map(|e| e.as_ref().map_or(Value::Null, Self::to_json)).collect()
+            }
+        }
+    }
+
+    /// Every message with the dotted path of what it is about (`config.redis.host`, `paths[0]`); failures across
+    /// fields carry the path of their record.
+    pub fn messages(&self) -> Vec<(String, &str)> {
+        let mut out = Vec::new();
+        self.collect(String::new(), &mut out);
+        out
+    }
+
+    fn collect<'a>(&'a self, path: String, out: &mut Vec<(String, &'a str)>) {
+        match self {
+            Self::Message(text) => out.push((path, text)),
+            Self::Fields { entity, fields } => {
+                out.extend(entity.iter().map(|text| (path.clone(), text.as_str())));
+                for (name, errors) in fields {
+                    let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    errors.collect(below, out);
+                }
+            }
+            Self::Items(items) => {
+                for (i, errors) in items.iter().enumerate() {
+                    if let Some(errors) = errors {
+                        errors.collect(format!("{path}[{i}]"), out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Kong's one-line summary: `schema violation (minute: expected a number)`, or
+    /// `2 schema violations (a: ...; b.c: ...)`, sorted by path. List positions count from 1.
+    pub fn summary(&self) -> String {
+        let mut parts = Vec::new();
+        self.summarize("", &mut parts);
+        parts.sort();
+        match parts.len() {
+            1 => format!("schema violation ({})", parts.join("; ")),
+            n => format!("{n} schema violations ({})", parts.join("; ")),
+        }
+    }
+
+    fn summarize(&self, path: &str, out: &mut Vec<String>) {
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        match self {
+            Self::Message(text) if path.is_empty() => out.push(text.clone()),
+            Self::Message(text) => out.push(format!("{path}: {text}")),
+            Self::Fields { entity, fields } => {
+                for text in entity {
+                    out.push(if path.is_empty() { text.clone() } else { format!("{path}: {text}") });
+                }
+                for (name, errors) in fields {
+                    errors.summarize(&below(name), out);
+                }
+            }
+            Self::Items(items) => {
+                for (i, errors) in items.iter().enumerate() {
+                    if let Some(errors) = errors {
+                        errors.summarize(&below(&(i + 1).to_string()), out);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl From<&str> for Errors {
+    fn from(text: &str) -> Self {
+        Self::Message(text.to_owned())
+    }
+}
+
+impl From<String> for Errors {
+    fn from(text: String) -> Self {
+        Self::Message(text)
+    }
+}
+
+impl std::fmt::Display for Errors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.summary())
+    }
+}
+
+impl std::error::Error for Errors {}

@@ -1,0 +1,227 @@
+//! [`Schema::process`]: from what a user wrote to a complete value.
+
+use serde_json::{Map, Number, Value};
+
+use crate::validate::validate_record;
+use crate::{Errors, Field, Kind, Schema};
+
+/// How to complete a value.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Where values of `auto` fields come from; without it they stay as the user wrote them, and required ones are not
+    /// missed.
+    pub auto: Option<&'a dyn Auto>,
+    /// Leave out defaults: only what the user wrote is checked and kept.
+    pub no_defaults: bool,
+}
+
+/// Where values of `auto` fields come from. The caller holds the clock and the random source.
+pub trait Auto {
+    /// Seconds since the epoch, with fractions.
+    fn now(&self) -> f64;
+    /// A fresh id.
+    fn id(&self) -> uuid::Uuid;
+    /// A random secret of 32 letters and digits.
+    fn secret(&self) -> String;
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("auto", &self.auto.is_some()).field("no_defaults", &self.no_defaults).finish()
+    }
+}
+
+impl Schema {
+    /// Completes and checks a value: shorthands expanded, defaults filled in (absent optional fields become `null`),
+    /// duplicates dropped from sets, whole floats made integers; then every rule and check.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with Kong's texts.
+    pub fn process(&self, value: &Value, options: &Options<'_>) -> Result<Value, Errors> {
+        let Some(map) = as_object(value) else { return Err("expected a record".into()) };
+        let mut data = map.into_owned();
+        complete(self, &mut data, options)?;
+        validate_record(self, &data)?;
+        Ok(Value::Object(data))
+    }
+
+    /// Only the first half of [`Schema::process`]: completes a value without checking it.
+    ///
+    /// # Errors
+    /// What is wrong with shorthands.
+    pub fn complete(&self, value: &Value, options: &Options<'_>) -> Result<Value, Errors> {
+        let Some(map) = as_object(value) else { return Err("expected a record".into()) };
+        let mut data = map.into_owned();
+        complete(self, &mut data, options)?;
+        Ok(Value::Object(data))
+    }
+
+    /// Only the second half of [`Schema::process`]: checks a complete value.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn validate_complete(&self, value: &Value) -> Result<(), Errors> {
+        let Some(map) = as_object(value) else { return Err("expected a record".into()) };
+        validate_record(self, &map)
+    }
+
+    /// Adds the deprecated names to a complete value, as Kong shows them on read.
+    pub fn echo_shorthands(&self, value: &mut Value) {
+        let Value::Object(data) = value else { return };
+        for shorthand in &self.shorthands {
+            if let Some(path) = shorthand.replaced_with {
+                let new = crate::validate::value_at(data, path).cloned().unwrap_or(Value::Null);
+                data.insert(shorthand.name.to_owned(), new);
+            }
+        }
+        for named in &self.fields {
+            if let (Kind::Record(schema), Some(value)) = (&named.field.kind, data.get_mut(named.name)) {
+                schema.echo_shorthands(value);
+            }
+        }
+    }
+}
+
+/// An object, or an empty list, which Lua cannot tell from an empty object.
+pub(crate) fn as_object(value: &Value) -> Option<std::borrow::Cow<'_, Map<String, Value>>> {
+    match value {
+        Value::Object(map) => Some(std::borrow::Cow::Borrowed(map)),
+        Value::Array(list) if list.is_empty() => Some(std::borrow::Cow::Owned(Map::new())),
+        _ => None,
+    }
+}
+
+/// Completes a record in place. Kong: `process_auto_fields` for an insert.
+fn complete(schema: &Schema, data: &mut Map<String, Value>, options: &Options<'_>) -> Result<(), Errors> {
+    expand_shorthands(schema, data)?;
+    let mut errors = Errors::default();
+    let mut out = Map::new();
+    for named in &schema.fields {
+        let given = data.remove(named.name);
+        let given = made(named.name, &named.field, given, options);
+        match complete_field(&named.field, given, options) {
+            Ok(Some(value)) => {
+                out.insert(named.name.to_owned(), value);
+            }
+            Ok(None) => {}
+            Err(found) => errors.set(named.name, found),
+        }
+    }
+    // What is left is unknown; validation says so.
+    out.append(data);
+    *data = out;
+    errors.into_result()
+}
+
+fn expand_shorthands(schema: &Schema, data: &mut Map<String, Value>) -> Result<(), Errors> {
+    let mut errors = Errors::default();
+    for shorthand in &schema.shorthands {
+        let Some(value) = data.get(shorthand.name).cloned() else { continue };
+        let checked = crate::validate::validate_field(&shorthand.field, &value)
+            .and_then(|()| shorthand.check_conflict(data, &value).map_err(Errors::Message));
+        match checked {
+            Err(found) => errors.set(shorthand.name, found),
+            Ok(()) => {
+                data.remove(shorthand.name);
+                shorthand.apply(data, &value);
+            }
+        }
+    }
+    errors.into_result()
+}
+
+/// The value of an `auto` field.
+fn made(name: &str, field: &Field, given: Option<Value>, options: &Options<'_>) -> Option<Value> {
+    let (true, Some(auto)) = (field.auto, options.auto) else { return given };
+    match (&field.kind, name) {
+        (Kind::String, _) if field.rules.uuid => given.or_else(|| Some(auto.id().to_string().into())),
+        (Kind::String, _) => given.or_else(|| Some(auto.secret().into())),
+        (Kind::Integer, "created_at") if given.as_ref().is_none_or(Value::is_null) => Some((auto.now() as i64).into()),
+        (Kind::Number, "created_at") if given.as_ref().is_none_or(Value::is_null) => Some(millis(auto.now())),
+        (Kind::Integer, "updated_at") => Some((auto.now() as i64).into()),
+        (Kind::Number, "updated_at") => Some(millis(auto.now())),
+        _ => given,
+    }
+}
+
+fn millis(now: f64) -> Value {
+    Number::from_f64((now * 1000.0).floor() / 1000.0).map_or(Value::Null, Value::Number)
+}
+
+/// `Ok(None)`: nothing to show (a required value is missing; validation says so).
+fn complete_field(field: &Field, given: Option<Value>, options: &Options<'_>) -> Result<Option<Value>, Errors> {
+    let Some(value) = given else {
+        return missing(field, options);
+    };
+    Ok(Some(match (&field.kind, value) {
+        (Kind::Record(schema), value) => match as_object(&value) {
+            Some(map) => {
+                let mut map = map.into_owned();
+                complete(schema, &mut map, options)?;
+                Value::Object(map)
+            }
+            None => value,
+        },
+        (Kind::Array(of), value) => complete_list(of, value, false, options)?,
+        (Kind::Set(of), value) => complete_list(of, value, true, options)?,
+        (Kind::Map(_, of), value) => match as_object(&value) {
+            Some(map) => {
+                let mut out = Map::new();
+                for (k, v) in map.into_owned() {
+                    out.insert(k, complete_field(of, Some(v), options)?.unwrap_or(Value::Null));
+                }
+                Value::Object(out)
+            }
+            None => value,
+        },
+        (Kind::Integer | Kind::Number, value) => whole(value),
+        (_, value) => value,
+    }))
+}
+
+fn missing(field: &Field, options: &Options<'_>) -> Result<Option<Value>, Errors> {
+    if options.no_defaults {
+        return Ok(None);
+    }
+    match (&field.default, &field.kind) {
+        (Some(default), Kind::Record(_)) => complete_field(field, Some(default.clone()), options),
+        (Some(default), _) => Ok(Some(default.clone())),
+        (None, _) if !field.is_required() => Ok(Some(Value::Null)),
+        (None, Kind::Record(_)) => complete_field(field, Some(Value::Object(Map::new())), options),
+        (None, _) => Ok(None),
+    }
+}
+
+fn complete_list(of: &Field, value: Value, is_set: bool, options: &Options<'_>) -> Result<Value, Errors> {
+    let list = match value {
+        Value::Array(list) => list,
+        Value::Object(map) if map.is_empty() => Vec::new(),
+        other => return Ok(other),
+    };
+    let mut out: Vec<Value> = Vec::with_capacity(list.len());
+    let mut seen = std::collections::HashSet::new();
+    let mut errors: Vec<Option<Errors>> = Vec::new();
+    for value in list {
+        // Lua compares tables by identity, so only plain values can be duplicates.
+        let plain = !matches!(value, Value::Array(_) | Value::Object(_));
+        if is_set && plain && !seen.insert(value.to_string()) {
+            continue;
+        }
+        match complete_field(of, Some(value), options) {
+            Ok(value) => {
+                out.push(value.unwrap_or(Value::Null));
+                errors.push(None);
+            }
+            Err(found) => errors.push(Some(found)),
+        }
+    }
+    if errors.iter().any(Option::is_some) { Err(Errors::Items(errors)) } else { Ok(Value::Array(out)) }
+}
+
+/// Lua has one number type: 5.0 is 5.
+fn whole(value: Value) -> Value {
+    match value.as_f64() {
+        Some(n) if value.is_f64() && n.fract() == 0.0 && n.abs() < 9e15 => Value::from(n as i64),
+        _ => value,
+    }
+}
