@@ -1,1 +1,33 @@
-//! Filter traits and phase contexts, PluginDef.
+//! What a plugin is written against: the filter trait, what each phase may see and do, and how a plugin describes
+//! itself.
+//!
+//! A plugin is a folder that exports one [`PluginDef`]. Filters are *sync-first*: a phase returns at once, unless it
+//! really goes to the network, and then it boxes a future. Phases are types: what a phase may not do is not there.
+//!
+//! *Must not know*: the engine, front ends, other plugins.
+//!
+//! Start at [`Filter`], then [`HeadCx`].
+
+mod def;
+mod directory;
+mod exchange;
+mod filter;
+pub mod log;
+mod phase;
+pub mod queue;
+mod reply;
+mod services;
+pub mod testing;
+
+pub use def::{Build, BuildCx, BuildError, EntityDef, HTTP_PROTOCOLS, PluginDef, Prepare, Prepared, Scopes};
+pub use directory::{CredentialEntry, Directory, PrincipalEntry};
+pub use exchange::{
+    BackendInfo, Bytes as ByteCounts, Captures, Client, CredentialRef, Exchange, Identity, Original, RequestId,
+    RouteInfo, Slots, Source, State, Timing, TlsInfo, Try, TryState,
+};
+pub use filter::{Admit, Filter, Flow, Phases, Verdict};
+pub use phase::{BodyCx, BodyMode, Chunk, ConnectCx, HeadCx, LogCx, ResponseCx, UpstreamRequest};
+pub use reply::{Reply, ReplyBody};
+pub use services::{
+    CallError, Collector, ConnectionCounts, HttpCall, HttpCaller, HttpReply, NodeView, Services, Shared, TargetHealth,
+};

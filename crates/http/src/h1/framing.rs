@@ -26,6 +26,9 @@ pub enum FramingError {
     /// Anything but a single `chunked`.
     #[error("unsupported Transfer-Encoding")]
     TransferEncoding,
+    /// An expectation other than `100-continue`.
+    #[error("unknown expectation")]
+    Expectation,
     /// Both at once.
     #[error("Content-Length and Transfer-Encoding together")]
     Both,
@@ -68,11 +71,11 @@ pub fn keep_alive(version: Version, headers: &HeaderList) -> bool {
 }
 
 /// Whether the client waits for `100 Continue`; `Err` for any other expectation (RFC 9110 section 10.1.1).
-pub fn wants_continue(head: &RequestHead) -> Result<bool, ()> {
+pub fn wants_continue(head: &RequestHead) -> Result<bool, FramingError> {
     match head.headers.known(Name::Expect) {
         None => Ok(false),
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(head.version >= Version::H11),
-        Some(_) => Err(()),
+        Some(_) => Err(FramingError::Expectation),
     }
 }
 

@@ -1,0 +1,1 @@
+//! Log records: Kong's serializer fields, from the facts of an exchange.

@@ -1,0 +1,199 @@
+//! Phase contexts: what a filter sees and may do in each phase.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use cardinal_http::{RequestHead, ResponseHead};
+
+use crate::directory::Directory;
+use crate::exchange::{CredentialRef, Exchange};
+use crate::services::Services;
+use crate::{PrincipalEntry, Source};
+use std::sync::Arc;
+
+/// The request phase.
+pub struct HeadCx<'x> {
+    /// The request: as the client sent it, and, edited, as the upstream gets it.
+    pub request: &'x mut RequestHead,
+    /// The facts.
+    pub exchange: &'x mut Exchange,
+    /// What is asked of the upstream besides the head.
+    pub upstream: &'x mut UpstreamRequest,
+    /// The node.
+    pub services: &'x Services,
+    /// Principals and credentials of this generation.
+    pub directory: &'x Directory,
+    /// This filter's slot.
+    pub slot: usize,
+}
+
+/// What is asked of the upstream besides the request head.
+#[derive(Debug, Default)]
+pub struct UpstreamRequest {
+    /// Path to ask for, percent-encoded, with the backend's path in front, without the query (which stays in
+    /// [`RequestHead::query`]).
+    pub path: Vec<u8>,
+    /// Host to send instead of the one that route and backend give.
+    pub host: Option<Box<str>>,
+    /// The request body, once a filter asked for it whole. Setting it replaces the body.
+    pub body: Option<Bytes>,
+}
+
+impl HeadCx<'_> {
+    /// The client's address.
+    pub fn client_ip(&self) -> IpAddr {
+        self.exchange.client.ip
+    }
+
+    /// The request body, once [`Flow::NeedBody`](crate::Flow::NeedBody) has brought it.
+    pub fn body(&self) -> Option<&Bytes> {
+        self.upstream.body.as_ref()
+    }
+
+    /// Replaces the request body. The framing headers are made anew.
+    pub fn set_body(&mut self, body: Bytes) {
+        self.upstream.body = Some(body);
+    }
+
+    /// Lets at most `max` bytes of request body pass; a longer one is answered with 413.
+    pub fn limit_body(&mut self, max: u64) {
+        let limit = self.exchange.request_body_max.map_or(max, |set| set.min(max));
+        self.exchange.request_body_max = Some(limit);
+    }
+
+    /// This filter's state.
+    pub fn state<T: Send + 'static>(&mut self) -> Option<&mut T> {
+        self.exchange.slots.get_mut(self.slot)
+    }
+
+    /// Keeps state for this filter's later phases.
+    pub fn set_state<T: Send + 'static>(&mut self, state: T) {
+        self.exchange.slots.set(self.slot, state);
+    }
+
+    /// The request is authenticated: as `principal`, with `credential`.
+    pub fn authenticate(&mut self, principal: Option<Arc<PrincipalEntry>>, credential: Option<CredentialRef>) {
+        self.exchange.identity.principal = principal;
+        self.exchange.identity.credential = credential;
+    }
+
+    /// The value of a query argument, percent-decoded; the first one, `Some("")` for `?name`.
+    pub fn query_argument(&self, name: &str) -> Option<Vec<u8>> {
+        let query = self.request.query()?;
+        cardinal_http::query::arguments(query, 1_000)
+            .find(|(key, _)| key == name.as_bytes())
+            .map(|(_, value)| value.unwrap_or_default())
+    }
+}
+
+/// What filters want of the response body. The strongest wish of all filters holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BodyMode {
+    /// Nothing: bytes pass unseen.
+    #[default]
+    Pass,
+    /// Every part as it passes.
+    Chunks,
+    /// All at once, up to so many bytes; a longer body is answered with 502.
+    Whole(u64),
+}
+
+/// The response head phase.
+pub struct ResponseCx<'x> {
+    /// The response.
+    pub response: &'x mut ResponseHead,
+    /// The request, as it went upstream.
+    pub request: &'x RequestHead,
+    /// The facts.
+    pub exchange: &'x mut Exchange,
+    /// The node.
+    pub services: &'x Services,
+    /// This filter's slot.
+    pub slot: usize,
+}
+
+impl ResponseCx<'_> {
+    /// Who made the response.
+    pub fn source(&self) -> Source {
+        self.exchange.source
+    }
+
+    /// Asks for the body. A filter that will change its length in [`BodyMode::Chunks`] must remove `Content-Length`.
+    pub fn want_body(&mut self, mode: BodyMode) {
+        self.exchange.body_mode = match (self.exchange.body_mode, mode) {
+            (BodyMode::Whole(a), BodyMode::Whole(b)) => BodyMode::Whole(a.min(b)),
+            (a, b) => a.max(b),
+        };
+    }
+
+    /// This filter's state.
+    pub fn state<T: Send + 'static>(&mut self) -> Option<&mut T> {
+        self.exchange.slots.get_mut(self.slot)
+    }
+
+    /// Keeps state for this filter's later phases.
+    pub fn set_state<T: Send + 'static>(&mut self, state: T) {
+        self.exchange.slots.set(self.slot, state);
+    }
+}
+
+/// The response body phase.
+pub struct BodyCx<'x> {
+    /// The response head, as it is sent.
+    pub response: &'x ResponseHead,
+    /// The request, as it went upstream.
+    pub request: &'x RequestHead,
+    /// The facts.
+    pub exchange: &'x mut Exchange,
+    /// The node.
+    pub services: &'x Services,
+    /// This filter's slot.
+    pub slot: usize,
+}
+
+impl BodyCx<'_> {
+    /// This filter's state.
+    pub fn state<T: Send + 'static>(&mut self) -> Option<&mut T> {
+        self.exchange.slots.get_mut(self.slot)
+    }
+}
+
+/// A part of a body.
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    /// Its bytes; may be replaced.
+    pub data: Bytes,
+    /// Nothing comes after it.
+    pub last: bool,
+}
+
+/// The log phase: everything is over and nothing can be changed.
+pub struct LogCx<'x> {
+    /// The request, as it went upstream.
+    pub request: &'x RequestHead,
+    /// The response, as it was sent; `None` for a stream session and for a client that left before.
+    pub response: Option<&'x ResponseHead>,
+    /// The facts.
+    pub exchange: &'x Exchange,
+    /// The node.
+    pub services: &'x Services,
+    /// This filter's slot.
+    pub slot: usize,
+}
+
+impl LogCx<'_> {
+    /// This filter's state.
+    pub fn state<T: Send + 'static>(&self) -> Option<&T> {
+        self.exchange.slots.get(self.slot)
+    }
+}
+
+/// A connection of a stream route.
+pub struct ConnectCx<'x> {
+    /// The facts.
+    pub exchange: &'x mut Exchange,
+    /// The node.
+    pub services: &'x Services,
+    /// This filter's slot.
+    pub slot: usize,
+}

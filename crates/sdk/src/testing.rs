@@ -1,0 +1,200 @@
+//! A bench for plugin tests: a request goes through one filter, without an engine.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cardinal_base::{ManualClock, UnixMillis};
+use cardinal_http::{RequestHead, ResponseHead};
+use cardinal_ir::{Id, Ir};
+use serde_json::Value;
+
+use crate::{
+    BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange, Filter, HeadCx,
+    HttpCall, HttpCaller, HttpReply, LogCx, NodeView, PluginDef, Reply, ResponseCx, Services, Shared, Source,
+    TargetHealth, UpstreamRequest, Verdict,
+};
+
+/// A node that calls nobody, with a clock that stands still.
+pub fn services(clock: Arc<ManualClock>) -> Services {
+    Services {
+        clock,
+        shared: Arc::new(Shared::default()),
+        http: Arc::new(Nobody),
+        runtime: tokio::runtime::Handle::current(),
+        node: Arc::new(Nobody),
+        node_id: Id::from_u128(1),
+        hostname: "test".into(),
+        redacted_headers: Arc::new(["authorization".into(), "proxy-authorization".into()]),
+    }
+}
+
+struct Nobody;
+
+impl HttpCaller for Nobody {
+    fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>> {
+        Box::pin(async move { Err(CallError::Transport(format!("nobody answers {}", call.url))) })
+    }
+}
+
+impl NodeView for Nobody {
+    fn connections(&self) -> ConnectionCounts {
+        ConnectionCounts::default()
+    }
+
+    fn targets(&self) -> Vec<TargetHealth> {
+        Vec::new()
+    }
+}
+
+/// One filter, and what it meets. Make it inside a tokio runtime.
+pub struct Bench {
+    /// The node.
+    pub services: Services,
+    /// The node's clock.
+    pub clock: Arc<ManualClock>,
+    /// Principals and credentials.
+    pub directory: Directory,
+    /// The filter.
+    pub filter: Arc<dyn Filter>,
+    /// The request.
+    pub request: RequestHead,
+    /// The facts.
+    pub exchange: Exchange,
+    /// What goes upstream.
+    pub upstream: UpstreamRequest,
+    /// The client's request body, given to a filter that asks for it.
+    pub body: Bytes,
+}
+
+impl Bench {
+    /// A bench for an instance of `plugin`. `config` is completed with the schema's defaults, and must be valid.
+    ///
+    /// # Panics
+    /// When the configuration is invalid or the instance cannot be built: this is for tests.
+    #[allow(clippy::panic, reason = "a test bench")]
+    pub fn new(plugin: &'static PluginDef, config: Value) -> Self {
+        Self::with_ir(plugin, config, &Ir::default())
+    }
+
+    /// The same, with principals and credentials.
+    ///
+    /// # Panics
+    /// As [`Bench::new`], and when a credential is refused.
+    #[allow(clippy::panic, reason = "a test bench")]
+    pub fn with_ir(plugin: &'static PluginDef, config: Value, ir: &Ir) -> Self {
+        let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
+        let services = services(Arc::clone(&clock));
+        let filter = match build(plugin, config, &services) {
+            Ok(filter) => filter,
+            Err(message) => panic!("{}: {message}", plugin.name),
+        };
+        let (directory, refused) = Directory::build(ir, &[plugin]);
+        assert!(refused.is_empty(), "{refused:?}");
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let mut bench = Self {
+            services,
+            clock,
+            directory,
+            filter,
+            request: RequestHead::default(),
+            exchange: Exchange::new(Client::at(address(40_000), address(8_000))),
+            upstream: UpstreamRequest::default(),
+            body: Bytes::new(),
+        };
+        bench.get("/");
+        bench
+    }
+
+    /// Starts a new `GET` of this target, with `Host: example.com`.
+    pub fn get(&mut self, target: &str) -> &mut Self {
+        self.request.clear();
+        assert!(self.request.set_target(target.as_bytes()), "not a target: {target}");
+        self.request.headers.append(b"Host", b"example.com");
+        self.exchange.clear();
+        self.exchange.original.target.extend_from_slice(target.as_bytes());
+        self.exchange.original.host.push_str("example.com");
+        self.upstream = UpstreamRequest { path: self.request.path().to_vec(), ..UpstreamRequest::default() };
+        self.body = Bytes::new();
+        self
+    }
+
+    /// Adds a request header.
+    pub fn header(&mut self, name: &str, value: &str) -> &mut Self {
+        assert!(self.request.headers.append(name.as_bytes(), value.as_bytes()), "illegal header {name}");
+        self
+    }
+
+    /// Runs the request phase; the reply, if the filter gave one.
+    ///
+    /// # Panics
+    /// When the filter fails.
+    #[allow(clippy::panic, reason = "a test bench")]
+    pub async fn request(&mut self) -> Option<Reply> {
+        loop {
+            let mut cx = HeadCx {
+                request: &mut self.request,
+                exchange: &mut self.exchange,
+                upstream: &mut self.upstream,
+                services: &self.services,
+                directory: &self.directory,
+                slot: 0,
+            };
+            match self.filter.on_request_head(&mut cx).settle().await {
+                Verdict::Continue => return None,
+                Verdict::Reply(reply) => return Some(*reply),
+                Verdict::NeedBody { max } if self.body.len() as u64 > max => {
+                    return Some(Reply::error(413, "Payload too large"));
+                }
+                Verdict::NeedBody { .. } => self.upstream.body = Some(self.body.clone()),
+                Verdict::Fail(reason) => panic!("the filter failed: {reason}"),
+            }
+        }
+    }
+
+    /// Runs the response head phase on a response of `source`.
+    pub fn response(&mut self, response: &mut ResponseHead, source: Source) -> BodyMode {
+        self.exchange.source = source;
+        let mut cx = ResponseCx {
+            response,
+            request: &self.request,
+            exchange: &mut self.exchange,
+            services: &self.services,
+            slot: 0,
+        };
+        self.filter.on_response_head(&mut cx);
+        self.exchange.body_mode
+    }
+
+    /// Runs the response body phase on one part.
+    pub fn body_part(&mut self, response: &ResponseHead, data: &[u8], last: bool) -> Bytes {
+        let mut chunk = Chunk { data: Bytes::copy_from_slice(data), last };
+        let mut cx = BodyCx {
+            response,
+            request: &self.request,
+            exchange: &mut self.exchange,
+            services: &self.services,
+            slot: 0,
+        };
+        self.filter.on_response_body(&mut cx, &mut chunk);
+        chunk.data
+    }
+
+    /// Runs the log phase.
+    pub fn log(&mut self, response: Option<&ResponseHead>) {
+        let cx =
+            LogCx { request: &self.request, response, exchange: &self.exchange, services: &self.services, slot: 0 };
+        self.filter.on_log(&cx);
+    }
+}
+
+/// Completes `config` with the schema's defaults and builds an instance; the reason when either fails.
+pub fn build(plugin: &'static PluginDef, config: Value, services: &Services) -> Result<Arc<dyn Filter>, String> {
+    let config = (plugin.schema)()
+        .process(&config, &cardinal_schema::Options::default())
+        .map_err(|errors| format!("{errors:?}"))?;
+    let cx = BuildCx { services, id: Id::from_u128(7), route: None, backend: None, principal: None };
+    (plugin.build)(&config, &cx).map_err(|error| error.to_string())
+}
