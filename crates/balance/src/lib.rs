@@ -1,1 +1,38 @@
-//! Balancers, active and passive health, outlier ejection, circuit limits.
+//! Choosing the address a request goes to, and knowing which addresses are fit to be chosen.
+//!
+//! A [`Group`] is built from the IR's `Endpoints` and its `Endpoint` members, is told what their names resolve to, and
+//! is shared by all workers of a node. Each worker holds a [`Picker`] of it; a pick takes no lock and allocates
+//! nothing. Traffic and probes report back, atomics count, and only a change of verdict takes the group's lock.
+//!
+//! *Must not know*: sockets, DNS, HTTP messages. Time comes in as a [`Tick`](cardinal_base::Tick), randomness as an
+//! [`Rng`](cardinal_base::Rng), names are resolved and probes are run by the caller, so everything here runs in
+//! simulation.
+//!
+//! Start at [`Group`], then [`Picker::pick`]. The algorithms are in `picker`, the placement on the hash ring in
+//! [`ring`], the health counters in [`health`].
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod address;
+mod group;
+pub mod health;
+mod peer;
+mod picker;
+mod probes;
+pub mod ring;
+mod state;
+mod status;
+mod view;
+mod wheel;
+mod xxh32;
+
+pub use address::{NameFailure, ResolvedAddr};
+pub use group::{Event, Group, HealthChecksOff, Member, Outcome};
+pub use peer::AddressKey;
+pub use picker::{NoPeer, PickInput, Picked, Picker};
+pub use probes::{Probe, ProbeOutcome};
+pub use status::{AddressStatus, GroupStatus, MemberStatus, State, Weights};
+pub use xxh32::xxh32;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! What the group's lock guards: members and what their names resolve to, peers, the probes' schedule, events.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cardinal_base::{Rng, SeededRng, Tick};
+use cardinal_ir::{Algorithm, Endpoint, Endpoints, Host, Id};
+
+use crate::address::ip_text;
+use crate::group::{Event, Member};
+use crate::peer::Peer;
+use crate::probes::Schedule;
+use crate::view::{Candidate, Settings, Tier, View};
+use crate::{AddressKey, NameFailure, ResolvedAddr, xxh32};
+
+/// Events kept until they are read; the oldest go first.
+const EVENTS_MAX: usize = 1_024;
+/// Finest split of an SRV record's weight among its addresses: a number with many divisors.
+const SCALE_MAX: u64 = 5_040;
+
+/// The guarded state.
+#[derive(Debug)]
+pub(crate) struct State {
+    rng: SeededRng,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) members: Vec<MemberState>,
+    /// Peers by member name and address, as Kong's health checker tells them apart.
+    peers: HashMap<(Arc<str>, SocketAddr), Arc<Peer>>,
+    next_key: u64,
+    pub(crate) schedule: Schedule,
+    events: VecDeque<Event>,
+}
+
+/// A member and its addresses.
+#[derive(Debug)]
+pub(crate) struct MemberState {
+    pub(crate) id: Id,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) host: Arc<str>,
+    pub(crate) resolution: Resolution,
+    /// All addresses, those without weight included.
+    pub(crate) candidates: Vec<Arc<Candidate>>,
+}
+
+/// What a member's name resolves to.
+#[derive(Debug)]
+pub(crate) enum Resolution {
+    Pending,
+    Known(Vec<ResolvedAddr>),
+    Failed(NameFailure),
+}
+
+impl MemberState {
+    pub(crate) fn new(member: Member) -> Self {
+        let Host { host, port } = &member.endpoint.host;
+        let resolution = match member.endpoint.host.ip() {
+            Some(ip) => Resolution::Known(vec![ResolvedAddr::plain(SocketAddr::new(ip, *port))]),
+            None => Resolution::Pending,
+        };
+        Self { id: member.id, host: Arc::from(&**host), endpoint: member.endpoint, resolution, candidates: Vec::new() }
+    }
+
+    /// The name as Kong sorts and shows it.
+    pub(crate) fn name(&self) -> String {
+        self.endpoint.host.ip().map_or_else(|| self.host.as_ref().to_owned(), ip_text)
+    }
+}
+
+impl State {
+    pub(crate) fn new(spec: Arc<Endpoints>, members: Vec<Member>, seed: u64, now: Tick) -> Self {
+        let mut rng = SeededRng::new(seed);
+        // Keys of different groups differ, so that a mix-up is found and not taken for another address.
+        let next_key = rng.next_u64() << 32;
+        Self {
+            rng,
+            schedule: Schedule::new(&spec.health.active, now),
+            settings: Arc::new(Settings::new(spec)),
+            members: members.into_iter().map(MemberState::new).collect(),
+            peers: HashMap::new(),
+            next_key,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Makes the picture anew from the members.
+    pub(crate) fn view(&mut self, version: u64, now: Tick) -> View {
+        let scale = self.scale();
+        let mut used = HashSet::new();
+        let mut members = std::mem::take(&mut self.members);
+        for member in &mut members {
+            member.candidates = self.candidates(member, scale);
+            used.extend(member.candidates.iter().map(|c| c.peer.key));
+        }
+        let pending = members.iter().any(|m| matches!(m.resolution, Resolution::Pending));
+        self.members = members;
+        self.peers.retain(|_, peer| used.contains(&peer.key));
+        self.settle(now);
+        View { version, unresolved: used.is_empty() && pending, tiers: [self.tier(false), self.tier(true)] }
+    }
+
+    /// Whether an address is still one of the group's.
+    pub(crate) fn knows(&self, key: AddressKey) -> bool {
+        self.peers.values().any(|peer| peer.key == key)
+    }
+
+    /// Takes the events.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        self.events.drain(..).collect()
+    }
+
+    /// The unit of shares: the least common multiple of the ways in which weights are split.
+    fn scale(&self) -> u64 {
+        let splits = self.members.iter().flat_map(|m| match &m.resolution {
+            Resolution::Known(addresses) => addresses.as_slice(),
+            Resolution::Pending | Resolution::Failed(_) => &[],
+        });
+        splits.map(|a| u64::from(a.shared_by.max(1))).fold(1, |scale, split| {
+            let (mut a, mut b) = (scale, split);
+            while b != 0 {
+                (a, b) = (b, a % b);
+            }
+            let multiple = (scale / a).saturating_mul(split);
+            if multiple > SCALE_MAX { SCALE_MAX } else { multiple }
+        })
+    }
+
+    fn candidates(&mut self, member: &MemberState, scale: u64) -> Vec<Arc<Candidate>> {
+        let Resolution::Known(addresses) = &member.resolution else { return Vec::new() };
+        addresses.iter().map(|address| Arc::new(self.candidate(member, address, scale))).collect()
+    }
+
+    fn candidate(&mut self, member: &MemberState, resolved: &ResolvedAddr, scale: u64) -> Candidate {
+        let address = resolved.addr;
+        // Weight 0 of an SRV record means a minimal chance, not none.
+        let weight = u64::from(resolved.weight.map_or(member.endpoint.weight, |w| w.max(1)));
+        let split = u64::from(resolved.shared_by.max(1));
+        let share = if weight == 0 { 0 } else { (weight.saturating_mul(scale) / split).max(1) };
+        let srv_target = resolved.srv_target.as_ref();
+        let ring_name = match srv_target {
+            Some(name) if split == 1 => Box::from(&**name),
+            _ => ip_text(address.ip()).into_boxed_str(),
+        };
+        let host = match srv_target {
+            Some(name) if self.settings.spec.use_srv_name => Arc::clone(name),
+            _ => Arc::clone(&member.host),
+        };
+        Candidate {
+            peer: self.peer(&member.host, address),
+            settings: Arc::clone(&self.settings),
+            endpoint: member.id,
+            address,
+            host,
+            weight,
+            share,
+            cookie: cookie(member.id, address),
+            ring_name,
+            port: address.port(),
+        }
+    }
+
+    /// The state of an address, new or as it was.
+    fn peer(&mut self, host: &Arc<str>, address: SocketAddr) -> Arc<Peer> {
+        let next_key = &mut self.next_key;
+        let peer = self.peers.entry((Arc::clone(host), address)).or_insert_with(|| {
+            *next_key = next_key.wrapping_add(1);
+            Arc::new(Peer::new(AddressKey(*next_key)))
+        });
+        Arc::clone(peer)
+    }
+
+    /// Puts the peers into the state that the settings ask for.
+    fn settle(&self, now: Tick) {
+        if !self.settings.checks.enabled {
+            for peer in self.peers.values() {
+                peer.health.set(true);
+            }
+        }
+        if self.settings.spec.algorithm == Algorithm::Latency {
+            let average = self.average_latency();
+            for peer in self.peers.values().filter(|p| p.latency.last().is_none()) {
+                peer.latency.start(average, now);
+            }
+        }
+    }
+
+    /// Mean of the healthy addresses' averages, in milliseconds.
+    pub(crate) fn average_latency(&self) -> f32 {
+        let known = self.peers.values().filter(|p| p.health.available()).filter_map(|p| p.latency.last());
+        let (sum, count) = known.fold((0.0, 0.0_f32), |(sum, count), ms| (sum + ms, count + 1.0));
+        if count == 0.0 { 0.0 } else { sum / count }
+    }
+
+    fn tier(&mut self, failover: bool) -> Tier {
+        let mut members: Vec<&MemberState> = self.members.iter().filter(|m| m.endpoint.failover == failover).collect();
+        members.sort_by_cached_key(|m| (m.name(), m.endpoint.host.port));
+        let mut candidates = Vec::new();
+        for member in &members {
+            let mut own: Vec<Arc<Candidate>> = member.candidates.iter().filter(|c| c.share > 0).cloned().collect();
+            own.sort_by_cached_key(|c| (format!("{}:{}", c.ring_name, c.port), c.address));
+            candidates.append(&mut own);
+        }
+        Tier::new(&self.settings.spec, candidates, members.len(), &mut self.rng)
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+/// A short name of an address that tells a client nothing and is the same on all nodes.
+fn cookie(endpoint: Id, address: SocketAddr) -> Box<str> {
+    let text = format!("{endpoint} {address}");
+    format!("{:08x}{:08x}", xxh32(text.as_bytes(), 0), xxh32(text.as_bytes(), 1)).into()
+}
