@@ -224,7 +224,9 @@ impl HeaderList {
         if !self.append(name, value) {
             return false;
         }
-        if let (Some(at), Some(new)) = (first, self.fields.pop()) {
+        if let Some(at) = first
+            && let Some(new) = self.fields.pop()
+        {
             self.fields.retain_after_removal(&self.arena, name);
             self.fields.insert(at.min(self.fields.len()), new);
         }

@@ -206,11 +206,12 @@ fn edits_keep_order_and_runs() {
     assert!(head.headers.set(b"a", b"new"));
     assert!(head.headers.rename(b"c", b"D"));
     assert!(head.headers.append(b"E", b"5"));
+    assert!(head.headers.set(b"F", b"6"), "a name that is not there is added");
     assert!(!head.headers.append(b"Bad Name", b"x"));
     assert!(!head.headers.append(b"Bad", b"x\r\ny"));
     let mut out = Vec::new();
     head.headers.write_h1(&mut out);
-    assert_eq!(String::from_utf8(out).unwrap(), "Host: a\r\na: new\r\nB: 2\r\nD: 4\r\nE: 5\r\n");
+    assert_eq!(String::from_utf8(out).unwrap(), "Host: a\r\na: new\r\nB: 2\r\nD: 4\r\nE: 5\r\nF: 6\r\n");
 }
 
 #[test]
