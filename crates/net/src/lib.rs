@@ -1,1 +1,31 @@
-//! Listeners, TLS, H1/H2 connections, upstream pools, DNS, PROXY protocol.
+//! Sockets: listeners, TLS, HTTP/1 and HTTP/2 connections behind one face, upstream connections and their pools, name
+//! resolution, the PROXY protocol, deadlines.
+//!
+//! *Must not know*: routes, filters, plugins, what a request means.
+//!
+//! Start at [`Peer`]: one side of an exchange, whatever it speaks. [`Io`] is the byte stream under it.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub mod buffer;
+pub mod client_hello;
+mod connect;
+pub mod dns;
+mod error;
+pub mod h1;
+pub mod h2;
+mod io;
+mod listener;
+mod peer;
+mod pool;
+pub mod proxy_protocol;
+mod timer;
+pub mod tls;
+
+pub use connect::{ConnectError, Connected, TlsTarget, connect};
+pub use error::NetError;
+pub use io::{Io, Rewind};
+pub use listener::{Bound, bind_tcp, bind_udp};
+pub use peer::Peer;
+pub use pool::{H2Connection, Limits as PoolLimits, Pool, PoolKey, Pooled, SharedPool, StreamGuard};
+pub use timer::{Timer, Wheel};

@@ -1,0 +1,165 @@
+//! Read buffers, from a pool of the thread: held only while bytes are in flight.
+
+use std::cell::RefCell;
+
+/// Bytes of a buffer.
+pub const SIZE: usize = 16 * 1024;
+
+/// Buffers that a thread keeps for the next connection that needs one.
+const KEPT: usize = 256;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static FREE_OUTPUT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty vector to gather output in.
+pub fn take_output() -> Vec<u8> {
+    FREE_OUTPUT.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(2048))
+}
+
+/// Takes a vector back; one that grew large is freed.
+pub fn give_output(mut bytes: Vec<u8>) {
+    if bytes.capacity() == 0 || bytes.capacity() > 2 * SIZE {
+        return;
+    }
+    bytes.clear();
+    FREE_OUTPUT.with_borrow_mut(|free| {
+        if free.len() < KEPT {
+            free.push(bytes);
+        }
+    });
+}
+
+/// A buffer of [`SIZE`] zeroed or stale bytes.
+fn take() -> Vec<u8> {
+    FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SIZE])
+}
+
+fn give(bytes: Vec<u8>) {
+    if bytes.len() == SIZE {
+        FREE.with_borrow_mut(|free| {
+            if free.len() < KEPT {
+                free.push(bytes);
+            }
+        });
+    }
+}
+
+/// Bytes that were read and not yet used. Without memory while empty.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// A buffer that starts with these bytes.
+    pub fn with(bytes: &[u8]) -> Self {
+        let mut buffer = Self::default();
+        if !bytes.is_empty() {
+            buffer.bytes = if bytes.len() <= SIZE { take() } else { vec![0; bytes.len()] };
+            if let Some(place) = buffer.bytes.get_mut(..bytes.len()) {
+                place.copy_from_slice(bytes);
+            }
+            buffer.end = bytes.len();
+        }
+        buffer
+    }
+
+    /// What was read.
+    pub fn filled(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// How much was read.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Drops bytes from the front.
+    pub fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Room to read into, at least one byte; grows up to `max` bytes of unread content. `None` at that limit.
+    pub fn room(&mut self, max: usize) -> Option<&mut [u8]> {
+        if self.bytes.is_empty() {
+            self.bytes = take();
+        }
+        if self.end == self.bytes.len() {
+            if self.start > 0 {
+                self.bytes.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            } else if self.bytes.len() < max {
+                let larger = (self.bytes.len() * 2).min(max);
+                self.bytes.resize(larger, 0);
+            } else {
+                return None;
+            }
+        }
+        self.bytes.get_mut(self.end..)
+    }
+
+    /// So many bytes were read into [`Buffer::room`].
+    pub fn advance(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    /// Gives the memory back when nothing is left.
+    pub fn release(&mut self) {
+        if self.is_empty() && !self.bytes.is_empty() {
+            (self.start, self.end) = (0, 0);
+            give(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            give(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_as_they_went_in() {
+        let mut buffer = Buffer::default();
+        for round in 0..5_u8 {
+            let room = buffer.room(SIZE).unwrap();
+            room[..10].fill(round);
+            buffer.advance(10);
+            buffer.consume(4);
+        }
+        assert_eq!(buffer.len(), 30);
+        buffer.consume(29);
+        assert_eq!(buffer.filled(), [4]);
+        buffer.consume(100);
+        buffer.release();
+        assert!(buffer.is_empty() && buffer.bytes.is_empty());
+    }
+
+    #[test]
+    fn growth_stops_at_the_limit() {
+        let mut buffer = Buffer::default();
+        while let Some(room) = buffer.room(40_000) {
+            let len = room.len();
+            buffer.advance(len);
+        }
+        assert_eq!(buffer.len(), 40_000);
+    }
+}

@@ -1,0 +1,103 @@
+//! Connections to upstreams: happy eyeballs, then TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::io::Io;
+
+/// How long an address has before the next one is tried beside it (RFC 8305 section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// TLS with an upstream.
+#[derive(Clone, Debug)]
+pub struct TlsTarget {
+    /// Settings.
+    pub config: Arc<ClientConfig>,
+    /// Name to ask for and to verify.
+    pub server_name: ServerName<'static>,
+}
+
+/// A new connection.
+#[derive(Debug)]
+pub struct Connected {
+    /// The stream.
+    pub io: Io,
+    /// Whom it leads to.
+    pub address: SocketAddr,
+    /// ALPN settled on HTTP/2.
+    pub h2: bool,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// TCP.
+    #[error("connect to {address}: {error}")]
+    Tcp {
+        /// Whom.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// TLS.
+    #[error("TLS with {address}: {error}")]
+    Tls {
+        /// Whom.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// Connects to `address`, or to `other` (an address of the other family) where that answers sooner. The caller limits
+/// the time.
+pub async fn connect(
+    address: SocketAddr,
+    other: Option<SocketAddr>,
+    tls: Option<&TlsTarget>,
+) -> Result<Connected, ConnectError> {
+    let (tcp, address) = match other {
+        None => (tcp(address).await?, address),
+        Some(other) => race(address, other).await?,
+    };
+    // Without it small messages may wait for an acknowledgement; a failure costs only speed.
+    tcp.set_nodelay(true).ok();
+    let Some(tls) = tls else { return Ok(Connected { io: Io::Tcp(tcp), address, h2: false }) };
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    let stream =
+        connector.connect(tls.server_name.clone(), tcp).await.map_err(|error| ConnectError::Tls { address, error })?;
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Connected { io: Io::ClientTls(Box::new(stream)), address, h2 })
+}
+
+async fn tcp(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    TcpStream::connect(address).await.map_err(|error| ConnectError::Tcp { address, error })
+}
+
+async fn race(first: SocketAddr, second: SocketAddr) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let mut one = std::pin::pin!(tcp(first));
+    tokio::select! {
+        outcome = &mut one => return match outcome {
+            Ok(stream) => Ok((stream, first)),
+            Err(_) => Ok((tcp(second).await?, second)),
+        },
+        () = tokio::time::sleep(STAGGER) => {}
+    }
+    let mut two = std::pin::pin!(tcp(second));
+    tokio::select! {
+        outcome = &mut one => match outcome {
+            Ok(stream) => Ok((stream, first)),
+            Err(_) => Ok((two.await?, second)),
+        },
+        outcome = &mut two => match outcome {
+            Ok(stream) => Ok((stream, second)),
+            Err(_) => Ok((one.await?, first)),
+        },
+    }
+}

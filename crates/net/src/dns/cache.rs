@@ -1,0 +1,244 @@
+//! What is remembered of names: a state machine without I/O, driven by a clock that the caller reads.
+//!
+//! | state of a name | a request gets |
+//! |---|---|
+//! | fresh answer | the answer |
+//! | expired less than `stale_ttl` ago | the answer, and the first to ask starts a fetch |
+//! | answer with TTL 0 | a new fetch; all that ask meanwhile share it |
+//! | failure younger than its TTL | the stale answer if there is one, else the failure |
+//! | nothing | a fetch; all that ask meanwhile share it |
+//!
+//! As in Kong "no such name" forgets the stale answer; an empty answer, a server's failure or silence does not.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cardinal_base::Tick;
+use cardinal_ir::Resolver;
+
+use super::DnsError;
+use super::answer::Records;
+use super::walk::{Fetched, Kind};
+
+/// A remembered answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Good {
+    pub(super) records: Records,
+    pub(super) expires: Tick,
+}
+
+/// What to do for a request. `F` is what requests wait on for a fetch under way.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step<F> {
+    /// Serve this.
+    Serve(Good),
+    /// Serve this, and start a fetch that reports to [`DnsCache::fetched`].
+    ServeAndFetch(Good, F),
+    /// Fail.
+    Fail(DnsError),
+    /// Wait for the fetch under way.
+    Wait(F),
+    /// Start a fetch that reports to [`DnsCache::fetched`], and wait for it.
+    Fetch(F),
+}
+
+/// How long things are remembered, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    stale_ms: u64,
+    not_found_ms: u64,
+    error_ms: u64,
+    valid_ttl_s: Option<u32>,
+    names_max: usize,
+}
+
+/// The cache of all names.
+#[derive(Debug)]
+pub(super) struct DnsCache<F> {
+    rules: Rules,
+    names: HashMap<Box<str>, Name<F>>,
+    /// Fetches under way.
+    fetches: usize,
+}
+
+#[derive(Debug)]
+struct Name<F> {
+    good: Option<Kept>,
+    bad: Option<(DnsError, Tick)>,
+    fetch: Option<F>,
+    /// The record type that answered last.
+    kind: Option<Kind>,
+    /// When the name was last asked for, in microseconds; atomic so that readers may write it.
+    used: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    good: Good,
+    stale_until: Tick,
+    /// The answer's TTL was 0.
+    each_time: bool,
+}
+
+impl<F: Clone> DnsCache<F> {
+    pub(super) fn new(settings: &Resolver) -> Self {
+        let rules = Rules {
+            stale_ms: u64::from(settings.stale_ttl_s) * 1_000,
+            not_found_ms: u64::from(settings.not_found_ttl_s) * 1_000,
+            error_ms: u64::from(settings.error_ttl_s) * 1_000,
+            valid_ttl_s: settings.valid_ttl_s,
+            names_max: usize::try_from(settings.names_max).unwrap_or(usize::MAX).max(1),
+        };
+        Self { rules, names: HashMap::new(), fetches: 0 }
+    }
+
+    /// A fresh answer. The fast path: needs no exclusive access.
+    pub(super) fn peek(&self, host: &str, now: Tick) -> Option<Good> {
+        let name = self.names.get(host)?;
+        let kept = name.good.as_ref().filter(|kept| now < kept.good.expires)?;
+        name.used.store(now.0, Ordering::Relaxed);
+        Some(kept.good.clone())
+    }
+
+    /// What may be served without waiting: a fresh or a stale answer, or a remembered failure. `None` when nothing is
+    /// known.
+    pub(super) fn known(&self, host: &str, now: Tick) -> Option<Result<Good, DnsError>> {
+        let name = self.names.get(host)?;
+        if let Some(kept) = name.good.as_ref().filter(|kept| now < kept.stale_until) {
+            return Some(Ok(kept.good.clone()));
+        }
+        name.bad.map(|(error, _)| Err(error))
+    }
+
+    /// When a fetch makes sense again: at the end of what is remembered; `now` when nothing is.
+    pub(super) fn next(&self, host: &str, now: Tick) -> Tick {
+        let Some(name) = self.names.get(host) else { return now };
+        match (&name.bad, &name.good) {
+            (Some((_, until)), _) if now < *until => *until,
+            (_, Some(kept)) if now < kept.good.expires => kept.good.expires,
+            _ => now,
+        }
+    }
+
+    /// Which record type answered last, and whether any is known.
+    pub(super) fn last_kind(&self, host: &str) -> Option<Kind> {
+        self.names.get(host).and_then(|name| name.kind)
+    }
+
+    /// A request for a name. `start` makes what others wait on, when this request is to start a fetch.
+    pub(super) fn ask(&mut self, host: &str, now: Tick, start: impl FnOnce() -> F) -> Step<F> {
+        if !self.names.contains_key(host) {
+            self.make_room(now);
+            self.names.insert(host.into(), Name::new());
+        }
+        let Some(name) = self.names.get_mut(host) else { return Step::Fail(DnsError::Busy) };
+        name.used.store(now.0, Ordering::Relaxed);
+        let stale = name.good.as_ref().filter(|kept| now < kept.stale_until);
+        if let Some((error, until)) = name.bad
+            && now < until
+        {
+            return stale.map_or(Step::Fail(error), |kept| Step::Serve(kept.good.clone()));
+        }
+        if let Some(kept) = stale.filter(|kept| !kept.each_time) {
+            let good = kept.good.clone();
+            if now < good.expires || name.fetch.is_some() {
+                return Step::Serve(good);
+            }
+            self.fetches += 1;
+            return Step::ServeAndFetch(good, name.fetch.insert(start()).clone());
+        }
+        if let Some(fetch) = &name.fetch {
+            return Step::Wait(fetch.clone());
+        }
+        self.fetches += 1;
+        Step::Fetch(name.fetch.insert(start()).clone())
+    }
+
+    /// Takes in what a fetch brought; returns what those that waited for it get.
+    pub(super) fn fetched(
+        &mut self,
+        host: &str,
+        result: Result<Fetched, DnsError>,
+        now: Tick,
+    ) -> Result<Good, DnsError> {
+        let rules = self.rules;
+        if !self.names.contains_key(host) {
+            self.make_room(now);
+        }
+        let name = self.names.entry(host.into()).or_insert_with(Name::new);
+        if name.fetch.take().is_some() {
+            self.fetches = self.fetches.saturating_sub(1);
+        }
+        match result {
+            Ok(fetched) => {
+                let ttl_s = rules.valid_ttl_s.unwrap_or(fetched.ttl_s);
+                let expires = now.plus_millis(u64::from(ttl_s) * 1_000);
+                let good = Good { records: fetched.records, expires };
+                let stale_until = expires.plus_millis(rules.stale_ms);
+                name.good = Some(Kept { good: good.clone(), stale_until, each_time: ttl_s == 0 });
+                name.bad = None;
+                name.kind = Some(fetched.kind);
+                Ok(good)
+            }
+            Err(error) => {
+                let ttl_ms = if error.is_definite() { rules.not_found_ms } else { rules.error_ms };
+                name.bad = Some((error, now.plus_millis(ttl_ms)));
+                if error == DnsError::NotFound {
+                    name.good = None;
+                }
+                name.good.as_ref().filter(|kept| now < kept.stale_until).map(|kept| kept.good.clone()).ok_or(error)
+            }
+        }
+    }
+
+    /// Fetches under way.
+    pub(super) fn fetches(&self) -> usize {
+        self.fetches
+    }
+
+    /// Names held.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Before a name is added: when the cache is full, the dead and then the least recently used sixteenth go.
+    /// Names with a fetch under way stay; their number is limited elsewhere.
+    fn make_room(&mut self, now: Tick) {
+        if self.names.len() < self.rules.names_max {
+            return;
+        }
+        self.names.retain(|_, name| !name.dead(now));
+        if self.names.len() < self.rules.names_max {
+            return;
+        }
+        let mut ages: Vec<u64> =
+            self.names.values().filter(|n| n.fetch.is_none()).map(|n| n.used.load(Ordering::Relaxed)).collect();
+        if ages.is_empty() {
+            return;
+        }
+        let at = (ages.len() / 16).min(ages.len() - 1);
+        let (_, limit, _) = ages.select_nth_unstable(at);
+        let (limit, mut left) = (*limit, at + 1);
+        self.names.retain(|_, name| {
+            let goes = left > 0 && name.fetch.is_none() && name.used.load(Ordering::Relaxed) <= limit;
+            left -= usize::from(goes);
+            !goes
+        });
+    }
+}
+
+impl<F> Name<F> {
+    fn new() -> Self {
+        Self { good: None, bad: None, fetch: None, kind: None, used: AtomicU64::new(0) }
+    }
+
+    /// Nothing of it can be served and nobody waits for it.
+    fn dead(&self, now: Tick) -> bool {
+        self.fetch.is_none()
+            && self.good.as_ref().is_none_or(|kept| now >= kept.stale_until)
+            && self.bad.is_none_or(|(_, until)| now >= until)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Why a name has no addresses.
+
+/// A name did not resolve. The texts are those that Kong shows as a target's `dns`, where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DnsError {
+    /// The name does not exist.
+    #[error("dns server error: 3 name error")]
+    NotFound,
+    /// The name exists, but has no record of a type that is asked for.
+    #[error("dns client error: 101 empty record received")]
+    Empty,
+    /// A server refused or failed: its response code.
+    #[error("dns server error: {0} {}", response_text(*.0))]
+    Server(u16),
+    /// No usable answer came; the label says what happened instead.
+    #[error("no answer from a DNS server: {0}")]
+    Unreachable(&'static str),
+    /// Aliases or SRV records lead back to the name, or too far.
+    #[error("recursion detected")]
+    Recursion,
+    /// The text is no host name.
+    #[error("not a host name")]
+    Name,
+    /// Too many names are being resolved at once.
+    #[error("too many names are being resolved")]
+    Busy,
+}
+
+impl DnsError {
+    /// Whether the name is known to have no addresses, as opposed to nobody having told. Kong answers 503
+    /// `name resolution failed` to the former and 500 to the latter.
+    pub const fn is_definite(self) -> bool {
+        matches!(self, Self::NotFound | Self::Empty)
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DnsSettingsError {
+    /// A record type in the order that is none of `LAST`, `SRV`, `A`, `AAAA`, `CNAME`.
+    #[error("unknown DNS record type {0:?}")]
+    Order(Box<str>),
+    /// No record type in the order.
+    #[error("no DNS record type to ask for")]
+    OrderEmpty,
+    /// The wire client could not be made.
+    #[error("cannot make a DNS client")]
+    Client(#[source] hickory_resolver::net::NetError),
+}
+
+fn response_text(code: u16) -> &'static str {
+    match code {
+        1 => "format error",
+        2 => "server failure",
+        3 => "name error",
+        4 => "not implemented",
+        5 => "refused",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,40 @@
+//! What can go wrong on one side of an exchange. Which side it was, and so what kind of failure, the engine knows.
+
+use cardinal_http::h1::{BodyError, HeadError};
+
+/// What went wrong on a connection or a stream.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// The peer ended the connection where a message was not over.
+    #[error("connection closed")]
+    Closed,
+    /// The system says so.
+    #[error("{0}")]
+    Io(std::io::Error),
+    /// The head is not one.
+    #[error("{0}")]
+    Head(HeadError),
+    /// The body is not what was announced.
+    #[error("{0}")]
+    Body(BodyError),
+    /// HTTP/2 says so.
+    #[error("{0}")]
+    H2(h2::Error),
+    /// More was to be held than is allowed.
+    #[error("buffer limit reached")]
+    BufferFull,
+    /// The message cannot be expressed in this protocol.
+    #[error("{0}")]
+    Unsendable(&'static str),
+}
+
+impl NetError {
+    /// Whether the peer is gone, as opposed to speaking nonsense.
+    pub fn is_disconnect(&self) -> bool {
+        match self {
+            Self::Closed | Self::Io(_) | Self::Body(BodyError::Truncated) => true,
+            Self::H2(error) => error.is_io() || error.is_reset() || error.is_go_away(),
+            Self::Head(_) | Self::Body(_) | Self::BufferFull | Self::Unsendable(_) => false,
+        }
+    }
+}

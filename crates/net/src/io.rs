@@ -1,0 +1,161 @@
+//! [`Io`]: a byte stream, whatever carries it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{client, server};
+
+/// A byte stream. The type of what carries it ends here.
+#[derive(Debug)]
+pub enum Io {
+    /// TCP.
+    Tcp(TcpStream),
+    /// TLS with a client.
+    ServerTls(Box<server::TlsStream<TcpStream>>),
+    /// TLS with an upstream.
+    ClientTls(Box<client::TlsStream<TcpStream>>),
+    /// Memory.
+    Memory(DuplexStream),
+}
+
+impl Io {
+    /// Whether a connection that should be silent still is, and is open. Costs no system call while nothing came.
+    pub fn is_silent(&mut self) -> bool {
+        let mut byte = [0; 1];
+        let mut buf = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(self).poll_read(&mut cx, &mut buf).is_pending()
+    }
+
+    /// The TCP stream under it.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::ServerTls(tls) => Some(tls.get_ref().0),
+            Self::ClientTls(tls) => Some(tls.get_ref().0),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Makes closing it send a reset: for a response that must not look complete.
+    pub fn reset_on_close(&self) {
+        if let Some(tcp) = self.tcp() {
+            // Best effort: without it the peer sees an early end instead.
+            socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO)).ok();
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            Self::ServerTls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+            Self::ClientTls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+            Self::Memory(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_write(cx, buf),
+            Self::ServerTls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
+            Self::ClientTls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
+            Self::Memory(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::ServerTls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+            Self::ClientTls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Memory(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::ServerTls(io) => Pin::new(io.as_mut()).poll_flush(cx),
+            Self::ClientTls(io) => Pin::new(io.as_mut()).poll_flush(cx),
+            Self::Memory(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Self::ServerTls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
+            Self::ClientTls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
+            Self::Memory(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A stream some of whose bytes were read already.
+#[derive(Debug)]
+pub struct Rewind {
+    prefix: Bytes,
+    io: Io,
+}
+
+impl Rewind {
+    /// `prefix` comes before what `io` still has.
+    pub fn new(prefix: Bytes, io: Io) -> Self {
+        Self { prefix, io }
+    }
+}
+
+impl AsyncRead for Rewind {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.prefix.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, buf);
+        }
+        let count = this.prefix.len().min(buf.remaining());
+        buf.put_slice(this.prefix.get(..count).unwrap_or_default());
+        this.prefix.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewind {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}

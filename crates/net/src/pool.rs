@@ -1,0 +1,174 @@
+//! Kept-alive connections to upstreams, one pool a worker: no lock, no other thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use ::h2::client::SendRequest;
+use bytes::Bytes;
+use cardinal_base::Tick;
+
+use crate::h1::H1;
+
+/// Which connections may be used for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// The endpoint.
+    pub address: SocketAddr,
+    /// TLS settings, server name and protocol, as [`Pool::class`] numbers them.
+    pub class: u32,
+}
+
+/// Limits of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Idle connections of one key; 0 keeps none.
+    pub idle_max: usize,
+    /// Requests of a connection; 0 is unlimited.
+    pub requests_max: u32,
+    /// How long a connection may be idle, milliseconds.
+    pub idle_timeout_ms: u64,
+}
+
+/// Classes are forgotten, with their connections, when there are more.
+const CLASSES_MAX: usize = 8192;
+
+/// HTTP/2 connections to one endpoint.
+const H2_CONNECTIONS_MAX: usize = 16;
+
+/// An HTTP/1 connection and its past.
+#[derive(Debug)]
+pub struct Pooled {
+    /// The connection.
+    pub h1: Box<H1>,
+    /// Requests it has served.
+    pub requests: u32,
+    since: Tick,
+}
+
+/// An HTTP/2 connection.
+pub struct H2Connection {
+    send: SendRequest<Bytes>,
+    /// Streams open.
+    streams: Rc<Cell<usize>>,
+    /// Its driver has ended.
+    closed: Rc<Cell<bool>>,
+    requests: u32,
+    idle_since: Rc<Cell<Tick>>,
+}
+
+/// An open stream's place on its connection; given back when dropped.
+pub struct StreamGuard {
+    streams: Rc<Cell<usize>>,
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.streams.set(self.streams.get().saturating_sub(1));
+    }
+}
+
+/// Connections of one worker.
+#[derive(Default)]
+pub struct Pool {
+    classes: HashMap<(u64, Box<str>), u32>,
+    next_class: u32,
+    h1: HashMap<PoolKey, Vec<Pooled>>,
+    h2: HashMap<PoolKey, Vec<H2Connection>>,
+}
+
+impl Pool {
+    /// The number of a kind of connection: `settings` identifies TLS settings and protocol, `server_name` is empty
+    /// without TLS.
+    pub fn class(&mut self, settings: u64, server_name: &str) -> u32 {
+        // The map is keyed by an owned pair; the lookup of a rare TLS name may allocate.
+        let key = (settings, Box::from(server_name));
+        if let Some(class) = self.classes.get(&key) {
+            return *class;
+        }
+        if self.classes.len() >= CLASSES_MAX {
+            self.classes.clear();
+            self.h1.clear();
+            self.h2.clear();
+        }
+        self.next_class = self.next_class.wrapping_add(1);
+        self.classes.insert(key, self.next_class);
+        self.next_class
+    }
+
+    /// An idle HTTP/1 connection that is alive, the most recently used.
+    pub fn take(&mut self, key: &PoolKey, limits: &Limits, now: Tick) -> Option<Pooled> {
+        let idle = self.h1.get_mut(key)?;
+        while let Some(mut pooled) = idle.pop() {
+            let fresh = now.millis_since(pooled.since) < limits.idle_timeout_ms;
+            if fresh && pooled.h1.io().is_silent() {
+                return Some(pooled);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection after `requests` requests, if the limits allow.
+    pub fn put(&mut self, key: PoolKey, mut h1: Box<H1>, requests: u32, limits: &Limits, now: Tick) {
+        if limits.requests_max != 0 && requests >= limits.requests_max {
+            return;
+        }
+        let idle = self.h1.entry(key).or_default();
+        if idle.len() < limits.idle_max {
+            h1.rest();
+            idle.push(Pooled { h1, requests, since: now });
+        }
+    }
+
+    /// A place on an open HTTP/2 connection.
+    pub fn take_h2(&mut self, key: &PoolKey, limits: &Limits) -> Option<(SendRequest<Bytes>, StreamGuard)> {
+        let open = self.h2.get_mut(key)?;
+        open.retain(|c| !c.closed.get());
+        let full = open.len() >= H2_CONNECTIONS_MAX;
+        let usable = |c: &&mut H2Connection| {
+            (limits.requests_max == 0 || c.requests < limits.requests_max)
+                && (full || c.streams.get() < c.send.current_max_send_streams().min(100))
+        };
+        let connection = open.iter_mut().filter(usable).min_by_key(|c| c.streams.get())?;
+        connection.requests += 1;
+        connection.streams.set(connection.streams.get() + 1);
+        Some((connection.send.clone(), StreamGuard { streams: Rc::clone(&connection.streams) }))
+    }
+
+    /// Keeps a new HTTP/2 connection; the first stream's place is taken. `closed` is set by its driver at its end.
+    pub fn put_h2(&mut self, key: PoolKey, send: SendRequest<Bytes>, closed: Rc<Cell<bool>>, now: Tick) -> StreamGuard {
+        let streams = Rc::new(Cell::new(1));
+        let guard = StreamGuard { streams: Rc::clone(&streams) };
+        let idle_since = Rc::new(Cell::new(now));
+        self.h2.entry(key).or_default().push(H2Connection { send, streams, closed, requests: 1, idle_since });
+        guard
+    }
+
+    /// Drops what has been idle too long. Call it once a second or so.
+    pub fn sweep(&mut self, limits: &Limits, now: Tick) {
+        self.h1.retain(|_, idle| {
+            idle.retain_mut(|pooled| {
+                now.millis_since(pooled.since) < limits.idle_timeout_ms && pooled.h1.io().is_silent()
+            });
+            !idle.is_empty()
+        });
+        self.h2.retain(|_, open| {
+            open.retain(|c| {
+                if c.streams.get() > 0 {
+                    c.idle_since.set(now);
+                }
+                !c.closed.get() && now.millis_since(c.idle_since.get()) < limits.idle_timeout_ms
+            });
+            !open.is_empty()
+        });
+    }
+
+    /// Idle HTTP/1 connections, and open HTTP/2 connections.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.h1.values().map(Vec::len).sum(), self.h2.values().map(Vec::len).sum())
+    }
+}
+
+/// A pool that tasks of one worker share.
+pub type SharedPool = Rc<RefCell<Pool>>;

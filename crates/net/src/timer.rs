@@ -1,0 +1,269 @@
+//! Deadlines in a coarse wheel, one wheel a worker. Moving a deadline is a store to a cell; nothing is allocated and no
+//! system call is made for it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use cardinal_base::{Clock, Tick};
+use std::sync::Arc;
+
+/// Milliseconds of a slot: deadlines fire up to so much late.
+pub(crate) const SLOT_MS: u64 = 20;
+
+/// Slots of the wheel; later deadlines go round.
+const SLOTS: usize = 4096;
+
+/// Never.
+const NEVER: u64 = u64::MAX;
+
+/// The deadlines of one worker.
+pub struct Wheel {
+    clock: Arc<dyn Clock>,
+    slots: RefCell<Vec<Vec<Rc<Entry>>>>,
+    /// Slot number up to which all has fired.
+    done: Cell<u64>,
+    /// Entries in slots.
+    queued: Cell<usize>,
+    /// Wakes the task that turns the wheel when it had nothing to do.
+    turner: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Millisecond of the deadline.
+    deadline: Cell<u64>,
+    /// Slot number it waits in.
+    slot: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Wheel {
+    /// An empty wheel.
+    pub fn new(clock: Arc<dyn Clock>) -> Rc<Self> {
+        let now = clock.tick().millis() / SLOT_MS;
+        Rc::new(Self {
+            clock,
+            slots: RefCell::new((0..SLOTS).map(|_| Vec::new()).collect()),
+            done: Cell::new(now),
+            queued: Cell::new(0),
+            turner: RefCell::new(None),
+        })
+    }
+
+    /// The clock.
+    pub fn now(&self) -> Tick {
+        self.clock.tick()
+    }
+
+    /// Turns the wheel for as long as the worker lives. Run it as a task of the worker.
+    pub async fn turn(self: Rc<Self>) {
+        loop {
+            std::future::poll_fn(|cx| {
+                if self.queued.get() > 0 {
+                    return std::task::Poll::Ready(());
+                }
+                *self.turner.borrow_mut() = Some(cx.waker().clone());
+                std::task::Poll::Pending
+            })
+            .await;
+            tokio::time::sleep(std::time::Duration::from_millis(SLOT_MS)).await;
+            self.fire();
+        }
+    }
+
+    /// Wakes whose deadline has passed.
+    pub fn fire(&self) {
+        let now_ms = self.clock.tick().millis();
+        let now = now_ms / SLOT_MS;
+        // After a long pause one round looks at every slot.
+        let first = (self.done.get() + 1).max(now.saturating_sub(SLOTS as u64 - 1));
+        for number in first..=now {
+            let Some(entries) = self.slots.borrow_mut().get_mut(index(number)).map(std::mem::take) else { continue };
+            for entry in entries {
+                self.queued.set(self.queued.get() - 1);
+                let deadline = entry.deadline.get();
+                if entry.slot.get() > number && index(entry.slot.get()) != index(number) {
+                    // Queued a second time, in another slot.
+                    continue;
+                }
+                entry.slot.set(NEVER);
+                if deadline == NEVER {
+                    continue;
+                }
+                if deadline <= now_ms {
+                    if let Some(waker) = entry.waker.borrow_mut().take() {
+                        waker.wake();
+                    }
+                } else {
+                    self.queue(entry, deadline);
+                }
+            }
+        }
+        self.done.set(now.max(self.done.get()));
+    }
+
+    /// Puts an entry into the slot after its deadline.
+    fn queue(&self, entry: Rc<Entry>, deadline: u64) {
+        let slot = (deadline / SLOT_MS + 1).max(self.done.get() + 1);
+        if entry.slot.get() <= slot {
+            return;
+        }
+        entry.slot.set(slot);
+        if let Some(place) = self.slots.borrow_mut().get_mut(index(slot)) {
+            place.push(entry);
+            self.queued.set(self.queued.get() + 1);
+        }
+        if let Some(turner) = self.turner.borrow_mut().take() {
+            turner.wake();
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "below SLOTS")]
+fn index(slot: u64) -> usize {
+    (slot % SLOTS as u64) as usize
+}
+
+/// A deadline that one task waits for. Made once for a connection and moved as often as needed.
+pub struct Timer {
+    wheel: Rc<Wheel>,
+    entry: Rc<Entry>,
+}
+
+impl Timer {
+    /// A deadline that is never.
+    pub fn new(wheel: &Rc<Wheel>) -> Self {
+        let entry = Entry { deadline: Cell::new(NEVER), slot: Cell::new(NEVER), waker: RefCell::new(None) };
+        Self { wheel: Rc::clone(wheel), entry: Rc::new(entry) }
+    }
+
+    /// Sets the deadline to `ms` from now.
+    pub fn arm(&self, ms: u64) {
+        let deadline = self.wheel.clock.tick().millis().saturating_add(ms);
+        self.entry.deadline.set(deadline);
+        self.wheel.queue(Rc::clone(&self.entry), deadline);
+    }
+
+    /// Sets the deadline to never.
+    pub fn disarm(&self) {
+        self.entry.deadline.set(NEVER);
+    }
+
+    /// Whether the deadline has passed; if not, the task is woken when it has.
+    pub fn poll_expired(&self, cx: &Context<'_>) -> bool {
+        let deadline = self.entry.deadline.get();
+        if deadline == NEVER {
+            return false;
+        }
+        if deadline <= self.wheel.clock.tick().millis() {
+            return true;
+        }
+        let mut waker = self.entry.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        false
+    }
+
+    /// Waits until the deadline.
+    pub async fn expired(&self) {
+        std::future::poll_fn(
+            |cx| if self.poll_expired(cx) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending },
+        )
+        .await;
+    }
+
+    /// The future's outcome, or `None` when it takes longer than `ms`.
+    pub async fn limit<F: Future>(&self, ms: u64, future: F) -> Option<F::Output> {
+        self.arm(ms);
+        let mut future = std::pin::pin!(future);
+        let outcome = std::future::poll_fn(|cx| {
+            if let std::task::Poll::Ready(output) = future.as_mut().poll(cx) {
+                return std::task::Poll::Ready(Some(output));
+            }
+            if self.poll_expired(cx) { std::task::Poll::Ready(None) } else { std::task::Poll::Pending }
+        })
+        .await;
+        self.disarm();
+        outcome
+    }
+
+    /// The wheel it is on.
+    pub fn wheel(&self) -> &Rc<Wheel> {
+        &self.wheel
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.entry.deadline.set(NEVER);
+        self.entry.waker.borrow_mut().take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use cardinal_base::ManualClock;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn deadlines_fire_once_and_late_by_less_than_two_slots() {
+        let clock = Arc::new(ManualClock::default());
+        let wheel = Wheel::new(clock.clone());
+        let (counter, timer) = (Arc::new(Counter::default()), Timer::new(&wheel));
+        let waker = Waker::from(Arc::clone(&counter));
+        let cx = Context::from_waker(&waker);
+        let step = |ms| {
+            clock.advance(Duration::from_millis(ms));
+            wheel.fire();
+            counter.0.load(Ordering::SeqCst)
+        };
+        timer.arm(100);
+        assert!(!timer.poll_expired(&cx));
+        assert_eq!(step(90), 0);
+        // Moved further away, twice, and then nearer.
+        timer.arm(500_000);
+        timer.arm(1_000);
+        assert!(!timer.poll_expired(&cx));
+        assert_eq!(step(980), 0);
+        assert_eq!(step(40), 1);
+        assert!(timer.poll_expired(&cx));
+        timer.disarm();
+        assert_eq!(step(600_000), 1);
+        assert!(!timer.poll_expired(&cx));
+        assert_eq!(wheel.queued.get(), 0);
+    }
+
+    #[test]
+    fn deadlines_beyond_one_turn_of_the_wheel_hold() {
+        let clock = Arc::new(ManualClock::default());
+        let wheel = Wheel::new(clock.clone());
+        let (counter, timer) = (Arc::new(Counter::default()), Timer::new(&wheel));
+        let waker = Waker::from(Arc::clone(&counter));
+        let far = SLOT_MS * SLOTS as u64 * 3;
+        timer.arm(far);
+        assert!(!timer.poll_expired(&Context::from_waker(&waker)));
+        let mut passed = 0;
+        while counter.0.load(Ordering::SeqCst) == 0 {
+            clock.advance(Duration::from_millis(10));
+            passed += 10;
+            wheel.fire();
+        }
+        assert!((far..far + 2 * SLOT_MS + 10).contains(&passed), "{passed}");
+    }
+}
