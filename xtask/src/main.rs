@@ -1,2 +1,63 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands: `cargo xtask --help`.
+//!
+//! Checks of the house (`floors`, `tidy`) are plain functions over a directory, so that tests run them on small trees
+//! and on this one. Start at [`Command`].
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
+
+mod floors;
+mod new_plugin;
+mod problem;
+#[cfg(test)]
+mod temp;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::problem::Problem;
+
+/// Developer commands.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks that every crate depends on crates of lower floors only.
+    Floors,
+    /// Checks sizes, names, module roots, opening comments and plugin folders.
+    Tidy,
+    /// Lays out the folder of a new plugin, which compiles and passes its test, and registers it.
+    NewPlugin(new_plugin::Args),
+}
+
+fn main() -> Result<ExitCode> {
+    let root = workspace::root();
+    match Args::parse().command {
+        Command::Floors => Ok(report("floors", &floors::check(&workspace::metadata(&root)?))),
+        Command::Tidy => Ok(report("tidy", &tidy::check(&root)?)),
+        Command::NewPlugin(args) => {
+            println!("{}", new_plugin::run(&root, &args)?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn report(what: &str, problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    if problems.is_empty() {
+        println!("{what}: ok");
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{what}: {} to repair", problems.len());
+    ExitCode::FAILURE
+}

@@ -1,0 +1,45 @@
+# Cardinal. `make help` lists the commands.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help run test check fmt tools
+
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Builds the release binary and starts the quick start of the README
+	@scripts/install-test-deps.sh --build
+	cargo build --release --package cardinal
+	@exec scripts/quickstart.sh "$(TARGET_DIR)/release/cardinal"
+
+test: ## Installs what tests need, then runs all of them
+	@scripts/install-test-deps.sh
+	cargo test --workspace --no-run
+	cargo test --workspace
+
+# Clippy and rustdoc share what they compile of the dependencies. The developer commands are built with the features of
+# the whole workspace, so that `make test` finds their dependencies ready.
+check: ## Formatting, lints, documentation, floors, tidiness, and the dependency rules where cargo-deny is installed
+	@scripts/install-test-deps.sh --build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	cargo build --workspace --bin xtask
+	"$(TARGET_DIR)/debug/xtask" floors
+	"$(TARGET_DIR)/debug/xtask" tidy
+	@if cargo deny --version >/dev/null 2>&1; then \
+	  echo "cargo deny check"; cargo deny --log-level error check; \
+	else \
+	  echo "cargo-deny is not installed: the rules of deny.toml were not checked (make tools installs it)"; \
+	fi
+
+fmt: ## Formats the code
+	cargo fmt --all
+
+tools: ## Installs the optional tools: cargo-deny, cargo-fuzz and the nightly compiler it needs
+	cargo install --locked cargo-deny cargo-fuzz
+	@if command -v rustup >/dev/null 2>&1; then rustup toolchain install nightly --profile minimal; fi

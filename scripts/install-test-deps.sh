@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Installs what building and testing Cardinal need, on Debian and Ubuntu. Does nothing where everything is there.
+#
+#   scripts/install-test-deps.sh            what `make test` needs
+#   scripts/install-test-deps.sh --build    what `make run` needs: a C compiler, cmake and Rust
+set -euo pipefail
+
+packages=()
+# need COMMAND PACKAGE: asks for the package when the command is missing. nginx and others live in sbin.
+need() {
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || packages+=("$2")
+}
+
+need cc gcc
+need cmake cmake
+need make make
+need curl curl
+# gcc alone brings no C headers.
+[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
+[ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
+
+if [ "${1:-}" != "--build" ]; then
+  need nginx nginx-light
+  need redis-server redis-server
+  need h2load nghttp2-client
+  need openssl openssl
+  need python3 python3
+fi
+
+if [ "${#packages[@]}" -gt 0 ]; then
+  if ! command -v apt-get >/dev/null 2>&1; then
+    echo "Missing here: ${packages[*]} (names of Debian packages). Install them and run this again." >&2
+    exit 1
+  fi
+  as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null 2>&1; then
+      echo "As root, run: apt-get install ${packages[*]}" >&2
+      exit 1
+    fi
+    as_root=(sudo)
+  fi
+  # Servers are started by tests on ports of their own; the packages must not start one.
+  policy=/usr/sbin/policy-rc.d
+  made_policy=
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+    made_policy=yes
+  fi
+  restore() {
+    if [ -n "$made_policy" ]; then "${as_root[@]}" rm -f "$policy"; fi
+  }
+  trap restore EXIT
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+# What the manifest asks for.
+rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+if ! command -v cargo >/dev/null 2>&1; then
+  if [ -x "$HOME/.cargo/bin/cargo" ]; then
+    echo "Rust is in $HOME/.cargo/bin, which is not on PATH. Run: . \"$HOME/.cargo/env\"" >&2
+  elif command -v rustup >/dev/null 2>&1; then
+    rustup toolchain install stable --profile minimal --component clippy --component rustfmt
+    rustup default stable
+    exit 0
+  else
+    echo "Rust $rust_version or newer is missing. Install it with:" >&2
+    echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2
+  fi
+  exit 1
+fi
+have=$(rustc --version | cut -d' ' -f2)
+if [ "$(printf '%s\n%s\n' "$rust_version" "${have%%-*}" | sort -V | head -n 1)" != "$rust_version" ]; then
+  echo "Rust $have is too old: $rust_version or newer is needed. Run: rustup update stable" >&2
+  exit 1
+fi

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Runs the quick start: the gateway with examples/quickstart/kong.yaml, and the echo backend it proxies to.
+# `make run` calls it after building. Ctrl-C ends both.
+set -euo pipefail
+
+cardinal=${1:?usage: scripts/quickstart.sh PATH_OF_THE_BINARY}
+cd "$(dirname "$0")/.."
+
+pids=()
+stop() {
+  trap - EXIT INT TERM
+  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+}
+trap stop EXIT
+# Ctrl-C is how this program is meant to end.
+trap 'stop; exit 0' INT TERM
+
+"$cardinal" echo --listen 127.0.0.1:9080 &
+pids+=($!)
+"$cardinal" run --config examples/quickstart/kong.yaml &
+pids+=($!)
+
+cat <<'TEXT'
+
+  The gateway listens on http://127.0.0.1:8000 and https://127.0.0.1:8443; its state is on http://127.0.0.1:8007/status.
+  Try, in another terminal:
+
+    curl -i http://127.0.0.1:8000/hello
+    curl -i http://127.0.0.1:8000/private                        401: it wants a key
+    curl -i http://127.0.0.1:8000/private -H 'apikey: tour-key'  200
+    curl -ik --http2 https://127.0.0.1:8443/hello                TLS and HTTP/2
+
+  README.md goes on from here. Ctrl-C stops everything.
+
+TEXT
+
+# If either ends by itself, so does the other.
+wait -n "${pids[@]}"

@@ -1,0 +1,116 @@
+use super::*;
+use crate::temp::TempTree;
+
+const LIB: &str = "//! What it is for.\n//!\n//! *Must not\n//! know*: the rest.\n";
+const MANIFEST: &str = "[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n";
+
+/// A tree with one sound crate `a` and these files; what tidy says of it.
+fn problems(files: &[(&str, &str)]) -> Vec<String> {
+    let tree = TempTree::new();
+    tree.file("crates/a/Cargo.toml", MANIFEST).file("crates/a/src/lib.rs", LIB);
+    for (path, text) in files {
+        tree.file(path, text);
+    }
+    check(tree.path()).unwrap().iter().map(ToString::to_string).collect()
+}
+
+/// The one problem of such a tree.
+fn problem(files: &[(&str, &str)]) -> String {
+    let found = problems(files);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_sound_tree_passes() {
+    assert_eq!(problems(&[("crates/a/src/x/mod.rs", ""), ("crates/a/tests/it/main.rs", "")]), Vec::<String>::new());
+}
+
+#[test]
+fn long_files_fail_but_long_tests_do_not() {
+    let long = "// line\n".repeat(801);
+    assert!(problem(&[("crates/a/src/x.rs", &long)]).starts_with("crates/a/src/x.rs: 801 lines"));
+    assert_eq!(problems(&[("crates/a/src/x.rs", &long[8..])]), Vec::<String>::new());
+    assert_eq!(problems(&[("crates/a/src/tests.rs", &long), ("crates/a/tests/it/x.rs", &long)]), Vec::<String>::new());
+}
+
+#[test]
+fn lints_are_inherited() {
+    let expect = "crates/a/Cargo.toml: does not inherit";
+    assert!(problem(&[("crates/a/Cargo.toml", "[package]\nname = \"a\"\n")]).starts_with(expect));
+    assert!(problem(&[("crates/a/Cargo.toml", "[lints]\nworkspace = false\n")]).starts_with(expect));
+}
+
+#[test]
+fn a_library_says_what_it_must_not_know() {
+    assert!(problem(&[("crates/a/src/lib.rs", "//! A library.\n")]).starts_with("crates/a/src/lib.rs: must open"));
+    let late = "use x;\n//! *Must not know*\n";
+    assert!(problem(&[("crates/a/src/lib.rs", late)]).starts_with("crates/a/src/lib.rs: must open"));
+}
+
+#[test]
+fn empty_names_fail() {
+    assert!(problem(&[("crates/a/src/utils.rs", "")]).starts_with("crates/a/src/utils.rs: `utils` says nothing"));
+    assert!(problem(&[("crates/a/src/common/mod.rs", "")]).starts_with("crates/a/src/common: `common` says nothing"));
+}
+
+#[test]
+fn module_roots_are_mod_rs() {
+    let found = problem(&[("crates/a/src/x.rs", ""), ("crates/a/src/x/y.rs", "")]);
+    assert_eq!(found, "crates/a/src/x.rs: the root of a module with a folder is x/mod.rs");
+}
+
+#[test]
+fn a_crate_has_one_test_binary() {
+    assert!(problem(&[("crates/a/tests/x.rs", "")]).starts_with("crates/a/tests/x.rs: a crate has one test binary"));
+    assert!(problem(&[("crates/a/tests/x/main.rs", "")]).starts_with("crates/a/tests/x: a crate has one test binary"));
+}
+
+#[test]
+fn ignored_tests_fail() {
+    let text = concat!("#[test]\n#[", "ignore]\nfn x() {}\n");
+    assert!(problem(&[("crates/a/src/tests.rs", text)]).starts_with("crates/a/src/tests.rs:2: "));
+}
+
+const FAMILY: &[(&str, &str)] = &[
+    ("crates/plugins-x/Cargo.toml", MANIFEST),
+    ("crates/plugins-x/src/one/mod.rs", "pub const PLUGIN: PluginDef = PluginDef {};\n"),
+    ("crates/plugins-x/src/one/schema.rs", ""),
+    ("crates/plugins-x/src/one/filter/mod.rs", ""),
+    ("crates/plugins-x/src/one/tests.rs", ""),
+    ("crates/plugins-x/src/one/README.md", "# one\n\n```yaml\nplugins: []\n```\n"),
+];
+
+fn family(plugins: &str, more: &[(&str, &str)]) -> Vec<String> {
+    let lib = format!("{LIB}\npub const PLUGINS: &[&PluginDef] = &[{plugins}];\n");
+    let mut files = FAMILY.to_vec();
+    files.push(("crates/plugins-x/src/lib.rs", &lib));
+    files.extend(more);
+    problems(&files)
+}
+
+#[test]
+fn plugin_folders_are_complete_and_registered() {
+    assert_eq!(family("&one::PLUGIN", &[]), Vec::<String>::new());
+    assert_eq!(family("", &[]), ["crates/plugins-x/src/one: is not in its family's PLUGINS"]);
+    assert_eq!(
+        family("&two::PLUGIN, &one::PLUGIN", &[]),
+        ["crates/plugins-x/src/lib.rs: PLUGINS is not in alphabetical order"]
+    );
+    assert_eq!(
+        family("&one::PLUGIN", &[("crates/plugins-x/src/one/README.md", "# one\n")]),
+        ["crates/plugins-x/src/one/README.md: shows no configuration: add a ```yaml block"]
+    );
+    let bare = "pub const PLUGIN: PluginDef = PluginDef {};\n";
+    assert_eq!(
+        family("&one::PLUGIN, &two::PLUGIN", &[("crates/plugins-x/src/two/mod.rs", bare)]),
+        ["README.md", "filter.rs", "schema.rs", "tests.rs"]
+            .map(|part| format!("crates/plugins-x/src/two: has no {part}"))
+    );
+    assert_eq!(family("&one::PLUGIN", &[("crates/plugins-x/src/two.rs", bare)]).len(), 1);
+}
+
+#[test]
+fn this_workspace_is_tidy() {
+    assert_eq!(check(&crate::workspace::root()).unwrap(), Vec::new());
+}
