@@ -1,0 +1,323 @@
+//! The order among routes, and the conditions that their fields stand for, by router flavor.
+//!
+//! Pure functions over [`RouteFields`]: validated fields in, records out. A route whose paths rank differently becomes
+//! several records, each with an id made from the route's own.
+
+use cardinal_ir::{AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, PathMatch, Rank, TextMatch, Wire};
+use cardinal_route::split_host;
+use ipnet::IpNet;
+
+/// Kong's `router_flavor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    /// The default: conditions, ordered by a number made of their kinds.
+    TraditionalCompatible,
+    /// The oldest: like the default, but ordered by kinds first and age last.
+    Traditional,
+    /// Expressions; routes with plain fields are taken as well, and `protocols` is a condition.
+    Expressions,
+}
+
+/// The fields of a route that matching depends on, validated. An empty list counts as unset.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RouteFields {
+    pub(crate) id: Id,
+    pub(crate) protocols: Vec<String>,
+    pub(crate) methods: Vec<String>,
+    /// With `*` and port as written.
+    pub(crate) hosts: Vec<String>,
+    /// Regular expressions start with `~`.
+    pub(crate) paths: Vec<String>,
+    /// By name, as written.
+    pub(crate) headers: Vec<(String, Vec<String>)>,
+    pub(crate) snis: Vec<String>,
+    pub(crate) sources: Vec<Peer>,
+    pub(crate) destinations: Vec<Peer>,
+    pub(crate) regex_priority: i64,
+    /// Seconds since 1970.
+    pub(crate) created_at: i64,
+}
+
+/// One of `sources` or `destinations`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    net: Option<IpNet>,
+    /// Written with a prefix length, even a full one.
+    is_range: bool,
+    port: Option<u16>,
+}
+
+impl Peer {
+    /// An address (`10.0.0.1`) or network (`10.0.0.0/8`), a port, or both. `None` where the text is neither.
+    pub(crate) fn new(ip: Option<&str>, port: Option<u16>) -> Option<Self> {
+        let Some(ip) = ip else { return Some(Self { net: None, is_range: false, port }) };
+        let is_range = ip.contains('/');
+        let net = if is_range { ip.parse().ok()? } else { IpNet::from(ip.parse::<std::net::IpAddr>().ok()?) };
+        Some(Self { net: Some(net.trunc()), is_range, port })
+    }
+}
+
+/// The records that a route becomes: id, conditions and rank of each.
+pub(crate) fn split_and_rank(flavor: Flavor, route: &RouteFields) -> Vec<(Id, Conditions, Rank)> {
+    let groups = match flavor {
+        Flavor::Traditional => route.paths.iter().map(|path| vec![path.as_str()]).collect(),
+        Flavor::TraditionalCompatible | Flavor::Expressions if is_stream(route) => Vec::new(),
+        Flavor::TraditionalCompatible | Flavor::Expressions => group_paths(&route.paths),
+    };
+    if groups.is_empty() {
+        return vec![(route.id, conditions(flavor, route, &[]), rank(flavor, route, route.id, &[]))];
+    }
+    let whole = groups.len() == 1;
+    let split = groups.iter().enumerate().map(|(at, paths)| {
+        let id = if whole { route.id } else { split_id(route.id, at + 1) };
+        (id, conditions(flavor, route, paths), rank(flavor, route, id, paths))
+    });
+    split.collect()
+}
+
+/// The rank of a route with an expression: above all routes with plain fields, then by `priority`.
+pub(crate) fn expression_rank(priority: u64, id: Id) -> Rank {
+    Rank { weight: u128::from(0xFF << 56 | priority), tie: id.as_u128() }
+}
+
+/// What `protocols` adds to an expression: the connections that it may match; empty for any.
+///
+/// A route for one encrypted protocol only is found over the plain one too, so that the reply can demand encryption.
+pub(crate) fn wires(protocols: &[String]) -> Vec<Wire> {
+    if let [only] = protocols
+        && matches!(only.as_str(), "https" | "tls" | "tls_passthrough")
+    {
+        return Vec::new();
+    }
+    let mut wires = Vec::new();
+    for protocol in protocols {
+        let of_protocol: &[Wire] = match protocol.as_str() {
+            "http" | "grpc" | "ws" => &[Wire::Http],
+            "https" | "grpcs" | "wss" => &[Wire::Https],
+            "tcp" => &[Wire::Tcp],
+            "tls" => &[Wire::Tls],
+            "tls_passthrough" => &[Wire::Tcp, Wire::TlsPassthrough],
+            "udp" => &[Wire::Udp],
+            _ => &[],
+        };
+        for wire in of_protocol {
+            if !wires.contains(wire) {
+                wires.push(*wire);
+            }
+        }
+    }
+    wires
+}
+
+/// Paths that rank alike: all regular expressions, and the plain ones of each length; in order of appearance.
+fn group_paths(paths: &[String]) -> Vec<Vec<&str>> {
+    let mut groups: Vec<(usize, Vec<&str>)> = Vec::new();
+    for path in paths {
+        let key = if is_regex(path) { 0 } else { path.len() };
+        match groups.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, group)) => group.push(path),
+            None => groups.push((key, vec![path])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// The id of the n-th part of a route, from 1; the same as Kong's.
+fn split_id(id: Id, number: usize) -> Id {
+    const NAMESPACE: Id = Id::from_u128(0x7f14_5bf9_0dce_4f91_98eb_debb_ce4b_9f6b);
+    Id::new_v5(&NAMESPACE, format!("{id}#{number}").as_bytes())
+}
+
+fn conditions(flavor: Flavor, route: &RouteFields, paths: &[&str]) -> Conditions {
+    let mut conditions = Conditions {
+        snis: route.snis.iter().map(|sni| sni_pattern(flavor, sni)).collect(),
+        sources: route.sources.iter().map(|peer| AddrMatch { net: peer.net, port: peer.port }).collect(),
+        destinations: route.destinations.iter().map(|peer| AddrMatch { net: peer.net, port: peer.port }).collect(),
+        wires: if flavor == Flavor::Expressions { wires(&route.protocols) } else { Vec::new() },
+        ..Conditions::default()
+    };
+    if flavor != Flavor::Traditional && is_stream(route) {
+        return conditions;
+    }
+    conditions.methods = route.methods.iter().map(|method| method.to_ascii_uppercase().into()).collect();
+    conditions.hosts = route.hosts.iter().map(|host| host_match(host)).collect();
+    conditions.paths = paths
+        .iter()
+        .map(|path| match path.strip_prefix('~') {
+            Some(regex) => PathMatch::Regex(regex.into()),
+            None => PathMatch::Prefix((*path).into()),
+        })
+        .collect();
+    conditions.headers = headers(flavor, route).map(|(name, values)| header_match(flavor, name, values)).collect();
+    conditions
+}
+
+/// The oldest flavor leaves `host` to `hosts`.
+fn headers(flavor: Flavor, route: &RouteFields) -> impl Iterator<Item = (&str, &[String])> {
+    let counts = move |name: &str| flavor != Flavor::Traditional || !name.eq_ignore_ascii_case("host");
+    route.headers.iter().filter(move |(name, _)| counts(name)).map(|(name, values)| (name.as_str(), values.as_slice()))
+}
+
+fn host_match(host: &str) -> HostMatch {
+    let (name, port) = split_host(host);
+    HostMatch { host: wildcard(&name), port }
+}
+
+fn wildcard(name: &str) -> HostPattern {
+    if let Some(suffix) = name.strip_prefix('*') {
+        HostPattern::Suffix(suffix.into())
+    } else if let Some(prefix) = name.strip_suffix('*') {
+        HostPattern::Prefix(prefix.into())
+    } else {
+        HostPattern::Exact(name.into())
+    }
+}
+
+/// A trailing dot, as fully qualified names have it, is no part of a server name.
+fn sni_pattern(flavor: Flavor, sni: &str) -> HostPattern {
+    let sni = sni.to_ascii_lowercase();
+    let name = if sni.len() > 1 { sni.strip_suffix('.').unwrap_or(&sni) } else { &sni };
+    if flavor == Flavor::Traditional { HostPattern::Exact(name.into()) } else { wildcard(name) }
+}
+
+fn header_match(flavor: Flavor, name: &str, values: &[String]) -> HeaderMatch {
+    let exact = |value: &String| TextMatch::Exact(value.to_lowercase().into());
+    let any_of = match flavor {
+        Flavor::Traditional => {
+            // A pattern counts only where it is the one value, and as plain text beside that; its case is kept.
+            let pattern = match values {
+                [only] => only.strip_prefix("~*").map(|regex| TextMatch::Regex(regex.into())),
+                _ => None,
+            };
+            values.iter().map(exact).chain(pattern).collect()
+        }
+        Flavor::TraditionalCompatible | Flavor::Expressions => {
+            let each = values.iter().map(|value| match value.strip_prefix("~*") {
+                Some(regex) => TextMatch::Regex(regex.to_ascii_lowercase().into()),
+                None => exact(value),
+            });
+            each.collect()
+        }
+    };
+    HeaderMatch { name: name.to_ascii_lowercase().replace('_', "-").into(), any_of }
+}
+
+fn rank(flavor: Flavor, route: &RouteFields, id: Id, paths: &[&str]) -> Rank {
+    let weight = match flavor {
+        Flavor::Traditional => traditional_weight(route, paths),
+        Flavor::TraditionalCompatible | Flavor::Expressions if is_stream(route) => stream_weight(route).into(),
+        Flavor::TraditionalCompatible | Flavor::Expressions => compatible_weight(route, paths).into(),
+    };
+    Rank { weight, tie: id.as_u128() }
+}
+
+/// Kong's 64-bit priority: 3 bits for the number of kinds, 1 for plain hosts only, 8 for headers, 1 for regular
+/// expressions, 32 for `regex_priority`, 19 for the length of the path.
+fn compatible_weight(route: &RouteFields, paths: &[&str]) -> u64 {
+    const HEADERS_MAX: usize = 255;
+    const LENGTH_BITS: u64 = 0x7_FFFF;
+    let kinds = [
+        !route.sources.is_empty(),
+        !route.destinations.is_empty(),
+        !route.methods.is_empty(),
+        !route.hosts.is_empty(),
+        !route.headers.is_empty(),
+        !route.snis.is_empty(),
+        !paths.is_empty(),
+    ];
+    let kinds: u64 = kinds.into_iter().map(u64::from).sum();
+    let headers = route.headers.len().min(HEADERS_MAX) as u64;
+    let plain_hosts = !route.hosts.is_empty() && !route.hosts.iter().any(|host| host.contains('*'));
+    let tail = match paths.first() {
+        Some(path) if is_regex(path) => {
+            let priority = route.regex_priority.clamp(0, u32::MAX.into()).unsigned_abs();
+            1 << 51 | priority << 19
+        }
+        Some(path) => path.len() as u64 & LENGTH_BITS,
+        None => 0,
+    };
+    kinds << 61 | u64::from(plain_hosts) << 60 | headers << 52 | tail
+}
+
+/// Server name, or both ends, first; then address over port over network, of sources before destinations.
+fn stream_weight(route: &RouteFields) -> u64 {
+    let peers = |peers: &[Peer]| {
+        peers.iter().fold(0_u64, |bits, peer| {
+            let ip = match peer.net {
+                Some(_) if peer.is_range => 1,
+                Some(_) => 1 << 3,
+                None => 0,
+            };
+            bits | ip | u64::from(peer.port.is_some()) << 2
+        })
+    };
+    let both_ends = !route.sources.is_empty() && !route.destinations.is_empty();
+    let first = !route.snis.is_empty() || both_ends;
+    u64::from(first) << 61 | peers(&route.sources) << 4 | peers(&route.destinations)
+}
+
+/// The order of the oldest flavor as one number, most significant first: how many kinds there are, which, how exact
+/// sources and destinations are, a wildcard host with a port, plain hosts only, regular expressions, how many headers,
+/// `regex_priority` (of regular expressions), length of the path, age.
+///
+/// Kong finds addresses, then ports, by hash before it looks through networks; hence the bits for peers.
+fn traditional_weight(route: &RouteFields, paths: &[&str]) -> u128 {
+    let headers = headers(Flavor::Traditional, route).count();
+    let kinds = [
+        !route.hosts.is_empty(),
+        headers > 0,
+        !paths.is_empty(),
+        !route.methods.is_empty(),
+        !route.snis.is_empty(),
+        !route.sources.is_empty(),
+        !route.destinations.is_empty(),
+    ];
+    let exactness = |peers: &[Peer]| {
+        let any = |fits: fn(&Peer) -> bool| u64::from(peers.iter().any(fits));
+        any(|p| p.net.is_some() && !p.is_range) << 2
+            | any(|p| p.port.is_some()) << 1
+            | any(|p| p.net.is_some() && p.port.is_some())
+    };
+    let is_wildcard = |host: &String| host.contains('*');
+    let wildcard_port = route.hosts.iter().any(|host| is_wildcard(host) && split_host(host).1.is_some());
+    let plain_hosts = !route.hosts.is_empty() && !route.hosts.iter().any(is_wildcard);
+    let regex = paths.iter().any(|path| is_regex(path));
+    let length = paths.iter().filter(|path| !is_regex(path)).map(|path| path.len()).max().unwrap_or(0);
+
+    let mut weight = Bits::default();
+    weight.push(3, kinds.into_iter().map(u64::from).sum());
+    for kind in kinds {
+        weight.push(1, kind.into());
+    }
+    weight.push(3, exactness(&route.sources));
+    weight.push(3, exactness(&route.destinations));
+    for flag in [wildcard_port, plain_hosts, regex] {
+        weight.push(1, flag.into());
+    }
+    weight.push(10, headers as u64);
+    let regex_priority = route.regex_priority.clamp(-(1 << 33), (1 << 33) - 1) + (1 << 33);
+    weight.push(34, if regex { regex_priority.unsigned_abs() } else { 0 });
+    weight.push(20, length as u64);
+    let age_max = (1_i64 << 44) - 1;
+    weight.push(44, (age_max - route.created_at.clamp(0, age_max)).unsigned_abs());
+    weight.0
+}
+
+/// A number put together from its most significant part on.
+#[derive(Default)]
+struct Bits(u128);
+
+impl Bits {
+    /// Appends a part of some bits' width; what does not fit counts as the greatest that does.
+    fn push(&mut self, width: u32, value: u64) {
+        self.0 = self.0 << width | u128::from(value.min((1 << width) - 1));
+    }
+}
+
+fn is_regex(path: &str) -> bool {
+    path.starts_with('~')
+}
+
+fn is_stream(route: &RouteFields) -> bool {
+    route.protocols.first().is_some_and(|p| matches!(p.as_str(), "tcp" | "udp" | "tls" | "tls_passthrough"))
+}

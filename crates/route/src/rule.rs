@@ -1,0 +1,262 @@
+//! A route with its patterns compiled, and whether a request fits it.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use cardinal_ir::{
+    AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, Matches, PathMatch, Route, TextMatch,
+};
+
+use crate::explain::Kind;
+use crate::pattern::{Pattern, PatternError};
+use crate::predicate::{Node, PredicateError, with_lower};
+use crate::request::Request;
+
+/// A route that can be matched.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) id: Id,
+    pub(crate) route: Arc<Route>,
+    rule: Rule,
+}
+
+/// What the route alone does not hold.
+#[derive(Debug)]
+enum Rule {
+    /// The patterns of paths and headers, in the order they are written in.
+    Conditions(Patterns),
+    Predicate(Node),
+}
+
+/// Parallel to the conditions; empty where none of them is a pattern.
+#[derive(Debug, Default)]
+struct Patterns {
+    paths: Box<[Option<Pattern>]>,
+    headers: Box<[Box<[Option<Pattern>]>]>,
+}
+
+/// Why a route cannot be matched: the field, and what is wrong with it.
+#[derive(Debug)]
+pub(crate) struct RuleError {
+    pub(crate) path: String,
+    pub(crate) message: String,
+}
+
+/// What a match of the path was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PathTrace<'r> {
+    /// Length of the text that matched.
+    pub(crate) len: Option<usize>,
+    /// The last pattern that matched.
+    pub(crate) pattern: Option<&'r Pattern>,
+}
+
+impl<'r> PathTrace<'r> {
+    /// Notes a match; always true.
+    pub(crate) fn found(&mut self, len: usize, pattern: Option<&'r Pattern>) -> bool {
+        self.len = Some(len);
+        self.pattern = pattern.or(self.pattern);
+        true
+    }
+}
+
+impl Compiled {
+    pub(crate) fn new(id: Id, route: Arc<Route>) -> Result<Self, RuleError> {
+        let rule = match &route.matches {
+            Matches::Conditions(conditions) => Rule::Conditions(Patterns::compile(conditions)?),
+            Matches::Predicate(predicate) => Rule::Predicate(
+                Node::compile(predicate).map_err(|error: PredicateError| RuleError::new("expression", error))?,
+            ),
+        };
+        Ok(Self { id, route, rule })
+    }
+
+    /// What of the path matched, if the request fits.
+    pub(crate) fn matches<'r>(&'r self, request: &Request<'_>) -> Option<PathTrace<'r>> {
+        let mut trace = PathTrace::default();
+        let fits = match (&self.rule, &self.route.matches) {
+            (Rule::Predicate(node), _) => node.eval(request, &mut trace),
+            (Rule::Conditions(patterns), Matches::Conditions(conditions)) => {
+                Kind::OF_CONDITIONS.iter().all(|kind| holds(*kind, conditions, patterns, request, &mut trace))
+            }
+            (Rule::Conditions(_), Matches::Predicate(_)) => false,
+        };
+        fits.then_some(trace)
+    }
+
+    /// The kinds of conditions that the request does not fit; empty where it matches.
+    pub(crate) fn misses(&self, request: &Request<'_>) -> Vec<Kind> {
+        let mut trace = PathTrace::default();
+        match (&self.rule, &self.route.matches) {
+            (Rule::Predicate(Node::All(all)), _) => {
+                let missed = all.iter().filter(|node| !node.eval(request, &mut PathTrace::default()));
+                let mut kinds: Vec<_> = missed.map(Kind::of_node).collect();
+                kinds.sort_unstable();
+                kinds.dedup();
+                kinds
+            }
+            (Rule::Predicate(node), _) => {
+                if node.eval(request, &mut trace) {
+                    Vec::new()
+                } else {
+                    vec![Kind::of_node(node)]
+                }
+            }
+            (Rule::Conditions(patterns), Matches::Conditions(conditions)) => Kind::OF_CONDITIONS
+                .into_iter()
+                .filter(|kind| !holds(*kind, conditions, patterns, request, &mut trace))
+                .collect(),
+            (Rule::Conditions(_), Matches::Predicate(_)) => vec![Kind::Expression],
+        }
+    }
+}
+
+impl Patterns {
+    fn compile(conditions: &Conditions) -> Result<Self, RuleError> {
+        let mut patterns = Self::default();
+        if conditions.paths.iter().any(|path| matches!(path, PathMatch::Regex(_))) {
+            let each = conditions.paths.iter().enumerate().map(|(at, path)| match path {
+                PathMatch::Prefix(_) => Ok(None),
+                PathMatch::Regex(text) => compile(Pattern::from_start, text, || format!("paths[{at}]")),
+            });
+            patterns.paths = each.collect::<Result<_, _>>()?;
+        }
+        let has_pattern = |header: &HeaderMatch| header.any_of.iter().any(|v| matches!(v, TextMatch::Regex(_)));
+        if conditions.headers.iter().any(has_pattern) {
+            let each = conditions.headers.iter().map(|header| {
+                let each = header.any_of.iter().map(|value| match value {
+                    TextMatch::Exact(_) => Ok(None),
+                    TextMatch::Regex(text) => compile(Pattern::anywhere, text, || format!("headers.{}", header.name)),
+                });
+                each.collect::<Result<_, _>>()
+            });
+            patterns.headers = each.collect::<Result<_, _>>()?;
+        }
+        Ok(patterns)
+    }
+}
+
+impl RuleError {
+    fn new(path: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self { path: path.into(), message: error.to_string() }
+    }
+}
+
+/// `application/x-www-form-urlencoded` text, decoded.
+pub(crate) fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(text);
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match (byte, tail) {
+            (b'+', _) => out.push(b' '),
+            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    out.push(high << 4 | low);
+                    rest = after;
+                }
+                _ => out.push(byte),
+            },
+            _ => out.push(byte),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn compile(
+    make: impl FnOnce(&str) -> Result<Pattern, PatternError>,
+    text: &str,
+    path: impl FnOnce() -> String,
+) -> Result<Option<Pattern>, RuleError> {
+    make(text).map(Some).map_err(|error| RuleError::new(path(), error))
+}
+
+/// Whether one kind of conditions holds; an empty kind does.
+fn holds<'r>(
+    kind: Kind,
+    conditions: &Conditions,
+    patterns: &'r Patterns,
+    request: &Request<'_>,
+    trace: &mut PathTrace<'r>,
+) -> bool {
+    match kind {
+        Kind::Protocol => conditions.wires.is_empty() || conditions.wires.contains(&request.wire),
+        Kind::Method => none_or_any(&conditions.methods, |method| **method == *request.method),
+        Kind::Host => none_or_any(&conditions.hosts, |host| fits_host(host, request)),
+        Kind::Sni => {
+            !request.considers_sni()
+                || none_or_any(&conditions.snis, |sni| request.sni.is_some_and(|name| fits_name(sni, name)))
+        }
+        Kind::Source => none_or_any(&conditions.sources, |addr| fits_addr(addr, request.source)),
+        Kind::Destination => none_or_any(&conditions.destinations, |addr| fits_addr(addr, request.destination)),
+        Kind::Path => conditions.paths.is_empty() || fits_path(&conditions.paths, &patterns.paths, request.path, trace),
+        Kind::Header => {
+            let mut patterns = patterns.headers.iter();
+            conditions.headers.iter().all(|header| {
+                fits_header(header, patterns.next().map(|patterns| &**patterns).unwrap_or_default(), request)
+            })
+        }
+        Kind::Query | Kind::Expression => true,
+    }
+}
+
+fn none_or_any<T>(list: &[T], fits: impl FnMut(&T) -> bool) -> bool {
+    list.is_empty() || list.iter().any(fits)
+}
+
+fn fits_host(host: &HostMatch, request: &Request<'_>) -> bool {
+    host.port.is_none_or(|port| port == request.destination.port())
+        && request.host.is_some_and(|name| fits_name(&host.host, name))
+}
+
+fn fits_name(pattern: &HostPattern, name: &str) -> bool {
+    match pattern {
+        HostPattern::Exact(text) => **text == *name,
+        HostPattern::Suffix(text) => name.ends_with(&**text),
+        HostPattern::Prefix(text) => name.starts_with(&**text),
+    }
+}
+
+fn fits_addr(wanted: &AddrMatch, addr: SocketAddr) -> bool {
+    wanted.port.is_none_or(|port| port == addr.port())
+        && wanted.net.is_none_or(|net| net.contains(&addr.ip().to_canonical()))
+}
+
+fn fits_path<'r>(paths: &[PathMatch], patterns: &'r [Option<Pattern>], path: &[u8], trace: &mut PathTrace<'r>) -> bool {
+    let mut patterns = patterns.iter();
+    paths.iter().any(|wanted| match (wanted, patterns.next()) {
+        (PathMatch::Prefix(prefix), _) => path.starts_with(prefix.as_bytes()) && trace.found(prefix.len(), None),
+        (PathMatch::Regex(_), Some(Some(pattern))) => match pattern.find(path) {
+            Some(len) => trace.found(len, Some(pattern)),
+            None => false,
+        },
+        (PathMatch::Regex(_), _) => false,
+    })
+}
+
+fn fits_header(header: &HeaderMatch, patterns: &[Option<Pattern>], request: &Request<'_>) -> bool {
+    let mut found = false;
+    let mut visit = |value: &[u8]| {
+        found = with_lower(value, |value| {
+            let mut patterns = patterns.iter();
+            header.any_of.iter().any(|wanted| match (wanted, patterns.next()) {
+                (TextMatch::Exact(text), _) => text.as_bytes() == value,
+                (TextMatch::Regex(_), Some(Some(pattern))) => pattern.find(value).is_some(),
+                (TextMatch::Regex(_), _) => false,
+            })
+        });
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    if memchr::memchr(b'_', header.name.as_bytes()).is_some() {
+        request.headers.each(&header.name.replace('_', "-"), &mut visit);
+    } else {
+        request.headers.each(&header.name, &mut visit);
+    }
+    found
+}

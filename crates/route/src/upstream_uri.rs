@@ -1,0 +1,163 @@
+//! The path that goes upstream: the backend's path joined with the request's, and the prefix that was taken away.
+
+use cardinal_ir::PathHandling;
+
+/// What the upstream path is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The backend's path; empty counts as `/`.
+    pub base: &'a str,
+    /// The request's normalized path.
+    pub path: &'a [u8],
+    /// Length of the part of the path that matched; see [`Match::path_len`](crate::Match::path_len).
+    pub matched: Option<usize>,
+    /// Take the matched part away.
+    pub strip: bool,
+    /// How the two are joined.
+    pub handling: PathHandling,
+}
+
+impl<'a> Parts<'a> {
+    /// The part of the path that was taken away; `None` where that is nothing or `/`, which is not worth telling.
+    pub fn prefix(&self) -> Option<&'a [u8]> {
+        let prefix = if self.strip { self.path.get(..self.matched?) } else { None };
+        prefix.filter(|prefix| !matches!(*prefix, b"" | b"/"))
+    }
+
+    /// Appends the value of `X-Forwarded-Prefix`, encoded like the path so that it fits into a header; says whether
+    /// there is one.
+    pub fn write_prefix(&self, out: &mut Vec<u8>) -> bool {
+        let Some(prefix) = self.prefix() else { return false };
+        escape(prefix, out);
+        true
+    }
+
+    /// Appends the upstream path to `out`, percent-encoded where HTTP demands it. The query is the caller's to append.
+    ///
+    /// Encoding is that of Kong (`escape` in `kong.tools.uri`): bytes other than unreserved and reserved characters
+    /// and `%` become triplets in upper-case hex.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let base = if self.base.is_empty() { b"/" } else { self.base.as_bytes() };
+        let (base, joint, tail) = match self.handling {
+            PathHandling::V0 => self.join_v0(base),
+            PathHandling::V1 => self.join_v1(base),
+        };
+        escape(base, out);
+        out.extend_from_slice(joint);
+        escape(tail, out);
+    }
+
+    /// Slashes at the joint are made one.
+    fn join_v0(&self, base: &'a [u8]) -> (&'a [u8], &'static [u8], &'a [u8]) {
+        let base_without_slash = base.strip_suffix(b"/");
+        let request_ends_with_slash = self.path.ends_with(b"/");
+        if !self.strip {
+            return match (base_without_slash, self.path) {
+                (Some(_), path) => (base, b"", path.get(1..).unwrap_or_default()),
+                (None, b"/") => (base, b"", b""),
+                (None, path) => (base, b"", path),
+            };
+        }
+        match (base_without_slash, self.tail()) {
+            (Some(b""), b"") => (base, b"", b""),
+            (Some(_), b"") if request_ends_with_slash => (base, b"", b""),
+            (Some(short), b"") => (short, b"", b""),
+            (Some(short), tail @ [b'/', ..]) => (short, b"", tail),
+            (Some(_), tail) => (base, b"", tail),
+            (None, b"") if request_ends_with_slash && self.path.len() > 1 => (base, b"/", b""),
+            (None, tail @ ([] | [b'/', ..])) => (base, b"", tail),
+            (None, tail) => (base, b"/", tail),
+        }
+    }
+
+    /// Plain concatenation, without the request's first slash.
+    fn join_v1(&self, base: &'a [u8]) -> (&'a [u8], &'static [u8], &'a [u8]) {
+        if !self.strip {
+            return (base, b"", self.path.get(1..).unwrap_or_default());
+        }
+        match (base.strip_suffix(b"/"), self.tail()) {
+            (Some(short), tail @ [b'/', ..]) => (short, b"", tail),
+            (_, tail) => (base, b"", tail),
+        }
+    }
+
+    /// What is left of the path; a dot segment that stripping brought to its front is dropped.
+    fn tail(&self) -> &'a [u8] {
+        let tail = self.path.get(self.matched.unwrap_or(1)..).unwrap_or_default();
+        match tail {
+            b"." | b".." => b"",
+            [b'.', b'/', rest @ ..] | [b'.', b'.', b'/', rest @ ..] => rest,
+            _ => tail,
+        }
+    }
+}
+
+fn escape(text: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    out.reserve(text.len());
+    for &byte in text {
+        if is_safe(byte) {
+            out.push(byte);
+        } else {
+            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+            out.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+}
+
+fn is_safe(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@[]-_.~%".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(base: &str, path: &str, matched: Option<usize>, expect: [&str; 4]) {
+        let ways =
+            [(PathHandling::V0, true), (PathHandling::V0, false), (PathHandling::V1, true), (PathHandling::V1, false)];
+        for ((handling, strip), expect) in ways.into_iter().zip(expect) {
+            let parts = Parts { base, path: path.as_bytes(), matched, strip, handling };
+            let mut out = Vec::new();
+            parts.write(&mut out);
+            let out = String::from_utf8(out).unwrap();
+            assert_eq!(out, expect, "{base} {path} {matched:?} {handling:?} strip: {strip}");
+        }
+    }
+
+    #[test]
+    fn joins() {
+        check("/", "/fv0/req", Some(4), ["/req", "/fv0/req", "/req", "/fv0/req"]);
+        check("/srv", "/rou", Some(4), ["/srv", "/srv/rou", "/srv", "/srvrou"]);
+        check("/srv", "/rou/req", Some(4), ["/srv/req", "/srv/rou/req", "/srv/req", "/srvrou/req"]);
+        check("/srv", "/roureq", Some(4), ["/srv/req", "/srv/roureq", "/srvreq", "/srvroureq"]);
+        check("/srv/", "/rou/req", Some(5), ["/srv/req", "/srv/rou/req", "/srv/req", "/srv/rou/req"]);
+        check("/srv/", "/rou", Some(4), ["/srv", "/srv/rou", "/srv/", "/srv/rou"]);
+        check("/srv", "/", Some(1), ["/srv", "/srv", "/srv", "/srv"]);
+        check("/srv", "/x", None, ["/srv/x", "/srv/x", "/srvx", "/srvx"]);
+        check("", "/x", None, ["/x", "/x", "/x", "/x"]);
+    }
+
+    #[test]
+    fn dots_brought_to_the_front_are_dropped() {
+        check("/s", "/route../req", Some(6), ["/s/req", "/s/route../req", "/sreq", "/sroute../req"]);
+        check("/s", "/route..", Some(6), ["/s", "/s/route..", "/s", "/sroute.."]);
+    }
+
+    #[test]
+    fn unsafe_bytes_become_triplets() {
+        check("/", "/a b\u{e9}\"%2F\\", None, ["/a%20b%C3%A9%22%2F%5C"; 4]);
+    }
+
+    #[test]
+    fn the_prefix_is_what_was_stripped() {
+        let parts = Parts { base: "/", path: b"/a/b", matched: Some(2), strip: true, handling: PathHandling::V0 };
+        assert_eq!(parts.prefix(), Some(&b"/a"[..]));
+        assert_eq!(Parts { strip: false, ..parts }.prefix(), None);
+        assert_eq!(Parts { matched: None, ..parts }.prefix(), None);
+        assert_eq!(Parts { matched: Some(1), ..parts }.prefix(), None);
+        let mut out = Vec::new();
+        assert!(Parts { path: b"/a\nb", matched: Some(4), ..parts }.write_prefix(&mut out));
+        assert_eq!(out, b"/a%0Ab");
+    }
+}
