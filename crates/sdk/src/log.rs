@@ -1,1 +1,0 @@
-//! Log records: Kong's serializer fields, from the facts of an exchange.

@@ -1,1 +1,0 @@
-//! Batching queues for what is shipped elsewhere: bounded, retried, drained in the background.

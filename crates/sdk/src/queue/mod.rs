@@ -1,0 +1,317 @@
+//! Batching queues for what is shipped elsewhere: bounded, retried, drained in the background. Kong's queue
+//! (`kong/tools/queue.lua`).
+//!
+//! Filters [`push`](Queue::push) from any thread; a push never waits. One task on the control runtime takes entries
+//! out in batches and hands them to the queue's handler. Queues are named and live in [`Shared`]: the same name with
+//! the same parameters is the same queue, so that entries survive a change of configuration. A queue that nobody
+//! holds any more delivers what it has and ends.
+
+mod settings;
+mod worker;
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cardinal_base::Tick;
+use tokio::sync::Notify;
+
+use crate::services::{Services, Shared};
+
+pub use settings::Settings;
+
+#[cfg(test)]
+mod tests;
+
+/// What can wait in a queue.
+pub trait Entry: Send + 'static {
+    /// Bytes it counts for.
+    fn size(&self) -> usize;
+}
+
+impl Entry for Bytes {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Entry for Vec<u8> {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Entry for String {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+/// What a handler does with a batch: `Err` says why it was not delivered, and makes it be tried again.
+pub type Delivery = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+type Handler<T> = Arc<dyn Fn(Vec<T>) -> Delivery + Send + Sync>;
+
+/// Milliseconds between log lines about dropped entries.
+const COMPLAINT_EVERY_MS: u64 = 10_000;
+
+/// A queue. Dropping the last one lets it deliver what it has.
+pub struct Queue<T: Entry> {
+    inner: Arc<Inner<T>>,
+}
+
+impl<T: Entry> std::fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Inner<T: Entry> {
+    settings: Settings,
+    services: Services,
+    handler: Mutex<Handler<T>>,
+    waiting: Mutex<Waiting<T>>,
+    /// Something came, or the queue is to end.
+    arrived: Notify,
+    /// A batch is done.
+    done: Notify,
+    /// Batches under way.
+    under_way: AtomicUsize,
+    /// Entries in those.
+    entries_under_way: AtomicUsize,
+    /// Waiting for a batch to fill is over: the node stops, or nobody pushes any more.
+    hurry: AtomicBool,
+    abandoned: AtomicBool,
+}
+
+struct Waiting<T> {
+    entries: VecDeque<T>,
+    bytes: usize,
+    dropped: u64,
+    complained: Option<Tick>,
+    nearly_full: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T: Entry + Clone> Queue<T> {
+    /// The queue of this name and these parameters, made when there is none. The handler replaces that of an
+    /// existing queue.
+    pub fn open<F, D>(services: &Services, settings: Settings, handler: F) -> Arc<Self>
+    where
+        F: Fn(Vec<T>) -> D + Send + Sync + 'static,
+        D: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let handler: Handler<T> = Arc::new(move |batch| Box::pin(handler(batch)) as Delivery);
+        let registry = registry(&services.shared);
+        let mut queues = lock(&registry.queues);
+        queues.retain(|_, known| known.is_alive());
+        let key = settings.key();
+        let known = queues.get(&key).and_then(|known| known.handle.upgrade());
+        if let Some(queue) = known.and_then(|handle| handle.downcast::<Self>().ok()) {
+            *lock(&queue.inner.handler) = handler;
+            return queue;
+        }
+        let inner = Inner::new(services, settings, handler);
+        let queue = Arc::new(Self { inner: Arc::clone(&inner) });
+        let handle: Weak<dyn Any + Send + Sync> = Arc::downgrade(&(Arc::clone(&queue) as Arc<dyn Any + Send + Sync>));
+        let drain: Weak<dyn Drain> = Arc::downgrade(&(Arc::clone(&inner) as Arc<dyn Drain>));
+        // A queue of the same name that nobody holds may still be delivering; it is drained under a name of its own.
+        if let Some(old) = queues.insert(key, Known { handle, drain }) {
+            let mut number = 0_u64;
+            while queues.contains_key(&format!("old {number}")) {
+                number += 1;
+            }
+            queues.insert(format!("old {number}"), old);
+        }
+        worker::start(inner);
+        queue
+    }
+}
+
+impl<T: Entry> Queue<T> {
+    /// Adds an entry; the oldest ones make room for it. An entry that could never fit is dropped.
+    pub fn push(&self, entry: T) {
+        let inner = &*self.inner;
+        let size = entry.size();
+        let mut waiting = lock(&inner.waiting);
+        let before = waiting.dropped;
+        if let Err(reason) = inner.make_room(&mut waiting, size) {
+            waiting.dropped += 1;
+            inner.complain(&mut waiting, reason);
+            return;
+        }
+        waiting.bytes += size;
+        waiting.entries.push_back(entry);
+        if waiting.dropped != before {
+            inner.complain(&mut waiting, "queue full, dropping old entries until processing is successful again");
+        } else {
+            inner.watch_capacity(&mut waiting);
+        }
+        drop(waiting);
+        inner.arrived.notify_one();
+    }
+
+    /// Entries that wait, without those being delivered.
+    pub fn len(&self) -> usize {
+        lock(&self.inner.waiting).entries.len()
+    }
+
+    /// Whether no entry waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Entries lost since the start, for want of room or because they could not be delivered in time.
+    pub fn dropped(&self) -> u64 {
+        lock(&self.inner.waiting).dropped
+    }
+}
+
+impl<T: Entry> Drop for Queue<T> {
+    fn drop(&mut self) {
+        self.inner.abandoned.store(true, Ordering::SeqCst);
+        self.inner.hurry();
+    }
+}
+
+impl<T: Entry> Inner<T> {
+    fn new(services: &Services, settings: Settings, handler: Handler<T>) -> Arc<Self> {
+        let waiting = Waiting { entries: VecDeque::new(), bytes: 0, dropped: 0, complained: None, nearly_full: false };
+        Arc::new(Self {
+            settings,
+            services: services.clone(),
+            handler: Mutex::new(handler),
+            waiting: Mutex::new(waiting),
+            arrived: Notify::new(),
+            done: Notify::new(),
+            under_way: AtomicUsize::new(0),
+            entries_under_way: AtomicUsize::new(0),
+            hurry: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+        })
+    }
+
+    fn make_room(&self, waiting: &mut Waiting<T>, size: usize) -> Result<(), &'static str> {
+        let bytes_max = self.settings.max_bytes.unwrap_or(usize::MAX);
+        if size > bytes_max {
+            return Err("an entry is larger than the queue's max_bytes");
+        }
+        // Without a limit on deliveries, what is under way counts too: nothing is unbounded.
+        let busy = if self.settings.parallel { self.entries_under_way.load(Ordering::SeqCst) } else { 0 };
+        while waiting.entries.len() + busy >= self.settings.max_entries
+            || waiting.bytes.saturating_add(size) > bytes_max
+        {
+            let Some(oldest) = waiting.entries.pop_front() else { return Err("max_entries deliveries are under way") };
+            waiting.bytes -= oldest.size();
+            waiting.dropped += 1;
+        }
+        Ok(())
+    }
+
+    fn complain(&self, waiting: &mut Waiting<T>, what: &str) {
+        let now = self.services.clock.tick();
+        if waiting.complained.is_some_and(|last| now.millis_since(last) < COMPLAINT_EVERY_MS) {
+            return;
+        }
+        waiting.complained = Some(now);
+        tracing::error!(queue = %self.settings.name, dropped_in_all = waiting.dropped, "{what}");
+    }
+
+    fn watch_capacity(&self, waiting: &mut Waiting<T>) {
+        let nearly_full = waiting.entries.len() as u64 * 10 >= self.settings.max_entries as u64 * 8;
+        if nearly_full && !waiting.nearly_full && self.settings.max_entries > 10 {
+            tracing::warn!(queue = %self.settings.name, "queue at 80% capacity");
+        }
+        waiting.nearly_full = nearly_full;
+    }
+
+    fn hurry(&self) {
+        self.hurry.store(true, Ordering::SeqCst);
+        self.arrived.notify_one();
+    }
+
+    fn is_idle(&self) -> bool {
+        // The worker counts a batch as under way before it lets go of the lock, so this cannot miss one.
+        let waiting = lock(&self.waiting);
+        waiting.entries.is_empty() && self.under_way.load(Ordering::SeqCst) == 0
+    }
+}
+
+#[derive(Default)]
+struct Registry {
+    queues: Mutex<HashMap<String, Known>>,
+}
+
+/// A queue, as the registry knows it. `drain` lives longer than `handle`: until everything is delivered.
+struct Known {
+    handle: Weak<dyn Any + Send + Sync>,
+    drain: Weak<dyn Drain>,
+}
+
+impl Known {
+    fn is_alive(&self) -> bool {
+        self.drain.strong_count() > 0
+    }
+}
+
+trait Drain: Send + Sync {
+    fn hurry(&self);
+    fn idle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn left(&self) -> usize;
+}
+
+impl<T: Entry> Drain for Inner<T> {
+    fn hurry(&self) {
+        Inner::hurry(self);
+    }
+
+    fn idle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            loop {
+                let done = self.done.notified();
+                tokio::pin!(done);
+                done.as_mut().enable();
+                if self.is_idle() {
+                    return;
+                }
+                done.await;
+            }
+        })
+    }
+
+    fn left(&self) -> usize {
+        lock(&self.waiting).entries.len() + self.entries_under_way.load(Ordering::SeqCst)
+    }
+}
+
+fn registry(shared: &Shared) -> Arc<Registry> {
+    shared.get_or_insert("queues", Registry::default)
+}
+
+/// Delivers everything that waits in all queues, without waiting for batches to fill; for the end of the program,
+/// after the last request. Returns how many entries are left when `deadline` has passed.
+pub async fn drain(shared: &Shared, deadline: Duration) -> usize {
+    let queues: Vec<Arc<dyn Drain>> =
+        lock(&registry(shared).queues).values().filter_map(|known| known.drain.upgrade()).collect();
+    queues.iter().for_each(|queue| queue.hurry());
+    let all = async {
+        for queue in &queues {
+            queue.idle().await;
+        }
+    };
+    // What the deadline cuts off is counted below.
+    if tokio::time::timeout(deadline, all).await.is_ok() {
+        return 0;
+    }
+    let left = queues.iter().map(|queue| queue.left()).sum();
+    tracing::error!(entries = left, "entries of queues were not delivered before the end");
+    left
+}

@@ -1,0 +1,195 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cardinal_base::ManualClock;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{Queue, Settings, drain};
+use crate::{Services, testing};
+
+type Seen = Arc<Mutex<Vec<Vec<String>>>>;
+
+fn services() -> Services {
+    testing::services(Arc::new(ManualClock::default()))
+}
+
+fn settings(record: serde_json::Value) -> Settings {
+    Settings::from_config("test", &record)
+}
+
+/// A queue whose handler fails the first `failures` times and keeps what it got afterwards.
+fn queue(services: &Services, settings: Settings, failures: usize) -> (Arc<Queue<String>>, Seen, Arc<AtomicUsize>) {
+    let (seen, calls) = (Seen::default(), Arc::new(AtomicUsize::new(0)));
+    let (kept, counted) = (Arc::clone(&seen), Arc::clone(&calls));
+    let queue = Queue::open(services, settings, move |batch: Vec<String>| {
+        let failed = counted.fetch_add(1, Ordering::SeqCst) < failures;
+        if !failed {
+            kept.lock().unwrap().push(batch);
+        }
+        async move { if failed { Err("refused".to_owned()) } else { Ok(()) } }
+    });
+    (queue, seen, calls)
+}
+
+fn push(queue: &Queue<String>, entries: &[&str]) {
+    entries.iter().for_each(|entry| queue.push((*entry).to_owned()));
+}
+
+fn batches(seen: &Seen) -> Vec<String> {
+    seen.lock().unwrap().iter().map(|batch| batch.join(" ")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_batch_goes_at_once_and_the_rest_after_the_delay() {
+    let services = services();
+    let (queue, seen, _) = queue(&services, settings(json!({"max_batch_size": 2, "max_coalescing_delay": 5})), 0);
+    push(&queue, &["a", "b", "c"]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(batches(&seen), ["a b"]);
+    assert_eq!(queue.len(), 1);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(batches(&seen), ["a b", "c"]);
+    assert!(queue.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_entries_make_room() {
+    let services = services();
+    let record = json!({"max_batch_size": 9, "max_coalescing_delay": 5, "max_entries": 2});
+    let (queue, seen, _) = queue(&services, settings(record), 0);
+    push(&queue, &["a", "b", "c"]);
+    assert_eq!(queue.dropped(), 1);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(batches(&seen), ["b c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_are_limited_too() {
+    let services = services();
+    let record = json!({"max_batch_size": 9, "max_coalescing_delay": 5, "max_bytes": 5});
+    let (queue, seen, _) = queue(&services, settings(record), 0);
+    push(&queue, &["aa", "bb", "ccc", "too long"]);
+    assert_eq!(queue.dropped(), 2, "aa made room for ccc, and the long one never fits");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(batches(&seen), ["bb ccc"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_wait_twice_as_long_each_time_up_to_a_limit() {
+    let services = services();
+    let record = json!({"initial_retry_delay": 1, "max_retry_delay": 3, "max_retry_time": 60});
+    let (queue, seen, calls) = queue(&services, settings(record), 4);
+    let start = Instant::now();
+    push(&queue, &["a"]);
+    drain(&services.shared, Duration::from_secs(100)).await;
+    assert_eq!(batches(&seen), ["a"]);
+    assert_eq!(calls.load(Ordering::SeqCst), 5);
+    assert_eq!(start.elapsed().as_secs(), 1 + 2 + 3 + 3);
+    assert_eq!(queue.dropped(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_lost_after_the_retry_time() {
+    let services = services();
+    let record = json!({"initial_retry_delay": 1, "max_retry_delay": 1, "max_retry_time": 2.5});
+    let (queue, seen, calls) = queue(&services, settings(record), 4);
+    push(&queue, &["a", "b"]);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(batches(&seen), ["b"]);
+    assert_eq!(calls.load(Ordering::SeqCst), 5, "at 0, 1, 2 and 3 seconds, then the next batch");
+    assert_eq!(queue.dropped(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_name_and_parameters_are_the_same_queue() {
+    let services = services();
+    let record = json!({"max_batch_size": 9, "max_coalescing_delay": 5});
+    let (first, seen, _) = queue(&services, settings(record.clone()), 0);
+    push(&first, &["a"]);
+    let (second, newer, _) = queue(&services, settings(record), 0);
+    assert!(Arc::ptr_eq(&first, &second));
+    drop(first);
+    push(&second, &["b"]);
+    let (other, ..) = queue(&services, settings(json!({"max_batch_size": 8})), 0);
+    assert!(!Arc::ptr_eq(&second, &other));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(batches(&newer), ["a b"], "entries survive, and the newer handler gets them");
+    assert!(batches(&seen).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_queue_delivers_what_it_has() {
+    let services = services();
+    let record = json!({"max_batch_size": 9, "max_coalescing_delay": 3600});
+    let (abandoned, seen, _) = queue(&services, settings(record.clone()), 0);
+    push(&abandoned, &["a"]);
+    drop(abandoned);
+    let (_fresh, ..) = queue(&services, settings(record), 0);
+    assert_eq!(drain(&services.shared, Duration::from_secs(1)).await, 0);
+    assert_eq!(batches(&seen), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_does_not_wait_for_batches_and_ends_at_its_deadline() {
+    let services = services();
+    let record = json!({"max_batch_size": 9, "max_coalescing_delay": 3600, "initial_retry_delay": 5});
+    let (good, seen, _) = queue(&services, settings(record.clone()), 0);
+    push(&good, &["a"]);
+    let (bad, ..) = queue(&services, Settings::from_config("bad", &record), 1_000);
+    push(&bad, &["b", "c"]);
+    let start = Instant::now();
+    assert_eq!(drain(&services.shared, Duration::from_secs(7)).await, 2);
+    assert_eq!(start.elapsed().as_secs(), 7);
+    assert_eq!(batches(&seen), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_limit_on_deliveries_each_entry_goes_by_itself() {
+    let services = services();
+    let running = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&running);
+    let record = json!({"concurrency_limit": -1, "max_batch_size": 10, "max_entries": 3});
+    let queue = Queue::open(&services, settings(record), move |batch: Vec<String>| {
+        assert_eq!(batch.len(), 1);
+        counted.fetch_add(1, Ordering::SeqCst);
+        async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Ok(())
+        }
+    });
+    push(&queue, &["a", "b", "c"]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(running.load(Ordering::SeqCst), 3);
+    push(&queue, &["d"]);
+    assert_eq!(queue.dropped(), 1, "what is under way is limited by max_entries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_loses_its_batch_alone() {
+    let services = services();
+    let seen = Seen::default();
+    let kept = Arc::clone(&seen);
+    let queue = Queue::open(&services, settings(json!({})), move |batch: Vec<String>| {
+        assert_ne!(batch, ["bad"], "on purpose");
+        kept.lock().unwrap().push(batch);
+        async { Ok(()) }
+    });
+    push(&queue, &["bad", "good"]);
+    assert_eq!(drain(&services.shared, Duration::from_secs(1)).await, 0);
+    assert_eq!(batches(&seen), ["good"]);
+}
+
+#[test]
+fn settings_come_from_a_queue_record_and_old_names() {
+    let config = json!({"queue_size": 5, "flush_timeout": 3, "retry_count": 4});
+    let settings = Settings::from_config("n", &json!({"max_entries": 7, "max_bytes": 99, "max_retry_time": 0.5}))
+        .with_old_names(&config);
+    assert_eq!(settings.max_batch_size, 5);
+    assert_eq!(settings.max_coalescing_delay, Duration::from_secs(3));
+    assert_eq!((settings.max_entries, settings.max_bytes), (7, Some(99)));
+    assert_eq!(settings.max_retry_time, Duration::from_millis(500));
+    let plain = Settings::from_config("n", &json!({})).with_old_names(&json!({"queue_size": 1, "flush_timeout": 2}));
+    assert_eq!(plain, Settings { name: "n".into(), ..Settings::default() });
+}

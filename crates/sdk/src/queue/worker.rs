@@ -1,0 +1,112 @@
+//! The task that takes batches out of a queue.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Entry, Inner, lock};
+
+/// Starts the queue's task on the control runtime.
+pub(super) fn start<T: Entry + Clone>(inner: Arc<Inner<T>>) {
+    let runtime = inner.services.runtime.clone();
+    let _entered = runtime.enter();
+    // The task ends with the queue; nobody waits for it.
+    drop(cardinal_base::task::spawn("queue", run(inner)));
+}
+
+async fn run<T: Entry + Clone>(inner: Arc<Inner<T>>) {
+    loop {
+        let has_entries = !lock(&inner.waiting).entries.is_empty();
+        if !has_entries {
+            if inner.abandoned.load(Ordering::SeqCst) {
+                inner.done.notify_waiters();
+                return;
+            }
+            inner.arrived.notified().await;
+            continue;
+        }
+        if !inner.settings.parallel {
+            inner.fill().await;
+        }
+        let Some(batch) = inner.take() else { continue };
+        // A task of its own: a handler that panics loses its batch alone.
+        let delivery = Arc::clone(&inner);
+        let task = cardinal_base::task::spawn("queue delivery", async move { delivery.deliver(batch).await });
+        if !inner.settings.parallel {
+            task.await.unwrap_or_default();
+        }
+    }
+}
+
+impl<T: Entry + Clone> Inner<T> {
+    /// Waits until a batch is full or its first entry has waited long enough.
+    async fn fill(&self) {
+        let end = Instant::now() + self.settings.max_coalescing_delay;
+        while lock(&self.waiting).entries.len() < self.settings.max_batch_size && !self.hurry.load(Ordering::SeqCst) {
+            if tokio::time::timeout_at(end, self.arrived.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take(&self) -> Option<Vec<T>> {
+        let mut waiting = lock(&self.waiting);
+        let size = if self.settings.parallel { 1 } else { self.settings.max_batch_size };
+        let count = waiting.entries.len().min(size);
+        let batch: Vec<T> = waiting.entries.drain(..count).collect();
+        waiting.bytes -= batch.iter().map(Entry::size).sum::<usize>();
+        if batch.is_empty() {
+            return None;
+        }
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        self.entries_under_way.fetch_add(batch.len(), Ordering::SeqCst);
+        Some(batch)
+    }
+
+    async fn deliver(&self, batch: Vec<T>) {
+        let count = batch.len();
+        let finished = Finished { inner: self, count };
+        self.retry(batch).await;
+        drop(finished);
+    }
+
+    async fn retry(&self, mut batch: Vec<T>) {
+        let started = Instant::now();
+        let mut delay = self.settings.initial_retry_delay.min(self.settings.max_retry_delay);
+        loop {
+            let handler = Arc::clone(&lock(&self.handler));
+            let last = self.settings.max_retry_time.is_zero();
+            let copy = if last { std::mem::take(&mut batch) } else { batch.clone() };
+            let count = copy.len();
+            let Err(reason) = handler(copy).await else { return };
+            tracing::warn!(queue = %self.settings.name, reason, "handler could not process entries");
+            if last || started.elapsed() > self.settings.max_retry_time {
+                lock(&self.waiting).dropped += count as u64;
+                tracing::error!(
+                    queue = %self.settings.name,
+                    entries = count,
+                    "could not send entries due to max_retry_time exceeded; they are lost"
+                );
+                return;
+            }
+            tokio::time::sleep(delay.max(Duration::from_millis(1))).await;
+            delay = delay.saturating_mul(2).min(self.settings.max_retry_delay);
+        }
+    }
+}
+
+/// Counts a batch as done, also when its handler panics.
+struct Finished<'i, T: Entry> {
+    inner: &'i Inner<T>,
+    count: usize,
+}
+
+impl<T: Entry> Drop for Finished<'_, T> {
+    fn drop(&mut self) {
+        self.inner.entries_under_way.fetch_sub(self.count, Ordering::SeqCst);
+        self.inner.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.inner.done.notify_waiters();
+    }
+}
