@@ -9,9 +9,12 @@ pub enum DnsError {
     /// The name exists, but has no record of a type that is asked for.
     #[error("dns client error: 101 empty record received")]
     Empty,
-    /// A server refused or failed: its response code.
-    #[error("dns server error: {0} {}", response_text(*.0))]
-    Server(u16),
+    /// A server refused or failed.
+    #[error("dns server error: {code} {}", response_text(*.code))]
+    Server {
+        /// RFC 1035 and its successors: 2 is SERVFAIL.
+        code: u16,
+    },
     /// No usable answer came; the label says what happened instead.
     #[error("no answer from a DNS server: {0}")]
     Unreachable(&'static str),

@@ -1,1 +1,363 @@
-//! Name resolution.
+//! Name resolution with Kong's rules: record order, SRV, hosts file, stale answers, one question at a time for a name.
+//!
+//! Lookups run on the control runtime. A worker asks [`Dns::cached`] first, which never waits, and awaits
+//! [`Dns::resolve`] when that has nothing. Groups of endpoints do neither: a [`Dns::watch`] keeps their addresses fresh.
+//!
+//! The parts: `walk` decides what to ask (and [`Lookup`] is the wire it asks), `cache` decides what to
+//! remember, `hosts` reads the hosts file, `watch` tells of changes, and this file puts them together.
+
+mod answer;
+mod cache;
+mod error;
+mod hickory;
+mod hosts;
+mod walk;
+mod watch;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use cardinal_base::{Clock, Tick, task};
+use cardinal_ir::Resolver;
+use tokio::runtime::Handle;
+use tokio::sync::watch as flag;
+
+pub use answer::{Answer, Resolved};
+pub use error::{DnsError, DnsSettingsError};
+pub use hickory::Wire;
+pub use walk::{Data, Found, Kind, Lookup};
+pub use watch::{WatchGuard, WatchResult};
+
+use answer::{Record, Records};
+use cache::{DnsCache, Good, Step};
+use hosts::Hosts;
+use walk::{Fetched, Order, Walk};
+use watch::{Watch, Watches};
+
+/// Longest host name, RFC 1035, with a dot at its end.
+const HOST_BYTES_MAX: usize = 254;
+/// Names being resolved at once; requests for more fail with [`DnsError::Busy`].
+const FETCHES_MAX: usize = 1_024;
+/// For one name, all its questions included.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often watched names are looked at.
+const MAINTENANCE_PERIOD: Duration = Duration::from_millis(500);
+/// How often the hosts file is looked at, in milliseconds.
+const HOSTS_PERIOD_MS: u64 = 5_000;
+/// Watched names are not asked for more often than this, whatever their TTL, in milliseconds.
+const WATCH_PERIOD_MIN_MS: u64 = 1_000;
+/// What addresses and hosts file entries are fresh for, in milliseconds: ten years, as in Kong.
+const FOREVER_MS: u64 = 10 * 365 * 24 * 3_600 * 1_000;
+
+/// The node's resolver. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Dns(Arc<Shared>);
+
+/// What those that wait for a fetch hold: it turns `Some` when the fetch is over.
+type Flight = flag::Receiver<Option<Result<Good, DnsError>>>;
+
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<dyn Clock>,
+    handle: Handle,
+    wire: Box<dyn Lookup>,
+    order: Order,
+    cache: RwLock<DnsCache<Flight>>,
+    hosts_file: Box<str>,
+    hosts: ArcSwap<Hosts>,
+    /// Time and size of the hosts file when it was read.
+    hosts_stamp: Mutex<Option<(SystemTime, u64)>>,
+    hosts_due_us: AtomicU64,
+    watches: Watches,
+}
+
+impl Dns {
+    /// A resolver that asks real servers. Lookups and callbacks run on `handle`; they end with the last clone.
+    pub fn new(settings: &Resolver, clock: Arc<dyn Clock>, handle: Handle) -> Result<Self, DnsSettingsError> {
+        let wire = Wire::new(&settings.servers)?;
+        let dns = Self::with_lookup(settings, clock, handle, Box::new(wire))?;
+        dns.start();
+        Ok(dns)
+    }
+
+    /// A resolver over another wire, for tests: nothing runs by itself, [`maintain`](Self::maintain) does what time
+    /// would.
+    pub fn with_lookup(
+        settings: &Resolver,
+        clock: Arc<dyn Clock>,
+        handle: Handle,
+        wire: Box<dyn Lookup>,
+    ) -> Result<Self, DnsSettingsError> {
+        let shared = Shared {
+            order: Order::new(settings)?,
+            cache: RwLock::new(DnsCache::new(settings)),
+            hosts_file: settings.hosts_file.clone(),
+            hosts: ArcSwap::default(),
+            hosts_stamp: Mutex::default(),
+            hosts_due_us: AtomicU64::new(clock.tick().plus_millis(HOSTS_PERIOD_MS).0),
+            watches: Watches::default(),
+            clock,
+            handle,
+            wire,
+        };
+        shared.read_hosts();
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// The addresses of a name, when that needs no waiting: a fresh answer, an address, a name of the hosts file.
+    ///
+    /// Answers with TTL 0 are never fresh. Takes no lock that a lookup holds for long, and allocates only when the name
+    /// has upper-case letters.
+    pub fn cached(&self, host: &str, port: u16) -> Option<Answer> {
+        let host = lower(host);
+        let now = self.0.clock.tick();
+        let good = match self.0.local(&host, now) {
+            Some(good) => good,
+            None => self.0.read().peek(&host, now)?,
+        };
+        Some(answer(good, port))
+    }
+
+    /// The addresses of a name. Waits when nothing is known of it, or when its TTL is 0; others that ask for the same
+    /// name wait for the same lookup. An answer that has expired is served while a new one is fetched.
+    ///
+    /// May be awaited on any runtime.
+    pub async fn resolve(&self, host: &str, port: u16) -> Result<Answer, DnsError> {
+        if let Some(answer) = self.cached(host, port) {
+            return Ok(answer);
+        }
+        let good = match self.0.ask(&lower(host))? {
+            Asked::Known(good) => good,
+            Asked::Flying(mut flight) => {
+                let landed = flight.wait_for(Option::is_some).await;
+                // A sender that is gone without a word: its runtime has shut down.
+                let result = landed.ok().and_then(|landed| (*landed).clone());
+                result.unwrap_or(Err(DnsError::Unreachable("the resolver has stopped")))?
+            }
+        };
+        Ok(answer(good, port))
+    }
+
+    /// Keeps a name fresh and calls back with its addresses: once when they are first known and then whenever they
+    /// change; also when they are lost, which is when a failure outlives the stale answer.
+    ///
+    /// The first call may come before this returns. Calls come one at a time and must be quick; they must not wait.
+    /// With TTL 0 the name is asked for once a second. A call that is under way when the guard is dropped still ends.
+    pub fn watch(&self, host: &str, port: u16, callback: impl Fn(&WatchResult) + Send + Sync + 'static) -> WatchGuard {
+        let host = lower(host);
+        let guard = self.0.watches.add(&host, port, Box::new(callback), self, self.0.clock.tick());
+        self.0.look_after(&host);
+        guard
+    }
+
+    /// Does what is due: looks after watched names and the hosts file. [`new`](Self::new) has it done by itself.
+    pub fn maintain(&self) {
+        self.0.maintain();
+    }
+
+    /// Names held in the cache, for metrics.
+    pub fn names(&self) -> usize {
+        self.0.read().len()
+    }
+
+    fn start(&self) {
+        let shared: Weak<Shared> = Arc::downgrade(&self.0);
+        let _runtime = self.0.handle.enter();
+        task::spawn("dns maintenance", async move {
+            let mut period = tokio::time::interval(MAINTENANCE_PERIOD);
+            period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                period.tick().await;
+                let Some(shared) = shared.upgrade() else { return };
+                shared.maintain();
+            }
+        });
+    }
+}
+
+/// What asking the cache came to.
+enum Asked {
+    Known(Good),
+    Flying(Flight),
+}
+
+impl Shared {
+    fn read(&self) -> RwLockReadGuard<'_, DnsCache<Flight>> {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, DnsCache<Flight>> {
+        self.cache.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer for a host that needs no server: an address or a name of the hosts file.
+    fn local(&self, host: &str, now: Tick) -> Option<Good> {
+        let ip = literal(host).or_else(|| self.hosts.load().get(host, &self.order.families))?;
+        Some(Good { records: Records::One(Record::plain(ip)), expires: now.plus_millis(FOREVER_MS) })
+    }
+
+    /// Asks the cache, and starts a fetch when it says so.
+    fn ask(self: &Arc<Self>, host: &str) -> Result<Asked, DnsError> {
+        if host.is_empty() || host.len() > HOST_BYTES_MAX {
+            return Err(DnsError::Name);
+        }
+        let mut landing = None;
+        let (step, last) = {
+            let mut cache = self.write();
+            if cache.fetches() >= FETCHES_MAX {
+                return cache.known(host, self.clock.tick()).unwrap_or(Err(DnsError::Busy)).map(Asked::Known);
+            }
+            let step = cache.ask(host, self.clock.tick(), || {
+                let (sender, flight) = flag::channel(None);
+                landing = Some(sender);
+                flight
+            });
+            (step, cache.last_kind(host))
+        };
+        if let Some(landing) = landing {
+            let fetch = Fetch { shared: Arc::clone(self), host: host.into(), landing, done: false };
+            let _runtime = self.handle.enter();
+            task::spawn("dns lookup", fetch.run(last));
+        }
+        match step {
+            Step::Serve(good) | Step::ServeAndFetch(good, _) => Ok(Asked::Known(good)),
+            Step::Fail(error) => Err(error),
+            Step::Wait(flight) | Step::Fetch(flight) => Ok(Asked::Flying(flight)),
+        }
+    }
+
+    /// Fetches a watched name if that makes sense now, and tells its watches what is known.
+    fn look_after(self: &Arc<Self>, host: &str) {
+        if self.local(host, self.clock.tick()).is_none() {
+            // What it says is told below, or when the fetch ends.
+            let refused = self.ask(host).is_err_and(|error| error == DnsError::Name);
+            if refused {
+                for watch in self.watches.of(host) {
+                    watch.tell(|_| Some((Err(DnsError::Name), Tick(u64::MAX))));
+                }
+                return;
+            }
+        }
+        for watch in self.watches.of(host) {
+            self.tell(&watch);
+        }
+    }
+
+    fn tell(&self, watch: &Watch) {
+        watch.tell(|port| {
+            let now = self.clock.tick();
+            if let Some(good) = self.local(watch.host(), now) {
+                // The hosts file may change.
+                return Some((Ok(answer(good, port)), now.plus_millis(HOSTS_PERIOD_MS)));
+            }
+            let cache = self.read();
+            let known = cache.known(watch.host(), now)?;
+            let due = cache.next(watch.host(), now).max(now.plus_millis(WATCH_PERIOD_MIN_MS));
+            Some((known.map(|good| answer(good, port)), due))
+        });
+    }
+
+    fn maintain(self: &Arc<Self>) {
+        let now = self.clock.tick();
+        if self.hosts_due_us.load(Ordering::Relaxed) <= now.0 {
+            self.hosts_due_us.store(now.plus_millis(HOSTS_PERIOD_MS).0, Ordering::Relaxed);
+            if self.read_hosts() {
+                for watch in self.watches.all() {
+                    self.look_after(watch.host());
+                }
+            }
+        }
+        let next = now.plus_millis(WATCH_PERIOD_MIN_MS);
+        for watch in self.watches.all() {
+            if watch.take_due(now, next) {
+                self.look_after(watch.host());
+            }
+        }
+    }
+
+    /// Reads the hosts file if it is another one than before; true when it was read. A file that cannot be read is
+    /// taken for an empty one.
+    fn read_hosts(&self) -> bool {
+        let path: &str = &self.hosts_file;
+        let stamp = std::fs::metadata(path).ok().and_then(|meta| Some((meta.modified().ok()?, meta.len())));
+        let mut known = self.hosts_stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == stamp && stamp.is_some() {
+            return false;
+        }
+        let missing_still = known.is_none() && stamp.is_none();
+        *known = stamp;
+        match std::fs::read(path) {
+            Ok(bytes) => self.hosts.store(Arc::new(Hosts::parse(&String::from_utf8_lossy(&bytes)))),
+            Err(error) => {
+                if !missing_still {
+                    tracing::warn!(path, %error, "the hosts file cannot be read");
+                }
+                self.hosts.store(Arc::default());
+            }
+        }
+        !missing_still
+    }
+}
+
+/// A lookup under way. Whatever becomes of it, the cache hears of its end.
+struct Fetch {
+    shared: Arc<Shared>,
+    host: Box<str>,
+    landing: flag::Sender<Option<Result<Good, DnsError>>>,
+    done: bool,
+}
+
+impl Fetch {
+    async fn run(mut self, last: Option<Kind>) {
+        let shared = Arc::clone(&self.shared);
+        let hosts = shared.hosts.load_full();
+        let walk = Walk { wire: &*shared.wire, hosts: &hosts, order: &shared.order };
+        let result = tokio::time::timeout(FETCH_TIMEOUT, walk.resolve(&self.host, last)).await;
+        self.land(result.unwrap_or(Err(DnsError::Unreachable("timeout"))));
+        for watch in shared.watches.of(&self.host) {
+            shared.tell(&watch);
+        }
+    }
+
+    fn land(&mut self, result: Result<Fetched, DnsError>) {
+        self.done = true;
+        if let Err(error) = &result {
+            tracing::debug!(host = %self.host, %error, "a name did not resolve");
+        }
+        let now = self.shared.clock.tick();
+        let outcome = self.shared.write().fetched(&self.host, result, now);
+        self.landing.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        if !self.done {
+            self.land(Err(DnsError::Unreachable("the lookup was aborted")));
+        }
+    }
+}
+
+fn answer(good: Good, port: u16) -> Answer {
+    Answer { records: good.records, port, expires: good.expires }
+}
+
+/// An address, in brackets or not.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host).parse().ok()
+}
+
+fn lower(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+#[cfg(test)]
+mod tests;

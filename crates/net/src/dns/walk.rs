@@ -184,7 +184,7 @@ impl Walk<'_> {
                 Ok(found) if found.data.is_empty() => failure = DnsError::Empty,
                 Ok(found) if *kind == Kind::Srv && leads_back(&found.data, name) => failure = DnsError::Recursion,
                 Ok(found) => return Ok((*kind, found)),
-                Err(error @ (DnsError::NotFound | DnsError::Empty | DnsError::Server(_) | DnsError::Recursion)) => {
+                Err(error @ (DnsError::NotFound | DnsError::Empty | DnsError::Server { .. } | DnsError::Recursion)) => {
                     failure = error;
                 }
                 Err(error @ (DnsError::Unreachable(_) | DnsError::Name | DnsError::Busy)) => return Err(error),
@@ -195,7 +195,8 @@ impl Walk<'_> {
 
     /// The addresses of the preferred SRV records. Targets that do not resolve are left out while others do.
     async fn services(&self, name: &str, data: &[Data], ttl_s: &mut u32) -> Result<Vec<Record>, DnsError> {
-        let preferred = data.iter().filter_map(|d| if let Data::Srv { priority, .. } = d { Some(*priority) } else { None });
+        let preferred =
+            data.iter().filter_map(|d| if let Data::Srv { priority, .. } = d { Some(*priority) } else { None });
         let preferred = preferred.min().unwrap_or(0);
         let services: Vec<(u16, u16, Box<str>)> = data
             .iter()
@@ -208,10 +209,11 @@ impl Walk<'_> {
             .filter(|(_, _, target)| **target != *absolute(name))
             .take(SRV_MAX)
             .collect();
-        let answers: Vec<_> = stream::iter(services.iter().map(|(_, _, target)| self.addresses(target)))
-            .buffered(SRV_CONCURRENCY)
-            .collect()
-            .await;
+        let mut questions = Vec::with_capacity(services.len());
+        for (_, _, target) in &services {
+            questions.push(self.addresses(target));
+        }
+        let answers: Vec<_> = stream::iter(questions).buffered(SRV_CONCURRENCY).collect().await;
         let mut failure = DnsError::Empty;
         let mut records = Vec::new();
         for ((weight, port, target), answer) in services.iter().zip(answers) {
