@@ -1,1 +1,14 @@
-//! The Kong front end: entities, declarative format, lowering.
+//! The Kong front end: entities, declarative files and settings, to the IR.
+//!
+//! *Must not know*: HTTP servers, stores, the engine, plugins by name (they are given as descriptions).
+//!
+//! Start at [`load`] (files to a [`Snapshot`]), then [`lower`](fn@lower) (a snapshot to the IR).
+
+pub mod declarative;
+pub mod entities;
+pub mod secrets;
+pub mod settings;
+
+pub use declarative::{Entity, LoadErrors, Snapshot, Source, load};
+pub use entities::Registry;
+pub use settings::Settings;

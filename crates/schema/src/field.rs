@@ -78,6 +78,9 @@ pub struct Field {
     pub encrypted: bool,
     /// Cannot be changed once written.
     pub immutable: bool,
+    /// Not a field of Kong's: left out of complete values while the user does not set it, so that what Kong would show
+    /// stays what is shown.
+    pub addition: bool,
     /// Text for users, in full sentences.
     pub description: &'static str,
     /// Rules about the value.
@@ -100,6 +103,7 @@ impl Field {
             referenceable: false,
             encrypted: false,
             immutable: false,
+            addition: false,
             description: "",
             rules: Rules::default(),
             message: None,
@@ -157,6 +161,12 @@ impl Field {
     /// Cannot be changed once written.
     pub fn immutable(mut self) -> Self {
         self.immutable = true;
+        self
+    }
+
+    /// Not a field of Kong's; see [`Field::addition`]. It must be optional and have no default.
+    pub fn addition(mut self) -> Self {
+        self.addition = true;
         self
     }
 

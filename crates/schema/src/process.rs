@@ -41,8 +41,9 @@ impl Schema {
         let Some(map) = as_object(value) else { return Err("expected a record".into()) };
         let mut data = map.into_owned();
         complete(self, &mut data, options)?;
-        validate_record(self, &data)?;
-        Ok(Value::Object(data))
+        let value = Value::Object(data);
+        self.validate_complete(&value)?;
+        Ok(value)
     }
 
     /// Only the first half of [`Schema::process`]: completes a value without checking it.
@@ -62,7 +63,12 @@ impl Schema {
     /// Everything that is wrong.
     pub fn validate_complete(&self, value: &Value) -> Result<(), Errors> {
         let Some(map) = as_object(value) else { return Err("expected a record".into()) };
-        validate_record(self, &map)
+        validate_record(self, &map)?;
+        let mut errors = Errors::default();
+        for message in self.validators.iter().filter_map(|v| v.run(value).err()) {
+            errors.push_entity(message);
+        }
+        errors.into_result()
     }
 
     /// Adds the deprecated names to a complete value, as Kong shows them on read.
@@ -186,6 +192,7 @@ fn missing(field: &Field, options: &Options<'_>) -> Result<Option<Value>, Errors
     match (&field.default, &field.kind) {
         (Some(default), Kind::Record(_)) => complete_field(field, Some(default.clone()), options),
         (Some(default), _) => Ok(Some(default.clone())),
+        (None, _) if field.addition => Ok(None),
         (None, _) if !field.is_required() => Ok(Some(Value::Null)),
         (None, Kind::Record(_)) => complete_field(field, Some(Value::Object(Map::new())), options),
         (None, _) => Ok(None),

@@ -1,0 +1,235 @@
+//! Declarative files: what users write, to a [`Snapshot`] of complete entities.
+//!
+//! Formats 1.1, 2.1 and 3.0, YAML or JSON, one file or many. The behaviour is that of
+//! `kong/db/schema/others/declarative_config.lua`; errors are told with their places besides.
+
+mod collect;
+mod ids;
+mod migrate;
+mod report;
+mod resolve;
+mod snapshot;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use cardinal_ir::Location;
+use cardinal_schema::{Auto, Errors, Options};
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+
+pub use report::{Finding, LoadErrors};
+pub use snapshot::{Entity, Snapshot};
+pub use source::{BYTES_MAX, DEPTH_MAX, Data, Node, ParseError, Place, Source, VALUES_MAX, parse};
+
+use collect::{Collected, Item, collect};
+use resolve::Index;
+
+use crate::entities::{Registry, pem};
+use crate::settings::Settings;
+
+/// Reads bytes as one file. Never panics, whatever the bytes are.
+///
+/// # Errors
+/// The bytes are not UTF-8, not YAML or JSON, or over a limit.
+pub fn parse_bytes(bytes: &[u8]) -> Result<Node, ParseError> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(e) => {
+            let before = String::from_utf8_lossy(bytes.get(..e.valid_up_to()).unwrap_or_default());
+            let line = u32::try_from(before.lines().count().max(1)).unwrap_or(u32::MAX);
+            Err(ParseError { message: "not UTF-8".to_owned(), place: Place { line, column: 1 } })
+        }
+    }
+}
+
+/// Reads a configuration from files, whose lists are joined.
+///
+/// # Errors
+/// Everything that is wrong: nothing is left out silently.
+pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Result<Snapshot, LoadErrors> {
+    let mut roots = Vec::with_capacity(files.len());
+    let mut findings = Vec::new();
+    for (i, file) in files.iter().enumerate() {
+        match parse_bytes(file.text.as_bytes()) {
+            Ok(node) => roots.push(node),
+            Err(e) => findings.push(Finding::at(i, e.place, "", &e.message, None)),
+        }
+    }
+    if let Some(first) = findings.first() {
+        let message = Some(first.message.clone());
+        let (fields, leftover) = (Errors::default(), Errors::default());
+        return Err(LoadErrors { fields, leftover, flattened: Vec::new(), findings, sources: files.to_vec(), message });
+    }
+    load_nodes(&roots, files, registry, settings)
+}
+
+/// The same for a document that is already a value, as an Admin API gets it.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn load_value(document: &Value, registry: &Registry, settings: &Settings) -> Result<Snapshot, LoadErrors> {
+    let root = node_of(document);
+    load_nodes(&[root], &[], registry, settings)
+}
+
+fn node_of(value: &Value) -> Node {
+    let data = match value {
+        Value::Array(list) => Data::List(list.iter().map(node_of).collect()),
+        Value::Object(map) => Data::Map(map.iter().map(|(k, v)| (k.clone(), Place::default(), node_of(v))).collect()),
+        scalar => Data::Scalar(scalar.clone()),
+    };
+    Node { place: Place::default(), data }
+}
+
+fn load_nodes(
+    roots: &[Node],
+    files: &[Source],
+    registry: &Registry,
+    settings: &Settings,
+) -> Result<Snapshot, LoadErrors> {
+    let mut all = collect(registry, roots);
+    let index = Index::new(&all.items);
+    let completed = complete(&mut all, registry, &index, settings);
+    if !all.root.is_empty() || all.items.iter().any(|i| !i.errors.is_empty()) {
+        return Err(refuse(all, registry, files, None));
+    }
+    // Kong looks at references and unique values only when every entity is sound by itself.
+    let broken = resolve::check(&mut all, &index, &completed);
+    if !broken.is_empty() {
+        return Err(refuse(all, registry, files, Some(broken)));
+    }
+    Ok(publish(&all, &index, completed, files))
+}
+
+fn refuse(all: Collected<'_, '_>, registry: &Registry, files: &[Source], broken: Option<Errors>) -> LoadErrors {
+    let Collected { items, root, mut findings, .. } = all;
+    findings.extend(report::findings(&items, registry));
+    findings.sort_by_key(|f| (f.file, f.place));
+    let fields = broken.unwrap_or_else(|| report::tree(&root, &items));
+    let flattened = report::flatten(&items);
+    LoadErrors { fields, leftover: root, flattened, findings, sources: files.to_vec(), message: None }
+}
+
+/// Fills in defaults and checks each entity by its schema.
+fn complete(
+    all: &mut Collected<'_, '_>,
+    registry: &Registry,
+    index: &Index,
+    settings: &Settings,
+) -> Vec<Map<String, Value>> {
+    let transform = all.transform;
+    let ids: Vec<String> = all.items.iter().map(|i| i.id.clone()).collect();
+    let auto = Fresh { now: settings.loaded_at.max(1.0) };
+    all.items.iter_mut().map(|item| complete_one(item, registry, index, &ids, &auto, transform)).collect()
+}
+
+fn complete_one(
+    item: &mut Item<'_, '_>,
+    registry: &Registry,
+    index: &Index,
+    ids: &[String],
+    auto: &Fresh,
+    transform: bool,
+) -> Map<String, Value> {
+    let none = Map::new();
+    if matches!(item.errors, Errors::Message(_)) {
+        return none;
+    }
+    let schema = match registry.schema_of(item.kind, &item.own) {
+        Ok(schema) => schema,
+        Err(errors) => {
+            item.errors.merge(errors);
+            return none;
+        }
+    };
+    let mut value = item.own.clone();
+    value.entry("id").or_insert_with(|| item.id.clone().into());
+    for (field, target) in item.kind.references() {
+        let name = match value.get(field) {
+            Some(Value::String(name)) => name.clone(),
+            _ => continue,
+        };
+        // A name that is not found is told later; until then any id will do.
+        let id = index.find(target, &name).map_or_else(|| uuid::Uuid::nil().to_string(), |at| ids[at].clone());
+        value.insert(field.to_owned(), json!({ "id": id }));
+    }
+    if let Some((parent, field)) = item.parent {
+        value.insert(field.to_owned(), json!({ "id": ids[parent] }));
+    }
+    match schema.process(&Value::Object(value), &Options { auto: Some(auto), no_defaults: false }) {
+        Ok(Value::Object(mut map)) => {
+            finish(item, &mut map, transform);
+            map
+        }
+        Ok(_) => none,
+        Err(errors) => {
+            item.errors.merge(errors);
+            none
+        }
+    }
+}
+
+/// What the program adds to a sound entity.
+fn finish(item: &Item<'_, '_>, map: &mut Map<String, Value>, transform: bool) {
+    if item.kind.name == "ca_certificates" {
+        let digest = map.get("cert").and_then(Value::as_str).and_then(|text| pem::digest(text).ok());
+        map.insert("cert_digest".to_owned(), digest.map_or(Value::Null, Value::String));
+    }
+    let seal = item.kind.brought_by.and_then(|def| def.seal).filter(|_| transform);
+    let consumer = map.get("consumer").and_then(|c| c.get("id")).and_then(Value::as_str);
+    if let (Some(seal), Some(consumer)) = (seal, consumer.and_then(|id| id.parse().ok())) {
+        let mut value = Value::Object(std::mem::take(map));
+        seal(&mut value, consumer);
+        if let Value::Object(sealed) = value {
+            *map = sealed;
+        }
+    }
+}
+
+fn publish(all: &Collected<'_, '_>, index: &Index, completed: Vec<Map<String, Value>>, files: &[Source]) -> Snapshot {
+    let mut snapshot = Snapshot { entities: IndexMap::new(), memberships: Default::default() };
+    for (item, value) in all.items.iter().zip(completed) {
+        let Ok(id) = item.id.parse() else { continue };
+        let name = item.kind.label(&value).or_else(|| match item.kind.name {
+            "plugins" => value.get("name").and_then(Value::as_str),
+            _ => None,
+        });
+        let location = files.get(item.file).map(|file| Location {
+            file: file.name.as_str().into(),
+            line: item.node.place.line,
+            column: item.node.place.column,
+        });
+        let entity = Entity { id, name: name.map(Into::into), location, value };
+        snapshot.entities.entry(item.kind.name).or_default().insert(id, entity);
+    }
+    // The order of kinds must not depend on the order in the files.
+    snapshot.entities.sort_keys();
+    for (consumer, group) in resolve::memberships(all, index) {
+        let groups = snapshot.memberships.entry(consumer).or_default();
+        if !groups.contains(&group) {
+            groups.push(group);
+            groups.sort();
+        }
+    }
+    snapshot
+}
+
+/// Times and random values for entities of one load.
+struct Fresh {
+    now: f64,
+}
+
+impl Auto for Fresh {
+    fn now(&self) -> f64 {
+        self.now
+    }
+
+    fn id(&self) -> uuid::Uuid {
+        uuid::Uuid::new_v4()
+    }
+
+    fn secret(&self) -> String {
+        uuid::Uuid::new_v4().simple().to_string()
+    }
+}

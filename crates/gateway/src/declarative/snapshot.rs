@@ -1,0 +1,129 @@
+//! [`Snapshot`]: the entities of a configuration, complete and consistent.
+
+use std::collections::BTreeMap;
+
+use cardinal_ir::{Id, Location, Origin};
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+/// The entities of a configuration: complete with defaults, references resolved to ids, unique values unique.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    pub(super) entities: IndexMap<&'static str, BTreeMap<Id, Entity>>,
+    pub(super) memberships: BTreeMap<Id, Vec<Id>>,
+}
+
+/// An entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entity {
+    /// Its id.
+    pub id: Id,
+    /// All fields, `id` included.
+    pub value: Map<String, Value>,
+    /// The user's name for it.
+    pub name: Option<Box<str>>,
+    /// Where it was written.
+    pub location: Option<Location>,
+}
+
+impl Entity {
+    /// A field, unless it is null.
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        self.value.get(field).filter(|v| !v.is_null())
+    }
+
+    /// A field of text.
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.get(field)?.as_str()
+    }
+
+    /// A whole number.
+    pub fn int(&self, field: &str) -> Option<i64> {
+        self.get(field)?.as_i64()
+    }
+
+    /// A boolean; `false` when absent.
+    pub fn flag(&self, field: &str) -> bool {
+        self.get(field).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The texts of a list or set.
+    pub fn texts(&self, field: &str) -> impl Iterator<Item = &str> {
+        self.get(field).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// The id that a reference names.
+    pub fn reference(&self, field: &str) -> Option<Id> {
+        self.get(field)?.get("id")?.as_str()?.parse().ok()
+    }
+
+    /// What to call it in the IR.
+    pub fn origin(&self, kind: &str) -> Origin {
+        Origin {
+            front_end: "kong".into(),
+            kind: kind.into(),
+            id: self.id,
+            name: self.name.clone(),
+            location: self.location.clone(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// The entities of a kind, in the order of their ids.
+    pub fn of(&self, kind: &str) -> impl Iterator<Item = &Entity> {
+        self.entities.get(kind).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// An entity.
+    pub fn get(&self, kind: &str, id: &Id) -> Option<&Entity> {
+        self.entities.get(kind)?.get(id)
+    }
+
+    /// The groups that a consumer is in.
+    pub fn groups_of(&self, consumer: &Id) -> &[Id] {
+        self.memberships.get(consumer).map_or(&[], Vec::as_slice)
+    }
+
+    /// The kinds that have entities.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.entities.keys().copied()
+    }
+
+    /// How many entities there are.
+    pub fn len(&self) -> usize {
+        self.entities.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `{kind: {id: entity}}`, what Kong answers to `POST /config`.
+    pub fn entities_json(&self) -> Value {
+        let mut out = Map::new();
+        for (kind, entities) in self.entities.iter().filter(|(_, e)| !e.is_empty()) {
+            let of: Map<String, Value> =
+                entities.iter().map(|(id, e)| (id.to_string(), Value::Object(e.value.clone()))).collect();
+            out.insert((*kind).to_owned(), of.into());
+        }
+        let mut members = Map::new();
+        for (consumer, groups) in &self.memberships {
+            for group in groups {
+                let id = super::ids::id_of("consumer_group_consumers", &format!("{consumer}:{group}")).to_string();
+                members.insert(
+                    id,
+                    serde_json::json!({
+                        "consumer": { "id": consumer.to_string() },
+                        "consumer_group": { "id": group.to_string() },
+                    }),
+                );
+            }
+        }
+        if !members.is_empty() {
+            out.insert("consumer_group_consumers".to_owned(), members.into());
+        }
+        Value::Object(out)
+    }
+}

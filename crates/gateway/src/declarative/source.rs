@@ -1,0 +1,243 @@
+//! One file: text to a tree of values that know where they stand.
+//!
+//! YAML is read as Kong reads it (libyaml with lyaml's rules): `yes`, `on` and the like are booleans, a leading zero
+//! makes a number octal, the last of two equal keys counts. JSON is read by the same parser. Depth, size and the
+//! expansion of aliases are limited.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::Spanned;
+
+/// Largest file, bytes.
+pub const BYTES_MAX: usize = 256 << 20;
+/// Deepest nesting of values.
+pub const DEPTH_MAX: usize = 64;
+/// Most values in a file, aliases expanded.
+pub const VALUES_MAX: usize = 20_000_000;
+
+/// A file as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The name to show in messages.
+    pub name: String,
+    /// Its contents.
+    pub text: String,
+}
+
+impl Source {
+    /// A file with this name and contents.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into() }
+    }
+
+    /// A line of the text, counted from 1.
+    pub fn line(&self, line: u32) -> Option<&str> {
+        self.text.lines().nth((line as usize).checked_sub(1)?)
+    }
+}
+
+/// Line and column, from 1; 0 is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line.
+    pub line: u32,
+    /// Column in characters.
+    pub column: u32,
+}
+
+/// A value that knows where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Where.
+    pub place: Place,
+    /// The value.
+    pub data: Data,
+}
+
+/// The value of a [`Node`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// Null, boolean, number or text.
+    Scalar(Value),
+    /// A list.
+    List(Vec<Node>),
+    /// Keys with their places, and values. No key occurs twice.
+    Map(Vec<(String, Place, Node)>),
+}
+
+/// Why a file cannot be read at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// What is wrong.
+    pub message: String,
+    /// Where, if that is known.
+    pub place: Place,
+}
+
+/// Reads YAML or JSON. An empty file is an empty map.
+///
+/// # Errors
+/// The text is not YAML, or over a limit.
+pub fn parse(text: &str) -> Result<Node, ParseError> {
+    if text.len() > BYTES_MAX {
+        let message = format!("file is larger than {} MiB", BYTES_MAX >> 20);
+        return Err(ParseError { message, place: Place::default() });
+    }
+    let budget = serde_saphyr::budget! {
+        max_depth: DEPTH_MAX,
+        max_nodes: VALUES_MAX,
+        max_events: 2 * VALUES_MAX,
+        max_total_scalar_bytes: BYTES_MAX,
+        max_documents: 1,
+    };
+    let options = serde_saphyr::options! {
+        budget: budget,
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        legacy_octal_numbers: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|e| {
+        let place = e.location().map(place_of).unwrap_or_default();
+        ParseError { message: first_line(&e.to_string()), place }
+    })
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn place_of(location: serde_saphyr::Location) -> Place {
+    let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    Place { line: small(location.line()), column: small(location.column()) }
+}
+
+impl Node {
+    /// The plain value.
+    pub fn to_value(&self) -> Value {
+        match &self.data {
+            Data::Scalar(value) => value.clone(),
+            Data::List(list) => list.iter().map(Node::to_value).collect(),
+            Data::Map(map) => map.iter().map(|(k, _, v)| (k.clone(), v.to_value())).collect::<Map<_, _>>().into(),
+        }
+    }
+
+    /// The value under a key.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        match &self.data {
+            Data::Map(map) => map.iter().find(|(k, ..)| k == key).map(|(.., v)| v),
+            Data::Scalar(_) | Data::List(_) => None,
+        }
+    }
+
+    /// The elements of a list.
+    pub fn list(&self) -> Option<&[Node]> {
+        match &self.data {
+            Data::List(list) => Some(list),
+            // Lua cannot tell an empty object from an empty list.
+            Data::Map(map) if map.is_empty() => Some(&[]),
+            Data::Scalar(_) | Data::Map(_) => None,
+        }
+    }
+
+    /// Whether it is null.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.data, Data::Scalar(Value::Null))
+    }
+
+    /// Where the key at the end of a dotted path (`config.paths[0]`) stands; as far as the path leads.
+    pub fn place_of(&self, path: &str) -> Place {
+        let mut node = self;
+        let mut place = self.place;
+        for step in path.split(['.', '[']).filter(|s| !s.is_empty()) {
+            let found = match &node.data {
+                Data::Map(map) => map.iter().find(|(k, ..)| k == step).map(|(_, p, n)| (*p, n)),
+                Data::List(list) => {
+                    let index = step.strip_suffix(']').and_then(|s| s.parse::<usize>().ok());
+                    index.and_then(|i| list.get(i)).map(|n| (n.place, n))
+                }
+                Data::Scalar(_) => None,
+            };
+            let Some((at, next)) = found else { break };
+            (place, node) = (at, next);
+        }
+        place
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Raw>::deserialize(deserializer)?;
+        Ok(Self { place: place_of(spanned.referenced), data: spanned.value.0 })
+    }
+}
+
+struct Raw(Data);
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor).map(Self)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Data;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Data, E> {
+        Ok(Data::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Data, E> {
+        Ok(Data::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Data, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Data, E> {
+        Ok(Data::Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Data, E> {
+        Ok(Data::Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Data, E> {
+        Ok(Data::Scalar(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Data, E> {
+        Ok(Data::Scalar(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Data, E> {
+        Ok(Data::Scalar(value.into()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Data, E> {
+        Ok(Data::Scalar(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Data, A::Error> {
+        let mut list = Vec::new();
+        while let Some(node) = seq.next_element()? {
+            list.push(node);
+        }
+        Ok(Data::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Data, A::Error> {
+        let mut map = Vec::new();
+        while let Some(key) = access.next_key::<Spanned<String>>()? {
+            let node = access.next_value()?;
+            map.push((key.value, place_of(key.referenced), node));
+        }
+        Ok(Data::Map(map))
+    }
+}

@@ -1,0 +1,219 @@
+//! The entities of Kong, one file each: schema, checks across fields, keys.
+//!
+//! [`Registry`] holds all kinds there are: the core ones, and the credentials that plugins bring.
+
+mod ca_certificates;
+mod certificates;
+mod consumer_groups;
+mod consumers;
+mod credentials;
+mod filter_chains;
+mod key_sets;
+mod keys;
+pub mod pem;
+mod plugins;
+mod routes;
+mod services;
+mod snis;
+mod targets;
+mod upstreams;
+mod vaults;
+
+use std::borrow::Cow;
+
+use cardinal_schema::{Errors, Kind as FieldKind, Named, Schema, field, typedefs};
+use cardinal_sdk::{EntityDef, PluginDef};
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use crate::settings::RouterFlavor;
+
+/// A kind of entity.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    /// Name in declarative files: `services`.
+    pub name: &'static str,
+    /// Name in Admin API paths: `key-sets`.
+    pub collection: &'static str,
+    /// The schema; for plugins, vaults and routes see [`Registry::schema_of`].
+    pub schema: Schema,
+    /// The field that users name an entity by, besides its id.
+    pub key: Option<LookupKey>,
+    /// The fields that together identify an entity (Kong's `cache_key`); empty when `key` or the id does.
+    pub cache_key: &'static [&'static str],
+    /// References that take the entity along when their target is deleted.
+    pub cascade: &'static [&'static str],
+    /// The plugin's description, for an entity that a plugin brings.
+    pub brought_by: Option<&'static EntityDef>,
+}
+
+/// The field that users name an entity by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookupKey {
+    /// Name of the field.
+    pub field: &'static str,
+    /// Unique among all entities of the kind, not only below one parent.
+    pub unique: bool,
+}
+
+impl Kind {
+    fn new(name: &'static str, schema: Schema) -> Self {
+        Self { name, collection: name, schema, key: None, cache_key: &[], cascade: &[], brought_by: None }
+    }
+
+    fn key(mut self, field: &'static str) -> Self {
+        self.key = Some(LookupKey { field, unique: true });
+        self
+    }
+
+    /// The fields that reference other entities, with the kind they reference.
+    pub fn references(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.schema.fields.iter().filter_map(|named| match named.field.kind {
+            FieldKind::Foreign(kind) => Some((named.name, kind)),
+            _ => None,
+        })
+    }
+
+    /// The name of one entity of the kind: `service`.
+    pub fn singular(&self) -> Cow<'static, str> {
+        match self.name {
+            "basicauth_credentials" | "jwt_secrets" | "keyauth_credentials" => {
+                Cow::Borrowed(&self.name[..self.name.len() - 1])
+            }
+            name => match name.strip_suffix('s') {
+                Some(stem) => Cow::Borrowed(stem),
+                None => Cow::Borrowed(name),
+            },
+        }
+    }
+
+    /// The value of the lookup key.
+    pub fn label<'v>(&self, entity: &'v Map<String, Value>) -> Option<&'v str> {
+        entity.get(self.key?.field)?.as_str()
+    }
+}
+
+/// All kinds of entities and plugins there are.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    kinds: IndexMap<&'static str, Kind>,
+    plugins: IndexMap<&'static str, PluginKind>,
+    vaults: IndexMap<&'static str, Schema>,
+    routes: routes::RouteSchemas,
+}
+
+/// A plugin with the schema of its instances.
+#[derive(Clone, Debug)]
+pub struct PluginKind {
+    /// The plugin.
+    pub def: &'static PluginDef,
+    /// Schema of an instance, `config` included.
+    pub schema: Schema,
+    /// Schema of `config`.
+    pub config: Schema,
+}
+
+impl Registry {
+    /// The core entities, and what these plugins bring, for the default router flavor.
+    pub fn new(plugins: &[&'static PluginDef]) -> Self {
+        Self::with_flavor(plugins, RouterFlavor::default())
+    }
+
+    /// The same for a router flavor: `expressions` adds fields to routes, `traditional` takes fewer SNIs.
+    pub fn with_flavor(plugins: &[&'static PluginDef], flavor: RouterFlavor) -> Self {
+        let routes = routes::RouteSchemas::new(flavor);
+        let mut all = vec![
+            consumers::kind(),
+            consumer_groups::kind(),
+            certificates::kind(),
+            ca_certificates::kind(),
+            services::kind(),
+            routes::kind(&routes),
+            snis::kind(),
+            upstreams::kind(),
+            targets::kind(),
+            vaults::kind(),
+            key_sets::kind(),
+            keys::kind(),
+            filter_chains::kind(),
+        ];
+        for def in plugins {
+            all.extend(def.entities.iter().map(credentials::kind));
+        }
+        all.push(plugins::kind());
+        let plugins = plugins.iter().map(|def| (def.name, plugins::instance(def))).collect();
+        let kinds = all.into_iter().map(|kind| (kind.name, kind)).collect();
+        Self { kinds, plugins, vaults: vaults::types(), routes }
+    }
+
+    /// The kinds, referenced ones before those that reference them.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.values()
+    }
+
+    /// A kind by its name in declarative files.
+    pub fn kind(&self, name: &str) -> Option<&Kind> {
+        self.kinds.get(name)
+    }
+
+    /// The plugins, in the order given.
+    pub fn plugins(&self) -> impl Iterator<Item = &PluginKind> {
+        self.plugins.values()
+    }
+
+    /// A plugin by name.
+    pub fn plugin(&self, name: &str) -> Option<&PluginKind> {
+        self.plugins.get(name)
+    }
+
+    /// The kinds whose entities may be nested in an entity of the kind `parent`, with the field that references it.
+    pub fn children<'r>(&'r self, parent: &'r str) -> impl Iterator<Item = (&'r Kind, &'static str)> {
+        self.kinds.values().filter_map(move |kind| {
+            kind.references().find(|(_, target)| *target == parent).map(|(field, _)| (kind, field))
+        })
+    }
+
+    /// The schema that this entity must follow: that of its plugin, vault type or protocols.
+    ///
+    /// # Errors
+    /// The plugin or type does not exist.
+    pub fn schema_of<'r>(&'r self, kind: &'r Kind, entity: &Map<String, Value>) -> Result<&'r Schema, Errors> {
+        match kind.name {
+            "plugins" => by_name(
+                entity,
+                |name| self.plugins.get(name).map(|p| &p.schema),
+                |name| format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property"),
+            ),
+            "vaults" => {
+                by_name(entity, |name| self.vaults.get(name), |name| format!("vault '{name}' is not installed"))
+            }
+            "routes" => self.routes.of(entity),
+            _ => Ok(&kind.schema),
+        }
+    }
+}
+
+fn by_name<'r>(
+    entity: &Map<String, Value>,
+    find: impl Fn(&str) -> Option<&'r Schema>,
+    missing: impl Fn(&str) -> String,
+) -> Result<&'r Schema, Errors> {
+    match entity.get("name") {
+        None | Some(Value::Null) => Err(Errors::field("name", "required field missing")),
+        Some(Value::String(name)) => find(name).ok_or_else(|| Errors::field("name", missing(name))),
+        Some(other) => Err(Errors::field("name", missing(&other.to_string()))),
+    }
+}
+
+/// `id`, `created_at`, `updated_at`.
+fn base_fields() -> [Named; 3] {
+    [
+        field("id", typedefs::uuid().describe("Made from the name when absent.")),
+        field("created_at", typedefs::auto_timestamp_s().describe("Seconds since the epoch.")),
+        field("updated_at", typedefs::auto_timestamp_s().describe("Seconds since the epoch.")),
+    ]
+}
+
+fn tags_field() -> Named {
+    field("tags", typedefs::tags())
+}

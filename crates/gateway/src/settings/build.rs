@@ -1,0 +1,479 @@
+//! From texts to typed settings.
+
+use cardinal_ir::{
+    Certificate, ErrorPages, HeaderPolicy, Id, KeyPair, Limits, ListenerKind, Node, Origin, RealIp, RealIpSource,
+    Resolver, UpstreamPool,
+};
+use uuid::Uuid;
+
+use super::table::{Shape, row};
+use super::values::{Note, Values};
+use super::{Choice, ReadFile, RouterFlavor, Settings, listen, messages, shapes};
+use crate::secrets::Secrets;
+
+/// What this program calls itself towards clients and upstreams.
+const PRODUCT: &str = "kong/3.10.0";
+/// Where distributions keep the authorities of the system.
+const SYSTEM_AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Settings as far as the values are sound, and what is wrong with the rest.
+pub(super) fn build(values: &Values, read: ReadFile<'_>) -> (Settings, Vec<Note>) {
+    let mut b = Builder { values, read, notes: Vec::new() };
+    let settings = b.settings();
+    (settings, b.notes)
+}
+
+struct Builder<'b> {
+    values: &'b Values,
+    read: ReadFile<'b>,
+    notes: Vec<Note>,
+}
+
+impl Builder<'_> {
+    fn settings(&mut self) -> Settings {
+        self.refusals();
+        let default_certificate = self.default_certificate();
+        Settings {
+            node: self.node(),
+            listeners: self.listeners(),
+            default_certificate,
+            router_flavor: match self.text("router_flavor").as_deref() {
+                Some("traditional") => RouterFlavor::Traditional,
+                Some("expressions") => RouterFlavor::Expressions,
+                _ => RouterFlavor::TraditionalCompatible,
+            },
+            plugins: self.choice("plugins"),
+            vaults: self.choice("vaults"),
+            declarative_config: self.list("declarative_config"),
+            declarative_config_string: self.text("declarative_config_string"),
+            log_level: self.text("log_level").unwrap_or_default(),
+            access_log: self.log_file("proxy_access_log"),
+            error_log: self.log_file("proxy_error_log"),
+            workers: match self.text("nginx_worker_processes").as_deref() {
+                None | Some("auto") => None,
+                Some(text) => match text.parse::<u32>() {
+                    Ok(n) if (1..=1024).contains(&n) => Some(n),
+                    _ => self.fail("nginx_worker_processes", "expected auto or a number from 1 to 1024"),
+                },
+            },
+            prefix: self.text("prefix"),
+            secrets: Secrets { dir: self.text("vault_file_dir"), ..Secrets::default() },
+            loaded_at: 0.0,
+        }
+    }
+
+    /// Values that ask for what there is not.
+    fn refusals(&mut self) {
+        if let Some(kind) = self.text("database").filter(|d| d != "off") {
+            let message = format!(
+                "'{kind}' is not supported: entities come from files, so set database = off and name them in \
+                 declarative_config"
+            );
+            self.fail::<()>("database", &message);
+        }
+    }
+
+    fn fail<T>(&mut self, name: &str, message: &str) -> Option<T> {
+        self.note(true, name, message);
+        None
+    }
+
+    fn note(&mut self, is_error: bool, name: &str, message: &str) {
+        let at = self.values.get(name).map(|g| g.at).filter(|at| at != "default").unwrap_or_default();
+        self.notes.push(Note { is_error, name: name.to_owned(), at, message: message.to_owned() });
+    }
+
+    /// The text, checked against the row's words.
+    fn text(&mut self, name: &str) -> Option<String> {
+        let text = self.values.get(name)?.text;
+        if let Some(Shape::Word(words)) = row(name).map(|r| r.shape)
+            && !words.contains(&text.as_str())
+        {
+            let near = cardinal_schema::suggest(&text, words.iter().copied());
+            let hint = near.map(|n| format!(", did you mean '{n}'?")).unwrap_or_default();
+            return self.fail(name, &format!("expected one of: {}{hint}", words.join(", ")));
+        }
+        Some(text)
+    }
+
+    fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(name)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(message) => self.fail(name, &message),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        self.parsed(name, shapes::flag).unwrap_or(false)
+    }
+
+    fn list(&mut self, name: &str) -> Vec<String> {
+        self.text(name).map(|t| shapes::list(&t)).unwrap_or_default()
+    }
+
+    fn time_ms(&mut self, name: &str, otherwise: u64) -> u64 {
+        self.parsed(name, shapes::time_ms).unwrap_or(otherwise)
+    }
+
+    fn seconds(&mut self, name: &str) -> Option<u32> {
+        let ms = self.parsed(name, shapes::time_ms)?;
+        Some(u32::try_from(ms / 1000).unwrap_or(u32::MAX))
+    }
+
+    fn size32(&mut self, name: &str, otherwise: u32) -> u32 {
+        let bytes = self.parsed(name, |text| match shapes::size(text)? {
+            n @ 256..=0x4000_0000 => Ok(n),
+            n => Err(format!("{n} bytes is not between 256 and 1g")),
+        });
+        bytes.and_then(|n| u32::try_from(n).ok()).unwrap_or(otherwise)
+    }
+
+    fn int(&mut self, name: &str, otherwise: u64) -> u64 {
+        let (low, high) = match row(name).map(|r| r.shape) {
+            Some(Shape::Int(low, high)) => (low, high),
+            _ => (0, i64::MAX),
+        };
+        self.parsed(name, |t| shapes::int(t, low, high)).and_then(|n| u64::try_from(n).ok()).unwrap_or(otherwise)
+    }
+
+    fn int32(&mut self, name: &str, otherwise: u32) -> u32 {
+        u32::try_from(self.int(name, otherwise.into())).unwrap_or(u32::MAX)
+    }
+
+    fn choice(&mut self, name: &str) -> Choice {
+        let names = self.list(name);
+        match names.iter().position(|n| n == "bundled") {
+            Some(_) => Choice::Bundled,
+            None => Choice::Only(names.into_iter().filter(|n| n != "off").collect()),
+        }
+    }
+
+    /// Kong writes a format after the path; there is one format here.
+    fn log_file(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name)?;
+        let path = text.split_whitespace().next()?;
+        (path != "off").then(|| path.to_owned())
+    }
+
+    /// Text of PEM: the value itself, or the file it names.
+    fn pem(&mut self, name: &str, value: &str) -> Option<String> {
+        if value.contains("-----BEGIN") {
+            return Some(value.replace("\\n", "\n"));
+        }
+        self.file(name, value)
+    }
+
+    fn file(&mut self, name: &str, path: &str) -> Option<String> {
+        match (self.read)(path) {
+            Ok(text) => Some(text),
+            Err(e) => self.fail(name, &format!("cannot read {path}: {e}")),
+        }
+    }
+
+    fn default_certificate(&mut self) -> Option<Certificate> {
+        let (certs, keys) = (self.list("ssl_cert"), self.list("ssl_cert_key"));
+        if certs.is_empty() && keys.is_empty() {
+            return None;
+        }
+        if certs.len() != keys.len() {
+            return self.fail("ssl_cert_key", "there must be as many keys as there are certificates in ssl_cert");
+        }
+        let mut pairs = Vec::new();
+        for (cert, key) in certs.iter().zip(&keys) {
+            let (chain, key) = (self.pem("ssl_cert", cert)?, self.pem("ssl_cert_key", key)?);
+            match crate::entities::pem::matches(&chain, &key) {
+                Ok(true) => pairs.push(KeyPair { chain: chain.into(), key: key.into() }),
+                Ok(false) => return self.fail("ssl_cert_key", "certificate does not match key"),
+                Err(e) => return self.fail("ssl_cert", &e),
+            }
+        }
+        let origin = Origin { front_end: "kong".into(), kind: "settings".into(), ..Origin::default() };
+        Some(Certificate { origin, pairs, server_names: vec!["*".into()] })
+    }
+
+    fn listeners(&mut self) -> Vec<cardinal_ir::Listener> {
+        let maps = self.port_maps();
+        let mut all = Vec::new();
+        for (name, kind) in [
+            ("proxy_listen", ListenerKind::Http),
+            ("stream_listen", ListenerKind::Stream),
+            ("status_listen", ListenerKind::Status),
+        ] {
+            all.extend(self.parsed(name, |text| listen::listeners(kind, text)).unwrap_or_default());
+        }
+        for listener in &mut all {
+            listener.mapped_port = maps.iter().find(|(_, inner)| *inner == listener.address.port()).map(|(o, _)| *o);
+        }
+        all
+    }
+
+    /// `<outer>:<inner>` pairs.
+    fn port_maps(&mut self) -> Vec<(u16, u16)> {
+        let list = self.list("port_maps");
+        let mut out = Vec::new();
+        for text in &list {
+            let pair = text.split_once(':').and_then(|(o, i)| Some((o.parse().ok()?, i.parse().ok()?)));
+            match pair {
+                Some(pair) => out.push(pair),
+                None => {
+                    self.fail::<()>("port_maps", &format!("'{text}' is not <outer port>:<inner port>"));
+                }
+            }
+        }
+        out
+    }
+
+    fn node(&mut self) -> Node {
+        let id = match self.text("node_id") {
+            None => None,
+            Some(text) => match text.parse::<Id>() {
+                Ok(id) => Some(id),
+                Err(_) => self.fail("node_id", "expected a UUID"),
+            },
+        };
+        let (cipher_suites, tls13_only) = self.tls_versions();
+        Node {
+            id: id.unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"cardinal")),
+            limits: self.limits(),
+            headers: self.headers(),
+            real_ip: self.real_ip(),
+            forwarded: cardinal_ir::ForwardedPolicy::default(),
+            errors: self.errors(),
+            upstream_pool: self.upstream_pool(),
+            resolver: self.resolver(),
+            default_certificate: None,
+            client_authorities: self.client_authorities(),
+            client_certificate_required: self.text("nginx_proxy_ssl_verify_client").as_deref() == Some("on"),
+            upstream_authorities: self.upstream_authorities(),
+            redacted_headers: vec!["authorization".into(), "proxy-authorization".into()],
+            cipher_suites,
+            tls13_only,
+        }
+    }
+
+    fn tls_versions(&mut self) -> (Vec<Box<str>>, bool) {
+        let suite = self.text("ssl_cipher_suite").unwrap_or_default();
+        let ciphers = self.text("ssl_ciphers");
+        let suites = match (suite.as_str(), ciphers) {
+            ("custom", Some(text)) => {
+                text.split(':').map(str::trim).filter(|s| !s.is_empty()).map(Into::into).collect()
+            }
+            ("custom", None) => {
+                self.fail::<()>("ssl_ciphers", "needed when ssl_cipher_suite is custom");
+                Vec::new()
+            }
+            ("old" | "fips", _) => {
+                self.note(false, "ssl_cipher_suite", &format!("'{suite}' is served as 'intermediate'"));
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        let versions = self.text("ssl_protocols").unwrap_or_default();
+        let has = |version: &str| versions.split_whitespace().any(|v| v == version);
+        if has("TLSv1") || has("TLSv1.1") || has("SSLv3") {
+            self.note(false, "ssl_protocols", "versions below TLSv1.2 are not served");
+        }
+        if !has("TLSv1.2") && !has("TLSv1.3") {
+            self.fail::<()>("ssl_protocols", "expected TLSv1.2, TLSv1.3 or both");
+        }
+        (suites, suite == "modern" || !has("TLSv1.2"))
+    }
+
+    fn client_authorities(&mut self) -> Option<Box<str>> {
+        let verify = self.text("nginx_proxy_ssl_verify_client").filter(|v| v != "off");
+        let path = self.text("nginx_proxy_ssl_client_certificate");
+        match (verify, path) {
+            (None, _) => None,
+            (Some(_), Some(path)) => self.pem("nginx_proxy_ssl_client_certificate", &path).map(Into::into),
+            (Some(_), None) => {
+                self.fail("nginx_proxy_ssl_client_certificate", "needed when nginx_proxy_ssl_verify_client is on")
+            }
+        }
+    }
+
+    fn upstream_authorities(&mut self) -> Option<Box<str>> {
+        let list = self.list("lua_ssl_trusted_certificate");
+        if list.is_empty() || list == ["system"] {
+            return None;
+        }
+        let mut bundle = String::new();
+        for value in &list {
+            let text = match value.as_str() {
+                "system" => match SYSTEM_AUTHORITIES.iter().find_map(|path| (self.read)(path).ok()) {
+                    Some(text) => Some(text),
+                    None => self.fail("lua_ssl_trusted_certificate", "the system has no file of authorities"),
+                },
+                value => self.pem("lua_ssl_trusted_certificate", value),
+            };
+            bundle.push_str(&text?);
+            bundle.push('\n');
+        }
+        Some(bundle.into())
+    }
+
+    fn limits(&mut self) -> Limits {
+        let d = Limits::default();
+        Limits {
+            head_bytes_max: self.size32("client_max_head_size", d.head_bytes_max),
+            line_bytes_max: self.size32("client_max_line_size", d.line_bytes_max),
+            header_count_max: self.int32("client_max_headers", d.header_count_max),
+            response_head_bytes_max: self.size32("upstream_max_head_size", d.response_head_bytes_max),
+            body_bytes_max: self.parsed("client_max_body_size", shapes::size).unwrap_or(d.body_bytes_max),
+            buffered_body_bytes_max: self.parsed("body_buffer_max", shapes::size).unwrap_or(d.buffered_body_bytes_max),
+            connections_max: match self.text("client_max_connections").as_deref() {
+                Some("auto") => d.connections_max,
+                _ => self.int32("client_max_connections", d.connections_max),
+            },
+            streams_max: self.int32("client_max_streams", d.streams_max),
+            requests_per_connection_max: self.int("client_keepalive_requests", d.requests_per_connection_max),
+            head_timeout_ms: self.time_ms("client_head_timeout", d.head_timeout_ms),
+            body_timeout_ms: self.time_ms("client_body_timeout", d.body_timeout_ms),
+            send_timeout_ms: self.time_ms("client_send_timeout", d.send_timeout_ms),
+            keepalive_timeout_ms: self.time_ms("client_keepalive_timeout", d.keepalive_timeout_ms),
+            handshake_timeout_ms: self.time_ms("client_handshake_timeout", d.handshake_timeout_ms),
+            drain_timeout_ms: self.time_ms("drain_timeout", d.drain_timeout_ms),
+            udp_idle_timeout_ms: self.time_ms("stream_udp_idle_timeout", d.udp_idle_timeout_ms),
+            udp_sessions_max: self.int32("stream_udp_max_sessions", d.udp_sessions_max),
+        }
+    }
+
+    fn headers(&mut self) -> HeaderPolicy {
+        let mut policy = HeaderPolicy::default();
+        for token in self.list("headers") {
+            if !add_header(&mut policy, &token.to_ascii_lowercase()) && token != "off" {
+                self.unknown_token("headers", &token);
+            }
+        }
+        for token in self.list("headers_upstream") {
+            match token.to_ascii_lowercase().as_str() {
+                "x-kong-request-id" => policy.request_id_upstream = Some("X-Kong-Request-Id".into()),
+                "off" => {}
+                _ => self.unknown_token("headers_upstream", &token),
+            }
+        }
+        policy.debug_request = self.flag("allow_debug_header").then(|| "Kong-Debug".into());
+        policy
+    }
+
+    fn unknown_token(&mut self, name: &str, token: &str) {
+        self.fail::<()>(name, &format!("unknown header '{token}'"));
+    }
+
+    fn real_ip(&mut self) -> RealIp {
+        let list = self.list("trusted_ips");
+        let mut trusted = Vec::new();
+        for text in &list {
+            let net = text.parse::<ipnet::IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(Into::into));
+            match net {
+                Ok(net) => trusted.push(net),
+                Err(_) if text == "unix:" => {}
+                Err(_) => {
+                    self.fail::<()>("trusted_ips", &format!("'{text}' is not an address or a network"));
+                }
+            }
+        }
+        let source = match self.text("real_ip_header").unwrap_or_default().to_ascii_lowercase() {
+            name if name == "proxy_protocol" => RealIpSource::ProxyProtocol,
+            name => RealIpSource::Header(name.into()),
+        };
+        let source =
+            if trusted.is_empty() && source != RealIpSource::ProxyProtocol { RealIpSource::Peer } else { source };
+        RealIp { trusted, source, recursive: self.flag("real_ip_recursive") }
+    }
+
+    fn errors(&mut self) -> ErrorPages {
+        ErrorPages {
+            json: self.template("error_template_json"),
+            html: self.template("error_template_html"),
+            plain: self.template("error_template_plain"),
+            xml: self.template("error_template_xml"),
+            default_type: self.text("error_default_type").map(Into::into),
+            messages: messages::messages(),
+        }
+    }
+
+    /// Kong's templates have `%s` for the message and a second one for the request id.
+    fn template(&mut self, name: &str) -> Option<Box<str>> {
+        let path = self.text(name)?;
+        let text = self.file(name, &path)?;
+        let text = text.replacen("%s", "{{message}}", 1).replacen("%s", "{{request_id}}", 1);
+        if !text.contains("{{message}}") {
+            return self.fail(name, "the template has no %s for the message");
+        }
+        Some(text.replace("%%", "%").into())
+    }
+
+    fn upstream_pool(&mut self) -> UpstreamPool {
+        let d = UpstreamPool::default();
+        let idle = self.time_ms("upstream_keepalive_idle_timeout", d.idle_timeout_ms);
+        UpstreamPool {
+            idle_max: self.int32("upstream_keepalive_pool_size", d.idle_max),
+            requests_max: self.int32("upstream_keepalive_max_requests", d.requests_max),
+            idle_timeout_ms: if idle == 0 { 3_600_000 } else { idle },
+        }
+    }
+
+    fn resolver(&mut self) -> Resolver {
+        let d = Resolver::default();
+        let mut servers = Vec::new();
+        for text in self.list("dns_resolver") {
+            let address = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(|ip| (ip, 53).into()));
+            match address {
+                Ok(address) => servers.push(address),
+                Err(_) => {
+                    self.fail::<()>("dns_resolver", &format!("'{text}' is not <address> or <address>:<port>"));
+                }
+            }
+        }
+        let order: Vec<String> = self.list("dns_order").iter().map(|t| t.to_ascii_uppercase()).collect();
+        if let Some(bad) = order.iter().find(|t| !["LAST", "SRV", "A", "AAAA", "CNAME"].contains(&t.as_str())) {
+            self.fail::<()>("dns_order", &format!("'{bad}' is not one of LAST, SRV, A, AAAA, CNAME"));
+        }
+        Resolver {
+            servers,
+            hosts_file: self.text("dns_hostsfile").map_or(d.hosts_file, Into::into),
+            order: order.into_iter().map(Into::into).collect(),
+            stale_ttl_s: self.seconds("dns_stale_ttl").unwrap_or(d.stale_ttl_s),
+            not_found_ttl_s: self.seconds("dns_not_found_ttl").unwrap_or(d.not_found_ttl_s),
+            error_ttl_s: self.seconds("dns_error_ttl").unwrap_or(d.error_ttl_s),
+            valid_ttl_s: self.seconds("dns_valid_ttl"),
+            names_max: self.int32("dns_cache_size", d.names_max),
+        }
+    }
+}
+
+/// Adds what a token of `headers` stands for; `false` when it stands for nothing.
+fn add_header(policy: &mut HeaderPolicy, token: &str) -> bool {
+    let name = |text: &str| Some(text.into());
+    match token {
+        "server_tokens" => {
+            policy.server = name(PRODUCT);
+            policy.via = name(PRODUCT);
+            policy.via_upstream = name(PRODUCT);
+        }
+        "server" => policy.server = name(PRODUCT),
+        "via" => {
+            policy.via = name(PRODUCT);
+            policy.via_upstream = name(PRODUCT);
+        }
+        "latency_tokens" => {
+            for token in ["x-kong-proxy-latency", "x-kong-upstream-latency", "x-kong-response-latency"] {
+                add_header(policy, token);
+            }
+        }
+        "x-kong-proxy-latency" => policy.proxy_latency = name("X-Kong-Proxy-Latency"),
+        "x-kong-upstream-latency" => policy.upstream_latency = name("X-Kong-Upstream-Latency"),
+        "x-kong-response-latency" => policy.response_latency = name("X-Kong-Response-Latency"),
+        "x-kong-upstream-status" => policy.upstream_status = name("X-Kong-Upstream-Status"),
+        "x-kong-request-id" => policy.request_id = name("X-Kong-Request-Id"),
+        "x-kong-admin-latency" => {}
+        _ => return false,
+    }
+    true
+}

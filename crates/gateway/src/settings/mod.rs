@@ -1,0 +1,131 @@
+//! Settings of a node: Kong's `kong.conf`, `KONG_*` variables and overrides, to typed values and to the IR's node
+//! record and listeners.
+//!
+//! Every setting is one row of [`table::TABLE`], which is also the manual. Nothing is read here but what the caller
+//! hands in ([`Inputs`], and a function that reads files).
+
+mod build;
+mod listen;
+mod messages;
+mod shapes;
+pub mod table;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use cardinal_ir::{Certificate, Id, Ir, Listener, Node};
+use uuid::Uuid;
+
+pub use values::{Inputs, Note};
+
+use crate::secrets::Secrets;
+
+/// Reads a file the settings name.
+pub type ReadFile<'f> = &'f dyn Fn(&str) -> std::io::Result<String>;
+
+/// How routes are ordered, and what they may say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouterFlavor {
+    /// The order of Kong 2.
+    Traditional,
+    /// The order of Kong 3.
+    #[default]
+    TraditionalCompatible,
+    /// Conditions are expressions; plain fields are taken as well.
+    Expressions,
+}
+
+/// Which plugins or vaults to load.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// All that the program has.
+    #[default]
+    Bundled,
+    /// These alone; empty for none.
+    Only(Vec<String>),
+}
+
+impl Choice {
+    /// Whether this one is to be loaded.
+    pub fn takes(&self, name: &str) -> bool {
+        match self {
+            Self::Bundled => true,
+            Self::Only(names) => names.iter().any(|n| n == name),
+        }
+    }
+}
+
+/// Settings of a node.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the engine gets.
+    pub node: Node,
+    /// Sockets to accept traffic on.
+    pub listeners: Vec<Listener>,
+    /// The certificate to serve when no name matches; the node makes one when absent.
+    pub default_certificate: Option<Certificate>,
+    /// How routes are ordered.
+    pub router_flavor: RouterFlavor,
+    /// Plugins to load.
+    pub plugins: Choice,
+    /// Vaults to load.
+    pub vaults: Choice,
+    /// Files to read entities from.
+    pub declarative_config: Vec<String>,
+    /// Entities as text.
+    pub declarative_config_string: Option<String>,
+    /// Least severity that is logged, Kong's word.
+    pub log_level: String,
+    /// File for a line about each request, `None` for none.
+    pub access_log: Option<String>,
+    /// File for what the program has to say.
+    pub error_log: Option<String>,
+    /// Worker threads; `None` for one a core.
+    pub workers: Option<u32>,
+    /// Directory that relative paths start from.
+    pub prefix: Option<String>,
+    /// Where references to vaults are looked up.
+    pub secrets: Secrets,
+    /// Seconds since the epoch that entities without times get. Kept over reloads, so that they do not change.
+    pub loaded_at: f64,
+}
+
+/// The id of the default certificate.
+const DEFAULT_CERTIFICATE: Id = Uuid::from_u128(0x3f9c_2f0e_5a5c_4c1b_9d4e_6b1d_43f7_0001);
+/// Ids of listeners are made from their names.
+const LISTENERS: Id = Uuid::from_u128(0x3f9c_2f0e_5a5c_4c1b_9d4e_6b1d_43f7_0002);
+
+impl Default for Settings {
+    /// What holds when nobody says anything.
+    fn default() -> Self {
+        // No file is named by the defaults, so reading cannot fail and nothing can be wrong.
+        let nothing = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        build::build(&values::Values::read(&Inputs::default()), &nothing).0
+    }
+}
+
+impl Settings {
+    /// Settings from a file, the environment and overrides. The notes of the second kind are warnings.
+    ///
+    /// # Errors
+    /// What cannot be used, with warnings among them.
+    pub fn load(inputs: &Inputs<'_>, read: ReadFile<'_>) -> Result<(Self, Vec<Note>), Vec<Note>> {
+        let mut values = values::Values::read(inputs);
+        let (mut settings, notes) = build::build(&values, read);
+        values.notes.extend(notes);
+        settings.secrets.env = inputs.env.clone();
+        if values.notes.iter().any(|n| n.is_error) { Err(values.notes) } else { Ok((settings, values.notes)) }
+    }
+
+    /// Puts node, listeners and default certificate into the IR.
+    pub fn lower_into(&self, ir: &mut Ir) {
+        ir.node = self.node.clone();
+        for listener in &self.listeners {
+            ir.listeners.insert(Uuid::new_v5(&LISTENERS, listener.name.as_bytes()), listener.clone());
+        }
+        if let Some(certificate) = &self.default_certificate {
+            ir.node.default_certificate = Some(DEFAULT_CERTIFICATE);
+            ir.certificates.insert(DEFAULT_CERTIFICATE, certificate.clone());
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Values from text: flags, numbers, sizes, times.
+
+/// `on` or `off`.
+pub(super) fn flag(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err(format!("expected on or off, not '{text}'")),
+    }
+}
+
+/// A whole number within limits.
+pub(super) fn int(text: &str, low: i64, high: i64) -> Result<i64, String> {
+    match text.parse::<i64>() {
+        Ok(n) if (low..=high).contains(&n) => Ok(n),
+        Ok(n) if high == i64::MAX => Err(format!("{n} is less than {low}")),
+        Ok(n) => Err(format!("{n} is not between {low} and {high}")),
+        Err(_) => Err(format!("expected a whole number, not '{text}'")),
+    }
+}
+
+/// Bytes: `8k`, `10m`, `1g`, `0`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let bad = || format!("expected a size such as 8k, 10m or 1g, not '{text}'");
+    let lower = text.to_ascii_lowercase();
+    let (digits, factor) = match lower.as_bytes().last() {
+        Some(b'k') => (&lower[..lower.len() - 1], 1 << 10),
+        Some(b'm') => (&lower[..lower.len() - 1], 1 << 20),
+        Some(b'g') => (&lower[..lower.len() - 1], 1 << 30),
+        _ => (lower.as_str(), 1),
+    };
+    digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(bad)
+}
+
+/// Milliseconds: `60` and `60s` are seconds, `500ms`, `1m`, `2h`, `1d`.
+pub(super) fn time_ms(text: &str) -> Result<u64, String> {
+    let bad = || format!("expected a time such as 60s, 500ms or 1m, not '{text}'");
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let factor = match unit {
+        "ms" => 1.0,
+        "" | "s" => 1_000.0,
+        "m" => 60_000.0,
+        "h" => 3_600_000.0,
+        "d" => 86_400_000.0,
+        _ => return Err(bad()),
+    };
+    match digits.parse::<f64>() {
+        Ok(n) if n.is_finite() && n * factor < 1e15 => Ok((n * factor) as u64),
+        _ => Err(bad()),
+    }
+}
+
+/// Parts between commas, without blanks around them.
+pub(super) fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+}

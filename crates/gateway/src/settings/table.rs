@@ -1,0 +1,340 @@
+//! The table of settings: one row each, which is also the manual.
+
+/// What a value looks like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shape {
+    /// `on` or `off`.
+    Flag,
+    /// A whole number within limits.
+    Int(i64, i64),
+    /// A number of bytes: `8k`, `10m`, `1g`.
+    Size,
+    /// A time in seconds: `60`, `500ms`, `1m`, `1d`.
+    Time,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Free text.
+    Text,
+    /// Texts separated by commas.
+    List,
+    /// Addresses to listen on, with flags; or `off`.
+    Listen,
+}
+
+/// Whether the setting does something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It does what the text says.
+    Served,
+    /// Known, but this version cannot do it: a warning unless it is `off`.
+    NotServed,
+    /// Has no meaning in this program; accepted, so that files need not be changed.
+    NoMeaning,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// Kong's name.
+    pub name: &'static str,
+    /// Another name for the same.
+    pub alias: &'static str,
+    /// What a value looks like.
+    pub shape: Shape,
+    /// The value when nobody says otherwise; empty is none.
+    pub default: &'static str,
+    /// Whether it does something.
+    pub status: Status,
+    /// What it does.
+    pub text: &'static str,
+}
+
+const fn served(name: &'static str, shape: Shape, default: &'static str, text: &'static str) -> Row {
+    Row { name, alias: "", shape, default, status: Status::Served, text }
+}
+
+const fn alias(alias: &'static str, row: Row) -> Row {
+    Row { alias, ..row }
+}
+
+const fn not_served(name: &'static str, default: &'static str, text: &'static str) -> Row {
+    Row { name, alias: "", shape: Shape::Text, default, status: Status::NotServed, text }
+}
+
+const fn no_meaning(name: &'static str, text: &'static str) -> Row {
+    Row { name, alias: "", shape: Shape::Text, default: "", status: Status::NoMeaning, text }
+}
+
+const MAX: i64 = i64::MAX;
+const LEVELS: &[&str] = &["debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
+
+/// Names that start so are known as a family.
+pub const FAMILIES: [(&str, &str); 4] = [
+    ("pg_", "there is no database"),
+    ("nginx_", "directives of nginx have no meaning here"),
+    ("cluster_", "hybrid mode is not served by this version"),
+    ("wasm_", "there is no Wasm runtime"),
+];
+
+/// All settings.
+pub const TABLE: &[Row] = &[
+    // Sockets
+    served(
+        "proxy_listen",
+        Shape::Listen,
+        "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384",
+        "Addresses for HTTP: `<address>:<port>` with the flags `ssl`, `http2`, `proxy_protocol`, `reuseport`, \
+         `backlog=N`, `deferred`, `bind`, `so_keepalive=...`, `ipv6only=...`; or `off`.",
+    ),
+    served(
+        "stream_listen",
+        Shape::Listen,
+        "off",
+        "Addresses for TCP, TLS and UDP: flags as `proxy_listen`, and `udp`; or `off`.",
+    ),
+    served("status_listen", Shape::Listen, "127.0.0.1:8007", "Addresses for `/status` and `/metrics`."),
+    served(
+        "port_maps",
+        Shape::List,
+        "",
+        "`<outer>:<inner>`: the port clients use when something in front maps it to the one listened on.",
+    ),
+    not_served("admin_listen", "127.0.0.1:8001", "Addresses for the Admin API."),
+    not_served("admin_gui_listen", "off", "Addresses for the console."),
+    not_served("cluster_listen", "off", "Address that data planes connect to."),
+    // Configuration
+    served("database", Shape::Text, "off", "Where entities are kept: `off`, they come from `declarative_config`."),
+    served("declarative_config", Shape::List, "", "Files to read entities from."),
+    served("declarative_config_string", Shape::Text, "", "Entities as YAML or JSON text."),
+    served(
+        "router_flavor",
+        Shape::Word(&["traditional_compatible", "traditional", "expressions"]),
+        "traditional_compatible",
+        "How routes are ordered, and whether they may be expressions.",
+    ),
+    served("plugins", Shape::List, "bundled", "Plugins to load: `bundled`, names, or `off`."),
+    served("vaults", Shape::List, "bundled", "Vaults to load: `bundled`, `env`, `file`, or `off`."),
+    served(
+        "vault_file_dir",
+        Shape::Text,
+        "",
+        "Directory of the `file` vault: each file is a secret; a file of JSON holds several.",
+    ),
+    served("role", Shape::Word(&["traditional"]), "traditional", "What the node does. Only `traditional` is served."),
+    served("node_id", Shape::Text, "", "Id of the node, a UUID; made from the host name when absent."),
+    // TLS
+    served("ssl_cert", Shape::List, "", "Default certificates: paths or PEM. Made at start when absent."),
+    served("ssl_cert_key", Shape::List, "", "Their keys: paths or PEM."),
+    served(
+        "ssl_cipher_suite",
+        Shape::Word(&["modern", "intermediate", "old", "fips", "custom"]),
+        "intermediate",
+        "Which TLS versions and ciphers are served: `modern` is TLS 1.3 only, `custom` takes `ssl_ciphers`. `old` and \
+         `fips` are served as `intermediate`.",
+    ),
+    served("ssl_ciphers", Shape::Text, "", "Cipher suites by name, separated by `:`, for `custom`."),
+    alias(
+        "nginx_http_ssl_protocols",
+        served("ssl_protocols", Shape::Text, "TLSv1.2 TLSv1.3", "TLS versions; below 1.2 there is none."),
+    ),
+    alias(
+        "nginx_http_ssl_verify_client",
+        served(
+            "nginx_proxy_ssl_verify_client",
+            Shape::Word(&["off", "on", "optional"]),
+            "off",
+            "Ask clients for a certificate.",
+        ),
+    ),
+    alias(
+        "nginx_http_ssl_client_certificate",
+        served(
+            "nginx_proxy_ssl_client_certificate",
+            Shape::Text,
+            "",
+            "File of authorities that client certificates are verified against.",
+        ),
+    ),
+    served(
+        "lua_ssl_trusted_certificate",
+        Shape::List,
+        "system",
+        "Authorities for upstream certificates: `system`, paths or PEM.",
+    ),
+    // Headers and client addresses
+    served(
+        "headers",
+        Shape::List,
+        "server_tokens, latency_tokens, X-Kong-Request-Id",
+        "Headers added to responses: `server_tokens`, `latency_tokens`, single names, or `off`.",
+    ),
+    served("headers_upstream", Shape::List, "X-Kong-Request-Id", "Headers added to upstream requests; or `off`."),
+    served("trusted_ips", Shape::List, "", "Peers whose forwarding headers are believed."),
+    alias(
+        "nginx_proxy_real_ip_header",
+        served("real_ip_header", Shape::Text, "X-Real-IP", "Header with the client's address, or `proxy_protocol`."),
+    ),
+    alias(
+        "nginx_proxy_real_ip_recursive",
+        served("real_ip_recursive", Shape::Flag, "off", "In a list, skip trusted addresses from the right."),
+    ),
+    served("allow_debug_header", Shape::Flag, "off", "Answer `Kong-Debug: 1` with the names of route and service."),
+    // Errors
+    served(
+        "error_default_type",
+        Shape::Word(&["application/json", "application/xml", "text/html", "text/plain"]),
+        "text/plain",
+        "Media type of errors when the request does not say.",
+    ),
+    served("error_template_html", Shape::Text, "", "File with the HTML error page."),
+    served("error_template_json", Shape::Text, "", "File with the JSON error."),
+    served("error_template_xml", Shape::Text, "", "File with the XML error."),
+    served("error_template_plain", Shape::Text, "", "File with the plain error."),
+    // Limits on clients
+    alias(
+        "nginx_http_client_max_body_size",
+        served("client_max_body_size", Shape::Size, "0", "Largest request body; 0 is unlimited."),
+    ),
+    served("client_max_head_size", Shape::Size, "32k", "Largest request head."),
+    served("client_max_line_size", Shape::Size, "16k", "Largest request line."),
+    served("client_max_headers", Shape::Int(1, 100_000), "1000", "Most fields of a head."),
+    alias(
+        "nginx_events_worker_connections",
+        served("client_max_connections", Shape::Int(1, 10_000_000), "16384", "Most client connections of the node."),
+    ),
+    served("client_max_streams", Shape::Int(1, 100_000), "128", "Most concurrent streams of an HTTP/2 connection."),
+    alias(
+        "nginx_http_keepalive_requests",
+        served("client_keepalive_requests", Shape::Int(1, MAX), "10000", "Requests until a connection is closed."),
+    ),
+    alias(
+        "nginx_http_keepalive_timeout",
+        served("client_keepalive_timeout", Shape::Time, "75s", "Idle time between requests."),
+    ),
+    alias(
+        "nginx_http_client_header_timeout",
+        served("client_head_timeout", Shape::Time, "60s", "Time for a request head to arrive."),
+    ),
+    alias(
+        "nginx_http_client_body_timeout",
+        served("client_body_timeout", Shape::Time, "60s", "Time between two reads of a request body."),
+    ),
+    alias(
+        "nginx_http_send_timeout",
+        served("client_send_timeout", Shape::Time, "60s", "Time between two writes to a client."),
+    ),
+    served("client_handshake_timeout", Shape::Time, "10s", "Time for a TLS handshake or PROXY header."),
+    served("body_buffer_max", Shape::Size, "16m", "Most of a body held in memory for a plugin that needs it whole."),
+    served("upstream_max_head_size", Shape::Size, "64k", "Largest response head."),
+    served("drain_timeout", Shape::Time, "30s", "Time for open requests to end when the node stops."),
+    served("stream_udp_idle_timeout", Shape::Time, "60s", "Idle time of a UDP session."),
+    served("stream_udp_max_sessions", Shape::Int(1, 10_000_000), "8192", "Most UDP sessions of a listener."),
+    // Upstreams
+    served("upstream_keepalive_pool_size", Shape::Int(0, 1_000_000), "512", "Idle connections kept for an endpoint."),
+    served("upstream_keepalive_max_requests", Shape::Int(0, MAX), "10000", "Requests of a connection; 0 is unlimited."),
+    served("upstream_keepalive_idle_timeout", Shape::Time, "60", "Idle time of a connection; 0 keeps it for an hour."),
+    alias(
+        "resolver_address",
+        served("dns_resolver", Shape::List, "", "Name servers; those of the system when absent."),
+    ),
+    alias("resolver_hosts_file", served("dns_hostsfile", Shape::Text, "/etc/hosts", "Hosts file.")),
+    served("dns_order", Shape::List, "LAST,SRV,A,CNAME", "Record types in the order they are tried."),
+    alias("resolver_valid_ttl", served("dns_valid_ttl", Shape::Time, "", "TTL to use instead of the answer's.")),
+    alias(
+        "resolver_stale_ttl",
+        served(
+            "dns_stale_ttl",
+            Shape::Time,
+            "3600",
+            "How long an expired answer may serve while a new one is fetched.",
+        ),
+    ),
+    alias("resolver_lru_cache_size", served("dns_cache_size", Shape::Int(1, 10_000_000), "10000", "Names held.")),
+    served("dns_not_found_ttl", Shape::Time, "30", "How long `no such name` is remembered."),
+    alias("resolver_error_ttl", served("dns_error_ttl", Shape::Time, "1", "How long another failure is remembered.")),
+    // Logs
+    served("log_level", Shape::Word(LEVELS), "notice", "Least severity that is logged."),
+    served("proxy_access_log", Shape::Text, "/dev/stdout", "File for a line about each request, or `off`."),
+    served("proxy_error_log", Shape::Text, "/dev/stderr", "File for what the program has to say."),
+    served("prefix", Shape::Text, "", "Directory that relative paths start from."),
+    alias(
+        "nginx_main_worker_processes",
+        served("nginx_worker_processes", Shape::Text, "auto", "Worker threads: a number, or `auto` for one a core."),
+    ),
+    // Known, but not here
+    not_served("wasm", "off", "Wasm filters."),
+    not_served("tracing_instrumentations", "off", "Spans of requests."),
+    not_served("client_ssl", "off", "A certificate that all services show to upstreams."),
+    not_served("proxy_server", "", "An HTTP proxy for the node's own requests."),
+    no_meaning("tracing_sampling_rate", "Share of requests that are traced."),
+    no_meaning("resolver_family", "Record types; `dns_order` says so."),
+    no_meaning("new_dns_client", "There is one DNS client."),
+    no_meaning("dns_no_sync", "Queries for one name are always shared."),
+    no_meaning("resolver_mem_cache_size", "Answers are held by number: `dns_cache_size`."),
+    no_meaning("client_ssl_cert", "See `client_ssl`."),
+    no_meaning("client_ssl_cert_key", "See `client_ssl`."),
+    no_meaning("client_body_buffer_size", "Bodies are streamed."),
+    no_meaning("anonymous_reports", "Nothing is reported to anybody."),
+    no_meaning("admin_access_log", "The Admin API is not served by this version."),
+    no_meaning("admin_error_log", "The Admin API is not served by this version."),
+    no_meaning("admin_gui_access_log", "The console is not served by this version."),
+    no_meaning("admin_gui_error_log", "The console is not served by this version."),
+    no_meaning("admin_gui_url", "The console is not served by this version."),
+    no_meaning("admin_gui_path", "The console is not served by this version."),
+    no_meaning("admin_gui_api_url", "The console is not served by this version."),
+    no_meaning("admin_gui_csp_header", "The console is not served by this version."),
+    no_meaning("admin_ssl_cert", "The Admin API is not served by this version."),
+    no_meaning("admin_ssl_cert_key", "The Admin API is not served by this version."),
+    no_meaning("admin_gui_ssl_cert", "The console is not served by this version."),
+    no_meaning("admin_gui_ssl_cert_key", "The console is not served by this version."),
+    no_meaning("status_ssl_cert", "The default certificate is shown."),
+    no_meaning("status_ssl_cert_key", "The default certificate is shown."),
+    no_meaning("status_access_log", "Requests to the status listener are not logged."),
+    no_meaning("status_error_log", "See `proxy_error_log`."),
+    no_meaning("proxy_stream_access_log", "See `proxy_access_log`."),
+    no_meaning("proxy_stream_error_log", "See `proxy_error_log`."),
+    no_meaning("host_ports", "See `port_maps`."),
+    no_meaning("proxy_server_ssl_verify", "See `proxy_server`."),
+    no_meaning("lmdb_environment_path", "Entities are held in memory."),
+    no_meaning("lmdb_map_size", "Entities are held in memory."),
+    no_meaning("mem_cache_size", "Memory is taken as needed."),
+    no_meaning("worker_events_max_payload", "Workers share memory."),
+    no_meaning("ssl_prefer_server_ciphers", "The server's order always counts."),
+    no_meaning("ssl_dhparam", "Finite-field Diffie-Hellman is not served."),
+    no_meaning("ssl_session_tickets", "Sessions are resumed by tickets."),
+    no_meaning("ssl_session_timeout", "Tickets live as long as the library says."),
+    no_meaning("ssl_session_cache_size", "Sessions are resumed by tickets."),
+    no_meaning("db_update_frequency", "There is no database."),
+    no_meaning("db_update_propagation", "There is no database."),
+    no_meaning("db_cache_ttl", "There is no database."),
+    no_meaning("db_cache_neg_ttl", "There is no database."),
+    no_meaning("db_resurrect_ttl", "There is no database."),
+    no_meaning("db_cache_warmup_entities", "There is no database."),
+    no_meaning("dedicated_config_processing", "Configuration is always read off the request threads."),
+    no_meaning("worker_consistency", "All workers change over at once."),
+    no_meaning("worker_state_update_frequency", "Workers change over at once."),
+    no_meaning("lua_socket_pool_size", "There is no Lua."),
+    no_meaning("lua_ssl_verify_depth", "Chains are verified to a root."),
+    no_meaning("lua_ssl_protocols", "TLS 1.2 and 1.3 are spoken to upstreams."),
+    no_meaning("lua_package_path", "There is no Lua."),
+    no_meaning("lua_package_cpath", "There is no Lua."),
+    no_meaning("lua_max_req_headers", "See `client_max_headers`."),
+    no_meaning("lua_max_resp_headers", "See `client_max_headers`."),
+    no_meaning("lua_max_uri_args", "Arguments are limited by the request line."),
+    no_meaning("lua_max_post_args", "Arguments are limited by the body."),
+    no_meaning("kic", "Nothing depends on it."),
+    no_meaning("pluginserver_names", "There are no plugin servers."),
+    no_meaning("untrusted_lua", "There is no Lua."),
+    no_meaning("untrusted_lua_sandbox_requires", "There is no Lua."),
+    no_meaning("untrusted_lua_sandbox_environment", "There is no Lua."),
+    no_meaning("openresty_path", "There is no OpenResty."),
+    no_meaning("opentelemetry_tracing", "See `tracing_instrumentations`."),
+    no_meaning("opentelemetry_tracing_sampling_rate", "See `tracing_instrumentations`."),
+    no_meaning("request_debug", "See `allow_debug_header`."),
+    no_meaning("request_debug_token", "See `allow_debug_header`."),
+];
+
+/// The row of a setting, by its name or another name for it.
+pub fn row(name: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|r| r.name == name || (!r.alias.is_empty() && r.alias == name))
+}

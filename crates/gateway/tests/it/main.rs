@@ -1,0 +1,4 @@
+//! The front end from the outside: what a Kong build answered to the same files, goldens, and properties.
+
+mod conformance;
+mod plugins;
