@@ -35,18 +35,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kinds that conditions have, those that are cheap to check first.
-    pub(crate) const OF_CONDITIONS: [Self; 8] = [
-        Self::Protocol,
-        Self::Method,
-        Self::Host,
-        Self::Path,
-        Self::Sni,
-        Self::Source,
-        Self::Destination,
-        Self::Header,
-    ];
-
     /// The name in messages.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,8 +3,9 @@
 //! Host, then server name, then path prefix. Each level hands on to the few entries that the request's value can have,
 //! so that the work depends on the length of names and paths and not on how many routes there are.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 
 use cardinal_ir::HostPattern;
 use smallvec::SmallVec;
@@ -14,7 +15,7 @@ use crate::request::Request;
 
 /// All levels.
 #[derive(Debug, Default)]
-pub(crate) struct Index(NameIndex<HostEntry>);
+pub(crate) struct Index(NameIndex<Box<str>, HostEntry>);
 
 /// Routes of one host pattern.
 #[derive(Debug, Default)]
@@ -24,19 +25,19 @@ struct HostEntry {
 }
 
 /// Routes of one host pattern that ask for a server name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct SniEntry {
-    names: NameIndex<PathIndex>,
+    names: NameIndex<Box<str>, PathIndex>,
     /// The same routes, where server names are not considered.
     clear: PathIndex,
 }
 
 impl Index {
     /// Indexes routes by their keys; the position of a route is its number.
-    pub(crate) fn build(routes: impl Iterator<Item = Keys>) -> Self {
-        let mut building: NameIndex<HostBuilder> = NameIndex::default();
+    pub(crate) fn build<'k>(routes: impl Iterator<Item = &'k Keys>) -> Self {
+        let mut building: NameIndex<&str, HostBuilder<'_>> = NameIndex::default();
         for (number, keys) in (0_u32..).zip(routes) {
-            building.each_of(&keys.hosts, |host| host.insert(number, &keys));
+            building.each_of(&keys.hosts, |host| host.insert(number, keys));
         }
         Self(building.map(&HostBuilder::finish))
     }
@@ -80,22 +81,23 @@ impl Iterator for Candidates<'_> {
     }
 }
 
-type Names<T> = HashMap<Box<str>, T, BuildHasherDefault<DefaultHasher>>;
+type Names<K, T> = HashMap<K, T, BuildHasherDefault<DefaultHasher>>;
 
 /// Values by patterns of names. The keys are the operator's, so the hash needs no secret.
 #[derive(Debug)]
-struct NameIndex<T> {
-    exact: Names<T>,
+struct NameIndex<K, T> {
+    exact: Names<K, T>,
     /// By texts that start with a dot.
-    suffixes: Names<T>,
+    suffixes: Names<K, T>,
     /// By texts that end with a dot.
-    prefixes: Names<T>,
+    prefixes: Names<K, T>,
+    /// Of all names, and of patterns that do not end at a dot.
     any: T,
     suffix_len_max: usize,
     prefix_len_max: usize,
 }
 
-impl<T: Default> Default for NameIndex<T> {
+impl<K, T: Default> Default for NameIndex<K, T> {
     fn default() -> Self {
         Self {
             exact: Names::default(),
@@ -108,30 +110,42 @@ impl<T: Default> Default for NameIndex<T> {
     }
 }
 
-impl<T: Default> NameIndex<T> {
+impl<'k, T: Default> NameIndex<&'k str, T> {
     /// The entries for a list of patterns, created where they are missing.
-    fn each_of(&mut self, patterns: &[HostPattern], mut visit: impl FnMut(&mut T)) {
+    fn each_of(&mut self, patterns: &'k [HostPattern], mut visit: impl FnMut(&mut T)) {
         if patterns.is_empty() {
             return visit(&mut self.any);
         }
         for pattern in patterns {
             visit(match pattern {
-                HostPattern::Exact(text) => self.exact.entry(text.clone()).or_default(),
+                HostPattern::Exact(text) => self.exact.entry(text).or_default(),
                 HostPattern::Suffix(text) if text.starts_with('.') => {
                     self.suffix_len_max = self.suffix_len_max.max(text.len());
-                    self.suffixes.entry(text.clone()).or_default()
+                    self.suffixes.entry(text).or_default()
                 }
                 HostPattern::Prefix(text) if text.ends_with('.') => {
                     self.prefix_len_max = self.prefix_len_max.max(text.len());
-                    self.prefixes.entry(text.clone()).or_default()
+                    self.prefixes.entry(text).or_default()
                 }
                 HostPattern::Suffix(_) | HostPattern::Prefix(_) => &mut self.any,
             });
         }
     }
+
+    fn map<U>(self, to: &impl Fn(T) -> U) -> NameIndex<Box<str>, U> {
+        let map = |names: Names<&str, T>| names.into_iter().map(|(name, entry)| (name.into(), to(entry))).collect();
+        NameIndex {
+            exact: map(self.exact),
+            suffixes: map(self.suffixes),
+            prefixes: map(self.prefixes),
+            any: to(self.any),
+            suffix_len_max: self.suffix_len_max,
+            prefix_len_max: self.prefix_len_max,
+        }
+    }
 }
 
-impl<T> NameIndex<T> {
+impl<K: Borrow<str> + Hash + Eq, T> NameIndex<K, T> {
     fn lookup<'i>(&'i self, name: Option<&str>, visit: &mut impl FnMut(&'i T)) {
         visit(&self.any);
         let Some(name) = name else { return };
@@ -154,19 +168,20 @@ impl<T> NameIndex<T> {
             }
         }
     }
-
-    fn map<U>(self, to: &impl Fn(T) -> U) -> NameIndex<U> {
-        let map = |names: Names<T>| names.into_iter().map(|(name, entry)| (name, to(entry))).collect();
-        NameIndex {
-            exact: map(self.exact),
-            suffixes: map(self.suffixes),
-            prefixes: map(self.prefixes),
-            any: to(self.any),
-            suffix_len_max: self.suffix_len_max,
-            prefix_len_max: self.prefix_len_max,
-        }
-    }
 }
+
+/// Numbers that hold for any path, and numbers by path prefix.
+#[derive(Debug, Default)]
+struct PathIndex {
+    any: List,
+    tree: Option<Box<PathTree>>,
+}
+
+/// Most entries are about a single route.
+type List = SmallVec<[u32; 4]>;
+
+/// Routes whose paths are rather compared than indexed. Tests keep it low, so that small sets of routes use the index.
+const FEW: usize = if cfg!(test) { 1 } else { 4 };
 
 /// Numbers by path prefix.
 ///
@@ -174,16 +189,21 @@ impl<T> NameIndex<T> {
 /// a path are then found on the way up from the last entry that is not greater than the path: whatever is sorted
 /// between a prefix of a text and the text starts with that prefix as well.
 #[derive(Debug, Default)]
-struct PathIndex {
-    entries: Box<[PathEntry]>,
-    any: Box<[u32]>,
+struct PathTree {
+    /// The prefixes one after the other, so that the search stays within few cache lines.
+    text: Vec<u8>,
+    /// Where each prefix ends in `text`.
+    ends: Vec<u32>,
+    entries: Vec<PathEntry>,
+    /// The numbers of the entries, one after the other.
+    routes: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct PathEntry {
-    prefix: Box<[u8]>,
     parent: Option<u32>,
-    routes: Box<[u32]>,
+    /// Where the numbers start in `routes`, and how many there are.
+    routes: (u32, u32),
 }
 
 impl PathIndex {
@@ -191,66 +211,128 @@ impl PathIndex {
         if !self.any.is_empty() {
             found.lists.push(&self.any);
         }
-        let mut at = self.entries.partition_point(|entry| *entry.prefix <= *path).checked_sub(1);
-        let mut is_prefix = false;
-        while let Some(entry) = at.and_then(|at| self.entries.get(at)) {
-            is_prefix = is_prefix || path.starts_with(&entry.prefix);
-            if is_prefix {
-                found.lists.push(&entry.routes);
-            }
-            at = entry.parent.and_then(|parent| usize::try_from(parent).ok());
+        if let Some(tree) = &self.tree {
+            tree.lookup(path, found);
         }
     }
 }
 
-#[derive(Debug, Default)]
-struct PathBuilder {
-    entries: BTreeMap<Box<[u8]>, Vec<u32>>,
-    any: Vec<u32>,
+impl PathTree {
+    fn lookup<'i>(&'i self, path: &[u8], found: &mut Candidates<'i>) {
+        let (mut low, mut high) = (0, self.ends.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.prefix(middle) <= path {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut at = low.checked_sub(1);
+        let mut is_prefix = false;
+        while let Some(number) = at
+            && let Some(entry) = self.entries.get(number)
+        {
+            is_prefix = is_prefix || path.starts_with(self.prefix(number));
+            if is_prefix {
+                let (start, len) = (entry.routes.0 as usize, entry.routes.1 as usize);
+                found.lists.push(self.routes.get(start..start + len).unwrap_or_default());
+            }
+            at = entry.parent.map(|parent| parent as usize);
+        }
+    }
+
+    fn prefix(&self, number: usize) -> &[u8] {
+        let end = |number: usize| self.ends.get(number).map_or(0, |end| *end as usize);
+        let start = number.checked_sub(1).map_or(0, end);
+        self.text.get(start..end(number)).unwrap_or_default()
+    }
+
+    /// Adds an entry, which must be greater than the last, and says whether there was room for it.
+    fn push(&mut self, prefix: &[u8], parent: Option<u32>, numbers: impl ExactSizeIterator<Item = u32>) -> bool {
+        let (Ok(start), Ok(len), Ok(end)) = (
+            u32::try_from(self.routes.len()),
+            u32::try_from(numbers.len()),
+            u32::try_from(self.text.len() + prefix.len()),
+        ) else {
+            return false;
+        };
+        self.text.extend_from_slice(prefix);
+        self.ends.push(end);
+        self.entries.push(PathEntry { parent, routes: (start, len) });
+        self.routes.extend(numbers);
+        true
+    }
 }
 
-impl PathBuilder {
-    fn insert(&mut self, number: u32, paths: &[Box<[u8]>]) {
+#[derive(Debug, Default)]
+struct PathBuilder<'k> {
+    entries: SmallVec<[(&'k [u8], u32); 1]>,
+    any: List,
+}
+
+impl<'k> PathBuilder<'k> {
+    fn insert(&mut self, number: u32, paths: &'k [Box<[u8]>]) {
         if paths.is_empty() {
-            push_once(&mut self.any, number);
+            self.any.push(number);
         }
-        for path in paths {
-            push_once(self.entries.entry(path.clone()).or_default(), number);
-        }
+        self.entries.extend(paths.iter().map(|path| (&**path, number)));
     }
 
     fn finish(self) -> PathIndex {
-        let mut entries: Vec<PathEntry> = Vec::with_capacity(self.entries.len());
-        // The entries that the last one starts with, shortest first, and itself.
-        let mut chain: Vec<(u32, usize)> = Vec::new();
-        for (number, (prefix, routes)) in (0_u32..).zip(self.entries) {
-            let last = entries.last().map(|entry| &*entry.prefix).unwrap_or_default();
-            let common = last.iter().zip(&*prefix).take_while(|(a, b)| a == b).count();
-            while chain.last().is_some_and(|(_, len)| *len > common) {
-                chain.pop();
-            }
-            let parent = chain.last().map(|(number, _)| *number);
-            chain.push((number, prefix.len()));
-            entries.push(PathEntry { prefix, parent, routes: routes.into() });
-        }
-        PathIndex { entries: entries.into(), any: self.any.into() }
+        let Self { mut entries, mut any } = self;
+        let tree = if entries.len() <= FEW {
+            any.extend(entries.iter().map(|(_, number)| *number));
+            None
+        } else {
+            entries.sort_unstable();
+            entries.dedup();
+            Some(Box::new(tree(&entries, &mut any)))
+        };
+        any.sort_unstable();
+        any.dedup();
+        PathIndex { any, tree }
     }
 }
 
-#[derive(Debug, Default)]
-struct HostBuilder {
-    paths: PathBuilder,
-    snis: Option<Box<SniBuilder>>,
+/// The tree of sorted entries. What would overflow it, gigabytes of prefixes, is left to be compared.
+fn tree(sorted: &[(&[u8], u32)], left: &mut List) -> PathTree {
+    let mut tree = PathTree::default();
+    // The entries that the last one starts with, shortest first, and itself.
+    let mut chain: Vec<(u32, &[u8])> = Vec::new();
+    for same in sorted.chunk_by(|(a, _), (b, _)| a == b) {
+        let prefix = same.first().map(|(prefix, _)| *prefix).unwrap_or_default();
+        let numbers = same.iter().map(|(_, number)| *number);
+        while chain.last().is_some_and(|(_, other)| !prefix.starts_with(other)) {
+            chain.pop();
+        }
+        let parent = chain.last().map(|(number, _)| *number);
+        match u32::try_from(tree.entries.len()) {
+            Ok(number) if tree.push(prefix, parent, numbers.clone()) => chain.push((number, prefix)),
+            _ => left.extend(numbers),
+        }
+    }
+    tree.text.shrink_to_fit();
+    tree.ends.shrink_to_fit();
+    tree.entries.shrink_to_fit();
+    tree.routes.shrink_to_fit();
+    tree
 }
 
 #[derive(Debug, Default)]
-struct SniBuilder {
-    names: NameIndex<PathBuilder>,
-    clear: PathBuilder,
+struct HostBuilder<'k> {
+    paths: PathBuilder<'k>,
+    snis: Option<Box<SniBuilder<'k>>>,
 }
 
-impl HostBuilder {
-    fn insert(&mut self, number: u32, keys: &Keys) {
+#[derive(Debug, Default)]
+struct SniBuilder<'k> {
+    names: NameIndex<&'k str, PathBuilder<'k>>,
+    clear: PathBuilder<'k>,
+}
+
+impl<'k> HostBuilder<'k> {
+    fn insert(&mut self, number: u32, keys: &'k Keys) {
         if keys.snis.is_empty() {
             return self.paths.insert(number, &keys.paths);
         }
@@ -266,12 +348,5 @@ impl HostBuilder {
             .snis
             .map(|snis| Box::new(SniEntry { names: snis.names.map(&PathBuilder::finish), clear: snis.clear.finish() }));
         HostEntry { paths: self.paths.finish(), snis }
-    }
-}
-
-/// Numbers arrive in ascending order, so one that is there already is the last.
-fn push_once(list: &mut Vec<u32>, number: u32) {
-    if list.last() != Some(&number) {
-        list.push(number);
     }
 }

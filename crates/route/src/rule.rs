@@ -6,10 +6,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, Matches, PathMatch, Route, TextMatch,
+    AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, Matches, PathMatch, Rank, Route, TextMatch,
 };
+use smallvec::SmallVec;
 
 use crate::explain::Kind;
+use crate::keys::Keys;
 use crate::pattern::{Pattern, PatternError};
 use crate::predicate::{Node, PredicateError, with_lower};
 use crate::request::Request;
@@ -18,15 +20,18 @@ use crate::request::Request;
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) id: Id,
+    pub(crate) rank: Rank,
     pub(crate) route: Arc<Route>,
+    /// What the route is indexed by; kept, as a change of another route builds the index anew.
+    pub(crate) keys: Keys,
     rule: Rule,
 }
 
 /// What the route alone does not hold.
 #[derive(Debug)]
 enum Rule {
-    /// The patterns of paths and headers, in the order they are written in.
-    Conditions(Patterns),
+    /// The kinds that have conditions, and the patterns of paths and headers in the order they are written in.
+    Conditions(SmallVec<[Kind; 8]>, Patterns),
     Predicate(Node),
 }
 
@@ -65,12 +70,15 @@ impl<'r> PathTrace<'r> {
 impl Compiled {
     pub(crate) fn new(id: Id, route: Arc<Route>) -> Result<Self, RuleError> {
         let rule = match &route.matches {
-            Matches::Conditions(conditions) => Rule::Conditions(Patterns::compile(conditions)?),
+            Matches::Conditions(conditions) => {
+                Rule::Conditions(kinds(conditions).collect(), Patterns::compile(conditions)?)
+            }
             Matches::Predicate(predicate) => Rule::Predicate(
                 Node::compile(predicate).map_err(|error: PredicateError| RuleError::new("expression", error))?,
             ),
         };
-        Ok(Self { id, route, rule })
+        let keys = Keys::of(&route.matches);
+        Ok(Self { id, rank: route.rank, route, keys, rule })
     }
 
     /// What of the path matched, if the request fits.
@@ -78,10 +86,10 @@ impl Compiled {
         let mut trace = PathTrace::default();
         let fits = match (&self.rule, &self.route.matches) {
             (Rule::Predicate(node), _) => node.eval(request, &mut trace),
-            (Rule::Conditions(patterns), Matches::Conditions(conditions)) => {
-                Kind::OF_CONDITIONS.iter().all(|kind| holds(*kind, conditions, patterns, request, &mut trace))
+            (Rule::Conditions(kinds, patterns), Matches::Conditions(conditions)) => {
+                kinds.iter().all(|kind| holds(*kind, conditions, patterns, request, &mut trace))
             }
-            (Rule::Conditions(_), Matches::Predicate(_)) => false,
+            (Rule::Conditions(..), Matches::Predicate(_)) => false,
         };
         fits.then_some(trace)
     }
@@ -104,11 +112,11 @@ impl Compiled {
                     vec![Kind::of_node(node)]
                 }
             }
-            (Rule::Conditions(patterns), Matches::Conditions(conditions)) => Kind::OF_CONDITIONS
-                .into_iter()
-                .filter(|kind| !holds(*kind, conditions, patterns, request, &mut trace))
-                .collect(),
-            (Rule::Conditions(_), Matches::Predicate(_)) => vec![Kind::Expression],
+            (Rule::Conditions(kinds, patterns), Matches::Conditions(conditions)) => {
+                let misses = |kind: &Kind| !holds(*kind, conditions, patterns, request, &mut trace);
+                kinds.iter().copied().filter(misses).collect()
+            }
+            (Rule::Conditions(..), Matches::Predicate(_)) => vec![Kind::Expression],
         }
     }
 }
@@ -177,7 +185,22 @@ fn compile(
     make(text).map(Some).map_err(|error| RuleError::new(path(), error))
 }
 
-/// Whether one kind of conditions holds; an empty kind does.
+/// The kinds that are not empty, those that are cheap to check first.
+fn kinds(conditions: &Conditions) -> impl Iterator<Item = Kind> {
+    let kinds = [
+        (Kind::Protocol, conditions.wires.is_empty()),
+        (Kind::Method, conditions.methods.is_empty()),
+        (Kind::Host, conditions.hosts.is_empty()),
+        (Kind::Path, conditions.paths.is_empty()),
+        (Kind::Sni, conditions.snis.is_empty()),
+        (Kind::Source, conditions.sources.is_empty()),
+        (Kind::Destination, conditions.destinations.is_empty()),
+        (Kind::Header, conditions.headers.is_empty()),
+    ];
+    kinds.into_iter().filter(|(_, is_empty)| !is_empty).map(|(kind, _)| kind)
+}
+
+/// Whether one kind of conditions, which is not empty, holds.
 fn holds<'r>(
     kind: Kind,
     conditions: &Conditions,
@@ -186,16 +209,16 @@ fn holds<'r>(
     trace: &mut PathTrace<'r>,
 ) -> bool {
     match kind {
-        Kind::Protocol => conditions.wires.is_empty() || conditions.wires.contains(&request.wire),
-        Kind::Method => none_or_any(&conditions.methods, |method| **method == *request.method),
-        Kind::Host => none_or_any(&conditions.hosts, |host| fits_host(host, request)),
+        Kind::Protocol => conditions.wires.contains(&request.wire),
+        Kind::Method => conditions.methods.iter().any(|method| **method == *request.method),
+        Kind::Host => conditions.hosts.iter().any(|host| fits_host(host, request)),
         Kind::Sni => {
             !request.considers_sni()
-                || none_or_any(&conditions.snis, |sni| request.sni.is_some_and(|name| fits_name(sni, name)))
+                || request.sni.is_some_and(|name| conditions.snis.iter().any(|sni| fits_name(sni, name)))
         }
-        Kind::Source => none_or_any(&conditions.sources, |addr| fits_addr(addr, request.source)),
-        Kind::Destination => none_or_any(&conditions.destinations, |addr| fits_addr(addr, request.destination)),
-        Kind::Path => conditions.paths.is_empty() || fits_path(&conditions.paths, &patterns.paths, request.path, trace),
+        Kind::Source => conditions.sources.iter().any(|addr| fits_addr(addr, request.source)),
+        Kind::Destination => conditions.destinations.iter().any(|addr| fits_addr(addr, request.destination)),
+        Kind::Path => fits_path(&conditions.paths, &patterns.paths, request.path, trace),
         Kind::Header => {
             let mut patterns = patterns.headers.iter();
             conditions.headers.iter().all(|header| {
@@ -204,10 +227,6 @@ fn holds<'r>(
         }
         Kind::Query | Kind::Expression => true,
     }
-}
-
-fn none_or_any<T>(list: &[T], fits: impl FnMut(&T) -> bool) -> bool {
-    list.is_empty() || list.iter().any(fits)
 }
 
 fn fits_host(host: &HostMatch, request: &Request<'_>) -> bool {

@@ -8,7 +8,6 @@ use cardinal_ir::{Code, Diagnostic, Id, Ir, Route, Severity, Traffic};
 
 use crate::explain::{Explanation, explain};
 use crate::index::Index;
-use crate::keys::Keys;
 use crate::pattern::Captures;
 use crate::request::Request;
 use crate::rule::{Compiled, PathTrace};
@@ -67,12 +66,15 @@ impl Router {
     }
 
     fn rebuild_from(&self, routes: impl IntoIterator<Item = (Id, Arc<Route>)>) -> (Self, Vec<Diagnostic>) {
-        let old: HashMap<Id, &Arc<Compiled>> = self.routes.iter().map(|compiled| (compiled.id, compiled)).collect();
+        let old: HashMap<Id, usize> = self.routes.iter().enumerate().map(|(at, old)| (old.id, at)).collect();
+        // What stays is kept in its order, so that there is little to sort.
+        let mut kept = vec![None; self.routes.len()];
         let mut compiled = Vec::new();
         let mut diagnostics = Vec::new();
         for (id, route) in routes {
-            if let Some(same) = old.get(&id).filter(|old| Arc::ptr_eq(&old.route, &route)) {
-                compiled.push(Arc::clone(same));
+            let same = old.get(&id).and_then(|at| Some((kept.get_mut(*at)?, self.routes.get(*at)?)));
+            if let Some((slot, same)) = same.filter(|(_, same)| Arc::ptr_eq(&same.route, &route)) {
+                *slot = Some(Arc::clone(same));
                 continue;
             }
             let origin = route.origin.clone();
@@ -88,9 +90,10 @@ impl Router {
                 }),
             }
         }
-        compiled.sort_by_key(|compiled| Reverse((compiled.route.rank, compiled.id)));
-        let index = Index::build(compiled.iter().map(|compiled| Keys::of(&compiled.route.matches)));
-        (Self { routes: compiled, index }, diagnostics)
+        let mut routes: Vec<Arc<Compiled>> = kept.into_iter().flatten().chain(compiled).collect();
+        routes.sort_by_key(|compiled| Reverse((compiled.rank, compiled.id)));
+        let index = Index::build(routes.iter().map(|compiled| &compiled.keys));
+        (Self { routes, index }, diagnostics)
     }
 
     /// The route of highest rank that fits.

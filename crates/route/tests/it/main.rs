@@ -4,5 +4,6 @@
 #[allow(dead_code, reason = "the tests need a part of it")]
 mod rank;
 
+mod allocation;
 mod conformance;
 mod ranking;
