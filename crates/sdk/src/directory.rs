@@ -24,6 +24,8 @@ pub struct PrincipalEntry {
 pub struct CredentialEntry {
     /// The id users know.
     pub id: Id,
+    /// The id as text, shared by all requests that it lets in.
+    pub id_text: Arc<str>,
     /// The record.
     pub record: Arc<Credential>,
     /// What the plugin made of it at plan time: parsed keys.
@@ -67,7 +69,8 @@ impl Directory {
                     continue;
                 }
             };
-            directory.add_credential(CredentialEntry { id: *id, record: Arc::clone(record), prepared });
+            let id_text = id.to_string().into();
+            directory.add_credential(CredentialEntry { id: *id, id_text, record: Arc::clone(record), prepared });
         }
         (directory, diagnostics)
     }

@@ -51,6 +51,8 @@ pub struct Exchange {
     pub failure: Option<FailureKind>,
     /// Request path and query sent upstream; empty when none was.
     pub upstream_uri: Vec<u8>,
+    /// `Set-Cookie` values that the response gets.
+    pub response_cookies: Vec<String>,
     /// Further fields for log records: `correlation_id`.
     pub log_fields: Vec<(&'static str, serde_json::Value)>,
     /// Per-filter state, by slot.
@@ -201,11 +203,18 @@ pub struct Identity {
 #[derive(Clone, Debug)]
 pub struct CredentialRef {
     /// Its id, or what stands for it.
-    pub id: Box<str>,
+    pub id: Arc<str>,
     /// Whose it is.
     pub principal: Option<Id>,
     /// The credential itself, when it is one of the directory's.
     pub entry: Option<Arc<CredentialEntry>>,
+}
+
+impl CredentialRef {
+    /// A credential of the directory.
+    pub fn of(entry: &Arc<CredentialEntry>) -> Self {
+        Self { id: Arc::clone(&entry.id_text), principal: Some(entry.record.principal), entry: Some(Arc::clone(entry)) }
+    }
 }
 
 impl Identity {
@@ -338,6 +347,7 @@ impl Exchange {
             source: Source::Local,
             failure: None,
             upstream_uri: Vec::new(),
+            response_cookies: Vec::new(),
             log_fields: Vec::new(),
             slots: Slots::default(),
             body_mode: BodyMode::Pass,
@@ -359,6 +369,7 @@ impl Exchange {
         self.source = Source::Local;
         self.failure = None;
         self.upstream_uri.clear();
+        self.response_cookies.clear();
         self.log_fields.clear();
         self.slots.reset(0);
         self.body_mode = BodyMode::Pass;

@@ -1,0 +1,21 @@
+//! `acl`: consumers in some groups may pass, or may not.
+
+mod entities;
+mod filter;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+
+/// The plugin.
+pub const PLUGIN: PluginDef = PluginDef {
+    name: "acl",
+    summary: "Lets consumers pass, or not, by the groups they are in.",
+    priority: 950,
+    schema: schema::config,
+    entities: &[entities::GROUPS],
+    scopes: Scopes { consumer: false, ..Scopes::ALL },
+    protocols: HTTP_PROTOCOLS,
+    build: filter::build,
+};

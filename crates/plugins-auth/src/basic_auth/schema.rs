@@ -1,0 +1,29 @@
+//! The configuration of `basic-auth`.
+
+use cardinal_schema::{Schema, boolean, field, record, string};
+
+pub(super) fn config() -> Schema {
+    record([
+        field(
+            "anonymous",
+            string().describe(
+                "Id or username of the consumer that requests without valid credentials go on as. Without it they \
+                 are refused.",
+            ),
+        ),
+        field(
+            "hide_credentials",
+            boolean().required().default(false).describe(
+                "Remove the `Authorization` or `Proxy-Authorization` header that was read before the request goes to \
+                 the upstream service.",
+            ),
+        ),
+        field(
+            "realm",
+            string()
+                .required()
+                .default("service")
+                .describe("The realm that the `WWW-Authenticate` header of a refusal names."),
+        ),
+    ])
+}
