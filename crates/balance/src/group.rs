@@ -172,8 +172,7 @@ impl Group {
             Ok(addresses) => Resolution::Known(usable(addresses)),
             Err(failure) => Resolution::Failed(failure),
         };
-        let unchanged =
-            matches!((&member.resolution, &resolution), (Resolution::Known(a), Resolution::Known(b)) if a == b);
+        let unchanged = member.resolution == resolution;
         member.resolution = resolution;
         if !unchanged {
             self.replan(&mut state, now);
@@ -302,6 +301,11 @@ impl Group {
     /// A verdict changed.
     fn turned(&self, state: &mut State, candidate: &Candidate, healthy: bool, cause: &'static str, now: Tick) {
         if !state.knows(candidate.peer.key) {
+            return;
+        }
+        if !state.settings.checks.enabled {
+            // The report came from a pick made before checks were switched off.
+            candidate.peer.health.set(true);
             return;
         }
         if healthy && state.settings.spec.algorithm == Algorithm::Latency {

@@ -8,7 +8,7 @@ use cardinal_base::{Rng, Tick};
 use cardinal_ir::Id;
 
 use crate::AddressKey;
-use crate::group::{Group, SERVING_NONE};
+use crate::group::Group;
 use crate::view::{Candidate, Index, Tier, View};
 
 /// Picks addresses of a group, for one worker.
@@ -77,7 +77,6 @@ impl Picker {
             self.view = self.group.view();
         }
         let Some(tier) = self.view.tiers.get(usize::from(self.group.serving())) else {
-            debug_assert_eq!(self.group.serving(), SERVING_NONE);
             return Err(if self.view.unresolved { NoPeer::Unresolved } else { NoPeer::Unhealthy });
         };
         let untried = |c: &Candidate| c.available() && !input.tried.contains(&c.peer.key);

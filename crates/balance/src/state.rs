@@ -44,7 +44,7 @@ pub(crate) struct MemberState {
 }
 
 /// What a member's name resolves to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Resolution {
     Pending,
     Known(Vec<ResolvedAddr>),

@@ -139,6 +139,17 @@ fn checks_switched_off_forgive() {
 }
 
 #[test]
+fn a_late_report_does_not_judge_where_checks_are_off_now() {
+    let group = group(checked(Algorithm::RoundRobin), members(&[10]));
+    let mut picker = picker(&group);
+    let picked = picker.pick(&PickInput::default()).unwrap();
+    group.update(Arc::new(spec(Algorithm::RoundRobin)), members(&[10]), Tick(0));
+    group.report(&picked, Outcome::TcpFailure, Tick(0));
+    assert_eq!(pick(&mut picker, &PickInput::default()), Ok(1));
+    assert_eq!(group.take_events(), []);
+}
+
+#[test]
 fn changes_of_verdict_are_told_once() {
     let group = group(checked(Algorithm::RoundRobin), members(&[10]));
     let picked = picker(&group).pick(&PickInput::default()).unwrap();
