@@ -208,7 +208,7 @@ impl Shared {
         let mut landing = None;
         let (step, last) = {
             let mut cache = self.write();
-            if cache.fetches() >= FETCHES_MAX {
+            if cache.fetches() >= FETCHES_MAX && !cache.fetching(host) {
                 return cache.known(host, self.clock.tick()).unwrap_or(Err(DnsError::Busy)).map(Asked::Known);
             }
             let step = cache.ask(host, self.clock.tick(), || {

@@ -191,6 +191,11 @@ impl<F: Clone> DnsCache<F> {
         }
     }
 
+    /// Whether a fetch for this name is under way.
+    pub(super) fn fetching(&self, host: &str) -> bool {
+        self.names.get(host).is_some_and(|name| name.fetch.is_some())
+    }
+
     /// Fetches under way.
     pub(super) fn fetches(&self) -> usize {
         self.fetches

@@ -60,7 +60,7 @@ impl Script {
     }
 
     fn open(&self) {
-        self.0.gate.add_permits(1_000);
+        self.0.gate.add_permits(100_000);
     }
 }
 
@@ -181,6 +181,23 @@ async fn requests_for_one_name_share_a_question() {
     assert!(dns.cached("a.example", 80).is_none());
     assert!(dns.resolve("a.example", 80).await.is_ok());
     assert_eq!(wire.asked(), ["a.example A"]);
+}
+
+#[tokio::test]
+async fn too_many_lookups_at_once_are_refused() {
+    let (wire, clock) = (Script::new(), clock());
+    wire.a("n0.example", 100, &["10.0.0.1"]);
+    wire.close();
+    let dns = dns(&settings(), &clock, wire.clone());
+    let names: Vec<String> = (0..1_024).map(|i| format!("n{i}.example")).collect();
+    let flying = futures_util::future::join_all(names.iter().map(|name| dns.resolve(name, 80)));
+    let (_, ()) = tokio::join!(flying, async {
+        assert_eq!(dns.resolve("one-too-many.example", 80).await.unwrap_err(), DnsError::Busy);
+        // Who only joins a lookup under way is welcome.
+        let (joined, ()) = tokio::join!(dns.resolve("n0.example", 80), async { wire.open() });
+        assert!(joined.is_ok());
+    });
+    assert_eq!(dns.resolve("one-too-many.example", 80).await.unwrap_err(), DnsError::NotFound);
 }
 
 #[tokio::test]

@@ -139,3 +139,27 @@ async fn a_server_that_is_not_there_is_silence() {
     let dns = dns(&settings(), &clock(), wire);
     assert!(matches!(dns.resolve("a.test.", 80).await, Err(DnsError::Unreachable(_))));
 }
+
+#[test]
+fn workers_ask_from_their_own_runtimes() {
+    let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = control.block_on(serve(Arc::new(zone())));
+    let settings = Resolver { servers: vec![server], ..settings() };
+    let dns = Dns::new(&settings, Arc::new(cardinal_base::SystemClock::new()), control.handle().clone()).unwrap();
+    let (sender, told) = std::sync::mpsc::channel();
+    let _watch = dns.watch("six.test.", 443, move |result| sender.send(text(result)).unwrap());
+    assert_eq!(told.recv().unwrap(), "[2001:db8::1]:443");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let worker = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                assert_eq!(text(&worker.block_on(dns.resolve("a.test.", 80))), "10.0.0.1:80 10.0.0.2:80");
+            });
+        }
+    });
+    // With the control runtime gone nothing hangs.
+    drop(control);
+    let worker = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert!(matches!(worker.block_on(dns.resolve("new.test.", 80)), Err(DnsError::Unreachable(_))));
+    assert!(worker.block_on(dns.resolve("a.test.", 80)).is_ok());
+}
