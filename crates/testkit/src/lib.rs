@@ -1,1 +1,52 @@
-//! The in-process test world: real servers, scripted peers, clients.
+//! The in-process test world: real servers, scripted peers and strict clients on loopback sockets.
+//!
+//! Everything binds port 0 of 127.0.0.1 and ends when its value is dropped, so tests run side by side. Waits have a
+//! deadline ([`within`]), so a broken peer fails a test instead of hanging it.
+//!
+//! *Must not know*: plugins by name, what a single test wants to prove.
+//!
+//! Start at [`EchoServer`], the backend that tells what reached it; then [`H1Client`] and [`H2Client`]; a peer that
+//! breaks the rules is a [`ScriptedPeer`].
+
+#![allow(clippy::missing_panics_doc, reason = "a broken test world is a failed test")]
+
+mod certs;
+mod echo;
+mod fuzz;
+mod grpc;
+mod h1;
+mod h2_client;
+mod message;
+mod port;
+mod process;
+mod script;
+mod socket;
+mod temp;
+mod websocket;
+
+pub use certs::{Authority, Issued};
+pub use echo::{EchoServer, Report};
+pub use fuzz::{fuzz_smoke, mutate};
+pub use grpc::{GrpcReply, frame, unframe};
+pub use h1::H1Client;
+pub use h2_client::{H2Client, H2Exchange};
+pub use message::{Fields, Response};
+pub use port::free_port;
+pub use process::{Server, find_program};
+pub use script::{Play, ScriptedPeer, Step};
+pub use socket::Socket;
+pub use temp::TempDir;
+pub use websocket::{Frame, Opcode, WebSocket};
+
+use std::future::Future;
+use std::time::Duration;
+
+/// How long a test waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The future's value, or an error naming `what` when it takes longer than [`PATIENCE`].
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> anyhow::Result<T> {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .map_err(|_| anyhow::anyhow!("waited {} s for {what}", PATIENCE.as_secs()))
+}

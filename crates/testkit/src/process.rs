@@ -1,0 +1,140 @@
+//! Real servers as processes, on free ports, with everything they write in a directory of their own.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use cardinal_base::{Clock as _, SystemClock};
+
+use crate::PATIENCE;
+use crate::port::free_port;
+use crate::temp::TempDir;
+
+/// A server process. Dropping it ends the process, by its id, and removes its directory.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Redis without persistence; `arguments` are added to its command line.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn redis(arguments: &[&str]) -> Result<Self> {
+        let folder = TempDir::new("redis");
+        let mut command = program("redis-server")?;
+        let dir = folder.path().display().to_string();
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &dir]).args(arguments);
+        Self::start("redis", command, folder, |command, port| {
+            command.args(["--port", &port.to_string()]);
+        })
+    }
+
+    /// nginx in the foreground with this `http { ... }` content; `PORT` in it becomes the port it must listen on, `DIR`
+    /// its directory.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn nginx(http: &str) -> Result<Self> {
+        let folder = TempDir::new("nginx");
+        let port = free_port();
+        let dir = folder.path().display().to_string();
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {dir}/{kind};\n"))
+            .concat();
+        let http = http.replace("PORT", &port.to_string()).replace("DIR", &dir);
+        let text = format!(
+            "daemon off;\nmaster_process off;\npid {dir}/nginx.pid;\nerror_log {dir}/error.log;\n\
+             events {{ worker_connections 1024; }}\nhttp {{\naccess_log off;\n{temporary}{http}\n}}\n"
+        );
+        let config = folder.write("nginx.conf", text);
+        let mut command = program("nginx")?;
+        command.arg("-p").arg(folder.path()).arg("-c").arg(config).arg("-e").arg(folder.path().join("error.log"));
+        Self::run("nginx", command, folder, port)
+    }
+
+    /// Any server: `with_port` adds the port to the command line. It is ready when the port takes connections. What it
+    /// writes goes to the file `output` in its directory.
+    ///
+    /// # Errors
+    /// When it cannot be started, ends at once, or takes no connections in time.
+    pub fn start(
+        name: &str,
+        mut command: Command,
+        folder: TempDir,
+        with_port: impl FnOnce(&mut Command, u16),
+    ) -> Result<Self> {
+        let port = free_port();
+        with_port(&mut command, port);
+        Self::run(name, command, folder, port)
+    }
+
+    fn run(name: &str, mut command: Command, folder: TempDir, port: u16) -> Result<Self> {
+        let output = File::create(folder.path().join("output"))?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let mut server = Self { child, folder, address: SocketAddr::from(([127, 0, 0, 1], port)) };
+        server.wait_until_ready(name)?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&mut self, name: &str) -> Result<()> {
+        let clock = SystemClock::new();
+        while TcpStream::connect_timeout(&self.address, Duration::from_millis(200)).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{name} ended with {status}: {}{}", self.folder.read("output"), self.folder.read("error.log"));
+            }
+            if clock.tick().millis() > PATIENCE.as_secs() * 1_000 {
+                bail!("{name} takes no connections: {}", self.folder.read("output"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its directory.
+    pub fn folder(&self) -> &TempDir {
+        &self.folder
+    }
+
+    /// Ends it now, without giving it time; its port refuses connections afterwards.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _killed = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn program(name: &str) -> Result<Command> {
+    let path = find_program(name).with_context(|| format!("{name} is not installed; `make test` installs it"))?;
+    Ok(Command::new(path))
+}
+
+/// Where a program is: on `PATH`, or where the system keeps its servers.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let servers = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(servers).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
