@@ -6,9 +6,12 @@
 
 pub mod declarative;
 pub mod entities;
+mod lower;
+mod rank;
 pub mod secrets;
 pub mod settings;
 
 pub use declarative::{Entity, LoadErrors, Snapshot, Source, load};
 pub use entities::Registry;
+pub use lower::{lower, lower_strict};
 pub use settings::Settings;

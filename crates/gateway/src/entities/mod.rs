@@ -26,6 +26,8 @@ use cardinal_sdk::{EntityDef, PluginDef};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
+pub use services::TAG_UPSTREAM_HTTP2;
+
 use crate::settings::RouterFlavor;
 
 /// A kind of entity.

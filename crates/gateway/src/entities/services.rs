@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Kind, base_fields, tags_field};
 
-/// A service of the protocol `http` that has this tag is spoken to in HTTP/2 by prior knowledge.
+/// A service with this tag is spoken to in HTTP/2: by prior knowledge for `http`, when ALPN settles on it for `https`.
 pub const TAG_UPSTREAM_HTTP2: &str = "upstream-http2";
 
 pub(super) fn kind() -> Kind {
@@ -22,8 +22,8 @@ fn schema() -> Schema {
             field(
                 "protocol",
                 typedefs::protocol().required().default("http").describe(
-                    "What the upstream speaks. `http` means HTTP/1.1, or HTTP/2 by prior knowledge when the service \
-                     has the tag `upstream-http2`; `https` means what ALPN settles on.",
+                    "What the upstream speaks: HTTP/1.1 for `http` and `https`, HTTP/2 for `grpc` and `grpcs`. With the tag \
+                     `upstream-http2`, `http` is HTTP/2 by prior knowledge and `https` what ALPN settles on.",
                 ),
             ),
             field("host", typedefs::host().required().describe("Host name, address, or name of an upstream.")),

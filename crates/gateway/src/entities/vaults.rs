@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use super::{Kind, base_fields, tags_field};
 
 /// Types of vaults there are. They can be named in references without an entity.
-pub const TYPES: [&str; 2] = ["env", "file"];
+pub(super) const TYPES: [&str; 2] = ["env", "file"];
 
 pub(super) fn kind() -> Kind {
     let mut kind = Kind::new("vaults", base().with([field("config", any())])).key("prefix");

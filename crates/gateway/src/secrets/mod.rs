@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::settings::Choice;
+
 /// Largest file of secrets, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most files read.
@@ -24,6 +26,8 @@ pub struct Secrets {
     pub files: BTreeMap<String, String>,
     /// The directory of the `file` vault.
     pub dir: Option<String>,
+    /// Types of vaults that may be used.
+    pub enabled: Choice,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -91,6 +95,9 @@ impl Secrets {
         let reference = parse(text).ok_or("not a reference of the form {vault://<vault>/<resource>}")?;
         let by_type = Vault { kind: reference.vault.to_owned(), prefix: String::new() };
         let vault = vaults.get(reference.vault).unwrap_or(&by_type);
+        if !self.enabled.takes(&vault.kind) {
+            return Err(format!("vault '{}' is not installed", vault.kind));
+        }
         let prefix = reference.prefix.unwrap_or(&vault.prefix);
         let found = match vault.kind.as_str() {
             "env" => {

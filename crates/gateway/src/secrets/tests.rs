@@ -8,6 +8,7 @@ fn references_lead_to_secrets() {
             .into(),
         files: [("a/b", "three\n"), ("all.json", r#"{"x":"four"}"#)].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         dir: Some("/secrets".to_owned()),
+        enabled: Choice::Bundled,
     };
     let vault = |kind: &str, prefix: &str| Vault { kind: kind.to_owned(), prefix: prefix.to_owned() };
     let vaults =

@@ -48,7 +48,6 @@ impl Builder<'_> {
                 _ => RouterFlavor::TraditionalCompatible,
             },
             plugins: self.choice("plugins"),
-            vaults: self.choice("vaults"),
             declarative_config: self.list("declarative_config"),
             declarative_config_string: self.text("declarative_config_string"),
             log_level: self.text("log_level").unwrap_or_default(),
@@ -62,7 +61,7 @@ impl Builder<'_> {
                 },
             },
             prefix: self.text("prefix"),
-            secrets: Secrets { dir: self.text("vault_file_dir"), ..Secrets::default() },
+            secrets: Secrets { dir: self.text("vault_file_dir"), enabled: self.choice("vaults"), ..Secrets::default() },
             loaded_at: 0.0,
         }
     }

@@ -68,8 +68,6 @@ pub struct Settings {
     pub router_flavor: RouterFlavor,
     /// Plugins to load.
     pub plugins: Choice,
-    /// Vaults to load.
-    pub vaults: Choice,
     /// Files to read entities from.
     pub declarative_config: Vec<String>,
     /// Entities as text.

@@ -1,0 +1,75 @@
+//! Services, to backends.
+
+use cardinal_ir::{Backend, Code, Host, HttpVersion, Id, L4, Target, Timeouts, UpstreamTls};
+
+use super::{Lowering, document::document, endpoints::canonical, identity::known_certificate};
+use crate::declarative::Entity;
+use crate::entities::TAG_UPSTREAM_HTTP2;
+
+impl Lowering<'_> {
+    pub(super) fn services(&mut self) {
+        let snapshot = self.snapshot;
+        for entity in snapshot.of("services").filter(|s| !self.disabled.contains(&s.id)).collect::<Vec<_>>() {
+            if known_certificate(self, "services", entity).is_err() {
+                continue;
+            }
+            let trusts: Vec<Id> = entity.texts("ca_certificates").filter_map(|t| t.parse().ok()).collect();
+            if let Some(id) = trusts.iter().find(|id| !self.ir.trusts.contains(id)) {
+                let message = format!("there is no CA certificate {id}");
+                self.refuse("services", entity, Code::Reference, "ca_certificates", message);
+                continue;
+            }
+            if let Some(backend) = self.backend(entity, trusts) {
+                self.ir.backends.insert(entity.id, backend);
+            }
+        }
+    }
+
+    fn backend(&mut self, entity: &Entity, trusts: Vec<Id>) -> Option<Backend> {
+        let protocol = entity.text("protocol").unwrap_or("http");
+        let http2 = entity.texts("tags").any(|t| t == TAG_UPSTREAM_HTTP2);
+        let tls = matches!(protocol, "https" | "grpcs" | "tls").then(|| UpstreamTls {
+            verify: entity.flag("tls_verify"),
+            verify_depth: entity.int("tls_verify_depth").and_then(|n| u8::try_from(n).ok()),
+            trusts,
+            client_certificate: entity.reference("client_certificate"),
+        });
+        let ms = |name: &str| entity.int(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(60_000);
+        Some(Backend {
+            origin: entity.origin("services"),
+            l4: if protocol == "udp" { L4::Udp } else { L4::Tcp },
+            http: match (protocol, http2) {
+                ("grpc" | "grpcs", _) | ("http", true) => Some(HttpVersion::H2),
+                ("https", true) => Some(HttpVersion::Negotiate),
+                ("http" | "https", false) => Some(HttpVersion::H1),
+                _ => None,
+            },
+            grpc: matches!(protocol, "grpc" | "grpcs"),
+            tls,
+            target: self.target_of(entity)?,
+            path: entity.text("path").map(Into::into),
+            timeouts: Timeouts {
+                connect_ms: ms("connect_timeout"),
+                read_ms: ms("read_timeout"),
+                write_ms: ms("write_timeout"),
+            },
+            retries: entity.int("retries").and_then(|n| u16::try_from(n).ok()).unwrap_or(5),
+            document: document(entity),
+        })
+    }
+
+    /// The upstream that has the host's name, else the host.
+    fn target_of(&mut self, entity: &Entity) -> Option<Target> {
+        let host = entity.text("host").unwrap_or_default();
+        let port = entity.int("port").and_then(|n| u16::try_from(n).ok()).unwrap_or(80);
+        match self.upstreams.get(host).copied() {
+            None => Some(Target::Host(Host { host: canonical(host), port })),
+            Some(id) if self.ir.endpoints.contains(&id) => Some(Target::Endpoints { id, port }),
+            Some(_) => {
+                let message = format!("the upstream '{host}' cannot be used");
+                self.refuse("services", entity, Code::Reference, "host", message);
+                None
+            }
+        }
+    }
+}

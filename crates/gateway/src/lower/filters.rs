@@ -1,0 +1,81 @@
+//! Plugin instances, to filter sets with scope and precedence.
+
+use std::collections::BTreeMap;
+
+use cardinal_ir::{Code, Filter, FilterSet, Id, Scope, Wire};
+use serde_json::Value;
+
+use super::Lowering;
+use crate::declarative::Entity;
+
+/// Room below each combination of scopes for the order among groups.
+const STEP: u32 = 1 << 24;
+
+impl Lowering<'_> {
+    pub(super) fn plugins(&mut self) {
+        let group_order = self.group_order();
+        for entity in self.snapshot.of("plugins").filter(|p| p.flag("enabled")) {
+            let Some(kind) = entity.text("name") else { continue };
+            if self.registry.plugin(kind).is_none() {
+                self.refuse("plugins", entity, Code::Unsupported, "name", format!("there is no plugin '{kind}'"));
+                continue;
+            }
+            let scope = Scope {
+                route: entity.reference("route"),
+                backend: entity.reference("service"),
+                principal: entity.reference("consumer"),
+                group: entity.reference("consumer_group"),
+            };
+            let params = self.resolved("plugins", entity).get("config").cloned().unwrap_or(Value::Null);
+            let filter = Filter {
+                kind: kind.into(),
+                params,
+                wires: wires(entity),
+                instance_name: entity.text("instance_name").map(Into::into),
+            };
+            let precedence = precedence(&scope, &group_order);
+            let origin = entity.origin("plugins");
+            self.ir.filter_sets.insert(entity.id, FilterSet { origin, scope, precedence, filters: vec![filter] });
+        }
+    }
+
+    /// Groups by name: of a consumer's groups, the alphabetically first counts.
+    fn group_order(&self) -> BTreeMap<Id, u32> {
+        let mut groups: Vec<(&str, Id)> =
+            self.snapshot.of("consumer_groups").map(|g| (g.text("name").unwrap_or_default(), g.id)).collect();
+        groups.sort();
+        groups.into_iter().zip(0..).map(|((_, id), n)| (id, n)).collect()
+    }
+}
+
+/// Which of several instances of one plugin counts for a request: the more is named, the higher, in Kong's order.
+fn precedence(scope: &Scope, group_order: &BTreeMap<Id, u32>) -> u32 {
+    let who = if scope.principal.is_some() { 2 } else { u32::from(scope.group.is_some()) };
+    let combination = match (who, scope.route.is_some(), scope.backend.is_some()) {
+        (2, true, true) => 12,
+        (1, true, true) => 11,
+        (2, true, false) => 10,
+        (2, false, true) => 9,
+        (1, true, false) => 8,
+        (1, false, true) => 7,
+        (_, true, true) => 6,
+        (2, false, false) => 5,
+        (1, false, false) => 4,
+        (_, true, false) => 3,
+        (_, false, true) => 2,
+        (_, false, false) => 1,
+    };
+    let later = scope.group.and_then(|id| group_order.get(&id)).copied().unwrap_or(0).min(STEP - 1);
+    combination * STEP + (STEP - 1 - later)
+}
+
+/// Kong looks only at whether a plugin is for requests or for connections.
+fn wires(entity: &Entity) -> Vec<Wire> {
+    let http = entity.texts("protocols").any(|p| matches!(p, "http" | "https" | "grpc" | "grpcs"));
+    let stream = entity.texts("protocols").any(|p| matches!(p, "tcp" | "tls" | "udp" | "tls_passthrough"));
+    match (http, stream) {
+        (true, false) => vec![Wire::Http, Wire::Https],
+        (false, true) => vec![Wire::Tcp, Wire::Tls, Wire::TlsPassthrough, Wire::Udp],
+        _ => Vec::new(),
+    }
+}

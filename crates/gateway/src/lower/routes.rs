@@ -1,0 +1,178 @@
+//! Routes, to records with rank and condition.
+
+use cardinal_ir::{
+    Code, Conditions, Field, Id, Literal, Matches, Op, PathHandling, Predicate, Rank, Require, Rewrite, Route, Traffic,
+    Wire,
+};
+use serde_json::Value;
+
+use super::{Lowering, document::document};
+use crate::declarative::Entity;
+use crate::rank::{self, Flavor, Peer, RouteFields};
+use crate::settings::RouterFlavor;
+
+const STREAM: [&str; 4] = ["tcp", "tls", "udp", "tls_passthrough"];
+
+impl Lowering<'_> {
+    pub(super) fn routes(&mut self) {
+        for entity in self.snapshot.of("routes") {
+            let service = entity.reference("service");
+            if service.is_some_and(|id| self.disabled.contains(&id)) {
+                continue;
+            }
+            if service.is_some_and(|id| !self.ir.backends.contains(&id)) {
+                self.refuse("routes", entity, Code::Reference, "service", "its service cannot be used");
+                continue;
+            }
+            self.route(entity);
+        }
+    }
+
+    fn route(&mut self, entity: &Entity) {
+        let protocols: Vec<String> = entity.texts("protocols").map(str::to_owned).collect();
+        let is_stream = protocols.iter().any(|p| STREAM.contains(&p.as_str()));
+        let traffic = if is_stream { Traffic::Stream } else { Traffic::Http };
+        let parts = match entity.text("expression") {
+            Some(text) => match by_expression(entity, text, traffic, &protocols) {
+                Ok(part) => vec![part],
+                Err(message) => {
+                    self.refuse("routes", entity, Code::Pattern, "expression", message);
+                    return;
+                }
+            },
+            None => by_fields(entity, self.settings.router_flavor, traffic, &protocols),
+        };
+        if entity.text("path_handling") == Some("v1") && self.settings.router_flavor != RouterFlavor::Traditional {
+            let message = "v1 is honoured by the router flavor 'traditional' only; the route is served as v0";
+            self.warn("routes", entity, Code::Unsupported, "path_handling", message);
+        }
+        let document = document(entity);
+        for (id, matches, rank) in parts {
+            let route = Route {
+                origin: entity.origin("routes"),
+                rank,
+                traffic,
+                matches,
+                backend: entity.reference("service"),
+                rewrite: self.rewrite(entity),
+                require: require(entity, &protocols),
+                request_buffering: entity.flag("request_buffering"),
+                response_buffering: entity.flag("response_buffering"),
+                document: document.clone(),
+            };
+            self.ir.routes.insert(id, route);
+        }
+    }
+
+    fn rewrite(&self, entity: &Entity) -> Rewrite {
+        let honoured = self.settings.router_flavor == RouterFlavor::Traditional;
+        let v1 = honoured && entity.text("path_handling") == Some("v1");
+        Rewrite {
+            strip_path: entity.flag("strip_path"),
+            path_handling: if v1 { PathHandling::V1 } else { PathHandling::V0 },
+            preserve_host: entity.flag("preserve_host"),
+        }
+    }
+}
+
+type Part = (Id, Matches, Rank);
+
+fn by_expression(entity: &Entity, text: &str, traffic: Traffic, protocols: &[String]) -> Result<Part, String> {
+    let predicate = cardinal_route::expression::parse_for(text, traffic).map_err(|e| e.to_string())?;
+    let wires = rank::wires(protocols);
+    let predicate = if wires.is_empty() {
+        predicate
+    } else {
+        let any = wires.iter().map(|wire| is_wire(*wire)).collect();
+        Predicate::All(vec![Predicate::Any(any), predicate])
+    };
+    let priority = entity.int("priority").and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    Ok((entity.id, Matches::Predicate(predicate), rank::expression_rank(priority, entity.id)))
+}
+
+fn is_wire(wire: Wire) -> Predicate {
+    let value = Literal::Text(wire.as_str().into());
+    Predicate::Compare { field: Field::Protocol, lower: false, any: false, op: Op::Equal, value }
+}
+
+fn by_fields(entity: &Entity, flavor: RouterFlavor, traffic: Traffic, protocols: &[String]) -> Vec<Part> {
+    let flavor = match flavor {
+        RouterFlavor::Traditional => Flavor::Traditional,
+        RouterFlavor::TraditionalCompatible => Flavor::TraditionalCompatible,
+        RouterFlavor::Expressions => Flavor::Expressions,
+    };
+    let fields = fields(entity, protocols);
+    let parts = rank::split_and_rank(flavor, &fields).into_iter();
+    parts
+        .map(|(id, mut conditions, rank)| {
+            if traffic == Traffic::Stream {
+                stream_wires(&mut conditions, protocols);
+            }
+            (id, Matches::Conditions(Box::new(conditions)), rank)
+        })
+        .collect()
+}
+
+/// Connections do not say what they are for, so the listener's kind decides: datagrams, bytes (opened TLS among them),
+/// unopened TLS.
+fn stream_wires(conditions: &mut Conditions, protocols: &[String]) {
+    if !conditions.wires.is_empty() {
+        return;
+    }
+    let mut add = |wire: Wire| {
+        if !conditions.wires.contains(&wire) {
+            conditions.wires.push(wire);
+        }
+    };
+    for protocol in protocols {
+        match protocol.as_str() {
+            "udp" => add(Wire::Udp),
+            "tls_passthrough" => add(Wire::TlsPassthrough),
+            _ => {
+                add(Wire::Tcp);
+                add(Wire::Tls);
+            }
+        }
+    }
+}
+
+fn fields(entity: &Entity, protocols: &[String]) -> RouteFields {
+    let texts = |name: &str| -> Vec<String> { entity.texts(name).map(str::to_owned).collect() };
+    let headers = entity.get("headers").and_then(Value::as_object).into_iter().flatten();
+    let mut headers: Vec<(String, Vec<String>)> = headers
+        .map(|(name, values)| {
+            let values = values.as_array().into_iter().flatten().filter_map(Value::as_str);
+            (name.clone(), values.map(str::to_owned).collect())
+        })
+        .collect();
+    headers.sort();
+    RouteFields {
+        id: entity.id,
+        protocols: protocols.to_vec(),
+        methods: texts("methods"),
+        hosts: texts("hosts"),
+        paths: texts("paths"),
+        headers,
+        snis: texts("snis"),
+        sources: peers(entity, "sources"),
+        destinations: peers(entity, "destinations"),
+        regex_priority: entity.int("regex_priority").unwrap_or(0),
+        created_at: entity.int("created_at").unwrap_or(0),
+    }
+}
+
+fn peers(entity: &Entity, name: &str) -> Vec<Peer> {
+    let list = entity.get(name).and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(|peer| {
+        let port = peer["port"].as_u64().and_then(|n| u16::try_from(n).ok());
+        Peer::new(peer["ip"].as_str(), port)
+    })
+    .collect()
+}
+
+fn require(entity: &Entity, protocols: &[String]) -> Require {
+    let has = |name: &str| protocols.iter().any(|p| p == name);
+    let only_tls = (has("https") && !has("http")) || (has("grpcs") && !has("grpc"));
+    let status = entity.int("https_redirect_status_code").and_then(|n| u16::try_from(n).ok()).unwrap_or(426);
+    Require { tls: only_tls.then_some(status), grpc: has("grpc") || has("grpcs"), plain_only: false }
+}

@@ -1,0 +1,94 @@
+//! References to vaults in fields that may hold them.
+
+use std::borrow::Cow;
+
+use cardinal_ir::Code;
+use cardinal_schema::{Field, Kind as FieldKind, Schema, is_reference};
+use serde_json::{Map, Value};
+
+use super::Lowering;
+use crate::declarative::Entity;
+use crate::secrets::Vault;
+
+/// A vault entity, by its prefix.
+pub(super) fn vault(entity: &Entity) -> Option<(&str, Vault)> {
+    let prefix = entity.get("config").and_then(|c| c.get("prefix")).and_then(Value::as_str).unwrap_or_default();
+    let vault = Vault { kind: entity.text("name")?.to_owned(), prefix: prefix.to_owned() };
+    Some((entity.text("prefix")?, vault))
+}
+
+impl Lowering<'_> {
+    /// The fields of an entity with references replaced by secrets. What cannot be resolved is empty text, with a
+    /// warning.
+    pub(super) fn resolved<'e>(&mut self, kind: &str, entity: &'e Entity) -> Cow<'e, Map<String, Value>> {
+        let registry = self.registry;
+        let schema = registry.kind(kind).and_then(|k| registry.schema_of(k, &entity.value).ok());
+        let Some(schema) = schema.filter(|s| may_refer(s)) else { return Cow::Borrowed(&entity.value) };
+        let mut found = Vec::new();
+        find_in_record(schema, &entity.value, String::new(), &mut found);
+        if found.is_empty() {
+            return Cow::Borrowed(&entity.value);
+        }
+        let mut value = Value::Object(entity.value.clone());
+        for (path, reference) in found {
+            let secret = self.settings.secrets.resolve(&reference, &self.vaults).unwrap_or_else(|why| {
+                self.warn(kind, entity, Code::Secret, &dotted(&path), format!("{reference} cannot be resolved: {why}"));
+                String::new()
+            });
+            if let Some(slot) = value.pointer_mut(&path) {
+                *slot = secret.into();
+            }
+        }
+        match value {
+            Value::Object(map) => Cow::Owned(map),
+            _ => Cow::Borrowed(&entity.value),
+        }
+    }
+}
+
+fn dotted(pointer: &str) -> String {
+    pointer.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~")
+}
+
+/// Whether any field of the record may hold a reference.
+fn may_refer(schema: &Schema) -> bool {
+    schema.fields.iter().any(|named| field_may_refer(&named.field))
+}
+
+fn field_may_refer(field: &Field) -> bool {
+    match &field.kind {
+        FieldKind::Record(schema) => may_refer(schema),
+        FieldKind::Array(of) | FieldKind::Set(of) | FieldKind::Map(_, of) => field_may_refer(of),
+        _ => field.referenceable,
+    }
+}
+
+/// JSON pointers to references, with their texts.
+fn find_in_record(schema: &Schema, map: &Map<String, Value>, at: String, out: &mut Vec<(String, String)>) {
+    for named in &schema.fields {
+        if let Some(value) = map.get(named.name) {
+            find(&named.field, value, format!("{at}/{}", named.name), out);
+        }
+    }
+}
+
+fn find(field: &Field, value: &Value, at: String, out: &mut Vec<(String, String)>) {
+    match (&field.kind, value) {
+        (FieldKind::String, Value::String(text)) if field.referenceable && is_reference(value) => {
+            out.push((at, text.clone()));
+        }
+        (FieldKind::Record(schema), Value::Object(map)) => find_in_record(schema, map, at, out),
+        (FieldKind::Array(of) | FieldKind::Set(of), Value::Array(list)) => {
+            for (i, value) in list.iter().enumerate() {
+                find(of, value, format!("{at}/{i}"), out);
+            }
+        }
+        (FieldKind::Map(_, of), Value::Object(map)) => {
+            for (key, value) in map {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                find(of, value, format!("{at}/{key}"), out);
+            }
+        }
+        _ => {}
+    }
+}
