@@ -1,0 +1,255 @@
+//! Answering from the cache, and filling it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cardinal_http::{HeaderList, Method, Name, ResponseHead};
+use cardinal_sdk::{
+    BodyCx, BodyMode, BuildCx, BuildError, Chunk, Filter, Flow, HeadCx, Phases, Reply, ReplyBody, ResponseCx,
+};
+use serde_json::Value;
+
+use super::control::Directives;
+use super::key::{Key, Vary};
+use super::media::Media;
+use super::store::{Area, BODY_MAX, Stored, area};
+
+struct ProxyCache {
+    area: Arc<Area>,
+    statuses: Vec<u64>,
+    methods: Vec<Box<str>>,
+    types: Vec<Media>,
+    ttl: u64,
+    storage_ttl: Option<u64>,
+    cache_control: bool,
+    vary: Vary,
+    tell_age: bool,
+    tell_status: bool,
+    tell_key: bool,
+}
+
+/// What the request phase found out.
+struct Seen {
+    status: Option<&'static str>,
+    key: Option<Key>,
+    /// The response may be kept.
+    watched: bool,
+    debug: bool,
+    draft: Option<Draft>,
+}
+
+/// A response on its way into the cache.
+struct Draft {
+    stored: Stored,
+    body: Vec<u8>,
+}
+
+pub(super) fn build(config: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>, BuildError> {
+    let flag = |field: &str| config.get(field).and_then(Value::as_bool).unwrap_or(false);
+    let tell =
+        |field: &str| config.pointer(&format!("/response_headers/{field}")).and_then(Value::as_bool) == Some(true);
+    let dictionary = config.pointer("/memory/dictionary_name").and_then(Value::as_str).unwrap_or("kong_db_cache");
+    if config.get("strategy").and_then(Value::as_str) != Some("memory") {
+        return Err(BuildError::new("config.strategy", "only memory is supported"));
+    }
+    Ok(Arc::new(ProxyCache {
+        area: area(&cx.services.shared, dictionary),
+        statuses: items(config, "response_code").filter_map(Value::as_u64).collect(),
+        methods: texts(config, "request_method").collect(),
+        types: texts(config, "content_type").map(|text| Media::parse(&text)).collect(),
+        ttl: config.get("cache_ttl").and_then(Value::as_u64).unwrap_or(300),
+        storage_ttl: config.get("storage_ttl").and_then(Value::as_u64),
+        cache_control: flag("cache_control"),
+        vary: Vary {
+            ignore_case: flag("ignore_uri_case"),
+            arguments: texts(config, "vary_query_params").collect(),
+            headers: texts(config, "vary_headers").collect(),
+        },
+        tell_age: tell("age"),
+        tell_status: tell("X-Cache-Status"),
+        tell_key: tell("X-Cache-Key"),
+    }))
+}
+
+fn items<'c>(config: &'c Value, field: &str) -> impl Iterator<Item = &'c Value> {
+    config.get(field).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn texts(config: &Value, field: &str) -> impl Iterator<Item = Box<str>> {
+    items(config, field).filter_map(Value::as_str).map(Into::into)
+}
+
+impl Filter for ProxyCache {
+    fn phases(&self) -> Phases {
+        Phases::REQUEST.and(Phases::RESPONSE).and(Phases::RESPONSE_BODY)
+    }
+
+    fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {
+        let debug = cx.request.headers.contains(b"kong-debug");
+        let seen = Seen { status: Some("Bypass"), key: None, watched: false, debug, draft: None };
+        let asked = Directives::of(&cx.request.headers);
+        if !self.takes_request(cx, &asked) {
+            cx.set_state(seen);
+            return Flow::Continue;
+        }
+        let key = self.vary.key(cx);
+        let now = cx.services.clock.unix().seconds();
+        let status = match self.area.get(&key, now) {
+            Some(stored) if self.is_fresh(&stored, &asked, now) => {
+                return Flow::reply(self.replay(&stored, &key, debug, now));
+            }
+            Some(_) => "Refresh",
+            None if self.cache_control && asked.only_if_cached => {
+                cx.set_state(Seen { status: None, key: Some(key), ..seen });
+                return Flow::reply(Reply::new(504));
+            }
+            None => "Miss",
+        };
+        cx.set_state(Seen { status: Some(status), key: Some(key), watched: true, ..seen });
+        Flow::Continue
+    }
+
+    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+        let now = cx.services.clock.unix().seconds();
+        let draft = match cx.state::<Seen>() {
+            None => return,
+            Some(seen) if seen.watched => self.draft(cx.response, now),
+            Some(_) => None,
+        };
+        let without_body = *method_of(cx) == Method::Head
+            || matches!(cx.response.status, 204 | 304)
+            || cx.response.headers.known(Name::ContentLength) == Some(b"0");
+        let Some(seen) = cx.state::<Seen>() else { return };
+        if seen.watched && draft.is_none() {
+            seen.status = Some("Bypass");
+        }
+        let (status, key, debug) = (seen.status, seen.key, seen.debug);
+        match (draft, key) {
+            (Some(draft), Some(key)) if without_body => self.area.put(&key, draft.stored),
+            (Some(draft), Some(_)) => {
+                seen.draft = Some(draft);
+                cx.want_body(BodyMode::Chunks);
+            }
+            _ => {}
+        }
+        let headers = &mut cx.response.headers;
+        if let Some(status) = status.filter(|_| self.tell_status || debug) {
+            headers.set(b"X-Cache-Status", status.as_bytes());
+        }
+        if let Some(key) = key.filter(|_| self.tell_key || debug) {
+            headers.set(b"X-Cache-Key", &key);
+        }
+    }
+
+    fn on_response_body(&self, cx: &mut BodyCx<'_>, chunk: &mut Chunk) {
+        let promised = cx
+            .response
+            .headers
+            .known(Name::ContentLength)
+            .and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
+        let Some(seen) = cx.state::<Seen>() else { return };
+        let Some(mut draft) = seen.draft.take() else { return };
+        if draft.body.len() + chunk.data.len() > BODY_MAX {
+            return;
+        }
+        draft.body.extend_from_slice(&chunk.data);
+        if !chunk.last {
+            seen.draft = Some(draft);
+            return;
+        }
+        let complete = promised.is_none_or(|length| length == draft.body.len());
+        if let (Some(key), true) = (seen.key, complete) {
+            self.area.put(&key, Stored { body: Bytes::from(draft.body), ..draft.stored });
+        }
+    }
+}
+
+fn method_of<'c>(cx: &'c ResponseCx<'_>) -> &'c Method {
+    &cx.request.method
+}
+
+impl ProxyCache {
+    fn takes_request(&self, cx: &HeadCx<'_>, asked: &Directives) -> bool {
+        let method = cx.request.method.as_str();
+        let refuses = asked.no_store || asked.no_cache || cx.request.headers.known(Name::Authorization).is_some();
+        self.methods.iter().any(|wanted| **wanted == *method) && !(self.cache_control && refuses)
+    }
+
+    fn is_fresh(&self, stored: &Stored, asked: &Directives, now: u64) -> bool {
+        let age = now.saturating_sub(stored.at);
+        if !self.cache_control {
+            return age <= self.ttl;
+        }
+        let (age, ttl) = (i64::try_from(age).unwrap_or(i64::MAX), i64::try_from(stored.ttl).unwrap_or(i64::MAX));
+        asked.max_age.is_none_or(|max| age <= max)
+            && asked.max_stale.is_none_or(|max| age.saturating_sub(ttl) <= max)
+            && asked.min_fresh.is_none_or(|min| ttl.saturating_sub(age) >= min)
+    }
+
+    fn replay(&self, stored: &Stored, key: &Key, debug: bool, now: u64) -> Reply {
+        let mut headers = HeaderList::new();
+        for (name, value) in stored.headers.iter().filter(|(name, _)| is_replayed(name)) {
+            headers.append(name, value);
+        }
+        if self.tell_age || debug {
+            headers.set(b"Age", itoa::Buffer::new().format(now.saturating_sub(stored.at)).as_bytes());
+        }
+        if self.tell_status || debug {
+            headers.set(b"X-Cache-Status", b"Hit");
+        }
+        if self.tell_key || debug {
+            headers.set(b"X-Cache-Key", key);
+        }
+        Reply { status: stored.status, headers, body: ReplyBody::Bytes(stored.body.clone()) }
+    }
+
+    /// What to keep of the response, if it may be kept.
+    fn draft(&self, response: &ResponseHead, now: u64) -> Option<Draft> {
+        if !self.statuses.contains(&u64::from(response.status)) {
+            return None;
+        }
+        let mut types = response.headers.known_all(Name::ContentType);
+        let found = types.next().filter(|text| !text.is_empty())?;
+        if types.next().is_some() {
+            return None;
+        }
+        let found = Media::parse(&String::from_utf8_lossy(found));
+        if !self.types.iter().any(|range| range.includes(&found)) {
+            return None;
+        }
+        let said = Directives::of(&response.headers);
+        let mut ttl = self.ttl;
+        if self.cache_control {
+            ttl = said.ttl(&response.headers, now);
+            if said.private || said.no_store || said.no_cache || ttl == 0 {
+                return None;
+            }
+        }
+        let headers = response.headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let expires = now.saturating_add(self.storage_ttl.unwrap_or(ttl));
+        // Kept one second longer than used, so that an answer that is just too old shows as such.
+        let expires = expires.saturating_add(u64::from(self.storage_ttl.is_none()));
+        let stored = Stored { status: response.status, headers, body: Bytes::new(), at: now, ttl, expires };
+        Some(Draft { stored, body: Vec::new() })
+    }
+}
+
+/// Whether a stored field is sent again: not those of the connection, not what other plugins count.
+fn is_replayed(name: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let dead: [&[u8]; 12] = [
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailers",
+        b"transfer-encoding",
+        b"upgrade",
+        b"content-length",
+        b"age",
+        b"x-cache-status",
+        b"x-cache-key",
+    ];
+    !dead.contains(&lower.as_slice()) && !lower.windows(19).any(|part| part == b"ratelimit-remaining")
+}

@@ -1,0 +1,26 @@
+//! `proxy-cache`: answers from memory what the upstream has answered before.
+
+mod control;
+mod filter;
+mod key;
+mod media;
+mod schema;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+
+pub use store::{fetch, flush, purge};
+
+/// The plugin.
+pub const PLUGIN: PluginDef = PluginDef {
+    name: "proxy-cache",
+    summary: "Keeps responses in memory and answers later requests with them.",
+    priority: 100,
+    schema: schema::config,
+    entities: &[],
+    scopes: Scopes::ALL,
+    protocols: HTTP_PROTOCOLS,
+    build: filter::build,
+};

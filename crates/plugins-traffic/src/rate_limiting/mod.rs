@@ -1,0 +1,25 @@
+//! `rate-limiting`: at most so many requests a second, minute, hour, day, month, year.
+
+mod filter;
+mod local;
+mod mirror;
+mod quota;
+mod remote;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+
+/// The plugin.
+pub const PLUGIN: PluginDef = PluginDef {
+    name: "rate-limiting",
+    summary: "Refuses requests beyond a number for each second, minute, hour, day, month or year.",
+    priority: 910,
+    schema: schema::config,
+    entities: &[],
+    scopes: Scopes::ALL,
+    protocols: HTTP_PROTOCOLS,
+    build: filter::build,
+};

@@ -1,0 +1,162 @@
+//! What counts mean for a request, and what the client is told.
+
+use std::io::Write as _;
+
+use cardinal_http::HeaderList;
+use smallvec::SmallVec;
+
+use super::window::{PERIODS, Period};
+
+/// The limit of each period, where there is one, in the order of [`Period::ALL`].
+pub(super) type Limits = [Option<f64>; PERIODS];
+
+/// Requests counted so far in each period, without the one being decided.
+pub(super) type Usage = [u64; PERIODS];
+
+/// The limits that there are.
+pub(super) fn limited(limits: &Limits) -> impl Iterator<Item = (usize, Period, f64)> {
+    Period::ALL
+        .into_iter()
+        .zip(limits)
+        .enumerate()
+        .filter_map(|(at, (period, limit))| limit.map(|limit| (at, period, limit)))
+}
+
+/// Whether any limit is used up.
+#[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+pub(super) fn is_used_up(limits: &Limits, usage: &Usage) -> bool {
+    limits.iter().zip(usage).any(|(limit, used)| limit.is_some_and(|limit| limit - *used as f64 <= 0.0))
+}
+
+/// The decision about a request, and what the headers say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Quota {
+    /// The request is refused.
+    pub(super) refused: bool,
+    rows: [Option<Row>; PERIODS],
+    /// Of the window with the least remaining.
+    tightest: Row,
+    reset_s: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Row {
+    limit: f64,
+    remaining: f64,
+}
+
+impl Quota {
+    /// Decides. `now` is in seconds.
+    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    pub(super) fn decide(limits: &Limits, usage: &Usage, now: u64) -> Self {
+        let refused = is_used_up(limits, usage);
+        let mut rows = [None; PERIODS];
+        let mut tightest: Option<(Row, Period)> = None;
+        for (at, period, limit) in limited(limits) {
+            let left = limit - usage.get(at).copied().unwrap_or(0) as f64;
+            // A refused request uses nothing up, so windows that would have let it pass keep their number.
+            let remaining = if !refused || left <= 0.0 { left - 1.0 } else { left }.max(0.0);
+            let new = Row { limit, remaining };
+            if let Some(row) = rows.get_mut(at) {
+                *row = Some(new);
+            }
+            // Periods grow, so an equal one is longer.
+            if tightest.is_none_or(|(best, _)| remaining <= best.remaining) {
+                tightest = Some((new, period));
+            }
+        }
+        let reset_s = tightest.map_or(1, |(_, period)| {
+            let elapsed = now.saturating_sub(period.start(now));
+            period.nominal().saturating_sub(elapsed).max(1)
+        });
+        Self { refused, rows, tightest: tightest.map(|(row, _)| row).unwrap_or_default(), reset_s }
+    }
+
+    /// Tells the client.
+    pub(super) fn write(&self, headers: &mut HeaderList) {
+        for (period, row) in Period::ALL.into_iter().zip(&self.rows) {
+            if let Some(row) = row {
+                let (limit, remaining) = period.headers();
+                headers.set(limit, &number(row.limit));
+                headers.set(remaining, &number(row.remaining));
+            }
+        }
+        headers.set(b"RateLimit-Limit", &number(self.tightest.limit));
+        headers.set(b"RateLimit-Remaining", &number(self.tightest.remaining));
+        let mut reset = itoa::Buffer::new();
+        let reset = reset.format(self.reset_s).as_bytes();
+        headers.set(b"RateLimit-Reset", reset);
+        if self.refused {
+            headers.set(b"Retry-After", reset);
+        }
+    }
+}
+
+/// As Lua writes it: whole numbers without a fraction.
+fn number(value: f64) -> SmallVec<[u8; 24]> {
+    let mut text = SmallVec::new();
+    // Writing to memory does not fail.
+    write!(text, "{value}").unwrap_or_default();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use cardinal_http::HeaderList;
+
+    use super::{Quota, Usage};
+
+    /// 2023-11-14T22:13:20Z
+    const NOW: u64 = 1_700_000_000;
+
+    fn check(limits: [Option<f64>; 6], usage: Usage, expect: &str) {
+        let quota = Quota::decide(&limits, &usage, NOW);
+        let mut headers = HeaderList::new();
+        quota.write(&mut headers);
+        let text: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| {
+                let name = String::from_utf8_lossy(name).replace("RateLimit", "");
+                format!("{name}={}", String::from_utf8_lossy(value))
+            })
+            .collect();
+        let verdict = if quota.refused { "refused" } else { "allowed" };
+        assert_eq!(format!("{verdict} {}", text.join(" ")), expect);
+    }
+
+    #[test]
+    fn headers_name_the_tightest_window() {
+        let minute_and_hour = [None, Some(5.0), Some(10.0), None, None, None];
+        check(
+            minute_and_hour,
+            [0, 1, 1, 0, 0, 0],
+            "allowed X--Limit-Minute=5 X--Remaining-Minute=3 X--Limit-Hour=10 X--Remaining-Hour=8 \
+             -Limit=5 -Remaining=3 -Reset=40",
+        );
+        check(
+            minute_and_hour,
+            [0, 1, 6, 0, 0, 0],
+            "allowed X--Limit-Minute=5 X--Remaining-Minute=3 X--Limit-Hour=10 X--Remaining-Hour=3 \
+             -Limit=10 -Remaining=3 -Reset=2800",
+        );
+    }
+
+    #[test]
+    fn a_refused_request_is_not_taken_off_other_windows() {
+        check(
+            [None, Some(5.0), Some(10.0), None, None, None],
+            [0, 5, 7, 0, 0, 0],
+            "refused X--Limit-Minute=5 X--Remaining-Minute=0 X--Limit-Hour=10 X--Remaining-Hour=3 \
+             -Limit=5 -Remaining=0 -Reset=40 Retry-After=40",
+        );
+    }
+
+    #[test]
+    fn limits_may_have_fractions() {
+        check(
+            [None, None, None, None, None, Some(2.5)],
+            [0, 0, 0, 0, 0, 1],
+            "allowed X--Limit-Year=2.5 X--Remaining-Year=0.5 -Limit=2.5 -Remaining=0.5 -Reset=4067200",
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! Counters in a Redis server, under the keys that Kong uses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardinal_sdk::{BuildError, Services};
+use serde_json::Value;
+
+use super::filter::Scope;
+use super::mirror::{Mirror, Need};
+use super::quota::{Limits, Usage, is_used_up, limited};
+use super::window::{PERIODS, Period};
+use crate::redis_client::{Client, Settings};
+
+/// Counts once more and answers how often it was counted before. The key expires with its window.
+const COUNT: &str = "local n = redis.call('INCR', KEYS[1]) \
+    if n == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end \
+    return n - 1";
+
+pub(super) struct Remote {
+    client: Arc<Client>,
+    /// Set when counts are exchanged at intervals.
+    mirror: Option<(Arc<Mirror>, Duration)>,
+    scope: Scope,
+    limits: Limits,
+    sliding: bool,
+}
+
+impl Remote {
+    pub(super) fn build(
+        config: &Value,
+        services: &Services,
+        scope: Scope,
+        limits: Limits,
+        sliding: bool,
+    ) -> Result<Self, BuildError> {
+        let record = config.get("redis").unwrap_or(&Value::Null);
+        let settings = Settings::from_config(record)
+            .map_err(|(field, message)| BuildError::new(format!("config.redis.{field}"), message))?;
+        let client = Client::shared(services, settings);
+        let rate = config.get("sync_rate").and_then(Value::as_f64).filter(|rate| *rate > 0.0);
+        let mirror = match rate.map(Duration::try_from_secs_f64) {
+            None => None,
+            Some(Ok(rate)) => Some((Mirror::shared(services, &client), rate)),
+            Some(Err(_)) => return Err(BuildError::new("config.sync_rate", "is too long")),
+        };
+        Ok(Self { client, mirror, scope, limits, sliding })
+    }
+
+    /// How often the identifier was counted in each limited period before, this request not included.
+    pub(super) async fn count(&self, identifier: &[u8], now: u64) -> Result<Usage, String> {
+        match &self.mirror {
+            None => self.count_at_server(identifier, now).await,
+            Some((mirror, rate)) => self.count_here(mirror, *rate, identifier, now).await,
+        }
+    }
+
+    async fn count_at_server(&self, identifier: &[u8], now: u64) -> Result<Usage, String> {
+        let mut pipeline = redis::pipe();
+        for (_, period, _) in limited(&self.limits) {
+            let start = period.start(now);
+            let key = self.key(identifier, period, start);
+            pipeline.cmd("EVAL").arg(COUNT).arg(1).arg(key).arg(self.lifetime(period));
+            if self.sliding {
+                pipeline.cmd("GET").arg(self.key(identifier, period, period.previous(start)));
+            }
+        }
+        let mut answers = self.client.query(pipeline).await?.into_iter();
+        let mut usage = [0; PERIODS];
+        for (at, period, _) in limited(&self.limits) {
+            let used = count_of(answers.next());
+            let before = if self.sliding { period.share(count_of(answers.next()), now) } else { 0 };
+            if let Some(place) = usage.get_mut(at) {
+                *place = used + before;
+            }
+        }
+        Ok(usage)
+    }
+
+    async fn count_here(
+        &self,
+        mirror: &Arc<Mirror>,
+        rate: Duration,
+        identifier: &[u8],
+        now: u64,
+    ) -> Result<Usage, String> {
+        let needs: Vec<Need> = limited(&self.limits).flat_map(|limit| self.needs(identifier, limit.1, now)).collect();
+        let mut counts = mirror.read(&self.client, &needs, now).await?.into_iter();
+        let mut usage = [0; PERIODS];
+        for (at, period, _) in limited(&self.limits) {
+            let used = counts.next().unwrap_or(0);
+            let before = if self.sliding { period.share(counts.next().unwrap_or(0), now) } else { 0 };
+            if let Some(place) = usage.get_mut(at) {
+                *place = used + before;
+            }
+        }
+        if !is_used_up(&self.limits, &usage) {
+            let current = needs.into_iter().filter(|need| !need.past);
+            mirror.add(&self.client, current, rate);
+        }
+        Ok(usage)
+    }
+
+    /// The counter of the period, and of the one before when windows slide.
+    fn needs(&self, identifier: &[u8], period: Period, now: u64) -> impl Iterator<Item = Need> {
+        let start = period.start(now);
+        let need = |start: u64, past: bool| Need {
+            key: self.key(identifier, period, start),
+            expires: start + self.lifetime(period),
+            past,
+        };
+        let previous = self.sliding.then(|| need(period.previous(start), true));
+        std::iter::once(need(start, false)).chain(previous)
+    }
+
+    /// Seconds that a counter is kept for: its window, and the next one when windows slide.
+    fn lifetime(&self, period: Period) -> u64 {
+        let longest = match period {
+            Period::Month | Period::Year => period.nominal() + 86_400,
+            Period::Second | Period::Minute | Period::Hour | Period::Day => period.nominal(),
+        };
+        if self.sliding { longest * 2 } else { longest }
+    }
+
+    fn key(&self, identifier: &[u8], period: Period, start: u64) -> Vec<u8> {
+        let mut key = format!("ratelimit:{}:{}:", self.scope.route, self.scope.service).into_bytes();
+        key.extend_from_slice(identifier);
+        key.extend_from_slice(format!(":{}:{}", start * 1_000, period.name()).as_bytes());
+        key
+    }
+}
+
+fn count_of(answer: Option<Option<i64>>) -> u64 {
+    answer.flatten().map_or(0, |count| count.max(0).unsigned_abs())
+}

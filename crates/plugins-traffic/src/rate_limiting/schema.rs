@@ -1,0 +1,109 @@
+//! The configuration of `rate-limiting`: that of Kong without a database, and `window_type`.
+
+use cardinal_schema::{
+    Field, Schema, at_least_one_of, boolean, conditional, field, number, record, rules, string, typedefs,
+};
+use serde_json::Value;
+
+use super::window::Period;
+
+pub(super) fn config() -> Schema {
+    record([
+        field("second", limit("Requests that may be made in a second.")),
+        field("minute", limit("Requests that may be made in a minute.")),
+        field("hour", limit("Requests that may be made in an hour.")),
+        field("day", limit("Requests that may be made in a day.")),
+        field("month", limit("Requests that may be made in a month.")),
+        field("year", limit("Requests that may be made in a year.")),
+        field(
+            "limit_by",
+            string().default("consumer").one_of(["consumer", "credential", "ip", "service", "header", "path"]).describe(
+                "What requests are counted by. Where a request does not have it, the client's address takes its place.",
+            ),
+        ),
+        field("header_name", typedefs::header_name().describe("The header, when limiting by `header`.")),
+        field("path", typedefs::path().describe("The path, when limiting by `path`.")),
+        field(
+            "policy",
+            string().default("local").len_min(0).one_of(["local", "redis"]).describe(
+                "Where counters are: `local` in this node's memory, `redis` in a Redis server that nodes share.",
+            ),
+        ),
+        field(
+            "fault_tolerant",
+            boolean().required().default(true).describe(
+                "Let requests pass unlimited while the Redis server cannot be used. Otherwise they get status 500.",
+            ),
+        ),
+        field("redis", typedefs::redis()),
+        field(
+            "hide_client_headers",
+            boolean().required().default(false).describe("Do not tell clients about limits in response headers."),
+        ),
+        field("error_code", number().default(429).gt(0).describe("Status of a refusal.")),
+        field("error_message", string().default("API rate limit exceeded").describe("Message of a refusal.")),
+        field(
+            "sync_rate",
+            number().required().default(-1).describe(
+                "With `redis`: seconds between exchanges of counts with the server, 0.02 at least. -1 asks the \
+                 server at each request.",
+            ),
+        ),
+        field(
+            "window_type",
+            string().one_of(["fixed", "sliding"]).addition().describe(
+                "How windows move: `fixed` (also when absent) starts anew with each calendar second, minute, hour, \
+                 day, month, year (UTC); `sliding` also counts the share of the window before that still lies within \
+                 the window's length. An addition to Kong's fields.",
+            ),
+        ),
+    ])
+    .shorthands(typedefs::redis_flat_names())
+    .validate(check_config)
+    .outer_check(at_least_one_of([
+        "config.second",
+        "config.minute",
+        "config.hour",
+        "config.day",
+        "config.month",
+        "config.year",
+    ]))
+    .outer_check(with_redis("config.redis.host"))
+    .outer_check(with_redis("config.redis.port"))
+    .outer_check(with_redis("config.redis.timeout"))
+    .outer_check(conditional("config.limit_by", rules().eq("header"), "config.header_name", rules().required()))
+    .outer_check(conditional("config.limit_by", rules().eq("path"), "config.path", rules().required()))
+}
+
+fn limit(text: &'static str) -> Field {
+    number().gt(0).describe(text)
+}
+
+fn with_redis(field: &'static str) -> cardinal_schema::Check {
+    conditional("config.policy", rules().eq("redis"), field, rules().required())
+}
+
+/// Kong: `validate_periods_order`.
+fn check_config(config: &Value) -> Result<(), String> {
+    let limit = |period: Period| config.get(period.name()).and_then(Value::as_f64);
+    for (at, lower) in Period::ALL.into_iter().enumerate() {
+        let Some(low) = limit(lower) else { continue };
+        for upper in Period::ALL.into_iter().skip(at + 1) {
+            if let Some(high) = limit(upper).filter(|high| *high < low) {
+                return Err(format!(
+                    "The limit for {}({high:.1}) cannot be lower than the limit for {}({low:.1})",
+                    upper.name(),
+                    lower.name()
+                ));
+            }
+        }
+    }
+    let rate = config.get("sync_rate").and_then(Value::as_f64).filter(|rate| *rate != -1.0);
+    match (config.get("policy").and_then(Value::as_str), rate) {
+        (Some("redis"), Some(rate)) if rate < 0.02 => {
+            Err("sync_rate must be greater than 0.02, or -1 to disable".to_owned())
+        }
+        (Some("redis"), _) | (_, None) => Ok(()),
+        (_, Some(_)) => Err("sync_rate can only be used with the redis policy".to_owned()),
+    }
+}

@@ -1,0 +1,343 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardinal_base::ManualClock;
+use cardinal_http::ResponseHead;
+use cardinal_ir::{Id, Origin, Principal};
+use cardinal_sdk::testing::{Bench, build, services};
+use cardinal_sdk::{BackendInfo, CredentialRef, HeadCx, PrincipalEntry, Reply, ReplyBody, Source, Verdict};
+use serde_json::{Value, json};
+
+use super::PLUGIN;
+use crate::redis_client::server::{Server, free_port};
+
+/// Sends a request; what became of it and the rate limit headers of the response.
+async fn send(bench: &mut Bench) -> String {
+    let reply = bench.request().await;
+    let mut head = ResponseHead::new(200);
+    bench.response(&mut head, if reply.is_some() { Source::Local } else { Source::Upstream });
+    let headers: Vec<String> = head
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value)))
+        .collect();
+    let verdict = match reply {
+        None => "passed".to_owned(),
+        Some(Reply { status, body: ReplyBody::Error(message), .. }) => format!("{status} {message}"),
+        Some(other) => panic!("{other:?}"),
+    };
+    format!("{verdict} | {}", headers.join(" | "))
+}
+
+/// Sends a new request; whether it passed.
+async fn passes(bench: &mut Bench, target: &str, header: Option<(&str, &str)>) -> bool {
+    bench.get(target);
+    if let Some((name, value)) = header {
+        bench.header(name, value);
+    }
+    bench.request().await.is_none()
+}
+
+#[tokio::test]
+async fn requests_beyond_the_limit_are_refused_until_the_window_ends() {
+    let mut bench = Bench::new(&PLUGIN, json!({"minute": 2}));
+    let minute = |left| {
+        format!(
+            "X-RateLimit-Limit-Minute: 2 | X-RateLimit-Remaining-Minute: {left} | RateLimit-Limit: 2 | \
+             RateLimit-Remaining: {left} | RateLimit-Reset: 40"
+        )
+    };
+    assert_eq!(send(&mut bench).await, format!("passed | {}", minute(1)));
+    assert_eq!(send(&mut bench).await, format!("passed | {}", minute(0)));
+    let refused = format!("429 API rate limit exceeded | {} | Retry-After: 40", minute(0));
+    assert_eq!(send(&mut bench).await, refused);
+    assert_eq!(send(&mut bench).await, refused);
+    bench.clock.advance(Duration::from_secs(40));
+    assert!(
+        send(&mut bench).await.starts_with("passed | X-RateLimit-Limit-Minute: 2 | X-RateLimit-Remaining-Minute: 1")
+    );
+}
+
+#[tokio::test]
+async fn refusals_can_be_worded_and_headers_hidden() {
+    let config = json!({"hour": 1, "error_code": 403, "error_message": "slow down", "hide_client_headers": true});
+    let mut bench = Bench::new(&PLUGIN, config);
+    assert_eq!(send(&mut bench).await, "passed | ");
+    assert_eq!(send(&mut bench).await, "403 slow down | ");
+}
+
+#[tokio::test]
+async fn refused_requests_are_not_counted_locally() {
+    let mut bench = Bench::new(&PLUGIN, json!({"second": 1, "minute": 3}));
+    for expect in [true, false, false] {
+        assert_eq!(passes(&mut bench, "/", None).await, expect);
+    }
+    bench.clock.advance(Duration::from_secs(1));
+    bench.get("/");
+    assert!(send(&mut bench).await.contains("X-RateLimit-Remaining-Minute: 1"));
+}
+
+#[tokio::test]
+async fn a_sliding_window_remembers_the_one_before() {
+    let mut bench = Bench::new(&PLUGIN, json!({"minute": 10, "window_type": "sliding"}));
+    for _ in 0..10 {
+        assert!(passes(&mut bench, "/", None).await);
+    }
+    assert!(!passes(&mut bench, "/", None).await);
+    // 2023-11-14T22:13:20Z; the next window starts 40 seconds later, and half of it is over after 70.
+    bench.clock.advance(Duration::from_secs(40));
+    assert!(!passes(&mut bench, "/", None).await);
+    bench.clock.advance(Duration::from_secs(30));
+    for expect in [true, true, true, true, true, false] {
+        assert_eq!(passes(&mut bench, "/", None).await, expect);
+    }
+    bench.clock.advance(Duration::from_secs(120));
+    bench.get("/");
+    assert!(send(&mut bench).await.contains("X-RateLimit-Remaining-Minute: 9"), "an older window is forgotten");
+}
+
+fn principal(number: u128) -> Arc<PrincipalEntry> {
+    let record =
+        Principal { origin: Origin::default(), name: None, custom_id: None, groups: Vec::new(), document: "{}".into() };
+    Arc::new(PrincipalEntry { id: Id::from_u128(number), record: Arc::new(record), groups: Vec::new() })
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_what_the_configuration_says() {
+    let credential = |id: &str| Some(CredentialRef { id: id.into(), principal: None, entry: None });
+
+    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "header", "header_name": "X-Key"}));
+    assert!(passes(&mut bench, "/", Some(("x-key", "a"))).await);
+    assert!(!passes(&mut bench, "/", Some(("X-Key", "a"))).await);
+    assert!(passes(&mut bench, "/", Some(("X-Key", "b"))).await);
+    assert!(passes(&mut bench, "/", None).await, "without the header, by address");
+    assert!(!passes(&mut bench, "/", None).await);
+
+    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "path", "path": "/a"}));
+    assert!(passes(&mut bench, "/a?x", None).await);
+    assert!(!passes(&mut bench, "/a", None).await);
+    assert!(passes(&mut bench, "/b", None).await);
+    assert!(!passes(&mut bench, "/c", None).await, "other paths count by address");
+
+    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1}));
+    for (consumer, key, expect) in [(1, "x", true), (1, "y", false), (2, "x", true)] {
+        bench.get("/");
+        bench.exchange.identity.principal = Some(principal(consumer));
+        bench.exchange.identity.credential = credential(key);
+        assert_eq!(bench.request().await.is_none(), expect);
+    }
+    bench.get("/");
+    bench.exchange.identity.credential = credential("z");
+    assert!(bench.request().await.is_none(), "a credential without a consumer counts by itself");
+
+    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "credential"}));
+    for (consumer, key, expect) in [(1, "x", true), (2, "x", false), (2, "y", true)] {
+        bench.get("/");
+        bench.exchange.identity.principal = Some(principal(consumer));
+        bench.exchange.identity.credential = credential(key);
+        assert_eq!(bench.request().await.is_none(), expect);
+    }
+
+    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "service"}));
+    for (service, expect) in [(1, true), (1, false), (2, true)] {
+        bench.get("/");
+        let info = BackendInfo { id: Id::from_u128(service), name: None, host: "h".into(), document: "{}".into() };
+        bench.exchange.backend = Some(Arc::new(info));
+        assert_eq!(bench.request().await.is_none(), expect);
+    }
+
+    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "ip"}));
+    for (ip, expect) in [("10.0.0.1", true), ("10.0.0.1", false), ("::1", true)] {
+        bench.get("/");
+        bench.exchange.client.ip = ip.parse().unwrap();
+        assert_eq!(bench.request().await.is_none(), expect);
+    }
+}
+
+#[tokio::test]
+async fn counters_survive_a_new_configuration() {
+    let mut bench = Bench::new(&PLUGIN, json!({"hour": 2}));
+    assert!(passes(&mut bench, "/", None).await);
+    bench.filter = build(&PLUGIN, json!({"hour": 1}), &bench.services).unwrap();
+    assert!(!passes(&mut bench, "/", None).await);
+}
+
+/// The plugin's configuration as it stands in an instance.
+fn check(config: Value, expect: Result<&str, &str>) {
+    let instance = cardinal_schema::record([cardinal_schema::field("config", (PLUGIN.schema)())]);
+    let result = instance.process(&json!({ "config": config }), &Default::default());
+    match (result, expect) {
+        (Ok(value), Ok(field)) => assert!(value["config"].get(field).is_some(), "{value}"),
+        (Err(errors), Err(text)) => assert!(format!("{errors:?}").contains(text), "{errors:?}"),
+        (result, _) => panic!("{config}: {result:?}"),
+    }
+}
+
+#[test]
+fn configurations_are_checked_as_in_kong() {
+    check(json!({}), Err("at least one of these fields must be non-empty"));
+    check(json!({"minute": 0}), Err("value must be greater than 0"));
+    check(
+        json!({"minute": 5, "hour": 3}),
+        Err("The limit for hour(3.0) cannot be lower than the limit for minute(5.0)"),
+    );
+    check(json!({"minute": 5, "policy": "cluster"}), Err("expected one of: local, redis"));
+    check(json!({"minute": 5, "policy": "redis"}), Err("redis"));
+    check(json!({"minute": 5, "sync_rate": 1}), Err("sync_rate can only be used with the redis policy"));
+    let redis = json!({"minute": 5, "policy": "redis", "sync_rate": 0.01, "redis": {"host": "h"}});
+    check(redis, Err("sync_rate must be greater than 0.02, or -1 to disable"));
+    check(json!({"minute": 5, "limit_by": "header"}), Err("header_name"));
+    check(json!({"minute": 5, "limit_by": "path"}), Err("path"));
+    check(json!({"minute": 5, "redis_host": "h", "policy": "redis"}), Ok("redis"));
+    check(json!({"minute": 5, "window_type": "sliding"}), Ok("window_type"));
+}
+
+#[test]
+fn an_addition_does_not_show_in_what_kong_would_show() {
+    let value = (PLUGIN.schema)().process(&json!({"minute": 123}), &Default::default()).unwrap();
+    let expect = json!({
+        "second": null, "minute": 123, "hour": null, "day": null, "month": null, "year": null,
+        "limit_by": "consumer", "header_name": null, "path": null, "policy": "local", "fault_tolerant": true,
+        "redis": {"host": null, "port": 6379, "timeout": 2000, "username": null, "password": null, "database": 0,
+                  "ssl": false, "ssl_verify": false, "server_name": null},
+        "hide_client_headers": false, "error_code": 429, "error_message": "API rate limit exceeded",
+        "sync_rate": -1,
+    });
+    assert_eq!(value, expect);
+}
+
+#[tokio::test]
+async fn building_says_what_is_wrong() {
+    let services = services(Arc::new(ManualClock::default()));
+    let config = json!({"minute": 1, "error_code": 42});
+    let error = build(&PLUGIN, config, &services).err().unwrap();
+    assert_eq!(error, "config.error_code: must be a status from 100 to 599");
+}
+
+fn with_redis(port: u16, mut config: Value) -> Value {
+    config["policy"] = "redis".into();
+    config["redis"]["host"] = "127.0.0.1".into();
+    config["redis"]["port"] = port.into();
+    config["redis"]["timeout"] = 1_000.into();
+    config
+}
+
+#[tokio::test]
+async fn redis_counts_under_the_keys_of_kong() {
+    let Some(server) = Server::start(&[]).await else { return };
+    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, json!({"minute": 2, "hour": 5})));
+    let nil = Id::nil();
+    let minute = format!("ratelimit:{nil}:{nil}:127.0.0.1:1699999980000:minute");
+    let hour = format!("ratelimit:{nil}:{nil}:127.0.0.1:1699999200000:hour");
+
+    assert!(
+        send(&mut bench).await.starts_with("passed | X-RateLimit-Limit-Minute: 2 | X-RateLimit-Remaining-Minute: 1")
+    );
+    assert_eq!(server.ask::<u64>(&["GET", &minute]).await, 1);
+    assert_eq!(server.ask::<u64>(&["GET", &hour]).await, 1);
+    assert!((1..=60).contains(&server.ask::<i64>(&["TTL", &minute]).await));
+    assert!((3_500..=3_600).contains(&server.ask::<i64>(&["TTL", &hour]).await));
+
+    let mut other_node = Bench::new(&PLUGIN, with_redis(server.port, json!({"minute": 2, "hour": 5})));
+    assert!(send(&mut other_node).await.starts_with("passed"));
+    assert!(send(&mut bench).await.starts_with("429 "));
+    assert_eq!(server.ask::<u64>(&["GET", &minute]).await, 3, "refused requests count too");
+}
+
+#[tokio::test]
+async fn redis_windows_can_slide() {
+    let Some(server) = Server::start(&[]).await else { return };
+    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, json!({"minute": 2, "window_type": "sliding"})));
+    assert!(passes(&mut bench, "/", None).await);
+    assert!(passes(&mut bench, "/", None).await);
+    bench.clock.advance(Duration::from_secs(40));
+    assert!(!passes(&mut bench, "/", None).await);
+    bench.clock.advance(Duration::from_secs(59));
+    assert!(passes(&mut bench, "/", None).await);
+}
+
+#[tokio::test]
+async fn counts_are_exchanged_at_intervals() {
+    let Some(server) = Server::start(&[]).await else { return };
+    let config = with_redis(server.port, json!({"hour": 5, "sync_rate": 0.05}));
+    let key = format!("ratelimit:{0}:{0}:127.0.0.1:1699999200000:hour", Id::nil());
+    let (mut one, mut two) = (Bench::new(&PLUGIN, config.clone()), Bench::new(&PLUGIN, config));
+    for bench in [&mut one, &mut two] {
+        for _ in 0..2 {
+            assert!(passes(bench, "/", None).await);
+        }
+    }
+    let mut total = 0;
+    for _ in 0..100 {
+        total = server.ask::<Option<u64>>(&["GET", &key]).await.unwrap_or(0);
+        if total == 4 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(total, 4, "deltas of both nodes add up");
+    assert!(server.ask::<i64>(&["TTL", &key]).await != -1, "the key expires");
+    // Both have heard of the other's requests by the next exchange, which drops what was not counted since.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(passes(&mut two, "/", None).await);
+    assert!(!passes(&mut two, "/", None).await);
+}
+
+#[tokio::test]
+async fn without_redis_requests_pass_or_fail_as_configured() {
+    let port = free_port();
+    let mut bench = Bench::new(&PLUGIN, with_redis(port, json!({"minute": 1})));
+    for _ in 0..3 {
+        assert_eq!(send(&mut bench).await, "passed | ");
+        bench.get("/");
+    }
+    let strict = with_redis(port, json!({"minute": 1, "fault_tolerant": false}));
+    let mut bench = Bench::new(&PLUGIN, strict);
+    let mut cx = HeadCx {
+        request: &mut bench.request,
+        exchange: &mut bench.exchange,
+        upstream: &mut bench.upstream,
+        services: &bench.services,
+        directory: &bench.directory,
+        slot: 0,
+    };
+    let verdict = bench.filter.on_request_head(&mut cx).settle().await;
+    assert!(matches!(verdict, Verdict::Fail(reason) if reason.contains("cannot connect")));
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_is_used_again() {
+    let Some(server) = Server::start(&[]).await else { return };
+    let port = server.port;
+    let mut bench = Bench::new(&PLUGIN, with_redis(port, json!({"hour": 1})));
+    assert!(send(&mut bench).await.contains("Remaining-Hour: 0"));
+    drop(server);
+    bench.get("/");
+    assert_eq!(send(&mut bench).await, "passed | ");
+    let Some(_server) = Server::start_on(port, &[]).await else { return };
+    tokio::time::sleep(crate::redis_client::PAUSE).await;
+    bench.get("/");
+    assert!(send(&mut bench).await.contains("Remaining-Hour: 0"));
+}
+
+#[tokio::test]
+async fn passwords_and_databases_are_used() {
+    let Some(server) = Server::start(&["--requirepass", "secret"]).await else { return };
+    let config = json!({"minute": 5, "redis": {"password": "secret", "database": 3}});
+    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, config));
+    assert!(send(&mut bench).await.contains("Remaining-Minute: 4"));
+    let wrong = json!({"minute": 5, "redis": {"password": "wrong"}});
+    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, wrong));
+    assert_eq!(send(&mut bench).await, "passed | ");
+}
+
+#[tokio::test]
+async fn redis_can_be_reached_over_tls() {
+    let Some(server) = Server::start_tls().await else { return };
+    let config = json!({"minute": 5, "redis": {"ssl": true, "server_name": "redis.test"}});
+    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, config));
+    assert!(send(&mut bench).await.contains("Remaining-Minute: 4"));
+    let verifying = json!({"minute": 5, "redis": {"ssl": true, "ssl_verify": true, "server_name": "redis.test"}});
+    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, verifying));
+    assert_eq!(send(&mut bench).await, "passed | ", "the system does not trust the certificate");
+}

@@ -1,0 +1,169 @@
+//! Calendar windows, in UTC.
+
+/// A length of time that requests are counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Period {
+    Second,
+    Minute,
+    Hour,
+    Day,
+    Month,
+    Year,
+}
+
+/// How many periods there are.
+pub(super) const PERIODS: usize = 6;
+
+const DAY_S: u64 = 86_400;
+
+impl Period {
+    /// Shorter ones first.
+    pub(super) const ALL: [Self; PERIODS] =
+        [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Year];
+
+    /// As in the configuration and in keys.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Year => "year",
+        }
+    }
+
+    /// Names of the two response headers.
+    pub(super) const fn headers(self) -> (&'static [u8], &'static [u8]) {
+        match self {
+            Self::Second => (b"X-RateLimit-Limit-Second", b"X-RateLimit-Remaining-Second"),
+            Self::Minute => (b"X-RateLimit-Limit-Minute", b"X-RateLimit-Remaining-Minute"),
+            Self::Hour => (b"X-RateLimit-Limit-Hour", b"X-RateLimit-Remaining-Hour"),
+            Self::Day => (b"X-RateLimit-Limit-Day", b"X-RateLimit-Remaining-Day"),
+            Self::Month => (b"X-RateLimit-Limit-Month", b"X-RateLimit-Remaining-Month"),
+            Self::Year => (b"X-RateLimit-Limit-Year", b"X-RateLimit-Remaining-Year"),
+        }
+    }
+
+    /// Seconds that Kong takes it to last, and keeps counters for.
+    pub(super) const fn nominal(self) -> u64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => DAY_S,
+            Self::Month => 30 * DAY_S,
+            Self::Year => 365 * DAY_S,
+        }
+    }
+
+    /// Where the window of this time starts. Times are seconds since 1970.
+    pub(super) fn start(self, now: u64) -> u64 {
+        match self {
+            Self::Second => now,
+            Self::Minute | Self::Hour | Self::Day => now - now % self.nominal(),
+            Self::Month | Self::Year => {
+                let (year, month) = year_and_month(now / DAY_S);
+                first_day(year, if self == Self::Month { month } else { 1 }) * DAY_S
+            }
+        }
+    }
+
+    /// Where the window after the one that starts at `start` starts.
+    pub(super) fn next(self, start: u64) -> u64 {
+        match self {
+            Self::Second | Self::Minute | Self::Hour | Self::Day => start + self.nominal(),
+            Self::Month | Self::Year => {
+                let (year, month) = year_and_month(start / DAY_S);
+                let day = match (self, month) {
+                    (Self::Month, 1..=11) => first_day(year, month + 1),
+                    _ => first_day(year + 1, 1),
+                };
+                day * DAY_S
+            }
+        }
+    }
+
+    /// Where the window before the one that starts at `start` starts.
+    pub(super) fn previous(self, start: u64) -> u64 {
+        start.checked_sub(1).map_or(0, |before| self.start(before))
+    }
+
+    /// What of the previous window's count lies within one window's length before `now`.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub(super) fn share(self, previous: u64, now: u64) -> u64 {
+        let start = self.start(now);
+        let (end, elapsed) = (self.next(start), now - start);
+        let length = end - start;
+        // The window's first second counts fully; a window of one second has no other.
+        (previous as f64 * (length - elapsed) as f64 / length as f64).floor() as u64
+    }
+}
+
+/// Year and month (from 1) of a day since 1970. The civil calendar, by eras of 400 years starting in March.
+fn year_and_month(day: u64) -> (u64, u64) {
+    let shifted = day + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month)
+}
+
+/// The day since 1970 that a month (from 1) starts at.
+fn first_day(year: u64, month: u64) -> u64 {
+    let year = year - u64::from(month <= 2);
+    let (era, year_of_era) = (year / 400, year % 400);
+    let from_march = if month > 2 { month - 3 } else { month + 9 };
+    let of_year = (153 * from_march + 2) / 5;
+    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+    era * 146_097 + of_era - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Period;
+
+    fn time(text: &str) -> u64 {
+        text.parse::<jiff::Timestamp>().unwrap().as_second().try_into().unwrap()
+    }
+
+    #[test]
+    fn windows_follow_the_calendar() {
+        let check = |period: Period, now: &str, start: &str, next: &str| {
+            let found = period.start(time(now));
+            assert_eq!(found, time(start), "{period:?} {now}");
+            assert_eq!(period.next(found), time(next), "{period:?} {now}");
+            assert_eq!(period.previous(time(next)), found, "{period:?} {now}");
+        };
+        check(Period::Second, "2024-02-29T12:34:56Z", "2024-02-29T12:34:56Z", "2024-02-29T12:34:57Z");
+        check(Period::Minute, "2024-02-29T12:34:56Z", "2024-02-29T12:34:00Z", "2024-02-29T12:35:00Z");
+        check(Period::Hour, "2024-02-29T12:34:56Z", "2024-02-29T12:00:00Z", "2024-02-29T13:00:00Z");
+        check(Period::Day, "2024-02-29T12:34:56Z", "2024-02-29T00:00:00Z", "2024-03-01T00:00:00Z");
+        check(Period::Month, "2024-02-29T12:34:56Z", "2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z");
+        check(Period::Month, "2023-12-31T23:59:59Z", "2023-12-01T00:00:00Z", "2024-01-01T00:00:00Z");
+        check(Period::Month, "2100-02-28T00:00:00Z", "2100-02-01T00:00:00Z", "2100-03-01T00:00:00Z");
+        check(Period::Year, "2024-02-29T12:34:56Z", "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z");
+        check(Period::Year, "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "1971-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn every_month_of_four_centuries_agrees_with_the_calendar() {
+        let mut month = time("1970-01-01T00:00:00Z");
+        for year in 1970..2370 {
+            for number in 1..=12 {
+                assert_eq!(month, time(&format!("{year}-{number:02}-01T00:00:00Z")));
+                month = Period::Month.next(month);
+            }
+        }
+    }
+
+    #[test]
+    fn the_previous_window_fades() {
+        let check = |now: &str, expect: u64| assert_eq!(Period::Minute.share(60, time(now)), expect, "{now}");
+        check("2024-02-29T12:34:00Z", 60);
+        check("2024-02-29T12:34:15Z", 45);
+        check("2024-02-29T12:34:59Z", 1);
+    }
+}
