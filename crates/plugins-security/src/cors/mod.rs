@@ -1,0 +1,21 @@
+//! `cors`: tells browsers which other origins may call (the CORS protocol of the Fetch standard).
+
+mod filter;
+mod origins;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+
+/// The plugin.
+pub const PLUGIN: PluginDef = PluginDef {
+    name: "cors",
+    summary: "Tells browsers which other origins may call, and answers their preflight requests.",
+    priority: 2000,
+    schema: schema::config,
+    entities: &[],
+    scopes: Scopes { consumer: false, ..Scopes::ALL },
+    protocols: HTTP_PROTOCOLS,
+    build: filter::build,
+};

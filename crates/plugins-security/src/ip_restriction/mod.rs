@@ -1,0 +1,21 @@
+//! `ip-restriction`: clients from some addresses may come, or may not.
+
+mod filter;
+mod ranges;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use cardinal_sdk::{PluginDef, Scopes};
+
+/// The plugin.
+pub const PLUGIN: PluginDef = PluginDef {
+    name: "ip-restriction",
+    summary: "Lets clients in, or keeps them out, by their IP address.",
+    priority: 990,
+    schema: schema::config,
+    entities: &[],
+    scopes: Scopes::ALL,
+    protocols: &["http", "https", "tcp", "tls", "grpc", "grpcs"],
+    build: filter::build,
+};

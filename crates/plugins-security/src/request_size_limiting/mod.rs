@@ -1,0 +1,20 @@
+//! `request-size-limiting`: request bodies up to a size, and no larger.
+
+mod filter;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+
+/// The plugin.
+pub const PLUGIN: PluginDef = PluginDef {
+    name: "request-size-limiting",
+    summary: "Refuses requests whose body is larger than allowed.",
+    priority: 951,
+    schema: schema::config,
+    entities: &[],
+    scopes: Scopes::ALL,
+    protocols: HTTP_PROTOCOLS,
+    build: filter::build,
+};

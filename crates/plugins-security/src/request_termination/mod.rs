@@ -1,0 +1,21 @@
+//! `request-termination`: answers requests itself.
+
+mod echo;
+mod filter;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+
+/// The plugin.
+pub const PLUGIN: PluginDef = PluginDef {
+    name: "request-termination",
+    summary: "Answers requests with a fixed response, or with a copy of the request.",
+    priority: 2,
+    schema: schema::config,
+    entities: &[],
+    scopes: Scopes::ALL,
+    protocols: HTTP_PROTOCOLS,
+    build: filter::build,
+};
