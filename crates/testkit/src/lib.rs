@@ -3,7 +3,7 @@
 //! Everything binds port 0 of 127.0.0.1 and ends when its value is dropped, so tests run side by side. Waits have a
 //! deadline ([`within`]), so a broken peer fails a test instead of hanging it.
 //!
-//! *Must not know*: plugins by name, what a single test wants to prove.
+//! *Must not know*: what a single test wants to prove.
 //!
 //! Start at [`EchoServer`], the backend that tells what reached it; then [`H1Client`] and [`H2Client`]; a peer that
 //! breaks the rules is a [`ScriptedPeer`].
@@ -12,7 +12,7 @@
 
 mod certs;
 mod echo;
-mod fuzz;
+pub mod fuzz;
 mod grpc;
 mod h1;
 mod h2_client;
@@ -26,7 +26,7 @@ mod websocket;
 
 pub use certs::{Authority, Issued};
 pub use echo::{EchoServer, Report};
-pub use fuzz::{fuzz_smoke, mutate};
+pub use fuzz::fuzz_smoke;
 pub use grpc::{GrpcReply, frame, unframe};
 pub use h1::H1Client;
 pub use h2_client::{H2Client, H2Exchange};

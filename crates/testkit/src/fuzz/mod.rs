@@ -1,6 +1,27 @@
-//! A short, repeatable fuzz run for every `cargo test`; the long ones are the targets in `fuzz/`.
+//! What must hold for any bytes at all, and a short, repeatable run of it for every `cargo test`.
+//!
+//! A [`Target`] is a parser with the properties it must have and seeds to start from. The long runs are the programs
+//! of the same names in `fuzz/`, which call the same functions.
+
+mod h1;
+mod targets;
 
 use cardinal_base::{Rng, SeededRng};
+
+pub use targets::{DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, JWT, PATH_NORMALISER, PROXY_PROTOCOL, TARGETS};
+
+/// Something to fuzz.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name, which is that of its program in `fuzz/fuzz_targets`.
+    pub name: &'static str,
+    /// Inputs to start from.
+    pub seeds: &'static [&'static [u8]],
+    /// Mutations that a short run tries; about a second's worth.
+    pub iterations: u32,
+    /// Panics when an input shows a fault.
+    pub check: fn(&[u8]),
+}
 
 /// Calls `check` with each seed, and with `iterations` mutations of seeds. The same inputs every time: a failure
 /// repeats. `check` panics on what it must not see; the panic's message follows the input, which is printed.
