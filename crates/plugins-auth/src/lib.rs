@@ -1,7 +1,7 @@
 //! Plugins that say who a request comes from, and whether that may be.
 //!
-//! One folder a plugin; registration is the array below. What they share: [`access`] (anonymous consumers, several
-//! plugins together), [`consumer_headers`] (what the upstream is told), [`query_values`] (where keys and tokens hide).
+//! One folder a plugin; registration is the array below. What they share: `access` (anonymous consumers, several
+//! plugins together), `consumer_headers` (what the upstream is told), `query_values` (where keys and tokens hide).
 //!
 //! *Must not know*: other families, the engine, how a front end spells consumers.
 //!

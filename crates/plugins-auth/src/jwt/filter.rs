@@ -1,5 +1,6 @@
 //! What `jwt` does with a request. Kong: `kong/plugins/jwt/handler.lua`; key sets are ours.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use cardinal_sdk::{
@@ -119,7 +120,7 @@ enum Step<'d> {
 struct Proof<'d> {
     principal: &'d Arc<PrincipalEntry>,
     credential: CredentialRef,
-    identifier: String,
+    identifier: Cow<'d, str>,
 }
 
 impl Filter for Jwt {
@@ -208,7 +209,7 @@ impl Jwt {
         let directory = cx.directory;
         match directory.principal(&entry.record.principal) {
             Some(principal) => {
-                Ok(Proof { principal, credential: CredentialRef::of(entry), identifier: lookup.to_string() })
+                Ok(Proof { principal, credential: CredentialRef::of(entry), identifier: Cow::Borrowed(lookup) })
             }
             None => Err(self.no_consumer(lookup)),
         }
@@ -227,7 +228,8 @@ impl Jwt {
             return Err(Refusal::invalid("Invalid algorithm"));
         }
         let wait = |reason| may_wait.then(|| published.source.fetch(cx.services, reason)).flatten();
-        let Some(fetched) = published.source.current(cx.services, published.ttl_ms) else {
+        let current = published.source.current(cx.services, published.ttl_ms);
+        let Some(fetched) = current.as_deref() else {
             return wait(Reason::Stale).map(Step::Fetch).ok_or(Refusal::NoKeys);
         };
         let kid = token.header.get("kid").and_then(Value::as_str);
@@ -249,7 +251,7 @@ impl Jwt {
         let found = directory.principal_by_custom_id(key).or_else(|| directory.principal_by_name(key));
         let principal = found.ok_or_else(|| self.no_consumer(key))?;
         let credential = CredentialRef { id: key.into(), principal: Some(principal.id), entry: None };
-        Ok(Step::Proven(Proof { principal, credential, identifier: key.to_owned() }))
+        Ok(Step::Proven(Proof { principal, credential, identifier: Cow::Owned(key.to_owned()) }))
     }
 
     fn no_consumer(&self, key: &str) -> Refusal {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use cardinal_base::{Tick, task};
 use cardinal_http::HeaderList;
 use cardinal_sdk::{HttpCall, Services};
@@ -77,13 +77,14 @@ impl KeySource {
     }
 
     /// The latest set, unless it is too old to be used. Has a new one fetched when it is older than `ttl_ms`.
-    pub(super) fn current(self: &Arc<Self>, services: &Services, ttl_ms: u64) -> Option<Arc<Fetched>> {
-        let fetched = self.current.load_full()?;
+    pub(super) fn current(self: &Arc<Self>, services: &Services, ttl_ms: u64) -> Guard<Option<Arc<Fetched>>> {
+        let current = self.current.load();
+        let Some(fetched) = current.as_deref() else { return current };
         let age = services.clock.tick().millis_since(fetched.at);
         if age > ttl_ms {
             self.fetch(services, Reason::Stale);
         }
-        (age <= ttl_ms.saturating_add(STALE_MAX_MS)).then_some(fetched)
+        if age > ttl_ms.saturating_add(STALE_MAX_MS) { Guard::from_inner(None) } else { current }
     }
 
     /// Has the set fetched. `None` when that was done too short a while ago.

@@ -1,7 +1,7 @@
 //! `jwt`: signed tokens (RFC 7519), verified with keys of consumers or of an identity provider.
 //!
-//! A token is found ([`retrieve`]), taken apart ([`token`]), its key looked up (among credentials in [`entities`], or in
-//! a published key set in [`key_source`]), its signature verified ([`algorithm`]), its claims checked ([`filter`]).
+//! A token is found (`retrieve`), taken apart (`token`), its key looked up (among credentials in `entities`, or in
+//! a published key set in `key_source`), its signature verified (`algorithm`), its claims checked (`filter`).
 
 mod algorithm;
 mod entities;
