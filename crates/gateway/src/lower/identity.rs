@@ -80,10 +80,12 @@ fn lower_name(name: &str) -> Box<str> {
     name.to_ascii_lowercase().into()
 }
 
-/// What the plugin's schema describes.
+/// What the plugin's schema describes, and when a record with a time to live began to live.
 fn without_base(value: &Map<String, Value>) -> Map<String, Value> {
     let base = ["id", "created_at", "updated_at", "consumer", "tags"];
-    value.iter().filter(|(k, _)| !base.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+    let lives_on = value.get("ttl").is_none_or(Value::is_null);
+    let kept = |name: &str| !base.contains(&name) || (name == "created_at" && !lives_on);
+    value.iter().filter(|(k, _)| kept(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 fn pairs(value: &Map<String, Value>) -> Result<Vec<KeyPair>, String> {
