@@ -4,6 +4,7 @@
 //!
 //! Start at [`load`] (files to a [`Snapshot`]), then [`lower`](fn@lower) (a snapshot to the IR).
 
+pub mod check;
 pub mod declarative;
 pub mod entities;
 mod lower;

@@ -173,6 +173,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
     }
 
     fn item(&mut self, kind: &'r Kind, node: &'n Node, parent: Option<(usize, &'static str)>, index: usize) {
+        let registry = self.registry;
         let mut errors = Errors::default();
         let mut own = Map::new();
         let mut nested: Vec<(&'r Kind, &'static str, &str, &'n Node)> = Vec::new();
@@ -186,7 +187,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
             }
         };
         for (key, _, value) in map {
-            let child = self.registry.children(kind.name).find(|(child, _)| child.name == key);
+            let child = registry.children(kind.name).find(|(child, _)| child.name == key);
             match (kind.name, key.as_str()) {
                 (_, "_comment" | "_ignore") => {}
                 ("consumers", "groups") | ("consumer_groups", "consumers") => members = Some((key, value)),
@@ -221,10 +222,11 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
 
     /// What earlier formats and `_info.defaults` do to an entity before it is looked at.
     fn prepare(&self, kind: &Kind, own: &mut Map<String, Value>) {
-        if self.migrate && kind.name == "routes" {
-            if let Some(paths) = own.get_mut("paths") {
-                migrate_paths(paths);
-            }
+        if self.migrate
+            && kind.name == "routes"
+            && let Some(paths) = own.get_mut("paths")
+        {
+            migrate_paths(paths);
         }
         let singular = kind.singular();
         if let Some(Data::Map(defaults)) = self.defaults.and_then(|d| d.get(&singular)).map(|n| &n.data) {

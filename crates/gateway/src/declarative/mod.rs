@@ -47,7 +47,7 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Node, ParseError> {
 ///
 /// # Errors
 /// Everything that is wrong: nothing is left out silently.
-pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Result<Snapshot, LoadErrors> {
+pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Result<Snapshot, Box<LoadErrors>> {
     let mut roots = Vec::with_capacity(files.len());
     let mut findings = Vec::new();
     for (i, file) in files.iter().enumerate() {
@@ -59,7 +59,9 @@ pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Resul
     if let Some(first) = findings.first() {
         let message = Some(first.message.clone());
         let (fields, leftover) = (Errors::default(), Errors::default());
-        return Err(LoadErrors { fields, leftover, flattened: Vec::new(), findings, sources: files.to_vec(), message });
+        let (flattened, sound, sources) = (Vec::new(), Vec::new(), files.to_vec());
+        let errors = LoadErrors { fields, leftover, flattened, findings, sources, message, sound };
+        return Err(Box::new(errors));
     }
     load_nodes(&roots, files, registry, settings)
 }
@@ -68,7 +70,7 @@ pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Resul
 ///
 /// # Errors
 /// Everything that is wrong.
-pub fn load_value(document: &Value, registry: &Registry, settings: &Settings) -> Result<Snapshot, LoadErrors> {
+pub fn load_value(document: &Value, registry: &Registry, settings: &Settings) -> Result<Snapshot, Box<LoadErrors>> {
     let root = node_of(document);
     load_nodes(&[root], &[], registry, settings)
 }
@@ -87,7 +89,7 @@ fn load_nodes(
     files: &[Source],
     registry: &Registry,
     settings: &Settings,
-) -> Result<Snapshot, LoadErrors> {
+) -> Result<Snapshot, Box<LoadErrors>> {
     let mut all = collect(registry, roots);
     let index = Index::new(&all.items);
     let completed = complete(&mut all, registry, &index, settings);
@@ -102,13 +104,15 @@ fn load_nodes(
     Ok(publish(&all, &index, completed, files))
 }
 
-fn refuse(all: Collected<'_, '_>, registry: &Registry, files: &[Source], broken: Option<Errors>) -> LoadErrors {
+fn refuse(all: Collected<'_, '_>, registry: &Registry, files: &[Source], broken: Option<Errors>) -> Box<LoadErrors> {
     let Collected { items, root, mut findings, .. } = all;
     findings.extend(report::findings(&items, registry));
     findings.sort_by_key(|f| (f.file, f.place));
     let fields = broken.unwrap_or_else(|| report::tree(&root, &items));
     let flattened = report::flatten(&items);
-    LoadErrors { fields, leftover: root, flattened, findings, sources: files.to_vec(), message: None }
+    let sound = items.iter().filter(|i| i.errors.is_empty()).map(report::subject).collect();
+    let sources = files.to_vec();
+    Box::new(LoadErrors { fields, leftover: root, flattened, findings, sources, message: None, sound })
 }
 
 /// Fills in defaults and checks each entity by its schema.

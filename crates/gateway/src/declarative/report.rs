@@ -39,6 +39,7 @@ pub struct LoadErrors {
     pub(super) findings: Vec<Finding>,
     pub(super) sources: Vec<Source>,
     pub(super) message: Option<String>,
+    pub(super) sound: Vec<String>,
 }
 
 impl LoadErrors {
@@ -55,6 +56,11 @@ impl LoadErrors {
     /// What is wrong, in the order of the files.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// The entities with which nothing is wrong.
+    pub fn sound(&self) -> &[String] {
+        &self.sound
     }
 
     /// Name of a finding's file.
@@ -213,11 +219,7 @@ fn categorize(errors: &Errors, path: &str, out: &mut Vec<Value>) {
 pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Finding> {
     let mut out = Vec::new();
     for item in items.iter().filter(|i| !i.errors.is_empty()) {
-        let label = item.kind.label(&item.own).or_else(|| item.own.get("name").and_then(Value::as_str));
-        let subject = match label {
-            Some(label) => format!("{} \"{label}\"", item.kind.singular()),
-            None => format!("{} {}", item.kind.singular(), item.index + 1),
-        };
+        let subject = subject(item);
         for (path, message) in item.errors.messages() {
             out.push(Finding {
                 file: item.file,
@@ -230,6 +232,15 @@ pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Findi
         }
     }
     out
+}
+
+/// What to call an item: `service "a"`, or `route 2` by its place in the list.
+pub(super) fn subject(item: &Item<'_, '_>) -> String {
+    let label = item.kind.label(&item.own).or_else(|| item.own.get("name").and_then(Value::as_str));
+    match label {
+        Some(label) => format!("{} \"{label}\"", item.kind.singular()),
+        None => format!("{} {}", item.kind.singular(), item.index + 1),
+    }
 }
 
 fn hint(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> Option<String> {

@@ -96,10 +96,31 @@ pub fn parse(text: &str) -> Result<Node, ParseError> {
         legacy_octal_numbers: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|e| {
+    let mut root = serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|e| {
         let place = e.location().map(place_of).unwrap_or_default();
         ParseError { message: first_line(&e.to_string()), place }
-    })
+    })?;
+    let lines: Vec<&str> = text.split('\n').collect();
+    letters_are_text(&mut root, &lines);
+    Ok(root)
+}
+
+/// The parser takes `y` and `n` for booleans; lyaml does not.
+fn letters_are_text(node: &mut Node, lines: &[&str]) {
+    match &mut node.data {
+        Data::Scalar(value) if value.is_boolean() => {
+            let line =
+                (node.place.line as usize).checked_sub(1).and_then(|i| lines.get(i)).copied().unwrap_or_default();
+            let mut rest = line.chars().skip((node.place.column as usize).saturating_sub(1));
+            let (letter, next) = (rest.next(), rest.next());
+            if let (Some(letter @ ('y' | 'Y' | 'n' | 'N')), false) = (letter, next.is_some_and(char::is_alphanumeric)) {
+                *value = letter.to_string().into();
+            }
+        }
+        Data::Scalar(_) => {}
+        Data::List(list) => list.iter_mut().for_each(|node| letters_are_text(node, lines)),
+        Data::Map(map) => map.iter_mut().for_each(|(.., node)| letters_are_text(node, lines)),
+    }
 }
 
 fn first_line(text: &str) -> String {
@@ -167,7 +188,10 @@ impl Node {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Raw>::deserialize(deserializer)?;
-        Ok(Self { place: place_of(spanned.referenced), data: spanned.value.0 })
+        // The letters of a boolean stand where it is defined, not where an alias names it.
+        let is_flag = matches!(&spanned.value.0, Data::Scalar(Value::Bool(_)));
+        let place = if is_flag { spanned.defined } else { spanned.referenced };
+        Ok(Self { place: place_of(place), data: spanned.value.0 })
     }
 }
 
@@ -212,8 +236,11 @@ impl<'de> Visitor<'de> for RawVisitor {
         Ok(Data::Scalar(value.into()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Data, E> {
-        Ok(Data::Scalar(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Data, E> {
+        match Number::from_f64(value) {
+            Some(number) => Ok(Data::Scalar(Value::Number(number))),
+            None => Err(E::custom("numbers must be finite")),
+        }
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Data, E> {

@@ -20,6 +20,7 @@ mod upstreams;
 mod vaults;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use cardinal_schema::{Errors, Kind as FieldKind, Named, Schema, field, typedefs};
 use cardinal_sdk::{EntityDef, PluginDef};
@@ -89,9 +90,12 @@ impl Kind {
         }
     }
 
-    /// The value of the lookup key.
+    /// The value of the lookup key, to call an entity by. A key that is a secret is not told.
     pub fn label<'v>(&self, entity: &'v Map<String, Value>) -> Option<&'v str> {
-        entity.get(self.key?.field)?.as_str()
+        let key = self.key?.field;
+        let is_secret =
+            self.brought_by.is_some() && (key == "key" || self.schema.field(key).is_some_and(|f| f.encrypted));
+        if is_secret { None } else { entity.get(key)?.as_str() }
     }
 }
 
@@ -102,6 +106,8 @@ pub struct Registry {
     plugins: IndexMap<&'static str, PluginKind>,
     vaults: IndexMap<&'static str, Schema>,
     routes: routes::RouteSchemas,
+    /// For each kind, the kinds that reference it, with the field that does.
+    children: HashMap<&'static str, Vec<(&'static str, &'static str)>>,
 }
 
 /// A plugin with the schema of its instances.
@@ -144,8 +150,14 @@ impl Registry {
         }
         all.push(plugins::kind());
         let plugins = plugins.iter().map(|def| (def.name, plugins::instance(def))).collect();
+        let mut children: HashMap<_, Vec<_>> = HashMap::new();
+        for kind in &all {
+            for (field, target) in kind.references() {
+                children.entry(target).or_default().push((kind.name, field));
+            }
+        }
         let kinds = all.into_iter().map(|kind| (kind.name, kind)).collect();
-        Self { kinds, plugins, vaults: vaults::types(), routes }
+        Self { kinds, plugins, vaults: vaults::types(), routes, children }
     }
 
     /// The kinds, referenced ones before those that reference them.
@@ -169,10 +181,9 @@ impl Registry {
     }
 
     /// The kinds whose entities may be nested in an entity of the kind `parent`, with the field that references it.
-    pub fn children<'r>(&'r self, parent: &'r str) -> impl Iterator<Item = (&'r Kind, &'static str)> {
-        self.kinds.values().filter_map(move |kind| {
-            kind.references().find(|(_, target)| *target == parent).map(|(field, _)| (kind, field))
-        })
+    pub fn children(&self, parent: &str) -> impl Iterator<Item = (&Kind, &'static str)> {
+        let children = self.children.get(parent).into_iter().flatten();
+        children.filter_map(|(name, field)| Some((self.kinds.get(name)?, *field)))
     }
 
     /// The schema that this entity must follow: that of its plugin, vault type or protocols.

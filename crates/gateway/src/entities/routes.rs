@@ -98,7 +98,7 @@ fn base(flavor: RouterFlavor) -> Schema {
             field(
                 "priority",
                 integer()
-                    .between(0, 70_368_744_177_663_i64 as f64)
+                    .between(0, 70_368_744_177_663_f64)
                     .required()
                     .default(0)
                     .describe("Order among expressions: higher is tried first."),

@@ -61,9 +61,7 @@ fn endpoints(entity: &Entity) -> Endpoints {
     let health = entity.get("healthchecks").unwrap_or(&Value::Null);
     let cookie_path: Box<str> = entity.text("hash_on_cookie_path").unwrap_or("/").into();
     let input = |mode: &str, prefix: &str| {
-        let name = |suffix: &str| -> Box<str> {
-            entity.text(&format!("{prefix}_{suffix}")).unwrap_or_default().into()
-        };
+        let name = |suffix: &str| -> Box<str> { entity.text(&format!("{prefix}_{suffix}")).unwrap_or_default().into() };
         match entity.text(mode).unwrap_or("none") {
             "consumer" => HashInput::Principal,
             "ip" => HashInput::Ip,

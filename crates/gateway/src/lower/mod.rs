@@ -79,16 +79,17 @@ impl<'l> Lowering<'l> {
 
     /// Says why an entity is left out.
     fn refuse(&mut self, kind: &str, entity: &Entity, code: Code, path: &str, message: impl Into<String>) {
-        self.say(Severity::Error, kind, entity, code, path, message.into());
+        self.diagnostics.push(diagnostic(kind, entity, code, path, message.into()));
     }
 
     /// Says what is probably not meant.
     fn warn(&mut self, kind: &str, entity: &Entity, code: Code, path: &str, message: impl Into<String>) {
-        self.say(Severity::Warning, kind, entity, code, path, message.into());
+        let error = diagnostic(kind, entity, code, path, message.into());
+        self.diagnostics.push(Diagnostic { severity: Severity::Warning, ..error });
     }
+}
 
-    fn say(&mut self, severity: Severity, kind: &str, entity: &Entity, code: Code, path: &str, message: String) {
-        let (origin, path) = (entity.origin(kind), path.to_owned());
-        self.diagnostics.push(Diagnostic { severity, code, origin, path, message, hint: None });
-    }
+fn diagnostic(kind: &str, entity: &Entity, code: Code, path: &str, message: String) -> Diagnostic {
+    let (origin, path) = (entity.origin(kind), path.to_owned());
+    Diagnostic { severity: Severity::Error, code, origin, path, message, hint: None }
 }

@@ -43,7 +43,8 @@ impl Lowering<'_> {
             None => by_fields(entity, self.settings.router_flavor, traffic, &protocols),
         };
         if entity.text("path_handling") == Some("v1") && self.settings.router_flavor != RouterFlavor::Traditional {
-            let message = "v1 is honoured by the router flavor 'traditional' only; the route is served as v0";
+            let message =
+                "v1 is honoured by the router flavor 'traditional' only, as in Kong; the route is served as v0";
             self.warn("routes", entity, Code::Unsupported, "path_handling", message);
         }
         let document = document(entity);

@@ -104,7 +104,7 @@ impl Secrets {
                 let name = format!("{prefix}{}", reference.resource).to_ascii_uppercase().replace('-', "_");
                 self.env.get(&name).cloned().ok_or_else(|| format!("the environment has no {name}"))
             }
-            "file" => self.from_files(prefix, reference.resource),
+            "file" => self.find_in_files(prefix, reference.resource),
             other => Err(format!("there is no vault '{other}'")),
         }?;
         match reference.key {
@@ -113,7 +113,7 @@ impl Secrets {
         }
     }
 
-    fn from_files(&self, prefix: &str, resource: &str) -> Result<String, String> {
+    fn find_in_files(&self, prefix: &str, resource: &str) -> Result<String, String> {
         let Some(dir) = &self.dir else { return Err("vault_file_dir is not set".to_owned()) };
         let prefix = prefix.trim_matches('/');
         let path = if prefix.is_empty() { resource.to_owned() } else { format!("{prefix}/{resource}") };

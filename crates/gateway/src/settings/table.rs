@@ -338,3 +338,25 @@ pub const TABLE: &[Row] = &[
 pub fn row(name: &str) -> Option<&'static Row> {
     TABLE.iter().find(|r| r.name == name || (!r.alias.is_empty() && r.alias == name))
 }
+
+/// The manual of settings, in Markdown.
+pub fn manual() -> String {
+    let mut out = String::from("| setting | default | what it does |\n|---|---|---|\n");
+    for row in TABLE {
+        let status = match row.status {
+            Status::Served => "",
+            Status::NotServed => "Not served by this version: ",
+            Status::NoMeaning => "No effect: ",
+        };
+        let other = if row.alias.is_empty() { String::new() } else { format!(" (also `{}`)", row.alias) };
+        let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
+        let words = match row.shape {
+            Shape::Word(words) => {
+                format!(" One of {}.", words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", "))
+            }
+            _ => String::new(),
+        };
+        out.push_str(&format!("| `{}`{other} | {default} | {status}{}{words} |\n", row.name, row.text));
+    }
+    out
+}

@@ -88,5 +88,6 @@ fn rows_are_sound() {
     for row in table::TABLE {
         assert!(names.insert(row.name), "{} stands twice", row.name);
         assert!(row.text.ends_with('.'), "{} has no sentence", row.name);
+        assert!(table::manual().contains(&format!("| `{}`", row.name)));
     }
 }

@@ -1,0 +1,116 @@
+//! What becomes of a Kong configuration here: the same, something else, or nothing.
+
+use std::collections::HashMap;
+
+use cardinal_ir::{Diagnostic, Id};
+use serde_json::Value;
+
+use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
+use crate::entities::{Registry, TAG_UPSTREAM_HTTP2};
+use crate::settings::{RouterFlavor, Settings};
+
+/// How an entity or a field of it fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As in Kong.
+    Same,
+    /// It works, but not just as in Kong.
+    Changed,
+    /// It does nothing here, or is refused.
+    Unsupported,
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How it fares.
+    pub verdict: Verdict,
+    /// The entity: `services "a"`.
+    pub subject: String,
+    /// The field; empty for the whole entity.
+    pub path: String,
+    /// What differs; empty when nothing does.
+    pub how: String,
+}
+
+/// A line for each entity, or for each of its fields that differ, in the order of kinds and ids.
+pub fn check(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let (_, diagnostics) = crate::lower(snapshot, registry, settings);
+    let mut told: HashMap<Id, Vec<&Diagnostic>> = HashMap::new();
+    for diagnostic in &diagnostics {
+        told.entry(diagnostic.origin.id).or_default().push(diagnostic);
+    }
+    for kind in registry.kinds() {
+        for entity in snapshot.of(kind.name) {
+            let before = lines.len();
+            let subject = entity.origin(kind.name).label();
+            let mut add = |verdict: Verdict, path: &str, how: &str| {
+                let (subject, path, how) = (subject.clone(), path.to_owned(), how.to_owned());
+                lines.push(Line { verdict, subject, path, how });
+            };
+            differences(kind.name, entity, settings, &mut add);
+            for diagnostic in told.get(&entity.id).into_iter().flatten().filter(|d| &*d.origin.kind == kind.name) {
+                add(Verdict::Unsupported, &diagnostic.path, &diagnostic.message);
+            }
+            if lines.len() == before {
+                lines.push(Line { verdict: Verdict::Same, subject, path: String::new(), how: String::new() });
+            }
+        }
+    }
+    lines
+}
+
+/// The same for a configuration that is refused: what is wrong, and which entities are sound.
+pub fn check_refused(errors: &LoadErrors) -> Vec<Line> {
+    let line = |f: &Finding| Line {
+        verdict: Verdict::Unsupported,
+        subject: f.subject.clone(),
+        path: f.path.clone(),
+        how: match &f.hint {
+            Some(hint) => format!("{} ({hint})", f.message),
+            None => f.message.clone(),
+        },
+    };
+    let sound = errors.sound().iter().map(|subject| Line {
+        verdict: Verdict::Same,
+        subject: subject.clone(),
+        path: String::new(),
+        how: String::new(),
+    });
+    errors.findings().iter().map(line).chain(sound).collect()
+}
+
+fn differences(kind: &str, entity: &Entity, settings: &Settings, add: &mut dyn FnMut(Verdict, &str, &str)) {
+    use Verdict::{Changed, Unsupported};
+    match kind {
+        "services" if entity.texts("tags").any(|t| t == TAG_UPSTREAM_HTTP2) => {
+            add(Changed, "tags", "the tag upstream-http2 makes requests to the upstream HTTP/2");
+        }
+        "services" if entity.text("protocol") == Some("udp") && entity.int("retries") != Some(0) => {
+            add(Changed, "retries", "datagrams are not sent again");
+        }
+        "routes" => {
+            let honoured = settings.router_flavor == RouterFlavor::Traditional;
+            if let Some(path) = entity.texts("paths").find(|p| p.starts_with('~')).filter(|_| honoured) {
+                let how = format!("the regular expression {path} is one of Rust: no look-around, no back-references");
+                add(Changed, "paths", &how);
+            }
+        }
+        "plugins" => {
+            let config = entity.get("config").unwrap_or(&Value::Null);
+            if config.get("custom_fields_by_lua").and_then(Value::as_object).is_some_and(|m| !m.is_empty()) {
+                add(Unsupported, "config.custom_fields_by_lua", "there is no Lua: the fields are not added");
+            }
+            if entity.get("consumer_group").is_some() {
+                add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");
+            }
+        }
+        "consumer_groups" => add(Changed, "", "served, though Kong has them in its Enterprise edition only"),
+        "keys" | "key_sets" => add(Unsupported, "", "kept, but no plugin here asks for it"),
+        "vaults" if entity.text("name") == Some("file") => {
+            add(Changed, "name", "Kong has no vault of files");
+        }
+        _ => {}
+    }
+}
