@@ -60,7 +60,7 @@ pub struct Exchange {
     /// What filters want of the response body.
     pub body_mode: BodyMode,
     /// Most bytes of request body that may pass, if a filter said so, and the reply to more.
-    pub request_body_max: Option<u64>,
+    pub request_body_max: Option<(u64, &'static str)>,
 }
 
 /// The request line as it came.

@@ -55,10 +55,11 @@ impl HeadCx<'_> {
         self.upstream.body = Some(body);
     }
 
-    /// Lets at most `max` bytes of request body pass; a longer one is answered with 413.
-    pub fn limit_body(&mut self, max: u64) {
-        let limit = self.exchange.request_body_max.map_or(max, |set| set.min(max));
-        self.exchange.request_body_max = Some(limit);
+    /// Lets at most `max` bytes of request body pass; a longer one is answered with 413 and this message.
+    pub fn limit_body(&mut self, max: u64, message: &'static str) {
+        if self.exchange.request_body_max.is_none_or(|(set, _)| max < set) {
+            self.exchange.request_body_max = Some((max, message));
+        }
     }
 
     /// This filter's state.

@@ -70,7 +70,7 @@ impl Filter for SizeLimit {
         if self.require_length && !headers.known_list_contains(Name::TransferEncoding, b"chunked") {
             return Flow::reply(Reply::error(411, "A valid Content-Length header is required"));
         }
-        cx.limit_body(self.bytes_max);
+        cx.limit_body(self.bytes_max, EXCEEDED);
         Flow::Continue
     }
 }
