@@ -1,8 +1,23 @@
-//! The transform family of plugins.
+//! The transformation family of plugins: what changes requests on their way in and responses on their way out.
 //!
-//! One folder a plugin; registration is the array below. *Must not know*: each other, the engine.
+//! One folder a plugin; registration is the array below. [`template`] evaluates the `$(...)` expressions of values.
+//! *Must not know*: each other, the engine.
+//!
+//! Start at a plugin's `mod.rs`, then its `filter.rs`.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub mod correlation_id;
+mod pairs;
+pub mod request_transformer;
+pub mod response_transformer;
+mod template;
 
 use cardinal_sdk::PluginDef;
 
 /// All plugins of the family, in alphabetical order.
-pub const PLUGINS: &[&PluginDef] = &[];
+pub const PLUGINS: &[&PluginDef] =
+    &[&correlation_id::PLUGIN, &request_transformer::PLUGIN, &response_transformer::PLUGIN];
+
+#[cfg(test)]
+mod tests;

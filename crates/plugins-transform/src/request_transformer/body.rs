@@ -1,0 +1,131 @@
+//! Bodies that can be transformed: JSON objects, forms, multipart forms.
+
+use cardinal_http::{HeaderList, Name};
+use serde_json::{Map, Value};
+
+use super::arguments::Arguments;
+use super::multipart;
+use super::ops::{Op, Ops};
+use crate::template::Environment;
+
+/// What kind of body it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    Json,
+    Form,
+    Multipart,
+}
+
+impl Media {
+    /// By the content type; `None` for what is not transformed.
+    pub(super) fn of(headers: &HeaderList) -> Option<Self> {
+        let text = String::from_utf8_lossy(headers.known(Name::ContentType)?).to_ascii_lowercase();
+        if text.contains("application/json") {
+            Some(Self::Json)
+        } else if text.contains("multipart/form-data") {
+            Some(Self::Multipart)
+        } else if text.contains("application/x-www-form-urlencoded") {
+            Some(Self::Form)
+        } else {
+            None
+        }
+    }
+}
+
+/// The new body; `None` when it stays as it is.
+pub(super) fn transform(
+    media: Media,
+    headers: &HeaderList,
+    body: &[u8],
+    ops: &Ops,
+    environment: &Environment<'_>,
+) -> Option<Vec<u8>> {
+    match media {
+        Media::Json => transform_json(body, ops, environment),
+        Media::Multipart => multipart::transform(headers.known(Name::ContentType)?, body, ops, environment),
+        Media::Form => {
+            let only_new = ops.add.is_empty() && ops.append.is_empty();
+            if body.is_empty() && only_new {
+                return None;
+            }
+            let mut arguments = Arguments::parse(body);
+            arguments.apply(ops, environment);
+            Some(arguments.write())
+        }
+    }
+}
+
+/// Top-level fields of an object. What is not an object, or not JSON, stays as it is; an empty body is an empty
+/// object.
+fn transform_json(body: &[u8], ops: &Ops, environment: &Environment<'_>) -> Option<Vec<u8>> {
+    let mut object = if body.is_empty() {
+        Map::new()
+    } else {
+        match serde_json::from_slice(body).ok()? {
+            Value::Object(object) => object,
+            _ => return None,
+        }
+    };
+    let mut changed = false;
+    if !body.is_empty() {
+        for op in &ops.remove {
+            object.shift_remove(&*op.name);
+            changed = true;
+        }
+        for (op, new) in with_text(&ops.rename, environment) {
+            changed |= rename(&mut object, &op.name, new);
+        }
+        for (op, value) in with_text(&ops.replace, environment) {
+            if let Some(place) = object.get_mut(&*op.name).filter(|old| is_there(old)) {
+                *place = value.into();
+                changed = true;
+            }
+        }
+    }
+    for (op, value) in with_text(&ops.add, environment) {
+        if !object.get(&*op.name).is_some_and(is_there) {
+            object.insert(op.name.to_string(), value.into());
+            changed = true;
+        }
+    }
+    for (op, value) in with_text(&ops.append, environment) {
+        changed |= append(object.entry(&*op.name).or_insert(Value::Null), value);
+    }
+    changed.then(|| Value::Object(object).to_string().into_bytes())
+}
+
+fn with_text<'o>(ops: &'o [Op], environment: &'o Environment<'_>) -> impl Iterator<Item = (&'o Op, String)> {
+    ops.iter().filter_map(|op| {
+        let value = op.value.as_ref()?.render(environment);
+        Some((op, String::from_utf8_lossy(&value).into_owned()))
+    })
+}
+
+/// `false` counts as absent, as in Lua; `null` does not.
+fn is_there(value: &Value) -> bool {
+    *value != Value::Bool(false)
+}
+
+/// Keeps the field's place.
+fn rename(object: &mut Map<String, Value>, old: &str, new: String) -> bool {
+    if old == new || !object.get(old).is_some_and(is_there) {
+        return false;
+    }
+    object.shift_remove(&new);
+    *object = std::mem::take(object)
+        .into_iter()
+        .map(|(name, value)| if name == old { (new.clone(), value) } else { (name, value) })
+        .collect();
+    true
+}
+
+/// Beside a text, at the end of a list, or as the only element of a new list. An object cannot be appended to.
+fn append(place: &mut Value, value: String) -> bool {
+    match place {
+        Value::Array(list) => list.push(value.into()),
+        Value::String(_) => *place = Value::Array(vec![place.take(), value.into()]),
+        Value::Object(_) => return false,
+        Value::Null | Value::Bool(_) | Value::Number(_) => *place = Value::Array(vec![value.into()]),
+    }
+    true
+}
