@@ -227,6 +227,35 @@ fn a_file_that_is_no_yaml_is_shown() {
 }
 
 #[test]
+fn files_come_in_all_dresses() {
+    let service = "services:\n- &s {name: a, host: x, tags: [t]}\n- {<<: *s, name: b}\n";
+    for text in [
+        format!("---\n# comment\n{HEAD}{service}"),
+        format!("\u{feff}{HEAD}{service}...\n"),
+        format!("{}{service}", HEAD).replace('\n', "\r\n"),
+        "{\n\t\"_format_version\": \"3.0\",\n\t\"services\": [\n\t\t{\"name\": \"a\", \"host\": \"x\"},\n\t\t{\"name\": \"b\",          \"host\": \"x\"}\n\t]\n}"
+            .to_owned(),
+    ] {
+        let snapshot = load_text(&text).unwrap_or_else(|e| panic!("{text}\n{}", e.render()));
+        assert_eq!(snapshot.of("services").filter(|s| s.text("host") == Some("x")).count(), 2, "{text}");
+    }
+    assert!(load_text(HEAD).unwrap().is_empty());
+}
+
+#[test]
+fn defaults_of_deck_fill_in() {
+    let text = format!(
+        "{HEAD}_info: {{select_tags: [a], defaults: {{service: {{retries: 9}}, route: {{strip_path: false}}}}}}\n_comment: \
+         x\nservices: [{{name: a, host: x, _comment: y, _ignore: [1], routes: [{{name: r, paths: [/]}}]}}, {{name: b, host: \
+         x, retries: 1}}]"
+    );
+    let snapshot = load_text(&text).unwrap();
+    let retries = |name: &str| snapshot.of("services").find(|s| s.text("name") == Some(name)).unwrap().int("retries");
+    assert_eq!((retries("a"), retries("b")), (Some(9), Some(1)));
+    assert!(!snapshot.of("routes").next().unwrap().flag("strip_path"));
+}
+
+#[test]
 fn deck_syntax_is_explained() {
     let errors = load_text(&format!("{HEAD}services: [{{name: a, host: '${{{{ env \"X\" }}}}'}}]")).unwrap_err();
     assert!(errors.render().contains("deck file render"), "{}", errors.render());

@@ -16,6 +16,8 @@ mod routes;
 mod services;
 mod snis;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod upstreams;
 mod vaults;
 
@@ -29,7 +31,7 @@ use serde_json::{Map, Value};
 
 pub use services::TAG_UPSTREAM_HTTP2;
 
-use crate::settings::RouterFlavor;
+use crate::settings::{Choice, RouterFlavor, Settings};
 
 /// A kind of entity.
 #[derive(Clone, Debug)]
@@ -125,6 +127,22 @@ impl Registry {
     /// The core entities, and what these plugins bring, for the default router flavor.
     pub fn new(plugins: &[&'static PluginDef]) -> Self {
         Self::with_flavor(plugins, RouterFlavor::default())
+    }
+
+    /// The same for a node: its router flavor, and only the plugins it asks for.
+    ///
+    /// # Errors
+    /// The names of plugins that it asks for and that there are not.
+    pub fn for_settings(plugins: &[&'static PluginDef], settings: &Settings) -> Result<Self, Vec<String>> {
+        if let Choice::Only(names) = &settings.plugins {
+            let missing = |name: &&String| !plugins.iter().any(|def| def.name == name.as_str());
+            let missing: Vec<String> = names.iter().filter(missing).cloned().collect();
+            if !missing.is_empty() {
+                return Err(missing);
+            }
+        }
+        let chosen: Vec<_> = plugins.iter().copied().filter(|def| settings.plugins.takes(def.name)).collect();
+        Ok(Self::with_flavor(&chosen, settings.router_flavor))
     }
 
     /// The same for a router flavor: `expressions` adds fields to routes, `traditional` takes fewer SNIs.

@@ -371,7 +371,7 @@ impl Builder<'_> {
             let net = text.parse::<ipnet::IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(Into::into));
             match net {
                 Ok(net) => trusted.push(net),
-                Err(_) if text == "unix:" => {}
+                Err(_) if text == "unix:" => self.note(false, "trusted_ips", "there are no peers on Unix sockets"),
                 Err(_) => {
                     self.fail::<()>("trusted_ips", &format!("'{text}' is not an address or a network"));
                 }

@@ -53,6 +53,9 @@ fn listener(kind: ListenerKind, entry: &str) -> Result<Listener, String> {
             Some(_) => return Err(unknown_flag(word, allowed)),
         }
     }
+    if out.kind == ListenerKind::Udp {
+        out.name = format!("udp {address}").into();
+    }
     if out.kind == ListenerKind::Udp && (out.tls || out.proxy_protocol) {
         return Err("udp cannot be combined with ssl or proxy_protocol".to_owned());
     }

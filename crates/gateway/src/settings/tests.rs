@@ -68,6 +68,25 @@ fn what_is_not_served_is_said() {
 }
 
 #[test]
+fn values_may_be_references() {
+    let env = [("KONG_LOG_LEVEL", "{vault://env/level}"), ("LEVEL", "debug"), ("KONG_NODE_ID", "{vault://env/id}")];
+    assert_eq!(
+        load("", &env).unwrap_err()[0],
+        "KONG_NODE_ID: node_id: {vault://env/id} cannot be resolved: the environment has no ID"
+    );
+    assert_eq!(load("", &env[..2]).unwrap().0.log_level, "debug");
+}
+
+#[test]
+fn listeners_of_one_address_are_told_apart() {
+    let (settings, _) = load("stream_listen = 127.0.0.1:9 ssl, 127.0.0.1:9 udp backlog=5", &[]).unwrap();
+    let mut ir = Ir::default();
+    settings.lower_into(&mut ir);
+    assert_eq!(ir.listeners.len(), 5);
+    assert!(load("stream_listen = 127.0.0.1:9 udp ssl", &[]).is_err());
+}
+
+#[test]
 fn aliases_and_units() {
     let file = "nginx_http_client_max_body_size = 10m\nupstream_keepalive_idle_timeout = 2m\nnginx_proxy_real_ip_header \
                 = X-Forwarded-For\ntrusted_ips = 10.0.0.0/8, ::1\nreal_ip_recursive = on\nport_maps = 80:8000\n\

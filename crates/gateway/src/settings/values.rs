@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::secrets::Secrets;
+
 use super::table::{FAMILIES, Row, Status, TABLE, row};
 
 /// Where settings come from; later ones win: file, `KONG_*`, `CARDINAL_*`, overrides.
@@ -69,7 +71,27 @@ impl Values {
         for (name, text) in &inputs.overrides {
             values.set(name, text, "command line", false);
         }
+        values.resolve(&inputs.env);
         values
+    }
+
+    /// A value may be a reference to a secret in the environment.
+    fn resolve(&mut self, env: &BTreeMap<String, String>) {
+        let is_reference = |given: &Given| given.text.starts_with("{vault://");
+        if !self.given.values().any(is_reference) {
+            return;
+        }
+        let secrets = Secrets { env: env.clone(), ..Secrets::default() };
+        let mut failed = Vec::new();
+        for (name, given) in self.given.iter_mut().filter(|(_, g)| is_reference(g)) {
+            match secrets.resolve(&given.text, &BTreeMap::new()) {
+                Ok(secret) => given.text = secret,
+                Err(why) => failed.push((*name, given.at.clone(), format!("{} cannot be resolved: {why}", given.text))),
+            }
+        }
+        for (name, at, message) in failed {
+            self.note(true, name, &at, &message);
+        }
     }
 
     /// One line of a file: `name = value  # comment`; `\#` is a `#`.

@@ -1,0 +1,137 @@
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{declarative, lower};
+
+fn pair(names: &[&str]) -> (String, String) {
+    pair_of(names, KeyPair::generate().unwrap(), false)
+}
+
+fn pair_of(names: &[&str], key: KeyPair, is_ca: bool) -> (String, String) {
+    let mut params = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+    if is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+fn errors(document: Value) -> Value {
+    match declarative::load_value(&document, &Registry::new(&[]), &Settings::default()) {
+        Ok(_) => Value::Null,
+        Err(errors) => errors.fields(),
+    }
+}
+
+fn certificates(list: Value) -> Value {
+    json!({"_format_version": "3.0", "certificates": list})
+}
+
+#[test]
+fn certificates_and_keys_belong_together() {
+    let (cert, key) = pair(&["a.example"]);
+    let (other, other_key) = pair_of(&["b.example"], KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(), false);
+    let (third, third_key) = pair_of(&["c.example"], KeyPair::generate_for(&PKCS_ED25519).unwrap(), false);
+    assert_eq!(
+        errors(certificates(json!([{"cert": cert, "key": key}, {"cert": other, "key": other_key}]))),
+        Value::Null
+    );
+    assert_eq!(
+        errors(certificates(json!([{"cert": cert, "key": other_key}]))),
+        json!({"certificates": [{"@entity": ["certificate does not match key"]}]})
+    );
+    assert_eq!(
+        errors(certificates(json!([{"cert": cert, "key": key, "cert_alt": third}]))),
+        json!({"certificates": [{"@entity": ["all or none of these fields must be set: 'cert_alt', 'key_alt'"]}]})
+    );
+    let both = json!([{"cert": cert, "key": key, "cert_alt": third, "key_alt": third_key}]);
+    assert_eq!(errors(certificates(both)), Value::Null);
+    let same = json!([{"cert": cert, "key": key, "cert_alt": other, "key_alt": other_key}]);
+    let message = errors(certificates(same))["certificates"][0]["@entity"][0].as_str().unwrap().to_owned();
+    assert!(message.starts_with("certificate and alternative certificate need to have different type"), "{message}");
+    let message = errors(certificates(json!([{"cert": "x", "key": key}])))["certificates"][0]["cert"].clone();
+    assert_eq!(message, "invalid certificate: no PEM block CERTIFICATE found");
+}
+
+#[test]
+fn authorities_are_authorities() {
+    let (ca, _) = pair_of(&["ca"], KeyPair::generate().unwrap(), true);
+    let (leaf, _) = pair(&["leaf"]);
+    let of = |cert: &str| json!({"_format_version": "3.0", "ca_certificates": [{"cert": cert}]});
+    assert_eq!(errors(of(&ca)), Value::Null);
+    let entity = |text: &str| json!({"ca_certificates": [{"@entity": [text]}]});
+    assert_eq!(
+        errors(of(&leaf)),
+        entity("certificate does not appear to be a CA because it is missing the \"CA\" basic constraint")
+    );
+    assert_eq!(errors(of(&format!("{ca}{ca}"))), entity("please submit only one certificate at a time"));
+    let snapshot = declarative::load_value(&of(&ca), &Registry::new(&[]), &Settings::default()).unwrap();
+    let digest = snapshot.of("ca_certificates").next().unwrap().text("cert_digest").unwrap().to_owned();
+    assert_eq!(digest, pem::digest(&ca).unwrap());
+}
+
+#[test]
+fn names_lead_to_certificates() {
+    let (cert, key) = pair(&["a.example"]);
+    let document = json!({
+        "_format_version": "3.0",
+        "certificates": [
+            {"id": "58076db2-28b6-423b-ba39-a797193017f7", "cert": cert, "key": key, "snis": [{"name": "A.example"}]},
+        ],
+        "snis": [{"name": "*.b.example", "certificate": "58076db2-28b6-423b-ba39-a797193017f7"}],
+        "services": [{"name": "s", "host": "h", "protocol": "https", "client_certificate":
+            {"id": "58076db2-28b6-423b-ba39-a797193017f7"}}],
+    });
+    let (registry, settings) = (Registry::new(&[]), Settings::default());
+    let snapshot = declarative::load_value(&document, &registry, &settings).unwrap_or_else(|e| panic!("{e}"));
+    let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
+    assert_eq!(diagnostics, []);
+    let certificate = ir.certificates.values().next().unwrap();
+    assert_eq!(certificate.server_names, ["*.b.example".into(), Box::<str>::from("a.example")]);
+    let tls = ir.backends.values().next().unwrap().tls.clone().unwrap();
+    assert!(tls.client_certificate.is_some());
+    assert_eq!(
+        errors(json!({"_format_version": "3.0", "snis": [{"name": "a.*.b", "certificate": "x"}]}))["snis"][0]["name"],
+        "wildcard must be leftmost or rightmost character"
+    );
+}
+
+#[test]
+fn urls_stand_for_parts() {
+    let of = |url: &str| {
+        let document = json!({"_format_version": "3.0", "services": [{"name": "s", "url": url}]});
+        match declarative::load_value(&document, &Registry::new(&[]), &Settings::default()) {
+            Ok(snapshot) => {
+                let s = snapshot.of("services").next().unwrap().value.clone();
+                json!([s["protocol"], s["host"], s["port"], s["path"]])
+            }
+            Err(errors) => errors.fields()["services"][0].clone(),
+        }
+    };
+    assert_eq!(of("http://h"), json!(["http", "h", 80, null]));
+    assert_eq!(of("https://h/p"), json!(["https", "h", 443, "/p"]));
+    assert_eq!(of("https://h:8443/p/"), json!(["https", "h", 8443, "/p/"]));
+    assert_eq!(of("tcp://h:22"), json!(["tcp", "h", 22, null]));
+    assert_eq!(of("http://[::1]:8080"), json!(["http", "::1", 8080, null]));
+    assert_eq!(of("h")["host"], "required field missing");
+    assert!(of("ftp://h")["protocol"].as_str().unwrap().starts_with("expected one of: "));
+}
+
+#[test]
+fn singular_names() {
+    let registry = Registry::new(&[]);
+    for (kind, one) in
+        [("services", "service"), ("ca_certificates", "ca_certificate"), ("snis", "sni"), ("keys", "key")]
+    {
+        assert_eq!(registry.kind(kind).unwrap().singular(), one);
+    }
+}
+
+#[test]
+fn every_kind_has_all_forms() {
+    for kind in Registry::new(&[]).kinds() {
+        assert!(kind.schema.kong_form()["fields"].as_array().is_some_and(|f| f.len() > 3), "{}", kind.name);
+        assert_eq!(kind.schema.json_schema()["type"], "object");
+        assert!(kind.schema.doc_rows().iter().any(|r| r.path == "id"));
+    }
+}
