@@ -204,7 +204,7 @@ impl Check {
     }
 
     /// Runs the check over a record and adds what is wrong to `errors`.
-    pub(crate) fn run(&self, schema: &Schema, data: &Map<String, Value>, errors: &mut Errors) {
+    pub(crate) fn run(&self, schema: &Schema, whole: &Value, data: &Map<String, Value>, errors: &mut Errors) {
         let fields = self.fields();
         let value = |name: &str| value_at(data, name);
         let holds_reference = |name: &&str| {
@@ -230,7 +230,7 @@ impl Check {
                 return;
             }
         }
-        match self.verdict(schema, data) {
+        match self.verdict(schema, whole, data) {
             Ok(()) => {}
             Err(Failure::Entity(message)) => errors.push_entity(message),
             Err(Failure::Field(path, found, message)) => {
@@ -268,7 +268,7 @@ impl Check {
         }
     }
 
-    fn verdict(&self, schema: &Schema, data: &Map<String, Value>) -> Result<(), Failure> {
+    fn verdict(&self, schema: &Schema, whole: &Value, data: &Map<String, Value>) -> Result<(), Failure> {
         let count = |fields: &[&'static str]| fields.iter().filter(|f| is_there(value_at(data, f))).count();
         let entity = |text: &str, fields: &[&'static str]| {
             Err(Failure::Entity(format!("{text} of these fields must be {}", fields_tail(text, fields))))
@@ -291,7 +291,7 @@ impl Check {
             }
             Self::Conditional(c) => c.verdict(schema, data),
             Self::ConditionalAtLeastOneOf(c) => c.verdict(schema, data),
-            Self::Custom { run, .. } => run(&Value::Object(data.clone())).map_err(|failure| match failure {
+            Self::Custom { run, .. } => run(whole).map_err(|failure| match failure {
                 CheckFailure::Entity(text) => Failure::Entity(text),
                 CheckFailure::Field(path, text) => Failure::FieldOnly(path, Errors::Message(text)),
             }),
@@ -315,7 +315,7 @@ impl Conditional {
         let null = Value::Null;
         let if_value = value_at(data, self.if_field).unwrap_or(&null);
         let then_value = value_at(data, self.then_field).unwrap_or(&null);
-        if validate_field(&overlay(schema, self.if_field, &self.if_match), if_value).is_err() {
+        if !holds(schema, self.if_field, &self.if_match, if_value) {
             return Ok(());
         }
         let standard = || format!("failed conditional validation given value of field '{}'", self.if_field);
@@ -339,7 +339,7 @@ impl ConditionalAtLeastOneOf {
 
     fn verdict(&self, schema: &Schema, data: &Map<String, Value>) -> Result<(), Failure> {
         let Some(if_value) = value_at(data, self.if_field) else { return Ok(()) };
-        let holds = |rules: &Rules| validate_field(&overlay(schema, self.if_field, rules), if_value).is_ok();
+        let holds = |rules: &Rules| holds(schema, self.if_field, rules, if_value);
         let (then, message) = if holds(&self.if_match) {
             (&self.then, self.then_err)
         } else {
@@ -376,6 +376,12 @@ fn fields_tail(text: &str, fields: &[&'static str]) -> String {
         _ => "set",
     };
     format!("{what}: {}", quoted(fields))
+}
+
+/// Whether a field's value passes the field's rules with those of a condition laid over them.
+fn holds(schema: &Schema, name: &str, rules: &Rules, value: &Value) -> bool {
+    let refuted = schema.field_at(name).is_some_and(|field| rules.refute(field, value));
+    !refuted && validate_field(&overlay(schema, name, rules), value).is_ok()
 }
 
 /// The field with the rules of a condition laid over its own. An unknown field has only the condition's.

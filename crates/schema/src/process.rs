@@ -39,7 +39,14 @@ impl Schema {
     /// Everything that is wrong, with Kong's texts.
     pub fn process(&self, value: &Value, options: &Options<'_>) -> Result<Value, Errors> {
         let Some(map) = as_object(value) else { return Err("expected a record".into()) };
-        let mut data = map.into_owned();
+        self.process_map(map.into_owned(), options)
+    }
+
+    /// [`Schema::process`] for fields that are the caller's to give away.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with Kong's texts.
+    pub fn process_map(&self, mut data: Map<String, Value>, options: &Options<'_>) -> Result<Value, Errors> {
         complete(self, &mut data, options)?;
         let value = Value::Object(data);
         self.validate_complete(&value)?;
@@ -63,7 +70,7 @@ impl Schema {
     /// Everything that is wrong.
     pub fn validate_complete(&self, value: &Value) -> Result<(), Errors> {
         let Some(map) = as_object(value) else { return Err("expected a record".into()) };
-        validate_record(self, &map)?;
+        validate_record(self, value, &map)?;
         let mut errors = Errors::default();
         for message in self.validators.iter().filter_map(|v| v.run(value).err()) {
             errors.push_entity(message);

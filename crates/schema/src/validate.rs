@@ -6,15 +6,22 @@ use crate::process::as_object;
 use crate::rules::is_uuid;
 use crate::{Errors, Field, Kind, Schema};
 
-/// Checks a record, complete with defaults.
-pub(crate) fn validate_record(schema: &Schema, data: &Map<String, Value>) -> Result<(), Errors> {
+/// Checks a record, complete with defaults: `whole`, whose fields are `data`.
+pub(crate) fn validate_record(schema: &Schema, whole: &Value, data: &Map<String, Value>) -> Result<(), Errors> {
     let mut errors = Errors::default();
+    // A complete record has its fields in the order of the schema, so the next one is mostly the one looked for.
+    let mut next = 0;
     for (name, value) in data {
         // Kong never looks at these two.
         if name == "updated_at" || (name == "ttl" && schema.ttl) {
             continue;
         }
-        match schema.field(name) {
+        let at = match schema.fields.get(next) {
+            Some(named) if named.name == name => Some(next),
+            _ => schema.fields.iter().position(|named| named.name == name),
+        };
+        next = at.map_or(next, |at| at + 1);
+        match at.and_then(|at| schema.fields.get(at)).map(|named| &named.field) {
             None => errors.set(name, "unknown field".into()),
             Some(field) => {
                 if let Err(found) = validate_field(field, value) {
@@ -29,12 +36,12 @@ pub(crate) fn validate_record(schema: &Schema, data: &Map<String, Value>) -> Res
         }
     }
     for check in &schema.checks {
-        check.run(schema, data, &mut errors);
+        check.run(schema, whole, data, &mut errors);
     }
     for named in &schema.fields {
         if let Kind::Record(inner) = &named.field.kind {
             for check in &inner.outer_checks {
-                check.run(schema, data, &mut errors);
+                check.run(schema, whole, data, &mut errors);
             }
         }
     }
@@ -120,7 +127,7 @@ fn validate_nested(schema: &Schema, value: &Value) -> Result<(), Errors> {
             _ => Err("expected a record".into()),
         };
     };
-    validate_record(schema, &map)?;
+    validate_record(schema, value, &map)?;
     for validator in &schema.validators {
         validator.run(value)?;
     }

@@ -161,7 +161,7 @@ fn complete_one(
     if let Some((parent, field)) = item.parent {
         value.insert(field.to_owned(), json!({ "id": ids[parent] }));
     }
-    match schema.process(&Value::Object(value), &Options { auto: Some(auto), no_defaults: false }) {
+    match schema.process_map(value, &Options { auto: Some(auto), no_defaults: false }) {
         Ok(Value::Object(mut map)) => {
             finish(item, &mut map, transform);
             map

@@ -90,7 +90,7 @@ pub struct Settings {
 
 /// The id of the default certificate.
 const DEFAULT_CERTIFICATE: Id = Uuid::from_u128(0x3f9c_2f0e_5a5c_4c1b_9d4e_6b1d_43f7_0001);
-/// Ids of listeners are made from their names.
+/// Ids of listeners are made from their places and names.
 const LISTENERS: Id = Uuid::from_u128(0x3f9c_2f0e_5a5c_4c1b_9d4e_6b1d_43f7_0002);
 
 impl Default for Settings {
@@ -118,8 +118,10 @@ impl Settings {
     /// Puts node, listeners and default certificate into the IR.
     pub fn lower_into(&self, ir: &mut Ir) {
         ir.node = self.node.clone();
-        for listener in &self.listeners {
-            ir.listeners.insert(Uuid::new_v5(&LISTENERS, listener.name.as_bytes()), listener.clone());
+        for (number, listener) in self.listeners.iter().enumerate() {
+            // Two listeners may have one name: with port 0, in clear text and with TLS.
+            let key = format!("{number} {}", listener.name);
+            ir.listeners.insert(Uuid::new_v5(&LISTENERS, key.as_bytes()), listener.clone());
         }
         if let Some(certificate) = &self.default_certificate {
             ir.node.default_certificate = Some(DEFAULT_CERTIFICATE);
