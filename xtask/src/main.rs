@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
+mod docs;
 mod floors;
 mod new_plugin;
 mod problem;
@@ -34,6 +35,13 @@ enum Command {
     Floors,
     /// Checks sizes, names, module roots, opening comments and plugin folders.
     Tidy,
+    /// Writes the tables of docs/ that come from the schemas.
+    #[command(alias = "compat")]
+    Gen {
+        /// Only says what is out of date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Lays out the folder of a new plugin, which compiles and passes its test, and registers it.
     NewPlugin(new_plugin::Args),
 }
@@ -43,6 +51,13 @@ fn main() -> Result<ExitCode> {
     match Args::parse().command {
         Command::Floors => Ok(report("floors", &floors::check(&workspace::metadata(&root)?))),
         Command::Tidy => Ok(report("tidy", &tidy::check(&root)?)),
+        Command::Gen { check: true } => Ok(report("generated documentation", &docs::stale(&root)?)),
+        Command::Gen { check: false } => {
+            for file in docs::write(&root)? {
+                println!("wrote {file}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::NewPlugin(args) => {
             println!("{}", new_plugin::run(&root, &args)?);
             Ok(ExitCode::SUCCESS)

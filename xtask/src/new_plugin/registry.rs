@@ -2,8 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 
-const OPEN: &str = "PLUGINS: &[&PluginDef] = &[";
-const CLOSE: &str = "];";
+const DECLARATION: &str = "PLUGINS: &[&PluginDef] =";
 const WIDTH_MAX: usize = 120;
 
 /// The modules whose `PLUGIN` is registered, in the order of the list. Empty when there is no list.
@@ -13,7 +12,7 @@ pub(crate) fn plugins(lib: &str) -> Vec<String> {
 
 /// `lib` with a module declared and its `PLUGIN` registered, both in alphabetical order.
 pub(super) fn with_plugin(lib: &str, module: &str) -> Result<String> {
-    let (start, end) = list(lib).context("lib.rs has no list `PLUGINS: &[&PluginDef] = &[...]`")?;
+    let (start, end) = list(lib).context("lib.rs has no list `PLUGINS: &[&PluginDef] = &[...];`")?;
     let mut modules = modules(lib.get(start..end).unwrap_or_default());
     if modules.iter().any(|m| m == module) {
         bail!("{module} is registered already");
@@ -22,27 +21,34 @@ pub(super) fn with_plugin(lib: &str, module: &str) -> Result<String> {
     modules.insert(at, module.to_owned());
     let (head, tail) = (lib.get(..start).unwrap_or_default(), lib.get(end..).unwrap_or_default());
     let declared = declare(head, module);
-    let line_start = declared.rfind('\n').map_or(0, |at| at + 1);
-    let items: Vec<_> = modules.iter().map(|m| format!("&{m}::PLUGIN")).collect();
-    let one_line = items.join(", ");
-    // As rustfmt writes it.
-    let list = if declared.len() - line_start + one_line.len() + CLOSE.len() <= WIDTH_MAX {
-        one_line
-    } else {
-        format!("\n    {},\n", items.join(",\n    "))
-    };
-    Ok(format!("{declared}{list}{tail}"))
+    let column = declared.len() - declared.rfind('\n').map_or(0, |at| at + 1);
+    Ok(format!("{declared}{}{tail}", expression(&modules, column)))
 }
 
-/// Where the inside of the list starts and ends.
+/// The list as rustfmt writes it after a `=` that ends at `column`.
+fn expression(modules: &[String], column: usize) -> String {
+    let items: Vec<_> = modules.iter().map(|m| format!("&{m}::PLUGIN")).collect();
+    let one_line = format!("&[{}]", items.join(", "));
+    // A space before and a semicolon behind, or four spaces before on a line of its own.
+    if column + one_line.len() + 2 <= WIDTH_MAX {
+        format!(" {one_line}")
+    } else if one_line.len() + 5 <= WIDTH_MAX {
+        format!("\n    {one_line}")
+    } else {
+        format!(" &[\n    {},\n]", items.join(",\n    "))
+    }
+}
+
+/// Where the list starts, just after `=`, and where it ends, just before `;`.
 fn list(lib: &str) -> Option<(usize, usize)> {
-    let start = lib.find(OPEN)? + OPEN.len();
-    let end = start + lib.get(start..)?.find(CLOSE)?;
+    let start = lib.find(DECLARATION)? + DECLARATION.len();
+    let end = start + lib.get(start..)?.find(';')?;
     Some((start, end))
 }
 
 fn modules(list: &str) -> Vec<String> {
-    let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let inside = list.trim().trim_start_matches("&[").trim_end_matches(']');
+    let items = inside.split(',').map(str::trim).filter(|item| !item.is_empty());
     items.map(|item| item.trim_start_matches('&').trim_end_matches("::PLUGIN").to_owned()).collect()
 }
 

@@ -77,15 +77,20 @@ fn lists_stay_in_order() {
 
 #[test]
 fn long_lists_are_broken_as_rustfmt_does() {
-    let names = ["correlation_identifier", "proxy_cache_advanced", "rate_limiting_advanced"];
-    let mut lib = LIB.to_owned();
+    let names = ["ip_restriction", "request_size_limiting", "request_termination"];
+    let mut lib = LIB.replace("= &[]", "= &[&cors::PLUGIN]");
     for name in names {
         lib = registry::with_plugin(&lib, name).unwrap();
     }
-    let list = "= &[\n    &correlation_identifier::PLUGIN,\n    &proxy_cache_advanced::PLUGIN,\n    \
-                &rate_limiting_advanced::PLUGIN,\n];\n";
-    assert!(lib.ends_with(list), "{lib}");
-    assert_eq!(registry::plugins(&lib), names);
+    let second_line = "=\n    &[&cors::PLUGIN, &ip_restriction::PLUGIN, &request_size_limiting::PLUGIN, \
+                       &request_termination::PLUGIN];\n";
+    assert!(lib.ends_with(second_line), "{lib}");
+    let lib = registry::with_plugin(&lib, "request_validator").unwrap();
+    let many_lines = "= &[\n    &cors::PLUGIN,\n    &ip_restriction::PLUGIN,\n    &request_size_limiting::PLUGIN,\n    \
+                      &request_termination::PLUGIN,\n    &request_validator::PLUGIN,\n];\n";
+    assert!(lib.ends_with(many_lines), "{lib}");
+    let all = ["cors", names[0], names[1], names[2], "request_validator"];
+    assert_eq!(registry::plugins(&lib), all);
 }
 
 #[test]
