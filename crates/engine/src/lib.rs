@@ -1,1 +1,30 @@
 //! The data plane: IR to plan to traffic.
+//!
+//! Workers are threads with a runtime of their own each; a request lives on one of them from its first byte to its
+//! last. Control work (name resolution, health checks, status, log shipping) runs on a small runtime beside them.
+//!
+//! *Must not know*: plugins by name, front ends, stores.
+//!
+//! Start at [`Engine`]; the life of a request is [`http`]'s `exchange` from top to bottom.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod access_log;
+mod accept;
+mod caller;
+mod counters;
+mod engine;
+pub mod explain;
+mod health;
+mod http;
+mod names;
+mod node;
+pub mod plan;
+mod status;
+mod stream;
+mod worker;
+
+pub use access_log::AccessLog;
+pub use counters::Totals;
+pub use engine::{Applied, Engine, EngineError, Handover, Options, Socket};
+pub use plan::Plan;

@@ -165,6 +165,11 @@ impl HeaderList {
         self.fields.iter().map(|f| (self.slice(f.name_range()), self.slice(f.value_range())))
     }
 
+    /// All fields in order, with the known among their names.
+    pub fn iter_known(&self) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
+        self.fields.iter().map(|f| (f.id, self.slice(f.name_range()), self.slice(f.value_range())))
+    }
+
     /// The first value of this name, without regard to case.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.get_all(name).next()
@@ -281,8 +286,16 @@ impl HeaderList {
 
     /// Writes all fields as HTTP/1 lines. Unchanged neighbours are copied as one run.
     pub fn write_h1(&self, out: &mut Vec<u8>) {
+        self.write_h1_if(out, |_, _| true);
+    }
+
+    /// The same, for the fields that `keep` says.
+    pub fn write_h1_if(&self, out: &mut Vec<u8>, mut keep: impl FnMut(Name, &[u8]) -> bool) {
         let mut run: Option<(usize, usize)> = None;
         for field in &self.fields {
+            if !keep(field.id, self.slice(field.name_range())) {
+                continue;
+            }
             let (start, end) = (field.name as usize, field.line_end as usize);
             run = match run {
                 Some((from, to)) if end != 0 && to == start => Some((from, end)),

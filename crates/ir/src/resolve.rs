@@ -63,6 +63,16 @@ impl Index {
         index
     }
 
+    /// Whether any set is scoped to this route.
+    pub fn has_route(&self, route: &Id) -> bool {
+        self.by_route.contains_key(route)
+    }
+
+    /// Whether any set is scoped to this backend.
+    pub fn has_backend(&self, backend: &Id) -> bool {
+        self.by_backend.contains_key(backend)
+    }
+
     /// The slots of a request through `route` (an origin id) to `backend`, in no order that matters: the planner
     /// sorts by the plugins' own order. Kinds come alphabetically.
     pub fn resolve(&self, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {

@@ -103,6 +103,16 @@ impl Wheel {
         self.done.set(now.max(self.done.get()));
     }
 
+    /// Wakes every task that waits for a deadline, before it: so that all of them look at what has changed.
+    pub fn wake_all(&self) {
+        let slots = self.slots.borrow();
+        for entry in slots.iter().flatten() {
+            if let Some(waker) = entry.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
     /// Puts an entry into the slot after its deadline.
     fn queue(&self, entry: Rc<Entry>, deadline: u64) {
         let slot = (deadline / SLOT_MS + 1).max(self.done.get() + 1);

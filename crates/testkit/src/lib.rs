@@ -23,6 +23,7 @@ mod script;
 mod socket;
 mod temp;
 mod websocket;
+mod world;
 
 pub use certs::{Authority, Issued};
 pub use echo::{EchoServer, Report};
@@ -37,6 +38,7 @@ pub use script::{Play, ScriptedPeer, Step};
 pub use socket::Socket;
 pub use temp::TempDir;
 pub use websocket::{Frame, Opcode, WebSocket};
+pub use world::World;
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,0 +1,144 @@
+//! Accepts connections and finds out what is spoken on them.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cardinal_base::task;
+use cardinal_ir::{Listener, ListenerKind};
+use cardinal_net::{Io, Timer, proxy_protocol};
+use cardinal_sdk::{Client, TlsInfo};
+use rustls::ServerConnection;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::http::{Facts, serve_h1, serve_h2};
+use crate::stream;
+use crate::worker::{ConnectionGuard, Worker};
+
+/// Accepts on one socket for as long as the task lives.
+pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<Listener>) {
+    loop {
+        match socket.accept().await {
+            Ok((tcp, peer)) => {
+                let max = worker.plan().node().limits.connections_max;
+                let Some(guard) = ConnectionGuard::new(&worker, max) else {
+                    tracing::warn!(listener = %listener.name, limit = max, "connection refused: too many are open");
+                    continue;
+                };
+                let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
+                drop(task::spawn_local("connection", async move {
+                    let _guard = guard;
+                    connection(worker, tcp, peer, listener).await;
+                }));
+            }
+            Err(error) => {
+                // Out of descriptors, or the peer left the queue: others may have more luck a little later.
+                tracing::warn!(listener = %listener.name, %error, "accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listener: Rc<Listener>) {
+    // Without it small responses may wait for an acknowledgement; a failure costs only speed.
+    tcp.set_nodelay(true).ok();
+    let local = tcp.local_addr().unwrap_or(listener.address);
+    let mut client = Client::at(peer, local);
+    client.connection = worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
+    let plan = worker.plan();
+    let limit_ms = plan.node().limits.handshake_timeout_ms;
+    let timer = Timer::new(&worker.wheel);
+    let mut tcp = tcp;
+    if listener.proxy_protocol {
+        match timer.limit(limit_ms, read_proxy_header(&mut tcp)).await {
+            Some(Ok(proxy_protocol::Header::Local)) => {}
+            Some(Ok(proxy_protocol::Header::Proxied { source, destination })) => {
+                (client.peer, client.local) = (source, destination);
+                (client.ip, client.port) = (source.ip(), source.port());
+            }
+            Some(Err(reason)) => {
+                tracing::info!(listener = %listener.name, client = %peer, reason, "connection closed");
+                return;
+            }
+            None => return,
+        }
+    }
+    if listener.kind == ListenerKind::Stream {
+        return stream::serve_tcp(worker, tcp, client, listener).await;
+    }
+    let listener_port = listener.mapped_port.unwrap_or(client.local.port());
+    let facts = Facts { tls: listener.tls, listener_port };
+    if !listener.tls {
+        return serve_h1(worker, Io::Tcp(tcp), client, facts).await;
+    }
+    let config = Arc::clone(if listener.http2 { &plan.tls.http2 } else { &plan.tls.http1 });
+    drop(plan);
+    let accepted = timer.limit(limit_ms, TlsAcceptor::from(config).accept(tcp)).await;
+    drop(timer);
+    let tls = match accepted {
+        Some(Ok(tls)) => tls,
+        Some(Err(error)) => {
+            worker.counters().failed(cardinal_http::FailureKind::ClientTls);
+            tracing::info!(failure = "client_tls", client = %peer, %error, "TLS handshake");
+            return;
+        }
+        None => return,
+    };
+    let info = tls_info(tls.get_ref().1);
+    let h2 = info.alpn.as_deref() == Some("h2");
+    client.tls = Some(Arc::new(info));
+    let io = Io::ServerTls(Box::new(tls));
+    if h2 { serve_h2(worker, io, client, facts).await } else { serve_h1(worker, io, client, facts).await }
+}
+
+/// Reads exactly the PROXY header, so that what follows it is still to be read.
+async fn read_proxy_header(tcp: &mut TcpStream) -> Result<proxy_protocol::Header, &'static str> {
+    let mut bytes = vec![0; 4096 + 16];
+    let mut seen = 0;
+    loop {
+        let count = tcp.peek(&mut bytes).await.map_err(|_| "connection lost before the PROXY header")?;
+        if count == 0 {
+            return Err("connection ended before the PROXY header");
+        }
+        if count > seen {
+            seen = count;
+            match proxy_protocol::parse(bytes.get(..count).unwrap_or_default()) {
+                Ok(proxy_protocol::Parsed::Complete(length, header)) => {
+                    let mut head = vec![0; length];
+                    tcp.read_exact(&mut head).await.map_err(|_| "connection lost in the PROXY header")?;
+                    return Ok(header);
+                }
+                Ok(proxy_protocol::Parsed::Partial) => {}
+                Err(_) => return Err("no PROXY header where the listener expects one"),
+            }
+        }
+        // What was peeked at stays readable, so the rest of a header in pieces is looked for after a moment.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What logs and filters are told about TLS.
+pub(crate) fn tls_info(connection: &ServerConnection) -> TlsInfo {
+    let version = match connection.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "",
+    };
+    let cipher = connection.negotiated_cipher_suite().map(|suite| {
+        suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_")
+    });
+    let certificate = connection.peer_certificates().and_then(<[_]>::first).map(|c| Arc::from(c.as_ref()));
+    TlsInfo {
+        version,
+        cipher: cipher.unwrap_or_default(),
+        sni: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
+        alpn: connection.alpn_protocol().map(|p| String::from_utf8_lossy(p).into()),
+        client_verify: if certificate.is_some() { "SUCCESS".into() } else { "NONE".into() },
+        client_certificate: certificate,
+    }
+}

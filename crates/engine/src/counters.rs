@@ -1,0 +1,84 @@
+//! What a worker counts. Each worker has its own cache lines; readers add them up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cardinal_http::FailureKind;
+
+/// Counters of one worker.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Counters {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    requests: AtomicU64,
+    active: AtomicU64,
+    serving: AtomicU64,
+    failures: [AtomicU64; FailureKind::ALL.len()],
+}
+
+/// Counters of all workers.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Connections accepted since start.
+    pub accepted: u64,
+    /// Connections closed at once because of a limit.
+    pub refused: u64,
+    /// Requests since start.
+    pub requests: u64,
+    /// Connections open now.
+    pub active: u64,
+    /// Requests under way now.
+    pub serving: u64,
+    /// Failures by kind, in the order of [`FailureKind::ALL`].
+    pub failures: Vec<(FailureKind, u64)>,
+}
+
+impl Counters {
+    pub(crate) fn accepted(&self) {
+        add(&self.accepted, 1);
+        add(&self.active, 1);
+    }
+
+    pub(crate) fn refused(&self) {
+        add(&self.refused, 1);
+    }
+
+    pub(crate) fn closed(&self) {
+        self.active.store(self.active.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_started(&self) {
+        add(&self.requests, 1);
+        add(&self.serving, 1);
+    }
+
+    pub(crate) fn request_ended(&self) {
+        self.serving.store(self.serving.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self, kind: FailureKind) {
+        if let Some(counter) = self.failures.get(kind as usize) {
+            add(counter, 1);
+        }
+    }
+
+    pub(crate) fn add_to(&self, totals: &mut Totals) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        totals.accepted += get(&self.accepted);
+        totals.refused += get(&self.refused);
+        totals.requests += get(&self.requests);
+        totals.active += get(&self.active);
+        totals.serving += get(&self.serving);
+        if totals.failures.is_empty() {
+            totals.failures = FailureKind::ALL.iter().map(|kind| (*kind, 0)).collect();
+        }
+        for ((_, total), counter) in totals.failures.iter_mut().zip(&self.failures) {
+            *total += get(counter);
+        }
+    }
+}
+
+/// Only the worker itself writes, so a load and a store do what a locked addition would.
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+}

@@ -1,0 +1,456 @@
+//! [`Engine`]: starts workers, takes generations, drains.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cardinal_base::{Clock, SystemClock, task};
+use cardinal_ir::{Diagnostic, Ir, Listener, ListenerKind};
+use cardinal_net::dns::Dns;
+use cardinal_net::{bind_tcp, bind_udp};
+use cardinal_sdk::{PluginDef, Services, Shared as SharedState};
+use tokio::runtime::{Builder, LocalOptions, Runtime};
+use tokio::sync::mpsc;
+
+use crate::access_log::AccessLog;
+use crate::caller::Caller;
+use crate::counters::{Counters, Totals};
+use crate::names::Names;
+use crate::node::{Node, Shared};
+use crate::plan::{Plan, PlanCx, Registry};
+use crate::worker::Worker;
+use crate::{accept, health, status, stream};
+
+/// How to start an engine.
+#[derive(Default)]
+pub struct Options {
+    /// Threads that serve; 0 for one a core.
+    pub workers: usize,
+    /// All plugins of the program.
+    pub plugins: Vec<&'static PluginDef>,
+    /// Where access records go.
+    pub access_log: Option<AccessLog>,
+    /// Sockets that a predecessor hands over; used where a listener's address and kind fit.
+    pub inherited: Vec<Handover>,
+}
+
+/// A listening socket on its way from one process to the next.
+#[derive(Debug)]
+pub struct Handover {
+    /// The address it was configured with.
+    pub address: SocketAddr,
+    /// What it serves.
+    pub kind: ListenerKind,
+    /// The socket.
+    pub socket: Socket,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpListener),
+    /// UDP.
+    Udp(UdpSocket),
+}
+
+impl Socket {
+    fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Udp(socket) => Self::Udp(socket.try_clone()?),
+        })
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr(),
+            Self::Udp(socket) => socket.local_addr(),
+        }
+    }
+}
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A socket cannot be had.
+    #[error("cannot listen on {address} ({name}): {error}")]
+    Listen {
+        /// The listener.
+        name: Box<str>,
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Threads or runtimes cannot be had.
+    #[error("cannot start {what}: {error}")]
+    Start {
+        /// What.
+        what: &'static str,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Name resolution or TLS cannot be set up.
+    #[error("{0}")]
+    Setup(String),
+    /// The configuration cannot be served.
+    #[error("the configuration cannot be served")]
+    Refused(Vec<Diagnostic>),
+}
+
+/// A generation that is served.
+#[derive(Debug)]
+pub struct Applied {
+    /// Its number, from 1.
+    pub generation: u64,
+    /// What was left out of it.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A running data plane. Dropping it ends it without draining.
+pub struct Engine {
+    node: Arc<Node>,
+    plugins: Vec<&'static PluginDef>,
+    next_generation: AtomicU64,
+    applying: Mutex<()>,
+    workers: Mutex<Vec<Running>>,
+    sockets: Mutex<Vec<Handover>>,
+    addresses: Vec<(Listener, SocketAddr)>,
+    control: Option<Runtime>,
+}
+
+struct Running {
+    commands: mpsc::Sender<Command>,
+    thread: JoinHandle<()>,
+}
+
+enum Command {
+    /// No new connections.
+    StopAccepting,
+    /// Connections end after their request; the worker ends when all have, or after so long.
+    Drain(Duration),
+}
+
+type WorkerSockets = Vec<(Listener, Socket)>;
+
+impl Engine {
+    /// Starts serving `ir` on its listeners.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; then nothing is served.
+    pub fn start(ir: Arc<Ir>, options: Options) -> Result<(Self, Applied), EngineError> {
+        // The process has one TLS provider; who comes second finds it installed.
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let start = |what| move |error| EngineError::Start { what, error };
+        let control = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(start("the control runtime"))?;
+        let count = match options.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let node = Arc::new(make_node(&ir, &control, count, options.access_log)?);
+        let (plan, diagnostics) = plan(&node, &options.plugins, ir, 1).map_err(EngineError::Refused)?;
+        let listeners: Vec<Listener> = plan.ir.listeners.values().map(|l| Listener::clone(l)).collect();
+        node.publish(plan);
+        node.names.follow(&node.shared.registry);
+        let (per_worker, sockets, addresses) = open(&listeners, count, options.inherited)?;
+        let engine = Self {
+            node,
+            plugins: options.plugins,
+            next_generation: AtomicU64::new(2),
+            applying: Mutex::new(()),
+            workers: Mutex::default(),
+            sockets: Mutex::new(sockets),
+            addresses,
+            control: Some(control),
+        };
+        engine.start_control(&listeners)?;
+        let running = per_worker.into_iter().enumerate().map(|(index, sockets)| engine.start_worker(index, sockets));
+        let running: Vec<Running> = running.collect::<Result<_, _>>()?;
+        *lock(&engine.workers) = running;
+        Ok((engine, Applied { generation: 1, diagnostics }))
+    }
+
+    /// Serves another generation. Requests under way end by the one they began with. Listeners stay as they are.
+    ///
+    /// # Errors
+    /// What is wrong, when nothing of it can be served; then the old generation stays.
+    pub fn apply(&self, ir: Arc<Ir>) -> Result<Applied, Vec<Diagnostic>> {
+        let _one_at_a_time = lock(&self.applying);
+        let generation = self.next_generation.load(Ordering::Relaxed);
+        let (plan, diagnostics) = plan(&self.node, &self.plugins, ir, generation)?;
+        self.next_generation.store(generation + 1, Ordering::Relaxed);
+        self.node.publish(plan);
+        self.node.names.follow(&self.node.shared.registry);
+        Ok(Applied { generation, diagnostics })
+    }
+
+    /// The generation that is served.
+    pub fn plan(&self) -> Option<Arc<Plan>> {
+        self.node.plan()
+    }
+
+    /// Where is listened, with the ports that the system chose.
+    pub fn addresses(&self) -> &[(Listener, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// What was counted.
+    pub fn totals(&self) -> Totals {
+        self.node.totals()
+    }
+
+    /// The node, as filters see it.
+    pub fn services(&self) -> &Services {
+        &self.node.services
+    }
+
+    /// Copies of all listening sockets, for a successor.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn handover(&self) -> std::io::Result<Vec<Handover>> {
+        let sockets = lock(&self.sockets);
+        let copy = |h: &Handover| Ok(Handover { address: h.address, kind: h.kind, socket: h.socket.try_clone()? });
+        sockets.iter().map(copy).collect()
+    }
+
+    /// Takes no new connections, lets requests under way end for at most `budget`, then ends. Says how many
+    /// connections were cut off.
+    pub fn drain(mut self, budget: Duration) -> u64 {
+        self.node.start_draining();
+        lock(&self.sockets).clear();
+        let workers = std::mem::take(&mut *lock(&self.workers));
+        for worker in &workers {
+            for command in [Command::StopAccepting, Command::Drain(budget)] {
+                // A worker that is gone needs no telling.
+                worker.commands.blocking_send(command).ok();
+            }
+        }
+        for worker in workers {
+            if worker.thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+        let left = self.node.totals().active;
+        if let Some(log) = &self.node.access_log {
+            log.flush();
+        }
+        if let Some(control) = self.control.take() {
+            let left = control.block_on(cardinal_sdk::queue::drain(&self.node.services.shared, Duration::from_secs(5)));
+            if left > 0 {
+                tracing::warn!(left, "log entries could not be shipped before the end");
+            }
+            control.shutdown_timeout(Duration::from_secs(1));
+        }
+        left
+    }
+
+    fn start_control(&self, listeners: &[Listener]) -> Result<(), EngineError> {
+        let Some(control) = &self.control else { return Ok(()) };
+        let handle = control.handle();
+        let _entered = handle.enter();
+        drop(task::spawn("health checks", health::run_probes(Arc::clone(&self.node))));
+        let node = Arc::clone(&self.node);
+        drop(task::spawn("retired generations", async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                node.free_retired();
+            }
+        }));
+        for listener in listeners.iter().filter(|l| l.kind == ListenerKind::Status) {
+            let sockets = lock(&self.sockets);
+            let own = sockets.iter().find(|h| h.kind == ListenerKind::Status && h.address == listener.address);
+            let Some(Handover { socket: Socket::Tcp(socket), .. }) = own else { continue };
+            let start = |error| EngineError::Start { what: "the status listener", error };
+            let socket = socket.try_clone().map_err(start)?;
+            let socket = tokio::net::TcpListener::from_std(socket).map_err(start)?;
+            drop(task::spawn("status", status::serve(Arc::clone(&self.node), socket, listener.tls)));
+        }
+        Ok(())
+    }
+
+    fn start_worker(&self, index: usize, sockets: WorkerSockets) -> Result<Running, EngineError> {
+        let (commands, receiver) = mpsc::channel(4);
+        let node = Arc::clone(&self.node);
+        let start = |what| move |error| EngineError::Start { what, error };
+        let (ready, started) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        ready.send(Err(error)).ok();
+                        return;
+                    }
+                };
+                runtime.block_on(work(index, node, sockets, receiver, ready));
+            })
+            .map_err(start("a worker thread"))?;
+        match started.recv() {
+            Ok(Ok(())) => Ok(Running { commands, thread }),
+            Ok(Err(error)) => Err(start("a worker")(error)),
+            Err(_) => Err(EngineError::Setup("a worker ended while starting".to_owned())),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.node.start_draining();
+        for worker in std::mem::take(&mut *lock(&self.workers)) {
+            drop(worker.commands);
+            worker.thread.join().ok();
+        }
+        if let Some(control) = self.control.take() {
+            control.shutdown_background();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sets up what all share.
+fn make_node(ir: &Ir, control: &Runtime, workers: usize, access_log: Option<AccessLog>) -> Result<Node, EngineError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let setup = |error: &dyn std::fmt::Display| EngineError::Setup(error.to_string());
+    let registry = Registry::new().map_err(|e| setup(&e))?;
+    let counters = (0..workers).map(|_| Counters::default()).collect();
+    let shared = Arc::new(Shared { counters, registry });
+    let new_dns = || Dns::new(&ir.node.resolver, Arc::clone(&clock), control.handle().clone());
+    let dns = new_dns().map_err(|e| setup(&e))?;
+    let authorities = ir.node.upstream_authorities.as_deref().map(str::to_owned);
+    let caller = Caller::new(Arc::new(new_dns().map_err(|e| setup(&e))?), authorities);
+    let services = Services {
+        clock: Arc::clone(&clock),
+        shared: Arc::new(SharedState::default()),
+        http: Arc::new(caller),
+        runtime: control.handle().clone(),
+        node: Arc::clone(&shared) as Arc<dyn cardinal_sdk::NodeView>,
+        node_id: ir.node.id,
+        hostname: hostname().into(),
+        redacted_headers: ir.node.redacted_headers.clone().into(),
+    };
+    Ok(Node::new(shared, services, Names::new(dns, clock), access_log))
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".to_owned(), |n| n.trim().to_owned())
+}
+
+fn plan(
+    node: &Node,
+    plugins: &[&'static PluginDef],
+    ir: Arc<Ir>,
+    generation: u64,
+) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let previous = node.plan();
+    let cx = PlanCx {
+        plugins,
+        services: node.services.clone(),
+        registry: &node.shared.registry,
+        previous: previous.as_deref(),
+    };
+    Plan::build(ir, generation, &cx)
+}
+
+type Opened = (Vec<WorkerSockets>, Vec<Handover>, Vec<(Listener, SocketAddr)>);
+
+/// Opens a socket a worker for each listener, or takes those of a predecessor.
+fn open(listeners: &[Listener], workers: usize, mut inherited: Vec<Handover>) -> Result<Opened, EngineError> {
+    let mut per_worker: Vec<WorkerSockets> = (0..workers).map(|_| Vec::new()).collect();
+    let (mut kept, mut addresses) = (Vec::new(), Vec::new());
+    for listener in listeners {
+        let failed = |error| EngineError::Listen { name: listener.name.clone(), address: listener.address, error };
+        let wanted = if listener.kind == ListenerKind::Status { 1 } else { workers };
+        let fits = |h: &mut Handover| h.address == listener.address && h.kind == listener.kind;
+        let mut sockets: Vec<Socket> = inherited.extract_if(.., fits).map(|h| h.socket).collect();
+        let mut bound = listener.address;
+        if let Some(first) = sockets.first() {
+            bound = first.local_addr().map_err(failed)?;
+        }
+        while sockets.len() < wanted {
+            let socket = if listener.kind == ListenerKind::Udp {
+                Socket::Udp(bind_udp(bound).map_err(failed)?.socket)
+            } else {
+                Socket::Tcp(bind_tcp(bound, listener.backlog).map_err(failed)?.socket)
+            };
+            // All of a listener's sockets have the port that the system chose for the first.
+            bound = socket.local_addr().map_err(failed)?;
+            sockets.push(socket);
+        }
+        addresses.push((listener.clone(), bound));
+        for (number, socket) in sockets.into_iter().enumerate() {
+            let (address, kind) = (listener.address, listener.kind);
+            kept.push(Handover { address, kind, socket: socket.try_clone().map_err(failed)? });
+            if listener.kind != ListenerKind::Status
+                && let Some(place) = per_worker.get_mut(number % workers)
+            {
+                place.push((listener.clone(), socket));
+            }
+        }
+    }
+    Ok((per_worker, kept, addresses))
+}
+
+/// The life of a worker.
+async fn work(
+    index: usize,
+    node: Arc<Node>,
+    sockets: WorkerSockets,
+    mut commands: mpsc::Receiver<Command>,
+    ready: std::sync::mpsc::Sender<std::io::Result<()>>,
+) {
+    let Some(plan) = node.plan() else { return };
+    let worker = Worker::new(index, node, plan);
+    drop(task::spawn_local("deadlines", Rc::clone(&worker.wheel).turn()));
+    drop(task::spawn_local("upstream pool", Rc::clone(&worker).sweep()));
+    let mut accepting = Vec::new();
+    for (listener, socket) in sockets {
+        let (worker, listener) = (Rc::clone(&worker), Rc::new(listener));
+        let started = match socket {
+            Socket::Tcp(socket) => tokio::net::TcpListener::from_std(socket)
+                .map(|socket| task::spawn_local("listener", accept::accept(worker, socket, listener))),
+            Socket::Udp(socket) => tokio::net::UdpSocket::from_std(socket)
+                .map(|socket| task::spawn_local("udp listener", stream::serve_udp(worker, socket, listener))),
+        };
+        match started {
+            Ok(task) => accepting.push(task),
+            Err(error) => {
+                ready.send(Err(error)).ok();
+                return;
+            }
+        }
+    }
+    ready.send(Ok(())).ok();
+    loop {
+        match commands.recv().await {
+            Some(Command::StopAccepting) => accepting.drain(..).for_each(|task| task.abort()),
+            Some(Command::Drain(budget)) => return drain(&worker, budget).await,
+            // The engine was dropped.
+            None => return,
+        }
+    }
+}
+
+/// Waits until the worker has no connection left, but no longer than `budget`.
+async fn drain(worker: &Worker, budget: Duration) {
+    let deadline = worker.now().0.saturating_add(u64::try_from(budget.as_micros()).unwrap_or(u64::MAX));
+    worker.start_draining();
+    while worker.open_connections() > 0 && worker.now().0 < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        // A connection may have become idle since the last look.
+        worker.start_draining();
+    }
+}

@@ -1,0 +1,181 @@
+//! Health checks: runs the probes that balanced groups ask for, tells of what changed, and lists states for metrics.
+//!
+//! Which address is probed when, and what a result means, the groups decide; here is the I/O.
+
+mod grpc;
+mod probe;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cardinal_balance::{Event, Group, Probe, State};
+use cardinal_base::{Tick, task};
+use cardinal_ir::{Endpoints, Id, Origin};
+use cardinal_net::tls::{ClientSettings, client_config};
+use cardinal_sdk::TargetHealth;
+use rustls::ClientConfig;
+
+use crate::node::Node;
+use crate::plan::{Plan, Registry};
+
+/// Groups are looked at this often at least: those of a new generation may want probes at once.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
+/// And this often at most.
+const LOOK_PERIOD_MIN: Duration = Duration::from_millis(5);
+
+/// Health of all addresses of all balanced groups, for metrics. A backend that names one host has no group.
+pub(crate) fn targets(registry: &Registry) -> Vec<TargetHealth> {
+    let mut targets = Vec::new();
+    for group in registry.groups() {
+        let Some(name) = group_name(&group.spec()) else { continue };
+        for member in group.status().members {
+            let target: Box<str> = format!("{}:{}", member.host, member.port).into();
+            let one = |address: Box<str>, state| TargetHealth {
+                upstream: name.clone(),
+                target: target.clone(),
+                address,
+                state: metric_state(state),
+            };
+            if member.addresses.is_empty() {
+                targets.push(one("".into(), State::DnsError));
+            }
+            targets.extend(member.addresses.iter().map(|a| one(a.address.to_string().into(), a.state)));
+        }
+    }
+    targets.sort_by(|a, b| (&a.upstream, &a.target, &a.address).cmp(&(&b.upstream, &b.target, &b.address)));
+    targets
+}
+
+/// What users call the group; `None` for one that no user made.
+fn group_name(spec: &Endpoints) -> Option<Box<str>> {
+    if spec.origin == Origin::default() {
+        return None;
+    }
+    Some(spec.origin.name.clone().unwrap_or_else(|| spec.origin.id.to_string().into()))
+}
+
+/// As Kong's metrics spell it.
+const fn metric_state(state: State) -> &'static str {
+    match state {
+        State::Healthy => "healthy",
+        State::Unhealthy => "unhealthy",
+        State::HealthChecksOff => "healthchecks_off",
+        State::DnsError => "dns_error",
+    }
+}
+
+/// Runs probes for as long as the task lives. Probes under way end by themselves.
+pub(crate) async fn run_probes(node: Arc<Node>) {
+    let prober = Arc::new(Prober { node, configs: Mutex::default() });
+    loop {
+        let now = prober.now();
+        let next = prober.look(now);
+        let wait = next.map_or(LOOK_PERIOD, |next| next.since(now));
+        tokio::time::sleep(wait.clamp(LOOK_PERIOD_MIN, LOOK_PERIOD)).await;
+    }
+}
+
+/// What probes have in common.
+struct Prober {
+    node: Arc<Node>,
+    configs: Mutex<Configs>,
+}
+
+/// TLS settings of one generation.
+#[derive(Default)]
+struct Configs {
+    generation: u64,
+    made: HashMap<ConfigKey, Option<Arc<ClientConfig>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct ConfigKey {
+    verify: bool,
+    http2: bool,
+    /// The certificate to show.
+    client: Option<Id>,
+}
+
+impl Prober {
+    fn now(&self) -> Tick {
+        self.node.services.clock.tick()
+    }
+
+    /// Starts all probes that are due, and says when to look again.
+    fn look(self: &Arc<Self>, now: Tick) -> Option<Tick> {
+        let mut next = None;
+        for group in self.node.shared.registry.groups() {
+            self.start(&group, now);
+            next = next.into_iter().chain(group.next_due(now)).min();
+        }
+        next
+    }
+
+    /// Starts the probes of a group that are due, and tells of what changed in it.
+    fn start(self: &Arc<Self>, group: &Arc<Group>, now: Tick) {
+        for event in group.take_events() {
+            tell(group, &event);
+        }
+        for probe in group.due(now) {
+            let (prober, group) = (Arc::clone(self), Arc::clone(group));
+            // Nobody waits for it: its result goes to the group.
+            drop(task::spawn("health probe", async move {
+                let outcome = probe::run(&prober, &probe).await;
+                tracing::debug!(host = %probe.host, address = %probe.address, ?outcome, "health probe");
+                group.probe_result(probe.key, outcome, prober.now());
+                // Its place is free for one that waits.
+                prober.start(&group, prober.now());
+            }));
+        }
+    }
+
+    /// TLS for a probe; `None` when it cannot be set up, which is logged once a generation.
+    fn tls(&self, probe: &Probe, http2: bool) -> Option<Arc<ClientConfig>> {
+        let plan = self.node.plan()?;
+        let settings = &probe.settings;
+        let key = ConfigKey { verify: settings.health.active.verify, http2, client: settings.client_certificate };
+        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        if configs.generation != plan.generation {
+            *configs = Configs { generation: plan.generation, made: HashMap::new() };
+        }
+        let make = || {
+            let made = client_config(&client_settings(&plan, key));
+            made.inspect_err(|error| {
+                let group = group_name(settings).unwrap_or_default();
+                tracing::warn!(group = %group, %error, "health probes cannot use TLS");
+            })
+            .ok()
+        };
+        configs.made.entry(key).or_insert_with(make).clone()
+    }
+}
+
+fn client_settings(plan: &Plan, key: ConfigKey) -> ClientSettings {
+    let pair = key.client.and_then(|id| plan.ir.certificates.get(&id)?.pairs.first());
+    let alpn: &[u8] = if key.http2 { b"h2" } else { b"http/1.1" };
+    ClientSettings {
+        verify: key.verify,
+        authorities: plan.ir.node.upstream_authorities.as_deref().map(str::to_owned),
+        client: pair.map(|pair| (pair.chain.clone(), pair.key.clone())),
+        alpn: vec![alpn.to_vec()],
+        ..ClientSettings::default()
+    }
+}
+
+fn tell(group: &Group, event: &Event) {
+    let Some(name) = group_name(&group.spec()) else { return };
+    match event {
+        Event::Address { host, address, healthy: true, cause, .. } => {
+            tracing::info!(group = %name, host = %host, %address, cause, "an endpoint is healthy again");
+        }
+        Event::Address { host, address, healthy: false, cause, .. } => {
+            tracing::warn!(group = %name, host = %host, %address, cause, "an endpoint is unhealthy");
+        }
+        Event::Group { healthy: true } => tracing::info!(group = %name, "the group serves"),
+        Event::Group { healthy: false } => tracing::warn!(group = %name, "the group has nobody left to serve"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! What is known of a request before any filter runs, and which route it takes. `explain` asks the same functions.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
+
+use cardinal_http::{HeaderList, Method, Name, RequestHead, Version, split_list};
+use cardinal_ir::{Node, RealIp, RealIpSource, Require, Wire};
+use cardinal_route::upstream_uri::Parts;
+use cardinal_route::{Headers, Match, Request, Router, normalize_path, split_host};
+use cardinal_sdk::{Exchange, Reply};
+
+use super::Scratch;
+
+/// Fields of a head, as the matcher asks for them.
+struct Fields<'x>(&'x HeaderList);
+
+impl Headers for Fields<'_> {
+    fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) {
+        for value in self.0.get_all(name.as_bytes()) {
+            if visit(value).is_break() {
+                return;
+            }
+        }
+    }
+}
+
+/// What a request says about itself that is not in its head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// The request counts as made over TLS on the wire.
+    pub(crate) tls: bool,
+    /// Port of the listener, mapped.
+    pub(crate) listener_port: u16,
+}
+
+/// Fills in what is known from the head and the connection: path, host, port, client address.
+/// `false` when the head's host cannot be read.
+pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
+    let Scratch { request, exchange, path, .. } = s;
+    exchange.original.method.clone_from(&request.method);
+    exchange.original.target.extend_from_slice(request.path());
+    if let Some(query) = request.query() {
+        exchange.original.target.push(b'?');
+        exchange.original.target.extend_from_slice(query);
+    }
+    match normalize_path(request.path()) {
+        std::borrow::Cow::Borrowed(normal) => path.extend_from_slice(normal),
+        std::borrow::Cow::Owned(normal) => *path = normal,
+    }
+    exchange.original.port = facts.listener_port;
+    if let Some(authority) = request.authority() {
+        let Ok(authority) = std::str::from_utf8(authority) else { return false };
+        let (host, port) = split_host(authority);
+        exchange.original.host.push_str(&host);
+        exchange.original.port = port.unwrap_or(facts.listener_port);
+    }
+    let client = &mut exchange.client;
+    client.wire = if facts.tls { Wire::Https } else { Wire::Http };
+    client.version = request.version;
+    client.https = facts.tls;
+    client.trusted = is_trusted(&node.real_ip, client.peer.ip());
+    (client.ip, client.port) = (client.peer.ip().to_canonical(), client.peer.port());
+    if client.trusted {
+        if let Some((ip, port)) = real_ip(&node.real_ip, &request.headers) {
+            (client.ip, client.port) = (ip.to_canonical(), port.unwrap_or(0));
+        }
+        if let Some(proto) = request.headers.known(Name::XForwardedProto) {
+            client.https = proto.eq_ignore_ascii_case(b"https");
+        }
+    }
+    true
+}
+
+fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    policy.trusted.iter().any(|net| net.contains(&ip))
+}
+
+/// The client's address by a header that a trusted peer set (nginx's realip module).
+fn real_ip(policy: &RealIp, headers: &HeaderList) -> Option<(IpAddr, Option<u16>)> {
+    let RealIpSource::Header(name) = &policy.source else { return None };
+    let mut found = None;
+    let values: Vec<&[u8]> = headers.get_all(name.as_bytes()).flat_map(split_list).collect();
+    for value in values.iter().rev() {
+        let Some((ip, port)) = parse_address(std::str::from_utf8(value).ok()?) else { break };
+        found = Some((ip, port));
+        if !policy.recursive || !is_trusted(policy, ip) {
+            break;
+        }
+    }
+    found
+}
+
+/// `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]:5`.
+fn parse_address(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some((address.ip(), Some(address.port())));
+    }
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().map(|ip| (ip, None))
+}
+
+/// The route of a request whose facts are read.
+pub(crate) fn route_request<'r>(router: &'r Router, s: &Scratch) -> Option<Match<'r>> {
+    with_view(s, |request| router.find(request))
+}
+
+/// Shows the request as the matcher sees it.
+pub(crate) fn with_view<R>(s: &Scratch, look: impl FnOnce(&Request<'_>) -> R) -> R {
+    let exchange = &s.exchange;
+    let host = &exchange.original.host;
+    look(&Request {
+        wire: exchange.client.wire,
+        method: s.request.method.as_str(),
+        host: (!host.is_empty()).then_some(host),
+        path: &s.path,
+        query: s.request.query().unwrap_or_default(),
+        headers: &Fields(&s.request.headers),
+        sni: exchange.client.tls.as_ref().and_then(|tls| tls.sni.as_deref()),
+        source: SocketAddr::new(exchange.client.ip, exchange.client.port),
+        destination: SocketAddr::new(exchange.client.local.ip(), exchange.original.port),
+    })
+}
+
+/// Notes what a match means for the request: captures, the path that goes upstream.
+pub(crate) fn apply_match(found: &Match<'_>, base: Option<&str>, s: &mut Scratch) {
+    s.matched = found.path_len;
+    if found.has_captures()
+        && let Some(captures) = found.captures(&s.path)
+    {
+        let text = |range: std::ops::Range<usize>| {
+            s.path.get(range).map(|bytes| String::from_utf8_lossy(bytes).into_owned().into_boxed_str())
+        };
+        s.exchange.captures.numbered = captures.iter().map(|group| group.and_then(text)).collect();
+        s.exchange.captures.named =
+            captures.named().filter_map(|(name, range)| Some((name.into(), text(range)?))).collect();
+    }
+    let rewrite = &found.route.rewrite;
+    let parts = Parts {
+        base: base.unwrap_or_default(),
+        path: &s.path,
+        matched: found.path_len,
+        strip: rewrite.strip_path,
+        handling: rewrite.path_handling,
+    };
+    parts.write(&mut s.upstream.path);
+    parts.write_prefix(&mut s.prefix);
+}
+
+/// The reply to a request that is not what its route requires (Kong: the checks after the router).
+pub(crate) fn refusal(require: &Require, request: &RequestHead, exchange: &Exchange) -> Option<Reply> {
+    let https = exchange.client.https;
+    if let Some(status) = require.tls.filter(|_| !https && !require.grpc) {
+        return Some(tls_required(status, request, exchange));
+    }
+    if require.grpc {
+        if exchange.client.version != Version::H2 {
+            let reply = Reply::error(426, "Please use HTTP2 protocol");
+            return Some(reply.with_header("Connection", "Upgrade").with_header("Upgrade", "HTTP/2"));
+        }
+        let content_type = request.headers.known(Name::ContentType).unwrap_or_default();
+        if !content_type.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc")) {
+            return Some(Reply::error(415, "Non-gRPC request matched gRPC route"));
+        }
+        if require.tls.is_some() && !https {
+            return Some(
+                Reply::new(200)
+                    .with_header("Content-Type", "application/grpc")
+                    .with_header("grpc-status", "1")
+                    .with_header("grpc-message", "gRPC request matched gRPCs route"),
+            );
+        }
+    }
+    None
+}
+
+fn tls_required(status: u16, request: &RequestHead, exchange: &Exchange) -> Reply {
+    if status == 426 {
+        let reply = Reply::error(426, "Please use HTTPS protocol");
+        return reply.with_header("Connection", "Upgrade").with_header("Upgrade", "TLS/1.2, HTTP/1.1");
+    }
+    let forwarded = request.headers.known(Name::XForwardedHost).filter(|_| exchange.client.trusted);
+    let host = forwarded.map_or_else(
+        || exchange.original.host.clone(),
+        |host| String::from_utf8_lossy(host).into_owned(),
+    );
+    let target = String::from_utf8_lossy(&exchange.original.target);
+    Reply::new(status).with_header("Location", &format!("https://{host}{target}"))
+}
+
+/// Whether the request asks to leave HTTP: the protocol it names. `h2c` is not forwarded: HTTP/2 is spoken by prior
+/// knowledge, and a tunnel opened by it would pass requests unseen.
+pub(crate) fn upgrade(request: &RequestHead) -> Option<&[u8]> {
+    if request.version != Version::H11 || request.method == Method::Connect {
+        return None;
+    }
+    let protocol = request.headers.known(Name::Upgrade)?;
+    let asked = request.headers.known_list_contains(Name::Connection, b"upgrade");
+    let h2c = split_list(protocol).any(|p| p.get(..3).is_some_and(|p| p.eq_ignore_ascii_case(b"h2c")));
+    (asked && !h2c).then_some(protocol)
+}

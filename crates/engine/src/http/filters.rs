@@ -1,0 +1,124 @@
+//! Runs filters, phase by phase.
+
+use bytes::Bytes;
+use cardinal_http::{Failure, FailureKind};
+use cardinal_sdk::{
+    BodyCx, Chunk, HeadCx, LogCx, Phases, Reply, ResponseCx, Verdict,
+};
+
+use super::Scratch;
+use super::exchange::Body;
+use crate::plan::{Chain, NOT_CHOSEN, Phase, Plan};
+
+/// Runs the request phase. `Ok(Some(reply))` when a filter answered; its later filters' request phases are skipped, but
+/// which of them apply is settled, for the phases that follow.
+pub(crate) async fn run_request(
+    plan: &Plan,
+    chain: &Chain,
+    s: &mut Scratch,
+    body: &mut dyn Body,
+) -> Result<Option<Box<Reply>>, Failure> {
+    s.choices.clear();
+    s.choices.resize(chain.len(), NOT_CHOSEN);
+    s.exchange.slots.reset(chain.len());
+    let mut answer = None;
+    let mut failed = None;
+    let mut wanted = chain.list(Phase::Request).iter().peekable();
+    // All slots are visited, so that instances are chosen in order, each by who is authenticated by then.
+    for slot in 0..u16::try_from(chain.len()).unwrap_or(u16::MAX) {
+        let choice = chain.choose(slot, s.exchange.client.wire, &s.exchange.identity);
+        if let Some(place) = s.choices.get_mut(usize::from(slot)) {
+            *place = choice;
+        }
+        let runs = wanted.next_if(|next| **next == slot).is_some() && answer.is_none() && failed.is_none();
+        let Some(filter) = chain.filter(slot, choice, Phases::REQUEST).filter(|_| runs) else { continue };
+        loop {
+            let mut cx = HeadCx {
+                request: &mut s.request,
+                exchange: &mut s.exchange,
+                upstream: &mut s.upstream,
+                services: &plan.services,
+                directory: &plan.directory,
+                slot: usize::from(slot),
+            };
+            match filter.on_request_head(&mut cx).settle().await {
+                Verdict::Continue => break,
+                Verdict::Reply(reply) => {
+                    answer = Some(reply);
+                    break;
+                }
+                Verdict::NeedBody { max } => match body.whole(plan, s, max).await {
+                    Ok(whole) => s.upstream.body = Some(whole),
+                    Err(failure) => {
+                        failed = Some(failure);
+                        break;
+                    }
+                },
+                Verdict::Fail(reason) => {
+                    let name = chain.name(slot);
+                    tracing::error!(plugin = name, request_id = %s.exchange.id, reason, "a filter failed");
+                    failed = Some(Failure::new(FailureKind::Filter, name));
+                    break;
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(answer), Err)
+}
+
+/// Chooses instances for a request that no filter saw before its response: one without a route.
+pub(crate) fn choose_all(chain: &Chain, s: &mut Scratch) {
+    s.choices.clear();
+    s.exchange.slots.reset(chain.len());
+    for slot in 0..u16::try_from(chain.len()).unwrap_or(u16::MAX) {
+        s.choices.push(chain.choose(slot, s.exchange.client.wire, &s.exchange.identity));
+    }
+}
+
+/// Runs the response head phase.
+pub(crate) fn run_response(plan: &Plan, chain: &Chain, s: &mut Scratch) {
+    for slot in chain.list(Phase::Response) {
+        let choice = s.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
+        let Some(filter) = chain.filter(*slot, choice, Phases::RESPONSE) else { continue };
+        filter.on_response_head(&mut ResponseCx {
+            response: &mut s.response,
+            request: &s.request,
+            exchange: &mut s.exchange,
+            services: &plan.services,
+            slot: usize::from(*slot),
+        });
+    }
+}
+
+/// Runs the response body phase on one part.
+pub(crate) fn run_body(plan: &Plan, chain: &Chain, s: &mut Scratch, data: Bytes, last: bool) -> Bytes {
+    let mut chunk = Chunk { data, last };
+    for slot in chain.list(Phase::Body) {
+        let choice = s.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
+        let Some(filter) = chain.filter(*slot, choice, Phases::RESPONSE_BODY) else { continue };
+        let mut cx = BodyCx {
+            response: &s.response,
+            request: &s.request,
+            exchange: &mut s.exchange,
+            services: &plan.services,
+            slot: usize::from(*slot),
+        };
+        filter.on_response_body(&mut cx, &mut chunk);
+    }
+    chunk.data
+}
+
+/// Runs the log phase. `answered`: a response head was sent.
+pub(crate) fn run_log(plan: &Plan, chain: &Chain, s: &Scratch, answered: bool) {
+    for slot in chain.list(Phase::Log) {
+        let choice = s.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
+        let Some(filter) = chain.filter(*slot, choice, Phases::LOG) else { continue };
+        filter.on_log(&LogCx {
+            request: &s.request,
+            response: answered.then_some(&s.response),
+            exchange: &s.exchange,
+            services: &plan.services,
+            slot: usize::from(*slot),
+        });
+    }
+}

@@ -1,0 +1,345 @@
+//! Moves bodies: both directions of an exchange in one task, each at the speed of its slower side.
+
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use cardinal_http::{Failure, FailureKind};
+use cardinal_ir::{Limits, Timeouts};
+use cardinal_net::{NetError, Peer, Timer};
+
+/// How far a direction came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// All is through.
+    Done,
+    /// The client is waited for.
+    Client,
+    /// The upstream is waited for.
+    Upstream,
+}
+
+/// What broke a direction.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The client's side.
+    Client(NetError),
+    /// The upstream's side.
+    Upstream(NetError),
+    /// The request body is longer than allowed.
+    TooLarge,
+}
+
+impl Broken {
+    /// As a failure that is not to be retried.
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Client(error) if error.is_disconnect() => {
+                Failure::new(FailureKind::ClientClosed, "while moving a body").with_source(error)
+            }
+            Self::Client(error) => Failure::new(FailureKind::BadRequest, "request body").with_source(error),
+            Self::Upstream(error) if error.is_disconnect() => {
+                Failure::new(FailureKind::UpstreamReset, "while moving a body").with_source(error)
+            }
+            Self::Upstream(error) => Failure::new(FailureKind::UpstreamProtocol, "response body").with_source(error),
+            Self::TooLarge => Failure::new(FailureKind::BodyTooLarge, "request body over its limit"),
+        }
+    }
+}
+
+/// The request body's way.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// A body that was held; else the client's is streamed.
+    held: Option<Bytes>,
+    /// Bytes that may pass.
+    max: u64,
+    /// Bytes that passed.
+    pub(super) moved: u64,
+    /// All is written, but perhaps not flushed.
+    finished: bool,
+    done: bool,
+}
+
+impl Upload {
+    pub(super) fn new(held: Option<Bytes>, max: Option<u64>) -> Self {
+        Self { held, max: max.unwrap_or(u64::MAX), moved: 0, finished: false, done: false }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Moves what can be moved.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, client: &mut Peer, up: &mut Peer) -> Result<Progress, Broken> {
+        if self.done {
+            return Ok(Progress::Done);
+        }
+        while !self.finished {
+            let more = match self.held.take() {
+                Some(held) => self.poll_held(cx, up, held)?,
+                None => self.poll_stream(cx, client, up)?,
+            };
+            if let Some(stalled) = more {
+                return Ok(stalled);
+            }
+        }
+        match up.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.done = true;
+                Ok(Progress::Done)
+            }
+            Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+            Poll::Pending => Ok(Progress::Upstream),
+        }
+    }
+
+    fn poll_held(&mut self, cx: &mut Context<'_>, up: &mut Peer, mut held: Bytes) -> Result<Option<Progress>, Broken> {
+        if held.is_empty() {
+            self.finished = true;
+            return up.finish(None).map(|()| None).map_err(Broken::Upstream);
+        }
+        let stalled = match up.poll_send(cx, &held) {
+            Poll::Ready(Ok(count)) => {
+                self.moved += count as u64;
+                held.advance(count);
+                None
+            }
+            Poll::Ready(Err(error)) => return Err(Broken::Upstream(error)),
+            Poll::Pending => Some(Progress::Upstream),
+        };
+        self.held = Some(held);
+        Ok(stalled)
+    }
+
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        up: &mut Peer,
+    ) -> Result<Option<Progress>, Broken> {
+        match client.poll_body(cx) {
+            Poll::Ready(Ok(true)) => {
+                let data = client.data();
+                if self.moved + data.len() as u64 > self.max {
+                    return Err(Broken::TooLarge);
+                }
+                match up.poll_send(cx, data) {
+                    Poll::Ready(Ok(count)) => {
+                        self.moved += count as u64;
+                        client.consume(count);
+                        Ok(None)
+                    }
+                    Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+                    Poll::Pending => Ok(Some(Progress::Upstream)),
+                }
+            }
+            Poll::Ready(Ok(false)) => {
+                let trailers = Some(client.trailers()).filter(|t| !t.is_empty());
+                up.finish(trailers).map_err(Broken::Upstream)?;
+                self.finished = true;
+                Ok(None)
+            }
+            Poll::Ready(Err(error)) => Err(Broken::Client(error)),
+            // What came so far goes on while the rest is waited for.
+            Poll::Pending => match up.poll_flush(cx) {
+                Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+                Poll::Ready(Ok(())) => Ok(Some(Progress::Client)),
+                Poll::Pending => Ok(Some(Progress::Upstream)),
+            },
+        }
+    }
+}
+
+/// Bytes that a filter made of a part, on their way to the client.
+#[derive(Debug, Default)]
+struct Filtered {
+    /// To be sent.
+    data: Bytes,
+    /// Nothing comes after it.
+    last: bool,
+}
+
+/// The response body's way.
+#[derive(Debug)]
+pub(super) struct Download {
+    /// Bytes of body sent to the client.
+    pub(super) moved: u64,
+    /// Used when filters look at the body.
+    filtered: Option<Filtered>,
+    finished: bool,
+}
+
+impl Download {
+    /// `filtered`: filters look at the body.
+    pub(super) fn new(filtered: bool) -> Self {
+        Self { moved: 0, filtered: filtered.then(Filtered::default), finished: false }
+    }
+
+    /// Moves what can be moved. `filter` makes of a part what is sent, when filters look at the body; it is called
+    /// with the last part too, which may be empty.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        up: &mut Peer,
+        filter: &mut dyn FnMut(Bytes, bool) -> Bytes,
+    ) -> Result<Progress, Broken> {
+        while !self.finished {
+            let stalled = match self.filtered.take() {
+                Some(filtered) if !filtered.data.is_empty() => self.poll_filtered(cx, client, filtered)?,
+                Some(filtered) if filtered.last => {
+                    self.finish(client, up)?;
+                    None
+                }
+                Some(_) => self.poll_part(cx, client, up, filter)?,
+                None => self.poll_plain(cx, client, up)?,
+            };
+            if let Some(stalled) = stalled {
+                return Ok(stalled);
+            }
+        }
+        match client.poll_flush(cx) {
+            Poll::Ready(Ok(())) => Ok(Progress::Done),
+            Poll::Ready(Err(error)) => Err(Broken::Client(error)),
+            Poll::Pending => Ok(Progress::Client),
+        }
+    }
+
+    /// Sends what filters made.
+    fn poll_filtered(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        mut filtered: Filtered,
+    ) -> Result<Option<Progress>, Broken> {
+        let stalled = match client.poll_send(cx, &filtered.data) {
+            Poll::Ready(Ok(count)) => {
+                self.moved += count as u64;
+                filtered.data.advance(count);
+                None
+            }
+            Poll::Ready(Err(error)) => return Err(Broken::Client(error)),
+            Poll::Pending => Some(Progress::Client),
+        };
+        self.filtered = Some(filtered);
+        Ok(stalled)
+    }
+
+    /// Takes a part from the upstream through the filters.
+    fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        up: &mut Peer,
+        filter: &mut dyn FnMut(Bytes, bool) -> Bytes,
+    ) -> Result<Option<Progress>, Broken> {
+        let (data, last) = match up.poll_body(cx) {
+            Poll::Ready(Ok(true)) => {
+                let data = Bytes::copy_from_slice(up.data());
+                up.consume(data.len());
+                (data, false)
+            }
+            Poll::Ready(Ok(false)) => (Bytes::new(), true),
+            Poll::Ready(Err(error)) => return Err(Broken::Upstream(error)),
+            Poll::Pending => {
+                self.filtered = Some(Filtered::default());
+                return flush(cx, client).map(Some);
+            }
+        };
+        self.filtered = Some(Filtered { data: filter(data, last), last });
+        Ok(None)
+    }
+
+    fn poll_plain(&mut self, cx: &mut Context<'_>, client: &mut Peer, up: &mut Peer) -> Result<Option<Progress>, Broken> {
+        match up.poll_body(cx) {
+            Poll::Ready(Ok(true)) => match client.poll_send(cx, up.data()) {
+                Poll::Ready(Ok(count)) => {
+                    self.moved += count as u64;
+                    up.consume(count);
+                    Ok(None)
+                }
+                Poll::Ready(Err(error)) => Err(Broken::Client(error)),
+                Poll::Pending => Ok(Some(Progress::Client)),
+            },
+            Poll::Ready(Ok(false)) => self.finish(client, up).map(|()| None),
+            Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+            Poll::Pending => flush(cx, client).map(Some),
+        }
+    }
+
+    fn finish(&mut self, client: &mut Peer, up: &Peer) -> Result<(), Broken> {
+        let trailers = Some(up.trailers()).filter(|t| !t.is_empty());
+        client.finish(trailers).map_err(Broken::Client)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+/// Lets the client have what came so far while the upstream is waited for.
+fn flush(cx: &mut Context<'_>, client: &mut Peer) -> Result<Progress, Broken> {
+    match client.poll_flush(cx) {
+        Poll::Ready(Ok(())) => Ok(Progress::Upstream),
+        Poll::Ready(Err(error)) => Err(Broken::Client(error)),
+        Poll::Pending => Ok(Progress::Client),
+    }
+}
+
+/// How long each side may keep a direction waiting, and who does now.
+pub(super) struct Patience<'x> {
+    timer: &'x Timer,
+    client_ms: u64,
+    upstream_ms: u64,
+    client_failure: FailureKind,
+    upstream_failure: FailureKind,
+    waiting: Option<(Progress, u64)>,
+}
+
+impl<'x> Patience<'x> {
+    /// For the request's way.
+    pub(super) fn upload(timer: &'x Timer, limits: &Limits, timeouts: &Timeouts) -> Self {
+        Self {
+            timer,
+            client_ms: limits.body_timeout_ms,
+            upstream_ms: timeouts.write_ms,
+            client_failure: FailureKind::BodyTimeout,
+            upstream_failure: FailureKind::UpstreamWriteTimeout,
+            waiting: None,
+        }
+    }
+
+    /// For the response's way.
+    pub(super) fn download(timer: &'x Timer, limits: &Limits, timeouts: &Timeouts) -> Self {
+        Self {
+            timer,
+            client_ms: limits.send_timeout_ms,
+            upstream_ms: timeouts.read_ms,
+            client_failure: FailureKind::ClientTimeout,
+            upstream_failure: FailureKind::UpstreamTimeout,
+            waiting: None,
+        }
+    }
+
+    /// Says when a side has kept us waiting too long. `moved` tells whether anything happened since the last call.
+    pub(super) fn check(&mut self, cx: &Context<'_>, progress: Progress, moved: u64) -> Result<(), Failure> {
+        if progress == Progress::Done {
+            self.timer.disarm();
+            self.waiting = None;
+            return Ok(());
+        }
+        if self.waiting != Some((progress, moved)) {
+            self.waiting = Some((progress, moved));
+            self.timer.arm(if progress == Progress::Client { self.client_ms } else { self.upstream_ms });
+        }
+        if !self.timer.poll_expired(cx) {
+            return Ok(());
+        }
+        let kind = if progress == Progress::Client { self.client_failure } else { self.upstream_failure };
+        Err(Failure::new(kind, "no progress"))
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        self.timer.disarm();
+    }
+}

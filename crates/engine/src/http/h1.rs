@@ -1,0 +1,227 @@
+//! A client's HTTP/1 connection: one request after the other.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use cardinal_http::h1::{
+    Framing, FramingError, HeadError, HeadLimits, Parsed, keep_alive, parse_request, request_framing, wants_continue,
+};
+use cardinal_http::{Failure, FailureKind};
+use cardinal_ir::Limits;
+use cardinal_net::h1::H1;
+use cardinal_net::{Io, NetError, Peer, Rewind, Timer};
+use cardinal_sdk::Client;
+use tokio::io::AsyncWriteExt;
+
+use super::exchange::{Session, finish, note, run};
+use super::facts::Facts;
+use super::filters::choose_all;
+use super::reply::{error_reply, send_reply};
+use super::{Scratch, h2};
+use crate::plan::Plan;
+use crate::worker::Worker;
+
+/// What an HTTP/2 client says first.
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What came of waiting for a request.
+enum Next {
+    /// A head is in the scratch; this framing follows, and perhaps `100 Continue` is waited for.
+    Request(Framing, bool),
+    /// The client is done, or has been idle too long.
+    Over,
+    /// HTTP/2 is spoken.
+    Http2,
+    /// What came is not a request that can be served.
+    Bad(Failure),
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts: Facts) {
+    let mut down = Peer::H1(Box::new(H1::new(io, b"")));
+    let idle = Timer::new(&worker.wheel);
+    let mut sequence = 0;
+    loop {
+        let limits = worker.plan().node().limits.clone();
+        if !wait_for_bytes(&worker, &mut down, &idle, &limits, sequence == 0).await {
+            break;
+        }
+        sequence += 1;
+        client.sequence = sequence;
+        let mut scratch = worker.take_scratch();
+        scratch.start(&client);
+        let plan = worker.plan();
+        let next = read_head(&worker, &plan, &mut down, &mut scratch, &idle).await;
+        let go_on = match next {
+            Next::Over => false,
+            Next::Http2 if sequence == 1 => {
+                worker.give_scratch(scratch);
+                if let Peer::H1(h1) = down {
+                    let (io, buffer) = h1.into_parts();
+                    let prefix = Bytes::copy_from_slice(buffer.filled());
+                    h2::serve(worker, Rewind::new(prefix, io), client, facts).await;
+                }
+                return;
+            }
+            Next::Http2 => {
+                let failure = Failure::new(FailureKind::VersionNotSupported, "HTTP/2 after HTTP/1");
+                refuse(&worker, &plan, &mut down, &mut scratch, failure).await;
+                false
+            }
+            Next::Bad(failure) => {
+                refuse(&worker, &plan, &mut down, &mut scratch, failure).await;
+                false
+            }
+            Next::Request(framing, expects_continue) => {
+                let last = sequence >= limits.requests_per_connection_max && limits.requests_per_connection_max != 0;
+                let keep = keep_alive(scratch.request.version, &scratch.request.headers) && !last;
+                let mut session = Session::new(framing, expects_continue, keep);
+                run(&worker, &plan, &mut down, &mut scratch, &mut session, facts).await;
+                session.keep_alive && !session.aborted && down.body_done()
+            }
+        };
+        worker.give_scratch(scratch);
+        if !go_on {
+            break;
+        }
+    }
+    close(down).await;
+}
+
+/// Waits for the first byte of a request. `false` when none will come.
+async fn wait_for_bytes(worker: &Worker, down: &mut Peer, idle: &Timer, limits: &Limits, first: bool) -> bool {
+    let Peer::H1(h1) = down else { return false };
+    if !h1.unread().is_empty() {
+        return true;
+    }
+    idle.arm(if first { limits.head_timeout_ms } else { limits.keepalive_timeout_ms });
+    let mut waiting = false;
+    let came = poll_fn(|cx| {
+        if let Poll::Ready(read) = h1.poll_read_more(cx, limits.head_bytes_max as usize) {
+            return Poll::Ready(matches!(read, Ok(1..)));
+        }
+        if !std::mem::replace(&mut waiting, true) {
+            h1.rest();
+        }
+        // A connection that has not been used yet may have a request on its way.
+        let leave = worker.is_draining() && !first;
+        if leave || idle.poll_expired(cx) { Poll::Ready(false) } else { Poll::Pending }
+    })
+    .await;
+    idle.disarm();
+    came
+}
+
+/// Reads a head whose first bytes are here.
+async fn read_head(worker: &Worker, plan: &Plan, down: &mut Peer, s: &mut Scratch, timer: &Timer) -> Next {
+    let Peer::H1(h1) = down else { return Next::Over };
+    let limits = &plan.node().limits;
+    let head_limits = HeadLimits {
+        head_bytes_max: limits.head_bytes_max as usize,
+        line_bytes_max: limits.line_bytes_max as usize,
+        header_count_max: limits.header_count_max as usize,
+    };
+    s.exchange.timing.started = worker.now();
+    s.exchange.timing.started_unix = worker.node.services.clock.unix();
+    let mut armed = false;
+    let outcome = poll_fn(|cx| {
+        loop {
+            let bytes = h1.unread();
+            let preface = bytes.len().min(H2_PREFACE.len());
+            if preface > 3 && bytes.get(..preface) == H2_PREFACE.get(..preface) {
+                if preface == H2_PREFACE.len() {
+                    return Poll::Ready(Ok(None));
+                }
+            } else {
+                s.request.clear();
+                match parse_request(bytes, &head_limits, &mut s.request) {
+                    Ok(Parsed::Complete(length)) => return Poll::Ready(Ok(Some(length))),
+                    Ok(Parsed::Partial) => {}
+                    Err(error) => return Poll::Ready(Err(head_failure(error))),
+                }
+            }
+            if !std::mem::replace(&mut armed, true) {
+                timer.arm(limits.head_timeout_ms);
+            }
+            match h1.poll_read_more(cx, head_limits.head_bytes_max) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(Failure::new(FailureKind::ClientClosed, "inside a request head")));
+                }
+                Poll::Ready(Err(NetError::BufferFull)) => return Poll::Ready(Err(head_failure(HeadError::TooLarge))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(Failure::new(FailureKind::ClientClosed, "reading").with_source(error)));
+                }
+                Poll::Pending if timer.poll_expired(cx) => {
+                    return Poll::Ready(Err(Failure::new(FailureKind::HeadTimeout, "request head")));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    timer.disarm();
+    match outcome {
+        Ok(None) => Next::Http2,
+        Err(failure) => Next::Bad(failure),
+        Ok(Some(length)) => {
+            s.exchange.bytes.received = length as u64;
+            h1.consume_head(length);
+            begin_body(h1, s)
+        }
+    }
+}
+
+/// Finds out how the body ends.
+fn begin_body(h1: &mut H1, s: &Scratch) -> Next {
+    let bad = |error: FramingError| {
+        let kind =
+            if error == FramingError::Expectation { FailureKind::ExpectationFailed } else { FailureKind::BadRequest };
+        Next::Bad(Failure::new(kind, "framing").with_source(error))
+    };
+    let framing = match request_framing(&s.request) {
+        Ok(framing) => framing,
+        Err(error) => return bad(error),
+    };
+    h1.start_reading(framing);
+    match wants_continue(&s.request) {
+        Ok(wants) => Next::Request(framing, wants && framing != Framing::None),
+        Err(error) => bad(error),
+    }
+}
+
+fn head_failure(error: HeadError) -> Failure {
+    let kind = match error {
+        HeadError::LineTooLong => FailureKind::UriTooLong,
+        HeadError::TooLarge | HeadError::TooMany => FailureKind::HeadTooLarge,
+        HeadError::Version => FailureKind::VersionNotSupported,
+        _ => FailureKind::BadRequest,
+    };
+    Failure::new(kind, "request head").with_source(error)
+}
+
+/// Answers what cannot be served; the connection ends after it.
+async fn refuse(worker: &Rc<Worker>, plan: &Plan, down: &mut Peer, s: &mut Scratch, failure: Failure) {
+    s.exchange.id = worker.request_id();
+    note(worker, s, &failure);
+    if failure.kind() == FailureKind::ClientClosed {
+        return;
+    }
+    let mut session = Session::new(Framing::None, false, false);
+    choose_all(&plan.unrouted, s);
+    let reply = error_reply(plan, failure.kind());
+    if let Err(second) = send_reply(worker, plan, &plan.unrouted, down, s, &mut session, reply).await {
+        note(worker, s, &second);
+    }
+    finish(worker, plan, &plan.unrouted, s, &session);
+}
+
+/// Ends a connection so that what was sent last arrives.
+async fn close(down: Peer) {
+    if let Peer::H1(mut h1) = down {
+        // The peer may be gone; there is nobody to tell.
+        h1.io().shutdown().await.ok();
+    }
+}

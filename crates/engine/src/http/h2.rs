@@ -1,0 +1,194 @@
+//! A client's HTTP/2 connection: requests beside each other, each a task of its own.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use cardinal_base::task;
+use cardinal_http::h1::Framing;
+use cardinal_http::{Failure, FailureKind, Name};
+use cardinal_net::h2::{H2, read_request};
+use cardinal_net::{Peer, Timer};
+use cardinal_sdk::Client;
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::exchange::{Session, finish, note, run};
+use super::facts::Facts;
+use super::filters::choose_all;
+use super::reply::{error_reply, send_reply};
+use crate::worker::Worker;
+
+/// Window of a stream, bytes: what one slow upstream can make us hold.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Window of a connection, bytes.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Response bytes held for a slow client, for each stream.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// Serves a connection to its end.
+pub(crate) async fn serve<T>(worker: Rc<Worker>, io: T, client: Client, facts: Facts)
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = worker.plan().node().limits.clone();
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(limits.head_bytes_max)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(64)
+        .max_local_error_reset_streams(Some(256));
+    let idle = Timer::new(&worker.wheel);
+    let connection = match idle.limit(limits.handshake_timeout_ms, builder.handshake(io)).await {
+        Some(Ok(connection)) => connection,
+        Some(Err(error)) => {
+            tracing::debug!(client = %client.peer, %error, "HTTP/2 preface");
+            return;
+        }
+        None => return,
+    };
+    accept(&worker, connection, client, facts, &idle).await;
+}
+
+/// Accepts streams until the client is done, idle too long, or the node stops.
+async fn accept<T>(
+    worker: &Rc<Worker>,
+    mut connection: Connection<T, Bytes>,
+    client: Client,
+    facts: Facts,
+    idle: &Timer,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let open = Rc::new(Cell::new(0_usize));
+    let mut sequence = 0;
+    let mut leaving = false;
+    loop {
+        let limits = worker.plan().node().limits.clone();
+        idle.arm(limits.keepalive_timeout_ms);
+        let next = std::future::poll_fn(|cx| {
+            if let std::task::Poll::Ready(next) = connection.poll_accept(cx) {
+                return std::task::Poll::Ready(Some(next));
+            }
+            if (worker.is_draining() && !leaving) || (idle.poll_expired(cx) && !leaving) {
+                return std::task::Poll::Ready(None);
+            }
+            std::task::Poll::Pending
+        })
+        .await;
+        match next {
+            Some(Some(Ok((request, respond)))) => {
+                sequence += 1;
+                let client = Client { sequence, ..client.clone() };
+                spawn_stream(worker, request, respond, client, facts, StreamCount::new(&open));
+                if limits.requests_per_connection_max != 0 && sequence >= limits.requests_per_connection_max && !leaving {
+                    leaving = true;
+                    connection.graceful_shutdown();
+                }
+            }
+            Some(Some(Err(error))) => {
+                tracing::debug!(client = %client.peer, %error, "HTTP/2 connection ended");
+                return;
+            }
+            Some(None) => return,
+            None if open.get() > 0 && !worker.is_draining() => {}
+            None => {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Counts a connection's open streams.
+struct StreamCount(Rc<Cell<usize>>);
+
+impl StreamCount {
+    fn new(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Self(Rc::clone(open))
+    }
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+fn spawn_stream(
+    worker: &Rc<Worker>,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    client: Client,
+    facts: Facts,
+    count: StreamCount,
+) {
+    let worker = Rc::clone(worker);
+    drop(task::spawn_local("http/2 stream", async move {
+        let _count = count;
+        stream(&worker, request, respond, &client, facts).await;
+    }));
+}
+
+async fn stream(
+    worker: &Rc<Worker>,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    client: &Client,
+    facts: Facts,
+) {
+    let mut s = worker.take_scratch();
+    s.start(client);
+    s.exchange.timing.started = worker.now();
+    s.exchange.timing.started_unix = worker.node.services.clock.unix();
+    let plan = worker.plan();
+    let (parts, receive) = request.into_parts();
+    let ended = receive.is_end_stream();
+    let mut down = Peer::H2(Box::new(H2::server(receive, respond)));
+    let limits = &plan.node().limits;
+    let readable = read_request(&mut s.request, &parts);
+    let failure = if !readable {
+        Some(Failure::new(FailureKind::BadRequest, "request head"))
+    } else if s.request.headers.len() > limits.header_count_max as usize {
+        Some(Failure::new(FailureKind::HeadTooLarge, "too many header fields"))
+    } else if s.request.target().len() > limits.line_bytes_max as usize {
+        Some(Failure::new(FailureKind::UriTooLong, "path"))
+    } else {
+        None
+    };
+    let length = s.request.headers.known(Name::ContentLength).and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
+    let framing = match length {
+        _ if ended => Framing::None,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    };
+    let mut session = Session::new(framing, false, true);
+    match failure {
+        None => run(worker, &plan, &mut down, &mut s, &mut session, facts).await,
+        Some(failure) => {
+            s.exchange.id = worker.request_id();
+            note(worker, &mut s, &failure);
+            choose_all(&plan.unrouted, &mut s);
+            let reply = error_reply(&plan, failure.kind());
+            if send_reply(worker, &plan, &plan.unrouted, &mut down, &mut s, &mut session, reply).await.is_err()
+                && let Peer::H2(h2) = &mut down
+            {
+                h2.reset(Reason::INTERNAL_ERROR);
+            }
+            finish(worker, &plan, &plan.unrouted, &mut s, &session);
+        }
+    }
+    if let Peer::H2(h2) = &mut down
+        && !h2.body_done()
+        && h2.send_done()
+    {
+        // The request was not read to its end, and nobody will.
+        h2.reset(Reason::NO_ERROR);
+    }
+    worker.give_scratch(s);
+}

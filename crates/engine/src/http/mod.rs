@@ -1,0 +1,24 @@
+//! HTTP: connections of both versions, and the life of a request.
+
+mod exchange;
+mod facts;
+mod filters;
+mod forward;
+mod h1;
+mod h2;
+mod reply;
+mod scratch;
+mod tunnel;
+mod upstream;
+mod upstream_head;
+
+pub(crate) use exchange::{Body, check_body_length, make_uri, note};
+pub(crate) use facts::{Facts, apply_match, read_facts, refusal, with_view};
+pub(crate) use filters::{choose_all, run_log, run_request as run_request_filters};
+pub(crate) use h1::serve as serve_h1;
+pub(crate) use h2::serve as serve_h2;
+pub(crate) use reply::message;
+pub(crate) use scratch::Scratch;
+pub(crate) use tunnel::tunnel;
+pub(crate) use upstream::{pick, report_failure};
+pub(crate) use upstream_head::{Outgoing, host_of, strip_listed, write_h1 as write_upstream_head};

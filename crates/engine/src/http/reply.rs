@@ -1,0 +1,449 @@
+//! Writes responses to clients: those of upstreams, and those made here.
+
+use std::borrow::Cow;
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use cardinal_http::h1::Framing;
+use cardinal_http::{Failure, FailureKind, Method, Name, Version, accept};
+use cardinal_ir::{ErrorPages, Node};
+use cardinal_net::{NetError, Peer};
+use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
+
+use super::Scratch;
+use super::exchange::Session;
+use super::filters::{choose_all, run_body, run_response};
+use super::forward::Broken;
+use super::upstream_head::push_id;
+use crate::plan::{Chain, Plan};
+use crate::worker::Worker;
+
+/// The text of a failure that has no other.
+pub(crate) const MESSAGE_UNEXPECTED: &str = "An unexpected error occurred";
+
+/// Media types of error bodies, best first.
+const ERROR_TYPES: [&str; 4] = ["application/json", "text/html", "text/plain", "application/xml"];
+
+/// The text that a client gets for a failure.
+pub(crate) fn message(pages: &ErrorPages, kind: FailureKind) -> String {
+    if let Some(text) = pages.messages.get(kind.label()) {
+        return text.clone().into();
+    }
+    let text = match kind {
+        FailureKind::NoRoute => "no route matches",
+        FailureKind::NoBackend | FailureKind::NoPeer => "no upstream available",
+        FailureKind::NameResolution => "name resolution failed",
+        FailureKind::UpstreamConnect
+        | FailureKind::UpstreamTls
+        | FailureKind::UpstreamReset
+        | FailureKind::UpstreamProtocol => "An invalid response was received from the upstream server",
+        FailureKind::UpstreamConnectTimeout | FailureKind::UpstreamTimeout | FailureKind::UpstreamWriteTimeout => {
+            "The upstream server is timing out"
+        }
+        FailureKind::Resolver | FailureKind::Filter => MESSAGE_UNEXPECTED,
+        _ => cardinal_http::default_reason(kind.status()),
+    };
+    text.to_owned()
+}
+
+/// The reply to a failure.
+pub(super) fn error_reply(plan: &Plan, kind: FailureKind) -> Reply {
+    Reply::error(kind.status(), message(&plan.node().errors, kind))
+}
+
+/// Answers a client that waits for it, before its body is read.
+pub(super) async fn send_continue(down: &mut Peer, session: &mut Session, s: &Scratch) -> Result<(), Failure> {
+    if !std::mem::take(&mut session.expects_continue) {
+        return Ok(());
+    }
+    let Peer::H1(h1) = down else { return Ok(()) };
+    // A body that is here already needs no invitation.
+    if !h1.unread().is_empty() {
+        return Ok(());
+    }
+    h1.start_writing(Framing::None, |out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+    flush(down, s).await
+}
+
+/// Passes an informational response on.
+pub(super) async fn send_informational(down: &mut Peer, s: &mut Scratch, _session: &Session) -> Result<(), Failure> {
+    super::upstream_head::strip_response(&mut s.response.headers);
+    match down {
+        Peer::H1(h1) => {
+            let response = &s.response;
+            h1.start_writing(Framing::None, |out| write_head(out, response, |out| out.extend_from_slice(b"\r\n")));
+        }
+        Peer::H2(h2) => h2.send_response(&s.response, false).map_err(|error| Broken::Client(error).failure())?,
+    }
+    flush(down, s).await
+}
+
+async fn flush(down: &mut Peer, s: &Scratch) -> Result<(), Failure> {
+    let flushed = s.down_timer.limit(60_000, poll_fn(|cx| down.poll_flush(cx))).await;
+    let late = || Failure::new(FailureKind::ClientTimeout, "no progress");
+    flushed.ok_or_else(late)?.map_err(|error| Broken::Client(error).failure())
+}
+
+/// Sends a reply made here, by way of the response phases. Reads what is left of the request body where that keeps the
+/// connection usable.
+pub(super) async fn send_reply(
+    worker: &Rc<Worker>,
+    plan: &Plan,
+    chain: &Chain,
+    down: &mut Peer,
+    s: &mut Scratch,
+    session: &mut Session,
+    reply: Reply,
+) -> Result<(), Failure> {
+    if s.choices.len() != chain.len() {
+        choose_all(chain, s);
+    }
+    let body = make_response(plan, s, reply);
+    s.exchange.source = Source::Local;
+    run_response(plan, chain, s);
+    let body = if s.exchange.body_mode == BodyMode::Pass { body } else { run_body(plan, chain, s, body, true) };
+    send_whole(worker, plan, down, s, session, body).await
+}
+
+/// Sends a response whose body is at hand.
+pub(super) async fn send_whole(
+    worker: &Rc<Worker>,
+    plan: &Plan,
+    down: &mut Peer,
+    s: &mut Scratch,
+    session: &mut Session,
+    body: Bytes,
+) -> Result<(), Failure> {
+    let unread = session.framing != Framing::None && !down.body_done();
+    if unread && !worth_reading(down, session) {
+        session.keep_alive = false;
+    }
+    let broken = |error: NetError| Broken::Client(error).failure();
+    let framing = Framing::Length(body.len() as u64);
+    start_response(worker, plan, down, s, session, framing).map_err(broken)?;
+    let bodyless = s.request.method == Method::Head || matches!(s.response.status, 204 | 304);
+    let limit_ms = plan.node().limits.send_timeout_ms;
+    let timer = Rc::clone(&s.down_timer);
+    let mut rest = if bodyless { Bytes::new() } else { body };
+    s.exchange.bytes.body_sent += rest.len() as u64;
+    s.exchange.bytes.sent += rest.len() as u64;
+    let sent = timer.limit(limit_ms, async {
+        while !rest.is_empty() {
+            let count = poll_fn(|cx| down.poll_send(cx, &rest)).await?;
+            bytes::Buf::advance(&mut rest, count);
+        }
+        down.finish(None)?;
+        poll_fn(|cx| down.poll_flush(cx)).await
+    });
+    sent.await.ok_or_else(|| Failure::new(FailureKind::ClientTimeout, "no progress"))?.map_err(broken)?;
+    if unread {
+        discard(down, session, &timer).await;
+    }
+    Ok(())
+}
+
+/// Bytes of a request body that are read although nobody wants them, to keep the connection.
+const DISCARD_MAX: u64 = 64 * 1024;
+/// How long that, or a lingering close, may take, milliseconds.
+const DISCARD_MS: u64 = 2_000;
+
+fn worth_reading(down: &Peer, session: &Session) -> bool {
+    match down {
+        Peer::H1(h1) => !session.expects_continue && h1.body_remaining().is_some_and(|left| left <= DISCARD_MAX),
+        Peer::H2(_) => false,
+    }
+}
+
+/// Reads and drops the rest of a request body: all of it when the connection goes on; else as much as keeps the client
+/// from missing the response over a reset (nginx's lingering close).
+async fn discard(down: &mut Peer, session: &mut Session, timer: &cardinal_net::Timer) {
+    if session.expects_continue && !session.keep_alive {
+        return;
+    }
+    if let Peer::H2(h2) = down {
+        // RFC 9113 section 8.1: the response is complete, the request need not be.
+        h2.reset(h2::Reason::NO_ERROR);
+        return;
+    }
+    let mut budget = DISCARD_MAX * 16;
+    let outcome = timer.limit(DISCARD_MS, poll_fn(|cx| {
+        loop {
+            match std::task::ready!(down.poll_body(cx)) {
+                Ok(true) => {
+                    let count = down.data().len();
+                    down.consume(count);
+                    budget = budget.saturating_sub(count as u64);
+                    if budget == 0 {
+                        return std::task::Poll::Ready(false);
+                    }
+                }
+                Ok(false) => return std::task::Poll::Ready(true),
+                Err(_) => return std::task::Poll::Ready(false),
+            }
+        }
+    }));
+    if outcome.await != Some(true) {
+        session.keep_alive = false;
+    }
+}
+
+/// Makes `s.response` of a reply; returns the body.
+fn make_response(plan: &Plan, s: &mut Scratch, reply: Reply) -> Bytes {
+    let Reply { status, headers, body } = reply;
+    s.response.clear();
+    s.response.status = status;
+    s.response.headers = headers;
+    if is_grpc(s) && !matches!(body, ReplyBody::Bytes(_)) {
+        return grpc_reply(s, status, &body);
+    }
+    match body {
+        ReplyBody::Empty => Bytes::new(),
+        ReplyBody::Bytes(bytes) => bytes,
+        ReplyBody::Message(text) => {
+            s.response.headers.set(b"Content-Type", b"application/json; charset=utf-8");
+            Bytes::from(serde_json::json!({ "message": text }).to_string())
+        }
+        ReplyBody::Error(text) => {
+            let by_filter = s.exchange.failure.is_none();
+            let kind = error_type(&plan.node().errors, s, by_filter);
+            let content_type = format!("{kind}; charset=utf-8");
+            s.response.headers.set(b"Content-Type", content_type.as_bytes());
+            Bytes::from(error_body(&plan.node().errors, kind, &text, s))
+        }
+    }
+}
+
+fn is_grpc(s: &Scratch) -> bool {
+    let content_type = s.request.headers.known(Name::ContentType).unwrap_or_default();
+    content_type.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
+}
+
+/// gRPC clients get the status in `grpc-status`, and no body (Kong).
+fn grpc_reply(s: &mut Scratch, status: u16, body: &ReplyBody) -> Bytes {
+    let (code, text) = grpc_status(status);
+    let text = match body {
+        ReplyBody::Message(message) => message.clone(),
+        _ => Cow::Borrowed(text),
+    };
+    let headers = &mut s.response.headers;
+    if !headers.contains(b"grpc-status") {
+        headers.set(b"Content-Type", b"application/grpc");
+        headers.set(b"grpc-status", code.as_bytes());
+        headers.set(b"grpc-message", text.as_bytes());
+    }
+    Bytes::new()
+}
+
+fn grpc_status(status: u16) -> (&'static str, &'static str) {
+    match status {
+        200 => ("0", "OK"),
+        401 => ("16", "Unauthenticated"),
+        403 => ("7", "PermissionDenied"),
+        404 => ("5", "NotFound"),
+        409 => ("6", "AlreadyExists"),
+        429 => ("8", "ResourceExhausted"),
+        499 => ("1", "Canceled"),
+        501 => ("12", "Unimplemented"),
+        503 => ("14", "Unavailable"),
+        504 => ("4", "DeadlineExceeded"),
+        400..=498 => ("3", "InvalidArgument"),
+        _ => ("13", "Internal"),
+    }
+}
+
+/// The type of an error body: by `Accept`; for errors of the proxy itself then by the request's own type, then by the
+/// node's default (Kong's error handler).
+fn error_type(pages: &ErrorPages, s: &Scratch, by_filter: bool) -> &'static str {
+    let headers = &s.request.headers;
+    let accepted = headers.known_all(Name::Accept);
+    if headers.known(Name::Accept).is_some() {
+        return accept::negotiate(accepted, &ERROR_TYPES).unwrap_or("application/json");
+    }
+    if by_filter || s.exchange.failure == Some(FailureKind::NoRoute) {
+        return "application/json";
+    }
+    if headers.known(Name::ContentType).is_some() {
+        let own = accept::negotiate(headers.known_all(Name::ContentType), &ERROR_TYPES);
+        return own.unwrap_or("application/json");
+    }
+    let default = pages.default_type.as_deref().unwrap_or("text/plain");
+    ERROR_TYPES.into_iter().find(|kind| *kind == default).unwrap_or("text/plain")
+}
+
+fn error_body(pages: &ErrorPages, kind: &str, text: &str, s: &Scratch) -> String {
+    let (template, default): (&Option<Box<str>>, &str) = match kind {
+        "text/html" => (&pages.html, DEFAULT_HTML),
+        "text/plain" => (&pages.plain, "{{message}}\nrequest_id: {{request_id}}\n"),
+        "application/xml" => (&pages.xml, DEFAULT_XML),
+        _ => (&pages.json, "{\n  \"message\":\"{{message}}\",\n  \"request_id\":\"{{request_id}}\"\n}"),
+    };
+    let mut id = String::with_capacity(32);
+    push_id(&mut id, s.exchange.id);
+    let message = match kind {
+        "application/json" => {
+            let quoted = serde_json::Value::from(text).to_string();
+            quoted.trim_matches('"').to_owned()
+        }
+        "text/plain" => text.to_owned(),
+        _ => text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"),
+    };
+    template.as_deref().unwrap_or(default).replace("{{message}}", &message).replace("{{request_id}}", &id)
+}
+
+const DEFAULT_HTML: &str = "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>{{message}}.</p>\n    <p>request_id: {{request_id}}</p>\n  </body>\n</html>\n";
+
+const DEFAULT_XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>{{message}}</message>\n  <requestid>{{request_id}}</requestid>\n</error>\n";
+
+/// Sends the head in `s.response`, with our fields. A body of `framing` follows; [`Framing::UntilClose`] stands for a
+/// length that is not known, whatever the client's version makes of it.
+pub(super) fn start_response(
+    worker: &Worker,
+    plan: &Plan,
+    down: &mut Peer,
+    s: &mut Scratch,
+    session: &mut Session,
+    framing: Framing,
+) -> Result<(), NetError> {
+    let bodyless = s.request.method == Method::Head || matches!(s.response.status, 204 | 304);
+    match framing {
+        Framing::Length(length) if !bodyless => {
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(length).as_bytes();
+            if s.response.headers.known(Name::ContentLength) != Some(digits) {
+                s.response.headers.set(b"Content-Length", digits);
+            }
+        }
+        Framing::UntilClose | Framing::Chunked if !bodyless => {
+            s.response.headers.remove_known(Name::ContentLength);
+        }
+        _ => {}
+    }
+    add_own_fields(worker, plan.node(), s);
+    session.answered = true;
+    let framing = if bodyless { Framing::None } else { framing };
+    match down {
+        Peer::H2(h2) => {
+            let end = matches!(framing, Framing::None | Framing::Length(0));
+            h2.send_response(&s.response, end)
+        }
+        Peer::H1(h1) => {
+            let framing = match (framing, s.request.version) {
+                (Framing::UntilClose | Framing::Chunked, Version::H10) => {
+                    session.keep_alive = false;
+                    Framing::UntilClose
+                }
+                (Framing::UntilClose, _) => Framing::Chunked,
+                (other, _) => other,
+            };
+            if worker.is_draining() {
+                session.keep_alive = false;
+            }
+            let (response, keep_alive, version) = (&s.response, session.keep_alive, s.request.version);
+            let before = s.exchange.bytes.sent;
+            let mut sent = 0;
+            h1.start_writing(framing, |out| {
+                let start = out.len();
+                write_head(out, response, |out| {
+                    if framing == Framing::Chunked {
+                        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                    }
+                    match (keep_alive, version) {
+                        (false, _) => out.extend_from_slice(b"Connection: close\r\n\r\n"),
+                        (true, Version::H10) => out.extend_from_slice(b"Connection: keep-alive\r\n\r\n"),
+                        (true, _) => out.extend_from_slice(b"Connection: keep-alive\r\n\r\n"),
+                    }
+                });
+                sent = out.len() - start;
+            });
+            s.exchange.bytes.sent = before + sent as u64;
+            Ok(())
+        }
+    }
+}
+
+/// Sends the head of `101 Switching Protocols`.
+pub(super) fn start_switch(worker: &Worker, plan: &Plan, down: &mut Peer, s: &mut Scratch, session: &mut Session) {
+    s.response.headers.remove_known(Name::KeepAlive);
+    add_own_fields(worker, plan.node(), s);
+    session.answered = true;
+    if let Peer::H1(h1) = down {
+        let response = &s.response;
+        h1.start_writing(Framing::None, |out| write_head(out, response, |out| out.extend_from_slice(b"\r\n")));
+    }
+}
+
+/// Writes status line and fields; `rest` writes what comes after them.
+fn write_head(out: &mut Vec<u8>, response: &cardinal_http::ResponseHead, rest: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(digits.format(response.status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(response.reason());
+    out.extend_from_slice(b"\r\n");
+    response.headers.write_h1(out);
+    rest(out);
+}
+
+/// Adds the fields that tell about the proxy.
+fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
+    let now = worker.now();
+    let Scratch { response, exchange, request, .. } = s;
+    let (policy, headers) = (&node.headers, &mut response.headers);
+    let timing = &exchange.timing;
+    let local = exchange.source == Source::Local;
+    if local {
+        if let Some(server) = &policy.server {
+            headers.set(b"Server", server.as_bytes());
+        }
+        if !headers.contains(b"Date") {
+            let date = httpdate::fmt_http_date(worker.node.services.clock.unix().system_time());
+            headers.append(b"Date", date.as_bytes());
+        }
+    } else if let Some(token) = &policy.via {
+        let via = [response.version.number(), " ", token].concat();
+        headers.append(b"Via", via.as_bytes());
+    }
+    let mut digits = itoa::Buffer::new();
+    let mut latency = |name: &Option<Box<str>>, ms: u64| {
+        if let Some(name) = name {
+            headers.set(name.as_bytes(), digits.format(ms).as_bytes());
+        }
+    };
+    let total = now.millis_since(timing.started);
+    if local {
+        latency(&policy.response_latency, total);
+    } else {
+        let upstream = timing.upstream_sent.zip(timing.upstream_head).map_or(0, |(from, to)| to.millis_since(from));
+        latency(&policy.upstream_latency, upstream);
+        latency(&policy.proxy_latency, total.saturating_sub(upstream));
+        if let Some(status) = exchange.tries.last().and_then(|attempt| attempt.status) {
+            latency(&policy.upstream_status, u64::from(status));
+        }
+    }
+    if let Some(name) = &policy.request_id {
+        let mut id = String::with_capacity(32);
+        push_id(&mut id, exchange.id);
+        headers.set(name.as_bytes(), id.as_bytes());
+    }
+    for cookie in &exchange.response_cookies {
+        headers.append(b"Set-Cookie", cookie.as_bytes());
+    }
+    let debug = policy.debug_request.as_ref().and_then(|name| request.headers.get(name.as_bytes()));
+    if debug == Some(b"1") {
+        add_debug_fields(exchange, headers);
+    }
+}
+
+/// Who served the request (Kong: `Kong-Debug: 1`).
+fn add_debug_fields(exchange: &cardinal_sdk::Exchange, headers: &mut cardinal_http::HeaderList) {
+    let mut add = |name: &str, value: &str| headers.set(name.as_bytes(), value.as_bytes());
+    if let Some(route) = &exchange.route {
+        add("Kong-Route-Id", &route.id.to_string());
+        add("Kong-Route-Name", route.name.as_deref().unwrap_or_default());
+    }
+    if let Some(backend) = &exchange.backend {
+        add("Kong-Service-Id", &backend.id.to_string());
+        add("Kong-Service-Name", backend.name.as_deref().unwrap_or_default());
+    }
+}

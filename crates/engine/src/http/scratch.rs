@@ -1,0 +1,80 @@
+//! [`Scratch`]: the memory of a request, used again and again.
+
+use std::rc::Rc;
+
+use cardinal_balance::AddressKey;
+use cardinal_http::{RequestHead, ResponseHead};
+use cardinal_net::{Timer, Wheel};
+use cardinal_sdk::{Client, Exchange, UpstreamRequest};
+use smallvec::SmallVec;
+
+/// More memory than this in one scratch is not kept.
+const KEPT_MAX: usize = 64 * 1024;
+
+/// The memory of a request.
+pub(crate) struct Scratch {
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+    pub(crate) exchange: Exchange,
+    pub(crate) upstream: UpstreamRequest,
+    /// Normalized path.
+    pub(crate) path: Vec<u8>,
+    /// Length of the part of `path` that the route matched.
+    pub(crate) matched: Option<usize>,
+    /// Value of `X-Forwarded-Prefix`; empty for none.
+    pub(crate) prefix: Vec<u8>,
+    /// Which candidate of each slot applies.
+    pub(crate) choices: Vec<u8>,
+    /// Endpoints that this request has tried.
+    pub(crate) tried: SmallVec<[AddressKey; 4]>,
+    /// Waits on the way to the upstream.
+    pub(crate) up_timer: Rc<Timer>,
+    /// Waits on the way to the client.
+    pub(crate) down_timer: Rc<Timer>,
+}
+
+impl Scratch {
+    pub(crate) fn new(wheel: &Rc<Wheel>) -> Self {
+        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        Self {
+            request: RequestHead::default(),
+            response: ResponseHead::default(),
+            exchange: Exchange::new(Client::at(nowhere, nowhere)),
+            upstream: UpstreamRequest::default(),
+            path: Vec::new(),
+            matched: None,
+            prefix: Vec::new(),
+            choices: Vec::new(),
+            tried: SmallVec::new(),
+            up_timer: Rc::new(Timer::new(wheel)),
+            down_timer: Rc::new(Timer::new(wheel)),
+        }
+    }
+
+    /// Makes it ready for a request of this client.
+    pub(crate) fn start(&mut self, client: &Client) {
+        self.request.clear();
+        self.response.clear();
+        self.exchange.clear();
+        self.exchange.client.clone_from(client);
+        self.upstream.path.clear();
+        self.upstream.host = None;
+        self.upstream.body = None;
+        self.path.clear();
+        self.matched = None;
+        self.prefix.clear();
+        self.choices.clear();
+        self.tried.clear();
+    }
+
+    /// Lets go of what a request left behind; `false` when so much memory is held that it is better freed.
+    pub(crate) fn trim(&mut self) -> bool {
+        self.exchange.clear();
+        self.exchange.client.tls = None;
+        self.upstream.body = None;
+        let held = self.request.headers.capacity() + self.response.headers.capacity() + self.path.capacity();
+        self.up_timer.disarm();
+        self.down_timer.disarm();
+        held <= KEPT_MAX
+    }
+}

@@ -1,0 +1,268 @@
+//! A connection to an upstream for one attempt: chosen by the balancer, from the pool or new.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cardinal_balance::{Group, NoPeer, Outcome, PickInput, Picked};
+use cardinal_base::task;
+use cardinal_http::{Failure, FailureKind, Retry};
+use cardinal_ir::{Algorithm, HashInput};
+use cardinal_net::h1::H1;
+use cardinal_net::{ConnectError, Io, PoolKey, StreamGuard, TlsTarget, connect};
+use cardinal_sdk::{Try, TryState};
+use h2::client::SendRequest;
+use rustls_pki_types::ServerName;
+
+use super::Scratch;
+use super::upstream_head::host_of;
+use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::worker::Worker;
+
+/// Window of an upstream HTTP/2 stream, bytes: what one slow client can make us hold.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// Window of an upstream HTTP/2 connection, bytes.
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Header list of an upstream HTTP/2 response, bytes.
+const H2_HEADER_LIST_MAX: u32 = 64 * 1024;
+
+/// A way to an upstream.
+pub(super) struct Reached {
+    pub(super) transport: Transport,
+    pub(super) picked: Picked,
+    pub(super) group: Arc<Group>,
+    pub(super) key: PoolKey,
+    /// Requests that the connection has served before.
+    pub(super) requests: u32,
+    /// Host to send.
+    pub(super) host: String,
+}
+
+/// What a request is sent over.
+pub(super) enum Transport {
+    /// A connection of its own.
+    H1(Box<H1>),
+    /// A place on a shared connection.
+    H2(SendRequest<Bytes>, StreamGuard),
+}
+
+/// Chooses an endpoint and connects to it. `upgrade` needs HTTP/1.
+pub(super) async fn reach(
+    worker: &Rc<Worker>,
+    plan: &Plan,
+    route: &RoutePlan,
+    backend: &Arc<BackendPlan>,
+    s: &mut Scratch,
+    upgrade: bool,
+) -> Result<Reached, Failure> {
+    let picked = pick(worker, backend, s).await?;
+    let address = picked.address();
+    let host = host_of(&route.route, &backend.backend, s, picked.host_header(), address.port());
+    s.tried.push(picked.key());
+    s.exchange.tries.push(Try {
+        address,
+        started: worker.node.services.clock.unix(),
+        tick: worker.now(),
+        balancer_us: 0,
+        state: None,
+        status: None,
+    });
+    let name = server_name(&host);
+    let settings = backend.settings + u64::from(upgrade && backend.tls.is_some());
+    let class = worker.pool.borrow_mut().class(settings, if backend.tls.is_some() { name } else { "" });
+    let key = PoolKey { address, class };
+    let limits = Worker::pool_limits(plan);
+    let group = Arc::clone(&backend.group);
+    if let Some((send, guard)) = worker.pool.borrow_mut().take_h2(&key, &limits) {
+        return Ok(Reached { transport: Transport::H2(send, guard), picked, group, key, requests: 1, host });
+    }
+    if let Some(pooled) = worker.pool.borrow_mut().take(&key, &limits, worker.now()) {
+        let (transport, requests) = (Transport::H1(pooled.h1), pooled.requests);
+        return Ok(Reached { transport, picked, group, key, requests, host });
+    }
+    let tls = backend.tls.as_ref().map(|tls| TlsTarget {
+        config: Arc::clone(if upgrade { &tls.config_h1 } else { &tls.config }),
+        server_name: ServerName::try_from(name.to_owned()).unwrap_or_else(|_| ServerName::from(address.ip())),
+    });
+    let timeout_ms = backend.backend.timeouts.connect_ms;
+    let opened = s.up_timer.limit(timeout_ms, open(worker, backend, key, tls, upgrade)).await;
+    let failure = match opened {
+        Some(Ok(transport)) => return Ok(Reached { transport, picked, group, key, requests: 0, host }),
+        Some(Err(failure)) => failure,
+        None => Failure::new(FailureKind::UpstreamConnectTimeout, "connecting").with_retry(Retry::Safe),
+    };
+    report_failure(worker, &group, &picked, s, &failure);
+    Err(failure)
+}
+
+/// Notes a failed attempt for health checks and logs.
+pub(crate) fn report_failure(worker: &Worker, group: &Group, picked: &Picked, s: &mut Scratch, failure: &Failure) {
+    let timeout = failure.kind().status() == 504;
+    group.report(picked, if timeout { Outcome::Timeout } else { Outcome::TcpFailure }, worker.now());
+    if let Some(attempt) = s.exchange.tries.last_mut() {
+        attempt.state = Some(TryState::Failed);
+        attempt.status = Some(failure.kind().status());
+    }
+}
+
+/// The name for TLS of a Host value: without port.
+fn server_name(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
+}
+
+pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scratch) -> Result<Picked, Failure> {
+    let hash = backend.endpoints.as_deref().and_then(|endpoints| hash_value(worker, endpoints, s));
+    let cookie = sticky_cookie(backend, s);
+    let mut resolved = false;
+    loop {
+        let input = PickInput {
+            now: worker.now(),
+            hash: hash.as_deref(),
+            tried: &s.tried,
+            cookie: cookie.as_deref(),
+        };
+        match worker.pick(&backend.group, &input) {
+            Ok(picked) => {
+                remember_cookie(backend, &picked, s);
+                return Ok(picked);
+            }
+            Err(NoPeer::Unresolved) if !resolved => {
+                let outcome = worker.node.names.resolve(&backend.group).await;
+                outcome.map_err(|kind| Failure::new(kind, "the backend's name"))?;
+                resolved = true;
+            }
+            Err(NoPeer::Unresolved) => return Err(Failure::new(FailureKind::NameResolution, "no address")),
+            // A single host that is down has failed by name, not by health.
+            Err(NoPeer::Unhealthy) if backend.endpoints.is_none() => {
+                return Err(Failure::new(FailureKind::NameResolution, "the name does not resolve"));
+            }
+            Err(NoPeer::Unhealthy) => return Err(Failure::new(FailureKind::NoPeer, "no healthy endpoint")),
+        }
+    }
+}
+
+/// What consistent hashing hashes (Kong's rules; see `cardinal_balance::ring`).
+fn hash_value(worker: &Worker, endpoints: &cardinal_ir::Endpoints, s: &mut Scratch) -> Option<Vec<u8>> {
+    if endpoints.algorithm != Algorithm::ConsistentHashing {
+        return None;
+    }
+    hash_input(worker, &endpoints.hash_on, s).or_else(|| hash_input(worker, &endpoints.hash_fallback, s))
+}
+
+fn hash_input(worker: &Worker, input: &HashInput, s: &mut Scratch) -> Option<Vec<u8>> {
+    match input {
+        HashInput::None => None,
+        HashInput::Principal => {
+            let identity = &s.exchange.identity;
+            let principal = identity.principal.as_ref().map(|p| p.id.to_string());
+            principal.or_else(|| identity.credential.as_ref().map(|c| c.id.to_string())).map(String::into_bytes)
+        }
+        HashInput::Ip => Some(s.exchange.client.ip.to_string().into_bytes()),
+        HashInput::Header(name) => {
+            let values: Vec<&[u8]> = s.request.headers.get_all(name.as_bytes()).collect();
+            (!values.is_empty()).then(|| values.concat())
+        }
+        HashInput::Cookie { name, path } => {
+            if let Some(value) = cookie(s, name) {
+                return Some(value.into_bytes());
+            }
+            // Nothing to go by yet: from now on there is.
+            let value = cardinal_ir::Id::from_u64_pair(worker.random(), worker.random()).to_string();
+            let value = set_version_4(value);
+            let field = format!("{name}={value}; Path={path}; Same-Site=Lax; HttpOnly");
+            s.exchange.response_cookies.push(field);
+            Some(value.into_bytes())
+        }
+        HashInput::Path => Some(s.path.clone()),
+        HashInput::Query(name) => {
+            let query = s.request.query()?;
+            let mut values: Vec<Vec<u8>> = cardinal_http::query::arguments(query, 1_000)
+                .filter(|(key, _)| key == name.as_bytes())
+                .map(|(_, value)| value.unwrap_or_default())
+                .collect();
+            values.sort();
+            (!values.is_empty()).then(|| values.concat())
+        }
+        HashInput::Capture(key) => s.exchange.captures.get(key).map(|value| value.as_bytes().to_vec()),
+    }
+}
+
+/// Makes 128 random bits look like what they are: a random UUID.
+fn set_version_4(mut text: String) -> String {
+    text.replace_range(14..15, "4");
+    text.replace_range(19..20, "a");
+    text
+}
+
+/// The value of a request cookie.
+fn cookie(s: &Scratch, name: &str) -> Option<String> {
+    s.request.headers.known_all(cardinal_http::Name::Cookie).find_map(|value| {
+        let text = std::str::from_utf8(value).ok()?;
+        let pairs = text.split(';').filter_map(|pair| pair.trim().split_once('='));
+        pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next()
+    })
+}
+
+fn sticky_cookie(backend: &BackendPlan, s: &Scratch) -> Option<String> {
+    match &backend.endpoints.as_deref()?.algorithm {
+        Algorithm::Sticky { cookie: name, .. } => cookie(s, name),
+        _ => None,
+    }
+}
+
+fn remember_cookie(backend: &BackendPlan, picked: &Picked, s: &mut Scratch) {
+    if let Some(Algorithm::Sticky { cookie, path }) = backend.endpoints.as_deref().map(|e| &e.algorithm)
+        && let Some(value) = picked.new_cookie()
+    {
+        s.exchange.response_cookies.clear();
+        s.exchange.response_cookies.push(format!("{cookie}={value}; Path={path}; SameSite=Lax; HttpOnly"));
+    }
+}
+
+/// A new connection.
+async fn open(
+    worker: &Rc<Worker>,
+    backend: &BackendPlan,
+    key: PoolKey,
+    tls: Option<TlsTarget>,
+    upgrade: bool,
+) -> Result<Transport, Failure> {
+    let connected = connect(key.address, None, tls.as_ref()).await.map_err(|error| {
+        let kind = match &error {
+            ConnectError::Tcp { .. } => FailureKind::UpstreamConnect,
+            ConnectError::Tls { .. } => FailureKind::UpstreamTls,
+        };
+        Failure::new(kind, "connecting").with_source(error).with_retry(Retry::Safe)
+    })?;
+    if connected.h2 || (backend.h2_only() && !upgrade) {
+        let (send, guard) = start_h2(worker, connected.io, key).await?;
+        return Ok(Transport::H2(send, guard));
+    }
+    Ok(Transport::H1(Box::new(H1::new(connected.io, b""))))
+}
+
+/// Speaks HTTP/2 on a new connection, which is then shared.
+async fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey) -> Result<(SendRequest<Bytes>, StreamGuard), Failure> {
+    let (send, connection) = h2::client::Builder::new()
+        .initial_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_header_list_size(H2_HEADER_LIST_MAX)
+        .max_concurrent_reset_streams(64)
+        .enable_push(false)
+        .handshake(io)
+        .await
+        .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "HTTP/2 preface").with_source(error).with_retry(Retry::Safe))?;
+    let closed = Rc::new(Cell::new(false));
+    let guard = worker.pool.borrow_mut().put_h2(key, send.clone(), Rc::clone(&closed), worker.now());
+    task::spawn_local("upstream http/2 connection", async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(address = %key.address, %error, "upstream HTTP/2 connection ended");
+        }
+        closed.set(true);
+    });
+    Ok((send, guard))
+}

@@ -1,0 +1,246 @@
+//! The head that goes to an upstream: the client's fields without those of its connection, and ours.
+
+use std::fmt::Write as _;
+
+use cardinal_http::h1::Framing;
+use cardinal_http::{HeaderList, Name, RequestHead, split_list};
+use cardinal_ir::{Backend, Node, Route};
+use cardinal_sdk::{Exchange, RequestId};
+
+use super::Scratch;
+
+/// What an upstream's head is made of besides the request.
+pub(crate) struct Outgoing<'x> {
+    pub(crate) node: &'x Node,
+    /// Host, with its port unless that is the scheme's.
+    pub(crate) host: &'x str,
+    pub(crate) framing: Framing,
+    /// The request leaves HTTP: by this protocol.
+    pub(crate) upgrade: Option<&'x [u8]>,
+}
+
+/// The Host to send: the client's when preserved, a filter's, the group's or the endpoint's.
+pub(crate) fn host_of(route: &Route, backend: &Backend, s: &Scratch, endpoint: &str, port: u16) -> String {
+    if let Some(host) = &s.upstream.host {
+        return host.clone().into();
+    }
+    if route.rewrite.preserve_host
+        && let Some(authority) = s.request.authority().and_then(|a| std::str::from_utf8(a).ok())
+    {
+        return authority.to_owned();
+    }
+    let default_port = if backend.tls.is_some() { 443 } else { 80 };
+    let host = if endpoint.contains(':') && !endpoint.starts_with('[') {
+        format!("[{endpoint}]")
+    } else {
+        endpoint.to_owned()
+    };
+    if port == default_port { host } else { format!("{host}:{port}") }
+}
+
+/// Writes the head for HTTP/1.
+pub(crate) fn write_h1(out: &mut Vec<u8>, s: &Scratch, outgoing: &Outgoing<'_>) {
+    out.extend_from_slice(s.request.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(&s.exchange.upstream_uri);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(outgoing.host.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    match outgoing.upgrade {
+        Some(protocol) => {
+            line(out, "Connection", b"keep-alive, Upgrade");
+            line(out, "Upgrade", protocol);
+        }
+        None => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+    }
+    match outgoing.framing {
+        Framing::Length(length) => {
+            let mut digits = itoa::Buffer::new();
+            line(out, "Content-Length", digits.format(length).as_bytes());
+        }
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        Framing::None if expects_length(&s.request) => out.extend_from_slice(b"Content-Length: 0\r\n"),
+        Framing::None | Framing::UntilClose => {}
+    }
+    s.request.headers.write_h1_if(out, |id, _| is_forwarded(id));
+    extra(s, outgoing.node, &mut |name, value| line(out, name, value));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Makes the head for HTTP/2.
+pub(crate) fn make_h2(s: &Scratch, outgoing: &Outgoing<'_>) -> RequestHead {
+    let mut head = RequestHead::default();
+    head.method.clone_from(&s.request.method);
+    for (id, name, value) in s.request.headers.iter_known() {
+        if is_forwarded(id) {
+            head.headers.append(name, value);
+        }
+    }
+    if let Framing::Length(length) = outgoing.framing {
+        head.headers.append(b"content-length", length.to_string().as_bytes());
+    }
+    extra(s, outgoing.node, &mut |name, value| {
+        head.headers.append(name.as_bytes(), value);
+    });
+    head
+}
+
+fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a method usually has a body, so that its absence is worth saying (RFC 9110 section 8.6).
+fn expects_length(request: &RequestHead) -> bool {
+    matches!(request.method.as_str(), "POST" | "PUT" | "PATCH")
+}
+
+/// Removes the fields that the client's `Connection` names (RFC 9110 section 7.6.1). Before any filter runs, so that a
+/// client cannot have removed what filters add.
+pub(crate) fn strip_listed(request: &mut RequestHead) {
+    let plain = |token: &[u8]| {
+        [b"keep-alive".as_slice(), b"close", b"upgrade", b"te", b"host", b"content-length", b"transfer-encoding"]
+            .iter()
+            .any(|known| token.eq_ignore_ascii_case(known))
+    };
+    let mut listed: Vec<Box<[u8]>> = Vec::new();
+    for value in request.headers.known_all(Name::Connection) {
+        listed.extend(split_list(value).filter(|token| !plain(token)).map(Box::from));
+    }
+    for name in listed {
+        request.headers.remove(&name);
+    }
+}
+
+/// Whether a field of the client goes upstream as it is.
+fn is_forwarded(id: Name) -> bool {
+    !matches!(
+        id,
+        Name::Connection
+        | Name::ContentLength
+        | Name::Expect
+        | Name::Host
+        | Name::KeepAlive
+        | Name::Proxy
+        | Name::ProxyConnection
+        | Name::Te
+        | Name::TransferEncoding
+        | Name::Upgrade
+        | Name::Via
+        | Name::XForwardedFor
+        | Name::XForwardedHost
+        | Name::XForwardedPath
+        | Name::XForwardedPort
+        | Name::XForwardedPrefix
+        | Name::XForwardedProto
+        | Name::XRealIp
+    )
+}
+
+/// The fields that we add.
+fn extra(s: &Scratch, node: &Node, add: &mut dyn FnMut(&str, &[u8])) {
+    let (request, exchange) = (&s.request, &s.exchange);
+    if request.headers.known_list_contains(Name::Te, b"trailers") {
+        add("TE", b"trailers");
+    }
+    let mut text = String::with_capacity(128);
+    via(&mut text, request, node);
+    if !text.is_empty() {
+        add("Via", text.as_bytes());
+    }
+    if node.forwarded.x_forwarded {
+        forwarded(request, exchange, &mut text, add);
+    }
+    if node.forwarded.path_and_prefix {
+        path_and_prefix(s, add);
+    }
+    if let Some(name) = &node.headers.request_id_upstream {
+        text.clear();
+        push_id(&mut text, exchange.id);
+        add(name, text.as_bytes());
+    }
+}
+
+/// Writes a request id without the formatting machinery.
+pub(crate) fn push_id(out: &mut String, id: RequestId) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for shift in (0..32).rev() {
+        let nibble = usize::try_from((id.0 >> (shift * 4)) & 15).unwrap_or(0);
+        out.push(char::from(HEX.get(nibble).copied().unwrap_or(b'0')));
+    }
+}
+
+fn via(text: &mut String, request: &RequestHead, node: &Node) {
+    for value in request.headers.known_all(Name::Via) {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&String::from_utf8_lossy(value));
+    }
+    if let Some(token) = &node.headers.via_upstream {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(request.version.number());
+        text.push(' ');
+        text.push_str(token);
+    }
+}
+
+/// `X-Real-IP` and `X-Forwarded-*`: the client's values are kept only from a trusted peer.
+fn forwarded(request: &RequestHead, exchange: &Exchange, text: &mut String, add: &mut dyn FnMut(&str, &[u8])) {
+    let client = &exchange.client;
+    let kept = |name: Name| request.headers.known(name).filter(|_| client.trusted);
+    text.clear();
+    push_display(text, client.ip);
+    add("X-Real-IP", text.as_bytes());
+    text.clear();
+    for value in request.headers.known_all(Name::XForwardedFor) {
+        text.push_str(&String::from_utf8_lossy(value));
+        text.push_str(", ");
+    }
+    push_display(text, client.peer.ip().to_canonical());
+    add("X-Forwarded-For", text.as_bytes());
+    let tls = client.wire == cardinal_ir::Wire::Https;
+    add("X-Forwarded-Proto", kept(Name::XForwardedProto).unwrap_or(if tls { b"https" } else { b"http" }));
+    add("X-Forwarded-Host", kept(Name::XForwardedHost).unwrap_or(exchange.original.host.as_bytes()));
+    let mut digits = itoa::Buffer::new();
+    let port = digits.format(exchange.original.port).as_bytes();
+    add("X-Forwarded-Port", kept(Name::XForwardedPort).unwrap_or(port));
+}
+
+fn path_and_prefix(s: &Scratch, add: &mut dyn FnMut(&str, &[u8])) {
+    let trusted = s.exchange.client.trusted;
+    let kept = |name: Name| s.request.headers.known(name).filter(|_| trusted);
+    let target = &s.exchange.original.target;
+    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+    add("X-Forwarded-Path", kept(Name::XForwardedPath).unwrap_or(path));
+    match kept(Name::XForwardedPrefix) {
+        Some(prefix) => add("X-Forwarded-Prefix", prefix),
+        None if !s.prefix.is_empty() => add("X-Forwarded-Prefix", &s.prefix),
+        None => {}
+    }
+}
+
+fn push_display(text: &mut String, value: impl std::fmt::Display) {
+    // Writing to a string does not fail.
+    write!(text, "{value}").ok();
+}
+
+/// Removes from a response what belongs to the upstream's connection.
+pub(crate) fn strip_response(headers: &mut HeaderList) {
+    let mut listed: Vec<Box<[u8]>> = Vec::new();
+    for value in headers.known_all(Name::Connection) {
+        for token in split_list(value) {
+            if !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close") {
+                listed.push(token.into());
+            }
+        }
+    }
+    headers.remove_if(|id, name, _| match id {
+        Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::TransferEncoding | Name::Upgrade => true,
+        _ => listed.iter().any(|token| name.eq_ignore_ascii_case(token)),
+    });
+}

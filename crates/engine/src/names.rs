@@ -1,0 +1,93 @@
+//! Names of endpoints: resolved when first needed, then watched for as long as a generation uses them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cardinal_balance::{Group, NameFailure, ResolvedAddr};
+use cardinal_base::Clock;
+use cardinal_http::FailureKind;
+use cardinal_ir::{Host, Id};
+use cardinal_net::dns::{Answer, Dns, WatchGuard, WatchResult};
+
+use crate::plan::Registry;
+
+/// One endpoint's name in one group.
+type Key = (Id, Id, Host);
+
+/// The names that the served generation uses.
+pub(crate) struct Names {
+    pub(crate) dns: Dns,
+    clock: Arc<dyn Clock>,
+    watched: Mutex<HashMap<Key, WatchGuard>>,
+}
+
+impl Names {
+    pub(crate) fn new(dns: Dns, clock: Arc<dyn Clock>) -> Self {
+        Self { dns, clock, watched: Mutex::default() }
+    }
+
+    /// Watches the names of all groups, and no others.
+    pub(crate) fn follow(&self, registry: &Registry) {
+        let mut wanted: HashMap<Key, Arc<Group>> = HashMap::new();
+        for group in registry.groups() {
+            for (endpoint, host) in group.names() {
+                wanted.insert((group.id(), endpoint, host), Arc::clone(&group));
+            }
+        }
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|key, _| wanted.contains_key(key));
+        for (key, group) in wanted {
+            if watched.contains_key(&key) {
+                continue;
+            }
+            let (endpoint, clock) = (key.1, Arc::clone(&self.clock));
+            let told = move |result: &WatchResult| {
+                let answer = match result {
+                    Ok(answer) => Ok(addresses(answer)),
+                    Err(error) => Err(NameFailure(error.to_string().into())),
+                };
+                group.set_addresses(endpoint, answer, clock.tick());
+            };
+            let guard = self.dns.watch(&key.2.host, key.2.port, told);
+            watched.insert(key, guard);
+        }
+    }
+
+    /// Resolves the names of a group that nobody has resolved yet.
+    ///
+    /// # Errors
+    /// When none of them resolves: [`FailureKind::NameResolution`], or [`FailureKind::Resolver`] when nobody could be
+    /// asked.
+    pub(crate) async fn resolve(&self, group: &Group) -> Result<(), FailureKind> {
+        let (mut resolved, mut definite) = (false, false);
+        for (endpoint, host) in group.names() {
+            match self.dns.resolve(&host.host, host.port).await {
+                Ok(answer) => {
+                    group.set_addresses(endpoint, Ok(addresses(&answer)), self.clock.tick());
+                    resolved = true;
+                }
+                Err(error) => {
+                    definite |= error.is_definite();
+                    let failure = NameFailure(error.to_string().into());
+                    group.set_addresses(endpoint, Err(failure), self.clock.tick());
+                }
+            }
+        }
+        match (resolved, definite) {
+            (true, _) => Ok(()),
+            (false, true) => Err(FailureKind::NameResolution),
+            (false, false) => Err(FailureKind::Resolver),
+        }
+    }
+}
+
+fn addresses(answer: &Answer) -> Vec<ResolvedAddr> {
+    let plain = |resolved: cardinal_net::dns::Resolved<'_>| ResolvedAddr {
+        addr: resolved.addr,
+        weight: resolved.weight,
+        priority: resolved.priority,
+        srv_target: resolved.srv_target.cloned(),
+        shared_by: resolved.shared_by,
+    };
+    answer.addresses().map(plain).collect()
+}

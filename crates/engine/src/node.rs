@@ -1,0 +1,123 @@
+//! [`Node`]: what all workers and the control runtime share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use cardinal_sdk::{ConnectionCounts, NodeView, Services, TargetHealth};
+
+use crate::access_log::AccessLog;
+use crate::counters::{Counters, Totals};
+use crate::names::Names;
+use crate::plan::{Plan, Registry};
+
+/// What all workers share.
+pub(crate) struct Node {
+    plan: ArcSwapOption<Plan>,
+    /// Number of the plan; workers look here before each request.
+    generation: AtomicU64,
+    /// Plans that requests may still hold; freed here, not on a worker.
+    retired: Mutex<Vec<Arc<Plan>>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) services: Services,
+    pub(crate) names: Names,
+    pub(crate) access_log: Option<AccessLog>,
+    /// Client connections open, of all workers.
+    pub(crate) connections: AtomicUsize,
+    /// Numbers connections.
+    pub(crate) next_connection: AtomicU64,
+    draining: AtomicBool,
+}
+
+/// The part of the node that metrics look at; filters hold it too.
+pub(crate) struct Shared {
+    pub(crate) counters: Vec<Counters>,
+    pub(crate) registry: Registry,
+}
+
+impl Node {
+    pub(crate) fn new(shared: Arc<Shared>, services: Services, names: Names, access_log: Option<AccessLog>) -> Self {
+        Self {
+            plan: ArcSwapOption::empty(),
+            generation: AtomicU64::new(0),
+            retired: Mutex::default(),
+            shared,
+            services,
+            names,
+            access_log,
+            connections: AtomicUsize::new(0),
+            next_connection: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Number of the plan that is served; 0 before the first.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The plan that is served.
+    pub(crate) fn plan(&self) -> Option<Arc<Plan>> {
+        self.plan.load_full()
+    }
+
+    /// Serves another plan. Requests under way keep theirs.
+    pub(crate) fn publish(&self, plan: Plan) {
+        let generation = plan.generation;
+        let old = self.plan.swap(Some(Arc::new(plan)));
+        self.generation.store(generation, Ordering::Release);
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(old);
+    }
+
+    /// Frees plans that no request holds any more. Called by the control runtime from time to time.
+    pub(crate) fn free_retired(&self) {
+        let free: Vec<_> = {
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            let (free, held) = retired.drain(..).partition(|plan| Arc::strong_count(plan) == 1);
+            *retired = held;
+            free
+        };
+        drop(free);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.shared.totals()
+    }
+}
+
+impl Shared {
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for counters in &self.counters {
+            counters.add_to(&mut totals);
+        }
+        totals
+    }
+}
+
+impl NodeView for Shared {
+    fn connections(&self) -> ConnectionCounts {
+        let totals = self.totals();
+        ConnectionCounts {
+            accepted: totals.accepted,
+            handled: totals.accepted,
+            requests: totals.requests,
+            active: totals.active,
+            reading: 0,
+            writing: totals.serving,
+            waiting: totals.active.saturating_sub(totals.serving),
+        }
+    }
+
+    fn targets(&self) -> Vec<TargetHealth> {
+        crate::health::targets(&self.registry)
+    }
+}

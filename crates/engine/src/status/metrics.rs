@@ -1,0 +1,64 @@
+//! Text of `/metrics`: what plugins collect, then what the engine itself counts.
+
+use std::fmt::{Display, Write as _};
+
+use super::pages::resident_bytes;
+use crate::node::Node;
+
+/// All metrics in Prometheus exposition format.
+pub(super) fn text(node: &Node) -> String {
+    let mut text = Text(node.services.shared.collect());
+    if !text.0.is_empty() && !text.0.ends_with('\n') {
+        text.0.push('\n');
+    }
+    let totals = node.totals();
+    text.one("connections_accepted_total", "counter", "Client connections accepted.", totals.accepted);
+    text.one("connections_refused_total", "counter", "Client connections closed at once by a limit.", totals.refused);
+    text.one("connections_active", "gauge", "Client connections open now.", totals.active);
+    text.one("requests_total", "counter", "Requests from clients.", totals.requests);
+    text.one("requests_active", "gauge", "Requests under way now.", totals.serving);
+    text.head("failures_total", "counter", "Requests and connections that failed, by kind.");
+    for (kind, count) in &totals.failures {
+        text.line("failures_total", &[("kind", kind.label())], count);
+    }
+    text.one("generation", "gauge", "Number of the configuration that is served; 0 is none.", node.generation());
+    text.one("draining", "gauge", "Whether the node is about to stop.", u8::from(node.is_draining()));
+    text.one("workers", "gauge", "Threads that serve.", node.shared.counters.len());
+    text.one("dns_names", "gauge", "Names in the resolver's cache.", node.names.dns.names());
+    if let Some(log) = &node.access_log {
+        text.one("access_log_dropped_total", "counter", "Access records that were not written.", log.dropped());
+    }
+    if let Some(bytes) = resident_bytes() {
+        text.one("process_resident_memory_bytes", "gauge", "Memory that the process holds.", bytes);
+    }
+    text.0
+}
+
+/// Exposition format. All names begin with `cardinal_`.
+struct Text(String);
+
+impl Text {
+    /// A metric without labels.
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.head(name, kind, help);
+        self.line(name, &[], value);
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.write(format_args!("# HELP cardinal_{name} {help}\n# TYPE cardinal_{name} {kind}\n"));
+    }
+
+    /// A sample. Label values here need no escapes: they are the program's own words.
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.write(format_args!("cardinal_{name}"));
+        for (at, (label, text)) in labels.iter().enumerate() {
+            self.write(format_args!("{}{label}=\"{text}\"", if at == 0 { '{' } else { ',' }));
+        }
+        self.write(format_args!("{} {value}\n", if labels.is_empty() { "" } else { "}" }));
+    }
+
+    fn write(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to a string does not fail.
+        self.0.write_fmt(text).unwrap_or_default();
+    }
+}

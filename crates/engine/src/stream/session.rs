@@ -1,0 +1,199 @@
+//! [`Session`]: one client's session with one upstream, from its facts to its log record.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use cardinal_balance::{Group, Outcome, Picked};
+use cardinal_http::{Failure, FailureKind, Retry};
+use cardinal_ir::Wire;
+use cardinal_route::{NoHeaders, Request};
+use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Source, Try};
+
+use crate::http::{Scratch, choose_all, note, pick, report_failure, run_log};
+use crate::plan::{BackendPlan, Chain, NOT_CHOSEN, Phase, Plan, RoutePlan};
+use crate::worker::{PlanRef, Worker};
+
+/// One client's session. It keeps the plan it began with to its end, as a request does.
+pub(super) struct Session {
+    pub(super) worker: Rc<Worker>,
+    pub(super) plan: PlanRef,
+    pub(super) scratch: Box<Scratch>,
+    /// Position of its route in [`Plan::stream_routes`].
+    route: Option<usize>,
+}
+
+/// A way to an upstream.
+pub(super) struct Reached<T> {
+    pub(super) transport: T,
+    pub(super) endpoint: Chosen,
+}
+
+/// The endpoint of a session; counts as busy until dropped.
+pub(super) struct Chosen {
+    picked: Picked,
+    group: Arc<Group>,
+}
+
+impl Chosen {
+    /// Tells the balancer that the upstream did its part (Kong: the status of a session that was proxied is 200).
+    pub(super) fn succeeded(&self, session: &Session) {
+        self.group.report(&self.picked, Outcome::Status(200), session.worker.now());
+    }
+
+    /// Tells the balancer that the upstream is not there after all.
+    pub(super) fn failed(&self, session: &mut Session, failure: &Failure) {
+        report_failure(&session.worker, &self.group, &self.picked, &mut session.scratch, failure);
+    }
+}
+
+impl Session {
+    /// A session of a client that speaks `wire`, of which no more is known than its addresses. `mapped_port` is the
+    /// listener's port as matching sees it, when that differs.
+    pub(super) fn start(worker: &Rc<Worker>, client: &Client, wire: Wire, mapped_port: Option<u16>) -> Self {
+        let mut scratch = worker.take_scratch();
+        scratch.start(client);
+        let exchange = &mut scratch.exchange;
+        exchange.id = worker.request_id();
+        exchange.original.port = mapped_port.unwrap_or(client.local.port());
+        exchange.client.wire = wire;
+        (exchange.client.ip, exchange.client.port) = (client.peer.ip().to_canonical(), client.peer.port());
+        exchange.timing.started = worker.now();
+        exchange.timing.filtered = exchange.timing.started;
+        exchange.timing.started_unix = worker.node.services.clock.unix();
+        Self { worker: Rc::clone(worker), plan: worker.plan(), scratch, route: None }
+    }
+
+    /// The facts.
+    pub(super) fn exchange(&mut self) -> &mut Exchange {
+        &mut self.scratch.exchange
+    }
+
+    /// The route of a session that speaks `wire`: its position, the lower the higher its rank.
+    pub(super) fn find(&self, wire: Wire, sni: Option<&str>) -> Option<usize> {
+        let exchange = &self.scratch.exchange;
+        let found = self.plan.stream.find(&Request {
+            wire,
+            method: "",
+            host: None,
+            path: b"",
+            query: b"",
+            headers: &NoHeaders,
+            sni,
+            source: SocketAddr::new(exchange.client.ip, exchange.client.port),
+            destination: SocketAddr::new(exchange.client.local.ip(), exchange.original.port),
+        });
+        found.map(|found| found.index)
+    }
+
+    /// Takes a route that [`Session::find`] found, or fails without one.
+    pub(super) fn take_route(&mut self, wire: Wire, found: Option<usize>) -> Result<(), Failure> {
+        let exchange = &mut self.scratch.exchange;
+        exchange.client.wire = wire;
+        let Some((index, route)) = found.and_then(|index| Some((index, self.plan.stream_routes.get(index)?))) else {
+            return Err(Failure::new(FailureKind::NoRoute, "no stream route matches"));
+        };
+        exchange.route = Some(Arc::clone(&route.info));
+        exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
+        self.route = Some(index);
+        Ok(())
+    }
+
+    /// Asks the filters of the route. The first that says no is the last that is asked.
+    pub(super) fn admit(&mut self) -> Admit {
+        let Self { worker, plan, scratch, route } = self;
+        let chain = chain(plan, *route);
+        choose_all(chain, scratch);
+        for slot in chain.list(Phase::Connect) {
+            let choice = scratch.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
+            let Some(filter) = chain.filter(*slot, choice, Phases::CONNECT) else { continue };
+            let slot_number = usize::from(*slot);
+            let mut cx =
+                ConnectCx { exchange: &mut scratch.exchange, services: &plan.services, slot: slot_number };
+            if filter.on_connect(&mut cx) == Admit::No {
+                let (request_id, client) = (scratch.exchange.id, scratch.exchange.client.ip);
+                tracing::info!(plugin = chain.name(*slot), %request_id, %client, "a filter closed the session");
+                return Admit::No;
+            }
+        }
+        scratch.exchange.timing.filtered = worker.now();
+        Admit::Yes
+    }
+
+    /// Opens a way to an endpoint of the backend; to others while that fails and retries are left.
+    pub(super) async fn reach<T>(
+        &mut self,
+        open: impl AsyncFn(&RoutePlan, &BackendPlan, &Picked, &Exchange) -> Result<T, Failure>,
+    ) -> Result<Reached<T>, Failure> {
+        let Self { worker, plan, scratch, route } = self;
+        let no_backend = || Failure::new(FailureKind::NoBackend, "the route has no backend");
+        let route = routed(plan, *route).ok_or_else(no_backend)?;
+        let backend = route.backend.as_ref().ok_or_else(no_backend)?;
+        let mut retries = backend.backend.retries;
+        loop {
+            let begun = worker.now();
+            let picked = pick(worker, backend, scratch).await?;
+            let tick = worker.now();
+            scratch.tried.push(picked.key());
+            scratch.exchange.tries.push(Try {
+                address: picked.address(),
+                started: worker.node.services.clock.unix(),
+                tick,
+                balancer_us: tick.0.saturating_sub(begun.0),
+                state: None,
+                status: None,
+            });
+            let opening = open(route, backend, &picked, &scratch.exchange);
+            let failure = match scratch.up_timer.limit(backend.backend.timeouts.connect_ms, opening).await {
+                Some(Ok(transport)) => {
+                    let group = Arc::clone(&backend.group);
+                    group.report(&picked, Outcome::Ok { latency: worker.now().since(tick) }, worker.now());
+                    scratch.exchange.source = Source::Upstream;
+                    return Ok(Reached { transport, endpoint: Chosen { picked, group } });
+                }
+                Some(Err(failure)) => failure,
+                None => Failure::new(FailureKind::UpstreamConnectTimeout, "connecting").with_retry(Retry::Safe),
+            };
+            report_failure(worker, &backend.group, &picked, scratch, &failure);
+            if retries == 0 || failure.retry() != Retry::Safe {
+                return Err(failure);
+            }
+            retries -= 1;
+        }
+    }
+
+    /// How long nothing may move, milliseconds (nginx has one `proxy_timeout` for both directions).
+    pub(super) fn idle_ms(&self) -> u64 {
+        let backend = routed(&self.plan, self.route).and_then(|route| route.backend.as_ref());
+        backend.map_or(0, |b| b.backend.timeouts.read_ms.max(b.backend.timeouts.write_ms))
+    }
+
+    /// Notes why it ends early.
+    pub(super) fn fail(&mut self, failure: &Failure) {
+        note(&self.worker, &mut self.scratch, failure);
+    }
+
+    /// Notes the end, and tells whoever wants to know.
+    pub(super) fn finish(self) {
+        let Self { worker, plan, mut scratch, route } = self;
+        let chain = chain(&plan, route);
+        if scratch.choices.is_empty() {
+            choose_all(chain, &mut scratch);
+        }
+        scratch.exchange.timing.ended = worker.now();
+        run_log(&plan, chain, &scratch, false);
+        if let Some(log) = &worker.node.access_log {
+            log.write(&plan, &scratch, false);
+        }
+        worker.give_scratch(scratch);
+    }
+}
+
+fn routed(plan: &Plan, route: Option<usize>) -> Option<&RoutePlan> {
+    plan.stream_routes.get(route?)
+}
+
+/// The filters of the route, or the global ones without a route.
+fn chain(plan: &Plan, route: Option<usize>) -> &Chain {
+    routed(plan, route).map_or(&*plan.unrouted, |route| &*route.chain)
+}

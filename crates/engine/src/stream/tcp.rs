@@ -1,0 +1,89 @@
+//! TCP connections of stream listeners: bytes both ways, TLS or not on either side.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use cardinal_balance::Picked;
+use cardinal_http::{Failure, FailureKind, Retry};
+use cardinal_ir::{Listener, Wire};
+use cardinal_net::h1::H1;
+use cardinal_net::{ConnectError, Io, TlsTarget, connect};
+use cardinal_sdk::{Admit, Client, Exchange};
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+
+use super::session::{Reached, Session};
+use super::tls;
+use crate::http::tunnel;
+use crate::plan::{BackendPlan, RoutePlan};
+use crate::worker::Worker;
+
+/// Serves one connection of a stream listener to its end. `client` has the connection's addresses, or those of its
+/// PROXY protocol header, which has been read.
+///
+/// A node that drains leaves it alone: a byte stream has no end that one could wait for but its own, so it goes on
+/// until the drain budget is spent.
+pub(crate) async fn serve_tcp(worker: Rc<Worker>, tcp: TcpStream, client: Client, listener: Rc<Listener>) {
+    let wire = if listener.tls { Wire::Tls } else { Wire::Tcp };
+    let mut session = Session::start(&worker, &client, wire, listener.mapped_port);
+    if let Err(failure) = serve(&mut session, tcp, wire).await {
+        session.fail(&failure);
+    }
+    session.finish();
+}
+
+async fn serve(session: &mut Session, tcp: TcpStream, wire: Wire) -> Result<(), Failure> {
+    let mut down = if wire == Wire::Tls {
+        tls::accept(session, tcp).await?
+    } else {
+        session.take_route(wire, session.find(wire, None))?;
+        H1::new(Io::Tcp(tcp), b"")
+    };
+    if session.admit() == Admit::No {
+        return Ok(());
+    }
+    let Reached { transport, endpoint } = session.reach(open).await?;
+    let mut up = H1::new(transport, b"");
+    let moved = tunnel(&session.worker, &mut down, &mut up, session.idle_ms()).await;
+    if moved.idle {
+        let (request_id, client) = (session.exchange().id, session.exchange().client.ip);
+        tracing::debug!(%request_id, %client, "a stream was idle too long");
+    }
+    let bytes = &mut session.exchange().bytes;
+    (bytes.received, bytes.upstream_sent) = (moved.to_upstream, moved.to_upstream);
+    (bytes.sent, bytes.upstream_received) = (moved.to_client, moved.to_client);
+    endpoint.succeeded(session);
+    Ok(())
+}
+
+/// Connects to an endpoint. What passes through unopened needs no TLS of ours, whatever the backend says.
+async fn open(
+    route: &RoutePlan,
+    backend: &BackendPlan,
+    picked: &Picked,
+    exchange: &Exchange,
+) -> Result<Io, Failure> {
+    let passthrough = exchange.client.wire == Wire::TlsPassthrough;
+    let tls = backend.tls.as_ref().filter(|_| !passthrough).map(|tls| TlsTarget {
+        config: Arc::clone(&tls.config_h1),
+        server_name: server_name(route, picked, exchange),
+    });
+    match connect(picked.address(), None, tls.as_ref()).await {
+        Ok(connected) => Ok(connected.io),
+        Err(error) => {
+            let kind = match &error {
+                ConnectError::Tcp { .. } => FailureKind::UpstreamConnect,
+                ConnectError::Tls { .. } => FailureKind::UpstreamTls,
+            };
+            Err(Failure::new(kind, "connecting").with_source(error).with_retry(Retry::Safe))
+        }
+    }
+}
+
+/// The name to ask an upstream for: the client's when the route preserves it, else the endpoint's.
+fn server_name(route: &RoutePlan, picked: &Picked, exchange: &Exchange) -> ServerName<'static> {
+    let asked = exchange.client.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+    let preserved = asked.filter(|_| route.route.rewrite.preserve_host);
+    let name = preserved.unwrap_or_else(|| picked.host()).trim_end_matches('.');
+    ServerName::try_from(name.to_owned()).unwrap_or_else(|_| ServerName::from(picked.address().ip()))
+}

@@ -1,0 +1,181 @@
+//! [`Worker`]: a thread that serves, with everything it needs at hand.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cardinal_balance::{Group, NoPeer, PickInput, Picked, Picker};
+use cardinal_base::{Rng, SeededRng, Tick};
+use cardinal_ir::Id;
+use cardinal_net::{Pool, PoolLimits, Wheel};
+use cardinal_sdk::RequestId;
+
+use crate::counters::Counters;
+use crate::http::Scratch;
+use crate::node::Node;
+use crate::plan::Plan;
+
+/// Scratches that a worker keeps for the next connection.
+const SCRATCHES_KEPT: usize = 256;
+
+/// A plan, held by a request without touching what other workers touch.
+pub(crate) type PlanRef = Rc<Arc<Plan>>;
+
+/// A thread that serves.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) node: Arc<Node>,
+    pub(crate) wheel: Rc<Wheel>,
+    pub(crate) pool: RefCell<Pool>,
+    plan: RefCell<PlanRef>,
+    pickers: RefCell<HashMap<Id, Picker>>,
+    rng: RefCell<SeededRng>,
+    scratches: RefCell<Vec<Box<Scratch>>>,
+    draining: Cell<bool>,
+    connections: Cell<usize>,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, node: Arc<Node>, plan: Arc<Plan>) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            wheel: Wheel::new(Arc::clone(&node.services.clock)),
+            node,
+            pool: RefCell::default(),
+            plan: RefCell::new(Rc::new(plan)),
+            pickers: RefCell::default(),
+            rng: RefCell::new(SeededRng::from_system()),
+            scratches: RefCell::default(),
+            draining: Cell::new(false),
+            connections: Cell::new(0),
+        })
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        self.wheel.now()
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        static NONE: std::sync::LazyLock<Counters> = std::sync::LazyLock::new(Counters::default);
+        self.node.shared.counters.get(self.index).unwrap_or(&NONE)
+    }
+
+    /// The plan to serve the next request by.
+    pub(crate) fn plan(&self) -> PlanRef {
+        let current = Rc::clone(&self.plan.borrow());
+        if current.generation == self.node.generation() {
+            return current;
+        }
+        let Some(newer) = self.node.plan() else { return current };
+        let newer = Rc::new(newer);
+        *self.plan.borrow_mut() = Rc::clone(&newer);
+        // Pickers of groups that are gone are made again if need be.
+        self.pickers.borrow_mut().retain(|_, picker| Arc::strong_count(picker.group()) > 1);
+        newer
+    }
+
+    /// Takes over a new plan although no request came, so that the old one can be freed.
+    pub(crate) fn refresh(&self) {
+        drop(self.plan());
+    }
+
+    /// Chooses an endpoint.
+    pub(crate) fn pick(&self, group: &Arc<Group>, input: &PickInput<'_>) -> Result<Picked, NoPeer> {
+        let mut pickers = self.pickers.borrow_mut();
+        let make = || group.picker(Box::new(SeededRng::new(self.rng.borrow_mut().next_u64())));
+        let picker = pickers.entry(group.id()).or_insert_with(make);
+        if !Arc::ptr_eq(picker.group(), group) {
+            *picker = make();
+        }
+        picker.pick(input)
+    }
+
+    pub(crate) fn request_id(&self) -> RequestId {
+        let mut rng = self.rng.borrow_mut();
+        RequestId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()))
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        self.rng.borrow_mut().next_u64()
+    }
+
+    /// Memory for a request.
+    pub(crate) fn take_scratch(&self) -> Box<Scratch> {
+        self.scratches.borrow_mut().pop().unwrap_or_else(|| Box::new(Scratch::new(&self.wheel)))
+    }
+
+    /// Takes memory back.
+    pub(crate) fn give_scratch(&self, mut scratch: Box<Scratch>) {
+        if scratch.trim() {
+            let mut kept = self.scratches.borrow_mut();
+            if kept.len() < SCRATCHES_KEPT {
+                kept.push(scratch);
+            }
+        }
+    }
+
+    /// Whether connections should end after their request.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Lets connections end after their request, idle ones now.
+    pub(crate) fn start_draining(&self) {
+        self.draining.set(true);
+        self.wheel.wake_all();
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// Limits of the pools by the plan that is served.
+    pub(crate) fn pool_limits(plan: &Plan) -> PoolLimits {
+        let spec = &plan.node().upstream_pool;
+        PoolLimits {
+            idle_max: spec.idle_max as usize,
+            requests_max: spec.requests_max,
+            idle_timeout_ms: spec.idle_timeout_ms,
+        }
+    }
+
+    /// Drops idle upstream connections that are too old, as long as the worker lives.
+    pub(crate) async fn sweep(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            self.refresh();
+            let limits = Self::pool_limits(&self.plan());
+            self.pool.borrow_mut().sweep(&limits, self.now());
+        }
+    }
+}
+
+/// A client connection's place in the node's counts.
+pub(crate) struct ConnectionGuard {
+    worker: Rc<Worker>,
+}
+
+impl ConnectionGuard {
+    /// `None` when the node has as many connections as it may.
+    pub(crate) fn new(worker: &Rc<Worker>, max: u32) -> Option<Self> {
+        let before = worker.node.connections.fetch_add(1, Ordering::Relaxed);
+        if max != 0 && before >= max as usize {
+            worker.node.connections.fetch_sub(1, Ordering::Relaxed);
+            worker.counters().refused();
+            return None;
+        }
+        worker.connections.set(worker.connections.get() + 1);
+        worker.counters().accepted();
+        Some(Self { worker: Rc::clone(worker) })
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.worker.node.connections.fetch_sub(1, Ordering::Relaxed);
+        self.worker.connections.set(self.worker.connections.get().saturating_sub(1));
+        self.worker.counters().closed();
+    }
+}

@@ -1,0 +1,23 @@
+//! The data plane against real sockets: a Kong file, an engine, backends and clients, all on loopback.
+
+mod basics;
+mod stream;
+
+use std::sync::LazyLock;
+
+use cardinal_sdk::PluginDef;
+
+/// All plugins of the product.
+pub(crate) fn plugins() -> &'static [&'static PluginDef] {
+    static ALL: LazyLock<Vec<&'static PluginDef>> = LazyLock::new(|| {
+        [
+            cardinal_plugins_auth::PLUGINS,
+            cardinal_plugins_security::PLUGINS,
+            cardinal_plugins_traffic::PLUGINS,
+            cardinal_plugins_transform::PLUGINS,
+            cardinal_plugins_observe::PLUGINS,
+        ]
+        .concat()
+    });
+    &ALL
+}

@@ -1,0 +1,129 @@
+//! [`World`]: a Kong file served by a real engine on loopback ports.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use cardinal_engine::{Engine, Options};
+use cardinal_gateway::settings::Inputs;
+use cardinal_gateway::{Registry, Settings, Source, load, lower};
+use cardinal_ir::{Diagnostic, Ir, ListenerKind, Severity};
+use cardinal_sdk::PluginDef;
+
+/// A Kong file served by a real engine: plain HTTP, and HTTPS with HTTP/2, each on a port that the system chose.
+pub struct World {
+    engine: Engine,
+    plugins: &'static [&'static PluginDef],
+    settings: Settings,
+    /// What was said about the generation that is served.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl World {
+    /// Serves `yaml` with these settings, over the defaults of the test world.
+    ///
+    /// # Errors
+    /// When the file or the settings are refused, or anything in them had to be left out.
+    pub fn start(plugins: &'static [&'static PluginDef], yaml: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let world = Self::start_lenient(plugins, yaml, settings)?;
+        let errors: Vec<String> =
+            world.diagnostics.iter().filter(|d| d.severity == Severity::Error).map(ToString::to_string).collect();
+        if errors.is_empty() { Ok(world) } else { bail!("left out: {}", errors.join("; ")) }
+    }
+
+    /// The same, for files with entities that are left out.
+    ///
+    /// # Errors
+    /// When the file as a whole or the settings are refused.
+    pub fn start_lenient(
+        plugins: &'static [&'static PluginDef],
+        yaml: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let settings = read_settings(settings)?;
+        let (ir, mut diagnostics) = compile(plugins, yaml, &settings)?;
+        let options = Options { workers: 2, plugins: plugins.to_vec(), ..Options::default() };
+        let (engine, applied) = Engine::start(Arc::new(ir), options)?;
+        diagnostics.extend(applied.diagnostics);
+        Ok(Self { engine, plugins, settings, diagnostics })
+    }
+
+    /// Serves another file.
+    ///
+    /// # Errors
+    /// When it is refused; then the old one is still served.
+    pub fn apply(&self, yaml: &str) -> Result<u64> {
+        let (ir, _) = compile(self.plugins, yaml, &self.settings)?;
+        let applied = self.engine.apply(Arc::new(ir));
+        applied.map(|applied| applied.generation).map_err(|found| anyhow!("{found:?}"))
+    }
+
+    /// The IR of a file on this node.
+    ///
+    /// # Errors
+    /// When the file is refused.
+    pub fn compile(&self, yaml: &str) -> Result<Ir> {
+        compile(self.plugins, yaml, &self.settings).map(|(ir, _)| ir)
+    }
+
+    /// Where plain HTTP is served.
+    pub fn http(&self) -> SocketAddr {
+        self.address("plain HTTP", |kind, tls| kind == ListenerKind::Http && !tls)
+    }
+
+    /// Where HTTPS is served.
+    pub fn https(&self) -> SocketAddr {
+        self.address("HTTPS", |kind, tls| kind == ListenerKind::Http && tls)
+    }
+
+    /// Where streams are served, with or without TLS.
+    pub fn stream(&self, tls: bool) -> SocketAddr {
+        self.address("streams", |kind, with| kind == ListenerKind::Stream && with == tls)
+    }
+
+    /// Where datagrams are served.
+    pub fn udp(&self) -> SocketAddr {
+        self.address("datagrams", |kind, _| kind == ListenerKind::Udp)
+    }
+
+    /// Where the node's state is told.
+    pub fn status(&self) -> SocketAddr {
+        self.address("status", |kind, _| kind == ListenerKind::Status)
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Ends the world, and gives the engine to be drained.
+    pub fn into_engine(self) -> Engine {
+        self.engine
+    }
+
+    fn address(&self, what: &str, is: impl Fn(ListenerKind, bool) -> bool) -> SocketAddr {
+        let found = self.engine.addresses().iter().find(|(listener, _)| is(listener.kind, listener.tls));
+        found.map(|(_, address)| *address).unwrap_or_else(|| panic!("no listener for {what} in this world"))
+    }
+}
+
+fn read_settings(given: &[(&str, &str)]) -> Result<Settings> {
+    let overrides: BTreeMap<String, String> =
+        [("proxy_listen", "127.0.0.1:0, 127.0.0.1:0 ssl http2"), ("status_listen", "off")]
+            .into_iter()
+            .chain(given.iter().copied())
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+    let inputs = Inputs { overrides, ..Inputs::default() };
+    let read = |path: &str| std::fs::read_to_string(path);
+    Settings::load(&inputs, &read).map(|(settings, _)| settings).map_err(|notes| anyhow!("settings: {notes:?}"))
+}
+
+fn compile(plugins: &[&'static PluginDef], yaml: &str, settings: &Settings) -> Result<(Ir, Vec<Diagnostic>)> {
+    let registry = Registry::for_settings(plugins, settings).map_err(|names| anyhow!("plugins: {names:?}"))?;
+    let files = [Source::new("kong.yaml", yaml)];
+    let snapshot =
+        load(&files, &registry, settings).map_err(|errors| anyhow!("{}", errors.render())).context("the file")?;
+    Ok(lower(&snapshot, &registry, settings))
+}
