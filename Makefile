@@ -23,7 +23,7 @@ test: ## Installs what tests need, then runs all of them
 
 # Clippy and rustdoc share what they compile of the dependencies. The developer commands are built with the features of
 # the whole workspace, so that `make test` finds their dependencies ready.
-check: ## Formatting, lints, documentation, floors, tidiness, and the dependency rules where cargo-deny is installed
+check: ## Formatting, lints, documentation, floors, tidiness, generated pages, and the dependency rules where cargo-deny is installed
 	@scripts/install-test-deps.sh --build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -31,6 +31,7 @@ check: ## Formatting, lints, documentation, floors, tidiness, and the dependency
 	cargo build --workspace --bin xtask
 	"$(TARGET_DIR)/debug/xtask" floors
 	"$(TARGET_DIR)/debug/xtask" tidy
+	"$(TARGET_DIR)/debug/xtask" gen --check
 	@if cargo deny --version >/dev/null 2>&1; then \
 	  echo "cargo deny check"; cargo deny --log-level error check; \
 	else \

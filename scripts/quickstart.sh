@@ -21,7 +21,14 @@ pids+=($!)
 "$cardinal" run --config examples/quickstart/kong.yaml &
 pids+=($!)
 
-cat <<'TEXT'
+alive() { kill -0 "${pids[0]}" 2>/dev/null && kill -0 "${pids[1]}" 2>/dev/null; }
+listens() { (exec 3<>/dev/tcp/127.0.0.1/8000) 2>/dev/null; }
+for _ in {1..100}; do
+  if ! alive || listens; then break; fi
+  sleep 0.1
+done
+
+if alive; then cat <<'TEXT'
 
   The gateway listens on http://127.0.0.1:8000 and https://127.0.0.1:8443; its state is on http://127.0.0.1:8007/status.
   Try, in another terminal:
@@ -34,6 +41,7 @@ cat <<'TEXT'
   README.md goes on from here. Ctrl-C stops everything.
 
 TEXT
+fi
 
 # If either ends by itself, so does the other.
 wait -n "${pids[@]}"
