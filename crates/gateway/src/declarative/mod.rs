@@ -25,7 +25,7 @@ pub use source::{BYTES_MAX, DEPTH_MAX, Data, Node, ParseError, Place, Source, VA
 use collect::{Collected, Item, collect};
 use resolve::Index;
 
-use crate::entities::{Registry, pem};
+use crate::entities::{Kind, Registry, pem};
 use crate::settings::Settings;
 
 /// Reads bytes as one file. Never panics, whatever the bytes are.
@@ -94,6 +94,7 @@ fn load_nodes(
     let index = Index::new(&all.items);
     let completed = complete(&mut all, registry, &index, settings);
     if !all.root.is_empty() || all.items.iter().any(|i| !i.errors.is_empty()) {
+        resolve::mark_unresolved(&mut all, &index);
         return Err(refuse(all, registry, files, None));
     }
     // Kong looks at references and unique values only when every entity is sound by itself.
@@ -159,6 +160,9 @@ fn complete_one(
         value.insert(field.to_owned(), json!({ "id": id }));
     }
     if let Some((parent, field)) = item.parent {
+        if !agrees(&item.own, field, item.kind, index, parent) {
+            item.errors.set(field, "value must be null".into());
+        }
         value.insert(field.to_owned(), json!({ "id": ids[parent] }));
     }
     match schema.process_map(value, &Options { auto: Some(auto), no_defaults: false }) {
@@ -170,6 +174,19 @@ fn complete_one(
         Err(errors) => {
             item.errors.merge(errors);
             none
+        }
+    }
+}
+
+/// Whether an entity that is nested says nothing else about its parent. An id that is nobody's is told later.
+fn agrees(own: &Map<String, Value>, field: &str, kind: &Kind, index: &Index, parent: usize) -> bool {
+    let target = kind.references().find(|(name, _)| *name == field).map_or("", |(_, target)| target);
+    match own.get(field) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(name)) => index.find(target, name) == Some(parent),
+        Some(other) => {
+            let id = other.get("id").and_then(Value::as_str);
+            id.is_some_and(|id| index.find(target, id).is_none_or(|at| at == parent))
         }
     }
 }

@@ -225,7 +225,7 @@ pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Findi
                 file: item.file,
                 place: item.node.place_of(&path),
                 subject: subject.clone(),
-                hint: hint(item, registry, &path, message),
+                hint: hint(item, registry, &path, message).or_else(|| reference_hint(item, items, &path, message)),
                 path,
                 message: message.to_owned(),
             });
@@ -277,6 +277,21 @@ fn hint(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> 
         return cardinal_schema::suggest(value.as_str()?, rest.split(", ")).map(|s| format!("did you mean '{s}'?"));
     }
     None
+}
+
+/// For a name that leads nowhere: the nearest one that leads somewhere.
+fn reference_hint(item: &Item<'_, '_>, items: &[Item<'_, '_>], path: &str, message: &str) -> Option<String> {
+    let field = path.strip_suffix(".id").unwrap_or(path);
+    if message != "missing primary key" && !message.starts_with("invalid reference '") {
+        return None;
+    }
+    let (_, target) = item.kind.references().find(|(name, _)| *name == field)?;
+    let name = item.own.get(field)?.as_str()?;
+    let names = items.iter().filter(|i| i.kind.name == target).filter_map(|i| i.kind.label(&i.own));
+    match cardinal_schema::suggest(name, names) {
+        Some(near) => Some(format!("there is no '{name}' in '{target}', did you mean '{near}'?")),
+        None => Some(format!("there is no '{name}' in '{target}'")),
+    }
 }
 
 /// A value as Penlight writes a Lua table on one line, keys sorted.

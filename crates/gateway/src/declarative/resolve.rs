@@ -1,6 +1,6 @@
 //! References and unique values across entities.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cardinal_ir::Id;
 use cardinal_schema::Errors;
@@ -99,9 +99,6 @@ fn references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Errors) {
     let mut found: Vec<(usize, &'static str, String)> = Vec::new();
     for (at, item) in all.items.iter().enumerate() {
         for (field, target) in item.kind.references() {
-            if item.parent.is_some_and(|(_, f)| f == field) {
-                continue;
-            }
             let (name, shown) = match item.own.get(field) {
                 Some(Value::String(name)) => (name.as_str(), name.clone()),
                 Some(value @ Value::Object(map)) => {
@@ -115,12 +112,31 @@ fn references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Errors) {
             }
         }
     }
+    let mut by_entry: BTreeMap<(&'static str, String), Vec<Option<Errors>>> = BTreeMap::new();
     for (at, field, message) in found {
-        let item = &all.items[at];
+        let item = &mut all.items[at];
         let name = unique_name(item).map_or_else(|| item.id.clone(), str::to_owned);
-        let one = Errors::Items(vec![Some(Errors::from(message.as_str()))]);
-        errors.merge(Errors::field(item.kind.name, Errors::field(&name, one)));
-        all.items[at].errors.set(field, message.into());
+        by_entry.entry((item.kind.name, name)).or_default().push(Some(message.as_str().into()));
+        item.errors.set(field, message.into());
+    }
+    for ((kind, name), mut list) in by_entry {
+        list.sort_by_key(|e| e.as_ref().map(ToString::to_string));
+        errors.merge(Errors::field(kind, Errors::field(&name, Errors::Items(list))));
+    }
+}
+
+/// Where entities are refused for other reasons, Kong tells a name that leads nowhere in these words.
+pub(super) fn mark_unresolved(all: &mut Collected<'_, '_>, index: &Index) {
+    for item in &mut all.items {
+        let leads_nowhere = |field: &str, target: &str| {
+            item.own.get(field).and_then(Value::as_str).is_some_and(|name| index.find(target, name).is_none())
+        };
+        let lost: Vec<_> = item.kind.references().filter(|(field, target)| leads_nowhere(field, target)).collect();
+        for (field, _) in lost {
+            if item.errors.get(field).is_none() {
+                item.errors.set(field, Errors::field("id", "missing primary key"));
+            }
+        }
     }
 }
 

@@ -49,6 +49,53 @@ fn references_are_by_name_or_id() {
 }
 
 #[test]
+fn names_that_lead_nowhere_are_told_together() {
+    let text = format!(
+        "{HEAD}consumers: [{{username: al}}]\nservices: [{{name: abc, host: x}}]\nroutes: [{{name: r, service: abd, paths: [/]}}]"
+    );
+    let errors = load_text(&text).unwrap_err();
+    assert!(
+        errors.render().contains("help: there is no 'abd' in 'services', did you mean 'abc'?"),
+        "{}",
+        errors.render()
+    );
+    // Beside other errors Kong has other words for it.
+    check(
+        &format!("{HEAD}services: [{{name: a}}]\nroutes: [{{name: r, service: x, paths: [/]}}]"),
+        json!({"services": [{"host": "required field missing"}], "routes": [{"service": {"id": "missing primary key"}}]}),
+    );
+    let plugins = [&crate::entities::tests::PLUGIN];
+    let source = Source::new("x.yaml", format!("{HEAD}plugins: [{{name: any, service: s, consumer: c}}]"));
+    let errors = load(&[source], &Registry::new(&plugins), &Settings::default()).unwrap_err().fields();
+    let list = errors["plugins"].as_object().unwrap().values().next().unwrap();
+    assert_eq!(
+        list,
+        &json!([
+            "invalid reference 'consumer: c' (no such entry in 'consumers')",
+            "invalid reference 'service: s' (no such entry in 'services')",
+        ])
+    );
+}
+
+#[test]
+fn nested_entities_agree_with_their_parent() {
+    let nested = |service: &str| {
+        format!(
+            "{HEAD}services:\n- {{name: a, host: x, routes: [{{name: r, paths: [/], service: {service}}}]}}\n- {{name: b, host: x}}"
+        )
+    };
+    assert!(load_text(&nested("a")).is_ok());
+    for other in ["b", "nobody"] {
+        check(&nested(other), json!({"services": [{"routes": [{"service": "value must be null"}]}]}));
+    }
+    check(
+        &nested("{id: 769bdf51-16df-5476-9830-ef26800b5448}"),
+        json!({"routes": {"r": ["invalid reference 'service: {\"id\":\"769bdf51-16df-5476-9830-ef26800b5448\"}' (no such \
+            entry in 'services')"]}}),
+    );
+}
+
+#[test]
 fn what_is_unique_is_declared_once() {
     check(
         &format!("{HEAD}services: [{{name: a, host: x}}, {{name: a, host: y}}]"),

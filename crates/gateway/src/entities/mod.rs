@@ -17,7 +17,7 @@ mod services;
 mod snis;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upstreams;
 mod vaults;
 

@@ -4,6 +4,18 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{declarative, lower};
 
+/// A plugin without configuration.
+pub(crate) static PLUGIN: PluginDef = PluginDef {
+    name: "any",
+    summary: "For tests.",
+    priority: 1,
+    schema: || cardinal_schema::record([]),
+    entities: &[],
+    scopes: cardinal_sdk::Scopes::ALL,
+    protocols: cardinal_sdk::HTTP_PROTOCOLS,
+    build: |_, _| Err(cardinal_sdk::BuildError::new("", "a description only")),
+};
+
 fn pair(names: &[&str]) -> (String, String) {
     pair_of(names, KeyPair::generate().unwrap(), false)
 }

@@ -10,7 +10,6 @@ use serde_json::Value;
 pub(crate) static ALL: LazyLock<Vec<&'static PluginDef>> = LazyLock::new(|| {
     let families = [
         cardinal_plugins_auth::PLUGINS,
-        cardinal_plugins_observe::PLUGINS,
         cardinal_plugins_security::PLUGINS,
         cardinal_plugins_traffic::PLUGINS,
         cardinal_plugins_transform::PLUGINS,
