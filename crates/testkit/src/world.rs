@@ -42,7 +42,32 @@ impl World {
         settings: &[(&str, &str)],
     ) -> Result<Self> {
         let settings = read_settings(settings)?;
-        let (ir, mut diagnostics) = compile(plugins, yaml, &settings)?;
+        let (ir, diagnostics) = compile(plugins, yaml, &settings)?;
+        Self::serve(plugins, ir, settings, diagnostics)
+    }
+
+    /// The IR that a world would serve, to be changed before [`World::of`] serves it.
+    ///
+    /// # Errors
+    /// When the file or the settings are refused.
+    pub fn compiled(plugins: &'static [&'static PluginDef], yaml: &str, settings: &[(&str, &str)]) -> Result<Ir> {
+        compile(plugins, yaml, &read_settings(settings)?).map(|(ir, _)| ir)
+    }
+
+    /// Serves an IR.
+    ///
+    /// # Errors
+    /// When it cannot be served.
+    pub fn of(plugins: &'static [&'static PluginDef], ir: Ir) -> Result<Self> {
+        Self::serve(plugins, ir, read_settings(&[])?, Vec::new())
+    }
+
+    fn serve(
+        plugins: &'static [&'static PluginDef],
+        ir: Ir,
+        settings: Settings,
+        mut diagnostics: Vec<Diagnostic>,
+    ) -> Result<Self> {
         let options = Options { workers: 2, plugins: plugins.to_vec(), ..Options::default() };
         let (engine, applied) = Engine::start(Arc::new(ir), options)?;
         diagnostics.extend(applied.diagnostics);

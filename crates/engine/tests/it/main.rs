@@ -1,6 +1,7 @@
 //! The data plane against real sockets: a Kong file, an engine, backends and clients, all on loopback.
 
 mod basics;
+mod faults;
 mod stream;
 
 use std::sync::LazyLock;
@@ -15,7 +16,6 @@ pub(crate) fn plugins() -> &'static [&'static PluginDef] {
             cardinal_plugins_security::PLUGINS,
             cardinal_plugins_traffic::PLUGINS,
             cardinal_plugins_transform::PLUGINS,
-            cardinal_plugins_observe::PLUGINS,
         ]
         .concat()
     });
