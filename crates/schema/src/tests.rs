@@ -166,7 +166,7 @@ fn typedefs_accept_and_refuse() {
     for host in ["example.com:80", "a b", "1.2.3", "-a-.b", "a..b", "[::1]:80"] {
         assert!(!ok(typedefs::host(), host), "{host}");
     }
-    for path in ["/", "/a", "/a/", "~/a/(?<x>b)$", "/a%2Fb"] {
+    for path in ["/", "/a", "/a/", "~/a/(?<x>b)$", "/a%2Fb", "~/(?!x)a", r"~/(a)\1"] {
         assert!(ok(typedefs::router_path(), path), "{path}");
     }
     for path in ["a", "/a//b", "/a/../b", "~/a(", "/%zz", "/a/./", "/%61"] {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
 use crate::entities::{Registry, TAG_UPSTREAM_HTTP2};
-use crate::settings::{RouterFlavor, Settings};
+use crate::settings::Settings;
 
 /// How an entity or a field of it fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +36,8 @@ pub struct Line {
 /// A line for each entity, or for each of its fields that differ, in the order of kinds and ids.
 pub fn check(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> Vec<Line> {
     let mut lines = Vec::new();
-    let (_, diagnostics) = crate::lower(snapshot, registry, settings);
+    let (ir, mut diagnostics) = crate::lower(snapshot, registry, settings);
+    diagnostics.extend(crate::lower::unmatchable(&ir));
     let mut told: HashMap<Id, Vec<&Diagnostic>> = HashMap::new();
     for diagnostic in &diagnostics {
         told.entry(diagnostic.origin.id).or_default().push(diagnostic);
@@ -49,7 +50,7 @@ pub fn check(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> V
                 let (subject, path, how) = (subject.clone(), path.to_owned(), how.to_owned());
                 lines.push(Line { verdict, subject, path, how });
             };
-            differences(kind.name, entity, settings, &mut add);
+            differences(kind.name, entity, &mut add);
             for diagnostic in told.get(&entity.id).into_iter().flatten().filter(|d| &*d.origin.kind == kind.name) {
                 add(Verdict::Unsupported, &diagnostic.path, &diagnostic.message);
             }
@@ -81,7 +82,7 @@ pub fn check_refused(errors: &LoadErrors) -> Vec<Line> {
     errors.findings().iter().map(line).chain(sound).collect()
 }
 
-fn differences(kind: &str, entity: &Entity, settings: &Settings, add: &mut dyn FnMut(Verdict, &str, &str)) {
+fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &str)) {
     use Verdict::{Changed, Unsupported};
     match kind {
         "services" if entity.texts("tags").any(|t| t == TAG_UPSTREAM_HTTP2) => {
@@ -89,13 +90,6 @@ fn differences(kind: &str, entity: &Entity, settings: &Settings, add: &mut dyn F
         }
         "services" if entity.text("protocol") == Some("udp") && entity.int("retries") != Some(0) => {
             add(Changed, "retries", "datagrams are not sent again");
-        }
-        "routes" => {
-            let honoured = settings.router_flavor == RouterFlavor::Traditional;
-            if let Some(path) = entity.texts("paths").find(|p| p.starts_with('~')).filter(|_| honoured) {
-                let how = format!("the regular expression {path} is one of Rust: no look-around, no back-references");
-                add(Changed, "paths", &how);
-            }
         }
         "plugins" => {
             let config = entity.get("config").unwrap_or(&Value::Null);

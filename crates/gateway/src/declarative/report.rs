@@ -7,6 +7,9 @@ use super::collect::Item;
 use super::source::{Place, Source};
 use crate::entities::Registry;
 
+/// Findings that are shown to people; nobody reads more at once.
+const RENDERED_MAX: usize = 100;
+
 /// One thing that is wrong, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -97,8 +100,11 @@ impl LoadErrors {
     /// The errors as text for people: each with its place, the source line and a hint.
     pub fn render(&self) -> String {
         let mut out = String::new();
-        for finding in &self.findings {
+        for finding in self.findings.iter().take(RENDERED_MAX) {
             self.render_one(finding, &mut out);
+        }
+        if let more @ 1.. = self.findings.len().saturating_sub(RENDERED_MAX) {
+            out.push_str(&format!("and {more} more\n"));
         }
         if let (true, Some(message)) = (self.findings.is_empty(), &self.message) {
             out.push_str(&format!("error: {message}\n"));

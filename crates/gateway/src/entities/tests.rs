@@ -147,3 +147,14 @@ fn every_kind_has_all_forms() {
         assert!(kind.schema.doc_rows().iter().any(|r| r.path == "id"));
     }
 }
+
+#[test]
+fn only_the_plugins_asked_for_are_there() {
+    let settings = |names: &[&str]| Settings {
+        plugins: Choice::Only(names.iter().map(|n| (*n).to_owned()).collect()),
+        ..Settings::default()
+    };
+    assert_eq!(Registry::for_settings(&[&PLUGIN], &settings(&["any", "nope"])).unwrap_err(), ["nope"]);
+    assert!(Registry::for_settings(&[&PLUGIN], &settings(&[])).unwrap().plugin("any").is_none());
+    assert!(Registry::for_settings(&[&PLUGIN], &Settings::default()).unwrap().plugin("any").is_some());
+}

@@ -15,7 +15,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity};
+use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity, Traffic};
+use cardinal_route::Router;
 
 use crate::declarative::{Entity, Snapshot};
 use crate::entities::Registry;
@@ -52,7 +53,14 @@ pub fn lower_strict(
 ) -> Result<(Ir, Vec<Diagnostic>), Vec<Diagnostic>> {
     let (ir, mut diagnostics) = lower(snapshot, registry, settings);
     diagnostics.extend(ir.verify());
+    diagnostics.extend(unmatchable(&ir));
     if diagnostics.iter().any(|d| d.severity == Severity::Error) { Err(diagnostics) } else { Ok((ir, diagnostics)) }
+}
+
+/// What the matcher has to say about the routes: patterns that it cannot compile.
+pub(crate) fn unmatchable(ir: &Ir) -> Vec<Diagnostic> {
+    let said = |traffic| Router::build(ir, traffic).1;
+    [Traffic::Http, Traffic::Stream].into_iter().flat_map(said).collect()
 }
 
 struct Lowering<'l> {

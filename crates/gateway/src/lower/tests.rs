@@ -122,3 +122,23 @@ fn secrets_are_resolved_or_said() {
     assert_eq!(texts[0], "{vault://env/cert} cannot be resolved: the environment has no CERT");
     assert_eq!((diagnostics.len(), diagnostics[2].code), (3, Code::Certificate));
 }
+
+#[test]
+fn strict_refuses_the_whole_set() {
+    let registry = Registry::new(&[]);
+    let settings = Settings::default();
+    let of = |text: &str| {
+        let source = Source::new("kong.yaml", format!("_format_version: \"3.0\"\n{text}"));
+        let snapshot = load(&[source], &registry, &settings).unwrap();
+        lower_strict(&snapshot, &registry, &settings).map(|(ir, _)| ir.routes.len()).map_err(|d| d[0].to_string())
+    };
+    assert_eq!(of("routes: [{name: r, paths: ['~/(?!x)a', /b]}]"), Ok(2));
+    assert_eq!(
+        of(
+            "services: [{name: a, host: h, protocol: https, ca_certificates: [58076db2-28b6-423b-ba39-a797193017f7]}, {name: b, host: h}]"
+        ),
+        Err("kong.yaml:2:12: services \"a\": ca_certificates: there is no CA certificate \
+             58076db2-28b6-423b-ba39-a797193017f7"
+            .to_owned())
+    );
+}

@@ -8,7 +8,7 @@ mod records;
 use serde_json::{Value, json};
 
 pub use net::{HostKind, NetHost, is_ip, is_ip_or_cidr, normalize_host};
-pub use path::{normalize_path, translate_regex};
+pub use path::normalize_path;
 pub use records::{queue, queue_flat_names, redis, redis_flat_names};
 
 use crate::{Field, array, at_least_one_of, field, foreign, integer, map, number, record, set, string};

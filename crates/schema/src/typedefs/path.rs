@@ -105,8 +105,9 @@ pub(super) fn check_router_path(text: &str) -> Result<(), String> {
         check_percent(text)?;
     }
     if let Some(pattern) = text.strip_prefix('~') {
-        return match Regex::new(&translate_regex(pattern)) {
+        return match Regex::new(pattern) {
             Ok(_) => Ok(()),
+            Err(e) if needs_backtracking(&e) => Ok(()),
             Err(e) => Err(format!("invalid regex: '{pattern}' ({})", one_line(&e))),
         };
     }
@@ -114,10 +115,10 @@ pub(super) fn check_router_path(text: &str) -> Result<(), String> {
     if normal == text { Ok(()) } else { Err(format!("non-normalized path, consider use '{normal}' instead")) }
 }
 
-/// PCRE spells a named group `(?<name>`; so does the regex library since 1.9. Kept as the one place for translation:
-/// what both understand is passed on as it is.
-pub fn translate_regex(pattern: &str) -> std::borrow::Cow<'_, str> {
-    std::borrow::Cow::Borrowed(pattern)
+/// PCRE has look-around and back-references. Whoever matches the path says whether it can follow them.
+fn needs_backtracking(error: &regex::Error) -> bool {
+    let text = error.to_string();
+    text.contains("look-around") || text.contains("backreferences are not supported")
 }
 
 fn one_line(error: &regex::Error) -> String {
