@@ -281,6 +281,9 @@ fn abort(down: &mut Peer, session: &mut Session) {
     }
 }
 
+/// Bytes of an idempotent request's body that are held, so that another endpoint can be tried.
+const REPLAY_MAX: u64 = 64 * 1024;
+
 /// A request on its way to a backend.
 struct Proxying<'x> {
     worker: &'x Rc<Worker>,
@@ -312,6 +315,15 @@ impl Proxying<'_> {
             s.upstream.body = Some(Bytes::new());
         }
         let mut tries_left = self.backend.backend.retries;
+        if let Framing::Length(length) = session.framing
+            && s.upstream.body.is_none()
+            && tries_left > 0
+            && length <= REPLAY_MAX
+            && s.request.method.is_idempotent()
+        {
+            let whole = ClientBody { down: &mut *down, session: &mut *session }.whole(self.plan, s, REPLAY_MAX).await?;
+            s.upstream.body = Some(whole);
+        }
         let answering = loop {
             let failure = match self.attempt(down, s, session).await {
                 Ok(answering) => break answering,
@@ -431,7 +443,7 @@ impl Proxying<'_> {
         poll_fn(|cx| {
             // The answer first: an upstream may answer and close before it has read the whole body.
             if let Poll::Ready(outcome) = poll_head(cx, up, response, &limits) {
-                return Poll::Ready(outcome.map_err(|error| head_failure(error, upload)));
+                return Poll::Ready(outcome.map_err(|error| head_failure(error)));
             }
             match upload.poll(cx, down, up) {
                 Ok(Progress::Done) => {
@@ -444,12 +456,12 @@ impl Proxying<'_> {
                 // An upstream that takes no more may have answered.
                 Err(Broken::Upstream(error)) => match poll_head(cx, up, response, &limits) {
                     Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                    _ => return Poll::Ready(Err(head_failure(error, upload))),
+                    _ => return Poll::Ready(Err(head_failure(error))),
                 },
                 Err(broken) => return Poll::Ready(Err(broken.failure())),
             }
             // Flushing may have let the answer in.
-            poll_head(cx, up, response, &limits).map_err(|error| head_failure(error, upload))
+            poll_head(cx, up, response, &limits).map_err(|error| head_failure(error))
         })
         .await
     }
@@ -480,7 +492,7 @@ impl Proxying<'_> {
         run_response(self.plan, &self.route.chain, s);
         let outcome = self.body(&mut answering, framing, down, s, session).await;
         self.report(&answering.reached, s, status, &outcome);
-        self.keep(answering, s, reusable && outcome.is_ok());
+        self.keep(answering, reusable && outcome.is_ok());
         outcome
     }
 
@@ -605,7 +617,7 @@ impl Proxying<'_> {
     }
 
     /// Keeps the connection for the next request, if it is in order.
-    fn keep(&self, answering: Answering, _s: &Scratch, reusable: bool) {
+    fn keep(&self, answering: Answering, reusable: bool) {
         let Answering { up, reached, upload } = answering;
         if let Peer::H1(h1) = up
             && reusable
@@ -649,13 +661,12 @@ fn may_retry(failure: &Failure, s: &Scratch) -> bool {
 }
 
 /// What went wrong while a response head was waited for.
-fn head_failure(error: NetError, upload: &Upload) -> Failure {
+fn head_failure(error: NetError) -> Failure {
     let kind = match &error {
         NetError::Head(_) | NetError::BufferFull => FailureKind::UpstreamProtocol,
         _ => FailureKind::UpstreamReset,
     };
     // The request may have arrived: only what may be repeated is.
-    let _moved = upload.moved;
     Failure::new(kind, "waiting for the response").with_source(error).with_retry(Retry::IfReusedConnection)
 }
 

@@ -1,6 +1,7 @@
 //! A connection to an upstream for one attempt: chosen by the balancer, from the pool or new.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -56,15 +57,17 @@ pub(super) async fn reach(
     s: &mut Scratch,
     upgrade: bool,
 ) -> Result<Reached, Failure> {
+    let chosen_at = worker.now();
     let picked = pick(worker, backend, s).await?;
+    let balancer_us = worker.now().0.saturating_sub(chosen_at.0);
     let address = picked.address();
     let host = host_of(&route.route, &backend.backend, s, picked.host_header(), address.port());
     s.tried.push(picked.key());
     s.exchange.tries.push(Try {
         address,
         started: worker.node.services.clock.unix(),
-        tick: worker.now(),
-        balancer_us: 0,
+        tick: chosen_at,
+        balancer_us,
         state: None,
         status: None,
     });
@@ -86,7 +89,8 @@ pub(super) async fn reach(
         server_name: ServerName::try_from(name.to_owned()).unwrap_or_else(|_| ServerName::from(address.ip())),
     });
     let timeout_ms = backend.backend.timeouts.connect_ms;
-    let opened = s.up_timer.limit(timeout_ms, open(worker, backend, key, tls, upgrade)).await;
+    let other = other_family(worker, backend, &picked);
+    let opened = s.up_timer.limit(timeout_ms, open(worker, backend, key, other, tls, upgrade)).await;
     let failure = match opened {
         Some(Ok(transport)) => return Ok(Reached { transport, picked, group, key, requests: 0, host }),
         Some(Err(failure)) => failure,
@@ -94,6 +98,16 @@ pub(super) async fn reach(
     };
     report_failure(worker, &group, &picked, s, &failure);
     Err(failure)
+}
+
+/// An address of the same host in the other family, to be tried beside the first when that is slow (RFC 8305).
+fn other_family(worker: &Worker, backend: &BackendPlan, picked: &Picked) -> Option<SocketAddr> {
+    if backend.endpoints.is_some() {
+        return None;
+    }
+    let input = PickInput { now: worker.now(), tried: &[picked.key()], ..PickInput::default() };
+    let other = worker.pick(&backend.group, &input).ok()?.address();
+    (other.is_ipv4() != picked.address().is_ipv4()).then_some(other)
 }
 
 /// Notes a failed attempt for health checks and logs.
@@ -228,10 +242,11 @@ async fn open(
     worker: &Rc<Worker>,
     backend: &BackendPlan,
     key: PoolKey,
+    other: Option<SocketAddr>,
     tls: Option<TlsTarget>,
     upgrade: bool,
 ) -> Result<Transport, Failure> {
-    let connected = connect(key.address, None, tls.as_ref()).await.map_err(|error| {
+    let connected = connect(key.address, other, tls.as_ref()).await.map_err(|error| {
         let kind = match &error {
             ConnectError::Tcp { .. } => FailureKind::UpstreamConnect,
             ConnectError::Tls { .. } => FailureKind::UpstreamTls,

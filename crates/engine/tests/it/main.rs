@@ -2,6 +2,7 @@
 
 mod basics;
 mod faults;
+mod reload;
 mod stream;
 
 use std::sync::LazyLock;

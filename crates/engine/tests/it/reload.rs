@@ -1,0 +1,120 @@
+//! Generations change under load, and nobody notices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use cardinal_testkit::{EchoServer, H1Client, H2Client, WebSocket, World};
+
+use crate::plugins;
+
+/// Generation `n`: its number is in a response header.
+fn file(url: &str, n: u32) -> String {
+    format!(
+        "_format_version: \"3.0\"\nservices:\n- name: s\n  url: {url}\n  routes:\n  - name: r\n    paths: [/]\n    plugins:\n    - name: response-transformer\n      config: {{add: {{headers: [\"X-Generation:{n}\", \"X-Again:{n}\"]}}}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_reloads_under_load_fail_no_request() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let world = Arc::new(World::start(plugins(), &file(&echo.url(), 0), &[])?);
+    let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let (world, stop, requests) = (Arc::clone(&world), Arc::clone(&stop), Arc::clone(&requests));
+        tasks.push(tokio::spawn(async move {
+            let mut client = H1Client::connect(world.http()).await?;
+            let mut last = 0_u32;
+            while !stop.load(Ordering::Relaxed) {
+                let response = client.get("/", "a", &[]).await?;
+                ensure!(response.status == 200, "{}", response.status);
+                let (one, two) = (response.header("x-generation"), response.header("x-again"));
+                ensure!(one == two, "a request saw two generations: {one:?} {two:?}");
+                let seen: u32 = one.unwrap_or_default().parse()?;
+                ensure!(seen >= last, "generations went back");
+                last = seen;
+                requests.fetch_add(1, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        }));
+    }
+    {
+        let (world, stop, requests) = (Arc::clone(&world), Arc::clone(&stop), Arc::clone(&requests));
+        tasks.push(tokio::spawn(async move {
+            let mut client = H2Client::connect(world.http()).await?;
+            // One stream stays open all the time.
+            let mut long = client.open("POST", "a", "/long", &[("x-echo", "body:echo")], false).await?;
+            long.send(b"first", false).await?;
+            let (status, _) = long.head().await?;
+            ensure!(status == 200);
+            while !stop.load(Ordering::Relaxed) {
+                let response = client.request("GET", "a", "/", &[], b"").await?;
+                ensure!(response.status == 200, "{}", response.status);
+                requests.fetch_add(1, Ordering::Relaxed);
+            }
+            long.send(b" last", true).await?;
+            let mut bytes = Vec::new();
+            while let Some(part) = long.part().await? {
+                bytes.extend_from_slice(&part);
+            }
+            ensure!(bytes == b"first last", "{bytes:?}");
+            anyhow::Ok(())
+        }));
+    }
+    {
+        let (world, stop) = (Arc::clone(&world), Arc::clone(&stop));
+        tasks.push(tokio::spawn(async move {
+            let mut socket = WebSocket::open(H1Client::connect(world.http()).await?, "/ws", "a", &[]).await?;
+            while !stop.load(Ordering::Relaxed) {
+                socket.send_text("hello").await?;
+                let frame = socket.next().await?;
+                ensure!(frame.is_some_and(|f| f.payload == b"hello"));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    let (reloading, url) = (Arc::clone(&world), echo.url());
+    let reloads =
+        tokio::task::spawn_blocking(move || (1..=1000).try_for_each(|n| reloading.apply(&file(&url, n)).map(|_| ())));
+    reloads.await??;
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await??;
+    }
+    assert!(requests.load(Ordering::Relaxed) > 100, "{requests:?}");
+    assert_eq!(world.engine().plan().map(|plan| plan.generation), Some(1001));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bad_file_changes_nothing() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let world = World::start(plugins(), &file(&echo.url(), 1), &[])?;
+    assert!(world.apply("_format_version: \"3.0\"\nservices: 5\n").is_err());
+    let mut client = H1Client::connect(world.http()).await?;
+    assert_eq!(client.get("/", "a", &[]).await?.header("x-generation"), Some("1"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn draining_ends_when_requests_have() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let world = World::start(plugins(), &file(&echo.url(), 1), &[])?;
+    let address = world.http();
+    let mut busy = H1Client::connect(address).await?;
+    busy.send("GET / HTTP/1.1\r\nHost: a\r\nX-Echo: delay:300\r\n\r\n").await?;
+    let mut idle = H1Client::connect(address).await?;
+    assert_eq!(idle.get("/", "a", &[]).await?.status, 200);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let engine = world.into_engine();
+    let drained = tokio::task::spawn_blocking(move || engine.drain(Duration::from_secs(10)));
+    let response = busy.response().await?;
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    assert_eq!(drained.await?, 0, "nobody was cut off");
+    assert!(idle.get("/", "a", &[]).await.is_err());
+    assert!(H1Client::connect(address).await.is_err());
+    Ok(())
+}
