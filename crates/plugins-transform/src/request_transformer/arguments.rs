@@ -5,9 +5,12 @@ use cardinal_http::query;
 use super::ops::Ops;
 use crate::template::Environment;
 
-/// Names with all their values; `None` is a name without `=`.
+/// Names with all their values.
 #[derive(Debug, Default)]
-pub(super) struct Arguments(Vec<(Vec<u8>, Vec<Option<Vec<u8>>>)>);
+pub(super) struct Arguments(Vec<(Vec<u8>, Values)>);
+
+/// `None` is a name without `=`.
+type Values = Vec<Option<Vec<u8>>>;
 
 impl Arguments {
     /// From a query string or a form. All arguments are read: what carries them is limited already.
@@ -57,7 +60,7 @@ impl Arguments {
         }
     }
 
-    fn values(&mut self, name: &[u8]) -> Option<&mut Vec<Option<Vec<u8>>>> {
+    fn values(&mut self, name: &[u8]) -> Option<&mut Values> {
         self.0.iter_mut().find(|(known, _)| known == name).map(|(_, values)| values)
     }
 

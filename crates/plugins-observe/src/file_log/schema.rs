@@ -1,0 +1,30 @@
+//! The configuration of `file-log`.
+
+use cardinal_schema::{Schema, boolean, field, record, string, typedefs};
+
+pub(super) fn config() -> Schema {
+    record([
+        field(
+            "path",
+            string()
+                .required()
+                .matches(r"(?s)^[^\s*&%`][^*&%`]*[^\s*&%`]$")
+                .message("not a valid filename")
+                .describe("The file. It is made when it is not there; what is there stays."),
+        ),
+        field(
+            "reopen",
+            boolean()
+                .required()
+                .default(false)
+                .describe("Open the file anew for each batch of lines, so that it can be moved away."),
+        ),
+        field(
+            "custom_fields_by_lua",
+            typedefs::lua_code().describe(
+                "Fields of the record by dotted path, each with a Lua chunk that returns a constant; nil removes the \
+                 field.",
+            ),
+        ),
+    ])
+}

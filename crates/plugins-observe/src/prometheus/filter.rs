@@ -1,0 +1,236 @@
+//! Counting an exchange. After the first sight of a set of labels by a thread, no lock is taken: each thread knows the
+//! series of the routes it has served.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cardinal_ir::Id;
+use cardinal_sdk::log::{Latencies, WORKSPACE_NAME, is_stream, stream_status};
+use cardinal_sdk::{BuildCx, BuildError, Exchange, Filter, LogCx, Phases, Source};
+use serde_json::Value;
+
+use super::ai;
+use super::families::Metric;
+use super::registry::{HealthWanted, Registry, registry};
+use super::series::Series;
+
+/// Routes, with their services and consumers, that a thread knows the series of.
+const KNOWN_MAX: usize = 4_096;
+
+struct Prometheus {
+    registry: Arc<Registry>,
+    per_consumer: bool,
+    statuses: bool,
+    latencies: bool,
+    bandwidth: bool,
+    ai: bool,
+    _health: Option<HealthWanted>,
+}
+
+pub(super) fn build(config: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>, BuildError> {
+    let flag = |field: &str| config.get(field).and_then(Value::as_bool).unwrap_or(false);
+    let registry = registry(cx.services);
+    Ok(Arc::new(Prometheus {
+        per_consumer: flag("per_consumer"),
+        statuses: flag("status_code_metrics"),
+        latencies: flag("latency_metrics"),
+        bandwidth: flag("bandwidth_metrics"),
+        ai: flag("ai_metrics"),
+        _health: flag("upstream_health_metrics").then(|| HealthWanted::new(&registry)),
+        registry,
+    }))
+}
+
+impl Filter for Prometheus {
+    fn phases(&self) -> Phases {
+        let counts = self.statuses || self.latencies || self.bandwidth || self.ai;
+        if counts { Phases::LOG } else { Phases::NONE }
+    }
+
+    fn on_log(&self, cx: &LogCx<'_>) {
+        let exchange = cx.exchange;
+        let mut id = Uuid36::default();
+        let Some(names) = Names::of(exchange, self.per_consumer, &mut id) else { return };
+        KNOWN.with_borrow_mut(|known| {
+            let known = known.series(&self.registry, &names);
+            self.count(cx, &names, known);
+        });
+        if self.ai
+            && let Some((_, metrics)) = exchange.log_fields.iter().find(|(name, _)| *name == "ai")
+        {
+            ai::count(&self.registry, metrics);
+        }
+    }
+}
+
+impl Prometheus {
+    fn count(&self, cx: &LogCx<'_>, names: &Names<'_>, known: &mut RouteSeries) {
+        let exchange = cx.exchange;
+        let stream = is_stream(exchange);
+        let registry = &*self.registry;
+        if self.bandwidth {
+            let directions = [("ingress", exchange.bytes.received), ("egress", exchange.bytes.sent)];
+            for ((direction, bytes), slot) in directions.into_iter().zip(&mut known.bandwidth) {
+                if bytes > 0 {
+                    let labels = [names.service, names.route, direction, WORKSPACE_NAME, names.consumer];
+                    slot.count(registry, Metric::Bandwidth, &labels, |series| series.add(bytes));
+                }
+            }
+        }
+        let status = if stream { Some(stream_status(exchange)) } else { cx.response.map(|head| head.status) };
+        if let (true, Some(status)) = (self.statuses, status) {
+            known.status(registry, names, status, exchange.source, stream);
+        }
+        if self.latencies {
+            let spent = Latencies::of(exchange);
+            let whole = if stream { Metric::SessionDuration } else { Metric::RequestLatency };
+            let upstream = spent.proxy.filter(|_| !stream);
+            let observed = [
+                (Metric::KongLatency, Some(spent.kong)),
+                (whole, Some(spent.request)),
+                (Metric::UpstreamLatency, upstream),
+            ];
+            for ((metric, value), slot) in observed.into_iter().zip(&mut known.latencies) {
+                if let Some(value) = value {
+                    let labels = [names.service, names.route, WORKSPACE_NAME];
+                    slot.count(registry, metric, &labels, |series| series.observe(value));
+                }
+            }
+        }
+    }
+}
+
+/// What an exchange is counted by.
+struct Names<'e> {
+    key: Key,
+    service: &'e str,
+    route: &'e str,
+    consumer: &'e str,
+}
+
+/// Route, service, consumer, and whether it is a stream session.
+type Key = (Id, Option<Id>, Option<Id>, bool);
+
+/// Room for an id as text.
+struct Uuid36([u8; uuid::fmt::Hyphenated::LENGTH]);
+
+impl Default for Uuid36 {
+    fn default() -> Self {
+        Self([0; uuid::fmt::Hyphenated::LENGTH])
+    }
+}
+
+impl<'e> Names<'e> {
+    /// `None` without a route: such requests are not counted.
+    fn of(exchange: &'e Exchange, per_consumer: bool, id: &'e mut Uuid36) -> Option<Self> {
+        let route = exchange.route.as_deref()?;
+        let backend = exchange.backend.as_deref();
+        let principal = exchange.identity.principal.as_deref().filter(|_| per_consumer);
+        Some(Self {
+            key: (route.id, backend.map(|b| b.id), principal.map(|p| p.id), is_stream(exchange)),
+            service: backend.map_or("", |b| b.name.as_deref().unwrap_or(&b.host)),
+            route: match &route.name {
+                Some(name) => name,
+                None => route.id.hyphenated().encode_lower(&mut id.0),
+            },
+            consumer: principal.and_then(|p| p.record.name.as_deref()).unwrap_or(""),
+        })
+    }
+}
+
+thread_local! {
+    static KNOWN: RefCell<Known> = RefCell::default();
+}
+
+/// What a thread knows of the registry.
+#[derive(Default)]
+struct Known {
+    registry: u64,
+    routes: HashMap<Key, RouteSeries>,
+}
+
+/// The series of a route, each looked up when it is first needed.
+#[derive(Default)]
+struct RouteSeries {
+    service: Box<str>,
+    route: Box<str>,
+    consumer: Box<str>,
+    /// In, out.
+    bandwidth: [Slot; 2],
+    /// Gateway, whole, upstream.
+    latencies: [Slot; 3],
+    statuses: Vec<(u16, Source, Slot)>,
+}
+
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Unseen,
+    Known(Arc<Series>),
+    /// The metric has too many label sets.
+    Refused,
+}
+
+impl Known {
+    fn series(&mut self, registry: &Registry, names: &Names<'_>) -> &mut RouteSeries {
+        if self.registry != registry.number || self.routes.len() >= KNOWN_MAX {
+            self.routes.clear();
+            self.registry = registry.number;
+        }
+        let known = self.routes.entry(names.key).or_default();
+        // An object keeps its id when it is renamed.
+        if *known.service != *names.service || *known.route != *names.route || *known.consumer != *names.consumer {
+            *known = RouteSeries {
+                service: names.service.into(),
+                route: names.route.into(),
+                consumer: names.consumer.into(),
+                ..RouteSeries::default()
+            };
+        }
+        known
+    }
+}
+
+impl RouteSeries {
+    fn status(&mut self, registry: &Registry, names: &Names<'_>, status: u16, source: Source, stream: bool) {
+        let at = match self.statuses.iter().position(|(s, o, _)| (*s, *o) == (status, source)) {
+            Some(at) => at,
+            None => {
+                self.statuses.push((status, source, Slot::Unseen));
+                self.statuses.len() - 1
+            }
+        };
+        let Some((_, _, slot)) = self.statuses.get_mut(at) else { return };
+        if matches!(slot, Slot::Unseen) {
+            let code = status.to_string();
+            let origin = if source == Source::Upstream { "service" } else { "kong" };
+            let labels = [names.service, names.route, &code, origin, WORKSPACE_NAME, names.consumer];
+            *slot = match labels.split_last() {
+                Some((_, without_consumer)) if stream => Slot::find(registry, Metric::Sessions, without_consumer),
+                _ => Slot::find(registry, Metric::Requests, &labels),
+            };
+        }
+        slot.with(registry, |series| series.add(1));
+    }
+}
+
+impl Slot {
+    fn find(registry: &Registry, metric: Metric, labels: &[&str]) -> Self {
+        registry.series(metric, labels).map_or(Self::Refused, Self::Known)
+    }
+
+    fn count(&mut self, registry: &Registry, metric: Metric, labels: &[&str], count: impl FnOnce(&Series)) {
+        if matches!(self, Self::Unseen) {
+            *self = Self::find(registry, metric, labels);
+        }
+        self.with(registry, count);
+    }
+
+    fn with(&self, registry: &Registry, count: impl FnOnce(&Series)) {
+        match self {
+            Self::Known(series) => count(series),
+            Self::Unseen | Self::Refused => registry.fail(),
+        }
+    }
+}
