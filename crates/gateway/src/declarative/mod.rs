@@ -28,6 +28,11 @@ use resolve::Index;
 use crate::entities::{Kind, Registry, pem};
 use crate::settings::Settings;
 
+/// Entities from which on checking them is shared by threads.
+const PARALLEL_MIN: usize = 4_096;
+/// Most threads that share it.
+const THREADS_MAX: usize = 8;
+
 /// Reads bytes as one file. Never panics, whatever the bytes are.
 ///
 /// # Errors
@@ -126,7 +131,25 @@ fn complete(
     let transform = all.transform;
     let ids: Vec<String> = all.items.iter().map(|i| i.id.clone()).collect();
     let auto = Fresh { now: settings.loaded_at.max(1.0) };
-    all.items.iter_mut().map(|item| complete_one(item, registry, index, &ids, &auto, transform)).collect()
+    let one = |item: &mut Item<'_, '_>| complete_one(item, registry, index, &ids, &auto, transform);
+    if all.items.len() < PARALLEL_MIN {
+        return all.items.iter_mut().map(one).collect();
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let share = all.items.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let one = &one;
+        let shares: Vec<_> = all
+            .items
+            .chunks_mut(share)
+            .map(|items| scope.spawn(move || items.iter_mut().map(one).collect::<Vec<_>>()))
+            .collect();
+        let joined = |share: std::thread::ScopedJoinHandle<'_, Vec<_>>| match share.join() {
+            Ok(maps) => maps,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        shares.into_iter().flat_map(joined).collect()
+    })
 }
 
 fn complete_one(

@@ -308,6 +308,20 @@ fn deck_syntax_is_explained() {
     assert!(errors.render().contains("deck file render"), "{}", errors.render());
 }
 
+#[test]
+fn large_files_are_checked_as_small_ones() {
+    let mut text = format!("{HEAD}services:\n");
+    for i in 0..PARALLEL_MIN {
+        text.push_str(&format!("- {{name: s{i}, host: h{i}}}\n"));
+    }
+    let snapshot = load_text(&text).unwrap();
+    assert_eq!(snapshot.len(), PARALLEL_MIN);
+    assert!(snapshot.of("services").all(|s| s.text("name").map(|n| n.replace('s', "h")).as_deref() == s.text("host")));
+    text.push_str("- {name: bad}\n");
+    let errors = load_text(&text).unwrap_err();
+    assert_eq!(errors.fields()["services"][PARALLEL_MIN], json!({"host": "required field missing"}));
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_parsed_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
