@@ -129,6 +129,11 @@ impl Group {
         self.id
     }
 
+    /// The group's settings as they are now. Takes the group's lock.
+    pub fn spec(&self) -> Arc<Endpoints> {
+        Arc::clone(&self.lock().settings.spec)
+    }
+
     /// A worker's way to pick. `rng` decides where its turns start and whom the latency balancer compares.
     pub fn picker(self: &Arc<Self>, rng: Box<dyn Rng>) -> Picker {
         Picker::new(Arc::clone(self), rng)

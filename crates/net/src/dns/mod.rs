@@ -159,6 +159,11 @@ impl Dns {
         self.0.maintain();
     }
 
+    /// The runtime that lookups run on.
+    pub fn runtime(&self) -> &Handle {
+        &self.0.handle
+    }
+
     /// Names held in the cache, for metrics.
     pub fn names(&self) -> usize {
         self.0.read().len()
