@@ -24,6 +24,8 @@
 //! assert_eq!(value, json!({"minute": 5, "limit_by": "consumer", "hide_client_headers": false}));
 //! ```
 
+#![warn(missing_docs)]
+
 pub mod build;
 mod check;
 mod docs;
