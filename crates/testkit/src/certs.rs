@@ -1,9 +1,7 @@
 //! A certificate authority for tests, and TLS configurations from it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm,
@@ -11,10 +9,7 @@ use rcgen::{
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::TlsConnector;
-
-use crate::socket::Socket;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A self-signed authority.
 #[derive(Debug)]
@@ -120,14 +115,6 @@ impl Authority {
         roots.add(self.der.clone()).expect("a certificate of our own making is valid");
         roots
     }
-}
-
-/// Connects over TLS.
-pub(crate) async fn connect_tls(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Result<Socket> {
-    let Socket::Plain(tcp) = Socket::connect(address).await? else { unreachable!("a plain connection was made") };
-    let name = ServerName::try_from(name.to_owned()).with_context(|| format!("{name} is not a server name"))?;
-    let tls = TlsConnector::from(config).connect(name, tcp).await.context("the TLS handshake failed")?;
-    Ok(Socket::Tls(Box::new(tls.into())))
 }
 
 fn params(names: &[&str], common_name: &str) -> CertificateParams {

@@ -12,7 +12,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use rustls::ClientConfig;
 use tokio::task::JoinHandle;
 
-use crate::certs::connect_tls;
 use crate::grpc::{GrpcReply, frame};
 use crate::message::{Fields, Response};
 use crate::socket::Socket;
@@ -38,7 +37,7 @@ impl H2Client {
     /// # Errors
     /// When nobody listens there, or it does not speak HTTP/2.
     pub async fn connect(address: SocketAddr) -> Result<Self> {
-        Self::over(Socket::connect(address).await?, "http").await
+        Self::over(Socket::connect(address).await?).await
     }
 
     /// Connects over TLS; `config` must offer `h2`.
@@ -46,12 +45,17 @@ impl H2Client {
     /// # Errors
     /// When nobody listens there, the handshake fails, or ALPN does not choose `h2`.
     pub async fn connect_tls(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Result<Self> {
-        let socket = connect_tls(address, name, config).await?;
+        let socket = Socket::connect(address).await?.start_tls(name, config).await?;
         ensure!(socket.alpn() == Some(b"h2"), "ALPN chose {:?}", socket.alpn().map(String::from_utf8_lossy));
-        Self::over(socket, "https").await
+        Self::over(socket).await
     }
 
-    async fn over(socket: Socket, scheme: &'static str) -> Result<Self> {
+    /// A client on a connection that is there.
+    ///
+    /// # Errors
+    /// When the other side does not speak HTTP/2.
+    pub async fn over(socket: Socket) -> Result<Self> {
+        let scheme = if matches!(socket, Socket::Tls(_)) { "https" } else { "http" };
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(1 << 20)
             .initial_connection_window_size(4 << 20)

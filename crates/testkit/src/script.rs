@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use cardinal_base::task;
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use crate::socket::Socket;
 use crate::within;
@@ -75,12 +77,21 @@ impl Drop for ScriptedPeer {
 impl ScriptedPeer {
     /// Starts one.
     pub async fn start(plays: Vec<Play>) -> Self {
+        Self::listen(None, plays).await
+    }
+
+    async fn listen(tls: Option<Arc<ServerConfig>>, plays: Vec<Play>) -> Self {
         assert!(!plays.is_empty(), "a peer needs something to play");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("127.0.0.1 has a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let log = Arc::new(Mutex::new(Log::default()));
-        let accepting = task::spawn("scripted peer", accept(listener, plays, Arc::clone(&log)));
+        let accepting = task::spawn("scripted peer", accept(listener, tls, plays, Arc::clone(&log)));
         Self { address, log, accepting }
+    }
+
+    /// Starts one whose connections begin with TLS; plays go on inside it.
+    pub async fn start_tls(config: Arc<ServerConfig>, plays: Vec<Play>) -> Self {
+        Self::listen(Some(config), plays).await
     }
 
     /// Where it listens.
@@ -104,17 +115,32 @@ impl ScriptedPeer {
     }
 }
 
-async fn accept(listener: TcpListener, plays: Vec<Play>, log: Arc<Mutex<Log>>) {
+async fn accept(listener: TcpListener, tls: Option<Arc<ServerConfig>>, plays: Vec<Play>, log: Arc<Mutex<Log>>) {
     let mut playing = JoinSet::new();
     let mut number = 0;
     while let Ok((tcp, _)) = listener.accept().await {
         while playing.try_join_next().is_some() {}
         let play = plays[number.min(plays.len() - 1)].clone();
         log.lock().unwrap_or_else(PoisonError::into_inner).received.push(Vec::new());
-        let stage = Stage { socket: Socket::Plain(tcp), pending: Vec::new(), number, log: Arc::clone(&log) };
-        playing.spawn(stage.perform(play));
+        playing.spawn(enter(tcp, tls.clone(), number, play, Arc::clone(&log)));
         number += 1;
     }
+}
+
+/// Starts TLS where there is to be any, then plays.
+async fn enter(tcp: TcpStream, tls: Option<Arc<ServerConfig>>, number: usize, play: Play, log: Arc<Mutex<Log>>) {
+    let socket = match tls {
+        None => Socket::Plain(tcp),
+        Some(config) => match TlsAcceptor::from(config).accept(tcp).await {
+            Ok(tls) => Socket::Tls(Box::new(tls.into())),
+            Err(error) => {
+                let text = format!("connection {number}: the TLS handshake failed: {error}");
+                log.lock().unwrap_or_else(PoisonError::into_inner).errors.push(text);
+                return;
+            }
+        },
+    };
+    Stage { socket, pending: Vec::new(), number, log }.perform(play).await;
 }
 
 struct Stage {

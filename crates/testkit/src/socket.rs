@@ -3,12 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, bail};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
+use tokio_rustls::{TlsConnector, TlsStream};
 
 /// A connection, with TLS or without.
 #[derive(Debug)]
@@ -28,6 +32,17 @@ impl Socket {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
         Ok(Self::Plain(tcp))
+    }
+
+    /// Starts TLS as a client with this server name, on a plain connection: after a PROXY header, say.
+    ///
+    /// # Errors
+    /// When the handshake fails, or TLS was started before.
+    pub async fn start_tls(self, name: &str, config: Arc<ClientConfig>) -> Result<Self> {
+        let Self::Plain(tcp) = self else { bail!("TLS was started before") };
+        let name = ServerName::try_from(name.to_owned()).with_context(|| format!("{name} is not a server name"))?;
+        let tls = TlsConnector::from(config).connect(name, tcp).await.context("the TLS handshake failed")?;
+        Ok(Self::Tls(Box::new(tls.into())))
     }
 
     /// The TCP connection below.

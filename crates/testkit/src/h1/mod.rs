@@ -13,7 +13,6 @@ use tokio::io::AsyncWriteExt as _;
 
 pub(crate) use wire::Wire;
 
-use crate::certs::connect_tls;
 use crate::message::{Fields, Response};
 use crate::socket::Socket;
 use crate::within;
@@ -38,7 +37,7 @@ impl H1Client {
     /// # Errors
     /// When nobody listens there, or the handshake fails.
     pub async fn connect_tls(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Result<Self> {
-        Ok(Self::over(connect_tls(address, name, config).await?))
+        Ok(Self::over(Socket::connect(address).await?.start_tls(name, config).await?))
     }
 
     /// A client on a connection that is there.
@@ -126,6 +125,21 @@ impl H1Client {
         }
         response.trailers = Fields::from(&trailers);
         Ok(response)
+    }
+
+    /// Reads a response to a `GET` whose body may be huge: its status, and how many bytes the body had.
+    ///
+    /// # Errors
+    /// When what comes is no response, or is cut off.
+    pub async fn response_counted(&mut self) -> Result<(u16, u64)> {
+        let head = within("a response head", self.wire.response_head()).await??;
+        let head = head.context("the connection ended before a response")?;
+        let mut body = self.wire.body(response_framing(&Method::Get, &head)?);
+        let (mut count, mut trailers) = (0, HeaderList::new());
+        while let Some(part) = within("a part of the body", self.wire.part(&mut body, &mut trailers)).await?? {
+            count += part.len() as u64;
+        }
+        Ok((head.status, count))
     }
 
     /// Reads only the head of a response: status and fields. The body is read with [`H1Client::read_some`].

@@ -93,9 +93,9 @@ impl Wire {
                 }
                 Step::Data { skip, len } => {
                     self.buf.drain(..skip);
-                    let part = self.buf.drain(..len).collect();
+                    let rest = self.buf.split_off(len);
                     body.consumed(len);
-                    return Ok(Some(part));
+                    return Ok(Some(std::mem::replace(&mut self.buf, rest)));
                 }
                 Step::More { skip } => {
                     self.buf.drain(..skip);

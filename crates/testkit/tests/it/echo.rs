@@ -55,6 +55,15 @@ async fn it_answers_as_it_is_told() {
     assert_eq!(response.status, 404);
 }
 
+/// The body is made as it is sent, and counted as it is read: nobody holds it.
+#[tokio::test]
+async fn bodies_may_be_huge() {
+    let server = EchoServer::start("one").await;
+    let mut client = h1(&server).await;
+    client.send("GET /?echo=bytes:100000000 HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    assert_eq!(client.response_counted().await.unwrap(), (200, 100_000_000));
+}
+
 #[tokio::test]
 async fn it_breaks_off_as_it_is_told() {
     let server = EchoServer::start("one").await;

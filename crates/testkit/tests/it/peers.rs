@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cardinal_testkit::{H1Client, ScriptedPeer, Step};
+use cardinal_testkit::{Authority, H1Client, ScriptedPeer, Socket, Step, StreamEcho};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UdpSocket;
 
 #[tokio::test]
 async fn plays_are_played_in_order_and_the_last_one_again() {
@@ -61,4 +63,39 @@ async fn floods_end_when_the_client_has_gone() {
     let mut next = H1Client::connect(peer.address()).await.unwrap();
     assert!(!next.read_some().await.unwrap().is_empty());
     assert_eq!(peer.errors(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn plays_go_on_inside_tls() {
+    let authority = Authority::new("Test CA");
+    let config = authority.server(&authority.issue(&["example.com"]), &[], false);
+    let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+    let peer = ScriptedPeer::start_tls(config, vec![vec![Step::until("\r\n\r\n"), Step::send(answer)]]).await;
+    let mut client = H1Client::connect_tls(peer.address(), "example.com", authority.client(None, &[])).await.unwrap();
+    assert_eq!(client.get("/", "example.com", &[]).await.unwrap().status, 204);
+    let stranger = Authority::new("Stranger").client(None, &[]);
+    assert!(H1Client::connect_tls(peer.address(), "example.com", stranger).await.is_err());
+}
+
+#[tokio::test]
+async fn streams_and_datagrams_come_back() {
+    let authority = Authority::new("Test CA");
+    let config = authority.server(&authority.issue(&["example.com"]), &[], false);
+    let (tcp, tls) = (StreamEcho::tcp().await, StreamEcho::tls(config).await);
+    let plain = Socket::connect(tcp.address()).await.unwrap();
+    let secret = Socket::connect(tls.address()).await.unwrap();
+    let secret = secret.start_tls("example.com", authority.client(None, &[])).await.unwrap();
+    for mut socket in [plain, secret] {
+        socket.write_all(b"hello").await.unwrap();
+        socket.shutdown().await.unwrap();
+        let mut back = Vec::new();
+        socket.read_to_end(&mut back).await.unwrap();
+        assert_eq!(back, b"hello");
+    }
+    let udp = StreamEcho::udp().await;
+    let client = UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
+    client.send_to(b"hi", udp.address()).await.unwrap();
+    let mut buf = [0; 8];
+    let (length, from) = client.recv_from(&mut buf).await.unwrap();
+    assert_eq!((&buf[..length], from, udp.count()), (b"hi".as_slice(), udp.address(), 1));
 }
