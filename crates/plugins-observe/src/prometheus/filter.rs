@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cardinal_ir::Id;
-use cardinal_sdk::log::{Latencies, WORKSPACE_NAME, is_stream, stream_status};
+use cardinal_sdk::log::{Latencies, WORKSPACE_NAME, is_stream, status};
 use cardinal_sdk::{BuildCx, BuildError, Exchange, Filter, LogCx, Phases, Source};
 use serde_json::Value;
 
@@ -78,9 +78,8 @@ impl Prometheus {
                 }
             }
         }
-        let status = if stream { Some(stream_status(exchange)) } else { cx.response.map(|head| head.status) };
-        if let (true, Some(status)) = (self.statuses, status) {
-            known.status(registry, names, status, exchange.source, stream);
+        if self.statuses {
+            known.status(registry, names, status(cx), exchange.source, stream);
         }
         if self.latencies {
             let spent = Latencies::of(exchange);

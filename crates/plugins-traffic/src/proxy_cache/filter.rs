@@ -227,8 +227,6 @@ impl ProxyCache {
         }
         let headers = response.headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let expires = now.saturating_add(self.storage_ttl.unwrap_or(ttl));
-        // Kept one second longer than used, so that an answer that is just too old shows as such.
-        let expires = expires.saturating_add(u64::from(self.storage_ttl.is_none()));
         let stored = Stored { status: response.status, headers, body: Bytes::new(), at: now, ttl, expires };
         Some(Draft { stored, body: Vec::new() })
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cardinal_ir::Id;
 use cardinal_sdk::{BuildCx, BuildError, Filter, Flow, HeadCx, Phases, Reply, ResponseCx, Verdict};
@@ -27,6 +28,8 @@ struct RateLimiting {
     message: Box<str>,
     sliding: bool,
     policy: Policy,
+    /// The second in which a failure was last logged: one line a second says enough.
+    complained: AtomicU64,
 }
 
 /// Route and service of the plugin instance: an instance without them has one counter over all routes.
@@ -84,6 +87,7 @@ pub(super) fn build(config: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>,
         message: text("error_message").unwrap_or("API rate limit exceeded").into(),
         sliding,
         policy,
+        complained: AtomicU64::new(0),
     }))
 }
 
@@ -140,7 +144,9 @@ impl RateLimiting {
         let usage = match usage {
             Ok(usage) => usage,
             Err(reason) if self.fault_tolerant => {
-                tracing::error!(reason, "rate-limiting: failed to get usage; the request passes");
+                if self.complained.swap(now, Ordering::Relaxed) != now {
+                    tracing::error!(reason, "rate-limiting: failed to get usage; requests pass");
+                }
                 return Verdict::Continue;
             }
             Err(reason) => return Verdict::Fail(reason),

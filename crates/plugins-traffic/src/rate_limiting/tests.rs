@@ -305,6 +305,23 @@ async fn without_redis_requests_pass_or_fail_as_configured() {
     assert!(matches!(verdict, Verdict::Fail(reason) if reason.contains("cannot connect")));
 }
 
+/// As in the program: workers have runtimes of their own, connections live on the control runtime.
+#[test]
+fn connections_do_not_depend_on_the_thread_that_asks() {
+    let runtime =
+        |name| tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
+    let control = runtime("control").unwrap();
+    let Some(server) = control.block_on(Server::start(&[])) else { return };
+    let mut bench = control.block_on(async { Bench::new(&PLUGIN, with_redis(server.port, json!({"hour": 9}))) });
+    for left in [8, 7, 6] {
+        // A worker that ends takes nothing with it.
+        let worker = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answer = worker.block_on(send(&mut bench));
+        assert!(answer.contains(&format!("X-RateLimit-Remaining-Hour: {left}")), "{answer}");
+        bench.get("/");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_comes_back_is_used_again() {
     let Some(server) = Server::start(&[]).await else { return };

@@ -158,9 +158,10 @@ fn http_parts(cx: &LogCx<'_>, root: &mut Object<'_>) {
     root.text("upstream_uri", &exchange.upstream_uri);
     root.text("upstream_status", upstream_status(&exchange.tries).as_bytes());
     let mut response = root.object("response");
-    if let Some(head) = cx.response {
-        response.number("status", u64::from(head.status));
-        write_headers(&head.headers, &[], response.object("headers"));
+    response.number("status", u64::from(status(cx)));
+    match cx.response {
+        Some(head) => write_headers(&head.headers, &[], response.object("headers")),
+        None => response.object("headers").close(),
     }
     response.number("size", exchange.bytes.sent);
     response.close();
@@ -327,7 +328,7 @@ fn stream_parts(cx: &LogCx<'_>, root: &mut Object<'_>) {
     write_tls(exchange, &mut session);
     session.number("received", exchange.bytes.received);
     session.number("sent", exchange.bytes.sent);
-    session.number("status", u64::from(stream_status(exchange)));
+    session.number("status", u64::from(status(cx)));
     session.number("server_port", u64::from(exchange.client.local.port()));
     session.close();
     let mut upstream = root.object("upstream");
@@ -341,7 +342,12 @@ fn stream_parts(cx: &LogCx<'_>, root: &mut Object<'_>) {
     out.close();
 }
 
-/// Like nginx's status of a session: 200 unless it failed.
-pub fn stream_status(exchange: &Exchange) -> u16 {
-    exchange.failure.map_or(200, cardinal_http::FailureKind::status)
+/// The status that is logged: of the response, else of what went wrong. As in nginx, a client that left before it
+/// got a response has 499, and a stream session that went well 200.
+pub fn status(cx: &LogCx<'_>) -> u16 {
+    let without_response = if is_stream(cx.exchange) { 200 } else { 499 };
+    match cx.response {
+        Some(head) => head.status,
+        None => cx.exchange.failure.map_or(without_response, cardinal_http::FailureKind::status),
+    }
 }

@@ -146,6 +146,12 @@ async fn an_absolute_target_is_shown_from_its_path_on() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_left_has_a_status_of_its_own() {
+    let response = &text_of(&exchange(), None)["response"];
+    assert_eq!(response, &json!({"status": 499, "headers": {}, "size": 654}));
+}
+
 #[test]
 fn fields_are_set_by_dotted_path() {
     let check = |path: &str, value: Option<Value>, expect: Result<Value, &str>| {
