@@ -150,7 +150,9 @@ impl Writer {
         let count = dropped - self.reported_dropped;
         match self.error.take() {
             Some(error) => tracing::error!(dropped = count, %error, "access records cannot be written"),
-            None => tracing::warn!(dropped = count, "access records were dropped: they come faster than they are written"),
+            None => {
+                tracing::warn!(dropped = count, "access records were dropped: they come faster than they are written")
+            }
         }
         (self.reported, self.reported_dropped) = (Some(now), dropped);
     }

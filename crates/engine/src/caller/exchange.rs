@@ -57,15 +57,10 @@ pub(super) async fn exchange(connection: &mut H1, request: &Request, body_max: u
     result.map_err(|why| Broken { why, sent: sending.written > 0, answered })
 }
 
-async fn run(
-    connection: &mut H1,
-    sending: &mut Sending<'_>,
-    answered: &mut bool,
-    body_max: u64,
-) -> Result<Done, Why> {
+async fn run(connection: &mut H1, sending: &mut Sending<'_>, answered: &mut bool, body_max: u64) -> Result<Done, Why> {
     let head = poll_fn(|cx| poll_head(connection, sending, answered, cx)).await?;
-    let framing =
-        response_framing(&sending.request.method, &head).map_err(|_| Why::Answer("the response's length is unclear"))?;
+    let framing = response_framing(&sending.request.method, &head)
+        .map_err(|_| Why::Answer("the response's length is unclear"))?;
     if matches!(framing, Framing::Length(length) if length > body_max) {
         return Err(Why::TooLarge);
     }

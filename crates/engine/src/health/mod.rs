@@ -178,4 +178,4 @@ fn tell(group: &Group, event: &Event) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cardinal_balance::{Probe, ProbeOutcome};
 use cardinal_http::HeaderList;
 use cardinal_ir::ProbeKind;
-use cardinal_net::{Connected, ConnectError, Io, TlsTarget, connect};
+use cardinal_net::{ConnectError, Connected, Io, TlsTarget, connect};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

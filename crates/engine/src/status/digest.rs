@@ -41,10 +41,10 @@ impl Digests {
     }
 }
 
-/// Whether users configured nothing. Listeners and settings do not count.
+/// Whether users configured nothing. Listeners and settings do not count, the default certificate among them.
 pub(super) fn is_empty(ir: &Ir) -> bool {
     let Ir {
-        node: _,
+        node,
         listeners: _,
         routes,
         filter_sets,
@@ -62,7 +62,7 @@ pub(super) fn is_empty(ir: &Ir) -> bool {
         && backends.is_empty()
         && endpoints.is_empty()
         && endpoint.is_empty()
-        && certificates.is_empty()
+        && certificates.iter().all(|(id, _)| Some(*id) == node.default_certificate)
         && trusts.is_empty()
         && principals.is_empty()
         && groups.is_empty()
@@ -143,7 +143,7 @@ mod tests {
         let mut ir = Ir::default();
         for (number, name) in names.iter().enumerate() {
             let origin = Origin { name: Some((*name).into()), ..Origin::default() };
-            let group = PrincipalGroup { origin, ..PrincipalGroup::default() };
+            let group = PrincipalGroup { origin, name: (*name).into() };
             ir.groups.insert(Id::from_u128(number as u128 + 1), group);
         }
         ir

@@ -17,7 +17,7 @@ use cardinal_net::tls::{self, ServerSettings};
 use cardinal_net::{Io, NetError};
 use rustls::ServerConfig;
 use rustls::server::ProducesTickets;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -36,6 +36,9 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// After accepting failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For a client to take notice of the end, and what is read from it meanwhile.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// Limits on a request head.
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, line_bytes_max: 8 * 1024, header_count_max: 100 };
 
@@ -140,7 +143,7 @@ impl Server {
             }
             connection.rest();
         }
-        let _closed = within("closing", STEP_TIMEOUT, connection.io().shutdown()).await?;
+        close(&mut connection).await;
         Ok(())
     }
 
@@ -200,6 +203,26 @@ impl Server {
         tls.config = Some((plan.generation, Arc::clone(&config)));
         Ok(config)
     }
+}
+
+/// Ends a connection. What the client still sends is read for a moment: closing before that would reset the
+/// connection, and the client might lose the response.
+async fn close(connection: &mut H1) {
+    let lingering = async {
+        connection.io().shutdown().await?;
+        let mut rest = Vec::with_capacity(LINGER_BYTES_MAX / 16);
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            rest.clear();
+            match connection.io().read_buf(&mut rest).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // It ends in any case.
+    tokio::time::timeout(LINGER_TIMEOUT, lingering).await.ok();
 }
 
 /// Reads a request head; waits longer for its first byte than for the rest.

@@ -127,9 +127,7 @@ impl Figure {
             }
         }
         match scale {
-            Some(scale) if scale < 0.0 && figure.unit != 'b' => {
-                Err("scale must be equal or greater than 0".to_owned())
-            }
+            Some(scale) if scale < 0.0 && figure.unit != 'b' => Err("scale must be equal or greater than 0".to_owned()),
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
             Some(scale) => Ok(Self { scale: scale.clamp(0.0, SCALE_MAX as f64) as usize, ..figure }),
             None => Ok(figure),

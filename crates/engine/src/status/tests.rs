@@ -1,0 +1,198 @@
+use std::net::SocketAddr;
+
+use cardinal_base::SystemClock;
+use cardinal_ir::{Active, Certificate, Id, Ir, KeyPair, Origin};
+use cardinal_testkit::{Authority, H1Client, Response, Socket, within};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::health::tests::{ir, node, publish};
+
+struct Bench {
+    node: Arc<Node>,
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+impl Bench {
+    async fn new(tls: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let node = node(Arc::new(SystemClock::new()));
+        let serving = task::spawn("status", serve(Arc::clone(&node), listener, tls));
+        Self { node, address, serving }
+    }
+
+    async fn get(&self, target: &str) -> Response {
+        let mut client = H1Client::connect(self.address).await.unwrap();
+        client.get(target, "status", &[]).await.unwrap()
+    }
+
+    async fn check(&self, target: &str, status: u16, expect: Value) {
+        let found = self.get(target).await;
+        assert_eq!((found.status, found.json()), (status, expect), "{target}");
+    }
+}
+
+fn one_group() -> Ir {
+    ir(Active::default(), &[("127.0.0.1", 1)])
+}
+
+#[tokio::test]
+async fn readiness_says_why_not() {
+    let bench = Bench::new(false).await;
+    let not = |reason: &str| json!({ "message": format!("no configuration available ({reason})") });
+    bench.check("/status/ready", 503, not("configuration hash is not initialized")).await;
+    publish(&bench.node, Ir::default());
+    bench.check("/status/ready", 503, not("empty configuration present")).await;
+    publish(&bench.node, one_group());
+    bench.check("/status/ready", 200, json!({ "message": "ready" })).await;
+    bench.node.start_draining();
+    bench.check("/status/ready", 503, json!({ "message": "draining" })).await;
+}
+
+#[tokio::test]
+async fn the_status_has_kongs_shape() {
+    let bench = Bench::new(false).await;
+    assert_eq!(bench.get("/status").await.json().get("configuration_hash"), None);
+    publish(&bench.node, Ir::default());
+    let counters = &bench.node.shared.counters[0];
+    counters.accepted();
+    counters.accepted();
+    counters.request_started();
+    let response = bench.get("/status?unit=b").await;
+    assert_eq!((response.status, response.header("content-type")), (200, Some("application/json; charset=utf-8")));
+    let mut status = response.json();
+    assert_eq!(
+        status["server"],
+        json!({
+            "connections_accepted": 2, "connections_active": 2, "connections_handled": 2, "connections_reading": 0,
+            "connections_waiting": 1, "connections_writing": 1, "total_requests": 1,
+        })
+    );
+    assert_eq!(status["configuration_hash"], "0".repeat(32));
+    assert!(status["memory"]["process"]["resident"].take().as_u64().unwrap() > 0);
+    assert_eq!(status["memory"]["workers_lua_vms"], json!([]));
+    assert_eq!(status["memory"]["lua_shared_dicts"], json!({}));
+    publish(&bench.node, one_group());
+    let hash = bench.get("/status?scale=1").await.json()["configuration_hash"].take();
+    assert!(hash.as_str().is_some_and(|h| h.len() == 32 && h != "0".repeat(32)), "{hash}");
+    publish(&bench.node, one_group());
+    assert_eq!(bench.get("/status").await.json()["configuration_hash"], hash);
+    publish(&bench.node, ir(Active::default(), &[("127.0.0.1", 2)]));
+    assert_ne!(bench.get("/status").await.json()["configuration_hash"], hash);
+    assert_eq!(bench.get("/status?unit=x").await.status, 400);
+}
+
+#[tokio::test]
+async fn metrics_are_those_of_plugins_and_of_the_engine() {
+    let bench = Bench::new(false).await;
+    bench.node.services.shared.set_collector("x", Arc::new(|text: &mut String| text.push_str("kong_x 1")));
+    bench.node.shared.counters[0].failed(cardinal_http::FailureKind::NoRoute);
+    bench.node.shared.counters[0].refused();
+    publish(&bench.node, Ir::default());
+    let response = bench.get("/metrics").await;
+    assert_eq!(response.header("content-type"), Some("text/plain; charset=UTF-8"));
+    let text = response.text();
+    assert!(text.starts_with("kong_x 1\n# HELP cardinal_"), "{text}");
+    for line in [
+        "cardinal_failures_total{kind=\"no_route\"} 1",
+        "cardinal_failures_total{kind=\"bad_request\"} 0",
+        "# TYPE cardinal_failures_total counter",
+        "cardinal_connections_refused_total 1",
+        "cardinal_generation 1",
+        "cardinal_draining 0",
+        "cardinal_workers 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
+    }
+    assert!(text.lines().all(|l| l.starts_with("# ") || l.split(' ').count() == 2), "{text}");
+    bench.check("/status/dns", 200, json!({ "worker": { "count": 1 }, "stats": { "names": 0 } })).await;
+}
+
+#[tokio::test]
+async fn only_what_is_there_is_answered() {
+    let bench = Bench::new(false).await;
+    for target in ["/", "/status/", "/statusx", "/metrics/x", "*"] {
+        let mut client = H1Client::connect(bench.address).await.unwrap();
+        let method = if target == "*" { "OPTIONS" } else { "GET" };
+        let response = client.request(method, target, "status", &[], b"").await.unwrap();
+        assert_eq!((response.status, response.json()), (404, json!({ "message": "Not found" })), "{target}");
+    }
+    let mut client = H1Client::connect(bench.address).await.unwrap();
+    let response = client.request("POST", "/status/ready", "status", &[], b"").await.unwrap();
+    assert_eq!((response.status, response.json()), (405, json!({ "message": "Method not allowed" })));
+    assert_eq!(response.header("allow"), Some("GET, HEAD"));
+    // The same connection serves on, until told otherwise.
+    let head = client.request("HEAD", "/status/dns", "status", &[], b"").await.unwrap();
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_ne!(head.header("content-length"), Some("0"));
+    let last = client.get("/status/dns", "status", &[("Connection", "close")]).await.unwrap();
+    assert_eq!(last.header("connection"), Some("close"));
+    assert!(client.get("/status/dns", "status", &[]).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_the_connection() {
+    let bench = Bench::new(false).await;
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(LIMITS.line_bytes_max));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(LIMITS.header_count_max));
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(LIMITS.head_bytes_max));
+    for request in ["nonsense\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", &long, &many, &large] {
+        let mut client = H1Client::connect(bench.address).await.unwrap();
+        client.send(request).await.unwrap();
+        let response = client.response().await.unwrap();
+        assert_eq!((response.status, response.header("connection")), (400, Some("close")));
+    }
+    // A body is not read, so what follows it is not either.
+    let mut client = H1Client::connect(bench.address).await.unwrap();
+    let response = client.request("GET", "/status/dns", "status", &[], b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_end_with_the_server() {
+    let bench = Bench::new(false).await;
+    let mut open = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut client = H1Client::connect(bench.address).await.unwrap();
+        assert_eq!(client.get("/status/dns", "status", &[]).await.unwrap().status, 200);
+        open.push(client);
+    }
+    let mut refused = Socket::connect(bench.address).await.unwrap();
+    let mut rest = Vec::new();
+    let ended = within("the end", refused.read_to_end(&mut rest)).await.unwrap();
+    assert!(ended.is_err() || rest.is_empty());
+    bench.serving.abort();
+    for mut client in open {
+        assert!(client.get("/status/dns", "status", &[]).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn tls_follows_the_generation() {
+    let bench = Bench::new(true).await;
+    let connect = async |authority: &Authority| {
+        let config = authority.client(None, &["http/1.1"]);
+        H1Client::connect_tls(bench.address, "status.test", config).await
+    };
+    for name in ["first", "second"] {
+        let authority = Authority::new(name);
+        assert!(connect(&authority).await.is_err());
+        let issued = authority.issue(&["status.test"]);
+        let mut ir = one_group();
+        let id = Id::from_u128(5);
+        let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key: issued.key_pem.as_str().into() };
+        let certificate = Certificate { origin: Origin::default(), pairs: vec![pair], server_names: Vec::new() };
+        ir.certificates.insert(id, certificate);
+        ir.node.default_certificate = Some(id);
+        // Clients of the proxy would have to show a certificate.
+        ir.node.client_authorities = Some(authority.cert_pem().into());
+        ir.node.client_certificate_required = true;
+        publish(&bench.node, ir);
+        let mut client = connect(&authority).await.unwrap();
+        assert_eq!(client.get("/status/ready", "status", &[]).await.unwrap().status, 200);
+    }
+}
