@@ -140,3 +140,10 @@ pub(super) const TRAILER: (&str, &str) = ("x-trailer", "end");
 pub(super) fn pattern(len: usize) -> Vec<u8> {
     b"0123456789abcdef".iter().copied().cycle().take(len).collect()
 }
+
+/// Waits, if there is anything to wait for: the shortest sleep takes a millisecond.
+pub(super) async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+}

@@ -8,7 +8,7 @@ use cardinal_http::h1::{BodyDecoder, keep_alive, request_framing, wants_continue
 use cardinal_http::{HeaderList, Name, RequestHead, default_reason};
 
 use super::State;
-use super::behaviour::{Behaviour, Body, Cut, Framing, TRAILER, pattern};
+use super::behaviour::{Behaviour, Body, Cut, Framing, TRAILER, pattern, pause};
 use super::report::{BodyNote, Peer, Report};
 use crate::h1::Wire;
 use crate::message::Fields;
@@ -77,7 +77,7 @@ impl Connection<'_> {
                 note.add(&part);
             }
         }
-        tokio::time::sleep(behaviour.delay).await;
+        pause(behaviour.delay).await;
         let cut = self.answer(&head, &behaviour, &mut body, &mut note, &mut report).await?;
         if cut || behaviour.framing == Some(Framing::Close) || behaviour.close {
             return Ok(if cut && behaviour.reset { Next::Reset } else { Next::Close });
@@ -214,7 +214,7 @@ impl Connection<'_> {
     }
 
     async fn send_part(&mut self, part: &[u8], behaviour: &Behaviour, chunked: bool) -> Result<()> {
-        tokio::time::sleep(behaviour.slow).await;
+        pause(behaviour.slow).await;
         if !chunked {
             return Ok(self.wire.write(part).await?);
         }

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::task::JoinSet;
 
 use super::State;
-use super::behaviour::{Behaviour, Body, Cut, TRAILER, pattern};
+use super::behaviour::{Behaviour, Body, Cut, TRAILER, pattern, pause};
 use super::report::{BodyNote, Peer, Report};
 use crate::h2_client::{header_map, send_all};
 use crate::message::Fields;
@@ -84,7 +84,7 @@ impl Exchange {
         if !streamed && !behaviour.early {
             self.read(&mut body, &mut note, None).await?;
         }
-        tokio::time::sleep(behaviour.delay).await;
+        pause(behaviour.delay).await;
         if matches!(behaviour.cut, Some(Cut::Start | Cut::Head)) {
             self.respond.send_reset(Reason::INTERNAL_ERROR);
             return Ok(());
@@ -139,7 +139,7 @@ impl Exchange {
         let mut left = if cut { total / 2 } else { total };
         let mut at = 0;
         while left > 0 {
-            tokio::time::sleep(behaviour.slow).await;
+            pause(behaviour.slow).await;
             let len = usize::try_from(left).unwrap_or(usize::MAX).min(behaviour.part_bytes);
             let len = len.min(full.len() - at);
             send_all(send, &full[at..at + len], false).await?;
