@@ -16,6 +16,9 @@ pub struct Schema {
     /// Checks across the fields of the object that holds this record; paths start at that object
     /// (`config.minute`). Failures are told under `@entity` of that object. For the `config` of plugins.
     pub outer_checks: Vec<Check>,
+    /// Fields of the object that holds this record that the record takes over. For the `config` of plugins: which
+    /// `protocols` an instance may name.
+    pub outer_fields: Vec<Named>,
     /// Checks in code over the whole record; failures are told in place of the record.
     pub validators: Vec<Validator>,
     /// Text for users.
@@ -39,6 +42,12 @@ impl Schema {
     /// Adds a check across fields of the object that holds this record (see [`Schema::outer_checks`]).
     pub fn outer_check(mut self, check: Check) -> Self {
         self.outer_checks.push(check);
+        self
+    }
+
+    /// Takes over a field of the object that holds this record (see [`Schema::outer_fields`]).
+    pub fn outer_field(mut self, name: &'static str, field: impl Into<Field>) -> Self {
+        self.outer_fields.push(Named { name, field: field.into() });
         self
     }
 

@@ -94,7 +94,7 @@ fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &
         "plugins" => {
             let config = entity.get("config").unwrap_or(&Value::Null);
             if config.get("custom_fields_by_lua").and_then(Value::as_object).is_some_and(|m| !m.is_empty()) {
-                add(Unsupported, "config.custom_fields_by_lua", "there is no Lua: the fields are not added");
+                add(Changed, "config.custom_fields_by_lua", "only chunks that return a constant are understood");
             }
             if entity.get("consumer_group").is_some() {
                 add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");

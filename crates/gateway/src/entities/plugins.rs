@@ -41,6 +41,12 @@ pub(super) fn instance(def: &'static PluginDef) -> PluginKind {
     }
     let only_http = def.protocols.iter().all(|p| typedefs::HTTP_PROTOCOLS.contains(p));
     let protocols = if only_http { typedefs::protocols_http() } else { typedefs::protocols() };
-    schema = schema.replace("protocols", protocols.default(json!(def.protocols)));
+    let default = json!(def.protocols);
+    schema = schema.replace("protocols", protocols.default(default.clone()));
+    for outer in &config.outer_fields {
+        let field = outer.field.clone();
+        let field = if outer.name == "protocols" { field.default(default.clone()) } else { field };
+        schema = schema.replace(outer.name, field);
+    }
     PluginKind { def, schema, config }
 }

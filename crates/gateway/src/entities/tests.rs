@@ -158,3 +158,29 @@ fn only_the_plugins_asked_for_are_there() {
     assert!(Registry::for_settings(&[&PLUGIN], &settings(&[])).unwrap().plugin("any").is_none());
     assert!(Registry::for_settings(&[&PLUGIN], &Settings::default()).unwrap().plugin("any").is_some());
 }
+
+#[test]
+fn plugins_may_widen_their_protocols() {
+    static WIDE: PluginDef = PluginDef {
+        schema: || cardinal_schema::record([]).outer_field("protocols", typedefs::protocols()),
+        ..PLUGIN_BASE
+    };
+    const PLUGIN_BASE: PluginDef = PluginDef {
+        name: "wide",
+        summary: "For tests.",
+        priority: 2,
+        schema: || cardinal_schema::record([]),
+        entities: &[],
+        scopes: cardinal_sdk::Scopes::ALL,
+        protocols: cardinal_sdk::HTTP_PROTOCOLS,
+        build: |_, _| Err(cardinal_sdk::BuildError::new("", "a description only")),
+    };
+    let of = |name: &str, protocols: Value| {
+        let document = json!({"_format_version": "3.0", "plugins": [{"name": name, "protocols": protocols}]});
+        declarative::load_value(&document, &Registry::new(&[&PLUGIN, &WIDE]), &Settings::default())
+            .map(|s| s.of("plugins").next().unwrap().value["protocols"].clone())
+            .map_err(|e| e.fields()["plugins"][0].clone())
+    };
+    assert_eq!(of("wide", json!(["tcp", "http"])), Ok(json!(["tcp", "http"])));
+    assert_eq!(of("any", json!(["tcp"])), Err(json!({"protocols": ["expected one of: grpc, grpcs, http, https"]})));
+}

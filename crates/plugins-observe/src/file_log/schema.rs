@@ -27,4 +27,6 @@ pub(super) fn config() -> Schema {
             ),
         ),
     ])
+    // Any protocol may be named, as in Kong; the default is what it is used for.
+    .outer_field("protocols", typedefs::protocols())
 }

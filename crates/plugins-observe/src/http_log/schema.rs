@@ -46,6 +46,8 @@ pub(super) fn config() -> Schema {
         ),
     ])
     .validate(one_authorization)
+    // Any protocol may be named, as in Kong; the default is what it is used for.
+    .outer_field("protocols", typedefs::protocols())
 }
 
 /// Kong: `custom_validator` of `kong/plugins/http-log/schema.lua`.

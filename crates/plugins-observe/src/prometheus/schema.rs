@@ -1,6 +1,6 @@
 //! The configuration of `prometheus`.
 
-use cardinal_schema::{Named, Schema, boolean, record};
+use cardinal_schema::{Named, Schema, boolean, record, typedefs};
 
 pub(super) fn config() -> Schema {
     record([
@@ -12,6 +12,8 @@ pub(super) fn config() -> Schema {
         toggle("upstream_health_metrics", "Show the health of upstream targets."),
         toggle("wasm_metrics", "Accepted for compatibility; there are no WebAssembly filters to show metrics of."),
     ])
+    // Any protocol may be named, as in Kong; the default is what it is used for.
+    .outer_field("protocols", typedefs::protocols())
 }
 
 fn toggle(name: &'static str, text: &'static str) -> Named {

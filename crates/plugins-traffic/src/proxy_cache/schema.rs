@@ -1,6 +1,6 @@
 //! The configuration of `proxy-cache`.
 
-use cardinal_schema::{Field, Schema, array, boolean, field, integer, record, string};
+use cardinal_schema::{Field, Schema, array, boolean, field, integer, record, string, typedefs};
 use serde_json::json;
 
 pub(super) fn config() -> Schema {
@@ -71,4 +71,6 @@ pub(super) fn config() -> Schema {
             .describe("Headers that tell clients about the cache."),
         ),
     ])
+    // Any protocol may be named, as in Kong; the default is what it is used for.
+    .outer_field("protocols", typedefs::protocols())
 }

@@ -28,6 +28,8 @@ pub(super) fn config() -> Schema {
         field("add", groups(pairs(), header_pairs(), pairs()).describe("`name:value`, where the name is not there.")),
         field("append", groups(pairs(), header_pairs(), pairs()).describe("`name:value`, beside what is there.")),
     ])
+    // Any protocol may be named, as in Kong; the default is what it is used for.
+    .outer_field("protocols", typedefs::protocols())
 }
 
 fn list(of: Field) -> Field {

@@ -180,7 +180,7 @@ pub fn sources() -> Field {
     set(of.check(at_least_one_of(["ip", "port"])))
 }
 
-/// Plain values by name that stand for snippets of Lua. They are accepted and kept; they run nowhere.
+/// Names with snippets of Lua. They are accepted as text; which ones it understands is up to the plugin.
 pub fn lua_code() -> Field {
     map(string(), string())
 }
