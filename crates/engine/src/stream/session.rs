@@ -108,8 +108,7 @@ impl Session {
             let choice = scratch.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
             let Some(filter) = chain.filter(*slot, choice, Phases::CONNECT) else { continue };
             let slot_number = usize::from(*slot);
-            let mut cx =
-                ConnectCx { exchange: &mut scratch.exchange, services: &plan.services, slot: slot_number };
+            let mut cx = ConnectCx { exchange: &mut scratch.exchange, services: &plan.services, slot: slot_number };
             if filter.on_connect(&mut cx) == Admit::No {
                 let (request_id, client) = (scratch.exchange.id, scratch.exchange.client.ip);
                 tracing::info!(plugin = chain.name(*slot), %request_id, %client, "a filter closed the session");

@@ -57,17 +57,13 @@ async fn serve(session: &mut Session, tcp: TcpStream, wire: Wire) -> Result<(), 
 }
 
 /// Connects to an endpoint. What passes through unopened needs no TLS of ours, whatever the backend says.
-async fn open(
-    route: &RoutePlan,
-    backend: &BackendPlan,
-    picked: &Picked,
-    exchange: &Exchange,
-) -> Result<Io, Failure> {
+async fn open(route: &RoutePlan, backend: &BackendPlan, picked: &Picked, exchange: &Exchange) -> Result<Io, Failure> {
     let passthrough = exchange.client.wire == Wire::TlsPassthrough;
-    let tls = backend.tls.as_ref().filter(|_| !passthrough).map(|tls| TlsTarget {
-        config: Arc::clone(&tls.config_h1),
-        server_name: server_name(route, picked, exchange),
-    });
+    let tls = backend
+        .tls
+        .as_ref()
+        .filter(|_| !passthrough)
+        .map(|tls| TlsTarget { config: Arc::clone(&tls.config_h1), server_name: server_name(route, picked, exchange) });
     match connect(picked.address(), None, tls.as_ref()).await {
         Ok(connected) => Ok(connected.io),
         Err(error) => {

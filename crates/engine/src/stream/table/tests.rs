@@ -41,12 +41,12 @@ impl World {
 fn sessions_end_in_the_order_of_their_last_datagrams() {
     let mut world = World::new();
     let keys: Vec<_> = (1..=4).map(|number| world.insert(number, 10).unwrap()).collect();
-    assert_eq!(world.wait(600), []);
+    assert!(world.wait(600).is_empty());
     assert_eq!(world.hear(2), Some(2));
-    assert_eq!(world.wait(300), []);
+    assert!(world.wait(300).is_empty());
     world.table.touch(keys[0], world.clock.tick());
     assert_eq!(world.table.deadline(IDLE_MS), Some(Tick::from_millis(1_000)));
-    assert_eq!(world.wait(99), []);
+    assert!(world.wait(99).is_empty());
     assert_eq!(world.wait(1), [3, 4]);
     assert_eq!(world.table.deadline(IDLE_MS), Some(Tick::from_millis(1_600)));
     assert_eq!(world.wait(10_000), [2, 1]);
@@ -77,7 +77,7 @@ fn a_clock_that_steps_back_ends_nobody_early() {
     world.clock.advance(Duration::from_secs(5));
     world.insert(1, 1).unwrap();
     assert_eq!(world.table.hear(&client(1), Tick::from_millis(10)), Some(&1));
-    assert_eq!(world.wait(999), []);
+    assert!(world.wait(999).is_empty());
     assert_eq!(world.wait(1), [1]);
 }
 

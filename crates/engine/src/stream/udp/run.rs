@@ -1,0 +1,170 @@
+//! A session's task: connects, passes answers back, writes the log record.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use cardinal_balance::Picked;
+use cardinal_http::{Failure, FailureKind, Retry};
+use cardinal_net::Timer;
+use cardinal_sdk::Exchange;
+use tokio::io::{Interest, ReadBuf};
+use tokio::net::UdpSocket;
+
+use super::flow::{Flow, add, is_gone};
+use super::{ERRORS_IN_A_ROW, Server};
+use crate::plan::{BackendPlan, RoutePlan};
+use crate::stream::session::{Reached, Session};
+use crate::stream::table::Key;
+
+/// How long a session waits for another answer once the socket is read no more, milliseconds.
+const LINGER_MS: u64 = 1_000;
+
+/// A session's task.
+pub(super) struct Run {
+    pub(super) server: Rc<Server>,
+    pub(super) flow: Rc<Flow>,
+    pub(super) client: SocketAddr,
+    pub(super) key: Key,
+}
+
+/// What came back.
+#[derive(Default)]
+struct Answers {
+    /// Datagrams from the upstream.
+    count: u64,
+    /// Their bytes.
+    received: u64,
+    /// Bytes to the client.
+    sent: u64,
+    /// The socket is read no more: the last answers are waited for.
+    lingering: bool,
+}
+
+impl Run {
+    pub(super) async fn run(self, mut session: Session) {
+        let mut answers = Answers::default();
+        let outcome = self.relay(&mut session, &mut answers).await;
+        self.server.flows.borrow_mut().remove(self.key);
+        let bytes = &mut session.exchange().bytes;
+        (bytes.received, bytes.upstream_sent) = (self.flow.received.get(), self.flow.forwarded.get());
+        (bytes.sent, bytes.upstream_received) = (answers.sent, answers.received);
+        if self.flow.dropped.get() > 0 {
+            let (request_id, dropped) = (session.exchange().id, self.flow.dropped.get());
+            tracing::debug!(%request_id, client = %self.client, dropped, "datagrams of a session were dropped");
+        }
+        if let Err(failure) = outcome {
+            session.fail(&failure);
+        }
+        session.finish();
+    }
+
+    /// Connects, and passes answers back until the session is over.
+    async fn relay(&self, session: &mut Session, answers: &mut Answers) -> Result<(), Failure> {
+        let Reached { transport, endpoint } = session.reach(open).await?;
+        let upstream = self.flow.connected(transport);
+        let timer = Timer::new(&self.server.worker.wheel);
+        // An ICMP answer does not make the socket readable, so it is listened for by itself.
+        let said = || upstream.take_error()?.ok_or_else(|| ErrorKind::WouldBlock.into());
+        let mut refused = pin!(upstream.async_io(Interest::ERROR, said));
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(error) = refused.as_mut().poll(cx) {
+                return Poll::Ready(error.and_then(Err));
+            }
+            self.poll(cx, upstream, &timer, answers)
+        })
+        .await;
+        match outcome {
+            // What never answered may be there or not: it counts neither way.
+            Ok(()) if answers.count > 0 => endpoint.succeeded(session),
+            Ok(()) => {}
+            Err(error) => {
+                let failure = Failure::new(FailureKind::UpstreamConnect, "the network says that nobody is there")
+                    .with_source(error);
+                endpoint.failed(session, &failure);
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes answers back. Ready when the session is over: silent for too long, or told by the network that the
+    /// upstream is not there (ICMP). The client's next datagram then begins another, with an endpoint chosen anew.
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        upstream: &UdpSocket,
+        timer: &Timer,
+        answers: &mut Answers,
+    ) -> Poll<io::Result<()>> {
+        let server = &self.server;
+        let mut buffer = server.buffer.borrow_mut();
+        let (mut moved, mut errors) = (false, 0);
+        loop {
+            if let Some(error) = self.flow.error.take() {
+                return Poll::Ready(Err(error));
+            }
+            if self.flow.over.get() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buf = ReadBuf::new(&mut buffer);
+            match upstream.poll_recv(cx, &mut buf) {
+                Poll::Ready(Ok(())) => {
+                    moved = true;
+                    self.answer(buf.filled(), answers);
+                }
+                Poll::Ready(Err(error)) if is_gone(&error) || errors == ERRORS_IN_A_ROW => {
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Err(_)) => errors += 1,
+                Poll::Pending => break,
+            }
+        }
+        self.flow.wait(cx);
+        if server.closed.get() {
+            if moved || !std::mem::replace(&mut answers.lingering, true) {
+                timer.arm(LINGER_MS);
+            }
+            if timer.poll_expired(cx) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
+    }
+
+    fn answer(&self, data: &[u8], answers: &mut Answers) {
+        let server = &self.server;
+        answers.count += 1;
+        answers.received += data.len() as u64;
+        server.flows.borrow_mut().touch(self.key, server.worker.now());
+        match server.socket.try_send_to(data, self.client) {
+            Ok(count) => answers.sent += count as u64,
+            Err(error) => {
+                add(&self.flow.dropped, 1);
+                if error.kind() != ErrorKind::WouldBlock {
+                    tracing::debug!(client = %self.client, %error, "sending a datagram to a client");
+                }
+            }
+        }
+    }
+}
+
+/// A socket that talks to the endpoint only. "Connected" means that the system knows a way there.
+async fn open(_: &RoutePlan, _: &BackendPlan, picked: &Picked, _: &Exchange) -> Result<UdpSocket, Failure> {
+    let to = picked.address();
+    let any: SocketAddr = match to {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let failed = |error: io::Error| {
+        Failure::new(FailureKind::UpstreamConnect, "connecting").with_source(error).with_retry(Retry::Safe)
+    };
+    let socket = UdpSocket::bind(any).await.map_err(failed)?;
+    socket.connect(to).await.map_err(failed)?;
+    // The runtime learns that a new socket takes datagrams only when it looks, and refuses them until then.
+    socket.writable().await.map_err(failed)?;
+    Ok(socket)
+}

@@ -1,0 +1,249 @@
+//! An IR written by hand, and the servers behind it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cardinal_engine::{Engine, Options};
+use cardinal_ir::{
+    Algorithm, Backend, Certificate, Conditions, Endpoint, Endpoints, Filter, FilterSet, HashInput, HealthChecks, Host,
+    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, Matches, Origin, Rank, Require, Rewrite, Route, Scope,
+    Severity, Target, Timeouts, Traffic, Trust, UpstreamTls, Wire,
+};
+use cardinal_testkit::{Authority, Issued};
+use rustls::ServerConfig;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::recorder;
+
+/// An IR that grows. Routes that come first have the higher rank.
+#[derive(Default)]
+pub(super) struct Setup {
+    pub(super) ir: Ir,
+    next: u128,
+}
+
+impl Setup {
+    fn id(&mut self) -> Id {
+        self.next += 1;
+        Id::from_u128(self.next)
+    }
+
+    fn origin(&mut self, kind: &str) -> Origin {
+        Origin { front_end: "test".into(), kind: kind.into(), id: self.id(), ..Origin::default() }
+    }
+
+    /// A listener on a port that the system chooses.
+    pub(super) fn listener(&mut self, kind: ListenerKind, tls: bool) {
+        let id = self.id();
+        self.ir.listeners.insert(
+            id,
+            Listener {
+                name: "test".into(),
+                address: ([127, 0, 0, 1], 0).into(),
+                kind,
+                tls,
+                http2: false,
+                proxy_protocol: false,
+                backlog: 64,
+                mapped_port: None,
+            },
+        );
+    }
+
+    /// A backend of one host, which can be changed before the engine starts.
+    pub(super) fn backend(&mut self, address: SocketAddr, change: impl FnOnce(&mut Backend)) -> Id {
+        let host = Host { host: address.ip().to_string().into(), port: address.port() };
+        let mut backend = Backend {
+            origin: self.origin("services"),
+            l4: L4::Tcp,
+            http: None,
+            grpc: false,
+            tls: None,
+            target: Target::Host(host),
+            path: None,
+            timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000 },
+            retries: 0,
+            document: "{}".into(),
+        };
+        change(&mut backend);
+        let id = backend.origin.id;
+        self.ir.backends.insert(id, backend);
+        id
+    }
+
+    /// A balanced group of addresses.
+    pub(super) fn group(&mut self, addresses: &[SocketAddr]) -> Target {
+        let origin = self.origin("upstreams");
+        let id = origin.id;
+        self.ir.endpoints.insert(
+            id,
+            Endpoints {
+                origin,
+                algorithm: Algorithm::RoundRobin,
+                slots: 1_000,
+                hash_on: HashInput::None,
+                hash_fallback: HashInput::None,
+                health: HealthChecks::default(),
+                host_header: None,
+                client_certificate: None,
+                use_srv_name: false,
+                document: "{}".into(),
+            },
+        );
+        for address in addresses {
+            let origin = self.origin("targets");
+            let host = Host { host: address.ip().to_string().into(), port: address.port() };
+            self.ir.endpoint.insert(origin.id, Endpoint { origin, endpoints: id, host, weight: 100, failover: false });
+        }
+        Target::Endpoints { id, port: 0 }
+    }
+
+    /// A route for these wire forms and server names (all when empty).
+    pub(super) fn route(&mut self, backend: Option<Id>, wires: &[Wire], snis: &[&str]) -> Id {
+        let pattern = |name: &&str| match name.strip_prefix('*') {
+            Some(suffix) => HostPattern::Suffix(suffix.into()),
+            None => HostPattern::Exact((*name).into()),
+        };
+        let conditions =
+            Conditions { wires: wires.to_vec(), snis: snis.iter().map(pattern).collect(), ..Conditions::default() };
+        let origin = self.origin("routes");
+        let id = origin.id;
+        self.ir.routes.insert(
+            id,
+            Route {
+                origin,
+                rank: Rank { weight: 0, tie: u128::MAX - self.next },
+                traffic: Traffic::Stream,
+                matches: Matches::Conditions(Box::new(conditions)),
+                backend,
+                rewrite: Rewrite::default(),
+                require: Require::default(),
+                request_buffering: false,
+                response_buffering: false,
+                document: "{}".into(),
+            },
+        );
+        id
+    }
+
+    /// A certificate that the node serves for these names.
+    pub(super) fn certificate(&mut self, issued: &Issued, names: &[&str]) {
+        let origin = self.origin("certificates");
+        let pairs = vec![KeyPair { chain: issued.cert_pem.as_str().into(), key: issued.key_pem.as_str().into() }];
+        let server_names = names.iter().map(|name| (*name).into()).collect();
+        self.ir.certificates.insert(origin.id, Certificate { origin, pairs, server_names });
+    }
+
+    /// TLS with an upstream whose certificate this authority issued.
+    pub(super) fn trusting(&mut self, authority: &Authority) -> UpstreamTls {
+        let origin = self.origin("ca_certificates");
+        let id = origin.id;
+        self.ir.trusts.insert(id, Trust { origin, certificate: authority.cert_pem().into() });
+        UpstreamTls { verify: true, trusts: vec![id], ..UpstreamTls::default() }
+    }
+
+    /// A recorder for every session.
+    pub(super) fn record(&mut self, name: &str, admit: bool) {
+        let origin = self.origin("plugins");
+        let filter = Filter {
+            kind: "recorder".into(),
+            params: json!({"name": name, "admit": admit}),
+            wires: Vec::new(),
+            instance_name: None,
+        };
+        let set = FilterSet { scope: Scope::default(), precedence: 0, filters: vec![filter], origin };
+        self.ir.filter_sets.insert(set.origin.id, set);
+    }
+
+    /// Serves it.
+    pub(super) fn start(self) -> Running {
+        let options = Options { workers: 2, plugins: vec![&recorder::PLUGIN], ..Options::default() };
+        let (engine, applied) = Engine::start(Arc::new(self.ir), options).unwrap();
+        let errors: Vec<_> = applied.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        Running { engine }
+    }
+}
+
+/// An engine that serves a [`Setup`].
+pub(super) struct Running {
+    pub(super) engine: Engine,
+}
+
+impl Running {
+    /// Where its first listener is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.engine.addresses()[0].1
+    }
+}
+
+/// A server that ends when dropped.
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// A server that says its name, gives back what it gets, and when its client has ended says how much that was.
+pub(super) async fn tcp_server(name: &'static str, tls: Option<Arc<ServerConfig>>) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    #[allow(clippy::disallowed_methods, reason = "the tasks of a test")]
+    let task = tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                match tls {
+                    None => converse(name, tcp).await,
+                    Some(config) => match TlsAcceptor::from(config).accept(tcp).await {
+                        Ok(tls) => converse(name, tls).await,
+                        Err(_) => Ok(()),
+                    },
+                }
+            });
+        }
+    });
+    Served { address, tasks: vec![task.abort_handle()] }
+}
+
+async fn converse(name: &str, mut io: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    io.write_all(format!("{name}\n").as_bytes()).await?;
+    let (mut total, mut buffer) = (0, vec![0; 8_192]);
+    loop {
+        let count = io.read(&mut buffer).await?;
+        if count == 0 {
+            break;
+        }
+        total += count;
+        io.write_all(&buffer[..count]).await?;
+        io.flush().await?;
+    }
+    io.write_all(format!("\n{total}").as_bytes()).await?;
+    io.shutdown().await
+}
+
+/// A server that gives datagrams back with its name and the sender's port in front.
+pub(super) async fn udp_server(name: &'static str) -> Served {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    #[allow(clippy::disallowed_methods, reason = "the tasks of a test")]
+    let task = tokio::spawn(async move {
+        let mut buffer = vec![0; 65_536];
+        while let Ok((count, from)) = socket.recv_from(&mut buffer).await {
+            let mut answer = format!("{name} {} ", from.port()).into_bytes();
+            answer.extend_from_slice(&buffer[..count]);
+            answer.truncate(65_507);
+            socket.send_to(&answer, from).await.ok();
+        }
+    });
+    Served { address, tasks: vec![task.abort_handle()] }
+}
