@@ -90,7 +90,7 @@ impl Wire {
             headers: header_object(&head.headers),
             body: &body,
         };
-        tokio::time::sleep(wish.delay).await;
+        wish.wait().await;
         let bodyless = head.method.as_str() == "HEAD";
         self.respond(wish.status.unwrap_or(200), "application/json", &seen.to_json(), bodyless, true).await?;
         Ok(true)

@@ -49,7 +49,7 @@ async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>
         headers: joined(head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))),
         body: &bytes,
     };
-    tokio::time::sleep(wish.delay).await;
+    wish.wait().await;
     let response = Response::builder()
         .status(wish.status.unwrap_or(200))
         .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))

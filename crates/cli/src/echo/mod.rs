@@ -114,6 +114,13 @@ impl Wish {
         }
         wish
     }
+
+    /// Waits, if there is anything to wait for: the shortest sleep takes a millisecond.
+    async fn wait(self) {
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
+    }
 }
 
 /// What reached the backend.
