@@ -129,9 +129,9 @@ pub(crate) fn tls_info(connection: &ServerConnection) -> TlsInfo {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "",
     };
-    let cipher = connection.negotiated_cipher_suite().map(|suite| {
-        suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_")
-    });
+    let cipher = connection
+        .negotiated_cipher_suite()
+        .map(|suite| suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_"));
     let certificate = connection.peer_certificates().and_then(<[_]>::first).map(|c| Arc::from(c.as_ref()));
     TlsInfo {
         version,

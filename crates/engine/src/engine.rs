@@ -346,7 +346,8 @@ fn make_node(ir: &Ir, control: &Runtime, workers: usize, access_log: Option<Acce
 }
 
 fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".to_owned(), |n| n.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |n| n.trim().to_owned())
 }
 
 fn plan(

@@ -197,21 +197,19 @@ impl Explainer {
         let mut s = Scratch::new(&self.wheel);
         let facts = ask(question, &mut s)?;
         let mut decision = Decision::default();
-        let framing = match question.body.len() {
-            0 => Framing::None,
-            length => Framing::Length(length as u64),
-        };
-        match self.follow(&mut s, facts, framing, Given(question.body.clone()), losers_max, &mut decision).await {
+        match self.follow(&mut s, facts, Given(question.body.clone()), losers_max, &mut decision).await {
             Ok(Some(reply)) => decision.reply = Some((reply.status, reply_text(&reply))),
             Ok(None) => {}
             Err(failure) => {
                 decision.reply = Some((failure.kind().status(), message(&self.plan.node().errors, failure.kind())));
             }
         }
-        decision.consumer = s.exchange.identity.principal.as_ref().map(|principal| Named {
-            id: principal.id,
-            name: principal.record.name.as_deref().map(str::to_owned),
-        });
+        decision.consumer = s
+            .exchange
+            .identity
+            .principal
+            .as_ref()
+            .map(|principal| Named { id: principal.id, name: principal.record.name.as_deref().map(str::to_owned) });
         Ok(decision)
     }
 
@@ -220,12 +218,15 @@ impl Explainer {
         &self,
         s: &mut Scratch,
         facts: Facts,
-        framing: Framing,
         mut body: Given,
         losers_max: usize,
         decision: &mut Decision,
     ) -> Result<Option<Reply>, Failure> {
         let plan = &self.plan;
+        let framing = match body.0.len() {
+            0 => Framing::None,
+            length => Framing::Length(length as u64),
+        };
         strip_listed(&mut s.request);
         if !read_facts(plan.node(), facts, s) {
             return Err(Failure::new(FailureKind::BadRequest, "host"));
@@ -245,10 +246,10 @@ impl Explainer {
         decision.route = Some(route_named(&route.route));
         s.exchange.route = Some(Arc::clone(&route.info));
         s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
-        decision.service = route.backend.as_ref().map(|backend| Named {
-            id: backend.info.id,
-            name: backend.info.name.as_deref().map(str::to_owned),
-        });
+        decision.service = route
+            .backend
+            .as_ref()
+            .map(|backend| Named { id: backend.info.id, name: backend.info.name.as_deref().map(str::to_owned) });
         let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
         apply_match(&found, base, s);
         if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
@@ -319,8 +320,8 @@ fn ask(question: &Question, s: &mut Scratch) -> Result<Facts, QuestionError> {
         client.tls = Some(Arc::new(TlsInfo { version: "TLSv1.3", sni: Some(sni.into()), ..TlsInfo::default() }));
     }
     s.start(&client);
-    s.request.method = Method::parse(question.method.as_bytes())
-        .ok_or_else(|| QuestionError::Method(question.method.clone()))?;
+    s.request.method =
+        Method::parse(question.method.as_bytes()).ok_or_else(|| QuestionError::Method(question.method.clone()))?;
     s.request.version = if question.http2 { Version::H2 } else { Version::H11 };
     if !s.request.set_target(target.as_bytes()) {
         return Err(bad_url());
@@ -347,15 +348,17 @@ fn reason_text(reason: &Reason) -> String {
             let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
             format!("does not match: {}", kinds.join(", "))
         }
-        _ => "matches, but ranks below".to_owned(),
+        Reason::RankedLower => "matches, but ranks below".to_owned(),
     }
 }
 
 /// The filters that apply, as the request phase has chosen them.
 fn applied(route: &RoutePlan, s: &Scratch) -> Vec<Applied> {
-    let instances = s.choices.iter().enumerate().filter_map(|(slot, choice)| {
-        route.chain.instance(u16::try_from(slot).ok()?, *choice)
-    });
+    let instances = s
+        .choices
+        .iter()
+        .enumerate()
+        .filter_map(|(slot, choice)| route.chain.instance(u16::try_from(slot).ok()?, *choice));
     instances
         .map(|instance| {
             let filter = instance.set.filters.iter().find(|f| *f.kind == *instance.plugin.name);

@@ -9,8 +9,8 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
-mod access_log;
 mod accept;
+mod access_log;
 mod caller;
 mod counters;
 mod engine;

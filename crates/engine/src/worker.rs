@@ -32,6 +32,7 @@ pub(crate) struct Worker {
     plan: RefCell<PlanRef>,
     pickers: RefCell<HashMap<Id, Picker>>,
     rng: RefCell<SeededRng>,
+    #[allow(clippy::vec_box, reason = "boxes move between here and requests without being copied")]
     scratches: RefCell<Vec<Box<Scratch>>>,
     draining: Cell<bool>,
     connections: Cell<usize>,

@@ -180,10 +180,8 @@ fn tls_required(status: u16, request: &RequestHead, exchange: &Exchange) -> Repl
         return reply.with_header("Connection", "Upgrade").with_header("Upgrade", "TLS/1.2, HTTP/1.1");
     }
     let forwarded = request.headers.known(Name::XForwardedHost).filter(|_| exchange.client.trusted);
-    let host = forwarded.map_or_else(
-        || exchange.original.host.clone(),
-        |host| String::from_utf8_lossy(host).into_owned(),
-    );
+    let host =
+        forwarded.map_or_else(|| exchange.original.host.clone(), |host| String::from_utf8_lossy(host).into_owned());
     let target = String::from_utf8_lossy(&exchange.original.target);
     Reply::new(status).with_header("Location", &format!("https://{host}{target}"))
 }

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use cardinal_http::{Failure, FailureKind};
-use cardinal_sdk::{
-    BodyCx, Chunk, HeadCx, LogCx, Phases, Reply, ResponseCx, Verdict,
-};
+use cardinal_sdk::{BodyCx, Chunk, HeadCx, LogCx, Phases, Reply, ResponseCx, Verdict};
 
 use super::Scratch;
 use super::exchange::Body;

@@ -250,7 +250,12 @@ impl Download {
         Ok(None)
     }
 
-    fn poll_plain(&mut self, cx: &mut Context<'_>, client: &mut Peer, up: &mut Peer) -> Result<Option<Progress>, Broken> {
+    fn poll_plain(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        up: &mut Peer,
+    ) -> Result<Option<Progress>, Broken> {
         match up.poll_body(cx) {
             Poll::Ready(Ok(true)) => match client.poll_send(cx, up.data()) {
                 Poll::Ready(Ok(count)) => {

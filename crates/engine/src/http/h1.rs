@@ -15,10 +15,8 @@ use cardinal_net::{Io, NetError, Peer, Rewind, Timer};
 use cardinal_sdk::Client;
 use tokio::io::AsyncWriteExt;
 
-use super::exchange::{Session, finish, note, run};
+use super::exchange::{Session, Turn, refuse, run};
 use super::facts::Facts;
-use super::filters::choose_all;
-use super::reply::{error_reply, send_reply};
 use super::{Scratch, h2};
 use crate::plan::Plan;
 use crate::worker::Worker;
@@ -67,18 +65,20 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
             }
             Next::Http2 => {
                 let failure = Failure::new(FailureKind::VersionNotSupported, "HTTP/2 after HTTP/1");
-                refuse(&worker, &plan, &mut down, &mut scratch, failure).await;
+                refuse_head(&worker, &plan, &mut down, &mut scratch, failure).await;
                 false
             }
             Next::Bad(failure) => {
-                refuse(&worker, &plan, &mut down, &mut scratch, failure).await;
+                refuse_head(&worker, &plan, &mut down, &mut scratch, failure).await;
                 false
             }
             Next::Request(framing, expects_continue) => {
                 let last = sequence >= limits.requests_per_connection_max && limits.requests_per_connection_max != 0;
                 let keep = keep_alive(scratch.request.version, &scratch.request.headers) && !last;
                 let mut session = Session::new(framing, expects_continue, keep);
-                run(&worker, &plan, &mut down, &mut scratch, &mut session, facts).await;
+                let turn =
+                    Turn { worker: &worker, plan: &plan, down: &mut down, s: &mut scratch, session: &mut session };
+                run(turn, facts).await;
                 session.keep_alive && !session.aborted && down.body_done()
             }
         };
@@ -202,20 +202,10 @@ fn head_failure(error: HeadError) -> Failure {
     Failure::new(kind, "request head").with_source(error)
 }
 
-/// Answers what cannot be served; the connection ends after it.
-async fn refuse(worker: &Rc<Worker>, plan: &Plan, down: &mut Peer, s: &mut Scratch, failure: Failure) {
-    s.exchange.id = worker.request_id();
-    note(worker, s, &failure);
-    if failure.kind() == FailureKind::ClientClosed {
-        return;
-    }
-    let mut session = Session::new(Framing::None, false, false);
-    choose_all(&plan.unrouted, s);
-    let reply = error_reply(plan, failure.kind());
-    if let Err(second) = send_reply(worker, plan, &plan.unrouted, down, s, &mut session, reply).await {
-        note(worker, s, &second);
-    }
-    finish(worker, plan, &plan.unrouted, s, &session);
+/// Answers what cannot be served.
+async fn refuse_head(worker: &Rc<Worker>, plan: &Plan, down: &mut Peer, s: &mut Scratch, failure: Failure) {
+    let session = &mut Session::new(Framing::None, false, false);
+    refuse(Turn { worker, plan, down, s, session }, failure).await;
 }
 
 /// Ends a connection so that what was sent last arrives.

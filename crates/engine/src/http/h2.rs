@@ -14,10 +14,8 @@ use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::exchange::{Session, finish, note, run};
+use super::exchange::{Session, Turn, refuse, run};
 use super::facts::Facts;
-use super::filters::choose_all;
-use super::reply::{error_reply, send_reply};
 use crate::worker::Worker;
 
 /// Window of a stream, bytes: what one slow upstream can make us hold.
@@ -74,7 +72,7 @@ async fn accept<T>(
             if let std::task::Poll::Ready(next) = connection.poll_accept(cx) {
                 return std::task::Poll::Ready(Some(next));
             }
-            if (worker.is_draining() && !leaving) || (idle.poll_expired(cx) && !leaving) {
+            if !leaving && (worker.is_draining() || idle.poll_expired(cx)) {
                 return std::task::Poll::Ready(None);
             }
             std::task::Poll::Pending
@@ -85,7 +83,8 @@ async fn accept<T>(
                 sequence += 1;
                 let client = Client { sequence, ..client.clone() };
                 spawn_stream(worker, request, respond, client, facts, StreamCount::new(&open));
-                if limits.requests_per_connection_max != 0 && sequence >= limits.requests_per_connection_max && !leaving {
+                if limits.requests_per_connection_max != 0 && sequence >= limits.requests_per_connection_max && !leaving
+                {
                     leaving = true;
                     connection.graceful_shutdown();
                 }
@@ -168,20 +167,10 @@ async fn stream(
         None => Framing::Chunked,
     };
     let mut session = Session::new(framing, false, true);
+    let turn = Turn { worker, plan: &plan, down: &mut down, s: &mut s, session: &mut session };
     match failure {
-        None => run(worker, &plan, &mut down, &mut s, &mut session, facts).await,
-        Some(failure) => {
-            s.exchange.id = worker.request_id();
-            note(worker, &mut s, &failure);
-            choose_all(&plan.unrouted, &mut s);
-            let reply = error_reply(&plan, failure.kind());
-            if send_reply(worker, &plan, &plan.unrouted, &mut down, &mut s, &mut session, reply).await.is_err()
-                && let Peer::H2(h2) = &mut down
-            {
-                h2.reset(Reason::INTERNAL_ERROR);
-            }
-            finish(worker, &plan, &plan.unrouted, &mut s, &session);
-        }
+        None => run(turn, facts).await,
+        Some(failure) => refuse(turn, failure).await,
     }
     if let Peer::H2(h2) = &mut down
         && !h2.body_done()

@@ -6,6 +6,7 @@ mod filters;
 mod forward;
 mod h1;
 mod h2;
+mod proxying;
 mod reply;
 mod scratch;
 mod tunnel;

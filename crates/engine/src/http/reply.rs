@@ -12,7 +12,7 @@ use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 
 use super::Scratch;
-use super::exchange::Session;
+use super::exchange::{Session, Turn};
 use super::filters::{choose_all, run_body, run_response};
 use super::forward::Broken;
 use super::upstream_head::push_id;
@@ -87,15 +87,8 @@ async fn flush(down: &mut Peer, s: &Scratch) -> Result<(), Failure> {
 
 /// Sends a reply made here, by way of the response phases. Reads what is left of the request body where that keeps the
 /// connection usable.
-pub(super) async fn send_reply(
-    worker: &Rc<Worker>,
-    plan: &Plan,
-    chain: &Chain,
-    down: &mut Peer,
-    s: &mut Scratch,
-    session: &mut Session,
-    reply: Reply,
-) -> Result<(), Failure> {
+pub(super) async fn send_reply(turn: &mut Turn<'_>, chain: &Chain, reply: Reply) -> Result<(), Failure> {
+    let (plan, s) = (turn.plan, &mut *turn.s);
     if s.choices.len() != chain.len() {
         choose_all(chain, s);
     }
@@ -103,25 +96,20 @@ pub(super) async fn send_reply(
     s.exchange.source = Source::Local;
     run_response(plan, chain, s);
     let body = if s.exchange.body_mode == BodyMode::Pass { body } else { run_body(plan, chain, s, body, true) };
-    send_whole(worker, plan, down, s, session, body).await
+    send_whole(turn, body).await
 }
 
 /// Sends a response whose body is at hand.
-pub(super) async fn send_whole(
-    worker: &Rc<Worker>,
-    plan: &Plan,
-    down: &mut Peer,
-    s: &mut Scratch,
-    session: &mut Session,
-    body: Bytes,
-) -> Result<(), Failure> {
+pub(super) async fn send_whole(turn: &mut Turn<'_>, body: Bytes) -> Result<(), Failure> {
+    let (down, session) = (&mut *turn.down, &mut *turn.session);
     let unread = session.framing != Framing::None && !down.body_done();
     if unread && !worth_reading(down, session) {
         session.keep_alive = false;
     }
     let broken = |error: NetError| Broken::Client(error).failure();
     let framing = Framing::Length(body.len() as u64);
-    start_response(worker, plan, down, s, session, framing).map_err(broken)?;
+    start_response(turn, framing).map_err(broken)?;
+    let Turn { plan, down, s, session, .. } = turn;
     let bodyless = s.request.method == Method::Head || matches!(s.response.status, 204 | 304);
     let limit_ms = plan.node().limits.send_timeout_ms;
     let timer = Rc::clone(&s.down_timer);
@@ -167,22 +155,25 @@ async fn discard(down: &mut Peer, session: &mut Session, timer: &cardinal_net::T
         return;
     }
     let mut budget = DISCARD_MAX * 16;
-    let outcome = timer.limit(DISCARD_MS, poll_fn(|cx| {
-        loop {
-            match std::task::ready!(down.poll_body(cx)) {
-                Ok(true) => {
-                    let count = down.data().len();
-                    down.consume(count);
-                    budget = budget.saturating_sub(count as u64);
-                    if budget == 0 {
-                        return std::task::Poll::Ready(false);
+    let outcome = timer.limit(
+        DISCARD_MS,
+        poll_fn(|cx| {
+            loop {
+                match std::task::ready!(down.poll_body(cx)) {
+                    Ok(true) => {
+                        let count = down.data().len();
+                        down.consume(count);
+                        budget = budget.saturating_sub(count as u64);
+                        if budget == 0 {
+                            return std::task::Poll::Ready(false);
+                        }
                     }
+                    Ok(false) => return std::task::Poll::Ready(true),
+                    Err(_) => return std::task::Poll::Ready(false),
                 }
-                Ok(false) => return std::task::Poll::Ready(true),
-                Err(_) => return std::task::Poll::Ready(false),
             }
-        }
-    }));
+        }),
+    );
     if outcome.await != Some(true) {
         session.keep_alive = false;
     }
@@ -297,14 +288,8 @@ const DEFAULT_XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n
 
 /// Sends the head in `s.response`, with our fields. A body of `framing` follows; [`Framing::UntilClose`] stands for a
 /// length that is not known, whatever the client's version makes of it.
-pub(super) fn start_response(
-    worker: &Worker,
-    plan: &Plan,
-    down: &mut Peer,
-    s: &mut Scratch,
-    session: &mut Session,
-    framing: Framing,
-) -> Result<(), NetError> {
+pub(super) fn start_response(turn: &mut Turn<'_>, framing: Framing) -> Result<(), NetError> {
+    let Turn { worker, plan, down, s, session } = turn;
     let bodyless = s.request.method == Method::Head || matches!(s.response.status, 204 | 304);
     match framing {
         Framing::Length(length) if !bodyless => {
@@ -363,7 +348,8 @@ pub(super) fn start_response(
 }
 
 /// Sends the head of `101 Switching Protocols`.
-pub(super) fn start_switch(worker: &Worker, plan: &Plan, down: &mut Peer, s: &mut Scratch, session: &mut Session) {
+pub(super) fn start_switch(turn: &mut Turn<'_>) {
+    let Turn { worker, plan, down, s, session } = turn;
     s.response.headers.remove_known(Name::KeepAlive);
     add_own_fields(worker, plan.node(), s);
     session.answered = true;

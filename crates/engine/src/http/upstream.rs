@@ -133,12 +133,7 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
     let cookie = sticky_cookie(backend, s);
     let mut resolved = false;
     loop {
-        let input = PickInput {
-            now: worker.now(),
-            hash: hash.as_deref(),
-            tried: &s.tried,
-            cookie: cookie.as_deref(),
-        };
+        let input = PickInput { now: worker.now(), hash: hash.as_deref(), tried: &s.tried, cookie: cookie.as_deref() };
         match worker.pick(&backend.group, &input) {
             Ok(picked) => {
                 remember_cookie(backend, &picked, s);
@@ -270,7 +265,9 @@ async fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey) -> Result<(SendRequ
         .enable_push(false)
         .handshake(io)
         .await
-        .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "HTTP/2 preface").with_source(error).with_retry(Retry::Safe))?;
+        .map_err(|error| {
+            Failure::new(FailureKind::UpstreamProtocol, "HTTP/2 preface").with_source(error).with_retry(Retry::Safe)
+        })?;
     let closed = Rc::new(Cell::new(false));
     let guard = worker.pool.borrow_mut().put_h2(key, send.clone(), Rc::clone(&closed), worker.now());
     task::spawn_local("upstream http/2 connection", async move {

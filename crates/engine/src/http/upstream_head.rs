@@ -119,23 +119,23 @@ fn is_forwarded(id: Name) -> bool {
     !matches!(
         id,
         Name::Connection
-        | Name::ContentLength
-        | Name::Expect
-        | Name::Host
-        | Name::KeepAlive
-        | Name::Proxy
-        | Name::ProxyConnection
-        | Name::Te
-        | Name::TransferEncoding
-        | Name::Upgrade
-        | Name::Via
-        | Name::XForwardedFor
-        | Name::XForwardedHost
-        | Name::XForwardedPath
-        | Name::XForwardedPort
-        | Name::XForwardedPrefix
-        | Name::XForwardedProto
-        | Name::XRealIp
+            | Name::ContentLength
+            | Name::Expect
+            | Name::Host
+            | Name::KeepAlive
+            | Name::Proxy
+            | Name::ProxyConnection
+            | Name::Te
+            | Name::TransferEncoding
+            | Name::Upgrade
+            | Name::Via
+            | Name::XForwardedFor
+            | Name::XForwardedHost
+            | Name::XForwardedPath
+            | Name::XForwardedPort
+            | Name::XForwardedPrefix
+            | Name::XForwardedProto
+            | Name::XRealIp
     )
 }
 

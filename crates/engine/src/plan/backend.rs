@@ -102,11 +102,7 @@ impl Registry {
     }
 
     /// Plans all backends. Groups that stay keep their health and counters.
-    pub(super) fn backends(
-        &self,
-        ir: &Ir,
-        services: &Services,
-    ) -> (HashMap<Id, Arc<BackendPlan>>, Vec<Diagnostic>) {
+    pub(super) fn backends(&self, ir: &Ir, services: &Services) -> (HashMap<Id, Arc<BackendPlan>>, Vec<Diagnostic>) {
         let (mut plans, mut diagnostics, mut used) = (HashMap::new(), Vec::new(), HashMap::new());
         let mut members = members(ir);
         for (id, spec) in ir.endpoints.iter() {
@@ -191,8 +187,7 @@ impl Registry {
         let spec = backend.tls.clone().unwrap_or_default();
         let client = spec.client_certificate.or_else(|| endpoints.and_then(|e| e.client_certificate));
         let pair = client.and_then(|id| ir.certificates.get(&id)?.pairs.first());
-        let trusted: Vec<&str> =
-            spec.trusts.iter().filter_map(|id| Some(&*ir.trusts.get(id)?.certificate)).collect();
+        let trusted: Vec<&str> = spec.trusts.iter().filter_map(|id| Some(&*ir.trusts.get(id)?.certificate)).collect();
         let authorities = if trusted.is_empty() {
             ir.node.upstream_authorities.as_deref().map(str::to_owned)
         } else {

@@ -140,9 +140,8 @@ impl<'x> ChainBuilder<'x> {
     pub(super) fn chain(&mut self, slots: Vec<Slot>) -> Chain {
         let mut planned: Vec<SlotPlan> = slots.into_iter().filter_map(|slot| self.slot(slot)).collect();
         // Equal priorities run in reverse alphabetical order (Kong).
-        planned.sort_by(|a, b| {
-            b.plugin.priority.cmp(&a.plugin.priority).then_with(|| b.plugin.name.cmp(a.plugin.name))
-        });
+        planned
+            .sort_by(|a, b| b.plugin.priority.cmp(&a.plugin.priority).then_with(|| b.plugin.name.cmp(a.plugin.name)));
         let phases = PHASES.map(|(_, wanted)| {
             let wants = |slot: &SlotPlan| slot.candidates.iter().any(|c| c.phases.has(wanted));
             let list = planned.iter().enumerate().filter(|(_, slot)| wants(slot));

@@ -75,7 +75,8 @@ impl TlsPlan {
             })
             .map_err(|error| vec![node_error(error.to_string())])
         };
-        let plan = Self { http2: config(true, true)?, http1: config(false, true)?, stream: config(false, false)?, names };
+        let plan =
+            Self { http2: config(true, true)?, http1: config(false, true)?, stream: config(false, false)?, names };
         Ok((plan, diagnostics))
     }
 }

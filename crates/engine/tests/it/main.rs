@@ -1,6 +1,7 @@
 //! The data plane against real sockets: a Kong file, an engine, backends and clients, all on loopback.
 
 mod basics;
+mod explained;
 mod faults;
 mod reload;
 mod stream;

@@ -9,6 +9,11 @@ use cardinal_testkit::{EchoServer, H1Client, H2Client, WebSocket, World};
 
 use crate::plugins;
 
+#[allow(clippy::disallowed_methods, reason = "the test wants the task's outcome")]
+fn spawn(task: impl Future<Output = Result<()>> + Send + 'static) -> tokio::task::JoinHandle<Result<()>> {
+    tokio::spawn(task)
+}
+
 /// Generation `n`: its number is in a response header.
 fn file(url: &str, n: u32) -> String {
     format!(
@@ -24,7 +29,7 @@ async fn a_thousand_reloads_under_load_fail_no_request() -> Result<()> {
     let mut tasks = Vec::new();
     for _ in 0..4 {
         let (world, stop, requests) = (Arc::clone(&world), Arc::clone(&stop), Arc::clone(&requests));
-        tasks.push(tokio::spawn(async move {
+        tasks.push(spawn(async move {
             let mut client = H1Client::connect(world.http()).await?;
             let mut last = 0_u32;
             while !stop.load(Ordering::Relaxed) {
@@ -36,20 +41,31 @@ async fn a_thousand_reloads_under_load_fail_no_request() -> Result<()> {
                 ensure!(seen >= last, "generations went back");
                 last = seen;
                 requests.fetch_add(1, Ordering::Relaxed);
+                if response.header("connection") == Some("close") {
+                    // A connection serves so many requests and no more.
+                    client = H1Client::connect(world.http()).await?;
+                }
             }
             anyhow::Ok(())
         }));
     }
     {
         let (world, stop, requests) = (Arc::clone(&world), Arc::clone(&stop), Arc::clone(&requests));
-        tasks.push(tokio::spawn(async move {
+        tasks.push(spawn(async move {
             let mut client = H2Client::connect(world.http()).await?;
-            // One stream stays open all the time.
-            let mut long = client.open("POST", "a", "/long", &[("x-echo", "body:echo")], false).await?;
+            // One stream stays open all the time, on a connection of its own.
+            let mut other = H2Client::connect(world.http()).await?;
+            let mut long = other.open("POST", "a", "/long", &[("x-echo", "body:echo")], false).await?;
             long.send(b"first", false).await?;
             let (status, _) = long.head().await?;
             ensure!(status == 200);
+            let mut count = 0_u32;
             while !stop.load(Ordering::Relaxed) {
+                count += 1;
+                if count.is_multiple_of(5_000) {
+                    // A connection serves so many requests and no more.
+                    client = H2Client::connect(world.http()).await?;
+                }
                 let response = client.request("GET", "a", "/", &[], b"").await?;
                 ensure!(response.status == 200, "{}", response.status);
                 requests.fetch_add(1, Ordering::Relaxed);
@@ -65,7 +81,7 @@ async fn a_thousand_reloads_under_load_fail_no_request() -> Result<()> {
     }
     {
         let (world, stop) = (Arc::clone(&world), Arc::clone(&stop));
-        tasks.push(tokio::spawn(async move {
+        tasks.push(spawn(async move {
             let mut socket = WebSocket::open(H1Client::connect(world.http()).await?, "/ws", "a", &[]).await?;
             while !stop.load(Ordering::Relaxed) {
                 socket.send_text("hello").await?;

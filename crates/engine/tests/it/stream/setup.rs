@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cardinal_base::task;
 use cardinal_engine::{Engine, Options};
 use cardinal_ir::{
     Algorithm, Backend, Certificate, Conditions, Endpoint, Endpoints, Filter, FilterSet, HashInput, HealthChecks, Host,
@@ -197,19 +198,19 @@ impl Drop for Served {
 pub(super) async fn tcp_server(name: &'static str, tls: Option<Arc<ServerConfig>>) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    #[allow(clippy::disallowed_methods, reason = "the tasks of a test")]
-    let task = tokio::spawn(async move {
+    let task = task::spawn("test server", async move {
         while let Ok((tcp, _)) = listener.accept().await {
             let tls = tls.clone();
-            tokio::spawn(async move {
+            drop(task::spawn("test connection", async move {
+                // How a client ends is what it is asked about, not its server.
                 match tls {
-                    None => converse(name, tcp).await,
+                    None => converse(name, tcp).await.ok(),
                     Some(config) => match TlsAcceptor::from(config).accept(tcp).await {
-                        Ok(tls) => converse(name, tls).await,
-                        Err(_) => Ok(()),
+                        Ok(tls) => converse(name, tls).await.ok(),
+                        Err(_) => None,
                     },
-                }
-            });
+                };
+            }));
         }
     });
     Served { address, tasks: vec![task.abort_handle()] }
@@ -235,8 +236,7 @@ async fn converse(name: &str, mut io: impl AsyncRead + AsyncWrite + Unpin) -> st
 pub(super) async fn udp_server(name: &'static str) -> Served {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    #[allow(clippy::disallowed_methods, reason = "the tasks of a test")]
-    let task = tokio::spawn(async move {
+    let task = task::spawn("test server", async move {
         let mut buffer = vec![0; 65_536];
         while let Ok((count, from)) = socket.recv_from(&mut buffer).await {
             let mut answer = format!("{name} {} ", from.port()).into_bytes();

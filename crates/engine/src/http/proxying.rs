@@ -1,0 +1,439 @@
+//! A request on its way to a backend and back.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use cardinal_balance::Outcome;
+use cardinal_http::h1::{Framing, HeadLimits, Parsed, keep_alive, parse_response, response_framing};
+use cardinal_http::{Failure, FailureKind, ResponseHead, Retry, Version};
+use cardinal_ir::Limits;
+use cardinal_net::h1::H1;
+use cardinal_net::h2::{H2, write_request};
+use cardinal_net::{NetError, Peer, StreamGuard};
+use cardinal_sdk::{BodyMode, Source};
+
+use super::Scratch;
+use super::exchange::{Body, ClientBody, Collect, Session, Turn, body_max, collect, make_uri};
+use super::facts::upgrade;
+use super::filters::{run_body, run_response};
+use super::forward::{Broken, Download, Patience, Progress, Upload};
+use super::reply::{self, send_continue};
+use super::tunnel::tunnel;
+use super::upstream::{Reached, Transport, reach, report_failure};
+use super::upstream_head::{Outgoing, make_h2, write_h1};
+use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::worker::Worker;
+
+/// Bytes of an idempotent request's body that are held, so that another endpoint can be tried.
+const REPLAY_MAX: u64 = 64 * 1024;
+
+/// A request on its way to a backend.
+pub(super) struct Proxying<'x> {
+    pub(super) worker: &'x Rc<Worker>,
+    pub(super) plan: &'x Plan,
+    pub(super) route: &'x RoutePlan,
+    pub(super) backend: &'x Arc<BackendPlan>,
+}
+
+/// An upstream that has the request, or is getting it, and has answered with a head.
+struct Answering {
+    up: Peer,
+    reached: Way,
+    upload: Upload,
+}
+
+/// What is left of [`Reached`] once its transport is in use.
+struct Way {
+    picked: cardinal_balance::Picked,
+    group: Arc<cardinal_balance::Group>,
+    key: cardinal_net::PoolKey,
+    requests: u32,
+    _guard: Option<StreamGuard>,
+}
+
+impl Proxying<'_> {
+    pub(super) async fn run(&self, turn: &mut Turn<'_>) -> Result<(), Failure> {
+        let Turn { down, s, session, .. } = turn;
+        make_uri(s);
+        if session.framing == Framing::None && s.upstream.body.is_none() {
+            s.upstream.body = Some(Bytes::new());
+        }
+        let mut tries_left = self.backend.backend.retries;
+        if let Framing::Length(length) = session.framing
+            && s.upstream.body.is_none()
+            && tries_left > 0
+            && length <= REPLAY_MAX
+            && s.request.method.is_idempotent()
+        {
+            let whole = ClientBody { down, session }.whole(self.plan, s, REPLAY_MAX).await?;
+            s.upstream.body = Some(whole);
+        }
+        let answering = loop {
+            let failure = match self.attempt(down, s, session).await {
+                Ok(answering) => break answering,
+                Err(failure) => failure,
+            };
+            if tries_left == 0 || !may_retry(&failure, s) {
+                return Err(failure);
+            }
+            tries_left -= 1;
+            tracing::info!(failure = failure.kind().label(), request_id = %s.exchange.id, "trying another endpoint: {failure}");
+        };
+        self.answer(answering, turn).await
+    }
+
+    /// Sends the request to one endpoint and waits for the response head.
+    async fn attempt(&self, down: &mut Peer, s: &mut Scratch, session: &mut Session) -> Result<Answering, Failure> {
+        let protocol = upgrade(&s.request).filter(|_| matches!(down, Peer::H1(_))).map(<[u8]>::to_vec);
+        let upgrading = protocol.is_some();
+        let reached = reach(self.worker, self.plan, self.route, self.backend, s, upgrading).await?;
+        let streamed = s.upstream.body.is_none();
+        if streamed {
+            send_continue(down, session, s).await?;
+        }
+        let framing = match &s.upstream.body {
+            Some(body) if body.is_empty() => Framing::None,
+            Some(body) => Framing::Length(body.len() as u64),
+            None => session.framing,
+        };
+        let (mut up, way) = self.start(reached, s, framing, protocol.as_deref()).await?;
+        let max = streamed.then(|| body_max(&self.plan.node().limits, s));
+        let mut upload = Upload::new(s.upstream.body.clone(), max);
+        s.exchange.timing.upstream_sent.get_or_insert(self.worker.now());
+        let waited = self.wait_for_head(down, &mut up, &mut upload, s, session).await;
+        if let Err(failure) = waited {
+            if failure.kind().side() == cardinal_http::Side::Upstream {
+                report_failure(self.worker, &way.group, &way.picked, s, &failure);
+            }
+            // A client's body that has begun to move cannot be sent again.
+            let retry = if streamed && upload.moved > 0 { Retry::Never } else { failure.retry() };
+            return Err(failure.with_retry(retry));
+        }
+        if s.response.status == 101 && !upgrading {
+            return Err(Failure::new(FailureKind::UpstreamProtocol, "101 was not asked for"));
+        }
+        Ok(Answering { up, reached: way, upload })
+    }
+
+    /// Writes the request head.
+    async fn start(
+        &self,
+        reached: Reached,
+        s: &Scratch,
+        framing: Framing,
+        upgrade: Option<&[u8]>,
+    ) -> Result<(Peer, Way), Failure> {
+        let Reached { transport, picked, group, key, requests, host } = reached;
+        let outgoing = Outgoing { node: self.plan.node(), host: &host, framing, upgrade };
+        let way = |guard| Way { picked, group, key, requests, _guard: guard };
+        match transport {
+            Transport::H1(mut h1) => {
+                h1.start_writing(framing, |out| write_h1(out, s, &outgoing));
+                Ok((Peer::H1(h1), way(None)))
+            }
+            Transport::H2(send, guard) => {
+                let head = make_h2(s, &outgoing);
+                let https = self.backend.tls.is_some();
+                let request = write_request(&head, https, host.as_bytes(), &s.exchange.upstream_uri)
+                    .map_err(|error| Failure::new(FailureKind::BadRequest, "not for HTTP/2").with_source(error))?;
+                let broken = |error: h2::Error| {
+                    Failure::new(FailureKind::UpstreamReset, "opening a stream")
+                        .with_source(error)
+                        .with_retry(Retry::Safe)
+                };
+                let ready = s.up_timer.limit(self.backend.backend.timeouts.write_ms, send.ready()).await;
+                let late = || Failure::new(FailureKind::UpstreamWriteTimeout, "no free stream").with_retry(Retry::Safe);
+                let mut send = ready.ok_or_else(late)?.map_err(broken)?;
+                let end = framing == Framing::None;
+                let (response, body) = send.send_request(request, end).map_err(broken)?;
+                let peer = Peer::H2(Box::new(H2::client(response, (!end).then_some(body))));
+                Ok((peer, way(Some(guard))))
+            }
+        }
+    }
+
+    /// Sends the body while waiting for the response head. Informational heads are passed on.
+    async fn wait_for_head(
+        &self,
+        down: &mut Peer,
+        up: &mut Peer,
+        upload: &mut Upload,
+        s: &mut Scratch,
+        session: &Session,
+    ) -> Result<(), Failure> {
+        loop {
+            self.wait_for_any_head(down, up, upload, s).await?;
+            if s.response.status >= 200 || s.response.status == 101 {
+                s.exchange.timing.upstream_head = Some(self.worker.now());
+                return Ok(());
+            }
+            // The client has had its 100 from us.
+            if s.response.status != 100 && s.request.version != Version::H10 {
+                reply::send_informational(down, s, session).await?;
+            }
+        }
+    }
+
+    async fn wait_for_any_head(
+        &self,
+        down: &mut Peer,
+        up: &mut Peer,
+        upload: &mut Upload,
+        s: &mut Scratch,
+    ) -> Result<(), Failure> {
+        let (node, timeouts) = (self.plan.node(), &self.backend.backend.timeouts);
+        let limits = head_limits(&node.limits);
+        let mut sending = Patience::upload(&s.up_timer, &node.limits, timeouts);
+        let mut waiting = Patience::download(&s.down_timer, &node.limits, timeouts);
+        let response = &mut s.response;
+        poll_fn(|cx| {
+            // The answer first: an upstream may answer and close before it has read the whole body.
+            if let Poll::Ready(outcome) = poll_head(cx, up, response, &limits) {
+                return Poll::Ready(outcome.map_err(head_failure));
+            }
+            match upload.poll(cx, down, up) {
+                Ok(Progress::Done) => {
+                    if down.poll_gone(cx).is_ready() {
+                        return Poll::Ready(Err(Failure::new(
+                            FailureKind::ClientClosed,
+                            "while waiting for the upstream",
+                        )));
+                    }
+                    waiting.check(cx, Progress::Upstream, 0)?;
+                }
+                Ok(progress) => sending.check(cx, progress, upload.moved)?,
+                // An upstream that takes no more may have answered.
+                Err(Broken::Upstream(error)) => match poll_head(cx, up, response, &limits) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                    _ => return Poll::Ready(Err(head_failure(error))),
+                },
+                Err(broken) => return Poll::Ready(Err(broken.failure())),
+            }
+            // Flushing may have let the answer in.
+            poll_head(cx, up, response, &limits).map_err(head_failure)
+        })
+        .await
+    }
+
+    /// Gives the response to the client.
+    async fn answer(&self, mut answering: Answering, turn: &mut Turn<'_>) -> Result<(), Failure> {
+        let s = &mut *turn.s;
+        let status = s.response.status;
+        if let Some(attempt) = s.exchange.tries.last_mut() {
+            attempt.status = Some(status);
+        }
+        s.exchange.source = Source::Upstream;
+        let reusable = keep_alive(s.response.version, &s.response.headers);
+        let framing = response_framing(&s.request.method, &s.response)
+            .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))?;
+        if let Peer::H1(h1) = &mut answering.up {
+            h1.start_reading(if status == 101 { Framing::UntilClose } else { framing });
+        }
+        if status == 101 {
+            return self.switch(answering, turn).await;
+        }
+        super::upstream_head::strip_response(&mut s.response.headers);
+        run_response(self.plan, &self.route.chain, s);
+        let outcome = self.body(&mut answering, framing, turn).await;
+        self.report(&answering.reached, turn.s, status, &outcome);
+        self.keep(answering, reusable && outcome.is_ok());
+        outcome
+    }
+
+    /// Passes the response body on, by way of filters that want it.
+    async fn body(&self, answering: &mut Answering, framing: Framing, turn: &mut Turn<'_>) -> Result<(), Failure> {
+        let s = &mut *turn.s;
+        if let BodyMode::Whole(max) = s.exchange.body_mode
+            && framing != Framing::None
+        {
+            let whole = self.whole(answering, max, s).await?;
+            let body = run_body(self.plan, &self.route.chain, s, whole, true);
+            return reply::send_whole(turn, body).await;
+        }
+        let filtered = s.exchange.body_mode != BodyMode::Pass;
+        let known = s.response.headers.known(cardinal_http::Name::ContentLength).is_some();
+        let framing = match framing {
+            Framing::Length(length) if !filtered || known => Framing::Length(length),
+            Framing::None => Framing::None,
+            _ => Framing::UntilClose,
+        };
+        let sent = reply::start_response(turn, framing);
+        sent.map_err(|error| Broken::Client(error).failure())?;
+        let mut download = Download::new(filtered);
+        let outcome = self.pump(answering, &mut download, turn.down, turn.s).await;
+        let s = &mut *turn.s;
+        s.exchange.bytes.body_sent += download.moved;
+        s.exchange.bytes.sent += download.moved;
+        s.exchange.bytes.received += answering.upload.moved;
+        if !answering.upload.is_done() {
+            // The answer came before the request was over: the rest of it has no reader.
+            turn.session.keep_alive = false;
+        }
+        outcome
+    }
+
+    /// Moves both bodies until the response is through.
+    async fn pump(
+        &self,
+        answering: &mut Answering,
+        download: &mut Download,
+        down: &mut Peer,
+        s: &mut Scratch,
+    ) -> Result<(), Failure> {
+        let (limits, timeouts) = (&self.plan.node().limits, &self.backend.backend.timeouts);
+        let timers = (Rc::clone(&s.up_timer), Rc::clone(&s.down_timer));
+        let mut sending = Patience::upload(&timers.0, limits, timeouts);
+        let mut receiving = Patience::download(&timers.1, limits, timeouts);
+        let Answering { up, upload, .. } = answering;
+        let mut uploading = !upload.is_done();
+        let mut filter = |data, last| run_body(self.plan, &self.route.chain, s, data, last);
+        poll_fn(|cx| {
+            if uploading {
+                match upload.poll(cx, down, up) {
+                    Ok(Progress::Done) => uploading = false,
+                    Ok(progress) => sending.check(cx, progress, upload.moved)?,
+                    // What the upstream does not want to hear does not spoil what it says.
+                    Err(Broken::Upstream(_)) => uploading = false,
+                    Err(broken) => return Poll::Ready(Err(broken.failure())),
+                }
+            }
+            let progress = download.poll(cx, down, up, &mut filter).map_err(Broken::failure)?;
+            if progress == Progress::Done {
+                return Poll::Ready(Ok(()));
+            }
+            if !uploading && progress == Progress::Upstream && down.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Failure::new(FailureKind::ClientClosed, "while receiving the response")));
+            }
+            receiving.check(cx, progress, download.moved)?;
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The whole response body, for filters that need it so.
+    async fn whole(&self, answering: &mut Answering, max: u64, s: &Scratch) -> Result<Bytes, Failure> {
+        let max = max.min(self.plan.node().limits.buffered_body_bytes_max);
+        let patience = (self.backend.backend.timeouts.read_ms, FailureKind::UpstreamTimeout);
+        collect(&mut answering.up, max, &s.up_timer, patience).await.map_err(|error| match error {
+            Collect::TooLarge => Failure::new(FailureKind::UpstreamProtocol, "response body too large for a filter"),
+            Collect::Broken(error) => Broken::Upstream(error).failure(),
+            Collect::Late(failure) => failure,
+        })
+    }
+
+    /// Leaves HTTP: both sides are connected byte by byte.
+    async fn switch(&self, answering: Answering, turn: &mut Turn<'_>) -> Result<(), Failure> {
+        run_response(self.plan, &self.route.chain, turn.s);
+        reply::start_switch(turn);
+        turn.session.keep_alive = false;
+        let s = &mut *turn.s;
+        let (Peer::H1(client), Peer::H1(mut upstream)) = (&mut *turn.down, answering.up) else {
+            return Err(Failure::new(FailureKind::UpstreamProtocol, "101 over HTTP/2"));
+        };
+        let timeouts = &self.backend.backend.timeouts;
+        let moved = tunnel(self.worker, client, &mut upstream, timeouts.read_ms.max(timeouts.write_ms)).await;
+        s.exchange.bytes.received += moved.to_upstream;
+        s.exchange.bytes.sent += moved.to_client;
+        answering.reached.group.report(&answering.reached.picked, Outcome::Status(101), self.worker.now());
+        Ok(())
+    }
+
+    /// Tells the balancer how it went.
+    fn report(&self, way: &Way, s: &Scratch, status: u16, outcome: &Result<(), Failure>) {
+        let now = self.worker.now();
+        let upstream_failed =
+            outcome.as_ref().is_err_and(|failure| failure.kind().side() == cardinal_http::Side::Upstream);
+        way.group.report(&way.picked, if upstream_failed { Outcome::TcpFailure } else { Outcome::Status(status) }, now);
+        if let Some(attempt) = s.exchange.tries.last() {
+            way.group.report(&way.picked, Outcome::Ok { latency: now.since(attempt.tick) }, now);
+        }
+    }
+
+    /// Keeps the connection for the next request, if it is in order.
+    fn keep(&self, answering: Answering, reusable: bool) {
+        let Answering { up, reached, upload } = answering;
+        if let Peer::H1(h1) = up
+            && reusable
+            && upload.is_done()
+            && h1.body_done()
+            && h1.unread().is_empty()
+        {
+            let limits = Worker::pool_limits(self.plan);
+            let (key, requests) = (reached.key, reached.requests + 1);
+            self.worker.pool.borrow_mut().put(key, h1, requests, &limits, self.worker.now());
+        }
+    }
+}
+
+/// Whether another endpoint may be tried (nginx's `proxy_next_upstream error timeout`, as Kong sets it).
+fn may_retry(failure: &Failure, s: &Scratch) -> bool {
+    match failure.kind() {
+        FailureKind::UpstreamConnect
+        | FailureKind::UpstreamConnectTimeout
+        | FailureKind::UpstreamTls
+        | FailureKind::UpstreamReset
+        | FailureKind::UpstreamTimeout
+        | FailureKind::UpstreamWriteTimeout => match failure.retry() {
+            Retry::Safe => true,
+            Retry::IfReusedConnection => s.request.method.is_idempotent(),
+            Retry::Never => false,
+        },
+        _ => false,
+    }
+}
+
+/// What went wrong while a response head was waited for.
+fn head_failure(error: NetError) -> Failure {
+    let kind = match &error {
+        NetError::Head(_) | NetError::BufferFull => FailureKind::UpstreamProtocol,
+        _ => FailureKind::UpstreamReset,
+    };
+    // The request may have arrived: only what may be repeated is.
+    Failure::new(kind, "waiting for the response").with_source(error).with_retry(Retry::IfReusedConnection)
+}
+
+fn head_limits(limits: &Limits) -> HeadLimits {
+    let head_bytes_max = limits.response_head_bytes_max as usize;
+    HeadLimits { head_bytes_max, line_bytes_max: head_bytes_max, header_count_max: limits.header_count_max as usize }
+}
+
+fn poll_head(
+    cx: &mut Context<'_>,
+    up: &mut Peer,
+    head: &mut ResponseHead,
+    limits: &HeadLimits,
+) -> Poll<Result<(), NetError>> {
+    match up {
+        Peer::H1(h1) => poll_h1_head(cx, h1, head, limits),
+        Peer::H2(h2) => h2.poll_response(cx, head),
+    }
+}
+
+fn poll_h1_head(
+    cx: &mut Context<'_>,
+    h1: &mut H1,
+    head: &mut ResponseHead,
+    limits: &HeadLimits,
+) -> Poll<Result<(), NetError>> {
+    loop {
+        if !h1.unread().is_empty() {
+            head.clear();
+            match parse_response(h1.unread(), limits, head) {
+                Ok(Parsed::Complete(length)) => {
+                    h1.consume_head(length);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Parsed::Partial) => {}
+                Err(error) => return Poll::Ready(Err(NetError::Head(error))),
+            }
+        }
+        match std::task::ready!(h1.poll_read_more(cx, limits.head_bytes_max)) {
+            Ok(0) => return Poll::Ready(Err(NetError::Closed)),
+            Ok(_) => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
