@@ -18,6 +18,7 @@ pub(crate) fn plugins() -> &'static [&'static PluginDef] {
             cardinal_plugins_security::PLUGINS,
             cardinal_plugins_traffic::PLUGINS,
             cardinal_plugins_transform::PLUGINS,
+            cardinal_plugins_observe::PLUGINS,
         ]
         .concat()
     });
