@@ -1,2 +1,7 @@
-//! Cardinal: API gateway and service mesh in one program.
-fn main() {}
+//! The binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cardinal_cli::main_with(&cardinal::PLUGINS)
+}

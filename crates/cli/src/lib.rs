@@ -1,7 +1,83 @@
-//! The command line.
+//! The command line: what users type, and the commands behind it.
 //!
-//! *Must not know*: plugins by name (the binary hands the list over).
+//! *Must not know*: plugins by name (the binary hands the list over), how requests are served.
 //!
-//! Start at [`echo`], the backend to try the gateway with.
+//! Start at [`main_with`]; what can be typed is in `args`, the running node in `run`.
 
+mod args;
+mod check;
+mod config;
 pub mod echo;
+mod explain;
+mod manual;
+mod out;
+mod run;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use cardinal_base::log;
+use cardinal_sdk::PluginDef;
+use clap::Parser as _;
+use tokio::runtime::Runtime;
+
+use args::{Cli, Command};
+
+/// Runs the command that the process was called with. `plugins` are all that the program has, in the order they run.
+///
+/// Ends with 0, with 1 when the command failed or says no, and with 2 when it was not understood.
+pub fn main_with(plugins: &'static [&'static PluginDef]) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Who closed the output does not want the help.
+            error.print().ok();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli.command, plugins) {
+        Ok(code) => code,
+        Err(error) if out::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::complain(&format!("error: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command, plugins: &'static [&'static PluginDef]) -> Result<ExitCode> {
+    match command {
+        Command::Run(args) => run::run(args, plugins, environment()),
+        Command::Check(args) => check::check(args, plugins, environment()),
+        Command::Explain(args) => explain::explain(args, plugins, environment()),
+        Command::Echo(args) => echo_backend(args.listen),
+        Command::Version(args) => manual::version(args.output),
+        Command::Completions(args) => manual::completions(args.shell),
+        Command::Man(args) => manual::man(args.dir.as_deref()),
+        Command::Settings => manual::settings(),
+        Command::Plugins(args) => manual::plugins(plugins, args.name.as_deref(), args.output),
+    }
+}
+
+/// The environment as far as it is text: the one place that reads it.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn echo_backend(address: SocketAddr) -> Result<ExitCode> {
+    // The first to install a subscriber wins, and nobody was here before.
+    log::install("info", log::Format::Auto).ok();
+    Runtime::new().context("cannot start the runtime")?.block_on(async {
+        let echo = echo::Echo::bind(address).await?;
+        tracing::info!(address = %echo.address(), "echo: listening on {}", echo.address());
+        tokio::select! {
+            () = echo.serve() => {}
+            () = run::stop_signal() => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,248 @@
+//! What can be typed. The help texts are the manual: the man pages and completions are made from them.
+
+mod examples;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use cardinal_base::log::Format;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// API gateway and service mesh in one program. Runs unchanged Kong Gateway 3.x declarative files.
+#[derive(Debug, Parser)]
+#[command(name = "cardinal", version, arg_required_else_help = true, after_help = examples::ALL)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve traffic as configuration files say
+    #[command(after_help = examples::RUN)]
+    Run(RunArgs),
+    /// Check configuration files, and report what differs from Kong
+    #[command(after_help = examples::CHECK)]
+    Check(CheckArgs),
+    /// Show what would happen to a request, and why
+    #[command(after_help = examples::EXPLAIN)]
+    Explain(ExplainArgs),
+    /// Run a backend that answers with what reached it
+    #[command(after_help = examples::ECHO)]
+    Echo(EchoArgs),
+    /// Print the version
+    Version(VersionArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all of them into a directory
+    Man(ManArgs),
+    /// Print the manual of settings
+    Settings,
+    /// List the plugins, or describe the fields of one
+    #[command(after_help = examples::PLUGINS)]
+    Plugins(PluginsArgs),
+}
+
+/// Where settings come from.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SettingArgs {
+    /// File of settings in the form of kong.conf
+    #[arg(short = 'C', long, value_name = "FILE")]
+    pub(crate) conf: Option<PathBuf>,
+    /// A setting by its Kong name; wins over files and the environment
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Human,
+    /// For programs
+    Json,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, JSON otherwise
+    #[default]
+    Auto,
+    /// Text
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Auto => Self::Auto,
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Files with entities, YAML or JSON; of a directory all .yaml, .yml and .json files, in the order of their names
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) config: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    /// Directory for what outlives the process: the last good configuration and the hand-over socket
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Threads that serve (setting nginx_worker_processes; default: one a core)
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<u32>,
+    /// Refuse a configuration of which anything would have to be left out
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Least severity that is logged: debug, info, notice, warn, error, crit
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub(crate) log_format: LogFormat,
+    /// File for a line about each request, or off (setting proxy_access_log)
+    #[arg(long, value_name = "PATH|off")]
+    pub(crate) access_log: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Files or directories with entities
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    /// How the result is written
+    #[arg(long, value_name = "FORM", default_value = "human")]
+    pub(crate) output: Output,
+    /// Say no to a configuration of which anything would have to be left out
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Report only what differs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Files or directories with entities
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) config: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    /// The request's method
+    #[arg(value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+    /// The request's URL, or a path
+    #[arg(value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// A header of the request
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// The client's address (default: loopback)
+    #[arg(long, value_name = "IP")]
+    pub(crate) client_ip: Option<IpAddr>,
+    /// TLS server name (default: the URL's host)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sni: Option<String>,
+    /// The request is made over HTTP/2
+    #[arg(long)]
+    pub(crate) http2: bool,
+    /// The request's body
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) data: Option<String>,
+    /// Many requests: a file with one JSON object a line; /dev/stdin works too
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["headers", "client_ip", "sni", "http2", "data"])]
+    pub(crate) requests: Option<PathBuf>,
+    /// How the result is written
+    #[arg(long, value_name = "FORM", default_value = "human")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// How the result is written
+    #[arg(long, value_name = "FORM", default_value = "human")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Directory to write the pages of all commands into
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginsArgs {
+    /// The plugin whose fields to describe
+    pub(crate) name: Option<String>,
+    /// How the result is written
+    #[arg(long, value_name = "FORM", default_value = "human")]
+    pub(crate) output: Output,
+}
+
+impl ExplainArgs {
+    /// `--config a.yaml GET /x` gives all three words to `--config`, which takes many: those at its end that are
+    /// missing as method and URL are these.
+    pub(crate) fn sort_out(mut self) -> Self {
+        if self.requests.is_some() {
+            return self;
+        }
+        let missing = usize::from(self.method.is_none()) + usize::from(self.url.is_none());
+        // At least one file stays.
+        let at = self.config.len().saturating_sub(missing).max(1);
+        let words = self.config.split_off(at.min(self.config.len()));
+        let mut words = words.into_iter().map(|word| word.to_string_lossy().into_owned());
+        // Clap fills the method first.
+        if self.method.is_none() {
+            self.method = words.next();
+        }
+        if self.url.is_none() {
+            self.url = words.next();
+        }
+        // A method has no slash: the words came from both places, in the other order.
+        if self.method.as_ref().is_some_and(|m| m.contains('/')) {
+            std::mem::swap(&mut self.method, &mut self.url);
+        }
+        self
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("expected NAME=VALUE, such as proxy_listen=127.0.0.1:8000".to_owned()),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("expected 'NAME: VALUE', such as 'apikey: secret'".to_owned()),
+    }
+}

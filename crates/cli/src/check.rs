@@ -1,0 +1,173 @@
+//! `cardinal check`: is a configuration sound, and what becomes of it here?
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use cardinal_gateway::check::{Line, Verdict, check as report, check_refused};
+use cardinal_gateway::{LoadErrors, Source};
+use cardinal_ir::{Diagnostic, Severity};
+use cardinal_sdk::PluginDef;
+use serde_json::{Map, Value, json};
+
+use crate::args::{CheckArgs, Output};
+use crate::config::{Loaded, Preferences, Refusal, Site, render_diagnostics};
+use crate::out;
+
+pub(crate) fn check(
+    args: CheckArgs,
+    plugins: &'static [&'static PluginDef],
+    env: BTreeMap<String, String>,
+) -> Result<ExitCode> {
+    let (output, quiet, strict) = (args.output, args.quiet, args.strict);
+    let site = Site::new(plugins, args.files, args.settings, env);
+    let verdict = examine(&site, strict)?;
+    match output {
+        Output::Json => out::print(&format!("{}\n", verdict.json()))?,
+        Output::Human => {
+            out::complain(&verdict.warnings());
+            out::print(&verdict.human(quiet))?;
+        }
+    }
+    Ok(if verdict.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What was found.
+struct Found {
+    preferences: Preferences,
+    sources: Vec<Source>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Valid(Box<Loaded>, Vec<Diagnostic>),
+    /// Something would be left out, and that was not wanted.
+    Incomplete(Box<Loaded>, Vec<Diagnostic>),
+    Invalid(Box<LoadErrors>),
+}
+
+fn examine(site: &Site, strict: bool) -> Result<Found> {
+    let refused =
+        |refusal: Refusal| anyhow::anyhow!("the configuration cannot be read\n{}", refusal.render().trim_end());
+    let preferences = site.settings().map_err(refused)?;
+    let sources = site.texts(&preferences).map_err(refused)?.sources;
+    if sources.is_empty() {
+        bail!("nothing to check: name files, or set declarative_config");
+    }
+    let bytes: usize = sources.iter().map(|source| source.text.len()).sum();
+    if bytes > 1 << 20 {
+        out::progress(&format!("checking {} with {} MiB...", out::count(sources.len(), "file"), bytes >> 20));
+    }
+    let outcome = match site.load(&preferences.settings, &sources, false) {
+        Ok(loaded) => {
+            let mut diagnostics = loaded.diagnostics.clone();
+            diagnostics.extend(site.plan(&loaded.ir)?);
+            let incomplete = diagnostics.iter().any(|d| d.severity == Severity::Error);
+            let make = if strict && incomplete { Outcome::Incomplete } else { Outcome::Valid };
+            make(Box::new(loaded), diagnostics)
+        }
+        Err(Refusal::Load(errors)) => Outcome::Invalid(errors),
+        Err(refusal) => return Err(refused(refusal)),
+    };
+    Ok(Found { preferences, sources, outcome })
+}
+
+impl Found {
+    fn is_valid(&self) -> bool {
+        matches!(self.outcome, Outcome::Valid(..))
+    }
+
+    fn warnings(&self) -> String {
+        self.preferences.notes.iter().map(|note| format!("warning: {note}\n")).collect()
+    }
+
+    fn json(&self) -> Value {
+        match &self.outcome {
+            Outcome::Valid(loaded, _) => json!({ "valid": true, "entities": loaded.snapshot.entities_json() }),
+            Outcome::Incomplete(_, diagnostics) => {
+                let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+                json!({ "valid": false, "fields": fields(&errors), "flattened_errors": flattened(&errors) })
+            }
+            Outcome::Invalid(errors) => {
+                let fields = match errors.fields() {
+                    // A file that is no YAML at all has no fields.
+                    Value::Null => json!({ "error": errors.message() }),
+                    Value::Object(map) if map.is_empty() => json!({ "error": errors.message() }),
+                    fields => fields,
+                };
+                json!({ "valid": false, "fields": fields, "flattened_errors": errors.flattened() })
+            }
+        }
+    }
+
+    fn human(&self, quiet: bool) -> String {
+        match &self.outcome {
+            Outcome::Valid(loaded, diagnostics) | Outcome::Incomplete(loaded, diagnostics) => {
+                let lines = report(&loaded.snapshot, &loaded.registry, &self.preferences.settings);
+                let mut out = render_diagnostics(diagnostics, &self.sources);
+                out.push_str(&table(&lines, quiet));
+                let left_out = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+                let what = loaded.summary();
+                out.push_str(&match (self.is_valid(), left_out) {
+                    (true, 0) => format!("valid: {what}\n"),
+                    (true, n) => format!("valid, but {} above would be left out: {what}\n", out::count(n, "entity")),
+                    (false, n) => format!("invalid: {} above would be left out\n", out::count(n, "entity")),
+                });
+                out
+            }
+            Outcome::Invalid(errors) => {
+                let sound = check_refused(errors).into_iter().filter(|line| line.verdict == Verdict::Same);
+                let sound: Vec<Line> = sound.collect();
+                let mut out = errors.render();
+                out.push_str(&table(&sound, quiet));
+                out.push_str(&format!("invalid: {}\n", out::count(errors.findings().len().max(1), "error")));
+                out
+            }
+        }
+    }
+}
+
+/// A line for each entity or field, verdict first.
+fn table(lines: &[Line], quiet: bool) -> String {
+    let mut out = String::new();
+    for line in lines.iter().filter(|line| !quiet || line.verdict != Verdict::Same) {
+        let verdict = match line.verdict {
+            Verdict::Same => "same",
+            Verdict::Changed => "changed",
+            Verdict::Unsupported => "unsupported",
+        };
+        let path = if line.path.is_empty() { String::new() } else { format!(" {}", line.path) };
+        let how = if line.how.is_empty() { String::new() } else { format!(": {}", line.how) };
+        out.push_str(&format!("{verdict:<12} {}{path}{how}\n", line.subject));
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out
+}
+
+/// `{kind: {id: {path: message}}}`.
+fn fields(errors: &[&Diagnostic]) -> Value {
+    let mut out = Map::new();
+    for error in errors {
+        let kind = out.entry(error.origin.kind.to_string()).or_insert_with(|| json!({}));
+        let path = if error.path.is_empty() { "@entity" } else { error.path.as_str() };
+        kind[error.origin.id.to_string()][path] = error.message.as_str().into();
+    }
+    Value::Object(out)
+}
+
+/// One entry for each entity, in the form that Kong flattens errors to.
+fn flattened(errors: &[&Diagnostic]) -> Vec<Value> {
+    let mut by_entity: BTreeMap<_, Vec<Value>> = BTreeMap::new();
+    for error in errors {
+        let kind = error.origin.kind.strip_suffix('s').unwrap_or(&error.origin.kind);
+        let of = by_entity.entry((kind, error.origin.id, error.origin.name.as_deref())).or_default();
+        of.push(match error.path.as_str() {
+            "" => json!({ "type": "entity", "message": error.message }),
+            path => json!({ "type": "field", "field": path, "message": error.message }),
+        });
+    }
+    let entry = |((kind, id, name), errors): ((&str, _, Option<&str>), Vec<Value>)| json!({ "entity_type": kind, "entity_id": id, "entity_name": name, "errors": errors });
+    by_entity.into_iter().map(entry).collect()
+}

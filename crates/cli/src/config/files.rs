@@ -1,0 +1,68 @@
+//! Files and directories of entities.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cardinal_gateway::Source;
+use cardinal_gateway::declarative::{BYTES_MAX, parse_bytes};
+
+use super::refusal::Refusal;
+
+/// Most files in a directory.
+const FILES_MAX: usize = 10_000;
+
+/// Reads the files, and those in the directories, in order.
+pub(super) fn read_sources(paths: &[PathBuf]) -> Result<Vec<Source>, Refusal> {
+    let mut sources = Vec::new();
+    for path in paths {
+        for file in expand(path)? {
+            let text = read_text(&file).map_err(|why| Refusal::Read { path: file.clone(), why })?;
+            sources.push(Source::new(file.display().to_string(), text));
+        }
+    }
+    Ok(sources)
+}
+
+/// The text of a file that is not too large; otherwise why there is none.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    let told = |error: std::io::Error| error.to_string();
+    let length = fs::metadata(path).map_err(told)?.len();
+    if length > BYTES_MAX as u64 {
+        return Err(format!("the file has {length} bytes, more than {} MiB", BYTES_MAX >> 20));
+    }
+    let bytes = fs::read(path).map_err(told)?;
+    String::from_utf8(bytes).map_err(|error| match parse_bytes(error.as_bytes()) {
+        Err(reason) => format!("line {}: {}", reason.place.line, reason.message),
+        Ok(_) => error.to_string(),
+    })
+}
+
+/// Whether a file in a directory is one of entities: `.yaml`, `.yml` and `.json`, unless it is hidden.
+pub(crate) fn is_config_name(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|e| e.to_str());
+    !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
+}
+
+/// The file itself, or the files of a directory in the order of their names.
+fn expand(path: &Path) -> Result<Vec<PathBuf>, Refusal> {
+    let refused = |why: String| Refusal::Read { path: path.to_owned(), why };
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(|e| refused(e.to_string()))? {
+        let file = entry.map_err(|e| refused(e.to_string()))?.path();
+        if is_config_name(&file) && !file.is_dir() {
+            files.push(file);
+        }
+        if files.len() > FILES_MAX {
+            return Err(refused(format!("the directory has more than {FILES_MAX} files")));
+        }
+    }
+    if files.is_empty() {
+        return Err(refused("the directory has no .yaml, .yml or .json file".to_owned()));
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,191 @@
+//! From files and settings to what is served: the way that `run`, `check` and `explain` share.
+
+mod files;
+mod refusal;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use aws_lc_rs::digest::{Context as Hash, SHA256};
+use cardinal_base::{Clock as _, SystemClock};
+use cardinal_engine::explain::Explainer;
+use cardinal_gateway::settings::{Inputs, Note};
+use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower};
+use cardinal_ir::{Diagnostic, Ir, Severity};
+use cardinal_sdk::PluginDef;
+
+use crate::args::SettingArgs;
+use crate::out;
+
+pub(crate) use files::{is_config_name, read_text};
+pub(crate) use refusal::{Refusal, render_diagnostics};
+
+/// Where the configuration comes from; the same for the whole life of the process.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) plugins: &'static [&'static PluginDef],
+    conf: Option<PathBuf>,
+    env: BTreeMap<String, String>,
+    overrides: BTreeMap<String, String>,
+    /// Named on the command line; they win over those that settings name.
+    files: Vec<PathBuf>,
+    /// Seconds since the epoch that entities get as their times. Stays, so that a reload does not change them.
+    loaded_at: f64,
+}
+
+/// Settings, and what is to be said about them.
+#[derive(Debug)]
+pub(crate) struct Preferences {
+    pub(crate) settings: Settings,
+    pub(crate) notes: Vec<Note>,
+    /// Text of the file of settings, to see whether it changed.
+    conf: String,
+}
+
+/// Files as they were read, before anything is made of them.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    pub(crate) sources: Vec<Source>,
+    /// Over all that was read: equal when nothing changed.
+    pub(crate) digest: Digest,
+}
+
+pub(crate) type Digest = [u8; 32];
+
+/// A configuration that can be served.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) registry: Registry,
+    pub(crate) ir: Arc<Ir>,
+    /// What was left out while lowering, and warnings.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl Site {
+    /// What the command line and the environment say.
+    pub(crate) fn new(
+        plugins: &'static [&'static PluginDef],
+        files: Vec<PathBuf>,
+        args: SettingArgs,
+        env: BTreeMap<String, String>,
+    ) -> Self {
+        let now = SystemClock::new().unix().0;
+        #[allow(clippy::cast_precision_loss, reason = "seconds since the epoch are far below 2^53")]
+        let loaded_at = (now / 1000) as f64;
+        Self { plugins, conf: args.conf, env, overrides: args.set.into_iter().collect(), files, loaded_at }
+    }
+
+    /// Sets a setting, unless `--set` already did.
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.overrides.entry(name.to_owned()).or_insert_with(|| value.into());
+    }
+
+    /// Reads the settings.
+    pub(crate) fn settings(&self) -> Result<Preferences, Refusal> {
+        let conf = match &self.conf {
+            Some(path) => read_text(path).map_err(|why| Refusal::Read { path: path.clone(), why })?,
+            None => String::new(),
+        };
+        let name = self.conf.as_deref().map(|path| path.display().to_string());
+        let file = name.as_deref().map(|name| (name, conf.as_str()));
+        let inputs = Inputs { file, env: self.env.clone(), overrides: self.overrides.clone() };
+        let read = |path: &str| std::fs::read_to_string(path);
+        let (mut settings, notes) = Settings::load(&inputs, &read).map_err(Refusal::Settings)?;
+        settings.loaded_at = self.loaded_at;
+        Ok(Preferences { settings, notes, conf })
+    }
+
+    /// The file of settings.
+    pub(crate) fn conf(&self) -> Option<&Path> {
+        self.conf.as_deref()
+    }
+
+    /// The files and directories that entities are read from.
+    pub(crate) fn paths(&self, settings: &Settings) -> Vec<PathBuf> {
+        match self.files.as_slice() {
+            [] => settings.declarative_config.iter().map(PathBuf::from).collect(),
+            files => files.to_vec(),
+        }
+    }
+
+    /// Reads what entities are written in.
+    pub(crate) fn texts(&self, preferences: &Preferences) -> Result<Texts, Refusal> {
+        let paths = self.paths(&preferences.settings);
+        let mut sources = files::read_sources(&paths)?;
+        if let (true, Some(text)) = (paths.is_empty(), &preferences.settings.declarative_config_string) {
+            sources.push(Source::new("declarative_config_string", text.as_str()));
+        }
+        let digest = digest(&preferences.conf, &sources);
+        Ok(Texts { sources, digest })
+    }
+
+    /// Makes of texts what can be served. With `strict`, all of it or nothing.
+    pub(crate) fn load(&self, settings: &Settings, sources: &[Source], strict: bool) -> Result<Loaded, Refusal> {
+        let registry = self.registry(settings)?;
+        let sources = if sources.is_empty() { &[Source::new("empty", "_format_version: '3.0'")] } else { sources };
+        let snapshot = load(sources, &registry, settings).map_err(Refusal::Load)?;
+        let (ir, diagnostics) = lower(&snapshot, &registry, settings);
+        let loaded = Loaded { snapshot, registry, ir: Arc::new(ir), diagnostics };
+        if strict {
+            let mut all = loaded.diagnostics.clone();
+            all.extend(self.plan(&loaded.ir).map_err(Refusal::Internal)?);
+            if all.iter().any(|d| d.severity == Severity::Error) {
+                return Err(Refusal::Incomplete(all, sources.to_vec()));
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Plans what would be served, and says what would have to be left out.
+    pub(crate) fn plan(&self, ir: &Arc<Ir>) -> Result<Vec<Diagnostic>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
+        let _entered = runtime.enter();
+        Ok(match Explainer::new(Arc::clone(ir), self.plugins) {
+            Ok((_, diagnostics)) | Err(diagnostics) => diagnostics,
+        })
+    }
+
+    fn registry(&self, settings: &Settings) -> Result<Registry, Refusal> {
+        Registry::for_settings(self.plugins, settings).map_err(|missing| {
+            let names = || self.plugins.iter().map(|def| def.name);
+            let said = |name: &String| match cardinal_schema::suggest(name, names()) {
+                Some(near) => format!("there is no plugin '{name}', did you mean '{near}'?"),
+                None => format!("there is no plugin '{name}'"),
+            };
+            let note = |name| Note { is_error: true, name: "plugins".into(), at: String::new(), message: said(name) };
+            Refusal::Settings(missing.iter().map(note).collect())
+        })
+    }
+}
+
+impl Loaded {
+    /// `2 services, 3 routes`.
+    pub(crate) fn summary(&self) -> String {
+        let kinds = self.registry.kinds();
+        let counts: Vec<String> = kinds
+            .map(|kind| (self.snapshot.of(kind.name).count(), kind.singular()))
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, noun)| out::count(number, &noun.replace('_', " ")))
+            .collect();
+        if counts.is_empty() { "no entities".to_owned() } else { counts.join(", ") }
+    }
+}
+
+/// Over everything that was read, names included.
+fn digest(conf: &str, sources: &[Source]) -> Digest {
+    let mut hash = Hash::new(&SHA256);
+    let texts = sources.iter().flat_map(|source| [source.name.as_str(), source.text.as_str()]);
+    for text in [conf].into_iter().chain(texts) {
+        hash.update(&text.len().to_be_bytes());
+        hash.update(text.as_bytes());
+    }
+    let mut digest = Digest::default();
+    digest.copy_from_slice(hash.finish().as_ref());
+    digest
+}

@@ -1,0 +1,124 @@
+//! `cardinal explain`: what would happen to a request, by the code that serves.
+
+mod origins;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use bytes::Bytes;
+use cardinal_engine::explain::{Explainer, Question};
+use cardinal_gateway::Source;
+use cardinal_ir::Diagnostic;
+use cardinal_sdk::PluginDef;
+use tokio::runtime::Builder;
+
+use crate::args::{ExplainArgs, Output};
+use crate::config::{Loaded, Refusal, Site, read_text, render_diagnostics};
+use crate::out;
+
+/// Routes that were close, at most so many.
+const LOSERS_MAX: usize = 5;
+
+pub(crate) fn explain(
+    args: ExplainArgs,
+    plugins: &'static [&'static PluginDef],
+    env: BTreeMap<String, String>,
+) -> Result<ExitCode> {
+    let args = args.sort_out();
+    let site = Site::new(plugins, args.config.clone(), args.settings.clone(), env);
+    let refused = |refusal: Refusal| anyhow!("there is nothing to explain\n{}", refusal.render().trim_end());
+    let preferences = site.settings().map_err(refused)?;
+    let sources = site.texts(&preferences).map_err(refused)?.sources;
+    if sources.is_empty() {
+        bail!("no configuration: name files with --config");
+    }
+    let loaded = site.load(&preferences.settings, &sources, false).map_err(refused)?;
+    // Filters that would go to the network run on it, and are told that nobody is called.
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let (explainer, diagnostics) = Explainer::new(Arc::clone(&loaded.ir), site.plugins)
+            .map_err(|all| anyhow!("nothing of it can be served\n{}", render_diagnostics(&all, &sources)))?;
+        let asking = Asking { explainer, loaded: &loaded, sources: &sources };
+        match &args.requests {
+            Some(path) => {
+                let text = read_text(path).map_err(|why| anyhow!("cannot read {}: {why}", path.display()))?;
+                asking.answer_lines(&text, args.output).await
+            }
+            None => {
+                let left_out: Vec<Diagnostic> = loaded.diagnostics.iter().chain(&diagnostics).cloned().collect();
+                out::complain(&render_diagnostics(&left_out, &sources));
+                asking.answer(&typed(&args)?, args.output).await
+            }
+        }
+    })
+}
+
+/// The request that was typed.
+fn typed(args: &ExplainArgs) -> Result<Question> {
+    let (method, url) = match (&args.method, &args.url) {
+        (Some(method), Some(url)) => (method.clone(), url.clone()),
+        (Some(word), None) | (None, Some(word)) => bail!("a request is METHOD and URL, such as GET {word}"),
+        (None, None) => bail!("which request? Write METHOD and URL, such as GET http://a.example/, or --requests FILE"),
+    };
+    Ok(Question {
+        method,
+        url,
+        headers: args.headers.clone(),
+        client_ip: args.client_ip,
+        sni: args.sni.clone(),
+        http2: args.http2,
+        body: args.data.clone().map(Bytes::from).unwrap_or_default(),
+    })
+}
+
+/// A configuration that can be asked about.
+struct Asking<'a> {
+    explainer: Explainer,
+    loaded: &'a Loaded,
+    sources: &'a [Source],
+}
+
+impl Asking<'_> {
+    async fn answer(&self, question: &Question, output: Output) -> Result<ExitCode> {
+        let decision = self.explainer.decide(question, LOSERS_MAX).await?;
+        match output {
+            Output::Human => out::print(&tree::tree(question, &decision, self.loaded, self.sources))?,
+            Output::Json => out::print(&format!("{}\n", requests::json(&decision)))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// A line for each line; those that are no requests say so.
+    async fn answer_lines(&self, text: &str, output: Output) -> Result<ExitCode> {
+        let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+        let mut bad = false;
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let answer = match requests::question(line) {
+                Ok(question) => match self.explainer.decide(&question, LOSERS_MAX).await {
+                    Ok(decision) => Ok((question, decision)),
+                    Err(error) => Err(error.to_string()),
+                },
+                Err(error) => Err(error),
+            };
+            match (answer, output) {
+                (Ok((question, decision)), Output::Human) => {
+                    writeln!(stdout, "{}", tree::tree(&question, &decision, self.loaded, self.sources))?;
+                }
+                (Ok((_, decision)), Output::Json) => writeln!(stdout, "{}", requests::json(&decision))?,
+                (Err(error), _) => {
+                    bad = true;
+                    writeln!(stdout, "{}", serde_json::json!({ "error": error }))?;
+                }
+            }
+        }
+        stdout.flush()?;
+        Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}

@@ -1,0 +1,97 @@
+//! Where each value of a plugin's configuration comes from.
+
+use std::collections::HashMap;
+
+use cardinal_gateway::Source;
+use cardinal_gateway::declarative::{Data, Node, Place, parse};
+use cardinal_ir::Location;
+use cardinal_schema::{Kind, Schema};
+use serde_json::Value;
+
+/// A value and its origin.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Leaf {
+    /// Dotted, below `config`.
+    pub(super) path: String,
+    /// As JSON; secrets are not told.
+    pub(super) value: String,
+    /// `kong.yaml:12`, `default`, or what else.
+    pub(super) origin: String,
+}
+
+/// The values of a configuration that is complete: what was written at `location` and what was filled in. Values that
+/// are null were written by nobody and left out, unless somebody wrote null.
+pub(super) fn leaves(config: &Value, schema: &Schema, location: Option<&Location>, sources: &[Source]) -> Vec<Leaf> {
+    let written = location.and_then(|at| Some((at, written_at(at, sources)?)));
+    let defaults = schema.doc_rows().into_iter().filter_map(|row| Some((row.path, row.default?))).collect();
+    let mut collector = Collector { written, defaults, leaves: Vec::new() };
+    collector.record("", config, Some(schema));
+    collector.leaves
+}
+
+/// What was written as `config` in the entity at this place.
+fn written_at(at: &Location, sources: &[Source]) -> Option<Node> {
+    let source = sources.iter().find(|source| *source.name == *at.file)?;
+    let root = parse(source.text.strip_prefix('\u{feff}').unwrap_or(&source.text)).ok()?;
+    let entity = find(&root, Place { line: at.line, column: at.column })?;
+    Some(entity.get("config").cloned().unwrap_or(Node { place: entity.place, data: Data::Map(Vec::new()) }))
+}
+
+/// The map at a place.
+fn find(node: &Node, place: Place) -> Option<&Node> {
+    match &node.data {
+        Data::Map(_) if node.place == place => Some(node),
+        Data::Map(map) => map.iter().find_map(|(.., value)| find(value, place)),
+        Data::List(list) => list.iter().find_map(|value| find(value, place)),
+        Data::Scalar(_) => None,
+    }
+}
+
+struct Collector<'c> {
+    written: Option<(&'c Location, Node)>,
+    /// By path, as JSON.
+    defaults: HashMap<String, String>,
+    leaves: Vec<Leaf>,
+}
+
+impl Collector<'_> {
+    fn record(&mut self, prefix: &str, value: &Value, schema: Option<&Schema>) {
+        let Value::Object(map) = value else { return };
+        for (name, value) in map {
+            let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            let field = schema.and_then(|schema| schema.field(name));
+            match field.map(|field| &field.kind) {
+                Some(Kind::Record(inner)) if value.is_object() => self.record(&path, value, Some(inner)),
+                _ => self.leaf(path, value, field.is_some_and(|field| field.encrypted)),
+            }
+        }
+    }
+
+    fn leaf(&mut self, path: String, value: &Value, secret: bool) {
+        let place = self.place(&path);
+        if value.is_null() && place.is_none() {
+            return;
+        }
+        let origin = match (place, self.defaults.get(&path)) {
+            (Some(place), _) => place,
+            (None, Some(default)) if *default == value.to_string() => "default".to_owned(),
+            // A shorthand, a deprecated name, or a default that depends on other fields.
+            (None, _) => "made from other fields".to_owned(),
+        };
+        let value = if secret { "(secret)".to_owned() } else { value.to_string() };
+        self.leaves.push(Leaf { path, value, origin });
+    }
+
+    /// Where the path was written, if it was.
+    fn place(&self, path: &str) -> Option<String> {
+        let (location, config) = self.written.as_ref()?;
+        let mut node = config;
+        let mut place = None;
+        for step in path.split('.') {
+            let Data::Map(map) = &node.data else { return None };
+            let (_, at, next) = map.iter().find(|(key, ..)| key == step)?;
+            (place, node) = (Some(*at), next);
+        }
+        place.map(|place| format!("{}:{}", location.file, place.line))
+    }
+}

@@ -1,0 +1,72 @@
+//! Requests and decisions as lines of JSON.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use cardinal_engine::explain::{Decision, Named, Question};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// One line of a file of requests.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default = "get")]
+    method: String,
+    url: String,
+    #[serde(default)]
+    headers: Option<Map<String, Value>>,
+    #[serde(default)]
+    client_ip: Option<IpAddr>,
+    #[serde(default)]
+    sni: Option<String>,
+    #[serde(default)]
+    http2: bool,
+    #[serde(default)]
+    body: Option<String>,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+/// The request of a line.
+pub(super) fn question(line: &str) -> Result<Question, String> {
+    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let mut headers = Vec::new();
+    for (name, value) in line.headers.into_iter().flatten() {
+        // A list is a header that is there several times.
+        let values = match value {
+            Value::Array(list) => list,
+            one => vec![one],
+        };
+        for value in values {
+            let text = match value {
+                Value::String(text) => text,
+                Value::Number(number) => number.to_string(),
+                other => return Err(format!("header {name:?}: expected text, got {other}")),
+            };
+            headers.push((name.clone(), text));
+        }
+    }
+    let Line { method, url, client_ip, sni, http2, body, .. } = line;
+    Ok(Question { method, url, headers, client_ip, sni, http2, body: body.map(Bytes::from).unwrap_or_default() })
+}
+
+/// A decision as an object of one line.
+pub(super) fn json(decision: &Decision) -> Value {
+    let named = |named: &Option<Named>| match named {
+        Some(named) => json!({ "id": named.id, "name": named.name }),
+        None => Value::Null,
+    };
+    let plugins: Vec<Value> =
+        decision.plugins.iter().map(|plugin| json!({ "name": plugin.name, "scope": plugin.scope_text })).collect();
+    json!({
+        "route": named(&decision.route),
+        "service": named(&decision.service),
+        "upstream_uri": decision.upstream_uri,
+        "upstream_host": decision.upstream_host,
+        "plugins": plugins,
+        "reply": decision.reply.as_ref().map(|(status, _)| json!({ "status": status })),
+    })
+}

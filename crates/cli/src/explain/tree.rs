@@ -1,0 +1,123 @@
+//! A decision for people.
+
+use cardinal_engine::explain::{Applied, Decision, Named, Question};
+use cardinal_gateway::Source;
+use cardinal_ir::Id;
+
+use crate::config::Loaded;
+
+use super::origins::{Leaf, leaves};
+
+/// A line with what belongs to it.
+#[derive(Debug, Default)]
+struct Branch {
+    text: String,
+    below: Vec<Branch>,
+}
+
+impl Branch {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), below: Vec::new() }
+    }
+
+    fn with(mut self, below: impl IntoIterator<Item = Self>) -> Self {
+        self.below.extend(below);
+        self
+    }
+
+    fn render(&self, indent: &str, out: &mut String) {
+        for (i, branch) in self.below.iter().enumerate() {
+            let (knee, stem) = if i + 1 == self.below.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            out.push_str(&format!("{indent}{knee}{}\n", branch.text));
+            branch.render(&format!("{indent}{stem}"), out);
+        }
+    }
+}
+
+/// The decision as a tree, ending with a line end.
+pub(super) fn tree(question: &Question, decision: &Decision, loaded: &Loaded, sources: &[Source]) -> String {
+    let root = Branch::new(format!("{} {}", question.method, question.url)).with(
+        [
+            Some(route(decision, loaded)),
+            plugins(decision, loaded, sources),
+            decision.consumer.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
+            decision.service.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
+            upstream(decision),
+            decision.reply.as_ref().map(|reply| Branch::new(reply_text(reply))),
+        ]
+        .into_iter()
+        .flatten(),
+    );
+    let mut out = format!("{}\n", root.text);
+    root.render("", &mut out);
+    out
+}
+
+fn route(decision: &Decision, loaded: &Loaded) -> Branch {
+    let text = match &decision.route {
+        Some(route) => format!("route: {}", label(route, "routes", loaded)),
+        None => "route: none matches".to_owned(),
+    };
+    let losers = decision
+        .losers
+        .iter()
+        .map(|loser| Branch::new(format!("not {}: {}", label(&loser.route, "routes", loaded), loser.reason)));
+    Branch::new(text).with(losers)
+}
+
+fn plugins(decision: &Decision, loaded: &Loaded, sources: &[Source]) -> Option<Branch> {
+    if decision.route.is_none() {
+        return None;
+    }
+    if decision.plugins.is_empty() {
+        return Some(Branch::new("plugins: none"));
+    }
+    let all = decision.plugins.iter().enumerate().map(|(i, plugin)| plugin_branch(i + 1, plugin, loaded, sources));
+    Some(Branch::new("plugins, in the order they run").with(all))
+}
+
+fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[Source]) -> Branch {
+    let instance = plugin.instance_name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
+    let at = plugin.location.as_deref().map(|at| format!("  {at}")).unwrap_or_default();
+    let branch = Branch::new(format!("{number}. {}{instance} ({}){at}", plugin.name, plugin.scope_text));
+    let Some(kind) = loaded.registry.plugin(plugin.name) else { return branch };
+    let location = loaded.snapshot.get("plugins", &plugin.id).and_then(|entity| entity.location.as_ref());
+    let leaves = leaves(&plugin.config, &kind.config, location, sources);
+    let width = |of: fn(&Leaf) -> usize| leaves.iter().map(of).filter(|n| *n <= 40).max().unwrap_or_default();
+    let (paths, values) = (width(|leaf| leaf.path.len()), width(|leaf| leaf.value.chars().count()));
+    branch.with(
+        leaves
+            .iter()
+            .map(|leaf| Branch::new(format!("{:paths$} = {:values$}  {}", leaf.path, leaf.value, leaf.origin))),
+    )
+}
+
+fn upstream(decision: &Decision) -> Option<Branch> {
+    let uri = decision.upstream_uri.as_deref()?;
+    let host = decision.upstream_host.as_deref().unwrap_or_default();
+    let mut below = Vec::new();
+    below.extend(decision.balancer.as_ref().map(|balancer| Branch::new(format!("balancer: {balancer}"))));
+    if let Some(head) = &decision.upstream_head {
+        let lines = head.lines().filter(|line| !line.is_empty()).map(Branch::new);
+        below.push(Branch::new("request that is sent").with(lines));
+    }
+    Some(Branch::new(format!("upstream: {uri} at host {host}")).with(below))
+}
+
+fn reply_text((status, text): &(u16, String)) -> String {
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => format!("reply: {status}, without asking the upstream: {line}"),
+        _ => format!("reply: {status}, without asking the upstream"),
+    }
+}
+
+/// `"orders" (id)  kong.yaml:7`.
+fn label(named: &Named, kind: &str, loaded: &Loaded) -> String {
+    let name = named.name.as_deref().map(|name| format!("{name:?} ")).unwrap_or_default();
+    format!("{name}({}){}", named.id, place(&named.id, kind, loaded))
+}
+
+fn place(id: &Id, kind: &str, loaded: &Loaded) -> String {
+    let location = loaded.snapshot.get(kind, id).and_then(|entity| entity.location.as_ref());
+    location.map(|at| format!("  {}:{}", at.file, at.line)).unwrap_or_default()
+}

@@ -1,0 +1,101 @@
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::mpsc::Receiver;
+
+use cardinal_engine::Socket;
+use cardinal_ir::ListenerKind;
+use cardinal_testkit::TempDir;
+
+use super::*;
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+fn tcp() -> Handover {
+    let socket = TcpListener::bind(loopback()).unwrap();
+    Handover { address: socket.local_addr().unwrap(), kind: ListenerKind::Http, socket: Socket::Tcp(socket) }
+}
+
+fn udp() -> Handover {
+    let socket = UdpSocket::bind(loopback()).unwrap();
+    Handover { address: socket.local_addr().unwrap(), kind: ListenerKind::Udp, socket: Socket::Udp(socket) }
+}
+
+/// A process that serves `sockets`; the receiver gets what comes after they were asked for.
+fn serving(folder: &TempDir, sockets: Vec<Handover>) -> Receiver<&'static str> {
+    let (events, received) = sync_channel(4);
+    let (told, telling) = sync_channel(4);
+    offer(folder.path(), events);
+    let mut sockets = Some(sockets);
+    std::thread::spawn(move || {
+        for event in received {
+            match event {
+                Event::Sockets(reply) => reply.send(Ok(sockets.take().unwrap_or_default())).unwrap(),
+                Event::Succeeded => told.send("succeeded").unwrap(),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    telling
+}
+
+#[test]
+fn sockets_arrive_and_accept() {
+    let folder = TempDir::new("handover");
+    // More than one message holds.
+    let mut sockets: Vec<Handover> = (0..100).map(|_| tcp()).collect();
+    sockets.push(udp());
+    let addresses: Vec<_> = sockets.iter().map(|h| (h.address, h.kind)).collect();
+    let told = serving(&folder, sockets);
+    let (got, predecessor) = Predecessor::find(folder.path()).unwrap().take().unwrap();
+    assert_eq!(got.iter().map(|h| (h.address, h.kind)).collect::<Vec<_>>(), addresses);
+    let Socket::Tcp(last) = &got[99].socket else { panic!("not TCP") };
+    assert_eq!(last.local_addr().unwrap(), got[99].address);
+    let _client = TcpStream::connect(got[99].address).unwrap();
+    last.set_nonblocking(false).unwrap();
+    last.accept().unwrap();
+    assert!(told.try_recv().is_err(), "nothing happens before the word");
+    predecessor.tell_ready();
+    assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok("succeeded"));
+}
+
+#[test]
+fn a_successor_that_fails_changes_nothing() {
+    let folder = TempDir::new("handover");
+    let told = serving(&folder, vec![tcp()]);
+    let (_, predecessor) = Predecessor::find(folder.path()).unwrap().take().unwrap();
+    drop(predecessor);
+    // The next one is heard.
+    let (_, predecessor) = Predecessor::find(folder.path()).unwrap().take().unwrap();
+    assert!(told.try_recv().is_err());
+    predecessor.tell_ready();
+    assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok("succeeded"));
+}
+
+#[test]
+fn only_the_owner_may_connect() {
+    let folder = TempDir::new("handover");
+    let _told = serving(&folder, Vec::new());
+    assert_eq!(fs::metadata(place(folder.path())).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_a_dead_process_left_behind_is_nobody() {
+    let folder = TempDir::new("handover");
+    assert!(Predecessor::find(folder.path()).is_none());
+    drop(UnixListener::bind(place(folder.path())).unwrap());
+    assert!(Predecessor::find(folder.path()).is_none());
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let said = |text: &str| {
+        use std::io::Write as _;
+        (&mut &theirs).write_all(text.as_bytes()).unwrap();
+        wire::read_wish(&ours).unwrap_err().to_string()
+    };
+    assert_eq!(said("{}\n"), "the other process is not understood");
+    assert_eq!(said("{\"version\":2,\"wish\":\"ready\"}\n"), "the other process is of version 2 of the hand-over");
+    let _open = &mut theirs;
+}

@@ -1,0 +1,72 @@
+//! Signals, as events.
+
+use std::sync::mpsc::SyncSender;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Event;
+
+/// Ends when the process is asked to.
+pub(crate) async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Tells of signals from now on. The second one that asks to end ends the process at once.
+pub(super) fn listen(events: SyncSender<Event>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("signals")?;
+    // Installed here, so that none is missed.
+    let all = {
+        let _entered = runtime.enter();
+        Signals {
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        }
+    };
+    let tell = std::thread::Builder::new().name("signals".to_owned());
+    tell.spawn(move || runtime.block_on(all.tell(&events))).context("signals")?;
+    Ok(())
+}
+
+struct Signals {
+    hangup: Signal,
+    reopen: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    async fn tell(mut self, events: &SyncSender<Event>) {
+        let mut stopping = false;
+        loop {
+            let event = tokio::select! {
+                _ = self.hangup.recv() => Event::Reload,
+                _ = self.reopen.recv() => Event::ReopenLogs,
+                _ = self.terminate.recv() => Event::Stop,
+                _ = self.interrupt.recv() => Event::Stop,
+                _ = self.quit.recv() => Event::Stop,
+            };
+            if matches!(event, Event::Stop) && std::mem::replace(&mut stopping, true) {
+                tracing::warn!("stopped at once: asked a second time");
+                std::process::exit(1);
+            }
+            // A full queue holds the same wish already, unless it is the last one, which must arrive.
+            match event {
+                Event::Stop => drop(events.send(event)),
+                event => drop(events.try_send(event)),
+            }
+        }
+    }
+}
