@@ -240,7 +240,7 @@ impl Engine {
                 tracing::error!("a worker panicked");
             }
         }
-        let left = self.node.totals().active;
+        let left = self.node.cut_off.load(Ordering::Relaxed);
         if let Some(log) = &self.node.access_log {
             log.flush();
         }
@@ -328,10 +328,9 @@ fn make_node(ir: &Ir, control: &Runtime, workers: usize, access_log: Option<Acce
     let registry = Registry::new().map_err(|e| setup(&e))?;
     let counters = (0..workers).map(|_| Counters::default()).collect();
     let shared = Arc::new(Shared { counters, registry });
-    let new_dns = || Dns::new(&ir.node.resolver, Arc::clone(&clock), control.handle().clone());
-    let dns = new_dns().map_err(|e| setup(&e))?;
+    let dns = Dns::new(&ir.node.resolver, Arc::clone(&clock), control.handle().clone()).map_err(|e| setup(&e))?;
     let authorities = ir.node.upstream_authorities.as_deref().map(str::to_owned);
-    let caller = Caller::new(Arc::new(new_dns().map_err(|e| setup(&e))?), authorities);
+    let caller = Caller::new(Arc::new(dns.clone()), authorities);
     let services = Services {
         clock: Arc::clone(&clock),
         shared: Arc::new(SharedState::default()),
@@ -453,5 +452,12 @@ async fn drain(worker: &Worker, budget: Duration) {
         tokio::time::sleep(Duration::from_millis(10)).await;
         // A connection may have become idle since the last look.
         worker.start_draining();
+    }
+    let left = worker.open_connections();
+    if left > 0 {
+        worker.node.cut_off.fetch_add(left as u64, Ordering::Relaxed);
+        worker.start_cutting();
+        // For the log records of what was cut off.
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

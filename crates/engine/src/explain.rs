@@ -21,8 +21,8 @@ use cardinal_sdk::{
 use serde_json::Value;
 
 use crate::http::{
-    Body, Facts, Outgoing, Scratch, apply_match, check_body_length, host_of, make_uri, message, read_facts, refusal,
-    run_request_filters, strip_listed, with_view, write_upstream_head,
+    Body, Facts, Outgoing, Scratch, apply_match, check_body_length, make_uri, message, read_facts, refusal,
+    run_request_filters, set_host, strip_listed, with_view, write_upstream_head,
 };
 use crate::plan::{BackendPlan, Plan, PlanCx, Registry, RoutePlan};
 
@@ -288,13 +288,13 @@ impl Explainer {
             (None, Some(host)) => (host.host.into(), host.port),
             (None, None) => (backend.info.host.to_string(), 0),
         };
-        let host = host_of(&route.route, &backend.backend, s, &endpoint, port);
-        let outgoing = Outgoing { node: self.plan.node(), host: &host, framing, upgrade: None };
+        set_host(&route.route, &backend.backend, s, &endpoint, port);
+        let outgoing = Outgoing { node: self.plan.node(), framing, upgrade: None };
         let mut head = Vec::new();
         write_upstream_head(&mut head, s, &outgoing);
         decision.upstream_head = Some(String::from_utf8_lossy(&head).into_owned());
         decision.upstream_uri = Some(String::from_utf8_lossy(&s.exchange.upstream_uri).into_owned());
-        decision.upstream_host = Some(host);
+        decision.upstream_host = Some(s.host.clone());
         decision.balancer = Some(balancer_text(backend));
     }
 }

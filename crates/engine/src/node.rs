@@ -27,6 +27,8 @@ pub(crate) struct Node {
     /// Numbers connections.
     pub(crate) next_connection: AtomicU64,
     draining: AtomicBool,
+    /// Connections that were still open when the time for draining was over.
+    pub(crate) cut_off: AtomicU64,
 }
 
 /// The part of the node that metrics look at; filters hold it too.
@@ -48,6 +50,7 @@ impl Node {
             connections: AtomicUsize::new(0),
             next_connection: AtomicU64::new(1),
             draining: AtomicBool::new(false),
+            cut_off: AtomicU64::new(0),
         }
     }
 

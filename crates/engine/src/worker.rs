@@ -35,6 +35,7 @@ pub(crate) struct Worker {
     #[allow(clippy::vec_box, reason = "boxes move between here and requests without being copied")]
     scratches: RefCell<Vec<Box<Scratch>>>,
     draining: Cell<bool>,
+    cutting: Cell<bool>,
     connections: Cell<usize>,
 }
 
@@ -50,6 +51,7 @@ impl Worker {
             rng: RefCell::new(SeededRng::from_system()),
             scratches: RefCell::default(),
             draining: Cell::new(false),
+            cutting: Cell::new(false),
             connections: Cell::new(0),
         })
     }
@@ -125,6 +127,17 @@ impl Worker {
     /// Lets connections end after their request, idle ones now.
     pub(crate) fn start_draining(&self) {
         self.draining.set(true);
+        self.wheel.wake_all();
+    }
+
+    /// Whether tunnels have to end now.
+    pub(crate) fn is_cutting(&self) -> bool {
+        self.cutting.get()
+    }
+
+    /// Ends tunnels: the time for draining is over.
+    pub(crate) fn start_cutting(&self) {
+        self.cutting.set(true);
         self.wheel.wake_all();
     }
 

@@ -210,16 +210,27 @@ impl HeaderList {
 
     /// Adds a field at the end. `false` when the name or the value is illegal; then nothing changes.
     pub fn append(&mut self, name: &[u8], value: &[u8]) -> bool {
-        if !is_token(name) || !is_value(value) || self.arena.len() + name.len() + value.len() > ARENA_MAX {
+        self.append_parts(name, &[value])
+    }
+
+    /// [`HeaderList::append`] of a value in parts.
+    pub fn append_parts(&mut self, name: &[u8], parts: &[&[u8]]) -> bool {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if !is_token(name)
+            || !parts.iter().all(|part| is_value(part))
+            || self.arena.len() + name.len() + len > ARENA_MAX
+        {
             return false;
         }
         let start = self.arena.len();
         self.arena.extend_from_slice(name);
         self.arena.extend_from_slice(b": ");
         let value_start = self.arena.len();
-        self.arena.extend_from_slice(value);
+        for part in parts {
+            self.arena.extend_from_slice(part);
+        }
         self.arena.extend_from_slice(b"\r\n");
-        self.push_field(Name::of(name), start, name.len(), value_start, value.len(), self.arena.len());
+        self.push_field(Name::of(name), start, name.len(), value_start, len, self.arena.len());
         true
     }
 

@@ -126,8 +126,8 @@ impl Proxying<'_> {
         framing: Framing,
         upgrade: Option<&[u8]>,
     ) -> Result<(Peer, Way), Failure> {
-        let Reached { transport, picked, group, key, requests, host } = reached;
-        let outgoing = Outgoing { node: self.plan.node(), host: &host, framing, upgrade };
+        let Reached { transport, picked, group, key, requests } = reached;
+        let outgoing = Outgoing { node: self.plan.node(), framing, upgrade };
         let way = |guard| Way { picked, group, key, requests, _guard: guard };
         match transport {
             Transport::H1(mut h1) => {
@@ -137,7 +137,7 @@ impl Proxying<'_> {
             Transport::H2(send, guard) => {
                 let head = make_h2(s, &outgoing);
                 let https = self.backend.tls.is_some();
-                let request = write_request(&head, https, host.as_bytes(), &s.exchange.upstream_uri)
+                let request = write_request(&head, https, s.host.as_bytes(), &s.exchange.upstream_uri)
                     .map_err(|error| Failure::new(FailureKind::BadRequest, "not for HTTP/2").with_source(error))?;
                 let broken = |error: h2::Error| {
                     Failure::new(FailureKind::UpstreamReset, "opening a stream")
@@ -338,7 +338,7 @@ impl Proxying<'_> {
         s.exchange.bytes.received += moved.to_upstream;
         s.exchange.bytes.sent += moved.to_client;
         answering.reached.group.report(&answering.reached.picked, Outcome::Status(101), self.worker.now());
-        Ok(())
+        moved.end.failure().map_or(Ok(()), Err)
     }
 
     /// Tells the balancer how it went.

@@ -15,7 +15,7 @@ use super::Scratch;
 use super::exchange::{Session, Turn};
 use super::filters::{choose_all, run_body, run_response};
 use super::forward::Broken;
-use super::upstream_head::push_id;
+use super::upstream_head::id_digits;
 use crate::plan::{Chain, Plan};
 use crate::worker::Worker;
 
@@ -269,8 +269,7 @@ fn error_body(pages: &ErrorPages, kind: &str, text: &str, s: &Scratch) -> String
         "application/xml" => (&pages.xml, DEFAULT_XML),
         _ => (&pages.json, "{\n  \"message\":\"{{message}}\",\n  \"request_id\":\"{{request_id}}\"\n}"),
     };
-    let mut id = String::with_capacity(32);
-    push_id(&mut id, s.exchange.id);
+    let id = s.exchange.id.to_string();
     let message = match kind {
         "application/json" => {
             let quoted = serde_json::Value::from(text).to_string();
@@ -387,8 +386,7 @@ fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
             headers.append(b"Date", date.as_bytes());
         }
     } else if let Some(token) = &policy.via {
-        let via = [response.version.number(), " ", token].concat();
-        headers.append(b"Via", via.as_bytes());
+        headers.append_parts(b"Via", &[response.version.number().as_bytes(), b" ", token.as_bytes()]);
     }
     let mut digits = itoa::Buffer::new();
     let mut latency = |name: &Option<Box<str>>, ms: u64| {
@@ -408,9 +406,7 @@ fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
         }
     }
     if let Some(name) = &policy.request_id {
-        let mut id = String::with_capacity(32);
-        push_id(&mut id, exchange.id);
-        headers.set(name.as_bytes(), id.as_bytes());
+        headers.set(name.as_bytes(), &id_digits(exchange.id));
     }
     for cookie in &exchange.response_cookies {
         headers.append(b"Set-Cookie", cookie.as_bytes());

@@ -1,5 +1,6 @@
 //! [`Scratch`]: the memory of a request, used again and again.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use cardinal_balance::AddressKey;
@@ -23,6 +24,10 @@ pub(crate) struct Scratch {
     pub(crate) matched: Option<usize>,
     /// Value of `X-Forwarded-Prefix`; empty for none.
     pub(crate) prefix: Vec<u8>,
+    /// Host that goes upstream.
+    pub(crate) host: String,
+    /// A place to write text in, before it is a field.
+    pub(crate) text: RefCell<String>,
     /// Which candidate of each slot applies.
     pub(crate) choices: Vec<u8>,
     /// Endpoints that this request has tried.
@@ -44,6 +49,8 @@ impl Scratch {
             path: Vec::new(),
             matched: None,
             prefix: Vec::new(),
+            host: String::new(),
+            text: RefCell::default(),
             choices: Vec::new(),
             tried: SmallVec::new(),
             up_timer: Rc::new(Timer::new(wheel)),
@@ -63,6 +70,7 @@ impl Scratch {
         self.path.clear();
         self.matched = None;
         self.prefix.clear();
+        self.host.clear();
         self.choices.clear();
         self.tried.clear();
     }

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use cardinal_http::h1::Framing;
+use cardinal_http::{Failure, FailureKind};
+use cardinal_net::Timer;
 use cardinal_net::h1::H1;
-use cardinal_net::{NetError, Timer};
 use tokio::io::AsyncWrite;
 
 use crate::worker::Worker;
@@ -16,8 +17,24 @@ use crate::worker::Worker;
 pub(crate) struct Moved {
     pub(crate) to_client: u64,
     pub(crate) to_upstream: u64,
-    /// The tunnel ended because nothing moved for too long.
-    pub(crate) idle: bool,
+    /// Why it ended.
+    pub(crate) end: End,
+}
+
+/// Why a tunnel ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both sides have ended.
+    #[default]
+    Done,
+    /// The client's side broke.
+    Client,
+    /// The upstream's side broke.
+    Upstream,
+    /// Nothing moved for too long.
+    Idle,
+    /// The node stops.
+    Cut,
 }
 
 /// One direction.
@@ -30,10 +47,11 @@ struct Way {
 }
 
 impl Way {
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut H1, to: &mut H1) -> Result<(), NetError> {
+    /// `Err` says whether it was the source that broke.
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut H1, to: &mut H1) -> Result<(), bool> {
         while !self.done {
             if self.ended {
-                match to.poll_flush(cx)? {
+                match to.poll_flush(cx).map_err(|_| false)? {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(()) => {}
                 }
@@ -43,8 +61,8 @@ impl Way {
                 }
                 continue;
             }
-            match from.poll_body(cx)? {
-                Poll::Ready(true) => match to.poll_send(cx, from.data())? {
+            match from.poll_body(cx).map_err(|_| true)? {
+                Poll::Ready(true) => match to.poll_send(cx, from.data()).map_err(|_| false)? {
                     Poll::Ready(count) => {
                         self.moved += count as u64;
                         from.consume(count);
@@ -53,7 +71,7 @@ impl Way {
                 },
                 Poll::Ready(false) => self.ended = true,
                 Poll::Pending => {
-                    let _flushed = to.poll_flush(cx)?;
+                    let _flushed = to.poll_flush(cx).map_err(|_| false)?;
                     return Ok(());
                 }
             }
@@ -71,19 +89,40 @@ pub(crate) async fn tunnel(worker: &Worker, client: &mut H1, upstream: &mut H1, 
     }
     let timer = Timer::new(&worker.wheel);
     let (mut up, mut down, mut seen) = (Way::default(), Way::default(), None);
-    let mut idle = false;
-    poll_fn(|cx| {
-        let broken = up.poll(cx, client, upstream).is_err() || down.poll(cx, upstream, client).is_err();
-        if broken || (up.done && down.done) {
-            return Poll::Ready(());
+    let end = poll_fn(|cx| {
+        let source_is_client = |is_source: bool| if is_source { End::Client } else { End::Upstream };
+        if let Err(is_source) = up.poll(cx, client, upstream) {
+            return Poll::Ready(source_is_client(is_source));
+        }
+        if let Err(is_source) = down.poll(cx, upstream, client) {
+            return Poll::Ready(source_is_client(!is_source));
+        }
+        if up.done && down.done {
+            return Poll::Ready(End::Done);
+        }
+        if worker.is_cutting() {
+            return Poll::Ready(End::Cut);
         }
         if seen != Some(up.moved + down.moved) {
             seen = Some(up.moved + down.moved);
             timer.arm(idle_ms);
         }
-        idle = timer.poll_expired(cx);
-        if idle { Poll::Ready(()) } else { Poll::Pending }
+        if timer.poll_expired(cx) { Poll::Ready(End::Idle) } else { Poll::Pending }
     })
     .await;
-    Moved { to_client: down.moved, to_upstream: up.moved, idle }
+    Moved { to_client: down.moved, to_upstream: up.moved, end }
+}
+
+impl End {
+    /// The failure that it is; `None` for an end in order.
+    pub(crate) fn failure(self) -> Option<Failure> {
+        let (kind, detail) = match self {
+            // As in nginx, silence ends a tunnel without being anybody's fault.
+            Self::Done | Self::Idle => return None,
+            Self::Client => (FailureKind::ClientClosed, "tunnel: the client's side broke"),
+            Self::Upstream => (FailureKind::UpstreamReset, "tunnel: the upstream's side broke"),
+            Self::Cut => (FailureKind::Draining, "tunnel: the node stops"),
+        };
+        Some(Failure::new(kind, detail))
+    }
 }

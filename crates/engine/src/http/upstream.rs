@@ -17,7 +17,7 @@ use h2::client::SendRequest;
 use rustls_pki_types::ServerName;
 
 use super::Scratch;
-use super::upstream_head::host_of;
+use super::upstream_head::set_host;
 use crate::plan::{BackendPlan, Plan, RoutePlan};
 use crate::worker::Worker;
 
@@ -36,8 +36,6 @@ pub(super) struct Reached {
     pub(super) key: PoolKey,
     /// Requests that the connection has served before.
     pub(super) requests: u32,
-    /// Host to send.
-    pub(super) host: String,
 }
 
 /// What a request is sent over.
@@ -61,7 +59,7 @@ pub(super) async fn reach(
     let picked = pick(worker, backend, s).await?;
     let balancer_us = worker.now().0.saturating_sub(chosen_at.0);
     let address = picked.address();
-    let host = host_of(&route.route, &backend.backend, s, picked.host_header(), address.port());
+    set_host(&route.route, &backend.backend, s, picked.host_header(), address.port());
     s.tried.push(picked.key());
     s.exchange.tries.push(Try {
         address,
@@ -71,18 +69,18 @@ pub(super) async fn reach(
         state: None,
         status: None,
     });
-    let name = server_name(&host);
+    let name = server_name(&s.host);
     let settings = backend.settings + u64::from(upgrade && backend.tls.is_some());
     let class = worker.pool.borrow_mut().class(settings, if backend.tls.is_some() { name } else { "" });
     let key = PoolKey { address, class };
     let limits = Worker::pool_limits(plan);
     let group = Arc::clone(&backend.group);
     if let Some((send, guard)) = worker.pool.borrow_mut().take_h2(&key, &limits) {
-        return Ok(Reached { transport: Transport::H2(send, guard), picked, group, key, requests: 1, host });
+        return Ok(Reached { transport: Transport::H2(send, guard), picked, group, key, requests: 1 });
     }
     if let Some(pooled) = worker.pool.borrow_mut().take(&key, &limits, worker.now()) {
         let (transport, requests) = (Transport::H1(pooled.h1), pooled.requests);
-        return Ok(Reached { transport, picked, group, key, requests, host });
+        return Ok(Reached { transport, picked, group, key, requests });
     }
     let tls = backend.tls.as_ref().map(|tls| TlsTarget {
         config: Arc::clone(if upgrade { &tls.config_h1 } else { &tls.config }),
@@ -92,7 +90,7 @@ pub(super) async fn reach(
     let other = other_family(worker, backend, &picked);
     let opened = s.up_timer.limit(timeout_ms, open(worker, backend, key, other, tls, upgrade)).await;
     let failure = match opened {
-        Some(Ok(transport)) => return Ok(Reached { transport, picked, group, key, requests: 0, host }),
+        Some(Ok(transport)) => return Ok(Reached { transport, picked, group, key, requests: 0 }),
         Some(Err(failure)) => failure,
         None => Failure::new(FailureKind::UpstreamConnectTimeout, "connecting").with_retry(Retry::Safe),
     };
@@ -125,7 +123,8 @@ fn server_name(host: &str) -> &str {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split(']').next().unwrap_or(rest);
     }
-    host.rsplit_once(':').map_or(host, |(name, _)| name)
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scratch) -> Result<Picked, Failure> {

@@ -12,30 +12,38 @@ use super::Scratch;
 /// What an upstream's head is made of besides the request.
 pub(crate) struct Outgoing<'x> {
     pub(crate) node: &'x Node,
-    /// Host, with its port unless that is the scheme's.
-    pub(crate) host: &'x str,
     pub(crate) framing: Framing,
     /// The request leaves HTTP: by this protocol.
     pub(crate) upgrade: Option<&'x [u8]>,
 }
 
-/// The Host to send: the client's when preserved, a filter's, the group's or the endpoint's.
-pub(crate) fn host_of(route: &Route, backend: &Backend, s: &Scratch, endpoint: &str, port: u16) -> String {
-    if let Some(host) = &s.upstream.host {
-        return host.clone().into();
+/// Sets the Host to send: a filter's, the client's when preserved, the group's or the endpoint's.
+pub(crate) fn set_host(route: &Route, backend: &Backend, s: &mut Scratch, endpoint: &str, port: u16) {
+    let Scratch { host, upstream, request, .. } = s;
+    host.clear();
+    if let Some(own) = &upstream.host {
+        host.push_str(own);
+        return;
     }
     if route.rewrite.preserve_host
-        && let Some(authority) = s.request.authority().and_then(|a| std::str::from_utf8(a).ok())
+        && let Some(authority) = request.authority().and_then(|a| std::str::from_utf8(a).ok())
     {
-        return authority.to_owned();
+        host.push_str(authority);
+        return;
+    }
+    let bare_v6 = endpoint.contains(':') && !endpoint.starts_with('[');
+    if bare_v6 {
+        host.push('[');
+    }
+    host.push_str(endpoint);
+    if bare_v6 {
+        host.push(']');
     }
     let default_port = if backend.tls.is_some() { 443 } else { 80 };
-    let host = if endpoint.contains(':') && !endpoint.starts_with('[') {
-        format!("[{endpoint}]")
-    } else {
-        endpoint.to_owned()
-    };
-    if port == default_port { host } else { format!("{host}:{port}") }
+    if port != default_port {
+        host.push(':');
+        host.push_str(itoa::Buffer::new().format(port));
+    }
 }
 
 /// Writes the head for HTTP/1.
@@ -44,7 +52,7 @@ pub(crate) fn write_h1(out: &mut Vec<u8>, s: &Scratch, outgoing: &Outgoing<'_>) 
     out.push(b' ');
     out.extend_from_slice(&s.exchange.upstream_uri);
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    out.extend_from_slice(outgoing.host.as_bytes());
+    out.extend_from_slice(s.host.as_bytes());
     out.extend_from_slice(b"\r\n");
     match outgoing.upgrade {
         Some(protocol) => {
@@ -145,7 +153,8 @@ fn extra(s: &Scratch, node: &Node, add: &mut dyn FnMut(&str, &[u8])) {
     if request.headers.known_list_contains(Name::Te, b"trailers") {
         add("TE", b"trailers");
     }
-    let mut text = String::with_capacity(128);
+    let mut text = std::mem::take(&mut *s.text.borrow_mut());
+    text.clear();
     via(&mut text, request, node);
     if !text.is_empty() {
         add("Via", text.as_bytes());
@@ -157,19 +166,21 @@ fn extra(s: &Scratch, node: &Node, add: &mut dyn FnMut(&str, &[u8])) {
         path_and_prefix(s, add);
     }
     if let Some(name) = &node.headers.request_id_upstream {
-        text.clear();
-        push_id(&mut text, exchange.id);
-        add(name, text.as_bytes());
+        add(name, &id_digits(exchange.id));
     }
+    *s.text.borrow_mut() = text;
 }
 
-/// Writes a request id without the formatting machinery.
-pub(crate) fn push_id(out: &mut String, id: RequestId) {
+/// A request id as 32 hex digits, without the formatting machinery.
+pub(crate) fn id_digits(id: RequestId) -> [u8; 32] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for shift in (0..32).rev() {
-        let nibble = usize::try_from((id.0 >> (shift * 4)) & 15).unwrap_or(0);
-        out.push(char::from(HEX.get(nibble).copied().unwrap_or(b'0')));
+    let mut digits = [b'0'; 32];
+    for (place, byte) in digits.chunks_exact_mut(2).zip(id.0.to_be_bytes()) {
+        for (digit, nibble) in place.iter_mut().zip([byte >> 4, byte & 15]) {
+            *digit = HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        }
     }
+    digits
 }
 
 fn via(text: &mut String, request: &RequestHead, node: &Node) {

@@ -45,15 +45,11 @@ async fn serve(session: &mut Session, tcp: TcpStream, wire: Wire) -> Result<(), 
     let Reached { transport, endpoint } = session.reach(open).await?;
     let mut up = H1::new(transport, b"");
     let moved = tunnel(&session.worker, &mut down, &mut up, session.idle_ms()).await;
-    if moved.idle {
-        let (request_id, client) = (session.exchange().id, session.exchange().client.ip);
-        tracing::debug!(%request_id, %client, "a stream was idle too long");
-    }
     let bytes = &mut session.exchange().bytes;
     (bytes.received, bytes.upstream_sent) = (moved.to_upstream, moved.to_upstream);
     (bytes.sent, bytes.upstream_received) = (moved.to_client, moved.to_client);
     endpoint.succeeded(session);
-    Ok(())
+    moved.end.failure().map_or(Ok(()), Err)
 }
 
 /// Connects to an endpoint. What passes through unopened needs no TLS of ours, whatever the backend says.
