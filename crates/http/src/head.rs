@@ -101,7 +101,7 @@ pub struct RequestHead {
     pub method: Method,
     /// Version it came in.
     pub version: Version,
-    /// Fields. For HTTP/2 there is no `Host` field; see [`RequestHead::authority`].
+    /// Fields. For HTTP/2 `host` is that of `:authority`.
     pub headers: HeaderList,
     target: Range<usize>,
     path: Range<usize>,

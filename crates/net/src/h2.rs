@@ -230,7 +230,13 @@ pub fn read_request(head: &mut RequestHead, parts: &http::request::Parts) -> boo
         return false;
     }
     match parts.uri.authority() {
-        Some(authority) => head.set_authority(authority.as_str().as_bytes()),
+        Some(authority) => {
+            // As in nginx, filters and logs find the name where HTTP/1 has it.
+            if !head.headers.append(b"host", authority.as_str().as_bytes()) {
+                return false;
+            }
+            head.set_authority(authority.as_str().as_bytes());
+        }
         None if parts.headers.get_all(http::header::HOST).iter().count() > 1 => return false,
         None => {}
     }
