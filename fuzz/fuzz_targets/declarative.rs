@@ -2,6 +2,4 @@
 
 #![no_main]
 
-use cardinal_testkit::fuzz::DECLARATIVE;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| (DECLARATIVE.check)(input));
+cardinal_fuzz::program!(cardinal_testkit::fuzz::DECLARATIVE);

@@ -2,6 +2,4 @@
 
 #![no_main]
 
-use cardinal_testkit::fuzz::EXPRESSION;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| (EXPRESSION.check)(input));
+cardinal_fuzz::program!(cardinal_testkit::fuzz::EXPRESSION);
