@@ -7,7 +7,7 @@ mod json;
 
 use std::fmt::Write as _;
 
-use cardinal_http::HeaderList;
+use cardinal_http::{FailureKind, HeaderList};
 use cardinal_ir::Wire;
 use serde_json::{Map, Value};
 
@@ -348,6 +348,12 @@ pub fn status(cx: &LogCx<'_>) -> u16 {
     let without_response = if is_stream(cx.exchange) { 200 } else { 499 };
     match cx.response {
         Some(head) => head.status,
-        None => cx.exchange.failure.map_or(without_response, cardinal_http::FailureKind::status),
+        // Kong's stream subsystem says 500 where no route matches, and 403 where a plugin refuses.
+        None => match cx.exchange.failure {
+            Some(FailureKind::NoRoute) if is_stream(cx.exchange) => 500,
+            Some(failure) => failure.status(),
+            None if is_stream(cx.exchange) && cx.exchange.route.is_some() && cx.exchange.tries.is_empty() => 403,
+            None => without_response,
+        },
     }
 }
