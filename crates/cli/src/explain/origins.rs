@@ -23,8 +23,9 @@ pub(super) struct Leaf {
 /// are null were written by nobody and left out, unless somebody wrote null.
 pub(super) fn leaves(config: &Value, schema: &Schema, location: Option<&Location>, sources: &[Source]) -> Vec<Leaf> {
     let written = location.and_then(|at| Some((at, written_at(at, sources)?)));
-    let defaults = schema.doc_rows().into_iter().filter_map(|row| Some((row.path, row.default?))).collect();
-    let mut collector = Collector { written, defaults, leaves: Vec::new() };
+    let defaults =
+        schema.doc_rows().into_iter().filter_map(|row| Some((row.path, serde_json::from_str(&row.default?).ok()?)));
+    let mut collector = Collector { written, defaults: defaults.collect(), leaves: Vec::new() };
     collector.record("", config, Some(schema));
     collector.leaves
 }
@@ -49,8 +50,8 @@ fn find(node: &Node, place: Place) -> Option<&Node> {
 
 struct Collector<'c> {
     written: Option<(&'c Location, Node)>,
-    /// By path, as JSON.
-    defaults: HashMap<String, String>,
+    /// By path.
+    defaults: HashMap<String, Value>,
     leaves: Vec<Leaf>,
 }
 
@@ -74,7 +75,7 @@ impl Collector<'_> {
         }
         let origin = match (place, self.defaults.get(&path)) {
             (Some(place), _) => place,
-            (None, Some(default)) if *default == value.to_string() => "default".to_owned(),
+            (None, Some(default)) if default == value => "default".to_owned(),
             // A shorthand, a deprecated name, or a default that depends on other fields.
             (None, _) => "made from other fields".to_owned(),
         };

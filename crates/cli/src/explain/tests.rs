@@ -24,7 +24,7 @@ fn each_value_says_where_it_comes_from() {
         field("unset", string()),
         field("derived", string()),
         field("token", string().encrypted()),
-        field("nested", nested.into()),
+        field("nested", nested),
     ]);
     let config = json!({
         "names": ["a"], "hide": false, "unset": null, "derived": "x", "token": "t",

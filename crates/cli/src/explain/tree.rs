@@ -66,9 +66,7 @@ fn route(decision: &Decision, loaded: &Loaded) -> Branch {
 }
 
 fn plugins(decision: &Decision, loaded: &Loaded, sources: &[Source]) -> Option<Branch> {
-    if decision.route.is_none() {
-        return None;
-    }
+    decision.route.as_ref()?;
     if decision.plugins.is_empty() {
         return Some(Branch::new("plugins: none"));
     }

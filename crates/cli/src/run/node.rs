@@ -54,7 +54,9 @@ impl Node {
         let Options { data_dir, strict } = options;
         let last_good = data_dir.as_deref().map(LastGood::open).transpose()?;
         let settings = &preferences.settings;
-        let watch = Watch::start(events.clone());
+        // Before the files are read, so that no change is missed.
+        let mut watch = Watch::start(events.clone());
+        watch.follow(&site, settings);
         let (loaded, texts) = first_configuration(&site, &preferences, last_good.as_ref(), strict)?;
         let predecessor = data_dir.as_deref().and_then(Predecessor::find);
         let (inherited, predecessor) = match predecessor.map(Predecessor::take) {
@@ -90,7 +92,6 @@ impl Node {
         };
         node.served(&loaded, &applied, &texts);
         node.announce();
-        node.watch.follow(&node.site, &preferences.settings);
         if let Some(predecessor) = predecessor {
             predecessor.tell_ready();
         }

@@ -51,7 +51,7 @@ impl Watch {
                 events.try_send(Event::FilesChanged).ok();
             }
         });
-        let watcher = watcher.inspect_err(|error| unwatched(error)).ok();
+        let watcher = watcher.inspect_err(unwatched).ok();
         Self { watcher, places, watched: HashSet::new() }
     }
 

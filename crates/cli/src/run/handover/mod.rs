@@ -82,18 +82,13 @@ fn hand_over(stream: &UnixStream, events: &SyncSender<Event>) -> Result<()> {
     let own = rustix::process::geteuid();
     ensure!(peer.uid == own || peer.uid.is_root(), "user {} may not take the sockets", peer.uid.as_raw());
     let mut sockets = None;
-    loop {
-        match wire::read_wish(stream)? {
-            Wish::Take { from } => {
-                if sockets.is_none() {
-                    tracing::info!(pid = peer.pid.as_raw_nonzero().get(), "a successor takes the sockets");
-                    sockets = Some(ask_for_sockets(events)?);
-                }
-                wire::send_batch(stream, sockets.as_deref().unwrap_or_default(), from)?;
-                stream.set_read_timeout(Some(START_MAX))?;
-            }
-            Wish::Ready => break,
+    while let Wish::Take { from } = wire::read_wish(stream)? {
+        if sockets.is_none() {
+            tracing::info!(pid = peer.pid.as_raw_nonzero().get(), "a successor takes the sockets");
+            sockets = Some(ask_for_sockets(events)?);
         }
+        wire::send_batch(stream, sockets.as_deref().unwrap_or_default(), from)?;
+        stream.set_read_timeout(Some(START_MAX))?;
     }
     ensure!(sockets.is_some(), "the successor took no sockets");
     events.send(Event::Succeeded).context("the process is ending")

@@ -89,13 +89,13 @@ fn what_a_dead_process_left_behind_is_nobody() {
 
 #[test]
 fn nonsense_is_refused() {
+    use std::io::Write as _;
+
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let said = |text: &str| {
-        use std::io::Write as _;
-        (&mut &theirs).write_all(text.as_bytes()).unwrap();
+    let mut said = |text: &str| {
+        theirs.write_all(text.as_bytes()).unwrap();
         wire::read_wish(&ours).unwrap_err().to_string()
     };
     assert_eq!(said("{}\n"), "the other process is not understood");
     assert_eq!(said("{\"version\":2,\"wish\":\"ready\"}\n"), "the other process is of version 2 of the hand-over");
-    let _open = &mut theirs;
 }

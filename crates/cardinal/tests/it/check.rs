@@ -1,0 +1,96 @@
+//! `cardinal check`.
+
+use cardinal_testkit::TempDir;
+use serde_json::{Value, json};
+
+use crate::kong_yaml;
+use crate::process::{output, stdout};
+
+fn check(text: &str, more: &[&str]) -> (Option<i32>, String) {
+    let folder = TempDir::new("check");
+    let file = folder.write("kong.yaml", text).display().to_string();
+    let output = output(&[&["check", &file], more].concat());
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn check_json(text: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let (code, text) = check(text, &[&["--output", "json"], more].concat());
+    (code, serde_json::from_str(&text).unwrap())
+}
+
+#[test]
+fn a_valid_file_shows_its_entities() {
+    let (code, found) = check_json(&kong_yaml("http://127.0.0.1:1"), &[]);
+    assert_eq!((code, &found["valid"]), (Some(0), &json!(true)), "{found}");
+    assert_eq!(found.as_object().unwrap().len(), 2);
+    let service = found["entities"]["services"].as_object().unwrap().values().next().unwrap();
+    assert_eq!((&service["name"], &service["connect_timeout"]), (&json!("backend"), &json!(60_000)));
+    assert_eq!(found["entities"]["routes"].as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn an_invalid_file_shows_its_errors_as_kong_does() {
+    let (code, found) = check_json("_format_version: '3.0'\nservices:\n- name: a\n  port: 70000\n", &[]);
+    assert_eq!((code, &found["valid"]), (Some(1), &json!(false)), "{found}");
+    let fields = json!({"services": [{
+        "host": "required field missing", "port": "value should be between 0 and 65535",
+    }]});
+    assert_eq!(found["fields"], fields);
+    assert_eq!(found["flattened_errors"][0]["entity_name"], "a");
+    assert_eq!(found.as_object().unwrap().len(), 3);
+    let (code, found) = check_json("services: [", &[]);
+    assert_eq!((code, &found["valid"]), (Some(1), &json!(false)), "{found}");
+    assert!(found["fields"]["error"].as_str().unwrap().contains("failed parsing"), "{found}");
+}
+
+#[test]
+fn people_see_lines_and_hints() {
+    let (code, text) = check("_format_version: '3.0'\nservices:\n- name: a\n  hots: b\n", &[]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("kong.yaml:4:3\n  |\n4 |   hots: b\n  |   ^\n  = help: did you mean 'host'?"), "{text}");
+    assert!(text.ends_with("invalid: 2 errors\n"), "{text}");
+    let (code, text) = check(&kong_yaml("http://127.0.0.1:1"), &[]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("same         routes \"private\"\n"), "{text}");
+    assert!(text.contains("valid: 1 consumer, 1 service, 2 routes, "), "{text}");
+    let (_, quiet) = check(&kong_yaml("http://127.0.0.1:1"), &["--quiet"]);
+    assert!(!quiet.contains("same"), "{quiet}");
+}
+
+/// A secret that is not there: Kong takes the file, but no certificate can be made of it.
+const LEFT_OUT: &str = "_format_version: '3.0'
+certificates:
+- cert: '{vault://env/not-there}'
+  key: '{vault://env/not-there}'
+  snis: [{name: a.example}]
+";
+
+#[test]
+fn what_would_be_left_out_is_told_and_strictly_refused() {
+    let (code, text) = check(LEFT_OUT, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("error: certificates ") && text.contains("kong.yaml:3:3"), "{text}");
+    assert!(text.contains("valid, but 1 entity above would be left out"), "{text}");
+    assert_eq!(check_json(LEFT_OUT, &[]).1["valid"], true);
+    let (code, found) = check_json(LEFT_OUT, &["--strict"]);
+    assert_eq!((code, &found["valid"]), (Some(1), &json!(false)), "{found}");
+    assert_eq!(found["flattened_errors"][0]["entity_type"], "certificate", "{found}");
+    assert_eq!(check(LEFT_OUT, &["--strict"]).0, Some(1));
+}
+
+#[test]
+fn files_that_are_not_there_are_told() {
+    let output = output(&["check", "/nowhere/kong.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("cannot read /nowhere/kong.yaml: No such file"), "{text}");
+}
+
+#[test]
+fn many_files_are_one_configuration() {
+    let folder = TempDir::new("check");
+    folder.write("a.yaml", "_format_version: '3.0'\nservices: [{name: a, host: a.example}]\n");
+    folder.write("b.json", r#"{"_format_version": "3.0", "routes": [{"name": "r", "paths": ["/"], "service": "a"}]}"#);
+    let text = stdout(&["check", &folder.path().display().to_string()]);
+    assert!(text.ends_with("valid: 1 service, 1 route\n"), "{text}");
+}

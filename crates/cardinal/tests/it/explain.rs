@@ -1,0 +1,99 @@
+//! `cardinal explain`.
+
+use cardinal_testkit::TempDir;
+use serde_json::{Value, json};
+
+use crate::kong_yaml;
+use crate::process::{output, stdout};
+
+struct Site {
+    folder: TempDir,
+    config: String,
+}
+
+fn site() -> Site {
+    let folder = TempDir::new("explain");
+    let config = folder.write("kong.yaml", kong_yaml("http://127.0.0.1:9999/base")).display().to_string();
+    Site { folder, config }
+}
+
+#[test]
+fn people_see_the_way_of_a_request() {
+    let site = site();
+    let text =
+        stdout(&["explain", "--config", &site.config, "GET", "http://a.example/private/x", "-H", "apikey: annas-key"]);
+    for part in [
+        "GET http://a.example/private/x\n",
+        "├─ route: \"private\" (",
+        "kong.yaml:9\n",
+        "does not match: path",
+        "1. key-auth (route)",
+        "hide_credentials = true",
+        "kong.yaml:14\n",
+        "key_in_header    = true        default\n",
+        "consumer: \"anna\"",
+        "service: \"backend\"",
+        "upstream: /base/x at host 127.0.0.1:9999",
+        "GET /base/x HTTP/1.1",
+        "X-Consumer-Username: anna",
+        "balancer: ",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains("reply:") && !text.contains("annas-key"), "{text}");
+    let text = stdout(&["explain", "--config", &site.config, "GET", "/private"]);
+    assert!(text.contains("reply: 401, without asking the upstream: No API key found in request"), "{text}");
+    let text = stdout(&["explain", "GET", "/nowhere", "--config", &site.config]);
+    assert!(text.contains("route: none matches") && text.contains("reply: 404"), "{text}");
+}
+
+#[test]
+fn programs_get_a_line_for_each_line() {
+    let site = site();
+    let requests = site.folder.write(
+        "requests.jsonl",
+        r#"{"method":"GET","url":"http://a.example/open?q=1","client_ip":"203.0.113.9"}
+{"method":"GET","url":"/private","headers":{"apikey":"annas-key"}}
+{"url":"/private"}
+{"url":"/nowhere"}
+"#,
+    );
+    let requests = requests.display().to_string();
+    let text = stdout(&["explain", "--config", &site.config, "--requests", &requests, "--output", "json"]);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4);
+    let keys = ["route", "service", "upstream_uri", "upstream_host", "plugins", "reply"];
+    assert_eq!(lines[0].as_object().unwrap().keys().collect::<Vec<_>>(), keys);
+    assert_eq!(lines[0]["route"]["name"], "open");
+    assert_eq!(lines[0]["service"]["name"], "backend");
+    assert_eq!(lines[0]["upstream_uri"], "/base/open?q=1");
+    assert_eq!(lines[0]["upstream_host"], "127.0.0.1:9999");
+    assert_eq!((&lines[0]["plugins"], &lines[0]["reply"]), (&json!([]), &Value::Null));
+    assert_eq!(lines[1]["plugins"], json!([{"name": "key-auth", "scope": "route"}]));
+    assert_eq!((&lines[1]["reply"], &lines[1]["upstream_uri"]), (&Value::Null, &json!("/base")));
+    assert_eq!(lines[2]["reply"], json!({"status": 401}));
+    assert_eq!((&lines[3]["route"], &lines[3]["reply"]), (&Value::Null, &json!({"status": 404})));
+}
+
+#[test]
+fn bad_lines_say_so_and_the_others_are_answered() {
+    let site = site();
+    let requests = site
+        .folder
+        .write("requests.jsonl", "{\"url\":\"/open\"}\nnonsense\n{\"url\":\"ftp://x\"}\n{\"url\":\"/open\"}\n");
+    let requests = requests.display().to_string();
+    let output = output(&["explain", "--config", &site.config, "--requests", &requests, "--output", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let errors: Vec<bool> = lines.iter().map(|line| line.get("error").is_some()).collect();
+    assert_eq!(errors, [false, true, true, false], "{text}");
+}
+
+#[test]
+fn a_question_that_is_none_is_told() {
+    let site = site();
+    let output = output(&["explain", "--config", &site.config]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("which request?"));
+}

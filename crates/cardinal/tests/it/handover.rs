@@ -1,0 +1,75 @@
+//! One process takes over from another.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use cardinal_testkit::{EchoServer, H1Client, TempDir};
+use tokio::task::JoinSet;
+
+use crate::kong_yaml;
+use crate::process::Process;
+
+const TIMES: usize = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_while_processes_change() {
+    let (folder, echo) = (TempDir::new("upgrade"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let data = folder.path().join("data").display().to_string();
+    let mut node = Process::run(&config, &["--data-dir", &data]);
+    let address = node.address();
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut clients = JoinSet::new();
+    for _ in 0..4 {
+        clients.spawn(call(address, Arc::clone(&stop), Arc::clone(&served)));
+    }
+    for _ in 0..TIMES {
+        let before = served.load(Ordering::Relaxed);
+        let mut successor = Process::run(&config, &["--data-dir", &data]);
+        assert_eq!(successor.address(), address, "the port stays");
+        successor.wait_for("the predecessor drains");
+        node.wait_for("stopped: all requests ended");
+        assert!(node.ends().success());
+        while served.load(Ordering::Relaxed) < before + 50 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        node = successor;
+    }
+    stop.store(true, Ordering::Relaxed);
+    while let Some(client) = clients.join_next().await {
+        client.unwrap().unwrap();
+    }
+}
+
+/// One request after the other, each on a connection of its own.
+async fn call(address: SocketAddr, stop: Arc<AtomicBool>, served: Arc<AtomicU64>) -> Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        let mut client = H1Client::connect(address).await?;
+        let fields = [("Connection", "close"), ("X-Echo", "delay:5")];
+        let response = client.get("/open", "a.example", &fields).await?;
+        ensure!(response.status == 200, "status {}: {}", response.status, response.text());
+        served.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_does_not_start_leaves_its_predecessor_alone() {
+    let (folder, echo) = (TempDir::new("upgrade"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let data = folder.path().join("data").display().to_string();
+    let mut node = Process::run(&config, &["--data-dir", &data]);
+    let address = node.address();
+    // It gets the sockets, but not the second address.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("proxy_listen=127.0.0.1:0, {}", taken.local_addr().unwrap());
+    let mut successor = Process::run(&config, &["--data-dir", &data, "--set", &listen]);
+    successor.wait_for("not started");
+    assert_eq!(successor.ends().code(), Some(1));
+    node.wait_for("this process goes on");
+    let response = H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap();
+    assert_eq!(response.status, 200);
+}

@@ -1,0 +1,36 @@
+//! The product as users meet it: the binary, its files, signals and sockets.
+
+mod check;
+mod explain;
+mod handover;
+mod manual;
+mod plugins;
+mod process;
+mod reload;
+mod run;
+mod stop;
+
+/// A configuration with an open route and one that wants a key, in front of a backend.
+fn kong_yaml(backend: &str) -> String {
+    format!(
+        "_format_version: '3.0'
+services:
+- name: backend
+  url: {backend}
+  routes:
+  - name: open
+    paths: [/open]
+    strip_path: false
+  - name: private
+    paths: [/private]
+    plugins:
+    - name: key-auth
+      config:
+        hide_credentials: true
+consumers:
+- username: anna
+  keyauth_credentials:
+  - key: annas-key
+"
+    )
+}

@@ -1,0 +1,109 @@
+//! The binary as a process.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use cardinal_testkit::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// The binary, with an environment of its own.
+pub(crate) fn cardinal() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cardinal"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn output(args: &[&str]) -> Output {
+    cardinal().args(args).output().expect("the binary runs")
+}
+
+/// Standard output of a command that must succeed.
+pub(crate) fn stdout(args: &[&str]) -> String {
+    let output = output(args);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{args:?}: {}\n{}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// `cardinal run` as a process. Dropping it ends the process, by its id.
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Process {
+    /// Starts a node that listens on ports of the system's choice.
+    pub(crate) fn run(config: &Path, more: &[&str]) -> Self {
+        let config = config.display().to_string();
+        let mut command = cardinal();
+        command.args(["run", "--config", &config, "--workers", "2", "--access-log", "off"]);
+        command.args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=off"]).args(more);
+        Self::start(command)
+    }
+
+    /// Starts a command that logs.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary runs");
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a log line that contains `text`, and gives its message.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("no line with {text:?}, but:\n{}", self.seen.join("\n"));
+            };
+            let json: Option<Value> = serde_json::from_str(&line).ok();
+            let message = json.as_ref().and_then(|json| json["message"].as_str()).unwrap_or(&line).to_owned();
+            self.seen.push(message.clone());
+            if message.contains(text) {
+                return message;
+            }
+        }
+    }
+
+    /// What was logged up to the line that was waited for last.
+    pub(crate) fn seen(&self) -> &[String] {
+        &self.seen
+    }
+
+    /// Where it listens, once it does.
+    pub(crate) fn address(&mut self) -> SocketAddr {
+        let line = self.wait_for("listening on ");
+        let at = line.split_whitespace().nth(2).and_then(|at| at.parse().ok());
+        at.unwrap_or_else(|| panic!("no address in {line:?}"))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ends(&mut self) -> ExitStatus {
+        for _ in 0..PATIENCE.as_millis() / 5 {
+            if let Some(status) = self.child.try_wait().expect("it is a child") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the process does not end");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

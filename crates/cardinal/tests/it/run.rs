@@ -1,0 +1,120 @@
+//! A node serves what files and settings say.
+
+use cardinal_testkit::{EchoServer, H1Client, TempDir};
+use rustix::process::Signal;
+
+use crate::kong_yaml;
+use crate::process::{Process, cardinal};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_serves_traffic() {
+    let (folder, echo) = (TempDir::new("run"), EchoServer::start("backend").await);
+    let mut node = Process::run(&folder.write("kong.yaml", kong_yaml(&echo.url())), &[]);
+    let address = node.address();
+    assert!(node.seen().iter().any(|l| l.starts_with("generation 1: 1 consumer, 1 service, 2 routes, ")));
+    let mut client = H1Client::connect(address).await.unwrap();
+    let open = client.get("/open/x?y=1", "a.example", &[]).await.unwrap();
+    assert_eq!((open.status, open.json()["path"].as_str()), (200, Some("/open/x")), "{}", open.text());
+    let refused = client.get("/private", "a.example", &[]).await.unwrap();
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    let allowed = client.get("/private", "a.example", &[("apikey", "annas-key")]).await.unwrap();
+    assert_eq!(allowed.status, 200);
+    let seen = echo.seen().pop().unwrap();
+    assert_eq!((seen.headers.get("x-consumer-username"), seen.headers.get("apikey")), (Some("anna"), None));
+    assert_eq!(client.get("/nowhere", "a.example", &[]).await.unwrap().status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_come_from_file_environment_and_flags() {
+    let (folder, echo) = (TempDir::new("run"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let conf = folder.write(
+        "kong.conf",
+        format!(
+            "proxy_listen = 127.0.0.1:1\nheaders = via # for a while\ndeclarative_config = {}\nlog_levl = info\n",
+            config.display()
+        ),
+    );
+    let mut command = cardinal();
+    command.args(["run", "-C"]).arg(conf).args(["--set", "proxy_listen=127.0.0.1:0"]);
+    command.env("KONG_HEADERS", "server_tokens").env("CARDINAL_HEADERS", "X-Kong-Upstream-Status");
+    command.env("KONG_STATUS_LISTEN", "off").env("CARDINAL_PROXY_ACCESS_LOG", "off").env("KONG_ROUTER_FLAVR", "x");
+    let mut node = Process::start(command);
+    let address = node.address();
+    let said = node.seen().join("\n");
+    assert!(said.contains("kong.conf:4: log_levl: unknown setting, did you mean 'log_level'?"), "{said}");
+    assert!(said.contains("KONG_ROUTER_FLAVR: router_flavr: unknown setting, did you mean 'router_flavor'?"), "{said}");
+    let response = H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap();
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("x-kong-upstream-status"), Some("200"), "{:?}", response.headers);
+    assert_eq!(response.header("via"), None, "{:?}", response.headers);
+}
+
+#[test]
+fn what_cannot_be_served_is_told_with_its_place() {
+    let folder = TempDir::new("run");
+    let mut node = Process::run(&folder.write("kong.yaml", "_format_version: '3.0'\nservices:\n- nam: a\n"), &[]);
+    let message = node.wait_for("not started");
+    assert!(message.contains("kong.yaml:3:3") && message.contains("3 | - nam: a"), "{message}");
+    assert!(message.contains("did you mean 'name'?"), "{message}");
+    assert_eq!(node.ends().code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_log_follows_its_name() {
+    let (folder, echo) = (TempDir::new("run"), EchoServer::start("backend").await);
+    let log = folder.path().join("access.log").display().to_string();
+    let mut node = Process::run(
+        &folder.write("kong.yaml", kong_yaml(&echo.url())),
+        &["--set", &format!("proxy_access_log={log}"), "--set", "log_level=notice"],
+    );
+    let mut client = H1Client::connect(node.address()).await.unwrap();
+    client.get("/open/first", "a.example", &[]).await.unwrap();
+    wait_for_line(&folder, "access.log", "/open/first").await;
+    std::fs::rename(&log, folder.path().join("old.log")).unwrap();
+    node.signal(Signal::USR1);
+    node.wait_for("opened anew");
+    // What is noted right after the signal may still go to the old file.
+    for _ in 0..200 {
+        client.get("/open/second", "a.example", &[]).await.unwrap();
+        if folder.read("access.log").contains("/open/second") {
+            return;
+        }
+    }
+    panic!("nothing was written to the new file");
+}
+
+async fn wait_for_line(folder: &TempDir, file: &str, text: &str) {
+    for _ in 0..2_000 {
+        if folder.read(file).contains(text) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{file}: {}", folder.read(file));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_good_configuration_survives_a_broken_file() {
+    let (folder, echo) = (TempDir::new("run"), EchoServer::start("backend").await);
+    let data = folder.path().join("data").display().to_string();
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let mut node = Process::run(&config, &["--data-dir", &data]);
+    node.address();
+    node.signal(Signal::TERM);
+    assert!(node.ends().success());
+    folder.write("kong.yaml", "services: [");
+    let mut strict = Process::run(&config, &["--data-dir", &data, "--strict"]);
+    strict.wait_for("not started");
+    assert_eq!(strict.ends().code(), Some(1));
+    let mut node = Process::run(&config, &["--data-dir", &data]);
+    let address = node.address();
+    assert!(node.seen().iter().any(|l| l.contains("THE LAST GOOD CONFIGURATION IS SERVED")), "{:?}", node.seen());
+    let get =
+        || async { H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap().status };
+    assert_eq!(get().await, 200);
+    // When the file is put right, it is served.
+    folder.write("kong.yaml", kong_yaml(&echo.url()).replace("/open", "/other"));
+    node.wait_for("generation 2");
+    assert_eq!(get().await, 404);
+}

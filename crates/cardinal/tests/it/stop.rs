@@ -1,0 +1,61 @@
+//! Ending a node.
+
+use std::time::Duration;
+
+use cardinal_testkit::{EchoServer, H1Client, TempDir};
+use rustix::process::Signal;
+
+use crate::kong_yaml;
+use crate::process::Process;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_under_way_end() {
+    let (folder, echo) = (TempDir::new("stop"), EchoServer::start("backend").await);
+    let mut node = Process::run(&folder.write("kong.yaml", kong_yaml(&echo.url())), &[]);
+    let address = node.address();
+    let mut idle = H1Client::connect(address).await.unwrap();
+    assert_eq!(idle.get("/open", "a.example", &[]).await.unwrap().status, 200);
+    let mut slow = H1Client::connect(address).await.unwrap();
+    slow.send("GET /open HTTP/1.1\r\nHost: a.example\r\nX-Echo: delay:400\r\n\r\n").await.unwrap();
+    while echo.requests() < 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    node.signal(Signal::TERM);
+    node.wait_for("no new connections");
+    let response = slow.response().await.unwrap();
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    assert_eq!(idle.read_to_end().await.unwrap(), b"", "an idle connection ends");
+    node.wait_for("stopped: all requests ended");
+    assert!(node.ends().success());
+    assert!(H1Client::connect(address).await.is_err(), "nobody listens");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_twice_it_ends_at_once() {
+    let (folder, echo) = (TempDir::new("stop"), EchoServer::start("backend").await);
+    let mut node = Process::run(&folder.write("kong.yaml", kong_yaml(&echo.url())), &[]);
+    let mut slow = H1Client::connect(node.address()).await.unwrap();
+    slow.send("GET /open HTTP/1.1\r\nHost: a.example\r\nX-Echo: delay:15000\r\n\r\n").await.unwrap();
+    while echo.requests() < 1 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    node.signal(Signal::INT);
+    node.wait_for("no new connections");
+    node.signal(Signal::INT);
+    assert_eq!(node.ends().code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_to_end_is_limited() {
+    let (folder, echo) = (TempDir::new("stop"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let mut node = Process::run(&config, &["--set", "drain_timeout=200ms"]);
+    let mut slow = H1Client::connect(node.address()).await.unwrap();
+    slow.send("GET /open HTTP/1.1\r\nHost: a.example\r\nX-Echo: delay:15000\r\n\r\n").await.unwrap();
+    while echo.requests() < 1 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    node.signal(Signal::QUIT);
+    node.wait_for("1 connection cut off");
+    assert!(node.ends().success());
+}
