@@ -80,3 +80,24 @@ async fn directories_gain_files() {
     node.wait_for("generation 2");
     assert_eq!((status(address, "/more").await, status(address, "/open").await), (200, 200));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_read_again() {
+    let (folder, echo) = (TempDir::new("reload"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let conf = folder.write("kong.conf", "headers = server_tokens\n");
+    let mut node = Process::run(&config, &["-C", &conf.display().to_string()]);
+    let address = node.address();
+    let via = || async {
+        let response = H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap();
+        response.header("via").is_some()
+    };
+    assert!(via().await);
+    folder.write("kong.conf", "headers = off\nlog_level = info\n");
+    node.wait_for("these settings changed, and count from the next start: log_level");
+    node.wait_for("generation 2");
+    assert!(!via().await);
+    folder.write("kong.conf", "headers = of\n");
+    node.wait_for("is refused, generation 2 stays: ");
+    assert!(!via().await);
+}

@@ -39,7 +39,8 @@ pub(super) struct Node {
     /// Of the texts that were tried last, served or not.
     tried: Digest,
     generation: u64,
-    listeners: Vec<Listener>,
+    /// As the process was started with them.
+    settings: Settings,
 }
 
 impl Node {
@@ -88,7 +89,7 @@ impl Node {
             last_good,
             tried: texts.digest,
             generation: 0,
-            listeners: preferences.settings.listeners.clone(),
+            settings: preferences.settings.clone(),
         };
         node.served(&loaded, &applied, &texts);
         node.announce();
@@ -139,10 +140,11 @@ impl Node {
         }
     }
 
-    /// Sockets stay as they are for the life of the process.
-    fn warn_of_restart(&self, settings: &Settings) {
-        if settings.listeners != self.listeners {
-            tracing::warn!("the addresses to listen on changed: they count from the next start");
+    /// Some settings stay as they are for the life of the process.
+    fn warn_of_restart(&self, new: &Settings) {
+        let changed = fixed_at_start(&self.settings, new);
+        if !changed.is_empty() {
+            tracing::warn!("these settings changed, and count from the next start: {}", changed.join(", "));
         }
     }
 
@@ -241,6 +243,20 @@ fn report(diagnostics: &[Diagnostic]) {
     }
 }
 
+/// What differs between two settings of what is looked at only when the process starts.
+fn fixed_at_start(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    let all = [
+        ("addresses to listen on", old.listeners != new.listeners),
+        ("nginx_worker_processes", old.workers != new.workers),
+        ("log_level", old.log_level != new.log_level),
+        ("proxy_access_log", old.access_log != new.access_log),
+        ("proxy_error_log", old.error_log != new.error_log),
+        ("DNS", old.node.resolver != new.node.resolver),
+        ("node_id", old.node.id != new.node.id),
+    ];
+    all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
 /// What a listener serves: `proxy, https, http2`.
 fn words(listener: &Listener) -> String {
     let mut words = match (listener.kind, listener.tls) {
@@ -276,6 +292,16 @@ impl LastGood {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_needs_a_start_is_told() {
+        let old = Settings::default();
+        let mut new = old.clone();
+        assert!(fixed_at_start(&old, &new).is_empty());
+        new.log_level = "debug".to_owned();
+        new.listeners.pop();
+        assert_eq!(fixed_at_start(&old, &new), ["addresses to listen on", "log_level"]);
+    }
 
     #[test]
     fn listeners_are_told_in_words() {
