@@ -57,8 +57,8 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listen
     if listener.proxy_protocol {
         match timer.limit(limit_ms, read_proxy_header(&mut tcp)).await {
             Some(Ok(proxy_protocol::Header::Local)) => {}
-            Some(Ok(proxy_protocol::Header::Proxied { source, destination })) => {
-                (client.peer, client.local) = (source, destination);
+            // Whether it is believed depends on who the peer is.
+            Some(Ok(proxy_protocol::Header::Proxied { source, .. })) => {
                 (client.ip, client.port) = (source.ip(), source.port());
             }
             Some(Err(reason)) => {

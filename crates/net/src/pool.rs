@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use ::h2::client::SendRequest;
 use bytes::Bytes;
 use cardinal_base::Tick;
+use tokio::sync::Notify;
 
 use crate::h1::H1;
 
@@ -37,6 +39,9 @@ const CLASSES_MAX: usize = 8192;
 /// HTTP/2 connections to one endpoint.
 const H2_CONNECTIONS_MAX: usize = 16;
 
+/// Streams of one HTTP/2 connection before another one is opened.
+const H2_STREAMS_MAX: usize = 100;
+
 /// An HTTP/1 connection and its past.
 #[derive(Debug)]
 pub struct Pooled {
@@ -58,6 +63,35 @@ pub struct H2Connection {
     idle_since: Rc<Cell<Tick>>,
 }
 
+/// An HTTP/2 connection that somebody is opening, for those that can wait for it.
+#[derive(Debug, Default)]
+pub struct Opening {
+    waiting: Cell<usize>,
+    over: Cell<bool>,
+    told: Notify,
+}
+
+impl Opening {
+    /// Waits until the connection is there, or will not be.
+    pub async fn wait(&self) {
+        let told = self.told.notified();
+        if !self.over.get() {
+            told.await;
+        }
+    }
+}
+
+/// Held by who opens an HTTP/2 connection; dropping it tells those that wait.
+#[derive(Debug)]
+pub struct OpeningGuard(Rc<Opening>);
+
+impl Drop for OpeningGuard {
+    fn drop(&mut self) {
+        self.0.over.set(true);
+        self.0.told.notify_waiters();
+    }
+}
+
 /// An open stream's place on its connection; given back when dropped.
 pub struct StreamGuard {
     streams: Rc<Cell<usize>>,
@@ -76,6 +110,7 @@ pub struct Pool {
     next_class: u32,
     h1: HashMap<PoolKey, Vec<Pooled>>,
     h2: HashMap<PoolKey, Vec<H2Connection>>,
+    opening: HashMap<PoolKey, Vec<Rc<Opening>>>,
 }
 
 impl Pool {
@@ -91,6 +126,7 @@ impl Pool {
             self.classes.clear();
             self.h1.clear();
             self.h2.clear();
+            self.opening.clear();
         }
         self.next_class = self.next_class.wrapping_add(1);
         self.classes.insert(key, self.next_class);
@@ -124,16 +160,38 @@ impl Pool {
     /// A place on an open HTTP/2 connection.
     pub fn take_h2(&mut self, key: &PoolKey, limits: &Limits) -> Option<(SendRequest<Bytes>, StreamGuard)> {
         let open = self.h2.get_mut(key)?;
-        open.retain(|c| !c.closed.get());
+        // One that was told to go away takes no more streams, though its driver runs until the last one has ended.
+        let mut idle = Context::from_waker(Waker::noop());
+        open.retain_mut(|c| !c.closed.get() && !matches!(c.send.poll_ready(&mut idle), Poll::Ready(Err(_))));
         let full = open.len() >= H2_CONNECTIONS_MAX;
         let usable = |c: &&mut H2Connection| {
             (limits.requests_max == 0 || c.requests < limits.requests_max)
-                && (full || c.streams.get() < c.send.current_max_send_streams().min(100))
+                && (full || c.streams.get() < c.send.current_max_send_streams().min(H2_STREAMS_MAX))
         };
         let connection = open.iter_mut().filter(usable).min_by_key(|c| c.streams.get())?;
         connection.requests += 1;
         connection.streams.set(connection.streams.get() + 1);
         Some((connection.send.clone(), StreamGuard { streams: Rc::clone(&connection.streams) }))
+    }
+
+    /// An HTTP/2 connection under way that will have room for one more stream: waiting for it spares a connection.
+    /// Where the endpoint has shown that it speaks HTTP/1, there is nothing to wait for.
+    pub fn join_opening(&mut self, key: &PoolKey) -> Option<Rc<Opening>> {
+        if self.h1.contains_key(key) {
+            return None;
+        }
+        let opening = self.opening.get_mut(key)?;
+        opening.retain(|o| !o.over.get());
+        let found = opening.iter().find(|o| o.waiting.get() + 1 < H2_STREAMS_MAX)?;
+        found.waiting.set(found.waiting.get() + 1);
+        Some(Rc::clone(found))
+    }
+
+    /// Says that an HTTP/2 connection is being opened, until the guard is dropped.
+    pub fn start_opening(&mut self, key: PoolKey) -> OpeningGuard {
+        let opening = Rc::new(Opening::default());
+        self.opening.entry(key).or_default().push(Rc::clone(&opening));
+        OpeningGuard(opening)
     }
 
     /// Keeps a new HTTP/2 connection; the first stream's place is taken. `closed` is set by its driver at its end.
@@ -161,6 +219,10 @@ impl Pool {
                 !c.closed.get() && now.millis_since(c.idle_since.get()) < limits.idle_timeout_ms
             });
             !open.is_empty()
+        });
+        self.opening.retain(|_, opening| {
+            opening.retain(|o| !o.over.get());
+            !opening.is_empty()
         });
     }
 

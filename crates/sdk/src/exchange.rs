@@ -79,11 +79,11 @@ pub struct Original {
 /// Who sent a request, over what.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// The other end of the connection (the PROXY protocol's source where one was read).
+    /// The other end of the connection.
     pub peer: SocketAddr,
     /// This end of the connection.
     pub local: SocketAddr,
-    /// The client's address: the peer's, or what a trusted peer said.
+    /// The client's address: the peer's, or what a trusted peer said by header or PROXY protocol.
     pub ip: IpAddr,
     /// The client's port, where known.
     pub port: u16,

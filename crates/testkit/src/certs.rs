@@ -41,11 +41,17 @@ impl Issued {
 impl Authority {
     /// An authority of this name.
     pub fn new(name: &str) -> Self {
-        let mut params = params(&[], name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let params = authority_params(name);
         let key = key(&PKCS_ECDSA_P256_SHA256);
         let certificate = params.self_signed(&key).expect("a certificate of our own making is valid");
+        let (der, pem) = (certificate.der().clone(), certificate.pem());
+        Self { issuer: Issuer::new(params, key), der, pem }
+    }
+
+    /// An authority that this one vouches for.
+    pub fn intermediate(&self, name: &str) -> Self {
+        let (params, key) = (authority_params(name), key(&PKCS_ECDSA_P256_SHA256));
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate of our own making is valid");
         let (der, pem) = (certificate.der().clone(), certificate.pem());
         Self { issuer: Issuer::new(params, key), der, pem }
     }
@@ -115,6 +121,13 @@ impl Authority {
         roots.add(self.der.clone()).expect("a certificate of our own making is valid");
         roots
     }
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = params(&[], name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 fn params(names: &[&str], common_name: &str) -> CertificateParams {

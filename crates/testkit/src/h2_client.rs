@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use cardinal_base::task;
 use h2::client::SendRequest;
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use rustls::ClientConfig;
 use tokio::task::JoinHandle;
@@ -81,10 +82,13 @@ impl H2Client {
         body: &[u8],
     ) -> Result<Response> {
         let mut exchange = self.open(method, authority, path, fields, body.is_empty()).await?;
-        if !body.is_empty() {
-            exchange.send(body, true).await?;
+        let sent = if body.is_empty() { Ok(()) } else { exchange.send(body, true).await };
+        let response = exchange.response().await;
+        // Who answers early need not take the rest of the body.
+        if response.is_err() {
+            sent?;
         }
-        exchange.response().await
+        response
     }
 
     /// Opens a stream; with `end` the request has no body.
@@ -142,12 +146,18 @@ pub struct H2Exchange {
 }
 
 impl H2Exchange {
-    /// Sends a part of the body as the peer makes room for it.
+    /// Sends a part of the body as the peer makes room for it. A peer that has answered and wants to hear no more (a
+    /// reset without error, RFC 9113 section 8.1) is spared the rest.
     ///
     /// # Errors
     /// When the stream was reset.
     pub async fn send(&mut self, data: &[u8], end: bool) -> Result<()> {
-        within("room to send", send_all(&mut self.send, data, end)).await?
+        let sent = within("room to send", send_all(&mut self.send, data, end)).await?;
+        let unheard = std::future::poll_fn(|cx| Poll::Ready(self.send.poll_reset(cx))).await;
+        match (sent, unheard) {
+            (Err(_), Poll::Ready(Ok(Reason::NO_ERROR))) => Ok(()),
+            (sent, _) => sent,
+        }
     }
 
     /// Ends the body with trailers.
@@ -160,7 +170,7 @@ impl H2Exchange {
 
     /// Resets the stream.
     pub fn reset(&mut self) {
-        self.send.send_reset(h2::Reason::CANCEL);
+        self.send.send_reset(Reason::CANCEL);
     }
 
     /// The response head.
@@ -174,14 +184,22 @@ impl H2Exchange {
         Ok((parts.status.as_u16(), Fields::from(&parts.headers)))
     }
 
+    /// Whether the response ended with what was read so far: the head, when nothing else was.
+    pub fn is_ended(&self) -> bool {
+        self.recv.as_ref().is_some_and(RecvStream::is_end_stream)
+    }
+
     /// The next part of the body; `None` at its end.
     ///
     /// # Errors
     /// When the stream was reset, or the head was not read yet.
     pub async fn part(&mut self) -> Result<Option<Bytes>> {
         let recv = self.recv.as_mut().context("the head comes first")?;
-        let Some(part) = within("a part of the body", recv.data()).await? else { return Ok(None) };
-        let part = part?;
+        let part = match within("a part of the body", recv.data()).await? {
+            Some(Err(error)) if is_early_end(&error) => None,
+            part => part.transpose()?,
+        };
+        let Some(part) = part else { return Ok(None) };
         recv.flow_control().release_capacity(part.len())?;
         Ok(Some(part))
     }
@@ -192,7 +210,10 @@ impl H2Exchange {
     /// When the stream was reset, or the head was not read yet.
     pub async fn trailers(&mut self) -> Result<Fields> {
         let recv = self.recv.as_mut().context("the head comes first")?;
-        let trailers = within("trailers", recv.trailers()).await??;
+        let trailers = match within("trailers", recv.trailers()).await? {
+            Err(error) if is_early_end(&error) => None,
+            trailers => trailers?,
+        };
         Ok(trailers.as_ref().map(Fields::from).unwrap_or_default())
     }
 
@@ -209,6 +230,11 @@ impl H2Exchange {
         response.trailers = self.trailers().await?;
         Ok(response)
     }
+}
+
+/// The server has answered completely and wants no more of the request (RFC 9113 section 8.1).
+fn is_early_end(error: &h2::Error) -> bool {
+    error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
 }
 
 /// Sends `data` as the peer makes room for it.

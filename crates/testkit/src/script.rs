@@ -66,6 +66,7 @@ pub struct ScriptedPeer {
 struct Log {
     received: Vec<Vec<u8>>,
     errors: Vec<String>,
+    flooded: u64,
 }
 
 impl Drop for ScriptedPeer {
@@ -107,6 +108,11 @@ impl ScriptedPeer {
     /// How many connections came.
     pub fn connections(&self) -> usize {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).received.len()
+    }
+
+    /// How many bytes of [`Step::Flood`] the other sides have taken so far.
+    pub fn flooded(&self) -> u64 {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).flooded
     }
 
     /// Plays that could not be played to their end, and why.
@@ -200,6 +206,7 @@ impl Stage {
                 let mut sent = 0;
                 while sent < max && self.socket.write_all(&bytes).await.is_ok() {
                     sent += bytes.len() as u64;
+                    self.log.lock().unwrap_or_else(PoisonError::into_inner).flooded += bytes.len() as u64;
                 }
             }
             Step::Pause(time) => tokio::time::sleep(time).await,

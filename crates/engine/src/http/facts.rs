@@ -59,7 +59,10 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
     client.version = request.version;
     client.https = facts.tls;
     client.trusted = is_trusted(&node.real_ip, client.peer.ip());
-    (client.ip, client.port) = (client.peer.ip().to_canonical(), client.peer.port());
+    if !client.trusted || node.real_ip.source != RealIpSource::ProxyProtocol {
+        (client.ip, client.port) = (client.peer.ip(), client.peer.port());
+    }
+    client.ip = client.ip.to_canonical();
     if client.trusted {
         if let Some((ip, port)) = real_ip(&node.real_ip, &request.headers) {
             (client.ip, client.port) = (ip.to_canonical(), port.unwrap_or(0));
@@ -71,7 +74,7 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
     true
 }
 
-fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {
+pub(crate) fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     policy.trusted.iter().any(|net| net.contains(&ip))
 }

@@ -10,8 +10,8 @@ use cardinal_http::{Failure, FailureKind, Name};
 use cardinal_net::h2::{H2, read_request};
 use cardinal_net::{Peer, Timer};
 use cardinal_sdk::Client;
+use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
-use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::{Session, Turn, refuse, run};
@@ -172,12 +172,8 @@ async fn stream(
         None => run(turn, facts).await,
         Some(failure) => refuse(turn, failure).await,
     }
-    if let Peer::H2(h2) = &mut down
-        && !h2.body_done()
-        && h2.send_done()
-    {
-        // The request was not read to its end, and nobody will.
-        h2.reset(Reason::NO_ERROR);
-    }
+    // A request that was not read to its end is dropped here: the `h2` crate then resets the stream without error, after
+    // the response (RFC 9113 section 8.1). To ask for the reset would throw away what is not written yet.
+    drop(down);
     worker.give_scratch(s);
 }

@@ -258,6 +258,11 @@ impl Proxying<'_> {
         let framing = match framing {
             Framing::Length(length) if !filtered || known => Framing::Length(length),
             Framing::None => Framing::None,
+            // A head that is all there is stays so: gRPC tells an error by it ("trailers only").
+            _ if !filtered && matches!(answering.up, Peer::H2(_)) && answering.up.body_done() => match turn.down {
+                Peer::H1(_) => Framing::Length(0),
+                Peer::H2(_) => Framing::None,
+            },
             _ => Framing::UntilClose,
         };
         let sent = reply::start_response(turn, framing);

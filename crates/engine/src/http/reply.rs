@@ -149,9 +149,8 @@ async fn discard(down: &mut Peer, session: &mut Session, timer: &cardinal_net::T
     if session.expects_continue && !session.keep_alive {
         return;
     }
-    if let Peer::H2(h2) = down {
-        // RFC 9113 section 8.1: the response is complete, the request need not be.
-        h2.reset(h2::Reason::NO_ERROR);
+    if matches!(down, Peer::H2(_)) {
+        // RFC 9113 section 8.1: the response is complete, the request need not be. The stream's end takes care of it.
         return;
     }
     let mut budget = DISCARD_MAX * 16;

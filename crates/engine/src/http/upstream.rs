@@ -9,9 +9,9 @@ use bytes::Bytes;
 use cardinal_balance::{Group, NoPeer, Outcome, PickInput, Picked};
 use cardinal_base::task;
 use cardinal_http::{Failure, FailureKind, Retry};
-use cardinal_ir::{Algorithm, HashInput};
+use cardinal_ir::{Algorithm, HashInput, HttpVersion};
 use cardinal_net::h1::H1;
-use cardinal_net::{ConnectError, Io, PoolKey, StreamGuard, TlsTarget, connect};
+use cardinal_net::{ConnectError, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect};
 use cardinal_sdk::{Try, TryState};
 use h2::client::SendRequest;
 use rustls_pki_types::ServerName;
@@ -75,7 +75,9 @@ pub(super) async fn reach(
     let key = PoolKey { address, class };
     let limits = Worker::pool_limits(plan);
     let group = Arc::clone(&backend.group);
-    if let Some((send, guard)) = worker.pool.borrow_mut().take_h2(&key, &limits) {
+    let timeout_ms = backend.backend.timeouts.connect_ms;
+    let shared = !upgrade && matches!(backend.backend.http, Some(HttpVersion::H2 | HttpVersion::Negotiate));
+    if shared && let Some((send, guard)) = place(worker, &key, &limits, &s.up_timer, timeout_ms).await {
         return Ok(Reached { transport: Transport::H2(send, guard), picked, group, key, requests: 1 });
     }
     if let Some(pooled) = worker.pool.borrow_mut().take(&key, &limits, worker.now()) {
@@ -86,9 +88,10 @@ pub(super) async fn reach(
         config: Arc::clone(if upgrade { &tls.config_h1 } else { &tls.config }),
         server_name: ServerName::try_from(name.to_owned()).unwrap_or_else(|_| ServerName::from(address.ip())),
     });
-    let timeout_ms = backend.backend.timeouts.connect_ms;
+    let opening = shared.then(|| worker.pool.borrow_mut().start_opening(key));
     let other = other_family(worker, backend, &picked);
     let opened = s.up_timer.limit(timeout_ms, open(worker, backend, key, other, tls, upgrade)).await;
+    drop(opening);
     let failure = match opened {
         Some(Ok(transport)) => return Ok(Reached { transport, picked, group, key, requests: 0 }),
         Some(Err(failure)) => failure,
@@ -96,6 +99,24 @@ pub(super) async fn reach(
     };
     report_failure(worker, &group, &picked, s, &failure);
     Err(failure)
+}
+
+/// A place on an HTTP/2 connection: one that is open, or one that another request is opening.
+async fn place(
+    worker: &Worker,
+    key: &PoolKey,
+    limits: &PoolLimits,
+    timer: &Timer,
+    timeout_ms: u64,
+) -> Option<(SendRequest<Bytes>, StreamGuard)> {
+    let open = worker.pool.borrow_mut().take_h2(key, limits);
+    if open.is_some() {
+        return open;
+    }
+    let opening = worker.pool.borrow_mut().join_opening(key)?;
+    // Whoever waited in vain opens a connection of its own.
+    timer.limit(timeout_ms, opening.wait()).await;
+    worker.pool.borrow_mut().take_h2(key, limits)
 }
 
 /// An address of the same host in the other family, to be tried beside the first when that is slow (RFC 8305).

@@ -207,12 +207,15 @@ fn forwarded(request: &RequestHead, exchange: &Exchange, text: &mut String, add:
     text.clear();
     push_display(text, client.ip);
     add("X-Real-IP", text.as_bytes());
-    text.clear();
-    for value in request.headers.known_all(Name::XForwardedFor) {
-        text.push_str(&String::from_utf8_lossy(value));
-        text.push_str(", ");
+    if request.headers.known(Name::XForwardedFor).is_some() {
+        text.clear();
+        for value in request.headers.known_all(Name::XForwardedFor) {
+            text.push_str(&String::from_utf8_lossy(value));
+            text.push_str(", ");
+        }
+        push_display(text, client.peer.ip().to_canonical());
     }
-    push_display(text, client.peer.ip().to_canonical());
+    // A list begins with the client, as far as that is known (Kong).
     add("X-Forwarded-For", text.as_bytes());
     let tls = client.wire == cardinal_ir::Wire::Https;
     add("X-Forwarded-Proto", kept(Name::XForwardedProto).unwrap_or(if tls { b"https" } else { b"http" }));

@@ -10,7 +10,7 @@ use cardinal_ir::Wire;
 use cardinal_route::{NoHeaders, Request};
 use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Source, Try};
 
-use crate::http::{Scratch, choose_all, note, pick, report_failure, run_log};
+use crate::http::{Scratch, choose_all, is_trusted, note, pick, report_failure, run_log};
 use crate::plan::{BackendPlan, Chain, NOT_CHOSEN, Phase, Plan, RoutePlan};
 use crate::worker::{PlanRef, Worker};
 
@@ -57,11 +57,17 @@ impl Session {
         exchange.id = worker.request_id();
         exchange.original.port = mapped_port.unwrap_or(client.local.port());
         exchange.client.wire = wire;
-        (exchange.client.ip, exchange.client.port) = (client.peer.ip().to_canonical(), client.peer.port());
+        let plan = worker.plan();
+        exchange.client.trusted = is_trusted(&plan.node().real_ip, client.peer.ip());
+        if !exchange.client.trusted {
+            // The PROXY protocol's source, if there is one, is not believed.
+            (exchange.client.ip, exchange.client.port) = (client.peer.ip(), client.peer.port());
+        }
+        exchange.client.ip = exchange.client.ip.to_canonical();
         exchange.timing.started = worker.now();
         exchange.timing.filtered = exchange.timing.started;
         exchange.timing.started_unix = worker.node.services.clock.unix();
-        Self { worker: Rc::clone(worker), plan: worker.plan(), scratch, route: None }
+        Self { worker: Rc::clone(worker), plan, scratch, route: None }
     }
 
     /// The facts.

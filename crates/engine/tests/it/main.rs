@@ -1,10 +1,16 @@
 //! The data plane against real sockets: a Kong file, an engine, backends and clients, all on loopback.
 
+mod balancing;
 mod basics;
 mod explained;
 mod faults;
+mod health;
+mod mutual_tls;
+mod proxy_protocol;
 mod reload;
+mod scene;
 mod stream;
+mod upstream_http2;
 
 use std::sync::LazyLock;
 
