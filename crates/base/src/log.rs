@@ -28,7 +28,12 @@ pub fn install(level: &str, format: Format) -> Result<(), String> {
         Format::Text => false,
         Format::Json => true,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(StandardError);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(StandardError)
+        // It would tell standard error that standard error is gone, and panic.
+        .log_internal_errors(false);
     let installed = if json {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     } else {

@@ -72,11 +72,12 @@ fn echo_backend(address: SocketAddr) -> Result<ExitCode> {
     // The first to install a subscriber wins, and nobody was here before.
     log::install("info", log::Format::Auto).ok();
     Runtime::new().context("cannot start the runtime")?.block_on(async {
+        let stop = run::stop_signal().context("signals")?;
         let echo = echo::Echo::bind(address).await?;
         tracing::info!(address = %echo.address(), "echo: listening on {}", echo.address());
         tokio::select! {
             () = echo.serve() => {}
-            () = run::stop_signal() => {}
+            () = stop => {}
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -84,6 +84,12 @@ impl Process {
         at.unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
+    /// Nobody reads the log any more.
+    pub(crate) fn close_log(&mut self) {
+        // The thread that reads ends with the next line that it cannot pass on, and the pipe with it.
+        self.lines = channel().1;
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
     }

@@ -1,5 +1,7 @@
 //! A node serves what files and settings say.
 
+use std::time::Duration;
+
 use cardinal_testkit::{EchoServer, H1Client, TempDir};
 use rustix::process::Signal;
 
@@ -84,12 +86,31 @@ async fn access_log_follows_its_name() {
     panic!("nothing was written to the new file");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_on_when_nobody_reads_the_log() {
+    let (folder, echo) = (TempDir::new("run"), EchoServer::start("backend").await);
+    let mut node = Process::run(&folder.write("kong.yaml", kong_yaml(&echo.url())), &[]);
+    let address = node.address();
+    node.close_log();
+    for number in 2..6 {
+        let path = format!("/number-{number}");
+        folder.write("kong.yaml", kong_yaml(&echo.url()).replace("/open", &path));
+        node.signal(Signal::HUP);
+        let mut client = H1Client::connect(address).await.unwrap();
+        while client.get(&path, "a.example", &[]).await.unwrap().status != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    node.signal(Signal::TERM);
+    assert!(node.ends().success());
+}
+
 async fn wait_for_line(folder: &TempDir, file: &str, text: &str) {
     for _ in 0..2_000 {
         if folder.read(file).contains(text) {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("{file}: {}", folder.read(file));
 }

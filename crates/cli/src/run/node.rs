@@ -169,7 +169,7 @@ impl Node {
     fn announce(&self) {
         for (listener, address) in self.engine.addresses() {
             let what = words(listener);
-            tracing::info!(address = %address, listener = %listener.name, "listening on {address} ({what})");
+            tracing::info!(%address, "listening on {address} ({what})");
         }
     }
 
