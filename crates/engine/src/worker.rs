@@ -20,6 +20,9 @@ use crate::plan::Plan;
 /// Scratches that a worker keeps for the next connection.
 const SCRATCHES_KEPT: usize = 256;
 
+/// How long an idle connection may still bring a request when the node stops, milliseconds.
+const IDLE_GRACE_MS: u64 = 1_000;
+
 /// A plan, held by a request without touching what other workers touch.
 pub(crate) type PlanRef = Rc<Arc<Plan>>;
 
@@ -34,7 +37,8 @@ pub(crate) struct Worker {
     rng: RefCell<SeededRng>,
     #[allow(clippy::vec_box, reason = "boxes move between here and requests without being copied")]
     scratches: RefCell<Vec<Box<Scratch>>>,
-    draining: Cell<bool>,
+    /// When draining began.
+    draining: Cell<Option<Tick>>,
     cutting: Cell<bool>,
     connections: Cell<usize>,
 }
@@ -50,7 +54,7 @@ impl Worker {
             pickers: RefCell::default(),
             rng: RefCell::new(SeededRng::from_system()),
             scratches: RefCell::default(),
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             cutting: Cell::new(false),
             connections: Cell::new(0),
         })
@@ -121,12 +125,20 @@ impl Worker {
 
     /// Whether connections should end after their request.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.draining.get().is_some()
     }
 
-    /// Lets connections end after their request, idle ones now.
+    /// Whether idle connections should end now. Not at once: a client that keeps its connection busy has a request on
+    /// its way, and learns from the answer that the connection ends.
+    pub(crate) fn closes_idle(&self) -> bool {
+        self.draining.get().is_some_and(|began| self.now().millis_since(began) >= IDLE_GRACE_MS)
+    }
+
+    /// Lets connections end after their request, idle ones a little later.
     pub(crate) fn start_draining(&self) {
-        self.draining.set(true);
+        if self.draining.get().is_none() {
+            self.draining.set(Some(self.now()));
+        }
         self.wheel.wake_all();
     }
 

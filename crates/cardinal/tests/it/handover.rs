@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::kong_yaml;
 use crate::process::Process;
 
-const TIMES: usize = 3;
+const TIMES: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_while_processes_change() {
@@ -23,8 +23,8 @@ async fn no_request_fails_while_processes_change() {
     let address = node.address();
     let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut clients = JoinSet::new();
-    for _ in 0..4 {
-        clients.spawn(call(address, Arc::clone(&stop), Arc::clone(&served)));
+    for client in 0..4 {
+        clients.spawn(call(address, client % 2 == 0, Arc::clone(&stop), Arc::clone(&served)));
     }
     for _ in 0..TIMES {
         let before = served.load(Ordering::Relaxed);
@@ -44,14 +44,18 @@ async fn no_request_fails_while_processes_change() {
     }
 }
 
-/// One request after the other, each on a connection of its own.
-async fn call(address: SocketAddr, stop: Arc<AtomicBool>, served: Arc<AtomicU64>) -> Result<()> {
+/// One request after the other, on one connection for as long as the server keeps it, or each on its own.
+async fn call(address: SocketAddr, keep_alive: bool, stop: Arc<AtomicBool>, served: Arc<AtomicU64>) -> Result<()> {
+    let mut client = H1Client::connect(address).await?;
     while !stop.load(Ordering::Relaxed) {
-        let mut client = H1Client::connect(address).await?;
-        let fields = [("Connection", "close"), ("X-Echo", "delay:5")];
+        let connection = if keep_alive { "keep-alive" } else { "close" };
+        let fields = [("Connection", connection), ("X-Echo", "delay:5")];
         let response = client.get("/open", "a.example", &fields).await?;
         ensure!(response.status == 200, "status {}: {}", response.status, response.text());
         served.fetch_add(1, Ordering::Relaxed);
+        if response.header("connection") == Some("close") {
+            client = H1Client::connect(address).await?;
+        }
     }
     Ok(())
 }

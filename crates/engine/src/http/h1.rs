@@ -106,7 +106,7 @@ async fn wait_for_bytes(worker: &Worker, down: &mut Peer, idle: &Timer, limits: 
             h1.rest();
         }
         // A connection that has not been used yet may have a request on its way.
-        let leave = worker.is_draining() && !first;
+        let leave = worker.closes_idle() && !first;
         if leave || idle.poll_expired(cx) { Poll::Ready(false) } else { Poll::Pending }
     })
     .await;
