@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cardinal_cli::main_with(&cardinal::PLUGINS)
+    cardinal_cli::main_with(&cardinal::PLUGINS, cardinal_plugins_observe::prometheus::register)
 }

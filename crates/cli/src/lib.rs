@@ -19,16 +19,19 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use cardinal_base::log;
-use cardinal_sdk::PluginDef;
+use cardinal_sdk::{PluginDef, Services};
 use clap::Parser as _;
 use tokio::runtime::Runtime;
 
 use args::{Cli, Command};
 
+/// Called once when a node has started to serve: for what plugins show of a node before they are configured.
+pub type Started = fn(&Services);
+
 /// Runs the command that the process was called with. `plugins` are all that the program has, in the order they run.
 ///
 /// Ends with 0, with 1 when the command failed or says no, and with 2 when it was not understood.
-pub fn main_with(plugins: &'static [&'static PluginDef]) -> ExitCode {
+pub fn main_with(plugins: &'static [&'static PluginDef], started: Started) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -37,7 +40,7 @@ pub fn main_with(plugins: &'static [&'static PluginDef]) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match dispatch(cli.command, plugins) {
+    match dispatch(cli.command, plugins, started) {
         Ok(code) => code,
         Err(error) if out::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -47,9 +50,9 @@ pub fn main_with(plugins: &'static [&'static PluginDef]) -> ExitCode {
     }
 }
 
-fn dispatch(command: Command, plugins: &'static [&'static PluginDef]) -> Result<ExitCode> {
+fn dispatch(command: Command, plugins: &'static [&'static PluginDef], started: Started) -> Result<ExitCode> {
     match command {
-        Command::Run(args) => run::run(args, plugins, environment()),
+        Command::Run(args) => run::run(args, plugins, started, environment()),
         Command::Check(args) => check::check(args, plugins, environment()),
         Command::Explain(args) => explain::explain(args, plugins, environment()),
         Command::Echo(args) => echo_backend(args.listen),

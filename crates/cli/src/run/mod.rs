@@ -55,6 +55,7 @@ pub(crate) enum Event {
 pub(crate) fn run(
     args: RunArgs,
     plugins: &'static [&'static PluginDef],
+    started: crate::Started,
     env: BTreeMap<String, String>,
 ) -> Result<ExitCode> {
     let RunArgs { config, settings, data_dir, workers, strict, log_level, log_format, access_log } = args;
@@ -81,7 +82,7 @@ pub(crate) fn run(
     }
     let (events, received) = sync_channel(EVENTS_MAX);
     signals::listen(events.clone())?;
-    let node = match Node::start(site, preferences, logs, node::Options { data_dir, strict }, events) {
+    let node = match Node::start(site, preferences, logs, node::Options { data_dir, strict, started }, events) {
         Ok(node) => node,
         Err(error) => {
             tracing::error!("not started: {error:#}");

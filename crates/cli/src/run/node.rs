@@ -26,6 +26,8 @@ pub(super) struct Options {
     pub(super) data_dir: Option<PathBuf>,
     /// Nothing may be left out.
     pub(super) strict: bool,
+    /// Called when the node serves.
+    pub(super) started: crate::Started,
 }
 
 /// A running node.
@@ -52,7 +54,7 @@ impl Node {
         options: Options,
         events: SyncSender<Event>,
     ) -> Result<Self> {
-        let Options { data_dir, strict } = options;
+        let Options { data_dir, strict, started } = options;
         let last_good = data_dir.as_deref().map(LastGood::open).transpose()?;
         let settings = &preferences.settings;
         // Before the files are read, so that no change is missed.
@@ -80,6 +82,7 @@ impl Node {
             }
             error => anyhow!(error),
         })?;
+        started(engine.services());
         let mut node = Self {
             site,
             strict,
