@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use cardinal_http::h1::Framing;
-use cardinal_http::{Failure, FailureKind};
+use cardinal_http::{Failure, FailureKind, Method};
 use cardinal_ir::Limits;
 use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply};
@@ -189,7 +189,12 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     let s = &mut *turn.s;
     strip_listed(&mut s.request);
     if !read_facts(plan.node(), facts, s) {
-        return Err(Failure::new(FailureKind::BadRequest, "host"));
+        return Err(Failure::new(FailureKind::BadRequest, "target or host"));
+    }
+    if s.request.method == Method::Connect {
+        // A gateway is no tunnel (nginx).
+        turn.session.keep_alive = false;
+        return send_reply(turn, chain, Reply::error(405, "Method not allowed")).await;
     }
     let found = route_request(&plan.http, s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
     let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");

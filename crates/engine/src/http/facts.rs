@@ -34,9 +34,13 @@ pub(crate) struct Facts {
 }
 
 /// Fills in what is known from the head and the connection: path, host, port, client address.
-/// `false` when the head's host cannot be read.
+/// `false` when the head's host cannot be read, or the request is for no path: `OPTIONS *` asks about a server, and
+/// which of those behind this one is not said (nginx refuses it too).
 pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
     let Scratch { request, exchange, path, .. } = s;
+    if request.path() == b"*" {
+        return false;
+    }
     exchange.original.method.clone_from(&request.method);
     exchange.original.target.extend_from_slice(request.path());
     if let Some(query) = request.query() {

@@ -1,13 +1,17 @@
 //! The data plane against real sockets: a Kong file, an engine, backends and clients, all on loopback.
 
+mod backpressure;
 mod balancing;
 mod basics;
 mod explained;
 mod faults;
+mod headers;
 mod health;
 mod mutual_tls;
+mod names;
 mod proxy_protocol;
 mod reload;
+mod routing;
 mod scene;
 mod stream;
 mod upstream_http2;

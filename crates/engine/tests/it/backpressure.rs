@@ -1,0 +1,88 @@
+//! Who does not read is not read for: memory does not grow with the size of a body.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use cardinal_testkit::{H1Client, H2Client, ScriptedPeer, Step, World};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::plugins;
+use crate::scene::one;
+
+/// Bytes that an upstream offers.
+const BODY: u64 = 512 << 20;
+/// What sockets of the system and windows may hold on the way; far below what is offered.
+const HELD_MAX: u64 = 48 << 20;
+
+async fn flooding() -> ScriptedPeer {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n");
+    ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), Step::send(head), Step::Flood(vec![b'x'; 64 * 1024], BODY)]])
+        .await
+}
+
+/// What was taken once no more is being taken.
+async fn taken(count: impl Fn() -> u64) -> u64 {
+    let mut last = u64::MAX;
+    loop {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let now = count();
+        if now == last {
+            return now;
+        }
+        last = now;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_the_upstream() -> Result<()> {
+    let peer = flooding().await;
+    let world = World::start(plugins(), &one(&format!("http://{}", peer.address()), json!({}), json!({})), &[])?;
+    let mut client = H1Client::connect(world.http()).await?;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;
+    assert_eq!(client.head().await?.0, 200);
+    let held = taken(|| peer.flooded()).await;
+    assert!(held < HELD_MAX, "{held} bytes were taken of which none were read");
+    let mut read = 0;
+    while read < 2 * HELD_MAX {
+        read += client.read_some().await?.len() as u64;
+    }
+    assert!(peer.flooded() > held, "reading lets it go on");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_stops_only_itself() -> Result<()> {
+    let peer = flooding().await;
+    let world = World::start(plugins(), &one(&format!("http://{}", peer.address()), json!({}), json!({})), &[])?;
+    let mut client = H2Client::connect(world.http()).await?;
+    let mut silent = client.open("GET", "a", "/", &[], true).await?;
+    assert_eq!(silent.head().await?.0, 200);
+    let held = taken(|| peer.flooded()).await;
+    assert!(held < HELD_MAX, "{held} bytes were taken of which none were read");
+    let mut busy = client.open("GET", "a", "/", &[], true).await?;
+    assert_eq!(busy.head().await?.0, 200);
+    let mut read = 0;
+    while read < 4 << 20 {
+        read += busy.part().await?.expect("there is more").len();
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_read_stops_the_client() -> Result<()> {
+    // It accepts by the system alone, and never reads.
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let world = World::start(plugins(), &one(&url, json!({}), json!({})), &[])?;
+    let mut client = H1Client::connect(world.http()).await?;
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n")).await?;
+    let part = vec![b'x'; 64 * 1024];
+    let mut sent = 0_u64;
+    while tokio::time::timeout(Duration::from_millis(400), client.send(&part)).await.is_ok() {
+        sent += part.len() as u64;
+        assert!(sent < HELD_MAX, "{sent} bytes were taken for an upstream that read none");
+    }
+    assert!(sent > 0);
+    Ok(())
+}
