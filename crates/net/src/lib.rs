@@ -28,6 +28,7 @@ pub use io::{Io, Rewind};
 pub use listener::{Bound, bind_tcp, bind_udp};
 pub use peer::Peer;
 pub use pool::{
-    H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled, SharedPool, StreamGuard,
+    H2_STREAMS_MAX, H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled, SharedPool,
+    StreamGuard,
 };
 pub use timer::{Timer, Wheel};

@@ -40,7 +40,7 @@ const CLASSES_MAX: usize = 8192;
 const H2_CONNECTIONS_MAX: usize = 16;
 
 /// Streams of one HTTP/2 connection before another one is opened.
-const H2_STREAMS_MAX: usize = 100;
+pub const H2_STREAMS_MAX: usize = 100;
 
 /// An HTTP/1 connection and its past.
 #[derive(Debug)]
@@ -68,22 +68,31 @@ pub struct H2Connection {
 pub struct Opening {
     waiting: Cell<usize>,
     over: Cell<bool>,
+    made: Cell<bool>,
     told: Notify,
 }
 
 impl Opening {
-    /// Waits until the connection is there, or will not be.
-    pub async fn wait(&self) {
+    /// Waits until the connection is there, or will not be: `false`.
+    pub async fn wait(&self) -> bool {
         let told = self.told.notified();
         if !self.over.get() {
             told.await;
         }
+        self.made.get()
     }
 }
 
 /// Held by who opens an HTTP/2 connection; dropping it tells those that wait.
 #[derive(Debug)]
 pub struct OpeningGuard(Rc<Opening>);
+
+impl OpeningGuard {
+    /// The connection is there, in the pool.
+    pub fn made(self) {
+        self.0.made.set(true);
+    }
+}
 
 impl Drop for OpeningGuard {
     fn drop(&mut self) {

@@ -11,7 +11,7 @@ use cardinal_base::task;
 use cardinal_http::{Failure, FailureKind, Retry};
 use cardinal_ir::{Algorithm, HashInput, HttpVersion};
 use cardinal_net::h1::H1;
-use cardinal_net::{ConnectError, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect};
+use cardinal_net::{ConnectError, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect};
 use cardinal_sdk::{Try, TryState};
 use h2::client::SendRequest;
 use rustls_pki_types::ServerName;
@@ -23,8 +23,8 @@ use crate::worker::Worker;
 
 /// Window of an upstream HTTP/2 stream, bytes: what one slow client can make us hold.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
-/// Window of an upstream HTTP/2 connection, bytes.
-const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Window of an upstream HTTP/2 connection, bytes: the streams of clients that do not read must leave room for others.
+const H2_CONNECTION_WINDOW: u32 = H2_STREAM_WINDOW * H2_STREAMS_MAX as u32;
 /// Header list of an upstream HTTP/2 response, bytes.
 const H2_HEADER_LIST_MAX: u32 = 64 * 1024;
 
@@ -91,7 +91,11 @@ pub(super) async fn reach(
     let opening = shared.then(|| worker.pool.borrow_mut().start_opening(key));
     let other = other_family(worker, backend, &picked);
     let opened = s.up_timer.limit(timeout_ms, open(worker, backend, key, other, tls, upgrade)).await;
-    drop(opening);
+    if let Some(opening) = opening
+        && matches!(opened, Some(Ok(Transport::H2(..))))
+    {
+        opening.made();
+    }
     let failure = match opened {
         Some(Ok(transport)) => return Ok(Reached { transport, picked, group, key, requests: 0 }),
         Some(Err(failure)) => failure,
@@ -109,14 +113,20 @@ async fn place(
     timer: &Timer,
     timeout_ms: u64,
 ) -> Option<(SendRequest<Bytes>, StreamGuard)> {
-    let open = worker.pool.borrow_mut().take_h2(key, limits);
-    if open.is_some() {
-        return open;
-    }
-    let opening = worker.pool.borrow_mut().join_opening(key)?;
-    // Whoever waited in vain opens a connection of its own.
-    timer.limit(timeout_ms, opening.wait()).await;
-    worker.pool.borrow_mut().take_h2(key, limits)
+    let found = timer.limit(timeout_ms, async {
+        loop {
+            let open = worker.pool.borrow_mut().take_h2(key, limits);
+            if open.is_some() {
+                return open;
+            }
+            let opening = worker.pool.borrow_mut().join_opening(key)?;
+            // Whoever waited in vain opens a connection of its own; others may have been quicker to take the places.
+            if !opening.wait().await {
+                return None;
+            }
+        }
+    });
+    found.await.flatten()
 }
 
 /// An address of the same host in the other family, to be tried beside the first when that is slow (RFC 8305).

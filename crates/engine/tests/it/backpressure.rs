@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use cardinal_testkit::{H1Client, H2Client, ScriptedPeer, Step, World};
+use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step, World};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -84,5 +84,28 @@ async fn an_upstream_that_does_not_read_stops_the_client() -> Result<()> {
         assert!(sent < HELD_MAX, "{sent} bytes were taken for an upstream that read none");
     }
     assert!(sent > 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn those_that_do_not_read_leave_room_on_a_shared_connection() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let world = World::start(plugins(), &one(&echo.url(), json!({ "tags": ["upstream-http2"] }), json!({})), &[])?;
+    let mut silent = Vec::new();
+    for _ in 0..24 {
+        let mut client = H1Client::connect(world.http()).await?;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Echo: bytes:100000000,part:65536\r\n\r\n").await?;
+        assert_eq!(client.head().await?.0, 200);
+        silent.push(client);
+    }
+    // Time to fill whatever there is between the two.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for _ in 0..4 {
+        let mut client = H1Client::connect(world.http()).await?;
+        let request = client.get("/", "a", &[("X-Echo", "bytes:300000")]);
+        let response = tokio::time::timeout(Duration::from_secs(2), request).await??;
+        assert_eq!(response.body.len(), 300_000);
+    }
+    assert!(echo.connections() <= 4, "{}", echo.connections());
     Ok(())
 }

@@ -212,7 +212,10 @@ async fn probes_judge_by_status_and_time() -> Result<()> {
     let silent = vec![Step::until("\r\n\r\n"), Step::Pause(Duration::from_secs(10))];
     let (bad, good) = (answer("500 Sorry"), answer("302 Found"));
     for failing in [bad, silent, answer("nonsense")] {
-        let peer = ScriptedPeer::start(vec![failing, good.clone()]).await;
+        // Long enough to be seen.
+        let mut plays = vec![failing; 6];
+        plays.push(good.clone());
+        let peer = ScriptedPeer::start(plays).await;
         let upstream = active("http", json!({ "timeout": 0.1 }));
         let world = World::start(plugins(), &balanced(&[target(peer.address())], upstream, json!({})), &[])?;
         until_state(&world, peer.address(), "unhealthy").await?;

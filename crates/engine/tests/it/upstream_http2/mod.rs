@@ -182,6 +182,20 @@ async fn an_upstream_that_says_goodbye_is_connected_to_anew() -> Result<()> {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_connection_that_fails_is_answered() -> Result<()> {
+    let world = World::start(plugins(), &tagged(&format!("http://127.0.0.1:{}", free_port())), &[])?;
+    let mut client = H2Client::connect(world.http()).await?;
+    let mut open = Vec::new();
+    for _ in 0..50 {
+        open.push(client.open("GET", "a", "/", &[], true).await?);
+    }
+    for exchange in &mut open {
+        assert_eq!(exchange.response().await?.status, 502);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_reset_ends_the_request_and_no_other() -> Result<()> {
     let server = Server::start(None, |mut exchange: Exchange| async move {
         match exchange.path().as_str() {
