@@ -52,11 +52,17 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
         std::borrow::Cow::Owned(normal) => *path = normal,
     }
     exchange.original.port = facts.listener_port;
-    if let Some(authority) = request.authority() {
-        let Ok(authority) = std::str::from_utf8(authority) else { return false };
-        let (host, port) = split_host(authority);
-        exchange.original.host.push_str(&host);
-        exchange.original.port = port.unwrap_or(facts.listener_port);
+    match request.authority() {
+        Some(authority) => {
+            let authority = std::str::from_utf8(authority).ok().filter(|text| is_authority(text));
+            let Some(authority) = authority else { return false };
+            let (host, port) = split_host(authority);
+            exchange.original.host.push_str(&host);
+            exchange.original.port = port.unwrap_or(facts.listener_port);
+        }
+        // HTTP/2 names whom it is for as HTTP/1.1 does (RFC 9113 section 8.3.1); the codec sees to the latter.
+        None if request.version == Version::H2 => return false,
+        None => {}
     }
     let client = &mut exchange.client;
     client.wire = if facts.tls { Wire::Https } else { Wire::Http };
@@ -76,6 +82,13 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
         }
     }
     true
+}
+
+/// Whether this is a host with at most a port: no user (RFC 9110 section 4.2.4, RFC 9113 section 8.3.1), no other port
+/// than a number.
+fn is_authority(text: &str) -> bool {
+    let port = text.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+    !text.contains('@') && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 pub(crate) fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {

@@ -1,9 +1,10 @@
 //! Moves bodies: both directions of an exchange in one task, each at the speed of its slower side.
 
+use std::borrow::Cow;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use cardinal_http::{Failure, FailureKind};
+use cardinal_http::{Failure, FailureKind, HeaderList, Name};
 use cardinal_ir::{Limits, Timeouts};
 use cardinal_net::{NetError, Peer, Timer};
 
@@ -134,8 +135,8 @@ impl Upload {
                 }
             }
             Poll::Ready(Ok(false)) => {
-                let trailers = Some(client.trailers()).filter(|t| !t.is_empty());
-                up.finish(trailers).map_err(Broken::Upstream)?;
+                let trailers = passed_trailers(client.trailers());
+                up.finish(trailers.as_deref()).map_err(Broken::Upstream)?;
                 self.finished = true;
                 Ok(None)
             }
@@ -273,11 +274,41 @@ impl Download {
     }
 
     fn finish(&mut self, client: &mut Peer, up: &Peer) -> Result<(), Broken> {
-        let trailers = Some(up.trailers()).filter(|t| !t.is_empty());
-        client.finish(trailers).map_err(Broken::Client)?;
+        let trailers = passed_trailers(up.trailers());
+        client.finish(trailers.as_deref()).map_err(Broken::Client)?;
         self.finished = true;
         Ok(())
     }
+}
+
+/// The trailers that go on: without those that belong in a head, where they were looked at. Receivers that merge
+/// trailers into the head would else believe them (RFC 9110 section 6.5.1).
+fn passed_trailers(trailers: &HeaderList) -> Option<Cow<'_, HeaderList>> {
+    if trailers.is_empty() {
+        return None;
+    }
+    if !trailers.iter_known().any(|(id, name, _)| belongs_in_head(id, name)) {
+        return Some(Cow::Borrowed(trailers));
+    }
+    let mut passed = trailers.clone();
+    passed.remove_if(|id, name, _| belongs_in_head(id, name));
+    (!passed.is_empty()).then_some(Cow::Owned(passed))
+}
+
+/// Framing, routing, authentication, how to read the content, who asks: the names that have an id are all of these kinds.
+fn belongs_in_head(id: Name, name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 9] = [
+        b"proxy-authorization",
+        b"set-cookie",
+        b"content-encoding",
+        b"content-range",
+        b"range",
+        b"cache-control",
+        b"max-forwards",
+        b"forwarded",
+        b"location",
+    ];
+    !matches!(id, Name::Other | Name::Date | Name::Server) || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Lets the client have what came so far while the upstream is waited for.

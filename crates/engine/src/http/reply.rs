@@ -47,9 +47,13 @@ pub(crate) fn message(pages: &ErrorPages, kind: FailureKind) -> String {
     text.to_owned()
 }
 
-/// The reply to a failure.
+/// The reply to a failure; for that of a filter in the form of Kong's `kong.response.exit`.
 pub(super) fn error_reply(plan: &Plan, kind: FailureKind) -> Reply {
-    Reply::error(kind.status(), message(&plan.node().errors, kind))
+    let text = message(&plan.node().errors, kind);
+    if kind == FailureKind::Filter {
+        return Reply::message(kind.status(), text);
+    }
+    Reply::error(kind.status(), text)
 }
 
 /// Answers a client that waits for it, before its body is read.

@@ -7,12 +7,16 @@ mod explained;
 mod faults;
 mod headers;
 mod health;
+mod leaks;
 mod mutual_tls;
 mod names;
+mod plugins;
 mod proxy_protocol;
+mod real_clients;
 mod reload;
 mod routing;
 mod scene;
+mod smuggling;
 mod stream;
 mod upstream_http2;
 

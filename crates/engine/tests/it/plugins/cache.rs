@@ -1,0 +1,144 @@
+//! proxy-cache: what is kept, what is not, and what clients see of it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::Stage;
+
+/// A configuration with a memory of its own, and what `more` has.
+fn cache(memory: &str, more: Value) -> Value {
+    let mut config = json!({"strategy": "memory", "content_type": ["application/json"],
+        "memory": {"dictionary_name": memory}});
+    if let (Value::Object(config), Value::Object(more)) = (&mut config, more) {
+        config.extend(more);
+    }
+    json!([{"name": "proxy-cache", "config": config}])
+}
+
+/// The status of the cache for a request.
+async fn status(stage: &mut Stage, method: &str, target: &str, fields: &[(&str, &str)]) -> Result<String> {
+    let response = stage.client.request(method, target, "a", fields, b"").await?;
+    Ok(response.header("x-cache-status").unwrap_or("none").to_owned())
+}
+
+#[tokio::test]
+async fn a_hit_is_the_response_again() -> Result<()> {
+    let mut stage = Stage::start(cache("hit", json!({})), json!({})).await?;
+    let behaviour = [("X-Echo", "header:X-Own=1,header:Connection=X-Hop,header:X-Hop=1")];
+    let miss = stage.get("/a?x=1&y=2", &behaviour).await?;
+    assert_eq!((miss.status, miss.header("x-cache-status")), (200, Some("Miss")));
+    let key = miss.header("x-cache-key").expect("a key").to_owned();
+    assert_eq!(key.len(), 64);
+    for target in ["/a?x=1&y=2", "/a?y=2&x=1"] {
+        let hit = stage.get(target, &[]).await?;
+        assert_eq!((hit.status, hit.header("x-cache-status")), (200, Some("Hit")), "{target}");
+        assert_eq!((hit.body.clone(), hit.header("x-own"), hit.header("x-hop")), (miss.body.clone(), Some("1"), None));
+        assert_eq!((hit.header("x-cache-key"), hit.header("content-type")), (Some(&*key), Some("application/json")));
+        assert!(hit.header("age").is_some_and(|age| age.parse::<u32>().is_ok()));
+        assert_eq!(hit.headers.all("content-length").collect::<Vec<_>>(), [miss.body.len().to_string()]);
+        assert!(hit.header("x-kong-upstream-latency").is_none());
+    }
+    let mut client = stage.h2().await?;
+    let hit = client.request("GET", "a", "/a?x=1&y=2", &[], b"").await?;
+    assert_eq!((hit.header("x-cache-status"), &hit.body), (Some("Hit"), &miss.body));
+    assert_eq!(stage.echo.requests(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_head_is_kept_apart_from_a_get() -> Result<()> {
+    let mut stage = Stage::start(cache("head", json!({})), json!({})).await?;
+    let first = stage.client.request("HEAD", "/h", "a", &[], b"").await?;
+    assert_eq!((first.header("x-cache-status"), first.body.len()), (Some("Miss"), 0));
+    let again = stage.client.request("HEAD", "/h", "a", &[], b"").await?;
+    assert_eq!((again.header("x-cache-status"), again.body.len()), (Some("Hit"), 0));
+    assert_eq!(again.header("content-type"), Some("application/json"));
+    let get = stage.get("/h", &[]).await?;
+    assert_eq!((get.header("x-cache-status"), get.json()["method"].as_str()), (Some("Miss"), Some("GET")));
+    assert_eq!(status(&mut stage, "GET", "/h", &[]).await?, "Hit");
+    Ok(())
+}
+
+#[tokio::test]
+async fn some_requests_and_responses_bypass() -> Result<()> {
+    let mut stage = Stage::start(cache("bypass", json!({})), json!({})).await?;
+    for (method, behaviour) in
+        [("POST", "status:200"), ("GET", "status:500"), ("GET", "bytes:10,header:Content-Type=text/html")]
+    {
+        for _ in 0..2 {
+            let found = status(&mut stage, method, "/b", &[("X-Echo", behaviour)]).await?;
+            assert_eq!(found, "Bypass", "{method} {behaviour}");
+        }
+    }
+    assert_eq!(stage.echo.requests(), 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn entries_grow_old() -> Result<()> {
+    let mut stage = Stage::start(cache("old", json!({"cache_ttl": 1, "storage_ttl": 60})), json!({})).await?;
+    assert_eq!(status(&mut stage, "GET", "/o", &[]).await?, "Miss");
+    assert_eq!(status(&mut stage, "GET", "/o", &[]).await?, "Hit");
+    tokio::time::sleep(Duration::from_millis(2_050)).await;
+    assert_eq!(status(&mut stage, "GET", "/o", &[]).await?, "Refresh");
+    assert_eq!(status(&mut stage, "GET", "/o", &[]).await?, "Hit");
+    Ok(())
+}
+
+#[tokio::test]
+async fn cache_control_is_obeyed() -> Result<()> {
+    let mut stage = Stage::start(cache("control", json!({"cache_control": true})), json!({})).await?;
+    let kept = ("X-Echo", "header:Cache-Control=max-age=60");
+    assert_eq!(status(&mut stage, "GET", "/c", &[kept]).await?, "Miss");
+    assert_eq!(status(&mut stage, "GET", "/c", &[kept]).await?, "Hit");
+    assert_eq!(status(&mut stage, "GET", "/c", &[kept, ("Cache-Control", "no-store")]).await?, "Bypass");
+    assert_eq!(status(&mut stage, "GET", "/c", &[kept, ("Authorization", "x")]).await?, "Bypass");
+    let only = stage.get("/never", &[("Cache-Control", "only-if-cached")]).await?;
+    assert_eq!(only.status, 504);
+    for control in ["private", "no-store", "no-cache", "max-age=0"] {
+        let behaviour = format!("header:Cache-Control={control}");
+        for _ in 0..2 {
+            let found = status(&mut stage, "GET", &format!("/{control}"), &[("X-Echo", &behaviour)]).await?;
+            assert_eq!(found, "Bypass", "{control}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn named_headers_and_arguments_tell_requests_apart() -> Result<()> {
+    let vary = json!({"vary_headers": ["X-Lang"], "vary_query_params": ["page"]});
+    let mut stage = Stage::start(cache("vary", vary), json!({})).await?;
+    for (target, lang, expect) in [
+        ("/v?page=1&junk=1", "de", "Miss"),
+        ("/v?page=1&junk=2", "de", "Hit"),
+        ("/v?page=1", "fr", "Miss"),
+        ("/v?page=2", "de", "Miss"),
+        ("/v?page=2&junk=2", "de", "Hit"),
+    ] {
+        assert_eq!(status(&mut stage, "GET", target, &[("X-Lang", lang)]).await?, expect, "{target} {lang}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn consumers_do_not_see_each_others_entries() -> Result<()> {
+    let mut list = cache("consumers", json!({}));
+    list.as_array_mut().expect("a list").push(json!({"name": "key-auth", "config": {"hide_credentials": true}}));
+    let more = json!({"consumers": [
+        {"username": "alice", "keyauth_credentials": [{"key": "ka"}]},
+        {"username": "bob", "keyauth_credentials": [{"key": "kb"}]}
+    ]});
+    let mut stage = Stage::start(list, more).await?;
+    for (key, name, expect) in
+        [("ka", "alice", "Miss"), ("kb", "bob", "Miss"), ("ka", "alice", "Hit"), ("kb", "bob", "Hit")]
+    {
+        let response = stage.get("/x", &[("apikey", key)]).await?;
+        assert_eq!(response.header("x-cache-status"), Some(expect), "{key}");
+        assert_eq!(super::told(&response.json(), "x-consumer-username"), [name]);
+    }
+    assert_eq!(stage.get("/x", &[]).await?.status, 401, "a hit does not go around authentication");
+    Ok(())
+}

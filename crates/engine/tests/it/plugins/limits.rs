@@ -1,0 +1,183 @@
+//! rate-limiting and request-size-limiting.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use cardinal_testkit::{H1Client, Server, World, find_program, free_port};
+use serde_json::{Value, json};
+
+use super::Stage;
+
+fn rate(config: Value) -> Value {
+    json!([{"name": "rate-limiting", "config": config}])
+}
+
+#[tokio::test]
+async fn limits_are_told_and_hold() -> Result<()> {
+    let mut stage = Stage::start(rate(json!({"hour": 3, "day": 100})), json!({})).await?;
+    for left in ["2", "1", "0"] {
+        let response = stage.get("/", &[]).await?;
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("x-ratelimit-limit-hour"), Some("3"));
+        assert_eq!(response.header("x-ratelimit-remaining-hour"), Some(left));
+        assert_eq!(response.header("x-ratelimit-limit-day"), Some("100"));
+        assert_eq!(response.header("ratelimit-limit"), Some("3"));
+        assert_eq!(response.header("ratelimit-remaining"), Some(left));
+        assert!(response.header("ratelimit-reset").is_some_and(|s| (1..=3600).contains(&s.parse().unwrap_or(0))));
+        assert_eq!(response.header("retry-after"), None);
+    }
+    let refused = stage.get("/", &[]).await?;
+    assert_eq!((refused.status, refused.json()["message"].as_str()), (429, Some("API rate limit exceeded")));
+    assert_eq!(refused.header("retry-after"), refused.header("ratelimit-reset"));
+    assert_eq!(refused.header("x-ratelimit-remaining-hour"), Some("0"));
+    let mut client = stage.h2().await?;
+    let refused = client.request("POST", "a", "/", &[], &[b'x'; 100_000]).await?;
+    assert_eq!(refused.status, 429);
+    assert_eq!(stage.echo.requests(), 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_what_is_asked_for() -> Result<()> {
+    let config = json!({"hour": 1, "limit_by": "header", "header_name": "X-Tenant", "error_code": 420,
+        "error_message": "slow down", "hide_client_headers": true});
+    let mut stage = Stage::start(rate(config), json!({})).await?;
+    assert_eq!(stage.said("/", &[("X-Tenant", "a")]).await?, "200");
+    assert_eq!(stage.said("/", &[("X-Tenant", "a")]).await?, "420 slow down");
+    let other = stage.get("/", &[("X-Tenant", "b")]).await?;
+    assert_eq!((other.status, other.header("x-ratelimit-limit-hour")), (200, None));
+
+    let mut list = rate(json!({"hour": 1}));
+    list.as_array_mut().expect("a list").push(json!({"name": "key-auth"}));
+    let more = json!({"consumers": [
+        {"username": "alice", "keyauth_credentials": [{"key": "a1"}, {"key": "a2"}]},
+        {"username": "bob", "keyauth_credentials": [{"key": "b"}]}
+    ]});
+    let mut stage = Stage::start(list, more).await?;
+    for (key, status) in [("a1", 200), ("a2", 429), ("b", 200), ("b", 429), ("none", 401)] {
+        assert_eq!(stage.get("/", &[("apikey", key)]).await?.status, status, "{key}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nodes_share_counters_in_redis() -> Result<()> {
+    if find_program("redis-server").is_none() {
+        println!("skipped: redis-server is not installed");
+        return Ok(());
+    }
+    let mut redis = Server::redis(&[])?;
+    let config = |tolerant: bool, limit: u32| {
+        rate(json!({"hour": limit, "policy": "redis", "fault_tolerant": tolerant,
+            "redis": {"host": "127.0.0.1", "port": redis.address().port(), "timeout": 500}}))
+    };
+    // The same service, served by two nodes: the counters belong to its id.
+    let mut one = Stage::start(config(true, 3), json!({})).await?;
+    let mut two = Stage::start(config(true, 3), json!({})).await?;
+    let mut strict = Stage::start(config(false, 100), json!({})).await?;
+    assert_eq!(one.get("/", &[]).await?.header("x-ratelimit-remaining-hour"), Some("2"));
+    assert_eq!(two.get("/", &[]).await?.header("x-ratelimit-remaining-hour"), Some("1"));
+    assert_eq!(one.get("/", &[]).await?.header("x-ratelimit-remaining-hour"), Some("0"));
+    assert_eq!(two.get("/", &[]).await?.status, 429);
+    assert_eq!(one.get("/", &[]).await?.status, 429);
+    assert_eq!(strict.get("/", &[]).await?.status, 200);
+    redis.kill();
+    for _ in 0..3 {
+        let open = one.get("/", &[]).await?;
+        assert_eq!((open.status, open.header("x-ratelimit-limit-hour")), (200, None), "{}", open.text());
+        assert_eq!(strict.said("/", &[]).await?, "500 An unexpected error occurred");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_redis_that_never_was_is_tolerated_or_not() -> Result<()> {
+    let config = |tolerant: bool| {
+        rate(json!({"hour": 1, "policy": "redis", "fault_tolerant": tolerant,
+            "redis": {"host": "127.0.0.1", "port": free_port(), "timeout": 200}}))
+    };
+    let mut open = Stage::start(config(true), json!({})).await?;
+    let mut strict = Stage::start(config(false), json!({})).await?;
+    for _ in 0..3 {
+        assert_eq!(open.get("/", &[]).await?.status, 200);
+        assert_eq!(strict.get("/", &[]).await?.status, 500);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn redis_counts_are_exchanged_in_the_background() -> Result<()> {
+    if find_program("redis-server").is_none() {
+        println!("skipped: redis-server is not installed");
+        return Ok(());
+    }
+    let redis = Server::redis(&[])?;
+    let config = rate(json!({"hour": 10, "policy": "redis", "sync_rate": 0.05,
+        "redis": {"host": "127.0.0.1", "port": redis.address().port()}}));
+    let mut one = Stage::start(config.clone(), json!({})).await?;
+    let mut two = Stage::start(config, json!({})).await?;
+    for _ in 0..4 {
+        assert_eq!(one.get("/", &[]).await?.status, 200);
+    }
+    for _ in 0..100 {
+        let left = two.get("/", &[("X-Echo", "status:200")]).await?;
+        let left: u32 = left.header("x-ratelimit-remaining-hour").unwrap_or("10").parse()?;
+        if left <= 5 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the other node never heard of the requests");
+}
+
+#[tokio::test]
+async fn bodies_are_measured_in_every_framing() -> Result<()> {
+    let size = json!([{"name": "request-size-limiting", "config": {"allowed_payload_size": 10, "size_unit": "bytes"}}]);
+    let mut stage = Stage::start(size, json!({})).await?;
+    assert_eq!(stage.client.request("POST", "/", "a", &[], &[b'x'; 10]).await?.status, 200);
+    let over = stage.client.request("POST", "/", "a", &[], &[b'x'; 11]).await?;
+    assert_eq!((over.status, over.json()["message"].as_str()), (413, Some("Request size limit exceeded")));
+    let chunked = |count: usize| {
+        format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{count:x}\r\n{}\r\n0\r\n\r\n",
+            "x".repeat(count)
+        )
+    };
+    let mut client = H1Client::connect(stage.world.http()).await?;
+    client.send(chunked(10)).await?;
+    assert_eq!(client.response().await?.json()["body"]["bytes"], 10);
+    client.send(chunked(11)).await?;
+    assert_eq!(client.response().await?.status, 413);
+    let head =
+        |count: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {count}\r\nExpect: 100-continue\r\n\r\n");
+    let mut client = H1Client::connect(stage.world.http()).await?;
+    client.send(head(10)).await?;
+    assert_eq!(client.head().await?.0, 100);
+    client.send("0123456789").await?;
+    assert_eq!(client.response().await?.status, 200);
+    client.send(head(11)).await?;
+    let refused = client.response().await?;
+    assert_eq!((refused.status, refused.interim.len()), (417, 0), "the client is not told to go on");
+    let mut client = stage.h2().await?;
+    let mut exchange = client.open("POST", "a", "/", &[], false).await?;
+    exchange.send(&[b'x'; 11], true).await?;
+    assert_eq!(exchange.head().await?.0, 413);
+    assert_eq!(client.request("POST", "a", "/", &[], b"ok").await?.status, 200);
+    for seen in stage.echo.seen() {
+        assert!(seen.body_bytes <= 10, "{seen:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_length_can_be_required() -> Result<()> {
+    let size = json!([{"name": "request-size-limiting", "config": {"require_content_length": true}}]);
+    let mut stage = Stage::start(size, json!({})).await?;
+    assert_eq!(stage.said("/", &[]).await?, "411 A valid Content-Length header is required");
+    assert_eq!(stage.client.request("POST", "/", "a", &[], b"x").await?.status, 200);
+    let world: &World = &stage.world;
+    let mut client = H1Client::connect(world.http()).await?;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n").await?;
+    assert_eq!(client.response().await?.status, 200);
+    Ok(())
+}
