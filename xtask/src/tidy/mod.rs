@@ -32,14 +32,11 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Problem>> {
     Ok(problems)
 }
 
-/// The folders with a manifest in `crates/`, and `xtask`.
+/// The folders with a manifest in `crates/`, `benches` and `xtask`.
 fn crate_folders(root: &Path) -> Result<Vec<PathBuf>> {
     let mut folders: Vec<_> =
         entries(&root.join("crates"))?.into_iter().filter(|f| f.join("Cargo.toml").exists()).collect();
-    let xtask = root.join("xtask");
-    if xtask.exists() {
-        folders.push(xtask);
-    }
+    folders.extend(["benches", "xtask"].map(|name| root.join(name)).into_iter().filter(|f| f.exists()));
     Ok(folders)
 }
 

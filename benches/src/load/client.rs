@@ -1,0 +1,106 @@
+//! One client connection: a request, its answer, the next request.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context as _, Result};
+use rustix::event::epoll;
+
+use super::response::{Progress, Response};
+
+/// Hosts and paths of the load; the proxies route by both.
+pub(crate) const HOSTS: [&str; 4] = ["shop", "users", "orders", "images"];
+pub(crate) const PATHS: [&str; 4] = ["v1", "v2", "search", "static"];
+
+/// About 190 bytes with five fields.
+pub(crate) fn request(host: &str, path: &str) -> String {
+    format!(
+        "GET /{path}/items/1234?page=3 HTTP/1.1\r\nHost: {host}.bench.test\r\n\
+         User-Agent: cardinal-bench/1.0\r\nAccept: application/json, text/plain;q=0.9, */*;q=0.8\r\n\
+         Accept-Language: en-GB,en;q=0.7\r\nCookie: session=0123456789abcdef\r\n\r\n"
+    )
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    token: u64,
+    proxy: SocketAddr,
+    stream: TcpStream,
+    request: Vec<u8>,
+    /// The length of the body to come back.
+    body: u64,
+    response: Response,
+}
+
+impl Client {
+    /// Connects and sends the first request. The token chooses one of the sixteen routes.
+    pub(super) fn connect(epoll: &OwnedFd, token: u64, proxy: SocketAddr, body: u64) -> Result<Self> {
+        let at = token as usize;
+        let host = HOSTS.get(at % 4).copied().unwrap_or_default();
+        let path = PATHS.get(at / 4 % 4).copied().unwrap_or_default();
+        let request = request(host, path).into_bytes();
+        let stream = open(epoll, token, proxy)?;
+        let mut client = Self { token, proxy, stream, request, body, response: Response::default() };
+        client.send().map_err(anyhow::Error::msg)?;
+        Ok(client)
+    }
+
+    /// Reads what is there; true when an answer was complete, of which the next request follows. After an error of the
+    /// peer the connection is a new one.
+    pub(super) fn readable(&mut self, epoll: &OwnedFd, buffer: &mut [u8]) -> Result<Result<bool, &'static str>> {
+        let outcome = self.receive(buffer);
+        let reconnect = match outcome {
+            Ok(Progress::More) => return Ok(Ok(false)),
+            Ok(Progress::Done { close }) => close,
+            Err(_) => true,
+        };
+        if reconnect {
+            self.response = Response::default();
+            self.stream = open(epoll, self.token, self.proxy)?;
+        }
+        let sent = self.send();
+        Ok(outcome.and(sent).map(|()| true))
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Progress, &'static str> {
+        match self.stream.read(buffer) {
+            Ok(0) => Err("the proxy closed the connection"),
+            Ok(n) => self.response.push(buffer.get(..n).unwrap_or_default(), self.body),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Progress::More),
+            Err(_) => Err("the connection broke"),
+        }
+    }
+
+    /// Nothing is in the socket's buffer, so a request always fits.
+    fn send(&mut self) -> Result<(), &'static str> {
+        match self.stream.write(&self.request) {
+            Ok(n) if n == self.request.len() => Ok(()),
+            _ => Err("the request was not taken"),
+        }
+    }
+}
+
+fn open(epoll: &OwnedFd, token: u64, proxy: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(proxy).with_context(|| format!("cannot connect to {proxy}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    epoll::add(epoll, &stream, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_the_size_that_is_told() {
+        for host in HOSTS {
+            for path in PATHS {
+                let text = request(host, path);
+                assert!((180..=240).contains(&text.len()), "{}", text.len());
+                assert_eq!(text.lines().count(), 7);
+            }
+        }
+    }
+}

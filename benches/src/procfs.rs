@@ -1,0 +1,106 @@
+//! What the kernel counts, from `/proc`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+/// Nanoseconds a tick of `/proc/stat` stands for: user space always sees 100 a second.
+const TICK_NS: u64 = 10_000_000;
+
+/// The CPU time of all threads of a process, in nanoseconds.
+pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
+    let tasks = PathBuf::from(format!("/proc/{pid}/task"));
+    let mut sum = 0;
+    for task in fs::read_dir(&tasks).with_context(|| format!("process {pid} is gone"))? {
+        // A thread may end between the listing and the reading.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        sum += number(text.split_whitespace().next(), "schedstat")?;
+    }
+    Ok(sum)
+}
+
+/// The time a core was not idle, in nanoseconds: user, nice, system, interrupts, stolen.
+pub(crate) fn core_ns(core: usize) -> Result<u64> {
+    let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    busy_ns(&text, core)
+}
+
+fn busy_ns(stat: &str, core: usize) -> Result<u64> {
+    let name = format!("cpu{core}");
+    let line = stat.lines().find(|l| l.split_whitespace().next() == Some(&name));
+    let fields: Vec<&str> = line.with_context(|| format!("no {name} in /proc/stat"))?.split_whitespace().collect();
+    let mut ticks = 0;
+    // user 1, nice 2, system 3, idle 4, iowait 5, irq 6, softirq 7, steal 8.
+    for at in [1, 2, 3, 6, 7, 8] {
+        ticks += number(fields.get(at).copied(), "/proc/stat")?;
+    }
+    Ok(ticks * TICK_NS)
+}
+
+/// Resident memory of a process, in KiB.
+pub(crate) fn rss_kib(pid: u32) -> Result<u64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// The most resident memory since [`forget_peak`], in KiB.
+pub(crate) fn peak_kib(pid: u32) -> Result<u64> {
+    status_kib(pid, "VmHWM:")
+}
+
+/// Lets the peak start anew from the present resident memory.
+pub(crate) fn forget_peak(pid: u32) -> Result<()> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").with_context(|| format!("cannot reset the peak of {pid}"))
+}
+
+fn status_kib(pid: u32, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid} is gone"))?;
+    let line = text.lines().find_map(|l| l.strip_prefix(name));
+    number(line.and_then(|l| l.split_whitespace().next()), name)
+}
+
+/// The processes that a process started.
+pub(crate) fn children(pid: u32) -> Result<Vec<u32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    Ok(text.split_whitespace().filter_map(|n| n.parse().ok()).collect())
+}
+
+fn number(text: Option<&str>, place: &str) -> Result<u64> {
+    text.and_then(|t| t.parse().ok()).with_context(|| format!("{place} is not as expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_is_busy_with_all_but_idle_and_waiting() {
+        let stat = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 4 1000 2000 8 16 32 0 0\ncpu10 0 0 0 0 0 0 0 0 0 0\n";
+        assert_eq!(busy_ns(stat, 0).unwrap(), 63 * TICK_NS);
+        assert!(busy_ns(stat, 1).is_err());
+    }
+
+    #[test]
+    fn this_process_uses_time_and_memory() {
+        let me = std::process::id();
+        let before = cpu_ns(me).unwrap();
+        let mut sum = 0_u64;
+        while cpu_ns(me).unwrap() == before {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(rss_kib(me).unwrap() > 100);
+    }
+
+    #[test]
+    fn a_peak_is_seen_after_it_is_over_and_can_be_forgotten() {
+        let me = std::process::id();
+        forget_peak(me).unwrap();
+        let before = peak_kib(me).unwrap();
+        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
+        let added = peak_kib(me).unwrap() - before;
+        assert!(added > 60 << 10, "{added} KiB");
+        forget_peak(me).unwrap();
+        assert!(peak_kib(me).unwrap() < before + (32 << 10));
+    }
+}
