@@ -114,7 +114,13 @@ impl H2 {
             let Some(receive) = &mut self.receive else { return Poll::Ready(Ok(false)) };
             match ready!(receive.poll_data(cx)) {
                 Some(Ok(data)) => self.current = data,
-                Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => self.receive_done = true,
+                // A server may answer before it has read all, and says so by this (RFC 9113 section 8.1). A client that
+                // does it has given up.
+                Some(Err(error))
+                    if error.reason() == Some(Reason::NO_ERROR) && matches!(self.role, Role::Client(_)) =>
+                {
+                    self.receive_done = true;
+                }
                 Some(Err(error)) => return Poll::Ready(Err(NetError::H2(error))),
                 None => {
                     if let Some(trailers) = ready!(receive.poll_trailers(cx)).map_err(NetError::H2)? {
