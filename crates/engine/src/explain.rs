@@ -213,7 +213,7 @@ impl Explainer {
         Ok(decision)
     }
 
-    /// The way of a request, step by step as [`crate::http`] takes it.
+    /// The way of a request, step by step as `http::exchange` takes it.
     async fn follow(
         &self,
         s: &mut Scratch,

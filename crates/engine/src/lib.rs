@@ -5,7 +5,7 @@
 //!
 //! *Must not know*: plugins by name, front ends, stores.
 //!
-//! Start at [`Engine`]; the life of a request is [`http`]'s `exchange` from top to bottom.
+//! Start at [`Engine`]; the life of a request is `http::exchange`, then `http::proxying`.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 

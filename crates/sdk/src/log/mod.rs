@@ -1,6 +1,6 @@
 //! Log records: Kong's serializer fields (`kong/pdk/log.lua`, `serialize`), from the facts of an exchange.
 //!
-//! There is one implementation, [`write`], which makes JSON text without a tree in between: the documents of route,
+//! There is one implementation, [`write()`], which makes JSON text without a tree in between: the documents of route,
 //! service and consumer are embedded as they are. [`record`] is the same as a tree, for those who edit it.
 
 mod json;
