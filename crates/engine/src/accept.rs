@@ -44,6 +44,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
     }
 }
 
+/// What is rare, or lasts, is boxed: a future is as large as its largest branch, and this one stays for as long as the
+/// connection.
 async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listener: Rc<Listener>) {
     // Without it small responses may wait for an acknowledgement; a failure costs only speed.
     tcp.set_nodelay(true).ok();
@@ -55,7 +57,7 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listen
     let timer = Timer::new(&worker.wheel);
     let mut tcp = tcp;
     if listener.proxy_protocol {
-        match timer.limit(limit_ms, read_proxy_header(&mut tcp)).await {
+        match timer.limit(limit_ms, Box::pin(read_proxy_header(&mut tcp))).await {
             Some(Ok(proxy_protocol::Header::Local)) => {}
             // Whether it is believed depends on who the peer is.
             Some(Ok(proxy_protocol::Header::Proxied { source, .. })) => {
@@ -69,16 +71,16 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listen
         }
     }
     if listener.kind == ListenerKind::Stream {
-        return stream::serve_tcp(worker, tcp, client, listener).await;
+        return Box::pin(stream::serve_tcp(worker, tcp, client, listener)).await;
     }
     let listener_port = listener.mapped_port.unwrap_or(client.local.port());
     let facts = Facts { tls: listener.tls, listener_port };
     if !listener.tls {
-        return serve_h1(worker, Io::Tcp(tcp), client, facts).await;
+        return Box::pin(serve_h1(worker, Io::Tcp(tcp), client, facts)).await;
     }
     let config = Arc::clone(if listener.http2 { &plan.tls.http2 } else { &plan.tls.http1 });
     drop(plan);
-    let accepted = timer.limit(limit_ms, TlsAcceptor::from(config).accept(tcp)).await;
+    let accepted = timer.limit(limit_ms, Box::pin(TlsAcceptor::from(config).accept(tcp))).await;
     drop(timer);
     let tls = match accepted {
         Some(Ok(tls)) => tls,
@@ -93,7 +95,7 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listen
     let h2 = info.alpn.as_deref() == Some("h2");
     client.tls = Some(Arc::new(info));
     let io = Io::ServerTls(Box::new(tls));
-    if h2 { serve_h2(worker, io, client, facts).await } else { serve_h1(worker, io, client, facts).await }
+    if h2 { Box::pin(serve_h2(worker, io, client, facts)).await } else { Box::pin(serve_h1(worker, io, client, facts)).await }
 }
 
 /// Reads exactly the PROXY header, so that what follows it is still to be read.

@@ -156,7 +156,7 @@ pub(super) async fn run(mut turn: Turn<'_>, facts: Facts) {
     turn.s.exchange.id = turn.worker.request_id();
     let mut chain = &*turn.plan.unrouted;
     if let Err(failure) = serve(&mut turn, &mut chain, facts).await {
-        fail(&mut turn, chain, failure).await;
+        Box::pin(fail(&mut turn, chain, failure)).await;
     }
     finish(&mut turn, chain);
     turn.worker.counters().request_ended();

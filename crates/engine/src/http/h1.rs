@@ -59,7 +59,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
                 if let Peer::H1(h1) = down {
                     let (io, buffer) = h1.into_parts();
                     let prefix = Bytes::copy_from_slice(buffer.filled());
-                    h2::serve(worker, Rewind::new(prefix, io), client, facts).await;
+                    Box::pin(h2::serve(worker, Rewind::new(prefix, io), client, facts)).await;
                 }
                 return;
             }
@@ -205,7 +205,7 @@ fn head_failure(error: HeadError) -> Failure {
 /// Answers what cannot be served.
 async fn refuse_head(worker: &Rc<Worker>, plan: &Plan, down: &mut Peer, s: &mut Scratch, failure: Failure) {
     let session = &mut Session::new(Framing::None, false, false);
-    refuse(Turn { worker, plan, down, s, session }, failure).await;
+    Box::pin(refuse(Turn { worker, plan, down, s, session }, failure)).await;
 }
 
 /// Ends a connection so that what was sent last arrives.
@@ -213,5 +213,20 @@ async fn close(down: Peer) {
     if let Peer::H1(mut h1) = down {
         // The peer may be gone; there is nobody to tell.
         h1.io().shutdown().await.ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle connection costs is mostly this future.
+    #[test]
+    fn a_connection_is_small() {
+        fn size_of_output<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size_of_output(serve);
+        assert!(size <= 2048, "the future of a connection takes {size} bytes");
     }
 }

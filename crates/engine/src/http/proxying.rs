@@ -233,7 +233,7 @@ impl Proxying<'_> {
             h1.start_reading(if status == 101 { Framing::UntilClose } else { framing });
         }
         if status == 101 {
-            return self.switch(answering, turn).await;
+            return Box::pin(self.switch(answering, turn)).await;
         }
         super::upstream_head::strip_response(&mut s.response.headers);
         run_response(self.plan, &self.route.chain, s);
@@ -249,7 +249,7 @@ impl Proxying<'_> {
         if let BodyMode::Whole(max) = s.exchange.body_mode
             && framing != Framing::None
         {
-            let whole = self.whole(answering, max, s).await?;
+            let whole = Box::pin(self.whole(answering, max, s)).await?;
             let body = run_body(self.plan, &self.route.chain, s, whole, true);
             return reply::send_whole(turn, body).await;
         }

@@ -90,7 +90,7 @@ pub(super) async fn reach(
     });
     let opening = shared.then(|| worker.pool.borrow_mut().start_opening(key));
     let other = other_family(worker, backend, &picked);
-    let opened = s.up_timer.limit(timeout_ms, open(worker, backend, key, other, tls, upgrade)).await;
+    let opened = s.up_timer.limit(timeout_ms, Box::pin(open(worker, backend, key, other, tls, upgrade))).await;
     if let Some(opening) = opening
         && matches!(opened, Some(Ok(Transport::H2(..))))
     {
@@ -170,7 +170,7 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
                 return Ok(picked);
             }
             Err(NoPeer::Unresolved) if !resolved => {
-                let outcome = worker.node.names.resolve(&backend.group).await;
+                let outcome = Box::pin(worker.node.names.resolve(&backend.group)).await;
                 outcome.map_err(|kind| Failure::new(kind, "the backend's name"))?;
                 resolved = true;
             }
