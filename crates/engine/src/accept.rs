@@ -95,7 +95,11 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listen
     let h2 = info.alpn.as_deref() == Some("h2");
     client.tls = Some(Arc::new(info));
     let io = Io::ServerTls(Box::new(tls));
-    if h2 { Box::pin(serve_h2(worker, io, client, facts)).await } else { Box::pin(serve_h1(worker, io, client, facts)).await }
+    if h2 {
+        Box::pin(serve_h2(worker, io, client, facts)).await
+    } else {
+        Box::pin(serve_h1(worker, io, client, facts)).await
+    }
 }
 
 /// Reads exactly the PROXY header, so that what follows it is still to be read.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cardinal_balance::PickInput;
+use cardinal_balance::{NoPeer, PickInput};
 use cardinal_base::{Clock, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
@@ -21,10 +21,10 @@ use cardinal_sdk::{
 use serde_json::Value;
 
 use crate::http::{
-    Body, Facts, Outgoing, Scratch, apply_match, check_body_length, make_uri, message, read_facts, refusal,
-    run_request_filters, set_host, strip_listed, with_view, write_upstream_head,
+    Body, Facts, Outgoing, Scratch, apply_match, check_body_length, choose_all, make_uri, message, read_facts, refusal,
+    refused_method, run_request_filters, set_host, strip_listed, with_view, write_upstream_head,
 };
-use crate::plan::{BackendPlan, Plan, PlanCx, Registry, RoutePlan};
+use crate::plan::{BackendPlan, Chain, Plan, PlanCx, Registry, RoutePlan};
 
 /// A request to ask about.
 #[derive(Clone, Debug, Default)]
@@ -231,6 +231,10 @@ impl Explainer {
         if !read_facts(plan.node(), facts, s) {
             return Err(Failure::new(FailureKind::BadRequest, "host"));
         }
+        if let Some(reply) = refused_method(&s.request) {
+            decision.plugins = chosen(&plan.unrouted, s);
+            return Ok(Some(reply));
+        }
         let explanation = with_view(s, |request| plan.http.explain(request, losers_max));
         decision.losers = explanation
             .losers
@@ -238,6 +242,7 @@ impl Explainer {
             .map(|loser| Loser { route: route_named(loser.route), reason: reason_text(&loser.reason) })
             .collect();
         let Some(found) = explanation.matched else {
+            decision.plugins = chosen(&plan.unrouted, s);
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
         };
         let Some(route) = plan.http_routes.get(found.index) else {
@@ -253,11 +258,12 @@ impl Explainer {
         let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
         apply_match(&found, base, s);
         if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
+            decision.plugins = chosen(&route.chain, s);
             return Ok(Some(reply));
         }
         check_body_length(&plan.node().limits, s, framing)?;
         let outcome = run_request_filters(plan, &route.chain, s, &mut body).await;
-        decision.plugins = applied(route, s);
+        decision.plugins = applied(&route.chain, s);
         if let Some(reply) = outcome? {
             return Ok(Some(*reply));
         }
@@ -265,7 +271,7 @@ impl Explainer {
         let Some(backend) = &route.backend else {
             return Err(Failure::new(FailureKind::NoBackend, "the route has no backend"));
         };
-        self.upstream(route, backend, s, framing, decision);
+        self.upstream(route, backend, s, framing, decision)?;
         Ok(None)
     }
 
@@ -277,11 +283,16 @@ impl Explainer {
         s: &mut Scratch,
         framing: Framing,
         decision: &mut Decision,
-    ) {
+    ) -> Result<(), Failure> {
         make_uri(s);
         let mut picker = backend.group.picker(Box::new(SeededRng::new(1)));
         let input = PickInput { now: self.plan.services.clock.tick(), ..PickInput::default() };
-        let picked = picker.pick(&input).ok();
+        let picked = match picker.pick(&input) {
+            Ok(picked) => Some(picked),
+            // Names are not resolved here.
+            Err(NoPeer::Unresolved) => None,
+            Err(NoPeer::Unhealthy) => return Err(Failure::new(FailureKind::NoPeer, "no endpoint")),
+        };
         let name = backend.group.names().first().map(|(_, host)| host.clone());
         let (endpoint, port) = match (&picked, name) {
             (Some(picked), _) => (picked.host_header().to_owned(), picked.address().port()),
@@ -296,6 +307,7 @@ impl Explainer {
         decision.upstream_uri = Some(String::from_utf8_lossy(&s.exchange.upstream_uri).into_owned());
         decision.upstream_host = Some(s.host.clone());
         decision.balancer = Some(balancer_text(backend));
+        Ok(())
     }
 }
 
@@ -352,13 +364,16 @@ fn reason_text(reason: &Reason) -> String {
     }
 }
 
+/// The filters whose response phases see a reply that is made before any request phase.
+fn chosen(chain: &Chain, s: &mut Scratch) -> Vec<Applied> {
+    choose_all(chain, s);
+    applied(chain, s)
+}
+
 /// The filters that apply, as the request phase has chosen them.
-fn applied(route: &RoutePlan, s: &Scratch) -> Vec<Applied> {
-    let instances = s
-        .choices
-        .iter()
-        .enumerate()
-        .filter_map(|(slot, choice)| route.chain.instance(u16::try_from(slot).ok()?, *choice));
+fn applied(chain: &Chain, s: &Scratch) -> Vec<Applied> {
+    let instances =
+        s.choices.iter().enumerate().filter_map(|(slot, choice)| chain.instance(u16::try_from(slot).ok()?, *choice));
     instances
         .map(|instance| {
             let filter = instance.set.filters.iter().find(|f| *f.kind == *instance.plugin.name);

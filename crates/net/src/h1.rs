@@ -41,6 +41,8 @@ pub struct H1 {
     output: Vec<u8>,
     written: usize,
     encoder: Encoder,
+    /// Bytes of the message being written have left.
+    begun: bool,
     eof: bool,
 }
 
@@ -56,6 +58,7 @@ impl H1 {
             output: Vec::new(),
             written: 0,
             encoder: Encoder::Done,
+            begun: false,
             eof: false,
         }
     }
@@ -173,6 +176,7 @@ impl H1 {
         if self.output.capacity() == 0 {
             self.output = buffer::take_output();
         }
+        self.begun = false;
         write(&mut self.output);
         self.encoder = match framing {
             Framing::None | Framing::Length(0) => Encoder::Done,
@@ -225,9 +229,23 @@ impl H1 {
         }
         match ready!(Pin::new(&mut self.io).poll_write(cx, data)) {
             Ok(0) => Poll::Ready(Err(NetError::Closed)),
-            Ok(count) => Poll::Ready(Ok(count)),
+            Ok(count) => {
+                self.begun = true;
+                Poll::Ready(Ok(count))
+            }
             Err(error) => Poll::Ready(Err(NetError::Io(error))),
         }
+    }
+
+    /// Takes the message being written back, if nothing of it has left: another one may be written in its place.
+    pub fn retract(&mut self) -> bool {
+        if self.begun {
+            return false;
+        }
+        self.output.clear();
+        self.written = 0;
+        self.encoder = Encoder::Done;
+        true
     }
 
     /// Writes the end of the body: the last chunk and trailers. Call once.
@@ -262,7 +280,10 @@ impl H1 {
             let rest = self.output.get(self.written..).unwrap_or_default();
             match ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
                 Ok(0) => return Poll::Ready(Err(NetError::Closed)),
-                Ok(count) => self.written += count,
+                Ok(count) => {
+                    self.written += count;
+                    self.begun = true;
+                }
                 Err(error) => return Poll::Ready(Err(NetError::Io(error))),
             }
         }

@@ -98,6 +98,10 @@ impl Site {
         let read = |path: &str| std::fs::read_to_string(path);
         let (mut settings, notes) = Settings::load(&inputs, &read).map_err(Refusal::Settings)?;
         settings.loaded_at = self.loaded_at;
+        settings.secrets.read_files().map_err(|why| {
+            let path = settings.secrets.dir.clone().unwrap_or_default().into();
+            Refusal::Read { path, why: why.to_string() }
+        })?;
         Ok(Preferences { settings, notes, conf })
     }
 

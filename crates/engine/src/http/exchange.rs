@@ -8,13 +8,13 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use cardinal_http::h1::Framing;
-use cardinal_http::{Failure, FailureKind, Method};
+use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::Limits;
 use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply};
 
 use super::Scratch;
-use super::facts::{Facts, apply_match, read_facts, refusal, route_request};
+use super::facts::{Facts, apply_match, read_facts, refusal, refused_method, route_request};
 use super::filters::{choose_all, run_log, run_request};
 use super::forward::Broken;
 use super::proxying::Proxying;
@@ -191,10 +191,9 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     if !read_facts(plan.node(), facts, s) {
         return Err(Failure::new(FailureKind::BadRequest, "target or host"));
     }
-    if s.request.method == Method::Connect {
-        // A gateway is no tunnel (nginx).
+    if let Some(reply) = refused_method(&s.request) {
         turn.session.keep_alive = false;
-        return send_reply(turn, chain, Reply::error(405, "Method not allowed")).await;
+        return send_reply(turn, chain, reply).await;
     }
     let found = route_request(&plan.http, s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
     let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");
@@ -234,6 +233,9 @@ pub(crate) fn check_body_length(limits: &Limits, s: &Scratch, framing: Framing) 
 /// Answers a failure where that is still possible; else cuts the response short.
 async fn fail(turn: &mut Turn<'_>, chain: &Chain, failure: Failure) {
     note(turn.worker, turn.s, &failure);
+    if turn.session.answered && failure.kind() != FailureKind::ClientClosed && retract(turn) {
+        turn.session.answered = false;
+    }
     if turn.session.answered || failure.kind() == FailureKind::ClientClosed {
         abort(turn.down, turn.session);
         return;
@@ -248,6 +250,17 @@ async fn fail(turn: &mut Turn<'_>, chain: &Chain, failure: Failure) {
         note(turn.worker, turn.s, &second);
         abort(turn.down, turn.session);
     }
+}
+
+/// Takes a response back of which the client has seen nothing.
+fn retract(turn: &mut Turn<'_>) -> bool {
+    let Peer::H1(h1) = &mut *turn.down else { return false };
+    if !h1.retract() {
+        return false;
+    }
+    turn.s.exchange.bytes.sent = 0;
+    turn.s.exchange.bytes.body_sent = 0;
+    true
 }
 
 /// Counts and logs a failure, once, here where it is handled.

@@ -51,6 +51,9 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
         std::borrow::Cow::Borrowed(normal) => path.extend_from_slice(normal),
         std::borrow::Cow::Owned(normal) => *path = normal,
     }
+    if path.contains(&0) {
+        return false;
+    }
     exchange.original.port = facts.listener_port;
     match request.authority() {
         Some(authority) => {
@@ -165,6 +168,12 @@ pub(crate) fn apply_match(found: &Match<'_>, base: Option<&str>, s: &mut Scratch
     };
     parts.write(&mut s.upstream.path);
     parts.write_prefix(&mut s.prefix);
+}
+
+/// The reply to methods that are not served, as in nginx: a gateway is no tunnel, and does not show who asks what it
+/// adds to their requests.
+pub(crate) fn refused_method(request: &RequestHead) -> Option<Reply> {
+    matches!(request.method, Method::Connect | Method::Trace).then(|| Reply::error(405, "Method not allowed"))
 }
 
 /// The reply to a request that is not what its route requires (Kong: the checks after the router).

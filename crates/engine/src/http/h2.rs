@@ -25,6 +25,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Response bytes held for a slow client, for each stream.
 const SEND_BUFFER: usize = 256 * 1024;
 
+/// How long a client has to acknowledge that the connection ends, milliseconds.
+const LEAVE_MS: u64 = 2_000;
+
 /// Serves a connection to its end.
 pub(crate) async fn serve<T>(worker: Rc<Worker>, io: T, client: Client, facts: Facts)
 where
@@ -67,12 +70,16 @@ async fn accept<T>(
     let mut leaving = false;
     loop {
         let limits = worker.plan().node().limits.clone();
-        idle.arm(limits.keepalive_timeout_ms);
+        idle.arm(match (leaving, sequence) {
+            (true, _) => LEAVE_MS,
+            (false, 0) => limits.head_timeout_ms,
+            (false, _) => limits.keepalive_timeout_ms,
+        });
         let next = std::future::poll_fn(|cx| {
             if let std::task::Poll::Ready(next) = connection.poll_accept(cx) {
                 return std::task::Poll::Ready(Some(next));
             }
-            if !leaving && (worker.is_draining() || idle.poll_expired(cx)) {
+            if (worker.is_draining() && !leaving) || idle.poll_expired(cx) {
                 return std::task::Poll::Ready(None);
             }
             std::task::Poll::Pending
@@ -94,7 +101,9 @@ async fn accept<T>(
                 return;
             }
             Some(None) => return,
-            None if open.get() > 0 && !worker.is_draining() => {}
+            // A client that does not answer our goodbye is not waited for.
+            None if leaving && (open.get() == 0 || worker.is_cutting()) => return,
+            None if leaving || (open.get() > 0 && !worker.is_draining()) => {}
             None => {
                 leaving = true;
                 connection.graceful_shutdown();

@@ -14,7 +14,7 @@ mod upstream;
 mod upstream_head;
 
 pub(crate) use exchange::{Body, check_body_length, make_uri, note};
-pub(crate) use facts::{Facts, apply_match, is_trusted, read_facts, refusal, with_view};
+pub(crate) use facts::{Facts, apply_match, is_trusted, read_facts, refusal, refused_method, with_view};
 pub(crate) use filters::{choose_all, run_log, run_request as run_request_filters};
 pub(crate) use h1::serve as serve_h1;
 pub(crate) use h2::serve as serve_h2;

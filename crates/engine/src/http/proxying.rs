@@ -27,6 +27,9 @@ use super::upstream_head::{Outgoing, make_h2, write_h1};
 use crate::plan::{BackendPlan, Plan, RoutePlan};
 use crate::worker::Worker;
 
+/// Informational responses before the final one; they are not flow-controlled, so they are counted.
+const INTERIM_MAX: usize = 32;
+
 /// Bytes of an idempotent request's body that are held, so that another endpoint can be tried.
 const REPLAY_MAX: u64 = 64 * 1024;
 
@@ -164,7 +167,7 @@ impl Proxying<'_> {
         s: &mut Scratch,
         session: &Session,
     ) -> Result<(), Failure> {
-        loop {
+        for _ in 0..=INTERIM_MAX {
             self.wait_for_any_head(down, up, upload, s).await?;
             if s.response.status >= 200 || s.response.status == 101 {
                 s.exchange.timing.upstream_head = Some(self.worker.now());
@@ -175,6 +178,7 @@ impl Proxying<'_> {
                 reply::send_informational(down, s, session).await?;
             }
         }
+        Err(Failure::new(FailureKind::UpstreamProtocol, "too many informational responses"))
     }
 
     async fn wait_for_any_head(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cardinal_ir::resolve::{Candidate, Slot};
 use cardinal_ir::{Code, Diagnostic, FilterSet, Id, Scope, Severity, Wire};
-use cardinal_sdk::{BuildCx, Filter, Identity, Phases, PluginDef};
+use cardinal_sdk::{Admit, BuildCx, ConnectCx, Filter, Flow, HeadCx, Identity, Phases, PluginDef};
 
 use super::PlanCx;
 
@@ -119,6 +119,23 @@ fn applies(scope: &Scope, identity: &Identity) -> bool {
     scope.principal.is_none_or(|id| id == principal.id) && scope.group.is_none_or(|id| principal.groups.contains(&id))
 }
 
+/// Stands for an instance that cannot be built. What it should have guarded does not go open.
+struct Unbuildable;
+
+impl Filter for Unbuildable {
+    fn phases(&self) -> Phases {
+        Phases::REQUEST.and(Phases::CONNECT)
+    }
+
+    fn on_request_head<'a>(&'a self, _cx: &'a mut HeadCx<'_>) -> Flow<'a> {
+        Flow::Fail("the instance could not be built: see the log of the generation".to_owned())
+    }
+
+    fn on_connect(&self, _cx: &mut ConnectCx<'_>) -> Admit {
+        Admit::No
+    }
+}
+
 /// Builds filters, each instance once for a generation.
 pub(super) struct ChainBuilder<'x> {
     cx: &'x PlanCx<'x>,
@@ -202,8 +219,16 @@ impl<'x> ChainBuilder<'x> {
             }),
             Err(error) => {
                 let path = format!("config.{}", error.path);
-                self.refuse(&candidate.set, Code::Schema, &path, error.message);
-                None
+                let message = format!("{}; requests that it is for are answered 500", error.message);
+                self.refuse(&candidate.set, Code::Schema, &path, message);
+                Some(CandidatePlan {
+                    scope: *scope,
+                    wires: filter.wires.clone().into(),
+                    phases: Unbuildable.phases(),
+                    filter: Arc::new(Unbuildable),
+                    set: Arc::clone(&candidate.set),
+                    id: candidate.set.origin.id,
+                })
             }
         }
     }

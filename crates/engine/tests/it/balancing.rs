@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Result;
-use cardinal_ir::Algorithm;
 use cardinal_testkit::{EchoServer, H1Client, ScriptedPeer, Step, World, free_port};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -244,12 +243,11 @@ async fn a_cookie_is_made_when_there_is_none() -> Result<()> {
 #[tokio::test]
 async fn sticky_sessions_name_their_target() -> Result<()> {
     let echoes = echoes(3).await;
-    let yaml = balanced(&targets(&echoes), json!({}), json!({}));
-    let mut ir = World::compiled(plugins(), &yaml, &[])?;
-    let (id, mut group) = ir.endpoints.iter().map(|(id, group)| (*id, (**group).clone())).next().unwrap();
-    group.algorithm = Algorithm::Sticky { cookie: "stick".into(), path: "/p".into() };
-    ir.endpoints.insert(id, group);
-    let world = World::of(plugins(), ir)?;
+    let group = json!({
+        "algorithm": "sticky-sessions", "sticky_sessions_cookie": "stick", "sticky_sessions_cookie_path": "/p"
+    });
+    let yaml = balanced(&targets(&echoes), group, json!({}));
+    let world = World::start(plugins(), &yaml, &[])?;
     let mut client = H1Client::connect(world.http()).await?;
     let mut cookies = BTreeMap::new();
     for _ in 0..6 {

@@ -232,3 +232,78 @@ async fn a_client_that_leaves_ends_its_request() -> Result<()> {
     }
     panic!("the request is still served");
 }
+
+#[tokio::test]
+async fn a_response_of_which_nothing_was_sent_is_replaced() -> Result<()> {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnothing like a size\r\n",
+    ] {
+        let peer = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), Step::send(answer)]]).await;
+        let world = World::start(plugins(), &file(&format!("http://{}", peer.address()), "  retries: 0\n"), &[])?;
+        let mut client = H1Client::connect(world.http()).await?;
+        let response = client.get("/", "a", &[("Accept", "application/json")]).await?;
+        assert_eq!(response.status, 502, "{answer:?}: {}", response.text());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn informational_responses_are_counted() -> Result<()> {
+    let flood = Step::Flood(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".to_vec(), 10_000_000);
+    let peer = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), flood]]).await;
+    let world = World::start(plugins(), &file(&format!("http://{}", peer.address()), "  retries: 0\n"), &[])?;
+    let mut client = H1Client::connect(world.http()).await?;
+    let response = client.get("/", "a", &[]).await?;
+    assert_eq!((response.status, response.interim.len()), (502, 33));
+    let mut client = H2Client::connect(world.http()).await?;
+    assert_eq!(client.request("GET", "a", "/", &[], b"").await?.status, 502);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_http2_client_that_ignores_the_goodbye_is_left() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let mut ir = World::compiled(plugins(), &file(&echo.url(), ""), &[])?;
+    ir.node.limits.head_timeout_ms = 200;
+    ir.node.limits.keepalive_timeout_ms = 200;
+    let world = World::of(plugins(), ir)?;
+    let mut client = H1Client::connect(world.http()).await?;
+    // A preface and empty SETTINGS, then nothing: no acknowledgement of anything.
+    client.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await?;
+    client.read_to_end().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_left_out_does_not_go_open() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    // A realm that breaks the header apart cannot be built; nor can a template that is a program.
+    for plugin in [
+        "{name: basic-auth, config: {realm: \"a\\r\\nX: y\"}}",
+        "{name: request-transformer, config: {add: {headers: [\"x:$(os.exit())\"]}}}",
+    ] {
+        let yaml = format!(
+            "_format_version: \"3.0\"\nservices:\n- name: s\n  url: {}\n  routes:\n  - name: guarded\n    paths: [/guarded]\n    plugins: [{plugin}]\n  - name: open\n    paths: [/]\n",
+            echo.url()
+        );
+        let world = World::start_lenient(plugins(), &yaml, &[])?;
+        assert!(!world.diagnostics.is_empty(), "{plugin}");
+        let mut client = H1Client::connect(world.http()).await?;
+        assert_eq!(client.get("/guarded", "a", &[]).await?.status, 500, "{plugin}");
+        assert_eq!(client.get("/other", "a", &[]).await?.status, 200, "its neighbours serve");
+    }
+    assert!(echo.seen().iter().all(|seen| !seen.path.contains("guarded")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_nginx_refuses_in_front_of_kong_is_refused() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let world = World::start(plugins(), &file(&echo.url(), ""), &[])?;
+    assert!(raw(&world, "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").await?.starts_with("HTTP/1.1 405 "));
+    let mut client = H1Client::connect(world.http()).await?;
+    assert_eq!(client.get("/a%00b", "a", &[]).await?.status, 400);
+    assert!(echo.seen().is_empty());
+    Ok(())
+}

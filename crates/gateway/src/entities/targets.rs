@@ -1,6 +1,6 @@
 //! Targets: members of upstreams.
 
-use cardinal_schema::{Named, field, foreign, integer, record, string, typedefs};
+use cardinal_schema::{Named, boolean, field, foreign, integer, record, string, typedefs};
 
 use super::{Kind, LookupKey, tags_field};
 
@@ -14,6 +14,10 @@ pub(super) fn kind() -> Kind {
         field("upstream", foreign("upstreams").required().describe("The upstream.")),
         field("target", string().required().validate_str(check_target).describe("Host and port; 8000 when absent.")),
         field("weight", integer().default(100).between(0, 65_535).describe("Share of the traffic; 0 takes none.")),
+        field(
+            "failover",
+            boolean().addition().describe("Used only while no other target is healthy (Kong Enterprise)."),
+        ),
         tags_field(),
     ]);
     let mut kind = Kind::new("targets", schema);

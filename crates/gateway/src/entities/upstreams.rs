@@ -15,7 +15,7 @@ pub(super) fn kind() -> Kind {
 }
 
 fn schema() -> Schema {
-    let algorithms = ["consistent-hashing", "least-connections", "round-robin", "latency"];
+    let algorithms = ["consistent-hashing", "least-connections", "round-robin", "latency", "sticky-sessions"];
     let schema = record(base_fields())
         .with([
             field(
@@ -38,10 +38,18 @@ fn schema() -> Schema {
             tags_field(),
             field("host_header", typedefs::host_with_optional_port().describe("Host header to send.")),
             field("client_certificate", foreign("certificates").describe("Shown to targets.")),
+            field(
+                "sticky_sessions_cookie",
+                typedefs::cookie_name().addition().describe("The cookie that names the target (Kong Enterprise)."),
+            ),
+            field(
+                "sticky_sessions_cookie_path",
+                typedefs::path().addition().describe("Path of that cookie; `/` when absent (Kong Enterprise)."),
+            ),
             field("use_srv_name", boolean().default(false).describe("Send the name of the SRV record as Host.")),
         ])
         .shorthand(shorthand("algorithm", string(), |value| match value.as_str() {
-            Some("least-connections" | "latency") => json!({ "algorithm": value, "hash_on": null }),
+            Some("least-connections" | "latency" | "sticky-sessions") => json!({ "algorithm": value, "hash_on": null }),
             _ => json!({ "algorithm": value }),
         }))
         .shorthand(shorthand("hash_on", string(), |value| match value {
@@ -75,6 +83,7 @@ fn checks() -> Vec<Check> {
         needs("hash_on", "uri_capture", "hash_on_uri_capture"),
         needs("hash_fallback", "uri_capture", "hash_fallback_uri_capture"),
         distinct(["hash_on_uri_capture", "hash_fallback_uri_capture"]),
+        needs("algorithm", "sticky-sessions", "sticky_sessions_cookie"),
     ]
 }
 

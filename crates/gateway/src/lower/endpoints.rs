@@ -42,7 +42,7 @@ impl Lowering<'_> {
             endpoints: upstream,
             host: Host { host: canonical(&host.host), port: host.port.unwrap_or(TARGET_PORT) },
             weight: entity.int("weight").and_then(|n| u32::try_from(n).ok()).unwrap_or(100),
-            failover: false,
+            failover: entity.flag("failover"),
         };
         self.ir.endpoint.insert(entity.id, endpoint);
     }
@@ -83,6 +83,10 @@ fn endpoints(entity: &Entity) -> Endpoints {
             "consistent-hashing" => Algorithm::ConsistentHashing,
             "least-connections" => Algorithm::LeastConnections,
             "latency" => Algorithm::Latency,
+            "sticky-sessions" => Algorithm::Sticky {
+                cookie: entity.text("sticky_sessions_cookie").unwrap_or_default().into(),
+                path: entity.text("sticky_sessions_cookie_path").unwrap_or("/").into(),
+            },
             _ => Algorithm::RoundRobin,
         },
         slots: entity.int("slots").and_then(|n| u32::try_from(n).ok()).unwrap_or(10_000),

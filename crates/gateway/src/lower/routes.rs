@@ -21,8 +21,9 @@ impl Lowering<'_> {
                 continue;
             }
             if service.is_some_and(|id| !self.ir.backends.contains(&id)) {
-                self.refuse("routes", entity, Code::Reference, "service", "its service cannot be used");
-                continue;
+                // The route keeps its place: its requests must not go to a route that is less particular.
+                let message = "its service cannot be used: the route answers 503";
+                self.refuse("routes", entity, Code::Reference, "service", message);
             }
             self.route(entity);
         }
@@ -54,7 +55,7 @@ impl Lowering<'_> {
                 rank,
                 traffic,
                 matches,
-                backend: entity.reference("service"),
+                backend: entity.reference("service").filter(|id| self.ir.backends.contains(id)),
                 rewrite: self.rewrite(entity),
                 require: require(entity, &protocols),
                 request_buffering: entity.flag("request_buffering"),

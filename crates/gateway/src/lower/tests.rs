@@ -55,14 +55,17 @@ fn a_bad_entity_is_left_out_and_its_neighbours_live() {
     let text = "services:\n- {name: bad, host: h, protocol: https, ca_certificates: [58076db2-28b6-423b-ba39-a797193017f7], \
                 routes: [{name: r1, paths: [/a]}]}\n- {name: good, host: h, routes: [{name: r2, paths: [/b]}]}";
     let (ir, diagnostics) = lowered(text);
-    assert_eq!(only_route(&ir).origin.name.as_deref(), Some("r2"));
+    // The route keeps its match and answers 503: what it is for must not go to a route that is less particular.
+    let mut routes: Vec<_> = ir.routes.values().map(|r| (r.origin.name.as_deref(), r.backend.is_some())).collect();
+    routes.sort_unstable();
+    assert_eq!(routes, [(Some("r1"), false), (Some("r2"), true)]);
     let texts: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
         [
             "kong.yaml:3:3: services \"bad\": ca_certificates: there is no CA certificate \
              58076db2-28b6-423b-ba39-a797193017f7",
-            "kong.yaml:3:107: routes \"r1\": service: its service cannot be used",
+            "kong.yaml:3:107: routes \"r1\": service: its service cannot be used: the route answers 503",
         ]
     );
 }
@@ -121,6 +124,19 @@ fn secrets_are_resolved_or_said() {
     let texts: Vec<&str> = diagnostics.iter().map(|d| d.message.as_str()).collect();
     assert_eq!(texts[0], "{vault://env/cert} cannot be resolved: the environment has no CERT");
     assert_eq!((diagnostics.len(), diagnostics[2].code), (3, Code::Certificate));
+}
+
+#[test]
+fn a_reference_where_none_is_resolved_is_told() {
+    let registry = Registry::new(cardinal_plugins_auth::PLUGINS);
+    let text =
+        "_format_version: \"3.0\"\nconsumers: [{username: a, keyauth_credentials: [{key: '{vault://env/none}'}]}]";
+    let snapshot = load(&[Source::new("kong.yaml", text)], &registry, &Settings::default()).unwrap();
+    let (ir, diagnostics) = lower(&snapshot, &registry, &Settings::default());
+    assert_eq!((ir.credentials.len(), diagnostics.len()), (1, 1), "{diagnostics:?}");
+    let told = &diagnostics[0];
+    assert_eq!((told.severity, told.code, told.path.as_str()), (Severity::Warning, Code::Secret, "key"));
+    assert!(told.message.contains("is not resolved here"), "{}", told.message);
 }
 
 #[test]

@@ -223,7 +223,8 @@ async fn a_reset_ends_the_request_and_no_other() -> Result<()> {
     assert!(client.request("GET", "a", "/within", &[], b"").await.is_err(), "a cut response is no response");
     assert_eq!(fine.response().await?.text(), "fine");
     let mut h1 = H1Client::connect(world.http()).await?;
-    assert!(h1.get("/within", "a", &[]).await.is_err());
+    // A response of which nothing has left yet may still be replaced.
+    assert!(h1.get("/within", "a", &[]).await.map_or(true, |response| response.status == 502));
     assert!(server.connections() <= 2, "a reset of a stream leaves the connection: {}", server.connections());
     Ok(())
 }
