@@ -83,9 +83,9 @@ struct Walk<'o, 'r, 'n> {
 impl<'r, 'n> Walk<'_, 'r, 'n> {
     fn root(&mut self, root: &'n Node) {
         let Data::Map(map) = &root.data else {
-            if !root.is_null() {
-                self.fail("", root.place, "expected an object", None);
-            }
+            // An empty file is no wish to serve nothing: it may be one that is being written.
+            let hint = root.is_null().then(|| "the file is empty; write at least _format_version: \"3.0\"".to_owned());
+            self.fail("", root.place, "expected an object", hint);
             return;
         };
         self.format(root);

@@ -4,6 +4,7 @@
 //! `kong/db/schema/others/declarative_config.lua`; errors are told with their places besides.
 
 mod collect;
+mod excerpt;
 mod ids;
 mod migrate;
 mod report;
@@ -13,14 +14,16 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use cardinal_ir::Location;
+use cardinal_ir::{Code, Diagnostic, Id, Location, Origin, Severity};
 use cardinal_schema::{Auto, Errors, Options};
-use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
+pub use excerpt::excerpt;
 pub use report::{Finding, LoadErrors};
 pub use snapshot::{Entity, Snapshot};
-pub use source::{BYTES_MAX, DEPTH_MAX, Data, Node, ParseError, Place, Source, VALUES_MAX, parse};
+pub use source::{
+    BYTES_MAX, DEPTH_MAX, Data, Duplicate, Node, ParseError, Place, Source, VALUES_MAX, parse, parse_noting,
+};
 
 use collect::{Collected, Item, collect};
 use resolve::Index;
@@ -39,7 +42,7 @@ const THREADS_MAX: usize = 8;
 /// The bytes are not UTF-8, not YAML or JSON, or over a limit.
 pub fn parse_bytes(bytes: &[u8]) -> Result<Node, ParseError> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => parse(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Ok(text) => parse(without_mark(text)),
         Err(e) => {
             let before = String::from_utf8_lossy(bytes.get(..e.valid_up_to()).unwrap_or_default());
             let line = u32::try_from(before.lines().count().max(1)).unwrap_or(u32::MAX);
@@ -48,16 +51,24 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Node, ParseError> {
     }
 }
 
+/// The text without its byte order mark.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// Reads a configuration from files, whose lists are joined.
 ///
 /// # Errors
 /// Everything that is wrong: nothing is left out silently.
 pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Result<Snapshot, Box<LoadErrors>> {
     let mut roots = Vec::with_capacity(files.len());
-    let mut findings = Vec::new();
+    let (mut findings, mut warnings) = (Vec::new(), Vec::new());
     for (i, file) in files.iter().enumerate() {
-        match parse_bytes(file.text.as_bytes()) {
-            Ok(node) => roots.push(node),
+        match parse_noting(without_mark(&file.text)) {
+            Ok((node, duplicates)) => {
+                roots.push(node);
+                warnings.extend(duplicates.into_iter().map(|duplicate| twice(file, duplicate)));
+            }
             Err(e) => findings.push(Finding::at(i, e.place, "", &e.message, None)),
         }
     }
@@ -68,7 +79,28 @@ pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Resul
         let errors = LoadErrors { fields, leftover, flattened, findings, sources, message, sound };
         return Err(Box::new(errors));
     }
-    load_nodes(&roots, files, registry, settings)
+    let mut snapshot = load_nodes(&roots, files, registry, settings)?;
+    snapshot.warnings = warnings;
+    Ok(snapshot)
+}
+
+/// Kong takes the last of equal keys without a word.
+fn twice(file: &Source, duplicate: Duplicate) -> Diagnostic {
+    let Duplicate { place, key, before } = duplicate;
+    let location = Location { file: file.name.as_str().into(), line: place.line, column: place.column };
+    let origin = Origin {
+        front_end: "kong".into(),
+        kind: "key".into(),
+        id: Id::nil(),
+        name: Some(key.into()),
+        location: Some(location),
+    };
+    let message = match before.line {
+        0 => "stands twice in one map, the last one counts".to_owned(),
+        line => format!("stands twice in one map, the last one counts and that of line {line} does not"),
+    };
+    let (severity, code) = (Severity::Warning, Code::Unique);
+    Diagnostic { severity, code, origin, path: String::new(), message, hint: None }
 }
 
 /// The same for a document that is already a value, as an Admin API gets it.
@@ -232,7 +264,7 @@ fn finish(item: &Item<'_, '_>, map: &mut Map<String, Value>, transform: bool) {
 }
 
 fn publish(all: &Collected<'_, '_>, index: &Index, completed: Vec<Map<String, Value>>, files: &[Source]) -> Snapshot {
-    let mut snapshot = Snapshot { entities: IndexMap::new(), memberships: Default::default() };
+    let mut snapshot = Snapshot::default();
     for (item, value) in all.items.iter().zip(completed) {
         let Ok(id) = item.id.parse() else { continue };
         let name = item.kind.label(&value).or_else(|| match item.kind.name {

@@ -4,6 +4,7 @@ use cardinal_schema::Errors;
 use serde_json::{Map, Value, json};
 
 use super::collect::Item;
+use super::excerpt::{discreet, excerpt};
 use super::source::{Place, Source};
 use crate::entities::Registry;
 
@@ -126,12 +127,7 @@ impl LoadErrors {
             let at = if line == 0 { source.name.clone() } else { format!("{}:{line}:{column}", source.name) };
             out.push_str(&format!("  --> {at}\n"));
         }
-        if let Some(text) = source.and_then(|s| s.line(line)) {
-            let text: String = text.chars().take(160).collect();
-            let gutter = " ".repeat(line.to_string().len());
-            let caret = " ".repeat((column as usize).saturating_sub(1).min(160));
-            out.push_str(&format!("{gutter} |\n{line} | {text}\n{gutter} | {caret}^\n"));
-        }
+        out.extend(source.and_then(|source| excerpt(source, finding.place)));
         if let Some(hint) = &finding.hint {
             out.push_str(&format!("  = help: {hint}\n"));
         }
@@ -233,7 +229,7 @@ pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Findi
                 subject: subject.clone(),
                 hint: hint(item, registry, &path, message).or_else(|| reference_hint(item, items, &path, message)),
                 path,
-                message: message.to_owned(),
+                message: discreet(message),
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cardinal_ir::{Id, Location, Origin};
+use cardinal_ir::{Diagnostic, Id, Location, Origin};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 pub struct Snapshot {
     pub(super) entities: IndexMap<&'static str, BTreeMap<Id, Entity>>,
     pub(super) memberships: BTreeMap<Id, Vec<Id>>,
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 /// An entity.
@@ -83,6 +84,13 @@ impl Snapshot {
     /// The groups that a consumer is in.
     pub fn groups_of(&self, consumer: &Id) -> &[Id] {
         self.memberships.get(consumer).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is odd about the files, though they can be served: keys that stand twice ([`Code::Unique`]).
+    ///
+    /// [`Code::Unique`]: cardinal_ir::Code::Unique
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 
     /// The kinds that have entities.

@@ -4,9 +4,13 @@
 //! makes a number octal, the last of two equal keys counts. JSON is read by the same parser. Depth, size and the
 //! expansion of aliases are limited.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::Spanned;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Error, Spanned};
 
 /// Largest file, bytes.
 pub const BYTES_MAX: usize = 256 << 20;
@@ -14,6 +18,13 @@ pub const BYTES_MAX: usize = 256 << 20;
 pub const DEPTH_MAX: usize = 64;
 /// Most values in a file, aliases expanded.
 pub const VALUES_MAX: usize = 20_000_000;
+
+/// Most values that aliases repeat.
+const ALIASED_MAX: usize = 1_000_000;
+/// Most bytes of text that aliases repeat.
+const ALIASED_BYTES_MAX: usize = 32 << 20;
+/// Equal keys that are told.
+const DUPLICATES_MAX: usize = 100;
 
 /// A file as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,35 +85,139 @@ pub struct ParseError {
     pub place: Place,
 }
 
-/// Reads YAML or JSON. An empty file is an empty map.
+/// A key that stands twice in one map.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duplicate {
+    /// Where it stands again.
+    pub place: Place,
+    /// The key.
+    pub key: String,
+    /// Where it stood before: that value does not count.
+    pub before: Place,
+}
+
+/// Reads YAML or JSON. An empty file is null. Of equal keys the last one counts.
 ///
 /// # Errors
 /// The text is not YAML, or over a limit.
 pub fn parse(text: &str) -> Result<Node, ParseError> {
+    parse_noting(text).map(|(root, _)| root)
+}
+
+/// The same, with the keys that stand twice in one map: their earlier values are left out of the tree.
+///
+/// # Errors
+/// The text is not YAML, or over a limit.
+pub fn parse_noting(text: &str) -> Result<(Node, Vec<Duplicate>), ParseError> {
     if text.len() > BYTES_MAX {
         let message = format!("file is larger than {} MiB", BYTES_MAX >> 20);
         return Err(ParseError { message, place: Place::default() });
     }
+    let mut duplicates = BTreeSet::new();
+    // Hardly any file has equal keys, and the parser finds them best.
+    let root = read(text, DuplicateKeyPolicy::Error).or_else(|error| {
+        let Some(found) = duplicate(&error) else { return Err(error) };
+        let mut root = read(text, DuplicateKeyPolicy::LastWins)?;
+        last_counts(&mut root, &mut duplicates);
+        if duplicates.is_empty() {
+            duplicates.insert(found);
+        }
+        Ok(root)
+    });
+    let mut root = root.map_err(|error| {
+        let place = error.location().map(place_of).unwrap_or_default();
+        ParseError { message: words(&error), place }
+    })?;
+    let lines: Vec<&str> = text.split('\n').collect();
+    letters_are_text(&mut root, &lines);
+    Ok((root, duplicates.into_iter().collect()))
+}
+
+fn read(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Error> {
+    // Every value needs a byte of its own; what is beyond that comes from aliases.
+    let values_max = VALUES_MAX.min(text.len() + ALIASED_MAX);
     let budget = serde_saphyr::budget! {
         max_depth: DEPTH_MAX,
-        max_nodes: VALUES_MAX,
-        max_events: 2 * VALUES_MAX,
-        max_total_scalar_bytes: BYTES_MAX,
+        max_nodes: values_max,
+        max_events: 2 * values_max,
+        max_total_scalar_bytes: BYTES_MAX.min(text.len() + ALIASED_BYTES_MAX),
         max_documents: 1,
     };
     let options = serde_saphyr::options! {
         budget: budget,
-        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        duplicate_keys: duplicate_keys,
         legacy_octal_numbers: true,
         with_snippet: false,
     };
-    let mut root = serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|e| {
-        let place = e.location().map(place_of).unwrap_or_default();
-        ParseError { message: first_line(&e.to_string()), place }
-    })?;
-    let lines: Vec<&str> = text.split('\n').collect();
-    letters_are_text(&mut root, &lines);
-    Ok(root)
+    serde_saphyr::from_str_with_options::<Node>(text, options)
+}
+
+/// The error itself, without the way to it.
+fn innermost(mut error: &Error) -> &Error {
+    while let Error::AliasError { error: inner, .. } | Error::WithSnippet { error: inner, .. } = error {
+        error = inner;
+    }
+    error
+}
+
+fn duplicate(error: &Error) -> Option<Duplicate> {
+    let Error::DuplicateMappingKey { key, location } = innermost(error) else { return None };
+    let key = key.clone().unwrap_or_default();
+    Some(Duplicate { place: place_of(*location), key, before: Place::default() })
+}
+
+/// Leaves of equal keys the last one.
+fn last_counts(node: &mut Node, duplicates: &mut BTreeSet<Duplicate>) {
+    match &mut node.data {
+        Data::Scalar(_) => {}
+        Data::List(list) => list.iter_mut().for_each(|node| last_counts(node, duplicates)),
+        Data::Map(map) => {
+            let mut last: HashMap<&str, Place> = HashMap::with_capacity(map.len());
+            let mut found = Vec::new();
+            for (key, place, _) in map.iter() {
+                if let Some(before) = last.insert(key, *place) {
+                    found.push(Duplicate { place: *place, key: key.clone(), before });
+                }
+            }
+            if !found.is_empty() {
+                let mut seen = HashSet::new();
+                let mut kept: Vec<_> = std::mem::take(map);
+                kept.reverse();
+                kept.retain(|(key, ..)| seen.insert(key.clone()));
+                kept.reverse();
+                *map = kept;
+            }
+            if duplicates.len() < DUPLICATES_MAX {
+                duplicates.extend(found.into_iter().take(DUPLICATES_MAX));
+            }
+            map.iter_mut().for_each(|(.., node)| last_counts(node, duplicates));
+        }
+    }
+}
+
+/// What the parser says, in words.
+fn words(error: &Error) -> String {
+    let breach = match innermost(error) {
+        Error::Budget { breach, .. } => breach,
+        Error::AliasReplayLimitExceeded { .. } | Error::AliasExpansionLimitExceeded { .. } => {
+            return "aliases repeat too many values".to_owned();
+        }
+        _ => return first_line(&error.to_string()),
+    };
+    match breach {
+        BudgetBreach::Depth { .. } => format!("values are nested deeper than {DEPTH_MAX} levels"),
+        BudgetBreach::Documents { .. } => "more than one document in the file".to_owned(),
+        BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } | BudgetBreach::ScalarBytes { .. } => {
+            "too many values, counting each one that an alias repeats".to_owned()
+        }
+        BudgetBreach::Aliases { .. } | BudgetBreach::AliasAnchorRatio { .. } => "too many aliases".to_owned(),
+        BudgetBreach::Anchors { .. } => "too many anchors".to_owned(),
+        BudgetBreach::RecordedAnchorEvents { .. } | BudgetBreach::RecordedAnchorBytes { .. } => {
+            "aliases within anchors multiply to too many values".to_owned()
+        }
+        BudgetBreach::MergeKeys { .. } => "too many merge keys (<<)".to_owned(),
+        _ => "the file is over a limit of the parser".to_owned(),
+    }
 }
 
 /// The parser takes `y` and `n` for booleans; lyaml does not.

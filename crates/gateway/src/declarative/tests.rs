@@ -259,7 +259,10 @@ fn bombs_and_depths_are_refused() {
         let list = vec![format!("*a{}", i - 1); 10].join(",");
         bomb.push_str(&format!("a{i}: &a{i} [{list}]\n"));
     }
-    assert!(parse(&bomb).is_err());
+    assert_eq!(parse(&bomb).unwrap_err().message, "aliases within anchors multiply to too many values");
+    let flat = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(10_000), "*a,".repeat(10_000));
+    assert_eq!(parse(&flat).unwrap_err().message, "aliases repeat too many values");
+    assert_eq!(parse("a: 1\n---\nb: 1\n").unwrap_err().message, "more than one document in the file");
     assert!(parse(&"[".repeat(100_000)).is_err());
     assert!(parse(&format!("{}1{}", "[".repeat(80), "]".repeat(80))).is_err());
     assert_eq!(parse_bytes(b"\xff\xfe").unwrap_err().message, "not UTF-8");
@@ -320,6 +323,42 @@ fn large_files_are_checked_as_small_ones() {
     text.push_str("- {name: bad}\n");
     let errors = load_text(&text).unwrap_err();
     assert_eq!(errors.fields()["services"][PARALLEL_MIN], json!({"host": "required field missing"}));
+}
+
+#[test]
+fn a_file_that_is_empty_is_not_a_configuration_of_nothing() {
+    for text in ["", "~", "# only a comment\n", "---\n", "\u{feff}", " \n"] {
+        let errors = load_text(text).unwrap_err();
+        assert_eq!(errors.fields(), json!({"@entity": ["expected an object"]}), "{text:?}");
+        assert!(errors.render().contains("the file is empty"), "{}", errors.render());
+    }
+    assert!(load_text("_format_version: '3.0'").unwrap().is_empty());
+}
+
+#[test]
+fn keys_that_stand_twice_are_told_and_the_last_one_counts() {
+    let yaml = "_format_version: '3.0'\nservices:\n- name: a\n  host: x\n  host: y\n";
+    let json = "{\"_format_version\": \"3.0\", \"services\": [{\"name\": \"a\",\n\"host\": \"x\",\n\"host\": \"y\"}]}";
+    for (text, before) in [(yaml, 4), (json, 2)] {
+        let snapshot = load_text(text).unwrap();
+        assert_eq!(snapshot.of("services").next().unwrap().text("host"), Some("y"), "{text}");
+        let told: Vec<String> = snapshot.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let message = format!("stands twice in one map, the last one counts and that of line {before} does not");
+        assert!(told[0].starts_with(&format!("kong.yaml:{}:", before + 1)), "{told:?}");
+        assert!(told[0].ends_with(&format!("key \"host\": {message}")), "{told:?}");
+        let lowered = crate::lower(&snapshot, &Registry::new(&[]), &Settings::default()).1;
+        assert_eq!(lowered, snapshot.warnings());
+    }
+    // Whole lists, too: the first one is lost.
+    let text = format!("{HEAD}services: [{{name: a, host: x}}]\nservices: [{{name: b, host: x}}]\n");
+    let snapshot = load_text(&text).unwrap();
+    assert_eq!((snapshot.len(), snapshot.warnings().len()), (1, 1));
+    // Numbers as keys, and equal keys of what an alias repeats.
+    assert_eq!(parse_noting("{1: a, 1: b}").unwrap().1.len(), 1);
+    assert_eq!(parse_noting("a: &a {x: 1, x: 2}\nb: *a\n").unwrap().0.get("b").unwrap().to_value(), json!({"x": 2}));
+    // What is merged gives way to what is written.
+    assert_eq!(parse_noting("a: &a {x: 1}\nb: {<<: *a, x: 2}\n").unwrap().1, []);
 }
 
 proptest::proptest! {

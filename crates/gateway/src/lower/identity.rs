@@ -60,6 +60,11 @@ impl Lowering<'_> {
             for entity in snapshot.of(kind) {
                 let value = self.resolved(kind, entity);
                 let lookup = value.get(def.lookup).and_then(Value::as_str).filter(|text| !text.is_empty());
+                // A field that may not hold references means what it says, as in Kong. Hardly anyone means that.
+                if lookup.is_some_and(|text| text.starts_with("{vault://")) {
+                    let message = "a reference to a vault is not resolved here, its text itself is what requests name";
+                    self.warn(kind, entity, Code::Secret, def.lookup, message);
+                }
                 let Some(lookup) = lookup.map(Into::into) else {
                     self.refuse(kind, entity, Code::Secret, def.lookup, "has no value, so no request can name it");
                     continue;

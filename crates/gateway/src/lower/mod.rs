@@ -38,7 +38,9 @@ pub fn lower(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> (
     lowering.routes();
     lowering.plugins();
     lowering.credentials();
-    let Lowering { ir, diagnostics, .. } = lowering;
+    let Lowering { ir, diagnostics: of_entities, .. } = lowering;
+    let mut diagnostics = snapshot.warnings().to_vec();
+    diagnostics.extend(of_entities);
     (ir, diagnostics)
 }
 

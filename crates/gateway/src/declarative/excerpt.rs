@@ -1,0 +1,407 @@
+//! A line of a file as it is shown beside an error: without secrets, and no wider than a screen.
+//!
+//! Errors end up in logs. A secret is known by the name of its field, as it stands in the file: a name that is
+//! misspelt is the usual reason for an error, so names that are near count as well.
+
+use std::ops::Range;
+
+use super::source::{Place, Source};
+
+/// Widest line, characters.
+const WIDTH_MAX: usize = 120;
+/// Bytes on both sides of the place that are looked at.
+const AROUND_MAX: usize = 64 << 10;
+/// Lines before the place that may begin what it is in the middle of.
+const LINES_MAX: usize = 1_000;
+const MASK: &str = "***";
+
+/// Names of fields with secrets. Those of all schemas are pinned by a test.
+const SECRETS: [&str; 22] = [
+    "authorization",
+    "auth_header",
+    "client_secret",
+    "cookie",
+    "http_endpoint",
+    "jwk",
+    "key",
+    "key_alt",
+    "passphrase",
+    "passwd",
+    "password",
+    "pem",
+    "private_key",
+    "rsa_private_key",
+    "secret",
+    "secret_key",
+    "token",
+    "access_token",
+    "api_key",
+    "apikey",
+    "x_api_key",
+    "proxy_authorization",
+];
+/// Names that are near to one of them, and no secrets.
+const PLAIN: [&str; 13] = [
+    "keys",
+    "key_names",
+    "key_sets",
+    "key_in_header",
+    "key_in_query",
+    "key_in_body",
+    "key_claim_name",
+    "secret_is_base64",
+    "jwt_secrets",
+    "public_key",
+    "rsa_public_key",
+    "cookie_names",
+    "kid",
+];
+
+/// The line of a place with a caret below it; nothing when there is no such line. Ends with a line end.
+///
+/// Values of fields that hold secrets are replaced by `***`, and of a long line only what is around the place is shown.
+pub fn excerpt(source: &Source, place: Place) -> Option<String> {
+    let lines = before(source, place.line)?;
+    let (shown, caret) = view(&lines, place.column);
+    let number = place.line.to_string();
+    let (gutter, caret) = (" ".repeat(number.len()), " ".repeat(caret));
+    Some(format!("{gutter} |\n{number} | {shown}\n{gutter} | {caret}^\n"))
+}
+
+/// Kong's message without the value, should it name one that is secret.
+pub(super) fn discreet(message: &str) -> String {
+    let parts = message.split_once(" entity with ").and_then(|(head, rest)| {
+        let (name, rest) = rest.split_once(" set to '")?;
+        let (_, tail) = rest.rsplit_once("' already declared")?;
+        (name != "primary key" && is_secret(name)).then_some((head, name, tail))
+    });
+    match parts {
+        Some((head, name, tail)) => format!("{head} entity with {name} set to '{MASK}' already declared{tail}"),
+        None => message.to_owned(),
+    }
+}
+
+/// The line, and some of those before it; the line is the last one.
+fn before(source: &Source, line: u32) -> Option<Vec<&str>> {
+    let last = (line as usize).checked_sub(1)?;
+    let first = last.saturating_sub(LINES_MAX);
+    let lines: Vec<&str> = source.text.lines().skip(first).take(last - first + 1).collect();
+    (lines.len() == last - first + 1).then_some(lines)
+}
+
+/// The last line as it is shown, and where the caret stands, in characters.
+fn view(lines: &[&str], column: u32) -> (String, usize) {
+    let line = lines.last().copied().unwrap_or_default();
+    let at = line.char_indices().nth((column as usize).saturating_sub(1)).map_or(line.len(), |(i, _)| i);
+    // The ends of the line are always boundaries.
+    let from = (0..=at.saturating_sub(AROUND_MAX)).rev().find(|i| line.is_char_boundary(*i)).unwrap_or(0);
+    let to = (at.saturating_add(AROUND_MAX)..line.len()).find(|i| line.is_char_boundary(*i)).unwrap_or(line.len());
+    let (part, at) = (line.get(from..to).unwrap_or_default(), at - from);
+    let secrets = if is_inside_secret(lines) { whole(part) } else { secrets(part) };
+    let (mut chars, mut caret, mut next) = (Vec::new(), 0, 0);
+    for Range { start, end } in secrets.into_iter().chain(std::iter::once(part.len()..part.len())) {
+        let plain = part.get(next..start).unwrap_or_default();
+        if (next..=start).contains(&at) {
+            caret = chars.len() + part.get(next..at).unwrap_or_default().chars().count();
+        } else if (start..end).contains(&at) {
+            caret = chars.len() + plain.chars().count();
+        }
+        chars.extend(plain.chars());
+        if start < end {
+            chars.extend(MASK.chars());
+        }
+        next = end;
+    }
+    clip(&chars, caret, from > 0, to < line.len())
+}
+
+/// What is around the caret.
+fn clip(chars: &[char], caret: usize, more_before: bool, more_behind: bool) -> (String, usize) {
+    let last = chars.len().saturating_sub(WIDTH_MAX);
+    // More is to be seen behind the caret: what is wrong begins there.
+    let first = if chars.len() > WIDTH_MAX { caret.saturating_sub(WIDTH_MAX / 3).min(last) } else { 0 };
+    let (cut_before, cut_behind) = (more_before || first > 0, more_behind || first + WIDTH_MAX < chars.len());
+    let mut shown = String::from(if cut_before { "..." } else { "" });
+    // A tab is as wide as a character here, so that the caret stands where it should.
+    shown.extend(chars.iter().skip(first).take(WIDTH_MAX).map(|c| if c.is_control() { ' ' } else { *c }));
+    shown.push_str(if cut_behind { "..." } else { "" });
+    (shown, caret - first + if cut_before { 3 } else { 0 })
+}
+
+fn whole(line: &str) -> Vec<Range<usize>> {
+    let text = line.trim();
+    let start = line.len() - line.trim_start().len();
+    (!text.is_empty()).then(|| start..start + text.len()).into_iter().collect()
+}
+
+/// Whether a field of this name holds a secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    if PLAIN.contains(&name.as_str()) {
+        return false;
+    }
+    let word = ["password", "passwd", "secret", "token", "private_key", "api_key", "apikey", "authorization"];
+    SECRETS.contains(&name.as_str())
+        // `jwt_secrets` and what is like it are lists of entities.
+        || word.iter().any(|word| name.ends_with(word))
+        || (name.len() > 2 && cardinal_schema::suggest(&name, SECRETS).is_some())
+}
+
+/// Whether the last line goes on with a value that begins on a line before and is secret.
+fn is_inside_secret(lines: &[&str]) -> bool {
+    let Some((line, above)) = lines.split_last() else { return false };
+    let armor = above.iter().rev().find(|l| l.contains("-----BEGIN ") || l.contains("-----END "));
+    if armor.is_some_and(|l| !l.contains("-----END ")) || is_encoded(line) {
+        return true;
+    }
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    // The elements of a list may stand as far left as the key of it.
+    let is_element = |line: &str| line.trim_start().starts_with("- ");
+    let mut limit = indent(line) + usize::from(is_element(line));
+    for above in above.iter().rev().filter(|l| !l.trim().is_empty()) {
+        if indent(above) >= limit || (indent(above) + 1 == limit && is_element(line) && is_element(above)) {
+            continue;
+        }
+        limit = indent(above);
+        let Some((name, value)) = fields(above).last() else { continue };
+        let value = above.get(value..).unwrap_or_default().trim();
+        let is_open = match value.chars().next() {
+            None => fields(line).next().is_none(),
+            Some('|' | '>') => true,
+            Some(quote @ ('"' | '\'')) => value.len() == 1 || !value.ends_with(quote),
+            // Plain text that goes on.
+            Some(_) => fields(line).next().is_none(),
+        };
+        return is_open && is_secret(name);
+    }
+    false
+}
+
+/// Whether a line is nothing but one long encoded text.
+fn is_encoded(line: &str) -> bool {
+    let text = line.trim();
+    text.len() >= 40 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b))
+}
+
+/// Names followed by a colon, with the place where the value begins.
+fn fields(line: &str) -> impl Iterator<Item = (&str, usize)> {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    line.match_indices(':').filter_map(move |(colon, _)| {
+        let head = line.get(..colon)?.trim_end();
+        let head = head
+            .strip_suffix(['"', '\''])
+            .unwrap_or(head)
+            .strip_suffix('\\')
+            .unwrap_or_else(|| head.strip_suffix(['"', '\'']).unwrap_or(head));
+        let length = head.bytes().rev().take_while(|b| is_name(*b)).count();
+        let name = head.get(head.len() - length..).filter(|name| !name.is_empty())?;
+        Some((name, colon + 1))
+    })
+}
+
+/// The values of a line that are secret, in order.
+fn secrets(line: &str) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    for (name, from) in fields(line) {
+        if out.last().is_some_and(|last| from < last.end) {
+            continue;
+        }
+        if is_secret(name) {
+            out.extend(value(line, from));
+        } else if line.get(from..).is_some_and(|rest| rest.starts_with("//")) {
+            out.extend(user_of_url(line, from + 2));
+        }
+    }
+    out
+}
+
+/// Who calls, in `https://user:password@host`.
+fn user_of_url(line: &str, from: usize) -> Option<Range<usize>> {
+    let rest = line.get(from..)?;
+    let end = rest.find(['/', ' ', '"', '\'', '?', '#']).unwrap_or(rest.len());
+    let at = rest.get(..end)?.rfind('@')?;
+    Some(from..from + at)
+}
+
+/// The value that begins there, unless it is no secret by itself.
+fn value(line: &str, from: usize) -> Option<Range<usize>> {
+    let rest = line.get(from..)?;
+    let start = from + (rest.len() - rest.trim_start().len());
+    let text = line.get(start..)?;
+    let quoted =
+        |quote: char| text.get(1..).and_then(|inner| closing(inner, quote)).map_or(line.len(), |i| start + 1 + i);
+    let range = match text.chars().next()? {
+        '|' | '>' if text.trim_end().len() <= 3 => return None,
+        // What is in there has names of its own.
+        '{' => return None,
+        '[' if text.get(1..)?.trim_start().starts_with(['{', '[']) => return None,
+        '[' => start + 1..text.find(']').map_or(line.len(), |i| start + i),
+        quote @ ('"' | '\'') => start + 1..quoted(quote),
+        _ => {
+            start..if is_flow(line.get(..from)?) {
+                text.find([',', '}', ']', '"', '\'']).map_or(line.len(), |i| start + i)
+            } else {
+                start + text.trim_end().len()
+            }
+        }
+    };
+    // A reference says where a secret is, not what it is.
+    let text = line.get(range.clone())?;
+    if range.is_empty() || text.starts_with("{vault://") { None } else { Some(range) }
+}
+
+/// Where a quoted text ends.
+fn closing(inner: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    let mut chars = inner.char_indices().peekable();
+    while let Some((i, c)) = chars.next() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quote == '"' => escaped = true,
+            c if c == quote && quote == '\'' && chars.peek().is_some_and(|(_, c)| *c == '\'') => {
+                chars.next();
+            }
+            c if c == quote => return Some(i),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether brackets are open at the end of the text, or a quoted text is.
+fn is_flow(text: &str) -> bool {
+    let (mut depth, mut quote, mut begins) = (0_usize, None, true);
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(q), c) if q == c => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') if begins => quote = Some(c),
+            (None, '{' | '[') => depth += 1,
+            (None, '}' | ']') => depth = depth.saturating_sub(1),
+            (None, _) => {}
+        }
+        begins = c.is_whitespace() || "[{,:-".contains(c);
+    }
+    depth > 0 || quote.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use cardinal_schema::{Kind, Schema};
+
+    use super::*;
+
+    fn shown(text: &str, line: u32, column: u32) -> String {
+        excerpt(&Source::new("x", text), Place { line, column }).unwrap()
+    }
+
+    fn check(line: &str, expect: &str) {
+        assert_eq!(view(&[line], 1).0, expect);
+    }
+
+    #[test]
+    fn values_of_secret_fields_are_not_shown() {
+        check("keyauth_credentials: [{key: SECRET, keyy: 1}]", "keyauth_credentials: [{key: ***, keyy: ***}]");
+        check(r#"  key: "-----BEGIN PRIVATE KEY-----\nMII\"x" # why"#, r#"  key: "***" # why"#);
+        check("  passwrod: a,b}c: d", "  passwrod: ***");
+        check("- {username: u, password: 'it''s', tags: [a]}", "- {username: u, password: '***', tags: [a]}");
+        check(
+            r#"{"redis": {"password":"p","port":1}, "client_secret" : "s"}"#,
+            r#"{"redis": {"password":"***","port":1}, "client_secret" : "***"}"#,
+        );
+        check(r#"    - "Authorization: Bearer abc""#, r#"    - "Authorization: ***""#);
+        check("  session_secret: [a, b]", "  session_secret: [***]");
+        check("  url: https://me:pass@host/path", "  url: https://***@host/path");
+        check("  private_key: |", "  private_key: |");
+        check("  key: '{vault://env/key}'", "  key: '{vault://env/key}'");
+        check(r#"  body: "{\"secret\": \"s3\", \"a\": 1}""#, r#"  body: "{\"secret\": ***"#);
+        check("  key_names: [apikey]", "  key_names: [apikey]");
+        check("  hots: example.com", "  hots: example.com");
+        check("jwt_secrets: [{key: a, secrt: b}]", "jwt_secrets: [{key: ***, secrt: ***}]");
+    }
+
+    #[test]
+    fn values_of_several_lines_are_not_shown_either() {
+        let pem = "certificates:\n- key: |\n    -----BEGIN PRIVATE KEY-----\n    MIIEvQIBADANB\n\tx\n";
+        assert_eq!(shown(pem, 4, 5), "  |\n4 |     ***\n  |     ^\n");
+        assert_eq!(shown(pem, 5, 1), "  |\n5 |  ***\n  | ^\n");
+        assert!(!shown("a:\n  password:\n    s3cret\n", 3, 1).contains("s3cret"));
+        assert!(!shown("a:\n  secret: >-\n    one\n      two: 3\n", 4, 1).contains("two"));
+        assert!(!shown("a:\n  password: \"one\n    two\n", 3, 1).contains("two"));
+        assert!(!shown("a:\n  password: one\n    two\n", 3, 1).contains("two"));
+        assert!(!shown("secrets:\n  secret:\n  - one\n  - two\n", 4, 1).contains("two"));
+        assert!(shown("basicauth_credentials:\n- username: a\n  pasword: b\n  hots: c\n", 4, 3).contains("hots: c"));
+    }
+
+    #[test]
+    fn messages_do_not_name_secrets() {
+        let said = |name: &str| format!("uniqueness violation: 'x' entity with {name} set to 'abc' already declared");
+        assert_eq!(discreet(&said("key")), said("key").replace("abc", "***"));
+        for name in ["primary key", "username", "custom_id"] {
+            assert_eq!(discreet(&said(name)), said(name));
+        }
+    }
+
+    #[test]
+    fn the_caret_stays_below_its_place() {
+        assert_eq!(
+            shown("{password: secret, hots: x}", 1, 20),
+            "  |\n1 | {password: ***, hots: x}\n  |                 ^\n"
+        );
+        assert_eq!(
+            shown("{password: secret, hots: x}", 1, 14),
+            "  |\n1 | {password: ***, hots: x}\n  |            ^\n"
+        );
+        assert_eq!(shown("\u{e4}\u{f6}: b", 1, 5), "  |\n1 | \u{e4}\u{f6}: b\n  |     ^\n");
+        assert!(excerpt(&Source::new("x", "a"), Place { line: 2, column: 1 }).is_none());
+    }
+
+    #[test]
+    fn of_a_long_line_only_the_place_is_shown() {
+        let line = format!("{{{}\"hots\": 1{}}}", "\"a\": 1, ".repeat(50_000), ", \"a\": 1".repeat(50_000));
+        let column = u32::try_from(line.find("\"hots").unwrap() + 1).unwrap();
+        let text = shown(&line, 1, column);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].chars().count() <= WIDTH_MAX + 10, "{text}");
+        let caret = lines[2].find('^').unwrap();
+        assert!(lines[1][caret..].starts_with("\"hots\""), "{text}");
+    }
+
+    /// Every field that a schema marks as secret, and everything that requests name a consumer by unless it is public.
+    #[test]
+    fn all_secrets_of_schemas_are_known() {
+        let families = [
+            cardinal_plugins_auth::PLUGINS,
+            cardinal_plugins_observe::PLUGINS,
+            cardinal_plugins_security::PLUGINS,
+            cardinal_plugins_traffic::PLUGINS,
+            cardinal_plugins_transform::PLUGINS,
+        ];
+        let registry = crate::Registry::new(&families.concat());
+        let mut found = Vec::new();
+        for kind in registry.kinds() {
+            encrypted(&kind.schema, &mut found);
+        }
+        for plugin in registry.plugins() {
+            encrypted(&plugin.schema, &mut found);
+        }
+        assert!(found.len() > 3, "{found:?}");
+        let missed: Vec<_> = found.into_iter().filter(|name| !is_secret(name)).collect();
+        assert_eq!(missed, Vec::<&str>::new());
+    }
+
+    fn encrypted(schema: &Schema, found: &mut Vec<&'static str>) {
+        for named in &schema.fields {
+            let mut field = &named.field;
+            while let Kind::Array(of) | Kind::Set(of) | Kind::Map(_, of) = &field.kind {
+                field = of;
+            }
+            if named.field.encrypted || field.encrypted {
+                found.push(named.name);
+            }
+            if let Kind::Record(record) = &field.kind {
+                encrypted(record, found);
+            }
+        }
+    }
+}
