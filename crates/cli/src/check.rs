@@ -83,7 +83,15 @@ impl Found {
 
     fn json(&self) -> Value {
         match &self.outcome {
-            Outcome::Valid(loaded, _) => json!({ "valid": true, "entities": loaded.snapshot.entities_json() }),
+            Outcome::Valid(loaded, diagnostics) => {
+                let mut found = json!({ "valid": true, "entities": loaded.snapshot.entities_json() });
+                let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+                if !errors.is_empty() {
+                    // Kong takes the file; what of it would not be served here is said beside its verdict.
+                    found["left_out"] = json!(flattened(&errors));
+                }
+                found
+            }
             Outcome::Incomplete(_, diagnostics) => {
                 let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
                 json!({ "valid": false, "fields": fields(&errors), "flattened_errors": flattened(&errors) })

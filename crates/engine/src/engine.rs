@@ -10,7 +10,7 @@ use std::time::Duration;
 use cardinal_base::{Clock, SystemClock, task};
 use cardinal_ir::{Diagnostic, Ir, Listener, ListenerKind};
 use cardinal_net::dns::Dns;
-use cardinal_net::{bind_tcp, bind_udp};
+use cardinal_net::{bind_tcp, bind_udp, is_taken};
 use cardinal_sdk::{PluginDef, Services, Shared as SharedState};
 use tokio::runtime::{Builder, LocalOptions, Runtime};
 use tokio::sync::mpsc;
@@ -379,6 +379,11 @@ fn open(listeners: &[Listener], workers: usize, mut inherited: Vec<Handover>) ->
         let mut bound = listener.address;
         if let Some(first) = sockets.first() {
             bound = first.local_addr().map_err(failed)?;
+        } else if is_taken(bound, listener.kind == ListenerKind::Udp) {
+            tracing::warn!(
+                listener = %listener.name,
+                "another process listens on {bound}: the system shares connections between it and this one"
+            );
         }
         while sockets.len() < wanted {
             let socket = if listener.kind == ListenerKind::Udp {

@@ -25,7 +25,7 @@ pub mod tls;
 pub use connect::{ConnectError, Connected, TlsTarget, connect};
 pub use error::NetError;
 pub use io::{Io, Rewind};
-pub use listener::{Bound, bind_tcp, bind_udp};
+pub use listener::{Bound, bind_tcp, bind_udp, is_taken};
 pub use peer::Peer;
 pub use pool::{
     H2_STREAMS_MAX, H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled, SharedPool,

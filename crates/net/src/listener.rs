@@ -30,6 +30,23 @@ pub fn bind_udp(address: SocketAddr) -> io::Result<Bound<std::net::UdpSocket>> {
     Ok(Bound { socket, address })
 }
 
+/// Whether a socket of somebody else is bound to the address: the system would then share what comes between both.
+pub fn is_taken(address: SocketAddr, udp: bool) -> bool {
+    let (kind, protocol) = if udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
+    let probe = || -> io::Result<()> {
+        let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if !udp {
+            // What is left of closed connections does not count.
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&SockAddr::from(address))
+    };
+    address.port() != 0 && probe().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
 fn bind(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
@@ -43,4 +60,18 @@ fn bind(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socke
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_while_somebody_listens() {
+        let bound = bind_tcp(SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
+        assert!(is_taken(bound.address, false));
+        drop(bound.socket);
+        assert!(!is_taken(bound.address, false));
+        assert!(!is_taken(SocketAddr::from(([127, 0, 0, 1], 0)), false));
+    }
 }

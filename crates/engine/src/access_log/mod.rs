@@ -1,11 +1,13 @@
-//! [`AccessLog`]: one line of JSON for each exchange that is over, in the shape of log records, to a file.
+//! [`AccessLog`]: one line of JSON for each exchange that is over, in the shape of log records, to a file; a few words
+//! on a terminal.
 //!
 //! Whoever serves only makes the line and puts it into a bounded queue; a thread of its own writes. What does not fit
 //! is dropped and counted: a slow disk slows no request down.
 
+mod brief;
 mod writer;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -37,6 +39,8 @@ pub struct AccessLog(Arc<Queue>);
 struct Queue {
     sender: SyncSender<Message>,
     counts: Arc<Counts>,
+    /// People read it: a few words instead of a record.
+    brief: bool,
 }
 
 /// What both ends of the queue look at.
@@ -66,15 +70,20 @@ impl AccessLog {
     /// # Errors
     /// When the file cannot be opened or the thread cannot be started.
     pub fn open(path: &str) -> io::Result<Self> {
-        Self::to(Destination::open(path)?)
+        let brief = match path {
+            "/dev/stdout" => io::stdout().is_terminal(),
+            "/dev/stderr" => io::stderr().is_terminal(),
+            _ => false,
+        };
+        Self::to(Destination::open(path)?, brief)
     }
 
-    fn to(destination: Destination) -> io::Result<Self> {
+    fn to(destination: Destination, brief: bool) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(LINES_MAX);
         let counts = Arc::<Counts>::default();
         let writer = Writer::new(destination, receiver, Arc::clone(&counts));
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run())?;
-        Ok(Self(Arc::new(Queue { sender, counts })))
+        Ok(Self(Arc::new(Queue { sender, counts, brief })))
     }
 
     /// Notes an exchange that is over. `answered`: a response head was sent.
@@ -88,7 +97,11 @@ impl AccessLog {
             // No filter's: there is no state to look at.
             slot: usize::MAX,
         };
-        log::write(&cx, &mut line);
+        if self.0.brief {
+            brief::write(&cx, &mut line);
+        } else {
+            log::write(&cx, &mut line);
+        }
         line.push(b'\n');
         self.push(line);
     }

@@ -90,7 +90,7 @@ impl Write for Gate {
 #[test]
 fn what_does_not_fit_is_dropped_and_counted() {
     let gate = Gate::default();
-    let log = AccessLog::to(Destination::of(gate.clone())).unwrap();
+    let log = AccessLog::to(Destination::of(gate.clone()), false).unwrap();
     let line = vec![b'x'; 1024 * 1024];
     let pushed = 100;
     for _ in 0..pushed {
@@ -107,7 +107,7 @@ fn what_does_not_fit_is_dropped_and_counted() {
 #[test]
 fn many_small_lines_are_bounded_by_number() {
     let gate = Gate::default();
-    let log = AccessLog::to(Destination::of(gate.clone())).unwrap();
+    let log = AccessLog::to(Destination::of(gate.clone()), false).unwrap();
     let pushed = 3 * LINES_MAX + BATCH_LINES;
     for _ in 0..pushed {
         log.push(b"x\n".to_vec());
@@ -133,7 +133,7 @@ fn lines_that_cannot_be_written_are_counted() {
             Ok(())
         }
     }
-    let log = AccessLog::to(Destination::of(Full)).unwrap();
+    let log = AccessLog::to(Destination::of(Full), false).unwrap();
     log.push(b"x\n".to_vec());
     assert!(log.flush());
     assert_eq!(log.dropped(), 1);
@@ -168,4 +168,15 @@ async fn a_record_is_one_line_of_json() {
     assert_eq!(records[0]["response"]["status"], 204);
     // A client that left before.
     assert_eq!(records[1]["response"]["status"], 499);
+
+    let cx = LogCx {
+        request: &s.request,
+        response: Some(&s.response),
+        exchange: &s.exchange,
+        services: &plan.services,
+        slot: 0,
+    };
+    let mut words = Vec::new();
+    super::brief::write(&cx, &mut words);
+    assert_eq!(String::from_utf8(words).unwrap(), "0.0.0.0 GET /a?b=c 204 0 ms");
 }

@@ -250,10 +250,14 @@ impl Builder<'_> {
             client_authorities: self.client_authorities(),
             client_certificate_required: self.text("nginx_proxy_ssl_verify_client").as_deref() == Some("on"),
             upstream_authorities: self.upstream_authorities(),
-            redacted_headers: vec!["authorization".into(), "proxy-authorization".into()],
+            redacted_headers: self.redacted_headers(),
             cipher_suites,
             tls13_only,
         }
+    }
+
+    fn redacted_headers(&mut self) -> Vec<Box<str>> {
+        self.list("log_redacted_headers").into_iter().map(|name| name.to_ascii_lowercase().into()).collect()
     }
 
     fn tls_versions(&mut self) -> (Vec<Box<str>>, bool) {

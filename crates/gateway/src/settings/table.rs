@@ -255,6 +255,12 @@ pub const TABLE: &[Row] = &[
     // Logs
     served("log_level", Shape::Word(LEVELS), "notice", "Least severity that is logged."),
     served("proxy_access_log", Shape::Text, "/dev/stdout", "File for a line about each request, or `off`."),
+    served(
+        "log_redacted_headers",
+        Shape::List,
+        "authorization, proxy-authorization",
+        "Request headers whose values stand as `REDACTED` in access logs and in what log plugins ship.",
+    ),
     served("proxy_error_log", Shape::Text, "/dev/stderr", "File for what the program has to say."),
     served("prefix", Shape::Text, "", "Directory that relative paths start from."),
     alias(
