@@ -11,7 +11,7 @@ use cardinal_sdk::PluginDef;
 use serde_json::{Map, Value, json};
 
 use crate::args::{CheckArgs, Output};
-use crate::config::{Loaded, Preferences, Refusal, Site, render_diagnostics};
+use crate::config::{Loaded, Preferences, Refusal, Site, render_diagnostics, sharpen};
 use crate::out;
 
 pub(crate) fn check(
@@ -23,7 +23,10 @@ pub(crate) fn check(
     let site = Site::new(plugins, args.files, args.settings, env);
     let verdict = examine(&site, strict)?;
     match output {
-        Output::Json => out::print(&format!("{}\n", verdict.json()))?,
+        Output::Json => {
+            out::complain(&verdict.oddities());
+            out::print(&format!("{}\n", verdict.json()))?;
+        }
         Output::Human => {
             out::complain(&verdict.warnings());
             out::print(&verdict.human(quiet))?;
@@ -62,6 +65,9 @@ fn examine(site: &Site, strict: bool) -> Result<Found> {
         Ok(loaded) => {
             let mut diagnostics = loaded.diagnostics.clone();
             diagnostics.extend(site.plan(&loaded.ir)?);
+            if strict {
+                sharpen(&mut diagnostics);
+            }
             let incomplete = diagnostics.iter().any(|d| d.severity == Severity::Error);
             let make = if strict && incomplete { Outcome::Incomplete } else { Outcome::Valid };
             make(Box::new(loaded), diagnostics)
@@ -79,6 +85,14 @@ impl Found {
 
     fn warnings(&self) -> String {
         self.preferences.notes.iter().map(|note| format!("warning: {note}\n")).collect()
+    }
+
+    /// What is odd about valid files, for who does not read the report.
+    fn oddities(&self) -> String {
+        match &self.outcome {
+            Outcome::Valid(loaded, _) => loaded.snapshot.warnings().iter().map(|d| format!("warning: {d}\n")).collect(),
+            Outcome::Incomplete(..) | Outcome::Invalid(_) => String::new(),
+        }
     }
 
     fn json(&self) -> Value {

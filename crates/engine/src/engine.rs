@@ -120,6 +120,8 @@ pub struct Engine {
     workers: Mutex<Vec<Running>>,
     sockets: Mutex<Vec<Handover>>,
     addresses: Vec<(Listener, SocketAddr)>,
+    /// What serves the node's own state.
+    status: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     control: Option<Runtime>,
 }
 
@@ -170,6 +172,7 @@ impl Engine {
             workers: Mutex::default(),
             sockets: Mutex::new(sockets),
             addresses,
+            status: Mutex::default(),
             control: Some(control),
         };
         engine.start_control(&listeners)?;
@@ -223,6 +226,11 @@ impl Engine {
         sockets.iter().map(copy).collect()
     }
 
+    /// Answers no more questions about the node's state: a successor does, on the same socket.
+    pub fn stop_status(&self) {
+        lock(&self.status).drain(..).for_each(|task| task.abort());
+    }
+
     /// Takes no new connections, lets requests under way end for at most `budget`, then ends. Says how many
     /// connections were cut off.
     pub fn drain(mut self, budget: Duration) -> u64 {
@@ -273,7 +281,8 @@ impl Engine {
             let start = |error| EngineError::Start { what: "the status listener", error };
             let socket = socket.try_clone().map_err(start)?;
             let socket = tokio::net::TcpListener::from_std(socket).map_err(start)?;
-            drop(task::spawn("status", status::serve(Arc::clone(&self.node), socket, listener.tls)));
+            let task = task::spawn("status", status::serve(Arc::clone(&self.node), socket, listener.tls));
+            lock(&self.status).push(task);
         }
         Ok(())
     }

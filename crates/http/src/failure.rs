@@ -191,8 +191,8 @@ pub enum Retry {
     /// It may have taken effect.
     #[default]
     Never,
-    /// Only because a kept-alive connection had been closed meanwhile: safe when idempotent.
-    IfReusedConnection,
+    /// If repeating it does no harm: it may have reached an upstream, which did not answer.
+    IfIdempotent,
     /// No byte of it reached an upstream.
     Safe,
 }

@@ -1,6 +1,8 @@
 //! Files and directories of entities.
 
-use std::fs;
+use std::fs::{self, FileType};
+use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use cardinal_gateway::Source;
@@ -26,15 +28,35 @@ pub(super) fn read_sources(paths: &[PathBuf]) -> Result<Vec<Source>, Refusal> {
 /// The text of a file that is not too large; otherwise why there is none.
 pub(crate) fn read_text(path: &Path) -> Result<String, String> {
     let told = |error: std::io::Error| error.to_string();
-    let length = fs::metadata(path).map_err(told)?.len();
-    if length > BYTES_MAX as u64 {
-        return Err(format!("the file has {length} bytes, more than {} MiB", BYTES_MAX >> 20));
+    // Before it is opened: opening a FIFO waits for who writes.
+    let found = fs::metadata(path).map_err(told)?;
+    if !found.is_file() {
+        return Err(format!("it is {}, not a file", words(found.file_type())));
     }
-    let bytes = fs::read(path).map_err(told)?;
+    let mut bytes = Vec::new();
+    // One byte more than fits, as the file may grow meanwhile.
+    let file = fs::File::open(path).map_err(told)?;
+    let length = match found.len() {
+        length if length > BYTES_MAX as u64 => length,
+        _ => file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(told)? as u64,
+    };
+    if length > BYTES_MAX as u64 {
+        return Err(format!("the file has {length} bytes or more, but at most {} MiB are read", BYTES_MAX >> 20));
+    }
     String::from_utf8(bytes).map_err(|error| match parse_bytes(error.as_bytes()) {
         Err(reason) => format!("line {}: {}", reason.place.line, reason.message),
         Ok(_) => error.to_string(),
     })
+}
+
+/// What there is in the place of a file.
+fn words(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    }
 }
 
 /// Whether a file in a directory is one of entities: `.yaml`, `.yml` and `.json`, unless it is hidden.

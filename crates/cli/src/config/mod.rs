@@ -16,7 +16,7 @@ use cardinal_base::{Clock as _, SystemClock};
 use cardinal_engine::explain::Explainer;
 use cardinal_gateway::settings::{Inputs, Note};
 use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower};
-use cardinal_ir::{Diagnostic, Ir, Severity};
+use cardinal_ir::{Code, Diagnostic, Ir, Severity};
 use cardinal_sdk::PluginDef;
 
 use crate::args::SettingArgs;
@@ -95,7 +95,7 @@ impl Site {
         let name = self.conf.as_deref().map(|path| path.display().to_string());
         let file = name.as_deref().map(|name| (name, conf.as_str()));
         let inputs = Inputs { file, env: self.env.clone(), overrides: self.overrides.clone() };
-        let read = |path: &str| std::fs::read_to_string(path);
+        let read = |path: &str| read_text(Path::new(path)).map_err(std::io::Error::other);
         let (mut settings, notes) = Settings::load(&inputs, &read).map_err(Refusal::Settings)?;
         settings.loaded_at = self.loaded_at;
         settings.secrets.read_files().map_err(|why| {
@@ -139,6 +139,7 @@ impl Site {
         if strict {
             let mut all = loaded.diagnostics.clone();
             all.extend(self.plan(&loaded.ir).map_err(Refusal::Internal)?);
+            sharpen(&mut all);
             if all.iter().any(|d| d.severity == Severity::Error) {
                 return Err(Refusal::Incomplete(all, sources.to_vec()));
             }
@@ -178,6 +179,13 @@ impl Loaded {
             .map(|(number, noun)| out::count(number, &noun.replace('_', " ")))
             .collect();
         if counts.is_empty() { "no entities".to_owned() } else { counts.join(", ") }
+    }
+}
+
+/// Where nothing may be left out, a value that another one by the same key replaces may not be either.
+pub(crate) fn sharpen(diagnostics: &mut [Diagnostic]) {
+    for diagnostic in diagnostics.iter_mut().filter(|d| d.code == Code::Unique) {
+        diagnostic.severity = Severity::Error;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cardinal_gateway::declarative::{Place, excerpt};
 use cardinal_gateway::settings::Note;
 use cardinal_gateway::{LoadErrors, Source};
 use cardinal_ir::{Diagnostic, Severity};
@@ -73,12 +74,8 @@ fn render_diagnostic(diagnostic: &Diagnostic, sources: &[Source]) -> String {
     if let Some(at) = &diagnostic.origin.location {
         out.push_str(&format!("  --> {}:{}:{}\n", at.file, at.line, at.column));
         let source = sources.iter().find(|source| *source.name == *at.file);
-        if let Some(text) = source.and_then(|source| source.line(at.line)) {
-            let text: String = text.chars().take(160).collect();
-            let gutter = " ".repeat(at.line.to_string().len());
-            let caret = " ".repeat((at.column as usize).saturating_sub(1).min(160));
-            out.push_str(&format!("{gutter} |\n{} | {text}\n{gutter} | {caret}^\n", at.line));
-        }
+        let place = Place { line: at.line, column: at.column };
+        out.extend(source.and_then(|source| excerpt(source, place)));
     }
     if let Some(hint) = &diagnostic.hint {
         out.push_str(&format!("  = help: {hint}\n"));

@@ -67,3 +67,57 @@ fn entities_may_come_from_settings() {
     assert_eq!(loaded(&site(Vec::new(), &[("declarative_config_string", text)])).unwrap().summary(), "1 service");
     assert_eq!(loaded(&site(Vec::new(), &[])).unwrap().summary(), "no entities");
 }
+
+#[test]
+fn what_is_not_a_file_is_not_read() {
+    let folder = TempDir::new("config");
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert_eq!(read_text(&socket).unwrap_err(), "it is a socket, not a file");
+    assert_eq!(read_text(Path::new("/dev/zero")).unwrap_err(), "it is a device, not a file");
+    assert_eq!(read_text(folder.path()).unwrap_err(), "it is a directory, not a file");
+    let file = folder.write("kong.yaml", "a: b");
+    std::os::unix::fs::symlink(&file, folder.path().join("link.yaml")).unwrap();
+    assert_eq!(read_text(&folder.path().join("link.yaml")).unwrap(), "a: b");
+    let link = folder.path().join("zero.yaml");
+    std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+    let refused = loaded(&site(vec![link], &[])).unwrap_err();
+    assert!(refused.summary().ends_with("it is a device, not a file"), "{refused}");
+    // Neither is what settings name.
+    let refused = site(vec![file], &[("ssl_cert", "/dev/zero"), ("ssl_cert_key", "/dev/zero")]).settings().unwrap_err();
+    assert!(refused.render().contains("it is a device, not a file"), "{}", refused.render());
+}
+
+#[test]
+fn a_file_that_is_too_large_is_not_read() {
+    let folder = TempDir::new("config");
+    let path = folder.path().join("large.yaml");
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let told = read_text(&path).unwrap_err();
+    assert!(told.contains("at most 256 MiB are read"), "{told}");
+}
+
+#[test]
+fn keys_that_stand_twice_are_a_warning_unless_strict() {
+    let folder = TempDir::new("config");
+    let file = folder.write("a.yaml", "_format_version: '3.0'\nservices: [{name: a, host: x, host: y}]\n");
+    let site = site(vec![file], &[]);
+    let found = loaded(&site).unwrap();
+    assert_eq!(found.diagnostics.iter().map(|d| d.severity).collect::<Vec<_>>(), [Severity::Warning]);
+    let preferences = site.settings().unwrap();
+    let texts = site.texts(&preferences).unwrap();
+    let refused = site.load(&preferences.settings, &texts.sources, true).unwrap_err();
+    assert!(refused.render().contains("error: key \"host\": stands twice in one map"), "{}", refused.render());
+}
+
+#[test]
+fn diagnostics_show_no_secrets() {
+    let folder = TempDir::new("config");
+    let text = "_format_version: '3.0'\ncertificates: [{key: \"{vault://env/none}\", cert: '{vault://env/none}', tags: ['token: s3cret']}]\n";
+    let file = folder.write("a.yaml", text);
+    let site = site(vec![file], &[]);
+    let found = loaded(&site).unwrap();
+    let texts = site.texts(&site.settings().unwrap()).unwrap();
+    let shown = render_diagnostics(&found.diagnostics, &texts.sources);
+    assert!(shown.contains("2 | certificates: [{key: ") && !shown.contains("s3cret"), "{shown}");
+}

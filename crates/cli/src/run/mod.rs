@@ -3,6 +3,7 @@
 //! One thread decides everything: it waits for an [`Event`] and acts on it. Signals, file changes and a successor's
 //! wishes come from threads of their own that do nothing but tell.
 
+mod descriptors;
 mod handover;
 mod last_good;
 mod logs;
@@ -80,6 +81,7 @@ pub(crate) fn run(
     for note in &preferences.notes {
         tracing::warn!("setting {note}");
     }
+    descriptors::raise(preferences.settings.node.limits.connections_max);
     let (events, received) = sync_channel(EVENTS_MAX);
     signals::listen(events.clone())?;
     let node = match Node::start(site, preferences, logs, node::Options { data_dir, strict, started }, events) {
@@ -89,12 +91,19 @@ pub(crate) fn run(
             return Ok(ExitCode::FAILURE);
         }
     };
-    serve(node, &received);
+    serve(node, received);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Acts on events until one of them is the end.
-fn serve(mut node: Node, events: &Receiver<Event>) {
+/// Acts on events until one of them is the end. While the node drains nobody acts on them, and who sends some is told.
+fn serve(mut node: Node, events: Receiver<Event>) {
+    let why = act(&mut node, &events);
+    drop(events);
+    node.drain(why);
+}
+
+/// Acts on events until one of them is the end, and says why it is.
+fn act(node: &mut Node, events: &Receiver<Event>) -> &'static str {
     let clock = SystemClock::new();
     let mut quiet = Quiet::default();
     loop {
@@ -110,15 +119,15 @@ fn serve(mut node: Node, events: &Receiver<Event>) {
                 // A successor that went away meanwhile needs no answer.
                 reply.try_send(node.sockets()).ok();
             }
-            Ok(Event::Stop) => return node.drain("stopping"),
-            Ok(Event::Succeeded) => return node.drain("a successor serves"),
+            Ok(Event::Stop) => return "stopping",
+            Ok(Event::Succeeded) => return "a successor serves",
             Err(RecvTimeoutError::Timeout) if quiet.is_over(clock.tick()) => {
                 quiet = Quiet::default();
                 node.reload(false);
             }
             Err(RecvTimeoutError::Timeout) => {}
             // The threads that tell live as long as the process.
-            Err(RecvTimeoutError::Disconnected) => return node.drain("nobody tells what to do"),
+            Err(RecvTimeoutError::Disconnected) => return "nobody tells what to do",
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{Digest, Loaded, Preferences, Refusal, Site, Texts, render_di
 use crate::out;
 
 use super::Event;
-use super::handover::{self, Predecessor};
+use super::handover::{self, Turn};
 use super::last_good::LastGood;
 use super::logs::Logs;
 use super::watch::Watch;
@@ -61,15 +61,8 @@ impl Node {
         let mut watch = Watch::start(events.clone());
         watch.follow(&site, settings);
         let (loaded, texts) = first_configuration(&site, &preferences, last_good.as_ref(), strict)?;
-        let predecessor = data_dir.as_deref().and_then(Predecessor::find);
-        let (inherited, predecessor) = match predecessor.map(Predecessor::take) {
-            Some(Ok((sockets, predecessor))) => (sockets, Some(predecessor)),
-            Some(Err(error)) => {
-                tracing::warn!("the predecessor does not hand its sockets over, new ones are opened: {error:#}");
-                (Vec::new(), None)
-            }
-            None => (Vec::new(), None),
-        };
+        let turn = data_dir.as_deref().map(|dir| Turn::wait(dir, handover::TURN_MAX)).transpose()?;
+        let (inherited, predecessor) = data_dir.as_deref().map(handover::inherit).transpose()?.unwrap_or_default();
         let engine_options = EngineOptions {
             workers: settings.workers.map_or(0, |n| n as usize),
             plugins: site.plugins.to_vec(),
@@ -102,6 +95,7 @@ impl Node {
         if let Some(data_dir) = &data_dir {
             handover::offer(data_dir, events);
         }
+        drop(turn);
         Ok(node)
     }
 
@@ -184,6 +178,12 @@ impl Node {
     /// Copies of the listening sockets.
     pub(super) fn sockets(&self) -> std::io::Result<Vec<Handover>> {
         self.engine.handover()
+    }
+
+    /// Ends because a successor serves, which answers for the node from now on.
+    pub(super) fn give_way(self) {
+        self.engine.stop_status();
+        self.drain("a successor serves");
     }
 
     /// Ends after the requests under way, or after the time that settings give them.

@@ -91,7 +91,8 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
 /// than a number.
 fn is_authority(text: &str) -> bool {
     let port = text.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
-    !text.contains('@') && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    let strange = |c: char| matches!(c, '@' | ',' | '/' | '\\' | '?' | '#') || c.is_ascii_whitespace();
+    !text.contains(strange) && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 pub(crate) fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {

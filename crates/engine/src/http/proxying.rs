@@ -111,8 +111,13 @@ impl Proxying<'_> {
             if failure.kind().side() == cardinal_http::Side::Upstream {
                 report_failure(self.worker, &way.group, &way.picked, s, &failure);
             }
-            // A client's body that has begun to move cannot be sent again.
-            let retry = if streamed && upload.moved > 0 { Retry::Never } else { failure.retry() };
+            // A client's body that has begun to move cannot be sent again. What the upstream did not answer in time may
+            // have taken effect, like what it broke off.
+            let retry = match failure.retry() {
+                _ if streamed && upload.moved > 0 => Retry::Never,
+                Retry::Never if failure.kind().side() == cardinal_http::Side::Upstream => Retry::IfIdempotent,
+                retry => retry,
+            };
             return Err(failure.with_retry(retry));
         }
         if s.response.status == 101 && !upgrading {
@@ -387,7 +392,7 @@ fn may_retry(failure: &Failure, s: &Scratch) -> bool {
         | FailureKind::UpstreamTimeout
         | FailureKind::UpstreamWriteTimeout => match failure.retry() {
             Retry::Safe => true,
-            Retry::IfReusedConnection => s.request.method.is_idempotent(),
+            Retry::IfIdempotent => s.request.method.is_idempotent(),
             Retry::Never => false,
         },
         _ => false,
@@ -401,7 +406,7 @@ fn head_failure(error: NetError) -> Failure {
         _ => FailureKind::UpstreamReset,
     };
     // The request may have arrived: only what may be repeated is.
-    Failure::new(kind, "waiting for the response").with_source(error).with_retry(Retry::IfReusedConnection)
+    Failure::new(kind, "waiting for the response").with_source(error).with_retry(Retry::IfIdempotent)
 }
 
 fn head_limits(limits: &Limits) -> HeadLimits {

@@ -218,7 +218,7 @@ impl<'x> ChainBuilder<'x> {
                 id: candidate.set.origin.id,
             }),
             Err(error) => {
-                let path = format!("config.{}", error.path);
+                let path = format!("config.{}", error.path.trim_start_matches("config."));
                 let message = format!("{}; requests that it is for are answered 500", error.message);
                 self.refuse(&candidate.set, Code::Schema, &path, message);
                 Some(CandidatePlan {

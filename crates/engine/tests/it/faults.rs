@@ -135,6 +135,12 @@ async fn only_what_is_safe_is_tried_again() -> Result<()> {
     let mut client = H1Client::connect(world.http()).await?;
     assert_eq!(client.request("POST", "/", "a", &[], b"x").await?.status, 502);
     assert_eq!(peer.connections(), 1, "a POST that was sent is not sent again");
+    let silent = || vec![Step::until("\r\n\r\n"), Step::Pause(Duration::from_secs(2))];
+    let peer = ScriptedPeer::start(vec![silent(), fine()]).await;
+    let url = format!("http://{}", peer.address());
+    let world = World::start(plugins(), &file(&url, "  retries: 5\n  read_timeout: 150\n"), &[])?;
+    let mut client = H1Client::connect(world.http()).await?;
+    assert_eq!(client.get("/", "a", &[]).await?.text(), "ok", "silence, too, makes another endpoint be tried");
     Ok(())
 }
 

@@ -2,19 +2,21 @@
 //!
 //! The serving process listens on a Unix socket in its data directory. A successor asks for copies of the sockets,
 //! starts serving on them, and says so; then the old process drains. Until that word nothing changes for the old one.
+//! Of several successors one has its [`Turn`] at a time; the next one takes over from it.
 //!
-//! Start at [`offer`] (the serving side) and [`Predecessor`] (the successor's).
+//! Start at [`offer`] (the serving side) and [`inherit`] (the successor's).
 
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -29,6 +31,15 @@ const FILE: &str = "handover.sock";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// From the sockets to the word that they are served: a large configuration takes its time.
 const START_MAX: Duration = Duration::from_secs(120);
+
+const TURN_FILE: &str = "handover.lock";
+/// For another successor to end or to serve: it may be given as long as its predecessor gives it.
+pub(super) const TURN_MAX: Duration = START_MAX;
+/// How often a successor that waits for its turn looks.
+const TURN_PAUSE: Duration = Duration::from_millis(50);
+/// How often the serving process is asked.
+const ATTEMPTS_MAX: usize = 5;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Listens for a successor from now on. When that is not possible, it is said, and nothing is handed over.
 pub(super) fn offer(data_dir: &Path, events: SyncSender<Event>) {
@@ -65,6 +76,8 @@ fn attend(listener: &UnixListener, events: &SyncSender<Event>) {
         let result = listener.accept().context("accept").and_then(|(stream, _)| hand_over(&stream, events));
         match result {
             Ok(()) => return,
+            // Who asks next is to see that nobody listens.
+            Err(error) if error.is::<Ending>() => return,
             Err(error) => {
                 tracing::warn!("the hand-over did not happen, this process goes on: {error:#}");
                 // Should accepting itself fail, then not in a busy loop.
@@ -91,13 +104,94 @@ fn hand_over(stream: &UnixStream, events: &SyncSender<Event>) -> Result<()> {
         stream.set_read_timeout(Some(START_MAX))?;
     }
     ensure!(sockets.is_some(), "the successor took no sockets");
-    events.send(Event::Succeeded).context("the process is ending")
+    events.send(Event::Succeeded).map_err(|_| Ending.into())
 }
 
 fn ask_for_sockets(events: &SyncSender<Event>) -> Result<Vec<Handover>> {
     let (reply, answer) = sync_channel(1);
-    events.send(Event::Sockets(reply)).context("the process is ending")?;
-    Ok(answer.recv_timeout(START_MAX).context("the process is busy")??)
+    events.send(Event::Sockets(reply)).map_err(|_| Ending)?;
+    match answer.recv_timeout(START_MAX) {
+        Ok(sockets) => Ok(sockets?),
+        Err(RecvTimeoutError::Disconnected) => Err(Ending.into()),
+        Err(RecvTimeoutError::Timeout) => bail!("the process is busy"),
+    }
+}
+
+/// The process acts on no events any more.
+#[derive(Debug)]
+struct Ending;
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the process is ending")
+    }
+}
+
+impl std::error::Error for Ending {}
+
+/// The right to take over. One process has it at a time, from before it asks for sockets until it listens for a
+/// successor of its own, or ends.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// Locked while it is open. The file stays: who waits has it open, too.
+    _file: File,
+}
+
+impl Turn {
+    /// Waits until no other process takes over, but not for ever.
+    ///
+    /// # Errors
+    /// It takes another one too long, or there can be no lock.
+    pub(super) fn wait(data_dir: &Path, patience: Duration) -> Result<Self> {
+        let path = data_dir.join(TURN_FILE);
+        let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = open.with_context(|| format!("cannot open {}", path.display()))?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if waited.is_zero() {
+                tracing::info!("another process takes over in {}: waiting for it", data_dir.display());
+            }
+            ensure!(
+                waited < patience,
+                "another process has been taking over in {} for {} s and does not serve yet: end it, or start this one \
+                 later",
+                data_dir.display(),
+                patience.as_secs()
+            );
+            std::thread::sleep(TURN_PAUSE);
+            waited += TURN_PAUSE;
+        }
+    }
+}
+
+/// Copies of the sockets of the process that serves, which waits for a word; nothing when none serves. To be called by
+/// who has its [`Turn`]: who serves then stays the same, unless it ends.
+///
+/// # Errors
+/// A process is there, but its sockets are not to be had. New ones beside them would make two processes serve.
+pub(super) fn inherit(data_dir: &Path) -> Result<(Vec<Handover>, Option<Predecessor>)> {
+    let mut attempt = 1;
+    loop {
+        let Some(predecessor) = Predecessor::find(data_dir)? else { return Ok((Vec::new(), None)) };
+        let error = match predecessor.take() {
+            Ok((sockets, predecessor)) => return Ok((sockets, Some(predecessor))),
+            Err(error) => error,
+        };
+        if attempt == ATTEMPTS_MAX {
+            let what = "the process that serves does not hand its sockets over: end it, or use another data directory";
+            return Err(error.context(what));
+        }
+        tracing::warn!("the sockets were not handed over, and are asked for again: {error:#}");
+        std::thread::sleep(ATTEMPT_PAUSE);
+        attempt += 1;
+    }
 }
 
 /// The process that serves now.
@@ -108,14 +202,19 @@ pub(super) struct Predecessor {
 
 impl Predecessor {
     /// One that listens in the data directory.
-    pub(super) fn find(data_dir: &Path) -> Option<Self> {
-        // No file, or one that a process left behind: nobody serves.
-        let stream = UnixStream::connect(place(data_dir)).ok()?;
-        Some(Self { stream })
+    fn find(data_dir: &Path) -> Result<Option<Self>> {
+        match UnixStream::connect(place(data_dir)) {
+            Ok(stream) => Ok(Some(Self { stream })),
+            Err(error) => match error.kind() {
+                // No file, or one that a process left behind, or a path too long for any: nobody serves.
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput => Ok(None),
+                _ => Err(error).context("the process that serves cannot be asked for its sockets"),
+            },
+        }
     }
 
     /// Copies of its listening sockets.
-    pub(super) fn take(self) -> Result<(Vec<Handover>, Self)> {
+    fn take(self) -> Result<(Vec<Handover>, Self)> {
         self.stream.set_read_timeout(Some(PATIENCE))?;
         self.stream.set_write_timeout(Some(PATIENCE))?;
         let mut all = Vec::new();

@@ -47,7 +47,7 @@ fn sockets_arrive_and_accept() {
     sockets.push(udp());
     let addresses: Vec<_> = sockets.iter().map(|h| (h.address, h.kind)).collect();
     let told = serving(&folder, sockets);
-    let (got, predecessor) = Predecessor::find(folder.path()).unwrap().take().unwrap();
+    let (got, predecessor) = Predecessor::find(folder.path()).unwrap().unwrap().take().unwrap();
     assert_eq!(got.iter().map(|h| (h.address, h.kind)).collect::<Vec<_>>(), addresses);
     let Socket::Tcp(last) = &got[99].socket else { panic!("not TCP") };
     assert_eq!(last.local_addr().unwrap(), got[99].address);
@@ -63,10 +63,10 @@ fn sockets_arrive_and_accept() {
 fn a_successor_that_fails_changes_nothing() {
     let folder = TempDir::new("handover");
     let told = serving(&folder, vec![tcp()]);
-    let (_, predecessor) = Predecessor::find(folder.path()).unwrap().take().unwrap();
+    let (_, predecessor) = Predecessor::find(folder.path()).unwrap().unwrap().take().unwrap();
     drop(predecessor);
     // The next one is heard.
-    let (_, predecessor) = Predecessor::find(folder.path()).unwrap().take().unwrap();
+    let (_, predecessor) = Predecessor::find(folder.path()).unwrap().unwrap().take().unwrap();
     assert!(told.try_recv().is_err());
     predecessor.tell_ready();
     assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok("succeeded"));
@@ -82,9 +82,54 @@ fn only_the_owner_may_connect() {
 #[test]
 fn what_a_dead_process_left_behind_is_nobody() {
     let folder = TempDir::new("handover");
-    assert!(Predecessor::find(folder.path()).is_none());
+    assert!(Predecessor::find(folder.path()).unwrap().is_none());
     drop(UnixListener::bind(place(folder.path())).unwrap());
-    assert!(Predecessor::find(folder.path()).is_none());
+    assert!(Predecessor::find(folder.path()).unwrap().is_none());
+}
+
+#[test]
+fn successors_take_turns() {
+    let folder = TempDir::new("handover");
+    let turn = Turn::wait(folder.path(), Duration::ZERO).unwrap();
+    let error = Turn::wait(folder.path(), TURN_PAUSE).unwrap_err();
+    assert!(error.to_string().contains("does not serve yet"), "{error:#}");
+    let path = folder.path().to_owned();
+    let waiting = std::thread::spawn(move || Turn::wait(&path, TURN_MAX));
+    drop(turn);
+    waiting.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_hand_over_that_breaks_off_is_no_reason_for_new_sockets() {
+    let folder = TempDir::new("handover");
+    let listener = UnixListener::bind(place(folder.path())).unwrap();
+    let resets = std::thread::spawn(move || {
+        for _ in 0..ATTEMPTS_MAX {
+            listener.accept().unwrap();
+        }
+        listener
+    });
+    let error = inherit(folder.path()).unwrap_err();
+    assert!(format!("{error:#}").contains("does not hand its sockets over"), "{error:#}");
+    // The next attempt goes to who listens then.
+    let listener = resets.join().unwrap();
+    let path = folder.path().to_owned();
+    let asking = std::thread::spawn(move || inherit(&path));
+    let (stream, _) = listener.accept().unwrap();
+    let _told = serving(&folder, vec![tcp()]);
+    drop((stream, listener));
+    let (sockets, predecessor) = asking.join().unwrap().unwrap();
+    assert_eq!((sockets.len(), predecessor.is_some()), (1, true));
+}
+
+#[test]
+fn a_process_that_ends_is_not_waited_for() {
+    let folder = TempDir::new("handover");
+    let (events, received) = sync_channel(4);
+    offer(folder.path(), events);
+    drop(received);
+    let (sockets, predecessor) = inherit(folder.path()).unwrap();
+    assert!(sockets.is_empty() && predecessor.is_none());
 }
 
 #[test]
