@@ -25,6 +25,8 @@ if [ "${1:-}" != "--build" ]; then
   need h2load nghttp2-client
   need openssl openssl
   need python3 python3
+  # A gRPC client that is not ours. The package is for the system's own Python.
+  /usr/bin/python3 -c 'import grpc' 2>/dev/null || packages+=(python3-grpcio)
 fi
 
 if [ "${#packages[@]}" -gt 0 ]; then
