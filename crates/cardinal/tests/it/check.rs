@@ -96,3 +96,38 @@ fn many_files_are_one_configuration() {
     let text = stdout(&["check", &folder.path().display().to_string()]);
     assert!(text.ends_with("valid: 1 service, 1 route\n"), "{text}");
 }
+
+#[test]
+fn what_has_no_end_is_not_read() {
+    let zero = output(&["check", "/dev/zero"]);
+    assert_eq!(zero.status.code(), Some(1));
+    let text = String::from_utf8(zero.stderr).unwrap();
+    assert!(text.contains("cannot read /dev/zero: it is a device, not a file"), "{text}");
+    let folder = TempDir::new("check");
+    let fifo = folder.path().join("fifo.yaml");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let pipe = output(&["check", &fifo.display().to_string()]);
+    let text = String::from_utf8(pipe.stderr).unwrap();
+    assert!(text.contains("it is a pipe, not a file"), "{text}");
+}
+
+#[test]
+fn secrets_beside_an_error_are_not_printed() {
+    let text =
+        "_format_version: '3.0'\nconsumers:\n- username: a\n  keyauth_credentials: [{key: s3cret, keyy: s3cret}]\n";
+    let (code, text) = check(text, &[]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("[{key: ***, keyy: ***}]") && !text.contains("s3cret"), "{text}");
+}
+
+#[test]
+fn keys_that_stand_twice_are_told() {
+    let twice = "_format_version: '3.0'\nservices:\n- name: a\n  host: x\n  host: y\n";
+    let (code, text) = check(twice, &[]);
+    assert_eq!(code, Some(0));
+    assert!(text.starts_with("warning: key \"host\": stands twice in one map, the last one counts"), "{text}");
+    assert!(text.contains("kong.yaml:5:3"), "{text}");
+    let (code, text) = check(twice, &["--strict"]);
+    assert_eq!(code, Some(1), "{text}");
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use cardinal_testkit::{EchoServer, H1Client, TempDir};
+use cardinal_testkit::{EchoServer, H1Client, PATIENCE, TempDir};
 use tokio::task::JoinSet;
 
 use crate::kong_yaml;
@@ -76,4 +76,39 @@ async fn a_successor_that_does_not_start_leaves_its_predecessor_alone() {
     node.wait_for("this process goes on");
     let response = H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap();
     assert_eq!(response.status, 200);
+}
+
+/// Both ask at once; one of them must come second, and take over from the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_successors_at_once_one_serves() {
+    let (folder, echo) = (TempDir::new("upgrade"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let data = folder.path().join("data").display().to_string();
+    let mut node = Process::run(&config, &["--data-dir", &data]);
+    let address = node.address();
+    for _ in 0..5 {
+        let mut successors = [0, 1].map(|_| Process::run(&config, &["--data-dir", &data]));
+        for successor in &mut successors {
+            assert_eq!(successor.address(), address, "the port stays");
+            successor.wait_for("the predecessor drains");
+        }
+        assert!(node.ends().success());
+        let [a, b] = successors;
+        let (mut gone, mut serving) = first_to_end(a, b);
+        assert!(gone.ends().success());
+        let response = H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap();
+        assert_eq!((response.status, serving.has_ended()), (200, false));
+        node = serving;
+    }
+}
+
+fn first_to_end(mut a: Process, mut b: Process) -> (Process, Process) {
+    for _ in 0..PATIENCE.as_millis() / 5 {
+        match (a.has_ended(), b.has_ended()) {
+            (true, _) => return (a, b),
+            (_, true) => return (b, a),
+            (false, false) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    panic!("both serve");
 }

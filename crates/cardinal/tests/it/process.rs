@@ -94,6 +94,11 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
     }
 
+    /// Whether it has ended by now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is a child").is_some()
+    }
+
     /// Waits for its end.
     pub(crate) fn ends(&mut self) -> ExitStatus {
         for _ in 0..PATIENCE.as_millis() / 5 {

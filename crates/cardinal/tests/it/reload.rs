@@ -41,6 +41,22 @@ async fn changed_files_are_served_and_broken_ones_are_not() {
     assert_eq!(status(address, "/open").await, 200);
 }
 
+/// As by `: > kong.yaml` before the new contents come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_emptied_stays_served_as_it_was() {
+    let (folder, echo) = (TempDir::new("reload"), EchoServer::start("backend").await);
+    let good = kong_yaml(&echo.url());
+    let config = folder.write("kong.yaml", &good);
+    let mut node = Process::run(&config, &[]);
+    let address = node.address();
+    folder.write("kong.yaml", "");
+    node.wait_for("is refused, generation 1 stays: expected an object");
+    assert_eq!(status(address, "/open").await, 200);
+    folder.write("kong.yaml", good.replace("[/open]", "[/new]"));
+    node.wait_for("generation 2");
+    assert_eq!(status(address, "/new").await, 200);
+}
+
 /// As Kubernetes updates files: a link beside them is swapped.
 #[tokio::test(flavor = "multi_thread")]
 async fn swapped_links_are_noticed() {

@@ -97,13 +97,28 @@ pub(crate) fn run(
 
 /// Acts on events until one of them is the end. While the node drains nobody acts on them, and who sends some is told.
 fn serve(mut node: Node, events: Receiver<Event>) {
-    let why = act(&mut node, &events);
+    let end = act(&mut node, &events);
     drop(events);
-    node.drain(why);
+    match end {
+        End::Succeeded => node.give_way(),
+        End::Asked => node.drain("stopping"),
+        End::Alone => node.drain("nobody tells what to do"),
+    }
 }
 
-/// Acts on events until one of them is the end, and says why it is.
-fn act(node: &mut Node, events: &Receiver<Event>) -> &'static str {
+/// Why a node ends.
+#[derive(Debug)]
+enum End {
+    /// A successor serves.
+    Succeeded,
+    /// It was asked to.
+    Asked,
+    /// The threads that tell have gone, though they live as long as the process.
+    Alone,
+}
+
+/// Acts on events until one of them is the end.
+fn act(node: &mut Node, events: &Receiver<Event>) -> End {
     let clock = SystemClock::new();
     let mut quiet = Quiet::default();
     loop {
@@ -119,15 +134,14 @@ fn act(node: &mut Node, events: &Receiver<Event>) -> &'static str {
                 // A successor that went away meanwhile needs no answer.
                 reply.try_send(node.sockets()).ok();
             }
-            Ok(Event::Stop) => return "stopping",
-            Ok(Event::Succeeded) => return "a successor serves",
+            Ok(Event::Stop) => return End::Asked,
+            Ok(Event::Succeeded) => return End::Succeeded,
             Err(RecvTimeoutError::Timeout) if quiet.is_over(clock.tick()) => {
                 quiet = Quiet::default();
                 node.reload(false);
             }
             Err(RecvTimeoutError::Timeout) => {}
-            // The threads that tell live as long as the process.
-            Err(RecvTimeoutError::Disconnected) => return "nobody tells what to do",
+            Err(RecvTimeoutError::Disconnected) => return End::Alone,
         }
     }
 }
