@@ -160,7 +160,8 @@ fn table(lines: &[Line], quiet: bool) -> String {
         };
         let path = if line.path.is_empty() { String::new() } else { format!(" {}", line.path) };
         let how = if line.how.is_empty() { String::new() } else { format!(": {}", line.how) };
-        out.push_str(&format!("{verdict:<12} {}{path}{how}\n", line.subject));
+        let at = line.location.as_ref().map(|at| format!("  {}:{}", at.file, at.line)).unwrap_or_default();
+        out.push_str(&format!("{verdict:<12} {}{path}{how}{at}\n", line.subject));
     }
     if !out.is_empty() {
         out.push('\n');

@@ -51,7 +51,7 @@ fn people_see_lines_and_hints() {
     assert!(text.ends_with("invalid: 2 errors\n"), "{text}");
     let (code, text) = check(&kong_yaml("http://127.0.0.1:1"), &[]);
     assert_eq!(code, Some(0));
-    assert!(text.contains("same         routes \"private\"\n"), "{text}");
+    assert!(text.contains("same         routes \"private\"  "), "{text}");
     assert!(text.contains("valid: 1 consumer, 1 service, 2 routes, "), "{text}");
     let (_, quiet) = check(&kong_yaml("http://127.0.0.1:1"), &["--quiet"]);
     assert!(!quiet.contains("same"), "{quiet}");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cardinal_ir::{Diagnostic, Id};
+use cardinal_ir::{Diagnostic, Id, Location, Severity};
 use serde_json::Value;
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
@@ -23,6 +23,8 @@ pub enum Verdict {
 /// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
+    /// Where the entity was written, if it was read from a file.
+    pub location: Option<Location>,
     /// How it fares.
     pub verdict: Verdict,
     /// The entity: `services "a"`.
@@ -33,7 +35,7 @@ pub struct Line {
     pub how: String,
 }
 
-/// A line for each entity, or for each of its fields that differ, in the order of kinds and ids.
+/// A line for each entity, or for each of its fields that differ, in the order of the files.
 pub fn check(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> Vec<Line> {
     let mut lines = Vec::new();
     let (ir, mut diagnostics) = crate::lower(snapshot, registry, settings);
@@ -45,26 +47,43 @@ pub fn check(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> V
     for kind in registry.kinds() {
         for entity in snapshot.of(kind.name) {
             let before = lines.len();
-            let subject = entity.origin(kind.name).label();
+            let origin = entity.origin(kind.name);
+            let (subject, location) = (origin.label(), origin.location);
             let mut add = |verdict: Verdict, path: &str, how: &str| {
                 let (subject, path, how) = (subject.clone(), path.to_owned(), how.to_owned());
-                lines.push(Line { verdict, subject, path, how });
+                lines.push(Line { location: location.clone(), verdict, subject, path, how });
             };
             differences(kind.name, entity, &mut add);
             for diagnostic in told.get(&entity.id).into_iter().flatten().filter(|d| &*d.origin.kind == kind.name) {
-                add(Verdict::Unsupported, &diagnostic.path, &diagnostic.message);
+                add(verdict_of(diagnostic), &diagnostic.path, &diagnostic.message);
             }
             if lines.len() == before {
-                lines.push(Line { verdict: Verdict::Same, subject, path: String::new(), how: String::new() });
+                lines.push(Line { location, verdict: Verdict::Same, subject, path: String::new(), how: String::new() });
             }
         }
     }
+    // Stable: the fields of an entity stay in their order.
+    lines.sort_by(|a, b| place(a).cmp(&place(b)));
     lines
+}
+
+fn place(line: &Line) -> Option<(&str, u32, u32)> {
+    line.location.as_ref().map(|at| (&*at.file, at.line, at.column))
+}
+
+fn verdict_of(diagnostic: &Diagnostic) -> Verdict {
+    match diagnostic.severity {
+        // Kong's other router flavors do not honour it either.
+        _ if diagnostic.path == "path_handling" => Verdict::Same,
+        Severity::Warning => Verdict::Changed,
+        Severity::Error => Verdict::Unsupported,
+    }
 }
 
 /// The same for a configuration that is refused: what is wrong, and which entities are sound.
 pub fn check_refused(errors: &LoadErrors) -> Vec<Line> {
     let line = |f: &Finding| Line {
+        location: None,
         verdict: Verdict::Unsupported,
         subject: f.subject.clone(),
         path: f.path.clone(),
@@ -74,6 +93,7 @@ pub fn check_refused(errors: &LoadErrors) -> Vec<Line> {
         },
     };
     let sound = errors.sound().iter().map(|subject| Line {
+        location: None,
         verdict: Verdict::Same,
         subject: subject.clone(),
         path: String::new(),
@@ -91,10 +111,17 @@ fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &
         "services" if entity.text("protocol") == Some("udp") && entity.int("retries") != Some(0) => {
             add(Changed, "retries", "datagrams are not sent again");
         }
+        "routes" if entity.texts("paths").any(has_alternatives) => {
+            add(Changed, "paths", "all alternatives start at the start of the path, in Kong the first one alone");
+        }
         "plugins" => {
             let config = entity.get("config").unwrap_or(&Value::Null);
             if config.get("custom_fields_by_lua").and_then(Value::as_object).is_some_and(|m| !m.is_empty()) {
                 add(Changed, "config.custom_fields_by_lua", "only chunks that return a constant are understood");
+            }
+            let origins = config.get("origins").and_then(Value::as_array).into_iter().flatten();
+            if entity.text("name") == Some("cors") && origins.filter_map(Value::as_str).any(|o| o.contains('|')) {
+                add(Changed, "config.origins", "each alternative matches whole origins, in Kong only parts of them");
             }
             if entity.get("consumer_group").is_some() {
                 add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");
@@ -107,4 +134,23 @@ fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &
         }
         _ => {}
     }
+}
+
+/// Whether a pattern has alternatives that no group holds together.
+fn has_alternatives(path: &str) -> bool {
+    let mut depth = 0_i32;
+    let mut escaped = false;
+    path.starts_with('~')
+        && path.chars().any(|c| {
+            if std::mem::take(&mut escaped) {
+                return false;
+            }
+            match c {
+                '\\' => escaped = true,
+                '(' | '[' => depth += 1,
+                ')' | ']' => depth -= 1,
+                _ => {}
+            }
+            c == '|' && depth == 0
+        })
 }
