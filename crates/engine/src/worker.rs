@@ -1,7 +1,6 @@
 //! [`Worker`]: a thread that serves, with everything it needs at hand.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +10,7 @@ use cardinal_base::{Rng, SeededRng, Tick};
 use cardinal_ir::Id;
 use cardinal_net::{Pool, PoolLimits, Wheel};
 use cardinal_sdk::RequestId;
+use foldhash::HashMap;
 
 use crate::counters::Counters;
 use crate::http::Scratch;

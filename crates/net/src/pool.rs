@@ -1,7 +1,6 @@
 //! Kept-alive connections to upstreams, one pool a worker: no lock, no other thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -9,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use ::h2::client::SendRequest;
 use bytes::Bytes;
 use cardinal_base::Tick;
+use foldhash::HashMap;
 use tokio::sync::Notify;
 
 use crate::h1::H1;

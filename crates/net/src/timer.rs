@@ -169,11 +169,16 @@ impl Timer {
         if deadline <= self.wheel.clock.tick().millis() {
             return true;
         }
+        self.register(cx);
+        false
+    }
+
+    /// Has the task woken at the deadline, without looking at the clock: for one that was armed just now.
+    pub fn register(&self, cx: &Context<'_>) {
         let mut waker = self.entry.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        false
     }
 
     /// Waits until the deadline.

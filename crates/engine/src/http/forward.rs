@@ -364,7 +364,12 @@ impl<'x> Patience<'x> {
         }
         if self.waiting != Some((progress, moved)) {
             self.waiting = Some((progress, moved));
-            self.timer.arm(if progress == Progress::Client { self.client_ms } else { self.upstream_ms });
+            let wait_ms = if progress == Progress::Client { self.client_ms } else { self.upstream_ms };
+            self.timer.arm(wait_ms);
+            if wait_ms > 0 {
+                self.timer.register(cx);
+                return Ok(());
+            }
         }
         if !self.timer.poll_expired(cx) {
             return Ok(());

@@ -67,9 +67,8 @@ impl Proxying<'_> {
         let mut tries_left = self.backend.backend.retries;
         if let Framing::Length(length) = session.framing
             && s.upstream.body.is_none()
-            && tries_left > 0
-            && length <= REPLAY_MAX
-            && s.request.method.is_idempotent()
+            // A body of no length is waited for all the same: in HTTP/2 its end may show that the length was a lie.
+            && (length == 0 || (tries_left > 0 && length <= REPLAY_MAX && s.request.method.is_idempotent()))
         {
             let whole = ClientBody { down, session }.whole(self.plan, s, REPLAY_MAX).await?;
             s.upstream.body = Some(whole);

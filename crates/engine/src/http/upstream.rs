@@ -169,13 +169,13 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
                 remember_cookie(backend, &picked, s);
                 return Ok(picked);
             }
-            Err(NoPeer::Unresolved) if !resolved => {
+            // A single host that is down has failed by name, not by health: the resolver remembers how.
+            Err(reason) if !resolved && (reason == NoPeer::Unresolved || backend.endpoints.is_none()) => {
                 let outcome = Box::pin(worker.node.names.resolve(&backend.group)).await;
                 outcome.map_err(|kind| Failure::new(kind, "the backend's name"))?;
                 resolved = true;
             }
             Err(NoPeer::Unresolved) => return Err(Failure::new(FailureKind::NameResolution, "no address")),
-            // A single host that is down has failed by name, not by health.
             Err(NoPeer::Unhealthy) if backend.endpoints.is_none() => {
                 return Err(Failure::new(FailureKind::NameResolution, "the name does not resolve"));
             }
