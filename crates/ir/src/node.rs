@@ -165,7 +165,8 @@ pub struct HeaderPolicy {
     pub response_latency: Option<Box<str>>,
     /// Status that the upstream answered with.
     pub upstream_status: Option<Box<str>>,
-    /// Request header that asks for the names of route and service (Kong: `Kong-Debug: 1`), when allowed.
+    /// Request header that asks for the names of route and service (Kong: `Kong-Debug: 1`), when allowed. It ends in
+    /// `Debug`; the answers have the same beginning.
     pub debug_request: Option<Box<str>>,
 }
 

@@ -414,21 +414,23 @@ fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
     for cookie in &exchange.response_cookies {
         headers.append(b"Set-Cookie", cookie.as_bytes());
     }
-    let debug = policy.debug_request.as_ref().and_then(|name| request.headers.get(name.as_bytes()));
-    if debug == Some(b"1") {
-        add_debug_fields(exchange, headers);
+    if let Some(name) = &policy.debug_request
+        && request.headers.get(name.as_bytes()) == Some(b"1")
+    {
+        // The answers are named after the question: `Kong-Debug` is answered by `Kong-Route-Id`.
+        add_debug_fields(name.trim_end_matches("Debug"), exchange, headers);
     }
 }
 
-/// Who served the request (Kong: `Kong-Debug: 1`).
-fn add_debug_fields(exchange: &cardinal_sdk::Exchange, headers: &mut cardinal_http::HeaderList) {
-    let mut add = |name: &str, value: &str| headers.set(name.as_bytes(), value.as_bytes());
+/// Who served the request.
+fn add_debug_fields(prefix: &str, exchange: &cardinal_sdk::Exchange, headers: &mut cardinal_http::HeaderList) {
+    let mut add = |name: &str, value: &str| headers.set([prefix, name].concat().as_bytes(), value.as_bytes());
     if let Some(route) = &exchange.route {
-        add("Kong-Route-Id", &route.id.to_string());
-        add("Kong-Route-Name", route.name.as_deref().unwrap_or_default());
+        add("Route-Id", &route.id.to_string());
+        add("Route-Name", route.name.as_deref().unwrap_or_default());
     }
     if let Some(backend) = &exchange.backend {
-        add("Kong-Service-Id", &backend.id.to_string());
-        add("Kong-Service-Name", backend.name.as_deref().unwrap_or_default());
+        add("Service-Id", &backend.id.to_string());
+        add("Service-Name", backend.name.as_deref().unwrap_or_default());
     }
 }
