@@ -72,7 +72,7 @@ impl Body for ClientBody<'_> {
             if self.session.framing == Framing::None {
                 return Ok(Bytes::new());
             }
-            send_continue(self.down, self.session, s).await?;
+            send_continue(plan, self.down, self.session, s).await?;
             let limits = &plan.node().limits;
             let max = max.min(limits.buffered_body_bytes_max).min(body_max(limits, s));
             let too_large = || Failure::new(FailureKind::BodyTooLarge, "request body over its limit");

@@ -94,7 +94,7 @@ impl Proxying<'_> {
         let reached = reach(self.worker, self.plan, self.route, self.backend, s, upgrading).await?;
         let streamed = s.upstream.body.is_none();
         if streamed {
-            send_continue(down, session, s).await?;
+            send_continue(self.plan, down, session, s).await?;
         }
         let framing = match &s.upstream.body {
             Some(body) if body.is_empty() => Framing::None,
@@ -105,7 +105,7 @@ impl Proxying<'_> {
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
         let mut upload = Upload::new(s.upstream.body.clone(), max);
         s.exchange.timing.upstream_sent.get_or_insert(self.worker.now());
-        let waited = self.wait_for_head(down, &mut up, &mut upload, s, session).await;
+        let waited = self.wait_for_head(down, &mut up, &mut upload, s).await;
         if let Err(failure) = waited {
             if failure.kind().side() == cardinal_http::Side::Upstream {
                 report_failure(self.worker, &way.group, &way.picked, s, &failure);
@@ -169,7 +169,6 @@ impl Proxying<'_> {
         up: &mut Peer,
         upload: &mut Upload,
         s: &mut Scratch,
-        session: &Session,
     ) -> Result<(), Failure> {
         for _ in 0..=INTERIM_MAX {
             self.wait_for_any_head(down, up, upload, s).await?;
@@ -179,7 +178,7 @@ impl Proxying<'_> {
             }
             // The client has had its 100 from us.
             if s.response.status != 100 && s.request.version != Version::H10 {
-                reply::send_informational(down, s, session).await?;
+                reply::send_informational(self.plan, down, s).await?;
             }
         }
         Err(Failure::new(FailureKind::UpstreamProtocol, "too many informational responses"))

@@ -57,7 +57,12 @@ pub(super) fn error_reply(plan: &Plan, kind: FailureKind) -> Reply {
 }
 
 /// Answers a client that waits for it, before its body is read.
-pub(super) async fn send_continue(down: &mut Peer, session: &mut Session, s: &Scratch) -> Result<(), Failure> {
+pub(super) async fn send_continue(
+    plan: &Plan,
+    down: &mut Peer,
+    session: &mut Session,
+    s: &Scratch,
+) -> Result<(), Failure> {
     if !std::mem::take(&mut session.expects_continue) {
         return Ok(());
     }
@@ -67,11 +72,11 @@ pub(super) async fn send_continue(down: &mut Peer, session: &mut Session, s: &Sc
         return Ok(());
     }
     h1.start_writing(Framing::None, |out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
-    flush(down, s).await
+    flush(plan, down, s).await
 }
 
 /// Passes an informational response on.
-pub(super) async fn send_informational(down: &mut Peer, s: &mut Scratch, _session: &Session) -> Result<(), Failure> {
+pub(super) async fn send_informational(plan: &Plan, down: &mut Peer, s: &mut Scratch) -> Result<(), Failure> {
     super::upstream_head::strip_response(&mut s.response.headers);
     match down {
         Peer::H1(h1) => {
@@ -80,11 +85,12 @@ pub(super) async fn send_informational(down: &mut Peer, s: &mut Scratch, _sessio
         }
         Peer::H2(h2) => h2.send_response(&s.response, false).map_err(|error| Broken::Client(error).failure())?,
     }
-    flush(down, s).await
+    flush(plan, down, s).await
 }
 
-async fn flush(down: &mut Peer, s: &Scratch) -> Result<(), Failure> {
-    let flushed = s.down_timer.limit(60_000, poll_fn(|cx| down.poll_flush(cx))).await;
+async fn flush(plan: &Plan, down: &mut Peer, s: &Scratch) -> Result<(), Failure> {
+    let limit_ms = plan.node().limits.send_timeout_ms;
+    let flushed = s.down_timer.limit(limit_ms, poll_fn(|cx| down.poll_flush(cx))).await;
     let late = || Failure::new(FailureKind::ClientTimeout, "no progress");
     flushed.ok_or_else(late)?.map_err(|error| Broken::Client(error).failure())
 }
@@ -326,7 +332,7 @@ pub(super) fn start_response(turn: &mut Turn<'_>, framing: Framing) -> Result<()
             if worker.is_draining() {
                 session.keep_alive = false;
             }
-            let (response, keep_alive, version) = (&s.response, session.keep_alive, s.request.version);
+            let (response, keep_alive) = (&s.response, session.keep_alive);
             let before = s.exchange.bytes.sent;
             let mut sent = 0;
             h1.start_writing(framing, |out| {
@@ -335,11 +341,11 @@ pub(super) fn start_response(turn: &mut Turn<'_>, framing: Framing) -> Result<()
                     if framing == Framing::Chunked {
                         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
                     }
-                    match (keep_alive, version) {
-                        (false, _) => out.extend_from_slice(b"Connection: close\r\n\r\n"),
-                        (true, Version::H10) => out.extend_from_slice(b"Connection: keep-alive\r\n\r\n"),
-                        (true, _) => out.extend_from_slice(b"Connection: keep-alive\r\n\r\n"),
-                    }
+                    out.extend_from_slice(if keep_alive {
+                        b"Connection: keep-alive\r\n\r\n".as_slice()
+                    } else {
+                        b"Connection: close\r\n\r\n"
+                    });
                 });
                 sent = out.len() - start;
             });

@@ -119,10 +119,6 @@ fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &
             if config.get("custom_fields_by_lua").and_then(Value::as_object).is_some_and(|m| !m.is_empty()) {
                 add(Changed, "config.custom_fields_by_lua", "only chunks that return a constant are understood");
             }
-            let origins = config.get("origins").and_then(Value::as_array).into_iter().flatten();
-            if entity.text("name") == Some("cors") && origins.filter_map(Value::as_str).any(|o| o.contains('|')) {
-                add(Changed, "config.origins", "each alternative matches whole origins, in Kong only parts of them");
-            }
             if entity.get("consumer_group").is_some() {
                 add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");
             }
