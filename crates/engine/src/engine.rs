@@ -331,7 +331,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Sets up what all share.
-fn make_node(ir: &Ir, control: &Runtime, workers: usize, access_log: Option<AccessLog>) -> Result<Node, EngineError> {
+pub(crate) fn make_node(
+    ir: &Ir,
+    control: &Runtime,
+    workers: usize,
+    access_log: Option<AccessLog>,
+) -> Result<Node, EngineError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let setup = |error: &dyn std::fmt::Display| EngineError::Setup(error.to_string());
     let registry = Registry::new().map_err(|e| setup(&e))?;
@@ -358,7 +363,7 @@ fn hostname() -> String {
         .map_or_else(|_| "localhost".to_owned(), |n| n.trim().to_owned())
 }
 
-fn plan(
+pub(crate) fn plan(
     node: &Node,
     plugins: &[&'static PluginDef],
     ir: Arc<Ir>,

@@ -1,15 +1,20 @@
 //! [`Node`]: what all workers and the control runtime share.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use cardinal_net::Io;
 use cardinal_sdk::{ConnectionCounts, NodeView, Services, TargetHealth};
 
 use crate::access_log::AccessLog;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::plan::{Plan, Registry};
+
+/// Makes connections to backends, where they are not made over the network.
+pub(crate) type Dial = Box<dyn Fn(SocketAddr) -> Io + Send + Sync>;
 
 /// What all workers share.
 pub(crate) struct Node {
@@ -27,6 +32,7 @@ pub(crate) struct Node {
     /// Numbers connections.
     pub(crate) next_connection: AtomicU64,
     draining: AtomicBool,
+    pub(crate) dial: OnceLock<Dial>,
     /// Connections that were still open when the time for draining was over.
     pub(crate) cut_off: AtomicU64,
 }
@@ -50,6 +56,7 @@ impl Node {
             connections: AtomicUsize::new(0),
             next_connection: AtomicU64::new(1),
             draining: AtomicBool::new(false),
+            dial: OnceLock::new(),
             cut_off: AtomicU64::new(0),
         }
     }

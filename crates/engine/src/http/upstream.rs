@@ -11,7 +11,9 @@ use cardinal_base::task;
 use cardinal_http::{Failure, FailureKind, Retry};
 use cardinal_ir::{Algorithm, HashInput, HttpVersion};
 use cardinal_net::h1::H1;
-use cardinal_net::{ConnectError, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect};
+use cardinal_net::{
+    ConnectError, Connected, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect,
+};
 use cardinal_sdk::{Try, TryState};
 use h2::client::SendRequest;
 use rustls_pki_types::ServerName;
@@ -271,7 +273,11 @@ async fn open(
     tls: Option<TlsTarget>,
     upgrade: bool,
 ) -> Result<Transport, Failure> {
-    let connected = connect(key.address, other, tls.as_ref()).await.map_err(|error| {
+    let made = match worker.node.dial.get() {
+        None => connect(key.address, other, tls.as_ref()).await,
+        Some(dial) => Ok(Connected { io: dial(key.address), address: key.address, h2: false }),
+    };
+    let connected = made.map_err(|error| {
         let kind = match &error {
             ConnectError::Tcp { .. } => FailureKind::UpstreamConnect,
             ConnectError::Tls { .. } => FailureKind::UpstreamTls,

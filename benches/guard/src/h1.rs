@@ -1,0 +1,89 @@
+//! The smallest HTTP/1.1 client and upstream that do the work.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use cardinal_base::task;
+use memchr::memmem;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+/// Bytes that fit into a connection's memory, each way.
+const PIPE_BYTES: usize = 256 * 1024;
+
+/// A response with six fields and a body of so many bytes.
+pub(crate) fn response(body: usize) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nServer: bench\r\nDate: Sat, 21 Nov 2026 00:00:00 GMT\r\nContent-Type: application/json\r\n\
+         Content-Length: {body}\r\nCache-Control: no-cache\r\nETag: \"0123456789\"\r\n\r\n"
+    );
+    let mut bytes = head.into_bytes();
+    bytes.resize(bytes.len() + body, b'y');
+    bytes
+}
+
+/// Makes an upstream that gives this response to each request.
+pub(crate) fn upstream(response: Arc<[u8]>) -> DuplexStream {
+    let (near, mut far) = duplex(PIPE_BYTES);
+    drop(task::spawn_local("upstream", async move {
+        let mut buffer = vec![0; 128 * 1024];
+        // The proxy is done with the connection when reading or writing fails.
+        while read_message(&mut far, &mut buffer).await.is_ok() && far.write_all(&response).await.is_ok() {}
+    }));
+    near
+}
+
+/// Reads a message; gives the length of its head.
+async fn read_message(stream: &mut DuplexStream, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    let mut whole = None;
+    loop {
+        let room = buffer.get_mut(filled..).unwrap_or_default();
+        let count = stream.read(room).await?;
+        ensure!(count > 0, "the connection ended after {filled} bytes");
+        filled += count;
+        let seen = buffer.get(..filled).unwrap_or_default();
+        if whole.is_none() {
+            whole = memmem::find(seen, b"\r\n\r\n").map(|at| at + 4).map(|head| (head, head + content_length(seen)));
+        }
+        if let Some((head, length)) = whole
+            && filled >= length
+        {
+            ensure!(filled == length, "{} bytes after the message", filled - length);
+            return Ok(head);
+        }
+    }
+}
+
+fn content_length(head: &[u8]) -> usize {
+    const FIELD: &[u8] = b"Content-Length: ";
+    let Some(at) = memmem::find(head, FIELD) else { return 0 };
+    let digits = head.get(at + FIELD.len()..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit());
+    digits.fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'))
+}
+
+/// A client with one connection.
+pub(crate) struct Client {
+    stream: DuplexStream,
+    request: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn new(stream: DuplexStream, request: &[u8]) -> Self {
+        Self { stream, request: request.to_vec(), buffer: vec![0; 128 * 1024] }
+    }
+
+    /// Goes on with another connection.
+    pub(crate) fn replace(&mut self, stream: DuplexStream) {
+        self.stream = stream;
+    }
+
+    /// A request and its answer.
+    pub(crate) async fn exchange(&mut self) -> Result<()> {
+        self.stream.write_all(&self.request).await?;
+        let head = read_message(&mut self.stream, &mut self.buffer).await?;
+        let head = self.buffer.get(..head).context("no head")?;
+        ensure!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(head));
+        Ok(())
+    }
+}

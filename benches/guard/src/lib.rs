@@ -1,0 +1,128 @@
+//! Fixed workloads over connections of memory: what a request costs in instructions and allocations, the same each time.
+//!
+//! *Must not know*: how anything is measured. `cardinal-guard` runs a workload under a profiler; `cargo xtask guard`
+//! compares what it counts with what the repository says.
+//!
+//! Start at [`Workload`].
+
+mod config;
+mod h1;
+mod h2;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use cardinal_engine::Loopback;
+
+/// Work that is always the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Workload {
+    /// HTTP/1.1, sixteen routes, bodies of 1 KiB
+    Plain,
+    /// The same with key-auth, rate-limiting and correlation-id
+    Plugins,
+    /// The same as plain, bodies of 64 KiB come down
+    Down64k,
+    /// The same as plain, bodies of 64 KiB go up
+    Up64k,
+    /// The same as plain, each request on a connection of its own
+    Fresh,
+    /// HTTP/2 to HTTP/1.1, bodies of 1 KiB
+    H2,
+    /// HTTP/2 to HTTP/2 with trailers, as gRPC
+    Grpc,
+}
+
+/// Connections of a workload.
+const CONNECTIONS: usize = 8;
+
+impl Workload {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Plain, Self::Plugins, Self::Down64k, Self::Up64k, Self::Fresh, Self::H2, Self::Grpc];
+
+    /// A worker ready for this work, all its connections warm.
+    ///
+    /// # Errors
+    /// When an answer is not what it should be.
+    pub fn prepare(self) -> Result<Prepared> {
+        let ir = Arc::new(config::compile(self)?);
+        let response: Arc<[u8]> = match self {
+            Self::Down64k => h1::response(64 * 1024),
+            _ => h1::response(1024),
+        }
+        .into();
+        let loopback = Loopback::start(ir, &cardinal::PLUGINS, move |_| match self {
+            Self::Grpc => h2::upstream(),
+            _ => h1::upstream(Arc::clone(&response)),
+        })?;
+        let clients = match self {
+            Self::H2 | Self::Grpc => Clients::H2(Vec::new()),
+            _ => Clients::H1(Vec::new()),
+        };
+        let mut prepared = Prepared { workload: self, loopback, clients };
+        prepared.connect();
+        prepared.run(4 * CONNECTIONS)?;
+        Ok(prepared)
+    }
+}
+
+enum Clients {
+    H1(Vec<h1::Client>),
+    H2(Vec<h2::Client>),
+}
+
+/// A worker with warm connections.
+pub struct Prepared {
+    workload: Workload,
+    // Clients are dropped before the worker.
+    clients: Clients,
+    loopback: Loopback,
+}
+
+impl Prepared {
+    fn connect(&mut self) {
+        let Self { workload, clients, loopback } = self;
+        loopback.run(async {
+            for at in 0..CONNECTIONS {
+                match clients {
+                    Clients::H1(all) => all.push(h1::Client::new(loopback.connect(), &config::request(*workload, at))),
+                    Clients::H2(all) => {
+                        all.push(h2::Client::new(loopback.connect(), at, *workload == Workload::Grpc));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Makes so many requests, one after the other, over all connections in turn.
+    ///
+    /// # Errors
+    /// When an answer is not what it should be.
+    pub fn run(&mut self, requests: usize) -> Result<()> {
+        let Self { workload, clients, loopback } = self;
+        loopback.run(async {
+            for at in 0..requests {
+                match clients {
+                    Clients::H1(all) => {
+                        let at = at % CONNECTIONS;
+                        if *workload == Workload::Fresh
+                            && let Some(client) = all.get_mut(at)
+                        {
+                            client.replace(loopback.connect());
+                        }
+                        if let Some(client) = all.get_mut(at) {
+                            client.exchange().await?;
+                        }
+                    }
+                    Clients::H2(all) => {
+                        if let Some(client) = all.get_mut(at % CONNECTIONS) {
+                            client.exchange().await?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! [`Loopback`]: one worker whose connections are made of memory, on the caller's own thread.
+//!
+//! What such a worker does for a request is what any worker does, without the system calls: the same number of
+//! instructions and of allocations each time, on a busy machine too.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cardinal_base::task;
+use cardinal_ir::Ir;
+use cardinal_net::Io;
+use cardinal_sdk::{Client, PluginDef};
+use tokio::io::DuplexStream;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
+
+use crate::engine::{EngineError, make_node, plan};
+use crate::http::{Facts, serve_h1};
+use crate::worker::Worker;
+
+/// Bytes that fit into a connection's memory, each way.
+const PIPE_BYTES: usize = 256 * 1024;
+
+/// One worker without sockets.
+pub struct Loopback {
+    // Dropped before the runtimes, in this order.
+    worker: Rc<Worker>,
+    runtime: LocalRuntime,
+    _control: Runtime,
+}
+
+impl Loopback {
+    /// A worker that serves `ir`. `dial` is called for each connection to a backend: it gets the address, and gives the
+    /// near end. Backends must be addresses, without TLS.
+    ///
+    /// # Errors
+    /// When the generation is refused or the runtimes cannot be had.
+    pub fn start(
+        ir: Arc<Ir>,
+        plugins: &[&'static PluginDef],
+        dial: impl Fn(SocketAddr) -> DuplexStream + Send + Sync + 'static,
+    ) -> Result<Self, EngineError> {
+        let failed = |what| move |error| EngineError::Start { what, error };
+        let control = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let control = control.map_err(failed("the control runtime"))?;
+        let node = Arc::new(make_node(&ir, &control, 1, None)?);
+        // A node is asked for its dialler only after this.
+        node.dial.set(Box::new(move |address| Io::Memory(dial(address)))).ok();
+        let (first, _) = plan(&node, plugins, ir, 1).map_err(EngineError::Refused)?;
+        node.publish(first);
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let runtime = runtime.map_err(failed("a worker"))?;
+        let Some(plan) = node.plan() else { return Err(EngineError::Setup("no plan".to_owned())) };
+        let worker = runtime.block_on(async {
+            let worker = Worker::new(0, node, plan);
+            drop(task::spawn_local("deadlines", Rc::clone(&worker.wheel).turn()));
+            worker
+        });
+        Ok(Self { worker, runtime, _control: control })
+    }
+
+    /// Runs the worker until `work` is done.
+    pub fn run<F: Future>(&self, work: F) -> F::Output {
+        self.runtime.block_on(work)
+    }
+
+    /// A new client connection in clear text: HTTP/1, or HTTP/2 by its preface. Only inside of [`Loopback::run`].
+    pub fn connect(&self) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(PIPE_BYTES);
+        let local = SocketAddr::from(([127, 0, 0, 1], 80));
+        let mut client = Client::at(SocketAddr::from(([127, 0, 0, 1], 50_000)), local);
+        client.connection = self.worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
+        let facts = Facts { tls: false, listener_port: 80 };
+        let serving = serve_h1(Rc::clone(&self.worker), Io::Memory(far), client, facts);
+        drop(task::spawn_local("connection", serving));
+        near
+    }
+}
