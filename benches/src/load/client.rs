@@ -8,19 +8,7 @@ use anyhow::{Context as _, Result};
 use rustix::event::epoll;
 
 use super::response::{Progress, Response};
-
-/// Hosts and paths of the load; the proxies route by both.
-pub(crate) const HOSTS: [&str; 4] = ["shop", "users", "orders", "images"];
-pub(crate) const PATHS: [&str; 4] = ["v1", "v2", "search", "static"];
-
-/// About 190 bytes with five fields.
-pub(crate) fn request(host: &str, path: &str) -> String {
-    format!(
-        "GET /{path}/items/1234?page=3 HTTP/1.1\r\nHost: {host}.bench.test\r\n\
-         User-Agent: cardinal-bench/1.0\r\nAccept: application/json, text/plain;q=0.9, */*;q=0.8\r\n\
-         Accept-Language: en-GB,en;q=0.7\r\nCookie: session=0123456789abcdef\r\n\r\n"
-    )
-}
+use super::work::{Work, h1_head};
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -35,13 +23,12 @@ pub(super) struct Client {
 
 impl Client {
     /// Connects and sends the first request. The token chooses one of the sixteen routes.
-    pub(super) fn connect(epoll: &OwnedFd, token: u64, proxy: SocketAddr, body: u64) -> Result<Self> {
-        let at = token as usize;
-        let host = HOSTS.get(at % 4).copied().unwrap_or_default();
-        let path = PATHS.get(at / 4 % 4).copied().unwrap_or_default();
-        let request = request(host, path).into_bytes();
+    pub(super) fn connect(epoll: &OwnedFd, token: u64, proxy: SocketAddr, work: &Work) -> Result<Self> {
+        let targets = work.targets();
+        let (host, path) = &targets[token as usize % targets.len()];
+        let request = h1_head("GET", host, path, &work.headers).into_bytes();
         let stream = open(epoll, token, proxy)?;
-        let mut client = Self { token, proxy, stream, request, body, response: Response::default() };
+        let mut client = Self { token, proxy, stream, request, body: work.down(), response: Response::default() };
         client.send().map_err(anyhow::Error::msg)?;
         Ok(client)
     }
@@ -87,20 +74,4 @@ fn open(epoll: &OwnedFd, token: u64, proxy: SocketAddr) -> Result<TcpStream> {
     stream.set_nonblocking(true)?;
     epoll::add(epoll, &stream, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
     Ok(stream)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_has_the_size_that_is_told() {
-        for host in HOSTS {
-            for path in PATHS {
-                let text = request(host, path);
-                assert!((180..=240).contains(&text.len()), "{}", text.len());
-                assert_eq!(text.lines().count(), 7);
-            }
-        }
-    }
 }

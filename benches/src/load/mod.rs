@@ -1,26 +1,31 @@
 //! The load: clients that send a request as soon as they have the last answer, and the upstream, in one epoll loop of
 //! one thread, so that it costs less than any proxy does.
 
+#![allow(dead_code, unused_imports, reason = "scenarios take kinds up one by one")]
+
 mod client;
+mod counts;
 mod head;
+mod latency;
 mod response;
 mod upstream;
+mod work;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use self::client::Client;
-pub(crate) use self::client::{HOSTS, PATHS, request};
+pub(crate) use self::counts::Counts;
+use self::counts::count;
+pub(crate) use self::latency::Latencies;
 use self::upstream::Upstream;
+pub(crate) use self::work::{CONNECTIONS, Direction, HOSTS, Kind, PATHS, Work, request};
 
-/// Connections of the load.
-pub(crate) const CONNECTIONS: usize = 64;
 /// Bodies of the upstream's answers to `/gibibyte`.
 pub(crate) const GIBIBYTE: u64 = 1 << 30;
 /// Errors after which a run is given up.
@@ -38,57 +43,24 @@ const READ: usize = 64 * 1024;
 const LISTENER: u64 = u64::MAX;
 const UPSTREAM: u64 = 1 << 32;
 
-/// What the loop counts; read by another thread while it runs.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    answered: AtomicU64,
-    served: AtomicU64,
-    errors: AtomicU64,
-    stop: AtomicBool,
-}
-
-impl Counts {
-    /// Answers that clients got and found right.
-    pub(crate) fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    /// Requests that the upstream answered.
-    pub(crate) fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
-    }
-
-    /// Wrong answers and broken connections.
-    pub(crate) fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
-    }
-
-    /// Ends [`Load::run`].
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Adds one; there is one writer.
-fn count(counter: &AtomicU64) {
-    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-}
-
 /// Clients and upstream.
 #[derive(Debug)]
 pub(crate) struct Load {
     epoll: OwnedFd,
     upstream: Upstream,
     clients: Vec<Client>,
+    work: Work,
     buffer: Vec<u8>,
 }
 
 impl Load {
-    /// An upstream that answers with `body` bytes, without clients.
-    pub(crate) fn new(body: usize) -> Result<Self> {
+    /// The upstream of this work, without clients.
+    pub(crate) fn new(work: &Work) -> Result<Self> {
+        let known = work.kind == Kind::H1 && work.direction == Direction::Down && work.rate.is_none();
+        ensure!(known && work.targets.is_none(), "this load cannot be made: {work:?}");
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll")?;
-        let upstream = Upstream::bind(&epoll, body)?;
-        Ok(Self { epoll, upstream, clients: Vec::new(), buffer: vec![0; READ] })
+        let upstream = Upstream::bind(&epoll, work.body)?;
+        Ok(Self { epoll, upstream, clients: Vec::new(), work: work.clone(), buffer: vec![0; READ] })
     }
 
     /// Where the upstream listens.
@@ -97,9 +69,9 @@ impl Load {
     }
 
     /// Opens the clients' connections and sends the first requests.
-    pub(crate) fn connect(&mut self, proxy: SocketAddr, connections: usize) -> Result<()> {
-        for at in 0..connections {
-            self.clients.push(Client::connect(&self.epoll, at as u64, proxy, self.upstream.body())?);
+    pub(crate) fn connect(&mut self, proxy: SocketAddr) -> Result<()> {
+        for at in 0..self.work.connections {
+            self.clients.push(Client::connect(&self.epoll, at as u64, proxy, &self.work)?);
         }
         Ok(())
     }
@@ -113,7 +85,7 @@ impl Load {
     pub(crate) fn run(&mut self, counts: &Counts) -> Result<()> {
         let mut events = Vec::with_capacity(EVENTS);
         let timeout = if self.clients.is_empty() { TICK } else { SPIN };
-        while !counts.stop.load(Ordering::Relaxed) {
+        while !counts.stopped() {
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -132,16 +104,16 @@ impl Load {
         }
         if token >= UPSTREAM {
             for _answered in 0..self.upstream.ready(&self.epoll, token - UPSTREAM, &mut self.buffer) {
-                count(&counts.served);
+                count(&counts.served, 1);
             }
             return Ok(());
         }
         let Some(client) = self.clients.get_mut(token as usize) else { return Ok(()) };
         match client.readable(&self.epoll, &mut self.buffer)? {
-            Ok(true) => count(&counts.answered),
+            Ok(true) => count(&counts.answered, 1),
             Ok(false) => {}
             Err(what) => {
-                count(&counts.errors);
+                count(&counts.errors, 1);
                 if counts.errors() >= ERRORS_MAX {
                     bail!("{ERRORS_MAX} errors, the last one: {what}");
                 }

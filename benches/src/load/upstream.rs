@@ -30,7 +30,6 @@ pub(super) struct Upstream {
 struct Texts {
     /// Head and body of the usual answer.
     usual: Vec<u8>,
-    body: usize,
     /// The head before a gibibyte.
     long: Vec<u8>,
     block: Vec<u8>,
@@ -59,17 +58,12 @@ impl Upstream {
         epoll::add(epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         let mut usual = answer_head(body as u64);
         usual.resize(usual.len() + body, b'x');
-        let texts = Texts { usual, body, long: answer_head(GIBIBYTE), block: vec![b'x'; BLOCK] };
+        let texts = Texts { usual, long: answer_head(GIBIBYTE), block: vec![b'x'; BLOCK] };
         Ok(Self { listener, connections: Vec::new(), free: Vec::new(), texts })
     }
 
     pub(super) fn address(&self) -> Result<SocketAddr> {
         self.listener.local_addr().context("the upstream has no address")
-    }
-
-    /// The length of the usual body.
-    pub(super) fn body(&self) -> u64 {
-        self.texts.body as u64
     }
 
     /// Accepts what waits.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::h2load::{self, Flags};
 use super::{Bench, serving};
-use crate::load::{CONNECTIONS, Counts, Load};
+use crate::load::{self, Counts, Load};
 use crate::peers::Peer;
 use crate::report;
 use crate::sample::{Sample, WARM_UP};
@@ -35,7 +35,7 @@ pub(crate) struct Measured {
 
 /// Measures nginx and Cardinal and gives a section in Markdown.
 pub(super) fn run(bench: &Bench, title: &str, body: usize, work: Work) -> Result<String> {
-    let mut load = Load::new(body)?;
+    let mut load = Load::new(&load::Work::plain(body))?;
     let upstream = load.upstream()?;
     let peers = [Peer::nginx(bench, upstream)?, Peer::cardinal(bench, upstream)?];
     for peer in &peers {
@@ -79,7 +79,7 @@ pub(super) fn run(bench: &Bench, title: &str, body: usize, work: Work) -> Result
 fn sample(bench: &Bench, load: &mut Load, peer: &Peer, work: Work) -> Result<(Sample, u64)> {
     match work {
         Work::Own => {
-            load.connect(peer.http, CONNECTIONS)?;
+            load.connect(peer.http)?;
             let sampled = serving(load, |counts| {
                 std::thread::sleep(WARM_UP);
                 Ok((Sample::take(peer, counts, Counts::answered, bench.window)?, counts.errors()))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Bench, serving};
-use crate::load::{GIBIBYTE, Load};
+use crate::load::{GIBIBYTE, Load, Work};
 use crate::peers::Peer;
 use crate::procfs;
 use crate::report::mib;
@@ -17,7 +17,7 @@ const BLOCK: usize = 128 * 1024;
 const STEP_MAX: Duration = Duration::from_secs(20);
 
 pub(super) fn run(bench: &Bench) -> Result<String> {
-    let mut load = Load::new(1024)?;
+    let mut load = Load::new(&Work::plain(1024))?;
     let peer = Peer::cardinal(bench, load.upstream()?)?;
     let (up, down) = serving(&mut load, |_| {
         peer.ask()?;

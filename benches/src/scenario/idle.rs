@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Bench, serving};
-use crate::load::{HOSTS, Load, PATHS, request};
+use crate::load::{HOSTS, Load, PATHS, Work, request};
 use crate::peers::Peer;
 use crate::procfs;
 use crate::report::mib;
@@ -23,7 +23,7 @@ const BODY: usize = 1024;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 pub(super) fn run(bench: &Bench) -> Result<String> {
-    let mut load = Load::new(BODY)?;
+    let mut load = Load::new(&Work::plain(BODY))?;
     let peer = Peer::cardinal(bench, load.upstream()?)?;
     serving(&mut load, |_| {
         peer.ask()?;

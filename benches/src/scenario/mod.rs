@@ -12,7 +12,7 @@ use anyhow::Result;
 
 pub(crate) use self::compare::Measured;
 use self::compare::Work;
-use crate::load::{CONNECTIONS, Counts, Load};
+use crate::load::{self, Counts, Load};
 use crate::peers::Peer;
 
 /// How measurements are made.
@@ -74,9 +74,9 @@ pub(crate) fn serving<T>(load: &mut Load, work: impl FnOnce(&Counts) -> Result<T
 
 /// Keeps Cardinal under load, for a profiler that is given its process id.
 pub(crate) fn hold(bench: &Bench, time: Duration) -> Result<()> {
-    let mut load = Load::new(1024)?;
+    let mut load = Load::new(&load::Work::plain(1024))?;
     let peer = Peer::cardinal(bench, load.upstream()?)?;
-    load.connect(peer.http, CONNECTIONS)?;
+    load.connect(peer.http)?;
     println!("Cardinal is process {}", peer.worker);
     let answered = serving(&mut load, |counts| {
         std::thread::sleep(time);

@@ -1,0 +1,155 @@
+//! What a load is made of.
+
+/// Hosts and paths of the usual targets; the proxies route by both.
+pub(crate) const HOSTS: [&str; 4] = ["shop", "users", "orders", "images"];
+pub(crate) const PATHS: [&str; 4] = ["v1", "v2", "search", "static"];
+/// Connections of the usual load.
+pub(crate) const CONNECTIONS: usize = 64;
+
+/// What clients speak to the proxy. The upstream speaks HTTP/1.1, but where it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// HTTP/1.1 on connections that stay.
+    H1,
+    /// The same over TLS; sessions may be resumed.
+    H1Tls,
+    /// HTTP/1.1 with a new connection for each request, which asks the proxy to close it.
+    H1Fresh,
+    /// HTTP/1.1 over TLS with a new connection and a full handshake for each request, which asks the proxy to close it.
+    TlsFull,
+    /// HTTP/2 without TLS, by prior knowledge.
+    H2,
+    /// HTTP/2 over TLS.
+    H2Tls,
+    /// gRPC, unary, over HTTP/2 without TLS, to an upstream that speaks the same.
+    Grpc,
+    /// Messages over TCP, to an upstream that sends them back.
+    Tcp,
+    /// Messages over a WebSocket, to an upstream that sends them back.
+    WebSocket,
+}
+
+impl Kind {
+    /// Clients begin with a TLS handshake.
+    pub(crate) fn tls(self) -> bool {
+        matches!(self, Self::H1Tls | Self::TlsFull | Self::H2Tls)
+    }
+}
+
+/// Which of request and response has a body of [`Work::body`] bytes; the other one has none. Messages
+/// ([`Kind::Tcp`], [`Kind::WebSocket`]) always go both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Responses have it.
+    Down,
+    /// Requests have it.
+    Up,
+    /// Both have it.
+    Both,
+}
+
+/// What the clients do, and how many there are.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub(crate) kind: Kind,
+    /// Connections that are open at the same time.
+    pub(crate) connections: usize,
+    /// Requests under way on one HTTP/2 connection at the same time; other kinds have one.
+    pub(crate) streams: usize,
+    /// Bytes of a body or a message.
+    pub(crate) body: usize,
+    pub(crate) direction: Direction,
+    /// Further fields of each request: name and value.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Host and path (with its query) of the requests. Without it there are sixteen, of [`HOSTS`] and [`PATHS`], and a
+    /// connection keeps to one of them (HTTP/2: to those of one host); with it each connection goes round all of them
+    /// (with TLS, where names have to agree, all of the same host).
+    pub(crate) targets: Option<Vec<(String, String)>>,
+    /// Requests a second of all connections together. A request is sent when its time has come and a connection
+    /// is free, and its latency counts from the former. Without it requests follow answers, and latencies are not taken.
+    pub(crate) rate: Option<u32>,
+}
+
+impl Work {
+    /// The usual load: GET over 64 connections, HTTP/1.1, answers of `body` bytes.
+    pub(crate) fn plain(body: usize) -> Self {
+        Self {
+            kind: Kind::H1,
+            connections: CONNECTIONS,
+            streams: 1,
+            body,
+            direction: Direction::Down,
+            headers: Vec::new(),
+            targets: None,
+            rate: None,
+        }
+    }
+
+    /// Bytes of a request's body.
+    pub(super) fn up(&self) -> u64 {
+        if self.direction == Direction::Down { 0 } else { self.body as u64 }
+    }
+
+    /// Bytes of a response's body.
+    pub(super) fn down(&self) -> u64 {
+        if self.direction == Direction::Up { 0 } else { self.body as u64 }
+    }
+
+    /// Host and path of each target.
+    pub(super) fn targets(&self) -> Vec<(String, String)> {
+        self.targets.clone().unwrap_or_else(|| {
+            let pairs = PATHS.iter().flat_map(|path| HOSTS.iter().map(move |host| (host, path)));
+            pairs.map(|(host, path)| (format!("{host}.bench.test"), format!("/{path}/items/1234?page=3"))).collect()
+        })
+    }
+}
+
+/// Fields of every request, after its host.
+pub(super) const FIELDS: [(&str, &str); 4] = [
+    ("User-Agent", "cardinal-bench/1.0"),
+    ("Accept", "application/json, text/plain;q=0.9, */*;q=0.8"),
+    ("Accept-Language", "en-GB,en;q=0.7"),
+    ("Cookie", "session=0123456789abcdef"),
+];
+
+/// A GET of about 190 bytes with five fields.
+pub(crate) fn request(host: &str, path: &str) -> String {
+    h1_head("GET", &format!("{host}.bench.test"), &format!("/{path}/items/1234?page=3"), &[])
+}
+
+/// The head of an HTTP/1.1 request, with further fields.
+pub(super) fn h1_head(method: &str, host: &str, path: &str, further: &[(String, String)]) -> String {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
+    let usual = FIELDS.iter().copied();
+    for (name, value) in usual.chain(further.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
+        text.extend([name, ": ", value, "\r\n"]);
+    }
+    text.push_str("\r\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_the_size_that_is_told() {
+        for host in HOSTS {
+            for path in PATHS {
+                let text = request(host, path);
+                assert!((180..=240).contains(&text.len()), "{}", text.len());
+                assert_eq!(text.lines().count(), 7);
+            }
+        }
+    }
+
+    #[test]
+    fn the_usual_targets_are_all_pairs() {
+        let mut targets = Work::plain(0).targets();
+        assert_eq!(targets[1].0, "users.bench.test");
+        assert_eq!(targets[4].1, "/v2/items/1234?page=3");
+        targets.sort();
+        targets.dedup();
+        assert_eq!(targets.len(), 16);
+    }
+}
