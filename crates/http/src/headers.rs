@@ -63,34 +63,43 @@ pub enum Name {
 }
 
 impl Name {
+    /// Its place in a set of names.
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// The name of this text, in any case.
     pub fn of(text: &[u8]) -> Self {
-        let candidates: &[(Self, &[u8])] = match text.len() {
-            2 => &[(Self::Te, b"te")],
-            3 => &[(Self::Via, b"via")],
-            4 => &[(Self::Host, b"host"), (Self::Date, b"date")],
-            5 => &[(Self::Proxy, b"proxy")],
-            6 => &[
-                (Self::Accept, b"accept"),
-                (Self::Cookie, b"cookie"),
-                (Self::Expect, b"expect"),
-                (Self::Server, b"server"),
-            ],
-            7 => &[(Self::Upgrade, b"upgrade"), (Self::Trailer, b"trailer")],
-            9 => &[(Self::XRealIp, b"x-real-ip")],
-            10 => &[(Self::Connection, b"connection"), (Self::KeepAlive, b"keep-alive")],
-            12 => &[(Self::ContentType, b"content-type")],
-            13 => &[(Self::Authorization, b"authorization")],
-            14 => &[(Self::ContentLength, b"content-length")],
-            15 => &[(Self::XForwardedFor, b"x-forwarded-for")],
-            16 => &[
+        // Length and first letter leave one or a few to compare.
+        let Some(first) = text.first().map(|byte| byte | 0x20) else { return Self::Other };
+        let candidates: &[(Self, &[u8])] = match (text.len(), first) {
+            (2, b't') => &[(Self::Te, b"te")],
+            (3, b'v') => &[(Self::Via, b"via")],
+            (4, b'h') => &[(Self::Host, b"host")],
+            (4, b'd') => &[(Self::Date, b"date")],
+            (5, b'p') => &[(Self::Proxy, b"proxy")],
+            (6, b'a') => &[(Self::Accept, b"accept")],
+            (6, b'c') => &[(Self::Cookie, b"cookie")],
+            (6, b'e') => &[(Self::Expect, b"expect")],
+            (6, b's') => &[(Self::Server, b"server")],
+            (7, b'u') => &[(Self::Upgrade, b"upgrade")],
+            (7, b't') => &[(Self::Trailer, b"trailer")],
+            (9, b'x') => &[(Self::XRealIp, b"x-real-ip")],
+            (10, b'c') => &[(Self::Connection, b"connection")],
+            (10, b'k') => &[(Self::KeepAlive, b"keep-alive")],
+            (12, b'c') => &[(Self::ContentType, b"content-type")],
+            (13, b'a') => &[(Self::Authorization, b"authorization")],
+            (14, b'c') => &[(Self::ContentLength, b"content-length")],
+            (15, b'x') => &[(Self::XForwardedFor, b"x-forwarded-for")],
+            (16, b'x') => &[
                 (Self::XForwardedHost, b"x-forwarded-host"),
                 (Self::XForwardedPort, b"x-forwarded-port"),
                 (Self::XForwardedPath, b"x-forwarded-path"),
-                (Self::ProxyConnection, b"proxy-connection"),
             ],
-            17 => &[(Self::TransferEncoding, b"transfer-encoding"), (Self::XForwardedProto, b"x-forwarded-proto")],
-            18 => &[(Self::XForwardedPrefix, b"x-forwarded-prefix")],
+            (16, b'p') => &[(Self::ProxyConnection, b"proxy-connection")],
+            (17, b't') => &[(Self::TransferEncoding, b"transfer-encoding")],
+            (17, b'x') => &[(Self::XForwardedProto, b"x-forwarded-proto")],
+            (18, b'x') => &[(Self::XForwardedPrefix, b"x-forwarded-prefix")],
             _ => return Self::Other,
         };
         candidates.iter().find(|(_, name)| text.eq_ignore_ascii_case(name)).map_or(Self::Other, |(id, _)| *id)
@@ -128,6 +137,8 @@ impl Field {
 pub struct HeaderList {
     arena: Vec<u8>,
     fields: Vec<Field>,
+    /// Bits of the known names that may occur: that of one that occurs is set.
+    seen: u32,
 }
 
 /// Offsets are 32 bits wide; heads are limited far below.
@@ -136,13 +147,19 @@ const ARENA_MAX: usize = 1 << 30;
 impl HeaderList {
     /// An empty list.
     pub const fn new() -> Self {
-        Self { arena: Vec::new(), fields: Vec::new() }
+        Self { arena: Vec::new(), fields: Vec::new(), seen: 0 }
     }
 
     /// Removes everything, keeping the memory.
     pub fn clear(&mut self) {
         self.arena.clear();
         self.fields.clear();
+        self.seen = 0;
+    }
+
+    /// Drops the fields from this one on, for the codec; their bytes stay.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.fields.truncate(len);
     }
 
     /// How many fields there are.
@@ -190,12 +207,16 @@ impl HeaderList {
 
     /// The first value of a known name.
     pub fn known(&self, name: Name) -> Option<&[u8]> {
+        if self.seen & name.bit() == 0 {
+            return None;
+        }
         self.fields.iter().find(|f| f.id == name).map(|f| self.slice(f.value_range()))
     }
 
     /// All values of a known name.
     pub fn known_all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        self.fields.iter().filter(move |f| f.id == name).map(|f| self.slice(f.value_range()))
+        let fields: &[Field] = if self.seen & name.bit() == 0 { &[] } else { &self.fields };
+        fields.iter().filter(move |f| f.id == name).map(|f| self.slice(f.value_range()))
     }
 
     /// Whether the name occurs.
@@ -234,6 +255,21 @@ impl HeaderList {
         true
     }
 
+    /// [`HeaderList::set`] of a field that is legal by construction, at the end: the proxy's own.
+    pub fn set_own(&mut self, name: &[u8], value: &[u8]) {
+        debug_assert!(is_token(name) && is_value(value), "a field of the proxy's own is malformed");
+        if self.position(name).is_some() {
+            self.remove(name);
+        }
+        let start = self.arena.len();
+        self.arena.reserve(name.len() + value.len() + 4);
+        self.arena.extend_from_slice(name);
+        self.arena.extend_from_slice(b": ");
+        self.arena.extend_from_slice(value);
+        self.arena.extend_from_slice(b"\r\n");
+        self.push_field(Name::of(name), start, name.len(), start + name.len() + 2, value.len(), self.arena.len());
+    }
+
     /// Removes all fields of the name and adds one at the place of the first, or at the end.
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> bool {
         let first = self.position(name);
@@ -259,7 +295,7 @@ impl HeaderList {
     /// Removes all fields of a known name; says whether there were any.
     pub fn remove_known(&mut self, name: Name) -> bool {
         let before = self.fields.len();
-        if self.fields.iter().any(|f| f.id == name) {
+        if self.seen & name.bit() != 0 {
             self.fields.retain(|f| f.id != name);
         }
         before != self.fields.len()
@@ -352,6 +388,11 @@ impl HeaderList {
         start
     }
 
+    /// How many bytes the arena has.
+    pub(crate) fn raw_len(&self) -> usize {
+        self.arena.len()
+    }
+
     /// Bytes of the arena.
     pub(crate) fn raw(&self, range: Range<usize>) -> &[u8] {
         self.slice(range)
@@ -368,6 +409,7 @@ impl HeaderList {
         value_len: usize,
         line_end: usize,
     ) {
+        self.seen |= id.bit();
         self.fields.push(Field {
             name: name as u32,
             name_len: name_len as u32,

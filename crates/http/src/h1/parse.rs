@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use crate::head::{Method, RequestHead, ResponseHead, Version};
 use crate::headers::{HeaderList, Name};
-use crate::token::{is_token, is_value, trim};
+use crate::token::{is_tchar, is_value, trim};
 
 /// Limits on a head.
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +83,9 @@ pub fn parse_request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) ->
     let rest = buf.get(skipped..).unwrap_or_default();
     let Some(end) = find_line(rest, limits)? else { return partial(rest, limits) };
     let line = rest.get(..end).unwrap_or_default();
-    let first = memchr(b' ', line).ok_or(HeadError::StartLine)?;
-    let last = memchr::memrchr(b' ', line).filter(|last| *last > first).ok_or(HeadError::StartLine)?;
+    // The target has no space and the version no more than eight bytes, or neither of them is accepted below.
+    let first = line.iter().position(|byte| *byte == b' ').ok_or(HeadError::StartLine)?;
+    let last = line.iter().rposition(|byte| *byte == b' ').filter(|last| *last > first).ok_or(HeadError::StartLine)?;
     head.method = Method::parse(line.get(..first).unwrap_or_default()).ok_or(HeadError::Method)?;
     head.version = parse_version(line.get(last + 1..).unwrap_or_default())?;
     let start = rest.get(end + 2..).unwrap_or_default();
@@ -127,77 +128,106 @@ pub fn parse_response(buf: &[u8], limits: &HeadLimits, head: &mut ResponseHead) 
     Ok(Parsed::Complete(end + 2 + len))
 }
 
-/// Parses fields up to and including the empty line, into `headers`. `used` counts the bytes of the head before
-/// `buf`. Returns the length, or `None` when more bytes are needed.
+/// Parses fields up to and including the empty line, into `headers`, in one pass over the bytes. `used` counts the bytes
+/// of the head before `buf`. Returns the length, or `None` when more bytes are needed; then `headers` is as it was.
 pub(super) fn parse_fields(
     buf: &[u8],
     used: usize,
     limits: &HeadLimits,
     headers: &mut HeaderList,
 ) -> Result<Option<usize>, HeadError> {
-    let end = match memchr::memmem::find(buf, b"\r\n\r\n") {
-        _ if buf.starts_with(b"\r\n") => return Ok(Some(2)),
-        Some(end) => end + 4,
-        None => {
-            // What cannot become a head is refused without waiting for its end.
-            return match memchr(b'\n', buf) {
-                Some(at) if at == 0 || buf.get(at - 1) != Some(&b'\r') => Err(HeadError::BareLf),
-                _ => Ok(None),
-            };
+    let (base, before) = (headers.raw_len(), headers.len());
+    let mut at = 0;
+    let outcome = loop {
+        match buf.get(at) {
+            Some(b'\r') => {
+                break match buf.get(at + 1) {
+                    Some(b'\n') => Ok(Some(at + 2)),
+                    Some(_) => Err(HeadError::FieldName),
+                    None => Ok(None),
+                };
+            }
+            Some(b' ' | b'\t') => break Err(HeadError::Folding),
+            Some(_) => {}
+            None => break Ok(None),
+        }
+        if headers.len() - before >= limits.header_count_max {
+            break Err(HeadError::TooMany);
+        }
+        match parse_field(buf, at, base, headers) {
+            Ok(Some(next)) => at = next,
+            Ok(None) => break Ok(None),
+            Err(error) => break Err(error),
         }
     };
-    if used + end > limits.head_bytes_max {
-        return Err(HeadError::TooLarge);
-    }
-    let block = buf.get(..end - 2).unwrap_or_default();
-    let base = headers.push_raw(block);
-    let mut at = 0;
-    let mut count = 0;
-    while at < block.len() {
-        let line = block.get(at..).unwrap_or_default();
-        let line_end = memchr(b'\n', line).ok_or(HeadError::BareLf)?;
-        let line = line.get(..line_end).unwrap_or_default().strip_suffix(b"\r").ok_or(HeadError::BareLf)?;
-        count += 1;
-        if count > limits.header_count_max {
-            return Err(HeadError::TooMany);
+    match outcome {
+        Ok(Some(end)) if used + end > limits.head_bytes_max => Err(HeadError::TooLarge),
+        Ok(Some(end)) => {
+            headers.push_raw(buf.get(..end - 2).unwrap_or_default());
+            Ok(Some(end))
         }
-        parse_field(line, base + at, headers)?;
-        at += line_end + 1;
+        other => {
+            headers.truncate(before);
+            other
+        }
     }
-    Ok(Some(end))
 }
 
-/// Parses one line, whose bytes are in the arena at `place`.
-fn parse_field(line: &[u8], place: usize, headers: &mut HeaderList) -> Result<(), HeadError> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err(HeadError::Folding);
+/// Parses the line at `at`, whose bytes will be in the arena from `base` on; gives the place of the next line, or `None`
+/// when more bytes are needed.
+fn parse_field(buf: &[u8], at: usize, base: usize, headers: &mut HeaderList) -> Result<Option<usize>, HeadError> {
+    let line = buf.get(at..).unwrap_or_default();
+    let Some(colon) = line.iter().position(|byte| !is_tchar(*byte)) else { return Ok(None) };
+    match line.get(colon) {
+        Some(b':') if colon > 0 => {}
+        Some(b'\n') => return Err(HeadError::BareLf),
+        Some(b'\r') if line.len() == colon + 1 => return Ok(None),
+        _ => return Err(HeadError::FieldName),
     }
-    let colon = memchr(b':', line).ok_or(HeadError::FieldName)?;
     let name = line.get(..colon).unwrap_or_default();
-    if !is_token(name) {
-        return Err(HeadError::FieldName);
-    }
-    let raw = line.get(colon + 1..).unwrap_or_default();
-    if !is_value(raw) {
-        return Err(HeadError::FieldValue);
-    }
+    let Some(end) = find_value_end(line, colon + 1)? else { return Ok(None) };
+    let raw = line.get(colon + 1..end).unwrap_or_default();
     let value = trim(raw);
-    let offset = raw.len() - raw.trim_ascii_start_tabs().len();
+    let offset = raw.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(raw.len());
+    let place = base + at;
     // A line written as everybody writes it is forwarded as it is; odd spacing is not.
-    let canonical = if raw.len() == value.len() + 1 && raw.first() == Some(&b' ') { place + line.len() + 2 } else { 0 };
+    let canonical =
+        if raw.len() == value.len() + 1 && offset == 1 && raw.first() == Some(&b' ') { place + end + 2 } else { 0 };
     headers.push_field(Name::of(name), place, colon, place + colon + 1 + offset, value.len(), canonical);
-    Ok(())
+    Ok(Some(at + end + 2))
 }
 
-trait TrimStart {
-    fn trim_ascii_start_tabs(&self) -> &[u8];
-}
-
-impl TrimStart for [u8] {
-    fn trim_ascii_start_tabs(&self) -> &[u8] {
-        let start = self.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(self.len());
-        self.get(start..).unwrap_or_default()
+/// Where the CRLF after a value is, from `at` on; `None` when more bytes are needed.
+fn find_value_end(line: &[u8], mut at: usize) -> Result<Option<usize>, HeadError> {
+    loop {
+        at += find_control(line.get(at..).unwrap_or_default());
+        match (line.get(at), line.get(at + 1)) {
+            (Some(b'\r'), Some(b'\n')) => return Ok(Some(at)),
+            (Some(b'\t'), _) => at += 1,
+            (None, _) | (Some(b'\r'), None) => return Ok(None),
+            (Some(b'\n'), _) => return Err(HeadError::BareLf),
+            _ => return Err(HeadError::FieldValue),
+        }
     }
+}
+
+/// The place of the first control character, or the length; eight bytes at a time.
+fn find_control(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit that is set is exact, and only it is used: a borrow goes upwards only.
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+        let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES) & !(word ^ (ONES * 0x7f));
+        let found = (below_space | delete) & HIGH;
+        if found != 0 {
+            return number * 8 + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    let rest_at = words.len() * 8;
+    rest.iter().position(|byte| *byte < 0x20 || *byte == 0x7f).map_or(bytes.len(), |at| rest_at + at)
 }
 
 /// The length of the first line, without its CRLF.

@@ -235,3 +235,50 @@ fn keep_alive_follows_version_and_connection() {
     check("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true);
     assert!(Version::H10 < Version::H11);
 }
+
+/// Fields by the letter of RFC 9112 section 5, slowly: whole lines, then name, colon and value.
+fn naive_fields(block: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let end = block.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let text = block.get(..end + 2)?;
+    let mut fields = Vec::new();
+    for line in text.split_inclusive(|b| *b == b'\n') {
+        let line = line.strip_suffix(b"\r\n")?;
+        let colon = line.iter().position(|b| *b == b':')?;
+        let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?);
+        let legal = crate::token::is_token(name) && crate::token::is_value(value);
+        legal.then(|| fields.push((name.to_vec(), crate::token::trim(value).to_vec())))?;
+    }
+    Some(fields)
+}
+
+proptest::proptest! {
+    #[test]
+    fn fields_are_those_of_the_slow_reading(
+        parts in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "a", "Host", "x-y", ":", ": ", "\t", " ", "\r\n", "\r\n", "\n", "\r", "value of some length", "\u{7f}", "\u{e9}", "\0", "12345678",
+            ]),
+            0..24,
+        ),
+    ) {
+        let block = [parts.concat().as_bytes(), b"\r\n\r\n"].concat();
+        let limits = HeadLimits { head_bytes_max: 10_000, line_bytes_max: 0, header_count_max: 100 };
+        let mut list = HeaderList::new();
+        let parsed = super::parse::parse_fields(&block, 0, &limits, &mut list);
+        let own = |list: &HeaderList| list.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect::<Vec<_>>();
+        match parsed {
+            Ok(Some(2)) if block.starts_with(b"\r\n") => proptest::prop_assert!(list.is_empty()),
+            Ok(Some(end)) => {
+                proptest::prop_assert_eq!(Some(own(&list)), naive_fields(&block[..end]));
+                // What comes earlier is a part of it, and leaves nothing behind.
+                for cut in 0..end {
+                    let mut list = HeaderList::new();
+                    proptest::prop_assert_eq!(super::parse::parse_fields(&block[..cut], 0, &limits, &mut list), Ok(None));
+                    proptest::prop_assert!(list.is_empty());
+                }
+            }
+            Ok(None) => proptest::prop_assert!(false, "partial: {:?}", block),
+            Err(_) => proptest::prop_assert_eq!(naive_fields(&block), None),
+        }
+    }
+}
