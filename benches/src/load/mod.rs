@@ -1,29 +1,54 @@
-//! The load: clients that send a request as soon as they have the last answer, and the upstream, in one epoll loop of
-//! one thread, so that it costs less than any proxy does.
+//! The load: clients and the upstream in one epoll loop of one thread, so that both together cost less than any proxy
+//! does. Protocols are spoken by hand, and only as far as proxies need it.
+//!
+//! [`Work`] says what is done. [`Load::new`] opens the upstream, [`Load::connect`] makes the clients, [`Load::run`]
+//! serves until [`Counts::stop`], which another thread calls; it reads the counters before that. After
+//! [`Load::disconnect`] other clients can be made. Requests that are under way when a run ends go on in the next one,
+//! but their latencies are not taken.
+//!
+//! Without a rate each client sends a request when it has its answer. With one, a request is sent when it is due and a
+//! client is free, and its latency counts from when it was due: a proxy that stalls is not asked fewer questions.
+//! Connections are opened a few dozens at a time, while the loop runs.
+//!
+//! Every answer is checked: its status, its length, and what else its kind of load has to be (gRPC: the status in the
+//! trailers; messages: each byte).
 
 #![allow(dead_code, unused_imports, reason = "scenarios take kinds up one by one")]
 
+mod chunked;
 mod client;
 mod counts;
 mod head;
 mod latency;
+mod link;
+mod pace;
+mod plan;
 mod response;
+mod tls;
 mod upstream;
 mod work;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::buffer::spare_capacity;
+use rustix::event::epoll::EventFlags;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use self::client::Client;
+use self::client::{Client, Turn};
 pub(crate) use self::counts::Counts;
 use self::counts::count;
 pub(crate) use self::latency::Latencies;
-use self::upstream::Upstream;
+use self::link::{Broken, Buffers};
+use self::pace::Pace;
+use self::plan::Plan;
+use self::upstream::{Speech, Upstream};
 pub(crate) use self::work::{CONNECTIONS, Direction, HOSTS, Kind, PATHS, Work, request};
 
 /// Bodies of the upstream's answers to `/gibibyte`.
@@ -37,8 +62,12 @@ const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 const SPIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// Events taken at once.
 const EVENTS: usize = 512;
-/// Bytes read at once.
-const READ: usize = 64 * 1024;
+/// Connections that are being opened at the same time, so that they fit into a proxy's queue.
+const OPENING: usize = 64;
+/// Requests of a rate that are sent before events are looked at again.
+const DUE_AT_ONCE: usize = 64;
+/// Files that are open for other things than clients and upstream connections.
+const OTHER_FILES: u64 = 64;
 /// The token of the upstream's listener. Clients have their place, upstream connections theirs after `UPSTREAM`.
 const LISTENER: u64 = u64::MAX;
 const UPSTREAM: u64 = 1 << 32;
@@ -48,19 +77,42 @@ const UPSTREAM: u64 = 1 << 32;
 pub(crate) struct Load {
     epoll: OwnedFd,
     upstream: Upstream,
+    plan: Plan,
+    connections: usize,
+    pace: Pace,
     clients: Vec<Client>,
-    work: Work,
-    buffer: Vec<u8>,
+    /// Clients before this one have begun.
+    begun: usize,
+    proxy: Option<SocketAddr>,
+    buffers: Buffers,
+    wrong: Broken,
 }
 
 impl Load {
     /// The upstream of this work, without clients.
     pub(crate) fn new(work: &Work) -> Result<Self> {
-        let known = work.kind == Kind::H1 && work.direction == Direction::Down && work.rate.is_none();
-        ensure!(known && work.targets.is_none(), "this load cannot be made: {work:?}");
+        let speech = match work.kind {
+            Kind::H1 | Kind::H1Tls | Kind::H1Fresh | Kind::TlsFull => Speech::Http1,
+            _ => bail!("this load cannot be made: {work:?}"),
+        };
+        Self::with_upstream(work, speech)
+    }
+
+    fn with_upstream(work: &Work, speech: Speech) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll")?;
-        let upstream = Upstream::bind(&epoll, work.body)?;
-        Ok(Self { epoll, upstream, clients: Vec::new(), work: work.clone(), buffer: vec![0; READ] })
+        let upstream = Upstream::bind(&epoll, work, speech)?;
+        Ok(Self {
+            epoll,
+            upstream,
+            plan: Plan::new(work)?,
+            connections: work.connections,
+            pace: Pace::new(work.rate),
+            clients: Vec::new(),
+            begun: 0,
+            proxy: None,
+            buffers: Buffers::new(),
+            wrong: "",
+        })
     }
 
     /// Where the upstream listens.
@@ -68,57 +120,101 @@ impl Load {
         self.upstream.address()
     }
 
-    /// Opens the clients' connections and sends the first requests.
+    /// Makes the clients. They begin with the next run.
     pub(crate) fn connect(&mut self, proxy: SocketAddr) -> Result<()> {
-        for at in 0..self.work.connections {
-            self.clients.push(Client::connect(&self.epoll, at as u64, proxy, &self.work)?);
-        }
+        self.disconnect();
+        allow_files(2 * self.connections as u64 + OTHER_FILES)?;
+        self.proxy = Some(proxy);
+        self.clients = (0..self.connections as u64).map(|token| Client::new(token, &self.plan)).collect();
         Ok(())
     }
 
     /// Closes the clients' connections.
     pub(crate) fn disconnect(&mut self) {
         self.clients.clear();
+        self.begun = 0;
+        self.proxy = None;
+        self.pace.forget_clients();
     }
 
-    /// Serves until [`Counts::stop`].
+    /// Serves until [`Counts::stop`]. Fails after too many errors.
     pub(crate) fn run(&mut self, counts: &Counts) -> Result<()> {
         let mut events = Vec::with_capacity(EVENTS);
         let timeout = if self.clients.is_empty() { TICK } else { SPIN };
+        self.pace.begin();
         while !counts.stopped() {
+            if self.begun < self.clients.len() {
+                self.open(counts)?;
+            }
+            self.start_due(counts)?;
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error).context("cannot wait for events"),
             }
             for event in &events {
-                self.handle(event.data.u64(), counts)?;
+                self.handle(event.data.u64(), event.flags, counts)?;
+            }
+            if counts.errors() >= ERRORS_MAX {
+                bail!("{ERRORS_MAX} errors, the last one: {}", self.wrong);
             }
         }
         Ok(())
     }
 
-    fn handle(&mut self, token: u64, counts: &Counts) -> Result<()> {
+    /// Lets clients begin, if not too many others wait for their connections.
+    fn open(&mut self, counts: &Counts) -> Result<()> {
+        let waits = |clients: &[Client], at: usize| clients.get(at).is_some_and(|client| !client.is_settled());
+        while self.begun < self.clients.len() && !(self.begun >= OPENING && waits(&self.clients, self.begun - OPENING))
+        {
+            let token = self.begun as u64;
+            self.begun += 1;
+            self.with_client(token, counts, |client, turn, _| client.begin(turn))?;
+        }
+        Ok(())
+    }
+
+    /// Sends requests whose time has come.
+    fn start_due(&mut self, counts: &Counts) -> Result<()> {
+        for _request in 0..DUE_AT_ONCE {
+            let Some((token, due)) = self.pace.due() else { break };
+            self.with_client(token, counts, |client, turn, _| client.start(due, turn))?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, token: u64, flags: EventFlags, counts: &Counts) -> Result<()> {
         if token == LISTENER {
             return self.upstream.accept(&self.epoll);
         }
         if token >= UPSTREAM {
-            for _answered in 0..self.upstream.ready(&self.epoll, token - UPSTREAM, &mut self.buffer) {
-                count(&counts.served, 1);
-            }
+            let answered = self.upstream.ready(&self.epoll, token - UPSTREAM, flags, &mut self.buffers);
+            count(&counts.served, answered);
             return Ok(());
         }
-        let Some(client) = self.clients.get_mut(token as usize) else { return Ok(()) };
-        match client.readable(&self.epoll, &mut self.buffer)? {
-            Ok(true) => count(&counts.answered, 1),
-            Ok(false) => {}
-            Err(what) => {
-                count(&counts.errors, 1);
-                if counts.errors() >= ERRORS_MAX {
-                    bail!("{ERRORS_MAX} errors, the last one: {what}");
-                }
-            }
-        }
-        Ok(())
+        self.with_client(token, counts, |client, turn, buffers| client.ready(flags, turn, buffers))
     }
+
+    fn with_client(
+        &mut self,
+        token: u64,
+        counts: &Counts,
+        act: impl FnOnce(&mut Client, &mut Turn<'_>, &mut Buffers) -> Result<()>,
+    ) -> Result<()> {
+        let (Some(client), Some(proxy)) = (self.clients.get_mut(token as usize), self.proxy) else { return Ok(()) };
+        let mut turn =
+            Turn { epoll: &self.epoll, plan: &self.plan, proxy, pace: &mut self.pace, counts, wrong: &mut self.wrong };
+        act(client, &mut turn, &mut self.buffers)
+    }
+}
+
+/// Makes sure that so many files can be open.
+fn allow_files(files: u64) -> Result<()> {
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_none_or(|most| most >= files) {
+        return Ok(());
+    }
+    ensure!(now.maximum.is_none_or(|most| most >= files), "{files} files are needed, {:?} are allowed", now.maximum);
+    setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })
+        .context("cannot raise the limit of open files")
 }

@@ -12,6 +12,8 @@ pub(super) struct Response {
     head: Vec<u8>,
     /// Bytes of the body still to come, once the head was read.
     left: Option<u64>,
+    /// Bytes of bodies that came and were not yet asked for.
+    arrived: u64,
     /// The server will close.
     close: bool,
 }
@@ -46,6 +48,11 @@ impl Response {
         }
     }
 
+    /// Bytes of bodies that came since this was last asked.
+    pub(super) fn take_arrived(&mut self) -> u64 {
+        std::mem::take(&mut self.arrived)
+    }
+
     fn push_head(&mut self, end: usize, bytes: &[u8], body: u64) -> Result<Progress, &'static str> {
         let (head, rest) = bytes.split_at(end);
         if !head.starts_with(b"HTTP/1.1 200") {
@@ -59,6 +66,7 @@ impl Response {
     }
 
     fn push_body(&mut self, left: u64, arrived: u64) -> Result<Progress, &'static str> {
+        self.arrived += arrived;
         match left.checked_sub(arrived) {
             None => Err("more bytes than the length says"),
             Some(0) => {
@@ -110,5 +118,6 @@ mod tests {
         let mut response = Response::default();
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab";
         assert_eq!(response.push(text, 1), Err("more bytes than the length says"));
+        assert_eq!((response.take_arrived(), response.take_arrived()), (2, 0));
     }
 }

@@ -34,6 +34,11 @@ impl Kind {
     pub(crate) fn tls(self) -> bool {
         matches!(self, Self::H1Tls | Self::TlsFull | Self::H2Tls)
     }
+
+    /// Clients speak HTTP/2.
+    pub(crate) fn http2(self) -> bool {
+        matches!(self, Self::H2 | Self::H2Tls | Self::Grpc)
+    }
 }
 
 /// Which of request and response has a body of [`Work::body`] bytes; the other one has none. Messages

@@ -1,0 +1,85 @@
+//! The clients: one for each connection, of the sort that the kind of the load wants.
+
+mod h1;
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use anyhow::Result;
+use rustix::event::epoll::EventFlags;
+
+use self::h1::H1;
+use super::counts::{Counts, count};
+use super::link::{Broken, Buffers, Link};
+use super::pace::{Due, Pace};
+use super::plan::Plan;
+
+/// What clients share while one of them has its turn.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) epoll: &'a OwnedFd,
+    pub(super) plan: &'a Plan,
+    pub(super) proxy: SocketAddr,
+    pub(super) pace: &'a mut Pace,
+    pub(super) counts: &'a Counts,
+    /// The last error.
+    pub(super) wrong: &'a mut Broken,
+}
+
+impl Turn<'_> {
+    /// Counts an error.
+    fn failed(&mut self, what: Broken) {
+        *self.wrong = what;
+        count(&self.counts.errors, 1);
+    }
+
+    /// Begins a connection for requests to this target.
+    fn open(&self, token: u64, target: usize) -> Result<Link> {
+        let name = self.plan.target(target).map(|target| &target.name);
+        Link::open(self.proxy, token, self.plan.tls.as_ref().zip(name))
+    }
+
+    /// Counts bytes of bodies.
+    fn passed(&self, bytes: u64) {
+        count(&self.counts.bytes, bytes);
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Client {
+    H1(H1),
+}
+
+impl Client {
+    pub(super) fn new(token: u64, plan: &Plan) -> Self {
+        Self::H1(H1::new(token, plan))
+    }
+
+    /// Opens the connection, if it is to stay, and asks for the first requests.
+    pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<()> {
+        match self {
+            Self::H1(client) => client.begin(turn),
+        }
+    }
+
+    /// The client does not wait for its connection to be opened.
+    pub(super) fn is_settled(&self) -> bool {
+        match self {
+            Self::H1(client) => client.is_settled(),
+        }
+    }
+
+    /// Sends a request.
+    pub(super) fn start(&mut self, due: Due, turn: &mut Turn<'_>) -> Result<()> {
+        match self {
+            Self::H1(client) => client.start(due, turn),
+        }
+    }
+
+    /// Reads and writes as far as it goes, but not for long.
+    pub(super) fn ready(&mut self, flags: EventFlags, turn: &mut Turn<'_>, buffers: &mut Buffers) -> Result<()> {
+        match self {
+            Self::H1(client) => client.ready(flags, turn, buffers),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What clients send and expect, made once from [`Work`].
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use super::tls;
+use super::work::{Kind, Work, h1_head};
+
+/// Long bodies are written in pieces of this size.
+pub(super) const BLOCK: usize = 128 * 1024;
+/// Bytes of a body that each target keeps behind its head, when there are few targets and when there are many.
+const INLINE_FEW: u64 = 64 * 1024;
+const INLINE_MANY: u64 = 2 * 1024;
+const FEW: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) kind: Kind,
+    /// Bytes of the bodies of requests and of responses.
+    pub(super) up: u64,
+    pub(super) down: u64,
+    /// Requests under way on a connection.
+    pub(super) streams: usize,
+    pub(super) targets: Vec<Target>,
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// What bodies are made of.
+    pub(super) block: Vec<u8>,
+    /// The targets of each connection: those that it may use, and whether it goes round them.
+    lists: Vec<Arc<[usize]>>,
+    rounds: bool,
+}
+
+/// A request to one target.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) name: ServerName<'static>,
+    /// The request's head, with as much of its body as goes into the first write.
+    pub(super) h1: Vec<u8>,
+    /// Bytes of the head.
+    pub(super) h1_head: usize,
+    /// Bytes of the body that are not in it.
+    pub(super) h1_rest: u64,
+}
+
+impl Plan {
+    pub(super) fn new(work: &Work) -> Result<Self> {
+        ensure!(work.connections > 0 && work.streams > 0, "a load needs connections and streams");
+        let pairs = work.targets();
+        ensure!(!pairs.is_empty(), "a load needs targets");
+        let few = pairs.len() <= FEW;
+        let tls = match work.kind {
+            Kind::H1Tls => Some(tls::config(b"http/1.1", true)?),
+            Kind::TlsFull => Some(tls::config(b"http/1.1", false)?),
+            Kind::H2Tls => Some(tls::config(b"h2", true)?),
+            Kind::H1 | Kind::H1Fresh | Kind::H2 | Kind::Grpc | Kind::Tcp | Kind::WebSocket => None,
+        };
+        Ok(Self {
+            kind: work.kind,
+            up: work.up(),
+            down: work.down(),
+            streams: work.streams,
+            targets: pairs.iter().map(|(host, path)| Target::new(work, few, host, path)).collect::<Result<_>>()?,
+            tls,
+            block: vec![b'x'; BLOCK],
+            lists: lists(work, &pairs),
+            rounds: work.targets.is_some() || work.kind.http2(),
+        })
+    }
+
+    /// Each request has a connection of its own.
+    pub(super) fn fresh(&self) -> bool {
+        matches!(self.kind, Kind::H1Fresh | Kind::TlsFull)
+    }
+
+    /// Where a connection sends its requests.
+    pub(super) fn round(&self, token: u64) -> Round {
+        let at = token as usize;
+        let list = self.lists.get(at % self.lists.len().max(1)).cloned().unwrap_or_default();
+        Round { list, at, goes_on: self.rounds }
+    }
+
+    pub(super) fn target(&self, index: usize) -> Option<&Target> {
+        self.targets.get(index)
+    }
+}
+
+impl Target {
+    fn new(work: &Work, few: bool, host: &str, path: &str) -> Result<Self> {
+        let name = ServerName::try_from(host.split(':').next().unwrap_or(host).to_owned())
+            .with_context(|| format!("{host:?} is not a host"))?;
+        let mut headers = work.headers.clone();
+        let up = work.up();
+        let method = if up > 0 { "POST" } else { "GET" };
+        if up > 0 {
+            headers.push(("Content-Type".to_owned(), "application/octet-stream".to_owned()));
+            headers.push(("Content-Length".to_owned(), up.to_string()));
+        }
+        if matches!(work.kind, Kind::H1Fresh | Kind::TlsFull) {
+            headers.push(("Connection".to_owned(), "close".to_owned()));
+        }
+        let mut h1 = h1_head(method, host, path, &headers).into_bytes();
+        let head = h1.len();
+        let first = up.min(if few { INLINE_FEW } else { INLINE_MANY });
+        h1.resize(head + first as usize, b'x');
+        Ok(Self { name, h1, h1_head: head, h1_rest: up - first })
+    }
+}
+
+/// For each of the first connections, the targets it may use; further connections repeat them.
+fn lists(work: &Work, pairs: &[(String, String)]) -> Vec<Arc<[usize]>> {
+    let all: Arc<[usize]> = (0..pairs.len()).collect();
+    if work.targets.is_some() && !work.kind.tls() {
+        return vec![all];
+    }
+    if work.targets.is_none() && !work.kind.http2() {
+        return all.iter().map(|at| Arc::from([*at])).collect();
+    }
+    let mut hosts: Vec<&str> = Vec::new();
+    let mut lists: Vec<Vec<usize>> = Vec::new();
+    let mut seen = std::collections::HashMap::new();
+    for (at, (host, _)) in pairs.iter().enumerate() {
+        let list = *seen.entry(host.as_str()).or_insert_with(|| {
+            hosts.push(host);
+            lists.push(Vec::new());
+            lists.len() - 1
+        });
+        if let Some(list) = lists.get_mut(list) {
+            list.push(at);
+        }
+    }
+    lists.into_iter().map(Arc::from).collect()
+}
+
+/// The targets of a connection, one after another.
+#[derive(Debug)]
+pub(super) struct Round {
+    list: Arc<[usize]>,
+    at: usize,
+    goes_on: bool,
+}
+
+impl Round {
+    /// The target of the next request.
+    pub(super) fn next(&mut self) -> usize {
+        let index = self.first();
+        self.at += usize::from(self.goes_on);
+        index
+    }
+
+    /// The target whose request would come next.
+    pub(super) fn first(&self) -> usize {
+        self.list.get(self.at % self.list.len().max(1)).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::work::Direction;
+    use super::*;
+
+    /// The targets of the first four requests of the first two connections.
+    fn check(kind: Kind, targets: Option<[&str; 3]>, expect: [[usize; 4]; 2]) {
+        let targets = targets.map(|hosts| hosts.map(|host| (host.to_owned(), "/a".to_owned())).to_vec());
+        let plan = Plan::new(&Work { kind, targets, ..Work::plain(1) }).unwrap();
+        let mut rounds = [plan.round(0), plan.round(1)];
+        assert_eq!(rounds.each_mut().map(|round| [(); 4].map(|()| round.next())), expect, "{kind:?}");
+    }
+
+    #[test]
+    fn connections_keep_to_their_targets_or_go_round() {
+        check(Kind::H1, None, [[0; 4], [1; 4]]);
+        check(Kind::H2, None, [[0, 4, 8, 12], [5, 9, 13, 1]]);
+        let own = Some(["a.test", "b.test", "a.test"]);
+        check(Kind::H1, own, [[0, 1, 2, 0], [1, 2, 0, 1]]);
+        check(Kind::H1Tls, own, [[0, 2, 0, 2], [1; 4]]);
+        check(Kind::H2Tls, own, [[0, 2, 0, 2], [1; 4]]);
+    }
+
+    #[test]
+    fn heads_say_what_is_sent() {
+        let headers = vec![("apikey".to_owned(), "secret".to_owned())];
+        let up = Work { direction: Direction::Up, kind: Kind::H1Fresh, headers, ..Work::plain(100_000) };
+        let plan = Plan::new(&up).unwrap();
+        assert_eq!((plan.up, plan.down), (100_000, 0));
+        let target = plan.target(0).unwrap();
+        let text = String::from_utf8_lossy(&target.h1);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body.len() as u64 + target.h1_rest, 100_000);
+        assert!(head.starts_with("POST /v1/items/1234?page=3 HTTP/1.1\r\nHost: shop.bench.test\r\n"), "{head}");
+        for line in ["apikey: secret", "Content-Length: 100000", "Connection: close"] {
+            assert!(head.lines().any(|found| found == line), "{line}");
+        }
+        assert!(Plan::new(&Work { targets: Some(Vec::new()), ..Work::plain(1) }).is_err());
+        assert!(Plan::new(&Work { connections: 0, ..Work::plain(1) }).is_err());
+    }
+}

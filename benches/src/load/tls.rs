@@ -1,0 +1,249 @@
+//! TLS of the clients: as cheap as it can be while the proxy has all of its work to do.
+//!
+//! Clients do not look at certificates and signatures, and use one key pair of the key exchange for all connections;
+//! neither changes anything for the proxy. There is one version, one cipher suite and one group, so that all proxies
+//! do the same work: TLS 1.3 with AES-256-GCM, which OpenSSL chooses by itself, and X25519.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use aws_lc_rs::agreement;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, UnbufferedClientConnection};
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
+use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, version};
+
+use super::link::Broken;
+
+/// No more is encrypted while so much waits to be sent.
+const OUTGOING_MAX: usize = 128 * 1024;
+/// Bytes in a record, and what a record adds to them, with much to spare.
+const RECORD: usize = 16 * 1024;
+const OVERHEAD: usize = 256;
+const FAILED: Broken = "TLS failed";
+
+/// What clients ask for. Without `resumes` each handshake is a full one.
+pub(super) fn config(alpn: &[u8], resumes: bool) -> Result<Arc<ClientConfig>> {
+    let provider = CryptoProvider {
+        cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384],
+        kx_groups: vec![Box::leak(Box::new(SameKey::new()?))],
+        ..default_provider()
+    };
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&version::TLS13])
+        .context("TLS 1.3 is not there")?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    if !resumes {
+        config.resumption = Resumption::disabled();
+    }
+    Ok(Arc::new(config))
+}
+
+/// A TLS connection without its socket.
+pub(super) struct Session {
+    connection: UnbufferedClientConnection,
+    /// The beginning of a record that is not complete.
+    carried: Vec<u8>,
+    /// Records to be sent; those before `sent` were.
+    outgoing: Vec<u8>,
+    sent: usize,
+    open: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn new(config: &Arc<ClientConfig>, name: &ServerName<'static>) -> Result<Self> {
+        let connection = UnbufferedClientConnection::new(Arc::clone(config), name.clone())?;
+        let mut session = Self { connection, carried: Vec::new(), outgoing: Vec::new(), sent: 0, open: false };
+        session.take(&mut [], &mut Vec::new()).map_err(anyhow::Error::msg)?;
+        Ok(session)
+    }
+
+    /// The handshake is over.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Puts the record that is not complete to the front of the buffer; gives its length.
+    pub(super) fn restore(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
+        let front = buffer.get_mut(..self.carried.len()).ok_or("a TLS record is too long")?;
+        front.copy_from_slice(&self.carried);
+        Ok(front.len())
+    }
+
+    /// Takes records, which begin with what [`Session::restore`] gave, and adds what was in them to `plain`.
+    pub(super) fn take(&mut self, incoming: &mut [u8], plain: &mut Vec<u8>) -> Result<(), Broken> {
+        let mut used = 0;
+        loop {
+            let rest = incoming.get_mut(used..).ok_or(FAILED)?;
+            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
+            let mut more = true;
+            match state.map_err(|_| FAILED)? {
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(|_| FAILED)?;
+                        plain.extend_from_slice(record.payload);
+                        used += record.discard;
+                    }
+                }
+                ConnectionState::EncodeTlsData(mut data) => loop {
+                    let (at, room) = (self.outgoing.len(), RECORD + OVERHEAD);
+                    self.outgoing.resize(at + room, 0);
+                    let encoded = data.encode(self.outgoing.get_mut(at..).unwrap_or_default());
+                    self.outgoing.truncate(at + *encoded.as_ref().unwrap_or(&0));
+                    match encoded {
+                        Ok(_) => break,
+                        Err(EncodeError::InsufficientSize(_) | EncodeError::AlreadyEncoded) => return Err(FAILED),
+                    }
+                },
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::WriteTraffic(_) => {
+                    self.open = true;
+                    more = false;
+                }
+                ConnectionState::BlockedHandshake | ConnectionState::Closed => more = false,
+                // The end of the connection follows, and is what counts.
+                ConnectionState::PeerClosed => {}
+                _ => return Err(FAILED),
+            }
+            used += discard;
+            if !more {
+                break;
+            }
+        }
+        self.carried.clear();
+        self.carried.extend_from_slice(incoming.get(used..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Encrypts; gives how many bytes were taken, none during the handshake.
+    pub(super) fn seal(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        if !self.open || bytes.is_empty() {
+            return Ok(0);
+        }
+        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut self.carried);
+        let Ok(ConnectionState::WriteTraffic(mut traffic)) = state else { return Err(FAILED) };
+        let mut taken = 0;
+        for piece in bytes.chunks(RECORD) {
+            let at = self.outgoing.len();
+            if at - self.sent >= OUTGOING_MAX {
+                break;
+            }
+            self.outgoing.resize(at + piece.len() + OVERHEAD, 0);
+            let sealed = traffic.encrypt(piece, self.outgoing.get_mut(at..).unwrap_or_default());
+            self.outgoing.truncate(at + sealed.map_err(|_| FAILED)?);
+            taken += piece.len();
+        }
+        Ok(taken)
+    }
+
+    /// What is to be sent.
+    pub(super) fn outgoing(&self) -> &[u8] {
+        self.outgoing.get(self.sent..).unwrap_or_default()
+    }
+
+    /// So many bytes of it were.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes;
+        if self.sent == self.outgoing.len() {
+            self.outgoing.clear();
+            self.sent = 0;
+        }
+    }
+}
+
+/// X25519 with one key pair.
+struct SameKey {
+    private: Arc<agreement::PrivateKey>,
+    public: Vec<u8>,
+}
+
+impl SameKey {
+    fn new() -> Result<Self> {
+        let private = agreement::PrivateKey::generate(&agreement::X25519).context("cannot make a key")?;
+        let public = private.compute_public_key().context("cannot make a key")?.as_ref().to_vec();
+        Ok(Self { private: Arc::new(private), public })
+    }
+}
+
+impl std::fmt::Debug for SameKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SameKey")
+    }
+}
+
+impl SupportedKxGroup for SameKey {
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+        Ok(Box::new(Self { private: Arc::clone(&self.private), public: self.public.clone() }))
+    }
+
+    fn name(&self) -> NamedGroup {
+        NamedGroup::X25519
+    }
+}
+
+impl ActiveKeyExchange for SameKey {
+    fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
+        let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, peer);
+        let failed = || Error::General("the key exchange failed".to_owned());
+        agreement::agree(&self.private, peer, failed(), |secret| Ok(SharedSecret::from(secret)))
+    }
+
+    fn pub_key(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn group(&self) -> NamedGroup {
+        NamedGroup::X25519
+    }
+}
+
+/// Believes every server.
+#[derive(Debug)]
+struct Trusting;
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256]
+    }
+}

@@ -1,0 +1,256 @@
+//! Answers each HTTP/1.1 request with the same six fields and a body.
+
+use std::os::fd::OwnedFd;
+
+use memchr::memmem;
+
+use super::Closed;
+use crate::load::chunked::Chunked;
+use crate::load::link::{Buffers, Link};
+use crate::load::plan::BLOCK;
+use crate::load::work::Work;
+use crate::load::{GIBIBYTE, head};
+
+/// Bytes of a body that are written together with the head.
+const INLINE: u64 = 64 * 1024;
+/// Pieces written before other connections get their turn.
+const BLOCKS_AT_ONCE: usize = 4;
+/// Heads longer than this are not served.
+const HEAD_MAX: usize = 16 * 1024;
+
+/// What is answered.
+#[derive(Debug)]
+pub(super) struct Answers {
+    usual: Answer,
+    /// To requests whose path has `gibibyte` in it.
+    long: Answer,
+    /// To requests with a body of another length than the clients'.
+    wrong: Answer,
+    /// The length of the bodies of requests other than GET, if it is known.
+    expected: Option<u64>,
+    block: Vec<u8>,
+}
+
+/// A head with as much of its body as goes into the first write, and the number of bytes after that.
+#[derive(Debug)]
+struct Answer {
+    text: Vec<u8>,
+    rest: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Usual,
+    Long,
+    Wrong,
+}
+
+/// A connection.
+#[derive(Debug, Default)]
+pub(super) struct H1 {
+    /// A head that is not complete.
+    head: Vec<u8>,
+    /// The request's body, of which something is to come.
+    body: Option<Body>,
+    /// The answer that is being written, bytes written of its text, and bytes still to be written after that.
+    writing: Option<(Which, usize, u64)>,
+}
+
+#[derive(Debug)]
+struct Body {
+    framing: Framing,
+    arrived: u64,
+    long: bool,
+}
+
+#[derive(Debug)]
+enum Framing {
+    /// So many bytes in all.
+    Length(u64),
+    Chunked(Chunked),
+}
+
+impl Answers {
+    pub(super) fn new(work: &Work) -> Self {
+        Self {
+            usual: Answer::new("200 OK", work.down()),
+            long: Answer::new("200 OK", GIBIBYTE),
+            wrong: Answer::new("400 Bad Request", 0),
+            expected: Some(work.up()).filter(|up| *up > 0),
+            block: vec![b'x'; BLOCK],
+        }
+    }
+
+    fn get(&self, which: Which) -> &Answer {
+        match which {
+            Which::Usual => &self.usual,
+            Which::Long => &self.long,
+            Which::Wrong => &self.wrong,
+        }
+    }
+}
+
+impl Answer {
+    fn new(status: &str, body: u64) -> Self {
+        let mut text = format!(
+            "HTTP/1.1 {status}\r\nServer: bench\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: application/json\r\n\
+             Cache-Control: no-store\r\nX-Frame-Options: DENY\r\nContent-Length: {body}\r\n\r\n"
+        )
+        .into_bytes();
+        let first = body.min(INLINE);
+        text.resize(text.len() + first as usize, b'x');
+        Self { text, rest: body - first }
+    }
+}
+
+impl H1 {
+    /// Reads and writes; the number of requests of which an answer begins.
+    pub(super) fn ready(
+        &mut self,
+        link: &mut Link,
+        answers: &Answers,
+        buffers: &mut Buffers,
+        epoll: &OwnedFd,
+    ) -> Result<u64, Closed> {
+        let mut answered = 0;
+        if self.writing.is_none()
+            && let Some(which) = self.read(link.read(buffers)?, answers)?
+        {
+            self.writing = Some((which, 0, answers.get(which).rest));
+            answered = 1;
+        }
+        self.write(link, answers)?;
+        let writes = self.writing.is_some();
+        link.watch(epoll, !writes, writes).map_err(|_| Closed)?;
+        Ok(answered)
+    }
+
+    /// Takes bytes of a request; when it is complete, what it is answered with. Requests are not pipelined.
+    fn read(&mut self, bytes: &[u8], answers: &Answers) -> Result<Option<Which>, Closed> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        if self.body.is_some() {
+            return self.read_body(bytes, answers);
+        }
+        if self.head.is_empty()
+            && let Some(end) = head::end(bytes)
+        {
+            return self.read_head(bytes, end, answers);
+        }
+        self.head.extend_from_slice(bytes);
+        let whole = std::mem::take(&mut self.head);
+        match head::end(&whole) {
+            Some(end) => self.read_head(&whole, end, answers),
+            None if whole.len() > HEAD_MAX => Err(Closed),
+            None => {
+                self.head = whole;
+                Ok(None)
+            }
+        }
+    }
+
+    fn read_head(&mut self, bytes: &[u8], end: usize, answers: &Answers) -> Result<Option<Which>, Closed> {
+        let (head, rest) = bytes.split_at(end);
+        let line = memchr::memchr(b'\r', head).and_then(|at| head.get(..at)).unwrap_or_default();
+        let long = memmem::find(line, b"gibibyte").is_some();
+        if line.starts_with(b"GET") {
+            let which = if long { Which::Long } else { Which::Usual };
+            return if rest.is_empty() { Ok(Some(which)) } else { Err(Closed) };
+        }
+        let framing = match head::field(head, b"transfer-encoding:") {
+            Some(coding) if coding.eq_ignore_ascii_case(b"chunked") => Framing::Chunked(Chunked::default()),
+            Some(_) => return Err(Closed),
+            None => Framing::Length(head::content_length(head).unwrap_or(0)),
+        };
+        self.body = Some(Body { framing, arrived: 0, long });
+        self.read_body(rest, answers)
+    }
+
+    fn read_body(&mut self, bytes: &[u8], answers: &Answers) -> Result<Option<Which>, Closed> {
+        let Some(body) = &mut self.body else { return Ok(None) };
+        let complete = match &mut body.framing {
+            Framing::Length(length) => {
+                body.arrived += bytes.len() as u64;
+                if body.arrived > *length {
+                    return Err(Closed);
+                }
+                body.arrived == *length
+            }
+            Framing::Chunked(chunked) => {
+                let (more, complete) = chunked.push(bytes)?;
+                body.arrived += more;
+                complete
+            }
+        };
+        if !complete {
+            return Ok(None);
+        }
+        let which = match (body.long, answers.expected) {
+            (true, _) => Which::Long,
+            (false, Some(expected)) if expected != body.arrived => Which::Wrong,
+            (false, _) => Which::Usual,
+        };
+        self.body = None;
+        Ok(Some(which))
+    }
+
+    fn write(&mut self, link: &mut Link, answers: &Answers) -> Result<(), Closed> {
+        let Some((which, at, rest)) = &mut self.writing else { return Ok(()) };
+        let text = answers.get(*which).text.get(*at..).unwrap_or_default();
+        if !text.is_empty() {
+            let n = link.put(text)?;
+            *at += n;
+            if n < text.len() {
+                return Ok(());
+            }
+        }
+        for _block in 0..BLOCKS_AT_ONCE {
+            let size = (*rest).min(BLOCK as u64) as usize;
+            if size == 0 {
+                self.writing = None;
+                break;
+            }
+            let n = link.put(answers.block.get(..size).unwrap_or_default())?;
+            *rest -= n as u64;
+            if n < size {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::work::Direction;
+    use super::*;
+
+    /// Feeds a request in pieces of every size.
+    fn check(text: &str, up: usize, expect: Option<Which>) {
+        let answers = Answers::new(&Work { direction: Direction::Up, ..Work::plain(up) });
+        for size in 1..=text.len() {
+            let mut connection = H1::default();
+            let mut last = Ok(None);
+            for piece in text.as_bytes().chunks(size) {
+                assert!(matches!(last, Ok(None)), "{text} was complete too early, in pieces of {size}");
+                last = connection.read(piece, &answers);
+            }
+            assert_eq!(last.ok().flatten(), expect, "{text} in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn requests_are_answered_when_they_are_complete() {
+        check("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", 3, Some(Which::Usual));
+        check("GET /gibibyte HTTP/1.1\r\nHost: a\r\n\r\n", 3, Some(Which::Long));
+        check("POST /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc", 3, Some(Which::Usual));
+        check("POST /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nab", 3, None);
+        check("POST /a HTTP/1.1\r\ncontent-length: 2\r\n\r\nab", 3, Some(Which::Wrong));
+        check("POST /a HTTP/1.1\r\ncontent-length: 2\r\n\r\nab", 0, Some(Which::Usual));
+        let chunked =
+            "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n01\r\nc\r\n0\r\nA: b\r\n\r\n";
+        check(chunked, 3, Some(Which::Usual));
+        check(chunked, 4, Some(Which::Wrong));
+    }
+}
