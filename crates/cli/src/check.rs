@@ -173,7 +173,7 @@ fn table(lines: &[Line], quiet: bool) -> String {
 fn fields(errors: &[&Diagnostic]) -> Value {
     let mut out = Map::new();
     for error in errors {
-        let kind = out.entry(error.origin.kind.to_string()).or_insert_with(|| json!({}));
+        let kind = out.entry(error.origin.kind().to_owned()).or_insert_with(|| json!({}));
         let path = if error.path.is_empty() { "@entity" } else { error.path.as_str() };
         kind[error.origin.id.to_string()][path] = error.message.as_str().into();
     }
@@ -184,7 +184,7 @@ fn fields(errors: &[&Diagnostic]) -> Value {
 fn flattened(errors: &[&Diagnostic]) -> Vec<Value> {
     let mut by_entity: BTreeMap<_, Vec<Value>> = BTreeMap::new();
     for error in errors {
-        let kind = error.origin.kind.strip_suffix('s').unwrap_or(&error.origin.kind);
+        let kind = error.origin.kind().strip_suffix('s').unwrap_or(error.origin.kind());
         let of = by_entity.entry((kind, error.origin.id, error.origin.name.as_deref())).or_default();
         of.push(match error.path.as_str() {
             "" => json!({ "type": "entity", "message": error.message }),

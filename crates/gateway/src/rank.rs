@@ -3,7 +3,7 @@
 //! Pure functions over [`RouteFields`]: validated fields in, records out. A route whose paths rank differently becomes
 //! several records, each with an id made from the route's own.
 
-use cardinal_ir::{AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, PathMatch, Rank, TextMatch, Wire};
+use cardinal_ir::{AddrMatch, Criteria, HeaderMatch, HostMatch, HostPattern, Id, PathMatch, Rank, TextMatch, Wire};
 use cardinal_route::split_host;
 use ipnet::IpNet;
 
@@ -58,7 +58,7 @@ impl Peer {
 }
 
 /// The records that a route becomes: id, conditions and rank of each.
-pub(crate) fn split_and_rank(flavor: Flavor, route: &RouteFields) -> Vec<(Id, Conditions, Rank)> {
+pub(crate) fn split_and_rank(flavor: Flavor, route: &RouteFields) -> Vec<(Id, Criteria, Rank)> {
     let groups = match flavor {
         Flavor::Traditional => route.paths.iter().map(|path| vec![path.as_str()]).collect(),
         Flavor::TraditionalCompatible | Flavor::Expressions if is_stream(route) => Vec::new(),
@@ -128,13 +128,13 @@ fn split_id(id: Id, number: usize) -> Id {
     Id::new_v5(&NAMESPACE, format!("{id}#{number}").as_bytes())
 }
 
-fn conditions(flavor: Flavor, route: &RouteFields, paths: &[&str]) -> Conditions {
-    let mut conditions = Conditions {
+fn conditions(flavor: Flavor, route: &RouteFields, paths: &[&str]) -> Criteria {
+    let mut conditions = Criteria {
         snis: route.snis.iter().map(|sni| sni_pattern(flavor, sni)).collect(),
         sources: route.sources.iter().map(|peer| AddrMatch { net: peer.net, port: peer.port }).collect(),
         destinations: route.destinations.iter().map(|peer| AddrMatch { net: peer.net, port: peer.port }).collect(),
         wires: if flavor == Flavor::Expressions { wires(&route.protocols) } else { Vec::new() },
-        ..Conditions::default()
+        ..Criteria::default()
     };
     if flavor != Flavor::Traditional && is_stream(route) {
         return conditions;

@@ -1,14 +1,14 @@
 //! Where requests go: backends, balanced groups of endpoints, health checks.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Id, Origin};
+use crate::document::documented;
+use crate::{Document, Id, Origin};
 
 /// A destination of routes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Backend {
     /// The user's object.
     pub origin: Origin,
@@ -28,9 +28,11 @@ pub struct Backend {
     pub timeouts: Timeouts,
     /// Tries after the first one.
     pub retries: u16,
-    /// The user's object as compact JSON, for log records.
-    pub document: Arc<str>,
+    /// Behind [`Backend::document`].
+    pub document: Document,
 }
+
+documented!(Backend { origin, l4, http, grpc, tls, target, path, timeouts, retries });
 
 /// Transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,7 +113,7 @@ pub struct Timeouts {
 }
 
 /// A balanced group of endpoints.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Endpoints {
     /// The user's object.
     pub origin: Origin,
@@ -131,9 +133,21 @@ pub struct Endpoints {
     pub client_certificate: Option<Id>,
     /// Send the name of the SRV record that was followed as Host.
     pub use_srv_name: bool,
-    /// The user's object as compact JSON.
-    pub document: Arc<str>,
+    /// Behind [`Endpoints::document`].
+    pub document: Document,
 }
+
+documented!(Endpoints {
+    origin,
+    algorithm,
+    slots,
+    hash_on,
+    hash_fallback,
+    health,
+    host_header,
+    client_certificate,
+    use_srv_name
+});
 
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

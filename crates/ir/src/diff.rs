@@ -18,16 +18,15 @@ pub enum Change<T> {
 pub struct Delta<T>(pub Vec<Change<T>>);
 
 impl<T: PartialEq> Table<T> {
-    /// What turns `self` into `newer`.
+    /// What turns `self` into `newer`. Costs what they do not share.
     pub fn diff(&self, newer: &Self) -> Delta<T> {
-        let removed = self.iter().filter(|(id, _)| !newer.contains(id)).map(|(id, _)| Change::Remove(*id));
-        let put = newer
-            .iter()
-            .filter(|(id, record)| {
-                self.get(id).is_none_or(|old| !Arc::ptr_eq(old, record) && old.as_ref() != record.as_ref())
-            })
-            .map(|(id, record)| Change::Put(*id, Arc::clone(record)));
-        Delta(removed.chain(put).collect())
+        let mut changes = Vec::new();
+        self.each_unshared(newer, |id, old, new| match (old, new) {
+            (Some(old), Some(new)) if old == new => {}
+            (_, Some(new)) => changes.push(Change::Put(id, Arc::clone(new))),
+            (_, None) => changes.push(Change::Remove(id)),
+        });
+        Delta(changes)
     }
 
     /// Applies changes.

@@ -1,11 +1,13 @@
 //! Certificates, authorities, principals and their credentials.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{Id, Origin};
+use crate::document::documented;
+use crate::{Document, Id, Origin};
 
 /// A certificate with its key, and the names it serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +45,7 @@ pub struct Trust {
 }
 
 /// Who may call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Principal {
     /// The user's object.
     pub origin: Origin,
@@ -53,9 +55,11 @@ pub struct Principal {
     pub custom_id: Option<Box<str>>,
     /// Groups it is a member of.
     pub groups: Vec<Id>,
-    /// The user's object as compact JSON, for log records.
-    pub document: Arc<str>,
+    /// Behind [`Principal::document`].
+    pub document: Document,
 }
+
+documented!(Principal { origin, name, custom_id, groups });
 
 /// A group that filter sets may be scoped to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,19 +71,102 @@ pub struct PrincipalGroup {
 }
 
 /// What a principal proves itself with, or what is attached to it (an ACL group is a credential of kind `acl`).
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone)]
 pub struct Credential {
     /// The user's object.
     pub origin: Origin,
-    /// The plugin that reads it.
-    pub kind: Box<str>,
+    /// What credentials of one kind mostly share; read as if it were here.
+    attributes: Arc<Attributes>,
     /// Whose it is.
     pub principal: Id,
     /// What requests name it by: the key, the user name, the issuer. Unique within the kind unless the kind is an
     /// attachment that only its principal leads to.
     pub lookup: Box<str>,
-    /// The rest, as its plugin's schema describes it.
+}
+
+/// What a [`Credential`] is, apart from who it is.
+#[derive(Debug, PartialEq)]
+pub struct Attributes {
+    /// The plugin that reads it.
+    pub kind: Box<str>,
+    /// What its plugin's schema describes. Where [`Credential::lookup`] is one of the fields there is `null` in its
+    /// place; see [`Credential::complete_data`].
     pub data: Value,
+    /// The field that is the lookup.
+    lookup_field: Option<Box<str>>,
+}
+
+impl Attributes {
+    /// Of a credential with these data, whose field of this name is its lookup: that is taken out.
+    pub fn new(kind: &str, mut data: Value, lookup_field: &str) -> Self {
+        let field = data.get_mut(lookup_field);
+        let lookup_field = field.is_some().then(|| lookup_field.into());
+        if let Some(field) = field {
+            *field = Value::Null;
+        }
+        Self { kind: kind.into(), data, lookup_field }
+    }
+}
+
+impl Credential {
+    /// A credential whose attributes others may share.
+    pub fn new(origin: Origin, attributes: Arc<Attributes>, principal: Id, lookup: Box<str>) -> Self {
+        Self { origin, attributes, principal, lookup }
+    }
+
+    /// All that its plugin's schema describes.
+    pub fn complete_data(&self) -> Value {
+        let mut data = self.data.clone();
+        if let Some(field) = self.lookup_field.as_ref().and_then(|field| data.get_mut(&**field)) {
+            *field = Value::String(self.lookup.to_string());
+        }
+        data
+    }
+}
+
+impl std::ops::Deref for Credential {
+    type Target = Attributes;
+
+    fn deref(&self) -> &Attributes {
+        &self.attributes
+    }
+}
+
+impl PartialEq for Credential {
+    fn eq(&self, other: &Self) -> bool {
+        let alike = Arc::ptr_eq(&self.attributes, &other.attributes) || self.attributes == other.attributes;
+        self.lookup == other.lookup
+            && self.principal == other.principal
+            && self.origin == other.origin
+            && (alike || (self.kind == other.kind && self.complete_data() == other.complete_data()))
+    }
+}
+
+/// How a credential travels.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Credential")]
+struct Form<'c> {
+    origin: Cow<'c, Origin>,
+    kind: Cow<'c, str>,
+    principal: Id,
+    lookup: Cow<'c, str>,
+    data: Value,
+}
+
+impl Serialize for Credential {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (origin, kind) = (Cow::Borrowed(&self.origin), Cow::Borrowed(&*self.kind));
+        let (lookup, data) = (Cow::Borrowed(&*self.lookup), self.complete_data());
+        Form { origin, kind, principal: self.principal, lookup, data }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Credential {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Form { origin, kind, principal, lookup, data } = Form::deserialize(deserializer)?;
+        let attributes = Attributes { kind: kind.into(), data, lookup_field: None };
+        Ok(Self::new(origin.into_owned(), Arc::new(attributes), principal, lookup.into()))
+    }
 }
 
 impl std::fmt::Debug for Credential {

@@ -9,7 +9,9 @@
 //! Start at [`Ir`]; then [`Route`] and [`resolve`](resolve::resolve), which says what a request through a route meets.
 
 mod backend;
+mod changed;
 mod diff;
+mod document;
 mod filter;
 mod identity;
 mod matching;
@@ -24,20 +26,23 @@ pub use backend::{
     Active, Algorithm, Backend, Counts, Endpoint, Endpoints, HashInput, HealthChecks, Host, HttpVersion, L4, Passive,
     ProbeKind, Target, Timeouts, UpstreamTls,
 };
+pub use changed::Changed;
 pub use diff::{Change, Delta};
+pub use document::{Document, Part, Parts};
 pub use filter::{Filter, FilterSet, Scope};
-pub use identity::{Certificate, Credential, KeyPair, Principal, PrincipalGroup, Trust};
+pub use identity::{Attributes, Certificate, Credential, KeyPair, Principal, PrincipalGroup, Trust};
 pub use matching::{
-    AddrMatch, Conditions, Field, HeaderMatch, HostMatch, HostPattern, Literal, Matches, Op, PathMatch, Predicate,
-    TextMatch, Wire,
+    AddrMatch, Conditions, Criteria, Few, Field, HeaderMatch, HostMatch, HostPattern, Literal, Matches, Op, PathMatch,
+    Predicate, RareConditions, TextMatch, Wire,
 };
 pub use node::{
     ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, Listener, ListenerKind, Node, RealIp, RealIpSource, Resolver,
     UpstreamPool,
 };
-pub use origin::{Code, Diagnostic, Location, Origin, Severity};
+pub use origin::{Code, Diagnostic, Location, Noun, Origin, Severity};
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};
 pub use table::Table;
+pub use verify::Verified;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,28 +1,34 @@
 //! What a route matches: indexed conditions, or a free predicate.
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The condition of a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Matches {
     /// A conjunction of kinds, each a disjunction of values.
-    Conditions(Box<Conditions>),
+    Conditions(Conditions),
     /// An expression over the fields of a request.
     Predicate(Predicate),
 }
 
-/// Kinds are ANDed, values within a kind are ORed, an empty kind matches everything.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+/// Kinds are ANDed, values within a kind are ORed, an empty kind matches everything. Made from [`Criteria`]; what few
+/// routes have is kept apart, and read as if it were here.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Conditions {
+    /// Host, optionally with a port. Host patterns are lower-case.
+    pub hosts: Few<HostMatch>,
+    /// Path prefixes and regular expressions over the normalized path.
+    pub paths: Few<PathMatch>,
+    rare: Option<Box<RareConditions>>,
+}
+
+/// The conditions that few routes have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RareConditions {
     /// Exact, upper-case methods.
     pub methods: Vec<Box<str>>,
-    /// Host, optionally with a port. Host patterns are lower-case.
-    pub hosts: Vec<HostMatch>,
-    /// Path prefixes and regular expressions over the normalized path.
-    pub paths: Vec<PathMatch>,
     /// All header names must match, each by any of its patterns. Names are lower-case.
     pub headers: Vec<HeaderMatch>,
     /// TLS server names. Considered only for connections over TLS (Kong: `net.protocol != https OR tls.sni ...`).
@@ -33,6 +39,117 @@ pub struct Conditions {
     pub destinations: Vec<AddrMatch>,
     /// Wire forms that may match; empty means any. Kong's default flavor leaves it empty for HTTP routes.
     pub wires: Vec<Wire>,
+}
+
+static NO_CONDITIONS: RareConditions = RareConditions {
+    methods: Vec::new(),
+    headers: Vec::new(),
+    snis: Vec::new(),
+    sources: Vec::new(),
+    destinations: Vec::new(),
+    wires: Vec::new(),
+};
+
+impl std::ops::Deref for Conditions {
+    type Target = RareConditions;
+
+    fn deref(&self) -> &RareConditions {
+        self.rare.as_deref().unwrap_or(&NO_CONDITIONS)
+    }
+}
+
+/// [`Conditions`] while they are put together, with all kinds side by side; also their serial form.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename = "Conditions")]
+#[expect(missing_docs, reason = "see the fields of `Conditions`")]
+pub struct Criteria {
+    pub methods: Vec<Box<str>>,
+    pub hosts: Vec<HostMatch>,
+    pub paths: Vec<PathMatch>,
+    pub headers: Vec<HeaderMatch>,
+    pub snis: Vec<HostPattern>,
+    pub sources: Vec<AddrMatch>,
+    pub destinations: Vec<AddrMatch>,
+    pub wires: Vec<Wire>,
+}
+
+impl From<Criteria> for Conditions {
+    fn from(criteria: Criteria) -> Self {
+        let Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires } = criteria;
+        let rare = RareConditions { methods, headers, snis, sources, destinations, wires };
+        let rare = (rare != NO_CONDITIONS).then(|| Box::new(rare));
+        Self { hosts: hosts.into(), paths: paths.into(), rare }
+    }
+}
+
+impl From<Criteria> for Matches {
+    fn from(criteria: Criteria) -> Self {
+        Self::Conditions(criteria.into())
+    }
+}
+
+impl Serialize for Conditions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let RareConditions { methods, headers, snis, sources, destinations, wires } = (**self).clone();
+        let (hosts, paths) = (self.hosts.to_vec(), self.paths.to_vec());
+        Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Conditions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Criteria::deserialize(deserializer).map(Self::from)
+    }
+}
+
+/// A list that mostly has one element, which it keeps in its own place.
+#[derive(Clone, Debug)]
+pub enum Few<T> {
+    /// One.
+    One(T),
+    /// None, or several.
+    Many(Box<[T]>),
+}
+
+impl<T> std::ops::Deref for Few<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self::Many(Box::default())
+    }
+}
+
+impl<T: PartialEq> PartialEq for Few<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T> From<Vec<T>> for Few<T> {
+    fn from(mut list: Vec<T>) -> Self {
+        match (list.pop(), list.is_empty()) {
+            (Some(only), true) => Self::One(only),
+            (last, _) => Self::Many(list.into_iter().chain(last).collect()),
+        }
+    }
+}
+
+impl<'f, T> IntoIterator for &'f Few<T> {
+    type Item = &'f T;
+    type IntoIter = std::slice::Iter<'f, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
 }
 
 /// What a connection speaks, as far as matching is concerned (`net.protocol`).

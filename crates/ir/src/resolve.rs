@@ -79,17 +79,23 @@ impl Index {
         let none = Vec::new();
         let of_route = route.and_then(|id| self.by_route.get(&id)).unwrap_or(&none);
         let of_backend = backend.and_then(|id| self.by_backend.get(&id)).unwrap_or(&none);
-        let mut kinds: BTreeMap<Box<str>, Vec<Candidate>> = BTreeMap::new();
-        for (id, set) in of_route.iter().chain(of_backend).chain(&self.rest) {
-            if set.scope.backend.is_some() && set.scope.backend != backend {
-                continue;
-            }
-            for (index, filter) in set.filters.iter().enumerate() {
-                kinds.entry(filter.kind.clone()).or_default().push(Candidate { id: *id, set: Arc::clone(set), index });
-            }
-        }
-        kinds.into_iter().map(|(kind, candidates)| Slot { kind, candidates: best_first(candidates) }).collect()
+        slots(of_route.iter().chain(of_backend).chain(&self.rest).map(|(id, set)| (id, set)), backend)
     }
+}
+
+/// The slots that these sets come to for requests to `backend`: those of the route, of the backend, and those for all.
+/// See [`Index::resolve`], which finds the sets.
+pub fn slots<'s>(sets: impl Iterator<Item = (&'s Id, &'s Arc<FilterSet>)>, backend: Option<Id>) -> Vec<Slot> {
+    let mut kinds: BTreeMap<&str, Vec<Candidate>> = BTreeMap::new();
+    for (id, set) in sets {
+        if set.scope.backend.is_some() && set.scope.backend != backend {
+            continue;
+        }
+        for (index, filter) in set.filters.iter().enumerate() {
+            kinds.entry(&filter.kind).or_default().push(Candidate { id: *id, set: Arc::clone(set), index });
+        }
+    }
+    kinds.into_iter().map(|(kind, candidates)| Slot { kind: kind.into(), candidates: best_first(candidates) }).collect()
 }
 
 /// Sorts by precedence (ties by id, so that the outcome does not depend on input order) and drops what can never be

@@ -1,12 +1,12 @@
 //! [`Route`]: what to match, and what to do with a match.
 
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
-use crate::{Id, Matches, Origin};
+use crate::document::documented;
+use crate::{Document, Id, Matches, Origin};
 
 /// A rule that a connection or a request may match.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Route {
     /// The user's object. Several records share one origin where a front end splits its object.
     pub origin: Origin,
@@ -26,9 +26,11 @@ pub struct Route {
     pub request_buffering: bool,
     /// Read a response as fast as the upstream sends it, within the buffer limits.
     pub response_buffering: bool,
-    /// The user's object as compact JSON, for log records.
-    pub document: Arc<str>,
+    /// Behind [`Route::document`].
+    pub document: Document,
 }
+
+documented!(Route { origin, rank, traffic, matches, backend, rewrite, require, request_buffering, response_buffering });
 
 /// What a route is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,6 +1,8 @@
 //! Consumers and credentials for tests, and what a test asks about the outcome.
 
-use cardinal_ir::{Credential, Id, Ir, Origin, Principal};
+use std::sync::Arc;
+
+use cardinal_ir::{Attributes, Credential, Id, Ir, Origin, Principal};
 use cardinal_sdk::testing::Bench;
 use cardinal_sdk::{Reply, ReplyBody};
 use serde_json::{Value, json};
@@ -31,13 +33,8 @@ impl World {
     /// Adds a credential of the consumer; its id is counted up from 1.
     pub(crate) fn credential(mut self, kind: &str, consumer: u128, lookup: &str, data: Value) -> Self {
         let id = Id::from_u128(self.0.credentials.len() as u128 + 1);
-        let record = Credential {
-            origin: Origin { id, ..Origin::default() },
-            kind: kind.into(),
-            principal: consumer_id(consumer),
-            lookup: lookup.into(),
-            data,
-        };
+        let attributes = Arc::new(Attributes::new(kind, data, ""));
+        let record = Credential::new(Origin::new("test", kind, id), attributes, consumer_id(consumer), lookup.into());
         self.0.credentials.insert(id, record);
         self
     }

@@ -71,7 +71,7 @@ fn render_diagnostic(diagnostic: &Diagnostic, sources: &[Source]) -> String {
     };
     let path = if diagnostic.path.is_empty() { String::new() } else { format!("{}: ", diagnostic.path) };
     let mut out = format!("{word}: {}: {path}{}\n", diagnostic.origin.label(), diagnostic.message);
-    if let Some(at) = &diagnostic.origin.location {
+    if let Some(at) = diagnostic.origin.location() {
         out.push_str(&format!("  --> {}:{}:{}\n", at.file, at.line, at.column));
         let source = sources.iter().find(|source| *source.name == *at.file);
         let place = Place { line: at.line, column: at.column };

@@ -48,7 +48,7 @@ pub(crate) fn publish(node: &Node, ir: Ir) {
 /// A group `g` of these hosts.
 pub(crate) fn ir(active: Active, hosts: &[(&str, u16)]) -> Ir {
     let mut ir = Ir::default();
-    let origin = Origin { kind: "upstreams".into(), id: GROUP, name: Some("g".into()), ..Origin::default() };
+    let origin = Origin::new("test", "upstreams", GROUP).named("g");
     let group = Endpoints {
         origin,
         algorithm: Algorithm::RoundRobin,

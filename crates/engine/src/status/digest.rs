@@ -142,7 +142,7 @@ mod tests {
     fn ir(names: &[&str]) -> Ir {
         let mut ir = Ir::default();
         for (number, name) in names.iter().enumerate() {
-            let origin = Origin { name: Some((*name).into()), ..Origin::default() };
+            let origin = Origin::default().named(name);
             let group = PrincipalGroup { origin, name: (*name).into() };
             ir.groups.insert(Id::from_u128(number as u128 + 1), group);
         }

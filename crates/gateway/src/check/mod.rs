@@ -48,13 +48,13 @@ pub fn check(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> V
         for entity in snapshot.of(kind.name) {
             let before = lines.len();
             let origin = entity.origin(kind.name);
-            let (subject, location) = (origin.label(), origin.location);
+            let (subject, location) = (origin.label(), origin.location());
             let mut add = |verdict: Verdict, path: &str, how: &str| {
                 let (subject, path, how) = (subject.clone(), path.to_owned(), how.to_owned());
                 lines.push(Line { location: location.clone(), verdict, subject, path, how });
             };
             differences(kind.name, entity, &mut add);
-            for diagnostic in told.get(&entity.id).into_iter().flatten().filter(|d| &*d.origin.kind == kind.name) {
+            for diagnostic in told.get(&entity.id).into_iter().flatten().filter(|d| d.origin.kind() == kind.name) {
                 add(verdict_of(diagnostic), &diagnostic.path, &diagnostic.message);
             }
             if lines.len() == before {

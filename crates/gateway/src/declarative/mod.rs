@@ -14,7 +14,9 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use cardinal_ir::{Code, Diagnostic, Id, Location, Origin, Severity};
+use std::sync::Arc;
+
+use cardinal_ir::{Code, Diagnostic, Id, Location, Noun, Origin, Severity};
 use cardinal_schema::{Auto, Errors, Options};
 use serde_json::{Map, Value, json};
 
@@ -87,14 +89,8 @@ pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Resul
 /// Kong takes the last of equal keys without a word.
 fn twice(file: &Source, duplicate: Duplicate) -> Diagnostic {
     let Duplicate { place, key, before } = duplicate;
-    let location = Location { file: file.name.as_str().into(), line: place.line, column: place.column };
-    let origin = Origin {
-        front_end: "kong".into(),
-        kind: "key".into(),
-        id: Id::nil(),
-        name: Some(key.into()),
-        location: Some(location),
-    };
+    let noun = Noun { front_end: "kong".into(), kind: "key".into(), file: Some(file.name.as_str().into()) };
+    let origin = Origin::at(&Arc::new(noun), Id::nil(), Some(key.into()), place.line, place.column);
     let message = match before.line {
         0 => "stands twice in one map, the last one counts".to_owned(),
         line => format!("stands twice in one map, the last one counts and that of line {line} does not"),
@@ -265,14 +261,15 @@ fn finish(item: &Item<'_, '_>, map: &mut Map<String, Value>, transform: bool) {
 
 fn publish(all: &Collected<'_, '_>, index: &Index, completed: Vec<Map<String, Value>>, files: &[Source]) -> Snapshot {
     let mut snapshot = Snapshot::default();
+    let names: Vec<Arc<str>> = files.iter().map(|file| file.name.as_str().into()).collect();
     for (item, value) in all.items.iter().zip(completed) {
         let Ok(id) = item.id.parse() else { continue };
         let name = item.kind.label(&value).or_else(|| match item.kind.name {
             "plugins" => value.get("name").and_then(Value::as_str),
             _ => None,
         });
-        let location = files.get(item.file).map(|file| Location {
-            file: file.name.as_str().into(),
+        let location = names.get(item.file).map(|file| Location {
+            file: Arc::clone(file),
             line: item.node.place.line,
             column: item.node.place.column,
         });

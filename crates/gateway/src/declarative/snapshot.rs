@@ -1,8 +1,9 @@
 //! [`Snapshot`]: the entities of a configuration, complete and consistent.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cardinal_ir::{Diagnostic, Id, Location, Origin};
+use cardinal_ir::{Diagnostic, Id, Location, Noun, Origin};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
@@ -60,13 +61,11 @@ impl Entity {
 
     /// What to call it in the IR.
     pub fn origin(&self, kind: &str) -> Origin {
-        Origin {
-            front_end: "kong".into(),
-            kind: kind.into(),
-            id: self.id,
-            name: self.name.clone(),
-            location: self.location.clone(),
-        }
+        let at = self.location.as_ref();
+        let file = at.map(|at| Arc::clone(&at.file));
+        let noun = Arc::new(Noun { front_end: "kong".into(), kind: kind.into(), file });
+        let (line, column) = at.map_or((0, 0), |at| (at.line, at.column));
+        Origin::at(&noun, self.id, self.name.clone(), line, column)
     }
 }
 

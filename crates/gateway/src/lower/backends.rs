@@ -2,26 +2,28 @@
 
 use cardinal_ir::{Backend, Code, Host, HttpVersion, Id, L4, Target, Timeouts, UpstreamTls};
 
-use super::{Lowering, document::document, endpoints::canonical, identity::known_certificate};
+use super::{Lowering, endpoints::canonical, identity::known_certificate};
 use crate::declarative::Entity;
 use crate::entities::TAG_UPSTREAM_HTTP2;
 
 impl Lowering<'_> {
     pub(super) fn services(&mut self) {
-        let snapshot = self.snapshot;
-        for entity in snapshot.of("services").filter(|s| !self.disabled.contains(&s.id)).collect::<Vec<_>>() {
-            if known_certificate(self, "services", entity).is_err() {
-                continue;
-            }
-            let trusts: Vec<Id> = entity.texts("ca_certificates").filter_map(|t| t.parse().ok()).collect();
-            if let Some(id) = trusts.iter().find(|id| !self.ir.trusts.contains(id)) {
-                let message = format!("there is no CA certificate {id}");
-                self.refuse("services", entity, Code::Reference, "ca_certificates", message);
-                continue;
-            }
-            if let Some(backend) = self.backend(entity, trusts) {
-                self.ir.backends.insert(entity.id, backend);
-            }
+        self.snapshot.of("services").for_each(|entity| self.service(entity));
+    }
+
+    pub(super) fn service(&mut self, entity: &Entity) {
+        if !entity.flag("enabled") || known_certificate(self, "services", entity).is_err() {
+            return;
+        }
+        let trusts: Vec<Id> = entity.texts("ca_certificates").filter_map(|t| t.parse().ok()).collect();
+        if let Some(id) = trusts.iter().find(|id| !self.ir.trusts.contains(id)) {
+            let message = format!("there is no CA certificate {id}");
+            self.refuse("services", entity, Code::Reference, "ca_certificates", message);
+            return;
+        }
+        if let Some(mut backend) = self.backend(entity, trusts) {
+            backend.document = self.documents.of("services", entity, &backend);
+            self.ir.backends.insert(entity.id, backend);
         }
     }
 
@@ -36,7 +38,7 @@ impl Lowering<'_> {
         });
         let ms = |name: &str| entity.int(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(60_000);
         Some(Backend {
-            origin: entity.origin("services"),
+            origin: self.nouns.origin("services", entity),
             l4: if protocol == "udp" { L4::Udp } else { L4::Tcp },
             http: match (protocol, http2) {
                 ("grpc" | "grpcs", _) | ("http", true) => Some(HttpVersion::H2),
@@ -54,7 +56,7 @@ impl Lowering<'_> {
                 write_ms: ms("write_timeout"),
             },
             retries: entity.int("retries").and_then(|n| u16::try_from(n).ok()).unwrap_or(5),
-            document: document(entity),
+            document: self.no_document.clone(),
         })
     }
 

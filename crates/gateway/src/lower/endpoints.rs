@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use cardinal_ir::{
-    Active, Algorithm, Code, Counts, Endpoint, Endpoints, HashInput, HealthChecks, Host, Passive, ProbeKind,
+    Active, Algorithm, Code, Counts, Document, Endpoint, Endpoints, HashInput, HealthChecks, Host, Origin, Passive,
+    ProbeKind,
 };
 use cardinal_schema::typedefs::normalize_host;
 use serde_json::Value;
 
-use super::{Lowering, document::document, identity::known_certificate};
+use super::{Lowering, identity::known_certificate};
 use crate::declarative::Entity;
 
 /// The port of a target that names none.
@@ -16,19 +17,22 @@ const TARGET_PORT: u16 = 8000;
 
 impl Lowering<'_> {
     pub(super) fn upstreams(&mut self) {
-        let snapshot = self.snapshot;
-        for entity in snapshot.of("upstreams") {
-            if known_certificate(self, "upstreams", entity).is_err() {
-                continue;
-            }
-            self.ir.endpoints.insert(entity.id, endpoints(entity));
-        }
-        for entity in snapshot.of("targets") {
-            self.target(entity);
+        self.snapshot.of("upstreams").for_each(|entity| self.upstream(entity));
+    }
+
+    pub(super) fn targets(&mut self) {
+        self.snapshot.of("targets").for_each(|entity| self.target(entity));
+    }
+
+    pub(super) fn upstream(&mut self, entity: &Entity) {
+        if known_certificate(self, "upstreams", entity).is_ok() {
+            let mut group = endpoints(entity, self.nouns.origin("upstreams", entity), self.no_document.clone());
+            group.document = self.documents.of("upstreams", entity, &group);
+            self.ir.endpoints.insert(entity.id, group);
         }
     }
 
-    fn target(&mut self, entity: &Entity) {
+    pub(super) fn target(&mut self, entity: &Entity) {
         let Some(upstream) = entity.reference("upstream").filter(|id| self.ir.endpoints.contains(id)) else {
             self.refuse("targets", entity, Code::Reference, "upstream", "its upstream cannot be used");
             return;
@@ -38,7 +42,7 @@ impl Lowering<'_> {
             return;
         };
         let endpoint = Endpoint {
-            origin: entity.origin("targets"),
+            origin: self.nouns.origin("targets", entity),
             endpoints: upstream,
             host: Host { host: canonical(&host.host), port: host.port.unwrap_or(TARGET_PORT) },
             weight: entity.int("weight").and_then(|n| u32::try_from(n).ok()).unwrap_or(100),
@@ -57,7 +61,7 @@ pub(super) fn canonical(host: &str) -> Box<str> {
     }
 }
 
-fn endpoints(entity: &Entity) -> Endpoints {
+fn endpoints(entity: &Entity, origin: Origin, document: Document) -> Endpoints {
     let health = entity.get("healthchecks").unwrap_or(&Value::Null);
     let cookie_path: Box<str> = entity.text("hash_on_cookie_path").unwrap_or("/").into();
     let input = |mode: &str, prefix: &str| {
@@ -78,7 +82,7 @@ fn endpoints(entity: &Entity) -> Endpoints {
         }
     };
     Endpoints {
-        origin: entity.origin("upstreams"),
+        origin,
         algorithm: match entity.text("algorithm").unwrap_or_default() {
             "consistent-hashing" => Algorithm::ConsistentHashing,
             "least-connections" => Algorithm::LeastConnections,
@@ -100,7 +104,7 @@ fn endpoints(entity: &Entity) -> Endpoints {
         host_header: entity.text("host_header").map(Into::into),
         client_certificate: entity.reference("client_certificate"),
         use_srv_name: entity.flag("use_srv_name"),
-        document: document(entity),
+        document,
     }
 }
 

@@ -14,33 +14,35 @@ const STEP: u32 = 1 << 24;
 impl Lowering<'_> {
     pub(super) fn plugins(&mut self) {
         let group_order = self.group_order();
-        for entity in self.snapshot.of("plugins").filter(|p| p.flag("enabled")) {
-            let Some(kind) = entity.text("name") else { continue };
-            if self.registry.plugin(kind).is_none() {
-                self.refuse("plugins", entity, Code::Unsupported, "name", format!("there is no plugin '{kind}'"));
-                continue;
-            }
-            let scope = Scope {
-                route: entity.reference("route"),
-                backend: entity.reference("service"),
-                principal: entity.reference("consumer"),
-                group: entity.reference("consumer_group"),
-            };
-            let params = self.resolved("plugins", entity).get("config").cloned().unwrap_or(Value::Null);
-            let filter = Filter {
-                kind: kind.into(),
-                params,
-                wires: wires(entity),
-                instance_name: entity.text("instance_name").map(Into::into),
-            };
-            let precedence = precedence(&scope, &group_order);
-            let origin = entity.origin("plugins");
-            self.ir.filter_sets.insert(entity.id, FilterSet { origin, scope, precedence, filters: vec![filter] });
+        self.snapshot.of("plugins").for_each(|entity| self.plugin(entity, &group_order));
+    }
+
+    pub(super) fn plugin(&mut self, entity: &Entity, group_order: &BTreeMap<Id, u32>) {
+        let Some(kind) = entity.text("name").filter(|_| entity.flag("enabled")) else { return };
+        if self.registry.plugin(kind).is_none() {
+            self.refuse("plugins", entity, Code::Unsupported, "name", format!("there is no plugin '{kind}'"));
+            return;
         }
+        let scope = Scope {
+            route: entity.reference("route"),
+            backend: entity.reference("service"),
+            principal: entity.reference("consumer"),
+            group: entity.reference("consumer_group"),
+        };
+        let params = self.resolved("plugins", entity).get("config").cloned().unwrap_or(Value::Null);
+        let filter = Filter {
+            kind: kind.into(),
+            params,
+            wires: wires(entity),
+            instance_name: entity.text("instance_name").map(Into::into),
+        };
+        let precedence = precedence(&scope, group_order);
+        let origin = self.nouns.origin("plugins", entity);
+        self.ir.filter_sets.insert(entity.id, FilterSet { origin, scope, precedence, filters: vec![filter] });
     }
 
     /// Groups by name: of a consumer's groups, the alphabetically first counts.
-    fn group_order(&self) -> BTreeMap<Id, u32> {
+    pub(super) fn group_order(&self) -> BTreeMap<Id, u32> {
         let mut groups: Vec<(&str, Id)> =
             self.snapshot.of("consumer_groups").map(|g| (g.text("name").unwrap_or_default(), g.id)).collect();
         groups.sort();

@@ -1,83 +1,104 @@
 //! Certificates, authorities, consumers, groups, credentials.
 
-use cardinal_ir::{Certificate, Code, Credential, KeyPair, Principal, PrincipalGroup, Trust};
+use std::sync::Arc;
+
+use cardinal_ir::{Attributes, Certificate, Code, Credential, KeyPair, Principal, PrincipalGroup, Trust};
+use cardinal_sdk::EntityDef;
 use serde_json::{Map, Value};
 
-use super::{Lowering, document::document};
+use super::Lowering;
 use crate::declarative::Entity;
 use crate::entities::pem;
 
 impl Lowering<'_> {
     pub(super) fn certificates(&mut self) {
-        let snapshot = self.snapshot;
-        for entity in snapshot.of("certificates") {
-            let value = self.resolved("certificates", entity);
-            match pairs(&value) {
-                Ok(pairs) => {
-                    let mut server_names: Vec<Box<str>> = entity.texts("snis").map(lower_name).collect();
-                    let of_this = snapshot.of("snis").filter(|s| s.reference("certificate") == Some(entity.id));
-                    server_names.extend(of_this.filter_map(|s| s.text("name")).map(lower_name));
-                    server_names.sort();
-                    server_names.dedup();
-                    let origin = entity.origin("certificates");
-                    self.ir.certificates.insert(entity.id, Certificate { origin, pairs, server_names });
-                }
-                Err(message) => self.refuse("certificates", entity, Code::Certificate, "", message),
+        self.snapshot.of("certificates").for_each(|entity| self.certificate(entity));
+    }
+
+    pub(super) fn certificate(&mut self, entity: &Entity) {
+        let value = self.resolved("certificates", entity);
+        match pairs(&value) {
+            Ok(pairs) => {
+                let mut server_names: Vec<Box<str>> = entity.texts("snis").map(lower_name).collect();
+                server_names.extend(self.snis.get(&entity.id).into_iter().flatten().map(|name| lower_name(name)));
+                server_names.sort();
+                server_names.dedup();
+                let origin = self.nouns.origin("certificates", entity);
+                self.ir.certificates.insert(entity.id, Certificate { origin, pairs, server_names });
             }
+            Err(message) => self.refuse("certificates", entity, Code::Certificate, "", message),
         }
     }
 
     pub(super) fn trusts(&mut self) {
-        for entity in self.snapshot.of("ca_certificates") {
-            let certificate = entity.text("cert").unwrap_or_default().into();
-            self.ir.trusts.insert(entity.id, Trust { origin: entity.origin("ca_certificates"), certificate });
-        }
+        self.snapshot.of("ca_certificates").for_each(|entity| self.trust(entity));
+    }
+
+    pub(super) fn trust(&mut self, entity: &Entity) {
+        let certificate = entity.text("cert").unwrap_or_default().into();
+        let origin = self.nouns.origin("ca_certificates", entity);
+        self.ir.trusts.insert(entity.id, Trust { origin, certificate });
     }
 
     pub(super) fn groups(&mut self) {
-        for entity in self.snapshot.of("consumer_groups") {
-            let name = entity.text("name").unwrap_or_default().into();
-            self.ir.groups.insert(entity.id, PrincipalGroup { origin: entity.origin("consumer_groups"), name });
-        }
+        self.snapshot.of("consumer_groups").for_each(|entity| self.group(entity));
+    }
+
+    pub(super) fn group(&mut self, entity: &Entity) {
+        let name = entity.text("name").unwrap_or_default().into();
+        let origin = self.nouns.origin("consumer_groups", entity);
+        self.ir.groups.insert(entity.id, PrincipalGroup { origin, name });
     }
 
     pub(super) fn principals(&mut self) {
-        for entity in self.snapshot.of("consumers") {
-            let principal = Principal {
-                origin: entity.origin("consumers"),
-                name: entity.text("username").map(Into::into),
-                custom_id: entity.text("custom_id").map(Into::into),
-                groups: self.snapshot.groups_of(&entity.id).to_vec(),
-                document: document(entity),
-            };
-            self.ir.principals.insert(entity.id, principal);
-        }
+        self.snapshot.of("consumers").for_each(|entity| self.principal(entity));
+    }
+
+    pub(super) fn principal(&mut self, entity: &Entity) {
+        let mut principal = Principal {
+            origin: self.nouns.origin("consumers", entity),
+            name: entity.text("username").map(Into::into),
+            custom_id: entity.text("custom_id").map(Into::into),
+            groups: self.snapshot.groups_of(&entity.id).to_vec(),
+            document: self.no_document.clone(),
+        };
+        principal.document = self.documents.of("consumers", entity, &principal);
+        self.ir.principals.insert(entity.id, principal);
     }
 
     pub(super) fn credentials(&mut self) {
-        let (registry, snapshot) = (self.registry, self.snapshot);
+        let registry = self.registry;
         for (kind, def) in registry.kinds().filter_map(|k| Some((k.name, k.brought_by?))) {
-            for entity in snapshot.of(kind) {
-                let value = self.resolved(kind, entity);
-                let lookup = value.get(def.lookup).and_then(Value::as_str).filter(|text| !text.is_empty());
-                // A field that may not hold references means what it says, as in Kong. Hardly anyone means that.
-                if lookup.is_some_and(|text| text.starts_with("{vault://")) {
-                    let message = "a reference to a vault is not resolved here, its text itself is what requests name";
-                    self.warn(kind, entity, Code::Secret, def.lookup, message);
-                }
-                let Some(lookup) = lookup.map(Into::into) else {
-                    self.refuse(kind, entity, Code::Secret, def.lookup, "has no value, so no request can name it");
-                    continue;
-                };
-                let Some(principal) = entity.reference("consumer") else {
-                    self.refuse(kind, entity, Code::Reference, "consumer", "has no consumer");
-                    continue;
-                };
-                let data = Value::Object(without_base(&value));
-                let (origin, kind) = (entity.origin(kind), def.kind.into());
-                self.ir.credentials.insert(entity.id, Credential { origin, kind, principal, lookup, data });
-            }
+            self.snapshot.of(kind).for_each(|entity| self.credential(kind, def, entity));
         }
+    }
+
+    pub(super) fn credential(&mut self, kind: &'static str, def: &EntityDef, entity: &Entity) {
+        let value = self.resolved(kind, entity);
+        let lookup = value.get(def.lookup).and_then(Value::as_str).filter(|text| !text.is_empty());
+        // A field that may not hold references means what it says, as in Kong. Hardly anyone means that.
+        if lookup.is_some_and(|text| text.starts_with("{vault://")) {
+            let message = "a reference to a vault is not resolved here, its text itself is what requests name";
+            self.warn(kind, entity, Code::Secret, def.lookup, message);
+        }
+        let Some(lookup) = lookup.map(Into::into) else {
+            self.refuse(kind, entity, Code::Secret, def.lookup, "has no value, so no request can name it");
+            return;
+        };
+        let Some(principal) = entity.reference("consumer") else {
+            self.refuse(kind, entity, Code::Reference, "consumer", "has no consumer");
+            return;
+        };
+        let attributes = Attributes::new(def.kind, Value::Object(without_base(&value)), def.lookup);
+        // Most credentials of a kind say nothing but their lookup.
+        let last = self.attributes.get(kind).filter(|last| ***last == attributes).map(Arc::clone);
+        let attributes = last.unwrap_or_else(|| {
+            let made = Arc::new(attributes);
+            self.attributes.insert(kind, Arc::clone(&made));
+            made
+        });
+        let origin = self.nouns.origin(kind, entity);
+        self.ir.credentials.insert(entity.id, Credential::new(origin, attributes, principal, lookup));
     }
 }
 

@@ -13,9 +13,10 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity, Traffic};
+use cardinal_ir::{Attributes, Code, Diagnostic, Document, Id, Ir, Noun, Origin, Severity, Traffic};
 use cardinal_route::Router;
 
 use crate::declarative::{Entity, Snapshot};
@@ -34,6 +35,7 @@ pub fn lower(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> (
     lowering.groups();
     lowering.principals();
     lowering.upstreams();
+    lowering.targets();
     lowering.services();
     lowering.routes();
     lowering.plugins();
@@ -72,8 +74,13 @@ struct Lowering<'l> {
     vaults: BTreeMap<&'l str, Vault>,
     /// Upstreams by name.
     upstreams: BTreeMap<&'l str, Id>,
-    /// Services that routes do not lead to because they are disabled.
-    disabled: BTreeSet<Id>,
+    /// Server names that entities of their own give to certificates.
+    snis: HashMap<Id, Vec<&'l str>>,
+    nouns: Nouns,
+    documents: document::Documents,
+    no_document: Document,
+    /// What the last credential of each kind was, to share it.
+    attributes: HashMap<&'static str, Arc<Attributes>>,
     ir: Ir,
     diagnostics: Vec<Diagnostic>,
 }
@@ -82,9 +89,26 @@ impl<'l> Lowering<'l> {
     fn new(snapshot: &'l Snapshot, registry: &'l Registry, settings: &'l Settings) -> Self {
         let vaults = snapshot.of("vaults").filter_map(secrets::vault).collect();
         let upstreams = snapshot.of("upstreams").filter_map(|u| Some((u.text("name")?, u.id))).collect();
-        let disabled = snapshot.of("services").filter(|s| !s.flag("enabled")).map(|s| s.id).collect();
-        let (ir, diagnostics) = (Ir::default(), Vec::new());
-        Self { snapshot, registry, settings, vaults, upstreams, disabled, ir, diagnostics }
+        let mut snis: HashMap<Id, Vec<&str>> = HashMap::new();
+        for sni in snapshot.of("snis") {
+            if let (Some(certificate), Some(name)) = (sni.reference("certificate"), sni.text("name")) {
+                snis.entry(certificate).or_default().push(name);
+            }
+        }
+        Self {
+            snapshot,
+            registry,
+            settings,
+            vaults,
+            upstreams,
+            snis,
+            nouns: Nouns::default(),
+            documents: document::Documents::new(registry, settings.loaded_at),
+            no_document: Document::from(""),
+            attributes: HashMap::new(),
+            ir: Ir::default(),
+            diagnostics: Vec::new(),
+        }
     }
 
     /// Says why an entity is left out.
@@ -96,6 +120,27 @@ impl<'l> Lowering<'l> {
     fn warn(&mut self, kind: &str, entity: &Entity, code: Code, path: &str, message: impl Into<String>) {
         let error = diagnostic(kind, entity, code, path, message.into());
         self.diagnostics.push(Diagnostic { severity: Severity::Warning, ..error });
+    }
+}
+
+/// What origins share, made once for each kind and file.
+#[derive(Default)]
+struct Nouns(Vec<Arc<Noun>>);
+
+impl Nouns {
+    fn origin(&mut self, kind: &str, entity: &Entity) -> Origin {
+        let file = entity.location.as_ref().map(|at| &at.file);
+        let fits = |noun: &&Arc<Noun>| *noun.kind == *kind && noun.file.as_ref() == file;
+        let noun = match self.0.iter().rev().find(fits) {
+            Some(noun) => Arc::clone(noun),
+            None => {
+                let made = Arc::new(Noun { front_end: "kong".into(), kind: kind.into(), file: file.map(Arc::clone) });
+                self.0.push(Arc::clone(&made));
+                made
+            }
+        };
+        let (line, column) = entity.location.as_ref().map_or((0, 0), |at| (at.line, at.column));
+        Origin::at(&noun, entity.id, entity.name.clone(), line, column)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Routes, to records with rank and condition.
 
+use std::sync::Arc;
+
 use cardinal_ir::{
-    Code, Conditions, Field, Id, Literal, Matches, Op, PathHandling, Predicate, Rank, Require, Rewrite, Route, Traffic,
-    Wire,
+    Code, Criteria, Field, Id, Literal, Matches, Op, PathHandling, Predicate, Rank, Require, Rewrite, Route, Table,
+    Traffic, Wire,
 };
 use serde_json::Value;
 
-use super::{Lowering, document::document};
+use super::Lowering;
 use crate::declarative::Entity;
 use crate::rank::{self, Flavor, Peer, RouteFields};
 use crate::settings::RouterFlavor;
@@ -15,21 +17,22 @@ const STREAM: [&str; 4] = ["tcp", "tls", "udp", "tls_passthrough"];
 
 impl Lowering<'_> {
     pub(super) fn routes(&mut self) {
-        for entity in self.snapshot.of("routes") {
-            let service = entity.reference("service");
-            if service.is_some_and(|id| self.disabled.contains(&id)) {
-                continue;
-            }
-            if service.is_some_and(|id| !self.ir.backends.contains(&id)) {
-                // The route keeps its place: its requests must not go to a route that is less particular.
-                let message = "its service cannot be used: the route answers 503";
-                self.refuse("routes", entity, Code::Reference, "service", message);
-            }
-            self.route(entity);
-        }
+        let mut records = Vec::new();
+        self.snapshot.of("routes").for_each(|entity| self.route(entity, &mut records));
+        self.ir.routes = Table::from_shared(records);
     }
 
-    fn route(&mut self, entity: &Entity) {
+    pub(super) fn route(&mut self, entity: &Entity, out: &mut Vec<(Id, Arc<Route>)>) {
+        let service = entity.reference("service");
+        let backend = service.filter(|id| self.ir.backends.contains(id));
+        if let (Some(service), None) = (service, backend) {
+            if self.snapshot.get("services", &service).is_some_and(|service| !service.flag("enabled")) {
+                return;
+            }
+            // The route keeps its place: its requests must not go to a route that is less particular.
+            let message = "its service cannot be used: the route answers 503";
+            self.refuse("routes", entity, Code::Reference, "service", message);
+        }
         let protocols: Vec<String> = entity.texts("protocols").map(str::to_owned).collect();
         let is_stream = protocols.iter().any(|p| STREAM.contains(&p.as_str()));
         let traffic = if is_stream { Traffic::Stream } else { Traffic::Http };
@@ -48,21 +51,21 @@ impl Lowering<'_> {
                 "v1 is honoured by the router flavor 'traditional' only, as in Kong; the route is served as v0";
             self.warn("routes", entity, Code::Unsupported, "path_handling", message);
         }
-        let document = document(entity);
         for (id, matches, rank) in parts {
-            let route = Route {
-                origin: entity.origin("routes"),
+            let mut route = Route {
+                origin: self.nouns.origin("routes", entity),
                 rank,
                 traffic,
                 matches,
-                backend: entity.reference("service").filter(|id| self.ir.backends.contains(id)),
+                backend,
                 rewrite: self.rewrite(entity),
                 require: require(entity, &protocols),
                 request_buffering: entity.flag("request_buffering"),
                 response_buffering: entity.flag("response_buffering"),
-                document: document.clone(),
+                document: self.no_document.clone(),
             };
-            self.ir.routes.insert(id, route);
+            route.document = self.documents.of("routes", entity, &route);
+            out.push((id, Arc::new(route)));
         }
     }
 
@@ -110,14 +113,14 @@ fn by_fields(entity: &Entity, flavor: RouterFlavor, traffic: Traffic, protocols:
             if traffic == Traffic::Stream {
                 stream_wires(&mut conditions, protocols);
             }
-            (id, Matches::Conditions(Box::new(conditions)), rank)
+            (id, conditions.into(), rank)
         })
         .collect()
 }
 
 /// Connections do not say what they are for, so the listener's kind decides: datagrams, bytes (opened TLS among them),
 /// unopened TLS.
-fn stream_wires(conditions: &mut Conditions, protocols: &[String]) {
+fn stream_wires(conditions: &mut Criteria, protocols: &[String]) {
     if !conditions.wires.is_empty() {
         return;
     }

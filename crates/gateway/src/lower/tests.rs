@@ -38,10 +38,10 @@ fn a_service_with_a_route() {
     assert!(matches!(&backend.target, Target::Host(h) if &*h.host == "example.com" && h.port == 443));
     assert!(backend.tls.as_ref().is_some_and(|tls| !tls.verify));
     assert_eq!((route.require.tls, route.traffic, route.rewrite.strip_path), (Some(301), Traffic::Http, true));
-    let document: serde_json::Value = serde_json::from_str(&route.document).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&route.document()).unwrap();
     assert_eq!(document["service"]["id"], json!(route.backend.unwrap().to_string()));
     assert_eq!(document.get("snis"), None);
-    assert_eq!(route.origin.location.as_ref().map(|l| l.line), Some(7));
+    assert_eq!(route.origin.location().map(|l| l.line), Some(7));
 }
 
 #[test]

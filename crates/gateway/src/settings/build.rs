@@ -192,7 +192,7 @@ impl Builder<'_> {
                 Err(e) => return self.fail("ssl_cert", &e),
             }
         }
-        let origin = Origin { front_end: "kong".into(), kind: "settings".into(), ..Origin::default() };
+        let origin = Origin::new("kong", "settings", Id::nil());
         Some(Certificate { origin, pairs, server_names: vec!["*".into()] })
     }
 

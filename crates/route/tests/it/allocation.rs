@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    Conditions, HeaderMatch, HostMatch, HostPattern, Id, Matches, Origin, PathMatch, Rank, Require, Rewrite, Route,
+    Criteria, HeaderMatch, HostMatch, HostPattern, Id, Matches, Origin, PathMatch, Rank, Require, Rewrite, Route,
     TextMatch, Traffic, Wire,
 };
 use cardinal_route::{Headers, Request, Router, expression, normalize_path, split_host, upstream_uri::Parts};
@@ -74,15 +74,15 @@ fn router() -> Router {
             _ => Vec::new(),
         };
         let paths = if number % 3 == 0 { prefix(&format!("/p{number}")) } else { prefix("/") };
-        route(number, Matches::Conditions(Box::new(Conditions { hosts, paths, ..Conditions::default() })))
+        route(number, Matches::from(Criteria { hosts, paths, ..Criteria::default() }))
     });
-    let pattern = Conditions { paths: vec![PathMatch::Regex(r"/users/(?<id>\d+)".into())], ..Conditions::default() };
+    let pattern = Criteria { paths: vec![PathMatch::Regex(r"/users/(?<id>\d+)".into())], ..Criteria::default() };
     let header = HeaderMatch { name: "x-version".into(), any_of: vec![TextMatch::Regex("^v2$".into())] };
-    let header = Conditions { paths: prefix("/versions"), headers: vec![header], ..Conditions::default() };
+    let header = Criteria { paths: prefix("/versions"), headers: vec![header], ..Criteria::default() };
     let predicate = expression::parse(r#"http.path ^= "/e" && lower(http.headers.x_version) == "v2""#).unwrap();
     let others = [
-        route(5000, Matches::Conditions(Box::new(pattern))),
-        route(5001, Matches::Conditions(Box::new(header))),
+        route(5000, Matches::from(pattern)),
+        route(5001, Matches::from(header)),
         route(5002, Matches::Predicate(predicate)),
     ];
     let (router, diagnostics) = Router::from_routes(routes.chain(others));

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cardinal_ir::{Id, Matches, Origin, PathHandling, Require, Rewrite, Route, Traffic, Wire};
+use cardinal_ir::{Id, Origin, PathHandling, Require, Rewrite, Route, Traffic, Wire};
 use cardinal_route::upstream_uri::Parts;
 use cardinal_route::{Headers, Request, Router, normalize_path, split_host};
 use serde_json::Value;
@@ -101,10 +101,10 @@ fn lower(entry: &Value, number: usize, flavor: Flavor) -> (Id, Vec<(Id, Arc<Rout
     };
     let records = split_and_rank(flavor, &fields).into_iter().map(|(split, conditions, rank)| {
         let record = Route {
-            origin: Origin { id, ..Origin::default() },
+            origin: Origin::new("test", "routes", id),
             rank,
             traffic: Traffic::Http,
-            matches: Matches::Conditions(Box::new(conditions)),
+            matches: conditions.into(),
             backend: None,
             rewrite: rewrite.clone(),
             require: Require::default(),

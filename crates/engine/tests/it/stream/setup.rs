@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cardinal_base::task;
 use cardinal_engine::{Engine, Options};
 use cardinal_ir::{
-    Algorithm, Backend, Certificate, Conditions, Endpoint, Endpoints, Filter, FilterSet, HashInput, HealthChecks, Host,
+    Algorithm, Backend, Certificate, Criteria, Endpoint, Endpoints, Filter, FilterSet, HashInput, HealthChecks, Host,
     HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, Matches, Origin, Rank, Require, Rewrite, Route, Scope,
     Severity, Target, Timeouts, Traffic, Trust, UpstreamTls, Wire,
 };
@@ -34,7 +34,7 @@ impl Setup {
     }
 
     fn origin(&mut self, kind: &str) -> Origin {
-        Origin { front_end: "test".into(), kind: kind.into(), id: self.id(), ..Origin::default() }
+        Origin::new("test", kind, self.id())
     }
 
     /// A listener on a port that the system chooses.
@@ -110,7 +110,7 @@ impl Setup {
             None => HostPattern::Exact((*name).into()),
         };
         let conditions =
-            Conditions { wires: wires.to_vec(), snis: snis.iter().map(pattern).collect(), ..Conditions::default() };
+            Criteria { wires: wires.to_vec(), snis: snis.iter().map(pattern).collect(), ..Criteria::default() };
         let origin = self.origin("routes");
         let id = origin.id;
         self.ir.routes.insert(
@@ -119,7 +119,7 @@ impl Setup {
                 origin,
                 rank: Rank { weight: 0, tie: u128::MAX - self.next },
                 traffic: Traffic::Stream,
-                matches: Matches::Conditions(Box::new(conditions)),
+                matches: conditions.into(),
                 backend,
                 rewrite: Rewrite::default(),
                 require: Require::default(),
