@@ -1,15 +1,29 @@
 //! Read buffers, from a pool of the thread: held only while bytes are in flight.
+//!
+//! There are two sizes. Large buffers make fewer system calls of a long body; a thread lends only a few of them at a
+//! time, so that many slow receivers cannot make it hold much.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Bytes of a buffer.
 pub const SIZE: usize = 16 * 1024;
 
+/// Bytes of a large buffer: a body of 64 KiB and its head come with one call.
+pub(crate) const LARGE: usize = 128 * 1024;
+
 /// Buffers that a thread keeps for the next connection that needs one.
 const KEPT: usize = 256;
 
+/// Large buffers that a thread keeps.
+const LARGE_KEPT: usize = 8;
+
+/// Large buffers that a thread lends at a time; connections beyond that go on with ordinary ones.
+const LARGE_LENT_MAX: usize = 32;
+
 thread_local! {
     static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static FREE_LARGE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static LARGE_LENT: Cell<usize> = const { Cell::new(0) };
     static FREE_OUTPUT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -46,12 +60,32 @@ fn give(bytes: Vec<u8>) {
     }
 }
 
+/// A buffer of [`LARGE`] bytes, if there is one to lend.
+fn take_large() -> Option<Vec<u8>> {
+    if LARGE_LENT.get() >= LARGE_LENT_MAX {
+        return None;
+    }
+    LARGE_LENT.set(LARGE_LENT.get() + 1);
+    Some(FREE_LARGE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; LARGE]))
+}
+
+fn give_large(bytes: Vec<u8>) {
+    LARGE_LENT.set(LARGE_LENT.get().saturating_sub(1));
+    FREE_LARGE.with_borrow_mut(|free| {
+        if bytes.len() == LARGE && free.len() < LARGE_KEPT {
+            free.push(bytes);
+        }
+    });
+}
+
 /// Bytes that were read and not yet used. Without memory while empty.
 #[derive(Debug, Default)]
 pub struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// The memory is a large buffer.
+    large: bool,
 }
 
 impl Buffer {
@@ -110,6 +144,17 @@ impl Buffer {
         self.bytes.get_mut(self.end..)
     }
 
+    /// Takes a large buffer to read into, if nothing is unread and there is one to lend.
+    pub(crate) fn enlarge(&mut self) {
+        if self.large || !self.is_empty() {
+            return;
+        }
+        if let Some(larger) = take_large() {
+            self.give_back();
+            (self.bytes, self.large) = (larger, true);
+        }
+    }
+
     /// So many bytes were read into [`Buffer::room`].
     pub fn advance(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
@@ -119,7 +164,16 @@ impl Buffer {
     pub fn release(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
             (self.start, self.end) = (0, 0);
-            give(std::mem::take(&mut self.bytes));
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if std::mem::take(&mut self.large) {
+            give_large(bytes);
+        } else {
+            give(bytes);
         }
     }
 }
@@ -127,7 +181,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
-            give(std::mem::take(&mut self.bytes));
+            self.give_back();
         }
     }
 }
@@ -151,6 +205,31 @@ mod tests {
         buffer.consume(100);
         buffer.release();
         assert!(buffer.is_empty() && buffer.bytes.is_empty());
+    }
+
+    #[test]
+    fn large_buffers_are_lent_to_a_few_only() {
+        let mut buffers: Vec<Buffer> = (0..LARGE_LENT_MAX + 1).map(|_| Buffer::default()).collect();
+        buffers.iter_mut().for_each(Buffer::enlarge);
+        let sizes: Vec<usize> = buffers.iter_mut().map(|b| b.room(SIZE).unwrap().len()).collect();
+        assert_eq!(sizes.iter().filter(|size| **size == LARGE).count(), LARGE_LENT_MAX);
+        assert_eq!(sizes.last(), Some(&SIZE));
+        // One that is given back, in either way, can be lent again; unread bytes stay where they are.
+        buffers[0].release();
+        drop(buffers.remove(1));
+        let mut other = Buffer::with(b"unread");
+        other.enlarge();
+        assert_eq!((other.filled(), other.large), (&b"unread"[..], false));
+        other.consume(6);
+        other.enlarge();
+        assert!(other.large);
+        buffers[0].enlarge();
+        assert!(buffers[0].large);
+        let last = buffers.last_mut().unwrap();
+        last.enlarge();
+        assert!(!last.large);
+        drop((buffers, other));
+        assert_eq!((LARGE_LENT.get(), FREE_LARGE.with_borrow(Vec::len)), (0, LARGE_KEPT));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One HTTP/1 connection, either role: reads heads and bodies, writes heads and bodies. Poll-based, so that one task
 //! can drive both directions of an exchange.
 
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,7 +13,7 @@ use crate::NetError;
 use crate::buffer::{self, Buffer, SIZE};
 use crate::io::Io;
 
-/// A head and its first body bytes go out in one write up to this size.
+/// A head and body bytes are gathered by copying them up to this size, and written from where they lie above it.
 const GATHER_MAX: usize = SIZE;
 
 /// How a body that is written ends.
@@ -22,8 +23,10 @@ enum Encoder {
     Done,
     /// So many bytes are to come.
     Length(u64),
-    /// Chunks.
+    /// Chunks, the next of which has not begun.
     Chunked,
+    /// So many bytes of a chunk are to come.
+    Chunk(u64),
     /// The end of the connection.
     Close,
 }
@@ -44,6 +47,8 @@ pub struct H1 {
     /// Bytes of the message being written have left.
     begun: bool,
     eof: bool,
+    /// Much comes at once: reads are worth a large buffer.
+    bulk: bool,
 }
 
 impl H1 {
@@ -60,6 +65,7 @@ impl H1 {
             encoder: Encoder::Done,
             begun: false,
             eof: false,
+            bulk: false,
         }
     }
 
@@ -89,11 +95,18 @@ impl H1 {
         self.decoder = BodyDecoder::new(framing);
         self.run = 0;
         self.trailers.clear();
+        if matches!(framing, Framing::None) || matches!(framing, Framing::Length(length) if length <= SIZE as u64) {
+            self.bulk = false;
+        }
     }
 
     /// Reads more; 0 at the end of the stream. `max` limits what may lie unused.
     pub fn poll_read_more(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<usize, NetError>> {
+        if self.bulk {
+            self.input.enlarge();
+        }
         let Some(room) = self.input.room(max) else { return Poll::Ready(Err(NetError::BufferFull)) };
+        let room_len = room.len();
         let mut buf = ReadBuf::new(room);
         let poll = Pin::new(&mut self.io).poll_read(cx, &mut buf);
         let count = buf.filled().len();
@@ -106,6 +119,7 @@ impl H1 {
             Poll::Ready(Ok(())) => {
                 self.input.advance(count);
                 self.eof |= count == 0;
+                self.bulk |= count == room_len;
                 Poll::Ready(Ok(count))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(NetError::Io(error))),
@@ -130,6 +144,7 @@ impl H1 {
                 }
                 Step::More { skip } => {
                     self.input.consume(skip);
+                    self.bulk |= self.decoder.remaining().is_some_and(|left| left > SIZE as u64);
                     if ready!(self.poll_read_more(cx, 2 * SIZE))? == 0 {
                         self.decoder.closed().map_err(NetError::Body)?;
                     }
@@ -195,15 +210,11 @@ impl H1 {
         match self.encoder {
             Encoder::Done => Poll::Ready(Err(NetError::Unsendable("more body than announced"))),
             Encoder::Chunked => {
-                if self.output.len() - self.written >= GATHER_MAX {
-                    ready!(self.poll_write_output(cx))?;
-                }
-                let data = data.get(..SIZE).unwrap_or(data);
                 write_chunk_head(data.len(), &mut self.output);
-                self.output.extend_from_slice(data);
-                self.output.extend_from_slice(b"\r\n");
-                Poll::Ready(Ok(data.len()))
+                self.encoder = Encoder::Chunk(data.len() as u64);
+                self.poll_send_chunk(cx, data, data.len() as u64)
             }
+            Encoder::Chunk(left) => self.poll_send_chunk(cx, data, left),
             Encoder::Length(left) => {
                 let data = data.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(data);
                 let count = ready!(self.poll_send_plain(cx, data))?;
@@ -215,25 +226,55 @@ impl H1 {
         }
     }
 
-    /// Sends bytes as they are, from where they lie unless a head waits to go with them.
+    /// Sends bytes of a chunk of which `left` are to come.
+    fn poll_send_chunk(&mut self, cx: &mut Context<'_>, data: &[u8], left: u64) -> Poll<Result<usize, NetError>> {
+        let data = data.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(data);
+        let last = data.len() as u64 == left;
+        let count = ready!(self.poll_send_parts(cx, data, if last { b"\r\n" } else { b"" }))?;
+        let left = left - count as u64;
+        self.encoder = if left == 0 { Encoder::Chunked } else { Encoder::Chunk(left) };
+        Poll::Ready(Ok(count))
+    }
+
+    /// Sends bytes as they are.
     fn poll_send_plain(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, NetError>> {
-        let waiting = self.output.len() - self.written;
-        if waiting > 0 {
-            let room = GATHER_MAX.saturating_sub(waiting);
-            if room > 0 {
-                let part = data.get(..room).unwrap_or(data);
-                self.output.extend_from_slice(part);
-                return Poll::Ready(Ok(part.len()));
+        self.poll_send_parts(cx, data, b"")
+    }
+
+    /// Sends what waits, some of `data` and, after all of it, `tail`: what waits is joined while that is little, and
+    /// else all go from where they lie. How much of `data` was taken; with the last of it, all of `tail` was.
+    fn poll_send_parts(&mut self, cx: &mut Context<'_>, data: &[u8], tail: &[u8]) -> Poll<Result<usize, NetError>> {
+        loop {
+            let waiting = self.output.get(self.written..).unwrap_or_default();
+            if !waiting.is_empty() && waiting.len() + data.len() <= GATHER_MAX {
+                self.output.extend_from_slice(data);
+                self.output.extend_from_slice(tail);
+                return Poll::Ready(Ok(data.len()));
             }
-            ready!(self.poll_write_output(cx))?;
-        }
-        match ready!(Pin::new(&mut self.io).poll_write(cx, data)) {
-            Ok(0) => Poll::Ready(Err(NetError::Closed)),
-            Ok(count) => {
-                self.begun = true;
-                Poll::Ready(Ok(count))
+            let io = Pin::new(&mut self.io);
+            let written = if waiting.is_empty() && tail.is_empty() {
+                io.poll_write(cx, data)
+            } else {
+                io.poll_write_vectored(cx, &[IoSlice::new(waiting), IoSlice::new(data), IoSlice::new(tail)])
+            };
+            let count = ready!(written).map_err(NetError::Io)?;
+            if count == 0 {
+                return Poll::Ready(Err(NetError::Closed));
             }
-            Err(error) => Poll::Ready(Err(NetError::Io(error))),
+            self.begun = true;
+            let waited = count.min(waiting.len());
+            let (taken, over) = (data.len().min(count - waited), (count - waited).saturating_sub(data.len()));
+            self.written += waited;
+            if self.written == self.output.len() {
+                self.output.clear();
+                self.written = 0;
+            }
+            if taken == data.len() {
+                self.output.extend_from_slice(tail.get(over..).unwrap_or_default());
+            }
+            if taken > 0 {
+                return Poll::Ready(Ok(taken));
+            }
         }
     }
 
@@ -259,7 +300,7 @@ impl H1 {
                 self.output.extend_from_slice(b"\r\n");
                 Ok(())
             }
-            Encoder::Length(_) => Err(NetError::Unsendable("less body than announced")),
+            Encoder::Length(_) | Encoder::Chunk(_) => Err(NetError::Unsendable("less body than announced")),
             Encoder::Done | Encoder::Close => Ok(()),
         }
     }
@@ -299,5 +340,89 @@ impl H1 {
             buffer::give_output(std::mem::take(&mut self.output));
         }
         self.trailers = HeaderList::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::duplex;
+
+    use super::*;
+
+    /// Sends `body` in parts over a pipe of so many bytes, and gives what comes out at its other end.
+    fn through(pipe: usize, framing: Framing, parts: &[usize]) -> Vec<u8> {
+        let (near, far) = duplex(pipe);
+        let (mut sender, mut receiver) = (H1::new(Io::Memory(near), b""), H1::new(Io::Memory(far), b""));
+        let body = pattern(parts.iter().sum());
+        let sending = async {
+            sender.start_writing(framing, |out| out.extend_from_slice(b"HEAD"));
+            let mut rest = body.as_slice();
+            for part in parts {
+                let (mut part, after) = rest.split_at(*part);
+                rest = after;
+                while !part.is_empty() {
+                    let count = poll_fn(|cx| sender.poll_send(cx, part)).await.unwrap();
+                    part = &part[count..];
+                }
+            }
+            sender.finish(None).unwrap();
+            poll_fn(|cx| sender.poll_flush(cx)).await.unwrap();
+            assert!(sender.send_done());
+        };
+        let receiving = async {
+            let mut seen = Vec::new();
+            while receiver.unread().len() < 4 {
+                poll_fn(|cx| receiver.poll_read_more(cx, 2 * SIZE)).await.unwrap();
+            }
+            assert_eq!(&receiver.unread()[..4], b"HEAD");
+            receiver.consume_head(4);
+            receiver.start_reading(framing);
+            while poll_fn(|cx| receiver.poll_body(cx)).await.unwrap() {
+                // Not all at once: a part of what is here stays for the next time.
+                let count = receiver.data().len().div_ceil(2);
+                seen.extend_from_slice(&receiver.data()[..count]);
+                receiver.consume(count);
+            }
+            assert!(receiver.body_done() && receiver.unread().is_empty());
+            seen
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (seen, ()) = runtime.block_on(async { tokio::join!(receiving, sending) });
+        assert!(seen == body, "{framing:?} through {pipe} in {parts:?}");
+        seen
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "a pattern")]
+    fn pattern(len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at * 31 + at / 251) as u8).collect()
+    }
+
+    #[test]
+    fn bodies_of_any_parts_come_out_as_they_went_in() {
+        let parts: [&[usize]; 6] =
+            [&[1], &[SIZE - 4], &[SIZE + 1, 1], &[100, 3 * SIZE, 100], &[buffer::LARGE + 7], &[SIZE; 9]];
+        for pipe in [1, 7, 1_000, SIZE, 1_000_000] {
+            for parts in parts.iter().filter(|p| pipe > 7 || p.iter().sum::<usize>() <= SIZE) {
+                through(pipe, Framing::Chunked, parts);
+                through(pipe, Framing::Length(parts.iter().sum::<usize>() as u64), parts);
+            }
+        }
+    }
+
+    /// What is written from where it lies is sent; what is gathered can still be taken back.
+    #[test]
+    fn a_message_can_be_taken_back_while_it_is_gathered() {
+        for (body, gathered) in [(SIZE - 4, true), (SIZE, false)] {
+            let (near, _far) = duplex(1_000_000);
+            let mut h1 = H1::new(Io::Memory(near), b"");
+            h1.start_writing(Framing::Chunked, |out| out.extend_from_slice(b"HEAD"));
+            // A chunk's line counts too.
+            let body = pattern(body - 6);
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            assert!(matches!(h1.poll_send(&mut cx, &body), Poll::Ready(Ok(count)) if count == body.len()));
+            assert_eq!(h1.retract(), gathered);
+        }
     }
 }
