@@ -26,6 +26,7 @@ mod plan;
 mod response;
 mod tls;
 mod upstream;
+mod websocket;
 mod work;
 
 #[cfg(test)]
@@ -92,7 +93,8 @@ impl Load {
     /// The upstream of this work, without clients.
     pub(crate) fn new(work: &Work) -> Result<Self> {
         let speech = match work.kind {
-            Kind::H1 | Kind::H1Tls | Kind::H1Fresh | Kind::TlsFull => Speech::Http1,
+            Kind::H1 | Kind::H1Tls | Kind::H1Fresh | Kind::TlsFull | Kind::WebSocket => Speech::Http1,
+            Kind::Tcp => Speech::Echo,
             _ => bail!("this load cannot be made: {work:?}"),
         };
         Self::with_upstream(work, speech)

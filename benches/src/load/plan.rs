@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::tls;
 use super::work::{Kind, Work, h1_head};
+use super::{tls, websocket};
 
 /// Long bodies are written in pieces of this size.
 pub(super) const BLOCK: usize = 128 * 1024;
@@ -26,6 +26,11 @@ pub(super) struct Plan {
     pub(super) streams: usize,
     pub(super) targets: Vec<Target>,
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Connections begin with the handshake of a WebSocket.
+    pub(super) upgrade: bool,
+    /// A message, and how it comes back.
+    pub(super) there: Vec<u8>,
+    pub(super) back: Vec<u8>,
     /// What bodies are made of.
     pub(super) block: Vec<u8>,
     /// The targets of each connection: those that it may use, and whether it goes round them.
@@ -50,6 +55,8 @@ impl Plan {
         ensure!(work.connections > 0 && work.streams > 0, "a load needs connections and streams");
         let pairs = work.targets();
         ensure!(!pairs.is_empty(), "a load needs targets");
+        ensure!(work.body > 0 || !work.kind.messages(), "messages need a length");
+        let (there, back) = messages(work);
         let few = pairs.len() <= FEW;
         let tls = match work.kind {
             Kind::H1Tls => Some(tls::config(b"http/1.1", true)?),
@@ -64,6 +71,9 @@ impl Plan {
             streams: work.streams,
             targets: pairs.iter().map(|(host, path)| Target::new(work, few, host, path)).collect::<Result<_>>()?,
             tls,
+            upgrade: work.kind == Kind::WebSocket,
+            there,
+            back,
             block: vec![b'x'; BLOCK],
             lists: lists(work, &pairs),
             rounds: work.targets.is_some() || work.kind.http2(),
@@ -98,14 +108,32 @@ impl Target {
             headers.push(("Content-Type".to_owned(), "application/octet-stream".to_owned()));
             headers.push(("Content-Length".to_owned(), up.to_string()));
         }
-        if matches!(work.kind, Kind::H1Fresh | Kind::TlsFull) {
-            headers.push(("Connection".to_owned(), "close".to_owned()));
-        }
+        let further: &[(&str, &str)] = match work.kind {
+            Kind::H1Fresh | Kind::TlsFull => &[("Connection", "close")],
+            Kind::WebSocket => &[
+                ("Connection", "Upgrade"),
+                ("Upgrade", "websocket"),
+                ("Sec-WebSocket-Version", "13"),
+                ("Sec-WebSocket-Key", websocket::KEY),
+            ],
+            _ => &[],
+        };
+        headers.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let mut h1 = h1_head(method, host, path, &headers).into_bytes();
         let head = h1.len();
         let first = up.min(if few { INLINE_FEW } else { INLINE_MANY });
         h1.resize(head + first as usize, b'x');
         Ok(Self { name, h1, h1_head: head, h1_rest: up - first })
+    }
+}
+
+/// A message of the clients, if they send messages, and how it comes back.
+fn messages(work: &Work) -> (Vec<u8>, Vec<u8>) {
+    let message: Vec<u8> = (0..work.body).map(|at| (at % 251) as u8).collect();
+    match work.kind {
+        Kind::Tcp => (message.clone(), message),
+        Kind::WebSocket => (websocket::masked(&message), websocket::unmasked(&message)),
+        _ => (Vec::new(), Vec::new()),
     }
 }
 

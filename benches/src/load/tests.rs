@@ -1,5 +1,8 @@
 //! Each kind of client against an upstream, without a proxy between them.
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -33,6 +36,15 @@ fn run(load: &mut Load, proxy: SocketAddr, answers: u64) -> Ran {
     assert!(counts.answered() >= answers, "{} answers", counts.answered());
     load.disconnect();
     Ran { answered: counts.answered(), served: counts.served(), bytes: counts.bytes(), latencies: counts.latencies() }
+}
+
+/// Ends a run, also when a test fails.
+struct StopAtEnd<'a>(&'a Counts);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// Clients that speak to the upstream itself.
@@ -83,6 +95,122 @@ fn http1_at_a_rate() {
 }
 
 #[test]
+fn messages() {
+    for kind in [Kind::Tcp, Kind::WebSocket] {
+        for body in [1, 1024, 100_000, 3 << 20] {
+            let ran = check(&Work { body, ..small(kind) }, 20);
+            assert!(ran.bytes >= ran.answered * 2 * body as u64, "{kind:?} {body}");
+        }
+        let ran = check(&Work { rate: Some(1000), ..small(kind) }, 50);
+        assert!(ran.latencies.count() >= 50);
+    }
+}
+
+#[test]
+fn a_websocket_upstream_answers_plain_requests() {
+    let mut load = Load::new(&small(Kind::WebSocket)).unwrap();
+    let upstream = load.upstream().unwrap();
+    let mut plain = Load::new(&small(Kind::H1)).unwrap();
+    let stop = Counts::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| load.run(&stop));
+        let _stop = StopAtEnd(&stop);
+        run(&mut plain, upstream, 20);
+    });
+}
+
+/// A server that does TLS and passes on what is in it.
+fn terminator(alpn: &[u8], upstream: SocketAddr) -> SocketAddr {
+    let made = rcgen::generate_simple_self_signed(["shop.bench.test".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let mut config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let config = Arc::new(config);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let upstream = TcpStream::connect(upstream).unwrap();
+            std::thread::spawn(move || terminate(client.unwrap(), tls, upstream));
+        }
+    });
+    address
+}
+
+/// One connection of the terminator, which closes when a request said so.
+fn terminate(mut client: TcpStream, mut tls: rustls::ServerConnection, mut upstream: TcpStream) {
+    client.set_nonblocking(true).unwrap();
+    upstream.set_nonblocking(true).unwrap();
+    let blocked = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
+    let (mut there, mut back, mut buffer) = (Vec::new(), Vec::new(), vec![0; 16 * 1024]);
+    let (mut closes, mut answered) = (false, false);
+    loop {
+        match tls.read_tls(&mut client) {
+            Ok(0) => return,
+            Err(error) if !blocked(&error) => return,
+            _ => {}
+        }
+        tls.process_new_packets().unwrap();
+        if let Ok(n) = tls.reader().read(&mut buffer) {
+            there.extend_from_slice(&buffer[..n]);
+            closes |= memchr::memmem::find(&buffer[..n], b"Connection: close").is_some();
+        }
+        let n = upstream.write(&there).unwrap_or(0);
+        there.drain(..n);
+        match if back.len() < 100_000 { upstream.read(&mut buffer) } else { Ok(usize::MAX) } {
+            Ok(0) => return,
+            Ok(usize::MAX) => {}
+            Ok(n) => back.extend_from_slice(&buffer[..n]),
+            Err(error) if blocked(&error) => std::thread::sleep(Duration::from_micros(20)),
+            Err(_) => return,
+        }
+        if closes && memchr::memmem::find(&back, b"200 OK").is_some() {
+            let at = memchr::memmem::find(&back, b"200 OK").unwrap() + 6;
+            back.splice(at..at, *b"\r\nConnection: close");
+            answered = true;
+        }
+        let n = tls.writer().write(&back).unwrap();
+        back.drain(..n);
+        while tls.wants_write() && tls.write_tls(&mut client).is_ok() {}
+        if answered && back.is_empty() && !tls.wants_write() {
+            tls.send_close_notify();
+            tls.write_tls(&mut client).ok();
+            return;
+        }
+    }
+}
+
+/// Clients that do TLS with the terminator in front of the upstream.
+fn check_tls(work: &Work, load: &mut Load, alpn: &[u8], answers: u64) -> Ran {
+    let proxy = terminator(alpn, load.upstream().unwrap());
+    run(load, proxy, answers.min(10));
+    let ran = run(load, proxy, answers);
+    assert!(ran.bytes >= ran.answered * work.body as u64);
+    ran
+}
+
+#[test]
+fn http1_over_tls() {
+    for (body, direction) in [(1024, Direction::Down), (1 << 20, Direction::Both), (300_000, Direction::Up)] {
+        let work = Work { body, direction, ..small(Kind::H1Tls) };
+        check_tls(&work, &mut Load::new(&work).unwrap(), b"http/1.1", 20);
+    }
+}
+
+#[test]
+fn http1_with_a_handshake_for_each_request() {
+    let work = small(Kind::TlsFull);
+    check_tls(&work, &mut Load::new(&work).unwrap(), b"http/1.1", 40);
+}
+
+#[test]
 fn two_thousand_connections() {
     check(&Work { connections: 2000, ..small(Kind::H1) }, 4000);
 }
@@ -96,9 +224,9 @@ fn wrong_answers_are_errors() {
     let counts = Counts::default();
     std::thread::scope(|scope| {
         scope.spawn(|| upstream.run(&counts));
+        let _stop = StopAtEnd(&counts);
         let failed = load.run(&counts).unwrap_err().to_string();
         assert!(failed.contains("the length is wrong"), "{failed}");
-        counts.stop();
     });
     assert_eq!(counts.answered(), 0);
 }

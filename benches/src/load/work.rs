@@ -39,6 +39,11 @@ impl Kind {
     pub(crate) fn http2(self) -> bool {
         matches!(self, Self::H2 | Self::H2Tls | Self::Grpc)
     }
+
+    /// Clients send messages, which come back.
+    pub(crate) fn messages(self) -> bool {
+        matches!(self, Self::Tcp | Self::WebSocket)
+    }
 }
 
 /// Which of request and response has a body of [`Work::body`] bytes; the other one has none. Messages
@@ -92,12 +97,12 @@ impl Work {
 
     /// Bytes of a request's body.
     pub(super) fn up(&self) -> u64 {
-        if self.direction == Direction::Down { 0 } else { self.body as u64 }
+        if self.direction == Direction::Down || self.kind.messages() { 0 } else { self.body as u64 }
     }
 
     /// Bytes of a response's body.
     pub(super) fn down(&self) -> u64 {
-        if self.direction == Direction::Up { 0 } else { self.body as u64 }
+        if self.direction == Direction::Up || self.kind.messages() { 0 } else { self.body as u64 }
     }
 
     /// Host and path of each target.

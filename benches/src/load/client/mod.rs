@@ -1,6 +1,7 @@
 //! The clients: one for each connection, of the sort that the kind of the load wants.
 
 mod h1;
+mod pong;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -9,10 +10,12 @@ use anyhow::Result;
 use rustix::event::epoll::EventFlags;
 
 use self::h1::H1;
+use self::pong::Pong;
 use super::counts::{Counts, count};
 use super::link::{Broken, Buffers, Link};
 use super::pace::{Due, Pace};
 use super::plan::Plan;
+use super::work::Kind;
 
 /// What clients share while one of them has its turn.
 #[derive(Debug)]
@@ -48,17 +51,23 @@ impl Turn<'_> {
 #[derive(Debug)]
 pub(super) enum Client {
     H1(H1),
+    Pong(Pong),
 }
 
 impl Client {
     pub(super) fn new(token: u64, plan: &Plan) -> Self {
-        Self::H1(H1::new(token, plan))
+        match plan.kind {
+            Kind::Tcp | Kind::WebSocket => Self::Pong(Pong::new(token, plan)),
+            Kind::H1 | Kind::H1Tls | Kind::H1Fresh | Kind::TlsFull => Self::H1(H1::new(token, plan)),
+            Kind::H2 | Kind::H2Tls | Kind::Grpc => Self::H1(H1::new(token, plan)),
+        }
     }
 
     /// Opens the connection, if it is to stay, and asks for the first requests.
     pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<()> {
         match self {
             Self::H1(client) => client.begin(turn),
+            Self::Pong(client) => client.begin(turn),
         }
     }
 
@@ -66,6 +75,7 @@ impl Client {
     pub(super) fn is_settled(&self) -> bool {
         match self {
             Self::H1(client) => client.is_settled(),
+            Self::Pong(client) => client.is_settled(),
         }
     }
 
@@ -73,6 +83,7 @@ impl Client {
     pub(super) fn start(&mut self, due: Due, turn: &mut Turn<'_>) -> Result<()> {
         match self {
             Self::H1(client) => client.start(due, turn),
+            Self::Pong(client) => client.start(due, turn),
         }
     }
 
@@ -80,6 +91,7 @@ impl Client {
     pub(super) fn ready(&mut self, flags: EventFlags, turn: &mut Turn<'_>, buffers: &mut Buffers) -> Result<()> {
         match self {
             Self::H1(client) => client.ready(flags, turn, buffers),
+            Self::Pong(client) => client.ready(flags, turn, buffers),
         }
     }
 }

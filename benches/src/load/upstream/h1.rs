@@ -8,8 +8,8 @@ use super::Closed;
 use crate::load::chunked::Chunked;
 use crate::load::link::{Buffers, Link};
 use crate::load::plan::BLOCK;
-use crate::load::work::Work;
-use crate::load::{GIBIBYTE, head};
+use crate::load::work::{Kind, Work};
+use crate::load::{GIBIBYTE, head, websocket};
 
 /// Bytes of a body that are written together with the head.
 const INLINE: u64 = 64 * 1024;
@@ -24,10 +24,12 @@ pub(super) struct Answers {
     usual: Answer,
     /// To requests whose path has `gibibyte` in it.
     long: Answer,
-    /// To requests with a body of another length than the clients'.
+    /// To requests with a body of another length than the clients', and to wrong handshakes.
     wrong: Answer,
     /// The length of the bodies of requests other than GET, if it is known.
     expected: Option<u64>,
+    /// WebSockets are served.
+    upgrades: bool,
     block: Vec<u8>,
 }
 
@@ -54,6 +56,8 @@ pub(super) struct H1 {
     body: Option<Body>,
     /// The answer that is being written, bytes written of its text, and bytes still to be written after that.
     writing: Option<(Which, usize, u64)>,
+    /// The client asked for a WebSocket.
+    upgraded: bool,
 }
 
 #[derive(Debug)]
@@ -72,11 +76,14 @@ enum Framing {
 
 impl Answers {
     pub(super) fn new(work: &Work) -> Self {
+        // Where messages are the work, requests come from those who look whether all is well.
+        let down = if work.kind.messages() { work.body as u64 } else { work.down() };
         Self {
-            usual: Answer::new("200 OK", work.down()),
+            usual: Answer::new("200 OK", down),
             long: Answer::new("200 OK", GIBIBYTE),
             wrong: Answer::new("400 Bad Request", 0),
             expected: Some(work.up()).filter(|up| *up > 0),
+            upgrades: work.kind == Kind::WebSocket,
             block: vec![b'x'; BLOCK],
         }
     }
@@ -125,6 +132,11 @@ impl H1 {
         Ok(answered)
     }
 
+    /// The client asked for a WebSocket, which is to begin.
+    pub(super) fn upgraded(&self) -> bool {
+        self.upgraded
+    }
+
     /// Takes bytes of a request; when it is complete, what it is answered with. Requests are not pipelined.
     fn read(&mut self, bytes: &[u8], answers: &Answers) -> Result<Option<Which>, Closed> {
         if bytes.is_empty() {
@@ -156,6 +168,10 @@ impl H1 {
         let long = memmem::find(line, b"gibibyte").is_some();
         if line.starts_with(b"GET") {
             let which = if long { Which::Long } else { Which::Usual };
+            if answers.upgrades && head::field(head, b"upgrade:").is_some() {
+                self.upgraded = head::field(head, b"sec-websocket-key:") == Some(websocket::KEY.as_bytes());
+                return Ok((!self.upgraded).then_some(Which::Wrong));
+            }
             return if rest.is_empty() { Ok(Some(which)) } else { Err(Closed) };
         }
         let framing = match head::field(head, b"transfer-encoding:") {

@@ -1,5 +1,6 @@
 //! The upstream: accepts connections and answers on them.
 
+mod echo;
 mod h1;
 
 use std::io::ErrorKind;
@@ -9,6 +10,7 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context as _, Result};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
+use self::echo::Echo;
 use self::h1::{Answers, H1};
 use super::link::{Buffers, Link};
 use super::work::Work;
@@ -17,9 +19,15 @@ use super::{LISTENER, UPSTREAM};
 /// What an upstream speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speech {
-    /// HTTP/1.1, and WebSockets that send messages back.
+    /// HTTP/1.1; if that is the work, also WebSockets that send messages back.
     Http1,
+    /// Nothing; what comes goes back.
+    Echo,
 }
+
+/// The answer to the handshake of a WebSocket.
+const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -28,6 +36,8 @@ pub(super) struct Upstream {
     places: Vec<Option<Place>>,
     free: Vec<usize>,
     answers: Answers,
+    /// Bytes of a message.
+    message: u64,
 }
 
 #[derive(Debug)]
@@ -39,6 +49,7 @@ struct Place {
 #[derive(Debug)]
 enum Connection {
     H1(H1),
+    Echo(Echo),
 }
 
 /// The connection is over: the proxy closed it, which it may do at any time, or wrote what is not to be answered. What
@@ -58,7 +69,14 @@ impl Upstream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen for the upstream")?;
         listener.set_nonblocking(true)?;
         epoll::add(epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
-        Ok(Self { listener, speech, places: Vec::new(), free: Vec::new(), answers: Answers::new(work) })
+        Ok(Self {
+            listener,
+            speech,
+            places: Vec::new(),
+            free: Vec::new(),
+            answers: Answers::new(work),
+            message: work.body as u64,
+        })
     }
 
     pub(super) fn address(&self) -> Result<SocketAddr> {
@@ -81,6 +99,7 @@ impl Upstream {
             link.watch(epoll, true, false)?;
             let connection = match self.speech {
                 Speech::Http1 => Connection::H1(H1::default()),
+                Speech::Echo => Connection::Echo(Echo::default()),
             };
             if let Some(place) = self.places.get_mut(slot) {
                 *place = Some(Place { link, connection });
@@ -92,15 +111,37 @@ impl Upstream {
     pub(super) fn ready(&mut self, epoll: &OwnedFd, slot: u64, flags: EventFlags, buffers: &mut Buffers) -> u64 {
         let slot = slot as usize;
         let Some(place) = self.places.get_mut(slot) else { return 0 };
-        let Some(Place { link, connection }) = place else { return 0 };
-        link.event(flags);
-        let outcome = match connection {
-            Connection::H1(h1) => h1.ready(link, &self.answers, buffers, epoll),
-        };
+        let Some(found) = place else { return 0 };
+        found.link.event(flags);
+        let outcome = found.ready(epoll, &self.answers, self.message, buffers);
         outcome.unwrap_or_else(|Closed| {
             *place = None;
             self.free.push(slot);
             0
         })
+    }
+}
+
+impl Place {
+    fn ready(
+        &mut self,
+        epoll: &OwnedFd,
+        answers: &Answers,
+        message: u64,
+        buffers: &mut Buffers,
+    ) -> Result<u64, Closed> {
+        let Self { link, connection } = self;
+        match connection {
+            Connection::H1(h1) => {
+                let answered = h1.ready(link, answers, buffers, epoll)?;
+                if h1.upgraded() {
+                    let mut echo = Echo::websocket(UPGRADED.as_bytes().to_vec());
+                    echo.write(link)?;
+                    *connection = Connection::Echo(echo);
+                }
+                Ok(answered)
+            }
+            Connection::Echo(echo) => echo.ready(link, message, buffers, epoll),
+        }
     }
 }
