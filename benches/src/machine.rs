@@ -1,14 +1,16 @@
-//! What the numbers were measured on. Nothing that names a machine.
+//! What the numbers were measured on, and of which programs. Nothing that names a machine.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::scenario::Bench;
+use crate::peers::{Program, Programs};
 
-/// The facts as a list in Markdown.
-pub(crate) fn facts(bench: &Bench) -> Result<String> {
+/// Processor, memory and kernel.
+pub(crate) fn facts() -> Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let model = cpuinfo
         .lines()
@@ -21,15 +23,10 @@ pub(crate) fn facts(bench: &Bench) -> Result<String> {
     let uname = rustix::system::uname();
     let kind = if virtual_machine { ", a virtual machine" } else { "" };
     Ok(format!(
-        "- machine: {cores} cores of {model}{kind}, {} GiB, {} {}\n- {}\n- {}\n- {} rounds of {} s for each proxy; others may use {} % of core 0\n",
+        "{cores} cores of {model}{kind}, {} GiB, {} {}",
         kib.div_ceil(1 << 20),
         uname.sysname().to_string_lossy(),
         kernel(&uname.release().to_string_lossy()),
-        version(&bench.cardinal, "--version")?,
-        version(&bench.nginx, "-v")?,
-        bench.rounds,
-        bench.window.as_secs_f64(),
-        bench.foreign_max * 100.0,
     ))
 }
 
@@ -38,9 +35,37 @@ fn kernel(release: &str) -> &str {
     release.split(['-', '+']).next().unwrap_or(release)
 }
 
-fn version(program: &std::path::Path, flag: &str) -> Result<String> {
-    let output =
-        Command::new(program).arg(flag).output().with_context(|| format!("cannot run {}", program.display()))?;
-    let text = [output.stdout, output.stderr].concat();
-    Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned())
+/// The versions of the programs that are there.
+pub(crate) fn versions(programs: &Programs, chosen: &[Program]) -> BTreeMap<String, String> {
+    let mut versions = BTreeMap::new();
+    for program in chosen {
+        let Ok(mut version) = programs.version(*program) else { continue };
+        if *program == Program::Cardinal {
+            version += &build(&programs.cardinal);
+        }
+        if !version.is_empty() {
+            versions.insert(program.name().to_owned(), version);
+        }
+    }
+    versions
+}
+
+/// The revision of the sources, where they are a Git checkout, and the profile, which cargo names the folder after.
+fn build(binary: &Path) -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let mut text = String::new();
+    if let Some(revision) = git(&["rev-parse", "--short", "HEAD"]) {
+        let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", "../crates", "../Cargo.lock"]);
+        text += &format!(", revision {revision}");
+        if changed.is_some_and(|files| !files.is_empty()) {
+            text += " with changes";
+        }
+    }
+    if let Some(profile) = binary.parent().and_then(Path::file_name) {
+        text += &format!(", profile `{}`", profile.to_string_lossy());
+    }
+    text
 }

@@ -8,8 +8,40 @@ use anyhow::{Context as _, Result};
 /// Nanoseconds a tick of `/proc/stat` stands for: user space always sees 100 a second.
 const TICK_NS: u64 = 10_000_000;
 
+/// The CPU time that a process used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuTime {
+    /// All of it, in nanoseconds.
+    pub(crate) all_ns: u64,
+    /// What the program and what the kernel used for it, in ticks: too coarse but for their ratio.
+    pub(crate) user_ticks: u64,
+    pub(crate) kernel_ticks: u64,
+}
+
+impl CpuTime {
+    pub(crate) fn read(pid: u32) -> Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
+        let (user_ticks, kernel_ticks) = user_and_kernel(&text)?;
+        Ok(Self { all_ns: cpu_ns(pid)?, user_ticks, kernel_ticks })
+    }
+
+    /// The share of the program in what was used since.
+    pub(crate) fn user_share_since(&self, before: &Self) -> f64 {
+        let user = self.user_ticks.saturating_sub(before.user_ticks) as f64;
+        let kernel = self.kernel_ticks.saturating_sub(before.kernel_ticks) as f64;
+        if user + kernel > 0.0 { user / (user + kernel) } else { 0.0 }
+    }
+}
+
+/// Fields 14 and 15. The second one, the name of the program, may hold spaces and brackets.
+fn user_and_kernel(stat: &str) -> Result<(u64, u64)> {
+    let (_name, rest) = stat.rsplit_once(')').context("/proc/PID/stat has no name")?;
+    let mut fields = rest.split_whitespace().skip(11);
+    Ok((number(fields.next(), "/proc/PID/stat")?, number(fields.next(), "/proc/PID/stat")?))
+}
+
 /// The CPU time of all threads of a process, in nanoseconds.
-pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
+fn cpu_ns(pid: u32) -> Result<u64> {
     let tasks = PathBuf::from(format!("/proc/{pid}/task"));
     let mut sum = 0;
     for task in fs::read_dir(&tasks).with_context(|| format!("process {pid} is gone"))? {
@@ -79,6 +111,13 @@ mod tests {
         let stat = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 4 1000 2000 8 16 32 0 0\ncpu10 0 0 0 0 0 0 0 0 0 0\n";
         assert_eq!(busy_ns(stat, 0).unwrap(), 63 * TICK_NS);
         assert!(busy_ns(stat, 1).is_err());
+    }
+
+    #[test]
+    fn user_and_kernel_are_found_after_any_name() {
+        let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 314 15 0 0 20\n";
+        assert_eq!(user_and_kernel(stat).unwrap(), (314, 15));
+        assert!(user_and_kernel("7 (a) S 1").is_err());
     }
 
     #[test]

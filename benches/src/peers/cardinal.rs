@@ -1,13 +1,15 @@
 //! Cardinal as it is installed, with its access log off.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::Site;
-use crate::load::{HOSTS, PATHS};
+use super::site::{KEY, Setup, route};
 
 pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
     let config = site.dir.file("kong.yaml", &file(site))?;
@@ -15,27 +17,85 @@ pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
     let mut command = Command::new(program);
     command.arg("run").arg("--config").arg(config).arg("--data-dir").arg(dir.join("data"));
     command.args(["--workers", "1", "--access-log", "off"]);
-    let settings = [
-        format!("proxy_listen={}, {} http2 ssl", site.http, site.tls),
-        "status_listen=off".to_owned(),
-        "admin_listen=off".to_owned(),
+    let mut settings = vec![
+        format!("proxy_listen={}, {} http2 ssl, {} http2", site.http, site.tls, site.h2c),
+        format!("status_listen={}", site.status),
         format!("ssl_cert={}", dir.join("cert.pem").display()),
         format!("ssl_cert_key={}", dir.join("key.pem").display()),
     ];
+    if site.setup == Setup::Tcp {
+        settings.push(format!("stream_listen={}", site.tcp));
+    }
     for setting in settings {
         command.arg("--set").arg(setting);
     }
     Ok(command)
 }
 
-/// One service; sixteen routes by host and path.
-fn file(site: &Site) -> String {
+/// The number of the configuration that is served, as the status listener tells it.
+pub(super) fn generation(status: SocketAddr) -> Result<u64> {
+    let mut stream = TcpStream::connect(status).context("Cardinal's status is not served")?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("cardinal_generation "));
+    line.and_then(|value| value.trim().parse().ok()).context("Cardinal does not tell its generation")
+}
+
+/// One service and its routes.
+pub(super) fn file(site: &Site) -> String {
+    let scheme = match site.setup {
+        Setup::Grpc => "grpc",
+        Setup::Tcp => "tcp",
+        Setup::Http | Setup::WebSocket | Setup::Plugins | Setup::Routes(_) => "http",
+    };
     let mut text =
-        format!("_format_version: \"3.0\"\nservices:\n- name: bench\n  url: http://{}\n  routes:\n", site.upstream);
-    for host in HOSTS {
-        for path in PATHS {
-            write!(text, "  - name: {host}-{path}\n    hosts: [{host}.bench.test]\n    paths: [/{path}]\n").ok();
+        format!("_format_version: \"3.0\"\nservices:\n- name: bench\n  url: {scheme}://{}\n  routes:\n", site.upstream);
+    match site.setup {
+        Setup::Tcp => {
+            let port = site.tcp.port();
+            write!(text, "  - name: tcp\n    protocols: [tcp]\n    destinations: [{{ port: {port} }}]\n").ok();
+        }
+        Setup::Routes(count) => {
+            for at in 0..count {
+                let (host, path) = route(at);
+                http_route(&mut text, &host, &path, "");
+            }
+        }
+        Setup::Http | Setup::WebSocket | Setup::Plugins | Setup::Grpc => {
+            let further = if site.setup == Setup::Grpc { "    protocols: [grpc]\n    strip_path: false\n" } else { "" };
+            for (host, paths) in Site::routes() {
+                paths.iter().for_each(|path| http_route(&mut text, host, path, further));
+            }
         }
     }
+    if site.extra.get() > 0 {
+        http_route(&mut text, "changed", &format!("n{}", site.extra.get()), "");
+    }
+    if site.setup == Setup::Plugins {
+        plugins(&mut text);
+    }
     text
+}
+
+fn http_route(text: &mut String, host: &str, path: &str, further: &str) {
+    write!(text, "  - name: {host}-{path}\n    hosts: [{host}.bench.test]\n    paths: [/{path}]\n{further}").ok();
+}
+
+/// What gateways are used for most: who is it, is it too much, and which request was it.
+fn plugins(text: &mut String) {
+    write!(
+        text,
+        "plugins:
+- name: key-auth
+- name: rate-limiting
+  config: {{ minute: 1000000000, policy: local }}
+- name: correlation-id
+consumers:
+- username: bench
+  keyauth_credentials: [{{ key: {} }}]
+",
+        KEY.1
+    )
+    .ok();
 }

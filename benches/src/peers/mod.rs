@@ -1,108 +1,244 @@
 //! The proxies: each is started on core 0 with one worker and configured for the same work, and ended when dropped.
+//!
+//! A module for each program says how it is started and writes its configuration for a [`Site`].
 
 mod cardinal;
+mod envoy;
+mod haproxy;
 mod nginx;
+mod relay;
+mod site;
+#[cfg(test)]
+mod tests;
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::site::Site;
+pub(crate) use self::site::{KEY, Setup};
 use crate::cores;
-use crate::load::request;
-use crate::scenario::Bench;
-use crate::temp::TempDir;
+use crate::load::{Kind, request};
 
 /// How long a proxy may take to start, and to end.
-const START_MAX: Duration = Duration::from_secs(20);
+const START_MAX: Duration = Duration::from_secs(60);
 const END_MAX: Duration = Duration::from_secs(5);
-/// The one answer of the check must come within this time.
+/// One answer must come within this time.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How often is looked whether something has happened.
+const LOOK: Duration = Duration::from_millis(10);
 
-/// Where things are while a proxy is being configured.
-struct Site {
-    dir: TempDir,
-    upstream: SocketAddr,
-    http: SocketAddr,
-    tls: SocketAddr,
+/// A program that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Program {
+    Nginx,
+    Haproxy,
+    Envoy,
+    /// Copies bytes both ways and looks at nothing: what no proxy can be cheaper than
+    Relay,
+    Cardinal,
 }
 
-/// A proxy that serves.
+impl Program {
+    /// Those that do the work.
+    pub(crate) const PROXIES: &[Self] = &[Self::Nginx, Self::Haproxy, Self::Envoy, Self::Cardinal];
+    /// Those, and the relay.
+    pub(crate) const ALL: &[Self] = &[Self::Nginx, Self::Haproxy, Self::Envoy, Self::Relay, Self::Cardinal];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Haproxy => "HAProxy",
+            Self::Envoy => "Envoy",
+            Self::Relay => "relay",
+            Self::Cardinal => "Cardinal",
+        }
+    }
+}
+
+/// Where the programs are.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) cardinal: PathBuf,
+    pub(crate) nginx: PathBuf,
+    pub(crate) haproxy: PathBuf,
+    pub(crate) envoy: PathBuf,
+    /// This program, which is also the relay.
+    pub(crate) relay: PathBuf,
+}
+
+impl Programs {
+    /// Where a program is; an error that says how to get it if it is not there.
+    pub(crate) fn path(&self, program: Program) -> Result<&PathBuf> {
+        let path = match program {
+            Program::Nginx => &self.nginx,
+            Program::Haproxy => &self.haproxy,
+            Program::Envoy => &self.envoy,
+            Program::Relay => &self.relay,
+            Program::Cardinal => &self.cardinal,
+        };
+        ensure!(path.exists(), "there is no {} (scripts/install-test-deps.sh --bench installs it)", path.display());
+        Ok(path)
+    }
+
+    /// The first line in which a program tells its version; the relay has none.
+    pub(crate) fn version(&self, program: Program) -> Result<String> {
+        let flag = match program {
+            Program::Nginx | Program::Haproxy => "-v",
+            Program::Envoy | Program::Cardinal => "--version",
+            Program::Relay => return Ok(String::new()),
+        };
+        let path = self.path(program)?;
+        let output = Command::new(path).arg(flag).output().with_context(|| format!("cannot run {}", path.display()))?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        Ok(version(program, line).to_owned())
+    }
+}
+
+/// The version in the line in which a program tells it.
+fn version(program: Program, line: &str) -> &str {
+    let word = |at: usize| line.split_whitespace().nth(at).unwrap_or(line);
+    match program {
+        Program::Nginx => line.rsplit('/').next().unwrap_or(line),
+        Program::Haproxy => word(2),
+        // `PATH  version: REVISION/VERSION/Clean/RELEASE/BoringSSL`
+        Program::Envoy => line.split("version:").nth(1).and_then(|v| v.split('/').nth(1)).unwrap_or(line),
+        Program::Cardinal => word(1),
+        Program::Relay => line,
+    }
+}
+
+/// A proxy that runs.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    pub(crate) name: &'static str,
-    /// The process that does the work.
-    pub(crate) worker: u32,
-    pub(crate) http: SocketAddr,
-    /// Serves HTTP/1.1 and HTTP/2 over TLS.
-    pub(crate) tls: SocketAddr,
+    pub(crate) program: Program,
     child: Child,
-    dir: TempDir,
+    site: Site,
 }
 
 impl Peer {
-    /// Starts Cardinal in front of `upstream`.
-    pub(crate) fn cardinal(bench: &Bench, upstream: SocketAddr) -> Result<Self> {
-        let site = Site::new("cardinal", upstream)?;
-        let command = cardinal::command(&bench.cardinal, &site)?;
-        Self::start("Cardinal", command, site)
-    }
-
-    /// Starts nginx in front of `upstream`.
-    pub(crate) fn nginx(bench: &Bench, upstream: SocketAddr) -> Result<Self> {
-        let site = Site::new("nginx", upstream)?;
-        let command = nginx::command(&bench.nginx, &site)?;
-        let mut peer = Self::start("nginx", command, site)?;
-        peer.worker = nginx::worker(peer.child.id())?;
+    /// Starts a proxy in front of `upstream` and waits until it listens.
+    pub(crate) fn start(programs: &Programs, program: Program, setup: &Setup, upstream: SocketAddr) -> Result<Self> {
+        let mut peer = Self::spawn(programs, program, setup, upstream)?;
+        peer.wait_until_open().map_err(|error| anyhow!("{error:#}; {}", peer.log()))?;
         Ok(peer)
     }
 
-    fn start(name: &'static str, mut command: Command, site: Site) -> Result<Self> {
+    /// Starts a proxy and does not wait.
+    pub(crate) fn spawn(programs: &Programs, program: Program, setup: &Setup, upstream: SocketAddr) -> Result<Self> {
+        let path = programs.path(program)?;
+        let site = Site::new(program, setup.clone(), upstream)?;
+        let mut command = match program {
+            Program::Nginx => nginx::command(path, &site),
+            Program::Haproxy => haproxy::command(path, &site),
+            Program::Envoy => envoy::command(path, &site),
+            Program::Relay => Ok(relay::command(path, &site)),
+            Program::Cardinal => cardinal::command(path, &site),
+        }?;
         let log = std::fs::File::create(site.dir.path().join("output.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         cores::pin(cores::PROXY)?;
         let child = command.spawn();
         cores::pin(cores::LOAD)?;
-        let child = child.with_context(|| format!("cannot start {name}"))?;
-        let mut peer = Self { name, worker: child.id(), http: site.http, tls: site.tls, child, dir: site.dir };
-        peer.wait_until_open().with_context(|| peer.log())?;
-        Ok(peer)
+        let child = child.with_context(|| format!("cannot start {}", program.name()))?;
+        Ok(Self { program, child, site })
+    }
+
+    /// The process that does the work.
+    pub(crate) fn worker(&self) -> Result<u32> {
+        match self.program {
+            Program::Nginx => nginx::worker(self.child.id()),
+            Program::Haproxy | Program::Envoy | Program::Relay | Program::Cardinal => Ok(self.child.id()),
+        }
+    }
+
+    /// Where clients of a kind are served.
+    pub(crate) fn address(&self, kind: Kind) -> SocketAddr {
+        if self.program == Program::Relay {
+            return self.site.tcp;
+        }
+        match kind {
+            Kind::H1 | Kind::H1Fresh | Kind::WebSocket => self.site.http,
+            Kind::H1Tls | Kind::TlsFull | Kind::H2Tls => self.site.tls,
+            Kind::H2 | Kind::Grpc => self.site.h2c,
+            Kind::Tcp => self.site.tcp,
+        }
     }
 
     fn wait_until_open(&mut self) -> Result<()> {
         let start = Instant::now();
-        for address in [self.http, self.tls] {
+        for address in self.site.listens(self.program) {
             while TcpStream::connect(address).is_err() {
-                if let Some(status) = self.child.try_wait()? {
-                    bail!("{} ended: {status}", self.name);
-                }
-                ensure!(start.elapsed() < START_MAX, "{} does not listen on {address}", self.name);
-                std::thread::sleep(Duration::from_millis(20));
+                self.runs()?;
+                ensure!(start.elapsed() < START_MAX, "{} does not listen on {address}", self.program.name());
+                std::thread::sleep(LOOK);
             }
         }
         Ok(())
     }
 
-    /// Sends one request that is to close the connection, and gives the whole answer; the upstream must be served.
-    pub(crate) fn ask(&self) -> Result<String> {
-        let text = request("orders", "search").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
-        let mut stream = TcpStream::connect(self.http)?;
-        stream.set_read_timeout(Some(ANSWER_MAX))?;
-        stream.write_all(text.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).with_context(|| format!("{} does not answer", self.name))?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        ensure!(answer.starts_with("HTTP/1.1 200"), "{} answered: {answer}\n{}", self.name, self.log());
-        Ok(answer)
+    /// An error if it has ended.
+    pub(crate) fn runs(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("{} ended: {status}", self.program.name()),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends one HTTP/1.1 request that is to close the connection; the upstream must be served. False if it was not
+    /// answered with 200.
+    pub(crate) fn answers(&self) -> bool {
+        let ask = || -> Result<bool> {
+            let (host, path) = self.site.setup.target();
+            let text = request(host, path).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+            let mut stream = TcpStream::connect(self.address(Kind::H1))?;
+            stream.set_read_timeout(Some(ANSWER_MAX))?;
+            stream.write_all(text.as_bytes())?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            Ok(answer.starts_with(b"HTTP/1.1 200"))
+        };
+        ask().unwrap_or(false)
+    }
+
+    /// Changes the configuration for the `n`th time. [`Self::generation`] tells when the change is taken over.
+    pub(crate) fn change(&self, n: u32) -> Result<()> {
+        self.site.extra.set(n);
+        match self.program {
+            Program::Nginx => {
+                self.site.replace("nginx.conf", &nginx::file(&self.site))?;
+                kill_process(Pid::from_child(&self.child), Signal::HUP).context("cannot signal nginx")
+            }
+            Program::Cardinal => self.site.replace("kong.yaml", &cardinal::file(&self.site)),
+            Program::Haproxy | Program::Envoy | Program::Relay => {
+                bail!("{} is not changed while it serves", self.program.name())
+            }
+        }
+    }
+
+    /// A number that is another one after each change: of nginx the newest worker.
+    pub(crate) fn generation(&self) -> Result<u64> {
+        match self.program {
+            Program::Cardinal => cardinal::generation(self.site.status),
+            Program::Nginx => nginx::newest_worker(self.child.id()).map(u64::from),
+            Program::Haproxy | Program::Envoy | Program::Relay => Ok(0),
+        }
     }
 
     /// What it wrote while it ran.
-    fn log(&self) -> String {
-        let read = |name| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
-        format!("{} wrote:\n{}{}", self.name, read("output.log"), read("error.log"))
+    pub(crate) fn log(&self) -> String {
+        let read = |name| std::fs::read_to_string(self.site.dir.path().join(name)).unwrap_or_default();
+        let text = format!("{}{}", read("output.log"), read("error.log"));
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default();
+        format!("{} wrote:\n{}", self.program.name(), last.join("\n"))
     }
 }
 
@@ -115,26 +251,9 @@ impl Drop for Peer {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK);
         }
         let _killed = self.child.kill();
         let _waited = self.child.wait();
     }
-}
-
-impl Site {
-    fn new(name: &str, upstream: SocketAddr) -> Result<Self> {
-        // Both are held until both are known, so that they differ.
-        let (http, tls) = (free()?, free()?);
-        let site = Self { dir: TempDir::new(name)?, upstream, http: http.local_addr()?, tls: tls.local_addr()? };
-        let made =
-            rcgen::generate_simple_self_signed(["*.bench.test".to_owned()]).context("cannot make a certificate")?;
-        site.dir.file("cert.pem", &made.cert.pem())?;
-        site.dir.file("key.pem", &made.signing_key.serialize_pem())?;
-        Ok(site)
-    }
-}
-
-fn free() -> Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")
 }

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::Site;
-use crate::load::{HOSTS, PATHS};
+use super::site::Setup;
 use crate::procfs;
+
+/// Where Debian has the module that proxies TCP. Other builds have it inside.
+const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
     let dir = site.dir.path();
@@ -19,27 +22,52 @@ pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
     Ok(command)
 }
 
-/// The one worker of the master.
+/// The one worker of the master. While a new one takes over, there are more.
 pub(super) fn worker(master: u32) -> Result<u32> {
     let start = Instant::now();
     loop {
         if let [worker] = procfs::children(master)?.as_slice() {
             return Ok(*worker);
         }
-        ensure!(start.elapsed() < Duration::from_secs(5), "nginx has no worker");
+        ensure!(start.elapsed() < Duration::from_secs(5), "nginx has not one worker");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-fn file(site: &Site) -> String {
+/// The worker that was started last.
+pub(super) fn newest_worker(master: u32) -> Result<u32> {
+    procfs::children(master)?.last().copied().context("nginx has no worker")
+}
+
+pub(super) fn file(site: &Site) -> String {
     let dir = site.dir.path().display();
-    let mut text = format!(
+    let mut text = String::new();
+    if site.setup == Setup::Tcp && Path::new(STREAM_MODULE).exists() {
+        writeln!(text, "load_module {STREAM_MODULE};").ok();
+    }
+    write!(
+        text,
         "worker_processes 1;
 daemon off;
 pid {dir}/nginx.pid;
 error_log {dir}/error.log warn;
 events {{ worker_connections 16384; }}
-http {{
+"
+    )
+    .ok();
+    if site.setup == Setup::Tcp {
+        let (listen, upstream) = (site.tcp, site.upstream);
+        write!(text, "stream {{\n  server {{ listen {listen}; proxy_pass {upstream}; }}\n}}\n").ok();
+    } else {
+        http(&mut text, site);
+    }
+    text
+}
+
+fn http(text: &mut String, site: &Site) {
+    write!(
+        text,
+        "http {{
   access_log off;
   client_body_temp_path {dir}/body;
   proxy_temp_path {dir}/proxy;
@@ -51,43 +79,69 @@ http {{
   ssl_certificate_key {dir}/key.pem;
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_cache shared:tls:10m;
-  upstream bench {{ server {upstream}; keepalive 512; keepalive_requests 10000; }}
+  upstream bench {{ server {upstream}; keepalive 2048; keepalive_requests 1000000; }}
   proxy_http_version 1.1;
+  client_max_body_size 0;
+  proxy_request_buffering off;
+  proxy_max_temp_file_size 0;
 ",
+        dir = site.dir.path().display(),
         upstream = site.upstream,
-    );
-    for host in HOSTS {
+    )
+    .ok();
+    if site.setup == Setup::WebSocket {
+        text.push_str("  map $http_upgrade $onward { default upgrade; '' ''; }\n");
+    }
+    for (host, paths) in Site::routes() {
         write!(
             text,
-            "  server {{\n    listen {};\n    listen {} ssl http2;\n    server_name {host}.bench.test;\n",
-            site.http, site.tls
+            "  server {{
+    listen {};
+    listen {} ssl http2;
+    listen {} http2;
+    server_name {host}.bench.test;
+",
+            site.http, site.tls, site.h2c
         )
         .ok();
-        for path in PATHS {
-            location(&mut text, path);
+        for path in paths {
+            location(text, path, &site.setup);
         }
         text.push_str("  }\n");
     }
+    if site.extra.get() > 0 {
+        let (listen, n) = (site.http, site.extra.get());
+        let changed = format!("location /n{n}/ {{ return 204; }}");
+        writeln!(text, "  server {{ listen {listen}; server_name changed.bench.test; {changed} }}").ok();
+    }
     text.push_str("}\n");
-    text
 }
 
-/// Strips the path and adds what Cardinal adds.
-fn location(text: &mut String, path: &str) {
+/// Adds what Cardinal adds, and strips the path, but not of gRPC's methods.
+fn location(text: &mut String, path: &str, setup: &Setup) {
+    let onward = match setup {
+        Setup::Grpc => "grpc_pass grpc://bench",
+        Setup::WebSocket => {
+            "proxy_pass http://bench/;\n      proxy_set_header Upgrade $http_upgrade;\n      proxy_set_header Connection $onward"
+        }
+        Setup::Http | Setup::Plugins | Setup::Tcp | Setup::Routes(_) => {
+            "proxy_pass http://bench/;\n      proxy_set_header Connection \"\""
+        }
+    };
+    let set = if *setup == Setup::Grpc { "grpc_set_header" } else { "proxy_set_header" };
     write!(
         text,
         "    location /{path}/ {{
-      proxy_pass http://bench/;
-      proxy_set_header Connection \"\";
-      proxy_set_header Via \"1.1 nginx\";
-      proxy_set_header X-Real-IP $remote_addr;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Host $host;
-      proxy_set_header X-Forwarded-Port $server_port;
-      proxy_set_header X-Forwarded-Path $uri;
-      proxy_set_header X-Forwarded-Prefix /{path};
-      proxy_set_header X-Request-Id $request_id;
+      {onward};
+      {set} Via \"1.1 nginx\";
+      {set} X-Real-IP $remote_addr;
+      {set} X-Forwarded-For $proxy_add_x_forwarded_for;
+      {set} X-Forwarded-Proto $scheme;
+      {set} X-Forwarded-Host $host;
+      {set} X-Forwarded-Port $server_port;
+      {set} X-Forwarded-Path $uri;
+      {set} X-Forwarded-Prefix /{path};
+      {set} X-Request-Id $request_id;
       add_header Via \"1.1 nginx\";
       add_header X-Upstream-Latency $upstream_response_time;
       add_header X-Proxy-Latency $request_time;

@@ -1,4 +1,4 @@
-//! Memory of Cardinal with many idle connections, each of which did one request.
+//! Memory with idle connections, each of which did one request.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Bench, serving};
-use crate::load::{HOSTS, Load, PATHS, Work, request};
-use crate::peers::Peer;
+use super::{Bench, rounds, serving, start};
+use crate::load::{HOSTS, Kind, Load, PATHS, Work, request};
+use crate::metric::{Metric, Sample};
+use crate::peers::{Peer, Program, Setup};
 use crate::procfs;
-use crate::report::mib;
+use crate::results::Outcome;
+use crate::sample::mib;
 
-/// Connections that are open at the end.
-const CONNECTIONS: usize = 10_000;
+/// Connections that are open: first so many, at the end so many.
+const FEW: usize = 64;
+const MANY: usize = 10_000;
 /// Connections with a request under way at the same time.
 const AT_ONCE: usize = 64;
 /// After this time connections are at rest.
@@ -22,34 +25,56 @@ const REST: Duration = Duration::from_secs(3);
 const BODY: usize = 1024;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-pub(super) fn run(bench: &Bench) -> Result<String> {
+pub(super) fn run(bench: &Bench, left_out: &mut Vec<String>) -> Result<Outcome> {
     let mut load = Load::new(&Work::plain(BODY))?;
-    let peer = Peer::cardinal(bench, load.upstream()?)?;
+    let upstream = load.upstream()?;
+    let peers = start(bench, Program::PROXIES, left_out, |program| {
+        let peer = Peer::start(&bench.programs, program, &Setup::Http, upstream)?;
+        let answers = serving(&mut load, |_| Ok(peer.answers()))?;
+        ensure!(answers, "it does not answer; {}", peer.log());
+        Ok(peer)
+    })?;
+    let names = peers.iter().map(|peer| peer.program.name().to_owned()).collect();
+    // Nothing is repeated: a second time the memory of the first is still there.
     serving(&mut load, |_| {
-        peer.ask()?;
-        let start = procfs::rss_kib(peer.worker)?;
-        let mut streams = Vec::with_capacity(CONNECTIONS);
-        while streams.len() < CONNECTIONS {
-            wave(&peer, &mut streams)?;
-        }
-        std::thread::sleep(REST);
-        let idle = procfs::rss_kib(peer.worker)?;
-        let each = idle.saturating_sub(start) as f64 / CONNECTIONS as f64;
-        Ok(format!(
-            "### Memory with {CONNECTIONS} idle connections\n\n| | |\n|---|---|\n| at start | {} MiB |\n\
-             | with {CONNECTIONS} idle keep-alive connections that did one request each | {} MiB |\n\
-             | for each connection | {each:.1} KiB |\n",
-            mib(start),
-            mib(idle),
-        ))
+        rounds::run(bench, 1, names, |at| {
+            let Some(peer) = peers.get(at) else { unreachable!("a name for each peer") };
+            measure(peer)
+        })
     })
 }
 
-/// Opens connections, and does one request on each.
-fn wave(peer: &Peer, streams: &mut Vec<TcpStream>) -> Result<()> {
+fn measure(peer: &Peer) -> Result<Sample> {
+    let rss = || procfs::rss_kib(peer.worker()?);
+    let start = rss()?;
+    let mut streams = Vec::with_capacity(MANY);
+    open(peer, &mut streams, FEW)?;
+    std::thread::sleep(REST);
+    let few = rss()?;
+    open(peer, &mut streams, MANY)?;
+    std::thread::sleep(REST);
+    let many = rss()?;
+    Ok(Sample::from([
+        (Metric::RssStart, mib(start)),
+        (Metric::Rss64, mib(few)),
+        (Metric::Rss10k, mib(many)),
+        (Metric::IdleKib, many.saturating_sub(start) as f64 / MANY as f64),
+    ]))
+}
+
+/// Opens connections until there are `count`.
+fn open(peer: &Peer, streams: &mut Vec<TcpStream>, count: usize) -> Result<()> {
+    while streams.len() < count {
+        wave(peer, streams, count)?;
+    }
+    Ok(())
+}
+
+/// Opens some connections, and does one request on each.
+fn wave(peer: &Peer, streams: &mut Vec<TcpStream>, count: usize) -> Result<()> {
     let first = streams.len();
-    for at in first..CONNECTIONS.min(first + AT_ONCE) {
-        let mut stream = TcpStream::connect(peer.http).with_context(|| format!("connection {at}"))?;
+    for at in first..count.min(first + AT_ONCE) {
+        let mut stream = TcpStream::connect(peer.address(Kind::H1)).with_context(|| format!("connection {at}"))?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;
         let (host, path) = (HOSTS.get(at % 4).copied(), PATHS.get(at / 4 % 4).copied());
         stream.write_all(request(host.unwrap_or_default(), path.unwrap_or_default()).as_bytes())?;
@@ -70,4 +95,19 @@ fn wave(peer: &Peer, streams: &mut Vec<TcpStream>) -> Result<()> {
 fn is_complete(answer: &[u8]) -> bool {
     let end = memchr::memmem::find(answer, b"\r\n\r\n");
     answer.starts_with(b"HTTP/1.1 200") && end.is_some_and(|end| answer.len() == end + 4 + BODY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_complete_with_its_body() {
+        let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n".to_vec();
+        assert!(!is_complete(&answer));
+        answer.extend([b'x'; BODY]);
+        assert!(is_complete(&answer));
+        answer.push(b'x');
+        assert!(!is_complete(&answer));
+    }
 }

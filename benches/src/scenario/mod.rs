@@ -1,65 +1,262 @@
-//! What is measured. [`compare`] holds the rounds of the scenarios with a peer; the others measure Cardinal's memory.
+//! What is measured. [`list`] names the scenarios and what is aimed at; a module for each way of measuring.
 
-mod compare;
-mod gibibyte;
-mod h2load;
+mod cold;
 mod idle;
+mod latency;
+mod list;
+mod reload;
+mod rounds;
+mod routes;
+mod throughput;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-pub(crate) use self::compare::Measured;
-use self::compare::Work;
-use crate::load::{self, Counts, Load};
-use crate::peers::Peer;
+pub(crate) use self::list::SCENARIOS;
+use crate::load::{Counts, Load, Work};
+use crate::metric::Metric;
+use crate::peers::{Peer, Program, Programs, Setup};
+use crate::progress::Progress;
+use crate::results::{Entry, Outcome};
+
+/// How long connections are used before a measurement begins, at least and at most.
+const WARM_UP: Duration = Duration::from_millis(300);
+const WARM_UP_MAX: Duration = Duration::from_secs(5);
 
 /// How measurements are made.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    pub(crate) cardinal: PathBuf,
-    pub(crate) nginx: PathBuf,
+    pub(crate) programs: Programs,
+    /// The programs to measure.
+    pub(crate) chosen: Vec<Program>,
     pub(crate) rounds: u32,
     /// The length of one measurement.
     pub(crate) window: Duration,
     /// The share of core 0 that others may use.
     pub(crate) foreign_max: f64,
+    /// Version of each program.
+    pub(crate) versions: BTreeMap<String, String>,
+    pub(crate) progress: RefCell<Progress>,
 }
 
-/// What can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Scenario {
-    /// HTTP/1.1 keep-alive, 1 KiB bodies
-    Plain,
-    /// HTTP/1.1 keep-alive, 64 KiB bodies
-    Body64k,
-    /// HTTP/1.1 keep-alive over TLS, 1 KiB bodies; needs h2load
+/// One thing that is measured.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// What happens, for the reader.
+    pub(crate) about: &'static str,
+    pub(crate) group: Group,
+    pub(crate) measure: Measure,
+    /// The number that counts most.
+    pub(crate) headline: Metric,
+    pub(crate) aims: &'static [Aim],
+}
+
+/// Scenarios that share a section and a plot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    Requests,
+    Bodies,
     Tls,
-    /// HTTP/2 over TLS, 1 KiB bodies; needs h2load
-    H2,
-    /// Memory of Cardinal with 10,000 idle connections
-    Idle,
-    /// Memory of Cardinal while a gibibyte goes up, and down
-    Gibibyte,
+    Http2,
+    Streams,
+    Latency,
+    Memory,
+    Routes,
+    Changes,
+    Start,
 }
 
-impl Scenario {
-    /// Measures, and gives a section in Markdown.
-    pub(crate) fn run(self, bench: &Bench) -> Result<String> {
+/// How something is measured.
+#[derive(Debug)]
+pub(crate) enum Measure {
+    /// CPU time under as much load as there can be.
+    Throughput { work: fn() -> Work, setup: Setup, programs: &'static [Program] },
+    /// Latencies at a fixed rate.
+    Latency,
+    /// Latencies and failures at a fixed rate while the configuration changes.
+    Reload,
+    /// CPU time of Cardinal with few and many routes.
+    Routes,
+    /// Time to the first answer.
+    Cold,
+    /// Memory with idle connections.
+    Idle,
+}
+
+/// What Cardinal is to reach.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aim {
+    pub(crate) metric: Metric,
+    /// The ratio to this program's value; without it the value itself.
+    pub(crate) to: Option<Program>,
+    /// At least this where more is better, else at most.
+    pub(crate) at: f64,
+}
+
+impl Aim {
+    /// Whether a value is as good.
+    pub(crate) fn is_met(&self, value: f64) -> bool {
+        if self.metric.more_is_better() { value >= self.at } else { value <= self.at }
+    }
+}
+
+impl Group {
+    pub(crate) const ALL: &[Self] = &[
+        Self::Requests,
+        Self::Bodies,
+        Self::Tls,
+        Self::Http2,
+        Self::Streams,
+        Self::Latency,
+        Self::Memory,
+        Self::Routes,
+        Self::Changes,
+        Self::Start,
+    ];
+
+    pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Plain => compare::run(bench, "HTTP/1.1 keep-alive, 1 KiB", 1024, Work::Own),
-            Self::Body64k => compare::run(bench, "HTTP/1.1 keep-alive, 64 KiB", 64 * 1024, Work::Own),
-            Self::Tls => compare::run(bench, "HTTP/1.1 keep-alive over TLS, 1 KiB", 1024, Work::H2load(h2load::H1)),
-            Self::H2 => compare::run(bench, "HTTP/2 over TLS, 1 KiB", 1024, Work::H2load(h2load::H2)),
-            Self::Idle => idle::run(bench),
-            Self::Gibibyte => gibibyte::run(bench),
+            Self::Requests => "Requests",
+            Self::Bodies => "Bodies",
+            Self::Tls => "TLS",
+            Self::Http2 => "HTTP/2 and gRPC",
+            Self::Streams => "TCP and WebSocket",
+            Self::Latency => "Latency",
+            Self::Memory => "Memory",
+            Self::Routes => "Many routes",
+            Self::Changes => "Changes under load",
+            Self::Start => "Cold start",
+        }
+    }
+
+    /// The name of its plot's file, without ending.
+    pub(crate) fn file(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Bodies => "bodies",
+            Self::Tls => "tls",
+            Self::Http2 => "http2",
+            Self::Streams => "streams",
+            Self::Latency => "latency",
+            Self::Memory => "memory",
+            Self::Routes => "routes",
+            Self::Changes => "changes",
+            Self::Start => "start",
         }
     }
 }
 
+impl Scenario {
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
+        SCENARIOS.iter().find(|scenario| scenario.name == name)
+    }
+
+    /// The candidate that others are compared with in the table, if any.
+    pub(crate) fn base(&self) -> Option<&'static str> {
+        match self.measure {
+            Measure::Throughput { .. } | Measure::Latency | Measure::Idle | Measure::Cold => Some("nginx"),
+            Measure::Routes => Some(routes::BASE),
+            Measure::Reload => None,
+        }
+    }
+
+    /// The columns of its table.
+    pub(crate) fn columns(&self) -> Vec<Metric> {
+        match self.measure {
+            Measure::Throughput { .. } => {
+                let cpu: &[Metric] = if self.headline == Metric::MibPerCpuSecond {
+                    &[]
+                } else {
+                    &[Metric::Micros, Metric::UserMicros, Metric::KernelMicros]
+                };
+                let others =
+                    [Metric::Busy, Metric::Foreign, Metric::Rss, Metric::Peak, Metric::Retried, Metric::Errors];
+                [&[self.headline], cpu, &others].concat()
+            }
+            Measure::Latency => vec![
+                Metric::AddedP50,
+                Metric::AddedP99,
+                Metric::AddedP999,
+                Metric::P50,
+                Metric::P99,
+                Metric::P999,
+                Metric::Micros,
+                Metric::Foreign,
+                Metric::Errors,
+            ],
+            Measure::Reload => {
+                vec![Metric::P50, Metric::P99, Metric::P999, Metric::Changes, Metric::Retried, Metric::Errors]
+            }
+            Measure::Routes => {
+                vec![Metric::PerCpuSecond, Metric::Micros, Metric::Rss, Metric::Start, Metric::Foreign, Metric::Errors]
+            }
+            Measure::Cold => vec![Metric::Start],
+            Measure::Idle => vec![Metric::RssStart, Metric::Rss64, Metric::Rss10k, Metric::IdleKib],
+        }
+    }
+
+    /// Measurements are so many times as long as the usual ones; zero where time does not end them.
+    fn windows(&self) -> f64 {
+        match self.measure {
+            Measure::Throughput { .. } | Measure::Routes => 1.0,
+            Measure::Latency => latency::WINDOWS,
+            Measure::Reload => reload::WINDOWS,
+            Measure::Cold | Measure::Idle => 0.0,
+        }
+    }
+
+    /// Seconds it takes if nothing is repeated.
+    pub(crate) fn estimate(&self, bench: &Bench) -> f64 {
+        let chosen = |programs: &[Program]| programs.iter().filter(|p| bench.chosen.contains(p)).count() as f64;
+        let rounds = f64::from(bench.rounds);
+        // What goes before and after it included.
+        let one = bench.window.as_secs_f64() * self.windows() + WARM_UP.as_secs_f64() + 0.1;
+        match self.measure {
+            Measure::Throughput { programs, .. } => chosen(programs) * (rounds * one + 1.5),
+            Measure::Latency => (chosen(Program::PROXIES) + 1.0) * (rounds * one + 1.0),
+            Measure::Reload => 4.0 * (rounds * one + 1.0),
+            Measure::Routes => 4.0 * (rounds * one + 2.0),
+            Measure::Cold => chosen(Program::PROXIES) * rounds * 0.7,
+            Measure::Idle => chosen(Program::PROXIES) * 12.0,
+        }
+    }
+
+    /// Measures. What goes wrong is told in the entry.
+    pub(crate) fn run(&self, bench: &Bench) -> Entry {
+        bench.progress.borrow_mut().begin(self.name, self.estimate(bench));
+        let mut left_out = Vec::new();
+        let outcome = match &self.measure {
+            Measure::Throughput { work, setup, programs } => {
+                throughput::run(bench, &work(), setup, programs, &mut left_out)
+            }
+            Measure::Latency => latency::run(bench, &mut left_out),
+            Measure::Reload => reload::run(bench, &mut left_out),
+            Measure::Routes => routes::run(bench),
+            Measure::Cold => cold::run(bench, &mut left_out),
+            Measure::Idle => idle::run(bench, &mut left_out),
+        };
+        bench.progress.borrow_mut().end();
+        let outcome = outcome.unwrap_or_else(|error| Outcome::Failed { why: format!("{error:#}") });
+        for line in &left_out {
+            eprintln!("{}: left out: {line}", self.name);
+        }
+        match &outcome {
+            Outcome::Failed { why } => eprintln!("{}: failed: {why}", self.name),
+            Outcome::TooBusy { .. } => eprintln!("{}: other programs use core 0 too much", self.name),
+            Outcome::Measured(_) => {}
+        }
+        let seconds = bench.window.as_secs_f64() * self.windows();
+        Entry { programs: bench.versions.clone(), seconds, left_out, outcome }
+    }
+}
+
 /// Runs `work` while another thread serves `load`.
-pub(crate) fn serving<T>(load: &mut Load, work: impl FnOnce(&Counts) -> Result<T>) -> Result<T> {
+fn serving<T>(load: &mut Load, work: impl FnOnce(&Counts) -> Result<T>) -> Result<T> {
     let counts = Counts::default();
     std::thread::scope(|scope| {
         let loop_thread = scope.spawn(|| load.run(&counts));
@@ -72,16 +269,117 @@ pub(crate) fn serving<T>(load: &mut Load, work: impl FnOnce(&Counts) -> Result<T
     })
 }
 
+/// Runs `work` while clients, on fresh connections, make load on a proxy.
+fn under_load<T>(load: &mut Load, proxy: std::net::SocketAddr, work: impl FnOnce(&Counts) -> Result<T>) -> Result<T> {
+    load.connect(proxy)?;
+    let result = serving(load, work);
+    load.disconnect();
+    result
+}
+
+/// Waits until connections are in use: each has had an answer on the average.
+fn warm_up(counts: &Counts, work: &Work) -> Result<()> {
+    let start = Instant::now();
+    std::thread::sleep(WARM_UP);
+    while counts.answered() < work.connections as u64 {
+        ensure!(start.elapsed() < WARM_UP_MAX, "only {} answers to begin with", counts.answered());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Starts the chosen ones of some programs and has each answer. Without Cardinal there is nothing to measure; any other
+/// that cannot is left out.
+fn start(
+    bench: &Bench,
+    programs: &[Program],
+    left_out: &mut Vec<String>,
+    mut start: impl FnMut(Program) -> Result<Peer>,
+) -> Result<Vec<Peer>> {
+    let mut peers = Vec::new();
+    for program in programs.iter().filter(|program| bench.chosen.contains(program)) {
+        match start(*program) {
+            Ok(peer) => peers.push(peer),
+            Err(error) if *program == Program::Cardinal => return Err(error),
+            Err(error) => left_out.push(format!("{}: {error:#}", program.name())),
+        }
+    }
+    ensure!(!peers.is_empty(), "none of the programs to measure is there");
+    Ok(peers)
+}
+
 /// Keeps Cardinal under load, for a profiler that is given its process id.
-pub(crate) fn hold(bench: &Bench, time: Duration) -> Result<()> {
-    let mut load = Load::new(&load::Work::plain(1024))?;
-    let peer = Peer::cardinal(bench, load.upstream()?)?;
-    load.connect(peer.http)?;
-    println!("Cardinal is process {}", peer.worker);
-    let answered = serving(&mut load, |counts| {
+pub(crate) fn hold(programs: &Programs, time: Duration) -> Result<()> {
+    let mut load = Load::new(&Work::plain(1024))?;
+    let peer = Peer::start(programs, Program::Cardinal, &Setup::Http, load.upstream()?)?;
+    println!("Cardinal is process {}", peer.worker()?);
+    let address = peer.address(crate::load::Kind::H1);
+    let answered = under_load(&mut load, address, |counts| {
         std::thread::sleep(time);
         Ok(counts.answered())
     })?;
     println!("{answered} requests");
     Ok(())
+}
+
+/// A bench for tests that start nothing.
+#[cfg(test)]
+pub(crate) fn tests_bench() -> Bench {
+    let nowhere = || std::path::PathBuf::from("/nowhere");
+    Bench {
+        programs: Programs {
+            cardinal: nowhere(),
+            nginx: nowhere(),
+            haproxy: nowhere(),
+            envoy: nowhere(),
+            relay: nowhere(),
+        },
+        chosen: Program::ALL.to_vec(),
+        rounds: 6,
+        window: Duration::from_secs(1),
+        foreign_max: 0.06,
+        versions: BTreeMap::new(),
+        progress: RefCell::new(Progress::new(0.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_it_takes_less_than_half_an_hour() {
+        let bench = tests_bench();
+        let seconds: f64 = SCENARIOS.iter().map(|scenario| scenario.estimate(&bench)).sum();
+        assert!(seconds < 20.0 * 60.0, "{seconds} s, and measurements may have to be repeated");
+    }
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for scenario in SCENARIOS {
+            assert_eq!(SCENARIOS.iter().filter(|s| s.name == scenario.name).count(), 1, "{}", scenario.name);
+            assert_eq!(Scenario::find(scenario.name).unwrap().title, scenario.title);
+        }
+        assert!(Scenario::find("none").is_none());
+    }
+
+    #[test]
+    fn each_group_has_a_scenario_and_each_aim_a_column() {
+        for group in Group::ALL {
+            assert!(SCENARIOS.iter().any(|s| s.group == *group), "{group:?}");
+        }
+        for scenario in SCENARIOS {
+            assert!(scenario.columns().contains(&scenario.headline), "{}", scenario.name);
+            for aim in scenario.aims {
+                assert!(scenario.columns().contains(&aim.metric), "{}: {aim:?}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn aims_are_floors_or_ceilings() {
+        let aim = |metric| Aim { metric, to: None, at: 2.0 };
+        assert!(aim(Metric::PerCpuSecond).is_met(2.1) && !aim(Metric::PerCpuSecond).is_met(1.9));
+        assert!(aim(Metric::Rss).is_met(1.9) && !aim(Metric::Rss).is_met(2.1));
+    }
 }

@@ -1,0 +1,220 @@
+//! The results in Markdown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::metric::Metric;
+use crate::peers::Program;
+use crate::results::{Entry, Outcome, Results, Rounds, Spread};
+use crate::scenario::{Aim, Group, SCENARIOS, Scenario};
+
+/// What is between these lines of the page is written by this program.
+const BEGIN: &str = "<!-- measured -->\n";
+const END: &str = "<!-- end: measured -->";
+/// The one that all this is about.
+const CARDINAL: &str = Program::Cardinal.name();
+/// Those that it is compared with.
+const OTHERS: [Program; 4] = [Program::Nginx, Program::Haproxy, Program::Envoy, Program::Relay];
+
+/// The page with what is between the lines replaced; nothing if it has not both lines.
+pub(super) fn replaced(page: &str, tables: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_old, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{}\n\n{END}{after}", tables.trim()))
+}
+
+/// Everything that was measured. `plots` are the files there are.
+pub(super) fn tables(results: &Results, plots: &[&str]) -> String {
+    let mut text = head(results);
+    text.push_str(&summary(results));
+    let usual = usual(results);
+    for group in Group::ALL {
+        let scenarios = SCENARIOS.iter().filter(|s| s.group == *group);
+        let found: Vec<_> = scenarios.filter_map(|s| Some((s, results.scenarios.get(s.name)?))).collect();
+        if found.is_empty() {
+            continue;
+        }
+        write!(text, "\n### {}\n", group.title()).ok();
+        let file = format!("{}.svg", group.file());
+        if plots.contains(&file.as_str()) {
+            write!(text, "\n![{}](benchmarks/{file})\n", group.title()).ok();
+        }
+        for (scenario, entry) in found {
+            write!(text, "\n{}", section(scenario, entry)).ok();
+            if entry.programs != usual {
+                write!(text, "\nMeasured at another time: {}.\n", listed(&entry.programs)).ok();
+            }
+        }
+    }
+    text
+}
+
+fn head(results: &Results) -> String {
+    let mut text = format!("- machine: {}\n", results.machine);
+    for (name, version) in usual(results) {
+        writeln!(text, "- {name} {version}").ok();
+    }
+    text
+}
+
+/// The programs of most scenarios.
+fn usual(results: &Results) -> BTreeMap<String, String> {
+    let all: Vec<_> = results.scenarios.values().map(|entry| &entry.programs).collect();
+    let count = |programs: &&&BTreeMap<String, String>| all.iter().filter(|other| *other == *programs).count();
+    all.iter().max_by_key(count).map(|programs| (*programs).clone()).unwrap_or_default()
+}
+
+fn listed(programs: &BTreeMap<String, String>) -> String {
+    programs.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join("; ")
+}
+
+/// Cardinal's ratios to the others.
+fn summary(results: &Results) -> String {
+    let mut text = format!(
+        "\nCardinal's ratios to the others: median [smallest - largest of the rounds], and what is aimed at.\n\n\
+         | | {} |\n|---|{}\n",
+        OTHERS.map(Program::name).join(" | "),
+        "---|".repeat(OTHERS.len())
+    );
+    for scenario in SCENARIOS.iter().filter(|scenario| scenario.base() == Some(Program::Nginx.name())) {
+        let Some(entry) = results.scenarios.get(scenario.name) else { continue };
+        match &entry.outcome {
+            Outcome::Measured(rounds) => {
+                for metric in compared(scenario) {
+                    let cells = OTHERS.map(|other| ratio_cell(scenario, rounds, metric, other));
+                    let what = if metric == scenario.headline && metric.more_is_better() {
+                        scenario.title.to_owned()
+                    } else {
+                        format!("{}: {}", scenario.title, metric.title())
+                    };
+                    writeln!(text, "| {what}{} | {} |", note(metric), cells.join(" | ")).ok();
+                }
+            }
+            Outcome::TooBusy { .. } | Outcome::Failed { .. } => {
+                writeln!(text, "| {} | not measured |{}", scenario.title, " |".repeat(OTHERS.len() - 1)).ok();
+            }
+        }
+    }
+    text
+}
+
+fn note(metric: Metric) -> &'static str {
+    if metric.more_is_better() { "" } else { " (less is better)" }
+}
+
+/// The headline, and what else is aimed at in comparison.
+pub(super) fn compared(scenario: &Scenario) -> Vec<Metric> {
+    let mut metrics = vec![scenario.headline];
+    for aim in scenario.aims.iter().filter(|aim| aim.to.is_some()) {
+        if !metrics.contains(&aim.metric) {
+            metrics.push(aim.metric);
+        }
+    }
+    metrics
+}
+
+/// What is aimed at in comparison with a program.
+pub(super) fn aim(scenario: &Scenario, metric: Metric, to: Program) -> Option<&'static Aim> {
+    scenario.aims.iter().find(|aim| aim.metric == metric && aim.to == Some(to))
+}
+
+fn ratio_cell(scenario: &Scenario, rounds: &Rounds, metric: Metric, other: Program) -> String {
+    let Some(ratio) = rounds.ratio(CARDINAL, other.name(), metric) else { return String::new() };
+    let aim = aim(scenario, metric, other).map_or_else(String::new, |aim| {
+        format!("; {} {}: {}", if metric.more_is_better() { "≥" } else { "≤" }, aim.at, verdict(aim, ratio.median))
+    });
+    format!("{}{aim}", spread_text(ratio))
+}
+
+fn verdict(aim: &Aim, value: f64) -> &'static str {
+    if aim.is_met(value) { "met" } else { "**missed**" }
+}
+
+fn spread_text(ratio: Spread) -> String {
+    format!("{:.2} [{:.2} - {:.2}]", ratio.median, ratio.min, ratio.max)
+}
+
+/// One scenario: what happens, the table, and how it was measured.
+pub(crate) fn section(scenario: &Scenario, entry: &Entry) -> String {
+    let mut text = format!("#### {} (`{}`)\n\n{}\n\n", scenario.title, scenario.name, scenario.about);
+    match &entry.outcome {
+        Outcome::Measured(rounds) => {
+            text.push_str(&table(scenario, rounds));
+            let length = if entry.seconds > 0.0 { format!(" of {} s", entry.seconds) } else { String::new() };
+            write!(text, "\n{}{length} for each", counted(rounds.rounds.len(), "measurement")).ok();
+            if rounds.repeated > 0 {
+                write!(text, "; {} more because something else used core 0", rounds.repeated).ok();
+            }
+            text.push_str(".\n");
+            text.push_str(&absolute_aims(scenario, rounds));
+        }
+        Outcome::TooBusy { repeated } => {
+            writeln!(text, "Not measured: something else used core 0 in {repeated} measurements.").ok();
+        }
+        Outcome::Failed { why } => {
+            writeln!(text, "Not measured: {}.", why.lines().next().unwrap_or_default()).ok();
+        }
+    }
+    for line in &entry.left_out {
+        writeln!(text, "Left out: {}.", line.lines().next().unwrap_or_default()).ok();
+    }
+    text
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// The proxies, in the order they ran.
+fn table(scenario: &Scenario, rounds: &Rounds) -> String {
+    let columns = scenario.columns();
+    // Zeros of a column that mean that nothing happened are not told.
+    let columns: Vec<Metric> = columns
+        .into_iter()
+        .filter(|metric| {
+            let something = rounds.names.iter().any(|name| rounds.sum(name, *metric).is_some_and(|sum| sum > 0.0));
+            something || *metric == Metric::Errors && rounds.sum(CARDINAL, *metric).is_some()
+        })
+        .collect();
+    let base = scenario.base().filter(|base| rounds.names.iter().any(|name| name == base));
+    let mut heads = vec!["proxy".to_owned()];
+    for metric in &columns {
+        heads.push(metric.title().to_owned());
+        if *metric == scenario.headline {
+            heads.extend(base.map(|base| format!("ratio to {base}")));
+        }
+    }
+    let mut text = format!("| {} |\n|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
+    for name in &rounds.names {
+        let mut cells = vec![name.clone()];
+        for metric in &columns {
+            cells.push(cell(rounds, name, *metric));
+            if *metric == scenario.headline {
+                let ratio = base.map(|base| rounds.ratio(name, base, *metric).map_or_else(String::new, spread_text));
+                cells.extend(ratio);
+            }
+        }
+        writeln!(text, "| {} |", cells.join(" | ")).ok();
+    }
+    text
+}
+
+fn cell(rounds: &Rounds, name: &str, metric: Metric) -> String {
+    let value = if metric.is_count() {
+        rounds.sum(name, metric)
+    } else {
+        rounds.spread(name, metric).map(|spread| spread.median)
+    };
+    value.map_or_else(String::new, |value| metric.show(value))
+}
+
+/// Aims that are no ratios.
+fn absolute_aims(scenario: &Scenario, rounds: &Rounds) -> String {
+    let mut text = String::new();
+    for aim in scenario.aims.iter().filter(|aim| aim.to.is_none()) {
+        let Some(spread) = rounds.spread(CARDINAL, aim.metric) else { continue };
+        let (title, value) = (aim.metric.title(), aim.metric.show(spread.median));
+        writeln!(text, "Aimed at for Cardinal: {title} ≤ {}; {value}: {}.", aim.at, verdict(aim, spread.median)).ok();
+    }
+    text
+}
