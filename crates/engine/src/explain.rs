@@ -245,7 +245,7 @@ impl Explainer {
             decision.plugins = chosen(&plan.unrouted, s);
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
         };
-        let Some(route) = plan.http_routes.get(found.index) else {
+        let Some(route) = plan.http_routes.get(found.slot).and_then(Option::as_ref) else {
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
         };
         decision.route = Some(route_named(&route.route));

@@ -1,5 +1,6 @@
 //! Why a request goes where it goes: the route that matched, and how the others lost.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
@@ -103,8 +104,8 @@ pub struct Loser<'r> {
     pub id: Id,
     /// The route.
     pub route: &'r Arc<Route>,
-    /// Position in the order of ranks.
-    pub index: usize,
+    /// Its slot in the router; see [`Match::slot`].
+    pub slot: usize,
     /// Why.
     pub reason: Reason,
 }
@@ -133,17 +134,19 @@ impl fmt::Display for Reason {
 
 pub(crate) fn explain<'r>(router: &'r Router, request: &Request<'_>, losers_max: usize) -> Explanation<'r> {
     let matched = router.find(request);
-    let won = matched.as_ref().map(|matched| matched.index);
-    let others = router.compiled().iter().enumerate().filter(|(index, _)| Some(*index) != won);
-    let mut losers: Vec<_> = others
-        .map(|(index, compiled)| {
+    let won = matched.as_ref().map(|matched| matched.id);
+    let mut losers: Vec<_> = router
+        .slots
+        .iter()
+        .filter(|(_, compiled)| Some(compiled.id) != won)
+        .map(|(slot, compiled)| {
             let misses = compiled.misses(request);
-            let distance = misses.len();
+            let order = (misses.len(), Reverse((compiled.route.rank, compiled.id)));
             let reason = if misses.is_empty() { Reason::RankedLower } else { Reason::Misses(misses) };
-            (distance, Loser { id: compiled.id, route: &compiled.route, index, reason })
+            (order, Loser { id: compiled.id, route: &compiled.route, slot: slot as usize, reason })
         })
         .collect();
-    losers.sort_by_key(|(distance, loser)| (*distance, loser.index));
+    losers.sort_unstable_by_key(|(order, _)| *order);
     losers.truncate(losers_max);
     Explanation { matched, losers: losers.into_iter().map(|(_, loser)| loser).collect() }
 }

@@ -1,24 +1,45 @@
 //! What a route is indexed by: names and path prefixes, one of which each matching request must have.
 
-use cardinal_ir::{Conditions, Field, HostPattern, Literal, Matches, Op, PathMatch, Predicate};
+use std::borrow::Cow;
 
+use cardinal_ir::{Conditions, Field, HostPattern, Literal, Matches, Op, PathMatch, Predicate};
+use smallvec::SmallVec;
+
+use crate::checks::{Checks, PathLen};
 use crate::pattern::{is_anchored, leading_literals};
 
-/// Keys of a route; an empty list stands for any value.
+/// Bytes of a path that are a key, and how deep a tree of paths can be. What a longer one has more is compared.
+pub(crate) const PATH_LEN_MAX: usize = 256;
+
+/// Keys of a route, borrowed from it; an empty list stands for any value.
 #[derive(Debug, Default)]
-pub(crate) struct Keys {
-    pub(crate) hosts: Vec<HostPattern>,
-    pub(crate) snis: Vec<HostPattern>,
+pub(crate) struct Keys<'r> {
+    pub(crate) hosts: List<NameKey<'r>>,
+    pub(crate) snis: List<NameKey<'r>>,
     /// Connections without TLS need not have one of the server names.
     pub(crate) clear_without_sni: bool,
-    pub(crate) paths: Vec<Box<[u8]>>,
+    pub(crate) paths: List<Cow<'r, [u8]>>,
+    /// Who has one of the hosts fits the route's condition on hosts.
+    pub(crate) hosts_decide: bool,
+    /// Who has the path, which is the only one, fits the route's condition on paths, and so much of the path matched.
+    pub(crate) path_decides: Option<PathLen>,
+}
+
+type List<T> = SmallVec<[T; 2]>;
+
+/// A name or a family of names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NameKey<'r> {
+    Exact(&'r str),
+    Suffix(&'r str),
+    Prefix(&'r str),
 }
 
 /// Alternatives of one predicate that are taken as keys; more are not worth the space.
 const ALTERNATIVES_MAX: usize = 64;
 
-impl Keys {
-    pub(crate) fn of(matches: &Matches) -> Self {
+impl<'r> Keys<'r> {
+    pub(crate) fn of(matches: &'r Matches) -> Self {
         match matches {
             Matches::Conditions(conditions) => Self::of_conditions(conditions),
             Matches::Predicate(predicate) => {
@@ -29,25 +50,42 @@ impl Keys {
         }
     }
 
-    fn of_conditions(conditions: &Conditions) -> Self {
-        let paths: Option<Vec<_>> = conditions
-            .paths
-            .iter()
-            .map(|path| match path {
-                PathMatch::Prefix(prefix) => Some(vec![prefix.as_bytes().into()]),
-                PathMatch::Regex(text) => leading_literals(text),
-            })
-            .collect();
+    /// What is left to check of a request that was found by a key, not by lack of one.
+    pub(crate) fn checks(&self, matches: &Matches) -> Checks {
+        let all = Checks::of(matches);
+        if self.path_decides.is_some() { all.without_path() } else { all }
+    }
+
+    fn of_conditions(conditions: &'r Conditions) -> Self {
+        let mut paths = List::new();
+        for path in &conditions.paths {
+            match path {
+                PathMatch::Prefix(prefix) => paths.push(Cow::Borrowed(prefix.as_bytes())),
+                PathMatch::Regex(text) => match leading_literals(text) {
+                    Some(literals) => paths.extend(literals.into_iter().map(|text| Cow::Owned(text.into_vec()))),
+                    None => {
+                        paths.clear();
+                        break;
+                    }
+                },
+            }
+        }
+        let path_decides = match &conditions.paths[..] {
+            [PathMatch::Prefix(prefix)] => (prefix.len() <= PATH_LEN_MAX).then(|| PathLen::of(prefix.len())).flatten(),
+            _ => None,
+        };
         Self {
-            hosts: conditions.hosts.iter().map(|host| host.host.clone()).collect(),
-            snis: conditions.snis.clone(),
+            hosts: conditions.hosts.iter().map(|host| (&host.host).into()).collect(),
+            snis: conditions.snis.iter().map(NameKey::from).collect(),
             clear_without_sni: true,
-            paths: paths.unwrap_or_default().concat(),
+            paths,
+            hosts_decide: conditions.hosts.iter().all(|host| host.port.is_none()),
+            path_decides,
         }
     }
 
     /// Takes keys from the terms that must all hold.
-    fn narrow(&mut self, predicate: &Predicate) {
+    fn narrow(&mut self, predicate: &'r Predicate) {
         if let Predicate::All(all) = predicate {
             all.iter().for_each(|term| self.narrow(term));
             return;
@@ -64,11 +102,21 @@ impl Keys {
     }
 }
 
+impl<'r> From<&'r HostPattern> for NameKey<'r> {
+    fn from(pattern: &'r HostPattern) -> Self {
+        match pattern {
+            HostPattern::Exact(text) => Self::Exact(text),
+            HostPattern::Suffix(text) => Self::Suffix(text),
+            HostPattern::Prefix(text) => Self::Prefix(text),
+        }
+    }
+}
+
 /// Keys of a term, or of all the terms of which one must hold.
-fn alternatives<T>(predicate: &Predicate, key: &impl Fn(&Predicate) -> Option<Vec<T>>) -> Option<Vec<T>> {
+fn alternatives<'r, T>(predicate: &'r Predicate, key: &impl Fn(&'r Predicate) -> Option<List<T>>) -> Option<List<T>> {
     let keys = match predicate {
         Predicate::Any(any) if !any.is_empty() => {
-            let mut all = Vec::new();
+            let mut all = List::new();
             for term in any {
                 all.extend(alternatives(term, key)?);
             }
@@ -80,25 +128,27 @@ fn alternatives<T>(predicate: &Predicate, key: &impl Fn(&Predicate) -> Option<Ve
     (keys.len() <= ALTERNATIVES_MAX).then_some(keys)
 }
 
-fn name_key(term: &Predicate, wanted: &Field) -> Option<Vec<HostPattern>> {
+fn name_key<'r>(term: &'r Predicate, wanted: &Field) -> Option<List<NameKey<'r>>> {
     let Predicate::Compare { field, lower: false, op, value: Literal::Text(text), .. } = term else { return None };
     if field != wanted {
         return None;
     }
-    let pattern = match op {
-        Op::Equal => HostPattern::Exact(text.clone()),
-        Op::EndsWith => HostPattern::Suffix(text.clone()),
-        Op::StartsWith => HostPattern::Prefix(text.clone()),
+    let key = match op {
+        Op::Equal => NameKey::Exact(text),
+        Op::EndsWith => NameKey::Suffix(text),
+        Op::StartsWith => NameKey::Prefix(text),
         _ => return None,
     };
-    Some(vec![pattern])
+    Some(List::from_iter([key]))
 }
 
-fn path_keys(term: &Predicate) -> Option<Vec<Box<[u8]>>> {
+fn path_keys(term: &Predicate) -> Option<List<Cow<'_, [u8]>>> {
     match term {
         Predicate::Compare { field: Field::Path, lower: false, op, value: Literal::Text(text), .. } => match op {
-            Op::Equal | Op::StartsWith => Some(vec![text.as_bytes().into()]),
-            Op::Regex if is_anchored(text) => leading_literals(text),
+            Op::Equal | Op::StartsWith => Some(List::from_iter([Cow::Borrowed(text.as_bytes())])),
+            Op::Regex if is_anchored(text) => {
+                leading_literals(text).map(|all| all.into_iter().map(|text| Cow::Owned(text.into_vec())).collect())
+            }
             _ => None,
         },
         _ => None,

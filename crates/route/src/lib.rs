@@ -7,6 +7,7 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod checks;
 mod explain;
 pub mod expression;
 mod index;
@@ -18,6 +19,7 @@ mod predicate;
 mod request;
 mod router;
 mod rule;
+mod slots;
 pub mod upstream_uri;
 
 pub use explain::{Explanation, Kind, Loser, Reason};

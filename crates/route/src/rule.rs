@@ -6,33 +6,31 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, Matches, PathMatch, Rank, Route, TextMatch,
+    AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, Matches, PathMatch, Route, TextMatch,
 };
-use smallvec::SmallVec;
 
+use crate::checks::{Checks, PathLen};
 use crate::explain::Kind;
-use crate::keys::Keys;
 use crate::pattern::{Pattern, PatternError};
 use crate::predicate::{Node, PredicateError, with_lower};
 use crate::request::Request;
 
-/// A route that can be matched.
-#[derive(Debug)]
+/// A route that can be matched. A clone shares everything.
+#[derive(Clone, Debug)]
 pub(crate) struct Compiled {
     pub(crate) id: Id,
-    pub(crate) rank: Rank,
     pub(crate) route: Arc<Route>,
-    /// What the route is indexed by; kept, as a change of another route builds the index anew.
-    pub(crate) keys: Keys,
     rule: Rule,
 }
 
 /// What the route alone does not hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Rule {
-    /// The kinds that have conditions, and the patterns of paths and headers in the order they are written in.
-    Conditions(SmallVec<[Kind; 8]>, Patterns),
-    Predicate(Node),
+    /// Conditions without patterns.
+    Plain,
+    /// The patterns of paths and headers in the order they are written in.
+    Patterns(Arc<Patterns>),
+    Predicate(Arc<Node>),
 }
 
 /// Parallel to the conditions; empty where none of them is a pattern.
@@ -71,57 +69,84 @@ impl Compiled {
     pub(crate) fn new(id: Id, route: Arc<Route>) -> Result<Self, RuleError> {
         let rule = match &route.matches {
             Matches::Conditions(conditions) => {
-                Rule::Conditions(kinds(conditions).collect(), Patterns::compile(conditions)?)
+                let patterns = Patterns::compile(conditions)?;
+                if patterns.is_empty() { Rule::Plain } else { Rule::Patterns(Arc::new(patterns)) }
             }
-            Matches::Predicate(predicate) => Rule::Predicate(
+            Matches::Predicate(predicate) => Rule::Predicate(Arc::new(
                 Node::compile(predicate).map_err(|error: PredicateError| RuleError::new("expression", error))?,
-            ),
+            )),
         };
-        let keys = Keys::of(&route.matches);
-        Ok(Self { id, rank: route.rank, route, keys, rule })
+        Ok(Self { id, route, rule })
     }
 
-    /// What of the path matched, if the request fits.
-    pub(crate) fn matches<'r>(&'r self, request: &Request<'_>) -> Option<PathTrace<'r>> {
-        let mut trace = PathTrace::default();
-        let fits = match (&self.rule, &self.route.matches) {
-            (Rule::Predicate(node), _) => node.eval(request, &mut trace),
-            (Rule::Conditions(kinds, patterns), Matches::Conditions(conditions)) => {
-                kinds.iter().all(|kind| holds(*kind, conditions, patterns, request, &mut trace))
+    /// The newer form of the same record, if it matches the same.
+    pub(crate) fn with_route(&self, route: &Arc<Route>) -> Option<Self> {
+        let is_same = self.route.rank == route.rank && self.route.matches == route.matches;
+        is_same.then(|| Self { id: self.id, route: Arc::clone(route), rule: self.rule.clone() })
+    }
+
+    /// What of the path matched, if the request fits. Only `checks` are made; `path_len` is known to have matched where
+    /// the path is not among them.
+    #[inline]
+    pub(crate) fn matches<'r>(
+        &'r self,
+        request: &Request<'_>,
+        checks: Checks,
+        path_len: PathLen,
+    ) -> Option<PathTrace<'r>> {
+        let mut trace = PathTrace { len: path_len.get(), pattern: None };
+        (checks.is_empty() || self.fits(request, checks, &mut trace)).then_some(trace)
+    }
+
+    fn fits<'r>(&'r self, request: &Request<'_>, checks: Checks, trace: &mut PathTrace<'r>) -> bool {
+        match (&self.rule, &self.route.matches) {
+            (Rule::Predicate(node), _) => node.eval(request, trace),
+            (rule, Matches::Conditions(conditions)) => {
+                let patterns = rule.patterns();
+                checks.kinds().all(|kind| holds(kind, conditions, patterns, request, trace))
             }
-            (Rule::Conditions(..), Matches::Predicate(_)) => false,
-        };
-        fits.then_some(trace)
+            (_, Matches::Predicate(_)) => false,
+        }
     }
 
     /// The kinds of conditions that the request does not fit; empty where it matches.
     pub(crate) fn misses(&self, request: &Request<'_>) -> Vec<Kind> {
         let mut trace = PathTrace::default();
         match (&self.rule, &self.route.matches) {
-            (Rule::Predicate(Node::All(all)), _) => {
-                let missed = all.iter().filter(|node| !node.eval(request, &mut PathTrace::default()));
-                let mut kinds: Vec<_> = missed.map(Kind::of_node).collect();
-                kinds.sort_unstable();
-                kinds.dedup();
-                kinds
-            }
-            (Rule::Predicate(node), _) => {
-                if node.eval(request, &mut trace) {
-                    Vec::new()
-                } else {
-                    vec![Kind::of_node(node)]
+            (Rule::Predicate(node), _) => match &**node {
+                Node::All(all) => {
+                    let missed = all.iter().filter(|node| !node.eval(request, &mut PathTrace::default()));
+                    let mut kinds: Vec<_> = missed.map(Kind::of_node).collect();
+                    kinds.sort_unstable();
+                    kinds.dedup();
+                    kinds
                 }
+                node if node.eval(request, &mut trace) => Vec::new(),
+                node => vec![Kind::of_node(node)],
+            },
+            (rule, Matches::Conditions(conditions)) => {
+                let misses = |kind: &Kind| !holds(*kind, conditions, rule.patterns(), request, &mut trace);
+                Checks::of(&self.route.matches).kinds().filter(misses).collect()
             }
-            (Rule::Conditions(kinds, patterns), Matches::Conditions(conditions)) => {
-                let misses = |kind: &Kind| !holds(*kind, conditions, patterns, request, &mut trace);
-                kinds.iter().copied().filter(misses).collect()
-            }
-            (Rule::Conditions(..), Matches::Predicate(_)) => vec![Kind::Expression],
+            (_, Matches::Predicate(_)) => vec![Kind::Expression],
+        }
+    }
+}
+
+impl Rule {
+    fn patterns(&self) -> Option<&Patterns> {
+        match self {
+            Self::Patterns(patterns) => Some(patterns),
+            Self::Plain | Self::Predicate(_) => None,
         }
     }
 }
 
 impl Patterns {
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.headers.is_empty()
+    }
+
     fn compile(conditions: &Conditions) -> Result<Self, RuleError> {
         let mut patterns = Self::default();
         if conditions.paths.iter().any(|path| matches!(path, PathMatch::Regex(_))) {
@@ -185,26 +210,11 @@ fn compile(
     make(text).map(Some).map_err(|error| RuleError::new(path(), error))
 }
 
-/// The kinds that are not empty, those that are cheap to check first.
-fn kinds(conditions: &Conditions) -> impl Iterator<Item = Kind> {
-    let kinds = [
-        (Kind::Protocol, conditions.wires.is_empty()),
-        (Kind::Method, conditions.methods.is_empty()),
-        (Kind::Host, conditions.hosts.is_empty()),
-        (Kind::Path, conditions.paths.is_empty()),
-        (Kind::Sni, conditions.snis.is_empty()),
-        (Kind::Source, conditions.sources.is_empty()),
-        (Kind::Destination, conditions.destinations.is_empty()),
-        (Kind::Header, conditions.headers.is_empty()),
-    ];
-    kinds.into_iter().filter(|(_, is_empty)| !is_empty).map(|(kind, _)| kind)
-}
-
 /// Whether one kind of conditions, which is not empty, holds.
 fn holds<'r>(
     kind: Kind,
     conditions: &Conditions,
-    patterns: &'r Patterns,
+    patterns: Option<&'r Patterns>,
     request: &Request<'_>,
     trace: &mut PathTrace<'r>,
 ) -> bool {
@@ -218,9 +228,12 @@ fn holds<'r>(
         }
         Kind::Source => conditions.sources.iter().any(|addr| fits_addr(addr, request.source)),
         Kind::Destination => conditions.destinations.iter().any(|addr| fits_addr(addr, request.destination)),
-        Kind::Path => fits_path(&conditions.paths, &patterns.paths, request.path, trace),
+        Kind::Path => {
+            let patterns = patterns.map(|patterns| &*patterns.paths).unwrap_or_default();
+            fits_path(&conditions.paths, patterns, request.path, trace)
+        }
         Kind::Header => {
-            let mut patterns = patterns.headers.iter();
+            let mut patterns = patterns.map(|patterns| &*patterns.headers).unwrap_or_default().iter();
             conditions.headers.iter().all(|header| {
                 fits_header(header, patterns.next().map(|patterns| &**patterns).unwrap_or_default(), request)
             })

@@ -42,6 +42,7 @@ impl<'a> Parts<'a> {
             PathHandling::V0 => self.join_v0(base),
             PathHandling::V1 => self.join_v1(base),
         };
+        out.reserve(base.len() + joint.len() + tail.len());
         escape(base, out);
         out.extend_from_slice(joint);
         escape(tail, out);
@@ -92,21 +93,51 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Appends text with what is not safe as triplets. Mostly there is nothing such, and the text is copied at once.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    out.reserve(text.len());
-    for &byte in text {
-        if is_safe(byte) {
-            out.push(byte);
-        } else {
-            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
-            out.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
-        }
+    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    let mut rest = text;
+    loop {
+        let (safe, unsafe_on) = rest.split_at(safe_len(rest));
+        out.extend_from_slice(safe);
+        let Some((&byte, after)) = unsafe_on.split_first() else { return };
+        out.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+        rest = after;
     }
 }
 
+/// How many bytes need no escape before the first that does.
+fn safe_len(text: &[u8]) -> usize {
+    let (blocks, _) = text.as_chunks::<8>();
+    let safe_blocks = blocks.iter().take_while(|block| block.iter().fold(true, |all, byte| all & is_safe(*byte)));
+    let start = safe_blocks.count() * 8;
+    let tail = text.get(start..).unwrap_or_default();
+    start + tail.iter().take_while(|byte| is_safe(**byte)).count()
+}
+
+/// By byte.
+static SAFE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if let Some(place) = table.split_at_mut(byte as usize).1.first_mut() {
+            *place = byte.is_ascii_alphanumeric();
+        }
+        byte += 1;
+    }
+    let mut others: &[u8] = b"!#$&'()*+,/:;=?@[]-_.~%";
+    while let Some((byte, rest)) = others.split_first() {
+        if let Some(place) = table.split_at_mut(*byte as usize).1.first_mut() {
+            *place = true;
+        }
+        others = rest;
+    }
+    table
+};
+
 fn is_safe(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@[]-_.~%".contains(&byte)
+    SAFE.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -147,6 +178,21 @@ mod tests {
     #[test]
     fn unsafe_bytes_become_triplets() {
         check("/", "/a b\u{e9}\"%2F\\", None, ["/a%20b%C3%A9%22%2F%5C"; 4]);
+    }
+
+    #[test]
+    fn each_byte_is_safe_or_escaped_wherever_it_is() {
+        for byte in 0..=u8::MAX {
+            let is_safe = byte.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@[]-_.~%".contains(&byte);
+            for (before, after) in (0..20).flat_map(|before| [(before, 0), (before, 9)]) {
+                let (before, after) = ("a".repeat(before), "b".repeat(after));
+                let text = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+                let mut out = b"x".to_vec();
+                escape(&text, &mut out);
+                let middle = if is_safe { vec![byte] } else { format!("%{byte:02X}").into_bytes() };
+                assert_eq!(out, [b"x", before.as_bytes(), &middle, after.as_bytes()].concat());
+            }
+        }
     }
 
     #[test]

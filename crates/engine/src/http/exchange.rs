@@ -197,7 +197,7 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     }
     let found = route_request(&plan.http, s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
     let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");
-    let route = plan.http_routes.get(found.index).ok_or_else(missing)?;
+    let route = plan.http_routes.get(found.slot).and_then(Option::as_ref).ok_or_else(missing)?;
     *chain = &route.chain;
     s.exchange.route = Some(Arc::clone(&route.info));
     s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));

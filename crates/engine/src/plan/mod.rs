@@ -26,12 +26,12 @@ pub struct Plan {
     pub ir: Arc<Ir>,
     /// Routes of HTTP requests.
     pub http: Router,
-    /// What to do with a match of [`Plan::http`], by [`Match::index`](cardinal_route::Match::index).
-    pub http_routes: Vec<RoutePlan>,
+    /// What to do with a match of [`Plan::http`], by [`Match::slot`](cardinal_route::Match::slot).
+    pub http_routes: Vec<Option<RoutePlan>>,
     /// Routes of connections.
     pub stream: Router,
     /// What to do with a match of [`Plan::stream`].
-    pub stream_routes: Vec<RoutePlan>,
+    pub stream_routes: Vec<Option<RoutePlan>>,
     /// Global filters, for requests that match no route.
     pub(crate) unrouted: Arc<Chain>,
     /// Principals and credentials.
@@ -98,8 +98,8 @@ impl Plan {
             backends,
             infos: HashMap::new(),
         };
-        let http_routes = http.routes().map(|(_, route)| planner.route(route)).collect();
-        let stream_routes = stream.routes().map(|(_, route)| planner.route(route)).collect();
+        let http_routes = planner.routes(&http);
+        let stream_routes = planner.routes(&stream);
         let unrouted = planner.chain(None, None);
         diagnostics.extend(planner.builder.into_diagnostics());
         let services = cx.services.clone();
@@ -124,6 +124,11 @@ struct Planner<'x> {
 }
 
 impl Planner<'_> {
+    /// Plans by slot.
+    fn routes(&mut self, router: &Router) -> Vec<Option<RoutePlan>> {
+        (0..router.slots()).map(|slot| router.route(slot).map(|(_, route)| self.route(route))).collect()
+    }
+
     fn route(&mut self, route: &Arc<Route>) -> RoutePlan {
         let info = self.infos.entry(route.origin.id).or_insert_with(|| {
             Arc::new(RouteInfo {

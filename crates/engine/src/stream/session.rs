@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cardinal_balance::{Group, Outcome, Picked};
 use cardinal_http::{Failure, FailureKind, Retry};
-use cardinal_ir::Wire;
+use cardinal_ir::{Id, Rank, Wire};
 use cardinal_route::{NoHeaders, Request};
 use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Source, Try};
 
@@ -19,8 +19,15 @@ pub(super) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) plan: PlanRef,
     pub(super) scratch: Box<Scratch>,
-    /// Position of its route in [`Plan::stream_routes`].
+    /// Slot of its route in [`Plan::stream_routes`].
     route: Option<usize>,
+}
+
+/// A route that a session may take.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) rank: (Rank, Id),
+    slot: usize,
 }
 
 /// A way to an upstream.
@@ -75,8 +82,8 @@ impl Session {
         &mut self.scratch.exchange
     }
 
-    /// The route of a session that speaks `wire`: its position, the lower the higher its rank.
-    pub(super) fn find(&self, wire: Wire, sni: Option<&str>) -> Option<usize> {
+    /// The route of a session that speaks `wire`.
+    pub(super) fn find(&self, wire: Wire, sni: Option<&str>) -> Option<Found> {
         let exchange = &self.scratch.exchange;
         let found = self.plan.stream.find(&Request {
             wire,
@@ -89,19 +96,20 @@ impl Session {
             source: SocketAddr::new(exchange.client.ip, exchange.client.port),
             destination: SocketAddr::new(exchange.client.local.ip(), exchange.original.port),
         });
-        found.map(|found| found.index)
+        found.map(|found| Found { rank: found.rank(), slot: found.slot })
     }
 
     /// Takes a route that [`Session::find`] found, or fails without one.
-    pub(super) fn take_route(&mut self, wire: Wire, found: Option<usize>) -> Result<(), Failure> {
+    pub(super) fn take_route(&mut self, wire: Wire, found: Option<Found>) -> Result<(), Failure> {
         let exchange = &mut self.scratch.exchange;
         exchange.client.wire = wire;
-        let Some((index, route)) = found.and_then(|index| Some((index, self.plan.stream_routes.get(index)?))) else {
+        let route = found.and_then(|found| Some((found.slot, routed(&self.plan, Some(found.slot))?)));
+        let Some((slot, route)) = route else {
             return Err(Failure::new(FailureKind::NoRoute, "no stream route matches"));
         };
         exchange.route = Some(Arc::clone(&route.info));
         exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
-        self.route = Some(index);
+        self.route = Some(slot);
         Ok(())
     }
 
@@ -195,7 +203,7 @@ impl Session {
 }
 
 fn routed(plan: &Plan, route: Option<usize>) -> Option<&RoutePlan> {
-    plan.stream_routes.get(route?)
+    plan.stream_routes.get(route?)?.as_ref()
 }
 
 /// The filters of the route, or the global ones without a route.

@@ -36,7 +36,7 @@ async fn handshake(session: &mut Session, tcp: TcpStream) -> Result<H1, Failure>
     // A handshake without a name counts as plain TCP in Kong's router, which does not look at SNI conditions then.
     let opened = opened.or_else(|| if sni.is_none() { session.find(Wire::Tcp, None) } else { None });
     if let Some(first) = passthrough
-        && opened.is_none_or(|second| first < second)
+        && opened.is_none_or(|second| first.rank > second.rank)
     {
         session.take_route(Wire::TlsPassthrough, passthrough)?;
         return Ok(down);

@@ -1,21 +1,29 @@
 //! [`Router`]: the routes of one generation, ready to be matched.
 
+mod edits;
+
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Id, Ir, Route, Severity, Traffic};
+use cardinal_ir::{Diagnostic, Id, Ir, Rank, Route, Traffic};
 
 use crate::explain::{Explanation, explain};
 use crate::index::Index;
 use crate::pattern::Captures;
 use crate::request::Request;
-use crate::rule::{Compiled, PathTrace};
+use crate::rule::PathTrace;
+use crate::slots::Slots;
 
-/// Routes in falling [`Rank`](cardinal_ir::Rank), and the index over them. Immutable; finding takes no lock.
-#[derive(Debug, Default)]
+use edits::Edits;
+
+/// The routes of a generation in slots, and the index over them. Immutable; finding takes no lock.
+///
+/// Generations share what they have in common: [`rebuild`](Self::rebuild) and [`update`](Self::update) copy the parts
+/// that changed routes are in, so that their work grows with the changes, and dropping a generation frees these.
+#[derive(Clone, Debug, Default)]
 pub struct Router {
-    routes: Vec<Arc<Compiled>>,
+    pub(crate) slots: Slots,
     index: Index,
 }
 
@@ -26,8 +34,9 @@ pub struct Match<'r> {
     pub id: Id,
     /// The route.
     pub route: &'r Arc<Route>,
-    /// Position in the order of ranks; all positions are below [`Router::len`].
-    pub index: usize,
+    /// The route's number, below [`Router::slots`]. A record keeps it in all generations that are made one from the
+    /// other, also while it changes; after its end another may take it. See [`Router::changes_since`].
+    pub slot: usize,
     /// Length of the text that a path condition matched, from the start of the path for prefixes and patterns; `None`
     /// where the path did not decide.
     pub path_len: Option<usize>,
@@ -35,6 +44,11 @@ pub struct Match<'r> {
 }
 
 impl Match<'_> {
+    /// The order among routes: of two matches that of the higher rank comes first.
+    pub fn rank(&self) -> (Rank, Id) {
+        (self.route.rank, self.id)
+    }
+
     /// What the groups of the pattern that matched the path hold, as ranges of the path; `None` where there are none.
     /// Computed on demand, as few requests need it. `path` is that of the request.
     pub fn captures(&self, path: &[u8]) -> Option<Captures> {
@@ -54,56 +68,45 @@ impl Router {
         Self::default().rebuild(ir, traffic)
     }
 
-    /// Like [`build`](Self::build), taking compiled patterns over from `self` for the records that both share.
+    /// Like [`build`](Self::build), sharing with `self` all that did not change. Records are the same where both
+    /// generations share them; to find out takes a look at each. Who knows what changed calls
+    /// [`update`](Self::update).
     pub fn rebuild(&self, ir: &Ir, traffic: Traffic) -> (Self, Vec<Diagnostic>) {
-        let routes = ir.routes.iter().filter(|(_, route)| route.traffic == traffic);
-        self.rebuild_from(routes.map(|(id, route)| (*id, Arc::clone(route))))
+        self.edited(Edits::between(&self.slots, ir.routes.iter().map(|(id, route)| (*id, route)), Some(traffic)))
     }
 
-    /// A router over any routes.
+    /// The next generation by what changed: records that were added or replaced, and ids of those that are gone. Of
+    /// several changes of one record the last counts. Records about other traffic are none of the router's; a record
+    /// that becomes one is taken out.
+    ///
+    /// What is told is about the changed records alone.
+    pub fn update(
+        &self,
+        changes: impl IntoIterator<Item = (Id, Option<Arc<Route>>)>,
+        traffic: Traffic,
+    ) -> (Self, Vec<Diagnostic>) {
+        let changes: BTreeMap<_, _> = changes.into_iter().collect();
+        self.edited(Edits::of_changes(&self.slots, changes, traffic))
+    }
+
+    /// A router over any routes. Of several with one id the last counts.
     pub fn from_routes(routes: impl IntoIterator<Item = (Id, Arc<Route>)>) -> (Self, Vec<Diagnostic>) {
-        Self::default().rebuild_from(routes)
-    }
-
-    fn rebuild_from(&self, routes: impl IntoIterator<Item = (Id, Arc<Route>)>) -> (Self, Vec<Diagnostic>) {
-        let old: HashMap<Id, usize> = self.routes.iter().enumerate().map(|(at, old)| (old.id, at)).collect();
-        // What stays is kept in its order, so that there is little to sort.
-        let mut kept = vec![None; self.routes.len()];
-        let mut compiled = Vec::new();
-        let mut diagnostics = Vec::new();
-        for (id, route) in routes {
-            let same = old.get(&id).and_then(|at| Some((kept.get_mut(*at)?, self.routes.get(*at)?)));
-            if let Some((slot, same)) = same.filter(|(_, same)| Arc::ptr_eq(&same.route, &route)) {
-                *slot = Some(Arc::clone(same));
-                continue;
-            }
-            let origin = route.origin.clone();
-            match Compiled::new(id, route) {
-                Ok(route) => compiled.push(Arc::new(route)),
-                Err(error) => diagnostics.push(Diagnostic {
-                    severity: Severity::Error,
-                    code: Code::Pattern,
-                    origin,
-                    path: error.path,
-                    message: error.message,
-                    hint: None,
-                }),
-            }
-        }
-        let mut routes: Vec<Arc<Compiled>> = kept.into_iter().flatten().chain(compiled).collect();
-        routes.sort_by_key(|compiled| Reverse((compiled.rank, compiled.id)));
-        let index = Index::build(routes.iter().map(|compiled| &compiled.keys));
-        (Self { routes, index }, diagnostics)
+        let routes: BTreeMap<_, _> = routes.into_iter().collect();
+        let router = Self::default();
+        let edits = Edits::between(&router.slots, routes.iter().map(|(id, route)| (*id, route)), None);
+        router.edited(edits)
     }
 
     /// The route of highest rank that fits.
     pub fn find<'r>(&'r self, request: &Request<'_>) -> Option<Match<'r>> {
-        self.index.candidates(request).find_map(|number| {
-            let index = usize::try_from(number).ok()?;
-            let compiled = self.routes.get(index)?;
-            let trace = compiled.matches(request)?;
-            Some(Match { id: compiled.id, route: &compiled.route, index, path_len: trace.len, trace })
-        })
+        for entry in self.index.candidates(&self.slots, request) {
+            let compiled = self.slots.get(entry.slot)?;
+            if let Some(trace) = compiled.matches(request, entry.checks, entry.path_len) {
+                let slot = entry.slot as usize;
+                return Some(Match { id: compiled.id, route: &compiled.route, slot, path_len: trace.len, trace });
+            }
+        }
+        None
     }
 
     /// The route that fits, and up to `losers_max` others that came closest, each with the reasons. Looks at all
@@ -112,23 +115,119 @@ impl Router {
         explain(self, request, losers_max)
     }
 
-    /// The routes in falling rank, by [`Match::index`].
-    pub fn routes(&self) -> impl ExactSizeIterator<Item = (Id, &Arc<Route>)> {
-        self.routes.iter().map(|compiled| (compiled.id, &compiled.route))
+    /// The routes with their slots, ascending; see [`Match::slot`].
+    pub fn routes(&self) -> impl Iterator<Item = (usize, Id, &Arc<Route>)> {
+        self.slots.iter().map(|(slot, compiled)| (slot as usize, compiled.id, &compiled.route))
+    }
+
+    /// The route in a slot, and its id; `None` where there is none.
+    pub fn route(&self, slot: usize) -> Option<(Id, &Arc<Route>)> {
+        let compiled = self.slots.get(u32::try_from(slot).ok()?)?;
+        Some((compiled.id, &compiled.route))
+    }
+
+    /// All slots are below this number. Some may be empty.
+    pub fn slots(&self) -> usize {
+        self.slots.end()
+    }
+
+    /// Slots that do not hold the same record as in `older`, or hold one in only one of the two, ascending. The work
+    /// grows with the difference where one router was made from the other; any two can be compared.
+    pub fn changes_since(&self, older: &Self) -> Vec<usize> {
+        self.slots.difference(&older.slots)
     }
 
     /// How many routes there are.
     pub fn len(&self) -> usize {
-        self.routes.len()
+        self.slots.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.len() == 0
     }
 
-    pub(crate) fn compiled(&self) -> &[Arc<Compiled>] {
-        &self.routes
+    fn edited(&self, edits: Edits) -> (Self, Vec<Diagnostic>) {
+        let mut diagnostics = Vec::new();
+        if edits.are_none() {
+            return (self.clone(), diagnostics);
+        }
+        let next = if edits.are_many(self.slots.len()) || self.slots.is_sparse() {
+            self.edited_anew(edits, &mut diagnostics)
+        } else {
+            self.edited_in_place(edits, &mut diagnostics)
+        };
+        (next, diagnostics)
+    }
+
+    /// Route by route, sharing the rest.
+    fn edited_in_place(&self, edits: Edits, diagnostics: &mut Vec<Diagnostic>) -> Self {
+        let mut next = self.clone();
+        for slot in edits.removed {
+            next.index.remove(&next.slots, slot);
+            next.slots.remove(slot);
+        }
+        for put in edits.put {
+            let old = put.slot.and_then(|slot| Some((slot, self.slots.get(slot)?)));
+            if let Some((slot, same)) = old.and_then(|(slot, old)| Some((slot, old.with_route(&put.route)?))) {
+                next.slots.replace(slot, same);
+                continue;
+            }
+            if let Some((slot, _)) = old {
+                next.index.remove(&next.slots, slot);
+            }
+            match (put.compile(), old) {
+                (Ok(compiled), Some((slot, _))) => {
+                    next.slots.replace(slot, compiled);
+                    next.index.insert(&next.slots, slot);
+                }
+                (Ok(compiled), None) => {
+                    let slot = next.slots.add(compiled);
+                    next.index.insert(&next.slots, slot);
+                }
+                (Err(diagnostic), old) => {
+                    diagnostics.push(*diagnostic);
+                    if let Some((slot, _)) = old {
+                        next.slots.remove(slot);
+                    }
+                }
+            }
+        }
+        next
+    }
+
+    /// All routes into an index of their own, where many changed.
+    fn edited_anew(&self, edits: Edits, diagnostics: &mut Vec<Diagnostic>) -> Self {
+        let mut slots = self.slots.clone();
+        let Edits { mut removed, put } = edits;
+        let mut added = Vec::with_capacity(put.len());
+        for put in put {
+            let slot = put.slot;
+            let old = slot.and_then(|slot| self.slots.get(slot));
+            let compiled = old.and_then(|old| old.with_route(&put.route)).map_or_else(|| put.compile(), Ok);
+            match (compiled, slot) {
+                (Ok(compiled), Some(slot)) => slots.replace(slot, compiled),
+                (Ok(compiled), None) => added.push(compiled),
+                (Err(diagnostic), slot) => {
+                    diagnostics.push(*diagnostic);
+                    removed.extend(slot);
+                }
+            }
+        }
+        slots.change(&removed, added);
+        if slots.is_sparse() {
+            let routes: Vec<_> = slots.iter_by_id().map(|(_, compiled)| compiled.clone()).collect();
+            slots = Slots::default();
+            slots.change(&[], routes);
+        }
+        let mut order: Vec<_> =
+            slots.iter().map(|(slot, compiled)| (Reverse((compiled.route.rank, compiled.id)), slot)).collect();
+        order.sort_unstable();
+        let mut index = Index::default();
+        for (_, slot) in order {
+            index.insert(&slots, slot);
+        }
+        Self { slots, index }
     }
 }
 

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    AddrMatch, Conditions, Field, HeaderMatch, HostMatch, HostPattern, Id, Literal, Matches, Op, Origin, PathMatch,
+    AddrMatch, Criteria, Field, HeaderMatch, HostMatch, HostPattern, Id, Ir, Literal, Matches, Op, Origin, PathMatch,
     Predicate, Rank, Require, Rewrite, Route, TextMatch, Traffic, Wire,
 };
 use proptest::collection::vec;
@@ -29,8 +29,8 @@ fn route(matches: Matches, weight: u128, tie: u128) -> (Id, Arc<Route>) {
     (Id::from_u128(tie + 1), Arc::new(route))
 }
 
-fn conditions(conditions: Conditions) -> Matches {
-    Matches::Conditions(Box::new(conditions))
+fn conditions(conditions: Criteria) -> Matches {
+    conditions.into()
 }
 
 fn request<'a>(host: &'a str, path: &'a str) -> Request<'a> {
@@ -157,7 +157,7 @@ fn any_conditions() -> impl Strategy<Value = Matches> {
         few(wire()),
     )
         .prop_map(|(methods, hosts, paths, headers, snis, sources, destinations, wires)| {
-            conditions(Conditions { methods, hosts, paths, headers, snis, sources, destinations, wires })
+            conditions(Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires })
         })
 }
 
@@ -262,18 +262,129 @@ proptest! {
             for loser in explained.losers {
                 let fits = naive::find([&**loser.route], &request).is_some();
                 prop_assert_eq!(fits, loser.reason == Reason::RankedLower);
-                prop_assert!(!fits || found.is_some_and(|found| found.index < loser.index));
+                let rank = (loser.route.rank, loser.id);
+                prop_assert!(!fits || found.is_some_and(|found| found.rank() > rank));
             }
+        }
+    }
+
+    /// Generations made one from the other answer like those made from nothing, and know what changed.
+    #[test]
+    fn edits_one_after_the_other_come_to_what_a_fresh_build_does(
+        steps in vec(vec((0_u128..20, option::weighted(0.7, any_route())), 1..6), 1..8),
+        requests in vec(sent(), 1..8),
+    ) {
+        let mut ir = Ir::default();
+        let mut router = Router::default();
+        for (number, step) in steps.iter().enumerate() {
+            let mut changes = Vec::new();
+            for (tie, record) in step {
+                let record = record.clone().map(|(matches, weight, traffic)| {
+                    let (_, mut record) = route(matches, weight, *tie);
+                    Arc::get_mut(&mut record).unwrap().traffic = traffic;
+                    record
+                });
+                let id = Id::from_u128(tie + 1);
+                match &record {
+                    Some(record) => ir.routes.insert_shared(id, Arc::clone(record)),
+                    None => ir.routes.remove(&id),
+                };
+                changes.push((id, record));
+            }
+            let older = router.clone();
+            let (next, diagnostics) = match number % 2 {
+                0 => router.rebuild(&ir, Traffic::Http),
+                _ => router.update(changes, Traffic::Http),
+            };
+            prop_assert!(diagnostics.is_empty(), "{:?}", diagnostics);
+            same_as_fresh(&next, &ir, &requests);
+            let changed: Vec<usize> =
+                (0..next.slots().max(older.slots())).filter(|slot| !same_in(&next, &older, *slot)).collect();
+            prop_assert_eq!(next.changes_since(&older), changed);
+            for (slot, id, _) in older.routes() {
+                let now = next.routes().find(|(_, other, _)| *other == id);
+                prop_assert!(now.is_none_or(|(now, _, _)| now == slot));
+            }
+            router = next;
+        }
+    }
+
+    /// The same where the edits are so many that all is built anew, and few again.
+    #[test]
+    fn many_edits_come_to_what_a_fresh_build_does(
+        steps in vec(vec((0_u128..64, option::weighted(0.6, any_route())), 1..64), 1..4),
+        requests in vec(sent(), 1..8),
+    ) {
+        let mut ir = Ir::default();
+        let mut router = Router::default();
+        for step in steps {
+            for (tie, record) in step {
+                let id = Id::from_u128(tie + 1);
+                match record {
+                    Some((matches, weight, _)) => ir.routes.insert_shared(id, route(matches, weight, tie).1),
+                    None => ir.routes.remove(&id),
+                };
+            }
+            router = router.rebuild(&ir, Traffic::Http).0;
+            same_as_fresh(&router, &ir, &requests);
         }
     }
 }
 
+fn any_route() -> impl Strategy<Value = (Matches, u128, Traffic)> {
+    let traffic = prop_oneof![5 => Just(Traffic::Http), 1 => Just(Traffic::Stream)];
+    (prop_oneof![2 => any_conditions(), 1 => any_predicate()], 0_u128..4, traffic)
+}
+
+fn same_in(a: &Router, b: &Router, slot: usize) -> bool {
+    match (a.route(slot), b.route(slot)) {
+        (Some((a, left)), Some((b, right))) => a == b && Arc::ptr_eq(left, right),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+/// Checks that a router answers like one of the same generation that is made from nothing, and like the naive one.
+fn same_as_fresh(router: &Router, ir: &Ir, requests: &[Sent]) {
+    let (fresh, _) = Router::build(ir, Traffic::Http);
+    let by_id = |router: &Router| {
+        let mut all: Vec<_> = router.routes().map(|(_, id, route)| (id, Arc::as_ptr(route))).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(by_id(router), by_id(&fresh));
+    assert_eq!((router.len(), router.is_empty()), (fresh.len(), fresh.is_empty()));
+    for (slot, id, route) in router.routes() {
+        assert!(slot < router.slots());
+        assert!(router.route(slot).is_some_and(|(other, same)| other == id && Arc::ptr_eq(route, same)));
+    }
+    let routes: Vec<_> = ir.routes.iter().filter(|(_, route)| route.traffic == Traffic::Http).collect();
+    for sent in requests {
+        let request = sent.view();
+        let found = |router: &Router| router.find(&request).map(|found| (found.id, found.path_len));
+        assert_eq!(found(router), found(&fresh), "{sent:?}");
+        let expect = naive::find(routes.iter().map(|(_, route)| &***route), &request);
+        assert_eq!(found(router), expect.map(|(at, len)| (*routes[at].0, len)), "{sent:?}");
+        let at = router.find(&request).and_then(|found| router.route(found.slot).map(|(id, _)| id));
+        assert_eq!(at, expect.map(|(at, _)| *routes[at].0));
+        let candidates = |router: &Router| -> Vec<Id> {
+            let all = router.index.candidates(&router.slots, &request);
+            all.map(|entry| router.slots.get(entry.slot).unwrap().id).collect()
+        };
+        assert_eq!(candidates(router), candidates(&fresh));
+        let losers = |router: &Router| -> Vec<(Id, Reason)> {
+            let explained = router.explain(&request, usize::MAX);
+            explained.losers.into_iter().map(|loser| (loser.id, loser.reason)).collect()
+        };
+        assert_eq!(losers(router), losers(&fresh));
+    }
+}
+
 fn prefix(path: &str) -> Matches {
-    conditions(Conditions { paths: vec![PathMatch::Prefix(path.into())], ..Conditions::default() })
+    conditions(Criteria { paths: vec![PathMatch::Prefix(path.into())], ..Criteria::default() })
 }
 
 fn pattern(path: &str) -> Matches {
-    conditions(Conditions { paths: vec![PathMatch::Regex(path.into())], ..Conditions::default() })
+    conditions(Criteria { paths: vec![PathMatch::Regex(path.into())], ..Criteria::default() })
 }
 
 #[test]
@@ -307,15 +418,12 @@ fn captures_are_ranges_of_the_path() {
 
 #[test]
 fn losers_are_explained() {
-    let post = Conditions {
-        methods: vec!["POST".into()],
-        paths: vec![PathMatch::Prefix("/a".into())],
-        ..Conditions::default()
-    };
-    let far = Conditions {
+    let post =
+        Criteria { methods: vec!["POST".into()], paths: vec![PathMatch::Prefix("/a".into())], ..Criteria::default() };
+    let far = Criteria {
         methods: vec!["POST".into()],
         hosts: vec![HostMatch { host: HostPattern::Exact("b".into()), port: None }],
-        ..Conditions::default()
+        ..Criteria::default()
     };
     let (router, _) = Router::from_routes([
         route(prefix("/a"), 2, 0),
@@ -331,13 +439,85 @@ fn losers_are_explained() {
     assert_eq!(all.losers.last().unwrap().reason.to_string(), "method, host");
 }
 
+fn ir_of(routes: impl IntoIterator<Item = (Id, Arc<Route>)>) -> Ir {
+    let mut ir = Ir::default();
+    for (id, route) in routes {
+        ir.routes.insert_shared(id, route);
+    }
+    ir
+}
+
 #[test]
-fn rebuilding_keeps_what_was_compiled() {
-    let first = route(pattern("/a"), 1, 0);
-    let (old, _) = Router::from_routes([first.clone()]);
-    let (new, _) = old.rebuild_from([first, route(pattern("/b"), 2, 1)]);
-    assert!(Arc::ptr_eq(&old.routes[0], &new.routes[1]));
-    assert_eq!(new.len(), 2);
+fn an_edit_copies_the_parts_it_is_in_and_shares_the_rest() {
+    let mut ir = ir_of((0..5000).map(|n| route(prefix(&format!("/{n}")), 1, n)));
+    let (old, _) = Router::build(&ir, Traffic::Http);
+    let (same, _) = old.rebuild(&ir, Traffic::Http);
+    assert!(same.changes_since(&old).is_empty());
+
+    // Of the 40 pages of slots, two are copied.
+    ir.routes.insert_shared(Id::from_u128(1), route(prefix("/a"), 1, 0).1);
+    ir.routes.remove(&Id::from_u128(5000));
+    let (new, _) = old.rebuild(&ir, Traffic::Http);
+    assert_eq!(new.changes_since(&old), [0, 4999]);
+    assert_eq!(new.slots.shared_pages(&old.slots), 38);
+    assert_eq!(new.find(&request("a", "/a")).unwrap().slot, 0);
+    assert!(new.find(&request("a", "/0")).is_none() && old.find(&request("a", "/a")).is_none());
+
+    // A free slot is taken again.
+    let (newer, _) = new.update([route(prefix("/b"), 1, 9000)].map(|(id, route)| (id, Some(route))), Traffic::Http);
+    assert_eq!(newer.find(&request("a", "/b")).unwrap().slot, 4999);
+    assert_eq!((newer.len(), newer.slots()), (5000, 5000));
+}
+
+#[test]
+fn patterns_stay_compiled_where_a_record_changes_otherwise() {
+    let (id, first) = route(pattern("/(a)"), 1, 0);
+    let (old, _) = Router::from_routes([(id, Arc::clone(&first))]);
+    let changed = Arc::new(Route { request_buffering: false, ..Route::clone(&first) });
+    let (new, _) = old.update([(id, Some(changed))], Traffic::Http);
+    assert_eq!(new.changes_since(&old), [0]);
+    let pattern =
+        |router: &Router| std::ptr::from_ref(router.find(&request("a", "/a")).unwrap().trace.pattern.unwrap());
+    assert_eq!(pattern(&old), pattern(&new));
+    assert!(!new.find(&request("a", "/a")).unwrap().route.request_buffering);
+}
+
+#[test]
+fn what_turns_wrong_or_to_other_traffic_is_left_out_and_comes_back() {
+    let (id, good) = route(prefix("/a"), 1, 0);
+    let (old, _) = Router::from_routes([(id, Arc::clone(&good)), route(prefix("/"), 0, 1)]);
+    let weight = |router: &Router| router.find(&request("a", "/a")).unwrap().route.rank.weight;
+    let stream = Arc::new(Route { traffic: Traffic::Stream, ..Route::clone(&good) });
+    for (bad, told) in [(Some(route(pattern("/("), 1, 0).1), 1), (Some(stream), 0), (None, 0)] {
+        let (without, diagnostics) = old.update([(id, bad)], Traffic::Http);
+        assert_eq!((diagnostics.len(), without.len(), weight(&without)), (told, 1, 0));
+        let (again, _) = without.update([(id, Some(Arc::clone(&good)))], Traffic::Http);
+        assert_eq!((again.len(), weight(&again)), (2, 1));
+    }
+}
+
+#[test]
+fn slots_do_not_grow_where_routes_come_and_go() {
+    let ir = ir_of((0..4000).map(|n| route(prefix(&format!("/{n}")), 1, n)));
+    let (mut router, _) = Router::build(&ir, Traffic::Http);
+    for n in 0..100 {
+        let fresh = route(prefix("/x"), 1, 5000 + n);
+        router = router.update([(fresh.0, Some(fresh.1)), (Id::from_u128(n + 1), None)], Traffic::Http).0;
+    }
+    assert!(router.len() == 4000 && router.slots() <= 4001);
+    let few = ir_of([route(prefix("/y"), 1, 1)]);
+    let (router, _) = router.rebuild(&few, Traffic::Http);
+    assert_eq!((router.len(), router.slots()), (1, 1));
+    assert_eq!(router.find(&request("a", "/y")).unwrap().slot, 0);
+}
+
+#[test]
+fn long_prefixes_are_compared_to_their_ends() {
+    let long = format!("/{}", "x".repeat(400));
+    let routes = [route(prefix(&long), 2, 0), route(prefix(&long[..300]), 1, 1), route(prefix("/"), 0, 2)];
+    let (router, _) = Router::from_routes(routes);
+    let found = |len: usize| router.find(&request("a", &long[..len])).unwrap().path_len;
+    assert_eq!([found(401), found(400), found(299)], [Some(401), Some(300), Some(1)]);
 }
 
 #[test]
@@ -345,12 +525,12 @@ fn candidates_do_not_grow_with_the_routes() {
     for count in [10_u128, 10_000] {
         let hosts = (0..count).map(|n| {
             let host = HostMatch { host: HostPattern::Exact(format!("h{n}.example.com").into()), port: None };
-            route(conditions(Conditions { hosts: vec![host], ..Conditions::default() }), n, n)
+            route(conditions(Criteria { hosts: vec![host], ..Criteria::default() }), n, n)
         });
         let paths = (0..count).map(|n| route(prefix(&format!("/p{n:06}/x")), n, n + count));
         let patterns = (0..count.min(100)).map(|n| route(pattern(&format!("/r{n:06}/\\d+")), n, n + 2 * count));
         let (router, _) = Router::from_routes(hosts.chain(paths).chain(patterns));
-        let candidates = |host: &str, path: &str| router.index.candidates(&request(host, path)).count();
+        let candidates = |host: &str, path: &str| router.index.candidates(&router.slots, &request(host, path)).count();
         assert_eq!(candidates("h7.example.com", "/"), 1);
         assert_eq!(candidates("other", "/p000003/x/y"), 1);
         assert_eq!(candidates("other", "/r000003/1"), 1);
