@@ -18,6 +18,7 @@
 mod chunked;
 mod client;
 mod counts;
+mod h2;
 mod head;
 mod latency;
 mod link;
@@ -93,9 +94,10 @@ impl Load {
     /// The upstream of this work, without clients.
     pub(crate) fn new(work: &Work) -> Result<Self> {
         let speech = match work.kind {
-            Kind::H1 | Kind::H1Tls | Kind::H1Fresh | Kind::TlsFull | Kind::WebSocket => Speech::Http1,
             Kind::Tcp => Speech::Echo,
-            _ => bail!("this load cannot be made: {work:?}"),
+            Kind::Grpc => Speech::Grpc,
+            Kind::H1 | Kind::H1Tls | Kind::H1Fresh | Kind::TlsFull => Speech::Http1,
+            Kind::H2 | Kind::H2Tls | Kind::WebSocket => Speech::Http1,
         };
         Self::with_upstream(work, speech)
     }

@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::work::{Kind, Work, h1_head};
+use super::h2::hpack::{self, Common};
+use super::h2::wire::WINDOW;
+use super::work::{FIELDS, Kind, Work, h1_head};
 use super::{tls, websocket};
 
 /// Long bodies are written in pieces of this size.
@@ -15,6 +17,10 @@ pub(super) const BLOCK: usize = 128 * 1024;
 const INLINE_FEW: u64 = 64 * 1024;
 const INLINE_MANY: u64 = 2 * 1024;
 const FEW: usize = 64;
+/// Fields of a request over HTTP/2, which go into one frame.
+const FIELDS_MAX: usize = 12 * 1024;
+/// Bytes before a message of gRPC.
+const GRPC_PREFIX: u64 = 5;
 
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -31,6 +37,11 @@ pub(super) struct Plan {
     /// A message, and how it comes back.
     pub(super) there: Vec<u8>,
     pub(super) back: Vec<u8>,
+    /// HTTP/2: the body of a request, the length of the one that comes back, and the fields of every request after
+    /// those of [`Target::h2`].
+    pub(super) content: Vec<u8>,
+    pub(super) content_back: u64,
+    pub(super) common: Common,
     /// What bodies are made of.
     pub(super) block: Vec<u8>,
     /// The targets of each connection: those that it may use, and whether it goes round them.
@@ -48,12 +59,18 @@ pub(super) struct Target {
     pub(super) h1_head: usize,
     /// Bytes of the body that are not in it.
     pub(super) h1_rest: u64,
+    /// The first fields of the request over HTTP/2.
+    pub(super) h2: Vec<u8>,
 }
 
 impl Plan {
     pub(super) fn new(work: &Work) -> Result<Self> {
         ensure!(work.connections > 0 && work.streams > 0, "a load needs connections and streams");
         let pairs = work.targets();
+        ensure!(
+            !work.kind.http2() || work.body < WINDOW as usize - 5 && fields_length(work, &pairs) < FIELDS_MAX,
+            "bodies or fields are too long for a request over HTTP/2"
+        );
         ensure!(!pairs.is_empty(), "a load needs targets");
         ensure!(work.body > 0 || !work.kind.messages(), "messages need a length");
         let (there, back) = messages(work);
@@ -74,6 +91,13 @@ impl Plan {
             upgrade: work.kind == Kind::WebSocket,
             there,
             back,
+            content: match work.kind {
+                Kind::Grpc => grpc_message(work.up()),
+                kind if kind.http2() => vec![b'x'; work.up() as usize],
+                _ => Vec::new(),
+            },
+            content_back: work.down() + if work.kind == Kind::Grpc { GRPC_PREFIX } else { 0 },
+            common: common(work),
             block: vec![b'x'; BLOCK],
             lists: lists(work, &pairs),
             rounds: work.targets.is_some() || work.kind.http2(),
@@ -123,8 +147,49 @@ impl Target {
         let head = h1.len();
         let first = up.min(if few { INLINE_FEW } else { INLINE_MANY });
         h1.resize(head + first as usize, b'x');
-        Ok(Self { name, h1, h1_head: head, h1_rest: up - first })
+        Ok(Self { name, h1, h1_head: head, h1_rest: up - first, h2: h2_fields(work, host, path) })
     }
+}
+
+/// The fields of a request over HTTP/2 that are not the same for all.
+fn h2_fields(work: &Work, host: &str, path: &str) -> Vec<u8> {
+    let mut block = Vec::new();
+    let post = work.up() > 0 || work.kind == Kind::Grpc;
+    hpack::indexed(&mut block, if post { hpack::METHOD_POST } else { hpack::METHOD_GET });
+    hpack::indexed(&mut block, if work.kind.tls() { hpack::SCHEME_HTTPS } else { hpack::SCHEME_HTTP });
+    hpack::named(&mut block, hpack::AUTHORITY, host);
+    hpack::named(&mut block, hpack::PATH, path);
+    block
+}
+
+/// A message of gRPC with so many bytes.
+pub(super) fn grpc_message(bytes: u64) -> Vec<u8> {
+    let [_, _, _, _, length @ ..] = bytes.to_be_bytes();
+    let mut message = [&[0], &length[..]].concat();
+    message.resize((GRPC_PREFIX + bytes) as usize, b'x');
+    message
+}
+
+/// About how long the fields of the longest request are.
+fn fields_length(work: &Work, pairs: &[(String, String)]) -> usize {
+    let sum = |(name, value): &(String, String)| name.len() + value.len();
+    work.headers.iter().map(sum).sum::<usize>() + pairs.iter().map(sum).max().unwrap_or(0)
+}
+
+/// The fields of every request over HTTP/2.
+fn common(work: &Work) -> Common {
+    let mut fields: Vec<(String, String)> = Vec::new();
+    let own: &[(&str, &str)] = match work.kind {
+        Kind::Grpc => &[("content-type", "application/grpc"), ("te", "trailers")],
+        _ if work.up() > 0 => &[("content-type", "application/octet-stream")],
+        _ => &[],
+    };
+    fields.extend(FIELDS.iter().chain(own).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    if work.up() > 0 && work.kind != Kind::Grpc {
+        fields.push(("content-length".to_owned(), work.up().to_string()));
+    }
+    fields.extend(work.headers.iter().cloned());
+    Common::new(&fields)
 }
 
 /// A message of the clients, if they send messages, and how it comes back.

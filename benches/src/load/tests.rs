@@ -211,6 +211,65 @@ fn http1_with_a_handshake_for_each_request() {
 }
 
 #[test]
+fn http2() {
+    let works = [
+        Work { streams: 8, ..small(Kind::H2) },
+        Work { streams: 8, body: 0, ..small(Kind::H2) },
+        Work { streams: 3, body: 3 << 20, ..small(Kind::H2) },
+        Work { streams: 3, body: 3 << 20, direction: Direction::Up, ..small(Kind::H2) },
+        Work { streams: 3, body: 300_000, direction: Direction::Both, ..small(Kind::H2) },
+        Work { streams: 8, rate: Some(1000), ..small(Kind::H2) },
+        Work { connections: 500, streams: 2, ..small(Kind::H2) },
+    ];
+    for work in works {
+        let mut load = Load::with_upstream(&work, Speech::Http2).unwrap();
+        let upstream = load.upstream().unwrap();
+        run(&mut load, upstream, 10);
+        let ran = run(&mut load, upstream, 100);
+        assert!(ran.bytes >= ran.answered * work.body as u64, "{work:?}");
+        assert_eq!(ran.latencies.count() > 50, work.rate.is_some());
+    }
+}
+
+#[test]
+fn http2_over_tls() {
+    for (body, direction) in [(1024, Direction::Down), (1 << 20, Direction::Both)] {
+        let work = Work { streams: 4, body, direction, ..small(Kind::H2Tls) };
+        check_tls(&work, &mut Load::with_upstream(&work, Speech::Http2).unwrap(), b"h2", 40);
+    }
+}
+
+#[test]
+fn grpc() {
+    for direction in [Direction::Down, Direction::Up, Direction::Both] {
+        for body in [0, 100, 1 << 20] {
+            check(&Work { streams: 4, body, direction, ..small(Kind::Grpc) }, 40);
+        }
+    }
+}
+
+#[test]
+fn wrong_lengths_over_http2_are_errors() {
+    let mut upstream = Load::new(&small(Kind::Grpc)).unwrap();
+    let address = upstream.upstream().unwrap();
+    for (work, expect) in [
+        (Work { body: 1023, ..small(Kind::Grpc) }, "the length is wrong"),
+        (Work { body: 7, direction: Direction::Both, ..small(Kind::Grpc) }, "the status is not 200"),
+    ] {
+        let mut load = Load::new(&work).unwrap();
+        load.connect(address).unwrap();
+        let counts = Counts::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| upstream.run(&counts));
+            let _stop = StopAtEnd(&counts);
+            let failed = load.run(&counts).unwrap_err().to_string();
+            assert!(failed.contains(expect), "{failed}");
+        });
+        assert_eq!(counts.answered(), 0);
+    }
+}
+
+#[test]
 fn two_thousand_connections() {
     check(&Work { connections: 2000, ..small(Kind::H1) }, 4000);
 }

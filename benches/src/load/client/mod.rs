@@ -1,6 +1,7 @@
 //! The clients: one for each connection, of the sort that the kind of the load wants.
 
 mod h1;
+mod h2;
 mod pong;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use anyhow::Result;
 use rustix::event::epoll::EventFlags;
 
 use self::h1::H1;
+use self::h2::H2;
 use self::pong::Pong;
 use super::counts::{Counts, count};
 use super::link::{Broken, Buffers, Link};
@@ -51,6 +53,7 @@ impl Turn<'_> {
 #[derive(Debug)]
 pub(super) enum Client {
     H1(H1),
+    H2(H2),
     Pong(Pong),
 }
 
@@ -59,7 +62,7 @@ impl Client {
         match plan.kind {
             Kind::Tcp | Kind::WebSocket => Self::Pong(Pong::new(token, plan)),
             Kind::H1 | Kind::H1Tls | Kind::H1Fresh | Kind::TlsFull => Self::H1(H1::new(token, plan)),
-            Kind::H2 | Kind::H2Tls | Kind::Grpc => Self::H1(H1::new(token, plan)),
+            Kind::H2 | Kind::H2Tls | Kind::Grpc => Self::H2(H2::new(token, plan)),
         }
     }
 
@@ -67,6 +70,7 @@ impl Client {
     pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<()> {
         match self {
             Self::H1(client) => client.begin(turn),
+            Self::H2(client) => client.begin(turn),
             Self::Pong(client) => client.begin(turn),
         }
     }
@@ -75,6 +79,7 @@ impl Client {
     pub(super) fn is_settled(&self) -> bool {
         match self {
             Self::H1(client) => client.is_settled(),
+            Self::H2(client) => client.is_settled(),
             Self::Pong(client) => client.is_settled(),
         }
     }
@@ -83,6 +88,7 @@ impl Client {
     pub(super) fn start(&mut self, due: Due, turn: &mut Turn<'_>) -> Result<()> {
         match self {
             Self::H1(client) => client.start(due, turn),
+            Self::H2(client) => client.start(due, turn),
             Self::Pong(client) => client.start(due, turn),
         }
     }
@@ -91,6 +97,7 @@ impl Client {
     pub(super) fn ready(&mut self, flags: EventFlags, turn: &mut Turn<'_>, buffers: &mut Buffers) -> Result<()> {
         match self {
             Self::H1(client) => client.ready(flags, turn, buffers),
+            Self::H2(client) => client.ready(flags, turn, buffers),
             Self::Pong(client) => client.ready(flags, turn, buffers),
         }
     }

@@ -2,6 +2,7 @@
 
 mod echo;
 mod h1;
+mod h2;
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -11,7 +12,8 @@ use anyhow::{Context as _, Result};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use self::echo::Echo;
-use self::h1::{Answers, H1};
+use self::h1::H1;
+use self::h2::H2;
 use super::link::{Buffers, Link};
 use super::work::Work;
 use super::{LISTENER, UPSTREAM};
@@ -23,6 +25,10 @@ pub(super) enum Speech {
     Http1,
     /// Nothing; what comes goes back.
     Echo,
+    /// gRPC over HTTP/2 without TLS.
+    Grpc,
+    /// HTTP/2 without TLS, for clients without a proxy.
+    Http2,
 }
 
 /// The answer to the handshake of a WebSocket.
@@ -36,6 +42,13 @@ pub(super) struct Upstream {
     places: Vec<Option<Place>>,
     free: Vec<usize>,
     answers: Answers,
+}
+
+/// What is answered.
+#[derive(Debug)]
+struct Answers {
+    h1: h1::Answers,
+    h2: h2::Answers,
     /// Bytes of a message.
     message: u64,
 }
@@ -49,6 +62,7 @@ struct Place {
 #[derive(Debug)]
 enum Connection {
     H1(H1),
+    H2(H2),
     Echo(Echo),
 }
 
@@ -74,8 +88,11 @@ impl Upstream {
             speech,
             places: Vec::new(),
             free: Vec::new(),
-            answers: Answers::new(work),
-            message: work.body as u64,
+            answers: Answers {
+                h1: h1::Answers::new(work),
+                h2: h2::Answers::new(work, speech == Speech::Grpc),
+                message: work.body as u64,
+            },
         })
     }
 
@@ -99,6 +116,7 @@ impl Upstream {
             link.watch(epoll, true, false)?;
             let connection = match self.speech {
                 Speech::Http1 => Connection::H1(H1::default()),
+                Speech::Grpc | Speech::Http2 => Connection::H2(H2::new()),
                 Speech::Echo => Connection::Echo(Echo::default()),
             };
             if let Some(place) = self.places.get_mut(slot) {
@@ -113,7 +131,7 @@ impl Upstream {
         let Some(place) = self.places.get_mut(slot) else { return 0 };
         let Some(found) = place else { return 0 };
         found.link.event(flags);
-        let outcome = found.ready(epoll, &self.answers, self.message, buffers);
+        let outcome = found.ready(epoll, &self.answers, buffers);
         outcome.unwrap_or_else(|Closed| {
             *place = None;
             self.free.push(slot);
@@ -123,17 +141,11 @@ impl Upstream {
 }
 
 impl Place {
-    fn ready(
-        &mut self,
-        epoll: &OwnedFd,
-        answers: &Answers,
-        message: u64,
-        buffers: &mut Buffers,
-    ) -> Result<u64, Closed> {
+    fn ready(&mut self, epoll: &OwnedFd, answers: &Answers, buffers: &mut Buffers) -> Result<u64, Closed> {
         let Self { link, connection } = self;
         match connection {
             Connection::H1(h1) => {
-                let answered = h1.ready(link, answers, buffers, epoll)?;
+                let answered = h1.ready(link, &answers.h1, buffers, epoll)?;
                 if h1.upgraded() {
                     let mut echo = Echo::websocket(UPGRADED.as_bytes().to_vec());
                     echo.write(link)?;
@@ -141,7 +153,8 @@ impl Place {
                 }
                 Ok(answered)
             }
-            Connection::Echo(echo) => echo.ready(link, message, buffers, epoll),
+            Connection::H2(h2) => h2.ready(link, &answers.h2, buffers, epoll),
+            Connection::Echo(echo) => echo.ready(link, answers.message, buffers, epoll),
         }
     }
 }

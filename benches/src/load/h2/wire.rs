@@ -1,0 +1,227 @@
+//! What both ends of a connection do alike: settings, pings, windows, and bodies within windows.
+
+use std::collections::VecDeque;
+
+use super::frame::{self, Frame};
+use crate::load::link::{Broken, Link};
+
+/// What the windows are that are given to the other end; they are large so that nobody waits for them.
+pub(in crate::load) const WINDOW: u32 = 1 << 30;
+/// Windows before somebody says something else, and the longest payload.
+const FIRST_WINDOW: i64 = 65_535;
+const PAYLOAD: usize = 16 * 1024;
+/// No more of bodies is put into frames while so much waits to be sent.
+const OUT_MAX: usize = 128 * 1024;
+
+const SETTING_TABLE: u16 = 1;
+const SETTING_PUSH: u16 = 2;
+const SETTING_STREAMS: u16 = 3;
+const SETTING_WINDOW: u16 = 4;
+const SETTING_PAYLOAD: u16 = 5;
+
+#[derive(Debug)]
+pub(in crate::load) struct Wire {
+    /// Frames to be sent, of which so many bytes were.
+    pub(in crate::load) out: Vec<u8>,
+    sent: usize,
+    /// What may still be sent on the connection, and on a new stream.
+    window: i64,
+    stream_window: i64,
+    payload: usize,
+    /// Streams that may be open at the same time.
+    pub(in crate::load) streams_max: u32,
+    /// The other end keeps a table of fields of the usual size.
+    pub(in crate::load) table: bool,
+    /// Bytes that came and were not yet given back to the window.
+    taken: u32,
+    bodies: VecDeque<Body>,
+    /// Bodies that wait for windows of their streams.
+    waiting: Vec<Body>,
+}
+
+/// A body that is being sent.
+#[derive(Debug)]
+struct Body {
+    id: u32,
+    /// How much of it was put into frames.
+    at: usize,
+    window: i64,
+}
+
+impl Wire {
+    /// A connection that begins with these settings, which are followed by a large window.
+    pub(in crate::load) fn new(preface: &[u8], settings: &[(u16, u32)]) -> Self {
+        let mut out = preface.to_vec();
+        frame::head(&mut out, settings.len() * 6, frame::SETTINGS, 0, 0);
+        for (number, value) in settings {
+            out.extend_from_slice(&number.to_be_bytes());
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+        let mut wire = Self {
+            out,
+            sent: 0,
+            window: FIRST_WINDOW,
+            stream_window: FIRST_WINDOW,
+            payload: PAYLOAD,
+            streams_max: u32::MAX,
+            table: true,
+            taken: 0,
+            bodies: VecDeque::new(),
+            waiting: Vec::new(),
+        };
+        wire.window_update(WINDOW - FIRST_WINDOW as u32);
+        wire
+    }
+
+    /// The settings of a client.
+    pub(in crate::load) fn client(table: bool) -> Self {
+        let settings = [(SETTING_PUSH, 0), (SETTING_WINDOW, WINDOW), (SETTING_TABLE, 0)];
+        let settings = settings.get(..if table { 2 } else { 3 }).unwrap_or_default();
+        Self::new(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings)
+    }
+
+    /// The settings of a server.
+    pub(in crate::load) fn server() -> Self {
+        Self::new(b"", &[(SETTING_STREAMS, 4096), (SETTING_WINDOW, WINDOW)])
+    }
+
+    /// Takes a frame that is of the connection, or a window of a body that is being sent.
+    pub(in crate::load) fn take(&mut self, frame: Frame<'_>) -> Result<(), Broken> {
+        match frame {
+            Frame::Settings { ack: false, pairs } => self.settings(pairs)?,
+            Frame::Ping { ack: false, text } => {
+                frame::head(&mut self.out, text.len(), frame::PING, frame::ACK, 0);
+                self.out.extend_from_slice(&text);
+            }
+            Frame::Window { id: 0, more } => self.window += i64::from(more),
+            Frame::Window { id, more } => self.widen(id, more),
+            Frame::Data { flow, .. } => {
+                self.taken += flow;
+                if self.taken >= WINDOW / 2 {
+                    let taken = std::mem::take(&mut self.taken);
+                    self.window_update(taken);
+                }
+            }
+            Frame::Reset { id, .. } => {
+                self.bodies.retain(|body| body.id != id);
+                self.waiting.retain(|body| body.id != id);
+            }
+            Frame::Headers { .. } | Frame::GoAway { .. } | Frame::Settings { .. } | Frame::Ping { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn settings(&mut self, pairs: &[u8]) -> Result<(), Broken> {
+        for pair in pairs.chunks(6) {
+            let (number, value) = pair.split_first_chunk::<2>().ok_or("settings are cut off")?;
+            let value = frame::number(value, 0)?;
+            match u16::from_be_bytes(*number) {
+                SETTING_TABLE => self.table = value >= 4096,
+                SETTING_STREAMS => self.streams_max = value,
+                SETTING_WINDOW => {
+                    let change = i64::from(value) - self.stream_window;
+                    self.stream_window = i64::from(value);
+                    self.bodies.extend(self.waiting.drain(..));
+                    for body in &mut self.bodies {
+                        body.window += change;
+                    }
+                }
+                SETTING_PAYLOAD => self.payload = (value as usize).clamp(PAYLOAD, OUT_MAX / 2),
+                _ => {}
+            }
+        }
+        frame::head(&mut self.out, 0, frame::SETTINGS, frame::ACK, 0);
+        Ok(())
+    }
+
+    fn window_update(&mut self, more: u32) {
+        frame::head(&mut self.out, 4, frame::WINDOW_UPDATE, 0, 0);
+        self.out.extend_from_slice(&more.to_be_bytes());
+    }
+
+    fn widen(&mut self, id: u32, more: u32) {
+        if let Some(at) = self.waiting.iter().position(|body| body.id == id) {
+            let body = self.waiting.swap_remove(at);
+            self.bodies.push_back(body);
+        }
+        if let Some(body) = self.bodies.iter_mut().find(|body| body.id == id) {
+            body.window += i64::from(more);
+        }
+    }
+
+    /// Begins a body, which [`Wire::pump`] puts into frames. `more`: what its window has got before.
+    pub(in crate::load) fn begin(&mut self, id: u32, more: u32) {
+        self.bodies.push_back(Body { id, at: 0, window: self.stream_window + i64::from(more) });
+    }
+
+    /// The body of this stream is still being sent.
+    pub(in crate::load) fn sends(&self, id: u32) -> bool {
+        self.bodies.iter().chain(&self.waiting).any(|body| body.id == id)
+    }
+
+    /// Puts bodies into frames, each a piece in turn. All bodies are `content`; after it comes a block of fields, if it
+    /// is not empty. Gives how many bytes of bodies it were.
+    pub(in crate::load) fn pump(&mut self, content: &[u8], trailers: &[u8]) -> u64 {
+        let mut bytes = 0;
+        while self.out.len() - self.sent < OUT_MAX {
+            let Some(mut body) = self.bodies.pop_front() else { break };
+            let left = content.len() - body.at;
+            let n = left.min(self.payload).min(self.window.max(0) as usize).min(body.window.max(0) as usize);
+            if n == 0 && left > 0 {
+                if body.window > 0 {
+                    // The connection has no window, so that nobody can send.
+                    self.bodies.push_front(body);
+                    break;
+                }
+                self.waiting.push(body);
+                continue;
+            }
+            let last = n == left;
+            let flags = if last && trailers.is_empty() { frame::END_STREAM } else { 0 };
+            frame::head(&mut self.out, n, frame::DATA, flags, body.id);
+            self.out.extend_from_slice(content.get(body.at..body.at + n).unwrap_or_default());
+            bytes += n as u64;
+            self.window -= n as i64;
+            body.window -= n as i64;
+            body.at += n;
+            if !last {
+                self.bodies.push_back(body);
+            } else if !trailers.is_empty() {
+                self.headers(body.id, &[trailers], true);
+            }
+        }
+        bytes
+    }
+
+    /// Writes a block of fields, which must be shorter than a frame.
+    pub(in crate::load) fn headers(&mut self, id: u32, block: &[&[u8]], end: bool) {
+        let length = block.iter().map(|part| part.len()).sum();
+        let flags = frame::END_HEADERS | if end { frame::END_STREAM } else { 0 };
+        frame::head(&mut self.out, length, frame::HEADERS, flags, id);
+        for part in block {
+            self.out.extend_from_slice(part);
+        }
+    }
+
+    /// Sends what there is.
+    pub(in crate::load) fn flush(&mut self, link: &mut Link) -> Result<(), Broken> {
+        let unsent = self.out.get(self.sent..).unwrap_or_default();
+        if unsent.is_empty() {
+            return link.flush();
+        }
+        self.sent += link.put(unsent)?;
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+        } else if self.sent >= OUT_MAX {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    /// Something is still to be sent and can be.
+    pub(in crate::load) fn is_sending(&self) -> bool {
+        self.sent < self.out.len() || (self.window > 0 && !self.bodies.is_empty())
+    }
+}
