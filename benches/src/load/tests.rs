@@ -5,6 +5,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::h2::frame::{self, Frame, Reader};
+use super::h2::hpack;
+use super::h2::wire::Wire;
 use super::*;
 
 /// What came of a run.
@@ -12,6 +15,7 @@ struct Ran {
     answered: u64,
     served: u64,
     bytes: u64,
+    retried: u64,
     latencies: Latencies,
 }
 
@@ -35,7 +39,13 @@ fn run(load: &mut Load, proxy: SocketAddr, answers: u64) -> Ran {
     assert_eq!(counts.errors(), 0, "{}", load.wrong);
     assert!(counts.answered() >= answers, "{} answers", counts.answered());
     load.disconnect();
-    Ran { answered: counts.answered(), served: counts.served(), bytes: counts.bytes(), latencies: counts.latencies() }
+    Ran {
+        answered: counts.answered(),
+        served: counts.served(),
+        bytes: counts.bytes(),
+        retried: counts.retried(),
+        latencies: counts.latencies(),
+    }
 }
 
 /// Ends a run, also when a test fails.
@@ -246,6 +256,60 @@ fn grpc() {
             check(&Work { streams: 4, body, direction, ..small(Kind::Grpc) }, 40);
         }
     }
+}
+
+/// A server that refuses every tenth request, and every connection after fifty.
+fn refusing() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut fields = Vec::new();
+    hpack::indexed(&mut fields, hpack::STATUS_200);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let fields = fields.clone();
+            std::thread::spawn(move || refuse(client.unwrap(), &fields));
+        }
+    });
+    address
+}
+
+fn refuse(mut client: TcpStream, fields: &[u8]) {
+    let (mut reader, mut wire) = (Reader::default(), Wire::server());
+    let mut buffer = vec![0; 16 * 1024];
+    let mut count = 0;
+    client.read_exact(&mut buffer[..24]).unwrap();
+    loop {
+        client.write_all(&std::mem::take(&mut wire.out)).unwrap();
+        let n = client.read(&mut buffer).unwrap_or(0);
+        if n == 0 {
+            return;
+        }
+        let take = &mut |frame: Frame<'_>| {
+            let Frame::Headers { id, end: true, .. } = frame else { return wire.take(frame) };
+            count += 1;
+            if count > 50 {
+                // It came after the connection was closed to it.
+            } else if count % 10 == 5 {
+                frame::head(&mut wire.out, 4, 3, 0, id);
+                wire.out.extend_from_slice(&[0, 0, 0, 7]);
+            } else {
+                wire.headers(id, &[fields], true);
+            }
+            if count == 50 {
+                frame::head(&mut wire.out, 8, 7, 0, 0);
+                wire.out.extend_from_slice(&[id.to_be_bytes(), [0; 4]].concat());
+            }
+            Ok(())
+        };
+        reader.push(&buffer[..n], take).unwrap();
+    }
+}
+
+#[test]
+fn refused_requests_are_sent_again() {
+    let mut load = Load::new(&Work { body: 0, streams: 7, ..small(Kind::H2) }).unwrap();
+    let ran = run(&mut load, refusing(), 1000);
+    assert!(ran.retried >= 100, "{}", ran.retried);
 }
 
 #[test]

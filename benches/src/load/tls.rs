@@ -13,7 +13,7 @@ use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, version};
 
 use super::link::Broken;
@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// Puts the record that is not complete to the front of the buffer; gives its length.
-    pub(super) fn restore(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
+    pub(super) fn restore(&self, buffer: &mut [u8]) -> Result<usize, Broken> {
         let front = buffer.get_mut(..self.carried.len()).ok_or("a TLS record is too long")?;
         front.copy_from_slice(&self.carried);
         Ok(front.len())
@@ -97,16 +97,12 @@ impl Session {
                         used += record.discard;
                     }
                 }
-                ConnectionState::EncodeTlsData(mut data) => loop {
-                    let (at, room) = (self.outgoing.len(), RECORD + OVERHEAD);
-                    self.outgoing.resize(at + room, 0);
+                ConnectionState::EncodeTlsData(mut data) => {
+                    let at = self.outgoing.len();
+                    self.outgoing.resize(at + RECORD + OVERHEAD, 0);
                     let encoded = data.encode(self.outgoing.get_mut(at..).unwrap_or_default());
-                    self.outgoing.truncate(at + *encoded.as_ref().unwrap_or(&0));
-                    match encoded {
-                        Ok(_) => break,
-                        Err(EncodeError::InsufficientSize(_) | EncodeError::AlreadyEncoded) => return Err(FAILED),
-                    }
-                },
+                    self.outgoing.truncate(at + encoded.map_err(|_| FAILED)?);
+                }
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::WriteTraffic(_) => {
                     self.open = true;

@@ -49,7 +49,7 @@ impl H1 {
     }
 
     /// Sends a request.
-    pub(super) fn start(&mut self, due: Due, turn: &mut Turn<'_>) -> Result<()> {
+    pub(super) fn start(&mut self, due: Due, turn: &Turn<'_>) -> Result<()> {
         if self.link.is_none() {
             self.open(turn)?;
         }

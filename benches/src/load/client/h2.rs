@@ -95,7 +95,7 @@ impl H2 {
     }
 
     /// Sends a request.
-    pub(super) fn start(&mut self, due: Due, turn: &mut Turn<'_>) -> Result<()> {
+    pub(super) fn start(&mut self, due: Due, turn: &Turn<'_>) -> Result<()> {
         self.place(due);
         self.send(turn)
     }
@@ -112,7 +112,7 @@ impl H2 {
         } else if self.draining && self.busy == 0 {
             self.link = None;
         }
-        self.next(self.free() - free, turn);
+        self.next(self.free().saturating_sub(free), turn);
         self.send(turn)
     }
 
@@ -145,15 +145,15 @@ impl H2 {
     }
 
     /// Sends what waits, on a new connection if there is none.
-    fn send(&mut self, turn: &mut Turn<'_>) -> Result<()> {
+    fn send(&mut self, turn: &Turn<'_>) -> Result<()> {
         if self.link.is_none() && self.waiting > 0 {
             self.open(turn)?;
         }
         if self.waiting > 0 && !self.draining {
             self.send_waiting(turn);
         }
-        turn.passed(self.wire.pump(&turn.plan.content, &[]));
         if let Some(link) = &mut self.link {
+            turn.passed(self.wire.pump(&turn.plan.content, &[]));
             // If it fails, an event of the connection tells so.
             self.wire.flush(link).ok();
             let writes = self.wire.is_sending() && link.is_open();

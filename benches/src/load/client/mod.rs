@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// Sends a request.
-    pub(super) fn start(&mut self, due: Due, turn: &mut Turn<'_>) -> Result<()> {
+    pub(super) fn start(&mut self, due: Due, turn: &Turn<'_>) -> Result<()> {
         match self {
             Self::H1(client) => client.start(due, turn),
             Self::H2(client) => client.start(due, turn),

@@ -54,7 +54,7 @@ impl Pong {
     }
 
     /// Sends a message, if need be after the handshake.
-    pub(super) fn start(&mut self, due: Due, turn: &mut Turn<'_>) -> Result<()> {
+    pub(super) fn start(&mut self, due: Due, turn: &Turn<'_>) -> Result<()> {
         if self.link.is_none() {
             self.open(turn)?;
         }
@@ -136,7 +136,7 @@ impl Pong {
         Ok(if complete { self.due } else { None })
     }
 
-    fn write(&mut self, turn: &mut Turn<'_>) -> Result<(), Broken> {
+    fn write(&mut self, turn: &Turn<'_>) -> Result<(), Broken> {
         let Some(link) = &mut self.link else { return Ok(()) };
         if let Upgrade::Under { sent, .. } = &mut self.upgrade {
             let request = turn.plan.target(self.round.first()).map(|target| target.h1.as_slice()).unwrap_or_default();

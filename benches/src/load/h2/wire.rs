@@ -225,3 +225,80 @@ impl Wire {
         self.sent < self.out.len() || (self.window > 0 && !self.bodies.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::Reader;
+    use super::*;
+
+    /// The frames that are to be sent: DATA as stream and length, with a `!` at its end, others as their name.
+    fn sent(wire: &mut Wire) -> Vec<String> {
+        let mut found = Vec::new();
+        let out = std::mem::take(&mut wire.out);
+        let take = &mut |frame: Frame<'_>| {
+            found.push(match frame {
+                Frame::Data { id, bytes, end, .. } => format!("{id}:{bytes}{}", if end { "!" } else { "" }),
+                Frame::Headers { id, end, .. } => format!("{id}:fields{}", if end { "!" } else { "" }),
+                other => format!("{other:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
+            });
+            Ok(())
+        };
+        Reader::default().push(&out, take).unwrap();
+        found
+    }
+
+    fn wire() -> Wire {
+        let mut wire = Wire::server();
+        assert_eq!(sent(&mut wire), ["Settings", "Window"]);
+        wire
+    }
+
+    #[test]
+    fn bodies_keep_to_windows_and_take_turns() {
+        let content = vec![0; 40_000];
+        let mut wire = wire();
+        wire.begin(1, 0);
+        wire.begin(3, 0);
+        assert_eq!(wire.pump(&content, b"x"), 65_535);
+        assert_eq!(sent(&mut wire), ["1:16384", "3:16384", "1:16384", "3:16383"]);
+        assert!(!wire.is_sending() && wire.sends(1) && wire.sends(3));
+        wire.take(Frame::Window { id: 0, more: 10_000 }).unwrap();
+        assert!(wire.is_sending());
+        assert_eq!(wire.pump(&content, b"x"), 10_000);
+        assert_eq!(sent(&mut wire), ["1:7232", "1:fields!", "3:2768"]);
+        wire.take(Frame::Reset { id: 3, code: 0 }).unwrap();
+        assert!(!wire.sends(1) && !wire.sends(3));
+    }
+
+    #[test]
+    fn streams_wait_for_their_own_windows() {
+        let content = vec![0; 100];
+        let mut wire = wire();
+        wire.take(Frame::Settings { ack: false, pairs: &[0, 4, 0, 0, 0, 10, 0, 3, 0, 0, 0, 7] }).unwrap();
+        assert_eq!((sent(&mut wire), wire.streams_max), (vec!["Settings".to_owned()], 7));
+        wire.begin(1, 0);
+        wire.begin(3, 20);
+        assert_eq!(wire.pump(&content, b""), 40);
+        assert_eq!(sent(&mut wire), ["1:10", "3:30"]);
+        wire.take(Frame::Window { id: 3, more: 5 }).unwrap();
+        wire.pump(&content, b"");
+        assert_eq!(sent(&mut wire), ["3:5"]);
+        wire.take(Frame::Settings { ack: false, pairs: &[0, 4, 0, 0, 0, 200] }).unwrap();
+        wire.pump(&content, b"");
+        assert_eq!(sent(&mut wire), ["Settings", "1:90!", "3:65!"]);
+    }
+
+    #[test]
+    fn pings_are_answered_and_windows_given_back_rarely() {
+        let mut wire = wire();
+        wire.take(Frame::Ping { ack: false, text: *b"12345678" }).unwrap();
+        wire.take(Frame::Ping { ack: true, text: *b"12345678" }).unwrap();
+        assert_eq!(sent(&mut wire), ["Ping"]);
+        let data = |flow| Frame::Data { id: 1, bytes: flow, flow, end: false };
+        wire.take(data(WINDOW / 2 - 1)).unwrap();
+        assert!(wire.out.is_empty());
+        wire.take(data(1)).unwrap();
+        assert_eq!(sent(&mut wire), ["Window"]);
+        assert!(wire.take(Frame::Settings { ack: false, pairs: &[0, 4, 0] }).is_err());
+    }
+}
