@@ -1,7 +1,7 @@
 //! What the router costs: times, memory and, under callgrind, instructions.
 //!
-//! `figures` prints a table of all sets; `figures count` prints what is to be measured; `figures find SET ROUTES TIMES`
-//! builds a set and finds so often, for `valgrind --tool=callgrind`.
+//! `figures [MOST]` prints a table of all sets, with up to so many routes; `figures find SET ROUTES TIMES` builds a set
+//! and finds so often, for `valgrind --tool=callgrind`.
 
 #![allow(unsafe_code, reason = "an allocator that counts can only be written so")]
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "an example measures and prints")]
@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const SETS: [&str; 6] = ["hosts", "paths", "both", "regexes", "mixed", "bench"];
+const SETS: [&str; 7] = ["hosts", "paths", "both", "same", "bench", "mixed", "regexes"];
 
 /// A route of a set, and a request for it.
 struct Sample {
@@ -55,6 +55,7 @@ fn sample(set: &str, number: usize) -> Sample {
         "hosts" => (Some(format!("h{number}.example.com")), "/".to_owned(), None),
         "paths" => (None, format!("/api/p{number:06}/x"), None),
         "both" => (Some(format!("h{}.example.com", number / 100)), format!("/api/p{:03}/x", number % 100), None),
+        "same" => (Some("same.example.com".to_owned()), "/".to_owned(), None),
         "regexes" => (Some("api.example.com".to_owned()), format!("/r{number:06}/1"), Some("/\\d+$")),
         "bench" => (Some(format!("host{}.example.com", number / 4)), format!("/api/v{}/", number % 4), None),
         _ => match number % 10 {

@@ -80,17 +80,33 @@ impl Index {
         });
     }
 
-    /// Routes that may match, in falling rank.
+    /// Shows routes that may match, in falling rank, until one is taken.
     #[inline]
-    pub(crate) fn candidates<'i>(&'i self, slots: &'i Slots, request: &Request<'_>) -> Candidates<'i> {
-        let mut found = Lists::new();
+    pub(crate) fn find<T>(
+        &self,
+        slots: &Slots,
+        request: &Request<'_>,
+        mut take: impl FnMut(&Entry) -> Option<T>,
+    ) -> Option<T> {
+        let mut lists = Lists::new();
         self.0.lookup(request.host, &mut |host| {
-            host.paths.lookup(request.path, &mut found);
+            if !host.paths.is_vacant() {
+                host.paths.lookup(request.path, &mut lists);
+            }
             if let Some(snis) = &host.snis {
-                snis.lookup(request, &mut found);
+                snis.lookup(request, &mut lists);
             }
         });
-        Candidates { lists: found, slots }
+        match lists.as_mut_slice() {
+            [] => None,
+            [only] => only.iter().find_map(take),
+            several => loop {
+                let taken = take(merge_next(several, slots)?);
+                if taken.is_some() {
+                    return taken;
+                }
+            },
+        }
     }
 }
 
@@ -136,26 +152,3 @@ impl Edit<'_> {
 
 /// Sorted lists of candidates, none of them empty. Few requests meet more of them than fit without an allocation.
 type Lists<'i> = SmallVec<[&'i [Entry]; 16]>;
-
-/// Merges sorted lists.
-pub(crate) struct Candidates<'i> {
-    lists: Lists<'i>,
-    slots: &'i Slots,
-}
-
-impl<'i> Iterator for Candidates<'i> {
-    type Item = &'i Entry;
-
-    #[inline]
-    fn next(&mut self) -> Option<&'i Entry> {
-        match self.lists.as_mut_slice() {
-            [] => None,
-            [only] => {
-                let (first, rest) = only.split_first()?;
-                *only = rest;
-                Some(first)
-            }
-            lists => merge_next(lists, self.slots),
-        }
-    }
-}

@@ -40,12 +40,13 @@ impl PathTree {
     pub(super) fn lookup<'i>(&'i self, path: &[u8], found: &mut Lists<'i>) {
         let (mut node, mut rest) = (&self.0, path);
         loop {
-            if !node.edge.is_empty() {
-                let Some(after) = rest.strip_prefix(&*node.edge) else { return };
+            let (edge, routes) = (&*node.edge, &*node.routes);
+            if !edge.is_empty() {
+                let Some(after) = rest.strip_prefix(edge) else { return };
                 rest = after;
             }
-            if !node.routes.is_empty() {
-                found.push(&node.routes);
+            if !routes.is_empty() {
+                found.push(routes);
             }
             let Some((byte, after)) = rest.split_first() else { return };
             let Some(child) = node.child(*byte) else { return };

@@ -99,14 +99,12 @@ impl Router {
 
     /// The route of highest rank that fits.
     pub fn find<'r>(&'r self, request: &Request<'_>) -> Option<Match<'r>> {
-        for entry in self.index.candidates(&self.slots, request) {
+        self.index.find(&self.slots, request, |entry| {
             let compiled = self.slots.get(entry.slot)?;
-            if let Some(trace) = compiled.matches(request, entry.checks, entry.path_len) {
-                let slot = entry.slot as usize;
-                return Some(Match { id: compiled.id, route: &compiled.route, slot, path_len: trace.len, trace });
-            }
-        }
-        None
+            let trace = compiled.matches(request, entry.checks, entry.path_len)?;
+            let slot = entry.slot as usize;
+            Some(Match { id: compiled.id, route: &compiled.route, slot, path_len: trace.len, trace })
+        })
     }
 
     /// The route that fits, and up to `losers_max` others that came closest, each with the reasons. Looks at all
@@ -145,6 +143,17 @@ impl Router {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The routes that are compared with a request until one fits, in falling rank.
+    #[cfg(test)]
+    fn candidates(&self, request: &Request<'_>) -> Vec<Id> {
+        let mut all = Vec::new();
+        let _none: Option<()> = self.index.find(&self.slots, request, |entry| {
+            all.extend(self.slots.get(entry.slot).map(|compiled| compiled.id));
+            None
+        });
+        all
     }
 
     fn edited(&self, edits: Edits) -> (Self, Vec<Diagnostic>) {
