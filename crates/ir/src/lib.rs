@@ -19,6 +19,7 @@ mod node;
 mod origin;
 pub mod resolve;
 mod route;
+mod share;
 mod table;
 mod verify;
 
@@ -41,6 +42,7 @@ pub use node::{
 };
 pub use origin::{Code, Diagnostic, Location, Noun, Origin, Severity};
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};
+pub use share::Record;
 pub use table::Table;
 pub use verify::Verified;
 

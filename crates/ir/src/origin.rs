@@ -73,6 +73,15 @@ impl Origin {
         self.column.store(column, Ordering::Relaxed);
     }
 
+    /// Notes the place of another, equal, origin.
+    pub(crate) fn moved_with(&self, other: &Self) {
+        let place = |n: &AtomicU32| n.load(Ordering::Relaxed);
+        let (line, column) = (place(&other.line), place(&other.column));
+        if (place(&self.line), place(&self.column)) != (line, column) {
+            self.moved_to(line, column);
+        }
+    }
+
     /// What to call the object in a message: its name, else its id.
     pub fn label(&self) -> String {
         match &self.name {

@@ -1,6 +1,8 @@
 //! [`Check`]: rules across the fields of a record. Behaviour and texts are those of `Schema.entity_checkers` in
 //! `kong/db/schema/init.lua`.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value};
 
 use crate::validate::{is_reference, quoted, validate_field, value_at};
@@ -44,6 +46,8 @@ pub struct Conditional {
     then_field: &'static str,
     then_match: Rules,
     then_err: Option<&'static str>,
+    if_overlay: Overlay,
+    then_overlay: Overlay,
 }
 
 /// See [`conditional_at_least_one_of`].
@@ -54,6 +58,36 @@ pub struct ConditionalAtLeastOneOf {
     then: Vec<&'static str>,
     then_err: Option<&'static str>,
     otherwise: Option<(Rules, Vec<&'static str>, Option<&'static str>)>,
+    if_overlay: Overlay,
+    otherwise_overlay: Overlay,
+}
+
+/// A field with the rules of a condition laid over its own: made when it is first looked at, and made anew in a clone,
+/// whose schema may get other fields.
+#[derive(Debug, Default)]
+struct Overlay(OnceLock<Box<Field>>);
+
+impl Clone for Overlay {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Overlay {
+    /// The field of this name in the schema. An unknown field has only the condition's rules.
+    fn of(&self, schema: &Schema, name: &str, rules: &Rules) -> &Field {
+        self.0.get_or_init(|| {
+            Box::new(match schema.field_at(name) {
+                Some(field) => rules.over(field),
+                None => rules.over(&Field::new(Kind::Any)),
+            })
+        })
+    }
+
+    /// Whether a field's value passes the field's rules with those of a condition laid over them.
+    fn holds(&self, schema: &Schema, name: &str, rules: &Rules, value: &Value) -> bool {
+        validate_field(self.of(schema, name, rules), value).is_ok()
+    }
 }
 
 /// What a [`custom`] check has to say.
@@ -112,7 +146,16 @@ pub fn mutually_exclusive_sets(
 
 /// When `if_field` passes `if_match`, `then_field` must pass `then_match`.
 pub fn conditional(if_field: &'static str, if_match: Rules, then_field: &'static str, then_match: Rules) -> Check {
-    Check::Conditional(Box::new(Conditional { if_field, if_match, then_field, then_match, then_err: None }))
+    let (if_overlay, then_overlay) = Default::default();
+    Check::Conditional(Box::new(Conditional {
+        if_field,
+        if_match,
+        then_field,
+        then_match,
+        then_err: None,
+        if_overlay,
+        then_overlay,
+    }))
 }
 
 /// When `if_field` passes `if_match`, at least one of `then` must be there.
@@ -128,6 +171,8 @@ pub fn conditional_at_least_one_of(
         then,
         then_err: None,
         otherwise: None,
+        if_overlay: Overlay::default(),
+        otherwise_overlay: Overlay::default(),
     }))
 }
 
@@ -203,26 +248,41 @@ impl Check {
         }
     }
 
+    /// Whether one of the [`fields`](Self::fields) is so.
+    fn any_field(&self, mut is_so: impl FnMut(&'static str) -> bool) -> bool {
+        match self {
+            Self::AtLeastOneOf(f)
+            | Self::ExactlyOneOf(f)
+            | Self::MutuallyExclusive(f)
+            | Self::AllOrNone(f)
+            | Self::Distinct(f)
+            | Self::Custom { fields: f, .. } => f.iter().any(|f| is_so(f)),
+            Self::MutuallyExclusiveSets(a, b) => a.iter().chain(b).any(|f| is_so(f)),
+            Self::Conditional(c) => is_so(c.if_field) || is_so(c.then_field),
+            Self::ConditionalAtLeastOneOf(c) => {
+                let more = c.otherwise.iter().flat_map(|(_, then, _)| then);
+                is_so(c.if_field) || c.then.iter().chain(more).any(|f| is_so(f))
+            }
+        }
+    }
+
     /// Runs the check over a record and adds what is wrong to `errors`.
     pub(crate) fn run(&self, schema: &Schema, whole: &Value, data: &Map<String, Value>, errors: &mut Errors) {
-        let fields = self.fields();
         let value = |name: &str| value_at(data, name);
-        let holds_reference = |name: &&str| {
-            let referenceable = schema.field_at(name).is_some_and(|f| f.referenceable);
-            referenceable && value(name).is_some_and(is_reference)
+        let holds_reference = |name: &str| {
+            value(name).is_some_and(is_reference) && schema.field_at(name).is_some_and(|f| f.referenceable)
         };
-        if fields.iter().any(holds_reference) {
+        if self.any_field(holds_reference) {
             return;
         }
-        if self.skips_unsound() && fields.iter().any(|f| errors.get(f).is_some()) {
+        if self.skips_unsound() && self.any_field(|f| errors.get(f).is_some()) {
             return;
         }
-        let absent = |name: &&&str| value(name).is_none();
-        if !self.runs_when_missing() && !fields.is_empty() {
-            if fields.iter().all(|f| value(f).is_none()) {
+        if !self.runs_when_missing() && self.any_field(|_| true) {
+            if !self.any_field(|f| value(f).is_some()) {
                 return;
             }
-            let missing: Vec<_> = self.needs().into_iter().filter(|f| absent(&f)).collect();
+            let missing: Vec<_> = self.needs().into_iter().filter(|f| value(f).is_none()).collect();
             if !missing.is_empty() {
                 for name in missing {
                     errors.set_at(name, "field required for entity check".into());
@@ -315,14 +375,14 @@ impl Conditional {
         let null = Value::Null;
         let if_value = value_at(data, self.if_field).unwrap_or(&null);
         let then_value = value_at(data, self.then_field).unwrap_or(&null);
-        if !holds(schema, self.if_field, &self.if_match, if_value) {
+        if !self.if_overlay.holds(schema, self.if_field, &self.if_match, if_value) {
             return Ok(());
         }
         let standard = || format!("failed conditional validation given value of field '{}'", self.if_field);
         if self.then_match.required && then_value.is_null() {
             return Err(Failure::Field(self.then_field, "required field missing".into(), standard()));
         }
-        match validate_field(&overlay(schema, self.then_field, &self.then_match), then_value) {
+        match validate_field(self.then_overlay.of(schema, self.then_field, &self.then_match), then_value) {
             Ok(()) => Ok(()),
             Err(found) => {
                 let message = self.then_err.map_or_else(standard, |text| text.replace("%s", self.if_field));
@@ -339,12 +399,15 @@ impl ConditionalAtLeastOneOf {
 
     fn verdict(&self, schema: &Schema, data: &Map<String, Value>) -> Result<(), Failure> {
         let Some(if_value) = value_at(data, self.if_field) else { return Ok(()) };
-        let holds = |rules: &Rules| holds(schema, self.if_field, rules, if_value);
-        let (then, message) = if holds(&self.if_match) {
+        let (then, message) = if self.if_overlay.holds(schema, self.if_field, &self.if_match, if_value) {
             (&self.then, self.then_err)
         } else {
             match &self.otherwise {
-                Some((rules, then, message)) if holds(rules) => (then, *message),
+                Some((rules, then, message))
+                    if self.otherwise_overlay.holds(schema, self.if_field, rules, if_value) =>
+                {
+                    (then, *message)
+                }
                 _ => return Ok(()),
             }
         };
@@ -376,20 +439,6 @@ fn fields_tail(text: &str, fields: &[&'static str]) -> String {
         _ => "set",
     };
     format!("{what}: {}", quoted(fields))
-}
-
-/// Whether a field's value passes the field's rules with those of a condition laid over them.
-fn holds(schema: &Schema, name: &str, rules: &Rules, value: &Value) -> bool {
-    let refuted = schema.field_at(name).is_some_and(|field| rules.refute(field, value));
-    !refuted && validate_field(&overlay(schema, name, rules), value).is_ok()
-}
-
-/// The field with the rules of a condition laid over its own. An unknown field has only the condition's.
-fn overlay(schema: &Schema, name: &str, rules: &Rules) -> Field {
-    match schema.field_at(name) {
-        Some(field) => rules.over(field),
-        None => rules.over(&Field::new(Kind::Any)),
-    }
 }
 
 /// Kong's `is_nonempty`.

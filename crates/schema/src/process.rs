@@ -108,22 +108,52 @@ pub(crate) fn as_object(value: &Value) -> Option<std::borrow::Cow<'_, Map<String
 fn complete(schema: &Schema, data: &mut Map<String, Value>, options: &Options<'_>) -> Result<(), Errors> {
     expand_shorthands(schema, data)?;
     let mut errors = Errors::default();
-    let mut out = Map::new();
+    let mut out = Map::with_capacity(schema.fields.len());
+    let mut given = Given::new(std::mem::take(data));
     for named in &schema.fields {
-        let given = data.remove(named.name);
+        let (key, given) = given.take(named.name).unzip();
         let given = made(named.name, &named.field, given, options);
         match complete_field(&named.field, given, options) {
             Ok(Some(value)) => {
-                out.insert(named.name.to_owned(), value);
+                out.insert(key.unwrap_or_else(|| named.name.to_owned()), value);
             }
             Ok(None) => {}
             Err(found) => errors.set(named.name, found),
         }
     }
     // What is left is unknown; validation says so.
-    out.append(data);
+    given.rest(&mut out);
     *data = out;
     errors.into_result()
+}
+
+/// The fields that a user gave, to be taken out by name.
+enum Given {
+    /// Comparing a few names takes less than hashing one.
+    Few(Vec<(String, Value)>),
+    Many(Map<String, Value>),
+}
+
+impl Given {
+    const FEW_MAX: usize = 12;
+
+    fn new(data: Map<String, Value>) -> Self {
+        if data.len() <= Self::FEW_MAX { Self::Few(data.into_iter().collect()) } else { Self::Many(data) }
+    }
+
+    fn take(&mut self, name: &str) -> Option<(String, Value)> {
+        match self {
+            Self::Few(list) => list.iter().position(|(key, _)| key == name).map(|at| list.remove(at)),
+            Self::Many(map) => map.remove_entry(name),
+        }
+    }
+
+    fn rest(self, out: &mut Map<String, Value>) {
+        match self {
+            Self::Few(list) => out.extend(list),
+            Self::Many(mut map) => out.append(&mut map),
+        }
+    }
 }
 
 fn expand_shorthands(schema: &Schema, data: &mut Map<String, Value>) -> Result<(), Errors> {
@@ -215,10 +245,11 @@ fn complete_list(of: &Field, value: Value, is_set: bool, options: &Options<'_>) 
     let mut out: Vec<Value> = Vec::with_capacity(list.len());
     let mut seen = std::collections::HashSet::new();
     let mut errors: Vec<Option<Errors>> = Vec::new();
+    let several = list.len() > 1;
     for value in list {
         // Lua compares tables by identity, so only plain values can be duplicates.
         let plain = !matches!(value, Value::Array(_) | Value::Object(_));
-        if is_set && plain && !seen.insert(value.to_string()) {
+        if is_set && plain && several && !seen.insert(value.to_string()) {
             continue;
         }
         match complete_field(of, Some(value), options) {

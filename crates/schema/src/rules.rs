@@ -189,14 +189,6 @@ impl Rules {
         out
     }
 
-    /// Whether the value fails these rules whatever a field's own rules say. Spares laying them over the field.
-    pub(crate) fn refute(&self, field: &Field, value: &Value) -> bool {
-        match value {
-            Value::Null => self.required || self.eq.as_ref().is_some_and(|wanted| !wanted.is_null()),
-            value => self.eq.as_ref().is_some_and(Value::is_null) || self.run(field, value).is_err(),
-        }
-    }
-
     /// Checks a value that is not `null` and has the right type.
     pub(crate) fn run(&self, field: &Field, value: &Value) -> Result<(), Errors> {
         let result = self.run_values(value).and_then(|()| self.run_numbers(value));

@@ -103,8 +103,17 @@ fn validate_list(of: &Field, value: &Value, expected: &str) -> Result<(), Errors
         Value::Object(map) if map.is_empty() => return Ok(()),
         _ => return Err(expected.into()),
     };
-    let errors: Vec<Option<Errors>> = list.iter().map(|v| validate_element(of, v).err()).collect();
-    if errors.iter().any(Option::is_some) { Err(Errors::Items(errors)) } else { Ok(()) }
+    // Nearly all lists are sound.
+    let mut errors: Vec<Option<Errors>> = Vec::new();
+    for (n, value) in list.iter().enumerate() {
+        if let Err(found) = validate_element(of, value) {
+            errors.resize(list.len(), None);
+            if let Some(slot) = errors.get_mut(n) {
+                *slot = Some(found);
+            }
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Errors::Items(errors)) }
 }
 
 /// Kong reports the first bad key or value in place of the map.

@@ -170,6 +170,12 @@ impl Site {
 }
 
 impl Loaded {
+    /// The same with the records of an older generation wherever they are equal.
+    pub(crate) fn sharing(self, older: &Ir) -> Self {
+        let ir = Arc::new(Arc::unwrap_or_clone(self.ir).sharing(older));
+        Self { ir, ..self }
+    }
+
     /// `2 services, 3 routes`.
     pub(crate) fn summary(&self) -> String {
         let kinds = self.registry.kinds();

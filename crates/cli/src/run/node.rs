@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use cardinal_engine::{Applied, Engine, Handover, Options as EngineOptions};
 use cardinal_gateway::Settings;
-use cardinal_ir::{Diagnostic, Listener, ListenerKind, Severity};
+use cardinal_ir::{Diagnostic, Ir, Listener, ListenerKind, Severity};
 
 use crate::config::{Digest, Loaded, Preferences, Refusal, Site, Texts, render_diagnostics};
 use crate::out;
@@ -41,6 +41,8 @@ pub(super) struct Node {
     /// Of the texts that were tried last, served or not.
     tried: Digest,
     generation: u64,
+    /// What is served, so that the next generation shares what stays.
+    ir: Arc<Ir>,
     /// As the process was started with them.
     settings: Settings,
 }
@@ -85,6 +87,7 @@ impl Node {
             last_good,
             tried: texts.digest,
             generation: 0,
+            ir: Arc::clone(&loaded.ir),
             settings: preferences.settings.clone(),
         };
         node.served(&loaded, &applied, &texts);
@@ -127,7 +130,7 @@ impl Node {
             tracing::warn!("setting {note}");
         }
         self.warn_of_restart(&preferences.settings);
-        let loaded = self.site.load(&preferences.settings, &texts.sources, self.strict)?;
+        let loaded = self.site.load(&preferences.settings, &texts.sources, self.strict)?.sharing(&self.ir);
         match self.engine.apply(Arc::clone(&loaded.ir)) {
             Ok(applied) => {
                 self.served(&loaded, &applied, &texts);
@@ -147,6 +150,7 @@ impl Node {
 
     fn served(&mut self, loaded: &Loaded, applied: &Applied, texts: &Texts) {
         self.generation = applied.generation;
+        self.ir = Arc::clone(&loaded.ir);
         report(&loaded.diagnostics);
         report(&applied.diagnostics);
         tracing::info!(

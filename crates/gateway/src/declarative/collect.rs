@@ -3,7 +3,7 @@
 use cardinal_schema::{Errors, Kind as FieldKind};
 use serde_json::{Map, Value};
 
-use super::ids::{Anonymous, id_of, key_text};
+use super::ids::{Anonymous, Names, key_text};
 use super::migrate::migrate_paths;
 use super::report::Finding;
 use super::source::{Data, Node, Place};
@@ -62,8 +62,15 @@ const IGNORED: [&str; 6] = ["_comment", "_ignore", "_info", "_workspace", "_konn
 /// Collects the entities of all files. Lists of the same kind are joined in the order of the files.
 pub(super) fn collect<'r, 'n>(registry: &'r Registry, files: &'n [Node]) -> Collected<'r, 'n> {
     let mut out = Collected { transform: true, ..Collected::default() };
-    let mut walk =
-        Walk { registry, out: &mut out, anonymous: Anonymous::default(), file: 0, migrate: false, defaults: None };
+    let mut walk = Walk {
+        registry,
+        out: &mut out,
+        anonymous: Anonymous::default(),
+        names: Names::default(),
+        file: 0,
+        migrate: false,
+        defaults: None,
+    };
     for (file, root) in files.iter().enumerate() {
         walk.file = file;
         walk.root(root);
@@ -75,6 +82,7 @@ struct Walk<'o, 'r, 'n> {
     registry: &'r Registry,
     out: &'o mut Collected<'r, 'n>,
     anonymous: Anonymous,
+    names: Names,
     file: usize,
     migrate: bool,
     defaults: Option<&'n Node>,
@@ -175,7 +183,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
     fn item(&mut self, kind: &'r Kind, node: &'n Node, parent: Option<(usize, &'static str)>, index: usize) {
         let registry = self.registry;
         let mut errors = Errors::default();
-        let mut own = Map::new();
+        let mut own;
         let mut nested: Vec<(&'r Kind, &'static str, &str, &'n Node)> = Vec::new();
         let mut members: Option<(&str, &'n Node)> = None;
         let map: &'n [(String, Place, Node)] = match &node.data {
@@ -186,6 +194,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
                 &[]
             }
         };
+        own = Map::with_capacity(map.len() + 2);
         for (key, _, value) in map {
             let child = registry.children(kind.name).find(|(child, _)| child.name == key);
             match (kind.name, key.as_str()) {
@@ -206,7 +215,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         let parent_ref = parent_ids.as_ref().map(|(field, id)| (*field, id.as_str()));
         let given = own.get("id").and_then(Value::as_str).map(str::to_owned);
         let id = given.clone().unwrap_or_else(|| match key_text(kind, &own, parent_ref) {
-            Some(key) => id_of(kind.name, &key).to_string(),
+            Some(key) => self.names.id_of(kind.name, &key).to_string(),
             None => self.anonymous.id_of(kind.name, &own, parent_ref.map(|(_, id)| id)).to_string(),
         });
         let at = self.out.items.len();

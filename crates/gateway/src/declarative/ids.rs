@@ -17,6 +17,24 @@ pub(super) fn id_of(kind: &str, key: &str) -> Uuid {
     Uuid::new_v5(&namespace, key.as_bytes())
 }
 
+/// The same for many entities: the part that a kind's ids share is made once.
+#[derive(Debug, Default)]
+pub(super) struct Names(Vec<(&'static str, Uuid)>);
+
+impl Names {
+    pub(super) fn id_of(&mut self, kind: &'static str, key: &str) -> Uuid {
+        let namespace = match self.0.iter().find(|(name, _)| *name == kind) {
+            Some((_, namespace)) => *namespace,
+            None => {
+                let made = Uuid::new_v5(&ENTITIES, kind.as_bytes());
+                self.0.push((kind, made));
+                made
+            }
+        };
+        Uuid::new_v5(&namespace, key.as_bytes())
+    }
+}
+
 /// Counts equal entities without a key, so that each gets an id of its own.
 #[derive(Debug, Default)]
 pub(super) struct Anonymous(HashMap<Uuid, u32>);

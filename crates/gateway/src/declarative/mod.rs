@@ -7,6 +7,7 @@ mod collect;
 mod excerpt;
 mod ids;
 mod migrate;
+mod quick;
 mod report;
 mod resolve;
 mod snapshot;

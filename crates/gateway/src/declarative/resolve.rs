@@ -1,5 +1,6 @@
 //! References and unique values across entities.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cardinal_ir::Id;
@@ -65,10 +66,10 @@ fn names_and_ids(all: &mut Collected<'_, '_>, errors: &mut Errors) {
     let mut found = Vec::new();
     for (at, item) in all.items.iter().enumerate() {
         let kind = item.kind.name;
-        let taken = unique_name(item).filter(|name| !names.insert((kind, (*name).to_owned())));
+        let taken = unique_name(item).filter(|name| !names.insert((kind, *name)));
         let text = match taken {
             Some(name) => Some((item.kind.key.map_or("name", |k| k.field), name.to_owned())),
-            None if !ids.insert((kind, item.id.clone())) => Some(("primary key", item.id.clone())),
+            None if !ids.insert((kind, item.id.as_str())) => Some(("primary key", item.id.clone())),
             None => None,
         };
         if let Some((field, value)) = text {
@@ -168,8 +169,8 @@ fn unique_fields(all: &mut Collected<'_, '_>, completed: &[Map<String, Value>], 
         for named in item.kind.schema.fields.iter().filter(|n| n.field.unique) {
             let text = match value.get(named.name) {
                 None | Some(Value::Null) => continue,
-                Some(Value::String(text)) => text.clone(),
-                Some(other) => other.get("id").unwrap_or(other).to_string(),
+                Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
+                Some(other) => Cow::Owned(other.get("id").unwrap_or(other).to_string()),
             };
             if !seen.insert((item.kind.name, named.name, text.clone())) {
                 let label = item.kind.label(value).unwrap_or(&item.id);

@@ -92,6 +92,32 @@ impl Snapshot {
         &self.warnings
     }
 
+    /// Adds or replaces an entity; returns the one replaced.
+    pub(crate) fn put(&mut self, kind: &'static str, entity: Entity) -> Option<Entity> {
+        if !self.entities.contains_key(kind) {
+            self.entities.insert(kind, BTreeMap::new());
+            self.entities.sort_keys();
+        }
+        self.entities.get_mut(kind)?.insert(entity.id, entity)
+    }
+
+    /// Takes an entity out, and a consumer out of its groups.
+    pub(crate) fn remove(&mut self, kind: &'static str, id: &Id) -> Option<Entity> {
+        if kind == "consumers" {
+            self.memberships.remove(id);
+        }
+        self.entities.get_mut(kind)?.remove(id)
+    }
+
+    /// Puts a consumer into groups, and out of all others.
+    pub(crate) fn set_groups(&mut self, consumer: Id, groups: Vec<Id>) {
+        if groups.is_empty() {
+            self.memberships.remove(&consumer);
+        } else {
+            self.memberships.insert(consumer, groups);
+        }
+    }
+
     /// The kinds that have entities.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         self.entities.keys().copied()

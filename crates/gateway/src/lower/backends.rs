@@ -22,7 +22,7 @@ impl Lowering<'_> {
             return;
         }
         if let Some(mut backend) = self.backend(entity, trusts) {
-            backend.document = self.documents.of("services", entity, &backend);
+            backend.document = self.memory.documents.of("services", entity, &backend);
             self.ir.backends.insert(entity.id, backend);
         }
     }
@@ -38,7 +38,7 @@ impl Lowering<'_> {
         });
         let ms = |name: &str| entity.int(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(60_000);
         Some(Backend {
-            origin: self.nouns.origin("services", entity),
+            origin: self.memory.nouns.origin("services", entity),
             l4: if protocol == "udp" { L4::Udp } else { L4::Tcp },
             http: match (protocol, http2) {
                 ("grpc" | "grpcs", _) | ("http", true) => Some(HttpVersion::H2),
@@ -56,7 +56,7 @@ impl Lowering<'_> {
                 write_ms: ms("write_timeout"),
             },
             retries: entity.int("retries").and_then(|n| u16::try_from(n).ok()).unwrap_or(5),
-            document: self.no_document.clone(),
+            document: self.memory.no_document.clone(),
         })
     }
 
@@ -64,7 +64,7 @@ impl Lowering<'_> {
     fn target_of(&mut self, entity: &Entity) -> Option<Target> {
         let host = entity.text("host").unwrap_or_default();
         let port = entity.int("port").and_then(|n| u16::try_from(n).ok()).unwrap_or(80);
-        match self.upstreams.get(host).copied() {
+        match self.names.upstreams.get(host).copied() {
             None => Some(Target::Host(Host { host: canonical(host), port })),
             Some(id) if self.ir.endpoints.contains(&id) => Some(Target::Endpoints { id, port }),
             Some(_) => {

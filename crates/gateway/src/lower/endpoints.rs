@@ -26,8 +26,9 @@ impl Lowering<'_> {
 
     pub(super) fn upstream(&mut self, entity: &Entity) {
         if known_certificate(self, "upstreams", entity).is_ok() {
-            let mut group = endpoints(entity, self.nouns.origin("upstreams", entity), self.no_document.clone());
-            group.document = self.documents.of("upstreams", entity, &group);
+            let mut group =
+                endpoints(entity, self.memory.nouns.origin("upstreams", entity), self.memory.no_document.clone());
+            group.document = self.memory.documents.of("upstreams", entity, &group);
             self.ir.endpoints.insert(entity.id, group);
         }
     }
@@ -42,7 +43,7 @@ impl Lowering<'_> {
             return;
         };
         let endpoint = Endpoint {
-            origin: self.nouns.origin("targets", entity),
+            origin: self.memory.nouns.origin("targets", entity),
             endpoints: upstream,
             host: Host { host: canonical(&host.host), port: host.port.unwrap_or(TARGET_PORT) },
             weight: entity.int("weight").and_then(|n| u32::try_from(n).ok()).unwrap_or(100),

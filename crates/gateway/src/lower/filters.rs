@@ -37,7 +37,7 @@ impl Lowering<'_> {
             instance_name: entity.text("instance_name").map(Into::into),
         };
         let precedence = precedence(&scope, group_order);
-        let origin = self.nouns.origin("plugins", entity);
+        let origin = self.memory.nouns.origin("plugins", entity);
         self.ir.filter_sets.insert(entity.id, FilterSet { origin, scope, precedence, filters: vec![filter] });
     }
 

@@ -20,10 +20,10 @@ impl Lowering<'_> {
         match pairs(&value) {
             Ok(pairs) => {
                 let mut server_names: Vec<Box<str>> = entity.texts("snis").map(lower_name).collect();
-                server_names.extend(self.snis.get(&entity.id).into_iter().flatten().map(|name| lower_name(name)));
+                server_names.extend(self.names.snis.get(&entity.id).into_iter().flatten().map(|name| lower_name(name)));
                 server_names.sort();
                 server_names.dedup();
-                let origin = self.nouns.origin("certificates", entity);
+                let origin = self.memory.nouns.origin("certificates", entity);
                 self.ir.certificates.insert(entity.id, Certificate { origin, pairs, server_names });
             }
             Err(message) => self.refuse("certificates", entity, Code::Certificate, "", message),
@@ -36,7 +36,7 @@ impl Lowering<'_> {
 
     pub(super) fn trust(&mut self, entity: &Entity) {
         let certificate = entity.text("cert").unwrap_or_default().into();
-        let origin = self.nouns.origin("ca_certificates", entity);
+        let origin = self.memory.nouns.origin("ca_certificates", entity);
         self.ir.trusts.insert(entity.id, Trust { origin, certificate });
     }
 
@@ -46,7 +46,7 @@ impl Lowering<'_> {
 
     pub(super) fn group(&mut self, entity: &Entity) {
         let name = entity.text("name").unwrap_or_default().into();
-        let origin = self.nouns.origin("consumer_groups", entity);
+        let origin = self.memory.nouns.origin("consumer_groups", entity);
         self.ir.groups.insert(entity.id, PrincipalGroup { origin, name });
     }
 
@@ -56,13 +56,13 @@ impl Lowering<'_> {
 
     pub(super) fn principal(&mut self, entity: &Entity) {
         let mut principal = Principal {
-            origin: self.nouns.origin("consumers", entity),
+            origin: self.memory.nouns.origin("consumers", entity),
             name: entity.text("username").map(Into::into),
             custom_id: entity.text("custom_id").map(Into::into),
             groups: self.snapshot.groups_of(&entity.id).to_vec(),
-            document: self.no_document.clone(),
+            document: self.memory.no_document.clone(),
         };
-        principal.document = self.documents.of("consumers", entity, &principal);
+        principal.document = self.memory.documents.of("consumers", entity, &principal);
         self.ir.principals.insert(entity.id, principal);
     }
 
@@ -91,13 +91,13 @@ impl Lowering<'_> {
         };
         let attributes = Attributes::new(def.kind, Value::Object(without_base(&value)), def.lookup);
         // Most credentials of a kind say nothing but their lookup.
-        let last = self.attributes.get(kind).filter(|last| ***last == attributes).map(Arc::clone);
+        let last = self.memory.attributes.get(kind).filter(|last| ***last == attributes).map(Arc::clone);
         let attributes = last.unwrap_or_else(|| {
             let made = Arc::new(attributes);
-            self.attributes.insert(kind, Arc::clone(&made));
+            self.memory.attributes.insert(kind, Arc::clone(&made));
             made
         });
-        let origin = self.nouns.origin(kind, entity);
+        let origin = self.memory.nouns.origin(kind, entity);
         self.ir.credentials.insert(entity.id, Credential::new(origin, attributes, principal, lookup));
     }
 }

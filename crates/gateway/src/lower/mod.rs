@@ -8,6 +8,7 @@ mod document;
 mod endpoints;
 mod filters;
 mod identity;
+mod incremental;
 mod routes;
 mod secrets;
 #[cfg(test)]
@@ -19,6 +20,8 @@ use std::sync::Arc;
 use cardinal_ir::{Attributes, Code, Diagnostic, Document, Id, Ir, Noun, Origin, Severity, Traffic};
 use cardinal_route::Router;
 
+pub use incremental::{Edit, Lowered};
+
 use crate::declarative::{Entity, Snapshot};
 use crate::entities::Registry;
 use crate::secrets::Vault;
@@ -27,8 +30,23 @@ use crate::settings::Settings;
 /// The IR of a snapshot on a node with these settings, and what is to be said about it: an error means that the
 /// entity was left out.
 pub fn lower(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> (Ir, Vec<Diagnostic>) {
-    let mut lowering = Lowering::new(snapshot, registry, settings);
-    settings.lower_into(&mut lowering.ir);
+    let (names, mut memory) = (Names::of(snapshot), Memory::new(registry, settings));
+    let (ir, of_entities) = lower_all(snapshot, registry, settings, &names, &mut memory);
+    let mut diagnostics = snapshot.warnings().to_vec();
+    diagnostics.extend(of_entities);
+    (ir, diagnostics)
+}
+
+fn lower_all(
+    snapshot: &Snapshot,
+    registry: &Registry,
+    settings: &Settings,
+    names: &Names,
+    memory: &mut Memory,
+) -> (Ir, Vec<Diagnostic>) {
+    let (mut ir, diagnostics) = (Ir::default(), Vec::new());
+    settings.lower_into(&mut ir);
+    let mut lowering = Lowering { snapshot, registry, settings, names, memory, ir, diagnostics };
     // What others refer to comes first.
     lowering.certificates();
     lowering.trusts();
@@ -40,10 +58,7 @@ pub fn lower(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> (
     lowering.routes();
     lowering.plugins();
     lowering.credentials();
-    let Lowering { ir, diagnostics: of_entities, .. } = lowering;
-    let mut diagnostics = snapshot.warnings().to_vec();
-    diagnostics.extend(of_entities);
-    (ir, diagnostics)
+    (lowering.ir, lowering.diagnostics)
 }
 
 /// The same, all or nothing.
@@ -71,46 +86,56 @@ struct Lowering<'l> {
     snapshot: &'l Snapshot,
     registry: &'l Registry,
     settings: &'l Settings,
-    vaults: BTreeMap<&'l str, Vault>,
-    /// Upstreams by name.
-    upstreams: BTreeMap<&'l str, Id>,
-    /// Server names that entities of their own give to certificates.
-    snis: HashMap<Id, Vec<&'l str>>,
-    nouns: Nouns,
-    documents: document::Documents,
-    no_document: Document,
-    /// What the last credential of each kind was, to share it.
-    attributes: HashMap<&'static str, Arc<Attributes>>,
+    names: &'l Names,
+    memory: &'l mut Memory,
     ir: Ir,
     diagnostics: Vec<Diagnostic>,
 }
 
-impl<'l> Lowering<'l> {
-    fn new(snapshot: &'l Snapshot, registry: &'l Registry, settings: &'l Settings) -> Self {
-        let vaults = snapshot.of("vaults").filter_map(secrets::vault).collect();
-        let upstreams = snapshot.of("upstreams").filter_map(|u| Some((u.text("name")?, u.id))).collect();
-        let mut snis: HashMap<Id, Vec<&str>> = HashMap::new();
+/// What is found by name while lowering.
+#[derive(Debug, Default)]
+struct Names {
+    vaults: BTreeMap<String, Vault>,
+    upstreams: HashMap<Box<str>, Id>,
+    /// Server names that entities of their own give to certificates.
+    snis: HashMap<Id, Vec<Box<str>>>,
+}
+
+impl Names {
+    fn of(snapshot: &Snapshot) -> Self {
+        let mut names = Self::default();
+        names.vaults = snapshot.of("vaults").filter_map(secrets::vault).collect();
+        names.upstreams = snapshot.of("upstreams").filter_map(|u| Some((u.text("name")?.into(), u.id))).collect();
         for sni in snapshot.of("snis") {
             if let (Some(certificate), Some(name)) = (sni.reference("certificate"), sni.text("name")) {
-                snis.entry(certificate).or_default().push(name);
+                names.snis.entry(certificate).or_default().push(name.into());
             }
         }
+        names
+    }
+}
+
+/// What records share, kept for those that are made later.
+struct Memory {
+    nouns: Nouns,
+    documents: document::Documents,
+    no_document: Document,
+    /// What the last credential of each kind was.
+    attributes: HashMap<&'static str, Arc<Attributes>>,
+}
+
+impl Memory {
+    fn new(registry: &Registry, settings: &Settings) -> Self {
         Self {
-            snapshot,
-            registry,
-            settings,
-            vaults,
-            upstreams,
-            snis,
             nouns: Nouns::default(),
             documents: document::Documents::new(registry, settings.loaded_at),
             no_document: Document::from(""),
             attributes: HashMap::new(),
-            ir: Ir::default(),
-            diagnostics: Vec::new(),
         }
     }
+}
 
+impl Lowering<'_> {
     /// Says why an entity is left out.
     fn refuse(&mut self, kind: &str, entity: &Entity, code: Code, path: &str, message: impl Into<String>) {
         self.diagnostics.push(diagnostic(kind, entity, code, path, message.into()));

@@ -53,7 +53,7 @@ impl Lowering<'_> {
         }
         for (id, matches, rank) in parts {
             let mut route = Route {
-                origin: self.nouns.origin("routes", entity),
+                origin: self.memory.nouns.origin("routes", entity),
                 rank,
                 traffic,
                 matches,
@@ -62,9 +62,9 @@ impl Lowering<'_> {
                 require: require(entity, &protocols),
                 request_buffering: entity.flag("request_buffering"),
                 response_buffering: entity.flag("response_buffering"),
-                document: self.no_document.clone(),
+                document: self.memory.no_document.clone(),
             };
-            route.document = self.documents.of("routes", entity, &route);
+            route.document = self.memory.documents.of("routes", entity, &route);
             out.push((id, Arc::new(route)));
         }
     }
@@ -116,6 +116,15 @@ fn by_fields(entity: &Entity, flavor: RouterFlavor, traffic: Traffic, protocols:
             (id, conditions.into(), rank)
         })
         .collect()
+}
+
+/// The ids of the records that a route with fields becomes.
+pub(super) fn part_ids(entity: &Entity, flavor: RouterFlavor) -> Vec<Id> {
+    if entity.text("expression").is_some() {
+        return vec![entity.id];
+    }
+    let protocols: Vec<String> = entity.texts("protocols").map(str::to_owned).collect();
+    by_fields(entity, flavor, Traffic::Http, &protocols).into_iter().map(|(id, ..)| id).collect()
 }
 
 /// Connections do not say what they are for, so the listener's kind decides: datagrams, bytes (opened TLS among them),

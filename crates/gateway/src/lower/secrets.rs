@@ -11,10 +11,10 @@ use crate::declarative::Entity;
 use crate::secrets::Vault;
 
 /// A vault entity, by its prefix.
-pub(super) fn vault(entity: &Entity) -> Option<(&str, Vault)> {
+pub(super) fn vault(entity: &Entity) -> Option<(String, Vault)> {
     let prefix = entity.get("config").and_then(|c| c.get("prefix")).and_then(Value::as_str).unwrap_or_default();
     let vault = Vault { kind: entity.text("name")?.to_owned(), prefix: prefix.to_owned() };
-    Some((entity.text("prefix")?, vault))
+    Some((entity.text("prefix")?.to_owned(), vault))
 }
 
 impl Lowering<'_> {
@@ -31,7 +31,7 @@ impl Lowering<'_> {
         }
         let mut value = Value::Object(entity.value.clone());
         for (path, reference) in found {
-            let secret = self.settings.secrets.resolve(&reference, &self.vaults).unwrap_or_else(|why| {
+            let secret = self.settings.secrets.resolve(&reference, &self.names.vaults).unwrap_or_else(|why| {
                 self.warn(kind, entity, Code::Secret, &dotted(&path), format!("{reference} cannot be resolved: {why}"));
                 String::new()
             });

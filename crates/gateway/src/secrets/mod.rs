@@ -91,7 +91,7 @@ impl Secrets {
     }
 
     /// The secret that a reference names. `vaults` are the entities, by prefix.
-    pub(crate) fn resolve(&self, text: &str, vaults: &BTreeMap<&str, Vault>) -> Result<String, String> {
+    pub(crate) fn resolve(&self, text: &str, vaults: &BTreeMap<String, Vault>) -> Result<String, String> {
         let reference = parse(text).ok_or("not a reference of the form {vault://<vault>/<resource>}")?;
         let by_type = Vault { kind: reference.vault.to_owned(), prefix: String::new() };
         let vault = vaults.get(reference.vault).unwrap_or(&by_type);

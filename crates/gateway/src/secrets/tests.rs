@@ -11,8 +11,8 @@ fn references_lead_to_secrets() {
         enabled: Choice::Bundled,
     };
     let vault = |kind: &str, prefix: &str| Vault { kind: kind.to_owned(), prefix: prefix.to_owned() };
-    let vaults =
-        [("my-env", vault("env", "pre_")), ("my-files", vault("file", "a")), ("json", vault("file", "all"))].into();
+    let vaults = [("my-env", vault("env", "pre_")), ("my-files", vault("file", "a")), ("json", vault("file", "all"))];
+    let vaults = vaults.map(|(name, vault)| (name.to_owned(), vault)).into();
     let resolve = |text: &str| secrets.resolve(text, &vaults);
     assert_eq!(resolve("{vault://env/my-key}").as_deref(), Ok("one"));
     assert_eq!(resolve("{vault://my-env/db/password}").as_deref(), Ok("two"));
