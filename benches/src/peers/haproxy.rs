@@ -18,11 +18,14 @@ pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
     Ok(command)
 }
 
-/// Without `cpu-map` it would choose a core by itself.
+/// Without `cpu-map` it would choose a core by itself. Strict limits would want twice as many files as connections, also
+/// where most of these are idle.
 pub(super) fn file(site: &Site) -> String {
     let mut text = "global
   nbthread 1
   cpu-map 1/1 0
+  maxconn 16384
+  no strict-limits
 defaults
   timeout connect 5s
   timeout client 75s

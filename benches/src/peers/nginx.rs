@@ -82,7 +82,9 @@ fn http(text: &mut String, site: &Site) {
   upstream bench {{ server {upstream}; keepalive 2048; keepalive_requests 1000000; }}
   proxy_http_version 1.1;
   client_max_body_size 0;
+  client_body_buffer_size 64k;
   proxy_request_buffering off;
+  proxy_buffers 16 16k;
   proxy_max_temp_file_size 0;
 ",
         dir = site.dir.path().display(),

@@ -140,7 +140,8 @@ pub(crate) fn section(scenario: &Scenario, entry: &Entry) -> String {
     match &entry.outcome {
         Outcome::Measured(rounds) => {
             text.push_str(&table(scenario, rounds));
-            let length = if entry.seconds > 0.0 { format!(" of {} s", entry.seconds) } else { String::new() };
+            let seconds = (entry.seconds * 100.0).round() / 100.0;
+            let length = if seconds > 0.0 { format!(" of {seconds} s") } else { String::new() };
             write!(text, "\n{}{length} for each", counted(rounds.rounds.len(), "measurement")).ok();
             if rounds.repeated > 0 {
                 write!(text, "; {} more because something else used core 0", rounds.repeated).ok();
