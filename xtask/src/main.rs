@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
+mod bench;
 mod docs;
 mod floors;
 mod new_plugin;
@@ -42,6 +43,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Builds the binary that is published and measures it: `cargo xtask bench --help`.
+    Bench(bench::Args),
     /// Lays out the folder of a new plugin, which compiles and passes its test, and registers it.
     NewPlugin(new_plugin::Args),
 }
@@ -58,6 +61,7 @@ fn main() -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Bench(args) => bench::run(&root, &args),
         Command::NewPlugin(args) => {
             println!("{}", new_plugin::run(&root, &args)?);
             Ok(ExitCode::SUCCESS)
