@@ -68,41 +68,82 @@ impl Name {
         1 << self as u32
     }
 
-    /// The name of this text, in any case.
+    /// The name of this token, in any case.
     pub fn of(text: &[u8]) -> Self {
-        // Length and first letter leave one or a few to compare.
-        let Some(first) = text.first().map(|byte| byte | 0x20) else { return Self::Other };
-        let candidates: &[(Self, &[u8])] = match (text.len(), first) {
-            (2, b't') => &[(Self::Te, b"te")],
-            (3, b'v') => &[(Self::Via, b"via")],
-            (4, b'h') => &[(Self::Host, b"host")],
-            (4, b'd') => &[(Self::Date, b"date")],
-            (5, b'p') => &[(Self::Proxy, b"proxy")],
-            (6, b'a') => &[(Self::Accept, b"accept")],
-            (6, b'c') => &[(Self::Cookie, b"cookie")],
-            (6, b'e') => &[(Self::Expect, b"expect")],
-            (6, b's') => &[(Self::Server, b"server")],
-            (7, b'u') => &[(Self::Upgrade, b"upgrade")],
-            (7, b't') => &[(Self::Trailer, b"trailer")],
-            (9, b'x') => &[(Self::XRealIp, b"x-real-ip")],
-            (10, b'c') => &[(Self::Connection, b"connection")],
-            (10, b'k') => &[(Self::KeepAlive, b"keep-alive")],
-            (12, b'c') => &[(Self::ContentType, b"content-type")],
-            (13, b'a') => &[(Self::Authorization, b"authorization")],
-            (14, b'c') => &[(Self::ContentLength, b"content-length")],
-            (15, b'x') => &[(Self::XForwardedFor, b"x-forwarded-for")],
-            (16, b'x') => &[
-                (Self::XForwardedHost, b"x-forwarded-host"),
-                (Self::XForwardedPort, b"x-forwarded-port"),
-                (Self::XForwardedPath, b"x-forwarded-path"),
+        let Some(key) = Key::of(text) else { return Self::Other };
+        let candidates: &[(Self, Key)] = match text.len() {
+            2 => &[(Self::Te, Key::new(b"te"))],
+            3 => &[(Self::Via, Key::new(b"via"))],
+            4 => &[(Self::Host, Key::new(b"host")), (Self::Date, Key::new(b"date"))],
+            5 => &[(Self::Proxy, Key::new(b"proxy"))],
+            6 => &[
+                (Self::Accept, Key::new(b"accept")),
+                (Self::Cookie, Key::new(b"cookie")),
+                (Self::Expect, Key::new(b"expect")),
+                (Self::Server, Key::new(b"server")),
             ],
-            (16, b'p') => &[(Self::ProxyConnection, b"proxy-connection")],
-            (17, b't') => &[(Self::TransferEncoding, b"transfer-encoding")],
-            (17, b'x') => &[(Self::XForwardedProto, b"x-forwarded-proto")],
-            (18, b'x') => &[(Self::XForwardedPrefix, b"x-forwarded-prefix")],
+            7 => &[(Self::Upgrade, Key::new(b"upgrade")), (Self::Trailer, Key::new(b"trailer"))],
+            9 => &[(Self::XRealIp, Key::new(b"x-real-ip"))],
+            10 => &[(Self::Connection, Key::new(b"connection")), (Self::KeepAlive, Key::new(b"keep-alive"))],
+            12 => &[(Self::ContentType, Key::new(b"content-type"))],
+            13 => &[(Self::Authorization, Key::new(b"authorization"))],
+            14 => &[(Self::ContentLength, Key::new(b"content-length"))],
+            15 => &[(Self::XForwardedFor, Key::new(b"x-forwarded-for"))],
+            16 => &[
+                (Self::XForwardedHost, Key::new(b"x-forwarded-host")),
+                (Self::XForwardedPort, Key::new(b"x-forwarded-port")),
+                (Self::XForwardedPath, Key::new(b"x-forwarded-path")),
+                (Self::ProxyConnection, Key::new(b"proxy-connection")),
+            ],
+            17 => &[
+                (Self::TransferEncoding, Key::new(b"transfer-encoding")),
+                (Self::XForwardedProto, Key::new(b"x-forwarded-proto")),
+            ],
+            18 => &[(Self::XForwardedPrefix, Key::new(b"x-forwarded-prefix"))],
             _ => return Self::Other,
         };
-        candidates.iter().find(|(_, name)| text.eq_ignore_ascii_case(name)).map_or(Self::Other, |(id, _)| *id)
+        candidates.iter().find(|(_, known)| *known == key).map_or(Self::Other, |(id, _)| *id)
+    }
+}
+
+/// The letters of a token of 2 to 24 bytes, in lower case, as numbers that overlap where the text is short. Tokens of
+/// the same length that are equal but for case have the same key, and others have not: of the characters of tokens only
+/// capitals, `^` and `_` lack the bit that is set here, and no known name has what the latter become.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key(u64, u64, u64);
+
+impl Key {
+    const CASE: u64 = u64::from_ne_bytes([0x20; 8]);
+
+    /// The key of a known name.
+    const fn new(text: &[u8]) -> Self {
+        match Self::of(text) {
+            Some(key) => key,
+            None => panic!("a known name has 2 to 24 bytes"),
+        }
+    }
+
+    const fn of(text: &[u8]) -> Option<Self> {
+        let (first, middle, last) = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                let first_word = u64::from_le_bytes(*first);
+                let middle = match text.split_at_checked(8) {
+                    Some((_, [_, _, _, _, _, _, _, _, _, ..])) => match text.split_at(8).1.first_chunk::<8>() {
+                        Some(middle) => u64::from_le_bytes(*middle),
+                        None => 0,
+                    },
+                    _ => 0,
+                };
+                (first_word, middle, u64::from_le_bytes(*last))
+            }
+            _ => match (text.first_chunk::<4>(), text.last_chunk::<4>(), text) {
+                (Some(first), Some(last), _) => (u32::from_le_bytes(*first) as u64, 0, u32::from_le_bytes(*last) as u64),
+                (_, _, [a, b, c]) => (u32::from_le_bytes([*a, *b, *c, 0]) as u64, 0, 0),
+                (_, _, [a, b]) => (u32::from_le_bytes([*a, *b, 0, 0]) as u64, 0, 0),
+                _ => return None,
+            },
+        };
+        Some(Self(first | Self::CASE, middle | Self::CASE, last | Self::CASE))
     }
 }
 
@@ -442,5 +483,57 @@ impl<'a> FromIterator<(&'a [u8], &'a [u8])> for HeaderList {
             list.append(name, value);
         }
         list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [(Name, &str); 25] = [
+        (Name::Accept, "Accept"),
+        (Name::Authorization, "Authorization"),
+        (Name::Connection, "Connection"),
+        (Name::ContentLength, "Content-Length"),
+        (Name::ContentType, "Content-Type"),
+        (Name::Cookie, "Cookie"),
+        (Name::Date, "Date"),
+        (Name::Expect, "Expect"),
+        (Name::Host, "Host"),
+        (Name::KeepAlive, "Keep-Alive"),
+        (Name::Proxy, "Proxy"),
+        (Name::ProxyConnection, "Proxy-Connection"),
+        (Name::Server, "Server"),
+        (Name::Te, "TE"),
+        (Name::Trailer, "Trailer"),
+        (Name::TransferEncoding, "Transfer-Encoding"),
+        (Name::Upgrade, "Upgrade"),
+        (Name::Via, "Via"),
+        (Name::XForwardedFor, "X-Forwarded-For"),
+        (Name::XForwardedHost, "X-Forwarded-Host"),
+        (Name::XForwardedPort, "X-Forwarded-Port"),
+        (Name::XForwardedProto, "X-Forwarded-Proto"),
+        (Name::XForwardedPath, "X-Forwarded-Path"),
+        (Name::XForwardedPrefix, "X-Forwarded-Prefix"),
+        (Name::XRealIp, "X-Real-IP"),
+    ];
+
+    #[test]
+    fn known_names_are_known_in_any_case_and_by_nothing_else() {
+        for (name, text) in ALL {
+            for text in [text.to_owned(), text.to_ascii_lowercase(), text.to_ascii_uppercase()] {
+                assert_eq!(Name::of(text.as_bytes()), name, "{text}");
+            }
+            let token = (0..=255).filter(|byte| crate::token::is_tchar(*byte));
+            for (at, byte) in (0..text.len()).flat_map(|at| token.clone().map(move |byte| (at, byte))) {
+                let mut other = text.as_bytes().to_vec();
+                other[at] = byte;
+                let expect = if other.eq_ignore_ascii_case(text.as_bytes()) { name } else { Name::Other };
+                assert_eq!(Name::of(&other), expect, "{}", String::from_utf8_lossy(&other));
+            }
+        }
+        for text in ["", "a", "ab", "x-forwarded-", "x-forwarded-prefixes", &"x".repeat(100)] {
+            assert_eq!(Name::of(text.as_bytes()), Name::Other, "{text}");
+        }
     }
 }

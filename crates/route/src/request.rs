@@ -64,7 +64,8 @@ impl Headers for NoHeaders {
 /// An IPv6 literal keeps its brackets, and one written without gets them. A port that is no number up to 65535 is not
 /// split off, which leaves a name that no route has; an empty port counts as none.
 pub fn split_host(header: &str) -> (Cow<'_, str>, Option<u16>) {
-    let (name, port) = match header.rsplit_once(':') {
+    let colon = header.bytes().rposition(|byte| byte == b':').and_then(|at| header.split_at_checked(at));
+    let (name, port) = match colon.map(|(name, port)| (name, port.get(1..).unwrap_or_default())) {
         Some((name, _)) if name.contains(':') && !name.ends_with(']') => {
             if !header.starts_with('[') {
                 return (Cow::Owned(format!("[{}]", header.to_ascii_lowercase())), None);
@@ -78,7 +79,7 @@ pub fn split_host(header: &str) -> (Cow<'_, str>, Option<u16>) {
         },
         _ => (header, None),
     };
-    let has_capital = name.bytes().any(|b| b.is_ascii_uppercase());
+    let has_capital = name.bytes().fold(false, |found, b| found | b.is_ascii_uppercase());
     (if has_capital { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }, port)
 }
 

@@ -187,13 +187,16 @@ fn parse_field(buf: &[u8], at: usize, base: usize, headers: &mut HeaderList) -> 
     let name = line.get(..colon).unwrap_or_default();
     let Some(end) = find_value_end(line, colon + 1)? else { return Ok(None) };
     let raw = line.get(colon + 1..end).unwrap_or_default();
-    let value = trim(raw);
-    let offset = raw.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(raw.len());
     let place = base + at;
     // A line written as everybody writes it is forwarded as it is; odd spacing is not.
-    let canonical =
-        if raw.len() == value.len() + 1 && offset == 1 && raw.first() == Some(&b' ') { place + end + 2 } else { 0 };
-    headers.push_field(Name::of(name), place, colon, place + colon + 1 + offset, value.len(), canonical);
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let (offset, len, canonical) = match raw {
+        [b' ', first, .., last] if !is_space(first) && !is_space(last) => (1, raw.len() - 1, place + end + 2),
+        [b' ', only] if !is_space(only) => (1, 1, place + end + 2),
+        [b' '] => (1, 0, place + end + 2),
+        _ => (raw.iter().position(|b| !is_space(b)).unwrap_or(raw.len()), trim(raw).len(), 0),
+    };
+    headers.push_field(Name::of(name), place, colon, place + colon + 1 + offset, len, canonical);
     Ok(Some(at + end + 2))
 }
 
@@ -257,6 +260,17 @@ fn parse_version(text: &[u8]) -> Result<Version, HeadError> {
     }
 }
 
+/// Characters that no host with a port has.
+const NO_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut listed: &[u8] = b" \t/?#@,\\";
+    while let [byte, rest @ ..] = listed {
+        table[*byte as usize] = true;
+        listed = rest;
+    }
+    table
+};
+
 /// Exactly one Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2), without characters that no authority
 /// has.
 fn check_host(head: &RequestHead) -> Result<(), HeadError> {
@@ -265,9 +279,8 @@ fn check_host(head: &RequestHead) -> Result<(), HeadError> {
     if hosts.next().is_some() || (first.is_none() && head.version == Version::H11) {
         return Err(HeadError::Host);
     }
-    let bad = |b: &u8| matches!(b, b' ' | b'\t' | b'/' | b'?' | b'#' | b'@' | b',' | b'\\');
     match first {
-        Some(host) if host.iter().any(bad) => Err(HeadError::Host),
+        Some(host) if host.iter().any(|byte| NO_HOST.get(usize::from(*byte)) == Some(&true)) => Err(HeadError::Host),
         _ => Ok(()),
     }
 }

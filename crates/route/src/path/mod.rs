@@ -45,7 +45,20 @@ fn is_reserved(byte: u8) -> bool {
     )
 }
 
+/// Whether nothing in the path needs a closer look: no `%`, no slash or dot after a slash. Without an early exit the
+/// loop is vectorised.
+fn is_plain(path: &[u8]) -> bool {
+    let Some((b'/', rest)) = path.split_first() else { return false };
+    let odd = path.iter().zip(rest).fold(false, |odd, (before, byte)| {
+        odd | (*byte == b'%') | ((*before == b'/') & ((*byte == b'/') | (*byte == b'.')))
+    });
+    !odd
+}
+
 fn is_normal(path: &[u8]) -> bool {
+    if is_plain(path) {
+        return true;
+    }
     let mut rest = path;
     let mut at_segment = true;
     while let Some((&byte, tail)) = rest.split_first() {
