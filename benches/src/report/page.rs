@@ -41,7 +41,7 @@ pub(super) fn tables(results: &Results, plots: &[&str]) -> String {
         }
         for (scenario, entry) in found {
             write!(text, "\n{}", section(scenario, entry)).ok();
-            if entry.programs != usual {
+            if entry.programs.iter().any(|(name, version)| usual.get(name) != Some(version)) {
                 write!(text, "\nMeasured at another time: {}.\n", listed(&entry.programs)).ok();
             }
         }
@@ -57,11 +57,17 @@ fn head(results: &Results) -> String {
     text
 }
 
-/// The programs of most scenarios.
+/// The version of each program that most scenarios were measured with.
 fn usual(results: &Results) -> BTreeMap<String, String> {
-    let all: Vec<_> = results.scenarios.values().map(|entry| &entry.programs).collect();
-    let count = |programs: &&&BTreeMap<String, String>| all.iter().filter(|other| *other == *programs).count();
-    all.iter().max_by_key(count).map(|programs| (*programs).clone()).unwrap_or_default()
+    let mut counts: BTreeMap<&String, BTreeMap<&String, usize>> = BTreeMap::new();
+    for (name, version) in results.scenarios.values().flat_map(|entry| &entry.programs) {
+        *counts.entry(name).or_default().entry(version).or_default() += 1;
+    }
+    let most = counts.into_iter().filter_map(|(name, versions)| {
+        let (version, _) = versions.into_iter().max_by_key(|(_, count)| *count)?;
+        Some((name.clone(), version.clone()))
+    });
+    most.collect()
 }
 
 fn listed(programs: &BTreeMap<String, String>) -> String {
