@@ -8,6 +8,7 @@
 mod bench;
 mod docs;
 mod floors;
+mod guard;
 mod new_plugin;
 mod problem;
 #[cfg(test)]
@@ -45,6 +46,8 @@ enum Command {
     },
     /// Builds the binary that is published and measures it: `cargo xtask bench --help`.
     Bench(bench::Args),
+    /// Counts the instructions of requests and compares them with benches/guard/counts.txt.
+    Guard(guard::Args),
     /// Lays out the folder of a new plugin, which compiles and passes its test, and registers it.
     NewPlugin(new_plugin::Args),
 }
@@ -62,6 +65,7 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench(args) => bench::run(&root, &args),
+        Command::Guard(args) => guard::run(&root, &args),
         Command::NewPlugin(args) => {
             println!("{}", new_plugin::run(&root, &args)?);
             Ok(ExitCode::SUCCESS)

@@ -5,14 +5,19 @@
 //!
 //! Start at [`Workload`].
 
+mod clock;
 mod config;
 mod h1;
 mod h2;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
+use cardinal_base::Clock;
 use cardinal_engine::Loopback;
+
+use crate::clock::SteadyClock;
 
 /// Work that is always the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,10 +41,38 @@ pub enum Workload {
 /// Connections of a workload.
 const CONNECTIONS: usize = 8;
 
+/// Time from one request to the next.
+const PERIOD: Duration = Duration::from_micros(50);
+
+/// Requests from one look for deadlines that have passed to the next: 20 ms.
+const DEADLINES_EVERY: usize = 400;
+
 impl Workload {
     /// All of them.
     pub const ALL: [Self; 7] =
         [Self::Plain, Self::Plugins, Self::Down64k, Self::Up64k, Self::Fresh, Self::H2, Self::Grpc];
+
+    /// Its name on command lines and in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Plugins => "plugins",
+            Self::Down64k => "down64k",
+            Self::Up64k => "up64k",
+            Self::Fresh => "fresh",
+            Self::H2 => "h2",
+            Self::Grpc => "grpc",
+        }
+    }
+
+    /// How many requests tell what one costs, within a third of a percent each time.
+    pub const fn requests(self) -> usize {
+        match self {
+            Self::Plain | Self::Plugins | Self::Fresh => 2_000,
+            Self::H2 | Self::Grpc => 1_000,
+            Self::Down64k | Self::Up64k => 400,
+        }
+    }
 
     /// A worker ready for this work, all its connections warm.
     ///
@@ -52,7 +85,9 @@ impl Workload {
             _ => h1::response(1024),
         }
         .into();
-        let loopback = Loopback::start(ir, &cardinal::PLUGINS, move |_| match self {
+        let clock = Arc::new(SteadyClock::new());
+        let time = Arc::clone(&clock) as Arc<dyn Clock>;
+        let loopback = Loopback::start(ir, &cardinal::PLUGINS, time, move |_| match self {
             Self::Grpc => h2::upstream(),
             _ => h1::upstream(Arc::clone(&response)),
         })?;
@@ -60,7 +95,7 @@ impl Workload {
             Self::H2 | Self::Grpc => Clients::H2(Vec::new()),
             _ => Clients::H1(Vec::new()),
         };
-        let mut prepared = Prepared { workload: self, loopback, clients };
+        let mut prepared = Prepared { workload: self, clock, made: 0, clients, loopback };
         prepared.connect();
         prepared.run(4 * CONNECTIONS)?;
         Ok(prepared)
@@ -75,6 +110,9 @@ enum Clients {
 /// A worker with warm connections.
 pub struct Prepared {
     workload: Workload,
+    clock: Arc<SteadyClock>,
+    /// Requests made up to now.
+    made: usize,
     // Clients are dropped before the worker.
     clients: Clients,
     loopback: Loopback,
@@ -82,7 +120,7 @@ pub struct Prepared {
 
 impl Prepared {
     fn connect(&mut self) {
-        let Self { workload, clients, loopback } = self;
+        let Self { workload, clients, loopback, .. } = self;
         loopback.run(async {
             for at in 0..CONNECTIONS {
                 match clients {
@@ -100,9 +138,14 @@ impl Prepared {
     /// # Errors
     /// When an answer is not what it should be.
     pub fn run(&mut self, requests: usize) -> Result<()> {
-        let Self { workload, clients, loopback } = self;
+        let Self { workload, clock, made, clients, loopback } = self;
         loopback.run(async {
             for at in 0..requests {
+                *made += 1;
+                clock.advance(PERIOD);
+                if *made % DEADLINES_EVERY == 0 {
+                    loopback.fire_deadlines();
+                }
                 match clients {
                     Clients::H1(all) => {
                         let at = at % CONNECTIONS;

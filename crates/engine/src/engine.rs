@@ -158,7 +158,8 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let node = Arc::new(make_node(&ir, &control, count, options.access_log)?);
+        let clock = Arc::new(SystemClock::new());
+        let node = Arc::new(make_node(&ir, &control, clock, count, options.access_log)?);
         let (plan, diagnostics) = plan(&node, &options.plugins, ir, 1).map_err(EngineError::Refused)?;
         let listeners: Vec<Listener> = plan.ir.listeners.values().map(|l| Listener::clone(l)).collect();
         node.publish(plan);
@@ -334,10 +335,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(crate) fn make_node(
     ir: &Ir,
     control: &Runtime,
+    clock: Arc<dyn Clock>,
     workers: usize,
     access_log: Option<AccessLog>,
 ) -> Result<Node, EngineError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let setup = |error: &dyn std::fmt::Display| EngineError::Setup(error.to_string());
     let registry = Registry::new().map_err(|e| setup(&e))?;
     let counters = (0..workers).map(|_| Counters::default()).collect();

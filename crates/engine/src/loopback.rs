@@ -1,14 +1,15 @@
 //! [`Loopback`]: one worker whose connections are made of memory, on the caller's own thread.
 //!
 //! What such a worker does for a request is what any worker does, without the system calls: the same number of
-//! instructions and of allocations each time, on a busy machine too.
+//! instructions and of allocations each time, on a busy machine too. Its time is the caller's: nothing here waits for
+//! the machine's.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cardinal_base::task;
+use cardinal_base::{Clock, task};
 use cardinal_ir::Ir;
 use cardinal_net::Io;
 use cardinal_sdk::{Client, PluginDef};
@@ -31,20 +32,21 @@ pub struct Loopback {
 }
 
 impl Loopback {
-    /// A worker that serves `ir`. `dial` is called for each connection to a backend: it gets the address, and gives the
-    /// near end. Backends must be addresses, without TLS.
+    /// A worker that serves `ir` and goes by `clock`. `dial` is called for each connection to a backend: it gets the
+    /// address, and gives the near end. Backends must be addresses, without TLS.
     ///
     /// # Errors
     /// When the generation is refused or the runtimes cannot be had.
     pub fn start(
         ir: Arc<Ir>,
         plugins: &[&'static PluginDef],
+        clock: Arc<dyn Clock>,
         dial: impl Fn(SocketAddr) -> DuplexStream + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
         let failed = |what| move |error| EngineError::Start { what, error };
         let control = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let control = control.map_err(failed("the control runtime"))?;
-        let node = Arc::new(make_node(&ir, &control, 1, None)?);
+        let node = Arc::new(make_node(&ir, &control, clock, 1, None)?);
         // A node is asked for its dialler only after this.
         node.dial.set(Box::new(move |address| Io::Memory(dial(address)))).ok();
         let (first, _) = plan(&node, plugins, ir, 1).map_err(EngineError::Refused)?;
@@ -52,17 +54,18 @@ impl Loopback {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let runtime = runtime.map_err(failed("a worker"))?;
         let Some(plan) = node.plan() else { return Err(EngineError::Setup("no plan".to_owned())) };
-        let worker = runtime.block_on(async {
-            let worker = Worker::new(0, node, plan);
-            drop(task::spawn_local("deadlines", Rc::clone(&worker.wheel).turn()));
-            worker
-        });
+        let worker = Worker::new(0, node, plan);
         Ok(Self { worker, runtime, _control: control })
     }
 
     /// Runs the worker until `work` is done.
     pub fn run<F: Future>(&self, work: F) -> F::Output {
         self.runtime.block_on(work)
+    }
+
+    /// Wakes what waits for a deadline that has passed by the clock. Workers with sockets do so every 20 ms.
+    pub fn fire_deadlines(&self) {
+        self.worker.wheel.fire();
     }
 
     /// A new client connection in clear text: HTTP/1, or HTTP/2 by its preface. Only inside of [`Loopback::run`].

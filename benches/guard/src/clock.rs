@@ -1,0 +1,38 @@
+//! [`SteadyClock`]: time that is the same each time the work is done.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use cardinal_base::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
+
+/// 2026-11-21T00:00:00Z.
+const START: UnixMillis = UnixMillis(1_795_219_200_000);
+
+/// A clock that moves when told to. Each look at it is also one at the machine's clock, so that it costs what it costs.
+#[derive(Debug)]
+pub(crate) struct SteadyClock {
+    told: ManualClock,
+    machine: SystemClock,
+}
+
+impl SteadyClock {
+    pub(crate) fn new() -> Self {
+        Self { told: ManualClock::at(START), machine: SystemClock::new() }
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.told.advance(by);
+    }
+}
+
+impl Clock for SteadyClock {
+    fn tick(&self) -> Tick {
+        black_box(self.machine.tick());
+        self.told.tick()
+    }
+
+    fn unix(&self) -> UnixMillis {
+        black_box(self.machine.unix());
+        self.told.unix()
+    }
+}

@@ -1,0 +1,173 @@
+//! How often a request asks for memory, on the thread that serves it, once everything is warm.
+
+#![allow(unsafe_code, reason = "a global allocator is unsafe to make; this one hands everything on to the system's")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use cardinal_guard::{Prepared, Workload};
+
+/// Requests that are counted, and as many before them to warm up.
+const REQUESTS: usize = 2_000;
+
+/// Requests whose allocations are shown when there are too many.
+const TRACED: usize = 50;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+    static TRACING: Cell<bool> = const { Cell::new(false) };
+    static TRACES: RefCell<Vec<Backtrace>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The system's allocator; counts how often memory is asked for on this thread.
+struct Counting;
+
+impl Counting {
+    fn count() {
+        // A thread that ends has no counter any more.
+        COUNT.try_with(|count| count.set(count.get() + 1)).ok();
+        if TRACING.try_with(Cell::take) == Ok(true) {
+            TRACES.with_borrow_mut(|traces| traces.push(Backtrace::force_capture()));
+            TRACING.set(true);
+        }
+    }
+}
+
+// SAFETY: each call is handed on as it is; what is done besides makes no use of the memory, and memory that it asks for
+// itself comes through here without being traced.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Self::count();
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// Makes requests; says how often memory was asked for.
+fn count(prepared: &mut Prepared, requests: usize) -> u64 {
+    let before = COUNT.get();
+    prepared.run(requests).unwrap();
+    COUNT.get() - before
+}
+
+/// A thousand requests of the workload may ask for memory so many times.
+fn check(workload: Workload, thousand_max: u64) {
+    let mut prepared = workload.prepare().unwrap();
+    prepared.run(REQUESTS).unwrap();
+    let allocations = count(&mut prepared, REQUESTS);
+    let max = thousand_max * REQUESTS as u64 / 1_000;
+    if allocations > max {
+        let places = places(&mut prepared);
+        panic!("{workload:?}: {REQUESTS} requests made {allocations} allocations; {max} are allowed. {places}");
+    }
+}
+
+/// Where requests allocate.
+fn places(prepared: &mut Prepared) -> String {
+    TRACING.set(true);
+    prepared.run(TRACED).unwrap();
+    TRACING.set(false);
+    let mut places = BTreeMap::<String, usize>::new();
+    for trace in TRACES.take() {
+        *places.entry(own_frames(&trace.to_string())).or_default() += 1;
+    }
+    let mut places: Vec<_> = places.into_iter().collect();
+    places.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    let mut text = format!("In {TRACED} more:");
+    for (place, times) in places {
+        text.push_str(&format!("\n{times} times:\n{place}"));
+    }
+    text
+}
+
+/// The innermost frames of a trace that belong neither to the counting nor to the standard library.
+fn own_frames(trace: &str) -> String {
+    let lines: Vec<&str> = trace.lines().map(str::trim).collect();
+    let frames: Vec<(&str, &str)> = lines
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [name, place] => Some((name.split_once(": ")?.1, place.strip_prefix("at ")?)),
+            _ => None,
+        })
+        .collect();
+    // Below it are the allocator and the making of the trace.
+    let asked = frames.iter().position(|(name, _)| name.contains("__rust_") && name.contains("alloc"));
+    let own = frames.iter().skip(asked.map_or(0, |at| at + 1)).filter(|(_, place)| !place.starts_with("/rustc/"));
+    own.take(6).map(|(name, place)| format!("    {} at {}\n", short(name), in_crate(place))).collect()
+}
+
+/// A name without the types of its parameters.
+fn short(name: &str) -> &str {
+    name.split_once('<').map_or(name, |(short, _)| if short.is_empty() { name } else { short })
+}
+
+/// A place in a crate of the registry without the way to there.
+fn in_crate(place: &str) -> &str {
+    place.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(place, |(_, rest)| rest)
+}
+
+#[test]
+fn a_request_allocates_nothing() {
+    check(Workload::Plain, 0);
+}
+
+#[test]
+fn a_key_a_limit_and_an_id_allocate_little() {
+    check(Workload::Plugins, 3_000);
+}
+
+#[test]
+fn long_bodies_down_allocate_nothing() {
+    check(Workload::Down64k, 0);
+}
+
+#[test]
+fn long_bodies_up_allocate_nothing() {
+    check(Workload::Up64k, 0);
+}
+
+/// Four of them make and fill the memory that stands for the connection.
+#[test]
+fn a_connection_allocates_little() {
+    check(Workload::Fresh, 8_100);
+}
+
+#[test]
+fn a_stream_allocates_little() {
+    check(Workload::H2, 26_100);
+}
+
+#[test]
+fn a_stream_to_a_stream_allocates_little() {
+    check(Workload::Grpc, 73_200);
+}
+
+#[test]
+fn an_allocation_is_counted_and_its_place_told() {
+    let before = COUNT.get();
+    TRACING.set(true);
+    let memory = std::hint::black_box(Vec::<u8>::with_capacity(64));
+    TRACING.set(false);
+    drop(memory);
+    let trace = TRACES.take().pop().unwrap().to_string();
+    assert!(COUNT.get() > before);
+    assert!(own_frames(&trace).contains("an_allocation_is_counted_and_its_place_told"), "{trace}");
+}
