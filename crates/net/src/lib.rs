@@ -12,6 +12,7 @@ pub mod client_hello;
 mod connect;
 pub mod dns;
 mod error;
+mod gather;
 pub mod h1;
 pub mod h2;
 mod io;
@@ -24,7 +25,8 @@ pub mod tls;
 
 pub use connect::{ConnectError, Connected, TlsTarget, connect};
 pub use error::NetError;
-pub use io::{Io, Rewind};
+pub use gather::Gather;
+pub use io::Io;
 pub use listener::{Bound, bind_tcp, bind_udp, is_taken};
 pub use peer::Peer;
 pub use pool::{

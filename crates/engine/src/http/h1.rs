@@ -11,7 +11,7 @@ use cardinal_http::h1::{
 use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
-use cardinal_net::{Io, NetError, Peer, Rewind, Timer};
+use cardinal_net::{Gather, Io, NetError, Peer, Timer};
 use cardinal_sdk::Client;
 use tokio::io::AsyncWriteExt;
 
@@ -59,7 +59,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
                 if let Peer::H1(h1) = down {
                     let (io, buffer) = h1.into_parts();
                     let prefix = Bytes::copy_from_slice(buffer.filled());
-                    Box::pin(h2::serve(worker, Rewind::new(prefix, io), client, facts)).await;
+                    Box::pin(h2::serve(worker, Gather::new(prefix, io), client, facts)).await;
                 }
                 return;
             }

@@ -1,18 +1,20 @@
 //! A client's HTTP/2 connection: requests beside each other, each a task of its own.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use cardinal_base::task;
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Name};
 use cardinal_net::h2::{H2, read_request};
-use cardinal_net::{Peer, Timer};
+use cardinal_net::{Gather, Peer, Timer};
 use cardinal_sdk::Client;
 use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::{Session, Turn, refuse, run};
 use super::facts::Facts;
@@ -29,10 +31,7 @@ const SEND_BUFFER: usize = 256 * 1024;
 const LEAVE_MS: u64 = 2_000;
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<T>(worker: Rc<Worker>, io: T, client: Client, facts: Facts)
-where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+pub(crate) async fn serve(worker: Rc<Worker>, gather: Gather, client: Client, facts: Facts) {
     let limits = worker.plan().node().limits.clone();
     let mut builder = h2::server::Builder::new();
     builder
@@ -44,7 +43,9 @@ where
         .max_concurrent_reset_streams(64)
         .max_local_error_reset_streams(Some(256));
     let idle = Timer::new(&worker.wheel);
-    let connection = match idle.limit(limits.handshake_timeout_ms, builder.handshake(io)).await {
+    let mut handshake = pin!(builder.handshake(gather.clone()));
+    let shaken = poll_fn(|cx| gather.poll(cx, |cx| handshake.as_mut().poll(cx)));
+    let connection = match idle.limit(limits.handshake_timeout_ms, shaken).await {
         Some(Ok(connection)) => connection,
         Some(Err(error)) => {
             tracing::debug!(client = %client.peer, %error, "HTTP/2 preface");
@@ -52,37 +53,31 @@ where
         }
         None => return,
     };
-    accept(&worker, connection, client, facts, &idle).await;
+    accept(&worker, &gather, connection, client, facts, &idle).await;
 }
 
 /// Accepts streams until the client is done, idle too long, or the node stops.
-async fn accept<T>(
+async fn accept(
     worker: &Rc<Worker>,
-    mut connection: Connection<T, Bytes>,
+    gather: &Gather,
+    mut connection: Connection<Gather, Bytes>,
     client: Client,
     facts: Facts,
     idle: &Timer,
-) where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+) {
     let open = Rc::new(Cell::new(0_usize));
     let mut sequence = 0;
     let mut leaving = false;
     loop {
-        let limits = worker.plan().node().limits.clone();
-        idle.arm(match (leaving, sequence) {
-            (true, _) => LEAVE_MS,
-            (false, 0) => limits.head_timeout_ms,
-            (false, _) => limits.keepalive_timeout_ms,
-        });
-        let next = std::future::poll_fn(|cx| {
-            if let std::task::Poll::Ready(next) = connection.poll_accept(cx) {
-                return std::task::Poll::Ready(Some(next));
+        let mut armed = false;
+        let next = poll_fn(|cx| {
+            if let Poll::Ready(next) = gather.poll(cx, |cx| connection.poll_accept(cx)) {
+                return Poll::Ready(Some(next));
             }
-            if (worker.is_draining() && !leaving) || idle.poll_expired(cx) {
-                return std::task::Poll::Ready(None);
+            if !std::mem::replace(&mut armed, true) {
+                idle.arm(patience_ms(worker, sequence, leaving));
             }
-            std::task::Poll::Pending
+            if (worker.is_draining() && !leaving) || idle.poll_expired(cx) { Poll::Ready(None) } else { Poll::Pending }
         })
         .await;
         match next {
@@ -90,8 +85,8 @@ async fn accept<T>(
                 sequence += 1;
                 let client = Client { sequence, ..client.clone() };
                 spawn_stream(worker, request, respond, client, facts, StreamCount::new(&open));
-                if limits.requests_per_connection_max != 0 && sequence >= limits.requests_per_connection_max && !leaving
-                {
+                let requests_max = worker.plan().node().limits.requests_per_connection_max;
+                if requests_max != 0 && sequence >= requests_max && !leaving {
                     leaving = true;
                     connection.graceful_shutdown();
                 }
@@ -109,6 +104,17 @@ async fn accept<T>(
                 connection.graceful_shutdown();
             }
         }
+    }
+}
+
+/// How long to wait for a stream, milliseconds.
+fn patience_ms(worker: &Worker, sequence: u64, leaving: bool) -> u64 {
+    let plan = worker.plan();
+    let limits = &plan.node().limits;
+    match (leaving, sequence) {
+        (true, _) => LEAVE_MS,
+        (false, 0) => limits.head_timeout_ms,
+        (false, _) => limits.keepalive_timeout_ms,
     }
 }
 

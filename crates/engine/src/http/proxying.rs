@@ -11,7 +11,7 @@ use cardinal_http::h1::{Framing, HeadLimits, Parsed, keep_alive, parse_response,
 use cardinal_http::{Failure, FailureKind, ResponseHead, Retry, Version};
 use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
-use cardinal_net::h2::{H2, write_request};
+use cardinal_net::h2::{H2, Target, write_request};
 use cardinal_net::{NetError, Peer, StreamGuard};
 use cardinal_sdk::{BodyMode, Source};
 
@@ -142,9 +142,13 @@ impl Proxying<'_> {
                 Ok((Peer::H1(h1), way(None)))
             }
             Transport::H2(send, guard) => {
-                let head = make_h2(s, &outgoing);
-                let https = self.backend.tls.is_some();
-                let request = write_request(&head, https, s.host.as_bytes(), &s.exchange.upstream_uri)
+                let target = Target {
+                    method: &s.request.method,
+                    https: self.backend.tls.is_some(),
+                    authority: s.host.as_bytes(),
+                    path: &s.exchange.upstream_uri,
+                };
+                let request = write_request(&target, make_h2(s, &outgoing))
                     .map_err(|error| Failure::new(FailureKind::BadRequest, "not for HTTP/2").with_source(error))?;
                 let broken = |error: h2::Error| {
                     Failure::new(FailureKind::UpstreamReset, "opening a stream")

@@ -1,7 +1,9 @@
 //! A connection to an upstream for one attempt: chosen by the balancer, from the pool or new.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use cardinal_http::{Failure, FailureKind, Retry};
 use cardinal_ir::{Algorithm, HashInput, HttpVersion};
 use cardinal_net::h1::H1;
 use cardinal_net::{
-    ConnectError, Connected, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect,
+    ConnectError, Connected, Gather, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect,
 };
 use cardinal_sdk::{Try, TryState};
 use h2::client::SendRequest;
@@ -293,13 +295,14 @@ async fn open(
 
 /// Speaks HTTP/2 on a new connection, which is then shared.
 async fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey) -> Result<(SendRequest<Bytes>, StreamGuard), Failure> {
+    let gather = Gather::new(Bytes::new(), io);
     let (send, connection) = h2::client::Builder::new()
         .initial_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_header_list_size(H2_HEADER_LIST_MAX)
         .max_concurrent_reset_streams(64)
         .enable_push(false)
-        .handshake(io)
+        .handshake(gather.clone())
         .await
         .map_err(|error| {
             Failure::new(FailureKind::UpstreamProtocol, "HTTP/2 preface").with_source(error).with_retry(Retry::Safe)
@@ -307,7 +310,8 @@ async fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey) -> Result<(SendRequ
     let closed = Rc::new(Cell::new(false));
     let guard = worker.pool.borrow_mut().put_h2(key, send.clone(), Rc::clone(&closed), worker.now());
     task::spawn_local("upstream http/2 connection", async move {
-        if let Err(error) = connection.await {
+        let mut connection = pin!(connection);
+        if let Err(error) = poll_fn(|cx| gather.poll(cx, |cx| connection.as_mut().poll(cx))).await {
             tracing::debug!(address = %key.address, %error, "upstream HTTP/2 connection ended");
         }
         closed.set(true);

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use cardinal_http::h1::Framing;
 use cardinal_http::{HeaderList, Name, RequestHead, split_list};
 use cardinal_ir::{Backend, Node, Route};
+use cardinal_net::h2::Fields;
 use cardinal_sdk::{Exchange, RequestId};
 
 use super::Scratch;
@@ -76,22 +77,21 @@ pub(crate) fn write_h1(out: &mut Vec<u8>, s: &Scratch, outgoing: &Outgoing<'_>) 
     out.extend_from_slice(b"\r\n");
 }
 
-/// Makes the head for HTTP/2.
-pub(crate) fn make_h2(s: &Scratch, outgoing: &Outgoing<'_>) -> RequestHead {
-    let mut head = RequestHead::default();
-    head.method.clone_from(&s.request.method);
+/// Makes the fields for HTTP/2.
+pub(crate) fn make_h2(s: &Scratch, outgoing: &Outgoing<'_>) -> Fields {
+    // Ours are about a dozen.
+    let mut fields = Fields::with_capacity(s.request.headers.len() + 12);
     for (id, name, value) in s.request.headers.iter_known() {
         if is_forwarded(id) {
-            head.headers.append(name, value);
+            fields.append(id, name, value);
         }
     }
     if let Framing::Length(length) = outgoing.framing {
-        head.headers.append(b"content-length", length.to_string().as_bytes());
+        let mut digits = itoa::Buffer::new();
+        fields.append(Name::ContentLength, b"content-length", digits.format(length).as_bytes());
     }
-    extra(s, outgoing.node, &mut |name, value| {
-        head.headers.append(name.as_bytes(), value);
-    });
-    head
+    extra(s, outgoing.node, &mut |name, value| fields.append(Name::of(name.as_bytes()), name.as_bytes(), value));
+    fields
 }
 
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {

@@ -1,5 +1,8 @@
 //! One HTTP/2 stream, either role, over the `h2` crate.
 
+mod fields;
+mod head;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,10 +10,14 @@ use ::h2::client::ResponseFuture;
 use ::h2::server::SendResponse;
 use ::h2::{Reason, RecvStream, SendStream};
 use bytes::{Buf, Bytes};
-use cardinal_http::{HeaderList, Method, Name, RequestHead, ResponseHead, Version};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use cardinal_http::{HeaderList, ResponseHead};
+use http::StatusCode;
 
+use self::head::{read_headers, read_response};
 use crate::NetError;
+
+pub use self::fields::Fields;
+pub use self::head::{Target, read_request, write_request};
 
 /// Most bytes of one DATA frame that a send makes.
 const FRAME_MAX: usize = 16 * 1024;
@@ -24,6 +31,8 @@ pub struct H2 {
     receive_done: bool,
     trailers: HeaderList,
     send: Option<SendStream<Bytes>>,
+    /// Body bytes that were taken and wait for what comes next: the last ones end the stream in the same frame.
+    held: Bytes,
     send_done: bool,
 }
 
@@ -62,6 +71,7 @@ impl H2 {
             receive_done,
             trailers: HeaderList::new(),
             send,
+            held: Bytes::new(),
         }
     }
 
@@ -92,7 +102,7 @@ impl H2 {
         let status = StatusCode::from_u16(head.status).map_err(|_| NetError::Unsendable("status"))?;
         let mut response = http::Response::new(());
         *response.status_mut() = status;
-        write_headers(&head.headers, response.headers_mut());
+        *response.headers_mut() = Fields::of(&head.headers).into_map();
         if status.is_informational() {
             return respond.send_informational(response).map_err(NetError::H2);
         }
@@ -157,7 +167,7 @@ impl H2 {
         &self.trailers
     }
 
-    /// See [`H1::poll_send`](crate::h1::H1::poll_send).
+    /// See [`H1::poll_send`](crate::h1::H1::poll_send). The last part is held until [`H2::flush`] or [`H2::finish`].
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, NetError>> {
         let Some(send) = self.send.as_mut().filter(|_| !self.send_done) else {
             return Poll::Ready(Err(NetError::Unsendable("no body may follow")));
@@ -165,6 +175,7 @@ impl H2 {
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
+        send_held(send, &mut self.held)?;
         let want = data.len().min(FRAME_MAX);
         send.reserve_capacity(want);
         while send.capacity() == 0 {
@@ -175,8 +186,13 @@ impl H2 {
             }
         }
         let part = data.get(..want.min(send.capacity())).unwrap_or(data);
-        send.send_data(Bytes::copy_from_slice(part), false).map_err(NetError::H2)?;
+        self.held = Bytes::copy_from_slice(part);
         Poll::Ready(Ok(part.len()))
+    }
+
+    /// Sends what is held.
+    pub fn flush(&mut self) -> Result<(), NetError> {
+        self.send.as_mut().map_or(Ok(()), |send| send_held(send, &mut self.held))
     }
 
     /// Ends the body.
@@ -187,11 +203,10 @@ impl H2 {
         let Some(send) = &mut self.send else { return Ok(()) };
         match trailers.filter(|t| !t.is_empty()) {
             Some(trailers) => {
-                let mut map = HeaderMap::new();
-                write_headers(trailers, &mut map);
-                send.send_trailers(map).map_err(NetError::H2)
+                send_held(send, &mut self.held)?;
+                send.send_trailers(Fields::of(trailers).into_map()).map_err(NetError::H2)
             }
-            None => send.send_data(Bytes::new(), true).map_err(NetError::H2),
+            None => send.send_data(std::mem::take(&mut self.held), true).map_err(NetError::H2),
         }
     }
 
@@ -202,6 +217,7 @@ impl H2 {
 
     /// Ends the stream early.
     pub fn reset(&mut self, reason: Reason) {
+        self.held = Bytes::new();
         match (&mut self.send, &mut self.role) {
             (Some(send), _) => send.send_reset(reason),
             (None, Role::Server(respond)) => respond.send_reset(reason),
@@ -221,106 +237,9 @@ impl H2 {
     }
 }
 
-/// Takes over the head of a request that a client opened a stream with. `false` when it has no place in HTTP/1 terms:
-/// no path, or fields that are illegal.
-pub fn read_request(head: &mut RequestHead, parts: &http::request::Parts) -> bool {
-    let Some(method) = Method::parse(parts.method.as_str().as_bytes()) else { return false };
-    head.method = method;
-    head.version = Version::H2;
-    let placed = match (&head.method, parts.uri.path_and_query(), parts.uri.authority()) {
-        (Method::Connect, _, Some(authority)) => head.set_target(authority.as_str().as_bytes()),
-        (_, Some(target), _) => head.set_target(target.as_str().as_bytes()),
-        _ => false,
-    };
-    if !placed {
-        return false;
+fn send_held(send: &mut SendStream<Bytes>, held: &mut Bytes) -> Result<(), NetError> {
+    if held.is_empty() {
+        return Ok(());
     }
-    match parts.uri.authority() {
-        Some(authority) => {
-            // As in nginx, filters and logs find the name where HTTP/1 has it.
-            if !head.headers.append(b"host", authority.as_str().as_bytes()) {
-                return false;
-            }
-            head.set_authority(authority.as_str().as_bytes());
-        }
-        None if parts.headers.get_all(http::header::HOST).iter().count() > 1 => return false,
-        None => {}
-    }
-    let mut cookies: Vec<u8> = Vec::new();
-    for (name, value) in &parts.headers {
-        // With `:authority`, `Host` is not needed, and must not disagree with it (RFC 9113 section 8.3.1).
-        if name == http::header::HOST && parts.uri.authority().is_some() {
-            if parts.uri.authority().is_some_and(|a| !a.as_str().as_bytes().eq_ignore_ascii_case(value.as_bytes())) {
-                return false;
-            }
-            continue;
-        }
-        if name == http::header::COOKIE {
-            if !cookies.is_empty() {
-                cookies.extend_from_slice(b"; ");
-            }
-            cookies.extend_from_slice(value.as_bytes());
-            continue;
-        }
-        if !head.headers.append(name.as_str().as_bytes(), value.as_bytes()) {
-            return false;
-        }
-    }
-    // One field, because HTTP/1 allows only one (RFC 9113 section 8.2.3).
-    cookies.is_empty() || head.headers.append(b"cookie", &cookies)
-}
-
-/// Makes the head of a request to an upstream.
-pub fn write_request(
-    head: &RequestHead,
-    https: bool,
-    authority: &[u8],
-    target: &[u8],
-) -> Result<http::Request<()>, NetError> {
-    let unsendable = |_| NetError::Unsendable("request head");
-    let mut request = http::Request::new(());
-    *request.method_mut() =
-        http::Method::from_bytes(head.method.as_str().as_bytes()).map_err(|_| NetError::Unsendable("method"))?;
-    let authority = http::uri::Authority::try_from(authority).map_err(|_| NetError::Unsendable("authority"))?;
-    let uri = Uri::builder().scheme(if https { "https" } else { "http" }).authority(authority);
-    let uri = if head.method == Method::Connect { uri.path_and_query("/") } else { uri.path_and_query(target) };
-    *request.uri_mut() = uri.build().map_err(unsendable)?;
-    *request.version_mut() = http::Version::HTTP_2;
-    write_headers(&head.headers, request.headers_mut());
-    Ok(request)
-}
-
-fn read_response(head: &mut ResponseHead, status: StatusCode, headers: &HeaderMap) {
-    head.clear();
-    head.status = status.as_u16();
-    head.version = Version::H2;
-    read_headers(&mut head.headers, headers);
-}
-
-fn read_headers(list: &mut HeaderList, map: &HeaderMap) {
-    for (name, value) in map {
-        list.append(name.as_str().as_bytes(), value.as_bytes());
-    }
-}
-
-/// Copies fields, without those that belong to an HTTP/1 connection (RFC 9113 section 8.2.2).
-fn write_headers(list: &HeaderList, map: &mut HeaderMap) {
-    map.reserve(list.len());
-    for (name, value) in list.iter() {
-        let connection = matches!(
-            Name::of(name),
-            Name::Connection
-                | Name::KeepAlive
-                | Name::ProxyConnection
-                | Name::TransferEncoding
-                | Name::Upgrade
-                | Name::Host
-        );
-        if connection || (Name::of(name) == Name::Te && !value.eq_ignore_ascii_case(b"trailers")) {
-            continue;
-        }
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            map.append(name, value);
-        }
-    }
+    send.send_data(std::mem::take(held), false).map_err(NetError::H2)
 }
