@@ -13,8 +13,6 @@
 //! Every answer is checked: its status, its length, and what else its kind of load has to be (gRPC: the status in the
 //! trailers; messages: each byte).
 
-#![allow(dead_code, unused_imports, reason = "scenarios take kinds up one by one")]
-
 mod chunked;
 mod client;
 mod counts;
@@ -51,7 +49,7 @@ use self::link::{Broken, Buffers};
 use self::pace::Pace;
 use self::plan::Plan;
 use self::upstream::{Speech, Upstream};
-pub(crate) use self::work::{CONNECTIONS, Direction, HOSTS, Kind, PATHS, Work, request};
+pub(crate) use self::work::{Direction, HOSTS, Kind, PATHS, Work, request};
 
 /// Bodies of the upstream's answers to `/gibibyte`.
 pub(crate) const GIBIBYTE: u64 = 1 << 30;

@@ -25,8 +25,7 @@ const GRPC_PREFIX: u64 = 5;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) kind: Kind,
-    /// Bytes of the bodies of requests and of responses.
-    pub(super) up: u64,
+    /// Bytes of the bodies of responses.
     pub(super) down: u64,
     /// Requests under way on a connection.
     pub(super) streams: usize,
@@ -83,7 +82,6 @@ impl Plan {
         };
         Ok(Self {
             kind: work.kind,
-            up: work.up(),
             down: work.down(),
             streams: work.streams,
             targets: pairs.iter().map(|(host, path)| Target::new(work, few, host, path)).collect::<Result<_>>()?,
@@ -277,7 +275,7 @@ mod tests {
         let headers = vec![("apikey".to_owned(), "secret".to_owned())];
         let up = Work { direction: Direction::Up, kind: Kind::H1Fresh, headers, ..Work::plain(100_000) };
         let plan = Plan::new(&up).unwrap();
-        assert_eq!((plan.up, plan.down), (100_000, 0));
+        assert_eq!(plan.down, 0);
         let target = plan.target(0).unwrap();
         let text = String::from_utf8_lossy(&target.h1);
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

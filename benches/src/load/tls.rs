@@ -2,7 +2,7 @@
 //!
 //! Clients do not look at certificates and signatures, and use one key pair of the key exchange for all connections;
 //! neither changes anything for the proxy. There is one version, one cipher suite and one group, so that all proxies
-//! do the same work: TLS 1.3 with AES-256-GCM, which OpenSSL chooses by itself, and X25519.
+//! do the same work: TLS 1.3 with AES-128-GCM, which browsers ask for first, and X25519.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, version};
 
 use super::link::Broken;
@@ -25,10 +25,20 @@ const RECORD: usize = 16 * 1024;
 const OVERHEAD: usize = 256;
 const FAILED: Broken = "TLS failed";
 
+/// What failed, as far as it can be told in few words.
+fn failure(error: &Error) -> Broken {
+    match error {
+        Error::AlertReceived(_) => "the proxy ended TLS with an alert",
+        Error::NoApplicationProtocol => "the proxy does not speak this protocol over TLS",
+        Error::InvalidMessage(_) => "what came is not TLS",
+        _ => FAILED,
+    }
+}
+
 /// What clients ask for. Without `resumes` each handshake is a full one.
 pub(super) fn config(alpn: &[u8], resumes: bool) -> Result<Arc<ClientConfig>> {
     let provider = CryptoProvider {
-        cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384],
+        cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
         kx_groups: vec![Box::leak(Box::new(SameKey::new()?))],
         ..default_provider()
     };
@@ -89,7 +99,7 @@ impl Session {
             let rest = incoming.get_mut(used..).ok_or(FAILED)?;
             let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
             let mut more = true;
-            match state.map_err(|_| FAILED)? {
+            match state.map_err(|error| failure(&error))? {
                 ConnectionState::ReadTraffic(mut traffic) => {
                     while let Some(record) = traffic.next_record() {
                         let record = record.map_err(|_| FAILED)?;
@@ -98,10 +108,11 @@ impl Session {
                     }
                 }
                 ConnectionState::EncodeTlsData(mut data) => {
+                    // It is asked how long the record is before there is room for it.
+                    let Err(EncodeError::InsufficientSize(record)) = data.encode(&mut []) else { return Err(FAILED) };
                     let at = self.outgoing.len();
-                    self.outgoing.resize(at + RECORD + OVERHEAD, 0);
-                    let encoded = data.encode(self.outgoing.get_mut(at..).unwrap_or_default());
-                    self.outgoing.truncate(at + encoded.map_err(|_| FAILED)?);
+                    self.outgoing.resize(at + record.required_size, 0);
+                    data.encode(self.outgoing.get_mut(at..).unwrap_or_default()).map_err(|_| FAILED)?;
                 }
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::WriteTraffic(_) => {

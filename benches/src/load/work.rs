@@ -20,6 +20,7 @@ pub(crate) enum Kind {
     /// HTTP/2 without TLS, by prior knowledge.
     H2,
     /// HTTP/2 over TLS.
+    #[allow(dead_code, reason = "no scenario has it yet")]
     H2Tls,
     /// gRPC, unary, over HTTP/2 without TLS, to an upstream that speaks the same.
     Grpc,

@@ -28,6 +28,7 @@ pub(super) enum Speech {
     /// gRPC over HTTP/2 without TLS.
     Grpc,
     /// HTTP/2 without TLS, for clients without a proxy.
+    #[allow(dead_code, reason = "only tests do without a proxy")]
     Http2,
 }
 
