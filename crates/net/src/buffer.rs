@@ -20,6 +20,9 @@ const LARGE_KEPT: usize = 8;
 /// Large buffers that a thread lends at a time; connections beyond that go on with ordinary ones.
 const LARGE_LENT_MAX: usize = 32;
 
+/// Capacity of a vector to gather output in.
+const OUTPUT: usize = 2048;
+
 thread_local! {
     static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static FREE_LARGE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -29,12 +32,12 @@ thread_local! {
 
 /// An empty vector to gather output in.
 pub fn take_output() -> Vec<u8> {
-    FREE_OUTPUT.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(2048))
+    FREE_OUTPUT.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(OUTPUT))
 }
 
-/// Takes a vector back; one that grew large is freed.
+/// Takes a vector back; one that grew large, or never was one of ours, is freed.
 pub fn give_output(mut bytes: Vec<u8>) {
-    if bytes.capacity() == 0 || bytes.capacity() > 2 * SIZE {
+    if bytes.capacity() < OUTPUT || bytes.capacity() > 2 * SIZE {
         return;
     }
     bytes.clear();
@@ -145,7 +148,7 @@ impl Buffer {
     }
 
     /// Takes a large buffer to read into, if nothing is unread and there is one to lend.
-    pub(crate) fn enlarge(&mut self) {
+    pub fn enlarge(&mut self) {
         if self.large || !self.is_empty() {
             return;
         }

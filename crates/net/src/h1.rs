@@ -85,6 +85,12 @@ impl H1 {
         self.input.filled()
     }
 
+    /// Takes what was read and not used: whoever takes it goes on with [`H1::io`].
+    pub fn take_unread(&mut self) -> Buffer {
+        self.run = 0;
+        std::mem::take(&mut self.input)
+    }
+
     /// Drops unused bytes: a head that was parsed.
     pub fn consume_head(&mut self, count: usize) {
         self.input.consume(count);
@@ -188,9 +194,7 @@ impl H1 {
 
     /// Starts a message: the head is what `write` appends; a body of this framing follows.
     pub fn start_writing(&mut self, framing: Framing, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.output.capacity() == 0 {
-            self.output = buffer::take_output();
-        }
+        self.take_output();
         self.begun = false;
         write(&mut self.output);
         self.encoder = match framing {
@@ -199,6 +203,13 @@ impl H1 {
             Framing::Chunked => Encoder::Chunked,
             Framing::UntilClose => Encoder::Close,
         };
+    }
+
+    /// Makes sure that there is memory to gather in.
+    fn take_output(&mut self) {
+        if self.output.capacity() == 0 {
+            self.output = buffer::take_output();
+        }
     }
 
     /// Takes body bytes: some of `data` when `Ready`. Bytes are gathered with the head and with each other up to a
@@ -210,6 +221,7 @@ impl H1 {
         match self.encoder {
             Encoder::Done => Poll::Ready(Err(NetError::Unsendable("more body than announced"))),
             Encoder::Chunked => {
+                self.take_output();
                 write_chunk_head(data.len(), &mut self.output);
                 self.encoder = Encoder::Chunk(data.len() as u64);
                 self.poll_send_chunk(cx, data, data.len() as u64)
@@ -293,6 +305,7 @@ impl H1 {
     pub fn finish(&mut self, trailers: Option<&HeaderList>) -> Result<(), NetError> {
         match std::mem::replace(&mut self.encoder, Encoder::Done) {
             Encoder::Chunked => {
+                self.take_output();
                 self.output.extend_from_slice(b"0\r\n");
                 if let Some(trailers) = trailers {
                     trailers.write_h1(&mut self.output);
@@ -328,17 +341,15 @@ impl H1 {
                 Err(error) => return Poll::Ready(Err(NetError::Io(error))),
             }
         }
-        self.output.clear();
         self.written = 0;
+        // A connection that waits for an answer holds no buffer.
+        buffer::give_output(std::mem::take(&mut self.output));
         Poll::Ready(Ok(()))
     }
 
     /// Gives memory back between messages.
     pub fn rest(&mut self) {
         self.input.release();
-        if self.output.is_empty() {
-            buffer::give_output(std::mem::take(&mut self.output));
-        }
         self.trailers = HeaderList::new();
     }
 }

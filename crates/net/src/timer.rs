@@ -67,6 +67,11 @@ impl Wheel {
         now
     }
 
+    /// The millisecond when somebody last looked at the clock: as long as it stays, no deadline need be moved.
+    pub fn seen_ms(&self) -> u64 {
+        self.seen_ms.get()
+    }
+
     /// The millisecond that is `ms` from now.
     fn after(&self, ms: u64) -> u64 {
         if ms < SHORT_MS {

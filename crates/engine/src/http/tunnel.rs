@@ -4,11 +4,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind};
-use cardinal_net::Timer;
+use cardinal_net::buffer::{Buffer, SIZE};
 use cardinal_net::h1::H1;
-use tokio::io::AsyncWrite;
+use cardinal_net::{Io, Timer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::worker::Worker;
 
@@ -38,43 +38,91 @@ pub(crate) enum End {
 }
 
 /// One direction.
-#[derive(Default)]
 struct Way {
+    /// What was read and not yet written.
+    rest: Buffer,
     moved: u64,
+    /// What the other side gathered before, the answer to an upgrade perhaps, has left.
+    begun: bool,
+    /// What was written may lie in the layer below.
+    unflushed: bool,
+    /// Much comes at once: reads are worth a large buffer.
+    bulk: bool,
     /// The source has ended; its end is to be passed on.
     ended: bool,
     done: bool,
 }
 
 impl Way {
-    /// `Err` says whether it was the source that broke.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut H1, to: &mut H1) -> Result<(), bool> {
-        while !self.done {
+    /// A way on which these bytes go first.
+    fn new(rest: Buffer) -> Self {
+        Self { rest, moved: 0, begun: false, unflushed: false, bulk: false, ended: false, done: false }
+    }
+
+    /// Moves what can be moved; `Err` says whether it was the source that broke. `spare` is an empty buffer that both
+    /// directions use in turn.
+    fn poll(&mut self, cx: &mut Context<'_>, spare: &mut Buffer, from: &mut H1, to: &mut H1) -> Result<(), bool> {
+        if self.done {
+            return Ok(());
+        }
+        if !self.begun {
+            match to.poll_flush(cx).map_err(|_| false)? {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(()) => self.begun = true,
+            }
+        }
+        if self.rest.is_empty() {
+            std::mem::swap(&mut self.rest, spare);
+        }
+        let outcome = self.relay(cx, from.io(), to.io());
+        if self.rest.is_empty() {
+            std::mem::swap(&mut self.rest, spare);
+        }
+        outcome
+    }
+
+    fn relay(&mut self, cx: &mut Context<'_>, from: &mut Io, to: &mut Io) -> Result<(), bool> {
+        loop {
+            while !self.rest.is_empty() {
+                let Poll::Ready(written) = Pin::new(&mut *to).poll_write(cx, self.rest.filled()) else { return Ok(()) };
+                let count = written.ok().filter(|count| *count > 0).ok_or(false)?;
+                self.rest.consume(count);
+                self.moved += count as u64;
+                self.unflushed = true;
+            }
             if self.ended {
-                match to.poll_flush(cx).map_err(|_| false)? {
-                    Poll::Pending => return Ok(()),
-                    Poll::Ready(()) => {}
-                }
-                match Pin::new(to.io()).poll_shutdown(cx) {
-                    Poll::Pending => return Ok(()),
-                    Poll::Ready(_) => self.done = true,
-                }
-                continue;
+                return self.pass_end(cx, to);
             }
-            match from.poll_body(cx).map_err(|_| true)? {
-                Poll::Ready(true) => match to.poll_send(cx, from.data()).map_err(|_| false)? {
-                    Poll::Ready(count) => {
-                        self.moved += count as u64;
-                        from.consume(count);
-                    }
-                    Poll::Pending => return Ok(()),
-                },
-                Poll::Ready(false) => self.ended = true,
-                Poll::Pending => {
-                    let _flushed = to.poll_flush(cx).map_err(|_| false)?;
-                    return Ok(());
-                }
+            if self.bulk {
+                self.rest.enlarge();
             }
+            let Some(room) = self.rest.room(SIZE) else { return Ok(()) };
+            let mut buf = ReadBuf::new(room);
+            let Poll::Ready(read) = Pin::new(&mut *from).poll_read(cx, &mut buf) else {
+                return self.flush(cx, to).map(drop);
+            };
+            let (count, full) = (buf.filled().len(), buf.remaining() == 0);
+            read.map_err(|_| true)?;
+            self.rest.advance(count);
+            self.ended = count == 0;
+            self.bulk |= full;
+        }
+    }
+
+    /// Whether all has left.
+    fn flush(&mut self, cx: &mut Context<'_>, to: &mut Io) -> Result<bool, bool> {
+        if self.unflushed {
+            let Poll::Ready(flushed) = Pin::new(to).poll_flush(cx) else { return Ok(false) };
+            flushed.map_err(|_| false)?;
+            self.unflushed = false;
+        }
+        Ok(true)
+    }
+
+    fn pass_end(&mut self, cx: &mut Context<'_>, to: &mut Io) -> Result<(), bool> {
+        if self.flush(cx, to)? {
+            // A side that cannot be told has ended too.
+            self.done = Pin::new(to).poll_shutdown(cx).is_ready();
         }
         Ok(())
     }
@@ -83,18 +131,18 @@ impl Way {
 /// Connects two sides until both have ended, one breaks, or nothing moves for `idle_ms`. What was read of either and
 /// not used goes first; what was written and not sent, too.
 pub(crate) async fn tunnel(worker: &Worker, client: &mut H1, upstream: &mut H1, idle_ms: u64) -> Moved {
-    for side in [&mut *client, &mut *upstream] {
-        side.start_reading(Framing::UntilClose);
-        side.start_writing(Framing::UntilClose, |_| {});
-    }
     let timer = Timer::new(&worker.wheel);
-    let (mut up, mut down, mut seen) = (Way::default(), Way::default(), None);
+    timer.arm(idle_ms);
+    let (mut up, mut down) = (Way::new(client.take_unread()), Way::new(upstream.take_unread()));
+    // What has moved, and when that was seen.
+    let mut seen = (0, worker.wheel.seen_ms());
     let end = poll_fn(|cx| {
         let source_is_client = |is_source: bool| if is_source { End::Client } else { End::Upstream };
-        if let Err(is_source) = up.poll(cx, client, upstream) {
+        let mut spare = Buffer::default();
+        if let Err(is_source) = up.poll(cx, &mut spare, client, upstream) {
             return Poll::Ready(source_is_client(is_source));
         }
-        if let Err(is_source) = down.poll(cx, upstream, client) {
+        if let Err(is_source) = down.poll(cx, &mut spare, upstream, client) {
             return Poll::Ready(source_is_client(!is_source));
         }
         if up.done && down.done {
@@ -103,9 +151,12 @@ pub(crate) async fn tunnel(worker: &Worker, client: &mut H1, upstream: &mut H1, 
         if worker.is_cutting() {
             return Poll::Ready(End::Cut);
         }
-        if seen != Some(up.moved + down.moved) {
-            seen = Some(up.moved + down.moved);
+        let now = (up.moved + down.moved, worker.wheel.seen_ms());
+        if now.0 != seen.0 && now.1 != seen.1 {
             timer.arm(idle_ms);
+        }
+        if now.0 != seen.0 {
+            seen = now;
         }
         if timer.poll_expired(cx) { Poll::Ready(End::Idle) } else { Poll::Pending }
     })
