@@ -8,10 +8,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use cardinal_gateway::{Registry, Settings, Source, declarative, load, lower};
+use cardinal_gateway::{Edit, Lowered, Registry, Settings, Snapshot, Source, declarative, load, lower};
+use cardinal_ir::Verified;
 use cardinal_sdk::PluginDef;
 
 struct Counting;
@@ -112,7 +114,7 @@ fn main() {
     println!("the snapshot held {} bytes asked for, {} taken, of each", of_snapshot.0 / count, of_snapshot.1 / count);
     let records = [("routes", ir.routes.len()), ("backends", ir.backends.len()), ("principals", ir.principals.len())];
     println!("{records:?} credentials {}", ir.credentials.len());
-    measure("routes", ir.routes.len(), || ir.routes.iter().count());
+    edit_one(load(&sources, &registry, &settings).unwrap_or_else(|e| panic!("{}", e.render())), registry, settings);
     let mut ir = ir;
     freed("routes", &mut ir.routes);
     freed("backends", &mut ir.backends);
@@ -120,10 +122,32 @@ fn main() {
     freed("credentials", &mut ir.credentials);
 }
 
-fn measure(what: &str, records: usize, walk: impl Fn() -> usize) {
+/// A change of one entity, as the Admin API makes it, and a reload in which nothing changed.
+fn edit_one(snapshot: Snapshot, registry: Registry, settings: Settings) {
     let since = Instant::now();
-    assert_eq!(walk(), records);
-    println!("walking {what}: {} us", since.elapsed().as_micros());
+    let (again, _) = lower(&snapshot, &registry, &settings);
+    let mut lowered = Lowered::new(snapshot, Arc::new(registry), Arc::new(settings));
+    let verified = Verified::new(Arc::new(lowered.ir().clone())).unwrap();
+    println!("a state to edit: {} ms", since.elapsed().as_millis());
+    let since = Instant::now();
+    let shared = again.sharing(lowered.ir());
+    println!("sharing with the generation before: {} ms", since.elapsed().as_millis());
+    assert!(shared.routes.changed(&lowered.ir().routes).is_empty());
+    drop(shared);
+    let kind = if lowered.ir().routes.is_empty() { "consumers" } else { "routes" };
+    let mut entity = lowered.snapshot().of(kind).nth(777).unwrap().clone();
+    entity.value.insert("tags".into(), vec!["edited"].into());
+    let before = lowered.ir().clone();
+    let since = Instant::now();
+    lowered.edit([Edit::Put(kind, entity)]);
+    let edited = since.elapsed();
+    let next = Arc::new(lowered.ir().clone());
+    let since = Instant::now();
+    drop(verified.advance(Arc::clone(&next)).unwrap());
+    println!("one edit: {} us, verified in {} us", edited.as_micros(), since.elapsed().as_micros());
+    let since = Instant::now();
+    let changed = before.routes.changed(&next.routes).len() + before.principals.changed(&next.principals).len();
+    println!("{changed} records changed, found in {} us", since.elapsed().as_micros());
 }
 
 /// What a table held, for each of its records.

@@ -85,3 +85,15 @@ pub struct Require {
     /// `false`: a request over TLS does not belong here (a route for plain gRPC only).
     pub plain_only: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be hundreds of thousands of them.
+    #[test]
+    fn records_are_small() {
+        assert_eq!((size_of::<Matches>(), size_of::<Origin>()), (64, 48));
+        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (192, 88));
+    }
+}

@@ -86,7 +86,7 @@ impl Overlay {
 
     /// Whether a field's value passes the field's rules with those of a condition laid over them.
     fn holds(&self, schema: &Schema, name: &str, rules: &Rules, value: &Value) -> bool {
-        validate_field(self.of(schema, name, rules), value).is_ok()
+        !rules.plainly_fails(value) && validate_field(self.of(schema, name, rules), value).is_ok()
     }
 }
 

@@ -1,9 +1,11 @@
 //! [`Schema::process`]: from what a user wrote to a complete value.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Number, Value};
 
 use crate::validate::validate_record;
-use crate::{Errors, Field, Kind, Schema};
+use crate::{Errors, Field, Kind, Named, Schema};
 
 /// How to complete a value.
 #[derive(Clone, Copy, Default)]
@@ -107,6 +109,18 @@ pub(crate) fn as_object(value: &Value) -> Option<std::borrow::Cow<'_, Map<String
 /// Completes a record in place. Kong: `process_auto_fields` for an insert.
 fn complete(schema: &Schema, data: &mut Map<String, Value>, options: &Options<'_>) -> Result<(), Errors> {
     expand_shorthands(schema, data)?;
+    if let Some(blank) = schema.blank.of(schema).filter(|_| !options.no_defaults) {
+        return fill_in(blank, schema, data, options);
+    }
+    field_by_field(schema, data, options)
+}
+
+/// The rest of [`complete`].
+pub(crate) fn field_by_field(
+    schema: &Schema,
+    data: &mut Map<String, Value>,
+    options: &Options<'_>,
+) -> Result<(), Errors> {
     let mut errors = Errors::default();
     let mut out = Map::with_capacity(schema.fields.len());
     let mut given = Given::new(std::mem::take(data));
@@ -123,6 +137,94 @@ fn complete(schema: &Schema, data: &mut Map<String, Value>, options: &Options<'_
     }
     // What is left is unknown; validation says so.
     given.rest(&mut out);
+    *data = out;
+    errors.into_result()
+}
+
+/// A complete record of which the user said nothing: made once, in a clone of the schema anew.
+#[derive(Debug, Default)]
+pub(crate) struct Blank(OnceLock<Option<Box<BlankRecord>>>);
+
+#[derive(Debug)]
+struct BlankRecord {
+    /// All fields.
+    map: Map<String, Value>,
+    /// Fields that are not shown unless the user gives them; in `map` to keep their places.
+    unshown: Vec<&'static str>,
+}
+
+impl Clone for Blank {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Blank {
+    /// `None` where a blank record is not the same each time.
+    fn of(&self, schema: &Schema) -> Option<&BlankRecord> {
+        let make = || {
+            let makes = |field: &Field| matches!(&field.kind, Kind::Record(inner) if makes_values(inner));
+            if schema.fields.iter().any(|named| makes(&named.field)) {
+                return None;
+            }
+            let (mut map, mut unshown) = (Map::with_capacity(schema.fields.len()), Vec::new());
+            for named in &schema.fields {
+                let value = missing(&named.field, &Options::default()).ok()?;
+                unshown.extend(value.is_none().then_some(named.name));
+                map.insert(named.name.to_owned(), value.unwrap_or(Value::Null));
+            }
+            Some(Box::new(BlankRecord { map, unshown }))
+        };
+        self.0.get_or_init(make).as_deref()
+    }
+}
+
+/// Whether some value of a record is made anew each time.
+fn makes_values(schema: &Schema) -> bool {
+    let inner = |field: &Field| matches!(&field.kind, Kind::Record(inner) if makes_values(inner));
+    schema.fields.iter().any(|named| named.field.auto || inner(&named.field))
+}
+
+/// [`complete`] by way of a blank record.
+fn fill_in(
+    blank: &BlankRecord,
+    schema: &Schema,
+    data: &mut Map<String, Value>,
+    options: &Options<'_>,
+) -> Result<(), Errors> {
+    let mut errors = Errors::default();
+    let mut out = blank.map.clone();
+    let mut shown: Vec<&'static str> = Vec::new();
+    let mut put = |named: &Named, given: Option<Value>| match complete_field(&named.field, given, options) {
+        Ok(Some(value)) => {
+            if let Some(place) = out.get_mut(named.name) {
+                *place = value;
+            }
+            if blank.unshown.contains(&named.name) {
+                shown.push(named.name);
+            }
+        }
+        Ok(None) => {}
+        Err(found) => errors.set(named.name, found),
+    };
+    for named in schema.fields.iter().filter(|named| named.field.auto) {
+        let given = data.remove(named.name);
+        if let Some(value) = made(named.name, &named.field, given, options) {
+            put(named, Some(value));
+        }
+    }
+    let mut unknown = Vec::new();
+    for (name, value) in std::mem::take(data) {
+        match schema.fields.iter().find(|named| named.name == name) {
+            Some(named) => put(named, Some(value)),
+            None => unknown.push((name, value)),
+        }
+    }
+    for name in blank.unshown.iter().filter(|name| !shown.contains(name)) {
+        out.shift_remove(*name);
+    }
+    // Validation says that they are unknown.
+    out.extend(unknown);
     *data = out;
     errors.into_result()
 }

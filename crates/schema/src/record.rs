@@ -25,6 +25,7 @@ pub struct Schema {
     pub description: &'static str,
     /// Values may carry `ttl`, seconds until they expire; it is passed on as it is.
     pub ttl: bool,
+    pub(crate) blank: crate::process::Blank,
 }
 
 impl Schema {

@@ -189,6 +189,17 @@ impl Rules {
         out
     }
 
+    /// Whether a value fails these rules as a condition for a reason that is seen at once. Spares saying why.
+    pub(crate) fn plainly_fails(&self, value: &Value) -> bool {
+        let none_of = |rules: &Self, value: &Value| {
+            !rules.one_of.is_empty() && !value.is_null() && !rules.one_of.iter().any(|v| same(v, value))
+        };
+        let list = || value.as_array().map_or(&[][..], Vec::as_slice);
+        none_of(self, value)
+            || self.contains.as_ref().is_some_and(|wanted| value.is_array() && !list().iter().any(|v| same(v, wanted)))
+            || self.elements.as_ref().is_some_and(|rules| list().iter().any(|value| none_of(rules, value)))
+    }
+
     /// Checks a value that is not `null` and has the right type.
     pub(crate) fn run(&self, field: &Field, value: &Value) -> Result<(), Errors> {
         let result = self.run_values(value).and_then(|()| self.run_numbers(value));
@@ -327,6 +338,9 @@ fn exclusive(groups: &[&[&str]], list: &[Value]) -> Result<(), String> {
 
 /// Equality as Lua sees it: 1 and 1.0 are the same.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
+    if let (Value::String(a), Value::String(b)) = (a, b) {
+        return a == b;
+    }
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => a == b,
         _ => a == b,

@@ -235,3 +235,50 @@ proptest::proptest! {
         drop(crate::validate::validate_field(&typedefs::url(), &text.as_str().into()));
     }
 }
+
+/// Blank records are a short cut to what looking at each field comes to.
+#[test]
+fn a_blank_record_is_filled_in_as_fields_one_by_one_are() {
+    struct Now;
+    impl Auto for Now {
+        fn now(&self) -> f64 {
+            7.5
+        }
+        fn id(&self) -> uuid::Uuid {
+            uuid::Uuid::nil()
+        }
+        fn secret(&self) -> String {
+            "s".to_owned()
+        }
+    }
+    let schema = record([
+        field("id", typedefs::uuid()),
+        field("created_at", typedefs::auto_timestamp_s()),
+        field("host", string().required()),
+        field("kept", string().required().default("x")),
+        field("more", set(string())),
+        field("inner", record([field("a", integer().default(1)), field("b", string().required())]).optional()),
+        field("needed", record([field("a", integer().default(1))]).required()),
+    ]);
+    let schema = Schema { fields: schema.fields, ..Schema::default() };
+    let given = [
+        json!({}),
+        json!({"host": "h", "id": "5", "created_at": 3}),
+        json!({"z": 1, "more": ["a", "a"], "y": 2, "host": null, "id": null, "created_at": null}),
+        json!({"inner": {}, "needed": {"a": 2.0, "q": 1}, "kept": null}),
+        json!({"needed": null, "more": {}, "inner": 5, "updated_at": 1}),
+    ];
+    for auto in [None, Some(&Now as &dyn Auto)] {
+        for value in &given {
+            let Value::Object(map) = value else { panic!("{value}") };
+            let options = Options { auto, no_defaults: false };
+            let (mut slow, mut quick) = (map.clone(), schema.complete(value, &options));
+            let wanted = crate::process::field_by_field(&schema, &mut slow, &options).map(|()| Value::Object(slow));
+            // As text, since the order of the fields counts.
+            let text = |r: &Result<Value, Errors>| r.as_ref().map(ToString::to_string).map_err(ToString::to_string);
+            assert_eq!(text(&quick), text(&wanted), "{value}");
+            quick = schema.clone().complete(value, &options);
+            assert_eq!(text(&quick), text(&wanted), "{value}");
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! From nested lists to flat items: every entity of every file, with its parent and its place.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use cardinal_schema::{Errors, Kind as FieldKind};
 use serde_json::{Map, Value};
 
@@ -67,6 +70,7 @@ pub(super) fn collect<'r, 'n>(registry: &'r Registry, files: &'n [Node]) -> Coll
         out: &mut out,
         anonymous: Anonymous::default(),
         names: Names::default(),
+        children: HashMap::new(),
         file: 0,
         migrate: false,
         defaults: None,
@@ -83,6 +87,7 @@ struct Walk<'o, 'r, 'n> {
     out: &'o mut Collected<'r, 'n>,
     anonymous: Anonymous,
     names: Names,
+    children: HashMap<&'static str, Rc<[(&'r Kind, &'static str)]>>,
     file: usize,
     migrate: bool,
     defaults: Option<&'n Node>,
@@ -181,7 +186,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
     }
 
     fn item(&mut self, kind: &'r Kind, node: &'n Node, parent: Option<(usize, &'static str)>, index: usize) {
-        let registry = self.registry;
+        let children = self.children(kind);
         let mut errors = Errors::default();
         let mut own;
         let mut nested: Vec<(&'r Kind, &'static str, &str, &'n Node)> = Vec::new();
@@ -196,7 +201,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         };
         own = Map::with_capacity(map.len() + 2);
         for (key, _, value) in map {
-            let child = registry.children(kind.name).find(|(child, _)| child.name == key);
+            let child = children.iter().copied().find(|(child, _)| child.name == key);
             match (kind.name, key.as_str()) {
                 (_, "_comment" | "_ignore") => {}
                 ("consumers", "groups") | ("consumer_groups", "consumers") => members = Some((key, value)),
@@ -227,6 +232,13 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         for (child, field, key, value) in nested {
             self.list(child, key, value, Some((at, field)));
         }
+    }
+
+    /// The kinds that may be nested in one of this kind.
+    fn children(&mut self, kind: &'r Kind) -> Rc<[(&'r Kind, &'static str)]> {
+        let registry = self.registry;
+        let made = self.children.entry(kind.name).or_insert_with(|| registry.children(kind.name).collect());
+        Rc::clone(made)
     }
 
     /// What earlier formats and `_info.defaults` do to an entity before it is looked at.

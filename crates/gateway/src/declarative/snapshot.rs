@@ -31,7 +31,12 @@ pub struct Entity {
 impl Entity {
     /// A field, unless it is null.
     pub fn get(&self, field: &str) -> Option<&Value> {
-        self.value.get(field).filter(|v| !v.is_null())
+        // Comparing some names takes less than hashing one.
+        let value = match self.value.len() {
+            0..=40 => self.value.iter().find(|(name, _)| *name == field).map(|(_, value)| value),
+            _ => self.value.get(field),
+        };
+        value.filter(|v| !v.is_null())
     }
 
     /// A field of text.
