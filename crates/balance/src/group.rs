@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -89,6 +89,21 @@ pub(crate) const SERVING_NONE: u8 = 2;
 impl Group {
     /// A group of members. Members whose host is an address need no [`set_addresses`](Self::set_addresses).
     pub fn new(id: Id, spec: Arc<Endpoints>, members: Vec<Member>, seed: u64, now: Tick) -> Arc<Self> {
+        Self::with(id, Arc::new(Settings::new(spec)), members, seed, now)
+    }
+
+    /// The group of a backend that has one host: its addresses in turns, by SRV weight where DNS gives one, without
+    /// health checks.
+    pub fn of_host(id: Id, host: &Host, seed: u64, now: Tick) -> Arc<Self> {
+        /// The settings of all such groups.
+        static SETTINGS: LazyLock<Arc<Settings>> = LazyLock::new(|| Arc::new(Settings::new(Arc::new(host_spec()))));
+        let endpoint =
+            Endpoint { origin: Origin::default(), endpoints: id, host: host.clone(), weight: 100, failover: false };
+        let members = vec![Member { id, endpoint: Arc::new(endpoint) }];
+        Self::with(id, Arc::clone(&SETTINGS), members, seed, now)
+    }
+
+    fn with(id: Id, settings: Arc<Settings>, members: Vec<Member>, seed: u64, now: Tick) -> Arc<Self> {
         let empty = || Tier { candidates: Box::default(), index: Index::Wheel(Box::default()) };
         let view = View { version: 0, unresolved: false, tiers: [empty(), empty()] };
         let group = Self {
@@ -96,32 +111,11 @@ impl Group {
             version: AtomicU64::new(0),
             serving: AtomicU8::new(SERVING_NONE),
             view: ArcSwap::from_pointee(view),
-            state: Mutex::new(State::new(spec, members, seed, now)),
+            state: Mutex::new(State::new(settings, members, seed, now)),
         };
         group.replan(&mut group.lock(), now);
         group.take_events();
         Arc::new(group)
-    }
-
-    /// The group of a backend that has one host: its addresses in turns, by SRV weight where DNS gives one, without
-    /// health checks.
-    pub fn of_host(id: Id, host: &Host, seed: u64, now: Tick) -> Arc<Self> {
-        let spec = Endpoints {
-            origin: Origin::default(),
-            algorithm: Algorithm::RoundRobin,
-            slots: 1_000,
-            hash_on: HashInput::None,
-            hash_fallback: HashInput::None,
-            health: HealthChecks::default(),
-            host_header: None,
-            client_certificate: None,
-            use_srv_name: false,
-            document: "{}".into(),
-        };
-        let endpoint =
-            Endpoint { origin: Origin::default(), endpoints: id, host: host.clone(), weight: 100, failover: false };
-        let members = vec![Member { id, endpoint: Arc::new(endpoint) }];
-        Self::new(id, Arc::new(spec), members, seed, now)
     }
 
     /// The group's id.
@@ -351,5 +345,21 @@ impl Group {
         self.view.store(Arc::clone(&view));
         self.version.store(version, Ordering::Release);
         self.judge(state, &view);
+    }
+}
+
+/// The settings of a group that no user made.
+fn host_spec() -> Endpoints {
+    Endpoints {
+        origin: Origin::default(),
+        algorithm: Algorithm::RoundRobin,
+        slots: 1_000,
+        hash_on: HashInput::None,
+        hash_fallback: HashInput::None,
+        health: HealthChecks::default(),
+        host_header: None,
+        client_certificate: None,
+        use_srv_name: false,
+        document: "{}".into(),
     }
 }

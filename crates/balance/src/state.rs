@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cardinal_base::{Rng, SeededRng, Tick};
-use cardinal_ir::{Algorithm, Endpoint, Endpoints, Host, Id};
+use cardinal_ir::{Algorithm, Endpoint, Host, Id};
 
 use crate::address::ip_text;
 use crate::group::{Event, Member};
@@ -68,14 +68,14 @@ impl MemberState {
 }
 
 impl State {
-    pub(crate) fn new(spec: Arc<Endpoints>, members: Vec<Member>, seed: u64, now: Tick) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, members: Vec<Member>, seed: u64, now: Tick) -> Self {
         let mut rng = SeededRng::new(seed);
         // Keys of different groups differ, so that a mix-up is found and not taken for another address.
         let next_key = rng.next_u64() << 32;
         Self {
             rng,
-            schedule: Schedule::new(&spec.health.active, now),
-            settings: Arc::new(Settings::new(spec)),
+            schedule: Schedule::new(&settings.spec.health.active, now),
+            settings,
             members: members.into_iter().map(MemberState::new).collect(),
             peers: HashMap::new(),
             next_key,

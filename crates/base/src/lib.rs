@@ -5,12 +5,16 @@
 //! Start at [`Clock`] and [`Rng`]: state machines take them as arguments, so that they run in simulation.
 
 pub mod log;
+mod few;
 mod rng;
+mod sharded;
 mod size;
 pub mod task;
 mod time;
 
+pub use few::Few;
 pub use rng::{Rng, SeededRng, SystemRng};
+pub use sharded::{Keyed, Sharded};
 pub use size::{ParseSizeError, Size};
 pub use time::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
 

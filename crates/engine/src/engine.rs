@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,11 +16,12 @@ use tokio::runtime::{Builder, LocalOptions, Runtime};
 use tokio::sync::mpsc;
 
 use crate::access_log::AccessLog;
+use crate::applying::{Applier, plan};
 use crate::caller::Caller;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::node::{Node, Shared};
-use crate::plan::{Plan, PlanCx, Registry};
+use crate::plan::{Plan, Registry};
 use crate::worker::Worker;
 use crate::{accept, health, status, stream};
 
@@ -114,9 +115,7 @@ pub struct Applied {
 /// A running data plane. Dropping it ends it without draining.
 pub struct Engine {
     node: Arc<Node>,
-    plugins: Vec<&'static PluginDef>,
-    next_generation: AtomicU64,
-    applying: Mutex<()>,
+    applier: Applier,
     workers: Mutex<Vec<Running>>,
     sockets: Mutex<Vec<Handover>>,
     addresses: Vec<(Listener, SocketAddr)>,
@@ -165,11 +164,11 @@ impl Engine {
         node.publish(plan);
         node.names.follow(&node.shared.registry);
         let (per_worker, sockets, addresses) = open(&listeners, count, options.inherited)?;
+        let applier = Applier::start(Arc::clone(&node), options.plugins, control.handle().clone(), count)
+            .map_err(start("the thread that plans"))?;
         let engine = Self {
             node,
-            plugins: options.plugins,
-            next_generation: AtomicU64::new(2),
-            applying: Mutex::new(()),
+            applier,
             workers: Mutex::default(),
             sockets: Mutex::new(sockets),
             addresses,
@@ -183,18 +182,16 @@ impl Engine {
         Ok((engine, Applied { generation: 1, diagnostics }))
     }
 
-    /// Serves another generation. Requests under way end by the one they began with. Listeners stay as they are.
+    /// Serves another generation. Requests under way end by the one they began with. Listeners stay as they are. The
+    /// work is done on a thread beside the workers; the caller waits.
     ///
     /// # Errors
     /// What is wrong, when nothing of it can be served; then the old generation stays.
+    ///
+    /// # Panics
+    /// When a plugin panics while it is built; then the old generation stays.
     pub fn apply(&self, ir: Arc<Ir>) -> Result<Applied, Vec<Diagnostic>> {
-        let _one_at_a_time = lock(&self.applying);
-        let generation = self.next_generation.load(Ordering::Relaxed);
-        let (plan, diagnostics) = plan(&self.node, &self.plugins, ir, generation)?;
-        self.next_generation.store(generation + 1, Ordering::Relaxed);
-        self.node.publish(plan);
-        self.node.names.follow(&self.node.shared.registry);
-        Ok(Applied { generation, diagnostics })
+        self.applier.apply(ir)
     }
 
     /// The generation that is served.
@@ -268,13 +265,6 @@ impl Engine {
         let handle = control.handle();
         let _entered = handle.enter();
         drop(task::spawn("health checks", health::run_probes(Arc::clone(&self.node))));
-        let node = Arc::clone(&self.node);
-        drop(task::spawn("retired generations", async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                node.free_retired();
-            }
-        }));
         for listener in listeners.iter().filter(|l| l.kind == ListenerKind::Status) {
             let sockets = lock(&self.sockets);
             let own = sockets.iter().find(|h| h.kind == ListenerKind::Status && h.address == listener.address);
@@ -364,23 +354,7 @@ fn hostname() -> String {
         .map_or_else(|_| "localhost".to_owned(), |n| n.trim().to_owned())
 }
 
-pub(crate) fn plan(
-    node: &Node,
-    plugins: &[&'static PluginDef],
-    ir: Arc<Ir>,
-    generation: u64,
-) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let previous = node.plan();
-    let cx = PlanCx {
-        plugins,
-        services: node.services.clone(),
-        registry: &node.shared.registry,
-        previous: previous.as_deref(),
-    };
-    Plan::build(ir, generation, &cx)
-}
-
-type Opened = (Vec<WorkerSockets>, Vec<Handover>, Vec<(Listener, SocketAddr)>);
+pub(crate) type Opened = (Vec<WorkerSockets>, Vec<Handover>, Vec<(Listener, SocketAddr)>);
 
 /// Opens a socket a worker for each listener, or takes those of a predecessor.
 fn open(listeners: &[Listener], workers: usize, mut inherited: Vec<Handover>) -> Result<Opened, EngineError> {

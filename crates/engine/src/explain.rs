@@ -245,16 +245,16 @@ impl Explainer {
             decision.plugins = chosen(&plan.unrouted, s);
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
         };
-        let Some(route) = plan.http_routes.get(found.slot).and_then(Option::as_ref) else {
+        let Some(route) = plan.http_routes.get(found.slot) else {
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
         };
         decision.route = Some(route_named(&route.route));
-        s.exchange.route = Some(Arc::clone(&route.info));
+        s.exchange.route = Some(route.info());
         s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
         decision.service = route
             .backend
             .as_ref()
-            .map(|backend| Named { id: backend.info.id, name: backend.info.name.as_deref().map(str::to_owned) });
+            .map(|backend| Named { id: backend.info.id(), name: backend.info.name().map(str::to_owned) });
         let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
         apply_match(&found, base, s);
         if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
@@ -297,7 +297,7 @@ impl Explainer {
         let (endpoint, port) = match (&picked, name) {
             (Some(picked), _) => (picked.host_header().to_owned(), picked.address().port()),
             (None, Some(host)) => (host.host.into(), host.port),
-            (None, None) => (backend.info.host.to_string(), 0),
+            (None, None) => (backend.info.host().to_owned(), 0),
         };
         set_host(&route.route, &backend.backend, s, &endpoint, port);
         let outgoing = Outgoing { node: self.plan.node(), framing, upgrade: None };
@@ -384,7 +384,7 @@ fn applied(chain: &Chain, s: &Scratch) -> Vec<Applied> {
                 scope: instance.set.scope,
                 scope_text: scope_text(&instance.set.scope),
                 config: filter.map(|f| f.params.clone()).unwrap_or_default(),
-                location: instance.set.origin.location.as_ref().map(|at| format!("{}:{}", at.file, at.line)),
+                location: instance.set.origin.location().map(|at| format!("{}:{}", at.file, at.line)),
             }
         })
         .collect()

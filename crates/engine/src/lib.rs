@@ -11,6 +11,7 @@
 
 mod accept;
 mod access_log;
+mod applying;
 mod caller;
 mod counters;
 mod engine;

@@ -16,7 +16,8 @@ use cardinal_sdk::{Client, PluginDef};
 use tokio::io::DuplexStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 
-use crate::engine::{EngineError, make_node, plan};
+use crate::applying::plan;
+use crate::engine::{EngineError, make_node};
 use crate::http::{Facts, serve_h1};
 use crate::worker::Worker;
 

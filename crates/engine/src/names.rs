@@ -9,16 +9,23 @@ use cardinal_http::FailureKind;
 use cardinal_ir::{Host, Id};
 use cardinal_net::dns::{Answer, Dns, WatchGuard, WatchResult};
 
-use crate::plan::Registry;
+use crate::plan::{News, Registry};
 
-/// One endpoint's name in one group.
-type Key = (Id, Id, Host);
+/// Names by the group they are for.
+type Watched = HashMap<Id, Vec<Watching>>;
+
+/// One endpoint's name.
+struct Watching {
+    endpoint: Id,
+    host: Host,
+    _guard: WatchGuard,
+}
 
 /// The names that the served generation uses.
 pub(crate) struct Names {
     pub(crate) dns: Dns,
     clock: Arc<dyn Clock>,
-    watched: Mutex<HashMap<Key, WatchGuard>>,
+    watched: Mutex<Watched>,
 }
 
 impl Names {
@@ -26,31 +33,39 @@ impl Names {
         Self { dns, clock, watched: Mutex::default() }
     }
 
-    /// Watches the names of all groups, and no others.
+    /// Watches the names of all groups, and no others. Looks only at groups that changed since the last time.
     pub(crate) fn follow(&self, registry: &Registry) {
-        let mut wanted: HashMap<Key, Arc<Group>> = HashMap::new();
-        for group in registry.groups() {
-            for (endpoint, host) in group.names() {
-                wanted.insert((group.id(), endpoint, host), Arc::clone(&group));
-            }
-        }
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.retain(|key, _| wanted.contains_key(key));
-        for (key, group) in wanted {
-            if watched.contains_key(&key) {
-                continue;
+        for news in registry.take_news() {
+            match news {
+                News::Gone(id) => drop(watched.remove(&id)),
+                News::Put(group) => {
+                    let before = watched.remove(&group.id()).unwrap_or_default();
+                    let mut before: HashMap<Id, Watching> = before.into_iter().map(|n| (n.endpoint, n)).collect();
+                    let names = group.names().into_iter().map(|(endpoint, host)| match before.remove(&endpoint) {
+                        Some(same) if same.host == host => same,
+                        _ => self.watch(&group, endpoint, host),
+                    });
+                    let names: Vec<Watching> = names.collect();
+                    if !names.is_empty() {
+                        watched.insert(group.id(), names);
+                    }
+                }
             }
-            let (endpoint, clock) = (key.1, Arc::clone(&self.clock));
-            let told = move |result: &WatchResult| {
-                let answer = match result {
-                    Ok(answer) => Ok(addresses(answer)),
-                    Err(error) => Err(NameFailure(error.to_string().into())),
-                };
-                group.set_addresses(endpoint, answer, clock.tick());
-            };
-            let guard = self.dns.watch(&key.2.host, key.2.port, told);
-            watched.insert(key, guard);
         }
+    }
+
+    fn watch(&self, group: &Arc<Group>, endpoint: Id, host: Host) -> Watching {
+        let (group, clock) = (Arc::clone(group), Arc::clone(&self.clock));
+        let told = move |result: &WatchResult| {
+            let answer = match result {
+                Ok(answer) => Ok(addresses(answer)),
+                Err(error) => Err(NameFailure(error.to_string().into())),
+            };
+            group.set_addresses(endpoint, answer, clock.tick());
+        };
+        let guard = self.dns.watch(&host.host, host.port, told);
+        Watching { endpoint, host, _guard: guard }
     }
 
     /// Resolves the names of a group that nobody has resolved yet.

@@ -79,7 +79,7 @@ impl Node {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(old);
     }
 
-    /// Frees plans that no request holds any more. Called by the control runtime from time to time.
+    /// Frees plans that no request holds any more. Called by the thread that plans, from time to time.
     pub(crate) fn free_retired(&self) {
         let free: Vec<_> = {
             let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cardinal_balance::{Group, NoPeer, PickInput, Picked, Picker};
-use cardinal_base::{Rng, SeededRng, Tick};
+use cardinal_base::{Rng, SeededRng, Tick, UnixMillis};
 use cardinal_ir::Id;
 use cardinal_net::{Pool, PoolLimits, Wheel};
 use cardinal_sdk::RequestId;
@@ -34,24 +34,31 @@ pub(crate) struct Worker {
     pub(crate) pool: RefCell<Pool>,
     plan: RefCell<PlanRef>,
     pickers: RefCell<HashMap<Id, Picker>>,
+    /// Groups are gone since pickers were looked through.
+    groups_went: Cell<bool>,
     rng: RefCell<SeededRng>,
     #[allow(clippy::vec_box, reason = "boxes move between here and requests without being copied")]
     scratches: RefCell<Vec<Box<Scratch>>>,
     /// When draining began.
     draining: Cell<Option<Tick>>,
     cutting: Cell<bool>,
+    /// The same moment on both clocks.
+    compared: Cell<(Tick, UnixMillis)>,
     connections: Cell<usize>,
 }
 
 impl Worker {
     pub(crate) fn new(index: usize, node: Arc<Node>, plan: Arc<Plan>) -> Rc<Self> {
+        let compared = Cell::new((node.services.clock.tick(), node.services.clock.unix()));
         Rc::new(Self {
             index,
+            compared,
             wheel: Wheel::new(Arc::clone(&node.services.clock)),
             node,
             pool: RefCell::default(),
             plan: RefCell::new(Rc::new(plan)),
             pickers: RefCell::default(),
+            groups_went: Cell::new(false),
             rng: RefCell::new(SeededRng::from_system()),
             scratches: RefCell::default(),
             draining: Cell::new(None),
@@ -62,6 +69,16 @@ impl Worker {
 
     pub(crate) fn now(&self) -> Tick {
         self.wheel.now()
+    }
+
+    /// The wall clock at a tick. The two clocks are compared once a second.
+    pub(crate) fn unix(&self, at: Tick) -> UnixMillis {
+        let (mut tick, mut unix) = self.compared.get();
+        if at.millis_since(tick) >= 1_000 || tick > at {
+            (tick, unix) = (self.now(), self.node.services.clock.unix());
+            self.compared.set((tick, unix));
+        }
+        UnixMillis(unix.0 + at.millis_since(tick))
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -77,9 +94,8 @@ impl Worker {
         }
         let Some(newer) = self.node.plan() else { return current };
         let newer = Rc::new(newer);
+        self.groups_went.set(self.groups_went.get() || newer.groups_gone != current.groups_gone);
         *self.plan.borrow_mut() = Rc::clone(&newer);
-        // Pickers of groups that are gone are made again if need be.
-        self.pickers.borrow_mut().retain(|_, picker| Arc::strong_count(picker.group()) > 1);
         newer
     }
 
@@ -172,6 +188,10 @@ impl Worker {
         loop {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             self.refresh();
+            if self.groups_went.take() {
+                // Whoever still needs such a picker makes another one.
+                self.pickers.borrow_mut().retain(|_, picker| Arc::strong_count(picker.group()) > 1);
+            }
             let limits = Self::pool_limits(&self.plan());
             self.pool.borrow_mut().sweep(&limits, self.now());
         }

@@ -36,6 +36,9 @@ pub struct Limits {
 /// Classes are forgotten, with their connections, when there are more.
 const CLASSES_MAX: usize = 8192;
 
+/// First number of a kind of connection that was not known beforehand.
+const FIRST_CLASS: u32 = 16;
+
 /// HTTP/2 connections to one endpoint.
 const H2_CONNECTIONS_MAX: usize = 16;
 
@@ -126,6 +129,13 @@ impl Pool {
     /// The number of a kind of connection: `settings` identifies TLS settings and protocol, `server_name` is empty
     /// without TLS.
     pub fn class(&mut self, settings: u64, server_name: &str) -> u32 {
+        // Clear text needs no name: its settings are numbers below those that are given out.
+        if server_name.is_empty()
+            && let Ok(class) = u32::try_from(settings)
+            && class < FIRST_CLASS
+        {
+            return class;
+        }
         // The map is keyed by an owned pair; the lookup of a rare TLS name may allocate.
         let key = (settings, Box::from(server_name));
         if let Some(class) = self.classes.get(&key) {
@@ -137,7 +147,7 @@ impl Pool {
             self.h2.clear();
             self.opening.clear();
         }
-        self.next_class = self.next_class.wrapping_add(1);
+        self.next_class = self.next_class.checked_add(1).unwrap_or(FIRST_CLASS).max(FIRST_CLASS);
         self.classes.insert(key, self.next_class);
         self.next_class
     }

@@ -1,13 +1,14 @@
 //! [`Exchange`]: the facts about one request (or one stream session), as all phases see them.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use cardinal_base::{Tick, UnixMillis};
 use cardinal_http::{FailureKind, Method, Version};
-use cardinal_ir::{Id, Wire};
+use cardinal_ir::{Backend, Endpoints, Id, Route, Target, Wire};
 
 use crate::directory::{CredentialEntry, PrincipalEntry};
 use crate::phase::BodyMode;
@@ -32,7 +33,7 @@ pub struct Exchange {
     /// The request line as it came.
     pub original: Original,
     /// The matched route; `None` before the match and without one.
-    pub route: Option<Arc<RouteInfo>>,
+    pub route: Option<RouteInfo>,
     /// The backend of the route.
     pub backend: Option<Arc<BackendInfo>>,
     /// What the path pattern captured.
@@ -139,28 +140,67 @@ pub struct TlsInfo {
     pub client_certificate: Option<Arc<[u8]>>,
 }
 
-/// A route, as logs and filters see it.
-#[derive(Debug)]
-pub struct RouteInfo {
+/// A route, as logs and filters see it. It reads through the record; a clone is another handle.
+#[derive(Clone, Debug)]
+pub struct RouteInfo(Arc<Route>);
+
+impl RouteInfo {
+    /// The route of a record.
+    pub const fn new(record: Arc<Route>) -> Self {
+        Self(record)
+    }
+
     /// The id users know.
-    pub id: Id,
+    pub fn id(&self) -> Id {
+        self.0.origin.id
+    }
+
     /// Its name.
-    pub name: Option<Box<str>>,
+    pub fn name(&self) -> Option<&str> {
+        self.0.origin.name.as_deref()
+    }
+
     /// The user's object as compact JSON.
-    pub document: Arc<str>,
+    pub fn document(&self) -> Cow<'_, str> {
+        self.0.document()
+    }
 }
 
-/// A backend, as logs and filters see it.
-#[derive(Debug)]
+/// A backend, as logs and filters see it. It reads through the records.
+#[derive(Clone, Debug)]
 pub struct BackendInfo {
+    record: Arc<Backend>,
+    group: Option<Arc<Endpoints>>,
+}
+
+impl BackendInfo {
+    /// The backend of a record, and the group that it names, if it does.
+    pub const fn new(record: Arc<Backend>, group: Option<Arc<Endpoints>>) -> Self {
+        Self { record, group }
+    }
+
     /// The id users know.
-    pub id: Id,
+    pub fn id(&self) -> Id {
+        self.record.origin.id
+    }
+
     /// Its name.
-    pub name: Option<Box<str>>,
-    /// The host it was configured with.
-    pub host: Box<str>,
+    pub fn name(&self) -> Option<&str> {
+        self.record.origin.name.as_deref()
+    }
+
+    /// The host it was configured with: a name or an address, or the name of its group.
+    pub fn host(&self) -> &str {
+        match &self.record.target {
+            Target::Host(host) => &host.host,
+            Target::Endpoints { .. } => self.group.as_ref().and_then(|g| g.origin.name.as_deref()).unwrap_or_default(),
+        }
+    }
+
     /// The user's object as compact JSON.
-    pub document: Arc<str>,
+    pub fn document(&self) -> Cow<'_, str> {
+        self.record.document()
+    }
 }
 
 /// What the route's path pattern captured.
@@ -201,19 +241,78 @@ pub struct Identity {
 
 /// The credential of a request.
 #[derive(Clone, Debug)]
-pub struct CredentialRef {
-    /// Its id, or what stands for it.
-    pub id: Arc<str>,
-    /// Whose it is.
-    pub principal: Option<Id>,
-    /// The credential itself, when it is one of the directory's.
-    pub entry: Option<Arc<CredentialEntry>>,
+pub struct CredentialRef(Proof);
+
+#[derive(Clone, Debug)]
+enum Proof {
+    Entry(Arc<CredentialEntry>),
+    Foreign { id: Arc<str>, principal: Option<Id> },
 }
 
 impl CredentialRef {
     /// A credential of the directory.
     pub fn of(entry: &Arc<CredentialEntry>) -> Self {
-        Self { id: Arc::clone(&entry.id_text), principal: Some(entry.record.principal), entry: Some(Arc::clone(entry)) }
+        Self(Proof::Entry(Arc::clone(entry)))
+    }
+
+    /// One that is not in the directory: what stands for its id, and whose it is.
+    pub fn foreign(id: impl Into<Arc<str>>, principal: Option<Id>) -> Self {
+        Self(Proof::Foreign { id: id.into(), principal })
+    }
+
+    /// Its id, or what stands for it, as text.
+    pub fn id(&self) -> CredentialId<'_> {
+        match &self.0 {
+            Proof::Entry(entry) => CredentialId::of(entry),
+            Proof::Foreign { id, .. } => CredentialId(IdText::Foreign(id)),
+        }
+    }
+
+    /// Whose it is.
+    pub fn principal(&self) -> Option<Id> {
+        match &self.0 {
+            Proof::Entry(entry) => Some(entry.record.principal),
+            Proof::Foreign { principal, .. } => *principal,
+        }
+    }
+
+    /// The credential itself, when it is one of the directory's.
+    pub fn entry(&self) -> Option<&Arc<CredentialEntry>> {
+        match &self.0 {
+            Proof::Entry(entry) => Some(entry),
+            Proof::Foreign { .. } => None,
+        }
+    }
+}
+
+/// The id of a credential as text, made without allocating.
+#[derive(Clone, Debug)]
+pub struct CredentialId<'c>(IdText<'c>);
+
+#[derive(Clone, Debug)]
+enum IdText<'c> {
+    Made([u8; uuid::fmt::Hyphenated::LENGTH]),
+    Foreign(&'c str),
+}
+
+impl CredentialId<'_> {
+    /// The id of a credential of the directory.
+    pub fn of(entry: &CredentialEntry) -> Self {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        entry.id.hyphenated().encode_lower(&mut text);
+        Self(IdText::Made(text))
+    }
+}
+
+impl std::ops::Deref for CredentialId<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match &self.0 {
+            // Digits and dashes are text.
+            IdText::Made(text) => std::str::from_utf8(text).unwrap_or_default(),
+            IdText::Foreign(text) => text,
+        }
     }
 }
 

@@ -20,10 +20,10 @@ mod services;
 pub mod testing;
 
 pub use def::{Build, BuildCx, BuildError, EntityDef, HTTP_PROTOCOLS, PluginDef, Prepare, Prepared, Scopes};
-pub use directory::{CredentialEntry, Directory, PrincipalEntry};
+pub use directory::{CredentialEntry, Directory, DirectoryChanges, PrincipalEntry};
 pub use exchange::{
-    BackendInfo, Bytes as ByteCounts, Captures, Client, CredentialRef, Exchange, Identity, Original, RequestId,
-    RouteInfo, Slots, Source, State, Timing, TlsInfo, Try, TryState,
+    BackendInfo, Bytes as ByteCounts, Captures, Client, CredentialId, CredentialRef, Exchange, Identity, Original,
+    RequestId, RouteInfo, Slots, Source, State, Timing, TlsInfo, Try, TryState,
 };
 pub use filter::{Admit, Filter, Flow, Phases, Verdict};
 pub use phase::{BodyCx, BodyMode, Chunk, ConnectCx, HeadCx, LogCx, ResponseCx, UpstreamRequest};

@@ -8,14 +8,59 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cardinal_base::{ManualClock, UnixMillis};
 use cardinal_http::{RequestHead, ResponseHead};
-use cardinal_ir::{Id, Ir};
+use cardinal_ir::{
+    Backend, Host, HttpVersion, Id, Ir, L4, Matches, Origin, Rank, Require, Rewrite, Route, Target, Timeouts, Traffic,
+};
 use serde_json::Value;
 
 use crate::{
-    BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange, Filter, HeadCx,
-    HttpCall, HttpCaller, HttpReply, LogCx, NodeView, PluginDef, Reply, ResponseCx, Services, Shared, Source,
+    BackendInfo, BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange, Filter, HeadCx,
+    HttpCall, HttpCaller, HttpReply, LogCx, NodeView, PluginDef, Reply, ResponseCx, RouteInfo, Services, Shared, Source,
     TargetHealth, UpstreamRequest, Verdict,
 };
+
+/// A route of this id, name and document.
+pub fn route(id: Id, name: Option<&str>, document: &str) -> RouteInfo {
+    let origin = origin(id, name);
+    RouteInfo::new(Arc::new(Route {
+        origin,
+        rank: Rank::default(),
+        traffic: Traffic::Http,
+        matches: Matches::Conditions(Default::default()),
+        backend: None,
+        rewrite: Rewrite::default(),
+        require: Require::default(),
+        request_buffering: true,
+        response_buffering: true,
+        document: document.into(),
+    }))
+}
+
+/// A backend of this id, name, host and document.
+pub fn backend(id: Id, name: Option<&str>, host: &str, document: &str) -> Arc<BackendInfo> {
+    let origin = origin(id, name);
+    let record = Backend {
+        origin,
+        l4: L4::Tcp,
+        http: Some(HttpVersion::H1),
+        grpc: false,
+        tls: None,
+        target: Target::Host(Host { host: host.into(), port: 80 }),
+        path: None,
+        timeouts: Timeouts { connect_ms: 60_000, read_ms: 60_000, write_ms: 60_000 },
+        retries: 5,
+        document: document.into(),
+    };
+    Arc::new(BackendInfo::new(Arc::new(record), None))
+}
+
+fn origin(id: Id, name: Option<&str>) -> Origin {
+    let origin = Origin::new("test", "", id);
+    match name {
+        Some(name) => origin.named(name),
+        None => origin,
+    }
+}
 
 /// A node that calls nobody, with a clock that stands still.
 pub fn services(clock: Arc<ManualClock>) -> Services {

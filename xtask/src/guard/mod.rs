@@ -226,5 +226,15 @@ fn made_by(valgrind: &Valgrind) -> Result<String> {
     let output = Command::new(rustc).arg("-vV").output().context("cannot run rustc -vV")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
-    Ok(format!("{} for {host}, {}", text.lines().next().unwrap_or_default(), valgrind.version))
+    let rustc = text.lines().next().unwrap_or_default();
+    Ok(format!("{rustc} for {host}{}, {}", vectors(), valgrind.version))
+}
+
+/// What long copies are made with, where processors differ.
+fn vectors() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if !std::arch::is_x86_feature_detected!("avx2") {
+        return " without AVX2";
+    }
+    ""
 }

@@ -36,7 +36,8 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Problem>> {
 fn crate_folders(root: &Path) -> Result<Vec<PathBuf>> {
     let mut folders: Vec<_> =
         entries(&root.join("crates"))?.into_iter().filter(|f| f.join("Cargo.toml").exists()).collect();
-    folders.extend(["benches", "benches/guard", "xtask"].map(|name| root.join(name)).into_iter().filter(|f| f.exists()));
+    folders
+        .extend(["benches", "benches/guard", "xtask"].map(|name| root.join(name)).into_iter().filter(|f| f.exists()));
     Ok(folders)
 }
 

@@ -17,9 +17,9 @@ pub(super) fn write(cx: &LogCx<'_>, out: &mut Vec<u8>) {
     }
     write!(out, " {} {} ms", log::status(cx), log::Latencies::of(exchange).request).ok();
     if let Some(route) = &exchange.route {
-        match &route.name {
+        match route.name() {
             Some(name) => write!(out, ", route {name}").ok(),
-            None => write!(out, ", route {}", route.id).ok(),
+            None => write!(out, ", route {}", route.id()).ok(),
         };
     }
     if let Some(attempt) = exchange.tries.last() {

@@ -177,7 +177,7 @@ pub(super) async fn refuse(mut turn: Turn<'_>, failure: Failure) {
 /// Notes the end, and tells whoever wants to know.
 fn finish(turn: &mut Turn<'_>, chain: &Chain) {
     let Turn { worker, plan, s, session, .. } = turn;
-    s.exchange.timing.ended = worker.now();
+    s.exchange.timing.ended = s.now(worker);
     run_log(plan, chain, s, session.answered);
     if let Some(log) = &worker.node.access_log {
         log.write(plan, s, session.answered);
@@ -197,9 +197,9 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     }
     let found = route_request(&plan.http, s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
     let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");
-    let route = plan.http_routes.get(found.slot).and_then(Option::as_ref).ok_or_else(missing)?;
+    let route = plan.http_routes.get(found.slot).ok_or_else(missing)?;
     *chain = &route.chain;
-    s.exchange.route = Some(Arc::clone(&route.info));
+    s.exchange.route = Some(route.info());
     s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
     let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
     apply_match(&found, base, s);
@@ -209,7 +209,10 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     check_body_length(limits, s, turn.session.framing)?;
     let mut body = ClientBody { down: &mut *turn.down, session: &mut *turn.session };
     let answer = run_request(plan, &route.chain, s, &mut body).await?;
-    s.exchange.timing.filtered = turn.worker.now();
+    if route.chain.len() > 0 {
+        s.time_passed();
+    }
+    s.exchange.timing.filtered = s.now(turn.worker);
     if let Some(reply) = answer {
         return send_reply(turn, chain, *reply).await;
     }

@@ -90,9 +90,11 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
 /// Whether this is a host with at most a port: no user (RFC 9110 section 4.2.4, RFC 9113 section 8.3.1), no other port
 /// than a number.
 fn is_authority(text: &str) -> bool {
-    let port = text.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
-    let strange = |c: char| matches!(c, '@' | ',' | '/' | '\\' | '?' | '#') || c.is_ascii_whitespace();
-    !text.contains(strange) && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    let bytes = text.as_bytes();
+    let strange = |b: &u8| matches!(b, b'@' | b',' | b'/' | b'\\' | b'?' | b'#') || b.is_ascii_whitespace();
+    let port = bytes.iter().rposition(|byte| *byte == b':').and_then(|at| bytes.get(at + 1..));
+    let port = port.filter(|port| !port.ends_with(b"]"));
+    !bytes.iter().any(strange) && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit))
 }
 
 pub(crate) fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {

@@ -123,8 +123,8 @@ async fn read_head(worker: &Worker, plan: &Plan, down: &mut Peer, s: &mut Scratc
         line_bytes_max: limits.line_bytes_max as usize,
         header_count_max: limits.header_count_max as usize,
     };
-    s.exchange.timing.started = worker.now();
-    s.exchange.timing.started_unix = worker.node.services.clock.unix();
+    s.exchange.timing.started = s.now(worker);
+    s.exchange.timing.started_unix = worker.unix(s.exchange.timing.started);
     let mut armed = false;
     let outcome = poll_fn(|cx| {
         loop {

@@ -158,8 +158,8 @@ async fn stream(
 ) {
     let mut s = worker.take_scratch();
     s.start(client);
-    s.exchange.timing.started = worker.now();
-    s.exchange.timing.started_unix = worker.node.services.clock.unix();
+    s.exchange.timing.started = s.now(worker);
+    s.exchange.timing.started_unix = worker.unix(s.exchange.timing.started);
     let plan = worker.plan();
     let (parts, receive) = request.into_parts();
     let ended = receive.is_end_stream();

@@ -71,6 +71,7 @@ impl Proxying<'_> {
             && (length == 0 || (tries_left > 0 && length <= REPLAY_MAX && s.request.method.is_idempotent()))
         {
             let whole = ClientBody { down, session }.whole(self.plan, s, REPLAY_MAX).await?;
+            s.time_passed();
             s.upstream.body = Some(whole);
         }
         let answering = loop {
@@ -104,9 +105,11 @@ impl Proxying<'_> {
         let (mut up, way) = self.start(reached, s, framing, protocol.as_deref()).await?;
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
         let mut upload = Upload::new(s.upstream.body.clone(), max);
-        s.exchange.timing.upstream_sent.get_or_insert(self.worker.now());
+        let now = s.now(self.worker);
+        s.exchange.timing.upstream_sent.get_or_insert(now);
         let waited = self.wait_for_head(down, &mut up, &mut upload, s).await;
         if let Err(failure) = waited {
+            s.time_passed();
             if failure.kind().side() == cardinal_http::Side::Upstream {
                 report_failure(self.worker, &way.group, &way.picked, s, &failure);
             }
@@ -176,8 +179,9 @@ impl Proxying<'_> {
     ) -> Result<(), Failure> {
         for _ in 0..=INTERIM_MAX {
             self.wait_for_any_head(down, up, upload, s).await?;
+            s.time_passed();
             if s.response.status >= 200 || s.response.status == 101 {
-                s.exchange.timing.upstream_head = Some(self.worker.now());
+                s.exchange.timing.upstream_head = Some(s.now(self.worker));
                 return Ok(());
             }
             // The client has had its 100 from us.
@@ -200,9 +204,13 @@ impl Proxying<'_> {
         let mut sending = Patience::upload(&s.up_timer, &node.limits, timeouts);
         let mut waiting = Patience::download(&s.down_timer, &node.limits, timeouts);
         let response = &mut s.response;
+        let mut sent = upload.moved > 0;
         poll_fn(|cx| {
-            // The answer first: an upstream may answer and close before it has read the whole body.
-            if let Poll::Ready(outcome) = poll_head(cx, up, response, &limits) {
+            // The answer first: an upstream may answer and close before it has read the whole body. Before it has the
+            // head it does not answer.
+            if std::mem::replace(&mut sent, true)
+                && let Poll::Ready(outcome) = poll_head(cx, up, response, &limits)
+            {
                 return Poll::Ready(outcome.map_err(head_failure));
             }
             match upload.poll(cx, down, up) {
@@ -250,7 +258,7 @@ impl Proxying<'_> {
         run_response(self.plan, &self.route.chain, s);
         let outcome = self.body(&mut answering, framing, turn).await;
         self.report(&answering.reached, turn.s, status, &outcome);
-        self.keep(answering, reusable && outcome.is_ok());
+        self.keep(answering, reusable && outcome.is_ok(), turn.s);
         outcome
     }
 
@@ -261,6 +269,7 @@ impl Proxying<'_> {
             && framing != Framing::None
         {
             let whole = Box::pin(self.whole(answering, max, s)).await?;
+            s.time_passed();
             let body = run_body(self.plan, &self.route.chain, s, whole, true);
             return reply::send_whole(turn, body).await;
         }
@@ -305,8 +314,9 @@ impl Proxying<'_> {
         let mut receiving = Patience::download(&timers.1, limits, timeouts);
         let Answering { up, upload, .. } = answering;
         let mut uploading = !upload.is_done();
+        let mut waited = false;
         let mut filter = |data, last| run_body(self.plan, &self.route.chain, s, data, last);
-        poll_fn(|cx| {
+        let outcome = poll_fn(|cx| {
             if uploading {
                 match upload.poll(cx, down, up) {
                     Ok(Progress::Done) => uploading = false,
@@ -323,10 +333,16 @@ impl Proxying<'_> {
             if !uploading && progress == Progress::Upstream && down.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Failure::new(FailureKind::ClientClosed, "while receiving the response")));
             }
+            waited = true;
             receiving.check(cx, progress, download.moved)?;
             Poll::Pending
         })
-        .await
+        .await;
+        drop((sending, receiving));
+        if waited {
+            s.time_passed();
+        }
+        outcome
     }
 
     /// The whole response body, for filters that need it so.
@@ -358,8 +374,8 @@ impl Proxying<'_> {
     }
 
     /// Tells the balancer how it went.
-    fn report(&self, way: &Way, s: &Scratch, status: u16, outcome: &Result<(), Failure>) {
-        let now = self.worker.now();
+    fn report(&self, way: &Way, s: &mut Scratch, status: u16, outcome: &Result<(), Failure>) {
+        let now = s.now(self.worker);
         let upstream_failed =
             outcome.as_ref().is_err_and(|failure| failure.kind().side() == cardinal_http::Side::Upstream);
         way.group.report(&way.picked, if upstream_failed { Outcome::TcpFailure } else { Outcome::Status(status) }, now);
@@ -369,7 +385,7 @@ impl Proxying<'_> {
     }
 
     /// Keeps the connection for the next request, if it is in order.
-    fn keep(&self, answering: Answering, reusable: bool) {
+    fn keep(&self, answering: Answering, reusable: bool, s: &mut Scratch) {
         let Answering { up, reached, upload } = answering;
         if let Peer::H1(h1) = up
             && reusable
@@ -379,7 +395,7 @@ impl Proxying<'_> {
         {
             let limits = Worker::pool_limits(self.plan);
             let (key, requests) = (reached.key, reached.requests + 1);
-            self.worker.pool.borrow_mut().put(key, h1, requests, &limits, self.worker.now());
+            self.worker.pool.borrow_mut().put(key, h1, requests, &limits, s.now(self.worker));
         }
     }
 }

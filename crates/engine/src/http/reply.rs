@@ -381,7 +381,7 @@ fn write_head(out: &mut Vec<u8>, response: &cardinal_http::ResponseHead, rest: i
 
 /// Adds the fields that tell about the proxy.
 fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
-    let now = worker.now();
+    let now = s.now(worker);
     let Scratch { response, exchange, request, .. } = s;
     let (policy, headers) = (&node.headers, &mut response.headers);
     let timing = &exchange.timing;
@@ -400,7 +400,7 @@ fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
     let mut digits = itoa::Buffer::new();
     let mut latency = |name: &Option<Box<str>>, ms: u64| {
         if let Some(name) = name {
-            headers.set(name.as_bytes(), digits.format(ms).as_bytes());
+            headers.set_own(name.as_bytes(), digits.format(ms).as_bytes());
         }
     };
     let total = now.millis_since(timing.started);
@@ -415,7 +415,7 @@ fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
         }
     }
     if let Some(name) = &policy.request_id {
-        headers.set(name.as_bytes(), &id_digits(exchange.id));
+        headers.set_own(name.as_bytes(), &id_digits(exchange.id));
     }
     for cookie in &exchange.response_cookies {
         headers.append(b"Set-Cookie", cookie.as_bytes());
@@ -432,11 +432,11 @@ fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
 fn add_debug_fields(prefix: &str, exchange: &cardinal_sdk::Exchange, headers: &mut cardinal_http::HeaderList) {
     let mut add = |name: &str, value: &str| headers.set([prefix, name].concat().as_bytes(), value.as_bytes());
     if let Some(route) = &exchange.route {
-        add("Route-Id", &route.id.to_string());
-        add("Route-Name", route.name.as_deref().unwrap_or_default());
+        add("Route-Id", &route.id().to_string());
+        add("Route-Name", route.name().unwrap_or_default());
     }
     if let Some(backend) = &exchange.backend {
-        add("Service-Id", &backend.id.to_string());
-        add("Service-Name", backend.name.as_deref().unwrap_or_default());
+        add("Service-Id", &backend.id().to_string());
+        add("Service-Name", backend.name().unwrap_or_default());
     }
 }

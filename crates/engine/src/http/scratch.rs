@@ -4,10 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use cardinal_balance::AddressKey;
+use cardinal_base::Tick;
 use cardinal_http::{RequestHead, ResponseHead};
 use cardinal_net::{Timer, Wheel};
 use cardinal_sdk::{Client, Exchange, UpstreamRequest};
 use smallvec::SmallVec;
+
+use crate::worker::Worker;
 
 /// More memory than this in one scratch is not kept.
 const KEPT_MAX: usize = 64 * 1024;
@@ -26,6 +29,8 @@ pub(crate) struct Scratch {
     pub(crate) prefix: Vec<u8>,
     /// Host that goes upstream.
     pub(crate) host: String,
+    /// The time, while no wait has come since it was looked at.
+    looked: Option<Tick>,
     /// A place to write text in, before it is a field.
     pub(crate) text: RefCell<String>,
     /// Which candidate of each slot applies.
@@ -50,12 +55,23 @@ impl Scratch {
             matched: None,
             prefix: Vec::new(),
             host: String::new(),
+            looked: None,
             text: RefCell::default(),
             choices: Vec::new(),
             tried: SmallVec::new(),
             up_timer: Rc::new(Timer::new(wheel)),
             down_timer: Rc::new(Timer::new(wheel)),
         }
+    }
+
+    /// The time. Looking at the clock is not free, so it is done once between two waits.
+    pub(crate) fn now(&mut self, worker: &Worker) -> Tick {
+        *self.looked.get_or_insert_with(|| worker.now())
+    }
+
+    /// Something was waited for: the time is another one.
+    pub(crate) fn time_passed(&mut self) {
+        self.looked = None;
     }
 
     /// Makes it ready for a request of this client.
@@ -71,6 +87,7 @@ impl Scratch {
         self.matched = None;
         self.prefix.clear();
         self.host.clear();
+        self.looked = None;
         self.choices.clear();
         self.tried.clear();
     }

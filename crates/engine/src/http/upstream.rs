@@ -59,23 +59,24 @@ pub(super) async fn reach(
     s: &mut Scratch,
     upgrade: bool,
 ) -> Result<Reached, Failure> {
-    let chosen_at = worker.now();
+    let chosen_at = s.now(worker);
     let picked = pick(worker, backend, s).await?;
-    let balancer_us = worker.now().0.saturating_sub(chosen_at.0);
+    let balancer_us = s.now(worker).0.saturating_sub(chosen_at.0);
     let address = picked.address();
     set_host(&route.route, &backend.backend, s, picked.host_header(), address.port());
     s.tried.push(picked.key());
     s.exchange.tries.push(Try {
         address,
-        started: worker.node.services.clock.unix(),
+        started: worker.unix(chosen_at),
         tick: chosen_at,
         balancer_us,
         state: None,
         status: None,
     });
-    let name = server_name(&s.host);
+    let now = s.now(worker);
+    let name = if backend.tls.is_some() { server_name(&s.host) } else { "" };
     let settings = backend.settings + u64::from(upgrade && backend.tls.is_some());
-    let class = worker.pool.borrow_mut().class(settings, if backend.tls.is_some() { name } else { "" });
+    let class = worker.pool.borrow_mut().class(settings, name);
     let key = PoolKey { address, class };
     let limits = Worker::pool_limits(plan);
     let group = Arc::clone(&backend.group);
@@ -84,7 +85,7 @@ pub(super) async fn reach(
     if shared && let Some((send, guard)) = place(worker, &key, &limits, &s.up_timer, timeout_ms).await {
         return Ok(Reached { transport: Transport::H2(send, guard), picked, group, key, requests: 1 });
     }
-    if let Some(pooled) = worker.pool.borrow_mut().take(&key, &limits, worker.now()) {
+    if let Some(pooled) = worker.pool.borrow_mut().take(&key, &limits, now) {
         let (transport, requests) = (Transport::H1(pooled.h1), pooled.requests);
         return Ok(Reached { transport, picked, group, key, requests });
     }
@@ -95,6 +96,7 @@ pub(super) async fn reach(
     let opening = shared.then(|| worker.pool.borrow_mut().start_opening(key));
     let other = other_family(worker, backend, &picked);
     let opened = s.up_timer.limit(timeout_ms, Box::pin(open(worker, backend, key, other, tls, upgrade))).await;
+    s.time_passed();
     if let Some(opening) = opening
         && matches!(opened, Some(Ok(Transport::H2(..))))
     {
@@ -167,7 +169,8 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
     let cookie = sticky_cookie(backend, s);
     let mut resolved = false;
     loop {
-        let input = PickInput { now: worker.now(), hash: hash.as_deref(), tried: &s.tried, cookie: cookie.as_deref() };
+        let now = s.now(worker);
+        let input = PickInput { now, hash: hash.as_deref(), tried: &s.tried, cookie: cookie.as_deref() };
         match worker.pick(&backend.group, &input) {
             Ok(picked) => {
                 remember_cookie(backend, &picked, s);
@@ -176,6 +179,7 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
             // A single host that is down has failed by name, not by health: the resolver remembers how.
             Err(reason) if !resolved && (reason == NoPeer::Unresolved || backend.endpoints.is_none()) => {
                 let outcome = Box::pin(worker.node.names.resolve(&backend.group)).await;
+                s.time_passed();
                 outcome.map_err(|kind| Failure::new(kind, "the backend's name"))?;
                 resolved = true;
             }
@@ -202,7 +206,7 @@ fn hash_input(worker: &Worker, input: &HashInput, s: &mut Scratch) -> Option<Vec
         HashInput::Principal => {
             let identity = &s.exchange.identity;
             let principal = identity.principal.as_ref().map(|p| p.id.to_string());
-            principal.or_else(|| identity.credential.as_ref().map(|c| c.id.to_string())).map(String::into_bytes)
+            principal.or_else(|| identity.credential.as_ref().map(|c| c.id().to_string())).map(String::into_bytes)
         }
         HashInput::Ip => Some(s.exchange.client.ip.to_string().into_bytes()),
         HashInput::Header(name) => {

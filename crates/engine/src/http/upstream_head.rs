@@ -73,7 +73,7 @@ pub(crate) fn write_h1(out: &mut Vec<u8>, s: &Scratch, outgoing: &Outgoing<'_>) 
         Framing::None | Framing::UntilClose => {}
     }
     s.request.headers.write_h1_if(out, |id, _| is_forwarded(id));
-    extra(s, outgoing.node, &mut |name, value| line(out, name, value));
+    extra(s, outgoing.node, |name, value| line(out, name, value));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -90,11 +90,14 @@ pub(crate) fn make_h2(s: &Scratch, outgoing: &Outgoing<'_>) -> Fields {
         let mut digits = itoa::Buffer::new();
         fields.append(Name::ContentLength, b"content-length", digits.format(length).as_bytes());
     }
-    extra(s, outgoing.node, &mut |name, value| fields.append(Name::of(name.as_bytes()), name.as_bytes(), value));
+    extra(s, outgoing.node, |name, value| fields.append(Name::of(name.as_bytes()), name.as_bytes(), value));
     fields
 }
 
+#[inline]
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    // The names are constants: written where they are known, they are a store or two.
+    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -149,7 +152,8 @@ fn is_forwarded(id: Name) -> bool {
 }
 
 /// The fields that we add.
-fn extra(s: &Scratch, node: &Node, add: &mut dyn FnMut(&str, &[u8])) {
+#[inline]
+fn extra(s: &Scratch, node: &Node, mut add: impl FnMut(&str, &[u8])) {
     let (request, exchange) = (&s.request, &s.exchange);
     if request.headers.known_list_contains(Name::Te, b"trailers") {
         add("TE", b"trailers");
@@ -161,10 +165,10 @@ fn extra(s: &Scratch, node: &Node, add: &mut dyn FnMut(&str, &[u8])) {
         add("Via", text.as_bytes());
     }
     if node.forwarded.x_forwarded {
-        forwarded(request, exchange, &mut text, add);
+        forwarded(request, exchange, &mut text, &mut add);
     }
     if node.forwarded.path_and_prefix {
-        path_and_prefix(s, add);
+        path_and_prefix(s, &mut add);
     }
     if let Some(name) = &node.headers.request_id_upstream {
         add(name, &id_digits(exchange.id));
@@ -202,7 +206,8 @@ fn via(text: &mut String, request: &RequestHead, node: &Node) {
 }
 
 /// `X-Real-IP` and `X-Forwarded-*`: the client's values are kept only from a trusted peer.
-fn forwarded(request: &RequestHead, exchange: &Exchange, text: &mut String, add: &mut dyn FnMut(&str, &[u8])) {
+#[inline]
+fn forwarded(request: &RequestHead, exchange: &Exchange, text: &mut String, add: &mut impl FnMut(&str, &[u8])) {
     let client = &exchange.client;
     let kept = |name: Name| request.headers.known(name).filter(|_| client.trusted);
     text.clear();
@@ -226,7 +231,8 @@ fn forwarded(request: &RequestHead, exchange: &Exchange, text: &mut String, add:
     add("X-Forwarded-Port", kept(Name::XForwardedPort).unwrap_or(port));
 }
 
-fn path_and_prefix(s: &Scratch, add: &mut dyn FnMut(&str, &[u8])) {
+#[inline]
+fn path_and_prefix(s: &Scratch, add: &mut impl FnMut(&str, &[u8])) {
     let trusted = s.exchange.client.trusted;
     let kept = |name: Name| s.request.headers.known(name).filter(|_| trusted);
     let target = &s.exchange.original.target;

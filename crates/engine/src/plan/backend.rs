@@ -1,20 +1,24 @@
 //! Backends, and the state of their balanced groups, which outlives generations.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cardinal_balance::{Group, Member};
-use cardinal_base::{Rng, SystemRng};
-use cardinal_ir::{Backend, Code, Diagnostic, Endpoints, HttpVersion, Id, Ir, Severity, Target};
+use cardinal_base::{Keyed, Rng, Sharded, SystemRng};
+use cardinal_ir::{Backend, Code, Diagnostic, Endpoints, Host, HttpVersion, Id, Ir, Severity, Target};
 use cardinal_net::tls::{self, ClientSettings, TlsError};
 use cardinal_sdk::{BackendInfo, Services};
 use rustls::ClientConfig;
 use rustls::server::ProducesTickets;
 use rustls::sign::CertifiedKey;
 
+use super::changes::Changes;
+
 /// A destination, ready to use.
 pub struct BackendPlan {
+    /// The record's id.
+    pub id: Id,
     /// The backend.
     pub backend: Arc<Backend>,
     /// The backend, as filters and logs see it.
@@ -27,6 +31,38 @@ pub struct BackendPlan {
     pub tls: Option<BackendTls>,
     /// Number of what connections have in common besides address and server name.
     pub settings: u64,
+}
+
+/// All backends of a generation that can be used, and what is wrong with the others.
+#[derive(Clone, Default)]
+pub(super) struct Backends {
+    plans: Sharded<ById>,
+    problems: BTreeMap<Id, Diagnostic>,
+    /// The generation, to know whether a registry is at it.
+    generation: u64,
+}
+
+#[derive(Clone)]
+struct ById(Arc<BackendPlan>);
+
+impl Keyed for ById {
+    type Key = Id;
+
+    fn key(&self) -> &Id {
+        &self.0.id
+    }
+}
+
+impl Backends {
+    /// The backend of this id.
+    pub(super) fn get(&self, id: &Id) -> Option<&Arc<BackendPlan>> {
+        self.plans.find(id).map(|found| &found.0)
+    }
+
+    /// What was left out, and why.
+    pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
+        self.problems.values().cloned()
+    }
 }
 
 /// TLS with a backend.
@@ -54,11 +90,30 @@ pub struct Registry {
 
 #[derive(Default)]
 struct State {
-    groups: HashMap<Id, Arc<Group>>,
+    /// Groups that users made.
+    balanced: HashMap<Id, Arc<Group>>,
+    /// Groups of backends that name a host, with the number of these backends.
+    hosts: HashMap<Id, (Arc<Group>, usize)>,
+    /// What happened to groups since somebody asked.
+    news: Vec<News>,
+    /// Groups that went, ever.
+    gone: u64,
+    /// The generation that all this is of.
+    generation: u64,
     tls: HashMap<String, (u64, BackendTls)>,
     self_signed: Option<Arc<CertifiedKey>>,
 }
 
+/// What happened to a group.
+pub(crate) enum News {
+    /// It is new, or its members are others.
+    Put(Arc<Group>),
+    /// No backend uses it any more.
+    Gone(Id),
+}
+
+/// TLS client settings kept although no backend uses them.
+const TLS_UNUSED_MAX: usize = 64;
 /// Settings number of HTTP/1.1 in clear text.
 const PLAIN_H1: u64 = 1;
 /// Settings number of HTTP/2 in clear text.
@@ -91,95 +146,150 @@ impl Registry {
         Ok(made)
     }
 
-    /// All groups that the served generation uses.
+    /// All groups that users made, of the served generation.
     pub fn groups(&self) -> Vec<Arc<Group>> {
-        self.lock().groups.values().map(Arc::clone).collect()
+        self.lock().balanced.values().map(Arc::clone).collect()
     }
 
     /// The group of a balanced set of endpoints.
     pub fn group(&self, id: &Id) -> Option<Arc<Group>> {
-        self.lock().groups.get(id).map(Arc::clone)
+        self.lock().balanced.get(id).map(Arc::clone)
     }
 
-    /// Plans all backends. Groups that stay keep their health and counters.
-    pub(super) fn backends(&self, ir: &Ir, services: &Services) -> (HashMap<Id, Arc<BackendPlan>>, Vec<Diagnostic>) {
-        let (mut plans, mut diagnostics, mut used) = (HashMap::new(), Vec::new(), HashMap::new());
-        let mut members = members(ir);
-        for (id, spec) in ir.endpoints.iter() {
-            let members = members.remove(id).unwrap_or_default();
-            used.insert(*id, self.endpoints(*id, spec, members, services));
+    /// How many groups went since the node started.
+    pub(crate) fn groups_gone(&self) -> u64 {
+        self.lock().gone
+    }
+
+    /// What happened to groups since the last call, in order.
+    pub(crate) fn take_news(&self) -> Vec<News> {
+        std::mem::take(&mut self.lock().news)
+    }
+
+    /// Plans the backends of `ir`, and says which backends are others than in `previous`. Groups that stay keep their
+    /// health and counters.
+    pub(super) fn backends(
+        &self,
+        ir: &Ir,
+        generation: u64,
+        changes: &Changes,
+        previous: &Backends,
+        services: &Services,
+    ) -> (Backends, HashSet<Id>) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let follows = state.generation == previous.generation;
+        let nothing = Backends::default();
+        let previous = if follows { previous } else { &nothing };
+        let mut concerned = concerned(ir, changes, previous);
+        if !follows {
+            // Nothing is known of what these groups are used for.
+            state.hosts.values_mut().for_each(|(_, uses)| *uses = 0);
+            concerned.extend(ir.backends.iter().map(|(id, _)| *id));
         }
-        for (id, backend) in ir.backends.iter() {
-            match self.backend(ir, backend, &mut used, services) {
-                Ok(plan) => {
-                    plans.insert(*id, Arc::new(plan));
-                }
-                Err(error) => diagnostics.push(Diagnostic {
-                    severity: Severity::Error,
-                    code: Code::Certificate,
-                    origin: backend.origin.clone(),
-                    path: String::new(),
-                    message: error.to_string(),
-                    hint: None,
-                }),
+        state.generation = generation;
+        self.update_groups(state, ir, changes, !follows, services);
+        let mut next = Backends { generation, ..previous.clone() };
+        let (mut tls_of, mut unused) = (HashMap::new(), Vec::new());
+        for id in &concerned {
+            next.problems.remove(id);
+            unused.extend(next.plans.remove(id));
+            let Some(backend) = ir.backends.get(id) else { continue };
+            match self.backend(state, ir, *id, backend, &mut tls_of, services) {
+                Ok(plan) => drop(next.plans.insert(ById(Arc::new(plan)))),
+                Err(error) => drop(next.problems.insert(*id, unusable(backend, &error))),
             }
         }
-        self.lock().groups = used;
-        (plans, diagnostics)
+        for ById(backend) in &unused {
+            state.release(backend);
+        }
+        if !follows {
+            state.release_unused();
+        }
+        let idle = |(_, tls): &(u64, BackendTls)| Arc::strong_count(&tls.config) == 1;
+        if state.tls.values().filter(|made| idle(made)).count() > TLS_UNUSED_MAX {
+            state.tls.retain(|_, made| !idle(made));
+        }
+        (next, concerned)
     }
 
-    fn endpoints(&self, id: Id, spec: &Arc<Endpoints>, members: Vec<Member>, services: &Services) -> Arc<Group> {
+    /// Takes in what changed in the groups that users made.
+    fn update_groups(&self, state: &mut State, ir: &Ir, changes: &Changes, all: bool, services: &Services) {
         let now = services.clock.tick();
-        if let Some(group) = self.group(&id) {
-            group.update(Arc::clone(spec), members, now);
-            return group;
+        let mut concerned: HashSet<Id> = changes.endpoints.iter().map(|change| change.id).collect();
+        for change in &changes.endpoint {
+            concerned.extend(change.old.iter().chain(&change.new).map(|endpoint| endpoint.endpoints));
         }
-        Group::new(id, Arc::clone(spec), members, SystemRng.next_u64(), now)
+        if all {
+            concerned.extend(state.balanced.keys().copied().chain(ir.endpoints.iter().map(|(id, _)| *id)));
+        }
+        let mut members = if concerned.is_empty() { HashMap::new() } else { members(ir, &concerned) };
+        for id in concerned {
+            let Some(spec) = ir.endpoints.get(&id) else {
+                if state.balanced.remove(&id).is_some() {
+                    state.went(id);
+                }
+                continue;
+            };
+            let members = members.remove(&id).unwrap_or_default();
+            let group = match state.balanced.get(&id) {
+                Some(group) => {
+                    group.update(Arc::clone(spec), members, now);
+                    Arc::clone(group)
+                }
+                None => {
+                    let group = Group::new(id, Arc::clone(spec), members, SystemRng.next_u64(), now);
+                    state.balanced.insert(id, Arc::clone(&group));
+                    group
+                }
+            };
+            state.news.push(News::Put(group));
+        }
     }
 
     fn backend(
         &self,
+        state: &mut State,
         ir: &Ir,
+        id: Id,
         backend: &Arc<Backend>,
-        used: &mut HashMap<Id, Arc<Group>>,
+        tls_of: &mut HashMap<String, (u64, BackendTls)>,
         services: &Services,
     ) -> Result<BackendPlan, TlsError> {
-        let (group, endpoints, host) = match &backend.target {
-            Target::Endpoints { id, .. } => {
-                let missing = || TlsError::Config("its endpoints are not in this generation".to_owned());
-                let spec = ir.endpoints.get(id).ok_or_else(missing)?;
-                let name = spec.origin.name.clone().unwrap_or_default();
-                (used.get(id).map(Arc::clone).ok_or_else(missing)?, Some(Arc::clone(spec)), name)
-            }
-            Target::Host(host) => {
-                let id = Id::new_v5(&Id::NAMESPACE_DNS, format!("{}:{}", host.host, host.port).as_bytes());
-                let known = used.get(&id).map(Arc::clone).or_else(|| self.group(&id));
-                let make = || Group::of_host(id, host, SystemRng.next_u64(), services.clock.tick());
-                let group = known.unwrap_or_else(make);
-                used.insert(id, Arc::clone(&group));
-                (group, None, host.host.clone())
-            }
+        let missing = || TlsError::Config("its endpoints are not in this generation".to_owned());
+        let endpoints = match &backend.target {
+            Target::Endpoints { id, .. } => Some(Arc::clone(ir.endpoints.get(id).ok_or_else(missing)?)),
+            Target::Host(_) => None,
         };
         let (settings, tls) = match &backend.tls {
             None if backend.http == Some(HttpVersion::H2) => (PLAIN_H2, None),
             None => (PLAIN_H1, None),
-            Some(_) => {
-                let (settings, tls) = self.client_tls(ir, backend, endpoints.as_deref())?;
+            Some(spec) => {
+                let client = endpoints.as_ref().and_then(|endpoints| endpoints.client_certificate);
+                let same = format!("{spec:?} {:?} {client:?}", backend.http);
+                let (settings, tls) = match tls_of.get(&same) {
+                    Some(made) => made.clone(),
+                    None => {
+                        let made = self.client_tls(&mut state.tls, ir, backend, endpoints.as_deref())?;
+                        tls_of.insert(same, made.clone());
+                        made
+                    }
+                };
                 (settings, Some(tls))
             }
         };
-        let info = BackendInfo {
-            id: backend.origin.id,
-            name: backend.origin.name.clone(),
-            host,
-            document: Arc::clone(&backend.document),
+        let group = match &backend.target {
+            Target::Endpoints { id, .. } => Arc::clone(state.balanced.get(id).ok_or_else(missing)?),
+            Target::Host(host) => state.host(host, services),
         };
-        Ok(BackendPlan { backend: Arc::clone(backend), info: Arc::new(info), group, endpoints, tls, settings })
+        let info = Arc::new(BackendInfo::new(Arc::clone(backend), endpoints.clone()));
+        Ok(BackendPlan { id, backend: Arc::clone(backend), info, group, endpoints, tls, settings })
     }
 
     /// TLS settings, made once for all backends and generations that have the same.
     fn client_tls(
         &self,
+        known: &mut HashMap<String, (u64, BackendTls)>,
         ir: &Ir,
         backend: &Backend,
         endpoints: Option<&Endpoints>,
@@ -206,7 +316,7 @@ impl Registry {
             },
         };
         let key = format!("{settings:?}");
-        if let Some((number, tls)) = self.lock().tls.get(&key) {
+        if let Some((number, tls)) = known.get(&key) {
             return Ok((*number, tls.clone()));
         }
         let alpn_h1 = if backend.http.is_some() { vec![b"http/1.1".to_vec()] } else { Vec::new() };
@@ -214,8 +324,19 @@ impl Registry {
         let tls = BackendTls { config: tls::client_config(&settings)?, config_h1 };
         // Two numbers: connections that were offered only HTTP/1.1 are kept apart.
         let number = self.next_settings.fetch_add(2, Ordering::Relaxed);
-        self.lock().tls.insert(key, (number, tls.clone()));
+        known.insert(key, (number, tls.clone()));
         Ok((number, tls))
+    }
+
+    /// The groups, and how often those of hosts are used.
+    #[cfg(test)]
+    pub(super) fn describe(&self) -> String {
+        let state = self.lock();
+        let mut balanced: Vec<_> = state.balanced.values().map(|group| (group.id(), group.status().weight)).collect();
+        let mut hosts: Vec<_> = state.hosts.iter().map(|(id, (_, uses))| (id, uses)).collect();
+        balanced.sort_by_key(|(id, _)| *id);
+        hosts.sort();
+        format!("{balanced:?} {hosts:?}")
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -223,12 +344,88 @@ impl Registry {
     }
 }
 
-/// The members of each group.
-fn members(ir: &Ir) -> HashMap<Id, Vec<Member>> {
+impl State {
+    /// The group of a host, which one backend more uses.
+    fn host(&mut self, host: &Host, services: &Services) -> Arc<Group> {
+        let id = host_id(host);
+        let news = &mut self.news;
+        let (group, uses) = self.hosts.entry(id).or_insert_with(|| {
+            let group = Group::of_host(id, host, SystemRng.next_u64(), services.clock.tick());
+            news.push(News::Put(Arc::clone(&group)));
+            (group, 0)
+        });
+        *uses += 1;
+        Arc::clone(group)
+    }
+
+    /// A backend less uses the group of its host.
+    fn release(&mut self, backend: &BackendPlan) {
+        let id = backend.group.id();
+        if backend.endpoints.is_some() {
+            return;
+        }
+        if let Some((_, uses)) = self.hosts.get_mut(&id) {
+            *uses = uses.saturating_sub(1);
+            if *uses == 0 {
+                self.hosts.remove(&id);
+                self.went(id);
+            }
+        }
+    }
+
+    /// Lets go of all groups of hosts that no backend uses.
+    fn release_unused(&mut self) {
+        let unused: Vec<Id> = self.hosts.extract_if(|_, (_, uses)| *uses == 0).map(|(id, _)| id).collect();
+        unused.into_iter().for_each(|id| self.went(id));
+    }
+
+    fn went(&mut self, id: Id) {
+        self.gone += 1;
+        self.news.push(News::Gone(id));
+    }
+}
+
+/// Backends of the same host and port share one group.
+fn host_id(host: &Host) -> Id {
+    Id::new_v5(&Id::NAMESPACE_DNS, format!("{}:{}", host.host, host.port).as_bytes())
+}
+
+/// The backends that have to be planned anew.
+fn concerned(ir: &Ir, changes: &Changes, previous: &Backends) -> HashSet<Id> {
+    let mut concerned: HashSet<Id> = changes.backends.iter().map(|change| change.id).collect();
+    let groups: HashSet<Id> = changes.endpoints.iter().map(|change| change.id).collect();
+    let tls = changes.touches_tls();
+    if tls || !groups.is_empty() {
+        let of_group = |backend: &Backend| match &backend.target {
+            Target::Endpoints { id, .. } => groups.contains(id),
+            Target::Host(_) => false,
+        };
+        let more = previous.plans.iter().map(|found| (found.0.id, &found.0.backend));
+        let more = more.filter(|(_, backend)| (tls && backend.tls.is_some()) || of_group(backend));
+        concerned.extend(more.map(|(id, _)| id));
+        // Those that could not be used may be fit now.
+        concerned.extend(previous.problems.keys().filter(|id| ir.backends.contains(id)));
+    }
+    concerned
+}
+
+/// The members of each of these groups.
+fn members(ir: &Ir, groups: &HashSet<Id>) -> HashMap<Id, Vec<Member>> {
     let mut members: HashMap<Id, Vec<Member>> = HashMap::new();
-    for (id, endpoint) in ir.endpoint.iter() {
+    for (id, endpoint) in ir.endpoint.iter().filter(|(_, endpoint)| groups.contains(&endpoint.endpoints)) {
         let member = Member { id: *id, endpoint: Arc::clone(endpoint) };
         members.entry(endpoint.endpoints).or_default().push(member);
     }
     members
+}
+
+fn unusable(backend: &Backend, error: &TlsError) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        code: Code::Certificate,
+        origin: backend.origin.clone(),
+        path: String::new(),
+        message: error.to_string(),
+        hint: None,
+    }
 }

@@ -1,11 +1,12 @@
 //! Filters of a route, in order, with a list for each phase.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use cardinal_ir::resolve::{Candidate, Slot};
 use cardinal_ir::{Code, Diagnostic, FilterSet, Id, Scope, Severity, Wire};
 use cardinal_sdk::{Admit, BuildCx, ConnectCx, Filter, Flow, HeadCx, Identity, Phases, PluginDef};
+use smallvec::SmallVec;
 
 use super::PlanCx;
 
@@ -42,24 +43,30 @@ const PHASES: [(Phase, Phases); 5] = [
 #[derive(Default)]
 pub(crate) struct Chain {
     slots: Box<[SlotPlan]>,
-    phases: [Box<[u16]>; 5],
+    /// The lists of all phases, one after the other.
+    lists: Box<[u16]>,
+    /// Where the list of each phase ends.
+    ends: [u16; PHASES.len()],
 }
 
 /// All instances of one plugin that may apply.
 struct SlotPlan {
     plugin: &'static PluginDef,
-    /// Best first.
-    candidates: Box<[CandidatePlan]>,
+    /// Best first. Nearly always one.
+    candidates: SmallVec<[CandidatePlan; 1]>,
 }
 
 #[derive(Clone)]
 struct CandidatePlan {
-    scope: Scope,
-    wires: Box<[Wire]>,
     filter: Arc<dyn Filter>,
-    phases: Phases,
     set: Arc<FilterSet>,
-    id: Id,
+    /// Of the filter in its set.
+    index: u32,
+    phases: Phases,
+    /// Applies to everybody.
+    any_identity: bool,
+    /// Applies to all wire forms.
+    any_wire: bool,
 }
 
 /// An instance, for people who ask.
@@ -77,16 +84,18 @@ impl Chain {
 
     /// The slots that want a phase, in order.
     pub(crate) fn list(&self, phase: Phase) -> &[u16] {
-        self.phases.get(phase as usize).map_or(&[], |list| list)
+        let end = |phase: usize| self.ends.get(phase).map_or(0, |end| usize::from(*end));
+        let start = (phase as usize).checked_sub(1).map_or(0, end);
+        self.lists.get(start..end(phase as usize)).unwrap_or_default()
     }
 
     /// Which candidate of a slot applies to a request; [`NOT_CHOSEN`] for none.
     #[allow(clippy::cast_possible_truncation, reason = "at most CANDIDATES_MAX")]
     pub(crate) fn choose(&self, slot: u16, wire: Wire, identity: &Identity) -> u8 {
         let Some(slot) = self.slots.get(usize::from(slot)) else { return NOT_CHOSEN };
-        let chosen = slot.candidates.iter().position(|candidate| applies(&candidate.scope, identity));
+        let chosen = slot.candidates.iter().position(|candidate| candidate.applies(identity));
         match chosen.and_then(|at| Some((at, slot.candidates.get(at)?))) {
-            Some((at, candidate)) if candidate.wires.is_empty() || candidate.wires.contains(&wire) => at as u8,
+            Some((at, candidate)) if candidate.takes(wire) => at as u8,
             _ => NOT_CHOSEN,
         }
     }
@@ -106,15 +115,53 @@ impl Chain {
     pub(crate) fn instance(&self, slot: u16, choice: u8) -> Option<Instance<'_>> {
         let slot = self.slots.get(usize::from(slot))?;
         let candidate = slot.candidates.get(usize::from(choice))?;
-        Some(Instance { plugin: slot.plugin, id: candidate.id, set: &candidate.set })
+        Some(Instance { plugin: slot.plugin, id: candidate.set.origin.id, set: &candidate.set })
+    }
+
+    /// The instance of a filter that this chain has, too.
+    fn shared(&self, plugin: &PluginDef, wanted: &Candidate) -> Option<&CandidatePlan> {
+        let slot = self.slots.iter().find(|slot| std::ptr::eq(slot.plugin, plugin))?;
+        slot.candidates.iter().find(|c| c.index as usize == wanted.index && Arc::ptr_eq(&c.set, &wanted.set))
+    }
+
+    /// What distinguishes chains to an observer: plugins, sets in order, and what each phase runs.
+    #[cfg(test)]
+    pub(crate) fn describe(&self) -> String {
+        let slots = self.slots.iter().map(|slot| {
+            let one = |c: &CandidatePlan| {
+                format!("{}/{} {:?} {} {}", c.set.origin.id, c.index, c.phases, c.any_identity, c.any_wire)
+            };
+            (slot.plugin.name, slot.candidates.iter().map(one).collect::<Vec<_>>())
+        });
+        format!("{:?} {:?} {:?}", slots.collect::<Vec<_>>(), self.lists, self.ends)
+    }
+}
+
+impl CandidatePlan {
+    fn new(filter: Arc<dyn Filter>, candidate: &Candidate) -> Self {
+        Self {
+            phases: filter.phases(),
+            filter,
+            set: Arc::clone(&candidate.set),
+            index: u32::try_from(candidate.index).unwrap_or(u32::MAX),
+            any_identity: candidate.scope().is_static(),
+            any_wire: candidate.filter().is_none_or(|filter| filter.wires.is_empty()),
+        }
+    }
+
+    /// Whether the conditions of the scope that are not known from the route hold.
+    fn applies(&self, identity: &Identity) -> bool {
+        self.any_identity || applies(&self.set.scope, identity)
+    }
+
+    fn takes(&self, wire: Wire) -> bool {
+        self.any_wire
+            || self.set.filters.get(self.index as usize).is_some_and(|filter| filter.wires.contains(&wire))
     }
 }
 
 /// Whether the conditions of a scope that are not known from the route hold.
 fn applies(scope: &Scope, identity: &Identity) -> bool {
-    if scope.is_static() {
-        return true;
-    }
     let Some(principal) = &identity.principal else { return false };
     scope.principal.is_none_or(|id| id == principal.id) && scope.group.is_none_or(|id| principal.groups.contains(&id))
 }
@@ -136,66 +183,78 @@ impl Filter for Unbuildable {
     }
 }
 
-/// Builds filters, each instance once for a generation.
+/// Builds filters, each instance once; one whose set did not change is taken from where it was.
 pub(super) struct ChainBuilder<'x> {
     cx: &'x PlanCx<'x>,
     plugins: HashMap<&'static str, &'static PluginDef>,
-    built: HashMap<(Id, usize), Option<CandidatePlan>>,
-    diagnostics: Vec<Diagnostic>,
+    built: HashMap<(Id, usize), CandidatePlan>,
+    problems: BTreeMap<Id, Vec<Diagnostic>>,
 }
 
 impl<'x> ChainBuilder<'x> {
     pub(super) fn new(cx: &'x PlanCx<'x>) -> Self {
         let plugins = cx.plugins.iter().map(|plugin| (plugin.name, *plugin)).collect();
-        Self { cx, plugins, built: HashMap::new(), diagnostics: Vec::new() }
+        Self { cx, plugins, built: HashMap::new(), problems: BTreeMap::new() }
     }
 
-    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.diagnostics
+    /// What was refused, by the ids of the sets.
+    pub(super) fn into_problems(self) -> BTreeMap<Id, Vec<Diagnostic>> {
+        self.problems
     }
 
-    pub(super) fn chain(&mut self, slots: Vec<Slot>) -> Chain {
-        let mut planned: Vec<SlotPlan> = slots.into_iter().filter_map(|slot| self.slot(slot)).collect();
+    /// The chain of these slots. Instances that one of the chains `old` has are not built again.
+    pub(super) fn chain(&mut self, slots: Vec<Slot>, old: &[&Chain]) -> Chain {
+        let mut planned: Vec<SlotPlan> = slots.into_iter().filter_map(|slot| self.slot(slot, old)).collect();
         // Equal priorities run in reverse alphabetical order (Kong).
         planned
             .sort_by(|a, b| b.plugin.priority.cmp(&a.plugin.priority).then_with(|| b.plugin.name.cmp(a.plugin.name)));
-        let phases = PHASES.map(|(_, wanted)| {
-            let wants = |slot: &SlotPlan| slot.candidates.iter().any(|c| c.phases.has(wanted));
+        let (mut lists, mut ends) = (Vec::new(), [0; PHASES.len()]);
+        for ((_, wanted), end) in PHASES.iter().zip(&mut ends) {
+            let wants = |slot: &SlotPlan| slot.candidates.iter().any(|c| c.phases.has(*wanted));
             let list = planned.iter().enumerate().filter(|(_, slot)| wants(slot));
-            list.filter_map(|(number, _)| u16::try_from(number).ok()).collect()
-        });
-        Chain { slots: planned.into(), phases }
+            lists.extend(list.filter_map(|(number, _)| u16::try_from(number).ok()));
+            *end = u16::try_from(lists.len()).unwrap_or(u16::MAX);
+        }
+        Chain { slots: planned.into(), lists: lists.into(), ends }
     }
 
-    fn slot(&mut self, slot: Slot) -> Option<SlotPlan> {
+    fn slot(&mut self, slot: Slot, old: &[&Chain]) -> Option<SlotPlan> {
         let Some(plugin) = self.plugins.get(&*slot.kind).copied() else {
             if let Some(candidate) = slot.candidates.first() {
                 let message = format!("no plugin {:?} in this program", slot.kind);
-                self.refuse(&candidate.set, Code::Unsupported, "name", message);
+                self.refuse(candidate, Code::Unsupported, "name", message);
             }
             return None;
         };
         if let Some(over) = slot.candidates.get(CANDIDATES_MAX) {
             let message = format!("more than {CANDIDATES_MAX} instances of {:?} compete on one route", slot.kind);
-            self.refuse(&Arc::clone(&over.set), Code::Invariant, "", message);
+            self.refuse(over, Code::Invariant, "", message);
         }
-        let candidates: Box<[_]> = slot
-            .candidates
-            .iter()
-            .take(CANDIDATES_MAX)
-            .filter_map(|candidate| self.candidate(plugin, candidate))
-            .collect();
+        let candidates = slot.candidates.iter().take(CANDIDATES_MAX);
+        let mut candidates: SmallVec<_> = candidates.filter_map(|c| self.candidate(plugin, c, old)).collect();
+        candidates.shrink_to_fit();
         (!candidates.is_empty()).then_some(SlotPlan { plugin, candidates })
     }
 
-    fn candidate(&mut self, plugin: &'static PluginDef, candidate: &Candidate) -> Option<CandidatePlan> {
+    fn candidate(
+        &mut self,
+        plugin: &'static PluginDef,
+        candidate: &Candidate,
+        old: &[&Chain],
+    ) -> Option<CandidatePlan> {
         let key = (candidate.id, candidate.index);
         if let Some(built) = self.built.get(&key) {
-            return built.clone();
+            return Some(built.clone());
         }
-        let built = self.build(plugin, candidate);
-        self.built.insert(key, built.clone());
-        built
+        let found = match old.iter().find_map(|chain| chain.shared(plugin, candidate)) {
+            Some(same) => same.clone(),
+            None => self.build(plugin, candidate)?,
+        };
+        // What is for one route is met again only by its own chain.
+        if candidate.scope().route.is_none() {
+            self.built.insert(key, found.clone());
+        }
+        Some(found)
     }
 
     fn build(&mut self, plugin: &'static PluginDef, candidate: &Candidate) -> Option<CandidatePlan> {
@@ -208,33 +267,21 @@ impl<'x> ChainBuilder<'x> {
             backend: scope.backend,
             principal: scope.principal,
         };
-        match (plugin.build)(&filter.params, &cx) {
-            Ok(built) => Some(CandidatePlan {
-                scope: *scope,
-                wires: filter.wires.clone().into(),
-                phases: built.phases(),
-                filter: built,
-                set: Arc::clone(&candidate.set),
-                id: candidate.set.origin.id,
-            }),
-            Err(error) => {
-                let path = format!("config.{}", error.path.trim_start_matches("config."));
-                let message = format!("{}; requests that it is for are answered 500", error.message);
-                self.refuse(&candidate.set, Code::Schema, &path, message);
-                Some(CandidatePlan {
-                    scope: *scope,
-                    wires: filter.wires.clone().into(),
-                    phases: Unbuildable.phases(),
-                    filter: Arc::new(Unbuildable),
-                    set: Arc::clone(&candidate.set),
-                    id: candidate.set.origin.id,
-                })
-            }
-        }
+        let built = (plugin.build)(&filter.params, &cx).unwrap_or_else(|error| {
+            let path = format!("config.{}", error.path.trim_start_matches("config."));
+            let message = format!("{}; requests that it is for are answered 500", error.message);
+            self.refuse(candidate, Code::Schema, &path, message);
+            Arc::new(Unbuildable)
+        });
+        Some(CandidatePlan::new(built, candidate))
     }
 
-    fn refuse(&mut self, set: &FilterSet, code: Code, path: &str, message: String) {
-        let (origin, path) = (set.origin.clone(), path.to_owned());
-        self.diagnostics.push(Diagnostic { severity: Severity::Error, code, origin, path, message, hint: None });
+    fn refuse(&mut self, candidate: &Candidate, code: Code, path: &str, message: String) {
+        let (origin, path) = (candidate.set.origin.clone(), path.to_owned());
+        let problem = Diagnostic { severity: Severity::Error, code, origin, path, message, hint: None };
+        let known = self.problems.entry(candidate.id).or_default();
+        if !known.contains(&problem) {
+            known.push(problem);
+        }
     }
 }

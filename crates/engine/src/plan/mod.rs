@@ -1,22 +1,32 @@
 //! [`Plan`]: a generation in the form that requests are served from. Built off the request path, never changed.
+//!
+//! A plan is made from the one before it: what did not change is shared, be it routes, chains, backends, credentials or
+//! TLS. The work grows with what changed ([`Changes`](changes::Changes)).
 
 mod backend;
 mod chain;
+mod changes;
+mod planner;
+mod routes;
+mod scopes;
 mod tls;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cardinal_ir::resolve::Index;
-use cardinal_ir::{Diagnostic, Id, Ir, Node, Route, Severity, Traffic};
+use cardinal_ir::{Changed, Diagnostic, Id, Ir, Node, Route, Severity, Traffic, Verified};
 use cardinal_route::Router;
-use cardinal_sdk::{Directory, PluginDef, RouteInfo, Services};
+use cardinal_sdk::{Directory, PluginDef, Services};
 
+pub(crate) use backend::News;
 pub use backend::{BackendPlan, BackendTls, Registry};
 pub(crate) use chain::{Chain, NOT_CHOSEN, Phase};
+pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
 
-use chain::ChainBuilder;
+use backend::Backends;
+use changes::Changes;
+use planner::{Chains, Planner};
 
 /// A generation, ready to serve.
 pub struct Plan {
@@ -27,11 +37,11 @@ pub struct Plan {
     /// Routes of HTTP requests.
     pub http: Router,
     /// What to do with a match of [`Plan::http`], by [`Match::slot`](cardinal_route::Match::slot).
-    pub http_routes: Vec<Option<RoutePlan>>,
+    pub http_routes: RoutePlans,
     /// Routes of connections.
     pub stream: Router,
     /// What to do with a match of [`Plan::stream`].
-    pub stream_routes: Vec<Option<RoutePlan>>,
+    pub stream_routes: RoutePlans,
     /// Global filters, for requests that match no route.
     pub(crate) unrouted: Arc<Chain>,
     /// Principals and credentials.
@@ -40,18 +50,13 @@ pub struct Plan {
     pub services: Services,
     /// TLS with clients.
     pub tls: TlsPlan,
-}
-
-/// What to do with a match.
-pub struct RoutePlan {
-    /// The route.
-    pub route: Arc<Route>,
-    /// The route, as filters and logs see it.
-    pub info: Arc<RouteInfo>,
-    /// Where requests go.
-    pub backend: Option<Arc<BackendPlan>>,
-    /// Filters.
-    pub(crate) chain: Arc<Chain>,
+    /// How many groups went since the node started, for those who keep something about groups.
+    pub(crate) groups_gone: u64,
+    verified: Verified,
+    backends: Backends,
+    chains: Chains,
+    /// What is wrong with routes that were left out.
+    route_problems: BTreeMap<Id, Vec<Diagnostic>>,
 }
 
 /// What planning needs besides the IR.
@@ -77,35 +82,66 @@ impl Plan {
     /// # Errors
     /// The diagnostics, when the generation breaks an invariant or the node's own TLS cannot be made.
     pub fn build(ir: Arc<Ir>, generation: u64, cx: &PlanCx<'_>) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
-        let broken = ir.verify();
-        if !broken.is_empty() {
-            return Err(broken);
-        }
-        let (directory, mut diagnostics) = Directory::build(&ir, cx.plugins);
-        let (tls, found) = TlsPlan::build(&ir, cx.registry)?;
-        diagnostics.extend(found);
-        let empty = Router::default();
-        let (http, found) = cx.previous.map_or(&empty, |p| &p.http).rebuild(&ir, Traffic::Http);
-        diagnostics.extend(found);
-        let (stream, found) = cx.previous.map_or(&empty, |p| &p.stream).rebuild(&ir, Traffic::Stream);
-        diagnostics.extend(found);
-        let (backends, found) = cx.registry.backends(&ir, &cx.services);
-        diagnostics.extend(found);
-        let mut planner = Planner {
-            index: Index::new(&ir),
-            chains: HashMap::new(),
-            builder: ChainBuilder::new(cx),
-            backends,
-            infos: HashMap::new(),
+        let previous = cx.previous;
+        let verified = match previous {
+            Some(previous) => previous.verified.advance(Arc::clone(&ir))?,
+            None => Verified::new(Arc::clone(&ir))?,
         };
-        let http_routes = planner.routes(&http);
-        let stream_routes = planner.routes(&stream);
-        let unrouted = planner.chain(None, None);
-        diagnostics.extend(planner.builder.into_diagnostics());
+        let changes = match previous {
+            Some(previous) => Changes::between(&previous.ir, &ir),
+            None => Changes::all(&ir),
+        };
+        let tls = match previous {
+            Some(previous) if !changes.touches_tls() => previous.tls.share(),
+            _ => TlsPlan::build(&ir, cx.registry, previous.map(|previous| &previous.tls))?,
+        };
+        // From here on nothing fails: the registry follows.
+        let nothing = Directory::default();
+        let directory = previous.map_or(&nothing, |previous| &previous.directory);
+        let directory = directory.rebuild(&changes.directory, &ir, cx.plugins);
+        let mut route_problems = previous.map_or_else(BTreeMap::new, |previous| previous.route_problems.clone());
+        for change in &changes.routes {
+            route_problems.remove(&change.id);
+        }
+        let http = router(previous.map(|p| &p.http), &ir, &changes.routes, Traffic::Http, &mut route_problems);
+        let stream = router(previous.map(|p| &p.stream), &ir, &changes.routes, Traffic::Stream, &mut route_problems);
+        let nothing = Backends::default();
+        let backends = previous.map_or(&nothing, |previous| &previous.backends);
+        let (backends, concerned) = cx.registry.backends(&ir, generation, &changes, backends, &cx.services);
+        let (mut planner, unrouted) = Planner::new(cx, &changes, &backends, concerned);
+        let http_routes = planner.routes(&http, previous.map(|p| (&p.http, &p.http_routes)));
+        let stream_routes = planner.routes(&stream, previous.map(|p| (&p.stream, &p.stream_routes)));
+        let chains = planner.finish();
         let services = cx.services.clone();
-        let plan =
-            Self { generation, ir, http, http_routes, stream, stream_routes, unrouted, directory, services, tls };
+        let plan = Self {
+            generation,
+            ir,
+            http,
+            http_routes,
+            stream,
+            stream_routes,
+            unrouted,
+            directory,
+            services,
+            tls,
+            groups_gone: cx.registry.groups_gone(),
+            verified,
+            backends,
+            chains,
+            route_problems,
+        };
+        let diagnostics = plan.diagnostics();
         Ok((plan, diagnostics))
+    }
+
+    /// What was left out of the generation, and why.
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        let mut all = self.directory.diagnostics();
+        all.extend(self.tls.diagnostics());
+        all.extend(self.route_problems.values().flatten().cloned());
+        all.extend(self.backends.diagnostics());
+        all.extend(self.chains.diagnostics());
+        all
     }
 
     /// Whether anything was refused.
@@ -114,46 +150,32 @@ impl Plan {
     }
 }
 
-/// Plans routes, sharing what is equal.
-struct Planner<'x> {
-    index: Index,
-    chains: HashMap<(Option<Id>, Option<Id>), Arc<Chain>>,
-    builder: ChainBuilder<'x>,
-    backends: HashMap<Id, Arc<BackendPlan>>,
-    infos: HashMap<Id, Arc<RouteInfo>>,
-}
-
-impl Planner<'_> {
-    /// Plans by slot.
-    fn routes(&mut self, router: &Router) -> Vec<Option<RoutePlan>> {
-        (0..router.slots()).map(|slot| router.route(slot).map(|(_, route)| self.route(route))).collect()
-    }
-
-    fn route(&mut self, route: &Arc<Route>) -> RoutePlan {
-        let info = self.infos.entry(route.origin.id).or_insert_with(|| {
-            Arc::new(RouteInfo {
-                id: route.origin.id,
-                name: route.origin.name.clone(),
-                document: Arc::clone(&route.document),
-            })
-        });
-        let info = Arc::clone(info);
-        let backend = route.backend.and_then(|id| self.backends.get(&id)).map(Arc::clone);
-        let chain = self.chain(Some(route.origin.id), route.backend);
-        RoutePlan { route: Arc::clone(route), info, backend, chain }
-    }
-
-    /// The chain of a route and a backend; shared by all that have no filters of their own.
-    fn chain(&mut self, route: Option<Id>, backend: Option<Id>) -> Arc<Chain> {
-        let key = (
-            route.filter(|id| self.index.has_route(id)),
-            backend.filter(|id| self.index.has_backend(id) || route.is_some_and(|r| self.index.has_route(&r))),
-        );
-        if let Some(chain) = self.chains.get(&key) {
-            return Arc::clone(chain);
+/// The router after these changes.
+fn router(
+    previous: Option<&Router>,
+    ir: &Ir,
+    changes: &[Changed<Route>],
+    traffic: Traffic,
+    problems: &mut BTreeMap<Id, Vec<Diagnostic>>,
+) -> Router {
+    let (router, found) = match previous {
+        Some(previous) => previous.update(changes.iter().map(|change| (change.id, change.new.clone())), traffic),
+        None => Router::build(ir, traffic),
+    };
+    if !found.is_empty() {
+        // Parts of a route are told apart by trying them alone.
+        let bad: HashSet<Id> = found.iter().map(|problem| problem.origin.id).collect();
+        let suspects = changes.iter().filter_map(|change| Some((change.id, change.new.as_ref()?)));
+        let suspects = suspects.filter(|(_, r)| r.traffic == traffic && bad.contains(&r.origin.id));
+        for (id, route) in suspects {
+            let (_, found) = Router::from_routes([(id, Arc::clone(route))]);
+            if !found.is_empty() {
+                problems.insert(id, found);
+            }
         }
-        let chain = Arc::new(self.builder.chain(self.index.resolve(key.0, key.1)));
-        self.chains.insert(key, Arc::clone(&chain));
-        chain
     }
+    router
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,48 +20,47 @@ pub struct TlsPlan {
     pub stream: Arc<ServerConfig>,
     /// Certificates by name.
     pub names: Arc<Names>,
+    /// Certificates that can be used, with what they were read from.
+    usable: Arc<HashMap<Id, Usable>>,
+    problems: Vec<Diagnostic>,
+}
+
+#[derive(Clone)]
+struct Usable {
+    record: Arc<Certificate>,
+    pairs: Vec<Arc<CertifiedKey>>,
 }
 
 impl TlsPlan {
-    /// Reads all certificates. One that cannot be used is left out and said.
-    pub(super) fn build(ir: &Ir, registry: &Registry) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
-        let mut diagnostics = Vec::new();
-        let mut names = Names::default();
-        names.add("*", &[registry.self_signed().map_err(|error| vec![node_error(error.to_string())])?]);
-        let mut usable: HashMap<Id, Vec<Arc<CertifiedKey>>> = HashMap::new();
-        for (id, certificate) in ir.certificates.iter() {
-            match pairs(certificate) {
-                Ok(pairs) => {
-                    usable.insert(*id, pairs);
-                }
-                Err(message) => diagnostics.push(Diagnostic {
-                    severity: Severity::Error,
-                    code: Code::Certificate,
-                    origin: certificate.origin.clone(),
-                    path: "cert".to_owned(),
-                    message,
-                    hint: None,
-                }),
-            }
+    /// TLS of a generation in which certificates and settings are those of this one.
+    pub(super) fn share(&self) -> Self {
+        Self {
+            http2: Arc::clone(&self.http2),
+            http1: Arc::clone(&self.http1),
+            stream: Arc::clone(&self.stream),
+            names: Arc::clone(&self.names),
+            usable: Arc::clone(&self.usable),
+            problems: self.problems.clone(),
         }
-        if let Some(pairs) = ir.node.default_certificate.and_then(|id| usable.get(&id)) {
-            names.add("*", pairs);
-        }
-        for (id, certificate) in ir.certificates.iter() {
-            if let Some(pairs) = usable.get(id) {
-                for name in &certificate.server_names {
-                    names.add(name, pairs);
-                }
-            }
-        }
+    }
+
+    /// What was left out, and why.
+    pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
+        self.problems.iter().cloned()
+    }
+
+    /// Reads the certificates that `previous` has not read. One that cannot be used is left out and said.
+    pub(super) fn build(ir: &Ir, registry: &Registry, previous: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
+        let self_signed = registry.self_signed().map_err(|error| vec![node_error(error.to_string())])?;
+        let (usable, mut problems) = read(ir, previous);
+        let names = Arc::new(by_name(ir, &usable, self_signed));
         let (provider, unknown) = tls::provider(&ir.node.cipher_suites);
         for name in unknown {
-            diagnostics.push(Diagnostic {
+            problems.push(Diagnostic {
                 severity: Severity::Warning,
                 ..node_error(format!("cipher suite {name:?} is not offered by this program's TLS library"))
             });
         }
-        let names = Arc::new(names);
         let config = |http2: bool, alpn: bool| {
             tls::server_config(ServerSettings {
                 provider: Arc::clone(&provider),
@@ -75,10 +74,55 @@ impl TlsPlan {
             })
             .map_err(|error| vec![node_error(error.to_string())])
         };
-        let plan =
-            Self { http2: config(true, true)?, http1: config(false, true)?, stream: config(false, false)?, names };
-        Ok((plan, diagnostics))
+        Ok(Self {
+            http2: config(true, true)?,
+            http1: config(false, true)?,
+            stream: config(false, false)?,
+            names,
+            usable: Arc::new(usable),
+            problems,
+        })
     }
+}
+
+/// The certificates that can be used, and what is wrong with the others.
+fn read(ir: &Ir, previous: Option<&TlsPlan>) -> (HashMap<Id, Usable>, Vec<Diagnostic>) {
+    let (mut usable, mut problems) = (HashMap::new(), Vec::new());
+    for (id, certificate) in ir.certificates.iter() {
+        let known = previous.and_then(|previous| previous.usable.get(id));
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.record, certificate)) {
+            usable.insert(*id, known.clone());
+            continue;
+        }
+        match pairs(certificate) {
+            Ok(pairs) => {
+                usable.insert(*id, Usable { record: Arc::clone(certificate), pairs });
+            }
+            Err(message) => problems.push(Diagnostic {
+                severity: Severity::Error,
+                code: Code::Certificate,
+                origin: certificate.origin.clone(),
+                path: "cert".to_owned(),
+                message,
+                hint: None,
+            }),
+        }
+    }
+    (usable, problems)
+}
+
+fn by_name(ir: &Ir, usable: &HashMap<Id, Usable>, self_signed: Arc<CertifiedKey>) -> Names {
+    let mut names = Names::default();
+    names.add("*", &[self_signed]);
+    if let Some(default) = ir.node.default_certificate.and_then(|id| usable.get(&id)) {
+        names.add("*", &default.pairs);
+    }
+    for certificate in ir.certificates.iter().filter_map(|(id, _)| usable.get(id)) {
+        for name in &certificate.record.server_names {
+            names.add(name, &certificate.pairs);
+        }
+    }
+    names
 }
 
 fn pairs(certificate: &Certificate) -> Result<Vec<Arc<CertifiedKey>>, String> {
@@ -87,6 +131,6 @@ fn pairs(certificate: &Certificate) -> Result<Vec<Arc<CertifiedKey>>, String> {
 }
 
 fn node_error(message: String) -> Diagnostic {
-    let origin = Origin { kind: "node".into(), ..Origin::default() };
+    let origin = Origin::new("", "node", Default::default());
     Diagnostic { severity: Severity::Error, code: Code::Certificate, origin, path: String::new(), message, hint: None }
 }

@@ -107,7 +107,7 @@ impl Session {
         let Some((slot, route)) = route else {
             return Err(Failure::new(FailureKind::NoRoute, "no stream route matches"));
         };
-        exchange.route = Some(Arc::clone(&route.info));
+        exchange.route = Some(route.info());
         exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
         self.route = Some(slot);
         Ok(())
@@ -203,7 +203,7 @@ impl Session {
 }
 
 fn routed(plan: &Plan, route: Option<usize>) -> Option<&RoutePlan> {
-    plan.stream_routes.get(route?)?.as_ref()
+    plan.stream_routes.get(route?)
 }
 
 /// The filters of the route, or the global ones without a route.

@@ -1,13 +1,17 @@
 //! Generations change under load, and nobody notices.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use cardinal_schema::{Schema, field, integer};
+use cardinal_sdk::{Filter, Flow, HTTP_PROTOCOLS, HeadCx, Phases, PluginDef, Scopes};
 use cardinal_testkit::{EchoServer, H1Client, H2Client, WebSocket, World};
+use serde_json::json;
 
-use crate::plugins;
+use crate::{plugins, scene};
 
 #[allow(clippy::disallowed_methods, reason = "the test wants the task's outcome")]
 fn spawn(task: impl Future<Output = Result<()>> + Send + 'static) -> tokio::task::JoinHandle<Result<()>> {
@@ -132,5 +136,90 @@ async fn draining_ends_when_requests_have() -> Result<()> {
     assert_eq!(drained.await?, 0, "nobody was cut off");
     assert!(idle.get("/", "a", &[]).await.is_err());
     assert!(H1Client::connect(address).await.is_err());
+    Ok(())
+}
+
+/// The names of the threads that dropped a filter of [`PROBE`].
+static FREED_ON: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Counts as one of a generation's parts: notes the thread that frees it.
+struct Probe;
+
+impl Filter for Probe {
+    fn phases(&self) -> Phases {
+        Phases::REQUEST
+    }
+
+    fn on_request_head<'a>(&'a self, _cx: &'a mut HeadCx<'_>) -> Flow<'a> {
+        Flow::Continue
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        FREED_ON.lock().unwrap().push(std::thread::current().name().unwrap_or_default().to_owned());
+    }
+}
+
+static PROBE: PluginDef = PluginDef {
+    name: "probe",
+    summary: "Notes the thread that frees it.",
+    priority: 1,
+    schema: || Schema::new([field("generation", integer())]),
+    entities: &[],
+    scopes: Scopes::ALL,
+    protocols: HTTP_PROTOCOLS,
+    build: |_, _| Ok(Arc::new(Probe)),
+};
+
+static PROBES: &[&PluginDef] = &[&PROBE];
+
+/// Generation `n`: all of its instances are others.
+fn probed(url: &str, n: u32) -> String {
+    let plugin = json!([{ "name": "probe", "config": { "generation": n } }]);
+    let route = |number: u32| json!({ "name": format!("r{number}"), "paths": [format!("/{number}")], "plugins": plugin });
+    let routes: Vec<_> = (0..20).map(route).collect();
+    scene::file(json!({ "services": [{ "name": "s", "url": url, "routes": routes }], "plugins": plugin }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_worker_frees_a_generation() -> Result<()> {
+    const GENERATIONS: u32 = 50;
+    let echo = EchoServer::start("e").await;
+    let world = Arc::new(World::start(PROBES, &probed(&echo.url(), 0), &[])?);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tasks = Vec::new();
+    for number in 0..4 {
+        let (world, stop) = (Arc::clone(&world), Arc::clone(&stop));
+        tasks.push(spawn(async move {
+            let mut client = H1Client::connect(world.http()).await?;
+            while !stop.load(Ordering::Relaxed) {
+                let delay = if number == 0 { "delay:20" } else { "" };
+                let response = client.get("/7", "a", &[("X-Echo", delay)]).await?;
+                ensure!(response.status == 200, "{}", response.status);
+                if response.header("connection") == Some("close") {
+                    client = H1Client::connect(world.http()).await?;
+                }
+            }
+            anyhow::Ok(())
+        }));
+    }
+    let (reloading, url) = (Arc::clone(&world), echo.url());
+    let reloads = tokio::task::spawn_blocking(move || {
+        (1..=GENERATIONS).try_for_each(|n| {
+            std::thread::sleep(Duration::from_millis(5));
+            reloading.apply(&probed(&url, n)).map(|_| ())
+        })
+    });
+    reloads.await??;
+    // All but the last generation are freed while requests go on.
+    let freed = || FREED_ON.lock().unwrap().len();
+    assert!(scene::eventually(|| freed() >= 21 * GENERATIONS as usize).await, "{} were freed", freed());
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await??;
+    }
+    let threads: HashSet<String> = FREED_ON.lock().unwrap().iter().cloned().collect();
+    assert_eq!(threads, HashSet::from(["planner".to_owned()]));
     Ok(())
 }

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use cardinal_http::HeaderList;
-use cardinal_sdk::{BuildCx, BuildError, CredentialEntry, Directory, Filter, Flow, HeadCx, Identity, Phases, Reply};
+use cardinal_sdk::{
+    BuildCx, BuildError, CredentialEntry, CredentialRef, Directory, Filter, Flow, HeadCx, Identity, Phases, Reply,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -92,7 +94,7 @@ impl Acl {
         let refusal = || if identity.is_authenticated() { forbidden() } else { Reply::error(401, "Unauthorized") };
         let authenticated = identity.authenticated_groups.as_deref().map(Groups::Authenticated);
         let principal = identity.principal.as_ref().map(|principal| principal.id);
-        let Some(id) = principal.or(identity.credential.as_ref().and_then(|credential| credential.principal)) else {
+        let Some(id) = principal.or(identity.credential.as_ref().and_then(CredentialRef::principal)) else {
             return authenticated.ok_or_else(refusal);
         };
         if let (Some(groups), true) = (authenticated, self.always_authenticated || !identity.is_authenticated()) {

@@ -33,7 +33,7 @@ fn bench(config: Value) -> Bench {
 
 async fn check(config: Value, who: Who, groups: Option<&[&str]>, expect: &str) {
     let mut bench = bench(config.clone());
-    let credential = |principal| CredentialRef { id: "x".into(), principal, entry: None };
+    let credential = |principal| CredentialRef::foreign("x", principal);
     let principal = |bench: &Bench, n| bench.directory.principal(&consumer_id(n)).map(Arc::clone);
     let identity = &mut bench.exchange.identity;
     identity.authenticated_groups = groups.map(|g| g.iter().map(|g| (*g).into()).collect());

@@ -250,7 +250,7 @@ impl Jwt {
         let directory = cx.directory;
         let found = directory.principal_by_custom_id(key).or_else(|| directory.principal_by_name(key));
         let principal = found.ok_or_else(|| self.no_consumer(key))?;
-        let credential = CredentialRef { id: key.into(), principal: Some(principal.id), entry: None };
+        let credential = CredentialRef::foreign(key, Some(principal.id));
         Ok(Step::Proven(Proof { principal, credential, identifier: Cow::Owned(key.to_owned()) }))
     }
 

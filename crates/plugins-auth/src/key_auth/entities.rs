@@ -1,6 +1,6 @@
 //! `keyauth_credentials`: keys of consumers.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cardinal_base::UnixMillis;
 use cardinal_ir::Credential;
@@ -33,13 +33,13 @@ fn schema() -> Schema {
 /// When the key stops to work.
 struct Expiry(UnixMillis);
 
-/// Keys without a time to live need nothing made ready.
-struct Forever;
+/// Keys without a time to live need nothing made ready: they share one value.
+static FOREVER: LazyLock<Prepared> = LazyLock::new(|| Arc::new(()));
 
 /// `ttl` counts from `created_at`, so a key that has the one without the other is refused: it would never expire.
 fn prepare(credential: &Credential) -> Result<Prepared, String> {
     let number = |name: &str| credential.data.get(name).and_then(serde_json::Value::as_f64);
-    let Some(ttl) = number("ttl").filter(|ttl| *ttl > 0.0) else { return Ok(Arc::new(Forever)) };
+    let Some(ttl) = number("ttl").filter(|ttl| *ttl > 0.0) else { return Ok(Arc::clone(&FOREVER)) };
     let Some(created) = number("created_at") else { return Err("a key with ttl needs created_at".to_owned()) };
     // The cast saturates: times beyond the range are never.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturating on purpose")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cardinal_http::HeaderList;
 use cardinal_sdk::{
-    BuildCx, BuildError, CredentialEntry, CredentialRef, Directory, Filter, Flow, HeadCx, Phases, Reply,
+    BuildCx, BuildError, CredentialEntry, CredentialId, CredentialRef, Directory, Filter, Flow, HeadCx, Phases, Reply,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -96,7 +96,7 @@ impl Filter for KeyAuth {
         };
         let directory = cx.directory;
         match directory.principal(&entry.record.principal) {
-            Some(principal) => admit(cx, principal, CredentialRef::of(entry), &entry.id_text),
+            Some(principal) => admit(cx, principal, CredentialRef::of(entry), &CredentialId::of(entry)),
             None => self.refuse(cx, "Unauthorized"),
         }
     }

@@ -106,7 +106,7 @@ async fn the_upstream_is_told_who_calls_and_nothing_the_client_made_up() {
     let identity = &bench.exchange.identity;
     assert!(identity.is_authenticated());
     assert_eq!(identity.principal.as_ref().unwrap().id, consumer_id(1));
-    assert_eq!(&*identity.credential.as_ref().unwrap().id, "00000000-0000-0000-0000-000000000001");
+    assert_eq!(&*identity.credential.as_ref().unwrap().id(), "00000000-0000-0000-0000-000000000001");
 }
 
 #[tokio::test]

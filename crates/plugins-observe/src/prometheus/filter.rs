@@ -123,15 +123,15 @@ impl Default for Uuid36 {
 impl<'e> Names<'e> {
     /// `None` without a route: such requests are not counted.
     fn of(exchange: &'e Exchange, per_consumer: bool, id: &'e mut Uuid36) -> Option<Self> {
-        let route = exchange.route.as_deref()?;
+        let route = exchange.route.as_ref()?;
         let backend = exchange.backend.as_deref();
         let principal = exchange.identity.principal.as_deref().filter(|_| per_consumer);
         Some(Self {
-            key: (route.id, backend.map(|b| b.id), principal.map(|p| p.id), is_stream(exchange)),
-            service: backend.map_or("", |b| b.name.as_deref().unwrap_or(&b.host)),
-            route: match &route.name {
+            key: (route.id(), backend.map(|b| b.id()), principal.map(|p| p.id), is_stream(exchange)),
+            service: backend.map_or("", |b| b.name().unwrap_or_else(|| b.host())),
+            route: match route.name() {
                 Some(name) => name,
-                None => route.id.hyphenated().encode_lower(&mut id.0),
+                None => route.id().hyphenated().encode_lower(&mut id.0),
             },
             consumer: principal.and_then(|p| p.record.name.as_deref()).unwrap_or(""),
         })

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use cardinal_base::Tick;
 use cardinal_http::{FailureKind, ResponseHead};
 use cardinal_ir::{Id, Origin, Principal, Wire};
-use cardinal_sdk::testing::{Bench, build};
+use cardinal_sdk::testing::{self, Bench, build};
 use cardinal_sdk::{
-    BackendInfo, ConnectionCounts, NodeView, Phases, PrincipalEntry, RouteInfo, Services, Source, TargetHealth,
+    ConnectionCounts, NodeView, Phases, PrincipalEntry, Services, Source, TargetHealth,
 };
 use serde_json::{Value, json};
 
@@ -29,10 +29,8 @@ fn registry(services: &Services) -> Arc<Registry> {
 fn set_up(bench: &mut Bench, route: Option<&str>) {
     bench.get("/");
     let exchange = &mut bench.exchange;
-    let name = route.map(Into::into);
-    exchange.route = Some(Arc::new(RouteInfo { id: Id::from_u128(2), name, document: "{}".into() }));
-    let backend = BackendInfo { id: Id::from_u128(3), name: None, host: "up.test".into(), document: "{}".into() };
-    exchange.backend = Some(Arc::new(backend));
+    exchange.route = Some(testing::route(Id::from_u128(2), route, "{}"));
+    exchange.backend = Some(testing::backend(Id::from_u128(3), None, "up.test", "{}"));
     exchange.timing.filtered = Tick::from_millis(3);
     exchange.timing.upstream_sent = Some(Tick::from_millis(5));
     exchange.timing.upstream_head = Some(Tick::from_millis(105));
@@ -97,7 +95,7 @@ async fn the_text_is_as_dashboards_expect() {
     };
     let id = Id::from_u128(4);
     bench.exchange.identity.principal =
-        Some(Arc::new(PrincipalEntry { id, record: Arc::new(record), groups: Vec::new() }));
+        Some(Arc::new(PrincipalEntry { id, record: Arc::new(record), groups: [].into() }));
     let usage = json!({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12, "cost": 0.0025});
     let meta = json!({"provider_name": "p", "request_model": "m", "llm_latency": 400});
     bench.exchange.log_fields.push(("ai", json!({"proxy": {"meta": meta, "usage": usage}})));
@@ -187,11 +185,7 @@ async fn label_sets_are_bounded_and_losses_counted() {
     let mut bench = Bench::new(&PLUGIN, json!({"status_code_metrics": true}));
     for n in 0..SERIES_MAX + 5 {
         set_up(&mut bench, Some(&format!("r{n}")));
-        bench.exchange.route = Some(Arc::new(RouteInfo {
-            id: Id::from_u128(n as u128),
-            name: Some(format!("r{n}").into()),
-            document: "{}".into(),
-        }));
+        bench.exchange.route = Some(testing::route(Id::from_u128(n as u128), Some(&format!("r{n}")), "{}"));
         bench.log(Some(&ResponseHead::new(200)));
     }
     assert_eq!(counted(&bench.services).len(), SERIES_MAX);

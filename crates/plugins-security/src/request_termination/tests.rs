@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
 use cardinal_sdk::testing::Bench;
-use cardinal_sdk::{Reply, ReplyBody, RouteInfo};
+use cardinal_sdk::{Reply, ReplyBody, testing};
 use serde_json::{Value, json};
 
 use super::PLUGIN;
@@ -60,8 +58,7 @@ async fn echoes() {
     bench.body = Bytes::from_static(br#"{"k":[1]}"#);
     bench.exchange.captures.numbered = vec![Some("/status".into()), Some("status".into()), None];
     bench.exchange.captures.named = vec![("parameter".into(), "status".into())];
-    let document: Arc<str> = r#"{"hosts":["example.com"]}"#.into();
-    bench.exchange.route = Some(Arc::new(RouteInfo { id: Default::default(), name: None, document }));
+    bench.exchange.route = Some(testing::route(Default::default(), None, r#"{"hosts":["example.com"]}"#));
     let reply = bench.request().await.unwrap();
     assert_eq!(reply.headers.get_str("content-type"), Some("application/json; charset=utf-8"));
     let ReplyBody::Bytes(bytes) = reply.body else { panic!("{:?}", reply.body) };

@@ -28,8 +28,8 @@ impl Vary {
     fn text(&self, cx: &HeadCx<'_>) -> Vec<u8> {
         let exchange = &*cx.exchange;
         let mut text = match (&exchange.identity.principal, &exchange.route) {
-            (Some(principal), Some(route)) => format!("{}:{}", principal.id, route.id).into_bytes(),
-            (None, Some(route)) => route.id.to_string().into_bytes(),
+            (Some(principal), Some(route)) => format!("{}:{}", principal.id, route.id()).into_bytes(),
+            (None, Some(route)) => route.id().to_string().into_bytes(),
             (_, None) => b"default".to_vec(),
         };
         text.push(b'|');

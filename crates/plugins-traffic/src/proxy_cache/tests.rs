@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use cardinal_http::ResponseHead;
 use cardinal_ir::Id;
-use cardinal_sdk::testing::{Bench, build, services};
-use cardinal_sdk::{BodyMode, Reply, ReplyBody, RouteInfo, Source};
+use cardinal_sdk::testing::{self, Bench, build, services};
+use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 use serde_json::{Value, json};
 
 use super::{PLUGIN, fetch, flush, purge};
@@ -155,8 +155,7 @@ async fn requests_are_told_apart_by_consumer_route_path_and_query() {
     }
     for (route, expect) in [(1, "200 Miss hello"), (2, "200 Miss hello"), (1, "200 Hit hello")] {
         bench.get("/");
-        let info = RouteInfo { id: Id::from_u128(route), name: None, document: "{}".into() };
-        bench.exchange.route = Some(Arc::new(info));
+        bench.exchange.route = Some(testing::route(Id::from_u128(route), None, "{}"));
         assert_eq!(send(&mut bench, &Upstream::default()).await.0, expect);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cardinal_ir::Id;
-use cardinal_sdk::{BuildCx, BuildError, Filter, Flow, HeadCx, Phases, Reply, ResponseCx, Verdict};
+use cardinal_sdk::{BuildCx, BuildError, CredentialRef, Filter, Flow, HeadCx, Phases, Reply, ResponseCx, Verdict};
 use serde_json::Value;
 use smallvec::SmallVec;
 
@@ -164,15 +164,20 @@ impl RateLimiting {
     /// What the request is counted by; the client's address where the request does not have it.
     fn push_identifier(&self, cx: &HeadCx<'_>, key: &mut Key) {
         let identity = &cx.exchange.identity;
-        let credential = identity.credential.as_ref().map(|credential| credential.id.as_bytes());
+        let by_credential = match &self.by {
+            By::Credential => true,
+            By::Consumer => identity.principal.is_none(),
+            By::Service | By::Header(_) | By::Path(_) | By::Ip => false,
+        };
+        let credential = identity.credential.as_ref().filter(|_| by_credential).map(CredentialRef::id);
         let found = match &self.by {
             By::Consumer => match &identity.principal {
                 Some(principal) => return push_id(principal.id, key),
-                None => credential,
+                None => credential.as_deref().map(str::as_bytes),
             },
-            By::Credential => credential,
+            By::Credential => credential.as_deref().map(str::as_bytes),
             By::Service => match &cx.exchange.backend {
-                Some(backend) => return push_id(backend.id, key),
+                Some(backend) => return push_id(backend.id(), key),
                 None => None,
             },
             By::Header(name) => cx.request.headers.get(name),

@@ -4,8 +4,8 @@ use std::time::Duration;
 use cardinal_base::ManualClock;
 use cardinal_http::ResponseHead;
 use cardinal_ir::{Id, Origin, Principal};
-use cardinal_sdk::testing::{Bench, build, services};
-use cardinal_sdk::{BackendInfo, CredentialRef, HeadCx, PrincipalEntry, Reply, ReplyBody, Source, Verdict};
+use cardinal_sdk::testing::{self, Bench, build, services};
+use cardinal_sdk::{CredentialRef, HeadCx, PrincipalEntry, Reply, ReplyBody, Source, Verdict};
 use serde_json::{Value, json};
 
 use super::PLUGIN;
@@ -99,12 +99,12 @@ async fn a_sliding_window_remembers_the_one_before() {
 fn principal(number: u128) -> Arc<PrincipalEntry> {
     let record =
         Principal { origin: Origin::default(), name: None, custom_id: None, groups: Vec::new(), document: "{}".into() };
-    Arc::new(PrincipalEntry { id: Id::from_u128(number), record: Arc::new(record), groups: Vec::new() })
+    Arc::new(PrincipalEntry { id: Id::from_u128(number), record: Arc::new(record), groups: [].into() })
 }
 
 #[tokio::test]
 async fn requests_are_counted_by_what_the_configuration_says() {
-    let credential = |id: &str| Some(CredentialRef { id: id.into(), principal: None, entry: None });
+    let credential = |id: &str| Some(CredentialRef::foreign(id, None));
 
     let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "header", "header_name": "X-Key"}));
     assert!(passes(&mut bench, "/", Some(("x-key", "a"))).await);
@@ -141,8 +141,7 @@ async fn requests_are_counted_by_what_the_configuration_says() {
     let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "service"}));
     for (service, expect) in [(1, true), (1, false), (2, true)] {
         bench.get("/");
-        let info = BackendInfo { id: Id::from_u128(service), name: None, host: "h".into(), document: "{}".into() };
-        bench.exchange.backend = Some(Arc::new(info));
+        bench.exchange.backend = Some(testing::backend(Id::from_u128(service), None, "h", "{}"));
         assert_eq!(bench.request().await.is_none(), expect);
     }
 

@@ -305,20 +305,20 @@ fn write_tries(tries: &[Try], mut out: Array<'_>) {
 fn write_entities(exchange: &Exchange, root: &mut Object<'_>) {
     if let Some(credential) = &exchange.identity.credential {
         let mut out = root.object("authenticated_entity");
-        out.text("id", credential.id.as_bytes());
-        if let Some(principal) = credential.principal {
+        out.text("id", credential.id().as_bytes());
+        if let Some(principal) = credential.principal() {
             out.text("consumer_id", principal.to_string().as_bytes());
         }
         out.close();
     }
     if let Some(route) = &exchange.route {
-        root.raw("route", route.document.as_bytes());
+        root.raw("route", route.document().as_bytes());
     }
     if let Some(backend) = &exchange.backend {
-        root.raw("service", backend.document.as_bytes());
+        root.raw("service", backend.document().as_bytes());
     }
     if let Some(principal) = &exchange.identity.principal {
-        root.raw("consumer", principal.record.document.as_bytes());
+        root.raw("consumer", principal.record.document().as_bytes());
     }
 }
 

@@ -8,9 +8,9 @@ use cardinal_ir::{Id, Origin, Principal, Wire};
 use serde_json::{Value, json};
 
 use super::{record, set_field, write};
-use crate::testing::services;
+use crate::testing::{backend, route, services};
 use crate::{
-    BackendInfo, Client, CredentialRef, Exchange, LogCx, PrincipalEntry, RequestId, RouteInfo, Source, TlsInfo, Try,
+    Client, CredentialRef, Exchange, LogCx, PrincipalEntry, RequestId, Source, TlsInfo, Try,
     TryState,
 };
 
@@ -23,17 +23,8 @@ fn exchange() -> Exchange {
     exchange.id = RequestId(0xabc);
     exchange.original.target = b"/a?x=1&flag&x=2".to_vec();
     exchange.original.host = "example.com".to_owned();
-    exchange.route = Some(Arc::new(RouteInfo {
-        id: Id::from_u128(2),
-        name: Some("r".into()),
-        document: r#"{"id":"r-id","service":{"id":"s-id"}}"#.into(),
-    }));
-    exchange.backend = Some(Arc::new(BackendInfo {
-        id: Id::from_u128(3),
-        name: None,
-        host: "up".into(),
-        document: r#"{"id":"s-id","host":"up"}"#.into(),
-    }));
+    exchange.route = Some(route(Id::from_u128(2), Some("r"), r#"{"id":"r-id","service":{"id":"s-id"}}"#));
+    exchange.backend = Some(backend(Id::from_u128(3), None, "up", r#"{"id":"s-id","host":"up"}"#));
     exchange.timing.started = Tick::from_millis(100);
     exchange.timing.started_unix = UnixMillis(1_700_000_000_123);
     exchange.timing.filtered = Tick::from_millis(103);
@@ -69,9 +60,8 @@ fn proxied() -> Exchange {
         document: r#"{"id":"c-id","username":"ann"}"#.into(),
     };
     let id = Id::from_u128(9);
-    exchange.identity.principal =
-        Some(Arc::new(PrincipalEntry { id, record: Arc::new(principal), groups: Vec::new() }));
-    exchange.identity.credential = Some(CredentialRef { id: "key-1".into(), principal: Some(id), entry: None });
+    exchange.identity.principal = Some(Arc::new(PrincipalEntry { id, record: Arc::new(principal), groups: [].into() }));
+    exchange.identity.credential = Some(CredentialRef::foreign("key-1", Some(id)));
     exchange.log_fields.push(("correlation_id", json!("c#1")));
     exchange
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cardinal_http::FailureKind;
 use cardinal_ir::{Id, Wire};
 use cardinal_schema::Schema;
-use cardinal_sdk::{Admit, BuildCx, BuildError, ConnectCx, Filter, LogCx, Phases, PluginDef, Scopes, TryState};
+use cardinal_sdk::{Admit, BuildCx, BuildError, ConnectCx, Filter, LogCx, Phases, PluginDef, RouteInfo, Scopes, TryState};
 use serde_json::Value;
 
 /// The plugin. Parameters: `name`, under which [`records`] finds what it saw, and `admit`.
@@ -81,7 +81,7 @@ impl Filter for Recorder {
             wire: exchange.client.wire,
             client: exchange.client.peer,
             sni: exchange.client.tls.as_ref().and_then(|tls| tls.sni.clone()),
-            route: exchange.route.as_ref().map(|route| route.id),
+            route: exchange.route.as_ref().map(RouteInfo::id),
             failure: exchange.failure,
             bytes: [bytes.received, bytes.sent, bytes.upstream_sent, bytes.upstream_received],
             tries: (failed, exchange.tries.len()),

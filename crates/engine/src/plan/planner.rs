@@ -1,0 +1,193 @@
+//! [`Planner`]: from matches to what is done with them. Only what changed is planned anew.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use cardinal_base::{Keyed, Sharded};
+use cardinal_ir::resolve::slots;
+use cardinal_ir::{Diagnostic, Id, Route};
+use cardinal_route::Router;
+
+use super::backend::Backends;
+use super::chain::ChainBuilder;
+use super::changes::Changes;
+use super::routes::tag;
+use super::scopes::{Dirty, Scopes};
+use super::{BackendPlan, Chain, Plan, PlanCx, RoutePlan, RoutePlans};
+
+/// What chains are made from, and the chains that several routes share.
+#[derive(Clone, Default)]
+pub(super) struct Chains {
+    scopes: Scopes,
+    /// Of backends that have filters: for their routes that have none of their own.
+    of_backends: Sharded<BackendChain>,
+    /// What is wrong with filters, by the ids of their sets.
+    problems: BTreeMap<Id, Vec<Diagnostic>>,
+}
+
+impl Chains {
+    /// What was left out, and why.
+    pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
+        self.problems.values().flatten().cloned()
+    }
+}
+
+#[derive(Clone)]
+struct BackendChain(Arc<(Id, Arc<Chain>)>);
+
+impl Keyed for BackendChain {
+    type Key = Id;
+
+    fn key(&self) -> &Id {
+        &self.0.0
+    }
+}
+
+/// Plans routes, sharing what is equal.
+pub(super) struct Planner<'x> {
+    previous: Option<&'x Plan>,
+    backends: &'x Backends,
+    chains: Chains,
+    unrouted: Arc<Chain>,
+    dirty: Dirty,
+    /// Backends that are not what they were.
+    concerned: HashSet<Id>,
+    /// Chains of routes that have filters of their own, by route and backend, made here.
+    made: HashMap<(Id, Option<Id>), Arc<Chain>>,
+    builder: ChainBuilder<'x>,
+}
+
+impl<'x> Planner<'x> {
+    /// The planner, and the chain of requests that match no route. `concerned` are the backends that changed.
+    pub(super) fn new(
+        cx: &'x PlanCx<'x>,
+        changes: &Changes,
+        backends: &'x Backends,
+        concerned: HashSet<Id>,
+    ) -> (Self, Arc<Chain>) {
+        let mut chains = cx.previous.map_or_else(Chains::default, |previous| previous.chains.clone());
+        let (scopes, dirty) = chains.scopes.rebuild(&changes.filter_sets);
+        chains.scopes = scopes;
+        for change in &changes.filter_sets {
+            chains.problems.remove(&change.id);
+        }
+        let mut builder = ChainBuilder::new(cx);
+        let unrouted = match cx.previous {
+            Some(previous) if !dirty.rest => Arc::clone(&previous.unrouted),
+            previous => {
+                let old = previous.map(|previous| &*previous.unrouted);
+                Arc::new(builder.chain(slots(chains.scopes.rest(), None), old.as_slice()))
+            }
+        };
+        let (previous, made) = (cx.previous, HashMap::new());
+        let shown = Arc::clone(&unrouted);
+        let mut planner = Self { previous, backends, chains, unrouted, dirty, concerned, made, builder };
+        planner.backend_chains();
+        (planner, shown)
+    }
+
+    /// What the next generation starts from.
+    pub(super) fn finish(mut self) -> Chains {
+        for (id, problems) in self.builder.into_problems() {
+            self.chains.problems.insert(id, problems);
+        }
+        self.chains
+    }
+
+    /// Makes the chains of backends whose filters changed.
+    fn backend_chains(&mut self) {
+        let mut dirty = self.dirty.backends.clone();
+        if self.dirty.rest {
+            dirty.extend(self.chains.of_backends.iter().map(|chain| chain.0.0));
+        }
+        for id in dirty {
+            let old = self.chains.of_backends.remove(&id);
+            let own = self.chains.scopes.of_backend(&id);
+            if own.is_empty() {
+                continue;
+            }
+            let sets = own.iter().map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
+            let old = old.iter().map(|old| &*old.0.1);
+            let old: Vec<&Chain> = old.chain(self.previous.map(|previous| &*previous.unrouted)).collect();
+            let chain = Arc::new(self.builder.chain(slots(sets, Some(id)), &old));
+            self.chains.of_backends.insert(BackendChain(Arc::new((id, chain))));
+        }
+    }
+
+    /// The plans of a router's routes. `previous` are the router that it was made from and the plans of that one.
+    pub(super) fn routes(&mut self, router: &Router, previous: Option<(&Router, &RoutePlans)>) -> RoutePlans {
+        let Some((old_router, old_plans)) = previous else {
+            return router.routes().map(|(slot, _, route)| (slot, self.route(route, None))).collect();
+        };
+        let mut plans = old_plans.clone();
+        for slot in router.changes_since(old_router) {
+            let plan = router.route(slot).map(|(_, route)| self.route(route, old_plans.get(slot)));
+            plans.set(slot, plan);
+        }
+        plans.truncate(router.slots());
+        for slot in self.touched(&plans) {
+            if let Some(plan) = plans.get(slot) {
+                let plan = self.route(&plan.route, Some(plan));
+                plans.set(slot, Some(plan));
+            }
+        }
+        plans
+    }
+
+    /// Slots of routes that are what they were, but whose backend or filters are not.
+    fn touched(&self, plans: &RoutePlans) -> Vec<usize> {
+        let (dirty, previous) = (&self.dirty, self.previous);
+        let concerned: HashSet<&Id> = self.concerned.iter().chain(&dirty.backends).collect();
+        let old = concerned.iter().filter_map(|id| previous?.backends.get(id)).map(Arc::as_ptr);
+        let old: HashSet<*const BackendPlan, foldhash::fast::RandomState> = old.collect();
+        let tags: HashSet<u32, foldhash::fast::RandomState> = dirty.routes.iter().map(tag).collect();
+        if concerned.is_empty() && tags.is_empty() && !dirty.rest {
+            return Vec::new();
+        }
+        let is_touched = |plan: &RoutePlan| {
+            dirty.rest
+                || match &plan.backend {
+                    Some(backend) => old.contains(&Arc::as_ptr(backend)),
+                    None => plan.route.backend.is_some_and(|id| concerned.contains(&id)),
+                }
+                || (tags.contains(&plan.tag) && dirty.routes.contains(&plan.route.origin.id))
+        };
+        plans.numbered().filter(|(_, plan)| is_touched(plan)).map(|(slot, _)| slot).collect()
+    }
+
+    /// The plan of a route; `old` is what was in its slot.
+    fn route(&mut self, route: &Arc<Route>, old: Option<&RoutePlan>) -> RoutePlan {
+        let backend = route.backend.and_then(|id| self.backends.get(&id)).map(Arc::clone);
+        let chain = self.chain(route, old);
+        RoutePlan { route: Arc::clone(route), backend, chain, tag: tag(&route.origin.id) }
+    }
+
+    /// The chain of a route; shared by all that have no filters of their own.
+    fn chain(&mut self, route: &Route, old: Option<&RoutePlan>) -> Arc<Chain> {
+        let (id, backend) = (route.origin.id, route.backend);
+        let own = self.chains.scopes.of_route(&id);
+        let of_backend = backend.and_then(|id| self.chains.of_backends.find(&id)).map(|chain| &chain.0.1);
+        if own.is_empty() {
+            return Arc::clone(of_backend.unwrap_or(&self.unrouted));
+        }
+        let old = old.filter(|old| old.route.origin.id == id);
+        let same_place = old.filter(|old| old.route.backend == backend);
+        let is_dirty = self.dirty.rest
+            || self.dirty.routes.contains(&id)
+            || backend.is_some_and(|backend| self.dirty.backends.contains(&backend));
+        if let Some(old) = same_place.filter(|_| !is_dirty) {
+            return Arc::clone(&old.chain);
+        }
+        if let Some(chain) = self.made.get(&(id, backend)) {
+            return Arc::clone(chain);
+        }
+        let others = backend.map_or(&[][..], |id| self.chains.scopes.of_backend(&id));
+        let sets = own.iter().chain(others).map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
+        let slots = slots(sets, backend);
+        let old = old.map(|old| &*old.chain);
+        let old: Vec<&Chain> = old.into_iter().chain(of_backend.map(|chain| &**chain)).chain([&*self.unrouted]).collect();
+        let chain = Arc::new(self.builder.chain(slots, &old));
+        self.made.insert((id, backend), Arc::clone(&chain));
+        chain
+    }
+}

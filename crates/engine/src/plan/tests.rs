@@ -1,0 +1,287 @@
+//! A generation planned from the one before it equals the same generation planned from nothing.
+
+use std::collections::BTreeMap;
+
+use cardinal_base::ManualClock;
+use cardinal_ir::Table;
+use cardinal_testkit::{Authority, World};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const PLUGINS: &[&PluginDef] = &[
+    &cardinal_plugins_auth::key_auth::PLUGIN,
+    &cardinal_plugins_auth::acl::PLUGIN,
+    &cardinal_plugins_security::request_termination::PLUGIN,
+    &cardinal_plugins_transform::response_transformer::PLUGIN,
+];
+
+/// A file, of a few objects each of which is there or not.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    services: BTreeMap<u8, (u8, bool, u8)>,
+    routes: BTreeMap<u8, (u8, u8, bool)>,
+    plugins: BTreeMap<u8, (u8, u8, u8)>,
+    consumers: BTreeMap<u8, u8>,
+    keys: BTreeMap<u8, (u8, u8)>,
+    targets: BTreeMap<u8, u8>,
+    certificate: u8,
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Service(u8, Option<(u8, bool, u8)>),
+    Route(u8, Option<(u8, u8, bool)>),
+    Plugin(u8, Option<(u8, u8, u8)>),
+    Consumer(u8, Option<u8>),
+    Key(u8, Option<(u8, u8)>),
+    Target(u8, Option<u8>),
+    Certificate(u8),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    use proptest::option::weighted;
+    prop_oneof![
+        (0_u8..3, weighted(0.8, (0_u8..3, any::<bool>(), 0_u8..2))).prop_map(|(id, to)| Edit::Service(id, to)),
+        (0_u8..4, weighted(0.8, (0_u8..4, 0_u8..3, any::<bool>()))).prop_map(|(id, to)| Edit::Route(id, to)),
+        (0_u8..4, weighted(0.7, (0_u8..3, 0_u8..6, 0_u8..3))).prop_map(|(id, to)| Edit::Plugin(id, to)),
+        (0_u8..3, weighted(0.8, 0_u8..3)).prop_map(|(id, to)| Edit::Consumer(id, to)),
+        (0_u8..4, weighted(0.8, (0_u8..3, 0_u8..3))).prop_map(|(id, to)| Edit::Key(id, to)),
+        (0_u8..3, weighted(0.8, 0_u8..3)).prop_map(|(id, to)| Edit::Target(id, to)),
+        (0_u8..3).prop_map(Edit::Certificate),
+    ]
+}
+
+fn put<T>(table: &mut BTreeMap<u8, T>, id: u8, to: Option<T>) {
+    match to {
+        Some(to) => drop(table.insert(id, to)),
+        None => drop(table.remove(&id)),
+    }
+}
+
+impl Model {
+    fn apply(&mut self, edit: Edit) {
+        match edit {
+            Edit::Service(id, to) => put(&mut self.services, id, to),
+            Edit::Route(id, to) => put(&mut self.routes, id, to),
+            Edit::Plugin(id, to) => put(&mut self.plugins, id, to),
+            Edit::Consumer(id, to) => put(&mut self.consumers, id, to),
+            Edit::Key(id, to) => put(&mut self.keys, id, to),
+            Edit::Target(id, to) => put(&mut self.targets, id, to),
+            Edit::Certificate(to) => self.certificate = to,
+        }
+    }
+
+    fn file(&self, pairs: &[(String, String)]) -> Value {
+        let id = |kind: u8, number: u8| format!("00000000-0000-4000-8000-0000000{kind:02}{number:03}");
+        let has = |kind: u8, table: &dyn Fn(u8) -> bool, number: u8| table(number).then(|| json!({"id": id(kind, number)}));
+        let service = |number: u8| has(1, &|n| self.services.contains_key(&n), number);
+        let consumer = |number: u8| has(4, &|n| self.consumers.contains_key(&n), number);
+        let services = self.services.iter().map(|(n, (host, tls, path))| {
+            let host = ["one.test", "127.0.0.1", "u"][usize::from(*host)];
+            json!({"id": id(1, *n), "name": format!("s{n}"), "host": host, "port": 80,
+                "protocol": if *tls { "https" } else { "http" }, "path": format!("/{path}")})
+        });
+        let routes = self.routes.iter().map(|(n, (to, path, split))| {
+            let mut paths = vec![format!("/r{path}")];
+            paths.extend(split.then(|| format!("/longer/r{path}")));
+            json!({"id": id(2, *n), "name": format!("r{n}"), "service": service(*to), "paths": paths})
+        });
+        let plugins = self.plugins.iter().filter_map(|(n, (kind, scope, variant))| {
+            let (name, config) = match kind {
+                0 => ("key-auth", json!({"key_names": [format!("k{variant}")]})),
+                1 => ("request-termination", json!({"status_code": 400 + u16::from(*variant)})),
+                _ => ("response-transformer", json!({"add": {"headers": [format!("x:{variant}")]}})),
+            };
+            let mut plugin = json!({"id": id(3, *n), "name": name, "config": config});
+            match scope {
+                0 => {}
+                1 | 2 => plugin["service"] = service(*variant)?,
+                3 | 4 => plugin["route"] = has(2, &|n| self.routes.contains_key(&n), *variant)?,
+                _ if *kind == 0 => return None,
+                _ => plugin["consumer"] = consumer(*variant)?,
+            }
+            Some(plugin)
+        });
+        let consumers = self.consumers.iter().map(|(n, custom)| {
+            json!({"id": id(4, *n), "username": format!("c{n}"), "custom_id": format!("x{n}{custom}")})
+        });
+        let keys = self.keys.iter().filter_map(|(n, (to, key))| {
+            Some(json!({"id": id(5, *n), "consumer": consumer(*to)?, "key": format!("key{n}{key}")}))
+        });
+        let acls = self.keys.iter().filter_map(|(n, (to, key))| {
+            Some(json!({"id": id(6, *n), "consumer": consumer(*to)?, "group": format!("g{n}{key}")}))
+        });
+        let targets = self.targets.iter().map(|(n, weight)| {
+            json!({"id": id(8, *n), "target": format!("10.0.0.{n}:80"), "weight": 10 + weight})
+        });
+        let upstream = json!({"id": id(7, 0), "name": "u", "targets": targets.collect::<Vec<_>>()});
+        let certificates = pairs.get(usize::from(self.certificate)).map(|(cert, key)| {
+            json!({"id": id(9, 0), "cert": cert, "key": key, "snis": [{"id": id(10, 0), "name": "tls.test"}]})
+        });
+        json!({
+            "_format_version": "3.0",
+            "services": services.collect::<Vec<_>>(),
+            "routes": routes.collect::<Vec<_>>(),
+            "plugins": plugins.collect::<Vec<_>>(),
+            "consumers": consumers.collect::<Vec<_>>(),
+            "keyauth_credentials": keys.collect::<Vec<_>>(),
+            "acls": acls.collect::<Vec<_>>(),
+            "upstreams": [upstream],
+            "certificates": certificates.into_iter().collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The newer table with the older one's records where they are equal.
+fn shared<T: PartialEq + Clone>(old: &Table<T>, new: &Table<T>) -> Table<T> {
+    let mut table = old.clone();
+    table.apply(&old.diff(new));
+    table
+}
+
+/// The newer generation, sharing what did not change, as front ends do.
+fn sharing(old: &Ir, new: &Ir) -> Ir {
+    Ir {
+        node: new.node.clone(),
+        listeners: shared(&old.listeners, &new.listeners),
+        routes: shared(&old.routes, &new.routes),
+        filter_sets: shared(&old.filter_sets, &new.filter_sets),
+        backends: shared(&old.backends, &new.backends),
+        endpoints: shared(&old.endpoints, &new.endpoints),
+        endpoint: shared(&old.endpoint, &new.endpoint),
+        certificates: shared(&old.certificates, &new.certificates),
+        trusts: shared(&old.trusts, &new.trusts),
+        principals: shared(&old.principals, &new.principals),
+        groups: shared(&old.groups, &new.groups),
+        credentials: shared(&old.credentials, &new.credentials),
+    }
+}
+
+/// What can be observed of a plan.
+fn digest(plan: &Plan, registry: &Registry) -> Vec<String> {
+    let mut all = vec![plan.unrouted.describe()];
+    let tables = [(&plan.http, &plan.http_routes), (&plan.stream, &plan.stream_routes)];
+    let mut routes: Vec<String> = Vec::new();
+    for (router, plans) in tables {
+        for (slot, id, route) in router.routes() {
+            let plan = plans.get(slot).expect("a route has a plan");
+            let backend = plan.backend.as_ref().map(|b| {
+                let names = b.group.names();
+                (b.id, Arc::as_ptr(&b.backend), b.group.id(), names, b.group.status().weight, b.tls.is_some())
+            });
+            assert!(Arc::ptr_eq(&plan.route, route), "the plan of another route");
+            routes.push(format!("{id} {:?} {backend:?} {}", Arc::as_ptr(route), plan.chain.describe()));
+        }
+        assert_eq!(plans.iter().count(), router.len());
+    }
+    routes.sort();
+    all.extend(routes);
+    for (id, record) in plan.ir.principals.iter() {
+        let entry = plan.directory.principal(id).map(|entry| Arc::as_ptr(&entry.record));
+        let own = |kind| plan.directory.attached(kind, id).iter().map(|e| e.id).collect::<Vec<_>>();
+        all.push(format!("{entry:?} {:?} {:?} {:?}", Arc::as_ptr(record), own("key-auth"), own("acl")));
+    }
+    for (_, record) in plan.ir.credentials.iter() {
+        let found = plan.directory.credential(&record.kind, &record.lookup);
+        all.push(format!("{} {:?}", record.lookup, found.map(|entry| Arc::as_ptr(&entry.record))));
+    }
+    let served = plan.tls.names.find(Some("tls.test")).first().and_then(|pair| pair.end_entity_cert().ok());
+    all.push(format!("{:?}", plan.ir.certificates.is_empty() || served.is_some()));
+    all.push(format!("{:?}", (!plan.ir.certificates.is_empty()).then_some(served)));
+    all.push(registry.describe());
+    let mut said: Vec<String> = plan.diagnostics().iter().map(ToString::to_string).collect();
+    said.sort();
+    all.extend(said);
+    all
+}
+
+struct Bench {
+    services: Services,
+    pairs: Vec<(String, String)>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let services = cardinal_sdk::testing::services(Arc::new(ManualClock::default()));
+        drop(_entered);
+        let authority = Authority::new();
+        let issued = [authority.issue(&["tls.test"]), authority.issue(&["tls.test"])];
+        let pairs = issued.into_iter().map(|issued| (issued.cert_pem, issued.key_pem)).collect();
+        Self { services, pairs, runtime }
+    }
+
+    fn plan(&self, ir: &Arc<Ir>, generation: u64, registry: &Registry, previous: Option<&Plan>) -> Plan {
+        let cx = PlanCx { plugins: PLUGINS, services: self.services.clone(), registry, previous };
+        let _entered = self.runtime.enter();
+        Plan::build(Arc::clone(ir), generation, &cx).expect("a generation that can be served").0
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_made_from_the_last_one_equals_one_made_from_nothing(
+        steps in proptest::collection::vec(proptest::collection::vec(edit(), 1..5), 2..12),
+    ) {
+        let bench = Bench::new();
+        let registry = Registry::new().unwrap();
+        let mut model = Model::default();
+        let mut last: Option<Plan> = None;
+        for (step, generation) in steps.into_iter().zip(1..) {
+            step.into_iter().for_each(|edit| model.apply(edit));
+            let file = model.file(&bench.pairs).to_string();
+            let ir = World::compiled(PLUGINS, &file, &[]).map_err(|e| TestCaseError::fail(format!("{e}: {file}")))?;
+            let ir = Arc::new(last.as_ref().map_or(ir.clone(), |last| sharing(&last.ir, &ir)));
+            let next = bench.plan(&ir, generation, &registry, last.as_ref());
+            let fresh_registry = Registry::new().unwrap();
+            let fresh = bench.plan(&ir, 1, &fresh_registry, None);
+            prop_assert_eq!(digest(&next, &registry), digest(&fresh, &fresh_registry));
+            last = Some(next);
+        }
+    }
+}
+
+/// A file of so many services with one route each.
+fn many(services: u8) -> Model {
+    let mut model = Model::default();
+    for n in 0..services {
+        model.apply(Edit::Service(n, Some((0, false, n % 2))));
+        model.apply(Edit::Route(n, Some((n, n % 3, false))));
+    }
+    model
+}
+
+#[test]
+fn what_did_not_change_is_the_same_object() {
+    let (bench, registry) = (Bench::new(), Registry::new().unwrap());
+    let mut model = many(40);
+    model.apply(Edit::Plugin(0, Some((2, 0, 0))));
+    model.apply(Edit::Plugin(1, Some((1, 3, 7))));
+    let compiled = |model: &Model| World::compiled(PLUGINS, &model.file(&[]).to_string(), &[]).unwrap();
+    let first = bench.plan(&Arc::new(compiled(&model)), 1, &registry, None);
+    // One service, and the plugin of one route.
+    model.apply(Edit::Service(3, Some((0, false, 9))));
+    model.apply(Edit::Plugin(1, Some((1, 3, 8))));
+    let ir = Arc::new(sharing(&first.ir, &compiled(&model)));
+    let second = bench.plan(&ir, 2, &registry, Some(&first));
+    let (mut backends, mut chains) = (Vec::new(), Vec::new());
+    for (slot, id, _) in second.http.routes() {
+        let (old, new) = (first.http_routes.get(slot).unwrap(), second.http_routes.get(slot).unwrap());
+        if !Arc::ptr_eq(old.backend.as_ref().unwrap(), new.backend.as_ref().unwrap()) {
+            backends.push(id.as_u128() % 0x1000);
+        }
+        if !Arc::ptr_eq(&old.chain, &new.chain) {
+            chains.push(id.as_u128() % 0x1000);
+        }
+    }
+    chains.sort_unstable();
+    assert_eq!((backends, chains), (vec![0x003], vec![0x007, 0x008]));
+    assert!(Arc::ptr_eq(&first.tls.http2, &second.tls.http2));
+    assert!(Arc::ptr_eq(&first.unrouted, &second.unrouted));
+}

@@ -1,0 +1,358 @@
+//! [`Directory`]: principals and credentials of one generation, indexed.
+//!
+//! The indexes hold no text: they find entries by hash and compare with the text in the record. A generation shares
+//! with the one before it what did not change.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use cardinal_base::{Few, Keyed, Sharded};
+use cardinal_ir::{Changed, Code, Credential, Diagnostic, Id, Ir, Principal, Severity};
+
+use crate::def::{PluginDef, Prepare};
+
+/// A principal and what belongs to it.
+#[derive(Debug)]
+pub struct PrincipalEntry {
+    /// The id users know.
+    pub id: Id,
+    /// The record.
+    pub record: Arc<Principal>,
+    /// Ids of its groups, in alphabetical order of the groups' names.
+    pub groups: Box<[Id]>,
+}
+
+/// A credential, made ready by its plugin.
+pub struct CredentialEntry {
+    /// The id users know.
+    pub id: Id,
+    /// The record.
+    pub record: Arc<Credential>,
+    /// What the plugin made of it at plan time: parsed keys.
+    pub prepared: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for CredentialEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialEntry").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Principals and credentials of one generation. A clone shares everything.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    principals: Sharded<ById>,
+    by_name: Unique<ByName>,
+    by_custom_id: Unique<ByCustomId>,
+    /// One for each plugin that has credentials.
+    kinds: Vec<Kind>,
+    /// Credentials that their plugin cannot use.
+    refused: BTreeMap<Id, Diagnostic>,
+}
+
+/// The records that a generation does not share with the one before it.
+#[derive(Debug, Default)]
+pub struct DirectoryChanges {
+    /// Principals.
+    pub principals: Vec<Changed<Principal>>,
+    /// Groups: those that came or went, and those with another name.
+    pub groups: HashSet<Id>,
+    /// Credentials.
+    pub credentials: Vec<Changed<Credential>>,
+}
+
+impl DirectoryChanges {
+    /// What turns `old` into `new`.
+    pub fn between(old: &Ir, new: &Ir) -> Self {
+        Self {
+            principals: old.principals.changed(&new.principals),
+            groups: old.groups.changed(&new.groups).into_iter().map(|group| group.id).collect(),
+            credentials: old.credentials.changed(&new.credentials),
+        }
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.principals.is_empty() && self.groups.is_empty() && self.credentials.is_empty()
+    }
+}
+
+impl Directory {
+    /// Indexes the principals and credentials of `ir`. A credential that its plugin cannot use is left out and said.
+    pub fn build(ir: &Ir, plugins: &[&'static PluginDef]) -> (Self, Vec<Diagnostic>) {
+        let directory = Self::default().rebuild(&DirectoryChanges::between(&Ir::default(), ir), ir, plugins);
+        let refused = directory.diagnostics();
+        (directory, refused)
+    }
+
+    /// The directory of `ir`, which differs from that of `self` by `changes`. Costs what the changes cost.
+    pub fn rebuild(&self, changes: &DirectoryChanges, ir: &Ir, plugins: &[&'static PluginDef]) -> Self {
+        let mut next = self.clone();
+        for change in &changes.principals {
+            next.put_principal(change.id, change.new.as_ref(), ir);
+        }
+        if !changes.groups.is_empty() {
+            // The order of a principal's groups is that of their names.
+            let concerned = |p: &&ById| p.0.record.groups.iter().any(|group| changes.groups.contains(group));
+            for ById(entry) in self.principals.iter().filter(concerned) {
+                next.put_principal(entry.id, ir.principals.get(&entry.id), ir);
+            }
+        }
+        let entities: HashMap<&str, EntityUse> = plugins
+            .iter()
+            .flat_map(|plugin| plugin.entities)
+            .map(|entity| (entity.kind, EntityUse { prepare: entity.prepare, unique: entity.unique }))
+            .collect();
+        for change in &changes.credentials {
+            if let Some(old) = &change.old {
+                next.remove_credential(change.id, old);
+            }
+            if let Some(new) = &change.new {
+                let entity = entities.get(&*new.kind).copied().unwrap_or_default();
+                next.add_credential(change.id, new, entity);
+            }
+        }
+        next
+    }
+
+    /// What was left out, and why.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        self.refused.values().cloned().collect()
+    }
+
+    /// Replaces the entry of a principal; without a record it goes.
+    fn put_principal(&mut self, id: Id, record: Option<&Arc<Principal>>, ir: &Ir) {
+        if let Some(ById(old)) = self.principals.remove(&id) {
+            self.by_name.remove(&ByName(Arc::clone(&old)));
+            self.by_custom_id.remove(&ByCustomId(old));
+        }
+        let Some(record) = record else { return };
+        let mut groups: Vec<_> = record.groups.iter().filter_map(|g| Some((&ir.groups.get(g)?.name, *g))).collect();
+        groups.sort();
+        let groups = groups.into_iter().map(|(_, id)| id).collect();
+        let entry = Arc::new(PrincipalEntry { id, record: Arc::clone(record), groups });
+        if record.name.is_some() {
+            self.by_name.insert(ByName(Arc::clone(&entry)));
+        }
+        if record.custom_id.is_some() {
+            self.by_custom_id.insert(ByCustomId(Arc::clone(&entry)));
+        }
+        self.principals.insert(ById(entry));
+    }
+
+    fn add_credential(&mut self, id: Id, record: &Arc<Credential>, entity: EntityUse) {
+        let prepared = match entity.prepare.map(|prepare| prepare(record)).transpose() {
+            Ok(prepared) => prepared,
+            Err(message) => {
+                self.refused.insert(id, unusable(record, message));
+                return;
+            }
+        };
+        let entry = Arc::new(CredentialEntry { id, record: Arc::clone(record), prepared });
+        let at = self.kinds.iter().position(|kind| *kind.name == *record.kind).unwrap_or_else(|| {
+            self.kinds.push(Kind {
+                name: record.kind.clone(),
+                by_lookup: Unique::default(),
+                by_principal: Sharded::default(),
+            });
+            self.kinds.len() - 1
+        });
+        let Some(kind) = self.kinds.get_mut(at) else { return };
+        if entity.unique {
+            kind.by_lookup.insert(ByLookup(Arc::clone(&entry)));
+        }
+        let attached = match kind.by_principal.remove(&record.principal) {
+            None => Attached(Few::One(entry)),
+            Some(Attached(others)) => Attached(others.with(entry, |other| other.id < id)),
+        };
+        kind.by_principal.insert(attached);
+    }
+
+    fn remove_credential(&mut self, id: Id, record: &Credential) {
+        self.refused.remove(&id);
+        let Some(kind) = self.kinds.iter_mut().find(|kind| *kind.name == *record.kind) else { return };
+        let Some(Attached(all)) = kind.by_principal.remove(&record.principal) else { return };
+        if let Some(entry) = all.as_slice().iter().find(|entry| entry.id == id) {
+            kind.by_lookup.remove(&ByLookup(Arc::clone(entry)));
+        }
+        if let Some(left) = all.without(|entry| entry.id == id) {
+            kind.by_principal.insert(Attached(left));
+        }
+    }
+
+    /// The principal of this id.
+    pub fn principal(&self, id: &Id) -> Option<&Arc<PrincipalEntry>> {
+        self.principals.find(id).map(|found| &found.0)
+    }
+
+    /// The principal of this name (Kong: `username`).
+    pub fn principal_by_name(&self, name: &str) -> Option<&Arc<PrincipalEntry>> {
+        self.by_name.table.find(name).map(|found| &found.0)
+    }
+
+    /// The principal of this custom id.
+    pub fn principal_by_custom_id(&self, custom_id: &str) -> Option<&Arc<PrincipalEntry>> {
+        self.by_custom_id.table.find(custom_id).map(|found| &found.0)
+    }
+
+    /// The principal that a setting names, by id or by name (Kong: `anonymous`).
+    pub fn principal_by_id_or_name(&self, key: &str) -> Option<&Arc<PrincipalEntry>> {
+        Id::parse_str(key).ok().and_then(|id| self.principal(&id)).or_else(|| self.principal_by_name(key))
+    }
+
+    /// The credential of this kind that requests name so. Kinds that are not unique are found only by their principal.
+    pub fn credential(&self, kind: &str, lookup: &str) -> Option<&Arc<CredentialEntry>> {
+        self.kind(kind)?.by_lookup.table.find(lookup).map(|found| &found.0)
+    }
+
+    /// All credentials of this kind that a principal has, in the order of their ids.
+    pub fn attached(&self, kind: &str, principal: &Id) -> &[Arc<CredentialEntry>] {
+        self.kind(kind).and_then(|kind| kind.by_principal.find(principal)).map_or(&[], |found| found.0.as_slice())
+    }
+
+    /// Whether a principal has any credential.
+    pub fn has_credentials(&self, principal: &Id) -> bool {
+        self.kinds.iter().any(|kind| kind.by_principal.find(principal).is_some())
+    }
+
+    fn kind(&self, name: &str) -> Option<&Kind> {
+        self.kinds.iter().find(|kind| *kind.name == *name)
+    }
+}
+
+/// What matters here of a plugin's entity.
+#[derive(Clone, Copy)]
+struct EntityUse {
+    prepare: Option<Prepare>,
+    unique: bool,
+}
+
+/// Of credentials whose plugin is not in this program.
+impl Default for EntityUse {
+    fn default() -> Self {
+        Self { prepare: None, unique: true }
+    }
+}
+
+/// Credentials of one plugin.
+#[derive(Clone, Debug)]
+struct Kind {
+    name: Box<str>,
+    by_lookup: Unique<ByLookup>,
+    by_principal: Sharded<Attached>,
+}
+
+/// The credentials of one principal, in the order of their ids.
+#[derive(Clone, Debug)]
+struct Attached(Few<Arc<CredentialEntry>>);
+
+impl Keyed for Attached {
+    type Key = Id;
+
+    fn key(&self) -> &Id {
+        static NOBODY: Id = Id::nil();
+        self.0.as_slice().first().map_or(&NOBODY, |entry| &entry.record.principal)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct ById(Arc<PrincipalEntry>);
+
+impl Keyed for ById {
+    type Key = Id;
+
+    fn key(&self) -> &Id {
+        &self.0.id
+    }
+}
+
+/// A value with an id besides its key.
+trait Numbered: Keyed {
+    fn id(&self) -> Id;
+}
+
+macro_rules! keyed_by_text {
+    ($name:ident($entry:ty), $key:expr) => {
+        #[derive(Clone, Debug)]
+        struct $name(Arc<$entry>);
+
+        impl Keyed for $name {
+            type Key = str;
+
+            fn key(&self) -> &str {
+                let key: fn(&$entry) -> &str = $key;
+                key(&self.0)
+            }
+        }
+
+        impl Numbered for $name {
+            fn id(&self) -> Id {
+                self.0.id
+            }
+        }
+    };
+}
+
+keyed_by_text!(ByName(PrincipalEntry), |entry| entry.record.name.as_deref().unwrap_or_default());
+keyed_by_text!(ByCustomId(PrincipalEntry), |entry| entry.record.custom_id.as_deref().unwrap_or_default());
+keyed_by_text!(ByLookup(CredentialEntry), |entry| &entry.record.lookup);
+
+/// Values of which no two should have the same key. Where two have, the one of the highest id is found, whatever the
+/// order they came in.
+#[derive(Clone, Debug)]
+struct Unique<T> {
+    table: Sharded<T>,
+    /// Values whose key another one has.
+    hidden: Vec<T>,
+}
+
+impl<T> Default for Unique<T> {
+    fn default() -> Self {
+        Self { table: Sharded::default(), hidden: Vec::new() }
+    }
+}
+
+impl<T: Numbered + Clone> Unique<T> {
+    fn insert(&mut self, value: T) {
+        let Some(other) = self.table.find(value.key()) else {
+            self.table.insert(value);
+            return;
+        };
+        if other.id() > value.id() {
+            self.hidden.push(value);
+        } else {
+            self.hidden.extend(self.table.insert(value));
+        }
+    }
+
+    /// Takes the value with this key and id out.
+    fn remove(&mut self, value: &T) {
+        let id = value.id();
+        if self.table.find(value.key()).is_none_or(|found| found.id() != id) {
+            self.hidden.retain(|hidden| hidden.id() != id);
+            return;
+        }
+        self.table.remove(value.key());
+        let rivals = self.hidden.iter().enumerate().filter(|(_, hidden)| hidden.key() == value.key());
+        if let Some((at, _)) = rivals.max_by_key(|(_, hidden)| hidden.id()) {
+            let next = self.hidden.swap_remove(at);
+            self.table.insert(next);
+        }
+    }
+}
+
+fn unusable(record: &Credential, message: String) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        code: Code::Certificate,
+        origin: record.origin.clone(),
+        path: String::new(),
+        message,
+        hint: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
