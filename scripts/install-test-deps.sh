@@ -25,6 +25,7 @@ need curl curl
 if [ "${1:-}" = "--bench" ]; then
   need nginx nginx-light
   need haproxy haproxy
+  need ip iproute2
   # Where nginx proxies TCP in a module of its own.
   if [ ! -e /usr/lib/nginx/modules/ngx_stream_module.so ]; then packages+=(libnginx-mod-stream); fi
   # Envoy comes from PyPI.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::namespace;
 use crate::peers::{Program, Programs};
 
 /// Processor, memory and kernel.
@@ -22,8 +23,10 @@ pub(crate) fn facts() -> Result<String> {
     let kib: u64 = meminfo.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
     let uname = rustix::system::uname();
     let kind = if virtual_machine { ", a virtual machine" } else { "" };
+    let network =
+        if namespace::is_inside() { "in a network namespace of its own" } else { "on the machine's loopback" };
     Ok(format!(
-        "{cores} cores of {model}{kind}, {} GiB, {} {}",
+        "{cores} cores of {model}{kind}, {} GiB, {} {}, {network}",
         kib.div_ceil(1 << 20),
         uname.sysname().to_string_lossy(),
         kernel(&uname.release().to_string_lossy()),

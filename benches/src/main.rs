@@ -12,6 +12,7 @@ mod cores;
 mod load;
 mod machine;
 mod metric;
+mod namespace;
 mod peers;
 mod procfs;
 mod progress;
@@ -106,6 +107,9 @@ fn main() -> Result<()> {
         return report::write(&docs, &Results::read(&docs.join(report::RESULTS))?);
     }
     let programs = programs(&args)?;
+    if namespace::enter()? {
+        return Ok(());
+    }
     let _ahead = cores::prepare()?;
     if let Some(seconds) = args.hold {
         return scenario::hold(&programs, Duration::from_secs_f64(seconds));

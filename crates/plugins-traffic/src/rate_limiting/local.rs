@@ -1,8 +1,10 @@
 //! Counters in this node's memory, shared by all workers and generations.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
+
+use foldhash::HashMap;
+use foldhash::quality::RandomState;
 
 use super::quota::{Limits, Usage, is_used_up, limited};
 use super::window::{PERIODS, Period};
@@ -43,7 +45,7 @@ struct Window {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { hasher: RandomState::default(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 }
 

@@ -77,17 +77,17 @@ impl Quota {
         for (period, row) in Period::ALL.into_iter().zip(&self.rows) {
             if let Some(row) = row {
                 let (limit, remaining) = period.headers();
-                headers.set(limit, &number(row.limit));
-                headers.set(remaining, &number(row.remaining));
+                headers.set_own(limit, &number(row.limit));
+                headers.set_own(remaining, &number(row.remaining));
             }
         }
-        headers.set(b"RateLimit-Limit", &number(self.tightest.limit));
-        headers.set(b"RateLimit-Remaining", &number(self.tightest.remaining));
+        headers.set_own(b"RateLimit-Limit", &number(self.tightest.limit));
+        headers.set_own(b"RateLimit-Remaining", &number(self.tightest.remaining));
         let mut reset = itoa::Buffer::new();
         let reset = reset.format(self.reset_s).as_bytes();
-        headers.set(b"RateLimit-Reset", reset);
+        headers.set_own(b"RateLimit-Reset", reset);
         if self.refused {
-            headers.set(b"Retry-After", reset);
+            headers.set_own(b"Retry-After", reset);
         }
     }
 }
@@ -95,6 +95,11 @@ impl Quota {
 /// As Lua writes it: whole numbers without a fraction.
 fn number(value: f64) -> SmallVec<[u8; 24]> {
     let mut text = SmallVec::new();
+    #[allow(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        text.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+        return text;
+    }
     // Writing to memory does not fail.
     write!(text, "{value}").unwrap_or_default();
     text
