@@ -60,7 +60,7 @@ fn routes(count: usize, each: usize) -> String {
                 "  - name: route-{n}\n    hosts:\n    - host-{n}.example.com\n    paths:\n    - /api/v1/items-{r}\n"
             )
             .unwrap();
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 writeln!(out, "    - /api/v2/items-{r}").unwrap();
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! *Must not know*: HTTP servers, stores, the engine, plugins by name (they are given as descriptions).
 //!
-//! Start at [`load`] (files to a [`Snapshot`]), then [`lower`](fn@lower) (a snapshot to the IR).
+//! Start at [`load`] (files to a [`Snapshot`]), then [`lower`](fn@lower) (a snapshot to the IR); [`Lowered`] is for edits.
 
 pub mod check;
 pub mod declarative;

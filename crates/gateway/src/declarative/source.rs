@@ -458,9 +458,8 @@ consumers:
         assert!(check(&pretty));
     }
 
-    #[test]
-    fn scalars_mean_what_the_parser_says() {
-        for scalar in [
+    #[rustfmt::skip]
+    const SCALARS: &[&str] = &[
             "a",
             "true",
             "yes",
@@ -543,7 +542,11 @@ consumers:
             "0b1",
             "+1",
             "é",
-        ] {
+        ];
+
+    #[test]
+    fn scalars_mean_what_the_parser_says() {
+        for scalar in SCALARS {
             for text in [
                 format!("k: {scalar}\n"),
                 format!("- {scalar}"),

@@ -103,15 +103,15 @@ struct Names {
 
 impl Names {
     fn of(snapshot: &Snapshot) -> Self {
-        let mut names = Self::default();
-        names.vaults = snapshot.of("vaults").filter_map(secrets::vault).collect();
-        names.upstreams = snapshot.of("upstreams").filter_map(|u| Some((u.text("name")?.into(), u.id))).collect();
+        let vaults = snapshot.of("vaults").filter_map(secrets::vault).collect();
+        let upstreams = snapshot.of("upstreams").filter_map(|u| Some((u.text("name")?.into(), u.id))).collect();
+        let mut snis: HashMap<Id, Vec<Box<str>>> = HashMap::new();
         for sni in snapshot.of("snis") {
             if let (Some(certificate), Some(name)) = (sni.reference("certificate"), sni.text("name")) {
-                names.snis.entry(certificate).or_default().push(name.into());
+                snis.entry(certificate).or_default().push(name.into());
             }
         }
-        names
+        Self { vaults, upstreams, snis }
     }
 }
 
