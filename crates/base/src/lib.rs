@@ -4,8 +4,9 @@
 //!
 //! Start at [`Clock`] and [`Rng`]: state machines take them as arguments, so that they run in simulation.
 
-pub mod log;
 mod few;
+pub mod log;
+pub mod memory;
 mod rng;
 mod sharded;
 mod size;

@@ -99,6 +99,8 @@ impl Node {
             handover::offer(data_dir, events);
         }
         drop(turn);
+        drop((loaded, texts));
+        cardinal_base::memory::release_free();
         Ok(node)
     }
 
@@ -134,6 +136,8 @@ impl Node {
         match self.engine.apply(Arc::clone(&loaded.ir)) {
             Ok(applied) => {
                 self.served(&loaded, &applied, &texts);
+                drop((loaded, texts));
+                cardinal_base::memory::release_free();
                 Ok(())
             }
             Err(diagnostics) => Err(Refusal::Incomplete(diagnostics, texts.sources)),
