@@ -13,7 +13,7 @@ use cardinal_ir::{Algorithm, Endpoint, Endpoints, HashInput, HealthChecks, Host,
 use crate::address::usable;
 use crate::health::Signal;
 use crate::picker::{Picked, Picker};
-use crate::state::{MemberState, Resolution, State};
+use crate::state::{MemberState, Peers, Resolution, State, schedule};
 use crate::view::{Candidate, Index, Settings, Tier, View};
 use crate::{AddressKey, NameFailure, Probe, ProbeOutcome, ResolvedAddr};
 
@@ -113,7 +113,7 @@ impl Group {
             view: ArcSwap::from_pointee(view),
             state: Mutex::new(State::new(settings, members, seed, now)),
         };
-        group.replan(&mut group.lock(), now);
+        group.replan(&mut group.lock(), Peers::new(), now);
         group.take_events();
         Arc::new(group)
     }
@@ -136,6 +136,7 @@ impl Group {
     /// Takes a changed configuration in. Addresses that stay keep health, counters, connections and latency.
     pub fn update(&self, spec: Arc<Endpoints>, members: Vec<Member>, now: Tick) {
         let mut state = self.lock();
+        let peers = state.known();
         let mut known: HashMap<Id, MemberState> = state.members.drain(..).map(|m| (m.id, m)).collect();
         state.members = members
             .into_iter()
@@ -146,9 +147,9 @@ impl Group {
                 _ => MemberState::new(member),
             })
             .collect();
-        state.schedule.update(&spec.health.active, now);
+        state.schedule = schedule(state.schedule.take(), &spec.health.active, now);
         state.settings = Arc::new(Settings::new(spec));
-        self.replan(&mut state, now);
+        self.replan(&mut state, peers, now);
     }
 
     /// The names that have to be resolved, by member.
@@ -174,7 +175,8 @@ impl Group {
         let unchanged = member.resolution == resolution;
         member.resolution = resolution;
         if !unchanged {
-            self.replan(&mut state, now);
+            let peers = state.known();
+            self.replan(&mut state, peers, now);
         }
     }
 
@@ -233,11 +235,11 @@ impl Group {
     /// The probes to run now; each wants a [`probe_result`](Self::probe_result).
     pub fn due(&self, now: Tick) -> Vec<Probe> {
         let mut state = self.lock();
-        let state = &mut *state;
+        let State { members, schedule: Some(schedule), settings, .. } = &mut *state else { return Vec::new() };
         // Kong does not check addresses without weight.
-        let probed = || state.members.iter().flat_map(|m| &m.candidates).filter(|c| c.weight > 0);
+        let probed = || members.iter().flat_map(|m| &m.candidates).filter(|c| c.weight > 0);
         let verdicts: BTreeMap<AddressKey, bool> = probed().map(|c| (c.peer.key, c.available())).collect();
-        let keys: HashSet<AddressKey> = state.schedule.due(&verdicts, now).into_iter().collect();
+        let keys: HashSet<AddressKey> = schedule.due(&verdicts, now).into_iter().collect();
         let mut taken = HashSet::new();
         probed()
             .filter(|c| keys.contains(&c.peer.key) && taken.insert(c.peer.key))
@@ -246,20 +248,20 @@ impl Group {
                 endpoint: c.endpoint,
                 address: c.address,
                 host: Arc::clone(&c.host),
-                settings: Arc::clone(&state.settings.spec),
+                settings: Arc::clone(&settings.spec),
             })
             .collect()
     }
 
     /// When to ask [`due`](Self::due) next; `None` when probes are off. Ask again after each result and update.
     pub fn next_due(&self, now: Tick) -> Option<Tick> {
-        self.lock().schedule.next(now)
+        self.lock().schedule.as_ref()?.next(now)
     }
 
     /// What came of a probe.
     pub fn probe_result(&self, key: AddressKey, outcome: ProbeOutcome, now: Tick) {
         let mut state = self.lock();
-        if !state.schedule.finished(key) {
+        if !state.schedule.as_mut().is_some_and(|schedule| schedule.finished(key)) {
             return;
         }
         let Some(candidate) =
@@ -339,9 +341,9 @@ impl Group {
     }
 
     /// Puts a new view in place.
-    fn replan(&self, state: &mut State, now: Tick) {
+    fn replan(&self, state: &mut State, peers: Peers, now: Tick) {
         let version = self.version.load(Ordering::Relaxed) + 1;
-        let view = Arc::new(state.view(version, now));
+        let view = Arc::new(state.view(version, peers, now));
         self.view.store(Arc::clone(&view));
         self.version.store(version, Ordering::Release);
         self.judge(state, &view);

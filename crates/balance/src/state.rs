@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cardinal_base::{Rng, SeededRng, Tick};
-use cardinal_ir::{Algorithm, Endpoint, Host, Id};
+use cardinal_ir::{Active, Algorithm, Endpoint, Host, Id};
 
 use crate::address::ip_text;
 use crate::group::{Event, Member};
@@ -25,12 +25,14 @@ pub(crate) struct State {
     rng: SeededRng,
     pub(crate) settings: Arc<Settings>,
     pub(crate) members: Vec<MemberState>,
-    /// Peers by member name and address, as Kong's health checker tells them apart.
-    peers: HashMap<(Arc<str>, SocketAddr), Arc<Peer>>,
     next_key: u64,
-    pub(crate) schedule: Schedule,
+    /// `None` without probes.
+    pub(crate) schedule: Option<Box<Schedule>>,
     events: VecDeque<Event>,
 }
+
+/// Peers by member name and address, as Kong's health checker tells them apart.
+pub(crate) type Peers = HashMap<(Arc<str>, SocketAddr), Arc<Peer>>;
 
 /// A member and its addresses.
 #[derive(Debug)]
@@ -74,34 +76,42 @@ impl State {
         let next_key = rng.next_u64() << 32;
         Self {
             rng,
-            schedule: Schedule::new(&settings.spec.health.active, now),
+            schedule: schedule(None, &settings.spec.health.active, now),
             settings,
             members: members.into_iter().map(MemberState::new).collect(),
-            peers: HashMap::new(),
             next_key,
             events: VecDeque::new(),
         }
     }
 
-    /// Makes the picture anew from the members.
-    pub(crate) fn view(&mut self, version: u64, now: Tick) -> View {
+    /// The state of each address that the group has.
+    pub(crate) fn known(&self) -> Peers {
+        let all = self.members.iter().flat_map(|m| m.candidates.iter().map(|c| ((Arc::clone(&m.host), c.address), c)));
+        all.map(|(key, candidate)| (key, Arc::clone(&candidate.peer))).collect()
+    }
+
+    /// Makes the picture anew from the members. Addresses that are among `peers` stay as they were.
+    pub(crate) fn view(&mut self, version: u64, mut peers: Peers, now: Tick) -> View {
         let scale = self.scale();
-        let mut used = HashSet::new();
         let mut members = std::mem::take(&mut self.members);
         for member in &mut members {
-            member.candidates = self.candidates(member, scale);
-            used.extend(member.candidates.iter().map(|c| c.peer.key));
+            member.candidates = self.candidates(member, scale, &mut peers);
         }
         let pending = members.iter().any(|m| matches!(m.resolution, Resolution::Pending));
+        let empty = members.iter().all(|m| m.candidates.is_empty());
         self.members = members;
-        self.peers.retain(|_, peer| used.contains(&peer.key));
         self.settle(now);
-        View { version, unresolved: used.is_empty() && pending, tiers: [self.tier(false), self.tier(true)] }
+        View { version, unresolved: empty && pending, tiers: [self.tier(false), self.tier(true)] }
+    }
+
+    /// The addresses' states.
+    fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.members.iter().flat_map(|m| m.candidates.iter().map(|c| &c.peer))
     }
 
     /// Whether an address is still one of the group's.
     pub(crate) fn knows(&self, key: AddressKey) -> bool {
-        self.peers.values().any(|peer| peer.key == key)
+        self.peers().any(|peer| peer.key == key)
     }
 
     /// Takes the events.
@@ -125,12 +135,12 @@ impl State {
         })
     }
 
-    fn candidates(&mut self, member: &MemberState, scale: u64) -> Vec<Arc<Candidate>> {
+    fn candidates(&mut self, member: &MemberState, scale: u64, peers: &mut Peers) -> Vec<Arc<Candidate>> {
         let Resolution::Known(addresses) = &member.resolution else { return Vec::new() };
-        addresses.iter().map(|address| Arc::new(self.candidate(member, address, scale))).collect()
+        addresses.iter().map(|address| Arc::new(self.candidate(member, address, scale, peers))).collect()
     }
 
-    fn candidate(&mut self, member: &MemberState, resolved: &ResolvedAddr, scale: u64) -> Candidate {
+    fn candidate(&mut self, member: &MemberState, resolved: &ResolvedAddr, scale: u64, peers: &mut Peers) -> Candidate {
         let address = resolved.addr;
         // Weight 0 of an SRV record means a minimal chance, not none.
         let weight = u64::from(resolved.weight.map_or(member.endpoint.weight, |w| w.max(1)));
@@ -145,24 +155,28 @@ impl State {
             Some(name) if self.settings.spec.use_srv_name => Arc::clone(name),
             _ => Arc::clone(&member.host),
         };
+        let cookie = match self.settings.spec.algorithm {
+            Algorithm::Sticky { .. } => cookie(member.id, address),
+            _ => Box::default(),
+        };
         Candidate {
-            peer: self.peer(&member.host, address),
+            peer: self.peer(&member.host, address, peers),
             settings: Arc::clone(&self.settings),
             endpoint: member.id,
             address,
             host,
             weight,
             share,
-            cookie: cookie(member.id, address),
+            cookie,
             ring_name,
             port: address.port(),
         }
     }
 
     /// The state of an address, new or as it was.
-    fn peer(&mut self, host: &Arc<str>, address: SocketAddr) -> Arc<Peer> {
+    fn peer(&mut self, host: &Arc<str>, address: SocketAddr, peers: &mut Peers) -> Arc<Peer> {
         let next_key = &mut self.next_key;
-        let peer = self.peers.entry((Arc::clone(host), address)).or_insert_with(|| {
+        let peer = peers.entry((Arc::clone(host), address)).or_insert_with(|| {
             *next_key = next_key.wrapping_add(1);
             Arc::new(Peer::new(AddressKey(*next_key)))
         });
@@ -172,13 +186,13 @@ impl State {
     /// Puts the peers into the state that the settings ask for.
     fn settle(&self, now: Tick) {
         if !self.settings.checks.enabled {
-            for peer in self.peers.values() {
+            for peer in self.peers() {
                 peer.health.set(true);
             }
         }
         if self.settings.spec.algorithm == Algorithm::Latency {
             let average = self.average_latency();
-            for peer in self.peers.values().filter(|p| p.latency.last().is_none()) {
+            for peer in self.peers().filter(|p| p.latency.last().is_none()) {
                 peer.latency.start(average, now);
             }
         }
@@ -186,7 +200,10 @@ impl State {
 
     /// Mean of the healthy addresses' averages, in milliseconds.
     pub(crate) fn average_latency(&self) -> f32 {
-        let known = self.peers.values().filter(|p| p.health.available()).filter_map(|p| p.latency.last());
+        // Members of the same name share their addresses' states.
+        let mut seen = HashSet::new();
+        let known = self.peers().filter(|p| p.health.available() && seen.insert(p.key));
+        let known = known.filter_map(|p| p.latency.last());
         let (sum, count) = known.fold((0.0, 0.0_f32), |(sum, count), ms| (sum + ms, count + 1.0));
         if count == 0.0 { 0.0 } else { sum / count }
     }
@@ -209,6 +226,18 @@ impl State {
         }
         self.events.push_back(event);
     }
+}
+
+/// The schedule of a group with these settings, which had that one; `None` when probes are off.
+pub(crate) fn schedule(old: Option<Box<Schedule>>, active: &Active, now: Tick) -> Option<Box<Schedule>> {
+    let wanted = active.healthy_interval_ms > 0 || active.unhealthy_interval_ms > 0;
+    let mut schedule = match old {
+        Some(old) => old,
+        None if wanted => Box::new(Schedule::new(active, now)),
+        None => return None,
+    };
+    schedule.update(active, now);
+    Some(schedule)
 }
 
 /// A short name of an address that tells a client nothing and is the same on all nodes.

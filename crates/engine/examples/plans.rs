@@ -17,8 +17,9 @@ use cardinal_base::ManualClock;
 use cardinal_engine::plan::{Plan, PlanCx, Registry};
 use cardinal_engine::{Engine, Options};
 use cardinal_ir::{
-    Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion, Id, Ir, L4,
-    Listener, ListenerKind, Matches, Origin, PathMatch, Principal, Rank, Require, Rewrite, Route, Scope, Target, Timeouts, Traffic,
+    Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion, Id, Ir,
+    L4, Listener, ListenerKind, Matches, Origin, PathMatch, Principal, Rank, Require, Rewrite, Route, Scope, Target,
+    Timeouts, Traffic,
 };
 use cardinal_route::Router;
 use cardinal_sdk::{Directory, PluginDef};

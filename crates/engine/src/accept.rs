@@ -53,8 +53,8 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listen
     let local = tcp.local_addr().unwrap_or(listener.address);
     let mut client = Client::at(peer, local);
     client.connection = worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
-    let plan = worker.plan();
-    let limit_ms = plan.node().limits.handshake_timeout_ms;
+    // A connection may live long; it holds no plan.
+    let limit_ms = worker.plan().node().limits.handshake_timeout_ms;
     let timer = Timer::new(&worker.wheel);
     let mut tcp = tcp;
     if listener.proxy_protocol {
@@ -79,8 +79,10 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listen
     if !listener.tls {
         return Box::pin(serve_h1(worker, Io::Tcp(tcp), client, facts)).await;
     }
-    let config = Arc::clone(if listener.http2 { &plan.tls.http2 } else { &plan.tls.http1 });
-    drop(plan);
+    let config = {
+        let plan = worker.plan();
+        Arc::clone(if listener.http2 { &plan.tls.http2 } else { &plan.tls.http1 })
+    };
     let accepted = timer.limit(limit_ms, Box::pin(TlsAcceptor::from(config).accept(tcp))).await;
     drop(timer);
     let tls = match accepted {

@@ -1,12 +1,16 @@
-//! [`Applier`]: the thread that plans generations and frees old ones, so that no worker ever does.
+//! [`Applier`]: the threads that plan generations and free old ones, so that no worker ever does.
+//!
+//! An edit takes less than a millisecond and is planned at once. A generation that shares little with the one that is
+//! served takes long: where workers need all cores, it is planned by a thread that gives way to them, and so are old
+//! generations freed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use cardinal_ir::{Diagnostic, Ir};
+use cardinal_ir::{Diagnostic, Ir, Table};
 use cardinal_sdk::PluginDef;
 use tokio::runtime::Handle;
 
@@ -16,11 +20,11 @@ use crate::plan::{Plan, PlanCx};
 
 /// How often plans are looked at that requests may still hold.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
-/// Generations that wait to be planned; whoever brings more waits, too.
-const WAITING_MAX: usize = 4;
-/// Niceness of the thread where workers need all cores: a worker that wakes up runs at once, and one that is busy all
-/// the time leaves the thread a tenth of its core.
+/// Niceness of the thread that gives way: a worker that wakes up runs at once, and one that is busy all the time leaves
+/// the thread a tenth of its core.
 const NICE: i32 = 10;
+/// Records of each table that are looked at to tell an edit from another generation.
+const SAMPLES: usize = 64;
 
 /// What is served from now on, or why not.
 type Outcome = Result<Applied, Vec<Diagnostic>>;
@@ -30,40 +34,57 @@ struct Job {
     reply: SyncSender<std::thread::Result<Outcome>>,
 }
 
-/// Plans generations one after the other, on a thread of its own.
+/// Plans generations one after the other, on threads of its own.
 pub(crate) struct Applier {
-    jobs: Option<SyncSender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    node: Arc<Node>,
+    one_at_a_time: Mutex<()>,
+    /// Plans edits.
+    prompt: Option<SyncSender<Job>>,
+    /// Plans what takes long, and frees.
+    patient: Option<SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Applier {
-    /// Starts the thread. It gives way to workers when they are as many as the cores.
+    /// Starts the threads.
     pub(crate) fn start(
-        node: Arc<Node>,
-        plugins: Vec<&'static PluginDef>,
-        runtime: Handle,
+        node: &Arc<Node>,
+        plugins: &[&'static PluginDef],
+        runtime: &Handle,
         workers: usize,
     ) -> std::io::Result<Self> {
-        let (jobs, waiting) = sync_channel(WAITING_MAX);
-        let gives_way = std::thread::available_parallelism().map_or(1, usize::from) <= workers;
-        let thread = std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
-            let _entered = runtime.enter();
-            if gives_way && let Err(error) = rustix::process::setpriority_process(None, NICE) {
-                tracing::warn!(%error, "planning competes with requests for the processor");
-            }
-            run(&node, &plugins, &waiting);
-        })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        let spawn = |name: &str, work: fn(&Crew, &Receiver<Job>)| {
+            let (jobs, waiting) = sync_channel(1);
+            let crew = Crew { node: Arc::clone(node), plugins: plugins.to_vec(), workers };
+            let runtime = runtime.clone();
+            let thread = Builder::new().name(name.to_owned()).spawn(move || {
+                let _entered = runtime.enter();
+                work(&crew, &waiting);
+            })?;
+            std::io::Result::Ok((jobs, thread))
+        };
+        let (prompt, first) = spawn("planner", Crew::plan_edits)?;
+        let (patient, second) = spawn("planner-patient", Crew::plan_patiently)?;
+        Ok(Self {
+            node: Arc::clone(node),
+            one_at_a_time: Mutex::new(()),
+            prompt: Some(prompt),
+            patient: Some(patient),
+            threads: vec![first, second],
+        })
     }
 
     /// Plans a generation and serves it; waits for it.
     pub(crate) fn apply(&self, ir: Arc<Ir>) -> Outcome {
+        let _one_at_a_time = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_edit = self.node.plan().is_some_and(|plan| is_edit(&plan.ir, &ir));
+        let jobs = if is_edit { &self.prompt } else { &self.patient };
         let (reply, outcome) = sync_channel(1);
-        let sent = self.jobs.as_ref().and_then(|jobs| jobs.send(Job { ir, reply }).ok());
+        let sent = jobs.as_ref().and_then(|jobs| jobs.send(Job { ir, reply }).ok());
         match sent.and_then(|()| outcome.recv().ok()) {
             Some(Ok(outcome)) => outcome,
             Some(Err(panic)) => resume_unwind(panic),
-            // The thread catches panics and ends only with the engine.
+            // The threads catch panics and end only with the engine.
             None => Err(Vec::new()),
         }
     }
@@ -71,34 +92,57 @@ impl Applier {
 
 impl Drop for Applier {
     fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
+        drop((self.prompt.take(), self.patient.take()));
+        for thread in self.threads.drain(..) {
             thread.join().ok();
         }
     }
 }
 
-fn run(node: &Node, plugins: &[&'static PluginDef], waiting: &Receiver<Job>) {
-    loop {
-        match waiting.recv_timeout(LOOK_PERIOD) {
-            Ok(Job { ir, reply }) => {
-                let outcome = catch_unwind(AssertUnwindSafe(|| serve(node, plugins, ir)));
-                // Who asked may have given up.
-                reply.send(outcome).ok();
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        node.free_retired();
-    }
+/// What the threads have.
+struct Crew {
+    node: Arc<Node>,
+    plugins: Vec<&'static PluginDef>,
+    workers: usize,
 }
 
-fn serve(node: &Node, plugins: &[&'static PluginDef], ir: Arc<Ir>) -> Outcome {
-    let generation = node.generation() + 1;
-    let (plan, diagnostics) = plan(node, plugins, ir, generation)?;
-    node.publish(plan);
-    node.names.follow(&node.shared.registry);
-    Ok(Applied { generation, diagnostics })
+impl Crew {
+    fn plan_edits(&self, waiting: &Receiver<Job>) {
+        while let Ok(job) = waiting.recv() {
+            self.work(job);
+        }
+    }
+
+    fn plan_patiently(&self, waiting: &Receiver<Job>) {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if cores <= self.workers
+            && let Err(error) = rustix::process::setpriority_process(None, NICE)
+        {
+            tracing::warn!(%error, "planning competes with requests for the processor");
+        }
+        loop {
+            match waiting.recv_timeout(LOOK_PERIOD) {
+                Ok(job) => self.work(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.node.free_retired();
+        }
+    }
+
+    fn work(&self, Job { ir, reply }: Job) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve(ir)));
+        // Who asked may have given up.
+        reply.send(outcome).ok();
+    }
+
+    fn serve(&self, ir: Arc<Ir>) -> Outcome {
+        let generation = self.node.generation() + 1;
+        let (plan, diagnostics) = plan(&self.node, &self.plugins, ir, generation)?;
+        self.node.publish(plan);
+        self.node.names.follow(&self.node.shared.registry);
+        Ok(Applied { generation, diagnostics })
+    }
 }
 
 /// Plans a generation on the calling thread.
@@ -116,4 +160,48 @@ pub(crate) fn plan(
         previous: previous.as_deref(),
     };
     Plan::build(ir, generation, &cx)
+}
+
+/// Whether a generation shares nearly all of its records with the one before, by what samples say.
+fn is_edit(old: &Ir, new: &Ir) -> bool {
+    is_shared(&old.routes, &new.routes)
+        && is_shared(&old.filter_sets, &new.filter_sets)
+        && is_shared(&old.backends, &new.backends)
+        && is_shared(&old.endpoint, &new.endpoint)
+        && is_shared(&old.certificates, &new.certificates)
+        && is_shared(&old.principals, &new.principals)
+        && is_shared(&old.credentials, &new.credentials)
+}
+
+fn is_shared<T>(old: &Table<T>, new: &Table<T>) -> bool {
+    let step = (new.len() / SAMPLES).max(1);
+    let samples = new.iter().step_by(step);
+    let strange = samples.filter(|(id, record)| old.get(id).is_none_or(|old| !Arc::ptr_eq(old, record))).count();
+    old.len().abs_diff(new.len()) <= SAMPLES * 4 && strange <= SAMPLES / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use cardinal_ir::{Id, Origin, PrincipalGroup};
+
+    use super::*;
+
+    #[test]
+    fn an_edit_is_told_from_another_generation() {
+        let record = |number: u128| {
+            let origin = Origin::default();
+            (Id::from_u128(number), PrincipalGroup { origin, name: number.to_string().into() })
+        };
+        let table = |count| (0..count).map(record).collect::<Table<_>>();
+        let old = table(10_000);
+        assert!(!is_shared(&old, &table(10_000)));
+        assert!(!is_shared(&table(0), &table(1_000)) && !is_shared(&table(1_000), &table(0)));
+        let mut new = old.clone();
+        for number in 0..100 {
+            new.insert(Id::from_u128(number), record(number + 1).1);
+            new.remove(&Id::from_u128(5_000 + number));
+        }
+        assert!(is_shared(&old, &new) && is_shared(&old, &old));
+        assert!(is_shared(&table(5), &table(6)), "little work is done at once, whatever it is");
+    }
 }

@@ -164,8 +164,8 @@ impl Engine {
         node.publish(plan);
         node.names.follow(&node.shared.registry);
         let (per_worker, sockets, addresses) = open(&listeners, count, options.inherited)?;
-        let applier = Applier::start(Arc::clone(&node), options.plugins, control.handle().clone(), count)
-            .map_err(start("the thread that plans"))?;
+        let applier =
+            Applier::start(&node, &options.plugins, control.handle(), count).map_err(start("the thread that plans"))?;
         let engine = Self {
             node,
             applier,

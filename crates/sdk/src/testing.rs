@@ -14,9 +14,9 @@ use cardinal_ir::{
 use serde_json::Value;
 
 use crate::{
-    BackendInfo, BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange, Filter, HeadCx,
-    HttpCall, HttpCaller, HttpReply, LogCx, NodeView, PluginDef, Reply, ResponseCx, RouteInfo, Services, Shared, Source,
-    TargetHealth, UpstreamRequest, Verdict,
+    BackendInfo, BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange, Filter,
+    HeadCx, HttpCall, HttpCaller, HttpReply, LogCx, NodeView, PluginDef, Reply, ResponseCx, RouteInfo, Services,
+    Shared, Source, TargetHealth, UpstreamRequest, Verdict,
 };
 
 /// A route of this id, name and document.

@@ -190,12 +190,13 @@ impl Registry {
         state.generation = generation;
         self.update_groups(state, ir, changes, !follows, services);
         let mut next = Backends { generation, ..previous.clone() };
-        let (mut tls_of, mut unused) = (HashMap::new(), Vec::new());
+        let mut planner = BackendPlanner { registry: self, ir, services, tls_of: HashMap::new() };
+        let mut unused = Vec::new();
         for id in &concerned {
             next.problems.remove(id);
             unused.extend(next.plans.remove(id));
             let Some(backend) = ir.backends.get(id) else { continue };
-            match self.backend(state, ir, *id, backend, &mut tls_of, services) {
+            match planner.plan(state, *id, backend) {
                 Ok(plan) => drop(next.plans.insert(ById(Arc::new(plan)))),
                 Err(error) => drop(next.problems.insert(*id, unusable(backend, &error))),
             }
@@ -245,45 +246,6 @@ impl Registry {
             };
             state.news.push(News::Put(group));
         }
-    }
-
-    fn backend(
-        &self,
-        state: &mut State,
-        ir: &Ir,
-        id: Id,
-        backend: &Arc<Backend>,
-        tls_of: &mut HashMap<String, (u64, BackendTls)>,
-        services: &Services,
-    ) -> Result<BackendPlan, TlsError> {
-        let missing = || TlsError::Config("its endpoints are not in this generation".to_owned());
-        let endpoints = match &backend.target {
-            Target::Endpoints { id, .. } => Some(Arc::clone(ir.endpoints.get(id).ok_or_else(missing)?)),
-            Target::Host(_) => None,
-        };
-        let (settings, tls) = match &backend.tls {
-            None if backend.http == Some(HttpVersion::H2) => (PLAIN_H2, None),
-            None => (PLAIN_H1, None),
-            Some(spec) => {
-                let client = endpoints.as_ref().and_then(|endpoints| endpoints.client_certificate);
-                let same = format!("{spec:?} {:?} {client:?}", backend.http);
-                let (settings, tls) = match tls_of.get(&same) {
-                    Some(made) => made.clone(),
-                    None => {
-                        let made = self.client_tls(&mut state.tls, ir, backend, endpoints.as_deref())?;
-                        tls_of.insert(same, made.clone());
-                        made
-                    }
-                };
-                (settings, Some(tls))
-            }
-        };
-        let group = match &backend.target {
-            Target::Endpoints { id, .. } => Arc::clone(state.balanced.get(id).ok_or_else(missing)?),
-            Target::Host(host) => state.host(host, services),
-        };
-        let info = Arc::new(BackendInfo::new(Arc::clone(backend), endpoints.clone()));
-        Ok(BackendPlan { id, backend: Arc::clone(backend), info, group, endpoints, tls, settings })
     }
 
     /// TLS settings, made once for all backends and generations that have the same.
@@ -341,6 +303,47 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Plans backends, making equal TLS settings once.
+struct BackendPlanner<'x> {
+    registry: &'x Registry,
+    ir: &'x Ir,
+    services: &'x Services,
+    tls_of: HashMap<String, (u64, BackendTls)>,
+}
+
+impl BackendPlanner<'_> {
+    fn plan(&mut self, state: &mut State, id: Id, backend: &Arc<Backend>) -> Result<BackendPlan, TlsError> {
+        let missing = || TlsError::Config("its endpoints are not in this generation".to_owned());
+        let endpoints = match &backend.target {
+            Target::Endpoints { id, .. } => Some(Arc::clone(self.ir.endpoints.get(id).ok_or_else(missing)?)),
+            Target::Host(_) => None,
+        };
+        let (settings, tls) = match &backend.tls {
+            None if backend.http == Some(HttpVersion::H2) => (PLAIN_H2, None),
+            None => (PLAIN_H1, None),
+            Some(spec) => {
+                let client = endpoints.as_ref().and_then(|endpoints| endpoints.client_certificate);
+                let same = format!("{spec:?} {:?} {client:?}", backend.http);
+                let (settings, tls) = match self.tls_of.get(&same) {
+                    Some(made) => made.clone(),
+                    None => {
+                        let made = self.registry.client_tls(&mut state.tls, self.ir, backend, endpoints.as_deref())?;
+                        self.tls_of.insert(same, made.clone());
+                        made
+                    }
+                };
+                (settings, Some(tls))
+            }
+        };
+        let group = match &backend.target {
+            Target::Endpoints { id, .. } => Arc::clone(state.balanced.get(id).ok_or_else(missing)?),
+            Target::Host(host) => state.host(host, self.services),
+        };
+        let info = Arc::new(BackendInfo::new(Arc::clone(backend), endpoints.clone()));
+        Ok(BackendPlan { id, backend: Arc::clone(backend), info, group, endpoints, tls, settings })
     }
 }
 

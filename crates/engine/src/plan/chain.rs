@@ -155,8 +155,7 @@ impl CandidatePlan {
     }
 
     fn takes(&self, wire: Wire) -> bool {
-        self.any_wire
-            || self.set.filters.get(self.index as usize).is_some_and(|filter| filter.wires.contains(&wire))
+        self.any_wire || self.set.filters.get(self.index as usize).is_some_and(|filter| filter.wires.contains(&wire))
     }
 }
 

@@ -185,7 +185,8 @@ impl<'x> Planner<'x> {
         let sets = own.iter().chain(others).map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
         let slots = slots(sets, backend);
         let old = old.map(|old| &*old.chain);
-        let old: Vec<&Chain> = old.into_iter().chain(of_backend.map(|chain| &**chain)).chain([&*self.unrouted]).collect();
+        let old: Vec<&Chain> =
+            old.into_iter().chain(of_backend.map(|chain| &**chain)).chain([&*self.unrouted]).collect();
         let chain = Arc::new(self.builder.chain(slots, &old));
         self.made.insert((id, backend), Arc::clone(&chain));
         chain

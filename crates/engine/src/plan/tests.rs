@@ -75,7 +75,8 @@ impl Model {
 
     fn file(&self, pairs: &[(String, String)]) -> Value {
         let id = |kind: u8, number: u8| format!("00000000-0000-4000-8000-0000000{kind:02}{number:03}");
-        let has = |kind: u8, table: &dyn Fn(u8) -> bool, number: u8| table(number).then(|| json!({"id": id(kind, number)}));
+        let has =
+            |kind: u8, table: &dyn Fn(u8) -> bool, number: u8| table(number).then(|| json!({"id": id(kind, number)}));
         let service = |number: u8| has(1, &|n| self.services.contains_key(&n), number);
         let consumer = |number: u8| has(4, &|n| self.consumers.contains_key(&n), number);
         let services = self.services.iter().map(|(n, (host, tls, path))| {
@@ -104,18 +105,19 @@ impl Model {
             }
             Some(plugin)
         });
-        let consumers = self.consumers.iter().map(|(n, custom)| {
-            json!({"id": id(4, *n), "username": format!("c{n}"), "custom_id": format!("x{n}{custom}")})
-        });
+        let consumers = self.consumers.iter().map(
+            |(n, custom)| json!({"id": id(4, *n), "username": format!("c{n}"), "custom_id": format!("x{n}{custom}")}),
+        );
         let keys = self.keys.iter().filter_map(|(n, (to, key))| {
             Some(json!({"id": id(5, *n), "consumer": consumer(*to)?, "key": format!("key{n}{key}")}))
         });
         let acls = self.keys.iter().filter_map(|(n, (to, key))| {
             Some(json!({"id": id(6, *n), "consumer": consumer(*to)?, "group": format!("g{n}{key}")}))
         });
-        let targets = self.targets.iter().map(|(n, weight)| {
-            json!({"id": id(8, *n), "target": format!("10.0.0.{n}:80"), "weight": 10 + weight})
-        });
+        let targets = self
+            .targets
+            .iter()
+            .map(|(n, weight)| json!({"id": id(8, *n), "target": format!("10.0.0.{n}:80"), "weight": 10 + weight}));
         let upstream = json!({"id": id(7, 0), "name": "u", "targets": targets.collect::<Vec<_>>()});
         let certificates = pairs.get(usize::from(self.certificate)).map(|(cert, key)| {
             json!({"id": id(9, 0), "cert": cert, "key": key, "snis": [{"id": id(10, 0), "name": "tls.test"}]})
@@ -209,7 +211,7 @@ impl Bench {
         let _entered = runtime.enter();
         let services = cardinal_sdk::testing::services(Arc::new(ManualClock::default()));
         drop(_entered);
-        let authority = Authority::new();
+        let authority = Authority::new("tests");
         let issued = [authority.issue(&["tls.test"]), authority.issue(&["tls.test"])];
         let pairs = issued.into_iter().map(|issued| (issued.cert_pem, issued.key_pem)).collect();
         Self { services, pairs, runtime }

@@ -1,8 +1,8 @@
 //! Generations change under load, and nobody notices.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -177,7 +177,8 @@ static PROBES: &[&PluginDef] = &[&PROBE];
 /// Generation `n`: all of its instances are others.
 fn probed(url: &str, n: u32) -> String {
     let plugin = json!([{ "name": "probe", "config": { "generation": n } }]);
-    let route = |number: u32| json!({ "name": format!("r{number}"), "paths": [format!("/{number}")], "plugins": plugin });
+    let route =
+        |number: u32| json!({ "name": format!("r{number}"), "paths": [format!("/{number}")], "plugins": plugin });
     let routes: Vec<_> = (0..20).map(route).collect();
     scene::file(json!({ "services": [{ "name": "s", "url": url, "routes": routes }], "plugins": plugin }))
 }
@@ -220,6 +221,6 @@ async fn no_worker_frees_a_generation() -> Result<()> {
         task.await??;
     }
     let threads: HashSet<String> = FREED_ON.lock().unwrap().iter().cloned().collect();
-    assert_eq!(threads, HashSet::from(["planner".to_owned()]));
+    assert_eq!(threads, HashSet::from(["planner-patient".to_owned()]));
     Ok(())
 }

@@ -5,9 +5,7 @@ use cardinal_base::Tick;
 use cardinal_http::{FailureKind, ResponseHead};
 use cardinal_ir::{Id, Origin, Principal, Wire};
 use cardinal_sdk::testing::{self, Bench, build};
-use cardinal_sdk::{
-    ConnectionCounts, NodeView, Phases, PrincipalEntry, Services, Source, TargetHealth,
-};
+use cardinal_sdk::{ConnectionCounts, NodeView, Phases, PrincipalEntry, Services, Source, TargetHealth};
 use serde_json::{Value, json};
 
 use super::node::NodeFacts;

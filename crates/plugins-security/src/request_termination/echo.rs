@@ -28,7 +28,8 @@ pub(super) fn copy(cx: &HeadCx<'_>, message: Option<&str>) -> Value {
     if let Some(document) = exchange.route.as_ref().and_then(|route| serde_json::from_str(&route.document()).ok()) {
         copy.insert("matched_route".to_owned(), document);
     }
-    if let Some(document) = exchange.backend.as_ref().and_then(|backend| serde_json::from_str(&backend.document()).ok()) {
+    if let Some(document) = exchange.backend.as_ref().and_then(|backend| serde_json::from_str(&backend.document()).ok())
+    {
         copy.insert("matched_service".to_owned(), document);
     }
     Value::Object(copy)

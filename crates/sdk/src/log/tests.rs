@@ -9,10 +9,7 @@ use serde_json::{Value, json};
 
 use super::{record, set_field, write};
 use crate::testing::{backend, route, services};
-use crate::{
-    Client, CredentialRef, Exchange, LogCx, PrincipalEntry, RequestId, Source, TlsInfo, Try,
-    TryState,
-};
+use crate::{Client, CredentialRef, Exchange, LogCx, PrincipalEntry, RequestId, Source, TlsInfo, Try, TryState};
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()

@@ -8,7 +8,9 @@ use std::time::Duration;
 use cardinal_http::FailureKind;
 use cardinal_ir::{Id, Wire};
 use cardinal_schema::Schema;
-use cardinal_sdk::{Admit, BuildCx, BuildError, ConnectCx, Filter, LogCx, Phases, PluginDef, RouteInfo, Scopes, TryState};
+use cardinal_sdk::{
+    Admit, BuildCx, BuildError, ConnectCx, Filter, LogCx, Phases, PluginDef, RouteInfo, Scopes, TryState,
+};
 use serde_json::Value;
 
 /// The plugin. Parameters: `name`, under which [`records`] finds what it saw, and `admit`.

@@ -7,8 +7,8 @@ use cardinal_base::task;
 use cardinal_engine::{Engine, Options};
 use cardinal_ir::{
     Algorithm, Backend, Certificate, Criteria, Endpoint, Endpoints, Filter, FilterSet, HashInput, HealthChecks, Host,
-    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, Matches, Origin, Rank, Require, Rewrite, Route, Scope,
-    Severity, Target, Timeouts, Traffic, Trust, UpstreamTls, Wire,
+    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, Origin, Rank, Require, Rewrite, Route, Scope, Severity,
+    Target, Timeouts, Traffic, Trust, UpstreamTls, Wire,
 };
 use cardinal_testkit::{Authority, Issued};
 use rustls::ServerConfig;
