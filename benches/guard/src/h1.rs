@@ -1,14 +1,20 @@
 //! The smallest HTTP/1.1 client and upstream that do the work.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, Result, ensure};
 use cardinal_base::task;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 /// Bytes that fit into a connection's memory, each way.
 const PIPE_BYTES: usize = 256 * 1024;
+
+/// Ends a head.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
+
+/// Says how long a body is.
+static LENGTH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("Content-Length: "));
 
 /// A response with six fields and a body of so many bytes.
 pub(crate) fn response(body: usize) -> Vec<u8> {
@@ -43,7 +49,7 @@ async fn read_message(stream: &mut DuplexStream, buffer: &mut [u8]) -> Result<us
         filled += count;
         let seen = buffer.get(..filled).unwrap_or_default();
         if whole.is_none() {
-            whole = memmem::find(seen, b"\r\n\r\n").map(|at| at + 4).map(|head| (head, head + content_length(seen)));
+            whole = END.find(seen).map(|at| at + 4).map(|head| (head, head + content_length(seen)));
         }
         if let Some((head, length)) = whole
             && filled >= length
@@ -55,9 +61,8 @@ async fn read_message(stream: &mut DuplexStream, buffer: &mut [u8]) -> Result<us
 }
 
 fn content_length(head: &[u8]) -> usize {
-    const FIELD: &[u8] = b"Content-Length: ";
-    let Some(at) = memmem::find(head, FIELD) else { return 0 };
-    let digits = head.get(at + FIELD.len()..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit());
+    let Some(at) = LENGTH.find(head) else { return 0 };
+    let digits = head.get(at + LENGTH.needle().len()..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit());
     digits.fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'))
 }
 

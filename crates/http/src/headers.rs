@@ -137,7 +137,9 @@ impl Key {
                 (first_word, middle, u64::from_le_bytes(*last))
             }
             _ => match (text.first_chunk::<4>(), text.last_chunk::<4>(), text) {
-                (Some(first), Some(last), _) => (u32::from_le_bytes(*first) as u64, 0, u32::from_le_bytes(*last) as u64),
+                (Some(first), Some(last), _) => {
+                    (u32::from_le_bytes(*first) as u64, 0, u32::from_le_bytes(*last) as u64)
+                }
                 (_, _, [a, b, c]) => (u32::from_le_bytes([*a, *b, *c, 0]) as u64, 0, 0),
                 (_, _, [a, b]) => (u32::from_le_bytes([*a, *b, 0, 0]) as u64, 0, 0),
                 _ => return None,

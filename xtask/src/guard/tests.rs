@@ -81,7 +81,8 @@ fn functions_are_summed_over_the_files_of_what_they_inline() {
                 3,000  /rustc/core/ptr.rs:<a::B as c::D>::e [/bin/x]\n\
                 2,000  ???:memcpy [/lib/libc.so.6]\n    1  src/a.rs:rare [/bin/x]\n";
     let expect = [(70, "<a::B as c::D>::e".to_owned()), (20, "memcpy".to_owned())];
-    assert_eq!(functions(text, 100), expect);
+    assert_eq!(functions(text, 100, false), expect);
+    assert_eq!(functions(text, 100, true), [(40, expect[0].1.clone()), expect[1].clone()]);
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Valgrind {
             .context("cannot run callgrind_annotate, which comes with valgrind")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "callgrind_annotate fails:\n{said}");
-        Ok(functions(&String::from_utf8_lossy(&output.stdout), requests))
+        Ok(functions(&String::from_utf8_lossy(&output.stdout), requests, inclusive))
     }
 }
 
@@ -98,15 +98,17 @@ pub(super) fn collected(said: &str) -> Option<u64> {
     line.1.trim().parse().ok().filter(|count| *count > 0)
 }
 
-/// Reads the list of functions: `1,234  file:function [object]`. Parts of a function from different files are one.
-pub(super) fn functions(text: &str, requests: u64) -> Vec<(u64, String)> {
+/// Reads the list of functions: `1,234  file:function [object]`. A function has a line for each file of which it holds
+/// code: alone, their sum is its cost; with all that it calls, each line already holds that of the others.
+pub(super) fn functions(text: &str, requests: u64, inclusive: bool) -> Vec<(u64, String)> {
     let mut sums = BTreeMap::<&str, u64>::new();
     for line in text.lines() {
         let Some((count, place)) = line.trim_start().split_once("  ") else { continue };
         let Ok(count) = count.replace(',', "").parse::<u64>() else { continue };
         let Some((_, function)) = place.trim_start().split_once(':') else { continue };
         let function = function.rsplit_once(" [").map_or(function, |(function, _)| function);
-        *sums.entry(function).or_default() += count;
+        let sum = sums.entry(function).or_default();
+        *sum = if inclusive { count.max(*sum) } else { *sum + count };
     }
     let mut functions: Vec<(u64, String)> =
         sums.into_iter().map(|(function, count)| (count / requests.max(1), function.to_owned())).collect();
