@@ -1,6 +1,5 @@
 //! Accepts connections and finds out what is spoken on them.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +21,11 @@ use crate::worker::{ConnectionGuard, Worker};
 
 /// Accepts on one socket for as long as the task lives.
 pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<Listener>) {
+    // Connections have it from their listener: without it small responses may wait for an acknowledgement. A failure
+    // costs only speed.
+    cardinal_net::send_at_once(&socket).ok();
+    // Who listens on one address need not ask each connection for it.
+    let fixed = socket.local_addr().ok().filter(|address| !address.ip().is_unspecified());
     loop {
         match socket.accept().await {
             Ok((tcp, peer)) => {
@@ -33,7 +37,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
                 let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
                 drop(task::spawn_local("connection", async move {
                     let _guard = guard;
-                    connection(worker, tcp, peer, listener).await;
+                    let local = fixed.or_else(|| tcp.local_addr().ok()).unwrap_or(listener.address);
+                    connection(worker, tcp, Client::at(peer, local), listener).await;
                 }));
             }
             Err(error) => {
@@ -47,11 +52,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
 
 /// What is rare, or lasts, is boxed: a future is as large as its largest branch, and this one stays for as long as the
 /// connection.
-async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, listener: Rc<Listener>) {
-    // Without it small responses may wait for an acknowledgement; a failure costs only speed.
-    tcp.set_nodelay(true).ok();
-    let local = tcp.local_addr().unwrap_or(listener.address);
-    let mut client = Client::at(peer, local);
+async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, listener: Rc<Listener>) {
+    let peer = client.peer;
     client.connection = worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
     // A connection may live long; it holds no plan.
     let limit_ms = worker.plan().node().limits.handshake_timeout_ms;

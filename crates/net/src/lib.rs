@@ -27,7 +27,7 @@ pub use connect::{ConnectError, Connected, TlsTarget, connect};
 pub use error::NetError;
 pub use gather::Gather;
 pub use io::Io;
-pub use listener::{Bound, bind_tcp, bind_udp, is_taken};
+pub use listener::{Bound, bind_tcp, bind_udp, is_taken, send_at_once};
 pub use peer::Peer;
 pub use pool::{
     H2_STREAMS_MAX, H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled, SharedPool,

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 /// A bound socket and the address it got.
 #[derive(Debug)]
@@ -21,6 +21,12 @@ pub fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Bound<std::net:
     let socket = std::net::TcpListener::from(socket);
     let address = socket.local_addr()?;
     Ok(Bound { socket, address })
+}
+
+/// Lets all connections that are accepted from now on send small messages at once (`TCP_NODELAY`, which Linux hands on
+/// from the listening socket).
+pub fn send_at_once(listener: &tokio::net::TcpListener) -> io::Result<()> {
+    SockRef::from(listener).set_tcp_nodelay(true)
 }
 
 /// Binds UDP.
@@ -65,6 +71,16 @@ fn bind(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socke
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn connections_send_at_once_when_their_listener_does() {
+        let bound = bind_tcp(SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
+        let listener = tokio::net::TcpListener::from_std(bound.socket).unwrap();
+        send_at_once(&listener).unwrap();
+        let (client, accepted) = tokio::join!(tokio::net::TcpStream::connect(bound.address), listener.accept());
+        assert!(accepted.unwrap().0.nodelay().unwrap());
+        drop(client);
+    }
 
     #[test]
     fn an_address_is_taken_while_somebody_listens() {

@@ -75,7 +75,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         println!("{}", counts::row(&work.name, stored.of.get(&work.name).copied(), count));
         if args.annotate {
             println!("\nInstructions of a request of `{}`, functions with all that they call:", work.name);
-            show(&valgrind, &folder, work, true, FUNCTIONS_ANNOTATED)?;
+            println!("{}", listing(&valgrind, &folder, work, true)?);
         }
         if !args.update && verdict != Verdict::Same {
             failed.push((work, verdict));
@@ -90,7 +90,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     }
     let names: Vec<&str> = all.iter().map(|work| work.name.as_str()).collect();
     let gone = stored.of.keys().filter(|name| !names.contains(&name.as_str())).cloned().collect::<Vec<_>>();
-    judge(&Findings { stored, now, failed, gone }, |work| show(&valgrind, &folder, work, false, FUNCTIONS_SHOWN))
+    judge(&Findings { stored, now, failed, gone }, |work| listing(&valgrind, &folder, work, false))
 }
 
 /// What is not as the file says.
@@ -101,7 +101,7 @@ struct Findings<'a> {
     gone: Vec<String>,
 }
 
-fn judge(found: &Findings<'_>, show: impl Fn(&Work) -> Result<()>) -> Result<ExitCode> {
+fn judge(found: &Findings<'_>, listing: impl Fn(&Work) -> Result<String>) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for (work, verdict) in &found.failed {
         let name = &work.name;
@@ -124,8 +124,7 @@ fn judge(found: &Findings<'_>, show: impl Fn(&Work) -> Result<()>) -> Result<Exi
                     counts::PERCENT_MAX
                 );
                 eprintln!("Most of a request's instructions are here, without what is called from there:");
-                show(work)?;
-                eprintln!("{}", advice(name));
+                eprintln!("{}{}", listing(work)?, advice(name));
             }
         }
     }
@@ -156,12 +155,11 @@ fn advice(name: &str) -> String {
     )
 }
 
-fn show(valgrind: &Valgrind, folder: &Path, work: &Work, inclusive: bool, rows: usize) -> Result<()> {
-    for (count, function) in valgrind.profile(folder, work, inclusive)?.into_iter().take(rows) {
-        println!("{:>10}  {function}", grouped(count));
-    }
-    println!();
-    Ok(())
+/// Functions and what they take of a request: alone, or with all that they call.
+fn listing(valgrind: &Valgrind, folder: &Path, work: &Work, inclusive: bool) -> Result<String> {
+    let rows = if inclusive { FUNCTIONS_ANNOTATED } else { FUNCTIONS_SHOWN };
+    let functions = valgrind.profile(folder, work, inclusive)?;
+    Ok(functions.iter().take(rows).map(|(count, function)| format!("{:>10}  {function}\n", grouped(*count))).collect())
 }
 
 fn cargo() -> Command {

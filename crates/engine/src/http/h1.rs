@@ -41,6 +41,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
     let mut down = Peer::H1(Box::new(H1::new(io, b"")));
     let idle = Timer::new(&worker.wheel);
     let mut sequence = 0;
+    // The last request was read and answered to its end.
+    let mut over = false;
     loop {
         let limits = worker.plan().node().limits.clone();
         if !wait_for_bytes(&worker, &mut down, &idle, &limits, sequence == 0).await {
@@ -69,6 +71,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
                 false
             }
             Next::Bad(failure) => {
+                over = false;
                 refuse_head(&worker, &plan, &mut down, &mut scratch, failure).await;
                 false
             }
@@ -79,7 +82,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
                 let turn =
                     Turn { worker: &worker, plan: &plan, down: &mut down, s: &mut scratch, session: &mut session };
                 run(turn, facts).await;
-                session.keep_alive && !session.aborted && down.body_done()
+                over = !session.aborted && down.body_done();
+                session.keep_alive && over
             }
         };
         worker.give_scratch(scratch);
@@ -87,7 +91,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
             break;
         }
     }
-    close(down).await;
+    close(down, over).await;
 }
 
 /// Waits for the first byte of a request. `false` when none will come.
@@ -209,8 +213,12 @@ async fn refuse_head(worker: &Rc<Worker>, plan: &Plan, down: &mut Peer, s: &mut 
 }
 
 /// Ends a connection so that what was sent last arrives.
-async fn close(down: Peer) {
-    if let Peer::H1(mut h1) = down {
+async fn close(down: Peer, over: bool) {
+    if let Peer::H1(mut h1) = down
+        // Closing a TCP socket says all that shutting it down would, where nothing came that was not read: else the peer
+        // gets a reset, which may overtake the answer.
+        && !(over && h1.unread().is_empty() && matches!(h1.io(), Io::Tcp(_)))
+    {
         // The peer may be gone; there is nobody to tell.
         h1.io().shutdown().await.ok();
     }
