@@ -14,7 +14,7 @@ const MEASURED: &str = "cardinal_guard::measured*";
 /// The C library's allocator hands freed memory out again as it is, and joins and cuts none of it. What joining and
 /// cutting cost depends on where everything lies, which hashing with random seeds decides: up to 1 % of a request.
 /// How often requests allocate is for the tests of cardinal-guard to hold.
-const ALLOCATOR: &str = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=512:glibc.malloc.tcache_max=65536";
+const ALLOCATOR: &str = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=65535:glibc.malloc.tcache_max=65536";
 
 /// Valgrind, installed here.
 pub(super) struct Valgrind {

@@ -1,7 +1,7 @@
 //! [`Plan`]: a generation in the form that requests are served from. Built off the request path, never changed.
 //!
 //! A plan is made from the one before it: what did not change is shared, be it routes, chains, backends, credentials or
-//! TLS. The work grows with what changed ([`Changes`](changes::Changes)).
+//! TLS. The work grows with what changed ([`Changes`]).
 
 mod backend;
 mod chain;
