@@ -147,17 +147,17 @@ fn long_bodies_up_allocate_nothing() {
 /// Four of them make and fill the memory that stands for the connection.
 #[test]
 fn a_connection_allocates_little() {
-    check(Workload::Fresh, 8_100);
+    check(Workload::Fresh, 8_050);
 }
 
 #[test]
 fn a_stream_allocates_little() {
-    check(Workload::H2, 26_100);
+    check(Workload::H2, 15_000);
 }
 
 #[test]
 fn a_stream_to_a_stream_allocates_little() {
-    check(Workload::Grpc, 73_200);
+    check(Workload::Grpc, 37_100);
 }
 
 #[test]
