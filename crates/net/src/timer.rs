@@ -40,8 +40,10 @@ pub struct Wheel {
 struct Entry {
     /// Millisecond of the deadline.
     deadline: Cell<u64>,
-    /// Slot number it waits in.
+    /// Slot number it waits in, [`NEVER`] when in none.
     slot: Cell<u64>,
+    /// Its place among the entries of that slot.
+    place: Cell<usize>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -108,14 +110,12 @@ impl Wheel {
         let first = (self.done.get() + 1).max(now.saturating_sub(SLOTS as u64 - 1));
         for number in first..=now {
             let Some(entries) = self.slots.borrow_mut().get_mut(index(number)).map(std::mem::take) else { continue };
-            for entry in entries {
-                self.queued.set(self.queued.get() - 1);
-                let deadline = entry.deadline.get();
-                if entry.slot.get() > number && index(entry.slot.get()) != index(number) {
-                    // Queued a second time, in another slot.
-                    continue;
-                }
+            self.queued.set(self.queued.get() - entries.len());
+            for entry in &entries {
                 entry.slot.set(NEVER);
+            }
+            for entry in entries {
+                let deadline = entry.deadline.get();
                 if deadline == NEVER {
                     continue;
                 }
@@ -133,28 +133,44 @@ impl Wheel {
 
     /// Wakes every task that waits for a deadline, before it: so that all of them look at what has changed.
     pub fn wake_all(&self) {
-        let slots = self.slots.borrow();
-        for entry in slots.iter().flatten() {
-            if let Some(waker) = entry.waker.borrow_mut().take() {
-                waker.wake();
-            }
-        }
+        let wakers: Vec<_> =
+            self.slots.borrow().iter().flatten().filter_map(|entry| entry.waker.borrow_mut().take()).collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Puts an entry into the slot after its deadline.
+    /// Puts an entry into the slot after its deadline, unless it waits in an earlier one: from there it goes on.
     fn queue(&self, entry: &Rc<Entry>, deadline: u64) {
         let slot = (deadline / SLOT_MS + 1).max(self.done.get() + 1);
         if entry.slot.get() <= slot {
             return;
         }
-        entry.slot.set(slot);
-        if let Some(place) = self.slots.borrow_mut().get_mut(index(slot)) {
-            place.push(Rc::clone(entry));
+        self.unqueue(entry);
+        if let Some(entries) = self.slots.borrow_mut().get_mut(index(slot)) {
+            entry.slot.set(slot);
+            entry.place.set(entries.len());
+            entries.push(Rc::clone(entry));
             self.queued.set(self.queued.get() + 1);
         }
         if let Some(turner) = self.turner.borrow_mut().take() {
             turner.wake();
         }
+    }
+
+    /// Takes an entry out of its slot; the last one of the slot gets its place.
+    fn unqueue(&self, entry: &Entry) {
+        let slot = entry.slot.replace(NEVER);
+        if slot == NEVER {
+            return;
+        }
+        let mut slots = self.slots.borrow_mut();
+        let Some(entries) = slots.get_mut(index(slot)).filter(|entries| entry.place.get() < entries.len()) else {
+            return;
+        };
+        entries.swap_remove(entry.place.get());
+        if let Some(moved) = entries.get(entry.place.get()) {
+            moved.place.set(entry.place.get());
+        }
+        self.queued.set(self.queued.get() - 1);
     }
 }
 
@@ -172,7 +188,12 @@ pub struct Timer {
 impl Timer {
     /// A deadline that is never.
     pub fn new(wheel: &Rc<Wheel>) -> Self {
-        let entry = Entry { deadline: Cell::new(NEVER), slot: Cell::new(NEVER), waker: RefCell::new(None) };
+        let entry = Entry {
+            deadline: Cell::new(NEVER),
+            slot: Cell::new(NEVER),
+            place: Cell::new(0),
+            waker: RefCell::new(None),
+        };
         Self { wheel: Rc::clone(wheel), entry: Rc::new(entry) }
     }
 
@@ -240,8 +261,7 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.entry.deadline.set(NEVER);
-        self.entry.waker.borrow_mut().take();
+        self.wheel.unqueue(&self.entry);
     }
 }
 
@@ -251,7 +271,7 @@ mod tests {
     use std::task::Wake;
     use std::time::Duration;
 
-    use cardinal_base::ManualClock;
+    use cardinal_base::{ManualClock, Rng as _, SeededRng};
 
     use super::*;
 
@@ -289,6 +309,37 @@ mod tests {
         timer.disarm();
         assert_eq!(step(600_000), 1);
         assert!(!timer.poll_expired(&cx));
+        assert_eq!(wheel.queued.get(), 0);
+    }
+
+    #[test]
+    fn what_is_dropped_leaves_the_wheel_at_once_and_nothing_else_does() {
+        let clock = Arc::new(ManualClock::default());
+        let wheel = Wheel::new(clock.clone());
+        let mut rng = SeededRng::new(7);
+        let mut below = |bound: usize| usize::try_from(rng.below(bound as u64)).unwrap();
+        let mut timers: Vec<(Timer, Arc<Counter>)> = Vec::new();
+        for _ in 0..20_000 {
+            if below(3) > 0 || timers.is_empty() {
+                let (timer, counter) = (Timer::new(&wheel), Arc::new(Counter::default()));
+                timer.arm(1_000 + below(100) as u64);
+                timer.register(&Context::from_waker(&Waker::from(Arc::clone(&counter))));
+                timers.push((timer, counter));
+            } else {
+                timers.swap_remove(below(timers.len()));
+            }
+            if let Some((timer, _)) = timers.get(below(timers.len())) {
+                timer.arm(1_000 + below(100) as u64);
+            }
+            assert_eq!(wheel.queued.get(), timers.len());
+        }
+        assert_eq!(wheel.slots.borrow().iter().map(Vec::len).sum::<usize>(), timers.len());
+        assert!(timers.iter().all(|(timer, _)| Rc::strong_count(&timer.entry) == 2));
+        for _ in 0..100 {
+            clock.advance(Duration::from_millis(SLOT_MS));
+            wheel.fire();
+        }
+        assert!(timers.iter().all(|(_, counter)| counter.0.load(Ordering::SeqCst) == 1));
         assert_eq!(wheel.queued.get(), 0);
     }
 
