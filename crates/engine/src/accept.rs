@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use cardinal_base::task;
 use cardinal_ir::{Listener, ListenerKind};
-use cardinal_net::{Gather, Io, Timer, proxy_protocol};
+use cardinal_net::buffer::Buffer;
+use cardinal_net::{Io, Timer, proxy_protocol};
 use cardinal_sdk::{Client, TlsInfo};
 use rustls::ServerConnection;
 use tokio::io::AsyncReadExt;
@@ -101,7 +101,7 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
     client.tls = Some(Arc::new(info));
     let io = Io::ServerTls(Box::new(tls));
     if h2 {
-        Box::pin(serve_h2(worker, Gather::new(Bytes::new(), io), client, facts)).await
+        Box::pin(serve_h2(worker, io, Buffer::default(), client, facts)).await
     } else {
         Box::pin(serve_h1(worker, io, client, facts)).await
     }

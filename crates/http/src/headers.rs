@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::token::{is_token, is_value, list_contains};
+use crate::token::{is_token, is_value, list_contains, trim};
 
 /// Header names that the proxy itself acts on; found without comparing text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -275,6 +275,27 @@ impl HeaderList {
     /// Adds a field at the end. `false` when the name or the value is illegal; then nothing changes.
     pub fn append(&mut self, name: &[u8], value: &[u8]) -> bool {
         self.append_parts(name, &[value])
+    }
+
+    /// [`HeaderList::append`] of a field whose name and value are known to be legal. `id` is the name's, as
+    /// [`Name::of`] has it. Spaces around the value are left out.
+    pub fn append_legal(&mut self, id: Name, name: &[u8], value: &[u8]) -> bool {
+        debug_assert!(
+            is_token(name) && is_value(value) && id == Name::of(name),
+            "a field is not what it is said to be"
+        );
+        let value = trim(value);
+        if self.arena.len() + name.len() + value.len() > ARENA_MAX {
+            return false;
+        }
+        let start = self.arena.len();
+        self.arena.reserve(name.len() + value.len() + 4);
+        self.arena.extend_from_slice(name);
+        self.arena.extend_from_slice(b": ");
+        self.arena.extend_from_slice(value);
+        self.arena.extend_from_slice(b"\r\n");
+        self.push_field(id, start, name.len(), start + name.len() + 2, value.len(), self.arena.len());
+        true
     }
 
     /// [`HeaderList::append`] of a value in parts.

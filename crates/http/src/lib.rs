@@ -10,6 +10,7 @@ mod failure;
 pub mod h1;
 mod head;
 mod headers;
+pub mod hpack;
 pub mod query;
 mod token;
 

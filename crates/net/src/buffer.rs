@@ -147,6 +147,21 @@ impl Buffer {
         self.bytes.get_mut(self.end..)
     }
 
+    /// Adds bytes at the end, as many as keep the unread content below `max`; says how many.
+    pub fn extend(&mut self, mut bytes: &[u8], max: usize) -> usize {
+        let before = bytes.len();
+        while !bytes.is_empty() {
+            let Some(room) = self.room(max) else { break };
+            let count = room.len().min(bytes.len());
+            if let (Some(place), Some(part)) = (room.get_mut(..count), bytes.get(..count)) {
+                place.copy_from_slice(part);
+            }
+            self.advance(count);
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        before - bytes.len()
+    }
+
     /// Takes a large buffer to read into, if nothing is unread and there is one to lend.
     pub fn enlarge(&mut self) {
         if self.large || !self.is_empty() {

@@ -2,6 +2,8 @@
 
 use cardinal_http::h1::{BodyError, HeadError};
 
+use crate::h2::H2Error;
+
 /// What went wrong on a connection or a stream.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
@@ -19,7 +21,7 @@ pub enum NetError {
     Body(BodyError),
     /// HTTP/2 says so.
     #[error("{0}")]
-    H2(h2::Error),
+    H2(H2Error),
     /// More was to be held than is allowed.
     #[error("buffer limit reached")]
     BufferFull,
@@ -33,7 +35,7 @@ impl NetError {
     pub fn is_disconnect(&self) -> bool {
         match self {
             Self::Closed | Self::Io(_) | Self::Body(BodyError::Truncated) => true,
-            Self::H2(error) => error.is_io() || error.is_reset() || error.is_go_away(),
+            Self::H2(error) => error.is_disconnect(),
             Self::Head(_) | Self::Body(_) | Self::BufferFull | Self::Unsendable(_) => false,
         }
     }

@@ -12,7 +12,6 @@ pub mod client_hello;
 mod connect;
 pub mod dns;
 mod error;
-mod gather;
 pub mod h1;
 pub mod h2;
 mod io;
@@ -25,7 +24,6 @@ pub mod tls;
 
 pub use connect::{ConnectError, Connected, TlsTarget, connect};
 pub use error::NetError;
-pub use gather::Gather;
 pub use io::Io;
 pub use listener::{Bound, bind_tcp, bind_udp, is_taken, send_at_once};
 pub use peer::Peer;

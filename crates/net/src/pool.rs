@@ -3,15 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
-use ::h2::client::SendRequest;
-use bytes::Bytes;
 use cardinal_base::Tick;
 use foldhash::HashMap;
 use tokio::sync::Notify;
 
 use crate::h1::H1;
+use crate::h2::Client;
 
 /// Which connections may be used for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,11 +55,9 @@ pub struct Pooled {
 
 /// An HTTP/2 connection.
 pub struct H2Connection {
-    send: SendRequest<Bytes>,
+    client: Client,
     /// Streams open.
     streams: Rc<Cell<usize>>,
-    /// Its driver has ended.
-    closed: Rc<Cell<bool>>,
     requests: u32,
     idle_since: Rc<Cell<Tick>>,
 }
@@ -177,20 +173,19 @@ impl Pool {
     }
 
     /// A place on an open HTTP/2 connection.
-    pub fn take_h2(&mut self, key: &PoolKey, limits: &Limits) -> Option<(SendRequest<Bytes>, StreamGuard)> {
+    pub fn take_h2(&mut self, key: &PoolKey, limits: &Limits) -> Option<(Client, StreamGuard)> {
         let open = self.h2.get_mut(key)?;
         // One that was told to go away takes no more streams, though its driver runs until the last one has ended.
-        let mut idle = Context::from_waker(Waker::noop());
-        open.retain_mut(|c| !c.closed.get() && !matches!(c.send.poll_ready(&mut idle), Poll::Ready(Err(_))));
+        open.retain(|c| c.client.is_usable());
         let full = open.len() >= H2_CONNECTIONS_MAX;
         let usable = |c: &&mut H2Connection| {
             (limits.requests_max == 0 || c.requests < limits.requests_max)
-                && (full || c.streams.get() < c.send.current_max_send_streams().min(H2_STREAMS_MAX))
+                && (full || c.streams.get() < c.client.streams_max().min(H2_STREAMS_MAX))
         };
         let connection = open.iter_mut().filter(usable).min_by_key(|c| c.streams.get())?;
         connection.requests += 1;
         connection.streams.set(connection.streams.get() + 1);
-        Some((connection.send.clone(), StreamGuard { streams: Rc::clone(&connection.streams) }))
+        Some((connection.client.clone(), StreamGuard { streams: Rc::clone(&connection.streams) }))
     }
 
     /// An HTTP/2 connection under way that will have room for one more stream: waiting for it spares a connection.
@@ -213,12 +208,12 @@ impl Pool {
         OpeningGuard(opening)
     }
 
-    /// Keeps a new HTTP/2 connection; the first stream's place is taken. `closed` is set by its driver at its end.
-    pub fn put_h2(&mut self, key: PoolKey, send: SendRequest<Bytes>, closed: Rc<Cell<bool>>, now: Tick) -> StreamGuard {
+    /// Keeps a new HTTP/2 connection; the first stream's place is taken.
+    pub fn put_h2(&mut self, key: PoolKey, client: Client, now: Tick) -> StreamGuard {
         let streams = Rc::new(Cell::new(1));
         let guard = StreamGuard { streams: Rc::clone(&streams) };
         let idle_since = Rc::new(Cell::new(now));
-        self.h2.entry(key).or_default().push(H2Connection { send, streams, closed, requests: 1, idle_since });
+        self.h2.entry(key).or_default().push(H2Connection { client, streams, requests: 1, idle_since });
         guard
     }
 
@@ -235,7 +230,7 @@ impl Pool {
                 if c.streams.get() > 0 {
                     c.idle_since.set(now);
                 }
-                !c.closed.get() && now.millis_since(c.idle_since.get()) < limits.idle_timeout_ms
+                c.client.is_usable() && now.millis_since(c.idle_since.get()) < limits.idle_timeout_ms
             });
             !open.is_empty()
         });

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::Limits;
+use cardinal_net::h2::Code;
 use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply};
 
@@ -286,7 +287,7 @@ fn abort(down: &mut Peer, session: &mut Session) {
     session.keep_alive = false;
     match down {
         Peer::H1(h1) => h1.io().reset_on_close(),
-        Peer::H2(h2) => h2.reset(h2::Reason::INTERNAL_ERROR),
+        Peer::H2(h2) => h2.reset(Code::INTERNAL_ERROR),
     }
 }
 

@@ -4,14 +4,13 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::Bytes;
 use cardinal_http::h1::{
     Framing, FramingError, HeadError, HeadLimits, Parsed, keep_alive, parse_request, request_framing, wants_continue,
 };
 use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
-use cardinal_net::{Gather, Io, NetError, Peer, Timer};
+use cardinal_net::{Io, NetError, Peer, Timer};
 use cardinal_sdk::Client;
 use tokio::io::AsyncWriteExt;
 
@@ -60,8 +59,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
                 worker.give_scratch(scratch);
                 if let Peer::H1(h1) = down {
                     let (io, buffer) = h1.into_parts();
-                    let prefix = Bytes::copy_from_slice(buffer.filled());
-                    Box::pin(h2::serve(worker, Gather::new(prefix, io), client, facts)).await;
+                    Box::pin(h2::serve(worker, io, buffer, client, facts)).await;
                 }
                 return;
             }

@@ -1,20 +1,17 @@
 //! A client's HTTP/2 connection: requests beside each other, each a task of its own.
 
-use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::Bytes;
 use cardinal_base::task;
 use cardinal_http::h1::Framing;
-use cardinal_http::{Failure, FailureKind, Name};
-use cardinal_net::h2::{H2, read_request};
-use cardinal_net::{Gather, Peer, Timer};
+use cardinal_http::{Failure, FailureKind, Name, RequestHead};
+use cardinal_ir::Limits;
+use cardinal_net::buffer::Buffer;
+use cardinal_net::h2::{Request, Server, Settings};
+use cardinal_net::{Io, Peer, Timer};
 use cardinal_sdk::Client;
-use h2::RecvStream;
-use h2::server::{Connection, SendResponse};
 
 use super::exchange::{Session, Turn, refuse, run};
 use super::facts::Facts;
@@ -24,54 +21,38 @@ use crate::worker::Worker;
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Window of a connection, bytes.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Response bytes held for a slow client, for each stream.
-const SEND_BUFFER: usize = 256 * 1024;
 
-/// How long a client has to acknowledge that the connection ends, milliseconds.
+/// How long a client has to acknowledge that the connection ends, and to take what is sent last, milliseconds.
 const LEAVE_MS: u64 = 2_000;
 
-/// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, gather: Gather, client: Client, facts: Facts) {
+/// Serves a connection, of which `input` was read already, to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Client, facts: Facts) {
     let limits = worker.plan().node().limits.clone();
-    let mut builder = h2::server::Builder::new();
-    builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(limits.streams_max)
-        .max_header_list_size(limits.head_bytes_max)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_reset_streams(64)
-        .max_local_error_reset_streams(Some(256));
-    let idle = Timer::new(&worker.wheel);
-    let mut handshake = pin!(builder.handshake(gather.clone()));
-    let shaken = poll_fn(|cx| gather.poll(cx, |cx| handshake.as_mut().poll(cx)));
-    let connection = match idle.limit(limits.handshake_timeout_ms, shaken).await {
-        Some(Ok(connection)) => connection,
-        Some(Err(error)) => {
-            tracing::debug!(client = %client.peer, %error, "HTTP/2 preface");
-            return;
-        }
-        None => return,
+    let settings = Settings {
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        streams_max: limits.streams_max,
+        header_list_max: limits.head_bytes_max,
     };
-    accept(&worker, &gather, connection, client, facts, &idle).await;
+    let server = Server::new(io, input, settings);
+    let idle = Timer::new(&worker.wheel);
+    let introduced = poll_fn(|cx| server.poll_introduced(cx, worker.wheel.seen_ms()));
+    match idle.limit(limits.handshake_timeout_ms, introduced).await {
+        Some(Ok(())) => accept(&worker, &server, &client, facts, &idle).await,
+        Some(Err(error)) => tracing::debug!(client = %client.peer, %error, "HTTP/2 preface"),
+        None => return,
+    }
+    idle.limit(LEAVE_MS, poll_fn(|cx| server.poll_close(cx))).await;
 }
 
 /// Accepts streams until the client is done, idle too long, or the node stops.
-async fn accept(
-    worker: &Rc<Worker>,
-    gather: &Gather,
-    mut connection: Connection<Gather, Bytes>,
-    client: Client,
-    facts: Facts,
-    idle: &Timer,
-) {
-    let open = Rc::new(Cell::new(0_usize));
+async fn accept(worker: &Rc<Worker>, server: &Server, client: &Client, facts: Facts, idle: &Timer) {
     let mut sequence = 0;
     let mut leaving = false;
     loop {
         let mut armed = false;
         let next = poll_fn(|cx| {
-            if let Poll::Ready(next) = gather.poll(cx, |cx| connection.poll_accept(cx)) {
+            if let Poll::Ready(next) = server.poll_accept(cx, worker.wheel.seen_ms()) {
                 return Poll::Ready(Some(next));
             }
             if !std::mem::replace(&mut armed, true) {
@@ -81,14 +62,17 @@ async fn accept(
         })
         .await;
         match next {
-            Some(Some(Ok((request, respond)))) => {
+            Some(Some(Ok(request))) => {
                 sequence += 1;
                 let client = Client { sequence, ..client.clone() };
-                spawn_stream(worker, request, respond, client, facts, StreamCount::new(&open));
+                let stream_worker = Rc::clone(worker);
+                drop(task::spawn_local("http/2 stream", async move {
+                    stream(&stream_worker, request, &client, facts).await;
+                }));
                 let requests_max = worker.plan().node().limits.requests_per_connection_max;
                 if requests_max != 0 && sequence >= requests_max && !leaving {
                     leaving = true;
-                    connection.graceful_shutdown();
+                    server.say_goodbye();
                 }
             }
             Some(Some(Err(error))) => {
@@ -97,11 +81,11 @@ async fn accept(
             }
             Some(None) => return,
             // A client that does not answer our goodbye is not waited for.
-            None if leaving && (open.get() == 0 || worker.is_cutting()) => return,
-            None if leaving || (open.get() > 0 && !worker.is_draining()) => {}
+            None if leaving && (server.streams() == 0 || worker.is_cutting()) => return,
+            None if leaving || (server.streams() > 0 && !worker.is_draining()) => {}
             None => {
                 leaving = true;
-                connection.graceful_shutdown();
+                server.say_goodbye();
             }
         }
     }
@@ -118,63 +102,17 @@ fn patience_ms(worker: &Worker, sequence: u64, leaving: bool) -> u64 {
     }
 }
 
-/// Counts a connection's open streams.
-struct StreamCount(Rc<Cell<usize>>);
-
-impl StreamCount {
-    fn new(open: &Rc<Cell<usize>>) -> Self {
-        open.set(open.get() + 1);
-        Self(Rc::clone(open))
-    }
-}
-
-impl Drop for StreamCount {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
-fn spawn_stream(
-    worker: &Rc<Worker>,
-    request: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-    client: Client,
-    facts: Facts,
-    count: StreamCount,
-) {
-    let worker = Rc::clone(worker);
-    drop(task::spawn_local("http/2 stream", async move {
-        let _count = count;
-        stream(&worker, request, respond, &client, facts).await;
-    }));
-}
-
-async fn stream(
-    worker: &Rc<Worker>,
-    request: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-    client: &Client,
-    facts: Facts,
-) {
+async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, facts: Facts) {
     let mut s = worker.take_scratch();
     s.start(client);
     s.exchange.timing.started = s.now(worker);
     s.exchange.timing.started_unix = worker.unix(s.exchange.timing.started);
     let plan = worker.plan();
-    let (parts, receive) = request.into_parts();
-    let ended = receive.is_end_stream();
-    let mut down = Peer::H2(Box::new(H2::server(receive, respond)));
-    let limits = &plan.node().limits;
-    let readable = read_request(&mut s.request, &parts);
-    let failure = if !readable {
-        Some(Failure::new(FailureKind::BadRequest, "request head"))
-    } else if s.request.headers.len() > limits.header_count_max as usize {
-        Some(Failure::new(FailureKind::HeadTooLarge, "too many header fields"))
-    } else if s.request.target().len() > limits.line_bytes_max as usize {
-        Some(Failure::new(FailureKind::UriTooLong, "path"))
-    } else {
-        None
-    };
+    std::mem::swap(&mut s.request, &mut request.head);
+    let failure = refusal(&plan.node().limits, &request, &s.request);
+    let Request { stream, head, ended, .. } = request;
+    stream.give_head(head);
+    let mut down = Peer::H2(Box::new(stream));
     let length = s.request.headers.known(Name::ContentLength).and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
     let framing = match length {
         _ if ended => Framing::None,
@@ -187,8 +125,23 @@ async fn stream(
         None => run(turn, facts).await,
         Some(failure) => refuse(turn, failure).await,
     }
-    // A request that was not read to its end is dropped here: the `h2` crate then resets the stream without error, after
-    // the response (RFC 9113 section 8.1). To ask for the reset would throw away what is not written yet.
+    // A request that was not read to its end is dropped here: its stream is then reset without error, after the response
+    // (RFC 9113 section 8.1).
     drop(down);
     worker.give_scratch(s);
+}
+
+/// Why a request is not served.
+fn refusal(limits: &Limits, request: &Request, head: &RequestHead) -> Option<Failure> {
+    if request.oversized {
+        Some(Failure::new(FailureKind::HeadTooLarge, "request head"))
+    } else if request.unreadable {
+        Some(Failure::new(FailureKind::BadRequest, "request head"))
+    } else if head.headers.len() > limits.header_count_max as usize {
+        Some(Failure::new(FailureKind::HeadTooLarge, "too many header fields"))
+    } else if head.target().len() > limits.line_bytes_max as usize {
+        Some(Failure::new(FailureKind::UriTooLong, "path"))
+    } else {
+        None
+    }
 }

@@ -11,7 +11,7 @@ use cardinal_http::h1::{Framing, HeadLimits, Parsed, keep_alive, parse_response,
 use cardinal_http::{Failure, FailureKind, ResponseHead, Retry, Version};
 use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
-use cardinal_net::h2::{H2, Target, write_request};
+use cardinal_net::h2::Target;
 use cardinal_net::{NetError, Peer, StreamGuard};
 use cardinal_sdk::{BodyMode, Source};
 
@@ -23,7 +23,7 @@ use super::forward::{Broken, Download, Patience, Progress, Upload};
 use super::reply::{self, send_continue};
 use super::tunnel::tunnel;
 use super::upstream::{Reached, Transport, reach, report_failure};
-use super::upstream_head::{Outgoing, make_h2, write_h1};
+use super::upstream_head::{Outgoing, write_h1, write_h2};
 use crate::plan::{BackendPlan, Plan, RoutePlan};
 use crate::worker::Worker;
 
@@ -144,27 +144,25 @@ impl Proxying<'_> {
                 h1.start_writing(framing, |out| write_h1(out, s, &outgoing));
                 Ok((Peer::H1(h1), way(None)))
             }
-            Transport::H2(send, guard) => {
+            Transport::H2(client, guard) => {
                 let target = Target {
                     method: &s.request.method,
                     https: self.backend.tls.is_some(),
                     authority: s.host.as_bytes(),
                     path: &s.exchange.upstream_uri,
                 };
-                let request = write_request(&target, make_h2(s, &outgoing))
-                    .map_err(|error| Failure::new(FailureKind::BadRequest, "not for HTTP/2").with_source(error))?;
-                let broken = |error: h2::Error| {
+                let broken = |error: NetError| {
                     Failure::new(FailureKind::UpstreamReset, "opening a stream")
                         .with_source(error)
                         .with_retry(Retry::Safe)
                 };
-                let ready = s.up_timer.limit(self.backend.backend.timeouts.write_ms, send.ready()).await;
+                let ready = poll_fn(|cx| client.poll_ready(cx));
+                let ready = s.up_timer.limit(self.backend.backend.timeouts.write_ms, ready).await;
                 let late = || Failure::new(FailureKind::UpstreamWriteTimeout, "no free stream").with_retry(Retry::Safe);
-                let mut send = ready.ok_or_else(late)?.map_err(broken)?;
+                ready.ok_or_else(late)?.map_err(broken)?;
                 let end = framing == Framing::None;
-                let (response, body) = send.send_request(request, end).map_err(broken)?;
-                let peer = Peer::H2(Box::new(H2::client(response, (!end).then_some(body))));
-                Ok((peer, way(Some(guard))))
+                let stream = client.open(&target, end, |fields| write_h2(fields, s, &outgoing)).map_err(broken)?;
+                Ok((Peer::H2(Box::new(stream)), way(Some(guard))))
             }
         }
     }
@@ -421,10 +419,16 @@ fn may_retry(failure: &Failure, s: &Scratch) -> bool {
 fn head_failure(error: NetError) -> Failure {
     let kind = match &error {
         NetError::Head(_) | NetError::BufferFull => FailureKind::UpstreamProtocol,
+        NetError::H2(error) if !error.is_disconnect() => FailureKind::UpstreamProtocol,
         _ => FailureKind::UpstreamReset,
     };
-    // The request may have arrived: only what may be repeated is.
-    Failure::new(kind, "waiting for the response").with_source(error).with_retry(Retry::IfIdempotent)
+    let retry = match &error {
+        // The upstream says that it has done nothing for it.
+        NetError::H2(error) if error.is_refusal() => Retry::Safe,
+        // The request may have arrived: only what may be repeated is.
+        _ => Retry::IfIdempotent,
+    };
+    Failure::new(kind, "waiting for the response").with_source(error).with_retry(retry)
 }
 
 fn head_limits(limits: &Limits) -> HeadLimits {

@@ -1,23 +1,20 @@
 //! A connection to an upstream for one attempt: chosen by the balancer, from the pool or new.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use cardinal_balance::{Group, NoPeer, Outcome, PickInput, Picked};
 use cardinal_base::task;
 use cardinal_http::{Failure, FailureKind, Retry};
 use cardinal_ir::{Algorithm, HashInput, HttpVersion};
 use cardinal_net::h1::H1;
+use cardinal_net::h2::{self, Client, Settings};
 use cardinal_net::{
-    ConnectError, Connected, Gather, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect,
+    ConnectError, Connected, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect,
 };
 use cardinal_sdk::{Try, TryState};
-use h2::client::SendRequest;
 use rustls_pki_types::ServerName;
 
 use super::Scratch;
@@ -47,7 +44,7 @@ pub(super) enum Transport {
     /// A connection of its own.
     H1(Box<H1>),
     /// A place on a shared connection.
-    H2(SendRequest<Bytes>, StreamGuard),
+    H2(Client, StreamGuard),
 }
 
 /// Chooses an endpoint and connects to it. `upgrade` needs HTTP/1.
@@ -82,8 +79,8 @@ pub(super) async fn reach(
     let group = Arc::clone(&backend.group);
     let timeout_ms = backend.backend.timeouts.connect_ms;
     let shared = !upgrade && matches!(backend.backend.http, Some(HttpVersion::H2 | HttpVersion::Negotiate));
-    if shared && let Some((send, guard)) = place(worker, &key, &limits, &s.up_timer, timeout_ms).await {
-        return Ok(Reached { transport: Transport::H2(send, guard), picked, group, key, requests: 1 });
+    if shared && let Some((client, guard)) = place(worker, &key, &limits, &s.up_timer, timeout_ms).await {
+        return Ok(Reached { transport: Transport::H2(client, guard), picked, group, key, requests: 1 });
     }
     if let Some(pooled) = worker.pool.borrow_mut().take(&key, &limits, now) {
         let (transport, requests) = (Transport::H1(pooled.h1), pooled.requests);
@@ -118,7 +115,7 @@ async fn place(
     limits: &PoolLimits,
     timer: &Timer,
     timeout_ms: u64,
-) -> Option<(SendRequest<Bytes>, StreamGuard)> {
+) -> Option<(Client, StreamGuard)> {
     let found = timer.limit(timeout_ms, async {
         loop {
             let open = worker.pool.borrow_mut().take_h2(key, limits);
@@ -291,34 +288,27 @@ async fn open(
         Failure::new(kind, "connecting").with_source(error).with_retry(Retry::Safe)
     })?;
     if connected.h2 || (backend.h2_only() && !upgrade) {
-        let (send, guard) = start_h2(worker, connected.io, key).await?;
-        return Ok(Transport::H2(send, guard));
+        let (client, guard) = start_h2(worker, connected.io, key);
+        return Ok(Transport::H2(client, guard));
     }
     Ok(Transport::H1(Box::new(H1::new(connected.io, b""))))
 }
 
 /// Speaks HTTP/2 on a new connection, which is then shared.
-async fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey) -> Result<(SendRequest<Bytes>, StreamGuard), Failure> {
-    let gather = Gather::new(Bytes::new(), io);
-    let (send, connection) = h2::client::Builder::new()
-        .initial_window_size(H2_STREAM_WINDOW)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW)
-        .max_header_list_size(H2_HEADER_LIST_MAX)
-        .max_concurrent_reset_streams(64)
-        .enable_push(false)
-        .handshake(gather.clone())
-        .await
-        .map_err(|error| {
-            Failure::new(FailureKind::UpstreamProtocol, "HTTP/2 preface").with_source(error).with_retry(Retry::Safe)
-        })?;
-    let closed = Rc::new(Cell::new(false));
-    let guard = worker.pool.borrow_mut().put_h2(key, send.clone(), Rc::clone(&closed), worker.now());
+fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey) -> (Client, StreamGuard) {
+    let settings = Settings {
+        stream_window: H2_STREAM_WINDOW,
+        connection_window: H2_CONNECTION_WINDOW,
+        streams_max: 0,
+        header_list_max: H2_HEADER_LIST_MAX,
+    };
+    let (client, driver) = h2::client(io, settings);
+    let guard = worker.pool.borrow_mut().put_h2(key, client.clone(), worker.now());
+    let wheel = Rc::clone(&worker.wheel);
     task::spawn_local("upstream http/2 connection", async move {
-        let mut connection = pin!(connection);
-        if let Err(error) = poll_fn(|cx| gather.poll(cx, |cx| connection.as_mut().poll(cx))).await {
+        if let Err(error) = poll_fn(|cx| driver.poll(cx, wheel.seen_ms())).await {
             tracing::debug!(address = %key.address, %error, "upstream HTTP/2 connection ended");
         }
-        closed.set(true);
     });
-    Ok((send, guard))
+    (client, guard)
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use cardinal_http::h1::Framing;
 use cardinal_http::{HeaderList, Name, RequestHead, split_list};
 use cardinal_ir::{Backend, Node, Route};
-use cardinal_net::h2::Fields;
+use cardinal_net::h2::FieldWriter;
 use cardinal_sdk::{Exchange, RequestId};
 
 use super::Scratch;
@@ -77,10 +77,8 @@ pub(crate) fn write_h1(out: &mut Vec<u8>, s: &Scratch, outgoing: &Outgoing<'_>) 
     out.extend_from_slice(b"\r\n");
 }
 
-/// Makes the fields for HTTP/2.
-pub(crate) fn make_h2(s: &Scratch, outgoing: &Outgoing<'_>) -> Fields {
-    // Ours are about a dozen.
-    let mut fields = Fields::with_capacity(s.request.headers.len() + 12);
+/// Writes the fields for HTTP/2.
+pub(crate) fn write_h2(fields: &mut FieldWriter<'_>, s: &Scratch, outgoing: &Outgoing<'_>) {
     for (id, name, value) in s.request.headers.iter_known() {
         if is_forwarded(id) {
             fields.append(id, name, value);
@@ -91,7 +89,6 @@ pub(crate) fn make_h2(s: &Scratch, outgoing: &Outgoing<'_>) -> Fields {
         fields.append(Name::ContentLength, b"content-length", digits.format(length).as_bytes());
     }
     extra(s, outgoing.node, |name, value| fields.append(Name::of(name.as_bytes()), name.as_bytes(), value));
-    fields
 }
 
 #[inline]

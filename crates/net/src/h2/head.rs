@@ -1,59 +1,273 @@
-//! Heads of HTTP/2 messages, from and to the form of the `h2` crate.
+//! Heads of HTTP/2 messages: from header blocks, and to them.
 
-use cardinal_http::{HeaderList, Method, RequestHead, ResponseHead, Version};
-use http::uri::{Parts, PathAndQuery, Scheme};
-use http::{HeaderMap, StatusCode, Uri};
+use cardinal_http::hpack::{Decoder, Encoder, Field, HpackError, Pseudo};
+use cardinal_http::{HeaderList, Method, Name, RequestHead, ResponseHead, Version};
 
-use super::fields::{Fields, authority_of};
-use crate::NetError;
+/// What RFC 9113 section 6.5.2 adds to each field when the size of a list is counted, bytes.
+const FIELD_OVERHEAD: usize = 32;
 
-/// Takes over the head of a request that a client opened a stream with. `false` when it has no place in HTTP/1 terms:
-/// no path, or fields that are illegal.
-pub fn read_request(head: &mut RequestHead, parts: &http::request::Parts) -> bool {
-    let Some(method) = Method::parse(parts.method.as_str().as_bytes()) else { return false };
-    head.method = method;
+/// A message that RFC 9113 section 8.1.1 calls malformed, and why.
+pub(super) type Malformed = &'static str;
+
+/// What a head says about its message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// `content-length`.
+    pub(super) length: Option<u64>,
+    /// The list is longer than allowed; the head has a part of it.
+    pub(super) oversized: bool,
+    /// Of a request: it has no place in HTTP/1 terms.
+    pub(super) unreadable: bool,
+}
+
+/// Memory that heads are read with.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// `:path`, then `:authority`.
+    path: Vec<u8>,
+    authority: Vec<u8>,
+    cookies: Vec<u8>,
+}
+
+/// A field list while it is read.
+struct Progress {
+    facts: Facts,
+    malformed: Option<Malformed>,
+    /// Regular fields have begun.
+    regular: bool,
+    left: usize,
+}
+
+impl Progress {
+    fn new(list_max: usize) -> Self {
+        Self { facts: Facts::default(), malformed: None, regular: false, left: list_max }
+    }
+
+    /// Whether the field is to be looked at.
+    fn takes(&mut self, field: &Field<'_>) -> bool {
+        match self.left.checked_sub(field.name.len() + field.value.len() + FIELD_OVERHEAD) {
+            Some(left) => self.left = left,
+            None => (self.left, self.facts.oversized) = (0, true),
+        }
+        self.malformed.is_none() && !self.facts.oversized
+    }
+
+    fn fail(&mut self, why: Malformed) {
+        self.malformed.get_or_insert(why);
+    }
+
+    fn check(&mut self, fine: bool, why: Malformed) {
+        if !fine {
+            self.fail(why);
+        }
+    }
+
+    /// Adds a regular field.
+    fn append(&mut self, headers: &mut HeaderList, id: Name, field: &Field<'_>) {
+        match id {
+            Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::TransferEncoding | Name::Upgrade => {
+                return self.fail("a field that belongs to a connection");
+            }
+            Name::Te if !field.value.eq_ignore_ascii_case(b"trailers") => return self.fail("te is not trailers"),
+            Name::ContentLength => {
+                let length = std::str::from_utf8(field.value).ok().and_then(|v| v.parse().ok());
+                let digits = field.value.iter().all(u8::is_ascii_digit);
+                let before = self.facts.length.or(length);
+                self.check(digits && length.is_some() && before == length, "content-length");
+                self.facts.length = length;
+            }
+            _ => {}
+        }
+        let fine = field.legal && headers.append_legal(id, field.name, field.value);
+        self.check(fine, "an illegal field");
+    }
+}
+
+/// The pseudo-fields of a request.
+#[derive(Default)]
+struct Pseudos {
+    method: Option<Method>,
+    scheme: bool,
+    path: bool,
+    authority: bool,
+}
+
+impl Pseudos {
+    /// Takes one; false when it came before.
+    fn take(&mut self, pseudo: Pseudo, value: &[u8], reader: &mut Reader) -> Result<bool, Malformed> {
+        Ok(match pseudo {
+            Pseudo::Method => self.method.replace(Method::parse(value).ok_or(":method")?).is_none(),
+            Pseudo::Scheme if !is_scheme(value) => return Err(":scheme"),
+            Pseudo::Scheme => !std::mem::replace(&mut self.scheme, true),
+            Pseudo::Path => {
+                reader.path.extend_from_slice(value);
+                !std::mem::replace(&mut self.path, true)
+            }
+            Pseudo::Authority => {
+                reader.authority.extend_from_slice(value);
+                !std::mem::replace(&mut self.authority, true)
+            }
+            Pseudo::Protocol | Pseudo::Status | Pseudo::Unknown => return Err("an unknown pseudo-field"),
+        })
+    }
+
+    /// Places them in the head: whether they are those that a request has.
+    fn place(self, head: &mut RequestHead, facts: &mut Facts, reader: &Reader) -> Result<(), Malformed> {
+        let Some(method) = self.method else { return Err("no :method") };
+        let connect = method == Method::Connect;
+        let complete =
+            if connect { !self.scheme && !self.path && self.authority } else { self.scheme && !reader.path.is_empty() };
+        if !complete {
+            return Err("pseudo-fields are missing, or too many");
+        }
+        head.method = method;
+        let (path, authority) = (reader.path.as_slice(), reader.authority.as_slice());
+        let origin = connect || path.first() == Some(&b'/') || path == b"*";
+        facts.unreadable |= !origin || !head.set_target(if connect { authority } else { path });
+        if self.authority {
+            facts.unreadable |= authority.is_empty();
+            head.set_authority(authority);
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// Reads the head of a request. The outer error breaks the connection, the inner one the stream.
+    pub(super) fn request(
+        &mut self,
+        decoder: &mut Decoder,
+        block: &[u8],
+        list_max: usize,
+        head: &mut RequestHead,
+    ) -> Result<Result<Facts, Malformed>, HpackError> {
+        self.clear();
+        head.clear();
+        head.version = Version::H2;
+        let (mut progress, mut pseudos) = (Progress::new(list_max), Pseudos::default());
+        decoder.decode(block, |field: Field<'_>| {
+            if !progress.takes(&field) {
+                return;
+            }
+            if let Some(pseudo) = field.pseudo {
+                if progress.regular || !field.legal {
+                    return progress.fail("a pseudo-field after others, or an illegal one");
+                }
+                match pseudos.take(pseudo, field.value, self) {
+                    Ok(first) => progress.check(first, "a pseudo-field twice"),
+                    Err(why) => progress.fail(why),
+                }
+                return;
+            }
+            if !std::mem::replace(&mut progress.regular, true) && pseudos.authority {
+                self.append_host(head, &mut progress.facts);
+            }
+            match field.known {
+                // With `:authority`, `Host` is not needed, and must not disagree with it (RFC 9113 section 8.3.1).
+                Name::Host if pseudos.authority => {
+                    progress.facts.unreadable |= !self.authority.eq_ignore_ascii_case(field.value);
+                }
+                Name::Cookie => {
+                    if !self.cookies.is_empty() {
+                        self.cookies.extend_from_slice(b"; ");
+                    }
+                    self.cookies.extend_from_slice(field.value);
+                }
+                id => progress.append(&mut head.headers, id, &field),
+            }
+        })?;
+        let Progress { mut facts, malformed, regular, .. } = progress;
+        if let Some(why) = malformed {
+            return Ok(Err(why));
+        }
+        if facts.oversized {
+            return Ok(Ok(facts));
+        }
+        if !regular && pseudos.authority {
+            self.append_host(head, &mut facts);
+        }
+        // One field, because HTTP/1 allows only one (RFC 9113 section 8.2.3).
+        if !self.cookies.is_empty() && !head.headers.append(b"cookie", &self.cookies) {
+            return Ok(Err("an illegal field"));
+        }
+        facts.unreadable |= head.headers.known_all(Name::Host).count() > 1;
+        Ok(pseudos.place(head, &mut facts, self).map(|()| facts))
+    }
+
+    /// As in nginx, filters and logs find the name where HTTP/1 has it.
+    fn append_host(&self, head: &mut RequestHead, facts: &mut Facts) {
+        facts.unreadable |= !head.headers.append(b"host", &self.authority);
+    }
+
+    /// Empties it; memory that a rare head needed is given back.
+    fn clear(&mut self) {
+        const KEPT: usize = 4096;
+        for bytes in [&mut self.path, &mut self.authority, &mut self.cookies] {
+            bytes.clear();
+            if bytes.capacity() > KEPT {
+                *bytes = Vec::new();
+            }
+        }
+    }
+}
+
+/// RFC 3986 section 3.1.
+fn is_scheme(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_alphabetic)
+        && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+}
+
+/// Reads the head of a response.
+pub(super) fn read_response(
+    decoder: &mut Decoder,
+    block: &[u8],
+    list_max: usize,
+    head: &mut ResponseHead,
+) -> Result<Result<Facts, Malformed>, HpackError> {
+    head.clear();
     head.version = Version::H2;
-    let placed = match (&head.method, parts.uri.path_and_query(), parts.uri.authority()) {
-        (Method::Connect, _, Some(authority)) => head.set_target(authority.as_str().as_bytes()),
-        (_, Some(target), _) => head.set_target(target.as_str().as_bytes()),
-        _ => false,
-    };
-    if !placed {
-        return false;
-    }
-    match parts.uri.authority() {
-        Some(authority) => {
-            // As in nginx, filters and logs find the name where HTTP/1 has it.
-            if !head.headers.append(b"host", authority.as_str().as_bytes()) {
-                return false;
+    let mut progress = Progress::new(list_max);
+    decoder.decode(block, |field: Field<'_>| {
+        if !progress.takes(&field) {
+            return;
+        }
+        if field.pseudo.is_none() {
+            progress.regular = true;
+            return progress.append(&mut head.headers, field.known, &field);
+        }
+        let status = match field.value {
+            [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+                u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
             }
-            head.set_authority(authority.as_str().as_bytes());
+            _ => 0,
+        };
+        let fine = field.pseudo == Some(Pseudo::Status) && !progress.regular && head.status == 0 && status != 0;
+        progress.check(fine, ":status");
+        head.status = status;
+    })?;
+    progress.check(head.status != 0 || progress.facts.oversized, "no :status");
+    Ok(progress.malformed.map_or(Ok(progress.facts), Err))
+}
+
+/// Reads trailer fields.
+pub(super) fn read_trailers(
+    decoder: &mut Decoder,
+    block: &[u8],
+    list_max: usize,
+    trailers: &mut HeaderList,
+) -> Result<Result<(), Malformed>, HpackError> {
+    let mut progress = Progress::new(list_max);
+    decoder.decode(block, |field: Field<'_>| {
+        if !progress.takes(&field) {
+            return;
         }
-        None if parts.headers.get_all(http::header::HOST).iter().count() > 1 => return false,
-        None => {}
-    }
-    let mut cookies: Vec<u8> = Vec::new();
-    for (name, value) in &parts.headers {
-        // With `:authority`, `Host` is not needed, and must not disagree with it (RFC 9113 section 8.3.1).
-        if name == http::header::HOST && parts.uri.authority().is_some() {
-            if parts.uri.authority().is_some_and(|a| !a.as_str().as_bytes().eq_ignore_ascii_case(value.as_bytes())) {
-                return false;
-            }
-            continue;
+        if field.pseudo.is_some() {
+            return progress.fail("a pseudo-field in trailers");
         }
-        if name == http::header::COOKIE {
-            if !cookies.is_empty() {
-                cookies.extend_from_slice(b"; ");
-            }
-            cookies.extend_from_slice(value.as_bytes());
-            continue;
-        }
-        if !head.headers.append(name.as_str().as_bytes(), value.as_bytes()) {
-            return false;
-        }
-    }
-    // One field, because HTTP/1 allows only one (RFC 9113 section 8.2.3).
-    cookies.is_empty() || head.headers.append(b"cookie", &cookies)
+        progress.append(trailers, field.known, &field);
+    })?;
+    progress.check(!progress.facts.oversized, "trailers over their limit");
+    Ok(progress.malformed.map_or(Ok(()), Err))
 }
 
 /// What a request to an upstream is for.
@@ -69,36 +283,42 @@ pub struct Target<'x> {
     pub path: &'x [u8],
 }
 
-/// Makes the head of a request to an upstream.
-pub fn write_request(target: &Target<'_>, fields: Fields) -> Result<http::Request<()>, NetError> {
-    let unsendable = NetError::Unsendable;
-    let method = match target.method {
-        Method::Get => http::Method::GET,
-        Method::Post => http::Method::POST,
-        other => http::Method::from_bytes(other.as_str().as_bytes()).map_err(|_| unsendable("method"))?,
-    };
-    let path = if *target.method == Method::Connect { b"/" } else { target.path };
-    let mut parts = Parts::default();
-    parts.scheme = Some(if target.https { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.authority = Some(authority_of(target.authority).ok_or(unsendable("authority"))?);
-    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|_| unsendable("request head"))?);
-    let mut request = http::Request::new(());
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| unsendable("request head"))?;
-    *request.version_mut() = http::Version::HTTP_2;
-    *request.headers_mut() = fields.into_map();
-    Ok(request)
+/// Takes the fields of a head that is sent.
+pub struct FieldWriter<'x> {
+    pub(super) encoder: &'x mut Encoder,
+    pub(super) out: &'x mut Vec<u8>,
 }
 
-pub(super) fn read_response(head: &mut ResponseHead, status: StatusCode, headers: &HeaderMap) {
-    head.clear();
-    head.status = status.as_u16();
-    head.version = Version::H2;
-    read_headers(&mut head.headers, headers);
-}
+impl FieldWriter<'_> {
+    /// Adds a field, unless it belongs to an HTTP/1 connection (RFC 9113 section 8.2.2). `id` is the name's, as
+    /// [`Name::of`] has it.
+    pub fn append(&mut self, id: Name, name: &[u8], value: &[u8]) {
+        match id {
+            Name::Connection
+            | Name::KeepAlive
+            | Name::ProxyConnection
+            | Name::TransferEncoding
+            | Name::Upgrade
+            | Name::Host => {}
+            Name::Te if !value.eq_ignore_ascii_case(b"trailers") => {}
+            _ => self.encoder.field(id, name, value, self.out),
+        }
+    }
 
-pub(super) fn read_headers(list: &mut HeaderList, map: &HeaderMap) {
-    for (name, value) in map {
-        list.append(name.as_str().as_bytes(), value.as_bytes());
+    pub(super) fn append_all(&mut self, list: &HeaderList) {
+        for (id, name, value) in list.iter_known() {
+            self.append(id, name, value);
+        }
+    }
+
+    pub(super) fn target(&mut self, target: &Target<'_>) {
+        let Self { encoder, out } = self;
+        encoder.method(target.method.as_str().as_bytes(), out);
+        if *target.method == Method::Connect {
+            return encoder.authority(target.authority, out);
+        }
+        encoder.scheme(target.https, out);
+        encoder.authority(target.authority, out);
+        encoder.path(target.path, out);
     }
 }

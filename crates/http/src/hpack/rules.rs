@@ -1,0 +1,308 @@
+//! What the encoder knows of names: their entry in the static table, and what their values are like.
+
+use crate::headers::Name;
+
+/// How fields of a name are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Habit {
+    /// Values that come again go into the table.
+    Repeats,
+    /// There is a new value in each message: none goes into the table.
+    Varies,
+    /// Secret: never in a table, here or further on, because who can put fields of his own on the same connection could
+    /// try guesses against the table (RFC 7541 section 7.1).
+    Secret,
+    /// As [`Habit::Secret`] when the value is so short that guesses might succeed, else as [`Habit::Varies`].
+    Cookie,
+}
+
+/// What is known of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// Its first index in the static table, or 0.
+    pub(super) index: u8,
+    pub(super) habit: Habit,
+}
+
+const UNKNOWN: Rule = Rule { index: 0, habit: Habit::Repeats };
+
+const fn rule(index: u8, habit: Habit) -> Rule {
+    Rule { index, habit }
+}
+
+/// The rule of a name that is known, which must not be [`Name::Other`].
+pub(super) const fn of_known(name: Name) -> Rule {
+    use Habit::{Cookie, Repeats, Secret, Varies};
+    match name {
+        Name::Accept => rule(19, Repeats),
+        Name::Authorization => rule(23, Secret),
+        Name::ContentLength => rule(28, Varies),
+        Name::ContentType => rule(31, Repeats),
+        Name::Cookie => rule(32, Cookie),
+        Name::Date => rule(33, Varies),
+        Name::Expect => rule(35, Repeats),
+        Name::Host => rule(38, Repeats),
+        Name::Server => rule(54, Repeats),
+        Name::TransferEncoding => rule(57, Repeats),
+        Name::Via => rule(60, Repeats),
+        Name::Other
+        | Name::Connection
+        | Name::KeepAlive
+        | Name::Proxy
+        | Name::ProxyConnection
+        | Name::Te
+        | Name::Trailer
+        | Name::Upgrade
+        | Name::XForwardedFor
+        | Name::XForwardedHost
+        | Name::XForwardedPort
+        | Name::XForwardedProto
+        | Name::XForwardedPath
+        | Name::XForwardedPrefix
+        | Name::XRealIp => UNKNOWN,
+    }
+}
+
+/// The rule of any name, in any case, by its [`name_hash`].
+#[inline]
+pub(super) fn of(name: &[u8], hash: u64) -> Rule {
+    let place = PLACES.1.get(slot(hash, PLACES.0)).copied().unwrap_or_default();
+    match RULES.get(usize::from(place).wrapping_sub(1)) {
+        Some((known, rule)) if same_name(known.as_bytes(), name) => *rule,
+        _ => UNKNOWN,
+    }
+}
+
+/// Names of the static table, and others about which more is known than can be seen. Values that vary are found out by
+/// the encoder too; here it is told those that are in most messages.
+const RULES: &[(&str, Rule)] = {
+    use Habit::{Cookie, Repeats, Secret, Varies};
+    &[
+        ("accept-charset", rule(15, Repeats)),
+        ("accept-encoding", rule(16, Repeats)),
+        ("accept-language", rule(17, Repeats)),
+        ("accept-ranges", rule(18, Repeats)),
+        ("accept", of_known(Name::Accept)),
+        ("access-control-allow-origin", rule(20, Repeats)),
+        ("age", rule(21, Varies)),
+        ("allow", rule(22, Repeats)),
+        ("authorization", of_known(Name::Authorization)),
+        ("cache-control", rule(24, Repeats)),
+        ("content-disposition", rule(25, Repeats)),
+        ("content-encoding", rule(26, Repeats)),
+        ("content-language", rule(27, Repeats)),
+        ("content-length", of_known(Name::ContentLength)),
+        ("content-location", rule(29, Varies)),
+        ("content-range", rule(30, Varies)),
+        ("content-type", of_known(Name::ContentType)),
+        ("cookie", of_known(Name::Cookie)),
+        ("date", of_known(Name::Date)),
+        ("etag", rule(34, Varies)),
+        ("expect", of_known(Name::Expect)),
+        ("expires", rule(36, Varies)),
+        ("from", rule(37, Repeats)),
+        ("host", of_known(Name::Host)),
+        ("if-match", rule(39, Varies)),
+        ("if-modified-since", rule(40, Varies)),
+        ("if-none-match", rule(41, Varies)),
+        ("if-range", rule(42, Varies)),
+        ("if-unmodified-since", rule(43, Varies)),
+        ("last-modified", rule(44, Varies)),
+        ("link", rule(45, Repeats)),
+        ("location", rule(46, Varies)),
+        ("max-forwards", rule(47, Repeats)),
+        ("proxy-authenticate", rule(48, Repeats)),
+        ("proxy-authorization", rule(49, Secret)),
+        ("range", rule(50, Varies)),
+        ("referer", rule(51, Varies)),
+        ("refresh", rule(52, Repeats)),
+        ("retry-after", rule(53, Varies)),
+        ("server", of_known(Name::Server)),
+        ("set-cookie", rule(55, Cookie)),
+        ("strict-transport-security", rule(56, Repeats)),
+        ("transfer-encoding", of_known(Name::TransferEncoding)),
+        ("user-agent", rule(58, Repeats)),
+        ("vary", rule(59, Repeats)),
+        ("via", of_known(Name::Via)),
+        ("www-authenticate", rule(61, Repeats)),
+        ("api-key", rule(0, Secret)),
+        ("apikey", rule(0, Secret)),
+        ("x-api-key", rule(0, Secret)),
+        ("b3", rule(0, Varies)),
+        ("correlation-id", rule(0, Varies)),
+        ("grpc-timeout", rule(0, Varies)),
+        ("kong-request-id", rule(0, Varies)),
+        ("ratelimit-remaining", rule(0, Varies)),
+        ("ratelimit-reset", rule(0, Varies)),
+        ("traceparent", rule(0, Varies)),
+        ("tracestate", rule(0, Varies)),
+        ("uber-trace-id", rule(0, Varies)),
+        ("x-amzn-trace-id", rule(0, Varies)),
+        ("x-b3-parentspanid", rule(0, Varies)),
+        ("x-b3-spanid", rule(0, Varies)),
+        ("x-b3-traceid", rule(0, Varies)),
+        ("x-cloud-trace-context", rule(0, Varies)),
+        ("x-correlation-id", rule(0, Varies)),
+        ("x-kong-proxy-latency", rule(0, Varies)),
+        ("x-kong-request-id", rule(0, Varies)),
+        ("x-kong-response-latency", rule(0, Varies)),
+        ("x-kong-upstream-latency", rule(0, Varies)),
+        ("x-request-id", rule(0, Varies)),
+    ]
+};
+
+const SLOTS: usize = 512;
+
+const fn slot(hash: u64, factor: u64) -> usize {
+    (hash.wrapping_mul(factor) >> 32) as usize % SLOTS
+}
+
+/// A factor with which each of the [`RULES`] has a slot of its own, and their places, counted from 1, by slot.
+static PLACES: (u64, [u8; SLOTS]) = {
+    let mut hashes = [0; RULES.len()];
+    let mut at = 0;
+    while at < RULES.len() {
+        hashes[at] = name_hash(RULES[at].0.as_bytes());
+        at += 1;
+    }
+    let mut factor = 1_u64;
+    loop {
+        let mut places = [0; SLOTS];
+        let mut at = 0;
+        while at < RULES.len() && places[slot(hashes[at], factor)] == 0 {
+            places[slot(hashes[at], factor)] = at as u8 + 1;
+            at += 1;
+        }
+        if at == RULES.len() {
+            break (factor, places);
+        }
+        factor += 2;
+        assert!(factor < 100_000, "two names have the same hash");
+    }
+};
+
+const CASE: u64 = u64::from_ne_bytes([0x20; 8]);
+const MIX: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93, 0xa076_1d64_78bd_642f];
+
+/// A hash of a name that does not see case. Of names over 24 bytes it does not see all: who compares finds out.
+pub(super) const fn name_hash(name: &[u8]) -> u64 {
+    let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => short(name),
+    };
+    let hash = fold((first | CASE) ^ MIX[0], (last | CASE) ^ MIX[1].wrapping_mul(name.len() as u64 + 1));
+    match name.split_at_checked(8) {
+        Some((_, rest)) if name.len() > 16 => match rest.first_chunk::<8>() {
+            Some(middle) => fold(hash ^ (u64::from_le_bytes(*middle) | CASE), MIX[2]),
+            None => hash,
+        },
+        _ => hash,
+    }
+}
+
+/// [`name_hash`] of a known name.
+pub(super) const fn known_hash(name: Name) -> u64 {
+    (name as u64 + 1).wrapping_mul(MIX[0])
+}
+
+/// A hash of a field of this [`name_hash`] and value. It need not be secret: a table of hashes has a fixed size, and
+/// what it finds is compared.
+#[inline]
+pub(super) fn field_hash(name: u64, value: &[u8]) -> u64 {
+    let mut hash = name ^ (value.len() as u64).wrapping_mul(MIX[1]);
+    let (pieces, _) = value.as_chunks::<16>();
+    for piece in pieces {
+        hash = mix(hash, piece);
+    }
+    // What is left, together with some of what was before it.
+    let (first, last) = match (value.first_chunk::<8>(), value.last_chunk::<8>()) {
+        _ if value.len() > 16 => return value.last_chunk::<16>().map_or(hash, |piece| mix(hash, piece)),
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => short(value),
+    };
+    fold(first ^ hash, last ^ MIX[2])
+}
+
+fn mix(hash: u64, piece: &[u8; 16]) -> u64 {
+    let both = u128::from_le_bytes(*piece);
+    fold(both as u64 ^ hash, (both >> 64) as u64 ^ MIX[2])
+}
+
+/// The bytes of what has at most seven.
+const fn short(text: &[u8]) -> (u64, u64) {
+    match (text.first_chunk::<4>(), text.last_chunk::<4>(), text) {
+        (Some(first), Some(last), _) => (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64),
+        (_, _, [a, b, c]) => (u32::from_le_bytes([*a, *b, *c, 0]) as u64, 0),
+        (_, _, [a, b]) => (u32::from_le_bytes([*a, *b, 0, 0]) as u64, 0),
+        (_, _, [a]) => (*a as u64, 0),
+        _ => (0, 0),
+    }
+}
+
+const fn fold(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Whether the second name is the first, which is in lower case.
+#[inline]
+pub(super) fn same_name(lower: &[u8], any: &[u8]) -> bool {
+    if lower.len() != any.len() {
+        return false;
+    }
+    let (Some(lower_end), Some(any_end)) = (lower.last_chunk::<8>(), any.last_chunk::<8>()) else {
+        return lower.iter().zip(any).all(|(lower, any)| *lower == any.to_ascii_lowercase());
+    };
+    let same = |lower: &[u8; 8], any: &[u8; 8]| u64::from_le_bytes(*lower) == to_lower(u64::from_le_bytes(*any));
+    lower.as_chunks::<8>().0.iter().zip(any.as_chunks::<8>().0).all(|(lower, any)| same(lower, any))
+        && same(lower_end, any_end)
+}
+
+/// Eight bytes in lower case.
+const fn to_lower(bytes: u64) -> u64 {
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    let low = bytes & each(0x7f);
+    // The upper bit of each byte says whether it is at least `A`, and whether it is past `Z`.
+    let upper = ((low + each(0x80 - b'A')) ^ (low + each(0x7f - b'Z'))) & !bytes & each(0x80);
+    bytes | (upper >> 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hpack::known;
+
+    #[test]
+    fn eight_bytes_get_the_case_that_one_gets() {
+        for byte in 0..=255_u8 {
+            let bytes = [byte, b'A', byte, b'@', 0xff, byte, b'[', byte];
+            assert_eq!(to_lower(u64::from_le_bytes(bytes)).to_le_bytes(), bytes.map(|b| b.to_ascii_lowercase()));
+        }
+    }
+
+    #[test]
+    fn every_name_of_the_static_table_has_its_first_index() {
+        let named = known::TABLE.iter().enumerate().filter(|(_, known)| known.label.pseudo.is_none());
+        for (at, known) in named {
+            let of_text = of(known.name, name_hash(known.name));
+            assert_eq!(usize::from(of_text.index), at + 1, "{}", known.name.escape_ascii());
+            let upper = known.name.to_ascii_uppercase();
+            assert_eq!(of(&upper, name_hash(&upper)), of_text);
+            let name = Name::of(known.name);
+            if name != Name::Other {
+                assert_eq!(of_known(name), of_text);
+            }
+            assert_eq!(known.label.known, name);
+        }
+        assert_eq!(RULES.iter().filter(|(_, rule)| rule.index != 0).count(), 61 - 14);
+    }
+
+    #[test]
+    fn other_names_have_no_rule() {
+        for name in ["", "a", "x-", "accepu", "accept-", "x-request-ie", "\u{ff}\u{ff}\u{ff}\u{ff}\u{ff}"] {
+            assert_eq!(of(name.as_bytes(), name_hash(name.as_bytes())), UNKNOWN, "{name}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A connection to an upstream.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::driver::{Link, Shared};
+use super::error::H2Error;
+use super::head::{FieldWriter, Target};
+use super::state::{Role, Settings, State};
+use super::stream::H2;
+use crate::NetError;
+use crate::buffer::{self, Buffer};
+use crate::io::Io;
+
+/// A way to open streams. Clones are for the same connection, which ends when the last of them, and the last stream,
+/// has been dropped.
+#[derive(Clone)]
+pub struct Client {
+    link: Shared,
+}
+
+/// Drives a connection to an upstream. Dropping it ends the streams.
+pub struct ClientDriver {
+    link: Shared,
+}
+
+/// Speaks HTTP/2 with an upstream: the driver is to be polled by a task of its own.
+pub fn client(io: Io, settings: Settings) -> (Client, ClientDriver) {
+    let state = State::new(Role::Client, settings, buffer::take_output());
+    let link = Link::shared(io, Buffer::default(), state);
+    (Client { link: Rc::clone(&link) }, ClientDriver { link })
+}
+
+impl Client {
+    /// Whether streams may be opened, now or later.
+    pub fn is_usable(&self) -> bool {
+        self.link.borrow().state.refusal().is_none()
+    }
+
+    /// Streams that the upstream lets us have open.
+    pub fn streams_max(&self) -> usize {
+        self.link.borrow().state.peer_streams_max as usize
+    }
+
+    /// Waits until one more stream may be opened.
+    pub fn poll_ready(&self, cx: &Context<'_>) -> Poll<Result<(), NetError>> {
+        let state = &mut self.link.borrow_mut().state;
+        if let Some(error) = state.refusal() {
+            return Poll::Ready(Err(NetError::H2(error)));
+        }
+        // One does not wait for what the upstream allows.
+        let max = if state.is_introduced() { state.peer_streams_max as usize } else { 1 };
+        if state.streams.open_count() < max {
+            return Poll::Ready(Ok(()));
+        }
+        if !state.openers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.openers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Opens a stream; `end` when no body follows. `fields` adds the fields of the head.
+    pub fn open(
+        &self,
+        target: &Target<'_>,
+        end: bool,
+        fields: impl FnOnce(&mut FieldWriter<'_>),
+    ) -> Result<H2, NetError> {
+        let slot = self.link.borrow_mut().state.send_request(target, end, fields)?;
+        Ok(H2::new(&self.link, slot).without_body(end))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // It may have been the last one.
+        self.link.borrow_mut().state.wake_driver();
+    }
+}
+
+impl ClientDriver {
+    /// Drives the connection to its end: an error, or that nobody wants it any more. `now_ms` is a clock of any
+    /// beginning.
+    pub fn poll(&self, cx: &mut Context<'_>, now_ms: u64) -> Poll<Result<(), H2Error>> {
+        let mut link = self.link.borrow_mut();
+        link.turn(cx, now_ms);
+        if let Some(error) = link.state.dead {
+            std::task::ready!(link.poll_close(cx));
+            return Poll::Ready(Err(error));
+        }
+        // Nobody but us has it, or the upstream has said goodbye and the last stream is over.
+        let over =
+            Rc::strong_count(&self.link) == 1 || (link.state.peer_leaves && link.state.streams.used_count() == 0);
+        if over && link.poll_close(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for ClientDriver {
+    fn drop(&mut self) {
+        self.link.borrow_mut().state.fail(H2Error::Lost(std::io::ErrorKind::ConnectionAborted));
+    }
+}

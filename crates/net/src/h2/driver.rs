@@ -1,0 +1,135 @@
+//! Bytes in and out for a connection's state: shared by its streams and by the task that drives it.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::error::H2Error;
+use super::frame::{HEAD, PAYLOAD_MAX};
+use super::sending::OUT_MAX;
+use super::state::State;
+use crate::buffer::{self, Buffer, SIZE};
+use crate::io::Io;
+
+/// Bytes that wait to leave before no more is read: answers to frames of the peer count, too.
+pub(super) const READ_MAX: usize = 2 * OUT_MAX;
+
+/// Bytes that are read before others have their turn.
+const TURN_MAX: usize = 256 * 1024;
+
+/// Bytes of a frame that must be here as a whole.
+const FRAME_MAX: usize = HEAD + PAYLOAD_MAX;
+
+/// A connection.
+pub(super) struct Link {
+    io: Io,
+    input: Buffer,
+    /// Much comes at once: reads are worth a large buffer.
+    bulk: bool,
+    ended: bool,
+    pub(super) state: State,
+}
+
+/// A connection that its streams and its driver share.
+pub(super) type Shared = Rc<RefCell<Link>>;
+
+impl Link {
+    /// `input` was read already.
+    pub(super) fn shared(io: Io, input: Buffer, state: State) -> Shared {
+        Rc::new(RefCell::new(Self { io, input, bulk: false, ended: false, state }))
+    }
+
+    /// Takes what came and sends what is to be sent, as far as it goes without waiting. `now_ms` is a clock of any
+    /// beginning.
+    pub(super) fn turn(&mut self, cx: &mut Context<'_>, now_ms: u64) {
+        self.state.driver = None;
+        if self.state.dead.is_none() {
+            self.read(cx, now_ms);
+            self.state.go_on();
+        }
+        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+            self.state.fail(H2Error::Lost(error.kind()));
+            self.ended = true;
+        }
+        self.state.go_on();
+        self.state.driver = Some(cx.waker().clone());
+    }
+
+    /// Reads and takes in what is there.
+    fn read(&mut self, cx: &mut Context<'_>, now_ms: u64) {
+        let mut budget = TURN_MAX;
+        loop {
+            match self.state.receive(self.input.filled(), now_ms) {
+                Ok(used) => self.input.consume(used),
+                Err(_) => return,
+            }
+            // A peer that does not read is not listened to.
+            if self.state.unsent() >= READ_MAX {
+                return;
+            }
+            if budget == 0 {
+                cx.waker().wake_by_ref();
+                return;
+            }
+            if self.bulk {
+                self.input.enlarge();
+            }
+            let Some(room) = self.input.room(FRAME_MAX.next_power_of_two()) else { return };
+            let mut buf = ReadBuf::new(room);
+            let read = Pin::new(&mut self.io).poll_read(cx, &mut buf);
+            let (count, full) = (buf.filled().len(), buf.remaining() == 0);
+            match read {
+                Poll::Pending => {
+                    self.bulk = false;
+                    return self.input.release();
+                }
+                Poll::Ready(Ok(())) if count > 0 => {
+                    self.input.advance(count);
+                    self.bulk |= full && count >= SIZE;
+                    budget = budget.saturating_sub(count);
+                }
+                Poll::Ready(Ok(())) => return self.state.fail(H2Error::Lost(io::ErrorKind::UnexpectedEof)),
+                Poll::Ready(Err(error)) => return self.state.fail(H2Error::Lost(error.kind())),
+            }
+        }
+    }
+
+    /// Sends what is to be sent.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { io, state, .. } = self;
+        if state.out.is_empty() || self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        while let Some(rest) = state.out.get(state.written..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut *io).poll_write(cx, rest)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => state.written += count,
+                Poll::Pending => {
+                    // What has left is not to be held for ever by what has not.
+                    if state.written >= OUT_MAX {
+                        state.base += state.written as u64;
+                        state.out.drain(..std::mem::take(&mut state.written));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        state.base += std::mem::take(&mut state.written) as u64;
+        buffer::give_output(std::mem::take(&mut state.out));
+        Pin::new(io).poll_flush(cx)
+    }
+
+    /// Sends the rest and ends the byte stream.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.ended && ready!(self.poll_write(cx)).is_ok() {
+            // The peer may be gone; there is nobody to tell.
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx)).ok();
+        }
+        self.ended = true;
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,278 @@
+//! Both roles against the `h2` crate as the other side: bodies and trailers of any size, through pipes, windows and
+//! turns of any size, by a seed.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use cardinal_base::{Rng as _, SeededRng};
+use cardinal_http::{HeaderList, Method, Name, ResponseHead};
+use tokio::task::LocalSet;
+
+use crate::NetError;
+use crate::buffer::Buffer;
+use crate::h2::{Code, H2, Server, Settings, Target, client};
+use crate::io::Io;
+
+/// Spawns, so that a panic is the test's when it is waited for.
+#[allow(clippy::disallowed_methods, reason = "whoever waits for it sees the panic")]
+fn spawn_local<F: Future<Output: 'static> + 'static>(future: F) -> tokio::task::JoinHandle<F::Output> {
+    tokio::task::spawn_local(future)
+}
+
+const SEEDS: u64 = 20;
+const STREAMS: usize = 12;
+
+/// Numbers by a seed.
+struct Dice(SeededRng);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> usize {
+        usize::try_from(self.0.below(bound)).unwrap()
+    }
+
+    /// Mostly small, sometimes large.
+    fn size(&mut self) -> usize {
+        match self.below(4) {
+            0 => self.below(3),
+            1 => self.below(2_000),
+            2 => self.below(40_000),
+            _ => self.below(400_000),
+        }
+    }
+}
+
+fn dice(seed: u64, part: usize) -> Dice {
+    Dice(SeededRng::new(seed * 1_000 + part as u64))
+}
+
+fn settings(dice: &mut Dice) -> Settings {
+    Settings {
+        stream_window: 1 << (16 + dice.below(4)),
+        connection_window: 65_536 << dice.below(4),
+        streams_max: 100,
+        header_list_max: 16 * 1024,
+    }
+}
+
+/// Body bytes that differ from stream to stream.
+fn body(part: usize, length: usize) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from((at * 7 + at / 251 + part) % 256).unwrap()).collect()
+}
+
+async fn turns(dice: &mut Dice) {
+    for _ in 0..dice.below(4) {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn run(test: impl AsyncFn(u64)) {
+    for seed in 0..SEEDS {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let limit = std::time::Duration::from_secs(60);
+        let outcome = LocalSet::new().block_on(&runtime, async { tokio::time::timeout(limit, test(seed)).await });
+        assert!(outcome.is_ok(), "seed {seed} does not come to an end");
+    }
+}
+
+/// Reads a body of ours to its end.
+async fn read(stream: &mut H2, dice: &mut Dice) -> Result<Vec<u8>, NetError> {
+    let mut whole = Vec::new();
+    while poll_fn(|cx| stream.poll_body(cx)).await? {
+        let count = (1 + dice.below(20_000)).min(stream.data().len());
+        whole.extend_from_slice(&stream.data()[..count]);
+        stream.consume(count);
+        turns(dice).await;
+    }
+    Ok(whole)
+}
+
+/// Sends a body of ours.
+async fn send(stream: &mut H2, mut bytes: &[u8], trailers: &HeaderList, dice: &mut Dice) -> Result<(), NetError> {
+    while !bytes.is_empty() {
+        let part = &bytes[..(1 + dice.below(30_000)).min(bytes.len())];
+        let count = poll_fn(|cx| stream.poll_send(cx, part)).await?;
+        bytes = &bytes[count..];
+        turns(dice).await;
+    }
+    stream.finish(Some(trailers))
+}
+
+/// Gives back what it gets, trailers and all, unless the other side loses interest.
+async fn echo(stream: H2, seed: u64, part: usize) {
+    if let Err(error) = try_echo(stream, &mut dice(seed, part + 500)).await {
+        assert!(error.is_disconnect(), "{error}");
+    }
+}
+
+async fn try_echo(mut stream: H2, dice: &mut Dice) -> Result<(), NetError> {
+    let whole = read(&mut stream, dice).await?;
+    let mut head = ResponseHead::new(200);
+    assert!(head.headers.append(b"X-Length", whole.len().to_string().as_bytes()));
+    let end = whole.is_empty() && stream.trailers().is_empty();
+    stream.send_response(&head, end)?;
+    if end {
+        return Ok(());
+    }
+    let trailers = stream.trailers().clone();
+    send(&mut stream, &whole, &trailers, dice).await
+}
+
+/// Reads a body of the crate's to its end.
+async fn read_theirs(receive: &mut h2::RecvStream) -> (Vec<u8>, Option<http::HeaderMap>) {
+    let mut whole = Vec::new();
+    while let Some(data) = receive.data().await {
+        let data = data.unwrap();
+        whole.extend_from_slice(&data);
+        receive.flow_control().release_capacity(data.len()).unwrap();
+    }
+    (whole, receive.trailers().await.unwrap())
+}
+
+/// Sends a body of the crate's.
+async fn send_theirs(mut send: h2::SendStream<Bytes>, bytes: Vec<u8>, trailers: Option<http::HeaderMap>) {
+    let mut rest = Bytes::from(bytes);
+    while !rest.is_empty() {
+        send.reserve_capacity(rest.len());
+        let room = poll_fn(|cx| send.poll_capacity(cx)).await.unwrap().unwrap();
+        let part = rest.split_to(room.min(rest.len()));
+        send.send_data(part, rest.is_empty() && trailers.is_none()).unwrap();
+    }
+    if let Some(trailers) = trailers {
+        send.send_trailers(trailers).unwrap();
+    }
+}
+
+fn their_trailers(part: usize) -> http::HeaderMap {
+    http::HeaderMap::from_iter([(http::HeaderName::from_static("x-part"), http::HeaderValue::from(part))])
+}
+
+#[test]
+fn our_server_and_another_client() {
+    run(async |seed| {
+        let mut all = dice(seed, 0);
+        let (near, far) = tokio::io::duplex(1 + all.size());
+        let server = Server::new(Io::Memory(near), Buffer::default(), settings(&mut all));
+        let serving = spawn_local(async move {
+            let mut part = 0;
+            loop {
+                match poll_fn(|cx| server.poll_accept(cx, 0)).await {
+                    Some(Ok(request)) => {
+                        part += 1;
+                        drop(spawn_local(echo(request.stream, seed, part)));
+                    }
+                    Some(Err(error)) => {
+                        return assert_eq!(error.to_string(), "connection lost: unexpected end of file");
+                    }
+                    None => return,
+                }
+            }
+        });
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(1 << (9 + all.below(11))).initial_connection_window_size(65_535 << all.below(3));
+        let (client, connection) = builder.handshake::<_, Bytes>(far).await.unwrap();
+        let driver = spawn_local(connection);
+        let streams: Vec<_> = (0..STREAMS).map(|part| spawn_local(ask_ours(client.clone(), seed, part))).collect();
+        for stream in streams {
+            stream.await.unwrap();
+        }
+        drop(client);
+        driver.await.unwrap().unwrap();
+        serving.await.unwrap();
+    });
+}
+
+async fn ask_ours(mut client: h2::client::SendRequest<Bytes>, seed: u64, part: usize) {
+    let mut dice = dice(seed, part + 1);
+    poll_fn(|cx| client.poll_ready(cx)).await.unwrap();
+    let request = http::Request::post("http://a/x?y").header("X-Part", part).body(()).unwrap();
+    let bytes = body(part, dice.size());
+    let trailers = (dice.below(2) == 0).then(|| their_trailers(part));
+    if bytes.is_empty() && trailers.is_none() {
+        let (response, _) = client.send_request(request, true).unwrap();
+        assert!(response.await.unwrap().into_body().is_end_stream());
+        return;
+    }
+    let (response, send) = client.send_request(request, false).unwrap();
+    if dice.below(6) == 0 {
+        // Somebody loses interest.
+        turns(&mut dice).await;
+        return drop((response, send));
+    }
+    let sending = spawn_local(send_theirs(send, bytes.clone(), trailers.clone()));
+    let response = response.await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["x-length"]), (200, &bytes.len().into()));
+    let got = read_theirs(&mut response.into_body()).await;
+    assert!(got.0 == bytes && got.1 == trailers, "seed {seed}, stream {part}");
+    sending.await.unwrap();
+}
+
+#[test]
+fn our_client_and_another_server() {
+    run(async |seed| {
+        let mut all = dice(seed, 0);
+        let (near, far) = tokio::io::duplex(1 + all.size());
+        let (client, driver) = client(Io::Memory(near), settings(&mut all));
+        let driving = spawn_local(async move { poll_fn(|cx| driver.poll(cx, 0)).await });
+        let mut builder = h2::server::Builder::new();
+        builder.initial_window_size(1 << (9 + all.below(11))).max_concurrent_streams(1 + all.below(12) as u32);
+        let serving = spawn_local(async move {
+            let mut connection = builder.handshake::<_, Bytes>(far).await.unwrap();
+            while let Some(accepted) = connection.accept().await {
+                let (request, mut respond) = accepted.unwrap();
+                drop(spawn_local(async move {
+                    let (head, mut receive) = request.into_parts();
+                    assert_eq!((head.method.as_str(), head.uri.to_string()), ("POST", "http://a/x?y".to_owned()));
+                    let (whole, trailers) = read_theirs(&mut receive).await;
+                    let response =
+                        http::Response::builder().header("x-part", &head.headers["x-part"]).body(()).unwrap();
+                    let end = whole.is_empty() && trailers.is_none();
+                    let send = respond.send_response(response, end).unwrap();
+                    if !end {
+                        send_theirs(send, whole, trailers).await;
+                    }
+                }));
+            }
+        });
+        let client = Rc::new(client);
+        let streams: Vec<_> = (0..STREAMS)
+            .map(|part| {
+                let client = Rc::clone(&client);
+                spawn_local(async move { ask_theirs(&client, seed, part).await })
+            })
+            .collect();
+        for stream in streams {
+            stream.await.unwrap();
+        }
+        drop(client);
+        driving.await.unwrap().unwrap();
+        serving.await.unwrap();
+    });
+}
+
+async fn ask_theirs(client: &crate::h2::Client, seed: u64, part: usize) {
+    let mut dice = dice(seed, part + 1);
+    poll_fn(|cx| client.poll_ready(cx)).await.unwrap();
+    let target = Target { method: &Method::Post, https: false, authority: b"a", path: b"/x?y" };
+    let digits = part.to_string();
+    let opened = client.open(&target, false, |fields| fields.append(Name::Other, b"X-Part", digits.as_bytes()));
+    let mut stream = opened.unwrap();
+    let bytes = body(part, dice.size());
+    let mut trailers = HeaderList::new();
+    if dice.below(2) == 0 {
+        assert!(trailers.append(b"X-Part", part.to_string().as_bytes()));
+    }
+    if dice.below(6) == 0 {
+        turns(&mut dice).await;
+        return stream.reset(Code::CANCEL);
+    }
+    send(&mut stream, &bytes, &trailers, &mut dice).await.unwrap();
+    let mut head = ResponseHead::default();
+    poll_fn(|cx| stream.poll_response(cx, &mut head)).await.unwrap();
+    assert_eq!((head.status, head.headers.get(b"x-part")), (200, Some(part.to_string().as_bytes())));
+    let whole = read(&mut stream, &mut dice).await.unwrap();
+    let same = stream.trailers().iter().map(|(_, v)| v).eq(trailers.iter().map(|(_, v)| v));
+    assert!(whole == bytes && same, "seed {seed}, stream {part}");
+    assert!(stream.body_done() && poll_fn(|cx| Poll::Ready(stream.poll_reset(cx).is_pending())).await);
+}
