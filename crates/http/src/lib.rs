@@ -3,7 +3,8 @@
 //!
 //! *Must not know*: sockets, TLS, filters, routes.
 //!
-//! Start at [`RequestHead`] and [`HeaderList`]; the codec is in [`h1`]; errors are [`Failure`].
+//! Start at [`RequestHead`] and [`HeaderList`]; the codec is in [`h1`], and the header blocks of HTTP/2 in [`hpack`];
+//! errors are [`Failure`].
 
 pub mod accept;
 mod failure;

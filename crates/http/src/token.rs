@@ -6,9 +6,26 @@ pub fn is_token(bytes: &[u8]) -> bool {
 }
 
 /// Whether all bytes may stand in a field value: no control characters but tab (RFC 9110 section 5.5).
+#[inline]
 pub fn is_value(bytes: &[u8]) -> bool {
-    // Without an early exit the loop is vectorised.
-    !bytes.iter().fold(false, |bad, b| bad | ((*b < 0x20) & (*b != b'\t')) | (*b == 0x7f))
+    // The last eight, some of which may be among the others; of fewer, spaces are put before them.
+    let last = match bytes.last_chunk::<8>() {
+        Some(last) => u64::from_ne_bytes(*last),
+        None => bytes.iter().fold(u64::from_ne_bytes([b' '; 8]), |last, byte| last << 8 | u64::from(*byte)),
+    };
+    let eights = bytes.as_chunks::<8>().0.iter();
+    let controls = eights.fold(controls(last), |found, eight| found | controls(u64::from_ne_bytes(*eight)));
+    controls & UPPER == 0 || !bytes.iter().any(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f)
+}
+
+const UPPER: u64 = u64::from_ne_bytes([0x80; 8]);
+
+/// The [`UPPER`] bits are 0 if none of the eight bytes is a control character. Which one it is they do not tell.
+const fn controls(bytes: u64) -> u64 {
+    const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+    const DELETES: u64 = u64::from_ne_bytes([0x7f; 8]);
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    (bytes.wrapping_sub(SPACES) | (bytes ^ DELETES).wrapping_sub(ONES)) & !bytes
 }
 
 pub(crate) const fn is_tchar(byte: u8) -> bool {
@@ -55,4 +72,26 @@ pub fn split_list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether a comma-separated list has this element, without regard to case.
 pub fn list_contains(value: &[u8], element: &[u8]) -> bool {
     split_list(value).any(|item| item.eq_ignore_ascii_case(element))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_found_at_any_place() {
+        for (len, byte) in (1..20).flat_map(|len| (0..=255_u8).map(move |byte| (len, byte))) {
+            let legal = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+            for at in 0..len {
+                for others in [b' ', b'~', 0xff, 0x80] {
+                    let mut value = vec![others; len];
+                    value[at] = byte;
+                    assert_eq!(is_value(&value), legal, "{}", value.escape_ascii());
+                    value[0] = b'\t';
+                    assert_eq!(is_value(&value), legal || at == 0, "{}", value.escape_ascii());
+                }
+            }
+        }
+        assert!(is_value(b""));
+    }
 }

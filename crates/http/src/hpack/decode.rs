@@ -40,7 +40,7 @@ impl Decoder {
     }
 
     fn read<F: FnMut(Field<'_>)>(&mut self, block: &[u8], each: &mut F) -> Result<(), HpackError> {
-        let mut rest = self.size_updates(block)?;
+        let mut rest = if let [0x20..=0x3f, ..] = block { self.size_updates(block)? } else { block };
         while let Some((&first, after)) = rest.split_first() {
             if first & 0x80 != 0 {
                 let (index, after) = number(first, 0x7f, after)?;
@@ -74,7 +74,7 @@ impl Decoder {
         Ok(block)
     }
 
-    #[inline]
+    #[inline(always)]
     fn indexed(&self, index: usize) -> Result<Field<'_>, HpackError> {
         // Index 0 becomes the largest number there is.
         let index = index.wrapping_sub(1);
@@ -125,9 +125,9 @@ enum Form {
     Never,
 }
 
+#[inline(always)]
 fn field<'x>(name: &'x [u8], value: &'x [u8], sensitive: bool, label: Label) -> Field<'x> {
-    let legal = label.legal_name & label.legal_value;
-    Field { name, value, sensitive, known: label.known, pseudo: label.pseudo, legal }
+    Field { name, value, sensitive, known: label.known, pseudo: label.pseudo, legal: label.is_legal() }
 }
 
 /// A number of which the first byte holds the bits of the mask (RFC 7541 section 5.1), and what is behind it.
@@ -189,8 +189,9 @@ impl Scratch {
         room
     }
 
+    #[inline]
     fn trim(&mut self) {
-        if self.0.capacity() > Self::KEPT_MAX {
+        if self.0.len() > Self::KEPT_MAX {
             self.0 = Vec::new();
         }
     }

@@ -121,86 +121,82 @@ pub(super) const fn room(len: usize) -> usize {
 /// Writes the text of `input` to the front of `out`, which has [`room`], and returns its length.
 pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, HpackError> {
     debug_assert!(out.len() >= room(input.len()), "no room for a string");
+    let bits = Bits::of(input);
     let (mut at, mut written) = (0_usize, 0_usize);
-    // Eight bytes hold seven short codes, wherever in the first byte they start.
-    while let Some(eight) = input.get(at >> 3..).and_then(<[u8]>::first_chunk::<8>) {
-        let mut bits = u64::from_be_bytes(*eight) << (at & 7);
-        let (mut word, mut count) = (0_u64, 0_usize);
-        for place in 0..7 {
-            let found = SHORT[(bits >> 56) as usize];
-            if found == 0 {
-                break;
-            }
-            word |= u64::from(found >> 8) << (8 * place);
-            bits <<= found & 63;
-            at += usize::from(found & 63);
-            count += 1;
-        }
+    while at < bits.len {
+        let mut next = bits.load(at);
         let Some(slot) = out.get_mut(written..).and_then(<[u8]>::first_chunk_mut::<8>) else { break };
-        *slot = word.to_le_bytes();
+        let mut lengths = 0_usize;
+        // What is loaded is always enough for seven short codes. Behind the end are ones, which are no short code.
+        let count = 'codes: {
+            macro_rules! code {
+                ($($place:literal)*) => {$(
+                    let found = SHORT[(next >> 56) as usize];
+                    if found == 0 {
+                        break 'codes $place;
+                    }
+                    slot[$place] = (found >> 8) as u8;
+                    next <<= found & 63;
+                    lengths += usize::from(found);
+                )*};
+            }
+            code!(0 1 2 3 4 5 6);
+            7
+        };
+        at += lengths & 0xff;
         written += count;
-        if count < 7 {
-            let Some((byte, length)) = long(input, at)? else { return Ok(written) };
+        if count < 7 && at < bits.len {
+            let Some((byte, length)) = bits.long(at)? else { return Ok(written) };
             let Some(slot) = out.get_mut(written) else { break };
             *slot = byte;
             written += 1;
             at += length;
         }
     }
-    decode_rest(input, at, out, written)
+    // The last code must not have needed bits that are not there.
+    if at == bits.len { Ok(written) } else { Err(HpackError::Huffman) }
 }
 
-/// [`decode`] from the bit `at` on, of which there are less than 64.
-fn decode_rest(input: &[u8], mut at: usize, out: &mut [u8], mut written: usize) -> Result<usize, HpackError> {
-    let total = input.len() * 8;
-    let mut bits = load(input, at);
-    while at < total {
-        let found = SHORT[(bits >> 56) as usize];
-        let (byte, length) = if found == 0 {
-            let Some(code) = long(input, at)? else { return Ok(written) };
-            bits = load(input, at + code.1);
-            code
-        } else {
-            bits <<= found & 63;
-            ((found >> 8) as u8, usize::from(found & 63))
+/// A string as bits, with ones behind its end as in padding.
+struct Bits<'x> {
+    bytes: &'x [u8],
+    len: usize,
+    /// The last eight bytes; of fewer, what is before them does not matter.
+    last: u64,
+}
+
+impl<'x> Bits<'x> {
+    fn of(bytes: &'x [u8]) -> Self {
+        let last = match bytes.last_chunk::<8>() {
+            Some(eight) => u64::from_be_bytes(*eight),
+            None => bytes.iter().fold(0, |last, byte| last << 8 | u64::from(*byte)),
         };
-        at += length;
-        let Some(slot) = out.get_mut(written) else { return Err(HpackError::Huffman) };
-        *slot = byte;
-        written += 1;
+        Self { bytes, len: bytes.len() * 8, last }
     }
-    // The last code must not need bits that are not there.
-    if at == total { Ok(written) } else { Err(HpackError::Huffman) }
-}
 
-/// The byte whose long code starts at this bit, and the length of the code; `None` when all that is left is padding.
-fn long(input: &[u8], at: usize) -> Result<Option<(u8, usize)>, HpackError> {
-    let (bits, left) = ((load(input, at) >> 32) as u32, input.len() * 8 - at);
-    let group = LONG.iter().find(|group| bits <= group.last).ok_or(HpackError::Huffman)?;
-    let place = usize::from(group.at) + (bits.wrapping_sub(group.first) >> (32 - group.length)) as usize;
-    let symbol = ORDERED.0.get(place).copied().unwrap_or(END);
-    match u8::try_from(symbol) {
-        Ok(byte) if usize::from(group.length) <= left => Ok(Some((byte, usize::from(group.length)))),
-        // Ones to the end, and those that `load` gives behind it.
-        Err(_) if left < 8 => Ok(None),
-        _ => Err(HpackError::Huffman),
+    /// At least 57 bits from this one on, which there is.
+    #[inline]
+    fn load(&self, at: usize) -> u64 {
+        let (bits, gone) = match self.bytes.get(at >> 3..).and_then(<[u8]>::first_chunk::<8>) {
+            Some(eight) => (u64::from_be_bytes(*eight), at & 7),
+            None => (self.last, (at + 64 - self.len) & 63),
+        };
+        !(!bits << gone)
     }
-}
 
-/// At least 57 bits from this one on; ones after the end, as in padding.
-fn load(input: &[u8], at: usize) -> u64 {
-    let rest = input.get(at >> 3..).unwrap_or_default();
-    let bits = match rest.first_chunk::<8>() {
-        Some(eight) => u64::from_be_bytes(*eight),
-        None => {
-            let mut eight = [0xff; 8];
-            for (slot, byte) in eight.iter_mut().zip(rest) {
-                *slot = *byte;
-            }
-            u64::from_be_bytes(eight)
+    /// The byte whose long code starts at this bit, and the length of the code; `None` when all that is left is padding.
+    fn long(&self, at: usize) -> Result<Option<(u8, usize)>, HpackError> {
+        let (bits, left) = ((self.load(at) >> 32) as u32, self.len - at);
+        let group = LONG.iter().find(|group| bits <= group.last).ok_or(HpackError::Huffman)?;
+        let place = usize::from(group.at) + (bits.wrapping_sub(group.first) >> (32 - group.length)) as usize;
+        let symbol = ORDERED.0.get(place).copied().unwrap_or(END);
+        match u8::try_from(symbol) {
+            Ok(byte) if usize::from(group.length) <= left => Ok(Some((byte, usize::from(group.length)))),
+            // Ones to the end, and those behind it.
+            Err(_) if left < 8 => Ok(None),
+            _ => Err(HpackError::Huffman),
         }
-    };
-    (bits << (at & 7)) | ((1 << (at & 7)) - 1)
+    }
 }
 
 /// The code of a byte or of the end: bits and their number. The product sends no string in this code, see

@@ -15,12 +15,12 @@ pub(super) struct Known {
 pub(super) const KNOWN: usize = 61;
 
 const fn pseudo(pseudo: Pseudo, name: &'static str, value: &'static str) -> Known {
-    let label = Label { known: Name::Other, pseudo: Some(pseudo), legal_name: true, legal_value: true };
+    let label = Label::legal(Name::Other, Some(pseudo), 0);
     Known { name: name.as_bytes(), value: value.as_bytes(), label }
 }
 
 const fn named(known: Name, name: &'static str, value: &'static str) -> Known {
-    let label = Label { known, pseudo: None, legal_name: true, legal_value: true };
+    let label = Label::legal(known, None, 0);
     Known { name: name.as_bytes(), value: value.as_bytes(), label }
 }
 

@@ -24,53 +24,61 @@ pub(super) struct Rule {
     pub(super) habit: Habit,
 }
 
-const UNKNOWN: Rule = Rule { index: 0, habit: Habit::Repeats };
+/// The rule of all other names.
+pub(super) const UNKNOWN: Rule = Rule { index: 0, habit: Habit::Repeats };
 
 const fn rule(index: u8, habit: Habit) -> Rule {
     Rule { index, habit }
 }
 
-/// The rule of a name that is known, which must not be [`Name::Other`].
-pub(super) const fn of_known(name: Name) -> Rule {
+/// Numbers of names: those of [`Name`], of which [`Name::Other`] has 0, and then of two pseudo-header fields.
+pub(super) const ID_METHOD: u8 = 30;
+pub(super) const ID_AUTHORITY: u8 = 31;
+/// How many numbers there are.
+pub(super) const IDS: usize = 32;
+const _: () = assert!((Name::XRealIp as u8) < ID_METHOD, "more names are known than there are numbers");
+
+/// The rules of names that have numbers.
+static BY_ID: [Rule; IDS] = {
     use Habit::{Cookie, Repeats, Secret, Varies};
-    match name {
-        Name::Accept => rule(19, Repeats),
-        Name::Authorization => rule(23, Secret),
-        Name::ContentLength => rule(28, Varies),
-        Name::ContentType => rule(31, Repeats),
-        Name::Cookie => rule(32, Cookie),
-        Name::Date => rule(33, Varies),
-        Name::Expect => rule(35, Repeats),
-        Name::Host => rule(38, Repeats),
-        Name::Server => rule(54, Repeats),
-        Name::TransferEncoding => rule(57, Repeats),
-        Name::Via => rule(60, Repeats),
-        Name::Other
-        | Name::Connection
-        | Name::KeepAlive
-        | Name::Proxy
-        | Name::ProxyConnection
-        | Name::Te
-        | Name::Trailer
-        | Name::Upgrade
-        | Name::XForwardedFor
-        | Name::XForwardedHost
-        | Name::XForwardedPort
-        | Name::XForwardedProto
-        | Name::XForwardedPath
-        | Name::XForwardedPrefix
-        | Name::XRealIp => UNKNOWN,
+    let mut rules = [UNKNOWN; IDS];
+    rules[ID_METHOD as usize] = rule(2, Repeats);
+    rules[ID_AUTHORITY as usize] = rule(1, Repeats);
+    rules[Name::Accept as usize] = rule(19, Repeats);
+    rules[Name::Authorization as usize] = rule(23, Secret);
+    rules[Name::ContentLength as usize] = rule(28, Varies);
+    rules[Name::ContentType as usize] = rule(31, Repeats);
+    rules[Name::Cookie as usize] = rule(32, Cookie);
+    rules[Name::Date as usize] = rule(33, Varies);
+    rules[Name::Expect as usize] = rule(35, Repeats);
+    rules[Name::Host as usize] = rule(38, Repeats);
+    rules[Name::Server as usize] = rule(54, Repeats);
+    rules[Name::TransferEncoding as usize] = rule(57, Repeats);
+    rules[Name::Via as usize] = rule(60, Repeats);
+    rules
+};
+
+/// The rule of the name of a number.
+#[inline(always)]
+pub(super) fn of_id(id: u8) -> Rule {
+    BY_ID.get(usize::from(id)).copied().unwrap_or(UNKNOWN)
+}
+
+/// The rule of a name, a token in any case, by its [`name_hash`], and the place among the rules counted from 1; 0 and
+/// [`UNKNOWN`] if there is none.
+#[inline]
+pub(super) fn of(name: &[u8], hash: u64) -> (u8, Rule) {
+    let place = PLACES.1.get(slot(hash, PLACES.0)).copied().unwrap_or_default();
+    match RULES.get(usize::from(place).wrapping_sub(1)) {
+        Some((known, rule)) if alike(known.as_bytes(), name) => (place, *rule),
+        _ => (0, UNKNOWN),
     }
 }
 
-/// The rule of any name, in any case, by its [`name_hash`].
+/// The rule of a place.
 #[inline]
-pub(super) fn of(name: &[u8], hash: u64) -> Rule {
-    let place = PLACES.1.get(slot(hash, PLACES.0)).copied().unwrap_or_default();
-    match RULES.get(usize::from(place).wrapping_sub(1)) {
-        Some((known, rule)) if same_name(known.as_bytes(), name) => *rule,
-        _ => UNKNOWN,
-    }
+pub(super) fn at(place: u8) -> Rule {
+    RULES.get(usize::from(place).wrapping_sub(1)).map_or(UNKNOWN, |(_, rule)| *rule)
 }
 
 /// Names of the static table, and others about which more is known than can be seen. Values that vary are found out by
@@ -82,26 +90,26 @@ const RULES: &[(&str, Rule)] = {
         ("accept-encoding", rule(16, Repeats)),
         ("accept-language", rule(17, Repeats)),
         ("accept-ranges", rule(18, Repeats)),
-        ("accept", of_known(Name::Accept)),
+        ("accept", BY_ID[Name::Accept as usize]),
         ("access-control-allow-origin", rule(20, Repeats)),
         ("age", rule(21, Varies)),
         ("allow", rule(22, Repeats)),
-        ("authorization", of_known(Name::Authorization)),
+        ("authorization", BY_ID[Name::Authorization as usize]),
         ("cache-control", rule(24, Repeats)),
         ("content-disposition", rule(25, Repeats)),
         ("content-encoding", rule(26, Repeats)),
         ("content-language", rule(27, Repeats)),
-        ("content-length", of_known(Name::ContentLength)),
+        ("content-length", BY_ID[Name::ContentLength as usize]),
         ("content-location", rule(29, Varies)),
         ("content-range", rule(30, Varies)),
-        ("content-type", of_known(Name::ContentType)),
-        ("cookie", of_known(Name::Cookie)),
-        ("date", of_known(Name::Date)),
+        ("content-type", BY_ID[Name::ContentType as usize]),
+        ("cookie", BY_ID[Name::Cookie as usize]),
+        ("date", BY_ID[Name::Date as usize]),
         ("etag", rule(34, Varies)),
-        ("expect", of_known(Name::Expect)),
+        ("expect", BY_ID[Name::Expect as usize]),
         ("expires", rule(36, Varies)),
         ("from", rule(37, Repeats)),
-        ("host", of_known(Name::Host)),
+        ("host", BY_ID[Name::Host as usize]),
         ("if-match", rule(39, Varies)),
         ("if-modified-since", rule(40, Varies)),
         ("if-none-match", rule(41, Varies)),
@@ -117,13 +125,13 @@ const RULES: &[(&str, Rule)] = {
         ("referer", rule(51, Varies)),
         ("refresh", rule(52, Repeats)),
         ("retry-after", rule(53, Varies)),
-        ("server", of_known(Name::Server)),
+        ("server", BY_ID[Name::Server as usize]),
         ("set-cookie", rule(55, Cookie)),
         ("strict-transport-security", rule(56, Repeats)),
-        ("transfer-encoding", of_known(Name::TransferEncoding)),
+        ("transfer-encoding", BY_ID[Name::TransferEncoding as usize]),
         ("user-agent", rule(58, Repeats)),
         ("vary", rule(59, Repeats)),
-        ("via", of_known(Name::Via)),
+        ("via", BY_ID[Name::Via as usize]),
         ("www-authenticate", rule(61, Repeats)),
         ("api-key", rule(0, Secret)),
         ("apikey", rule(0, Secret)),
@@ -200,11 +208,6 @@ pub(super) const fn name_hash(name: &[u8]) -> u64 {
     }
 }
 
-/// [`name_hash`] of a known name.
-pub(super) const fn known_hash(name: Name) -> u64 {
-    (name as u64 + 1).wrapping_mul(MIX[0])
-}
-
 /// A hash of a field of this [`name_hash`] and value. It need not be secret: a table of hashes has a fixed size, and
 /// what it finds is compared.
 #[inline]
@@ -244,29 +247,28 @@ const fn fold(a: u64, b: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// Whether the second name is the first, which is in lower case.
+/// Whether two tokens are the same but for case, of which the first has letters, digits and hyphens alone: what differs
+/// from those in the bit of the case only is no character of tokens.
 #[inline]
-pub(super) fn same_name(lower: &[u8], any: &[u8]) -> bool {
-    if lower.len() != any.len() {
-        return false;
-    }
-    let (Some(lower_end), Some(any_end)) = (lower.last_chunk::<8>(), any.last_chunk::<8>()) else {
-        return lower.iter().zip(any).all(|(lower, any)| *lower == any.to_ascii_lowercase());
-    };
-    let same = |lower: &[u8; 8], any: &[u8; 8]| u64::from_le_bytes(*lower) == to_lower(u64::from_le_bytes(*any));
-    lower.as_chunks::<8>().0.iter().zip(any.as_chunks::<8>().0).all(|(lower, any)| same(lower, any))
-        && same(lower_end, any_end)
+fn alike(known: &[u8], name: &[u8]) -> bool {
+    known.len() == name.len() && eights(known, name, |known, name| known | CASE == name | CASE)
 }
 
-/// Eight bytes in lower case.
-const fn to_lower(bytes: u64) -> u64 {
-    const fn each(byte: u8) -> u64 {
-        u64::from_ne_bytes([byte; 8])
-    }
-    let low = bytes & each(0x7f);
-    // The upper bit of each byte says whether it is at least `A`, and whether it is past `Z`.
-    let upper = ((low + each(0x80 - b'A')) ^ (low + each(0x7f - b'Z'))) & !bytes & each(0x80);
-    bytes | (upper >> 2)
+/// Whether two names are the same but for case; it seldom differs.
+#[inline]
+pub(super) fn same_name(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && (eights(a, b, |a, b| a == b) || a.eq_ignore_ascii_case(b))
+}
+
+/// Whether two texts of the same length agree in all their pieces of eight bytes, of which the last may overlap.
+#[inline(always)]
+fn eights(a: &[u8], b: &[u8], agree: impl Fn(u64, u64) -> bool) -> bool {
+    let (Some(a_end), Some(b_end)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) else {
+        let (a, b) = (short(a), short(b));
+        return agree(a.0, b.0) && agree(a.1, b.1);
+    };
+    let agree = |a: &[u8; 8], b: &[u8; 8]| agree(u64::from_le_bytes(*a), u64::from_le_bytes(*b));
+    agree(a_end, b_end) && a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).all(|(a, b)| agree(a, b))
 }
 
 #[cfg(test)]
@@ -275,24 +277,35 @@ mod tests {
     use crate::hpack::known;
 
     #[test]
-    fn eight_bytes_get_the_case_that_one_gets() {
-        for byte in 0..=255_u8 {
-            let bytes = [byte, b'A', byte, b'@', 0xff, byte, b'[', byte];
-            assert_eq!(to_lower(u64::from_le_bytes(bytes)).to_le_bytes(), bytes.map(|b| b.to_ascii_lowercase()));
+    fn names_are_compared_to_their_last_byte() {
+        let name = b"abcdefghijklmnopqrstuvwxyz-01234";
+        for len in 0..name.len() {
+            let name = &name[..len];
+            assert!(same_name(name, name) && alike(name, name));
+            let upper = name.to_ascii_uppercase();
+            assert!(same_name(name, &upper) && alike(name, &upper));
+            for at in 0..len {
+                let mut other = name.to_vec();
+                other[at] = b'_';
+                assert!(!same_name(name, &other) && !alike(name, &other), "{}", other.escape_ascii());
+            }
+            assert!(!same_name(name, &[name, b"a"].concat()) && !alike(name, &[name, b"a"].concat()));
         }
+        assert!(!same_name(b"x-@", b"x-`") && !same_name(b"x-^-long-name", b"x-~-long-name"));
     }
 
     #[test]
     fn every_name_of_the_static_table_has_its_first_index() {
         let named = known::TABLE.iter().enumerate().filter(|(_, known)| known.label.pseudo.is_none());
-        for (at, known) in named {
-            let of_text = of(known.name, name_hash(known.name));
-            assert_eq!(usize::from(of_text.index), at + 1, "{}", known.name.escape_ascii());
+        for (index, known) in named {
+            let (place, of_text) = of(known.name, name_hash(known.name));
+            assert_eq!(at(place), of_text);
+            assert_eq!(usize::from(of_text.index), index + 1, "{}", known.name.escape_ascii());
             let upper = known.name.to_ascii_uppercase();
-            assert_eq!(of(&upper, name_hash(&upper)), of_text);
+            assert_eq!(of(&upper, name_hash(&upper)), (place, of_text));
             let name = Name::of(known.name);
             if name != Name::Other {
-                assert_eq!(of_known(name), of_text);
+                assert_eq!(of_id(name as u8), of_text);
             }
             assert_eq!(known.label.known, name);
         }
@@ -302,7 +315,7 @@ mod tests {
     #[test]
     fn other_names_have_no_rule() {
         for name in ["", "a", "x-", "accepu", "accept-", "x-request-ie", "\u{ff}\u{ff}\u{ff}\u{ff}\u{ff}"] {
-            assert_eq!(of(name.as_bytes(), name_hash(name.as_bytes())), UNKNOWN, "{name}");
+            assert_eq!(of(name.as_bytes(), name_hash(name.as_bytes())), (0, UNKNOWN), "{name}");
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The dynamic table (RFC 7541 sections 2.3.2 and 4).
 
-use std::collections::VecDeque;
-
 use super::{ENTRY_OVERHEAD, Pseudo};
 use crate::headers::Name;
 use crate::token::{is_tchar, is_value};
@@ -11,36 +9,59 @@ use crate::token::{is_tchar, is_value};
 pub(super) struct Label {
     pub(super) known: Name,
     pub(super) pseudo: Option<Pseudo>,
-    pub(super) legal_name: bool,
-    pub(super) legal_value: bool,
+    /// Bits [`LEGAL_NAME`] and [`LEGAL_VALUE`].
+    legal: u8,
+    /// The encoder's number for the name; 0 for the decoder.
+    pub(super) id: u8,
 }
 
+const LEGAL_NAME: u8 = 1;
+const LEGAL_VALUE: u8 = 2;
+
 impl Label {
+    /// That of a legal field.
+    pub(super) const fn legal(known: Name, pseudo: Option<Pseudo>, id: u8) -> Self {
+        Self { known, pseudo, legal: LEGAL_NAME | LEGAL_VALUE, id }
+    }
+
     /// That of a field of this name and a legal value.
     pub(super) fn of(name: &[u8]) -> Self {
         let pseudo = Pseudo::of(name);
         let token = if pseudo.is_some() { name.get(1..).unwrap_or_default() } else { name };
-        let legal_name = !token.is_empty() && token.iter().all(|b| is_tchar(*b) && !b.is_ascii_uppercase());
-        Self { known: if legal_name { Name::of(name) } else { Name::Other }, pseudo, legal_name, legal_value: true }
+        if token.is_empty() || !token.iter().all(|b| is_tchar(*b) && !b.is_ascii_uppercase()) {
+            return Self { known: Name::Other, pseudo, legal: LEGAL_VALUE, id: 0 };
+        }
+        Self::legal(Name::of(name), pseudo, 0)
     }
 
+    #[inline]
     pub(super) fn with_value(self, value: &[u8]) -> Self {
-        Self { legal_value: is_value(value), ..self }
+        let legal = self.legal & LEGAL_NAME | if is_value(value) { LEGAL_VALUE } else { 0 };
+        Self { legal, ..self }
+    }
+
+    #[inline]
+    pub(super) fn is_legal(self) -> bool {
+        self.legal == LEGAL_NAME | LEGAL_VALUE
     }
 }
 
 /// Fields in the order they were inserted, over one vector of bytes. Names and values are each in one piece: what is
 /// inserted goes to the end of the vector, and the bytes of entries that have gone are taken out in front when there
 /// are more of them than the table may hold. So a byte is moved about once in its life.
+///
+/// Entries have numbers, by which the encoder finds them again. After some billions of entries the numbers start
+/// over: what is found is compared.
 pub(super) struct Table {
     bytes: Vec<u8>,
-    /// The oldest first.
-    entries: VecDeque<Entry>,
+    /// The entry of each number is at its remainder; the length is a power of two.
+    ring: Vec<Entry>,
+    /// The number of the oldest, and that of the next.
+    first: u32,
+    next: u32,
     /// In RFC accounting.
     size: usize,
     max: usize,
-    /// How many there have been, counted from 1: the number of the next.
-    next: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -51,24 +72,24 @@ struct Entry {
     label: Label,
 }
 
-impl Entry {
-    fn size(&self) -> usize {
-        self.name_len as usize + self.value_len as usize + ENTRY_OVERHEAD
-    }
-}
+const NOTHING: Entry = Entry { start: 0, name_len: 0, value_len: 0, label: Label::legal(Name::Other, None, 0) };
+
+/// An entry as it is found: name, value and label.
+pub(super) type Found<'t> = (&'t [u8], &'t [u8], Label);
 
 impl Table {
     pub(super) fn new(max: usize) -> Self {
-        Self { bytes: Vec::new(), entries: VecDeque::new(), size: 0, max, next: 1 }
+        Self { bytes: Vec::new(), ring: Vec::new(), first: 1, next: 1, size: 0, max }
     }
 
+    #[inline]
     pub(super) fn max(&self) -> usize {
         self.max
     }
 
     /// Bytes of memory held.
     pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.bytes.capacity() + self.ring.capacity() * size_of::<Entry>()
     }
 
     /// Sets how large it may be, and lets go what is too much.
@@ -77,21 +98,24 @@ impl Table {
         self.evict(max);
     }
 
-    /// Name, value and label of an entry; the newest is 0.
-    pub(super) fn get(&self, index: usize) -> Option<(&[u8], &[u8], Label)> {
-        let at = self.entries.len().checked_sub(index)?.checked_sub(1)?;
-        let entry = self.entries.get(at)?;
-        let (_, rest) = self.bytes.split_at_checked(entry.start as usize)?;
-        let (name, rest) = rest.split_at_checked(entry.name_len as usize)?;
-        let (value, _) = rest.split_at_checked(entry.value_len as usize)?;
+    /// The entry of this index; the newest has 0.
+    #[inline(always)]
+    pub(super) fn get(&self, index: usize) -> Option<Found<'_>> {
+        if index >= self.len() {
+            return None;
+        }
+        let number = self.next.wrapping_sub(1).wrapping_sub(index as u32);
+        let entry = self.ring.get(number as usize & self.ring.len().wrapping_sub(1))?;
+        let (start, len) = (entry.start as usize, entry.name_len as usize + entry.value_len as usize);
+        let (name, value) = self.bytes.get(start..start + len)?.split_at_checked(entry.name_len as usize)?;
         Some((name, value, entry.label))
     }
 
-    /// The index of the entry of this number, if it is still there. After some billions of entries another may have
-    /// the number.
+    /// The index of the entry of this number, if it is still there.
+    #[inline(always)]
     pub(super) fn index_of(&self, number: u32) -> Option<usize> {
-        let index = self.next.wrapping_sub(number).wrapping_sub(1) as usize;
-        (index < self.entries.len()).then_some(index)
+        let index = self.next.wrapping_sub(1).wrapping_sub(number) as usize;
+        (index < self.len()).then_some(index)
     }
 
     /// Adds an entry, whose number is returned; lets go what it displaces. One that is larger than the table leaves
@@ -108,43 +132,59 @@ impl Table {
         if self.bytes.len() + len > 2 * self.max {
             self.compact();
         }
-        let start = self.bytes.len();
+        if self.len() == self.ring.len() {
+            self.grow();
+        }
+        let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
-        let entry = Entry { start: start as u32, name_len: name.len() as u32, value_len: value.len() as u32, label };
-        self.entries.push_back(entry);
-        self.size += size;
         let number = self.next;
+        *self.slot(number) = Entry { start, name_len: name.len() as u32, value_len: value.len() as u32, label };
+        self.size += size;
         self.next = number.wrapping_add(1);
         number
     }
 
-    /// Writes the name of the newest entry in lower case.
-    pub(super) fn lower_newest(&mut self) {
-        let Some(entry) = self.entries.back() else { return };
-        let (start, end) = (entry.start as usize, (entry.start + entry.name_len) as usize);
-        if let Some(name) = self.bytes.get_mut(start..end) {
-            name.make_ascii_lowercase();
-        }
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.next.wrapping_sub(self.first) as usize
+    }
+
+    /// The place of a number. There must be one.
+    fn slot(&mut self, number: u32) -> &mut Entry {
+        let mask = self.ring.len() - 1;
+        &mut self.ring[number as usize & mask]
     }
 
     /// Lets the oldest go until there is no more than this.
     fn evict(&mut self, size: usize) {
-        while self.size > size {
-            let Some(entry) = self.entries.pop_front() else { break };
-            self.size -= entry.size();
+        while self.size > size && self.len() > 0 {
+            let entry = *self.slot(self.first);
+            self.size -= entry.name_len as usize + entry.value_len as usize + ENTRY_OVERHEAD;
+            self.first = self.first.wrapping_add(1);
         }
-        if self.entries.is_empty() {
+        if self.len() == 0 {
             self.bytes.clear();
         }
     }
 
     #[cold]
     fn compact(&mut self) {
-        let dead = self.entries.front().map_or(0, |oldest| oldest.start);
+        let dead = if self.len() == 0 { 0 } else { self.slot(self.first).start };
         self.bytes.drain(..dead as usize);
-        for entry in &mut self.entries {
-            entry.start -= dead;
+        for at in 0..self.len() {
+            self.slot(self.first.wrapping_add(at as u32)).start -= dead;
+        }
+    }
+
+    /// Makes the ring twice as large.
+    #[cold]
+    fn grow(&mut self) {
+        let larger = vec![NOTHING; (self.ring.len() * 2).max(8)];
+        let smaller = std::mem::replace(&mut self.ring, larger);
+        for at in 0..smaller.len() {
+            let number = self.first.wrapping_add(at as u32);
+            *self.slot(number) = smaller[number as usize & (smaller.len() - 1)];
         }
     }
 }

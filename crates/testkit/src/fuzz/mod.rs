@@ -4,11 +4,15 @@
 //! of the same names in `fuzz/`, which call the same functions.
 
 mod h1;
+mod h2;
+mod hpack;
 mod targets;
 
 use cardinal_base::{Rng, SeededRng};
 
-pub use targets::{DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, JWT, PATH_NORMALISER, PROXY_PROTOCOL, TARGETS};
+pub use targets::{
+    DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, PATH_NORMALISER, PROXY_PROTOCOL, TARGETS,
+};
 
 /// Something to fuzz.
 #[derive(Clone, Copy, Debug)]

@@ -8,17 +8,25 @@ use cardinal_net::proxy_protocol::{self, Parsed};
 use cardinal_plugins_auth::jwt;
 use cardinal_route::{expression, normalize_path};
 
-use super::{Target, h1};
+use super::{Target, h1, h2, hpack};
 
 /// All targets.
 pub const TARGETS: &[&Target] =
-    &[&DECLARATIVE, &EXPRESSION, &H1_BODY, &H1_HEAD, &JWT, &PATH_NORMALISER, &PROXY_PROTOCOL];
+    &[&DECLARATIVE, &EXPRESSION, &H1_BODY, &H1_HEAD, &H2_CONNECTION, &HPACK, &JWT, &PATH_NORMALISER, &PROXY_PROTOCOL];
 
 /// Heads of HTTP/1.1 messages.
 pub const H1_HEAD: Target = Target { name: "h1_head", seeds: h1::HEADS, iterations: 20_000, check: h1::check_head };
 
 /// Chunked bodies of HTTP/1.1 messages.
 pub const H1_BODY: Target = Target { name: "h1_body", seeds: h1::BODIES, iterations: 20_000, check: h1::check_body };
+
+/// Connections of HTTP/2.
+pub const H2_CONNECTION: Target =
+    Target { name: "h2_connection", seeds: h2::CONNECTIONS, iterations: 10_000, check: h2::check_connection };
+
+/// Header blocks of HTTP/2.
+pub const HPACK: Target =
+    Target { name: "hpack", seeds: hpack::BLOCKS, iterations: 20_000, check: hpack::check_blocks };
 
 /// Headers of the PROXY protocol.
 pub const PROXY_PROTOCOL: Target = Target {

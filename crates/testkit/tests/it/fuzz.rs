@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use cardinal_testkit::fuzz::{
-    DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, JWT, PATH_NORMALISER, PROXY_PROTOCOL, TARGETS, Target, fuzz_smoke,
+    DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, PATH_NORMALISER, PROXY_PROTOCOL, TARGETS,
+    Target, fuzz_smoke,
 };
 
 fn run(target: &Target) {
@@ -28,6 +29,16 @@ fn h1_bodies() {
 #[test]
 fn h1_heads() {
     run(&H1_HEAD);
+}
+
+#[test]
+fn http2_connections() {
+    run(&H2_CONNECTION);
+}
+
+#[test]
+fn http2_header_blocks() {
+    run(&HPACK);
 }
 
 #[test]
