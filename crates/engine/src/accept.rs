@@ -1,5 +1,7 @@
 //! Accepts connections and finds out what is spoken on them.
 
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,34 +15,29 @@ use cardinal_sdk::{Client, TlsInfo};
 use rustls::ServerConnection;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http::{Facts, serve_h1, serve_h2};
 use crate::stream;
 use crate::worker::{ConnectionGuard, Worker};
 
-/// Accepts on one socket for as long as the task lives.
-pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<Listener>) {
+/// Accepts on one socket until it is told to stop.
+pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<Listener>, stop: Rc<Notify>) {
     // Connections have it from their listener: without it small responses may wait for an acknowledgement. A failure
     // costs only speed.
     cardinal_net::send_at_once(&socket).ok();
     // Who listens on one address need not ask each connection for it.
     let fixed = socket.local_addr().ok().filter(|address| !address.ip().is_unspecified());
+    let mut stopped = pin!(stop.notified());
     loop {
-        match socket.accept().await {
-            Ok((tcp, peer)) => {
-                let max = worker.plan().node().limits.connections_max;
-                let Some(guard) = ConnectionGuard::new(&worker, max) else {
-                    tracing::warn!(listener = %listener.name, limit = max, "connection refused: too many are open");
-                    continue;
-                };
-                let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
-                drop(task::spawn_local("connection", async move {
-                    let _guard = guard;
-                    let local = fixed.or_else(|| tcp.local_addr().ok()).unwrap_or(listener.address);
-                    connection(worker, tcp, Client::at(peer, local), listener).await;
-                }));
-            }
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stopped => break,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, peer)) => take(&worker, tcp, peer, fixed, &listener),
             Err(error) => {
                 // Out of descriptors, or the peer left the queue: others may have more luck a little later.
                 tracing::warn!(listener = %listener.name, %error, "accept");
@@ -48,6 +45,30 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
             }
         }
     }
+    // Those that the system has accepted for us would be reset with the socket.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..listener.backlog {
+        let Ok((tcp, peer)) = socket.accept() else { return };
+        match tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
+            Ok(tcp) => take(&worker, tcp, peer, fixed, &listener),
+            Err(error) => tracing::warn!(listener = %listener.name, %error, "accept"),
+        }
+    }
+}
+
+/// Serves a connection, if the node may have one more.
+fn take(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr, fixed: Option<SocketAddr>, listener: &Rc<Listener>) {
+    let max = worker.plan().node().limits.connections_max;
+    let Some(guard) = ConnectionGuard::new(worker, max) else {
+        tracing::warn!(listener = %listener.name, limit = max, "connection refused: too many are open");
+        return;
+    };
+    let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+    drop(task::spawn_local("connection", async move {
+        let _guard = guard;
+        let local = fixed.or_else(|| tcp.local_addr().ok()).unwrap_or(listener.address);
+        connection(worker, tcp, Client::at(peer, local), listener).await;
+    }));
 }
 
 /// What is rare, or lasts, is boxed: a future is as large as its largest branch, and this one stays for as long as the

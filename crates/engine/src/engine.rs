@@ -13,7 +13,7 @@ use cardinal_net::dns::Dns;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
 use cardinal_sdk::{PluginDef, Services, Shared as SharedState};
 use tokio::runtime::{Builder, LocalOptions, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::access_log::AccessLog;
 use crate::applying::{Applier, plan};
@@ -410,27 +410,31 @@ async fn work(
     let worker = Worker::new(index, node, plan);
     drop(task::spawn_local("deadlines", Rc::clone(&worker.wheel).turn()));
     drop(task::spawn_local("upstream pool", Rc::clone(&worker).sweep()));
-    let mut accepting = Vec::new();
+    let (mut accepting, mut receiving) = (Vec::new(), Vec::new());
     for (listener, socket) in sockets {
         let (worker, listener) = (Rc::clone(&worker), Rc::new(listener));
         let started = match socket {
-            Socket::Tcp(socket) => tokio::net::TcpListener::from_std(socket)
-                .map(|socket| task::spawn_local("listener", accept::accept(worker, socket, listener))),
-            Socket::Udp(socket) => tokio::net::UdpSocket::from_std(socket)
-                .map(|socket| task::spawn_local("udp listener", stream::serve_udp(worker, socket, listener))),
+            Socket::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(|socket| {
+                let stop = Rc::new(Notify::new());
+                accepting.push(Rc::clone(&stop));
+                drop(task::spawn_local("listener", accept::accept(worker, socket, listener, stop)));
+            }),
+            Socket::Udp(socket) => tokio::net::UdpSocket::from_std(socket).map(|socket| {
+                receiving.push(task::spawn_local("udp listener", stream::serve_udp(worker, socket, listener)));
+            }),
         };
-        match started {
-            Ok(task) => accepting.push(task),
-            Err(error) => {
-                ready.send(Err(error)).ok();
-                return;
-            }
+        if let Err(error) = started {
+            ready.send(Err(error)).ok();
+            return;
         }
     }
     ready.send(Ok(())).ok();
     loop {
         match commands.recv().await {
-            Some(Command::StopAccepting) => accepting.drain(..).for_each(|task| task.abort()),
+            Some(Command::StopAccepting) => {
+                accepting.drain(..).for_each(|stop| stop.notify_one());
+                receiving.drain(..).for_each(|task| task.abort());
+            }
             Some(Command::Drain(budget)) => return drain(&worker, budget).await,
             // The engine was dropped.
             None => return,
@@ -442,6 +446,8 @@ async fn work(
 async fn drain(worker: &Worker, budget: Duration) {
     let deadline = worker.now().0.saturating_add(u64::try_from(budget.as_micros()).unwrap_or(u64::MAX));
     worker.start_draining();
+    // Listeners take what is still in their queues.
+    tokio::time::sleep(Duration::from_millis(10)).await;
     while worker.open_connections() > 0 && worker.now().0 < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
         // A connection may have become idle since the last look.

@@ -9,6 +9,7 @@ use cardinal_http::h1::{
 };
 use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::Limits;
+use cardinal_net::buffer::SIZE;
 use cardinal_net::h1::H1;
 use cardinal_net::{Io, NetError, Peer, Timer};
 use cardinal_sdk::Client;
@@ -40,8 +41,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
     let mut down = Peer::H1(Box::new(H1::new(io, b"")));
     let idle = Timer::new(&worker.wheel);
     let mut sequence = 0;
-    // The last request was read and answered to its end.
-    let mut over = false;
+    let mut end = End::Cut;
     loop {
         let limits = worker.plan().node().limits.clone();
         if !wait_for_bytes(&worker, &mut down, &idle, &limits, sequence == 0).await {
@@ -69,7 +69,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
                 false
             }
             Next::Bad(failure) => {
-                over = false;
+                end = End::Cut;
                 refuse_head(&worker, &plan, &mut down, &mut scratch, failure).await;
                 false
             }
@@ -80,8 +80,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
                 let turn =
                     Turn { worker: &worker, plan: &plan, down: &mut down, s: &mut scratch, session: &mut session };
                 run(turn, facts).await;
-                over = !session.aborted && down.body_done();
-                session.keep_alive && over
+                end = match session.aborted {
+                    true => End::Aborted,
+                    false if down.body_done() => End::Over,
+                    false => End::Cut,
+                };
+                session.keep_alive && end == End::Over
             }
         };
         worker.give_scratch(scratch);
@@ -89,7 +93,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
             break;
         }
     }
-    close(down, over).await;
+    close(down, end, &idle).await;
 }
 
 /// Waits for the first byte of a request. `false` when none will come.
@@ -210,16 +214,46 @@ async fn refuse_head(worker: &Rc<Worker>, plan: &Plan, down: &mut Peer, s: &mut 
     Box::pin(refuse(Turn { worker, plan, down, s, session }, failure)).await;
 }
 
-/// Ends a connection so that what was sent last arrives.
-async fn close(down: Peer, over: bool) {
-    if let Peer::H1(mut h1) = down
-        // Closing a TCP socket says all that shutting it down would, where nothing came that was not read: else the peer
-        // gets a reset, which may overtake the answer.
-        && !(over && h1.unread().is_empty() && matches!(h1.io(), Io::Tcp(_)))
-    {
+/// How the last request of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was read and answered to its end.
+    Over,
+    /// It was not, or there was none.
+    Cut,
+    /// Its answer is not whole, and must not look as if it were.
+    Aborted,
+}
+
+/// How long a client that sends more than it gets an answer to is listened to, milliseconds, and for how many bytes.
+const LINGER_MS: u64 = 2_000;
+const LINGER_MAX: usize = 1024 * 1024;
+
+/// Ends a connection so that what was sent last arrives: a socket that is closed while something lies unread sends a
+/// reset, which may overtake the answer (RFC 9112 section 9.6; nginx's lingering close).
+async fn close(down: Peer, end: End, timer: &Timer) {
+    let Peer::H1(mut h1) = down else { return };
+    if end == End::Aborted {
+        return;
+    }
+    let more = !h1.unread().is_empty() || (!h1.is_eof() && !h1.io().is_silent());
+    if end == End::Over && !more && matches!(h1.io(), Io::Tcp(_)) {
+        // Closing a TCP socket says all that shutting it down would.
+        return;
+    }
+    let linger = async {
         // The peer may be gone; there is nobody to tell.
         h1.io().shutdown().await.ok();
-    }
+        let mut left = if more { LINGER_MAX } else { 0 };
+        while left > 0 {
+            drop(h1.take_unread());
+            match poll_fn(|cx| h1.poll_read_more(cx, SIZE)).await {
+                Ok(count @ 1..) => left = left.saturating_sub(count),
+                Ok(0) | Err(_) => return,
+            }
+        }
+    };
+    timer.limit(LINGER_MS, linger).await;
 }
 
 #[cfg(test)]

@@ -221,6 +221,23 @@ async fn limits_hold() -> Result<()> {
     Ok(())
 }
 
+/// What a client sends beyond the connection's last request does not cost it the answers before.
+#[tokio::test]
+async fn the_last_answers_of_a_connection_arrive() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let settings = [("client_keepalive_requests", "50")];
+    let world = World::start(plugins(), &file(&echo.url(), ""), &settings)?;
+    for _ in 0..10 {
+        let mut client = H1Client::connect(world.http()).await?;
+        client.send(&"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4_000)).await?;
+        // A reset that came would undo what was not read yet.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let answers = String::from_utf8(client.read_to_end().await?)?;
+        assert_eq!((answers.matches("HTTP/1.1 200").count(), answers.matches("Connection: close").count()), (50, 1));
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_ends_its_request() -> Result<()> {
     let echo = EchoServer::start("e").await;

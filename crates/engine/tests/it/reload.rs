@@ -1,6 +1,8 @@
 //! Generations change under load, and nobody notices.
 
 use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -136,6 +138,32 @@ async fn draining_ends_when_requests_have() -> Result<()> {
     assert_eq!(drained.await?, 0, "nobody was cut off");
     assert!(idle.get("/", "a", &[]).await.is_err());
     assert!(H1Client::connect(address).await.is_err());
+    Ok(())
+}
+
+/// A connection that the system has accepted is served, though nobody had taken it yet.
+#[tokio::test]
+async fn connections_in_the_queue_are_served_when_the_node_stops() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    for round in 0..5 {
+        let world = World::start(plugins(), &file(&echo.url(), 1), &[])?;
+        let address = world.http();
+        let engine = world.into_engine();
+        let outcome = tokio::task::spawn_blocking(move || {
+            let mut clients: Vec<TcpStream> =
+                (0..200).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?;
+            let drained = std::thread::spawn(move || engine.drain(Duration::from_secs(10)));
+            let mut failed = 0;
+            for client in &mut clients {
+                let mut answer = Vec::new();
+                let asked = client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                let read = asked.and_then(|()| client.read_to_end(&mut answer));
+                failed += u32::from(read.is_err() || !answer.starts_with(b"HTTP/1.1 200"));
+            }
+            std::io::Result::Ok((failed, drained.join().is_ok_and(|cut| cut == 0)))
+        });
+        assert_eq!(outcome.await??, (0, true), "round {round}");
+    }
     Ok(())
 }
 
