@@ -23,7 +23,7 @@ use crate::names::Names;
 use crate::node::{Node, Shared};
 use crate::plan::{Plan, Registry};
 use crate::worker::Worker;
-use crate::{accept, health, status, stream};
+use crate::{accept, give_back, health, status, stream};
 
 /// How to start an engine.
 #[derive(Default)]
@@ -264,6 +264,7 @@ impl Engine {
         let Some(control) = &self.control else { return Ok(()) };
         let handle = control.handle();
         let _entered = handle.enter();
+        drop(task::spawn("memory", give_back::after_bursts(Arc::clone(&self.node))));
         drop(task::spawn("health checks", health::run_probes(Arc::clone(&self.node))));
         for listener in listeners.iter().filter(|l| l.kind == ListenerKind::Status) {
             let sockets = lock(&self.sockets);

@@ -16,6 +16,7 @@ mod caller;
 mod counters;
 mod engine;
 pub mod explain;
+mod give_back;
 mod health;
 mod http;
 mod loopback;
