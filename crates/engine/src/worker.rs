@@ -183,7 +183,7 @@ impl Worker {
         }
     }
 
-    /// Drops idle upstream connections that are too old, as long as the worker lives.
+    /// Drops idle upstream connections that are too old, and what else is not needed, as long as the worker lives.
     pub(crate) async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -194,6 +194,7 @@ impl Worker {
             }
             let limits = Self::pool_limits(&self.plan());
             self.pool.borrow_mut().sweep(&limits, self.now());
+            cardinal_net::release_idle_pipes();
         }
     }
 }

@@ -19,6 +19,7 @@ mod listener;
 mod peer;
 mod pool;
 pub mod proxy_protocol;
+mod splice;
 mod timer;
 pub mod tls;
 
@@ -31,4 +32,5 @@ pub use pool::{
     H2_STREAMS_MAX, H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled, SharedPool,
     StreamGuard,
 };
+pub use splice::{Splice, SpliceError, release_idle as release_idle_pipes};
 pub use timer::{Timer, Wheel};

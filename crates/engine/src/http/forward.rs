@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use cardinal_http::{Failure, FailureKind, HeaderList, Name};
 use cardinal_ir::{Limits, Timeouts};
-use cardinal_net::{NetError, Peer, Timer};
+use cardinal_net::{NetError, Peer, Splice, SpliceError, Timer};
 
 /// How far a direction came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +59,21 @@ pub(super) struct Upload {
     /// All is written, but perhaps not flushed.
     finished: bool,
     done: bool,
+    splice: Splice,
 }
 
 impl Upload {
     pub(super) fn new(held: Option<Bytes>, max: Option<u64>) -> Self {
-        Self { held, max: max.unwrap_or(u64::MAX), moved: 0, finished: false, done: false }
+        Self { held, max: max.unwrap_or(u64::MAX), moved: 0, finished: false, done: false, splice: Splice::default() }
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// Whether bytes were taken from where they were: they cannot be taken again.
+    pub(super) fn has_begun(&self) -> bool {
+        self.moved > 0 || self.splice.is_used()
     }
 
     /// Moves what can be moved.
@@ -118,6 +124,16 @@ impl Upload {
         client: &mut Peer,
         up: &mut Peer,
     ) -> Result<Option<Progress>, Broken> {
+        match self.splice.poll_body(cx, client, up, self.max.saturating_sub(self.moved)) {
+            Poll::Ready(Ok(0)) => {}
+            Poll::Ready(Ok(count)) => {
+                self.moved += count;
+                return Ok(None);
+            }
+            Poll::Ready(Err(SpliceError::Source(error))) => return Err(Broken::Client(error)),
+            Poll::Ready(Err(SpliceError::Sink(error))) => return Err(Broken::Upstream(error)),
+            Poll::Pending => return Ok(Some(Progress::Upstream)),
+        }
         match client.poll_body(cx) {
             Poll::Ready(Ok(true)) => {
                 let data = client.data();
@@ -168,12 +184,13 @@ pub(super) struct Download {
     /// Used when filters look at the body.
     filtered: Option<Filtered>,
     finished: bool,
+    splice: Splice,
 }
 
 impl Download {
     /// `filtered`: filters look at the body.
     pub(super) fn new(filtered: bool) -> Self {
-        Self { moved: 0, filtered: filtered.then(Filtered::default), finished: false }
+        Self { moved: 0, filtered: filtered.then(Filtered::default), finished: false, splice: Splice::default() }
     }
 
     /// Moves what can be moved. `filter` makes of a part what is sent, when filters look at the body; it is called
@@ -257,6 +274,16 @@ impl Download {
         client: &mut Peer,
         up: &mut Peer,
     ) -> Result<Option<Progress>, Broken> {
+        match self.splice.poll_body(cx, up, client, u64::MAX) {
+            Poll::Ready(Ok(0)) => {}
+            Poll::Ready(Ok(count)) => {
+                self.moved += count;
+                return Ok(None);
+            }
+            Poll::Ready(Err(SpliceError::Source(error))) => return Err(Broken::Upstream(error)),
+            Poll::Ready(Err(SpliceError::Sink(error))) => return Err(Broken::Client(error)),
+            Poll::Pending => return Ok(Some(Progress::Client)),
+        }
         match up.poll_body(cx) {
             Poll::Ready(Ok(true)) => match client.poll_send(cx, up.data()) {
                 Poll::Ready(Ok(count)) => {

@@ -116,7 +116,7 @@ impl Proxying<'_> {
             // A client's body that has begun to move cannot be sent again. What the upstream did not answer in time may
             // have taken effect, like what it broke off.
             let retry = match failure.retry() {
-                _ if streamed && upload.moved > 0 => Retry::Never,
+                _ if streamed && upload.has_begun() => Retry::Never,
                 Retry::Never if failure.kind().side() == cardinal_http::Side::Upstream => Retry::IfIdempotent,
                 retry => retry,
             };

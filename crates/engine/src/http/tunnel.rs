@@ -7,10 +7,13 @@ use std::task::{Context, Poll};
 use cardinal_http::{Failure, FailureKind};
 use cardinal_net::buffer::{Buffer, SIZE};
 use cardinal_net::h1::H1;
-use cardinal_net::{Io, Timer};
+use cardinal_net::{Io, Splice, Timer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::worker::Worker;
+
+/// Bytes that come in large pieces before what comes after them is spliced.
+const FLOOD_MIN: u64 = 1024 * 1024;
 
 /// Bytes that went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(crate) enum End {
 struct Way {
     /// What was read and not yet written.
     rest: Buffer,
+    /// What was taken and not yet given, when bytes do not go through `rest`.
+    splice: Splice,
     moved: u64,
     /// What the other side gathered before, the answer to an upgrade perhaps, has left.
     begun: bool,
@@ -48,6 +53,8 @@ struct Way {
     unflushed: bool,
     /// Much comes at once: reads are worth a large buffer.
     bulk: bool,
+    /// Bytes that have come in large pieces since a small one.
+    flood: u64,
     /// The source has ended; its end is to be passed on.
     ended: bool,
     done: bool,
@@ -56,7 +63,18 @@ struct Way {
 impl Way {
     /// A way on which these bytes go first.
     fn new(rest: Buffer) -> Self {
-        Self { rest, moved: 0, begun: false, unflushed: false, bulk: false, ended: false, done: false }
+        let splice = Splice::default();
+        Self {
+            rest,
+            splice,
+            moved: 0,
+            begun: false,
+            unflushed: false,
+            bulk: false,
+            flood: 0,
+            ended: false,
+            done: false,
+        }
     }
 
     /// Moves what can be moved; `Err` says whether it was the source that broke. `spare` is an empty buffer that both
@@ -90,6 +108,9 @@ impl Way {
                 self.moved += count as u64;
                 self.unflushed = true;
             }
+            if !self.splice(cx, from, to)? {
+                return Ok(());
+            }
             if self.ended {
                 return self.pass_end(cx, to);
             }
@@ -106,7 +127,31 @@ impl Way {
             self.rest.advance(count);
             self.ended = count == 0;
             self.bulk |= full;
+            self.note(count);
         }
+    }
+
+    /// Moves much past `rest`, which is empty. Whether all that was taken has left: what comes next is to be read.
+    fn splice(&mut self, cx: &mut Context<'_>, from: &Io, to: &Io) -> Result<bool, bool> {
+        loop {
+            while self.splice.holds_bytes() {
+                let Poll::Ready(given) = self.splice.poll_give(cx, to) else { return Ok(false) };
+                self.moved += given.map_err(|_| false)? as u64;
+            }
+            if self.flood < FLOOD_MIN || self.ended {
+                return Ok(true);
+            }
+            let count = self.splice.take(cx, from, to, u64::MAX).map_err(|_| true)?;
+            if count == 0 {
+                return Ok(true);
+            }
+            self.note(count);
+        }
+    }
+
+    /// Small pieces are cheaper to read.
+    fn note(&mut self, count: usize) {
+        self.flood = if count < SIZE { 0 } else { self.flood.saturating_add(count as u64) };
     }
 
     /// Whether all has left.

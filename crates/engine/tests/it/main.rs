@@ -17,6 +17,7 @@ mod reload;
 mod routing;
 mod scene;
 mod smuggling;
+mod splicing;
 mod stream;
 mod upstream_http2;
 

@@ -45,6 +45,41 @@ async fn bytes_go_both_ways_and_ends_are_passed_on() -> Result<()> {
     Ok(())
 }
 
+/// Much comes, then a little, then much again: the ways that bytes go by change under way.
+#[tokio::test]
+async fn much_and_little_come_in_their_order() -> Result<()> {
+    let server = tcp_server("one", None).await;
+    let mut setup = Setup::default();
+    setup.listener(ListenerKind::Stream, false);
+    let backend = setup.backend(server.address, |_| {});
+    setup.route(Some(backend), &[Wire::Tcp], &[]);
+    setup.record("tcp-much", true);
+    let running = setup.start();
+    let tcp = TcpStream::connect(running.address()).await?;
+    let (mut read, mut write) = tcp.into_split();
+    let mut name = [0; 4];
+    read.read_exact(&mut name).await?;
+    let mut total = 0;
+    for size in [10, 16_000_000, 1, 1_000, 9_000_001, 5] {
+        let data: Vec<u8> = (0..size).map(|n: u32| (n % 251) as u8).collect();
+        let mut back = vec![0; data.len()];
+        let (sent, received) =
+            within("a part", async { tokio::join!(write.write_all(&data), read.read_exact(&mut back)) }).await?;
+        sent?;
+        received?;
+        assert!(back == data, "{size}");
+        total += u64::from(size);
+    }
+    write.shutdown().await?;
+    let mut rest = String::new();
+    read.read_to_string(&mut rest).await?;
+    assert_eq!(rest, format!("\n{total}"));
+    let record = &records("tcp-much", 1).await[0];
+    let sent = total + 4 + rest.len() as u64;
+    assert_eq!((record.bytes, record.failure), ([total, sent, total, sent], None));
+    Ok(())
+}
+
 #[tokio::test]
 async fn another_endpoint_is_tried_when_one_is_not_there() -> Result<()> {
     let server = tcp_server("two", None).await;
