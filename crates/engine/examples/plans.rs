@@ -1,8 +1,8 @@
 //! What a generation costs: times of first plans and of edits, memory, and lookups of credentials.
 //!
 //! `plans [ROUTES] [SERVICES] [CONSUMERS]` prints a table. `plans serve PORT` answers requests and applies a generation
-//! of 100,000 other routes twice a second from the sixth second on, to see what that does to latencies; `taskset` says
-//! on how many cores.
+//! of 100,000 other routes twice a second from the sixth second on, to see what that does to latencies; `plans edit PORT`
+//! changes one of the 100,000 routes ten times a second instead. `taskset` says on how many cores.
 
 #![allow(unsafe_code, reason = "an allocator that counts can only be written so")]
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "an example measures and prints")]
@@ -229,7 +229,7 @@ fn lookups(ir: &Ir, count: usize) {
     );
 }
 
-fn serve(port: u16) {
+fn serve(port: u16, whole: bool) {
     let listener = Listener {
         name: "http".into(),
         address: ([127, 0, 0, 1], port).into(),
@@ -250,16 +250,31 @@ fn serve(port: u16) {
     let engine = start(&generations[0]);
     println!("serving");
     std::thread::sleep(std::time::Duration::from_secs(5));
-    for turn in 1..=20 {
-        let next = Arc::new(generations[turn % 2].clone());
-        println!("applied in {:.1} ms", ms(|| drop(engine.apply(next))));
-        std::thread::sleep(std::time::Duration::from_millis(500));
+    if whole {
+        for turn in 1..=20 {
+            let next = Arc::new(generations[turn % 2].clone());
+            println!("applied in {:.1} ms", ms(|| drop(engine.apply(next))));
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+        return;
+    }
+    let [mut ir, other] = generations;
+    drop(other);
+    for turn in 1..=100 {
+        // As when it is lowered: the record is another one, the rest stay.
+        let mut one = route(turn * 997, 1_000, true);
+        one.rewrite.preserve_host = turn % 2 == 0;
+        ir.routes.insert(id(ROUTE, turn * 997), one);
+        let next = Arc::new(ir.clone());
+        println!("applied in {:.2} ms", ms(|| drop(engine.apply(next))));
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }
 
 fn main() {
-    if let (Some("serve"), Some(port)) = (std::env::args().nth(1).as_deref(), std::env::args().nth(2)) {
-        return serve(port.parse().expect("a port"));
+    if let (Some(what @ ("serve" | "edit")), Some(port)) = (std::env::args().nth(1).as_deref(), std::env::args().nth(2))
+    {
+        return serve(port.parse().expect("a port"), what == "serve");
     }
     let mut numbers = std::env::args().skip(1).filter_map(|text| text.parse().ok());
     let count = numbers.next().unwrap_or(100_000);
