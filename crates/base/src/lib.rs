@@ -9,6 +9,7 @@ pub mod log;
 pub mod memory;
 mod rng;
 mod sharded;
+mod shelf;
 mod size;
 pub mod task;
 mod time;
@@ -16,6 +17,7 @@ mod time;
 pub use few::Few;
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use sharded::{Keyed, Sharded};
+pub use shelf::Shelf;
 pub use size::{ParseSizeError, Size};
 pub use time::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cardinal_balance::{Group, NoPeer, PickInput, Picked, Picker};
-use cardinal_base::{Rng, SeededRng, Tick, UnixMillis};
+use cardinal_base::{Rng, SeededRng, Shelf, Tick, UnixMillis};
 use cardinal_ir::Id;
-use cardinal_net::{Pool, PoolLimits, Wheel};
+use cardinal_net::{Pool, PoolLimits, Wheel, buffer};
 use cardinal_sdk::RequestId;
 use foldhash::HashMap;
 
@@ -17,8 +17,8 @@ use crate::http::Scratch;
 use crate::node::Node;
 use crate::plan::Plan;
 
-/// Scratches that a worker keeps for the next connection.
-const SCRATCHES_KEPT: usize = 256;
+/// Scratches that a worker keeps for the next requests, at most: what a while did not need is given up.
+const SCRATCHES_KEPT: usize = 16 * 1024;
 
 /// How long an idle connection may still bring a request when the node stops, milliseconds.
 const IDLE_GRACE_MS: u64 = 1_000;
@@ -38,7 +38,7 @@ pub(crate) struct Worker {
     groups_went: Cell<bool>,
     rng: RefCell<SeededRng>,
     #[allow(clippy::vec_box, reason = "boxes move between here and requests without being copied")]
-    scratches: RefCell<Vec<Box<Scratch>>>,
+    scratches: RefCell<Shelf<Box<Scratch>>>,
     /// When draining began.
     draining: Cell<Option<Tick>>,
     cutting: Cell<bool>,
@@ -60,7 +60,7 @@ impl Worker {
             pickers: RefCell::default(),
             groups_went: Cell::new(false),
             rng: RefCell::new(SeededRng::from_system()),
-            scratches: RefCell::default(),
+            scratches: RefCell::new(Shelf::new(SCRATCHES_KEPT)),
             draining: Cell::new(None),
             cutting: Cell::new(false),
             connections: Cell::new(0),
@@ -126,16 +126,13 @@ impl Worker {
 
     /// Memory for a request.
     pub(crate) fn take_scratch(&self) -> Box<Scratch> {
-        self.scratches.borrow_mut().pop().unwrap_or_else(|| Box::new(Scratch::new(&self.wheel)))
+        self.scratches.borrow_mut().take().unwrap_or_else(|| Box::new(Scratch::new(&self.wheel)))
     }
 
     /// Takes memory back.
     pub(crate) fn give_scratch(&self, mut scratch: Box<Scratch>) {
         if scratch.trim() {
-            let mut kept = self.scratches.borrow_mut();
-            if kept.len() < SCRATCHES_KEPT {
-                kept.push(scratch);
-            }
+            self.scratches.borrow_mut().give(scratch);
         }
     }
 
@@ -194,6 +191,8 @@ impl Worker {
             }
             let limits = Self::pool_limits(&self.plan());
             self.pool.borrow_mut().sweep(&limits, self.now());
+            self.scratches.borrow_mut().sweep();
+            buffer::sweep();
             cardinal_net::release_idle_pipes();
         }
     }

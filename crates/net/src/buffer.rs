@@ -5,14 +5,17 @@
 
 use std::cell::{Cell, RefCell};
 
+use cardinal_base::Shelf;
+
 /// Bytes of a buffer.
 pub const SIZE: usize = 16 * 1024;
 
 /// Bytes of a large buffer: a body of 64 KiB and its head come with one call.
 pub(crate) const LARGE: usize = 128 * 1024;
 
-/// Buffers that a thread keeps for the next connection that needs one.
-const KEPT: usize = 256;
+/// Buffers that a thread keeps for the next connections that need them, at most: [`sweep`] gives up what a while did not
+/// need.
+const KEPT_MAX: usize = 16 * 1024;
 
 /// Large buffers that a thread keeps.
 const LARGE_KEPT: usize = 8;
@@ -24,15 +27,21 @@ const LARGE_LENT_MAX: usize = 32;
 const OUTPUT: usize = 2048;
 
 thread_local! {
-    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Shelf<Vec<u8>>> = const { RefCell::new(Shelf::new(KEPT_MAX)) };
     static FREE_LARGE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static LARGE_LENT: Cell<usize> = const { Cell::new(0) };
-    static FREE_OUTPUT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static FREE_OUTPUT: RefCell<Shelf<Vec<u8>>> = const { RefCell::new(Shelf::new(KEPT_MAX)) };
+}
+
+/// Gives up buffers of this thread that were not needed lately. Call it every second or so.
+pub fn sweep() {
+    FREE.with_borrow_mut(Shelf::sweep);
+    FREE_OUTPUT.with_borrow_mut(Shelf::sweep);
 }
 
 /// An empty vector to gather output in.
 pub fn take_output() -> Vec<u8> {
-    FREE_OUTPUT.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(OUTPUT))
+    FREE_OUTPUT.with_borrow_mut(Shelf::take).unwrap_or_else(|| Vec::with_capacity(OUTPUT))
 }
 
 /// Takes a vector back; one that grew large, or never was one of ours, is freed.
@@ -41,25 +50,17 @@ pub fn give_output(mut bytes: Vec<u8>) {
         return;
     }
     bytes.clear();
-    FREE_OUTPUT.with_borrow_mut(|free| {
-        if free.len() < KEPT {
-            free.push(bytes);
-        }
-    });
+    FREE_OUTPUT.with_borrow_mut(|free| free.give(bytes));
 }
 
 /// A buffer of [`SIZE`] zeroed or stale bytes.
 fn take() -> Vec<u8> {
-    FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SIZE])
+    FREE.with_borrow_mut(Shelf::take).unwrap_or_else(|| vec![0; SIZE])
 }
 
 fn give(bytes: Vec<u8>) {
     if bytes.len() == SIZE {
-        FREE.with_borrow_mut(|free| {
-            if free.len() < KEPT {
-                free.push(bytes);
-            }
-        });
+        FREE.with_borrow_mut(|free| free.give(bytes));
     }
 }
 
