@@ -23,7 +23,7 @@ mod slots;
 pub mod upstream_uri;
 
 pub use explain::{Explanation, Kind, Loser, Reason};
-pub use path::normalize_path;
+pub use path::{is_sound_path, normalize_path};
 pub use pattern::Captures;
 pub use request::{Headers, NoHeaders, Request, split_host};
 pub use router::{Match, Router};

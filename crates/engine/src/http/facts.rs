@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use cardinal_http::{HeaderList, Method, Name, RequestHead, Version, split_list};
 use cardinal_ir::{Node, RealIp, RealIpSource, Require, Wire};
 use cardinal_route::upstream_uri::Parts;
-use cardinal_route::{Headers, Match, Request, Router, normalize_path, split_host};
+use cardinal_route::{Headers, Match, Request, Router, is_sound_path, normalize_path, split_host};
 use cardinal_sdk::{Exchange, Reply};
 
 use super::Scratch;
@@ -34,11 +34,12 @@ pub(crate) struct Facts {
 }
 
 /// Fills in what is known from the head and the connection: path, host, port, client address.
-/// `false` when the head's host cannot be read, or the request is for no path: `OPTIONS *` asks about a server, and
-/// which of those behind this one is not said (nginx refuses it too).
+/// `false` where nginx, which stands in front of Kong, refuses too: the head's host cannot be read, the path is garbled
+/// or leads above the root, or the request is for no path: `OPTIONS *` asks about a server, and which of those behind
+/// this one is not said.
 pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
     let Scratch { request, exchange, path, .. } = s;
-    if request.path() == b"*" {
+    if request.path() == b"*" || !is_sound_path(request.path()) {
         return false;
     }
     exchange.original.method.clone_from(&request.method);
@@ -88,13 +89,16 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
 }
 
 /// Whether this is a host with at most a port: no user (RFC 9110 section 4.2.4, RFC 9113 section 8.3.1), no other port
-/// than a number.
+/// than a number, and as in nginx (`ngx_http_validate_host`) something, and no two dots in a row.
 fn is_authority(text: &str) -> bool {
     let bytes = text.as_bytes();
     let strange = |b: &u8| matches!(b, b'@' | b',' | b'/' | b'\\' | b'?' | b'#') || b.is_ascii_whitespace();
     let port = bytes.iter().rposition(|byte| *byte == b':').and_then(|at| bytes.get(at + 1..));
     let port = port.filter(|port| !port.ends_with(b"]"));
-    !bytes.iter().any(strange) && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit))
+    !bytes.is_empty()
+        && !bytes.windows(2).any(|two| two == b"..")
+        && !bytes.iter().any(strange)
+        && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit))
 }
 
 pub(crate) fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {

@@ -326,7 +326,18 @@ async fn what_nginx_refuses_in_front_of_kong_is_refused() -> Result<()> {
     let world = World::start(plugins(), &file(&echo.url(), ""), &[])?;
     assert!(raw(&world, "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").await?.starts_with("HTTP/1.1 405 "));
     let mut client = H1Client::connect(world.http()).await?;
-    assert_eq!(client.get("/a%00b", "a", &[]).await?.status, 400);
-    assert!(echo.seen().is_empty());
+    for path in ["/a/..", "/a/../b/.%2e/", "/...", "/..a", "/a../%41", "/a/./../b"] {
+        assert_eq!(client.get(path, "a.", &[]).await?.status, 200, "{path}");
+    }
+    let seen = echo.seen().len();
+    for path in
+        ["/a%00b", "/%zz", "/%4", "/a%", "/..", "/../etc", "/a/../../etc", "/%2e%2E/etc", "/a%2f..%2f..", "//a//../.."]
+    {
+        assert_eq!(client.get(path, "a", &[]).await?.status, 400, "{path}");
+    }
+    for host in ["", "a..b", "a..b:80"] {
+        assert_eq!(client.get("/", host, &[]).await?.status, 400, "{host}");
+    }
+    assert_eq!(echo.seen().len(), seen);
     Ok(())
 }

@@ -20,6 +20,49 @@ pub fn normalize_path(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(resolve(&decoded))
 }
 
+/// Whether nginx takes the path at all: each `%` has two hexadecimal digits behind it, and no `..`, encoded or not,
+/// leads above the root (`ngx_http_parse_complex_uri`, with slashes merged).
+pub fn is_sound_path(path: &[u8]) -> bool {
+    if is_plain(path) {
+        return true;
+    }
+    let mut depth = 0_usize;
+    // Length of the segment, and whether it has dots only.
+    let (mut length, mut dots) = (0_usize, true);
+    let mut rest = path;
+    loop {
+        let byte = match rest {
+            [] => None,
+            [b'%', after @ ..] => {
+                let Some(([high, low], after)) = after.split_first_chunk::<2>() else { return false };
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return false };
+                rest = after;
+                u8::try_from(high * 16 + low).ok()
+            }
+            [byte, after @ ..] => {
+                rest = after;
+                Some(*byte)
+            }
+        };
+        match byte {
+            None | Some(b'/') => {
+                match (length, dots) {
+                    (0 | 1, true) => {}
+                    (2, true) if depth == 0 => return false,
+                    (2, true) => depth -= 1,
+                    _ => depth += 1,
+                }
+                (length, dots) = (0, true);
+            }
+            Some(byte) => (length, dots) = (length + 1, dots && byte == b'.'),
+        }
+        if byte.is_none() {
+            return true;
+        }
+    }
+}
+
 /// Whether a character keeps its meaning only in the form it was sent in.
 fn is_reserved(byte: u8) -> bool {
     matches!(
