@@ -24,6 +24,15 @@ const TURN_MAX: usize = 256 * 1024;
 /// Bytes of a frame that must be here as a whole.
 const FRAME_MAX: usize = HEAD + PAYLOAD_MAX;
 
+/// How far reading came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    /// All that is there, or will ever be; the task is woken when more comes.
+    All,
+    /// There may be more, which has to wait.
+    Halted,
+}
+
 /// A connection.
 pub(super) struct Link {
     io: Io,
@@ -47,53 +56,58 @@ impl Link {
     /// beginning.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>, now_ms: u64) {
         self.state.driver = None;
+        let mut halted = false;
         if self.state.dead.is_none() {
-            self.read(cx, now_ms);
+            halted = self.read(cx, now_ms) == Read::Halted;
             self.state.go_on();
         }
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             self.state.fail(H2Error::Lost(error.kind()));
             self.ended = true;
         }
+        if halted && self.state.unsent() < READ_MAX {
+            // Nothing else tells that there is more to read.
+            cx.waker().wake_by_ref();
+        }
         self.state.go_on();
         self.state.driver = Some(cx.waker().clone());
     }
 
     /// Reads and takes in what is there.
-    fn read(&mut self, cx: &mut Context<'_>, now_ms: u64) {
+    fn read(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Read {
         let mut budget = TURN_MAX;
         loop {
             match self.state.receive(self.input.filled(), now_ms) {
                 Ok(used) => self.input.consume(used),
-                Err(_) => return,
+                Err(_) => return Read::All,
             }
             // A peer that does not read is not listened to.
-            if self.state.unsent() >= READ_MAX {
-                return;
-            }
-            if budget == 0 {
-                cx.waker().wake_by_ref();
-                return;
+            if budget == 0 || self.state.unsent() >= READ_MAX {
+                return Read::Halted;
             }
             if self.bulk {
                 self.input.enlarge();
             }
-            let Some(room) = self.input.room(FRAME_MAX.next_power_of_two()) else { return };
+            let Some(room) = self.input.room(FRAME_MAX.next_power_of_two()) else { return Read::All };
             let mut buf = ReadBuf::new(room);
             let read = Pin::new(&mut self.io).poll_read(cx, &mut buf);
             let (count, full) = (buf.filled().len(), buf.remaining() == 0);
             match read {
                 Poll::Pending => {
                     self.bulk = false;
-                    return self.input.release();
+                    self.input.release();
+                    return Read::All;
                 }
                 Poll::Ready(Ok(())) if count > 0 => {
                     self.input.advance(count);
                     self.bulk |= full && count >= SIZE;
                     budget = budget.saturating_sub(count);
                 }
-                Poll::Ready(Ok(())) => return self.state.fail(H2Error::Lost(io::ErrorKind::UnexpectedEof)),
-                Poll::Ready(Err(error)) => return self.state.fail(H2Error::Lost(error.kind())),
+                Poll::Ready(outcome) => {
+                    let kind = outcome.map_or_else(|error| error.kind(), |()| io::ErrorKind::UnexpectedEof);
+                    self.state.fail(H2Error::Lost(kind));
+                    return Read::All;
+                }
             }
         }
     }
