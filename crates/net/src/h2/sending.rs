@@ -225,6 +225,8 @@ impl State {
         self.reset(slot, code);
         // Of a stream that was over already, nothing but its place is left.
         self.settle(slot);
+        // The connection may be over with its last stream.
+        self.wake_driver();
     }
 
     /// Ends a stream that is not over.

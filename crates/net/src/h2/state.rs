@@ -350,14 +350,12 @@ impl State {
         let Some(stream) = self.streams.get_mut(slot) else { return Ok(()) };
         let count = part.len() as u64;
         let over = stream.length_left.is_some_and(|left| left < count);
-        if !over {
-            stream.length_left = stream.length_left.map(|left| left - count);
-            stream.body.extend(part, window);
-        }
-        if over {
+        // The window bounds what is held: all of it has a place.
+        if over || stream.body.extend(part, window) < part.len() {
             self.used_up(None, part.len());
             return self.stream_error(slot, Code::PROTOCOL_ERROR, "more than its content-length");
         }
+        stream.length_left = stream.length_left.map(|left| left - count);
         if end {
             return self.end_of_body(slot);
         }

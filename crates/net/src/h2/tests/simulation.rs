@@ -205,6 +205,35 @@ fn a_full_output_that_empties_lets_reading_go_on() {
     });
 }
 
+/// A connection to an upstream is over with whoever may use it, and with the last stream.
+#[test]
+fn a_connection_that_nobody_has_ends() {
+    run(async |seed| {
+        let (near, far) = tokio::io::duplex(4_096);
+        let (client, driver) = client(Io::Memory(near), settings(&mut dice(seed, 0)));
+        let driving = spawn_local(async move { poll_fn(|cx| driver.poll(cx, 0)).await });
+        let serving = spawn_local(async move {
+            let mut connection = h2::server::handshake(far).await.unwrap();
+            while let Some(accepted) = connection.accept().await {
+                accepted.unwrap().1.send_response(http::Response::new(()), true).unwrap();
+            }
+        });
+        poll_fn(|cx| client.poll_ready(cx)).await.unwrap();
+        let target = Target { method: &Method::Get, https: false, authority: b"a", path: b"/" };
+        let mut stream = client.open(&target, true, |_| {}).unwrap();
+        drop(client);
+        poll_fn(|cx| stream.poll_response(cx, &mut ResponseHead::default())).await.unwrap();
+        assert!(!poll_fn(|cx| stream.poll_body(cx)).await.unwrap());
+        for _ in 0..seed {
+            tokio::task::yield_now().await;
+        }
+        assert!(!driving.is_finished());
+        drop(stream);
+        driving.await.unwrap().unwrap();
+        serving.await.unwrap();
+    });
+}
+
 async fn ask_ours(mut client: h2::client::SendRequest<Bytes>, seed: u64, part: usize) {
     let mut dice = dice(seed, part + 1);
     poll_fn(|cx| client.poll_ready(cx)).await.unwrap();
