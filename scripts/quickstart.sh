@@ -3,28 +3,46 @@
 # `make run` calls it after building. Ctrl-C ends both.
 set -euo pipefail
 
-cardinal=${1:?usage: scripts/quickstart.sh PATH_OF_THE_BINARY}
+cardinal=${1:-}
+if [ ! -x "$cardinal" ]; then
+  echo "usage: scripts/quickstart.sh PATH_OF_THE_BINARY (make run builds one)" >&2
+  exit 2
+fi
+cardinal=$(realpath "$cardinal")
 cd "$(dirname "$0")/.."
 
 pids=()
+# The gateway first: what is under way still needs the backend.
 stop() {
-  trap - EXIT INT TERM
-  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+  trap - EXIT TERM
+  trap '' INT
+  for pid in "${pids[1]:-}" "${pids[0]:-}"; do
+    [ -n "$pid" ] || continue
+    kill -TERM "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
 }
 trap stop EXIT
 # Ctrl-C is how this program is meant to end.
 trap 'stop; exit 0' INT TERM
 
-"$cardinal" echo --listen 127.0.0.1:9080 &
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+for port in 8000 8443 8007 9080; do
+  if listens "$port"; then
+    echo "port $port is taken by another program: end that first (ss -ltnp shows which)" >&2
+    exit 1
+  fi
+done
+
+# In sessions of their own: Ctrl-C is for this script, which ends both in their order.
+setsid "$cardinal" echo --listen 127.0.0.1:9080 &
 pids+=($!)
-"$cardinal" run --config examples/quickstart/kong.yaml &
+setsid "$cardinal" run --config examples/quickstart/kong.yaml &
 pids+=($!)
 
 alive() { kill -0 "${pids[0]}" 2>/dev/null && kill -0 "${pids[1]}" 2>/dev/null; }
-listens() { (exec 3<>/dev/tcp/127.0.0.1/8000) 2>/dev/null; }
 for _ in {1..100}; do
-  if ! alive || listens; then break; fi
+  if ! alive || listens 8000; then break; fi
   sleep 0.1
 done
 

@@ -27,9 +27,16 @@ pub(crate) struct Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        if self.session_ahead && fs::write(AUTOGROUP, "0").is_err() {
-            eprintln!("warning: this session still goes ahead of others");
+        if self.session_ahead {
+            fall_back();
         }
+    }
+}
+
+/// Puts the session back where it was.
+pub(crate) fn fall_back() {
+    if fs::write(AUTOGROUP, "0").is_err() {
+        eprintln!("warning: this session still goes ahead of others");
     }
 }
 

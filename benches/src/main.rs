@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "real time is what is measured")]
 
 mod cores;
+mod interrupt;
 mod load;
 mod machine;
 mod metric;
@@ -73,10 +74,10 @@ struct Args {
     #[arg(long, default_value_t = 6.0)]
     foreign: f64,
     /// Write docs/benchmarks/results.json anew, and from it the page and its plots
-    #[arg(long)]
+    #[arg(long, conflicts_with = "peer")]
     write: bool,
     /// The same, and keep of the results that are there those of other scenarios
-    #[arg(long, conflicts_with = "write")]
+    #[arg(long, conflicts_with_all = ["write", "peer"])]
     merge: bool,
     /// Make page and plots from the results that are there, and measure nothing
     #[arg(long, conflicts_with_all = ["write", "merge"])]
@@ -107,9 +108,8 @@ fn main() -> Result<()> {
         return report::write(&docs, &Results::read(&docs.join(report::RESULTS))?);
     }
     let programs = programs(&args)?;
-    if namespace::enter()? {
-        return Ok(());
-    }
+    namespace::enter()?;
+    interrupt::clean_up_after()?;
     let _ahead = cores::prepare()?;
     if let Some(seconds) = args.hold {
         return scenario::hold(&programs, Duration::from_secs_f64(seconds));
@@ -153,7 +153,7 @@ fn measure(args: &Args, programs: Programs) -> Result<Results> {
 }
 
 fn names_of_failed(results: &Results) -> Vec<&str> {
-    let failed = results.scenarios.iter().filter(|(_, entry)| matches!(entry.outcome, Outcome::Failed { .. }));
+    let failed = results.scenarios.iter().filter(|(_, entry)| !matches!(entry.outcome, Outcome::Measured(_)));
     failed.map(|(name, _)| name.as_str()).collect()
 }
 

@@ -133,7 +133,12 @@ impl Results {
             newer.machine
         );
         self.machine = newer.machine;
-        self.scenarios.extend(newer.scenarios);
+        for (name, entry) in newer.scenarios {
+            // What could not be measured does not take the place of what was.
+            if matches!(entry.outcome, Outcome::Measured(_)) || !self.scenarios.contains_key(&name) {
+                self.scenarios.insert(name, entry);
+            }
+        }
         Ok(())
     }
 
@@ -177,6 +182,17 @@ mod tests {
             machine: machine.to_owned(),
             scenarios: scenarios.iter().map(|(name, value)| ((*name).to_owned(), entry(*value))).collect(),
         }
+    }
+
+    #[test]
+    fn what_was_not_measured_takes_no_place_of_what_was() {
+        let mut all = results("m", &[("plain", 1.0), ("tls", 1.0)]);
+        let mut newer = results("m", &[("plain", 2.0)]);
+        let busy = Entry { outcome: Outcome::TooBusy { repeated: 9 }, ..entry(0.0) };
+        newer.scenarios.extend([("tls".to_owned(), busy.clone()), ("h2".to_owned(), busy.clone())]);
+        all.merge(newer).unwrap();
+        assert_eq!(all.scenarios["plain"], entry(2.0));
+        assert_eq!((&all.scenarios["tls"], &all.scenarios["h2"]), (&entry(1.0), &busy));
     }
 
     #[test]

@@ -12,7 +12,7 @@ impl TempDir {
     pub(crate) fn new(name: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("cardinal-bench-{}-{n}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("{}{n}-{name}", prefix()));
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
     }
@@ -26,6 +26,18 @@ impl TempDir {
         let path = self.0.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
+    }
+}
+
+fn prefix() -> String {
+    format!("cardinal-bench-{}-", std::process::id())
+}
+
+/// Removes the directories of all proxies of this process.
+pub(crate) fn remove_all() {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix())) {
+        let _removed = std::fs::remove_dir_all(entry.path());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Cardinal: API gateway and service mesh in one program. The binary picks a command and hands it the plugins.
+//! Cardinal: an API gateway, and to become a service mesh too. The binary picks a command and hands it the plugins.
 //!
 //! *Must not know*: how anything works.
 //!

@@ -20,7 +20,7 @@ pub(crate) fn check(
     env: BTreeMap<String, String>,
 ) -> Result<ExitCode> {
     let (output, quiet, strict) = (args.output, args.quiet, args.strict);
-    let site = Site::new(plugins, args.files, args.settings, env);
+    let site = Site::new(plugins, [args.files, args.config].concat(), args.settings, env);
     let verdict = examine(&site, strict)?;
     match output {
         Output::Json => {

@@ -367,13 +367,11 @@ fn open(listeners: &[Listener], workers: usize, mut inherited: Vec<Handover>) ->
         let fits = |h: &mut Handover| h.address == listener.address && h.kind == listener.kind;
         let mut sockets: Vec<Socket> = inherited.extract_if(.., fits).map(|h| h.socket).collect();
         let mut bound = listener.address;
+        let mut shared = false;
         if let Some(first) = sockets.first() {
             bound = first.local_addr().map_err(failed)?;
-        } else if is_taken(bound, listener.kind == ListenerKind::Udp) {
-            tracing::warn!(
-                listener = %listener.name,
-                "another process listens on {bound}: the system shares connections between it and this one"
-            );
+        } else {
+            shared = is_taken(bound, listener.kind == ListenerKind::Udp);
         }
         while sockets.len() < wanted {
             let socket = if listener.kind == ListenerKind::Udp {
@@ -384,6 +382,12 @@ fn open(listeners: &[Listener], workers: usize, mut inherited: Vec<Handover>) ->
             // All of a listener's sockets have the port that the system chose for the first.
             bound = socket.local_addr().map_err(failed)?;
             sockets.push(socket);
+        }
+        if shared {
+            tracing::warn!(
+                listener = %listener.name,
+                "another process listens on {bound}: the system shares connections between it and this one"
+            );
         }
         addresses.push((listener.clone(), bound));
         for (number, socket) in sockets.into_iter().enumerate() {

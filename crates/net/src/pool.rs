@@ -176,12 +176,11 @@ impl Pool {
     pub fn take_h2(&mut self, key: &PoolKey, limits: &Limits) -> Option<(Client, StreamGuard)> {
         let open = self.h2.get_mut(key)?;
         // One that was told to go away takes no more streams, though its driver runs until the last one has ended.
-        open.retain(|c| c.client.is_usable());
+        // One that has had its requests ends with the last of them.
+        let worn = |c: &H2Connection| limits.requests_max != 0 && c.requests >= limits.requests_max;
+        open.retain(|c| c.client.is_usable() && !worn(c));
         let full = open.len() >= H2_CONNECTIONS_MAX;
-        let usable = |c: &&mut H2Connection| {
-            (limits.requests_max == 0 || c.requests < limits.requests_max)
-                && (full || c.streams.get() < c.client.streams_max().min(H2_STREAMS_MAX))
-        };
+        let usable = |c: &&mut H2Connection| full || c.streams.get() < c.client.streams_max().min(H2_STREAMS_MAX);
         let connection = open.iter_mut().filter(usable).min_by_key(|c| c.streams.get())?;
         connection.requests += 1;
         connection.streams.set(connection.streams.get() + 1);

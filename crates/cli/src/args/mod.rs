@@ -11,7 +11,7 @@ use cardinal_base::log::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-/// API gateway and service mesh in one program. Runs unchanged Kong Gateway 3.x declarative files.
+/// API gateway that runs unchanged Kong Gateway 3.x declarative files.
 #[derive(Debug, Parser)]
 #[command(name = "cardinal", version, arg_required_else_help = true, after_help = examples::ALL)]
 pub(crate) struct Cli {
@@ -92,6 +92,9 @@ impl From<LogFormat> for Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
+    /// The same as --config
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
     /// Files with entities, YAML or JSON; of a directory all .yaml, .yml and .json files, in the order of their names
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) config: Vec<PathBuf>,
@@ -122,6 +125,9 @@ pub(crate) struct CheckArgs {
     /// Files or directories with entities
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    /// The same, as `run` has them
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) config: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
     /// How the result is written

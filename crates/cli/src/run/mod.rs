@@ -59,8 +59,8 @@ pub(crate) fn run(
     started: crate::Started,
     env: BTreeMap<String, String>,
 ) -> Result<ExitCode> {
-    let RunArgs { config, settings, data_dir, workers, strict, log_level, log_format, access_log } = args;
-    let mut site = Site::new(plugins, config, settings, env);
+    let RunArgs { files, config, settings, data_dir, workers, strict, log_level, log_format, access_log } = args;
+    let mut site = Site::new(plugins, [files, config].concat(), settings, env);
     if let Some(workers) = workers {
         site.set("nginx_worker_processes", workers.to_string());
     }

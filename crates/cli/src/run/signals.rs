@@ -1,6 +1,7 @@
 //! Signals, as events.
 
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,7 +19,10 @@ pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Tells of signals from now on. The second one that asks to end ends the process at once.
+/// A terminal, and whoever started the process, may both ask for the end, in one moment: that is one wish.
+const ONE_WISH: Duration = Duration::from_secs(1);
+
+/// Tells of signals from now on. A second wish for the end ends the process at once.
 pub(super) fn listen(events: SyncSender<Event>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("signals")?;
     // Installed here, so that none is missed.
@@ -47,7 +51,7 @@ struct Signals {
 
 impl Signals {
     async fn tell(mut self, events: &SyncSender<Event>) {
-        let mut stopping = false;
+        let mut stopping: Option<Instant> = None;
         loop {
             let event = tokio::select! {
                 _ = self.hangup.recv() => Event::Reload,
@@ -56,9 +60,15 @@ impl Signals {
                 _ = self.interrupt.recv() => Event::Stop,
                 _ = self.quit.recv() => Event::Stop,
             };
-            if matches!(event, Event::Stop) && std::mem::replace(&mut stopping, true) {
-                tracing::warn!("stopped at once: asked a second time");
-                std::process::exit(1);
+            if matches!(event, Event::Stop) {
+                match stopping {
+                    Some(since) if since.elapsed() < ONE_WISH => continue,
+                    Some(_) => {
+                        tracing::warn!("stopped at once: asked a second time");
+                        std::process::exit(1);
+                    }
+                    None => stopping = Some(Instant::now()),
+                }
             }
             // A full queue holds the same wish already, unless it is the last one, which must arrive.
             match event {

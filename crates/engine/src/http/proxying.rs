@@ -110,6 +110,9 @@ impl Proxying<'_> {
         let waited = self.wait_for_head(down, &mut up, &mut upload, s).await;
         if let Err(failure) = waited {
             s.time_passed();
+            if let (FailureKind::UpstreamTimeout, Peer::H2(h2)) = (failure.kind(), &mut up) {
+                h2.doubt();
+            }
             if failure.kind().side() == cardinal_http::Side::Upstream {
                 report_failure(self.worker, &way.group, &way.picked, s, &failure);
             }

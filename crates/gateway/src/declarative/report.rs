@@ -272,7 +272,10 @@ fn hint(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> 
     if message.starts_with("plugin '") {
         let name = item.own.get("name").and_then(Value::as_str)?;
         let near = cardinal_schema::suggest(name, registry.plugins().map(|p| p.def.name));
-        return near.map(|s| format!("did you mean '{s}'?"));
+        return Some(match near {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "`cardinal plugins` lists those that there are; see docs/compatibility.md".to_owned(),
+        });
     }
     if let Some(rest) = message.strip_prefix("expected one of: ") {
         let value = item.node.get(path)?.to_value();

@@ -12,6 +12,9 @@ use crate::NetError;
 use crate::buffer::{self, Buffer};
 use crate::io::Io;
 
+/// Tasks that are told when one more stream may be opened.
+const OPENERS_MAX: usize = 1024;
+
 /// A way to open streams. Clones are for the same connection, which ends when the last of them, and the last stream,
 /// has been dropped.
 #[derive(Clone)]
@@ -42,18 +45,27 @@ impl Client {
         self.link.borrow().state.peer_streams_max as usize
     }
 
+    /// Streams that may be open now: one does not wait for what the upstream allows.
+    pub(super) fn open_streams_max(&self) -> usize {
+        let state = &self.link.borrow().state;
+        if state.is_introduced() { state.peer_streams_max as usize } else { 1 }
+    }
+
     /// Waits until one more stream may be opened.
     pub fn poll_ready(&self, cx: &Context<'_>) -> Poll<Result<(), NetError>> {
+        let max = self.open_streams_max();
         let state = &mut self.link.borrow_mut().state;
         if let Some(error) = state.refusal() {
             return Poll::Ready(Err(NetError::H2(error)));
         }
-        // One does not wait for what the upstream allows.
-        let max = if state.is_introduced() { state.peer_streams_max as usize } else { 1 };
         if state.streams.open_count() < max {
             return Poll::Ready(Ok(()));
         }
         if !state.openers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            if state.openers.len() >= OPENERS_MAX {
+                // Those that have given up go; the others come again.
+                state.openers.drain(..).for_each(std::task::Waker::wake);
+            }
             state.openers.push(cx.waker().clone());
         }
         Poll::Pending

@@ -25,8 +25,12 @@ impl State {
             self.check_not_idle(head.stream)?;
             return self.budget.spend(Cost::Frame);
         };
+        // Of a stream that we opened, or of which all has come, a reset tells only that no more is wanted: gRPC servers
+        // end each call so that they answer before the request is over.
+        let expected = self.role == Role::Client
+            || self.streams.get(slot).is_some_and(|stream| stream.receive_done && stream.send_done);
         self.end_early(slot, H2Error::Reset(Code(u32::from_be_bytes(code))));
-        self.budget.spend(Cost::Stream)
+        self.budget.spend(if expected { Cost::Frame } else { Cost::Stream })
     }
 
     pub(super) fn on_settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), H2Error> {

@@ -40,6 +40,10 @@ pub(super) struct Link {
     /// Much comes at once: reads are worth a large buffer.
     bulk: bool,
     ended: bool,
+    /// What was written may lie in the layer below.
+    unflushed: bool,
+    /// Bytes that came, ever.
+    pub(super) received: u64,
     pub(super) state: State,
 }
 
@@ -49,7 +53,7 @@ pub(super) type Shared = Rc<RefCell<Link>>;
 impl Link {
     /// `input` was read already.
     pub(super) fn shared(io: Io, input: Buffer, state: State) -> Shared {
-        Rc::new(RefCell::new(Self { io, input, bulk: false, ended: false, state }))
+        Rc::new(RefCell::new(Self { io, input, bulk: false, ended: false, unflushed: false, received: 0, state }))
     }
 
     /// Takes what came and sends what is to be sent, as far as it goes without waiting. `now_ms` is a clock of any
@@ -100,6 +104,7 @@ impl Link {
                 }
                 Poll::Ready(Ok(())) if count > 0 => {
                     self.input.advance(count);
+                    self.received += count as u64;
                     self.bulk |= full && count >= SIZE;
                     budget = budget.saturating_sub(count);
                 }
@@ -114,14 +119,17 @@ impl Link {
 
     /// Sends what is to be sent.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { io, state, .. } = self;
-        if state.out.is_empty() || self.ended {
+        if self.ended {
             return Poll::Ready(Ok(()));
         }
+        let Self { io, state, unflushed, .. } = self;
         while let Some(rest) = state.out.get(state.written..).filter(|rest| !rest.is_empty()) {
             match Pin::new(&mut *io).poll_write(cx, rest)? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(count) => state.written += count,
+                Poll::Ready(count) => {
+                    state.written += count;
+                    *unflushed = true;
+                }
                 Poll::Pending => {
                     // What has left is not to be held for ever by what has not.
                     if state.written >= OUT_MAX {
@@ -132,9 +140,16 @@ impl Link {
                 }
             }
         }
-        state.base += std::mem::take(&mut state.written) as u64;
-        buffer::give_output(std::mem::take(&mut state.out));
-        Pin::new(io).poll_flush(cx)
+        if !state.out.is_empty() {
+            state.base += std::mem::take(&mut state.written) as u64;
+            buffer::give_output(std::mem::take(&mut state.out));
+        }
+        // TLS may have taken what the socket has not.
+        if *unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            *unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends the rest and ends the byte stream.

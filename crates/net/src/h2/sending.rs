@@ -203,11 +203,14 @@ impl State {
         while left > 0
             && let Some(slot) = self.waiting.pop_front()
         {
-            if let Some(stream) = self.streams.get_mut(slot) {
-                (stream.queued, stream.granted) = (false, true);
+            let Some(stream) = self.streams.get_mut(slot) else { continue };
+            stream.queued = false;
+            // One whose own window was taken back is woken when it opens, and holds nobody up.
+            if stream.send_window > 0 {
+                stream.granted = true;
                 stream.wake();
+                left -= self.peer_payload_max as i64;
             }
-            left -= self.peer_payload_max as i64;
         }
     }
 

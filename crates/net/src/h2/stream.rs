@@ -19,6 +19,8 @@ pub struct H2 {
     receive_done: bool,
     trailers: HeaderList,
     send_done: bool,
+    /// Bytes that had come on the connection when the stream was opened.
+    received: u64,
 }
 
 impl std::fmt::Debug for H2 {
@@ -33,11 +35,12 @@ impl std::fmt::Debug for H2 {
 impl H2 {
     /// The stream in a slot that is held.
     pub(super) fn new(link: &Shared, slot: u32) -> Self {
-        let mut receive_done = false;
+        let (mut receive_done, received) = (false, link.borrow().received);
         if let Some(stream) = link.borrow().state.streams.get(slot) {
             receive_done = stream.receive_done && stream.body.is_empty() && stream.trailers.is_empty();
         }
         Self {
+            received,
             link: Rc::clone(link),
             slot,
             current: Buffer::default(),
@@ -156,6 +159,15 @@ impl H2 {
     /// Ends the stream early.
     pub fn reset(&mut self, code: Code) {
         self.link.borrow_mut().state.reset(self.slot, code);
+    }
+
+    /// Client role: the answer is late. If nothing at all has come on the connection since the request, its peer may be
+    /// gone: no more streams are opened on it.
+    pub fn doubt(&mut self) {
+        let mut link = self.link.borrow_mut();
+        if link.received == self.received {
+            link.state.peer_leaves = true;
+        }
     }
 
     /// Whether the peer has ended the stream early.

@@ -3,19 +3,26 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cardinal_base::{Rng as _, SeededRng};
 use cardinal_http::{HeaderList, Method, Name, ResponseHead};
+use rustls::ServerConfig;
+use rustls::sign::SingleCertAndKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::LocalSet;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::NetError;
 use crate::buffer::Buffer;
 use crate::h2::frame::PREFACE;
 use crate::h2::{Code, H2, Server, Settings, Target, client};
 use crate::io::Io;
+use crate::tls::{ClientSettings, client_config, self_signed};
 
 /// Spawns, so that a panic is the test's when it is waited for.
 #[allow(clippy::disallowed_methods, reason = "whoever waits for it sees the panic")]
@@ -71,8 +78,8 @@ async fn turns(dice: &mut Dice) {
 
 fn run(test: impl AsyncFn(u64)) {
     for seed in 0..SEEDS {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let limit = std::time::Duration::from_secs(20);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let limit = Duration::from_secs(20);
         let outcome = LocalSet::new().block_on(&runtime, async { tokio::time::timeout(limit, test(seed)).await });
         assert!(outcome.is_ok(), "seed {seed} does not come to an end");
     }
@@ -231,6 +238,103 @@ fn a_connection_that_nobody_has_ends() {
         drop(stream);
         driving.await.unwrap().unwrap();
         serving.await.unwrap();
+    });
+}
+
+/// gRPC servers that answer before the request is over reset the stream after their trailers: that is no flood.
+#[test]
+fn upstreams_may_end_each_call_with_a_reset() {
+    run(async |seed| {
+        if seed > 0 {
+            return;
+        }
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (client, driver) = client(Io::Memory(near), settings(&mut dice(0, 0)));
+        drop(spawn_local(async move { poll_fn(|cx| driver.poll(cx, 0)).await }));
+        drop(spawn_local(async move {
+            let mut connection = h2::server::handshake(far).await.unwrap();
+            while let Some(accepted) = connection.accept().await {
+                let (request, mut respond) = accepted.unwrap();
+                respond.send_response(http::Response::new(()), true).unwrap();
+                // Which the crate does with a request that was not read to its end.
+                drop((request, respond));
+            }
+        }));
+        for call in 0..5_000 {
+            poll_fn(|cx| client.poll_ready(cx)).await.unwrap();
+            let target = Target { method: &Method::Post, https: false, authority: b"a", path: b"/" };
+            let mut stream = client.open(&target, false, |_| {}).unwrap();
+            let answered = poll_fn(|cx| stream.poll_response(cx, &mut ResponseHead::default())).await;
+            assert!(answered.is_ok(), "call {call}: {answered:?}");
+        }
+    });
+}
+
+/// A connection on which nothing comes is not used for more.
+#[test]
+fn a_silent_connection_is_doubted() {
+    run(async |seed| {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let (client, driver) = client(Io::Memory(near), settings(&mut dice(seed, 0)));
+        drop(spawn_local(async move { poll_fn(|cx| driver.poll(cx, 0)).await }));
+        far.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        while client.open_streams_max() == 1 {
+            tokio::task::yield_now().await;
+        }
+        let target = Target { method: &Method::Get, https: false, authority: b"a", path: b"/" };
+        let mut first = client.open(&target, true, |_| {}).unwrap();
+        let mut second = client.open(&target, true, |_| {}).unwrap();
+        far.write_all(b"\0\0\x01\x01\x05\0\0\0\x03\x88").await.unwrap();
+        poll_fn(|cx| second.poll_response(cx, &mut ResponseHead::default())).await.unwrap();
+        first.doubt();
+        assert!(client.is_usable(), "something came");
+        let mut third = client.open(&target, true, |_| {}).unwrap();
+        third.doubt();
+        assert!(!client.is_usable());
+    });
+}
+
+/// What TLS has taken and the socket has not leaves, too.
+#[test]
+fn over_tls_the_last_bytes_leave() {
+    run(async |seed| {
+        if seed > 5 {
+            return;
+        }
+        let key = self_signed().unwrap();
+        let server =
+            ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+        let connector = TlsConnector::from(client_config(&ClientSettings::default()).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        socket2::SockRef::from(&listener).set_send_buffer_size(4_096).unwrap();
+        let tcp = TcpSocket::new_v4().unwrap();
+        tcp.set_recv_buffer_size(4_096).unwrap();
+        let near = tcp.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let (near, far) = tokio::join!(connector.connect("localhost".try_into().unwrap(), near), acceptor.accept(far));
+        let (mut near, far) = (near.unwrap(), far.unwrap());
+        let length = 50_000 + usize::try_from(seed).unwrap() * 2_500;
+        drop(spawn_local(async move {
+            let server = Server::new(Io::ServerTls(Box::new(far)), Buffer::default(), settings(&mut dice(0, 0)));
+            loop {
+                let Some(Ok(request)) = poll_fn(|cx| server.poll_accept(cx, 0)).await else { return };
+                let mut stream = request.stream;
+                stream.send_response(&ResponseHead::new(200), false).unwrap();
+                let sent = send(&mut stream, &vec![7; length], &HeaderList::new(), &mut dice(0, 0)).await;
+                assert!(sent.is_ok());
+            }
+        }));
+        let request = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x84\x86\x41\x01a";
+        near.write_all(&[PREFACE, b"\0\0\0\x04\0\0\0\0\0", request].concat()).await.unwrap();
+        near.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut got = 0;
+        while got < length {
+            let mut bytes = [0; 4_096];
+            let count = near.read(&mut bytes).await.unwrap();
+            got += bytes[..count].iter().filter(|byte| **byte == 7).count();
+        }
     });
 }
 

@@ -120,3 +120,28 @@ fn streams_share_the_connection() {
     let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
     assert!(most - least < 200_000 && *least > 5_000_000, "{sent:?}");
 }
+
+/// A window that is taken back while its stream waits for the connection does not hold up those behind it.
+#[test]
+fn who_may_not_send_does_not_hold_up_others() {
+    let mut hand = Hand::new();
+    hand.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]);
+    let slots: Vec<u32> = (0..9).map(|at| hand.open(at * 2 + 1, true)).collect();
+    slots.iter().for_each(|slot| hand.answer(*slot, false));
+    for slot in &slots {
+        while hand.body(*slot, &[0; 30_000]) > 0 {
+            hand.frames();
+        }
+    }
+    hand.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let last = slots[8];
+    hand.send(kind::WINDOW_UPDATE, 0, 17, &400_000_u32.to_be_bytes());
+    hand.send(kind::WINDOW_UPDATE, 0, 0, &20_000_u32.to_be_bytes());
+    hand.frames();
+    hand.state.go_on();
+    // The others wait for windows of their own now.
+    slots[..8].iter().for_each(|slot| assert_eq!(hand.body(*slot, &[0; 30_000]), 0));
+    let first = hand.body(last, &[0; 30_000]);
+    hand.state.go_on();
+    assert_eq!((first, first + hand.body(last, &[0; 30_000])), (16_384, 20_000));
+}
