@@ -41,8 +41,25 @@ async fn asked_twice_it_ends_at_once() {
     }
     node.signal(Signal::INT);
     node.wait_for("no new connections");
+    tokio::time::sleep(Duration::from_millis(400)).await;
     node.signal(Signal::INT);
     assert_eq!(node.ends().code(), Some(1));
+}
+
+/// A terminal tells all it runs, and a script among them may tell its children again.
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_by_two_at_once_it_ends_in_order() {
+    let (folder, echo) = (TempDir::new("stop"), EchoServer::start("backend").await);
+    let mut node = Process::run(&folder.write("kong.yaml", kong_yaml(&echo.url())), &[]);
+    let mut slow = H1Client::connect(node.address()).await.unwrap();
+    slow.send("GET /open HTTP/1.1\r\nHost: a.example\r\nX-Echo: delay:600\r\n\r\n").await.unwrap();
+    while echo.requests() < 1 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    node.signal(Signal::INT);
+    node.signal(Signal::TERM);
+    assert_eq!(slow.response().await.unwrap().status, 200);
+    assert!(node.ends().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,9 @@
 //! Signals, as events.
 
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use cardinal_base::{Clock as _, SystemClock, Tick};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Event;
@@ -20,7 +20,7 @@ pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// A terminal, and whoever started the process, may both ask for the end, in one moment: that is one wish.
-const ONE_WISH: Duration = Duration::from_secs(1);
+const ONE_WISH_MS: u64 = 300;
 
 /// Tells of signals from now on. A second wish for the end ends the process at once.
 pub(super) fn listen(events: SyncSender<Event>) -> Result<()> {
@@ -51,7 +51,7 @@ struct Signals {
 
 impl Signals {
     async fn tell(mut self, events: &SyncSender<Event>) {
-        let mut stopping: Option<Instant> = None;
+        let (clock, mut stopping) = (SystemClock::default(), None::<Tick>);
         loop {
             let event = tokio::select! {
                 _ = self.hangup.recv() => Event::Reload,
@@ -62,12 +62,12 @@ impl Signals {
             };
             if matches!(event, Event::Stop) {
                 match stopping {
-                    Some(since) if since.elapsed() < ONE_WISH => continue,
+                    Some(since) if clock.tick().millis_since(since) < ONE_WISH_MS => continue,
                     Some(_) => {
                         tracing::warn!("stopped at once: asked a second time");
                         std::process::exit(1);
                     }
-                    None => stopping = Some(Instant::now()),
+                    None => stopping = Some(clock.tick()),
                 }
             }
             // A full queue holds the same wish already, unless it is the last one, which must arrive.
