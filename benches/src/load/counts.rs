@@ -23,7 +23,7 @@ impl Counts {
     }
 
     /// Requests that the upstream answered.
-    #[allow(dead_code, reason = "tests compare it with what was answered")]
+    #[cfg(test)]
     pub(crate) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }

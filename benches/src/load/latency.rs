@@ -63,7 +63,7 @@ impl Latencies {
     }
 
     /// The longest.
-    #[allow(dead_code, reason = "for whoever wants the worst one")]
+    #[cfg(test)]
     pub(crate) fn max(&self) -> Duration {
         let last = self.0.iter().rposition(|places| *places > 0);
         last.map_or(Duration::ZERO, |place| Duration::from_nanos(highest(place)))

@@ -51,8 +51,6 @@ use self::plan::Plan;
 use self::upstream::{Speech, Upstream};
 pub(crate) use self::work::{Direction, HOSTS, Kind, PATHS, Work, request};
 
-/// Bodies of the upstream's answers to `/gibibyte`.
-pub(crate) const GIBIBYTE: u64 = 1 << 30;
 /// Errors after which a run is given up.
 const ERRORS_MAX: u64 = 1000;
 /// How often a loop without clients looks whether it is to stop when nothing happens.

@@ -44,6 +44,12 @@ pub fn take_output() -> Vec<u8> {
     FREE_OUTPUT.with_borrow_mut(Shelf::take).unwrap_or_else(|| Vec::with_capacity(OUTPUT))
 }
 
+/// Vectors that this thread has for outputs.
+#[cfg(test)]
+pub(crate) fn outputs_kept() -> usize {
+    FREE_OUTPUT.with_borrow(Shelf::len)
+}
+
 /// Takes a vector back; one that grew large, or never was one of ours, is freed.
 pub fn give_output(mut bytes: Vec<u8>) {
     if bytes.capacity() < OUTPUT || bytes.capacity() > 2 * SIZE {

@@ -2,14 +2,12 @@
 
 use std::os::fd::OwnedFd;
 
-use memchr::memmem;
-
 use super::Closed;
 use crate::load::chunked::Chunked;
 use crate::load::link::{Buffers, Link};
 use crate::load::plan::BLOCK;
 use crate::load::work::{Kind, Work};
-use crate::load::{GIBIBYTE, head, websocket};
+use crate::load::{head, websocket};
 
 /// Bytes of a body that are written together with the head.
 const INLINE: u64 = 64 * 1024;
@@ -22,8 +20,6 @@ const HEAD_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Answers {
     usual: Answer,
-    /// To requests whose path has `gibibyte` in it.
-    long: Answer,
     /// To requests with a body of another length than the clients', and to wrong handshakes.
     wrong: Answer,
     /// The length of the bodies of requests other than GET, if it is known.
@@ -43,7 +39,6 @@ struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Which {
     Usual,
-    Long,
     Wrong,
 }
 
@@ -64,7 +59,6 @@ pub(super) struct H1 {
 struct Body {
     framing: Framing,
     arrived: u64,
-    long: bool,
 }
 
 #[derive(Debug)]
@@ -80,7 +74,6 @@ impl Answers {
         let down = if work.kind.messages() { work.body as u64 } else { work.down() };
         Self {
             usual: Answer::new("200 OK", down),
-            long: Answer::new("200 OK", GIBIBYTE),
             wrong: Answer::new("400 Bad Request", 0),
             expected: Some(work.up()).filter(|up| *up > 0),
             upgrades: work.kind == Kind::WebSocket,
@@ -91,7 +84,6 @@ impl Answers {
     fn get(&self, which: Which) -> &Answer {
         match which {
             Which::Usual => &self.usual,
-            Which::Long => &self.long,
             Which::Wrong => &self.wrong,
         }
     }
@@ -164,22 +156,19 @@ impl H1 {
 
     fn read_head(&mut self, bytes: &[u8], end: usize, answers: &Answers) -> Result<Option<Which>, Closed> {
         let (head, rest) = bytes.split_at(end);
-        let line = memchr::memchr(b'\r', head).and_then(|at| head.get(..at)).unwrap_or_default();
-        let long = memmem::find(line, b"gibibyte").is_some();
-        if line.starts_with(b"GET") {
-            let which = if long { Which::Long } else { Which::Usual };
+        if head.starts_with(b"GET") {
             if answers.upgrades && head::field(head, b"upgrade:").is_some() {
                 self.upgraded = head::field(head, b"sec-websocket-key:") == Some(websocket::KEY.as_bytes());
                 return Ok((!self.upgraded).then_some(Which::Wrong));
             }
-            return if rest.is_empty() { Ok(Some(which)) } else { Err(Closed) };
+            return if rest.is_empty() { Ok(Some(Which::Usual)) } else { Err(Closed) };
         }
         let framing = match head::field(head, b"transfer-encoding:") {
             Some(coding) if coding.eq_ignore_ascii_case(b"chunked") => Framing::Chunked(Chunked::default()),
             Some(_) => return Err(Closed),
             None => Framing::Length(head::content_length(head).unwrap_or(0)),
         };
-        self.body = Some(Body { framing, arrived: 0, long });
+        self.body = Some(Body { framing, arrived: 0 });
         self.read_body(rest, answers)
     }
 
@@ -202,10 +191,9 @@ impl H1 {
         if !complete {
             return Ok(None);
         }
-        let which = match (body.long, answers.expected) {
-            (true, _) => Which::Long,
-            (false, Some(expected)) if expected != body.arrived => Which::Wrong,
-            (false, _) => Which::Usual,
+        let which = match answers.expected {
+            Some(expected) if expected != body.arrived => Which::Wrong,
+            _ => Which::Usual,
         };
         self.body = None;
         Ok(Some(which))
@@ -259,7 +247,6 @@ mod tests {
     #[test]
     fn requests_are_answered_when_they_are_complete() {
         check("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", 3, Some(Which::Usual));
-        check("GET /gibibyte HTTP/1.1\r\nHost: a\r\n\r\n", 3, Some(Which::Long));
         check("POST /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc", 3, Some(Which::Usual));
         check("POST /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nab", 3, None);
         check("POST /a HTTP/1.1\r\ncontent-length: 2\r\n\r\nab", 3, Some(Which::Wrong));

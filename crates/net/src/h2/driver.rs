@@ -18,6 +18,9 @@ use crate::io::Io;
 /// Bytes that wait to leave before no more is read: answers to frames of the peer count, too.
 pub(super) const READ_MAX: usize = 2 * OUT_MAX;
 
+/// Capacity of the output that a connection keeps between its turns.
+const OUT_KEPT: usize = 2 * SIZE;
+
 /// Bytes that are read before others have their turn.
 const TURN_MAX: usize = 256 * 1024;
 
@@ -60,6 +63,9 @@ impl Link {
     /// beginning.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>, now_ms: u64) {
         self.state.driver = None;
+        if self.state.out.capacity() == 0 {
+            self.state.out = buffer::take_output();
+        }
         let mut halted = false;
         if self.state.dead.is_none() {
             halted = self.read(cx, now_ms) == Read::Halted;
@@ -140,8 +146,10 @@ impl Link {
                 }
             }
         }
-        if !state.out.is_empty() {
-            state.base += std::mem::take(&mut state.written) as u64;
+        state.base += std::mem::take(&mut state.written) as u64;
+        state.out.clear();
+        // A connection that rests holds no memory, nor does one that once had much to say.
+        if state.streams.used_count() == 0 || state.out.capacity() > OUT_KEPT {
             buffer::give_output(std::mem::take(&mut state.out));
         }
         // TLS may have taken what the socket has not.

@@ -270,6 +270,39 @@ fn upstreams_may_end_each_call_with_a_reset() {
     });
 }
 
+/// Vectors that are given back were taken: what is kept for later does not grow with the requests.
+#[test]
+fn output_is_used_again() {
+    run(async |seed| {
+        if seed > 0 {
+            return;
+        }
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server = Server::new(Io::Memory(near), Buffer::default(), settings(&mut dice(0, 0)));
+        drop(spawn_local(async move {
+            let mut part = 0;
+            while let Some(Ok(request)) = poll_fn(|cx| server.poll_accept(cx, 0)).await {
+                part += 1;
+                drop(spawn_local(echo(request.stream, 0, part)));
+            }
+        }));
+        let (mut client, connection) = h2::client::handshake(far).await.unwrap();
+        drop(spawn_local(connection));
+        let mut kept = 0;
+        for call in 0..200 {
+            poll_fn(|cx| client.poll_ready(cx)).await.unwrap();
+            let request = http::Request::post("http://a/").body(()).unwrap();
+            let (response, send) = client.send_request(request, false).unwrap();
+            drop(spawn_local(send_theirs(send, body(call, 6_000), None)));
+            assert_eq!(read_theirs(&mut response.await.unwrap().into_body()).await.0.len(), 6_000);
+            if call == 20 {
+                kept = crate::buffer::outputs_kept();
+            }
+        }
+        assert_eq!(crate::buffer::outputs_kept(), kept);
+    });
+}
+
 /// A connection on which nothing comes is not used for more.
 #[test]
 fn a_silent_connection_is_doubted() {
