@@ -14,6 +14,9 @@ use crate::node::Node;
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// How long the workers take to give up what the burst has left on their shelves ([`cardinal_base::Shelf`]).
+const SETTLE: Duration = Duration::from_secs(15);
+
 /// How long nothing is given back after the last time: it takes the allocator's locks for some milliseconds.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -45,6 +48,7 @@ pub(crate) async fn after_bursts(node: Arc<Node>) {
     loop {
         tokio::time::sleep(EVERY).await;
         if tide.is_out(&node.totals()) {
+            tokio::time::sleep(SETTLE).await;
             // It does not touch a request's thread; a panic in it is the C library's.
             tokio::task::spawn_blocking(release_free).await.ok();
             tokio::time::sleep(PAUSE).await;
