@@ -321,10 +321,17 @@ impl HeaderList {
 
     /// [`HeaderList::set`] of a field that is legal by construction, at the end: the proxy's own.
     pub fn set_own(&mut self, name: &[u8], value: &[u8]) {
+        debug_assert!(is_token(name) && is_value(value), "a field of the proxy's own is malformed");
         if self.position(name).is_some() {
             self.remove(name);
         }
-        self.append_legal(Name::of(name), name, value);
+        let start = self.arena.len();
+        self.arena.reserve(name.len() + value.len() + 4);
+        self.arena.extend_from_slice(name);
+        self.arena.extend_from_slice(b": ");
+        self.arena.extend_from_slice(value);
+        self.arena.extend_from_slice(b"\r\n");
+        self.push_field(Name::of(name), start, name.len(), start + name.len() + 2, value.len(), self.arena.len());
     }
 
     /// Removes all fields of the name and adds one at the place of the first, or at the end.
