@@ -288,6 +288,13 @@ impl HeaderList {
         if self.arena.len() + name.len() + value.len() > ARENA_MAX {
             return false;
         }
+        self.push_line(id, name, value);
+        true
+    }
+
+    /// Adds a legal field as a complete line.
+    #[inline]
+    fn push_line(&mut self, id: Name, name: &[u8], value: &[u8]) {
         let start = self.arena.len();
         self.arena.reserve(name.len() + value.len() + 4);
         self.arena.extend_from_slice(name);
@@ -295,7 +302,6 @@ impl HeaderList {
         self.arena.extend_from_slice(value);
         self.arena.extend_from_slice(b"\r\n");
         self.push_field(id, start, name.len(), start + name.len() + 2, value.len(), self.arena.len());
-        true
     }
 
     /// [`HeaderList::append`] of a value in parts.
@@ -325,13 +331,7 @@ impl HeaderList {
         if self.position(name).is_some() {
             self.remove(name);
         }
-        let start = self.arena.len();
-        self.arena.reserve(name.len() + value.len() + 4);
-        self.arena.extend_from_slice(name);
-        self.arena.extend_from_slice(b": ");
-        self.arena.extend_from_slice(value);
-        self.arena.extend_from_slice(b"\r\n");
-        self.push_field(Name::of(name), start, name.len(), start + name.len() + 2, value.len(), self.arena.len());
+        self.push_line(Name::of(name), name, value);
     }
 
     /// Removes all fields of the name and adds one at the place of the first, or at the end.
