@@ -52,6 +52,38 @@ async fn settings_come_from_file_environment_and_flags() {
     assert_eq!(response.header("via"), None, "{:?}", response.headers);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn directives_of_nginx_limit_requests() {
+    let (folder, echo) = (TempDir::new("run"), EchoServer::start("backend").await);
+    let mut node = Process::run(
+        &folder.write("kong.yaml", kong_yaml(&echo.url())),
+        &["--set", "nginx_proxy_client_max_body_size=1k", "--set", "nginx_http_large_client_header_buffers=8 128k"],
+    );
+    let mut client = H1Client::connect(node.address()).await.unwrap();
+    let long = "a".repeat(60_000);
+    let response = client.get("/open", "a.example", &[("x-long", &long)]).await.unwrap();
+    assert_eq!(response.status, 200, "a header longer than the default buffers");
+    let body = vec![b'a'; 5_000];
+    let response = client.request("POST", "/open", "a.example", &[], &body).await.unwrap();
+    assert_eq!(response.status, 413);
+}
+
+#[test]
+fn unknown_settings_of_the_command_line_are_errors() {
+    let folder = TempDir::new("run");
+    let config = folder.write("kong.yaml", "_format_version: '3.0'\n");
+    let mut node = Process::run(&config, &["--set", "proxy_lisen=127.0.0.1:0"]);
+    node.wait_for("command line: proxy_lisen: unknown setting, did you mean 'proxy_listen'?");
+    assert_eq!(node.ends().code(), Some(1));
+    let config = config.display().to_string();
+    for (setting, expected) in [("nonsense_=1", "nonsense_: unknown setting"), ("log_levl=info", "'log_level'")] {
+        let output = crate::process::output(&["check", &config, "--set", setting]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(expected), "{said}");
+        assert_eq!(output.status.code(), Some(1), "{said}");
+    }
+}
+
 #[test]
 fn what_cannot_be_served_is_told_with_its_place() {
     let folder = TempDir::new("run");

@@ -5,6 +5,7 @@
 //! hands in ([`Inputs`], and a function that reads files).
 
 mod build;
+mod directives;
 mod listen;
 mod messages;
 mod shapes;

@@ -32,23 +32,32 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(bad)
 }
 
-/// Milliseconds: `60` and `60s` are seconds, `500ms`, `1m`, `2h`, `1d`.
+/// Milliseconds: `60` and `60s` are seconds, `500ms`, `1m`, `2h`, `1d`, `1w`; several are added, as nginx does: `1h 30m`.
 pub(super) fn time_ms(text: &str) -> Result<u64, String> {
     let bad = || format!("expected a time such as 60s, 500ms or 1m, not '{text}'");
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
-    let factor = match unit {
-        "ms" => 1.0,
-        "" | "s" => 1_000.0,
-        "m" => 60_000.0,
-        "h" => 3_600_000.0,
-        "d" => 86_400_000.0,
-        _ => return Err(bad()),
-    };
-    match digits.parse::<f64>() {
-        Ok(n) if n.is_finite() && n * factor < 1e15 => Ok((n * factor) as u64),
-        _ => Err(bad()),
+    let mut rest = text.trim();
+    let mut sum = 0.0;
+    loop {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (digits, after) = rest.split_at(end);
+        let end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let factor = match unit {
+            "ms" => 1.0,
+            "" | "s" => 1_000.0,
+            "m" => 60_000.0,
+            "h" => 3_600_000.0,
+            "d" => 86_400_000.0,
+            "w" => 604_800_000.0,
+            _ => return Err(bad()),
+        };
+        sum += digits.parse::<f64>().map_err(|_| bad())? * factor;
+        rest = after.trim_start();
+        if rest.is_empty() {
+            break;
+        }
     }
+    if sum.is_finite() && sum < 1e15 { Ok(sum as u64) } else { Err(bad()) }
 }
 
 /// Parts between commas, without blanks around them.

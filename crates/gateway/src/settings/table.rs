@@ -71,7 +71,7 @@ const LEVELS: &[&str] = &["debug", "info", "notice", "warn", "error", "crit", "a
 /// Names that start so are known as a family.
 pub const FAMILIES: [(&str, &str); 4] = [
     ("pg_", "there is no database"),
-    ("nginx_", "directives of nginx have no meaning here"),
+    ("nginx_", "no setting here corresponds to this directive of nginx"),
     ("cluster_", "hybrid mode is not served by this version"),
     ("wasm_", "there is no Wasm runtime"),
 ];
@@ -133,27 +133,18 @@ pub const TABLE: &[Row] = &[
          `fips` are served as `intermediate`.",
     ),
     served("ssl_ciphers", Shape::Text, "", "Cipher suites by name, separated by `:`, for `custom`."),
-    alias(
-        "nginx_http_ssl_protocols",
-        served("ssl_protocols", Shape::Text, "TLSv1.2 TLSv1.3", "TLS versions; below 1.2 there is none."),
+    served("ssl_protocols", Shape::Text, "TLSv1.2 TLSv1.3", "TLS versions; below 1.2 there is none."),
+    served(
+        "nginx_proxy_ssl_verify_client",
+        Shape::Word(&["off", "on", "optional"]),
+        "off",
+        "Ask clients for a certificate.",
     ),
-    alias(
-        "nginx_http_ssl_verify_client",
-        served(
-            "nginx_proxy_ssl_verify_client",
-            Shape::Word(&["off", "on", "optional"]),
-            "off",
-            "Ask clients for a certificate.",
-        ),
-    ),
-    alias(
-        "nginx_http_ssl_client_certificate",
-        served(
-            "nginx_proxy_ssl_client_certificate",
-            Shape::Text,
-            "",
-            "File of authorities that client certificates are verified against.",
-        ),
+    served(
+        "nginx_proxy_ssl_client_certificate",
+        Shape::Text,
+        "",
+        "File of authorities that client certificates are verified against.",
     ),
     served(
         "lua_ssl_trusted_certificate",
@@ -170,14 +161,8 @@ pub const TABLE: &[Row] = &[
     ),
     served("headers_upstream", Shape::List, "X-Kong-Request-Id", "Headers added to upstream requests; or `off`."),
     served("trusted_ips", Shape::List, "", "Peers whose forwarding headers are believed."),
-    alias(
-        "nginx_proxy_real_ip_header",
-        served("real_ip_header", Shape::Text, "X-Real-IP", "Header with the client's address, or `proxy_protocol`."),
-    ),
-    alias(
-        "nginx_proxy_real_ip_recursive",
-        served("real_ip_recursive", Shape::Flag, "off", "In a list, skip trusted addresses from the right."),
-    ),
+    served("real_ip_header", Shape::Text, "X-Real-IP", "Header with the client's address, or `proxy_protocol`."),
+    served("real_ip_recursive", Shape::Flag, "off", "In a list, skip trusted addresses from the right."),
     served("allow_debug_header", Shape::Flag, "off", "Answer `Kong-Debug: 1` with the names of route and service."),
     // Errors
     served(
@@ -191,38 +176,17 @@ pub const TABLE: &[Row] = &[
     served("error_template_xml", Shape::Text, "", "File with the XML error."),
     served("error_template_plain", Shape::Text, "", "File with the plain error."),
     // Limits on clients
-    alias(
-        "nginx_http_client_max_body_size",
-        served("client_max_body_size", Shape::Size, "0", "Largest request body; 0 is unlimited."),
-    ),
+    served("client_max_body_size", Shape::Size, "0", "Largest request body; 0 is unlimited."),
     served("client_max_head_size", Shape::Size, "32k", "Largest request head."),
     served("client_max_line_size", Shape::Size, "16k", "Largest request line."),
     served("client_max_headers", Shape::Int(1, 100_000), "1000", "Most fields of a head."),
-    alias(
-        "nginx_events_worker_connections",
-        served("client_max_connections", Shape::Int(1, 10_000_000), "16384", "Most client connections of the node."),
-    ),
+    served("client_max_connections", Shape::Int(1, 10_000_000), "16384", "Most client connections of the node."),
     served("client_max_streams", Shape::Int(1, 100_000), "128", "Most concurrent streams of an HTTP/2 connection."),
-    alias(
-        "nginx_http_keepalive_requests",
-        served("client_keepalive_requests", Shape::Int(1, MAX), "10000", "Requests until a connection is closed."),
-    ),
-    alias(
-        "nginx_http_keepalive_timeout",
-        served("client_keepalive_timeout", Shape::Time, "75s", "Idle time between requests."),
-    ),
-    alias(
-        "nginx_http_client_header_timeout",
-        served("client_head_timeout", Shape::Time, "60s", "Time for a request head to arrive."),
-    ),
-    alias(
-        "nginx_http_client_body_timeout",
-        served("client_body_timeout", Shape::Time, "60s", "Time between two reads of a request body."),
-    ),
-    alias(
-        "nginx_http_send_timeout",
-        served("client_send_timeout", Shape::Time, "60s", "Time between two writes to a client."),
-    ),
+    served("client_keepalive_requests", Shape::Int(1, MAX), "10000", "Requests until a connection is closed."),
+    served("client_keepalive_timeout", Shape::Time, "75s", "Idle time between requests."),
+    served("client_head_timeout", Shape::Time, "60s", "Time for a request head to arrive."),
+    served("client_body_timeout", Shape::Time, "60s", "Time between two reads of a request body."),
+    served("client_send_timeout", Shape::Time, "60s", "Time between two writes to a client."),
     served("client_handshake_timeout", Shape::Time, "10s", "Time for a TLS handshake or PROXY header."),
     served("body_buffer_max", Shape::Size, "16m", "Most of a body held in memory for a plugin that needs it whole."),
     served("upstream_max_head_size", Shape::Size, "64k", "Largest response head."),
@@ -354,7 +318,12 @@ pub fn manual() -> String {
             Status::NotServed => "Not served by this version: ",
             Status::NoMeaning => "No effect: ",
         };
-        let other = if row.alias.is_empty() { String::new() } else { format!(" (also `{}`)", row.alias) };
+        let aliases: Vec<String> = std::iter::once(row.alias.to_owned())
+            .filter(|alias| !alias.is_empty())
+            .chain(super::directives::spellings(row.name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        let other = if aliases.is_empty() { String::new() } else { format!(" (also {})", aliases.join(", ")) };
         let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
         let words = match row.shape {
             Shape::Word(words) => {

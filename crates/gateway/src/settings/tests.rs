@@ -102,6 +102,74 @@ fn aliases_and_units() {
 }
 
 #[test]
+fn directives_of_nginx_give_settings_values() {
+    let file = "nginx_proxy_client_max_body_size = 1k\nnginx_http_large_client_header_buffers = 8 128k\n\
+                nginx_location_send_timeout = 1m 30s\nnginx_http_keepalive_timeout = 5s 4s\n\
+                nginx_upstream_keepalive = 7\nnginx_main_worker_shutdown_timeout = 3s\n\
+                nginx_events_worker_connections = 99\nnginx_proxy_set_real_ip_from = 10.0.0.0/8\n\
+                nginx_http_http2_max_concurrent_streams = 5\nnginx_worker_processes = 2";
+    let (settings, notes) = load(file, &[("KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZE", "9m")]).unwrap();
+    let (node, limits) = (&settings.node, &settings.node.limits);
+    assert_eq!(notes, Vec::<String>::new());
+    assert_eq!(limits.body_bytes_max, 1 << 10, "the block `server` overrides `http` wherever they are given");
+    assert_eq!((limits.head_bytes_max, limits.line_bytes_max), (1 << 20, 128 << 10));
+    assert_eq!((limits.send_timeout_ms, limits.keepalive_timeout_ms, limits.drain_timeout_ms), (90_000, 5_000, 3_000));
+    assert_eq!((node.upstream_pool.idle_max, limits.connections_max, limits.streams_max), (7, 99, 5));
+    assert_eq!((node.real_ip.trusted.len(), settings.workers), (1, Some(2)));
+    let env = [("CARDINAL_CLIENT_MAX_BODY_SIZE", "2k")];
+    assert_eq!(load(file, &env).unwrap().0.node.limits.body_bytes_max, 2 << 10, "the setting's own name wins");
+}
+
+#[test]
+fn directives_without_an_equivalent_give_the_reason() {
+    let file = "nginx_proxy_gzip = on\nnginx_http_client_body_buffer_size = 8k\nnginx_http_sendfile = on\n\
+                nginx_stream_ssl_protocols = TLSv1.3";
+    assert_eq!(
+        load(file, &[]).unwrap().1,
+        [
+            "kong.conf:1: nginx_proxy_gzip: not supported: responses are not compressed",
+            "kong.conf:2: nginx_http_client_body_buffer_size: has no effect: bodies are streamed; body_buffer_max limits \
+             what plugins buffer",
+            "kong.conf:3: nginx_http_sendfile: has no effect: no setting here corresponds to this directive of nginx",
+            "kong.conf:4: nginx_stream_ssl_protocols: not supported: listeners of streams use ssl_protocols",
+        ]
+    );
+    let bad = "nginx_http_large_client_header_buffers = 128k\nnginx_proxy_client_max_body_size = 1q";
+    assert_eq!(
+        load(bad, &[]).unwrap_err(),
+        [
+            "kong.conf:1: nginx_http_large_client_header_buffers: expected a number of buffers and their size, such as 4 \
+             8k, not '128k'",
+            "kong.conf:2: client_max_body_size: expected a size such as 8k, 10m or 1g, not '1q'",
+        ]
+    );
+}
+
+#[test]
+fn unknown_names_are_reported_by_their_source() {
+    let env = [
+        ("KONG_PORTAL", "on"),
+        ("KONG_VERSION", "3.10"),
+        ("KONG_PROXY_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("KONG_PROXY_SERVICE_PORT_PROXY_TLS", "443"),
+        ("KONG_ADMIN_PORT", "tcp://10.0.0.1:8001"),
+    ];
+    assert_eq!(
+        load("vitals = off", &env).unwrap().1,
+        [
+            "kong.conf:1: vitals: unknown setting; it has no effect",
+            "KONG_PORTAL: portal: unknown setting; it has no effect"
+        ]
+    );
+    let overrides = BTreeMap::from([("proxy_lisen".to_owned(), "off".to_owned())]);
+    let inputs = Inputs { overrides, ..Inputs::default() };
+    let notes = Settings::load(&inputs, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap_err();
+    let note = notes.first().unwrap();
+    assert_eq!(note.to_string(), "command line: proxy_lisen: unknown setting, did you mean 'proxy_listen'?");
+    assert!(note.is_error);
+}
+
+#[test]
 fn rows_are_sound() {
     let mut names = std::collections::BTreeSet::new();
     for row in table::TABLE {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::secrets::Secrets;
 
+use super::directives::{self, Level, Meaning};
 use super::table::{FAMILIES, Row, Status, TABLE, row};
 
 /// Where settings come from; later ones win: file, `KONG_*`, `CARDINAL_*`, overrides.
@@ -44,7 +45,22 @@ impl std::fmt::Display for Note {
 pub(super) struct Given {
     pub(super) text: String,
     pub(super) at: String,
+    level: Level,
 }
+
+/// Which input a setting was read from; decides how an unknown name is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// A `kong.conf` may hold settings of other Kong versions: a warning.
+    File,
+    /// The environment also holds variables that are no settings at all: a warning, except for those.
+    Env,
+    /// A name on the command line is typed for this run alone: an error.
+    CommandLine,
+}
+
+/// Variables of Kong's container images that are no settings.
+const IMAGE_VARIABLES: [&str; 4] = ["version", "sha256", "image", "build"];
 
 /// The settings that somebody gave, by name.
 #[derive(Debug, Default)]
@@ -64,12 +80,12 @@ impl Values {
         for prefix in ["KONG_", "CARDINAL_"] {
             for (var, text) in &inputs.env {
                 if let Some(name) = var.strip_prefix(prefix) {
-                    values.set(&name.to_ascii_lowercase(), text, var, true);
+                    values.set(&name.to_ascii_lowercase(), text, var, Input::Env);
                 }
             }
         }
         for (name, text) in &inputs.overrides {
-            values.set(name, text, "command line", false);
+            values.set(name, text, "command line", Input::CommandLine);
         }
         values.resolve(&inputs.env);
         values
@@ -102,19 +118,44 @@ impl Values {
             return;
         }
         match text.split_once('=') {
-            Some((name, value)) => self.set(name.trim(), value.trim(), at, false),
+            Some((name, value)) => self.set(name.trim(), value.trim(), at, Input::File),
             None => self.note(true, text, at, "expected name = value"),
         }
     }
 
-    fn set(&mut self, name: &str, text: &str, at: &str, from_env: bool) {
-        match row(name) {
-            Some(row) => {
-                let given = Given { text: text.trim().to_owned(), at: at.to_owned() };
-                self.status_note(row, &given);
-                self.given.insert(row.name, given);
-            }
-            None => self.unknown(name, at, from_env),
+    fn set(&mut self, name: &str, text: &str, at: &str, input: Input) {
+        let text = text.trim();
+        match (row(name), directives::find(name)) {
+            (Some(row), _) => self.give(row, Given { text: text.to_owned(), at: at.to_owned(), level: Level::Setting }),
+            (None, Some((level, directive))) => self.directive(name, directive, level, text, at),
+            (None, None) => self.unknown(name, at, input),
+        }
+    }
+
+    /// Takes a value. A directive of nginx's `http` block never replaces one of its `server` block, wherever it comes
+    /// from; otherwise the later source wins.
+    fn give(&mut self, row: &'static Row, given: Given) {
+        self.status_note(row, &given);
+        let outranked =
+            given.level == Level::Http && self.given.get(row.name).is_some_and(|g| g.level == Level::Server);
+        if !outranked {
+            self.given.insert(row.name, given);
+        }
+    }
+
+    fn directive(&mut self, name: &str, directive: &directives::Directive, level: Level, text: &str, at: &str) {
+        match directive.meaning {
+            Meaning::NoEffect(why) => self.note(false, name, at, &format!("has no effect: {why}")),
+            Meaning::Unsupported(why) => self.note(false, name, at, &format!("not supported: {why}")),
+            Meaning::Settings(convert) => match convert(text) {
+                Ok(values) => {
+                    for (setting, text) in values {
+                        let Some(row) = row(setting) else { continue };
+                        self.give(row, Given { text, at: at.to_owned(), level });
+                    }
+                }
+                Err(why) => self.note(true, name, at, &why),
+            },
         }
     }
 
@@ -126,18 +167,22 @@ impl Values {
         }
     }
 
-    fn unknown(&mut self, name: &str, at: &str, from_env: bool) {
+    fn unknown(&mut self, name: &str, at: &str, input: Input) {
         if let Some((_, why)) = FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix)) {
             self.note(false, name, at, &format!("has no effect: {why}"));
             return;
         }
-        let near = cardinal_schema::suggest(name, TABLE.iter().map(|r| r.name));
-        match near {
-            Some(near) => self.note(false, name, at, &format!("unknown setting, did you mean '{near}'?")),
-            // Kubernetes puts many variables that start with a service's name into the environment.
-            None if from_env => {}
-            None => self.note(false, name, at, "unknown setting"),
+        if input == Input::Env && is_no_setting(name) {
+            return;
         }
+        let is_error = input == Input::CommandLine;
+        let names = TABLE.iter().map(|r| r.name).chain(directives::names());
+        let message = match cardinal_schema::suggest(name, names) {
+            Some(near) => format!("unknown setting, did you mean '{near}'?"),
+            None if is_error => "unknown setting (`cardinal settings` lists all)".to_owned(),
+            None => "unknown setting; it has no effect".to_owned(),
+        };
+        self.note(is_error, name, at, &message);
     }
 
     pub(super) fn note(&mut self, is_error: bool, name: &str, at: &str, message: &str) {
@@ -150,7 +195,8 @@ impl Values {
         let given = self.given.get(name).cloned().filter(|g| !g.text.is_empty() && g.text != "NONE");
         given.or_else(|| {
             let default = row(name)?.default;
-            (!default.is_empty()).then(|| Given { text: default.to_owned(), at: "default".to_owned() })
+            let given = || Given { text: default.to_owned(), at: "default".to_owned(), level: Level::Setting };
+            (!default.is_empty()).then(given)
         })
     }
 }
@@ -169,4 +215,15 @@ fn without_comment(line: &str) -> String {
         }
     }
     out
+}
+
+/// Whether a variable `KONG_<NAME>` is known to be no setting: one that Kubernetes adds for a service of that name
+/// (`KONG_PROXY_SERVICE_HOST`, `KONG_PROXY_PORT_80_TCP_ADDR`), or one of a container image.
+fn is_no_setting(name: &str) -> bool {
+    let of_service = name.ends_with("service_host")
+        || name.contains("service_port")
+        || name == "port"
+        || name.ends_with("_port")
+        || name.contains("port_") && ["_tcp", "_udp", "_sctp"].iter().any(|protocol| name.contains(protocol));
+    of_service || IMAGE_VARIABLES.contains(&name)
 }
