@@ -8,6 +8,7 @@ pub mod check;
 pub mod declarative;
 pub mod entities;
 mod lower;
+mod packed;
 mod rank;
 pub mod secrets;
 pub mod settings;

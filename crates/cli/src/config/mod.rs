@@ -180,7 +180,7 @@ impl Loaded {
     pub(crate) fn summary(&self) -> String {
         let kinds = self.registry.kinds();
         let counts: Vec<String> = kinds
-            .map(|kind| (self.snapshot.of(kind.name).count(), kind.singular()))
+            .map(|kind| (self.snapshot.count(kind.name), kind.singular()))
             .filter(|(number, _)| *number > 0)
             .map(|(number, noun)| out::count(number, &noun.replace('_', " ")))
             .collect();

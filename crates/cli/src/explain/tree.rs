@@ -79,8 +79,8 @@ fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[So
     let at = plugin.location.as_deref().map(|at| format!("  {at}")).unwrap_or_default();
     let branch = Branch::new(format!("{number}. {}{instance} ({}){at}", plugin.name, plugin.scope_text));
     let Some(kind) = loaded.registry.plugin(plugin.name) else { return branch };
-    let location = loaded.snapshot.get("plugins", &plugin.id).and_then(|entity| entity.location.as_ref());
-    let leaves = leaves(&plugin.config, &kind.config, location, sources);
+    let location = loaded.snapshot.get("plugins", &plugin.id).and_then(|entity| entity.location);
+    let leaves = leaves(&plugin.config, &kind.config, location.as_ref(), sources);
     let width = |of: fn(&Leaf) -> usize| leaves.iter().map(of).filter(|n| *n <= 40).max().unwrap_or_default();
     let (paths, values) = (width(|leaf| leaf.path.len()), width(|leaf| leaf.value.chars().count()));
     branch.with(
@@ -116,6 +116,6 @@ fn label(named: &Named, kind: &str, loaded: &Loaded) -> String {
 }
 
 fn place(id: &Id, kind: &str, loaded: &Loaded) -> String {
-    let location = loaded.snapshot.get(kind, id).and_then(|entity| entity.location.as_ref());
+    let location = loaded.snapshot.get(kind, id).and_then(|entity| entity.location);
     location.map(|at| format!("  {}:{}", at.file, at.line)).unwrap_or_default()
 }

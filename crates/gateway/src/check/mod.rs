@@ -53,7 +53,7 @@ pub fn check(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> V
                 let (subject, path, how) = (subject.clone(), path.to_owned(), how.to_owned());
                 lines.push(Line { location: location.clone(), verdict, subject, path, how });
             };
-            differences(kind.name, entity, &mut add);
+            differences(kind.name, &entity, &mut add);
             for diagnostic in told.get(&entity.id).into_iter().flatten().filter(|d| d.origin.kind() == kind.name) {
                 add(verdict_of(diagnostic), &diagnostic.path, &diagnostic.message);
             }

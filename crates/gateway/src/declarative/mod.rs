@@ -136,7 +136,7 @@ fn load_nodes(
     if !broken.is_empty() {
         return Err(refuse(all, registry, files, Some(broken)));
     }
-    Ok(publish(&all, &index, completed, files))
+    Ok(publish(&all, &index, completed, files, registry))
 }
 
 fn refuse(all: Collected<'_, '_>, registry: &Registry, files: &[Source], broken: Option<Errors>) -> Box<LoadErrors> {
@@ -260,8 +260,14 @@ fn finish(item: &Item<'_, '_>, map: &mut Map<String, Value>, transform: bool) {
     }
 }
 
-fn publish(all: &Collected<'_, '_>, index: &Index, completed: Vec<Map<String, Value>>, files: &[Source]) -> Snapshot {
-    let mut snapshot = Snapshot::default();
+fn publish(
+    all: &Collected<'_, '_>,
+    index: &Index,
+    completed: Vec<Map<String, Value>>,
+    files: &[Source],
+    registry: &Registry,
+) -> Snapshot {
+    let mut snapshot = Snapshot::new(registry.field_names());
     let names: Vec<Arc<str>> = files.iter().map(|file| file.name.as_str().into()).collect();
     for (item, value) in all.items.iter().zip(completed) {
         let Ok(id) = item.id.parse() else { continue };
@@ -275,10 +281,8 @@ fn publish(all: &Collected<'_, '_>, index: &Index, completed: Vec<Map<String, Va
             column: item.node.place.column,
         });
         let entity = Entity { id, name: name.map(Into::into), location, value };
-        snapshot.entities.entry(item.kind.name).or_default().insert(id, entity);
+        snapshot.put(item.kind.name, entity);
     }
-    // The order of kinds must not depend on the order in the files.
-    snapshot.entities.sort_keys();
     for (consumer, group) in resolve::memberships(all, index) {
         let groups = snapshot.memberships.entry(consumer).or_default();
         if !groups.contains(&group) {

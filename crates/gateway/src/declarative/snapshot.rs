@@ -7,12 +7,35 @@ use cardinal_ir::{Diagnostic, Id, Location, Noun, Origin};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
+use crate::packed::{Names, Packed};
+
 /// The entities of a configuration: complete with defaults, references resolved to ids, unique values unique.
+///
+/// They are held packed; what is handed out is unpacked for the occasion.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    pub(super) entities: IndexMap<&'static str, BTreeMap<Id, Entity>>,
+    pub(super) entities: IndexMap<&'static str, BTreeMap<Id, Stored>>,
     pub(super) memberships: BTreeMap<Id, Vec<Id>>,
     pub(super) warnings: Vec<Diagnostic>,
+    names: Arc<Names>,
+}
+
+/// An entity as it is held.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Stored {
+    fields: Packed,
+    name: Option<Box<str>>,
+    file: Option<Arc<str>>,
+    line: u32,
+    column: u32,
+}
+
+impl Stored {
+    fn entity(&self, id: Id, names: &Names) -> Entity {
+        let Self { fields, name, file, line, column } = self;
+        let location = file.as_ref().map(|file| Location { file: Arc::clone(file), line: *line, column: *column });
+        Entity { id, value: fields.unpack(names), name: name.clone(), location }
+    }
 }
 
 /// An entity.
@@ -75,14 +98,30 @@ impl Entity {
 }
 
 impl Snapshot {
+    /// An empty one, whose entities mostly have fields of these names.
+    pub(super) fn new(names: Arc<Names>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
     /// The entities of a kind, in the order of their ids.
-    pub fn of(&self, kind: &str) -> impl Iterator<Item = &Entity> {
-        self.entities.get(kind).into_iter().flat_map(BTreeMap::values)
+    pub fn of(&self, kind: &str) -> impl Iterator<Item = Entity> {
+        let all = self.entities.get(kind).into_iter().flatten();
+        all.map(|(id, stored)| stored.entity(*id, &self.names))
+    }
+
+    /// How many entities of a kind there are.
+    pub fn count(&self, kind: &str) -> usize {
+        self.entities.get(kind).map_or(0, BTreeMap::len)
     }
 
     /// An entity.
-    pub fn get(&self, kind: &str, id: &Id) -> Option<&Entity> {
-        self.entities.get(kind)?.get(id)
+    pub fn get(&self, kind: &str, id: &Id) -> Option<Entity> {
+        Some(self.entities.get(kind)?.get(id)?.entity(*id, &self.names))
+    }
+
+    /// Whether there is an entity with this id.
+    pub fn contains(&self, kind: &str, id: &Id) -> bool {
+        self.entities.get(kind).is_some_and(|all| all.contains_key(id))
     }
 
     /// The groups that a consumer is in.
@@ -101,9 +140,17 @@ impl Snapshot {
     pub(crate) fn put(&mut self, kind: &'static str, entity: Entity) -> Option<Entity> {
         if !self.entities.contains_key(kind) {
             self.entities.insert(kind, BTreeMap::new());
+            // The order of kinds must not depend on the order in the files.
             self.entities.sort_keys();
         }
-        self.entities.get_mut(kind)?.insert(entity.id, entity)
+        let Entity { id, value, name, location } = entity;
+        let (file, line, column) = match location {
+            Some(Location { file, line, column }) => (Some(file), line, column),
+            None => (None, 0, 0),
+        };
+        let stored = Stored { fields: Packed::new(&value, &self.names), name, file, line, column };
+        let old = self.entities.get_mut(kind)?.insert(id, stored)?;
+        Some(old.entity(id, &self.names))
     }
 
     /// Takes an entity out, and a consumer out of its groups.
@@ -111,7 +158,8 @@ impl Snapshot {
         if kind == "consumers" {
             self.memberships.remove(id);
         }
-        self.entities.get_mut(kind)?.remove(id)
+        let old = self.entities.get_mut(kind)?.remove(id)?;
+        Some(old.entity(*id, &self.names))
     }
 
     /// Puts a consumer into groups, and out of all others.
@@ -143,7 +191,7 @@ impl Snapshot {
         let mut out = Map::new();
         for (kind, entities) in self.entities.iter().filter(|(_, e)| !e.is_empty()) {
             let of: Map<String, Value> =
-                entities.iter().map(|(id, e)| (id.to_string(), Value::Object(e.value.clone()))).collect();
+                entities.iter().map(|(id, e)| (id.to_string(), e.fields.unpack(&self.names).into())).collect();
             out.insert((*kind).to_owned(), of.into());
         }
         let mut members = Map::new();

@@ -23,6 +23,7 @@ mod vaults;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cardinal_schema::{Errors, Kind as FieldKind, Named, Schema, field, typedefs};
 use cardinal_sdk::{EntityDef, PluginDef};
@@ -31,6 +32,7 @@ use serde_json::{Map, Value};
 
 pub use services::TAG_UPSTREAM_HTTP2;
 
+use crate::packed::Names;
 use crate::settings::{Choice, RouterFlavor, Settings};
 
 /// A kind of entity.
@@ -110,6 +112,7 @@ pub struct Registry {
     routes: routes::RouteSchemas,
     /// For each kind, the kinds that reference it, with the field that does.
     children: HashMap<&'static str, Vec<(&'static str, &'static str)>>,
+    names: Arc<Names>,
 }
 
 /// A plugin with the schema of its instances.
@@ -174,8 +177,14 @@ impl Registry {
                 children.entry(target).or_default().push((kind.name, field));
             }
         }
+        let names = field_names(&all, &plugins);
         let kinds = all.into_iter().map(|kind| (kind.name, kind)).collect();
-        Self { kinds, plugins, vaults: vaults::types(), routes, children }
+        Self { kinds, plugins, vaults: vaults::types(), routes, children, names }
+    }
+
+    /// The names of all fields, for entities at rest.
+    pub(crate) fn field_names(&self) -> Arc<Names> {
+        Arc::clone(&self.names)
     }
 
     /// The kinds, referenced ones before those that reference them.
@@ -247,4 +256,26 @@ fn base_fields() -> [Named; 3] {
 
 fn tags_field() -> Named {
     field("tags", typedefs::tags())
+}
+
+/// The names of all fields, those of entities before those within them.
+fn field_names(kinds: &[Kind], plugins: &IndexMap<&'static str, PluginKind>) -> Arc<Names> {
+    let own = kinds.iter().flat_map(|kind| &kind.schema.fields).map(|named| named.name);
+    let mut names: Vec<&'static str> = own.chain(["ttl"]).collect();
+    let schemas = kinds.iter().map(|kind| &kind.schema).chain(plugins.values().map(|plugin| &plugin.schema));
+    schemas.for_each(|schema| nested_names(schema, &mut names));
+    Names::new(names)
+}
+
+fn nested_names(schema: &Schema, names: &mut Vec<&'static str>) {
+    for named in &schema.fields {
+        names.push(named.name);
+        let mut field = &named.field;
+        while let FieldKind::Array(of) | FieldKind::Set(of) | FieldKind::Map(_, of) = &field.kind {
+            field = of;
+        }
+        if let FieldKind::Record(schema) = &field.kind {
+            nested_names(schema, names);
+        }
+    }
 }

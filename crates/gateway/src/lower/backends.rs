@@ -8,7 +8,7 @@ use crate::entities::TAG_UPSTREAM_HTTP2;
 
 impl Lowering<'_> {
     pub(super) fn services(&mut self) {
-        self.snapshot.of("services").for_each(|entity| self.service(entity));
+        self.snapshot.of("services").for_each(|entity| self.service(&entity));
     }
 
     pub(super) fn service(&mut self, entity: &Entity) {

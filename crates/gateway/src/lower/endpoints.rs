@@ -17,11 +17,11 @@ const TARGET_PORT: u16 = 8000;
 
 impl Lowering<'_> {
     pub(super) fn upstreams(&mut self) {
-        self.snapshot.of("upstreams").for_each(|entity| self.upstream(entity));
+        self.snapshot.of("upstreams").for_each(|entity| self.upstream(&entity));
     }
 
     pub(super) fn targets(&mut self) {
-        self.snapshot.of("targets").for_each(|entity| self.target(entity));
+        self.snapshot.of("targets").for_each(|entity| self.target(&entity));
     }
 
     pub(super) fn upstream(&mut self, entity: &Entity) {

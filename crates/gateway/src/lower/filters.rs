@@ -14,7 +14,7 @@ const STEP: u32 = 1 << 24;
 impl Lowering<'_> {
     pub(super) fn plugins(&mut self) {
         let group_order = self.group_order();
-        self.snapshot.of("plugins").for_each(|entity| self.plugin(entity, &group_order));
+        self.snapshot.of("plugins").for_each(|entity| self.plugin(&entity, &group_order));
     }
 
     pub(super) fn plugin(&mut self, entity: &Entity, group_order: &BTreeMap<Id, u32>) {
@@ -43,8 +43,8 @@ impl Lowering<'_> {
 
     /// Groups by name: of a consumer's groups, the alphabetically first counts.
     pub(super) fn group_order(&self) -> BTreeMap<Id, u32> {
-        let mut groups: Vec<(&str, Id)> =
-            self.snapshot.of("consumer_groups").map(|g| (g.text("name").unwrap_or_default(), g.id)).collect();
+        let named = |group: Entity| (group.text("name").unwrap_or_default().to_owned(), group.id);
+        let mut groups: Vec<(String, Id)> = self.snapshot.of("consumer_groups").map(named).collect();
         groups.sort();
         groups.into_iter().zip(0..).map(|((_, id), n)| (id, n)).collect()
     }

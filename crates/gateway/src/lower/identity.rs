@@ -12,7 +12,7 @@ use crate::entities::pem;
 
 impl Lowering<'_> {
     pub(super) fn certificates(&mut self) {
-        self.snapshot.of("certificates").for_each(|entity| self.certificate(entity));
+        self.snapshot.of("certificates").for_each(|entity| self.certificate(&entity));
     }
 
     pub(super) fn certificate(&mut self, entity: &Entity) {
@@ -31,7 +31,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn trusts(&mut self) {
-        self.snapshot.of("ca_certificates").for_each(|entity| self.trust(entity));
+        self.snapshot.of("ca_certificates").for_each(|entity| self.trust(&entity));
     }
 
     pub(super) fn trust(&mut self, entity: &Entity) {
@@ -41,7 +41,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn groups(&mut self) {
-        self.snapshot.of("consumer_groups").for_each(|entity| self.group(entity));
+        self.snapshot.of("consumer_groups").for_each(|entity| self.group(&entity));
     }
 
     pub(super) fn group(&mut self, entity: &Entity) {
@@ -51,7 +51,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn principals(&mut self) {
-        self.snapshot.of("consumers").for_each(|entity| self.principal(entity));
+        self.snapshot.of("consumers").for_each(|entity| self.principal(&entity));
     }
 
     pub(super) fn principal(&mut self, entity: &Entity) {
@@ -69,7 +69,7 @@ impl Lowering<'_> {
     pub(super) fn credentials(&mut self) {
         let registry = self.registry;
         for (kind, def) in registry.kinds().filter_map(|k| Some((k.name, k.brought_by?))) {
-            self.snapshot.of(kind).for_each(|entity| self.credential(kind, def, entity));
+            self.snapshot.of(kind).for_each(|entity| self.credential(kind, def, &entity));
         }
     }
 

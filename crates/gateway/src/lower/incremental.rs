@@ -74,7 +74,7 @@ impl Lowered {
         let mut concerned: HashMap<Cause, BTreeSet<Key>> = HashMap::new();
         for kind in snapshot.kinds() {
             for entity in snapshot.of(kind) {
-                for cause in causes(kind, entity) {
+                for cause in causes(kind, &entity) {
                     concerned.entry(cause).or_default().insert(key(kind, entity.id));
                 }
             }
@@ -149,10 +149,10 @@ impl Lowered {
                     }
                 }
             }
-            for cause in new.into_iter().flat_map(|new| causes(key.1, new)) {
+            for cause in new.iter().flat_map(|new| causes(key.1, new)) {
                 self.concerned.entry(cause).or_default().insert(*key);
             }
-            for entity in old.iter().chain(new) {
+            for entity in old.iter().chain(&new) {
                 let concerned = effects(key.1, entity).and_then(|effect| self.concerned.get(&effect));
                 dirty.extend(concerned.into_iter().flatten().copied());
                 // A server name is a part of its certificate.
@@ -171,7 +171,7 @@ impl Lowered {
         let mut open: Vec<Key> = dirty.iter().copied().collect();
         while let Some((_, kind, id)) = open.pop() {
             let mut causes = vec![Cause::Entity(id)];
-            causes.extend(self.snapshot.get(kind, &id).into_iter().flat_map(|entity| effects(kind, entity)));
+            causes.extend(self.snapshot.get(kind, &id).iter().flat_map(|entity| effects(kind, entity)));
             for key in causes.iter().filter_map(|cause| self.concerned.get(cause)).flatten() {
                 if dirty.insert(*key) {
                     open.push(*key);
@@ -190,8 +190,8 @@ impl Lowered {
         let mut records = Vec::new();
         for key @ (_, kind, id) in dirty {
             let entity = lowering.snapshot.get(kind, id);
-            lowering.take_out(kind, *id, touched.get(key).map_or(entity, Option::as_ref));
-            let Some(entity) = entity else { continue };
+            lowering.take_out(kind, *id, touched.get(key).map_or(entity.as_ref(), Option::as_ref));
+            let Some(entity) = &entity else { continue };
             match *kind {
                 "certificates" => lowering.certificate(entity),
                 "ca_certificates" => lowering.trust(entity),
@@ -343,10 +343,10 @@ mod tests {
     fn edits(old: &Snapshot, new: &Snapshot) -> Vec<Edit> {
         let mut edits = Vec::new();
         for kind in old.kinds().chain(new.kinds()).collect::<BTreeSet<_>>() {
-            let gone = old.of(kind).filter(|e| new.get(kind, &e.id).is_none());
+            let gone = old.of(kind).filter(|e| !new.contains(kind, &e.id));
             edits.extend(gone.map(|e| Edit::Remove(kind, e.id)));
-            let put = new.of(kind).filter(|e| old.get(kind, &e.id) != Some(e));
-            edits.extend(put.map(|e| Edit::Put(kind, e.clone())));
+            let put = new.of(kind).filter(|e| old.get(kind, &e.id).as_ref() != Some(e));
+            edits.extend(put.map(|e| Edit::Put(kind, e)));
         }
         let ids: BTreeSet<Id> = old.of("consumers").chain(new.of("consumers")).map(|c| c.id).collect();
         let moved = ids.iter().filter(|id| old.groups_of(id) != new.groups_of(id));

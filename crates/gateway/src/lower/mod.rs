@@ -103,7 +103,7 @@ struct Names {
 
 impl Names {
     fn of(snapshot: &Snapshot) -> Self {
-        let vaults = snapshot.of("vaults").filter_map(secrets::vault).collect();
+        let vaults = snapshot.of("vaults").filter_map(|vault| secrets::vault(&vault)).collect();
         let upstreams = snapshot.of("upstreams").filter_map(|u| Some((u.text("name")?.into(), u.id))).collect();
         let mut snis: HashMap<Id, Vec<Box<str>>> = HashMap::new();
         for sni in snapshot.of("snis") {
