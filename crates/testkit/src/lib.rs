@@ -34,7 +34,7 @@ pub use h1::H1Client;
 pub use h2_client::{H2Client, H2Exchange};
 pub use message::{Fields, Response};
 pub use port::free_port;
-pub use process::{Server, find_program};
+pub use process::Server;
 pub use script::{Play, ScriptedPeer, Step};
 pub use socket::Socket;
 pub use stream_echo::StreamEcho;

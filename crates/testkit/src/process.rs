@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -128,13 +127,8 @@ impl Drop for Server {
 }
 
 fn program(name: &str) -> Result<Command> {
-    let path = find_program(name).with_context(|| format!("{name} is not installed; `make test` installs it"))?;
-    Ok(Command::new(path))
-}
-
-/// Where a program is: on `PATH`, or where the system keeps its servers.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let servers = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(servers).map(|folder| folder.join(name)).find(|path| path.is_file())
+    let path = cardinal_test_tools::find(name);
+    Ok(Command::new(
+        path.with_context(|| format!("{name} is not installed; scripts/install-test-deps.sh installs it"))?,
+    ))
 }

@@ -1,10 +1,12 @@
-//! Programs that people use, against the product. A test says so and passes when its program is not installed.
+//! Programs that people use, against the product.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use cardinal_testkit::{Authority, EchoServer, Server, TempDir, World, find_program};
+use cardinal_test_tools::{find, tools};
+use cardinal_testkit::{Authority, EchoServer, Server, TempDir, World};
 use serde_json::{Value, json};
 
 use crate::plugins;
@@ -33,7 +35,7 @@ impl Stage {
 
     /// Runs curl, quietly, with the product's name resolved to where it is.
     async fn curl(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = Command::new(find_program("curl").context("curl")?);
+        let mut command = Command::new(find("curl").context("curl")?);
         let resolve = format!("secure.test:{}:127.0.0.1", self.world.https().port());
         command.args(["-sS", "--max-time", "10", "--resolve", &resolve]).args(arguments);
         let output = run(command, Vec::new()).await?;
@@ -71,21 +73,9 @@ async fn run(mut command: Command, input: Vec<u8>) -> Result<Output> {
     tokio::task::spawn_blocking(work).await?
 }
 
-/// Whether the program is there; says so when it is not.
-#[allow(clippy::print_stdout, reason = "who reads the test's output wants to know")]
-fn has(program: &str) -> bool {
-    let found = find_program(program).is_some();
-    if !found {
-        println!("skipped: {program} is not installed");
-    }
-    found
-}
-
 #[tokio::test]
 async fn curl_speaks_every_version() -> Result<()> {
-    if !has("curl") {
-        return Ok(());
-    }
+    let Some(_) = tools!("curl") else { return Ok(()) };
     let stage = Stage::start().await?;
     let write = ["-w", "\n%{http_version} %{http_code}"];
     for (arguments, version) in [
@@ -118,9 +108,7 @@ async fn curl_speaks_every_version() -> Result<()> {
 
 #[tokio::test]
 async fn curl_moves_large_bodies() -> Result<()> {
-    if !has("curl") {
-        return Ok(());
-    }
+    let Some(_) = tools!("curl") else { return Ok(()) };
     let stage = Stage::start().await?;
     let upload = stage.folder.write("upload", vec![b'u'; 5 << 20]);
     let data = format!("@{}", upload.display());
@@ -149,9 +137,7 @@ async fn curl_moves_large_bodies() -> Result<()> {
 
 #[tokio::test]
 async fn curl_gets_streams_heads_and_errors() -> Result<()> {
-    if !has("curl") {
-        return Ok(());
-    }
+    let Some(_) = tools!("curl") else { return Ok(()) };
     let stage = Stage::start().await?;
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         // The first part comes long before the last.
@@ -173,9 +159,7 @@ async fn curl_gets_streams_heads_and_errors() -> Result<()> {
 
 #[tokio::test]
 async fn compressed_responses_pass_untouched() -> Result<()> {
-    if !has("curl") || !has("nginx") {
-        return Ok(());
-    }
+    let Some(_) = tools!("curl", "nginx") else { return Ok(()) };
     let config = "gzip on; gzip_proxied any; gzip_min_length 1; gzip_types text/plain; default_type text/plain;\n\
         server { listen 127.0.0.1:PORT; location / { root DIR; } }";
     let nginx = Server::nginx(config)?;
@@ -200,9 +184,7 @@ async fn compressed_responses_pass_untouched() -> Result<()> {
 
 #[tokio::test]
 async fn h2load_fails_nothing() -> Result<()> {
-    if !has("h2load") {
-        return Ok(());
-    }
+    let Some(_) = tools!("h2load") else { return Ok(()) };
     let stage = Stage::start().await?;
     let path = "/l?echo=bytes:200";
     for (arguments, url) in [
@@ -211,7 +193,7 @@ async fn h2load_fails_nothing() -> Result<()> {
         (vec!["--h1", "-m", "1"], stage.http(path)),
         (vec!["--h1", "-m", "5"], stage.http(path)), // Pipelined.
     ] {
-        let mut command = Command::new(find_program("h2load").context("h2load")?);
+        let mut command = Command::new(find("h2load").context("h2load")?);
         command.args(["-n", "1000", "-c", "10", "-t", "1"]).args(&arguments).arg(&url);
         let output = run(command, Vec::new()).await?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -219,7 +201,7 @@ async fn h2load_fails_nothing() -> Result<()> {
         ensure!(text.contains(fine), "{arguments:?} {url}: {text}");
     }
     let upload = stage.folder.write("upload", vec![b'u'; 20_000]);
-    let mut command = Command::new(find_program("h2load").context("h2load")?);
+    let mut command = Command::new(find("h2load").context("h2load")?);
     command.args(["-n", "200", "-c", "4", "-m", "10", "-d"]).arg(upload).arg(stage.http("/p?echo=body:echo"));
     let text = String::from_utf8_lossy(&run(command, Vec::new()).await?.stdout).into_owned();
     ensure!(text.contains("200 succeeded, 0 failed"), "{text}");
@@ -228,9 +210,7 @@ async fn h2load_fails_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn openssl_shakes_hands() -> Result<()> {
-    if !has("openssl") {
-        return Ok(());
-    }
+    let Some(_) = tools!("openssl") else { return Ok(()) };
     let stage = Stage::start().await?;
     let connect = stage.world.https().to_string();
     let hello = "GET /ssl HTTP/1.1\r\nHost: secure.test\r\nConnection: close\r\n\r\n";
@@ -240,19 +220,19 @@ async fn openssl_shakes_hands() -> Result<()> {
         (vec!["-tls1_3", "-servername", "secure.test", "-alpn", "http/1.1"], "ALPN protocol: http/1.1"),
         (vec!["-tls1_2", "-servername", "secure.test", "-alpn", "h3,http/1.1"], "ALPN protocol: http/1.1"),
     ] {
-        let mut command = Command::new(find_program("openssl").context("openssl")?);
+        let mut command = Command::new(find("openssl").context("openssl")?);
         command.args(["s_client", "-connect", &connect, "-ign_eof"]).args(&arguments);
         let output = run(command, hello.into()).await?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(text.contains(shown), "{arguments:?}: {text}");
         ensure!(text.contains("HTTP/1.1 200 OK") && text.contains("/ssl"), "{arguments:?}: {text}");
     }
-    let mut command = Command::new(find_program("openssl").context("openssl")?);
+    let mut command = Command::new(find("openssl").context("openssl")?);
     command.args(["s_client", "-connect", &connect, "-servername", "secure.test", "-alpn", "h2,http/1.1"]);
     let text = String::from_utf8_lossy(&run(command, Vec::new()).await?.stdout).into_owned();
     ensure!(text.contains("ALPN protocol: h2"), "{text}");
     ensure!(text.contains("CN = secure.test") || text.contains("CN=secure.test"), "{text}");
-    let mut command = Command::new(find_program("openssl").context("openssl")?);
+    let mut command = Command::new(find("openssl").context("openssl")?);
     command.args(["s_client", "-connect", &connect, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]);
     let output = run(command, Vec::new()).await?;
     ensure!(
@@ -327,11 +307,8 @@ print("fine")
 /// A generic stub: messages are bytes, so nothing is compiled.
 const GRPC: &str = r#"
 import sys
-try:
-    import grpc
-except ImportError:
-    print("skipped")
-    sys.exit(0)
+import grpc
+
 channel = grpc.insecure_channel(f"127.0.0.1:{sys.argv[1]}")
 same = lambda message: message
 kinds = dict(request_serializer=same, response_deserializer=same)
@@ -343,12 +320,10 @@ assert list(channel.unary_stream("/test.Echo/Down", **kinds)(b"one", timeout=10)
 print("fine")
 "#;
 
-async fn python(stage: &Stage, script: &str) -> Result<String> {
+/// Runs a Python script, with the product's port as its argument; what it prints.
+async fn run_script(python: PathBuf, stage: &Stage, script: &str) -> Result<String> {
     let path = stage.folder.write("script.py", script);
-    // The system's own first: that is where the packages of the distribution are.
-    let system = std::path::PathBuf::from("/usr/bin/python3");
-    let program = Some(system).filter(|path| path.exists()).or_else(|| find_program("python3"));
-    let mut command = Command::new(program.context("python3")?);
+    let mut command = Command::new(python);
     command.arg(path).arg(stage.world.http().port().to_string());
     let output = run(command, Vec::new()).await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -357,11 +332,9 @@ async fn python(stage: &Stage, script: &str) -> Result<String> {
 
 #[tokio::test]
 async fn pythons_standard_library_is_served() -> Result<()> {
-    if !has("python3") {
-        return Ok(());
-    }
+    let Some([python]) = tools!("python3") else { return Ok(()) };
     let stage = Stage::start().await?;
-    assert_eq!(python(&stage, PYTHON).await?, "fine");
+    assert_eq!(run_script(python, &stage, PYTHON).await?, "fine");
     assert!(stage.echo.failures().is_empty(), "{:?}", stage.echo.failures());
     Ok(())
 }
@@ -374,8 +347,13 @@ async fn grpc_calls_pass() -> Result<()> {
     let all: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
     let reply = client.grpc("a", "/test.Echo/Bidi", &[], &all).await?;
     assert_eq!((reply.status, &reply.messages), (0, &messages));
-    if has("python3") && python(&stage, GRPC).await? == "skipped" {
-        println!("skipped: python3 has no grpc");
-    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_of_the_grpc_library_pass() -> Result<()> {
+    let Some([python]) = tools!("python3-grpc") else { return Ok(()) };
+    let stage = Stage::start().await?;
+    assert_eq!(run_script(python, &stage, GRPC).await?, "fine");
     Ok(())
 }

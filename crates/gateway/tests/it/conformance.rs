@@ -60,16 +60,13 @@ const TOLERATED: [Tolerance; 6] = [
 
 fn vectors() -> Option<Vec<Value>> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/kong/declarative.json");
-    let text = std::fs::read_to_string(file).ok()?;
+    let text = std::fs::read_to_string(cardinal_test_tools::data!(file)?).unwrap();
     Some(serde_json::from_str(&text).unwrap())
 }
 
 #[test]
 fn answers_are_those_of_kong() {
-    let Some(vectors) = vectors() else {
-        eprintln!("skipped: no recorded answers beside the repository");
-        return;
-    };
+    let Some(vectors) = vectors() else { return };
     let registry = Registry::new(&plugins::ALL);
     let mut wrong = Vec::new();
     let mut met = BTreeSet::new();

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-const PROGRAM: &str = "/usr/bin/redis-server";
-
 /// A server of its own, ended with the value.
 pub(crate) struct Server {
     child: Child,
@@ -17,17 +15,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `None`, with a message, where the program is not installed.
+    /// `None`, after a report, where Redis is not installed.
     pub(crate) async fn start(arguments: &[&str]) -> Option<Self> {
         Self::start_on(free_port(), arguments).await
     }
 
     pub(crate) async fn start_on(port: u16, arguments: &[&str]) -> Option<Self> {
-        if !std::path::Path::new(PROGRAM).exists() {
-            eprintln!("skipped: {PROGRAM} is not installed");
-            return None;
-        }
-        let child = Command::new(PROGRAM)
+        let [program] = cardinal_test_tools::tools!("redis-server")?;
+        let child = Command::new(program)
             .args(["--port", &port.to_string(), "--save", "", "--daemonize", "no", "--bind", "127.0.0.1"])
             .args(arguments)
             .stdout(Stdio::null())

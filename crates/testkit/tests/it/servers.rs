@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use cardinal_test_tools::tools;
 use cardinal_testkit::{H1Client, Server, TempDir, free_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn redis_answers_and_ends() {
+    let Some(_) = tools!("redis-server") else { return };
     let server = Server::redis(&[]).unwrap();
     let mut tcp = TcpStream::connect(server.address()).await.unwrap();
     tcp.write_all(b"PING\r\n").await.unwrap();
@@ -25,6 +27,7 @@ async fn redis_answers_and_ends() {
 
 #[tokio::test]
 async fn nginx_serves_its_configuration() {
+    let Some(_) = tools!("nginx") else { return };
     let server = Server::nginx("server { listen 127.0.0.1:PORT; location / { return 200 hello; } }").unwrap();
     let mut client = H1Client::connect(server.address()).await.unwrap();
     let response = client.get("/", "h", &[]).await.unwrap();
@@ -34,6 +37,7 @@ async fn nginx_serves_its_configuration() {
 
 #[test]
 fn a_server_that_does_not_start_says_why() {
+    let Some(_) = tools!("nginx") else { return };
     let error = Server::nginx("no_such_directive;").unwrap_err();
     assert!(error.to_string().contains("no_such_directive"), "{error}");
 }

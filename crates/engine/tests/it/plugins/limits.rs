@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use cardinal_testkit::{H1Client, Server, World, find_program, free_port};
+use cardinal_test_tools::tools;
+use cardinal_testkit::{H1Client, Server, World, free_port};
 use serde_json::{Value, json};
 
 use super::Stage;
@@ -62,10 +63,7 @@ async fn requests_are_counted_by_what_is_asked_for() -> Result<()> {
 
 #[tokio::test]
 async fn nodes_share_counters_in_redis() -> Result<()> {
-    if find_program("redis-server").is_none() {
-        println!("skipped: redis-server is not installed");
-        return Ok(());
-    }
+    let Some(_) = tools!("redis-server") else { return Ok(()) };
     let mut redis = Server::redis(&[])?;
     let config = |tolerant: bool, limit: u32| {
         rate(json!({"hour": limit, "policy": "redis", "fault_tolerant": tolerant,
@@ -107,10 +105,7 @@ async fn a_redis_that_never_was_is_tolerated_or_not() -> Result<()> {
 
 #[tokio::test]
 async fn redis_counts_are_exchanged_in_the_background() -> Result<()> {
-    if find_program("redis-server").is_none() {
-        println!("skipped: redis-server is not installed");
-        return Ok(());
-    }
+    let Some(_) = tools!("redis-server") else { return Ok(()) };
     let redis = Server::redis(&[])?;
     let config = rate(json!({"hour": 10, "policy": "redis", "sync_rate": 0.05,
         "redis": {"host": "127.0.0.1", "port": redis.address().port()}}));

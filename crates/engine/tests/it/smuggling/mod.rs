@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use cardinal_testkit::{H1Client, Response, Server, TempDir, World, find_program};
+use cardinal_test_tools::tools;
+use cardinal_testkit::{H1Client, Response, Server, TempDir, World};
 use serde_json::json;
 
 use crate::plugins;
@@ -136,10 +137,7 @@ async fn play_before(backend: SocketAddr, with_length: bool) -> Result<()> {
 
 #[tokio::test]
 async fn nginx_behind_us_sees_the_same_requests() -> Result<()> {
-    if find_program("nginx").is_none() {
-        println!("skipped: nginx is not installed");
-        return Ok(());
-    }
+    let Some(_) = tools!("nginx") else { return Ok(()) };
     // The outer server reads the whole request before it asks the inner one, whose answer tells what was read.
     let config = "log_format seen '$status $request_method $request_uri';\n\
         server { listen 127.0.0.1:PORT; keepalive_requests 100000; access_log DIR/seen seen;\n\
@@ -198,10 +196,7 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 #[tokio::test]
 async fn python_behind_us_sees_the_same_requests() -> Result<()> {
-    let Some(python) = find_program("python3") else {
-        println!("skipped: python3 is not installed");
-        return Ok(());
-    };
+    let Some([python]) = tools!("python3") else { return Ok(()) };
     let folder = TempDir::new("python");
     let script = folder.write("server.py", PYTHON);
     let mut command = Command::new(python);
