@@ -40,7 +40,9 @@ pub fn main_with(plugins: &'static [&'static PluginDef], started: Started) -> Ex
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match dispatch(cli.command, plugins, started) {
+    let outcome = dispatch(cli.command, plugins, started);
+    log::flush(log::FLUSH_TIMEOUT);
+    match outcome {
         Ok(code) => code,
         Err(error) if out::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {

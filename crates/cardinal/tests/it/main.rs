@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod handover;
+mod logs;
 mod manual;
 mod plugins;
 mod process;

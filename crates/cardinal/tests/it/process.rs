@@ -57,6 +57,12 @@ impl Process {
         Self { child, lines, seen: Vec::new() }
     }
 
+    /// Starts a command whose log is not read here.
+    pub(crate) fn unread(mut command: Command) -> Self {
+        let child = command.spawn().expect("the binary runs");
+        Self { child, lines: channel().1, seen: Vec::new() }
+    }
+
     /// Waits for a log line that contains `text`, and gives its message.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         loop {

@@ -70,6 +70,8 @@ pub(crate) fn run(
     if let Some(path) = access_log {
         site.set("proxy_access_log", path);
     }
+    let (events, received) = sync_channel(EVENTS_MAX);
+    signals::listen(events.clone())?;
     let preferences = match site.settings() {
         Ok(preferences) => preferences,
         Err(refusal) => {
@@ -82,8 +84,6 @@ pub(crate) fn run(
         tracing::warn!("setting {note}");
     }
     descriptors::raise(preferences.settings.node.limits.connections_max);
-    let (events, received) = sync_channel(EVENTS_MAX);
-    signals::listen(events.clone())?;
     let node = match Node::start(site, preferences, logs, node::Options { data_dir, strict, started }, events) {
         Ok(node) => node,
         Err(error) => {

@@ -220,7 +220,7 @@ fn first_configuration(
     if paths.is_empty() && preferences.settings.declarative_config_string.is_none() {
         tracing::warn!("no configuration: every request is answered with 404 (see --config)");
     }
-    out::progress(&format!("reading {}...", out::count(paths.len(), "file")));
+    cardinal_base::log::progress(&format!("reading {}...", out::count(paths.len(), "file")));
     let refusal = match read(site, preferences, strict) {
         Ok(good) => return Ok(good),
         Err(refusal) => refusal,

@@ -1,9 +1,11 @@
 //! Signals, as events.
 
-use std::sync::mpsc::SyncSender;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use cardinal_base::{Clock as _, SystemClock, Tick};
+use anyhow::{Context as _, Result, ensure};
+use cardinal_base::{Clock as _, SystemClock, Tick, log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Event;
@@ -19,10 +21,24 @@ pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// A terminal, and whoever started the process, may both ask for the end, in one moment: that is one wish.
-const ONE_WISH_MS: u64 = 300;
+/// A terminal and the parent process may both send a stop signal in one moment: signals within this time count as one.
+const ONE_STOP_MS: u64 = 300;
+/// How often a stop event is offered again to a queue that is full.
+const OFFER_PERIOD: Duration = Duration::from_millis(20);
+/// For the last log lines when a second signal ends the process.
+const LAST_FLUSH: Duration = Duration::from_millis(100);
 
-/// Tells of signals from now on. A second wish for the end ends the process at once.
+/// The process was asked to stop.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// Fails if the process was asked to stop: for waits during the start, when no event is acted on yet.
+pub(super) fn check_stop() -> Result<()> {
+    ensure!(!STOPPING.load(Ordering::Relaxed), "the process was asked to stop");
+    Ok(())
+}
+
+/// Reports signals as events from now on. A second stop signal ends the process at once, whatever its other threads are
+/// doing: this thread never waits for one of them.
 pub(super) fn listen(events: SyncSender<Event>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("signals")?;
     // Installed here, so that none is missed.
@@ -51,7 +67,7 @@ struct Signals {
 
 impl Signals {
     async fn tell(mut self, events: &SyncSender<Event>) {
-        let (clock, mut stopping) = (SystemClock::default(), None::<Tick>);
+        let (clock, mut stopping, mut undelivered) = (SystemClock::default(), None::<Tick>, false);
         loop {
             let event = tokio::select! {
                 _ = self.hangup.recv() => Event::Reload,
@@ -59,22 +75,36 @@ impl Signals {
                 _ = self.terminate.recv() => Event::Stop,
                 _ = self.interrupt.recv() => Event::Stop,
                 _ = self.quit.recv() => Event::Stop,
-            };
-            if matches!(event, Event::Stop) {
-                match stopping {
-                    Some(since) if clock.tick().millis_since(since) < ONE_WISH_MS => continue,
-                    Some(_) => {
-                        tracing::warn!("stopped at once: asked a second time");
-                        std::process::exit(1);
-                    }
-                    None => stopping = Some(clock.tick()),
+                () = tokio::time::sleep(OFFER_PERIOD), if undelivered => {
+                    undelivered = is_full(events, Event::Stop);
+                    continue;
                 }
+            };
+            if !matches!(event, Event::Stop) {
+                // A full queue holds the same request already.
+                events.try_send(event).ok();
+                continue;
             }
-            // A full queue holds the same wish already, unless it is the last one, which must arrive.
-            match event {
-                Event::Stop => drop(events.send(event)),
-                event => drop(events.try_send(event)),
+            match stopping {
+                Some(since) if clock.tick().millis_since(since) < ONE_STOP_MS => {}
+                Some(_) => end_at_once(),
+                None => {
+                    stopping = Some(clock.tick());
+                    STOPPING.store(true, Ordering::Relaxed);
+                    undelivered = is_full(events, event);
+                }
             }
         }
     }
+}
+
+/// Sends an event; whether there was no room for it.
+fn is_full(events: &SyncSender<Event>, event: Event) -> bool {
+    matches!(events.try_send(event), Err(TrySendError::Full(_)))
+}
+
+fn end_at_once() -> ! {
+    tracing::warn!("stopped at once by a second stop signal");
+    log::flush(LAST_FLUSH);
+    std::process::exit(1)
 }

@@ -25,6 +25,8 @@ pub(super) fn text(node: &Node) -> String {
     text.one("draining", "gauge", "Whether the node is about to stop.", u8::from(node.is_draining()));
     text.one("workers", "gauge", "Threads that serve.", node.shared.counters.len());
     text.one("dns_names", "gauge", "Names in the resolver's cache.", node.names.dns.names());
+    let dropped = cardinal_base::log::dropped();
+    text.one("log_dropped_total", "counter", "Lines of the node's own log that were not written.", dropped);
     if let Some(log) = &node.access_log {
         text.one("access_log_dropped_total", "counter", "Access records that were not written.", log.dropped());
     }

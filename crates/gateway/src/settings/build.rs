@@ -61,6 +61,7 @@ impl Builder<'_> {
                 },
             },
             prefix: self.text("prefix"),
+            log_places: [self.place("proxy_access_log"), self.place("proxy_error_log")],
             secrets: Secrets { dir: self.text("vault_file_dir"), enabled: self.choice("vaults"), ..Secrets::default() },
             loaded_at: 0.0,
         }
@@ -82,8 +83,13 @@ impl Builder<'_> {
         None
     }
 
+    /// Where a setting was given; empty for a default.
+    fn place(&self, name: &str) -> String {
+        self.values.get(name).map(|g| g.at).filter(|at| at != "default").unwrap_or_default()
+    }
+
     fn note(&mut self, is_error: bool, name: &str, message: &str) {
-        let at = self.values.get(name).map(|g| g.at).filter(|at| at != "default").unwrap_or_default();
+        let at = self.place(name);
         self.notes.push(Note { is_error, name: name.to_owned(), at, message: message.to_owned() });
     }
 

@@ -83,6 +83,8 @@ pub struct Settings {
     pub workers: Option<u32>,
     /// Directory that relative paths start from.
     pub prefix: Option<String>,
+    /// Where `proxy_access_log` and `proxy_error_log` were given; empty for a default.
+    pub log_places: [String; 2],
     /// Where references to vaults are looked up.
     pub secrets: Secrets,
     /// Seconds since the epoch that entities without times get. Kept over reloads, so that they do not change.

@@ -1,13 +1,13 @@
 //! Writing records to a file, on the control runtime.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cardinal_base::log::open_append;
 use cardinal_sdk::queue::{Queue, Settings};
 use cardinal_sdk::{BuildCx, BuildError, Filter, LogCx, Phases};
 use serde_json::Value;
@@ -77,7 +77,7 @@ impl Target {
         let mut open = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = match open.take() {
             Some(file) => file,
-            None => OpenOptions::new().append(true).create(true).mode(0o644).open(&self.path)?,
+            None => open_append(&self.path)?,
         };
         file.write_all(&lines.concat())?;
         if !self.reopen {

@@ -24,6 +24,7 @@ use cardinal_engine::Handover;
 use rustix::net::sockopt::socket_peercred;
 
 use super::Event;
+use super::signals::check_stop;
 use wire::{Batch, Wish};
 
 const FILE: &str = "handover.sock";
@@ -165,6 +166,7 @@ impl Turn {
                 data_dir.display(),
                 patience.as_secs()
             );
+            check_stop()?;
             std::thread::sleep(TURN_PAUSE);
             waited += TURN_PAUSE;
         }
@@ -189,6 +191,7 @@ pub(super) fn inherit(data_dir: &Path) -> Result<(Vec<Handover>, Option<Predeces
             return Err(error.context(what));
         }
         tracing::warn!("the sockets were not handed over, and are asked for again: {error:#}");
+        check_stop()?;
         std::thread::sleep(ATTEMPT_PAUSE);
         attempt += 1;
     }
