@@ -35,7 +35,7 @@ fn written_at(at: &Location, sources: &[Source]) -> Option<Node> {
     let source = sources.iter().find(|source| *source.name == *at.file)?;
     let root = parse(source.text.strip_prefix('\u{feff}').unwrap_or(&source.text)).ok()?;
     let entity = find(&root, Place { line: at.line, column: at.column })?;
-    Some(entity.get("config").cloned().unwrap_or(Node { place: entity.place, data: Data::Map(Vec::new()) }))
+    Some(entity.get("config").cloned().unwrap_or(Node { place: entity.place, data: Data::Map(Box::default()) }))
 }
 
 /// The map at a place.
@@ -90,7 +90,7 @@ impl Collector<'_> {
         let mut place = None;
         for step in path.split('.') {
             let Data::Map(map) = &node.data else { return None };
-            let (_, at, next) = map.iter().find(|(key, ..)| key == step)?;
+            let (_, at, next) = map.iter().find(|(key, ..)| **key == *step)?;
             (place, node) = (Some(*at), next);
         }
         place.map(|place| format!("{}:{}", location.file, place.line))

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::ids::{Anonymous, Names, key_text};
 use super::migrate::migrate_paths;
 use super::report::Finding;
-use super::source::{Data, Node, Place};
+use super::source::{Data, Key, Node, Place, Scalar};
 use crate::entities::{Kind, Registry};
 
 /// An entity as the user wrote it.
@@ -103,15 +103,16 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         };
         self.format(root);
         self.defaults = root.get("_info").and_then(|info| info.get("defaults"));
-        if let Some(Data::Scalar(Value::Bool(false))) = root.get("_transform").map(|n| &n.data) {
+        if let Some(Data::Scalar(Scalar::Bool(false))) = root.get("_transform").map(|n| &n.data) {
             self.out.transform = false;
         }
         for (key, place, node) in map {
+            let key = &**key;
             match self.registry.kind(key) {
                 Some(kind) => self.list(kind, key, node, None),
                 None if key == "consumer_group_consumers" => self.member_list(node),
                 None if key == "_format_version" => {}
-                None if IGNORED.contains(&key.as_str()) => self.check_meta(key, *place, node),
+                None if IGNORED.contains(&key) => self.check_meta(key, *place, node),
                 None => {
                     let names = self.registry.kinds().map(|k| k.name).chain(["_format_version", "_transform"]);
                     let hint = cardinal_schema::suggest(key, names).map(|s| format!("did you mean '{s}'?"));
@@ -125,11 +126,11 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         let message = match root.get("_format_version") {
             None => "required field missing".to_owned(),
             Some(node) => match &node.data {
-                Data::Scalar(Value::String(v)) if FORMATS.contains(&v.as_str()) => {
-                    self.migrate = v != "3.0";
+                Data::Scalar(Scalar::String(v)) if FORMATS.contains(&&**v) => {
+                    self.migrate = **v != *"3.0";
                     return;
                 }
-                Data::Scalar(Value::String(_)) => format!("expected one of: {}", FORMATS.join(", ")),
+                Data::Scalar(Scalar::String(_)) => format!("expected one of: {}", FORMATS.join(", ")),
                 _ => "expected a string".to_owned(),
             },
         };
@@ -140,11 +141,11 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
 
     fn check_meta(&mut self, key: &str, place: Place, node: &Node) {
         let expected = match (key, &node.data) {
-            ("_transform", Data::Scalar(Value::Bool(_) | Value::Null)) => None,
+            ("_transform", Data::Scalar(Scalar::Bool(_) | Scalar::Null)) => None,
             ("_transform", _) => Some("expected a boolean"),
-            ("_comment", Data::Scalar(Value::String(_) | Value::Null)) => None,
+            ("_comment", Data::Scalar(Scalar::String(_) | Scalar::Null)) => None,
             ("_comment", _) => Some("expected a string"),
-            ("_ignore", Data::List(_) | Data::Scalar(Value::Null)) => None,
+            ("_ignore", Data::List(_) | Data::Scalar(Scalar::Null)) => None,
             ("_ignore", _) => Some("expected an array"),
             _ => None,
         };
@@ -191,7 +192,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         let mut own;
         let mut nested: Vec<(&'r Kind, &'static str, &str, &'n Node)> = Vec::new();
         let mut members: Option<(&str, &'n Node)> = None;
-        let map: &'n [(String, Place, Node)] = match &node.data {
+        let map: &'n [(Key, Place, Node)] = match &node.data {
             Data::Map(map) => map,
             Data::List(list) if list.is_empty() => &[],
             Data::Scalar(_) | Data::List(_) => {
@@ -201,8 +202,8 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         };
         own = Map::with_capacity(map.len() + 2);
         for (key, _, value) in map {
-            let child = children.iter().copied().find(|(child, _)| child.name == key);
-            match (kind.name, key.as_str()) {
+            let child = children.iter().copied().find(|(child, _)| *child.name == **key);
+            match (kind.name, &**key) {
                 (_, "_comment" | "_ignore") => {}
                 ("consumers", "groups") | ("consumer_groups", "consumers") => members = Some((key, value)),
                 _ => match child {
@@ -210,7 +211,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
                         nested.push((child, field, key, value));
                     }
                     _ => {
-                        own.insert(key.clone(), value.to_value());
+                        own.insert(key.to_string(), value.to_value());
                     }
                 },
             }
@@ -252,8 +253,8 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         let singular = kind.singular();
         if let Some(Data::Map(defaults)) = self.defaults.and_then(|d| d.get(&singular)).map(|n| &n.data) {
             for (key, _, value) in defaults {
-                if !own.contains_key(key) && !own.contains_key("url") {
-                    own.insert(key.clone(), value.to_value());
+                if !own.contains_key(&**key) && !own.contains_key("url") {
+                    own.insert(key.to_string(), value.to_value());
                 }
             }
         }
@@ -315,14 +316,14 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
 /// `certificates[].snis` may be a list of names, which is a field, or of entities.
 fn is_plain_field(kind: &Kind, key: &str, value: &Node) -> bool {
     let is_list_of_text =
-        || value.list().is_some_and(|l| l.iter().all(|n| matches!(n.data, Data::Scalar(Value::String(_)))));
+        || value.list().is_some_and(|l| l.iter().all(|n| matches!(n.data, Data::Scalar(Scalar::String(_)))));
     let field = kind.schema.field(key);
     field.is_some_and(|f| matches!(f.kind, FieldKind::Array(_)) && (is_list_of_text() || value.is_null()))
 }
 
 fn reference_text(node: &Node, keys: &[&str]) -> Option<String> {
     let text = |node: &Node| match &node.data {
-        Data::Scalar(Value::String(text)) => Some(text.clone()),
+        Data::Scalar(Scalar::String(text)) => Some(text.to_string()),
         _ => None,
     };
     text(node).or_else(|| keys.iter().find_map(|key| node.get(key).and_then(text)))

@@ -25,7 +25,8 @@ pub use excerpt::excerpt;
 pub use report::{Finding, LoadErrors};
 pub use snapshot::{Entity, Snapshot};
 pub use source::{
-    BYTES_MAX, DEPTH_MAX, Data, Duplicate, Node, ParseError, Place, Source, VALUES_MAX, parse, parse_noting,
+    BYTES_MAX, DEPTH_MAX, Data, Duplicate, Key, Node, ParseError, Place, Scalar, Source, VALUES_MAX, parse,
+    parse_noting,
 };
 
 use collect::{Collected, Item, collect};
@@ -112,8 +113,13 @@ pub fn load_value(document: &Value, registry: &Registry, settings: &Settings) ->
 fn node_of(value: &Value) -> Node {
     let data = match value {
         Value::Array(list) => Data::List(list.iter().map(node_of).collect()),
-        Value::Object(map) => Data::Map(map.iter().map(|(k, v)| (k.clone(), Place::default(), node_of(v))).collect()),
-        scalar => Data::Scalar(scalar.clone()),
+        Value::Object(map) => {
+            Data::Map(map.iter().map(|(k, v)| (k.as_str().into(), Place::default(), node_of(v))).collect())
+        }
+        Value::Null => Data::Scalar(Scalar::Null),
+        Value::Bool(flag) => Data::Scalar(Scalar::Bool(*flag)),
+        Value::Number(number) => Data::Scalar(Scalar::Number(number.clone())),
+        Value::String(text) => Data::Scalar(text.as_str().into()),
     };
     Node { place: Place::default(), data }
 }

@@ -6,9 +6,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
-
-use super::source::{Data, Node, Place, VALUES_MAX};
+use super::source::{Data, Key, Node, Place, Scalar, VALUES_MAX, shared};
 
 /// Nesting that is left to the parser, which has a limit of its own.
 const DEPTH_MAX: usize = 32;
@@ -18,7 +16,7 @@ const KEY_MAX: usize = 200;
 const FEW_KEYS: usize = 16;
 
 /// Scalars whose meaning is asked of the parser.
-type Resolve<'r> = dyn Fn(&str) -> Option<Value> + 'r;
+type Resolve<'r> = dyn Fn(&str) -> Option<Scalar> + 'r;
 
 /// The tree of a text, or `None` where the parser must look. `resolve` says what a plain scalar means that is neither
 /// plainly text nor a plain whole number.
@@ -27,7 +25,9 @@ pub(super) fn parse(text: &str, resolve: &Resolve<'_>) -> Option<Node> {
     if text.bytes().any(|b| !matches!(b, b'\n' | 0x20..=0x7e)) {
         return None;
     }
-    let mut reader = Reader { bytes: text.as_bytes(), text, at: 0, line: 0, start: 0, indent: 0, resolve, values: 0 };
+    let keys = HashSet::new();
+    let mut reader =
+        Reader { bytes: text.as_bytes(), text, at: 0, line: 0, start: 0, indent: 0, resolve, values: 0, keys };
     reader.next_line()?;
     let root = match reader.peek()? {
         b'{' => {
@@ -52,6 +52,7 @@ struct Reader<'t> {
     indent: usize,
     resolve: &'t Resolve<'t>,
     values: usize,
+    keys: HashSet<Key>,
 }
 
 impl<'t> Reader<'t> {
@@ -150,7 +151,7 @@ impl<'t> Reader<'t> {
             let item = if self.is_key() { self.block_map(depth + 1)? } else { self.inline(column, depth + 1)? };
             list.push(item);
         }
-        (self.is_done() || self.indent <= column).then(|| self.node(place, Data::List(list)))
+        (self.is_done() || self.indent <= column).then(|| self.node(place, Data::List(list.into())))
     }
 
     fn block_map(&mut self, depth: usize) -> Option<Node> {
@@ -158,7 +159,7 @@ impl<'t> Reader<'t> {
             return None;
         }
         let (place, column) = (self.place()?, self.column());
-        let mut map: Vec<(String, Place, Node)> = Vec::new();
+        let mut map: Vec<(Key, Place, Node)> = Vec::new();
         loop {
             let key_place = self.place()?;
             let key = self.block_key()?;
@@ -178,7 +179,7 @@ impl<'t> Reader<'t> {
                 }
                 Some(_) => self.inline(column, depth + 1)?,
             };
-            map.push((key.to_owned(), key_place, value));
+            map.push((shared(key, &mut self.keys), key_place, value));
             if self.is_done() || self.indent < column {
                 break;
             }
@@ -186,7 +187,7 @@ impl<'t> Reader<'t> {
                 return None;
             }
         }
-        distinct(&map).then(|| self.node(place, Data::Map(map)))
+        distinct(&map).then(|| self.node(place, Data::Map(map.into())))
     }
 
     /// The length of the key that starts here, if one does.
@@ -216,7 +217,7 @@ impl<'t> Reader<'t> {
             b'[' | b'{' => self.flow(false, depth)?,
             b'"' | b'\'' => {
                 let text = self.quoted()?;
-                self.node(place, Data::Scalar(text.into()))
+                self.node(place, Data::Scalar(Scalar::String(text.into())))
             }
             _ => {
                 let value = self.plain()?;
@@ -229,7 +230,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A plain scalar up to the end of the line or its comment.
-    fn plain(&mut self) -> Option<Value> {
+    fn plain(&mut self) -> Option<Scalar> {
         let rest = self.text.get(self.at..)?;
         let line = rest.split('\n').next()?;
         let line = line.find(" #").map_or(line, |end| &line[..end]).trim_end_matches(' ');
@@ -240,14 +241,14 @@ impl<'t> Reader<'t> {
         self.meaning(line)
     }
 
-    fn meaning(&self, text: &str) -> Option<Value> {
+    fn meaning(&self, text: &str) -> Option<Scalar> {
         let (first, second) = (*text.as_bytes().first()?, text.as_bytes().get(1).copied());
         match first {
             b'a'..=b'z' | b'A'..=b'Z' if is_plain_text(text) => Some(text.into()),
             b'/' => Some(text.into()),
             b'~' if second == Some(b'/') => Some(text.into()),
             b'1'..=b'9' if text.len() <= 15 && text.bytes().all(|b| b.is_ascii_digit()) => {
-                text.parse::<u64>().ok().map(Value::from)
+                text.parse::<u64>().ok().map(|number| Scalar::Number(number.into()))
             }
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => (self.resolve)(text),
             b'-' if second.is_some_and(|b| b.is_ascii_digit()) => (self.resolve)(text),
@@ -294,7 +295,7 @@ impl<'t> Reader<'t> {
             b'{' => self.flow_map(place, lines, depth),
             b'"' | b'\'' => {
                 let text = self.quoted()?;
-                Some(self.node(place, Data::Scalar(text.into())))
+                Some(self.node(place, Data::Scalar(Scalar::String(text.into()))))
             }
             _ => {
                 let value = self.flow_plain()?;
@@ -303,7 +304,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn flow_plain(&mut self) -> Option<Value> {
+    fn flow_plain(&mut self) -> Option<Scalar> {
         let rest = self.text.get(self.at..)?;
         let len = rest.bytes().position(|b| !(b.is_ascii_alphanumeric() || b"_-./+~*".contains(&b)))?;
         let text = &rest[..len];
@@ -347,7 +348,7 @@ impl<'t> Reader<'t> {
         self.gap(lines)?;
         if self.peek() == Some(b']') {
             self.at += 1;
-            return Some(self.node(place, Data::List(list)));
+            return Some(self.node(place, Data::List(list.into())));
         }
         loop {
             list.push(self.flow(lines, depth + 1)?);
@@ -356,19 +357,19 @@ impl<'t> Reader<'t> {
             self.at += 1;
             match mark {
                 b',' => self.gap(lines)?,
-                b']' => return Some(self.node(place, Data::List(list))),
+                b']' => return Some(self.node(place, Data::List(list.into()))),
                 _ => return None,
             }
         }
     }
 
     fn flow_map(&mut self, place: Place, lines: bool, depth: usize) -> Option<Node> {
-        let mut map: Vec<(String, Place, Node)> = Vec::new();
+        let mut map: Vec<(Key, Place, Node)> = Vec::new();
         self.at += 1;
         self.gap(lines)?;
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Some(self.node(place, Data::Map(map)));
+            return Some(self.node(place, Data::Map(map.into())));
         }
         loop {
             let key_place = self.place()?;
@@ -385,13 +386,13 @@ impl<'t> Reader<'t> {
             };
             self.gap(lines)?;
             let value = self.flow(lines, depth + 1)?;
-            map.push((key, key_place, value));
+            map.push((shared(&key, &mut self.keys), key_place, value));
             self.gap(lines)?;
             let mark = self.peek()?;
             self.at += 1;
             match mark {
                 b',' => self.gap(lines)?,
-                b'}' => return distinct(&map).then(|| self.node(place, Data::Map(map))),
+                b'}' => return distinct(&map).then(|| self.node(place, Data::Map(map.into()))),
                 _ => return None,
             }
         }
@@ -415,10 +416,10 @@ fn is_plain_text(text: &str) -> bool {
 }
 
 /// Whether no key stands twice.
-fn distinct(map: &[(String, Place, Node)]) -> bool {
+fn distinct(map: &[(Key, Place, Node)]) -> bool {
     if map.len() > FEW_KEYS {
         let mut seen = HashSet::with_capacity(map.len());
-        return map.iter().all(|(key, ..)| seen.insert(key.as_str()));
+        return map.iter().all(|(key, ..)| seen.insert(&**key));
     }
     !map.iter().enumerate().any(|(n, (key, ..))| map.iter().take(n).any(|(other, ..)| other == key))
 }

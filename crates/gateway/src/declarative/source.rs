@@ -5,6 +5,7 @@
 //! expansion of aliases are limited.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -67,15 +68,48 @@ pub struct Node {
     pub data: Data,
 }
 
-/// The value of a [`Node`].
+/// The value of a [`Node`]. A large file is millions of them, so that they are kept small.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     /// Null, boolean, number or text.
-    Scalar(Value),
+    Scalar(Scalar),
     /// A list.
-    List(Vec<Node>),
+    List(Box<[Node]>),
     /// Keys with their places, and values. No key occurs twice.
-    Map(Vec<(String, Place, Node)>),
+    Map(Box<[(Key, Place, Node)]>),
+}
+
+/// A value that holds no others.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    /// Nothing.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// A text.
+    String(Box<str>),
+}
+
+/// A key of a map. Equal keys of a file share their text.
+pub type Key = Arc<str>;
+
+impl From<&Scalar> for Value {
+    fn from(scalar: &Scalar) -> Self {
+        match scalar {
+            Scalar::Null => Self::Null,
+            Scalar::Bool(flag) => Self::Bool(*flag),
+            Scalar::Number(number) => Self::Number(number.clone()),
+            Scalar::String(text) => Self::String(text.to_string()),
+        }
+    }
+}
+
+impl From<&str> for Scalar {
+    fn from(text: &str) -> Self {
+        Self::String(text.into())
+    }
 }
 
 /// Why a file cannot be read at all.
@@ -122,7 +156,7 @@ pub fn parse_noting(text: &str) -> Result<(Node, Vec<Duplicate>), ParseError> {
 }
 
 /// What a plain scalar means.
-fn meaning(text: &str) -> Option<Value> {
+fn meaning(text: &str) -> Option<Scalar> {
     match parse_whole(text).ok()?.0.data {
         Data::Scalar(value) => Some(value),
         Data::List(_) | Data::Map(_) => None,
@@ -148,6 +182,7 @@ fn parse_whole(text: &str) -> Result<(Node, Vec<Duplicate>), ParseError> {
     })?;
     let lines: Vec<&str> = text.split('\n').collect();
     letters_are_text(&mut root, &lines);
+    share_keys(&mut root, &mut HashSet::new());
     Ok((root, duplicates.into_iter().collect()))
 }
 
@@ -184,6 +219,34 @@ fn duplicate(error: &Error) -> Option<Duplicate> {
     Some(Duplicate { place: place_of(*location), key, before: Place::default() })
 }
 
+/// Lets equal keys share their text.
+fn share_keys(node: &mut Node, keys: &mut HashSet<Key>) {
+    match &mut node.data {
+        Data::Scalar(_) => {}
+        Data::List(list) => list.iter_mut().for_each(|node| share_keys(node, keys)),
+        Data::Map(map) => {
+            for (key, _, node) in map {
+                *key = shared(key, keys);
+                share_keys(node, keys);
+            }
+        }
+    }
+}
+
+/// The one key with this text.
+pub(super) fn shared(text: &str, keys: &mut HashSet<Key>) -> Key {
+    // A file whose keys are all different has nothing to share.
+    const KEYS_MAX: usize = 4_096;
+    if let Some(key) = keys.get(text) {
+        return Arc::clone(key);
+    }
+    let key: Key = text.into();
+    if keys.len() < KEYS_MAX {
+        keys.insert(Arc::clone(&key));
+    }
+    key
+}
+
 /// Leaves of equal keys the last one.
 fn last_counts(node: &mut Node, duplicates: &mut BTreeSet<Duplicate>) {
     match &mut node.data {
@@ -194,16 +257,16 @@ fn last_counts(node: &mut Node, duplicates: &mut BTreeSet<Duplicate>) {
             let mut found = Vec::new();
             for (key, place, _) in map.iter() {
                 if let Some(before) = last.insert(key, *place) {
-                    found.push(Duplicate { place: *place, key: key.clone(), before });
+                    found.push(Duplicate { place: *place, key: key.to_string(), before });
                 }
             }
             if !found.is_empty() {
                 let mut seen = HashSet::new();
-                let mut kept: Vec<_> = std::mem::take(map);
+                let mut kept = std::mem::take(map).into_vec();
                 kept.reverse();
-                kept.retain(|(key, ..)| seen.insert(key.clone()));
+                kept.retain(|(key, ..)| seen.insert(Arc::clone(key)));
                 kept.reverse();
-                *map = kept;
+                *map = kept.into();
             }
             if duplicates.len() < DUPLICATES_MAX {
                 duplicates.extend(found.into_iter().take(DUPLICATES_MAX));
@@ -241,13 +304,13 @@ fn words(error: &Error) -> String {
 /// The parser takes `y` and `n` for booleans; lyaml does not.
 fn letters_are_text(node: &mut Node, lines: &[&str]) {
     match &mut node.data {
-        Data::Scalar(value) if value.is_boolean() => {
+        Data::Scalar(value @ Scalar::Bool(_)) => {
             let line =
                 (node.place.line as usize).checked_sub(1).and_then(|i| lines.get(i)).copied().unwrap_or_default();
             let mut rest = line.chars().skip((node.place.column as usize).saturating_sub(1));
             let (letter, next) = (rest.next(), rest.next());
             if let (Some(letter @ ('y' | 'Y' | 'n' | 'N')), false) = (letter, next.is_some_and(char::is_alphanumeric)) {
-                *value = letter.to_string().into();
+                *value = Scalar::String(letter.to_string().into());
             }
         }
         Data::Scalar(_) => {}
@@ -269,16 +332,16 @@ impl Node {
     /// The plain value.
     pub fn to_value(&self) -> Value {
         match &self.data {
-            Data::Scalar(value) => value.clone(),
+            Data::Scalar(value) => value.into(),
             Data::List(list) => list.iter().map(Node::to_value).collect(),
-            Data::Map(map) => map.iter().map(|(k, _, v)| (k.clone(), v.to_value())).collect::<Map<_, _>>().into(),
+            Data::Map(map) => map.iter().map(|(k, _, v)| (k.to_string(), v.to_value())).collect::<Map<_, _>>().into(),
         }
     }
 
     /// The value under a key.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.data {
-            Data::Map(map) => map.iter().find(|(k, ..)| k == key).map(|(.., v)| v),
+            Data::Map(map) => map.iter().find(|(k, ..)| **k == *key).map(|(.., v)| v),
             Data::Scalar(_) | Data::List(_) => None,
         }
     }
@@ -295,7 +358,7 @@ impl Node {
 
     /// Whether it is null.
     pub fn is_null(&self) -> bool {
-        matches!(&self.data, Data::Scalar(Value::Null))
+        matches!(&self.data, Data::Scalar(Scalar::Null))
     }
 
     /// Where the key at the end of a dotted path (`config.paths[0]`) stands; as far as the path leads.
@@ -304,7 +367,7 @@ impl Node {
         let mut place = self.place;
         for step in path.split(['.', '[']).filter(|s| !s.is_empty()) {
             let found = match &node.data {
-                Data::Map(map) => map.iter().find(|(k, ..)| k == step).map(|(_, p, n)| (*p, n)),
+                Data::Map(map) => map.iter().find(|(k, ..)| **k == *step).map(|(_, p, n)| (*p, n)),
                 Data::List(list) => {
                     let index = step.strip_suffix(']').and_then(|s| s.parse::<usize>().ok());
                     index.and_then(|i| list.get(i)).map(|n| (n.place, n))
@@ -322,7 +385,7 @@ impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Raw>::deserialize(deserializer)?;
         // The letters of a boolean stand where it is defined, not where an alias names it.
-        let is_flag = matches!(&spanned.value.0, Data::Scalar(Value::Bool(_)));
+        let is_flag = matches!(&spanned.value.0, Data::Scalar(Scalar::Bool(_)));
         let place = if is_flag { spanned.defined } else { spanned.referenced };
         Ok(Self { place: place_of(place), data: spanned.value.0 })
     }
@@ -346,11 +409,11 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_unit<E>(self) -> Result<Data, E> {
-        Ok(Data::Scalar(Value::Null))
+        Ok(Data::Scalar(Scalar::Null))
     }
 
     fn visit_none<E>(self) -> Result<Data, E> {
-        Ok(Data::Scalar(Value::Null))
+        Ok(Data::Scalar(Scalar::Null))
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Data, D::Error> {
@@ -358,20 +421,20 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Data, E> {
-        Ok(Data::Scalar(value.into()))
+        Ok(Data::Scalar(Scalar::Bool(value)))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Data, E> {
-        Ok(Data::Scalar(value.into()))
+        Ok(Data::Scalar(Scalar::Number(value.into())))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Data, E> {
-        Ok(Data::Scalar(value.into()))
+        Ok(Data::Scalar(Scalar::Number(value.into())))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Data, E> {
         match Number::from_f64(value) {
-            Some(number) => Ok(Data::Scalar(Value::Number(number))),
+            Some(number) => Ok(Data::Scalar(Scalar::Number(number))),
             None => Err(E::custom("numbers must be finite")),
         }
     }
@@ -381,7 +444,7 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_string<E>(self, value: String) -> Result<Data, E> {
-        Ok(Data::Scalar(value.into()))
+        Ok(Data::Scalar(Scalar::String(value.into())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Data, A::Error> {
@@ -389,16 +452,16 @@ impl<'de> Visitor<'de> for RawVisitor {
         while let Some(node) = seq.next_element()? {
             list.push(node);
         }
-        Ok(Data::List(list))
+        Ok(Data::List(list.into()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Data, A::Error> {
         let mut map = Vec::new();
         while let Some(key) = access.next_key::<Spanned<String>>()? {
             let node = access.next_value()?;
-            map.push((key.value, place_of(key.referenced), node));
+            map.push((key.value.into(), place_of(key.referenced), node));
         }
-        Ok(Data::Map(map))
+        Ok(Data::Map(map.into()))
     }
 }
 
