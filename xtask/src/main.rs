@@ -8,6 +8,7 @@
 mod bench;
 mod docs;
 mod floors;
+mod fresh;
 mod guard;
 mod new_plugin;
 mod problem;
@@ -48,6 +49,8 @@ enum Command {
     Bench(bench::Args),
     /// Counts the instructions of requests and compares them with benches/guard/counts.txt.
     Guard(guard::Args),
+    /// Runs the README's commands, or with --quick the tests, in a minimal Debian.
+    Fresh(fresh::Args),
     /// Lays out the folder of a new plugin, which compiles and passes its test, and registers it.
     NewPlugin(new_plugin::Args),
 }
@@ -66,6 +69,7 @@ fn main() -> Result<ExitCode> {
         }
         Command::Bench(args) => bench::run(&root, &args),
         Command::Guard(args) => guard::run(&root, &args),
+        Command::Fresh(args) => fresh::run(&root, &args),
         Command::NewPlugin(args) => {
             println!("{}", new_plugin::run(&root, &args)?);
             Ok(ExitCode::SUCCESS)
