@@ -1,6 +1,7 @@
 //! The rules of the house that no compiler checks: sizes, names, module roots, opening comments, plugin folders.
 
 mod plugins;
+mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,9 @@ fn check_file(root: &Path, path: &Path, problems: &mut Vec<Problem>) -> Result<(
             "{lines} lines; {LINES_MAX} are allowed: split it, or list it with a reason in xtask/src/tidy/mod.rs"
         );
         problems.push(Problem::new(place.clone(), message));
+    }
+    if is_test(&place) || place.starts_with("crates/testkit/") {
+        tools::check(&place, path, problems)?;
     }
     for (at, line) in text.lines().enumerate() {
         if line.trim_start().starts_with(concat!("#[", "ignore")) {

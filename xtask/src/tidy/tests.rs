@@ -111,6 +111,18 @@ fn plugin_folders_are_complete_and_registered() {
 }
 
 #[test]
+fn programs_of_tests_are_declared() {
+    let text = concat!("let c = Command::", "new(\"nginx\");\n");
+    let found = problem(&[("crates/a/tests/it/x.rs", text)]);
+    assert!(found.starts_with("crates/a/tests/it/x.rs:1: runs `nginx`: declare it"), "{found}");
+    let testkit = [("crates/testkit/Cargo.toml", MANIFEST), ("crates/testkit/src/x.rs", text)];
+    assert!(problem(&testkit).contains("runs `nginx`"));
+    let shell = concat!("let c = Command::", "new(\"/bin/sh\");\n");
+    assert_eq!(problems(&[("crates/a/src/x.rs", text), ("crates/a/tests/it/x.rs", shell)]), Vec::<String>::new());
+}
+
+#[test]
 fn this_workspace_is_tidy() {
-    assert_eq!(check(&crate::workspace::root()).unwrap(), Vec::new());
+    let root = crate::workspace::root();
+    assert_eq!(check(&root).unwrap(), Vec::new());
 }
