@@ -36,7 +36,7 @@ struct Args {
 enum Command {
     /// Checks that every crate depends on crates of lower floors only.
     Floors,
-    /// Checks sizes, names, module roots, opening comments and plugin folders.
+    /// Checks sizes, names, module roots, opening comments, plugin folders, dependencies and the tools of tests.
     Tidy,
     /// Writes the tables of docs/ that come from the schemas.
     #[command(alias = "compat")]
@@ -59,7 +59,11 @@ fn main() -> Result<ExitCode> {
     let root = workspace::root();
     match Args::parse().command {
         Command::Floors => Ok(report("floors", &floors::check(&workspace::metadata(&root)?))),
-        Command::Tidy => Ok(report("tidy", &tidy::check(&root)?)),
+        Command::Tidy => {
+            let mut problems = tidy::check(&root)?;
+            problems.extend(tidy::dependencies::check(&workspace::metadata(&root)?)?);
+            Ok(report("tidy", &problems))
+        }
         Command::Gen { check: true } => Ok(report("generated documentation", &docs::stale(&root)?)),
         Command::Gen { check: false } => {
             for file in docs::write(&root)? {

@@ -1,5 +1,6 @@
 //! The rules of the house that no compiler checks: sizes, names, module roots, opening comments, plugin folders.
 
+pub(crate) mod dependencies;
 mod plugins;
 mod tools;
 

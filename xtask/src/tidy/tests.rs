@@ -125,4 +125,5 @@ fn programs_of_tests_are_declared() {
 fn this_workspace_is_tidy() {
     let root = crate::workspace::root();
     assert_eq!(check(&root).unwrap(), Vec::new());
+    assert_eq!(dependencies::check(&crate::workspace::metadata(&root).unwrap()).unwrap(), Vec::new());
 }
