@@ -150,6 +150,10 @@ impl NodeView for Alone {
 struct Given(Bytes);
 
 impl Body for Given {
+    fn length(&self) -> Option<u64> {
+        Some(self.0.len() as u64)
+    }
+
     fn whole<'a>(
         &'a mut self,
         _plan: &'a Plan,

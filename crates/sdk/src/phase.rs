@@ -23,6 +23,10 @@ pub struct HeadCx<'x> {
     pub services: &'x Services,
     /// Principals and credentials of this generation.
     pub directory: &'x Directory,
+    /// The path of the request, normalised as routes see it. The client's own is in `request`.
+    pub path: &'x [u8],
+    /// Length of the client's request body: 0 without one, `None` when only its end will tell.
+    pub body_length: Option<u64>,
     /// This filter's slot.
     pub slot: usize,
 }
@@ -176,6 +180,8 @@ pub struct LogCx<'x> {
     pub response: Option<&'x ResponseHead>,
     /// The facts.
     pub exchange: &'x Exchange,
+    /// The path of the request, normalised as routes see it; empty for a stream session.
+    pub path: &'x [u8],
     /// The node.
     pub services: &'x Services,
     /// This filter's slot.

@@ -110,6 +110,8 @@ pub struct Bench {
     pub exchange: Exchange,
     /// What goes upstream.
     pub upstream: UpstreamRequest,
+    /// The normalised path; [`Bench::get`] takes the target's as it is.
+    pub path: Vec<u8>,
     /// The client's request body, given to a filter that asks for it.
     pub body: Bytes,
 }
@@ -147,6 +149,7 @@ impl Bench {
             request: RequestHead::default(),
             exchange: Exchange::new(Client::at(address(40_000), address(8_000))),
             upstream: UpstreamRequest::default(),
+            path: Vec::new(),
             body: Bytes::new(),
         };
         bench.get("/");
@@ -161,7 +164,8 @@ impl Bench {
         self.exchange.clear();
         self.exchange.original.target.extend_from_slice(target.as_bytes());
         self.exchange.original.host.push_str("example.com");
-        self.upstream = UpstreamRequest { path: self.request.path().to_vec(), ..UpstreamRequest::default() };
+        self.path = self.request.path().to_vec();
+        self.upstream = UpstreamRequest { path: self.path.clone(), ..UpstreamRequest::default() };
         self.body = Bytes::new();
         self
     }
@@ -178,6 +182,15 @@ impl Bench {
     /// When the filter fails.
     #[allow(clippy::panic, reason = "a test bench")]
     pub async fn request(&mut self) -> Option<Reply> {
+        match self.verdict().await {
+            Verdict::Reply(reply) => Some(*reply),
+            Verdict::Continue | Verdict::NeedBody { .. } => None,
+            Verdict::Fail(reason) => panic!("the filter failed: {reason}"),
+        }
+    }
+
+    /// Runs the request phase; the filter gets the body when it asks for it.
+    pub async fn verdict(&mut self) -> Verdict {
         loop {
             let mut cx = HeadCx {
                 request: &mut self.request,
@@ -185,16 +198,16 @@ impl Bench {
                 upstream: &mut self.upstream,
                 services: &self.services,
                 directory: &self.directory,
+                path: &self.path,
+                body_length: Some(self.body.len() as u64),
                 slot: 0,
             };
             match self.filter.on_request_head(&mut cx).settle().await {
-                Verdict::Continue => return None,
-                Verdict::Reply(reply) => return Some(*reply),
                 Verdict::NeedBody { max } if self.body.len() as u64 > max => {
-                    return Some(Reply::error(413, "Payload too large"));
+                    return Verdict::Reply(Box::new(Reply::error(413, "Payload too large")));
                 }
                 Verdict::NeedBody { .. } => self.upstream.body = Some(self.body.clone()),
-                Verdict::Fail(reason) => panic!("the filter failed: {reason}"),
+                verdict => return verdict,
             }
         }
     }
@@ -229,8 +242,14 @@ impl Bench {
 
     /// Runs the log phase.
     pub fn log(&mut self, response: Option<&ResponseHead>) {
-        let cx =
-            LogCx { request: &self.request, response, exchange: &self.exchange, services: &self.services, slot: 0 };
+        let cx = LogCx {
+            request: &self.request,
+            response,
+            exchange: &self.exchange,
+            path: &self.path,
+            services: &self.services,
+            slot: 0,
+        };
         self.filter.on_log(&cx);
     }
 }

@@ -47,6 +47,7 @@ impl AccessLog {
             request: &s.request,
             response: answered.then_some(&s.response),
             exchange: &s.exchange,
+            path: &s.path,
             services: &plan.services,
             // No filter's: there is no state to look at.
             slot: usize::MAX,

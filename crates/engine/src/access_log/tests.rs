@@ -38,6 +38,7 @@ async fn a_record_is_one_line_of_json() {
         request: &s.request,
         response: Some(&s.response),
         exchange: &s.exchange,
+        path: &s.path,
         services: &plan.services,
         slot: 0,
     };

@@ -47,6 +47,9 @@ impl Session {
 
 /// A request body that can be had whole.
 pub(crate) trait Body {
+    /// Its length, 0 without one; `None` when only its end will tell.
+    fn length(&self) -> Option<u64>;
+
     /// All of it, up to `max` bytes.
     fn whole<'a>(
         &'a mut self,
@@ -63,6 +66,14 @@ pub(super) struct ClientBody<'x> {
 }
 
 impl Body for ClientBody<'_> {
+    fn length(&self) -> Option<u64> {
+        match self.session.framing {
+            Framing::None => Some(0),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked | Framing::UntilClose => None,
+        }
+    }
+
     fn whole<'a>(
         &'a mut self,
         plan: &'a Plan,

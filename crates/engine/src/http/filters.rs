@@ -37,6 +37,8 @@ pub(crate) async fn run_request(
                 upstream: &mut s.upstream,
                 services: &plan.services,
                 directory: &plan.directory,
+                path: &s.path,
+                body_length: body.length(),
                 slot: usize::from(slot),
             };
             match filter.on_request_head(&mut cx).settle().await {
@@ -115,6 +117,7 @@ pub(crate) fn run_log(plan: &Plan, chain: &Chain, s: &Scratch, answered: bool) {
             request: &s.request,
             response: answered.then_some(&s.response),
             exchange: &s.exchange,
+            path: &s.path,
             services: &plan.services,
             slot: usize::from(*slot),
         });

@@ -53,7 +53,7 @@ fn request(cx: &HeadCx<'_>) -> Value {
         "query": arguments(query),
         "raw_body": text(body),
         "method": cx.request.method.as_str(),
-        "path": text(cx.request.path()),
+        "path": text(cx.path),
         "uri_captures": {"named": named, "unnamed": unnamed},
     });
     if let (Some(form), Some(request)) = (form(cx, body), request.as_object_mut()) {

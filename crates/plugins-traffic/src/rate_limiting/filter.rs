@@ -10,6 +10,7 @@ use cardinal_sdk::{BuildCx, BuildError, CredentialRef, Filter, Flow, HeadCx, Pha
 use serde_json::Value;
 use smallvec::SmallVec;
 
+use super::identifier;
 use super::local::Counters;
 use super::quota::{Limits, Quota, Usage, limited};
 use super::remote::Remote;
@@ -164,31 +165,37 @@ impl RateLimiting {
     /// What the request is counted by; the client's address where the request does not have it.
     fn push_identifier(&self, cx: &HeadCx<'_>, key: &mut Key) {
         let identity = &cx.exchange.identity;
-        let by_credential = match &self.by {
-            By::Credential => true,
-            By::Consumer => identity.principal.is_none(),
-            By::Service | By::Header(_) | By::Path(_) | By::Ip => false,
-        };
-        let credential = identity.credential.as_ref().filter(|_| by_credential).map(CredentialRef::id);
-        let found = match &self.by {
-            By::Consumer => match &identity.principal {
-                Some(principal) => return push_id(principal.id, key),
-                None => credential.as_deref().map(str::as_bytes),
+        let credential = || identity.credential.as_ref().map(CredentialRef::id);
+        match &self.by {
+            By::Consumer => match (&identity.principal, credential()) {
+                (Some(principal), _) => return push_id(principal.id, key),
+                (None, Some(credential)) => return identifier::push_text("credential", credential.as_bytes(), key),
+                (None, None) => {}
             },
-            By::Credential => credential.as_deref().map(str::as_bytes),
-            By::Service => match &cx.exchange.backend {
-                Some(backend) => return push_id(backend.id(), key),
-                None => None,
-            },
-            By::Header(name) => cx.request.headers.get(name),
-            By::Path(path) => Some(cx.request.path()).filter(|asked| *asked == &**path),
-            By::Ip => None,
-        };
-        match found {
-            Some(text) => key.extend_from_slice(text),
-            // Writing to memory does not fail.
-            None => write!(key, "{}", cx.client_ip()).unwrap_or_default(),
+            By::Credential => {
+                if let Some(credential) = credential() {
+                    return identifier::push_text("credential", credential.as_bytes(), key);
+                }
+            }
+            By::Service => {
+                if let Some(backend) = &cx.exchange.backend {
+                    return push_id(backend.id(), key);
+                }
+            }
+            By::Header(name) => {
+                if let Some(value) = cx.request.headers.get(name) {
+                    return identifier::push_text("header", value, key);
+                }
+            }
+            By::Path(path) => {
+                if *cx.path == **path {
+                    return key.extend_from_slice(path);
+                }
+            }
+            By::Ip => {}
         }
+        // Writing to memory does not fail.
+        write!(key, "{}", cx.client_ip()).unwrap_or_default();
     }
 }
 

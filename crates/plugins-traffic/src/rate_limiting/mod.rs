@@ -1,6 +1,7 @@
 //! `rate-limiting`: at most so many requests a second, minute, hour, day, month, year.
 
 mod filter;
+mod identifier;
 mod local;
 mod mirror;
 mod quota;

@@ -5,7 +5,7 @@ use cardinal_base::ManualClock;
 use cardinal_http::ResponseHead;
 use cardinal_ir::{Id, Origin, Principal};
 use cardinal_sdk::testing::{self, Bench, build, services};
-use cardinal_sdk::{CredentialRef, HeadCx, PrincipalEntry, Reply, ReplyBody, Source, Verdict};
+use cardinal_sdk::{CredentialRef, PrincipalEntry, Reply, ReplyBody, Source, Verdict};
 use serde_json::{Value, json};
 
 use super::PLUGIN;
@@ -112,6 +112,8 @@ async fn requests_are_counted_by_what_the_configuration_says() {
     assert!(passes(&mut bench, "/", Some(("X-Key", "b"))).await);
     assert!(passes(&mut bench, "/", None).await, "without the header, by address");
     assert!(!passes(&mut bench, "/", None).await);
+    assert!(passes(&mut bench, "/", Some(("x-key", "127.0.0.1"))).await, "a value is no address");
+    assert!(!passes(&mut bench, "/", Some(("x-key", "127.0.0.1"))).await);
 
     let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "path", "path": "/a"}));
     assert!(passes(&mut bench, "/a?x", None).await);
@@ -292,15 +294,7 @@ async fn without_redis_requests_pass_or_fail_as_configured() {
     }
     let strict = with_redis(port, json!({"minute": 1, "fault_tolerant": false}));
     let mut bench = Bench::new(&PLUGIN, strict);
-    let mut cx = HeadCx {
-        request: &mut bench.request,
-        exchange: &mut bench.exchange,
-        upstream: &mut bench.upstream,
-        services: &bench.services,
-        directory: &bench.directory,
-        slot: 0,
-    };
-    let verdict = bench.filter.on_request_head(&mut cx).settle().await;
+    let verdict = bench.verdict().await;
     assert!(matches!(verdict, Verdict::Fail(reason) if reason.contains("cannot connect")));
 }
 

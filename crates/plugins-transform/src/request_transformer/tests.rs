@@ -111,15 +111,7 @@ async fn the_path_can_be_replaced() {
     check("/a b/%20#x", "/a%20b/%20%23x", Some("q=1")).await;
     check("/a?b=2", "/a", Some("b=2&q=1")).await;
     let mut bench = Bench::new(&PLUGIN, json!({"replace": {"uri": "$(headers.none)"}}));
-    let mut cx = cardinal_sdk::HeadCx {
-        request: &mut bench.request,
-        exchange: &mut bench.exchange,
-        upstream: &mut bench.upstream,
-        services: &bench.services,
-        directory: &bench.directory,
-        slot: 0,
-    };
-    let verdict = bench.filter.on_request_head(&mut cx).settle().await;
+    let verdict = bench.verdict().await;
     assert!(matches!(verdict, cardinal_sdk::Verdict::Fail(reason) if reason.contains("must start with /")));
 }
 

@@ -72,7 +72,7 @@ fn text_of(exchange: &Exchange, response: Option<&ResponseHead>) -> Value {
         assert!(request.headers.append(name.as_bytes(), value.as_bytes()));
     }
     let services = services(Arc::new(ManualClock::default()));
-    let cx = LogCx { request: &request, response, exchange, services: &services, slot: 0 };
+    let cx = LogCx { request: &request, response, exchange, path: b"/", services: &services, slot: 0 };
     let mut text = Vec::new();
     write(&cx, &mut text);
     let parsed: Value = serde_json::from_slice(&text).unwrap();

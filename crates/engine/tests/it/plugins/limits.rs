@@ -62,6 +62,36 @@ async fn requests_are_counted_by_what_is_asked_for() -> Result<()> {
 }
 
 #[tokio::test]
+async fn all_spellings_of_a_path_have_one_counter() -> Result<()> {
+    for window in ["fixed", "sliding"] {
+        let config = json!({"hour": 1, "limit_by": "path", "path": "/rp/x", "window_type": window});
+        let mut stage = Stage::start(rate(config), json!({})).await?;
+        assert_eq!(stage.said("/rp/x", &[]).await?, "200");
+        for target in ["/rp/x", "/rp/%78", "/rp//x", "/rp/./x", "/rp/y/../x", "/%72p/x?q=1"] {
+            assert_eq!(stage.said(target, &[]).await?, "429 API rate limit exceeded", "{target}");
+        }
+        let mut client = stage.h2().await?;
+        assert_eq!(client.request("GET", "a", "/rp/%78", &[], b"").await?.status, 429);
+        // Other paths count by address.
+        assert_eq!(stage.said("/rp/X", &[]).await?, "200");
+        assert_eq!(stage.said("/rp/x/", &[]).await?, "429 API rate limit exceeded");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_header_value_does_not_count_for_somebody_else() -> Result<()> {
+    let config = json!({"hour": 1, "limit_by": "header", "header_name": "X-Tenant"});
+    let mut stage = Stage::start(rate(config), json!({})).await?;
+    assert_eq!(stage.said("/", &[("X-Tenant", "127.0.0.1")]).await?, "200");
+    assert_eq!(stage.said("/", &[]).await?, "200", "the client's address has a counter of its own");
+    let long = "x".repeat(4_000);
+    assert_eq!(stage.said("/", &[("X-Tenant", &long)]).await?, "200");
+    assert_eq!(stage.said("/", &[("X-Tenant", &long)]).await?, "429 API rate limit exceeded");
+    Ok(())
+}
+
+#[tokio::test]
 async fn nodes_share_counters_in_redis() -> Result<()> {
     let Some(_) = tools!("redis-server") else { return Ok(()) };
     let mut redis = Server::redis(&[])?;

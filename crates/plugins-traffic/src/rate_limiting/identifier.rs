@@ -1,0 +1,79 @@
+//! Texts that requests are counted by and that are not ids, paths or addresses: header values, credentials that
+//! are not in the configuration.
+//!
+//! They are written as they are, as in Kong, so that nodes of both can share a Redis server; except where a client
+//! could choose a text that stands for somebody else: an address, a consumer, a path.
+
+use std::net::IpAddr;
+
+use aws_lc_rs::digest;
+
+use super::filter::Key;
+
+/// Longest text that is written as it is; of a longer one the digest is.
+const TEXT_MAX: usize = 128;
+
+/// Kinds of texts.
+const KINDS: [&str; 2] = ["header", "credential"];
+
+/// Writes a text of this kind.
+pub(super) fn push_text(kind: &str, text: &[u8], key: &mut Key) {
+    if text.len() > TEXT_MAX {
+        key.extend_from_slice(kind.as_bytes());
+        key.extend_from_slice(b":sha256:");
+        for byte in digest::digest(&digest::SHA256, text).as_ref() {
+            for nibble in [byte >> 4, byte & 15] {
+                key.push(b"0123456789abcdef".get(usize::from(nibble)).copied().unwrap_or(b'0'));
+            }
+        }
+        return;
+    }
+    // The id of a credential is one of the configuration's own.
+    let is_own_id = kind == "credential" && is_id(text);
+    if !is_own_id && stands_for_something_else(text) {
+        key.extend_from_slice(kind.as_bytes());
+        key.push(b':');
+    }
+    key.extend_from_slice(text);
+}
+
+fn stands_for_something_else(text: &[u8]) -> bool {
+    let prefixed = |kind: &&str| text.strip_prefix(kind.as_bytes()).is_some_and(|rest| rest.first() == Some(&b':'));
+    let is_address = || std::str::from_utf8(text).is_ok_and(|text| text.parse::<IpAddr>().is_ok());
+    text.first() == Some(&b'/') || is_id(text) || KINDS.iter().any(prefixed) || is_address()
+}
+
+fn is_id(text: &[u8]) -> bool {
+    text.len() == uuid::fmt::Hyphenated::LENGTH && uuid::Uuid::try_parse_ascii(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Key, push_text};
+
+    #[test]
+    fn texts_do_not_stand_for_something_else() {
+        let check = |kind: &str, text: &str, expect: &str| {
+            let mut key = Key::new();
+            push_text(kind, text.as_bytes(), &mut key);
+            assert_eq!(String::from_utf8_lossy(&key), expect, "{kind} {text}");
+        };
+        check("header", "tenant-1", "tenant-1");
+        check("header", "a:b", "a:b");
+        check("header", "", "");
+        check("header", "127.0.0.1", "header:127.0.0.1");
+        check("header", "::1", "header:::1");
+        check("header", "/path", "header:/path");
+        check("header", "header:127.0.0.1", "header:header:127.0.0.1");
+        check("header", "credential:x", "header:credential:x");
+        let id = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+        check("header", id, &format!("header:{id}"));
+        check("credential", id, id);
+        check("credential", "issuer", "issuer");
+        check("credential", "127.0.0.1", "credential:127.0.0.1");
+        let long = "x".repeat(129);
+        let mut key = Key::new();
+        push_text("header", long.as_bytes(), &mut key);
+        assert_eq!((key.len(), key.starts_with(b"header:sha256:")), ("header:sha256:".len() + 64, true));
+    }
+}
