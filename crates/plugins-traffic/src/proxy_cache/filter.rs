@@ -5,14 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cardinal_http::{HeaderList, Method, Name, ResponseHead};
 use cardinal_sdk::{
-    BodyCx, BodyMode, BuildCx, BuildError, Chunk, Filter, Flow, HeadCx, Phases, Reply, ReplyBody, ResponseCx,
+    BodyCx, BodyMode, BuildCx, BuildError, Chunk, Filter, Flow, HeadCx, Phases, Reply, ReplyBody, ResponseCx, Source,
 };
 use serde_json::Value;
 
 use super::control::Directives;
-use super::key::{Key, Vary};
+use super::key::{Key, Vary, variant};
 use super::media::Media;
-use super::store::{Area, BODY_MAX, Stored, area};
+use super::store::{Area, BODY_MAX, Entry, Stored, area};
+use super::variants::{self, Names};
 
 struct ProxyCache {
     area: Arc<Area>,
@@ -28,18 +29,32 @@ struct ProxyCache {
     tell_key: bool,
 }
 
-/// What the request phase found out.
+/// Result of the request phase.
 struct Seen {
     status: Option<&'static str>,
     key: Option<Key>,
-    /// The response may be kept.
-    watched: bool,
+    /// Set when the response may be kept.
+    lookup: Option<Lookup>,
     debug: bool,
     draft: Option<Draft>,
 }
 
+/// A lookup without a usable response.
+struct Lookup {
+    /// The key without the headers that `Vary` names.
+    base: Key,
+    /// Names in the `Vary` of earlier responses.
+    names: Names,
+    /// The request's fields, as they were then.
+    headers: HeaderList,
+}
+
 /// A response on its way into the cache.
 struct Draft {
+    key: Key,
+    base: Key,
+    /// The request headers that it depends on.
+    names: Names,
     stored: Stored,
     body: Vec<u8>,
 }
@@ -86,51 +101,62 @@ impl Filter for ProxyCache {
 
     fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {
         let debug = cx.request.headers.contains(b"kong-debug");
-        let seen = Seen { status: Some("Bypass"), key: None, watched: false, debug, draft: None };
+        let seen = Seen { status: Some("Bypass"), key: None, lookup: None, debug, draft: None };
         let asked = Directives::of(&cx.request.headers);
         if !self.takes_request(cx, &asked) {
             cx.set_state(seen);
             return Flow::Continue;
         }
-        let key = self.vary.key(cx);
         let now = cx.services.clock.unix().seconds();
-        let status = match self.area.get(&key, now) {
-            Some(stored) if self.is_fresh(&stored, &asked, now) => {
+        let base = self.vary.key(cx);
+        let (mut key, mut names, mut found) = (base, Names::new(), self.area.get(&base, now));
+        if let Some(Entry::Varies(known)) = &found {
+            names.extend(known.iter().cloned());
+            key = variant(&base, &names, &cx.request.headers);
+            found = self.area.get(&key, now);
+        }
+        let status = match found {
+            Some(Entry::Response(stored)) if self.is_fresh(&stored, &asked, now) => {
                 return Flow::reply(self.replay(&stored, &key, debug, now));
             }
-            Some(_) => "Refresh",
-            None if self.cache_control && asked.only_if_cached => {
+            Some(Entry::Response(_)) => "Refresh",
+            _ if self.cache_control && asked.only_if_cached => {
                 cx.set_state(Seen { status: None, key: Some(key), ..seen });
                 return Flow::reply(Reply::new(504));
             }
-            None => "Miss",
+            _ => "Miss",
         };
-        cx.set_state(Seen { status: Some(status), key: Some(key), watched: true, ..seen });
+        let lookup = Some(Lookup { base, names, headers: cx.request.headers.clone() });
+        cx.set_state(Seen { status: Some(status), key: Some(key), lookup, ..seen });
         Flow::Continue
     }
 
     fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
         let now = cx.services.clock.unix().seconds();
-        let draft = match cx.state::<Seen>() {
+        let lookup = match cx.state::<Seen>() {
             None => return,
-            Some(seen) if seen.watched => self.draft(cx.response, now),
-            Some(_) => None,
+            Some(seen) => seen.lookup.take(),
         };
+        let watched = lookup.is_some();
+        let draft = lookup.and_then(|lookup| self.draft(cx, lookup, now));
         let without_body = *method_of(cx) == Method::Head
-            || matches!(cx.response.status, 204 | 304)
+            || cx.response.status == 204
             || cx.response.headers.known(Name::ContentLength) == Some(b"0");
         let Some(seen) = cx.state::<Seen>() else { return };
-        if seen.watched && draft.is_none() {
+        if watched && draft.is_none() {
             seen.status = Some("Bypass");
         }
+        if let Some(draft) = &draft {
+            seen.key = Some(draft.key);
+        }
         let (status, key, debug) = (seen.status, seen.key, seen.debug);
-        match (draft, key) {
-            (Some(draft), Some(key)) if without_body => self.area.put(&key, draft.stored),
-            (Some(draft), Some(_)) => {
+        match draft {
+            Some(draft) if without_body => self.keep(draft),
+            Some(draft) => {
                 seen.draft = Some(draft);
                 cx.want_body(BodyMode::Chunks);
             }
-            _ => {}
+            None => {}
         }
         let headers = &mut cx.response.headers;
         if let Some(status) = status.filter(|_| self.tell_status || debug) {
@@ -158,8 +184,8 @@ impl Filter for ProxyCache {
             return;
         }
         let complete = promised.is_none_or(|length| length == draft.body.len());
-        if let (Some(key), true) = (seen.key, complete) {
-            self.area.put(&key, Stored { body: Bytes::from(draft.body), ..draft.stored });
+        if complete {
+            self.keep(draft);
         }
     }
 }
@@ -170,9 +196,14 @@ fn method_of<'c>(cx: &'c ResponseCx<'_>) -> &'c Method {
 
 impl ProxyCache {
     fn takes_request(&self, cx: &HeadCx<'_>, asked: &Directives) -> bool {
-        let method = cx.request.method.as_str();
-        let refuses = asked.no_store || asked.no_cache || cx.request.headers.known(Name::Authorization).is_some();
-        self.methods.iter().any(|wanted| **wanted == *method) && !(self.cache_control && refuses)
+        let (method, headers) = (cx.request.method.as_str(), &cx.request.headers);
+        let refuses = asked.no_store || asked.no_cache || headers.known(Name::Authorization).is_some();
+        self.methods.iter().any(|wanted| **wanted == *method)
+            && !(self.cache_control && refuses)
+            // The body is not part of the key.
+            && cx.body_length == Some(0)
+            && headers.known(Name::Upgrade).is_none()
+            && !OVERRIDES.iter().any(|name| headers.contains(name))
     }
 
     fn is_fresh(&self, stored: &Stored, asked: &Directives, now: u64) -> bool {
@@ -204,17 +235,9 @@ impl ProxyCache {
     }
 
     /// What to keep of the response, if it may be kept.
-    fn draft(&self, response: &ResponseHead, now: u64) -> Option<Draft> {
-        if !self.statuses.contains(&u64::from(response.status)) {
-            return None;
-        }
-        let mut types = response.headers.known_all(Name::ContentType);
-        let found = types.next().filter(|text| !text.is_empty())?;
-        if types.next().is_some() {
-            return None;
-        }
-        let found = Media::parse(&String::from_utf8_lossy(found));
-        if !self.types.iter().any(|range| range.includes(&found)) {
+    fn draft(&self, cx: &ResponseCx<'_>, lookup: Lookup, now: u64) -> Option<Draft> {
+        let response = &*cx.response;
+        if cx.source() != Source::Upstream || !self.is_kept(response) {
             return None;
         }
         let said = Directives::of(&response.headers);
@@ -225,11 +248,49 @@ impl ProxyCache {
                 return None;
             }
         }
+        let Lookup { base, names, headers: seen } = lookup;
+        let names = variants::union(&names, variants::names(response)?);
+        if !variants::unchanged(&names, &seen, &cx.request.headers) {
+            return None;
+        }
+        let key = if names.is_empty() { base } else { variant(&base, &names, &seen) };
         let headers = response.headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let expires = now.saturating_add(self.storage_ttl.unwrap_or(ttl));
         let stored = Stored { status: response.status, headers, body: Bytes::new(), at: now, ttl, expires };
-        Some(Draft { stored, body: Vec::new() })
+        Some(Draft { key, base, names, stored, body: Vec::new() })
     }
+
+    /// Whether responses like this one are kept, going by status and type.
+    fn is_kept(&self, response: &ResponseHead) -> bool {
+        if !self.statuses.contains(&u64::from(response.status)) || is_for_one_client(response) {
+            return false;
+        }
+        let mut types = response.headers.known_all(Name::ContentType);
+        let Some(found) = types.next().filter(|text| !text.is_empty()) else { return false };
+        if types.next().is_some() {
+            return false;
+        }
+        let found = Media::parse(&String::from_utf8_lossy(found));
+        self.types.iter().any(|range| range.includes(&found))
+    }
+
+    fn keep(&self, draft: Draft) {
+        let Draft { key, base, names, stored, body } = draft;
+        if !names.is_empty() {
+            self.area.put_names(&base, &names, stored.expires);
+        }
+        self.area.put(&key, Stored { body: Bytes::from(body), ..stored });
+    }
+}
+
+/// Request headers by which some frameworks take another method or path than those of the request line.
+const OVERRIDES: [&[u8]; 5] =
+    [b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url"];
+
+/// Whether a response answers a condition, a range or a protocol change that one client asked for, or gives it a
+/// session.
+fn is_for_one_client(response: &ResponseHead) -> bool {
+    matches!(response.status, ..200 | 206 | 304 | 412 | 416) || response.headers.contains(b"set-cookie")
 }
 
 /// Whether a stored field is sent again: not those of the connection, not what other plugins count.

@@ -8,6 +8,7 @@ mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod variants;
 
 use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
 

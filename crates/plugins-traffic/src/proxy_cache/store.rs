@@ -38,6 +38,15 @@ pub(super) struct Stored {
     pub(super) expires: u64,
 }
 
+/// What is kept under a key.
+#[derive(Clone)]
+pub(super) enum Entry {
+    /// A response.
+    Response(Arc<Stored>),
+    /// Responses depend on these request headers and are kept under other keys.
+    Varies(Arc<[Box<[u8]>]>),
+}
+
 /// A memory area.
 pub(super) struct Area {
     hasher: RandomState,
@@ -46,17 +55,19 @@ pub(super) struct Area {
 
 #[derive(Default)]
 struct Shard {
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Key, Place>,
     /// Keys by when they were last used.
     order: BTreeMap<u64, Key>,
     bytes: usize,
     uses: u64,
 }
 
-struct Entry {
-    stored: Arc<Stored>,
+struct Place {
+    entry: Entry,
     used: u64,
     size: usize,
+    /// Seconds since 1970 when it is forgotten.
+    expires: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -99,7 +110,10 @@ pub fn purge(shared: &Shared, key: &str) -> bool {
 pub fn fetch(shared: &Shared, key: &str, now: u64) -> Option<Value> {
     let key = Key::try_from(key.as_bytes()).ok()?;
     let areas = areas(shared);
-    let stored = lock(&areas.0).values().find_map(|area| area.get(&key, now))?;
+    let stored = lock(&areas.0).values().find_map(|area| match area.get(&key, now)? {
+        Entry::Response(stored) => Some(stored),
+        Entry::Varies(_) => None,
+    })?;
     let mut headers = Map::new();
     for (name, value) in &stored.headers {
         let value = Value::from(String::from_utf8_lossy(value).into_owned());
@@ -135,35 +149,47 @@ impl Area {
         self.shards.get(self.hasher.hash_one(key) as usize % SHARDS)
     }
 
-    pub(super) fn get(&self, key: &Key, now: u64) -> Option<Arc<Stored>> {
+    pub(super) fn get(&self, key: &Key, now: u64) -> Option<Entry> {
         lock(self.shard(key)?).get(key, now)
     }
 
     pub(super) fn put(&self, key: &Key, stored: Stored) {
         if let Some(shard) = self.shard(key) {
-            lock(shard).put(key, stored, AREA_BYTES / SHARDS);
+            let headers: usize = stored.headers.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
+            let (size, expires) = (stored.body.len() + headers, stored.expires);
+            lock(shard).put(key, Entry::Response(Arc::new(stored)), size, expires);
+        }
+    }
+
+    /// Notes that responses under `key` depend on these request headers.
+    pub(super) fn put_names(&self, key: &Key, names: &[Box<[u8]>], expires: u64) {
+        if let Some(shard) = self.shard(key) {
+            let size = names.iter().map(|name| name.len() + 16).sum();
+            lock(shard).put(key, Entry::Varies(names.into()), size, expires);
         }
     }
 }
 
 impl Shard {
-    fn get(&mut self, key: &Key, now: u64) -> Option<Arc<Stored>> {
-        let entry = self.entries.get_mut(key)?;
-        if entry.stored.expires <= now {
+    fn get(&mut self, key: &Key, now: u64) -> Option<Entry> {
+        let place = self.entries.get_mut(key)?;
+        if place.expires <= now {
             self.remove(key);
             return None;
         }
         self.uses += 1;
-        self.order.remove(&entry.used);
-        entry.used = self.uses;
-        self.order.insert(entry.used, *key);
-        Some(Arc::clone(&entry.stored))
+        self.order.remove(&place.used);
+        place.used = self.uses;
+        self.order.insert(place.used, *key);
+        Some(place.entry.clone())
     }
 
-    fn put(&mut self, key: &Key, stored: Stored, bytes_max: usize) {
+    fn put(&mut self, key: &Key, entry: Entry, bytes: usize, expires: u64) {
+        self.put_within(key, entry, bytes + ENTRY_BYTES, expires, AREA_BYTES / SHARDS);
+    }
+
+    fn put_within(&mut self, key: &Key, entry: Entry, size: usize, expires: u64, bytes_max: usize) {
         self.remove(key);
-        let headers: usize = stored.headers.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
-        let size = stored.body.len() + headers + ENTRY_BYTES;
         if size > bytes_max {
             return;
         }
@@ -175,7 +201,7 @@ impl Shard {
         self.uses += 1;
         self.bytes += size;
         self.order.insert(self.uses, *key);
-        self.entries.insert(*key, Entry { stored: Arc::new(stored), used: self.uses, size });
+        self.entries.insert(*key, Place { entry, used: self.uses, size, expires });
     }
 
     fn remove(&mut self, key: &Key) -> bool {
@@ -188,36 +214,34 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use super::{Entry, Shard};
 
-    use super::{ENTRY_BYTES, Shard, Stored};
-
-    fn stored(bytes: usize) -> Stored {
-        Stored { status: 200, headers: Vec::new(), body: vec![0; bytes].into(), at: 0, ttl: 9, expires: 10 }
+    fn put(shard: &mut Shard, key: u8, size: usize, max: usize) {
+        shard.put_within(&[key; 64], Entry::Varies([].into()), size, 10, max);
     }
 
     #[test]
     fn the_least_recently_used_make_room() {
         let mut shard = Shard::default();
-        let max = 3 * (ENTRY_BYTES + 100);
+        let max = 300;
         for n in 0..3 {
-            shard.put(&[n; 64], stored(100), max);
+            put(&mut shard, n, 100, max);
         }
         assert!(shard.get(&[0; 64], 5).is_some());
-        shard.put(&[3; 64], stored(100), max);
+        put(&mut shard, 3, 100, max);
         let there = |shard: &mut Shard, n: u8| shard.get(&[n; 64], 5).is_some();
         assert_eq!([0, 1, 2, 3].map(|n| there(&mut shard, n)), [true, false, true, true]);
-        shard.put(&[4; 64], stored(max), max);
+        put(&mut shard, 4, max + 1, max);
         assert!(!there(&mut shard, 4), "larger than everything");
-        shard.put(&[0; 64], Stored { body: Bytes::new(), ..stored(0) }, max);
-        assert_eq!(shard.bytes, 2 * (ENTRY_BYTES + 100) + ENTRY_BYTES);
+        put(&mut shard, 0, 40, max);
+        assert_eq!(shard.bytes, 240);
         assert_eq!(shard.order.len(), shard.entries.len());
     }
 
     #[test]
-    fn what_is_expired_is_gone() {
+    fn expired_entries_are_gone() {
         let mut shard = Shard::default();
-        shard.put(&[1; 64], stored(1), 10_000);
+        put(&mut shard, 1, 1, 10_000);
         assert!(shard.get(&[1; 64], 9).is_some());
         assert!(shard.get(&[1; 64], 10).is_none());
         assert_eq!(shard.bytes, 0);

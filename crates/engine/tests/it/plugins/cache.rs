@@ -41,7 +41,7 @@ async fn a_hit_is_the_response_again() -> Result<()> {
         assert!(hit.header("x-kong-upstream-latency").is_none());
     }
     let mut client = stage.h2().await?;
-    let hit = client.request("GET", "a", "/a?x=1&y=2", &[], b"").await?;
+    let hit = client.request("GET", "a.test", "/a?x=1&y=2", &[], b"").await?;
     assert_eq!((hit.header("x-cache-status"), &hit.body), (Some("Hit"), &miss.body));
     assert_eq!(stage.echo.requests(), 1);
     Ok(())
@@ -55,7 +55,7 @@ async fn a_head_is_kept_apart_from_a_get() -> Result<()> {
     let again = stage.client.request("HEAD", "/h", "a", &[], b"").await?;
     assert_eq!((again.header("x-cache-status"), again.body.len()), (Some("Hit"), 0));
     assert_eq!(again.header("content-type"), Some("application/json"));
-    let get = stage.get("/h", &[]).await?;
+    let get = stage.client.request("GET", "/h", "a", &[], b"").await?;
     assert_eq!((get.header("x-cache-status"), get.json()["method"].as_str()), (Some("Miss"), Some("GET")));
     assert_eq!(status(&mut stage, "GET", "/h", &[]).await?, "Hit");
     Ok(())
@@ -140,5 +140,72 @@ async fn consumers_do_not_see_each_others_entries() -> Result<()> {
         assert_eq!(super::told(&response.json(), "x-consumer-username"), [name]);
     }
     assert_eq!(stage.get("/x", &[]).await?.status, 401, "a hit does not go around authentication");
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_do_not_collide() -> Result<()> {
+    let mut stage = Stage::start(cache("keys", json!({"vary_headers": ["x-a", "x-b"]})), json!({})).await?;
+    let many: String = (0..100).map(|n| format!("a{n:02}=1&")).collect();
+    let (one, two) = (format!("/n?{many}id=1"), format!("/n?{many}id=2"));
+    for (first, second) in [
+        ("/k?a=1%3Ab%3D2", "/k?a=1&b=2"),
+        ("/k?c=1%2C2", "/k?c=1&c=2"),
+        ("/x|b=1?", "/x?b=1%7C"),
+        (one.as_str(), two.as_str()),
+    ] {
+        for target in [first, second] {
+            assert_eq!(status(&mut stage, "GET", target, &[]).await?, "Miss", "{target}");
+            assert_eq!(status(&mut stage, "GET", target, &[]).await?, "Hit", "{target}");
+        }
+    }
+    assert_eq!(status(&mut stage, "GET", "/h", &[("x-a", "1:x-b=2")]).await?, "Miss");
+    assert_eq!(status(&mut stage, "GET", "/h", &[("x-a", "1"), ("x-b", "2")]).await?, "Miss");
+    assert_eq!(status(&mut stage, "GET", "/k?a=1&b=2", &[("Authorization", "Basic eDp5")]).await?, "Miss");
+    Ok(())
+}
+
+#[tokio::test]
+async fn hosts_do_not_share_entries() -> Result<()> {
+    let mut stage = Stage::start(cache("hosts", json!({})), json!({})).await?;
+    for (host, expect) in [("a.example", "Miss"), ("b.example", "Miss"), ("a.example", "Hit")] {
+        let response = stage.client.request("GET", "/", host, &[], b"").await?;
+        assert_eq!(response.header("x-cache-status"), Some(expect), "{host}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_is_not_part_of_the_key() -> Result<()> {
+    let mut stage = Stage::start(cache("body", json!({"request_method": ["GET", "POST"]})), json!({})).await?;
+    for method in ["GET", "POST"] {
+        let with_body = stage.client.request(method, "/q", "a", &[], b"id=1").await?;
+        assert_eq!(with_body.header("x-cache-status"), Some("Bypass"), "{method}");
+        assert_eq!(status(&mut stage, method, "/q", &[]).await?, "Miss", "{method}");
+        let with_body = stage.client.request(method, "/q", "a", &[], b"id=1").await?;
+        assert_eq!(with_body.header("x-cache-status"), Some("Bypass"), "{method}");
+        assert_eq!(status(&mut stage, method, "/q", &[]).await?, "Hit", "{method}");
+    }
+    let mut client = stage.h2().await?;
+    let with_body = client.request("GET", "a", "/q", &[], b"id=1").await?;
+    assert_eq!(with_body.header("x-cache-status"), Some("Bypass"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn responses_vary_as_they_say() -> Result<()> {
+    let mut stage = Stage::start(cache("varying", json!({})), json!({})).await?;
+    let varies = ("X-Echo", "header:Vary=Accept-Language");
+    for (language, expect) in [("de", "Miss"), ("fr", "Miss"), ("de", "Hit"), ("fr", "Hit")] {
+        let found = status(&mut stage, "GET", "/", &[varies, ("Accept-Language", language)]).await?;
+        assert_eq!(found, expect, "{language}");
+    }
+    for (behaviour, target) in
+        [("header:Vary=*", "/1"), ("header:Set-Cookie=id=1", "/2"), ("status:206", "/3"), ("status:304", "/4")]
+    {
+        for _ in 0..2 {
+            assert_eq!(status(&mut stage, "GET", target, &[("X-Echo", behaviour)]).await?, "Bypass", "{behaviour}");
+        }
+    }
     Ok(())
 }
