@@ -13,13 +13,16 @@ mod directory;
 mod exchange;
 mod filter;
 pub mod log;
+pub mod lua;
 mod phase;
 pub mod queue;
 mod reply;
 mod services;
 pub mod testing;
 
-pub use def::{Build, BuildCx, BuildError, EntityDef, HTTP_PROTOCOLS, PluginDef, Prepare, Prepared, Scopes};
+pub use def::{
+    Build, BuildCx, BuildError, EntityDef, HTTP_PROTOCOLS, PluginDef, Prepare, Prepared, Scopes,
+};
 pub use directory::{CredentialEntry, Directory, DirectoryChanges, PrincipalEntry};
 pub use exchange::{
     BackendInfo, Bytes as ByteCounts, Captures, Client, CredentialId, CredentialRef, Exchange, Identity, Original,

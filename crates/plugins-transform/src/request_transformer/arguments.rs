@@ -2,7 +2,7 @@
 
 use cardinal_http::query;
 
-use super::ops::Ops;
+use super::ops::{Ops, rendered};
 use crate::template::Environment;
 
 /// Names with all their values.
@@ -37,27 +37,31 @@ impl Arguments {
         }
     }
 
-    pub(super) fn apply(&mut self, ops: &Ops, environment: &Environment<'_>) {
+    pub(super) fn apply(&mut self, ops: &Ops, environment: &Environment<'_>) -> Result<(), String> {
         for op in &ops.remove {
             self.remove(op.name.as_bytes());
         }
-        let rendered = |op: &super::ops::Op| op.value.as_ref().map(|value| value.render(environment));
-        for (op, value) in ops.rename.iter().filter_map(|op| Some((op, rendered(op)?))) {
-            self.rename(op.name.as_bytes(), &value);
+        for pair in rendered(&ops.rename, environment) {
+            let (old, new) = pair?;
+            self.rename(old.as_bytes(), &new);
         }
-        for (op, value) in ops.replace.iter().filter_map(|op| Some((op, rendered(op)?))) {
-            if let Some(values) = self.values(op.name.as_bytes()) {
+        for pair in rendered(&ops.replace, environment) {
+            let (name, value) = pair?;
+            if let Some(values) = self.values(name.as_bytes()) {
                 *values = vec![Some(value)];
             }
         }
-        for (op, value) in ops.add.iter().filter_map(|op| Some((op, rendered(op)?))) {
-            if self.values(op.name.as_bytes()).is_none() {
-                self.push(op.name.as_bytes(), Some(value));
+        for pair in rendered(&ops.add, environment) {
+            let (name, value) = pair?;
+            if self.values(name.as_bytes()).is_none() {
+                self.push(name.as_bytes(), Some(value));
             }
         }
-        for (op, value) in ops.append.iter().filter_map(|op| Some((op, rendered(op)?))) {
-            self.push(op.name.as_bytes(), Some(value));
+        for pair in rendered(&ops.append, environment) {
+            let (name, value) = pair?;
+            self.push(name.as_bytes(), Some(value));
         }
+        Ok(())
     }
 
     fn values(&mut self, name: &[u8]) -> Option<&mut Values> {

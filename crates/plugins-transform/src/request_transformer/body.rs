@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::arguments::Arguments;
 use super::multipart;
-use super::ops::{Op, Ops};
+use super::ops::{Ops, rendered};
 use crate::template::Environment;
 
 /// What kind of body it is.
@@ -39,66 +39,66 @@ pub(super) fn transform(
     body: &[u8],
     ops: &Ops,
     environment: &Environment<'_>,
-) -> Option<Vec<u8>> {
+) -> Result<Option<Vec<u8>>, String> {
     match media {
         Media::Json => transform_json(body, ops, environment),
-        Media::Multipart => multipart::transform(headers.known(Name::ContentType)?, body, ops, environment),
+        Media::Multipart => {
+            multipart::transform(headers.known(Name::ContentType).unwrap_or_default(), body, ops, environment)
+        }
         Media::Form => {
             let only_new = ops.add.is_empty() && ops.append.is_empty();
             if body.is_empty() && only_new {
-                return None;
+                return Ok(None);
             }
             let mut arguments = Arguments::parse(body);
-            arguments.apply(ops, environment);
-            Some(arguments.write())
+            arguments.apply(ops, environment)?;
+            Ok(Some(arguments.write()))
         }
     }
 }
 
 /// Top-level fields of an object. What is not an object, or not JSON, stays as it is; an empty body is an empty
 /// object.
-fn transform_json(body: &[u8], ops: &Ops, environment: &Environment<'_>) -> Option<Vec<u8>> {
+fn transform_json(body: &[u8], ops: &Ops, environment: &Environment<'_>) -> Result<Option<Vec<u8>>, String> {
     let mut object = if body.is_empty() {
         Map::new()
     } else {
-        match serde_json::from_slice(body).ok()? {
-            Value::Object(object) => object,
-            _ => return None,
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(object)) => object,
+            _ => return Ok(None),
         }
     };
+    let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
     let mut changed = false;
     if !body.is_empty() {
         for op in &ops.remove {
             object.shift_remove(&*op.name);
             changed = true;
         }
-        for (op, new) in with_text(&ops.rename, environment) {
-            changed |= rename(&mut object, &op.name, new);
+        for pair in rendered(&ops.rename, environment) {
+            let (old, new) = pair?;
+            changed |= rename(&mut object, old, text(new));
         }
-        for (op, value) in with_text(&ops.replace, environment) {
-            if let Some(place) = object.get_mut(&*op.name).filter(|old| is_there(old)) {
-                *place = value.into();
+        for pair in rendered(&ops.replace, environment) {
+            let (name, value) = pair?;
+            if let Some(place) = object.get_mut(name).filter(|old| is_there(old)) {
+                *place = text(value).into();
                 changed = true;
             }
         }
     }
-    for (op, value) in with_text(&ops.add, environment) {
-        if !object.get(&*op.name).is_some_and(is_there) {
-            object.insert(op.name.to_string(), value.into());
+    for pair in rendered(&ops.add, environment) {
+        let (name, value) = pair?;
+        if !object.get(name).is_some_and(is_there) {
+            object.insert(name.to_owned(), text(value).into());
             changed = true;
         }
     }
-    for (op, value) in with_text(&ops.append, environment) {
-        changed |= append(object.entry(&*op.name).or_insert(Value::Null), value);
+    for pair in rendered(&ops.append, environment) {
+        let (name, value) = pair?;
+        changed |= append(object.entry(name).or_insert(Value::Null), text(value));
     }
-    changed.then(|| Value::Object(object).to_string().into_bytes())
-}
-
-fn with_text<'o>(ops: &'o [Op], environment: &'o Environment<'_>) -> impl Iterator<Item = (&'o Op, String)> {
-    ops.iter().filter_map(|op| {
-        let value = op.value.as_ref()?.render(environment);
-        Some((op, String::from_utf8_lossy(&value).into_owned()))
-    })
+    Ok(changed.then(|| Value::Object(object).to_string().into_bytes()))
 }
 
 /// `false` counts as absent, as in Lua; `null` does not.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::arguments::Arguments;
 use super::body::{self, Media};
-use super::ops::Ops;
+use super::ops::{Ops, rendered};
 use crate::template::{Environment, Template};
 
 /// Longest body that is transformed; a longer one is answered with 413.
@@ -53,24 +53,34 @@ impl Filter for RequestTransformer {
         // Expressions see the request as it came.
         let (headers, query) = (request.headers.clone(), request.query().map(<[u8]>::to_vec));
         let environment = Environment { headers: &headers, query: query.as_deref(), captures: &exchange.captures };
-        if let Some(uri) = &self.uri
-            && let Err(reason) = set_path(&uri.render(&environment), request, upstream)
-        {
-            return Flow::Fail(reason);
+        match self.transform(request, upstream, &environment) {
+            Ok(()) => Flow::Continue,
+            Err(reason) => Flow::Fail(reason),
         }
-        self.set_method(request, upstream);
-        self.edit_headers(&mut request.headers, upstream, &environment);
-        self.edit_body(&request.headers, upstream, &environment);
-        if !self.query.is_empty() {
-            let mut arguments = Arguments::parse(request.query().unwrap_or_default());
-            arguments.apply(&self.query, &environment);
-            set_query(request, &arguments);
-        }
-        Flow::Continue
     }
 }
 
 impl RequestTransformer {
+    fn transform(
+        &self,
+        request: &mut RequestHead,
+        upstream: &mut UpstreamRequest,
+        environment: &Environment<'_>,
+    ) -> Result<(), String> {
+        if let Some(uri) = &self.uri {
+            set_path(&uri.render(environment)?, request, upstream)?;
+        }
+        self.set_method(request, upstream);
+        self.edit_headers(&mut request.headers, upstream, environment)?;
+        self.edit_body(&request.headers, upstream, environment)?;
+        if !self.query.is_empty() {
+            let mut arguments = Arguments::parse(request.query().unwrap_or_default());
+            arguments.apply(&self.query, environment)?;
+            set_query(request, &arguments);
+        }
+        Ok(())
+    }
+
     fn needs_body(&self, headers: &HeaderList) -> bool {
         let media = Media::of(headers);
         // A content type that is yet to be set may make the body one that can be transformed.
@@ -100,53 +110,61 @@ impl RequestTransformer {
         }
     }
 
-    fn edit_headers(&self, headers: &mut HeaderList, upstream: &mut UpstreamRequest, environment: &Environment<'_>) {
+    fn edit_headers(
+        &self,
+        headers: &mut HeaderList,
+        upstream: &mut UpstreamRequest,
+        environment: &Environment<'_>,
+    ) -> Result<(), String> {
         for op in self.headers.remove.iter().filter(|op| !is_host(&op.name)) {
             headers.remove(op.name.as_bytes());
         }
-        for (op, new) in with_values(&self.headers.rename, environment) {
-            if !is_host(&op) && headers.contains(op.as_bytes()) {
-                rename(headers, upstream, &op, &new);
+        for pair in rendered(&self.headers.rename, environment) {
+            let (op, new) = pair?;
+            if !is_host(op) && headers.contains(op.as_bytes()) {
+                rename(headers, upstream, op, &new);
             }
         }
-        for (name, value) in with_values(&self.headers.replace, environment) {
-            if is_host(&name) {
+        for pair in rendered(&self.headers.replace, environment) {
+            let (name, value) = pair?;
+            if is_host(name) {
                 upstream.host = Some(String::from_utf8_lossy(&value).into());
             } else if headers.contains(name.as_bytes()) && !headers.set(name.as_bytes(), &value) {
                 // What cannot be a header value must not leave the client's own in place.
                 headers.remove(name.as_bytes());
             }
         }
-        for (name, value) in with_values(&self.headers.add, environment) {
-            if !is_host(&name) && !headers.contains(name.as_bytes()) {
+        for pair in rendered(&self.headers.add, environment) {
+            let (name, value) = pair?;
+            if !is_host(name) && !headers.contains(name.as_bytes()) {
                 headers.append(name.as_bytes(), &value);
             }
         }
-        for (name, value) in with_values(&self.headers.append, environment) {
-            if !is_host(&name) {
+        for pair in rendered(&self.headers.append, environment) {
+            let (name, value) = pair?;
+            if !is_host(name) {
                 headers.append(name.as_bytes(), &value);
             }
         }
+        Ok(())
     }
 
-    fn edit_body(&self, headers: &HeaderList, upstream: &mut UpstreamRequest, environment: &Environment<'_>) {
+    fn edit_body(
+        &self,
+        headers: &HeaderList,
+        upstream: &mut UpstreamRequest,
+        environment: &Environment<'_>,
+    ) -> Result<(), String> {
         if self.body.is_empty() {
-            return;
+            return Ok(());
         }
-        let Some(media) = Media::of(headers) else { return };
+        let Some(media) = Media::of(headers) else { return Ok(()) };
         let body = upstream.body.as_deref().unwrap_or_default();
-        if let Some(new) = body::transform(media, headers, body, &self.body, environment) {
+        if let Some(new) = body::transform(media, headers, body, &self.body, environment)? {
             upstream.body = Some(new.into());
         }
+        Ok(())
     }
-}
-
-/// Names with rendered values; ops without a value do nothing.
-fn with_values<'o>(
-    ops: &'o [super::ops::Op],
-    environment: &'o Environment<'_>,
-) -> impl Iterator<Item = (Box<str>, Vec<u8>)> + 'o {
-    ops.iter().filter_map(|op| Some((op.name.clone(), op.value.as_ref()?.render(environment))))
 }
 
 fn rename(headers: &mut HeaderList, upstream: &mut UpstreamRequest, old: &str, new: &[u8]) {

@@ -2,7 +2,7 @@
 
 use memchr::memmem;
 
-use super::ops::{Op, Ops};
+use super::ops::{Ops, rendered};
 use crate::template::Environment;
 
 /// A part: the lines before its body, and the body.
@@ -14,12 +14,19 @@ struct Part {
 }
 
 /// The new body. Kong renames first here, and knows no appending. A body that is not well formed stays as it is.
-pub(super) fn transform(content_type: &[u8], body: &[u8], ops: &Ops, environment: &Environment<'_>) -> Option<Vec<u8>> {
-    let boundary = parameter(content_type, b"boundary")?;
-    let mut parts = if body.is_empty() { Vec::new() } else { parse(body, &boundary)? };
+pub(super) fn transform(
+    content_type: &[u8],
+    body: &[u8],
+    ops: &Ops,
+    environment: &Environment<'_>,
+) -> Result<Option<Vec<u8>>, String> {
+    let Some(boundary) = parameter(content_type, b"boundary") else { return Ok(None) };
+    let parsed = if body.is_empty() { Some(Vec::new()) } else { parse(body, &boundary) };
+    let Some(mut parts) = parsed else { return Ok(None) };
     let mut changed = false;
-    for (op, new) in with_values(&ops.rename, environment) {
-        let Some(old) = find(&parts, op).filter(|_| op.name.as_bytes() != new) else { continue };
+    for pair in rendered(&ops.rename, environment) {
+        let (name, new) = pair?;
+        let Some(old) = find(&parts, name).filter(|_| name.as_bytes() != new) else { continue };
         parts.retain(|part| part.name.as_deref() != Some(&new));
         if let Some(part) = parts.iter_mut().find(|part| part.name == old.name) {
             *part = Part::simple(&new, old.body);
@@ -30,27 +37,25 @@ pub(super) fn transform(content_type: &[u8], body: &[u8], ops: &Ops, environment
         parts.retain(|part| part.name.as_deref() != Some(op.name.as_bytes()));
         changed = true;
     }
-    for (op, value) in with_values(&ops.replace, environment) {
-        if let Some(part) = parts.iter_mut().find(|part| part.name.as_deref() == Some(op.name.as_bytes())) {
-            *part = Part::simple(op.name.as_bytes(), value);
+    for pair in rendered(&ops.replace, environment) {
+        let (name, value) = pair?;
+        if let Some(part) = parts.iter_mut().find(|part| part.name.as_deref() == Some(name.as_bytes())) {
+            *part = Part::simple(name.as_bytes(), value);
             changed = true;
         }
     }
-    for (op, value) in with_values(&ops.add, environment) {
-        if find(&parts, op).is_none() {
-            parts.push(Part::simple(op.name.as_bytes(), value));
+    for pair in rendered(&ops.add, environment) {
+        let (name, value) = pair?;
+        if find(&parts, name).is_none() {
+            parts.push(Part::simple(name.as_bytes(), value));
             changed = true;
         }
     }
-    changed.then(|| write(&parts, &boundary))
+    Ok(changed.then(|| write(&parts, &boundary)))
 }
 
-fn with_values<'o>(ops: &'o [Op], environment: &'o Environment<'_>) -> impl Iterator<Item = (&'o Op, Vec<u8>)> {
-    ops.iter().filter_map(|op| Some((op, op.value.as_ref()?.render(environment))))
-}
-
-fn find(parts: &[Part], op: &Op) -> Option<Part> {
-    parts.iter().find(|part| part.name.as_deref() == Some(op.name.as_bytes())).cloned()
+fn find(parts: &[Part], name: &str) -> Option<Part> {
+    parts.iter().find(|part| part.name.as_deref() == Some(name.as_bytes())).cloned()
 }
 
 impl Part {

@@ -4,7 +4,7 @@ use cardinal_sdk::BuildError;
 use serde_json::Value;
 
 use crate::pairs::{split, texts};
-use crate::template::Template;
+use crate::template::{Environment, Template};
 
 /// A name, and the value that goes with it, if there is one.
 pub(super) struct Op {
@@ -53,4 +53,12 @@ impl Ops {
     pub(super) fn is_empty(&self) -> bool {
         [&self.remove, &self.rename, &self.replace, &self.add, &self.append].iter().all(|ops| ops.is_empty())
     }
+}
+
+/// Names with rendered values; ops without a value do nothing.
+pub(super) fn rendered<'o>(
+    ops: &'o [Op],
+    environment: &'o Environment<'_>,
+) -> impl Iterator<Item = Result<(&'o str, Vec<u8>), String>> + 'o {
+    ops.iter().filter_map(|op| Some(op.value.as_ref()?.render(environment).map(|value| (&*op.name, value))))
 }

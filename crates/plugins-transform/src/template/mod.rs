@@ -1,14 +1,13 @@
 //! Values with `$(...)` in them.
 //!
-//! Kong evaluates Lua between the parentheses. Here a small part of Lua is understood, which covers what templates are
-//! used for: `headers.name`, `headers["name"]`, the same of `query_params`, `uri_captures` and `shared`, text and
-//! number literals, `nil`, `true`, `false`, `or`, `and`, `..` and parentheses. Anything else is refused when the
-//! configuration is loaded.
+//! Kong evaluates Lua between the parentheses. Here it is one expression of [`cardinal_sdk::lua`], which may read
+//! `headers`, `query_params`, `uri_captures` and `shared`. Anything else is refused when the configuration is loaded.
 
-mod parse;
+use std::borrow::Cow;
 
 use cardinal_http::{HeaderList, query};
 use cardinal_sdk::Captures;
+use cardinal_sdk::lua::{Budget, Environment as Lookup, Expression, Failure, Names, Value};
 
 #[cfg(test)]
 mod tests;
@@ -16,39 +15,28 @@ mod tests;
 /// Query arguments looked at, as in Kong.
 const ARGUMENTS_MAX: usize = 100;
 
+const NAMES: Names = Names {
+    tables: &["headers", "query_params", "uri_captures"],
+    // Plugins share nothing with each other.
+    empty_tables: &["shared"],
+    functions: &[],
+};
+
+const SUPPORTED: &str = "only expressions with headers, query_params, uri_captures, shared, literals, operators and \
+                         the string functions are supported; other Lua code does not run here";
+
 /// Text with expressions in it.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Template(Vec<Part>);
+pub(crate) struct Template {
+    parts: Vec<Part>,
+    /// As it was written.
+    text: Box<str>,
+}
 
 #[derive(Debug, PartialEq)]
 enum Part {
     Text(Box<str>),
     Value(Expression),
-}
-
-#[derive(Debug, PartialEq)]
-enum Expression {
-    Lookup(Source, Box<str>),
-    Literal(Literal),
-    Or(Box<Expression>, Box<Expression>),
-    And(Box<Expression>, Box<Expression>),
-    Join(Box<Expression>, Box<Expression>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Source {
-    Headers,
-    QueryParams,
-    UriCaptures,
-    Shared,
-}
-
-/// What an expression comes to.
-#[derive(Clone, Debug, PartialEq)]
-enum Literal {
-    Nil,
-    Boolean(bool),
-    Text(Vec<u8>),
 }
 
 /// What expressions may look at: the request as it came to the plugin.
@@ -64,76 +52,86 @@ impl Template {
     /// # Errors
     /// Which expression is not understood, and what is.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        parse::template(text).map(Self)
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("$(") {
+            if !before.is_empty() {
+                parts.push(Part::Text(before.into()));
+            }
+            let parsed = Expression::parse_prefix(after, &NAMES).and_then(|(expression, rest)| {
+                let rest = rest.trim_start();
+                rest.strip_prefix(')').map(|rest| (expression, rest)).ok_or_else(|| format!("')' expected at '{rest}'"))
+            });
+            match parsed {
+                Ok((expression, after)) => {
+                    parts.push(Part::Value(expression));
+                    rest = after;
+                }
+                Err(reason) => return Err(format!("cannot read the expression '$({after}': {reason}: {SUPPORTED}")),
+            }
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.into()));
+        }
+        Ok(Self { parts, text: text.into() })
     }
 
     /// Whether it is plain text for which `is` holds.
     pub(crate) fn is_text(&self, is: fn(&str) -> bool) -> bool {
-        matches!(self.0.as_slice(), [Part::Text(text)] if is(text))
+        matches!(self.parts.as_slice(), [Part::Text(text)] if is(text))
     }
 
-    /// The text, with the values of expressions in their places; nothing for those that come to nothing.
-    pub(crate) fn render(&self, environment: &Environment<'_>) -> Vec<u8> {
+    /// The text, with the values of expressions in their places; nothing for `nil` and `false`, as in Kong.
+    ///
+    /// # Errors
+    /// When an expression cannot be evaluated for this request.
+    pub(crate) fn render(&self, environment: &Environment<'_>) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
-        for part in &self.0 {
+        let mut budget = Budget::default();
+        for part in &self.parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Part::Value(expression) => expression.evaluate(environment).write(&mut out),
+                Part::Value(expression) => {
+                    let value = expression
+                        .evaluate(environment, &mut budget)
+                        .map_err(|failure| format!("cannot evaluate the template '{}': {failure}", self.text))?;
+                    if value.is_true() {
+                        value.write(&mut out);
+                    }
+                }
             }
         }
-        out
+        Ok(out)
     }
 }
 
-impl Expression {
-    fn evaluate(&self, environment: &Environment<'_>) -> Literal {
-        match self {
-            Self::Literal(literal) => literal.clone(),
-            Self::Lookup(source, name) => environment.look_up(*source, name),
-            Self::Or(left, right) => match left.evaluate(environment) {
-                Literal::Nil | Literal::Boolean(false) => right.evaluate(environment),
-                value => value,
-            },
-            Self::And(left, right) => match left.evaluate(environment) {
-                value @ (Literal::Nil | Literal::Boolean(false)) => value,
-                Literal::Boolean(true) | Literal::Text(_) => right.evaluate(environment),
-            },
-            Self::Join(left, right) => {
-                let mut text = Vec::new();
-                left.evaluate(environment).write(&mut text);
-                right.evaluate(environment).write(&mut text);
-                Literal::Text(text)
-            }
-        }
-    }
-}
-
-impl Literal {
-    /// `nil` and `false` are nothing, as in Kong.
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Nil | Self::Boolean(false) => {}
-            Self::Boolean(true) => out.extend_from_slice(b"true"),
-            Self::Text(text) => out.extend_from_slice(text),
-        }
-    }
-}
-
-impl Environment<'_> {
-    fn look_up(&self, source: Source, name: &str) -> Literal {
-        let text = |value: Option<&[u8]>| value.map_or(Literal::Nil, |value| Literal::Text(value.to_vec()));
-        match source {
-            Source::Headers => match self.headers.get(name.as_bytes()) {
+impl Lookup for Environment<'_> {
+    fn index(&self, table: usize, key: &[u8]) -> Value<'_> {
+        match NAMES.tables.get(table) {
+            Some(&"headers") => match self.headers.get(key) {
                 // OpenResty lets `_` stand for `-`, so that names can be written behind a dot.
-                None if name.contains('_') => text(self.headers.get(name.replace('_', "-").as_bytes())),
-                found => text(found),
+                None if key.contains(&b'_') => {
+                    let dashed: Vec<u8> = key.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
+                    Value::optional(self.headers.get(&dashed))
+                }
+                found => Value::optional(found),
             },
-            Source::QueryParams => query::arguments(self.query.unwrap_or_default(), ARGUMENTS_MAX)
-                .find(|(key, _)| key == name.as_bytes())
-                .map_or(Literal::Nil, |(_, value)| value.map_or(Literal::Boolean(true), Literal::Text)),
-            Source::UriCaptures => text(self.captures.get(name).map(str::as_bytes)),
-            // What plugins share with each other: none of those that are here shares anything.
-            Source::Shared => Literal::Nil,
+            Some(&"query_params") => {
+                let mut arguments = query::arguments(self.query.unwrap_or_default(), ARGUMENTS_MAX);
+                match arguments.find(|(name, _)| name == key) {
+                    None => Value::Nil,
+                    Some((_, None)) => Value::Boolean(true),
+                    Some((_, Some(value))) => Value::text(value),
+                }
+            }
+            Some(_) => {
+                Value::optional(std::str::from_utf8(key).ok().and_then(|key| self.captures.get(key)).map(str::as_bytes))
+            }
+            None => Value::Nil,
         }
+    }
+
+    fn call(&self, _function: usize, _arguments: &[Value<'_>]) -> Result<Value<'_>, Failure> {
+        Err(Failure(Cow::Borrowed("there are no functions here")))
     }
 }

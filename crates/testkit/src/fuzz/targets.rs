@@ -7,12 +7,23 @@ use cardinal_gateway::{Registry, Settings, Source};
 use cardinal_net::proxy_protocol::{self, Parsed};
 use cardinal_plugins_auth::jwt;
 use cardinal_route::{expression, normalize_path};
+use cardinal_sdk::lua;
 
 use super::{Target, h1, h2, hpack};
 
 /// All targets.
-pub const TARGETS: &[&Target] =
-    &[&DECLARATIVE, &EXPRESSION, &H1_BODY, &H1_HEAD, &H2_CONNECTION, &HPACK, &JWT, &PATH_NORMALISER, &PROXY_PROTOCOL];
+pub const TARGETS: &[&Target] = &[
+    &DECLARATIVE,
+    &EXPRESSION,
+    &H1_BODY,
+    &H1_HEAD,
+    &H2_CONNECTION,
+    &HPACK,
+    &JWT,
+    &LUA_EXPRESSION,
+    &PATH_NORMALISER,
+    &PROXY_PROTOCOL,
+];
 
 /// Heads of HTTP/1.1 messages.
 pub const H1_HEAD: Target = Target { name: "h1_head", seeds: h1::HEADS, iterations: 20_000, check: h1::check_head };
@@ -94,6 +105,58 @@ fn check_expression(input: &[u8]) {
         assert!(error.offset <= text.len());
         assert!(error.line >= 1 && error.column >= 1, "{error}");
         assert!(text.is_char_boundary(error.offset), "{error}");
+    }
+}
+
+/// Expressions in templates and log fields.
+pub const LUA_EXPRESSION: Target = Target {
+    name: "lua_expression",
+    seeds: &[
+        br#"(headers.authorization ~= nil and headers.authorization:sub(1, 9) ~= 'Bearer k_') or headers["apikey"]"#,
+        br#"headers.a:match("^(%a+)%s-=()[^%]%d-x]*%b()%f[%w].?%1$") .. tostring(not nil == #'\x41\65' >= 0x1F)"#,
+        br#"string.gsub(headers.a, '(.)(%w*)', '%2%%%1', 3):rep(2 ^ 3 % 4, ','):find('+', -1, true)"#,
+        br#"call(headers[1 .. 'x'], tonumber('z', 36), -1 < 2 and type(shared.a.b):upper() == 'NIL')"#,
+        b"headers.a:find(headers.b) or headers.b:gsub(headers.a, headers.c)",
+    ],
+    iterations: 20_000,
+    check: check_lua_expression,
+};
+
+/// Tables with values that are patterns, too.
+struct LuaValues;
+
+impl lua::Environment for LuaValues {
+    fn index(&self, _table: usize, key: &[u8]) -> lua::Value<'_> {
+        match key {
+            b"a" => lua::Value::text(&b"a = (b) [c] %d 2024-01-02 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"[..]),
+            b"b" => lua::Value::text(&b"(a*)(.-)%1[^b-]+%f[%s]()"[..]),
+            b"c" => lua::Value::Number(-0.5),
+            _ => lua::Value::Nil,
+        }
+    }
+
+    fn call(&self, _function: usize, arguments: &[lua::Value<'_>]) -> Result<lua::Value<'_>, lua::Failure> {
+        Ok(lua::Value::Boolean(arguments.is_empty()))
+    }
+}
+
+fn check_lua_expression(input: &[u8]) {
+    const NAMES: lua::Names = lua::Names { tables: &["headers"], empty_tables: &["shared"], functions: &["call"] };
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok((expression, rest)) = lua::Expression::parse_prefix(text, &NAMES) else { return };
+    assert!(text.ends_with(rest));
+    let once = expression.evaluate(&LuaValues, &mut lua::Budget::default());
+    let again = expression.evaluate(&LuaValues, &mut lua::Budget::default());
+    match (once, again) {
+        (Ok(lua::Value::Number(one)), Ok(lua::Value::Number(two))) => assert_eq!(one.to_bits(), two.to_bits()),
+        (one, two) => {
+            assert_eq!(one, two);
+            if let Ok(value) = one {
+                let mut out = Vec::new();
+                value.write(&mut out);
+                assert!(out.len() <= 256 << 10, "{}", out.len());
+            }
+        }
     }
 }
 

@@ -136,3 +136,54 @@ async fn ids_are_made_kept_and_echoed() -> Result<()> {
     assert_eq!((quiet.header("x-id"), told(&quiet.json(), "x-id").len()), (None, 1));
     Ok(())
 }
+
+/// A header is chosen by comparing others, as in public configurations.
+#[tokio::test]
+async fn templates_compare_and_take_texts_apart() -> Result<()> {
+    let template = "$((headers.authorization ~= nil and headers.authorization:sub(1, 9) ~= 'Bearer k_' and \
+        headers.authorization) or (headers.apikey == 'k_secret' and 'Bearer long-token') or headers.apikey)";
+    let rules = |group: &str| json!([{"name": "request-transformer", "config": {group: {"headers": [format!("Authorization: {template}")]}}}]);
+    let mut stage = Stage::start(rules("add"), json!({})).await?;
+    for (fields, expect) in [
+        (&[("apikey", "k_secret")][..], "Bearer long-token"),
+        (&[("apikey", "k_other")], "k_other"),
+        (&[("apikey", "k_secret"), ("Authorization", "Basic eDp5")], "Basic eDp5"),
+    ] {
+        let response = stage.get("/", fields).await?;
+        assert_eq!(told(&response.json(), "authorization"), [expect], "{fields:?}");
+    }
+    let mut stage = Stage::start(rules("replace"), json!({})).await?;
+    for (authorization, expect) in
+        [("Bearer k_secret", "Bearer long-token"), ("Bearer user", "Bearer user"), ("Bearer k", "Bearer k")]
+    {
+        let response = stage.get("/", &[("apikey", "k_secret"), ("Authorization", authorization)]).await?;
+        assert_eq!(told(&response.json(), "authorization"), [expect], "{authorization}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_template_that_cannot_be_evaluated_fails_the_request() -> Result<()> {
+    let rules = json!([{"name": "request-transformer", "config": {"add": {"headers": [
+        "X-User: $(headers.x_user:match('^(%w+)@'):lower())",
+        "X-Long: $(headers.x_text:match((headers.x_pattern or '.'):rep(20)) and 'yes' or 'no')",
+    ]}}}]);
+    let mut stage = Stage::start(rules, json!({})).await?;
+    let fine = stage.get("/", &[("X-User", "Ann@example.com"), ("X-Text", "x")]).await?;
+    assert_eq!(told(&fine.json(), "x-user"), ["Ann@example.com"]);
+    assert_eq!(told(&fine.json(), "x-long"), ["no"]);
+    for fields in [
+        &[("X-Text", "x")][..],
+        &[("X-User", "nobody"), ("X-Text", "x")],
+        &[("X-User", "a@b")],
+        &[("X-User", "a@b"), ("X-Text", "x"), ("X-Pattern", "(")],
+    ] {
+        assert_eq!(stage.said("/", fields).await?, "500 An unexpected error occurred", "{fields:?}");
+    }
+    // A client's pattern cannot keep a worker busy.
+    let text = "a".repeat(4_000);
+    let fields = [("X-User", "a@b"), ("X-Text", text.as_str()), ("X-Pattern", ".-b")];
+    assert_eq!(stage.said("/", &fields).await?, "500 An unexpected error occurred");
+    assert_eq!(stage.get("/", &[("X-User", "a@b"), ("X-Text", "x")]).await?.status, 200);
+    Ok(())
+}
