@@ -147,9 +147,9 @@ impl Default for Limits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HeaderPolicy {
-    /// `Server` of replies made here: `kong/3.10.0`.
+    /// `Server` of replies made here: `cardinal/0.1.0`.
     pub server: Option<Box<str>>,
-    /// The pseudonym in `Via` of responses, after the protocol version: `kong/3.10.0`.
+    /// The pseudonym in `Via` of responses, after the protocol version: `cardinal`.
     pub via: Option<Box<str>>,
     /// The same in requests to upstreams.
     pub via_upstream: Option<Box<str>>,

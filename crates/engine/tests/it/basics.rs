@@ -38,7 +38,7 @@ async fn a_request_goes_through() -> Result<()> {
         assert_eq!(header("x-forwarded-proto").unwrap(), "http");
         assert_eq!(header("x-forwarded-for").unwrap(), "127.0.0.1");
         assert_eq!(header("x-forwarded-prefix").unwrap(), "/api");
-        assert!(header("via").unwrap().starts_with("1.1 kong/"));
+        assert!(header("via").unwrap().starts_with("1.1 cardinal"));
         assert_eq!(header("connection").unwrap(), "keep-alive");
         assert_eq!(seen["connection"], 1, "the upstream connection is reused");
         assert!(response.header("via").is_some());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::plugins;
 use crate::scene::{file, one, sent, sent_all, service_of};
 
-const VIA: &str = "kong/3.10.0";
+const VIA: &str = "cardinal";
 
 /// A world with one backend that reports.
 async fn plain(settings: &[(&str, &str)]) -> Result<(EchoServer, World)> {
@@ -105,6 +105,35 @@ async fn proxies_name_themselves() -> Result<()> {
     let response = answered(answer, &[]).await?;
     let via: Vec<&str> = response.headers.all("via").collect();
     assert_eq!((via.join(", "), response.header("server")), (format!("1.1 up, 1.1 {VIA}"), Some("nginx")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_setting_selects_the_product_that_is_named() -> Result<()> {
+    let own = format!("cardinal/{}", env!("CARGO_PKG_VERSION"));
+    for (settings, via, server) in [
+        (vec![], "cardinal", own.as_str()),
+        (vec![("server_identity", "cardinal")], "cardinal", &own),
+        (vec![("server_identity", "kong")], "kong/3.10.0", "kong/3.10.0"),
+    ] {
+        let echo = EchoServer::start("e").await;
+        let yaml = one(&echo.url(), json!({}), json!({ "paths": ["/here"] }));
+        let settings: Vec<_> = settings.into_iter().chain([("status_listen", "127.0.0.1:0")]).collect();
+        let world = World::start(plugins(), &yaml, &settings)?;
+        let mut h1 = H1Client::connect(world.http()).await?;
+        let mut h2 = H2Client::connect(world.http()).await?;
+        let proxied =
+            [(h1.get("/here", "a", &[]).await?, "1.1"), (h2.request("GET", "a", "/here", &[], b"").await?, "2")];
+        for (response, version) in proxied {
+            assert_eq!(response.header("via"), Some(format!("1.1 {via}").as_str()));
+            assert_eq!(sent(&response.json(), "via"), format!("{version} {via}"));
+        }
+        for local in [h1.get("/none", "a", &[]).await?, h2.request("GET", "a", "/none", &[], b"").await?] {
+            assert_eq!((local.status, local.header("server"), local.header("via")), (404, Some(server), None));
+        }
+        let status = H1Client::connect(world.status()).await?.get("/status", "a", &[]).await?;
+        assert_eq!(status.header("server"), Some(server));
+    }
     Ok(())
 }
 

@@ -11,8 +11,16 @@ use super::values::{Note, Values};
 use super::{Choice, ReadFile, RouterFlavor, Settings, listen, messages, shapes};
 use crate::secrets::Secrets;
 
-/// What this program calls itself towards clients and upstreams.
-const PRODUCT: &str = "kong/3.10.0";
+/// What `Server` and `Via` say.
+#[derive(Clone, Copy)]
+struct Identity {
+    server: &'static str,
+    via: &'static str,
+}
+
+const CARDINAL: Identity = Identity { server: concat!("cardinal/", env!("CARGO_PKG_VERSION")), via: "cardinal" };
+const KONG: Identity = Identity { server: "kong/3.10.0", via: "kong/3.10.0" };
+
 /// Where distributions keep the authorities of the system.
 const SYSTEM_AUTHORITIES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -354,8 +362,9 @@ impl Builder<'_> {
 
     fn headers(&mut self) -> HeaderPolicy {
         let mut policy = HeaderPolicy::default();
+        let identity = if self.text("server_identity").as_deref() == Some("kong") { KONG } else { CARDINAL };
         for token in self.list("headers") {
-            if !add_header(&mut policy, &token.to_ascii_lowercase()) && token != "off" {
+            if !add_header(&mut policy, &token.to_ascii_lowercase(), identity) && token != "off" {
                 self.unknown_token("headers", &token);
             }
         }
@@ -458,22 +467,21 @@ impl Builder<'_> {
 }
 
 /// Adds what a token of `headers` stands for; `false` when it stands for nothing.
-fn add_header(policy: &mut HeaderPolicy, token: &str) -> bool {
+fn add_header(policy: &mut HeaderPolicy, token: &str, identity: Identity) -> bool {
     let name = |text: &str| Some(text.into());
     match token {
         "server_tokens" => {
-            policy.server = name(PRODUCT);
-            policy.via = name(PRODUCT);
-            policy.via_upstream = name(PRODUCT);
+            add_header(policy, "server", identity);
+            add_header(policy, "via", identity);
         }
-        "server" => policy.server = name(PRODUCT),
+        "server" => policy.server = name(identity.server),
         "via" => {
-            policy.via = name(PRODUCT);
-            policy.via_upstream = name(PRODUCT);
+            policy.via = name(identity.via);
+            policy.via_upstream = name(identity.via);
         }
         "latency_tokens" => {
             for token in ["x-kong-proxy-latency", "x-kong-upstream-latency", "x-kong-response-latency"] {
-                add_header(policy, token);
+                add_header(policy, token, identity);
             }
         }
         "x-kong-proxy-latency" => policy.proxy_latency = name("X-Kong-Proxy-Latency"),

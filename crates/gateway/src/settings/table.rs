@@ -159,6 +159,12 @@ pub const TABLE: &[Row] = &[
         "server_tokens, latency_tokens, X-Kong-Request-Id",
         "Headers added to responses: `server_tokens`, `latency_tokens`, single names, or `off`.",
     ),
+    served(
+        "server_identity",
+        Shape::Word(&["cardinal", "kong"]),
+        "cardinal",
+        "Product that `Server` and `Via` name: `cardinal`, or `kong` (`kong/3.10.0`, for clients that look for it).",
+    ),
     served("headers_upstream", Shape::List, "X-Kong-Request-Id", "Headers added to upstream requests; or `off`."),
     served("trusted_ips", Shape::List, "", "Peers whose forwarding headers are believed."),
     served("real_ip_header", Shape::Text, "X-Real-IP", "Header with the client's address, or `proxy_protocol`."),

@@ -21,7 +21,8 @@ fn defaults_are_those_of_kong() {
     assert!(settings.listeners[1].tls && settings.listeners[1].http2 && !settings.listeners[0].tls);
     assert_eq!(settings.node.limits, cardinal_ir::Limits::default());
     assert_eq!(settings.node.upstream_pool, cardinal_ir::UpstreamPool::default());
-    assert_eq!(settings.node.headers.server.as_deref(), Some("kong/3.10.0"));
+    let own = format!("cardinal/{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(settings.node.headers.server.as_deref(), Some(own.as_str()), "not Kong's own: see server_identity");
     assert_eq!(settings.node.headers.request_id_upstream.as_deref(), Some("X-Kong-Request-Id"));
     assert_eq!(settings.node.headers.upstream_status, None);
     assert_eq!(&*settings.node.errors.messages["no_route"], "no Route matched with those values");
