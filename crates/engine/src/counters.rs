@@ -13,6 +13,7 @@ pub(crate) struct Counters {
     requests: AtomicU64,
     active: AtomicU64,
     serving: AtomicU64,
+    pool_evictions: AtomicU64,
     failures: [AtomicU64; FailureKind::ALL.len()],
 }
 
@@ -29,6 +30,8 @@ pub struct Totals {
     pub active: u64,
     /// Requests under way now.
     pub serving: u64,
+    /// TLS server names whose upstream connections made room for those of others.
+    pub pool_evictions: u64,
     /// Failures by kind, in the order of [`FailureKind::ALL`].
     pub failures: Vec<(FailureKind, u64)>,
 }
@@ -56,6 +59,11 @@ impl Counters {
         self.serving.store(self.serving.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }
 
+    /// So many classes of upstream connections were evicted since the worker started.
+    pub(crate) fn pool_evictions(&self, count: u64) {
+        self.pool_evictions.store(count, Ordering::Relaxed);
+    }
+
     pub(crate) fn failed(&self, kind: FailureKind) {
         if let Some(counter) = self.failures.get(kind as usize) {
             add(counter, 1);
@@ -69,6 +77,7 @@ impl Counters {
         totals.requests += get(&self.requests);
         totals.active += get(&self.active);
         totals.serving += get(&self.serving);
+        totals.pool_evictions += get(&self.pool_evictions);
         if totals.failures.is_empty() {
             totals.failures = FailureKind::ALL.iter().map(|kind| (*kind, 0)).collect();
         }

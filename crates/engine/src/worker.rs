@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use cardinal_balance::{Group, NoPeer, PickInput, Picked, Picker};
 use cardinal_base::{Rng, SeededRng, Shelf, Tick, UnixMillis};
 use cardinal_ir::Id;
-use cardinal_net::{Pool, PoolLimits, Wheel, buffer};
+use cardinal_net::{Class, Pool, PoolLimits, Wheel, buffer};
 use cardinal_sdk::RequestId;
 use foldhash::HashMap;
 
@@ -177,7 +177,16 @@ impl Worker {
             idle_max: spec.idle_max as usize,
             requests_max: spec.requests_max,
             idle_timeout_ms: spec.idle_timeout_ms,
+            classes_max: spec.classes_max as usize,
         }
+    }
+
+    /// The class of connections over TLS with these settings and this server name.
+    pub(crate) fn tls_class(&self, settings: u64, name: &str, limits: &PoolLimits) -> Class {
+        let mut pool = self.pool.borrow_mut();
+        let class = pool.class(settings, name, limits);
+        self.counters().pool_evictions(pool.evicted());
+        class
     }
 
     /// Drops idle upstream connections that are too old, and what else is not needed, as long as the worker lives.
@@ -191,6 +200,7 @@ impl Worker {
             }
             let limits = Self::pool_limits(&self.plan());
             self.pool.borrow_mut().sweep(&limits, self.now());
+            self.counters().pool_evictions(self.pool.borrow().evicted());
             self.scratches.borrow_mut().sweep();
             buffer::sweep();
             cardinal_net::release_idle_pipes();

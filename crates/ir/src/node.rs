@@ -239,11 +239,14 @@ pub struct UpstreamPool {
     pub requests_max: u32,
     /// How long a connection may be idle, milliseconds.
     pub idle_timeout_ms: u64,
+    /// Different TLS settings and server names for which connections are kept; the least recently used one makes room
+    /// for another one.
+    pub classes_max: u32,
 }
 
 impl Default for UpstreamPool {
     fn default() -> Self {
-        Self { idle_max: 512, requests_max: 10_000, idle_timeout_ms: 60_000 }
+        Self { idle_max: 512, requests_max: 10_000, idle_timeout_ms: 60_000, classes_max: 8_192 }
     }
 }
 

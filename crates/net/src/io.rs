@@ -40,6 +40,29 @@ impl Io {
         }
     }
 
+    /// Tells the peer that nothing follows, if that takes no waiting: TLS says so in a record of its own. The connection
+    /// is to be dropped after it.
+    pub fn close_idle(&mut self) {
+        let mut record = Vec::new();
+        let (tcp, session) = match self {
+            Self::ClientTls(tls) => {
+                let (tcp, session) = tls.get_mut();
+                session.send_close_notify();
+                (tcp, session.write_tls(&mut record))
+            }
+            Self::ServerTls(tls) => {
+                let (tcp, session) = tls.get_mut();
+                session.send_close_notify();
+                (tcp, session.write_tls(&mut record))
+            }
+            Self::Tcp(_) | Self::Memory(_) => return,
+        };
+        if session.is_ok() {
+            // Best effort: a peer that takes nothing more sees the end of TCP.
+            tcp.try_write(&record).ok();
+        }
+    }
+
     /// Makes closing it send a reset: for a response that must not look complete.
     pub fn reset_on_close(&self) {
         if let Some(tcp) = self.tcp() {

@@ -29,8 +29,8 @@ pub use io::Io;
 pub use listener::{Bound, bind_tcp, bind_udp, is_taken, send_at_once};
 pub use peer::Peer;
 pub use pool::{
-    H2_STREAMS_MAX, H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled, SharedPool,
-    StreamGuard,
+    Class, H2_STREAMS_MAX, H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled,
+    SharedPool, StreamGuard,
 };
 pub use splice::{Splice, SpliceError, release_idle as release_idle_pipes};
 pub use timer::{Timer, Wheel};

@@ -84,6 +84,16 @@ impl World {
         applied.map(|applied| applied.generation).map_err(|found| anyhow!("{found:?}"))
     }
 
+    /// Serves another file with other settings, as a reload of both does. Listeners stay as they are.
+    ///
+    /// # Errors
+    /// When it is refused; then the old one is still served.
+    pub fn apply_with(&self, yaml: &str, settings: &[(&str, &str)]) -> Result<u64> {
+        let (ir, _) = compile(self.plugins, yaml, &read_settings(settings)?)?;
+        let applied = self.engine.apply(Arc::new(ir));
+        applied.map(|applied| applied.generation).map_err(|found| anyhow!("{found:?}"))
+    }
+
     /// The IR of a file on this node.
     ///
     /// # Errors

@@ -71,11 +71,13 @@ pub(super) async fn reach(
         status: None,
     });
     let now = s.now(worker);
-    let name = if backend.tls.is_some() { server_name(&s.host) } else { "" };
-    let settings = backend.settings + u64::from(upgrade && backend.tls.is_some());
-    let class = worker.pool.borrow_mut().class(settings, name);
-    let key = PoolKey { address, class };
     let limits = Worker::pool_limits(plan);
+    let name = if backend.tls.is_some() { server_name(&s.host) } else { "" };
+    let class = match &backend.tls {
+        None => worker.pool.borrow_mut().class(backend.settings, "", &limits),
+        Some(_) => worker.tls_class(backend.settings + u64::from(upgrade), name, &limits),
+    };
+    let key = PoolKey { address, class };
     let group = Arc::clone(&backend.group);
     let timeout_ms = backend.backend.timeouts.connect_ms;
     let shared = !upgrade && matches!(backend.backend.http, Some(HttpVersion::H2 | HttpVersion::Negotiate));

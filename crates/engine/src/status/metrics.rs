@@ -21,6 +21,12 @@ pub(super) fn text(node: &Node) -> String {
     for (kind, count) in &totals.failures {
         text.line("failures_total", &[("kind", kind.label())], count);
     }
+    text.one(
+        "upstream_pool_evictions_total",
+        "counter",
+        "TLS server names whose idle upstream connections were closed to make room for those of others.",
+        totals.pool_evictions,
+    );
     text.one("generation", "gauge", "Number of the configuration that is served; 0 is none.", node.generation());
     text.one("draining", "gauge", "Whether the node is about to stop.", u8::from(node.is_draining()));
     text.one("workers", "gauge", "Threads that serve.", node.shared.counters.len());

@@ -11,6 +11,7 @@ mod leaks;
 mod mutual_tls;
 mod names;
 mod plugins;
+mod pool_classes;
 mod proxy_protocol;
 mod real_clients;
 mod reload;

@@ -434,6 +434,7 @@ impl Builder<'_> {
             idle_max: self.int32("upstream_keepalive_pool_size", d.idle_max),
             requests_max: self.int32("upstream_keepalive_max_requests", d.requests_max),
             idle_timeout_ms: if idle == 0 { 3_600_000 } else { idle },
+            classes_max: self.int32("upstream_keepalive_max_names", d.classes_max),
         }
     }
 

@@ -202,6 +202,13 @@ pub const TABLE: &[Row] = &[
     // Upstreams
     served("upstream_keepalive_pool_size", Shape::Int(0, 1_000_000), "512", "Idle connections kept for an endpoint."),
     served("upstream_keepalive_max_requests", Shape::Int(0, MAX), "10000", "Requests of a connection; 0 is unlimited."),
+    served(
+        "upstream_keepalive_max_names",
+        Shape::Int(1, 1_000_000),
+        "8192",
+        "Different TLS server names and TLS settings for which a worker keeps connections. Beyond it, the connections of \
+         the name that was used least recently are closed.",
+    ),
     served("upstream_keepalive_idle_timeout", Shape::Time, "60", "Idle time of a connection; 0 keeps it for an hour."),
     alias(
         "resolver_address",

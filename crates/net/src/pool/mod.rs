@@ -1,5 +1,7 @@
 //! Kept-alive connections to upstreams, one pool a worker: no lock, no other thread.
 
+mod classes;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -7,6 +9,10 @@ use std::rc::Rc;
 use cardinal_base::Tick;
 use foldhash::HashMap;
 use tokio::sync::Notify;
+
+pub use classes::Class;
+
+use classes::Classes;
 
 use crate::h1::H1;
 use crate::h2::Client;
@@ -17,7 +23,7 @@ pub struct PoolKey {
     /// The endpoint.
     pub address: SocketAddr,
     /// TLS settings, server name and protocol, as [`Pool::class`] numbers them.
-    pub class: u32,
+    pub class: Class,
 }
 
 /// Limits of a pool.
@@ -29,13 +35,9 @@ pub struct Limits {
     pub requests_max: u32,
     /// How long a connection may be idle, milliseconds.
     pub idle_timeout_ms: u64,
+    /// Different TLS settings and server names whose connections are kept.
+    pub classes_max: usize,
 }
-
-/// Classes are forgotten, with their connections, when there are more.
-const CLASSES_MAX: usize = 8192;
-
-/// First number of a kind of connection that was not known beforehand.
-const FIRST_CLASS: u32 = 16;
 
 /// HTTP/2 connections to one endpoint.
 const H2_CONNECTIONS_MAX: usize = 16;
@@ -114,67 +116,80 @@ impl Drop for StreamGuard {
 /// Connections of one worker.
 #[derive(Default)]
 pub struct Pool {
-    classes: HashMap<(u64, Box<str>), u32>,
-    next_class: u32,
-    h1: HashMap<PoolKey, Vec<Pooled>>,
-    h2: HashMap<PoolKey, Vec<H2Connection>>,
-    opening: HashMap<PoolKey, Vec<Rc<Opening>>>,
+    /// In clear text, which has no names; by the number of its settings.
+    clear: [Connections; classes::FIXED as usize],
+    named: Classes<Connections>,
+    evicted: u64,
+}
+
+/// Connections of one class.
+#[derive(Default)]
+struct Connections {
+    h1: HashMap<SocketAddr, Vec<Pooled>>,
+    h2: HashMap<SocketAddr, Vec<H2Connection>>,
+    opening: HashMap<SocketAddr, Vec<Rc<Opening>>>,
 }
 
 impl Pool {
-    /// The number of a kind of connection: `settings` identifies TLS settings and protocol, `server_name` is empty
-    /// without TLS.
-    pub fn class(&mut self, settings: u64, server_name: &str) -> u32 {
+    /// The class of a kind of connection: `settings` identifies TLS settings and protocol, `server_name` is empty
+    /// without TLS. With more of them than the limit allows, the least recently used one is evicted: its idle
+    /// connections are closed, those in use end with their requests.
+    pub fn class(&mut self, settings: u64, server_name: &str, limits: &Limits) -> Class {
         // Clear text needs no name: its settings are numbers below those that are given out.
         if server_name.is_empty()
-            && let Ok(class) = u32::try_from(settings)
-            && class < FIRST_CLASS
+            && let Some(class) = Class::fixed(settings)
         {
             return class;
         }
-        // The map is keyed by an owned pair; the lookup of a rare TLS name may allocate.
-        let key = (settings, Box::from(server_name));
-        if let Some(class) = self.classes.get(&key) {
-            return *class;
+        let (class, evicted) = self.named.class(settings, server_name, limits.classes_max);
+        if let Some(evicted) = evicted {
+            self.evicted += 1;
+            evicted.close();
         }
-        if self.classes.len() >= CLASSES_MAX {
-            self.classes.clear();
-            self.h1.clear();
-            self.h2.clear();
-            self.opening.clear();
+        class
+    }
+
+    /// Classes that had to make room for others, ever.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// `None` when the class was evicted.
+    fn connections(&mut self, class: Class) -> Option<&mut Connections> {
+        match class.fixed_place() {
+            Some(place) => self.clear.get_mut(place),
+            None => self.named.get_mut(class),
         }
-        self.next_class = self.next_class.checked_add(1).unwrap_or(FIRST_CLASS).max(FIRST_CLASS);
-        self.classes.insert(key, self.next_class);
-        self.next_class
     }
 
     /// An idle HTTP/1 connection that is alive, the most recently used.
     pub fn take(&mut self, key: &PoolKey, limits: &Limits, now: Tick) -> Option<Pooled> {
-        let idle = self.h1.get_mut(key)?;
+        let idle = self.connections(key.class)?.h1.get_mut(&key.address)?;
         while let Some(mut pooled) = idle.pop() {
             let fresh = now.millis_since(pooled.since) < limits.idle_timeout_ms;
             if fresh && pooled.h1.io().is_silent() {
                 return Some(pooled);
             }
+            close(pooled.h1);
         }
         None
     }
 
     /// Keeps a connection after `requests` requests, if the limits allow.
     pub fn put(&mut self, key: PoolKey, mut h1: Box<H1>, requests: u32, limits: &Limits, now: Tick) {
-        if limits.requests_max != 0 && requests >= limits.requests_max {
-            return;
+        let is_worn = limits.requests_max != 0 && requests >= limits.requests_max;
+        let Some(connections) = self.connections(key.class).filter(|_| !is_worn) else { return close(h1) };
+        let idle = connections.h1.entry(key.address).or_default();
+        if idle.len() >= limits.idle_max {
+            return close(h1);
         }
-        let idle = self.h1.entry(key).or_default();
-        if idle.len() < limits.idle_max {
-            h1.rest();
-            idle.push(Pooled { h1, requests, since: now });
-        }
+        h1.rest();
+        idle.push(Pooled { h1, requests, since: now });
     }
 
     /// A place on an open HTTP/2 connection.
     pub fn take_h2(&mut self, key: &PoolKey, limits: &Limits) -> Option<(Client, StreamGuard)> {
-        let open = self.h2.get_mut(key)?;
+        let open = self.connections(key.class)?.h2.get_mut(&key.address)?;
         // One that was told to go away takes no more streams, though its driver runs until the last one has ended.
         // One that has had its requests ends with the last of them.
         let worn = |c: &H2Connection| limits.requests_max != 0 && c.requests >= limits.requests_max;
@@ -190,10 +205,11 @@ impl Pool {
     /// An HTTP/2 connection under way that will have room for one more stream: waiting for it spares a connection.
     /// Where the endpoint has shown that it speaks HTTP/1, there is nothing to wait for.
     pub fn join_opening(&mut self, key: &PoolKey) -> Option<Rc<Opening>> {
-        if self.h1.contains_key(key) {
+        let connections = self.connections(key.class)?;
+        if connections.h1.contains_key(&key.address) {
             return None;
         }
-        let opening = self.opening.get_mut(key)?;
+        let opening = connections.opening.get_mut(&key.address)?;
         opening.retain(|o| !o.over.get());
         let found = opening.iter().find(|o| o.waiting.get() + 1 < H2_STREAMS_MAX)?;
         found.waiting.set(found.waiting.get() + 1);
@@ -203,7 +219,9 @@ impl Pool {
     /// Says that an HTTP/2 connection is being opened, until the guard is dropped.
     pub fn start_opening(&mut self, key: PoolKey) -> OpeningGuard {
         let opening = Rc::new(Opening::default());
-        self.opening.entry(key).or_default().push(Rc::clone(&opening));
+        if let Some(connections) = self.connections(key.class) {
+            connections.opening.entry(key.address).or_default().push(Rc::clone(&opening));
+        }
         OpeningGuard(opening)
     }
 
@@ -212,16 +230,41 @@ impl Pool {
         let streams = Rc::new(Cell::new(1));
         let guard = StreamGuard { streams: Rc::clone(&streams) };
         let idle_since = Rc::new(Cell::new(now));
-        self.h2.entry(key).or_default().push(H2Connection { client, streams, requests: 1, idle_since });
+        // One whose class was evicted meanwhile serves this stream only.
+        if let Some(connections) = self.connections(key.class) {
+            let connection = H2Connection { client, streams, requests: 1, idle_since };
+            connections.h2.entry(key.address).or_default().push(connection);
+        }
         guard
     }
 
-    /// Drops what has been idle too long. Call it once a second or so.
+    /// Drops what has been idle too long, and classes beyond a limit that is lower than it was. Call it once a second or
+    /// so.
     pub fn sweep(&mut self, limits: &Limits, now: Tick) {
+        while self.named.len() > limits.classes_max.max(1) {
+            let Some(evicted) = self.named.evict() else { break };
+            self.evicted += 1;
+            evicted.close();
+        }
+        for connections in self.clear.iter_mut().chain(self.named.values_mut()) {
+            connections.sweep(limits, now);
+        }
+    }
+
+    /// Idle HTTP/1 connections, and open HTTP/2 connections.
+    pub fn counts(&self) -> (usize, usize) {
+        let counts = self.clear.iter().chain(self.named.values()).map(Connections::counts);
+        counts.fold((0, 0), |(h1, h2), (more_h1, more_h2)| (h1 + more_h1, h2 + more_h2))
+    }
+}
+
+impl Connections {
+    fn sweep(&mut self, limits: &Limits, now: Tick) {
         self.h1.retain(|_, idle| {
-            idle.retain_mut(|pooled| {
-                now.millis_since(pooled.since) < limits.idle_timeout_ms && pooled.h1.io().is_silent()
-            });
+            let is_over = |pooled: &mut Pooled| {
+                now.millis_since(pooled.since) >= limits.idle_timeout_ms || !pooled.h1.io().is_silent()
+            };
+            idle.extract_if(.., |pooled| is_over(pooled)).for_each(|pooled| close(pooled.h1));
             !idle.is_empty()
         });
         self.h2.retain(|_, open| {
@@ -239,11 +282,23 @@ impl Pool {
         });
     }
 
-    /// Idle HTTP/1 connections, and open HTTP/2 connections.
-    pub fn counts(&self) -> (usize, usize) {
+    fn counts(&self) -> (usize, usize) {
         (self.h1.values().map(Vec::len).sum(), self.h2.values().map(Vec::len).sum())
     }
+
+    /// Closes what is idle. HTTP/2 connections end in order after their last stream.
+    fn close(self) {
+        self.h1.into_values().flatten().for_each(|pooled| close(pooled.h1));
+    }
+}
+
+/// Closes an idle connection, which has nothing under way.
+fn close(mut h1: Box<H1>) {
+    h1.io().close_idle();
 }
 
 /// A pool that tasks of one worker share.
 pub type SharedPool = Rc<RefCell<Pool>>;
+
+#[cfg(test)]
+mod tests;
