@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::io::Io;
+use crate::tls;
 
 /// How long an address has before the next one is tried beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -46,12 +47,16 @@ pub enum ConnectError {
         error: std::io::Error,
     },
     /// TLS.
-    #[error("TLS with {address}: {error}")]
+    #[error("TLS with {address} (server name {server_name}): {error}{explanation}")]
     Tls {
         /// Whom.
         address: SocketAddr,
+        /// The name that was asked for.
+        server_name: Box<str>,
         /// Why.
         error: std::io::Error,
+        /// The reason in other words, where those of the protocol tell little; empty elsewhere.
+        explanation: Box<str>,
     },
 }
 
@@ -70,8 +75,13 @@ pub async fn connect(
     tcp.set_nodelay(true).ok();
     let Some(tls) = tls else { return Ok(Connected { io: Io::Tcp(tcp), address, h2: false }) };
     let connector = TlsConnector::from(Arc::clone(&tls.config));
-    let stream =
-        connector.connect(tls.server_name.clone(), tcp).await.map_err(|error| ConnectError::Tls { address, error })?;
+    let failed = |error| ConnectError::Tls {
+        address,
+        server_name: tls.server_name.to_str().into(),
+        explanation: tls::explain(&error, &tls.config).into(),
+        error,
+    };
+    let stream = connector.connect(tls.server_name.clone(), tcp).await.map_err(failed)?;
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Connected { io: Io::ClientTls(Box::new(stream)), address, h2 })
 }

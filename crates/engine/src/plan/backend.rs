@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cardinal_balance::{Group, Member};
 use cardinal_base::{Keyed, Rng, Sharded, SystemRng};
@@ -100,9 +100,13 @@ struct State {
     gone: u64,
     /// The generation that all this is of.
     generation: u64,
-    tls: HashMap<String, (u64, BackendTls)>,
+    tls: KnownTls,
     self_signed: Option<Arc<CertifiedKey>>,
 }
+
+/// TLS settings that some plan still uses, by their fingerprint, with their numbers. Those that no plan uses are gone, and
+/// with them the private keys in them.
+type KnownTls = HashMap<[u8; 32], (u64, Weak<ClientConfig>, Weak<ClientConfig>)>;
 
 /// What happened to a group.
 pub(crate) enum News {
@@ -112,8 +116,6 @@ pub(crate) enum News {
     Gone(Id),
 }
 
-/// TLS client settings kept although no backend uses them.
-const TLS_UNUSED_MAX: usize = 64;
 /// Settings number of HTTP/1.1 in clear text.
 const PLAIN_H1: u64 = 1;
 /// Settings number of HTTP/2 in clear text.
@@ -207,10 +209,7 @@ impl Registry {
         if !follows {
             state.release_unused();
         }
-        let idle = |(_, tls): &(u64, BackendTls)| Arc::strong_count(&tls.config) == 1;
-        if state.tls.values().filter(|made| idle(made)).count() > TLS_UNUSED_MAX {
-            state.tls.retain(|_, made| !idle(made));
-        }
+        state.tls.retain(|_, (_, config, _)| config.strong_count() > 0);
         (next, concerned)
     }
 
@@ -251,7 +250,7 @@ impl Registry {
     /// TLS settings, made once for all backends and generations that have the same.
     fn client_tls(
         &self,
-        known: &mut HashMap<String, (u64, BackendTls)>,
+        known: &mut KnownTls,
         ir: &Ir,
         backend: &Backend,
         endpoints: Option<&Endpoints>,
@@ -277,16 +276,18 @@ impl Registry {
                 None => Vec::new(),
             },
         };
-        let key = format!("{settings:?}");
-        if let Some((number, tls)) = known.get(&key) {
-            return Ok((*number, tls.clone()));
+        let key = settings.fingerprint();
+        if let Some((number, config, config_h1)) = known.get(&key)
+            && let (Some(config), Some(config_h1)) = (config.upgrade(), config_h1.upgrade())
+        {
+            return Ok((*number, BackendTls { config, config_h1 }));
         }
         let alpn_h1 = if backend.http.is_some() { vec![b"http/1.1".to_vec()] } else { Vec::new() };
         let config_h1 = tls::client_config(&ClientSettings { alpn: alpn_h1, ..settings.clone() })?;
         let tls = BackendTls { config: tls::client_config(&settings)?, config_h1 };
         // Two numbers: connections that were offered only HTTP/1.1 are kept apart.
         let number = self.next_settings.fetch_add(2, Ordering::Relaxed);
-        known.insert(key, (number, tls.clone()));
+        known.insert(key, (number, Arc::downgrade(&tls.config), Arc::downgrade(&tls.config_h1)));
         Ok((number, tls))
     }
 

@@ -1,0 +1,83 @@
+//! TLS on both sides, with rustls over aws-lc-rs: certificates by server name, client certificates, upstream
+//! verification.
+
+mod certificate;
+mod client;
+mod explain;
+mod names;
+mod rsa;
+mod server;
+mod unverified;
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+
+pub use certificate::{certificates, certified_key, self_signed};
+pub use client::{ClientSettings, client_config};
+pub(crate) use explain::explain;
+pub use names::Names;
+pub use server::{ServerSettings, server_config, ticketer};
+
+/// Why key material cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// Not PEM, or no certificate in it.
+    #[error("certificate: {0}")]
+    Certificate(String),
+    /// Not PEM, or no private key in it.
+    #[error("key: {0}")]
+    Key(String),
+    /// The certificate is not the key's.
+    #[error("certificate does not match key")]
+    Mismatch,
+    /// The authorities cannot be used.
+    #[error("certificate authorities: {0}")]
+    Authorities(String),
+    /// The configuration as a whole is refused.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// The one crypto provider of the process, with these cipher suites (IANA or OpenSSL names; unknown names are
+/// returned) or all of the library's.
+pub fn provider(cipher_suites: &[Box<str>]) -> (Arc<CryptoProvider>, Vec<Box<str>>) {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut unknown = Vec::new();
+    if !cipher_suites.is_empty() {
+        let all = provider.cipher_suites.clone();
+        let mut chosen: Vec<_> = all.iter().filter(|s| s.tls13().is_some()).copied().collect();
+        for name in cipher_suites {
+            match all.iter().find(|suite| suite_is(&format!("{:?}", suite.suite()), name)) {
+                Some(suite) if !chosen.contains(suite) => chosen.push(*suite),
+                Some(_) => {}
+                None => unknown.push(name.clone()),
+            }
+        }
+        provider.cipher_suites = chosen;
+    }
+    (Arc::new(provider), unknown)
+}
+
+/// Whether rustls's name of a suite is this IANA or OpenSSL name: `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`,
+/// `ECDHE-RSA-AES128-GCM-SHA256`.
+fn suite_is(ours: &str, theirs: &str) -> bool {
+    let plain = |name: &str| {
+        let name = name.to_ascii_uppercase().replace(['-', '_'], "");
+        let name = name.strip_prefix("TLS13").or(name.strip_prefix("TLS")).unwrap_or(&name).replace("WITH", "");
+        name.strip_suffix("POLY1305SHA256").map(|n| format!("{n}POLY1305")).unwrap_or(name)
+    };
+    plain(ours) == plain(theirs)
+}
+
+fn roots(pem: &str) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        store.add(certificate).map_err(|e| TlsError::Authorities(e.to_string()))?;
+    }
+    Ok(store)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+use aws_lc_rs::digest;
+use proptest::prelude::*;
+use rustls::sign::CertifiedKey;
+
+use super::certificate::PublicKey;
+use super::rsa::Padding;
+use super::*;
+
+#[test]
+fn names_are_found_by_kongs_order() {
+    let certificate = || vec![self_signed().unwrap()];
+    let (a, b, c, d) = (certificate(), certificate(), certificate(), certificate());
+    let mut names = Names::default();
+    names.add("a.example.com", &a);
+    names.add("*.example.com", &b);
+    names.add("a.example.*", &c);
+    names.add("*", &d);
+    let check = |name: Option<&str>, expect: &[Arc<CertifiedKey>]| {
+        assert!(Arc::ptr_eq(&names.find(name)[0], &expect[0]), "{name:?}");
+    };
+    check(Some("A.example.COM"), &a);
+    check(Some("b.example.com"), &b);
+    check(Some("a.example.org"), &c);
+    check(Some("x.a.example.com"), &d);
+    check(Some("other"), &d);
+    check(None, &d);
+}
+
+#[test]
+fn suites_have_two_spellings() {
+    let (all, unknown) =
+        provider(&["ECDHE-RSA-AES128-GCM-SHA256".into(), "TLS_CHACHA20_POLY1305_SHA256".into(), "RC4".into()]);
+    assert_eq!(unknown, ["RC4".into()]);
+    let names: Vec<_> = all.cipher_suites.iter().map(|s| format!("{:?}", s.suite())).collect();
+    assert!(names.contains(&"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".to_owned()), "{names:?}");
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(suite_is("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"));
+}
+
+/// A certificate of X.509 version 3 for `localhost`.
+fn some_certificate() -> Vec<u8> {
+    self_signed().unwrap().cert[0].to_vec()
+}
+
+#[test]
+fn the_public_key_is_found_as_others_find_it() {
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256] {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let made = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        let found = PublicKey::of(made.der()).unwrap();
+        assert_eq!(found.bits, rcgen::PublicKeyData::der_bytes(&key));
+        let spki = webpki::EndEntityCert::try_from(made.der()).unwrap().subject_public_key_info();
+        assert!(spki.windows(found.algorithm.len()).any(|part| part == found.algorithm));
+    }
+}
+
+proptest! {
+    #[test]
+    fn certificates_may_be_anything(at in any::<prop::sample::Index>(), with in any::<Vec<u8>>(), cut: bool) {
+        let mut bytes = some_certificate();
+        let at = at.index(bytes.len());
+        let end = if cut { bytes.len() } else { (at + with.len()).min(bytes.len()) };
+        bytes.splice(at..end, with);
+        if let Some(key) = PublicKey::of(&bytes) {
+            let _numbers = key.rsa();
+        }
+    }
+
+    #[test]
+    fn keys_and_signatures_may_be_anything(
+        modulus in any::<Vec<u8>>(), exponent in any::<Vec<u8>>(), signature in any::<Vec<u8>>(), fit: bool,
+    ) {
+        let mut modulus = modulus;
+        if fit {
+            modulus.resize(signature.len(), 0xff);
+        }
+        for padding in [Padding::Pkcs1, Padding::Pss] {
+            for hash in [&digest::SHA256, &digest::SHA384, &digest::SHA512] {
+                prop_assert!(!rsa::verify((&modulus, &exponent), (hash, padding), b"", &signature));
+            }
+        }
+    }
+}
+
+/// Signatures of openssl over `a message` with the exponent 65537: modulus, hash, padding, signature.
+const RSA_VECTORS: &str = include_str!("rsa_vectors.txt");
+
+#[test]
+fn small_rsa_keys_verify_what_openssl_signs() {
+    let bytes = |hex: &str| -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    };
+    let hashes = [("sha256", &digest::SHA256), ("sha384", &digest::SHA384), ("sha512", &digest::SHA512)];
+    let mut count = 0;
+    for line in RSA_VECTORS.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (key, signature) = ((bytes(fields[0]), [1, 0, 1]), bytes(fields[3]));
+        for (name, hash) in hashes {
+            for (pad, padding) in [("pkcs1", Padding::Pkcs1), ("pss", Padding::Pss)] {
+                let verify = |message: &[u8], signature: &[u8]| {
+                    rsa::verify((&key.0, &key.1), (hash, padding), message, signature)
+                };
+                let expect = (name, pad) == (fields[1], fields[2]);
+                assert_eq!(verify(b"a message", &signature), expect, "{line} {name} {pad}");
+                assert!(!verify(b"a massage", &signature), "{line}");
+                let mut other = signature.clone();
+                other[signature.len() / 2] ^= 1;
+                assert!(!verify(b"a message", &other) && !verify(b"a message", &signature[1..]), "{line}");
+            }
+        }
+        count += 1;
+    }
+    assert_eq!(count, 28);
+}
+
+#[test]
+fn fingerprints_differ_with_every_setting() {
+    let base = ClientSettings::default();
+    let pair = |chain: &str, key: &str| Some((chain.into(), key.into()));
+    let all = [
+        base.clone(),
+        ClientSettings { verify: true, ..base.clone() },
+        ClientSettings { verify_depth: Some(0), ..base.clone() },
+        ClientSettings { verify_depth: Some(1), ..base.clone() },
+        ClientSettings { authorities: Some(String::new()), ..base.clone() },
+        ClientSettings { authorities: Some("a".to_owned()), ..base.clone() },
+        ClientSettings { client: pair("a", "b"), ..base.clone() },
+        ClientSettings { client: pair("ab", ""), ..base.clone() },
+        ClientSettings { client: pair("", "ab"), ..base.clone() },
+        ClientSettings { alpn: vec![b"h2".to_vec()], ..base.clone() },
+        ClientSettings { alpn: vec![b"h".to_vec(), b"2".to_vec()], ..base.clone() },
+    ];
+    let prints: std::collections::HashSet<_> = all.iter().map(ClientSettings::fingerprint).collect();
+    assert_eq!(prints.len(), all.len());
+    assert_eq!(base.fingerprint(), ClientSettings::default().fingerprint());
+}
