@@ -10,6 +10,7 @@ use std::time::Duration;
 use cardinal_base::task;
 use cardinal_ir::{Listener, ListenerKind};
 use cardinal_net::buffer::Buffer;
+use cardinal_net::tls::ServerTls;
 use cardinal_net::{Io, Timer, proxy_protocol};
 use cardinal_sdk::{Client, TlsInfo};
 use rustls::ServerConnection;
@@ -17,6 +18,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::http::{Facts, serve_h1, serve_h2};
 use crate::stream;
@@ -98,15 +100,16 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
         return Box::pin(stream::serve_tcp(worker, tcp, client, listener)).await;
     }
     let listener_port = listener.mapped_port.unwrap_or(client.local.port());
-    let facts = Facts { tls: listener.tls, listener_port };
+    let mut facts = Facts { tls: listener.tls, listener_port, verification: None };
     if !listener.tls {
         return Box::pin(serve_h1(worker, Io::Tcp(tcp), client, facts)).await;
     }
-    let config = {
+    let tls = {
         let plan = worker.plan();
-        Arc::clone(if listener.http2 { &plan.tls.http2 } else { &plan.tls.http1 })
+        if listener.http2 { plan.tls.http2.clone() } else { plan.tls.http1.clone() }
     };
-    let accepted = timer.limit(limit_ms, Box::pin(TlsAcceptor::from(config).accept(tcp))).await;
+    facts.verification = Some(tls.verification());
+    let accepted = timer.limit(limit_ms, Box::pin(handshake(&tls, tcp))).await;
     drop(timer);
     let tls = match accepted {
         Some(Ok(tls)) => tls,
@@ -126,6 +129,18 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
     } else {
         Box::pin(serve_h1(worker, io, client, facts)).await
     }
+}
+
+/// TLS with a client.
+async fn handshake(tls: &ServerTls, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TlsAcceptor::from(Arc::clone(tls.config())).accept(tcp).await?;
+    tls.verify_resumed(stream.get_ref().1).map_err(resumed_error)?;
+    Ok(stream)
+}
+
+/// Why a session that was resumed is not served.
+pub(crate) fn resumed_error(error: rustls::Error) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::PermissionDenied, format!("resumed session: {error}"))
 }
 
 /// Reads exactly the PROXY header, so that what follows it is still to be read.

@@ -351,7 +351,7 @@ fn ask(question: &Question, s: &mut Scratch) -> Result<Facts, QuestionError> {
             return Err(QuestionError::Header(format!("{name}: {value}")));
         }
     }
-    Ok(Facts { tls: https, listener_port: local.port() })
+    Ok(Facts { tls: https, listener_port: local.port(), verification: None })
 }
 
 fn route_named(route: &cardinal_ir::Route) -> Named {

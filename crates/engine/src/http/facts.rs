@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) tls: bool,
     /// Port of the listener, mapped.
     pub(crate) listener_port: u16,
+    /// How the client was verified in its TLS handshake, see [`TlsPlan::admits`](crate::plan::TlsPlan::admits).
+    pub(crate) verification: Option<u64>,
 }
 
 /// Fills in what is known from the head and the connection: path, host, port, client address.

@@ -47,11 +47,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
         if !wait_for_bytes(&worker, &mut down, &idle, &limits, sequence == 0).await {
             break;
         }
+        let plan = worker.plan();
+        if !plan.tls.admits(facts.verification) {
+            // Not even read: the client repeats its request on a new connection.
+            break;
+        }
         sequence += 1;
         client.sequence = sequence;
         let mut scratch = worker.take_scratch();
         scratch.start(&client);
-        let plan = worker.plan();
         let next = read_head(&worker, &plan, &mut down, &mut scratch, &idle).await;
         let go_on = match next {
             Next::Over => false,

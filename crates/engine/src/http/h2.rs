@@ -9,7 +9,7 @@ use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Name, RequestHead};
 use cardinal_ir::Limits;
 use cardinal_net::buffer::Buffer;
-use cardinal_net::h2::{Request, Server, Settings};
+use cardinal_net::h2::{Code, Request, Server, Settings};
 use cardinal_net::{Io, Peer, Timer};
 use cardinal_sdk::Client;
 
@@ -62,6 +62,12 @@ async fn accept(worker: &Rc<Worker>, server: &Server, client: &Client, facts: Fa
         })
         .await;
         match next {
+            Some(Some(Ok(mut request))) if !worker.plan().tls.admits(facts.verification) => {
+                // The client may repeat the request on a new connection (RFC 9113 section 8.7).
+                request.stream.reset(Code::REFUSED_STREAM);
+                leaving = true;
+                server.say_goodbye();
+            }
             Some(Some(Ok(request))) => {
                 sequence += 1;
                 let client = Client { sequence, ..client.clone() };

@@ -284,6 +284,6 @@ fn what_did_not_change_is_the_same_object() {
     }
     chains.sort_unstable();
     assert_eq!((backends, chains), (vec![0x003], vec![0x007, 0x008]));
-    assert!(Arc::ptr_eq(&first.tls.http2, &second.tls.http2));
+    assert!(Arc::ptr_eq(first.tls.http2.config(), second.tls.http2.config()));
     assert!(Arc::ptr_eq(&first.unrouted, &second.unrouted));
 }

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cardinal_ir::{Certificate, Code, Diagnostic, Id, Ir, Origin, Severity};
-use cardinal_net::tls::{self, Names, ServerSettings};
-use rustls::ServerConfig;
+use cardinal_net::tls::{self, Names, ServerSettings, ServerTls};
 use rustls::sign::CertifiedKey;
 
 use super::Registry;
@@ -13,11 +12,11 @@ use super::Registry;
 /// TLS of the three kinds of listeners.
 pub struct TlsPlan {
     /// HTTP with HTTP/2.
-    pub http2: Arc<ServerConfig>,
+    pub http2: ServerTls,
     /// HTTP without.
-    pub http1: Arc<ServerConfig>,
+    pub http1: ServerTls,
     /// Streams: no ALPN.
-    pub stream: Arc<ServerConfig>,
+    pub stream: ServerTls,
     /// Certificates by name.
     pub names: Arc<Names>,
     /// Certificates that can be used, with what they were read from.
@@ -35,13 +34,19 @@ impl TlsPlan {
     /// TLS of a generation in which certificates and settings are those of this one.
     pub(super) fn share(&self) -> Self {
         Self {
-            http2: Arc::clone(&self.http2),
-            http1: Arc::clone(&self.http1),
-            stream: Arc::clone(&self.stream),
+            http2: self.http2.clone(),
+            http1: self.http1.clone(),
+            stream: self.stream.clone(),
             names: Arc::clone(&self.names),
             usable: Arc::clone(&self.usable),
             problems: self.problems.clone(),
         }
+    }
+
+    /// Whether requests of a connection may be served whose handshake was verified so; `None` is clear text. When
+    /// clients are verified in another way than they were then, they have to connect again.
+    pub(crate) fn admits(&self, verification: Option<u64>) -> bool {
+        verification.is_none_or(|verification| verification == self.http2.verification())
     }
 
     /// What was left out, and why.

@@ -199,7 +199,8 @@ impl Server {
             tls13_only: plan.node().tls13_only,
             ticketer,
         };
-        let config = tls::server_config(settings).map_err(|_| "its settings cannot be used")?;
+        let made = tls::server_config(settings).map_err(|_| "its settings cannot be used")?;
+        let config = Arc::clone(made.config());
         tls.config = Some((plan.generation, Arc::clone(&config)));
         Ok(config)
     }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::session::Session;
-use crate::accept::tls_info;
+use crate::accept::{resumed_error, tls_info};
 
 /// Takes the route that the ClientHello leads to, and gives the bytes of the session: the client's as they are for
 /// `tls_passthrough`, opened ones otherwise.
@@ -73,11 +73,12 @@ fn read_failure(error: NetError) -> Failure {
 async fn open(session: &mut Session, down: H1) -> Result<H1, Failure> {
     let (io, hello) = down.into_parts();
     let Io::Tcp(tcp) = io else { return Err(Failure::new(FailureKind::ClientTls, "TLS within TLS")) };
-    let acceptor = TlsAcceptor::from(Arc::clone(&session.plan.tls.stream));
-    let accepted = acceptor.accept_with(tcp, |connection| feed(connection, hello.filled()));
-    let stream = accepted
-        .await
-        .map_err(|error| Failure::new(FailureKind::ClientTls, "handshake with a client").with_source(error))?;
+    let tls = session.plan.tls.stream.clone();
+    let accepted =
+        TlsAcceptor::from(Arc::clone(tls.config())).accept_with(tcp, |connection| feed(connection, hello.filled()));
+    let failed = |error| Failure::new(FailureKind::ClientTls, "handshake with a client").with_source(error);
+    let stream = accepted.await.map_err(failed)?;
+    tls.verify_resumed(stream.get_ref().1).map_err(|error| failed(resumed_error(error)))?;
     session.exchange().client.tls = Some(Arc::new(tls_info(stream.get_ref().1)));
     Ok(H1::new(Io::ServerTls(Box::new(stream)), b""))
 }

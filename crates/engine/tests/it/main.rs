@@ -15,6 +15,7 @@ mod pool_classes;
 mod proxy_protocol;
 mod real_clients;
 mod reload;
+mod resumption;
 mod routing;
 mod scene;
 mod smuggling;

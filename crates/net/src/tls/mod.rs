@@ -18,7 +18,7 @@ pub use certificate::{certificates, certified_key, self_signed};
 pub use client::{ClientSettings, client_config};
 pub(crate) use explain::explain;
 pub use names::Names;
-pub use server::{ServerSettings, server_config, ticketer};
+pub use server::{ServerSettings, ServerTls, server_config, ticketer};
 
 /// Why key material cannot be used.
 #[derive(Debug, thiserror::Error)]

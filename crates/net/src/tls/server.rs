@@ -1,11 +1,14 @@
-//! TLS of listeners: versions, certificates, verification of clients.
+//! TLS of listeners: versions, certificates, verification of clients, session tickets.
 
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
+use super::certificate::certificates;
 use super::{Names, TlsError, roots};
 
 /// What a listener's TLS is made of.
@@ -24,37 +27,141 @@ pub struct ServerSettings {
     pub client_required: bool,
     /// Nothing below TLS 1.3.
     pub tls13_only: bool,
-    /// Makes session tickets; shared by all generations, so that sessions outlive them.
+    /// Makes session tickets; shared by all generations, so that sessions outlive them. A session is resumed only under
+    /// the verification of clients under which it began.
     pub ticketer: Arc<dyn ProducesTickets>,
 }
 
+/// TLS of a listener.
+#[derive(Clone)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    verification: u64,
+}
+
+impl ServerTls {
+    /// For handshakes.
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// Identifies how clients are verified: another number when the mode or the authorities are others.
+    pub fn verification(&self) -> u64 {
+        self.verification
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_time_provider(&mut self, clock: Arc<dyn rustls::time_provider::TimeProvider>) {
+        if let Some(config) = Arc::get_mut(&mut self.config) {
+            config.time_provider = clock;
+        }
+    }
+
+    /// Whether a client may be served that has just completed its handshake. A full handshake has verified its
+    /// certificate; a resumed one has not, and since then it may have expired.
+    ///
+    /// # Errors
+    /// Those of the verification.
+    pub fn verify_resumed(&self, connection: &ServerConnection) -> Result<(), rustls::Error> {
+        let Some(verifier) = &self.verifier else { return Ok(()) };
+        if connection.handshake_kind() != Some(HandshakeKind::Resumed) {
+            return Ok(());
+        }
+        match connection.peer_certificates() {
+            Some([leaf, intermediates @ ..]) => {
+                let now = self.config.time_provider.current_time().ok_or(rustls::Error::FailedToGetCurrentTime)?;
+                verifier.verify_client_cert(leaf, intermediates, now).map(drop)
+            }
+            _ if verifier.client_auth_mandatory() => Err(rustls::Error::NoCertificatesPresented),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Session tickets with keys that rotate.
+///
+/// # Errors
+/// When the system gives no randomness.
 pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, TlsError> {
     rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|e| TlsError::Config(e.to_string()))
 }
 
 /// Makes a listener's TLS.
-pub fn server_config(settings: ServerSettings) -> Result<Arc<ServerConfig>, TlsError> {
+///
+/// # Errors
+/// The authorities or the settings as a whole cannot be used.
+pub fn server_config(settings: ServerSettings) -> Result<ServerTls, TlsError> {
     let config_error = |e: rustls::Error| TlsError::Config(e.to_string());
     let versions: &[&rustls::SupportedProtocolVersion] =
         if settings.tls13_only { &[&rustls::version::TLS13] } else { rustls::ALL_VERSIONS };
+    let context = verification(&settings)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&settings.provider))
         .with_protocol_versions(versions)
         .map_err(config_error)?;
-    let builder = match &settings.client_authorities {
-        None => builder.with_no_client_auth(),
+    let (builder, verifier) = match &settings.client_authorities {
+        None => (builder.with_no_client_auth(), None),
         Some(pem) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), settings.provider);
             let verifier = if settings.client_required { verifier } else { verifier.allow_unauthenticated() };
-            builder.with_client_cert_verifier(verifier.build().map_err(|e| TlsError::Authorities(e.to_string()))?)
+            let verifier = verifier.build().map_err(|e| TlsError::Authorities(e.to_string()))?;
+            (builder.with_client_cert_verifier(Arc::clone(&verifier)), Some(verifier))
         }
     };
     let mut config = builder.with_cert_resolver(settings.names);
-    config.ticketer = settings.ticketer;
+    config.ticketer = Arc::new(BoundTickets { inner: settings.ticketer, context });
     config.send_tls13_tickets = 1;
     if settings.alpn {
         config.alpn_protocols =
             if settings.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     }
-    Ok(Arc::new(config))
+    let verification = u64::from_be_bytes(context.first_chunk().copied().unwrap_or_default());
+    Ok(ServerTls { config: Arc::new(config), verifier, verification })
+}
+
+/// A digest of all that decides which clients are served, and of what is spoken: HTTP or not. The order of the
+/// authorities, and how their text is laid out, does not matter.
+fn verification(settings: &ServerSettings) -> Result<[u8; 32], TlsError> {
+    let mut context = Context::new(&SHA256);
+    context.update(&[u8::from(settings.alpn), u8::from(settings.client_authorities.is_some())]);
+    if let Some(pem) = &settings.client_authorities {
+        context.update(&[u8::from(settings.client_required)]);
+        let mut authorities = certificates(pem)?;
+        authorities.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        authorities.dedup();
+        for authority in &authorities {
+            context.update(&(authority.len() as u64).to_be_bytes());
+            context.update(authority);
+        }
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok(digest)
+}
+
+/// Session tickets that are void under another verification of clients: a session that began without a certificate, or
+/// with one of an authority that is not trusted any more, must not be resumed where it would be refused today.
+#[derive(Debug)]
+struct BoundTickets {
+    inner: Arc<dyn ProducesTickets>,
+    context: [u8; 32],
+}
+
+impl ProducesTickets for BoundTickets {
+    fn enabled(&self) -> bool {
+        self.inner.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.inner.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.inner.encrypt(&[&self.context, plain].concat())
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        let plain = self.inner.decrypt(cipher)?;
+        plain.strip_prefix(&self.context).map(<[u8]>::to_vec)
+    }
 }

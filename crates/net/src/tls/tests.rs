@@ -1,6 +1,13 @@
 use aws_lc_rs::digest;
 use proptest::prelude::*;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, HandshakeKind, ServerConnection, SupportedProtocolVersion};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::certificate::PublicKey;
 use super::rsa::Padding;
@@ -111,6 +118,108 @@ fn small_rsa_keys_verify_what_openssl_signs() {
         count += 1;
     }
     assert_eq!(count, 28);
+}
+
+/// A clock that stands at an hour.
+#[derive(Debug)]
+struct Hour(u64);
+
+impl TimeProvider for Hour {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0 * 3600)))
+    }
+}
+
+/// Years begin here, as hours since the epoch: 2030.
+const START: u64 = 525_960;
+
+/// An authority, and a client certificate of it that is valid for the first day of 2030.
+fn client_certificate() -> (String, ClientConfigs) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).unwrap();
+    let issuer = rcgen::Issuer::new(params, key);
+    let mut params = rcgen::CertificateParams::new(["client".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2030, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2030, 1, 2);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = params.signed_by(&key, &issuer).unwrap().pem();
+    (authority.pem(), ClientConfigs { pem, key: key.serialize_pem() })
+}
+
+struct ClientConfigs {
+    pem: String,
+    key: String,
+}
+
+impl ClientConfigs {
+    fn of(&self, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = unverified::Unverified::new(Arc::clone(&provider));
+        assert!(verifier.supported_verify_schemes().len() > 9);
+        let key = certificate::private_key(&self.key).unwrap();
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_auth_cert(certificates(&self.pem).unwrap(), key)
+            .unwrap();
+        config.time_provider = Arc::new(Hour(START));
+        Arc::new(config)
+    }
+}
+
+/// A handshake at an hour, and what comes of looking at it once more.
+async fn handshake(tls: &ServerTls, client: &Arc<ClientConfig>) -> (Option<HandshakeKind>, bool) {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let served = async {
+        let mut stream = TlsAcceptor::from(Arc::clone(tls.config())).accept(far).await.unwrap();
+        let connection: &ServerConnection = stream.get_ref().1;
+        let found = (connection.handshake_kind(), tls.verify_resumed(connection).is_ok());
+        stream.write_all(b"x").await.unwrap();
+        found
+    };
+    let asked = async {
+        let name = ServerName::try_from("a.test").unwrap();
+        let mut stream = TlsConnector::from(Arc::clone(client)).connect(name, near).await.unwrap();
+        // The ticket comes before it.
+        stream.read_u8().await.unwrap();
+    };
+    tokio::join!(served, asked).0
+}
+
+#[tokio::test]
+async fn a_session_does_not_outlive_its_certificate() {
+    let (authority, client) = client_certificate();
+    let mut names = Names::default();
+    names.add("*", &[self_signed().unwrap()]);
+    let (names, ticketer) = (Arc::new(names), ticketer().unwrap());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = client.of(version);
+        for required in [true, false] {
+            let at = |hour: u64| {
+                let mut tls = server_config(ServerSettings {
+                    provider: provider(&[]).0,
+                    names: Arc::clone(&names),
+                    http2: false,
+                    alpn: true,
+                    client_authorities: Some(authority.clone()),
+                    client_required: required,
+                    tls13_only: false,
+                    ticketer: Arc::clone(&ticketer),
+                })
+                .unwrap();
+                tls.set_time_provider(Arc::new(Hour(START + hour)));
+                tls
+            };
+            assert_eq!(handshake(&at(1), &client).await, (Some(HandshakeKind::Full), true));
+            assert_eq!(handshake(&at(2), &client).await, (Some(HandshakeKind::Resumed), true));
+            let (kind, served) = handshake(&at(25), &client).await;
+            assert_eq!((kind, served), (Some(HandshakeKind::Resumed), false), "required: {required}");
+        }
+    }
 }
 
 #[test]
