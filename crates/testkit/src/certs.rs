@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm,
+    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm, date_time_ymd,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
@@ -76,8 +76,22 @@ impl Authority {
         self.issue_with(names, &PKCS_RSA_SHA256)
     }
 
+    /// A certificate that was valid until the year 2001.
+    pub fn issue_expired(&self, names: &[&str]) -> Issued {
+        self.issue_from(params(names, "expired"), &PKCS_ECDSA_P256_SHA256, (2000, 2001))
+    }
+
     fn issue_with(&self, names: &[&str], algorithm: &'static SignatureAlgorithm) -> Issued {
-        let mut params = params(names, names.first().copied().unwrap_or("nobody"));
+        self.issue_from(params(names, names.first().copied().unwrap_or("nobody")), algorithm, (1975, 4096))
+    }
+
+    fn issue_from(
+        &self,
+        mut params: CertificateParams,
+        algorithm: &'static SignatureAlgorithm,
+        (from, to): (i32, i32),
+    ) -> Issued {
+        (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = key(algorithm);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate of our own making is valid");

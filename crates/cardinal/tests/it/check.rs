@@ -1,6 +1,6 @@
 //! `cardinal check`.
 
-use cardinal_testkit::TempDir;
+use cardinal_testkit::{Authority, Issued, TempDir};
 use serde_json::{Value, json};
 
 use crate::kong_yaml;
@@ -78,6 +78,31 @@ fn what_would_be_left_out_is_told_and_strictly_refused() {
     assert_eq!((code, &found["valid"]), (Some(1), &json!(false)), "{found}");
     assert_eq!(found["flattened_errors"][0]["entity_type"], "certificate", "{found}");
     assert_eq!(check(LEFT_OUT, &["--strict"]).0, Some(1));
+}
+
+#[test]
+fn certificates_that_clients_will_refuse_are_told() {
+    let authority = Authority::new("root");
+    let (expired, issued) = (authority.issue_expired(&["a.example"]), authority.issue(&["a.example"]));
+    let certificate = |issued: &Issued, name: &str| {
+        let (cert, key) = (issued.cert_pem.as_str(), issued.key_pem.as_str());
+        let id = if name.starts_with('a') { json!(null) } else { json!("c5d5d4ee-2b5f-4b9c-a1c8-0d4a3f1b8f01") };
+        json!({"id": id, "cert": cert, "key": key, "snis": [{"name": name}]})
+    };
+    let file = json!({
+        "_format_version": "3.0",
+        "certificates": [certificate(&expired, "a.example"), certificate(&issued, "b.example")],
+    });
+    let (code, text) = check(&file.to_string(), &[]);
+    assert_eq!(code, Some(0), "{text}");
+    for warning in [
+        "the certificate expired on Jan  1 00:00:00 2001",
+        "the certificate is not valid for the server name b.example (its names: a.example)",
+    ] {
+        assert!(text.contains(warning), "{warning}: {text}");
+    }
+    assert!(text.contains("warning: certificates ") && !text.contains("error"), "{text}");
+    assert_eq!(check(&file.to_string(), &["--strict"]).0, Some(0), "a warning leaves nothing out");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod health;
 mod leaks;
 mod mutual_tls;
 mod names;
+mod odd_certificates;
 mod plugins;
 mod pool_classes;
 mod proxy_protocol;

@@ -42,7 +42,7 @@ fn key() -> Field {
     string()
         .referenceable()
         .encrypted()
-        .validate_str(|text| pem::public_bits_of_key(text).map(drop).map_err(|e| format!("invalid key: {e}")))
+        .validate_str(|text| pem::key(text).map(drop).map_err(|e| format!("invalid key: {e}")))
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {

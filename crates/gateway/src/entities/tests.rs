@@ -65,6 +65,83 @@ fn certificates_and_keys_belong_together() {
     assert_eq!(message, "invalid certificate: no PEM block CERTIFICATE found");
 }
 
+/// A node that reads its files in 2027.
+fn lowered(document: &Value) -> (cardinal_ir::Ir, Vec<String>) {
+    let settings = Settings { loaded_at: 1_800_000_000.0, ..Settings::default() };
+    let registry = Registry::new(&[]);
+    let snapshot = declarative::load_value(document, &registry, &settings).unwrap_or_else(|e| panic!("{e}"));
+    let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
+    (ir, diagnostics.iter().map(|d| d.message.clone()).collect())
+}
+
+#[test]
+fn certificates_that_clients_will_refuse_are_served_with_a_warning() {
+    let of = |from: i32, to: i32, names: &[&str], snis: Value| {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "Common.example");
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        let cert = params.self_signed(&key).unwrap().pem();
+        let (ir, said) = lowered(&certificates(json!([{"cert": cert, "key": key.serialize_pem(), "snis": snis}])));
+        assert_eq!(ir.certificates.len(), 1);
+        said.join("; ")
+    };
+    let snis = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Value>();
+    assert_eq!(of(2020, 2030, &["a.example"], snis(&["a.example"])), "");
+    assert_eq!(of(2020, 2030, &["*.a.example"], snis(&["b.a.example", "*.a.example", "b.a.*"])), "");
+    assert_eq!(of(2020, 2030, &[], snis(&["common.example"])), "");
+    assert_eq!(of(2020, 2030, &["::1", "a.example"], snis(&[])), "");
+    let expired = of(2020, 2021, &["a.example"], snis(&["a.example"]));
+    assert!(expired.starts_with("the certificate expired on ") && expired.contains("2021"), "{expired}");
+    let early = of(2029, 2030, &["a.example"], snis(&[]));
+    assert!(early.starts_with("the certificate is not valid before ") && early.contains("2029"), "{early}");
+    assert_eq!(
+        of(2020, 2030, &["*.a.example", "c.example"], snis(&["a.example", "c.b.a.example", "c.example"])),
+        "the certificate is not valid for the server name a.example, c.b.a.example (its names: *.a.example, c.example)"
+    );
+}
+
+#[test]
+fn keys_that_tls_cannot_sign_with_leave_one_certificate_out() {
+    // An RSA key of 1024 bits, with a certificate of X.509 version 1, and one on the curve secp256k1.
+    let keys = include_str!("tests_keys.pem");
+    let blocks: Vec<&str> = keys.split_inclusive("-----END PRIVATE KEY-----\n").collect();
+    let part = |block: &str, label: &str| {
+        let start = block.find(&format!("-----BEGIN {label}-----")).unwrap();
+        let end = block.find(&format!("-----END {label}-----")).unwrap() + label.len() + 15;
+        block[start..end].to_owned()
+    };
+    let (cert, key) = pair(&["a.example"]);
+    for (block, reason) in blocks.iter().zip([
+        "an RSA key of 1024 bits cannot be used for TLS: 2048 to 8192 bits are supported",
+        "a key on the curve 1.3.132.0.10 cannot be used for TLS: P-256, P-384 and P-521 are supported",
+        "a key of the algorithm 1.3.101.113 cannot be used for TLS: RSA, ECDSA on P-256, P-384 and P-521, and Ed25519 \
+         are supported",
+    ]) {
+        let (weak, weak_key) = (part(block, "CERTIFICATE"), part(block, "PRIVATE KEY"));
+        let (ir, said) = lowered(&certificates(json!([
+            {"cert": weak, "key": weak_key, "snis": [{"name": "b.example"}]},
+            {"cert": cert, "key": key, "snis": [{"name": "a.example"}]},
+        ])));
+        assert_eq!((ir.certificates.len(), said), (1, vec![reason.to_owned()]));
+        if !reason.contains("curve") {
+            let both = json!([{"cert": cert, "key": key, "cert_alt": weak, "key_alt": weak_key}]);
+            let (ir, said) = lowered(&certificates(both));
+            assert_eq!(ir.certificates.values().next().unwrap().pairs.len(), 1);
+            assert_eq!(said, [format!("this certificate and its key are not served: {reason}")]);
+        }
+        if !reason.contains("algorithm") {
+            let mixed = errors(certificates(json!([{"cert": cert, "key": weak_key}])));
+            assert_eq!(mixed["certificates"][0]["@entity"][0], "certificate does not match key");
+        }
+    }
+    assert_eq!(blocks.len(), 3);
+    let damaged = errors(certificates(json!([{"cert": cert, "key": key.replace("A", "B")}])));
+    assert!(damaged["certificates"][0]["key"].as_str().unwrap().starts_with("invalid key: "), "{damaged}");
+}
+
 #[test]
 fn authorities_are_authorities() {
     let (ca, _) = pair_of(&["ca"], KeyPair::generate().unwrap(), true);
@@ -84,7 +161,7 @@ fn authorities_are_authorities() {
 
 #[test]
 fn names_lead_to_certificates() {
-    let (cert, key) = pair(&["a.example"]);
+    let (cert, key) = pair(&["a.example", "*.b.example"]);
     let document = json!({
         "_format_version": "3.0",
         "certificates": [

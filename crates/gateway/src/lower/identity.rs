@@ -18,11 +18,19 @@ impl Lowering<'_> {
     pub(super) fn certificate(&mut self, entity: &Entity) {
         let value = self.resolved("certificates", entity);
         match pairs(&value) {
-            Ok(pairs) => {
+            Ok((pairs, unusable)) => {
+                for (field, why) in unusable {
+                    let message = format!("this certificate and its key are not served: {why}");
+                    self.warn("certificates", entity, Code::Certificate, field, message);
+                }
                 let mut server_names: Vec<Box<str>> = entity.texts("snis").map(lower_name).collect();
                 server_names.extend(self.names.snis.get(&entity.id).into_iter().flatten().map(|name| lower_name(name)));
                 server_names.sort();
                 server_names.dedup();
+                let now = self.settings.loaded_at as i64;
+                for message in pairs.iter().flat_map(|pair| pem::complaints(&pair.chain, &server_names, now)) {
+                    self.warn("certificates", entity, Code::Certificate, "cert", message);
+                }
                 let origin = self.memory.nouns.origin("certificates", entity);
                 self.ir.certificates.insert(entity.id, Certificate { origin, pairs, server_names });
             }
@@ -114,19 +122,30 @@ fn without_base(value: &Map<String, Value>) -> Map<String, Value> {
     value.iter().filter(|(k, _)| kept(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
-fn pairs(value: &Map<String, Value>) -> Result<Vec<KeyPair>, String> {
+/// The certificates with keys that TLS can sign with, and the fields of the others, with the reasons.
+type Pairs = (Vec<KeyPair>, Vec<(&'static str, String)>);
+
+fn pairs(value: &Map<String, Value>) -> Result<Pairs, String> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
-    let mut out = Vec::new();
+    let (mut out, mut unusable) = (Vec::new(), Vec::new());
     for (cert, key) in [("cert", "key"), ("cert_alt", "key_alt")] {
         let (Some(chain), Some(key)) = (text(cert), text(key)) else { continue };
         // The schema could not look behind references.
         match pem::matches(chain, key) {
-            Ok(true) => out.push(KeyPair { chain: chain.into(), key: key.into() }),
+            Ok(true) => {}
             Ok(false) => return Err(format!("{cert} does not match its key")),
             Err(e) => return Err(format!("{cert}: {e}")),
         }
+        match pem::key(key)?.unusable {
+            None => out.push(KeyPair { chain: chain.into(), key: key.into() }),
+            Some(why) => unusable.push((cert, why)),
+        }
     }
-    if out.is_empty() { Err("has no certificate".to_owned()) } else { Ok(out) }
+    match unusable.first() {
+        _ if !out.is_empty() => Ok((out, unusable)),
+        Some((_, why)) => Err(why.clone()),
+        None => Err("has no certificate".to_owned()),
+    }
 }
 
 /// Whether a certificate that an entity names is there; says so when not.

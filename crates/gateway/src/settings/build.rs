@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::table::{Shape, row};
 use super::values::{Note, Values};
 use super::{Choice, ReadFile, RouterFlavor, Settings, listen, messages, shapes};
+use crate::entities::pem;
 use crate::secrets::Secrets;
 
 /// What `Server` and `Via` say.
@@ -200,8 +201,11 @@ impl Builder<'_> {
         let mut pairs = Vec::new();
         for (cert, key) in certs.iter().zip(&keys) {
             let (chain, key) = (self.pem("ssl_cert", cert)?, self.pem("ssl_cert_key", key)?);
-            match crate::entities::pem::matches(&chain, &key) {
-                Ok(true) => pairs.push(KeyPair { chain: chain.into(), key: key.into() }),
+            match pem::matches(&chain, &key) {
+                Ok(true) => match pem::key(&key).map(|key| key.unusable) {
+                    Ok(None) => pairs.push(KeyPair { chain: chain.into(), key: key.into() }),
+                    Ok(Some(e)) | Err(e) => return self.fail("ssl_cert_key", &e),
+                },
                 Ok(false) => return self.fail("ssl_cert_key", "certificate does not match key"),
                 Err(e) => return self.fail("ssl_cert", &e),
             }
