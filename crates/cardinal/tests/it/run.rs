@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cardinal_testkit::{EchoServer, H1Client, TempDir};
+use cardinal_test_tools::tools;
+use cardinal_testkit::{EchoServer, H1Client, Server, TempDir};
 use rustix::process::Signal;
 
 use crate::kong_yaml;
@@ -170,4 +171,65 @@ async fn the_last_good_configuration_survives_a_broken_file() {
     folder.write("kong.yaml", kong_yaml(&echo.url()).replace("/open", "/other"));
     node.wait_for("generation 2");
     assert_eq!(get().await, 404);
+}
+
+/// Upstreams of before TLS 1.2 had today's cipher suites.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_handshake_with_an_upstream_is_explained() {
+    let Some([openssl]) = tools!("openssl") else { return };
+    for (arguments, reason) in [
+        (["-tls1_2", "-cipher", "AES128-GCM-SHA256"], "the server refused the handshake"),
+        (["-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"], "the server refused the handshake"),
+        (["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"], "the server supports no TLS version that is offered"),
+    ] {
+        let folder = TempDir::new("legacy");
+        let made = std::process::Command::new(&openssl)
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "crt", "-subj", "/CN=up"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success());
+        let mut command = std::process::Command::new(&openssl);
+        command.args(["s_server", "-www", "-cert"]).arg(folder.path().join("crt")).arg("-key");
+        command.arg(folder.path().join("key")).args(arguments);
+        let server = Server::start("legacy", command, folder, |command, port| {
+            command.args(["-accept", &format!("127.0.0.1:{port}")]);
+        });
+        let server = server.unwrap();
+        let folder = TempDir::new("run");
+        let yaml = kong_yaml(&format!("https://{}", server.address()));
+        let mut node = Process::run(&folder.write("kong.yaml", yaml), &[]);
+        let mut client = H1Client::connect(node.address()).await.unwrap();
+        assert_eq!(client.get("/open", "a.example", &[]).await.unwrap().status, 502);
+        let line = node.wait_for("upstream_tls");
+        for part in [
+            &server.address().to_string(),
+            reason,
+            "offered: TLS 1.3 and TLS 1.2",
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            "docs/failures.md",
+        ] {
+            assert!(line.contains(part), "{arguments:?}, {part}: {line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_settings_without_effect_are_named() {
+    let (folder, echo) = (TempDir::new("run"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let said = |settings: &[&str]| {
+        let mut node = Process::run(&config, settings);
+        let _address = node.address();
+        node.seen().join("\n")
+    };
+    let text = said(&["--set", "ssl_cipher_suite=old", "--set", "ssl_protocols=TLSv1 TLSv1.1 TLSv1.2 TLSv1.3"]);
+    assert!(text.contains("ssl_cipher_suite: 'old' is served as 'intermediate'"), "{text}");
+    assert!(text.contains("ssl_protocols: TLSv1 TLSv1.1 has no effect"), "{text}");
+    let ciphers = "ssl_ciphers=ECDHE-RSA-AES128-GCM-SHA256:AES128-SHA:DHE-RSA-AES256-GCM-SHA384:!aNULL";
+    let text = said(&["--set", "ssl_cipher_suite=custom", "--set", ciphers]);
+    assert!(text.contains("ssl_ciphers: AES128-SHA DHE-RSA-AES256-GCM-SHA384 has no effect"), "{text}");
+    assert!(!text.contains("no suite of TLS 1.2 is left"), "{text}");
+    let text = said(&["--set", "ssl_cipher_suite=custom", "--set", "ssl_ciphers=HIGH:!MD5"]);
+    assert!(text.contains("ssl_ciphers: HIGH has no effect") && text.contains("no suite of TLS 1.2 is left"), "{text}");
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::table::{Shape, row};
 use super::values::{Note, Values};
-use super::{Choice, ReadFile, RouterFlavor, Settings, listen, messages, shapes};
+use super::{Choice, ReadFile, RouterFlavor, Settings, listen, messages, shapes, tls};
 use crate::entities::pem;
 use crate::secrets::Secrets;
 
@@ -282,28 +282,57 @@ impl Builder<'_> {
         let suite = self.text("ssl_cipher_suite").unwrap_or_default();
         let ciphers = self.text("ssl_ciphers");
         let suites = match (suite.as_str(), ciphers) {
-            ("custom", Some(text)) => {
-                text.split(':').map(str::trim).filter(|s| !s.is_empty()).map(Into::into).collect()
-            }
+            ("custom", Some(text)) => self.cipher_suites(&text),
             ("custom", None) => {
                 self.fail::<()>("ssl_ciphers", "needed when ssl_cipher_suite is custom");
                 Vec::new()
             }
-            ("old" | "fips", _) => {
-                self.note(false, "ssl_cipher_suite", &format!("'{suite}' is served as 'intermediate'"));
+            ("old", _) => {
+                let message = "'old' is served as 'intermediate': its suites with RSA key exchange, finite-field DHE or \
+                               CBC (AES128-SHA, DHE-RSA-AES256-GCM-SHA384, ECDHE-RSA-AES128-SHA and the like), and TLS \
+                               1.0 and 1.1, are not supported";
+                self.note(false, "ssl_cipher_suite", message);
+                Vec::new()
+            }
+            ("fips", _) => {
+                self.note(false, "ssl_cipher_suite", "'fips' is served as 'intermediate'");
                 Vec::new()
             }
             _ => Vec::new(),
         };
         let versions = self.text("ssl_protocols").unwrap_or_default();
         let has = |version: &str| versions.split_whitespace().any(|v| v == version);
-        if has("TLSv1") || has("TLSv1.1") || has("SSLv3") {
-            self.note(false, "ssl_protocols", "versions below TLSv1.2 are not served");
+        let old: Vec<&str> = versions.split_whitespace().filter(|v| !["TLSv1.2", "TLSv1.3"].contains(v)).collect();
+        if !old.is_empty() {
+            let message = format!("{} has no effect: TLSv1.2 and TLSv1.3 are supported", old.join(" "));
+            self.note(false, "ssl_protocols", &message);
         }
         if !has("TLSv1.2") && !has("TLSv1.3") {
             self.fail::<()>("ssl_protocols", "expected TLSv1.2, TLSv1.3 or both");
         }
         (suites, suite == "modern" || !has("TLSv1.2"))
+    }
+
+    /// The supported suites of a list in the form of OpenSSL; a warning names the others.
+    fn cipher_suites(&mut self, text: &str) -> Vec<Box<str>> {
+        let named: Vec<&str> = text.split([':', ',', ' ']).map(str::trim).filter(|name| !name.is_empty()).collect();
+        // `!aNULL` and the like forbid what is not supported anyhow; `@STRENGTH` is an order.
+        let is_word = |name: &&str| !name.starts_with(['!', '-', '@']);
+        let (known, others): (Vec<&str>, Vec<&str>) =
+            named.into_iter().filter(is_word).partition(|name| tls::is_cipher_suite(name));
+        if !others.is_empty() {
+            let message = format!(
+                "{} has no effect: the supported suites are those of TLS 1.3, and {}",
+                others.join(" "),
+                tls::TLS12_SUITES.join(", ")
+            );
+            self.note(false, "ssl_ciphers", &message);
+        }
+        if !known.iter().any(|name| tls::is_tls12_suite(name)) {
+            self.note(false, "ssl_ciphers", "no suite of TLS 1.2 is left: those of 'intermediate' are served");
+            return Vec::new();
+        }
+        known.into_iter().map(Into::into).collect()
     }
 
     fn client_authorities(&mut self) -> Option<Box<str>> {

@@ -12,6 +12,7 @@ mod shapes;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod values;
 
 use cardinal_ir::{Certificate, Id, Ir, Listener, Node};
