@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::access_log::AccessLog;
 use crate::applying::{Applier, plan};
-use crate::caller::Caller;
+use crate::caller::{Caller, Trust};
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::node::{Node, Shared};
@@ -333,10 +333,11 @@ pub(crate) fn make_node(
     let setup = |error: &dyn std::fmt::Display| EngineError::Setup(error.to_string());
     let registry = Registry::new().map_err(|e| setup(&e))?;
     let counters = (0..workers).map(|_| Counters::default()).collect();
-    let shared = Arc::new(Shared { counters, registry });
+    let trust = Arc::new(Trust::default());
+    trust.set(ir.node.upstream_authorities.as_deref());
+    let shared = Arc::new(Shared { counters, registry, trust: Arc::clone(&trust) });
     let dns = Dns::new(&ir.node.resolver, Arc::clone(&clock), control.handle().clone()).map_err(|e| setup(&e))?;
-    let authorities = ir.node.upstream_authorities.as_deref().map(str::to_owned);
-    let caller = Caller::new(Arc::new(dns.clone()), authorities);
+    let caller = Caller::new(Arc::new(dns.clone()), trust);
     let services = Services {
         clock: Arc::clone(&clock),
         shared: Arc::new(SharedState::default()),

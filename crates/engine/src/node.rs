@@ -9,6 +9,7 @@ use cardinal_net::Io;
 use cardinal_sdk::{ConnectionCounts, NodeView, Services, TargetHealth};
 
 use crate::access_log::AccessLog;
+use crate::caller::Trust;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::plan::{Plan, Registry};
@@ -41,6 +42,8 @@ pub(crate) struct Node {
 pub(crate) struct Shared {
     pub(crate) counters: Vec<Counters>,
     pub(crate) registry: Registry,
+    /// By whom the node's own calls verify servers.
+    pub(crate) trust: Arc<Trust>,
 }
 
 impl Node {
@@ -74,6 +77,7 @@ impl Node {
     /// Serves another plan. Requests under way keep theirs.
     pub(crate) fn publish(&self, plan: Plan) {
         let generation = plan.generation;
+        self.shared.trust.set(plan.node().upstream_authorities.as_deref());
         let old = self.plan.swap(Some(Arc::new(plan)));
         self.generation.store(generation, Ordering::Release);
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(old);

@@ -21,6 +21,8 @@ pub(super) struct Key {
     pub(super) tls: bool,
     /// The server was not verified.
     pub(super) insecure: bool,
+    /// The authorities that the server was verified by.
+    pub(super) trust: u64,
     /// Lower-case.
     pub(super) host: Box<str>,
     pub(super) port: u16,

@@ -3,13 +3,14 @@
 
 mod exchange;
 mod idle;
+mod trust;
 mod url;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cardinal_base::task;
@@ -28,6 +29,7 @@ use tokio::task::JoinHandle;
 
 use exchange::{Broken, Request, Why};
 use idle::{Idle, Key};
+pub(crate) use trust::Trust;
 use url::Url;
 
 /// Calls under way at once; more wait, within their own time limits.
@@ -45,8 +47,9 @@ pub(crate) struct Caller {
 
 struct Inner {
     dns: Arc<Dns>,
-    authorities: Option<String>,
-    verified: OnceLock<Result<Arc<ClientConfig>, String>>,
+    trust: Arc<Trust>,
+    /// TLS that verifies, and the number of the authorities it was made with.
+    verified: Mutex<Option<(u64, Arc<ClientConfig>)>>,
     insecure: OnceLock<Result<Arc<ClientConfig>, String>>,
     idle: Arc<Idle>,
     calls: Semaphore,
@@ -55,14 +58,13 @@ struct Inner {
 }
 
 impl Caller {
-    /// A caller that verifies servers by `authorities` (PEM; the system's when `None`). Calls run on the resolver's
-    /// runtime, whoever awaits them.
-    pub(crate) fn new(dns: Arc<Dns>, authorities: Option<String>) -> Self {
+    /// A caller that verifies servers by these authorities. Calls run on the resolver's runtime, whoever awaits them.
+    pub(crate) fn new(dns: Arc<Dns>, trust: Arc<Trust>) -> Self {
         let runtime = dns.runtime().clone();
         let inner = Inner {
             dns,
-            authorities,
-            verified: OnceLock::new(),
+            trust,
+            verified: Mutex::default(),
             insecure: OnceLock::new(),
             idle: Arc::default(),
             calls: Semaphore::new(CALLS_MAX),
@@ -108,6 +110,7 @@ impl Inner {
         let key = Key {
             tls: url.tls,
             insecure: url.tls && call.insecure,
+            trust: if url.tls && !call.insecure { self.trust.number() } else { 0 },
             host: url.host.to_ascii_lowercase().into(),
             port: url.port,
         };
@@ -161,17 +164,27 @@ impl Inner {
     }
 
     fn tls(&self, insecure: bool) -> Result<Arc<ClientConfig>, CallError> {
-        let made = if insecure { &self.insecure } else { &self.verified };
-        let config = made.get_or_init(|| {
+        let make = |authorities| {
             let settings = ClientSettings {
                 verify: !insecure,
-                authorities: self.authorities.clone(),
+                authorities,
                 alpn: vec![b"http/1.1".to_vec()],
                 ..ClientSettings::default()
             };
             client_config(&settings).map_err(|error| error.to_string())
-        });
-        config.clone().map_err(CallError::Transport)
+        };
+        if insecure {
+            return self.insecure.get_or_init(|| make(None)).clone().map_err(CallError::Transport);
+        }
+        let (number, authorities) = self.trust.current();
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, config)) = verified.as_ref().filter(|(made_with, _)| *made_with == number) {
+            return Ok(Arc::clone(config));
+        }
+        // Sessions that began under other authorities are not resumed: they are the other configuration's.
+        let config = make(authorities.as_deref().map(str::to_owned)).map_err(CallError::Transport)?;
+        *verified = Some((number, Arc::clone(&config)));
+        Ok(config)
     }
 }
 

@@ -15,7 +15,9 @@ fn caller(authorities: Option<&str>) -> Caller {
     let hosts = folder.write("hosts", "127.0.0.1 a.test\n");
     let settings = Resolver { hosts_file: hosts.to_str().unwrap().into(), ..Resolver::default() };
     let dns = Dns::new(&settings, Arc::new(SystemClock::new()), Handle::current()).unwrap();
-    Caller::new(Arc::new(dns), authorities.map(str::to_owned))
+    let trust = Arc::new(Trust::default());
+    trust.set(authorities);
+    Caller::new(Arc::new(dns), trust)
 }
 
 fn get(url: impl Into<String>) -> HttpCall {
@@ -192,6 +194,11 @@ async fn servers_are_verified_unless_told_otherwise() {
     assert_eq!(reports(&echo, 1).await[0].sni.as_deref(), Some("a.test"));
     let other_name = format!("https://{}/", echo.address());
     assert!(matches!(knows.call(get(&other_name)).await, Err(CallError::Transport(_))));
+    // Other authorities after a reload: neither the kept connection nor a session is used any more.
+    knows.inner.trust.set(Some(Authority::new("theirs").cert_pem()));
+    assert!(matches!(knows.call(get(&by_name)).await, Err(CallError::Transport(_))));
+    knows.inner.trust.set(Some(authority.cert_pem()));
+    assert_eq!(knows.call(get(&by_name)).await.unwrap().status, 200);
     let stranger = caller(Some(Authority::new("theirs").cert_pem()));
     assert!(matches!(stranger.call(get(&by_name)).await, Err(CallError::Transport(_))));
     let insecure = HttpCall { insecure: true, ..get(&by_name) };
