@@ -17,9 +17,9 @@ use cardinal_base::ManualClock;
 use cardinal_engine::plan::{Plan, PlanCx, Registry};
 use cardinal_engine::{Engine, Options};
 use cardinal_ir::{
-    Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion, Id, Ir,
-    L4, Listener, ListenerKind, Matches, Origin, PathMatch, Principal, Rank, Require, Rewrite, Route, Scope, Target,
-    Timeouts, Traffic,
+    Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion, Id,
+    ImpliedPort, Ir, L4, Listener, ListenerKind, Matches, Origin, PathMatch, Principal, Rank, Require, Rewrite, Route,
+    Scope, Target, Timeouts, Traffic,
 };
 use cardinal_route::Router;
 use cardinal_sdk::{Directory, PluginDef};
@@ -71,7 +71,7 @@ fn origin(id: Id) -> Origin {
 fn route(number: usize, services: usize, strip_path: bool) -> Route {
     let host = HostPattern::Exact(format!("h{}.example.com", number / 10).into());
     let criteria = Criteria {
-        hosts: [HostMatch { host, port: None }].into_iter().collect(),
+        hosts: [HostMatch { host, port: None, implied_port: ImpliedPort::default() }].into_iter().collect(),
         paths: [PathMatch::Prefix(format!("/api/p{}", number % 10).into())].into_iter().collect(),
         ..Criteria::default()
     };

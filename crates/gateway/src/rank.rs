@@ -3,7 +3,10 @@
 //! Pure functions over [`RouteFields`]: validated fields in, records out. A route whose paths rank differently becomes
 //! several records, each with an id made from the route's own.
 
-use cardinal_ir::{AddrMatch, Criteria, HeaderMatch, HostMatch, HostPattern, Id, PathMatch, Rank, TextMatch, Wire};
+use cardinal_ir::{
+    AddrMatch, Criteria, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, PathMatch, Rank, Selection, TextMatch,
+    Wire,
+};
 use cardinal_route::split_host;
 use ipnet::IpNet;
 
@@ -16,6 +19,16 @@ pub(crate) enum Flavor {
     Traditional,
     /// Expressions; routes with plain fields are taken as well, and `protocols` is a condition.
     Expressions,
+}
+
+/// Which of two orders routes with plain fields have in the flavors other than the oldest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteOrder {
+    /// That of the running Kong; see [`kong_weight`].
+    #[default]
+    Kong,
+    /// That of Kong's documentation; see [`documented_weight`].
+    Documented,
 }
 
 /// The fields of a route that matching depends on, validated. An empty list counts as unset.
@@ -58,19 +71,19 @@ impl Peer {
 }
 
 /// The records that a route becomes: id, conditions and rank of each.
-pub(crate) fn split_and_rank(flavor: Flavor, route: &RouteFields) -> Vec<(Id, Criteria, Rank)> {
+pub(crate) fn split_and_rank(flavor: Flavor, order: RouteOrder, route: &RouteFields) -> Vec<(Id, Criteria, Rank)> {
     let groups = match flavor {
         Flavor::Traditional => route.paths.iter().map(|path| vec![path.as_str()]).collect(),
         Flavor::TraditionalCompatible | Flavor::Expressions if is_stream(route) => Vec::new(),
         Flavor::TraditionalCompatible | Flavor::Expressions => group_paths(&route.paths),
     };
     if groups.is_empty() {
-        return vec![(route.id, conditions(flavor, route, &[]), rank(flavor, route, route.id, &[]))];
+        return vec![(route.id, conditions(flavor, route, &[]), rank(flavor, order, route, route.id, &[]))];
     }
     let whole = groups.len() == 1;
     let split = groups.iter().enumerate().map(|(at, paths)| {
         let id = if whole { route.id } else { split_id(route.id, at + 1) };
-        (id, conditions(flavor, route, paths), rank(flavor, route, id, paths))
+        (id, conditions(flavor, route, paths), rank(flavor, order, route, id, paths))
     });
     split.collect()
 }
@@ -136,11 +149,14 @@ fn conditions(flavor: Flavor, route: &RouteFields, paths: &[&str]) -> Criteria {
         wires: if flavor == Flavor::Expressions { wires(&route.protocols) } else { Vec::new() },
         ..Criteria::default()
     };
+    if flavor == Flavor::Traditional && !is_stream(route) {
+        conditions.selection = Selection::ByKinds { order: traditional_order(route, paths).0 };
+    }
     if flavor != Flavor::Traditional && is_stream(route) {
         return conditions;
     }
     conditions.methods = route.methods.iter().map(|method| method.to_ascii_uppercase().into()).collect();
-    conditions.hosts = route.hosts.iter().map(|host| host_match(host)).collect();
+    conditions.hosts = route.hosts.iter().map(|host| host_match(flavor, host)).collect();
     conditions.paths = paths
         .iter()
         .map(|path| match path.strip_prefix('~') {
@@ -158,9 +174,17 @@ fn headers(flavor: Flavor, route: &RouteFields) -> impl Iterator<Item = (&str, &
     route.headers.iter().filter(move |(name, _)| counts(name)).map(|(name, values)| (name.as_str(), values.as_slice()))
 }
 
-fn host_match(host: &str) -> HostMatch {
+/// The oldest flavor compares a plain host with the Host header as it was sent, and completes the header with the
+/// scheme's port for wildcard hosts alone.
+fn host_match(flavor: Flavor, host: &str) -> HostMatch {
     let (name, port) = split_host(host);
-    HostMatch { host: wildcard(&name), port }
+    let host = wildcard(&name);
+    let implied_port = match (flavor, port, &host) {
+        (Flavor::Traditional, Some(_), HostPattern::Exact(_)) => ImpliedPort::None,
+        (Flavor::Traditional, Some(_), _) => ImpliedPort::Scheme,
+        _ => ImpliedPort::Listener,
+    };
+    HostMatch { host, port, implied_port }
 }
 
 fn wildcard(name: &str) -> HostPattern {
@@ -202,41 +226,99 @@ fn header_match(flavor: Flavor, name: &str, values: &[String]) -> HeaderMatch {
     HeaderMatch { name: name.to_ascii_lowercase().replace('_', "-").into(), any_of }
 }
 
-fn rank(flavor: Flavor, route: &RouteFields, id: Id, paths: &[&str]) -> Rank {
+fn rank(flavor: Flavor, order: RouteOrder, route: &RouteFields, id: Id, paths: &[&str]) -> Rank {
     let weight = match flavor {
         Flavor::Traditional => traditional_weight(route, paths),
         Flavor::TraditionalCompatible | Flavor::Expressions if is_stream(route) => stream_weight(route).into(),
-        Flavor::TraditionalCompatible | Flavor::Expressions => compatible_weight(route, paths).into(),
+        Flavor::TraditionalCompatible | Flavor::Expressions => {
+            let parts = Parts::of(route, paths);
+            match order {
+                RouteOrder::Kong => kong_weight(&parts).into(),
+                RouteOrder::Documented => documented_weight(&parts).into(),
+            }
+        }
     };
     Rank { weight, tie: id.as_u128() }
 }
 
-/// Kong's 64-bit priority: 3 bits for the number of kinds, 1 for plain hosts only, 8 for headers, 1 for regular
-/// expressions, 32 for `regex_priority`, 19 for the length of the path.
-fn compatible_weight(route: &RouteFields, paths: &[&str]) -> u64 {
-    const HEADERS_MAX: usize = 255;
+/// What the priority of a route with plain fields is made of.
+struct Parts {
+    /// How many kinds of conditions there are, at most 7.
+    kinds: u32,
+    /// There are hosts, and none has a `*`.
+    plain_hosts: bool,
+    /// How many headers there are, at most 255.
+    headers: u32,
+    /// `regex_priority`, where the paths are regular expressions.
+    regex_priority: Option<i64>,
+    /// Length of the paths, where they are plain.
+    length: usize,
+}
+
+impl Parts {
+    const HEADERS_MAX: u32 = 255;
     const LENGTH_BITS: u64 = 0x7_FFFF;
-    let kinds = [
-        !route.sources.is_empty(),
-        !route.destinations.is_empty(),
-        !route.methods.is_empty(),
-        !route.hosts.is_empty(),
-        !route.headers.is_empty(),
-        !route.snis.is_empty(),
-        !paths.is_empty(),
-    ];
-    let kinds: u64 = kinds.into_iter().map(u64::from).sum();
-    let headers = route.headers.len().min(HEADERS_MAX) as u64;
-    let plain_hosts = !route.hosts.is_empty() && !route.hosts.iter().any(|host| host.contains('*'));
-    let tail = match paths.first() {
-        Some(path) if is_regex(path) => {
-            let priority = route.regex_priority.clamp(0, u32::MAX.into()).unsigned_abs();
-            1 << 51 | priority << 19
+
+    fn of(route: &RouteFields, paths: &[&str]) -> Self {
+        let kinds = [
+            !route.sources.is_empty(),
+            !route.destinations.is_empty(),
+            !route.methods.is_empty(),
+            !route.hosts.is_empty(),
+            !route.headers.is_empty(),
+            !route.snis.is_empty(),
+            !paths.is_empty(),
+        ];
+        let first = paths.first().copied().unwrap_or_default();
+        Self {
+            kinds: kinds.into_iter().map(u32::from).sum(),
+            plain_hosts: !route.hosts.is_empty() && !route.hosts.iter().any(|host| host.contains('*')),
+            headers: u32::try_from(route.headers.len()).unwrap_or(u32::MAX).min(Self::HEADERS_MAX),
+            regex_priority: is_regex(first).then_some(route.regex_priority),
+            length: if is_regex(first) { 0 } else { first.len() },
         }
-        Some(path) => path.len() as u64 & LENGTH_BITS,
-        None => 0,
-    };
-    kinds << 61 | u64::from(plain_hosts) << 60 | headers << 52 | tail
+    }
+
+    /// The two bits that are shifted as 64-bit numbers everywhere.
+    fn flags(&self) -> u64 {
+        u64::from(self.plain_hosts) << 60 | u64::from(self.regex_priority.is_some()) << 51
+    }
+
+    fn length_bits(&self) -> u64 {
+        self.length as u64 & Self::LENGTH_BITS
+    }
+}
+
+/// Kong's 64-bit priority as its documentation has it: 3 bits for the number of kinds, 1 for plain hosts only, 8 for
+/// headers, 1 for regular expressions, 32 for `regex_priority`, 19 for the length of the path.
+fn documented_weight(parts: &Parts) -> u64 {
+    let priority = parts.regex_priority.unwrap_or(0).clamp(0, u32::MAX.into()).unsigned_abs();
+    u64::from(parts.kinds) << 61 | u64::from(parts.headers) << 52 | priority << 19 | parts.flags() | parts.length_bits()
+}
+
+/// Kong's priority as Kong 3.x computes it.
+///
+/// `lshift_uint64` in its `transform.lua` assigns the plain number to the variable that held a 64-bit one instead of
+/// converting it. LuaJIT shifts plain numbers as signed 32-bit ones, by the count modulo 32: the number of kinds is
+/// shifted by 61 − 32 = 29, the number of headers by 20 and `regex_priority` by 19, and what leaves the 32 bits is
+/// lost. The flags for plain hosts and regular expressions are 64-bit constants, so they stay at bits 60 and 51. When
+/// the parts are joined with one of the flags, or handed to the router, they are extended with their sign: four or more
+/// kinds set bit 31 and so all the bits above it, and then neither flag counts any more.
+///
+/// Hence the order: four or more kinds; plain hosts only; regular expressions; number of kinds; headers, joined with
+/// `regex_priority`; length of the path. A `regex_priority` whose bit 12 is set reaches bit 31 as well.
+fn kong_weight(parts: &Parts) -> u64 {
+    let shift = |number: i64, count: u32| extended((number as u32).wrapping_shl(count));
+    shift(parts.kinds.into(), 61)
+        | shift(parts.headers.into(), 52)
+        | shift(parts.regex_priority.unwrap_or(0), 19)
+        | parts.flags()
+        | parts.length_bits()
+}
+
+/// 64 bits with the value of 32 signed ones.
+fn extended(bits: u32) -> u64 {
+    i64::from(bits.cast_signed()).cast_unsigned()
 }
 
 /// Server name, or both ends, first; then address over port over network, of sources before destinations.
@@ -257,15 +339,13 @@ fn stream_weight(route: &RouteFields) -> u64 {
 }
 
 /// The order of the oldest flavor as one number, most significant first: how many kinds there are, which, how exact
-/// sources and destinations are, a wildcard host with a port, plain hosts only, regular expressions, how many headers,
-/// `regex_priority` (of regular expressions), length of the path, age.
+/// sources and destinations are, and [`traditional_order`].
 ///
 /// Kong finds addresses, then ports, by hash before it looks through networks; hence the bits for peers.
 fn traditional_weight(route: &RouteFields, paths: &[&str]) -> u128 {
-    let headers = headers(Flavor::Traditional, route).count();
     let kinds = [
         !route.hosts.is_empty(),
-        headers > 0,
+        headers(Flavor::Traditional, route).count() > 0,
         !paths.is_empty(),
         !route.methods.is_empty(),
         !route.snis.is_empty(),
@@ -278,12 +358,6 @@ fn traditional_weight(route: &RouteFields, paths: &[&str]) -> u128 {
             | any(|p| p.port.is_some()) << 1
             | any(|p| p.net.is_some() && p.port.is_some())
     };
-    let is_wildcard = |host: &String| host.contains('*');
-    let wildcard_port = route.hosts.iter().any(|host| is_wildcard(host) && split_host(host).1.is_some());
-    let plain_hosts = !route.hosts.is_empty() && !route.hosts.iter().any(is_wildcard);
-    let regex = paths.iter().any(|path| is_regex(path));
-    let length = paths.iter().filter(|path| !is_regex(path)).map(|path| path.len()).max().unwrap_or(0);
-
     let mut weight = Bits::default();
     weight.push(3, kinds.into_iter().map(u64::from).sum());
     for kind in kinds {
@@ -291,17 +365,34 @@ fn traditional_weight(route: &RouteFields, paths: &[&str]) -> u128 {
     }
     weight.push(3, exactness(&route.sources));
     weight.push(3, exactness(&route.destinations));
-    for flag in [wildcard_port, plain_hosts, regex] {
-        weight.push(1, flag.into());
-    }
-    weight.push(10, headers as u64);
-    let regex_priority = route.regex_priority.clamp(-(1 << 33), (1 << 33) - 1) + (1 << 33);
-    weight.push(34, if regex { regex_priority.unsigned_abs() } else { 0 });
-    weight.push(20, length as u64);
-    let age_max = (1_i64 << 44) - 1;
-    weight.push(44, (age_max - route.created_at.clamp(0, age_max)).unsigned_abs());
-    weight.0
+    weight.join(traditional_order(route, paths)).0
 }
+
+/// The order of the oldest flavor among routes with the same kinds of conditions: a wildcard host with a port, plain
+/// hosts only, regular expressions, how many headers, `regex_priority` (of regular expressions), length of the path,
+/// age.
+fn traditional_order(route: &RouteFields, paths: &[&str]) -> Bits {
+    let is_wildcard = |host: &String| host.contains('*');
+    let wildcard_port = route.hosts.iter().any(|host| is_wildcard(host) && split_host(host).1.is_some());
+    let plain_hosts = !route.hosts.is_empty() && !route.hosts.iter().any(is_wildcard);
+    let regex = paths.iter().any(|path| is_regex(path));
+    let length = paths.iter().filter(|path| !is_regex(path)).map(|path| path.len()).max().unwrap_or(0);
+
+    let mut order = Bits::default();
+    for flag in [wildcard_port, plain_hosts, regex] {
+        order.push(1, flag.into());
+    }
+    order.push(10, headers(Flavor::Traditional, route).count() as u64);
+    let regex_priority = route.regex_priority.clamp(-(1 << 33), (1 << 33) - 1) + (1 << 33);
+    order.push(34, if regex { regex_priority.unsigned_abs() } else { 0 });
+    order.push(20, length as u64);
+    let age_max = (1_i64 << 44) - 1;
+    order.push(44, (age_max - route.created_at.clamp(0, age_max)).unsigned_abs());
+    order
+}
+
+/// How many bits [`traditional_order`] has.
+const ORDER_WIDTH: u32 = 3 + 10 + 34 + 20 + 44;
 
 /// A number put together from its most significant part on.
 #[derive(Default)]
@@ -311,6 +402,11 @@ impl Bits {
     /// Appends a part of some bits' width; what does not fit counts as the greatest that does.
     fn push(&mut self, width: u32, value: u64) {
         self.0 = self.0 << width | u128::from(value.min((1 << width) - 1));
+    }
+
+    /// Appends what [`traditional_order`] made.
+    fn join(self, order: Self) -> Self {
+        Self(self.0 << ORDER_WIDTH | order.0)
     }
 }
 

@@ -33,8 +33,8 @@ pub use document::{Document, Part, Parts};
 pub use filter::{Filter, FilterSet, Scope};
 pub use identity::{Attributes, Certificate, Credential, KeyPair, Principal, PrincipalGroup, Trust};
 pub use matching::{
-    AddrMatch, Conditions, Criteria, Few, Field, HeaderMatch, HostMatch, HostPattern, Literal, Matches, Op, PathMatch,
-    Predicate, RareConditions, TextMatch, Wire,
+    AddrMatch, Conditions, Criteria, Few, Field, HeaderMatch, HostMatch, HostPattern, ImpliedPort, Literal, Matches,
+    Op, PathMatch, Predicate, RareConditions, Selection, TextMatch, Wire,
 };
 pub use node::{
     ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, Listener, ListenerKind, Node, RealIp, RealIpSource, Resolver,

@@ -39,6 +39,30 @@ pub struct RareConditions {
     pub destinations: Vec<AddrMatch>,
     /// Wire forms that may match; empty means any. Kong's default flavor leaves it empty for HTTP routes.
     pub wires: Vec<Wire>,
+    /// How the route is chosen among those that match.
+    pub selection: Selection,
+}
+
+/// How a route is chosen among those that match a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// The highest rank wins.
+    #[default]
+    ByRank,
+    /// The highest rank decides which kinds of conditions the winner has. Among the routes with these kinds, one that
+    /// names the request's own host, header, path, method or server name is preferred, whichever of these fewest routes
+    /// name; `cardinal_route` has the rules. All routes for HTTP of a generation must be chosen like this, or none.
+    ByKinds {
+        /// The order among all routes, whatever their kinds: higher comes first.
+        order: u128,
+    },
+}
+
+impl Selection {
+    fn is_by_rank(&self) -> bool {
+        *self == Self::ByRank
+    }
 }
 
 static NO_CONDITIONS: RareConditions = RareConditions {
@@ -48,6 +72,7 @@ static NO_CONDITIONS: RareConditions = RareConditions {
     sources: Vec::new(),
     destinations: Vec::new(),
     wires: Vec::new(),
+    selection: Selection::ByRank,
 };
 
 impl std::ops::Deref for Conditions {
@@ -71,12 +96,14 @@ pub struct Criteria {
     pub sources: Vec<AddrMatch>,
     pub destinations: Vec<AddrMatch>,
     pub wires: Vec<Wire>,
+    #[serde(skip_serializing_if = "Selection::is_by_rank")]
+    pub selection: Selection,
 }
 
 impl From<Criteria> for Conditions {
     fn from(criteria: Criteria) -> Self {
-        let Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires } = criteria;
-        let rare = RareConditions { methods, headers, snis, sources, destinations, wires };
+        let Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires, selection } = criteria;
+        let rare = RareConditions { methods, headers, snis, sources, destinations, wires, selection };
         let rare = (rare != NO_CONDITIONS).then(|| Box::new(rare));
         Self { hosts: hosts.into(), paths: paths.into(), rare }
     }
@@ -90,9 +117,9 @@ impl From<Criteria> for Matches {
 
 impl Serialize for Conditions {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let RareConditions { methods, headers, snis, sources, destinations, wires } = (**self).clone();
+        let RareConditions { methods, headers, snis, sources, destinations, wires, selection } = (**self).clone();
         let (hosts, paths) = (self.hosts.to_vec(), self.paths.to_vec());
-        Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires }.serialize(serializer)
+        Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires, selection }.serialize(serializer)
     }
 }
 
@@ -201,8 +228,30 @@ pub enum HostPattern {
 pub struct HostMatch {
     /// The name.
     pub host: HostPattern,
-    /// The port of the Host header, or of the listener where the header has none.
+    /// The port of the Host header.
     pub port: Option<u16>,
+    /// What a Host header without a port means.
+    #[serde(default, skip_serializing_if = "ImpliedPort::is_default")]
+    pub implied_port: ImpliedPort,
+}
+
+/// The port that a Host header without one stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImpliedPort {
+    /// That of the listener.
+    #[default]
+    Listener,
+    /// That of the scheme: 80, or 443 over TLS.
+    Scheme,
+    /// None: only a header that names the port fits.
+    None,
+}
+
+impl ImpliedPort {
+    fn is_default(&self) -> bool {
+        *self == Self::Listener
+    }
 }
 
 /// A condition on the normalized path.
@@ -211,8 +260,8 @@ pub struct HostMatch {
 pub enum PathMatch {
     /// The path starts with this text, without regard to segments.
     Prefix(Box<str>),
-    /// A regular expression that must match from the start of the path, not to its end. The text is the user's,
-    /// without anchors added.
+    /// A regular expression that must match from the start of the path, not to its end, without anchors added. Text
+    /// that starts with `(?-u)` is about bytes; other text is about characters.
     Regex(Box<str>),
 }
 

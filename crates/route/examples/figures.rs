@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cardinal_ir::{
-    Criteria, HostMatch, HostPattern, Id, Ir, Matches, Origin, PathMatch, Rank, Require, Rewrite, Route, Traffic, Wire,
+    Criteria, HostMatch, HostPattern, Id, ImpliedPort, Ir, Matches, Origin, PathMatch, Rank, Require, Rewrite, Route,
+    Traffic, Wire,
 };
 use cardinal_route::{NoHeaders, Request, Router};
 
@@ -73,7 +74,10 @@ fn sample(set: &str, number: usize) -> Sample {
         Some(rest) => HostPattern::Suffix(format!(".w{rest}").into()),
         None => HostPattern::Exact(host.as_str().into()),
     };
-    let hosts = host.iter().map(|host| HostMatch { host: pattern(host), port: None }).collect();
+    let hosts = host
+        .iter()
+        .map(|host| HostMatch { host: pattern(host), port: None, implied_port: ImpliedPort::default() })
+        .collect();
     let weight = 1 << 61 | prefix.len() as u128;
     let conditions = Criteria { hosts, paths: vec![path], ..Criteria::default() };
     let path = if regex.is_some() { prefix } else { prefix + "items" };
@@ -127,6 +131,7 @@ fn find(router: &Router, (host, path): &(String, String)) -> bool {
         wire: Wire::Http,
         method: "GET",
         host: Some(host),
+        host_port: None,
         path: path.as_bytes(),
         query: b"",
         headers: &NoHeaders,

@@ -12,6 +12,7 @@ mod explain;
 pub mod expression;
 mod index;
 mod keys;
+mod kinds;
 pub mod naive;
 mod path;
 mod pattern;

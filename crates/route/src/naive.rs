@@ -3,7 +3,9 @@
 
 use std::ops::ControlFlow;
 
-use cardinal_ir::{Conditions, Field, HostPattern, Literal, Matches, Op, PathMatch, Predicate, Route, TextMatch};
+use cardinal_ir::{
+    Conditions, Field, HostPattern, ImpliedPort, Literal, Matches, Op, PathMatch, Predicate, Route, TextMatch,
+};
 use regex::bytes::Regex;
 
 use crate::request::Request;
@@ -35,7 +37,14 @@ fn fits_conditions(conditions: &Conditions, request: &Request<'_>, path_len: &mu
     let over_tls = !matches!(request.wire.as_str(), "http" | "tcp" | "udp");
     (wires.is_empty() || wires.contains(&request.wire))
         && any(&conditions.methods, |method| &**method == request.method)
-        && any(&conditions.hosts, |host| fits_name(&host.host, request.host) && host.port.unwrap_or(port) == port)
+        && any(&conditions.hosts, |host| {
+            let sent = match host.implied_port {
+                ImpliedPort::Listener => Some(port),
+                ImpliedPort::Scheme => request.host_port.or(Some(if over_tls { 443 } else { 80 })),
+                ImpliedPort::None => request.host_port,
+            };
+            fits_name(&host.host, request.host) && (host.port.is_none() || host.port == sent)
+        })
         && (!over_tls || any(&conditions.snis, |sni| fits_name(sni, request.sni)))
         && any(&conditions.sources, |addr| {
             addr.net.is_none_or(|net| net.contains(&request.source_ip()))

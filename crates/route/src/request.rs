@@ -15,6 +15,8 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// Name in the Host header, lower-case, without port; see [`split_host`]. `None` where there is no such header.
     pub host: Option<&'a str>,
+    /// Port in the Host header.
+    pub host_port: Option<u16>,
     /// Path without query, normalized by [`normalize_path`](crate::normalize_path).
     pub path: &'a [u8],
     /// What follows the `?`, as sent; empty where there is none.
@@ -40,6 +42,11 @@ impl Request<'_> {
         self.destination.ip().to_canonical()
     }
 
+    /// The port of the scheme.
+    pub(crate) fn scheme_port(&self) -> u16 {
+        if self.considers_sni() { 443 } else { 80 }
+    }
+
     /// Whether conditions on the TLS server name are considered.
     pub(crate) fn considers_sni(&self) -> bool {
         matches!(self.wire, Wire::Https | Wire::Tls | Wire::TlsPassthrough)
@@ -48,7 +55,8 @@ impl Request<'_> {
 
 /// Header fields of a request.
 pub trait Headers {
-    /// Shows `visit` each value of a header until it breaks off. `name` is lower-case with dashes, never underscores.
+    /// Shows `visit` each value of a header until it breaks off. `name` is lower-case with dashes, never underscores; it
+    /// stands for fields with underscores in these places as well.
     fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>);
 }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, Matches, PathMatch, Route, TextMatch,
+    AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Matches, PathMatch, Route, TextMatch,
 };
 
 use crate::checks::{Checks, PathLen};
@@ -107,6 +107,19 @@ impl Compiled {
             }
             (_, Matches::Predicate(_)) => false,
         }
+    }
+
+    /// The conditions, where the route has no predicate.
+    pub(crate) fn conditions(&self) -> Option<&Conditions> {
+        match &self.route.matches {
+            Matches::Conditions(conditions) => Some(conditions),
+            Matches::Predicate(_) => None,
+        }
+    }
+
+    /// The pattern of a path condition, where that is a regular expression.
+    pub(crate) fn path_pattern(&self, at: usize) -> Option<&Pattern> {
+        self.rule.patterns()?.paths.get(at)?.as_ref()
     }
 
     /// The kinds of conditions that the request does not fit; empty where it matches.
@@ -242,9 +255,17 @@ fn holds<'r>(
     }
 }
 
-fn fits_host(host: &HostMatch, request: &Request<'_>) -> bool {
-    host.port.is_none_or(|port| port == request.destination.port())
+pub(crate) fn fits_host(host: &HostMatch, request: &Request<'_>) -> bool {
+    host.port.is_none_or(|port| fits_port(port, host.implied_port, request))
         && request.host.is_some_and(|name| fits_name(&host.host, name))
+}
+
+fn fits_port(port: u16, implied: ImpliedPort, request: &Request<'_>) -> bool {
+    match implied {
+        ImpliedPort::Listener => port == request.destination.port(),
+        ImpliedPort::Scheme => port == request.host_port.unwrap_or_else(|| request.scheme_port()),
+        ImpliedPort::None => request.host_port == Some(port),
+    }
 }
 
 fn fits_name(pattern: &HostPattern, name: &str) -> bool {

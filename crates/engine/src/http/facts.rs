@@ -40,7 +40,7 @@ pub(crate) struct Facts {
 /// or leads above the root, or the request is for no path: `OPTIONS *` asks about a server, and which of those behind
 /// this one is not said.
 pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
-    let Scratch { request, exchange, path, .. } = s;
+    let Scratch { request, exchange, path, host_port, .. } = s;
     if request.path() == b"*" || !is_sound_path(request.path()) {
         return false;
     }
@@ -64,6 +64,7 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
             let Some(authority) = authority else { return false };
             let (host, port) = split_host(authority);
             exchange.original.host.push_str(&host);
+            *host_port = port;
             exchange.original.port = port.unwrap_or(facts.listener_port);
         }
         // HTTP/2 names whom it is for as HTTP/1.1 does (RFC 9113 section 8.3.1); the codec sees to the latter.
@@ -145,6 +146,7 @@ pub(crate) fn with_view<R>(s: &Scratch, look: impl FnOnce(&Request<'_>) -> R) ->
         wire: exchange.client.wire,
         method: s.request.method.as_str(),
         host: (!host.is_empty()).then_some(host),
+        host_port: s.host_port,
         path: &s.path,
         query: s.request.query().unwrap_or_default(),
         headers: &Fields(&s.request.headers),

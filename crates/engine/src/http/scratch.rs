@@ -23,6 +23,8 @@ pub(crate) struct Scratch {
     pub(crate) upstream: UpstreamRequest,
     /// Normalized path.
     pub(crate) path: Vec<u8>,
+    /// Port in the client's Host header.
+    pub(crate) host_port: Option<u16>,
     /// Length of the part of `path` that the route matched.
     pub(crate) matched: Option<usize>,
     /// Value of `X-Forwarded-Prefix`; empty for none.
@@ -52,6 +54,7 @@ impl Scratch {
             exchange: Exchange::new(Client::at(nowhere, nowhere)),
             upstream: UpstreamRequest::default(),
             path: Vec::new(),
+            host_port: None,
             matched: None,
             prefix: Vec::new(),
             host: String::new(),
@@ -84,6 +87,7 @@ impl Scratch {
         self.upstream.host = None;
         self.upstream.body = None;
         self.path.clear();
+        self.host_port = None;
         self.matched = None;
         self.prefix.clear();
         self.host.clear();

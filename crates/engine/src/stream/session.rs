@@ -89,6 +89,7 @@ impl Session {
             wire,
             method: "",
             host: None,
+            host_port: None,
             path: b"",
             query: b"",
             headers: &NoHeaders,

@@ -243,8 +243,8 @@ impl Lowering<'_> {
             "plugins" => drop(ir.filter_sets.remove(&id)),
             "routes" => {
                 ir.routes.remove(&id);
-                let flavor = self.settings.router_flavor;
-                for part in was.into_iter().flat_map(|entity| super::routes::part_ids(entity, flavor)) {
+                let settings = self.settings;
+                for part in was.into_iter().flat_map(|entity| super::routes::part_ids(entity, settings)) {
                     ir.routes.remove(&part);
                 }
             }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Lowering;
 use crate::declarative::Entity;
 use crate::rank::{self, Flavor, Peer, RouteFields};
-use crate::settings::RouterFlavor;
+use crate::settings::{RouterFlavor, Settings};
 
 const STREAM: [&str; 4] = ["tcp", "tls", "udp", "tls_passthrough"];
 
@@ -44,7 +44,7 @@ impl Lowering<'_> {
                     return;
                 }
             },
-            None => by_fields(entity, self.settings.router_flavor, traffic, &protocols),
+            None => by_fields(entity, self.settings, traffic, &protocols),
         };
         if entity.text("path_handling") == Some("v1") && self.settings.router_flavor != RouterFlavor::Traditional {
             let message =
@@ -82,6 +82,16 @@ impl Lowering<'_> {
 
 type Part = (Id, Matches, Rank);
 
+impl From<RouterFlavor> for Flavor {
+    fn from(flavor: RouterFlavor) -> Self {
+        match flavor {
+            RouterFlavor::Traditional => Self::Traditional,
+            RouterFlavor::TraditionalCompatible => Self::TraditionalCompatible,
+            RouterFlavor::Expressions => Self::Expressions,
+        }
+    }
+}
+
 fn by_expression(entity: &Entity, text: &str, traffic: Traffic, protocols: &[String]) -> Result<Part, String> {
     let predicate = cardinal_route::expression::parse_for(text, traffic).map_err(|e| e.to_string())?;
     let wires = rank::wires(protocols);
@@ -100,14 +110,10 @@ fn is_wire(wire: Wire) -> Predicate {
     Predicate::Compare { field: Field::Protocol, lower: false, any: false, op: Op::Equal, value }
 }
 
-fn by_fields(entity: &Entity, flavor: RouterFlavor, traffic: Traffic, protocols: &[String]) -> Vec<Part> {
-    let flavor = match flavor {
-        RouterFlavor::Traditional => Flavor::Traditional,
-        RouterFlavor::TraditionalCompatible => Flavor::TraditionalCompatible,
-        RouterFlavor::Expressions => Flavor::Expressions,
-    };
+fn by_fields(entity: &Entity, settings: &Settings, traffic: Traffic, protocols: &[String]) -> Vec<Part> {
+    let flavor = settings.router_flavor.into();
     let fields = fields(entity, protocols);
-    let parts = rank::split_and_rank(flavor, &fields).into_iter();
+    let parts = rank::split_and_rank(flavor, settings.router_order, &fields).into_iter();
     parts
         .map(|(id, mut conditions, rank)| {
             if traffic == Traffic::Stream {
@@ -119,12 +125,14 @@ fn by_fields(entity: &Entity, flavor: RouterFlavor, traffic: Traffic, protocols:
 }
 
 /// The ids of the records that a route with fields becomes.
-pub(super) fn part_ids(entity: &Entity, flavor: RouterFlavor) -> Vec<Id> {
+pub(super) fn part_ids(entity: &Entity, settings: &Settings) -> Vec<Id> {
     if entity.text("expression").is_some() {
         return vec![entity.id];
     }
     let protocols: Vec<String> = entity.texts("protocols").map(str::to_owned).collect();
-    by_fields(entity, flavor, Traffic::Http, &protocols).into_iter().map(|(id, ..)| id).collect()
+    let fields = fields(entity, &protocols);
+    let parts = rank::split_and_rank(settings.router_flavor.into(), settings.router_order, &fields);
+    parts.into_iter().map(|(id, ..)| id).collect()
 }
 
 /// Connections do not say what they are for, so the listener's kind decides: datagrams, bytes (opened TLS among them),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::table::{Shape, row};
 use super::values::{Note, Values};
-use super::{Choice, ReadFile, RouterFlavor, Settings, listen, messages, shapes, tls};
+use super::{Choice, ReadFile, RouteOrder, RouterFlavor, Settings, listen, messages, shapes, tls};
 use crate::entities::pem;
 use crate::secrets::Secrets;
 
@@ -55,6 +55,10 @@ impl Builder<'_> {
                 Some("traditional") => RouterFlavor::Traditional,
                 Some("expressions") => RouterFlavor::Expressions,
                 _ => RouterFlavor::TraditionalCompatible,
+            },
+            router_order: match self.text("router_order").as_deref() {
+                Some("documented") => RouteOrder::Documented,
+                _ => RouteOrder::Kong,
             },
             plugins: self.choice("plugins"),
             declarative_config: self.list("declarative_config"),

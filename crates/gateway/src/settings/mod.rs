@@ -18,6 +18,7 @@ mod values;
 use cardinal_ir::{Certificate, Id, Ir, Listener, Node};
 use uuid::Uuid;
 
+pub use crate::rank::RouteOrder;
 pub use values::{Inputs, Note};
 
 use crate::secrets::Secrets;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub default_certificate: Option<Certificate>,
     /// How routes are ordered.
     pub router_flavor: RouterFlavor,
+    /// Which of two orders routes have in the flavors other than `traditional`.
+    pub router_order: RouteOrder,
     /// Plugins to load.
     pub plugins: Choice,
     /// Files to read entities from.

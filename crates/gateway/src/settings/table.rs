@@ -112,6 +112,13 @@ pub const TABLE: &[Row] = &[
         "traditional_compatible",
         "How routes are ordered, and whether they may be expressions.",
     ),
+    served(
+        "router_order",
+        Shape::Word(&["kong", "documented"]),
+        "kong",
+        "The order of routes with plain fields in the flavors other than `traditional`: that of the running Kong, or \
+         that of its documentation. `check` names the routes for which this matters.",
+    ),
     served("plugins", Shape::List, "bundled", "Plugins to load: `bundled`, names, or `off`."),
     served("vaults", Shape::List, "bundled", "Vaults to load: `bundled`, `env`, `file`, or `off`."),
     served(

@@ -59,6 +59,7 @@ impl Sent {
             wire: Wire::Https,
             method: self.method,
             host: self.host,
+            host_port: None,
             path: self.path.as_bytes(),
             query: self.query.as_bytes(),
             headers: self,

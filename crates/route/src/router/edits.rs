@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Id, Route, Severity, Traffic};
+use cardinal_ir::{Code, Diagnostic, Id, Matches, Route, Selection, Severity, Traffic};
 
 use crate::rule::Compiled;
 use crate::slots::Slots;
@@ -75,6 +75,14 @@ impl Edits {
 
     pub(super) fn are_none(&self) -> bool {
         self.removed.is_empty() && self.put.is_empty()
+    }
+
+    /// Whether there is a route among them that is selected by kinds.
+    pub(super) fn have_selection_by_kinds(&self) -> bool {
+        self.put.iter().any(|put| match &put.route.matches {
+            Matches::Conditions(conditions) => conditions.selection != Selection::ByRank,
+            Matches::Predicate(_) => false,
+        })
     }
 
     /// Whether to build a router anew, which has so many routes, is rather less work.

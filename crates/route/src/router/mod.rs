@@ -10,6 +10,7 @@ use cardinal_ir::{Diagnostic, Id, Ir, Rank, Route, Traffic};
 
 use crate::explain::{Explanation, explain};
 use crate::index::Index;
+use crate::kinds::{Categories, Kinds, Preference};
 use crate::pattern::Captures;
 use crate::request::Request;
 use crate::rule::PathTrace;
@@ -25,6 +26,8 @@ use edits::Edits;
 pub struct Router {
     pub(crate) slots: Slots,
     index: Index,
+    /// Where routes are selected by kinds.
+    categories: Option<Arc<Categories>>,
 }
 
 /// A route that a request matched.
@@ -97,14 +100,52 @@ impl Router {
         router.edited(edits)
     }
 
-    /// The route of highest rank that fits.
+    /// The route that fits: the one of highest rank, unless routes are selected by kinds.
     pub fn find<'r>(&'r self, request: &Request<'_>) -> Option<Match<'r>> {
+        if let Some(categories) = &self.categories {
+            return self.find_by_kinds(categories, request);
+        }
         self.index.find(&self.slots, request, |entry| {
             let compiled = self.slots.get(entry.slot)?;
             let trace = compiled.matches(request, entry.checks, entry.path_len)?;
             let slot = entry.slot as usize;
             Some(Match { id: compiled.id, route: &compiled.route, slot, path_len: trace.len, trace })
         })
+    }
+
+    /// The first route that fits of the first category that has one, or the first of that category which is preferred.
+    fn find_by_kinds<'r>(&'r self, categories: &Categories, request: &Request<'_>) -> Option<Match<'r>> {
+        let mut first: Option<(Kinds, Match<'r>)> = None;
+        let mut passed_over = None;
+        let mut preference: Option<Preference<'_>> = None;
+        let preferred = self.index.find(&self.slots, request, |entry| {
+            let compiled = self.slots.get(entry.slot)?;
+            let trace = compiled.matches(request, entry.checks, entry.path_len)?;
+            let kinds = Kinds::of(compiled.conditions()?);
+            let slot = entry.slot as usize;
+            let found = Match { id: compiled.id, route: &compiled.route, slot, path_len: trace.len, trace };
+            let Some((category, best)) = &first else {
+                if passed_over == Some(kinds) || categories.is_passed_over(kinds, request, &self.slots) {
+                    passed_over = Some(kinds);
+                    return None;
+                }
+                first = Some((kinds, found));
+                return None;
+            };
+            if *category != kinds {
+                return Some(*best);
+            }
+            if preference.is_none() {
+                let Some(of_category) = categories.preference(kinds, request, &self.slots) else { return Some(*best) };
+                if self.slots.get(u32::try_from(best.slot).ok()?).is_some_and(|first| of_category.names(first, request))
+                {
+                    return Some(*best);
+                }
+                preference = Some(of_category);
+            }
+            preference.as_ref().is_some_and(|preference| preference.names(compiled, request)).then_some(found)
+        });
+        preferred.or(first.map(|(_, first)| first))
     }
 
     /// The route that fits, and up to `losers_max` others that came closest, each with the reasons. Looks at all
@@ -161,11 +202,13 @@ impl Router {
         if edits.are_none() {
             return (self.clone(), diagnostics);
         }
-        let next = if edits.are_many(self.slots.len()) || self.slots.is_sparse() {
+        let by_kinds = self.categories.is_some() || edits.have_selection_by_kinds();
+        let mut next = if edits.are_many(self.slots.len()) || self.slots.is_sparse() {
             self.edited_anew(edits, &mut diagnostics)
         } else {
             self.edited_in_place(edits, &mut diagnostics)
         };
+        next.categories = if by_kinds { Categories::of(&next.slots).map(Arc::new) } else { None };
         (next, diagnostics)
     }
 
@@ -236,7 +279,7 @@ impl Router {
         for (_, slot) in order {
             index.insert(&slots, slot);
         }
-        Self { slots, index }
+        Self { slots, index, categories: None }
     }
 }
 

@@ -3,8 +3,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    AddrMatch, Criteria, Field, HeaderMatch, HostMatch, HostPattern, Id, Ir, Literal, Matches, Op, Origin, PathMatch,
-    Predicate, Rank, Require, Rewrite, Route, TextMatch, Traffic, Wire,
+    AddrMatch, Criteria, Field, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Ir, Literal, Matches, Op, Origin,
+    PathMatch, Predicate, Rank, Require, Rewrite, Route, Selection, TextMatch, Traffic, Wire,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -33,11 +33,16 @@ fn conditions(conditions: Criteria) -> Matches {
     conditions.into()
 }
 
+fn plain_host(name: &str) -> HostMatch {
+    HostMatch { host: HostPattern::Exact(name.into()), port: None, implied_port: ImpliedPort::default() }
+}
+
 fn request<'a>(host: &'a str, path: &'a str) -> Request<'a> {
     Request {
         wire: Wire::Http,
         method: "GET",
         host: Some(host),
+        host_port: None,
         path: path.as_bytes(),
         query: b"",
         headers: &NoHeaders,
@@ -77,6 +82,7 @@ impl Sent {
             wire: self.wire,
             method: self.method,
             host: self.host.as_deref(),
+            host_port: (self.destination.port() == 8080).then_some(8080),
             path: self.path.as_bytes(),
             query: self.query.as_bytes(),
             headers: self,
@@ -143,8 +149,10 @@ fn few<T: Clone + std::fmt::Debug>(of: impl Strategy<Value = T> + 'static) -> im
 }
 
 fn any_conditions() -> impl Strategy<Value = Matches> {
-    let host = (name_pattern(), prop_oneof![3 => Just(None), 1 => Just(Some(80_u16))]);
-    let host = host.prop_map(|(host, port)| HostMatch { host, port });
+    let port = prop_oneof![3 => Just(None), 1 => Just(Some(80_u16)), 1 => Just(Some(8080_u16))];
+    let implied = select(vec![ImpliedPort::Listener, ImpliedPort::Scheme, ImpliedPort::None]);
+    let host = (name_pattern(), port, implied);
+    let host = host.prop_map(|(host, port, implied_port)| HostMatch { host, port, implied_port });
     let method = select(vec!["GET", "POST"]).prop_map(Box::<str>::from);
     (
         few(method),
@@ -157,7 +165,8 @@ fn any_conditions() -> impl Strategy<Value = Matches> {
         few(wire()),
     )
         .prop_map(|(methods, hosts, paths, headers, snis, sources, destinations, wires)| {
-            conditions(Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires })
+            let selection = Selection::ByRank;
+            conditions(Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires, selection })
         })
 }
 
@@ -416,11 +425,7 @@ fn captures_are_ranges_of_the_path() {
 fn losers_are_explained() {
     let post =
         Criteria { methods: vec!["POST".into()], paths: vec![PathMatch::Prefix("/a".into())], ..Criteria::default() };
-    let far = Criteria {
-        methods: vec!["POST".into()],
-        hosts: vec![HostMatch { host: HostPattern::Exact("b".into()), port: None }],
-        ..Criteria::default()
-    };
+    let far = Criteria { methods: vec!["POST".into()], hosts: vec![plain_host("b")], ..Criteria::default() };
     let (router, _) = Router::from_routes([
         route(prefix("/a"), 2, 0),
         route(prefix("/"), 1, 1),
@@ -520,7 +525,7 @@ fn long_prefixes_are_compared_to_their_ends() {
 fn candidates_do_not_grow_with_the_routes() {
     for count in [10_u128, 10_000] {
         let hosts = (0..count).map(|n| {
-            let host = HostMatch { host: HostPattern::Exact(format!("h{n}.example.com").into()), port: None };
+            let host = plain_host(&format!("h{n}.example.com"));
             route(conditions(Criteria { hosts: vec![host], ..Criteria::default() }), n, n)
         });
         let paths = (0..count).map(|n| route(prefix(&format!("/p{n:06}/x")), n, n + count));

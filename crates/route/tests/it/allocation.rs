@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    Criteria, HeaderMatch, HostMatch, HostPattern, Id, Matches, Origin, PathMatch, Rank, Require, Rewrite, Route,
-    TextMatch, Traffic, Wire,
+    Criteria, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Matches, Origin, PathMatch, Rank, Require, Rewrite,
+    Route, TextMatch, Traffic, Wire,
 };
 use cardinal_route::{Headers, Request, Router, expression, normalize_path, split_host, upstream_uri::Parts};
 
@@ -64,7 +64,7 @@ fn route(number: u128, matches: Matches) -> (Id, Arc<Route>) {
 }
 
 fn router() -> Router {
-    let host = |pattern| vec![HostMatch { host: pattern, port: None }];
+    let host = |pattern| vec![HostMatch { host: pattern, port: None, implied_port: ImpliedPort::default() }];
     let prefix = |path: &str| vec![PathMatch::Prefix(path.into())];
     let routes = (1..2000_u128).map(|number| {
         let hosts = match number % 4 {
@@ -98,6 +98,7 @@ fn serve(router: &Router, host: &str, path: &str, out: &mut Vec<u8>) -> Option<u
         wire: Wire::Http,
         method: "GET",
         host: Some(&host),
+        host_port: port,
         path: &path,
         query: b"a=1",
         headers: &Sent,

@@ -10,7 +10,7 @@ use cardinal_route::upstream_uri::Parts;
 use cardinal_route::{Headers, Request, Router, normalize_path, split_host};
 use serde_json::Value;
 
-use crate::rank::{Flavor, Peer, RouteFields, split_and_rank};
+use crate::rank::{Flavor, Peer, RouteFields, RouteOrder, split_and_rank};
 
 #[test]
 fn traditional() {
@@ -93,21 +93,22 @@ fn lower(entry: &Value, number: usize, flavor: Flavor) -> (Id, Vec<(Id, Arc<Rout
         path_handling: if is_v1 { PathHandling::V1 } else { PathHandling::V0 },
         preserve_host: false,
     };
-    let records = split_and_rank(flavor, &fields).into_iter().map(|(split, conditions, rank)| {
-        let record = Route {
-            origin: Origin::new("test", "routes", id),
-            rank,
-            traffic: Traffic::Http,
-            matches: conditions.into(),
-            backend: None,
-            rewrite: rewrite.clone(),
-            require: Require::default(),
-            request_buffering: true,
-            response_buffering: true,
-            document: "".into(),
-        };
-        (split, Arc::new(record))
-    });
+    let records =
+        split_and_rank(flavor, RouteOrder::Documented, &fields).into_iter().map(|(split, conditions, rank)| {
+            let record = Route {
+                origin: Origin::new("test", "routes", id),
+                rank,
+                traffic: Traffic::Http,
+                matches: conditions.into(),
+                backend: None,
+                rewrite: rewrite.clone(),
+                require: Require::default(),
+                request_buffering: true,
+                response_buffering: true,
+                document: "".into(),
+            };
+            (split, Arc::new(record))
+        });
     (id, records.collect())
 }
 
@@ -149,6 +150,7 @@ fn difference(case: &Value, flavor: Flavor) -> Option<String> {
         wire,
         method: request["method"].as_str().unwrap_or_default(),
         host: host.as_ref().map(|(name, _)| &**name),
+        host_port: host.as_ref().and_then(|(_, port)| *port),
         path: &path,
         query: b"",
         headers: &headers,

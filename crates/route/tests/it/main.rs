@@ -1,7 +1,7 @@
 //! Kong's own router cases, against the matcher with the ranks of Kong's front end.
 
 #[path = "../../../gateway/src/rank.rs"]
-#[allow(dead_code, reason = "the tests need a part of it")]
+#[allow(dead_code, unreachable_pub, reason = "the tests need a part of it")]
 mod rank;
 
 mod allocation;

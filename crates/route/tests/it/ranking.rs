@@ -1,8 +1,8 @@
 //! Splitting and ranks.
 
-use cardinal_ir::{HostMatch, HostPattern, Id, PathMatch, TextMatch, Wire};
+use cardinal_ir::{HostMatch, HostPattern, Id, ImpliedPort, PathMatch, TextMatch, Wire};
 
-use crate::rank::{Flavor, Peer, RouteFields, expression_rank, split_and_rank, wires};
+use crate::rank::{Flavor, Peer, RouteFields, RouteOrder, expression_rank, split_and_rank, wires};
 
 const COMPATIBLE: Flavor = Flavor::TraditionalCompatible;
 
@@ -11,7 +11,11 @@ fn strings(list: &[&str]) -> Vec<String> {
 }
 
 fn weight(flavor: Flavor, route: &RouteFields) -> u128 {
-    let split = split_and_rank(flavor, route);
+    weight_in(flavor, RouteOrder::Documented, route)
+}
+
+fn weight_in(flavor: Flavor, order: RouteOrder, route: &RouteFields) -> u128 {
+    let split = split_and_rank(flavor, order, route);
     assert_eq!(split.len(), 1);
     split[0].2.weight
 }
@@ -20,7 +24,8 @@ fn weight(flavor: Flavor, route: &RouteFields) -> u128 {
 fn paths_that_rank_differently_are_split() {
     let id = Id::from_u128(0xe8fb_37f1_102d_461e_9c51_6608_a6bb_8101);
     let paths = strings(&["~/re", "/aa", "/b", "/cc", "~/x"]);
-    let split = split_and_rank(COMPATIBLE, &RouteFields { id, paths, ..RouteFields::default() });
+    let split =
+        split_and_rank(COMPATIBLE, RouteOrder::Documented, &RouteFields { id, paths, ..RouteFields::default() });
     let text = |path: &PathMatch| match path {
         PathMatch::Prefix(text) | PathMatch::Regex(text) => text.to_string(),
     };
@@ -31,8 +36,11 @@ fn paths_that_rank_differently_are_split() {
     assert_eq!(split[1].0, expect);
     assert_eq!(split[1].2.tie, expect.as_u128());
 
-    let whole =
-        split_and_rank(COMPATIBLE, &RouteFields { id, paths: strings(&["/a", "/b"]), ..RouteFields::default() });
+    let whole = split_and_rank(
+        COMPATIBLE,
+        RouteOrder::Documented,
+        &RouteFields { id, paths: strings(&["/a", "/b"]), ..RouteFields::default() },
+    );
     assert_eq!((whole.len(), whole[0].0), (1, id));
 }
 
@@ -52,6 +60,32 @@ fn bits_of_the_compatible_priority() {
     let wild = RouteFields { hosts: strings(&["*.a.com"]), ..RouteFields::default() };
     assert_eq!(weight(COMPATIBLE, &wild), 1 << 61);
     assert!(expression_rank(0, Id::nil()).weight > weight(COMPATIBLE, &route));
+}
+
+/// What LuaJIT makes of Kong's shifts: `bit.lshift(2, 61)` is `2 << 29` in 32 bits, `bit.lshift(4, 61)` is -2^31.
+#[test]
+fn bits_of_the_running_kongs_priority() {
+    let kong = |route: &RouteFields| weight_in(COMPATIBLE, RouteOrder::Kong, route);
+    let route = RouteFields {
+        methods: strings(&["GET"]),
+        paths: strings(&["~/a"]),
+        headers: vec![("X".to_owned(), strings(&["1"]))],
+        regex_priority: 5,
+        ..RouteFields::default()
+    };
+    assert_eq!(kong(&route), 1 << 51 | 3 << 29 | 1 << 20 | 5 << 19);
+    let four = RouteFields { hosts: strings(&["a.com"]), ..route.clone() };
+    assert_eq!(kong(&four), 0xFFFF_FFFF_8000_0000 | 1 << 20 | 5 << 19);
+    let plain = RouteFields { hosts: strings(&["a.com"]), paths: strings(&["/abc"]), ..RouteFields::default() };
+    assert_eq!(kong(&plain), 1 << 60 | 2 << 29 | 4);
+    // Parts that overlap are joined by `or`, and what leaves 32 bits is lost.
+    let priority = |regex_priority| kong(&RouteFields { regex_priority, ..route.clone() });
+    assert_eq!(priority(2), priority(3));
+    assert_eq!(priority(1 << 13 | 5), priority(5));
+    assert_eq!(priority(1 << 12), 0xFFFF_FFFF_8000_0000 | 3 << 29 | 1 << 20);
+    assert_eq!(priority(-1), 0xFFFF_FFFF_FFF8_0000);
+    let expressions = weight_in(Flavor::Expressions, RouteOrder::Kong, &four);
+    assert!(expressions > expression_rank(1 << 40, Id::nil()).weight);
 }
 
 #[test]
@@ -113,11 +147,12 @@ fn fields_become_conditions() {
         protocols: strings(&["http", "grpcs"]),
         ..RouteFields::default()
     };
-    let (_, conditions, _) = split_and_rank(Flavor::Expressions, &route).remove(0);
+    let (_, conditions, _) = split_and_rank(Flavor::Expressions, RouteOrder::Documented, &route).remove(0);
+    let implied_port = ImpliedPort::Listener;
     let expect = [
-        HostMatch { host: HostPattern::Exact("example.com".into()), port: Some(80) },
-        HostMatch { host: HostPattern::Suffix(".a.com".into()), port: None },
-        HostMatch { host: HostPattern::Prefix("b.".into()), port: None },
+        HostMatch { host: HostPattern::Exact("example.com".into()), port: Some(80), implied_port },
+        HostMatch { host: HostPattern::Suffix(".a.com".into()), port: None, implied_port },
+        HostMatch { host: HostPattern::Prefix("b.".into()), port: None, implied_port },
     ];
     assert_eq!(conditions.hosts, expect);
     assert_eq!(conditions.snis, [HostPattern::Exact("a.com".into()), HostPattern::Suffix(".b.com".into())]);
@@ -125,5 +160,5 @@ fn fields_become_conditions() {
     assert_eq!(conditions.headers[0].any_of, [TextMatch::Exact("bar".into()), TextMatch::Regex("^a\\d".into())]);
     assert_eq!(conditions.wires, [Wire::Http, Wire::Https]);
     assert!(wires(&strings(&["https"])).is_empty());
-    assert!(split_and_rank(COMPATIBLE, &route)[0].1.wires.is_empty());
+    assert!(split_and_rank(COMPATIBLE, RouteOrder::Documented, &route)[0].1.wires.is_empty());
 }
