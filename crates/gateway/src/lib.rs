@@ -9,6 +9,7 @@ pub mod declarative;
 pub mod entities;
 mod lower;
 mod packed;
+mod pcre;
 mod rank;
 pub mod secrets;
 pub mod settings;

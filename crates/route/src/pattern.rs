@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use fancy_regex::RegexBuilder as FancyBuilder;
+use fancy_regex::{BytesMode, RegexBuilder as FancyBuilder};
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::ast::ErrorKind as AstError;
@@ -16,6 +16,10 @@ const TEXT_MAX: usize = 64 << 10;
 pub(crate) const COMPILED_MAX: usize = 10 << 20;
 /// Steps of the backtracking engine before a pattern counts as not matching.
 const BACKTRACK_MAX: usize = 100_000;
+/// Longest program of the backtracking engine, instructions; calls of groups multiply them.
+const PROGRAM_MAX: usize = 100_000;
+/// What patterns about bytes start with.
+const BYTES: &str = "(?-u)";
 /// Literals that one pattern may be indexed by.
 const LITERALS_MAX: usize = 16;
 
@@ -35,8 +39,9 @@ pub(crate) enum PatternError {
 
 /// A compiled regular expression.
 ///
-/// The engine is linear in the text. Only a pattern with look-around or back-references, which older Kong files may
-/// have, runs on an engine that backtracks; there the steps are limited.
+/// The engine is linear in the text. Only a pattern with look-around, back-references and the like, as PCRE has them,
+/// runs on an engine that backtracks; there the steps are limited. Both match bytes where the pattern starts with
+/// `(?-u)`.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     engine: Engine,
@@ -53,13 +58,27 @@ impl Pattern {
     /// A pattern that matches from the start of the text.
     pub(crate) fn from_start(text: &str) -> Result<Self, PatternError> {
         check_text(text)?;
-        Self::compile(&format!("^(?:{text})"))
+        match text.strip_prefix(BYTES) {
+            Some(text) => Self::compile_bytes(&format!("^(?:{text})")),
+            None => Self::compile(&format!("^(?:{text})")),
+        }
     }
 
     /// A pattern found anywhere in the text.
     pub(crate) fn anywhere(text: &str) -> Result<Self, PatternError> {
         check_text(text)?;
-        Self::compile(text)
+        match text.strip_prefix(BYTES) {
+            Some(text) => Self::compile_bytes(text),
+            None => Self::compile(text),
+        }
+    }
+
+    fn compile_bytes(text: &str) -> Result<Self, PatternError> {
+        match RegexBuilder::new(text).unicode(false).size_limit(COMPILED_MAX).build() {
+            Ok(regex) => Ok(Self { groups: regex.captures_len(), engine: Engine::Linear(regex) }),
+            Err(regex::Error::CompiledTooBig(_)) => Err(PatternError::TooLarge),
+            Err(_) => Self::backtracking(FancyBuilder::new(text).bytes_mode(BytesMode::Ascii)),
+        }
     }
 
     fn compile(text: &str) -> Result<Self, PatternError> {
@@ -74,8 +93,12 @@ impl Pattern {
         if !needs_backtracking(text) {
             return Err(error);
         }
-        let fancy = FancyBuilder::new(text).backtrack_limit(BACKTRACK_MAX).delegate_size_limit(COMPILED_MAX).build();
-        match fancy {
+        Self::backtracking(FancyBuilder::new(text).bytes_mode(BytesMode::UnicodeBytes))
+    }
+
+    fn backtracking(builder: &mut FancyBuilder) -> Result<Self, PatternError> {
+        let limited = builder.backtrack_limit(BACKTRACK_MAX).delegate_size_limit(COMPILED_MAX);
+        match limited.max_prog_size(PROGRAM_MAX).build() {
             Ok(regex) => Ok(Self { groups: regex.captures_len(), engine: Engine::Backtracking(Box::new(regex)) }),
             Err(error) => Err(PatternError::Syntax(error.to_string())),
         }
@@ -86,7 +109,7 @@ impl Pattern {
         match &self.engine {
             Engine::Linear(regex) => regex.find(text).map(|found| found.len()),
             Engine::Backtracking(regex) => {
-                let found = regex.find(std::str::from_utf8(text).ok()?).ok()??;
+                let found = regex.find(text).ok()??;
                 Some(found.end() - found.start())
             }
         }
@@ -109,7 +132,7 @@ impl Pattern {
                 Some(Captures { groups, names: group_names(regex.capture_names()) })
             }
             Engine::Backtracking(regex) => {
-                let found = regex.captures(std::str::from_utf8(text).ok()?).ok()??;
+                let found = regex.captures(text).ok()??;
                 let groups = found.iter().map(|group| group.map(|group| group.start()..group.end())).collect();
                 Some(Captures { groups, names: group_names(regex.capture_names()) })
             }
@@ -215,6 +238,28 @@ mod tests {
         assert_eq!(pattern.captures(b"/user").unwrap().group(1), Some(1..5));
         let slow = Pattern::from_start(r"/(a+)+(?=b)\1c").unwrap();
         assert_eq!(slow.find(format!("/{}", "a".repeat(4000)).as_bytes()), None);
+    }
+
+    #[test]
+    fn patterns_about_bytes() {
+        let check = |text: &str, path: &str, expect: Option<usize>| {
+            assert_eq!(Pattern::from_start(text).unwrap().find(path.as_bytes()), expect, "{text} {path}");
+        };
+        check(r"(?-u)/[0-9A-Za-z]+(?:\n?\z)", "/caf\u{e9}", None);
+        check(r"\w+$", "caf\u{e9}", Some(5));
+        check(r"(?-u)/caf[^/][^/]/x", "/caf\u{e9}/x", Some(8));
+        check(r"(?-u)/caf\xC3\xA9", "/caf\u{e9}", Some(6));
+        check(r"(?-u)/(?i)caf\xC3\xA9", "/CAF\u{c9}", None);
+        // The same on the engine that backtracks.
+        check(r"(?-u)/(?!b)[0-9A-Za-z]+(?:\n?\z)", "/caf\u{e9}", None);
+        check(r"(?-u)/(?!b)caf[^/][^/]/x", "/caf\u{e9}/x", Some(8));
+        check(r"(?-u)/(?>a+)(?:\n?\z)", "/aaa\n", Some(5));
+        check(r"(?-u)/([ab])(?:\1)\g<1>", "/aab", Some(4));
+        check(r"(?-u)/(?<n>a)?(?(<n>)b|c)", "/ab", Some(3));
+        check(r"(?-u)/(?<n>a)?(?(<n>)b|c)", "/ac", None);
+        check(r"(?-u)/(?>\r\n|[\x0A-\x0D\x85])x", "/\r\nx", Some(4));
+        let named = Pattern::from_start(r"(?-u)/(?!b)(?<id>[0-9]+)").unwrap();
+        assert_eq!(named.captures(b"/12").unwrap().name("id"), Some(1..3));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use cardinal_schema::{
 use serde_json::{Map, Value, json};
 
 use super::{Kind, base_fields, tags_field};
+use crate::pcre::PcreError;
 use crate::settings::RouterFlavor;
 
 pub(super) fn kind(schemas: &RouteSchemas) -> Kind {
@@ -75,10 +76,7 @@ fn base(flavor: RouterFlavor) -> Schema {
             field("destinations", typedefs::sources().describe("Local addresses and ports to match.")),
             field("methods", set(typedefs::http_method()).describe("Methods to match.")),
             field("hosts", cardinal_schema::array(typedefs::route_host()).describe("Hosts to match.")),
-            field(
-                "paths",
-                cardinal_schema::array(typedefs::router_path()).describe("Path prefixes, or `~` and a regex."),
-            ),
+            field("paths", cardinal_schema::array(path(flavor)).describe("Path prefixes, or `~` and a regex.")),
             field("headers", headers().describe("Headers to match: names and lists of values.")),
             field("regex_priority", integer().default(0).describe("Order among routes with regex paths.")),
             field("path_handling", string().default("v0").one_of(["v0", "v1"])),
@@ -106,6 +104,22 @@ fn base(flavor: RouterFlavor) -> Schema {
         ]);
     }
     if flavor == RouterFlavor::Traditional { schema } else { schema.check(expression_check()) }
+}
+
+/// Kong checks regular expressions with PCRE, and its oldest router executes them with it too.
+fn path(flavor: RouterFlavor) -> Field {
+    match flavor {
+        RouterFlavor::Traditional => typedefs::router_path_by(check_pcre_path),
+        RouterFlavor::TraditionalCompatible | RouterFlavor::Expressions => typedefs::router_path(),
+    }
+}
+
+/// What PCRE accepts and cannot be executed here is said when the route is lowered.
+fn check_pcre_path(text: &str) -> Result<(), String> {
+    typedefs::check_router_path_by(text, |pattern| match crate::pcre::translate(pattern) {
+        Ok(_) | Err(PcreError::Unsupported { .. }) => Ok(()),
+        Err(error @ PcreError::Invalid { .. }) => Err(format!("invalid regex: '{pattern}' (PCRE returned: {error})")),
+    })
 }
 
 fn protocols() -> Field {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use cardinal_ir::{
-    Code, Criteria, Field, Id, Literal, Matches, Op, PathHandling, Predicate, Rank, Require, Rewrite, Route, Table,
-    Traffic, Wire,
+    Code, Criteria, Field, Id, Literal, Matches, Op, PathHandling, PathMatch, Predicate, Rank, Require, Rewrite, Route,
+    Table, TextMatch, Traffic, Wire,
 };
 use serde_json::Value;
 
 use super::Lowering;
 use crate::declarative::Entity;
+use crate::pcre::{self, PcreError};
 use crate::rank::{self, Flavor, Peer, RouteFields};
 use crate::settings::{RouterFlavor, Settings};
 
@@ -44,7 +45,14 @@ impl Lowering<'_> {
                     return;
                 }
             },
-            None => by_fields(entity, self.settings, traffic, &protocols),
+            None => match by_fields(entity, self.settings, traffic, &protocols) {
+                Ok(parts) => parts,
+                Err((path, error)) => {
+                    let message = format!("the regular expression cannot be used: {error}");
+                    self.refuse("routes", entity, Code::Pattern, &path, message);
+                    return;
+                }
+            },
         };
         if entity.text("path_handling") == Some("v1") && self.settings.router_flavor != RouterFlavor::Traditional {
             let message =
@@ -110,7 +118,12 @@ fn is_wire(wire: Wire) -> Predicate {
     Predicate::Compare { field: Field::Protocol, lower: false, any: false, op: Op::Equal, value }
 }
 
-fn by_fields(entity: &Entity, settings: &Settings, traffic: Traffic, protocols: &[String]) -> Vec<Part> {
+fn by_fields(
+    entity: &Entity,
+    settings: &Settings,
+    traffic: Traffic,
+    protocols: &[String],
+) -> Result<Vec<Part>, (String, PcreError)> {
     let flavor = settings.router_flavor.into();
     let fields = fields(entity, protocols);
     let parts = rank::split_and_rank(flavor, settings.router_order, &fields).into_iter();
@@ -119,9 +132,30 @@ fn by_fields(entity: &Entity, settings: &Settings, traffic: Traffic, protocols: 
             if traffic == Traffic::Stream {
                 stream_wires(&mut conditions, protocols);
             }
-            (id, conditions.into(), rank)
+            if flavor == Flavor::Traditional {
+                translate_patterns(&mut conditions, &fields)?;
+            }
+            Ok((id, conditions.into(), rank))
         })
         .collect()
+}
+
+/// Patterns of PCRE in our syntax; where that fails, the field.
+fn translate_patterns(conditions: &mut Criteria, fields: &RouteFields) -> Result<(), (String, PcreError)> {
+    for path in &mut conditions.paths {
+        let PathMatch::Regex(pattern) = path else { continue };
+        let at = || fields.paths.iter().position(|path| path.strip_prefix('~') == Some(&**pattern)).unwrap_or(0);
+        let translated = pcre::translate(pattern).map_err(|error| (format!("paths[{}]", at()), error))?;
+        *pattern = translated.into();
+    }
+    for header in &mut conditions.headers {
+        for value in &mut header.any_of {
+            let TextMatch::Regex(pattern) = value else { continue };
+            let translated = pcre::translate(pattern).map_err(|error| (format!("headers.{}", header.name), error))?;
+            *pattern = translated.into();
+        }
+    }
+    Ok(())
 }
 
 /// The ids of the records that a route with fields becomes.

@@ -8,7 +8,7 @@ mod records;
 use serde_json::{Value, json};
 
 pub use net::{HostKind, NetHost, is_ip, is_ip_or_cidr, normalize_host};
-pub use path::normalize_path;
+pub use path::{check_router_path_by, normalize_path};
 pub use records::{queue, queue_flat_names, redis, redis_flat_names};
 
 use crate::{Field, array, at_least_one_of, field, foreign, integer, map, number, record, set, string};
@@ -87,10 +87,15 @@ pub fn path() -> Field {
 
 /// A path of a route: a prefix in normal form, or `~` and a regular expression.
 pub fn router_path() -> Field {
+    router_path_by(path::check_router_path)
+}
+
+/// [`router_path`] with another check, such as one that makes use of [`check_router_path_by`].
+pub fn router_path_by(check: fn(&str) -> Result<(), String>) -> Field {
     string()
         .match_any(["^/", "^~/"], "should start with: / (fixed path) or ~/ (regex path)")
         .match_none("//", "must not have empty segments")
-        .validate_str(path::check_router_path)
+        .validate_str(check)
 }
 
 /// A host condition of a route: at most one `*`, as the first or last label; perhaps a port.

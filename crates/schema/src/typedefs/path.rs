@@ -99,20 +99,25 @@ fn check_percent(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn check_router_path(text: &str) -> Result<(), String> {
+/// A path of a route, with a check of the regular expression that it may be.
+pub fn check_router_path_by(text: &str, check_regex: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
     // Kong looks at percent encoding only where the characters are those of RFC 3986.
     if check_characters(text).is_ok() {
         check_percent(text)?;
     }
     if let Some(pattern) = text.strip_prefix('~') {
-        return match Regex::new(pattern) {
-            Ok(_) => Ok(()),
-            Err(e) if needs_backtracking(&e) => Ok(()),
-            Err(e) => Err(format!("invalid regex: '{pattern}' ({})", one_line(&e))),
-        };
+        return check_regex(pattern);
     }
     let normal = normalize_path(text);
     if normal == text { Ok(()) } else { Err(format!("non-normalized path, consider use '{normal}' instead")) }
+}
+
+pub(super) fn check_router_path(text: &str) -> Result<(), String> {
+    check_router_path_by(text, |pattern| match Regex::new(pattern) {
+        Ok(_) => Ok(()),
+        Err(e) if needs_backtracking(&e) => Ok(()),
+        Err(e) => Err(format!("invalid regex: '{pattern}' ({})", one_line(&e))),
+    })
 }
 
 /// PCRE has look-around and back-references. Whoever matches the path says whether it can follow them.
