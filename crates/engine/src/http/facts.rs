@@ -16,12 +16,19 @@ struct Fields<'x>(&'x HeaderList);
 
 impl Headers for Fields<'_> {
     fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) {
-        for value in self.0.get_all(name.as_bytes()) {
-            if visit(value).is_break() {
+        for (field, value) in self.0.iter() {
+            if is_called(field, name.as_bytes()) && visit(value).is_break() {
                 return;
             }
         }
     }
+}
+
+/// Whether a field's name is `name`, which is lower-case with dashes: `_` counts as `-`.
+fn is_called(field: &[u8], name: &[u8]) -> bool {
+    let is_same =
+        |(sent, wanted): (&u8, &u8)| sent.to_ascii_lowercase() == *wanted || (*sent == b'_' && *wanted == b'-');
+    field.len() == name.len() && field.iter().zip(name).all(is_same)
 }
 
 /// What a request says about itself that is not in its head.

@@ -7,6 +7,7 @@ mod explained;
 mod faults;
 mod headers;
 mod health;
+mod kong_routes;
 mod leaks;
 mod mutual_tls;
 mod names;

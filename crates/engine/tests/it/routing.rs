@@ -77,6 +77,91 @@ async fn routes_are_chosen_in_both_traditional_flavors() -> Result<()> {
 }
 
 #[tokio::test]
+async fn dashes_and_underscores_of_header_names_are_the_same() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let fields = json!([
+        { "name": "agent", "headers": { "user_agent": ["foo"] } },
+        { "name": "dash", "headers": { "X-Pick-It": ["one"] } },
+        { "name": "mixed", "headers": { "x-a_b": ["~*^o"] } },
+    ]);
+    let expressions = json!([
+        { "name": "agent", "expression": "http.headers.user_agent == \"foo\"" },
+        { "name": "dash", "expression": "lower(any(http.headers.x_pick_it)) == \"one\"" },
+        { "name": "mixed", "expression": "http.headers.x_a_b ^= \"o\"" },
+    ]);
+    for (flavor, routes) in [
+        ("traditional_compatible", &fields),
+        ("traditional", &fields),
+        ("expressions", &fields),
+        ("expressions", &expressions),
+    ] {
+        let world = world(&echo, routes.clone(), flavor)?;
+        let mut h1 = H1Client::connect(world.http()).await?;
+        let mut h2 = H2Client::connect(world.http()).await?;
+        for (name, value, expect) in [
+            ("user_agent", "foo", "agent"),
+            ("User-Agent", "foo", "agent"),
+            ("user_agent", "bar", ""),
+            ("useragent", "foo", ""),
+            ("x_pick_it", "one", "dash"),
+            ("X-Pick_It", "one", "dash"),
+            ("x-pick-it", "one", "dash"),
+            ("x_a_b", "one", "mixed"),
+            ("x-a-b", "one", "mixed"),
+        ] {
+            let found = route(&mut h1, "GET", "/", "h.test", &[(name, value)]).await?;
+            assert_eq!(found, expect, "{flavor}: {name}: {value}");
+            let name = name.to_ascii_lowercase();
+            let response = h2.request("GET", "h.test", "/", &[("kong-debug", "1"), (&name, value)], b"").await?;
+            assert_eq!(response.header("kong-route-name").unwrap_or_default(), expect, "{flavor}, HTTP/2: {name}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_traditional_flavor_has_hosts_ports_and_patterns_of_its_own() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let routes = json!([
+        { "name": "plain", "hosts": ["p.test"], "created_at": 1 },
+        { "name": "port", "hosts": ["p.test:8080", "*.p.test"], "created_at": 2 },
+        { "name": "never", "hosts": ["q.test:80"] },
+        { "name": "wild", "hosts": ["*.w.test:80"] },
+        { "name": "braces", "paths": ["~/{id}/x$"], "strip_path": false },
+        { "name": "quoted", "paths": [r"~/q/\Qa.b\E"] },
+        { "name": "atomic", "paths": ["~/at/(?>a+)b"] },
+        { "name": "look", "paths": ["~/look/(?!admin)(?<who>[a-z]+)/(?:\\1x)"] },
+        { "name": "word", "paths": [r"~/w/\w+$"] },
+        { "name": "header", "headers": { "x-p": [r"~*^\Qa+\E$"] } },
+    ]);
+    let world = world(&echo, routes, "traditional")?;
+    let mut client = H1Client::connect(world.http()).await?;
+    for (target, host, fields, expect) in [
+        ("/", "p.test", vec![], "plain"),
+        ("/", "p.test:8080", vec![], "port"),
+        ("/", "p.test:81", vec![], "plain"),
+        ("/", "q.test", vec![], ""),
+        ("/", "q.test:80", vec![], "never"),
+        ("/", "a.w.test", vec![], "wild"),
+        ("/", "a.w.test:81", vec![], ""),
+        ("/%7Bid%7D/x", "x", vec![], "braces"),
+        ("/q/a.b", "x", vec![], "quoted"),
+        ("/q/axb", "x", vec![], ""),
+        ("/at/aab", "x", vec![], "atomic"),
+        ("/look/bob/bobx", "x", vec![], "look"),
+        ("/look/admin/adminx", "x", vec![], ""),
+        ("/w/cafe", "x", vec![], "word"),
+        ("/w/caf%c3%a9", "x", vec![], ""),
+        ("/", "x", vec![("x-p", "A+")], "header"),
+        ("/", "x", vec![("x-p", "aa")], ""),
+    ] {
+        let found = route(&mut client, "GET", target, host, &fields).await?;
+        assert_eq!(found, expect, "{host}{target} {fields:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn expressions_choose_by_priority() -> Result<()> {
     let echo = EchoServer::start("e").await;
     let routes = json!([
