@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::http::{
     Body, Facts, Outgoing, Scratch, apply_match, check_body_length, choose_all, make_uri, message, read_facts, refusal,
-    refused_method, run_request_filters, set_host, strip_listed, with_view, write_upstream_head,
+    refused_method, run_request_filters, set_host, strip_listed, with_view,
 };
 use crate::plan::{BackendPlan, Chain, Plan, PlanCx, Registry, RoutePlan};
 
@@ -304,9 +304,8 @@ impl Explainer {
             (None, None) => (backend.info.host().to_owned(), 0),
         };
         set_host(&route.route, &backend.backend, s, &endpoint, port);
-        let outgoing = Outgoing { node: self.plan.node(), framing, upgrade: None };
         let mut head = Vec::new();
-        write_upstream_head(&mut head, s, &outgoing);
+        Outgoing::new(s, self.plan.node(), framing, None)?.write_h1(&mut head);
         decision.upstream_head = Some(String::from_utf8_lossy(&head).into_owned());
         decision.upstream_uri = Some(String::from_utf8_lossy(&s.exchange.upstream_uri).into_owned());
         decision.upstream_host = Some(s.host.clone());

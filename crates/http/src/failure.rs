@@ -54,6 +54,8 @@ pub enum FailureKind {
     UpstreamWriteTimeout,
     /// A filter failed.
     Filter,
+    /// The head of a message to be sent has bytes that are not allowed in it: a filter or a setting put them there.
+    UnsendableHead,
     /// A limit of the node is reached.
     Overloaded,
     /// The node is stopping.
@@ -62,7 +64,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All kinds, for metrics and documentation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -87,6 +89,7 @@ impl FailureKind {
         Self::UpstreamTimeout,
         Self::UpstreamWriteTimeout,
         Self::Filter,
+        Self::UnsendableHead,
         Self::Overloaded,
         Self::Draining,
     ];
@@ -118,6 +121,7 @@ impl FailureKind {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamWriteTimeout => "upstream_write_timeout",
             Self::Filter => "filter",
+            Self::UnsendableHead => "unsendable_head",
             Self::Overloaded => "overloaded",
             Self::Draining => "draining",
         }
@@ -135,7 +139,7 @@ impl FailureKind {
             Self::ClientClosed => 499,
             Self::NoRoute => 404,
             Self::NoBackend | Self::NoPeer | Self::NameResolution | Self::Overloaded | Self::Draining => 503,
-            Self::Resolver | Self::Filter => 500,
+            Self::Resolver | Self::Filter | Self::UnsendableHead => 500,
             Self::UpstreamConnect | Self::UpstreamTls | Self::UpstreamReset | Self::UpstreamProtocol => 502,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout | Self::UpstreamWriteTimeout => 504,
         }
@@ -161,6 +165,7 @@ impl FailureKind {
             | Self::NameResolution
             | Self::Resolver
             | Self::Filter
+            | Self::UnsendableHead
             | Self::Overloaded
             | Self::Draining => Side::Local,
             Self::UpstreamConnect

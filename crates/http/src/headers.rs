@@ -272,9 +272,10 @@ impl HeaderList {
         self.known_all(name).any(|value| list_contains(value, element))
     }
 
-    /// Adds a field at the end. `false` when the name or the value is illegal; then nothing changes.
+    /// Adds a field at the end, without the spaces around the value, which are no part of it. `false` when the name or
+    /// the value is illegal; then nothing changes.
     pub fn append(&mut self, name: &[u8], value: &[u8]) -> bool {
-        self.append_parts(name, &[value])
+        self.append_parts(name, &[trim(value)])
     }
 
     /// [`HeaderList::append`] of a field whose name and value are known to be legal. `id` is the name's, as

@@ -7,6 +7,7 @@
 //! errors are [`Failure`].
 
 pub mod accept;
+mod authority;
 mod failure;
 pub mod h1;
 mod head;
@@ -15,7 +16,8 @@ pub mod hpack;
 pub mod query;
 mod token;
 
+pub use authority::is_authority;
 pub use failure::{Failure, FailureKind, Retry, Side};
 pub use head::{Method, RequestHead, ResponseHead, Version, default_reason};
 pub use headers::{HeaderList, Name};
-pub use token::{eq_ignore_case, is_token, is_value, list_contains, split_list, trim};
+pub use token::{eq_ignore_case, is_target, is_token, is_value, list_contains, split_list, trim};

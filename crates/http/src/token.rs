@@ -14,18 +14,31 @@ pub fn is_value(bytes: &[u8]) -> bool {
         None => bytes.iter().fold(u64::from_ne_bytes([b' '; 8]), |last, byte| last << 8 | u64::from(*byte)),
     };
     let eights = bytes.as_chunks::<8>().0.iter();
-    let controls = eights.fold(controls(last), |found, eight| found | controls(u64::from_ne_bytes(*eight)));
+    let controls = eights.fold(controls(last, b' '), |found, eight| found | controls(u64::from_ne_bytes(*eight), b' '));
     controls & UPPER == 0 || !bytes.iter().any(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f)
+}
+
+/// Whether these bytes may be the path and query of a request line: they start with `/`, and there is no space and no
+/// control character among them (RFC 9112 section 3). Bytes outside ASCII, which clients do send, are let through.
+#[inline]
+pub fn is_target(bytes: &[u8]) -> bool {
+    let last = match bytes.last_chunk::<8>() {
+        Some(last) => u64::from_ne_bytes(*last),
+        None => bytes.iter().fold(u64::from_ne_bytes([b'/'; 8]), |last, byte| last << 8 | u64::from(*byte)),
+    };
+    let eights = bytes.as_chunks::<8>().0.iter();
+    let found = eights.fold(controls(last, b'!'), |found, eight| found | controls(u64::from_ne_bytes(*eight), b'!'));
+    bytes.first() == Some(&b'/') && (found & UPPER == 0 || !bytes.iter().any(|b| *b <= b' ' || *b == 0x7f))
 }
 
 const UPPER: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// The [`UPPER`] bits are 0 if none of the eight bytes is a control character. Which one it is they do not tell.
-const fn controls(bytes: u64) -> u64 {
-    const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+/// The [`UPPER`] bits are 0 if none of the eight bytes is below `least` or DEL. Which byte it is they do not tell.
+const fn controls(bytes: u64, least: u8) -> u64 {
     const DELETES: u64 = u64::from_ne_bytes([0x7f; 8]);
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    (bytes.wrapping_sub(SPACES) | (bytes ^ DELETES).wrapping_sub(ONES)) & !bytes
+    let least = u64::from_ne_bytes([least; 8]);
+    (bytes.wrapping_sub(least) | (bytes ^ DELETES).wrapping_sub(ONES)) & !bytes
 }
 
 pub(crate) const fn is_tchar(byte: u8) -> bool {
@@ -93,5 +106,21 @@ mod tests {
             }
         }
         assert!(is_value(b""));
+    }
+
+    #[test]
+    fn targets_have_neither_spaces_nor_control_characters() {
+        for (len, byte) in (2..20).flat_map(|len| (0..=255_u8).map(move |byte| (len, byte))) {
+            let legal = byte > b' ' && byte != 0x7f;
+            for at in 1..len {
+                for others in [b'!', b'~', 0xff, 0x80] {
+                    let mut target = vec![others; len];
+                    target[0] = b'/';
+                    target[at] = byte;
+                    assert_eq!(is_target(&target), legal, "{}", target.escape_ascii());
+                }
+            }
+        }
+        assert!(is_target(b"/") && !is_target(b"") && !is_target(b"a") && !is_target(b" /"));
     }
 }

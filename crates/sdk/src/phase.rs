@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use cardinal_http::{RequestHead, ResponseHead};
+use cardinal_http::{RequestHead, ResponseHead, is_authority};
 
 use crate::directory::Directory;
 use crate::exchange::{CredentialRef, Exchange};
@@ -37,10 +37,33 @@ pub struct UpstreamRequest {
     /// Path to ask for, percent-encoded, with the backend's path in front, without the query (which stays in
     /// [`RequestHead::query`]).
     pub path: Vec<u8>,
-    /// Host to send instead of the one that route and backend give.
-    pub host: Option<Box<str>>,
     /// The request body, once a filter asked for it whole. Setting it replaces the body.
     pub body: Option<Bytes>,
+    host: Option<Box<str>>,
+}
+
+impl UpstreamRequest {
+    /// Host to send instead of the one that route and backend give.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// Sets [`UpstreamRequest::host`]. `false` when the bytes are not a host with an optional port
+    /// ([`is_authority`]); then nothing changes.
+    pub fn set_host(&mut self, host: &[u8]) -> bool {
+        let host = std::str::from_utf8(host).ok().filter(|host| is_authority(host.as_bytes()));
+        if let Some(host) = host {
+            self.host = Some(host.into());
+        }
+        host.is_some()
+    }
+
+    /// Forgets everything, keeping the memory of the path.
+    pub fn clear(&mut self) {
+        self.path.clear();
+        self.body = None;
+        self.host = None;
+    }
 }
 
 impl HeadCx<'_> {

@@ -165,7 +165,8 @@ impl Bench {
         self.exchange.original.target.extend_from_slice(target.as_bytes());
         self.exchange.original.host.push_str("example.com");
         self.path = self.request.path().to_vec();
-        self.upstream = UpstreamRequest { path: self.path.clone(), ..UpstreamRequest::default() };
+        self.upstream.clear();
+        self.upstream.path.extend_from_slice(&self.path);
         self.body = Bytes::new();
         self
     }

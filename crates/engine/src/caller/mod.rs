@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use cardinal_base::task;
 use cardinal_http::h1::Framing;
-use cardinal_http::{HeaderList, Method, Name};
+use cardinal_http::{HeaderList, Method, Name, is_authority};
 use cardinal_net::dns::Dns;
 use cardinal_net::h1::H1;
 use cardinal_net::tls::{ClientSettings, client_config};
@@ -238,7 +238,11 @@ fn request(call: &HttpCall, url: &Url<'_>) -> Result<Request, CallError> {
     let method = Method::parse(call.method.as_bytes()).filter(|m| *m != Method::Connect);
     let method = method.ok_or_else(|| transport("the method cannot be called"))?;
     let mut fields = HeaderList::new();
-    fields.append(b"Host", call.headers.known(Name::Host).unwrap_or(url.authority.as_bytes()));
+    let host = call.headers.known(Name::Host).unwrap_or(url.authority.as_bytes());
+    if !is_authority(host) {
+        return Err(transport("the Host header is not a host with an optional port"));
+    }
+    fields.append(b"Host", host);
     let framing = match call.body.len() {
         0 if matches!(method, Method::Post | Method::Put | Method::Patch) => Framing::Length(0),
         0 => Framing::None,

@@ -150,6 +150,18 @@ async fn reused(call: impl Fn(String) -> HttpCall, rest: &str) -> (Result<HttpRe
 }
 
 #[tokio::test]
+async fn a_host_header_that_is_no_host_is_not_sent() {
+    let (echo, caller) = (EchoServer::start("a").await, caller(None));
+    for host in ["a b", "a/b", "u@a", "", "a:x", "a, b"] {
+        let mut call = get(echo.url());
+        assert!(call.headers.append(b"Host", host.as_bytes()));
+        let outcome = caller.call(call).await;
+        assert!(matches!(outcome, Err(CallError::Transport(_))), "{host:?}: {outcome:?}");
+    }
+    assert_eq!(echo.connections(), 0);
+}
+
+#[tokio::test]
 async fn only_what_does_no_harm_is_repeated() {
     let (outcome, connections) = reused(get, "").await;
     assert_eq!((&*outcome.unwrap().body, connections), (b"ok".as_slice(), 2));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cardinal_balance::{Probe, ProbeOutcome};
-use cardinal_http::HeaderList;
+use cardinal_http::{HeaderList, Name};
 use cardinal_ir::ProbeKind;
 use cardinal_net::{ConnectError, Connected, Io, TlsTarget, connect};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -81,7 +81,10 @@ pub(super) fn path(probe: &Probe) -> String {
 async fn http(mut io: Io, probe: &Probe) -> ProbeOutcome {
     let mut fields = HeaderList::new();
     for (name, value) in &probe.settings.health.active.headers {
-        fields.append(name.as_bytes(), value.as_bytes());
+        // The request has no body, whatever is configured.
+        if !matches!(Name::of(name.as_bytes()), Name::ContentLength | Name::TransferEncoding) {
+            fields.append(name.as_bytes(), value.as_bytes());
+        }
     }
     if !fields.contains(b"host") {
         fields.append(b"Host", authority(probe).as_bytes());

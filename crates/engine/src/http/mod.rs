@@ -22,4 +22,4 @@ pub(crate) use reply::message;
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::tunnel;
 pub(crate) use upstream::{pick, report_failure};
-pub(crate) use upstream_head::{Outgoing, set_host, strip_listed, write_h1 as write_upstream_head};
+pub(crate) use upstream_head::{Outgoing, set_host, strip_listed};

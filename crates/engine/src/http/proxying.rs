@@ -11,7 +11,6 @@ use cardinal_http::h1::{Framing, HeadLimits, Parsed, keep_alive, parse_response,
 use cardinal_http::{Failure, FailureKind, ResponseHead, Retry, Version};
 use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
-use cardinal_net::h2::Target;
 use cardinal_net::{NetError, Peer, StreamGuard};
 use cardinal_sdk::{BodyMode, Source};
 
@@ -23,7 +22,7 @@ use super::forward::{Broken, Download, Patience, Progress, Upload};
 use super::reply::{self, send_continue};
 use super::tunnel::tunnel;
 use super::upstream::{Reached, Transport, reach, report_failure};
-use super::upstream_head::{Outgoing, write_h1, write_h2};
+use super::upstream_head::Outgoing;
 use crate::plan::{BackendPlan, Plan, RoutePlan};
 use crate::worker::Worker;
 
@@ -140,20 +139,15 @@ impl Proxying<'_> {
         upgrade: Option<&[u8]>,
     ) -> Result<(Peer, Way), Failure> {
         let Reached { transport, picked, group, key, requests } = reached;
-        let outgoing = Outgoing { node: self.plan.node(), framing, upgrade };
+        let outgoing = Outgoing::new(s, self.plan.node(), framing, upgrade)?;
         let way = |guard| Way { picked, group, key, requests, _guard: guard };
         match transport {
             Transport::H1(mut h1) => {
-                h1.start_writing(framing, |out| write_h1(out, s, &outgoing));
+                h1.start_writing(framing, |out| outgoing.write_h1(out));
                 Ok((Peer::H1(h1), way(None)))
             }
             Transport::H2(client, guard) => {
-                let target = Target {
-                    method: &s.request.method,
-                    https: self.backend.tls.is_some(),
-                    authority: s.host.as_bytes(),
-                    path: &s.exchange.upstream_uri,
-                };
+                let target = outgoing.target(self.backend.tls.is_some());
                 let broken = |error: NetError| {
                     Failure::new(FailureKind::UpstreamReset, "opening a stream")
                         .with_source(error)
@@ -164,7 +158,7 @@ impl Proxying<'_> {
                 let late = || Failure::new(FailureKind::UpstreamWriteTimeout, "no free stream").with_retry(Retry::Safe);
                 ready.ok_or_else(late)?.map_err(broken)?;
                 let end = framing == Framing::None;
-                let stream = client.open(&target, end, |fields| write_h2(fields, s, &outgoing)).map_err(broken)?;
+                let stream = client.open(&target, end, |fields| outgoing.write_h2(fields)).map_err(broken)?;
                 Ok((Peer::H2(Box::new(stream)), way(Some(guard))))
             }
         }

@@ -41,7 +41,7 @@ pub(crate) fn message(pages: &ErrorPages, kind: FailureKind) -> String {
         FailureKind::UpstreamConnectTimeout | FailureKind::UpstreamTimeout | FailureKind::UpstreamWriteTimeout => {
             "The upstream server is timing out"
         }
-        FailureKind::Resolver | FailureKind::Filter => MESSAGE_UNEXPECTED,
+        FailureKind::Resolver | FailureKind::Filter | FailureKind::UnsendableHead => MESSAGE_UNEXPECTED,
         _ => cardinal_http::default_reason(kind.status()),
     };
     text.to_owned()
@@ -99,6 +99,9 @@ async fn flush(plan: &Plan, down: &mut Peer, s: &Scratch) -> Result<(), Failure>
 /// connection usable.
 pub(super) async fn send_reply(turn: &mut Turn<'_>, chain: &Chain, reply: Reply) -> Result<(), Failure> {
     let (plan, s) = (turn.plan, &mut *turn.s);
+    if !(200..=999).contains(&reply.status) {
+        return Err(Failure::new(FailureKind::UnsendableHead, "a filter's reply has a status that ends no request"));
+    }
     if s.choices.len() != chain.len() {
         choose_all(chain, s);
     }

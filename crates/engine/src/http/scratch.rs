@@ -83,9 +83,7 @@ impl Scratch {
         self.response.clear();
         self.exchange.clear();
         self.exchange.client.clone_from(client);
-        self.upstream.path.clear();
-        self.upstream.host = None;
-        self.upstream.body = None;
+        self.upstream.clear();
         self.path.clear();
         self.host_port = None;
         self.matched = None;

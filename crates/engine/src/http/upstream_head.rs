@@ -4,26 +4,111 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use cardinal_http::h1::Framing;
-use cardinal_http::{HeaderList, Name, RequestHead, split_list};
+use cardinal_http::{
+    Failure, FailureKind, HeaderList, Method, Name, RequestHead, is_authority, is_target, is_token, is_value,
+    split_list,
+};
 use cardinal_ir::{Backend, Node, Route};
-use cardinal_net::h2::FieldWriter;
+use cardinal_net::h2::{FieldWriter, Target};
 use cardinal_sdk::{Exchange, RequestId};
 
 use super::Scratch;
 
-/// What an upstream's head is made of besides the request.
+/// A head on its way to an upstream, which was checked: it can be written.
 pub(crate) struct Outgoing<'x> {
-    pub(crate) node: &'x Node,
-    pub(crate) framing: Framing,
+    s: &'x Scratch,
+    node: &'x Node,
+    framing: Framing,
     /// The request leaves HTTP: by this protocol.
-    pub(crate) upgrade: Option<&'x [u8]>,
+    upgrade: Option<&'x [u8]>,
+}
+
+impl<'x> Outgoing<'x> {
+    /// Checks the parts of the head that are not fields: method, target and host. Whoever set them, none of their bytes
+    /// may end a line early, or be read as another part. Fields need no check here: [`HeaderList`] takes only legal ones.
+    ///
+    /// # Errors
+    /// [`FailureKind::UnsendableHead`].
+    pub(crate) fn new(
+        s: &'x Scratch,
+        node: &'x Node,
+        framing: Framing,
+        upgrade: Option<&'x [u8]>,
+    ) -> Result<Self, Failure> {
+        let unsendable = |what| Err(Failure::new(FailureKind::UnsendableHead, what));
+        if !is_authority(s.host.as_bytes()) {
+            return unsendable("the Host for the upstream is not a host with an optional port");
+        }
+        if !is_target(&s.exchange.upstream_uri) {
+            return unsendable(
+                "the path for the upstream has a space or a control character, or no slash at its start",
+            );
+        }
+        if let Method::Other(method) = &s.request.method
+            && !is_token(method.as_bytes())
+        {
+            return unsendable("the method for the upstream is not a token");
+        }
+        Ok(Self { s, node, framing, upgrade })
+    }
+
+    /// What HTTP/2 has instead of the request line and `Host`.
+    pub(crate) fn target(&self, https: bool) -> Target<'x> {
+        let s = self.s;
+        Target { method: &s.request.method, https, authority: s.host.as_bytes(), path: &s.exchange.upstream_uri }
+    }
+
+    /// Writes the head for HTTP/1.
+    pub(crate) fn write_h1(&self, out: &mut Vec<u8>) {
+        let s = self.s;
+        out.extend_from_slice(s.request.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(&s.exchange.upstream_uri);
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(s.host.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        match self.upgrade {
+            Some(protocol) => {
+                line(out, "Connection", b"keep-alive, Upgrade");
+                line(out, "Upgrade", protocol);
+            }
+            None => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        }
+        match self.framing {
+            Framing::Length(length) => {
+                let mut digits = itoa::Buffer::new();
+                line(out, "Content-Length", digits.format(length).as_bytes());
+            }
+            Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Framing::None if expects_length(&s.request) => out.extend_from_slice(b"Content-Length: 0\r\n"),
+            Framing::None | Framing::UntilClose => {}
+        }
+        s.request.headers.write_h1_if(out, |id, _| is_forwarded(id));
+        extra(s, self.node, |name, value| line(out, name, value));
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Writes the fields for HTTP/2.
+    pub(crate) fn write_h2(&self, fields: &mut FieldWriter<'_>) {
+        let s = self.s;
+        for (id, name, value) in s.request.headers.iter_known() {
+            if is_forwarded(id) {
+                fields.append(id, name, value);
+            }
+        }
+        if let Framing::Length(length) = self.framing {
+            let mut digits = itoa::Buffer::new();
+            fields.append(Name::ContentLength, b"content-length", digits.format(length).as_bytes());
+        }
+        extra(s, self.node, |name, value| fields.append(Name::of(name.as_bytes()), name.as_bytes(), value));
+    }
 }
 
 /// Sets the Host to send: a filter's, the client's when preserved, the group's or the endpoint's.
 pub(crate) fn set_host(route: &Route, backend: &Backend, s: &mut Scratch, endpoint: &str, port: u16) {
     let Scratch { host, upstream, request, .. } = s;
     host.clear();
-    if let Some(own) = &upstream.host {
+    if let Some(own) = upstream.host() {
         host.push_str(own);
         return;
     }
@@ -48,51 +133,9 @@ pub(crate) fn set_host(route: &Route, backend: &Backend, s: &mut Scratch, endpoi
     }
 }
 
-/// Writes the head for HTTP/1.
-pub(crate) fn write_h1(out: &mut Vec<u8>, s: &Scratch, outgoing: &Outgoing<'_>) {
-    out.extend_from_slice(s.request.method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(&s.exchange.upstream_uri);
-    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    out.extend_from_slice(s.host.as_bytes());
-    out.extend_from_slice(b"\r\n");
-    match outgoing.upgrade {
-        Some(protocol) => {
-            line(out, "Connection", b"keep-alive, Upgrade");
-            line(out, "Upgrade", protocol);
-        }
-        None => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-    }
-    match outgoing.framing {
-        Framing::Length(length) => {
-            let mut digits = itoa::Buffer::new();
-            line(out, "Content-Length", digits.format(length).as_bytes());
-        }
-        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-        Framing::None if expects_length(&s.request) => out.extend_from_slice(b"Content-Length: 0\r\n"),
-        Framing::None | Framing::UntilClose => {}
-    }
-    s.request.headers.write_h1_if(out, |id, _| is_forwarded(id));
-    extra(s, outgoing.node, |name, value| line(out, name, value));
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes the fields for HTTP/2.
-pub(crate) fn write_h2(fields: &mut FieldWriter<'_>, s: &Scratch, outgoing: &Outgoing<'_>) {
-    for (id, name, value) in s.request.headers.iter_known() {
-        if is_forwarded(id) {
-            fields.append(id, name, value);
-        }
-    }
-    if let Framing::Length(length) = outgoing.framing {
-        let mut digits = itoa::Buffer::new();
-        fields.append(Name::ContentLength, b"content-length", digits.format(length).as_bytes());
-    }
-    extra(s, outgoing.node, |name, value| fields.append(Name::of(name.as_bytes()), name.as_bytes(), value));
-}
-
 #[inline]
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    debug_assert!(is_token(name.as_bytes()) && is_value(value), "a field of the proxy's own is malformed");
     // The names are constants: written where they are known, they are a store or two.
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());

@@ -9,6 +9,7 @@ mod headers;
 mod health;
 mod kong_routes;
 mod leaks;
+mod message_heads;
 mod mutual_tls;
 mod names;
 mod odd_certificates;

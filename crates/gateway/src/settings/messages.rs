@@ -25,7 +25,7 @@ fn message(kind: FailureKind) -> &'static str {
         F::NoBackend => "no Service found with those values",
         F::NoPeer => "failure to get a peer from the ring-balancer",
         F::NameResolution => "name resolution failed",
-        F::Resolver | F::Filter => "An unexpected error occurred",
+        F::Resolver | F::Filter | F::UnsendableHead => "An unexpected error occurred",
         F::UpstreamConnect | F::UpstreamTls | F::UpstreamReset | F::UpstreamProtocol => {
             "An invalid response was received from the upstream server"
         }

@@ -128,7 +128,7 @@ impl RequestTransformer {
         for pair in rendered(&self.headers.replace, environment) {
             let (name, value) = pair?;
             if is_host(name) {
-                upstream.host = Some(String::from_utf8_lossy(&value).into());
+                set_host(upstream, &value);
             } else if headers.contains(name.as_bytes()) && !headers.set(name.as_bytes(), &value) {
                 // What cannot be a header value must not leave the client's own in place.
                 headers.remove(name.as_bytes());
@@ -169,8 +169,7 @@ impl RequestTransformer {
 
 fn rename(headers: &mut HeaderList, upstream: &mut UpstreamRequest, old: &str, new: &[u8]) {
     if new.eq_ignore_ascii_case(b"host") {
-        let value = headers.get(old.as_bytes()).unwrap_or_default();
-        upstream.host = Some(String::from_utf8_lossy(value).into());
+        set_host(upstream, headers.get(old.as_bytes()).unwrap_or_default());
         headers.remove(old.as_bytes());
         return;
     }
@@ -181,6 +180,13 @@ fn rename(headers: &mut HeaderList, upstream: &mut UpstreamRequest, old: &str, n
         headers.remove(new);
     }
     headers.rename(old.as_bytes(), new);
+}
+
+/// Like a header, the Host stays as it is when the new value is none that it can have.
+fn set_host(upstream: &mut UpstreamRequest, value: &[u8]) {
+    if !upstream.set_host(value) {
+        tracing::debug!(value = %value.escape_ascii(), "request-transformer: not a host, the request's Host is unchanged");
+    }
 }
 
 fn is_host(name: &str) -> bool {

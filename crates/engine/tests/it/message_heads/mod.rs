@@ -1,0 +1,197 @@
+//! Heads that leave the node: only bytes that are allowed in them, one framing, and nothing that the next
+//! server would believe without reason.
+
+mod rogue;
+
+use anyhow::{Result, ensure};
+use cardinal_testkit::{EchoServer, H1Client, H2Client, World};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use serde_json::{Value, json};
+
+use crate::plugins;
+use crate::scene::{file, one, sent, sent_all, service_of};
+
+/// Values that are no host. What follows a line end would be a field, or a request of its own.
+const NO_HOSTS: [&[u8]; 26] = [
+    b"e\r\n\r\nGET /secret HTTP/1.1\r\nHost: x\r\nX-I: ",
+    b"e\r\nX-Injected: yes",
+    b"a\nX-Injected: yes",
+    b"a\rX-Injected: yes",
+    b"\r\n",
+    b"a\0b",
+    b"a\x7fb",
+    b"a b",
+    b" a",
+    b"a\tb",
+    b"a/b",
+    b"/",
+    b"u@a",
+    b"a,b",
+    b"a?b",
+    b"a#b",
+    b"a\\b",
+    b"<a>",
+    b"a:b",
+    b"a:1:2",
+    b"a:99999",
+    b":80",
+    b"[::1",
+    b"a..b",
+    b"b\xfccher",
+    "b\u{fc}cher".as_bytes(),
+];
+
+const HOSTS: [&[u8]; 5] = [b"tenant.example", b"tenant.example:8080", b"[::1]:80", b"a_b.svc", b"10.0.0.1"];
+
+fn transformer(config: Value) -> Value {
+    json!({ "plugins": [{ "name": "request-transformer", "config": config }] })
+}
+
+fn encoded(bytes: &[u8]) -> String {
+    percent_encode(bytes, NON_ALPHANUMERIC).to_string()
+}
+
+/// The backend over HTTP/1.1 and over HTTP/2, each behind a route that makes the Host of an argument of the query.
+async fn worlds(config: Value) -> Result<(EchoServer, Vec<World>)> {
+    let echo = EchoServer::start("e").await;
+    let worlds = [json!([]), json!(["upstream-http2"])].into_iter().map(|tags| {
+        let service = json!({ "tags": tags, "retries": 0 });
+        World::start(plugins(), &one(&echo.url(), service, transformer(config.clone())), &[])
+    });
+    let worlds = worlds.collect::<Result<Vec<_>>>()?;
+    Ok((echo, worlds))
+}
+
+/// What the backend was asked is one request, for this host, without a field that nobody sent.
+fn check_one_request(seen: &Value, host: &str) -> Result<()> {
+    ensure!(seen["authority"] == host, "the backend was asked for {}: {seen}", seen["authority"]);
+    ensure!(sent_all(seen, "x-injected").is_empty() && sent_all(seen, "x-i").is_empty(), "an injected field: {seen}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_from_a_template_is_a_host_or_left_out() -> Result<()> {
+    let config = json!({ "replace": { "headers": ["host:$(query_params.q)"] } });
+    let (echo, worlds) = worlds(config).await?;
+    let own = echo.address().to_string();
+    for world in &worlds {
+        let mut h1 = H1Client::connect(world.http()).await?;
+        let mut h2 = H2Client::connect(world.http()).await?;
+        for (values, replaced) in [(NO_HOSTS.as_slice(), false), (HOSTS.as_slice(), true)] {
+            for value in values {
+                let host = if replaced { std::str::from_utf8(value)? } else { &own };
+                let target = format!("/rt2?q={}", encoded(value));
+                for response in [h1.get(&target, "x", &[]).await?, h2.request("GET", "x", &target, &[], b"").await?] {
+                    ensure!(response.status == 200, "{}: {}", value.escape_ascii(), response.status);
+                    check_one_request(&response.json(), host)?;
+                }
+            }
+        }
+        for target in ["/?q=", "/"] {
+            check_one_request(&h1.get(target, "x", &[]).await?.json(), &own)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn hosts_from_captures_and_renamed_headers_are_checked() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let own = echo.address().to_string();
+    let route = |name: &str, path: &str, config: Value| {
+        let mut route = transformer(config);
+        (route["name"], route["paths"]) = (json!(name), json!([path]));
+        route
+    };
+    let routes = json!([
+        route(
+            "capture",
+            "~/t/(?<tenant>[^/]+)/",
+            json!({ "replace": { "headers": ["Host:$(uri_captures.tenant).internal"] } })
+        ),
+        route("rename", "/ren", json!({ "rename": { "headers": ["X-Tenant:host"] } })),
+        route("new", "/new", json!({ "rename": { "headers": ["x-tenant:HOST"] } })),
+        route("header", "/head", json!({ "replace": { "headers": ["host:$(headers.x_tenant)"] } })),
+    ]);
+    let service = service_of(&echo.url(), json!({ "routes": routes }), json!({}));
+    let world = World::start(plugins(), &file(json!({ "services": [service] })), &[])?;
+    let mut client = H1Client::connect(world.http()).await?;
+    for (value, host) in [
+        ("acme", "acme.internal"),
+        ("e%0D%0AX-Injected:%20yes", own.as_str()),
+        ("a%0AX-Injected:%20yes", &own),
+        ("a%20b", &own),
+        // Escapes of reserved characters stay, and are legal in a host.
+        ("u%40a", "u%40a.internal"),
+        ("b%C3%BCcher", &own),
+    ] {
+        let seen = client.get(&format!("/t/{value}/"), "x", &[]).await?.json();
+        check_one_request(&seen, host)?;
+    }
+    // What can be in a header of the client, and is no host.
+    for value in ["a b", "a/b", "u@a", "a:x", "a, b", "<a>", "a?b"] {
+        for path in ["/ren", "/new", "/head"] {
+            let seen = client.get(path, "x", &[("X-Tenant", value)]).await?.json();
+            check_one_request(&seen, &own)?;
+        }
+    }
+    for path in ["/ren", "/new", "/head"] {
+        let seen = client.get(path, "x", &[("X-Tenant", "b.example:81")]).await?.json();
+        check_one_request(&seen, "b.example:81")?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_template_can_write_framing_or_line_ends() -> Result<()> {
+    let injected = "5\r\nX-Injected: yes";
+    for name in ["Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "TE", "Expect", "X-Free"] {
+        for group in ["add", "append", "replace"] {
+            let config = json!({ group: { "headers": [format!("{name}:$(query_params.q)")] } });
+            let (echo, worlds) = worlds(config).await?;
+            for world in &worlds {
+                let mut client = H1Client::connect(world.http()).await?;
+                for value in ["5", "chunked", "close", injected, "1\n2", "\0"] {
+                    let target = format!("/?q={}", encoded(value.as_bytes()));
+                    let seen = client.request("POST", &target, "x", &[("X-Free", "mine")], b"abc").await?.json();
+                    check_one_request(&seen, &echo.address().to_string())?;
+                    ensure!(seen["body"]["text"] == "abc", "{group} {name} {value:?}: {seen}");
+                    ensure!(sent_all(&seen, "transfer-encoding").is_empty(), "{group} {name} {value:?}: {seen}");
+                    ensure!(sent(&seen, "content-length") == "3", "{group} {name} {value:?}: {seen}");
+                }
+            }
+        }
+    }
+    let config = json!({ "rename": { "headers": ["X-One:Content-Length", "X-Two:transfer-encoding"] } });
+    let (_echo, worlds) = worlds(config).await?;
+    for world in &worlds {
+        let mut client = H1Client::connect(world.http()).await?;
+        let fields = [("X-One", "50"), ("X-Two", "chunked")];
+        let seen = client.request("POST", "/", "x", &fields, b"abc").await?.json();
+        ensure!(seen["body"]["text"] == "abc" && sent(&seen, "content-length") == "3", "{seen}");
+        ensure!(sent_all(&seen, "transfer-encoding").is_empty(), "{seen}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn paths_and_queries_of_templates_are_percent_encoded() -> Result<()> {
+    let config = json!({
+        "replace": { "uri": "/p/$(query_params.q)", "querystring": ["x:$(query_params.q)"] },
+        "add": { "querystring": ["$(query_params.q):1", "y:$(query_params.q)"] },
+    });
+    let (echo, worlds) = worlds(config).await?;
+    for world in &worlds {
+        let mut client = H1Client::connect(world.http()).await?;
+        for value in NO_HOSTS {
+            let target = format!("/?x=1&q={}", encoded(value));
+            let response = client.get(&target, "x", &[]).await?;
+            ensure!(response.status == 200, "{}: {}", value.escape_ascii(), response.status);
+            let seen = response.json();
+            check_one_request(&seen, &echo.address().to_string())?;
+            let asked = seen["target"].as_str().unwrap_or_default();
+            ensure!(asked.starts_with("/p/") && asked.bytes().all(|b| b.is_ascii_graphic()), "{asked:?}");
+        }
+    }
+    Ok(())
+}

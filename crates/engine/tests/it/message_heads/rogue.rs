@@ -1,0 +1,92 @@
+//! Filters that ask for heads that cannot be: the request fails here, and no byte of it leaves.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use cardinal_http::Method;
+use cardinal_schema::{Schema, field, string};
+use cardinal_sdk::{Filter, Flow, HTTP_PROTOCOLS, HeadCx, Phases, PluginDef, Reply, Scopes};
+use cardinal_testkit::{H1Client, H2Client, ScriptedPeer, Step, World};
+use serde_json::json;
+
+use crate::scene::{JSON, one};
+
+/// Does with a request what its configuration names, with no regard to what a head may have.
+struct Rogue(Box<str>);
+
+impl Filter for Rogue {
+    fn phases(&self) -> Phases {
+        Phases::REQUEST
+    }
+
+    fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {
+        match &*self.0 {
+            "path" => cx.upstream.path = b"/a HTTP/1.1\r\nX-Injected: 1\r\n\r\nGET /secret".to_vec(),
+            "space" => cx.upstream.path = b"/a b".to_vec(),
+            "lf" => cx.upstream.path = b"/a\nb".to_vec(),
+            "nul" => cx.upstream.path = b"/a\0b".to_vec(),
+            "absolute" => cx.upstream.path = b"http://evil/".to_vec(),
+            "empty" => cx.upstream.path.clear(),
+            "method" => cx.request.method = Method::Other("GET /secret HTTP/1.1\r\nX: y\r\n\r\nGET".into()),
+            "interim" => return Flow::reply(Reply::message(103, "not the end")),
+            "status" => return Flow::reply(Reply::message(7, "no status")),
+            _ => {
+                assert!(!cx.upstream.set_host(b"a\r\nX: y") && cx.upstream.host().is_none());
+                assert!(!cx.request.headers.append(b"X-Injected", b"a\r\nX: y"));
+                assert!(!cx.request.headers.append(b"X: y\r\nX-Injected", b"a"));
+                assert!(!cx.request.headers.set(b"Host", b"a\r\nX: y"));
+            }
+        }
+        Flow::Continue
+    }
+}
+
+static ROGUE: PluginDef = PluginDef {
+    name: "rogue",
+    summary: "Asks for what cannot be sent.",
+    priority: 1,
+    schema: || Schema::new([field("does", string())]),
+    entities: &[],
+    scopes: Scopes::ALL,
+    protocols: HTTP_PROTOCOLS,
+    build: |config, _| Ok(Arc::new(Rogue(config["does"].as_str().unwrap_or_default().into()))),
+};
+
+static ROGUES: &[&PluginDef] = &[&ROGUE];
+
+fn rogue(url: &str, tags: &serde_json::Value, does: &str) -> Result<World> {
+    let plugins = json!([{ "name": "rogue", "config": { "does": does } }]);
+    let file = one(url, json!({ "tags": tags, "retries": 0, "plugins": plugins }), json!({}));
+    World::start(ROGUES, &file, &[("status_listen", "127.0.0.1:0")])
+}
+
+/// How often that was, as the node tells it.
+async fn unsendable(world: &World) -> Result<u64> {
+    let metrics = H1Client::connect(world.status()).await?.get("/metrics", "a", &[]).await?.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("cardinal_failures_total{kind=\"unsendable_head\"} "));
+    Ok(line.unwrap_or("0").parse()?)
+}
+
+#[tokio::test]
+async fn what_cannot_be_in_a_head_fails_the_request() -> Result<()> {
+    let peer = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
+    let url = format!("http://{}", peer.address());
+    for tags in [json!([]), json!(["upstream-http2"])] {
+        for does in ["path", "space", "lf", "nul", "absolute", "empty", "method", "interim", "status"] {
+            let world = rogue(&url, &tags, does)?;
+            let mut h1 = H1Client::connect(world.http()).await?;
+            let mut h2 = H2Client::connect(world.http()).await?;
+            for count in 1..=2 {
+                let response = h1.get("/", "a", &[JSON]).await?;
+                ensure!(response.status == 500, "{does}: {}", response.status);
+                ensure!(response.json()["message"] == "An unexpected error occurred", "{}", response.text());
+                ensure!(h2.request("GET", "a", "/", &[], b"").await?.status == 500, "{does}");
+                let counted = unsendable(&world).await?;
+                ensure!(counted == 2 * count, "{does}: {counted} failures");
+            }
+        }
+    }
+    let received: Vec<String> = peer.received().iter().map(|bytes| bytes.escape_ascii().to_string()).collect();
+    ensure!(received.iter().all(|text| !text.contains("/a") && !text.contains("secret")), "{received:?}");
+    Ok(())
+}
