@@ -41,10 +41,12 @@ pub enum ProbeOutcome {
     TcpFailure,
     /// Time ran out.
     Timeout,
+    /// The node had no descriptor, memory or port for the probe.
+    NotRun,
 }
 
 impl ProbeOutcome {
-    /// What this says of the address; `None` when the status says nothing.
+    /// What this says of the address; `None` when it says nothing.
     pub(crate) fn signal(self, judge: &crate::health::Judge) -> Option<Signal> {
         match self {
             Self::Success => Some(Signal::Success),
@@ -52,6 +54,7 @@ impl ProbeOutcome {
             Self::BadAnswer => Some(Signal::Http),
             Self::TcpFailure => Some(Signal::Tcp),
             Self::Timeout => Some(Signal::Timeout),
+            Self::NotRun => None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Start at [`Clock`] and [`Rng`]: state machines take them as arguments, so that they run in simulation.
 
+pub mod descriptors;
 mod few;
 pub mod log;
 pub mod memory;

@@ -1,5 +1,6 @@
 //! Accepts connections and finds out what is spoken on them.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cardinal_base::task;
+use cardinal_base::{descriptors, task};
 use cardinal_ir::{Listener, ListenerKind};
 use cardinal_net::buffer::Buffer;
 use cardinal_net::tls::ServerTls;
@@ -24,6 +25,9 @@ use crate::http::{Facts, serve_h1, serve_h2};
 use crate::stream;
 use crate::worker::{ConnectionGuard, Worker};
 
+/// After accepting failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// Accepts on one socket until it is told to stop.
 pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<Listener>, stop: Rc<Notify>) {
     // Connections have it from their listener: without it small responses may wait for an acknowledgement. A failure
@@ -31,6 +35,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
     cardinal_net::send_at_once(&socket).ok();
     // Who listens on one address need not ask each connection for it.
     let fixed = socket.local_addr().ok().filter(|address| !address.ip().is_unspecified());
+    let mut spare = spare_descriptor();
     let mut stopped = pin!(stop.notified());
     loop {
         let accepted = tokio::select! {
@@ -41,9 +46,12 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
         match accepted {
             Ok((tcp, peer)) => take(&worker, tcp, peer, fixed, &listener),
             Err(error) => {
-                // Out of descriptors, or the peer left the queue: others may have more luck a little later.
-                tracing::warn!(listener = %listener.name, %error, "accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tracing::warn!(listener = %listener.name, %error, "cannot accept a connection");
+                if descriptors::is_exhausted(&error) && refuse(&worker, &socket, &mut spare).await {
+                    continue;
+                }
+                // The peer may have left the queue, or there may be a descriptor a little later.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -58,9 +66,37 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
     }
 }
 
+/// A descriptor to give up when there is no other: then a client can be told at once that it is not served, instead of
+/// waiting in the system's queue.
+fn spare_descriptor() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// Accepts a connection by means of the spare descriptor, and closes it. `false` when that was not possible.
+async fn refuse(worker: &Worker, socket: &TcpListener, spare: &mut Option<File>) -> bool {
+    if spare.take().is_none() {
+        *spare = spare_descriptor();
+        return false;
+    }
+    let accepted = tokio::time::timeout(Duration::ZERO, socket.accept()).await;
+    let refused = matches!(accepted, Ok(Ok(_)));
+    drop(accepted);
+    *spare = spare_descriptor();
+    if refused {
+        worker.counters().refused();
+    }
+    refused
+}
+
 /// Serves a connection, if the node may have one more.
 fn take(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr, fixed: Option<SocketAddr>, listener: &Rc<Listener>) {
-    let max = worker.plan().node().limits.connections_max;
+    // Idle connections to upstreams make room.
+    if descriptors::check(&tcp).is_err() && !worker.pool.borrow_mut().close_idle() {
+        worker.counters().refused();
+        tracing::warn!(listener = %listener.name, "connection refused: no file descriptors left");
+        return;
+    }
+    let max = worker.node.connections_max(worker.plan().node().limits.connections_max);
     let Some(guard) = ConnectionGuard::new(worker, max) else {
         tracing::warn!(listener = %listener.name, limit = max, "connection refused: too many are open");
         return;

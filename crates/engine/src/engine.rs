@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cardinal_base::{Clock, SystemClock, task};
+use cardinal_base::{Clock, SystemClock, descriptors, task};
 use cardinal_ir::{Diagnostic, Ir, Listener, ListenerKind};
 use cardinal_net::dns::Dns;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
@@ -22,6 +22,7 @@ use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::node::{Node, Shared};
 use crate::plan::{Plan, Registry};
+use crate::status::ConfigOutcome;
 use crate::worker::Worker;
 use crate::{accept, give_back, health, status, stream};
 
@@ -34,6 +35,9 @@ pub struct Options {
     pub plugins: Vec<&'static PluginDef>,
     /// Where access records go.
     pub access_log: Option<AccessLog>,
+    /// File descriptors that the process may have: client connections are limited to what they suffice for, and some are
+    /// kept for the node itself. `None` limits nothing.
+    pub descriptors_max: Option<u64>,
     /// Sockets that a predecessor hands over; used where a listener's address and kind fit.
     pub inherited: Vec<Handover>,
 }
@@ -176,6 +180,11 @@ impl Engine {
             control: Some(control),
         };
         engine.start_control(&listeners)?;
+        if let Some(limit) = options.descriptors_max {
+            let split = Descriptors::split(limit, descriptors::open_count().unwrap_or(0), count);
+            descriptors::set_ceiling(split.ceiling);
+            engine.node.set_connections_fitting(split.connections);
+        }
         let running = per_worker.into_iter().enumerate().map(|(index, sockets)| engine.start_worker(index, sockets));
         let running: Vec<Running> = running.collect::<Result<_, _>>()?;
         *lock(&engine.workers) = running;
@@ -199,6 +208,12 @@ impl Engine {
         self.node.plan()
     }
 
+    /// Client connections that may be open at once: what the settings say (0 is no limit), or fewer where there are not
+    /// enough file descriptors.
+    pub fn connections_max(&self) -> u32 {
+        self.node.connections_max(self.plan().map_or(0, |plan| plan.node().limits.connections_max))
+    }
+
     /// Where is listened, with the ports that the system chose.
     pub fn addresses(&self) -> &[(Listener, SocketAddr)] {
         &self.addresses
@@ -212,6 +227,11 @@ impl Engine {
     /// The node, as filters see it.
     pub fn services(&self) -> &Services {
         &self.node.services
+    }
+
+    /// Notes what came of reading the configuration, for `/status` and `/metrics`.
+    pub fn report_config(&self, outcome: ConfigOutcome) {
+        self.node.config.report(outcome, self.node.services.clock.unix());
     }
 
     /// Copies of all listening sockets, for a successor.
@@ -321,6 +341,33 @@ impl Drop for Engine {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How the file descriptors of the process are used.
+#[derive(Debug, PartialEq, Eq)]
+struct Descriptors {
+    /// The first one that connections may not have.
+    ceiling: u64,
+    /// Client connections that the others suffice for.
+    connections: u32,
+}
+
+impl Descriptors {
+    /// Of `limit` descriptors `used` are open before the workers start.
+    fn split(limit: u64, used: u64, workers: usize) -> Self {
+        let reserve = (limit / 8).clamp(RESERVE_MIN, RESERVE_MAX).min(limit / 4);
+        let ceiling = limit - reserve;
+        let free = ceiling.saturating_sub(used + WORKER_DESCRIPTORS * workers as u64);
+        // A client's connection may need another one to an upstream.
+        let connections = u32::try_from(free / 2).unwrap_or(u32::MAX).max(1);
+        Self { ceiling, connections }
+    }
+}
+
+/// Descriptors that are kept for the node itself: an eighth of all, but within these bounds.
+const RESERVE_MIN: u64 = 32;
+const RESERVE_MAX: u64 = 256;
+/// Descriptors of a worker besides its listening sockets and connections.
+const WORKER_DESCRIPTORS: u64 = 6;
 
 /// Sets up what all share.
 pub(crate) fn make_node(
@@ -465,5 +512,22 @@ async fn drain(worker: &Worker, budget: Duration) {
         worker.start_cutting();
         // For the log records of what was cut off.
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_split_between_connections_and_the_node() {
+        let split = |limit, used| {
+            let Descriptors { ceiling, connections } = Descriptors::split(limit, used, 2);
+            (ceiling, connections)
+        };
+        assert_eq!(split(128, 30), (96, 27));
+        assert_eq!(split(20_000, 40), (19_744, 9_846));
+        assert_eq!(split(64, 60), (48, 1), "one client at least");
+        assert_eq!(split(u64::MAX, 40).1, u32::MAX);
     }
 }

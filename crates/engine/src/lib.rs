@@ -32,3 +32,4 @@ pub use counters::Totals;
 pub use engine::{Applied, Engine, EngineError, Handover, Options, Socket};
 pub use loopback::Loopback;
 pub use plan::Plan;
+pub use status::{ConfigOutcome, ConfigProblem};

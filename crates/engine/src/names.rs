@@ -71,16 +71,17 @@ impl Names {
     /// Resolves the names of a group that nobody has resolved yet.
     ///
     /// # Errors
-    /// When none of them resolves: [`FailureKind::NameResolution`], or [`FailureKind::Resolver`] when nobody could be
-    /// asked.
+    /// When none of them resolves: [`FailureKind::NameResolution`], [`FailureKind::Resolver`] when no server answered, or
+    /// [`FailureKind::Overloaded`] when the node had no resources to ask one.
     pub(crate) async fn resolve(&self, group: &Group) -> Result<(), FailureKind> {
-        let (mut resolved, mut definite) = (false, false);
+        let (mut resolved, mut definite, mut local) = (false, false, false);
         for (endpoint, host) in group.names() {
             match self.dns.resolve(&host.host, host.port).await {
                 Ok(answer) => {
                     group.set_addresses(endpoint, Ok(addresses(&answer)), self.clock.tick());
                     resolved = true;
                 }
+                Err(error) if error.is_local() => local = true,
                 Err(error) => {
                     definite |= error.is_definite();
                     let failure = NameFailure(error.to_string().into());
@@ -88,10 +89,11 @@ impl Names {
                 }
             }
         }
-        match (resolved, definite) {
-            (true, _) => Ok(()),
-            (false, true) => Err(FailureKind::NameResolution),
-            (false, false) => Err(FailureKind::Resolver),
+        match (resolved, local, definite) {
+            (true, ..) => Ok(()),
+            (false, true, _) => Err(FailureKind::Overloaded),
+            (false, false, true) => Err(FailureKind::NameResolution),
+            (false, false, false) => Err(FailureKind::Resolver),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! [`Node`]: what all workers and the control runtime share.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use cardinal_base::UnixMillis;
 use cardinal_net::Io;
 use cardinal_sdk::{ConnectionCounts, NodeView, Services, TargetHealth};
 
@@ -13,6 +14,7 @@ use crate::caller::Trust;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::plan::{Plan, Registry};
+use crate::status::ConfigState;
 
 /// Makes connections to backends, where they are not made over the network.
 pub(crate) type Dial = Box<dyn Fn(SocketAddr) -> Io + Send + Sync>;
@@ -28,12 +30,18 @@ pub(crate) struct Node {
     pub(crate) services: Services,
     pub(crate) names: Names,
     pub(crate) access_log: Option<AccessLog>,
+    /// How the last change of the configuration went.
+    pub(crate) config: ConfigState,
+    /// When the node was started.
+    pub(crate) started: UnixMillis,
     /// Client connections open, of all workers.
     pub(crate) connections: AtomicUsize,
     /// Numbers connections.
     pub(crate) next_connection: AtomicU64,
     draining: AtomicBool,
     pub(crate) dial: OnceLock<Dial>,
+    /// Client connections that the file descriptors of the process suffice for; 0 when that is not known.
+    connections_fitting: AtomicU32,
     /// Connections that were still open when the time for draining was over.
     pub(crate) cut_off: AtomicU64,
 }
@@ -48,6 +56,7 @@ pub(crate) struct Shared {
 
 impl Node {
     pub(crate) fn new(shared: Arc<Shared>, services: Services, names: Names, access_log: Option<AccessLog>) -> Self {
+        let started = services.clock.unix();
         Self {
             plan: ArcSwapOption::empty(),
             generation: AtomicU64::new(0),
@@ -56,12 +65,29 @@ impl Node {
             services,
             names,
             access_log,
+            config: ConfigState::default(),
+            started,
             connections: AtomicUsize::new(0),
             next_connection: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             dial: OnceLock::new(),
+            connections_fitting: AtomicU32::new(0),
             cut_off: AtomicU64::new(0),
         }
+    }
+
+    /// Client connections that the node may have: what the settings say (0 is no limit), or fewer where there are not
+    /// enough file descriptors.
+    pub(crate) fn connections_max(&self, configured: u32) -> u32 {
+        match (configured, self.connections_fitting.load(Ordering::Relaxed)) {
+            (configured, 0) => configured,
+            (0, fitting) => fitting,
+            (configured, fitting) => configured.min(fitting),
+        }
+    }
+
+    pub(crate) fn set_connections_fitting(&self, count: u32) {
+        self.connections_fitting.store(count, Ordering::Relaxed);
     }
 
     /// Number of the plan that is served; 0 before the first.

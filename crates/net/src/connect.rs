@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cardinal_base::descriptors;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::io::Io;
@@ -60,6 +61,20 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// What the system said.
+    pub fn io(&self) -> &std::io::Error {
+        match self {
+            Self::Tcp { error, .. } | Self::Tls { error, .. } => error,
+        }
+    }
+
+    /// Whether the node has run out of something, so that this tells nothing about the peer.
+    pub fn is_local(&self) -> bool {
+        descriptors::is_local(self.io())
+    }
+}
+
 /// Connects to `address`, or to `other` (an address of the other family) where that answers sooner. The caller limits
 /// the time.
 pub async fn connect(
@@ -87,7 +102,13 @@ pub async fn connect(
 }
 
 async fn tcp(address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    TcpStream::connect(address).await.map_err(|error| ConnectError::Tcp { address, error })
+    let made = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let connecting = made.and_then(|socket| descriptors::check(&socket).map(|()| socket.connect(address)));
+    match connecting {
+        Ok(connecting) => connecting.await,
+        Err(error) => Err(error),
+    }
+    .map_err(|error| ConnectError::Tcp { address, error })
 }
 
 async fn race(first: SocketAddr, second: SocketAddr) -> Result<(TcpStream, SocketAddr), ConnectError> {

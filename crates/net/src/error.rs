@@ -31,6 +31,11 @@ pub enum NetError {
 }
 
 impl NetError {
+    /// Whether the node has run out of something, so that this tells nothing about the peer.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Io(error) if cardinal_base::descriptors::is_local(error))
+    }
+
     /// Whether the peer is gone, as opposed to speaking nonsense.
     pub fn is_disconnect(&self) -> bool {
         match self {

@@ -1,6 +1,8 @@
 //! The product as users meet it: the binary, its files, signals and sockets.
 
 mod check;
+mod config_state;
+mod descriptors;
 mod explain;
 mod handover;
 mod logs;

@@ -90,10 +90,22 @@ impl Process {
         at.unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
+    /// Where it listens for traffic and for questions about its state, once it does.
+    pub(crate) fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
+        let mut lines = [self.wait_for("listening on "), self.wait_for("listening on ")];
+        lines.sort_by_key(|line| line.contains("(status"));
+        let [proxy, status] = lines.map(|line| line.split_whitespace().nth(2).and_then(|at| at.parse().ok()));
+        proxy.zip(status).expect("lines have addresses")
+    }
+
     /// Nobody reads the log any more.
     pub(crate) fn close_log(&mut self) {
         // The thread that reads ends with the next line that it cannot pass on, and the pipe with it.
         self.lines = channel().1;
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

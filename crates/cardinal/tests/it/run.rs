@@ -5,6 +5,7 @@ use std::time::Duration;
 use cardinal_test_tools::tools;
 use cardinal_testkit::{EchoServer, H1Client, Server, TempDir};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::kong_yaml;
 use crate::process::{Process, cardinal};
@@ -90,9 +91,32 @@ fn what_cannot_be_served_is_told_with_its_place() {
     let folder = TempDir::new("run");
     let mut node = Process::run(&folder.write("kong.yaml", "_format_version: '3.0'\nservices:\n- nam: a\n"), &[]);
     let message = node.wait_for("not started");
-    assert!(message.contains("kong.yaml:3:3") && message.contains("3 | - nam: a"), "{message}");
+    assert!(message.contains("kong.yaml:3:3"), "{message}");
     assert!(message.contains("did you mean 'name'?"), "{message}");
     assert_eq!(node.ends().code(), Some(1));
+}
+
+#[test]
+fn errors_are_values_in_json_and_excerpts_in_text() {
+    let folder = TempDir::new("run");
+    let file = folder.write("kong.yaml", "_format_version: '3.0'\nservices:\n- nam: a\n");
+    let run = |format: &str| {
+        let mut command = cardinal();
+        command.args(["run", "--log-format", format, "--set", "status_listen=off", "--config"]).arg(&file);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let json = run("json");
+    let line = json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let line = line.filter(|line| line["level"] == "ERROR").next_back().unwrap();
+    let error = line["errors"].as_array().unwrap().iter().find(|error| error["field"] == "nam").unwrap();
+    assert_eq!((&error["file"], &error["line"], &error["column"]), (&file.to_str().into(), &3.into(), &3.into()));
+    assert_eq!((&error["message"], &error["help"]), (&"unknown field".into(), &"did you mean 'name'?".into()));
+    assert_eq!(line["error_count"], line["errors"].as_array().unwrap().len());
+    assert!(!line["message"].as_str().unwrap().contains('\n'), "{line}");
+    let text = run("text");
+    assert!(text.contains("not started:\nerror: ") && text.contains("3 | - nam: a"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,7 +187,8 @@ async fn the_last_good_configuration_survives_a_broken_file() {
     assert_eq!(strict.ends().code(), Some(1));
     let mut node = Process::run(&config, &["--data-dir", &data]);
     let address = node.address();
-    assert!(node.seen().iter().any(|l| l.contains("THE LAST GOOD CONFIGURATION IS SERVED")), "{:?}", node.seen());
+    let expected = "serving the last known good configuration, from 1 saved file; fix the files";
+    assert!(node.seen().iter().any(|line| line.starts_with(expected)), "{:?}", node.seen());
     let get =
         || async { H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap().status };
     assert_eq!(get().await, 200);

@@ -1,10 +1,11 @@
 //! Files and directories of entities.
 
 use std::fs::{self, FileType};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use cardinal_base::descriptors;
 use cardinal_gateway::Source;
 use cardinal_gateway::declarative::{BYTES_MAX, parse_bytes};
 
@@ -18,34 +19,68 @@ pub(super) fn read_sources(paths: &[PathBuf]) -> Result<Vec<Source>, Refusal> {
     let mut sources = Vec::new();
     for path in paths {
         for file in expand(path)? {
-            let text = read_text(&file).map_err(|why| Refusal::Read { path: file.clone(), why })?;
+            let text = read_text(&file).map_err(|why| why.of(&file))?;
             sources.push(Source::new(file.display().to_string(), text));
         }
     }
     Ok(sources)
 }
 
+/// Why a file cannot be read.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    why: String,
+    /// It may be readable a little later.
+    pub(crate) transient: bool,
+}
+
+impl Unreadable {
+    /// The refusal of a configuration that is in this file.
+    pub(super) fn of(self, path: &Path) -> Refusal {
+        Refusal::Read { path: path.to_owned(), why: self.why, transient: self.transient }
+    }
+}
+
+impl From<std::io::Error> for Unreadable {
+    fn from(error: std::io::Error) -> Self {
+        // A file that is being replaced may be missing for a moment.
+        let transient = descriptors::is_transient(&error) || error.kind() == ErrorKind::NotFound;
+        Self { why: error.to_string(), transient }
+    }
+}
+
+impl From<String> for Unreadable {
+    fn from(why: String) -> Self {
+        Self { why, transient: false }
+    }
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
 /// The text of a file that is not too large; otherwise why there is none.
-pub(crate) fn read_text(path: &Path) -> Result<String, String> {
-    let told = |error: std::io::Error| error.to_string();
+pub(crate) fn read_text(path: &Path) -> Result<String, Unreadable> {
     // Before it is opened: opening a FIFO waits for who writes.
-    let found = fs::metadata(path).map_err(told)?;
+    let found = fs::metadata(path)?;
     if !found.is_file() {
-        return Err(format!("it is {}, not a file", words(found.file_type())));
+        return Err(format!("it is {}, not a file", words(found.file_type())).into());
     }
     let mut bytes = Vec::new();
     // One byte more than fits, as the file may grow meanwhile.
-    let file = fs::File::open(path).map_err(told)?;
+    let file = fs::File::open(path)?;
     let length = match found.len() {
         length if length > BYTES_MAX as u64 => length,
-        _ => file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(told)? as u64,
+        _ => file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes)? as u64,
     };
     if length > BYTES_MAX as u64 {
-        return Err(format!("the file has {length} bytes or more, but at most {} MiB are read", BYTES_MAX >> 20));
+        return Err(format!("the file has {length} bytes or more, but at most {} MiB are read", BYTES_MAX >> 20).into());
     }
     String::from_utf8(bytes).map_err(|error| match parse_bytes(error.as_bytes()) {
-        Err(reason) => format!("line {}: {}", reason.place.line, reason.message),
-        Ok(_) => error.to_string(),
+        Err(reason) => format!("line {}: {}", reason.place.line, reason.message).into(),
+        Ok(_) => error.to_string().into(),
     })
 }
 
@@ -68,22 +103,22 @@ pub(crate) fn is_config_name(path: &Path) -> bool {
 
 /// The file itself, or the files of a directory in the order of their names.
 fn expand(path: &Path) -> Result<Vec<PathBuf>, Refusal> {
-    let refused = |why: String| Refusal::Read { path: path.to_owned(), why };
+    let refused = |why: Unreadable| why.of(path);
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(|e| refused(e.to_string()))? {
-        let file = entry.map_err(|e| refused(e.to_string()))?.path();
+    for entry in fs::read_dir(path).map_err(|e| refused(e.into()))? {
+        let file = entry.map_err(|e| refused(e.into()))?.path();
         if is_config_name(&file) && !file.is_dir() {
             files.push(file);
         }
         if files.len() > FILES_MAX {
-            return Err(refused(format!("the directory has more than {FILES_MAX} files")));
+            return Err(refused(format!("the directory has more than {FILES_MAX} files").into()));
         }
     }
     if files.is_empty() {
-        return Err(refused("the directory has no .yaml, .yml or .json file".to_owned()));
+        return Err(refused("the directory has no .yaml, .yml or .json file".to_owned().into()));
     }
     files.sort();
     Ok(files)

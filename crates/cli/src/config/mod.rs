@@ -6,6 +6,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use cardinal_sdk::PluginDef;
 use crate::args::SettingArgs;
 use crate::out;
 
+use files::Unreadable;
 pub(crate) use files::{is_config_name, read_text};
 pub(crate) use refusal::{Refusal, render_diagnostics};
 
@@ -89,19 +91,26 @@ impl Site {
     /// Reads the settings.
     pub(crate) fn settings(&self) -> Result<Preferences, Refusal> {
         let conf = match &self.conf {
-            Some(path) => read_text(path).map_err(|why| Refusal::Read { path: path.clone(), why })?,
+            Some(path) => read_text(path).map_err(|why| why.of(path))?,
             None => String::new(),
         };
         let name = self.conf.as_deref().map(|path| path.display().to_string());
         let file = name.as_deref().map(|name| (name, conf.as_str()));
         let inputs = Inputs { file, env: self.env.clone(), overrides: self.overrides.clone() };
-        let read = |path: &str| read_text(Path::new(path)).map_err(std::io::Error::other);
-        let (mut settings, notes) = Settings::load(&inputs, &read).map_err(Refusal::Settings)?;
+        let transient = Cell::new(false);
+        let read = |path: &str| {
+            read_text(Path::new(path)).map_err(|why| {
+                transient.set(transient.get() || why.transient);
+                std::io::Error::other(why.to_string())
+            })
+        };
+        let refused = |notes| Refusal::Settings { notes, transient: transient.get() };
+        let (mut settings, notes) = Settings::load(&inputs, &read).map_err(refused)?;
         settings.loaded_at = self.loaded_at;
-        settings.secrets.read_files().map_err(|why| {
-            let path = settings.secrets.dir.clone().unwrap_or_default().into();
-            Refusal::Read { path, why: why.to_string() }
-        })?;
+        settings
+            .secrets
+            .read_files()
+            .map_err(|why| Unreadable::from(why).of(Path::new(settings.secrets.dir.as_deref().unwrap_or_default())))?;
         Ok(Preferences { settings, notes, conf })
     }
 
@@ -164,7 +173,7 @@ impl Site {
                 None => format!("there is no plugin '{name}'"),
             };
             let note = |name| Note { is_error: true, name: "plugins".into(), at: String::new(), message: said(name) };
-            Refusal::Settings(missing.iter().map(note).collect())
+            Refusal::Settings { notes: missing.iter().map(note).collect(), transient: false }
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use cardinal_gateway::declarative::{Place, excerpt};
+use cardinal_engine::ConfigProblem;
+use cardinal_gateway::declarative::{Finding, Place, excerpt};
 use cardinal_gateway::settings::Note;
 use cardinal_gateway::{LoadErrors, Source};
 use cardinal_ir::{Diagnostic, Severity};
@@ -11,9 +12,18 @@ use cardinal_ir::{Diagnostic, Severity};
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// Settings are wrong; warnings are among the notes.
-    Settings(Vec<Note>),
+    Settings {
+        notes: Vec<Note>,
+        /// A file that they name may be readable a little later.
+        transient: bool,
+    },
     /// A file cannot be read.
-    Read { path: PathBuf, why: String },
+    Read {
+        path: PathBuf,
+        why: String,
+        /// It may be readable a little later.
+        transient: bool,
+    },
     /// Entities are wrong.
     Load(Box<LoadErrors>),
     /// Something would have to be left out, and that was not wanted; with the files.
@@ -26,23 +36,62 @@ impl Refusal {
     /// Everything that is wrong, with places and source lines where they are known. Ends with a line end.
     pub(crate) fn render(&self) -> String {
         match self {
-            Self::Settings(notes) => notes.iter().map(render_note).collect(),
-            Self::Read { path, why } => format!("error: cannot read {}: {why}\n", path.display()),
+            Self::Settings { notes, .. } => notes.iter().map(render_note).collect(),
+            Self::Read { path, why, .. } => format!("error: cannot read {}: {why}\n", path.display()),
             Self::Load(errors) => errors.render(),
             Self::Incomplete(diagnostics, sources) => render_diagnostics(diagnostics, sources),
             Self::Internal(error) => format!("error: {error:#}\n"),
         }
     }
 
-    /// The first line of it.
+    /// The first problem, with its place, in one line; preferably one that there is help for, as others may follow from it.
     pub(crate) fn summary(&self) -> String {
+        let problems = self.problems();
+        let Some(first) = problems.iter().find(|problem| problem.help.is_some()).or(problems.first()) else {
+            return "unknown reason".to_owned();
+        };
+        let mut text = String::new();
+        for part in [&first.entity, &first.field].into_iter().filter(|part| !part.is_empty()) {
+            text.push_str(&format!("{part}: "));
+        }
+        text.push_str(&first.message.replace('\n', " "));
+        match (first.file.as_str(), first.line) {
+            ("", _) => {}
+            // The message names the file.
+            (file, 0) if first.message.contains(file) => {}
+            (file, 0) => text.push_str(&format!(" ({file})")),
+            (file, line) => text.push_str(&format!(" ({file}:{line}:{})", first.column)),
+        }
+        if let Some(help) = &first.help {
+            text.push_str(&format!("; {}", help.replace('\n', " ")));
+        }
+        match problems.len() {
+            0 | 1 => text,
+            count => format!("{text} (and {})", crate::out::count(count - 1, "more error")),
+        }
+    }
+
+    /// Whether the same configuration may be readable a little later.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Settings { transient: true, .. } | Self::Read { transient: true, .. })
+    }
+
+    /// Everything that is wrong, with places.
+    pub(crate) fn problems(&self) -> Vec<ConfigProblem> {
+        let message = |message: String| ConfigProblem { message, ..ConfigProblem::default() };
         match self {
-            Self::Load(errors) => match errors.findings() {
-                [] => errors.message(),
-                [only] => only.message.clone(),
-                [first, rest @ ..] => format!("{} (and {} more)", first.message, rest.len()),
-            },
-            other => other.render().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+            Self::Settings { notes, .. } => notes.iter().filter(|note| note.is_error).map(of_note).collect(),
+            Self::Read { path, why, .. } => {
+                let file = path.display().to_string();
+                vec![ConfigProblem { message: format!("cannot read {file}: {why}"), file, ..ConfigProblem::default() }]
+            }
+            Self::Load(errors) if errors.findings().is_empty() => vec![message(errors.message())],
+            Self::Load(errors) => errors.findings().iter().map(|finding| of_finding(errors, finding)).collect(),
+            Self::Incomplete(diagnostics, _) => {
+                let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
+                errors.map(of_diagnostic).collect()
+            }
+            Self::Internal(error) => vec![message(format!("{error:#}"))],
         }
     }
 }
@@ -54,6 +103,39 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+fn of_note(note: &Note) -> ConfigProblem {
+    // `kong.conf:12`, or the name of a variable.
+    let place = note.at.rsplit_once(':').and_then(|(file, line)| Some((file.to_owned(), line.parse().ok()?)));
+    let (file, line) = place.unwrap_or((note.at.clone(), 0));
+    let column = usize::from(line > 0);
+    ConfigProblem { file, line, column, field: note.name.clone(), message: note.message.clone(), ..Default::default() }
+}
+
+fn of_finding(errors: &LoadErrors, finding: &Finding) -> ConfigProblem {
+    ConfigProblem {
+        file: errors.file_name(finding).to_owned(),
+        line: finding.place.line as usize,
+        column: finding.place.column as usize,
+        entity: finding.subject.clone(),
+        field: finding.path.clone(),
+        message: finding.message.clone(),
+        help: finding.hint.clone(),
+    }
+}
+
+fn of_diagnostic(diagnostic: &Diagnostic) -> ConfigProblem {
+    let at = diagnostic.origin.location();
+    ConfigProblem {
+        file: at.as_ref().map(|at| at.file.to_string()).unwrap_or_default(),
+        line: at.as_ref().map_or(0, |at| at.line as usize),
+        column: at.as_ref().map_or(0, |at| at.column as usize),
+        entity: diagnostic.origin.label().to_string(),
+        field: diagnostic.path.to_string(),
+        message: diagnostic.message.to_string(),
+        help: diagnostic.hint.as_ref().map(ToString::to_string),
+    }
+}
 
 fn render_note(note: &Note) -> String {
     format!("{}: {note}\n", if note.is_error { "error" } else { "warning" })

@@ -73,9 +73,9 @@ fn what_is_not_a_file_is_not_read() {
     let folder = TempDir::new("config");
     let socket = folder.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    assert_eq!(read_text(&socket).unwrap_err(), "it is a socket, not a file");
-    assert_eq!(read_text(Path::new("/dev/zero")).unwrap_err(), "it is a device, not a file");
-    assert_eq!(read_text(folder.path()).unwrap_err(), "it is a directory, not a file");
+    assert_eq!(read_text(&socket).unwrap_err().to_string(), "it is a socket, not a file");
+    assert_eq!(read_text(Path::new("/dev/zero")).unwrap_err().to_string(), "it is a device, not a file");
+    assert_eq!(read_text(folder.path()).unwrap_err().to_string(), "it is a directory, not a file");
     let file = folder.write("kong.yaml", "a: b");
     std::os::unix::fs::symlink(&file, folder.path().join("link.yaml")).unwrap();
     assert_eq!(read_text(&folder.path().join("link.yaml")).unwrap(), "a: b");
@@ -93,7 +93,7 @@ fn a_file_that_is_too_large_is_not_read() {
     let folder = TempDir::new("config");
     let path = folder.path().join("large.yaml");
     std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
-    let told = read_text(&path).unwrap_err();
+    let told = read_text(&path).unwrap_err().to_string();
     assert!(told.contains("at most 256 MiB are read"), "{told}");
 }
 

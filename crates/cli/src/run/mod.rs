@@ -22,7 +22,7 @@ use cardinal_engine::Handover;
 use cardinal_sdk::PluginDef;
 
 use crate::args::RunArgs;
-use crate::config::Site;
+use crate::config::{Refusal, Site};
 use crate::out;
 
 use node::Node;
@@ -33,6 +33,9 @@ pub(crate) use signals::stop_signal;
 const QUIET_MS: u64 = 200;
 /// After so long they are read even if they never do.
 const QUIET_MS_MAX: u64 = 1_000;
+/// First and longest pause before a configuration that could not be read is read again.
+const RETRY_MS_MIN: u64 = 200;
+const RETRY_MS_MAX: u64 = 5_000;
 /// Events that wait. More of one kind say nothing more.
 const EVENTS_MAX: usize = 64;
 
@@ -80,14 +83,25 @@ pub(crate) fn run(
         }
     };
     let logs = logs::Logs::open(&preferences.settings, log_format.into())?;
-    for note in &preferences.notes {
-        tracing::warn!("setting {note}");
-    }
-    descriptors::raise(preferences.settings.node.limits.connections_max);
-    let node = match Node::start(site, preferences, logs, node::Options { data_dir, strict, started }, events) {
+    node::warn_of_settings(&preferences.notes);
+    let descriptors_max = descriptors::raise();
+    let node = match Node::start(
+        site,
+        preferences,
+        logs,
+        node::Options { data_dir, strict, started, descriptors_max },
+        events,
+    ) {
         Ok(node) => node,
         Err(error) => {
-            tracing::error!("not started: {error:#}");
+            match error.downcast_ref::<Refusal>() {
+                // With what was done about it before.
+                Some(refusal) if error.chain().count() > 1 => {
+                    node::log_refusal(&format!("not started: {error}"), refusal)
+                }
+                Some(refusal) => node::log_refusal("not started", refusal),
+                None => tracing::error!("not started: {error:#}"),
+            }
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -120,13 +134,15 @@ enum End {
 /// Acts on events until one of them is the end.
 fn act(node: &mut Node, events: &Receiver<Event>) -> End {
     let clock = SystemClock::new();
-    let mut quiet = Quiet::default();
+    let (mut quiet, mut retry) = (Quiet::default(), Backoff::default());
     loop {
-        let wait = quiet.wait_ms(clock.tick()).map_or(Duration::from_secs(3600), Duration::from_millis);
-        match events.recv_timeout(wait) {
+        let now = clock.tick();
+        let wait = quiet.wait_ms(now).into_iter().chain(retry.wait_ms(now)).min();
+        match events.recv_timeout(wait.map_or(Duration::from_secs(3600), Duration::from_millis)) {
             Ok(Event::Reload) => {
-                quiet = Quiet::default();
-                node.reload(true);
+                (quiet, retry) = (Quiet::default(), Backoff::default());
+                let failed = node.reload(true);
+                retry.note(failed, true, clock.tick());
             }
             Ok(Event::FilesChanged) => quiet.disturb(clock.tick()),
             Ok(Event::ReopenLogs) => node.reopen_logs(),
@@ -138,7 +154,12 @@ fn act(node: &mut Node, events: &Receiver<Event>) -> End {
             Ok(Event::Succeeded) => return End::Succeeded,
             Err(RecvTimeoutError::Timeout) if quiet.is_over(clock.tick()) => {
                 quiet = Quiet::default();
-                node.reload(false);
+                let failed = node.reload(retry.forced);
+                retry.note(failed, retry.forced, clock.tick());
+            }
+            Err(RecvTimeoutError::Timeout) if retry.wait_ms(clock.tick()) == Some(0) => {
+                let failed = node.reload(retry.forced);
+                retry.note(failed, retry.forced, clock.tick());
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return End::Alone,
@@ -170,9 +191,50 @@ impl Quiet {
     }
 }
 
+/// When a configuration that could not be read is read again.
+#[derive(Debug, Default)]
+struct Backoff {
+    at: Option<Tick>,
+    delay_ms: u64,
+    /// It is to be served whether it changed or not.
+    forced: bool,
+}
+
+impl Backoff {
+    /// Notes an attempt.
+    fn note(&mut self, failed: bool, forced: bool, now: Tick) {
+        if !failed {
+            *self = Self::default();
+            return;
+        }
+        self.delay_ms = (self.delay_ms * 2).clamp(RETRY_MS_MIN, RETRY_MS_MAX);
+        (self.at, self.forced) = (Some(now.plus_millis(self.delay_ms)), forced);
+    }
+
+    fn wait_ms(&self, now: Tick) -> Option<u64> {
+        // Rounded up, or the wait would end just before its time.
+        self.at.map(|at| at.0.saturating_sub(now.0).div_ceil(1_000))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_cannot_be_read_are_tried_again_at_growing_intervals() {
+        let mut retry = Backoff::default();
+        let now = Tick::from_millis(1_000);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            retry.note(true, true, now);
+            waits.push(retry.wait_ms(now).unwrap());
+        }
+        assert_eq!(waits, [200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
+        assert_eq!((retry.wait_ms(Tick::from_millis(7_000)), retry.forced), (Some(0), true));
+        retry.note(false, true, now);
+        assert_eq!((retry.wait_ms(now), retry.forced), (None, false));
+    }
 
     #[test]
     fn a_burst_of_changes_is_one_change() {

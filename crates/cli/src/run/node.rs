@@ -6,11 +6,12 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use cardinal_engine::{Applied, Engine, Handover, Options as EngineOptions};
+use cardinal_engine::{Applied, ConfigOutcome, ConfigProblem, Engine, Handover, Options as EngineOptions};
 use cardinal_gateway::Settings;
+use cardinal_gateway::settings::Note;
 use cardinal_ir::{Diagnostic, Ir, Listener, ListenerKind, Severity};
 
-use crate::config::{Digest, Loaded, Preferences, Refusal, Site, Texts, render_diagnostics};
+use crate::config::{Digest, Loaded, Preferences, Refusal, Site, Texts};
 use crate::out;
 
 use super::Event;
@@ -28,6 +29,8 @@ pub(super) struct Options {
     pub(super) strict: bool,
     /// Called when the node serves.
     pub(super) started: crate::Started,
+    /// File descriptors that the process may have; `None` is no limit.
+    pub(super) descriptors_max: Option<u64>,
 }
 
 /// A running node.
@@ -40,6 +43,12 @@ pub(super) struct Node {
     last_good: Option<LastGood>,
     /// Of the texts that were tried last, served or not.
     tried: Digest,
+    /// Of the texts that are served.
+    texts: Digest,
+    /// Why the configuration could not be read at the last attempt, if it may be readable a little later.
+    unreadable: Option<String>,
+    /// Warnings about settings that were logged last.
+    notes: Vec<Note>,
     generation: u64,
     /// What is served, so that the next generation shares what stays.
     ir: Arc<Ir>,
@@ -56,24 +65,25 @@ impl Node {
         options: Options,
         events: SyncSender<Event>,
     ) -> Result<Self> {
-        let Options { data_dir, strict, started } = options;
+        let Options { data_dir, strict, started, descriptors_max } = options;
         let last_good = data_dir.as_deref().map(LastGood::open).transpose()?;
         let settings = &preferences.settings;
         // Before the files are read, so that no change is missed.
         let mut watch = Watch::start(events.clone());
         watch.follow(&site, settings);
-        let (loaded, texts) = first_configuration(&site, &preferences, last_good.as_ref(), strict)?;
+        let First { loaded, texts, refused } = first_configuration(&site, &preferences, last_good.as_ref(), strict)?;
         let turn = data_dir.as_deref().map(|dir| Turn::wait(dir, handover::TURN_MAX)).transpose()?;
         let (inherited, predecessor) = data_dir.as_deref().map(handover::inherit).transpose()?.unwrap_or_default();
         let engine_options = EngineOptions {
             workers: settings.workers.map_or(0, |n| n as usize),
             plugins: site.plugins.to_vec(),
             access_log: logs.access(),
+            descriptors_max,
             inherited,
         };
         let (engine, applied) = Engine::start(Arc::clone(&loaded.ir), engine_options).map_err(|error| match error {
-            cardinal_engine::EngineError::Refused(ref diagnostics) => {
-                anyhow!("{error}\n{}", render_diagnostics(diagnostics, &texts.sources).trim_end())
+            cardinal_engine::EngineError::Refused(diagnostics) => {
+                anyhow!(Refusal::Incomplete(diagnostics, texts.sources.clone()))
             }
             error => anyhow!(error),
         })?;
@@ -86,12 +96,15 @@ impl Node {
             watch,
             last_good,
             tried: texts.digest,
+            texts: texts.digest,
+            unreadable: None,
+            notes: preferences.notes.clone(),
             generation: 0,
             ir: Arc::clone(&loaded.ir),
             settings: preferences.settings.clone(),
         };
-        node.served(&loaded, &applied, &texts);
-        node.announce();
+        node.served(&loaded, &applied, &texts, refused);
+        node.announce(descriptors_max);
         if let Some(predecessor) = predecessor {
             predecessor.tell_ready();
         }
@@ -105,18 +118,24 @@ impl Node {
     }
 
     /// Serves what the files say now. Unless `forced`, only if they changed. A configuration that is refused changes
-    /// nothing.
-    pub(super) fn reload(&mut self, forced: bool) {
-        match self.try_reload(forced) {
-            Ok(()) => {}
-            Err(refusal) => tracing::error!(
-                generation = self.generation,
-                "the new configuration is refused, generation {} stays: {}\n{}",
-                self.generation,
-                refusal.summary(),
-                refusal.render().trim_end()
-            ),
+    /// nothing. `true` when it could not be read, but may be readable a little later.
+    pub(super) fn reload(&mut self, forced: bool) -> bool {
+        let Err(refusal) = self.try_reload(forced) else {
+            self.unreadable = None;
+            return false;
+        };
+        let reason = refusal.is_transient().then(|| refusal.summary());
+        if reason.is_some() && reason == self.unreadable {
+            // Another attempt that failed in the same way.
+            return true;
         }
+        self.engine.report_config(ConfigOutcome::Rejected(refusal.problems()));
+        log_refusal(&format!("the new configuration is refused, generation {} stays", self.generation), &refusal);
+        if reason.is_some() {
+            tracing::info!("the configuration is read again until that works");
+        }
+        self.unreadable = reason;
+        self.unreadable.is_some()
     }
 
     fn try_reload(&mut self, forced: bool) -> Result<(), Refusal> {
@@ -125,17 +144,22 @@ impl Node {
         self.watch.follow(&self.site, &preferences.settings);
         let texts = self.site.texts(&preferences)?;
         if !forced && texts.digest == self.tried {
+            if self.unreadable.is_some() && texts.digest == self.texts {
+                self.engine.report_config(ConfigOutcome::Unchanged);
+                tracing::info!("the configuration can be read again, and has not changed");
+            }
             return Ok(());
         }
         self.tried = texts.digest;
-        for note in &preferences.notes {
-            tracing::warn!("setting {note}");
+        if preferences.notes != self.notes {
+            warn_of_settings(&preferences.notes);
+            self.notes.clone_from(&preferences.notes);
         }
         self.warn_of_restart(&preferences.settings);
         let loaded = self.site.load(&preferences.settings, &texts.sources, self.strict)?.sharing(&self.ir);
         match self.engine.apply(Arc::clone(&loaded.ir)) {
             Ok(applied) => {
-                self.served(&loaded, &applied, &texts);
+                self.served(&loaded, &applied, &texts, None);
                 drop((loaded, texts));
                 cardinal_base::memory::release_free();
                 Ok(())
@@ -152,9 +176,17 @@ impl Node {
         }
     }
 
-    fn served(&mut self, loaded: &Loaded, applied: &Applied, texts: &Texts) {
+    /// Notes what is served from now on. `refused`: the files could not be, and this is the last known good configuration.
+    fn served(&mut self, loaded: &Loaded, applied: &Applied, texts: &Texts, refused: Option<Vec<ConfigProblem>>) {
         self.generation = applied.generation;
         self.ir = Arc::clone(&loaded.ir);
+        self.texts = texts.digest;
+        let all = loaded.diagnostics.iter().chain(&applied.diagnostics);
+        let left_out = all.filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+        self.engine.report_config(match refused {
+            None => ConfigOutcome::Applied { left_out },
+            Some(problems) => ConfigOutcome::LastGood { problems, left_out },
+        });
         report(&loaded.diagnostics);
         report(&applied.diagnostics);
         tracing::info!(
@@ -167,11 +199,16 @@ impl Node {
         if let Some(last_good) = &mut self.last_good
             && let Err(error) = last_good.save(texts)
         {
-            tracing::warn!("the last good configuration is not saved: {error:#}");
+            tracing::warn!("the last known good configuration cannot be saved: {error:#}");
         }
     }
 
-    fn announce(&self) {
+    fn announce(&self, descriptors_max: Option<u64>) {
+        let configured = self.settings.node.limits.connections_max;
+        let served = self.engine.connections_max();
+        if let Some(shortage) = super::descriptors::shortage(configured, served, descriptors_max) {
+            tracing::info!("{shortage}");
+        }
         for (listener, address) in self.engine.addresses() {
             let what = words(listener);
             tracing::info!(%address, "listening on {address} ({what})");
@@ -209,33 +246,68 @@ fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
+/// Logs warnings about settings.
+pub(super) fn warn_of_settings(notes: &[Note]) {
+    for note in notes {
+        tracing::warn!("setting {note}");
+    }
+}
+
+/// Errors of one configuration in a line of the log.
+const LOGGED_MAX: usize = 100;
+
+/// Logs why a configuration is refused: for people with excerpts of the files, for programs as one line with all errors
+/// as values.
+pub(super) fn log_refusal(what: &str, refusal: &Refusal) {
+    if cardinal_base::log::is_json() {
+        let mut problems = refusal.problems();
+        let count = problems.len();
+        problems.truncate(LOGGED_MAX);
+        let errors = serde_json::to_string(&problems).unwrap_or_default();
+        tracing::error!(error_count = count, errors.json = errors.as_str(), "{what}: {}", refusal.summary());
+    } else {
+        tracing::error!("{what}:\n{}", refusal.render().trim_end());
+    }
+}
+
+/// What a node serves first.
+struct First {
+    loaded: Loaded,
+    texts: Texts,
+    /// What is wrong with the files, if this is the last known good configuration instead.
+    refused: Option<Vec<ConfigProblem>>,
+}
+
 /// What the files say; when that cannot be served, what was served last.
 fn first_configuration(
     site: &Site,
     preferences: &Preferences,
     last_good: Option<&LastGood>,
     strict: bool,
-) -> Result<(Loaded, Texts)> {
+) -> Result<First> {
     let paths = site.paths(&preferences.settings);
     if paths.is_empty() && preferences.settings.declarative_config_string.is_none() {
         tracing::warn!("no configuration: every request is answered with 404 (see --config)");
     }
     cardinal_base::log::progress(&format!("reading {}...", out::count(paths.len(), "file")));
     let refusal = match read(site, preferences, strict) {
-        Ok(good) => return Ok(good),
+        Ok((loaded, texts)) => return Ok(First { loaded, texts, refused: None }),
         Err(refusal) => refusal,
     };
-    let refused = || anyhow!("{}\n{}", refusal.summary(), refusal.render().trim_end());
-    let Some(saved) = last_good.filter(|_| !strict).and_then(LastGood::texts) else { return Err(refused()) };
-    tracing::error!("the configuration is refused: {}\n{}", refusal.summary(), refusal.render().trim_end());
-    let loaded = site.load(&preferences.settings, &saved.sources, false).map_err(|worse| {
-        refused().context(format!("the last good configuration cannot be served either: {}", worse.summary()))
-    })?;
+    let Some(saved) = last_good.filter(|_| !strict).and_then(LastGood::texts) else { return Err(anyhow!(refusal)) };
+    let loaded = match site.load(&preferences.settings, &saved.sources, false) {
+        Ok(loaded) => loaded,
+        Err(worse) => {
+            let worse = format!("the last known good configuration cannot be served either: {}", worse.summary());
+            return Err(anyhow!(refusal).context(worse));
+        }
+    };
+    log_refusal("the configuration is refused", &refusal);
     tracing::warn!(
-        "THE LAST GOOD CONFIGURATION IS SERVED INSTEAD, from {}: put the files right, they are read when they change",
+        "serving the last known good configuration, from {}; fix the files (they are reloaded automatically)",
         out::count(saved.sources.len(), "saved file")
     );
-    Ok((loaded, saved))
+    Ok(First { loaded, texts: saved, refused: Some(refusal.problems()) })
 }
 
 fn read(site: &Site, preferences: &Preferences, strict: bool) -> Result<(Loaded, Texts), Refusal> {
@@ -293,7 +365,7 @@ impl LastGood {
         match self.load() {
             Ok(sources) => Some(Texts { sources, digest: Digest::default() }),
             Err(error) => {
-                tracing::warn!("there is no last good configuration: {error:#}");
+                tracing::warn!("there is no last known good configuration: {error:#}");
                 None
             }
         }

@@ -11,7 +11,7 @@ use cardinal_net::Io;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
-use super::probe::authority;
+use super::probe::{authority, broken};
 
 /// A message that is not compressed, of no bytes: all fields have their defaults.
 const EMPTY_MESSAGE: &[u8] = &[0, 0, 0, 0, 0];
@@ -51,7 +51,10 @@ async fn finish<T>(future: impl Future<Output = T>) -> Option<T> {
 
 /// A connection that breaks, or an answer that makes no sense.
 fn outcome(error: &h2::Error) -> ProbeOutcome {
-    if error.is_io() { ProbeOutcome::TcpFailure } else { ProbeOutcome::BadAnswer }
+    match error.get_io() {
+        Some(error) => broken(error),
+        None => ProbeOutcome::BadAnswer,
+    }
 }
 
 async fn ask(sender: h2::client::SendRequest<Bytes>, probe: &Probe) -> Result<ProbeOutcome, h2::Error> {

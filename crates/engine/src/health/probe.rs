@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cardinal_balance::{Probe, ProbeOutcome};
+use cardinal_base::descriptors;
 use cardinal_http::{HeaderList, Name};
 use cardinal_ir::ProbeKind;
 use cardinal_net::{ConnectError, Connected, Io, TlsTarget, connect};
@@ -34,7 +35,7 @@ pub(super) async fn run(prober: &Prober, probe: &Probe) -> ProbeOutcome {
         Some(Ok(connected)) => connected,
         Some(Err(error)) => {
             tell(probe, &error);
-            return ProbeOutcome::TcpFailure;
+            return broken(error.io());
         }
         None => return ProbeOutcome::Timeout,
     };
@@ -66,6 +67,11 @@ fn tell(probe: &Probe, error: &ConnectError) {
     tracing::debug!(host = %probe.host, address = %probe.address, %error, "a health probe does not connect");
 }
 
+/// What an error of a connection says of the target.
+pub(super) fn broken(error: &std::io::Error) -> ProbeOutcome {
+    if descriptors::is_local(error) { ProbeOutcome::NotRun } else { ProbeOutcome::TcpFailure }
+}
+
 /// Whom the request is for (Kong: the group's host header, else the target's name, in both cases as it is).
 pub(super) fn authority(probe: &Probe) -> &str {
     probe.settings.host_header.as_deref().unwrap_or(&probe.host)
@@ -93,8 +99,11 @@ async fn http(mut io: Io, probe: &Probe) -> ProbeOutcome {
     let mut request = format!("GET {} HTTP/1.1\r\n", path(probe)).into_bytes();
     fields.write_h1(&mut request);
     request.extend_from_slice(b"\r\n");
-    if io.write_all(&request).await.is_err() || io.flush().await.is_err() {
-        return ProbeOutcome::TcpFailure;
+    if let Err(error) = io.write_all(&request).await {
+        return broken(&error);
+    }
+    if let Err(error) = io.flush().await {
+        return broken(&error);
     }
     let mut seen = Vec::with_capacity(1_024);
     loop {
@@ -106,8 +115,9 @@ async fn http(mut io: Io, probe: &Probe) -> ProbeOutcome {
             return ProbeOutcome::BadAnswer;
         }
         match io.read_buf(&mut seen).await {
-            Ok(0) | Err(_) => return ProbeOutcome::TcpFailure,
+            Ok(0) => return ProbeOutcome::TcpFailure,
             Ok(_) => {}
+            Err(error) => return broken(&error),
         }
     }
 }

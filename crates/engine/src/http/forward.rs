@@ -38,6 +38,9 @@ impl Broken {
                 Failure::new(FailureKind::ClientClosed, "while moving a body").with_source(error)
             }
             Self::Client(error) => Failure::new(FailureKind::BadRequest, "request body").with_source(error),
+            Self::Upstream(error) if error.is_local() => {
+                Failure::new(FailureKind::Overloaded, "while moving a body").with_source(error)
+            }
             Self::Upstream(error) if error.is_disconnect() => {
                 Failure::new(FailureKind::UpstreamReset, "while moving a body").with_source(error)
             }

@@ -21,5 +21,5 @@ pub(crate) use h2::serve as serve_h2;
 pub(crate) use reply::message;
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::tunnel;
-pub(crate) use upstream::{pick, report_failure};
+pub(crate) use upstream::{connect_failure, pick, report_failure};
 pub(crate) use upstream_head::{Outgoing, set_host, strip_listed};

@@ -408,6 +408,7 @@ fn may_retry(failure: &Failure, s: &Scratch) -> bool {
             Retry::IfIdempotent => s.request.method.is_idempotent(),
             Retry::Never => false,
         },
+        FailureKind::Overloaded => failure.retry() == Retry::Safe,
         _ => false,
     }
 }
@@ -415,6 +416,7 @@ fn may_retry(failure: &Failure, s: &Scratch) -> bool {
 /// What went wrong while a response head was waited for.
 fn head_failure(error: NetError) -> Failure {
     let kind = match &error {
+        error if error.is_local() => FailureKind::Overloaded,
         NetError::Head(_) | NetError::BufferFull => FailureKind::UpstreamProtocol,
         NetError::H2(error) if !error.is_disconnect() => FailureKind::UpstreamProtocol,
         _ => FailureKind::UpstreamReset,

@@ -1,13 +1,14 @@
 //! A connection to an upstream for one attempt: chosen by the balancer, from the pool or new.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use cardinal_balance::{Group, NoPeer, Outcome, PickInput, Picked};
-use cardinal_base::task;
-use cardinal_http::{Failure, FailureKind, Retry};
+use cardinal_base::{descriptors, task};
+use cardinal_http::{Failure, FailureKind, Retry, Side};
 use cardinal_ir::{Algorithm, HashInput, HttpVersion};
 use cardinal_net::h1::H1;
 use cardinal_net::h2::{self, Client, Settings};
@@ -144,10 +145,12 @@ fn other_family(worker: &Worker, backend: &BackendPlan, picked: &Picked) -> Opti
     (other.is_ipv4() != picked.address().is_ipv4()).then_some(other)
 }
 
-/// Notes a failed attempt for health checks and logs.
+/// Notes a failed attempt for logs, and for health checks unless the node itself failed.
 pub(crate) fn report_failure(worker: &Worker, group: &Group, picked: &Picked, s: &mut Scratch, failure: &Failure) {
     let timeout = failure.kind().status() == 504;
-    group.report(picked, if timeout { Outcome::Timeout } else { Outcome::TcpFailure }, worker.now());
+    if failure.kind().side() == Side::Upstream {
+        group.report(picked, if timeout { Outcome::Timeout } else { Outcome::TcpFailure }, worker.now());
+    }
     if let Some(attempt) = s.exchange.tries.last_mut() {
         attempt.state = Some(TryState::Failed);
         attempt.status = Some(failure.kind().status());
@@ -279,21 +282,34 @@ async fn open(
     upgrade: bool,
 ) -> Result<Transport, Failure> {
     let made = match worker.node.dial.get() {
-        None => connect(key.address, other, tls.as_ref()).await,
+        None => match connect(key.address, other, tls.as_ref()).await {
+            // Idle connections to other endpoints make room.
+            Err(error) if descriptors::is_exhausted(error.io()) && worker.pool.borrow_mut().close_idle() => {
+                connect(key.address, other, tls.as_ref()).await
+            }
+            made => made,
+        },
         Some(dial) => Ok(Connected { io: dial(key.address), address: key.address, h2: false }),
     };
-    let connected = made.map_err(|error| {
-        let kind = match &error {
-            ConnectError::Tcp { .. } => FailureKind::UpstreamConnect,
-            ConnectError::Tls { .. } => FailureKind::UpstreamTls,
-        };
-        Failure::new(kind, "connecting").with_source(error).with_retry(Retry::Safe)
-    })?;
+    let connected = made.map_err(connect_failure)?;
     if connected.h2 || (backend.h2_only() && !upgrade) {
         let (client, guard) = start_h2(worker, connected.io, key);
         return Ok(Transport::H2(client, guard));
     }
     Ok(Transport::H1(Box::new(H1::new(connected.io, b""))))
+}
+
+/// Why there is no connection: the node may be out of descriptors, memory or ports, which is not the endpoint's failure.
+pub(crate) fn connect_failure(error: ConnectError) -> Failure {
+    let kind = match &error {
+        error if error.is_local() => FailureKind::Overloaded,
+        ConnectError::Tcp { .. } => FailureKind::UpstreamConnect,
+        ConnectError::Tls { .. } => FailureKind::UpstreamTls,
+    };
+    // There may be a port left for another address, but no descriptor and no memory.
+    let elsewhere = kind != FailureKind::Overloaded || error.io().kind() == ErrorKind::AddrNotAvailable;
+    let retry = if elsewhere { Retry::Safe } else { Retry::Never };
+    Failure::new(kind, "connecting").with_source(error).with_retry(retry)
 }
 
 /// Speaks HTTP/2 on a new connection, which is then shared.

@@ -15,6 +15,8 @@ pub(super) fn text(node: &Node) -> String {
     text.one("connections_accepted_total", "counter", "Client connections accepted.", totals.accepted);
     text.one("connections_refused_total", "counter", "Client connections closed at once by a limit.", totals.refused);
     text.one("connections_active", "gauge", "Client connections open now.", totals.active);
+    let limit = node.connections_max(node.plan().map_or(0, |plan| plan.node().limits.connections_max));
+    text.one("connections_limit", "gauge", "Client connections that may be open at once; 0 is no limit.", limit);
     text.one("requests_total", "counter", "Requests from clients.", totals.requests);
     text.one("requests_active", "gauge", "Requests under way now.", totals.serving);
     text.head("failures_total", "counter", "Requests and connections that failed, by kind.");
@@ -28,6 +30,7 @@ pub(super) fn text(node: &Node) -> String {
         totals.pool_evictions,
     );
     text.one("generation", "gauge", "Number of the configuration that is served; 0 is none.", node.generation());
+    config(node, &mut text);
     text.one("draining", "gauge", "Whether the node is about to stop.", u8::from(node.is_draining()));
     text.one("workers", "gauge", "Threads that serve.", node.shared.counters.len());
     text.one("dns_names", "gauge", "Names in the resolver's cache.", node.names.dns.names());
@@ -40,6 +43,23 @@ pub(super) fn text(node: &Node) -> String {
         text.one("process_resident_memory_bytes", "gauge", "Memory that the process holds.", bytes);
     }
     text.0
+}
+
+/// How the last change of the configuration went.
+fn config(node: &Node, text: &mut Text) {
+    let facts = node.config.facts();
+    let help = "Whether the last reload of the configuration, or else the start, was successful.";
+    text.one("config_last_reload_successful", "gauge", help, u8::from(facts.successful));
+    let help = "When the configuration was last reloaded, or else at the start, successfully or not.";
+    text.one("config_last_reload_timestamp_seconds", "gauge", help, facts.at.seconds());
+    let help = "When the configuration that is served was applied.";
+    text.one("config_applied_timestamp_seconds", "gauge", help, facts.applied_at.seconds());
+    text.head("config_reloads_total", "counter", "Reloads of the configuration, by result.");
+    text.line("config_reloads_total", &[("result", "success")], facts.reloads_succeeded);
+    text.line("config_reloads_total", &[("result", "failure")], facts.reloads_failed);
+    let help = "Whether the last known good configuration is served because the files could not be at the start.";
+    text.one("config_from_last_good", "gauge", help, u8::from(facts.from_last_good));
+    text.one("config_left_out", "gauge", "Entities that were left out of what is served.", facts.left_out);
 }
 
 /// Exposition format. All names begin with `cardinal_`.

@@ -73,10 +73,41 @@ async fn status(node: &Arc<Node>, digests: &Digests, query: &[u8]) -> Page {
     if let (Some(bytes), Some(memory)) = (resident_bytes(), status.get_mut("memory").and_then(Value::as_object_mut)) {
         memory.insert("process".to_owned(), json!({ "pid": std::process::id(), "resident": figure.show(bytes) }));
     }
+    if let Some(status) = status.as_object_mut() {
+        status.insert("node".to_owned(), about(node));
+        status.insert("config".to_owned(), config(node));
+    }
     if let (Some(plan), Some(status)) = (node.plan(), status.as_object_mut()) {
         status.insert("configuration_hash".to_owned(), digests.of(&plan).await.into());
     }
     Page::json(200, &status)
+}
+
+/// The program and the process.
+fn about(node: &Node) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "id": node.services.node_id,
+        "hostname": &*node.services.hostname,
+        "started_at": node.started.seconds(),
+        "generation": node.generation(),
+        "draining": node.is_draining(),
+    })
+}
+
+/// How the last change of the configuration went.
+fn config(node: &Node) -> Value {
+    let facts = node.config.facts();
+    json!({
+        "last_reload_successful": facts.successful,
+        "last_reload_at": facts.at.seconds(),
+        "applied_at": facts.applied_at.seconds(),
+        "reloads": { "success": facts.reloads_succeeded, "failure": facts.reloads_failed },
+        "from_last_good": facts.from_last_good,
+        "left_out": facts.left_out,
+        "error_count": facts.problem_count,
+        "errors": facts.problems,
+    })
 }
 
 /// Whether traffic should be sent here. The texts are Kong's.

@@ -4,17 +4,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use cardinal_balance::Picked;
-use cardinal_http::{Failure, FailureKind, Retry};
+use cardinal_http::Failure;
 use cardinal_ir::{Listener, Wire};
 use cardinal_net::h1::H1;
-use cardinal_net::{ConnectError, Io, TlsTarget, connect};
+use cardinal_net::{Io, TlsTarget, connect};
 use cardinal_sdk::{Admit, Client, Exchange};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use super::session::{Reached, Session};
 use super::tls;
-use crate::http::tunnel;
+use crate::http::{connect_failure, tunnel};
 use crate::plan::{BackendPlan, RoutePlan};
 use crate::worker::Worker;
 
@@ -60,16 +60,7 @@ async fn open(route: &RoutePlan, backend: &BackendPlan, picked: &Picked, exchang
         .as_ref()
         .filter(|_| !passthrough)
         .map(|tls| TlsTarget { config: Arc::clone(&tls.config_h1), server_name: server_name(route, picked, exchange) });
-    match connect(picked.address(), None, tls.as_ref()).await {
-        Ok(connected) => Ok(connected.io),
-        Err(error) => {
-            let kind = match &error {
-                ConnectError::Tcp { .. } => FailureKind::UpstreamConnect,
-                ConnectError::Tls { .. } => FailureKind::UpstreamTls,
-            };
-            Err(Failure::new(kind, "connecting").with_source(error).with_retry(Retry::Safe))
-        }
-    }
+    connect(picked.address(), None, tls.as_ref()).await.map(|connected| connected.io).map_err(connect_failure)
 }
 
 /// The name to ask an upstream for: the client's when the route preserves it, else the endpoint's.

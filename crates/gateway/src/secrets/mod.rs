@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use cardinal_base::descriptors;
 use serde_json::Value;
 
 use crate::settings::Choice;
@@ -67,10 +68,13 @@ impl Secrets {
         while let Some((path, name)) = open.pop() {
             let meta = std::fs::metadata(&path)?;
             if meta.is_file() {
-                if meta.len() <= FILE_BYTES_MAX
-                    && let Ok(text) = std::fs::read_to_string(&path)
-                {
-                    self.files.insert(name, text);
+                if meta.len() <= FILE_BYTES_MAX {
+                    match std::fs::read_to_string(&path) {
+                        Ok(text) => drop(self.files.insert(name, text)),
+                        // The secret is there; it must not be taken for one that is missing.
+                        Err(error) if descriptors::is_transient(&error) => return Err(error),
+                        Err(_) => {}
+                    }
                 }
                 continue;
             }

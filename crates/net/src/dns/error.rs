@@ -27,6 +27,9 @@ pub enum DnsError {
     /// Too many names are being resolved at once.
     #[error("too many names are being resolved")]
     Busy,
+    /// The node has no descriptors, memory or ports left for a question.
+    #[error("no resources left for a DNS question: {0}")]
+    Local(&'static str),
 }
 
 impl DnsError {
@@ -34,6 +37,11 @@ impl DnsError {
     /// `name resolution failed` to the former and 500 to the latter.
     pub const fn is_definite(self) -> bool {
         matches!(self, Self::NotFound | Self::Empty)
+    }
+
+    /// Whether the name was not asked for at all, because the node has run out of something: nothing is known of it.
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::Busy | Self::Local(_))
     }
 }
 

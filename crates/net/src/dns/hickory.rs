@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cardinal_base::descriptors;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hickory_resolver::TokioResolver;
@@ -101,6 +102,9 @@ fn failure(error: &NetError) -> DnsError {
         error if error.is_no_records_found() => DnsError::Empty,
         NetError::Dns(Semantic::ResponseCode(ResponseCode::NXDomain)) => DnsError::NotFound,
         NetError::Dns(Semantic::ResponseCode(code)) => DnsError::Server { code: u16::from(*code) },
+        // No socket, and so no server was asked.
+        NetError::Io(io) if descriptors::is_local(io) => DnsError::Local(error.as_metrics_label()),
+        NetError::Busy => DnsError::Local(error.as_metrics_label()),
         other => DnsError::Unreachable(other.as_metrics_label()),
     }
 }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use cardinal_base::{Clock, Tick, task};
+use cardinal_base::{Clock, Tick, descriptors, task};
 use cardinal_ir::Resolver;
 use tokio::runtime::Handle;
 use tokio::sync::watch as flag;
@@ -297,6 +297,11 @@ impl Shared {
         *known = stamp;
         match std::fs::read(path) {
             Ok(bytes) => self.hosts.store(Arc::new(Hosts::parse(&String::from_utf8_lossy(&bytes)))),
+            Err(error) if descriptors::is_transient(&error) => {
+                tracing::warn!(path, %error, "the hosts file cannot be read now; trying again");
+                *known = None;
+                return false;
+            }
             Err(error) => {
                 if !missing_still {
                     tracing::warn!(path, %error, "the hosts file cannot be read");

@@ -187,7 +187,9 @@ impl Walk<'_> {
                 Err(error @ (DnsError::NotFound | DnsError::Empty | DnsError::Server { .. } | DnsError::Recursion)) => {
                     failure = error;
                 }
-                Err(error @ (DnsError::Unreachable(_) | DnsError::Name | DnsError::Busy)) => return Err(error),
+                Err(error @ (DnsError::Unreachable(_) | DnsError::Name | DnsError::Busy | DnsError::Local(_))) => {
+                    return Err(error);
+                }
             }
         }
         Err(failure)
@@ -231,6 +233,8 @@ impl Walk<'_> {
                         shared_by,
                     }));
                 }
+                // The target may well have addresses: a part of the answer must not be remembered as the whole.
+                Err(error) if error.is_local() => return Err(error),
                 Err(error) => failure = error,
             }
         }

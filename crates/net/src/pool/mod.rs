@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use cardinal_base::Tick;
+use cardinal_base::{Tick, descriptors};
 use foldhash::HashMap;
 use tokio::sync::Notify;
 
@@ -178,7 +178,9 @@ impl Pool {
     /// Keeps a connection after `requests` requests, if the limits allow.
     pub fn put(&mut self, key: PoolKey, mut h1: Box<H1>, requests: u32, limits: &Limits, now: Tick) {
         let is_worn = limits.requests_max != 0 && requests >= limits.requests_max;
-        let Some(connections) = self.connections(key.class).filter(|_| !is_worn) else { return close(h1) };
+        let is_scarce = h1.io().tcp().is_some_and(descriptors::is_scarce);
+        let kept = self.connections(key.class).filter(|_| !is_worn && !is_scarce);
+        let Some(connections) = kept else { return close(h1) };
         let idle = connections.h1.entry(key.address).or_default();
         if idle.len() >= limits.idle_max {
             return close(h1);
@@ -251,6 +253,13 @@ impl Pool {
         }
     }
 
+    /// Closes all idle connections, for their descriptors; `false` when there are none.
+    pub fn close_idle(&mut self) -> bool {
+        let before = self.counts();
+        self.clear.iter_mut().chain(self.named.values_mut()).for_each(Connections::close_idle);
+        self.counts() != before
+    }
+
     /// Idle HTTP/1 connections, and open HTTP/2 connections.
     pub fn counts(&self) -> (usize, usize) {
         let counts = self.clear.iter().chain(self.named.values()).map(Connections::counts);
@@ -279,6 +288,14 @@ impl Connections {
         self.opening.retain(|_, opening| {
             opening.retain(|o| !o.over.get());
             !opening.is_empty()
+        });
+    }
+
+    fn close_idle(&mut self) {
+        self.h1.drain().flat_map(|(_, idle)| idle).for_each(|pooled| close(pooled.h1));
+        self.h2.retain(|_, open| {
+            open.retain(|connection| connection.streams.get() > 0);
+            !open.is_empty()
         });
     }
 

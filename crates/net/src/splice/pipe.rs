@@ -114,6 +114,7 @@ impl Drop for Pipe {
 
 fn make() -> Option<Ends> {
     let made = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok().and_then(|(read, write)| {
+        cardinal_base::descriptors::check(&read).and_then(|()| cardinal_base::descriptors::check(&write)).ok()?;
         // One that cannot be made larger may do as it is.
         let size = fcntl_setpipe_size(&write, SIZE).or_else(|_| rustix::pipe::fcntl_getpipe_size(&write));
         (size.ok()? >= SIZE_MIN).then_some(Ends { read, write })

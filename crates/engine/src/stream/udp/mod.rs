@@ -145,8 +145,9 @@ impl Server {
             self.full(max, now);
             return None;
         }
-        let Some(guard) = ConnectionGuard::new(worker, limits.connections_max) else {
-            self.full(limits.connections_max as usize, now);
+        let connections_max = worker.node.connections_max(limits.connections_max);
+        let Some(guard) = ConnectionGuard::new(worker, connections_max) else {
+            self.full(connections_max as usize, now);
             return None;
         };
         let mut client = Client::at(from, self.local);

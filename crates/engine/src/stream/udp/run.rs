@@ -8,14 +8,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use cardinal_balance::Picked;
-use cardinal_http::{Failure, FailureKind, Retry};
-use cardinal_net::Timer;
+use cardinal_base::descriptors;
+use cardinal_http::{Failure, FailureKind};
+use cardinal_net::{ConnectError, Timer};
 use cardinal_sdk::Exchange;
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::UdpSocket;
 
 use super::flow::{Flow, add, is_gone};
 use super::{ERRORS_IN_A_ROW, Server};
+use crate::http::connect_failure;
 use crate::plan::{BackendPlan, RoutePlan};
 use crate::stream::session::{Reached, Session};
 use crate::stream::table::Key;
@@ -82,8 +84,9 @@ impl Run {
             Ok(()) if answers.count > 0 => endpoint.succeeded(session),
             Ok(()) => {}
             Err(error) => {
-                let failure = Failure::new(FailureKind::UpstreamConnect, "the network says that nobody is there")
-                    .with_source(error);
+                let kind =
+                    if descriptors::is_local(&error) { FailureKind::Overloaded } else { FailureKind::UpstreamConnect };
+                let failure = Failure::new(kind, "sending or receiving").with_source(error);
                 endpoint.failed(session, &failure);
                 return Err(failure);
             }
@@ -159,10 +162,9 @@ async fn open(_: &RoutePlan, _: &BackendPlan, picked: &Picked, _: &Exchange) -> 
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let failed = |error: io::Error| {
-        Failure::new(FailureKind::UpstreamConnect, "connecting").with_source(error).with_retry(Retry::Safe)
-    };
+    let failed = |error: io::Error| connect_failure(ConnectError::Tcp { address: to, error });
     let socket = UdpSocket::bind(any).await.map_err(failed)?;
+    descriptors::check(&socket).map_err(failed)?;
     socket.connect(to).await.map_err(failed)?;
     // The runtime learns that a new socket takes datagrams only when it looks, and refuses them until then.
     socket.writable().await.map_err(failed)?;

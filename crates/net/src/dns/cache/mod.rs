@@ -180,6 +180,10 @@ impl<F: Clone> DnsCache<F> {
                 name.kind = Some(fetched.kind);
                 Ok(good)
             }
+            // Nothing is known that could be remembered.
+            Err(error) if error.is_local() => {
+                name.good.as_ref().filter(|kept| now < kept.stale_until).map(|kept| kept.good.clone()).ok_or(error)
+            }
             Err(error) => {
                 let ttl_ms = if error.is_definite() { rules.not_found_ms } else { rules.error_ms };
                 name.bad = Some((error, now.plus_millis(ttl_ms)));

@@ -1,0 +1,107 @@
+//! What monitoring sees of a configuration that is refused.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use cardinal_testkit::{EchoServer, H1Client, TempDir};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::kong_yaml;
+use crate::process::Process;
+
+struct Watched {
+    process: Process,
+    status: SocketAddr,
+}
+
+impl Watched {
+    fn start(config: &Path, more: &[&str]) -> Self {
+        let mut process = Process::run(config, &[more, &["--set", "status_listen=127.0.0.1:0"]].concat());
+        let (_, status) = process.addresses();
+        Self { process, status }
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let mut client = H1Client::connect(self.status).await.unwrap();
+        client.get(path, "status", &[]).await.unwrap().text()
+    }
+
+    /// Values of the metrics of a change, in the order of `NAMES`.
+    async fn metrics(&self) -> [u64; 5] {
+        const NAMES: [&str; 5] = [
+            "cardinal_config_last_reload_successful",
+            "cardinal_config_reloads_total{result=\"success\"}",
+            "cardinal_config_reloads_total{result=\"failure\"}",
+            "cardinal_config_from_last_good",
+            "cardinal_config_left_out",
+        ];
+        let text = self.get("/metrics").await;
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        assert!(
+            value("cardinal_config_last_reload_timestamp_seconds").unwrap().parse::<u64>().unwrap() > 1_600_000_000
+        );
+        NAMES.map(|name| value(name).unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap())
+    }
+
+    async fn config(&self) -> Value {
+        serde_json::from_str::<Value>(&self.get("/status").await).unwrap()["config"].take()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_reload_is_reported() {
+    let (folder, echo) = (TempDir::new("config-state"), EchoServer::start("backend").await);
+    let good = kong_yaml(&echo.url());
+    let config = folder.write("kong.yaml", &good);
+    let mut node = Watched::start(&config, &[]);
+    assert_eq!(node.metrics().await, [1, 0, 0, 0, 0]);
+    folder.write("kong.yaml", good.replace("paths: [/private]", "pahts: [/private]"));
+    node.process.wait_for("is refused, generation 1 stays");
+    assert_eq!(node.metrics().await, [0, 0, 1, 0, 0]);
+    let state = node.config().await;
+    assert_eq!((&state["last_reload_successful"], &state["reloads"]["failure"]), (&false.into(), &1.into()));
+    let errors = state["errors"].as_array().unwrap();
+    assert!(errors.iter().any(|error| error["line"] == 10 && error["file"] == config.to_str().unwrap()), "{state}");
+    folder.write("kong.yaml", good.replace("/open", "/new"));
+    node.process.wait_for("generation 2");
+    assert_eq!(node.metrics().await, [1, 1, 1, 0, 0]);
+    assert_eq!(node.config().await["errors"], Value::Array(Vec::new()));
+    let status: Value = serde_json::from_str(&node.get("/status").await).unwrap();
+    let about = &status["node"];
+    assert_eq!((&about["generation"], &about["version"]), (&2.into(), &env!("CARGO_PKG_VERSION").into()));
+    assert!(about["started_at"].as_u64().is_some_and(|at| at > 1_600_000_000), "{status}");
+}
+
+/// A file that is missing for a while is read when it is back, without another event for what it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_comes_back_as_it_was_is_a_success() {
+    let (folder, echo) = (TempDir::new("config-state"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let mut node = Watched::start(&config, &[]);
+    let away = folder.path().join("away");
+    std::fs::rename(&config, &away).unwrap();
+    node.process.wait_for("is refused, generation 1 stays: cannot read");
+    assert_eq!(node.metrics().await[..3], [0, 0, 1]);
+    std::fs::rename(&away, &config).unwrap();
+    node.process.wait_for("can be read again");
+    assert_eq!(node.metrics().await[..3], [1, 1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_known_good_configuration_is_reported() {
+    let (folder, echo) = (TempDir::new("config-state"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let data = folder.path().join("data").display().to_string();
+    let mut node = Watched::start(&config, &["--data-dir", &data]);
+    assert_eq!(node.metrics().await, [1, 0, 0, 0, 0]);
+    node.process.signal(Signal::TERM);
+    assert!(node.process.ends().success());
+    folder.write("kong.yaml", "services: [");
+    let mut node = Watched::start(&config, &["--data-dir", &data]);
+    assert_eq!(node.metrics().await, [0, 0, 0, 1, 0]);
+    assert!(node.config().await["error_count"].as_u64().is_some_and(|count| count > 0));
+    folder.write("kong.yaml", kong_yaml(&echo.url()));
+    node.process.wait_for("generation 2");
+    assert_eq!(node.metrics().await, [1, 1, 0, 0, 0]);
+}

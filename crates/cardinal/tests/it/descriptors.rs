@@ -1,0 +1,173 @@
+//! A node that runs out of file descriptors.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use cardinal_testkit::{EchoServer, H1Client, TempDir};
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
+
+use crate::process::Process;
+
+/// Targets that three failures to connect make unhealthy for good, or until a probe succeeds.
+fn config(target: SocketAddr, active: bool) -> String {
+    let active = if active {
+        "      active: {type: tcp, healthy: {interval: 0.1, successes: 1}, unhealthy: {interval: 0.1, tcp_failures: 1}}\n"
+    } else {
+        ""
+    };
+    format!(
+        "_format_version: '3.0'
+upstreams:
+- name: group
+  healthchecks:
+      passive: {{unhealthy: {{tcp_failures: 3}}}}
+{active}  targets: [{{target: '{target}'}}]
+services:
+- {{name: a, host: group, routes: [{{name: a, paths: [/a]}}]}}
+"
+    )
+}
+
+/// A node that may open so many files.
+struct Limited {
+    process: Process,
+    proxy: SocketAddr,
+    status: SocketAddr,
+    limit: u64,
+}
+
+impl Limited {
+    fn start(config: &Path, limit: u64) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {limit}; exec \"$@\"");
+        command.env_clear().args(["-c", &script, "sh", env!("CARGO_BIN_EXE_cardinal")]);
+        command.args(["run", "--workers", "2", "--access-log", "off", "--config"]).arg(config);
+        command.args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=127.0.0.1:0"]);
+        let mut process = Process::start(command);
+        let (proxy, status) = process.addresses();
+        Self { process, proxy, status, limit }
+    }
+
+    async fn get(&self, path: &str) -> u16 {
+        let mut client = H1Client::connect(self.proxy).await.unwrap();
+        client.get(path, "a.example", &[]).await.unwrap().status
+    }
+
+    async fn status(&self, path: &str) -> String {
+        let response = H1Client::connect(self.status).await.unwrap().get(path, "status", &[]).await.unwrap();
+        assert_eq!(response.status, 200, "{path}");
+        response.text()
+    }
+
+    async fn metric(&self, name: &str) -> u64 {
+        let text = self.status("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    /// Lets the process open files as at its start, or no more of them.
+    fn allow(&self, more: bool) {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
+        let open: Vec<u64> = open.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect();
+        let free = (0..).find(|number| !open.contains(number));
+        let maximum = Some(self.limit);
+        let current = if more { maximum } else { free };
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.process.id()).unwrap());
+        prlimit(pid, Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_beyond_the_descriptors_are_refused_and_everything_else_goes_on() {
+    let (folder, echo) = (TempDir::new("descriptors"), EchoServer::start("backend").await);
+    let file = folder.write("kong.yaml", config(echo.address(), false));
+    let mut node = Limited::start(&file, 128);
+    assert!(node.process.seen().iter().any(|line| line.starts_with("client connections are limited to ")));
+    let limit = node.metric("cardinal_connections_limit").await;
+    assert!((10..64).contains(&limit), "{limit}");
+    let (mut served, mut refused) = (Vec::new(), 0);
+    for _ in 0..150 {
+        let mut client = H1Client::connect(node.proxy).await.unwrap();
+        match client.get("/a", "a.example", &[]).await {
+            Ok(response) => {
+                assert_eq!(response.status, 200, "{}", response.text());
+                served.push(client);
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert_eq!((served.len() as u64, refused), (limit, 150 - limit));
+    // All of them are open, and each may have a connection to the upstream.
+    for client in &mut served {
+        assert_eq!(client.get("/a", "a.example", &[]).await.unwrap().status, 200);
+    }
+    assert!(node.metric("cardinal_connections_refused_total").await >= refused);
+    assert!(node.status("/metrics").await.contains("cardinal_failures_total{kind=\"upstream_connect\"} 0\n"));
+    node.status("/status/ready").await;
+    folder.write("kong.yaml", config(echo.address(), false).replace("/a]", "/b]"));
+    node.process.wait_for("generation 2");
+    assert_eq!(served[0].get("/b", "a.example", &[]).await.unwrap().status, 200);
+    drop(served);
+    while node.metric("cardinal_connections_active").await > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(node.get("/b").await, 200);
+}
+
+/// Idle connections to many upstreams hold descriptors that a connection to another one needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_to_upstreams_make_room() {
+    let folder = TempDir::new("descriptors");
+    let mut yaml = "_format_version: '3.0'\nservices:\n".to_owned();
+    let mut servers = Vec::new();
+    for number in 0..150 {
+        let echo = EchoServer::start("backend").await;
+        writeln!(yaml, "- {{name: s{number}, url: '{}', routes: [{{paths: [/s{number}/]}}]}}", echo.url()).unwrap();
+        servers.push(echo);
+    }
+    let node = Limited::start(&folder.write("kong.yaml", yaml), 128);
+    for number in 0..150 {
+        assert_eq!(node.get(&format!("/s{number}/")).await, 200, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_descriptors_does_not_blame_its_upstreams() {
+    for active in [false, true] {
+        let (folder, echo) = (TempDir::new("descriptors"), EchoServer::start("backend").await);
+        let file = folder.write("kong.yaml", config(echo.address(), active));
+        let mut node = Limited::start(&file, 4_096);
+        let mut clients = Vec::new();
+        for _ in 0..8 {
+            let mut client = H1Client::connect(node.proxy).await.unwrap();
+            assert_eq!(client.get("/nowhere", "a.example", &[]).await.unwrap().status, 404);
+            clients.push(client);
+        }
+        node.allow(false);
+        for client in &mut clients {
+            let response = client.get("/a", "a.example", &[]).await.unwrap();
+            assert_eq!(response.status, 503, "{}", response.text());
+        }
+        // Nobody can be let in, and nobody has to wait for that.
+        let mut refused = H1Client::connect(node.proxy).await.unwrap();
+        assert!(refused.get("/a", "a.example", &[]).await.is_err());
+        // Probes fail meanwhile, and a changed file cannot be read.
+        folder.write("kong.yaml", config(echo.address(), active).replace("/a]", "/a, /b]"));
+        node.process.wait_for("Too many open files");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        node.allow(true);
+        assert_eq!(clients[0].get("/a", "a.example", &[]).await.unwrap().status, 200, "active: {active}");
+        let metrics = node.status("/metrics").await;
+        assert!(metrics.contains("cardinal_failures_total{kind=\"upstream_connect\"} 0\n"), "{metrics}");
+        assert!(metrics.contains("cardinal_failures_total{kind=\"overloaded\"} 8\n"), "{metrics}");
+        // The change is not lost.
+        while clients[0].get("/b", "a.example", &[]).await.unwrap().status != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        node.process.signal(Signal::TERM);
+        assert!(node.process.ends().success());
+    }
+}
