@@ -42,7 +42,7 @@ impl Vary {
         parts.part(&[u8::from(exchange.client.https)]);
         parts.optional(request.authority());
         parts.part(&exchange.original.port.to_be_bytes());
-        parts.optional(cx.upstream.host.as_deref().map(str::as_bytes));
+        parts.optional(cx.upstream.host().map(str::as_bytes));
         if exchange.client.trusted {
             for name in FORWARDED {
                 parts.values(request.headers.known_all(name));
