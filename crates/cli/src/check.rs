@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use cardinal_gateway::check::{Line, Verdict, check as report, check_refused};
+use cardinal_gateway::check::{Line, OrderReport, RouteLabel, Verdict, check as report, check_refused, order_report};
 use cardinal_gateway::{LoadErrors, Source};
 use cardinal_ir::{Diagnostic, Severity};
 use cardinal_sdk::PluginDef;
@@ -104,6 +104,10 @@ impl Found {
                     // Kong takes the file; what of it would not be served here is said beside its verdict.
                     found["left_out"] = json!(flattened(&errors));
                 }
+                let order = order_report(&loaded.snapshot, &self.preferences.settings);
+                if !order.pairs.is_empty() {
+                    found["route_order"] = order_json(&order);
+                }
                 found
             }
             Outcome::Incomplete(_, diagnostics) => {
@@ -128,6 +132,7 @@ impl Found {
                 let lines = report(&loaded.snapshot, &loaded.registry, &self.preferences.settings);
                 let mut out = render_diagnostics(diagnostics, &self.sources);
                 out.push_str(&table(&lines, quiet));
+                out.push_str(&order_text(&order_report(&loaded.snapshot, &self.preferences.settings)));
                 let left_out = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
                 let what = loaded.summary();
                 out.push_str(&match (self.is_valid(), left_out) {
@@ -167,6 +172,36 @@ fn table(lines: &[Line], quiet: bool) -> String {
         out.push('\n');
     }
     out
+}
+
+/// The pairs of routes for which the setting `router_order` matters.
+fn order_text(report: &OrderReport) -> String {
+    if report.pairs.is_empty() {
+        return String::new();
+    }
+    let label = |route: &RouteLabel| {
+        let at = route.location.as_ref().map(|at| format!(" ({}:{})", at.file, at.line)).unwrap_or_default();
+        format!("{}{at}", route.label)
+    };
+    let mut out = String::from("routes whose order depends on router_order:\n");
+    for pair in &report.pairs {
+        let (kong, documented) = (label(&pair.kong), label(&pair.documented));
+        out.push_str(&format!("  kong tries {kong} first, documented tries {documented} first\n"));
+    }
+    if report.is_cut {
+        out.push_str("  and perhaps more: not all pairs were compared\n");
+    }
+    out.push('\n');
+    out
+}
+
+fn order_json(report: &OrderReport) -> Value {
+    let label = |route: &RouteLabel| {
+        let at = route.location.as_ref().map(|at| format!("{}:{}", at.file, at.line));
+        json!({ "id": route.id, "label": route.label, "location": at })
+    };
+    let pair = |pair: &cardinal_gateway::check::OrderPair| json!({ "kong": label(&pair.kong), "documented": label(&pair.documented) });
+    json!({ "pairs": report.pairs.iter().map(pair).collect::<Vec<_>>(), "complete": !report.is_cut })
 }
 
 /// `{kind: {id: {path: message}}}`.

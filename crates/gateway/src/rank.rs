@@ -242,7 +242,7 @@ fn rank(flavor: Flavor, order: RouteOrder, route: &RouteFields, id: Id, paths: &
 }
 
 /// What the priority of a route with plain fields is made of.
-struct Parts {
+pub(crate) struct Parts {
     /// How many kinds of conditions there are, at most 7.
     kinds: u32,
     /// There are hosts, and none has a `*`.
@@ -319,6 +319,111 @@ fn kong_weight(parts: &Parts) -> u64 {
 /// 64 bits with the value of 32 signed ones.
 fn extended(bits: u32) -> u64 {
     i64::from(bits.cast_signed()).cast_unsigned()
+}
+
+/// What decides the order of a route, in terms of its fields.
+pub(crate) enum Standing {
+    Expression,
+    Fields {
+        parts: Parts,
+        /// Kinds of conditions, as the oldest flavor orders them: hosts, headers, paths, methods, server names.
+        kinds: [bool; 5],
+        wildcard_port: bool,
+        created_at: i64,
+    },
+}
+
+impl Standing {
+    /// That of a record.
+    pub(crate) fn of(route: &RouteFields, conditions: &Criteria) -> Self {
+        let paths: Vec<String> = conditions
+            .paths
+            .iter()
+            .map(|path| match path {
+                PathMatch::Prefix(text) => text.to_string(),
+                PathMatch::Regex(text) => format!("~{text}"),
+            })
+            .collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let is_wildcard_port = |host: &String| host.contains('*') && split_host(host).1.is_some();
+        Self::Fields {
+            parts: Parts::of(route, &paths),
+            kinds: [
+                !route.hosts.is_empty(),
+                !route.headers.is_empty(),
+                !paths.is_empty(),
+                !route.methods.is_empty(),
+                !route.snis.is_empty(),
+            ],
+            wildcard_port: route.hosts.iter().any(is_wildcard_port),
+            created_at: route.created_at,
+        }
+    }
+}
+
+/// Why a route goes before another one, as an end of a sentence about it: the first criterion that tells them apart.
+pub(crate) fn why_first(
+    flavor: Flavor,
+    order: RouteOrder,
+    (rank, winner): (Rank, &Standing),
+    (other_rank, loser): (Rank, &Standing),
+) -> String {
+    if rank < other_rank {
+        return "names the host, header, path, method or server name of the request itself".to_owned();
+    }
+    if rank.weight == other_rank.weight {
+        return "has the higher id, and nothing else tells them apart".to_owned();
+    }
+    let (one, other) = match (winner, loser) {
+        (Standing::Fields { .. }, Standing::Fields { .. }) => {
+            (criteria(flavor, order, winner), criteria(flavor, order, loser))
+        }
+        (Standing::Expression, Standing::Expression) => return "has the higher priority".to_owned(),
+        (Standing::Expression, _) => return "has an expression, which goes before plain fields".to_owned(),
+        (Standing::Fields { .. }, _) => return "has four or more kinds of conditions".to_owned(),
+    };
+    // In the running Kong's order flags do not count where there are four or more kinds.
+    let have_four = [&one, &other].iter().all(|list| list.first().is_some_and(|(_, value, _)| *value > 0));
+    let skip_flags = flavor != Flavor::Traditional && order == RouteOrder::Kong && have_four;
+    let pairs = one.into_iter().zip(other).filter(|((_, _, is_flag), _)| !(skip_flags && *is_flag));
+    for ((text, value, is_flag), (_, other, _)) in pairs {
+        if value == other {
+            continue;
+        }
+        return match (value > other, is_flag) {
+            (true, true) => text.to_owned(),
+            (true, false) => format!("{text} ({value} against {other})"),
+            // Parts of the running Kong's number overlap.
+            (false, _) => "has the higher number as its priority".to_owned(),
+        };
+    }
+    "has the higher number as its priority".to_owned()
+}
+
+/// Criteria in their order: what the greater value means, the value, and whether it is a flag.
+fn criteria(flavor: Flavor, order: RouteOrder, standing: &Standing) -> Vec<(&'static str, i64, bool)> {
+    let Standing::Fields { parts, kinds, wildcard_port, created_at } = standing else { return Vec::new() };
+    let count = ("has more kinds of conditions", i64::from(parts.kinds), false);
+    let plain = ("has plain hosts only", i64::from(parts.plain_hosts), true);
+    let headers = ("asks for more headers", i64::from(parts.headers), false);
+    let regex = ("has a regular expression as path", i64::from(parts.regex_priority.is_some()), true);
+    let priority = ("has the higher regex_priority", parts.regex_priority.unwrap_or(0), false);
+    let length = ("has the longer path", i64::try_from(parts.length).unwrap_or(i64::MAX), false);
+    match (flavor, order) {
+        (Flavor::Traditional, _) => {
+            let kinds = kinds.iter().fold(0, |all, kind| all << 1 | i64::from(*kind));
+            let kinds =
+                ("has kinds of conditions that go first (host, header, path, method, server name)", kinds, true);
+            let wildcard = ("has a wildcard host with a port", i64::from(*wildcard_port), true);
+            let age = ("was created earlier", -created_at, true);
+            vec![count, kinds, wildcard, plain, regex, headers, priority, length, age]
+        }
+        (_, RouteOrder::Kong) => {
+            let four = ("has four or more kinds of conditions", i64::from(parts.kinds >= 4), true);
+            vec![four, plain, regex, count, headers, priority, length]
+        }
+        (_, RouteOrder::Documented) => vec![count, plain, headers, regex, priority, length],
+    }
 }
 
 /// Server name, or both ends, first; then address over port over network, of sources before destinations.

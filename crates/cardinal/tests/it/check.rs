@@ -57,6 +57,26 @@ fn people_see_lines_and_hints() {
     assert!(!quiet.contains("same"), "{quiet}");
 }
 
+#[test]
+fn routes_whose_order_depends_on_a_setting_are_named() {
+    let file = "_format_version: '3.0'
+routes:
+- {name: regex, paths: ['~/a/\\d+']}
+- {name: both, paths: [/a], methods: [GET]}
+";
+    let (code, text) = check(file, &[]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("routes whose order depends on router_order:\n  kong tries routes \"regex\" ("), "{text}");
+    assert!(text.contains("kong.yaml:3) first, documented tries routes \"both\" ("), "{text}");
+    let (_, found) = check_json(file, &[]);
+    let pair = &found["route_order"]["pairs"][0];
+    let labels = (&pair["kong"]["label"], &pair["documented"]["label"]);
+    assert_eq!(labels, (&json!("routes \"regex\""), &json!("routes \"both\"")), "{found}");
+    assert_eq!(found["route_order"]["complete"], true);
+    let (_, text) = check(file, &["--set", "router_flavor=traditional"]);
+    assert!(!text.contains("router_order"), "{text}");
+}
+
 /// A secret that is not there: Kong takes the file, but no certificate can be made of it.
 const LEFT_OUT: &str = "_format_version: '3.0'
 certificates:

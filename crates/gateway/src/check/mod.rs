@@ -1,5 +1,9 @@
 //! What becomes of a Kong configuration here: the same, something else, or nothing.
 
+mod order;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use cardinal_ir::{Diagnostic, Id, Location, Severity};
@@ -8,6 +12,8 @@ use serde_json::Value;
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
 use crate::entities::{Registry, TAG_UPSTREAM_HTTP2};
 use crate::settings::Settings;
+
+pub use order::{OrderPair, OrderReport, RouteLabel, order_report, why_first};
 
 /// How an entity or a field of it fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

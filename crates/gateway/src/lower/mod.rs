@@ -21,6 +21,7 @@ use cardinal_ir::{Attributes, Code, Diagnostic, Document, Id, Ir, Noun, Origin, 
 use cardinal_route::Router;
 
 pub use incremental::{Edit, Lowered};
+pub(crate) use routes::{RoutePart, route_parts};
 
 use crate::declarative::{Entity, Snapshot};
 use crate::entities::Registry;

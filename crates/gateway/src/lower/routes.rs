@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Lowering;
 use crate::declarative::Entity;
 use crate::pcre::{self, PcreError};
-use crate::rank::{self, Flavor, Peer, RouteFields};
+use crate::rank::{self, Flavor, Peer, RouteFields, Standing};
 use crate::settings::{RouterFlavor, Settings};
 
 const STREAM: [&str; 4] = ["tcp", "tls", "udp", "tls_passthrough"];
@@ -156,6 +156,33 @@ fn translate_patterns(conditions: &mut Criteria, fields: &RouteFields) -> Result
         }
     }
     Ok(())
+}
+
+/// A record that a route becomes, as far as its order among others goes.
+pub(crate) struct RoutePart {
+    pub(crate) id: Id,
+    pub(crate) matches: Matches,
+    pub(crate) rank: Rank,
+    pub(crate) traffic: Traffic,
+    pub(crate) standing: Standing,
+}
+
+/// The records that a route becomes; `None` where it cannot be lowered.
+pub(crate) fn route_parts(entity: &Entity, settings: &Settings) -> Option<Vec<RoutePart>> {
+    let protocols: Vec<String> = entity.texts("protocols").map(str::to_owned).collect();
+    let is_stream = protocols.iter().any(|p| STREAM.contains(&p.as_str()));
+    let traffic = if is_stream { Traffic::Stream } else { Traffic::Http };
+    if let Some(text) = entity.text("expression") {
+        let (id, matches, rank) = by_expression(entity, text, traffic, &protocols).ok()?;
+        return Some(vec![RoutePart { id, matches, rank, traffic, standing: Standing::Expression }]);
+    }
+    let fields = fields(entity, &protocols);
+    let parts = rank::split_and_rank(settings.router_flavor.into(), settings.router_order, &fields);
+    let part = |(id, conditions, rank): (Id, Criteria, Rank)| {
+        let standing = Standing::of(&fields, &conditions);
+        RoutePart { id, matches: conditions.into(), rank, traffic, standing }
+    };
+    Some(parts.into_iter().map(part).collect())
 }
 
 /// The ids of the records that a route with fields becomes.
