@@ -92,6 +92,10 @@ pub struct Applied {
 pub struct Loser {
     /// The route.
     pub route: Named,
+    /// The record of the route that was compared; a route may have several.
+    pub record: Id,
+    /// It matches too, and the route that was chosen goes before it.
+    pub matches: bool,
     /// Why it lost.
     pub reason: String,
 }
@@ -101,8 +105,12 @@ pub struct Loser {
 pub struct Decision {
     /// The route that matches.
     pub route: Option<Named>,
+    /// The record of the route that matches; a route may have several.
+    pub record: Option<Id>,
     /// Others that were close, the closest first.
     pub losers: Vec<Loser>,
+    /// How many others there are beside these.
+    pub losers_more: usize,
     /// The backend.
     pub service: Option<Named>,
     /// Path and query that go upstream.
@@ -243,8 +251,14 @@ impl Explainer {
         decision.losers = explanation
             .losers
             .iter()
-            .map(|loser| Loser { route: route_named(loser.route), reason: reason_text(&loser.reason) })
+            .map(|loser| Loser {
+                route: route_named(loser.route),
+                record: loser.id,
+                matches: loser.reason == Reason::RankedLower,
+                reason: reason_text(loser),
+            })
             .collect();
+        decision.losers_more = explanation.more;
         let Some(found) = explanation.matched else {
             decision.plugins = chosen(&plan.unrouted, s);
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
@@ -253,6 +267,7 @@ impl Explainer {
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
         };
         decision.route = Some(route_named(&route.route));
+        decision.record = Some(found.id);
         s.exchange.route = Some(route.info());
         s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
         decision.service = route
@@ -357,12 +372,9 @@ fn route_named(route: &cardinal_ir::Route) -> Named {
     Named { id: route.origin.id, name: route.origin.name.as_deref().map(str::to_owned) }
 }
 
-fn reason_text(reason: &Reason) -> String {
-    match reason {
-        Reason::Misses(kinds) => {
-            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
-            format!("does not match: {}", kinds.join(", "))
-        }
+fn reason_text(loser: &cardinal_route::Loser<'_>) -> String {
+    match loser.reason {
+        Reason::Misses(_) => format!("does not match: {}", loser.comparisons.join(", ")),
         Reason::RankedLower => "matches, but ranks below".to_owned(),
     }
 }

@@ -2,13 +2,15 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use cardinal_ir::{Field, Id, Route};
+use cardinal_ir::{AddrMatch, Field, HostMatch, HostPattern, Id, Matches, PathMatch, Route, TextMatch};
 
 use crate::predicate::Node;
 use crate::request::Request;
 use crate::router::{Match, Router};
+use crate::rule::Compiled;
 
 /// A kind of condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,8 +95,11 @@ impl fmt::Display for Kind {
 pub struct Explanation<'r> {
     /// The route that matched.
     pub matched: Option<Match<'r>>,
-    /// Others, the closest first: those that fit in more kinds, then those of higher rank.
+    /// Others, the closest first: those that fit in more kinds, then those with a path that starts like the request's,
+    /// then those of higher rank.
     pub losers: Vec<Loser<'r>>,
+    /// How many others there are beside these.
+    pub more: usize,
 }
 
 /// A route that did not match.
@@ -108,6 +113,8 @@ pub struct Loser<'r> {
     pub slot: usize,
     /// Why.
     pub reason: Reason,
+    /// Of each kind of conditions that the request does not fit: what the route wants, and what the request has.
+    pub comparisons: Vec<String>,
 }
 
 /// Why a route did not match.
@@ -141,12 +148,126 @@ pub(crate) fn explain<'r>(router: &'r Router, request: &Request<'_>, losers_max:
         .filter(|(_, compiled)| Some(compiled.id) != won)
         .map(|(slot, compiled)| {
             let misses = compiled.misses(request);
-            let order = (misses.len(), Reverse((compiled.route.rank, compiled.id)));
+            let near = Reverse(common_path_len(&compiled.route, request));
+            let order = (misses.len(), near, Reverse((compiled.route.rank, compiled.id)));
             let reason = if misses.is_empty() { Reason::RankedLower } else { Reason::Misses(misses) };
-            (order, Loser { id: compiled.id, route: &compiled.route, slot: slot as usize, reason })
+            let (route, slot) = (&compiled.route, slot as usize);
+            (order, compiled, Loser { id: compiled.id, route, slot, reason, comparisons: Vec::new() })
         })
         .collect();
-    losers.sort_unstable_by_key(|(order, _)| *order);
+    losers.sort_unstable_by_key(|(order, ..)| *order);
+    let more = losers.len().saturating_sub(losers_max);
     losers.truncate(losers_max);
-    Explanation { matched, losers: losers.into_iter().map(|(_, loser)| loser).collect() }
+    let compared = losers.into_iter().map(|(_, compiled, mut loser)| {
+        if let Reason::Misses(kinds) = &loser.reason {
+            loser.comparisons = kinds.iter().map(|kind| comparison(*kind, compiled, request)).collect();
+        }
+        loser
+    });
+    Explanation { matched, losers: compared.collect(), more }
+}
+
+/// How many bytes the request's path has in common with one of the route's plain paths.
+fn common_path_len(route: &Route, request: &Request<'_>) -> usize {
+    let Matches::Conditions(conditions) = &route.matches else { return 0 };
+    let common = |path: &PathMatch| match path {
+        PathMatch::Prefix(text) => text.bytes().zip(request.path).take_while(|(a, b)| a == *b).count(),
+        PathMatch::Regex(_) => 0,
+    };
+    conditions.paths.iter().map(common).max().unwrap_or(0)
+}
+
+/// What the route wants of a kind of conditions, and what the request has. Of an expression the kind alone is said.
+fn comparison(kind: Kind, compiled: &Compiled, request: &Request<'_>) -> String {
+    let Some(conditions) = compiled.conditions() else { return kind.to_string() };
+    let said = |wanted: Vec<String>, sent: Option<String>| {
+        format!("{kind} (route: {}; request: {})", listed(wanted), sent.map_or("none".to_owned(), |text| shown(&text)))
+    };
+    let bytes = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match kind {
+        Kind::Protocol => {
+            let wires = conditions.wires.iter().map(|wire| wire.as_str().to_owned()).collect();
+            said(wires, Some(request.wire.as_str().to_owned()))
+        }
+        Kind::Method => {
+            said(conditions.methods.iter().map(ToString::to_string).collect(), Some(request.method.to_owned()))
+        }
+        Kind::Host => {
+            let port = request.host_port.map(|port| format!(":{port}")).unwrap_or_default();
+            let sent = request.host.map(|host| format!("{host}{port}"));
+            said(conditions.hosts.iter().map(host_text).collect(), sent)
+        }
+        Kind::Sni => said(conditions.snis.iter().map(name_text).collect(), request.sni.map(str::to_owned)),
+        Kind::Path => said(conditions.paths.iter().map(path_text).collect(), Some(bytes(request.path))),
+        Kind::Header => {
+            let Some(header) = compiled.missed_header(request) else { return kind.to_string() };
+            let mut sent = Vec::new();
+            request.headers.each(&header.name, &mut |value| {
+                sent.push(bytes(value));
+                ControlFlow::Continue(())
+            });
+            let wanted = listed(header.any_of.iter().map(value_text).collect());
+            let sent = if sent.is_empty() { "none".to_owned() } else { listed(sent) };
+            format!("header {} (route: {wanted}; request: {sent})", header.name)
+        }
+        Kind::Source => said(conditions.sources.iter().map(addr_text).collect(), Some(request.source.to_string())),
+        Kind::Destination => {
+            said(conditions.destinations.iter().map(addr_text).collect(), Some(request.destination.to_string()))
+        }
+        Kind::Query | Kind::Expression => kind.to_string(),
+    }
+}
+
+/// Values of which one is wanted, or several that were sent; not more than a line can hold.
+fn listed(values: Vec<String>) -> String {
+    const SHOWN_MAX: usize = 3;
+    let more = values.len().saturating_sub(SHOWN_MAX);
+    let mut text = values.iter().take(SHOWN_MAX).map(|value| shown(value)).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
+/// Text without what a terminal would act on, cut to what a person reads.
+fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    let cut = text.chars().nth(CHARS_MAX).is_some();
+    let start: String = text.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect();
+    if cut { format!("{start}...") } else { start }
+}
+
+fn name_text(name: &HostPattern) -> String {
+    match name {
+        HostPattern::Exact(text) => text.to_string(),
+        HostPattern::Suffix(text) => format!("*{text}"),
+        HostPattern::Prefix(text) => format!("{text}*"),
+    }
+}
+
+fn host_text(host: &HostMatch) -> String {
+    let port = host.port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", name_text(&host.host))
+}
+
+fn path_text(path: &PathMatch) -> String {
+    match path {
+        PathMatch::Prefix(text) => text.to_string(),
+        PathMatch::Regex(text) => format!("~{}", text.strip_prefix("(?-u)").unwrap_or(text)),
+    }
+}
+
+fn value_text(value: &TextMatch) -> String {
+    match value {
+        TextMatch::Exact(text) => text.to_string(),
+        TextMatch::Regex(text) => format!("~*{}", text.strip_prefix("(?-u)").unwrap_or(text)),
+    }
+}
+
+fn addr_text(addr: &AddrMatch) -> String {
+    match (addr.net, addr.port) {
+        (Some(net), Some(port)) => format!("{net} port {port}"),
+        (Some(net), None) => net.to_string(),
+        (None, port) => format!("port {}", port.unwrap_or_default()),
+    }
 }

@@ -122,6 +122,16 @@ impl Compiled {
         self.rule.patterns()?.paths.get(at)?.as_ref()
     }
 
+    /// The first header condition that the request does not fit.
+    pub(crate) fn missed_header(&self, request: &Request<'_>) -> Option<&HeaderMatch> {
+        let patterns = self.rule.patterns().map(|patterns| &*patterns.headers).unwrap_or_default();
+        let conditions = self.conditions()?;
+        conditions.headers.iter().enumerate().find_map(|(at, header)| {
+            let patterns = patterns.get(at).map(|patterns| &**patterns).unwrap_or_default();
+            (!fits_header(header, patterns, request)).then_some(header)
+        })
+    }
+
     /// The kinds of conditions that the request does not fit; empty where it matches.
     pub(crate) fn misses(&self, request: &Request<'_>) -> Vec<Kind> {
         let mut trace = PathTrace::default();

@@ -26,7 +26,8 @@ fn people_see_the_way_of_a_request() {
         "GET http://a.example/private/x\n",
         "├─ route: \"private\" (",
         "kong.yaml:9\n",
-        "does not match: path",
+        "does not match: path (route: ",
+        "; request: /private/x)",
         "1. key-auth (route)",
         "hide_credentials = true",
         "kong.yaml:14\n",
@@ -45,6 +46,42 @@ fn people_see_the_way_of_a_request() {
     assert!(text.contains("reply: 401, without asking the upstream: No API key found in request"), "{text}");
     let text = stdout(&["explain", "GET", "/nowhere", "--config", &site.config]);
     assert!(text.contains("route: none matches") && text.contains("reply: 404"), "{text}");
+}
+
+const CROWD: &str = "_format_version: '3.0'
+routes:
+- {name: regex, paths: ['~/a/\\d+']}
+- {name: both, paths: [/a], methods: [GET]}
+- {name: host, hosts: [shop.example], paths: [/a]}
+- {name: header, headers: {x-pick: [one, two]}, paths: [/a]}
+- {name: far1, hosts: [b.example], methods: [PUT]}
+- {name: far2, hosts: [b.example], methods: [PUT]}
+";
+
+#[test]
+fn people_see_why_a_route_goes_before_another() {
+    let folder = TempDir::new("explain");
+    let config = folder.write("kong.yaml", CROWD).display().to_string();
+    let explain = |order: &str| {
+        let order = format!("router_order={order}");
+        stdout(&["explain", "--config", &config, "--set", &order, "GET", "http://127.0.0.1/a/1", "-H", "x-pick: three"])
+    };
+    let text = explain("kong");
+    for part in [
+        "├─ route: \"regex\" (",
+        "matches, but ranks below: the chosen route has a regular expression as path",
+        "does not match: host (route: shop.example; request: 127.0.0.1)",
+        "does not match: header x-pick (route: one, two; request: three)",
+        "does not match: method (route: PUT; request: GET), host (route: b.example; request: 127.0.0.1)",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let text = explain("documented");
+    let why = "matches, but ranks below: the chosen route has more kinds of conditions (2 against 1)";
+    assert!(text.contains("route: \"both\" (") && text.contains(why), "{text}");
+    let many = (0..20).fold(CROWD.to_owned(), |all, n| all + &format!("- {{name: m{n}, paths: [/m{n}]}}\n"));
+    folder.write("kong.yaml", many);
+    assert!(explain("kong").contains("and 20 more\n"), "{}", explain("kong"));
 }
 
 #[test]

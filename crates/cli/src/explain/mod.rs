@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use cardinal_engine::explain::{Explainer, Question};
-use cardinal_gateway::Source;
+use cardinal_gateway::{Settings, Source};
 use cardinal_ir::Diagnostic;
 use cardinal_sdk::PluginDef;
 use tokio::runtime::Builder;
@@ -45,7 +45,7 @@ pub(crate) fn explain(
     runtime.block_on(async {
         let (explainer, diagnostics) = Explainer::new(Arc::clone(&loaded.ir), site.plugins)
             .map_err(|all| anyhow!("nothing of it can be served\n{}", render_diagnostics(&all, &sources)))?;
-        let asking = Asking { explainer, loaded: &loaded, sources: &sources };
+        let asking = Asking { explainer, loaded: &loaded, settings: &preferences.settings, sources: &sources };
         match &args.requests {
             Some(path) => {
                 let text = read_text(path).map_err(|why| anyhow!("cannot read {}: {why}", path.display()))?;
@@ -82,6 +82,7 @@ fn typed(args: &ExplainArgs) -> Result<Question> {
 struct Asking<'a> {
     explainer: Explainer,
     loaded: &'a Loaded,
+    settings: &'a Settings,
     sources: &'a [Source],
 }
 
@@ -89,7 +90,7 @@ impl Asking<'_> {
     async fn answer(&self, question: &Question, output: Output) -> Result<ExitCode> {
         let decision = self.explainer.decide(question, LOSERS_MAX).await?;
         match output {
-            Output::Human => out::print(&tree::tree(question, &decision, self.loaded, self.sources))?,
+            Output::Human => out::print(&tree::tree(question, &decision, self.loaded, self.settings, self.sources))?,
             Output::Json => out::print(&format!("{}\n", requests::json(&decision)))?,
         }
         Ok(ExitCode::SUCCESS)
@@ -109,7 +110,7 @@ impl Asking<'_> {
             };
             match (answer, output) {
                 (Ok((question, decision)), Output::Human) => {
-                    writeln!(stdout, "{}", tree::tree(&question, &decision, self.loaded, self.sources))?;
+                    writeln!(stdout, "{}", tree::tree(&question, &decision, self.loaded, self.settings, self.sources))?;
                 }
                 (Ok((_, decision)), Output::Json) => writeln!(stdout, "{}", requests::json(&decision))?,
                 (Err(error), _) => {

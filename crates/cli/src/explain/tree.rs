@@ -1,7 +1,8 @@
 //! A decision for people.
 
-use cardinal_engine::explain::{Applied, Decision, Named, Question};
-use cardinal_gateway::Source;
+use cardinal_engine::explain::{Applied, Decision, Loser, Named, Question};
+use cardinal_gateway::check::why_first;
+use cardinal_gateway::{Settings, Source};
 use cardinal_ir::Id;
 
 use crate::config::Loaded;
@@ -35,10 +36,16 @@ impl Branch {
 }
 
 /// The decision as a tree, ending with a line end.
-pub(super) fn tree(question: &Question, decision: &Decision, loaded: &Loaded, sources: &[Source]) -> String {
+pub(super) fn tree(
+    question: &Question,
+    decision: &Decision,
+    loaded: &Loaded,
+    settings: &Settings,
+    sources: &[Source],
+) -> String {
     let root = Branch::new(format!("{} {}", question.method, question.url)).with(
         [
-            Some(route(decision, loaded)),
+            Some(route(decision, loaded, settings)),
             plugins(decision, loaded, sources),
             decision.consumer.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
             decision.service.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
@@ -53,16 +60,26 @@ pub(super) fn tree(question: &Question, decision: &Decision, loaded: &Loaded, so
     out
 }
 
-fn route(decision: &Decision, loaded: &Loaded) -> Branch {
+fn route(decision: &Decision, loaded: &Loaded, settings: &Settings) -> Branch {
     let text = match &decision.route {
         Some(route) => format!("route: {}", label(route, "routes", loaded)),
         None => "route: none matches".to_owned(),
     };
-    let losers = decision
-        .losers
-        .iter()
-        .map(|loser| Branch::new(format!("not {}: {}", label(&loser.route, "routes", loaded), loser.reason)));
-    Branch::new(text).with(losers)
+    let losers = decision.losers.iter().map(|loser| {
+        let why = why_below(decision, loser, loaded, settings)
+            .map(|why| format!(": the chosen route {why}"))
+            .unwrap_or_default();
+        Branch::new(format!("not {}: {}{why}", label(&loser.route, "routes", loaded), loser.reason))
+    });
+    let more = (decision.losers_more > 0).then(|| Branch::new(format!("and {} more", decision.losers_more)));
+    Branch::new(text).with(losers).with(more)
+}
+
+/// Why the route that was chosen goes before another one that matches as well.
+fn why_below(decision: &Decision, loser: &Loser, loaded: &Loaded, settings: &Settings) -> Option<String> {
+    let (winner, record) = (decision.route.as_ref()?, decision.record.as_ref()?);
+    let loser = loser.matches.then_some((&loser.route.id, &loser.record))?;
+    why_first(&loaded.snapshot, settings, (&winner.id, record), loser)
 }
 
 fn plugins(decision: &Decision, loaded: &Loaded, sources: &[Source]) -> Option<Branch> {

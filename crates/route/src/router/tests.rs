@@ -271,6 +271,7 @@ proptest! {
             for loser in explained.losers {
                 let fits = naive::find([&**loser.route], &request).is_some();
                 prop_assert_eq!(fits, loser.reason == Reason::RankedLower);
+                prop_assert_eq!(fits, loser.comparisons.is_empty());
                 let rank = (loser.route.rank, loser.id);
                 prop_assert!(!fits || found.is_some_and(|found| found.rank() > rank));
             }
@@ -438,6 +439,28 @@ fn losers_are_explained() {
     assert_eq!(reasons, [Reason::RankedLower, Reason::Misses(vec![Kind::Method])]);
     let all = router.explain(&request("a", "/a/b"), 9);
     assert_eq!(all.losers.last().unwrap().reason.to_string(), "method, host");
+    assert_eq!((explained.more, all.more), (1, 0));
+    let far = &all.losers.last().unwrap().comparisons;
+    assert_eq!(far, &["method (route: POST; request: GET)", "host (route: b; request: a)"]);
+}
+
+#[test]
+fn what_is_wanted_and_what_was_sent_are_shown() {
+    let header = |name: &str, any_of: Vec<TextMatch>| HeaderMatch { name: name.into(), any_of };
+    let criteria = Criteria {
+        paths: ["/a", "/b", "/c", "/d"].map(|path| PathMatch::Prefix(path.into())).into(),
+        headers: vec![header("x-a", vec![TextMatch::Exact("1".into()), TextMatch::Regex("^v".into())])],
+        ..Criteria::default()
+    };
+    let (router, _) = Router::from_routes([route(conditions(criteria), 1, 0), route(prefix("/zz/top"), 0, 1)]);
+    let explained = router.explain(&request("a", "/zz\u{1b}"), 9);
+    let comparisons: Vec<_> = explained.losers.into_iter().map(|loser| loser.comparisons).collect();
+    let nearest = vec!["path (route: /zz/top; request: /zz\\u{1b})".to_owned()];
+    let other = vec![
+        "path (route: /a, /b, /c and 1 more; request: /zz\\u{1b})".to_owned(),
+        "header x-a (route: 1, ~*^v; request: none)".to_owned(),
+    ];
+    assert_eq!(comparisons, [nearest, other]);
 }
 
 fn ir_of(routes: impl IntoIterator<Item = (Id, Arc<Route>)>) -> Ir {
