@@ -431,7 +431,7 @@ fn balancer_text(backend: &BackendPlan) -> String {
 
 fn reply_text(reply: &Reply) -> String {
     match &reply.body {
-        ReplyBody::Empty => String::new(),
+        ReplyBody::Empty | ReplyBody::Omitted => String::new(),
         ReplyBody::Error(text) | ReplyBody::Message(text) => text.clone().into_owned(),
         ReplyBody::Bytes(bytes) => String::from_utf8_lossy(bytes.get(..200).unwrap_or(bytes)).into_owned(),
     }

@@ -350,6 +350,18 @@ impl HeaderList {
         true
     }
 
+    /// [`HeaderList::set`] of a known name, which does nothing when this is the name's only value already.
+    pub fn set_known(&mut self, id: Name, name: &[u8], value: &[u8]) {
+        debug_assert!(id == Name::of(name), "a name is not what it is said to be");
+        let is_set = {
+            let mut values = self.known_all(id);
+            values.next() == Some(value) && values.next().is_none()
+        };
+        if !is_set {
+            self.set(name, value);
+        }
+    }
+
     /// Removes all fields of the name; says whether there were any.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let before = self.fields.len();

@@ -44,7 +44,7 @@ impl World {
 pub(crate) fn said(reply: Option<&Reply>) -> String {
     let Some(reply) = reply else { return "pass".to_owned() };
     let text = match &reply.body {
-        ReplyBody::Empty => String::new(),
+        ReplyBody::Empty | ReplyBody::Omitted => String::new(),
         ReplyBody::Error(text) => format!("error {text}"),
         ReplyBody::Message(text) => format!("message {text}"),
         ReplyBody::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),

@@ -10,7 +10,7 @@ use cardinal_http::HeaderList;
 pub struct Reply {
     /// Status.
     pub status: u16,
-    /// Fields; `Content-Length` is added when it is sent.
+    /// Fields; `Content-Length` is added when it is sent, and fields about the connection are not sent.
     pub headers: HeaderList,
     /// Body.
     pub body: ReplyBody,
@@ -21,6 +21,8 @@ pub struct Reply {
 pub enum ReplyBody {
     /// None.
     Empty,
+    /// None, in the answer to a HEAD: the reply's fields say how long that to a GET is, if that is known.
+    Omitted,
     /// An error message in the format the client accepts, with the request id (Kong's `kong.response.error`).
     Error(Cow<'static, str>),
     /// `{"message":"..."}` in compact JSON (Kong's `kong.response.exit` with a table).

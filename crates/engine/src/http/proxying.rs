@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cardinal_balance::Outcome;
-use cardinal_http::h1::{Framing, HeadLimits, Parsed, keep_alive, parse_response, response_framing};
+use cardinal_http::h1::{Framing, HeadLimits, Parsed, announces_body, keep_alive, parse_response, response_framing};
 use cardinal_http::{Failure, FailureKind, ResponseHead, Retry, Version};
 use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
@@ -240,7 +240,9 @@ impl Proxying<'_> {
             attempt.status = Some(status);
         }
         s.exchange.source = Source::Upstream;
-        let reusable = keep_alive(s.response.version, &s.response.headers);
+        // What must not have a body and announces one may send it: nobody else gets it.
+        let reusable = keep_alive(s.response.version, &s.response.headers)
+            && !(status == 204 && announces_body(&s.response.headers));
         let framing = response_framing(&s.request.method, &s.response)
             .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))?;
         if let Peer::H1(h1) = &mut answering.up {

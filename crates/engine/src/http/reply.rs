@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use cardinal_http::h1::Framing;
-use cardinal_http::{Failure, FailureKind, Method, Name, Version, accept};
+use cardinal_http::h1::{Framing, content_length};
+use cardinal_http::{Failure, FailureKind, HeaderList, Method, Name, Version, accept};
 use cardinal_ir::{ErrorPages, Node};
 use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
@@ -78,6 +78,7 @@ pub(super) async fn send_continue(
 /// Passes an informational response on.
 pub(super) async fn send_informational(plan: &Plan, down: &mut Peer, s: &mut Scratch) -> Result<(), Failure> {
     super::upstream_head::strip_response(&mut s.response.headers);
+    s.response.headers.remove_known(Name::ContentLength);
     match down {
         Peer::H1(h1) => {
             let response = &s.response;
@@ -105,25 +106,32 @@ pub(super) async fn send_reply(turn: &mut Turn<'_>, chain: &Chain, reply: Reply)
     if s.choices.len() != chain.len() {
         choose_all(chain, s);
     }
+    let omitted = matches!(reply.body, ReplyBody::Omitted) && s.request.method == Method::Head;
     let body = make_response(plan, s, reply);
     s.exchange.source = Source::Local;
     run_response(plan, chain, s);
+    if omitted {
+        return send(turn, Framing::None, Bytes::new()).await;
+    }
     let body = if s.exchange.body_mode == BodyMode::Pass { body } else { run_body(plan, chain, s, body, true) };
     send_whole(turn, body).await
 }
 
 /// Sends a response whose body is at hand.
 pub(super) async fn send_whole(turn: &mut Turn<'_>, body: Bytes) -> Result<(), Failure> {
+    send(turn, Framing::Length(body.len() as u64), body).await
+}
+
+async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> Result<(), Failure> {
     let (down, session) = (&mut *turn.down, &mut *turn.session);
     let unread = session.framing != Framing::None && !down.body_done();
     if unread && !worth_reading(down, session) {
         session.keep_alive = false;
     }
     let broken = |error: NetError| Broken::Client(error).failure();
-    let framing = Framing::Length(body.len() as u64);
     start_response(turn, framing).map_err(broken)?;
     let Turn { plan, down, s, session, .. } = turn;
-    let bodyless = s.request.method == Method::Head || matches!(s.response.status, 204 | 304);
+    let bodyless = is_bodyless(s);
     let limit_ms = plan.node().limits.send_timeout_ms;
     let timer = Rc::clone(&s.down_timer);
     let mut rest = if bodyless { Bytes::new() } else { body };
@@ -197,11 +205,11 @@ fn make_response(plan: &Plan, s: &mut Scratch, reply: Reply) -> Bytes {
     s.response.clear();
     s.response.status = status;
     s.response.headers = headers;
-    if is_grpc(s) && !matches!(body, ReplyBody::Bytes(_)) {
+    if is_grpc(s) && !matches!(body, ReplyBody::Bytes(_) | ReplyBody::Omitted) {
         return grpc_reply(s, status, &body);
     }
     match body {
-        ReplyBody::Empty => Bytes::new(),
+        ReplyBody::Empty | ReplyBody::Omitted => Bytes::new(),
         ReplyBody::Bytes(bytes) => bytes,
         ReplyBody::Message(text) => {
             s.response.headers.set(b"Content-Type", b"application/json; charset=utf-8");
@@ -297,27 +305,64 @@ const DEFAULT_HTML: &str = "<!doctype html>\n<html>\n  <head>\n    <meta charset
 
 const DEFAULT_XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>{{message}}</message>\n  <requestid>{{request_id}}</requestid>\n</error>\n";
 
+/// Whether the response has no body, whatever its fields say.
+fn is_bodyless(s: &Scratch) -> bool {
+    s.request.method == Method::Head || matches!(s.response.status, 204 | 304)
+}
+
+/// Makes the fields about framing tell what is sent, whatever the upstream and filters have put there: a client that
+/// believes another length takes a part of this response for the next one.
+fn settle_framing(s: &mut Scratch, framing: Framing) {
+    let bodyless = is_bodyless(s);
+    let (status, headers) = (s.response.status, &mut s.response.headers);
+    for name in [Name::TransferEncoding, Name::KeepAlive, Name::ProxyConnection] {
+        headers.remove_known(name);
+    }
+    // The answer that asks for another protocol names it (RFC 9110 section 15.5.22).
+    if status != 426 {
+        headers.remove_known(Name::Connection);
+        headers.remove_known(Name::Upgrade);
+    }
+    match framing {
+        // RFC 9110 section 8.6: never with these.
+        _ if status == 204 => {
+            headers.remove_known(Name::ContentLength);
+        }
+        // The same as in the answer to a GET.
+        Framing::Length(length) if status != 304 => {
+            let mut digits = itoa::Buffer::new();
+            headers.set_known(Name::ContentLength, b"Content-Length", digits.format(length).as_bytes());
+        }
+        Framing::UntilClose | Framing::Chunked | Framing::None if !bodyless => {
+            headers.remove_known(Name::ContentLength);
+        }
+        // A length of what a GET would get.
+        _ => keep_one_length(headers),
+    }
+}
+
+/// Leaves one `Content-Length`, if there is one that is a number.
+fn keep_one_length(headers: &mut HeaderList) {
+    if headers.known(Name::ContentLength).is_none() {
+        return;
+    }
+    let mut digits = itoa::Buffer::new();
+    match content_length(headers) {
+        Ok(Some(length)) => {
+            headers.set_known(Name::ContentLength, b"Content-Length", digits.format(length).as_bytes());
+        }
+        Ok(None) | Err(_) => drop(headers.remove_known(Name::ContentLength)),
+    }
+}
+
 /// Sends the head in `s.response`, with our fields. A body of `framing` follows; [`Framing::UntilClose`] stands for a
 /// length that is not known, whatever the client's version makes of it.
 pub(super) fn start_response(turn: &mut Turn<'_>, framing: Framing) -> Result<(), NetError> {
     let Turn { worker, plan, down, s, session } = turn;
-    let bodyless = s.request.method == Method::Head || matches!(s.response.status, 204 | 304);
-    match framing {
-        Framing::Length(length) if !bodyless => {
-            let mut digits = itoa::Buffer::new();
-            let digits = digits.format(length).as_bytes();
-            if s.response.headers.known(Name::ContentLength) != Some(digits) {
-                s.response.headers.set(b"Content-Length", digits);
-            }
-        }
-        Framing::UntilClose | Framing::Chunked if !bodyless => {
-            s.response.headers.remove_known(Name::ContentLength);
-        }
-        _ => {}
-    }
+    settle_framing(s, framing);
     add_own_fields(worker, plan.node(), s);
     session.answered = true;
-    let framing = if bodyless { Framing::None } else { framing };
+    let framing = if is_bodyless(s) { Framing::None } else { framing };
     match down {
         Peer::H2(h2) => {
             let end = matches!(framing, Framing::None | Framing::Length(0));
@@ -361,7 +406,9 @@ pub(super) fn start_response(turn: &mut Turn<'_>, framing: Framing) -> Result<()
 /// Sends the head of `101 Switching Protocols`.
 pub(super) fn start_switch(turn: &mut Turn<'_>) {
     let Turn { worker, plan, down, s, session } = turn;
-    s.response.headers.remove_known(Name::KeepAlive);
+    for name in [Name::KeepAlive, Name::ProxyConnection, Name::TransferEncoding, Name::ContentLength] {
+        s.response.headers.remove_known(name);
+    }
     add_own_fields(worker, plan.node(), s);
     session.answered = true;
     if let Peer::H1(h1) = down {

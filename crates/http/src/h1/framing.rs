@@ -59,6 +59,11 @@ pub fn response_framing(method: &Method, head: &ResponseHead) -> Result<Framing,
     }
 }
 
+/// Whether the fields say that there is a body, be it one that the status forbids.
+pub fn announces_body(headers: &HeaderList) -> bool {
+    headers.known(Name::TransferEncoding).is_some() || headers.known_all(Name::ContentLength).any(|value| value != b"0")
+}
+
 /// Whether the connection may serve another message after this one (RFC 9112 section 9.3).
 pub fn keep_alive(version: Version, headers: &HeaderList) -> bool {
     match version {
@@ -80,7 +85,7 @@ pub fn wants_continue(head: &RequestHead) -> Result<bool, FramingError> {
 }
 
 /// The one length that all `Content-Length` fields agree on.
-fn content_length(headers: &HeaderList) -> Result<Option<u64>, FramingError> {
+pub fn content_length(headers: &HeaderList) -> Result<Option<u64>, FramingError> {
     let mut length = None;
     for value in headers.known_all(Name::ContentLength) {
         if value.is_empty() {

@@ -11,5 +11,8 @@ mod parse;
 mod tests;
 
 pub use body::{BodyDecoder, BodyError, Step, write_chunk_head};
-pub use framing::{Framing, FramingError, keep_alive, request_framing, response_framing, wants_continue};
+pub use framing::{
+    Framing, FramingError, announces_body, content_length, keep_alive, request_framing, response_framing,
+    wants_continue,
+};
 pub use parse::{HeadError, HeadLimits, Parsed, parse_request, parse_response};

@@ -117,7 +117,11 @@ impl Filter for ProxyCache {
         }
         let status = match found {
             Some(Entry::Response(stored)) if self.is_fresh(&stored, &asked, now) => {
-                return Flow::reply(self.replay(&stored, &key, debug, now));
+                let mut reply = self.replay(&stored, &key, debug, now);
+                if cx.request.method == Method::Head {
+                    omit_body(&mut reply, &stored);
+                }
+                return Flow::reply(reply);
             }
             Some(Entry::Response(_)) => "Refresh",
             _ if self.cache_control && asked.only_if_cached => {
@@ -291,6 +295,15 @@ const OVERRIDES: [&[u8]; 5] =
 /// session.
 fn is_for_one_client(response: &ResponseHead) -> bool {
     matches!(response.status, ..200 | 206 | 304 | 412 | 416) || response.headers.contains(b"set-cookie")
+}
+
+/// Makes a reply one to a HEAD: of the length that the upstream's answer had.
+fn omit_body(reply: &mut Reply, stored: &Stored) {
+    let lengths = stored.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
+    for (name, value) in lengths {
+        reply.headers.append(name, value);
+    }
+    reply.body = ReplyBody::Omitted;
 }
 
 /// Whether a stored field is sent again: not those of the connection, not what other plugins count.

@@ -47,6 +47,11 @@ async fn send(bench: &mut Bench, upstream: &Upstream) -> (String, ResponseHead) 
             head.headers = headers;
             (head, String::from_utf8(body.to_vec()).unwrap())
         }
+        Some(Reply { status, headers, body: ReplyBody::Omitted }) => {
+            let mut head = ResponseHead::new(status);
+            head.headers = headers;
+            (head, String::new())
+        }
         Some(Reply { status, body: ReplyBody::Empty, .. }) => (ResponseHead::new(status), String::new()),
         Some(other) => panic!("{other:?}"),
     };

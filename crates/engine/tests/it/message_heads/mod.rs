@@ -1,12 +1,20 @@
 //! Heads that leave the node: only bytes that are allowed in them, one framing, and nothing that the next
 //! server would believe without reason.
 
+mod lengths;
 mod rogue;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use cardinal_testkit::{EchoServer, H1Client, H2Client, World};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::spawn;
+use tokio::sync::Notify;
 
 use crate::plugins;
 use crate::scene::{file, one, sent, sent_all, service_of};
@@ -191,6 +199,66 @@ async fn paths_and_queries_of_templates_are_percent_encoded() -> Result<()> {
             check_one_request(&seen, &echo.address().to_string())?;
             let asked = seen["target"].as_str().unwrap_or_default();
             ensure!(asked.starts_with("/p/") && asked.bytes().all(|b| b.is_ascii_graphic()), "{asked:?}");
+        }
+    }
+    Ok(())
+}
+
+/// A backend that answers its first connection so and, when it is told, once more; others get `fine`.
+async fn answers_twice(answer: &'static str, again: Arc<Notify>, told: Arc<Notify>) -> Result<SocketAddr> {
+    const POISON: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    const FINE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine";
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    spawn(async move {
+        let mut first = true;
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let (first, again, told) = (std::mem::take(&mut first), Arc::clone(&again), Arc::clone(&told));
+            spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    tcp.read_buf(&mut head).await?;
+                }
+                if !first {
+                    return tcp.write_all(FINE).await;
+                }
+                tcp.write_all(answer.as_bytes()).await?;
+                again.notified().await;
+                tcp.write_all(POISON).await?;
+                told.notify_one();
+                tcp.read_to_end(&mut head).await.map(|_| ())
+            });
+        }
+    });
+    Ok(address)
+}
+
+#[tokio::test]
+async fn a_second_response_reaches_nobody() -> Result<()> {
+    for (answer, kept) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", true),
+        ("HTTP/1.1 204 No Content\r\n\r\n", true),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", true),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 44\r\n\r\n", false),
+        ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 44\r\n\r\n", true),
+        ("HTTP/1.1 103 Early\r\nContent-Length: 44\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+    ] {
+        let (again, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let address = answers_twice(answer, Arc::clone(&again), Arc::clone(&told)).await?;
+        let world =
+            World::start(plugins(), &one(&format!("http://{address}"), json!({ "retries": 0 }), json!({})), &[])?;
+        let first = H1Client::connect(world.http()).await?.get("/", "a", &[]).await?;
+        ensure!(first.status < 400 && !first.text().contains("poison"), "{answer:?}: {}", first.text());
+        if kept {
+            // The client has the first answer, and the connection waits for another request.
+            again.notify_one();
+            told.notified().await;
+        }
+        for _ in 0..4 {
+            let response = H1Client::connect(world.http()).await?.get("/", "a", &[]).await?;
+            ensure!(response.text() == "fine", "{answer:?}: {}", response.text());
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use cardinal_http::Method;
 use cardinal_schema::{Schema, field, string};
-use cardinal_sdk::{Filter, Flow, HTTP_PROTOCOLS, HeadCx, Phases, PluginDef, Reply, Scopes};
+use cardinal_sdk::{Filter, Flow, HTTP_PROTOCOLS, HeadCx, Phases, PluginDef, Reply, ReplyBody, ResponseCx, Scopes};
 use cardinal_testkit::{H1Client, H2Client, ScriptedPeer, Step, World};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ struct Rogue(Box<str>);
 
 impl Filter for Rogue {
     fn phases(&self) -> Phases {
-        Phases::REQUEST
+        Phases::REQUEST.and(Phases::RESPONSE)
     }
 
     fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {
@@ -30,6 +30,13 @@ impl Filter for Rogue {
             "method" => cx.request.method = Method::Other("GET /secret HTTP/1.1\r\nX: y\r\n\r\nGET".into()),
             "interim" => return Flow::reply(Reply::message(103, "not the end")),
             "status" => return Flow::reply(Reply::message(7, "no status")),
+            "fields" => {
+                let mut reply = Reply { body: ReplyBody::Bytes("body".into()), ..Reply::new(200) };
+                for (name, value) in FRAMING {
+                    reply.headers.append(name, value);
+                }
+                return Flow::reply(reply);
+            }
             _ => {
                 assert!(!cx.upstream.set_host(b"a\r\nX: y") && cx.upstream.host().is_none());
                 assert!(!cx.request.headers.append(b"X-Injected", b"a\r\nX: y"));
@@ -39,7 +46,25 @@ impl Filter for Rogue {
         }
         Flow::Continue
     }
+
+    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+        if &*self.0 == "response" {
+            for (name, value) in FRAMING {
+                cx.response.headers.append(name, value);
+            }
+            assert!(!cx.response.headers.append(b"X-Injected", b"a\r\nX: y"));
+        }
+    }
 }
+
+const FRAMING: [(&[u8], &[u8]); 6] = [
+    (b"Content-Length", b"1"),
+    (b"content-length", b"99"),
+    (b"Transfer-Encoding", b"chunked"),
+    (b"Connection", b"close, X-Free"),
+    (b"Keep-Alive", b"timeout=1"),
+    (b"Upgrade", b"x"),
+];
 
 static ROGUE: PluginDef = PluginDef {
     name: "rogue",
@@ -88,5 +113,31 @@ async fn what_cannot_be_in_a_head_fails_the_request() -> Result<()> {
     }
     let received: Vec<String> = peer.received().iter().map(|bytes| bytes.escape_ascii().to_string()).collect();
     ensure!(received.iter().all(|text| !text.contains("/a") && !text.contains("secret")), "{received:?}");
+    Ok(())
+}
+
+/// A client reads each response to its end, by the fields that are sent.
+#[tokio::test]
+async fn what_filters_say_about_framing_is_not_sent() -> Result<()> {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+    ] {
+        let play = [Step::until("\r\n\r\n"), Step::send(answer)];
+        let peer = ScriptedPeer::start(vec![vec![play; 4].concat()]).await;
+        let url = format!("http://{}", peer.address());
+        for does in ["response", "fields"] {
+            let world = rogue(&url, &json!([]), does)?;
+            let mut h1 = H1Client::connect(world.http()).await?;
+            let mut h2 = H2Client::connect(world.http()).await?;
+            for _ in 0..2 {
+                let one = h1.get("/", "a", &[]).await?;
+                ensure!(one.text() == "body", "{does} {answer:?}: {one:?}");
+                ensure!(one.headers.all("connection").eq(["keep-alive"]), "{does}: {one:?}");
+                ensure!(one.header("upgrade").is_none() && one.header("keep-alive").is_none(), "{does}: {one:?}");
+                ensure!(h2.request("GET", "a", "/", &[], b"").await?.text() == "body", "{does} {answer:?}");
+            }
+        }
+    }
     Ok(())
 }
