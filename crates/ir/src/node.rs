@@ -57,6 +57,8 @@ pub struct Node {
     pub real_ip: RealIp,
     /// Forwarding headers.
     pub forwarded: ForwardedPolicy,
+    /// Names (lower-case) of the trailer fields of requests that are passed to upstreams; others are dropped.
+    pub request_trailers: Vec<Box<str>>,
     /// Texts of generated errors.
     pub errors: ErrorPages,
     /// Connections to upstreams.

@@ -29,6 +29,12 @@ pub trait Filter: Send + Sync {
     /// The exchange is over.
     fn on_log(&self, _cx: &LogCx<'_>) {}
 
+    /// Whether the filter takes a credential from the request header of this name, or vouches for its value. A trailer
+    /// field of this name is never passed on: nothing has looked at it.
+    fn owns_header(&self, _name: &[u8]) -> bool {
+        false
+    }
+
     /// A connection of a stream route (TCP, TLS, UDP) is here.
     fn on_connect(&self, _cx: &mut ConnectCx<'_>) -> Admit {
         Admit::Yes

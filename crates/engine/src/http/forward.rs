@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use cardinal_http::{Failure, FailureKind, HeaderList, Name};
+use cardinal_http::{Failure, FailureKind, HeaderList, Name, belongs_in_head};
 use cardinal_ir::{Limits, Timeouts};
 use cardinal_net::{NetError, Peer, Splice, SpliceError, Timer};
 
@@ -57,6 +57,8 @@ pub(super) struct Upload {
     held: Option<Bytes>,
     /// Bytes that may pass.
     max: u64,
+    /// Names of the trailer fields that pass.
+    trailers: Box<[Box<str>]>,
     /// Bytes that passed.
     pub(super) moved: u64,
     /// All is written, but perhaps not flushed.
@@ -66,8 +68,17 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(held: Option<Bytes>, max: Option<u64>) -> Self {
-        Self { held, max: max.unwrap_or(u64::MAX), moved: 0, finished: false, done: false, splice: Splice::default() }
+    /// `trailers`: names of the fields that pass if the body is streamed and ends with trailers.
+    pub(super) fn new(held: Option<Bytes>, max: Option<u64>, trailers: Box<[Box<str>]>) -> Self {
+        Self {
+            held,
+            max: max.unwrap_or(u64::MAX),
+            trailers,
+            moved: 0,
+            finished: false,
+            done: false,
+            splice: Splice::default(),
+        }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -154,7 +165,8 @@ impl Upload {
                 }
             }
             Poll::Ready(Ok(false)) => {
-                let trailers = passed_trailers(client.trailers());
+                let named = |name: &[u8]| self.trailers.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+                let trailers = passed_trailers(client.trailers(), named);
                 up.finish(trailers.as_deref()).map_err(Broken::Upstream)?;
                 self.finished = true;
                 Ok(None)
@@ -304,41 +316,25 @@ impl Download {
     }
 
     fn finish(&mut self, client: &mut Peer, up: &Peer) -> Result<(), Broken> {
-        let trailers = passed_trailers(up.trailers());
+        let trailers = passed_trailers(up.trailers(), |_| true);
         client.finish(trailers.as_deref()).map_err(Broken::Client)?;
         self.finished = true;
         Ok(())
     }
 }
 
-/// The trailers that go on: without those that belong in a head, where they were looked at. Receivers that merge
-/// trailers into the head would else believe them (RFC 9110 section 6.5.1).
-fn passed_trailers(trailers: &HeaderList) -> Option<Cow<'_, HeaderList>> {
+/// The trailer fields that go on: those that `passes` names, without those that belong in a head.
+fn passed_trailers(trailers: &HeaderList, passes: impl Fn(&[u8]) -> bool) -> Option<Cow<'_, HeaderList>> {
     if trailers.is_empty() {
         return None;
     }
-    if !trailers.iter_known().any(|(id, name, _)| belongs_in_head(id, name)) {
+    let is_kept = |id: Name, name: &[u8]| !belongs_in_head(id, name) && passes(name);
+    if trailers.iter_known().all(|(id, name, _)| is_kept(id, name)) {
         return Some(Cow::Borrowed(trailers));
     }
     let mut passed = trailers.clone();
-    passed.remove_if(|id, name, _| belongs_in_head(id, name));
+    passed.remove_if(|id, name, _| !is_kept(id, name));
     (!passed.is_empty()).then_some(Cow::Owned(passed))
-}
-
-/// Framing, routing, authentication, how to read the content, who asks: the names that have an id are all of these kinds.
-fn belongs_in_head(id: Name, name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 9] = [
-        b"proxy-authorization",
-        b"set-cookie",
-        b"content-encoding",
-        b"content-range",
-        b"range",
-        b"cache-control",
-        b"max-forwards",
-        b"forwarded",
-        b"location",
-    ];
-    !matches!(id, Name::Other | Name::Date | Name::Server) || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Lets the client have what came so far while the upstream is waited for.

@@ -103,7 +103,7 @@ impl Proxying<'_> {
         };
         let (mut up, way) = self.start(reached, s, framing, protocol.as_deref()).await?;
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
-        let mut upload = Upload::new(s.upstream.body.clone(), max);
+        let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers());
         let now = s.now(self.worker);
         s.exchange.timing.upstream_sent.get_or_insert(now);
         let waited = self.wait_for_head(down, &mut up, &mut upload, s).await;
@@ -128,6 +128,12 @@ impl Proxying<'_> {
             return Err(Failure::new(FailureKind::UpstreamProtocol, "101 was not asked for"));
         }
         Ok(Answering { up, reached: way, upload })
+    }
+
+    /// Names of the trailer fields of the request that go upstream.
+    fn passed_trailers(&self) -> Box<[Box<str>]> {
+        let named = self.plan.node().request_trailers.iter();
+        named.filter(|name| !self.route.chain.owns_header(name.as_bytes())).cloned().collect()
     }
 
     /// Writes the request head.

@@ -52,6 +52,11 @@ impl<'x> Outgoing<'x> {
         Ok(Self { s, node, framing, upgrade })
     }
 
+    /// Whether a field of the client goes upstream as it is. `Trailer` announces what is dropped unless a setting passes it.
+    fn forwards(&self, id: Name) -> bool {
+        is_forwarded(id) && (id != Name::Trailer || !self.node.request_trailers.is_empty())
+    }
+
     /// What HTTP/2 has instead of the request line and `Host`.
     pub(crate) fn target(&self, https: bool) -> Target<'x> {
         let s = self.s;
@@ -83,7 +88,7 @@ impl<'x> Outgoing<'x> {
             Framing::None if expects_length(&s.request) => out.extend_from_slice(b"Content-Length: 0\r\n"),
             Framing::None | Framing::UntilClose => {}
         }
-        s.request.headers.write_h1_if(out, |id, _| is_forwarded(id));
+        s.request.headers.write_h1_if(out, |id, _| self.forwards(id));
         extra(s, self.node, |name, value| line(out, name, value));
         out.extend_from_slice(b"\r\n");
     }
@@ -92,7 +97,7 @@ impl<'x> Outgoing<'x> {
     pub(crate) fn write_h2(&self, fields: &mut FieldWriter<'_>) {
         let s = self.s;
         for (id, name, value) in s.request.headers.iter_known() {
-            if is_forwarded(id) {
+            if self.forwards(id) {
                 fields.append(id, name, value);
             }
         }

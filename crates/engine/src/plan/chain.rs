@@ -111,6 +111,11 @@ impl Chain {
         self.slots.get(usize::from(slot)).map_or("", |slot| slot.plugin.name)
     }
 
+    /// Whether a filter of the chain, chosen or not, owns a request header: see [`Filter::owns_header`].
+    pub(crate) fn owns_header(&self, name: &[u8]) -> bool {
+        self.slots.iter().flat_map(|slot| &slot.candidates).any(|candidate| candidate.filter.owns_header(name))
+    }
+
     /// The instance that was chosen.
     pub(crate) fn instance(&self, slot: u16, choice: u8) -> Option<Instance<'_>> {
         let slot = self.slots.get(usize::from(slot))?;

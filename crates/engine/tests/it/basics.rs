@@ -77,10 +77,6 @@ async fn bodies_pass_in_every_framing() -> Result<()> {
         .await?;
     let response = client.response().await?;
     assert_eq!(response.json()["body"]["text"], "hello");
-    assert!(
-        response.json()["trailers"].to_string().contains("X-T")
-            || response.json()["trailers"].to_string().contains("x-t")
-    );
     client.send("POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").await?;
     let (status, _) = client.head().await?;
     assert_eq!(status, 100);

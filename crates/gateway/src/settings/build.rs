@@ -1,5 +1,6 @@
 //! From texts to typed settings.
 
+use cardinal_http::{Name, belongs_in_head};
 use cardinal_ir::{
     Certificate, ErrorPages, HeaderPolicy, Id, KeyPair, Limits, ListenerKind, Node, Origin, RealIp, RealIpSource,
     Resolver, UpstreamPool,
@@ -21,6 +22,18 @@ struct Identity {
 
 const CARDINAL: Identity = Identity { server: concat!("cardinal/", env!("CARGO_PKG_VERSION")), via: "cardinal" };
 const KONG: Identity = Identity { server: "kong/3.10.0", via: "kong/3.10.0" };
+
+/// Beginnings of header names by which upstreams learn who a request is from and which one it is: no trailer has them.
+const IDENTITY_FIELDS: [&str; 8] = [
+    "x-consumer-",
+    "x-credential-",
+    "x-anonymous-consumer",
+    "x-authenticated-",
+    "x-userinfo",
+    "x-client-cert",
+    "x-kong-",
+    "kong-",
+];
 
 /// Where distributions keep the authorities of the system.
 const SYSTEM_AUTHORITIES: [&str; 4] = [
@@ -265,6 +278,7 @@ impl Builder<'_> {
             headers: self.headers(),
             real_ip: self.real_ip(),
             forwarded: cardinal_ir::ForwardedPolicy::default(),
+            request_trailers: self.request_trailers(),
             errors: self.errors(),
             upstream_pool: self.upstream_pool(),
             resolver: self.resolver(),
@@ -276,6 +290,31 @@ impl Builder<'_> {
             cipher_suites,
             tls13_only,
         }
+    }
+
+    fn request_trailers(&mut self) -> Vec<Box<str>> {
+        let mut names = self.list("request_trailers");
+        if let [only] = names.as_slice()
+            && only == "off"
+        {
+            return Vec::new();
+        }
+        for name in &mut names {
+            name.make_ascii_lowercase();
+            let dashed = name.replace('_', "-");
+            if !cardinal_http::is_token(name.as_bytes()) {
+                self.fail::<()>("request_trailers", &format!("'{name}' is not the name of a header"));
+            } else if belongs_in_head(Name::of(name.as_bytes()), name.as_bytes())
+                || IDENTITY_FIELDS.iter().any(|start| dashed.starts_with(start))
+            {
+                let message = format!(
+                    "'{name}' is a field of framing, routing, authentication or identity, which upstreams must not take \
+                     from a trailer"
+                );
+                self.fail::<()>("request_trailers", &message);
+            }
+        }
+        names.into_iter().map(Into::into).collect()
     }
 
     fn redacted_headers(&mut self) -> Vec<Box<str>> {

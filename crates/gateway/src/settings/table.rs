@@ -172,6 +172,13 @@ pub const TABLE: &[Row] = &[
         "cardinal",
         "Product that `Server` and `Via` name: `cardinal`, or `kong` (`kong/3.10.0`, for clients that look for it).",
     ),
+    served(
+        "request_trailers",
+        Shape::List,
+        "off",
+        "Trailer fields of requests that are passed to upstreams, by name; or `off`: all are dropped. Fields of framing, \
+         routing, authentication and identity cannot be named.",
+    ),
     served("headers_upstream", Shape::List, "X-Kong-Request-Id", "Headers added to upstream requests; or `off`."),
     served("trusted_ips", Shape::List, "", "Peers whose forwarding headers are believed."),
     served("real_ip_header", Shape::Text, "X-Real-IP", "Header with the client's address, or `proxy_protocol`."),

@@ -23,9 +23,40 @@ fn defaults_are_those_of_kong() {
     assert_eq!(settings.node.upstream_pool, cardinal_ir::UpstreamPool::default());
     let own = format!("cardinal/{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(settings.node.headers.server.as_deref(), Some(own.as_str()), "not Kong's own: see server_identity");
+    assert!(settings.node.request_trailers.is_empty());
     assert_eq!(settings.node.headers.request_id_upstream.as_deref(), Some("X-Kong-Request-Id"));
     assert_eq!(settings.node.headers.upstream_status, None);
     assert_eq!(&*settings.node.errors.messages["no_route"], "no Route matched with those values");
+}
+
+#[test]
+fn trailers_of_identity_and_framing_cannot_be_named() {
+    let (settings, _) = load("request_trailers = X-Checksum, Grpc-Trace-Bin", &[]).unwrap();
+    assert_eq!(settings.node.request_trailers.join(" "), "x-checksum grpc-trace-bin");
+    for name in [
+        "X-Consumer-Username",
+        "x_consumer_groups",
+        "X-Credential-Identifier",
+        "X-Anonymous-Consumer",
+        "X-Authenticated-Groups",
+        "X-Kong-Request-Id",
+        "Kong-Debug",
+        "Host",
+        "X-Forwarded-For",
+        "X-Real-IP",
+        "Via",
+        "Forwarded",
+        "Content-Length",
+        "transfer_encoding",
+        "Authorization",
+        "Cookie",
+        "a b",
+    ] {
+        let text = format!("request_trailers = X-Checksum, {name}");
+        let errors = load(&text, &[]).err().unwrap_or_default();
+        let start = format!("kong.conf:1: request_trailers: '{}' is ", name.to_ascii_lowercase());
+        assert!(errors.len() == 1 && errors[0].starts_with(&start), "{name}: {errors:?}");
+    }
 }
 
 #[test]

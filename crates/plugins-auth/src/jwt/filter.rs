@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use cardinal_http::eq_field_name;
 use cardinal_sdk::{
     BuildCx, BuildError, CredentialEntry, CredentialRef, Filter, Flow, HeadCx, Phases, PrincipalEntry, Reply,
 };
@@ -126,6 +127,10 @@ struct Proof<'d> {
 impl Filter for Jwt {
     fn phases(&self) -> Phases {
         Phases::REQUEST
+    }
+
+    fn owns_header(&self, name: &[u8]) -> bool {
+        self.places.headers.iter().any(|known| eq_field_name(known.as_bytes(), name))
     }
 
     fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cardinal_http::HeaderList;
+use cardinal_http::{HeaderList, eq_field_name};
 use cardinal_sdk::{
     BuildCx, BuildError, CredentialEntry, CredentialId, CredentialRef, Directory, Filter, Flow, HeadCx, Phases, Reply,
 };
@@ -75,6 +75,10 @@ enum Search<'d> {
 impl Filter for KeyAuth {
     fn phases(&self) -> Phases {
         Phases::REQUEST
+    }
+
+    fn owns_header(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|known| eq_field_name(known.name.as_bytes(), name))
     }
 
     fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {

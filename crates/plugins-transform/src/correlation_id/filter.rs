@@ -52,6 +52,10 @@ impl Filter for CorrelationId {
         if self.echo { Phases::REQUEST.and(Phases::RESPONSE) } else { Phases::REQUEST }
     }
 
+    fn owns_header(&self, name: &[u8]) -> bool {
+        cardinal_http::eq_field_name(&self.header, name)
+    }
+
     fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {
         let given = cx.request.headers.get(&self.header).filter(|id| !id.is_empty());
         let id = match given {

@@ -1,8 +1,9 @@
-//! Heads that leave the node: only bytes that are allowed in them, one framing, and nothing that the next
+//! Heads and trailers that leave the node: only bytes that are allowed in them, one framing, and nothing that the next
 //! server would believe without reason.
 
 mod lengths;
 mod rogue;
+mod trailers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

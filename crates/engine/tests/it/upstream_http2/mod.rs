@@ -106,7 +106,7 @@ async fn large_bodies_go_both_ways() -> Result<()> {
 #[tokio::test]
 async fn trailers_go_both_ways() -> Result<()> {
     let echo = EchoServer::start("e").await;
-    let world = World::start(plugins(), &tagged(&echo.url()), &[])?;
+    let world = World::start(plugins(), &tagged(&echo.url()), &[("request_trailers", "x-t")])?;
     let mut h1 = H1Client::connect(world.http()).await?;
     h1.send("POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n")
         .await?;

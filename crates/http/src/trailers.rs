@@ -1,0 +1,132 @@
+//! Fields that must not be passed on in a trailer section.
+
+use crate::headers::Name;
+use crate::token::eq_field_name;
+
+/// Whether a field is used only from a head: framing, routing, authentication, request modifiers, response controls, how
+/// to read the content (RFC 9110 section 6.5.1), and what browsers and other proxies act on. Receivers that merge
+/// trailers into the head would use it although nothing has looked at it there.
+///
+/// `_` counts as `-`: CGI and its successors do not tell them apart.
+pub fn belongs_in_head(id: Name, name: &[u8]) -> bool {
+    // The names that have an id are of these kinds.
+    if !matches!(id, Name::Other | Name::Date | Name::Server) {
+        return true;
+    }
+    let first = name.first().map_or(0, |byte| letter(*byte));
+    FIRST_LETTERS & first != 0
+        && (NAMES.iter().any(|known| eq_field_name(name, known))
+            || PREFIXES.iter().any(|start| name.get(..start.len()).is_some_and(|begin| eq_field_name(begin, start))))
+}
+
+/// A bit for each letter, whatever its case.
+const fn letter(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
+/// The letters that [`NAMES`] and [`PREFIXES`] start with: most trailers start with another one, such as `grpc-status`.
+const FIRST_LETTERS: u32 = {
+    let mut letters = 0;
+    let mut lists: &[&[&[u8]]] = &[&NAMES, &PREFIXES];
+    while let [list, rest @ ..] = lists {
+        let mut names: &[&[u8]] = list;
+        while let [[first, ..], rest @ ..] = names {
+            letters |= letter(*first);
+            names = rest;
+        }
+        lists = rest;
+    }
+    letters
+};
+
+const NAMES: [&[u8]; 41] = [
+    // Also the names that have an id: with `_` they have none.
+    b"content-length",
+    b"content-type",
+    b"keep-alive",
+    b"proxy-connection",
+    b"transfer-encoding",
+    b"x-real-ip",
+    b"age",
+    b"alt-svc",
+    b"authentication-info",
+    b"cache-control",
+    b"clear-site-data",
+    b"content-disposition",
+    b"content-encoding",
+    b"content-location",
+    b"content-range",
+    b"content-security-policy",
+    b"early-data",
+    b"expires",
+    b"forwarded",
+    b"location",
+    b"max-forwards",
+    b"origin",
+    b"pragma",
+    b"proxy-authenticate",
+    b"proxy-authentication-info",
+    b"proxy-authorization",
+    b"range",
+    b"referer",
+    b"refresh",
+    b"retry-after",
+    b"set-cookie",
+    b"set-cookie2",
+    b"strict-transport-security",
+    b"vary",
+    b"warning",
+    b"www-authenticate",
+    b"x-frame-options",
+    b"x-http-method-override",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-sendfile",
+];
+
+const PREFIXES: [&[u8]; 4] = [b"access-control-", b"if-", b"x-accel-", b"x-forwarded-"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_are_used_from_a_head_are_told_from_others() {
+        for name in [
+            "Content-Length",
+            "content_length",
+            "Transfer-Encoding",
+            "TRANSFER_ENCODING",
+            "Host",
+            "Te",
+            "Trailer",
+            "Connection",
+            "Authorization",
+            "Cookie",
+            "Set-Cookie",
+            "set_cookie",
+            "Forwarded",
+            "X-Forwarded-For",
+            "X_Forwarded_Proto",
+            "X-Forwarded-Anything",
+            "X-Real-IP",
+            "x_real_ip",
+            "Via",
+            "If-None-Match",
+            "Range",
+            "Access-Control-Allow-Origin",
+            "X-Accel-Redirect",
+            "Location",
+            "Content-Encoding",
+            "Expect",
+            "Max-Forwards",
+        ] {
+            assert!(belongs_in_head(Name::of(name.as_bytes()), name.as_bytes()), "{name}");
+        }
+        for name in
+            ["grpc-status", "grpc-message", "x-checksum", "Content-Digest", "ETag", "Server-Timing", "x-i", "Date"]
+        {
+            assert!(!belongs_in_head(Name::of(name.as_bytes()), name.as_bytes()), "{name}");
+        }
+    }
+}
