@@ -177,6 +177,7 @@ pub(super) async fn run(mut turn: Turn<'_>, facts: Facts) {
 /// Answers what cannot be served, to its log record; the connection ends after it.
 pub(super) async fn refuse(mut turn: Turn<'_>, failure: Failure) {
     turn.s.exchange.id = turn.worker.request_id();
+    turn.s.exchange.original.method.clone_from(&turn.s.request.method);
     let chain = &*turn.plan.unrouted;
     choose_all(chain, turn.s);
     let silent = failure.kind() == FailureKind::ClientClosed;

@@ -48,10 +48,10 @@ pub(crate) struct Facts {
 /// this one is not said.
 pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
     let Scratch { request, exchange, path, host_port, .. } = s;
+    exchange.original.method.clone_from(&request.method);
     if request.path() == b"*" || !is_sound_path(request.path()) {
         return false;
     }
-    exchange.original.method.clone_from(&request.method);
     exchange.original.target.extend_from_slice(request.path());
     if let Some(query) = request.query() {
         exchange.original.target.push(b'?');

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use cardinal_balance::Outcome;
 use cardinal_http::h1::{Framing, HeadLimits, Parsed, announces_body, keep_alive, parse_response, response_framing};
-use cardinal_http::{Failure, FailureKind, ResponseHead, Retry, Version};
+use cardinal_http::{Failure, FailureKind, Method, ResponseHead, Retry, Version};
 use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
 use cardinal_net::{NetError, Peer, StreamGuard};
@@ -248,7 +248,8 @@ impl Proxying<'_> {
         s.exchange.source = Source::Upstream;
         // What must not have a body and announces one may send it: nobody else gets it.
         let reusable = keep_alive(s.response.version, &s.response.headers)
-            && !(status == 204 && announces_body(&s.response.headers));
+            && !(status == 204 && announces_body(&s.response.headers))
+            && s.request.method != Method::Connect;
         let framing = response_framing(&s.request.method, &s.response)
             .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))?;
         if let Peer::H1(h1) = &mut answering.up {
@@ -276,11 +277,17 @@ impl Proxying<'_> {
             let body = run_body(self.plan, &self.route.chain, s, whole, true);
             return reply::send_whole(turn, body).await;
         }
+        if framing != Framing::None && reply::is_to_head(s) {
+            // The upstream was asked with another method: the client gets the head alone.
+            return reply::send(turn, framing, Bytes::new()).await;
+        }
         let filtered = s.exchange.body_mode != BodyMode::Pass;
         let known = s.response.headers.known(cardinal_http::Name::ContentLength).is_some();
         let framing = match framing {
             Framing::Length(length) if !filtered || known => Framing::Length(length),
-            Framing::None => Framing::None,
+            Framing::None if reply::is_bodyless(s) => Framing::None,
+            // The upstream was asked with HEAD, and the client waits for a body.
+            Framing::None => Framing::Length(0),
             // A head that is all there is stays so: gRPC tells an error by it ("trailers only").
             _ if !filtered && matches!(answering.up, Peer::H2(_)) && answering.up.body_done() => match turn.down {
                 Peer::H1(_) => Framing::Length(0),

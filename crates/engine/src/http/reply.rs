@@ -106,7 +106,7 @@ pub(super) async fn send_reply(turn: &mut Turn<'_>, chain: &Chain, reply: Reply)
     if s.choices.len() != chain.len() {
         choose_all(chain, s);
     }
-    let omitted = matches!(reply.body, ReplyBody::Omitted) && s.request.method == Method::Head;
+    let omitted = matches!(reply.body, ReplyBody::Omitted) && is_to_head(s);
     let body = make_response(plan, s, reply);
     s.exchange.source = Source::Local;
     run_response(plan, chain, s);
@@ -122,7 +122,8 @@ pub(super) async fn send_whole(turn: &mut Turn<'_>, body: Bytes) -> Result<(), F
     send(turn, Framing::Length(body.len() as u64), body).await
 }
 
-async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> Result<(), Failure> {
+/// The same, of this framing: that of another body, if the response has none.
+pub(super) async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> Result<(), Failure> {
     let (down, session) = (&mut *turn.down, &mut *turn.session);
     let unread = session.framing != Framing::None && !down.body_done();
     if unread && !worth_reading(down, session) {
@@ -305,9 +306,14 @@ const DEFAULT_HTML: &str = "<!doctype html>\n<html>\n  <head>\n    <meta charset
 
 const DEFAULT_XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>{{message}}</message>\n  <requestid>{{request_id}}</requestid>\n</error>\n";
 
+/// Whether the client has sent a HEAD. A filter may have made another method of it for the upstream.
+pub(super) fn is_to_head(s: &Scratch) -> bool {
+    s.exchange.original.method == Method::Head
+}
+
 /// Whether the response has no body, whatever its fields say.
-fn is_bodyless(s: &Scratch) -> bool {
-    s.request.method == Method::Head || matches!(s.response.status, 204 | 304)
+pub(super) fn is_bodyless(s: &Scratch) -> bool {
+    is_to_head(s) || matches!(s.response.status, 204 | 304)
 }
 
 /// Makes the fields about framing tell what is sent, whatever the upstream and filters have put there: a client that

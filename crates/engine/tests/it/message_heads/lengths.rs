@@ -189,3 +189,36 @@ async fn cached_answers_to_head_keep_their_length() -> Result<()> {
     }
     Ok(())
 }
+
+/// A plugin may ask the upstream with another method. The client gets what its own method gets: else it would read a
+/// body as the next response, or wait for one.
+#[tokio::test]
+async fn a_changed_method_does_not_change_the_framing_for_the_client() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    for (asked, sent) in [("HEAD", "GET"), ("GET", "HEAD"), ("HEAD", "POST"), ("POST", "HEAD"), ("HEAD", "HEAD")] {
+        for tags in [json!([]), json!(["upstream-http2"])] {
+            let plugins_of = json!([{ "name": "request-transformer", "config": { "http_method": sent } }]);
+            let service = json!({ "tags": tags, "plugins": plugins_of });
+            let world = World::start(plugins(), &one(&echo.url(), service, json!({})), &[])?;
+            let mut h1 = H1Client::connect(world.http()).await?;
+            let mut h2 = H2Client::connect(world.http()).await?;
+            for behaviour in
+                ["bytes:1000", "bytes:1000,framing:chunked", "bytes:1000,framing:close", "status:204,body:empty"]
+            {
+                let fields = [("x-echo", behaviour)];
+                for response in
+                    [h1.request(asked, "/", "a", &fields, b"").await?, h2.request(asked, "a", "/", &fields, b"").await?]
+                {
+                    let what = format!("{asked} as {sent}, {behaviour}: {response:?}");
+                    ensure!(response.body.is_empty(), "{what}");
+                    let expect = if behaviour.starts_with("status") { 204 } else { 200 };
+                    ensure!(response.status == expect && lengths(&response).len() < 2, "{what}");
+                    if asked != "HEAD" && expect == 200 {
+                        ensure!(response.header("content-length").is_none_or(|length| length == "0"), "{what}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
