@@ -103,7 +103,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 }
 
 fn address(bytes: &[u8]) -> Option<String> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| std::net::IpAddr::from(bytes));
+    let v4 = <[u8; 4]>::try_from(bytes).map(std::net::IpAddr::from);
     let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(std::net::IpAddr::from));
     address.ok().map(|address| address.to_string())
 }
