@@ -27,12 +27,34 @@ pub struct PluginDef {
     pub scopes: Scopes,
     /// Protocols it may be configured for, in Kong's order (the default of an instance's `protocols`).
     pub protocols: &'static [&'static str],
+    /// What happens to requests for an instance that cannot be built.
+    pub failure: FailureMode,
     /// Makes an instance. Called when a generation is planned, off the request path, for parameters that are valid.
     pub build: Build,
 }
 
 /// See [`PluginDef::build`].
 pub type Build = fn(&Value, &BuildCx<'_>) -> Result<Arc<dyn Filter>, BuildError>;
+
+/// What happens to requests for an instance that cannot be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureMode {
+    /// They are served without the instance. For plugins that protect nothing and change nothing that clients or
+    /// upstreams depend on: logs, metrics, ids.
+    Open,
+    /// They fail with status 500, connections are closed. For all others.
+    Closed,
+}
+
+impl FailureMode {
+    /// For tables: `open`, `closed`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
 
 /// What a plugin instance may be scoped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

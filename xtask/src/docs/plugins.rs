@@ -85,9 +85,10 @@ pub(super) fn index(families: &[(&str, &[&PluginDef])]) -> String {
         let folder = plugin.name.replace('-', "_");
         let manual = format!("[{}](../crates/plugins-{family}/src/{folder}/README.md)", plugin.name);
         let protocols = plugin.protocols.join(", ");
-        [manual, plugin.summary.to_owned(), plugin.priority.to_string(), scopes(plugin.scopes), protocols]
+        let failure = plugin.failure.label().to_owned();
+        [manual, plugin.summary.to_owned(), plugin.priority.to_string(), scopes(plugin.scopes), protocols, failure]
     });
-    table(["plugin", "what it does", "priority", "scopes", "protocols"], rows)
+    table(["plugin", "what it does", "priority", "scopes", "protocols", "fails"], rows)
 }
 
 fn scopes(scopes: Scopes) -> String {

@@ -36,7 +36,7 @@ pub(crate) struct Scratch {
     /// A place to write text in, before it is a field.
     pub(crate) text: RefCell<String>,
     /// Which candidate of each slot applies.
-    pub(crate) choices: Vec<u8>,
+    pub(crate) choices: Vec<u16>,
     /// Endpoints that this request has tried.
     pub(crate) tried: SmallVec<[AddressKey; 4]>,
     /// Waits on the way to the upstream.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use cardinal_ir::resolve::{Candidate, Slot};
 use cardinal_ir::{Code, Diagnostic, FilterSet, Id, Scope, Severity, Wire};
-use cardinal_sdk::{Admit, BuildCx, ConnectCx, Filter, Flow, HeadCx, Identity, Phases, PluginDef};
+use cardinal_sdk::{Admit, BuildCx, ConnectCx, FailureMode, Filter, Flow, HeadCx, Identity, Phases, PluginDef};
 use smallvec::SmallVec;
 
 use super::PlanCx;
 
 /// No candidate of a slot applies to a request.
-pub(crate) const NOT_CHOSEN: u8 = u8::MAX;
+pub(crate) const NOT_CHOSEN: u16 = u16::MAX;
 
 /// Candidates of one slot at most; more are refused when planning.
-const CANDIDATES_MAX: usize = NOT_CHOSEN as usize - 1;
+const CANDIDATES_MAX: usize = NOT_CHOSEN as usize - 2;
 
 /// A phase's list.
 #[derive(Clone, Copy, Debug)]
@@ -91,17 +91,17 @@ impl Chain {
 
     /// Which candidate of a slot applies to a request; [`NOT_CHOSEN`] for none.
     #[allow(clippy::cast_possible_truncation, reason = "at most CANDIDATES_MAX")]
-    pub(crate) fn choose(&self, slot: u16, wire: Wire, identity: &Identity) -> u8 {
+    pub(crate) fn choose(&self, slot: u16, wire: Wire, identity: &Identity) -> u16 {
         let Some(slot) = self.slots.get(usize::from(slot)) else { return NOT_CHOSEN };
         let chosen = slot.candidates.iter().position(|candidate| candidate.applies(identity));
         match chosen.and_then(|at| Some((at, slot.candidates.get(at)?))) {
-            Some((at, candidate)) if candidate.takes(wire) => at as u8,
+            Some((at, candidate)) if candidate.takes(wire) => at as u16,
             _ => NOT_CHOSEN,
         }
     }
 
     /// The filter that was chosen, if it wants `phase`.
-    pub(crate) fn filter(&self, slot: u16, choice: u8, phase: Phases) -> Option<&Arc<dyn Filter>> {
+    pub(crate) fn filter(&self, slot: u16, choice: u16, phase: Phases) -> Option<&Arc<dyn Filter>> {
         let candidate = self.slots.get(usize::from(slot))?.candidates.get(usize::from(choice))?;
         candidate.phases.has(phase).then_some(&candidate.filter)
     }
@@ -117,7 +117,7 @@ impl Chain {
     }
 
     /// The instance that was chosen.
-    pub(crate) fn instance(&self, slot: u16, choice: u8) -> Option<Instance<'_>> {
+    pub(crate) fn instance(&self, slot: u16, choice: u16) -> Option<Instance<'_>> {
         let slot = self.slots.get(usize::from(slot))?;
         let candidate = slot.candidates.get(usize::from(choice))?;
         Some(Instance { plugin: slot.plugin, id: candidate.set.origin.id, set: &candidate.set })
@@ -168,6 +168,16 @@ impl CandidatePlan {
 fn applies(scope: &Scope, identity: &Identity) -> bool {
     let Some(principal) = &identity.principal else { return false };
     scope.principal.is_none_or(|id| id == principal.id) && scope.group.is_none_or(|id| principal.groups.contains(&id))
+}
+
+/// Stands for an instance that cannot be built and that requests do not depend on. It keeps its place, so that no other
+/// instance of the plugin runs instead.
+struct Absent;
+
+impl Filter for Absent {
+    fn phases(&self) -> Phases {
+        Phases::NONE
+    }
 }
 
 /// Stands for an instance that cannot be built. What it should have guarded does not go open.
@@ -231,11 +241,17 @@ impl<'x> ChainBuilder<'x> {
             return None;
         };
         if let Some(over) = slot.candidates.get(CANDIDATES_MAX) {
-            let message = format!("more than {CANDIDATES_MAX} instances of {:?} compete on one route", slot.kind);
+            let message = format!("more than {CANDIDATES_MAX} instances of {:?} apply to one route", slot.kind);
             self.refuse(over, Code::Invariant, "", message);
         }
         let candidates = slot.candidates.iter().take(CANDIDATES_MAX);
-        let mut candidates: SmallVec<_> = candidates.filter_map(|c| self.candidate(plugin, c, old)).collect();
+        let mut candidates: SmallVec<[CandidatePlan; 1]> =
+            candidates.filter_map(|c| self.candidate(plugin, c, old)).collect();
+        if let (Some(over), FailureMode::Closed) = (slot.candidates.get(CANDIDATES_MAX), plugin.failure) {
+            // For all that only the instances left out would have been for.
+            let stand_in = CandidatePlan::new(Arc::new(Unbuildable), over);
+            candidates.push(CandidatePlan { any_identity: true, any_wire: true, ..stand_in });
+        }
         candidates.shrink_to_fit();
         (!candidates.is_empty()).then_some(SlotPlan { plugin, candidates })
     }
@@ -273,9 +289,12 @@ impl<'x> ChainBuilder<'x> {
         };
         let built = (plugin.build)(&filter.params, &cx).unwrap_or_else(|error| {
             let path = format!("config.{}", error.path.trim_start_matches("config."));
-            let message = format!("{}; requests that it is for are answered 500", error.message);
-            self.refuse(candidate, Code::Schema, &path, message);
-            Arc::new(Unbuildable)
+            let (effect, stand_in): (_, Arc<dyn Filter>) = match plugin.failure {
+                FailureMode::Open => ("requests are served without this instance", Arc::new(Absent)),
+                FailureMode::Closed => ("requests that it is for are answered 500", Arc::new(Unbuildable)),
+            };
+            self.refuse(candidate, Code::Schema, &path, format!("{}; {effect}", error.message));
+            stand_in
         });
         Some(CandidatePlan::new(built, candidate))
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step, World, free_port};
+use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step, TempDir, World, free_port};
 
 use crate::plugins;
 
@@ -317,6 +317,35 @@ async fn what_is_left_out_does_not_go_open() -> Result<()> {
         assert_eq!(client.get("/other", "a", &[]).await?.status, 200, "its neighbours serve");
     }
     assert!(echo.seen().iter().all(|seen| !seen.path.contains("guarded")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn plugins_that_protect_nothing_fail_open() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let folder = TempDir::new("faults");
+    let lua = "local x = 1; return x";
+    let log = folder.path().join("log");
+    for plugin in [
+        format!("{{name: file-log, config: {{path: {}, custom_fields_by_lua: {{a: \"{lua}\"}}}}}}", log.display()),
+        format!(
+            "{{name: http-log, config: {{http_endpoint: {}, custom_fields_by_lua: {{a: \"{lua}\"}}}}}}",
+            echo.url()
+        ),
+    ] {
+        let yaml = format!(
+            "_format_version: \"3.0\"\nservices:\n- name: s\n  url: {}\n  routes:\n  - name: r\n    paths: [/]\nplugins: [{plugin}]\n",
+            echo.url()
+        );
+        let world = World::start_lenient(plugins(), &yaml, &[])?;
+        let told = format!("{:?}", world.diagnostics);
+        assert!(told.contains("requests are served without this instance"), "{told}");
+        let mut client = H1Client::connect(world.http()).await?;
+        assert_eq!(client.get("/x", "a", &[]).await?.status, 200, "{plugin}");
+        assert_eq!(client.get("/x", "a", &[]).await?.status, 200, "{plugin}");
+    }
+    assert!(!log.exists(), "a field may have been meant to hide something: nothing is logged");
+    assert!(echo.seen().iter().all(|seen| seen.path == "/x"));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cardinal_schema::{Schema, field, integer};
-use cardinal_sdk::{Filter, Flow, HTTP_PROTOCOLS, HeadCx, Phases, PluginDef, Scopes};
+use cardinal_sdk::{FailureMode, Filter, Flow, HTTP_PROTOCOLS, HeadCx, Phases, PluginDef, Scopes};
 use cardinal_testkit::{EchoServer, H1Client, H2Client, WebSocket, World};
 use serde_json::json;
 
@@ -197,6 +197,7 @@ static PROBE: PluginDef = PluginDef {
     entities: &[],
     scopes: Scopes::ALL,
     protocols: HTTP_PROTOCOLS,
+    failure: FailureMode::Closed,
     build: |_, _| Ok(Arc::new(Probe)),
 };
 

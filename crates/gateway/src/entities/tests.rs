@@ -13,6 +13,7 @@ pub(crate) static PLUGIN: PluginDef = PluginDef {
     entities: &[],
     scopes: cardinal_sdk::Scopes::ALL,
     protocols: cardinal_sdk::HTTP_PROTOCOLS,
+    failure: cardinal_sdk::FailureMode::Closed,
     build: |_, _| Err(cardinal_sdk::BuildError::new("", "a description only")),
 };
 
@@ -250,6 +251,7 @@ fn plugins_may_widen_their_protocols() {
         entities: &[],
         scopes: cardinal_sdk::Scopes::ALL,
         protocols: cardinal_sdk::HTTP_PROTOCOLS,
+        failure: cardinal_sdk::FailureMode::Closed,
         build: |_, _| Err(cardinal_sdk::BuildError::new("", "a description only")),
     };
     let of = |name: &str, protocols: Value| {

@@ -18,7 +18,7 @@ mod token;
 pub use algorithm::Algorithm;
 pub use token::{TOKEN_MAX, Token, TokenError, parse};
 
-use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
@@ -29,5 +29,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     entities: &[entities::SECRETS],
     scopes: Scopes { consumer: false, ..Scopes::ALL },
     protocols: HTTP_PROTOCOLS,
+    failure: FailureMode::Closed,
     build: filter::build,
 };

@@ -7,7 +7,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
@@ -18,5 +18,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     entities: &[entities::KEYS],
     scopes: Scopes { consumer: false, ..Scopes::ALL },
     protocols: HTTP_PROTOCOLS,
+    failure: FailureMode::Closed,
     build: filter::build,
 };

@@ -22,7 +22,7 @@ pub(super) fn config() -> Schema {
         field(
             "custom_fields_by_lua",
             typedefs::lua_code().describe(
-                "Fields of the record by dotted path, each with a Lua chunk that returns a constant; nil removes the \
+                "Fields of the record by dotted path, each with a Lua chunk that returns an expression; nil removes the \
                  field.",
             ),
         ),

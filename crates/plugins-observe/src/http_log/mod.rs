@@ -6,7 +6,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
@@ -17,5 +17,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     entities: &[],
     scopes: Scopes::ALL,
     protocols: HTTP_PROTOCOLS,
+    failure: FailureMode::Open,
     build: filter::build,
 };

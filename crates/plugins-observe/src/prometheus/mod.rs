@@ -13,7 +13,7 @@ mod series;
 mod tests;
 mod text;
 
-use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 
 pub use registry::{SERIES_MAX, register};
 
@@ -26,5 +26,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     entities: &[],
     scopes: Scopes::ALL,
     protocols: HTTP_PROTOCOLS,
+    failure: FailureMode::Open,
     build: filter::build,
 };

@@ -6,7 +6,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use cardinal_sdk::{PluginDef, Scopes};
+use cardinal_sdk::{FailureMode, PluginDef, Scopes};
 
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
@@ -17,5 +17,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     entities: &[],
     scopes: Scopes::ALL,
     protocols: &["http", "https", "tcp", "tls", "grpc", "grpcs"],
+    failure: FailureMode::Closed,
     build: filter::build,
 };

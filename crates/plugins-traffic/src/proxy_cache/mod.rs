@@ -10,7 +10,7 @@ mod store;
 mod tests;
 mod variants;
 
-use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 
 pub use store::{fetch, flush, purge};
 
@@ -23,5 +23,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     entities: &[],
     scopes: Scopes::ALL,
     protocols: HTTP_PROTOCOLS,
+    failure: FailureMode::Closed,
     build: filter::build,
 };

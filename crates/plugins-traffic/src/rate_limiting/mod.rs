@@ -11,7 +11,7 @@ mod schema;
 mod tests;
 mod window;
 
-use cardinal_sdk::{HTTP_PROTOCOLS, PluginDef, Scopes};
+use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
@@ -22,5 +22,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     entities: &[],
     scopes: Scopes::ALL,
     protocols: HTTP_PROTOCOLS,
+    failure: FailureMode::Closed,
     build: filter::build,
 };

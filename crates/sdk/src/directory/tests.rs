@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{BuildCx, BuildError, EntityDef, Filter, HTTP_PROTOCOLS, Prepared, Scopes};
+use crate::{BuildCx, BuildError, EntityDef, FailureMode, Filter, HTTP_PROTOCOLS, Prepared, Scopes};
 
 const fn entity(kind: &'static str, unique: bool, prepare: Option<Prepare>) -> EntityDef {
     EntityDef { name: kind, collection: kind, nested: kind, kind, schema, lookup: "key", unique, seal: None, prepare }
@@ -33,6 +33,7 @@ static PLUGIN: PluginDef = PluginDef {
     entities: &[entity("key", true, None), entity("group", false, None), entity("picky", true, Some(picky))],
     scopes: Scopes::ALL,
     protocols: HTTP_PROTOCOLS,
+    failure: FailureMode::Closed,
     build: no_filter,
 };
 

@@ -7,6 +7,28 @@ use serde_json::{Value, json};
 use super::Stage;
 use super::order::lines;
 
+#[tokio::test]
+async fn custom_fields_are_computed_from_the_request() -> Result<()> {
+    let folder = TempDir::new("logs");
+    let path = folder.path().join("log");
+    let list = json!([{"name": "file-log", "config": {"path": path, "custom_fields_by_lua": {
+        "request_id": "return kong.request.get_header(\"x-request-id\") or \"none\"",
+        "path": "return kong.request.get_path()",
+        "failed": "return kong.response.get_status() >= 400",
+        "request.url": "return nil",
+        "broken": "return kong.request.get_header('absent'):upper()",
+    }}}]);
+    let mut stage = Stage::start(list, json!({})).await?;
+    stage.get("/a//%62?q=1", &[("X-Request-Id", "r1")]).await?;
+    stage.get("/a", &[("X-Echo", "status:404")]).await?;
+    let records = lines(&folder, "log", 2).await;
+    let fields = |record: &Value| json!([record["request_id"], record["path"], record["failed"], record["broken"]]);
+    assert_eq!(fields(&records[0]), json!(["r1", "/a/b", false, null]));
+    assert_eq!(fields(&records[1]), json!(["none", "/a", true, null]));
+    assert!(records.iter().all(|record| record["request"].get("url").is_none()));
+    Ok(())
+}
+
 /// The keys of an object, sorted.
 fn keys(value: &Value) -> Vec<&str> {
     let mut keys: Vec<_> = value.as_object().expect("an object").keys().map(String::as_str).collect();

@@ -293,3 +293,28 @@ async fn consumers_do_not_count_before_they_are_known() -> Result<()> {
     assert_eq!((super::told(&report, "x-all").len(), super::told(&report, "x-alice").len()), (1, 0));
     Ok(())
 }
+
+/// Each consumer may have an instance of its own, however many there are.
+#[tokio::test]
+async fn hundreds_of_consumers_have_their_own_instances() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let consumers: Vec<Value> = (0..400)
+        .map(|n| {
+            let own = json!({"name": "request-termination", "config": {"status_code": 400 + n / 3}});
+            json!({"username": format!("c{n}"), "keyauth_credentials": [{"key": format!("k{n}")}], "plugins": [own]})
+        })
+        .collect();
+    let file = json!({
+        "_format_version": "3.0",
+        "services": [{"name": "s", "url": echo.url(), "routes": [{"name": "r", "paths": ["/"]}]}],
+        "plugins": [{"name": "key-auth"}],
+        "consumers": consumers,
+    });
+    let world = World::start(plugins(), &file.to_string(), &[])?;
+    let mut client = H1Client::connect(world.http()).await?;
+    for n in [0, 100, 253, 256, 300, 399] {
+        let response = client.get("/", "a", &[("apikey", &format!("k{n}"))]).await?;
+        assert_eq!(response.status, 400 + n / 3, "{n}");
+    }
+    Ok(())
+}

@@ -9,7 +9,7 @@ use cardinal_http::FailureKind;
 use cardinal_ir::{Id, Wire};
 use cardinal_schema::Schema;
 use cardinal_sdk::{
-    Admit, BuildCx, BuildError, ConnectCx, Filter, LogCx, Phases, PluginDef, RouteInfo, Scopes, TryState,
+    Admit, BuildCx, BuildError, ConnectCx, FailureMode, Filter, LogCx, Phases, PluginDef, RouteInfo, Scopes, TryState,
 };
 use serde_json::Value;
 
@@ -22,6 +22,7 @@ pub(super) static PLUGIN: PluginDef = PluginDef {
     entities: &[],
     scopes: Scopes::ALL,
     protocols: &["tcp", "tls", "tls_passthrough", "udp"],
+    failure: FailureMode::Closed,
     build,
 };
 
