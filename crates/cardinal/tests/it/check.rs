@@ -1,10 +1,13 @@
 //! `cardinal check`.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
 use cardinal_testkit::{Authority, Issued, TempDir};
 use serde_json::{Value, json};
 
 use crate::kong_yaml;
-use crate::process::{output, stdout};
+use crate::process::{cardinal, output, stdout};
 
 fn check(text: &str, more: &[&str]) -> (Option<i32>, String) {
     let folder = TempDir::new("check");
@@ -22,7 +25,9 @@ fn check_json(text: &str, more: &[&str]) -> (Option<i32>, Value) {
 fn a_valid_file_shows_its_entities() {
     let (code, found) = check_json(&kong_yaml("http://127.0.0.1:1"), &[]);
     assert_eq!((code, &found["valid"]), (Some(0), &json!(true)), "{found}");
-    assert_eq!(found.as_object().unwrap().len(), 2);
+    let keys: Vec<&String> = found.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["valid", "entities", "errors", "warnings", "differences"]);
+    assert_eq!((&found["errors"], &found["warnings"]), (&json!([]), &json!([])));
     let service = found["entities"]["services"].as_object().unwrap().values().next().unwrap();
     assert_eq!((&service["name"], &service["connect_timeout"]), (&json!("backend"), &json!(60_000)));
     assert_eq!(found["entities"]["routes"].as_object().unwrap().len(), 2);
@@ -37,7 +42,13 @@ fn an_invalid_file_shows_its_errors_as_kong_does() {
     }]});
     assert_eq!(found["fields"], fields);
     assert_eq!(found["flattened_errors"][0]["entity_name"], "a");
-    assert_eq!(found.as_object().unwrap().len(), 3);
+    let keys: Vec<&String> = found.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["valid", "fields", "flattened_errors", "errors", "warnings", "differences"]);
+    let port = found["errors"].as_array().unwrap().iter().find(|error| error["field"] == "port").unwrap();
+    assert!(port["file"].as_str().unwrap().ends_with("kong.yaml"), "{port}");
+    assert_eq!((&port["line"], &port["column"], &port["severity"]), (&json!(4), &json!(3), &json!("error")));
+    assert_eq!((&port["entity"], &port["help"]), (&json!("service \"a\""), &Value::Null));
+    assert_eq!(port["message"], "value should be between 0 and 65535");
     let (code, found) = check_json("services: [", &[]);
     assert_eq!((code, &found["valid"]), (Some(1), &json!(false)), "{found}");
     assert!(found["fields"]["error"].as_str().unwrap().contains("failed parsing"), "{found}");
@@ -150,12 +161,166 @@ fn what_has_no_end_is_not_read() {
     let text = String::from_utf8(zero.stderr).unwrap();
     assert!(text.contains("cannot read /dev/zero: it is a device, not a file"), "{text}");
     let folder = TempDir::new("check");
+    // A pipe in a directory is not one of its files to read.
     let fifo = folder.path().join("fifo.yaml");
-    let made = std::process::Command::new(mkfifo).arg(&fifo).status().unwrap();
-    assert!(made.success());
-    let pipe = output(&["check", &fifo.display().to_string()]);
+    make_fifo(mkfifo, &fifo);
+    let pipe = output(&["check", &folder.path().display().to_string()]);
     let text = String::from_utf8(pipe.stderr).unwrap();
     assert!(text.contains("it is a pipe, not a file"), "{text}");
+}
+
+fn make_fifo(mkfifo: impl AsRef<std::ffi::OsStr>, path: &std::path::Path) {
+    let made = std::process::Command::new(mkfifo).arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+/// Runs a command that reads `text` from its standard input.
+fn with_input(args: &[&str], text: &str) -> (Option<i32>, String, String) {
+    let mut command = cardinal();
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let text = text.to_owned();
+    let writer = std::thread::spawn(move || input.write_all(text.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().ok();
+    let read = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), read(output.stdout), read(output.stderr))
+}
+
+#[test]
+fn a_configuration_may_come_through_a_pipe() {
+    let yaml = "_format_version: '3.0'\nservices: [{name: a, host: a.example}]\n";
+    let json = r#"{"_format_version": "3.0", "services": [{"name": "a", "host": "a.example"}]}"#;
+    for path in ["-", "/dev/stdin", "/proc/self/fd/0"] {
+        for text in [yaml, json] {
+            let (code, out, error) = with_input(&["check", path], text);
+            assert!(code == Some(0) && out.ends_with("valid: 1 service\n"), "{path}: {out}{error}");
+        }
+        let (code, out, _) =
+            with_input(&["check", "--config", path], "_format_version: '3.0'\nservices: [{hots: b}]\n");
+        assert_eq!(code, Some(1), "{out}");
+        assert!(out.contains("--> <stdin>:2:13"), "{out}");
+    }
+    let folder = TempDir::new("check");
+    // Beside a file.
+    let file = folder.write("b.yaml", "_format_version: '3.0'\nroutes: [{name: r, paths: [/], service: a}]\n");
+    let (code, out, error) = with_input(&["check", "-", &file.display().to_string()], yaml);
+    assert!(code == Some(0) && out.ends_with("valid: 1 service, 1 route\n"), "{out}{error}");
+}
+
+#[test]
+fn a_named_pipe_is_read() {
+    let Some([mkfifo]) = cardinal_test_tools::tools!("mkfifo") else { return };
+    let folder = TempDir::new("check");
+    let fifo = folder.path().join("fifo");
+    make_fifo(mkfifo, &fifo);
+    let writer = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || std::fs::write(fifo, "_format_version: '3.0'\nservices: [{name: a, host: a.example}]\n").unwrap()
+    });
+    assert!(stdout(&["check", &fifo.display().to_string()]).ends_with("valid: 1 service\n"));
+    writer.join().unwrap();
+}
+
+#[test]
+fn requests_to_explain_may_come_through_a_pipe() {
+    let folder = TempDir::new("check");
+    let file = folder.write("kong.yaml", kong_yaml("http://127.0.0.1:1")).display().to_string();
+    let requests = "{\"url\": \"http://a.example/open\"}\n";
+    for path in ["-", "/dev/stdin"] {
+        let args = ["explain", "--config", &file, "--requests", path, "--output", "json"];
+        let (code, out, error) = with_input(&args, requests);
+        assert!(code == Some(0) && out.contains("\"name\":\"open\""), "{out}{error}");
+    }
+    let args = ["explain", "--config", "-", "GET", "http://a.example/open", "--output", "json"];
+    let (code, out, error) = with_input(&args, &kong_yaml("http://127.0.0.1:1"));
+    assert!(code == Some(0) && out.contains("\"name\":\"open\""), "{out}{error}");
+    let (code, _, error) = with_input(&["explain", "--config", "-", "--requests", "/dev/stdin"], "");
+    assert!(code == Some(1) && error.contains("cannot both be standard input"), "{error}");
+}
+
+/// Every kind of secret that a file can have, each with a value that begins with `hush`.
+const SECRETS: &str = r#"
+_format_version: "3.0"
+services:
+- name: s
+  url: http://127.0.0.1:1
+  routes: [{name: r, paths: [/]}]
+  plugins:
+  - name: rate-limiting
+    config: {minute: 1, policy: redis, redis: {host: redis.internal, port: 6379, username: u, password: hush1}}
+  - name: http-log
+    config: {http_endpoint: "https://logs.internal/?key=hush2", headers: {Authorization: Bearer hush3}}
+  - name: request-transformer
+    config:
+      add: {headers: ["Authorization: Basic hush4", "X-Api-Key:hush5"]}
+consumers:
+- username: anna
+  keyauth_credentials: [{key: hush6}]
+  basicauth_credentials: [{username: anna, password: hush7}]
+  jwt_secrets: [{key: issuer, secret: hush8, algorithm: HS256}]
+keys:
+- {kid: k, jwk: '{"kty": "oct", "k": "hush9", "kid": "k"}'}
+"#;
+
+#[test]
+fn json_has_no_secrets() {
+    let (code, found) = check_json(SECRETS, &[]);
+    let text = found.to_string();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!text.contains("hush"), "{text}");
+    let plugins = found["entities"]["plugins"].as_object().unwrap();
+    let limiting = plugins.values().find(|plugin| plugin["name"] == "rate-limiting").unwrap();
+    assert_eq!((&limiting["config"]["redis"]["password"], &limiting["config"]["minute"]), (&json!("***"), &json!(1)));
+    let key = found["entities"]["keyauth_credentials"].as_object().unwrap().values().next().unwrap();
+    assert_eq!(key["key"], "***");
+
+    // The same with an error in every entity, and with a credential that is there twice.
+    let broken = SECRETS
+        .replace("minute: 1", "minute: x")
+        .replace("http_endpoint", "passwrod: hush, http_endpoint")
+        .replace("- username: anna\n", "- username: anna\n  nope: 1\n")
+        .replace("{key: hush6}", "{key: hush6, keyy: hush}, {key: hush6}")
+        .replace("username: anna, password: hush7", "username: anna, password: hush7, nope: 1")
+        .replace("algorithm: HS256", "algorithm: hs256");
+    let (code, found) = check_json(&broken, &[]);
+    let text = found.to_string();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(!text.contains("hush"), "{text}");
+    assert!(found["flattened_errors"].as_array().unwrap().len() >= 4, "{text}");
+
+    let folder = TempDir::new("check");
+    let file = folder.write("kong.yaml", SECRETS).display().to_string();
+    for form in ["json", "human"] {
+        let text = stdout(&["explain", "--config", &file, "--output", form, "GET", "http://a.example/?apikey=own"]);
+        assert!(!text.contains("hush") && text.contains("apikey=own"), "{text}");
+    }
+}
+
+#[test]
+fn an_entity_that_is_left_out_is_not_called_the_same() {
+    let text = "_format_version: '3.0'
+services: [{name: s, url: 'http://127.0.0.1:1', routes: [{name: r, paths: [/]}]}]
+plugins:
+- name: file-log
+  config: {path: /dev/null, custom_fields_by_lua: {a: 'local x = 1; return x'}}
+";
+    let (code, out) = check(text, &[]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(!out.contains("same         plugins"), "{out}");
+    assert!(out.contains("unsupported  plugins \"file-log\" config.custom_fields_by_lua.a: cannot run"), "{out}");
+    assert!(out.contains("requests are served without this instance"), "{out}");
+    let last = "valid, but 1 entity above would be left out: 1 plugin; served: 1 service, 1 route\n";
+    assert!(out.ends_with(last), "{out}");
+    let (code, out) = check(text, &["--strict"]);
+    assert!(code == Some(1) && out.ends_with("invalid: 1 entity above would be left out: 1 plugin\n"), "{out}");
+    let found = check_json(text, &[]).1;
+    assert_eq!(found["left_out"][0]["entity_type"], "plugin", "{found}");
+    let (error, difference) = (&found["errors"][0], &found["differences"][0]);
+    assert_eq!((&error["line"], &error["column"], &error["severity"]), (&json!(4), &json!(3), &json!("error")));
+    assert_eq!((&difference["verdict"], &difference["line"]), (&json!("unsupported"), &json!(4)));
+    assert_eq!(difference["field"], "config.custom_fields_by_lua.a");
 }
 
 #[test]

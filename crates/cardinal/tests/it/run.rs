@@ -258,3 +258,24 @@ async fn tls_settings_without_effect_are_named() {
     let text = said(&["--set", "ssl_cipher_suite=custom", "--set", "ssl_ciphers=HIGH:!MD5"]);
     assert!(text.contains("ssl_ciphers: HIGH has no effect") && text.contains("no suite of TLS 1.2 is left"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_through_a_pipe_is_served_and_kept() {
+    let echo = EchoServer::start("backend").await;
+    let mut command = cardinal();
+    command.args(["run", "--config", "-", "--workers", "1", "--access-log", "off"]);
+    command.args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=off"]);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    command.stdin(reader);
+    let text = kong_yaml(&echo.url());
+    let written = std::thread::spawn(move || std::io::Write::write_all(&mut writer, text.as_bytes()));
+    let mut node = Process::start(command);
+    let address = node.address();
+    written.join().unwrap().unwrap();
+    let mut client = H1Client::connect(address).await.unwrap();
+    assert_eq!(client.get("/open", "a.example", &[]).await.unwrap().status, 200);
+    node.signal(Signal::HUP);
+    let line = node.wait_for("cannot be read again");
+    assert!(line.starts_with("<stdin> cannot be read again, generation 1 stays"), "{line}");
+    assert_eq!(client.get("/open", "a.example", &[]).await.unwrap().status, 200);
+}

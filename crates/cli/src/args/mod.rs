@@ -169,7 +169,7 @@ pub(crate) struct ExplainArgs {
     /// The request's body
     #[arg(long, value_name = "TEXT")]
     pub(crate) data: Option<String>,
-    /// Many requests: a file with one JSON object a line; /dev/stdin works too
+    /// Many requests: a file with one JSON object a line, - for standard input
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["headers", "client_ip", "sni", "http2", "data"])]
     pub(crate) requests: Option<PathBuf>,
     /// How the result is written

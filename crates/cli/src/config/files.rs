@@ -10,14 +10,21 @@ use cardinal_gateway::Source;
 use cardinal_gateway::declarative::{BYTES_MAX, parse_bytes};
 
 use super::refusal::Refusal;
+use super::streams::{Streams, is_stream, name_of};
 
 /// Most files in a directory.
 const FILES_MAX: usize = 10_000;
 
-/// Reads the files, and those in the directories, in order.
-pub(super) fn read_sources(paths: &[PathBuf]) -> Result<Vec<Source>, Refusal> {
+/// Reads the files, the streams, and the files in the directories, in order.
+pub(super) fn read_sources(paths: &[PathBuf], streams: &Streams) -> Result<Vec<Source>, Refusal> {
     let mut sources = Vec::new();
     for path in paths {
+        if is_stream(path) {
+            let name = name_of(path);
+            let text = streams.text(path).map_err(|why| Refusal::Read { path: name.clone().into(), why })?;
+            sources.push(Source::new(name, &*text));
+            continue;
+        }
         for file in expand(path)? {
             let text = read_text(&file).map_err(|why| why.of(&file))?;
             sources.push(Source::new(file.display().to_string(), text));
@@ -78,6 +85,11 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Unreadable> {
     if length > BYTES_MAX as u64 {
         return Err(format!("the file has {length} bytes or more, but at most {} MiB are read", BYTES_MAX >> 20).into());
     }
+    text(bytes)
+}
+
+/// Bytes as text; otherwise where they are none.
+pub(super) fn text(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| match parse_bytes(error.as_bytes()) {
         Err(reason) => format!("line {}: {}", reason.place.line, reason.message).into(),
         Ok(_) => error.to_string().into(),

@@ -2,6 +2,7 @@
 
 mod files;
 mod refusal;
+mod streams;
 
 #[cfg(test)]
 mod tests;
@@ -15,10 +16,12 @@ use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
 use cardinal_base::{Clock as _, SystemClock};
 use cardinal_engine::explain::Explainer;
+use cardinal_gateway::declarative::redact;
 use cardinal_gateway::settings::{Inputs, Note};
 use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower};
 use cardinal_ir::{Code, Diagnostic, Ir, Severity};
 use cardinal_sdk::PluginDef;
+use serde_json::Value;
 
 use crate::args::SettingArgs;
 use crate::out;
@@ -26,6 +29,8 @@ use crate::out;
 use files::Unreadable;
 pub(crate) use files::{is_config_name, read_text};
 pub(crate) use refusal::{Refusal, render_diagnostics};
+use streams::Streams;
+pub(crate) use streams::{is_stdin, is_stream, read_stream};
 
 /// Where the configuration comes from; the same for the whole life of the process.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub(crate) struct Site {
     overrides: BTreeMap<String, String>,
     /// Named on the command line; they win over those that settings name.
     files: Vec<PathBuf>,
+    /// What was read from standard input and pipes.
+    streams: Streams,
     /// Seconds since the epoch that entities get as their times. Stays, so that a reload does not change them.
     loaded_at: f64,
 }
@@ -80,7 +87,15 @@ impl Site {
         let now = SystemClock::new().unix().0;
         #[allow(clippy::cast_precision_loss, reason = "seconds since the epoch are far below 2^53")]
         let loaded_at = (now / 1000) as f64;
-        Self { plugins, conf: args.conf, env, overrides: args.set.into_iter().collect(), files, loaded_at }
+        Self {
+            plugins,
+            conf: args.conf,
+            env,
+            overrides: args.set.into_iter().collect(),
+            files,
+            streams: Streams::default(),
+            loaded_at,
+        }
     }
 
     /// Sets a setting, unless `--set` already did.
@@ -127,10 +142,15 @@ impl Site {
         }
     }
 
+    /// Names of those that can be read only once.
+    pub(crate) fn streams(&self, settings: &Settings) -> Vec<String> {
+        self.paths(settings).iter().filter(|path| is_stream(path)).map(|path| streams::name_of(path)).collect()
+    }
+
     /// Reads what entities are written in.
     pub(crate) fn texts(&self, preferences: &Preferences) -> Result<Texts, Refusal> {
         let paths = self.paths(&preferences.settings);
-        let mut sources = files::read_sources(&paths)?;
+        let mut sources = files::read_sources(&paths, &self.streams)?;
         if let (true, Some(text)) = (paths.is_empty(), &preferences.settings.declarative_config_string) {
             sources.push(Source::new("declarative_config_string", text.as_str()));
         }
@@ -187,9 +207,30 @@ impl Loaded {
 
     /// `2 services, 3 routes`.
     pub(crate) fn summary(&self) -> String {
+        self.summary_of(|_, all| all)
+    }
+
+    /// All entities as Kong shows them, without secrets.
+    pub(crate) fn entities_json(&self) -> Value {
+        let Value::Object(kinds) = self.snapshot.entities_json() else { return Value::Null };
+        let of_kind = |(name, entities): (String, Value)| {
+            let kind = self.registry.kind(&name);
+            let redacted = |(id, entity): (&String, &Value)| {
+                let fields = entity.as_object();
+                let schema = kind.zip(fields).and_then(|(kind, fields)| self.registry.schema_of(kind, fields).ok());
+                (id.clone(), redact(entity, schema))
+            };
+            let entities: Value = entities.as_object().into_iter().flatten().map(redacted).collect();
+            (name, entities)
+        };
+        kinds.into_iter().map(of_kind).collect()
+    }
+
+    /// The same, of so many entities of each kind as `count` says, which gets the kind and how many there are.
+    pub(crate) fn summary_of(&self, count: impl Fn(&str, usize) -> usize) -> String {
         let kinds = self.registry.kinds();
         let counts: Vec<String> = kinds
-            .map(|kind| (self.snapshot.count(kind.name), kind.singular()))
+            .map(|kind| (count(kind.name, self.snapshot.count(kind.name)), kind.singular()))
             .filter(|(number, _)| *number > 0)
             .map(|(number, noun)| out::count(number, &noun.replace('_', " ")))
             .collect();

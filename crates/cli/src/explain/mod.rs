@@ -1,5 +1,6 @@
 //! `cardinal explain`: what would happen to a request, by the code that serves.
 
+mod discreet;
 mod origins;
 mod requests;
 #[cfg(test)]
@@ -8,6 +9,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use cardinal_sdk::PluginDef;
 use tokio::runtime::Builder;
 
 use crate::args::{ExplainArgs, Output};
-use crate::config::{Loaded, Refusal, Site, read_text, render_diagnostics};
+use crate::config::{Loaded, Refusal, Site, is_stdin, is_stream, read_stream, read_text, render_diagnostics};
 use crate::out;
 
 /// Routes that were close, at most so many.
@@ -32,6 +34,10 @@ pub(crate) fn explain(
     env: BTreeMap<String, String>,
 ) -> Result<ExitCode> {
     let args = args.sort_out();
+    let both = |path: &PathBuf| is_stdin(path) && args.config.iter().any(|config| is_stdin(config));
+    if args.requests.as_ref().is_some_and(both) {
+        bail!("--config and --requests cannot both be standard input");
+    }
     let site = Site::new(plugins, args.config.clone(), args.settings.clone(), env);
     let refused = |refusal: Refusal| anyhow!("there is nothing to explain\n{}", refusal.render().trim_end());
     let preferences = site.settings().map_err(refused)?;
@@ -48,7 +54,8 @@ pub(crate) fn explain(
         let asking = Asking { explainer, loaded: &loaded, settings: &preferences.settings, sources: &sources };
         match &args.requests {
             Some(path) => {
-                let text = read_text(path).map_err(|why| anyhow!("cannot read {}: {why}", path.display()))?;
+                let read = if is_stream(path) { read_stream(path) } else { read_text(path) };
+                let text = read.map_err(|why| anyhow!("cannot read {}: {why}", path.display()))?;
                 asking.answer_lines(&text, args.output).await
             }
             None => {
@@ -91,7 +98,7 @@ impl Asking<'_> {
         let decision = self.explainer.decide(question, LOSERS_MAX).await?;
         match output {
             Output::Human => out::print(&tree::tree(question, &decision, self.loaded, self.settings, self.sources))?,
-            Output::Json => out::print(&format!("{}\n", requests::json(&decision)))?,
+            Output::Json => out::print(&format!("{}\n", requests::json(question, &decision)))?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -112,7 +119,9 @@ impl Asking<'_> {
                 (Ok((question, decision)), Output::Human) => {
                     writeln!(stdout, "{}", tree::tree(&question, &decision, self.loaded, self.settings, self.sources))?;
                 }
-                (Ok((_, decision)), Output::Json) => writeln!(stdout, "{}", requests::json(&decision))?,
+                (Ok((question, decision)), Output::Json) => {
+                    writeln!(stdout, "{}", requests::json(&question, &decision))?;
+                }
                 (Err(error), _) => {
                     bad = true;
                     writeln!(stdout, "{}", serde_json::json!({ "error": error }))?;

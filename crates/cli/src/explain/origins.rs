@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cardinal_gateway::Source;
-use cardinal_gateway::declarative::{Data, Node, Place, parse};
+use cardinal_gateway::declarative::{Data, Node, Place, parse, redact};
 use cardinal_ir::Location;
 use cardinal_schema::{Kind, Schema};
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub(super) fn leaves(config: &Value, schema: &Schema, location: Option<&Location
     let defaults =
         schema.doc_rows().into_iter().filter_map(|row| Some((row.path, serde_json::from_str(&row.default?).ok()?)));
     let mut collector = Collector { written, defaults: defaults.collect(), leaves: Vec::new() };
-    collector.record("", config, Some(schema));
+    collector.record("", &redact(config, Some(schema)), Some(schema));
     collector.leaves
 }
 
@@ -69,23 +69,31 @@ impl Collector<'_> {
     }
 
     fn leaf(&mut self, path: String, value: &Value, secret: bool) {
-        let place = self.place(&path);
-        if value.is_null() && place.is_none() {
+        let written = self.written(&path);
+        if value.is_null() && written.is_none() {
             return;
         }
+        // References are shown, not the secrets that they stand for.
+        let reference =
+            written.map(|(_, node)| node.to_value()).filter(|value| value.to_string().contains("{vault://"));
+        let place = written.zip(self.written.as_ref()).map(|((at, _), (file, _))| format!("{}:{}", file.file, at.line));
         let origin = match (place, self.defaults.get(&path)) {
             (Some(place), _) => place,
             (None, Some(default)) if default == value => "default".to_owned(),
             // A shorthand, a deprecated name, or a default that depends on other fields.
             (None, _) => "made from other fields".to_owned(),
         };
-        let value = if secret { "(secret)".to_owned() } else { value.to_string() };
+        let value = match reference {
+            _ if secret => "(secret)".to_owned(),
+            Some(reference) => redact(&reference, None).to_string(),
+            None => value.to_string(),
+        };
         self.leaves.push(Leaf { path, value, origin });
     }
 
-    /// Where the path was written, if it was.
-    fn place(&self, path: &str) -> Option<String> {
-        let (location, config) = self.written.as_ref()?;
+    /// Where the path was written, if it was, and what.
+    fn written(&self, path: &str) -> Option<(Place, &Node)> {
+        let (_, config) = self.written.as_ref()?;
         let mut node = config;
         let mut place = None;
         for step in path.split('.') {
@@ -93,6 +101,6 @@ impl Collector<'_> {
             let (_, at, next) = map.iter().find(|(key, ..)| **key == *step)?;
             (place, node) = (Some(*at), next);
         }
-        place.map(|place| format!("{}:{}", location.file, place.line))
+        place.map(|place| (place, node))
     }
 }

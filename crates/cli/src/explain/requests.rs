@@ -7,6 +7,8 @@ use cardinal_engine::explain::{Decision, Named, Question};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::discreet;
+
 /// One line of a file of requests.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +56,7 @@ pub(super) fn question(line: &str) -> Result<Question, String> {
 }
 
 /// A decision as an object of one line.
-pub(super) fn json(decision: &Decision) -> Value {
+pub(super) fn json(question: &Question, decision: &Decision) -> Value {
     let named = |named: &Option<Named>| match named {
         Some(named) => json!({ "id": named.id, "name": named.name }),
         None => Value::Null,
@@ -64,7 +66,7 @@ pub(super) fn json(decision: &Decision) -> Value {
     json!({
         "route": named(&decision.route),
         "service": named(&decision.service),
-        "upstream_uri": decision.upstream_uri,
+        "upstream_uri": decision.upstream_uri.as_deref().map(|uri| discreet::uri(uri, question)),
         "upstream_host": decision.upstream_host,
         "plugins": plugins,
         "reply": decision.reply.as_ref().map(|(status, _)| json!({ "status": status })),

@@ -7,6 +7,7 @@ use cardinal_ir::Id;
 
 use crate::config::Loaded;
 
+use super::discreet;
 use super::origins::{Leaf, leaves};
 
 /// A line with what belongs to it.
@@ -49,7 +50,7 @@ pub(super) fn tree(
             plugins(decision, loaded, sources),
             decision.consumer.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
             decision.service.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
-            upstream(decision),
+            upstream(question, decision),
             decision.reply.as_ref().map(|reply| Branch::new(reply_text(reply))),
         ]
         .into_iter()
@@ -107,13 +108,14 @@ fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[So
     )
 }
 
-fn upstream(decision: &Decision) -> Option<Branch> {
-    let uri = decision.upstream_uri.as_deref()?;
+fn upstream(question: &Question, decision: &Decision) -> Option<Branch> {
+    let uri = discreet::uri(decision.upstream_uri.as_deref()?, question);
     let host = decision.upstream_host.as_deref().unwrap_or_default();
     let mut below = Vec::new();
     below.extend(decision.balancer.as_ref().map(|balancer| Branch::new(format!("balancer: {balancer}"))));
     if let Some(head) = &decision.upstream_head {
-        let lines = head.lines().filter(|line| !line.is_empty()).map(Branch::new);
+        let lines = head.lines().filter(|line| !line.is_empty());
+        let lines = lines.map(|line| Branch::new(discreet::line(line, question)));
         below.push(Branch::new("request that is sent").with(lines));
     }
     Some(Branch::new(format!("upstream: {uri} at host {host}")).with(below))

@@ -143,7 +143,14 @@ impl Node {
         // Links may lead elsewhere now.
         self.watch.follow(&self.site, &preferences.settings);
         let texts = self.site.texts(&preferences)?;
-        if !forced && texts.digest == self.tried {
+        let unchanged = texts.digest == self.tried;
+        let streams = self.site.streams(&preferences.settings);
+        if forced && !streams.is_empty() {
+            let kept =
+                if unchanged { format!("generation {} stays", self.generation) } else { "its text is kept".into() };
+            tracing::warn!("{} cannot be read again, {kept}; start the program anew to change it", streams.join(", "));
+        }
+        if unchanged && (!forced || !streams.is_empty()) {
             if self.unreadable.is_some() && texts.digest == self.texts {
                 self.engine.report_config(ConfigOutcome::Unchanged);
                 tracing::info!("the configuration can be read again, and has not changed");

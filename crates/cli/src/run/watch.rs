@@ -13,7 +13,7 @@ use cardinal_gateway::Settings;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use crate::config::{Site, is_config_name};
+use crate::config::{Site, is_config_name, is_stream};
 
 use super::Event;
 
@@ -59,6 +59,8 @@ impl Watch {
     pub(super) fn follow(&mut self, site: &Site, settings: &Settings) {
         let Some(watcher) = &mut self.watcher else { return };
         let mut paths = site.paths(settings);
+        // Streams do not change.
+        paths.retain(|path| !is_stream(path));
         paths.extend(site.conf().map(Path::to_owned));
         let places = Places::of(&paths);
         let folders = places.to_watch();

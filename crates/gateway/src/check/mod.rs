@@ -6,12 +6,11 @@ mod tests;
 
 use std::collections::HashMap;
 
-use cardinal_ir::{Diagnostic, Id, Location, Severity};
+use cardinal_ir::{Diagnostic, Id, Ir, Location, Severity};
 use serde_json::Value;
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
 use crate::entities::{Registry, TAG_UPSTREAM_HTTP2};
-use crate::settings::Settings;
 
 pub use order::{OrderPair, OrderReport, RouteLabel, order_report, why_first};
 
@@ -41,13 +40,13 @@ pub struct Line {
     pub how: String,
 }
 
-/// A line for each entity, or for each of its fields that differ, in the order of the files.
-pub fn check(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> Vec<Line> {
+/// A line for each entity, or for each of its fields that differ, in the order of the files. `diagnostics` are those of
+/// the whole way to what is served: an entity that is left out is not the same.
+pub fn check(snapshot: &Snapshot, registry: &Registry, ir: &Ir, diagnostics: &[Diagnostic]) -> Vec<Line> {
     let mut lines = Vec::new();
-    let (ir, mut diagnostics) = crate::lower(snapshot, registry, settings);
-    diagnostics.extend(crate::lower::unmatchable(&ir));
+    let unmatchable = crate::lower::unmatchable(ir);
     let mut told: HashMap<Id, Vec<&Diagnostic>> = HashMap::new();
-    for diagnostic in &diagnostics {
+    for diagnostic in diagnostics.iter().chain(&unmatchable) {
         told.entry(diagnostic.origin.id).or_default().push(diagnostic);
     }
     for kind in registry.kinds() {
@@ -59,8 +58,14 @@ pub fn check(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> V
                 let (subject, path, how) = (subject.clone(), path.to_owned(), how.to_owned());
                 lines.push(Line { location: location.clone(), verdict, subject, path, how });
             };
-            differences(kind.name, &entity, &mut add);
-            for diagnostic in told.get(&entity.id).into_iter().flatten().filter(|d| d.origin.kind() == kind.name) {
+            let told = || told.get(&entity.id).into_iter().flatten().filter(|d| d.origin.kind() == kind.name);
+            differences(kind.name, &entity, &mut |verdict, path, how| {
+                // What is wrong with a field is told below.
+                if path.is_empty() || !told().any(|diagnostic| diagnostic.path.starts_with(path)) {
+                    add(verdict, path, how);
+                }
+            });
+            for diagnostic in told() {
                 add(verdict_of(diagnostic), &diagnostic.path, &diagnostic.message);
             }
             if lines.len() == before {
@@ -123,7 +128,7 @@ fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &
         "plugins" => {
             let config = entity.get("config").unwrap_or(&Value::Null);
             if config.get("custom_fields_by_lua").and_then(Value::as_object).is_some_and(|m| !m.is_empty()) {
-                add(Changed, "config.custom_fields_by_lua", "only chunks that return a constant are understood");
+                add(Changed, "config.custom_fields_by_lua", "only chunks that return an expression are supported");
             }
             if entity.get("consumer_group").is_some() {
                 add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");

@@ -13,7 +13,7 @@ const WIDTH_MAX: usize = 120;
 const AROUND_MAX: usize = 64 << 10;
 /// Lines before the place that may begin what it is in the middle of.
 const LINES_MAX: usize = 1_000;
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 
 /// Names of fields with secrets. Those of all schemas are pinned by a test.
 const SECRETS: [&str; 22] = [
@@ -69,7 +69,7 @@ pub fn excerpt(source: &Source, place: Place) -> Option<String> {
 }
 
 /// Kong's message without the value, should it name one that is secret.
-pub(super) fn discreet(message: &str) -> String {
+pub fn discreet(message: &str) -> String {
     let parts = message.split_once(" entity with ").and_then(|(head, rest)| {
         let (name, rest) = rest.split_once(" set to '")?;
         let (_, tail) = rest.rsplit_once("' already declared")?;
@@ -135,7 +135,7 @@ fn whole(line: &str) -> Vec<Range<usize>> {
 }
 
 /// Whether a field of this name holds a secret.
-fn is_secret(name: &str) -> bool {
+pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     if PLAIN.contains(&name.as_str()) {
         return false;
@@ -200,7 +200,7 @@ fn fields(line: &str) -> impl Iterator<Item = (&str, usize)> {
 }
 
 /// The values of a line that are secret, in order.
-fn secrets(line: &str) -> Vec<Range<usize>> {
+pub(super) fn secrets(line: &str) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     for (name, from) in fields(line) {
         if out.last().is_some_and(|last| from < last.end) {

@@ -8,6 +8,7 @@ mod excerpt;
 mod ids;
 mod migrate;
 mod quick;
+mod redact;
 mod report;
 mod resolve;
 mod snapshot;
@@ -21,7 +22,8 @@ use cardinal_ir::{Code, Diagnostic, Id, Location, Noun, Origin, Severity};
 use cardinal_schema::{Auto, Errors, Options};
 use serde_json::{Map, Value, json};
 
-pub use excerpt::excerpt;
+pub use excerpt::{discreet, excerpt, is_secret};
+pub use redact::{redact, redact_map, redact_text};
 pub use report::{Finding, LoadErrors};
 pub use snapshot::{Entity, Snapshot};
 pub use source::{

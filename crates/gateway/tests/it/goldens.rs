@@ -53,11 +53,11 @@ fn describe(case: &Path) -> String {
         Ok(snapshot) => {
             let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
             assert_eq!(ir.verify(), [], "{}", case.display());
-            for diagnostic in diagnostics {
+            for diagnostic in &diagnostics {
                 writeln!(out, "{diagnostic}").unwrap();
             }
             out.push_str(&tables(&ir));
-            report(&mut out, check::check(&snapshot, &registry, &settings));
+            report(&mut out, check::check(&snapshot, &registry, &ir, &diagnostics));
         }
     }
     out

@@ -1,12 +1,15 @@
 //! `cardinal check`: is a configuration sound, and what becomes of it here?
 
-use std::collections::BTreeMap;
+mod problems;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use cardinal_gateway::check::{Line, OrderReport, RouteLabel, Verdict, check as report, check_refused, order_report};
+use cardinal_gateway::declarative::discreet;
 use cardinal_gateway::{LoadErrors, Source};
-use cardinal_ir::{Diagnostic, Severity};
+use cardinal_ir::{Diagnostic, Id, Severity};
 use cardinal_sdk::PluginDef;
 use serde_json::{Map, Value, json};
 
@@ -98,7 +101,7 @@ impl Found {
     fn json(&self) -> Value {
         match &self.outcome {
             Outcome::Valid(loaded, diagnostics) => {
-                let mut found = json!({ "valid": true, "entities": loaded.snapshot.entities_json() });
+                let mut found = json!({ "valid": true, "entities": loaded.entities_json() });
                 let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
                 if !errors.is_empty() {
                     // Kong takes the file; what of it would not be served here is said beside its verdict.
@@ -108,37 +111,64 @@ impl Found {
                 if !order.pairs.is_empty() {
                     found["route_order"] = order_json(&order);
                 }
+                self.add_problems(&mut found, loaded, diagnostics);
                 found
             }
-            Outcome::Incomplete(_, diagnostics) => {
+            Outcome::Incomplete(loaded, diagnostics) => {
                 let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
-                json!({ "valid": false, "fields": fields(&errors), "flattened_errors": flattened(&errors) })
+                let mut found =
+                    json!({ "valid": false, "fields": fields(&errors), "flattened_errors": flattened(&errors) });
+                self.add_problems(&mut found, loaded, diagnostics);
+                found
             }
             Outcome::Invalid(errors) => {
                 let fields = match errors.fields() {
                     // A file that is no YAML at all has no fields.
                     Value::Null => json!({ "error": errors.message() }),
                     Value::Object(map) if map.is_empty() => json!({ "error": errors.message() }),
-                    fields => fields,
+                    fields => messages_redacted(fields),
                 };
-                json!({ "valid": false, "fields": fields, "flattened_errors": errors.flattened() })
+                json!({
+                    "valid": false,
+                    "fields": fields,
+                    "flattened_errors": errors.flattened().iter().map(problems::redacted).collect::<Value>(),
+                    "errors": problems::of_refusal(errors),
+                    "warnings": self.preferences.notes.iter().map(problems::of_note).collect::<Value>(),
+                    "differences": [],
+                })
             }
         }
+    }
+
+    /// Errors, warnings and differences with their places.
+    fn add_problems(&self, found: &mut Value, loaded: &Loaded, diagnostics: &[Diagnostic]) {
+        let of = |severity: Severity| diagnostics.iter().filter(move |d| d.severity == severity);
+        let notes = self.preferences.notes.iter().map(problems::of_note);
+        let lines = report(&loaded.snapshot, &loaded.registry, &loaded.ir, diagnostics);
+        let differences = lines.iter().filter(|line| line.verdict != Verdict::Same);
+        found["errors"] = of(Severity::Error).map(problems::of_diagnostic).collect();
+        found["warnings"] = of(Severity::Warning).map(problems::of_diagnostic).chain(notes).collect();
+        found["differences"] = differences.map(problems::of_line).collect();
     }
 
     fn human(&self, quiet: bool) -> String {
         match &self.outcome {
             Outcome::Valid(loaded, diagnostics) | Outcome::Incomplete(loaded, diagnostics) => {
-                let lines = report(&loaded.snapshot, &loaded.registry, &self.preferences.settings);
+                let lines = report(&loaded.snapshot, &loaded.registry, &loaded.ir, diagnostics);
                 let mut out = render_diagnostics(diagnostics, &self.sources);
                 out.push_str(&table(&lines, quiet));
                 out.push_str(&order_text(&order_report(&loaded.snapshot, &self.preferences.settings)));
-                let left_out = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-                let what = loaded.summary();
-                out.push_str(&match (self.is_valid(), left_out) {
-                    (true, 0) => format!("valid: {what}\n"),
-                    (true, n) => format!("valid, but {} above would be left out: {what}\n", out::count(n, "entity")),
-                    (false, n) => format!("invalid: {} above would be left out\n", out::count(n, "entity")),
+                let left_out = left_out(diagnostics);
+                let number = out::count(left_out.len(), "entity");
+                let of_kind = |kind: &str| left_out.iter().filter(|(k, _)| *k == kind).count();
+                let gone = || loaded.summary_of(|kind, _| of_kind(kind));
+                let rest = || loaded.summary_of(|kind, all| all.saturating_sub(of_kind(kind)));
+                out.push_str(&match (self.is_valid(), left_out.len()) {
+                    (true, 0) => format!("valid: {}\n", loaded.summary()),
+                    (true, _) => {
+                        format!("valid, but {number} above would be left out: {}; served: {}\n", gone(), rest())
+                    }
+                    (false, _) => format!("invalid: {number} above would be left out: {}\n", gone()),
                 });
                 out
             }
@@ -151,6 +181,22 @@ impl Found {
                 out
             }
         }
+    }
+}
+
+/// The entities with errors, by kind and id.
+fn left_out(diagnostics: &[Diagnostic]) -> BTreeSet<(&str, Id)> {
+    let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
+    errors.map(|error| (error.origin.kind(), error.origin.id)).collect()
+}
+
+/// A tree of messages in which no message names a secret.
+fn messages_redacted(tree: Value) -> Value {
+    match tree {
+        Value::Object(map) => map.into_iter().map(|(name, below)| (name, messages_redacted(below))).collect(),
+        Value::Array(list) => list.into_iter().map(messages_redacted).collect(),
+        Value::String(message) => discreet(&message).into(),
+        other => other,
     }
 }
 
