@@ -21,10 +21,14 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Whether the plugin has nothing to do with this request.
-    pub(crate) fn skips(&self, cx: &HeadCx<'_>) -> bool {
-        (!self.run_on_preflight && cx.request.method == Method::Options)
-            || (self.anonymous.is_some() && cx.exchange.identity.is_authenticated())
+    /// Whether the plugin has nothing to do with this request. One that passes without a look at it says nothing about
+    /// a consumer.
+    pub(crate) fn skips(&self, cx: &mut HeadCx<'_>) -> bool {
+        let is_preflight = !self.run_on_preflight && cx.request.method == Method::Options;
+        if is_preflight && cx.exchange.identity.principal.is_none() {
+            consumer_headers::remove(&mut cx.request.headers);
+        }
+        is_preflight || (self.anonymous.is_some() && cx.exchange.identity.is_authenticated())
     }
 
     /// Lets a request that proved nothing go on as the anonymous principal, or refuses it.

@@ -20,6 +20,19 @@ pub(crate) fn write(headers: &mut HeaderList, principal: Option<&PrincipalEntry>
     put(headers, b"X-Anonymous-Consumer", identifier.is_none().then_some("true"));
 }
 
+/// Removes what the client sent under these names.
+pub(crate) fn remove(headers: &mut HeaderList) {
+    for name in [
+        &b"X-Consumer-ID"[..],
+        b"X-Consumer-Custom-ID",
+        b"X-Consumer-Username",
+        b"X-Credential-Identifier",
+        b"X-Anonymous-Consumer",
+    ] {
+        headers.remove(name);
+    }
+}
+
 /// A value that cannot stand in a header is left out, and so is what the client sent.
 fn put(headers: &mut HeaderList, name: &[u8], value: Option<&str>) {
     if !value.is_some_and(|value| headers.set(name, value.as_bytes())) {

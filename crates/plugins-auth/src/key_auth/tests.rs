@@ -179,3 +179,17 @@ async fn what_cannot_work_is_said_when_configured() {
     let (directory, said) = cardinal_sdk::Directory::build(&ir, &[&PLUGIN]);
     assert!(directory.credential("key-auth", "k").is_none() && said.len() == 1);
 }
+
+#[tokio::test]
+async fn a_preflight_request_cannot_name_a_consumer() {
+    let mut bench = bench(json!({"run_on_preflight": false}));
+    bench.request.method = cardinal_http::Method::Options;
+    let names = ["X-Consumer-ID", "X-Consumer-Custom-ID", "X-Consumer-Username", "X-Credential-Identifier"];
+    for name in names {
+        bench.header(name, "admin");
+    }
+    assert!(bench.request().await.is_none());
+    for name in names {
+        assert!(bench.request.headers.get(name.as_bytes()).is_none(), "{name}");
+    }
+}
