@@ -30,7 +30,13 @@ impl Vary {
     pub(super) fn key(&self, cx: &HeadCx<'_>) -> Key {
         let (exchange, request) = (&*cx.exchange, &*cx.request);
         let mut parts = Parts::new(b"request");
-        parts.optional(exchange.route.as_ref().map(|route| *route.id().as_bytes()).as_ref().map(|id| &id[..]));
+        // Entries outlive a change of these settings.
+        parts.part(&[u8::from(self.ignore_case)]);
+        parts.list(self.arguments.iter().map(|name| name.as_bytes()));
+        parts.list(self.headers.iter().map(|name| name.as_bytes()));
+
+        parts.optional(exchange.route.as_ref().map(|route| route.id()).as_ref().map(|id| &id.as_bytes()[..]));
+        parts.optional(exchange.backend.as_ref().map(|backend| backend.id()).as_ref().map(|id| &id.as_bytes()[..]));
         let identity = &exchange.identity;
         parts.optional(identity.principal.as_ref().map(|principal| &principal.id.as_bytes()[..]));
         let credential = identity.credential.as_ref().map(cardinal_sdk::CredentialRef::id);

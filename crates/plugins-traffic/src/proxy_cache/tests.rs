@@ -180,6 +180,12 @@ async fn requests_are_told_apart_by_consumer_route_path_and_query() {
     for (lang, expect) in [("de", "200 Miss hello"), ("fr", "200 Miss hello"), ("de", "200 Hit hello")] {
         assert_eq!(get(&mut bench, "/", &[("x-lang", lang)], &Upstream::default()).await, expect);
     }
+    let mut bench1 = Bench::new(&PLUGIN, json!({"strategy": "memory", "vary_headers": ["X-A"]}));
+    assert_eq!(get(&mut bench1, "/", &[("X-A", "1")], &Upstream::default()).await, "200 Miss hello");
+    let changed = json!({"strategy": "memory", "vary_headers": ["X-B"]});
+    bench1.filter = build(&PLUGIN, changed, &bench1.services).unwrap();
+    assert_eq!(get(&mut bench1, "/", &[("X-B", "1")], &Upstream::default()).await, "200 Miss hello");
+
     for (route, expect) in [(1, "200 Miss hello"), (2, "200 Miss hello"), (1, "200 Hit hello")] {
         bench.get("/");
         bench.exchange.route = Some(testing::route(Id::from_u128(route), None, "{}"));
