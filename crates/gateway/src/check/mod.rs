@@ -7,7 +7,6 @@ mod tests;
 use std::collections::HashMap;
 
 use cardinal_ir::{Diagnostic, Id, Ir, Location, Severity};
-use serde_json::Value;
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
 use crate::entities::{Registry, TAG_UPSTREAM_HTTP2};
@@ -126,10 +125,6 @@ fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &
             add(Changed, "paths", "all alternatives start at the start of the path, in Kong the first one alone");
         }
         "plugins" => {
-            let config = entity.get("config").unwrap_or(&Value::Null);
-            if config.get("custom_fields_by_lua").and_then(Value::as_object).is_some_and(|m| !m.is_empty()) {
-                add(Changed, "config.custom_fields_by_lua", "only chunks that return an expression are supported");
-            }
             if entity.get("consumer_group").is_some() {
                 add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");
             }
