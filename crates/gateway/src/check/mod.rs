@@ -124,10 +124,8 @@ fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &
         "routes" if entity.texts("paths").any(has_alternatives) => {
             add(Changed, "paths", "all alternatives start at the start of the path, in Kong the first one alone");
         }
-        "plugins" => {
-            if entity.get("consumer_group").is_some() {
-                add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");
-            }
+        "plugins" if entity.get("consumer_group").is_some() => {
+            add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");
         }
         "consumer_groups" => add(Changed, "", "served, though Kong has them in its Enterprise edition only"),
         "keys" | "key_sets" => add(Unsupported, "", "kept, but no plugin here asks for it"),
