@@ -4,6 +4,7 @@
 //!
 //! Start at [`Clock`] and [`Rng`]: state machines take them as arguments, so that they run in simulation.
 
+mod budget;
 pub mod descriptors;
 mod few;
 pub mod log;
@@ -15,6 +16,7 @@ mod size;
 pub mod task;
 mod time;
 
+pub use budget::{Budget, Exhausted, Reservation};
 pub use few::Few;
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use sharded::{Keyed, Sharded};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cardinal_base::{Clock, SystemClock, descriptors, task};
+use cardinal_base::{Budget, Clock, SystemClock, descriptors, task};
 use cardinal_ir::{Diagnostic, Ir, Listener, ListenerKind};
 use cardinal_net::dns::Dns;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
@@ -390,6 +390,7 @@ pub(crate) fn make_node(
         shared: Arc::new(SharedState::default()),
         http: Arc::new(caller),
         runtime: control.handle().clone(),
+        memory: Arc::new(Budget::new(usize::try_from(ir.node.limits.buffered_bytes_total_max).unwrap_or(usize::MAX))),
         node: Arc::clone(&shared) as Arc<dyn cardinal_sdk::NodeView>,
         node_id: ir.node.id,
         hostname: hostname().into(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cardinal_balance::{NoPeer, PickInput};
-use cardinal_base::{Clock, SeededRng, SystemClock};
+use cardinal_base::{Budget, Clock, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
 use cardinal_ir::{Diagnostic, Id, Ir, Scope};
@@ -190,6 +190,7 @@ impl Explainer {
             shared: Arc::new(Shared::default()),
             http: Arc::new(Alone),
             runtime: tokio::runtime::Handle::current(),
+            memory: Arc::new(Budget::new(usize::MAX)),
             node: Arc::new(Alone),
             node_id: ir.node.id,
             hostname: "explain".into(),

@@ -104,6 +104,8 @@ impl Node {
     pub(crate) fn publish(&self, plan: Plan) {
         let generation = plan.generation;
         self.shared.trust.set(plan.node().upstream_authorities.as_deref());
+        let memory = plan.node().limits.buffered_bytes_total_max;
+        self.services.memory.set_max(usize::try_from(memory).unwrap_or(usize::MAX));
         let old = self.plan.swap(Some(Arc::new(plan)));
         self.generation.store(generation, Ordering::Release);
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(old);

@@ -97,6 +97,8 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// Body held in memory for a filter that needs it whole, bytes.
     pub buffered_body_bytes_max: u64,
+    /// Bodies and log entries held in memory by the node at once, bytes.
+    pub buffered_bytes_total_max: u64,
     /// Open client connections of the node.
     pub connections_max: u32,
     /// Concurrent streams of an HTTP/2 connection.
@@ -130,6 +132,7 @@ impl Default for Limits {
             response_head_bytes_max: 64 * 1024,
             body_bytes_max: 0,
             buffered_body_bytes_max: 16 * 1024 * 1024,
+            buffered_bytes_total_max: 256 * 1024 * 1024,
             connections_max: 16_384,
             streams_max: 128,
             requests_per_connection_max: 10_000,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use cardinal_base::{Tick, UnixMillis};
+use cardinal_base::{Reservation, Tick, UnixMillis};
 use cardinal_http::{FailureKind, Method, Version};
 use cardinal_ir::{Backend, Endpoints, Id, Route, Target, Wire};
 
@@ -62,6 +62,8 @@ pub struct Exchange {
     pub body_mode: BodyMode,
     /// Most bytes of request body that may pass, if a filter said so, and the reply to more.
     pub request_body_max: Option<(u64, &'static str)>,
+    /// Memory that is held for its bodies, until it is over.
+    pub held: Reservation,
 }
 
 /// The request line as it came.
@@ -451,6 +453,7 @@ impl Exchange {
             slots: Slots::default(),
             body_mode: BodyMode::Pass,
             request_body_max: None,
+            held: Reservation::default(),
         }
     }
 
@@ -473,5 +476,6 @@ impl Exchange {
         self.slots.reset(0);
         self.body_mode = BodyMode::Pass;
         self.request_body_max = None;
+        self.held.clear();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cardinal_base::Clock;
+use cardinal_base::{Budget, Clock};
 use cardinal_http::HeaderList;
 use cardinal_ir::Id;
 
@@ -24,6 +24,8 @@ pub struct Services {
     pub http: Arc<dyn HttpCaller>,
     /// The control runtime: for tasks and connections that are not a request's. Never a worker's thread.
     pub runtime: tokio::runtime::Handle,
+    /// Memory for bodies that are held, and for log entries that wait: see [`Exchange::held`](crate::Exchange::held).
+    pub memory: Arc<Budget>,
     /// The node itself, for metrics.
     pub node: Arc<dyn NodeView>,
     /// The node's id.

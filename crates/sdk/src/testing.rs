@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cardinal_base::{ManualClock, UnixMillis};
+use cardinal_base::{Budget, ManualClock, UnixMillis};
 use cardinal_http::{RequestHead, ResponseHead};
 use cardinal_ir::{
     Backend, Host, HttpVersion, Id, Ir, L4, Matches, Origin, Rank, Require, Rewrite, Route, Target, Timeouts, Traffic,
@@ -69,6 +69,7 @@ pub fn services(clock: Arc<ManualClock>) -> Services {
         shared: Arc::new(Shared::default()),
         http: Arc::new(Nobody),
         runtime: tokio::runtime::Handle::current(),
+        memory: Arc::new(Budget::new(usize::MAX)),
         node: Arc::new(Nobody),
         node_id: Id::from_u128(1),
         hostname: "test".into(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use cardinal_base::{Budget, Exhausted, Reservation};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::Limits;
@@ -91,10 +92,22 @@ impl Body for ClientBody<'_> {
             if matches!(self.session.framing, Framing::Length(length) if length > max) {
                 return Err(too_large());
             }
-            let patience = (limits.body_timeout_ms, FailureKind::BodyTimeout);
-            let read = collect(self.down, max, &s.down_timer, patience).await;
+            let expected = match self.session.framing {
+                Framing::Length(length) => length,
+                _ => max,
+            };
+            let terms = Terms {
+                max,
+                expected,
+                timeout_ms: limits.body_timeout_ms,
+                late: FailureKind::BodyTimeout,
+                slowest: Some(BODY_RATE_MIN),
+                budget: &plan.services.memory,
+            };
+            let read = collect(self.down, &terms, &s.down_timer, &mut s.exchange.held).await;
             let whole = read.map_err(|error| match error {
                 Collect::TooLarge => too_large(),
+                Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
                 Collect::Broken(error) => Broken::Client(error).failure(),
                 Collect::Late(failure) => failure,
             })?;
@@ -104,47 +117,104 @@ impl Body for ClientBody<'_> {
     }
 }
 
+/// Bytes a second that a body which is held has to come with, once `client_body_timeout` is over.
+const BODY_RATE_MIN: u64 = 8 * 1024;
+
+/// Why a request whose body cannot be held is not served.
+pub(super) const NO_ROOM: &str = "the memory budget for bodies is exhausted";
+
 /// Why a body could not be had whole.
 pub(super) enum Collect {
     TooLarge,
+    /// The budget of the node, or of the connection, has no room for it.
+    NoRoom,
     Broken(NetError),
     Late(Failure),
 }
 
-/// Reads a body to its end.
+/// On what terms a body is held.
+pub(super) struct Terms<'x> {
+    /// Most bytes.
+    pub(super) max: u64,
+    /// Bytes that were announced, or `max`.
+    pub(super) expected: u64,
+    /// Between two reads, milliseconds; 0 is unlimited.
+    pub(super) timeout_ms: u64,
+    /// What it is when that is over.
+    pub(super) late: FailureKind,
+    /// Bytes a second that have to come on average, after the first `timeout_ms`.
+    pub(super) slowest: Option<u64>,
+    /// Where the memory comes from, unless the connection has a budget of its own.
+    pub(super) budget: &'x Arc<Budget>,
+}
+
+impl Terms<'_> {
+    /// How long more bytes may be waited for, milliseconds, when so many have come in so long; `None` when it is over.
+    fn patience_ms(&self, received: usize, elapsed_ms: u64) -> Option<u64> {
+        let Some(rate) = self.slowest.filter(|_| self.timeout_ms > 0) else { return Some(self.timeout_ms) };
+        let allowed_ms = self.timeout_ms.saturating_add((received as u64).saturating_mul(1_000) / rate);
+        let left_ms = allowed_ms.saturating_sub(elapsed_ms);
+        (left_ms > 0).then(|| left_ms.min(self.timeout_ms))
+    }
+}
+
+/// Reads a body to its end. What it takes of the budget stays in `held`, unless it fails.
 pub(super) async fn collect(
     peer: &mut Peer,
-    max: u64,
+    terms: &Terms<'_>,
     timer: &cardinal_net::Timer,
-    patience: (u64, FailureKind),
+    held: &mut Reservation,
 ) -> Result<Bytes, Collect> {
     let mut whole = Vec::new();
-    timer.arm(patience.0);
+    let started = timer.wheel().now();
+    let late = || Poll::Ready(Err(Collect::Late(Failure::new(terms.late, "no progress"))));
+    timer.arm(terms.timeout_ms);
     let outcome = poll_fn(|cx| {
         loop {
             match peer.poll_body(cx) {
                 Poll::Ready(Ok(true)) => {
                     let data = peer.data();
-                    if whole.len() as u64 + data.len() as u64 > max {
+                    if whole.len() as u64 + data.len() as u64 > terms.max {
                         return Poll::Ready(Err(Collect::TooLarge));
+                    }
+                    if make_room(&mut whole, data.len(), terms, held).is_err() {
+                        return Poll::Ready(Err(Collect::NoRoom));
                     }
                     whole.extend_from_slice(data);
                     let count = data.len();
                     peer.consume(count);
-                    timer.arm(patience.0);
+                    match terms.patience_ms(whole.len(), timer.wheel().now().millis_since(started)) {
+                        Some(ms) => timer.arm(ms),
+                        None => return late(),
+                    }
                 }
                 Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Collect::Broken(error))),
-                Poll::Pending if timer.poll_expired(cx) => {
-                    return Poll::Ready(Err(Collect::Late(Failure::new(patience.1, "no progress"))));
-                }
+                Poll::Pending if timer.poll_expired(cx) => return late(),
                 Poll::Pending => return Poll::Pending,
             }
         }
     })
     .await;
     timer.disarm();
+    if outcome.is_err() {
+        held.shrink(whole.capacity());
+    }
     outcome.map(|()| Bytes::from(whole))
+}
+
+/// Makes room for so many bytes more, by the budget.
+fn make_room(whole: &mut Vec<u8>, more: usize, terms: &Terms<'_>, held: &mut Reservation) -> Result<(), Exhausted> {
+    let needed = whole.len() + more;
+    if needed <= whole.capacity() {
+        return Ok(());
+    }
+    // Twice as much each time, but not more than will come.
+    let expected = usize::try_from(terms.expected).unwrap_or(usize::MAX);
+    let capacity = (2 * whole.capacity()).min(expected).max(needed);
+    held.grow(terms.budget, capacity - whole.capacity())?;
+    whole.reserve_exact(capacity - whole.len());
+    Ok(())
 }
 
 /// Most bytes of request body that may pass.
@@ -311,5 +381,25 @@ pub(crate) fn make_uri(s: &mut Scratch) {
     if let Some(query) = s.request.query() {
         uri.push(b'?');
         uri.extend_from_slice(query);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_comes_too_slowly_is_late() {
+        let budget = Arc::new(Budget::new(0));
+        let late = FailureKind::BodyTimeout;
+        let terms =
+            Terms { max: 1, expected: 1, timeout_ms: 60_000, late, slowest: Some(BODY_RATE_MIN), budget: &budget };
+        assert_eq!(terms.patience_ms(1, 59_000), Some(1_000));
+        assert_eq!(terms.patience_ms(1, 60_001), None);
+        assert_eq!(terms.patience_ms(8 * 1024 * 100, 60_000), Some(60_000));
+        assert_eq!(terms.patience_ms(8 * 1024 * 100, 159_999), Some(1));
+        assert_eq!(terms.patience_ms(8 * 1024 * 100, 160_000), None);
+        let patient = Terms { slowest: None, ..terms };
+        assert_eq!(patient.patience_ms(1, 1_000_000), Some(60_000));
     }
 }

@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
-use cardinal_base::task;
+use cardinal_base::{Budget, Reservation, task};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Name, RequestHead};
 use cardinal_ir::Limits;
@@ -38,15 +39,33 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Cli
     let idle = Timer::new(&worker.wheel);
     let introduced = poll_fn(|cx| server.poll_introduced(cx, worker.wheel.seen_ms()));
     match idle.limit(limits.handshake_timeout_ms, introduced).await {
-        Some(Ok(())) => accept(&worker, &server, &client, facts, &idle).await,
+        Some(Ok(())) => {
+            let memory = Arc::new(worker.node.services.memory.child(memory_max(&limits)));
+            accept(&worker, &server, &Asking { client: &client, facts, memory }, &idle).await;
+        }
         Some(Err(error)) => tracing::debug!(client = %client.peer, %error, "HTTP/2 preface"),
         None => return,
     }
     idle.limit(LEAVE_MS, poll_fn(|cx| server.poll_close(cx))).await;
 }
 
+/// What the streams of a connection have in common.
+struct Asking<'x> {
+    client: &'x Client,
+    facts: Facts,
+    /// Memory for their bodies that are held.
+    memory: Arc<Budget>,
+}
+
+/// Memory for held bodies of one connection, bytes: an eighth of the node's, but enough for one body.
+fn memory_max(limits: &Limits) -> usize {
+    let max = (limits.buffered_bytes_total_max / 8).max(limits.buffered_body_bytes_max);
+    usize::try_from(max).unwrap_or(usize::MAX)
+}
+
 /// Accepts streams until the client is done, idle too long, or the node stops.
-async fn accept(worker: &Rc<Worker>, server: &Server, client: &Client, facts: Facts, idle: &Timer) {
+async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle: &Timer) {
+    let Asking { client, facts, memory } = asking;
     let mut sequence = 0;
     let mut leaving = false;
     loop {
@@ -70,10 +89,10 @@ async fn accept(worker: &Rc<Worker>, server: &Server, client: &Client, facts: Fa
             }
             Some(Some(Ok(request))) => {
                 sequence += 1;
-                let client = Client { sequence, ..client.clone() };
-                let stream_worker = Rc::clone(worker);
+                let client = Client { sequence, ..(*client).clone() };
+                let (stream_worker, facts, held) = (Rc::clone(worker), *facts, Reservation::of(Arc::clone(memory)));
                 drop(task::spawn_local("http/2 stream", async move {
-                    stream(&stream_worker, request, &client, facts).await;
+                    stream(&stream_worker, request, &client, facts, held).await;
                 }));
                 let requests_max = worker.plan().node().limits.requests_per_connection_max;
                 if requests_max != 0 && sequence >= requests_max && !leaving {
@@ -108,9 +127,10 @@ fn patience_ms(worker: &Worker, sequence: u64, leaving: bool) -> u64 {
     }
 }
 
-async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, facts: Facts) {
+async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, facts: Facts, held: Reservation) {
     let mut s = worker.take_scratch();
     s.start(client);
+    s.exchange.held = held;
     s.exchange.timing.started = s.now(worker);
     s.exchange.timing.started_unix = worker.unix(s.exchange.timing.started);
     let plan = worker.plan();

@@ -15,7 +15,7 @@ use cardinal_net::{NetError, Peer, StreamGuard};
 use cardinal_sdk::{BodyMode, Source};
 
 use super::Scratch;
-use super::exchange::{Body, ClientBody, Collect, Session, Turn, body_max, collect, make_uri};
+use super::exchange::{Body, ClientBody, Collect, NO_ROOM, Session, Terms, Turn, body_max, collect, make_uri};
 use super::facts::upgrade;
 use super::filters::{run_body, run_response};
 use super::forward::{Broken, Download, Patience, Progress, Upload};
@@ -67,7 +67,7 @@ impl Proxying<'_> {
         if let Framing::Length(length) = session.framing
             && s.upstream.body.is_none()
             // A body of no length is waited for all the same: in HTTP/2 its end may show that the length was a lie.
-            && (length == 0 || (tries_left > 0 && length <= REPLAY_MAX && s.request.method.is_idempotent()))
+            && (length == 0 || (tries_left > 0 && self.is_held(length, s)))
         {
             let whole = ClientBody { down, session }.whole(self.plan, s, REPLAY_MAX).await?;
             s.time_passed();
@@ -85,6 +85,12 @@ impl Proxying<'_> {
             tracing::info!(failure = failure.kind().label(), request_id = %s.exchange.id, "trying another endpoint: {failure}");
         };
         self.answer(answering, turn).await
+    }
+
+    /// Whether a body of this length is held for another try.
+    fn is_held(&self, length: u64, s: &Scratch) -> bool {
+        let fits = |length| s.exchange.held.fits(&self.plan.services.memory, length);
+        length <= REPLAY_MAX && s.request.method.is_idempotent() && usize::try_from(length).is_ok_and(fits)
     }
 
     /// Sends the request to one endpoint and waits for the response head.
@@ -272,7 +278,7 @@ impl Proxying<'_> {
         if let BodyMode::Whole(max) = s.exchange.body_mode
             && framing != Framing::None
         {
-            let whole = Box::pin(self.whole(answering, max, s)).await?;
+            let whole = Box::pin(self.whole(answering, framing, max, s)).await?;
             s.time_passed();
             let body = run_body(self.plan, &self.route.chain, s, whole, true);
             return reply::send_whole(turn, body).await;
@@ -356,10 +362,29 @@ impl Proxying<'_> {
     }
 
     /// The whole response body, for filters that need it so.
-    async fn whole(&self, answering: &mut Answering, max: u64, s: &Scratch) -> Result<Bytes, Failure> {
+    async fn whole(
+        &self,
+        answering: &mut Answering,
+        framing: Framing,
+        max: u64,
+        s: &mut Scratch,
+    ) -> Result<Bytes, Failure> {
         let max = max.min(self.plan.node().limits.buffered_body_bytes_max);
-        let patience = (self.backend.backend.timeouts.read_ms, FailureKind::UpstreamTimeout);
-        collect(&mut answering.up, max, &s.up_timer, patience).await.map_err(|error| match error {
+        let expected = match framing {
+            Framing::Length(length) => length,
+            _ => max,
+        };
+        let terms = Terms {
+            max,
+            expected,
+            timeout_ms: self.backend.backend.timeouts.read_ms,
+            late: FailureKind::UpstreamTimeout,
+            slowest: None,
+            budget: &self.plan.services.memory,
+        };
+        let read = collect(&mut answering.up, &terms, &s.up_timer, &mut s.exchange.held).await;
+        read.map_err(|error| match error {
+            Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
             Collect::TooLarge => Failure::new(FailureKind::UpstreamProtocol, "response body too large for a filter"),
             Collect::Broken(error) => Broken::Upstream(error).failure(),
             Collect::Late(failure) => failure,

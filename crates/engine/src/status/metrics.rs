@@ -30,6 +30,14 @@ pub(super) fn text(node: &Node) -> String {
         totals.pool_evictions,
     );
     text.one("generation", "gauge", "Number of the configuration that is served; 0 is none.", node.generation());
+    let memory = &node.services.memory;
+    text.one("body_buffer_bytes", "gauge", "Bodies and log entries that are held in memory.", memory.used());
+    text.one("body_buffer_limit_bytes", "gauge", "Most bytes of them, body_buffer_budget.", memory.max());
+    let help = "Bodies and log entries that were not held because the budget, or the connection's part, was exhausted.";
+    text.one("body_buffer_refused_total", "counter", help, memory.refused());
+    let queues = cardinal_sdk::queue::totals(&node.services.shared);
+    text.one("log_queue_entries", "gauge", "Log entries of plugins that wait to be shipped.", queues.entries);
+    text.one("log_queue_dropped_total", "counter", "Log entries of plugins that were lost.", queues.dropped);
     config(node, &mut text);
     text.one("draining", "gauge", "Whether the node is about to stop.", u8::from(node.is_draining()));
     text.one("workers", "gauge", "Threads that serve.", node.shared.counters.len());

@@ -3,6 +3,7 @@
 mod backpressure;
 mod balancing;
 mod basics;
+mod body_budget;
 mod explained;
 mod faults;
 mod headers;

@@ -50,6 +50,16 @@ pub(super) fn build(values: &Values, read: ReadFile<'_>) -> (Settings, Vec<Note>
     (settings, b.notes)
 }
 
+/// Less would refuse nearly every body that is held.
+const BUDGET_MIN: u64 = 1 << 20;
+
+fn budget(text: &str) -> Result<u64, String> {
+    match shapes::size(text)? {
+        BUDGET_MIN.. => Ok(shapes::size(text)?),
+        _ => Err(format!("expected a size of at least 1m, not '{text}'")),
+    }
+}
+
 struct Builder<'b> {
     values: &'b Values,
     read: ReadFile<'b>,
@@ -62,6 +72,7 @@ impl Builder<'_> {
         let default_certificate = self.default_certificate();
         Settings {
             node: self.node(),
+            node_id_given: self.text("node_id").is_some(),
             listeners: self.listeners(),
             default_certificate,
             router_flavor: match self.text("router_flavor").as_deref() {
@@ -266,9 +277,10 @@ impl Builder<'_> {
     fn node(&mut self) -> Node {
         let id = match self.text("node_id") {
             None => None,
+            // As Kong writes them, with hyphens.
             Some(text) => match text.parse::<Id>() {
-                Ok(id) => Some(id),
-                Err(_) => self.fail("node_id", "expected a UUID"),
+                Ok(id) if text.len() == 36 && !id.is_nil() => Some(id),
+                _ => self.fail("node_id", "expected a UUID such as 0b1d3c55-6f8e-4c1b-9d4e-6b1d43f70001"),
             },
         };
         let (cipher_suites, tls13_only) = self.tls_versions();
@@ -419,6 +431,7 @@ impl Builder<'_> {
             response_head_bytes_max: self.size32("upstream_max_head_size", d.response_head_bytes_max),
             body_bytes_max: self.parsed("client_max_body_size", shapes::size).unwrap_or(d.body_bytes_max),
             buffered_body_bytes_max: self.parsed("body_buffer_max", shapes::size).unwrap_or(d.buffered_body_bytes_max),
+            buffered_bytes_total_max: self.parsed("body_buffer_budget", budget).unwrap_or(d.buffered_bytes_total_max),
             connections_max: match self.text("client_max_connections").as_deref() {
                 Some("auto") => d.connections_max,
                 _ => self.int32("client_max_connections", d.connections_max),

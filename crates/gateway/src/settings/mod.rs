@@ -63,6 +63,8 @@ impl Choice {
 pub struct Settings {
     /// What the engine gets.
     pub node: Node,
+    /// Whether the node's id was given; if not, the one in `node` stands for another that the program makes.
+    pub node_id_given: bool,
     /// Sockets to accept traffic on.
     pub listeners: Vec<Listener>,
     /// The certificate to serve when no name matches; the node makes one when absent.

@@ -128,7 +128,12 @@ pub const TABLE: &[Row] = &[
         "Directory of the `file` vault: each file is a secret; a file of JSON holds several.",
     ),
     served("role", Shape::Word(&["traditional"]), "traditional", "What the node does. Only `traditional` is served."),
-    served("node_id", Shape::Text, "", "Id of the node, a UUID; made from the host name when absent."),
+    served(
+        "node_id",
+        Shape::Text,
+        "",
+        "Id of the node, a UUID. When absent: generated and kept in the data directory; without one, made of the host name.",
+    ),
     // TLS
     served("ssl_cert", Shape::List, "", "Default certificates: paths or PEM. Made at start when absent."),
     served("ssl_cert_key", Shape::List, "", "Their keys: paths or PEM."),
@@ -208,6 +213,12 @@ pub const TABLE: &[Row] = &[
     served("client_body_timeout", Shape::Time, "60s", "Time between two reads of a request body."),
     served("client_send_timeout", Shape::Time, "60s", "Time between two writes to a client."),
     served("client_handshake_timeout", Shape::Time, "10s", "Time for a TLS handshake or PROXY header."),
+    served(
+        "body_buffer_budget",
+        Shape::Size,
+        "256m",
+        "Memory of the node for bodies that are held for plugins and retries, and for log entries that wait.",
+    ),
     served("body_buffer_max", Shape::Size, "16m", "Most of a body held in memory for a plugin that needs it whole."),
     served("upstream_max_head_size", Shape::Size, "64k", "Largest response head."),
     served("drain_timeout", Shape::Time, "30s", "Time for open requests to end when the node stops."),

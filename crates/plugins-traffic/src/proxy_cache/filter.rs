@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cardinal_base::Reservation;
 use cardinal_http::{HeaderList, Method, Name, ResponseHead};
 use cardinal_sdk::{
     BodyCx, BodyMode, BuildCx, BuildError, Chunk, Filter, Flow, HeadCx, Phases, Reply, ReplyBody, ResponseCx, Source,
@@ -57,6 +58,8 @@ struct Draft {
     names: Names,
     stored: Stored,
     body: Vec<u8>,
+    /// Memory for the body, of the node's budget.
+    held: Reservation,
 }
 
 pub(super) fn build(config: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>, BuildError> {
@@ -177,9 +180,12 @@ impl Filter for ProxyCache {
             .headers
             .known(Name::ContentLength)
             .and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
+        let memory = &cx.services.memory;
         let Some(seen) = cx.state::<Seen>() else { return };
         let Some(mut draft) = seen.draft.take() else { return };
-        if draft.body.len() + chunk.data.len() > BODY_MAX {
+        let fits = draft.body.len() + chunk.data.len() <= BODY_MAX;
+        // Where memory is short, the response passes and is not kept.
+        if !fits || draft.held.grow(memory, chunk.data.len()).is_err() {
             return;
         }
         draft.body.extend_from_slice(&chunk.data);
@@ -261,7 +267,7 @@ impl ProxyCache {
         let headers = response.headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let expires = now.saturating_add(self.storage_ttl.unwrap_or(ttl));
         let stored = Stored { status: response.status, headers, body: Bytes::new(), at: now, ttl, expires };
-        Some(Draft { key, base, names, stored, body: Vec::new() })
+        Some(Draft { key, base, names, stored, body: Vec::new(), held: Reservation::default() })
     }
 
     /// Whether responses like this one are kept, going by status and type.
@@ -279,7 +285,7 @@ impl ProxyCache {
     }
 
     fn keep(&self, draft: Draft) {
-        let Draft { key, base, names, stored, body } = draft;
+        let Draft { key, base, names, stored, body, held: _held } = draft;
         if !names.is_empty() {
             self.area.put_names(&base, &names, stored.expires);
         }

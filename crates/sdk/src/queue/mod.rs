@@ -13,12 +13,12 @@ use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cardinal_base::Tick;
+use cardinal_base::{Budget, Reservation, Tick};
 use tokio::sync::Notify;
 
 use crate::services::{Services, Shared};
@@ -57,6 +57,9 @@ pub type Delivery = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 type Handler<T> = Arc<dyn Fn(Vec<T>) -> Delivery + Send + Sync>;
 
+/// All queues together may hold a quarter of the memory budget.
+const SHARE: usize = 4;
+
 /// Milliseconds between log lines about dropped entries.
 const COMPLAINT_EVERY_MS: u64 = 10_000;
 
@@ -74,6 +77,7 @@ impl<T: Entry> std::fmt::Debug for Queue<T> {
 pub(crate) struct Inner<T: Entry> {
     settings: Settings,
     services: Services,
+    registry: Arc<Registry>,
     handler: Mutex<Handler<T>>,
     waiting: Mutex<Waiting<T>>,
     /// Something came, or the queue is to end.
@@ -92,6 +96,8 @@ pub(crate) struct Inner<T: Entry> {
 struct Waiting<T> {
     entries: VecDeque<T>,
     bytes: usize,
+    /// Memory for them.
+    held: Reservation,
     dropped: u64,
     complained: Option<Tick>,
     nearly_full: bool,
@@ -119,7 +125,9 @@ impl<T: Entry + Clone> Queue<T> {
             *lock(&queue.inner.handler) = handler;
             return queue;
         }
-        let inner = Inner::new(services, settings, handler);
+        // Entries that wait must not take the memory that requests need.
+        registry.memory.get_or_init(|| Arc::new(services.memory.child(0))).set_max(services.memory.max() / SHARE);
+        let inner = Inner::new(services, settings, handler, Arc::clone(&registry));
         let queue = Arc::new(Self { inner: Arc::clone(&inner) });
         let handle: Weak<dyn Any + Send + Sync> = Arc::downgrade(&(Arc::clone(&queue) as Arc<dyn Any + Send + Sync>));
         let drain: Weak<dyn Drain> = Arc::downgrade(&(Arc::clone(&inner) as Arc<dyn Drain>));
@@ -144,7 +152,7 @@ impl<T: Entry> Queue<T> {
         let mut waiting = lock(&inner.waiting);
         let before = waiting.dropped;
         if let Err(reason) = inner.make_room(&mut waiting, size) {
-            waiting.dropped += 1;
+            inner.lose(&mut waiting, 1);
             inner.complain(&mut waiting, reason);
             return;
         }
@@ -183,9 +191,17 @@ impl<T: Entry> Drop for Queue<T> {
 }
 
 impl<T: Entry> Inner<T> {
-    fn new(services: &Services, settings: Settings, handler: Handler<T>) -> Arc<Self> {
-        let waiting = Waiting { entries: VecDeque::new(), bytes: 0, dropped: 0, complained: None, nearly_full: false };
+    fn new(services: &Services, settings: Settings, handler: Handler<T>, registry: Arc<Registry>) -> Arc<Self> {
+        let waiting = Waiting {
+            entries: VecDeque::new(),
+            bytes: 0,
+            held: Reservation::default(),
+            dropped: 0,
+            complained: None,
+            nearly_full: false,
+        };
         Arc::new(Self {
+            registry,
             settings,
             services: services.clone(),
             handler: Mutex::new(handler),
@@ -206,14 +222,39 @@ impl<T: Entry> Inner<T> {
         }
         // Without a limit on deliveries, what is under way counts too: nothing is unbounded.
         let busy = if self.settings.parallel { self.entries_under_way.load(Ordering::SeqCst) } else { 0 };
-        while waiting.entries.len() + busy >= self.settings.max_entries
-            || waiting.bytes.saturating_add(size) > bytes_max
-        {
-            let Some(oldest) = waiting.entries.pop_front() else { return Err("max_entries deliveries are under way") };
+        let memory = self.registry.memory.get().unwrap_or(&self.services.memory);
+        loop {
+            let full = waiting.entries.len() + busy >= self.settings.max_entries
+                || waiting.bytes.saturating_add(size) > bytes_max;
+            if !full && waiting.held.grow(memory, size).is_ok() {
+                return Ok(());
+            }
+            let Some(oldest) = waiting.entries.pop_front() else {
+                return Err(if full {
+                    "max_entries deliveries are under way"
+                } else {
+                    "no memory left for log entries"
+                });
+            };
             waiting.bytes -= oldest.size();
-            waiting.dropped += 1;
+            waiting.held.shrink(oldest.size());
+            self.lose(waiting, 1);
         }
-        Ok(())
+    }
+
+    /// Counts entries that are lost.
+    fn lose(&self, waiting: &mut Waiting<T>, count: u64) {
+        waiting.dropped += count;
+        self.registry.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Says so when entries are no longer dropped.
+    fn recover(&self) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.complained.is_some() && waiting.entries.len() <= self.settings.max_entries / 2 {
+            waiting.complained = None;
+            tracing::warn!(queue = %self.settings.name, dropped_in_all = waiting.dropped, "entries are delivered again");
+        }
     }
 
     fn complain(&self, waiting: &mut Waiting<T>, what: &str) {
@@ -248,6 +289,27 @@ impl<T: Entry> Inner<T> {
 #[derive(Default)]
 struct Registry {
     queues: Mutex<HashMap<String, Known>>,
+    /// For what waits in all queues together.
+    memory: OnceLock<Arc<Budget>>,
+    /// Entries lost since the start, of all queues.
+    dropped: AtomicU64,
+}
+
+/// What waits in all queues, and what was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Entries that wait or are being delivered.
+    pub entries: usize,
+    /// Entries lost since the start, for want of room or because they could not be delivered in time.
+    pub dropped: u64,
+}
+
+/// What waits in all queues, and what was lost.
+pub fn totals(shared: &Shared) -> Totals {
+    let registry = registry(shared);
+    let queues: Vec<_> = lock(&registry.queues).values().filter_map(|known| known.drain.upgrade()).collect();
+    let entries = queues.iter().map(|queue| queue.left()).sum();
+    Totals { entries, dropped: registry.dropped.load(Ordering::Relaxed) }
 }
 
 /// A queue, as the registry knows it. `drain` lives longer than `handle`: until everything is delivered.

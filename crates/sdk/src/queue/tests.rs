@@ -193,3 +193,18 @@ fn settings_come_from_a_queue_record_and_old_names() {
     let plain = Settings::from_config("n", &json!({})).with_old_names(&json!({"queue_size": 1, "flush_timeout": 2}));
     assert_eq!(plain, Settings { name: "n".into(), ..Settings::default() });
 }
+
+#[tokio::test(start_paused = true)]
+async fn entries_take_no_more_than_their_part_of_the_memory() {
+    let services = services();
+    services.memory.set_max(400);
+    let (queue, _, _) = queue(&services, settings(json!({"max_coalescing_delay": 100, "max_batch_size": 1_000})), 0);
+    for _ in 0..5 {
+        queue.push("x".repeat(30));
+    }
+    assert_eq!((queue.len(), queue.dropped(), services.memory.used()), (3, 2, 90));
+    let totals = super::totals(&services.shared);
+    assert_eq!((totals.entries, totals.dropped), (3, 2));
+    assert_eq!(drain(&services.shared, Duration::from_secs(1)).await, 0);
+    assert_eq!(services.memory.used(), 0);
+}

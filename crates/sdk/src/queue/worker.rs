@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use cardinal_base::Reservation;
 use tokio::time::Instant;
 
 use super::{Entry, Inner, lock};
@@ -30,10 +31,10 @@ async fn run<T: Entry + Clone>(inner: Arc<Inner<T>>) {
         if !inner.settings.parallel {
             inner.fill().await;
         }
-        let Some(batch) = inner.take() else { continue };
+        let Some((batch, held)) = inner.take() else { continue };
         // A task of its own: a handler that panics loses its batch alone.
         let delivery = Arc::clone(&inner);
-        let task = cardinal_base::task::spawn("queue delivery", async move { delivery.deliver(batch).await });
+        let task = cardinal_base::task::spawn("queue delivery", async move { delivery.deliver(batch, held).await });
         if !inner.settings.parallel {
             task.await.unwrap_or_default();
         }
@@ -51,23 +52,25 @@ impl<T: Entry + Clone> Inner<T> {
         }
     }
 
-    fn take(&self) -> Option<Vec<T>> {
+    fn take(&self) -> Option<(Vec<T>, Reservation)> {
         let mut waiting = lock(&self.waiting);
         let size = if self.settings.parallel { 1 } else { self.settings.max_batch_size };
         let count = waiting.entries.len().min(size);
         let batch: Vec<T> = waiting.entries.drain(..count).collect();
-        waiting.bytes -= batch.iter().map(Entry::size).sum::<usize>();
+        let bytes = batch.iter().map(Entry::size).sum::<usize>();
+        waiting.bytes -= bytes;
+        let held = waiting.held.split(bytes);
         if batch.is_empty() {
             return None;
         }
         self.under_way.fetch_add(1, Ordering::SeqCst);
         self.entries_under_way.fetch_add(batch.len(), Ordering::SeqCst);
-        Some(batch)
+        Some((batch, held))
     }
 
-    async fn deliver(&self, batch: Vec<T>) {
+    async fn deliver(&self, batch: Vec<T>, held: Reservation) {
         let count = batch.len();
-        let finished = Finished { inner: self, count };
+        let finished = Finished { inner: self, count, _held: held };
         self.retry(batch).await;
         drop(finished);
     }
@@ -80,10 +83,10 @@ impl<T: Entry + Clone> Inner<T> {
             let last = self.settings.max_retry_time.is_zero();
             let copy = if last { std::mem::take(&mut batch) } else { batch.clone() };
             let count = copy.len();
-            let Err(reason) = handler(copy).await else { return };
+            let Err(reason) = handler(copy).await else { return self.recover() };
             tracing::warn!(queue = %self.settings.name, reason, "handler could not process entries");
             if last || started.elapsed() > self.settings.max_retry_time {
-                lock(&self.waiting).dropped += count as u64;
+                self.lose(&mut lock(&self.waiting), count as u64);
                 tracing::error!(
                     queue = %self.settings.name,
                     entries = count,
@@ -101,6 +104,8 @@ impl<T: Entry + Clone> Inner<T> {
 struct Finished<'i, T: Entry> {
     inner: &'i Inner<T>,
     count: usize,
+    /// Memory for the batch.
+    _held: Reservation,
 }
 
 impl<T: Entry> Drop for Finished<'_, T> {
