@@ -26,3 +26,8 @@ pub use time::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
 
 /// Identifies an object of a user or of the program.
 pub type Id = uuid::Uuid;
+
+/// An id that nobody else has.
+pub fn random_id() -> Id {
+    Id::new_v4()
+}

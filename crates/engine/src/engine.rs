@@ -399,7 +399,8 @@ pub(crate) fn make_node(
     Ok(Node::new(shared, services, Names::new(dns, clock), access_log))
 }
 
-fn hostname() -> String {
+/// Name of the machine.
+pub fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "localhost".to_owned(), |n| n.trim().to_owned())
 }

@@ -29,7 +29,7 @@ mod worker;
 
 pub use access_log::AccessLog;
 pub use counters::Totals;
-pub use engine::{Applied, Engine, EngineError, Handover, Options, Socket};
+pub use engine::{Applied, Engine, EngineError, Handover, Options, Socket, hostname};
 pub use loopback::Loopback;
 pub use plan::Plan;
 pub use status::{ConfigOutcome, ConfigProblem};

@@ -105,3 +105,26 @@ async fn the_last_known_good_configuration_is_reported() {
     node.process.wait_for("generation 2");
     assert_eq!(node.metrics().await, [1, 1, 0, 0, 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_has_an_id_of_its_own() {
+    let folder = TempDir::new("config-state");
+    let config = folder.write("kong.yaml", "_format_version: '3.0'\n");
+    let id = async |more: &[&str]| {
+        let node = Watched::start(&config, more);
+        let status: Value = serde_json::from_str(&node.get("/status").await).unwrap();
+        status["node"]["id"].as_str().unwrap().to_owned()
+    };
+    let data = |name: &str| folder.path().join(name).display().to_string();
+    let (one, other) = (id(&["--data-dir", &data("a")]).await, id(&["--data-dir", &data("b")]).await);
+    assert_ne!(one, other);
+    assert_eq!(id(&["--data-dir", &data("a")]).await, one, "it outlives the process");
+    let of_host = id(&[]).await;
+    assert!(of_host != one && of_host == id(&[]).await);
+    let given = "0b1d3c55-6f8e-4c1b-9d4e-6b1d43f70001";
+    assert_eq!(id(&["--data-dir", &data("a"), "--set", &format!("node_id={given}")]).await, given);
+    let refused = crate::process::output(&["run", "--set", "node_id=0b1d3c556f8e4c1b9d4e6b1d43f70001"]);
+    assert!(!refused.status.success());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("node_id: expected a UUID"), "{said}");
+}

@@ -19,7 +19,7 @@ use cardinal_engine::explain::Explainer;
 use cardinal_gateway::declarative::redact;
 use cardinal_gateway::settings::{Inputs, Note};
 use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower};
-use cardinal_ir::{Code, Diagnostic, Ir, Severity};
+use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity};
 use cardinal_sdk::PluginDef;
 use serde_json::Value;
 
@@ -43,6 +43,8 @@ pub(crate) struct Site {
     files: Vec<PathBuf>,
     /// What was read from standard input and pipes.
     streams: Streams,
+    /// Id of the node where settings give none.
+    pub(crate) node_id: Option<Id>,
     /// Seconds since the epoch that entities get as their times. Stays, so that a reload does not change them.
     loaded_at: f64,
 }
@@ -94,6 +96,7 @@ impl Site {
             overrides: args.set.into_iter().collect(),
             files,
             streams: Streams::default(),
+            node_id: None,
             loaded_at,
         }
     }
@@ -122,11 +125,19 @@ impl Site {
         let refused = |notes| Refusal::Settings { notes, transient: transient.get() };
         let (mut settings, notes) = Settings::load(&inputs, &read).map_err(refused)?;
         settings.loaded_at = self.loaded_at;
+        self.identify(&mut settings);
         settings
             .secrets
             .read_files()
             .map_err(|why| Unreadable::from(why).of(Path::new(settings.secrets.dir.as_deref().unwrap_or_default())))?;
         Ok(Preferences { settings, notes, conf })
+    }
+
+    /// Gives the node its id where the settings give none.
+    pub(crate) fn identify(&self, settings: &mut Settings) {
+        if let Some(id) = self.node_id.filter(|_| !settings.node_id_given) {
+            settings.node.id = id;
+        }
     }
 
     /// The file of settings.

@@ -8,6 +8,7 @@ mod handover;
 mod last_good;
 mod logs;
 mod node;
+mod node_id;
 mod signals;
 mod watch;
 

@@ -18,6 +18,7 @@ use super::Event;
 use super::handover::{self, Turn};
 use super::last_good::LastGood;
 use super::logs::Logs;
+use super::node_id;
 use super::watch::Watch;
 
 /// What the command line says about the node.
@@ -59,14 +60,18 @@ pub(super) struct Node {
 impl Node {
     /// Loads the configuration, takes the sockets of a predecessor if there is one, and serves.
     pub(super) fn start(
-        site: Site,
-        preferences: Preferences,
+        mut site: Site,
+        mut preferences: Preferences,
         logs: Logs,
         options: Options,
         events: SyncSender<Event>,
     ) -> Result<Self> {
         let Options { data_dir, strict, started, descriptors_max } = options;
         let last_good = data_dir.as_deref().map(LastGood::open).transpose()?;
+        if !preferences.settings.node_id_given {
+            site.node_id = Some(node_id::find(data_dir.as_deref())?);
+            site.identify(&mut preferences.settings);
+        }
         let settings = &preferences.settings;
         // Before the files are read, so that no change is missed.
         let mut watch = Watch::start(events.clone());
