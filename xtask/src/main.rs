@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
 mod bench;
+mod conform;
 mod docs;
 mod floors;
 mod fresh;
@@ -49,6 +50,8 @@ enum Command {
     Bench(bench::Args),
     /// Counts the instructions of requests and compares them with benches/guard/counts.txt.
     Guard(guard::Args),
+    /// Runs external conformance suites and real clients, and writes docs/conformance.md.
+    Conform(conform::Args),
     /// Runs the README's commands, or with --quick the tests, in a minimal Debian.
     Fresh(fresh::Args),
     /// Lays out the folder of a new plugin, which compiles and passes its test, and registers it.
@@ -73,6 +76,7 @@ fn main() -> Result<ExitCode> {
         }
         Command::Bench(args) => bench::run(&root, &args),
         Command::Guard(args) => guard::run(&root, &args),
+        Command::Conform(args) => conform::run(&root, &args),
         Command::Fresh(args) => fresh::run(&root, &args),
         Command::NewPlugin(args) => {
             println!("{}", new_plugin::run(&root, &args)?);

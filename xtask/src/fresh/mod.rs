@@ -105,7 +105,7 @@ impl std::fmt::Display for Times {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a developer command has no simulation")]
-fn stopwatch() -> impl Fn() -> Duration {
+pub(crate) fn stopwatch() -> impl Fn() -> Duration {
     let start = std::time::Instant::now();
     move || start.elapsed()
 }
