@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the quick start: the gateway with examples/quickstart/kong.yaml, and the echo backend it proxies to.
+# Runs the quick start: the gateway with a copy of examples/quickstart/kong.yaml, and the echo upstream it proxies to.
 # `make run` calls it after building. Ctrl-C ends both.
 set -euo pipefail
 
@@ -34,10 +34,14 @@ for port in 8000 8443 8007 9080; do
   fi
 done
 
+# The copy can be edited while it is served; git ignores it.
+config=quickstart.yaml
+cp examples/quickstart/kong.yaml "$config"
+
 # In sessions of their own: Ctrl-C is for this script, which ends both in their order.
 setsid "$cardinal" echo --listen 127.0.0.1:9080 &
 pids+=($!)
-setsid "$cardinal" run --config examples/quickstart/kong.yaml &
+setsid "$cardinal" run --config "$config" &
 pids+=($!)
 
 alive() { kill -0 "${pids[0]}" 2>/dev/null && kill -0 "${pids[1]}" 2>/dev/null; }
@@ -49,7 +53,7 @@ done
 if alive; then cat <<'TEXT'
 
   The gateway listens on http://127.0.0.1:8000 and https://127.0.0.1:8443; its state is on http://127.0.0.1:8007/status.
-  Try, in another terminal:
+  It serves quickstart.yaml, a copy of examples/quickstart/kong.yaml. Try, in another terminal:
 
     curl -i http://127.0.0.1:8000/hello
     curl -i http://127.0.0.1:8000/private                        401: it wants a key

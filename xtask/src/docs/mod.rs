@@ -46,6 +46,7 @@ fn parts() -> Vec<Part> {
     let registry = Registry::new(&all);
     let compatibility = "docs/compatibility.md";
     vec![
+        Part { file: "README.md", name: "status", text: plugins::status(&registry) },
         Part { file: compatibility, name: "entities", text: entities::tables(&registry) },
         Part { file: compatibility, name: "plugins", text: plugins::comparison(&registry) },
         Part { file: compatibility, name: "plugin-fields", text: plugins::tables(&registry) },
