@@ -21,7 +21,7 @@ pub(super) fn read_sources(paths: &[PathBuf], streams: &Streams) -> Result<Vec<S
     for path in paths {
         if is_stream(path) {
             let name = name_of(path);
-            let text = streams.text(path).map_err(|why| Refusal::Read { path: name.clone().into(), why })?;
+            let text = streams.text(path).map_err(|why| Unreadable::from(why).of(Path::new(&name)))?;
             sources.push(Source::new(name, &*text));
             continue;
         }
@@ -85,14 +85,14 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Unreadable> {
     if length > BYTES_MAX as u64 {
         return Err(format!("the file has {length} bytes or more, but at most {} MiB are read", BYTES_MAX >> 20).into());
     }
-    text(bytes)
+    Ok(text(bytes)?)
 }
 
 /// Bytes as text; otherwise where they are none.
 pub(super) fn text(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| match parse_bytes(error.as_bytes()) {
-        Err(reason) => format!("line {}: {}", reason.place.line, reason.message).into(),
-        Ok(_) => error.to_string().into(),
+        Err(reason) => format!("line {}: {}", reason.place.line, reason.message),
+        Ok(_) => error.to_string(),
     })
 }
 

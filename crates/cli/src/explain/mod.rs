@@ -54,7 +54,8 @@ pub(crate) fn explain(
         let asking = Asking { explainer, loaded: &loaded, settings: &preferences.settings, sources: &sources };
         match &args.requests {
             Some(path) => {
-                let read = if is_stream(path) { read_stream(path) } else { read_text(path) };
+                let read =
+                    if is_stream(path) { read_stream(path) } else { read_text(path).map_err(|why| why.to_string()) };
                 let text = read.map_err(|why| anyhow!("cannot read {}: {why}", path.display()))?;
                 asking.answer_lines(&text, args.output).await
             }

@@ -54,12 +54,14 @@ pub fn order_report(snapshot: &Snapshot, settings: &Settings) -> OrderReport {
     }
     let settings = |router_order| Settings { router_order, ..settings.clone() };
     let (kong, documented) = (settings(RouteOrder::Kong), settings(RouteOrder::Documented));
-    let is_enabled = |service: Id| snapshot.get("services", &service).is_none_or(|service| service.flag("enabled"));
-    let is_served = |entity: &&Entity| entity.reference("service").is_none_or(is_enabled);
-    let entities: Vec<&Entity> = snapshot.of("routes").filter(is_served).collect();
+    let disabled: HashSet<Id> = snapshot.of("services").filter(|s| !s.flag("enabled")).map(|s| s.id).collect();
+    let is_served = |route: &Entity| route.reference("service").is_none_or(|service| !disabled.contains(&service));
+    let mut routes = Vec::new();
     let mut classes: HashMap<[u128; 2], Vec<Part>> = HashMap::new();
-    for (route, entity) in entities.iter().enumerate() {
-        let (by_kong, by_documentation) = (parts(entity, &kong), parts(entity, &documented));
+    for entity in snapshot.of("routes").filter(is_served) {
+        let route = routes.len();
+        routes.push(entity.id);
+        let (by_kong, by_documentation) = (parts(&entity, &kong), parts(&entity, &documented));
         for (one, other) in by_kong.into_iter().zip(by_documentation) {
             let weights = [one.rank.weight, other.rank.weight];
             classes.entry(weights).or_default().push(Part { route, id: one.id, matches: one.matches });
@@ -69,7 +71,7 @@ pub fn order_report(snapshot: &Snapshot, settings: &Settings) -> OrderReport {
     classes.sort_unstable_by_key(|(weights, _)| std::cmp::Reverse(*weights));
     report.is_cut = classes.len() > CLASSES_MAX;
     classes.truncate(CLASSES_MAX);
-    let mut search = Search { entities: &entities, report, compared: 0, seen: HashSet::new() };
+    let mut search = Search { snapshot, routes: &routes, report, compared: 0, seen: HashSet::new() };
     for (at, (first, parts)) in classes.iter().enumerate() {
         for (second, others) in classes.iter().skip(at + 1) {
             // They are sorted by the running Kong's order. Ids decide between equals.
@@ -90,7 +92,9 @@ struct Part {
 }
 
 struct Search<'s> {
-    entities: &'s [&'s Entity],
+    snapshot: &'s Snapshot,
+    /// Ids of the routes, in the order of their numbers.
+    routes: &'s [Id],
     report: OrderReport,
     compared: usize,
     seen: HashSet<(usize, usize)>,
@@ -126,7 +130,8 @@ impl Search<'_> {
                 }
                 let (part, other) = if by_kong.is_gt() { (part, other) } else { (other, part) };
                 if may_meet(&part.matches, &other.matches) && self.seen.insert((part.route, other.route)) {
-                    let label = |route: usize| self.entities.get(route).map(|entity| label(entity));
+                    let entity = |route: usize| self.snapshot.get("routes", self.routes.get(route)?);
+                    let label = |route: usize| entity(route).map(|entity| label(&entity));
                     if let (Some(kong), Some(documented)) = (label(part.route), label(other.route)) {
                         self.report.pairs.push(OrderPair { kong, documented });
                     }
@@ -228,7 +233,7 @@ fn headers_meet(one: &Conditions, other: &Conditions) -> bool {
 pub fn why_first(snapshot: &Snapshot, settings: &Settings, winner: (&Id, &Id), loser: (&Id, &Id)) -> Option<String> {
     let part = |(route, part): (&Id, &Id)| {
         let entity = snapshot.get("routes", route)?;
-        let parts = crate::lower::route_parts(entity, settings)?;
+        let parts = crate::lower::route_parts(&entity, settings)?;
         parts.into_iter().find(|candidate| candidate.id == *part)
     };
     let (winner, loser) = (part(winner)?, part(loser)?);

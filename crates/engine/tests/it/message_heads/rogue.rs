@@ -74,6 +74,7 @@ static ROGUE: PluginDef = PluginDef {
     entities: &[],
     scopes: Scopes::ALL,
     protocols: HTTP_PROTOCOLS,
+    failure: cardinal_sdk::FailureMode::Closed,
     build: |config, _| Ok(Arc::new(Rogue(config["does"].as_str().unwrap_or_default().into()))),
 };
 
