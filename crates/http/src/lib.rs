@@ -6,6 +6,11 @@
 //! Start at [`RequestHead`] and [`HeaderList`]; the codec is in [`h1`], and the header blocks of HTTP/2 in [`hpack`];
 //! errors are [`Failure`].
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
+)]
+
 pub mod accept;
 mod authority;
 mod failure;

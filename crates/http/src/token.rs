@@ -41,15 +41,20 @@ const fn controls(bytes: u64, least: u8) -> u64 {
     (bytes.wrapping_sub(least) | (bytes ^ DELETES).wrapping_sub(ONES)) & !bytes
 }
 
+#[allow(clippy::indexing_slicing, reason = "any byte is an index of the table")]
 pub(crate) const fn is_tchar(byte: u8) -> bool {
     TCHAR[byte as usize]
 }
 
+#[allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time: out of bounds does not compile, and all numbers are small"
+)]
 const TCHAR: [bool; 256] = {
     let mut table = [false; 256];
     let mut b = 0_usize;
     while b < 128 {
-        #[allow(clippy::cast_possible_truncation)]
         let byte = b as u8;
         table[b] = byte.is_ascii_alphanumeric()
             || matches!(

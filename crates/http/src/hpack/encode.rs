@@ -234,7 +234,8 @@ fn entry_max(table_max: usize) -> usize {
 }
 
 /// Entries of other names are known by their place among the [`rules`], from this number on.
-const ID_RULES: u8 = IDS as u8;
+const ID_RULES: u8 = 32;
+const _: () = assert!(ID_RULES as usize == IDS);
 
 /// The name of a field that is to be written.
 struct Wanted<'x> {
@@ -368,6 +369,7 @@ impl Seen {
 
 /// The set and the tag of a hash.
 #[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "some of the bits are what is wanted")]
 fn place(hash: u64) -> (usize, u32) {
     (hash as usize % SETS, (hash >> 32) as u32 | 1)
 }
@@ -395,6 +397,7 @@ fn write_string(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Writes a number behind the bits of the form (RFC 7541 section 5.1).
 #[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "what is cast is less than 128")]
 fn write_number(out: &mut Vec<u8>, form: u8, mask: u8, value: usize) {
     match value.checked_sub(usize::from(mask)) {
         None => out.push(form | value as u8),
@@ -404,6 +407,7 @@ fn write_number(out: &mut Vec<u8>, form: u8, mask: u8, value: usize) {
 }
 
 #[cold]
+#[allow(clippy::cast_possible_truncation, reason = "seven bits at a time")]
 fn write_long_number(out: &mut Vec<u8>, first: u8, mut rest: usize) {
     out.push(first);
     while rest >= 0x80 {

@@ -35,6 +35,11 @@ const SHORT_BITS: u8 = 8;
 const LENGTH_MAX: usize = 30;
 
 /// Symbols in the order of their codes, and the codes.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time: out of bounds does not compile, and all numbers are small"
+)]
 const ORDERED: ([u16; SYMBOLS], [u32; SYMBOLS]) = {
     let (mut symbols, mut codes) = ([0; SYMBOLS], [0; SYMBOLS]);
     let (mut at, mut code, mut length) = (0, 0_u64, 1);
@@ -59,6 +64,11 @@ const ORDERED: ([u16; SYMBOLS], [u32; SYMBOLS]) = {
 
 /// By the next eight bits: the symbol in the upper byte and the length of its code in the lower one, or 0 when the code
 /// is longer.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time: out of bounds does not compile, and all numbers are small"
+)]
 static SHORT: [u16; 256] = {
     let mut table = [0; 256];
     let mut at = 0;
@@ -91,6 +101,11 @@ struct Group {
 const GROUPS: usize = 17;
 
 /// The codes longer than [`SHORT_BITS`], shortest first.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time: out of bounds does not compile, and all numbers are small"
+)]
 static LONG: [Group; GROUPS] = {
     let mut groups = [Group { first: 0, last: 0, length: 0, at: 0 }; GROUPS];
     let (mut at, mut group) = (0, 0);
@@ -119,6 +134,7 @@ pub(super) const fn room(len: usize) -> usize {
 }
 
 /// Writes the text of `input` to the front of `out`, which has [`room`], and returns its length.
+#[allow(clippy::cast_possible_truncation, reason = "eight bits are left of the number")]
 pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, HpackError> {
     debug_assert!(out.len() >= room(input.len()), "no room for a string");
     let bits = Bits::of(input);
@@ -131,7 +147,7 @@ pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, HpackError> 
         let count = 'codes: {
             macro_rules! code {
                 ($($place:literal)*) => {$(
-                    let found = SHORT[(next >> 56) as usize];
+                    let found = SHORT.get((next >> 56) as usize).copied().unwrap_or(0);
                     if found == 0 {
                         break 'codes $place;
                     }

@@ -39,6 +39,7 @@ pub(super) const IDS: usize = 32;
 const _: () = assert!((Name::XRealIp as u8) < ID_METHOD, "more names are known than there are numbers");
 
 /// The rules of names that have numbers.
+#[allow(clippy::indexing_slicing, reason = "evaluated at compile time: out of bounds does not compile")]
 static BY_ID: [Rule; IDS] = {
     use Habit::{Cookie, Repeats, Secret, Varies};
     let mut rules = [UNKNOWN; IDS];
@@ -83,6 +84,7 @@ pub(super) fn at(place: u8) -> Rule {
 
 /// Names of the static table, and others about which more is known than can be seen. Values that vary are found out by
 /// the encoder too; here it is told those that are in most messages.
+#[allow(clippy::indexing_slicing, reason = "evaluated at compile time: out of bounds does not compile")]
 const RULES: &[(&str, Rule)] = {
     use Habit::{Cookie, Repeats, Secret, Varies};
     &[
@@ -161,11 +163,17 @@ const RULES: &[(&str, Rule)] = {
 
 const SLOTS: usize = 512;
 
+#[allow(clippy::cast_possible_truncation, reason = "the number is less than 2^32")]
 const fn slot(hash: u64, factor: u64) -> usize {
     (hash.wrapping_mul(factor) >> 32) as usize % SLOTS
 }
 
 /// A factor with which each of the [`RULES`] has a slot of its own, and their places, counted from 1, by slot.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time: out of bounds does not compile, and all numbers are small"
+)]
 static PLACES: (u64, [u8; SLOTS]) = {
     let mut hashes = [0; RULES.len()];
     let mut at = 0;
@@ -226,6 +234,7 @@ pub(super) fn field_hash(name: u64, value: &[u8]) -> u64 {
     fold(first ^ hash, last ^ MIX[2])
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "both halves are used")]
 fn mix(hash: u64, piece: &[u8; 16]) -> u64 {
     let both = u128::from_le_bytes(*piece);
     fold(both as u64 ^ hash, (both >> 64) as u64 ^ MIX[2])
@@ -242,6 +251,7 @@ const fn short(text: &[u8]) -> (u64, u64) {
     }
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "both halves are used")]
 const fn fold(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;
     product as u64 ^ (product >> 64) as u64

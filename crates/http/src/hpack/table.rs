@@ -100,6 +100,7 @@ impl Table {
 
     /// The entry of this index; the newest has 0.
     #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "a table has far fewer entries than 2^32")]
     pub(super) fn get(&self, index: usize) -> Option<Found<'_>> {
         if index >= self.len() {
             return None;
@@ -139,7 +140,9 @@ impl Table {
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
         let number = self.next;
-        *self.slot(number) = Entry { start, name_len: name.len() as u32, value_len: value.len() as u32, label };
+        if let Some(slot) = self.slot(number) {
+            *slot = Entry { start, name_len: name.len() as u32, value_len: value.len() as u32, label };
+        }
         self.size += size;
         self.next = number.wrapping_add(1);
         number
@@ -150,16 +153,16 @@ impl Table {
         self.next.wrapping_sub(self.first) as usize
     }
 
-    /// The place of a number. There must be one.
-    fn slot(&mut self, number: u32) -> &mut Entry {
-        let mask = self.ring.len() - 1;
-        &mut self.ring[number as usize & mask]
+    /// The place of a number; `None` while there are no places.
+    fn slot(&mut self, number: u32) -> Option<&mut Entry> {
+        let mask = self.ring.len().wrapping_sub(1);
+        self.ring.get_mut(number as usize & mask)
     }
 
     /// Lets the oldest go until there is no more than this.
     fn evict(&mut self, size: usize) {
         while self.size > size && self.len() > 0 {
-            let entry = *self.slot(self.first);
+            let Some(entry) = self.slot(self.first).copied() else { break };
             self.size -= entry.name_len as usize + entry.value_len as usize + ENTRY_OVERHEAD;
             self.first = self.first.wrapping_add(1);
         }
@@ -170,10 +173,14 @@ impl Table {
 
     #[cold]
     fn compact(&mut self) {
-        let dead = if self.len() == 0 { 0 } else { self.slot(self.first).start };
+        let dead = if self.len() == 0 { 0 } else { self.slot(self.first).map_or(0, |entry| entry.start) };
         self.bytes.drain(..dead as usize);
-        for at in 0..self.len() {
-            self.slot(self.first.wrapping_add(at as u32)).start -= dead;
+        let mut number = self.first;
+        while number != self.next {
+            if let Some(entry) = self.slot(number) {
+                entry.start -= dead;
+            }
+            number = number.wrapping_add(1);
         }
     }
 
@@ -182,9 +189,13 @@ impl Table {
     fn grow(&mut self) {
         let larger = vec![NOTHING; (self.ring.len() * 2).max(8)];
         let smaller = std::mem::replace(&mut self.ring, larger);
-        for at in 0..smaller.len() {
-            let number = self.first.wrapping_add(at as u32);
-            *self.slot(number) = smaller[number as usize & (smaller.len() - 1)];
+        let mask = smaller.len().wrapping_sub(1);
+        let mut number = self.first;
+        for _ in 0..smaller.len() {
+            if let (Some(slot), Some(entry)) = (self.slot(number), smaller.get(number as usize & mask)) {
+                *slot = *entry;
+            }
+            number = number.wrapping_add(1);
         }
     }
 }
