@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::authority::is_authority;
 use crate::headers::{HeaderList, Name};
 use crate::token::is_token;
 
@@ -199,9 +200,26 @@ impl RequestHead {
         }
     }
 
-    /// Whether an absolute target said `https`; `None` for other forms.
+    /// Whether the host that the request is for, and a `Host` beside an absolute target, can be read (see
+    /// [`is_authority`]). That there is none is no reason against it.
+    pub fn has_readable_host(&self) -> bool {
+        let field = || self.headers.known(Name::Host).is_none_or(is_authority);
+        match &self.authority {
+            // In HTTP/2 the field is a copy of it.
+            Some(range) => is_authority(self.headers.raw(range.clone())) && (self.version == Version::H2 || field()),
+            None => field(),
+        }
+    }
+
+    /// Whether the target's scheme is `https`: that of an absolute target, or of HTTP/2's `:scheme`. `None` for other
+    /// forms.
     pub fn target_is_https(&self) -> Option<bool> {
         self.scheme_https
+    }
+
+    /// Sets the scheme of HTTP/2's `:scheme`.
+    pub fn set_scheme(&mut self, https: bool) {
+        self.scheme_https = Some(https);
     }
 }
 

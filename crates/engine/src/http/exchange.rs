@@ -272,7 +272,9 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     let s = &mut *turn.s;
     strip_listed(&mut s.request);
     if !read_facts(plan.node(), facts, s) {
-        return Err(Failure::new(FailureKind::BadRequest, "target or host"));
+        // As after any other head that cannot be read.
+        turn.session.keep_alive = false;
+        return Err(Failure::new(FailureKind::BadRequest, "target, scheme or host"));
     }
     if let Some(reply) = refused_method(&s.request) {
         turn.session.keep_alive = false;

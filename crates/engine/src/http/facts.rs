@@ -43,13 +43,13 @@ pub(crate) struct Facts {
 }
 
 /// Fills in what is known from the head and the connection: path, host, port, client address.
-/// `false` where nginx, which stands in front of Kong, refuses too: the head's host cannot be read, the path is garbled
-/// or leads above the root, or the request is for no path: `OPTIONS *` asks about a server, and which of those behind
-/// this one is not said.
+/// `false` for requests that are not served: the host cannot be read, the scheme is not the connection's, the path is
+/// garbled or leads above the root, or there is none: `OPTIONS *` asks about a server, and does not say about which of
+/// those behind this one.
 pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
     let Scratch { request, exchange, path, host_port, .. } = s;
     exchange.original.method.clone_from(&request.method);
-    if request.path() == b"*" || !is_sound_path(request.path()) {
+    if request.path() == b"*" || !is_sound_path(request.path()) || !request.has_readable_host() {
         return false;
     }
     exchange.original.target.extend_from_slice(request.path());
@@ -67,8 +67,7 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
     exchange.original.port = facts.listener_port;
     match request.authority() {
         Some(authority) => {
-            let authority = std::str::from_utf8(authority).ok().filter(|text| is_authority(text));
-            let Some(authority) = authority else { return false };
+            let Ok(authority) = std::str::from_utf8(authority) else { return false };
             let (host, port) = split_host(authority);
             exchange.original.host.push_str(&host);
             *host_port = port;
@@ -87,6 +86,10 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
         (client.ip, client.port) = (client.peer.ip(), client.peer.port());
     }
     client.ip = client.ip.to_canonical();
+    // What is asked for as `https` must have come over TLS, here or at a trusted proxy (RFC 9110 section 7.4).
+    if request.target_is_https() == Some(true) && !facts.tls && !client.trusted {
+        return false;
+    }
     if client.trusted {
         if let Some((ip, port)) = real_ip(&node.real_ip, &request.headers) {
             (client.ip, client.port) = (ip.to_canonical(), port.unwrap_or(0));
@@ -96,19 +99,6 @@ pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
         }
     }
     true
-}
-
-/// Whether this is a host with at most a port: no user (RFC 9110 section 4.2.4, RFC 9113 section 8.3.1), no other port
-/// than a number, and as in nginx (`ngx_http_validate_host`) something, and no two dots in a row.
-fn is_authority(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let strange = |b: &u8| matches!(b, b'@' | b',' | b'/' | b'\\' | b'?' | b'#') || b.is_ascii_whitespace();
-    let port = bytes.iter().rposition(|byte| *byte == b':').and_then(|at| bytes.get(at + 1..));
-    let port = port.filter(|port| !port.ends_with(b"]"));
-    !bytes.is_empty()
-        && !bytes.windows(2).any(|two| two == b"..")
-        && !bytes.iter().any(strange)
-        && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit))
 }
 
 pub(crate) fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {

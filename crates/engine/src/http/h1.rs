@@ -59,7 +59,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
         let next = read_head(&worker, &plan, &mut down, &mut scratch, &idle).await;
         let go_on = match next {
             Next::Over => false,
-            Next::Http2 if sequence == 1 => {
+            // Over TLS, HTTP/2 is agreed on by ALPN (RFC 9113 section 3.2), and then it is not spoken here.
+            Next::Http2 if sequence == 1 && client.tls.is_none() => {
                 worker.give_scratch(scratch);
                 if let Peer::H1(h1) = down {
                     let (io, buffer) = h1.into_parts();
@@ -68,7 +69,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
                 return;
             }
             Next::Http2 => {
-                let failure = Failure::new(FailureKind::VersionNotSupported, "HTTP/2 after HTTP/1");
+                let detail = if sequence > 1 { "HTTP/2 after HTTP/1.1" } else { "HTTP/2 without ALPN" };
+                let failure = Failure::new(FailureKind::VersionNotSupported, detail);
                 refuse_head(&worker, &plan, &mut down, &mut scratch, failure).await;
                 false
             }

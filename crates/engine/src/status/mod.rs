@@ -244,6 +244,7 @@ async fn read_head(connection: &mut H1) -> Result<Next, Broken> {
             let mut head = RequestHead::default();
             match parse_request(connection.unread(), &LIMITS, &mut head) {
                 Err(error) => return Ok(Next::Refused(error)),
+                Ok(Parsed::Complete(_)) if !head.has_readable_host() => return Ok(Next::Refused(HeadError::Host)),
                 Ok(Parsed::Complete(length)) => {
                     connection.consume_head(length);
                     return Ok(Next::Request(head));

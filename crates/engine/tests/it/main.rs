@@ -25,6 +25,7 @@ mod scene;
 mod smuggling;
 mod splicing;
 mod stream;
+mod strictness;
 mod upstream_http2;
 
 use std::sync::LazyLock;

@@ -260,27 +260,13 @@ fn parse_version(text: &[u8]) -> Result<Version, HeadError> {
     }
 }
 
-/// Characters that no host with a port has.
-const NO_HOST: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut listed: &[u8] = b" \t/?#@,\\";
-    while let [byte, rest @ ..] = listed {
-        table[*byte as usize] = true;
-        listed = rest;
-    }
-    table
-};
-
-/// Exactly one Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2), without characters that no authority
-/// has.
+/// Exactly one Host in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2). Whether it can be read, see
+/// [`RequestHead::has_readable_host`].
 fn check_host(head: &RequestHead) -> Result<(), HeadError> {
     let mut hosts = head.headers.known_all(Name::Host);
     let first = hosts.next();
     if hosts.next().is_some() || (first.is_none() && head.version == Version::H11) {
         return Err(HeadError::Host);
     }
-    match first {
-        Some(host) if host.iter().any(|byte| NO_HOST.get(usize::from(*byte)) == Some(&true)) => Err(HeadError::Host),
-        _ => Ok(()),
-    }
+    Ok(())
 }

@@ -33,7 +33,7 @@ pub const ENTRY_OVERHEAD: usize = 32;
 pub struct Field<'x> {
     /// As it was sent; a legal name has no capitals.
     pub name: &'x [u8],
-    /// As it was sent, with spaces around it if there are any.
+    /// As it was sent.
     pub value: &'x [u8],
     /// It must not be put into a table on its way on either: see [`Encoder::sensitive`] (RFC 7541 section 6.2.3).
     pub sensitive: bool,
@@ -41,8 +41,8 @@ pub struct Field<'x> {
     pub known: Name,
     /// Which pseudo-header field it is; `None` for all whose name has no colon in front.
     pub pseudo: Option<Pseudo>,
-    /// The name is a token in lower case, or one after a colon, and the value is one by [`crate::is_value`] (RFC 9113
-    /// section 8.2.1). Entries of tables remember it, so that nobody need look at their bytes again.
+    /// The name is a token in lower case, or one after a colon, and the value is one by [`crate::is_value`] without
+    /// spaces or tabs around it (RFC 9113 section 8.2.1). Entries of tables remember it, so that nobody need look at their bytes again.
     pub legal: bool,
 }
 

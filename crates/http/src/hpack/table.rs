@@ -36,7 +36,8 @@ impl Label {
 
     #[inline]
     pub(super) fn with_value(self, value: &[u8]) -> Self {
-        let legal = self.legal & LEGAL_NAME | if is_value(value) { LEGAL_VALUE } else { 0 };
+        let padded = matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']);
+        let legal = self.legal & LEGAL_NAME | if is_value(value) && !padded { LEGAL_VALUE } else { 0 };
         Self { legal, ..self }
     }
 

@@ -1,7 +1,7 @@
 //! Heads of HTTP/2 messages: from header blocks, and to them.
 
 use cardinal_http::hpack::{Decoder, Encoder, Field, HpackError, Pseudo};
-use cardinal_http::{HeaderList, Method, Name, RequestHead, ResponseHead, Version};
+use cardinal_http::{HeaderList, Method, Name, RequestHead, ResponseHead, Version, trim};
 
 /// What RFC 9113 section 6.5.2 adds to each field when the size of a list is counted, bytes.
 const FIELD_OVERHEAD: usize = 32;
@@ -49,6 +49,9 @@ impl Progress {
             Some(left) => self.left = left,
             None => (self.left, self.facts.oversized) = (0, true),
         }
+        if !field.legal {
+            self.fail("an illegal field");
+        }
         self.malformed.is_none() && !self.facts.oversized
     }
 
@@ -78,7 +81,7 @@ impl Progress {
             }
             _ => {}
         }
-        let fine = field.legal && headers.append_legal(id, field.name, field.value);
+        let fine = headers.append_legal(id, field.name, field.value);
         self.check(fine, "an illegal field");
     }
 }
@@ -87,7 +90,7 @@ impl Progress {
 #[derive(Default)]
 struct Pseudos {
     method: Option<Method>,
-    scheme: bool,
+    scheme: Option<Scheme>,
     path: bool,
     authority: bool,
 }
@@ -97,8 +100,7 @@ impl Pseudos {
     fn take(&mut self, pseudo: Pseudo, value: &[u8], reader: &mut Reader) -> Result<bool, Malformed> {
         Ok(match pseudo {
             Pseudo::Method => self.method.replace(Method::parse(value).ok_or(":method")?).is_none(),
-            Pseudo::Scheme if !is_scheme(value) => return Err(":scheme"),
-            Pseudo::Scheme => !std::mem::replace(&mut self.scheme, true),
+            Pseudo::Scheme => self.scheme.replace(Scheme::of(value).ok_or(":scheme")?).is_none(),
             Pseudo::Path => {
                 reader.path.extend_from_slice(value);
                 !std::mem::replace(&mut self.path, true)
@@ -115,8 +117,12 @@ impl Pseudos {
     fn place(self, head: &mut RequestHead, facts: &mut Facts, reader: &Reader) -> Result<(), Malformed> {
         let Some(method) = self.method else { return Err("no :method") };
         let connect = method == Method::Connect;
-        let complete =
-            if connect { !self.scheme && !self.path && self.authority } else { self.scheme && !reader.path.is_empty() };
+        let complete = if connect {
+            self.scheme.is_none() && !self.path
+        } else {
+            self.scheme.is_some() && !reader.path.is_empty()
+        };
+        let complete = complete && (!connect || self.authority);
         if !complete {
             return Err("pseudo-fields are missing, or too many");
         }
@@ -124,6 +130,12 @@ impl Pseudos {
         let (path, authority) = (reader.path.as_slice(), reader.authority.as_slice());
         let origin = connect || path.first() == Some(&b'/') || path == b"*";
         facts.unreadable |= !origin || !head.set_target(if connect { authority } else { path });
+        match self.scheme {
+            Some(Scheme::Http) => head.set_scheme(false),
+            Some(Scheme::Https) => head.set_scheme(true),
+            Some(Scheme::Other) => facts.unreadable = true,
+            None => {}
+        }
         if self.authority {
             facts.unreadable |= authority.is_empty();
             head.set_authority(authority);
@@ -144,14 +156,14 @@ impl Reader {
         self.clear();
         head.clear();
         head.version = Version::H2;
-        let (mut progress, mut pseudos) = (Progress::new(list_max), Pseudos::default());
+        let (mut progress, mut pseudos, mut hosted) = (Progress::new(list_max), Pseudos::default(), false);
         decoder.decode(block, |field: Field<'_>| {
             if !progress.takes(&field) {
                 return;
             }
             if let Some(pseudo) = field.pseudo {
-                if progress.regular || !field.legal {
-                    return progress.fail("a pseudo-field after others, or an illegal one");
+                if progress.regular {
+                    return progress.fail("a pseudo-field after others");
                 }
                 match pseudos.take(pseudo, field.value, self) {
                     Ok(first) => progress.check(first, "a pseudo-field twice"),
@@ -163,9 +175,11 @@ impl Reader {
                 self.append_host(head, &mut progress.facts);
             }
             match field.known {
-                // With `:authority`, `Host` is not needed, and must not disagree with it (RFC 9113 section 8.3.1).
+                // With `:authority`, `Host` is not needed, and must not disagree with it (RFC 9113 section 8.3.1). Like
+                // in HTTP/1.1, there is one at most.
                 Name::Host if pseudos.authority => {
-                    progress.facts.unreadable |= !self.authority.eq_ignore_ascii_case(field.value);
+                    let again = std::mem::replace(&mut hosted, true);
+                    progress.facts.unreadable |= again || !self.authority.eq_ignore_ascii_case(field.value);
                 }
                 Name::Cookie => {
                     if !self.cookies.is_empty() {
@@ -211,10 +225,28 @@ impl Reader {
     }
 }
 
-/// RFC 3986 section 3.1.
-fn is_scheme(text: &[u8]) -> bool {
-    text.first().is_some_and(u8::is_ascii_alphabetic)
-        && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+/// What `:scheme` says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+    /// One that is not served here.
+    Other,
+}
+
+impl Scheme {
+    /// The one of this name (RFC 3986 section 3.1).
+    fn of(text: &[u8]) -> Option<Self> {
+        if text.eq_ignore_ascii_case(b"http") {
+            return Some(Self::Http);
+        }
+        if text.eq_ignore_ascii_case(b"https") {
+            return Some(Self::Https);
+        }
+        let legal = text.first().is_some_and(u8::is_ascii_alphabetic)
+            && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+        legal.then_some(Self::Other)
+    }
 }
 
 /// Reads the head of a response.
@@ -290,9 +322,10 @@ pub struct FieldWriter<'x> {
 }
 
 impl FieldWriter<'_> {
-    /// Adds a field, unless it belongs to an HTTP/1 connection (RFC 9113 section 8.2.2). `id` is the name's, as
-    /// [`Name::of`] has it.
+    /// Adds a field, unless it belongs to an HTTP/1 connection (RFC 9113 section 8.2.2); without spaces around its value
+    /// (section 8.2.1). `id` is the name's, as [`Name::of`] has it.
     pub fn append(&mut self, id: Name, name: &[u8], value: &[u8]) {
+        let value = trim(value);
         match id {
             Name::Connection
             | Name::KeepAlive

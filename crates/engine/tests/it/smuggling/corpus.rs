@@ -5,15 +5,13 @@
 pub(super) enum Fate {
     /// An error, and the end of the connection; no complete request at the backend.
     Refused,
-    /// An error for a request whose framing is beyond doubt: the backend gets only the next one.
-    Answered,
     /// One request with a body of so many bytes, and then the next one.
     Passed(usize),
     /// The same, but the connection ends after the response.
     PassedAndClosed(usize),
 }
 
-use Fate::{Answered, Passed, PassedAndClosed, Refused};
+use Fate::{Passed, PassedAndClosed, Refused};
 
 /// `/case` stands for the target of a case.
 pub(super) struct Case {
@@ -234,8 +232,17 @@ fn hosts() -> Vec<Case> {
         ("target without host", "GET http:///case HTTP/1.1\r\nHost: a"),
     ];
     let mut cases: Vec<Case> = refused.map(|(name, text)| head(name, text, Refused)).into();
-    cases.push(head("port that is none", "GET /case HTTP/1.1\r\nHost: a:80x", Answered));
-    cases.push(head("user in the target", "GET http://user@a/case HTTP/1.1\r\nHost: a", Answered));
+    cases.push(head("port that is none", "GET /case HTTP/1.1\r\nHost: a:80x", Refused));
+    cases.push(head("user in the target", "GET http://user@a/case HTTP/1.1\r\nHost: a", Refused));
+    for (name, host) in [
+        ("two ports", "a:80:80"),
+        ("a large port", "a:99999"),
+        ("half an IPv6 address", "[::1"),
+        ("angle brackets", "<a>"),
+        ("a quote", "a\"b"),
+    ] {
+        cases.push(head(name, &format!("GET /case HTTP/1.1\r\nHost: {host}"), Refused));
+    }
     cases.push(head("absolute and another host", "GET http://b.test/case HTTP/1.1\r\nHost: a", Passed(0)));
     cases.push(head("HTTP/1.0 without host", "GET /case HTTP/1.0\r\nX: y", PassedAndClosed(0)));
     cases.push(head("HTTP/1.0 that stays", "GET /case HTTP/1.0\r\nHost: a\r\nConnection: keep-alive", Passed(0)));

@@ -21,7 +21,7 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// One connection, frame by frame.
-struct Frames {
+pub(crate) struct Frames {
     tcp: TcpStream,
 }
 
@@ -35,7 +35,7 @@ struct Outcome {
 }
 
 impl Frames {
-    async fn open(address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let mut frames = Self { tcp: TcpStream::connect(address).await? };
         frames.tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
         frames.send(SETTINGS, 0, 0, b"").await?;
@@ -48,6 +48,17 @@ impl Frames {
         frame.extend_from_slice(&stream.to_be_bytes());
         frame.extend_from_slice(payload);
         Ok(self.tcp.write_all(&frame).await?)
+    }
+
+    /// A header block in one frame.
+    pub(crate) async fn headers(&mut self, stream: u32, block: &[u8], end: bool) -> Result<()> {
+        self.send(HEADERS, END_HEADERS | if end { END_STREAM } else { 0 }, stream, block).await
+    }
+
+    /// The first byte of the response's header block on the first stream; `None` when there is none.
+    pub(crate) async fn one(&mut self) -> Result<Option<u8>> {
+        let [first, _] = self.outcomes_of([false, true]).await?;
+        Ok(first.status.filter(|_| !first.reset))
     }
 
     /// A request: fields, a body unless it is `None`, trailers where there are any.
@@ -66,8 +77,12 @@ impl Frames {
 
     /// What becomes of both streams, until both are done or the connection ends.
     async fn outcomes(&mut self) -> Result<[Outcome; 2]> {
+        self.outcomes_of([false; 2]).await
+    }
+
+    /// The same of those that are not done yet.
+    async fn outcomes_of(&mut self, mut done: [bool; 2]) -> Result<[Outcome; 2]> {
         let mut outcomes = [Outcome::default(), Outcome::default()];
-        let mut done = [false; 2];
         while !(done[0] && done[1]) {
             let mut head = [0; 9];
             if self.tcp.read_exact(&mut head).await.is_err() {
@@ -103,7 +118,7 @@ impl Frames {
 }
 
 /// Fields in HPACK, each a literal that is not indexed, without Huffman coding.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in fields {
         out.push(0);
@@ -181,6 +196,11 @@ fn fields() -> Vec<Case> {
         refused("status in a request", &[(":status", "200")]),
         refused("another host", &[("host", "b")]),
         refused("two hosts", &[("host", "a"), ("host", "b")]),
+        refused("the same host twice", &[("host", "a"), ("host", "a")]),
+        refused("space after a value", &[("x", "y ")]),
+        refused("tab before a value", &[("x", "\ty")]),
+        refused("space before a length", &[("content-length", " 5")]),
+        refused("space around a cookie", &[("cookie", " a=1")]),
         with("plain", &[("x", "y"), ("te", "trailers")], Some(HIDDEN), Some("POST /case 35")),
     ]
 }
@@ -206,6 +226,12 @@ fn pseudo_headers() -> Vec<Case> {
         pseudo("authority with a user", ":authority", "user@a", None),
         pseudo("authority with a space", ":authority", "a b", None),
         pseudo("empty authority", ":authority", "", None),
+        pseudo("authority with two ports", ":authority", "a:80:80", None),
+        pseudo("authority with a large port", ":authority", "a:99999", None),
+        pseudo("authority with half an IPv6 address", ":authority", "[::1", None),
+        pseudo("authority with a space after it", ":authority", "a ", None),
+        pseudo("another scheme", ":scheme", "ftp", None),
+        pseudo("the scheme of TLS", ":scheme", "https", None),
         pseudo("scheme with CRLF", ":scheme", "http\r\nx: y", None),
         pseudo("scheme with a path", ":scheme", "http://b/smuggled?", None),
         only("no path", &[(":method", "GET"), (":scheme", "http"), (":authority", "a")]),
@@ -240,6 +266,7 @@ fn bodies() -> Vec<Case> {
         trailed("trailer: pseudo-header", &[(":path", "/smuggled")], None),
         trailed("trailer: CRLF", &[("x", "y\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")], None),
         trailed("trailer: upper case", &[("X", "y")], None),
+        trailed("trailer: space after a value", &[("x", "y ")], None),
     ]
 }
 

@@ -153,7 +153,7 @@ fn legal_is_what_a_message_may_have() {
         block.extend([0xbe, 0x7e, 0x01, b'v', 0xbe]);
         let mut legal = Vec::new();
         Decoder::new(4096).decode(&block, |field| legal.push(field.legal)).unwrap();
-        let name_alone = expect || value != b"v" && value != b"";
+        let name_alone = expect || (value != b"v" && value != b"");
         assert_eq!(legal, [expect, expect, name_alone, name_alone], "{}", name.escape_ascii());
     };
     check(b"x-a", b"v", true);
@@ -169,7 +169,11 @@ fn legal_is_what_a_message_may_have() {
     check(b"a\xe4", b"v", false);
     check(b"x-a", b"a\r\nb", false);
     check(b"x-a", b"\0", false);
-    check(b"x-a", b"\t a\xe4", true);
+    check(b"x-a", b"a\t \xe4", true);
+    for padded in [b" ".as_slice(), b"\t", b" v", b"v ", b"\tv", b"v\t", b" a b "] {
+        check(b"x-a", padded, false);
+        check(b":path", padded, false);
+    }
 }
 
 #[test]
