@@ -63,6 +63,30 @@ impl Io {
         }
     }
 
+    /// Whether TLS has failed for something that the peer sent. An alert has then been sent, and nothing more may be
+    /// (RFC 8446 section 6.2).
+    pub fn tls_has_failed(&mut self) -> bool {
+        // An error is given again each time; without one, everything that was read has been processed before.
+        match self {
+            Self::ServerTls(tls) => tls.get_mut().1.process_new_packets().is_err(),
+            Self::ClientTls(tls) => tls.get_mut().1.process_new_packets().is_err(),
+            Self::Tcp(_) | Self::Memory(_) => false,
+        }
+    }
+
+    /// Reads and drops what the peer still sends, below TLS; how much it was, 0 at the end.
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; 4096];
+        let mut buf = ReadBuf::new(&mut bytes);
+        let read = match self {
+            Self::Tcp(io) => Pin::new(io).poll_read(cx, &mut buf),
+            Self::ServerTls(io) => Pin::new(io.get_mut().0).poll_read(cx, &mut buf),
+            Self::ClientTls(io) => Pin::new(io.get_mut().0).poll_read(cx, &mut buf),
+            Self::Memory(io) => Pin::new(io).poll_read(cx, &mut buf),
+        };
+        read.map_ok(|()| buf.filled().len())
+    }
+
     /// Makes closing it send a reset: for a response that must not look complete.
     pub fn reset_on_close(&self) {
         if let Some(tcp) = self.tcp() {

@@ -370,7 +370,12 @@ fn abort(down: &mut Peer, session: &mut Session) {
     session.aborted = true;
     session.keep_alive = false;
     match down {
-        Peer::H1(h1) => h1.io().reset_on_close(),
+        Peer::H1(h1) => {
+            // A reset might overtake the alert.
+            if !h1.io().tls_has_failed() {
+                h1.io().reset_on_close();
+            }
+        }
         Peer::H2(h2) => h2.reset(Code::INTERNAL_ERROR),
     }
 }

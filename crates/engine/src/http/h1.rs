@@ -9,7 +9,6 @@ use cardinal_http::h1::{
 };
 use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::Limits;
-use cardinal_net::buffer::SIZE;
 use cardinal_net::h1::H1;
 use cardinal_net::{Io, NetError, Peer, Timer};
 use cardinal_sdk::Client;
@@ -233,13 +232,13 @@ enum End {
 
 /// How long a client that sends more than it gets an answer to is listened to, milliseconds, and for how many bytes.
 const LINGER_MS: u64 = 2_000;
-const LINGER_MAX: usize = 1024 * 1024;
+pub(super) const LINGER_MAX: usize = 1024 * 1024;
 
 /// Ends a connection so that what was sent last arrives: a socket that is closed while something lies unread sends a
 /// reset, which may overtake the answer (RFC 9112 section 9.6; nginx's lingering close).
 async fn close(down: Peer, end: End, timer: &Timer) {
     let Peer::H1(mut h1) = down else { return };
-    if end == End::Aborted {
+    if end == End::Aborted && !h1.io().tls_has_failed() {
         return;
     }
     let more = !h1.unread().is_empty() || (!h1.is_eof() && !h1.io().is_silent());
@@ -252,8 +251,7 @@ async fn close(down: Peer, end: End, timer: &Timer) {
         h1.io().shutdown().await.ok();
         let mut left = if more { LINGER_MAX } else { 0 };
         while left > 0 {
-            drop(h1.take_unread());
-            match poll_fn(|cx| h1.poll_read_more(cx, SIZE)).await {
+            match poll_fn(|cx| h1.io().poll_discard(cx)).await {
                 Ok(count @ 1..) => left = left.saturating_sub(count),
                 Ok(0) | Err(_) => return,
             }

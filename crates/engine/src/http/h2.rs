@@ -46,7 +46,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Cli
         Some(Err(error)) => tracing::debug!(client = %client.peer, %error, "HTTP/2 preface"),
         None => return,
     }
-    idle.limit(LEAVE_MS, poll_fn(|cx| server.poll_close(cx))).await;
+    let mut left = super::h1::LINGER_MAX;
+    let ending = async {
+        poll_fn(|cx| server.poll_close(cx)).await;
+        poll_fn(|cx| server.poll_discard(cx, &mut left)).await;
+    };
+    idle.limit(LEAVE_MS, ending).await;
 }
 
 /// What the streams of a connection have in common.

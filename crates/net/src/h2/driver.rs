@@ -116,6 +116,11 @@ impl Link {
                 }
                 Poll::Ready(outcome) => {
                     let kind = outcome.map_or_else(|error| error.kind(), |()| io::ErrorKind::UnexpectedEof);
+                    if self.io.tls_has_failed() {
+                        // Nothing follows the alert.
+                        self.state.written = 0;
+                        self.state.out.clear();
+                    }
                     self.state.fail(H2Error::Lost(kind));
                     return Read::All;
                 }
@@ -158,6 +163,18 @@ impl Link {
             *unflushed = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads and drops what the peer still sends: closing a socket that has something to be read sends a reset, which may
+    /// overtake what was sent last. Ready at the end of the stream, or when it has been too much.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
+        while *left > 0 {
+            match ready!(self.io.poll_discard(cx)) {
+                Ok(count @ 1..) => *left = left.saturating_sub(count),
+                Ok(0) | Err(_) => break,
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Sends the rest and ends the byte stream.

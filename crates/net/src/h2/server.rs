@@ -68,6 +68,11 @@ impl Server {
         }
     }
 
+    /// After [`Server::poll_close`]: reads and drops up to `left` bytes that the client still sends.
+    pub fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
+        self.link.borrow_mut().poll_discard(cx, left)
+    }
+
     /// Sends what is left and closes. To be polled to its end once nothing more is accepted.
     pub fn poll_close(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.link.borrow_mut().poll_close(cx)

@@ -56,7 +56,7 @@ impl ClientSettings {
 /// # Errors
 /// The authorities, the certificate to show or its key cannot be used.
 pub fn client_config(settings: &ClientSettings) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(super::inner_plaintext::provider());
     let config_error = |e: rustls::Error| TlsError::Config(e.to_string());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -4,6 +4,7 @@
 mod certificate;
 mod client;
 mod explain;
+mod inner_plaintext;
 mod names;
 mod rsa;
 mod server;
@@ -43,7 +44,7 @@ pub enum TlsError {
 /// The one crypto provider of the process, with these cipher suites (IANA or OpenSSL names; unknown names are
 /// returned) or all of the library's.
 pub fn provider(cipher_suites: &[Box<str>]) -> (Arc<CryptoProvider>, Vec<Box<str>>) {
-    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut provider = inner_plaintext::provider();
     let mut unknown = Vec::new();
     if !cipher_suites.is_empty() {
         let all = provider.cipher_suites.clone();
