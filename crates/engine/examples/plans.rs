@@ -102,6 +102,7 @@ fn service(number: usize, retries: u16, named: bool) -> Backend {
         path: None,
         timeouts: Timeouts { connect_ms: 60_000, read_ms: 60_000, write_ms: 60_000 },
         retries,
+        upgrade_protocols: Vec::new(),
         document: "{}".into(),
     }
 }

@@ -28,11 +28,14 @@ pub struct Backend {
     pub timeouts: Timeouts,
     /// Tries after the first one.
     pub retries: u16,
+    /// Protocols that clients may switch to with `Upgrade`, besides `websocket`: lower-case names without a version.
+    #[serde(default)]
+    pub upgrade_protocols: Vec<Box<str>>,
     /// Behind [`Backend::document`].
     pub document: Document,
 }
 
-documented!(Backend { origin, l4, http, grpc, tls, target, path, timeouts, retries });
+documented!(Backend { origin, l4, http, grpc, tls, target, path, timeouts, retries, upgrade_protocols });
 
 /// Transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -242,6 +242,7 @@ mod tests {
             path: None,
             timeouts: crate::Timeouts { connect_ms: 1, read_ms: 1, write_ms: 1 },
             retries: 0,
+            upgrade_protocols: Vec::new(),
             document: "{}".into(),
         }
     }

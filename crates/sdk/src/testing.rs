@@ -49,6 +49,7 @@ pub fn backend(id: Id, name: Option<&str>, host: &str, document: &str) -> Arc<Ba
         path: None,
         timeouts: Timeouts { connect_ms: 60_000, read_ms: 60_000, write_ms: 60_000 },
         retries: 5,
+        upgrade_protocols: Vec::new(),
         document: document.into(),
     };
     Arc::new(BackendInfo::new(Arc::new(record), None))

@@ -223,14 +223,36 @@ fn tls_required(status: u16, request: &RequestHead, exchange: &Exchange) -> Repl
     Reply::new(status).with_header("Location", &format!("https://{host}{target}"))
 }
 
-/// Whether the request asks to leave HTTP: the protocol it names. `h2c` is not forwarded: HTTP/2 is spoken by prior
-/// knowledge, and a tunnel opened by it would pass requests unseen.
-pub(crate) fn upgrade(request: &RequestHead) -> Option<&[u8]> {
-    if request.version != Version::H11 || request.method == Method::Connect {
+/// The protocols to which a request asks to switch and may, as a list in the client's order; `None` when there are
+/// none. `websocket` is always allowed, others by the backend, `h2c` never: HTTP/2 is spoken by prior knowledge, and a
+/// tunnel opened by it would pass requests unseen.
+pub(crate) fn upgrade(request: &RequestHead, allowed: &[Box<str>]) -> Option<Vec<u8>> {
+    request.headers.known(Name::Upgrade)?;
+    if request.version != Version::H11
+        || request.method == Method::Connect
+        || !request.headers.known_list_contains(Name::Connection, b"upgrade")
+    {
         return None;
     }
-    let protocol = request.headers.known(Name::Upgrade)?;
-    let asked = request.headers.known_list_contains(Name::Connection, b"upgrade");
-    let h2c = split_list(protocol).any(|p| p.get(..3).is_some_and(|p| p.eq_ignore_ascii_case(b"h2c")));
-    (asked && !h2c).then_some(protocol)
+    let named = |name: &[u8]| {
+        name.eq_ignore_ascii_case(b"websocket")
+            || (allowed.iter().any(|a| name.eq_ignore_ascii_case(a.as_bytes())) && !name.eq_ignore_ascii_case(b"h2c"))
+    };
+    let asked = request.headers.known_all(Name::Upgrade).flat_map(split_list);
+    let list = asked.filter(|protocol| named(protocol_name(protocol))).collect::<Vec<_>>().join(b", ".as_slice());
+    (!list.is_empty()).then_some(list)
+}
+
+/// Whether a response with status 101 switches to protocols that were asked for, and says to which (RFC 9110 section
+/// 7.8).
+pub(crate) fn switches_as_asked(asked: &[u8], response: &HeaderList) -> bool {
+    let asked_for =
+        |protocol: &[u8]| split_list(asked).any(|a| protocol_name(a).eq_ignore_ascii_case(protocol_name(protocol)));
+    let mut chosen = response.known_all(Name::Upgrade).flat_map(split_list).peekable();
+    chosen.peek().is_some() && chosen.all(asked_for)
+}
+
+/// A protocol without its version: `SPDY` of `SPDY/3.1`.
+fn protocol_name(protocol: &[u8]) -> &[u8] {
+    protocol.split(|byte| *byte == b'/').next().unwrap_or_default()
 }

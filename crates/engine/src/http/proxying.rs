@@ -16,7 +16,7 @@ use cardinal_sdk::{BodyMode, Source};
 
 use super::Scratch;
 use super::exchange::{Body, ClientBody, Collect, NO_ROOM, Session, Terms, Turn, body_max, collect, make_uri};
-use super::facts::upgrade;
+use super::facts::{switches_as_asked, upgrade};
 use super::filters::{run_body, run_response};
 use super::forward::{Broken, Download, Patience, Progress, Upload};
 use super::reply::{self, send_continue};
@@ -95,7 +95,8 @@ impl Proxying<'_> {
 
     /// Sends the request to one endpoint and waits for the response head.
     async fn attempt(&self, down: &mut Peer, s: &mut Scratch, session: &mut Session) -> Result<Answering, Failure> {
-        let protocol = upgrade(&s.request).filter(|_| matches!(down, Peer::H1(_))).map(<[u8]>::to_vec);
+        let protocol = upgrade(&s.request, &self.backend.backend.upgrade_protocols);
+        let protocol = protocol.filter(|_| matches!(down, Peer::H1(_)));
         let upgrading = protocol.is_some();
         let reached = reach(self.worker, self.plan, self.route, self.backend, s, upgrading).await?;
         let streamed = s.upstream.body.is_none();
@@ -113,6 +114,7 @@ impl Proxying<'_> {
         let now = s.now(self.worker);
         s.exchange.timing.upstream_sent.get_or_insert(now);
         let waited = self.wait_for_head(down, &mut up, &mut upload, s).await;
+        let waited = waited.and_then(|()| check_switch(protocol.as_deref(), &s.response));
         if let Err(failure) = waited {
             s.time_passed();
             if let (FailureKind::UpstreamTimeout, Peer::H2(h2)) = (failure.kind(), &mut up) {
@@ -129,9 +131,6 @@ impl Proxying<'_> {
                 retry => retry,
             };
             return Err(failure.with_retry(retry));
-        }
-        if s.response.status == 101 && !upgrading {
-            return Err(Failure::new(FailureKind::UpstreamProtocol, "101 was not asked for"));
         }
         Ok(Answering { up, reached: way, upload })
     }
@@ -433,6 +432,13 @@ impl Proxying<'_> {
             self.worker.pool.borrow_mut().put(key, h1, requests, &limits, s.now(self.worker));
         }
     }
+}
+
+/// Refuses a response with status 101 to a request that did not ask for it, or not for that protocol.
+fn check_switch(asked: Option<&[u8]>, response: &ResponseHead) -> Result<(), Failure> {
+    let as_asked = response.status != 101 || asked.is_some_and(|asked| switches_as_asked(asked, &response.headers));
+    let refused = || Failure::new(FailureKind::UpstreamProtocol, "101 with a protocol that was not asked for");
+    as_asked.then_some(()).ok_or_else(refused)
 }
 
 /// Whether another endpoint may be tried (nginx's `proxy_next_upstream error timeout`, as Kong sets it).

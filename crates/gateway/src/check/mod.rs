@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use cardinal_ir::{Diagnostic, Id, Ir, Location, Severity};
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
-use crate::entities::{Registry, TAG_UPSTREAM_HTTP2};
+use crate::entities::{Registry, TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols};
 
 pub use order::{OrderPair, OrderReport, RouteLabel, order_report, why_first};
 
@@ -115,12 +115,7 @@ pub fn check_refused(errors: &LoadErrors) -> Vec<Line> {
 fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &str)) {
     use Verdict::{Changed, Unsupported};
     match kind {
-        "services" if entity.texts("tags").any(|t| t == TAG_UPSTREAM_HTTP2) => {
-            add(Changed, "tags", "the tag upstream-http2 makes requests to the upstream HTTP/2");
-        }
-        "services" if entity.text("protocol") == Some("udp") && entity.int("retries") != Some(0) => {
-            add(Changed, "retries", "datagrams are not sent again");
-        }
+        "services" => service_differences(entity, add),
         "routes" if entity.texts("paths").any(has_alternatives) => {
             add(Changed, "paths", "all alternatives start at the start of the path, in Kong the first one alone");
         }
@@ -133,6 +128,22 @@ fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &
             add(Changed, "name", "Kong has no vault of files");
         }
         _ => {}
+    }
+}
+
+fn service_differences(entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &str)) {
+    let changed = Verdict::Changed;
+    if entity.texts("tags").any(|t| t == TAG_UPSTREAM_HTTP2) {
+        add(changed, "tags", "the tag upstream-http2 makes requests to the upstream HTTP/2");
+    }
+    if entity.texts("tags").any(|t| t.starts_with(TAG_UPGRADE_PROTOCOL)) {
+        match upgrade_protocols(entity.texts("tags")).as_slice() {
+            [] => add(changed, "tags", "a tag upgrade-protocol:NAME names no protocol that clients may switch to"),
+            names => add(changed, "tags", &format!("clients may switch to {} with Upgrade", names.join(", "))),
+        }
+    }
+    if entity.text("protocol") == Some("udp") && entity.int("retries") != Some(0) {
+        add(changed, "retries", "datagrams are not sent again");
     }
 }
 

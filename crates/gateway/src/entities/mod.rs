@@ -30,7 +30,7 @@ use cardinal_sdk::{EntityDef, PluginDef};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-pub use services::TAG_UPSTREAM_HTTP2;
+pub use services::{TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols};
 
 use crate::packed::Names;
 use crate::settings::{Choice, RouterFlavor, Settings};

@@ -10,6 +10,17 @@ use super::{Kind, base_fields, tags_field};
 /// A service with this tag is spoken to in HTTP/2: by prior knowledge for `http`, when ALPN settles on it for `https`.
 pub const TAG_UPSTREAM_HTTP2: &str = "upstream-http2";
 
+/// A service with a tag that begins so lets clients switch to the protocol that follows, besides `websocket`.
+pub const TAG_UPGRADE_PROTOCOL: &str = "upgrade-protocol:";
+
+/// The protocols of [`TAG_UPGRADE_PROTOCOL`], in lower case. `h2c` is none: by it requests would pass unseen. Nor is
+/// anything else that is no name of a protocol.
+pub fn upgrade_protocols<'a>(tags: impl Iterator<Item = &'a str>) -> Vec<Box<str>> {
+    let named = tags.filter_map(|tag| tag.strip_prefix(TAG_UPGRADE_PROTOCOL)).map(str::to_ascii_lowercase);
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    named.filter(|name| name != "h2c" && !name.is_empty() && name.bytes().all(legal)).map(Into::into).collect()
+}
+
 pub(super) fn kind() -> Kind {
     Kind::new("services", schema()).key("name")
 }
@@ -23,7 +34,9 @@ fn schema() -> Schema {
                 "protocol",
                 typedefs::protocol().required().default("http").describe(
                     "What the upstream speaks: HTTP/1.1 for `http` and `https`, HTTP/2 for `grpc` and `grpcs`. With the tag \
-                     `upstream-http2`, `http` is HTTP/2 by prior knowledge and `https` what ALPN settles on.",
+                     `upstream-http2`, `http` is HTTP/2 by prior knowledge and `https` what ALPN settles on. Clients may \
+                     switch to `websocket` with `Upgrade`, and with a tag such as `upgrade-protocol:spdy` to the protocol it \
+                     names.",
                 ),
             ),
             field("host", typedefs::host().required().describe("Host name, address, or name of an upstream.")),

@@ -4,7 +4,7 @@ use cardinal_ir::{Backend, Code, Host, HttpVersion, Id, L4, Target, Timeouts, Up
 
 use super::{Lowering, endpoints::canonical, identity::known_certificate};
 use crate::declarative::Entity;
-use crate::entities::TAG_UPSTREAM_HTTP2;
+use crate::entities::{TAG_UPSTREAM_HTTP2, upgrade_protocols};
 
 impl Lowering<'_> {
     pub(super) fn services(&mut self) {
@@ -56,6 +56,7 @@ impl Lowering<'_> {
                 write_ms: ms("write_timeout"),
             },
             retries: entity.int("retries").and_then(|n| u16::try_from(n).ok()).unwrap_or(5),
+            upgrade_protocols: upgrade_protocols(entity.texts("tags")),
             document: self.memory.no_document.clone(),
         })
     }

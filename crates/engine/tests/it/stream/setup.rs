@@ -68,6 +68,7 @@ impl Setup {
             path: None,
             timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000 },
             retries: 0,
+            upgrade_protocols: Vec::new(),
             document: "{}".into(),
         };
         change(&mut backend);

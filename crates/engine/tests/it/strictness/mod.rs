@@ -1,6 +1,7 @@
 //! What is refused, and what is let pass, of both protocols: hosts, schemes, field values, upgrades, line ends, TLS.
 
 mod alerts;
+mod upgrades;
 
 use anyhow::{Context as _, Result};
 use cardinal_testkit::{Authority, EchoServer, H1Client, H2Client, ScriptedPeer, Socket, Step, World};
