@@ -109,9 +109,18 @@ impl H1 {
         self.input.consume(count);
     }
 
-    /// The message being read has a body of this framing, which starts at the unused bytes.
+    /// The request being read has a body of this framing, which starts at the unused bytes.
     pub fn start_reading(&mut self, framing: Framing) {
-        self.decoder = BodyDecoder::new(framing);
+        self.start_body(BodyDecoder::new(framing), framing);
+    }
+
+    /// The response being read has a body of this framing, which starts at the unused bytes.
+    pub fn start_reading_response(&mut self, framing: Framing) {
+        self.start_body(BodyDecoder::of_response(framing), framing);
+    }
+
+    fn start_body(&mut self, decoder: BodyDecoder, framing: Framing) {
+        self.decoder = decoder;
         self.run = 0;
         self.trailers.clear();
         if matches!(framing, Framing::None) || matches!(framing, Framing::Length(length) if length <= SIZE as u64) {

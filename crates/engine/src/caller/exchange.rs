@@ -64,7 +64,7 @@ async fn run(connection: &mut H1, sending: &mut Sending<'_>, answered: &mut bool
     if matches!(framing, Framing::Length(length) if length > body_max) {
         return Err(Why::TooLarge);
     }
-    connection.start_reading(framing);
+    connection.start_reading_response(framing);
     let mut body = Vec::new();
     while poll_fn(|cx| connection.poll_body(cx)).await.map_err(Why::Net)? {
         let data = connection.data();

@@ -258,7 +258,7 @@ impl Proxying<'_> {
         let framing = response_framing(&s.request.method, &s.response)
             .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))?;
         if let Peer::H1(h1) = &mut answering.up {
-            h1.start_reading(if status == 101 { Framing::UntilClose } else { framing });
+            h1.start_reading_response(if status == 101 { Framing::UntilClose } else { framing });
         }
         if status == 101 {
             return Box::pin(self.switch(answering, turn)).await;

@@ -1,7 +1,7 @@
 //! Bodies: what in a buffer is data, and where the body ends.
 
 use super::framing::Framing;
-use super::parse::{HeadError, HeadLimits, parse_fields};
+use super::parse::{HeadError, HeadLimits, LENIENT, STRICT, parse_fields};
 use crate::headers::HeaderList;
 
 /// Chunk lines longer than this are refused (extensions included).
@@ -68,18 +68,30 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct BodyDecoder {
     state: State,
+    /// Lines of chunks and trailers may end in LF alone.
+    lf: bool,
 }
 
 impl BodyDecoder {
-    /// A decoder for a body of this framing.
+    /// A decoder for the body of a request: its lines end in CRLF.
     pub const fn new(framing: Framing) -> Self {
+        Self::with_lines(framing, false)
+    }
+
+    /// A decoder for the body of a response: its lines may end in LF alone, like those of its head (see
+    /// [`parse_response`](super::parse_response)). A CR that is no part of CRLF is an error all the same.
+    pub const fn of_response(framing: Framing) -> Self {
+        Self::with_lines(framing, true)
+    }
+
+    const fn with_lines(framing: Framing, lf: bool) -> Self {
         let state = match framing {
             Framing::None | Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::ChunkLine,
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state }
+        Self { state, lf }
     }
 
     /// Whether the body is complete.
@@ -114,7 +126,7 @@ impl BodyDecoder {
                 }
                 State::UntilClose if !rest.is_empty() => return Ok(Step::Data { skip, len: rest.len() }),
                 State::Length(_) | State::ChunkData(_) | State::UntilClose => return Ok(Step::More { skip }),
-                State::ChunkLine => match chunk_line(rest)? {
+                State::ChunkLine => match chunk_line(rest, self.lf)? {
                     None => return Ok(Step::More { skip }),
                     Some((used, 0)) => {
                         skip += used;
@@ -130,10 +142,14 @@ impl BodyDecoder {
                         skip += 2;
                         self.state = State::ChunkLine;
                     }
+                    [b'\n', ..] if self.lf => {
+                        skip += 1;
+                        self.state = State::ChunkLine;
+                    }
                     [] | [b'\r'] => return Ok(Step::More { skip }),
                     _ => return Err(BodyError::ChunkEnd),
                 },
-                State::Trailers => match parse_fields(rest, 0, &TRAILER_LIMITS, trailers) {
+                State::Trailers => match parse_trailers(rest, self.lf, trailers) {
                     Err(error) => return Err(BodyError::Trailers(error)),
                     Ok(Some(used)) => {
                         skip += used;
@@ -173,16 +189,29 @@ impl BodyDecoder {
     }
 }
 
-/// Length of the line with its CRLF, and the size it says; `None` when incomplete. Extensions are ignored
+fn parse_trailers(buf: &[u8], lf: bool, trailers: &mut HeaderList) -> Result<Option<usize>, HeadError> {
+    if lf {
+        parse_fields::<LENIENT>(buf, 0, &TRAILER_LIMITS, trailers)
+    } else {
+        parse_fields::<STRICT>(buf, 0, &TRAILER_LIMITS, trailers)
+    }
+}
+
+/// Length of the line with its end, and the size it says; `None` when incomplete. Extensions are ignored
 /// (RFC 9112 section 7.1.1), but must be free of control characters.
-fn chunk_line(buf: &[u8]) -> Result<Option<(usize, u64)>, BodyError> {
+fn chunk_line(buf: &[u8], lf: bool) -> Result<Option<(usize, u64)>, BodyError> {
     let Some(at) = memchr::memchr(b'\n', buf) else {
         return if buf.len() > CHUNK_LINE_MAX { Err(BodyError::ChunkLine) } else { Ok(None) };
     };
     if at > CHUNK_LINE_MAX {
         return Err(BodyError::ChunkLine);
     }
-    let line = buf.get(..at).and_then(|l| l.strip_suffix(b"\r")).ok_or(BodyError::ChunkSize)?;
+    let line = buf.get(..at).unwrap_or_default();
+    let line = match line.strip_suffix(b"\r") {
+        Some(line) => line,
+        None if lf => line,
+        None => return Err(BodyError::ChunkSize),
+    };
     let digits = line.iter().position(|b| !b.is_ascii_hexdigit()).unwrap_or(line.len());
     if digits == 0 || digits > 15 {
         return Err(BodyError::ChunkSize);

@@ -53,7 +53,7 @@ pub enum HeadError {
     /// A line that continues the one before.
     #[error("obsolete line folding")]
     Folding,
-    /// A line end without CR.
+    /// A line of a request that ends without CR.
     #[error("bare LF")]
     BareLf,
     /// `Host` missing, repeated or malformed.
@@ -81,27 +81,30 @@ pub fn parse_request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) ->
         }
     }
     let rest = buf.get(skipped..).unwrap_or_default();
-    let Some(end) = find_line(rest, limits)? else { return partial(rest, limits) };
+    let Some((end, start)) = find_line::<STRICT>(rest, limits)? else { return partial(rest, limits) };
     let line = rest.get(..end).unwrap_or_default();
     // The target has no space and the version no more than eight bytes, or neither of them is accepted below.
     let first = line.iter().position(|byte| *byte == b' ').ok_or(HeadError::StartLine)?;
     let last = line.iter().rposition(|byte| *byte == b' ').filter(|last| *last > first).ok_or(HeadError::StartLine)?;
     head.method = Method::parse(line.get(..first).unwrap_or_default()).ok_or(HeadError::Method)?;
     head.version = parse_version(line.get(last + 1..).unwrap_or_default())?;
-    let start = rest.get(end + 2..).unwrap_or_default();
+    let fields = rest.get(start..).unwrap_or_default();
     let base = head.headers.push_raw(line);
     let target_len = last - first - 1;
-    let Some(len) = parse_fields(start, end + 2, limits, &mut head.headers)? else { return partial(rest, limits) };
+    let Some(len) = parse_fields::<STRICT>(fields, start, limits, &mut head.headers)? else {
+        return partial(rest, limits);
+    };
     if !head.place_target(base + first + 1, target_len) {
         return Err(HeadError::Target);
     }
     check_host(head)?;
-    Ok(Parsed::Complete(skipped + end + 2 + len))
+    Ok(Parsed::Complete(skipped + start + len))
 }
 
-/// Parses a response head at the start of `buf`. `head` must be clear.
+/// Parses a response head at the start of `buf`. `head` must be clear. Lines may end in LF alone, as some old servers and
+/// devices end them (RFC 9112 section 2.2; nginx); [`HeaderList::write_h1`] writes them with CRLF.
 pub fn parse_response(buf: &[u8], limits: &HeadLimits, head: &mut ResponseHead) -> Result<Parsed, HeadError> {
-    let Some(end) = find_line(buf, limits)? else { return partial(buf, limits) };
+    let Some((end, start)) = find_line::<LENIENT>(buf, limits)? else { return partial(buf, limits) };
     let line = buf.get(..end).unwrap_or_default();
     head.version = parse_version(line.get(..8).unwrap_or_default())?;
     let (b" ", digits, rest) =
@@ -123,14 +126,21 @@ pub fn parse_response(buf: &[u8], limits: &HeadLimits, head: &mut ResponseHead) 
     if line.len() > 13 {
         head.place_reason(base + 13..base + line.len());
     }
-    let start = buf.get(end + 2..).unwrap_or_default();
-    let Some(len) = parse_fields(start, end + 2, limits, &mut head.headers)? else { return partial(buf, limits) };
-    Ok(Parsed::Complete(end + 2 + len))
+    let fields = buf.get(start..).unwrap_or_default();
+    let Some(len) = parse_fields::<LENIENT>(fields, start, limits, &mut head.headers)? else {
+        return partial(buf, limits);
+    };
+    Ok(Parsed::Complete(start + len))
 }
+
+/// Lines end in CRLF: requests.
+pub(super) const STRICT: bool = false;
+/// Lines end in CRLF or in LF: responses.
+pub(super) const LENIENT: bool = true;
 
 /// Parses fields up to and including the empty line, into `headers`, in one pass over the bytes. `used` counts the bytes
 /// of the head before `buf`. Returns the length, or `None` when more bytes are needed; then `headers` is as it was.
-pub(super) fn parse_fields(
+pub(super) fn parse_fields<const LF: bool>(
     buf: &[u8],
     used: usize,
     limits: &HeadLimits,
@@ -147,6 +157,7 @@ pub(super) fn parse_fields(
                     None => Ok(None),
                 };
             }
+            Some(b'\n') if LF => break Ok(Some(at + 1)),
             Some(b' ' | b'\t') => break Err(HeadError::Folding),
             Some(_) => {}
             None => break Ok(None),
@@ -154,7 +165,7 @@ pub(super) fn parse_fields(
         if headers.len() - before >= limits.header_count_max {
             break Err(HeadError::TooMany);
         }
-        match parse_field(buf, at, base, headers) {
+        match parse_field::<LF>(buf, at, base, headers) {
             Ok(Some(next)) => at = next,
             Ok(None) => break Ok(None),
             Err(error) => break Err(error),
@@ -163,7 +174,8 @@ pub(super) fn parse_fields(
     match outcome {
         Ok(Some(end)) if used + end > limits.head_bytes_max => Err(HeadError::TooLarge),
         Ok(Some(end)) => {
-            headers.push_raw(buf.get(..end - 2).unwrap_or_default());
+            // The empty line is not needed; the line before it is, to its end.
+            headers.push_raw(buf.get(..end - 1).unwrap_or_default());
             Ok(Some(end))
         }
         other => {
@@ -175,7 +187,12 @@ pub(super) fn parse_fields(
 
 /// Parses the line at `at`, whose bytes will be in the arena from `base` on; gives the place of the next line, or `None`
 /// when more bytes are needed.
-fn parse_field(buf: &[u8], at: usize, base: usize, headers: &mut HeaderList) -> Result<Option<usize>, HeadError> {
+fn parse_field<const LF: bool>(
+    buf: &[u8],
+    at: usize,
+    base: usize,
+    headers: &mut HeaderList,
+) -> Result<Option<usize>, HeadError> {
     let line = buf.get(at..).unwrap_or_default();
     let Some(colon) = line.iter().position(|byte| !is_tchar(*byte)) else { return Ok(None) };
     match line.get(colon) {
@@ -185,27 +202,30 @@ fn parse_field(buf: &[u8], at: usize, base: usize, headers: &mut HeaderList) -> 
         _ => return Err(HeadError::FieldName),
     }
     let name = line.get(..colon).unwrap_or_default();
-    let Some(end) = find_value_end(line, colon + 1)? else { return Ok(None) };
+    let Some(end) = find_value_end::<LF>(line, colon + 1)? else { return Ok(None) };
+    let bare = LF && line.get(end) == Some(&b'\n');
     let raw = line.get(colon + 1..end).unwrap_or_default();
     let place = base + at;
-    // A line written as everybody writes it is forwarded as it is; odd spacing is not.
+    // A line written as everybody writes it is forwarded as it is; odd spacing and a bare LF are not.
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let (offset, len, canonical) = match raw {
+        _ if bare => (raw.iter().position(|b| !is_space(b)).unwrap_or(raw.len()), trim(raw).len(), 0),
         [b' ', first, .., last] if !is_space(first) && !is_space(last) => (1, raw.len() - 1, place + end + 2),
         [b' ', only] if !is_space(only) => (1, 1, place + end + 2),
         [b' '] => (1, 0, place + end + 2),
         _ => (raw.iter().position(|b| !is_space(b)).unwrap_or(raw.len()), trim(raw).len(), 0),
     };
     headers.push_field(Name::of(name), place, colon, place + colon + 1 + offset, len, canonical);
-    Ok(Some(at + end + 2))
+    Ok(Some(at + end + if bare { 1 } else { 2 }))
 }
 
-/// Where the CRLF after a value is, from `at` on; `None` when more bytes are needed.
-fn find_value_end(line: &[u8], mut at: usize) -> Result<Option<usize>, HeadError> {
+/// Where the end of the line after a value is, from `at` on; `None` when more bytes are needed.
+fn find_value_end<const LF: bool>(line: &[u8], mut at: usize) -> Result<Option<usize>, HeadError> {
     loop {
         at += find_control(line.get(at..).unwrap_or_default());
         match (line.get(at), line.get(at + 1)) {
             (Some(b'\r'), Some(b'\n')) => return Ok(Some(at)),
+            (Some(b'\n'), _) if LF => return Ok(Some(at)),
             (Some(b'\t'), _) => at += 1,
             (None, _) | (Some(b'\r'), None) => return Ok(None),
             (Some(b'\n'), _) => return Err(HeadError::BareLf),
@@ -233,16 +253,20 @@ fn find_control(bytes: &[u8]) -> usize {
     rest.iter().position(|byte| *byte < 0x20 || *byte == 0x7f).map_or(bytes.len(), |at| rest_at + at)
 }
 
-/// The length of the first line, without its CRLF.
-fn find_line(buf: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
+/// The length of the first line without its end, and with it.
+fn find_line<const LF: bool>(buf: &[u8], limits: &HeadLimits) -> Result<Option<(usize, usize)>, HeadError> {
     let Some(at) = memchr(b'\n', buf) else {
         return if buf.len() > limits.line_bytes_max { Err(HeadError::LineTooLong) } else { Ok(None) };
     };
-    let end = at.checked_sub(1).filter(|end| buf.get(*end) == Some(&b'\r')).ok_or(HeadError::BareLf)?;
+    let end = match at.checked_sub(1).filter(|end| buf.get(*end) == Some(&b'\r')) {
+        Some(end) => end,
+        None if LF => at,
+        None => return Err(HeadError::BareLf),
+    };
     if end > limits.line_bytes_max {
         return Err(HeadError::LineTooLong);
     }
-    Ok(Some(end))
+    Ok(Some((end, at + 1)))
 }
 
 fn partial(buf: &[u8], limits: &HeadLimits) -> Result<Parsed, HeadError> {

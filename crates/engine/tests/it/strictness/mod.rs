@@ -1,6 +1,7 @@
 //! What is refused, and what is let pass, of both protocols: hosts, schemes, field values, upgrades, line ends, TLS.
 
 mod alerts;
+mod line_ends;
 mod upgrades;
 
 use anyhow::{Context as _, Result};
