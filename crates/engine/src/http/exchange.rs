@@ -332,7 +332,7 @@ async fn fail(turn: &mut Turn<'_>, chain: &Chain, failure: Failure) {
     turn.s.exchange.body_mode = BodyMode::Pass;
     let reply = match turn.s.exchange.request_body_max {
         Some((_, message)) if failure.kind() == FailureKind::BodyTooLarge => Reply::error(413, message),
-        _ => error_reply(turn.plan, failure.kind()),
+        _ => error_reply(turn.plan, turn.s, failure.kind()),
     };
     if let Err(second) = send_reply(turn, chain, reply).await {
         note(turn.worker, turn.s, &second);

@@ -47,10 +47,20 @@ pub(crate) fn message(pages: &ErrorPages, kind: FailureKind) -> String {
     text.to_owned()
 }
 
-/// The reply to a failure; for that of a filter in the form of Kong's `kong.response.exit`.
-pub(super) fn error_reply(plan: &Plan, kind: FailureKind) -> Reply {
+/// The reply to a failure; for that of a filter in the form of Kong's `kong.response.exit`. So are replies to gRPC calls,
+/// which then have the text in `grpc-message`, but for failures that Kong finds before it proxies: of those a gRPC client
+/// gets the name of the status.
+pub(super) fn error_reply(plan: &Plan, s: &Scratch, kind: FailureKind) -> Reply {
     let text = message(&plan.node().errors, kind);
-    if kind == FailureKind::Filter {
+    let before_proxying = matches!(
+        kind,
+        FailureKind::NoRoute
+            | FailureKind::NoBackend
+            | FailureKind::NoPeer
+            | FailureKind::NameResolution
+            | FailureKind::Resolver
+    );
+    if kind == FailureKind::Filter || (is_grpc(s) && !before_proxying) {
         return Reply::message(kind.status(), text);
     }
     Reply::error(kind.status(), text)
@@ -206,8 +216,15 @@ fn make_response(plan: &Plan, s: &mut Scratch, reply: Reply) -> Bytes {
     s.response.clear();
     s.response.status = status;
     s.response.headers = headers;
-    if is_grpc(s) && !matches!(body, ReplyBody::Bytes(_) | ReplyBody::Omitted) {
-        return grpc_reply(s, status, &body);
+    if is_grpc(s) {
+        match &body {
+            // What has a type of its own is passed as it is.
+            ReplyBody::Omitted => {}
+            ReplyBody::Bytes(_) if s.response.headers.known(Name::ContentType).is_some() => {}
+            ReplyBody::Bytes(text) => return grpc_reply(s, status, Some(text)),
+            ReplyBody::Message(text) => return grpc_reply(s, status, Some(text.as_bytes())),
+            ReplyBody::Empty | ReplyBody::Error(_) => return grpc_reply(s, status, None),
+        }
     }
     match body {
         ReplyBody::Empty | ReplyBody::Omitted => Bytes::new(),
@@ -226,25 +243,47 @@ fn make_response(plan: &Plan, s: &mut Scratch, reply: Reply) -> Bytes {
     }
 }
 
+/// Whether the request is a gRPC call: in HTTP/1.1 there are none.
 fn is_grpc(s: &Scratch) -> bool {
+    if s.request.version != Version::H2 {
+        return false;
+    }
     let content_type = s.request.headers.known(Name::ContentType).unwrap_or_default();
     content_type.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
 }
 
-/// gRPC clients get the status in `grpc-status`, and no body (Kong).
-fn grpc_reply(s: &mut Scratch, status: u16, body: &ReplyBody) -> Bytes {
-    let (code, text) = grpc_status(status);
-    let text = match body {
-        ReplyBody::Message(message) => message.clone(),
-        _ => Cow::Borrowed(text),
-    };
+/// gRPC clients get the status in `grpc-status`, the text in `grpc-message`, and no body (Kong). Without a text the
+/// message is the name of the status.
+fn grpc_reply(s: &mut Scratch, status: u16, text: Option<&[u8]>) -> Bytes {
+    let (code, name) = grpc_status(status);
+    let text = text.unwrap_or(name.as_bytes());
     let headers = &mut s.response.headers;
     if !headers.contains(b"grpc-status") {
         headers.set(b"Content-Type", b"application/grpc");
         headers.set(b"grpc-status", code.as_bytes());
-        headers.set(b"grpc-message", text.as_bytes());
+        headers.set(b"grpc-message", &grpc_message(text));
     }
     Bytes::new()
+}
+
+/// A text as `grpc-message` has it: what is not printable ASCII, and `%`, is percent-encoded (the protocol's
+/// `Percent-Encoded`).
+fn grpc_message(text: &[u8]) -> Cow<'_, [u8]> {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'%';
+    // Fields have no spaces at their ends.
+    if text.iter().all(plain) && text == cardinal_http::trim(text) {
+        return Cow::Borrowed(text);
+    }
+    let mut encoded = Vec::with_capacity(text.len() + 16);
+    for (at, byte) in text.iter().enumerate() {
+        let at_end = at == 0 || at + 1 == text.len();
+        if plain(byte) && !(at_end && *byte == b' ') {
+            encoded.push(*byte);
+        } else {
+            encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    Cow::Owned(encoded)
 }
 
 fn grpc_status(status: u16) -> (&'static str, &'static str) {

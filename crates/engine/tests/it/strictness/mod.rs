@@ -1,6 +1,7 @@
 //! What is refused, and what is let pass, of both protocols: hosts, schemes, field values, upgrades, line ends, TLS.
 
 mod alerts;
+mod grpc;
 mod line_ends;
 mod upgrades;
 
