@@ -1,6 +1,7 @@
 //! [`Group`]: the node-wide state of a balanced group, and what may change it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -70,12 +71,37 @@ pub enum Event {
         healthy: bool,
         /// What changed it: `traffic`, `probe` or `manual`.
         cause: &'static str,
+        /// What was observed last, and how often; `None` for `manual`.
+        observed: Option<Observed>,
     },
     /// The group as a whole began or ceased to serve.
     Group {
         /// Whether it serves.
         healthy: bool,
     },
+}
+
+/// What changed a verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// What it was, the last time.
+    pub signal: Signal,
+    /// The status, where there was one.
+    pub status: Option<u16>,
+    /// How often it was seen.
+    pub count: u8,
+    /// More about the last time, from the caller.
+    pub detail: Option<Box<str>>,
+}
+
+/// Bytes of [`Observed::detail`].
+const DETAIL_MAX: usize = 256;
+
+impl Observed {
+    fn new(signal: Signal, status: Option<u16>, count: u8, detail: Option<&dyn fmt::Display>) -> Self {
+        let short = |detail: &dyn fmt::Display| detail.to_string().chars().take(DETAIL_MAX).collect::<String>().into();
+        Self { signal, status, count, detail: detail.map(short) }
+    }
 }
 
 /// The group has no health checks, so there is no verdict to set.
@@ -182,6 +208,11 @@ impl Group {
 
     /// What came of a request to a picked address. Call it for each try.
     pub fn report(&self, picked: &Picked, outcome: Outcome, now: Tick) {
+        self.report_with(picked, outcome, None, now);
+    }
+
+    /// The same with more about it, which is made text only when it changes the verdict: see [`Observed::detail`].
+    pub fn report_with(&self, picked: &Picked, outcome: Outcome, detail: Option<&dyn fmt::Display>, now: Tick) {
         let candidate = picked.candidate();
         let checks = &candidate.settings.checks;
         let signal = match outcome {
@@ -198,7 +229,9 @@ impl Group {
         if let Some(signal) = signal.filter(|_| checks.enabled) {
             let limit = checks.passive.limit(signal);
             if let Some(healthy) = candidate.peer.health.count(signal, limit) {
-                self.turned(&mut self.lock(), candidate, healthy, "traffic", now);
+                let status = if let Outcome::Status(status) = outcome { Some(status) } else { None };
+                let observed = Observed::new(signal, status, limit, detail);
+                self.turned(&mut self.lock(), candidate, healthy, ("traffic", Some(observed)), now);
             }
         }
     }
@@ -226,7 +259,7 @@ impl Group {
             .collect();
         for candidate in chosen {
             if candidate.peer.health.set(healthy) {
-                self.turned(&mut state, &candidate, healthy, "manual", now);
+                self.turned(&mut state, &candidate, healthy, ("manual", None), now);
             }
         }
         Ok(())
@@ -260,6 +293,17 @@ impl Group {
 
     /// What came of a probe.
     pub fn probe_result(&self, key: AddressKey, outcome: ProbeOutcome, now: Tick) {
+        self.probe_result_with(key, outcome, None, now);
+    }
+
+    /// The same with more about it: see [`Observed::detail`].
+    pub fn probe_result_with(
+        &self,
+        key: AddressKey,
+        outcome: ProbeOutcome,
+        detail: Option<&dyn fmt::Display>,
+        now: Tick,
+    ) {
         let mut state = self.lock();
         if !state.schedule.as_mut().is_some_and(|schedule| schedule.finished(key)) {
             return;
@@ -273,7 +317,9 @@ impl Group {
         if let Some(signal) = outcome.signal(judge)
             && let Some(healthy) = candidate.peer.health.count(signal, judge.limit(signal))
         {
-            self.turned(&mut state, &candidate, healthy, "probe", now);
+            let status = if let ProbeOutcome::Status(status) = outcome { Some(status) } else { None };
+            let observed = Observed::new(signal, status, judge.limit(signal), detail);
+            self.turned(&mut state, &candidate, healthy, ("probe", Some(observed)), now);
         }
     }
 
@@ -300,7 +346,14 @@ impl Group {
     }
 
     /// A verdict changed.
-    fn turned(&self, state: &mut State, candidate: &Candidate, healthy: bool, cause: &'static str, now: Tick) {
+    fn turned(
+        &self,
+        state: &mut State,
+        candidate: &Candidate,
+        healthy: bool,
+        (cause, observed): (&'static str, Option<Observed>),
+        now: Tick,
+    ) {
         if !state.knows(candidate.peer.key) {
             return;
         }
@@ -319,6 +372,7 @@ impl Group {
             address: candidate.address,
             healthy,
             cause,
+            observed,
         });
         self.judge(state, &self.view.load());
     }

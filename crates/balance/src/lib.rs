@@ -27,7 +27,7 @@ mod wheel;
 mod xxh32;
 
 pub use address::{NameFailure, ResolvedAddr};
-pub use group::{Event, Group, HealthChecksOff, Member, Outcome};
+pub use group::{Event, Group, HealthChecksOff, Member, Observed, Outcome};
 pub use peer::AddressKey;
 pub use picker::{NoPeer, PickInput, Picked, Picker};
 pub use probes::{Probe, ProbeOutcome};

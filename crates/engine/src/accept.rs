@@ -126,10 +126,13 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
                 (client.ip, client.port) = (source.ip(), source.port());
             }
             Some(Err(reason)) => {
-                tracing::info!(listener = %listener.name, client = %peer, reason, "connection closed");
+                tracing::info!(listener = %listener.name, client = %peer, "connection closed: {reason}");
                 return;
             }
-            None => return,
+            None => {
+                tracing::info!(listener = %listener.name, client = %peer, "connection closed: no PROXY header within client_handshake_timeout {limit_ms} ms");
+                return;
+            }
         }
     }
     if listener.kind == ListenerKind::Stream {
@@ -151,10 +154,14 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
         Some(Ok(tls)) => tls,
         Some(Err(error)) => {
             worker.counters().failed(cardinal_http::FailureKind::ClientTls);
-            tracing::info!(failure = "client_tls", client = %peer, %error, "TLS handshake");
+            tracing::info!(failure = "client_tls", listener = %listener.name, client = %peer, "client_tls: TLS handshake with the client: {error}");
             return;
         }
-        None => return,
+        None => {
+            worker.counters().failed(cardinal_http::FailureKind::ClientTls);
+            tracing::info!(failure = "client_tls", listener = %listener.name, client = %peer, "client_tls: no TLS handshake within client_handshake_timeout {limit_ms} ms");
+            return;
+        }
     };
     let info = tls_info(tls.get_ref().1);
     let h2 = info.alpn.as_deref() == Some("h2");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cardinal_balance::{Group, NameFailure, ResolvedAddr};
 use cardinal_base::Clock;
-use cardinal_http::FailureKind;
+use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::{Host, Id};
 use cardinal_net::dns::{Answer, Dns, WatchGuard, WatchResult};
 
@@ -72,18 +72,22 @@ impl Names {
     ///
     /// # Errors
     /// When none of them resolves: [`FailureKind::NameResolution`], [`FailureKind::Resolver`] when no server answered, or
-    /// [`FailureKind::Overloaded`] when the node had no resources to ask one.
-    pub(crate) async fn resolve(&self, group: &Group) -> Result<(), FailureKind> {
-        let (mut resolved, mut definite, mut local) = (false, false, false);
+    /// [`FailureKind::Overloaded`] when the node had no resources to ask one. The source tells the names and why.
+    pub(crate) async fn resolve(&self, group: &Group) -> Result<(), Failure> {
+        let (mut resolved, mut definite, mut local, mut failed) = (false, false, false, Vec::new());
         for (endpoint, host) in group.names() {
             match self.dns.resolve(&host.host, host.port).await {
                 Ok(answer) => {
                     group.set_addresses(endpoint, Ok(addresses(&answer)), self.clock.tick());
                     resolved = true;
                 }
-                Err(error) if error.is_local() => local = true,
+                Err(error) if error.is_local() => {
+                    local = true;
+                    failed.push(format!("{}: {}", host.host, error.reason()));
+                }
                 Err(error) => {
                     definite |= error.is_definite();
+                    failed.push(format!("{}: {}", host.host, error.reason()));
                     let failure = NameFailure(error.to_string().into());
                     group.set_addresses(endpoint, Err(failure), self.clock.tick());
                 }
@@ -91,11 +95,30 @@ impl Names {
         }
         match (resolved, local, definite) {
             (true, ..) => Ok(()),
-            (false, true, _) => Err(FailureKind::Overloaded),
-            (false, false, true) => Err(FailureKind::NameResolution),
-            (false, false, false) => Err(FailureKind::Resolver),
+            (false, true, _) => Err(not_resolved(FailureKind::Overloaded, &failed)),
+            (false, false, true) => Err(not_resolved(FailureKind::NameResolution, &failed)),
+            (false, false, false) => Err(not_resolved(FailureKind::Resolver, &failed)),
         }
     }
+
+    /// The failure of a group none of whose names has addresses, as far as is known.
+    pub(crate) fn unresolved(group: &Group) -> Failure {
+        let members = group.status().members;
+        let failed: Vec<String> = members.iter().map(|member| format!("{}: {}", member.host, member.dns)).collect();
+        not_resolved(FailureKind::NameResolution, &failed)
+    }
+}
+
+/// Names in one log line.
+const NAMES_SHOWN_MAX: usize = 4;
+
+/// The failure to resolve these names, each with the reason.
+fn not_resolved(kind: FailureKind, failed: &[String]) -> Failure {
+    let mut text = failed.get(..NAMES_SHOWN_MAX).unwrap_or(failed).join("; ");
+    if failed.len() > NAMES_SHOWN_MAX {
+        text.push_str(&format!("; and {} more", failed.len() - NAMES_SHOWN_MAX));
+    }
+    Failure::new(kind, "cannot resolve the upstream's name").with_source(text)
 }
 
 fn addresses(answer: &Answer) -> Vec<ResolvedAddr> {

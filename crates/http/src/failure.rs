@@ -211,19 +211,37 @@ struct Inner {
     kind: FailureKind,
     retry: Retry,
     detail: &'static str,
+    /// The setting that limited a wait, and its value in milliseconds.
+    limit: Option<(&'static str, u64)>,
+    /// The endpoint that failed, as the log shows it.
+    target: Option<Box<str>>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Failure {
     /// A failure of this kind that must not be retried.
     pub fn new(kind: FailureKind, detail: &'static str) -> Self {
-        Self(Box::new(Inner { kind, retry: Retry::Never, detail, source: None }))
+        Self(Box::new(Inner { kind, retry: Retry::Never, detail, limit: None, target: None, source: None }))
     }
 
     /// With what caused it.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
+        self
+    }
+
+    /// With the setting that limited the wait which took too long, and its value in milliseconds.
+    #[must_use]
+    pub fn within(mut self, setting: &'static str, limit_ms: u64) -> Self {
+        self.0.limit = Some((setting, limit_ms));
+        self
+    }
+
+    /// With the endpoint that failed, if none was named before.
+    #[must_use]
+    pub fn with_target(mut self, target: impl FnOnce() -> Box<str>) -> Self {
+        self.0.target.get_or_insert_with(target);
         self
     }
 
@@ -244,6 +262,11 @@ impl Failure {
         self.0.retry
     }
 
+    /// The endpoint that failed.
+    pub fn target(&self) -> Option<&str> {
+        self.0.target.as_deref()
+    }
+
     /// A few words for the log. Never sent to a client.
     pub fn detail(&self) -> &'static str {
         self.0.detail
@@ -253,6 +276,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0.kind.label(), self.0.detail)?;
+        if let Some((setting, limit_ms)) = self.0.limit {
+            write!(f, " within {setting} {limit_ms} ms")?;
+        }
         if let Some(source) = &self.0.source {
             write!(f, ": {source}")?;
         }

@@ -1,7 +1,8 @@
 //! Changes of configuration and of DNS answers, and what APIs show.
 
 use super::*;
-use crate::{Event, HealthChecksOff, NameFailure, Outcome, ResolvedAddr, State, Weights};
+use crate::health::Signal;
+use crate::{Event, HealthChecksOff, NameFailure, Observed, Outcome, ResolvedAddr, State, Weights};
 
 fn plain(text: &str) -> ResolvedAddr {
     ResolvedAddr::plain(addr(text))
@@ -154,14 +155,15 @@ fn changes_of_verdict_are_told_once() {
     let group = group(checked(Algorithm::RoundRobin), members(&[10]));
     let picked = picker(&group).pick(&PickInput::default()).unwrap();
     assert_eq!(group.take_events(), []);
-    group.report(&picked, Outcome::TcpFailure, Tick(0));
-    group.report(&picked, Outcome::TcpFailure, Tick(0));
+    group.report_with(&picked, Outcome::TcpFailure, Some(&"reset"), Tick(0));
+    group.report_with(&picked, Outcome::TcpFailure, Some(&"refused"), Tick(0));
     let address = Event::Address {
         endpoint: id(1),
         host: "10.0.0.1".into(),
         address: addr("10.0.0.1:80"),
         healthy: false,
         cause: "traffic",
+        observed: Some(Observed { signal: Signal::Tcp, status: None, count: 1, detail: Some("reset".into()) }),
     };
     assert_eq!(group.take_events(), [address, Event::Group { healthy: false }]);
     assert_eq!(group.take_events(), []);

@@ -4,6 +4,7 @@ mod check;
 mod config_state;
 mod descriptors;
 mod explain;
+mod failures;
 mod handover;
 mod logs;
 mod manual;

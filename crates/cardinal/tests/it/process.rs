@@ -65,6 +65,11 @@ impl Process {
 
     /// Waits for a log line that contains `text`, and gives its message.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        self.wait_for_line(text).0
+    }
+
+    /// Waits for a log line whose message contains `text`, and gives the message and the whole line.
+    pub(crate) fn wait_for_line(&mut self, text: &str) -> (String, Value) {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
                 panic!("no line with {text:?}, but:\n{}", self.seen.join("\n"));
@@ -73,7 +78,7 @@ impl Process {
             let message = json.as_ref().and_then(|json| json["message"].as_str()).unwrap_or(&line).to_owned();
             self.seen.push(message.clone());
             if message.contains(text) {
-                return message;
+                return (message, json.unwrap_or_default());
             }
         }
     }

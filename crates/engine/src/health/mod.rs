@@ -9,13 +9,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cardinal_balance::{Event, Group, Probe, State};
+use cardinal_balance::health::Signal;
+use cardinal_balance::{Event, Group, Observed, Probe, State};
 use cardinal_base::{Tick, task};
 use cardinal_ir::{Endpoints, Id, Origin};
 use cardinal_net::tls::{ClientSettings, client_config};
 use cardinal_sdk::TargetHealth;
 use rustls::ClientConfig;
 
+use crate::http::target_text;
 use crate::node::Node;
 use crate::plan::{Plan, Registry};
 
@@ -121,9 +123,11 @@ impl Prober {
             let (prober, group) = (Arc::clone(self), Arc::clone(group));
             // Nobody waits for it: its result goes to the group.
             drop(task::spawn("health probe", async move {
-                let outcome = probe::run(&prober, &probe).await;
-                tracing::debug!(host = %probe.host, address = %probe.address, ?outcome, "health probe");
-                group.probe_result(probe.key, outcome, prober.now());
+                let (outcome, detail) = probe::run(&prober, &probe).await;
+                let detail = detail.as_deref().unwrap_or_default();
+                tracing::debug!(host = %probe.host, address = %probe.address, ?outcome, detail, "health probe");
+                let shown = (!detail.is_empty()).then_some(&detail as &dyn std::fmt::Display);
+                group.probe_result_with(probe.key, outcome, shown, prober.now());
                 // Its place is free for one that waits.
                 prober.start(&group, prober.now());
             }));
@@ -143,7 +147,7 @@ impl Prober {
             let made = client_config(&client_settings(&plan, key));
             made.inspect_err(|error| {
                 let group = group_name(settings).unwrap_or_default();
-                tracing::warn!(group = %group, %error, "health probes cannot use TLS");
+                tracing::warn!(upstream = %group, %error, "health probes cannot use TLS");
             })
             .ok()
         };
@@ -166,15 +170,37 @@ fn client_settings(plan: &Plan, key: ConfigKey) -> ClientSettings {
 fn tell(group: &Group, event: &Event) {
     let Some(name) = group_name(&group.spec()) else { return };
     match event {
-        Event::Address { host, address, healthy: true, cause, .. } => {
-            tracing::info!(group = %name, host = %host, %address, cause, "an endpoint is healthy again");
+        Event::Address { host, address, healthy, cause, observed, .. } => {
+            let target = target_text(host, *address);
+            let reason = observed.as_ref().map_or_else(|| "set by hand".to_owned(), |seen| reason(seen, cause));
+            if *healthy {
+                tracing::info!(upstream = %name, target, cause, reason, "target {target} of upstream {name} is healthy: {reason}");
+            } else {
+                tracing::warn!(upstream = %name, target, cause, reason, "target {target} of upstream {name} is unhealthy: {reason}");
+            }
         }
-        Event::Address { host, address, healthy: false, cause, .. } => {
-            tracing::warn!(group = %name, host = %host, %address, cause, "an endpoint is unhealthy");
-        }
-        Event::Group { healthy: true } => tracing::info!(group = %name, "the group serves"),
-        Event::Group { healthy: false } => tracing::warn!(group = %name, "the group has nobody left to serve"),
+        Event::Group { healthy: true } => tracing::info!(upstream = %name, "upstream {name} has healthy targets"),
+        Event::Group { healthy: false } => tracing::warn!(upstream = %name, "upstream {name} has no healthy targets"),
     }
+}
+
+/// What changed a verdict, in words: `3 connection failures (traffic): ...`.
+fn reason(observed: &Observed, cause: &str) -> String {
+    let (one, many) = match observed.signal {
+        Signal::Success => ("success", "successes"),
+        Signal::Http => ("HTTP failure", "HTTP failures"),
+        Signal::Tcp => ("connection failure", "connection failures"),
+        Signal::Timeout => ("timeout", "timeouts"),
+    };
+    let what = if observed.count == 1 { one } else { many };
+    let last = match (observed.signal, observed.status) {
+        (_, Some(status)) => format!(", the last with status {status}"),
+        (Signal::Http, None) => ", the last with an invalid response".to_owned(),
+        (Signal::Success | Signal::Tcp | Signal::Timeout, None) => String::new(),
+    };
+    let place = if cause == "probe" { "active checks" } else { "traffic" };
+    let detail = observed.detail.as_deref().map_or_else(String::new, |detail| format!(": {detail}"));
+    format!("{} {what}{last} ({place}){detail}", observed.count)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use cardinal_balance::{Probe, ProbeOutcome};
 use cardinal_base::descriptors;
 use cardinal_http::{HeaderList, Name};
 use cardinal_ir::ProbeKind;
-use cardinal_net::{ConnectError, Connected, Io, TlsTarget, connect};
+use cardinal_net::{Connected, Io, TlsTarget, connect};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,32 +21,36 @@ const NOT_IN_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'#');
 
 /// Runs a probe. Its limit holds for connecting, TLS included, and again for the exchange: Kong's holds for each
 /// step, so that what is slow but answers stays healthy.
-pub(super) async fn run(prober: &Prober, probe: &Probe) -> ProbeOutcome {
+///
+/// With the outcome comes more about it, where there is more to say.
+pub(super) async fn run(prober: &Prober, probe: &Probe) -> (ProbeOutcome, Option<String>) {
+    let limit_ms = probe.settings.health.active.timeout_ms;
+    let late = |what: &str| (ProbeOutcome::Timeout, Some(format!("{what} within timeout {limit_ms} ms")));
     let kind = probe.settings.health.active.kind;
     let tls = match kind {
         ProbeKind::Tcp | ProbeKind::Http | ProbeKind::Grpc => None,
         ProbeKind::Https | ProbeKind::Grpcs => {
-            let Some(config) = prober.tls(probe, kind == ProbeKind::Grpcs) else { return ProbeOutcome::TcpFailure };
-            let Some(server_name) = server_name(probe) else { return ProbeOutcome::TcpFailure };
+            let unusable = |why: &str| (ProbeOutcome::TcpFailure, Some(why.to_owned()));
+            let Some(config) = prober.tls(probe, kind == ProbeKind::Grpcs) else {
+                return unusable("probes cannot use TLS");
+            };
+            let Some(server_name) = server_name(probe) else { return unusable("no TLS server name") };
             Some(TlsTarget { config, server_name })
         }
     };
     let connected = match within(probe, connect(probe.address, None, tls.as_ref())).await {
         Some(Ok(connected)) => connected,
-        Some(Err(error)) => {
-            tell(probe, &error);
-            return broken(error.io());
-        }
-        None => return ProbeOutcome::Timeout,
+        Some(Err(error)) => return (broken(error.io()), Some(error.to_string())),
+        None => return late("no connection"),
     };
     let Connected { io, h2, .. } = connected;
     let outcome = match kind {
-        ProbeKind::Tcp => return ProbeOutcome::Success,
+        ProbeKind::Tcp => return (ProbeOutcome::Success, None),
         ProbeKind::Http | ProbeKind::Https => within(probe, http(io, probe)).await,
-        ProbeKind::Grpcs if !h2 => return ProbeOutcome::BadAnswer,
+        ProbeKind::Grpcs if !h2 => return (ProbeOutcome::BadAnswer, Some("ALPN did not choose h2".to_owned())),
         ProbeKind::Grpc | ProbeKind::Grpcs => within(probe, grpc::check(io, probe)).await,
     };
-    outcome.unwrap_or(ProbeOutcome::Timeout)
+    outcome.map_or_else(|| late("no response"), |outcome| (outcome, None))
 }
 
 async fn within<T>(probe: &Probe, step: impl Future<Output = T>) -> Option<T> {
@@ -61,10 +65,6 @@ fn server_name(probe: &Probe) -> Option<ServerName<'static>> {
     ServerName::try_from(name.to_owned())
         .inspect_err(|_| tracing::info!(name, "a health probe cannot use this as a TLS server name"))
         .ok()
-}
-
-fn tell(probe: &Probe, error: &ConnectError) {
-    tracing::debug!(host = %probe.host, address = %probe.address, %error, "a health probe does not connect");
 }
 
 /// What an error of a connection says of the target.

@@ -101,7 +101,7 @@ async fn outcome(ir: Ir) -> ProbeOutcome {
     let group = node.shared.registry.group(&GROUP).unwrap();
     let probe = group.due(clock.tick()).remove(0);
     let prober = Prober { node, configs: Mutex::default() };
-    within("a probe", probe::run(&prober, &probe)).await.unwrap()
+    within("a probe", probe::run(&prober, &probe)).await.unwrap().0
 }
 
 /// What the server saw, once it has seen so many requests to their end: probes leave before.

@@ -17,8 +17,9 @@ use cardinal_sdk::{BodyMode, Reply};
 
 use super::Scratch;
 use super::facts::{Facts, apply_match, read_facts, refusal, refused_method, route_request};
+use super::failure_log::{self, Line};
 use super::filters::{choose_all, run_log, run_request};
-use super::forward::Broken;
+use super::forward::{Broken, REQUEST_BODY_STALL, Stall};
 use super::proxying::Proxying;
 use super::reply::{error_reply, send_continue, send_reply};
 use super::upstream_head::strip_listed;
@@ -100,7 +101,7 @@ impl Body for ClientBody<'_> {
                 max,
                 expected,
                 timeout_ms: limits.body_timeout_ms,
-                late: FailureKind::BodyTimeout,
+                late: REQUEST_BODY_STALL,
                 slowest: Some(BODY_RATE_MIN),
                 budget: &plan.services.memory,
             };
@@ -141,7 +142,7 @@ pub(super) struct Terms<'x> {
     /// Between two reads, milliseconds; 0 is unlimited.
     pub(super) timeout_ms: u64,
     /// What it is when that is over.
-    pub(super) late: FailureKind,
+    pub(super) late: Stall,
     /// Bytes a second that have to come on average, after the first `timeout_ms`.
     pub(super) slowest: Option<u64>,
     /// Where the memory comes from, unless the connection has a budget of its own.
@@ -167,7 +168,7 @@ pub(super) async fn collect(
 ) -> Result<Bytes, Collect> {
     let mut whole = Vec::new();
     let started = timer.wheel().now();
-    let late = || Poll::Ready(Err(Collect::Late(Failure::new(terms.late, "no progress"))));
+    let late = || Poll::Ready(Err(Collect::Late(terms.late.failure(terms.timeout_ms))));
     timer.arm(terms.timeout_ms);
     let outcome = poll_fn(|cx| {
         loop {
@@ -303,7 +304,7 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     }
     check_body_length(limits, s, turn.session.framing)?;
     let Some(backend) = &route.backend else {
-        return Err(Failure::new(FailureKind::NoBackend, "the route has no backend"));
+        return Err(Failure::new(FailureKind::NoBackend, "the route has no service"));
     };
     Proxying { worker: turn.worker, plan, route, backend }.run(turn).await
 }
@@ -356,13 +357,7 @@ pub(crate) fn note(worker: &Worker, s: &mut Scratch, failure: &Failure) {
     let kind = failure.kind();
     worker.counters().failed(kind);
     s.exchange.failure = Some(kind);
-    let (request_id, client) = (s.exchange.id, s.exchange.client.ip);
-    match kind.side() {
-        cardinal_http::Side::Upstream | cardinal_http::Side::Local if kind != FailureKind::NoRoute => {
-            tracing::warn!(failure = kind.label(), %request_id, %client, "{failure}");
-        }
-        _ => tracing::info!(failure = kind.label(), %request_id, %client, "{failure}"),
-    }
+    failure_log::write(Line::of(kind), s, failure);
 }
 
 /// Ends a response so that it does not look complete.

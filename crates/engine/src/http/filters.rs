@@ -55,9 +55,8 @@ pub(crate) async fn run_request(
                     }
                 },
                 Verdict::Fail(reason) => {
-                    let name = chain.name(slot);
-                    tracing::error!(plugin = name, request_id = %s.exchange.id, reason, "a filter failed");
-                    failed = Some(Failure::new(FailureKind::Filter, name));
+                    let source = format!("{}: {reason}", chain.name(slot));
+                    failed = Some(Failure::new(FailureKind::Filter, "a plugin failed").with_source(source));
                     break;
                 }
             }

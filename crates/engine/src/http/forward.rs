@@ -346,13 +346,37 @@ fn flush(cx: &mut Context<'_>, client: &mut Peer) -> Result<Progress, Broken> {
     }
 }
 
+/// A wait that has a limit: what its end means, and the setting that limits it.
+#[derive(Clone, Copy)]
+pub(super) struct Stall {
+    kind: FailureKind,
+    detail: &'static str,
+    setting: &'static str,
+}
+
+impl Stall {
+    /// The failure when it has taken so many milliseconds.
+    pub(super) fn failure(self, limit_ms: u64) -> Failure {
+        Failure::new(self.kind, self.detail).within(self.setting, limit_ms)
+    }
+}
+
+pub(super) const REQUEST_BODY_STALL: Stall =
+    Stall { kind: FailureKind::BodyTimeout, detail: "no bytes of the request body", setting: "client_body_timeout" };
+pub(super) const UPSTREAM_WRITE_STALL: Stall =
+    Stall { kind: FailureKind::UpstreamWriteTimeout, detail: "the upstream took no bytes", setting: "write_timeout" };
+pub(super) const CLIENT_STALL: Stall =
+    Stall { kind: FailureKind::ClientTimeout, detail: "the client took no bytes", setting: "client_send_timeout" };
+pub(super) const UPSTREAM_STALL: Stall =
+    Stall { kind: FailureKind::UpstreamTimeout, detail: "no response from the upstream", setting: "read_timeout" };
+
 /// How long each side may keep a direction waiting, and who does now.
 pub(super) struct Patience<'x> {
     timer: &'x Timer,
     client_ms: u64,
     upstream_ms: u64,
-    client_failure: FailureKind,
-    upstream_failure: FailureKind,
+    client_failure: Stall,
+    upstream_failure: Stall,
     waiting: Option<(Progress, u64)>,
 }
 
@@ -363,8 +387,8 @@ impl<'x> Patience<'x> {
             timer,
             client_ms: limits.body_timeout_ms,
             upstream_ms: timeouts.write_ms,
-            client_failure: FailureKind::BodyTimeout,
-            upstream_failure: FailureKind::UpstreamWriteTimeout,
+            client_failure: REQUEST_BODY_STALL,
+            upstream_failure: UPSTREAM_WRITE_STALL,
             waiting: None,
         }
     }
@@ -375,8 +399,8 @@ impl<'x> Patience<'x> {
             timer,
             client_ms: limits.send_timeout_ms,
             upstream_ms: timeouts.read_ms,
-            client_failure: FailureKind::ClientTimeout,
-            upstream_failure: FailureKind::UpstreamTimeout,
+            client_failure: CLIENT_STALL,
+            upstream_failure: UPSTREAM_STALL,
             waiting: None,
         }
     }
@@ -400,8 +424,9 @@ impl<'x> Patience<'x> {
         if !self.timer.poll_expired(cx) {
             return Ok(());
         }
-        let kind = if progress == Progress::Client { self.client_failure } else { self.upstream_failure };
-        Err(Failure::new(kind, "no progress"))
+        let client = progress == Progress::Client;
+        let stall = if client { self.client_failure } else { self.upstream_failure };
+        Err(stall.failure(if client { self.client_ms } else { self.upstream_ms }))
     }
 }
 

@@ -166,7 +166,8 @@ async fn read_head(worker: &Worker, plan: &Plan, down: &mut Peer, s: &mut Scratc
                     return Poll::Ready(Err(Failure::new(FailureKind::ClientClosed, "reading").with_source(error)));
                 }
                 Poll::Pending if timer.poll_expired(cx) => {
-                    return Poll::Ready(Err(Failure::new(FailureKind::HeadTimeout, "request head")));
+                    let failure = Failure::new(FailureKind::HeadTimeout, "no whole request head");
+                    return Poll::Ready(Err(failure.within("client_head_timeout", limits.head_timeout_ms)));
                 }
                 Poll::Pending => return Poll::Pending,
             }

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod facts;
+mod failure_log;
 mod filters;
 mod forward;
 mod h1;
@@ -15,11 +16,12 @@ mod upstream_head;
 
 pub(crate) use exchange::{Body, check_body_length, make_uri, note};
 pub(crate) use facts::{Facts, apply_match, is_trusted, read_facts, refusal, refused_method, with_view};
+pub(crate) use failure_log::target_text;
 pub(crate) use filters::{choose_all, run_log, run_request as run_request_filters};
 pub(crate) use h1::serve as serve_h1;
 pub(crate) use h2::serve as serve_h2;
 pub(crate) use reply::message;
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::tunnel;
-pub(crate) use upstream::{connect_failure, pick, report_failure};
+pub(crate) use upstream::{connect_failure, connect_timeout, pick, picked_text, report_failure};
 pub(crate) use upstream_head::{Outgoing, set_host, strip_listed};

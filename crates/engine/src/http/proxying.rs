@@ -17,11 +17,12 @@ use cardinal_sdk::{BodyMode, Source};
 use super::Scratch;
 use super::exchange::{Body, ClientBody, Collect, NO_ROOM, Session, Terms, Turn, body_max, collect, make_uri};
 use super::facts::{switches_as_asked, upgrade};
+use super::failure_log::{self, Line};
 use super::filters::{run_body, run_response};
-use super::forward::{Broken, Download, Patience, Progress, Upload};
+use super::forward::{Broken, Download, Patience, Progress, UPSTREAM_STALL, UPSTREAM_WRITE_STALL, Upload};
 use super::reply::{self, send_continue};
 use super::tunnel::tunnel;
-use super::upstream::{Reached, Transport, reach, report_failure};
+use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
 use super::upstream_head::Outgoing;
 use crate::plan::{BackendPlan, Plan, RoutePlan};
 use crate::worker::Worker;
@@ -82,7 +83,7 @@ impl Proxying<'_> {
                 return Err(failure);
             }
             tries_left -= 1;
-            tracing::info!(failure = failure.kind().label(), request_id = %s.exchange.id, "trying another endpoint: {failure}");
+            failure_log::write(Line::Retry, s, &failure);
         };
         self.answer(answering, turn).await
     }
@@ -130,7 +131,7 @@ impl Proxying<'_> {
                 Retry::Never if failure.kind().side() == cardinal_http::Side::Upstream => Retry::IfIdempotent,
                 retry => retry,
             };
-            return Err(failure.with_retry(retry));
+            return Err(failure.with_retry(retry).with_target(|| picked_text(&way.picked)));
         }
         Ok(Answering { up, reached: way, upload })
     }
@@ -166,7 +167,8 @@ impl Proxying<'_> {
                 };
                 let ready = poll_fn(|cx| client.poll_ready(cx));
                 let ready = s.up_timer.limit(self.backend.backend.timeouts.write_ms, ready).await;
-                let late = || Failure::new(FailureKind::UpstreamWriteTimeout, "no free stream").with_retry(Retry::Safe);
+                let late =
+                    || UPSTREAM_WRITE_STALL.failure(self.backend.backend.timeouts.write_ms).with_retry(Retry::Safe);
                 ready.ok_or_else(late)?.map_err(broken)?;
                 let end = framing == Framing::None;
                 let stream = client.open(&target, end, |fields| outgoing.write_h2(fields)).map_err(broken)?;
@@ -256,7 +258,8 @@ impl Proxying<'_> {
             && !(status == 204 && announces_body(&s.response.headers))
             && s.request.method != Method::Connect;
         let framing = response_framing(&s.request.method, &s.response)
-            .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))?;
+            .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))
+            .map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)))?;
         if let Peer::H1(h1) = &mut answering.up {
             h1.start_reading_response(if status == 101 { Framing::UntilClose } else { framing });
         }
@@ -266,6 +269,7 @@ impl Proxying<'_> {
         super::upstream_head::strip_response(&mut s.response.headers);
         run_response(self.plan, &self.route.chain, s);
         let outcome = self.body(&mut answering, framing, turn).await;
+        let outcome = outcome.map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)));
         self.report(&answering.reached, turn.s, status, &outcome);
         self.keep(answering, reusable && outcome.is_ok(), turn.s);
         outcome
@@ -377,7 +381,7 @@ impl Proxying<'_> {
             max,
             expected,
             timeout_ms: self.backend.backend.timeouts.read_ms,
-            late: FailureKind::UpstreamTimeout,
+            late: UPSTREAM_STALL,
             slowest: None,
             budget: &self.plan.services.memory,
         };
@@ -403,8 +407,9 @@ impl Proxying<'_> {
         let moved = tunnel(self.worker, client, &mut upstream, timeouts.read_ms.max(timeouts.write_ms)).await;
         s.exchange.bytes.received += moved.to_upstream;
         s.exchange.bytes.sent += moved.to_client;
-        answering.reached.group.report(&answering.reached.picked, Outcome::Status(101), self.worker.now());
-        moved.end.failure().map_or(Ok(()), Err)
+        let Way { picked, group, .. } = &answering.reached;
+        group.report(picked, Outcome::Status(101), self.worker.now());
+        moved.end.failure().map_or(Ok(()), |failure| Err(failure.with_target(|| picked_text(picked))))
     }
 
     /// Tells the balancer how it went.

@@ -14,7 +14,7 @@ use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 use super::Scratch;
 use super::exchange::{Session, Turn};
 use super::filters::{choose_all, run_body, run_response};
-use super::forward::Broken;
+use super::forward::{Broken, CLIENT_STALL};
 use super::upstream_head::id_digits;
 use crate::plan::{Chain, Plan};
 use crate::worker::Worker;
@@ -102,8 +102,7 @@ pub(super) async fn send_informational(plan: &Plan, down: &mut Peer, s: &mut Scr
 async fn flush(plan: &Plan, down: &mut Peer, s: &Scratch) -> Result<(), Failure> {
     let limit_ms = plan.node().limits.send_timeout_ms;
     let flushed = s.down_timer.limit(limit_ms, poll_fn(|cx| down.poll_flush(cx))).await;
-    let late = || Failure::new(FailureKind::ClientTimeout, "no progress");
-    flushed.ok_or_else(late)?.map_err(|error| Broken::Client(error).failure())
+    flushed.ok_or_else(|| CLIENT_STALL.failure(limit_ms))?.map_err(|error| Broken::Client(error).failure())
 }
 
 /// Sends a reply made here, by way of the response phases. Reads what is left of the request body where that keeps the
@@ -156,7 +155,7 @@ pub(super) async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> 
         down.finish(None)?;
         poll_fn(|cx| down.poll_flush(cx)).await
     });
-    sent.await.ok_or_else(|| Failure::new(FailureKind::ClientTimeout, "no progress"))?.map_err(broken)?;
+    sent.await.ok_or_else(|| CLIENT_STALL.failure(limit_ms))?.map_err(broken)?;
     if unread {
         discard(down, session, &timer).await;
     }

@@ -19,7 +19,9 @@ use cardinal_sdk::{Try, TryState};
 use rustls_pki_types::ServerName;
 
 use super::Scratch;
+use super::failure_log::target_text;
 use super::upstream_head::set_host;
+use crate::names::Names;
 use crate::plan::{BackendPlan, Plan, RoutePlan};
 use crate::worker::Worker;
 
@@ -105,10 +107,21 @@ pub(super) async fn reach(
     let failure = match opened {
         Some(Ok(transport)) => return Ok(Reached { transport, picked, group, key, requests: 0 }),
         Some(Err(failure)) => failure,
-        None => Failure::new(FailureKind::UpstreamConnectTimeout, "connecting").with_retry(Retry::Safe),
+        None => connect_timeout(timeout_ms),
     };
     report_failure(worker, &group, &picked, s, &failure);
-    Err(failure)
+    Err(failure.with_target(|| picked_text(&picked)))
+}
+
+/// The failure to connect in time.
+pub(crate) fn connect_timeout(limit_ms: u64) -> Failure {
+    let failure = Failure::new(FailureKind::UpstreamConnectTimeout, "no connection to the upstream");
+    failure.within("connect_timeout", limit_ms).with_retry(Retry::Safe)
+}
+
+/// An endpoint as logs show it.
+pub(crate) fn picked_text(picked: &Picked) -> Box<str> {
+    target_text(picked.host(), picked.address()).into()
 }
 
 /// A place on an HTTP/2 connection: one that is open, or one that another request is opening.
@@ -149,7 +162,8 @@ fn other_family(worker: &Worker, backend: &BackendPlan, picked: &Picked) -> Opti
 pub(crate) fn report_failure(worker: &Worker, group: &Group, picked: &Picked, s: &mut Scratch, failure: &Failure) {
     let timeout = failure.kind().status() == 504;
     if failure.kind().side() == Side::Upstream {
-        group.report(picked, if timeout { Outcome::Timeout } else { Outcome::TcpFailure }, worker.now());
+        let outcome = if timeout { Outcome::Timeout } else { Outcome::TcpFailure };
+        group.report_with(picked, outcome, Some(failure), worker.now());
     }
     if let Some(attempt) = s.exchange.tries.last_mut() {
         attempt.state = Some(TryState::Failed);
@@ -182,14 +196,13 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
             Err(reason) if !resolved && (reason == NoPeer::Unresolved || backend.endpoints.is_none()) => {
                 let outcome = Box::pin(worker.node.names.resolve(&backend.group)).await;
                 s.time_passed();
-                outcome.map_err(|kind| Failure::new(kind, "the backend's name"))?;
+                outcome?;
                 resolved = true;
             }
-            Err(NoPeer::Unresolved) => return Err(Failure::new(FailureKind::NameResolution, "no address")),
-            Err(NoPeer::Unhealthy) if backend.endpoints.is_none() => {
-                return Err(Failure::new(FailureKind::NameResolution, "the name does not resolve"));
+            Err(NoPeer::Unhealthy) if backend.endpoints.is_some() => {
+                return Err(Failure::new(FailureKind::NoPeer, "upstream has no healthy targets"));
             }
-            Err(NoPeer::Unhealthy) => return Err(Failure::new(FailureKind::NoPeer, "no healthy endpoint")),
+            Err(NoPeer::Unresolved | NoPeer::Unhealthy) => return Err(Names::unresolved(&backend.group)),
         }
     }
 }
@@ -309,7 +322,7 @@ pub(crate) fn connect_failure(error: ConnectError) -> Failure {
     // There may be a port left for another address, but no descriptor and no memory.
     let elsewhere = kind != FailureKind::Overloaded || error.io().kind() == ErrorKind::AddrNotAvailable;
     let retry = if elsewhere { Retry::Safe } else { Retry::Never };
-    Failure::new(kind, "connecting").with_source(error).with_retry(retry)
+    Failure::new(kind, "no connection to the upstream").with_source(error).with_retry(retry)
 }
 
 /// Speaks HTTP/2 on a new connection, which is then shared.

@@ -10,7 +10,7 @@ use cardinal_ir::{Id, Rank, Wire};
 use cardinal_route::{NoHeaders, Request};
 use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Source, Try};
 
-use crate::http::{Scratch, choose_all, is_trusted, note, pick, report_failure, run_log};
+use crate::http::{Scratch, choose_all, connect_timeout, is_trusted, note, pick, picked_text, report_failure, run_log};
 use crate::plan::{BackendPlan, Chain, NOT_CHOSEN, Phase, Plan, RoutePlan};
 use crate::worker::{PlanRef, Worker};
 
@@ -140,7 +140,7 @@ impl Session {
         open: impl AsyncFn(&RoutePlan, &BackendPlan, &Picked, &Exchange) -> Result<T, Failure>,
     ) -> Result<Reached<T>, Failure> {
         let Self { worker, plan, scratch, route } = self;
-        let no_backend = || Failure::new(FailureKind::NoBackend, "the route has no backend");
+        let no_backend = || Failure::new(FailureKind::NoBackend, "the route has no service");
         let route = routed(plan, *route).ok_or_else(no_backend)?;
         let backend = route.backend.as_ref().ok_or_else(no_backend)?;
         let mut retries = backend.backend.retries;
@@ -166,9 +166,10 @@ impl Session {
                     return Ok(Reached { transport, endpoint: Chosen { picked, group } });
                 }
                 Some(Err(failure)) => failure,
-                None => Failure::new(FailureKind::UpstreamConnectTimeout, "connecting").with_retry(Retry::Safe),
+                None => connect_timeout(backend.backend.timeouts.connect_ms),
             };
             report_failure(worker, &backend.group, &picked, scratch, &failure);
+            let failure = failure.with_target(|| picked_text(&picked));
             if retries == 0 || failure.retry() != Retry::Safe {
                 return Err(failure);
             }

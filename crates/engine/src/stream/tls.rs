@@ -24,7 +24,8 @@ use crate::accept::{resumed_error, tls_info};
 pub(super) async fn accept(session: &mut Session, tcp: TcpStream) -> Result<H1, Failure> {
     let timeout_ms = session.plan.node().limits.handshake_timeout_ms;
     let timer = Timer::new(&session.worker.wheel);
-    let late = || Err(Failure::new(FailureKind::ClientTls, "no handshake in time"));
+    let late =
+        || Err(Failure::new(FailureKind::ClientTls, "no TLS handshake").within("client_handshake_timeout", timeout_ms));
     timer.limit(timeout_ms, handshake(session, tcp)).await.unwrap_or_else(late)
 }
 
@@ -76,7 +77,7 @@ async fn open(session: &mut Session, down: H1) -> Result<H1, Failure> {
     let tls = session.plan.tls.stream.clone();
     let accepted =
         TlsAcceptor::from(Arc::clone(tls.config())).accept_with(tcp, |connection| feed(connection, hello.filled()));
-    let failed = |error| Failure::new(FailureKind::ClientTls, "handshake with a client").with_source(error);
+    let failed = |error| Failure::new(FailureKind::ClientTls, "TLS handshake with the client").with_source(error);
     let stream = accepted.await.map_err(failed)?;
     tls.verify_resumed(stream.get_ref().1).map_err(|error| failed(resumed_error(error)))?;
     session.exchange().client.tls = Some(Arc::new(tls_info(stream.get_ref().1)));

@@ -1,5 +1,7 @@
 //! Why a name has no addresses.
 
+use std::borrow::Cow;
+
 /// A name did not resolve. The texts are those that Kong shows as a target's `dns`, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DnsError {
@@ -33,6 +35,18 @@ pub enum DnsError {
 }
 
 impl DnsError {
+    /// The reason in the terms of DNS, for logs.
+    pub fn reason(self) -> Cow<'static, str> {
+        match self {
+            Self::NotFound => "NXDOMAIN (no such name)".into(),
+            Self::Empty => "no records of the types that are asked for".into(),
+            Self::Server { code } => format!("the DNS server answered {}", response_name(code)).into(),
+            Self::Unreachable(_) | Self::Recursion | Self::Name | Self::Busy | Self::Local(_) => {
+                self.to_string().into()
+            }
+        }
+    }
+
     /// Whether the name is known to have no addresses, as opposed to nobody having told. Kong answers 503
     /// `name resolution failed` to the former and 500 to the latter.
     pub const fn is_definite(self) -> bool {
@@ -57,6 +71,17 @@ pub enum DnsSettingsError {
     /// The wire client could not be made.
     #[error("cannot make a DNS client")]
     Client(#[source] hickory_resolver::net::NetError),
+}
+
+fn response_name(code: u16) -> Cow<'static, str> {
+    match code {
+        1 => "FORMERR".into(),
+        2 => "SERVFAIL".into(),
+        3 => "NXDOMAIN".into(),
+        4 => "NOTIMP".into(),
+        5 => "REFUSED".into(),
+        _ => format!("code {code}").into(),
+    }
 }
 
 fn response_text(code: u16) -> &'static str {

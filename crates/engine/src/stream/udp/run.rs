@@ -86,7 +86,7 @@ impl Run {
             Err(error) => {
                 let kind =
                     if descriptors::is_local(&error) { FailureKind::Overloaded } else { FailureKind::UpstreamConnect };
-                let failure = Failure::new(kind, "sending or receiving").with_source(error);
+                let failure = Failure::new(kind, "the target cannot be reached").with_source(error);
                 endpoint.failed(session, &failure);
                 return Err(failure);
             }

@@ -1,0 +1,202 @@
+//! Log lines of failures: what an operator needs to act on them is in the line.
+
+use std::time::Duration;
+
+use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Socket, Step, TempDir, free_port};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::process::Process;
+
+/// Fields of a line, `-` for those that it does not have.
+fn fields(line: &Value, names: &[&str]) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    names.iter().map(|name| line.get(*name).map_or_else(|| "-".to_owned(), text)).collect()
+}
+
+const REQUEST: [&str; 7] = ["failure", "method", "host", "path", "route", "service", "upstream"];
+
+/// A node that logs everything worth a line, and where it listens.
+fn node(folder: &TempDir, yaml: &str, more: &[&str]) -> (Process, std::net::SocketAddr) {
+    let config = folder.write("kong.yaml", yaml);
+    let mut node = Process::run(&config, &[&["--set", "log_level=info"], more].concat());
+    let address = node.address();
+    (node, address)
+}
+
+fn service(name: &str, url: &str, more: &str) -> String {
+    format!("- name: {name}\n  url: {url}\n{more}  routes:\n  - name: to-{name}\n    paths: [/{name}]\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_names_the_request_and_the_target() {
+    let folder = TempDir::new("failures");
+    let closed = free_port();
+    let silent = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
+    let broken = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), Step::send("nonsense\r\n\r\n")]]).await;
+    let yaml = [
+        "_format_version: '3.0'\nupstreams:\n- name: empty\nservices:\n".to_owned(),
+        service("refused", &format!("http://127.0.0.1:{closed}"), "  retries: 2\n"),
+        service("silent", &format!("http://{}", silent.address()), "  retries: 1\n  read_timeout: 150\n"),
+        service("broken", &format!("http://{}", broken.address()), "  retries: 0\n"),
+        service("unknown", "http://does-not.exist.invalid:80", "  retries: 0\n"),
+        service("empty", "http://empty", ""),
+    ]
+    .concat();
+    let (mut node, address) = node(&folder, &yaml, &[]);
+    for (path, message, failure, upstream, rest) in [
+        (
+            "/refused/a?secret=1",
+            format!(
+                "upstream_connect: no connection to the upstream: connect to 127.0.0.1:{closed}: Connection refused"
+            ),
+            "upstream_connect",
+            "127.0.0.1",
+            [format!("127.0.0.1:{closed}"), "3".to_owned()],
+        ),
+        (
+            "/silent/a?secret=1",
+            "upstream_timeout: no response from the upstream within read_timeout 150 ms".to_owned(),
+            "upstream_timeout",
+            "127.0.0.1",
+            [silent.address().to_string(), "2".to_owned()],
+        ),
+        (
+            "/broken/a?secret=1",
+            "upstream_protocol: ".to_owned(),
+            "upstream_protocol",
+            "127.0.0.1",
+            [broken.address().to_string(), "1".to_owned()],
+        ),
+        (
+            "/unknown/a?secret=1",
+            "name_resolution: cannot resolve the upstream's name: does-not.exist.invalid: NXDOMAIN".to_owned(),
+            "name_resolution",
+            "does-not.exist.invalid",
+            ["-".to_owned(), "-".to_owned()],
+        ),
+        (
+            "/empty/a?secret=1",
+            "no_peer: upstream has no healthy targets".to_owned(),
+            "no_peer",
+            "empty",
+            ["-".to_owned(), "-".to_owned()],
+        ),
+    ] {
+        let name = path.split('/').nth(1).unwrap();
+        for http2 in [false, true] {
+            if http2 {
+                let mut client = H2Client::connect(address).await.unwrap();
+                client.request("GET", "a.example:81", path, &[], b"").await.unwrap();
+            } else {
+                H1Client::connect(address).await.unwrap().get(path, "a.example:81", &[]).await.unwrap();
+            }
+            let retries = rest[1].parse::<usize>().unwrap_or(1) - 1;
+            for _ in 0..retries {
+                let (_, line) = node.wait_for_line(&format!("trying another target: {message}"));
+                assert_eq!(fields(&line, &["route", "target"]), [format!("to-{name}"), rest[0].clone()], "{line}");
+            }
+            let (said, line) = node.wait_for_line(&message);
+            assert!(said.starts_with(&message), "{said}");
+            let shown = format!("/{name}/a");
+            let expect = [failure, "GET", "a.example", &shown, &format!("to-{name}"), name, upstream];
+            assert_eq!(fields(&line, &REQUEST), expect, "{line}");
+            assert_eq!(fields(&line, &["target", "tries"]), rest, "{line}");
+            assert!(!line.to_string().contains("secret"), "{line}");
+            assert_eq!(line["level"], "WARN");
+            assert!(line["request_id"].as_str().is_some_and(|id| id.len() == 32), "{line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_refused_are_named_too() {
+    let (folder, echo) = (TempDir::new("failures"), EchoServer::start("e").await);
+    let yaml = format!("_format_version: '3.0'\nservices:\n{}", service("s", &echo.url(), ""));
+    let (mut node, address) = node(&folder, &yaml, &["--set", "client_head_timeout=200ms"]);
+    let mut client = H1Client::connect(address).await.unwrap();
+    client.get("/other?token=1", "b.example", &[]).await.unwrap();
+    let (_, line) = node.wait_for_line("no_route: no route matches");
+    let expect = ["no_route", "GET", "b.example", "/other", "-", "-", "-"];
+    assert_eq!(fields(&line, &REQUEST), expect, "{line}");
+    let long = format!("/{}\u{1b}", "x".repeat(1_000));
+    client.send(format!("GET {long} HTTP/1.1\r\nHost: b.example\r\n\r\n")).await.unwrap();
+    client.response().await.unwrap();
+    let (_, line) = node.wait_for_line("bad_request: ");
+    assert!(line.to_string().len() < 1_000, "{line}");
+    let mut client = H1Client::connect(address).await.unwrap();
+    client.get(&long[..1_000], "b.example", &[]).await.unwrap();
+    let (_, line) = node.wait_for_line("no_route: no route matches");
+    assert_eq!(line["path"].as_str().map(str::len), Some(256 + 3), "{line}");
+    let mut client = H1Client::connect(address).await.unwrap();
+    client.send("GET /x HTTP/1.1\r\n").await.unwrap();
+    client.response().await.unwrap();
+    node.wait_for("head_timeout: no whole request head within client_head_timeout 200 ms");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_lines_tell_the_upstream_and_the_reason() {
+    let folder = TempDir::new("failures");
+    let (closed, failing) = (
+        free_port(),
+        ScriptedPeer::start(vec![vec![
+            Step::until("\r\n\r\n"),
+            Step::send("HTTP/1.1 500 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        ]])
+        .await,
+    );
+    let passive =
+        "  healthchecks:\n    passive:\n      unhealthy: {tcp_failures: 2, http_failures: 1, http_statuses: [500]}\n";
+    let yaml = format!(
+        "_format_version: '3.0'\nupstreams:\n- name: web\n  targets:\n  - target: 127.0.0.1:{closed}\n{passive}\
+         - name: api\n  targets:\n  - target: {}\n{passive}services:\n{}{}",
+        failing.address(),
+        service("web", "http://web", "  retries: 1\n"),
+        service("api", "http://api", "  retries: 0\n"),
+    );
+    let (mut node, address) = node(&folder, &yaml, &[]);
+    let mut client = H1Client::connect(address).await.unwrap();
+    client.get("/web", "a", &[]).await.unwrap();
+    client.get("/api", "a", &[]).await.unwrap();
+    let web = format!("target 127.0.0.1:{closed} of upstream web is unhealthy: 2 connection failures (traffic): ");
+    let api = format!(
+        "target {} of upstream api is unhealthy: 1 HTTP failure, the last with status 500 (traffic)",
+        failing.address()
+    );
+    let (said, line) = node.wait_for_line("of upstream ");
+    let (other, _) = node.wait_for_line("is unhealthy: ");
+    let (first, second) = if said.contains("web") { (said, other) } else { (other, said) };
+    assert!(first.starts_with(&web) && first.contains("Connection refused"), "{first}");
+    assert_eq!(second, api);
+    assert_eq!(fields(&line, &["level", "cause"]), ["WARN", "traffic"], "{line}");
+    assert!(
+        node.seen().iter().any(|line| line == "upstream web has no healthy targets") || {
+            node.wait_for("upstream web has no healthy targets");
+            true
+        }
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_name_their_route_and_target() {
+    let (folder, closed) = (TempDir::new("failures"), free_port());
+    let yaml = format!(
+        "_format_version: '3.0'\nservices:\n- name: raw\n  url: tcp://127.0.0.1:{closed}\n  retries: 0\n  routes:\n  \
+         - name: to-raw\n    protocols: [tcp]\n    sources: [{{ip: 127.0.0.1}}]\n"
+    );
+    let config = folder.write("kong.yaml", yaml);
+    let mut node = Process::run(&config, &["--set", "log_level=info", "--set", "stream_listen=127.0.0.1:0"]);
+    let at = loop {
+        let line = node.wait_for("listening on ");
+        if line.contains("stream") {
+            break line.split_whitespace().nth(2).and_then(|at| at.parse().ok()).expect("an address");
+        }
+    };
+    let mut socket = Socket::connect(at).await.unwrap();
+    // The node may have closed it by then.
+    let _sent = socket.write_all(b"x").await;
+    tokio::time::sleep(Duration::ZERO).await;
+    let (_, line) = node.wait_for_line("upstream_connect: no connection to the upstream: connect to ");
+    assert_eq!(fields(&line, &REQUEST), ["upstream_connect", "-", "-", "-", "to-raw", "raw", "127.0.0.1"], "{line}");
+    assert_eq!(fields(&line, &["target", "tries"]), [format!("127.0.0.1:{closed}"), "1".to_owned()], "{line}");
+}
