@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn a_body_that_comes_too_slowly_is_late() {
         let budget = Arc::new(Budget::new(0));
-        let late = FailureKind::BodyTimeout;
+        let late = REQUEST_BODY_STALL;
         let terms =
             Terms { max: 1, expected: 1, timeout_ms: 60_000, late, slowest: Some(BODY_RATE_MIN), budget: &budget };
         assert_eq!(terms.patience_ms(1, 59_000), Some(1_000));
