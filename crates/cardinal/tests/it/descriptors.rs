@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use cardinal_test_tools::tools;
 use cardinal_testkit::{EchoServer, H1Client, TempDir};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
@@ -41,7 +42,8 @@ struct Limited {
 
 impl Limited {
     fn start(config: &Path, limit: u64) -> Self {
-        let mut command = Command::new("sh");
+        let [sh] = tools!("sh").expect("every system has a shell");
+        let mut command = Command::new(sh);
         let script = format!("ulimit -n {limit}; exec \"$@\"");
         command.env_clear().args(["-c", &script, "sh", env!("CARGO_BIN_EXE_cardinal")]);
         command.args(["run", "--workers", "2", "--access-log", "off", "--config"]).arg(config);

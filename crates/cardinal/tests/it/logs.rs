@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use cardinal_test_tools::tools;
 use cardinal_testkit::{EchoServer, H1Client, TempDir, free_port};
 use rustix::process::Signal;
 
@@ -133,7 +134,8 @@ async fn a_second_signal_ends_a_node_whose_logs_are_blocked() {
 
 fn fifo(folder: &TempDir, name: &str) -> PathBuf {
     let path = folder.path().join(name);
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let [mkfifo] = tools!("mkfifo").expect("every system has mkfifo");
+    assert!(Command::new(mkfifo).arg(&path).status().unwrap().success());
     path
 }
 

@@ -130,6 +130,8 @@ fn difference(case: &Value, flavor: Flavor) -> Option<String> {
     let host = request["host"].as_str().map(split_host);
     let wire = match request["scheme"].as_str() {
         Some("https") => Wire::Https,
+        // A stream with a server name is TLS that was terminated.
+        Some("tcp") if request["sni"].is_string() => Wire::Tls,
         Some("tcp") => Wire::Tcp,
         Some("tls") => Wire::Tls,
         _ => Wire::Http,

@@ -80,7 +80,8 @@ fn bits_of_the_running_kongs_priority() {
     assert_eq!(kong(&plain), 1 << 60 | 2 << 29 | 4);
     // Parts that overlap are joined by `or`, and what leaves 32 bits is lost.
     let priority = |regex_priority| kong(&RouteFields { regex_priority, ..route.clone() });
-    assert_eq!(priority(2), priority(3));
+    assert_eq!(priority(0), priority(2), "the bit of one header");
+    assert_eq!(priority(1), priority(3));
     assert_eq!(priority(1 << 13 | 5), priority(5));
     assert_eq!(priority(1 << 12), 0xFFFF_FFFF_8000_0000 | 3 << 29 | 1 << 20);
     assert_eq!(priority(-1), 0xFFFF_FFFF_FFF8_0000);

@@ -30,7 +30,9 @@ pub(super) fn check_blocks(input: &[u8]) {
             assert_eq!(field.pseudo, pseudo);
             let token = if pseudo.is_some() { &field.name[1..] } else { field.name };
             let lower = !token.iter().any(u8::is_ascii_uppercase);
-            assert_eq!(field.legal, is_token(token) && lower && is_value(field.value));
+            let is_padded = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+            let padded = is_padded(field.value.first()) || is_padded(field.value.last());
+            assert_eq!(field.legal, is_token(token) && lower && is_value(field.value) && !padded);
             if field.legal && pseudo.is_none() {
                 assert_eq!(field.known, Name::of(field.name));
                 if field.sensitive {

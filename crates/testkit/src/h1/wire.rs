@@ -2,7 +2,7 @@
 
 use std::io;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use cardinal_http::h1::{BodyDecoder, Framing, HeadLimits, Parsed, Step, parse_request, parse_response};
 use cardinal_http::{HeaderList, RequestHead, ResponseHead};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -62,6 +62,9 @@ impl Wire {
         loop {
             let mut head = ResponseHead::default();
             if let Parsed::Complete(len) = parse_response(&self.buf, &LIMITS, &mut head)? {
+                // The parser takes what upstreams may send; what this program sends ends its lines in CRLF.
+                let lines = self.buf[..len].split_inclusive(|byte| *byte == b'\n');
+                ensure!(lines.into_iter().all(|line| line.ends_with(b"\r\n")), "bare LF");
                 self.buf.drain(..len);
                 return Ok(Some(head));
             }
