@@ -89,6 +89,12 @@ impl Exchange {
             self.respond.send_reset(Reason::INTERNAL_ERROR);
             return Ok(());
         }
+        if self.report.method == "HEAD" {
+            self.respond.send_response(head(&behaviour, is_grpc)?, true)?;
+            note.finish(&mut self.report);
+            self.state.keep(self.report);
+            return Ok(());
+        }
         let mut send = self.respond.send_response(head(&behaviour, is_grpc)?, false)?;
         if streamed {
             self.read(&mut body, &mut note, Some(&mut send)).await?;
