@@ -7,6 +7,7 @@
 pub mod check;
 pub mod declarative;
 pub mod entities;
+mod known;
 mod lower;
 mod packed;
 mod pcre;

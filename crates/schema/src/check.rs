@@ -31,11 +31,23 @@ pub enum Check {
     Custom {
         /// The fields it reads; it runs only while all of them are sound.
         fields: Vec<&'static str>,
-        /// Run even when a field is missing or has errors.
-        always: bool,
+        /// Run even when a field is missing.
+        when_missing: bool,
+        /// Run even when a field has errors.
+        when_unsound: bool,
         /// The check.
         run: fn(&Value) -> Result<(), CheckFailure>,
     },
+}
+
+/// A record that checks look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    pub(crate) whole: &'a Value,
+    /// The fields of `whole`.
+    pub(crate) data: &'a Map<String, Value>,
+    /// Fields may be missing.
+    pub(crate) is_partial: bool,
 }
 
 /// See [`conditional`].
@@ -179,7 +191,7 @@ pub fn conditional_at_least_one_of(
 /// A check in code over the record, complete with defaults. `fields` are the ones it reads: it does not run while one
 /// of them has errors, or holds a vault reference.
 pub fn custom(fields: impl IntoIterator<Item = &'static str>, run: fn(&Value) -> Result<(), CheckFailure>) -> Check {
-    Check::Custom { fields: fields.into_iter().collect(), always: false, run }
+    Check::Custom { fields: fields.into_iter().collect(), when_missing: false, when_unsound: false, run }
 }
 
 impl Check {
@@ -207,10 +219,18 @@ impl Check {
         self
     }
 
+    /// For [`custom`]: run even when a field is missing.
+    pub fn when_missing(mut self) -> Self {
+        if let Self::Custom { when_missing, .. } = &mut self {
+            *when_missing = true;
+        }
+        self
+    }
+
     /// For [`custom`]: run even when a field is missing or has errors.
     pub fn always(mut self) -> Self {
-        if let Self::Custom { always, .. } = &mut self {
-            *always = true;
+        if let Self::Custom { when_missing, when_unsound, .. } = &mut self {
+            (*when_missing, *when_unsound) = (true, true);
         }
         self
     }
@@ -266,8 +286,10 @@ impl Check {
         }
     }
 
-    /// Runs the check over a record and adds what is wrong to `errors`.
-    pub(crate) fn run(&self, schema: &Schema, whole: &Value, data: &Map<String, Value>, errors: &mut Errors) {
+    /// Runs the check over a record and adds what is wrong to `errors`. A partial record may lack all fields of the
+    /// check.
+    pub(crate) fn run(&self, schema: &Schema, record: Record<'_>, errors: &mut Errors) {
+        let Record { whole, data, is_partial } = record;
         let value = |name: &str| value_at(data, name);
         let holds_reference = |name: &str| {
             value(name).is_some_and(is_reference) && schema.field_at(name).is_some_and(|f| f.referenceable)
@@ -278,8 +300,12 @@ impl Check {
         if self.skips_unsound() && self.any_field(|f| errors.get(f).is_some()) {
             return;
         }
+        let is_blank = !self.any_field(|f| value(f).is_some());
+        if is_blank && is_partial {
+            return;
+        }
         if !self.runs_when_missing() && self.any_field(|_| true) {
-            if !self.any_field(|f| value(f).is_some()) {
+            if is_blank {
                 return;
             }
             let missing: Vec<_> = self.needs().into_iter().filter(|f| value(f).is_none()).collect();
@@ -308,14 +334,14 @@ impl Check {
             | Self::AllOrNone(_)
             | Self::MutuallyExclusiveSets(..)
             | Self::ConditionalAtLeastOneOf(_) => true,
-            Self::Custom { always, .. } => *always,
+            Self::Custom { when_missing, .. } => *when_missing,
             Self::ExactlyOneOf(_) | Self::Distinct(_) | Self::Conditional(_) => false,
         }
     }
 
     fn skips_unsound(&self) -> bool {
         match self {
-            Self::Custom { always, .. } => !always,
+            Self::Custom { when_unsound, .. } => !when_unsound,
             Self::MutuallyExclusive(_) | Self::AllOrNone(_) | Self::MutuallyExclusiveSets(..) => true,
             _ => false,
         }

@@ -82,6 +82,58 @@ impl Errors {
         }
     }
 
+    /// Takes in what another tree says about the same value; where both say something, the other one counts.
+    pub fn overlay(&mut self, other: Errors) {
+        match (self, other) {
+            (Self::Fields { entity, fields }, Self::Fields { entity: more, fields: others }) => {
+                entity.extend(more);
+                for (name, errors) in others {
+                    fields.entry(name).or_default().overlay(errors);
+                }
+            }
+            (Self::Items(items), Self::Items(others)) => {
+                if items.len() < others.len() {
+                    items.resize(others.len(), None);
+                }
+                for (slot, errors) in items.iter_mut().zip(others) {
+                    if let Some(errors) = errors {
+                        slot.get_or_insert_default().overlay(errors);
+                    }
+                }
+            }
+            (slot, other) => *slot = other,
+        }
+    }
+
+    /// Changes all messages.
+    pub fn map_messages(&mut self, map: &dyn Fn(&str) -> String) {
+        match self {
+            Self::Message(text) => *text = map(text),
+            Self::Fields { entity, fields } => {
+                entity.iter_mut().for_each(|text| *text = map(text));
+                fields.values_mut().for_each(|errors| errors.map_messages(map));
+            }
+            Self::Items(items) => items.iter_mut().flatten().for_each(|errors| errors.map_messages(map)),
+        }
+    }
+
+    /// The part of the tree that says this about fields.
+    pub fn only(&self, message: &str) -> Errors {
+        match self {
+            Self::Message(text) if text == message => self.clone(),
+            Self::Message(_) => Self::default(),
+            Self::Fields { fields, .. } => {
+                let kept = fields.iter().map(|(name, errors)| (name.clone(), errors.only(message)));
+                let fields = kept.filter(|(_, errors)| !errors.is_empty()).collect();
+                Self::Fields { entity: Vec::new(), fields }
+            }
+            Self::Items(items) => {
+                let of = |errors: &Errors| Some(errors.only(message)).filter(|errors| !errors.is_empty());
+                Self::Items(items.iter().map(|errors| errors.as_ref().and_then(of)).collect())
+            }
+        }
+    }
+
     /// Takes in what another tree says about the same value.
     pub fn merge(&mut self, other: Errors) {
         match (self, other) {
@@ -121,6 +173,9 @@ impl Errors {
         match self {
             Self::Message(text) => Value::String(text.clone()),
             Self::Fields { entity, fields } => {
+                if let Some(list) = numbered(entity, fields) {
+                    return list;
+                }
                 let mut map = Map::new();
                 if !entity.is_empty() {
                     map.insert("@entity".to_owned(), entity.clone().into());
@@ -199,6 +254,20 @@ impl Errors {
             }
         }
     }
+}
+
+/// The errors of a record that was written as a list: all of its keys are positions from 1.
+fn numbered(entity: &[String], fields: &BTreeMap<String, Errors>) -> Option<Value> {
+    if !entity.is_empty() || fields.is_empty() {
+        return None;
+    }
+    let mut list: Vec<Value> = Vec::with_capacity(fields.len());
+    list.resize(fields.len(), Value::Null);
+    for (name, errors) in fields {
+        let at = name.parse::<usize>().ok()?.checked_sub(1)?;
+        *list.get_mut(at)? = errors.to_json();
+    }
+    Some(list.into())
 }
 
 impl From<&str> for Errors {

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Number, Value};
 
-use crate::validate::validate_record;
+use crate::validate::{validate_partial, validate_record};
 use crate::{Errors, Field, Kind, Named, Schema};
 
 /// How to complete a value.
@@ -40,7 +40,7 @@ impl Schema {
     /// # Errors
     /// Everything that is wrong, with Kong's texts.
     pub fn process(&self, value: &Value, options: &Options<'_>) -> Result<Value, Errors> {
-        let Some(map) = as_object(value) else { return Err("expected a record".into()) };
+        let Some(map) = as_record(value) else { return Err("expected a record".into()) };
         self.process_map(map.into_owned(), options)
     }
 
@@ -80,6 +80,15 @@ impl Schema {
         errors.into_result()
     }
 
+    /// Checks what there is of a record: fields may be missing, and no defaults are filled in.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with Kong's texts.
+    pub fn validate_partial(&self, value: &Value) -> Result<(), Errors> {
+        let Some(map) = as_record(value) else { return Err("expected a record".into()) };
+        validate_partial(self, value, &map)
+    }
+
     /// Adds the deprecated names to a complete value, as Kong shows them on read.
     pub fn echo_shorthands(&self, value: &mut Value) {
         let Value::Object(data) = value else { return };
@@ -103,6 +112,17 @@ pub(crate) fn as_object(value: &Value) -> Option<std::borrow::Cow<'_, Map<String
         Value::Object(map) => Some(std::borrow::Cow::Borrowed(map)),
         Value::Array(list) if list.is_empty() => Some(std::borrow::Cow::Owned(Map::new())),
         _ => None,
+    }
+}
+
+/// The fields of a record. A list is a table in Lua too: its keys are numbers, which no schema knows.
+pub(crate) fn as_record(value: &Value) -> Option<std::borrow::Cow<'_, Map<String, Value>>> {
+    match value {
+        Value::Array(list) if !list.is_empty() => {
+            let numbered = list.iter().enumerate().map(|(i, value)| ((i + 1).to_string(), value.clone()));
+            Some(std::borrow::Cow::Owned(numbered.collect()))
+        }
+        value => as_object(value),
     }
 }
 
@@ -298,8 +318,12 @@ fn complete_field(field: &Field, given: Option<Value>, options: &Options<'_>) ->
     let Some(value) = given else {
         return missing(field, options);
     };
+    if let (Kind::Record(_), Value::Bool(false)) = (&field.kind, &value) {
+        // To Lua, this is a record that is not there.
+        return missing(field, options);
+    }
     Ok(Some(match (&field.kind, value) {
-        (Kind::Record(schema), value) => match as_object(&value) {
+        (Kind::Record(schema), value) => match as_record(&value) {
             Some(map) => {
                 let mut map = map.into_owned();
                 complete(schema, &mut map, options)?;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::process::as_object;
+use crate::check::Record;
+use crate::process::{as_object, as_record};
 use crate::rules::is_uuid;
 use crate::{Errors, Field, Kind, Schema};
 
@@ -35,17 +36,40 @@ pub(crate) fn validate_record(schema: &Schema, whole: &Value, data: &Map<String,
             errors.set(named.name, "required field missing".into());
         }
     }
+    run_checks(schema, Record { whole, data, is_partial: false }, &mut errors);
+    errors.into_result()
+}
+
+/// Checks what there is of a record; fields may be missing, and there are no defaults. Kong: `validate` without
+/// `full_check`.
+pub(crate) fn validate_partial(schema: &Schema, whole: &Value, data: &Map<String, Value>) -> Result<(), Errors> {
+    let mut errors = Errors::default();
+    for (name, value) in data {
+        match schema.field(name) {
+            _ if name == "updated_at" || (name == "ttl" && schema.ttl) => {}
+            None => errors.set(name, "unknown field".into()),
+            Some(field) => {
+                if let Err(found) = validate_field(field, value) {
+                    errors.set(name, found);
+                }
+            }
+        }
+    }
+    run_checks(schema, Record { whole, data, is_partial: true }, &mut errors);
+    errors.into_result()
+}
+
+fn run_checks(schema: &Schema, record: Record<'_>, errors: &mut Errors) {
     for check in &schema.checks {
-        check.run(schema, whole, data, &mut errors);
+        check.run(schema, record, errors);
     }
     for named in &schema.fields {
         if let Kind::Record(inner) = &named.field.kind {
             for check in &inner.outer_checks {
-                check.run(schema, whole, data, &mut errors);
+                check.run(schema, record, errors);
             }
         }
     }
-    errors.into_result()
 }
 
 /// Checks one value.
@@ -130,12 +154,7 @@ fn validate_map(keys: &Field, values: &Field, value: &Value) -> Result<(), Error
 }
 
 fn validate_nested(schema: &Schema, value: &Value) -> Result<(), Errors> {
-    let Some(map) = as_object(value) else {
-        return match value {
-            Value::Array(list) => Err(Errors::Items(vec![Some("unknown field".into()); list.len()])),
-            _ => Err("expected a record".into()),
-        };
-    };
+    let Some(map) = as_record(value) else { return Err("expected a record".into()) };
     validate_record(schema, value, &map)?;
     for validator in &schema.validators {
         validator.run(value)?;

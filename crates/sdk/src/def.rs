@@ -96,10 +96,19 @@ pub struct EntityDef {
     pub lookup: &'static str,
     /// Whether `lookup` is unique over all consumers (a key) or only within one (an ACL group).
     pub unique: bool,
-    /// Changes a valid record before it is kept: hashes a password. `principal` is its consumer.
-    pub seal: Option<fn(&mut Value, principal: Id)>,
+    /// Changes a valid record before it is kept: hashes a password.
+    pub seal: Option<Seal>,
     /// Makes ready what requests need: parses keys. An error leaves the credential out.
     pub prepare: Option<Prepare>,
+}
+
+/// See [`EntityDef::seal`].
+#[derive(Debug)]
+pub struct Seal {
+    /// The field that is changed. It cannot be set without a consumer.
+    pub field: &'static str,
+    /// Changes the record. `principal` is its consumer.
+    pub run: fn(&mut Value, principal: Id),
 }
 
 /// See [`EntityDef::prepare`].

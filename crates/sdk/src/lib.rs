@@ -21,7 +21,7 @@ mod services;
 pub mod testing;
 
 pub use def::{
-    Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, PluginDef, Prepare, Prepared, Scopes,
+    Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, PluginDef, Prepare, Prepared, Scopes, Seal,
 };
 pub use directory::{CredentialEntry, Directory, DirectoryChanges, PrincipalEntry};
 pub use exchange::{

@@ -342,3 +342,107 @@ fn keys_that_stand_twice_are_told() {
     let (code, text) = check(twice, &["--strict"]);
     assert_eq!(code, Some(1), "{text}");
 }
+
+const ENTERPRISE: &str = "_format_version: '3.0'
+consumer_groups:
+- name: Partner Banks
+consumers:
+- username: a
+  groups: [{name: Partner Banks}]
+plugins:
+- name: key-auth
+  config:
+    identity_realms: [{scope: cp}]
+  protocols: [grpc, grpcs, http, https, ws, wss]
+- name: acl
+  config: {allow: [Partner Banks], include_consumer_groups: true}
+vaults:
+- {name: aws, prefix: my-aws, config: {region: x}}
+";
+
+#[test]
+fn files_of_the_enterprise_edition_are_accepted_with_notes() {
+    let (code, text) = check(ENTERPRISE, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    for part in ["ws and wss mean http and https here", "config.identity_realms", "references to it cannot be resolved"]
+    {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let reference = "certificates: [{cert: '{vault://my-aws/x}', key: '{vault://my-aws/x}'}]\n";
+    let (_, text) = check(&format!("{ENTERPRISE}{reference}"), &[]);
+    assert!(text.contains("does not have the vault 'aws' of Kong Enterprise"), "{text}");
+}
+
+#[test]
+fn a_plugin_that_is_missing_is_said_to_be_missing() {
+    let text = "_format_version: '3.0'\nconsumers:\n- username: a\n  oauth2_credentials:\n  - name: app\nplugins:\n- name: \
+                bot-detection\n";
+    let (code, told) = check(text, &[]);
+    assert_eq!(code, Some(1));
+    for part in [
+        "'oauth2_credentials' belongs to Kong's plugin oauth2, which this version does not have",
+        "this version does not have Kong's plugin 'bot-detection'",
+    ] {
+        assert!(told.contains(part), "no {part:?} in\n{told}");
+    }
+    assert!(!told.contains("did you mean") && !told.contains("add it to"), "{told}");
+    let (_, found) = check_json(text, &[]);
+    let expected = "plugin 'bot-detection' not enabled; add it to the 'plugins' configuration property";
+    assert_eq!(found["fields"]["plugins"][0]["name"], expected);
+}
+
+#[test]
+fn only_the_first_document_is_read() {
+    let text = format!("{}---\nkind: notes\n", kong_yaml("http://127.0.0.1:1"));
+    let (code, told) = check(&text, &[]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("is ignored: only the first one is read"), "{told}");
+}
+
+#[test]
+fn settings_name_plugins_vaults_and_roles_that_there_are() {
+    let said = |set: &str| {
+        let folder = TempDir::new("check");
+        let file = folder.write("kong.yaml", "_format_version: '3.0'\n").display().to_string();
+        let output = output(&["check", &file, "--set", set]);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (set, part) in [
+        ("plugins=bundled,nope", "there is no plugin 'nope'"),
+        ("plugins=cors,nope", "there is no plugin 'nope'"),
+        ("plugins=bundled,cros", "did you mean 'cors'?"),
+        ("vaults=nope", "there is no vault 'nope'"),
+        ("role=data_plane", "traditional"),
+        ("role=bogus", "traditional"),
+    ] {
+        let (code, text) = said(set);
+        assert!(code != Some(0) && text.contains(part), "{set}: {code:?} {text}");
+    }
+    for set in ["plugins=bundled,oauth2,openid-connect", "vaults=bundled", "vaults=env,aws", "role=traditional"] {
+        let (code, text) = said(set);
+        assert_eq!(code, Some(0), "{set}: {text}");
+        assert_eq!(text.contains("does not have Kong's plugin 'oauth2'"), set.contains("oauth2"), "{set}: {text}");
+    }
+}
+
+#[test]
+fn variables_of_deck_are_filled_in() {
+    let folder = TempDir::new("check");
+    let text = "_format_version: '3.0'\nservices:\n- name: a\n  host: ${{ env \"DECK_HOST\" }}\n  port: ${{ env \"DECK_PORT\" | \
+                toInt }}\n";
+    let file = folder.write("kong.yaml", text).display().to_string();
+    let run = |more: &[&str], env: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cardinal"));
+        let output = command.arg("check").arg(&file).args(more).envs(env.iter().copied()).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code(), text)
+    };
+    let (code, told) = run(&["--fill-env"], &[("DECK_HOST", "h.test"), ("DECK_PORT", "8080")]);
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = run(&["--fill-env"], &[("DECK_PORT", "8080")]);
+    assert!(code == Some(1) && told.contains("kong.yaml:4:9") && told.contains("'DECK_HOST' is not set"), "{told}");
+    let (code, told) = run(&["--fill-env"], &[("DECK_HOST", "no host"), ("DECK_PORT", "8080")]);
+    assert!(code == Some(1) && !told.contains("no host") && told.contains("invalid value"), "{told}");
+    let (code, told) = run(&[], &[("DECK_HOST", "h.test")]);
+    assert!(code == Some(1) && told.contains("--fill-env"), "{told}");
+}

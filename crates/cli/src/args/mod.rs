@@ -56,6 +56,9 @@ pub(crate) struct SettingArgs {
     /// A setting by its Kong name; wins over files and the environment
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
+    /// Fill in `${{ env "DECK_..." }}` in configuration files from the environment, as decK does
+    #[arg(long)]
+    pub(crate) fill_env: bool,
 }
 
 /// How results are written.

@@ -16,7 +16,8 @@ use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
 use cardinal_base::{Clock as _, SystemClock};
 use cardinal_engine::explain::Explainer;
-use cardinal_gateway::declarative::redact;
+use cardinal_gateway::declarative::{fill, redact};
+use cardinal_gateway::entities::choices;
 use cardinal_gateway::settings::{Inputs, Note};
 use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower};
 use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity};
@@ -39,6 +40,8 @@ pub(crate) struct Site {
     conf: Option<PathBuf>,
     env: BTreeMap<String, String>,
     overrides: BTreeMap<String, String>,
+    /// Variables of decK in files are filled in from the environment.
+    fill_env: bool,
     /// Named on the command line; they win over those that settings name.
     files: Vec<PathBuf>,
     /// What was read from standard input and pipes.
@@ -93,6 +96,7 @@ impl Site {
             plugins,
             conf: args.conf,
             env,
+            fill_env: args.fill_env,
             overrides: args.set.into_iter().collect(),
             files,
             streams: Streams::default(),
@@ -123,7 +127,13 @@ impl Site {
             })
         };
         let refused = |notes| Refusal::Settings { notes, transient: transient.get() };
-        let (mut settings, notes) = Settings::load(&inputs, &read).map_err(refused)?;
+        let (mut settings, mut notes) = Settings::load(&inputs, &read).map_err(refused)?;
+        let (errors, warnings) =
+            choices(self.plugins, &settings).into_iter().partition::<Vec<_>, _>(|note| note.is_error);
+        if !errors.is_empty() {
+            return Err(Refusal::Settings { notes: errors, transient: false });
+        }
+        notes.extend(warnings);
         settings.loaded_at = self.loaded_at;
         self.identify(&mut settings);
         settings
@@ -173,6 +183,8 @@ impl Site {
     pub(crate) fn load(&self, settings: &Settings, sources: &[Source], strict: bool) -> Result<Loaded, Refusal> {
         let registry = self.registry(settings)?;
         let sources = if sources.is_empty() { &[Source::new("empty", "_format_version: '3.0'")] } else { sources };
+        let filled = if self.fill_env { Some(fill(sources, &self.env).map_err(Refusal::Load)?) } else { None };
+        let sources = filled.as_deref().unwrap_or(sources);
         let snapshot = load(sources, &registry, settings).map_err(Refusal::Load)?;
         let (ir, diagnostics) = lower(&snapshot, &registry, settings);
         let loaded = Loaded { snapshot, registry, ir: Arc::new(ir), diagnostics };
@@ -197,15 +209,8 @@ impl Site {
     }
 
     fn registry(&self, settings: &Settings) -> Result<Registry, Refusal> {
-        Registry::for_settings(self.plugins, settings).map_err(|missing| {
-            let names = || self.plugins.iter().map(|def| def.name);
-            let said = |name: &String| match cardinal_schema::suggest(name, names()) {
-                Some(near) => format!("there is no plugin '{name}', did you mean '{near}'?"),
-                None => format!("there is no plugin '{name}'"),
-            };
-            let note = |name| Note { is_error: true, name: "plugins".into(), at: String::new(), message: said(name) };
-            Refusal::Settings { notes: missing.iter().map(note).collect(), transient: false }
-        })
+        let refused = |notes| Refusal::Settings { notes, transient: false };
+        Registry::for_settings(self.plugins, settings).map_err(refused)
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 fn site(files: Vec<PathBuf>, set: &[(&str, &str)]) -> Site {
     let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Site::new(&[], files, SettingArgs { conf: None, set }, BTreeMap::new())
+    Site::new(&[], files, SettingArgs { conf: None, set, fill_env: false }, BTreeMap::new())
 }
 
 fn loaded(site: &Site) -> Result<Loaded, Refusal> {

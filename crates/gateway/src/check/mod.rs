@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use cardinal_ir::{Diagnostic, Id, Ir, Location, Severity};
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
-use crate::entities::{Registry, TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols};
+use crate::entities::{Registry, TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols, vaults};
 
 pub use order::{OrderPair, OrderReport, RouteLabel, order_report, why_first};
 
@@ -119,11 +119,21 @@ fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &
         "routes" if entity.texts("paths").any(has_alternatives) => {
             add(Changed, "paths", "all alternatives start at the start of the path, in Kong the first one alone");
         }
-        "plugins" if entity.get("consumer_group").is_some() => {
-            add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");
+        "plugins" => {
+            let realms = entity.get("config").and_then(|config| config.get("identity_realms"));
+            if realms.is_some_and(|realms| !realms.is_null()) {
+                let how = "accepted without effect: keys are those of this configuration";
+                add(Unsupported, "config.identity_realms", how);
+            }
+            if entity.get("consumer_group").is_some() {
+                add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");
+            }
         }
         "consumer_groups" => add(Changed, "", "served, though Kong has them in its Enterprise edition only"),
         "keys" | "key_sets" => add(Unsupported, "", "kept, but no plugin here asks for it"),
+        "vaults" if entity.text("name").is_some_and(|name| vaults::ENTERPRISE_TYPES.contains(&name)) => {
+            add(Unsupported, "name", "accepted; references to it cannot be resolved");
+        }
         "vaults" if entity.text("name") == Some("file") => {
             add(Changed, "name", "Kong has no vault of files");
         }

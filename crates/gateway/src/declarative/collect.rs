@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use cardinal_ir::{Code, Diagnostic};
 use cardinal_schema::{Errors, Kind as FieldKind};
 use serde_json::{Map, Value};
 
 use super::ids::{Anonymous, Names, key_text};
 use super::migrate::migrate_paths;
 use super::report::Finding;
-use super::source::{Data, Key, Node, Place, Scalar};
+use super::source::{Data, Key, Node, Place, Scalar, Source};
 use crate::entities::{Kind, Registry};
 
 /// An entity as the user wrote it.
@@ -25,9 +26,33 @@ pub(super) struct Item<'r, 'n> {
     /// Position in the list it stands in.
     pub(super) index: usize,
     pub(super) id: String,
-    /// The user gave the id.
-    pub(super) id_given: bool,
+    pub(super) id_source: IdSource,
+    /// References by name (`{name: x}`) as they were written; `own` has the names.
+    pub(super) by_name: Vec<(&'static str, Value)>,
+    /// There is a name that is no text, so that Kong makes no id.
+    pub(super) is_misnamed: bool,
     pub(super) errors: Errors,
+}
+
+/// Where the id of an item comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IdSource {
+    /// The user gave it.
+    Given,
+    /// It is made from what identifies the entity.
+    Key,
+    /// It is made from the contents; Kong draws a random one.
+    Contents,
+}
+
+impl Item<'_, '_> {
+    /// The id as entities that are nested in this one see it.
+    pub(super) fn id_seen_by_children(&self) -> Option<Value> {
+        match self.own.get("id") {
+            Some(id) => Some(id.clone()),
+            None => (!self.is_misnamed).then(|| self.id.clone().into()),
+        }
+    }
 }
 
 /// A consumer's membership of a group, both by name or id.
@@ -54,13 +79,45 @@ pub(super) struct Collected<'r, 'n> {
     /// What is wrong outside of entities: unknown keys, lists that are none.
     pub(super) root: Errors,
     pub(super) findings: Vec<Finding>,
+    /// What is accepted and means something else here, or nothing.
+    pub(super) notes: Vec<Note>,
     /// Passwords and secrets are written as plain text, not as they are stored.
     pub(super) transform: bool,
 }
 
+/// Something that is accepted and means something else here, or nothing.
+pub(super) struct Note {
+    pub(super) file: usize,
+    pub(super) place: Place,
+    pub(super) key: &'static str,
+    pub(super) message: &'static str,
+    /// How often; it is told once for each file.
+    pub(super) count: usize,
+}
+
+impl Note {
+    /// As a warning; without files there is nobody to tell.
+    pub(super) fn told(&self, files: &[Source]) -> Option<Diagnostic> {
+        let message = match self.count {
+            1 => self.message.to_owned(),
+            count => format!("{} ({count} times in this file)", self.message),
+        };
+        Some(super::warning(files.get(self.file)?, ("key", Some(self.key)), self.place, Code::Unsupported, message))
+    }
+}
+
+impl Collected<'_, '_> {
+    /// Whether nothing is wrong so far.
+    pub(super) fn is_sound(&self) -> bool {
+        self.root.is_empty() && self.items.iter().all(|item| item.errors.is_empty())
+    }
+}
+
 const FORMATS: [&str; 3] = ["1.1", "2.1", "3.0"];
 /// Keys that other tools write and that mean nothing here.
-const IGNORED: [&str; 6] = ["_comment", "_ignore", "_info", "_workspace", "_konnect", "_transform"];
+const IGNORED: [&str; 7] = ["_comment", "_ignore", "_info", "_workspace", "_konnect", "_plugin_configs", "_transform"];
+
+const WEBSOCKET: &str = "ws and wss mean http and https here: requests that upgrade to WebSocket are served by those";
 
 /// Collects the entities of all files. Lists of the same kind are joined in the order of the files.
 pub(super) fn collect<'r, 'n>(registry: &'r Registry, files: &'n [Node]) -> Collected<'r, 'n> {
@@ -74,6 +131,7 @@ pub(super) fn collect<'r, 'n>(registry: &'r Registry, files: &'n [Node]) -> Coll
         file: 0,
         migrate: false,
         defaults: None,
+        plugin_configs: None,
     };
     for (file, root) in files.iter().enumerate() {
         walk.file = file;
@@ -91,6 +149,8 @@ struct Walk<'o, 'r, 'n> {
     file: usize,
     migrate: bool,
     defaults: Option<&'n Node>,
+    /// decK: parts of configurations that plugins name.
+    plugin_configs: Option<&'n Node>,
 }
 
 impl<'r, 'n> Walk<'_, 'r, 'n> {
@@ -103,12 +163,13 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         };
         self.format(root);
         self.defaults = root.get("_info").and_then(|info| info.get("defaults"));
+        self.plugin_configs = root.get("_plugin_configs");
         if let Some(Data::Scalar(Scalar::Bool(false))) = root.get("_transform").map(|n| &n.data) {
             self.out.transform = false;
         }
         for (key, place, node) in map {
             let key = &**key;
-            match self.registry.kind(key) {
+            match self.registry.list_kind(key) {
                 Some(kind) => self.list(kind, key, node, None),
                 None if key == "consumer_group_consumers" => self.member_list(node),
                 None if key == "_format_version" => {}
@@ -116,7 +177,8 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
                 None => {
                     let names = self.registry.kinds().map(|k| k.name).chain(["_format_version", "_transform"]);
                     let hint = cardinal_schema::suggest(key, names).map(|s| format!("did you mean '{s}'?"));
-                    self.fail(key, *place, "unknown field", hint.or_else(|| deck_hint(key)));
+                    let hint = crate::known::list(key).or_else(|| deck_hint(key)).or(hint);
+                    self.fail(key, *place, "unknown field", hint);
                 }
             }
         }
@@ -131,6 +193,7 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
                     return;
                 }
                 Data::Scalar(Scalar::String(_)) => format!("expected one of: {}", FORMATS.join(", ")),
+                Data::Scalar(Scalar::Null) => "required field missing".to_owned(),
                 _ => "expected a string".to_owned(),
             },
         };
@@ -140,17 +203,21 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
     }
 
     fn check_meta(&mut self, key: &str, place: Place, node: &Node) {
-        let expected = match (key, &node.data) {
+        let wrong = match (key, &node.data) {
             ("_transform", Data::Scalar(Scalar::Bool(_) | Scalar::Null)) => None,
-            ("_transform", _) => Some("expected a boolean"),
-            ("_comment", Data::Scalar(Scalar::String(_) | Scalar::Null)) => None,
-            ("_comment", _) => Some("expected a string"),
-            ("_ignore", Data::List(_) | Data::Scalar(Scalar::Null)) => None,
-            ("_ignore", _) => Some("expected an array"),
+            ("_transform", _) => Some("expected a boolean".into()),
+            ("_comment" | "_ignore", _) => check_note(key, node),
+            ("_plugin_configs", Data::Map(_) | Data::Scalar(Scalar::Null)) => None,
+            ("_plugin_configs", _) => Some("expected a map".into()),
             _ => None,
         };
-        if let Some(expected) = expected {
-            self.fail(key, place, expected, None);
+        if let Some(wrong) = wrong {
+            let found = wrong.messages();
+            let found = found
+                .into_iter()
+                .map(|(path, text)| Finding::at(self.file, place, &format!("{key}{path}"), text, None));
+            self.out.findings.extend(found.collect::<Vec<_>>());
+            self.out.root.set(key, wrong);
         }
     }
 
@@ -170,9 +237,9 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
             return;
         }
         let Some(list) = node.list() else {
-            match parent {
+            match parent.and_then(|(at, _)| self.out.items.get_mut(at)) {
                 None => self.fail(key, node.place, "expected an array", None),
-                Some((at, _)) => self.out.items[at].errors.set(key, "expected an array".into()),
+                Some(parent) => parent.errors.set(key, "expected an array".into()),
             }
             return;
         };
@@ -189,22 +256,33 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
     fn item(&mut self, kind: &'r Kind, node: &'n Node, parent: Option<(usize, &'static str)>, index: usize) {
         let children = self.children(kind);
         let mut errors = Errors::default();
-        let mut own;
         let mut nested: Vec<(&'r Kind, &'static str, &str, &'n Node)> = Vec::new();
         let mut members: Option<(&str, &'n Node)> = None;
         let map: &'n [(Key, Place, Node)] = match &node.data {
             Data::Map(map) => map,
-            Data::List(list) if list.is_empty() => &[],
-            Data::Scalar(_) | Data::List(_) => {
+            Data::List(_) => &[],
+            Data::Scalar(Scalar::Null) => {
+                errors = "required field missing".into();
+                &[]
+            }
+            Data::Scalar(_) => {
                 errors = "expected a record".into();
                 &[]
             }
         };
-        own = Map::with_capacity(map.len() + 2);
+        let mut own = Map::with_capacity(map.len() + 2);
+        if let Data::List(list) = &node.data {
+            // A list is a table in Lua too: its keys are numbers, which no schema knows.
+            own.extend(list.iter().enumerate().map(|(i, node)| ((i + 1).to_string(), node.to_value())));
+        }
         for (key, _, value) in map {
             let child = children.iter().copied().find(|(child, _)| *child.name == **key);
             match (kind.name, &**key) {
-                (_, "_comment" | "_ignore") => {}
+                (_, "_comment" | "_ignore") => {
+                    if let Some(wrong) = check_note(key, value) {
+                        errors.set(key, wrong);
+                    }
+                }
                 ("consumers", "groups") | ("consumer_groups", "consumers") => members = Some((key, value)),
                 _ => match child {
                     Some((child, field)) if !is_plain_field(kind, key, value) => {
@@ -216,17 +294,32 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
                 },
             }
         }
-        self.prepare(kind, &mut own);
-        let parent_ids = parent.map(|(at, field)| (field, self.out.items[at].id.clone()));
-        let parent_ref = parent_ids.as_ref().map(|(field, id)| (*field, id.as_str()));
-        let given = own.get("id").and_then(Value::as_str).map(str::to_owned);
-        let id = given.clone().unwrap_or_else(|| match key_text(kind, &own, parent_ref) {
-            Some(key) => self.names.id_of(kind.name, &key).to_string(),
-            None => self.anonymous.id_of(kind.name, &own, parent_ref.map(|(_, id)| id)).to_string(),
+        let by_name = self.prepare(kind, node, &mut own);
+        if let Err(unknown) = self.share_config(kind, &mut own) {
+            errors.set("_config", unknown);
+        }
+        let above = parent.and_then(|(at, field)| Some((field, self.out.items.get(at)?)));
+        let identified = above.map(|(field, item)| {
+            (field, (item.id_source != IdSource::Contents && !item.is_misnamed).then_some(item.id.as_str()))
         });
+        let given = own.get(kind.primary_key).and_then(Value::as_str).map(str::to_owned);
+        let (id, id_source) = match (given, key_text(kind, &own, identified)) {
+            (Some(id), _) => (id, IdSource::Given),
+            (None, Some(key)) => (self.names.id_of(kind.name, &key).to_string(), IdSource::Key),
+            (None, None) => {
+                let id = self.anonymous.id_of(kind.name, &own, above.map(|(_, item)| item.id.as_str()));
+                (id.to_string(), IdSource::Contents)
+            }
+        };
+        let is_misnamed = kind.cache_key.is_empty()
+            && own.get(kind.primary_key).is_none()
+            && kind
+                .key
+                .and_then(|key| own.get(key.field))
+                .is_some_and(|name| !name.is_string() && *name != Value::Bool(false));
         let at = self.out.items.len();
         let file = self.file;
-        self.out.items.push(Item { kind, own, node, file, parent, index, id, id_given: given.is_some(), errors });
+        self.out.items.push(Item { kind, own, node, file, parent, index, id, id_source, by_name, is_misnamed, errors });
         if let Some((key, list)) = members {
             self.members(at, key, list);
         }
@@ -243,12 +336,29 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
     }
 
     /// What earlier formats and `_info.defaults` do to an entity before it is looked at.
-    fn prepare(&self, kind: &Kind, own: &mut Map<String, Value>) {
+    fn prepare(&mut self, kind: &Kind, node: &Node, own: &mut Map<String, Value>) -> Vec<(&'static str, Value)> {
         if self.migrate
             && kind.name == "routes"
             && let Some(paths) = own.get_mut("paths")
         {
             migrate_paths(paths);
+        }
+        let mut by_name = Vec::new();
+        for (field, _) in kind.references() {
+            if let Some(name) = own.get(field).and_then(name_of_reference) {
+                by_name.extend(own.insert(field.to_owned(), name).map(|written| (field, written)));
+            }
+        }
+        let field = match kind.name {
+            "plugins" | "routes" => "protocols",
+            "services" => "protocol",
+            _ => "",
+        };
+        if own.get_mut(field).is_some_and(without_websocket) {
+            self.note(node.place_of(field), if field == "protocol" { "protocol" } else { "protocols" }, WEBSOCKET);
+        }
+        if kind.name == "services" && own.get_mut("url").is_some_and(url_without_websocket) {
+            self.note(node.place_of("url"), "url", WEBSOCKET);
         }
         let singular = kind.singular();
         if let Some(Data::Map(defaults)) = self.defaults.and_then(|d| d.get(&singular)).map(|n| &n.data) {
@@ -257,6 +367,32 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
                     own.insert(key.to_string(), value.to_value());
                 }
             }
+        }
+        by_name
+    }
+
+    /// Puts the shared configuration that a plugin names below its own.
+    fn share_config(&self, kind: &Kind, own: &mut Map<String, Value>) -> Result<(), Errors> {
+        if kind.name != "plugins" || self.plugin_configs.is_none() {
+            return Ok(());
+        }
+        let Some(name) = own.shift_remove("_config") else { return Ok(()) };
+        let shared = name.as_str().and_then(|name| self.plugin_configs?.get(name));
+        let Some(shared) = shared else {
+            return Err(format!("there is no {name} in _plugin_configs").into());
+        };
+        let config = own.entry("config").or_insert_with(|| Value::Object(Map::new()));
+        below(config, shared.to_value());
+        Ok(())
+    }
+
+    /// Notes something once for each file.
+    fn note(&mut self, place: Place, key: &'static str, message: &'static str) {
+        let file = self.file;
+        let notes = &mut self.out.notes;
+        match notes.iter_mut().find(|note| note.file == file && note.message == message) {
+            Some(note) => note.count += 1,
+            None => notes.push(Note { file, place, key, message, count: 1 }),
         }
     }
 
@@ -313,12 +449,94 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
     }
 }
 
+/// What is wrong with a `_comment` or `_ignore`.
+fn check_note(key: &str, node: &Node) -> Option<Errors> {
+    match (key, &node.data) {
+        (_, Data::Scalar(Scalar::Null)) => None,
+        ("_comment", Data::Scalar(Scalar::String(text))) => {
+            text.is_empty().then(|| Errors::from("length must be at least 1"))
+        }
+        ("_comment", _) => Some("expected a string".into()),
+        (_, _) => match node.list() {
+            None => Some("expected an array".into()),
+            Some(list) => {
+                let of = |node: &Node| node.is_null().then(|| Errors::from("required field missing"));
+                let errors: Vec<_> = list.iter().map(of).collect();
+                errors.iter().any(Option::is_some).then_some(Errors::Items(errors))
+            }
+        },
+    }
+}
+
 /// `certificates[].snis` may be a list of names, which is a field, or of entities.
 fn is_plain_field(kind: &Kind, key: &str, value: &Node) -> bool {
-    let is_list_of_text =
-        || value.list().is_some_and(|l| l.iter().all(|n| matches!(n.data, Data::Scalar(Scalar::String(_)))));
+    let is_list_of_text = || {
+        value
+            .list()
+            .is_some_and(|l| !l.is_empty() && l.iter().all(|n| matches!(n.data, Data::Scalar(Scalar::String(_)))))
+    };
     let field = kind.schema.field(key);
     field.is_some_and(|f| matches!(f.kind, FieldKind::Array(_)) && (is_list_of_text() || value.is_null()))
+}
+
+/// The name in a reference by name: `{name: x}`, `{username: x}`.
+fn name_of_reference(reference: &Value) -> Option<Value> {
+    let map = reference.as_object().filter(|map| map.len() == 1)?;
+    map.get("name").or_else(|| map.get("username")).filter(|name| name.is_string()).cloned()
+}
+
+/// Writes `http` for `ws` and `https` for `wss`, which exist in Kong Enterprise only. Beside others they are left out.
+fn without_websocket(protocols: &mut Value) -> bool {
+    let replaced = |name: &str| match name {
+        "ws" => Some("http"),
+        "wss" => Some("https"),
+        _ => None,
+    };
+    match protocols {
+        Value::String(name) => match replaced(name) {
+            Some(other) => {
+                *name = other.to_owned();
+                true
+            }
+            None => false,
+        },
+        Value::Array(list) if list.iter().filter_map(Value::as_str).any(|name| replaced(name).is_some()) => {
+            let is_other = |value: &Value| value.as_str().is_none_or(|name| replaced(name).is_none());
+            if list.iter().any(is_other) {
+                list.retain(is_other);
+            } else {
+                for value in list.iter_mut() {
+                    *value = value.as_str().and_then(replaced).map_or(Value::Null, Value::from);
+                }
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The same for the scheme of a URL.
+fn url_without_websocket(url: &mut Value) -> bool {
+    let Value::String(text) = url else { return false };
+    let Some(rest) = text.strip_prefix("ws").filter(|rest| rest.starts_with("://") || rest.starts_with("s://")) else {
+        return false;
+    };
+    *text = format!("http{rest}");
+    true
+}
+
+/// Merges values below others: what is there already counts. Lists are not merged.
+fn below(value: &mut Value, other: Value) {
+    if let (Value::Object(map), Value::Object(other)) = (value, other) {
+        for (key, other) in other {
+            match map.get_mut(&key) {
+                Some(value) => below(value, other),
+                None => {
+                    map.insert(key, other);
+                }
+            }
+        }
+    }
 }
 
 fn reference_text(node: &Node, keys: &[&str]) -> Option<String> {
@@ -330,6 +548,5 @@ fn reference_text(node: &Node, keys: &[&str]) -> Option<String> {
 }
 
 fn deck_hint(key: &str) -> Option<String> {
-    let known = ["_plugin_configs", "_kubernetes", "_konnect", "_workspace"];
-    known.contains(&key).then(|| "a key of decK: run `deck file render` first".to_owned())
+    (key == "_kubernetes").then(|| "a key of decK: run `deck file render` first".to_owned())
 }

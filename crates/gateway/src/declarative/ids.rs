@@ -50,8 +50,9 @@ impl Anonymous {
     }
 }
 
-/// What identifies an entity, as text; `None` when nothing does.
-pub(super) fn key_text(kind: &Kind, own: &Map<String, Value>, parent: Option<(&str, &str)>) -> Option<String> {
+/// What identifies an entity, as text; `None` when nothing does. The parent's id is `None` when nothing identifies the
+/// parent.
+pub(super) fn key_text(kind: &Kind, own: &Map<String, Value>, parent: Option<(&str, Option<&str>)>) -> Option<String> {
     if !kind.cache_key.is_empty() {
         return cache_key_text(kind, own, parent);
     }
@@ -60,7 +61,7 @@ pub(super) fn key_text(kind: &Kind, own: &Map<String, Value>, parent: Option<(&s
     Some(value.to_owned())
 }
 
-fn cache_key_text(kind: &Kind, own: &Map<String, Value>, parent: Option<(&str, &str)>) -> Option<String> {
+fn cache_key_text(kind: &Kind, own: &Map<String, Value>, parent: Option<(&str, Option<&str>)>) -> Option<String> {
     let mut parts = vec![kind.name.to_owned(), "*".to_owned()];
     // Kong's open edition has no consumer groups: without one, the key is the same.
     let group = (kind.name == "plugins").then_some("consumer_group");
@@ -75,7 +76,7 @@ fn cache_key_text(kind: &Kind, own: &Map<String, Value>, parent: Option<(&str, &
             // Neither text nor absent: Kong leaves the part out.
             Some(_) => {}
             None => match parent {
-                Some((field, id)) if field == name => parts.push(id.to_owned()),
+                Some((field, id)) if field == name => parts.push(id?.to_owned()),
                 _ if field.is_required() => return None,
                 _ => parts.push(String::new()),
             },

@@ -16,7 +16,12 @@ pub(super) fn migrate_paths(paths: &mut Value) {
 
 fn migrate_path(path: &str) -> String {
     let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_~/%".contains(&b));
-    if plain { normalize_path(path) } else { format!("~{}", decode_in_regex(path)) }
+    if !plain {
+        return format!("~{}", decode_in_regex(path));
+    }
+    let normal = normalize_path(path);
+    // What has no slash in front gets none: it is refused afterwards.
+    if path.starts_with('/') { normal } else { normal.trim_start_matches('/').to_owned() }
 }
 
 /// Decodes percent-encoded characters of a regular expression: reserved ones stay, others that mean something in a
@@ -56,6 +61,8 @@ mod tests {
             ("/a", "/a"),
             ("/a/../b", "/b"),
             ("/a%20b", "/a b"),
+            ("a", "a"),
+            ("", ""),
             (r"/a/\d+", r"~/a/\d+"),
             ("/a$%2e%2F", r"~/a$\.%2F"),
             ("/status/(re)%20%x", "~/status/(re) %x"),

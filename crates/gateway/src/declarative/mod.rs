@@ -4,13 +4,18 @@
 //! `kong/db/schema/others/declarative_config.lua`; errors are told with their places besides.
 
 mod collect;
+mod complete;
 mod excerpt;
+mod fill;
+mod flatten;
 mod ids;
 mod migrate;
+mod order;
 mod quick;
 mod redact;
 mod report;
 mod resolve;
+mod scalars;
 mod snapshot;
 mod source;
 #[cfg(test)]
@@ -19,28 +24,25 @@ mod tests;
 use std::sync::Arc;
 
 use cardinal_ir::{Code, Diagnostic, Id, Location, Noun, Origin, Severity};
-use cardinal_schema::{Auto, Errors, Options};
-use serde_json::{Map, Value, json};
+use cardinal_schema::{Auto, Errors};
+use serde_json::{Map, Value};
 
 pub use excerpt::{discreet, excerpt, is_secret};
+pub use fill::fill;
 pub use redact::{redact, redact_map, redact_text};
 pub use report::{Finding, LoadErrors};
 pub use snapshot::{Entity, Snapshot};
 pub use source::{
-    BYTES_MAX, DEPTH_MAX, Data, Duplicate, Key, Node, ParseError, Place, Scalar, Source, VALUES_MAX, parse,
+    BYTES_MAX, DEPTH_MAX, Data, Duplicate, Key, Node, Oddities, ParseError, Place, Scalar, Source, VALUES_MAX, parse,
     parse_noting,
 };
 
 use collect::{Collected, Item, collect};
+use complete::{Load, MUST_BE_NULL, Pass};
 use resolve::Index;
 
-use crate::entities::{Kind, Registry, pem};
+use crate::entities::{Registry, pem};
 use crate::settings::Settings;
-
-/// Entities from which on checking them is shared by threads.
-const PARALLEL_MIN: usize = 4_096;
-/// Most threads that share it.
-const THREADS_MAX: usize = 8;
 
 /// Reads bytes as one file. Never panics, whatever the bytes are.
 ///
@@ -70,37 +72,58 @@ pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Resul
     let mut roots = Vec::with_capacity(files.len());
     let (mut findings, mut warnings) = (Vec::new(), Vec::new());
     for (i, file) in files.iter().enumerate() {
-        match parse_noting(without_mark(&file.text)) {
-            Ok((node, duplicates)) => {
+        let place = |place: Place| file.filled.as_ref().map_or(place, |filled| filled.place(place));
+        match parse_noting(without_mark(file.read())) {
+            Ok((mut node, oddities)) => {
+                if file.filled.is_some() {
+                    node.set_places(&place);
+                }
                 roots.push(node);
-                warnings.extend(duplicates.into_iter().map(|duplicate| twice(file, duplicate)));
+                let duplicates = oddities.duplicates.into_iter().map(|d| Duplicate { place: place(d.place), ..d });
+                warnings.extend(duplicates.map(|duplicate| twice(file, duplicate)));
+                warnings.extend(oddities.second_document.map(|at| second_document(file, place(at))));
             }
-            Err(e) => findings.push(Finding::at(i, e.place, "", &e.message, None)),
+            Err(e) => findings.push(Finding::at(i, place(e.place), "", &e.message, None)),
         }
     }
-    if let Some(first) = findings.first() {
-        let message = Some(first.message.clone());
-        let (fields, leftover) = (Errors::default(), Errors::default());
-        let (flattened, sound, sources) = (Vec::new(), Vec::new(), files.to_vec());
-        let errors = LoadErrors { fields, leftover, flattened, findings, sources, message, sound };
-        return Err(Box::new(errors));
+    let loaded = match findings.is_empty() {
+        true => load_nodes(&roots, files, registry, settings),
+        false => Err(Box::new(LoadErrors::unreadable(findings, files))),
+    };
+    match loaded {
+        Ok(mut snapshot) => {
+            warnings.append(&mut snapshot.warnings);
+            snapshot.warnings = warnings;
+            Ok(snapshot)
+        }
+        Err(mut errors) => {
+            errors.hide_filled();
+            Err(errors)
+        }
     }
-    let mut snapshot = load_nodes(&roots, files, registry, settings)?;
-    snapshot.warnings = warnings;
-    Ok(snapshot)
+}
+
+/// A warning about a place of a file.
+fn warning(file: &Source, (kind, name): (&str, Option<&str>), place: Place, code: Code, message: String) -> Diagnostic {
+    let noun = Noun { front_end: "kong".into(), kind: kind.into(), file: Some(file.name.as_str().into()) };
+    let origin = Origin::at(&Arc::new(noun), Id::nil(), name.map(Into::into), place.line, place.column);
+    Diagnostic { severity: Severity::Warning, code, origin, path: String::new(), message, hint: None }
+}
+
+/// Kong reads the first document of a file and no other.
+fn second_document(file: &Source, place: Place) -> Diagnostic {
+    let message = format!("the document that starts in line {} is ignored: only the first one is read", place.line);
+    warning(file, ("document", Some("2")), place, Code::Unsupported, message)
 }
 
 /// Kong takes the last of equal keys without a word.
 fn twice(file: &Source, duplicate: Duplicate) -> Diagnostic {
     let Duplicate { place, key, before } = duplicate;
-    let noun = Noun { front_end: "kong".into(), kind: "key".into(), file: Some(file.name.as_str().into()) };
-    let origin = Origin::at(&Arc::new(noun), Id::nil(), Some(key.into()), place.line, place.column);
     let message = match before.line {
         0 => "stands twice in one map, the last one counts".to_owned(),
         line => format!("stands twice in one map, the last one counts and that of line {line} does not"),
     };
-    let (severity, code) = (Severity::Warning, Code::Unique);
-    Diagnostic { severity, code, origin, path: String::new(), message, hint: None }
+    warning(file, ("key", Some(&key)), place, Code::Unique, message)
 }
 
 /// The same for a document that is already a value, as an Admin API gets it.
@@ -134,137 +157,62 @@ fn load_nodes(
 ) -> Result<Snapshot, Box<LoadErrors>> {
     let mut all = collect(registry, roots);
     let index = Index::new(&all.items);
-    let completed = complete(&mut all, registry, &index, settings);
-    if !all.root.is_empty() || all.items.iter().any(|i| !i.errors.is_empty()) {
-        resolve::mark_unresolved(&mut all, &index);
-        return Err(refuse(all, registry, files, None));
+    resolve::restore_unknown_names(&mut all, &index);
+    let load =
+        Load { registry, index: &index, auto: Fresh { now: settings.loaded_at.max(1.0) }, transform: all.transform };
+    let as_collected: Vec<Errors> = all.items.iter().map(|item| item.errors.clone()).collect();
+    let mut completed = load.complete(&mut all, Pass::Names);
+    if !all.is_sound() || load.may_differ(&all) {
+        // Kong checks once more, with references in place of names, and keeps of the first round what it says about
+        // references that must not be there.
+        let first: Vec<Errors> = all
+            .items
+            .iter_mut()
+            .zip(as_collected)
+            .map(|(item, errors)| std::mem::replace(&mut item.errors, errors))
+            .collect();
+        completed = load.complete(&mut all, Pass::References);
+        if !all.is_sound() {
+            for (item, first) in all.items.iter_mut().zip(first) {
+                item.errors.overlay(first.only(MUST_BE_NULL));
+            }
+            return Err(refuse(all, registry, files, None));
+        }
     }
     // Kong looks at references and unique values only when every entity is sound by itself.
     let broken = resolve::check(&mut all, &index, &completed);
     if !broken.is_empty() {
         return Err(refuse(all, registry, files, Some(broken)));
     }
-    Ok(publish(&all, &index, completed, files, registry))
+    let mut notes = std::mem::take(&mut all.notes);
+    notes.extend(resolve::overruled(&all, &index));
+    let mut snapshot = publish(&all, &index, completed, files, registry);
+    snapshot.warnings = notes.into_iter().filter_map(|note| note.told(files)).collect();
+    Ok(snapshot)
 }
 
 fn refuse(all: Collected<'_, '_>, registry: &Registry, files: &[Source], broken: Option<Errors>) -> Box<LoadErrors> {
     let Collected { items, root, mut findings, .. } = all;
     findings.extend(report::findings(&items, registry));
     findings.sort_by_key(|f| (f.file, f.place));
+    let flattened = flatten::flatten(&items, broken.is_some());
     let fields = broken.unwrap_or_else(|| report::tree(&root, &items));
-    let flattened = report::flatten(&items);
+    let lost: Vec<_> = items.iter().filter(|item| flatten::is_no_table(item)).collect();
+    let leftover = report::tree_of(&root, &items, &lost);
     let sound = items.iter().filter(|i| i.errors.is_empty()).map(report::subject).collect();
     let sources = files.to_vec();
-    Box::new(LoadErrors { fields, leftover: root, flattened, findings, sources, message: None, sound })
+    Box::new(LoadErrors { fields, leftover, flattened, findings, sources, message: None, sound })
 }
 
-/// Fills in defaults and checks each entity by its schema.
-fn complete(
-    all: &mut Collected<'_, '_>,
-    registry: &Registry,
-    index: &Index,
-    settings: &Settings,
-) -> Vec<Map<String, Value>> {
-    let transform = all.transform;
-    let ids: Vec<String> = all.items.iter().map(|i| i.id.clone()).collect();
-    let auto = Fresh { now: settings.loaded_at.max(1.0) };
-    let one = |item: &mut Item<'_, '_>| complete_one(item, registry, index, &ids, &auto, transform);
-    if all.items.len() < PARALLEL_MIN {
-        return all.items.iter_mut().map(one).collect();
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-    let share = all.items.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        let one = &one;
-        let shares: Vec<_> = all
-            .items
-            .chunks_mut(share)
-            .map(|items| scope.spawn(move || items.iter_mut().map(one).collect::<Vec<_>>()))
-            .collect();
-        let joined = |share: std::thread::ScopedJoinHandle<'_, Vec<_>>| match share.join() {
-            Ok(maps) => maps,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        shares.into_iter().flat_map(joined).collect()
-    })
-}
-
-fn complete_one(
-    item: &mut Item<'_, '_>,
-    registry: &Registry,
-    index: &Index,
-    ids: &[String],
-    auto: &Fresh,
-    transform: bool,
-) -> Map<String, Value> {
-    let none = Map::new();
-    if matches!(item.errors, Errors::Message(_)) {
-        return none;
-    }
-    let schema = match registry.schema_of(item.kind, &item.own) {
-        Ok(schema) => schema,
-        Err(errors) => {
-            item.errors.merge(errors);
-            return none;
-        }
-    };
-    let mut value = item.own.clone();
-    value.entry("id").or_insert_with(|| item.id.clone().into());
-    for (field, target) in item.kind.references() {
-        let name = match value.get(field) {
-            Some(Value::String(name)) => name.clone(),
-            _ => continue,
-        };
-        // A name that is not found is told later; until then any id will do.
-        let id = index.find(target, &name).map_or_else(|| uuid::Uuid::nil().to_string(), |at| ids[at].clone());
-        value.insert(field.to_owned(), json!({ "id": id }));
-    }
-    if let Some((parent, field)) = item.parent {
-        if !agrees(&item.own, field, item.kind, index, parent) {
-            item.errors.set(field, "value must be null".into());
-        }
-        value.insert(field.to_owned(), json!({ "id": ids[parent] }));
-    }
-    match schema.process_map(value, &Options { auto: Some(auto), no_defaults: false }) {
-        Ok(Value::Object(mut map)) => {
-            finish(item, &mut map, transform);
-            map
-        }
-        Ok(_) => none,
-        Err(errors) => {
-            item.errors.merge(errors);
-            none
-        }
-    }
-}
-
-/// Whether an entity that is nested says nothing else about its parent. An id that is nobody's is told later.
-fn agrees(own: &Map<String, Value>, field: &str, kind: &Kind, index: &Index, parent: usize) -> bool {
-    let target = kind.references().find(|(name, _)| *name == field).map_or("", |(_, target)| target);
-    match own.get(field) {
-        None | Some(Value::Null) => true,
-        Some(Value::String(name)) => index.find(target, name) == Some(parent),
-        Some(other) => {
-            let id = other.get("id").and_then(Value::as_str);
-            id.is_some_and(|id| index.find(target, id).is_none_or(|at| at == parent))
-        }
-    }
-}
-
-/// What the program adds to a sound entity.
-fn finish(item: &Item<'_, '_>, map: &mut Map<String, Value>, transform: bool) {
-    if item.kind.name == "ca_certificates" {
-        let digest = map.get("cert").and_then(Value::as_str).and_then(|text| pem::digest(text).ok());
-        map.insert("cert_digest".to_owned(), digest.map_or(Value::Null, Value::String));
-    }
-    let seal = item.kind.brought_by.and_then(|def| def.seal).filter(|_| transform);
+/// What a plugin makes of a sound entity before it is kept: a hash of a password.
+fn seal(item: &Item<'_, '_>, map: &mut Map<String, Value>) {
+    let Some(seal) = item.kind.brought_by.and_then(|def| def.seal.as_ref()) else { return };
     let consumer = map.get("consumer").and_then(|c| c.get("id")).and_then(Value::as_str);
-    if let (Some(seal), Some(consumer)) = (seal, consumer.and_then(|id| id.parse().ok())) {
-        let mut value = Value::Object(std::mem::take(map));
-        seal(&mut value, consumer);
-        if let Value::Object(sealed) = value {
-            *map = sealed;
-        }
+    let Some(consumer) = consumer.and_then(|id| id.parse().ok()) else { return };
+    let mut value = Value::Object(std::mem::take(map));
+    (seal.run)(&mut value, consumer);
+    if let Value::Object(sealed) = value {
+        *map = sealed;
     }
 }
 
@@ -277,7 +225,12 @@ fn publish(
 ) -> Snapshot {
     let mut snapshot = Snapshot::new(registry.field_names());
     let names: Vec<Arc<str>> = files.iter().map(|file| file.name.as_str().into()).collect();
-    for (item, value) in all.items.iter().zip(completed) {
+    let kept = |item: &Item<'_, '_>| registry.kind(item.kind.name).is_some();
+    for (item, mut value) in all.items.iter().zip(completed).filter(|(item, _)| kept(item)) {
+        if item.kind.name == "ca_certificates" {
+            let digest = value.get("cert").and_then(Value::as_str).and_then(|text| pem::digest(text).ok());
+            value.insert("cert_digest".to_owned(), digest.map_or(Value::Null, Value::String));
+        }
         let Ok(id) = item.id.parse() else { continue };
         let name = item.kind.label(&value).or_else(|| match item.kind.name {
             "plugins" => value.get("name").and_then(Value::as_str),

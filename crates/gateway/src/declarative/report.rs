@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::collect::Item;
 use super::excerpt::{discreet, excerpt};
-use super::source::{Place, Source};
+use super::source::{Data, Place, Scalar, Source};
 use crate::entities::Registry;
 
 /// Findings that are shown to people; nobody reads more at once.
@@ -47,6 +47,33 @@ pub struct LoadErrors {
 }
 
 impl LoadErrors {
+    /// Files that cannot be read, or cannot be filled in.
+    pub(super) fn unreadable(findings: Vec<Finding>, files: &[Source]) -> Self {
+        let message = findings.first().map(|first| first.message.clone());
+        let (fields, leftover) = (Errors::default(), Errors::default());
+        let (flattened, sound, sources) = (Vec::new(), Vec::new(), files.to_vec());
+        Self { fields, leftover, flattened, findings, sources, message, sound }
+    }
+
+    /// Takes values that were filled in out of all messages.
+    pub(super) fn hide_filled(&mut self) {
+        let filled: Vec<_> = self.sources.iter().filter_map(|source| source.filled.clone()).collect();
+        if filled.is_empty() {
+            return;
+        }
+        let hide = |text: &str| filled.iter().fold(text.to_owned(), |text, filled| filled.hide(&text));
+        self.fields.map_messages(&hide);
+        self.leftover.map_messages(&hide);
+        self.flattened.iter_mut().for_each(|value| map_texts(value, &hide));
+        for finding in &mut self.findings {
+            finding.message = hide(&finding.message);
+            finding.subject = hide(&finding.subject);
+            finding.hint = finding.hint.take().map(|hint| hide(&hint));
+        }
+        self.message = self.message.take().map(|message| hide(&message));
+        self.sound.iter_mut().for_each(|subject| *subject = hide(subject));
+    }
+
     /// The tree of errors by position, as Kong's `fields`.
     pub fn fields(&self) -> Value {
         self.fields.to_json()
@@ -143,12 +170,26 @@ impl std::fmt::Display for LoadErrors {
 
 impl std::error::Error for LoadErrors {}
 
+fn map_texts(value: &mut Value, map: &dyn Fn(&str) -> String) {
+    match value {
+        Value::String(text) => *text = map(text),
+        Value::Array(list) => list.iter_mut().for_each(|value| map_texts(value, map)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| map_texts(value, map)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// The tree by position: `services[0].routes[1].plugins[0]...`.
 pub(super) fn tree(root: &Errors, items: &[Item<'_, '_>]) -> Errors {
+    tree_of(root, items, &items.iter().collect::<Vec<_>>())
+}
+
+/// The same for some of the items.
+pub(super) fn tree_of(root: &Errors, items: &[Item<'_, '_>], some: &[&Item<'_, '_>]) -> Errors {
     let mut out = root.clone();
-    for item in items.iter().filter(|i| !i.errors.is_empty()) {
+    for item in some.iter().filter(|i| !i.errors.is_empty()) {
         let mut errors = item.errors.clone();
-        let mut at = item;
+        let mut at = *item;
         loop {
             let mut list = vec![None; at.index];
             list.push(Some(errors));
@@ -163,60 +204,6 @@ pub(super) fn tree(root: &Errors, items: &[Item<'_, '_>]) -> Errors {
     out
 }
 
-/// Kong's flattened form: children hoisted out of their parents.
-pub(super) fn flatten(items: &[Item<'_, '_>]) -> Vec<Value> {
-    items.iter().filter(|i| !i.errors.is_empty()).map(|item| flat(item, items)).collect()
-}
-
-fn flat(item: &Item<'_, '_>, items: &[Item<'_, '_>]) -> Value {
-    let mut entity = item.own.clone();
-    if let Some((parent, field)) = item.parent
-        && let Some(parent) = items.get(parent).filter(|p| p.id_given)
-        && !entity.contains_key(field)
-    {
-        entity.insert(field.to_owned(), json!({ "id": parent.id }));
-    }
-    let mut out = Map::new();
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            out.insert(name.to_owned(), value);
-        }
-    };
-    let name = item.own.get("name").filter(|v| v.as_str().is_some_and(|s| !s.is_empty()));
-    let tags = item.own.get("tags").filter(|v| v.as_array().is_some_and(|l| l.iter().all(Value::is_string)));
-    let id = item.own.get("id").filter(|v| v.as_str().is_some_and(|s| uuid::Uuid::try_parse(s).is_ok()));
-    put("entity_type", Some(item.kind.singular().into_owned().into()));
-    put("entity_id", id.cloned());
-    put("entity_name", name.cloned());
-    put("entity_tags", tags.cloned());
-    put("entity", Some(Value::Object(entity)));
-    let mut errors = Vec::new();
-    categorize(&item.errors, "", &mut errors);
-    put("errors", Some(errors.into()));
-    Value::Object(out)
-}
-
-fn categorize(errors: &Errors, path: &str, out: &mut Vec<Value>) {
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    match errors {
-        Errors::Message(text) if path.is_empty() => out.push(json!({ "type": "entity", "message": text })),
-        Errors::Message(text) => out.push(json!({ "type": "field", "field": path, "message": text })),
-        Errors::Fields { entity, fields } => {
-            out.extend(entity.iter().map(|text| json!({ "type": "entity", "message": text })));
-            for (name, errors) in fields {
-                categorize(errors, &below(name), out);
-            }
-        }
-        Errors::Items(items) => {
-            for (i, errors) in items.iter().enumerate() {
-                if let Some(errors) = errors {
-                    categorize(errors, &below(&(i + 1).to_string()), out);
-                }
-            }
-        }
-    }
-}
-
 /// The findings of all entities, with hints.
 pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Finding> {
     let mut out = Vec::new();
@@ -228,8 +215,8 @@ pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Findi
                 place: item.node.place_of(&path),
                 subject: subject.clone(),
                 hint: hint(item, registry, &path, message).or_else(|| reference_hint(item, items, &path, message)),
+                message: for_people(item, registry, message).unwrap_or_else(|| discreet(message)),
                 path,
-                message: discreet(message),
             });
         }
     }
@@ -246,42 +233,127 @@ pub(super) fn subject(item: &Item<'_, '_>) -> String {
 }
 
 fn hint(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> Option<String> {
-    let written = item.node.get(path).map(|n| n.to_value().to_string()).unwrap_or_default();
-    if written.contains("${{") {
-        return Some(
-            "${{ env \"...\" }} is filled in by decK: run `deck file render`, or use {vault://env/...}".to_owned(),
-        );
+    let written = written_at(item, path);
+    if let Some(hint) = variable_hint(&written) {
+        return Some(hint);
     }
     if message == "unknown field" {
-        let schema = registry.schema_of(item.kind, &item.own).ok()?;
-        let (above, name) = path.rsplit_once('.').unwrap_or(("", path));
-        let record = match above {
-            "" => schema,
-            above => match &schema.field_at(above)?.kind {
-                cardinal_schema::Kind::Record(record) => record,
-                _ => return None,
-            },
-        };
-        let children: Vec<&str> = match above {
-            "" => registry.children(item.kind.name).map(|(k, _)| k.name).collect(),
-            _ => Vec::new(),
-        };
-        let names = record.names().chain(children);
-        return cardinal_schema::suggest(name, names).map(|s| format!("did you mean '{s}'?"));
+        return unknown_field_hint(item, registry, path);
     }
     if message.starts_with("plugin '") {
         let name = item.own.get("name").and_then(Value::as_str)?;
+        let list = || "`cardinal plugins` lists the plugins that there are; see docs/compatibility.md".to_owned();
+        if registry.has_disabled(name) {
+            return None;
+        }
+        if crate::known::is_plugin(name) {
+            return Some(list());
+        }
         let near = cardinal_schema::suggest(name, registry.plugins().map(|p| p.def.name));
-        return Some(match near {
-            Some(near) => format!("did you mean '{near}'?"),
-            None => "`cardinal plugins` lists those that there are; see docs/compatibility.md".to_owned(),
-        });
+        return Some(near.map_or_else(list, |near| format!("did you mean '{near}'?")));
     }
     if let Some(rest) = message.strip_prefix("expected one of: ") {
         let value = item.node.get(path)?.to_value();
         return cardinal_schema::suggest(value.as_str()?, rest.split(", ")).map(|s| format!("did you mean '{s}'?"));
     }
     None
+}
+
+/// The scalar that the user wrote at a dotted path.
+fn written_at(item: &Item<'_, '_>, path: &str) -> String {
+    let mut node = item.node;
+    for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
+        let list_at = step.strip_suffix(']').and_then(|step| step.parse::<usize>().ok());
+        let next = match list_at {
+            Some(at) => node.list().and_then(|list| list.get(at)),
+            None => node.get(step),
+        };
+        let Some(next) = next else { break };
+        node = next;
+    }
+    // The host of a URL is wrong because the URL is.
+    let node = if node.place == item.node.place { item.node.get("url").unwrap_or(node) } else { node };
+    match &node.data {
+        Data::Scalar(Scalar::String(text)) => text.to_string(),
+        Data::Scalar(_) | Data::List(_) | Data::Map(_) => String::new(),
+    }
+}
+
+/// For a value with a variable that nobody filled in.
+fn variable_hint(written: &str) -> Option<String> {
+    if written.contains("${{") {
+        return Some(
+            "${{ env \"DECK_...\" }} is filled in by decK: add --fill-env, run `deck file render`, or use \
+             {vault://env/...}"
+                .to_owned(),
+        );
+    }
+    let name = variable(written)?;
+    Some(format!(
+        "environment variables such as ${name} are not filled in here; use a template tool, or \
+                  {{vault://env/...}} in fields that may hold secrets"
+    ))
+}
+
+/// The name in `$NAME` or `${NAME}`.
+pub(super) fn variable(text: &str) -> Option<&str> {
+    let is_name = |name: &str| {
+        name.len() > 1
+            && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    text.match_indices('$').find_map(|(at, _)| {
+        let rest = text.get(at + 1..)?;
+        let name = match rest.strip_prefix('{') {
+            Some(rest) => rest.split_once('}')?.0,
+            None => {
+                let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+                rest.get(..end)?
+            }
+        };
+        is_name(name).then_some(name)
+    })
+}
+
+fn unknown_field_hint(item: &Item<'_, '_>, registry: &Registry, path: &str) -> Option<String> {
+    let schema = registry.schema_of(item.kind, &item.own).ok()?;
+    let (above, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let record = match above {
+        "" => schema,
+        above => match &schema.field_at(above)?.kind {
+            cardinal_schema::Kind::Record(record) => record,
+            _ => return None,
+        },
+    };
+    let of = match above {
+        "config" => item.own.get("name").and_then(Value::as_str).unwrap_or_default(),
+        _ => item.kind.name,
+    };
+    let belongs =
+        crate::known::field(of, name).or_else(|| if above.is_empty() { crate::known::list(name) } else { None });
+    if belongs.is_some() {
+        return belongs;
+    }
+    let children: Vec<&str> = match above {
+        "" => registry.children(item.kind.name).map(|(k, _)| k.name).collect(),
+        _ => Vec::new(),
+    };
+    let names = record.names().chain(children);
+    cardinal_schema::suggest(name, names).map(|s| format!("did you mean '{s}'?"))
+}
+
+/// What is said to people in place of Kong's message, where that one would mislead: a plugin that there is not cannot be
+/// enabled.
+fn for_people(item: &Item<'_, '_>, registry: &Registry, message: &str) -> Option<String> {
+    if !message.starts_with("plugin '") || item.kind.name != "plugins" {
+        return None;
+    }
+    let name = item.own.get("name").and_then(Value::as_str)?;
+    match name {
+        _ if registry.has_disabled(name) => None,
+        name if crate::known::is_plugin(name) => Some(crate::known::no_plugin(name)),
+        name => Some(format!("there is no plugin '{name}'")),
+    }
 }
 
 /// For a name that leads nowhere: the nearest one that leads somewhere.
@@ -291,7 +363,8 @@ fn reference_hint(item: &Item<'_, '_>, items: &[Item<'_, '_>], path: &str, messa
         return None;
     }
     let (_, target) = item.kind.references().find(|(name, _)| *name == field)?;
-    let name = item.own.get(field)?.as_str()?;
+    let given = item.own.get(field)?;
+    let name = given.as_str().or_else(|| given.get("name").or_else(|| given.get("username"))?.as_str())?;
     let names = items.iter().filter(|i| i.kind.name == target).filter_map(|i| i.kind.label(&i.own));
     match cardinal_schema::suggest(name, names) {
         Some(near) => Some(format!("there is no '{name}' in '{target}', did you mean '{near}'?")),

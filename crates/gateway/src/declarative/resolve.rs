@@ -7,7 +7,8 @@ use cardinal_ir::Id;
 use cardinal_schema::Errors;
 use serde_json::{Map, Value};
 
-use super::collect::{Collected, Item, Member};
+use super::collect::{Collected, Item, Member, Note};
+use super::order::kong_order;
 use super::report::Finding;
 
 /// Finds items by name or id.
@@ -64,7 +65,8 @@ fn names_and_ids(all: &mut Collected<'_, '_>, errors: &mut Errors) {
     let mut names = HashSet::new();
     let mut ids = HashSet::new();
     let mut found = Vec::new();
-    for (at, item) in all.items.iter().enumerate() {
+    for at in kong_order(&all.items) {
+        let Some(item) = all.items.get(at) else { continue };
         let kind = item.kind.name;
         let taken = unique_name(item).filter(|name| !names.insert((kind, *name)));
         let text = match taken {
@@ -83,7 +85,7 @@ fn names_and_ids(all: &mut Collected<'_, '_>, errors: &mut Errors) {
         if let Some(parent) = item.parent.and_then(|(p, _)| all.items.get(p)) {
             tree = Errors::field(parent.kind.name, at_index(parent.index, tree));
         }
-        errors.merge(tree);
+        errors.overlay(tree);
         let item = &mut all.items[at];
         item.errors.push_entity(message);
     }
@@ -126,21 +128,6 @@ fn references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Errors) {
     }
 }
 
-/// Where entities are refused for other reasons, Kong tells a name that leads nowhere in these words.
-pub(super) fn mark_unresolved(all: &mut Collected<'_, '_>, index: &Index) {
-    for item in &mut all.items {
-        let leads_nowhere = |field: &str, target: &str| {
-            item.own.get(field).and_then(Value::as_str).is_some_and(|name| index.find(target, name).is_none())
-        };
-        let lost: Vec<_> = item.kind.references().filter(|(field, target)| leads_nowhere(field, target)).collect();
-        for (field, _) in lost {
-            if item.errors.get(field).is_none() {
-                item.errors.set(field, Errors::field("id", "missing primary key"));
-            }
-        }
-    }
-}
-
 fn member_references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Errors) {
     let mut found = Vec::new();
     for member in &all.memberships {
@@ -165,7 +152,9 @@ fn member_references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Er
 /// Values of unique fields that occur twice.
 fn unique_fields(all: &mut Collected<'_, '_>, completed: &[Map<String, Value>], errors: &mut Errors) {
     let mut seen = HashSet::new();
-    for (item, value) in all.items.iter_mut().zip(completed) {
+    let mut last: BTreeMap<&'static str, Errors> = BTreeMap::new();
+    for at in kong_order(&all.items) {
+        let (Some(item), Some(value)) = (all.items.get_mut(at), completed.get(at)) else { continue };
         for named in item.kind.schema.fields.iter().filter(|n| n.field.unique) {
             let text = match value.get(named.name) {
                 None | Some(Value::Null) => continue,
@@ -175,11 +164,51 @@ fn unique_fields(all: &mut Collected<'_, '_>, completed: &[Map<String, Value>], 
             if !seen.insert((item.kind.name, named.name, text.clone())) {
                 let label = item.kind.label(value).unwrap_or(&item.id);
                 let message = already_declared(item.kind.name, named.name, &text);
-                errors.merge(Errors::field(item.kind.name, Errors::field(label, message.as_str())));
+                // Kong keeps the last one of a kind.
+                last.insert(item.kind.name, Errors::field(label, message.as_str()));
                 item.errors.set(named.name, message.into());
             }
         }
     }
+    for (kind, found) in last {
+        errors.merge(Errors::field(kind, found));
+    }
+}
+
+/// References by name that lead nowhere become what was written again: Kong refuses them.
+pub(super) fn restore_unknown_names(all: &mut Collected<'_, '_>, index: &Index) {
+    for item in &mut all.items {
+        let Item { kind, own, by_name, .. } = item;
+        for (field, written) in by_name.drain(..) {
+            let target = kind.references().find(|(name, _)| *name == field).map_or("", |(_, target)| target);
+            let is_known =
+                own.get(field).and_then(Value::as_str).is_some_and(|name| index.find(target, name).is_some());
+            if !is_known {
+                own.insert(field.to_owned(), written);
+            }
+        }
+    }
+}
+
+/// References of nested entities to another entity than the one they are nested in, which count for nothing.
+pub(super) fn overruled<'a>(all: &'a Collected<'_, '_>, index: &'a Index) -> impl Iterator<Item = Note> + 'a {
+    all.items.iter().filter_map(|item| {
+        let (parent, field) = item.parent?;
+        let (_, target) = item.kind.references().find(|(name, _)| *name == field)?;
+        let given = match item.own.get(field)? {
+            Value::String(name) => name.as_str(),
+            other => other.get("id")?.as_str()?,
+        };
+        let message = "names another entity: what is nested belongs to the entity it is nested in";
+        let place = item.node.place_of(field);
+        (index.find(target, given) != Some(parent)).then_some(Note {
+            file: item.file,
+            place,
+            key: field,
+            message,
+            count: 1,
+        })
+    })
 }
 
 /// Consumers and the groups they are in, by id.

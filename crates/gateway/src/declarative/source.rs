@@ -1,8 +1,7 @@
 //! One file: text to a tree of values that know where they stand.
 //!
-//! YAML is read as Kong reads it (libyaml with lyaml's rules): `yes`, `on` and the like are booleans, a leading zero
-//! makes a number octal, the last of two equal keys counts. JSON is read by the same parser. Depth, size and the
-//! expansion of aliases are limited.
+//! YAML is read as Kong reads it: by lyaml's rules for plain scalars (`scalars`), the last of two equal keys counts, and
+//! only the first document does. JSON is read by the same parser. Depth, size and the expansion of aliases are limited.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +12,8 @@ use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Error, Spanned};
 
-use super::quick;
+use super::fill::Filled;
+use super::{quick, scalars};
 
 /// Largest file, bytes.
 pub const BYTES_MAX: usize = 256 << 20;
@@ -36,12 +36,19 @@ pub struct Source {
     pub name: String,
     /// Its contents.
     pub text: String,
+    /// The contents with variables filled in, if there are any.
+    pub(super) filled: Option<Arc<Filled>>,
 }
 
 impl Source {
     /// A file with this name and contents.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self { name: name.into(), text: text.into(), filled: None }
+    }
+
+    /// What is read: the contents, with variables filled in.
+    pub(super) fn read(&self) -> &str {
+        self.filled.as_ref().map_or(&self.text, |filled| &filled.text)
     }
 
     /// A line of the text, counted from 1.
@@ -132,7 +139,16 @@ pub struct Duplicate {
     pub before: Place,
 }
 
-/// Reads YAML or JSON. An empty file is null. Of equal keys the last one counts.
+/// What is odd about a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Keys that stand twice in one map: their earlier values are left out of the tree.
+    pub duplicates: Vec<Duplicate>,
+    /// Where a second document starts, which is not read.
+    pub second_document: Option<Place>,
+}
+
+/// Reads the first document of YAML, or JSON. An empty file is null. Of equal keys the last one counts.
 ///
 /// # Errors
 /// The text is not YAML, or over a limit.
@@ -140,19 +156,48 @@ pub fn parse(text: &str) -> Result<Node, ParseError> {
     parse_noting(text).map(|(root, _)| root)
 }
 
-/// The same, with the keys that stand twice in one map: their earlier values are left out of the tree.
+/// The same, with what is odd about the text.
 ///
 /// # Errors
 /// The text is not YAML, or over a limit.
-pub fn parse_noting(text: &str) -> Result<(Node, Vec<Duplicate>), ParseError> {
+pub fn parse_noting(text: &str) -> Result<(Node, Oddities), ParseError> {
     if text.len() > BYTES_MAX {
         let message = format!("file is larger than {} MiB", BYTES_MAX >> 20);
         return Err(ParseError { message, place: Place::default() });
     }
-    match quick::parse(text, &meaning) {
-        Some(root) => Ok((root, Vec::new())),
-        None => parse_whole(text),
+    if let Some(root) = quick::parse(text, &meaning) {
+        return Ok((root, Oddities::default()));
     }
+    let (end, second_document) = first_document(text);
+    let (root, duplicates) = parse_whole(text.get(..end).unwrap_or_default())?;
+    Ok((root, Oddities { duplicates, second_document }))
+}
+
+/// Where the first document ends, and where the second one starts. A line that starts with one of the marks is never
+/// part of a scalar.
+fn first_document(text: &str) -> (usize, Option<Place>) {
+    let (mut at, mut has_begun, mut ended_at) = (0, false, None);
+    for (n, line) in text.split_inclusive('\n').enumerate() {
+        let is_mark = |mark: &str| {
+            line.strip_prefix(mark).is_some_and(|rest| rest.trim_start().len() < rest.len() || rest.is_empty())
+        };
+        let is_blank = matches!(line.trim_start().as_bytes().first(), None | Some(b'#'));
+        let place = Place { line: u32::try_from(n + 1).unwrap_or(u32::MAX), column: 1 };
+        if is_mark("---") {
+            if has_begun {
+                return (ended_at.unwrap_or(at), Some(place));
+            }
+            has_begun = true;
+        } else if is_mark("...") {
+            ended_at = ended_at.or(has_begun.then_some(at + line.len()));
+        } else if let (Some(end), false) = (ended_at, is_blank) {
+            return (end, Some(place));
+        } else if !is_blank && (has_begun || !line.starts_with('%')) {
+            has_begun = true;
+        }
+        at += line.len();
+    }
+    (text.len(), None)
 }
 
 /// What a plain scalar means.
@@ -181,7 +226,7 @@ fn parse_whole(text: &str) -> Result<(Node, Vec<Duplicate>), ParseError> {
         ParseError { message: words(&error), place }
     })?;
     let lines: Vec<&str> = text.split('\n').collect();
-    letters_are_text(&mut root, &lines);
+    resolve_scalars(&mut root, &lines);
     share_keys(&mut root, &mut HashSet::new());
     Ok((root, duplicates.into_iter().collect()))
 }
@@ -287,7 +332,6 @@ fn words(error: &Error) -> String {
     };
     match breach {
         BudgetBreach::Depth { .. } => format!("values are nested deeper than {DEPTH_MAX} levels"),
-        BudgetBreach::Documents { .. } => "more than one document in the file".to_owned(),
         BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } | BudgetBreach::ScalarBytes { .. } => {
             "too many values, counting each one that an alias repeats".to_owned()
         }
@@ -301,21 +345,57 @@ fn words(error: &Error) -> String {
     }
 }
 
-/// The parser takes `y` and `n` for booleans; lyaml does not.
-fn letters_are_text(node: &mut Node, lines: &[&str]) {
+/// The parser resolves plain scalars by other rules than Kong.
+fn resolve_scalars(node: &mut Node, lines: &[&str]) {
     match &mut node.data {
-        Data::Scalar(value @ Scalar::Bool(_)) => {
+        Data::Scalar(value) => {
+            if !may_resolve(value) {
+                return;
+            }
             let line =
                 (node.place.line as usize).checked_sub(1).and_then(|i| lines.get(i)).copied().unwrap_or_default();
-            let mut rest = line.chars().skip((node.place.column as usize).saturating_sub(1));
-            let (letter, next) = (rest.next(), rest.next());
-            if let (Some(letter @ ('y' | 'Y' | 'n' | 'N')), false) = (letter, next.is_some_and(char::is_alphanumeric)) {
-                *value = Scalar::String(letter.to_string().into());
+            let column = (node.place.column as usize).saturating_sub(1);
+            let start = line.char_indices().nth(column).map_or(line.len(), |(i, _)| i);
+            let (before, written) = line.split_at(start);
+            if before.split_whitespace().rev().take(2).any(|word| word.starts_with('!')) {
+                // A tag says what the scalar is.
+                return;
+            }
+            let text = match value {
+                Scalar::String(text) => Some(text.to_string()),
+                _ => None,
+            };
+            match text.as_deref() {
+                Some(text) if written.starts_with(text) => {
+                    if let Some(resolved) = scalars::resolve(text) {
+                        *value = resolved;
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    let end = written.find(|c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}'));
+                    let text = written.get(..end.unwrap_or(written.len())).unwrap_or_default();
+                    // Quotes, tags and aliases say for themselves what a scalar is.
+                    if !text.is_empty() && !text.starts_with(['"', '\'', '!', '&', '*', '|', '>', '#']) {
+                        let text = text.strip_suffix(':').unwrap_or(text);
+                        *value = scalars::resolve(text).unwrap_or_else(|| text.into());
+                    }
+                }
             }
         }
-        Data::Scalar(_) => {}
-        Data::List(list) => list.iter_mut().for_each(|node| letters_are_text(node, lines)),
-        Data::Map(map) => map.iter_mut().for_each(|(.., node)| letters_are_text(node, lines)),
+        Data::List(list) => list.iter_mut().for_each(|node| resolve_scalars(node, lines)),
+        Data::Map(map) => map.iter_mut().for_each(|(.., node)| resolve_scalars(node, lines)),
+    }
+}
+
+/// Whether a scalar may mean something else to Kong: it is no text, or looks like a number.
+fn may_resolve(value: &Scalar) -> bool {
+    match value {
+        Scalar::String(text) => {
+            text.len() <= scalars::LEN_MAX && text.starts_with(|c: char| c.is_ascii_digit() || "+-._".contains(c))
+        }
+        Scalar::Null => false,
+        Scalar::Bool(_) | Scalar::Number(_) => true,
     }
 }
 
@@ -361,6 +441,19 @@ impl Node {
         matches!(&self.data, Data::Scalar(Scalar::Null))
     }
 
+    /// Replaces all places.
+    pub(super) fn set_places(&mut self, of: &dyn Fn(Place) -> Place) {
+        self.place = of(self.place);
+        match &mut self.data {
+            Data::Scalar(_) => {}
+            Data::List(list) => list.iter_mut().for_each(|node| node.set_places(of)),
+            Data::Map(map) => map.iter_mut().for_each(|(_, place, node)| {
+                *place = of(*place);
+                node.set_places(of);
+            }),
+        }
+    }
+
     /// Where the key at the end of a dotted path (`config.paths[0]`) stands; as far as the path leads.
     pub fn place_of(&self, path: &str) -> Place {
         let mut node = self;
@@ -384,9 +477,9 @@ impl Node {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Raw>::deserialize(deserializer)?;
-        // The letters of a boolean stand where it is defined, not where an alias names it.
-        let is_flag = matches!(&spanned.value.0, Data::Scalar(Scalar::Bool(_)));
-        let place = if is_flag { spanned.defined } else { spanned.referenced };
+        // What a scalar means depends on its letters: they stand where it is defined, not where an alias names it.
+        let is_word = matches!(&spanned.value.0, Data::Scalar(Scalar::Bool(_) | Scalar::Number(_)));
+        let place = if is_word { spanned.defined } else { spanned.referenced };
         Ok(Self { place: place_of(place), data: spanned.value.0 })
     }
 }

@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::complete::PARALLEL_MIN;
 use super::*;
 
 fn load_text(text: &str) -> Result<Snapshot, Box<LoadErrors>> {
@@ -84,10 +85,14 @@ fn nested_entities_agree_with_their_parent() {
             "{HEAD}services:\n- {{name: a, host: x, routes: [{{name: r, paths: [/], service: {service}}}]}}\n- {{name: b, host: x}}"
         )
     };
-    assert!(load_text(&nested("a")).is_ok());
-    for other in ["b", "nobody"] {
-        check(&nested(other), json!({"services": [{"routes": [{"service": "value must be null"}]}]}));
-    }
+    assert_eq!(load_text(&nested("a")).unwrap().warnings(), []);
+    // Kong lets the parent count, without a word.
+    let snapshot = load_text(&nested("b")).unwrap();
+    let parent = snapshot.of("services").find(|s| s.text("name") == Some("a")).unwrap().id;
+    assert_eq!(snapshot.of("routes").next().unwrap().reference("service"), Some(parent));
+    let told: Vec<String> = snapshot.warnings().iter().map(ToString::to_string).collect();
+    assert!(told.len() == 1 && told[0].contains("belongs to the entity it is nested in"), "{told:?}");
+    check(&nested("nobody"), json!({"services": [{"routes": [{"service": "value must be null"}]}]}));
     check(
         &nested("{id: 769bdf51-16df-5476-9830-ef26800b5448}"),
         json!({"routes": {"r": ["invalid reference 'service: {\"id\":\"769bdf51-16df-5476-9830-ef26800b5448\"}' (no such \
@@ -156,9 +161,9 @@ fn checks_across_fields_are_those_of_kong() {
         "name": "Invalid name ('10.0.0.1'); no ip addresses allowed"}]}),
     );
     check(
-        &format!("{HEAD}vaults: [{{name: aws, prefix: a1}}]"),
+        &format!("{HEAD}vaults: [{{name: ssm, prefix: a1}}]"),
         json!({"vaults": [{
-        "name": "vault 'aws' is not installed"}]}),
+        "name": "vault 'ssm' is not installed"}]}),
     );
 }
 
@@ -210,16 +215,16 @@ fn flattened_errors_hoist_children() {
     assert_eq!(
         body["flattened_errors"],
         json!([
-            {"entity_type": "service", "entity_id": "58076db2-28b6-423b-ba39-a797193017f7", "entity_name": "a",
-             "entity_tags": ["t"],
-             "entity": {"id": "58076db2-28b6-423b-ba39-a797193017f7", "name": "a", "host": "x", "port": 99999, "tags": ["t"]},
-             "errors": [{"type": "field", "field": "port", "message": "value should be between 0 and 65535"}]},
             {"entity_type": "route", "entity_name": "r",
              "entity": {"name": "r", "paths": ["a"], "methods": ["GET", "get"],
                 "service": {"id": "58076db2-28b6-423b-ba39-a797193017f7"}},
              "errors": [
-                {"type": "field", "field": "methods.2", "message": "invalid value: get"},
-                {"type": "field", "field": "paths.1", "message": "should start with: / (fixed path) or ~/ (regex path)"}]},
+                {"type": "field", "field": "paths.1", "message": "should start with: / (fixed path) or ~/ (regex path)"},
+                {"type": "field", "field": "methods.2", "message": "invalid value: get"}]},
+            {"entity_type": "service", "entity_id": "58076db2-28b6-423b-ba39-a797193017f7", "entity_name": "a",
+             "entity_tags": ["t"],
+             "entity": {"id": "58076db2-28b6-423b-ba39-a797193017f7", "name": "a", "host": "x", "port": 99999, "tags": ["t"]},
+             "errors": [{"type": "field", "field": "port", "message": "value should be between 0 and 65535"}]},
         ])
     );
 }
@@ -262,7 +267,6 @@ fn bombs_and_depths_are_refused() {
     assert_eq!(parse(&bomb).unwrap_err().message, "aliases within anchors multiply to too many values");
     let flat = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(10_000), "*a,".repeat(10_000));
     assert_eq!(parse(&flat).unwrap_err().message, "aliases repeat too many values");
-    assert_eq!(parse("a: 1\n---\nb: 1\n").unwrap_err().message, "more than one document in the file");
     assert!(parse(&"[".repeat(100_000)).is_err());
     assert!(parse(&format!("{}1{}", "[".repeat(80), "]".repeat(80))).is_err());
     assert_eq!(parse_bytes(b"\xff\xfe").unwrap_err().message, "not UTF-8");
@@ -309,6 +313,238 @@ fn defaults_of_deck_fill_in() {
 fn deck_syntax_is_explained() {
     let errors = load_text(&format!("{HEAD}services: [{{name: a, host: '${{{{ env \"X\" }}}}'}}]")).unwrap_err();
     assert!(errors.render().contains("deck file render"), "{}", errors.render());
+    for host in ["$HOST", "${MY_HOST}", "a.${X_1}"] {
+        let text = format!("{HEAD}services: [{{name: a, host: '{host}'}}]");
+        let errors = load_text(&text).unwrap_err().render();
+        assert!(errors.contains("environment variables such as $"), "{errors}");
+        let text = format!("{HEAD}upstreams: [{{name: u, targets: [{{target: '{host}:80'}}]}}]");
+        assert!(load_text(&text).unwrap_err().render().contains("environment variables such as $"), "{host}");
+    }
+}
+
+#[test]
+fn variables_of_deck_are_filled_in_and_not_shown() {
+    let file =
+        |host: &str| Source::new("kong.yaml", format!("{HEAD}services:\n- name: a\n  host: {host}\n  port: 1\n"));
+    let env = [("DECK_HOST".to_owned(), "h.test".to_owned()), ("DECK_BAD".to_owned(), "not a host".to_owned())].into();
+    let load_filled = |host: &str| {
+        let files = fill(&[file(host)], &env)?;
+        load(&files, &Registry::new(&[]), &Settings::default())
+    };
+    let snapshot = load_filled("${{ env \"DECK_HOST\" }}").unwrap();
+    assert_eq!(snapshot.of("services").next().unwrap().text("host"), Some("h.test"));
+    let errors = load_filled("${{ env \"DECK_BAD\" }}").unwrap_err();
+    let all = format!("{}{}{}", errors.render(), errors.to_kong_json(true), errors.to_kong_json(false));
+    assert!(all.contains("invalid value: ${{ env") && !all.contains("not a host"), "{all}");
+    assert!(all.contains("kong.yaml:4:3"), "{all}");
+    let errors = load_filled("${{ env \"DECK_NONE\" }}").unwrap_err().render();
+    assert!(errors.contains("'DECK_NONE' is not set") && errors.contains("kong.yaml:4:9"), "{errors}");
+}
+
+#[test]
+fn only_the_first_document_is_read() {
+    let service = format!("{HEAD}services: [{{name: s, url: 'http://h'}}]\n");
+    for (text, line) in [
+        (format!("{service}---\nkind: notes\n"), 3),
+        (format!("---\n{service}---\nnot: [yaml\n"), 4),
+        (format!("%YAML 1.1\n---\n{service}...\n---\nb: 1\n"), 6),
+        (format!("{service}...\n# words\nb: 1\n"), 5),
+        (format!("{service}--- {{a: 1}}\n"), 3),
+    ] {
+        let snapshot = load_text(&text).unwrap_or_else(|e| panic!("{text}\n{}", e.render()));
+        assert_eq!(snapshot.len(), 1, "{text}");
+        let told: Vec<String> = snapshot.warnings().iter().map(ToString::to_string).collect();
+        assert!(told.len() == 1 && told[0].contains(&format!("starts in line {line} is ignored")), "{told:?}");
+    }
+    for text in [format!("---\n{service}...\n"), format!("{service}...\n...\n# end\n"), service.clone()] {
+        assert_eq!(load_text(&text).unwrap().warnings(), [], "{text}");
+    }
+    // What looks like a mark within a scalar is none.
+    let text = format!("{HEAD}services:\n- name: s\n  host: h\n  tags:\n  - |\n    ---\n    x\n");
+    assert_eq!(load_text(&text).unwrap_err().fields()["services"][0]["tags"].as_array().map(Vec::len), Some(1));
+    let errors = load_text(&format!("---\n---\n{service}")).unwrap_err();
+    assert_eq!(errors.fields(), json!({"@entity": ["expected an object"]}));
+}
+
+#[test]
+fn plain_scalars_are_those_of_lyaml() {
+    let of = |text: &str| parse(&format!("a: {text}\n")).unwrap().to_value()["a"].clone();
+    for (text, expected) in [
+        ("0o10", json!("0o10")),
+        ("010", json!(8)),
+        ("1:30", json!(90)),
+        ("'1:30'", json!("1:30")),
+        ("!!str 010", json!("010")),
+        ("!!str &x 1_0", json!("1_0")),
+        ("[&x 0o7, *x, 0o7]", json!(["0o7", "0o7", "0o7"])),
+        ("{b: 0X1f, c: oN}", json!({"b": "0X1f", "c": "oN"})),
+        ("1_0.5 # ten", json!(10.5)),
+        ("2001-01-01", json!("2001-01-01")),
+        ("tRUE", json!("tRUE")),
+        ("10.0.0.1", json!("10.0.0.1")),
+        ("!!int '3'", json!(3)),
+    ] {
+        assert_eq!(of(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn lists_of_an_export_are_checked_and_not_kept() {
+    let export = "_transform: false\nparameters: [{key: cluster_id, value: x, created_at: 1}]\nworkspaces:\n- {id: \
+                  0dfbe9a4-9d4c-4d1b-9d0e-0a9b0f0e8a01, name: default, comment: ~, meta: {}, config: {}}\n";
+    let snapshot = load_text(&format!("{HEAD}{export}services: [{{name: s, host: h}}]")).unwrap();
+    assert_eq!((snapshot.len(), snapshot.kinds().count()), (1, 1));
+    check(
+        &format!("{HEAD}parameters: [{{key: a}}]\nworkspaces: [{{name: services}}, {{nmae: x}}]"),
+        json!({
+            "parameters": [{"value": "required field missing"}],
+            "workspaces": [
+                {"name": "must not be one of: workspaces, consumers, certificates, services, routes, snis, upstreams, \
+                          targets, plugins, tags, ca_certificates, clustering_data_planes, parameters, vaults, \
+                          key_sets, keys, filter_chains"},
+                {"name": "required field missing", "nmae": "unknown field"}],
+        }),
+    );
+}
+
+#[test]
+fn notes_and_pairs_of_keys_are_checked() {
+    check(&format!("{HEAD}_comment: ''"), json!({"_comment": "length must be at least 1"}));
+    check(
+        &format!("{HEAD}services: [{{name: a, host: h, _comment: 1, _ignore: [~]}}]"),
+        json!({"services": [{"_comment": "expected a string", "_ignore": ["required field missing"]}]}),
+    );
+    check(
+        &format!("{HEAD}keys: [{{kid: a, pem: {{public_key: x}}}}, {{kid: b, pem: {{private_key: x}}}}]")
+            .replace(", {kid: b, pem: {private_key: x}}", ""),
+        json!({"keys": [{"pem": "could not load public key"}]}),
+    );
+    check(
+        &format!("{HEAD}upstreams: [{{name: u, hash_on: cookie, hash_on_cookie: \u{e4}}}]"),
+        json!({"upstreams": [{"@entity": ["failed conditional validation given value of field 'hash_on'"],
+            "hash_on_cookie": "contains one or more invalid characters. ASCII control characters \
+            (0-31;127), space, tab and the characters ()<>@,;:\\\"/?={}[] are not allowed."}]}),
+    );
+    let errors = load_text(&format!("{HEAD}routes: [{{paths: [/], headers: {{x: []}}}}]")).unwrap_err();
+    let expected = "Router Expression failed validation: header 'x' has no values";
+    assert_eq!(errors.fields()["routes"][0]["@entity"], json!([expected]));
+}
+
+#[test]
+fn files_of_deck_and_of_the_enterprise_edition_are_read() {
+    let text = format!(
+        "{HEAD}_konnect: {{control_plane_name: x}}\n_workspace: w\n_plugin_configs: {{shared: {{}}}}\nconsumer_groups: \
+         [{{name: Partner Banks}}]\nconsumers: [{{username: a, groups: [{{name: Partner Banks}}]}}]\nservices:\n- name: \
+         s\n  url: ws://h\nroutes:\n- {{name: r, paths: [/], protocols: [ws, wss], service: {{name: s}}}}\n- {{name: q, \
+         paths: [/q], protocols: [http, ws], service: {{name: s}}}}\nplugins:\n- {{name: any, _config: shared, \
+         consumer_group: {{name: Partner Banks}}, protocols: [grpc, http, ws, wss]}}\n- {{name: any, consumer: \
+         {{username: a}}, route: {{name: r}}}}\nkey_sets: [{{name: k}}]\nkeys: [{{kid: x, set: {{name: k}}, jwk: \
+         '{{vault://env/x}}'}}]\nvaults: [{{name: hcv, prefix: my-hcv, config: {{host: x}}}}]\n"
+    );
+    let registry = Registry::new(&[&crate::entities::tests::PLUGIN]);
+    let files = [Source::new("kong.yaml", text)];
+    let snapshot = load(&files, &registry, &Settings::default()).unwrap_or_else(|e| panic!("{}", e.render()));
+    let texts = |kind: &str, field: &str| -> Vec<String> {
+        snapshot.of(kind).flat_map(|e| e.texts(field).map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    let mut protocols = texts("routes", "protocols");
+    protocols.sort();
+    assert_eq!(protocols, ["http", "http", "https"]);
+    assert!(!texts("plugins", "protocols").iter().any(|p| p.starts_with("ws")));
+    assert_eq!(snapshot.of("services").next().unwrap().text("protocol"), Some("http"));
+    assert!(snapshot.of("routes").all(|route| route.reference("service").is_some()));
+    assert!(
+        snapshot.of("plugins").all(|p| p.reference("consumer").is_some() || p.reference("consumer_group").is_some())
+    );
+    assert!(snapshot.of("keys").all(|key| key.reference("set").is_some()));
+    let told: Vec<String> = snapshot.warnings().iter().map(ToString::to_string).collect();
+    assert!(told.len() == 1 && told[0].contains("ws and wss mean http and https here"), "{told:?}");
+    assert!(told[0].contains("kong.yaml:9:"), "{told:?}");
+}
+
+#[test]
+fn configurations_are_shared_by_name() {
+    static PLUGIN: cardinal_sdk::PluginDef = cardinal_sdk::PluginDef {
+        schema: || {
+            use cardinal_schema::{field, integer, record};
+            record([
+                field("a", integer()),
+                field("b", integer()),
+                field("r", record([field("c", integer()), field("d", integer())])),
+            ])
+        },
+        ..crate::entities::tests::PLUGIN_BASE
+    };
+    let of = |name: &str| {
+        let text = format!(
+            "{HEAD}_plugin_configs: {{p: {{a: 1, b: 2, r: {{c: 3, d: 4}}}}}}\nplugins: [{{name: any, _config: {name}, config: \
+             {{b: 5, r: {{d: 6}}}}}}]"
+        );
+        load(&[Source::new("kong.yaml", text)], &Registry::new(&[&PLUGIN]), &Settings::default())
+    };
+    let snapshot = of("p").unwrap();
+    let config = snapshot.of("plugins").next().unwrap().value["config"].clone();
+    assert_eq!(config, json!({"a": 1, "b": 5, "r": {"c": 3, "d": 6}}));
+    assert_eq!(
+        of("q").unwrap_err().fields(),
+        json!({"plugins": [{"_config": "there is no \"q\" in _plugin_configs"}]})
+    );
+}
+
+#[test]
+fn what_belongs_to_kong_and_is_not_here_is_told_as_such() {
+    let text = format!(
+        "{HEAD}consumers: [{{username: a, oauth2_credentials: [{{name: x}}]}}]\nplugins: [{{name: bot-detection}}, {{name: \
+         openid-connect}}, {{name: anny}}, {{name: any, ordering: {{}}}}]\nrbac_roles: []\nmtls_auth_credentials: []\n"
+    );
+    let registry = Registry::new(&[&crate::entities::tests::PLUGIN]);
+    let errors = load(&[Source::new("kong.yaml", text)], &registry, &Settings::default()).unwrap_err();
+    let told = errors.render();
+    for part in [
+        "error: plugin \"bot-detection\": name: this version does not have Kong's plugin 'bot-detection'",
+        "this version does not have Kong's plugin 'openid-connect'",
+        "there is no plugin 'anny'",
+        "did you mean 'any'?",
+        "'oauth2_credentials' belongs to Kong's plugin oauth2, which this version does not have",
+        "'mtls_auth_credentials' belongs to Kong's plugin mtls-auth, which this version does not have",
+        "'rbac_roles' belongs to Kong Enterprise",
+        "the field 'ordering' belongs to Kong Enterprise",
+    ] {
+        assert!(told.contains(part), "no {part:?} in\n{told}");
+    }
+    assert!(!told.contains("add it to the 'plugins'") && !told.contains("keyauth"), "{told}");
+    let expected = "plugin 'bot-detection' not enabled; add it to the 'plugins' configuration property";
+    assert_eq!(errors.fields()["plugins"][0]["name"], expected);
+    // A plugin that is there, and that settings do not ask for: Kong's advice is right.
+    let settings = Settings { plugins: crate::settings::Choice::Only(Vec::new()), ..Settings::default() };
+    let registry = Registry::for_settings(&[&crate::entities::tests::PLUGIN], &settings).unwrap();
+    let files = [Source::new("kong.yaml", format!("{HEAD}plugins: [{{name: any}}]"))];
+    let told = load(&files, &registry, &settings).unwrap_err().render();
+    assert!(told.contains("plugin 'any' not enabled; add it to the 'plugins'"), "{told}");
+}
+
+#[test]
+fn a_scope_that_a_plugin_does_not_have_is_accepted_below_a_consumer_and_never_applies() {
+    static PLUGIN: cardinal_sdk::PluginDef =
+        cardinal_sdk::PluginDef { scopes: cardinal_sdk::Scopes::NO_CONSUMER, ..crate::entities::tests::PLUGIN_BASE };
+    let registry = Registry::new(&[&PLUGIN]);
+    let load = |rest: &str| {
+        let text = format!("{HEAD}consumers: [{{username: a, plugins: [{{name: any}}]}}]\n{rest}");
+        super::load(&[Source::new("kong.yaml", text)], &registry, &Settings::default())
+    };
+    let snapshot = load("").unwrap_or_else(|e| panic!("{}", e.render()));
+    let (ir, diagnostics) = crate::lower(&snapshot, &registry, &Settings::default());
+    assert!(ir.filter_sets.is_empty());
+    assert!(
+        diagnostics.len() == 1 && diagnostics[0].message.contains("does not support this scope"),
+        "{diagnostics:?}"
+    );
+    assert_eq!((diagnostics[0].severity, diagnostics[0].path.as_str()), (Severity::Warning, "consumer"));
+    // Kong finds it when it has to look twice.
+    let errors = load("services: [{name: s}]").unwrap_err();
+    assert_eq!(errors.fields()["consumers"][0]["plugins"][0]["consumer"], "value must be null");
+    let errors = load("plugins: [{name: any, consumer: a}]").unwrap_err();
+    assert_eq!(errors.fields()["plugins"][0]["consumer"], "value must be null");
 }
 
 #[test]
@@ -355,10 +591,10 @@ fn keys_that_stand_twice_are_told_and_the_last_one_counts() {
     let snapshot = load_text(&text).unwrap();
     assert_eq!((snapshot.len(), snapshot.warnings().len()), (1, 1));
     // Numbers as keys, and equal keys of what an alias repeats.
-    assert_eq!(parse_noting("{1: a, 1: b}").unwrap().1.len(), 1);
+    assert_eq!(parse_noting("{1: a, 1: b}").unwrap().1.duplicates.len(), 1);
     assert_eq!(parse_noting("a: &a {x: 1, x: 2}\nb: *a\n").unwrap().0.get("b").unwrap().to_value(), json!({"x": 2}));
     // What is merged gives way to what is written.
-    assert_eq!(parse_noting("a: &a {x: 1}\nb: {<<: *a, x: 2}\n").unwrap().1, []);
+    assert_eq!(parse_noting("a: &a {x: 1}\nb: {<<: *a, x: 2}\n").unwrap().1, Oddities::default());
 }
 
 proptest::proptest! {

@@ -7,6 +7,7 @@ mod certificates;
 mod consumer_groups;
 mod consumers;
 mod credentials;
+mod exported;
 mod filter_chains;
 mod key_sets;
 mod keys;
@@ -19,7 +20,7 @@ mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upstreams;
-mod vaults;
+pub(crate) mod vaults;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -33,7 +34,7 @@ use serde_json::{Map, Value};
 pub use services::{TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols};
 
 use crate::packed::Names;
-use crate::settings::{Choice, RouterFlavor, Settings};
+use crate::settings::{Note, RouterFlavor, Settings};
 
 /// A kind of entity.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub struct Kind {
     pub collection: &'static str,
     /// The schema; for plugins, vaults and routes see [`Registry::schema_of`].
     pub schema: Schema,
+    /// The field that holds the id.
+    pub primary_key: &'static str,
     /// The field that users name an entity by, besides its id.
     pub key: Option<LookupKey>,
     /// The fields that together identify an entity (Kong's `cache_key`); empty when `key` or the id does.
@@ -65,7 +68,8 @@ pub struct LookupKey {
 
 impl Kind {
     fn new(name: &'static str, schema: Schema) -> Self {
-        Self { name, collection: name, schema, key: None, cache_key: &[], cascade: &[], brought_by: None }
+        let primary_key = "id";
+        Self { name, collection: name, schema, primary_key, key: None, cache_key: &[], cascade: &[], brought_by: None }
     }
 
     fn key(mut self, field: &'static str) -> Self {
@@ -107,6 +111,9 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub struct Registry {
     kinds: IndexMap<&'static str, Kind>,
+    exported: [Kind; 2],
+    /// Plugins of the program that the settings do not ask for.
+    disabled: Vec<&'static str>,
     plugins: IndexMap<&'static str, PluginKind>,
     vaults: IndexMap<&'static str, Schema>,
     routes: routes::RouteSchemas,
@@ -135,17 +142,23 @@ impl Registry {
     /// The same for a node: its router flavor, and only the plugins it asks for.
     ///
     /// # Errors
-    /// The names of plugins that it asks for and that there are not.
-    pub fn for_settings(plugins: &[&'static PluginDef], settings: &Settings) -> Result<Self, Vec<String>> {
-        if let Choice::Only(names) = &settings.plugins {
-            let missing = |name: &&String| !plugins.iter().any(|def| def.name == name.as_str());
-            let missing: Vec<String> = names.iter().filter(missing).cloned().collect();
-            if !missing.is_empty() {
-                return Err(missing);
-            }
+    /// The plugins and vaults that it asks for and that are unknown.
+    pub fn for_settings(plugins: &[&'static PluginDef], settings: &Settings) -> Result<Self, Vec<Note>> {
+        let mut notes = choices(plugins, settings);
+        notes.retain(|note| note.is_error);
+        if !notes.is_empty() {
+            return Err(notes);
         }
-        let chosen: Vec<_> = plugins.iter().copied().filter(|def| settings.plugins.takes(def.name)).collect();
-        Ok(Self::with_flavor(&chosen, settings.router_flavor))
+        let (chosen, others): (Vec<_>, Vec<_>) =
+            plugins.iter().copied().partition(|def| settings.plugins.takes(def.name));
+        let mut registry = Self::with_flavor(&chosen, settings.router_flavor);
+        registry.disabled = others.into_iter().map(|def| def.name).collect();
+        Ok(registry)
+    }
+
+    /// Whether the program has this plugin, and the settings do not ask for it.
+    pub(crate) fn has_disabled(&self, name: &str) -> bool {
+        self.disabled.contains(&name)
     }
 
     /// The same for a router flavor: `expressions` adds fields to routes, `traditional` takes fewer SNIs.
@@ -179,7 +192,16 @@ impl Registry {
         }
         let names = field_names(&all, &plugins);
         let kinds = all.into_iter().map(|kind| (kind.name, kind)).collect();
-        Self { kinds, plugins, vaults: vaults::types(), routes, children, names }
+        Self {
+            kinds,
+            exported: exported::kinds(),
+            disabled: Vec::new(),
+            plugins,
+            vaults: vaults::types(),
+            routes,
+            children,
+            names,
+        }
     }
 
     /// The names of all fields, for entities at rest.
@@ -195,6 +217,11 @@ impl Registry {
     /// A kind by its name in declarative files.
     pub fn kind(&self, name: &str) -> Option<&Kind> {
         self.kinds.get(name)
+    }
+
+    /// A kind of list in declarative files: a kind of entity, or one that is checked and not kept.
+    pub(crate) fn list_kind(&self, name: &str) -> Option<&Kind> {
+        self.kind(name).or_else(|| self.exported.iter().find(|kind| kind.name == name))
     }
 
     /// The plugins, in the order given.
@@ -233,6 +260,35 @@ impl Registry {
     }
 }
 
+/// What is to be said about the plugins and vaults that settings name: that one is unknown is an error, that one is Kong's
+/// and not here is a warning, for nothing may use it.
+pub fn choices(plugins: &[&'static PluginDef], settings: &Settings) -> Vec<Note> {
+    let note = |is_error, name: &str, message| Note { is_error, name: name.into(), at: String::new(), message };
+    let mut out = Vec::new();
+    for name in settings.plugins.names() {
+        if plugins.iter().any(|def| def.name == name) {
+            continue;
+        }
+        out.push(match crate::known::is_plugin(name) {
+            true => {
+                note(false, "plugins", format!("{}; a file that uses it is refused", crate::known::no_plugin(name)))
+            }
+            false => note(true, "plugins", unknown("plugin", name, plugins.iter().map(|def| def.name))),
+        });
+    }
+    for name in settings.secrets.enabled.names().iter().filter(|name| !vaults::is_type(name)) {
+        out.push(note(true, "vaults", unknown("vault", name, vaults::TYPES)));
+    }
+    out
+}
+
+fn unknown<'n>(noun: &str, name: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+    match cardinal_schema::suggest(name, names) {
+        Some(near) => format!("there is no {noun} '{name}', did you mean '{near}'?"),
+        None => format!("there is no {noun} '{name}'"),
+    }
+}
+
 fn by_name<'r>(
     entity: &Map<String, Value>,
     find: impl Fn(&str) -> Option<&'r Schema>,
@@ -241,7 +297,18 @@ fn by_name<'r>(
     match entity.get("name") {
         None | Some(Value::Null) => Err(Errors::field("name", "required field missing")),
         Some(Value::String(name)) => find(name).ok_or_else(|| Errors::field("name", missing(name))),
-        Some(other) => Err(Errors::field("name", missing(&other.to_string()))),
+        Some(Value::Array(list)) => Err(Errors::field("name", missing(&first_name(list)))),
+        Some(_) => Err(Errors::field("name", missing("nil"))),
+    }
+}
+
+/// What Kong calls a list that stands in place of a name.
+fn first_name(list: &[Value]) -> String {
+    match list.first() {
+        Some(Value::String(name)) => name.clone(),
+        Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+        Some(Value::Null) => "userdata: NULL".to_owned(),
+        _ => "nil".to_owned(),
     }
 }
 

@@ -10,6 +10,7 @@ use x509_parser::asn1_rs::{Any, FromDer, Oid, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// What is known of the first certificate in a PEM text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,6 +247,19 @@ fn tagged(tag: u8, contents: &[u8]) -> Vec<u8> {
     }
     element.extend_from_slice(contents);
     element
+}
+
+/// The bits of a public key (`PUBLIC KEY` in PEM).
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn public_bits(text: &str) -> Result<Vec<u8>, String> {
+    let pem = Pem::iter_from_buffer(text.as_bytes())
+        .filter_map(Result::ok)
+        .find(|pem| pem.label == "PUBLIC KEY")
+        .ok_or("no PEM block PUBLIC KEY found")?;
+    let (_, info) = SubjectPublicKeyInfo::from_der(&pem.contents).map_err(|e| e.to_string())?;
+    Ok(info.subject_public_key.data.to_vec())
 }
 
 /// Whether a certificate and a key belong together, as far as that can be told.

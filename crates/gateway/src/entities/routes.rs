@@ -31,12 +31,16 @@ impl RouteSchemas {
 
     /// The schema for the first protocol of the route that is known.
     pub(super) fn of(&self, route: &Map<String, Value>) -> Result<&Schema, Errors> {
-        let names: Vec<&str> = match route.get("protocols") {
+        let none = Vec::new();
+        let list = match route.get("protocols") {
             None => return Ok(&self.http),
             Some(Value::Null) => return Err(Errors::field("protocols", "required field missing")),
-            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+            Some(Value::Array(list)) => list,
+            Some(_) => &none,
+        };
+        let names: Vec<&str> = match route.get("protocols") {
             Some(Value::String(name)) => vec![name],
-            Some(_) => Vec::new(),
+            _ => list.iter().filter_map(Value::as_str).collect(),
         };
         let found = names.iter().find_map(|name| match *name {
             "http" | "https" => Some(&self.http),
@@ -45,7 +49,10 @@ impl RouteSchemas {
             _ => None,
         });
         found.ok_or_else(|| {
-            let first = names.first().copied().unwrap_or("nil");
+            let first = match route.get("protocols") {
+                Some(Value::String(name)) => name.clone(),
+                _ => super::first_name(list),
+            };
             Errors::field("protocols", format!("unknown type: {first}"))
         })
     }
@@ -145,7 +152,9 @@ fn headers() -> Field {
 
 /// What may be set together with an expression, and whether the expression parses. Kong: `validate_route`.
 fn expression_check() -> Check {
-    custom(["protocols", "snis", "sources", "destinations", "methods", "hosts", "paths", "headers"], |route| {
+    let fields = ["protocols", "snis", "sources", "destinations", "methods", "hosts", "paths", "headers"];
+    let fields = fields.into_iter().chain(["id", "expression", "regex_priority", "priority"]);
+    custom(fields, |route| {
         let empty = |name: &str| match route.get(name) {
             None | Some(Value::Null) => true,
             Some(Value::Array(list)) => list.is_empty(),
@@ -162,7 +171,12 @@ fn expression_check() -> Check {
             if !others_empty && !zero("priority") {
                 return failed(&format!("cannot set 'priority' with {FIELDS}"));
             }
-            return Ok(());
+            let headers = route.get("headers").and_then(Value::as_object).into_iter().flatten();
+            let mut without_values = headers.filter(|(_, v)| v.as_array().is_some_and(Vec::is_empty));
+            return match without_values.next() {
+                Some((name, _)) => failed(&format!("header '{name}' has no values")),
+                None => Ok(()),
+            };
         };
         if !others_empty {
             return failed(&format!("cannot set 'expression' with {FIELDS}"));
@@ -179,6 +193,7 @@ fn expression_check() -> Check {
             Err(e) => failed(&e.to_string()),
         }
     })
+    .when_missing()
 }
 
 fn none(base: &Schema, name: &'static str, message: &'static str) -> Field {

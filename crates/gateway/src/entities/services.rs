@@ -81,7 +81,8 @@ fn tls_only(name: &'static str) -> cardinal_schema::Check {
 
 /// `url` stands for protocol, host, port and path.
 fn expand_url(url: &Value) -> Value {
-    let Some(text) = url.as_str() else { return Value::Null };
+    // Kong takes a null for the name that Lua has for it, which no service can be reached by.
+    let text = url.as_str().unwrap_or("userdata: NULL");
     let parts = UrlParts::parse(text);
     let by_port = match parts.port {
         Some(80) => Some("http"),

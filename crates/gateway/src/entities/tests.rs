@@ -2,10 +2,14 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, PKCS_ECDSA_P384_
 use serde_json::{Value, json};
 
 use super::*;
+use crate::settings::Choice;
 use crate::{declarative, lower};
 
 /// A plugin without configuration.
-pub(crate) static PLUGIN: PluginDef = PluginDef {
+pub(crate) static PLUGIN: PluginDef = PLUGIN_BASE;
+
+/// The same, to be varied.
+pub(crate) const PLUGIN_BASE: PluginDef = PluginDef {
     name: "any",
     summary: "For tests.",
     priority: 1,
@@ -232,7 +236,12 @@ fn only_the_plugins_asked_for_are_there() {
         plugins: Choice::Only(names.iter().map(|n| (*n).to_owned()).collect()),
         ..Settings::default()
     };
-    assert_eq!(Registry::for_settings(&[&PLUGIN], &settings(&["any", "nope"])).unwrap_err(), ["nope"]);
+    let refused = Registry::for_settings(&[&PLUGIN], &settings(&["any", "nope"])).unwrap_err();
+    assert_eq!(refused.iter().map(|note| note.message.as_str()).collect::<Vec<_>>(), ["there is no plugin 'nope'"]);
+    let registry = Registry::for_settings(&[&PLUGIN], &settings(&["any", "oauth2"])).unwrap();
+    assert!(registry.plugin("any").is_some());
+    let notes = choices(&[&PLUGIN], &settings(&["any", "oauth2"]));
+    assert!(notes.iter().all(|note| !note.is_error && note.message.contains("Kong's plugin 'oauth2'")), "{notes:?}");
     assert!(Registry::for_settings(&[&PLUGIN], &settings(&[])).unwrap().plugin("any").is_none());
     assert!(Registry::for_settings(&[&PLUGIN], &Settings::default()).unwrap().plugin("any").is_some());
 }

@@ -8,6 +8,14 @@ use super::{Kind, base_fields, tags_field};
 /// Types of vaults there are. They can be named in references without an entity.
 pub(super) const TYPES: [&str; 2] = ["env", "file"];
 
+/// Types of vaults of Kong Enterprise. Entities of these types are accepted; references to them cannot be resolved.
+pub(crate) const ENTERPRISE_TYPES: [&str; 5] = ["aws", "azure", "conjur", "gcp", "hcv"];
+
+/// The types that there are here or in Kong.
+pub(crate) fn is_type(name: &str) -> bool {
+    TYPES.contains(&name) || ENTERPRISE_TYPES.contains(&name)
+}
+
 pub(super) fn kind() -> Kind {
     let mut kind = Kind::new("vaults", base().with([field("config", any())])).key("prefix");
     kind.cache_key = &["prefix"];
@@ -34,8 +42,7 @@ pub(super) fn types() -> IndexMap<&'static str, Schema> {
         "prefix",
         string().matches(r"^[^./][^\x00]*$").describe("Folder or file below the directory of the file vault."),
     )]);
-    [("env", env), ("file", file)]
-        .into_iter()
-        .map(|(name, config)| (name, base().with([field("config", config)])))
-        .collect()
+    let served = [("env", env), ("file", file)].map(|(name, config)| (name, base().with([field("config", config)])));
+    let accepted = ENTERPRISE_TYPES.map(|name| (name, base().with([field("config", any())])));
+    served.into_iter().chain(accepted).collect()
 }

@@ -19,16 +19,29 @@ impl Lowering<'_> {
 
     pub(super) fn plugin(&mut self, entity: &Entity, group_order: &BTreeMap<Id, u32>) {
         let Some(kind) = entity.text("name").filter(|_| entity.flag("enabled")) else { return };
-        if self.registry.plugin(kind).is_none() {
+        let Some(plugin) = self.registry.plugin(kind) else {
             self.refuse("plugins", entity, Code::Unsupported, "name", format!("there is no plugin '{kind}'"));
             return;
-        }
+        };
         let scope = Scope {
             route: entity.reference("route"),
             backend: entity.reference("service"),
             principal: entity.reference("consumer"),
             group: entity.reference("consumer_group"),
         };
+        let scopes = plugin.def.scopes;
+        let unsupported = [
+            ("route", scope.route.is_some() && !scopes.route),
+            ("service", scope.backend.is_some() && !scopes.service),
+            ("consumer", scope.principal.is_some() && !scopes.consumer),
+            ("consumer_group", scope.group.is_some() && !scopes.consumer_group),
+        ];
+        if let Some((field, _)) = unsupported.into_iter().find(|(_, unsupported)| *unsupported) {
+            // Kong accepts this below a consumer. An instance without its scope would apply to everybody.
+            let why = format!("the plugin '{kind}' does not support this scope; the instance never runs, as in Kong");
+            self.warn("plugins", entity, Code::Unsupported, field, why);
+            return;
+        }
         let params = self.resolved("plugins", entity).get("config").cloned().unwrap_or(Value::Null);
         let filter = Filter {
             kind: kind.into(),

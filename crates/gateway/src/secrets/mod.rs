@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use cardinal_base::descriptors;
 use serde_json::Value;
 
+use crate::entities::vaults;
 use crate::settings::Choice;
 
 /// Largest file of secrets, bytes.
@@ -109,6 +110,9 @@ impl Secrets {
                 self.env.get(&name).cloned().ok_or_else(|| format!("the environment has no {name}"))
             }
             "file" => self.find_in_files(prefix, reference.resource),
+            other if vaults::ENTERPRISE_TYPES.contains(&other) => {
+                Err(format!("this version does not have the vault '{other}' of Kong Enterprise"))
+            }
             other => Err(format!("there is no vault '{other}'")),
         }?;
         match reference.key {

@@ -20,6 +20,9 @@ fn references_lead_to_secrets() {
     assert_eq!(resolve("{vault://my-files/b}").as_deref(), Ok("three"));
     assert_eq!(resolve("{vault://json/x#2}").as_deref(), Ok("four"));
     assert_eq!(resolve("{vault://env/none}").unwrap_err(), "the environment has no NONE");
-    assert_eq!(resolve("{vault://aws/x}").unwrap_err(), "there is no vault 'aws'");
+    assert_eq!(
+        resolve("{vault://aws/x}").unwrap_err(),
+        "this version does not have the vault 'aws' of Kong Enterprise"
+    );
     assert_eq!(resolve("{vault://env}").unwrap_err(), "not a reference of the form {vault://<vault>/<resource>}");
 }

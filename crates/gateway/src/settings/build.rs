@@ -189,10 +189,13 @@ impl Builder<'_> {
     }
 
     fn choice(&mut self, name: &str) -> Choice {
-        let names = self.list(name);
-        match names.iter().position(|n| n == "bundled") {
-            Some(_) => Choice::Bundled,
-            None => Choice::Only(names.into_iter().filter(|n| n != "off").collect()),
+        let mut names = self.list(name);
+        let is_bundled = names.iter().any(|n| n == "bundled");
+        names.retain(|name| !matches!(name.as_str(), "bundled" | "off"));
+        match (is_bundled, names.is_empty()) {
+            (true, true) => Choice::Bundled,
+            (true, false) => Choice::With(names),
+            (false, _) => Choice::Only(names),
         }
     }
 

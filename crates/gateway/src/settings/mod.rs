@@ -44,15 +44,25 @@ pub enum Choice {
     /// All that the program has.
     #[default]
     Bundled,
+    /// All that the program has, and these by name.
+    With(Vec<String>),
     /// These alone; empty for none.
     Only(Vec<String>),
 }
 
 impl Choice {
+    /// Those that are named.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::Bundled => &[],
+            Self::With(names) | Self::Only(names) => names,
+        }
+    }
+
     /// Whether this one is to be loaded.
     pub fn takes(&self, name: &str) -> bool {
         match self {
-            Self::Bundled => true,
+            Self::Bundled | Self::With(_) => true,
             Self::Only(names) => names.iter().any(|n| n == name),
         }
     }

@@ -20,6 +20,8 @@ struct Config {
     deny: Option<HashSet<Box<str>>>,
     hide_groups_header: bool,
     always_use_authenticated_groups: bool,
+    #[serde(default)]
+    include_consumer_groups: Option<bool>,
 }
 
 struct Acl {
@@ -27,6 +29,7 @@ struct Acl {
     deny: bool,
     hide: bool,
     always_authenticated: bool,
+    consumer_groups: bool,
 }
 
 pub(super) fn build(config: &Value, _cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>, BuildError> {
@@ -37,6 +40,7 @@ pub(super) fn build(config: &Value, _cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>
         groups: denied.or(config.allow).unwrap_or_default(),
         hide: config.hide_groups_header,
         always_authenticated: config.always_use_authenticated_groups,
+        consumer_groups: config.include_consumer_groups.unwrap_or(false),
     }))
 }
 
@@ -45,23 +49,23 @@ pub(super) fn build(config: &Value, _cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>
 enum Groups<'g> {
     /// An authentication plugin vouches for them.
     Authenticated(&'g [Box<str>]),
-    /// The consumer's own.
-    Own(&'g [Arc<CredentialEntry>]),
+    /// The consumer's own, and the names of the consumer groups it is in.
+    Own(&'g [Arc<CredentialEntry>], &'g [Box<str>]),
 }
 
 impl<'g> Groups<'g> {
     fn names(self) -> impl Iterator<Item = &'g str> {
-        let (authenticated, own): (&[Box<str>], &[Arc<CredentialEntry>]) = match self {
-            Self::Authenticated(groups) => (groups, &[]),
-            Self::Own(groups) => (&[], groups),
+        let (own, others): (&[Arc<CredentialEntry>], &[Box<str>]) = match self {
+            Self::Authenticated(groups) => (&[], groups),
+            Self::Own(own, groups) => (own, groups),
         };
-        authenticated.iter().map(|group| &**group).chain(own.iter().map(|entry| &*entry.record.lookup))
+        own.iter().map(|entry| &*entry.record.lookup).chain(others.iter().map(|group| &**group))
     }
 
     fn header(self) -> &'static [u8] {
         match self {
             Self::Authenticated(_) => consumer_headers::AUTHENTICATED_GROUPS,
-            Self::Own(_) => consumer_headers::GROUPS,
+            Self::Own(..) => consumer_headers::GROUPS,
         }
     }
 }
@@ -101,7 +105,9 @@ impl Acl {
             return Ok(groups);
         }
         let own = directory.attached(KIND, &id);
-        if own.is_empty() && !self.deny { Err(refusal()) } else { Ok(Groups::Own(own)) }
+        let entry = if self.consumer_groups { directory.principal(&id) } else { None };
+        let groups = entry.map_or(&[][..], |entry| &entry.group_names);
+        if own.is_empty() && groups.is_empty() && !self.deny { Err(refusal()) } else { Ok(Groups::Own(own, groups)) }
     }
 }
 

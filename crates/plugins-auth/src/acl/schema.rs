@@ -29,6 +29,13 @@ pub(super) fn config() -> Schema {
                  Otherwise such groups count only without a consumer, or for the anonymous one.",
             ),
         ),
+        field(
+            "include_consumer_groups",
+            boolean().addition().describe(
+                "The consumer groups that the consumer is in count as well (Kong Enterprise). They come after its own \
+                 groups in `X-Consumer-Groups`.",
+            ),
+        ),
     ])
     .outer_check(exactly_one_of(["config.allow", "config.deny"]))
     .outer_check(at_least_one_of(["config.allow", "config.deny"]))

@@ -109,3 +109,31 @@ fn exactly_one_list_is_given() {
         errors(json!({"allow": ["a"], "include_consumer_groups": true})).is_some_and(|e| e.contains("unknown field"))
     );
 }
+
+#[tokio::test]
+async fn consumer_groups_count_where_they_are_asked_for() {
+    let group = cardinal_ir::Id::from_u128(7);
+    let mut world = World::default().consumer(1, "a");
+    let record = world.0.principals.get(&consumer_id(1)).map(|record| (**record).clone()).unwrap();
+    let record = cardinal_ir::Principal { groups: vec![group], ..record };
+    world.0.principals.insert(consumer_id(1), record);
+    let banks = cardinal_ir::PrincipalGroup { origin: cardinal_ir::Origin::default(), name: "Partner Banks".into() };
+    world.0.groups.insert(group, banks);
+    for (list, include, expected) in [
+        ("allow", json!(true), "[Partner Banks] []"),
+        ("allow", json!(false), FORBIDDEN),
+        ("allow", Value::Null, FORBIDDEN),
+        ("deny", json!(true), FORBIDDEN),
+        ("deny", json!(false), "[] []"),
+    ] {
+        let config = json!({list: ["Partner Banks"], "include_consumer_groups": include});
+        let mut bench = Bench::with_ir(&PLUGIN, config.clone(), &world.0);
+        bench.exchange.identity.credential = Some(CredentialRef::foreign("x", None));
+        bench.exchange.identity.principal = bench.directory.principal(&consumer_id(1)).map(Arc::clone);
+        let said = match bench.request().await {
+            Some(reply) => said(Some(&reply)),
+            None => format!("[{}] [{}]", sent(&bench, "x-consumer-groups"), sent(&bench, "x-authenticated-groups")),
+        };
+        assert_eq!(said, expected, "{config}");
+    }
+}

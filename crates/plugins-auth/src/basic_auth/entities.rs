@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use cardinal_ir::{Credential, Id};
 use cardinal_schema::{Schema, field, record, string};
-use cardinal_sdk::{CredentialEntry, EntityDef, Prepared};
+use cardinal_sdk::{CredentialEntry, EntityDef, Prepared, Seal};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
@@ -19,7 +19,7 @@ pub(super) const ACCOUNTS: EntityDef = EntityDef {
     schema,
     lookup: "username",
     unique: true,
-    seal: Some(seal),
+    seal: Some(Seal { field: "password", run: seal }),
     prepare: Some(prepare),
 };
 

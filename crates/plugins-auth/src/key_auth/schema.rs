@@ -44,5 +44,15 @@ pub(super) fn config() -> Schema {
                 .describe("Authenticate `OPTIONS` requests, too. If off, they always pass."),
         ),
         field("realm", string().describe("The realm that the `WWW-Authenticate` header of a refusal names.")),
+        field(
+            "identity_realms",
+            array(record([
+                field("scope", string().one_of(["cp", "realm"])),
+                field("id", string()),
+                field("region", string()),
+            ]))
+            .addition()
+            .describe("Accepted and without effect: keys are those of the configuration (Kong Enterprise)."),
+        ),
     ])
 }

@@ -93,7 +93,7 @@ async fn the_text_is_as_dashboards_expect() {
     };
     let id = Id::from_u128(4);
     bench.exchange.identity.principal =
-        Some(Arc::new(PrincipalEntry { id, record: Arc::new(record), groups: [].into() }));
+        Some(Arc::new(PrincipalEntry { id, record: Arc::new(record), groups: [].into(), group_names: [].into() }));
     let usage = json!({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12, "cost": 0.0025});
     let meta = json!({"provider_name": "p", "request_model": "m", "llm_latency": 400});
     bench.exchange.log_fields.push(("ai", json!({"proxy": {"meta": meta, "usage": usage}})));

@@ -218,7 +218,7 @@ fn check_header_name(text: &str) -> Result<(), String> {
 }
 
 fn check_token(text: &str) -> Result<(), String> {
-    let forbidden = |b: u8| b <= b' ' || b == 127 || b"()<>@,;:\\\"/?={}[]".contains(&b);
+    let forbidden = |b: u8| b <= b' ' || b >= 127 || b"()<>@,;:\\\"/?={}[]".contains(&b);
     if !text.bytes().any(forbidden) {
         return Ok(());
     }

@@ -22,6 +22,8 @@ pub struct PrincipalEntry {
     pub record: Arc<Principal>,
     /// Ids of its groups, in alphabetical order of the groups' names.
     pub groups: Box<[Id]>,
+    /// The names of its groups, in the same order.
+    pub group_names: Box<[Box<str>]>,
 }
 
 /// A credential, made ready by its plugin.
@@ -131,8 +133,9 @@ impl Directory {
         let Some(record) = record else { return };
         let mut groups: Vec<_> = record.groups.iter().filter_map(|g| Some((&ir.groups.get(g)?.name, *g))).collect();
         groups.sort();
+        let group_names = groups.iter().map(|(name, _)| Box::from(&***name)).collect();
         let groups = groups.into_iter().map(|(_, id)| id).collect();
-        let entry = Arc::new(PrincipalEntry { id, record: Arc::clone(record), groups });
+        let entry = Arc::new(PrincipalEntry { id, record: Arc::clone(record), groups, group_names });
         if record.name.is_some() {
             self.by_name.insert(ByName(Arc::clone(&entry)));
         }

@@ -57,7 +57,8 @@ fn proxied() -> Exchange {
         document: r#"{"id":"c-id","username":"ann"}"#.into(),
     };
     let id = Id::from_u128(9);
-    exchange.identity.principal = Some(Arc::new(PrincipalEntry { id, record: Arc::new(principal), groups: [].into() }));
+    exchange.identity.principal =
+        Some(Arc::new(PrincipalEntry { id, record: Arc::new(principal), groups: [].into(), group_names: [].into() }));
     exchange.identity.credential = Some(CredentialRef::foreign("key-1", Some(id)));
     exchange.log_fields.push(("correlation_id", json!("c#1")));
     exchange
