@@ -117,7 +117,9 @@ pub fn dropped() -> u64 {
 fn log_panic(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    let message = info.payload_as_str().unwrap_or("no message");
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = text.unwrap_or("no message");
     tracing::error!(thread = thread.name().unwrap_or_default(), place, "panicked: {message}");
 }
 

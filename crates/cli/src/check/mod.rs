@@ -144,7 +144,7 @@ impl Found {
     fn add_problems(&self, found: &mut Value, loaded: &Loaded, diagnostics: &[Diagnostic]) {
         let of = |severity: Severity| diagnostics.iter().filter(move |d| d.severity == severity);
         let notes = self.preferences.notes.iter().map(problems::of_note);
-        let lines = report(&loaded.snapshot, &loaded.registry, &loaded.ir, diagnostics);
+        let lines = report(&loaded.snapshot, (&loaded.registry, &self.preferences.settings), &loaded.ir, diagnostics);
         let differences = lines.iter().filter(|line| line.verdict != Verdict::Same);
         found["errors"] = of(Severity::Error).map(problems::of_diagnostic).collect();
         found["warnings"] = of(Severity::Warning).map(problems::of_diagnostic).chain(notes).collect();
@@ -154,7 +154,8 @@ impl Found {
     fn human(&self, quiet: bool) -> String {
         match &self.outcome {
             Outcome::Valid(loaded, diagnostics) | Outcome::Incomplete(loaded, diagnostics) => {
-                let lines = report(&loaded.snapshot, &loaded.registry, &loaded.ir, diagnostics);
+                let lines =
+                    report(&loaded.snapshot, (&loaded.registry, &self.preferences.settings), &loaded.ir, diagnostics);
                 let mut out = render_diagnostics(diagnostics, &self.sources);
                 out.push_str(&table(&lines, quiet));
                 out.push_str(&order_text(&order_report(&loaded.snapshot, &self.preferences.settings)));

@@ -10,6 +10,7 @@ use cardinal_ir::{Diagnostic, Id, Ir, Location, Severity};
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
 use crate::entities::{Registry, TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols, vaults};
+use crate::settings::{RouterFlavor, Settings};
 
 pub use order::{OrderPair, OrderReport, RouteLabel, order_report, why_first};
 
@@ -41,7 +42,12 @@ pub struct Line {
 
 /// A line for each entity, or for each of its fields that differ, in the order of the files. `diagnostics` are those of
 /// the whole way to what is served: an entity that is left out is not the same.
-pub fn check(snapshot: &Snapshot, registry: &Registry, ir: &Ir, diagnostics: &[Diagnostic]) -> Vec<Line> {
+pub fn check(
+    snapshot: &Snapshot,
+    (registry, settings): (&Registry, &Settings),
+    ir: &Ir,
+    diagnostics: &[Diagnostic],
+) -> Vec<Line> {
     let mut lines = Vec::new();
     let unmatchable = crate::lower::unmatchable(ir);
     let mut told: HashMap<Id, Vec<&Diagnostic>> = HashMap::new();
@@ -58,7 +64,7 @@ pub fn check(snapshot: &Snapshot, registry: &Registry, ir: &Ir, diagnostics: &[D
                 lines.push(Line { location: location.clone(), verdict, subject, path, how });
             };
             let told = || told.get(&entity.id).into_iter().flatten().filter(|d| d.origin.kind() == kind.name);
-            differences(kind.name, &entity, &mut |verdict, path, how| {
+            differences(kind.name, &entity, settings, &mut |verdict, path, how| {
                 // What is wrong with a field is told below.
                 if path.is_empty() || !told().any(|diagnostic| diagnostic.path.starts_with(path)) {
                     add(verdict, path, how);
@@ -112,11 +118,14 @@ pub fn check_refused(errors: &LoadErrors) -> Vec<Line> {
     errors.findings().iter().map(line).chain(sound).collect()
 }
 
-fn differences(kind: &str, entity: &Entity, add: &mut dyn FnMut(Verdict, &str, &str)) {
+fn differences(kind: &str, entity: &Entity, settings: &Settings, add: &mut dyn FnMut(Verdict, &str, &str)) {
     use Verdict::{Changed, Unsupported};
     match kind {
         "services" => service_differences(entity, add),
-        "routes" if entity.texts("paths").any(has_alternatives) => {
+        // In the oldest flavor Kong anchors all of them too.
+        "routes"
+            if settings.router_flavor != RouterFlavor::Traditional && entity.texts("paths").any(has_alternatives) =>
+        {
             add(Changed, "paths", "all alternatives start at the start of the path, in Kong the first one alone");
         }
         "plugins" => {

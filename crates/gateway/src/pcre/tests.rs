@@ -1,4 +1,11 @@
+use proptest::prelude::*;
+use serde_json::json;
+
 use super::{PcreError, translate};
+use crate::declarative::load_value;
+use crate::entities::Registry;
+use crate::lower::lower;
+use crate::settings::{RouterFlavor, Settings};
 
 fn check(pattern: &str, expect: &str) {
     assert_eq!(translate(pattern), Ok(format!("(?-u){expect}")), "{pattern}");
@@ -125,5 +132,40 @@ fn what_cannot_be_done_here_is_named() {
     ] {
         assert!(matches!(translate(pattern), Err(PcreError::Unsupported { .. })), "{pattern}");
         check_error(pattern, expect);
+    }
+}
+
+/// What becomes of a path in a flavor: refused with the file, an error of the route, or served.
+fn fate(flavor: RouterFlavor, path: &str) -> Result<(), String> {
+    let settings = Settings { router_flavor: flavor, ..Settings::default() };
+    let registry = Registry::with_flavor(&[], flavor);
+    let file = json!({ "_format_version": "3.0", "routes": [{ "name": "r", "paths": [path] }] });
+    let snapshot = load_value(&file, &registry, &settings).map_err(|errors| errors.fields().to_string())?;
+    match lower(&snapshot, &registry, &settings).1.first() {
+        Some(diagnostic) => Err(format!("{}: {}", diagnostic.path, diagnostic.message)),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn only_the_oldest_flavor_takes_pcre() {
+    use RouterFlavor::{Traditional, TraditionalCompatible};
+    for path in ["~/{id}/x", r"~/\Qa.b\E", "~/(?>a+)b"] {
+        assert_eq!(fate(Traditional, path), Ok(()), "{path}");
+        assert!(fate(TraditionalCompatible, path).unwrap_err().contains("invalid regex"), "{path}");
+    }
+    let wrong = fate(Traditional, "~/(a").unwrap_err();
+    assert!(wrong.contains("invalid regex: '/(a' (PCRE returned: missing closing parenthesis at offset 3)"), "{wrong}");
+    let unsupported = "paths[0]: the regular expression cannot be used: recursion (?R) at offset 2 is not supported";
+    assert_eq!(fate(Traditional, "~/a(?R)").unwrap_err(), unsupported);
+}
+
+proptest! {
+    /// Whatever is written, the answer is a pattern or an error.
+    #[test]
+    fn any_text_is_translated_or_refused(text in r"[/a1(){}\[\]?*+|\\^$.:<>=!'&,#PQEgkxdRnimsU\-é]{0,24}") {
+        if let Ok(translated) = translate(&text) {
+            prop_assert!(translated.starts_with("(?-u)"));
+        }
     }
 }

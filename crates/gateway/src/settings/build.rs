@@ -113,6 +113,16 @@ impl Builder<'_> {
             );
             self.fail::<()>("database", &message);
         }
+        if let Some(role) = self.values.get("role").map(|given| given.text).filter(|role| role != "traditional") {
+            let message = match role.as_str() {
+                "data_plane" | "control_plane" => format!(
+                    "'{role}' is not supported: hybrid mode is not available in this version, so set role = traditional \
+                     and read entities from declarative_config"
+                ),
+                _ => format!("expected one of: traditional, not '{role}'"),
+            };
+            self.fail::<()>("role", &message);
+        }
     }
 
     fn fail<T>(&mut self, name: &str, message: &str) -> Option<T> {

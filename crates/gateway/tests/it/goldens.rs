@@ -57,7 +57,7 @@ fn describe(case: &Path) -> String {
                 writeln!(out, "{diagnostic}").unwrap();
             }
             out.push_str(&tables(&ir));
-            report(&mut out, check::check(&snapshot, &registry, &ir, &diagnostics));
+            report(&mut out, check::check(&snapshot, (&registry, &settings), &ir, &diagnostics));
         }
     }
     out
