@@ -8,22 +8,35 @@ use std::net::Ipv6Addr;
 /// percent-encoded bytes, and has no empty label. Stricter than RFC 3986 in one point: no comma, which is what is left
 /// of two `Host` fields that were joined.
 pub fn is_authority(text: &[u8]) -> bool {
-    let (host_is_valid, rest) = match text {
-        [b'[', rest @ ..] => {
-            let Some((literal, rest)) = split_at_byte(rest, b']') else { return false };
-            (is_ip_literal(literal), rest.get(1..).unwrap_or_default())
+    if let [b'[', rest @ ..] = text {
+        return is_literal_with_port(rest);
+    }
+    // Before a name as after a dot: none may follow.
+    let (mut last, mut seen, mut len) = (DOT, 0, 0);
+    for byte in text {
+        let class = class_of(*byte);
+        if class >= END || class & last & DOT != 0 {
+            break;
         }
-        _ => {
-            let (name, rest) = split_at_byte(text, b':').unwrap_or((text, &[]));
-            (is_name(name), rest)
-        }
-    };
-    host_is_valid
-        && match rest {
-            [] => true,
-            [b':', port @ ..] => is_port(port),
-            _ => false,
-        }
+        (last, seen, len) = (class, seen | class, len + 1);
+    }
+    let Some((name, rest)) = text.split_at_checked(len) else { return false };
+    len > 0 && (seen & PERCENT == 0 || has_whole_escapes(name)) && is_rest(rest)
+}
+
+#[cold]
+fn is_literal_with_port(text: &[u8]) -> bool {
+    let Some((literal, rest)) = split_at_byte(text, b']') else { return false };
+    is_ip_literal(literal) && is_rest(rest.get(1..).unwrap_or_default())
+}
+
+/// Whether this may follow a host.
+fn is_rest(rest: &[u8]) -> bool {
+    match rest {
+        [] => true,
+        [b':', port @ ..] => is_port(port),
+        _ => false,
+    }
 }
 
 /// What is before the byte, and what begins with it.
@@ -39,45 +52,33 @@ fn is_port(digits: &[u8]) -> bool {
     number.is_some_and(|number| number <= u32::from(u16::MAX))
 }
 
-/// What a byte of a name may be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Illegal,
-    Plain,
-    Dot,
-    Percent,
-}
+/// What a byte is in a name: nothing else than a part of it, or one of these.
+const DOT: u8 = 1;
+const PERCENT: u8 = 2;
+/// It is no part of a name.
+const END: u8 = 4;
 
 /// `unreserved` and `sub-delims` of RFC 3986, without the comma.
 #[allow(clippy::indexing_slicing, reason = "evaluated at compile time: out of bounds does not compile")]
-const CLASSES: [Class; 256] = {
-    let mut table = [Class::Illegal; 256];
+const CLASSES: [u8; 256] = {
+    let mut table = [END; 256];
     let mut byte = 0_u8;
     while byte < 0x80 {
-        let class = &mut table[byte as usize];
-        *class = match byte {
-            b'.' => Class::Dot,
-            b'%' => Class::Percent,
-            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => Class::Plain,
-            _ if byte.is_ascii_alphanumeric() => Class::Plain,
-            _ => Class::Illegal,
+        table[byte as usize] = match byte {
+            b'.' => DOT,
+            b'%' => PERCENT,
+            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => 0,
+            _ if byte.is_ascii_alphanumeric() => 0,
+            _ => END,
         };
         byte += 1;
     }
     table
 };
 
-fn is_name(name: &[u8]) -> bool {
-    let (mut empty_label, mut escapes) = (true, false);
-    for byte in name {
-        match CLASSES.get(usize::from(*byte)) {
-            Some(Class::Plain) => empty_label = false,
-            Some(Class::Dot) if !empty_label => empty_label = true,
-            Some(Class::Percent) => (empty_label, escapes) = (false, true),
-            _ => return false,
-        }
-    }
-    !name.is_empty() && (!escapes || has_whole_escapes(name))
+#[inline]
+fn class_of(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(END)
 }
 
 fn has_whole_escapes(name: &[u8]) -> bool {
@@ -90,8 +91,7 @@ fn has_whole_escapes(name: &[u8]) -> bool {
 fn is_ip_literal(literal: &[u8]) -> bool {
     if let [b'v' | b'V', rest @ ..] = literal {
         let Some((version, [_, address @ ..])) = split_at_byte(rest, b'.') else { return false };
-        let legal =
-            |byte: &u8| *byte == b':' || matches!(CLASSES.get(usize::from(*byte)), Some(Class::Plain | Class::Dot));
+        let legal = |byte: &u8| *byte == b':' || class_of(*byte) <= DOT;
         return !version.is_empty()
             && version.iter().all(u8::is_ascii_hexdigit)
             && !address.is_empty()
