@@ -22,6 +22,7 @@ pub(super) const BODIES: &[&[u8]] = &[
     b"5\r\nhello\r\n0\r\n\r\n",
     b"A;x=\"y\"\r\n0123456789\r\n1\r\n!\r\n0\r\nX-T: 1\r\nB: 2\r\n\r\nrest",
     b"ffffffffffffff\r\nx",
+    b"5\nhello\n1;x\r\n!\r\n0\nX-T: 1\n\nrest",
 ];
 
 /// Heads: a request that is accepted means the same when it is written out and read again, and is accepted only once
@@ -31,6 +32,15 @@ pub(super) fn check_head(input: &[u8]) {
     if let Ok(Parsed::Complete(used)) = parse_response(input, &LIMITS, &mut response) {
         assert!(used <= input.len());
         assert!((100..1000).contains(&response.status));
+        // However its lines ended, it is passed on with CRLF.
+        let mut wire = Vec::new();
+        response.headers.write_h1(&mut wire);
+        let ends = |end: &[u8]| wire.windows(end.len()).filter(|bytes| *bytes == end).count();
+        assert_eq!((ends(b"\n"), ends(b"\r")), (ends(b"\r\n"), ends(b"\r\n")));
+        for end in 0..used {
+            let mut part = ResponseHead::default();
+            assert_eq!(parse_response(&input[..end], &LIMITS, &mut part), Ok(Parsed::Partial), "cut at {end}");
+        }
     }
     let mut head = RequestHead::default();
     let Ok(Parsed::Complete(used)) = parse_request(input, &LIMITS, &mut head) else { return };
@@ -60,9 +70,11 @@ fn forwarded_means_the_same(head: &RequestHead) {
 
 /// Chunked bodies: data and its end, or the refusal, do not depend on how the bytes arrive.
 pub(super) fn check_body(input: &[u8]) {
-    let whole = decode(input, input.len().max(1));
-    for piece in [1, 2, 7] {
-        assert_eq!(whole, decode(input, piece), "in pieces of {piece}");
+    for new in [BodyDecoder::new, BodyDecoder::of_response] {
+        let whole = decode(new(Framing::Chunked), input, input.len().max(1));
+        for piece in [1, 2, 7] {
+            assert_eq!(whole, decode(new(Framing::Chunked), input, piece), "in pieces of {piece}");
+        }
     }
 }
 
@@ -73,8 +85,8 @@ enum End {
     Refused,
 }
 
-fn decode(input: &[u8], piece: usize) -> (Vec<u8>, End) {
-    let (mut decoder, mut trailers) = (BodyDecoder::new(Framing::Chunked), HeaderList::new());
+fn decode(mut decoder: BodyDecoder, input: &[u8], piece: usize) -> (Vec<u8>, End) {
+    let mut trailers = HeaderList::new();
     let (mut buf, mut data) = (Vec::new(), Vec::new());
     let mut pieces = input.chunks(piece);
     loop {
