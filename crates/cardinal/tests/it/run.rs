@@ -108,8 +108,8 @@ fn errors_are_values_in_json_and_excerpts_in_text() {
         String::from_utf8(output.stderr).unwrap()
     };
     let json = run("json");
-    let line = json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let line = line.filter(|line| line["level"] == "ERROR").next_back().unwrap();
+    let mut line = json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let line = line.rfind(|line| line["level"] == "ERROR").unwrap();
     let error = line["errors"].as_array().unwrap().iter().find(|error| error["field"] == "nam").unwrap();
     assert_eq!((&error["file"], &error["line"], &error["column"]), (&file.to_str().into(), &3.into(), &3.into()));
     assert_eq!((&error["message"], &error["help"]), (&"unknown field".into(), &"did you mean 'name'?".into()));

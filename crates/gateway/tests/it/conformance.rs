@@ -1,6 +1,8 @@
 //! What Kong 3.10 answered to files, entity by entity, error by error: files of people, random files, and one file for
 //! each value of each field.
 
+#![allow(clippy::print_stdout, reason = "the rates are part of what the tests tell")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;

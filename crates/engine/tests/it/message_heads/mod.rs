@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use cardinal_base::task;
 use cardinal_testkit::{EchoServer, H1Client, H2Client, World};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-use tokio::spawn;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::plugins;
@@ -205,32 +205,37 @@ async fn paths_and_queries_of_templates_are_percent_encoded() -> Result<()> {
     Ok(())
 }
 
+/// Answers a request, and once more when it is told.
+async fn answer_twice(mut tcp: TcpStream, answer: &str, more: Option<(Arc<Notify>, Arc<Notify>)>) -> Result<()> {
+    const POISON: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        tcp.read_buf(&mut head).await?;
+    }
+    tcp.write_all(answer.as_bytes()).await?;
+    let Some((again, told)) = more else { return Ok(()) };
+    again.notified().await;
+    tcp.write_all(POISON).await?;
+    told.notify_one();
+    tcp.read_to_end(&mut head).await?;
+    Ok(())
+}
+
 /// A backend that answers its first connection so and, when it is told, once more; others get `fine`.
 async fn answers_twice(answer: &'static str, again: Arc<Notify>, told: Arc<Notify>) -> Result<SocketAddr> {
-    const POISON: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
-    const FINE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine";
+    const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine";
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    spawn(async move {
+    drop(task::spawn("backend", async move {
         let mut first = true;
-        while let Ok((mut tcp, _)) = listener.accept().await {
+        while let Ok((tcp, _)) = listener.accept().await {
             let (first, again, told) = (std::mem::take(&mut first), Arc::clone(&again), Arc::clone(&told));
-            spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    tcp.read_buf(&mut head).await?;
-                }
-                if !first {
-                    return tcp.write_all(FINE).await;
-                }
-                tcp.write_all(answer.as_bytes()).await?;
-                again.notified().await;
-                tcp.write_all(POISON).await?;
-                told.notify_one();
-                tcp.read_to_end(&mut head).await.map(|_| ())
-            });
+            // A connection that breaks is one that the node closed.
+            drop(task::spawn("backend's connection", async move {
+                drop(answer_twice(tcp, if first { answer } else { FINE }, first.then_some((again, told))).await);
+            }));
         }
-    });
+    }));
     Ok(address)
 }
 
