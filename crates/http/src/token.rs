@@ -31,6 +31,18 @@ pub fn is_target(bytes: &[u8]) -> bool {
     bytes.first() == Some(&b'/') && (found & UPPER == 0 || !bytes.iter().any(|b| *b <= b' ' || *b == 0x7f))
 }
 
+/// Whether these are visible ASCII characters, and there is one: what they are put into keeps its parts.
+#[inline]
+pub fn is_visible(bytes: &[u8]) -> bool {
+    let last = match bytes.last_chunk::<8>() {
+        Some(last) => u64::from_ne_bytes(*last),
+        None => bytes.iter().fold(u64::from_ne_bytes([b'/'; 8]), |last, byte| last << 8 | u64::from(*byte)),
+    };
+    let eights = bytes.as_chunks::<8>().0.iter().map(|eight| u64::from_ne_bytes(*eight));
+    let found = eights.fold(controls(last, b'!') | last, |found, eight| found | controls(eight, b'!') | eight);
+    !bytes.is_empty() && (found & UPPER == 0 || bytes.iter().all(u8::is_ascii_graphic))
+}
+
 const UPPER: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// The [`UPPER`] bits are 0 if none of the eight bytes is below `least` or DEL. Which byte it is they do not tell.
@@ -117,6 +129,20 @@ mod tests {
             }
         }
         assert!(is_value(b""));
+    }
+
+    #[test]
+    fn visible_characters_are_told_from_others_at_any_place() {
+        for (len, byte) in (1..20).flat_map(|len| (0..=255_u8).map(move |byte| (len, byte))) {
+            for at in 0..len {
+                for others in [b'!', b'~'] {
+                    let mut text = vec![others; len];
+                    text[at] = byte;
+                    assert_eq!(is_visible(&text), byte.is_ascii_graphic(), "{}", text.escape_ascii());
+                }
+            }
+        }
+        assert!(!is_visible(b""));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use cardinal_http::h1::Framing;
 use cardinal_http::{
     Failure, FailureKind, HeaderList, Method, Name, RequestHead, is_authority, is_target, is_token, is_value,
-    split_list,
+    is_visible, split_list,
 };
 use cardinal_ir::{Backend, Node, Route};
 use cardinal_net::h2::{FieldWriter, Target};
@@ -26,6 +26,7 @@ pub(crate) struct Outgoing<'x> {
 impl<'x> Outgoing<'x> {
     /// Checks the parts of the head that are not fields: method, target and host. Whoever set them, none of their bytes
     /// may end a line early, or be read as another part. Fields need no check here: [`HeaderList`] takes only legal ones.
+    /// That the Host is a host is checked where it is set, unless it comes from the configuration.
     ///
     /// # Errors
     /// [`FailureKind::UnsendableHead`].
@@ -36,7 +37,7 @@ impl<'x> Outgoing<'x> {
         upgrade: Option<&'x [u8]>,
     ) -> Result<Self, Failure> {
         let unsendable = |what| Err(Failure::new(FailureKind::UnsendableHead, what));
-        if !is_authority(s.host.as_bytes()) {
+        if !is_visible(s.host.as_bytes()) {
             return unsendable("the Host for the upstream is not a host with an optional port");
         }
         if !is_target(&s.exchange.upstream_uri) {
@@ -120,7 +121,10 @@ pub(crate) fn set_host(route: &Route, backend: &Backend, s: &mut Scratch, endpoi
     if route.rewrite.preserve_host
         && let Some(authority) = request.authority().and_then(|a| std::str::from_utf8(a).ok())
     {
-        host.push_str(authority);
+        // One that a filter has made of it, and is none, is left out: the head cannot be sent then.
+        if is_authority(authority.as_bytes()) {
+            host.push_str(authority);
+        }
         return;
     }
     let bare_v6 = endpoint.contains(':') && !endpoint.starts_with('[');
