@@ -23,5 +23,5 @@ pub(super) fn check(place: &str, path: &Path, problems: &mut Vec<Problem>) -> Re
 fn program(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(concat!("Command::", "new(\""))?;
     let (program, _) = rest.split_once('"')?;
-    (!matches!(program, "/bin/sh" | "/bin/bash")).then_some(program)
+    (!matches!(program, "sh" | "/bin/sh" | "/bin/bash")).then_some(program)
 }
