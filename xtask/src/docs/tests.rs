@@ -119,22 +119,22 @@ fn blocks(page: &Path) -> Vec<(String, String)> {
     blocks
 }
 
-/// What the page of limits names is a setting, a failure, a field of services or a metric.
+/// What the page of limits names is a setting, a failure, a field of services or routes, a plugin or a metric.
 #[test]
 fn the_page_of_limits_names_what_exists() {
     let page = fs::read_to_string(crate::workspace::root().join("docs/limits.md")).unwrap();
     let plugins: Vec<_> = families().into_iter().flat_map(|(_, plugins)| plugins.iter().copied()).collect();
     let registry = Registry::new(&plugins);
-    let services = &registry.kind("services").unwrap().schema;
+    let is_field = |kind: &str, name: &str| registry.kind(kind).unwrap().schema.field(name).is_some();
     let operation = fs::read_to_string(crate::workspace::root().join("docs/operation.md")).unwrap();
     let names: Vec<_> = page.split('`').skip(1).step_by(2).collect();
     assert!(names.len() > 20, "{names:?}");
     for name in names {
         let known = settings::table::row(name).is_some()
             || cardinal_http::FailureKind::ALL.iter().any(|kind| kind.label() == name)
-            || services.field(name).is_some()
+            || ["services", "routes"].iter().any(|kind| is_field(kind, name))
             || registry.plugin(name).is_some()
-            || operation.contains(&format!("| `{name}` | gauge |"));
+            || operation.contains(&format!("\n| `{name}` | "));
         assert!(known, "`{name}` is nothing that exists");
     }
 }
