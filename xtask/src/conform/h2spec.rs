@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Case, Context, Outcome, Report, Suite, install, program};
 
-/// The newest version that the Go module proxy has. Its own number has one test more than 2.6.
+/// The newest version that the Go module proxy has.
 const MODULE: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
 
 pub(super) const CLEARTEXT: Suite = Suite {
