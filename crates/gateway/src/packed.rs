@@ -60,6 +60,23 @@ impl Packed {
         Self(out.into_boxed_slice())
     }
 
+    /// One field. `names` must be the table they were packed with.
+    pub(crate) fn get(&self, field: &str, names: &Names) -> Option<Value> {
+        let mut reader = Reader { rest: &self.0, names };
+        let wanted = names.places.get(field).map(|place| place + 1);
+        for _ in 0..reader.number()? {
+            let found = match reader.number()? {
+                0 => reader.text()? == field,
+                place => Some(place) == wanted,
+            };
+            if found {
+                return reader.value();
+            }
+            reader.skip()?;
+        }
+        None
+    }
+
     /// The fields again. `names` must be the table they were packed with.
     pub(crate) fn unpack(&self, names: &Names) -> Map<String, Value> {
         let mut reader = Reader { rest: &self.0, names };
@@ -138,7 +155,7 @@ fn write_number(mut number: u64, out: &mut Vec<u8>) {
 }
 
 /// The id that a text is the usual form of.
-fn usual_id(text: &str) -> Option<Id> {
+pub(crate) fn usual_id(text: &str) -> Option<Id> {
     if text.len() != ID_LEN || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
@@ -184,6 +201,36 @@ impl<'p> Reader<'p> {
         })
     }
 
+    /// Passes over a value.
+    fn skip(&mut self) -> Option<()> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        match *first {
+            tag::NULL | tag::FALSE | tag::TRUE => {}
+            tag::UNSIGNED => drop(self.number()?),
+            tag::SIGNED | tag::FLOAT => self.bytes(8).map(drop)?,
+            tag::ID => self.bytes(16).map(drop)?,
+            tag::TEXT => {
+                let len = self.number()? as usize;
+                self.bytes(len)?;
+            }
+            tag::LIST => {
+                for _ in 0..self.number()? {
+                    self.skip()?;
+                }
+            }
+            _ => {
+                for _ in 0..self.number()? {
+                    if self.number()? == 0 {
+                        self.text()?;
+                    }
+                    self.skip()?;
+                }
+            }
+        }
+        Some(())
+    }
+
     fn number(&mut self) -> Option<u64> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
@@ -199,9 +246,13 @@ impl<'p> Reader<'p> {
 
     fn text(&mut self) -> Option<&'p str> {
         let len = self.number()? as usize;
-        let (text, rest) = self.rest.split_at_checked(len)?;
+        std::str::from_utf8(self.bytes(len)?).ok()
+    }
+
+    fn bytes(&mut self, len: usize) -> Option<&'p [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
-        std::str::from_utf8(text).ok()
+        Some(bytes)
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -243,7 +294,13 @@ mod tests {
         fn fields_come_back_as_they_were(pairs in proptest::collection::vec(("[a-d]{0,2}", values()), 0..8)) {
             let fields: Map<String, Value> = pairs.into_iter().collect();
             let names = Names::new(["a", "b", "aa", "id"]);
-            let again = Packed::new(&fields, &names).unpack(&names);
+            let packed = Packed::new(&fields, &names);
+            let again = packed.unpack(&names);
+            for (name, value) in &fields {
+                let found = packed.get(name, &names);
+                prop_assert_eq!(found.as_ref(), Some(value));
+            }
+            prop_assert_eq!(packed.get("none", &names), None);
             prop_assert_eq!(&again, &fields);
             prop_assert!(again.keys().eq(fields.keys()), "the order stays");
         }

@@ -71,6 +71,16 @@ pub(crate) struct Texts {
 
 pub(crate) type Digest = [u8; 32];
 
+/// A configuration as a node serves it. The entities are not part of it, so that their memory is free again before the
+/// engine needs its own.
+#[derive(Debug)]
+pub(crate) struct LoweredConfig {
+    pub(crate) ir: Arc<Ir>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// `2 services, 3 routes`.
+    pub(crate) summary: String,
+}
+
 /// A configuration that can be served.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -214,11 +224,19 @@ impl Site {
     }
 }
 
-impl Loaded {
+impl LoweredConfig {
     /// The same with the records of an older generation wherever they are equal.
     pub(crate) fn sharing(self, older: &Ir) -> Self {
         let ir = Arc::new(Arc::unwrap_or_clone(self.ir).sharing(older));
         Self { ir, ..self }
+    }
+}
+
+impl Loaded {
+    /// What a node serves of it.
+    pub(crate) fn lowered(self) -> LoweredConfig {
+        let summary = self.summary();
+        LoweredConfig { ir: self.ir, diagnostics: self.diagnostics, summary }
     }
 
     /// `2 services, 3 routes`.

@@ -11,7 +11,7 @@ use cardinal_gateway::Settings;
 use cardinal_gateway::settings::Note;
 use cardinal_ir::{Diagnostic, Ir, Listener, ListenerKind, Severity};
 
-use crate::config::{Digest, Loaded, Preferences, Refusal, Site, Texts};
+use crate::config::{Digest, LoweredConfig, Preferences, Refusal, Site, Texts};
 use crate::out;
 
 use super::Event;
@@ -168,7 +168,8 @@ impl Node {
             self.notes.clone_from(&preferences.notes);
         }
         self.warn_of_restart(&preferences.settings);
-        let loaded = self.site.load(&preferences.settings, &texts.sources, self.strict)?.sharing(&self.ir);
+        let loaded = self.site.load(&preferences.settings, &texts.sources, self.strict)?.lowered().sharing(&self.ir);
+        cardinal_base::memory::release_free();
         match self.engine.apply(Arc::clone(&loaded.ir)) {
             Ok(applied) => {
                 self.served(&loaded, &applied, &texts, None);
@@ -189,7 +190,13 @@ impl Node {
     }
 
     /// Notes what is served from now on. `refused`: the files could not be, and this is the last known good configuration.
-    fn served(&mut self, loaded: &Loaded, applied: &Applied, texts: &Texts, refused: Option<Vec<ConfigProblem>>) {
+    fn served(
+        &mut self,
+        loaded: &LoweredConfig,
+        applied: &Applied,
+        texts: &Texts,
+        refused: Option<Vec<ConfigProblem>>,
+    ) {
         self.generation = applied.generation;
         self.ir = Arc::clone(&loaded.ir);
         self.texts = texts.digest;
@@ -205,7 +212,7 @@ impl Node {
             generation = applied.generation,
             "generation {}: {}, from {}",
             applied.generation,
-            loaded.summary(),
+            loaded.summary,
             out::count(texts.sources.len(), "file")
         );
         if let Some(last_good) = &mut self.last_good
@@ -284,7 +291,7 @@ pub(super) fn log_refusal(what: &str, refusal: &Refusal) {
 
 /// What a node serves first.
 struct First {
-    loaded: Loaded,
+    loaded: LoweredConfig,
     texts: Texts,
     /// What is wrong with the files, if this is the last known good configuration instead.
     refused: Option<Vec<ConfigProblem>>,
@@ -308,7 +315,7 @@ fn first_configuration(
     };
     let Some(saved) = last_good.filter(|_| !strict).and_then(LastGood::texts) else { return Err(anyhow!(refusal)) };
     let loaded = match site.load(&preferences.settings, &saved.sources, false) {
-        Ok(loaded) => loaded,
+        Ok(loaded) => loaded.lowered(),
         Err(worse) => {
             let worse = format!("the last known good configuration cannot be served either: {}", worse.summary());
             return Err(anyhow!(refusal).context(worse));
@@ -322,9 +329,10 @@ fn first_configuration(
     Ok(First { loaded, texts: saved, refused: Some(refusal.problems()) })
 }
 
-fn read(site: &Site, preferences: &Preferences, strict: bool) -> Result<(Loaded, Texts), Refusal> {
+fn read(site: &Site, preferences: &Preferences, strict: bool) -> Result<(LoweredConfig, Texts), Refusal> {
     let texts = site.texts(preferences)?;
-    let loaded = site.load(&preferences.settings, &texts.sources, strict)?;
+    let loaded = site.load(&preferences.settings, &texts.sources, strict)?.lowered();
+    cardinal_base::memory::release_free();
     Ok((loaded, texts))
 }
 

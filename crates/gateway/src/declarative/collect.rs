@@ -8,52 +8,11 @@ use cardinal_schema::{Errors, Kind as FieldKind};
 use serde_json::{Map, Value};
 
 use super::ids::{Anonymous, Names, key_text};
+use super::item::{IdSource, Item, ItemId, Position};
 use super::migrate::migrate_paths;
 use super::report::Finding;
 use super::source::{Data, Key, Node, Place, Scalar, Source};
 use crate::entities::{Kind, Registry};
-
-/// An entity as the user wrote it.
-pub(super) struct Item<'r, 'n> {
-    pub(super) kind: &'r Kind,
-    /// Its own fields: no nested entities, no comments.
-    pub(super) own: Map<String, Value>,
-    /// The whole entity.
-    pub(super) node: &'n Node,
-    pub(super) file: usize,
-    /// Position of the entity that it is nested in, and the field that references it.
-    pub(super) parent: Option<(usize, &'static str)>,
-    /// Position in the list it stands in.
-    pub(super) index: usize,
-    pub(super) id: String,
-    pub(super) id_source: IdSource,
-    /// References by name (`{name: x}`) as they were written; `own` has the names.
-    pub(super) by_name: Vec<(&'static str, Value)>,
-    /// There is a name that is no text, so that Kong makes no id.
-    pub(super) is_misnamed: bool,
-    pub(super) errors: Errors,
-}
-
-/// Where the id of an item comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum IdSource {
-    /// The user gave it.
-    Given,
-    /// It is made from what identifies the entity.
-    Key,
-    /// It is made from the contents; Kong draws a random one.
-    Contents,
-}
-
-impl Item<'_, '_> {
-    /// The id as entities that are nested in this one see it.
-    pub(super) fn id_seen_by_children(&self) -> Option<Value> {
-        match self.own.get("id") {
-            Some(id) => Some(id.clone()),
-            None => (!self.is_misnamed).then(|| self.id.clone().into()),
-        }
-    }
-}
 
 /// A consumer's membership of a group, both by name or id.
 pub(super) struct Membership {
@@ -75,6 +34,8 @@ pub(super) enum Member {
 #[derive(Default)]
 pub(super) struct Collected<'r, 'n> {
     pub(super) items: Vec<Item<'r, 'n>>,
+    /// References by name (`{name: x}`) as they were written, by item and field; the items have the names.
+    pub(super) by_name: Vec<(usize, &'static str, Value)>,
     pub(super) memberships: Vec<Membership>,
     /// What is wrong outside of entities: unknown keys, lists that are none.
     pub(super) root: Errors,
@@ -83,6 +44,8 @@ pub(super) struct Collected<'r, 'n> {
     pub(super) notes: Vec<Note>,
     /// Passwords and secrets are written as plain text, not as they are stored.
     pub(super) transform: bool,
+    /// The items have no nodes: what is wrong, or odd, cannot be told with its place.
+    pub(super) without_nodes: bool,
 }
 
 /// Something that is accepted and means something else here, or nothing.
@@ -109,7 +72,7 @@ impl Note {
 impl Collected<'_, '_> {
     /// Whether nothing is wrong so far.
     pub(super) fn is_sound(&self) -> bool {
-        self.root.is_empty() && self.items.iter().all(|item| item.errors.is_empty())
+        self.root.is_empty() && self.items.iter().all(|item| item.errors().is_empty())
     }
 }
 
@@ -122,9 +85,44 @@ const WEBSOCKET: &str = "ws and wss mean http and https here: requests that upgr
 /// Collects the entities of all files. Lists of the same kind are joined in the order of the files.
 pub(super) fn collect<'r, 'n>(registry: &'r Registry, files: &'n [Node]) -> Collected<'r, 'n> {
     let mut out = Collected { transform: true, ..Collected::default() };
+    walk(registry, files, Vec::new(), Some, &mut out);
+    out
+}
+
+/// The same without nodes: the tree of an entity is freed when the entity has been collected, which large files need
+/// less memory for.
+pub(super) fn consume<'r>(registry: &'r Registry, mut files: Vec<Node>) -> Collected<'r, 'static> {
+    let mut out = Collected { transform: true, without_nodes: true, ..Collected::default() };
+    let taken = files.iter_mut().map(|root| take_lists(registry, root)).collect();
+    walk(registry, &files, taken, |_| None, &mut out);
+    out
+}
+
+/// The lists of entities of a file, by the position of their key.
+type Taken = Vec<Option<Box<[Node]>>>;
+
+fn take_lists(registry: &Registry, root: &mut Node) -> Taken {
+    let Data::Map(map) = &mut root.data else { return Vec::new() };
+    let of = |(key, _, node): &mut (Key, Place, Node)| match (registry.list_kind(key), &mut node.data) {
+        (Some(_), Data::List(list)) => Some(std::mem::take(list)),
+        _ => None,
+    };
+    map.iter_mut().map(of).collect()
+}
+
+/// How an item keeps its node.
+type Keep<'x, 'n> = fn(&'x Node) -> Option<&'n Node>;
+
+fn walk<'r, 'n, 'f>(
+    registry: &'r Registry,
+    files: &'f [Node],
+    taken: Vec<Taken>,
+    keep: Keep<'f, 'n>,
+    out: &mut Collected<'r, 'n>,
+) {
     let mut walk = Walk {
         registry,
-        out: &mut out,
+        out,
         anonymous: Anonymous::default(),
         names: Names::default(),
         children: HashMap::new(),
@@ -133,14 +131,14 @@ pub(super) fn collect<'r, 'n>(registry: &'r Registry, files: &'n [Node]) -> Coll
         defaults: None,
         plugin_configs: None,
     };
+    let mut taken = taken.into_iter();
     for (file, root) in files.iter().enumerate() {
         walk.file = file;
-        walk.root(root);
+        walk.root(root, taken.next().unwrap_or_default(), keep);
     }
-    out
 }
 
-struct Walk<'o, 'r, 'n> {
+struct Walk<'o, 'r, 'n, 'f> {
     registry: &'r Registry,
     out: &'o mut Collected<'r, 'n>,
     anonymous: Anonymous,
@@ -148,13 +146,13 @@ struct Walk<'o, 'r, 'n> {
     children: HashMap<&'static str, Rc<[(&'r Kind, &'static str)]>>,
     file: usize,
     migrate: bool,
-    defaults: Option<&'n Node>,
+    defaults: Option<&'f Node>,
     /// decK: parts of configurations that plugins name.
-    plugin_configs: Option<&'n Node>,
+    plugin_configs: Option<&'f Node>,
 }
 
-impl<'r, 'n> Walk<'_, 'r, 'n> {
-    fn root(&mut self, root: &'n Node) {
+impl<'r, 'n, 'f> Walk<'_, 'r, 'n, 'f> {
+    fn root(&mut self, root: &'f Node, taken: Taken, keep: Keep<'f, 'n>) {
         let Data::Map(map) = &root.data else {
             // An empty file is no wish to serve nothing: it may be one that is being written.
             let hint = root.is_null().then(|| "the file is empty; write at least _format_version: \"3.0\"".to_owned());
@@ -167,10 +165,15 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         if let Some(Data::Scalar(Scalar::Bool(false))) = root.get("_transform").map(|n| &n.data) {
             self.out.transform = false;
         }
+        let mut taken = taken.into_iter();
         for (key, place, node) in map {
             let key = &**key;
+            let taken = taken.next().flatten();
             match self.registry.list_kind(key) {
-                Some(kind) => self.list(kind, key, node, None),
+                Some(kind) => match taken {
+                    Some(list) => self.taken(kind, list),
+                    None => self.list(kind, key, node, None, keep),
+                },
                 None if key == "consumer_group_consumers" => self.member_list(node),
                 None if key == "_format_version" => {}
                 None if IGNORED.contains(&key) => self.check_meta(key, *place, node),
@@ -231,34 +234,57 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
         self.out.findings.push(Finding::at(self.file, place, key, message, hint));
     }
 
+    /// A list of entities of one kind, each of which is freed when it has been collected.
+    fn taken(&mut self, kind: &'r Kind, list: Box<[Node]>) {
+        let first = self.count(kind);
+        for (i, node) in list.into_vec().into_iter().enumerate() {
+            self.item(kind, &node, None, first + i, |_| None);
+        }
+    }
+
+    /// How many items of a kind there are that are not nested: lists of several files continue one another.
+    fn count(&self, kind: &Kind) -> usize {
+        self.out.items.iter().filter(|i| i.kind.name == kind.name && i.parent.is_none()).count()
+    }
+
     /// A list of entities of one kind.
-    fn list(&mut self, kind: &'r Kind, key: &str, node: &'n Node, parent: Option<(usize, &'static str)>) {
+    fn list<'x>(
+        &mut self,
+        kind: &'r Kind,
+        key: &str,
+        node: &'x Node,
+        parent: Option<(usize, &'static str)>,
+        keep: Keep<'x, 'n>,
+    ) {
         if node.is_null() {
             return;
         }
         let Some(list) = node.list() else {
             match parent.and_then(|(at, _)| self.out.items.get_mut(at)) {
                 None => self.fail(key, node.place, "expected an array", None),
-                Some(parent) => parent.errors.set(key, "expected an array".into()),
+                Some(parent) => parent.errors_mut().set(key, "expected an array".into()),
             }
             return;
         };
-        // Lists of several files continue one another.
-        let first = match parent {
-            None => self.out.items.iter().filter(|i| i.kind.name == kind.name && i.parent.is_none()).count(),
-            Some(_) => 0,
-        };
+        let first = if parent.is_none() { self.count(kind) } else { 0 };
         for (i, node) in list.iter().enumerate() {
-            self.item(kind, node, parent, first + i);
+            self.item(kind, node, parent, first + i, keep);
         }
     }
 
-    fn item(&mut self, kind: &'r Kind, node: &'n Node, parent: Option<(usize, &'static str)>, index: usize) {
+    fn item<'x>(
+        &mut self,
+        kind: &'r Kind,
+        node: &'x Node,
+        parent: Option<(usize, &'static str)>,
+        index: usize,
+        keep: Keep<'x, 'n>,
+    ) {
         let children = self.children(kind);
         let mut errors = Errors::default();
-        let mut nested: Vec<(&'r Kind, &'static str, &str, &'n Node)> = Vec::new();
-        let mut members: Option<(&str, &'n Node)> = None;
-        let map: &'n [(Key, Place, Node)] = match &node.data {
+        let mut nested: Vec<(&'r Kind, &'static str, &str, &'x Node)> = Vec::new();
+        let mut members: Option<(&str, &Node)> = None;
+        let map: &'x [(Key, Place, Node)] = match &node.data {
             Data::Map(map) => map,
             Data::List(_) => &[],
             Data::Scalar(Scalar::Null) => {
@@ -299,32 +325,29 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
             errors.set("_config", unknown);
         }
         let above = parent.and_then(|(at, field)| Some((field, self.out.items.get(at)?)));
+        let id_above = above.map(|(_, item)| item.id.to_string());
         let identified = above.map(|(field, item)| {
-            (field, (item.id_source != IdSource::Contents && !item.is_misnamed).then_some(item.id.as_str()))
+            let is_known = item.id_source != IdSource::Contents && !item.is_misnamed;
+            (field, id_above.as_deref().filter(|_| is_known))
         });
-        let given = own.get(kind.primary_key).and_then(Value::as_str).map(str::to_owned);
-        let (id, id_source) = match (given, key_text(kind, &own, identified)) {
-            (Some(id), _) => (id, IdSource::Given),
-            (None, Some(key)) => (self.names.id_of(kind.name, &key).to_string(), IdSource::Key),
+        let given = own.get(kind.primary_key).and_then(Value::as_str);
+        let id = match (given, key_text(kind, &own, identified)) {
+            (Some(id), _) => (id.into(), IdSource::Given),
+            (None, Some(key)) => (ItemId::Usual(self.names.id_of(kind.name, &key)), IdSource::Key),
             (None, None) => {
-                let id = self.anonymous.id_of(kind.name, &own, above.map(|(_, item)| item.id.as_str()));
-                (id.to_string(), IdSource::Contents)
+                let id = self.anonymous.id_of(kind.name, &own, id_above.as_deref());
+                (ItemId::Usual(id), IdSource::Contents)
             }
         };
-        let is_misnamed = kind.cache_key.is_empty()
-            && own.get(kind.primary_key).is_none()
-            && kind
-                .key
-                .and_then(|key| own.get(key.field))
-                .is_some_and(|name| !name.is_string() && *name != Value::Bool(false));
         let at = self.out.items.len();
-        let file = self.file;
-        self.out.items.push(Item { kind, own, node, file, parent, index, id, id_source, by_name, is_misnamed, errors });
+        let position = Position { node: keep(node), place: node.place, file: self.file, index, parent };
+        self.out.items.push(Item::new((kind, self.registry.names()), &own, position, id, errors));
+        self.out.by_name.extend(by_name.into_iter().map(|(field, written)| (at, field, written)));
         if let Some((key, list)) = members {
             self.members(at, key, list);
         }
         for (child, field, key, value) in nested {
-            self.list(child, key, value, Some((at, field)));
+            self.list(child, key, value, Some((at, field)), keep);
         }
     }
 
@@ -397,10 +420,10 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
     }
 
     /// `consumers[].groups` and `consumer_groups[].consumers`: `[{name: x}]`, or names.
-    fn members(&mut self, at: usize, key: &str, node: &'n Node) {
+    fn members(&mut self, at: usize, key: &str, node: &Node) {
         let Some(list) = node.list() else {
             if !node.is_null() {
-                self.out.items[at].errors.set(key, "expected an array".into());
+                self.out.items[at].errors_mut().set(key, "expected an array".into());
             }
             return;
         };
@@ -419,12 +442,12 @@ impl<'r, 'n> Walk<'_, 'r, 'n> {
             self.out.memberships.push(Membership { consumer, group, place: node.place, file: self.file });
         }
         if errors.iter().any(Option::is_some) {
-            self.out.items[at].errors.set(key, Errors::Items(errors));
+            self.out.items[at].errors_mut().set(key, Errors::Items(errors));
         }
     }
 
     /// Top level `consumer_group_consumers`: `[{consumer: x, consumer_group: y}]`.
-    fn member_list(&mut self, node: &'n Node) {
+    fn member_list(&mut self, node: &Node) {
         let Some(list) = node.list() else {
             self.fail("consumer_group_consumers", node.place, "expected an array", None);
             return;

@@ -6,15 +6,18 @@
 //! `kong/db/schema/others/declarative_config.lua`.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
 use cardinal_schema::{Errors, Options, Schema};
 use serde_json::{Map, Value, json};
 
 use super::Fresh;
-use super::collect::{Collected, Item};
+use super::collect::Collected;
+use super::item::Item;
 use super::order::kong_order;
-use super::resolve::Index;
+use super::resolve::{Index, may_repeat};
 use crate::entities::{Kind, Registry};
+use crate::packed::Packed;
 
 /// Entities from which on checking them is shared by threads.
 pub(super) const PARALLEL_MIN: usize = 4_096;
@@ -42,28 +45,24 @@ pub(super) struct Load<'a> {
     pub(super) transform: bool,
 }
 
-/// What is known of another item.
-struct Target {
-    id: String,
-    seen: Option<Value>,
-}
+/// A complete entity, or everything that is wrong with it.
+pub(super) type Completed = Result<Packed, Box<Errors>>;
 
 /// What is known of all items.
-struct Others {
-    targets: Vec<Target>,
+struct Others<'a, 'r, 'n> {
+    items: &'a [Item<'r, 'n>],
     /// Items whose names Kong does not resolve, since another one has the same id.
     hidden: HashSet<usize>,
 }
 
 impl Load<'_> {
-    /// The complete entities, in the order of the items; errors are added to the items.
-    pub(super) fn complete(&self, all: &mut Collected<'_, '_>, pass: Pass) -> Vec<Map<String, Value>> {
-        let targets = all.items.iter().map(|i| Target { id: i.id.clone(), seen: i.id_seen_by_children() }).collect();
+    /// The complete entities, in the order of the items. What is wrong includes the errors that an item already has.
+    pub(super) fn complete(&self, all: &Collected<'_, '_>, pass: Pass) -> Vec<Completed> {
         let hidden = if pass == Pass::References { hidden(&all.items) } else { HashSet::new() };
-        let others = Others { targets, hidden };
-        let one = |(at, item): (usize, &mut Item<'_, '_>)| self.one(at, item, &others, pass);
+        let others = Others { items: &all.items, hidden };
+        let one = |(at, item): (usize, &Item<'_, '_>)| self.one(at, item, &others, pass);
         if all.items.len() < PARALLEL_MIN {
-            return all.items.iter_mut().enumerate().map(one).collect();
+            return all.items.iter().enumerate().map(one).collect();
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let share = all.items.len().div_ceil(threads);
@@ -71,12 +70,12 @@ impl Load<'_> {
             let one = &one;
             let shares: Vec<_> = all
                 .items
-                .chunks_mut(share)
+                .chunks(share)
                 .enumerate()
                 .map(|(n, items)| scope.spawn(move || (n * share..).zip(items).map(one).collect::<Vec<_>>()))
                 .collect();
             let joined = |share: std::thread::ScopedJoinHandle<'_, Vec<_>>| match share.join() {
-                Ok(maps) => maps,
+                Ok(completed) => completed,
                 Err(panic) => std::panic::resume_unwind(panic),
             };
             shares.into_iter().flat_map(joined).collect()
@@ -87,49 +86,48 @@ impl Load<'_> {
     /// fails where a field cannot be set without a consumer, since it knows consumers by name only.
     pub(super) fn may_differ(&self, all: &Collected<'_, '_>) -> bool {
         all.items.iter().any(|item| sealed_field(item).is_some())
-            && (!hidden(&all.items).is_empty() || all.items.iter().any(|item| self.has_other_meaning(item)))
+            && (!hidden(&all.items).is_empty() || all.items.iter().any(|item| self.has_other_meaning(item, all)))
     }
 
-    fn has_other_meaning(&self, item: &Item<'_, '_>) -> bool {
-        let leads_nowhere = |(field, target): (&str, &str)| match item.own.get(field) {
-            Some(Value::String(name)) => self.index.find(target, name).is_none(),
-            _ => false,
+    fn has_other_meaning(&self, item: &Item<'_, '_>, all: &Collected<'_, '_>) -> bool {
+        let leads_nowhere = |(field, target): (&str, &str)| {
+            item.text(field).is_some_and(|name| self.index.find(&all.items, target, &name).is_none())
         };
-        let schema = self.registry.schema_of(item.kind, &item.own);
+        let own = item.own();
+        let schema = self.registry.schema_of(item.kind, &own);
         let is_forbidden = item.parent.is_some_and(|(_, field)| schema.is_ok_and(|s| is_forbidden(s, field)));
         is_forbidden || item.kind.references().any(leads_nowhere)
     }
 
-    fn one(&self, at: usize, item: &mut Item<'_, '_>, others: &Others, pass: Pass) -> Map<String, Value> {
-        let none = Map::new();
-        if matches!(item.errors, Errors::Message(_)) {
-            return none;
-        }
-        let schema = match self.registry.schema_of(item.kind, &item.own) {
-            Ok(schema) => schema,
-            Err(errors) => {
-                item.errors.merge(errors);
-                return none;
-            }
+    fn one(&self, at: usize, item: &Item<'_, '_>, others: &Others<'_, '_, '_>, pass: Pass) -> Completed {
+        let with = |more: Errors| {
+            let mut errors = Box::new(item.errors().clone());
+            errors.merge(more);
+            errors
         };
-        let mut value = item.own.clone();
+        if matches!(item.errors(), Errors::Message(_)) {
+            return Err(with(Errors::default()));
+        }
+        let mut value = item.own();
+        let schema = self.registry.schema_of(item.kind, &value).map_err(with)?;
         if item.kind.primary_key == "id" {
-            value.entry("id").or_insert_with(|| item.id.clone().into());
+            value.entry("id").or_insert_with(|| item.id.to_string().into());
         }
         // What the schema of the plugin forbids, although Kong keeps it.
         let mut forbidden = Map::new();
         let mut wrong = Errors::default();
         for (field, target) in item.kind.references() {
-            let reference = match item.own.get(field) {
+            let given = value.get(field);
+            let reference = match given {
                 Some(Value::String(_)) if others.hidden.contains(&at) => {
                     Reference::Wrong(Errors::field("id", "missing primary key"))
                 }
-                _ => self.reference(item, schema, &others.targets, (field, target), pass),
+                _ => self.reference((item, given), schema, others.items, (field, target), pass),
             };
             // Whatever a nested entity says, it belongs to the one it is nested in.
-            let parent = item.parent.filter(|(_, name)| *name == field).and_then(|(at, _)| others.targets.get(at));
+            let parent = item.parent.filter(|(_, name)| *name == field).and_then(|(at, _)| others.items.get(at));
             let reference = match (reference, parent) {
-                (Reference::As(_), Some(parent)) => Reference::As(json!({ "id": parent.id })),
+                (Reference::As(_), Some(parent)) => Reference::As(json!({ "id": parent.id.to_string() })),
                 (reference, _) => reference,
             };
             match reference {
@@ -148,44 +146,43 @@ impl Load<'_> {
             }
         }
         let done = schema.process_map(value, &Options { auto: Some(&self.auto), no_defaults: false });
-        match done {
+        let mut errors = match done {
             Ok(Value::Object(mut map)) if wrong.is_empty() => {
                 map.extend(forbidden);
                 if self.transform {
                     super::seal(item, &mut map);
                 }
-                return map;
+                return Ok(Packed::new(&map, self.registry.names()));
             }
-            Ok(_) => {}
-            Err(errors) => item.errors.merge(errors),
-        }
+            Ok(_) => with(Errors::default()),
+            Err(errors) => with(errors),
+        };
         if let Some(name) = sealed_field(item).filter(|_| pass == Pass::References && names_nobody(item, &wrong)) {
-            item.errors.push_entity(format!("all or none of these fields must be set: '{name}', 'consumer.id'"));
+            errors.push_entity(format!("all or none of these fields must be set: '{name}', 'consumer.id'"));
         }
-        item.errors.overlay(wrong);
-        none
+        errors.overlay(wrong);
+        Err(errors)
     }
 
     fn reference(
         &self,
-        item: &Item<'_, '_>,
+        (item, given): (&Item<'_, '_>, Option<&Value>),
         schema: &Schema,
-        targets: &[Target],
+        items: &[Item<'_, '_>],
         (field, target): (&str, &'static str),
         pass: Pass,
     ) -> Reference {
-        let given = item.own.get(field);
-        let parent = item.parent.filter(|(_, name)| *name == field).and_then(|(at, _)| targets.get(at));
+        let parent = item.parent.filter(|(_, name)| *name == field).and_then(|(at, _)| items.get(at));
         let is_forbidden = is_forbidden(schema, field);
         match (pass, given, parent) {
             (Pass::Names, None | Some(Value::Null), Some(parent)) => {
-                let reference = json!({ "id": parent.id });
+                let reference = json!({ "id": parent.id.to_string() });
                 if is_forbidden { Reference::Unchecked(reference) } else { Reference::As(reference) }
             }
             (_, None, None) => Reference::None,
             (Pass::Names, Some(Value::Null), None) => Reference::None,
             (Pass::References, None, Some(_)) if is_forbidden => Reference::Wrong(MUST_BE_NULL.into()),
-            (Pass::References, None, Some(parent)) => match &parent.seen {
+            (Pass::References, None, Some(parent)) => match parent.id_seen_by_children() {
                 Some(id) => self.checked(target, json!({ "id": id })),
                 None => self.checked(target, json!({})),
             },
@@ -198,13 +195,13 @@ impl Load<'_> {
             }
             (Pass::Names, Some(Value::String(name)), _) => {
                 // A name that is not found is told later; until then any id will do.
-                let found = self.index.find(target, name).and_then(|at| targets.get(at));
-                let id = found.map_or_else(|| uuid::Uuid::nil().to_string(), |found| found.id.clone());
+                let found = self.index.find(items, target, name).and_then(|at| items.get(at));
+                let id = found.map_or_else(|| uuid::Uuid::nil().to_string(), |found| found.id.to_string());
                 Reference::As(json!({ "id": id }))
             }
             (Pass::References, Some(Value::String(name)), _) => {
-                let found = self.index.find(target, name).and_then(|at| targets.get(at));
-                match found.and_then(|found| found.seen.as_ref()) {
+                let found = self.index.find(items, target, name).and_then(|at| items.get(at));
+                match found.and_then(Item::id_seen_by_children) {
                     Some(id) => self.checked(target, json!({ "id": id })),
                     None => Reference::Wrong(Errors::field("id", "missing primary key")),
                 }
@@ -259,7 +256,7 @@ enum Reference {
 /// The field of an item that is set and cannot be set without a consumer.
 fn sealed_field(item: &Item<'_, '_>) -> Option<&'static str> {
     let field = item.kind.brought_by?.seal.as_ref()?.field;
-    let is_set = match item.own.get(field)? {
+    let is_set = match item.get(field)? {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
         Value::Array(list) => !list.is_empty(),
@@ -272,7 +269,7 @@ fn sealed_field(item: &Item<'_, '_>) -> Option<&'static str> {
 /// Whether an item has no consumer's id at all, not even a wrong one.
 fn names_nobody(item: &Item<'_, '_>, wrong: &Errors) -> bool {
     let missing = ["missing primary key", "required field missing"].map(Errors::from);
-    match (item.own.get("consumer"), wrong.get("consumer")) {
+    match (item.get("consumer"), wrong.get("consumer")) {
         (None, None) => item.parent.is_none(),
         (Some(Value::Null), _) => true,
         (_, Some(found)) => found.get("id").is_some_and(|found| missing.contains(found)),
@@ -286,11 +283,12 @@ fn hidden(items: &[Item<'_, '_>]) -> HashSet<usize> {
         Some(Value::String(id)) => id,
         other => other.map_or_else(|| "nil".to_owned(), |id| id.to_string()),
     };
-    let mut seen = HashSet::with_capacity(items.len());
-    if items.iter().all(|item| seen.insert((item.kind.name, key(item)))) {
+    let hashes = RandomState::new();
+    let hashes: Vec<u64> = items.iter().map(|item| hashes.hash_one((item.kind.name, key(item)))).collect();
+    if !may_repeat(&hashes) {
         return HashSet::new();
     }
-    seen.clear();
+    let mut seen = HashSet::new();
     let later = kong_order(items).into_iter().rev();
     later.filter(|at| items.get(*at).is_some_and(|item| !seen.insert((item.kind.name, key(item))))).collect()
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use cardinal_schema::Errors;
 use serde_json::{Map, Value, json};
 
-use super::collect::{IdSource, Item};
+use super::item::{IdSource, Item};
 use super::source::{Data, Node};
 
 /// The entries. `with_ids`: Kong got as far as making ids, and shows them.
@@ -28,7 +28,7 @@ pub(super) fn flatten(items: &[Item<'_, '_>], with_ids: bool) -> Vec<Value> {
 
 /// Whether an item with errors has no entry, since it is no table.
 pub(super) fn is_no_table(item: &Item<'_, '_>) -> bool {
-    matches!(item.node.data, Data::Scalar(_))
+    item.node.is_some_and(|node| matches!(node.data, Data::Scalar(_)))
 }
 
 struct Flat<'i, 'r, 'n> {
@@ -46,13 +46,13 @@ impl Flat<'_, '_, '_> {
         children.sort_by_key(|at| std::cmp::Reverse(self.items.get(*at).map(|item| item.kind.name)));
         for child in children {
             let field = self.items.get(child).and_then(|item| item.parent).map_or("", |(_, field)| field);
-            self.add(child, Some((field, id)));
+            self.add(child, Some((field, id.as_deref())));
         }
-        if item.errors.is_empty() || is_no_table(item) {
+        if item.errors().is_empty() || is_no_table(item) {
             return;
         }
-        let mut entity = self.entity(item, id, parent);
-        let mut errors = item.errors.clone();
+        let mut entity = self.entity(item, id.as_deref(), parent);
+        let mut errors = item.errors().clone();
         for (field, target) in item.kind.references() {
             let Some(reference @ (Value::Object(_) | Value::Array(_))) = entity.get(field).cloned() else { continue };
             match primary_key(&reference) {
@@ -70,10 +70,10 @@ impl Flat<'_, '_, '_> {
         }
     }
 
-    fn id_of<'i>(&self, item: &'i Item<'_, '_>) -> Option<&'i str> {
+    fn id_of(&self, item: &Item<'_, '_>) -> Option<String> {
         match item.id_source {
-            IdSource::Given => uuid::Uuid::try_parse(&item.id).is_ok().then_some(item.id.as_str()),
-            IdSource::Key if self.with_ids => Some(item.id.as_str()),
+            IdSource::Given => item.id.parsed().map(|_| item.id.to_string()),
+            IdSource::Key if self.with_ids => Some(item.id.to_string()),
             IdSource::Key | IdSource::Contents => None,
         }
     }
@@ -85,8 +85,8 @@ impl Flat<'_, '_, '_> {
         id: Option<&str>,
         parent: Option<(&str, Option<&str>)>,
     ) -> Map<String, Value> {
-        let mut entity = item.own.clone();
-        if let Data::Map(map) = &item.node.data {
+        let mut entity = item.own();
+        if let Some(Data::Map(map)) = item.node.map(|node| &node.data) {
             // Lists of nested entities have entries of their own.
             let is_scalar = |node: &Node| matches!(node.data, Data::Scalar(_));
             let more = map.iter().filter(|(key, _, node)| {

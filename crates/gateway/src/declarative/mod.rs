@@ -9,6 +9,7 @@ mod excerpt;
 mod fill;
 mod flatten;
 mod ids;
+mod item;
 mod migrate;
 mod order;
 mod quick;
@@ -21,9 +22,10 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Id, Location, Noun, Origin, Severity};
+use cardinal_ir::{Code, Diagnostic, Id, Noun, Origin, Severity};
 use cardinal_schema::{Auto, Errors};
 use serde_json::{Map, Value};
 
@@ -37,12 +39,18 @@ pub use source::{
     parse_noting,
 };
 
-use collect::{Collected, Item, collect};
-use complete::{Load, MUST_BE_NULL, Pass};
+use collect::{Collected, collect, consume};
+use complete::{Completed, Load, MUST_BE_NULL, Pass};
+use item::Item;
 use resolve::Index;
+use snapshot::Stored;
 
 use crate::entities::{Registry, pem};
+use crate::packed::Packed;
 use crate::settings::Settings;
+
+/// Bytes of text from which on memory that was freed is given back to the system between two steps.
+const LARGE: usize = 1 << 20;
 
 /// Reads bytes as one file. Never panics, whatever the bytes are.
 ///
@@ -69,6 +77,20 @@ fn without_mark(text: &str) -> &str {
 /// # Errors
 /// Everything that is wrong: nothing is left out silently.
 pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Result<Snapshot, Box<LoadErrors>> {
+    let loaded = parse_all(files).and_then(|(roots, warnings)| {
+        let parsed_again = || parse_all(files).map(|(roots, _)| roots).unwrap_or_default();
+        let mut snapshot = load_nodes(roots, parsed_again, files, (registry, settings))?;
+        snapshot.warnings.splice(0..0, warnings);
+        Ok(snapshot)
+    });
+    loaded.map_err(|mut errors| {
+        errors.hide_filled();
+        errors
+    })
+}
+
+/// The trees of files, with what is odd about them.
+fn parse_all(files: &[Source]) -> Result<(Vec<Node>, Vec<Diagnostic>), Box<LoadErrors>> {
     let mut roots = Vec::with_capacity(files.len());
     let (mut findings, mut warnings) = (Vec::new(), Vec::new());
     for (i, file) in files.iter().enumerate() {
@@ -86,21 +108,7 @@ pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Resul
             Err(e) => findings.push(Finding::at(i, place(e.place), "", &e.message, None)),
         }
     }
-    let loaded = match findings.is_empty() {
-        true => load_nodes(&roots, files, registry, settings),
-        false => Err(Box::new(LoadErrors::unreadable(findings, files))),
-    };
-    match loaded {
-        Ok(mut snapshot) => {
-            warnings.append(&mut snapshot.warnings);
-            snapshot.warnings = warnings;
-            Ok(snapshot)
-        }
-        Err(mut errors) => {
-            errors.hide_filled();
-            Err(errors)
-        }
-    }
+    if findings.is_empty() { Ok((roots, warnings)) } else { Err(Box::new(LoadErrors::unreadable(findings, files))) }
 }
 
 /// A warning about a place of a file.
@@ -131,8 +139,8 @@ fn twice(file: &Source, duplicate: Duplicate) -> Diagnostic {
 /// # Errors
 /// Everything that is wrong.
 pub fn load_value(document: &Value, registry: &Registry, settings: &Settings) -> Result<Snapshot, Box<LoadErrors>> {
-    let root = node_of(document);
-    load_nodes(&[root], &[], registry, settings)
+    let roots = || vec![node_of(document)];
+    load_nodes(roots(), roots, &[], (registry, settings))
 }
 
 fn node_of(value: &Value) -> Node {
@@ -149,44 +157,88 @@ fn node_of(value: &Value) -> Node {
     Node { place: Place::default(), data }
 }
 
+/// The entities of trees. Nearly all configurations are sound, and need no nodes once their entities are collected: only
+/// where there is something to tell, with its place, are the trees made again and held.
 fn load_nodes(
+    roots: Vec<Node>,
+    roots_again: impl Fn() -> Vec<Node>,
+    files: &[Source],
+    (registry, settings): (&Registry, &Settings),
+) -> Result<Snapshot, Box<LoadErrors>> {
+    let mut all = consume(registry, roots);
+    if files.iter().map(|file| file.text.len()).sum::<usize>() >= LARGE {
+        // Threads that complete entities allocate elsewhere, and cannot use what the trees have left.
+        cardinal_base::memory::release_free();
+    }
+    let sound = load_items(&mut all, files, registry, settings);
+    drop(all);
+    sound.or_else(|_| load_with_nodes(&roots_again(), files, registry, settings))
+}
+
+fn load_with_nodes(
     roots: &[Node],
     files: &[Source],
     registry: &Registry,
     settings: &Settings,
 ) -> Result<Snapshot, Box<LoadErrors>> {
     let mut all = collect(registry, roots);
+    load_items(&mut all, files, registry, settings).map_err(|broken| refuse(all, registry, files, broken))
+}
+
+/// The entities of items, or what is wrong across them; what is wrong with an item is added to it.
+fn load_items(
+    all: &mut Collected<'_, '_>,
+    files: &[Source],
+    registry: &Registry,
+    settings: &Settings,
+) -> Result<Snapshot, Option<Errors>> {
     let index = Index::new(&all.items);
-    resolve::restore_unknown_names(&mut all, &index);
+    resolve::restore_unknown_names(all, &index);
     let load =
         Load { registry, index: &index, auto: Fresh { now: settings.loaded_at.max(1.0) }, transform: all.transform };
-    let as_collected: Vec<Errors> = all.items.iter().map(|item| item.errors.clone()).collect();
-    let mut completed = load.complete(&mut all, Pass::Names);
-    if !all.is_sound() || load.may_differ(&all) {
+    let mut completed = load.complete(all, Pass::Names);
+    let is_sound =
+        |all: &Collected<'_, '_>, completed: &[Completed]| all.is_sound() && completed.iter().all(Result::is_ok);
+    if !is_sound(all, &completed) || load.may_differ(all) {
+        if all.without_nodes {
+            return Err(None);
+        }
         // Kong checks once more, with references in place of names, and keeps of the first round what it says about
         // references that must not be there.
-        let first: Vec<Errors> = all
-            .items
-            .iter_mut()
-            .zip(as_collected)
-            .map(|(item, errors)| std::mem::replace(&mut item.errors, errors))
-            .collect();
-        completed = load.complete(&mut all, Pass::References);
-        if !all.is_sound() {
-            for (item, first) in all.items.iter_mut().zip(first) {
-                item.errors.overlay(first.only(MUST_BE_NULL));
+        let first = std::mem::replace(&mut completed, load.complete(all, Pass::References));
+        if !is_sound(all, &completed) {
+            for (item, (first, second)) in all.items.iter_mut().zip(first.into_iter().zip(completed)) {
+                if let Err(second) = second {
+                    *item.errors_mut() = *second;
+                }
+                if let Err(first) = first {
+                    item.errors_mut().overlay(first.only(MUST_BE_NULL));
+                }
             }
-            return Err(refuse(all, registry, files, None));
+            return Err(None);
         }
     }
+    let completed: Vec<_> = completed.into_iter().filter_map(Result::ok).collect();
     // Kong looks at references and unique values only when every entity is sound by itself.
-    let broken = resolve::check(&mut all, &index, &completed);
+    let broken = resolve::check(all, &index, registry.names(), &completed);
     if !broken.is_empty() {
-        return Err(refuse(all, registry, files, Some(broken)));
+        return Err(Some(broken));
     }
     let mut notes = std::mem::take(&mut all.notes);
-    notes.extend(resolve::overruled(&all, &index));
-    let mut snapshot = publish(&all, &index, completed, files, registry);
+    let overruled: Vec<_> = resolve::overruled(all, &index).collect();
+    if all.without_nodes && !overruled.is_empty() {
+        return Err(None);
+    }
+    notes.extend(overruled);
+    let memberships = resolve::memberships(all, &index);
+    let mut snapshot = publish(std::mem::take(&mut all.items), completed, files, registry);
+    for (consumer, group) in memberships {
+        let groups = snapshot.memberships.entry(consumer).or_default();
+        if !groups.contains(&group) {
+            groups.push(group);
+            groups.sort();
+        }
+    }
     snapshot.warnings = notes.into_iter().filter_map(|note| note.told(files)).collect();
     Ok(snapshot)
 }
@@ -199,7 +251,7 @@ fn refuse(all: Collected<'_, '_>, registry: &Registry, files: &[Source], broken:
     let fields = broken.unwrap_or_else(|| report::tree(&root, &items));
     let lost: Vec<_> = items.iter().filter(|item| flatten::is_no_table(item)).collect();
     let leftover = report::tree_of(&root, &items, &lost);
-    let sound = items.iter().filter(|i| i.errors.is_empty()).map(report::subject).collect();
+    let sound = items.iter().filter(|i| i.errors().is_empty()).map(report::subject).collect();
     let sources = files.to_vec();
     Box::new(LoadErrors { fields, leftover, flattened, findings, sources, message: None, sound })
 }
@@ -216,42 +268,32 @@ fn seal(item: &Item<'_, '_>, map: &mut Map<String, Value>) {
     }
 }
 
-fn publish(
-    all: &Collected<'_, '_>,
-    index: &Index,
-    completed: Vec<Map<String, Value>>,
-    files: &[Source],
-    registry: &Registry,
-) -> Snapshot {
-    let mut snapshot = Snapshot::new(registry.field_names());
-    let names: Vec<Arc<str>> = files.iter().map(|file| file.name.as_str().into()).collect();
+fn publish(items: Vec<Item<'_, '_>>, completed: Vec<Packed>, files: &[Source], registry: &Registry) -> Snapshot {
+    let field_names = registry.field_names();
+    let files: Vec<Arc<str>> = files.iter().map(|file| file.name.as_str().into()).collect();
+    let mut entities: BTreeMap<&'static str, Vec<(Id, Stored)>> = BTreeMap::new();
     let kept = |item: &Item<'_, '_>| registry.kind(item.kind.name).is_some();
-    for (item, mut value) in all.items.iter().zip(completed).filter(|(item, _)| kept(item)) {
+    for (item, mut fields) in items.into_iter().zip(completed).filter(|(item, _)| kept(item)) {
         if item.kind.name == "ca_certificates" {
+            let mut value = fields.unpack(&field_names);
             let digest = value.get("cert").and_then(Value::as_str).and_then(|text| pem::digest(text).ok());
             value.insert("cert_digest".to_owned(), digest.map_or(Value::Null, Value::String));
+            fields = Packed::new(&value, &field_names);
         }
-        let Ok(id) = item.id.parse() else { continue };
-        let name = item.kind.label(&value).or_else(|| match item.kind.name {
-            "plugins" => value.get("name").and_then(Value::as_str),
+        let Some(id) = item.id.parsed() else { continue };
+        let text = |field: &str| match fields.get(field, &field_names) {
+            Some(Value::String(text)) => Some(text.into_boxed_str()),
+            _ => None,
+        };
+        let name = item.kind.label_field().and_then(text).or_else(|| match item.kind.name {
+            "plugins" => text("name"),
             _ => None,
         });
-        let location = names.get(item.file).map(|file| Location {
-            file: Arc::clone(file),
-            line: item.node.place.line,
-            column: item.node.place.column,
-        });
-        let entity = Entity { id, name: name.map(Into::into), location, value };
-        snapshot.put(item.kind.name, entity);
+        let file = files.get(item.file as usize).map(Arc::clone);
+        let Place { line, column } = if file.is_some() { item.place } else { Place::default() };
+        entities.entry(item.kind.name).or_default().push((id, Stored { fields, name, file, line, column }));
     }
-    for (consumer, group) in resolve::memberships(all, index) {
-        let groups = snapshot.memberships.entry(consumer).or_default();
-        if !groups.contains(&group) {
-            groups.push(group);
-            groups.sort();
-        }
-    }
-    snapshot
+    Snapshot::new(field_names, entities)
 }
 
 /// Times and random values for entities of one load.

@@ -1,6 +1,6 @@
 //! The order in which Kong goes through entities: it decides which of two equal names counts as the second one.
 
-use super::collect::Item;
+use super::item::Item;
 
 /// Kong's kinds: what is referenced before what references it, otherwise by name. Kinds of plugins follow, by name.
 const KINDS: [&str; 17] = [

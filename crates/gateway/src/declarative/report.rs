@@ -3,8 +3,8 @@
 use cardinal_schema::Errors;
 use serde_json::{Map, Value, json};
 
-use super::collect::Item;
 use super::excerpt::{discreet, excerpt};
+use super::item::Item;
 use super::source::{Data, Place, Scalar, Source};
 use crate::entities::Registry;
 
@@ -187,11 +187,11 @@ pub(super) fn tree(root: &Errors, items: &[Item<'_, '_>]) -> Errors {
 /// The same for some of the items.
 pub(super) fn tree_of(root: &Errors, items: &[Item<'_, '_>], some: &[&Item<'_, '_>]) -> Errors {
     let mut out = root.clone();
-    for item in some.iter().filter(|i| !i.errors.is_empty()) {
-        let mut errors = item.errors.clone();
+    for item in some.iter().filter(|i| !i.errors().is_empty()) {
+        let mut errors = item.errors().clone();
         let mut at = *item;
         loop {
-            let mut list = vec![None; at.index];
+            let mut list = vec![None; at.index as usize];
             list.push(Some(errors));
             errors = Errors::field(at.kind.name, Errors::Items(list));
             match at.parent.and_then(|(parent, _)| items.get(parent)) {
@@ -207,12 +207,12 @@ pub(super) fn tree_of(root: &Errors, items: &[Item<'_, '_>], some: &[&Item<'_, '
 /// The findings of all entities, with hints.
 pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Finding> {
     let mut out = Vec::new();
-    for item in items.iter().filter(|i| !i.errors.is_empty()) {
+    for item in items.iter().filter(|i| !i.errors().is_empty()) {
         let subject = subject(item);
-        for (path, message) in item.errors.messages() {
+        for (path, message) in item.errors().messages() {
             out.push(Finding {
-                file: item.file,
-                place: item.node.place_of(&path),
+                file: item.file as usize,
+                place: item.place_of(&path),
                 subject: subject.clone(),
                 hint: hint(item, registry, &path, message).or_else(|| reference_hint(item, items, &path, message)),
                 message: for_people(item, registry, message).unwrap_or_else(|| discreet(message)),
@@ -225,7 +225,7 @@ pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Findi
 
 /// What to call an item: `service "a"`, or `route 2` by its place in the list.
 pub(super) fn subject(item: &Item<'_, '_>) -> String {
-    let label = item.kind.label(&item.own).or_else(|| item.own.get("name").and_then(Value::as_str));
+    let label = item.label().or_else(|| item.text("name"));
     match label {
         Some(label) => format!("{} \"{label}\"", item.kind.singular()),
         None => format!("{} {}", item.kind.singular(), item.index + 1),
@@ -241,7 +241,8 @@ fn hint(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> 
         return unknown_field_hint(item, registry, path);
     }
     if message.starts_with("plugin '") {
-        let name = item.own.get("name").and_then(Value::as_str)?;
+        let name = item.text("name")?;
+        let name = name.as_str();
         let list = || "`cardinal plugins` lists the plugins that there are; see docs/compatibility.md".to_owned();
         if registry.has_disabled(name) {
             return None;
@@ -253,7 +254,7 @@ fn hint(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> 
         return Some(near.map_or_else(list, |near| format!("did you mean '{near}'?")));
     }
     if let Some(rest) = message.strip_prefix("expected one of: ") {
-        let value = item.node.get(path)?.to_value();
+        let value = item.node?.get(path)?.to_value();
         return cardinal_schema::suggest(value.as_str()?, rest.split(", ")).map(|s| format!("did you mean '{s}'?"));
     }
     None
@@ -261,7 +262,8 @@ fn hint(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> 
 
 /// The scalar that the user wrote at a dotted path.
 fn written_at(item: &Item<'_, '_>, path: &str) -> String {
-    let mut node = item.node;
+    let Some(whole) = item.node else { return String::new() };
+    let mut node = whole;
     for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
         let list_at = step.strip_suffix(']').and_then(|step| step.parse::<usize>().ok());
         let next = match list_at {
@@ -272,7 +274,7 @@ fn written_at(item: &Item<'_, '_>, path: &str) -> String {
         node = next;
     }
     // The host of a URL is wrong because the URL is.
-    let node = if node.place == item.node.place { item.node.get("url").unwrap_or(node) } else { node };
+    let node = if node.place == whole.place { whole.get("url").unwrap_or(node) } else { node };
     match &node.data {
         Data::Scalar(Scalar::String(text)) => text.to_string(),
         Data::Scalar(_) | Data::List(_) | Data::Map(_) => String::new(),
@@ -316,7 +318,8 @@ pub(super) fn variable(text: &str) -> Option<&str> {
 }
 
 fn unknown_field_hint(item: &Item<'_, '_>, registry: &Registry, path: &str) -> Option<String> {
-    let schema = registry.schema_of(item.kind, &item.own).ok()?;
+    let own = item.own();
+    let schema = registry.schema_of(item.kind, &own).ok()?;
     let (above, name) = path.rsplit_once('.').unwrap_or(("", path));
     let record = match above {
         "" => schema,
@@ -326,7 +329,7 @@ fn unknown_field_hint(item: &Item<'_, '_>, registry: &Registry, path: &str) -> O
         },
     };
     let of = match above {
-        "config" => item.own.get("name").and_then(Value::as_str).unwrap_or_default(),
+        "config" => own.get("name").and_then(Value::as_str).unwrap_or_default(),
         _ => item.kind.name,
     };
     let belongs =
@@ -348,9 +351,9 @@ fn for_people(item: &Item<'_, '_>, registry: &Registry, message: &str) -> Option
     if !message.starts_with("plugin '") || item.kind.name != "plugins" {
         return None;
     }
-    let name = item.own.get("name").and_then(Value::as_str)?;
-    match name {
-        _ if registry.has_disabled(name) => None,
+    let name = item.text("name")?;
+    match name.as_str() {
+        name if registry.has_disabled(name) => None,
         name if crate::known::is_plugin(name) => Some(crate::known::no_plugin(name)),
         name => Some(format!("there is no plugin '{name}'")),
     }
@@ -363,10 +366,10 @@ fn reference_hint(item: &Item<'_, '_>, items: &[Item<'_, '_>], path: &str, messa
         return None;
     }
     let (_, target) = item.kind.references().find(|(name, _)| *name == field)?;
-    let given = item.own.get(field)?;
+    let given = item.get(field)?;
     let name = given.as_str().or_else(|| given.get("name").or_else(|| given.get("username"))?.as_str())?;
-    let names = items.iter().filter(|i| i.kind.name == target).filter_map(|i| i.kind.label(&i.own));
-    match cardinal_schema::suggest(name, names) {
+    let names: Vec<String> = items.iter().filter(|i| i.kind.name == target).filter_map(Item::label).collect();
+    match cardinal_schema::suggest(name, names.iter().map(String::as_str)) {
         Some(near) => Some(format!("there is no '{name}' in '{target}', did you mean '{near}'?")),
         None => Some(format!("there is no '{name}' in '{target}'")),
     }

@@ -1,47 +1,76 @@
 //! References and unique values across entities.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 use cardinal_ir::Id;
 use cardinal_schema::Errors;
-use serde_json::{Map, Value};
+use hashbrown::HashTable;
+use serde_json::Value;
 
-use super::collect::{Collected, Item, Member, Note};
+use super::collect::{Collected, Member, Note};
+use super::item::{Item, ItemId};
 use super::order::kong_order;
 use super::report::Finding;
+use crate::packed::{Names, Packed};
 
-/// Finds items by name or id.
-#[derive(Default)]
+/// Finds items by name or id. It holds positions only: names and ids are those of the items.
 pub(super) struct Index {
-    by_key: HashMap<&'static str, HashMap<String, usize>>,
-    by_id: HashMap<&'static str, HashMap<String, usize>>,
+    hashes: RandomState,
+    names: HashTable<u32>,
+    ids: HashTable<u32>,
+    /// Two items share a name or an id.
+    has_equal: bool,
 }
 
 impl Index {
     /// Where two items share a name or an id, the first is found.
     pub(super) fn new(items: &[Item<'_, '_>]) -> Self {
-        let mut index = Self::default();
-        for (at, item) in items.iter().enumerate() {
-            if let Some(name) = unique_name(item) {
-                index.by_key.entry(item.kind.name).or_default().entry(name.to_owned()).or_insert(at);
+        let room = || HashTable::with_capacity(items.len());
+        let mut index = Self { hashes: RandomState::new(), names: room(), ids: room(), has_equal: false };
+        for (at, item) in (0_u32..).zip(items) {
+            if let Some(name) = item.unique_name() {
+                if index.name(items, item.kind.name, &name).is_some() {
+                    index.has_equal = true;
+                } else {
+                    let hash = index.hash(item.kind.name, name.as_str());
+                    // There is room for all of them, so that none is hashed again.
+                    index.names.insert_unique(hash, at, |_| hash);
+                }
             }
-            index.by_id.entry(item.kind.name).or_default().entry(item.id.clone()).or_insert(at);
+            let hash = index.hash(item.kind.name, &item.id);
+            let is_same = |other: &u32| {
+                items.get(*other as usize).is_some_and(|o| o.kind.name == item.kind.name && o.id == item.id)
+            };
+            if index.ids.find(hash, is_same).is_some() {
+                index.has_equal = true;
+            } else {
+                index.ids.insert_unique(hash, at, |_| hash);
+            }
         }
         index
     }
 
-    /// The item with this name, else with this id.
-    pub(super) fn find(&self, kind: &str, name: &str) -> Option<usize> {
-        let by = |map: &HashMap<&'static str, HashMap<String, usize>>| map.get(kind)?.get(name).copied();
-        by(&self.by_key).or_else(|| by(&self.by_id))
+    fn hash(&self, kind: &str, key: impl Hash) -> u64 {
+        self.hashes.hash_one((kind, key))
     }
-}
 
-/// The value of a lookup key that is unique among all entities of the kind.
-fn unique_name<'i>(item: &'i Item<'_, '_>) -> Option<&'i str> {
-    let key = item.kind.key.filter(|k| k.unique)?;
-    item.own.get(key.field)?.as_str()
+    /// The item with this name, else with this id.
+    pub(super) fn find(&self, items: &[Item<'_, '_>], kind: &str, name: &str) -> Option<usize> {
+        self.name(items, kind, name).or_else(|| {
+            let is_it = |at: &u32| items.get(*at as usize).is_some_and(|i| i.kind.name == kind && i.id.is(name));
+            self.ids.find(self.hash(kind, ItemId::from(name)), is_it).map(|at| *at as usize)
+        })
+    }
+
+    fn name(&self, items: &[Item<'_, '_>], kind: &str, name: &str) -> Option<usize> {
+        let is_it = |at: &u32| {
+            let item = items.get(*at as usize).filter(|item| item.kind.name == kind);
+            item.and_then(Item::unique_name).is_some_and(|own| own == name)
+        };
+        self.names.find(self.hash(kind, name), is_it).map(|at| *at as usize)
+    }
 }
 
 fn already_declared(kind: &str, field: &str, value: &str) -> String {
@@ -49,15 +78,48 @@ fn already_declared(kind: &str, field: &str, value: &str) -> String {
 }
 
 /// Everything that is wrong across entities, in Kong's form; findings are added to `all`.
-pub(super) fn check(all: &mut Collected<'_, '_>, index: &Index, completed: &[Map<String, Value>]) -> Errors {
+pub(super) fn check(all: &mut Collected<'_, '_>, index: &Index, names: &Names, completed: &[Packed]) -> Errors {
     let mut errors = Errors::default();
-    names_and_ids(all, &mut errors);
+    if index.has_equal {
+        names_and_ids(all, &mut errors);
+    }
     references(all, index, &mut errors);
     member_references(all, index, &mut errors);
-    if errors.is_empty() {
-        unique_fields(all, completed, &mut errors);
+    if errors.is_empty() && may_repeat(&unique_values(all, names, completed)) {
+        unique_fields(all, names, completed, &mut errors);
     }
     errors
+}
+
+/// Hashes of the values of all unique fields.
+fn unique_values(all: &Collected<'_, '_>, names: &Names, completed: &[Packed]) -> Vec<u64> {
+    let hashes = RandomState::new();
+    let mut out = Vec::new();
+    for (item, fields) in all.items.iter().zip(completed) {
+        for named in item.kind.schema.fields.iter().filter(|n| n.field.unique) {
+            let value = fields.get(named.name, names);
+            let text = value.as_ref().and_then(text_of_unique);
+            out.extend(text.map(|text| hashes.hash_one((item.kind.name, named.name, text))));
+        }
+    }
+    out
+}
+
+/// Whether two of the values that these hashes are of may be equal. Hardly any file has equal ones, and hashes take the
+/// least room.
+pub(super) fn may_repeat(hashes: &[u64]) -> bool {
+    let mut sorted = hashes.to_vec();
+    sorted.sort_unstable();
+    sorted.windows(2).any(|pair| pair.first() == pair.last())
+}
+
+/// What is compared of a unique value.
+fn text_of_unique(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(Cow::Borrowed(text.as_str())),
+        other => Some(Cow::Owned(other.get("id").unwrap_or(other).to_string())),
+    }
 }
 
 /// Names and ids that occur twice. Kong tells them by position, below the parent.
@@ -68,10 +130,10 @@ fn names_and_ids(all: &mut Collected<'_, '_>, errors: &mut Errors) {
     for at in kong_order(&all.items) {
         let Some(item) = all.items.get(at) else { continue };
         let kind = item.kind.name;
-        let taken = unique_name(item).filter(|name| !names.insert((kind, *name)));
+        let taken = item.unique_name().filter(|name| !names.insert((kind, name.clone())));
         let text = match taken {
-            Some(name) => Some((item.kind.key.map_or("name", |k| k.field), name.to_owned())),
-            None if !ids.insert((kind, item.id.as_str())) => Some(("primary key", item.id.clone())),
+            Some(name) => Some((item.kind.key.map_or("name", |k| k.field), name)),
+            None if !ids.insert((kind, &item.id)) => Some(("primary key", item.id.to_string())),
             None => None,
         };
         if let Some((field, value)) = text {
@@ -87,12 +149,12 @@ fn names_and_ids(all: &mut Collected<'_, '_>, errors: &mut Errors) {
         }
         errors.overlay(tree);
         let item = &mut all.items[at];
-        item.errors.push_entity(message);
+        item.errors_mut().push_entity(message);
     }
 }
 
-fn at_index(index: usize, errors: Errors) -> Errors {
-    let mut list = vec![None; index];
+fn at_index(index: u32, errors: Errors) -> Errors {
+    let mut list = vec![None; index as usize];
     list.push(Some(errors));
     Errors::Items(list)
 }
@@ -102,14 +164,17 @@ fn references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Errors) {
     let mut found: Vec<(usize, &'static str, String)> = Vec::new();
     for (at, item) in all.items.iter().enumerate() {
         for (field, target) in item.kind.references() {
-            let (name, shown) = match item.own.get(field) {
-                Some(Value::String(name)) => (name.as_str(), name.clone()),
-                Some(value @ Value::Object(map)) => {
-                    (map.get("id").and_then(Value::as_str).unwrap_or_default(), value.to_string())
-                }
+            let value = item.get(field);
+            let name = match &value {
+                Some(Value::String(name)) => name.as_str(),
+                Some(Value::Object(map)) => map.get("id").and_then(Value::as_str).unwrap_or_default(),
                 _ => continue,
             };
-            if index.find(target, name).is_none() {
+            if index.find(&all.items, target, name).is_none() {
+                let shown = match &value {
+                    Some(value @ Value::Object(_)) => value.to_string(),
+                    _ => name.to_owned(),
+                };
                 let message = format!("invalid reference '{field}: {shown}' (no such entry in '{target}')");
                 found.push((at, field, message));
             }
@@ -118,9 +183,9 @@ fn references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Errors) {
     let mut by_entry: BTreeMap<(&'static str, String), Vec<Option<Errors>>> = BTreeMap::new();
     for (at, field, message) in found {
         let item = &mut all.items[at];
-        let name = unique_name(item).map_or_else(|| item.id.clone(), str::to_owned);
+        let name = item.unique_name().unwrap_or_else(|| item.id.to_string());
         by_entry.entry((item.kind.name, name)).or_default().push(Some(message.as_str().into()));
-        item.errors.set(field, message.into());
+        item.errors_mut().set(field, message.into());
     }
     for ((kind, name), mut list) in by_entry {
         list.sort_by_key(|e| e.as_ref().map(ToString::to_string));
@@ -135,7 +200,7 @@ fn member_references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Er
             [(&member.consumer, "consumers", "consumer"), (&member.group, "consumer_groups", "consumer_group")]
         {
             if let Member::Named(name) = side
-                && index.find(kind, name).is_none()
+                && index.find(&all.items, kind, name).is_none()
             {
                 let message = format!("invalid reference '{field}: {name}' (no such entry in '{kind}')");
                 found.push((member.file, member.place, message));
@@ -150,23 +215,20 @@ fn member_references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Er
 }
 
 /// Values of unique fields that occur twice.
-fn unique_fields(all: &mut Collected<'_, '_>, completed: &[Map<String, Value>], errors: &mut Errors) {
+fn unique_fields(all: &mut Collected<'_, '_>, names: &Names, completed: &[Packed], errors: &mut Errors) {
     let mut seen = HashSet::new();
     let mut last: BTreeMap<&'static str, Errors> = BTreeMap::new();
     for at in kong_order(&all.items) {
         let (Some(item), Some(value)) = (all.items.get_mut(at), completed.get(at)) else { continue };
+        let value = value.unpack(names);
         for named in item.kind.schema.fields.iter().filter(|n| n.field.unique) {
-            let text = match value.get(named.name) {
-                None | Some(Value::Null) => continue,
-                Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
-                Some(other) => Cow::Owned(other.get("id").unwrap_or(other).to_string()),
-            };
-            if !seen.insert((item.kind.name, named.name, text.clone())) {
-                let label = item.kind.label(value).unwrap_or(&item.id);
+            let Some(text) = value.get(named.name).and_then(text_of_unique) else { continue };
+            if !seen.insert((item.kind.name, named.name, text.to_string())) {
+                let label = item.kind.label(&value).map_or_else(|| item.id.to_string(), str::to_owned);
                 let message = already_declared(item.kind.name, named.name, &text);
                 // Kong keeps the last one of a kind.
-                last.insert(item.kind.name, Errors::field(label, message.as_str()));
-                item.errors.set(named.name, message.into());
+                last.insert(item.kind.name, Errors::field(&label, message.as_str()));
+                item.errors_mut().set(named.name, message.into());
             }
         }
     }
@@ -177,15 +239,14 @@ fn unique_fields(all: &mut Collected<'_, '_>, completed: &[Map<String, Value>], 
 
 /// References by name that lead nowhere become what was written again: Kong refuses them.
 pub(super) fn restore_unknown_names(all: &mut Collected<'_, '_>, index: &Index) {
-    for item in &mut all.items {
-        let Item { kind, own, by_name, .. } = item;
-        for (field, written) in by_name.drain(..) {
-            let target = kind.references().find(|(name, _)| *name == field).map_or("", |(_, target)| target);
-            let is_known =
-                own.get(field).and_then(Value::as_str).is_some_and(|name| index.find(target, name).is_some());
-            if !is_known {
-                own.insert(field.to_owned(), written);
-            }
+    for (at, field, written) in std::mem::take(&mut all.by_name) {
+        let Some(item) = all.items.get(at) else { continue };
+        let target = item.kind.references().find(|(name, _)| *name == field).map_or("", |(_, target)| target);
+        let is_known = item.text(field).is_some_and(|name| index.find(&all.items, target, &name).is_some());
+        if !is_known && let Some(item) = all.items.get_mut(at) {
+            let mut own = item.own();
+            own.insert(field.to_owned(), written);
+            item.set_own(&own);
         }
     }
 }
@@ -195,15 +256,15 @@ pub(super) fn overruled<'a>(all: &'a Collected<'_, '_>, index: &'a Index) -> imp
     all.items.iter().filter_map(|item| {
         let (parent, field) = item.parent?;
         let (_, target) = item.kind.references().find(|(name, _)| *name == field)?;
-        let given = match item.own.get(field)? {
+        let given = item.get(field)?;
+        let given = match &given {
             Value::String(name) => name.as_str(),
             other => other.get("id")?.as_str()?,
         };
         let message = "names another entity: what is nested belongs to the entity it is nested in";
-        let place = item.node.place_of(field);
-        (index.find(target, given) != Some(parent)).then_some(Note {
-            file: item.file,
-            place,
+        (index.find(&all.items, target, given) != Some(parent)).then(|| Note {
+            file: item.file as usize,
+            place: item.place_of(field),
             key: field,
             message,
             count: 1,
@@ -216,9 +277,9 @@ pub(super) fn memberships(all: &Collected<'_, '_>, index: &Index) -> Vec<(Id, Id
     let id = |member: &Member, kind: &str| -> Option<Id> {
         let at = match member {
             Member::Item(at) => *at,
-            Member::Named(name) => index.find(kind, name)?,
+            Member::Named(name) => index.find(&all.items, kind, name)?,
         };
-        all.items.get(at)?.id.parse().ok()
+        all.items.get(at)?.id.parsed()
     };
     let both = |m: &super::collect::Membership| Some((id(&m.consumer, "consumers")?, id(&m.group, "consumer_groups")?));
     all.memberships.iter().filter_map(both).collect()

@@ -23,11 +23,11 @@ pub struct Snapshot {
 /// An entity as it is held.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stored {
-    fields: Packed,
-    name: Option<Box<str>>,
-    file: Option<Arc<str>>,
-    line: u32,
-    column: u32,
+    pub(super) fields: Packed,
+    pub(super) name: Option<Box<str>>,
+    pub(super) file: Option<Arc<str>>,
+    pub(super) line: u32,
+    pub(super) column: u32,
 }
 
 impl Stored {
@@ -98,9 +98,10 @@ impl Entity {
 }
 
 impl Snapshot {
-    /// An empty one, whose entities mostly have fields of these names.
-    pub(super) fn new(names: Arc<Names>) -> Self {
-        Self { names, ..Self::default() }
+    /// These entities, whose fields are packed with these names. The last one of equal id counts.
+    pub(super) fn new(names: Arc<Names>, entities: BTreeMap<&'static str, Vec<(Id, Stored)>>) -> Self {
+        let entities = entities.into_iter().map(|(kind, all)| (kind, all.into_iter().collect())).collect();
+        Self { names, entities, ..Self::default() }
     }
 
     /// The entities of a kind, in the order of their ids.

@@ -608,3 +608,54 @@ proptest::proptest! {
         drop(load_text(&text));
     }
 }
+
+/// Parts of a file, of which some do not go together.
+const PARTS: [&str; 22] = [
+    "consumers: [{username: a, custom_id: c, groups: [g]}, {username: b}]",
+    "consumers: [{username: a}, {username: a}]",
+    "consumers: [{id: 0dfbe9a4-9d4c-4d1b-9d0e-0a9b0f0e8a01, username: x}, {id: 0DFBE9A4-9d4c-4d1b-9d0e-0a9b0f0e8a01, \
+     username: y}]",
+    "consumers: [{username: a, plugins: [{name: any, config: {}}, {name: none}]}]",
+    "consumers: {x: 1}",
+    "consumer_groups: [{name: g, consumers: [b]}, {name: h}]",
+    "consumer_groups: [g, ~, [1], {name: 5}]",
+    "services: [{name: s, host: h, routes: [{name: r, paths: [/], service: t}]}, {name: t, url: ws://h}]",
+    "services: [{name: s, host: h}, {name: s, host: h}, {port: x, nmae: y}]",
+    "services: [{host: h, routes: [{paths: [/]}, {paths: [/]}]}]",
+    "services: 5",
+    "routes: [{name: q, paths: [/], service: s, tags: [x]}, {paths: [/z], service: {name: t}}]",
+    "routes: [{name: q, paths: [/], service: nowhere}, {name: p, paths: [x]}]",
+    "routes: [{id: not an id, paths: [/]}, {id: 5, paths: [/]}]",
+    "plugins: [{name: any, service: s}, {name: any, _config: shared, consumer: {username: a}}]",
+    "plugins: [{name: any, route: {id: 0dfbe9a4-9d4c-4d1b-9d0e-0a9b0f0e8a01}}]",
+    "upstreams: [{name: u, targets: [{target: 'a:1'}, {target: 'a:1'}, {target: 'b:2', weight: 5}]}]",
+    "snis: [{name: a.test}]",
+    "_plugin_configs: {shared: {}}",
+    "_info: {defaults: {service: {host: d}}}",
+    "parameters: [{key: a}]",
+    "unknown: []",
+];
+
+proptest::proptest! {
+    #[test]
+    fn trees_that_are_freed_early_load_as_trees_that_are_held(
+        parts in proptest::collection::vec(proptest::sample::subsequence(PARTS.to_vec(), 0..6), 1..3),
+    ) {
+        let registry = Registry::new(&[&crate::entities::tests::PLUGIN]);
+        let text = |parts: &Vec<&str>| format!("{HEAD}{}\n", parts.join("\n"));
+        let files: Vec<Source> = parts.iter().map(|parts| Source::new("kong.yaml", text(parts))).collect();
+        let settings = Settings::default();
+        let (roots, _) = parse_all(&files).unwrap();
+        let again = || parse_all(&files).unwrap().0;
+        let freed = load_nodes(again(), again, &files, (&registry, &settings));
+        match (freed, load_with_nodes(&roots, &files, &registry, &settings)) {
+            (Ok(freed), Ok(held)) => proptest::prop_assert_eq!(freed, held),
+            (Err(freed), Err(held)) => {
+                proptest::prop_assert_eq!(freed.findings(), held.findings());
+                proptest::prop_assert_eq!(freed.to_kong_json(true), held.to_kong_json(true));
+                proptest::prop_assert_eq!(freed.to_kong_json(false), held.to_kong_json(false));
+            }
+            (freed, held) => proptest::prop_assert!(false, "{:?} and {:?}", freed.is_ok(), held.is_ok()),
+        }
+    }
+}

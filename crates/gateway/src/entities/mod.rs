@@ -100,10 +100,15 @@ impl Kind {
 
     /// The value of the lookup key, to call an entity by. A key that is a secret is not told.
     pub fn label<'v>(&self, entity: &'v Map<String, Value>) -> Option<&'v str> {
+        entity.get(self.label_field()?)?.as_str()
+    }
+
+    /// The field that holds the label.
+    pub(crate) fn label_field(&self) -> Option<&'static str> {
         let key = self.key?.field;
         let is_secret =
             self.brought_by.is_some() && (key == "key" || self.schema.field(key).is_some_and(|f| f.encrypted));
-        if is_secret { None } else { entity.get(key)?.as_str() }
+        (!is_secret).then_some(key)
     }
 }
 
@@ -207,6 +212,11 @@ impl Registry {
     /// The names of all fields, for entities at rest.
     pub(crate) fn field_names(&self) -> Arc<Names> {
         Arc::clone(&self.names)
+    }
+
+    /// The same, borrowed.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The kinds, referenced ones before those that reference them.
