@@ -6,7 +6,7 @@
 //!
 //! *Must not know*: what a test does with a tool.
 //!
-//! Start at [`tools`]; [`list`] is the format of the file.
+//! Start at [`tools()`]; [`list`] is the format of the file.
 
 mod list;
 mod report;
@@ -19,7 +19,7 @@ pub use report::{Need, missing};
 /// The list of tools, as it is in the repository.
 pub const LIST: &str = include_str!("../../../scripts/tools.txt");
 
-/// The paths of these tools, or `None` if one of them is missing; then the test must end. See [`tools`].
+/// The paths of these tools, or `None` if one of them is missing; then the test must end. See [`tools()`].
 ///
 /// ```no_run
 /// use cardinal_test_tools::tools;
@@ -30,7 +30,7 @@ macro_rules! tools {
     ($($name:expr),+ $(,)?) => { $crate::tools(env!("CARGO_PKG_NAME"), [$($name),+]) };
 }
 
-/// The path of optional data, or `None` if it is missing; then the test must end. See [`data`].
+/// The path of optional data, or `None` if it is missing; then the test must end. See [`data()`].
 #[macro_export]
 macro_rules! data {
     ($path:expr) => {

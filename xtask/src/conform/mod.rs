@@ -1,6 +1,6 @@
 //! `conform`: external conformance suites and real clients against the product, and the page of their results.
 //!
-//! Each suite in [`suites`] is obtained if its tools are there, run against the binary on free ports, and reported in a
+//! Each suite in [`SUITES`] is obtained if its tools are there, run against the binary on free ports, and reported in a
 //! section of `docs/conformance.md`. A suite that cannot be run keeps its section. A case that failed and is not in the
 //! committed page, or has no reason in [`known`], fails the command. Start at [`run`].
 
