@@ -101,6 +101,7 @@ impl Errors {
                     }
                 }
             }
+            (_, other) if other.is_empty() => {}
             (slot, other) => *slot = other,
         }
     }
