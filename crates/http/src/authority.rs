@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use crate::token::span;
+
 /// Whether this is a host, perhaps followed by a colon and a port (RFC 9112 section 3.2, RFC 3986 section 3.2).
 ///
 /// A port may be empty, as in nginx and RFC 3986; it is at most 65535. A name may end in a dot, have underscores and
@@ -11,17 +13,36 @@ pub fn is_authority(text: &[u8]) -> bool {
     if let [b'[', rest @ ..] = text {
         return is_literal_with_port(rest);
     }
-    // Before a name as after a dot: none may follow.
-    let (mut last, mut seen, mut len) = (DOT, 0, 0);
-    for byte in text {
-        let class = class_of(*byte);
-        if class >= END || class & last & DOT != 0 {
-            break;
+    let mut rest = text;
+    loop {
+        let Some((label, after)) = rest.split_at_checked(label_len(rest)) else { return false };
+        if label.is_empty() {
+            // The name may end in a dot; a name that is nothing, or a dot alone, is none.
+            return rest.len() < text.len() && is_rest(rest);
         }
-        (last, seen, len) = (class, seen | class, len + 1);
+        match after {
+            [b'.', after @ ..] => rest = after,
+            _ => return is_rest(after),
+        }
     }
-    let Some((name, rest)) = text.split_at_checked(len) else { return false };
-    len > 0 && (seen & PERCENT == 0 || has_whole_escapes(name)) && is_rest(rest)
+}
+
+/// The length of the label at the start, with its percent-encoded bytes.
+#[inline]
+fn label_len(text: &[u8]) -> usize {
+    let len = span(text, |byte| class_of(byte) == 0);
+    if text.get(len) == Some(&b'%') { label_len_with_escapes(text, len) } else { len }
+}
+
+#[cold]
+fn label_len_with_escapes(text: &[u8], mut len: usize) -> usize {
+    loop {
+        match text.get(len..).unwrap_or_default() {
+            [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => len += 3,
+            [byte, ..] if class_of(*byte) == 0 => len += 1,
+            _ => return len,
+        }
+    }
 }
 
 #[cold]
@@ -52,11 +73,10 @@ fn is_port(digits: &[u8]) -> bool {
     number.is_some_and(|number| number <= u32::from(u16::MAX))
 }
 
-/// What a byte is in a name: nothing else than a part of it, or one of these.
+/// What a byte is in a name: 0 for a part of a label, or one of these.
 const DOT: u8 = 1;
-const PERCENT: u8 = 2;
-/// It is no part of a name.
-const END: u8 = 4;
+/// It is no part of a name, or not by itself: `%`.
+const END: u8 = 2;
 
 /// `unreserved` and `sub-delims` of RFC 3986, without the comma.
 #[allow(clippy::indexing_slicing, reason = "evaluated at compile time: out of bounds does not compile")]
@@ -66,7 +86,6 @@ const CLASSES: [u8; 256] = {
     while byte < 0x80 {
         table[byte as usize] = match byte {
             b'.' => DOT,
-            b'%' => PERCENT,
             b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => 0,
             _ if byte.is_ascii_alphanumeric() => 0,
             _ => END,
@@ -79,12 +98,6 @@ const CLASSES: [u8; 256] = {
 #[inline]
 fn class_of(byte: u8) -> u8 {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(END)
-}
-
-fn has_whole_escapes(name: &[u8]) -> bool {
-    let mut parts = name.split(|byte| *byte == b'%');
-    parts.next();
-    parts.all(|part| matches!(part, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()))
 }
 
 /// An IPv6 address without a zone, or `IPvFuture` (RFC 3986 section 3.2.2).

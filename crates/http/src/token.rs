@@ -2,7 +2,41 @@
 
 /// Whether all bytes are `tchar` and there is one (RFC 9110 section 5.6.2).
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|b| is_tchar(*b))
+    !bytes.is_empty() && token_len(bytes) == bytes.len()
+}
+
+/// How many `tchar` there are at the start.
+#[inline]
+pub(crate) fn token_len(bytes: &[u8]) -> usize {
+    span(bytes, is_tchar)
+}
+
+/// Whether all bytes are `tchar` and none is a capital, and there is one: a field name of HTTP/2.
+pub(crate) fn is_lower_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && span(bytes, is_lower_tchar) == bytes.len()
+}
+
+/// How many bytes at the start are of a class. Unrolled by hand: the compiler does not unroll loops with an early exit.
+#[inline]
+pub(crate) fn span(bytes: &[u8], is_member: impl Fn(u8) -> bool) -> usize {
+    let (fours, rest) = bytes.as_chunks::<4>();
+    let mut len = 0;
+    for [a, b, c, d] in fours {
+        if !is_member(*a) {
+            return len;
+        }
+        if !is_member(*b) {
+            return len + 1;
+        }
+        if !is_member(*c) {
+            return len + 2;
+        }
+        if !is_member(*d) {
+            return len + 3;
+        }
+        len += 4;
+    }
+    len + rest.iter().position(|byte| !is_member(*byte)).unwrap_or(rest.len())
 }
 
 /// Whether all bytes may stand in a field value: no control characters but tab (RFC 9110 section 5.5).
@@ -58,6 +92,22 @@ pub(crate) const fn is_tchar(byte: u8) -> bool {
     TCHAR[byte as usize]
 }
 
+#[allow(clippy::indexing_slicing, reason = "any byte is an index of the table")]
+const fn is_lower_tchar(byte: u8) -> bool {
+    LOWER_TCHAR[byte as usize]
+}
+
+#[allow(clippy::indexing_slicing, reason = "evaluated at compile time: out of bounds does not compile")]
+const LOWER_TCHAR: [bool; 256] = {
+    let mut table = TCHAR;
+    let mut capital = b'A';
+    while capital <= b'Z' {
+        table[capital as usize] = false;
+        capital += 1;
+    }
+    table
+};
+
 #[allow(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
@@ -79,7 +129,15 @@ const TCHAR: [bool; 256] = {
 };
 
 /// Without the spaces and tabs at both ends.
-pub fn trim(mut bytes: &[u8]) -> &[u8] {
+#[inline]
+pub fn trim(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [first, .., last] if *first > b' ' && *last > b' ' => bytes,
+        _ => trim_ends(bytes),
+    }
+}
+
+fn trim_ends(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }

@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use crate::head::{Method, RequestHead, ResponseHead, Version};
 use crate::headers::{HeaderList, Name};
-use crate::token::{is_tchar, is_value, trim};
+use crate::token::{is_value, token_len, trim};
 
 /// Limits on a head.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +150,7 @@ pub(super) fn parse_fields<const LF: bool>(
     let mut at = 0;
     let outcome = loop {
         match buf.get(at) {
+            Some(byte) if *byte > b' ' => {}
             Some(b'\r') => {
                 break match buf.get(at + 1) {
                     Some(b'\n') => Ok(Some(at + 2)),
@@ -194,35 +195,55 @@ fn parse_field<const LF: bool>(
     headers: &mut HeaderList,
 ) -> Result<Option<usize>, HeadError> {
     let line = buf.get(at..).unwrap_or_default();
-    let Some(colon) = line.iter().position(|byte| !is_tchar(*byte)) else { return Ok(None) };
+    let colon = token_len(line);
     match line.get(colon) {
         Some(b':') if colon > 0 => {}
         Some(b'\n') => return Err(HeadError::BareLf),
         Some(b'\r') if line.len() == colon + 1 => return Ok(None),
-        _ => return Err(HeadError::FieldName),
+        Some(_) => return Err(HeadError::FieldName),
+        None => return Ok(None),
     }
     let name = line.get(..colon).unwrap_or_default();
     let Some(end) = find_value_end::<LF>(line, colon + 1)? else { return Ok(None) };
     let bare = LF && line.get(end) == Some(&b'\n');
     let raw = line.get(colon + 1..end).unwrap_or_default();
-    let place = base + at;
-    // A line written as everybody writes it is forwarded as it is; odd spacing and a bare LF are not.
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    // A line written as everybody writes it is forwarded as it is; odd spacing and a bare LF are not. Below the space
+    // there is only the tab in a value.
     let (offset, len, canonical) = match raw {
-        _ if bare => (raw.iter().position(|b| !is_space(b)).unwrap_or(raw.len()), trim(raw).len(), 0),
-        [b' ', first, .., last] if !is_space(first) && !is_space(last) => (1, raw.len() - 1, place + end + 2),
-        [b' ', only] if !is_space(only) => (1, 1, place + end + 2),
-        [b' '] => (1, 0, place + end + 2),
-        _ => (raw.iter().position(|b| !is_space(b)).unwrap_or(raw.len()), trim(raw).len(), 0),
+        [b' ', first, .., last] if *first > b' ' && *last > b' ' => (1, raw.len() - 1, true),
+        _ => place_value(raw),
     };
-    headers.push_field(Name::of(name), place, colon, place + colon + 1 + offset, len, canonical);
+    let place = base + at;
+    let line_end = if canonical && !bare { place + end + 2 } else { 0 };
+    headers.push_field(Name::of(name), place, colon, place + colon + 1 + offset, len, line_end);
     Ok(Some(at + end + if bare { 1 } else { 2 }))
 }
 
+/// Where a value is within what follows the colon, its length, and whether it is after exactly one space and before none.
+#[cold]
+fn place_value(raw: &[u8]) -> (usize, usize, bool) {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    match raw {
+        [b' ', only] if !is_space(only) => (1, 1, true),
+        [b' '] => (1, 0, true),
+        _ => (raw.iter().position(|b| !is_space(b)).unwrap_or(raw.len()), trim(raw).len(), false),
+    }
+}
+
 /// Where the end of the line after a value is, from `at` on; `None` when more bytes are needed.
-fn find_value_end<const LF: bool>(line: &[u8], mut at: usize) -> Result<Option<usize>, HeadError> {
+#[inline]
+fn find_value_end<const LF: bool>(line: &[u8], at: usize) -> Result<Option<usize>, HeadError> {
+    let at = at + find_control(line.get(at..).unwrap_or_default());
+    match line.get(at..) {
+        Some([b'\r', b'\n', ..]) => Ok(Some(at)),
+        _ => find_value_end_from::<LF>(line, at),
+    }
+}
+
+/// The same from the first control character on, whichever it is.
+#[cold]
+fn find_value_end_from<const LF: bool>(line: &[u8], mut at: usize) -> Result<Option<usize>, HeadError> {
     loop {
-        at += find_control(line.get(at..).unwrap_or_default());
         match (line.get(at), line.get(at + 1)) {
             (Some(b'\r'), Some(b'\n')) => return Ok(Some(at)),
             (Some(b'\n'), _) if LF => return Ok(Some(at)),
@@ -231,20 +252,27 @@ fn find_value_end<const LF: bool>(line: &[u8], mut at: usize) -> Result<Option<u
             (Some(b'\n'), _) => return Err(HeadError::BareLf),
             _ => return Err(HeadError::FieldValue),
         }
+        at += find_control(line.get(at..).unwrap_or_default());
     }
 }
 
-/// The place of the first control character, or the length; eight bytes at a time.
+/// The place of the first control character, or the length; eight bytes at a time. Not inlined, so that its constants
+/// stay in registers.
+#[inline(never)]
 fn find_control(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
     let (words, rest) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
+        let (below_space, above_delete) = (word.wrapping_sub(ONES * 0x20), word.wrapping_add(ONES));
+        // Neither control characters nor bytes outside ASCII: so are most words.
+        if (below_space | above_delete | word) & HIGH == 0 {
+            continue;
+        }
         // The lowest bit that is set is exact, and only it is used: a borrow goes upwards only.
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
         let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES) & !(word ^ (ONES * 0x7f));
-        let found = (below_space | delete) & HIGH;
+        let found = (below_space & !word | delete) & HIGH;
         if found != 0 {
             return number * 8 + (found.trailing_zeros() / 8) as usize;
         }

@@ -2,7 +2,7 @@
 
 use super::{ENTRY_OVERHEAD, Pseudo};
 use crate::headers::Name;
-use crate::token::{is_tchar, is_value};
+use crate::token::{is_lower_token, is_value};
 
 /// What was found out about a field once, so that it need not be found out each time it is referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Label {
     pub(super) fn of(name: &[u8]) -> Self {
         let pseudo = Pseudo::of(name);
         let token = if pseudo.is_some() { name.get(1..).unwrap_or_default() } else { name };
-        if token.is_empty() || !token.iter().all(|b| is_tchar(*b) && !b.is_ascii_uppercase()) {
+        if !is_lower_token(token) {
             return Self { known: Name::Other, pseudo, legal: LEGAL_VALUE, id: 0 };
         }
         Self::legal(Name::of(name), pseudo, 0)
