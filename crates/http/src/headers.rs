@@ -68,40 +68,50 @@ impl Name {
         1 << self as u32
     }
 
+    /// Names of 6 letters.
+    const OF_6: [(Self, Key); 4] = [
+        (Self::Accept, Key::new(b"accept")),
+        (Self::Cookie, Key::new(b"cookie")),
+        (Self::Expect, Key::new(b"expect")),
+        (Self::Server, Key::new(b"server")),
+    ];
+
+    /// Names of 16 letters.
+    const OF_16: [(Self, Key); 4] = [
+        (Self::XForwardedHost, Key::new(b"x-forwarded-host")),
+        (Self::XForwardedPort, Key::new(b"x-forwarded-port")),
+        (Self::XForwardedPath, Key::new(b"x-forwarded-path")),
+        (Self::ProxyConnection, Key::new(b"proxy-connection")),
+    ];
+
+    /// Names of 17 letters.
+    const OF_17: [(Self, Key); 2] = [
+        (Self::TransferEncoding, Key::new(b"transfer-encoding")),
+        (Self::XForwardedProto, Key::new(b"x-forwarded-proto")),
+    ];
+
     /// The name of this token, in any case.
     pub fn of(text: &[u8]) -> Self {
-        let Some(key) = Key::of(text) else { return Self::Other };
+        // Each list is a constant: else it would be put together for each call.
         let candidates: &[(Self, Key)] = match text.len() {
-            2 => &[(Self::Te, Key::new(b"te"))],
-            3 => &[(Self::Via, Key::new(b"via"))],
-            4 => &[(Self::Host, Key::new(b"host")), (Self::Date, Key::new(b"date"))],
-            5 => &[(Self::Proxy, Key::new(b"proxy"))],
-            6 => &[
-                (Self::Accept, Key::new(b"accept")),
-                (Self::Cookie, Key::new(b"cookie")),
-                (Self::Expect, Key::new(b"expect")),
-                (Self::Server, Key::new(b"server")),
-            ],
-            7 => &[(Self::Upgrade, Key::new(b"upgrade")), (Self::Trailer, Key::new(b"trailer"))],
-            9 => &[(Self::XRealIp, Key::new(b"x-real-ip"))],
-            10 => &[(Self::Connection, Key::new(b"connection")), (Self::KeepAlive, Key::new(b"keep-alive"))],
-            12 => &[(Self::ContentType, Key::new(b"content-type"))],
-            13 => &[(Self::Authorization, Key::new(b"authorization"))],
-            14 => &[(Self::ContentLength, Key::new(b"content-length"))],
-            15 => &[(Self::XForwardedFor, Key::new(b"x-forwarded-for"))],
-            16 => &[
-                (Self::XForwardedHost, Key::new(b"x-forwarded-host")),
-                (Self::XForwardedPort, Key::new(b"x-forwarded-port")),
-                (Self::XForwardedPath, Key::new(b"x-forwarded-path")),
-                (Self::ProxyConnection, Key::new(b"proxy-connection")),
-            ],
-            17 => &[
-                (Self::TransferEncoding, Key::new(b"transfer-encoding")),
-                (Self::XForwardedProto, Key::new(b"x-forwarded-proto")),
-            ],
-            18 => &[(Self::XForwardedPrefix, Key::new(b"x-forwarded-prefix"))],
+            2 => const { &[(Self::Te, Key::new(b"te"))] },
+            3 => const { &[(Self::Via, Key::new(b"via"))] },
+            4 => const { &[(Self::Host, Key::new(b"host")), (Self::Date, Key::new(b"date"))] },
+            5 => const { &[(Self::Proxy, Key::new(b"proxy"))] },
+            6 => &Self::OF_6,
+            7 => const { &[(Self::Upgrade, Key::new(b"upgrade")), (Self::Trailer, Key::new(b"trailer"))] },
+            9 => const { &[(Self::XRealIp, Key::new(b"x-real-ip"))] },
+            10 => const { &[(Self::Connection, Key::new(b"connection")), (Self::KeepAlive, Key::new(b"keep-alive"))] },
+            12 => const { &[(Self::ContentType, Key::new(b"content-type"))] },
+            13 => const { &[(Self::Authorization, Key::new(b"authorization"))] },
+            14 => const { &[(Self::ContentLength, Key::new(b"content-length"))] },
+            15 => const { &[(Self::XForwardedFor, Key::new(b"x-forwarded-for"))] },
+            16 => &Self::OF_16,
+            17 => &Self::OF_17,
+            18 => const { &[(Self::XForwardedPrefix, Key::new(b"x-forwarded-prefix"))] },
             _ => return Self::Other,
         };
+        let Some(key) = Key::of(text) else { return Self::Other };
         candidates.iter().find(|(_, known)| *known == key).map_or(Self::Other, |(id, _)| *id)
     }
 }
