@@ -272,6 +272,12 @@ impl HeaderList {
         fields.iter().filter(move |f| f.id == name).map(|f| self.slice(f.value_range()))
     }
 
+    /// `false` if none of these names occurs, without a look at the fields. `true` says that one occurs or was removed.
+    #[inline]
+    pub fn may_have_known(&self, names: &[Name]) -> bool {
+        names.iter().fold(0, |bits, name| bits | name.bit()) & self.seen != 0
+    }
+
     /// Whether the name occurs.
     pub fn contains(&self, name: &[u8]) -> bool {
         self.get(name).is_some()
@@ -343,6 +349,25 @@ impl HeaderList {
             self.remove(name);
         }
         self.push_line(Name::of(name), name, value);
+    }
+
+    /// [`HeaderList::append_parts`] of a field that is legal by construction: the proxy's own. `id` is the name's, as
+    /// [`Name::of`] has it.
+    pub fn append_own(&mut self, id: Name, name: &[u8], parts: &[&[u8]]) {
+        debug_assert!(
+            is_token(name) && parts.iter().all(|part| is_value(part)) && id == Name::of(name),
+            "a field of the proxy's own is malformed"
+        );
+        let start = self.arena.len();
+        self.arena.extend_from_slice(name);
+        self.arena.extend_from_slice(b": ");
+        let value_start = self.arena.len();
+        for part in parts {
+            self.arena.extend_from_slice(part);
+        }
+        let value_len = self.arena.len() - value_start;
+        self.arena.extend_from_slice(b"\r\n");
+        self.push_field(id, start, name.len(), value_start, value_len, self.arena.len());
     }
 
     /// Removes all fields of the name and adds one at the place of the first, or at the end.
@@ -464,6 +489,7 @@ impl HeaderList {
             .position(|f| f.name_len as usize == name.len() && self.slice(f.name_range()).eq_ignore_ascii_case(name))
     }
 
+    #[inline]
     fn slice(&self, range: Range<usize>) -> &[u8] {
         self.arena.get(range).unwrap_or_default()
     }

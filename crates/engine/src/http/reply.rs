@@ -489,7 +489,7 @@ fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
             headers.append(b"Date", date.as_bytes());
         }
     } else if let Some(token) = &policy.via {
-        headers.append_parts(b"Via", &[response.version.number().as_bytes(), b" ", token.as_bytes()]);
+        headers.append_own(Name::Via, b"Via", &[response.version.number().as_bytes(), b" ", token.as_bytes()]);
     }
     let mut digits = itoa::Buffer::new();
     let mut latency = |name: &Option<Box<str>>, ms: u64| {

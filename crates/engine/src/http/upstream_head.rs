@@ -312,6 +312,12 @@ fn push_ip(text: &mut String, ip: IpAddr) {
 
 /// Removes from a response what belongs to the upstream's connection.
 pub(crate) fn strip_response(headers: &mut HeaderList) {
+    const OWN: [Name; 5] =
+        [Name::Connection, Name::KeepAlive, Name::ProxyConnection, Name::TransferEncoding, Name::Upgrade];
+    // Without `Connection`, none is listed either.
+    if !headers.may_have_known(&OWN) {
+        return;
+    }
     let mut listed: Vec<Box<[u8]>> = Vec::new();
     for value in headers.known_all(Name::Connection) {
         for token in split_list(value) {
@@ -320,8 +326,5 @@ pub(crate) fn strip_response(headers: &mut HeaderList) {
             }
         }
     }
-    headers.remove_if(|id, name, _| match id {
-        Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::TransferEncoding | Name::Upgrade => true,
-        _ => listed.iter().any(|token| name.eq_ignore_ascii_case(token)),
-    });
+    headers.remove_if(|id, name, _| OWN.contains(&id) || listed.iter().any(|token| name.eq_ignore_ascii_case(token)));
 }
