@@ -72,7 +72,7 @@ impl Headers for NoHeaders {
 /// An IPv6 literal keeps its brackets, and one written without gets them. A port that is no number up to 65535 is not
 /// split off, which leaves a name that no route has; an empty port counts as none.
 pub fn split_host(header: &str) -> (Cow<'_, str>, Option<u16>) {
-    let colon = header.bytes().rposition(|byte| byte == b':').and_then(|at| header.split_at_checked(at));
+    let colon = memchr::memrchr(b':', header.as_bytes()).and_then(|at| header.split_at_checked(at));
     let (name, port) = match colon.map(|(name, port)| (name, port.get(1..).unwrap_or_default())) {
         Some((name, _)) if name.contains(':') && !name.ends_with(']') => {
             if !header.starts_with('[') {

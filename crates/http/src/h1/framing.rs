@@ -86,6 +86,13 @@ pub fn wants_continue(head: &RequestHead) -> Result<bool, FramingError> {
 
 /// The one length that all `Content-Length` fields agree on.
 pub fn content_length(headers: &HeaderList) -> Result<Option<u64>, FramingError> {
+    let mut values = headers.known_all(Name::ContentLength);
+    let Some(first) = values.next() else { return Ok(None) };
+    if let Some(number) = parse_length(first)
+        && values.next().is_none()
+    {
+        return Ok(Some(number));
+    }
     let mut length = None;
     for value in headers.known_all(Name::ContentLength) {
         if value.is_empty() {

@@ -386,7 +386,12 @@ fn literal((form, mask): (u8, u8), name_index: usize, name: &[u8], value: &[u8],
 #[inline(never)]
 fn write_name(out: &mut Vec<u8>, name: &[u8]) {
     write_number(out, 0, 0x7f, name.len());
-    out.extend(name.iter().map(u8::to_ascii_lowercase));
+    // Copied first: then several bytes are made lower-case at a time.
+    let start = out.len();
+    out.extend_from_slice(name);
+    if let Some(copy) = out.get_mut(start..) {
+        copy.make_ascii_lowercase();
+    }
 }
 
 #[inline(always)]
