@@ -201,7 +201,7 @@ impl Reader {
             self.append_host(head, &mut facts);
         }
         // One field, because HTTP/1 allows only one (RFC 9113 section 8.2.3).
-        if !self.cookies.is_empty() && !head.headers.append(b"cookie", &self.cookies) {
+        if !self.cookies.is_empty() && !head.headers.append_legal(Name::Cookie, b"cookie", &self.cookies) {
             return Ok(Err("an illegal field"));
         }
         facts.unreadable |= head.headers.known_all(Name::Host).count() > 1;
@@ -210,7 +210,8 @@ impl Reader {
 
     /// As in nginx, filters and logs find the name where HTTP/1 has it.
     fn append_host(&self, head: &mut RequestHead, facts: &mut Facts) {
-        facts.unreadable |= !head.headers.append(b"host", &self.authority);
+        // Fields with an illegal value are not taken.
+        facts.unreadable |= !head.headers.append_legal(Name::Host, b"host", &self.authority);
     }
 
     /// Empties it; memory that a rare head needed is given back.
