@@ -147,15 +147,15 @@ pub(super) async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> 
     let mut rest = if bodyless { Bytes::new() } else { body };
     s.exchange.bytes.body_sent += rest.len() as u64;
     s.exchange.bytes.sent += rest.len() as u64;
-    let sent = timer.limit(limit_ms, async {
-        while !rest.is_empty() {
-            let count = poll_fn(|cx| down.poll_send(cx, &rest)).await?;
-            bytes::Buf::advance(&mut rest, count);
-        }
-        down.finish(None)?;
-        poll_fn(|cx| down.poll_flush(cx)).await
-    });
-    sent.await.ok_or_else(|| CLIENT_STALL.failure(limit_ms))?.map_err(broken)?;
+    let stalled = || CLIENT_STALL.failure(limit_ms);
+    // The limit is between two writes, as that of bodies that are streamed: a slow client may take its time.
+    while !rest.is_empty() {
+        let sent = timer.limit(limit_ms, poll_fn(|cx| down.poll_send(cx, &rest)));
+        let count = sent.await.ok_or_else(stalled)?.map_err(broken)?;
+        bytes::Buf::advance(&mut rest, count);
+    }
+    down.finish(None).map_err(broken)?;
+    timer.limit(limit_ms, poll_fn(|cx| down.poll_flush(cx))).await.ok_or_else(stalled)?.map_err(broken)?;
     if unread {
         discard(down, session, &timer).await;
     }
@@ -332,7 +332,8 @@ fn error_body(pages: &ErrorPages, kind: &str, text: &str, s: &Scratch) -> String
     let message = match kind {
         "application/json" => {
             let quoted = serde_json::Value::from(text).to_string();
-            quoted.trim_matches('"').to_owned()
+            // Only the quotes around it: the text may end in one of its own.
+            quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
         }
         "text/plain" => text.to_owned(),
         _ => text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"),

@@ -5,7 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step, TempDir, World, free_port};
 
+use serde_json::{Value, json};
+
 use crate::plugins;
+use crate::scene::{JSON, one};
 
 fn file(url: &str, service: &str) -> String {
     format!(
@@ -268,6 +271,22 @@ async fn a_response_of_which_nothing_was_sent_is_replaced() -> Result<()> {
         let response = client.get("/", "a", &[("Accept", "application/json")]).await?;
         assert_eq!(response.status, 502, "{answer:?}: {}", response.text());
     }
+    Ok(())
+}
+
+/// A message may end in a quote of its own.
+#[tokio::test]
+async fn messages_with_quotes_are_valid_json() -> Result<()> {
+    let text = "stop \"now\"";
+    let limits = json!({ "minute": 1, "policy": "local", "error_message": text });
+    let service = json!({ "plugins": [{ "name": "rate-limiting", "config": limits }] });
+    let echo = EchoServer::start("e").await;
+    let world = World::start(plugins(), &one(&echo.url(), service, json!({})), &[])?;
+    let mut client = H1Client::connect(world.http()).await?;
+    client.get("/", "a", &[JSON]).await?;
+    let response = client.get("/", "a", &[JSON]).await?;
+    let body: Value = serde_json::from_str(&response.text())?;
+    assert_eq!((response.status, &body["message"]), (429, &text.into()), "{body}");
     Ok(())
 }
 

@@ -213,7 +213,7 @@ impl ProxyCache {
             // The body is not part of the key.
             && cx.body_length == Some(0)
             && headers.known(Name::Upgrade).is_none()
-            && !OVERRIDES.iter().any(|name| headers.contains(name))
+            && !headers.iter().any(|(name, _)| is_override(name))
     }
 
     fn is_fresh(&self, stored: &Stored, asked: &Directives, now: u64) -> bool {
@@ -296,6 +296,12 @@ impl ProxyCache {
 /// Request headers by which some frameworks take another method or path than those of the request line.
 const OVERRIDES: [&[u8]; 5] =
     [b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url"];
+
+/// Whether a request header is one of [`OVERRIDES`]. Servers read `_` as `-`.
+fn is_override(name: &[u8]) -> bool {
+    let same = |(a, b): (&u8, &u8)| a.to_ascii_lowercase() == *b || (*a == b'_' && *b == b'-');
+    OVERRIDES.iter().any(|known| known.len() == name.len() && name.iter().zip(*known).all(same))
+}
 
 /// Whether a response answers a condition, a range or a protocol change that one client asked for, or gives it a
 /// session.

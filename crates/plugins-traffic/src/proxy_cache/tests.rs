@@ -286,7 +286,14 @@ async fn answers_for_one_client_are_not_kept() {
     for _ in 0..2 {
         assert_eq!(get(&mut bench1, "/", &[], &session).await, "200 Bypass hello");
     }
-    for field in ["Upgrade", "X-HTTP-Method-Override", "X-Original-URL", "X-Rewrite-URL"] {
+    for field in [
+        "Upgrade",
+        "X-HTTP-Method-Override",
+        "X_HTTP_Method_Override",
+        "X-Original-URL",
+        "X-Rewrite_URL",
+        "X-HTTP-Method",
+    ] {
         assert_eq!(get(&mut bench1, "/", &[(field, "x")], &Upstream::default()).await, "200 Bypass hello", "{field}");
     }
     bench1.get("/");

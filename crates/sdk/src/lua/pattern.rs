@@ -104,6 +104,7 @@ impl<'m> Matcher<'m> {
                 },
                 _ => {
                     let end = self.item_end(p)?;
+                    self.spend_on_set(p, end)?;
                     let here = self.fits(s, p, end);
                     match self.pattern.get(end) {
                         Some(b'?') => {
@@ -160,10 +161,16 @@ impl<'m> Matcher<'m> {
         }
     }
 
+    /// Pays for looking at the item from `p` to `end` once: a set may be as long as the pattern.
+    fn spend_on_set(&mut self, p: usize, end: usize) -> Result<(), Failure> {
+        self.budget.spend(u32::try_from((end - p) / 8).unwrap_or(u32::MAX))
+    }
+
     fn longest(&mut self, s: usize, p: usize, end: usize) -> Result<Option<usize>, Failure> {
         let mut count = 0;
         while self.fits(s + count, p, end) {
             self.budget.step()?;
+            self.spend_on_set(p, end)?;
             count += 1;
         }
         loop {
@@ -182,6 +189,7 @@ impl<'m> Matcher<'m> {
             if let Some(found) = self.matches(s, end + 1)? {
                 return Ok(Some(found));
             }
+            self.spend_on_set(p, end)?;
             if !self.fits(s, p, end) {
                 return Ok(None);
             }
@@ -240,11 +248,12 @@ impl<'m> Matcher<'m> {
     }
 
     /// `%f[set]`: between a byte that is not in the set and one that is. The end of the set.
-    fn frontier(&self, s: usize, p: usize) -> Result<Option<usize>, Failure> {
+    fn frontier(&mut self, s: usize, p: usize) -> Result<Option<usize>, Failure> {
         if self.pattern.get(p) != Some(&b'[') {
             return Err(malformed("missing '[' after '%f' in pattern"));
         }
         let end = self.item_end(p)?;
+        self.spend_on_set(p, end)?;
         let set = self.pattern.get(p + 1..end - 1).unwrap_or_default();
         let before = s.checked_sub(1).and_then(|at| self.subject.get(at)).copied().unwrap_or(0);
         let here = self.subject.get(s).copied().unwrap_or(0);

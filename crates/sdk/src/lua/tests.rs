@@ -257,3 +257,14 @@ fn evaluation_is_bounded() {
     fails(&format!("{}1", "#('x'):rep(250000) + ".repeat(30)), "too deeply nested");
     check("#headers.long:gsub('a', 'bb')", "60000");
 }
+
+/// A set is looked at byte by byte: its length counts as work.
+#[test]
+fn long_sets_of_patterns_cost_steps() {
+    let set = "b".repeat(7_000);
+    let text = "a".repeat(7_000);
+    for pattern in [format!("[^{set}]*z"), format!("%f[{set}]z"), format!("[{set}]z"), format!("[^{set}]-z")] {
+        fails(&format!("('{text}'):match('{pattern}')"), "too many steps");
+    }
+    check(&format!("('{text}'):match('^[^{set}]')"), "a");
+}
