@@ -190,6 +190,40 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_told_from_other_texts_at_any_place() {
+        let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+        for (len, byte) in (1..12).flat_map(|len| (0..=255_u8).map(move |byte| (len, byte))) {
+            let legal = byte.is_ascii_alphanumeric() || is_mark(byte);
+            for at in 0..len {
+                let mut text = vec![b'z'; len];
+                text[at] = byte;
+                assert_eq!(is_token(&text), legal, "{}", text.escape_ascii());
+                assert_eq!(is_lower_token(&text), legal && !byte.is_ascii_uppercase(), "{}", text.escape_ascii());
+                assert_eq!(token_len(&text), if legal { len } else { at }, "{}", text.escape_ascii());
+            }
+        }
+        assert!(!is_token(b"") && !is_lower_token(b""));
+    }
+
+    #[test]
+    fn spaces_and_tabs_are_trimmed_at_both_ends_only() {
+        for (text, trimmed) in [
+            ("", ""),
+            (" ", ""),
+            ("\t \t", ""),
+            ("a", "a"),
+            (" a", "a"),
+            ("a\t", "a"),
+            ("ab", "ab"),
+            (" a b\t", "a b"),
+            ("a \t", "a"),
+            ("\u{b}a\r", "\u{b}a\r"),
+        ] {
+            assert_eq!(trim(text.as_bytes()), trimmed.as_bytes(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn visible_characters_are_told_from_others_at_any_place() {
         for (len, byte) in (1..20).flat_map(|len| (0..=255_u8).map(move |byte| (len, byte))) {
             for at in 0..len {

@@ -355,6 +355,19 @@ fn compare_with_naive<const LF: bool>(block: &[u8]) {
     }
 }
 
+#[test]
+fn control_characters_end_or_spoil_a_value_at_any_place() {
+    for (len, byte) in (1..20).flat_map(|len| (0..=255_u8).map(move |byte| (len, byte))) {
+        for (at, others) in (0..len).flat_map(|at| [b'~', 0xff].map(|others| (at, others))) {
+            let mut value = vec![others; len];
+            value[at] = byte;
+            let block = [b"a: ", value.as_slice(), b"\r\n\r\n"].concat();
+            compare_with_naive::<{ super::parse::STRICT }>(&block);
+            compare_with_naive::<{ super::parse::LENIENT }>(&block);
+        }
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn fields_are_those_of_the_slow_reading(
