@@ -34,10 +34,15 @@ impl ResolvedAddr {
     }
 }
 
-/// A member's name did not resolve. The text is what APIs show as the member's `dns`.
+/// A member's name did not resolve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NameFailure(pub Box<str>);
+#[error("{shown}")]
+pub struct NameFailure {
+    /// The text that APIs show as the member's `dns`.
+    pub shown: Box<str>,
+    /// The reason for logs.
+    pub reason: Box<str>,
+}
 
 /// The addresses to use of an answer: the lowest priority only, each address once, in address order.
 ///

@@ -15,7 +15,7 @@ use crate::address::usable;
 use crate::health::Signal;
 use crate::picker::{Picked, Picker};
 use crate::state::{MemberState, Peers, Resolution, State, schedule};
-use crate::view::{Candidate, Index, Settings, Tier, View};
+use crate::view::{Candidate, Index, Settings, Tier, Vacancy, View};
 use crate::{AddressKey, NameFailure, Probe, ProbeOutcome, ResolvedAddr};
 
 /// A balanced group: members, their addresses, health and settings. Shared by all workers.
@@ -74,6 +74,15 @@ pub enum Event {
         /// What was observed last, and how often; `None` for `manual`.
         observed: Option<Observed>,
     },
+    /// A member's name does not resolve, for another reason than before, or resolves again.
+    Name {
+        /// The member's name.
+        host: Arc<str>,
+        /// The member's port.
+        port: u16,
+        /// Why it does not resolve.
+        failure: Option<Box<str>>,
+    },
     /// The group as a whole began or ceased to serve.
     Group {
         /// Whether it serves.
@@ -131,7 +140,7 @@ impl Group {
 
     fn with(id: Id, settings: Arc<Settings>, members: Vec<Member>, seed: u64, now: Tick) -> Arc<Self> {
         let empty = || Tier { candidates: Box::default(), index: Index::Wheel(Box::default()) };
-        let view = View { version: 0, unresolved: false, tiers: [empty(), empty()] };
+        let view = View { version: 0, unresolved: false, vacancy: Vacancy::NoMembers, tiers: [empty(), empty()] };
         let group = Self {
             id,
             version: AtomicU64::new(0),
@@ -198,12 +207,18 @@ impl Group {
             Ok(addresses) => Resolution::Known(usable(addresses)),
             Err(failure) => Resolution::Failed(failure),
         };
-        let unchanged = member.resolution == resolution;
-        member.resolution = resolution;
-        if !unchanged {
+        if member.resolution != resolution {
+            if let Some(event) = member.resolved(resolution, now) {
+                state.event(event);
+            }
             let peers = state.known();
             self.replan(&mut state, peers, now);
         }
+    }
+
+    /// Why there is no address to pick, when a pick has failed. Takes no lock.
+    pub fn vacancy(&self) -> Vacancy {
+        self.view.load().vacancy.clone()
     }
 
     /// What came of a request to a picked address. Call it for each try.

@@ -32,6 +32,7 @@ pub use peer::AddressKey;
 pub use picker::{NoPeer, PickInput, Picked, Picker};
 pub use probes::{Probe, ProbeOutcome};
 pub use status::{AddressStatus, GroupStatus, MemberStatus, State, Weights};
+pub use view::Vacancy;
 pub use xxh32::xxh32;
 
 #[cfg(test)]

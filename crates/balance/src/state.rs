@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cardinal_base::{Rng, SeededRng, Tick};
 use cardinal_ir::{Active, Algorithm, Endpoint, Host, Id};
@@ -11,13 +12,16 @@ use crate::address::ip_text;
 use crate::group::{Event, Member};
 use crate::peer::Peer;
 use crate::probes::Schedule;
-use crate::view::{Candidate, Settings, Tier, View};
+use crate::view::{Candidate, Settings, Tier, Vacancy, View};
 use crate::{AddressKey, NameFailure, ResolvedAddr, xxh32};
 
 /// Events kept until they are read; the oldest go first.
 const EVENTS_MAX: usize = 1_024;
 /// Finest split of an SRV record's weight among its addresses: a number with many divisors.
 const SCALE_MAX: u64 = 5_040;
+
+/// Shortest time between events about the reason why one name does not resolve.
+const REASON_PERIOD: Duration = Duration::from_secs(10);
 
 /// The guarded state.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub(crate) struct MemberState {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) host: Arc<str>,
     pub(crate) resolution: Resolution,
+    /// When an event last said that the name does not resolve.
+    pub(crate) failure_told: Option<Tick>,
     /// All addresses, those without weight included.
     pub(crate) candidates: Vec<Arc<Candidate>>,
 }
@@ -60,7 +66,33 @@ impl MemberState {
             Some(ip) => Resolution::Known(vec![ResolvedAddr::plain(SocketAddr::new(ip, *port))]),
             None => Resolution::Pending,
         };
-        Self { id: member.id, host: Arc::from(&**host), endpoint: member.endpoint, resolution, candidates: Vec::new() }
+        Self {
+            id: member.id,
+            host: Arc::from(&**host),
+            endpoint: member.endpoint,
+            resolution,
+            failure_told: None,
+            candidates: Vec::new(),
+        }
+    }
+
+    /// Takes a new result of resolving the name, and makes the event that tells it: for each change between a name that
+    /// resolves and one that does not, and for a new reason unless there was an event a short while ago.
+    pub(crate) fn resolved(&mut self, resolution: Resolution, now: Tick) -> Option<Event> {
+        let before = std::mem::replace(&mut self.resolution, resolution);
+        let failure = match (&before, &self.resolution) {
+            (Resolution::Failed(_), Resolution::Known(_)) => None,
+            (Resolution::Failed(before), Resolution::Failed(failure)) => {
+                let recent = self.failure_told.is_some_and(|told| now.since(told) < REASON_PERIOD);
+                (before.reason != failure.reason && !recent).then_some(Some(failure.reason.clone()))?
+            }
+            (_, Resolution::Failed(failure)) => Some(failure.reason.clone()),
+            (_, Resolution::Known(_) | Resolution::Pending) => return None,
+        };
+        if failure.is_some() {
+            self.failure_told = Some(now);
+        }
+        Some(Event::Name { host: Arc::clone(&self.host), port: self.endpoint.host.port, failure })
     }
 
     /// The name as Kong sorts and shows it.
@@ -99,9 +131,10 @@ impl State {
         }
         let pending = members.iter().any(|m| matches!(m.resolution, Resolution::Pending));
         let empty = members.iter().all(|m| m.candidates.is_empty());
+        let vacancy = Vacancy::of(&members);
         self.members = members;
         self.settle(now);
-        View { version, unresolved: empty && pending, tiers: [self.tier(false), self.tier(true)] }
+        View { version, unresolved: empty && pending, vacancy, tiers: [self.tier(false), self.tier(true)] }
     }
 
     /// The addresses' states.

@@ -10,6 +10,7 @@ use cardinal_ir::{Algorithm, Endpoints, Id};
 use crate::health::Checks;
 use crate::peer::Peer;
 use crate::ring::{Owner, Ring};
+use crate::state::{MemberState, Resolution};
 use crate::wheel;
 
 /// Settings of a group with what is computed from them once.
@@ -58,7 +59,55 @@ pub(crate) struct View {
     pub(crate) version: u64,
     /// Names are still to be resolved and there is not one address.
     pub(crate) unresolved: bool,
+    pub(crate) vacancy: Vacancy,
     pub(crate) tiers: [Tier; 2],
+}
+
+/// Why a group has no address to pick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vacancy {
+    /// The group has no members.
+    NoMembers,
+    /// All members have weight 0.
+    NoWeight,
+    /// Every member with a weight has addresses, or is still being resolved; too few addresses are healthy.
+    Unhealthy,
+    /// Names of members do not resolve; the text lists them with the reasons.
+    Unresolved(Arc<str>),
+}
+
+impl Vacancy {
+    /// Names in [`Vacancy::Unresolved`].
+    const NAMES_SHOWN_MAX: usize = 4;
+
+    pub(crate) fn of(members: &[MemberState]) -> Self {
+        if members.is_empty() {
+            return Self::NoMembers;
+        }
+        let weighted = |m: &&MemberState| m.endpoint.weight > 0;
+        let failed = members.iter().filter(weighted).filter_map(|m| match &m.resolution {
+            Resolution::Failed(failure) => Some((m, failure)),
+            Resolution::Pending | Resolution::Known(_) => None,
+        });
+        let mut shown: Vec<String> = failed
+            .clone()
+            .take(Self::NAMES_SHOWN_MAX)
+            .map(|(m, failure)| format!("{}: {}", m.host, failure.reason))
+            .collect();
+        let hidden = failed.count().saturating_sub(Self::NAMES_SHOWN_MAX);
+        if hidden > 0 {
+            shown.push(format!("and {hidden} more"));
+        }
+        // The weights of SRV records count instead of the member's.
+        let has_share = members.iter().any(|m| m.candidates.iter().any(|c| c.share > 0));
+        if !shown.is_empty() {
+            Self::Unresolved(shown.join("; ").into())
+        } else if !has_share && !members.iter().any(|m| weighted(&m)) {
+            Self::NoWeight
+        } else {
+            Self::Unhealthy
+        }
+    }
 }
 
 /// Members that are picked among.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cardinal_balance::{Group, NameFailure, ResolvedAddr};
+use cardinal_balance::{Group, NameFailure, ResolvedAddr, Vacancy};
 use cardinal_base::Clock;
 use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::{Host, Id};
-use cardinal_net::dns::{Answer, Dns, WatchGuard, WatchResult};
+use cardinal_net::dns::{Answer, Dns, DnsError, WatchGuard, WatchResult};
 
 use crate::plan::{News, Registry};
 
@@ -25,12 +25,14 @@ struct Watching {
 pub(crate) struct Names {
     pub(crate) dns: Dns,
     clock: Arc<dyn Clock>,
+    /// The DNS servers, for logs.
+    servers: Arc<str>,
     watched: Mutex<Watched>,
 }
 
 impl Names {
     pub(crate) fn new(dns: Dns, clock: Arc<dyn Clock>) -> Self {
-        Self { dns, clock, watched: Mutex::default() }
+        Self { servers: dns.servers(), dns, clock, watched: Mutex::default() }
     }
 
     /// Watches the names of all groups, and no others. Looks only at groups that changed since the last time.
@@ -56,11 +58,11 @@ impl Names {
     }
 
     fn watch(&self, group: &Arc<Group>, endpoint: Id, host: Host) -> Watching {
-        let (group, clock) = (Arc::clone(group), Arc::clone(&self.clock));
+        let (group, clock, servers) = (Arc::clone(group), Arc::clone(&self.clock), Arc::clone(&self.servers));
         let told = move |result: &WatchResult| {
             let answer = match result {
                 Ok(answer) => Ok(addresses(answer)),
-                Err(error) => Err(NameFailure(error.to_string().into())),
+                Err(error) => Err(name_failure(*error, &servers)),
             };
             group.set_addresses(endpoint, answer, clock.tick());
         };
@@ -83,12 +85,12 @@ impl Names {
                 }
                 Err(error) if error.is_local() => {
                     local = true;
-                    failed.push(format!("{}: {}", host.host, error.reason()));
+                    failed.push(format!("{}: {}", host.host, error.reason(&self.servers)));
                 }
                 Err(error) => {
                     definite |= error.is_definite();
-                    failed.push(format!("{}: {}", host.host, error.reason()));
-                    let failure = NameFailure(error.to_string().into());
+                    let failure = name_failure(error, &self.servers);
+                    failed.push(format!("{}: {}", host.host, failure.reason));
                     group.set_addresses(endpoint, Err(failure), self.clock.tick());
                 }
             }
@@ -101,12 +103,32 @@ impl Names {
         }
     }
 
+    /// The failure to pick an address of a group of members.
+    pub(crate) fn no_peer(group: &Group) -> Failure {
+        let no_peer = |detail| Failure::new(FailureKind::NoPeer, detail);
+        match group.vacancy() {
+            Vacancy::NoMembers => no_peer("upstream has no targets"),
+            Vacancy::NoWeight => no_peer("all targets have weight 0"),
+            Vacancy::Unhealthy => no_peer(NO_HEALTHY_TARGETS),
+            Vacancy::Unresolved(names) => no_peer(NO_HEALTHY_TARGETS).with_source(format!("cannot resolve {names}")),
+        }
+    }
+
     /// The failure of a group none of whose names has addresses, as far as is known.
     pub(crate) fn unresolved(group: &Group) -> Failure {
-        let members = group.status().members;
-        let failed: Vec<String> = members.iter().map(|member| format!("{}: {}", member.host, member.dns)).collect();
-        not_resolved(FailureKind::NameResolution, &failed)
+        let failure = Failure::new(FailureKind::NameResolution, NOT_RESOLVED);
+        match group.vacancy() {
+            Vacancy::Unresolved(names) => failure.with_source(&*names),
+            Vacancy::NoMembers | Vacancy::NoWeight | Vacancy::Unhealthy => failure,
+        }
     }
+}
+
+const NOT_RESOLVED: &str = "cannot resolve the upstream's name";
+const NO_HEALTHY_TARGETS: &str = "upstream has no healthy targets";
+
+fn name_failure(error: DnsError, servers: &str) -> NameFailure {
+    NameFailure { shown: error.to_string().into(), reason: error.reason(servers).into() }
 }
 
 /// Names in one log line.
@@ -118,7 +140,7 @@ fn not_resolved(kind: FailureKind, failed: &[String]) -> Failure {
     if failed.len() > NAMES_SHOWN_MAX {
         text.push_str(&format!("; and {} more", failed.len() - NAMES_SHOWN_MAX));
     }
-    Failure::new(kind, "cannot resolve the upstream's name").with_source(text)
+    Failure::new(kind, NOT_RESOLVED).with_source(text)
 }
 
 fn addresses(answer: &Answer) -> Vec<ResolvedAddr> {

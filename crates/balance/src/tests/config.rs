@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::health::Signal;
-use crate::{Event, HealthChecksOff, NameFailure, Observed, Outcome, ResolvedAddr, State, Weights};
+use crate::{Event, HealthChecksOff, NameFailure, Observed, Outcome, ResolvedAddr, State, Vacancy, Weights};
 
 fn plain(text: &str) -> ResolvedAddr {
     ResolvedAddr::plain(addr(text))
@@ -18,6 +18,49 @@ fn srv(text: &str, weight: u32, priority: u16, shared_by: u32) -> ResolvedAddr {
     }
 }
 
+fn not_found() -> NameFailure {
+    NameFailure { shown: "dns server error: 3 name error".into(), reason: "NXDOMAIN".into() }
+}
+
+#[test]
+fn a_group_without_addresses_says_why() {
+    let empty = group(spec(Algorithm::RoundRobin), vec![]);
+    assert_eq!(empty.vacancy(), Vacancy::NoMembers);
+    let idle = group(spec(Algorithm::RoundRobin), vec![member(1, "10.0.0.1", 80, 0), member(2, "a.example", 80, 0)]);
+    assert_eq!(idle.vacancy(), Vacancy::NoWeight);
+    idle.set_addresses(id(2), Err(not_found()), Tick(0));
+    assert_eq!(idle.vacancy(), Vacancy::NoWeight);
+    let members = (1..=6).map(|i| member(i, &format!("{i}.example"), 80, 10)).collect();
+    let many = group(spec(Algorithm::RoundRobin), members);
+    assert_eq!(many.vacancy(), Vacancy::Unhealthy);
+    for i in 1..=6 {
+        many.set_addresses(id(i), Err(not_found()), Tick(0));
+    }
+    let shown = "1.example: NXDOMAIN; 2.example: NXDOMAIN; 3.example: NXDOMAIN; 4.example: NXDOMAIN; and 2 more";
+    assert_eq!(many.vacancy(), Vacancy::Unresolved(shown.into()));
+}
+
+#[test]
+fn names_that_stop_resolving_are_told_on_change() {
+    let group = group(spec(Algorithm::RoundRobin), vec![member(1, "a.example", 80, 10), member(2, "10.0.0.5", 80, 10)]);
+    let told = |answer: Result<Vec<ResolvedAddr>, &str>, at_s: u64| {
+        let failure = |reason: &str| NameFailure { shown: "any".into(), reason: reason.into() };
+        group.set_addresses(id(1), answer.map_err(failure), Tick(at_s * 1_000_000));
+        let name = |event| match event {
+            Event::Name { failure, .. } => failure.map_or_else(|| "resolves".to_owned(), String::from),
+            other => panic!("{other:?}"),
+        };
+        group.take_events().into_iter().map(name).collect::<Vec<_>>()
+    };
+    assert!(told(Ok(vec![plain("10.0.0.9:80")]), 0).is_empty());
+    assert_eq!(told(Err("NXDOMAIN"), 1), ["NXDOMAIN"]);
+    assert!(told(Err("NXDOMAIN"), 30).is_empty());
+    assert_eq!(told(Err("timeout"), 31), ["timeout"]);
+    assert!(told(Err("SERVFAIL"), 32).is_empty(), "too soon");
+    assert_eq!(told(Ok(vec![plain("10.0.0.9:80")]), 33), ["resolves"]);
+    assert_eq!(told(Err("SERVFAIL"), 34), ["SERVFAIL"]);
+}
+
 #[test]
 fn names_wait_for_their_addresses() {
     let group = group(spec(Algorithm::RoundRobin), vec![member(1, "a.example", 80, 10)]);
@@ -30,7 +73,7 @@ fn names_wait_for_their_addresses() {
         (picked.address(), picked.host(), picked.host_header()),
         (addr("10.0.0.9:80"), "a.example", "a.example")
     );
-    group.set_addresses(id(1), Err(NameFailure("dns server error: 3 name error".into())), Tick(0));
+    group.set_addresses(id(1), Err(not_found()), Tick(0));
     assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoPeer::Unhealthy));
     let status = group.status();
     assert_eq!((status.members[0].state, &*status.members[0].dns), (State::DnsError, "dns server error: 3 name error"));

@@ -35,12 +35,15 @@ async fn a_failure_names_the_request_and_the_target() {
     let silent = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
     let broken = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), Step::send("nonsense\r\n\r\n")]]).await;
     let yaml = [
-        "_format_version: '3.0'\nupstreams:\n- name: empty\nservices:\n".to_owned(),
+        "_format_version: '3.0'\nupstreams:\n- name: empty\n- name: idle\n  targets:\n  - {target: '127.0.0.1:1', \
+         weight: 0}\nservices:\n"
+            .to_owned(),
         service("refused", &format!("http://127.0.0.1:{closed}"), "  retries: 2\n"),
         service("silent", &format!("http://{}", silent.address()), "  retries: 1\n  read_timeout: 150\n"),
         service("broken", &format!("http://{}", broken.address()), "  retries: 0\n"),
         service("unknown", "http://does-not.exist.invalid:80", "  retries: 0\n"),
         service("empty", "http://empty", ""),
+        service("idle", "http://idle", ""),
     ]
     .concat();
     let (mut node, address) = node(&folder, &yaml, &[]);
@@ -77,9 +80,16 @@ async fn a_failure_names_the_request_and_the_target() {
         ),
         (
             "/empty/a?secret=1",
-            "no_peer: upstream has no healthy targets".to_owned(),
+            "no_peer: upstream has no targets".to_owned(),
             "no_peer",
             "empty",
+            ["-".to_owned(), "-".to_owned()],
+        ),
+        (
+            "/idle/a?secret=1",
+            "no_peer: all targets have weight 0".to_owned(),
+            "no_peer",
+            "idle",
             ["-".to_owned(), "-".to_owned()],
         ),
     ] {
@@ -107,6 +117,20 @@ async fn a_failure_names_the_request_and_the_target() {
             assert!(line["request_id"].as_str().is_some_and(|id| id.len() == 32), "{line}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dns_server_that_is_down_is_named() {
+    let folder = TempDir::new("failures");
+    let server = format!("127.0.0.1:{}", free_port());
+    let yaml = format!("_format_version: '3.0'\nservices:\n{}", service("s", "http://some.example", "  retries: 0\n"));
+    let resolver = format!("dns_resolver={server}");
+    let (mut node, address) = node(&folder, &yaml, &["--set", &resolver]);
+    H1Client::connect(address).await.unwrap().get("/s", "a", &[]).await.unwrap();
+    let said = node.wait_for("resolver: ");
+    let start = "resolver: cannot resolve the upstream's name: some.example: no answer from the DNS server ";
+    assert!(said.starts_with(&format!("{start}{server}: ")), "{said}");
+    assert!(!said.contains("io_"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -179,6 +179,14 @@ fn tell(group: &Group, event: &Event) {
                 tracing::warn!(upstream = %name, target, cause, reason, "target {target} of upstream {name} is unhealthy: {reason}");
             }
         }
+        Event::Name { host, port, failure: Some(reason) } => {
+            let target = format!("{host}:{port}");
+            tracing::warn!(upstream = %name, target, reason = %reason, "target {target} of upstream {name} cannot be resolved: {reason}");
+        }
+        Event::Name { host, port, failure: None } => {
+            let target = format!("{host}:{port}");
+            tracing::info!(upstream = %name, target, "target {target} of upstream {name} resolves again");
+        }
         Event::Group { healthy: true } => tracing::info!(upstream = %name, "upstream {name} has healthy targets"),
         Event::Group { healthy: false } => tracing::warn!(upstream = %name, "upstream {name} has no healthy targets"),
     }

@@ -200,7 +200,7 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
                 resolved = true;
             }
             Err(NoPeer::Unhealthy) if backend.endpoints.is_some() => {
-                return Err(Failure::new(FailureKind::NoPeer, "upstream has no healthy targets"));
+                return Err(Names::no_peer(&backend.group));
             }
             Err(NoPeer::Unresolved | NoPeer::Unhealthy) => return Err(Names::unresolved(&backend.group)),
         }

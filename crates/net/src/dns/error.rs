@@ -35,12 +35,23 @@ pub enum DnsError {
 }
 
 impl DnsError {
-    /// The reason in the terms of DNS, for logs.
-    pub fn reason(self) -> Cow<'static, str> {
+    /// The reason in the terms of DNS, for logs. `servers` are those that are asked; empty when they are not known.
+    pub fn reason(self, servers: &str) -> Cow<'static, str> {
+        let several = servers.contains(',');
         match self {
             Self::NotFound => "NXDOMAIN (no such name)".into(),
             Self::Empty => "no records of the types that are asked for".into(),
-            Self::Server { code } => format!("the DNS server answered {}", response_name(code)).into(),
+            Self::Server { code } if several => {
+                format!("one of the DNS servers {servers} answered {}", response_name(code)).into()
+            }
+            Self::Server { code } if servers.is_empty() => {
+                format!("the DNS server answered {}", response_name(code)).into()
+            }
+            Self::Server { code } => format!("the DNS server {servers} answered {}", response_name(code)).into(),
+            Self::Unreachable(what) if several => format!("no answer from the DNS servers {servers}: {what}").into(),
+            Self::Unreachable(what) if !servers.is_empty() => {
+                format!("no answer from the DNS server {servers}: {what}").into()
+            }
             Self::Unreachable(_) | Self::Recursion | Self::Name | Self::Busy | Self::Local(_) => {
                 self.to_string().into()
             }

@@ -1,7 +1,9 @@
 //! The wire: hickory-resolver, used for its transports, its search domains and its following of aliases, without its
 //! cache and hosts file. The only file that knows hickory's types.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cardinal_base::descriptors;
@@ -22,6 +24,8 @@ use super::{DnsError, DnsSettingsError};
 #[derive(Debug)]
 pub struct Wire {
     resolver: TokioResolver,
+    /// The addresses of the servers, for logs.
+    servers: Arc<str>,
 }
 
 impl Wire {
@@ -42,6 +46,7 @@ impl Wire {
         if servers.is_empty() {
             tracing::warn!("there is no DNS server; only addresses and names of the hosts file resolve");
         }
+        let shown: Vec<String> = servers.iter().map(server_text).collect();
         let config = ResolverConfig::from_parts(domain, search, servers);
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
@@ -50,7 +55,7 @@ impl Wire {
         options.use_hosts_file = ResolveHosts::Never;
         options.timeout = timeout.unwrap_or(options.timeout);
         let resolver = builder.build().map_err(DnsSettingsError::Client)?;
-        Ok(Self { resolver })
+        Ok(Self { resolver, servers: shown.join(", ").into() })
     }
 
     async fn ask(&self, name: &str, kind: Kind) -> Result<Found, DnsError> {
@@ -72,6 +77,10 @@ impl Lookup for Wire {
     fn lookup<'a>(&'a self, name: &'a str, kind: Kind) -> BoxFuture<'a, Result<Found, DnsError>> {
         self.ask(name, kind).boxed()
     }
+
+    fn servers(&self) -> Arc<str> {
+        Arc::clone(&self.servers)
+    }
 }
 
 fn name_server(server: SocketAddr) -> NameServerConfig {
@@ -79,6 +88,11 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
     udp.port = server.port();
     tcp.port = server.port();
     NameServerConfig::new(server.ip(), true, vec![udp, tcp])
+}
+
+fn server_text(server: &NameServerConfig) -> String {
+    let port = server.connections.first().map_or(53, |connection| connection.port);
+    SocketAddr::new(server.ip, port).to_string()
 }
 
 fn data(data: &RData) -> Option<Data> {
@@ -105,6 +119,21 @@ fn failure(error: &NetError) -> DnsError {
         // No socket, and so no server was asked.
         NetError::Io(io) if descriptors::is_local(io) => DnsError::Local(error.as_metrics_label()),
         NetError::Busy => DnsError::Local(error.as_metrics_label()),
+        NetError::Io(io) => DnsError::Unreachable(io_text(io).unwrap_or(error.as_metrics_label())),
+        NetError::NoConnections => DnsError::Unreachable("no connection"),
         other => DnsError::Unreachable(other.as_metrics_label()),
     }
+}
+
+/// The usual reasons for a server that cannot be reached, in words.
+fn io_text(error: &std::io::Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        ErrorKind::ConnectionRefused => "connection refused",
+        ErrorKind::ConnectionReset => "connection reset",
+        ErrorKind::HostUnreachable => "host unreachable",
+        ErrorKind::NetworkUnreachable => "network unreachable",
+        ErrorKind::PermissionDenied => "permission denied",
+        ErrorKind::TimedOut => "timeout",
+        _ => return None,
+    })
 }

@@ -108,6 +108,11 @@ impl Dns {
         Ok(Self(Arc::new(shared)))
     }
 
+    /// The addresses of the servers that are asked, for [`DnsError::reason`].
+    pub fn servers(&self) -> Arc<str> {
+        self.0.wire.servers()
+    }
+
     /// The addresses of a name, when that needs no waiting: a fresh answer, an address, a name of the hosts file.
     ///
     /// Answers with TTL 0 are never fresh. Takes no lock that a lookup holds for long, and allocates only when the name

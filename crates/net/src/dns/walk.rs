@@ -73,6 +73,11 @@ pub enum Data {
 pub trait Lookup: fmt::Debug + Send + Sync + 'static {
     /// Asks for the records of one type.
     fn lookup<'a>(&'a self, name: &'a str, kind: Kind) -> BoxFuture<'a, Result<Found, DnsError>>;
+
+    /// The addresses of the servers, for logs; empty when there are none.
+    fn servers(&self) -> Arc<str> {
+        Arc::default()
+    }
 }
 
 /// A name's addresses, and for how long.
