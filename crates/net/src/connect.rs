@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cardinal_base::descriptors;
@@ -75,12 +76,29 @@ impl ConnectError {
     }
 }
 
+/// How far connecting has come, so that a caller whose time is over knows what was late.
+#[derive(Debug, Default)]
+pub struct Stage(AtomicBool);
+
+impl Stage {
+    /// Whether TCP is connected and the TLS handshake has begun.
+    pub fn is_handshake(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// What is not there yet, for logs.
+    pub fn missing(&self) -> &'static str {
+        if self.is_handshake() { "connected, but the TLS handshake was not finished" } else { "no connection" }
+    }
+}
+
 /// Connects to `address`, or to `other` (an address of the other family) where that answers sooner. The caller limits
-/// the time.
+/// the time; `stage` tells it how far the attempt came.
 pub async fn connect(
     address: SocketAddr,
     other: Option<SocketAddr>,
     tls: Option<&TlsTarget>,
+    stage: &Stage,
 ) -> Result<Connected, ConnectError> {
     let (tcp, address) = match other {
         None => (tcp(address).await?, address),
@@ -89,6 +107,7 @@ pub async fn connect(
     // Without it small messages may wait for an acknowledgement; a failure costs only speed.
     tcp.set_nodelay(true).ok();
     let Some(tls) = tls else { return Ok(Connected { io: Io::Tcp(tcp), address, h2: false }) };
+    stage.0.store(true, Ordering::Relaxed);
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     let failed = |error| ConnectError::Tls {
         address,

@@ -23,7 +23,7 @@ mod splice;
 mod timer;
 pub mod tls;
 
-pub use connect::{ConnectError, Connected, TlsTarget, connect};
+pub use connect::{ConnectError, Connected, Stage, TlsTarget, connect};
 pub use error::NetError;
 pub use io::Io;
 pub use listener::{Bound, bind_tcp, bind_udp, is_taken, send_at_once};

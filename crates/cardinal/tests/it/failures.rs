@@ -134,6 +134,52 @@ async fn a_dns_server_that_is_down_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stall_says_what_is_late() {
+    let folder = TempDir::new("failures");
+    let silent = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
+    let partial = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
+    let stalled = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), Step::send(partial), Step::Drain]]).await;
+    let large = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(2_000));
+    let large = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), Step::send(large), Step::Drain]]).await;
+    let tls = silent.address();
+    let yaml = [
+        "_format_version: '3.0'\nservices:\n".to_owned(),
+        service("tls", &format!("https://{tls}"), "  retries: 0\n  connect_timeout: 150\n"),
+        service("body", &format!("http://{}", stalled.address()), "  retries: 0\n  read_timeout: 150\n"),
+        service("large", &format!("http://{}", large.address()), "  retries: 0\n"),
+        format!(
+            "- name: raw\n  url: tls://{tls}\n  retries: 0\n  connect_timeout: 150\n  routes:\n  - protocols: [tcp]\n    \
+             sources: [{{ip: 127.0.0.1}}]\n"
+        ),
+    ]
+    .concat();
+    let config = folder.write("kong.yaml", yaml);
+    let settings = ["log_level=info", "stream_listen=127.0.0.1:0", "upstream_max_head_size=1k"];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let mut node = Process::run(&config, &settings);
+    let (mut http, mut stream) = (None, None);
+    while http.is_none() || stream.is_none() {
+        let line = node.wait_for("listening on ");
+        let at = line.split_whitespace().nth(2).and_then(|at| at.parse::<std::net::SocketAddr>().ok());
+        *(if line.contains("stream") { &mut stream } else { &mut http }) = at;
+    }
+    let handshake = "upstream_connect_timeout: connected to the upstream, but the TLS handshake was not finished within \
+                     connect_timeout 150 ms";
+    for (path, message) in [
+        ("/tls", handshake),
+        ("/body", "upstream_timeout: the response body stalled: no bytes from the upstream within read_timeout 150 ms"),
+        ("/large", "upstream_protocol: response head too large: larger than upstream_max_head_size (1024 bytes)"),
+    ] {
+        // The response that stalls ends early.
+        let _answer = H1Client::connect(http.unwrap()).await.unwrap().get(path, "a", &[]).await;
+        assert_eq!(node.wait_for("upstream_"), message);
+    }
+    let mut socket = Socket::connect(stream.unwrap()).await.unwrap();
+    let _sent = socket.write_all(b"x").await;
+    assert_eq!(node.wait_for("upstream_"), handshake);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_refused_are_named_too() {
     let (folder, echo) = (TempDir::new("failures"), EchoServer::start("e").await);
     let yaml = format!("_format_version: '3.0'\nservices:\n{}", service("s", &echo.url(), ""));

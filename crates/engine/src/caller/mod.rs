@@ -19,7 +19,7 @@ use cardinal_http::{HeaderList, Method, Name, is_authority};
 use cardinal_net::dns::Dns;
 use cardinal_net::h1::H1;
 use cardinal_net::tls::{ClientSettings, client_config};
-use cardinal_net::{Connected, TlsTarget, connect};
+use cardinal_net::{Connected, Stage, TlsTarget, connect};
 use cardinal_sdk::{CallError, HttpCall, HttpCaller, HttpReply};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -202,10 +202,11 @@ async fn connect_any(addresses: &[SocketAddr], tls: Option<&TlsTarget>) -> Resul
         }
         let last = at + 1 == addresses.len();
         let limit = if last { Duration::MAX } else { ADDRESS_TIMEOUT };
-        match tokio::time::timeout(limit, connect(*address, other.take(), tls)).await {
+        let stage = Stage::default();
+        match tokio::time::timeout(limit, connect(*address, other.take(), tls, &stage)).await {
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(error)) => failed = error.to_string(),
-            Err(_) => failed = format!("connect to {address}: timeout"),
+            Err(_) => failed = format!("connect to {address}: {} in time", stage.missing()),
         }
     }
     Err(failed)

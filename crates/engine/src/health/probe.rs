@@ -6,7 +6,7 @@ use cardinal_balance::{Probe, ProbeOutcome};
 use cardinal_base::descriptors;
 use cardinal_http::{HeaderList, Name};
 use cardinal_ir::ProbeKind;
-use cardinal_net::{Connected, Io, TlsTarget, connect};
+use cardinal_net::{Connected, Io, Stage, TlsTarget, connect};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -38,10 +38,11 @@ pub(super) async fn run(prober: &Prober, probe: &Probe) -> (ProbeOutcome, Option
             Some(TlsTarget { config, server_name })
         }
     };
-    let connected = match within(probe, connect(probe.address, None, tls.as_ref())).await {
+    let stage = Stage::default();
+    let connected = match within(probe, connect(probe.address, None, tls.as_ref(), &stage)).await {
         Some(Ok(connected)) => connected,
         Some(Err(error)) => return (broken(error.io()), Some(error.to_string())),
-        None => return late("no connection"),
+        None => return late(stage.missing()),
     };
     let Connected { io, h2, .. } = connected;
     let outcome = match kind {

@@ -369,6 +369,12 @@ pub(super) const CLIENT_STALL: Stall =
     Stall { kind: FailureKind::ClientTimeout, detail: "the client took no bytes", setting: "client_send_timeout" };
 pub(super) const UPSTREAM_STALL: Stall =
     Stall { kind: FailureKind::UpstreamTimeout, detail: "no response from the upstream", setting: "read_timeout" };
+/// After the response head.
+pub(super) const RESPONSE_BODY_STALL: Stall = Stall {
+    kind: FailureKind::UpstreamTimeout,
+    detail: "the response body stalled: no bytes from the upstream",
+    setting: "read_timeout",
+};
 
 /// How long each side may keep a direction waiting, and who does now.
 pub(super) struct Patience<'x> {
@@ -393,14 +399,14 @@ impl<'x> Patience<'x> {
         }
     }
 
-    /// For the response's way.
-    pub(super) fn download(timer: &'x Timer, limits: &Limits, timeouts: &Timeouts) -> Self {
+    /// For the response; `stall` says what the upstream is late with.
+    pub(super) fn download(timer: &'x Timer, limits: &Limits, timeouts: &Timeouts, stall: Stall) -> Self {
         Self {
             timer,
             client_ms: limits.send_timeout_ms,
             upstream_ms: timeouts.read_ms,
             client_failure: CLIENT_STALL,
-            upstream_failure: UPSTREAM_STALL,
+            upstream_failure: stall,
             waiting: None,
         }
     }

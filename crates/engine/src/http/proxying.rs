@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cardinal_balance::Outcome;
-use cardinal_http::h1::{Framing, HeadLimits, Parsed, announces_body, keep_alive, parse_response, response_framing};
+use cardinal_http::h1::{
+    Framing, HeadError, HeadLimits, Parsed, announces_body, keep_alive, parse_response, response_framing,
+};
 use cardinal_http::{Failure, FailureKind, Method, ResponseHead, Retry, Version};
 use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
@@ -19,7 +21,9 @@ use super::exchange::{Body, ClientBody, Collect, NO_ROOM, Session, Terms, Turn, 
 use super::facts::{switches_as_asked, upgrade};
 use super::failure_log::{self, Line};
 use super::filters::{run_body, run_response};
-use super::forward::{Broken, Download, Patience, Progress, UPSTREAM_STALL, UPSTREAM_WRITE_STALL, Upload};
+use super::forward::{
+    Broken, Download, Patience, Progress, RESPONSE_BODY_STALL, UPSTREAM_STALL, UPSTREAM_WRITE_STALL, Upload,
+};
 use super::reply::{self, send_continue};
 use super::tunnel::tunnel;
 use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
@@ -210,7 +214,7 @@ impl Proxying<'_> {
         let (node, timeouts) = (self.plan.node(), &self.backend.backend.timeouts);
         let limits = head_limits(&node.limits);
         let mut sending = Patience::upload(&s.up_timer, &node.limits, timeouts);
-        let mut waiting = Patience::download(&s.down_timer, &node.limits, timeouts);
+        let mut waiting = Patience::download(&s.down_timer, &node.limits, timeouts, UPSTREAM_STALL);
         let response = &mut s.response;
         let mut sent = upload.moved > 0;
         poll_fn(|cx| {
@@ -219,7 +223,7 @@ impl Proxying<'_> {
             if std::mem::replace(&mut sent, true)
                 && let Poll::Ready(outcome) = poll_head(cx, up, response, &limits)
             {
-                return Poll::Ready(outcome.map_err(head_failure));
+                return Poll::Ready(outcome.map_err(|error| head_failure(error, &limits)));
             }
             match upload.poll(cx, down, up) {
                 Ok(Progress::Done) => {
@@ -235,12 +239,12 @@ impl Proxying<'_> {
                 // An upstream that takes no more may have answered.
                 Err(Broken::Upstream(error)) => match poll_head(cx, up, response, &limits) {
                     Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                    _ => return Poll::Ready(Err(head_failure(error))),
+                    _ => return Poll::Ready(Err(head_failure(error, &limits))),
                 },
                 Err(broken) => return Poll::Ready(Err(broken.failure())),
             }
             // Flushing may have let the answer in.
-            poll_head(cx, up, response, &limits).map_err(head_failure)
+            poll_head(cx, up, response, &limits).map_err(|error| head_failure(error, &limits))
         })
         .await
     }
@@ -330,7 +334,7 @@ impl Proxying<'_> {
         let (limits, timeouts) = (&self.plan.node().limits, &self.backend.backend.timeouts);
         let timers = (Rc::clone(&s.up_timer), Rc::clone(&s.down_timer));
         let mut sending = Patience::upload(&timers.0, limits, timeouts);
-        let mut receiving = Patience::download(&timers.1, limits, timeouts);
+        let mut receiving = Patience::download(&timers.1, limits, timeouts, RESPONSE_BODY_STALL);
         let Answering { up, upload, .. } = answering;
         let mut uploading = !upload.is_done();
         let mut waited = false;
@@ -381,7 +385,7 @@ impl Proxying<'_> {
             max,
             expected,
             timeout_ms: self.backend.backend.timeouts.read_ms,
-            late: UPSTREAM_STALL,
+            late: RESPONSE_BODY_STALL,
             slowest: None,
             budget: &self.plan.services.memory,
         };
@@ -465,7 +469,7 @@ fn may_retry(failure: &Failure, s: &Scratch) -> bool {
 }
 
 /// What went wrong while a response head was waited for.
-fn head_failure(error: NetError) -> Failure {
+fn head_failure(error: NetError, limits: &HeadLimits) -> Failure {
     let kind = match &error {
         error if error.is_local() => FailureKind::Overloaded,
         NetError::Head(_) | NetError::BufferFull => FailureKind::UpstreamProtocol,
@@ -478,7 +482,18 @@ fn head_failure(error: NetError) -> Failure {
         // The request may have arrived: only what may be repeated is.
         _ => Retry::IfIdempotent,
     };
-    Failure::new(kind, "waiting for the response").with_source(error).with_retry(retry)
+    let failure = match error {
+        NetError::Head(HeadError::TooLarge | HeadError::LineTooLong) | NetError::BufferFull => {
+            let text = format!("larger than upstream_max_head_size ({} bytes)", limits.head_bytes_max);
+            Failure::new(kind, "response head too large").with_source(text)
+        }
+        NetError::Head(HeadError::TooMany) => {
+            let text = format!("more than client_max_headers ({})", limits.header_count_max);
+            Failure::new(kind, "too many fields in the response head").with_source(text)
+        }
+        error => Failure::new(kind, "waiting for the response").with_source(error),
+    };
+    failure.with_retry(retry)
 }
 
 fn head_limits(limits: &Limits) -> HeadLimits {

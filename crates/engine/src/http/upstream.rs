@@ -13,7 +13,7 @@ use cardinal_ir::{Algorithm, HashInput, HttpVersion};
 use cardinal_net::h1::H1;
 use cardinal_net::h2::{self, Client, Settings};
 use cardinal_net::{
-    ConnectError, Connected, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, StreamGuard, Timer, TlsTarget, connect,
+    ConnectError, Connected, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, Stage, StreamGuard, Timer, TlsTarget, connect,
 };
 use cardinal_sdk::{Try, TryState};
 use rustls_pki_types::ServerName;
@@ -97,7 +97,9 @@ pub(super) async fn reach(
     });
     let opening = shared.then(|| worker.pool.borrow_mut().start_opening(key));
     let other = other_family(worker, backend, &picked);
-    let opened = s.up_timer.limit(timeout_ms, Box::pin(open(worker, backend, key, other, tls, upgrade))).await;
+    let stage = Stage::default();
+    let opening_io = Box::pin(open(worker, backend, key, other, tls, upgrade, &stage));
+    let opened = s.up_timer.limit(timeout_ms, opening_io).await;
     s.time_passed();
     if let Some(opening) = opening
         && matches!(opened, Some(Ok(Transport::H2(..))))
@@ -107,15 +109,20 @@ pub(super) async fn reach(
     let failure = match opened {
         Some(Ok(transport)) => return Ok(Reached { transport, picked, group, key, requests: 0 }),
         Some(Err(failure)) => failure,
-        None => connect_timeout(timeout_ms),
+        None => connect_timeout(timeout_ms, &stage),
     };
     report_failure(worker, &group, &picked, s, &failure);
     Err(failure.with_target(|| picked_text(&picked)))
 }
 
 /// The failure to connect in time.
-pub(crate) fn connect_timeout(limit_ms: u64) -> Failure {
-    let failure = Failure::new(FailureKind::UpstreamConnectTimeout, "no connection to the upstream");
+pub(crate) fn connect_timeout(limit_ms: u64, stage: &Stage) -> Failure {
+    let detail = if stage.is_handshake() {
+        "connected to the upstream, but the TLS handshake was not finished"
+    } else {
+        "no connection to the upstream"
+    };
+    let failure = Failure::new(FailureKind::UpstreamConnectTimeout, detail);
     failure.within("connect_timeout", limit_ms).with_retry(Retry::Safe)
 }
 
@@ -293,12 +300,13 @@ async fn open(
     other: Option<SocketAddr>,
     tls: Option<TlsTarget>,
     upgrade: bool,
+    stage: &Stage,
 ) -> Result<Transport, Failure> {
     let made = match worker.node.dial.get() {
-        None => match connect(key.address, other, tls.as_ref()).await {
+        None => match connect(key.address, other, tls.as_ref(), stage).await {
             // Idle connections to other endpoints make room.
             Err(error) if descriptors::is_exhausted(error.io()) && worker.pool.borrow_mut().close_idle() => {
-                connect(key.address, other, tls.as_ref()).await
+                connect(key.address, other, tls.as_ref(), stage).await
             }
             made => made,
         },

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cardinal_balance::{Group, Outcome, Picked};
 use cardinal_http::{Failure, FailureKind, Retry};
 use cardinal_ir::{Id, Rank, Wire};
+use cardinal_net::Stage;
 use cardinal_route::{NoHeaders, Request};
 use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Source, Try};
 
@@ -137,7 +138,7 @@ impl Session {
     /// Opens a way to an endpoint of the backend; to others while that fails and retries are left.
     pub(super) async fn reach<T>(
         &mut self,
-        open: impl AsyncFn(&RoutePlan, &BackendPlan, &Picked, &Exchange) -> Result<T, Failure>,
+        open: impl AsyncFn(&RoutePlan, &BackendPlan, &Picked, &Exchange, &Stage) -> Result<T, Failure>,
     ) -> Result<Reached<T>, Failure> {
         let Self { worker, plan, scratch, route } = self;
         let no_backend = || Failure::new(FailureKind::NoBackend, "the route has no service");
@@ -157,7 +158,8 @@ impl Session {
                 state: None,
                 status: None,
             });
-            let opening = open(route, backend, &picked, &scratch.exchange);
+            let stage = Stage::default();
+            let opening = open(route, backend, &picked, &scratch.exchange, &stage);
             let failure = match scratch.up_timer.limit(backend.backend.timeouts.connect_ms, opening).await {
                 Some(Ok(transport)) => {
                     let group = Arc::clone(&backend.group);
@@ -166,7 +168,7 @@ impl Session {
                     return Ok(Reached { transport, endpoint: Chosen { picked, group } });
                 }
                 Some(Err(failure)) => failure,
-                None => connect_timeout(backend.backend.timeouts.connect_ms),
+                None => connect_timeout(backend.backend.timeouts.connect_ms, &stage),
             };
             report_failure(worker, &backend.group, &picked, scratch, &failure);
             let failure = failure.with_target(|| picked_text(&picked));

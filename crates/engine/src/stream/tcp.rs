@@ -7,7 +7,7 @@ use cardinal_balance::Picked;
 use cardinal_http::Failure;
 use cardinal_ir::{Listener, Wire};
 use cardinal_net::h1::H1;
-use cardinal_net::{Io, TlsTarget, connect};
+use cardinal_net::{Io, Stage, TlsTarget, connect};
 use cardinal_sdk::{Admit, Client, Exchange};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -53,14 +53,20 @@ async fn serve(session: &mut Session, tcp: TcpStream, wire: Wire) -> Result<(), 
 }
 
 /// Connects to an endpoint. What passes through unopened needs no TLS of ours, whatever the backend says.
-async fn open(route: &RoutePlan, backend: &BackendPlan, picked: &Picked, exchange: &Exchange) -> Result<Io, Failure> {
+async fn open(
+    route: &RoutePlan,
+    backend: &BackendPlan,
+    picked: &Picked,
+    exchange: &Exchange,
+    stage: &Stage,
+) -> Result<Io, Failure> {
     let passthrough = exchange.client.wire == Wire::TlsPassthrough;
     let tls = backend
         .tls
         .as_ref()
         .filter(|_| !passthrough)
         .map(|tls| TlsTarget { config: Arc::clone(&tls.config_h1), server_name: server_name(route, picked, exchange) });
-    connect(picked.address(), None, tls.as_ref()).await.map(|connected| connected.io).map_err(connect_failure)
+    connect(picked.address(), None, tls.as_ref(), stage).await.map(|connected| connected.io).map_err(connect_failure)
 }
 
 /// The name to ask an upstream for: the client's when the route preserves it, else the endpoint's.

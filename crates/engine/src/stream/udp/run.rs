@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use cardinal_balance::Picked;
 use cardinal_base::descriptors;
 use cardinal_http::{Failure, FailureKind};
-use cardinal_net::{ConnectError, Timer};
+use cardinal_net::{ConnectError, Stage, Timer};
 use cardinal_sdk::Exchange;
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::UdpSocket;
@@ -156,7 +156,7 @@ impl Run {
 }
 
 /// A socket that talks to the endpoint only. "Connected" means that the system knows a way there.
-async fn open(_: &RoutePlan, _: &BackendPlan, picked: &Picked, _: &Exchange) -> Result<UdpSocket, Failure> {
+async fn open(_: &RoutePlan, _: &BackendPlan, picked: &Picked, _: &Exchange, _: &Stage) -> Result<UdpSocket, Failure> {
     let to = picked.address();
     let any: SocketAddr = match to {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
