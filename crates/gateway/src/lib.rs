@@ -17,5 +17,5 @@ pub mod settings;
 
 pub use declarative::{Entity, LoadErrors, Snapshot, Source, load};
 pub use entities::Registry;
-pub use lower::{Edit, Lowered, lower, lower_strict};
+pub use lower::{Edit, Lowered, lower, lower_owned, lower_strict};
 pub use settings::Settings;

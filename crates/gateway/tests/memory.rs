@@ -2,12 +2,13 @@
 //! a moment. Alone in its program, since it counts what the whole program allocates.
 
 #![allow(unsafe_code, reason = "an allocator that counts can only be written so")]
+#![allow(clippy::print_stdout, reason = "it prints what it measures")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use cardinal_gateway::{Registry, Settings, Source, declarative, load, lower};
+use cardinal_gateway::{Registry, Settings, Source, declarative, load, lower_owned};
 
 struct Counting;
 
@@ -90,12 +91,13 @@ fn peak(text: String, registry: &Registry) -> f64 {
     let before = HELD.load(Relaxed);
     PEAK.store(before, Relaxed);
     let snapshot = load(&sources, registry, &settings).unwrap_or_else(|errors| panic!("{}", errors.render()));
-    let (ir, diagnostics) = lower(&snapshot, registry, &settings);
+    let of_loading = PEAK.load(Relaxed) - before;
+    let (ir, diagnostics) = lower_owned(snapshot, registry, &settings);
     let peak = PEAK.load(Relaxed) - before;
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     assert!(ir.principals.len() == CONSUMERS && ir.credentials.len() == CONSUMERS || ir.routes.len() == ROUTES);
     let ratio = peak as f64 / size as f64;
-    println!("{size} bytes of text: {peak} bytes at most, {ratio:.1} times");
+    println!("{size} bytes of text: {of_loading} bytes at most to load it, {peak} to lower it, {ratio:.1} times");
     ratio
 }
 
@@ -105,5 +107,5 @@ fn a_large_file_takes_a_few_times_its_size() {
     let json = |text: &str| declarative::parse(text).unwrap().to_value().to_string();
     let of = |text: String| peak(text, &registry);
     let found = [of(consumers()), of(json(&consumers())), of(routes()), of(json(&routes()))];
-    assert!(found.iter().all(|ratio| *ratio < 9.0), "{found:?}");
+    assert!(found.iter().all(|ratio| *ratio < 7.5), "{found:?}");
 }

@@ -93,7 +93,9 @@ pub(super) fn collect<'r, 'n>(registry: &'r Registry, files: &'n [Node]) -> Coll
 /// less memory for.
 pub(super) fn consume<'r>(registry: &'r Registry, mut files: Vec<Node>) -> Collected<'r, 'static> {
     let mut out = Collected { transform: true, without_nodes: true, ..Collected::default() };
-    let taken = files.iter_mut().map(|root| take_lists(registry, root)).collect();
+    let taken: Vec<Taken> = files.iter_mut().map(|root| take_lists(registry, root)).collect();
+    // A list that grows leaves gaps where it was.
+    out.items.reserve_exact(taken.iter().flatten().flatten().map(|list| entities(list)).sum());
     walk(registry, &files, taken, |_| None, &mut out);
     out
 }
@@ -108,6 +110,20 @@ fn take_lists(registry: &Registry, root: &mut Node) -> Taken {
         _ => None,
     };
     map.iter_mut().map(of).collect()
+}
+
+/// How many entities there are in a list, those that are nested in them included, or a few more.
+fn entities(list: &[Node]) -> usize {
+    let below = |node: &Node| match &node.data {
+        Data::Map(map) => map.iter().filter_map(|(.., node)| maps(node)).map(entities).sum(),
+        Data::Scalar(_) | Data::List(_) => 0,
+    };
+    list.iter().map(|node| 1 + below(node)).sum()
+}
+
+/// A list of maps.
+fn maps(node: &Node) -> Option<&[Node]> {
+    node.list().filter(|list| list.first().is_some_and(|first| matches!(first.data, Data::Map(_))))
 }
 
 /// How an item keeps its node.

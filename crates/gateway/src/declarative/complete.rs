@@ -21,6 +21,8 @@ use crate::packed::Packed;
 
 /// Entities from which on checking them is shared by threads.
 pub(super) const PARALLEL_MIN: usize = 4_096;
+/// Entities that are shared by threads at once, so that the memory that each thread needs stays small.
+const BATCH: usize = 2 * PARALLEL_MIN;
 /// Most threads that share it.
 const THREADS_MAX: usize = 8;
 
@@ -65,21 +67,30 @@ impl Load<'_> {
             return all.items.iter().enumerate().map(one).collect();
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let share = all.items.len().div_ceil(threads);
-        std::thread::scope(|scope| {
-            let one = &one;
-            let shares: Vec<_> = all
-                .items
-                .chunks(share)
-                .enumerate()
-                .map(|(n, items)| scope.spawn(move || (n * share..).zip(items).map(one).collect::<Vec<_>>()))
-                .collect();
-            let joined = |share: std::thread::ScopedJoinHandle<'_, Vec<_>>| match share.join() {
-                Ok(completed) => completed,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            shares.into_iter().flat_map(joined).collect()
-        })
+        let mut out = Vec::with_capacity(all.items.len());
+        for (batch, items) in all.items.chunks(BATCH).enumerate() {
+            let first = batch * BATCH;
+            let share = items.len().div_ceil(threads);
+            let shares = std::thread::scope(|scope| {
+                let one = &one;
+                let of =
+                    |(n, items)| scope.spawn(move || (first + n * share..).zip(items).map(one).collect::<Vec<_>>());
+                let shares: Vec<_> = items.chunks(share).enumerate().map(of).collect();
+                let joined = |share: std::thread::ScopedJoinHandle<'_, Vec<_>>| match share.join() {
+                    Ok(completed) => completed,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                };
+                shares.into_iter().map(joined).collect::<Vec<_>>()
+            });
+            // What a thread has allocated is copied: the C library keeps memory of other threads when it is free.
+            for completed in shares.into_iter().flatten() {
+                out.push(match completed {
+                    Ok(fields) => Ok(Packed::clone(&fields)),
+                    Err(errors) => Err(errors),
+                });
+            }
+        }
+        out
     }
 
     /// Whether the second round may find something although the first one found nothing. Kong's first round always

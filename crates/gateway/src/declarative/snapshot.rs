@@ -163,6 +163,13 @@ impl Snapshot {
         Some(old.entity(*id, &self.names))
     }
 
+    /// Takes all entities of a kind out. Each is freed once the iterator has passed it.
+    pub(crate) fn take(&mut self, kind: &str) -> impl Iterator<Item = Entity> + use<> {
+        let names = Arc::clone(&self.names);
+        let all = self.entities.shift_remove(kind).unwrap_or_default();
+        all.into_iter().map(move |(id, stored)| stored.entity(id, &names))
+    }
+
     /// Puts a consumer into groups, and out of all others.
     pub(crate) fn set_groups(&mut self, consumer: Id, groups: Vec<Id>) {
         if groups.is_empty() {

@@ -21,7 +21,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn targets(&mut self) {
-        self.snapshot.of("targets").for_each(|entity| self.target(&entity));
+        self.each("targets", Self::target);
     }
 
     pub(super) fn upstream(&mut self, entity: &Entity) {

@@ -14,7 +14,7 @@ const STEP: u32 = 1 << 24;
 impl Lowering<'_> {
     pub(super) fn plugins(&mut self) {
         let group_order = self.group_order();
-        self.snapshot.of("plugins").for_each(|entity| self.plugin(&entity, &group_order));
+        self.each("plugins", |lowering, entity| lowering.plugin(entity, &group_order));
     }
 
     pub(super) fn plugin(&mut self, entity: &Entity, group_order: &BTreeMap<Id, u32>) {

@@ -59,7 +59,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn principals(&mut self) {
-        self.snapshot.of("consumers").for_each(|entity| self.principal(&entity));
+        self.each("consumers", Self::principal);
     }
 
     pub(super) fn principal(&mut self, entity: &Entity) {
@@ -77,7 +77,7 @@ impl Lowering<'_> {
     pub(super) fn credentials(&mut self) {
         let registry = self.registry;
         for (kind, def) in registry.kinds().filter_map(|k| Some((k.name, k.brought_by?))) {
-            self.snapshot.of(kind).for_each(|entity| self.credential(kind, def, &entity));
+            self.each(kind, |lowering, entity| lowering.credential(kind, def, entity));
         }
     }
 

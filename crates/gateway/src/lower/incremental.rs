@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cardinal_ir::{Diagnostic, Id, Ir};
 
-use super::{Lowering, Memory, Names, lower_all};
+use super::{Lowering, Memory, Names, Taken, lower_all};
 use crate::declarative::{Entity, Snapshot};
 use crate::entities::Registry;
 use crate::settings::Settings;
@@ -70,7 +70,7 @@ impl Lowered {
     /// Lowers a whole configuration.
     pub fn new(snapshot: Snapshot, registry: Arc<Registry>, settings: Arc<Settings>) -> Self {
         let (names, mut memory) = (Names::of(&snapshot), Memory::new(&registry, &settings));
-        let (ir, found) = lower_all(&snapshot, &registry, &settings, &names, &mut memory);
+        let (ir, found) = lower_all((&snapshot, Taken::new()), &registry, &settings, &names, &mut memory);
         let mut concerned: HashMap<Cause, BTreeSet<Key>> = HashMap::new();
         for kind in snapshot.kinds() {
             for entity in snapshot.of(kind) {
@@ -126,7 +126,8 @@ impl Lowered {
         let before = self.ir.clone();
         // Any field may refer to a vault.
         if dirty.iter().any(|(_, kind, _)| *kind == "vaults") {
-            let (ir, found) = lower_all(&self.snapshot, &self.registry, &self.settings, &self.names, &mut self.memory);
+            let entities = (&self.snapshot, Taken::new());
+            let (ir, found) = lower_all(entities, &self.registry, &self.settings, &self.names, &mut self.memory);
             self.ir = ir.sharing(&before);
             self.diagnostics.clear();
             self.note(found);
@@ -184,7 +185,8 @@ impl Lowered {
     fn lower(&mut self, dirty: &BTreeSet<Key>, touched: &BTreeMap<Key, Option<Entity>>) {
         let Self { snapshot, registry, settings, names, memory, ir, .. } = self;
         let (ir, diagnostics) = (std::mem::take(ir), Vec::new());
-        let mut lowering = Lowering { snapshot, registry, settings, names, memory, ir, diagnostics };
+        let mut lowering =
+            Lowering { snapshot, taken: Taken::new(), registry, settings, names, memory, ir, diagnostics };
         let has_plugins = dirty.iter().any(|(_, kind, _)| *kind == "plugins");
         let group_order = if has_plugins { lowering.group_order() } else { BTreeMap::new() };
         let mut records = Vec::new();

@@ -32,14 +32,30 @@ use crate::settings::Settings;
 /// entity was left out.
 pub fn lower(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> (Ir, Vec<Diagnostic>) {
     let (names, mut memory) = (Names::of(snapshot), Memory::new(registry, settings));
-    let (ir, of_entities) = lower_all(snapshot, registry, settings, &names, &mut memory);
+    let (ir, of_entities) = lower_all((snapshot, Taken::new()), registry, settings, &names, &mut memory);
     let mut diagnostics = snapshot.warnings().to_vec();
     diagnostics.extend(of_entities);
     (ir, diagnostics)
 }
 
+/// The same of a snapshot that nobody needs any more: most entities are freed as soon as they are lowered, so that a
+/// large configuration is not held twice.
+pub fn lower_owned(mut snapshot: Snapshot, registry: &Registry, settings: &Settings) -> (Ir, Vec<Diagnostic>) {
+    let (names, mut memory) = (Names::of(&snapshot), Memory::new(registry, settings));
+    let credentials = registry.kinds().filter(|kind| kind.brought_by.is_some()).map(|kind| kind.name);
+    let kinds = ["consumers", "targets", "routes", "plugins"].into_iter().chain(credentials);
+    let taken = kinds.map(|kind| (kind, Box::new(snapshot.take(kind)) as Box<dyn Iterator<Item = Entity>>)).collect();
+    let (ir, of_entities) = lower_all((&snapshot, taken), registry, settings, &names, &mut memory);
+    let mut diagnostics = snapshot.warnings().to_vec();
+    diagnostics.extend(of_entities);
+    (ir, diagnostics)
+}
+
+/// Entities that no others are looked up in, by kind, where they are lowered one after the other and freed.
+type Taken = HashMap<&'static str, Box<dyn Iterator<Item = Entity>>>;
+
 fn lower_all(
-    snapshot: &Snapshot,
+    (snapshot, taken): (&Snapshot, Taken),
     registry: &Registry,
     settings: &Settings,
     names: &Names,
@@ -47,7 +63,7 @@ fn lower_all(
 ) -> (Ir, Vec<Diagnostic>) {
     let (mut ir, diagnostics) = (Ir::default(), Vec::new());
     settings.lower_into(&mut ir);
-    let mut lowering = Lowering { snapshot, registry, settings, names, memory, ir, diagnostics };
+    let mut lowering = Lowering { snapshot, taken, registry, settings, names, memory, ir, diagnostics };
     // What others refer to comes first.
     lowering.certificates();
     lowering.trusts();
@@ -85,6 +101,7 @@ pub(crate) fn unmatchable(ir: &Ir) -> Vec<Diagnostic> {
 
 struct Lowering<'l> {
     snapshot: &'l Snapshot,
+    taken: Taken,
     registry: &'l Registry,
     settings: &'l Settings,
     names: &'l Names,
@@ -137,6 +154,14 @@ impl Memory {
 }
 
 impl Lowering<'_> {
+    /// Lowers the entities of a kind, in the order of their ids.
+    fn each(&mut self, kind: &str, mut lower: impl FnMut(&mut Self, &Entity)) {
+        match self.taken.remove(kind) {
+            Some(entities) => entities.for_each(|entity| lower(self, &entity)),
+            None => self.snapshot.of(kind).for_each(|entity| lower(self, &entity)),
+        }
+    }
+
     /// Says why an entity is left out.
     fn refuse(&mut self, kind: &str, entity: &Entity, code: Code, path: &str, message: impl Into<String>) {
         self.diagnostics.push(diagnostic(kind, entity, code, path, message.into()));

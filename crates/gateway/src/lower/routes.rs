@@ -19,7 +19,7 @@ const STREAM: [&str; 4] = ["tcp", "tls", "udp", "tls_passthrough"];
 impl Lowering<'_> {
     pub(super) fn routes(&mut self) {
         let mut records = Vec::new();
-        self.snapshot.of("routes").for_each(|entity| self.route(&entity, &mut records));
+        self.each("routes", |lowering, entity| lowering.route(entity, &mut records));
         self.ir.routes = Table::from_shared(records);
     }
 

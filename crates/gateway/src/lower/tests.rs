@@ -17,6 +17,7 @@ fn lowered_with(text: &str, settings: Settings) -> (Ir, Vec<Diagnostic>) {
     let snapshot = load(&[source], &registry, &settings).unwrap_or_else(|e| panic!("{}", e.render()));
     let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
     assert_eq!(ir.verify(), []);
+    assert_eq!(lower_owned(snapshot, &registry, &settings), (ir.clone(), diagnostics.clone()));
     (ir, diagnostics)
 }
 
