@@ -25,6 +25,7 @@ pub(crate) fn check(
     let (output, quiet, strict) = (args.output, args.quiet, args.strict);
     let site = Site::new(plugins, [args.files, args.config].concat(), args.settings, env);
     let verdict = examine(&site, strict)?;
+    let is_valid = verdict.is_valid();
     match output {
         Output::Json => {
             out::complain(&verdict.oddities());
@@ -35,7 +36,7 @@ pub(crate) fn check(
             out::print(&verdict.human(quiet))?;
         }
     }
-    Ok(if verdict.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What was found.
@@ -151,33 +152,39 @@ impl Found {
         found["differences"] = differences.map(problems::of_line).collect();
     }
 
-    fn human(&self, quiet: bool) -> String {
-        match &self.outcome {
+    fn human(self, quiet: bool) -> String {
+        let is_valid = self.is_valid();
+        let Self { preferences, sources, outcome } = self;
+        match outcome {
             Outcome::Valid(loaded, diagnostics) | Outcome::Incomplete(loaded, diagnostics) => {
-                let lines =
-                    report(&loaded.snapshot, (&loaded.registry, &self.preferences.settings), &loaded.ir, diagnostics);
-                let mut out = render_diagnostics(diagnostics, &self.sources);
-                out.push_str(&table(&lines, quiet));
-                out.push_str(&order_text(&order_report(&loaded.snapshot, &self.preferences.settings)));
-                let left_out = left_out(diagnostics);
+                let settings = &preferences.settings;
+                let lines = report(&loaded.snapshot, (&loaded.registry, settings), &loaded.ir, &diagnostics);
+                let order = order_text(&order_report(&loaded.snapshot, settings));
+                let left_out = left_out(&diagnostics);
                 let number = out::count(left_out.len(), "entity");
                 let of_kind = |kind: &str| left_out.iter().filter(|(k, _)| *k == kind).count();
                 let gone = || loaded.summary_of(|kind, _| of_kind(kind));
                 let rest = || loaded.summary_of(|kind, all| all.saturating_sub(of_kind(kind)));
-                out.push_str(&match (self.is_valid(), left_out.len()) {
+                let verdict = match (is_valid, left_out.len()) {
                     (true, 0) => format!("valid: {}\n", loaded.summary()),
                     (true, _) => {
                         format!("valid, but {number} above would be left out: {}; served: {}\n", gone(), rest())
                     }
                     (false, _) => format!("invalid: {number} above would be left out: {}\n", gone()),
-                });
+                };
+                // The text of a large configuration takes the place of its entities.
+                drop(loaded);
+                let mut out = render_diagnostics(&diagnostics, &sources);
+                out.push_str(&table(lines, quiet));
+                out.push_str(&order);
+                out.push_str(&verdict);
                 out
             }
             Outcome::Invalid(errors) => {
-                let sound = check_refused(errors).into_iter().filter(|line| line.verdict == Verdict::Same);
+                let sound = check_refused(&errors).into_iter().filter(|line| line.verdict == Verdict::Same);
                 let sound: Vec<Line> = sound.collect();
                 let mut out = errors.render();
-                out.push_str(&table(&sound, quiet));
+                out.push_str(&table(sound, quiet));
                 out.push_str(&format!("invalid: {}\n", out::count(errors.findings().len().max(1), "error")));
                 out
             }
@@ -202,9 +209,9 @@ fn messages_redacted(tree: Value) -> Value {
 }
 
 /// A line for each entity or field, verdict first.
-fn table(lines: &[Line], quiet: bool) -> String {
+fn table(lines: Vec<Line>, quiet: bool) -> String {
     let mut out = String::new();
-    for line in lines.iter().filter(|line| !quiet || line.verdict != Verdict::Same) {
+    for line in lines.into_iter().filter(|line| !quiet || line.verdict != Verdict::Same) {
         let verdict = match line.verdict {
             Verdict::Same => "same",
             Verdict::Changed => "changed",

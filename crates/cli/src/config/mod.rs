@@ -7,6 +7,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use cardinal_engine::explain::Explainer;
 use cardinal_gateway::declarative::{fill, redact};
 use cardinal_gateway::entities::choices;
 use cardinal_gateway::settings::{Inputs, Note};
-use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower};
+use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower, lower_owned};
 use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity};
 use cardinal_sdk::PluginDef;
 use serde_json::Value;
@@ -192,21 +193,51 @@ impl Site {
     /// Makes of texts what can be served. With `strict`, all of it or nothing.
     pub(crate) fn load(&self, settings: &Settings, sources: &[Source], strict: bool) -> Result<Loaded, Refusal> {
         let registry = self.registry(settings)?;
-        let sources = if sources.is_empty() { &[Source::new("empty", "_format_version: '3.0'")] } else { sources };
-        let filled = if self.fill_env { Some(fill(sources, &self.env).map_err(Refusal::Load)?) } else { None };
-        let sources = filled.as_deref().unwrap_or(sources);
-        let snapshot = load(sources, &registry, settings).map_err(Refusal::Load)?;
+        let sources = self.filled(sources)?;
+        let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
         let (ir, diagnostics) = lower(&snapshot, &registry, settings);
-        let loaded = Loaded { snapshot, registry, ir: Arc::new(ir), diagnostics };
+        let ir = Arc::new(ir);
         if strict {
-            let mut all = loaded.diagnostics.clone();
-            all.extend(self.plan(&loaded.ir).map_err(Refusal::Internal)?);
-            sharpen(&mut all);
-            if all.iter().any(|d| d.severity == Severity::Error) {
-                return Err(Refusal::Incomplete(all, sources.to_vec()));
-            }
+            self.refuse_incomplete(&ir, &diagnostics, &sources)?;
         }
-        Ok(loaded)
+        Ok(Loaded { snapshot, registry, ir, diagnostics })
+    }
+
+    /// The same for a node, which needs no more than what it serves.
+    pub(crate) fn lowered(
+        &self,
+        settings: &Settings,
+        sources: &[Source],
+        strict: bool,
+    ) -> Result<LoweredConfig, Refusal> {
+        let registry = self.registry(settings)?;
+        let sources = self.filled(sources)?;
+        let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
+        let summary = summary_of(&snapshot, &registry, |_, all| all);
+        let (ir, diagnostics) = lower_owned(snapshot, &registry, settings);
+        let ir = Arc::new(ir);
+        if strict {
+            self.refuse_incomplete(&ir, &diagnostics, &sources)?;
+        }
+        cardinal_base::memory::release_free();
+        Ok(LoweredConfig { ir, diagnostics, summary })
+    }
+
+    /// The files with variables filled in, if that is wanted.
+    fn filled<'s>(&self, sources: &'s [Source]) -> Result<Cow<'s, [Source]>, Refusal> {
+        let sources = match sources {
+            [] => Cow::Owned(vec![Source::new("empty", "_format_version: '3.0'")]),
+            sources => Cow::Borrowed(sources),
+        };
+        if self.fill_env { fill(&sources, &self.env).map(Cow::Owned).map_err(Refusal::Load) } else { Ok(sources) }
+    }
+
+    fn refuse_incomplete(&self, ir: &Arc<Ir>, diagnostics: &[Diagnostic], sources: &[Source]) -> Result<(), Refusal> {
+        let mut all = diagnostics.to_vec();
+        all.extend(self.plan(ir).map_err(Refusal::Internal)?);
+        sharpen(&mut all);
+        let is_incomplete = all.iter().any(|d| d.severity == Severity::Error);
+        if is_incomplete { Err(Refusal::Incomplete(all, sources.to_vec())) } else { Ok(()) }
     }
 
     /// Plans what would be served, and says what would have to be left out.
@@ -233,12 +264,6 @@ impl LoweredConfig {
 }
 
 impl Loaded {
-    /// What a node serves of it.
-    pub(crate) fn lowered(self) -> LoweredConfig {
-        let summary = self.summary();
-        LoweredConfig { ir: self.ir, diagnostics: self.diagnostics, summary }
-    }
-
     /// `2 services, 3 routes`.
     pub(crate) fn summary(&self) -> String {
         self.summary_of(|_, all| all)
@@ -262,14 +287,19 @@ impl Loaded {
 
     /// The same, of so many entities of each kind as `count` says, which gets the kind and how many there are.
     pub(crate) fn summary_of(&self, count: impl Fn(&str, usize) -> usize) -> String {
-        let kinds = self.registry.kinds();
-        let counts: Vec<String> = kinds
-            .map(|kind| (count(kind.name, self.snapshot.count(kind.name)), kind.singular()))
-            .filter(|(number, _)| *number > 0)
-            .map(|(number, noun)| out::count(number, &noun.replace('_', " ")))
-            .collect();
-        if counts.is_empty() { "no entities".to_owned() } else { counts.join(", ") }
+        summary_of(&self.snapshot, &self.registry, count)
     }
+}
+
+/// `2 services, 3 routes`: of each kind as many as `count` says, which gets the kind and how many there are.
+fn summary_of(snapshot: &Snapshot, registry: &Registry, count: impl Fn(&str, usize) -> usize) -> String {
+    let counts: Vec<String> = registry
+        .kinds()
+        .map(|kind| (count(kind.name, snapshot.count(kind.name)), kind.singular()))
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, noun)| out::count(number, &noun.replace('_', " ")))
+        .collect();
+    if counts.is_empty() { "no entities".to_owned() } else { counts.join(", ") }
 }
 
 /// Where nothing may be left out, a value that another one by the same key replaces may not be either.

@@ -168,8 +168,7 @@ impl Node {
             self.notes.clone_from(&preferences.notes);
         }
         self.warn_of_restart(&preferences.settings);
-        let loaded = self.site.load(&preferences.settings, &texts.sources, self.strict)?.lowered().sharing(&self.ir);
-        cardinal_base::memory::release_free();
+        let loaded = self.site.lowered(&preferences.settings, &texts.sources, self.strict)?.sharing(&self.ir);
         match self.engine.apply(Arc::clone(&loaded.ir)) {
             Ok(applied) => {
                 self.served(&loaded, &applied, &texts, None);
@@ -314,8 +313,8 @@ fn first_configuration(
         Err(refusal) => refusal,
     };
     let Some(saved) = last_good.filter(|_| !strict).and_then(LastGood::texts) else { return Err(anyhow!(refusal)) };
-    let loaded = match site.load(&preferences.settings, &saved.sources, false) {
-        Ok(loaded) => loaded.lowered(),
+    let loaded = match site.lowered(&preferences.settings, &saved.sources, false) {
+        Ok(loaded) => loaded,
         Err(worse) => {
             let worse = format!("the last known good configuration cannot be served either: {}", worse.summary());
             return Err(anyhow!(refusal).context(worse));
@@ -331,8 +330,7 @@ fn first_configuration(
 
 fn read(site: &Site, preferences: &Preferences, strict: bool) -> Result<(LoweredConfig, Texts), Refusal> {
     let texts = site.texts(preferences)?;
-    let loaded = site.load(&preferences.settings, &texts.sources, strict)?.lowered();
-    cardinal_base::memory::release_free();
+    let loaded = site.lowered(&preferences.settings, &texts.sources, strict)?;
     Ok((loaded, texts))
 }
 
