@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use cardinal_base::memory::release_free;
 use cardinal_ir::{Diagnostic, Ir, Table};
 use cardinal_sdk::PluginDef;
 use tokio::runtime::Handle;
@@ -120,13 +121,21 @@ impl Crew {
         {
             tracing::warn!(%error, "planning competes with requests for the processor");
         }
+        // Generations that were replaced as a whole: edits leave nothing that is worth giving back.
+        let mut is_replaced = false;
         loop {
             match waiting.recv_timeout(LOOK_PERIOD) {
-                Ok(job) => self.work(job),
+                Ok(job) => {
+                    self.work(job);
+                    is_replaced = true;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.node.free_retired();
+            if self.node.free_retired() && is_replaced {
+                release_free();
+                is_replaced = false;
+            }
         }
     }
 

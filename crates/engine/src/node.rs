@@ -111,15 +111,16 @@ impl Node {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(old);
     }
 
-    /// Frees plans that no request holds any more. Called by the thread that plans, from time to time.
-    pub(crate) fn free_retired(&self) {
+    /// Frees plans that no request holds any more; `false` if there are none. Called by the thread that plans, from time
+    /// to time.
+    pub(crate) fn free_retired(&self) -> bool {
         let free: Vec<_> = {
             let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
             let (free, held) = retired.drain(..).partition(|plan| Arc::strong_count(plan) == 1);
             *retired = held;
             free
         };
-        drop(free);
+        !free.is_empty()
     }
 
     pub(crate) fn is_draining(&self) -> bool {
