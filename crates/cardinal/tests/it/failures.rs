@@ -29,6 +29,7 @@ fn service(name: &str, url: &str, more: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines, reason = "a table of failures")]
 async fn a_failure_names_the_request_and_the_target() {
     let folder = TempDir::new("failures");
     let closed = free_port();

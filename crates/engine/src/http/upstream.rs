@@ -98,7 +98,7 @@ pub(super) async fn reach(
     let opening = shared.then(|| worker.pool.borrow_mut().start_opening(key));
     let other = other_family(worker, backend, &picked);
     let stage = Stage::default();
-    let opening_io = Box::pin(open(worker, backend, key, other, tls, upgrade, &stage));
+    let opening_io = Box::pin(open(worker, backend, (key, other), tls, upgrade, &stage));
     let opened = s.up_timer.limit(timeout_ms, opening_io).await;
     s.time_passed();
     if let Some(opening) = opening
@@ -296,8 +296,7 @@ fn remember_cookie(backend: &BackendPlan, picked: &Picked, s: &mut Scratch) {
 async fn open(
     worker: &Rc<Worker>,
     backend: &BackendPlan,
-    key: PoolKey,
-    other: Option<SocketAddr>,
+    (key, other): (PoolKey, Option<SocketAddr>),
     tls: Option<TlsTarget>,
     upgrade: bool,
     stage: &Stage,
