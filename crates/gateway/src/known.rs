@@ -80,6 +80,13 @@ const ENTERPRISE_FIELDS: &[(&str, &str)] = &[
     ("rate-limiting", "throttling"),
 ];
 
+/// Fields of Kong Enterprise, Konnect or later versions of Kong.
+const LATER_FIELDS: &[(&str, &str)] =
+    &[("cors", "skip_cors_when_origin_is_empty"), ("http-log", "ssl_verify"), ("vaults", "base64_decode")];
+
+/// The same, of any entity or plugin.
+const LATER_FIELDS_ANYWHERE: &[&str] = &["service_packages", "service_package", "cloud_authentication"];
+
 /// Whether Kong has a plugin of this name.
 pub(crate) fn is_plugin(name: &str) -> bool {
     PLUGINS.contains(&name)
@@ -92,6 +99,9 @@ pub(crate) fn no_plugin(name: &str) -> String {
 
 /// What a list of entities that there is not here belongs to.
 pub(crate) fn list(name: &str) -> Option<String> {
+    if LATER_FIELDS_ANYWHERE.contains(&name) {
+        return Some(format!("'{name}' belongs to Kong Konnect or a later version of Kong"));
+    }
     if let Some((_, plugin)) = ENTITIES_OF_PLUGINS.iter().find(|(entity, _)| *entity == name) {
         return Some(format!("'{name}' belongs to Kong's plugin {plugin}, which this version does not have"));
     }
@@ -100,6 +110,14 @@ pub(crate) fn list(name: &str) -> Option<String> {
 
 /// What a field that there is not here belongs to. `of` is the entity or the plugin.
 pub(crate) fn field(of: &str, name: &str) -> Option<String> {
-    let is_known = ENTERPRISE_FIELDS.contains(&(of, name));
-    is_known.then(|| format!("the field '{name}' belongs to Kong Enterprise"))
+    if ENTERPRISE_FIELDS.contains(&(of, name)) {
+        return Some(format!("the field '{name}' belongs to Kong Enterprise"));
+    }
+    let is_later = LATER_FIELDS.contains(&(of, name)) || LATER_FIELDS_ANYWHERE.contains(&name);
+    is_later.then(|| format!("the field '{name}' belongs to Kong Enterprise, Konnect or a later version of Kong"))
+}
+
+/// What a type of vault that there is not here belongs to.
+pub(crate) fn vault(name: &str) -> Option<String> {
+    (name == "konnect").then(|| "the vault 'konnect' belongs to Kong Konnect; use `env` or `file`".to_owned())
 }

@@ -81,6 +81,8 @@ pub struct Field {
     /// Not a field of Kong's: left out of complete values while the user does not set it, so that what Kong would show
     /// stays what is shown.
     pub addition: bool,
+    /// Values that Kong's open-source edition does not take in this field, although it has the field.
+    pub added_values: &'static [&'static str],
     /// Text for users, in full sentences.
     pub description: &'static str,
     /// Rules about the value.
@@ -104,6 +106,7 @@ impl Field {
             encrypted: false,
             immutable: false,
             addition: false,
+            added_values: &[],
             description: "",
             rules: Rules::default(),
             message: None,
@@ -167,6 +170,12 @@ impl Field {
     /// Not a field of Kong's; see [`Field::addition`]. It must be optional and have no default.
     pub fn addition(mut self) -> Self {
         self.addition = true;
+        self
+    }
+
+    /// Values that Kong's open-source edition does not take in this field.
+    pub fn added_values(mut self, values: &'static [&'static str]) -> Self {
+        self.added_values = values;
         self
     }
 

@@ -408,15 +408,20 @@ fn settings_name_plugins_vaults_and_roles_that_there_are() {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     for (set, part) in [
-        ("plugins=bundled,nope", "there is no plugin 'nope'"),
-        ("plugins=cors,nope", "there is no plugin 'nope'"),
-        ("plugins=bundled,cros", "did you mean 'cors'?"),
-        ("vaults=nope", "there is no vault 'nope'"),
+        ("vaults=nope", "command line: vaults: there is no vault 'nope'"),
         ("role=data_plane", "traditional"),
         ("role=bogus", "traditional"),
     ] {
         let (code, text) = said(set);
         assert!(code != Some(0) && text.contains(part), "{set}: {code:?} {text}");
+    }
+    for (set, part) in [
+        ("plugins=bundled,nope", "warning: command line: plugins: there is no plugin 'nope'"),
+        ("plugins=cors,nope", "there is no plugin 'nope'"),
+        ("plugins=bundled,cros", "did you mean 'cors'?"),
+    ] {
+        let (code, text) = said(set);
+        assert!(code == Some(0) && text.contains(part), "{set}: {code:?} {text}");
     }
     for set in ["plugins=bundled,oauth2,openid-connect", "vaults=bundled", "vaults=env,aws", "role=traditional"] {
         let (code, text) = said(set);

@@ -55,8 +55,11 @@ fn what_is_wrong_is_told_with_its_place() {
 
 #[test]
 fn settings_that_are_wrong_are_told() {
-    let text = loaded(&site(Vec::new(), &[("plugins", "kye-auth")])).unwrap_err().render();
-    assert!(text.contains("there is no plugin 'kye-auth'"), "{text}");
+    let notes = site(Vec::new(), &[("plugins", "kye-auth")]).settings().unwrap().notes;
+    let told = "command line: plugins: there is no plugin 'kye-auth'";
+    assert!(notes.iter().any(|note| !note.is_error && note.to_string().starts_with(told)), "{notes:?}");
+    let text = loaded(&site(Vec::new(), &[("vaults", "evn")])).unwrap_err().render();
+    assert!(text.contains("command line: vaults: there is no vault 'evn', did you mean 'env'?"), "{text}");
     let text = loaded(&site(Vec::new(), &[("proxy_listen", "nowhere")])).unwrap_err().render();
     assert!(text.contains("command line: proxy_listen: 'nowhere' is not"), "{text}");
 }

@@ -7,6 +7,8 @@ mod tests;
 use std::collections::HashMap;
 
 use cardinal_ir::{Diagnostic, Id, Ir, Location, Severity};
+use cardinal_schema::{Field, Kind as FieldKind, Schema};
+use serde_json::{Map, Value};
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
 use crate::entities::{Registry, TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols, vaults};
@@ -48,7 +50,7 @@ pub fn check(
     ir: &Ir,
     diagnostics: &[Diagnostic],
 ) -> Vec<Line> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<Line> = snapshot.differences().iter().map(of_difference).collect();
     let unmatchable = crate::lower::unmatchable(ir);
     let mut told: HashMap<Id, Vec<&Diagnostic>> = HashMap::new();
     for diagnostic in diagnostics.iter().chain(&unmatchable) {
@@ -70,6 +72,13 @@ pub fn check(
                     add(verdict, path, how);
                 }
             });
+            if let Ok(schema) = registry.schema_of(kind, &entity.value) {
+                additions(schema, &entity.value, "", &mut |path, how| {
+                    if path != IDENTITY_REALMS {
+                        add(Verdict::Changed, path, how);
+                    }
+                });
+            }
             for diagnostic in told() {
                 add(verdict_of(diagnostic), &diagnostic.path, &diagnostic.message);
             }
@@ -81,6 +90,47 @@ pub fn check(
     // Stable: the fields of an entity stay in their order.
     lines.sort_by(|a, b| place(a).cmp(&place(b)));
     lines
+}
+
+fn of_difference(difference: &Diagnostic) -> Line {
+    Line {
+        location: difference.origin.location(),
+        verdict: Verdict::Changed,
+        subject: difference.origin.label(),
+        path: difference.path.clone(),
+        how: difference.message.clone(),
+    }
+}
+
+/// Told with the other differences of plugins, as it has no effect.
+const IDENTITY_REALMS: &str = "config.identity_realms";
+
+/// The fields and values of an entity that its schema marks as not being in Kong's open-source edition.
+fn additions(schema: &Schema, value: &Map<String, Value>, path: &str, add: &mut dyn FnMut(&str, &str)) {
+    for named in &schema.fields {
+        let Some(value) = value.get(named.name).filter(|value| !value.is_null()) else { continue };
+        let path = if path.is_empty() { named.name.to_owned() } else { format!("{path}.{}", named.name) };
+        addition(&named.field, value, &path, add);
+    }
+}
+
+fn addition(field: &Field, value: &Value, path: &str, add: &mut dyn FnMut(&str, &str)) {
+    if field.addition {
+        add(path, "served, though open-source Kong does not have this field");
+        return;
+    }
+    if let Some(text) = value.as_str().filter(|text| field.added_values.contains(text)) {
+        add(path, &format!("'{text}' is served, though open-source Kong does not have it"));
+    }
+    match (&field.kind, value) {
+        (FieldKind::Record(schema), Value::Object(map)) => additions(schema, map, path, add),
+        (FieldKind::Array(of) | FieldKind::Set(of), Value::Array(list)) => {
+            for (at, value) in list.iter().enumerate() {
+                addition(of, value, &format!("{path}[{at}]"), add);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn place(line: &Line) -> Option<(&str, u32, u32)> {
@@ -132,7 +182,7 @@ fn differences(kind: &str, entity: &Entity, settings: &Settings, add: &mut dyn F
             let realms = entity.get("config").and_then(|config| config.get("identity_realms"));
             if realms.is_some_and(|realms| !realms.is_null()) {
                 let how = "accepted without effect: keys are those of this configuration";
-                add(Unsupported, "config.identity_realms", how);
+                add(Unsupported, IDENTITY_REALMS, how);
             }
             if entity.get("consumer_group").is_some() {
                 add(Changed, "consumer_group", "served, though Kong has it in its Enterprise edition only");

@@ -42,6 +42,8 @@ pub(super) struct Collected<'r, 'n> {
     pub(super) findings: Vec<Finding>,
     /// What is accepted and means something else here, or nothing.
     pub(super) notes: Vec<Note>,
+    /// What is accepted and Kong itself refuses; only `check` tells it.
+    pub(super) differences: Vec<Note>,
     /// Passwords and secrets are written as plain text, not as they are stored.
     pub(super) transform: bool,
     /// The items have no nodes: what is wrong, or odd, cannot be told with its place.
@@ -81,6 +83,8 @@ const FORMATS: [&str; 3] = ["1.1", "2.1", "3.0"];
 const IGNORED: [&str; 7] = ["_comment", "_ignore", "_info", "_workspace", "_konnect", "_plugin_configs", "_transform"];
 
 const WEBSOCKET: &str = "ws and wss mean http and https here: requests that upgrade to WebSocket are served by those";
+
+const BY_NAME: &str = "a reference by name in a map is resolved as decK resolves it, while Kong itself refuses it";
 
 /// Collects the entities of all files. Lists of the same kind are joined in the order of the files.
 pub(super) fn collect<'r, 'n>(registry: &'r Registry, files: &'n [Node]) -> Collected<'r, 'n> {
@@ -192,7 +196,10 @@ impl<'r, 'n, 'f> Walk<'_, 'r, 'n, 'f> {
                 },
                 None if key == "consumer_group_consumers" => self.member_list(node),
                 None if key == "_format_version" => {}
-                None if IGNORED.contains(&key) => self.check_meta(key, *place, node),
+                None if IGNORED.contains(&key) => {
+                    self.check_meta(key, *place, node);
+                    self.foreign_key(*place, key);
+                }
                 None => {
                     let names = self.registry.kinds().map(|k| k.name).chain(["_format_version", "_transform"]);
                     let hint = cardinal_schema::suggest(key, names).map(|s| format!("did you mean '{s}'?"));
@@ -386,6 +393,7 @@ impl<'r, 'n, 'f> Walk<'_, 'r, 'n, 'f> {
         for (field, _) in kind.references() {
             if let Some(name) = own.get(field).and_then(name_of_reference) {
                 by_name.extend(own.insert(field.to_owned(), name).map(|written| (field, written)));
+                self.differs(node.place_of(field), field, BY_NAME);
             }
         }
         let field = match kind.name {
@@ -423,6 +431,28 @@ impl<'r, 'n, 'f> Walk<'_, 'r, 'n, 'f> {
         let config = own.entry("config").or_insert_with(|| Value::Object(Map::new()));
         below(config, shared.to_value());
         Ok(())
+    }
+
+    /// Notes a key at the top of a file that Kong refuses.
+    fn foreign_key(&mut self, place: Place, key: &str) {
+        let how = match key {
+            "_info" | "_plugin_configs" => "read as decK reads it, while Kong itself refuses the key",
+            "_workspace" | "_konnect" => "has no effect, while Kong itself refuses the key",
+            _ => return,
+        };
+        if let Some(key) = IGNORED.into_iter().find(|name| *name == key) {
+            self.differs(place, key, how);
+        }
+    }
+
+    /// Notes a difference once for each file and key.
+    fn differs(&mut self, place: Place, key: &'static str, message: &'static str) {
+        let file = self.file;
+        let notes = &mut self.out.differences;
+        match notes.iter_mut().find(|note| note.file == file && note.key == key && note.message == message) {
+            Some(note) => note.count += 1,
+            None => notes.push(Note { file, place, key, message, count: 1 }),
+        }
     }
 
     /// Notes something once for each file.

@@ -58,33 +58,46 @@ pub fn fill(files: &[Source], env: &BTreeMap<String, String>) -> Result<Vec<Sour
     for (i, file) in files.iter().enumerate() {
         match filled(&file.text, env) {
             Ok(filled) => out.push(Source { filled: filled.map(Arc::new), ..file.clone() }),
-            Err((place, message)) => findings.push(Finding::at(i, place, "", &message, None)),
+            Err(wrong) => {
+                findings.extend(wrong.iter().map(|(place, message)| Finding::at(i, *place, "", message, None)));
+            }
         }
     }
     if findings.is_empty() { Ok(out) } else { Err(Box::new(LoadErrors::unreadable(findings, files))) }
 }
 
-fn filled(text: &str, env: &BTreeMap<String, String>) -> Result<Option<Filled>, (Place, String)> {
+/// The text with everything filled in, or all that is wrong.
+fn filled(text: &str, env: &BTreeMap<String, String>) -> Result<Option<Filled>, Vec<(Place, String)>> {
     if !text.contains(OPEN) {
         return Ok(None);
     }
     let mut out = Filled { text: String::with_capacity(text.len()), lines: vec![1], values: Vec::new() };
     let (mut rest, mut line) = (text, 1_u32);
+    let mut wrong = Vec::new();
     let mut at = 0;
     while let Some(start) = rest.find(OPEN) {
         let (before, expression) = rest.split_at(start);
         push(&mut out, before, &mut line);
         at += start;
         let place = place_of(text, at);
-        let Some(end) = expression.find(CLOSE) else { return Err((place, "`${{` without `}}`".to_owned())) };
+        let Some(end) = expression.find(CLOSE) else {
+            wrong.push((place, "`${{` without `}}`".to_owned()));
+            return Err(wrong);
+        };
         let (whole, after) = expression.split_at(end + CLOSE.len());
         if is_comment(text, at) {
             push(&mut out, whole, &mut line);
         } else {
             let inner = whole.get(OPEN.len()..end).unwrap_or_default();
             let inner = inner.strip_prefix('-').unwrap_or(inner);
-            let value =
-                evaluate(inner.strip_suffix('-').unwrap_or(inner), env).map_err(|why| (place, why))?.to_string();
+            let value = evaluate(inner.strip_suffix('-').unwrap_or(inner), env);
+            let value = value.map_or_else(
+                |why| {
+                    wrong.push((place, why));
+                    String::new()
+                },
+                |value| value.to_string(),
+            );
             // A value may have lines of its own; they are told as the line of the expression.
             out.lines.extend(std::iter::repeat_n(line, value.matches('\n').count()));
             out.text.push_str(&value);
@@ -92,10 +105,14 @@ fn filled(text: &str, env: &BTreeMap<String, String>) -> Result<Option<Filled>, 
             line += u32::try_from(whole.matches('\n').count()).unwrap_or(0);
         }
         if out.text.len() > FILLED_MAX {
-            return Err((place, format!("file is larger than {} MiB when it is filled in", FILLED_MAX >> 20)));
+            wrong.push((place, format!("file is larger than {} MiB when it is filled in", FILLED_MAX >> 20)));
+            return Err(wrong);
         }
         at += whole.len();
         rest = after;
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
     push(&mut out, rest, &mut line);
     // Longer values first: one may be part of another.
@@ -290,7 +307,8 @@ mod tests {
         let got = filled(text, &env);
         match (got, expected) {
             (Ok(got), Ok(expected)) => assert_eq!(got.map_or(text.to_owned(), |f| f.text), expected, "{text}"),
-            (Err((place, why)), Err((line, column, part))) => {
+            (Err(wrong), Err((line, column, part))) => {
+                let (place, why) = wrong.first().cloned().unwrap();
                 assert!(why.contains(part), "{text}: {why}");
                 assert_eq!(place, Place { line, column }, "{text}");
             }

@@ -21,6 +21,7 @@ mod snapshot;
 mod source;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -100,6 +101,7 @@ fn parse_all(files: &[Source]) -> Result<(Vec<Node>, Vec<Diagnostic>), Box<LoadE
                 if file.filled.is_some() {
                     node.set_places(&place);
                 }
+                warnings.extend(variables::unresolved(&node, file));
                 roots.push(node);
                 let duplicates = oddities.duplicates.into_iter().map(|d| Duplicate { place: place(d.place), ..d });
                 warnings.extend(duplicates.map(|duplicate| twice(file, duplicate)));
@@ -224,6 +226,7 @@ fn load_items(
     if !broken.is_empty() {
         return Err(Some(broken));
     }
+    let differences = std::mem::take(&mut all.differences);
     let mut notes = std::mem::take(&mut all.notes);
     let overruled: Vec<_> = resolve::overruled(all, &index).collect();
     if all.without_nodes && !overruled.is_empty() {
@@ -240,6 +243,7 @@ fn load_items(
         }
     }
     snapshot.warnings = notes.into_iter().filter_map(|note| note.told(files)).collect();
+    snapshot.differences = differences.iter().filter_map(|note| note.told(files)).collect();
     Ok(snapshot)
 }
 

@@ -215,7 +215,9 @@ pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Findi
                 place: item.place_of(&path),
                 subject: subject.clone(),
                 hint: hint(item, registry, &path, message).or_else(|| reference_hint(item, items, &path, message)),
-                message: for_people(item, registry, message).unwrap_or_else(|| discreet(message)),
+                message: for_people(item, registry, message)
+                    .or_else(|| missing_target(item, &path).map(|(_, text)| text))
+                    .unwrap_or_else(|| discreet(message)),
                 path,
             });
         }
@@ -233,6 +235,9 @@ pub(super) fn subject(item: &Item<'_, '_>) -> String {
 }
 
 fn hint(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> Option<String> {
+    if item.kind.name == "vaults" && path == "name" {
+        return crate::known::vault(item.own().get("name").and_then(Value::as_str)?);
+    }
     let written = written_at(item, path);
     if let Some(hint) = variable_hint(&written) {
         return Some(hint);
@@ -282,7 +287,7 @@ fn written_at(item: &Item<'_, '_>, path: &str) -> String {
 }
 
 /// For a value with a variable that nobody filled in.
-fn variable_hint(written: &str) -> Option<String> {
+pub(super) fn variable_hint(written: &str) -> Option<String> {
     if written.contains("${{") {
         return Some(
             "${{ env \"DECK_...\" }} is filled in by decK: add --fill-env, run `deck file render`, or use \
@@ -329,9 +334,12 @@ fn unknown_field_hint(item: &Item<'_, '_>, registry: &Registry, path: &str) -> O
         },
     };
     let of = match above {
-        "config" => own.get("name").and_then(Value::as_str).unwrap_or_default(),
+        "config" if item.kind.name == "plugins" => own.get("name").and_then(Value::as_str).unwrap_or_default(),
         _ => item.kind.name,
     };
+    if item.kind.name == "routes" && matches!(path, "expression" | "priority") {
+        return Some("routes may be expressions with the setting router_flavor = expressions".to_owned());
+    }
     let belongs =
         crate::known::field(of, name).or_else(|| if above.is_empty() { crate::known::list(name) } else { None });
     if belongs.is_some() {
@@ -359,10 +367,21 @@ fn for_people(item: &Item<'_, '_>, registry: &Registry, message: &str) -> Option
     }
 }
 
+/// The field of a reference `{name: x}` that leads nowhere, by the path of what Kong says about it (`route.protocols`,
+/// `service.id`), and what to say instead.
+fn missing_target<'p>(item: &Item<'_, '_>, path: &'p str) -> Option<(&'p str, String)> {
+    let (field, _) = path.split_once('.')?;
+    item.kind.references().find(|(name, _)| *name == field)?;
+    let own = item.own();
+    let map = own.get(field)?.as_object().filter(|map| map.len() == 1)?;
+    let name = map.get("name").or_else(|| map.get("username"))?.as_str()?;
+    Some((field, format!("there is no {} '{name}'", field.replace('_', " "))))
+}
+
 /// For a name that leads nowhere: the nearest one that leads somewhere.
 fn reference_hint(item: &Item<'_, '_>, items: &[Item<'_, '_>], path: &str, message: &str) -> Option<String> {
-    let field = path.strip_suffix(".id").unwrap_or(path);
-    if message != "missing primary key" && !message.starts_with("invalid reference '") {
+    let field = missing_target(item, path).map_or(path, |(field, _)| field);
+    if field == path && !message.starts_with("invalid reference '") {
         return None;
     }
     let (_, target) = item.kind.references().find(|(name, _)| *name == field)?;

@@ -17,6 +17,7 @@ pub struct Snapshot {
     pub(super) entities: IndexMap<&'static str, BTreeMap<Id, Stored>>,
     pub(super) memberships: BTreeMap<Id, Vec<Id>>,
     pub(super) warnings: Vec<Diagnostic>,
+    pub(super) differences: Vec<Diagnostic>,
     names: Arc<Names>,
 }
 
@@ -135,6 +136,11 @@ impl Snapshot {
     /// [`Code::Unique`]: cardinal_ir::Code::Unique
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
+    }
+
+    /// What was written that is accepted here and that Kong itself refuses.
+    pub fn differences(&self) -> &[Diagnostic] {
+        &self.differences
     }
 
     /// Adds or replaces an entity; returns the one replaced.

@@ -659,3 +659,48 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn an_entity_that_is_no_record_is_told_in_both_rounds() {
+    for (text, part) in [
+        ("services: [x]\n", "service 1: expected a record"),
+        ("consumers: [{username: a, plugins: [x]}]\nroutes: [{name: r, paths: [/], nope: 1}]\n", "expected a record"),
+    ] {
+        let errors = load_text(&format!("{HEAD}{text}")).unwrap_err();
+        assert!(errors.render().contains(part), "{text}: {}", errors.render());
+    }
+}
+
+#[test]
+fn values_with_unresolved_variables_are_warned_about() {
+    let told = |value: &str| -> Vec<String> {
+        let text = format!("{HEAD}consumers:\n- username: a\n  custom_id: {value}\n");
+        load_text(&text).unwrap().warnings().iter().map(ToString::to_string).collect()
+    };
+    for (value, part) in [
+        ("$ANON_KEY", "$ANON_KEY is not filled in"),
+        ("a-${ANON_KEY}", "${ANON_KEY} is not filled in"),
+        ("'${{ env \"DECK_KEY\" }}'", "add --fill-env"),
+    ] {
+        let told = told(value);
+        assert!(told.len() == 1 && told[0].contains(part), "{value}: {told:?}");
+        assert!(told[0].starts_with("kong.yaml:4:3: ") && told[0].contains("consumers[0].custom_id"), "{told:?}");
+    }
+    // The name may be part of a password.
+    assert!(told("pa$SWORD").iter().all(|told| !told.contains("SWORD")) && told("pa$SWORD").len() == 1);
+    for value in ["'/a$'", "$(headers.x)", "$1", "a$b", "'$2a$10$N9qo8uLOickgx2ZMRZoMye'", "'/(a|B$)'"] {
+        assert_eq!(told(value), Vec::<String>::new(), "{value}");
+    }
+}
+
+#[test]
+fn a_named_reference_that_leads_nowhere_names_its_target() {
+    let registry = Registry::new(&[&crate::entities::tests::PLUGIN]);
+    let text = format!(
+        "{HEAD}services: [{{name: s, host: h, routes: [{{name: node, paths: [/]}}]}}]\nplugins: [{{name: any, route: {{name: \
+         nope}}}}]\n"
+    );
+    let errors = load(&[Source::new("kong.yaml", text)], &registry, &Settings::default()).unwrap_err();
+    assert!(errors.render().contains("there is no route 'nope'"), "{}", errors.render());
+    assert_eq!(errors.fields()["plugins"][0]["route"], json!({"protocols": "required field missing"}));
+}

@@ -270,24 +270,21 @@ impl Registry {
     }
 }
 
-/// What is to be said about the plugins and vaults that settings name: that one is unknown is an error, that one is Kong's
-/// and not here is a warning, for nothing may use it.
+/// What is to be said about the plugins and vaults that settings name. A plugin that there is not is a warning, for
+/// nothing may use it; an unknown vault is an error.
 pub fn choices(plugins: &[&'static PluginDef], settings: &Settings) -> Vec<Note> {
-    let note = |is_error, name: &str, message| Note { is_error, name: name.into(), at: String::new(), message };
+    let [plugins_at, vaults_at] = &settings.choice_places;
+    let note = |is_error, name: &str, at: &str, message| Note { is_error, name: name.into(), at: at.into(), message };
     let mut out = Vec::new();
-    for name in settings.plugins.names() {
-        if plugins.iter().any(|def| def.name == name) {
-            continue;
-        }
-        out.push(match crate::known::is_plugin(name) {
-            true => {
-                note(false, "plugins", format!("{}; a file that uses it is refused", crate::known::no_plugin(name)))
-            }
-            false => note(true, "plugins", unknown("plugin", name, plugins.iter().map(|def| def.name))),
-        });
+    for name in settings.plugins.names().iter().filter(|name| !plugins.iter().any(|def| def.name == **name)) {
+        let message = match crate::known::is_plugin(name) {
+            true => crate::known::no_plugin(name),
+            false => unknown("plugin", name, plugins.iter().map(|def| def.name)),
+        };
+        out.push(note(false, "plugins", plugins_at, format!("{message}; a file that uses '{name}' is refused")));
     }
     for name in settings.secrets.enabled.names().iter().filter(|name| !vaults::is_type(name)) {
-        out.push(note(true, "vaults", unknown("vault", name, vaults::TYPES)));
+        out.push(note(true, "vaults", vaults_at, unknown("vault", name, vaults::TYPES)));
     }
     out
 }

@@ -22,7 +22,14 @@ fn schema() -> Schema {
                 "name",
                 string().required().unique().validate_str(check_name).describe("What services name as their host."),
             ),
-            field("algorithm", string().default("round-robin").one_of(algorithms).describe("How a target is chosen.")),
+            field(
+                "algorithm",
+                string()
+                    .default("round-robin")
+                    .one_of(algorithms)
+                    .added_values(&["sticky-sessions"])
+                    .describe("How a target is chosen."),
+            ),
             field("hash_on", hash_on().describe("What consistent hashing hashes.")),
             field("hash_fallback", hash_on().describe("What it hashes when the first is missing.")),
             field("hash_on_header", typedefs::header_name()),

@@ -24,6 +24,8 @@ const FILES_MAX: usize = 10_000;
 pub struct Secrets {
     /// The environment.
     pub env: BTreeMap<String, String>,
+    /// Put in front of names of the environment where neither the reference nor the vault has a prefix.
+    pub env_prefix: String,
     /// Contents of the files below `dir`, by path relative to it.
     pub files: BTreeMap<String, String>,
     /// The directory of the `file` vault.
@@ -103,7 +105,11 @@ impl Secrets {
         if !self.enabled.takes(&vault.kind) {
             return Err(format!("vault '{}' is not installed", vault.kind));
         }
-        let prefix = reference.prefix.unwrap_or(&vault.prefix);
+        let prefix = match reference.prefix {
+            Some(prefix) => prefix,
+            None if vault.kind == "env" && vault.prefix.is_empty() => &self.env_prefix,
+            None => &vault.prefix,
+        };
         let found = match vault.kind.as_str() {
             "env" => {
                 let name = format!("{prefix}{}", reference.resource).to_ascii_uppercase().replace('-', "_");

@@ -3,6 +3,7 @@ use super::*;
 #[test]
 fn references_lead_to_secrets() {
     let secrets = Secrets {
+        env_prefix: String::new(),
         env: [("MY_KEY", "one"), ("PRE_DB", r#"{"password":"two","port":5}"#)]
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .into(),

@@ -85,6 +85,7 @@ impl Builder<'_> {
                 _ => RouteOrder::Kong,
             },
             plugins: self.choice("plugins"),
+            choice_places: [self.place("plugins"), self.place("vaults")],
             declarative_config: self.list("declarative_config"),
             declarative_config_string: self.text("declarative_config_string"),
             log_level: self.text("log_level").unwrap_or_default(),
@@ -99,7 +100,12 @@ impl Builder<'_> {
             },
             prefix: self.text("prefix"),
             log_places: [self.place("proxy_access_log"), self.place("proxy_error_log")],
-            secrets: Secrets { dir: self.text("vault_file_dir"), enabled: self.choice("vaults"), ..Secrets::default() },
+            secrets: Secrets {
+                dir: self.text("vault_file_dir"),
+                env_prefix: self.text("vault_env_prefix").unwrap_or_default(),
+                enabled: self.choice("vaults"),
+                ..Secrets::default()
+            },
             loaded_at: 0.0,
         }
     }

@@ -85,6 +85,8 @@ pub struct Settings {
     pub router_order: RouteOrder,
     /// Plugins to load.
     pub plugins: Choice,
+    /// Where `plugins` and `vaults` were given; empty for a default.
+    pub choice_places: [String; 2],
     /// Files to read entities from.
     pub declarative_config: Vec<String>,
     /// Entities as text.

@@ -68,12 +68,49 @@ const fn no_meaning(name: &'static str, text: &'static str) -> Row {
 const MAX: i64 = i64::MAX;
 const LEVELS: &[&str] = &["debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
 
+/// Why a setting of Kong Enterprise does nothing.
+const ENTERPRISE: &str = "it belongs to Kong Enterprise";
+
 /// Names that start so are known as a family.
-pub const FAMILIES: [(&str, &str); 4] = [
+pub const FAMILIES: &[(&str, &str)] = &[
     ("pg_", "there is no database"),
     ("nginx_", "no setting here corresponds to this directive of nginx"),
     ("cluster_", "hybrid mode is not served by this version"),
     ("wasm_", "there is no Wasm runtime"),
+    ("cassandra_", "there is no database"),
+    ("pluginserver_", "there are no plugin servers"),
+    ("debug_ssl_cert", "Kong's debug listener is not served by this version"),
+    ("admin_approved_email", ENTERPRISE),
+    ("admin_auth", ENTERPRISE),
+    ("admin_emails", ENTERPRISE),
+    ("admin_gui_", ENTERPRISE),
+    ("admin_invitation", ENTERPRISE),
+    ("analytics_", ENTERPRISE),
+    ("audit_log", ENTERPRISE),
+    ("debug_listen", ENTERPRISE),
+    ("enforce_rbac", ENTERPRISE),
+    ("event_hooks", ENTERPRISE),
+    ("fallback_config_", ENTERPRISE),
+    ("feature_conf", ENTERPRISE),
+    ("fips", ENTERPRISE),
+    ("keyring_", ENTERPRISE),
+    ("konnect_", ENTERPRISE),
+    ("license_", ENTERPRISE),
+    ("portal", ENTERPRISE),
+    ("rbac", ENTERPRISE),
+    ("route_validation_strategy", ENTERPRISE),
+    ("smtp_", ENTERPRISE),
+    ("tracing_debug", ENTERPRISE),
+    ("tracing_from", ENTERPRISE),
+    ("tracing_time", ENTERPRISE),
+    ("tracing_types", ENTERPRISE),
+    ("tracing_write", ENTERPRISE),
+    ("vault_aws_", ENTERPRISE),
+    ("vault_azure_", ENTERPRISE),
+    ("vault_conjur_", ENTERPRISE),
+    ("vault_gcp_", ENTERPRISE),
+    ("vault_hcv_", ENTERPRISE),
+    ("vitals", ENTERPRISE),
 ];
 
 /// All settings.
@@ -126,6 +163,13 @@ pub const TABLE: &[Row] = &[
         Shape::Text,
         "",
         "Directory of the `file` vault: each file is a secret; a file of JSON holds several.",
+    ),
+    served(
+        "vault_env_prefix",
+        Shape::Text,
+        "",
+        "Put in front of names of environment variables where neither the reference nor the entity of its `env` vault has \
+         a prefix.",
     ),
     served("role", Shape::Word(&["traditional"]), "traditional", "What the node does. Only `traditional` is served."),
     served(
@@ -295,21 +339,26 @@ pub const TABLE: &[Row] = &[
     no_meaning("admin_ssl_cert_key", "The Admin API is not served by this version."),
     no_meaning("admin_gui_ssl_cert", "The console is not served by this version."),
     no_meaning("admin_gui_ssl_cert_key", "The console is not served by this version."),
-    no_meaning("status_ssl_cert", "The default certificate is shown."),
+    not_served("status_ssl_cert", "", "Certificate of the status listener: the default certificate is shown."),
     no_meaning("status_ssl_cert_key", "The default certificate is shown."),
     no_meaning("status_access_log", "Requests to the status listener are not logged."),
     no_meaning("status_error_log", "See `proxy_error_log`."),
     no_meaning("proxy_stream_access_log", "See `proxy_access_log`."),
     no_meaning("proxy_stream_error_log", "See `proxy_error_log`."),
     no_meaning("host_ports", "See `port_maps`."),
-    no_meaning("proxy_server_ssl_verify", "See `proxy_server`."),
+    not_served(
+        "proxy_server_ssl_verify",
+        "on",
+        "Verification of the certificate of `proxy_server`, which is not served.",
+    ),
     no_meaning("lmdb_environment_path", "Entities are held in memory."),
+    no_meaning("lmdb_validation_tag", "Entities are held in memory."),
     no_meaning("lmdb_map_size", "Entities are held in memory."),
     no_meaning("mem_cache_size", "Memory is taken as needed."),
     no_meaning("worker_events_max_payload", "Workers share memory."),
     no_meaning("ssl_prefer_server_ciphers", "The server's order always counts."),
     no_meaning("ssl_dhparam", "Finite-field Diffie-Hellman is not served."),
-    no_meaning("ssl_session_tickets", "Sessions are resumed by tickets."),
+    not_served("ssl_session_tickets", "on", "Sessions are always resumed by tickets."),
     no_meaning("ssl_session_timeout", "Tickets live as long as the library says."),
     no_meaning("ssl_session_cache_size", "Sessions are resumed by tickets."),
     no_meaning("db_update_frequency", "There is no database."),
@@ -322,7 +371,11 @@ pub const TABLE: &[Row] = &[
     no_meaning("worker_consistency", "All workers change over at once."),
     no_meaning("worker_state_update_frequency", "Workers change over at once."),
     no_meaning("lua_socket_pool_size", "There is no Lua."),
-    no_meaning("lua_ssl_verify_depth", "Chains are verified to a root."),
+    not_served(
+        "lua_ssl_verify_depth",
+        "1",
+        "Chains of upstream certificates are verified to a root, whatever their length.",
+    ),
     no_meaning("lua_ssl_protocols", "TLS 1.2 and 1.3 are spoken to upstreams."),
     no_meaning("lua_package_path", "There is no Lua."),
     no_meaning("lua_package_cpath", "There is no Lua."),

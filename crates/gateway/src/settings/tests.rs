@@ -187,10 +187,11 @@ fn unknown_names_are_reported_by_their_source() {
         ("KONG_ADMIN_PORT", "tcp://10.0.0.1:8001"),
     ];
     assert_eq!(
-        load("vitals = off", &env).unwrap().1,
+        load("vitals = off\nsomething_else = 1", &env).unwrap().1,
         [
-            "kong.conf:1: vitals: unknown setting; it has no effect",
-            "KONG_PORTAL: portal: unknown setting; it has no effect"
+            "kong.conf:1: vitals: has no effect: it belongs to Kong Enterprise",
+            "kong.conf:2: something_else: unknown setting; it has no effect",
+            "KONG_PORTAL: portal: has no effect: it belongs to Kong Enterprise"
         ]
     );
     let overrides = BTreeMap::from([("proxy_lisen".to_owned(), "off".to_owned())]);

@@ -97,7 +97,8 @@ impl Values {
         if !self.given.values().any(is_reference) {
             return;
         }
-        let secrets = Secrets { env: env.clone(), ..Secrets::default() };
+        let env_prefix = self.get("vault_env_prefix").map(|given| given.text).unwrap_or_default();
+        let secrets = Secrets { env: env.clone(), env_prefix, ..Secrets::default() };
         let mut failed = Vec::new();
         for (name, given) in self.given.iter_mut().filter(|(_, g)| is_reference(g)) {
             match secrets.resolve(&given.text, &BTreeMap::new()) {
@@ -160,7 +161,9 @@ impl Values {
     }
 
     fn status_note(&mut self, row: &Row, given: &Given) {
-        let off = matches!(given.text.as_str(), "" | "off" | "NONE") || given.text == row.default;
+        // Where the default is `on`, `off` asks for something that is not done.
+        let is_off = row.default != "on" && matches!(given.text.as_str(), "off" | "NONE");
+        let off = given.text.is_empty() || given.text == row.default || is_off;
         if row.status == Status::NotServed && !off {
             let message = format!("not served by this version: {}", row.text);
             self.note(false, row.name, &given.at, &message);

@@ -59,7 +59,7 @@ pub(super) fn config() -> Schema {
         field("realm", string().describe("The realm that the `WWW-Authenticate` header of a refusal names.")),
         field(
             "jwks_uri",
-            typedefs::url().match_any(["^https?://"], "expected an http or https URL").describe(
+            typedefs::url().match_any(["^https?://"], "expected an http or https URL").addition().describe(
                 "Where an identity provider publishes its keys as a JSON Web Key Set. A token whose key claim names \
                  no credential is then verified with the key that its `kid` names, and authenticates the consumer \
                  whose custom id, else username, the key claim is. Not in Kong.",
