@@ -56,8 +56,10 @@ pub(super) fn run(root: &Path, room: &Room, with_crates: bool, times: &mut Times
 
 /// Runs `make run` until the quick start answers, then ends it as Ctrl-C does.
 fn quick_start(room: &Room, tree: &Path) -> Result<()> {
-    let mut command = room.command(Network::Shared, tree, "make");
-    let mut child = command.arg("run").process_group(0).spawn().context("cannot run make")?;
+    // A shell without job control starts its background jobs with SIGINT ignored, and children inherit that.
+    let mut command = room.command(Network::Shared, tree, "env");
+    command.args(["--default-signal=INT", "make", "run"]).process_group(0);
+    let mut child = command.spawn().context("cannot run make")?;
     let answered = wait_for_answers(&mut child);
     // Whatever came of it, nothing may be left.
     let ended = stop(&mut child);
