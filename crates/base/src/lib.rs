@@ -5,6 +5,7 @@
 //! Start at [`Clock`] and [`Rng`]: state machines take them as arguments, so that they run in simulation.
 
 mod budget;
+pub mod civil;
 pub mod descriptors;
 mod few;
 pub mod log;

@@ -1,5 +1,7 @@
 //! Calendar windows, in UTC.
 
+use cardinal_base::civil::{date_of_day, day_of_date};
+
 /// A length of time that requests are counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Period {
@@ -63,7 +65,7 @@ impl Period {
             Self::Second => now,
             Self::Minute | Self::Hour | Self::Day => now - now % self.nominal(),
             Self::Month | Self::Year => {
-                let (year, month) = year_and_month(now / DAY_S);
+                let (year, month, _) = date_of_day(now / DAY_S);
                 first_day(year, if self == Self::Month { month } else { 1 }) * DAY_S
             }
         }
@@ -74,7 +76,7 @@ impl Period {
         match self {
             Self::Second | Self::Minute | Self::Hour | Self::Day => start + self.nominal(),
             Self::Month | Self::Year => {
-                let (year, month) = year_and_month(start / DAY_S);
+                let (year, month, _) = date_of_day(start / DAY_S);
                 let day = match (self, month) {
                     (Self::Month, 1..=11) => first_day(year, month + 1),
                     _ => first_day(year + 1, 1),
@@ -100,25 +102,9 @@ impl Period {
     }
 }
 
-/// Year and month (from 1) of a day since 1970. The civil calendar, by eras of 400 years starting in March.
-fn year_and_month(day: u64) -> (u64, u64) {
-    let shifted = day + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month)
-}
-
 /// The day since 1970 that a month (from 1) starts at.
 fn first_day(year: u64, month: u64) -> u64 {
-    let year = year - u64::from(month <= 2);
-    let (era, year_of_era) = (year / 400, year % 400);
-    let from_march = if month > 2 { month - 3 } else { month + 9 };
-    let of_year = (153 * from_march + 2) / 5;
-    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
-    era * 146_097 + of_era - 719_468
+    day_of_date(year, month, 1).unwrap_or(0)
 }
 
 #[cfg(test)]
