@@ -11,7 +11,7 @@ use std::time::Duration;
 use cardinal_base::{descriptors, task};
 use cardinal_ir::{Listener, ListenerKind};
 use cardinal_net::buffer::Buffer;
-use cardinal_net::tls::ServerTls;
+use cardinal_net::tls::{self, ServerTls};
 use cardinal_net::{Io, Timer, proxy_protocol};
 use cardinal_sdk::{Client, TlsInfo};
 use rustls::ServerConnection;
@@ -154,7 +154,7 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
         Some(Ok(tls)) => tls,
         Some(Err(error)) => {
             worker.counters().failed(cardinal_http::FailureKind::ClientTls);
-            tracing::info!(failure = "client_tls", listener = %listener.name, client = %peer, "client_tls: TLS handshake with the client: {error}");
+            tracing::info!(failure = "client_tls", listener = %listener.name, client = %peer, "client_tls: TLS handshake with the client: {}", tls::io_text(&error));
             return;
         }
         None => {
@@ -183,7 +183,7 @@ async fn handshake(tls: &ServerTls, tcp: TcpStream) -> std::io::Result<TlsStream
 
 /// Why a session that was resumed is not served.
 pub(crate) fn resumed_error(error: rustls::Error) -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::PermissionDenied, format!("resumed session: {error}"))
+    std::io::Error::new(std::io::ErrorKind::PermissionDenied, format!("resumed session: {}", tls::text(&error)))
 }
 
 /// Reads exactly the PROXY header, so that what follows it is still to be read.

@@ -49,7 +49,7 @@ pub enum ConnectError {
         error: std::io::Error,
     },
     /// TLS.
-    #[error("TLS with {address} (server name {server_name}): {error}{explanation}")]
+    #[error("TLS with {address} (server name {server_name}): {}{explanation}", tls::io_text(.error))]
     Tls {
         /// Whom.
         address: SocketAddr,

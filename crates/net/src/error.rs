@@ -11,7 +11,7 @@ pub enum NetError {
     #[error("connection closed")]
     Closed,
     /// The system says so.
-    #[error("{0}")]
+    #[error("{}", crate::tls::io_text(.0))]
     Io(std::io::Error),
     /// The head is not one.
     #[error("{0}")]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cardinal_net::tls::{ClientSettings, client_config};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm, date_time_ymd,
@@ -32,6 +33,23 @@ pub struct Issued {
 }
 
 impl Issued {
+    /// A certificate with an ECDSA key that is signed by itself and may sign others, as `openssl req -x509` makes it. It
+    /// is valid from the beginning of one year to that of another; without uses it may be used for everything.
+    pub fn self_signed(
+        names: &[&str],
+        common_name: &str,
+        uses: &[ExtendedKeyUsagePurpose],
+        (from, to): (i32, i32),
+    ) -> Self {
+        let mut params = params(names, common_name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.extended_key_usages = uses.to_vec();
+        (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+        let key = key(&PKCS_ECDSA_P256_SHA256);
+        let certificate = params.self_signed(&key).expect("a certificate of our own making is valid");
+        Self { cert_pem: certificate.pem(), key_pem: key.serialize_pem(), cert: certificate.der().clone(), key }
+    }
+
     /// The private key as DER.
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
@@ -135,6 +153,12 @@ impl Authority {
         roots.add(self.der.clone()).expect("a certificate of our own making is valid");
         roots
     }
+}
+
+/// A client's configuration that shows `identity` when asked, and accepts the certificate of any server.
+pub fn unverified_client(identity: Option<&Issued>) -> Arc<ClientConfig> {
+    let client = identity.map(|issued| (issued.cert_pem.as_str().into(), issued.key_pem.as_str().into()));
+    client_config(&ClientSettings { client, ..ClientSettings::default() }).expect("certificates of tests can be used")
 }
 
 fn authority_params(name: &str) -> CertificateParams {

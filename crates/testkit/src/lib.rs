@@ -26,7 +26,7 @@ mod temp;
 mod websocket;
 mod world;
 
-pub use certs::{Authority, Issued};
+pub use certs::{Authority, Issued, unverified_client};
 pub use echo::{EchoServer, Report};
 pub use fuzz::fuzz_smoke;
 pub use grpc::{GrpcReply, frame, unframe};
@@ -35,6 +35,7 @@ pub use h2_client::{H2Client, H2Exchange};
 pub use message::{Fields, Response};
 pub use port::free_port;
 pub use process::Server;
+pub use rcgen::ExtendedKeyUsagePurpose;
 pub use script::{Play, ScriptedPeer, Step};
 pub use socket::Socket;
 pub use stream_echo::StreamEcho;

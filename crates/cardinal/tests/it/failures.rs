@@ -1,8 +1,12 @@
 //! Log lines of failures: what an operator needs to act on them is in the line.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Socket, Step, TempDir, free_port};
+use cardinal_testkit::{
+    Authority, EchoServer, H1Client, H2Client, Issued, ScriptedPeer, Socket, Step, TempDir, free_port,
+    unverified_client,
+};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -270,4 +274,59 @@ async fn streams_name_their_route_and_target() {
     let (_, line) = node.wait_for_line("upstream_connect: no connection to the upstream: connect to ");
     assert_eq!(fields(&line, &REQUEST), ["upstream_connect", "-", "-", "-", "to-raw", "raw", "127.0.0.1"], "{line}");
     assert_eq!(fields(&line, &["target", "tries"]), [format!("127.0.0.1:{closed}"), "1".to_owned()], "{line}");
+}
+
+/// A client of a node with TLS whose own certificate is not among those that the node trusts, and upstreams whose
+/// certificates the node refuses.
+#[tokio::test(flavor = "multi_thread")]
+async fn reasons_of_tls_are_plain_words() {
+    let folder = TempDir::new("failures");
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let twin = Issued::self_signed(&["localhost"], "localhost", &[], (1975, 4096));
+    let server = |config| EchoServer::start_tls("backend", config);
+    let upstreams = [
+        ("unknown", server(theirs.server(&theirs.issue(&["localhost"]), &[], false)).await),
+        ("expired", server(ours.server(&ours.issue_expired(&["localhost"]), &[], false)).await),
+        ("name", server(ours.server(&ours.issue(&["a.test", "b.test"]), &[], false)).await),
+        ("self", server(ours.server(&twin, &[], false)).await),
+    ];
+    let services = upstreams.iter().map(|(name, server)| {
+        let url = format!("https://localhost:{}", server.address().port());
+        service(name, &url, "  retries: 0\n  tls_verify: true\n")
+    });
+    let yaml = format!("_format_version: '3.0'\nservices:\n{}", services.collect::<String>());
+    let trusted = format!("lua_ssl_trusted_certificate={}", folder.write("ca.pem", ours.cert_pem()).display());
+    let clients = format!("nginx_proxy_ssl_client_certificate={}", folder.write("cl.pem", ours.cert_pem()).display());
+    let more = ["--set", &trusted, "--set", &clients, "--set", "nginx_proxy_ssl_verify_client=on"];
+    let config = folder.write("kong.yaml", yaml);
+    let more = [&more[..], &["--set", "log_level=info", "--set", "proxy_listen=127.0.0.1:0, 127.0.0.1:0 ssl"]].concat();
+    let mut node = Process::run(&config, &more);
+    let mut lines = [node.wait_for("listening on "), node.wait_for("listening on ")];
+    lines.sort_by_key(|line| line.contains("https"));
+    let [plain, tls] =
+        lines.map(|line| line.split_whitespace().nth(2).and_then(|at| at.parse::<SocketAddr>().ok()).expect("a place"));
+    for (path, expect) in [
+        ("/unknown", "the certificate is not signed by a trusted CA"),
+        ("/expired", "the certificate expired on 2001-01-01 00:00:00 UTC"),
+        ("/name", "the certificate is for a.test, b.test, not localhost"),
+        ("/self", "the certificate is a CA certificate, and is not itself among the trusted CA certificates"),
+    ] {
+        H1Client::connect(plain).await.unwrap().get(path, "a.example", &[]).await.unwrap();
+        let said = node.wait_for("upstream_tls: ");
+        assert!(said.ends_with(&format!("(server name localhost): {expect}")), "{said}");
+    }
+    for (identity, expect) in [
+        (None, "the peer sent no certificate"),
+        (Some(theirs.issue(&["client"])), "the certificate is not signed by a trusted CA"),
+        (Some(ours.issue_expired(&["client"])), "the certificate expired on 2001-01-01 00:00:00 UTC"),
+        (Some(twin), "the certificate is a CA certificate, and is not itself among the trusted CA certificates"),
+    ] {
+        let config = unverified_client(identity.as_ref());
+        // TLS 1.3 tells the client only after its part of the handshake.
+        if let Ok(mut client) = H1Client::connect_tls(tls, "a.test", config).await {
+            client.get("/", "a.test", &[]).await.unwrap_err();
+        }
+        let said = node.wait_for("client_tls: ");
+        assert_eq!(said, format!("client_tls: TLS handshake with the client: {expect}"));
+    }
 }

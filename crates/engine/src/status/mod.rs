@@ -98,7 +98,7 @@ struct Tls {
 enum Broken {
     #[error("{0} took too long")]
     Timeout(&'static str),
-    #[error("TLS: {0}")]
+    #[error("TLS: {}", tls::io_text(.0))]
     Tls(std::io::Error),
     #[error("there is no TLS for this listener: {0}")]
     NoTls(&'static str),

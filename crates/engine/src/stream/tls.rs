@@ -77,7 +77,8 @@ async fn open(session: &mut Session, down: H1) -> Result<H1, Failure> {
     let tls = session.plan.tls.stream.clone();
     let accepted =
         TlsAcceptor::from(Arc::clone(tls.config())).accept_with(tcp, |connection| feed(connection, hello.filled()));
-    let failed = |error| Failure::new(FailureKind::ClientTls, "TLS handshake with the client").with_source(error);
+    let failed =
+        |error| Failure::new(FailureKind::ClientTls, "TLS handshake with the client").with_source(NetError::Io(error));
     let stream = accepted.await.map_err(failed)?;
     tls.verify_resumed(stream.get_ref().1).map_err(|error| failed(resumed_error(error)))?;
     session.exchange().client.tls = Some(Arc::new(tls_info(stream.get_ref().1)));

@@ -26,6 +26,7 @@ mod smuggling;
 mod splicing;
 mod stream;
 mod strictness;
+mod trusted_certificates;
 mod upstream_http2;
 
 use std::sync::LazyLock;

@@ -3,70 +3,24 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use cardinal_net::tls::unverified;
 use cardinal_testkit::{Authority, EchoServer, H1Client, H2Client, Issued, Socket, World};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, ProtocolVersion, ServerConfig, SignatureScheme};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
 use serde_json::{Value, json};
 
 use crate::plugins;
 use crate::scene::{JSON, certificate, file, merged, one, outcome, sent, service_of};
 
-/// Believes everybody, and understands only these signatures.
-#[derive(Debug)]
-struct Credulous {
-    schemes: Vec<SignatureScheme>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Credulous {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
-}
-
-/// A verifier that believes everybody.
-pub(crate) fn credulous() -> Arc<dyn ServerCertVerifier> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    Arc::new(Credulous { schemes: provider.signature_verification_algorithms.supported_schemes(), provider })
-}
-
 /// A client that takes any certificate with a key of this kind (`RSA`, `ECDSA`, or both when empty).
 fn client(version: &'static rustls::SupportedProtocolVersion, kind: &str) -> Arc<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut schemes = provider.signature_verification_algorithms.supported_schemes();
-    schemes.retain(|scheme| format!("{scheme:?}").contains(kind));
-    let verifier = Arc::new(Credulous { schemes, provider: Arc::clone(&provider) });
+    let mut provider = aws_lc_rs::default_provider();
+    let mapping = provider.signature_verification_algorithms.mapping.iter().copied();
+    let mapping: Vec<_> = mapping.filter(|(scheme, _)| format!("{scheme:?}").contains(kind)).collect();
+    provider.signature_verification_algorithms.mapping = Vec::leak(mapping);
+    let provider = Arc::new(provider);
+    let verifier = unverified(Arc::clone(&provider));
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()

@@ -17,7 +17,7 @@ use crate::plugins;
 use crate::scene::{certificate, file, merged, service_of};
 
 /// Runs openssl in a folder.
-fn openssl(folder: &TempDir, arguments: &[&str]) -> Result<()> {
+pub(crate) fn openssl(folder: &TempDir, arguments: &[&str]) -> Result<()> {
     let program = find("openssl").context("openssl is not installed")?;
     let output = Command::new(program).args(arguments).current_dir(folder.path()).stdin(Stdio::null()).output()?;
     ensure!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -44,7 +44,7 @@ fn version_1(bits: &str) -> Result<(String, String)> {
 }
 
 /// A server that shows a certificate, whatever it is.
-fn shows(pair: CertifiedKey, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
+pub(crate) fn shows(pair: CertifiedKey, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()

@@ -1,8 +1,8 @@
 //! Certificates and keys in PEM and DER.
 //!
 //! A certificate that a node shows, or that it does not verify, may be anything that carries a public key: X.509
-//! version 1, with extensions that cannot be read, with a validity in an odd form. So only the public key is looked for,
-//! by the order of the fields of RFC 5280 section 4.1.
+//! version 1, with extensions that cannot be read, with a validity in an odd form. So [`Fields`] only splits it, by the
+//! order of the fields of RFC 5280 section 4.1.
 
 use std::sync::Arc;
 
@@ -11,13 +11,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::TlsError;
+use super::words::text;
 
 /// Tags of DER (X.690).
 const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const SEQUENCE: u8 = 0x30;
+pub(super) const BIT_STRING: u8 = 0x03;
+const OCTET_STRING: u8 = 0x04;
+pub(super) const OBJECT_ID: u8 = 0x06;
+pub(super) const SEQUENCE: u8 = 0x30;
 /// `[0]`, explicit: the version.
 const VERSION: u8 = 0xa0;
+/// `[3]`, explicit: the extensions.
+const EXTENSIONS: u8 = 0xa3;
 
 /// The public key of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,21 +36,7 @@ pub(super) struct PublicKey<'a> {
 impl<'a> PublicKey<'a> {
     /// Finds the public key in a certificate; `None` when these bytes are no certificate.
     pub(super) fn of(certificate: &'a [u8]) -> Option<Self> {
-        let (certificate, _) = expect(SEQUENCE, certificate)?;
-        let (mut fields, _) = expect(SEQUENCE, certificate)?;
-        if let (VERSION, _, rest) = element(fields)? {
-            fields = rest;
-        }
-        // Serial number, signature algorithm, issuer, validity, subject.
-        for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE] {
-            (_, fields) = expect(tag, fields)?;
-        }
-        let (info, _) = expect(SEQUENCE, fields)?;
-        let (algorithm, rest) = expect(SEQUENCE, info)?;
-        let (bits, _) = expect(BIT_STRING, rest)?;
-        // The first byte counts the unused bits at the end: none in a key.
-        let bits = bits.strip_prefix(&[0])?;
-        Some(Self { algorithm, bits })
+        Some(Fields::of(certificate)?.key)
     }
 
     /// Modulus and exponent of an RSA key (RFC 8017 appendix A.1.1), without leading zeros.
@@ -57,12 +48,72 @@ impl<'a> PublicKey<'a> {
     }
 }
 
+/// The fields of a certificate (RFC 5280 section 4.1), as contents of their elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a> {
+    pub(super) issuer: &'a [u8],
+    /// Two times.
+    pub(super) validity: &'a [u8],
+    pub(super) subject: &'a [u8],
+    pub(super) key: PublicKey<'a>,
+    /// Nothing before X.509 version 3.
+    extensions: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// Splits a certificate; `None` when these bytes are no certificate.
+    pub(super) fn of(certificate: &'a [u8]) -> Option<Self> {
+        let (certificate, _) = expect(SEQUENCE, certificate)?;
+        let (mut rest, _) = expect(SEQUENCE, certificate)?;
+        if let (VERSION, _, after) = element(rest)? {
+            rest = after;
+        }
+        let mut next = |tag| {
+            let (contents, after) = expect(tag, rest)?;
+            rest = after;
+            Some(contents)
+        };
+        let (_serial, _signature) = (next(INTEGER)?, next(SEQUENCE)?);
+        let (issuer, validity, subject, info) = (next(SEQUENCE)?, next(SEQUENCE)?, next(SEQUENCE)?, next(SEQUENCE)?);
+        let (algorithm, bits) = expect(SEQUENCE, info)?;
+        let (bits, _) = expect(BIT_STRING, bits)?;
+        // The first byte counts the unused bits at the end: none in a key.
+        let key = PublicKey { algorithm, bits: bits.strip_prefix(&[0])? };
+        let extensions = elements(rest).find(|(tag, _)| *tag == EXTENSIONS);
+        let extensions = extensions.and_then(|(_, contents)| expect(SEQUENCE, contents)).unwrap_or_default().0;
+        Some(Self { issuer, validity, subject, key, extensions })
+    }
+
+    pub(super) fn has_extensions(&self) -> bool {
+        !self.extensions.is_empty()
+    }
+
+    /// The value of the extension with this object id.
+    pub(super) fn extension(&self, id: &[u8]) -> Option<&'a [u8]> {
+        elements(self.extensions).find_map(|(_, extension)| {
+            let (found, rest) = expect(OBJECT_ID, extension)?;
+            // Between them may be whether it is critical.
+            let value = elements(rest).find(|(tag, _)| *tag == OCTET_STRING);
+            value.filter(|_| found == id).map(|(_, value)| value)
+        })
+    }
+}
+
+/// The elements that follow each other, with their tags, up to one that is damaged.
+pub(super) fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let (tag, contents, rest) = element(bytes)?;
+        bytes = rest;
+        Some((tag, contents))
+    })
+}
+
 fn without_zeros(number: &[u8]) -> &[u8] {
     let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
     number.get(start..).unwrap_or_default()
 }
 
-fn expect(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn expect(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (found, contents, rest) = element(bytes)?;
     (found == tag).then_some((contents, rest))
 }
@@ -92,7 +143,7 @@ pub fn certified_key(chain: &str, key: &str) -> Result<Arc<CertifiedKey>, TlsErr
     let chain = certificates(chain)?;
     let key = private_key(key)?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let key = provider.key_provider.load_private_key(key).map_err(|e| TlsError::Key(e.to_string()))?;
+    let key = provider.key_provider.load_private_key(key).map_err(|e| TlsError::Key(text(&e).into()))?;
     let shown = chain.first().and_then(|leaf| PublicKey::of(leaf));
     let shown = shown.ok_or_else(|| TlsError::Certificate("it has no public key".to_owned()))?;
     // rustls would compare them itself, but reads the certificate more strictly than needed here.

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::ClientConfig;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::unverified::Unverified;
-use super::{TlsError, certified_key, roots};
+use super::roots::Roots;
+use super::unverified::unverified;
+use super::words::text;
+use super::{TlsError, certified_key, verify};
 
 /// What TLS with an upstream is made of.
 #[derive(Clone, Default)]
@@ -54,25 +53,23 @@ impl ClientSettings {
 /// settings has none of them.
 ///
 /// # Errors
-/// The authorities, the certificate to show or its key cannot be used.
+/// The authorities, the certificate to show or its key cannot be used, or the system's authorities cannot be read now.
 pub fn client_config(settings: &ClientSettings) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(super::inner_plaintext::provider());
-    let config_error = |e: rustls::Error| TlsError::Config(e.to_string());
+    let config_error = |e: rustls::Error| TlsError::Config(text(&e).into());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(config_error)?;
-    let builder = if settings.verify {
-        let store = match &settings.authorities {
-            Some(pem) => roots(pem)?,
-            None => system_roots(),
+    let verifier = if settings.verify {
+        let roots = match &settings.authorities {
+            Some(pem) => Arc::new(Roots::read(pem)?),
+            None => Roots::of_system()?,
         };
-        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
-            .build()
-            .map_err(|e| TlsError::Authorities(e.to_string()))?;
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Limited { inner, depth: settings.verify_depth }))
+        verify::servers(&roots, provider, settings.verify_depth)?
     } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified::new(provider)))
+        unverified(provider)
     };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match &settings.client {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
@@ -82,57 +79,4 @@ pub fn client_config(settings: &ClientSettings) -> Result<Arc<ClientConfig>, Tls
     };
     config.alpn_protocols.clone_from(&settings.alpn);
     Ok(Arc::new(config))
-}
-
-/// The system's authorities; empty where there are none, and then every verification fails.
-fn system_roots() -> RootCertStore {
-    let mut store = RootCertStore::empty();
-    let loaded = rustls_native_certs::load_native_certs();
-    store.add_parsable_certificates(loaded.certs);
-    store
-}
-
-/// Verification with a limit on the chain's length (nginx: `proxy_ssl_verify_depth`).
-#[derive(Debug)]
-struct Limited {
-    inner: Arc<dyn ServerCertVerifier>,
-    depth: Option<u8>,
-}
-
-impl ServerCertVerifier for Limited {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.depth.is_some_and(|depth| intermediates.len() > usize::from(depth)) {
-            return Err(rustls::Error::General("certificate chain too long".to_owned()));
-        }
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
 }

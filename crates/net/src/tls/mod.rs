@@ -6,20 +6,27 @@ mod client;
 mod explain;
 mod inner_plaintext;
 mod names;
+mod roots;
 mod rsa;
 mod server;
+mod trusted;
 mod unverified;
+mod verify;
+mod words;
 
+use std::io;
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 
 pub use certificate::{certificates, certified_key, self_signed};
 pub use client::{ClientSettings, client_config};
 pub(crate) use explain::explain;
 pub use names::Names;
+pub use roots::{has_system_authorities, read_system_authorities};
 pub use server::{ServerSettings, ServerTls, server_config, ticketer};
+pub use unverified::unverified;
+pub use words::{io_text, text};
 
 /// Why key material cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +43,19 @@ pub enum TlsError {
     /// The authorities cannot be used.
     #[error("certificate authorities: {0}")]
     Authorities(String),
+    /// The system's authorities cannot be read at the moment.
+    #[error("the system's certificate authorities cannot be read: {0}")]
+    SystemAuthorities(io::Error),
     /// The configuration as a whole is refused.
     #[error("{0}")]
     Config(String),
+}
+
+impl TlsError {
+    /// Whether the same settings may be usable a little later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::SystemAuthorities(_))
+    }
 }
 
 /// The one crypto provider of the process, with these cipher suites (IANA or OpenSSL names; unknown names are
@@ -70,14 +87,6 @@ fn suite_is(ours: &str, theirs: &str) -> bool {
         name.strip_suffix("POLY1305SHA256").map(|n| format!("{n}POLY1305")).unwrap_or(name)
     };
     plain(ours) == plain(theirs)
-}
-
-fn roots(pem: &str) -> Result<RootCertStore, TlsError> {
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(pem)? {
-        store.add(certificate).map_err(|e| TlsError::Authorities(e.to_string()))?;
-    }
-    Ok(store)
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
+use rustls::server::ProducesTickets;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use super::certificate::certificates;
-use super::{Names, TlsError, roots};
+use super::roots::Roots;
+use super::words::text;
+use super::{Names, TlsError, verify};
 
 /// What a listener's TLS is made of.
 pub struct ServerSettings {
@@ -84,7 +86,7 @@ impl ServerTls {
 /// # Errors
 /// When the system gives no randomness.
 pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, TlsError> {
-    rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|e| TlsError::Config(e.to_string()))
+    rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|e| TlsError::Config(text(&e).into()))
 }
 
 /// Makes a listener's TLS.
@@ -92,7 +94,7 @@ pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, TlsError> {
 /// # Errors
 /// The authorities or the settings as a whole cannot be used.
 pub fn server_config(settings: ServerSettings) -> Result<ServerTls, TlsError> {
-    let config_error = |e: rustls::Error| TlsError::Config(e.to_string());
+    let config_error = |e: rustls::Error| TlsError::Config(text(&e).into());
     let versions: &[&rustls::SupportedProtocolVersion] =
         if settings.tls13_only { &[&rustls::version::TLS13] } else { rustls::ALL_VERSIONS };
     let context = verification(&settings)?;
@@ -102,9 +104,8 @@ pub fn server_config(settings: ServerSettings) -> Result<ServerTls, TlsError> {
     let (builder, verifier) = match &settings.client_authorities {
         None => (builder.with_no_client_auth(), None),
         Some(pem) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), settings.provider);
-            let verifier = if settings.client_required { verifier } else { verifier.allow_unauthenticated() };
-            let verifier = verifier.build().map_err(|e| TlsError::Authorities(e.to_string()))?;
+            let roots = Arc::new(Roots::read(pem)?);
+            let verifier = verify::clients(&roots, settings.provider, settings.client_required)?;
             (builder.with_client_cert_verifier(Arc::clone(&verifier)), Some(verifier))
         }
     };

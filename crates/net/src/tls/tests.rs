@@ -1,6 +1,5 @@
 use aws_lc_rs::digest;
 use proptest::prelude::*;
-use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
@@ -156,14 +155,14 @@ struct ClientConfigs {
 impl ClientConfigs {
     fn of(&self, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = unverified::Unverified::new(Arc::clone(&provider));
+        let verifier = unverified(Arc::clone(&provider));
         assert!(verifier.supported_verify_schemes().len() > 9);
         let key = certificate::private_key(&self.key).unwrap();
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(verifier)
             .with_client_auth_cert(certificates(&self.pem).unwrap(), key)
             .unwrap();
         config.time_provider = Arc::new(Hour(START));
@@ -242,4 +241,125 @@ fn fingerprints_differ_with_every_setting() {
     let prints: std::collections::HashSet<_> = all.iter().map(ClientSettings::fingerprint).collect();
     assert_eq!(prints.len(), all.len());
     assert_eq!(base.fingerprint(), ClientSettings::default().fingerprint());
+}
+
+#[test]
+fn errors_are_told_in_plain_words() {
+    use rustls::{AlertDescription, CertificateError as E, Error, PeerIncompatible};
+    let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let names = |presented: &[&str]| E::NotValidForNameContext {
+        expected: ServerName::try_from("c.test").unwrap(),
+        presented: presented.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let of_webpki = |error| E::Other(rustls::OtherError(Arc::new(error)));
+    for (error, expect) in [
+        (E::UnknownIssuer, "the certificate is not signed by a trusted CA"),
+        (
+            E::ExpiredContext { time: at(0), not_after: at(1_709_210_096) },
+            "the certificate expired on 2024-02-29 12:34:56 UTC",
+        ),
+        (
+            E::NotValidYetContext { time: at(0), not_before: at(946_684_800) },
+            "the certificate is not valid before 2000-01-01 00:00:00 UTC",
+        ),
+        (
+            names(&["DnsName(\"a.test\")", "IpAddress(127.0.0.1)"]),
+            "the certificate is for a.test, 127.0.0.1, not c.test",
+        ),
+        (names(&["DnsName(\"a\n\")"]), "the certificate is for a\\n, not c.test"),
+        (names(&["a"; 7]), "the certificate is for a, a, a, a, a and 2 more, not c.test"),
+        (names(&[]), "the certificate has no subject alternative names, so it is not for c.test"),
+        (
+            of_webpki(webpki::Error::CaUsedAsEndEntity),
+            "the certificate is a CA certificate, and is not itself among the trusted CA certificates",
+        ),
+        (of_webpki(webpki::Error::UnsupportedCertVersion), "the certificate is not of X.509 version 3"),
+        (
+            of_webpki(webpki::Error::InvalidSerialNumber),
+            "the certificate chain cannot be verified: invalid serial number",
+        ),
+        (
+            E::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id: vec![6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5, 5, 0],
+                supported_algorithms: Vec::new(),
+            },
+            "a certificate is signed with an algorithm that is not supported: RSA with SHA-1",
+        ),
+        (
+            E::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id: vec![0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 2],
+                supported_algorithms: Vec::new(),
+            },
+            "a certificate is signed with an algorithm that is not supported: object id 1.2.840.113549.1.1.2",
+        ),
+    ] {
+        assert_eq!(text(&Error::InvalidCertificate(error)), expect);
+    }
+    for (error, expect) in [
+        (Error::AlertReceived(AlertDescription::HandshakeFailure), "the peer sent the TLS alert handshake_failure"),
+        (Error::AlertReceived(AlertDescription::UnknownCA), "the peer sent the TLS alert unknown_ca"),
+        (Error::NoCertificatesPresented, "the peer sent no certificate"),
+        (
+            Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+            "the peer supports nothing that is supported here: no cipher suites in common",
+        ),
+    ] {
+        assert_eq!(text(&error), expect);
+        let io = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+        assert_eq!(io_text(&io), expect);
+    }
+    assert_eq!(io_text(&std::io::ErrorKind::ConnectionReset.into()), "connection reset");
+}
+
+/// What looking for the system's authorities came to.
+fn found(certificates: &[&CertifiedKey], error: Option<i32>) -> rustls_native_certs::CertificateResult {
+    let folder = std::env::temp_dir().join(format!("cardinal-roots-{}", std::process::id()));
+    let mut found = rustls_native_certs::load_certs_from_paths(None, None);
+    found.certs.extend(certificates.iter().map(|pair| pair.cert[0].clone()));
+    found.errors.extend(error.map(|code| rustls_native_certs::Error {
+        context: "reading",
+        kind: rustls_native_certs::ErrorKind::Io { inner: std::io::Error::from_raw_os_error(code), path: folder },
+    }));
+    found
+}
+
+#[test]
+fn a_shortage_does_not_take_the_systems_authorities_away() {
+    use rustix::io::Errno;
+    let (a, b) = (self_signed().unwrap(), self_signed().unwrap());
+    for shortage in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO] {
+        let shortage = Some(shortage.raw_os_error());
+        let mut last = None;
+        let error = roots::Roots::loaded(found(&[], shortage), &mut last).unwrap_err();
+        assert!(error.is_transient() && last.is_none(), "{error}");
+        let first = roots::Roots::loaded(found(&[&a], None), &mut last).unwrap();
+        assert_eq!(first.store.len(), 1);
+        // The rest of them could not be read.
+        let kept = roots::Roots::loaded(found(&[&b], shortage), &mut last).unwrap();
+        assert!(Arc::ptr_eq(&first, &kept));
+        let same = roots::Roots::loaded(found(&[&a], None), &mut last).unwrap();
+        assert!(Arc::ptr_eq(&first, &same), "equal ones are held once");
+        let more = roots::Roots::loaded(found(&[&a, &b], None), &mut last).unwrap();
+        assert_eq!(more.store.len(), 2);
+    }
+    // What cannot be read at all is not there, and nothing is waited for.
+    let denied = Some(Errno::ACCESS.raw_os_error());
+    assert_eq!(roots::Roots::loaded(found(&[&a], denied), &mut None).unwrap().store.len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn trusted_certificates_may_be_anything(at in any::<prop::sample::Index>(), with in any::<Vec<u8>>()) {
+        let mut bytes = some_certificate();
+        let at = at.index(bytes.len());
+        let end = (at + with.len()).min(bytes.len());
+        bytes.splice(at..end, with);
+        let certificate = rustls::pki_types::CertificateDer::from(bytes);
+        let trusted = trusted::Trusted::new(std::slice::from_ref(&certificate));
+        let name = ServerName::try_from("localhost").unwrap();
+        for purpose in [trusted::Purpose::Server(&name), trusted::Purpose::Client] {
+            // It must only come to an end.
+            drop(trusted.verify(&certificate, purpose, UnixTime::now()));
+        }
+    }
 }

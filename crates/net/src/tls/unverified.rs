@@ -1,4 +1,5 @@
-//! [`Unverified`]: TLS with an upstream whose certificate is not verified.
+//! Signatures of handshakes by keys of certificates that webpki does not read, and [`Unverified`]: TLS with a server
+//! whose certificate is not verified.
 
 use std::sync::Arc;
 
@@ -11,16 +12,45 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use super::certificate::PublicKey;
 use super::rsa::{self, Padding};
 
-/// Accepts any certificate, as OpenSSL does without verification (Kong's default). That the server has the private key
-/// of the certificate is checked all the same: its signature must belong to the handshake.
-#[derive(Debug)]
-pub(super) struct Unverified {
-    provider: Arc<CryptoProvider>,
+/// A verifier that accepts any certificate, as OpenSSL does without verification (Kong's default). That the server has
+/// the private key of the certificate is checked all the same: its signature must belong to the handshake. Only schemes
+/// of the provider are accepted, and those of RSASSA-PSS keys that go with them.
+pub fn unverified(provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Unverified(Signatures { provider, small_keys: true }))
 }
 
-impl Unverified {
-    pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
-        Self { provider }
+#[derive(Debug)]
+struct Unverified(Signatures);
+
+/// Verifies signatures of handshakes.
+#[derive(Debug)]
+pub(super) struct Signatures {
+    pub(super) provider: Arc<CryptoProvider>,
+    /// Accept RSA keys of less than 2048 bits.
+    pub(super) small_keys: bool,
+}
+
+impl Signatures {
+    pub(super) fn verify_tls12(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify(message, certificate, signed, false)
+    }
+
+    pub(super) fn verify_tls13(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        // PKCS#1 padding ended with TLS 1.2 (RFC 8446 section 4.2.3).
+        if matches!(rsa_scheme(signed.scheme), Some((_, Padding::Pkcs1, _))) {
+            return Err(wrong_key());
+        }
+        self.verify(message, certificate, signed, true)
     }
 
     fn verify(
@@ -37,8 +67,10 @@ impl Unverified {
                 let (modulus, exponent) = rsa.ok_or_else(wrong_key)?;
                 if modulus.len() > rsa::MODULUS_MAX {
                     self.by_provider(message, &key, signed.signature(), plain(signed.scheme), curve_is_fixed)?
-                } else {
+                } else if self.small_keys {
                     rsa::verify((modulus, exponent), (hash, padding), message, signed.signature())
+                } else {
+                    return Err(Error::General("the RSA key of the certificate has less than 2048 bits".to_owned()));
                 }
             }
             None => self.by_provider(message, &key, signed.signature(), signed.scheme, curve_is_fixed)?,
@@ -103,7 +135,7 @@ fn plain(scheme: SignatureScheme) -> SignatureScheme {
 }
 
 fn wrong_key() -> Error {
-    Error::General("the server signed with an algorithm that is not its certificate's".to_owned())
+    Error::General("the peer signed with an algorithm that is not its certificate's".to_owned())
 }
 
 impl ServerCertVerifier for Unverified {
@@ -124,7 +156,7 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify(message, cert, dss, false)
+        self.0.verify_tls12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -133,16 +165,14 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // PKCS#1 padding ended with TLS 1.2 (RFC 8446 section 4.2.3).
-        if matches!(rsa_scheme(dss.scheme), Some((_, Padding::Pkcs1, _))) {
-            return Err(wrong_key());
-        }
-        self.verify(message, cert, dss, true)
+        self.0.verify_tls13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
-        schemes.extend(PSS_PSS.iter().map(|(scheme, _)| *scheme));
+        let mut schemes = self.0.provider.signature_verification_algorithms.supported_schemes();
+        let fitting = PSS_PSS.iter().filter(|(_, plain)| schemes.contains(plain)).map(|(scheme, _)| *scheme);
+        let fitting: Vec<_> = fitting.collect();
+        schemes.extend(fitting);
         schemes
     }
 }
