@@ -302,6 +302,12 @@ impl Registry {
         format!("{balanced:?} {hosts:?}")
     }
 
+    /// How many TLS settings are held.
+    #[cfg(test)]
+    pub(super) fn tls_settings(&self) -> usize {
+        self.lock().tls.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -260,6 +260,27 @@ fn many(services: u8) -> Model {
 }
 
 #[test]
+fn tls_settings_of_replaced_generations_are_freed() {
+    let (bench, registry) = (Bench::new(), Registry::new().unwrap());
+    let authority = Authority::new("clients");
+    let id = "00000000-0000-4000-8000-000000009000";
+    let mut last: Option<Plan> = None;
+    for generation in 1..=1_000 {
+        let shown = authority.issue(&["gateway"]);
+        let file = json!({
+            "_format_version": "3.0",
+            "certificates": [{"id": id, "cert": shown.cert_pem, "key": shown.key_pem}],
+            "services": [{"name": "s", "url": "https://127.0.0.1:1", "client_certificate": {"id": id}}],
+        });
+        let ir = Arc::new(World::compiled(PLUGINS, &file.to_string(), &[]).unwrap());
+        let plan = bench.plan(&ir, generation, &registry, last.as_ref());
+        // Those of this generation, and of the one before it, which is still there.
+        assert_eq!(registry.tls_settings(), usize::from(last.is_some()) + 1, "generation {generation}");
+        last = Some(plan);
+    }
+}
+
+#[test]
 fn what_did_not_change_is_the_same_object() {
     let (bench, registry) = (Bench::new(), Registry::new().unwrap());
     let mut model = many(40);

@@ -217,3 +217,53 @@ async fn sessions_with_upstreams_end_with_their_settings() -> Result<()> {
     }
     Ok(())
 }
+
+/// The same ids and names throughout: only what is behind them changes.
+#[tokio::test]
+async fn sessions_with_upstreams_end_with_what_their_settings_refer_to() -> Result<()> {
+    let (good, other) = (Authority::new("good"), Authority::new("other"));
+    let echo = EchoServer::start_tls("e", good.server(&good.issue(&["localhost"]), &[], false)).await;
+    let url = format!("https://localhost:{}", echo.address().port());
+    let tables = |shown: &Issued, trusted: Option<&Authority>| {
+        let service = json!({ "tls_verify": true, "client_certificate": { "id": SHOWN }, "retries": 0 });
+        let trusts = trusted.map(|trusted| json!({ "id": GOOD, "cert": trusted.cert_pem() }));
+        let service = merged(service, trusted.map_or(json!({}), |_| json!({ "ca_certificates": [GOOD] })));
+        file(json!({
+            "certificates": [merged(certificate(shown, &[]), json!({ "id": SHOWN }))],
+            "ca_certificates": trusts.into_iter().collect::<Vec<_>>(),
+            "services": [service_of(&url, service, json!({}))],
+        }))
+    };
+    let (known, unknown) = (good.issue(&["gateway"]), other.issue(&["gateway"]));
+    let node_trusts = |authority: &Authority| authority.cert_pem().to_owned();
+    let mut world = None;
+    for (shown, trusted, node, expect) in [
+        (&known, Some(&good), &other, 200),
+        (&known, Some(&other), &other, 502),
+        (&known, Some(&good), &other, 200),
+        // The upstream trusts only certificates of the first authority.
+        (&unknown, Some(&good), &other, 502),
+        (&known, Some(&good), &other, 200),
+        (&known, None, &good, 200),
+        (&known, None, &other, 502),
+        (&known, None, &good, 200),
+        (&unknown, None, &good, 502),
+    ] {
+        let node = node_trusts(node);
+        let settings = [("upstream_keepalive_pool_size", "0"), ("lua_ssl_trusted_certificate", node.as_str())];
+        let yaml = tables(shown, trusted);
+        let world: &World = match &world {
+            None => world.insert(World::start(plugins(), &yaml, &settings)?),
+            Some(world) => {
+                world.apply_with(&yaml, &settings)?;
+                world
+            }
+        };
+        let mut client = H1Client::connect(world.http()).await?;
+        for _ in 0..3 {
+            let response = client.get("/", "a", &[]).await?;
+            assert_eq!(response.status, expect, "{yaml}: {}", response.text());
+        }
+    }
+    Ok(())
+}
