@@ -181,6 +181,8 @@ pub enum Code {
     Invariant,
     /// A secret could not be resolved.
     Secret,
+    /// The node has run out of descriptors or memory; the same configuration may be usable a little later.
+    Shortage,
 }
 
 /// One thing wrong with one object. Many are reported at once.

@@ -136,6 +136,9 @@ pub enum CallError {
     /// The answer is larger than allowed.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
+    /// The node has run out of descriptors, memory or ports: this tells nothing about the server.
+    #[error("{0}")]
+    Local(String),
     /// Connecting, TLS, or the exchange failed.
     #[error("{0}")]
     Transport(String),

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use cardinal_test_tools::tools;
-use cardinal_testkit::{EchoServer, H1Client, TempDir};
+use cardinal_testkit::{Authority, EchoServer, H1Client, Server, TempDir};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
 use crate::process::Process;
@@ -42,10 +42,15 @@ struct Limited {
 
 impl Limited {
     fn start(config: &Path, limit: u64) -> Self {
+        Self::start_with(config, limit, &[])
+    }
+
+    /// The same with variables of its environment.
+    fn start_with(config: &Path, limit: u64, variables: &[(&str, PathBuf)]) -> Self {
         let [sh] = tools!("sh").expect("every system has a shell");
         let mut command = Command::new(sh);
         let script = format!("ulimit -n {limit}; exec \"$@\"");
-        command.env_clear().args(["-c", &script, "sh", env!("CARGO_BIN_EXE_cardinal")]);
+        command.env_clear().envs(variables.iter().cloned()).args(["-c", &script, "sh", env!("CARGO_BIN_EXE_cardinal")]);
         command.args(["run", "--workers", "2", "--access-log", "off", "--config"]).arg(config);
         command.args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=127.0.0.1:0"]);
         let mut process = Process::start(command);
@@ -72,11 +77,16 @@ impl Limited {
 
     /// Lets the process open files as at its start, or no more of them.
     fn allow(&self, more: bool) {
+        self.allow_more(if more { None } else { Some(0) });
+    }
+
+    /// Lets the process open so many more files, or as many as at its start.
+    fn allow_more(&self, count: Option<usize>) {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
         let open: Vec<u64> = open.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect();
-        let free = (0..).find(|number| !open.contains(number));
         let maximum = Some(self.limit);
-        let current = if more { maximum } else { free };
+        let mut free = (0..).filter(|number| !open.contains(number));
+        let current = count.map_or(maximum, |count| free.nth(count));
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.process.id()).unwrap());
         prlimit(pid, Resource::Nofile, Rlimit { current, maximum }).unwrap();
     }
@@ -171,5 +181,109 @@ async fn a_node_without_descriptors_does_not_blame_its_upstreams() {
         }
         node.process.signal(Signal::TERM);
         assert!(node.process.ends().success());
+    }
+}
+
+/// A Redis server, and another one that speaks TLS with this certificate.
+fn redis_servers(certificate: &str, key: &str) -> Option<(Server, Server)> {
+    let [program] = tools!("redis-server")?;
+    let folder = TempDir::new("redis");
+    let mut command = Command::new(program);
+    command.args(["--bind", "127.0.0.1", "--save", "", "--port", "0", "--tls-auth-clients", "no"]);
+    command.arg("--tls-cert-file").arg(folder.write("cert.pem", certificate));
+    command.arg("--tls-key-file").arg(folder.write("key.pem", key)).arg("--dir").arg(folder.path());
+    let tls = Server::start("redis-tls", command, folder, |command, port| {
+        command.args(["--tls-port", &port.to_string()]);
+    });
+    Some((Server::redis(&[]).unwrap(), tls.unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_descriptors_does_not_blame_redis() {
+    let authority = Authority::new("root");
+    let issued = authority.issue(&["redis.test"]);
+    let Some((plain, tls)) = redis_servers(&issued.cert_pem, &issued.key_pem) else { return };
+    let (folder, echo) = (TempDir::new("descriptors"), EchoServer::start("backend").await);
+    let mut yaml = "_format_version: '3.0'\nservices:\n".to_owned();
+    for (name, port, more) in [
+        ("plain", plain.address().port(), ""),
+        ("tls", tls.address().port(), ", ssl: true, ssl_verify: true, server_name: redis.test"),
+    ] {
+        writeln!(
+            yaml,
+            "- name: {name}\n  url: {}\n  routes: [{{name: {name}, paths: [/{name}]}}]\n  plugins:\n  - name: rate-limiting\n    \
+             config: {{minute: 1000, policy: redis, fault_tolerant: false, redis: {{host: 127.0.0.1, port: {port}{more}}}}}",
+            echo.url()
+        )
+        .unwrap();
+    }
+    let file = folder.write("kong.yaml", yaml);
+    let node = Limited::start_with(&file, 4_096, &[("SSL_CERT_FILE", folder.write("ca.pem", authority.cert_pem()))]);
+    let mut client = H1Client::connect(node.proxy).await.unwrap();
+    assert_eq!(client.get("/nowhere", "a.example", &[]).await.unwrap().status, 404);
+    for (free, path) in [(Some(0), "/plain"), (Some(0), "/tls"), (Some(1), "/tls"), (None, "/tls"), (None, "/plain")] {
+        node.allow_more(free);
+        let expect = if free.is_none() { 200 } else { 500 };
+        let response = client.get(path, "a.example", &[]).await.unwrap();
+        assert_eq!(response.status, expect, "{free:?} {path}: {}", response.text());
+    }
+}
+
+/// The list of the system's authorities is a directory, so that reading it takes two descriptors.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_descriptors_keeps_asking_for_the_systems_authorities() {
+    let authority = Authority::new("root");
+    let config = authority.server(&authority.issue(&["localhost"]), &[], false);
+    let echo = EchoServer::start_tls("backend", config).await;
+    let (folder, roots) = (TempDir::new("descriptors"), TempDir::new("roots"));
+    roots.write("ca.pem", authority.cert_pem());
+    let yaml = |verify: bool, path: &str| {
+        format!(
+            "_format_version: '3.0'\nservices:\n- {{name: a, url: 'https://localhost:{}', tls_verify: {verify}, routes: \
+             [{{name: a, paths: [{path}]}}]}}\n",
+            echo.address().port()
+        )
+    };
+    let file = folder.write("kong.yaml", yaml(false, "/a"));
+    let mut node = Limited::start_with(&file, 4_096, &[("SSL_CERT_DIR", roots.path().to_owned())]);
+    let mut client = H1Client::connect(node.proxy).await.unwrap();
+    assert_eq!(client.get("/a", "a.example", &[]).await.unwrap().status, 200);
+    node.allow_more(Some(1));
+    folder.write("kong.yaml", yaml(true, "/b"));
+    node.process.wait_for("the system's certificate authorities cannot be read: Too many open files");
+    assert_eq!(client.get("/a", "a.example", &[]).await.unwrap().status, 200, "the old configuration is served");
+    node.allow(true);
+    node.process.wait_for("generation 2");
+    assert_eq!(client.get("/b", "a.example", &[]).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_descriptors_keeps_its_log_entries() {
+    let (folder, echo) = (TempDir::new("descriptors"), EchoServer::start("backend").await);
+    let logs = EchoServer::start("logs").await;
+    let yaml = format!(
+        "_format_version: '3.0'\nservices:\n- {{name: a, url: '{}', routes: [{{name: a, paths: [/a]}}]}}\nplugins:\n- name: \
+         http-log\n  config: {{http_endpoint: '{}', queue: {{max_coalescing_delay: 0.001, max_retry_time: 0, \
+         initial_retry_delay: 0.01, max_batch_size: 1}}}}\n- {{name: file-log, config: {{path: {}, reopen: true}}}}\n",
+        echo.url(),
+        logs.url(),
+        folder.path().join("log").display()
+    );
+    let mut node = Limited::start(&folder.write("kong.yaml", yaml), 4_096);
+    let mut client = H1Client::connect(node.proxy).await.unwrap();
+    while node.metric("cardinal_connections_active").await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    node.allow(false);
+    for _ in 0..3 {
+        assert_eq!(client.get("/a", "a.example", &[]).await.unwrap().status, 503);
+    }
+    node.process.wait_for("handler could not process entries");
+    node.process.wait_for("handler could not process entries");
+    assert_eq!(logs.requests(), 0);
+    node.allow(true);
+    let lines = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default().lines().count();
+    while logs.requests() < 3 || lines() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

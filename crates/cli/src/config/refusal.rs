@@ -6,7 +6,7 @@ use cardinal_engine::ConfigProblem;
 use cardinal_gateway::declarative::{Finding, Place, excerpt};
 use cardinal_gateway::settings::Note;
 use cardinal_gateway::{LoadErrors, Source};
-use cardinal_ir::{Diagnostic, Severity};
+use cardinal_ir::{Code, Diagnostic, Severity};
 
 /// Why a configuration cannot be had.
 #[derive(Debug)]
@@ -73,7 +73,11 @@ impl Refusal {
 
     /// Whether the same configuration may be readable a little later.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Settings { transient: true, .. } | Self::Read { transient: true, .. })
+        match self {
+            Self::Settings { transient, .. } | Self::Read { transient, .. } => *transient,
+            Self::Incomplete(diagnostics, _) => diagnostics.iter().any(|found| found.code == Code::Shortage),
+            Self::Load(_) | Self::Internal(_) => false,
+        }
     }
 
     /// Everything that is wrong, with places.

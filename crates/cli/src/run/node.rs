@@ -176,7 +176,14 @@ impl Node {
                 cardinal_base::memory::release_free();
                 Ok(())
             }
-            Err(diagnostics) => Err(Refusal::Incomplete(diagnostics, texts.sources)),
+            Err(diagnostics) => {
+                let refusal = Refusal::Incomplete(diagnostics, texts.sources);
+                if refusal.is_transient() {
+                    // The same text is to be tried again.
+                    self.tried = self.texts;
+                }
+                Err(refusal)
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use cardinal_http::h1::Framing;
 use cardinal_http::{HeaderList, Method, Name, is_authority};
 use cardinal_net::dns::Dns;
 use cardinal_net::h1::H1;
-use cardinal_net::tls::{ClientSettings, client_config};
+use cardinal_net::tls::{ClientSettings, TlsError, client_config};
 use cardinal_net::{Connected, Stage, TlsTarget, connect};
 use cardinal_sdk::{CallError, HttpCall, HttpCaller, HttpReply};
 use rustls::ClientConfig;
@@ -50,7 +50,7 @@ struct Inner {
     trust: Arc<Trust>,
     /// TLS that verifies, and the number of the authorities it was made with.
     verified: Mutex<Option<(u64, Arc<ClientConfig>)>>,
-    insecure: OnceLock<Result<Arc<ClientConfig>, String>>,
+    insecure: OnceLock<Arc<ClientConfig>>,
     idle: Arc<Idle>,
     calls: Semaphore,
     /// Spreads connections over a name's addresses.
@@ -152,14 +152,14 @@ impl Inner {
             }
         };
         let answer = self.dns.resolve(url.host, url.port).await;
-        let answer = answer.map_err(|error| CallError::Transport(format!("{}: {error}", url.host)))?;
+        let answer = answer.map_err(|error| failed(error.is_local(), format!("{}: {error}", url.host)))?;
         let mut addresses: Vec<SocketAddr> = answer.addresses().map(|a| a.addr).collect();
         if !addresses.is_empty() {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
             addresses.rotate_left(turn);
         }
         addresses.truncate(ADDRESSES_MAX);
-        let connected = connect_any(&addresses, tls.as_ref()).await.map_err(CallError::Transport)?;
+        let connected = connect_any(&addresses, tls.as_ref()).await?;
         Ok(H1::new(connected.io, &[]))
     }
 
@@ -171,10 +171,11 @@ impl Inner {
                 alpn: vec![b"http/1.1".to_vec()],
                 ..ClientSettings::default()
             };
-            client_config(&settings).map_err(|error| error.to_string())
+            client_config(&settings).map_err(|error: TlsError| failed(error.is_transient(), error.to_string()))
         };
         if insecure {
-            return self.insecure.get_or_init(|| make(None)).clone().map_err(CallError::Transport);
+            let made = self.insecure.get().map_or_else(|| make(None), |made| Ok(Arc::clone(made)))?;
+            return Ok(Arc::clone(self.insecure.get_or_init(|| made)));
         }
         let (number, authorities) = self.trust.current();
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,15 +183,15 @@ impl Inner {
             return Ok(Arc::clone(config));
         }
         // Sessions that began under other authorities are not resumed: they are the other configuration's.
-        let config = make(authorities.as_deref().map(str::to_owned)).map_err(CallError::Transport)?;
+        let config = make(authorities.as_deref().map(str::to_owned))?;
         *verified = Some((number, Arc::clone(&config)));
         Ok(config)
     }
 }
 
 /// Connects to one of these addresses; the first one that has another family is tried beside the first.
-async fn connect_any(addresses: &[SocketAddr], tls: Option<&TlsTarget>) -> Result<Connected, String> {
-    let mut failed = "the name has no addresses".to_owned();
+async fn connect_any(addresses: &[SocketAddr], tls: Option<&TlsTarget>) -> Result<Connected, CallError> {
+    let mut last = transport("the name has no addresses");
     let mut other = addresses.first().and_then(|first| {
         let family = |ip: IpAddr| ip.is_ipv4();
         addresses.iter().find(|a| family(a.ip()) != family(first.ip())).copied()
@@ -200,16 +201,16 @@ async fn connect_any(addresses: &[SocketAddr], tls: Option<&TlsTarget>) -> Resul
         if at > 0 && beside == Some(*address) {
             continue;
         }
-        let last = at + 1 == addresses.len();
-        let limit = if last { Duration::MAX } else { ADDRESS_TIMEOUT };
+        let is_last = at + 1 == addresses.len();
+        let limit = if is_last { Duration::MAX } else { ADDRESS_TIMEOUT };
         let stage = Stage::default();
         match tokio::time::timeout(limit, connect(*address, other.take(), tls, &stage)).await {
             Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(error)) => failed = error.to_string(),
-            Err(_) => failed = format!("connect to {address}: {} in time", stage.missing()),
+            Ok(Err(error)) => last = failed(error.is_local(), error.to_string()),
+            Err(_) => last = CallError::Transport(format!("connect to {address}: {} in time", stage.missing())),
         }
     }
-    Err(failed)
+    Err(last)
 }
 
 /// Whether a request that failed on a kept connection is made again: the server closed it before it answered, and
@@ -222,11 +223,16 @@ fn may_repeat(broken: &Broken, request: &Request) -> bool {
 impl Why {
     fn into_error(self, call: &HttpCall) -> CallError {
         match self {
-            Self::Net(error) => CallError::Transport(error.to_string()),
+            Self::Net(error) => failed(error.is_local(), error.to_string()),
             Self::Answer(reason) => transport(reason),
             Self::TooLarge => CallError::TooLarge(call.body_max),
         }
     }
+}
+
+/// Why a call failed: because of the node itself, or of whom it calls.
+fn failed(is_local: bool, reason: String) -> CallError {
+    if is_local { CallError::Local(reason) } else { CallError::Transport(reason) }
 }
 
 fn transport(reason: &str) -> CallError {

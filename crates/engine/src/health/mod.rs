@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cardinal_balance::health::Signal;
-use cardinal_balance::{Event, Group, Observed, Probe, State};
+use cardinal_balance::{Event, Group, Observed, Probe, ProbeOutcome, State};
 use cardinal_base::{Tick, task};
 use cardinal_ir::{Endpoints, Id, Origin};
 use cardinal_net::tls::{ClientSettings, client_config};
@@ -134,9 +134,10 @@ impl Prober {
         }
     }
 
-    /// TLS for a probe; `None` when it cannot be set up, which is logged once a generation.
-    fn tls(&self, probe: &Probe, http2: bool) -> Option<Arc<ClientConfig>> {
-        let plan = self.node.plan()?;
+    /// TLS for a probe; otherwise what comes of a probe without it. Settings that cannot be used are logged once a
+    /// generation.
+    fn tls(&self, probe: &Probe, http2: bool) -> Result<Arc<ClientConfig>, ProbeOutcome> {
+        let plan = self.node.plan().ok_or(ProbeOutcome::NotRun)?;
         let settings = &probe.settings;
         let key = ConfigKey { verify: settings.health.active.verify, http2, client: settings.client_certificate };
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,14 +145,18 @@ impl Prober {
             *configs = Configs { generation: plan.generation, made: HashMap::new() };
         }
         let make = || {
-            let made = client_config(&client_settings(&plan, key));
-            made.inspect_err(|error| {
+            client_config(&client_settings(&plan, key)).inspect_err(|error| {
                 let group = group_name(settings).unwrap_or_default();
                 tracing::warn!(upstream = %group, %error, "health probes cannot use TLS");
             })
-            .ok()
         };
-        configs.made.entry(key).or_insert_with(make).clone()
+        if let Some(made) = configs.made.get(&key) {
+            return made.clone().ok_or(ProbeOutcome::TcpFailure);
+        }
+        match make() {
+            Err(error) if error.is_transient() => Err(ProbeOutcome::NotRun),
+            made => configs.made.entry(key).or_insert(made.ok()).clone().ok_or(ProbeOutcome::TcpFailure),
+        }
     }
 }
 

@@ -30,11 +30,13 @@ pub(super) async fn run(prober: &Prober, probe: &Probe) -> (ProbeOutcome, Option
     let tls = match kind {
         ProbeKind::Tcp | ProbeKind::Http | ProbeKind::Grpc => None,
         ProbeKind::Https | ProbeKind::Grpcs => {
-            let unusable = |why: &str| (ProbeOutcome::TcpFailure, Some(why.to_owned()));
-            let Some(config) = prober.tls(probe, kind == ProbeKind::Grpcs) else {
-                return unusable("probes cannot use TLS");
+            let config = match prober.tls(probe, kind == ProbeKind::Grpcs) {
+                Ok(config) => config,
+                Err(outcome) => return (outcome, Some("probes cannot use TLS".to_owned())),
             };
-            let Some(server_name) = server_name(probe) else { return unusable("no TLS server name") };
+            let Some(server_name) = server_name(probe) else {
+                return (ProbeOutcome::TcpFailure, Some("no TLS server name".to_owned()));
+            };
             Some(TlsTarget { config, server_name })
         }
     };

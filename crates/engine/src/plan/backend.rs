@@ -429,6 +429,25 @@ fn members(ir: &Ir, groups: &HashSet<Id>) -> HashMap<Id, Vec<Member>> {
     members
 }
 
+/// Sees to it that the system's CA certificates were read once, if an upstream is verified by them: from then on they are
+/// there, whatever happens.
+///
+/// # Errors
+/// The node has run out of something, and they never were read.
+pub(super) fn read_system_authorities(ir: &Ir) -> Result<(), TlsError> {
+    let by_system = |backend: &Backend| {
+        backend
+            .tls
+            .as_ref()
+            .is_some_and(|spec| spec.verify && !spec.trusts.iter().any(|id| ir.trusts.get(id).is_some()))
+    };
+    let node_has_own = ir.node.upstream_authorities.is_some();
+    if node_has_own || tls::has_system_authorities() || !ir.backends.iter().any(|(_, backend)| by_system(backend)) {
+        return Ok(());
+    }
+    tls::read_system_authorities()
+}
+
 fn unusable(backend: &Backend, error: &TlsError) -> Diagnostic {
     Diagnostic {
         severity: Severity::Error,

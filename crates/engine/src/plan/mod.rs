@@ -14,7 +14,7 @@ mod tls;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cardinal_ir::{Changed, Diagnostic, Id, Ir, Node, Route, Severity, Traffic, Verified};
+use cardinal_ir::{Changed, Code, Diagnostic, Id, Ir, Node, Route, Severity, Traffic, Verified};
 use cardinal_route::Router;
 use cardinal_sdk::{Directory, PluginDef, Services};
 
@@ -95,6 +95,9 @@ impl Plan {
             Some(previous) if !changes.touches_tls() => previous.tls.share(),
             _ => TlsPlan::build(&ir, cx.registry, previous.map(|previous| &previous.tls))?,
         };
+        if let Err(error) = backend::read_system_authorities(&ir) {
+            return Err(vec![tls::node_error(Code::Shortage, error.to_string())]);
+        }
         // From here on nothing fails: the registry follows.
         let nothing = Directory::default();
         let directory = previous.map_or(&nothing, |previous| &previous.directory);

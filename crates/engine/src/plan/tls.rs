@@ -56,14 +56,18 @@ impl TlsPlan {
 
     /// Reads the certificates that `previous` has not read. One that cannot be used is left out and said.
     pub(super) fn build(ir: &Ir, registry: &Registry, previous: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
-        let self_signed = registry.self_signed().map_err(|error| vec![node_error(error.to_string())])?;
+        let self_signed =
+            registry.self_signed().map_err(|error| vec![node_error(Code::Certificate, error.to_string())])?;
         let (usable, mut problems) = read(ir, previous);
         let names = Arc::new(by_name(ir, &usable, self_signed));
         let (provider, unknown) = tls::provider(&ir.node.cipher_suites);
         for name in unknown {
             problems.push(Diagnostic {
                 severity: Severity::Warning,
-                ..node_error(format!("cipher suite {name:?} is not offered by this program's TLS library"))
+                ..node_error(
+                    Code::Certificate,
+                    format!("cipher suite {name:?} is not offered by this program's TLS library"),
+                )
             });
         }
         let config = |http2: bool, alpn: bool| {
@@ -77,7 +81,7 @@ impl TlsPlan {
                 tls13_only: ir.node.tls13_only,
                 ticketer: registry.ticketer(),
             })
-            .map_err(|error| vec![node_error(error.to_string())])
+            .map_err(|error| vec![node_error(Code::Certificate, error.to_string())])
         };
         Ok(Self {
             http2: config(true, true)?,
@@ -135,7 +139,7 @@ fn pairs(certificate: &Certificate) -> Result<Vec<Arc<CertifiedKey>>, String> {
     certificate.pairs.iter().map(read).collect()
 }
 
-fn node_error(message: String) -> Diagnostic {
+pub(super) fn node_error(code: Code, message: String) -> Diagnostic {
     let origin = Origin::new("", "node", Default::default());
-    Diagnostic { severity: Severity::Error, code: Code::Certificate, origin, path: String::new(), message, hint: None }
+    Diagnostic { severity: Severity::Error, code, origin, path: String::new(), message, hint: None }
 }

@@ -37,10 +37,17 @@ impl Wire {
 
     /// The same with another limit on one try of one question.
     pub(super) fn with_timeout(servers: &[SocketAddr], timeout: Option<Duration>) -> Result<Self, DnsSettingsError> {
-        let (system, options) = read_system_conf().unwrap_or_else(|error| {
-            tracing::warn!(%error, "resolv.conf cannot be read; there are no search domains");
-            (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default())
-        });
+        let (system, options) = match read_system_conf() {
+            Ok(found) => found,
+            // It is read once: a node without descriptors must not go on for good as if there were no DNS servers.
+            Err(NetError::Io(error)) if descriptors::is_transient(&error) => {
+                return Err(DnsSettingsError::Client(NetError::Io(error)));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "resolv.conf cannot be read; there are no search domains");
+                (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default())
+            }
+        };
         let (domain, search, own_servers) = system.into_parts();
         let servers = if servers.is_empty() { own_servers } else { servers.iter().copied().map(name_server).collect() };
         if servers.is_empty() {

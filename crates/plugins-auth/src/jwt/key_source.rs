@@ -5,6 +5,7 @@
 //! [`STALE_MAX_MS`] later. Requests wait only when there is no set, or when it lacks their key; how often that makes a
 //! fetch start is limited, so that made-up key ids cost nobody anything.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwapOption, Guard};
 use cardinal_base::{Tick, task};
 use cardinal_http::HeaderList;
-use cardinal_sdk::{HttpCall, Services};
+use cardinal_sdk::{CallError, HttpCall, Services};
 use tokio::sync::watch;
 
 use super::key_set::KeySet;
@@ -21,6 +22,8 @@ use super::key_set::KeySet;
 const UNKNOWN_KEY_GAP_MS: u64 = 10_000;
 /// Milliseconds between fetches for want of a set, or of a new one.
 const RETRY_GAP_MS: u64 = 1_000;
+/// The same, after the node had no descriptors, memory or ports for the last fetch.
+const LOCAL_GAP_MS: u64 = 100;
 /// Milliseconds that a set is used beyond its time, while fetching fails.
 const STALE_MAX_MS: u64 = 3_600_000;
 /// Limit on one fetch.
@@ -35,6 +38,8 @@ pub(super) struct KeySource {
     uri: Box<str>,
     current: ArcSwapOption<Fetched>,
     fetching: AtomicBool,
+    /// The last fetch was not made, because the node had run out of something.
+    was_short: AtomicBool,
     /// When the last fetch started, in microseconds, plus one; 0 before the first.
     started: AtomicU64,
     finished: watch::Sender<()>,
@@ -71,6 +76,7 @@ impl KeySource {
             uri: uri.into(),
             current: ArcSwapOption::empty(),
             fetching: AtomicBool::new(false),
+            was_short: AtomicBool::new(false),
             started: AtomicU64::new(0),
             finished: watch::Sender::new(()),
         }
@@ -96,6 +102,7 @@ impl KeySource {
         }
         let now = services.clock.tick();
         let gap = match reason {
+            _ if self.was_short.load(Ordering::SeqCst) => LOCAL_GAP_MS,
             Reason::Stale => RETRY_GAP_MS,
             Reason::UnknownKey => UNKNOWN_KEY_GAP_MS,
         };
@@ -115,13 +122,15 @@ impl KeySource {
     }
 
     async fn update(&self, services: &Services) {
-        match self.load(services).await {
+        let loaded = self.load(services).await;
+        self.was_short.store(matches!(loaded, Err(Failed::Call(CallError::Local(_)))), Ordering::SeqCst);
+        match loaded {
             Ok(keys) => self.current.store(Some(Arc::new(Fetched { keys, at: services.clock.tick() }))),
-            Err(reason) => tracing::error!(uri = %self.uri, reason, "the key set could not be fetched"),
+            Err(reason) => tracing::error!(uri = %self.uri, %reason, "the key set could not be fetched"),
         }
     }
 
-    async fn load(&self, services: &Services) -> Result<KeySet, String> {
+    async fn load(&self, services: &Services) -> Result<KeySet, Failed> {
         let mut headers = HeaderList::new();
         headers.append(b"Accept", b"application/jwk-set+json, application/json");
         let call = HttpCall {
@@ -133,11 +142,29 @@ impl KeySource {
             body_max: SET_MAX,
             ..HttpCall::default()
         };
-        let reply = services.http.call(call).await.map_err(|error| error.to_string())?;
+        let reply = services.http.call(call).await.map_err(Failed::Call)?;
         if reply.status != 200 {
-            return Err(format!("the answer has status {}", reply.status));
+            return Err(Failed::Status(reply.status));
         }
-        KeySet::parse(&reply.body).map_err(str::to_owned)
+        KeySet::parse(&reply.body).map_err(Failed::Set)
+    }
+}
+
+/// Why there is no new set.
+#[derive(Debug)]
+enum Failed {
+    Call(CallError),
+    Status(u16),
+    Set(&'static str),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(error) => error.fmt(f),
+            Self::Status(status) => write!(f, "the answer has status {status}"),
+            Self::Set(reason) => f.write_str(reason),
+        }
     }
 }
 

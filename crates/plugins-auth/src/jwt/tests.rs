@@ -1,6 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -383,6 +383,8 @@ fn keys_that_do_not_fit_are_said() {
 struct Provider {
     set: Mutex<Option<Value>>,
     calls: AtomicU32,
+    /// The node has no descriptors left.
+    is_short: AtomicBool,
 }
 
 impl HttpCaller for Provider {
@@ -390,8 +392,12 @@ impl HttpCaller for Provider {
         assert_eq!((&*call.method, &*call.url), ("GET", "https://idp.example/keys"));
         self.calls.fetch_add(1, Ordering::SeqCst);
         let set = self.set.lock().unwrap().clone();
+        let is_short = self.is_short.load(Ordering::SeqCst);
         Box::pin(async move {
             tokio::task::yield_now().await;
+            if is_short {
+                return Err(CallError::Local("Too many open files".to_owned()));
+            }
             let body = Bytes::from(set.ok_or(CallError::Timeout)?.to_string());
             Ok(HttpReply { status: 200, headers: HeaderList::new(), body })
         })
@@ -445,6 +451,20 @@ impl Portal {
     fn calls(&self) -> u32 {
         self.provider.calls.load(Ordering::SeqCst)
     }
+}
+
+#[tokio::test]
+async fn a_shortage_of_the_node_does_not_count_against_the_provider() {
+    let mut portal = Portal::new(json!({}));
+    let token = portal.token("rsa");
+    portal.provider.is_short.store(true, Ordering::SeqCst);
+    portal.after(60, &token, "503 message The keys to verify tokens with are unavailable").await;
+    assert_eq!(portal.calls(), 1);
+    portal.provider.is_short.store(false, Ordering::SeqCst);
+    // A failure of the provider would not be tried again within a second.
+    portal.bench.clock.advance(Duration::from_millis(150));
+    portal.check(&token, "pass").await;
+    assert_eq!(portal.calls(), 2);
 }
 
 #[tokio::test]

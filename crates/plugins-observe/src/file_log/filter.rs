@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cardinal_base::descriptors;
 use cardinal_base::log::open_append;
-use cardinal_sdk::queue::{Queue, Settings};
+use cardinal_sdk::queue::{DeliveryError, Queue, Settings};
 use cardinal_sdk::{BuildCx, BuildError, Filter, LogCx, Phases};
 use serde_json::Value;
 
@@ -51,10 +52,8 @@ pub(super) fn build(config: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>,
     let queue = Queue::open(cx.services, settings, move |lines: Vec<Bytes>| {
         let target = Arc::clone(&target);
         async move {
-            let written = tokio::task::spawn_blocking(move || {
-                target.write(&lines).map_err(|error| format!("{}: {error}", target.path.display()))
-            });
-            written.await.unwrap_or_else(|error| Err(error.to_string()))
+            let written = tokio::task::spawn_blocking(move || target.write(&lines));
+            written.await.unwrap_or_else(|error| Err(error.to_string().into()))
         }
     });
     Ok(Arc::new(FileLog { fields: CustomFields::read(config)?, queue }))
@@ -73,13 +72,17 @@ impl Filter for FileLog {
 }
 
 impl Target {
-    fn write(&self, lines: &[Bytes]) -> io::Result<()> {
+    fn write(&self, lines: &[Bytes]) -> Result<(), DeliveryError> {
+        let failed = |error: io::Error| format!("{}: {error}", self.path.display());
         let mut open = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = match open.take() {
             Some(file) => file,
-            None => open_append(&self.path)?,
+            None => open_append(&self.path).map_err(|error| {
+                // Nothing is written yet, so that the lines can be written as soon as there is a descriptor.
+                DeliveryError { is_local: descriptors::is_local(&error), reason: failed(error) }
+            })?,
         };
-        file.write_all(&lines.concat())?;
+        file.write_all(&lines.concat()).map_err(failed)?;
         if !self.reopen {
             *open = Some(file);
         }

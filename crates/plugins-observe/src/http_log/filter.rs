@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use cardinal_http::HeaderList;
-use cardinal_sdk::queue::{Queue, Settings};
-use cardinal_sdk::{BuildCx, BuildError, Filter, HttpCall, HttpCaller, LogCx, Phases};
+use cardinal_sdk::queue::{DeliveryError, Queue, Settings};
+use cardinal_sdk::{BuildCx, BuildError, CallError, Filter, HttpCall, HttpCaller, LogCx, Phases};
 use serde_json::Value;
 
 use super::endpoint::Endpoint;
@@ -106,7 +106,7 @@ impl Filter for HttpLog {
 }
 
 impl Sender {
-    async fn send(&self, records: &[Bytes]) -> Result<(), String> {
+    async fn send(&self, records: &[Bytes]) -> Result<(), DeliveryError> {
         let body = match records {
             [record] if !self.lists => record.clone(),
             records => list(records),
@@ -114,7 +114,11 @@ impl Sender {
         let call = HttpCall { body, ..self.call.clone() };
         let answer = match self.http.call(call).await {
             Ok(answer) => answer,
-            Err(error) => return Err(format!("failed request to {}: {error}", self.authority)),
+            Err(error) => {
+                let is_local = matches!(error, CallError::Local(_));
+                let reason = format!("failed request to {}: {error}", self.authority);
+                return Err(DeliveryError { reason, is_local });
+            }
         };
         if answer.status < 300 {
             return Ok(());
@@ -125,7 +129,8 @@ impl Sender {
             self.authority,
             answer.status,
             String::from_utf8_lossy(shown)
-        ))
+        )
+        .into())
     }
 }
 

@@ -2,20 +2,23 @@
 //!
 //! Commands of many requests share a connection, which lives on the control runtime. A connection that fails is made
 //! anew by the next command; when that fails too, commands fail at once for [`PAUSE`], so that requests do not pile
-//! up before a server that is gone. Every wait has the configured timeout.
+//! up before a server that is gone. That the node itself has run out of descriptors, memory or ports is no failure of the
+//! server, and is not remembered. Every wait has the configured timeout.
 
 mod tls;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError, Weak};
 use std::time::Duration;
 
+use cardinal_base::descriptors;
 use cardinal_sdk::Services;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -70,6 +73,26 @@ pub(crate) struct Client {
     settings: Settings,
     runtime: tokio::runtime::Handle,
     link: Mutex<Link>,
+}
+
+/// Why there is no connection.
+struct Failed {
+    /// For the log.
+    reason: String,
+    /// The node has run out of something, so that this tells nothing about the server.
+    is_local: bool,
+}
+
+impl Failed {
+    fn io(reason: &str, error: &io::Error) -> Self {
+        Self { reason: reason.to_owned(), is_local: descriptors::is_local(error) }
+    }
+}
+
+impl From<String> for Failed {
+    fn from(reason: String) -> Self {
+        Self { reason, is_local: false }
+    }
 }
 
 #[derive(Default)]
@@ -158,15 +181,17 @@ impl Client {
             return Err(reason.clone());
         }
         let attempt = timeout(self.settings.timeout, self.connect()).await;
-        match attempt.unwrap_or_else(|_| Err("timeout while connecting".to_owned())) {
+        match attempt.unwrap_or_else(|_| Err("timeout while connecting".to_owned().into())) {
             Ok(connection) => {
                 link.number += 1;
                 link.failed = None;
                 link.connection = Some(connection.clone());
                 Ok((connection, link.number, true))
             }
-            Err(reason) => {
-                link.failed = Some((Instant::now(), reason.clone()));
+            Err(Failed { reason, is_local }) => {
+                if !is_local {
+                    link.failed = Some((Instant::now(), reason.clone()));
+                }
                 Err(reason)
             }
         }
@@ -179,12 +204,15 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+    async fn connect(&self) -> Result<MultiplexedConnection, Failed> {
         let settings = &self.settings;
-        let socket = TcpStream::connect((settings.host.as_str(), settings.port))
-            .await
-            .map_err(|error| format!("cannot connect: {error}"))?;
-        socket.set_nodelay(true).map_err(|error| error.to_string())?;
+        let connected = TcpStream::connect((settings.host.as_str(), settings.port)).await;
+        let socket = connected.map_err(|error| {
+            // The system's resolver hides why it could not ask.
+            let error = TcpSocket::new_v4().err().filter(descriptors::is_local).unwrap_or(error);
+            Failed::io(&format!("cannot connect: {error}"), &error)
+        })?;
+        socket.set_nodelay(true).map_err(|error| Failed::io(&error.to_string(), &error))?;
         match &settings.tls {
             None => self.greet(socket).await,
             Some(tls) => {
@@ -195,7 +223,7 @@ impl Client {
     }
 
     /// Logs in and chooses the database.
-    async fn greet<S>(&self, socket: S) -> Result<MultiplexedConnection, String>
+    async fn greet<S>(&self, socket: S) -> Result<MultiplexedConnection, Failed>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

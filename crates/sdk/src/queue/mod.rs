@@ -52,8 +52,24 @@ impl Entry for String {
     }
 }
 
-/// What a handler does with a batch: `Err` says why it was not delivered, and makes it be tried again.
-pub type Delivery = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+/// What a handler does with a batch: an error makes it be tried again.
+pub type Delivery = Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send>>;
+
+/// Why a batch was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryError {
+    /// For the log.
+    pub reason: String,
+    /// The node has run out of descriptors, memory or ports: the batch could not be sent at all, and this time does not
+    /// count for `max_retry_time`.
+    pub is_local: bool,
+}
+
+impl From<String> for DeliveryError {
+    fn from(reason: String) -> Self {
+        Self { reason, is_local: false }
+    }
+}
 
 type Handler<T> = Arc<dyn Fn(Vec<T>) -> Delivery + Send + Sync>;
 
@@ -110,12 +126,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<T: Entry + Clone> Queue<T> {
     /// The queue of this name and these parameters, made when there is none. The handler replaces that of an
     /// existing queue.
-    pub fn open<F, D>(services: &Services, settings: Settings, handler: F) -> Arc<Self>
+    pub fn open<F, D, E>(services: &Services, settings: Settings, handler: F) -> Arc<Self>
     where
         F: Fn(Vec<T>) -> D + Send + Sync + 'static,
-        D: Future<Output = Result<(), String>> + Send + 'static,
+        D: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<DeliveryError>,
     {
-        let handler: Handler<T> = Arc::new(move |batch| Box::pin(handler(batch)) as Delivery);
+        let handler: Handler<T> = Arc::new(move |batch| {
+            let delivery = handler(batch);
+            Box::pin(async move { delivery.await.map_err(Into::into) }) as Delivery
+        });
         let registry = registry(&services.shared);
         let mut queues = lock(&registry.queues);
         queues.retain(|_, known| known.is_alive());

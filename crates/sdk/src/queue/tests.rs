@@ -6,7 +6,7 @@ use cardinal_base::ManualClock;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Queue, Settings, drain};
+use super::{DeliveryError, Queue, Settings, drain};
 use crate::{Services, testing};
 
 type Seen = Arc<Mutex<Vec<Vec<String>>>>;
@@ -52,6 +52,35 @@ async fn a_full_batch_goes_at_once_and_the_rest_after_the_delay() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(batches(&seen), ["a b", "c"]);
     assert!(queue.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shortage_of_the_node_loses_no_entries() {
+    for max_retry_time in [0, 1] {
+        let services = services();
+        let record = json!({"max_coalescing_delay": 0, "max_retry_time": max_retry_time, "initial_retry_delay": 0.5});
+        let (seen, calls) = (Seen::default(), Arc::new(AtomicUsize::new(0)));
+        let (kept, counted) = (Arc::clone(&seen), Arc::clone(&calls));
+        let queue = Queue::open(&services, settings(record), move |batch: Vec<String>| {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            if number == 20 {
+                kept.lock().unwrap().push(batch);
+            }
+            async move {
+                match number {
+                    20 => Ok(()),
+                    _ => Err(DeliveryError { reason: "no descriptors".to_owned(), is_local: number < 20 }),
+                }
+            }
+        });
+        push(&queue, &["a"]);
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        assert_eq!((batches(&seen), queue.dropped()), (vec!["a".to_owned()], 0), "{max_retry_time}");
+        // The limit holds for the receiver's failures.
+        push(&queue, &["b"]);
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        assert_eq!((batches(&seen), queue.dropped()), (vec!["a".to_owned()], 1), "{max_retry_time}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,7 +185,7 @@ async fn without_a_limit_on_deliveries_each_entry_goes_by_itself() {
         counted.fetch_add(1, Ordering::SeqCst);
         async {
             tokio::time::sleep(Duration::from_secs(10)).await;
-            Ok(())
+            Ok::<(), String>(())
         }
     });
     push(&queue, &["a", "b", "c"]);
@@ -174,7 +203,7 @@ async fn a_handler_that_panics_loses_its_batch_alone() {
     let queue = Queue::open(&services, settings(json!({})), move |batch: Vec<String>| {
         assert_ne!(batch, ["bad"], "on purpose");
         kept.lock().unwrap().push(batch);
-        async { Ok(()) }
+        async { Ok::<(), String>(()) }
     });
     push(&queue, &["bad", "good"]);
     assert_eq!(drain(&services.shared, Duration::from_secs(1)).await, 0);

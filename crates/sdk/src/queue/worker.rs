@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 use super::{Entry, Inner, lock};
 
+/// The longest wait while the node itself has run out of something.
+const LOCAL_DELAY_MAX: Duration = Duration::from_secs(1);
+
 /// Starts the queue's task on the control runtime.
 pub(super) fn start<T: Entry + Clone>(inner: Arc<Inner<T>>) {
     let runtime = inner.services.runtime.clone();
@@ -75,21 +78,22 @@ impl<T: Entry + Clone> Inner<T> {
         drop(finished);
     }
 
-    async fn retry(&self, mut batch: Vec<T>) {
-        let started = Instant::now();
+    async fn retry(&self, batch: Vec<T>) {
+        let mut started = Instant::now();
         let mut delay = self.settings.initial_retry_delay.min(self.settings.max_retry_delay);
         loop {
             let handler = Arc::clone(&lock(&self.handler));
-            let last = self.settings.max_retry_time.is_zero();
-            let copy = if last { std::mem::take(&mut batch) } else { batch.clone() };
-            let count = copy.len();
-            let Err(reason) = handler(copy).await else { return self.recover() };
-            tracing::warn!(queue = %self.settings.name, reason, "handler could not process entries");
-            if last || started.elapsed() > self.settings.max_retry_time {
-                self.lose(&mut lock(&self.waiting), count as u64);
+            let Err(error) = handler(batch.clone()).await else { return self.recover() };
+            tracing::warn!(queue = %self.settings.name, reason = error.reason, "handler could not process entries");
+            let limit = self.settings.max_retry_time;
+            if error.is_local {
+                delay = delay.min(LOCAL_DELAY_MAX);
+                started = Instant::now() + delay;
+            } else if limit.is_zero() || started.elapsed() > limit {
+                self.lose(&mut lock(&self.waiting), batch.len() as u64);
                 tracing::error!(
                     queue = %self.settings.name,
-                    entries = count,
+                    entries = batch.len(),
                     "could not send entries due to max_retry_time exceeded; they are lost"
                 );
                 return;
