@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cardinal_base::{Budget, Exhausted, Reservation};
@@ -102,15 +102,15 @@ impl Body for ClientBody<'_> {
                 expected,
                 timeout_ms: limits.body_timeout_ms,
                 late: REQUEST_BODY_STALL,
-                slowest: Some(BODY_RATE_MIN),
+                slowest: BODY_RATE_MIN,
                 budget: &plan.services.memory,
             };
-            let read = collect(self.down, &terms, &s.down_timer, &mut s.exchange.held).await;
+            let read = collect(self.down, &terms, &s.down_timer, &mut s.exchange.held, |_, _| Ok(())).await;
             let whole = read.map_err(|error| match error {
                 Collect::TooLarge => too_large(),
                 Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
                 Collect::Broken(error) => Broken::Client(error).failure(),
-                Collect::Late(failure) => failure,
+                Collect::Failed(failure) => failure,
             })?;
             s.exchange.bytes.received += whole.len() as u64;
             Ok(whole)
@@ -118,8 +118,8 @@ impl Body for ClientBody<'_> {
     }
 }
 
-/// Bytes a second that a body which is held has to come with, once `client_body_timeout` is over.
-const BODY_RATE_MIN: u64 = 8 * 1024;
+/// Minimum rate of a body that is collected, bytes per second, once the timeout between two reads has passed.
+pub(super) const BODY_RATE_MIN: u64 = 8 * 1024;
 
 /// Why a request whose body cannot be held is not served.
 pub(super) const NO_ROOM: &str = "the memory budget for bodies is exhausted";
@@ -130,7 +130,8 @@ pub(super) enum Collect {
     /// The budget of the node, or of the connection, has no room for it.
     NoRoom,
     Broken(NetError),
-    Late(Failure),
+    /// It took too long, or the exchange failed meanwhile.
+    Failed(Failure),
 }
 
 /// On what terms a body is held.
@@ -143,8 +144,8 @@ pub(super) struct Terms<'x> {
     pub(super) timeout_ms: u64,
     /// What it is when that is over.
     pub(super) late: Stall,
-    /// Bytes a second that have to come on average, after the first `timeout_ms`.
-    pub(super) slowest: Option<u64>,
+    /// Minimum average rate after the first `timeout_ms`, bytes per second.
+    pub(super) slowest: u64,
     /// Where the memory comes from, unless the connection has a budget of its own.
     pub(super) budget: &'x Arc<Budget>,
 }
@@ -152,23 +153,28 @@ pub(super) struct Terms<'x> {
 impl Terms<'_> {
     /// How long more bytes may be waited for, milliseconds, when so many have come in so long; `None` when it is over.
     fn patience_ms(&self, received: usize, elapsed_ms: u64) -> Option<u64> {
-        let Some(rate) = self.slowest.filter(|_| self.timeout_ms > 0) else { return Some(self.timeout_ms) };
-        let allowed_ms = self.timeout_ms.saturating_add((received as u64).saturating_mul(1_000) / rate);
+        if self.timeout_ms == 0 {
+            return Some(0);
+        }
+        let allowed_ms = self.timeout_ms.saturating_add((received as u64).saturating_mul(1_000) / self.slowest.max(1));
         let left_ms = allowed_ms.saturating_sub(elapsed_ms);
         (left_ms > 0).then(|| left_ms.min(self.timeout_ms))
     }
 }
 
-/// Reads a body to its end. What it takes of the budget stays in `held`, unless it fails.
+/// Reads a body to its end. What it takes of the budget stays in `held`, unless it fails. `meanwhile` is called whenever
+/// more of the body has to be waited for, with the peer that sends it: it moves the rest of the exchange on, and ends the
+/// collecting by an error.
 pub(super) async fn collect(
     peer: &mut Peer,
     terms: &Terms<'_>,
     timer: &cardinal_net::Timer,
     held: &mut Reservation,
+    mut meanwhile: impl FnMut(&mut Context<'_>, &mut Peer) -> Result<(), Failure>,
 ) -> Result<Bytes, Collect> {
     let mut whole = Vec::new();
     let started = timer.wheel().now();
-    let late = || Poll::Ready(Err(Collect::Late(terms.late.failure(terms.timeout_ms))));
+    let late = || Poll::Ready(Err(Collect::Failed(terms.late.failure(terms.timeout_ms))));
     timer.arm(terms.timeout_ms);
     let outcome = poll_fn(|cx| {
         loop {
@@ -192,7 +198,10 @@ pub(super) async fn collect(
                 Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Collect::Broken(error))),
                 Poll::Pending if timer.poll_expired(cx) => return late(),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    meanwhile(cx, peer).map_err(Collect::Failed)?;
+                    return Poll::Pending;
+                }
             }
         }
     })
@@ -394,14 +403,13 @@ mod tests {
     fn a_body_that_comes_too_slowly_is_late() {
         let budget = Arc::new(Budget::new(0));
         let late = REQUEST_BODY_STALL;
-        let terms =
-            Terms { max: 1, expected: 1, timeout_ms: 60_000, late, slowest: Some(BODY_RATE_MIN), budget: &budget };
+        let terms = Terms { max: 1, expected: 1, timeout_ms: 60_000, late, slowest: BODY_RATE_MIN, budget: &budget };
         assert_eq!(terms.patience_ms(1, 59_000), Some(1_000));
         assert_eq!(terms.patience_ms(1, 60_001), None);
         assert_eq!(terms.patience_ms(8 * 1024 * 100, 60_000), Some(60_000));
         assert_eq!(terms.patience_ms(8 * 1024 * 100, 159_999), Some(1));
         assert_eq!(terms.patience_ms(8 * 1024 * 100, 160_000), None);
-        let patient = Terms { slowest: None, ..terms };
-        assert_eq!(patient.patience_ms(1, 1_000_000), Some(60_000));
+        let patient = Terms { timeout_ms: 0, ..terms };
+        assert_eq!(patient.patience_ms(1, 1_000_000), Some(0));
     }
 }

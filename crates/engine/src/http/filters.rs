@@ -31,6 +31,7 @@ pub(crate) async fn run_request(
         let runs = wanted.next_if(|next| **next == slot).is_some() && answer.is_none() && failed.is_none();
         let Some(filter) = chain.filter(slot, choice, Phases::REQUEST).filter(|_| runs) else { continue };
         loop {
+            let body_before = place(s.upstream.body.as_ref());
             let mut cx = HeadCx {
                 request: &mut s.request,
                 exchange: &mut s.exchange,
@@ -41,7 +42,14 @@ pub(crate) async fn run_request(
                 body_length: body.length(),
                 slot: usize::from(slot),
             };
-            match filter.on_request_head(&mut cx).settle().await {
+            let verdict = filter.on_request_head(&mut cx).settle().await;
+            let new = place(s.upstream.body.as_ref());
+            if let Some((_, len)) = new.filter(|_| new != body_before) {
+                // The filter has replaced the body, of which all that is held so far was counted.
+                failed = s.recount(&plan.services.memory, s.exchange.held.bytes(), len).err();
+            }
+            match verdict {
+                _ if failed.is_some() => break,
                 Verdict::Continue => break,
                 Verdict::Reply(reply) => {
                     answer = Some(reply);
@@ -63,6 +71,11 @@ pub(crate) async fn run_request(
         }
     }
     failed.map_or(Ok(answer), Err)
+}
+
+/// Address and length of a body, by which a filter's replacement is told from the body before it.
+fn place(body: Option<&Bytes>) -> Option<(usize, usize)> {
+    body.map(|body| (body.as_ptr().addr(), body.len()))
 }
 
 /// Chooses instances for a request that no filter saw before its response: one without a route.

@@ -1,6 +1,8 @@
 //! Moves bodies: both directions of an exchange in one task, each at the speed of its slower side.
 
 use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -59,6 +61,8 @@ pub(super) struct Upload {
     max: u64,
     /// Names of the trailer fields that pass.
     trailers: Box<[Box<str>]>,
+    /// The body comes from the client as it is sent.
+    streamed: bool,
     /// Bytes that passed.
     pub(super) moved: u64,
     /// All is written, but perhaps not flushed.
@@ -71,6 +75,7 @@ impl Upload {
     /// `trailers`: names of the fields that pass if the body is streamed and ends with trailers.
     pub(super) fn new(held: Option<Bytes>, max: Option<u64>, trailers: Box<[Box<str>]>) -> Self {
         Self {
+            streamed: held.is_none(),
             held,
             max: max.unwrap_or(u64::MAX),
             trailers,
@@ -83,6 +88,17 @@ impl Upload {
 
     pub(super) fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// Body bytes read from the client on the way: none of a body that was collected before.
+    pub(super) fn received(&self) -> u64 {
+        if self.streamed { self.moved } else { 0 }
+    }
+
+    /// Whether the client may leave without [`Upload::poll`] noticing it, because nothing is read from the client. An
+    /// HTTP/1 client whose body is streamed is left alone: looking means to read, and so to copy what could be spliced.
+    pub(super) fn misses_end_of(&self, client: &Peer) -> bool {
+        !self.streamed || self.finished || matches!(client, Peer::H2(_))
     }
 
     /// Whether bytes were taken from where they were: they cannot be taken again.
@@ -335,6 +351,23 @@ fn passed_trailers(trailers: &HeaderList, passes: impl Fn(&[u8]) -> bool) -> Opt
     let mut passed = trailers.clone();
     passed.remove_if(|id, name, _| !is_kept(id, name));
     (!passed.is_empty()).then_some(Cow::Owned(passed))
+}
+
+/// The failure when a client leaves before it has its answer.
+pub(super) fn client_gone(detail: &'static str) -> Failure {
+    Failure::new(FailureKind::ClientClosed, detail)
+}
+
+/// Waits for something else than the client, for as long as the client waits for its answer.
+pub(super) async fn unless_gone<T>(
+    client: &mut Peer,
+    mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+) -> Result<T, Failure> {
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Pending if client.poll_gone(cx).is_ready() => Poll::Ready(Err(client_gone("while connecting"))),
+        outcome => outcome,
+    })
+    .await
 }
 
 /// Lets the client have what came so far while the upstream is waited for.

@@ -1,6 +1,7 @@
 //! A request on its way to a backend and back.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,12 +18,15 @@ use cardinal_net::{NetError, Peer, StreamGuard};
 use cardinal_sdk::{BodyMode, Source};
 
 use super::Scratch;
-use super::exchange::{Body, ClientBody, Collect, NO_ROOM, Session, Terms, Turn, body_max, collect, make_uri};
+use super::exchange::{
+    BODY_RATE_MIN, Body, ClientBody, Collect, NO_ROOM, Session, Terms, Turn, body_max, collect, make_uri,
+};
 use super::facts::{switches_as_asked, upgrade};
 use super::failure_log::{self, Line};
 use super::filters::{run_body, run_response};
 use super::forward::{
     Broken, Download, Patience, Progress, RESPONSE_BODY_STALL, UPSTREAM_STALL, UPSTREAM_WRITE_STALL, Upload,
+    client_gone, unless_gone,
 };
 use super::reply::{self, send_continue};
 use super::tunnel::tunnel;
@@ -103,7 +107,8 @@ impl Proxying<'_> {
         let protocol = upgrade(&s.request, &self.backend.backend.upgrade_protocols);
         let protocol = protocol.filter(|_| matches!(down, Peer::H1(_)));
         let upgrading = protocol.is_some();
-        let reached = reach(self.worker, self.plan, self.route, self.backend, s, upgrading).await?;
+        let reached =
+            unless_gone(down, pin!(reach(self.worker, self.plan, self.route, self.backend, s, upgrading))).await?;
         let streamed = s.upstream.body.is_none();
         if streamed {
             send_continue(self.plan, down, session, s).await?;
@@ -113,7 +118,7 @@ impl Proxying<'_> {
             Some(body) => Framing::Length(body.len() as u64),
             None => session.framing,
         };
-        let (mut up, way) = self.start(reached, s, framing, protocol.as_deref()).await?;
+        let (mut up, way) = unless_gone(down, pin!(self.start(reached, s, framing, protocol.as_deref()))).await?;
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
         let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers());
         let now = s.now(self.worker);
@@ -226,15 +231,10 @@ impl Proxying<'_> {
                 return Poll::Ready(outcome.map_err(|error| head_failure(error, &limits)));
             }
             match upload.poll(cx, down, up) {
-                Ok(Progress::Done) => {
-                    if down.poll_gone(cx).is_ready() {
-                        return Poll::Ready(Err(Failure::new(
-                            FailureKind::ClientClosed,
-                            "while waiting for the upstream",
-                        )));
-                    }
-                    waiting.check(cx, Progress::Upstream, 0)?;
+                Ok(_) if upload.misses_end_of(down) && down.poll_gone(cx).is_ready() => {
+                    return Poll::Ready(Err(client_gone("while waiting for the upstream")));
                 }
+                Ok(Progress::Done) => waiting.check(cx, Progress::Upstream, 0)?,
                 Ok(progress) => sending.check(cx, progress, upload.moved)?,
                 // An upstream that takes no more may have answered.
                 Err(Broken::Upstream(error)) => match poll_head(cx, up, response, &limits) {
@@ -264,6 +264,10 @@ impl Proxying<'_> {
         let framing = response_framing(&s.request.method, &s.response)
             .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))
             .map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)))?;
+        if answering.upload.is_done() {
+            // There is no further try that would need it.
+            s.free_request_body();
+        }
         if let Peer::H1(h1) = &mut answering.up {
             h1.start_reading_response(if status == 101 { Framing::UntilClose } else { framing });
         }
@@ -273,6 +277,7 @@ impl Proxying<'_> {
         super::upstream_head::strip_response(&mut s.response.headers);
         run_response(self.plan, &self.route.chain, s);
         let outcome = self.body(&mut answering, framing, turn).await;
+        turn.s.exchange.bytes.received += answering.upload.received();
         let outcome = outcome.map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)));
         self.report(&answering.reached, turn.s, status, &outcome);
         self.keep(answering, reusable && outcome.is_ok(), turn.s);
@@ -285,9 +290,15 @@ impl Proxying<'_> {
         if let BodyMode::Whole(max) = s.exchange.body_mode
             && framing != Framing::None
         {
-            let whole = Box::pin(self.whole(answering, framing, max, s)).await?;
+            let before = s.exchange.held.bytes();
+            let whole = Box::pin(self.whole(answering, framing, max, turn.down, s)).await?;
             s.time_passed();
+            let counted = s.exchange.held.bytes().saturating_sub(before);
+            let place = whole.as_ptr();
             let body = run_body(self.plan, &self.route.chain, s, whole, true);
+            if body.as_ptr() != place {
+                s.recount(&self.plan.services.memory, counted, body.len())?;
+            }
             return reply::send_whole(turn, body).await;
         }
         if framing != Framing::None && reply::is_to_head(s) {
@@ -315,7 +326,6 @@ impl Proxying<'_> {
         let s = &mut *turn.s;
         s.exchange.bytes.body_sent += download.moved;
         s.exchange.bytes.sent += download.moved;
-        s.exchange.bytes.received += answering.upload.moved;
         if !answering.upload.is_done() {
             // The answer came before the request was over: the rest of it has no reader.
             turn.session.keep_alive = false;
@@ -341,20 +351,15 @@ impl Proxying<'_> {
         let mut filter = |data, last| run_body(self.plan, &self.route.chain, s, data, last);
         let outcome = poll_fn(|cx| {
             if uploading {
-                match upload.poll(cx, down, up) {
-                    Ok(Progress::Done) => uploading = false,
-                    Ok(progress) => sending.check(cx, progress, upload.moved)?,
-                    // What the upstream does not want to hear does not spoil what it says.
-                    Err(Broken::Upstream(_)) => uploading = false,
-                    Err(broken) => return Poll::Ready(Err(broken.failure())),
-                }
+                uploading = upload_rest(cx, upload, down, up, &mut sending)?;
             }
             let progress = download.poll(cx, down, up, &mut filter).map_err(Broken::failure)?;
             if progress == Progress::Done {
                 return Poll::Ready(Ok(()));
             }
-            if !uploading && progress == Progress::Upstream && down.poll_gone(cx).is_ready() {
-                return Poll::Ready(Err(Failure::new(FailureKind::ClientClosed, "while receiving the response")));
+            let unseen = !uploading || upload.misses_end_of(down);
+            if unseen && progress == Progress::Upstream && down.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(client_gone("while receiving the response")));
             }
             waited = true;
             receiving.check(cx, progress, download.moved)?;
@@ -368,15 +373,17 @@ impl Proxying<'_> {
         outcome
     }
 
-    /// The whole response body, for filters that need it so.
+    /// The whole response body, for filters that need it so. What is left of the request body moves on meanwhile.
     async fn whole(
         &self,
         answering: &mut Answering,
         framing: Framing,
         max: u64,
+        down: &mut Peer,
         s: &mut Scratch,
     ) -> Result<Bytes, Failure> {
-        let max = max.min(self.plan.node().limits.buffered_body_bytes_max);
+        let (limits, timeouts) = (&self.plan.node().limits, &self.backend.backend.timeouts);
+        let max = max.min(limits.buffered_body_bytes_max);
         let expected = match framing {
             Framing::Length(length) => length,
             _ => max,
@@ -384,17 +391,28 @@ impl Proxying<'_> {
         let terms = Terms {
             max,
             expected,
-            timeout_ms: self.backend.backend.timeouts.read_ms,
+            timeout_ms: timeouts.read_ms,
             late: RESPONSE_BODY_STALL,
-            slowest: None,
+            slowest: BODY_RATE_MIN,
             budget: &self.plan.services.memory,
         };
-        let read = collect(&mut answering.up, &terms, &s.up_timer, &mut s.exchange.held).await;
+        let mut sending = Patience::upload(&s.up_timer, limits, timeouts);
+        let Answering { up, upload, .. } = answering;
+        let mut uploading = !upload.is_done();
+        let meanwhile = |cx: &mut Context<'_>, up: &mut Peer| {
+            if uploading {
+                uploading = upload_rest(cx, upload, down, up, &mut sending)?;
+            }
+            let unseen = !uploading || upload.misses_end_of(down);
+            let gone = unseen && down.poll_gone(cx).is_ready();
+            if gone { Err(client_gone("while receiving the response")) } else { Ok(()) }
+        };
+        let read = collect(up, &terms, &s.down_timer, &mut s.exchange.held, meanwhile).await;
         read.map_err(|error| match error {
             Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
             Collect::TooLarge => Failure::new(FailureKind::UpstreamProtocol, "response body too large for a filter"),
             Collect::Broken(error) => Broken::Upstream(error).failure(),
-            Collect::Late(failure) => failure,
+            Collect::Failed(failure) => failure,
         })
     }
 
@@ -440,6 +458,23 @@ impl Proxying<'_> {
             let (key, requests) = (reached.key, reached.requests + 1);
             self.worker.pool.borrow_mut().put(key, h1, requests, &limits, s.now(self.worker));
         }
+    }
+}
+
+/// Moves the rest of the request body while the response comes. `false` when there is nothing more to move.
+fn upload_rest(
+    cx: &mut Context<'_>,
+    upload: &mut Upload,
+    down: &mut Peer,
+    up: &mut Peer,
+    sending: &mut Patience<'_>,
+) -> Result<bool, Failure> {
+    match upload.poll(cx, down, up) {
+        Ok(Progress::Done) => Ok(false),
+        Ok(progress) => sending.check(cx, progress, upload.moved).map(|()| true),
+        // An upstream need not read a request to its end to answer it.
+        Err(Broken::Upstream(_)) => Ok(false),
+        Err(broken) => Err(broken.failure()),
     }
 }
 

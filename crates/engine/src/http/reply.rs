@@ -115,6 +115,7 @@ pub(super) async fn send_reply(turn: &mut Turn<'_>, chain: &Chain, reply: Reply)
     if s.choices.len() != chain.len() {
         choose_all(chain, s);
     }
+    s.free_request_body();
     let omitted = matches!(reply.body, ReplyBody::Omitted) && is_to_head(s);
     let body = make_response(plan, s, reply);
     s.exchange.source = Source::Local;
@@ -123,8 +124,16 @@ pub(super) async fn send_reply(turn: &mut Turn<'_>, chain: &Chain, reply: Reply)
         return send(turn, Framing::None, Bytes::new()).await;
     }
     let body = if s.exchange.body_mode == BodyMode::Pass { body } else { run_body(plan, chain, s, body, true) };
+    // A body that is shared with others, such as a cached one, is kept in memory by them.
+    if body.len() > UNCOUNTED_MAX && body.is_unique() {
+        s.recount(&plan.services.memory, 0, body.len())?;
+    }
     send_whole(turn, body).await
 }
+
+/// A reply with a body of at most so many bytes is sent even if the memory budget for bodies is exhausted: error
+/// messages are such.
+const UNCOUNTED_MAX: usize = 16 * 1024;
 
 /// Sends a response whose body is at hand.
 pub(super) async fn send_whole(turn: &mut Turn<'_>, body: Bytes) -> Result<(), Failure> {

@@ -2,14 +2,16 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use cardinal_balance::AddressKey;
-use cardinal_base::Tick;
-use cardinal_http::{RequestHead, ResponseHead};
+use cardinal_base::{Budget, Exhausted, Tick};
+use cardinal_http::{Failure, FailureKind, RequestHead, ResponseHead};
 use cardinal_net::{Timer, Wheel};
 use cardinal_sdk::{Client, Exchange, UpstreamRequest};
 use smallvec::SmallVec;
 
+use super::exchange::NO_ROOM;
 use crate::worker::Worker;
 
 /// More memory than this in one scratch is not kept.
@@ -75,6 +77,20 @@ impl Scratch {
     /// Something was waited for: the time is another one.
     pub(crate) fn time_passed(&mut self) {
         self.looked = None;
+    }
+
+    /// Frees the request body, once it is not sent to an upstream any more.
+    pub(crate) fn free_request_body(&mut self) {
+        self.upstream.body = None;
+        self.exchange.held.shrink(usize::MAX);
+    }
+
+    /// Counts a body of `len` bytes that replaces one of which `counted` bytes are counted.
+    pub(crate) fn recount(&mut self, budget: &Arc<Budget>, counted: usize, len: usize) -> Result<(), Failure> {
+        let held = &mut self.exchange.held;
+        held.shrink(counted.saturating_sub(len));
+        let grown = held.grow(budget, len.saturating_sub(counted));
+        grown.map_err(|Exhausted| Failure::new(FailureKind::Overloaded, NO_ROOM))
     }
 
     /// Makes it ready for a request of this client.

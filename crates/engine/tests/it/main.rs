@@ -4,6 +4,7 @@ mod backpressure;
 mod balancing;
 mod basics;
 mod body_budget;
+mod body_release;
 mod explained;
 mod faults;
 mod headers;
