@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::token::{is_token, is_value, list_contains, trim};
+use crate::token::{eq_field_name, is_token, is_value, list_contains, trim};
 
 /// Header names that the proxy itself acts on; found without comparing text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +60,9 @@ pub enum Name {
     XForwardedPrefix,
     /// `X-Real-IP`
     XRealIp,
+    /// A name that has `_` for `-` in one of the names above that the proxy writes itself or that concern a connection
+    /// only: `X_Forwarded_For`. Receivers that do not tell the two characters apart take it for that name.
+    Respelled,
 }
 
 impl Name {
@@ -112,7 +115,20 @@ impl Name {
             _ => return Self::Other,
         };
         let Some(key) = Key::of(text) else { return Self::Other };
-        candidates.iter().find(|(_, known)| *known == key).map_or(Self::Other, |(id, _)| *id)
+        match candidates.iter().find(|(_, known)| *known == key) {
+            Some((id, _)) => *id,
+            None if key.has_underscore() => Self::respelled(text, candidates),
+            None => Self::Other,
+        }
+    }
+
+    /// [`Name::of`] a text with underscores, of which there are few.
+    #[cold]
+    fn respelled(text: &[u8], candidates: &[(Self, Key)]) -> Self {
+        let dashed: Vec<u8> = text.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
+        let key = Key::of(&dashed);
+        let known = candidates.iter().find(|(id, known)| Some(*known) == key && *id != Self::ContentType);
+        known.map_or(Self::Other, |_| Self::Respelled)
     }
 }
 
@@ -131,6 +147,14 @@ impl Key {
             Some(key) => key,
             None => panic!("a known name has 2 to 24 bytes"),
         }
+    }
+
+    /// Whether the token has a `_`, which with [`Self::CASE`] is the only byte of a token with these seven bits.
+    const fn has_underscore(self) -> bool {
+        const ONES: u64 = u64::from_ne_bytes([1; 8]);
+        const UPPER: u64 = u64::from_ne_bytes([0x80; 8]);
+        let Self(first, middle, last) = self;
+        (first.wrapping_add(ONES) | middle.wrapping_add(ONES) | last.wrapping_add(ONES)) & UPPER != 0
     }
 
     const fn of(text: &[u8]) -> Option<Self> {
@@ -256,6 +280,15 @@ impl HeaderList {
             .iter()
             .filter(move |f| f.name_len as usize == name.len() && self.slice(f.name_range()).eq_ignore_ascii_case(name))
             .map(|f| self.slice(f.value_range()))
+    }
+
+    /// All fields of this name in any spelling: without regard to case, and `_` counts as `-`. CGI and its successors do
+    /// not tell these names apart.
+    pub fn spellings<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.fields
+            .iter()
+            .filter(move |f| f.name_len as usize == name.len() && eq_field_name(self.slice(f.name_range()), name))
+            .map(|f| (self.slice(f.name_range()), self.slice(f.value_range())))
     }
 
     /// The first value of a known name.
@@ -402,6 +435,21 @@ impl HeaderList {
         let before = self.fields.len();
         self.fields.retain_after_removal(&self.arena, name);
         before != self.fields.len()
+    }
+
+    /// Removes all fields of these names in any spelling: see [`HeaderList::spellings`].
+    pub fn remove_spellings(&mut self, names: &[&[u8]]) {
+        // Most names differ from all of these in their length.
+        let bit = |name: &[u8]| 1_u64 << (name.len() & 63);
+        let lengths = names.iter().fold(0, |lengths, name| lengths | bit(name));
+        self.remove_if(|_, name, _| lengths & bit(name) != 0 && names.iter().any(|known| eq_field_name(name, known)));
+    }
+
+    /// [`HeaderList::set`] of a name that is not to be there in another spelling either. Without a legal value there is
+    /// no such field afterwards.
+    pub fn set_only(&mut self, name: &[u8], value: &[u8]) -> bool {
+        self.remove_spellings(&[name]);
+        self.append(name, value)
     }
 
     /// Removes all fields of a known name; says whether there were any.
@@ -591,6 +639,21 @@ mod tests {
     ];
 
     #[test]
+    fn fields_are_found_in_any_spelling() {
+        let mut list: HeaderList = [("X-A-B", "1"), ("x_a-b", "2"), ("X_A_B", "3"), ("X-A-Bc", "4"), ("XA-B-", "5")]
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        let values = |list: &HeaderList| list.spellings(b"x-a-b").map(|(_, value)| value[0]).collect::<Vec<u8>>();
+        assert_eq!(values(&list), b"123");
+        assert!(list.set_only(b"X-A-B", b"6"));
+        assert_eq!(values(&list), b"6");
+        list.remove_spellings(&[b"x_a_b", b"xa_b_"]);
+        assert_eq!(list.iter().collect::<Vec<_>>(), [(&b"X-A-Bc"[..], &b"4"[..])]);
+        assert!(!list.set_only(b"x-a-bc", b"\n") && list.is_empty());
+    }
+
+    #[test]
     fn known_names_are_known_in_any_case_and_by_nothing_else() {
         for (name, text) in ALL {
             for text in [text.to_owned(), text.to_ascii_lowercase(), text.to_ascii_uppercase()] {
@@ -600,9 +663,20 @@ mod tests {
             for (at, byte) in (0..text.len()).flat_map(|at| token.clone().map(move |byte| (at, byte))) {
                 let mut other = text.as_bytes().to_vec();
                 other[at] = byte;
-                let expect = if other.eq_ignore_ascii_case(text.as_bytes()) { name } else { Name::Other };
+                let is_own = name != Name::ContentType;
+                let expect = match () {
+                    () if other.eq_ignore_ascii_case(text.as_bytes()) => name,
+                    () if is_own && eq_field_name(&other, text.as_bytes()) => Name::Respelled,
+                    () => Name::Other,
+                };
                 assert_eq!(Name::of(&other), expect, "{}", String::from_utf8_lossy(&other));
             }
+        }
+        for text in ["X_Forwarded_For", "x_forwarded-proto", "x-real_ip", "Transfer_Encoding", "content_LENGTH"] {
+            assert_eq!(Name::of(text.as_bytes()), Name::Respelled, "{text}");
+        }
+        for text in ["content_type", "x_forwarded_foo", "user_agent", "___________________", "_"] {
+            assert_eq!(Name::of(text.as_bytes()), Name::Other, "{text}");
         }
         for text in ["", "a", "ab", "x-forwarded-", "x-forwarded-prefixes", &"x".repeat(100)] {
             assert_eq!(Name::of(text.as_bytes()), Name::Other, "{text}");

@@ -1,9 +1,15 @@
 //! What the upstream is told about the consumer: `X-Consumer-ID`, `X-Consumer-Custom-ID`, `X-Consumer-Username`,
-//! `X-Credential-Identifier`, `X-Anonymous-Consumer`. What the client sent under these names never gets through.
+//! `X-Credential-Identifier`, `X-Anonymous-Consumer`, and groups. What the client sent under these names never gets
+//! through, in any spelling: upstreams that do not tell `_` from `-` would take `X_Consumer_ID` for `X-Consumer-ID`.
 
 use cardinal_http::HeaderList;
 use cardinal_sdk::PrincipalEntry;
 
+const ID: &[u8] = b"X-Consumer-ID";
+const CUSTOM_ID: &[u8] = b"X-Consumer-Custom-ID";
+const USERNAME: &[u8] = b"X-Consumer-Username";
+const IDENTIFIER: &[u8] = b"X-Credential-Identifier";
+const ANONYMOUS: &[u8] = b"X-Anonymous-Consumer";
 /// Groups of the consumer, joined with `, `.
 pub(crate) const GROUPS: &[u8] = b"X-Consumer-Groups";
 /// Groups that an authentication plugin vouches for.
@@ -11,31 +17,24 @@ pub(crate) const AUTHENTICATED_GROUPS: &[u8] = b"X-Authenticated-Groups";
 
 /// Writes what is known and removes the rest. Without `identifier` the principal is an anonymous one.
 pub(crate) fn write(headers: &mut HeaderList, principal: Option<&PrincipalEntry>, identifier: Option<&str>) {
+    remove(headers);
     let mut id = [0; 36];
     let id = principal.map(|p| &*p.id.hyphenated().encode_lower(&mut id));
-    put(headers, b"X-Consumer-ID", id);
-    put(headers, b"X-Consumer-Custom-ID", principal.and_then(|p| p.record.custom_id.as_deref()));
-    put(headers, b"X-Consumer-Username", principal.and_then(|p| p.record.name.as_deref()));
-    put(headers, b"X-Credential-Identifier", identifier);
-    put(headers, b"X-Anonymous-Consumer", identifier.is_none().then_some("true"));
+    put(headers, ID, id);
+    put(headers, CUSTOM_ID, principal.and_then(|p| p.record.custom_id.as_deref()));
+    put(headers, USERNAME, principal.and_then(|p| p.record.name.as_deref()));
+    put(headers, IDENTIFIER, identifier);
+    put(headers, ANONYMOUS, identifier.is_none().then_some("true"));
 }
 
 /// Removes what the client sent under these names.
 pub(crate) fn remove(headers: &mut HeaderList) {
-    for name in [
-        &b"X-Consumer-ID"[..],
-        b"X-Consumer-Custom-ID",
-        b"X-Consumer-Username",
-        b"X-Credential-Identifier",
-        b"X-Anonymous-Consumer",
-    ] {
-        headers.remove(name);
-    }
+    headers.remove_spellings(&[ID, CUSTOM_ID, USERNAME, IDENTIFIER, ANONYMOUS, GROUPS, AUTHENTICATED_GROUPS]);
 }
 
-/// A value that cannot stand in a header is left out, and so is what the client sent.
+/// A value that cannot stand in a header is left out.
 fn put(headers: &mut HeaderList, name: &[u8], value: Option<&str>) {
-    if !value.is_some_and(|value| headers.set(name, value.as_bytes())) {
-        headers.remove(name);
+    if let Some(value) = value {
+        headers.append(name, value.as_bytes());
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use cardinal_http::h1::Framing;
 use cardinal_http::{
-    Failure, FailureKind, HeaderList, Method, Name, RequestHead, is_authority, is_target, is_token, is_value,
-    is_visible, split_list,
+    Failure, FailureKind, HeaderList, Method, Name, RequestHead, eq_field_name, is_authority, is_target, is_token,
+    is_value, is_visible, split_list,
 };
 use cardinal_ir::{Backend, Node, Route};
 use cardinal_net::h2::{FieldWriter, Target};
@@ -54,8 +54,11 @@ impl<'x> Outgoing<'x> {
     }
 
     /// Whether a field of the client goes upstream as it is. `Trailer` announces what is dropped unless a setting passes it.
-    fn forwards(&self, id: Name) -> bool {
-        is_forwarded(id) && (id != Name::Trailer || !self.node.request_trailers.is_empty())
+    fn forwards(&self, id: Name, name: &[u8]) -> bool {
+        let is_own_id = |own: &str| own.len() == name.len() && eq_field_name(own.as_bytes(), name);
+        is_forwarded(id)
+            && (id != Name::Trailer || !self.node.request_trailers.is_empty())
+            && !self.node.headers.request_id_upstream.as_deref().is_some_and(is_own_id)
     }
 
     /// What HTTP/2 has instead of the request line and `Host`.
@@ -89,7 +92,7 @@ impl<'x> Outgoing<'x> {
             Framing::None if expects_length(&s.request) => out.extend_from_slice(b"Content-Length: 0\r\n"),
             Framing::None | Framing::UntilClose => {}
         }
-        s.request.headers.write_h1_if(out, |id, _| self.forwards(id));
+        s.request.headers.write_h1_if(out, |id, name| self.forwards(id, name));
         extra(s, self.node, |name, value| line(out, name, value));
         out.extend_from_slice(b"\r\n");
     }
@@ -98,7 +101,7 @@ impl<'x> Outgoing<'x> {
     pub(crate) fn write_h2(&self, fields: &mut FieldWriter<'_>) {
         let s = self.s;
         for (id, name, value) in s.request.headers.iter_known() {
-            if self.forwards(id) {
+            if self.forwards(id, name) {
                 fields.append(id, name, value);
             }
         }
@@ -197,6 +200,7 @@ fn is_forwarded(id: Name) -> bool {
             | Name::XForwardedPrefix
             | Name::XForwardedProto
             | Name::XRealIp
+            | Name::Respelled
     )
 }
 

@@ -91,6 +91,83 @@ async fn what_filters_add_cannot_be_taken_away() -> Result<()> {
     Ok(())
 }
 
+/// Fields that the node sets, with all plugins of the test.
+const OWN: [&str; 15] = [
+    "X-Consumer-ID",
+    "X-Consumer-Custom-ID",
+    "X-Consumer-Username",
+    "X-Consumer-Groups",
+    "X-Authenticated-Groups",
+    "X-Credential-Identifier",
+    "X-Anonymous-Consumer",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Path",
+    "X-Forwarded-Prefix",
+    "X-Real-IP",
+    "X-Kong-Request-Id",
+];
+
+/// The same name to CGI and its successors.
+fn variable(name: &str) -> String {
+    name.to_ascii_lowercase().replace('-', "_")
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_field_that_the_node_sets_comes_from_clients() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let key = json!({ "name": "key-auth", "config": { "anonymous": "nobody" } });
+    let id = json!({ "name": "correlation-id", "config": { "header_name": "X-Trace-Id" } });
+    let acl = json!({ "name": "acl", "config": { "allow": ["staff"] } });
+    let consumers = json!([
+        { "username": "alice", "custom_id": "c", "keyauth_credentials": [{ "key": "secret" }],
+          "acls": [{ "group": "staff" }] },
+        { "username": "nobody" },
+    ]);
+    for (list, key) in [(json!([key, id]), "wrong"), (json!([key, id]), "secret"), (json!([key, id, acl]), "secret")] {
+        for tags in [json!([]), json!(["upstream-http2"])] {
+            let service = service_of(&echo.url(), json!({ "plugins": list, "tags": tags }), json!({}));
+            let tables = json!({ "services": [service], "consumers": consumers });
+            let world = World::start(plugins(), &file(tables), &[("trusted_ips", "127.0.0.0/8")])?;
+            let all_dashed = OWN.iter().filter(|name| !name.contains("Forwarded")).map(|name| (*name).to_owned());
+            let respelled = OWN.iter().flat_map(|name| {
+                let underscored = name.replace('-', "_");
+                [
+                    underscored.to_ascii_lowercase(),
+                    underscored,
+                    name.replacen('-', "_", 1),
+                    name.replacen("X-", "X_", 1),
+                ]
+            });
+            let names: Vec<String> = respelled
+                .chain(all_dashed)
+                .chain(["X_Trace_Id".into()])
+                .map(|name| name.to_ascii_lowercase())
+                .collect();
+            let mut fields: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "root")).collect();
+            fields.extend([("apikey", key), ("x_free", "1"), ("content_type", "a/b")]);
+            let one = H1Client::connect(world.http()).await?.get("/", "a", &fields).await?.json();
+            let two = H2Client::connect(world.http()).await?.request("GET", "a", "/", &fields, b"").await?.json();
+            for seen in [one, two] {
+                let sent: Vec<(String, &str)> = (seen["headers"].as_array().unwrap().iter())
+                    .map(|field| (field[0].as_str().unwrap().to_ascii_lowercase(), field[1].as_str().unwrap()))
+                    .collect();
+                for name in OWN.iter().chain(&["X-Trace-Id"]) {
+                    let same: Vec<_> = sent.iter().filter(|(other, _)| variable(other) == variable(name)).collect();
+                    assert!(same.len() < 2, "{name}: {same:?}");
+                    assert!(same.iter().all(|(other, value)| !other.contains('_') && *value != "root"), "{same:?}");
+                }
+                assert!(sent.iter().any(|(name, value)| name == "x-trace-id" && value.len() == 38), "{sent:?}");
+                assert!(sent.contains(&("x_free".into(), "1")) && sent.contains(&("content_type".into(), "a/b")));
+                assert!(sent.contains(&("x-real-ip".into(), "127.0.0.1")), "{sent:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn proxies_name_themselves() -> Result<()> {
     let (_echo, world) = plain(&[]).await?;

@@ -248,7 +248,8 @@ struct Wanted<'x> {
 impl<'x> Wanted<'x> {
     #[inline(always)]
     fn of(known: Name, name: &'x [u8]) -> Self {
-        let id = known as u8;
+        // Many names are respelled ones.
+        let id = if known == Name::Respelled { 0 } else { known as u8 };
         Self { name, id, hash: if id == 0 { name_hash(name) } else { u64::from(id) << 32 } }
     }
 

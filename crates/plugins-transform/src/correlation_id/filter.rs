@@ -62,7 +62,7 @@ impl Filter for CorrelationId {
             Some(id) => String::from_utf8_lossy(id).into_owned(),
             None => {
                 let id = self.generator.id(cx.exchange, cx.services);
-                cx.request.headers.set(&self.header, id.as_bytes());
+                cx.request.headers.set_only(&self.header, id.as_bytes());
                 id
             }
         };
