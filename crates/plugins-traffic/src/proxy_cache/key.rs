@@ -64,7 +64,7 @@ impl Vary {
 
         parts.values(request.headers.known_all(Name::Authorization));
         for name in &self.headers {
-            parts.values(request.headers.get_all(name.as_bytes()));
+            parts.spellings(&request.headers, name.as_bytes());
         }
         parts.finish()
     }
@@ -98,7 +98,7 @@ pub(super) fn variant(base: &Key, names: &[Box<[u8]>], headers: &HeaderList) -> 
     parts.part(base);
     for name in names {
         parts.part(name);
-        parts.values(headers.get_all(name));
+        parts.spellings(headers, name);
     }
     parts.finish()
 }
@@ -132,6 +132,16 @@ impl Parts {
     fn values<'a>(&mut self, items: impl Iterator<Item = &'a [u8]>) {
         for item in items {
             self.optional(Some(item));
+        }
+        self.optional(None);
+    }
+
+    /// All fields of a name. What an upstream makes of `User_Agent` it may take for `User-Agent`; others do not, so the
+    /// spelling counts too.
+    fn spellings(&mut self, headers: &HeaderList, name: &[u8]) {
+        for (name, value) in headers.spellings(name) {
+            self.optional(Some(&name.to_ascii_lowercase()));
+            self.part(value);
         }
         self.optional(None);
     }

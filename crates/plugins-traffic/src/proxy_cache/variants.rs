@@ -57,5 +57,5 @@ pub(super) fn union(known: &[Box<[u8]>], mut new: Names) -> Names {
 
 /// Whether the upstream got these headers as the cache saw them: filters that ran later may have changed them.
 pub(super) fn unchanged(names: &[Box<[u8]>], seen: &HeaderList, sent: &HeaderList) -> bool {
-    names.iter().all(|name| seen.get_all(name).eq(sent.get_all(name)))
+    names.iter().all(|name| seen.spellings(name).eq(sent.spellings(name)))
 }

@@ -193,6 +193,30 @@ async fn a_body_is_not_part_of_the_key() -> Result<()> {
 }
 
 #[tokio::test]
+async fn names_with_underscores_are_no_way_into_the_entry_of_others() -> Result<()> {
+    let mut stage = Stage::start(cache("respelled", json!({ "vary_headers": ["x-flavor"] })), json!({})).await?;
+    let varies = ("X-Echo", "header:Vary=User-Agent");
+    // Servers like CGI see the same variable in all of these; others do not.
+    let requests: [&[(&str, &str)]; 8] = [
+        &[("User-Agent", "a")],
+        &[("User_Agent", "a")],
+        &[("User-Agent", "a"), ("User_Agent", "b")],
+        &[("User_Agent", "b"), ("User-Agent", "a")],
+        &[("User-Agent", "a"), ("X-Flavor", "1")],
+        &[("User-Agent", "a"), ("X_Flavor", "1")],
+        &[("User-Agent", "a"), ("X-Flavor", "1"), ("X_Flavor", "2")],
+        &[("User-Agent", "a"), ("X_Flavor", "1"), ("X_Flavor", "2")],
+    ];
+    for expect in ["Miss", "Hit"] {
+        for fields in requests {
+            let fields: Vec<_> = fields.iter().copied().chain([varies]).collect();
+            assert_eq!(status(&mut stage, "GET", "/", &fields).await?, expect, "{fields:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn responses_vary_as_they_say() -> Result<()> {
     let mut stage = Stage::start(cache("varying", json!({})), json!({})).await?;
     let varies = ("X-Echo", "header:Vary=Accept-Language");
