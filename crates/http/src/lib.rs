@@ -29,4 +29,4 @@ pub use headers::{HeaderList, Name};
 pub use token::{
     eq_field_name, eq_ignore_case, is_target, is_token, is_value, is_visible, list_contains, split_list, trim,
 };
-pub use trailers::belongs_in_head;
+pub use trailers::{belongs_in_head, tells_identity};

@@ -86,9 +86,166 @@ const NAMES: [&[u8]; 41] = [
 
 const PREFIXES: [&[u8]; 4] = [b"access-control-", b"if-", b"x-accel-", b"x-forwarded-"];
 
+/// Whether the name of a request field looks as if servers learnt from it who sends the request, by which proof, from
+/// where, or what for: credentials, identities, certificates, addresses, routing. There is no list of all such names, so
+/// this goes by the words that they are made of. What it says of other names is harmless: they are only to be told apart
+/// from names that a trailer may have.
+pub fn tells_identity(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    STEMS.iter().any(|stem| name.windows(stem.len()).any(|part| part == *stem))
+        || name.split(|byte| !byte.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
+}
+
+/// Parts of words, at any place in a name.
+const STEMS: [&[u8]; 36] = [
+    // Credentials.
+    b"apikey",
+    b"auth",
+    b"bearer",
+    b"cookie",
+    b"cred",
+    b"jwt",
+    b"passw",
+    b"secret",
+    b"session",
+    b"token",
+    // Who it is, and what they may do.
+    b"account",
+    b"anonymous",
+    b"claim",
+    b"consumer",
+    b"email",
+    b"group",
+    b"identit",
+    b"imperson",
+    b"login",
+    b"permission",
+    b"principal",
+    b"privilege",
+    b"role",
+    b"scope",
+    b"subject",
+    b"tenant",
+    b"user",
+    // Certificates, and the other side of the connection.
+    b"cert",
+    b"client",
+    b"forward",
+    b"proxy",
+    b"remote",
+    // Another request than that of the head.
+    b"original",
+    b"overrid",
+    b"rewrit",
+    b"routing",
+];
+
+/// Whole words: what is between the other characters of a name.
+const WORDS: [&[u8]; 42] = [
+    b"acl",
+    b"addr",
+    b"address",
+    b"admin",
+    b"cn",
+    b"customer",
+    b"dn",
+    b"encoding",
+    b"fingerprint",
+    b"gid",
+    b"host",
+    b"iap",
+    b"idp",
+    b"ip",
+    b"iss",
+    b"issuer",
+    b"key",
+    b"keys",
+    b"ldap",
+    b"length",
+    b"member",
+    b"method",
+    b"mtls",
+    b"oidc",
+    b"org",
+    b"organization",
+    b"owner",
+    b"path",
+    b"port",
+    b"proto",
+    b"protocol",
+    b"saml",
+    b"scheme",
+    b"sid",
+    b"sni",
+    b"spiffe",
+    b"ssl",
+    b"sso",
+    b"tls",
+    b"uid",
+    b"uri",
+    b"url",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_tell_an_identity_are_told_by_their_words() {
+        for name in [
+            "Remote-User",
+            "REMOTE_USER",
+            "remoteuser",
+            "Remote-Groups",
+            "X-WebAuth-User",
+            "ssl-client-cert",
+            "SSL_CLIENT_S_DN",
+            "X-SSL-Client-Verify",
+            "X-Client-DN",
+            "X-Forwarded-Client-Cert",
+            "x-jwt-claims",
+            "Cf-Access-Jwt-Assertion",
+            "X-Amzn-Oidc-Data",
+            "X-Goog-IAP-Issuer",
+            "X-MS-Client-Principal-Name",
+            "X-Pomerium-Claim-Email",
+            "X-Auth-Token",
+            "X-Vault-Token",
+            "x-api-key",
+            "x_apikey",
+            "X-Userinfo",
+            "X-Consumer-Groups",
+            "X-Credential-Identifier",
+            "X-Anonymous-Consumer",
+            "Impersonate-Uid",
+            "X-Tenant",
+            "X-Role",
+            "X-Account-Id",
+            "X-Session",
+            "True-Client-IP",
+            "X_Cluster_IP",
+            "X-Host",
+            "X-Original-Method",
+            "X-HTTP-Method",
+            "X-Rewritten",
+        ] {
+            assert!(tells_identity(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "X-Checksum",
+            "Content-Digest",
+            "Repr-Digest",
+            "Server-Timing",
+            "x-amz-checksum-crc32c",
+            "x-amz-trailer-signature",
+            "grpc-status",
+            "grpc-message",
+            "x-rows",
+            "traceparent",
+        ] {
+            assert!(!tells_identity(name.as_bytes()), "{name}");
+        }
+    }
 
     #[test]
     fn fields_that_are_used_from_a_head_are_told_from_others() {

@@ -1,6 +1,6 @@
 //! From texts to typed settings.
 
-use cardinal_http::{Name, belongs_in_head};
+use cardinal_http::{Name, belongs_in_head, tells_identity};
 use cardinal_ir::{
     Certificate, ErrorPages, HeaderPolicy, Id, KeyPair, Limits, ListenerKind, Node, Origin, RealIp, RealIpSource,
     Resolver, UpstreamPool,
@@ -23,17 +23,8 @@ struct Identity {
 const CARDINAL: Identity = Identity { server: concat!("cardinal/", env!("CARGO_PKG_VERSION")), via: "cardinal" };
 const KONG: Identity = Identity { server: "kong/3.10.0", via: "kong/3.10.0" };
 
-/// Beginnings of header names by which upstreams learn who a request is from and which one it is: no trailer has them.
-const IDENTITY_FIELDS: [&str; 8] = [
-    "x-consumer-",
-    "x-credential-",
-    "x-anonymous-consumer",
-    "x-authenticated-",
-    "x-userinfo",
-    "x-client-cert",
-    "x-kong-",
-    "kong-",
-];
+/// Beginnings of header names that the gateway itself gives a meaning to: no trailer has them.
+const OWN_FIELDS: [&str; 2] = ["x-kong-", "kong-"];
 
 /// Where distributions keep the authorities of the system.
 const SYSTEM_AUTHORITIES: [&str; 4] = [
@@ -336,7 +327,8 @@ impl Builder<'_> {
             if !cardinal_http::is_token(name.as_bytes()) {
                 self.fail::<()>("request_trailers", &format!("'{name}' is not the name of a header"));
             } else if belongs_in_head(Name::of(name.as_bytes()), name.as_bytes())
-                || IDENTITY_FIELDS.iter().any(|start| dashed.starts_with(start))
+                || tells_identity(name.as_bytes())
+                || OWN_FIELDS.iter().any(|start| dashed.starts_with(start))
             {
                 let message = format!(
                     "'{name}' is a field of framing, routing, authentication or identity, which upstreams must not take \

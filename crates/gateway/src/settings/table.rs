@@ -226,7 +226,8 @@ pub const TABLE: &[Row] = &[
         Shape::List,
         "off",
         "Trailer fields of requests that are passed to upstreams, by name; or `off`: all are dropped. Fields of framing, \
-         routing, authentication and identity cannot be named.",
+         routing, authentication and identity cannot be named, nor can others whose names are made of the same words \
+         (`user`, `token`, `cert`, `client`, `key`, ...).",
     ),
     served("headers_upstream", Shape::List, "X-Kong-Request-Id", "Headers added to upstream requests; or `off`."),
     served("trusted_ips", Shape::List, "", "Peers whose forwarding headers are believed."),

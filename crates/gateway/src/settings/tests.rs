@@ -50,6 +50,17 @@ fn trailers_of_identity_and_framing_cannot_be_named() {
         "transfer_encoding",
         "Authorization",
         "Cookie",
+        "Remote-User",
+        "remote_groups",
+        "ssl-client-cert",
+        "X-SSL-Client-Verify",
+        "x_ssl_client_cert",
+        "x-jwt-claims",
+        "X-Auth-Token",
+        "x-api-key",
+        "X-Userinfo",
+        "X-Tenant-Id",
+        "True-Client-IP",
         "a b",
     ] {
         let text = format!("request_trailers = X-Checksum, {name}");

@@ -9,7 +9,7 @@ use crate::plugins;
 use crate::scene::{file, sent, sent_all, service_of};
 
 /// By which a backend learns who asks, whom for and where from; and what credentials may come in.
-const BELIEVED: [&str; 30] = [
+const BELIEVED: [&str; 36] = [
     "X-Consumer-Username",
     "X-Consumer-ID",
     "X-Consumer-Custom-ID",
@@ -22,6 +22,12 @@ const BELIEVED: [&str; 30] = [
     "Kong-Debug",
     "apikey",
     "api-key",
+    "X-Door",
+    "Remote-User",
+    "ssl-client-cert",
+    "X-SSL-Client-Verify",
+    "x-jwt-claims",
+    "X-Auth-Token",
     "Authorization",
     "Proxy-Authorization",
     "Cookie",
@@ -44,7 +50,7 @@ const BELIEVED: [&str; 30] = [
 
 fn world(url: &str, tags: &Value, settings: &[(&str, &str)]) -> Result<World> {
     let auth =
-        json!([{ "name": "key-auth", "config": { "key_names": ["apikey", "api_key"], "hide_credentials": true } }]);
+        json!([{ "name": "key-auth", "config": { "key_names": ["apikey", "x_door"], "hide_credentials": true } }]);
     let service = service_of(url, json!({ "tags": tags, "plugins": auth }), json!({}));
     let consumer = json!({ "username": "bob", "keyauth_credentials": [{ "key": "secret" }] });
     World::start(plugins(), &file(json!({ "services": [service], "consumers": [consumer] })), settings)
@@ -91,8 +97,8 @@ async fn trailers_of_requests_are_dropped() -> Result<()> {
 #[tokio::test]
 async fn a_setting_names_trailers_that_pass() -> Result<()> {
     let echo = EchoServer::start("e").await;
-    // `api-key` is where this route's credentials come in: it is no trailer there.
-    let settings = [("request_trailers", "X-Checksum, x-other, api-key")];
+    // `x-door` is where this route's credentials come in: it is no trailer there.
+    let settings = [("request_trailers", "X-Checksum, x-other, x-door")];
     for tags in [json!([]), json!(["upstream-http2"])] {
         let world = world(&echo.url(), &tags, &settings)?;
         let trailers: Vec<(&str, &str)> =
