@@ -103,6 +103,28 @@ impl Reservation {
         Ok(())
     }
 
+    /// Makes room in a vector, whose capacity this reservation counts, for `more` bytes: twice as much each time, but
+    /// not more than the `expected` bytes in all unless they do not suffice.
+    ///
+    /// # Errors
+    /// When the budget has no room; then nothing changes.
+    pub fn make_room(
+        &mut self,
+        default: &Arc<Budget>,
+        bytes: &mut Vec<u8>,
+        more: usize,
+        expected: usize,
+    ) -> Result<(), Exhausted> {
+        let needed = bytes.len().saturating_add(more);
+        if needed <= bytes.capacity() {
+            return Ok(());
+        }
+        let capacity = bytes.capacity().saturating_mul(2).min(expected).max(needed);
+        self.grow(default, capacity - bytes.capacity())?;
+        bytes.reserve_exact(capacity - bytes.len());
+        Ok(())
+    }
+
     /// Whether there is room for so many bytes more.
     pub fn fits(&self, default: &Budget, bytes: usize) -> bool {
         self.budget.as_deref().unwrap_or(default).has_room(bytes)
@@ -147,6 +169,19 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_capacity_of_a_vector_is_counted() {
+        let node = Arc::new(Budget::new(100));
+        let (mut held, mut bytes) = (Reservation::default(), Vec::new());
+        for (more, counted) in [(10, 10), (1, 20), (9, 20), (20, 40), (5, 70), (20, 70), (30, 95)] {
+            held.make_room(&node, &mut bytes, more, 70).unwrap();
+            bytes.resize(bytes.len() + more, 0_u8);
+            assert_eq!((held.bytes(), bytes.capacity()), (counted, counted));
+        }
+        assert_eq!(held.make_room(&node, &mut bytes, 6, 70), Err(Exhausted));
+        assert_eq!((held.bytes(), bytes.capacity(), node.used()), (95, 95, 95));
+    }
 
     #[test]
     fn everything_is_given_back() {

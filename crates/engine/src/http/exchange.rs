@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use cardinal_base::{Budget, Exhausted, Reservation};
+use cardinal_base::{Budget, Reservation};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::Limits;
@@ -184,7 +184,8 @@ pub(super) async fn collect(
                     if whole.len() as u64 + data.len() as u64 > terms.max {
                         return Poll::Ready(Err(Collect::TooLarge));
                     }
-                    if make_room(&mut whole, data.len(), terms, held).is_err() {
+                    let expected = usize::try_from(terms.expected).unwrap_or(usize::MAX);
+                    if held.make_room(terms.budget, &mut whole, data.len(), expected).is_err() {
                         return Poll::Ready(Err(Collect::NoRoom));
                     }
                     whole.extend_from_slice(data);
@@ -211,20 +212,6 @@ pub(super) async fn collect(
         held.shrink(whole.capacity());
     }
     outcome.map(|()| Bytes::from(whole))
-}
-
-/// Makes room for so many bytes more, by the budget.
-fn make_room(whole: &mut Vec<u8>, more: usize, terms: &Terms<'_>, held: &mut Reservation) -> Result<(), Exhausted> {
-    let needed = whole.len() + more;
-    if needed <= whole.capacity() {
-        return Ok(());
-    }
-    // Twice as much each time, but not more than will come.
-    let expected = usize::try_from(terms.expected).unwrap_or(usize::MAX);
-    let capacity = (2 * whole.capacity()).min(expected).max(needed);
-    held.grow(terms.budget, capacity - whole.capacity())?;
-    whole.reserve_exact(capacity - whole.len());
-    Ok(())
 }
 
 /// Most bytes of request body that may pass.

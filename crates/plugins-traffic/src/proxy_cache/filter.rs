@@ -183,9 +183,11 @@ impl Filter for ProxyCache {
         let memory = &cx.services.memory;
         let Some(seen) = cx.state::<Seen>() else { return };
         let Some(mut draft) = seen.draft.take() else { return };
-        let fits = draft.body.len() + chunk.data.len() <= BODY_MAX;
+        let Draft { body, held, .. } = &mut draft;
+        let fits = body.len() + chunk.data.len() <= BODY_MAX;
+        let expected = if chunk.last { 0 } else { promised.unwrap_or(BODY_MAX) };
         // Where memory is short, the response passes and is not kept.
-        if !fits || draft.held.grow(memory, chunk.data.len()).is_err() {
+        if !fits || held.make_room(memory, body, chunk.data.len(), expected).is_err() {
             return;
         }
         draft.body.extend_from_slice(&chunk.data);
@@ -289,7 +291,8 @@ impl ProxyCache {
         if !names.is_empty() {
             self.area.put_names(&base, &names, stored.expires);
         }
-        self.area.put(&key, Stored { body: Bytes::from(body), ..stored });
+        // Without what its vector has too much.
+        self.area.put(&key, Stored { body: Bytes::from(body.into_boxed_slice()), ..stored });
     }
 }
 
