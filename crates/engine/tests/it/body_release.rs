@@ -150,6 +150,31 @@ async fn while_the_response_body_is_collected() -> Result<()> {
 }
 
 #[tokio::test]
+async fn while_the_response_is_sent() -> Result<()> {
+    let mut answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", 15 * MIB);
+    answer.extend(std::iter::repeat_n(' ', 15 * MIB));
+    let (_peer, url) = peer(vec![Step::until("\r\n\r\n"), Step::send(answer), Step::Drain]).await;
+    let world = world(&url, response_transformer(), &[])?;
+    for h2 in [false, true] {
+        for how in [Leave::Close, Leave::Reset] {
+            let before = failed(&world, "client_closed");
+            // The client reads no more than the head.
+            let mut client = Client::start(&world, h2, 10, 10).await?;
+            match &mut client {
+                Client::H1(client) => assert_eq!(client.head().await?.0, 200),
+                Client::H2(_, stream) => assert_eq!(stream.head().await?.0, 200),
+            }
+            assert!(used(&world) >= 15 * MIB, "{how:?} h2={h2}: {} bytes are held", used(&world));
+            let _rest = client.leave(how).await?;
+            ensure!(eventually(|| used(&world) == 0).await, "{how:?} h2={h2}: {} bytes are still held", used(&world));
+            ensure!(eventually(|| failed(&world, "client_closed") == before + 1).await, "{how:?} h2={h2}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn while_the_response_body_is_collected_and_the_request_body_is_not_read() -> Result<()> {
     let mut answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n".to_vec();
     answer.resize(answer.len() + MIB / 2, b' ');

@@ -221,3 +221,32 @@ async fn records_of_tls_and_failed_tries() -> Result<()> {
     assert_eq!(records[1]["source"], "kong");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_body_counts_once_in_the_size_of_a_request() -> Result<()> {
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let json_answer = ("X-Echo", "header:Content-Type=application/json");
+    let collects_request = json!({"name": "request-transformer", "config": {"add": {"body": ["a:b"]}}});
+    let collects_response = json!({"name": "response-transformer", "config": {"add": {"json": ["a:b"]}}});
+    // A POST is streamed; a PUT is held for another try, as far as no plugin collects it.
+    for (method, collecting) in [
+        ("POST", vec![]),
+        ("PUT", vec![]),
+        ("POST", vec![collects_request.clone()]),
+        ("POST", vec![collects_response.clone()]),
+        ("PUT", vec![collects_request, collects_response]),
+    ] {
+        let folder = TempDir::new("logs");
+        let log = json!({"name": "file-log", "config": {"path": folder.path().join("log")}});
+        let mut stage = Stage::start(json!([vec![log], collecting.clone()].concat()), json!({})).await?;
+        for length in [1_000, 9_000] {
+            let body = vec![b'x'; length];
+            let response = stage.client.request(method, "/", "a", &[form, json_answer], &body).await?;
+            assert_eq!(response.status, 200, "{method} {collecting:?}");
+        }
+        let sizes: Vec<_> =
+            lines(&folder, "log", 2).await.iter().map(|line| line["request"]["size"].as_u64()).collect();
+        assert_eq!(sizes[1].zip(sizes[0]).map(|(two, one)| two - one), Some(8_000), "{method} {collecting:?}");
+    }
+    Ok(())
+}
