@@ -1,19 +1,64 @@
-//! Writing for who called: a closed pipe is the end of the output, never a panic.
+//! Output to the terminal. A closed pipe is the end of the output, never a panic.
+//!
+//! All text of `check` and `explain` passes [`Screen`], which hides secrets. All text of every command passes [`visible`],
+//! so that bytes of a file never control a terminal.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::borrow::Cow;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Stdout, Write as _};
 
 use anyhow::Result;
+use cardinal_base::log::visible;
+use cardinal_gateway::declarative::Hidden;
+use serde_json::Value;
+
+/// The output of a command that shows a configuration, without the secrets of that configuration.
+pub(crate) struct Screen {
+    hidden: Hidden,
+    stdout: BufWriter<Stdout>,
+}
+
+impl Screen {
+    pub(crate) fn new(hidden: Hidden) -> Self {
+        Self { hidden, stdout: BufWriter::new(io::stdout()) }
+    }
+
+    /// Writes text to standard output.
+    pub(crate) fn print(&mut self, text: &str) -> Result<()> {
+        Ok(self.stdout.write_all(visible(&self.hidden.hide(text)).as_bytes())?)
+    }
+
+    /// Writes a line of JSON to standard output.
+    pub(crate) fn print_json(&mut self, value: Value) -> Result<()> {
+        let text = self.hidden.hide_value(value).to_string();
+        Ok(self.stdout.write_all(format!("{}\n", visible(&text)).as_bytes())?)
+    }
+
+    /// Writes text to standard error.
+    pub(crate) fn complain(&self, text: &str) {
+        complain(&self.hidden.hide(text));
+    }
+
+    /// Text for an error.
+    pub(crate) fn hide<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.hidden.hide(text)
+    }
+
+    /// Writes what is still in the buffer.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        Ok(self.stdout.flush()?)
+    }
+}
 
 /// Writes text to standard output.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(visible(text).as_bytes())?;
     Ok(stdout.flush()?)
 }
 
-/// Writes text to standard error. When nobody can read it, nobody can be told.
+/// Writes text to standard error. Errors are ignored: there is no other place to report them.
 pub(crate) fn complain(text: &str) {
-    io::stderr().lock().write_all(text.as_bytes()).ok();
+    io::stderr().lock().write_all(visible(text).as_bytes()).ok();
 }
 
 /// Tells who waits at a terminal what is going on.

@@ -29,6 +29,10 @@ impl Names {
         }
         Arc::new(table)
     }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
 }
 
 /// An entity's fields in their order, nested values included.

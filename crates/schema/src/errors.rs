@@ -106,15 +106,19 @@ impl Errors {
         }
     }
 
-    /// Changes all messages.
-    pub fn map_messages(&mut self, map: &dyn Fn(&str) -> String) {
+    /// Changes all messages and all names of fields.
+    pub fn map_texts(&mut self, map: &dyn Fn(&str) -> String) {
         match self {
             Self::Message(text) => *text = map(text),
             Self::Fields { entity, fields } => {
                 entity.iter_mut().for_each(|text| *text = map(text));
-                fields.values_mut().for_each(|errors| errors.map_messages(map));
+                let named = std::mem::take(fields).into_iter();
+                fields.extend(named.map(|(name, mut errors)| {
+                    errors.map_texts(map);
+                    (map(&name), errors)
+                }));
             }
-            Self::Items(items) => items.iter_mut().flatten().for_each(|errors| errors.map_messages(map)),
+            Self::Items(items) => items.iter_mut().flatten().for_each(|errors| errors.map_texts(map)),
         }
     }
 

@@ -12,6 +12,8 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::visible;
+
 pub(super) struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -26,7 +28,7 @@ where
         line.0.insert("timestamp".to_owned(), time.into());
         line.0.insert("level".to_owned(), event.metadata().level().as_str().into());
         event.record(&mut line);
-        writeln!(writer, "{}", Value::Object(line.0))
+        writeln!(writer, "{}", visible(&Value::Object(line.0).to_string()))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod json;
 mod sink;
+mod visible;
 
 use std::io::{self, IsTerminal as _, Write, stderr};
 use std::panic::PanicHookInfo;
@@ -11,9 +12,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 
 pub use sink::{Destination, FLUSH_TIMEOUT, Sink, open_append};
+pub use visible::visible;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +77,12 @@ pub fn install_to(level: &str, format: Format, destination: Destination) -> Resu
     let installed = if json {
         builder.with_ansi(false).event_format(json::Json).try_init()
     } else {
-        builder.with_ansi(stderr().is_terminal()).try_init()
+        // Values come from files and from peers: they must not control the terminal.
+        let fields = debug_fn(|writer, field, value| match (field.name(), format!("{value:?}")) {
+            ("message", text) => write!(writer, "{}", visible(&text)),
+            (name, text) => write!(writer, "{name}={}", visible(&text)),
+        });
+        builder.with_ansi(stderr().is_terminal()).fmt_fields(fields.delimited(" ")).try_init()
     };
     installed.map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(log_panic));

@@ -12,6 +12,7 @@ mod plugins;
 mod process;
 mod reload;
 mod run;
+mod secrets;
 mod stop;
 
 /// A configuration with an open route and one that wants a key, in front of a backend.

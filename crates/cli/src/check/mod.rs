@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use cardinal_gateway::check::{Line, OrderReport, RouteLabel, Verdict, check as report, check_refused, order_report};
-use cardinal_gateway::declarative::discreet;
+use cardinal_gateway::declarative::{Hidden, discreet};
 use cardinal_gateway::{LoadErrors, Source};
 use cardinal_ir::{Diagnostic, Id, Severity};
 use cardinal_sdk::PluginDef;
@@ -26,16 +26,18 @@ pub(crate) fn check(
     let site = Site::new(plugins, [args.files, args.config].concat(), args.settings, env);
     let verdict = examine(&site, strict)?;
     let is_valid = verdict.is_valid();
+    let mut screen = out::Screen::new(verdict.hidden());
     match output {
         Output::Json => {
-            out::complain(&verdict.oddities());
-            out::print(&format!("{}\n", verdict.json()))?;
+            screen.complain(&verdict.oddities());
+            screen.print_json(verdict.json())?;
         }
         Output::Human => {
-            out::complain(&verdict.warnings());
-            out::print(&verdict.human(quiet))?;
+            screen.complain(&verdict.warnings());
+            screen.print(&verdict.human(quiet))?;
         }
     }
+    screen.finish()?;
     Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -65,7 +67,7 @@ fn examine(site: &Site, strict: bool) -> Result<Found> {
     if bytes > 1 << 20 {
         out::progress(&format!("checking {} with {} MiB...", out::count(sources.len(), "file"), bytes >> 20));
     }
-    let outcome = match site.load(&preferences.settings, &sources, false) {
+    let outcome = match site.load(&preferences.settings, &sources) {
         Ok(loaded) => {
             let mut diagnostics = loaded.diagnostics.clone();
             diagnostics.extend(site.plan(&loaded.ir)?);
@@ -85,6 +87,14 @@ fn examine(site: &Site, strict: bool) -> Result<Found> {
 impl Found {
     fn is_valid(&self) -> bool {
         matches!(self.outcome, Outcome::Valid(..))
+    }
+
+    /// What output must not show. Errors have it hidden already.
+    fn hidden(&self) -> Hidden {
+        match &self.outcome {
+            Outcome::Valid(loaded, _) | Outcome::Incomplete(loaded, _) => loaded.hidden.clone(),
+            Outcome::Invalid(_) => Hidden::default(),
+        }
     }
 
     fn warnings(&self) -> String {
@@ -220,7 +230,9 @@ fn table(lines: Vec<Line>, quiet: bool) -> String {
         let path = if line.path.is_empty() { String::new() } else { format!(" {}", line.path) };
         let how = if line.how.is_empty() { String::new() } else { format!(": {}", line.how) };
         let at = line.location.as_ref().map(|at| format!("  {}:{}", at.file, at.line)).unwrap_or_default();
-        out.push_str(&format!("{verdict:<12} {}{path}{how}{at}\n", line.subject));
+        // A line end in a name would begin a line that looks like another entity.
+        let line = format!("{}{path}{how}{at}", line.subject).replace('\n', "\\n");
+        out.push_str(&format!("{verdict:<12} {line}\n"));
     }
     if !out.is_empty() {
         out.push('\n');

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
 use cardinal_base::{Clock as _, SystemClock};
 use cardinal_engine::explain::Explainer;
-use cardinal_gateway::declarative::{fill, redact};
+use cardinal_gateway::declarative::{Hidden, fill, redact};
 use cardinal_gateway::entities::choices;
 use cardinal_gateway::settings::{Inputs, Note};
 use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower, lower_owned};
@@ -80,6 +80,8 @@ pub(crate) struct LoweredConfig {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// `2 services, 3 routes`.
     pub(crate) summary: String,
+    /// Values that were filled in, for messages of the engine.
+    pub(crate) hidden: Hidden,
 }
 
 /// A configuration that can be served.
@@ -90,6 +92,8 @@ pub(crate) struct Loaded {
     pub(crate) ir: Arc<Ir>,
     /// What was left out while lowering, and warnings.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// What output must not show.
+    pub(crate) hidden: Hidden,
 }
 
 impl Site {
@@ -190,20 +194,18 @@ impl Site {
         Ok(Texts { sources, digest })
     }
 
-    /// Makes of texts what can be served. With `strict`, all of it or nothing.
-    pub(crate) fn load(&self, settings: &Settings, sources: &[Source], strict: bool) -> Result<Loaded, Refusal> {
+    /// Makes of texts what can be served.
+    pub(crate) fn load(&self, settings: &Settings, sources: &[Source]) -> Result<Loaded, Refusal> {
         let registry = self.registry(settings)?;
         let sources = self.filled(sources)?;
         let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
         let (ir, diagnostics) = lower(&snapshot, &registry, settings);
         let ir = Arc::new(ir);
-        if strict {
-            self.refuse_incomplete(&ir, &diagnostics, &sources)?;
-        }
-        Ok(Loaded { snapshot, registry, ir, diagnostics })
+        let hidden = Hidden::of_files(&sources, &registry).with_references(&snapshot, &registry, settings);
+        Ok(Loaded { snapshot, registry, ir, diagnostics, hidden })
     }
 
-    /// The same for a node, which needs no more than what it serves.
+    /// The same for a node, which needs no more than what it serves. With `strict`, all of it or nothing.
     pub(crate) fn lowered(
         &self,
         settings: &Settings,
@@ -214,13 +216,15 @@ impl Site {
         let sources = self.filled(sources)?;
         let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
         let summary = summary_of(&snapshot, &registry, |_, all| all);
-        let (ir, diagnostics) = lower_owned(snapshot, &registry, settings);
+        let hidden = Hidden::of_files(&sources, &registry);
+        let (ir, mut diagnostics) = lower_owned(snapshot, &registry, settings);
+        hidden.hide_in(&mut diagnostics);
         let ir = Arc::new(ir);
         if strict {
-            self.refuse_incomplete(&ir, &diagnostics, &sources)?;
+            self.refuse_incomplete(&ir, &diagnostics, &sources, &hidden)?;
         }
         cardinal_base::memory::release_free();
-        Ok(LoweredConfig { ir, diagnostics, summary })
+        Ok(LoweredConfig { ir, diagnostics, summary, hidden })
     }
 
     /// The files with variables filled in, if that is wanted.
@@ -232,9 +236,16 @@ impl Site {
         if self.fill_env { fill(&sources, &self.env).map(Cow::Owned).map_err(Refusal::Load) } else { Ok(sources) }
     }
 
-    fn refuse_incomplete(&self, ir: &Arc<Ir>, diagnostics: &[Diagnostic], sources: &[Source]) -> Result<(), Refusal> {
+    fn refuse_incomplete(
+        &self,
+        ir: &Arc<Ir>,
+        diagnostics: &[Diagnostic],
+        sources: &[Source],
+        hidden: &Hidden,
+    ) -> Result<(), Refusal> {
         let mut all = diagnostics.to_vec();
         all.extend(self.plan(ir).map_err(Refusal::Internal)?);
+        hidden.hide_in(&mut all);
         sharpen(&mut all);
         let is_incomplete = all.iter().any(|d| d.severity == Severity::Error);
         if is_incomplete { Err(Refusal::Incomplete(all, sources.to_vec())) } else { Ok(()) }

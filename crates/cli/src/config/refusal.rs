@@ -156,7 +156,8 @@ fn render_diagnostic(diagnostic: &Diagnostic, sources: &[Source]) -> String {
         Severity::Warning => "warning",
     };
     let path = if diagnostic.path.is_empty() { String::new() } else { format!("{}: ", diagnostic.path) };
-    let mut out = format!("{word}: {}: {path}{}\n", diagnostic.origin.label(), diagnostic.message);
+    let text = format!("{}: {path}{}", diagnostic.origin.label(), diagnostic.message).replace('\n', "\\n");
+    let mut out = format!("{word}: {text}\n");
     if let Some(at) = diagnostic.origin.location() {
         out.push_str(&format!("  --> {}:{}:{}\n", at.file, at.line, at.column));
         let source = sources.iter().find(|source| *source.name == *at.file);

@@ -10,7 +10,7 @@ fn site(files: Vec<PathBuf>, set: &[(&str, &str)]) -> Site {
 fn loaded(site: &Site) -> Result<Loaded, Refusal> {
     let preferences = site.settings()?;
     let texts = site.texts(&preferences)?;
-    site.load(&preferences.settings, &texts.sources, false)
+    site.load(&preferences.settings, &texts.sources)
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn keys_that_stand_twice_are_a_warning_unless_strict() {
     assert_eq!(found.diagnostics.iter().map(|d| d.severity).collect::<Vec<_>>(), [Severity::Warning]);
     let preferences = site.settings().unwrap();
     let texts = site.texts(&preferences).unwrap();
-    let refused = site.load(&preferences.settings, &texts.sources, true).unwrap_err();
+    let refused = site.lowered(&preferences.settings, &texts.sources, true).unwrap_err();
     assert!(refused.render().contains("error: key \"host\": stands twice in one map"), "{}", refused.render());
 }
 

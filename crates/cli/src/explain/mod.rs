@@ -8,14 +8,13 @@ mod tests;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
-use cardinal_engine::explain::{Explainer, Question};
+use cardinal_engine::explain::{Decision, Explainer, Question};
 use cardinal_gateway::{Settings, Source};
 use cardinal_ir::Diagnostic;
 use cardinal_sdk::PluginDef;
@@ -23,7 +22,7 @@ use tokio::runtime::Builder;
 
 use crate::args::{ExplainArgs, Output};
 use crate::config::{Loaded, Refusal, Site, is_stdin, is_stream, read_stream, read_text, render_diagnostics};
-use crate::out;
+use crate::out::{self, Screen};
 
 /// Routes that were close, at most so many.
 const LOSERS_MAX: usize = 5;
@@ -45,26 +44,28 @@ pub(crate) fn explain(
     if sources.is_empty() {
         bail!("no configuration: name files with --config");
     }
-    let loaded = site.load(&preferences.settings, &sources, false).map_err(refused)?;
+    let loaded = site.load(&preferences.settings, &sources).map_err(refused)?;
     // Filters that would go to the network run on it, and are told that nobody is called.
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let mut screen = out::Screen::new(loaded.hidden.clone());
     runtime.block_on(async {
         let (explainer, diagnostics) = Explainer::new(Arc::clone(&loaded.ir), site.plugins)
-            .map_err(|all| anyhow!("nothing of it can be served\n{}", render_diagnostics(&all, &sources)))?;
+            .map_err(|all| anyhow!("none of it can be served\n{}", screen.hide(&render_diagnostics(&all, &sources))))?;
         let asking = Asking { explainer, loaded: &loaded, settings: &preferences.settings, sources: &sources };
         match &args.requests {
             Some(path) => {
                 let read =
                     if is_stream(path) { read_stream(path) } else { read_text(path).map_err(|why| why.to_string()) };
                 let text = read.map_err(|why| anyhow!("cannot read {}: {why}", path.display()))?;
-                asking.answer_lines(&text, args.output).await
+                asking.answer_lines(&text, args.output, &mut screen).await
             }
             None => {
                 let left_out: Vec<Diagnostic> = loaded.diagnostics.iter().chain(&diagnostics).cloned().collect();
-                out::complain(&render_diagnostics(&left_out, &sources));
-                asking.answer(&typed(&args)?, args.output).await
+                screen.complain(&render_diagnostics(&left_out, &sources));
+                asking.answer(&typed(&args)?, args.output, &mut screen).await
             }
         }
+        .and_then(|code| screen.finish().map(|()| code))
     })
 }
 
@@ -95,18 +96,21 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn answer(&self, question: &Question, output: Output) -> Result<ExitCode> {
+    async fn answer(&self, question: &Question, output: Output, screen: &mut Screen) -> Result<ExitCode> {
         let decision = self.explainer.decide(question, LOSERS_MAX).await?;
-        match output {
-            Output::Human => out::print(&tree::tree(question, &decision, self.loaded, self.settings, self.sources))?,
-            Output::Json => out::print(&format!("{}\n", requests::json(question, &decision)))?,
-        }
+        self.show(question, &decision, output, screen)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// A line for each line; those that are no requests say so.
-    async fn answer_lines(&self, text: &str, output: Output) -> Result<ExitCode> {
-        let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+    fn show(&self, question: &Question, decision: &Decision, output: Output, screen: &mut Screen) -> Result<()> {
+        match output {
+            Output::Human => screen.print(&tree::tree(question, decision, self.loaded, self.settings, self.sources)),
+            Output::Json => screen.print_json(requests::json(question, decision)),
+        }
+    }
+
+    /// An answer for each line; lines that are no requests are answered with an error.
+    async fn answer_lines(&self, text: &str, output: Output, screen: &mut Screen) -> Result<ExitCode> {
         let mut bad = false;
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let answer = match requests::question(line) {
@@ -116,20 +120,19 @@ impl Asking<'_> {
                 },
                 Err(error) => Err(error),
             };
-            match (answer, output) {
-                (Ok((question, decision)), Output::Human) => {
-                    writeln!(stdout, "{}", tree::tree(&question, &decision, self.loaded, self.settings, self.sources))?;
+            match answer {
+                Ok((question, decision)) => {
+                    self.show(&question, &decision, output, screen)?;
+                    if output == Output::Human {
+                        screen.print("\n")?;
+                    }
                 }
-                (Ok((question, decision)), Output::Json) => {
-                    writeln!(stdout, "{}", requests::json(&question, &decision))?;
-                }
-                (Err(error), _) => {
+                Err(error) => {
                     bad = true;
-                    writeln!(stdout, "{}", serde_json::json!({ "error": error }))?;
+                    screen.print_json(serde_json::json!({ "error": error }))?;
                 }
             }
         }
-        stdout.flush()?;
         Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }

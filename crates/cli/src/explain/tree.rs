@@ -30,7 +30,7 @@ impl Branch {
     fn render(&self, indent: &str, out: &mut String) {
         for (i, branch) in self.below.iter().enumerate() {
             let (knee, stem) = if i + 1 == self.below.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            out.push_str(&format!("{indent}{knee}{}\n", branch.text));
+            out.push_str(&format!("{indent}{knee}{}\n", branch.text.replace('\n', "\\n")));
             branch.render(&format!("{indent}{stem}"), out);
         }
     }

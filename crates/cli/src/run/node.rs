@@ -87,7 +87,8 @@ impl Node {
             inherited,
         };
         let (engine, applied) = Engine::start(Arc::clone(&loaded.ir), engine_options).map_err(|error| match error {
-            cardinal_engine::EngineError::Refused(diagnostics) => {
+            cardinal_engine::EngineError::Refused(mut diagnostics) => {
+                loaded.hidden.hide_in(&mut diagnostics);
                 anyhow!(Refusal::Incomplete(diagnostics, texts.sources.clone()))
             }
             error => anyhow!(error),
@@ -176,7 +177,8 @@ impl Node {
                 cardinal_base::memory::release_free();
                 Ok(())
             }
-            Err(diagnostics) => {
+            Err(mut diagnostics) => {
+                loaded.hidden.hide_in(&mut diagnostics);
                 let refusal = Refusal::Incomplete(diagnostics, texts.sources);
                 if refusal.is_transient() {
                     // The same text is to be tried again.
@@ -213,7 +215,9 @@ impl Node {
             Some(problems) => ConfigOutcome::LastGood { problems, left_out },
         });
         report(&loaded.diagnostics);
-        report(&applied.diagnostics);
+        let mut diagnostics = applied.diagnostics.clone();
+        loaded.hidden.hide_in(&mut diagnostics);
+        report(&diagnostics);
         tracing::info!(
             generation = applied.generation,
             "generation {}: {}, from {}",

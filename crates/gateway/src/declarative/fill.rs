@@ -15,8 +15,6 @@ const CLOSE: &str = "}}";
 const PREFIX: &str = "DECK_";
 /// Largest text with everything filled in.
 const FILLED_MAX: usize = super::BYTES_MAX;
-/// Shortest value that is looked for in messages: shorter ones are in every text.
-const HIDDEN_MIN: usize = 4;
 
 /// A text with the values of variables in it. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,10 +39,9 @@ impl Filled {
         Place { line: line.copied().unwrap_or(place.line), ..place }
     }
 
-    /// A message with expressions in place of values.
-    pub(super) fn hide(&self, message: &str) -> String {
-        let long = self.values.iter().filter(|(value, _)| value.len() >= HIDDEN_MIN);
-        long.fold(message.to_owned(), |message, (value, expression)| message.replace(value.as_str(), expression))
+    /// Values with the expressions they stand for.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(value, expression)| (value.as_str(), expression.as_str()))
     }
 }
 
@@ -115,8 +112,6 @@ fn filled(text: &str, env: &BTreeMap<String, String>) -> Result<Option<Filled>, 
         return Err(wrong);
     }
     push(&mut out, rest, &mut line);
-    // Longer values first: one may be part of another.
-    out.values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
     Ok(Some(out))
 }
 
@@ -341,7 +336,7 @@ mod tests {
         let filled = filled("a: 1\nb: ${{ env \"DECK_PEM\" }}\nc: 2\n", &env).unwrap().unwrap();
         let line = |line| filled.place(Place { line, column: 1 }).line;
         assert_eq!([line(1), line(2), line(3), line(4)], [1, 2, 2, 3]);
-        assert_eq!(filled.hide("bad first\nsecond"), "bad ${{ env \"DECK_PEM\" }}");
+        assert_eq!(filled.values().next(), Some(("first\nsecond", "${{ env \"DECK_PEM\" }}")));
         assert!(!format!("{filled:?}").contains("second"));
     }
 }

@@ -8,6 +8,7 @@ mod complete;
 mod excerpt;
 mod fill;
 mod flatten;
+mod hidden;
 mod ids;
 mod item;
 mod migrate;
@@ -32,6 +33,7 @@ use serde_json::{Map, Value};
 
 pub use excerpt::{discreet, excerpt, is_secret};
 pub use fill::fill;
+pub use hidden::Hidden;
 pub use redact::{redact, redact_map, redact_text};
 pub use report::{Finding, LoadErrors};
 pub use snapshot::{Entity, Snapshot};
@@ -85,7 +87,7 @@ pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Resul
         Ok(snapshot)
     });
     loaded.map_err(|mut errors| {
-        errors.hide_filled();
+        errors.hide(&Hidden::of_files(files, registry));
         errors
     })
 }

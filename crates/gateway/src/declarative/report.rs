@@ -4,6 +4,7 @@ use cardinal_schema::Errors;
 use serde_json::{Map, Value, json};
 
 use super::excerpt::{discreet, excerpt};
+use super::hidden::Hidden;
 use super::item::Item;
 use super::source::{Data, Place, Scalar, Source};
 use crate::entities::Registry;
@@ -55,19 +56,18 @@ impl LoadErrors {
         Self { fields, leftover, flattened, findings, sources, message, sound }
     }
 
-    /// Takes values that were filled in out of all messages.
-    pub(super) fn hide_filled(&mut self) {
-        let filled: Vec<_> = self.sources.iter().filter_map(|source| source.filled.clone()).collect();
-        if filled.is_empty() {
-            return;
+    /// Takes secrets out of all messages.
+    pub(super) fn hide(&mut self, hidden: &Hidden) {
+        let hide = |text: &str| hidden.hide(text).into_owned();
+        self.fields.map_texts(&hide);
+        self.leftover.map_texts(&hide);
+        for entry in &mut self.flattened {
+            *entry = hidden.hide_value(std::mem::take(entry));
         }
-        let hide = |text: &str| filled.iter().fold(text.to_owned(), |text, filled| filled.hide(&text));
-        self.fields.map_messages(&hide);
-        self.leftover.map_messages(&hide);
-        self.flattened.iter_mut().for_each(|value| map_texts(value, &hide));
         for finding in &mut self.findings {
             finding.message = hide(&finding.message);
             finding.subject = hide(&finding.subject);
+            finding.path = hide(&finding.path);
             finding.hint = finding.hint.take().map(|hint| hide(&hint));
         }
         self.message = self.message.take().map(|message| hide(&message));
@@ -147,7 +147,8 @@ impl LoadErrors {
             (subject, "") => format!("{subject}: "),
             (subject, path) => format!("{subject}: {path}: "),
         };
-        out.push_str(&format!("error: {about}{}\n", finding.message));
+        // A line end in a value would begin a line that looks like another message.
+        out.push_str(&format!("error: {}\n", format!("{about}{}", finding.message).replace('\n', "\\n")));
         let Place { line, column } = finding.place;
         let source = self.sources.get(finding.file);
         if let Some(source) = source {
@@ -169,15 +170,6 @@ impl std::fmt::Display for LoadErrors {
 }
 
 impl std::error::Error for LoadErrors {}
-
-fn map_texts(value: &mut Value, map: &dyn Fn(&str) -> String) {
-    match value {
-        Value::String(text) => *text = map(text),
-        Value::Array(list) => list.iter_mut().for_each(|value| map_texts(value, map)),
-        Value::Object(fields) => fields.values_mut().for_each(|value| map_texts(value, map)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
 
 /// The tree by position: `services[0].routes[1].plugins[0]...`.
 pub(super) fn tree(root: &Errors, items: &[Item<'_, '_>]) -> Errors {

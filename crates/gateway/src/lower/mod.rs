@@ -22,6 +22,7 @@ use cardinal_route::Router;
 
 pub use incremental::{Edit, Lowered};
 pub(crate) use routes::{RoutePart, route_parts};
+pub(crate) use secrets::vault as vault_of;
 
 use crate::declarative::{Entity, Snapshot};
 use crate::entities::Registry;

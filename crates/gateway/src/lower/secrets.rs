@@ -11,7 +11,7 @@ use crate::declarative::Entity;
 use crate::secrets::Vault;
 
 /// A vault entity, by its prefix.
-pub(super) fn vault(entity: &Entity) -> Option<(String, Vault)> {
+pub(crate) fn vault(entity: &Entity) -> Option<(String, Vault)> {
     let prefix = entity.get("config").and_then(|c| c.get("prefix")).and_then(Value::as_str).unwrap_or_default();
     let vault = Vault { kind: entity.text("name")?.to_owned(), prefix: prefix.to_owned() };
     Some((entity.text("prefix")?.to_owned(), vault))
