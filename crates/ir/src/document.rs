@@ -37,12 +37,14 @@ pub enum Part {
     Host,
     /// Its port.
     Port,
+    /// [`Principal::custom_id`].
+    CustomId,
     /// The next of the document's own values.
     Value,
 }
 
 impl Part {
-    const ALL: [(Self, char); 8] = [
+    const ALL: [(Self, char); 9] = [
         (Self::Id, '\u{1}'),
         (Self::Name, '\u{2}'),
         (Self::Backend, '\u{3}'),
@@ -51,6 +53,7 @@ impl Part {
         (Self::Host, '\u{6}'),
         (Self::Port, '\u{7}'),
         (Self::Value, '\u{8}'),
+        (Self::CustomId, '\u{b}'),
     ];
 
     /// The character that stands for the part in the text with gaps.
@@ -77,7 +80,7 @@ impl Document {
 
     /// The text with its gaps filled.
     pub(crate) fn fill(&self, record: &impl Parts) -> Cow<'_, str> {
-        let is_gap = |c: char| c <= '\u{8}';
+        let is_gap = |c: char| c < ' ';
         let Recipe { text, values } = &*self.0;
         if !text.contains(is_gap) {
             return Cow::Borrowed(text);
@@ -165,7 +168,10 @@ impl Parts for Endpoints {
 
 impl Parts for Principal {
     fn part(&self, part: Part, out: &mut String) -> bool {
-        self.origin.part(part, out)
+        match (part, &self.custom_id) {
+            (Part::CustomId, Some(custom_id)) => text(custom_id, out),
+            _ => self.origin.part(part, out),
+        }
     }
 }
 

@@ -120,6 +120,7 @@ fn part_of(field: &str) -> (&'static str, Part, &'static str) {
         "paths" => ("", Part::Paths, ""),
         "host" => ("", Part::Host, ""),
         "port" => ("", Part::Port, ""),
+        "custom_id" => ("", Part::CustomId, ""),
         _ => ("", Part::Value, ""),
     }
 }
