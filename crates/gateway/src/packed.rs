@@ -64,6 +64,16 @@ impl Packed {
         Self(out.into_boxed_slice())
     }
 
+    /// For [`Self::from_bytes`].
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What another one's [`Self::as_bytes`] are.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
     /// One field. `names` must be the table they were packed with.
     pub(crate) fn get(&self, field: &str, names: &Names) -> Option<Value> {
         let mut reader = Reader { rest: &self.0, names };

@@ -50,6 +50,38 @@ pub(super) struct Load<'a> {
 /// A complete entity, or everything that is wrong with it.
 pub(super) type Completed = Result<Packed, Box<Errors>>;
 
+/// What one thread has completed, in one piece of memory: the C library keeps what threads have allocated in small
+/// pieces, even when it is free.
+struct Share {
+    bytes: Vec<u8>,
+    /// How many of the bytes belong to each entity.
+    entities: Vec<Result<usize, Box<Errors>>>,
+}
+
+impl Share {
+    fn of(completed: impl Iterator<Item = Completed>) -> Self {
+        let mut share = Self { bytes: Vec::new(), entities: Vec::with_capacity(completed.size_hint().0) };
+        for completed in completed {
+            share.entities.push(completed.map(|packed| {
+                share.bytes.extend_from_slice(packed.as_bytes());
+                packed.as_bytes().len()
+            }));
+        }
+        share
+    }
+
+    fn append_to(self, out: &mut Vec<Completed>) {
+        let mut rest = &*self.bytes;
+        out.extend(self.entities.into_iter().map(|entity| {
+            entity.map(|len| {
+                let (packed, after) = rest.split_at_checked(len).unwrap_or_default();
+                rest = after;
+                Packed::from_bytes(packed)
+            })
+        }));
+    }
+}
+
 /// What is known of all items.
 struct Others<'a, 'r, 'n> {
     items: &'a [Item<'r, 'n>],
@@ -73,22 +105,15 @@ impl Load<'_> {
             let share = items.len().div_ceil(threads);
             let shares = std::thread::scope(|scope| {
                 let one = &one;
-                let of =
-                    |(n, items)| scope.spawn(move || (first + n * share..).zip(items).map(one).collect::<Vec<_>>());
+                let of = |(n, items)| scope.spawn(move || Share::of((first + n * share..).zip(items).map(one)));
                 let shares: Vec<_> = items.chunks(share).enumerate().map(of).collect();
-                let joined = |share: std::thread::ScopedJoinHandle<'_, Vec<_>>| match share.join() {
-                    Ok(completed) => completed,
+                let joined = |share: std::thread::ScopedJoinHandle<'_, Share>| match share.join() {
+                    Ok(share) => share,
                     Err(panic) => std::panic::resume_unwind(panic),
                 };
                 shares.into_iter().map(joined).collect::<Vec<_>>()
             });
-            // What a thread has allocated is copied: the C library keeps memory of other threads when it is free.
-            for completed in shares.into_iter().flatten() {
-                out.push(match completed {
-                    Ok(fields) => Ok(Packed::clone(&fields)),
-                    Err(errors) => Err(errors),
-                });
-            }
+            shares.into_iter().for_each(|share| share.append_to(&mut out));
         }
         out
     }

@@ -88,6 +88,16 @@ impl<'r, 'n> Item<'r, 'n> {
         self.own.unpack(self.names)
     }
 
+    /// Replaces its own fields with the complete ones.
+    pub(super) fn complete(&mut self, fields: Packed) {
+        self.own = fields;
+    }
+
+    /// Its fields, packed.
+    pub(super) fn into_fields(self) -> Packed {
+        self.own
+    }
+
     pub(super) fn set_own(&mut self, own: &Map<String, Value>) {
         self.own = Packed::new(own, self.names);
     }

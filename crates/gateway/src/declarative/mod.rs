@@ -49,7 +49,6 @@ use resolve::Index;
 use snapshot::Stored;
 
 use crate::entities::{Registry, pem};
-use crate::packed::Packed;
 use crate::settings::Settings;
 
 /// Bytes of text from which on memory that was freed is given back to the system between two steps.
@@ -170,13 +169,18 @@ fn load_nodes(
     (registry, settings): (&Registry, &Settings),
 ) -> Result<Snapshot, Box<LoadErrors>> {
     let mut all = consume(registry, roots);
-    if files.iter().map(|file| file.text.len()).sum::<usize>() >= LARGE {
-        // Threads that complete entities allocate elsewhere, and cannot use what the trees have left.
-        cardinal_base::memory::release_free();
-    }
+    // Threads that complete entities allocate elsewhere, and cannot use what the trees have left.
+    release_if_large(files);
     let sound = load_items(&mut all, files, registry, settings);
     drop(all);
     sound.or_else(|_| load_with_nodes(&roots_again(), files, registry, settings))
+}
+
+/// Returns freed memory to the system between two steps, where that is much.
+fn release_if_large(files: &[Source]) {
+    if files.iter().map(|file| file.text.len()).sum::<usize>() >= LARGE {
+        cardinal_base::memory::release_free();
+    }
 }
 
 fn load_with_nodes(
@@ -236,7 +240,11 @@ fn load_items(
     }
     notes.extend(overruled);
     let memberships = resolve::memberships(all, &index);
-    let mut snapshot = publish(std::mem::take(&mut all.items), completed, files, registry);
+    drop(index);
+    // What was written is needed no more, which halves the memory of the fields.
+    all.items.iter_mut().zip(completed).for_each(|(item, fields)| item.complete(fields));
+    release_if_large(files);
+    let mut snapshot = publish(std::mem::take(&mut all.items), files, registry);
     for (consumer, group) in memberships {
         let groups = snapshot.memberships.entry(consumer).or_default();
         if !groups.contains(&group) {
@@ -274,32 +282,32 @@ fn seal(item: &Item<'_, '_>, map: &mut Map<String, Value>) {
     }
 }
 
-fn publish(items: Vec<Item<'_, '_>>, completed: Vec<Packed>, files: &[Source], registry: &Registry) -> Snapshot {
-    let field_names = registry.field_names();
+fn publish(items: Vec<Item<'_, '_>>, files: &[Source], registry: &Registry) -> Snapshot {
     let files: Vec<Arc<str>> = files.iter().map(|file| file.name.as_str().into()).collect();
-    let mut entities: BTreeMap<&'static str, Vec<(Id, Stored)>> = BTreeMap::new();
     let kept = |item: &Item<'_, '_>| registry.kind(item.kind.name).is_some();
-    for (item, mut fields) in items.into_iter().zip(completed).filter(|(item, _)| kept(item)) {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for item in items.iter().filter(|item| kept(item)) {
+        *counts.entry(item.kind.name).or_default() += 1;
+    }
+    let mut entities: BTreeMap<&'static str, Vec<(Id, Stored)>> =
+        counts.into_iter().map(|(kind, count)| (kind, Vec::with_capacity(count))).collect();
+    for mut item in items.into_iter().filter(kept) {
         if item.kind.name == "ca_certificates" {
-            let mut value = fields.unpack(&field_names);
+            let mut value = item.own();
             let digest = value.get("cert").and_then(Value::as_str).and_then(|text| pem::digest(text).ok());
             value.insert("cert_digest".to_owned(), digest.map_or(Value::Null, Value::String));
-            fields = Packed::new(&value, &field_names);
+            item.set_own(&value);
         }
         let Some(id) = item.id.parsed() else { continue };
-        let text = |field: &str| match fields.get(field, &field_names) {
-            Some(Value::String(text)) => Some(text.into_boxed_str()),
-            _ => None,
-        };
-        let name = item.kind.label_field().and_then(text).or_else(|| match item.kind.name {
-            "plugins" => text("name"),
-            _ => None,
-        });
+        let name = item.label().or_else(|| (item.kind.name == "plugins").then(|| item.text("name")).flatten());
+        let name = name.map(String::into_boxed_str);
         let file = files.get(item.file as usize).map(Arc::clone);
         let Place { line, column } = if file.is_some() { item.place } else { Place::default() };
-        entities.entry(item.kind.name).or_default().push((id, Stored { fields, name, file, line, column }));
+        let kind = item.kind.name;
+        let stored = Stored { fields: item.into_fields(), name, file, line, column };
+        entities.entry(kind).or_default().push((id, stored));
     }
-    Snapshot::new(field_names, entities)
+    Snapshot::new(registry.field_names(), entities)
 }
 
 /// Times and random values for entities of one load.
