@@ -134,7 +134,7 @@ fn verify_common_name(fields: &Fields<'_>, name: &ServerName<'_>) -> Result<(), 
         ServerName::DnsName(_) => host_matches(pattern, &wanted),
         _ => **pattern == *wanted,
     };
-    if names.iter().any(|pattern| matches(pattern)) {
+    if names.iter().any(matches) {
         return Ok(());
     }
     let presented = names.into_iter().map(str::to_owned).collect();
