@@ -262,18 +262,25 @@ async fn a_node_without_descriptors_keeps_its_log_entries() {
     let (folder, echo) = (TempDir::new("descriptors"), EchoServer::start("backend").await);
     let logs = EchoServer::start("logs").await;
     let yaml = format!(
-        "_format_version: '3.0'\nservices:\n- {{name: a, url: '{}', routes: [{{name: a, paths: [/a]}}]}}\nplugins:\n- name: \
-         http-log\n  config: {{http_endpoint: '{}', queue: {{max_coalescing_delay: 0.001, max_retry_time: 0, \
-         initial_retry_delay: 0.01, max_batch_size: 1}}}}\n- {{name: file-log, config: {{path: {}, reopen: true}}}}\n",
+        "_format_version: '3.0'
+services:
+- name: a
+  url: '{}'
+  routes: [{{name: a, paths: [/a]}}]
+  plugins:
+  - name: http-log
+    config:
+      http_endpoint: '{}'
+      queue: {{max_coalescing_delay: 0.001, max_retry_time: 0, initial_retry_delay: 0.01, max_batch_size: 1}}
+  - {{name: file-log, config: {{path: '{}', reopen: true}}}}
+",
         echo.url(),
         logs.url(),
         folder.path().join("log").display()
     );
     let mut node = Limited::start(&folder.write("kong.yaml", yaml), 4_096);
     let mut client = H1Client::connect(node.proxy).await.unwrap();
-    while node.metric("cardinal_connections_active").await == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    assert_eq!(client.get("/nowhere", "a.example", &[]).await.unwrap().status, 404);
     node.allow(false);
     for _ in 0..3 {
         assert_eq!(client.get("/a", "a.example", &[]).await.unwrap().status, 503);
