@@ -151,15 +151,22 @@ pub(super) struct Terms<'x> {
 }
 
 impl Terms<'_> {
-    /// How long more bytes may be waited for, milliseconds, when so many have come in so long; `None` when it is over.
+    /// [`patience_ms`] when so many bytes have come in so long.
     fn patience_ms(&self, received: usize, elapsed_ms: u64) -> Option<u64> {
-        if self.timeout_ms == 0 {
-            return Some(0);
-        }
-        let allowed_ms = self.timeout_ms.saturating_add((received as u64).saturating_mul(1_000) / self.slowest.max(1));
-        let left_ms = allowed_ms.saturating_sub(elapsed_ms);
-        (left_ms > 0).then(|| left_ms.min(self.timeout_ms))
+        patience_ms(self.timeout_ms, self.slowest, received as u64, elapsed_ms)
     }
+}
+
+/// How long the other side may keep a body waiting that is held in memory and of which so many bytes have moved in so
+/// long, milliseconds; 0 is unlimited, `None` when it is over. `slowest` are the bytes per second that have to move on
+/// average after the first `timeout_ms`.
+pub(super) fn patience_ms(timeout_ms: u64, slowest: u64, moved: u64, elapsed_ms: u64) -> Option<u64> {
+    if timeout_ms == 0 {
+        return Some(0);
+    }
+    let allowed_ms = timeout_ms.saturating_add(moved.saturating_mul(1_000) / slowest.max(1));
+    let left_ms = allowed_ms.saturating_sub(elapsed_ms);
+    (left_ms > 0).then(|| left_ms.min(timeout_ms))
 }
 
 /// Reads a body to its end. What it takes of the budget stays in `held`, unless it fails. `meanwhile` is called whenever

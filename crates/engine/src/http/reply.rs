@@ -12,7 +12,7 @@ use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 
 use super::Scratch;
-use super::exchange::{Session, Turn};
+use super::exchange::{Session, Turn, patience_ms};
 use super::filters::{choose_all, run_body, run_response};
 use super::forward::{Broken, CLIENT_STALL};
 use super::upstream_head::id_digits;
@@ -135,6 +135,10 @@ pub(super) async fn send_reply(turn: &mut Turn<'_>, chain: &Chain, reply: Reply)
 /// messages are such.
 const UNCOUNTED_MAX: usize = 16 * 1024;
 
+/// Minimum average rate at which a client takes a larger body that is held, bytes per second, once
+/// `client_send_timeout` is over.
+const SEND_RATE_MIN: u64 = 1024;
+
 /// Sends a response whose body is at hand.
 pub(super) async fn send_whole(turn: &mut Turn<'_>, body: Bytes) -> Result<(), Failure> {
     send(turn, Framing::Length(body.len() as u64), body).await
@@ -157,9 +161,15 @@ pub(super) async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> 
     s.exchange.bytes.body_sent += rest.len() as u64;
     s.exchange.bytes.sent += rest.len() as u64;
     let stalled = || CLIENT_STALL.failure(limit_ms);
-    // The limit is between two writes, as that of bodies that are streamed: a slow client may take its time.
+    // The limit is between two writes, as that of bodies that are streamed: a slow client may take its time. But memory
+    // is not held forever for one that takes a byte now and then.
+    let started = (rest.len() > UNCOUNTED_MAX).then(|| (timer.wheel().now(), rest.len()));
     while !rest.is_empty() {
-        let sent = timer.limit(limit_ms, poll_fn(|cx| down.poll_send(cx, &rest)));
+        let wait_ms = started.map_or(Some(limit_ms), |(started, len)| {
+            let elapsed_ms = timer.wheel().now().millis_since(started);
+            patience_ms(limit_ms, SEND_RATE_MIN, (len - rest.len()) as u64, elapsed_ms)
+        });
+        let sent = timer.limit(wait_ms.ok_or_else(stalled)?, poll_fn(|cx| down.poll_send(cx, &rest)));
         let count = sent.await.ok_or_else(stalled)?.map_err(broken)?;
         bytes::Buf::advance(&mut rest, count);
     }

@@ -315,6 +315,31 @@ async fn response_bodies_count_as_plugins_make_them() -> Result<()> {
 }
 
 #[tokio::test]
+async fn clients_that_read_a_byte_now_and_then_do_not_hold_memory_for_ever() -> Result<()> {
+    let echo = EchoServer::start("backend").await;
+    let own = json!([{
+        "name": "request-termination",
+        "config": { "status_code": 200, "content_type": "text/plain", "body": long() }
+    }]);
+    let world = world(&echo.url(), own, &[("client_send_timeout", "200ms")])?;
+    let mut client = H1Client::connect(world.http()).await?;
+    let mut frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS with INITIAL_WINDOW_SIZE 1; HEADERS of `GET / a`, which end the request.
+    frames.extend(b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\x01");
+    frames.extend(b"\0\0\x06\x01\x05\0\0\0\x01\x82\x84\x86\x41\x01a");
+    client.send(frames).await?;
+    for _ in 0..2_000 {
+        if failed(&world, "client_timeout") == 1 {
+            return Ok(());
+        }
+        // WINDOW_UPDATE by 1 for the stream.
+        client.send(b"\0\0\x04\x08\0\0\0\0\x01\0\0\0\x01").await?;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    anyhow::bail!("it is sent to for ever: {:?}", world.engine().totals().failures)
+}
+
+#[tokio::test]
 async fn clients_that_do_not_read_a_held_response_are_not_waited_for() -> Result<()> {
     let echo = EchoServer::start("backend").await;
     let settings = [("client_send_timeout", "200ms")];
