@@ -29,8 +29,20 @@ impl Screen {
 
     /// Writes a line of JSON to standard output.
     pub(crate) fn print_json(&mut self, value: Value) -> Result<()> {
+        self.print_value(value)?;
+        Ok(self.stdout.write_all(b"\n")?)
+    }
+
+    /// Writes a value within a line of JSON to standard output.
+    pub(crate) fn print_value(&mut self, value: Value) -> Result<()> {
         let text = self.hidden.hide_value(value).to_string();
-        Ok(self.stdout.write_all(format!("{}\n", visible(&text)).as_bytes())?)
+        Ok(self.stdout.write_all(visible(&text).as_bytes())?)
+    }
+
+    /// Writes the members of an object, and the brace that ends it.
+    pub(crate) fn print_members(&mut self, object: Value) -> Result<()> {
+        let text = self.hidden.hide_value(object).to_string();
+        Ok(self.stdout.write_all(visible(text.trim_start_matches('{')).as_bytes())?)
     }
 
     /// Writes text to standard error.

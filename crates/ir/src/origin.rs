@@ -66,6 +66,12 @@ impl Origin {
         Some(Location { file: Arc::clone(file), line: place(&self.line), column: place(&self.column) })
     }
 
+    /// File, line and column of where it was written: what origins are sorted by.
+    pub fn place(&self) -> Option<(&str, u32, u32)> {
+        let file = self.noun.as_ref()?.file.as_ref()?;
+        Some((file, self.line.load(Ordering::Relaxed), self.column.load(Ordering::Relaxed)))
+    }
+
     /// Notes that the object stands elsewhere in its file now. It is the same object, so its record stays the same and
     /// stays shared: of all that a record says, this alone may change.
     pub fn moved_to(&self, line: u32, column: u32) {

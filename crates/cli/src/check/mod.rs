@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use cardinal_gateway::check::{Line, OrderReport, RouteLabel, Verdict, check as report, check_refused, order_report};
+use cardinal_gateway::check::{self, Line, OrderReport, RouteLabel, Verdict, check_refused};
 use cardinal_gateway::declarative::{Hidden, discreet};
 use cardinal_gateway::{LoadErrors, Source};
 use cardinal_ir::{Diagnostic, Id, Severity};
@@ -14,8 +14,8 @@ use cardinal_sdk::PluginDef;
 use serde_json::{Map, Value, json};
 
 use crate::args::{CheckArgs, Output};
-use crate::config::{Loaded, Preferences, Refusal, Site, render_diagnostics, sharpen};
-use crate::out;
+use crate::config::{Counts, Entities, Examined, Preferences, Refusal, Site, render_diagnostics, sharpen};
+use crate::out::{self, Screen};
 
 pub(crate) fn check(
     args: CheckArgs,
@@ -24,18 +24,16 @@ pub(crate) fn check(
 ) -> Result<ExitCode> {
     let (output, quiet, strict) = (args.output, args.quiet, args.strict);
     let site = Site::new(plugins, [args.files, args.config].concat(), args.settings, env);
-    let verdict = examine(&site, strict)?;
-    let is_valid = verdict.is_valid();
-    let mut screen = out::Screen::new(verdict.hidden());
-    match output {
-        Output::Json => {
-            screen.complain(&verdict.oddities());
-            screen.print_json(verdict.json())?;
-        }
-        Output::Human => {
-            screen.complain(&verdict.warnings());
-            screen.print(&verdict.human(quiet))?;
-        }
+    let is_json = matches!(output, Output::Json);
+    let found = examine(&site, strict, is_json)?;
+    let is_valid = found.is_valid();
+    let mut screen = Screen::new(found.hidden());
+    if is_json {
+        screen.complain(&found.oddities());
+        found.write_json(&mut screen)?;
+    } else {
+        screen.complain(&found.warnings());
+        found.write_human(quiet, &mut screen)?;
     }
     screen.finish()?;
     Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -49,13 +47,35 @@ struct Found {
 }
 
 enum Outcome {
-    Valid(Box<Loaded>, Vec<Diagnostic>),
+    Valid(Box<Report>),
     /// Something would be left out, and that was not wanted.
-    Incomplete(Box<Loaded>, Vec<Diagnostic>),
+    Incomplete(Box<Report>),
     Invalid(Box<LoadErrors>),
 }
 
-fn examine(site: &Site, strict: bool) -> Result<Found> {
+/// What is said about a configuration that can be served.
+struct Report {
+    lines: check::Report,
+    order: OrderReport,
+    counts: Counts,
+    entities: Option<Entities>,
+    /// What is odd about the files.
+    warnings: Vec<Diagnostic>,
+    /// All that was found on the way to what is served.
+    diagnostics: Vec<Diagnostic>,
+    /// Routes whose patterns the matcher cannot compile; planning said so too.
+    unmatchable: Vec<Diagnostic>,
+    /// What output must not show.
+    hidden: Hidden,
+}
+
+impl Report {
+    fn lines(&self) -> impl Iterator<Item = Line> {
+        self.lines.lines(self.diagnostics.iter().chain(&self.unmatchable))
+    }
+}
+
+fn examine(site: &Site, strict: bool, entities_shown: bool) -> Result<Found> {
     let refused =
         |refusal: Refusal| anyhow::anyhow!("the configuration cannot be read\n{}", refusal.render().trim_end());
     let preferences = site.settings().map_err(refused)?;
@@ -67,16 +87,16 @@ fn examine(site: &Site, strict: bool) -> Result<Found> {
     if bytes > 1 << 20 {
         out::progress(&format!("checking {} with {} MiB...", out::count(sources.len(), "file"), bytes >> 20));
     }
-    let outcome = match site.load(&preferences.settings, &sources) {
-        Ok(loaded) => {
-            let mut diagnostics = loaded.diagnostics.clone();
-            diagnostics.extend(site.plan(&loaded.ir)?);
+    let outcome = match site.examine(&preferences.settings, &sources, entities_shown) {
+        Ok(Examined { ir, mut diagnostics, warnings, report: lines, order, counts, entities, hidden }) => {
+            let unmatchable = check::unmatchable(&ir);
+            diagnostics.extend(site.plan(&ir)?);
             if strict {
                 sharpen(&mut diagnostics);
             }
             let incomplete = diagnostics.iter().any(|d| d.severity == Severity::Error);
             let make = if strict && incomplete { Outcome::Incomplete } else { Outcome::Valid };
-            make(Box::new(loaded), diagnostics)
+            make(Box::new(Report { lines, order, counts, entities, warnings, diagnostics, unmatchable, hidden }))
         }
         Err(Refusal::Load(errors)) => Outcome::Invalid(errors),
         Err(refusal) => return Err(refused(refusal)),
@@ -86,13 +106,13 @@ fn examine(site: &Site, strict: bool) -> Result<Found> {
 
 impl Found {
     fn is_valid(&self) -> bool {
-        matches!(self.outcome, Outcome::Valid(..))
+        matches!(self.outcome, Outcome::Valid(_))
     }
 
     /// What output must not show. Errors have it hidden already.
     fn hidden(&self) -> Hidden {
         match &self.outcome {
-            Outcome::Valid(loaded, _) | Outcome::Incomplete(loaded, _) => loaded.hidden.clone(),
+            Outcome::Valid(report) | Outcome::Incomplete(report) => report.hidden.clone(),
             Outcome::Invalid(_) => Hidden::default(),
         }
     }
@@ -104,32 +124,49 @@ impl Found {
     /// What is odd about valid files, for who does not read the report.
     fn oddities(&self) -> String {
         match &self.outcome {
-            Outcome::Valid(loaded, _) => loaded.snapshot.warnings().iter().map(|d| format!("warning: {d}\n")).collect(),
+            Outcome::Valid(report) => report.warnings.iter().map(|d| format!("warning: {d}\n")).collect(),
             Outcome::Incomplete(..) | Outcome::Invalid(_) => String::new(),
         }
     }
 
+    /// One object in one line. Entities are written one after the other: there may be many.
+    fn write_json(&self, screen: &mut Screen) -> Result<()> {
+        let entities = match &self.outcome {
+            Outcome::Valid(report) => report.entities.as_ref(),
+            Outcome::Incomplete(_) | Outcome::Invalid(_) => None,
+        };
+        if let Some(entities) = entities {
+            screen.print("{\"valid\":true,\"entities\":")?;
+            entities.write(screen)?;
+            screen.print(",")?;
+            screen.print_members(self.json())?;
+            screen.print("\n")
+        } else {
+            screen.print_json(self.json())
+        }
+    }
+
+    /// What is said, but for entities and the verdict on what is valid.
     fn json(&self) -> Value {
         match &self.outcome {
-            Outcome::Valid(loaded, diagnostics) => {
-                let mut found = json!({ "valid": true, "entities": loaded.entities_json() });
-                let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+            Outcome::Valid(report) => {
+                let mut found = json!({});
+                let errors: Vec<_> = report.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
                 if !errors.is_empty() {
                     // Kong takes the file; what of it would not be served here is said beside its verdict.
                     found["left_out"] = json!(flattened(&errors));
                 }
-                let order = order_report(&loaded.snapshot, &self.preferences.settings);
-                if !order.pairs.is_empty() {
-                    found["route_order"] = order_json(&order);
+                if !report.order.pairs.is_empty() {
+                    found["route_order"] = order_json(&report.order);
                 }
-                self.add_problems(&mut found, loaded, diagnostics);
+                self.add_problems(&mut found, report);
                 found
             }
-            Outcome::Incomplete(loaded, diagnostics) => {
-                let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+            Outcome::Incomplete(report) => {
+                let errors: Vec<_> = report.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
                 let mut found =
                     json!({ "valid": false, "fields": fields(&errors), "flattened_errors": flattened(&errors) });
-                self.add_problems(&mut found, loaded, diagnostics);
+                self.add_problems(&mut found, report);
                 found
             }
             Outcome::Invalid(errors) => {
@@ -152,51 +189,40 @@ impl Found {
     }
 
     /// Errors, warnings and differences with their places.
-    fn add_problems(&self, found: &mut Value, loaded: &Loaded, diagnostics: &[Diagnostic]) {
-        let of = |severity: Severity| diagnostics.iter().filter(move |d| d.severity == severity);
+    fn add_problems(&self, found: &mut Value, report: &Report) {
+        let of = |severity: Severity| report.diagnostics.iter().filter(move |d| d.severity == severity);
         let notes = self.preferences.notes.iter().map(problems::of_note);
-        let lines = report(&loaded.snapshot, (&loaded.registry, &self.preferences.settings), &loaded.ir, diagnostics);
-        let differences = lines.iter().filter(|line| line.verdict != Verdict::Same);
+        let differences = report.lines().filter(|line| line.verdict != Verdict::Same);
         found["errors"] = of(Severity::Error).map(problems::of_diagnostic).collect();
         found["warnings"] = of(Severity::Warning).map(problems::of_diagnostic).chain(notes).collect();
-        found["differences"] = differences.map(problems::of_line).collect();
+        found["differences"] = differences.map(|line| problems::of_line(&line)).collect();
     }
 
-    fn human(self, quiet: bool) -> String {
-        let is_valid = self.is_valid();
-        let Self { preferences, sources, outcome } = self;
-        match outcome {
-            Outcome::Valid(loaded, diagnostics) | Outcome::Incomplete(loaded, diagnostics) => {
-                let settings = &preferences.settings;
-                let lines = report(&loaded.snapshot, (&loaded.registry, settings), &loaded.ir, &diagnostics);
-                let order = order_text(&order_report(&loaded.snapshot, settings));
-                let left_out = left_out(&diagnostics);
+    fn write_human(&self, quiet: bool, screen: &mut Screen) -> Result<()> {
+        match &self.outcome {
+            Outcome::Valid(report) | Outcome::Incomplete(report) => {
+                screen.print(&render_diagnostics(&report.diagnostics, &self.sources))?;
+                write_table(report.lines(), quiet, screen)?;
+                screen.print(&order_text(&report.order))?;
+                let left_out = left_out(&report.diagnostics);
                 let number = out::count(left_out.len(), "entity");
                 let of_kind = |kind: &str| left_out.iter().filter(|(k, _)| *k == kind).count();
-                let gone = || loaded.summary_of(|kind, _| of_kind(kind));
-                let rest = || loaded.summary_of(|kind, all| all.saturating_sub(of_kind(kind)));
-                let verdict = match (is_valid, left_out.len()) {
-                    (true, 0) => format!("valid: {}\n", loaded.summary()),
+                let gone = || report.counts.summary(|kind, _| of_kind(kind));
+                let rest = || report.counts.summary(|kind, all| all.saturating_sub(of_kind(kind)));
+                let verdict = match (self.is_valid(), left_out.len()) {
+                    (true, 0) => format!("valid: {}\n", report.counts.summary(|_, all| all)),
                     (true, _) => {
                         format!("valid, but {number} above would be left out: {}; served: {}\n", gone(), rest())
                     }
                     (false, _) => format!("invalid: {number} above would be left out: {}\n", gone()),
                 };
-                // The text of a large configuration takes the place of its entities.
-                drop(loaded);
-                let mut out = render_diagnostics(&diagnostics, &sources);
-                out.push_str(&table(lines, quiet));
-                out.push_str(&order);
-                out.push_str(&verdict);
-                out
+                screen.print(&verdict)
             }
             Outcome::Invalid(errors) => {
-                let sound = check_refused(&errors).into_iter().filter(|line| line.verdict == Verdict::Same);
-                let sound: Vec<Line> = sound.collect();
-                let mut out = errors.render();
-                out.push_str(&table(sound, quiet));
-                out.push_str(&format!("invalid: {}\n", out::count(errors.findings().len().max(1), "error")));
-                out
+                let sound = check_refused(errors).into_iter().filter(|line| line.verdict == Verdict::Same);
+                screen.print(&errors.render())?;
+                write_table(sound, quiet, screen)?;
+                screen.print(&format!("invalid: {}\n", out::count(errors.findings().len().max(1), "error")))
             }
         }
     }
@@ -219,9 +245,9 @@ fn messages_redacted(tree: Value) -> Value {
 }
 
 /// A line for each entity or field, verdict first.
-fn table(lines: Vec<Line>, quiet: bool) -> String {
-    let mut out = String::new();
-    for line in lines.into_iter().filter(|line| !quiet || line.verdict != Verdict::Same) {
+fn write_table(lines: impl Iterator<Item = Line>, quiet: bool, screen: &mut Screen) -> Result<()> {
+    let mut is_empty = true;
+    for line in lines.filter(|line| !quiet || line.verdict != Verdict::Same) {
         let verdict = match line.verdict {
             Verdict::Same => "same",
             Verdict::Changed => "changed",
@@ -232,12 +258,10 @@ fn table(lines: Vec<Line>, quiet: bool) -> String {
         let at = line.location.as_ref().map(|at| format!("  {}:{}", at.file, at.line)).unwrap_or_default();
         // A line end in a name would begin a line that looks like another entity.
         let line = format!("{}{path}{how}{at}", line.subject).replace('\n', "\\n");
-        out.push_str(&format!("{verdict:<12} {line}\n"));
+        screen.print(&format!("{verdict:<12} {line}\n"))?;
+        is_empty = false;
     }
-    if !out.is_empty() {
-        out.push('\n');
-    }
-    out
+    if is_empty { Ok(()) } else { screen.print("\n") }
 }
 
 /// The pairs of routes for which the setting `router_order` matters.

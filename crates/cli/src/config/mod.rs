@@ -17,13 +17,13 @@ use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
 use cardinal_base::{Clock as _, SystemClock};
 use cardinal_engine::explain::Explainer;
-use cardinal_gateway::declarative::{Hidden, fill, redact};
-use cardinal_gateway::entities::choices;
+use cardinal_gateway::check::{OrderReport, Report, order_report};
+use cardinal_gateway::declarative::{Hidden, fill, redact_map};
+use cardinal_gateway::entities::{Kind, choices};
 use cardinal_gateway::settings::{Inputs, Note};
 use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower, lower_owned};
 use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity};
 use cardinal_sdk::PluginDef;
-use serde_json::Value;
 
 use crate::args::SettingArgs;
 use crate::out;
@@ -82,6 +82,33 @@ pub(crate) struct LoweredConfig {
     pub(crate) summary: String,
     /// Values that were filled in, for messages of the engine.
     pub(crate) hidden: Hidden,
+}
+
+/// A configuration that can be served, for a report.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    pub(crate) ir: Arc<Ir>,
+    /// What was left out while lowering, and warnings.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// What is odd about the files.
+    pub(crate) warnings: Vec<Diagnostic>,
+    pub(crate) report: Report,
+    pub(crate) order: OrderReport,
+    pub(crate) counts: Counts,
+    pub(crate) entities: Option<Entities>,
+    /// What output must not show.
+    pub(crate) hidden: Hidden,
+}
+
+/// How many entities of each kind there are: kind, noun, number.
+#[derive(Debug)]
+pub(crate) struct Counts(Vec<(&'static str, String, usize)>);
+
+/// The entities of a configuration, to be shown.
+#[derive(Debug)]
+pub(crate) struct Entities {
+    snapshot: Snapshot,
+    registry: Registry,
 }
 
 /// A configuration that can be served.
@@ -205,6 +232,24 @@ impl Site {
         Ok(Loaded { snapshot, registry, ir, diagnostics, hidden })
     }
 
+    /// The same for a report. The entities are freed as they are lowered unless they are `kept`.
+    pub(crate) fn examine(&self, settings: &Settings, sources: &[Source], kept: bool) -> Result<Examined, Refusal> {
+        let registry = self.registry(settings)?;
+        let sources = self.filled(sources)?;
+        let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
+        let hidden = Hidden::of_files(&sources, &registry).with_references(&snapshot, &registry, settings);
+        let (report, order) = (Report::new(&snapshot, &registry, settings), order_report(&snapshot, settings));
+        let (counts, warnings) = (Counts::of(&snapshot, &registry), snapshot.warnings().to_vec());
+        let (entities, (ir, diagnostics)) = if kept {
+            let lowered = lower(&snapshot, &registry, settings);
+            (Some(Entities { snapshot, registry }), lowered)
+        } else {
+            (None, lower_owned(snapshot, &registry, settings))
+        };
+        cardinal_base::memory::release_free();
+        Ok(Examined { ir: Arc::new(ir), diagnostics, warnings, report, order, counts, entities, hidden })
+    }
+
     /// The same for a node, which needs no more than what it serves. With `strict`, all of it or nothing.
     pub(crate) fn lowered(
         &self,
@@ -215,7 +260,7 @@ impl Site {
         let registry = self.registry(settings)?;
         let sources = self.filled(sources)?;
         let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
-        let summary = summary_of(&snapshot, &registry, |_, all| all);
+        let summary = Counts::of(&snapshot, &registry).summary(|_, all| all);
         let hidden = Hidden::of_files(&sources, &registry);
         let (ir, mut diagnostics) = lower_owned(snapshot, &registry, settings);
         hidden.hide_in(&mut diagnostics);
@@ -274,43 +319,46 @@ impl LoweredConfig {
     }
 }
 
-impl Loaded {
-    /// `2 services, 3 routes`.
-    pub(crate) fn summary(&self) -> String {
-        self.summary_of(|_, all| all)
+impl Counts {
+    fn of(snapshot: &Snapshot, registry: &Registry) -> Self {
+        let of = |kind: &Kind| (kind.name, kind.singular().replace('_', " "), snapshot.count(kind.name));
+        Self(registry.kinds().map(of).collect())
     }
 
-    /// All entities as Kong shows them, without secrets.
-    pub(crate) fn entities_json(&self) -> Value {
-        let Value::Object(kinds) = self.snapshot.entities_json() else { return Value::Null };
-        let of_kind = |(name, entities): (String, Value)| {
-            let kind = self.registry.kind(&name);
-            let redacted = |(id, entity): (&String, &Value)| {
-                let fields = entity.as_object();
-                let schema = kind.zip(fields).and_then(|(kind, fields)| self.registry.schema_of(kind, fields).ok());
-                (id.clone(), redact(entity, schema))
-            };
-            let entities: Value = entities.as_object().into_iter().flatten().map(redacted).collect();
-            (name, entities)
-        };
-        kinds.into_iter().map(of_kind).collect()
-    }
-
-    /// The same, of so many entities of each kind as `count` says, which gets the kind and how many there are.
-    pub(crate) fn summary_of(&self, count: impl Fn(&str, usize) -> usize) -> String {
-        summary_of(&self.snapshot, &self.registry, count)
+    /// `2 services, 3 routes`: of each kind as many as `count` says, which gets the kind and how many there are.
+    pub(crate) fn summary(&self, count: impl Fn(&str, usize) -> usize) -> String {
+        let numbers = self.0.iter().map(|(kind, noun, all)| (count(kind, *all), noun));
+        let counts: Vec<String> =
+            numbers.filter(|(number, _)| *number > 0).map(|(number, noun)| out::count(number, noun)).collect();
+        if counts.is_empty() { "no entities".to_owned() } else { counts.join(", ") }
     }
 }
 
-/// `2 services, 3 routes`: of each kind as many as `count` says, which gets the kind and how many there are.
-fn summary_of(snapshot: &Snapshot, registry: &Registry, count: impl Fn(&str, usize) -> usize) -> String {
-    let counts: Vec<String> = registry
-        .kinds()
-        .map(|kind| (count(kind.name, snapshot.count(kind.name)), kind.singular()))
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, noun)| out::count(number, &noun.replace('_', " ")))
-        .collect();
-    if counts.is_empty() { "no entities".to_owned() } else { counts.join(", ") }
+impl Entities {
+    /// Writes all entities as Kong shows them, `{kind: {id: entity}}`, without secrets.
+    pub(crate) fn write(&self, screen: &mut out::Screen) -> Result<()> {
+        let Self { snapshot, registry } = self;
+        let mut next_kind = "{";
+        for kind in snapshot.kinds().filter(|kind| snapshot.count(kind) > 0) {
+            screen.print(&format!("{next_kind}\"{kind}\":"))?;
+            next_kind = ",";
+            let mut next = "{";
+            for entity in snapshot.of(kind) {
+                let schema = registry.kind(kind).and_then(|kind| registry.schema_of(kind, &entity.value).ok());
+                screen.print(&format!("{next}\"{}\":", entity.id))?;
+                next = ",";
+                screen.print_value(redact_map(&entity.value, schema).into())?;
+            }
+            screen.print("}")?;
+        }
+        let members = snapshot.memberships_json();
+        if !members.is_empty() {
+            screen.print(&format!("{next_kind}\"consumer_group_consumers\":"))?;
+            next_kind = ",";
+            screen.print_value(members.into())?;
+        }
+        screen.print(if next_kind == "{" { "{}" } else { "}" })
+    }
 }
 
 /// Where nothing may be left out, a value that another one by the same key replaces may not be either.

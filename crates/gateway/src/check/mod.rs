@@ -6,14 +6,16 @@ mod tests;
 
 use std::collections::HashMap;
 
-use cardinal_ir::{Diagnostic, Id, Ir, Location, Severity};
+use cardinal_ir::{Diagnostic, Id, Location, Origin, Severity};
 use cardinal_schema::{Field, Kind as FieldKind, Schema};
 use serde_json::{Map, Value};
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
 use crate::entities::{Registry, TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols, vaults};
+use crate::lower::Nouns;
 use crate::settings::{RouterFlavor, Settings};
 
+pub use crate::lower::unmatchable;
 pub use order::{OrderPair, OrderReport, RouteLabel, order_report, why_first};
 
 /// How an entity or a field of it fares.
@@ -42,64 +44,99 @@ pub struct Line {
     pub how: String,
 }
 
-/// A line for each entity, or for each of its fields that differ, in the order of the files. `diagnostics` are those of
-/// the whole way to what is served: an entity that is left out is not the same.
-pub fn check(
-    snapshot: &Snapshot,
-    (registry, settings): (&Registry, &Settings),
-    ir: &Ir,
-    diagnostics: &[Diagnostic],
-) -> Vec<Line> {
-    let mut lines: Vec<Line> = snapshot.differences().iter().map(of_difference).collect();
-    let unmatchable = crate::lower::unmatchable(ir);
-    let mut told: HashMap<Id, Vec<&Diagnostic>> = HashMap::new();
-    for diagnostic in diagnostics.iter().chain(&unmatchable) {
-        told.entry(diagnostic.origin.id).or_default().push(diagnostic);
-    }
-    for kind in registry.kinds() {
-        for entity in snapshot.of(kind.name) {
-            let before = lines.len();
-            let origin = entity.origin(kind.name);
-            let (subject, location) = (origin.label(), origin.location());
-            let mut add = |verdict: Verdict, path: &str, how: &str| {
-                let (subject, path, how) = (subject.clone(), path.to_owned(), how.to_owned());
-                lines.push(Line { location: location.clone(), verdict, subject, path, how });
-            };
-            let told = || told.get(&entity.id).into_iter().flatten().filter(|d| d.origin.kind() == kind.name);
-            differences(kind.name, &entity, settings, &mut |verdict, path, how| {
-                // What is wrong with a field is told below.
-                if path.is_empty() || !told().any(|diagnostic| diagnostic.path.starts_with(path)) {
-                    add(verdict, path, how);
-                }
-            });
-            if let Ok(schema) = registry.schema_of(kind, &entity.value) {
-                additions(schema, &entity.value, "", &mut |path, how| {
-                    if path != IDENTITY_REALMS {
-                        add(Verdict::Changed, path, how);
-                    }
-                });
-            }
-            for diagnostic in told() {
-                add(verdict_of(diagnostic), &diagnostic.path, &diagnostic.message);
-            }
-            if lines.len() == before {
-                lines.push(Line { location, verdict: Verdict::Same, subject, path: String::new(), how: String::new() });
-            }
-        }
-    }
-    // Stable: the fields of an entity stay in their order.
-    lines.sort_by(|a, b| place(a).cmp(&place(b)));
-    lines
+/// What the report says about a configuration. It needs neither the entities nor what is served, so that a large
+/// configuration is not held for it.
+#[derive(Debug)]
+pub struct Report {
+    /// In the order of the files.
+    subjects: Vec<Subject>,
 }
 
-fn of_difference(difference: &Diagnostic) -> Line {
-    Line {
-        location: difference.origin.location(),
-        verdict: Verdict::Changed,
-        subject: difference.origin.label(),
-        path: difference.path.clone(),
-        how: difference.message.clone(),
+/// An entity, or another place of a file.
+#[derive(Debug)]
+struct Subject {
+    origin: Origin,
+    is_entity: bool,
+    found: Box<[Difference]>,
+}
+
+/// What differs about a subject.
+#[derive(Debug)]
+struct Difference {
+    verdict: Verdict,
+    path: String,
+    how: String,
+    /// A diagnostic of the same field replaces it.
+    yields: bool,
+}
+
+impl Report {
+    /// Examines the entities of a snapshot.
+    pub fn new(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> Self {
+        let mut nouns = Nouns::default();
+        let mut subjects: Vec<Subject> = Vec::with_capacity(snapshot.differences().len() + snapshot.len());
+        subjects.extend(snapshot.differences().iter().map(of_difference));
+        for kind in registry.kinds() {
+            for entity in snapshot.of(kind.name) {
+                let mut found = Vec::new();
+                let mut add = |verdict, path: &str, how: &str, yields| {
+                    found.push(Difference { verdict, path: path.to_owned(), how: how.to_owned(), yields });
+                };
+                differences(kind.name, &entity, settings, &mut |verdict, path, how| add(verdict, path, how, true));
+                if let Ok(schema) = registry.schema_of(kind, &entity.value) {
+                    additions(schema, &entity.value, "", &mut |path, how| {
+                        if path != IDENTITY_REALMS {
+                            add(Verdict::Changed, path, how, false);
+                        }
+                    });
+                }
+                let origin = nouns.origin(kind.name, &entity);
+                subjects.push(Subject { origin, is_entity: true, found: found.into() });
+            }
+        }
+        // Stable: what is found at one place stays in its order.
+        subjects.sort_by(|a, b| a.origin.place().cmp(&b.origin.place()));
+        Self { subjects }
     }
+
+    /// A line for each entity, or for each of its fields that differ, in the order of the files. `diagnostics` are those
+    /// of the whole way to what is served, [`unmatchable`] included: an entity that is left out is not the same.
+    pub fn lines<'r>(&'r self, diagnostics: impl IntoIterator<Item = &'r Diagnostic>) -> impl Iterator<Item = Line> {
+        let mut told: HashMap<Id, Vec<&Diagnostic>> = HashMap::new();
+        for diagnostic in diagnostics {
+            told.entry(diagnostic.origin.id).or_default().push(diagnostic);
+        }
+        self.subjects.iter().flat_map(move |subject| {
+            let kind = subject.origin.kind();
+            let told = told.get(&subject.origin.id).filter(|_| subject.is_entity).into_iter().flatten();
+            let told: Vec<&Diagnostic> = told.copied().filter(|told| told.origin.kind() == kind).collect();
+            subject.lines(&told)
+        })
+    }
+}
+
+impl Subject {
+    fn lines(&self, told: &[&Diagnostic]) -> Vec<Line> {
+        let line = |verdict, path: &str, how: &str| {
+            let (location, subject) = (self.origin.location(), self.origin.label());
+            Line { location, verdict, subject, path: path.to_owned(), how: how.to_owned() }
+        };
+        // What is wrong with a field is told by its diagnostic.
+        let is_told = |d: &Difference| !d.path.is_empty() && told.iter().any(|told| told.path.starts_with(&d.path));
+        let found = self.found.iter().filter(|d| !d.yields || !is_told(d));
+        let mut lines: Vec<Line> = found.map(|d| line(d.verdict, &d.path, &d.how)).collect();
+        lines.extend(told.iter().map(|told| line(verdict_of(told), &told.path, &told.message)));
+        if lines.is_empty() {
+            lines.push(line(Verdict::Same, "", ""));
+        }
+        lines
+    }
+}
+
+fn of_difference(difference: &Diagnostic) -> Subject {
+    let (path, how) = (difference.path.clone(), difference.message.clone());
+    let found = Difference { verdict: Verdict::Changed, path, how, yields: false };
+    Subject { origin: difference.origin.clone(), is_entity: false, found: [found].into() }
 }
 
 /// Told with the other differences of plugins, as it has no effect.
@@ -131,10 +168,6 @@ fn addition(field: &Field, value: &Value, path: &str, add: &mut dyn FnMut(&str, 
         }
         _ => {}
     }
-}
-
-fn place(line: &Line) -> Option<(&str, u32, u32)> {
-    line.location.as_ref().map(|at| (&*at.file, at.line, at.column))
 }
 
 fn verdict_of(diagnostic: &Diagnostic) -> Verdict {

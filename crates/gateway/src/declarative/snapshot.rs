@@ -208,6 +208,15 @@ impl Snapshot {
                 entities.iter().map(|(id, e)| (id.to_string(), e.fields.unpack(&self.names).into())).collect();
             out.insert((*kind).to_owned(), of.into());
         }
+        let members = self.memberships_json();
+        if !members.is_empty() {
+            out.insert("consumer_group_consumers".to_owned(), members.into());
+        }
+        Value::Object(out)
+    }
+
+    /// `{id: membership}`, as Kong shows members of groups beside the entities.
+    pub fn memberships_json(&self) -> Map<String, Value> {
         let mut members = Map::new();
         for (consumer, groups) in &self.memberships {
             for group in groups {
@@ -221,9 +230,6 @@ impl Snapshot {
                 );
             }
         }
-        if !members.is_empty() {
-            out.insert("consumer_group_consumers".to_owned(), members.into());
-        }
-        Value::Object(out)
+        members
     }
 }

@@ -95,7 +95,7 @@ pub fn lower_strict(
 }
 
 /// What the matcher has to say about the routes: patterns that it cannot compile.
-pub(crate) fn unmatchable(ir: &Ir) -> Vec<Diagnostic> {
+pub fn unmatchable(ir: &Ir) -> Vec<Diagnostic> {
     let said = |traffic| Router::build(ir, traffic).1;
     [Traffic::Http, Traffic::Stream].into_iter().flat_map(said).collect()
 }
@@ -177,10 +177,10 @@ impl Lowering<'_> {
 
 /// What origins share, made once for each kind and file.
 #[derive(Default)]
-struct Nouns(Vec<Arc<Noun>>);
+pub(crate) struct Nouns(Vec<Arc<Noun>>);
 
 impl Nouns {
-    fn origin(&mut self, kind: &str, entity: &Entity) -> Origin {
+    pub(crate) fn origin(&mut self, kind: &str, entity: &Entity) -> Origin {
         let file = entity.location.as_ref().map(|at| &at.file);
         let fits = |noun: &&Arc<Noun>| *noun.kind == *kind && noun.file.as_ref() == file;
         let noun = match self.0.iter().rev().find(fits) {

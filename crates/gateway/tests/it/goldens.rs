@@ -48,7 +48,7 @@ fn describe(case: &Path) -> String {
             out.push_str(&errors.render());
             let kong = serde_json::to_string_pretty(&errors.to_kong_json(true)).unwrap();
             writeln!(out, "{kong}").unwrap();
-            report(&mut out, check::check_refused(&errors));
+            report(&mut out, check::check_refused(&errors).into_iter());
         }
         Ok(snapshot) => {
             let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
@@ -57,7 +57,9 @@ fn describe(case: &Path) -> String {
                 writeln!(out, "{diagnostic}").unwrap();
             }
             out.push_str(&tables(&ir));
-            report(&mut out, check::check(&snapshot, (&registry, &settings), &ir, &diagnostics));
+            let unmatchable = check::unmatchable(&ir);
+            let said = check::Report::new(&snapshot, &registry, &settings);
+            report(&mut out, said.lines(diagnostics.iter().chain(&unmatchable)));
         }
     }
     out
@@ -84,7 +86,7 @@ fn tables(ir: &Ir) -> String {
     out
 }
 
-fn report(out: &mut String, lines: Vec<check::Line>) {
+fn report(out: &mut String, lines: impl Iterator<Item = check::Line>) {
     for line in lines {
         writeln!(out, "{:?}: {}: {}: {}", line.verdict, line.subject, line.path, line.how).unwrap();
     }
