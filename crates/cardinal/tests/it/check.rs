@@ -34,6 +34,26 @@ fn a_valid_file_shows_its_entities() {
 }
 
 #[test]
+fn entities_are_shown_by_kind_with_members_of_groups_and_without_secrets() {
+    let (code, found) = check_json("_format_version: '3.0'\n", &[]);
+    assert_eq!((code, &found["valid"], &found["entities"]), (Some(0), &json!(true), &json!({})));
+    let file = "_format_version: '3.0'\nconsumer_groups:\n- name: gold\nconsumers:\n- username: \"a\\\"b\"\n  groups:\n  - \
+                name: gold\n  keyauth_credentials:\n  - key: k1\n  - key: k2\n";
+    let (code, found) = check_json(file, &[]);
+    assert_eq!((code, &found["valid"]), (Some(0), &json!(true)), "{found}");
+    let entities = found["entities"].as_object().unwrap();
+    let counts: Vec<_> = entities.iter().map(|(kind, all)| (kind.as_str(), all.as_object().unwrap().len())).collect();
+    let expected =
+        [("consumer_groups", 1), ("consumers", 1), ("keyauth_credentials", 2), ("consumer_group_consumers", 1)];
+    assert_eq!(counts, expected);
+    let (id, consumer) = entities["consumers"].as_object().unwrap().iter().next().unwrap();
+    assert_eq!((&consumer["id"], &consumer["username"]), (&json!(id), &json!("a\"b")));
+    let members = entities["consumer_group_consumers"].as_object().unwrap().values().next().unwrap();
+    assert_eq!(members["consumer"], json!({ "id": id }));
+    assert!(entities["keyauth_credentials"].as_object().unwrap().values().all(|key| key["key"] == "***"), "{found}");
+}
+
+#[test]
 fn an_invalid_file_shows_its_errors_as_kong_does() {
     let (code, found) = check_json("_format_version: '3.0'\nservices:\n- name: a\n  port: 70000\n", &[]);
     assert_eq!((code, &found["valid"]), (Some(1), &json!(false)), "{found}");
