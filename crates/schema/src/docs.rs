@@ -34,13 +34,29 @@ impl Schema {
         for named in &self.fields {
             push_field(&format!("{prefix}{}", named.name), &named.field, rows);
         }
-        for shorthand in &self.shorthands {
+        if self.ttl {
+            rows.push(ttl_row(prefix));
+        }
+        // A shorthand by the name of a field changes how that field is read; it is no field of its own.
+        let has_row = |name: &str| self.fields.iter().any(|named| named.name == name);
+        for shorthand in self.shorthands.iter().filter(|shorthand| !has_row(shorthand.name)) {
             let mut row = row(format!("{prefix}{}", shorthand.name), &shorthand.field);
             if let Some(path) = shorthand.replaced_with {
                 row.text = format!("Deprecated name of `{prefix}{path}`.");
             }
             rows.push(row);
         }
+    }
+}
+
+fn ttl_row(prefix: &str) -> DocRow {
+    DocRow {
+        path: format!("{prefix}ttl"),
+        kind: "integer".to_owned(),
+        required: false,
+        default: None,
+        rules: Vec::new(),
+        text: "Seconds after its creation when it expires. It does not expire when absent.".to_owned(),
     }
 }
 

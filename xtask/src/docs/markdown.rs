@@ -15,7 +15,12 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator
 
 /// The fields of a record.
 pub(super) fn fields(schema: &Schema) -> String {
-    table(["field", "type", "default", "meaning"], schema.doc_rows().iter().map(field))
+    rows_table(&schema.doc_rows())
+}
+
+/// These rows.
+pub(super) fn rows_table(rows: &[DocRow]) -> String {
+    table(["field", "type", "default", "meaning"], rows.iter().map(field))
 }
 
 fn field(row: &DocRow) -> [String; 4] {

@@ -47,7 +47,7 @@ fn parts() -> Vec<Part> {
     let compatibility = "docs/compatibility.md";
     vec![
         Part { file: "README.md", name: "status", text: plugins::status(&registry) },
-        Part { file: compatibility, name: "entities", text: entities::tables(&registry) },
+        Part { file: compatibility, name: "entities", text: entities::tables(&all) },
         Part { file: compatibility, name: "plugins", text: plugins::comparison(&registry) },
         Part { file: compatibility, name: "plugin-fields", text: plugins::tables(&registry) },
         Part { file: "docs/configuration.md", name: "settings", text: settings::table::manual() },

@@ -357,7 +357,7 @@ fn keys_that_stand_twice_are_told() {
     let twice = "_format_version: '3.0'\nservices:\n- name: a\n  host: x\n  host: y\n";
     let (code, text) = check(twice, &[]);
     assert_eq!(code, Some(0));
-    assert!(text.starts_with("warning: key \"host\": stands twice in one map, the last one counts"), "{text}");
+    assert!(text.starts_with("warning: key \"host\": duplicate key in a map: the last value is used"), "{text}");
     assert!(text.contains("kong.yaml:5:3"), "{text}");
     let (code, text) = check(twice, &["--strict"]);
     assert_eq!(code, Some(1), "{text}");
@@ -470,4 +470,42 @@ fn variables_of_deck_are_filled_in() {
     assert!(code == Some(1) && !told.contains("no host") && told.contains("invalid value"), "{told}");
     let (code, told) = run(&[], &[("DECK_HOST", "h.test")]);
     assert!(code == Some(1) && told.contains("--fill-env"), "{told}");
+}
+
+#[test]
+fn settings_families_of_kong_enterprise_are_named() {
+    let folder = TempDir::new("check");
+    let file = folder.write("kong.yaml", "_format_version: '3.0'\n").display().to_string();
+    for (name, part) in [
+        ("portal_gui_host", "Kong Enterprise"),
+        ("rbac", "Kong Enterprise"),
+        ("vault_aws_region", "Kong Enterprise"),
+        ("keyring_enabled", "Kong Enterprise"),
+        ("pg_host", "there is no database"),
+        ("pluginserver_x_socket", "there are no plugin servers"),
+    ] {
+        let conf = folder.write("kong.conf", format!("{name} = x\n")).display().to_string();
+        let output = output(&["check", &file, "-C", &conf]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(text.contains(&format!("kong.conf:1: {name}: ")) && text.contains(part), "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_prefix_of_the_env_vault_is_used() {
+    let folder = TempDir::new("check");
+    let text = "_format_version: '3.0'
+services: [{name: s, host: h, routes: [{name: r, paths: [/]}]}]
+plugins: [{name: http-log, config: {http_endpoint: '{vault://env/endpoint}'}}]
+";
+    let file = folder.write("kong.yaml", text).display().to_string();
+    let check = |more: &[&str]| {
+        let mut command = crate::process::cardinal();
+        let output = command.args(["check", &file]).args(more).env("MY_ENDPOINT", "http://log.test").output().unwrap();
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat()
+    };
+    assert!(check(&[]).contains("cannot be resolved: the environment has no ENDPOINT"), "{}", check(&[]));
+    let text = check(&["--set", "vault_env_prefix=MY_"]);
+    assert!(!text.contains("cannot be resolved") && !text.contains("log.test"), "{text}");
 }

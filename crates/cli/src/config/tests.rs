@@ -116,7 +116,7 @@ fn keys_that_stand_twice_are_a_warning_unless_strict() {
     let preferences = site.settings().unwrap();
     let texts = site.texts(&preferences).unwrap();
     let refused = site.lowered(&preferences.settings, &texts.sources, true).unwrap_err();
-    assert!(refused.render().contains("error: key \"host\": stands twice in one map"), "{}", refused.render());
+    assert!(refused.render().contains("error: key \"host\": duplicate key in a map"), "{}", refused.render());
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(super) struct Collected<'r, 'n> {
     /// What is wrong outside of entities: unknown keys, lists that are none.
     pub(super) root: Errors,
     pub(super) findings: Vec<Finding>,
+    /// For entities that are declared again: their item, what is said about it, and file and place of the first one.
+    pub(super) declared_first: Vec<(usize, String, (u32, Place))>,
     /// What is accepted and means something else here, or nothing.
     pub(super) notes: Vec<Note>,
     /// What is accepted and Kong itself refuses; only `check` tells it.

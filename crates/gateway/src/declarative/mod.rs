@@ -131,8 +131,8 @@ fn second_document(file: &Source, place: Place) -> Diagnostic {
 fn twice(file: &Source, duplicate: Duplicate) -> Diagnostic {
     let Duplicate { place, key, before } = duplicate;
     let message = match before.line {
-        0 => "stands twice in one map, the last one counts".to_owned(),
-        line => format!("stands twice in one map, the last one counts and that of line {line} does not"),
+        0 => "duplicate key in a map: the last value is used".to_owned(),
+        line => format!("duplicate key in a map: the last value is used, the one in line {line} is ignored"),
     };
     warning(file, ("key", Some(&key)), place, Code::Unique, message)
 }
@@ -258,8 +258,8 @@ fn load_items(
 }
 
 fn refuse(all: Collected<'_, '_>, registry: &Registry, files: &[Source], broken: Option<Errors>) -> Box<LoadErrors> {
-    let Collected { items, root, mut findings, .. } = all;
-    findings.extend(report::findings(&items, registry));
+    let Collected { items, root, mut findings, declared_first, .. } = all;
+    findings.extend(report::findings(&items, registry, files, &declared_first));
     findings.sort_by_key(|f| (f.file, f.place));
     let flattened = flatten::flatten(&items, broken.is_some());
     let fields = broken.unwrap_or_else(|| report::tree(&root, &items));

@@ -1,5 +1,7 @@
 //! What is wrong with a configuration: for people (places, source lines, hints) and in Kong's forms.
 
+use std::collections::HashMap;
+
 use cardinal_schema::Errors;
 use serde_json::{Map, Value, json};
 
@@ -197,16 +199,30 @@ pub(super) fn tree_of(root: &Errors, items: &[Item<'_, '_>], some: &[&Item<'_, '
 }
 
 /// The findings of all entities, with hints.
-pub(super) fn findings(items: &[Item<'_, '_>], registry: &Registry) -> Vec<Finding> {
+pub(super) fn findings(
+    items: &[Item<'_, '_>],
+    registry: &Registry,
+    files: &[Source],
+    declared_first: &[(usize, String, (u32, Place))],
+) -> Vec<Finding> {
+    let declared_first: HashMap<_, _> =
+        declared_first.iter().map(|(at, text, first)| ((*at, text.as_str()), first)).collect();
+    let first = |at: usize, message: &str| {
+        let (file, place) = declared_first.get(&(at, message))?;
+        let file = files.get(*file as usize)?;
+        Some(format!("first declared at {}:{}", file.name, place.line))
+    };
     let mut out = Vec::new();
-    for item in items.iter().filter(|i| !i.errors().is_empty()) {
+    for (at, item) in items.iter().enumerate().filter(|(_, i)| !i.errors().is_empty()) {
         let subject = subject(item);
         for (path, message) in item.errors().messages() {
             out.push(Finding {
                 file: item.file as usize,
                 place: item.place_of(&path),
                 subject: subject.clone(),
-                hint: hint(item, registry, &path, message).or_else(|| reference_hint(item, items, &path, message)),
+                hint: first(at, message)
+                    .or_else(|| hint(item, registry, &path, message))
+                    .or_else(|| reference_hint(item, items, &path, message)),
                 message: for_people(item, registry, message)
                     .or_else(|| missing_target(item, &path).map(|(_, text)| text))
                     .unwrap_or_else(|| discreet(message)),
@@ -294,14 +310,23 @@ pub(super) fn variable_hint(written: &str) -> Option<String> {
     ))
 }
 
-/// The name in `$NAME` or `${NAME}`.
+/// The name in `$NAME` or `${NAME}`. Names in lower case count only where the variable is the whole text: elsewhere `$` is
+/// usually the end in a regular expression, or begins an expression of a template.
 pub(super) fn variable(text: &str) -> Option<&str> {
-    let is_name = |name: &str| {
-        name.len() > 1
-            && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    let is_name = |name: &str, first: fn(&u8) -> bool, rest: fn(&u8) -> bool| {
+        let mut bytes = name.bytes();
+        name.len() > 1 && bytes.next().is_some_and(|b| first(&b) || b == b'_') && bytes.all(|b| rest(&b) || b == b'_')
     };
-    text.match_indices('$').find_map(|(at, _)| {
+    let is_any_name = |name: &&str| is_name(name, u8::is_ascii_alphabetic, u8::is_ascii_alphanumeric);
+    let whole = text
+        .strip_prefix('$')
+        .map(|rest| rest.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(rest));
+    if let Some(name) = whole.filter(is_any_name) {
+        return Some(name);
+    }
+    let is_regex = text.starts_with('~') || text.starts_with('^');
+    let is_upper = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    text.match_indices('$').filter(|_| !is_regex).find_map(|(at, _)| {
         let rest = text.get(at + 1..)?;
         let name = match rest.strip_prefix('{') {
             Some(rest) => rest.split_once('}')?.0,
@@ -310,7 +335,7 @@ pub(super) fn variable(text: &str) -> Option<&str> {
                 rest.get(..end)?
             }
         };
-        is_name(name).then_some(name)
+        is_name(name, u8::is_ascii_uppercase, is_upper).then_some(name)
     })
 }
 

@@ -1,7 +1,8 @@
 //! References and unique values across entities.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use cardinal_ir::Id;
@@ -124,23 +125,29 @@ fn text_of_unique(value: &Value) -> Option<Cow<'_, str>> {
 
 /// Names and ids that occur twice. Kong tells them by position, below the parent.
 fn names_and_ids(all: &mut Collected<'_, '_>, errors: &mut Errors) {
-    let mut names = HashSet::new();
-    let mut ids = HashSet::new();
+    let mut names = HashMap::new();
+    let mut ids = HashMap::new();
     let mut found = Vec::new();
     for at in kong_order(&all.items) {
         let Some(item) = all.items.get(at) else { continue };
         let kind = item.kind.name;
-        let taken = item.unique_name().filter(|name| !names.insert((kind, name.clone())));
+        let mut first_of_name = |name: &String| declare(&mut names, (kind, name.clone()), at);
+        let taken = item.unique_name().and_then(|name| Some((first_of_name(&name)?, name)));
+        let key = item.kind.key.map_or("name", |key| key.field);
         let text = match taken {
-            Some(name) => Some((item.kind.key.map_or("name", |k| k.field), name)),
-            None if !ids.insert((kind, &item.id)) => Some(("primary key", item.id.to_string())),
-            None => None,
+            Some((first, name)) => Some((first, key, key, name)),
+            None => {
+                declare(&mut ids, (kind, &item.id), at).map(|first| (first, "id", "primary key", item.id.to_string()))
+            }
         };
-        if let Some((field, value)) = text {
-            found.push((at, already_declared(kind, field, &value)));
+        if let Some((first, path, field, value)) = text {
+            let place =
+                all.items.get(first).map_or((item.file, item.place), |first| (first.file, first.place_of(path)));
+            found.push((at, already_declared(kind, field, &value), place));
         }
     }
-    for (at, message) in found {
+    for (at, message, first) in found {
+        all.declared_first.push((at, message.clone(), first));
         let item = &all.items[at];
         let list = at_index(item.index, Errors::from(message.as_str()));
         let mut tree = Errors::field(item.kind.name, list);
@@ -150,6 +157,17 @@ fn names_and_ids(all: &mut Collected<'_, '_>, errors: &mut Errors) {
         errors.overlay(tree);
         let item = &mut all.items[at];
         item.errors_mut().push_entity(message);
+    }
+}
+
+/// Notes that an item has a key; the item that had it before.
+fn declare<K: Eq + Hash>(declared: &mut HashMap<K, usize>, key: K, at: usize) -> Option<usize> {
+    match declared.entry(key) {
+        Entry::Occupied(first) => Some(*first.get()),
+        Entry::Vacant(free) => {
+            free.insert(at);
+            None
+        }
     }
 }
 
@@ -216,20 +234,22 @@ fn member_references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Er
 
 /// Values of unique fields that occur twice.
 fn unique_fields(all: &mut Collected<'_, '_>, names: &Names, completed: &[Packed], errors: &mut Errors) {
-    let mut seen = HashSet::new();
+    let mut seen = HashMap::new();
     let mut last: BTreeMap<&'static str, Errors> = BTreeMap::new();
     for at in kong_order(&all.items) {
-        let (Some(item), Some(value)) = (all.items.get_mut(at), completed.get(at)) else { continue };
+        let (Some(kind), Some(value)) = (all.items.get(at).map(|item| item.kind), completed.get(at)) else { continue };
         let value = value.unpack(names);
-        for named in item.kind.schema.fields.iter().filter(|n| n.field.unique) {
+        for named in kind.schema.fields.iter().filter(|n| n.field.unique) {
             let Some(text) = value.get(named.name).and_then(text_of_unique) else { continue };
-            if !seen.insert((item.kind.name, named.name, text.to_string())) {
-                let label = item.kind.label(&value).map_or_else(|| item.id.to_string(), str::to_owned);
-                let message = already_declared(item.kind.name, named.name, &text);
-                // Kong keeps the last one of a kind.
-                last.insert(item.kind.name, Errors::field(&label, message.as_str()));
-                item.errors_mut().set(named.name, message.into());
-            }
+            let Some(first) = declare(&mut seen, (kind.name, named.name, text.to_string()), at) else { continue };
+            let message = already_declared(kind.name, named.name, &text);
+            let first = &all.items[first];
+            all.declared_first.push((at, message.clone(), (first.file, first.place_of(named.name))));
+            let item = &mut all.items[at];
+            let label = kind.label(&value).map_or_else(|| item.id.to_string(), str::to_owned);
+            // Kong keeps the last one of a kind.
+            last.insert(kind.name, Errors::field(&label, message.as_str()));
+            item.errors_mut().set(named.name, message.into());
         }
     }
     for (kind, found) in last {

@@ -580,7 +580,7 @@ fn keys_that_stand_twice_are_told_and_the_last_one_counts() {
         assert_eq!(snapshot.of("services").next().unwrap().text("host"), Some("y"), "{text}");
         let told: Vec<String> = snapshot.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 1, "{told:?}");
-        let message = format!("stands twice in one map, the last one counts and that of line {before} does not");
+        let message = format!("duplicate key in a map: the last value is used, the one in line {before} is ignored");
         assert!(told[0].starts_with(&format!("kong.yaml:{}:", before + 1)), "{told:?}");
         assert!(told[0].ends_with(&format!("key \"host\": {message}")), "{told:?}");
         let lowered = crate::lower(&snapshot, &Registry::new(&[]), &Settings::default()).1;
@@ -680,6 +680,8 @@ fn values_with_unresolved_variables_are_warned_about() {
     for (value, part) in [
         ("$ANON_KEY", "$ANON_KEY is not filled in"),
         ("a-${ANON_KEY}", "${ANON_KEY} is not filled in"),
+        ("$foo_bar", "$foo_bar is not filled in"),
+        ("'${foo_bar2}'", "${foo_bar2} is not filled in"),
         ("'${{ env \"DECK_KEY\" }}'", "add --fill-env"),
     ] {
         let told = told(value);
@@ -688,7 +690,25 @@ fn values_with_unresolved_variables_are_warned_about() {
     }
     // The name may be part of a password.
     assert!(told("pa$SWORD").iter().all(|told| !told.contains("SWORD")) && told("pa$SWORD").len() == 1);
-    for value in ["'/a$'", "$(headers.x)", "$1", "a$b", "'$2a$10$N9qo8uLOickgx2ZMRZoMye'", "'/(a|B$)'"] {
+    for value in [
+        "'/a$'",
+        "$(headers.x)",
+        "$1",
+        "a$b",
+        "'$2a$10$N9qo8uLOickgx2ZMRZoMye'",
+        "'/(a|B$)'",
+        "'~/a$B_C'",
+        "'^x$BC'",
+        "'<b>${name}</b>'",
+        "'$(uri_captures.ID)'",
+        "'{{ $x }}'",
+        "$",
+        "$x",
+        "'${1}'",
+        "'$2b'",
+        "'~/v${2}$'",
+        "'(?<id>\\d+)$|^x'",
+    ] {
         assert_eq!(told(value), Vec::<String>::new(), "{value}");
     }
 }
@@ -703,4 +723,22 @@ fn a_named_reference_that_leads_nowhere_names_its_target() {
     let errors = load(&[Source::new("kong.yaml", text)], &registry, &Settings::default()).unwrap_err();
     assert!(errors.render().contains("there is no route 'nope'"), "{}", errors.render());
     assert_eq!(errors.fields()["plugins"][0]["route"], json!({"protocols": "required field missing"}));
+}
+
+#[test]
+fn an_entity_that_is_declared_again_says_where_the_first_one_is() {
+    let id = "0b1d3c55-6f8e-4c1b-9d4e-6b1d43f70001";
+    for (first, second, at) in [
+        ("services: [{name: a, host: h}]", "services: [{name: a, host: h}]", "one.yaml:2"),
+        ("consumers: [{username: a, custom_id: x}]", "consumers: [{username: b, custom_id: x}]", "one.yaml:2"),
+        (&format!("services:\n- host: h\n  id: {id}"), &format!("services: [{{host: h, id: {id}}}]"), "one.yaml:4"),
+        ("routes:\n- paths: [/]\n  name: a", "routes: [{name: a, paths: [/]}]", "one.yaml:4"),
+    ] {
+        let files = [("one.yaml", first), ("two.yaml", second)]
+            .map(|(name, text)| Source::new(name, format!("{HEAD}{text}\n")));
+        let errors = load(&files, &Registry::new(&[]), &Settings::default()).unwrap_err();
+        let text = errors.render();
+        assert!(text.contains("two.yaml:2:") && text.contains(&format!("= help: first declared at {at}\n")), "{text}");
+        assert!(!errors.to_kong_json(true).to_string().contains("first declared"), "{text}");
+    }
 }

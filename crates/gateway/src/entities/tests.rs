@@ -226,7 +226,10 @@ fn every_kind_has_all_forms() {
     for kind in Registry::new(&[]).kinds() {
         assert!(kind.schema.kong_form()["fields"].as_array().is_some_and(|f| f.len() > 3), "{}", kind.name);
         assert_eq!(kind.schema.json_schema()["type"], "object");
-        assert!(kind.schema.doc_rows().iter().any(|r| r.path == "id"));
+        let rows: Vec<String> = kind.schema.doc_rows().into_iter().map(|row| row.path).collect();
+        assert!(rows.iter().any(|path| path == "id"));
+        let distinct: std::collections::BTreeSet<_> = rows.iter().collect();
+        assert_eq!(distinct.len(), rows.len(), "{}: {rows:?}", kind.name);
     }
 }
 
