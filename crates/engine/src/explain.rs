@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cardinal_balance::{NoPeer, PickInput};
+use cardinal_balance::{Group, MemberStatus, NoPeer, PickInput};
 use cardinal_base::{Budget, Clock, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
-use cardinal_ir::{Diagnostic, Id, Ir, Scope};
+use cardinal_ir::{Algorithm, Diagnostic, Id, Ir, Scope};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
 use cardinal_sdk::{
@@ -39,7 +39,7 @@ pub struct Question {
     pub client_ip: Option<IpAddr>,
     /// TLS server name; the URL's host when absent and the URL is `https`.
     pub sni: Option<String>,
-    /// The request is made over HTTP/2.
+    /// Make the request over HTTP/2.
     pub http2: bool,
     /// The request's body.
     pub body: Bytes,
@@ -311,6 +311,7 @@ impl Explainer {
             Ok(picked) => Some(picked),
             // Names are not resolved here.
             Err(NoPeer::Unresolved) => None,
+            Err(NoPeer::Unhealthy) if may_resolve(&backend.group) => None,
             Err(NoPeer::Unhealthy) => return Err(Failure::new(FailureKind::NoPeer, "no endpoint")),
         };
         let name = backend.group.names().first().map(|(_, host)| host.clone());
@@ -418,16 +419,38 @@ fn scope_text(scope: &Scope) -> String {
     if set.is_empty() { "global".to_owned() } else { set.join("+") }
 }
 
+/// Whether a member with a weight has a name that may have addresses.
+fn may_resolve(group: &Group) -> bool {
+    let members = group.status().members;
+    !group.names().is_empty() && members.iter().any(|member| member.node_weight > 0 && member.addresses.is_empty())
+}
+
+/// The load balancer with its targets: `round-robin over 10.0.0.1:80 weight 100`.
 fn balancer_text(backend: &BackendPlan) -> String {
-    let endpoints: Vec<String> = backend
-        .group
-        .status()
-        .members
-        .iter()
-        .map(|member| format!("{}:{} weight {}", member.host, member.port, member.weight.total))
-        .collect();
-    let algorithm = backend.endpoints.as_ref().map_or("DNS".to_owned(), |e| format!("{:?}", e.algorithm));
-    format!("{algorithm} over {}", endpoints.join(", "))
+    let members = backend.group.status().members;
+    let Some(endpoints) = &backend.endpoints else {
+        let of = |member: &MemberStatus| format!("{}:{}", member.host, member.port);
+        let host: Vec<String> = members.iter().map(of).collect();
+        return match backend.group.names().is_empty() {
+            true => host.join(", "),
+            false => format!("round-robin over the addresses of {}", host.join(", ")),
+        };
+    };
+    // The weights of addresses are known only once names are resolved.
+    let of = |member: &MemberStatus| format!("{}:{} weight {}", member.host, member.port, member.node_weight);
+    let targets: Vec<String> = members.iter().map(of).collect();
+    let targets = if targets.is_empty() { "no targets".to_owned() } else { targets.join(", ") };
+    format!("{} over {targets}", algorithm_text(&endpoints.algorithm))
+}
+
+fn algorithm_text(algorithm: &Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::RoundRobin => "round-robin",
+        Algorithm::LeastConnections => "least-connections",
+        Algorithm::ConsistentHashing => "consistent-hashing",
+        Algorithm::Latency => "latency",
+        Algorithm::Sticky { .. } => "sticky-sessions",
+    }
 }
 
 fn reply_text(reply: &Reply) -> String {

@@ -233,7 +233,14 @@ fn listed(values: Vec<String>) -> String {
 fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 80;
     let cut = text.chars().nth(CHARS_MAX).is_some();
-    let start: String = text.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect();
+    let mut start = String::new();
+    for c in text.chars().take(CHARS_MAX) {
+        // A backslash of a regular expression stays one.
+        match c {
+            '\\' | '\'' | '"' => start.push(c),
+            c => start.extend(c.escape_debug()),
+        }
+    }
     if cut { format!("{start}...") } else { start }
 }
 

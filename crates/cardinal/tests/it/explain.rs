@@ -37,15 +37,15 @@ fn people_see_the_way_of_a_request() {
         "upstream: /base/x at host 127.0.0.1:9999",
         "GET /base/x HTTP/1.1",
         "X-Consumer-Username: anna",
-        "balancer: ",
+        "balancer: 127.0.0.1:9999\n",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
-    assert!(!text.contains("reply:") && !text.contains("annas-key"), "{text}");
+    assert!(!text.contains("responded locally") && !text.contains("annas-key"), "{text}");
     let text = stdout(&["explain", "--config", &site.config, "GET", "/private"]);
-    assert!(text.contains("reply: 401, without asking the upstream: No API key found in request"), "{text}");
+    assert!(text.contains("responded locally: 401: No API key found in request"), "{text}");
     let text = stdout(&["explain", "GET", "/nowhere", "--config", &site.config]);
-    assert!(text.contains("route: none matches") && text.contains("reply: 404"), "{text}");
+    assert!(text.contains("route: none matches") && text.contains("responded locally: 404"), "{text}");
 }
 
 const CROWD: &str = "_format_version: '3.0'
@@ -132,5 +132,34 @@ fn a_question_that_is_none_is_told() {
     let site = site();
     let output = output(&["explain", "--config", &site.config]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("which request?"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no request: give METHOD and URL"));
+}
+
+#[test]
+fn balancers_and_patterns_are_shown_as_they_are_written() {
+    let folder = TempDir::new("explain");
+    for (more, balancer) in [
+        ("", "round-robin over a.test:80 weight 100, 10.0.0.1:8000 weight 0"),
+        ("algorithm: least-connections", "least-connections over "),
+        ("algorithm: latency", "latency over "),
+        ("hash_on: ip", "consistent-hashing over "),
+    ] {
+        let yaml = format!(
+            "_format_version: '3.0'
+upstreams:
+- name: u
+  {more}
+  targets: [{{target: 'a.test:80'}}, {{target: '10.0.0.1', weight: 0}}]
+services:
+- {{name: s, host: u, routes: [{{name: r, paths: ['~/a/\\d+$']}}, {{name: other, paths: ['~/o\\.b/\\w+$']}}]}}
+- {{name: named, host: c.test, routes: [{{name: named, paths: [/named]}}]}}
+"
+        );
+        let config = folder.write("kong.yaml", yaml).display().to_string();
+        let text = stdout(&["explain", "--config", &config, "GET", "/a/1"]);
+        assert!(text.contains(&format!("balancer: {balancer}")), "{text}");
+        assert!(text.contains(r"path (route: ~/o\.b/\w+$; request: /a/1)"), "{text}");
+        let text = stdout(&["explain", "--config", &config, "GET", "/named"]);
+        assert!(text.contains("balancer: round-robin over the addresses of c.test:80\n"), "{text}");
+    }
 }

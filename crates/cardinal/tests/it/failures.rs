@@ -49,8 +49,10 @@ async fn a_failure_names_the_request_and_the_target() {
         service("unknown", "http://does-not.exist.invalid:80", "  retries: 0\n"),
         service("empty", "http://empty", ""),
         service("idle", "http://idle", ""),
+        service("named", "http://named", "  retries: 0\n"),
     ]
-    .concat();
+    .concat()
+    .replace("services:\n", "- name: named\n  targets: [{target: 'gone.exist.invalid:80'}]\nservices:\n");
     let (mut node, address) = node(&folder, &yaml, &[]);
     for (path, message, failure, upstream, rest) in [
         (
@@ -88,6 +90,13 @@ async fn a_failure_names_the_request_and_the_target() {
             "no_peer: upstream has no targets".to_owned(),
             "no_peer",
             "empty",
+            ["-".to_owned(), "-".to_owned()],
+        ),
+        (
+            "/named/a?secret=1",
+            "no_peer: upstream has no healthy targets: cannot resolve gone.exist.invalid".to_owned(),
+            "no_peer",
+            "named",
             ["-".to_owned(), "-".to_owned()],
         ),
         (
@@ -329,4 +338,45 @@ async fn reasons_of_tls_are_plain_words() {
         let said = node.wait_for("client_tls: ");
         assert_eq!(said, format!("client_tls: TLS handshake with the client: {expect}"));
     }
+}
+
+/// One target is down, the name of the other one does not resolve: the line names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_without_peers_names_targets_that_do_not_resolve() {
+    let (folder, closed) = (TempDir::new("failures"), free_port());
+    let yaml = format!(
+        "_format_version: '3.0'
+upstreams:
+- name: mixed
+  targets: [{{target: '127.0.0.1:{closed}'}}, {{target: 'gone.exist.invalid:80'}}]
+  healthchecks: {{passive: {{unhealthy: {{tcp_failures: 1}}}}}}
+- {{name: lost, targets: [{{target: 'lost.exist.invalid:80'}}]}}
+services:
+{}- name: raw
+  url: tcp://lost:80
+  retries: 0
+  routes: [{{name: to-raw, protocols: [tcp], destinations: [{{ip: 127.0.0.1}}]}}]
+",
+        service("mixed", "http://mixed", "  retries: 0\n"),
+    );
+    let config = folder.write("kong.yaml", yaml);
+    let mut node = Process::run(&config, &["--set", "log_level=info", "--set", "stream_listen=127.0.0.1:0"]);
+    let (mut http, mut stream) = (None, None);
+    while http.is_none() || stream.is_none() {
+        let line = node.wait_for("listening on ");
+        let at = line.split_whitespace().nth(2).and_then(|at| at.parse::<std::net::SocketAddr>().ok());
+        *(if line.contains("stream") { &mut stream } else { &mut http }) = at;
+    }
+    // The first request finds that nothing listens there.
+    H1Client::connect(http.unwrap()).await.unwrap().get("/mixed", "a", &[]).await.unwrap();
+    node.wait_for("target 127.0.0.1");
+    H1Client::connect(http.unwrap()).await.unwrap().get("/mixed", "a", &[]).await.unwrap();
+    let (said, line) = node.wait_for_line("no_peer: ");
+    assert!(said.contains("upstream has no healthy targets: cannot resolve gone.exist.invalid"), "{said}");
+    assert_eq!(fields(&line, &["route", "upstream"]), ["to-mixed", "mixed"], "{line}");
+    let mut socket = Socket::connect(stream.unwrap()).await.unwrap();
+    let _sent = socket.write_all(b"x").await;
+    let (said, line) = node.wait_for_line("no_peer: ");
+    assert!(said.contains("upstream has no healthy targets: cannot resolve lost.exist.invalid"), "{said}");
+    assert_eq!(fields(&line, &["route", "service", "upstream"]), ["to-raw", "raw", "lost"], "{line}");
 }

@@ -38,7 +38,7 @@ pub(crate) fn explain(
         bail!("--config and --requests cannot both be standard input");
     }
     let site = Site::new(plugins, args.config.clone(), args.settings.clone(), env);
-    let refused = |refusal: Refusal| anyhow!("there is nothing to explain\n{}", refusal.render().trim_end());
+    let refused = |refusal: Refusal| anyhow!("cannot load the configuration\n{}", refusal.render().trim_end());
     let preferences = site.settings().map_err(refused)?;
     let sources = site.texts(&preferences).map_err(refused)?.sources;
     if sources.is_empty() {
@@ -50,7 +50,7 @@ pub(crate) fn explain(
     let mut screen = out::Screen::new(loaded.hidden.clone());
     runtime.block_on(async {
         let (explainer, diagnostics) = Explainer::new(Arc::clone(&loaded.ir), site.plugins)
-            .map_err(|all| anyhow!("none of it can be served\n{}", screen.hide(&render_diagnostics(&all, &sources))))?;
+            .map_err(|all| anyhow!("no entity can be served\n{}", screen.hide(&render_diagnostics(&all, &sources))))?;
         let asking = Asking { explainer, loaded: &loaded, settings: &preferences.settings, sources: &sources };
         match &args.requests {
             Some(path) => {
@@ -74,7 +74,7 @@ fn typed(args: &ExplainArgs) -> Result<Question> {
     let (method, url) = match (&args.method, &args.url) {
         (Some(method), Some(url)) => (method.clone(), url.clone()),
         (Some(word), None) | (None, Some(word)) => bail!("a request is METHOD and URL, such as GET {word}"),
-        (None, None) => bail!("which request? Write METHOD and URL, such as GET http://a.example/, or --requests FILE"),
+        (None, None) => bail!("no request: give METHOD and URL, such as GET http://a.example/, or --requests FILE"),
     };
     Ok(Question {
         method,

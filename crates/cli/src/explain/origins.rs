@@ -81,7 +81,7 @@ impl Collector<'_> {
             (Some(place), _) => place,
             (None, Some(default)) if default == value => "default".to_owned(),
             // A shorthand, a deprecated name, or a default that depends on other fields.
-            (None, _) => "made from other fields".to_owned(),
+            (None, _) => "derived from other fields".to_owned(),
         };
         let value = match reference {
             _ if secret => "(secret)".to_owned(),

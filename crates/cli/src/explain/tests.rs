@@ -36,7 +36,7 @@ fn each_value_says_where_it_comes_from() {
     let expected = [
         r#"names=["a"] f.yaml:4"#,
         "hide=false default",
-        r#"derived="x" made from other fields"#,
+        r#"derived="x" derived from other fields"#,
         "token=(secret) f.yaml:7",
         "nested.limit=5 f.yaml:6",
         "nested.window=60 default",

@@ -116,15 +116,15 @@ fn upstream(question: &Question, decision: &Decision) -> Option<Branch> {
     if let Some(head) = &decision.upstream_head {
         let lines = head.lines().filter(|line| !line.is_empty());
         let lines = lines.map(|line| Branch::new(discreet::line(line, question)));
-        below.push(Branch::new("request that is sent").with(lines));
+        below.push(Branch::new("upstream request").with(lines));
     }
     Some(Branch::new(format!("upstream: {uri} at host {host}")).with(below))
 }
 
 fn reply_text((status, text): &(u16, String)) -> String {
     match text.lines().next() {
-        Some(line) if !line.is_empty() => format!("reply: {status}, without asking the upstream: {line}"),
-        _ => format!("reply: {status}, without asking the upstream"),
+        Some(line) if !line.is_empty() => format!("responded locally: {status}: {line}"),
+        _ => format!("responded locally: {status}"),
     }
 }
 
