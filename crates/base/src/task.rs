@@ -39,7 +39,7 @@ impl<F: Future<Output = ()> + ?Sized> Future for Supervised<F> {
         match std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(poll) => poll,
             Err(panic) => {
-                tracing::error!(task = self.name, panic = text(panic.as_ref()), "a task panicked and was ended");
+                tracing::error!(task = self.name, panic = text(panic.as_ref()), "a task panicked");
                 Poll::Ready(())
             }
         }

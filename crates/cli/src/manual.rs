@@ -90,7 +90,7 @@ fn list(all: &[&PluginDef]) -> String {
     for def in all {
         out.push_str(&format!("{:width$}  {:>8}  {}\n", def.name, def.priority, def.summary));
     }
-    out.push_str("\nThey run from the top to the bottom. 'cardinal plugins NAME' describes the fields of one.\n");
+    out.push_str("\nThey run in this order. 'cardinal plugins NAME' describes the fields of a plugin.\n");
     out
 }
 

@@ -61,7 +61,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
         let Ok((tcp, peer)) = socket.accept() else { return };
         match tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
             Ok(tcp) => take(&worker, tcp, peer, fixed, &listener),
-            Err(error) => tracing::warn!(listener = %listener.name, %error, "accept"),
+            Err(error) => tracing::warn!(listener = %listener.name, %error, "cannot set up an accepted connection"),
         }
     }
 }

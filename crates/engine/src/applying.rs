@@ -119,7 +119,7 @@ impl Crew {
         if cores <= self.workers
             && let Err(error) = rustix::process::setpriority_process(None, NICE)
         {
-            tracing::warn!(%error, "planning competes with requests for the processor");
+            tracing::warn!(%error, "cannot lower the priority of the planning thread");
         }
         // Generations that were replaced as a whole: edits leave nothing that is worth giving back.
         let mut is_replaced = false;

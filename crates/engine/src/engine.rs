@@ -273,7 +273,7 @@ impl Engine {
         if let Some(control) = self.control.take() {
             let left = control.block_on(cardinal_sdk::queue::drain(&self.node.services.shared, Duration::from_secs(5)));
             if left > 0 {
-                tracing::warn!(left, "log entries could not be shipped before the end");
+                tracing::warn!(left, "log entries were not sent before the shutdown");
             }
             control.shutdown_timeout(Duration::from_secs(1));
         }
@@ -436,7 +436,7 @@ fn open(listeners: &[Listener], workers: usize, mut inherited: Vec<Handover>) ->
         if shared {
             tracing::warn!(
                 listener = %listener.name,
-                "another process listens on {bound}: the system shares connections between it and this one"
+                "another process listens on {bound}: the kernel distributes connections between both processes"
             );
         }
         addresses.push((listener.clone(), bound));

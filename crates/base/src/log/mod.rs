@@ -19,7 +19,7 @@ use tracing_subscriber::fmt::format::debug_fn;
 pub use sink::{Destination, FLUSH_TIMEOUT, Sink, open_append};
 pub use visible::visible;
 
-/// How log lines look.
+/// Log format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// Text on a terminal, JSON otherwise.

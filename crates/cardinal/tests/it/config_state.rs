@@ -128,3 +128,59 @@ async fn a_node_has_an_id_of_its_own() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("node_id: expected a UUID"), "{said}");
 }
+
+/// Standard input and pipes are read once: a reload that would need them again is a failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_of_a_stream_is_reported_as_a_failure() {
+    let (folder, echo) = (TempDir::new("config-state"), EchoServer::start("backend").await);
+    let data = folder.path().join("data").display().to_string();
+    let start = |text: String| {
+        let mut command = crate::process::cardinal();
+        command.args(["run", "--config", "-", "--workers", "1", "--access-log", "off", "--data-dir", &data]);
+        command.args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=127.0.0.1:0"]);
+        let (input, mut end) = std::io::pipe().unwrap();
+        command.stdin(input);
+        std::io::Write::write_all(&mut end, text.as_bytes()).unwrap();
+        drop(end);
+        Process::start(command)
+    };
+    let mut process = start(kong_yaml(&echo.url()));
+    let (_, status) = process.addresses();
+    let mut node = Watched { process, status };
+    assert_eq!(node.metrics().await, [1, 0, 0, 0, 0]);
+    for failures in 1..3 {
+        node.process.signal(Signal::HUP);
+        let said = node.process.wait_for("is refused, generation 1 stays");
+        assert!(said.contains("cannot read <stdin>: it can be read only once; restart"), "{said}");
+        assert_eq!(node.metrics().await, [0, 0, failures, 0, 0]);
+    }
+    let state = node.config().await;
+    assert_eq!(state["last_reload_successful"], false);
+    assert_eq!(state["errors"][0]["file"], "<stdin>", "{state}");
+    node.process.signal(Signal::TERM);
+    assert!(node.process.ends().success());
+    let mut process = start("services: [".to_owned());
+    let said = process.wait_for("serving the last known good configuration");
+    assert!(said.ends_with("fix <stdin> and restart the process"), "{said}");
+}
+
+/// A file beside the stream is still read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_beside_a_stream_are_reloaded() {
+    let (folder, echo) = (TempDir::new("config-state"), EchoServer::start("backend").await);
+    let file = folder.write("more.yaml", "_format_version: '3.0'\n");
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600), 0).unwrap();
+    let writer = {
+        let (pipe, text) = (pipe.clone(), kong_yaml(&echo.url()));
+        std::thread::spawn(move || std::fs::write(pipe, text).unwrap())
+    };
+    let mut node = Watched::start(&pipe, &["--config", &file.display().to_string()]);
+    writer.join().unwrap();
+    folder.write("more.yaml", "_format_version: '3.0'\nconsumers: [{username: b}]\n");
+    node.process.wait_for("generation 2");
+    assert_eq!(node.metrics().await, [1, 1, 0, 0, 0]);
+    node.process.signal(Signal::HUP);
+    node.process.wait_for("it can be read only once");
+    assert_eq!(node.metrics().await[..3], [0, 1, 1]);
+}

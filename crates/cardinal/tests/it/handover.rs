@@ -30,7 +30,7 @@ async fn no_request_fails_while_processes_change() {
         let before = served.load(Ordering::Relaxed);
         let mut successor = Process::run(&config, &["--data-dir", &data]);
         assert_eq!(successor.address(), address, "the port stays");
-        successor.wait_for("the predecessor drains");
+        successor.wait_for("the previous process is draining");
         node.wait_for("stopped: all requests ended");
         assert!(node.ends().success());
         while served.load(Ordering::Relaxed) < before + 50 {
@@ -73,7 +73,7 @@ async fn a_successor_that_does_not_start_leaves_its_predecessor_alone() {
     let mut successor = Process::run(&config, &["--data-dir", &data, "--set", &listen]);
     successor.wait_for("not started");
     assert_eq!(successor.ends().code(), Some(1));
-    node.wait_for("this process goes on");
+    node.wait_for("this process keeps serving");
     let response = H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap();
     assert_eq!(response.status, 200);
 }
@@ -90,7 +90,7 @@ async fn of_two_successors_at_once_one_serves() {
         let mut successors = [0, 1].map(|_| Process::run(&config, &["--data-dir", &data]));
         for successor in &mut successors {
             assert_eq!(successor.address(), address, "the port stays");
-            successor.wait_for("the predecessor drains");
+            successor.wait_for("the previous process is draining");
         }
         assert!(node.ends().success());
         let [a, b] = successors;

@@ -181,7 +181,7 @@ fn a_signal_ends_a_node_that_waits_to_take_over() {
     let mut command = cardinal();
     command.args(["run", "--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=off", "--data-dir"]).arg(&data);
     let mut node = Process::start(command);
-    node.wait_for("waiting for it");
+    node.wait_for("waiting for another process");
     node.signal(Signal::TERM);
     node.wait_for("asked to stop");
     assert_eq!(node.ends().code(), Some(1));

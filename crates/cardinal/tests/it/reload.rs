@@ -110,7 +110,7 @@ async fn settings_are_read_again() {
     };
     assert!(via().await);
     folder.write("kong.conf", "headers = off\nlog_level = info\n");
-    node.wait_for("these settings changed, and count from the next start: log_level");
+    node.wait_for("these settings changed and take effect after a restart: log_level");
     node.wait_for("generation 2");
     assert!(!via().await);
     folder.write("kong.conf", "headers = of\n");

@@ -21,7 +21,7 @@ async fn requests_under_way_end() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     node.signal(Signal::TERM);
-    node.wait_for("no new connections");
+    node.wait_for("draining connections (timeout ");
     let response = slow.response().await.unwrap();
     assert_eq!((response.status, response.header("connection")), (200, Some("close")));
     assert_eq!(idle.read_to_end().await.unwrap(), b"", "an idle connection ends");
@@ -40,7 +40,7 @@ async fn asked_twice_it_ends_at_once() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     node.signal(Signal::INT);
-    node.wait_for("no new connections");
+    node.wait_for("draining connections (timeout ");
     tokio::time::sleep(Duration::from_millis(400)).await;
     node.signal(Signal::INT);
     assert_eq!(node.ends().code(), Some(1));
@@ -73,6 +73,6 @@ async fn the_time_to_end_is_limited() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     node.signal(Signal::QUIT);
-    node.wait_for("1 connection cut off");
+    node.wait_for("drain timeout exceeded, 1 connection closed");
     assert!(node.ends().success());
 }

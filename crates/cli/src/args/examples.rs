@@ -2,8 +2,8 @@
 
 pub(super) const ALL: &str = "\
 Examples:
-  cardinal echo &                                       a backend to try things with
-  cardinal check kong.yaml                              is the file sound, and what differs from Kong?
+  cardinal echo &                                       a test backend
+  cardinal check kong.yaml                              validate the file, report differences from Kong
   cardinal run --config kong.yaml                       serve it on ports 8000 and 8443
   cardinal explain --config kong.yaml GET http://a.example/orders -H 'apikey: k'
 
@@ -17,15 +17,16 @@ Examples:
   CARDINAL_LOG_LEVEL=info cardinal run --config kong.yaml --access-log off
 
 Settings have Kong's names ('cardinal settings' lists them). They come from the file of -C, from the environment as
-KONG_NAME or CARDINAL_NAME, and from the command line; later ones win.
+KONG_NAME or CARDINAL_NAME, and from the command line; later ones take
+precedence.
 
 While it runs:
-  a changed file, SIGHUP   the new configuration is served if it is sound; otherwise the old one stays
-  SIGUSR1                  log files are opened anew
-  SIGTERM, SIGINT          no new connections; requests under way end (setting drain_timeout); a second one ends at once
+  a changed file, SIGHUP   hot reload; an invalid configuration is rejected, and the current one stays in use
+  SIGUSR1                  reopen log files
+  SIGTERM, SIGINT          graceful shutdown: drain connections (setting drain_timeout); a second signal stops immediately
 
-Another 'cardinal run' with the same --data-dir takes the listening sockets over, so that no connection is refused while
-a new version is put in place; the old process drains and ends.";
+Another 'cardinal run' with the same --data-dir takes over the listening sockets, so that no connection is refused during
+an upgrade; the old process drains and exits.";
 
 pub(super) const CHECK: &str = "\
 Examples:
@@ -33,8 +34,8 @@ Examples:
   cardinal check conf.d/ --strict && systemctl reload cardinal
   cardinal check kong.yaml --output json | jq '.entities.routes'
 
-Ends with 0 when the configuration is valid, with 1 when it is not. A valid one may still hold what cannot be served, such
-as a certificate that is broken: that is said, and with --strict it makes the configuration invalid.";
+Exits with 0 when the configuration is valid, with 1 when it is not. A valid configuration may contain entities that cannot
+be served, such as a broken certificate: they are reported, and with --strict they make the configuration invalid.";
 
 pub(super) const EXPLAIN: &str = "\
 Examples:
@@ -42,16 +43,16 @@ Examples:
   cardinal explain --config kong.yaml POST https://a.example/orders -H 'apikey: k' --client-ip 203.0.113.9
   cardinal explain --config kong.yaml --requests requests.jsonl --output json
 
-It is the code that serves which decides; nobody is connected to. A line of a file of requests is
+The decision is made by the code that serves traffic; no connection is opened. A line of a file of requests is
   {\"method\":\"GET\",\"url\":\"http://a.example/\",\"headers\":{\"apikey\":\"k\"},\"client_ip\":\"203.0.113.9\",\"sni\":\"a.example\"}
-of which only the URL must be there.";
+Only the URL is required.";
 
 pub(super) const ECHO: &str = "\
 Examples:
   cardinal echo --listen 127.0.0.1:9000
-  curl 127.0.0.1:9000/anything         what reached it, as JSON
-  curl 127.0.0.1:9000/status/503       an answer with this status
-  curl 127.0.0.1:9000/delay/250        an answer after so many milliseconds
+  curl 127.0.0.1:9000/anything         the request as JSON
+  curl 127.0.0.1:9000/status/503       a response with this status
+  curl 127.0.0.1:9000/delay/250        a response after this many milliseconds
 
 It also speaks HTTP/2 in the clear, gRPC (each message comes back) and WebSocket (each frame comes back).";
 

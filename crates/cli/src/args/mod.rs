@@ -21,7 +21,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve traffic as configuration files say
+    /// Serve traffic according to configuration files
     #[command(after_help = examples::RUN)]
     Run(RunArgs),
     /// Check configuration files, and report what differs from Kong
@@ -30,7 +30,7 @@ pub(crate) enum Command {
     /// Show what would happen to a request, and why
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
-    /// Run a backend that answers with what reached it
+    /// Run a test backend that echoes requests
     #[command(after_help = examples::ECHO)]
     Echo(EchoArgs),
     /// Print the version
@@ -53,7 +53,7 @@ pub(crate) struct SettingArgs {
     /// File of settings in the form of kong.conf
     #[arg(short = 'C', long, value_name = "FILE")]
     pub(crate) conf: Option<PathBuf>,
-    /// A setting by its Kong name; wins over files and the environment
+    /// Set a setting by its Kong name; overrides files and the environment
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
     /// Fill in `${{ env "DECK_..." }}` in configuration files from the environment, as decK does
@@ -64,10 +64,10 @@ pub(crate) struct SettingArgs {
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people
+    /// Text
     #[default]
     Human,
-    /// For programs
+    /// JSON
     Json,
 }
 
@@ -79,7 +79,7 @@ pub(crate) enum LogFormat {
     Auto,
     /// Text
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -98,27 +98,27 @@ pub(crate) struct RunArgs {
     /// The same as --config
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Files with entities, YAML or JSON; of a directory all .yaml, .yml and .json files, in the order of their names
+    /// Files with entities, YAML or JSON; for a directory, all .yaml, .yml and .json files in the order of their names
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) config: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
-    /// Directory for what outlives the process: the last good configuration and the hand-over socket
+    /// Directory for state: the last known good configuration and the handover socket
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Threads that serve (setting nginx_worker_processes; default: one a core)
+    /// Number of worker threads (setting nginx_worker_processes; default: one per core)
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<u32>,
-    /// Refuse a configuration of which anything would have to be left out
+    /// Fail if any entity would be skipped
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Least severity that is logged: debug, info, notice, warn, error, crit
+    /// Minimum log level: debug, info, notice, warn, error, crit
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
-    /// How log lines look
+    /// Log format
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) log_format: LogFormat,
-    /// File for a line about each request, or off (setting proxy_access_log)
+    /// Access log file, or off (setting proxy_access_log)
     #[arg(long, value_name = "PATH|off")]
     pub(crate) access_log: Option<String>,
 }
@@ -128,18 +128,18 @@ pub(crate) struct CheckArgs {
     /// Files or directories with entities
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// The same, as `run` has them
+    /// The same as FILE
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) config: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
-    /// How the result is written
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "human")]
     pub(crate) output: Output,
-    /// Say no to a configuration of which anything would have to be left out
+    /// Fail if any entity would be skipped
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Report only what differs
+    /// Report only differences
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }
@@ -166,16 +166,16 @@ pub(crate) struct ExplainArgs {
     /// TLS server name (default: the URL's host)
     #[arg(long, value_name = "NAME")]
     pub(crate) sni: Option<String>,
-    /// The request is made over HTTP/2
+    /// Make the request over HTTP/2
     #[arg(long)]
     pub(crate) http2: bool,
     /// The request's body
     #[arg(long, value_name = "TEXT")]
     pub(crate) data: Option<String>,
-    /// Many requests: a file with one JSON object a line, - for standard input
+    /// File of requests, one JSON object per line; - for standard input
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["headers", "client_ip", "sni", "http2", "data"])]
     pub(crate) requests: Option<PathBuf>,
-    /// How the result is written
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "human")]
     pub(crate) output: Output,
 }
@@ -189,7 +189,7 @@ pub(crate) struct EchoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VersionArgs {
-    /// How the result is written
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "human")]
     pub(crate) output: Output,
 }
@@ -210,7 +210,7 @@ pub(crate) struct ManArgs {
 pub(crate) struct PluginsArgs {
     /// The plugin whose fields to describe
     pub(crate) name: Option<String>,
-    /// How the result is written
+    /// Output format
     #[arg(long, value_name = "FORM", default_value = "human")]
     pub(crate) output: Output,
 }

@@ -1,4 +1,4 @@
-//! `cardinal echo`: a backend to try the gateway with. It answers each request with what reached it, as JSON.
+//! `cardinal echo`: a backend to try the gateway with. It answers each request with the request as JSON.
 //!
 //! HTTP/1.1 and, to clients that start with its preface, HTTP/2 in the clear. A WebSocket gets each frame back, a gRPC
 //! call each message. `/status/503` answers with that status, `/delay/250` after so many milliseconds.

@@ -117,7 +117,7 @@ fn serve(mut node: Node, events: Receiver<Event>) {
     match end {
         End::Succeeded => node.give_way(),
         End::Asked => node.drain("stopping"),
-        End::Alone => node.drain("nobody tells what to do"),
+        End::Alone => node.drain("internal error: the event threads have ended"),
     }
 }
 

@@ -138,7 +138,7 @@ impl Node {
         self.engine.report_config(ConfigOutcome::Rejected(refusal.problems()));
         log_refusal(&format!("the new configuration is refused, generation {} stays", self.generation), &refusal);
         if reason.is_some() {
-            tracing::info!("the configuration is read again until that works");
+            tracing::info!("retrying until the configuration can be read");
         }
         self.unreadable = reason;
         self.unreadable.is_some()
@@ -152,14 +152,17 @@ impl Node {
         let unchanged = texts.digest == self.tried;
         let streams = self.site.streams(&preferences.settings);
         if forced && !streams.is_empty() {
-            let kept =
-                if unchanged { format!("generation {} stays", self.generation) } else { "its text is kept".into() };
-            tracing::warn!("{} cannot be read again, {kept}; start the program anew to change it", streams.join(", "));
+            let path = streams.join(", ");
+            let why = "it can be read only once; restart the process to change it".to_owned();
+            if unchanged {
+                return Err(Refusal::Read { path: path.into(), why, transient: false });
+            }
+            tracing::warn!("cannot read {path} again: {why}; the files that changed are reloaded");
         }
-        if unchanged && (!forced || !streams.is_empty()) {
+        if unchanged && !forced {
             if self.unreadable.is_some() && texts.digest == self.texts {
                 self.engine.report_config(ConfigOutcome::Unchanged);
-                tracing::info!("the configuration can be read again, and has not changed");
+                tracing::info!("the configuration can be read again and has not changed");
             }
             return Ok(());
         }
@@ -193,7 +196,7 @@ impl Node {
     fn warn_of_restart(&self, new: &Settings) {
         let changed = fixed_at_start(&self.settings, new);
         if !changed.is_empty() {
-            tracing::warn!("these settings changed, and count from the next start: {}", changed.join(", "));
+            tracing::warn!("these settings changed and take effect after a restart: {}", changed.join(", "));
         }
     }
 
@@ -246,7 +249,7 @@ impl Node {
 
     pub(super) fn reopen_logs(&self) {
         self.logs.reopen();
-        tracing::info!("log files were opened anew");
+        tracing::info!("log files reopened");
     }
 
     /// Copies of the listening sockets.
@@ -257,16 +260,20 @@ impl Node {
     /// Ends because a successor serves, which answers for the node from now on.
     pub(super) fn give_way(self) {
         self.engine.stop_status();
-        self.drain("a successor serves");
+        self.drain("replaced by a new process");
     }
 
     /// Ends after the requests under way, or after the time that settings give them.
     pub(super) fn drain(self, why: &str) {
         let budget_ms = self.engine.plan().map_or(0, |plan| plan.node().limits.drain_timeout_ms);
-        tracing::info!(budget_ms, "{why}: no new connections, requests under way have {budget_ms} ms to end");
+        tracing::info!(budget_ms, "{why}: draining connections (timeout {budget_ms} ms)");
         match self.engine.drain(Duration::from_millis(budget_ms)) {
             0 => tracing::info!("stopped: all requests ended"),
-            left => tracing::warn!(left, "stopped: {} cut off", out::count(count(left), "connection")),
+            left => tracing::warn!(
+                left,
+                "stopped: drain timeout exceeded, {} closed",
+                out::count(count(left), "connection")
+            ),
         }
     }
 }
@@ -332,10 +339,14 @@ fn first_configuration(
         }
     };
     log_refusal("the configuration is refused", &refusal);
-    tracing::warn!(
-        "serving the last known good configuration, from {}; fix the files (they are reloaded automatically)",
-        out::count(saved.sources.len(), "saved file")
-    );
+    let streams = site.streams(&preferences.settings);
+    let fix = match streams.len() {
+        0 => "fix the files (they are reloaded automatically)".to_owned(),
+        n if n == paths.len() => format!("fix {} and restart the process", streams.join(", ")),
+        _ => format!("fix the files (they are reloaded automatically, {} is not)", streams.join(", ")),
+    };
+    let count = out::count(saved.sources.len(), "saved file");
+    tracing::warn!("serving the last known good configuration, from {count}; {fix}");
     Ok(First { loaded, texts: saved, refused: Some(refusal.problems()) })
 }
 

@@ -104,7 +104,7 @@ fn is_full(events: &SyncSender<Event>, event: Event) -> bool {
 }
 
 fn end_at_once() -> ! {
-    tracing::warn!("stopped at once by a second stop signal");
+    tracing::warn!("second stop signal: stopping immediately");
     log::flush(LAST_FLUSH);
     std::process::exit(1)
 }

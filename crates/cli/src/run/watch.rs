@@ -82,7 +82,7 @@ impl Watch {
 }
 
 fn unwatched(error: &notify::Error) {
-    tracing::warn!("changes of files are not noticed, send SIGHUP after them: {error}");
+    tracing::warn!("cannot watch files for changes; send SIGHUP to reload: {error}");
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -95,7 +95,8 @@ fn request(probe: &Probe) -> Option<Request<()>> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = uri.inspect_err(|error| tracing::info!(%error, "a health probe has no authority")).ok()?;
+    *request.uri_mut() =
+        uri.inspect_err(|error| tracing::info!(%error, "a health probe has no valid authority")).ok()?;
     let headers = request.headers_mut();
     for (name, value) in &active.headers {
         let field = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());

@@ -66,7 +66,7 @@ fn server_name(probe: &Probe) -> Option<ServerName<'static>> {
     let name = probe.settings.health.active.sni.as_deref().unwrap_or(&probe.host);
     let name = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
     ServerName::try_from(name.to_owned())
-        .inspect_err(|_| tracing::info!(name, "a health probe cannot use this as a TLS server name"))
+        .inspect_err(|_| tracing::info!(name, "not a valid TLS server name for health probes"))
         .ok()
 }
 

@@ -18,7 +18,7 @@ pub(super) fn text(node: &Node) -> String {
     let limit = node.connections_max(node.plan().map_or(0, |plan| plan.node().limits.connections_max));
     text.one("connections_limit", "gauge", "Client connections that may be open at once; 0 is no limit.", limit);
     text.one("requests_total", "counter", "Requests from clients.", totals.requests);
-    text.one("requests_active", "gauge", "Requests under way now.", totals.serving);
+    text.one("requests_active", "gauge", "Requests being served.", totals.serving);
     text.head("failures_total", "counter", "Requests and connections that failed, by kind.");
     for (kind, count) in &totals.failures {
         text.line("failures_total", &[("kind", kind.label())], count);
@@ -29,26 +29,31 @@ pub(super) fn text(node: &Node) -> String {
         "TLS server names whose idle upstream connections were closed to make room for those of others.",
         totals.pool_evictions,
     );
-    text.one("generation", "gauge", "Number of the configuration that is served; 0 is none.", node.generation());
+    text.one("generation", "gauge", "Number of the active configuration; 0 is none.", node.generation());
     let memory = &node.services.memory;
     text.one("body_buffer_bytes", "gauge", "Bodies and log entries that are held in memory.", memory.used());
-    text.one("body_buffer_limit_bytes", "gauge", "Most bytes of them, body_buffer_budget.", memory.max());
+    text.one(
+        "body_buffer_limit_bytes",
+        "gauge",
+        "Memory limit of bodies and log entries (body_buffer_budget).",
+        memory.max(),
+    );
     let help = "Bodies and log entries that were not held because the budget, or the connection's part, was exhausted.";
     text.one("body_buffer_refused_total", "counter", help, memory.refused());
     let queues = cardinal_sdk::queue::totals(&node.services.shared);
-    text.one("log_queue_entries", "gauge", "Log entries of plugins that wait to be shipped.", queues.entries);
+    text.one("log_queue_entries", "gauge", "Log entries of plugins that are queued.", queues.entries);
     text.one("log_queue_dropped_total", "counter", "Log entries of plugins that were lost.", queues.dropped);
     config(node, &mut text);
-    text.one("draining", "gauge", "Whether the node is about to stop.", u8::from(node.is_draining()));
-    text.one("workers", "gauge", "Threads that serve.", node.shared.counters.len());
+    text.one("draining", "gauge", "Whether the node is draining.", u8::from(node.is_draining()));
+    text.one("workers", "gauge", "Worker threads.", node.shared.counters.len());
     text.one("dns_names", "gauge", "Names in the resolver's cache.", node.names.dns.names());
     let dropped = cardinal_base::log::dropped();
-    text.one("log_dropped_total", "counter", "Lines of the node's own log that were not written.", dropped);
+    text.one("log_dropped_total", "counter", "Lines of the node's log that were dropped.", dropped);
     if let Some(log) = &node.access_log {
-        text.one("access_log_dropped_total", "counter", "Access records that were not written.", log.dropped());
+        text.one("access_log_dropped_total", "counter", "Access log records that were dropped.", log.dropped());
     }
     if let Some(bytes) = resident_bytes() {
-        text.one("process_resident_memory_bytes", "gauge", "Memory that the process holds.", bytes);
+        text.one("process_resident_memory_bytes", "gauge", "Resident memory of the process.", bytes);
     }
     text.0
 }
@@ -60,14 +65,14 @@ fn config(node: &Node, text: &mut Text) {
     text.one("config_last_reload_successful", "gauge", help, u8::from(facts.successful));
     let help = "When the configuration was last reloaded, or else at the start, successfully or not.";
     text.one("config_last_reload_timestamp_seconds", "gauge", help, facts.at.seconds());
-    let help = "When the configuration that is served was applied.";
+    let help = "When the active configuration was applied.";
     text.one("config_applied_timestamp_seconds", "gauge", help, facts.applied_at.seconds());
     text.head("config_reloads_total", "counter", "Reloads of the configuration, by result.");
     text.line("config_reloads_total", &[("result", "success")], facts.reloads_succeeded);
     text.line("config_reloads_total", &[("result", "failure")], facts.reloads_failed);
-    let help = "Whether the last known good configuration is served because the files could not be at the start.";
+    let help = "Whether the last known good configuration is active because the files were rejected at the start.";
     text.one("config_from_last_good", "gauge", help, u8::from(facts.from_last_good));
-    text.one("config_left_out", "gauge", "Entities that were left out of what is served.", facts.left_out);
+    text.one("config_left_out", "gauge", "Entities of the active configuration that are not served.", facts.left_out);
 }
 
 /// Exposition format. All names begin with `cardinal_`.

@@ -222,7 +222,7 @@ fn differences(kind: &str, entity: &Entity, settings: &Settings, add: &mut dyn F
             }
         }
         "consumer_groups" => add(Changed, "", "served, though Kong has them in its Enterprise edition only"),
-        "keys" | "key_sets" => add(Unsupported, "", "kept, but no plugin here asks for it"),
+        "keys" | "key_sets" => add(Unsupported, "", "accepted, but not used by any plugin"),
         "vaults" if entity.text("name").is_some_and(|name| vaults::ENTERPRISE_TYPES.contains(&name)) => {
             add(Unsupported, "name", "accepted; references to it cannot be resolved");
         }

@@ -303,7 +303,7 @@ impl Shared {
         match std::fs::read(path) {
             Ok(bytes) => self.hosts.store(Arc::new(Hosts::parse(&String::from_utf8_lossy(&bytes)))),
             Err(error) if descriptors::is_transient(&error) => {
-                tracing::warn!(path, %error, "the hosts file cannot be read now; trying again");
+                tracing::warn!(path, %error, "the hosts file cannot be read; retrying");
                 *known = None;
                 return false;
             }

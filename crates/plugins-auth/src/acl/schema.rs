@@ -7,7 +7,7 @@ pub(super) fn config() -> Schema {
         field(
             "allow",
             array(string()).describe(
-                "Groups whose members may pass; nobody else may. Either this or `deny` must be given, not both.",
+                "Groups whose members are allowed; all others are rejected. Either this or `deny` must be given, not both.",
             ),
         ),
         field(

@@ -41,7 +41,7 @@ fn schema() -> Schema {
         ),
         field(
             "secret",
-            string().auto().describe("The shared secret of HS256, HS384 and HS512. Made at random when left out."),
+            string().auto().describe("The shared secret of HS256, HS384 and HS512. Generated at random when absent."),
         ),
         field(
             "rsa_public_key",

@@ -24,7 +24,7 @@ pub(super) const KEYS: EntityDef = EntityDef {
 fn schema() -> Schema {
     record([field(
         "key",
-        string().unique().auto().describe("The key that requests are sent with. Made at random when left out."),
+        string().unique().auto().describe("The key that requests are sent with. Generated at random when absent."),
     )])
     .with_ttl()
     .describe("A key of a consumer. `ttl` limits its life to so many seconds after its creation.")

@@ -17,7 +17,7 @@ pub(super) fn config() -> Schema {
             boolean()
                 .required()
                 .default(false)
-                .describe("Open the file anew for each batch of lines, so that it can be moved away."),
+                .describe("Reopen the file for each batch of lines, so that it can be rotated."),
         ),
         field(
             "custom_fields_by_lua",

@@ -141,7 +141,7 @@ impl Mirror {
             match client.query(pipeline).await {
                 Ok(totals) => self.heard(part, &totals),
                 Err(reason) => {
-                    tracing::error!(reason, "rate-limiting: counts could not be sent to Redis; they are kept");
+                    tracing::error!(reason, "rate-limiting: counters could not be sent to Redis; keeping them");
                     return;
                 }
             }

@@ -394,6 +394,6 @@ pub async fn drain(shared: &Shared, deadline: Duration) -> usize {
         return 0;
     }
     let left = queues.iter().map(|queue| queue.left()).sum();
-    tracing::error!(entries = left, "entries of queues were not delivered before the end");
+    tracing::error!(entries = left, "queued entries were not delivered before the shutdown");
     left
 }

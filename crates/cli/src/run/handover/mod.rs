@@ -51,7 +51,7 @@ pub(super) fn offer(data_dir: &Path, events: SyncSender<Event>) {
         Ok(())
     };
     if let Err(error) = listen() {
-        tracing::warn!("sockets cannot be handed over to a successor: {error:#}");
+        tracing::warn!("the listening sockets cannot be offered to a new process: {error:#}");
     }
 }
 
@@ -80,7 +80,7 @@ fn attend(listener: &UnixListener, events: &SyncSender<Event>) {
             // Who asks next is to see that nobody listens.
             Err(error) if error.is::<Ending>() => return,
             Err(error) => {
-                tracing::warn!("the hand-over did not happen, this process goes on: {error:#}");
+                tracing::warn!("socket handover failed, this process keeps serving: {error:#}");
                 // Should accepting itself fail, then not in a busy loop.
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -98,13 +98,13 @@ fn hand_over(stream: &UnixStream, events: &SyncSender<Event>) -> Result<()> {
     let mut sockets = None;
     while let Wish::Take { from } = wire::read_wish(stream)? {
         if sockets.is_none() {
-            tracing::info!(pid = peer.pid.as_raw_nonzero().get(), "a successor takes the sockets");
+            tracing::info!(pid = peer.pid.as_raw_nonzero().get(), "a new process takes over the listening sockets");
             sockets = Some(ask_for_sockets(events)?);
         }
         wire::send_batch(stream, sockets.as_deref().unwrap_or_default(), from)?;
         stream.set_read_timeout(Some(START_MAX))?;
     }
-    ensure!(sockets.is_some(), "the successor took no sockets");
+    ensure!(sockets.is_some(), "the new process took no sockets");
     events.send(Event::Succeeded).map_err(|_| Ending.into())
 }
 
@@ -157,11 +157,11 @@ impl Turn {
                 Err(TryLockError::WouldBlock) => {}
             }
             if waited.is_zero() {
-                tracing::info!("another process takes over in {}: waiting for it", data_dir.display());
+                tracing::info!("waiting for another process that is taking over in {}", data_dir.display());
             }
             ensure!(
                 waited < patience,
-                "another process has been taking over in {} for {} s and does not serve yet: end it, or start this one \
+                "another process has been taking over in {} for {} s and is not serving yet: stop it, or start this one \
                  later",
                 data_dir.display(),
                 patience.as_secs()
@@ -187,10 +187,10 @@ pub(super) fn inherit(data_dir: &Path) -> Result<(Vec<Handover>, Option<Predeces
             Err(error) => error,
         };
         if attempt == ATTEMPTS_MAX {
-            let what = "the process that serves does not hand its sockets over: end it, or use another data directory";
+            let what = "the running process does not hand over its sockets: stop it, or use another data directory";
             return Err(error.context(what));
         }
-        tracing::warn!("the sockets were not handed over, and are asked for again: {error:#}");
+        tracing::warn!("socket handover failed, retrying: {error:#}");
         check_stop()?;
         std::thread::sleep(ATTEMPT_PAUSE);
         attempt += 1;
@@ -211,7 +211,7 @@ impl Predecessor {
             Err(error) => match error.kind() {
                 // No file, or one that a process left behind, or a path too long for any: nobody serves.
                 ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput => Ok(None),
-                _ => Err(error).context("the process that serves cannot be asked for its sockets"),
+                _ => Err(error).context("cannot connect to the running process to take over its sockets"),
             },
         }
     }
@@ -233,15 +233,15 @@ impl Predecessor {
                 bail!("only {} of {total} sockets came", all.len());
             }
         }
-        tracing::info!("{} taken over", crate::out::count(all.len(), "socket"));
+        tracing::info!("took over {} from the running process", crate::out::count(all.len(), "socket"));
         Ok((all, self))
     }
 
     /// Says that its sockets are served: it drains.
     pub(super) fn tell_ready(self) {
         match wire::send_wish(&self.stream, Wish::Ready) {
-            Ok(()) => tracing::info!("the predecessor drains"),
-            Err(error) => tracing::warn!("the predecessor could not be told to drain: {error:#}"),
+            Ok(()) => tracing::info!("the previous process is draining"),
+            Err(error) => tracing::warn!("cannot tell the previous process to drain: {error:#}"),
         }
     }
 }

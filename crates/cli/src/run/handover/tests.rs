@@ -92,7 +92,7 @@ fn successors_take_turns() {
     let folder = TempDir::new("handover");
     let turn = Turn::wait(folder.path(), Duration::ZERO).unwrap();
     let error = Turn::wait(folder.path(), TURN_PAUSE).unwrap_err();
-    assert!(error.to_string().contains("does not serve yet"), "{error:#}");
+    assert!(error.to_string().contains("is not serving yet"), "{error:#}");
     let path = folder.path().to_owned();
     let waiting = std::thread::spawn(move || Turn::wait(&path, TURN_MAX));
     drop(turn);
@@ -110,7 +110,7 @@ fn a_hand_over_that_breaks_off_is_no_reason_for_new_sockets() {
         listener
     });
     let error = inherit(folder.path()).unwrap_err();
-    assert!(format!("{error:#}").contains("does not hand its sockets over"), "{error:#}");
+    assert!(format!("{error:#}").contains("does not hand over its sockets"), "{error:#}");
     // The next attempt goes to who listens then.
     let listener = resets.join().unwrap();
     let path = folder.path().to_owned();

@@ -100,7 +100,7 @@ impl Server {
                 }
                 Poll::Ready(Err(error)) => {
                     errors += 1;
-                    tracing::debug!(listener = %self.listener.name, %error, "receiving datagrams");
+                    tracing::debug!(listener = %self.listener.name, %error, "cannot receive datagrams");
                 }
                 Poll::Pending => break,
             }

@@ -148,7 +148,7 @@ impl Run {
             Err(error) => {
                 add(&self.flow.dropped, 1);
                 if error.kind() != ErrorKind::WouldBlock {
-                    tracing::debug!(client = %self.client, %error, "sending a datagram to a client");
+                    tracing::debug!(client = %self.client, %error, "cannot send a datagram to the client");
                 }
             }
         }
