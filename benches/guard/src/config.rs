@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use cardinal_ir::Ir;
+use cardinal_engine::Configuration;
 use cardinal_testkit::World;
 
 use crate::Workload;
@@ -15,7 +15,7 @@ const PATHS: [&str; 4] = ["v1", "v2", "search", "static"];
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// The configuration of a workload.
-pub(crate) fn compile(workload: Workload) -> Result<Ir> {
+pub(crate) fn compile(workload: Workload) -> Result<Configuration> {
     World::compiled(&cardinal::PLUGINS, &file(workload), &[])
 }
 

@@ -79,7 +79,7 @@ impl Workload {
     /// # Errors
     /// When an answer is not what it should be.
     pub fn prepare(self) -> Result<Prepared> {
-        let ir = Arc::new(config::compile(self)?);
+        let configuration = config::compile(self)?;
         let response: Arc<[u8]> = match self {
             Self::Down64k => h1::response(64 * 1024),
             _ => h1::response(1024),
@@ -87,7 +87,7 @@ impl Workload {
         .into();
         let clock = Arc::new(SteadyClock::new());
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
-        let loopback = Loopback::start(ir, &cardinal::PLUGINS, time, move |_| match self {
+        let loopback = Loopback::start(configuration, &cardinal::PLUGINS, time, move |_| match self {
             Self::Grpc => h2::upstream(),
             _ => h1::upstream(Arc::clone(&response)),
         })?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cardinal_base::{Rng, Tick};
-use cardinal_ir::{Algorithm, Endpoint, Endpoints, HashInput, HealthChecks, Host, Id, Origin};
+use cardinal_ir::{Algorithm, Cluster, Endpoint, HashInput, HealthChecks, Host, Id, Origin};
 
 use crate::address::usable;
 use crate::health::Signal;
@@ -123,7 +123,7 @@ pub(crate) const SERVING_NONE: u8 = 2;
 
 impl Group {
     /// A group of members. Members whose host is an address need no [`set_addresses`](Self::set_addresses).
-    pub fn new(id: Id, spec: Arc<Endpoints>, members: Vec<Member>, seed: u64, now: Tick) -> Arc<Self> {
+    pub fn new(id: Id, spec: Arc<Cluster>, members: Vec<Member>, seed: u64, now: Tick) -> Arc<Self> {
         Self::with(id, Arc::new(Settings::new(spec)), members, seed, now)
     }
 
@@ -133,7 +133,7 @@ impl Group {
         /// The settings of all such groups.
         static SETTINGS: LazyLock<Arc<Settings>> = LazyLock::new(|| Arc::new(Settings::new(Arc::new(host_spec()))));
         let endpoint =
-            Endpoint { origin: Origin::default(), endpoints: id, host: host.clone(), weight: 100, failover: false };
+            Endpoint { origin: Origin::default(), cluster: id, host: host.clone(), weight: 100, failover: false };
         let members = vec![Member { id, endpoint: Arc::new(endpoint) }];
         Self::with(id, Arc::clone(&SETTINGS), members, seed, now)
     }
@@ -159,7 +159,7 @@ impl Group {
     }
 
     /// The group's settings as they are now. Takes the group's lock.
-    pub fn spec(&self) -> Arc<Endpoints> {
+    pub fn spec(&self) -> Arc<Cluster> {
         Arc::clone(&self.lock().settings.spec)
     }
 
@@ -169,7 +169,7 @@ impl Group {
     }
 
     /// Takes a changed configuration in. Addresses that stay keep health, counters, connections and latency.
-    pub fn update(&self, spec: Arc<Endpoints>, members: Vec<Member>, now: Tick) {
+    pub fn update(&self, spec: Arc<Cluster>, members: Vec<Member>, now: Tick) {
         let mut state = self.lock();
         let peers = state.known();
         let mut known: HashMap<Id, MemberState> = state.members.drain(..).map(|m| (m.id, m)).collect();
@@ -420,8 +420,8 @@ impl Group {
 }
 
 /// The settings of a group that no user made.
-fn host_spec() -> Endpoints {
-    Endpoints {
+fn host_spec() -> Cluster {
+    Cluster {
         origin: Origin::default(),
         algorithm: Algorithm::RoundRobin,
         slots: 1_000,

@@ -1,6 +1,6 @@
 //! Choosing the address a request goes to, and knowing which addresses are fit to be chosen.
 //!
-//! A [`Group`] is built from the IR's `Endpoints` and its `Endpoint` members, is told what their names resolve to, and
+//! A [`Group`] is built from the IR's `Cluster` and its `Endpoint` members, is told what their names resolve to, and
 //! is shared by all workers of a node. Each worker holds a [`Picker`] of it; a pick takes no lock and allocates
 //! nothing. Traffic and probes report back, atomics count, and only a change of verdict takes the group's lock.
 //!

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cardinal_base::Tick;
-use cardinal_ir::{Active, Endpoints, Id};
+use cardinal_ir::{Active, Cluster, Id};
 
 use crate::AddressKey;
 use crate::health::Signal;
@@ -25,7 +25,7 @@ pub struct Probe {
     /// The member's name, for Host (unless the group overrides it) and SNI.
     pub host: Arc<str>,
     /// What to send and how long to wait: `health.active`.
-    pub settings: Arc<Endpoints>,
+    pub settings: Arc<Cluster>,
 }
 
 /// What came of a probe.

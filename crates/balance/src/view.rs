@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cardinal_base::Rng;
-use cardinal_ir::{Algorithm, Endpoints, Id};
+use cardinal_ir::{Algorithm, Cluster, Id};
 
 use crate::health::Checks;
 use crate::peer::Peer;
@@ -16,12 +16,12 @@ use crate::wheel;
 /// Settings of a group with what is computed from them once.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) spec: Arc<Endpoints>,
+    pub(crate) spec: Arc<Cluster>,
     pub(crate) checks: Checks,
 }
 
 impl Settings {
-    pub(crate) fn new(spec: Arc<Endpoints>) -> Self {
+    pub(crate) fn new(spec: Arc<Cluster>) -> Self {
         let checks = Checks::new(&spec.health);
         Self { spec, checks }
     }
@@ -135,7 +135,7 @@ pub(crate) enum Index {
 
 impl Tier {
     /// `targets` counts the tier's members, those without an address included.
-    pub(crate) fn new(spec: &Endpoints, candidates: Vec<Arc<Candidate>>, targets: usize, rng: &mut dyn Rng) -> Self {
+    pub(crate) fn new(spec: &Cluster, candidates: Vec<Arc<Candidate>>, targets: usize, rng: &mut dyn Rng) -> Self {
         let index = match &spec.algorithm {
             Algorithm::RoundRobin => Index::Wheel(turns(&candidates, spec.slots, rng)),
             Algorithm::Sticky { .. } => {

@@ -39,14 +39,15 @@ impl<F: Future<Output = ()> + ?Sized> Future for Supervised<F> {
         match std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(poll) => poll,
             Err(panic) => {
-                tracing::error!(task = self.name, panic = text(panic.as_ref()), "a task panicked");
+                tracing::error!(task = self.name, panic = panic_text(panic.as_ref()), "a task panicked");
                 Poll::Ready(())
             }
         }
     }
 }
 
-fn text(panic: &(dyn Any + Send)) -> &str {
+/// The message of a panic.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -15,11 +15,11 @@ use std::time::Instant;
 
 use cardinal_base::ManualClock;
 use cardinal_engine::plan::{Plan, PlanCx, Registry};
-use cardinal_engine::{Engine, Options};
+use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
     Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion, Id,
-    ImpliedPort, Ir, L4, Listener, ListenerKind, Matches, Origin, PathMatch, Principal, Rank, Require, Rewrite, Route,
-    Scope, Target, Timeouts, Traffic,
+    ImpliedPort, Ir, L4, Listener, ListenerKind, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Require,
+    Rewrite, Route, Scope, Target, Timeouts, Traffic,
 };
 use cardinal_route::Router;
 use cardinal_sdk::{Directory, PluginDef};
@@ -182,7 +182,7 @@ fn first_plan(what: &str, ir: &Arc<Ir>, count: usize) {
     let mut took = 0.0;
     let (plan, all) = bytes(|| {
         let mut plan = None;
-        took = ms(|| plan = Plan::build(Arc::clone(ir), 1, &cx).ok());
+        took = ms(|| plan = Plan::build(Configuration { ir: Arc::clone(ir), ..Default::default() }, 1, &cx).ok());
         plan
     });
     let each = all.saturating_sub(of_router) as f64 / count as f64;
@@ -194,7 +194,7 @@ fn edits(what: &str, engine: &Engine, ir: &mut Ir, mut edit: impl FnMut(&mut Ir,
     let mut all: Vec<f64> = (0..25)
         .map(|turn| {
             edit(ir, turn);
-            let next = Arc::new(ir.clone());
+            let next = Configuration::from(ir.clone());
             ms(|| drop(engine.apply(next).expect("a generation that can be served")))
         })
         .collect();
@@ -204,7 +204,7 @@ fn edits(what: &str, engine: &Engine, ir: &mut Ir, mut edit: impl FnMut(&mut Ir,
 
 fn start(ir: &Ir) -> Engine {
     let options = Options { workers: 1, plugins: PLUGINS.to_vec(), ..Options::default() };
-    Engine::start(Arc::new(ir.clone()), options).expect("an engine").0
+    Engine::start(ir.clone().into(), options).expect("an engine").0
 }
 
 fn lookups(ir: &Ir, count: usize) {
@@ -244,16 +244,18 @@ fn serve(port: u16, whole: bool) {
     let generation = || {
         let mut ir = routes(100_000, 1_000, true, 0);
         ir.filter_sets.insert(id(PLUGIN, 0), termination(0, Scope::default(), 200));
-        ir.listeners.insert(id(PLUGIN, 0), listener.clone());
         ir
     };
+    let node = Arc::new(NodeSettings { listeners: vec![listener], ..Default::default() });
+    let served = |ir: &Ir| Configuration { ir: Arc::new(ir.clone()), node: Arc::clone(&node) };
     let generations = [generation(), generation()];
-    let engine = start(&generations[0]);
+    let options = Options { workers: 1, plugins: PLUGINS.to_vec(), ..Options::default() };
+    let engine = Engine::start(served(&generations[0]), options).expect("an engine").0;
     println!("serving");
     std::thread::sleep(std::time::Duration::from_secs(5));
     if whole {
         for turn in 1..=20 {
-            let next = Arc::new(generations[turn % 2].clone());
+            let next = served(&generations[turn % 2]);
             println!("applied in {:.1} ms", ms(|| drop(engine.apply(next))));
             std::thread::sleep(std::time::Duration::from_millis(500));
         }
@@ -266,7 +268,7 @@ fn serve(port: u16, whole: bool) {
         let mut one = route(turn * 997, 1_000, true);
         one.rewrite.preserve_host = turn % 2 == 0;
         ir.routes.insert(id(ROUTE, turn * 997), one);
-        let next = Arc::new(ir.clone());
+        let next = served(&ir);
         println!("applied in {:.2} ms", ms(|| drop(engine.apply(next))));
         std::thread::sleep(std::time::Duration::from_millis(100));
     }

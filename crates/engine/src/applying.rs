@@ -4,17 +4,19 @@
 //! served takes long: where workers need all cores, it is planned by a thread that gives way to them, and so are old
 //! generations freed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use cardinal_base::memory::release_free;
-use cardinal_ir::{Diagnostic, Ir, Table};
+use cardinal_base::task::panic_text;
+use cardinal_ir::{Diagnostic, Diagnostics, Ir, Table};
 use cardinal_sdk::PluginDef;
 use tokio::runtime::Handle;
 
+use crate::configuration::{ApplyError, Configuration};
 use crate::engine::Applied;
 use crate::node::Node;
 use crate::plan::{Plan, PlanCx};
@@ -28,11 +30,11 @@ const NICE: i32 = 10;
 const SAMPLES: usize = 64;
 
 /// What is served from now on, or why not.
-type Outcome = Result<Applied, Vec<Diagnostic>>;
+type Outcome = Result<Applied, ApplyError>;
 
 struct Job {
-    ir: Arc<Ir>,
-    reply: SyncSender<std::thread::Result<Outcome>>,
+    configuration: Configuration,
+    reply: SyncSender<Outcome>,
 }
 
 /// Plans generations one after the other, on threads of its own.
@@ -76,18 +78,14 @@ impl Applier {
     }
 
     /// Plans a generation and serves it; waits for it.
-    pub(crate) fn apply(&self, ir: Arc<Ir>) -> Outcome {
+    pub(crate) fn apply(&self, configuration: Configuration) -> Outcome {
         let _one_at_a_time = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_edit = self.node.plan().is_some_and(|plan| is_edit(&plan.ir, &ir));
+        let is_edit = self.node.plan().is_some_and(|plan| is_edit(&plan.ir, &configuration.ir));
         let jobs = if is_edit { &self.prompt } else { &self.patient };
         let (reply, outcome) = sync_channel(1);
-        let sent = jobs.as_ref().and_then(|jobs| jobs.send(Job { ir, reply }).ok());
-        match sent.and_then(|()| outcome.recv().ok()) {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(panic)) => resume_unwind(panic),
-            // The threads catch panics and end only with the engine.
-            None => Err(Vec::new()),
-        }
+        let sent = jobs.as_ref().and_then(|jobs| jobs.send(Job { configuration, reply }).ok());
+        // The threads catch panics and end only with the engine.
+        sent.and_then(|()| outcome.recv().ok()).unwrap_or(Err(ApplyError::Ending))
     }
 }
 
@@ -139,15 +137,16 @@ impl Crew {
         }
     }
 
-    fn work(&self, Job { ir, reply }: Job) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve(ir)));
-        // Who asked may have given up.
+    fn work(&self, Job { configuration, reply }: Job) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve(configuration)));
+        let outcome = outcome.unwrap_or_else(|panic| Err(ApplyError::Panicked(panic_text(&*panic).to_owned())));
+        // The caller may have given up.
         reply.send(outcome).ok();
     }
 
-    fn serve(&self, ir: Arc<Ir>) -> Outcome {
+    fn serve(&self, configuration: Configuration) -> Outcome {
         let generation = self.node.generation() + 1;
-        let (plan, diagnostics) = plan(&self.node, &self.plugins, ir, generation)?;
+        let (plan, diagnostics) = plan(&self.node, &self.plugins, configuration, generation)?;
         self.node.publish(plan);
         self.node.names.follow(&self.node.shared.registry);
         Ok(Applied { generation, diagnostics })
@@ -158,9 +157,9 @@ impl Crew {
 pub(crate) fn plan(
     node: &Node,
     plugins: &[&'static PluginDef],
-    ir: Arc<Ir>,
+    configuration: Configuration,
     generation: u64,
-) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+) -> Result<(Plan, Vec<Diagnostic>), Diagnostics> {
     let previous = node.plan();
     let cx = PlanCx {
         plugins,
@@ -168,24 +167,25 @@ pub(crate) fn plan(
         registry: &node.shared.registry,
         previous: previous.as_deref(),
     };
-    Plan::build(ir, generation, &cx)
+    Plan::build(configuration, generation, &cx)
 }
 
-/// Whether a generation shares nearly all of its records with the one before, by what samples say.
+/// Whether nearly all records of a generation are those of the one before, judged by samples.
 fn is_edit(old: &Ir, new: &Ir) -> bool {
-    is_shared(&old.routes, &new.routes)
-        && is_shared(&old.filter_sets, &new.filter_sets)
-        && is_shared(&old.backends, &new.backends)
-        && is_shared(&old.endpoint, &new.endpoint)
-        && is_shared(&old.certificates, &new.certificates)
-        && is_shared(&old.principals, &new.principals)
-        && is_shared(&old.credentials, &new.credentials)
+    is_alike(&old.routes, &new.routes)
+        && is_alike(&old.filter_sets, &new.filter_sets)
+        && is_alike(&old.backends, &new.backends)
+        && is_alike(&old.endpoints, &new.endpoints)
+        && is_alike(&old.certificates, &new.certificates)
+        && is_alike(&old.principals, &new.principals)
+        && is_alike(&old.credentials, &new.credentials)
 }
 
-fn is_shared<T>(old: &Table<T>, new: &Table<T>) -> bool {
+fn is_alike<T: PartialEq>(old: &Table<T>, new: &Table<T>) -> bool {
     let step = (new.len() / SAMPLES).max(1);
     let samples = new.iter().step_by(step);
-    let strange = samples.filter(|(id, record)| old.get(id).is_none_or(|old| !Arc::ptr_eq(old, record))).count();
+    let is_kept = |id, record| old.get(id).is_some_and(|old| Arc::ptr_eq(old, record) || old == record);
+    let strange = samples.filter(|(id, record)| !is_kept(id, record)).count();
     old.len().abs_diff(new.len()) <= SAMPLES * 4 && strange <= SAMPLES / 4
 }
 
@@ -203,14 +203,14 @@ mod tests {
         };
         let table = |count| (0..count).map(record).collect::<Table<_>>();
         let old = table(10_000);
-        assert!(!is_shared(&old, &table(10_000)));
-        assert!(!is_shared(&table(0), &table(1_000)) && !is_shared(&table(1_000), &table(0)));
+        assert!(is_alike(&old, &table(10_000)));
+        assert!(!is_alike(&table(0), &table(1_000)) && !is_alike(&table(1_000), &table(0)));
         let mut new = old.clone();
         for number in 0..100 {
             new.insert(Id::from_u128(number), record(number + 1).1);
             new.remove(&Id::from_u128(5_000 + number));
         }
-        assert!(is_shared(&old, &new) && is_shared(&old, &old));
-        assert!(is_shared(&table(5), &table(6)), "little work is done at once, whatever it is");
+        assert!(is_alike(&old, &new) && is_alike(&old, &old));
+        assert!(is_alike(&table(5), &table(6)), "little work is done at once, whatever it is");
     }
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cardinal_base::{Budget, Clock, SystemClock, descriptors, task};
-use cardinal_ir::{Diagnostic, Ir, Listener, ListenerKind};
+use cardinal_ir::{Diagnostic, Diagnostics, Listener, ListenerKind, NodeSettings};
 use cardinal_net::dns::Dns;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
 use cardinal_sdk::{PluginDef, Services, Shared as SharedState};
@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::access_log::AccessLog;
 use crate::applying::{Applier, plan};
 use crate::caller::{Caller, Trust};
+use crate::configuration::{ApplyError, Configuration};
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::node::{Node, Shared};
@@ -103,8 +104,8 @@ pub enum EngineError {
     #[error("{0}")]
     Setup(String),
     /// The configuration cannot be served.
-    #[error("the configuration cannot be served")]
-    Refused(Vec<Diagnostic>),
+    #[error("the configuration cannot be served: {0}")]
+    Refused(Diagnostics),
 }
 
 /// A generation that is served.
@@ -143,11 +144,11 @@ enum Command {
 type WorkerSockets = Vec<(Listener, Socket)>;
 
 impl Engine {
-    /// Starts serving `ir` on its listeners.
+    /// Starts serving a configuration on its listeners.
     ///
     /// # Errors
     /// See [`EngineError`]; then nothing is served.
-    pub fn start(ir: Arc<Ir>, options: Options) -> Result<(Self, Applied), EngineError> {
+    pub fn start(configuration: Configuration, options: Options) -> Result<(Self, Applied), EngineError> {
         // The process has one TLS provider; who comes second finds it installed.
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let start = |what| move |error| EngineError::Start { what, error };
@@ -162,9 +163,9 @@ impl Engine {
             count => count,
         };
         let clock = Arc::new(SystemClock::new());
-        let node = Arc::new(make_node(&ir, &control, clock, count, options.access_log)?);
-        let (plan, diagnostics) = plan(&node, &options.plugins, ir, 1).map_err(EngineError::Refused)?;
-        let listeners: Vec<Listener> = plan.ir.listeners.values().map(|l| Listener::clone(l)).collect();
+        let node = Arc::new(make_node(&configuration.node, &control, clock, count, options.access_log)?);
+        let (plan, diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;
+        let listeners = plan.node.listeners.clone();
         node.publish(plan);
         node.names.follow(&node.shared.registry);
         let (per_worker, sockets, addresses) = open(&listeners, count, options.inherited)?;
@@ -195,17 +196,19 @@ impl Engine {
     /// work is done on a thread beside the workers; the caller waits.
     ///
     /// # Errors
-    /// What is wrong, when nothing of it can be served; then the old generation stays.
-    ///
-    /// # Panics
-    /// When a plugin panics while it is built; then the old generation stays.
-    pub fn apply(&self, ir: Arc<Ir>) -> Result<Applied, Vec<Diagnostic>> {
-        self.applier.apply(ir)
+    /// See [`ApplyError`]; then the old generation stays.
+    pub fn apply(&self, configuration: Configuration) -> Result<Applied, ApplyError> {
+        self.applier.apply(configuration)
     }
 
     /// The generation that is served.
     pub fn plan(&self) -> Option<Arc<Plan>> {
         self.node.plan()
+    }
+
+    /// The number of replaced generations that are not yet freed, because requests still use them.
+    pub fn retired_plans(&self) -> usize {
+        self.node.retired_plans()
     }
 
     /// Client connections that may be open at once: what the settings say (0 is no limit), or fewer where there are not
@@ -371,7 +374,7 @@ const WORKER_DESCRIPTORS: u64 = 6;
 
 /// Sets up what all share.
 pub(crate) fn make_node(
-    ir: &Ir,
+    settings: &NodeSettings,
     control: &Runtime,
     clock: Arc<dyn Clock>,
     workers: usize,
@@ -381,20 +384,20 @@ pub(crate) fn make_node(
     let registry = Registry::new().map_err(|e| setup(&e))?;
     let counters = (0..workers).map(|_| Counters::default()).collect();
     let trust = Arc::new(Trust::default());
-    trust.set(ir.node.upstream_authorities.as_deref());
+    trust.set(settings.upstream_authorities.as_deref());
     let shared = Arc::new(Shared { counters, registry, trust: Arc::clone(&trust) });
-    let dns = Dns::new(&ir.node.resolver, Arc::clone(&clock), control.handle().clone()).map_err(|e| setup(&e))?;
+    let dns = Dns::new(&settings.resolver, Arc::clone(&clock), control.handle().clone()).map_err(|e| setup(&e))?;
     let caller = Caller::new(Arc::new(dns.clone()), trust);
     let services = Services {
         clock: Arc::clone(&clock),
         shared: Arc::new(SharedState::default()),
         http: Arc::new(caller),
         runtime: control.handle().clone(),
-        memory: Arc::new(Budget::new(usize::try_from(ir.node.limits.buffered_bytes_total_max).unwrap_or(usize::MAX))),
+        memory: Arc::new(Budget::new(usize::try_from(settings.limits.buffered_bytes_total_max).unwrap_or(usize::MAX))),
         node: Arc::clone(&shared) as Arc<dyn cardinal_sdk::NodeView>,
-        node_id: ir.node.id,
+        node_id: settings.id,
         hostname: hostname().into(),
-        redacted_headers: ir.node.redacted_headers.clone().into(),
+        redacted_headers: settings.redacted_headers.clone().into(),
     };
     Ok(Node::new(shared, services, Names::new(dns, clock), access_log))
 }

@@ -11,7 +11,7 @@ use cardinal_balance::{Group, MemberStatus, NoPeer, PickInput};
 use cardinal_base::{Budget, Clock, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
-use cardinal_ir::{Algorithm, Diagnostic, Id, Ir, Scope};
+use cardinal_ir::{Algorithm, Diagnostic, Id, Scope};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
 use cardinal_sdk::{
@@ -20,6 +20,8 @@ use cardinal_sdk::{
 };
 use serde_json::Value;
 
+use crate::configuration::Configuration;
+use crate::engine::EngineError;
 use crate::http::{
     Body, Facts, Outgoing, Scratch, apply_match, check_body_length, choose_all, make_uri, message, read_facts, refusal,
     refused_method, run_request_filters, set_host, strip_listed, with_view,
@@ -83,8 +85,6 @@ pub struct Applied {
     pub scope_text: String,
     /// Its configuration, complete.
     pub config: Value,
-    /// Where it was written, if that is known.
-    pub location: Option<String>,
 }
 
 /// A route that was close.
@@ -178,11 +178,14 @@ impl Body for Given {
 }
 
 impl Explainer {
-    /// Plans `ir`. Must be called within a runtime, on which filters run. What cannot be served is said.
+    /// Plans a configuration. Must be called within a runtime, on which filters run. What cannot be served is reported.
     ///
     /// # Errors
-    /// The diagnostics, when nothing can be served.
-    pub fn new(ir: Arc<Ir>, plugins: &[&'static PluginDef]) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+    /// When nothing can be served.
+    pub fn new(
+        configuration: Configuration,
+        plugins: &[&'static PluginDef],
+    ) -> Result<(Self, Vec<Diagnostic>), EngineError> {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let services = Services {
@@ -192,13 +195,13 @@ impl Explainer {
             runtime: tokio::runtime::Handle::current(),
             memory: Arc::new(Budget::new(usize::MAX)),
             node: Arc::new(Alone),
-            node_id: ir.node.id,
+            node_id: configuration.node.id,
             hostname: "explain".into(),
-            redacted_headers: ir.node.redacted_headers.clone().into(),
+            redacted_headers: configuration.node.redacted_headers.clone().into(),
         };
-        let registry = Registry::new().map_err(|_| Vec::new())?;
+        let registry = Registry::new().map_err(|error| EngineError::Setup(error.to_string()))?;
         let cx = PlanCx { plugins, services, registry: &registry, previous: None };
-        let (plan, diagnostics) = Plan::build(ir, 1, &cx)?;
+        let (plan, diagnostics) = Plan::build(configuration, 1, &cx).map_err(EngineError::Refused)?;
         Ok((Self { plan, wheel: Wheel::new(clock) }, diagnostics))
     }
 
@@ -401,7 +404,6 @@ fn applied(chain: &Chain, s: &Scratch) -> Vec<Applied> {
                 scope: instance.set.scope,
                 scope_text: scope_text(&instance.set.scope),
                 config: filter.map(|f| f.params.clone()).unwrap_or_default(),
-                location: instance.set.origin.location().map(|at| format!("{}:{}", at.file, at.line)),
             }
         })
         .collect()

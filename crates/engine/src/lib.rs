@@ -13,6 +13,7 @@ mod accept;
 mod access_log;
 mod applying;
 mod caller;
+mod configuration;
 mod counters;
 mod engine;
 pub mod explain;
@@ -28,6 +29,7 @@ mod stream;
 mod worker;
 
 pub use access_log::AccessLog;
+pub use configuration::{ApplyError, Configuration};
 pub use counters::Totals;
 pub use engine::{Applied, Engine, EngineError, Handover, Options, Socket, hostname};
 pub use loopback::Loopback;

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cardinal_base::{Clock, task};
-use cardinal_ir::Ir;
 use cardinal_net::Io;
 use cardinal_sdk::{Client, PluginDef};
 use tokio::io::DuplexStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 
 use crate::applying::plan;
+use crate::configuration::Configuration;
 use crate::engine::{EngineError, make_node};
 use crate::http::{Facts, serve_h1};
 use crate::worker::Worker;
@@ -33,13 +33,13 @@ pub struct Loopback {
 }
 
 impl Loopback {
-    /// A worker that serves `ir` and goes by `clock`. `dial` is called for each connection to a backend: it gets the
+    /// A worker that serves `configuration` and goes by `clock`. `dial` is called for each connection to a backend: it gets the
     /// address, and gives the near end. Backends must be addresses, without TLS.
     ///
     /// # Errors
     /// When the generation is refused or the runtimes cannot be had.
     pub fn start(
-        ir: Arc<Ir>,
+        configuration: Configuration,
         plugins: &[&'static PluginDef],
         clock: Arc<dyn Clock>,
         dial: impl Fn(SocketAddr) -> DuplexStream + Send + Sync + 'static,
@@ -47,10 +47,10 @@ impl Loopback {
         let failed = |what| move |error| EngineError::Start { what, error };
         let control = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let control = control.map_err(failed("the control runtime"))?;
-        let node = Arc::new(make_node(&ir, &control, clock, 1, None)?);
+        let node = Arc::new(make_node(&configuration.node, &control, clock, 1, None)?);
         // A node is asked for its dialler only after this.
         node.dial.set(Box::new(move |address| Io::Memory(dial(address)))).ok();
-        let (first, _) = plan(&node, plugins, ir, 1).map_err(EngineError::Refused)?;
+        let (first, _) = plan(&node, plugins, configuration, 1).map_err(EngineError::Refused)?;
         node.publish(first);
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let runtime = runtime.map_err(failed("a worker"))?;

@@ -111,6 +111,11 @@ impl Node {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(old);
     }
 
+    /// The number of plans that were replaced and that requests may still hold.
+    pub(crate) fn retired_plans(&self) -> usize {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Frees plans that no request holds any more; `false` if there are none. Called by the thread that plans, from time
     /// to time.
     pub(crate) fn free_retired(&self) -> bool {

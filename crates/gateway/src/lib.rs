@@ -14,8 +14,10 @@ mod pcre;
 mod rank;
 pub mod secrets;
 pub mod settings;
+mod source_map;
 
 pub use declarative::{Entity, LoadErrors, Snapshot, Source, load};
 pub use entities::Registry;
 pub use lower::{Edit, Lowered, lower, lower_owned, lower_strict};
 pub use settings::Settings;
+pub use source_map::SourceMap;

@@ -1,4 +1,4 @@
-//! Where requests go: backends, balanced groups of endpoints, health checks.
+//! Where requests go: backends, clusters of endpoints, health checks.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,8 @@ use crate::document::documented;
 use crate::{Document, Id, Origin};
 
 /// A destination of routes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Backend {
     /// The user's object.
     pub origin: Origin,
@@ -29,7 +30,6 @@ pub struct Backend {
     /// Tries after the first one.
     pub retries: u16,
     /// Protocols that clients may switch to with `Upgrade`, besides `websocket`: lower-case names without a version.
-    #[serde(default)]
     pub upgrade_protocols: Vec<Box<str>>,
     /// Behind [`Backend::document`].
     pub document: Document,
@@ -38,10 +38,11 @@ pub struct Backend {
 documented!(Backend { origin, l4, http, grpc, tls, target, path, timeouts, retries, upgrade_protocols });
 
 /// Transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum L4 {
     /// Connections.
+    #[default]
     Tcp,
     /// Datagrams.
     Udp,
@@ -68,7 +69,7 @@ pub struct UpstreamTls {
     /// Longest chain between leaf and root when verifying.
     pub verify_depth: Option<u8>,
     /// Authorities to trust; empty means the node's.
-    pub trusts: Vec<Id>,
+    pub trust_bundles: Vec<Id>,
     /// The certificate to show.
     pub client_certificate: Option<Id>,
 }
@@ -79,17 +80,34 @@ pub struct UpstreamTls {
 pub enum Target {
     /// One host, balanced over what its name resolves to.
     Host(Host),
-    /// A balanced group.
-    Endpoints {
-        /// The group.
+    /// A load-balanced set of endpoints.
+    Cluster {
+        /// The cluster.
         id: Id,
         /// Port for members that have none of their own.
         port: u16,
     },
 }
 
+impl Default for Target {
+    fn default() -> Self {
+        Self::Host(Host::default())
+    }
+}
+
+impl Target {
+    /// The cluster, when the target is one.
+    pub fn cluster(&self) -> Option<Id> {
+        match self {
+            Self::Cluster { id, .. } => Some(*id),
+            Self::Host(_) => None,
+        }
+    }
+}
+
 /// A host and port. The host is an address or a name, lower-case, without brackets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Host {
     /// Name or address.
     pub host: Box<str>,
@@ -106,6 +124,7 @@ impl Host {
 
 /// Limits on waiting for an upstream, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Timeouts {
     /// Until connected, TLS included.
     pub connect_ms: u64,
@@ -115,9 +134,16 @@ pub struct Timeouts {
     pub write_ms: u64,
 }
 
-/// A balanced group of endpoints.
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect_ms: 60_000, read_ms: 60_000, write_ms: 60_000 }
+    }
+}
+
+/// A load-balanced set of endpoints.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Endpoints {
+#[serde(default)]
+pub struct Cluster {
     /// The user's object.
     pub origin: Origin,
     /// How one is chosen.
@@ -136,11 +162,11 @@ pub struct Endpoints {
     pub client_certificate: Option<Id>,
     /// Send the name of the SRV record that was followed as Host.
     pub use_srv_name: bool,
-    /// Behind [`Endpoints::document`].
+    /// Behind [`Cluster::document`].
     pub document: Document,
 }
 
-documented!(Endpoints {
+documented!(Cluster {
     origin,
     algorithm,
     slots,
@@ -152,13 +178,31 @@ documented!(Endpoints {
     use_srv_name
 });
 
-/// A member of a group.
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            origin: Origin::default(),
+            algorithm: Algorithm::default(),
+            slots: 10_000,
+            hash_on: HashInput::default(),
+            hash_fallback: HashInput::default(),
+            health: HealthChecks::default(),
+            host_header: None,
+            client_certificate: None,
+            use_srv_name: false,
+            document: Document::default(),
+        }
+    }
+}
+
+/// One address in a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Endpoint {
     /// The user's object.
     pub origin: Origin,
-    /// The group.
-    pub endpoints: Id,
+    /// The cluster.
+    pub cluster: Id,
     /// Name or address, and port.
     pub host: Host,
     /// Share of the traffic; 0 takes none.
@@ -167,11 +211,18 @@ pub struct Endpoint {
     pub failover: bool,
 }
 
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self { origin: Origin::default(), cluster: Id::nil(), host: Host::default(), weight: 100, failover: false }
+    }
+}
+
 /// How an endpoint is chosen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// Weighted wheel.
+    #[default]
     RoundRobin,
     /// Smallest (connections + 1) / weight.
     LeastConnections,
@@ -189,10 +240,11 @@ pub enum Algorithm {
 }
 
 /// What a hash is computed from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HashInput {
     /// Nothing: every request hashes alike, unless a fallback says otherwise.
+    #[default]
     None,
     /// The principal's id, else the credential's.
     Principal,
@@ -224,6 +276,7 @@ pub struct HealthChecks {
     /// Judgement by real traffic.
     pub passive: Passive,
     /// The group is healthy while strictly more than this percentage of its weight is available.
+    #[serde(serialize_with = "crate::binary::one_zero")]
     pub threshold_percent: f64,
 }
 

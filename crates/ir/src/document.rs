@@ -4,16 +4,16 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::{Backend, Endpoints, HostMatch, HostPattern, Matches, Origin, PathMatch, Principal, Route, Target};
+use crate::{Backend, Cluster, HostMatch, HostPattern, Matches, Origin, PathMatch, Principal, Route, Target};
 
 /// The user's object as compact JSON, for log records: made when it is asked for (see [`Route::document`] and its
 /// likes). What is kept is the text with gaps, which records of one shape share, and the values that neither the text
 /// nor the record has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document(Arc<Recipe>);
 
 /// Gaps are control characters, which JSON text does not have.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Recipe {
     text: Arc<str>,
     /// For the gaps of [`Part::Value`], in their order.
@@ -154,13 +154,13 @@ impl Parts for Backend {
         match (part, &self.target) {
             (Part::Host, Target::Host(host)) => text(&host.host, out),
             (Part::Port, Target::Host(host)) => write!(out, "{}", host.port).is_ok(),
-            (Part::Port, Target::Endpoints { port, .. }) => write!(out, "{port}").is_ok(),
+            (Part::Port, Target::Cluster { port, .. }) => write!(out, "{port}").is_ok(),
             _ => self.origin.part(part, out),
         }
     }
 }
 
-impl Parts for Endpoints {
+impl Parts for Cluster {
     fn part(&self, part: Part, out: &mut String) -> bool {
         self.origin.part(part, out)
     }
@@ -266,7 +266,7 @@ mod tests {
     fn route() -> Route {
         let mut route: Route = serde_json::from_value(serde_json::json!({
             "origin": {"id": "00000000-0000-0000-0000-000000000007", "name": "a\"b"},
-            "rank": {"weight": 1, "tie": 7}, "traffic": "http",
+            "rank": {"weight": "1", "tie": "7"}, "traffic": "http",
             "matches": {"conditions": {
                 "hosts": [{"host": {"suffix": ".a"}, "port": 8}, {"host": {"exact": "x"}, "port": null}],
                 "paths": [{"prefix": "/p"}, {"regex": "q\\d"}]}},

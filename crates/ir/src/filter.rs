@@ -6,7 +6,8 @@ use serde_json::Value;
 use crate::{Id, Origin, Wire};
 
 /// Filters of one author with one scope. A Kong plugin instance is a set of one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FilterSet {
     /// The user's object.
     pub origin: Origin,
@@ -40,11 +41,13 @@ impl Scope {
 }
 
 /// An intrinsic: what only its plugin can read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// The plugin's name.
     pub kind: Box<str>,
     /// Its parameters, complete with defaults and valid by the plugin's schema.
+    #[serde(serialize_with = "crate::binary::in_key_order")]
     pub params: Value,
     /// Wire forms it acts on; empty means any.
     pub wires: Vec<Wire>,

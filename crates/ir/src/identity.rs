@@ -10,7 +10,8 @@ use crate::document::documented;
 use crate::{Document, Id, Origin};
 
 /// A certificate with its key, and the names it serves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Certificate {
     /// The user's object.
     pub origin: Origin,
@@ -21,7 +22,8 @@ pub struct Certificate {
 }
 
 /// A chain and its key.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct KeyPair {
     /// PEM, leaf first.
     pub chain: Box<str>,
@@ -36,8 +38,9 @@ impl std::fmt::Debug for KeyPair {
 }
 
 /// A certificate authority.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trust {
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrustBundle {
     /// The user's object.
     pub origin: Origin,
     /// PEM, exactly one certificate.
@@ -45,7 +48,8 @@ pub struct Trust {
 }
 
 /// Who may call.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Principal {
     /// The user's object.
     pub origin: Origin,
@@ -62,7 +66,8 @@ pub struct Principal {
 documented!(Principal { origin, name, custom_id, groups });
 
 /// A group that filter sets may be scoped to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PrincipalGroup {
     /// The user's object.
     pub origin: Origin,
@@ -71,7 +76,7 @@ pub struct PrincipalGroup {
 }
 
 /// What a principal proves itself with, or what is attached to it (an ACL group is a credential of kind `acl`).
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Credential {
     /// The user's object.
     pub origin: Origin,
@@ -85,7 +90,7 @@ pub struct Credential {
 }
 
 /// What a [`Credential`] is, apart from who it is.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Attributes {
     /// The plugin that reads it.
     pub kind: Box<str>,
@@ -142,14 +147,15 @@ impl PartialEq for Credential {
     }
 }
 
-/// How a credential travels.
-#[derive(Serialize, Deserialize)]
-#[serde(rename = "Credential")]
+/// The serial form.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(rename = "Credential", default)]
 struct Form<'c> {
     origin: Cow<'c, Origin>,
     kind: Cow<'c, str>,
     principal: Id,
     lookup: Cow<'c, str>,
+    #[serde(serialize_with = "crate::binary::in_key_order")]
     data: Value,
 }
 

@@ -13,6 +13,12 @@ pub enum Matches {
     Predicate(Predicate),
 }
 
+impl Default for Matches {
+    fn default() -> Self {
+        Self::Conditions(Conditions::default())
+    }
+}
+
 /// Kinds are ANDed, values within a kind are ORed, an empty kind matches everything. Made from [`Criteria`]; what few
 /// routes have is kept apart, and read as if it were here.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +61,7 @@ pub enum Selection {
     /// name; `cardinal_route` has the rules. All routes for HTTP of a generation must be chosen like this, or none.
     ByKinds {
         /// The order among all routes, whatever their kinds: higher comes first.
+        #[serde(with = "crate::binary::wide")]
         order: u128,
     },
 }
@@ -223,15 +230,22 @@ pub enum HostPattern {
     Prefix(Box<str>),
 }
 
+impl Default for HostPattern {
+    fn default() -> Self {
+        Self::Exact(Box::default())
+    }
+}
+
 /// A host condition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HostMatch {
     /// The name.
     pub host: HostPattern,
     /// The port of the Host header.
     pub port: Option<u16>,
     /// What a Host header without a port means.
-    #[serde(default, skip_serializing_if = "ImpliedPort::is_default")]
+    #[serde(skip_serializing_if = "ImpliedPort::is_default")]
     pub implied_port: ImpliedPort,
 }
 
@@ -266,7 +280,8 @@ pub enum PathMatch {
 }
 
 /// A condition on one header.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HeaderMatch {
     /// Lower-case name.
     pub name: Box<str>,
@@ -285,7 +300,8 @@ pub enum TextMatch {
 }
 
 /// An address condition; at least one part is set.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AddrMatch {
     /// Network (a single address is a network of full length). An IPv4 address mapped into IPv6 counts as IPv4.
     pub net: Option<IpNet>,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::Id;
+use crate::{Certificate, Id};
 
 /// A socket to accept traffic on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,10 +43,13 @@ pub enum ListenerKind {
     Status,
 }
 
-/// Settings of the node.
+/// What the operator of one node configured. It is not part of a generation, which all nodes of a role receive: a plan is
+/// made from both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Node {
+pub struct NodeSettings {
+    /// Sockets to accept traffic on.
+    pub listeners: Vec<Listener>,
     /// The node's id, for hash seeds, logs and metrics.
     pub id: Id,
     /// Limits on clients.
@@ -66,7 +69,7 @@ pub struct Node {
     /// Name resolution.
     pub resolver: Resolver,
     /// Certificate to serve when no name matches; the node makes a self-signed one when absent.
-    pub default_certificate: Option<Id>,
+    pub default_certificate: Option<Certificate>,
     /// Ask clients for a certificate and verify it against these authorities (PEM bundle); `None` does not ask.
     pub client_authorities: Option<Box<str>>,
     /// Refuse clients without a valid certificate.

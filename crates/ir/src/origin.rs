@@ -2,46 +2,42 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Id;
 
-/// The user's own object behind an IR record, for logs, metrics, errors and `explain`.
-#[derive(Debug, Default)]
+/// The user's own object behind an IR record, for logs, metrics, errors and `explain`. It does not change and does not
+/// depend on where the object was written: positions in files are kept by front ends.
+#[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// What it shares with others; `None` is [`Noun::default`].
-    noun: Option<Arc<Noun>>,
+    /// Shared by all objects of one kind; `None` is [`OriginKind::default`].
+    kind: Option<Arc<OriginKind>>,
     /// The id users know the object by.
     pub id: Id,
     /// The name users know the object by, if it has one.
     pub name: Option<Box<str>>,
-    line: AtomicU32,
-    column: AtomicU32,
 }
 
-/// What kind of object it is, and the file it was written in; shared by all records that are alike in this.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Noun {
+/// The kind of a user's object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OriginKind {
     /// The front end that lowered it: `kong`, `kuma`.
     pub front_end: Box<str>,
     /// The front end's own noun: `routes`, `MeshHTTPRoute`.
-    pub kind: Box<str>,
-    /// The file, as the user names it; `None` for an object that was not read from one.
-    pub file: Option<Arc<str>>,
+    pub noun: Box<str>,
 }
 
 impl Origin {
-    /// An object of this front end and kind, without a name, from no file.
-    pub fn new(front_end: &str, kind: &str, id: Id) -> Self {
-        let noun = Noun { front_end: front_end.into(), kind: kind.into(), file: None };
-        Self::at(&Arc::new(noun), id, None, 0, 0)
+    /// An object of this front end and kind, without a name.
+    pub fn new(front_end: &str, noun: &str, id: Id) -> Self {
+        let kind = OriginKind { front_end: front_end.into(), noun: noun.into() };
+        Self::of(&Arc::new(kind), id, None)
     }
 
-    /// An object with its name and its place in the noun's file.
-    pub fn at(noun: &Arc<Noun>, id: Id, name: Option<Box<str>>, line: u32, column: u32) -> Self {
-        Self { noun: Some(Arc::clone(noun)), id, name, line: line.into(), column: column.into() }
+    /// An object of a kind that origins share.
+    pub fn of(kind: &Arc<OriginKind>, id: Id, name: Option<Box<str>>) -> Self {
+        Self { kind: Some(Arc::clone(kind)), id, name }
     }
 
     /// The same with a name.
@@ -49,43 +45,14 @@ impl Origin {
         Self { name: Some(name.into()), ..self }
     }
 
-    /// The front end that lowered it; empty when nobody said.
+    /// The front end that lowered it; empty when that is not known.
     pub fn front_end(&self) -> &str {
-        self.noun.as_ref().map_or("", |noun| &noun.front_end)
+        self.kind.as_ref().map_or("", |kind| &kind.front_end)
     }
 
     /// The front end's own noun.
     pub fn kind(&self) -> &str {
-        self.noun.as_ref().map_or("", |noun| &noun.kind)
-    }
-
-    /// Where it was written, if it was read from a file.
-    pub fn location(&self) -> Option<Location> {
-        let file = self.noun.as_ref()?.file.as_ref()?;
-        let place = |n: &AtomicU32| n.load(Ordering::Relaxed);
-        Some(Location { file: Arc::clone(file), line: place(&self.line), column: place(&self.column) })
-    }
-
-    /// File, line and column of where it was written: what origins are sorted by.
-    pub fn place(&self) -> Option<(&str, u32, u32)> {
-        let file = self.noun.as_ref()?.file.as_ref()?;
-        Some((file, self.line.load(Ordering::Relaxed), self.column.load(Ordering::Relaxed)))
-    }
-
-    /// Notes that the object stands elsewhere in its file now. It is the same object, so its record stays the same and
-    /// stays shared: of all that a record says, this alone may change.
-    pub fn moved_to(&self, line: u32, column: u32) {
-        self.line.store(line, Ordering::Relaxed);
-        self.column.store(column, Ordering::Relaxed);
-    }
-
-    /// Notes the place of another, equal, origin.
-    pub(crate) fn moved_with(&self, other: &Self) {
-        let place = |n: &AtomicU32| n.load(Ordering::Relaxed);
-        let (line, column) = (place(&other.line), place(&other.column));
-        if (place(&self.line), place(&self.column)) != (line, column) {
-            self.moved_to(line, column);
-        }
+        self.kind.as_ref().map_or("", |kind| &kind.noun)
     }
 
     /// What to call the object in a message: its name, else its id.
@@ -97,28 +64,19 @@ impl Origin {
     }
 }
 
-impl Clone for Origin {
-    fn clone(&self) -> Self {
-        let place = |n: &AtomicU32| n.load(Ordering::Relaxed).into();
-        let (line, column) = (place(&self.line), place(&self.column));
-        Self { noun: self.noun.clone(), id: self.id, name: self.name.clone(), line, column }
-    }
-}
-
-/// An object that stands elsewhere in its file is the same object: see [`Origin::moved_to`].
 impl PartialEq for Origin {
     fn eq(&self, other: &Self) -> bool {
-        let same_noun = match (&self.noun, &other.noun) {
+        let same_kind = match (&self.kind, &other.kind) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
-            (a, b) => a.as_deref().unwrap_or(&Noun::default()) == b.as_deref().unwrap_or(&Noun::default()),
+            (a, b) => a.as_deref().unwrap_or(&OriginKind::default()) == b.as_deref().unwrap_or(&OriginKind::default()),
         };
-        same_noun && self.id == other.id && self.name == other.name
+        same_kind && self.id == other.id && self.name == other.name
     }
 }
 
 impl Eq for Origin {}
 
-/// How an origin travels.
+/// The serial form.
 #[derive(Serialize, Deserialize, Default)]
 #[serde(rename = "Origin", default)]
 struct Form<'o> {
@@ -126,28 +84,26 @@ struct Form<'o> {
     kind: Cow<'o, str>,
     id: Id,
     name: Option<Cow<'o, str>>,
-    location: Option<Location>,
 }
 
 impl Serialize for Origin {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (front_end, kind) = (self.front_end().into(), self.kind().into());
         let name = self.name.as_deref().map(Cow::Borrowed);
-        Form { front_end, kind, id: self.id, name, location: self.location() }.serialize(serializer)
+        Form { front_end, kind, id: self.id, name }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Form { front_end, kind, id, name, location } = Form::deserialize(deserializer)?;
-        let (line, column) = location.as_ref().map_or((0, 0), |at| (at.line, at.column));
-        let noun = Noun { front_end: front_end.into(), kind: kind.into(), file: location.map(|at| at.file) };
-        Ok(Self::at(&Arc::new(noun), id, name.map(Into::into), line, column))
+        let Form { front_end, kind, id, name } = Form::deserialize(deserializer)?;
+        let kind = OriginKind { front_end: front_end.into(), noun: kind.into() };
+        Ok(Self::of(&Arc::new(kind), id, name.map(Into::into)))
     }
 }
 
 /// A place in a file. Lines and columns count from 1.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Location {
     /// File name as given by the user.
     pub file: Arc<str>,
@@ -189,6 +145,8 @@ pub enum Code {
     Secret,
     /// The node has run out of descriptors or memory; the same configuration may be usable a little later.
     Shortage,
+    /// A plugin panicked.
+    Panic,
 }
 
 /// One thing wrong with one object. Many are reported at once.
@@ -200,6 +158,8 @@ pub struct Diagnostic {
     pub code: Code,
     /// The object.
     pub origin: Origin,
+    /// Where the object was written, if its front end read it from a file and has said so.
+    pub location: Option<Location>,
     /// The field within the object, dotted (`config.minute`, `paths[0]`); empty for the whole object.
     pub path: String,
     /// What is wrong, one sentence.
@@ -210,7 +170,7 @@ pub struct Diagnostic {
 
 impl std::fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(at) = self.origin.location() {
+        if let Some(at) = &self.location {
             write!(f, "{}:{}:{}: ", at.file, at.line, at.column)?;
         }
         write!(f, "{}", self.origin.label())?;
@@ -224,3 +184,43 @@ impl std::fmt::Display for Diagnostic {
         Ok(())
     }
 }
+
+/// Errors that refuse something as a whole: at least one diagnostic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnostics(Box<[Diagnostic]>);
+
+impl Diagnostics {
+    /// These diagnostics, if there are any.
+    pub fn of(all: impl IntoIterator<Item = Diagnostic>) -> Option<Self> {
+        let all: Box<[Diagnostic]> = all.into_iter().collect();
+        (!all.is_empty()).then_some(Self(all))
+    }
+
+    /// All of them, in their order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+
+    /// All of them, in their order.
+    pub fn into_vec(self) -> Vec<Diagnostic> {
+        self.0.into_vec()
+    }
+}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(only: Diagnostic) -> Self {
+        Self([only].into())
+    }
+}
+
+impl std::fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (number, diagnostic) in self.0.iter().enumerate() {
+            let line_end = if number > 0 { "\n" } else { "" };
+            write!(f, "{line_end}{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}

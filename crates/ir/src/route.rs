@@ -7,6 +7,7 @@ use crate::{Document, Id, Matches, Origin};
 
 /// A rule that a connection or a request may match.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
 pub struct Route {
     /// The user's object. Several records share one origin where a front end splits its object.
     pub origin: Origin,
@@ -32,11 +33,29 @@ pub struct Route {
 
 documented!(Route { origin, rank, traffic, matches, backend, rewrite, require, request_buffering, response_buffering });
 
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            origin: Origin::default(),
+            rank: Rank::default(),
+            traffic: Traffic::default(),
+            matches: Matches::default(),
+            backend: None,
+            rewrite: Rewrite::default(),
+            require: Require::default(),
+            request_buffering: true,
+            response_buffering: true,
+            document: Document::default(),
+        }
+    }
+}
+
 /// What a route is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Traffic {
     /// Requests of HTTP/1.1, HTTP/2 and gRPC.
+    #[default]
     Http,
     /// Connections of TCP and TLS, UDP sessions, and TLS passthrough.
     Stream,
@@ -44,10 +63,13 @@ pub enum Traffic {
 
 /// Total order among routes. Compared as (`weight`, `tie`), higher first; computed by the front end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Rank {
     /// Specificity.
+    #[serde(with = "crate::binary::wide")]
     pub weight: u128,
     /// What decides between equals; different for each route, so that the order is total.
+    #[serde(with = "crate::binary::wide")]
     pub tie: u128,
 }
 
@@ -93,7 +115,7 @@ mod tests {
     /// There may be hundreds of thousands of them.
     #[test]
     fn records_are_small() {
-        assert_eq!((size_of::<Matches>(), size_of::<Origin>()), (64, 48));
-        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (192, 88));
+        assert_eq!((size_of::<Matches>(), size_of::<Origin>()), (64, 40));
+        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (176, 80));
     }
 }

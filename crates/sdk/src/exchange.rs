@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cardinal_base::{Reservation, Tick, UnixMillis};
 use cardinal_http::{FailureKind, Method, Version};
-use cardinal_ir::{Backend, Endpoints, Id, Route, Target, Wire};
+use cardinal_ir::{Backend, Cluster, Id, Route, Target, Wire};
 
 use crate::directory::{CredentialEntry, PrincipalEntry};
 use crate::phase::BodyMode;
@@ -172,12 +172,12 @@ impl RouteInfo {
 #[derive(Clone, Debug)]
 pub struct BackendInfo {
     record: Arc<Backend>,
-    group: Option<Arc<Endpoints>>,
+    group: Option<Arc<Cluster>>,
 }
 
 impl BackendInfo {
     /// The backend of a record, and the group that it names, if it does.
-    pub const fn new(record: Arc<Backend>, group: Option<Arc<Endpoints>>) -> Self {
+    pub const fn new(record: Arc<Backend>, group: Option<Arc<Cluster>>) -> Self {
         Self { record, group }
     }
 
@@ -195,7 +195,7 @@ impl BackendInfo {
     pub fn host(&self) -> &str {
         match &self.record.target {
             Target::Host(host) => &host.host,
-            Target::Endpoints { .. } => self.group.as_ref().and_then(|g| g.origin.name.as_deref()).unwrap_or_default(),
+            Target::Cluster { .. } => self.group.as_ref().and_then(|g| g.origin.name.as_deref()).unwrap_or_default(),
         }
     }
 

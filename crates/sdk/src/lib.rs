@@ -23,7 +23,7 @@ pub mod testing;
 pub use def::{
     Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, PluginDef, Prepare, Prepared, Scopes, Seal,
 };
-pub use directory::{CredentialEntry, Directory, DirectoryChanges, PrincipalEntry};
+pub use directory::{CredentialEntry, Directory, PrincipalEntry};
 pub use exchange::{
     BackendInfo, Bytes as ByteCounts, Captures, Client, CredentialId, CredentialRef, Exchange, Identity, Original,
     RequestId, RouteInfo, Slots, Source, State, Timing, TlsInfo, Try, TryState,

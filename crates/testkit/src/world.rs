@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use cardinal_engine::{Engine, Options};
+use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_gateway::settings::Inputs;
 use cardinal_gateway::{Registry, Settings, Source, load, lower};
-use cardinal_ir::{Diagnostic, Ir, ListenerKind, Severity};
+use cardinal_ir::{Diagnostic, ListenerKind, Severity};
 use cardinal_sdk::PluginDef;
 
 /// A Kong file served by a real engine: plain HTTP, and HTTPS with HTTP/2, each on a port that the system chose.
@@ -50,26 +49,30 @@ impl World {
     ///
     /// # Errors
     /// When the file or the settings are refused.
-    pub fn compiled(plugins: &'static [&'static PluginDef], yaml: &str, settings: &[(&str, &str)]) -> Result<Ir> {
-        compile(plugins, yaml, &read_settings(settings)?).map(|(ir, _)| ir)
+    pub fn compiled(
+        plugins: &'static [&'static PluginDef],
+        yaml: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Configuration> {
+        compile(plugins, yaml, &read_settings(settings)?).map(|(configuration, _)| configuration)
     }
 
-    /// Serves an IR.
+    /// Serves a configuration.
     ///
     /// # Errors
     /// When it cannot be served.
-    pub fn of(plugins: &'static [&'static PluginDef], ir: Ir) -> Result<Self> {
-        Self::serve(plugins, ir, read_settings(&[])?, Vec::new())
+    pub fn of(plugins: &'static [&'static PluginDef], configuration: Configuration) -> Result<Self> {
+        Self::serve(plugins, configuration, read_settings(&[])?, Vec::new())
     }
 
     fn serve(
         plugins: &'static [&'static PluginDef],
-        ir: Ir,
+        configuration: Configuration,
         settings: Settings,
         mut diagnostics: Vec<Diagnostic>,
     ) -> Result<Self> {
         let options = Options { workers: 2, plugins: plugins.to_vec(), ..Options::default() };
-        let (engine, applied) = Engine::start(Arc::new(ir), options)?;
+        let (engine, applied) = Engine::start(configuration, options)?;
         diagnostics.extend(applied.diagnostics);
         Ok(Self { engine, plugins, settings, diagnostics })
     }
@@ -79,9 +82,9 @@ impl World {
     /// # Errors
     /// When it is refused; then the old one is still served.
     pub fn apply(&self, yaml: &str) -> Result<u64> {
-        let (ir, _) = compile(self.plugins, yaml, &self.settings)?;
-        let applied = self.engine.apply(Arc::new(ir));
-        applied.map(|applied| applied.generation).map_err(|found| anyhow!("{found:?}"))
+        let (configuration, _) = compile(self.plugins, yaml, &self.settings)?;
+        let applied = self.engine.apply(configuration);
+        applied.map(|applied| applied.generation).map_err(Into::into)
     }
 
     /// Serves another file with other settings, as a reload of both does. Listeners stay as they are.
@@ -89,17 +92,17 @@ impl World {
     /// # Errors
     /// When it is refused; then the old one is still served.
     pub fn apply_with(&self, yaml: &str, settings: &[(&str, &str)]) -> Result<u64> {
-        let (ir, _) = compile(self.plugins, yaml, &read_settings(settings)?)?;
-        let applied = self.engine.apply(Arc::new(ir));
-        applied.map(|applied| applied.generation).map_err(|found| anyhow!("{found:?}"))
+        let (configuration, _) = compile(self.plugins, yaml, &read_settings(settings)?)?;
+        let applied = self.engine.apply(configuration);
+        applied.map(|applied| applied.generation).map_err(Into::into)
     }
 
-    /// The IR of a file on this node.
+    /// The configuration that a file is on this node.
     ///
     /// # Errors
     /// When the file is refused.
-    pub fn compile(&self, yaml: &str) -> Result<Ir> {
-        compile(self.plugins, yaml, &self.settings).map(|(ir, _)| ir)
+    pub fn compile(&self, yaml: &str) -> Result<Configuration> {
+        compile(self.plugins, yaml, &self.settings).map(|(configuration, _)| configuration)
     }
 
     /// Where plain HTTP is served.
@@ -155,10 +158,15 @@ fn read_settings(given: &[(&str, &str)]) -> Result<Settings> {
     Settings::load(&inputs, &read).map(|(settings, _)| settings).map_err(|notes| anyhow!("settings: {notes:?}"))
 }
 
-fn compile(plugins: &[&'static PluginDef], yaml: &str, settings: &Settings) -> Result<(Ir, Vec<Diagnostic>)> {
+fn compile(
+    plugins: &[&'static PluginDef],
+    yaml: &str,
+    settings: &Settings,
+) -> Result<(Configuration, Vec<Diagnostic>)> {
     let registry = Registry::for_settings(plugins, settings).map_err(|names| anyhow!("plugins: {names:?}"))?;
     let files = [Source::new("kong.yaml", yaml)];
     let snapshot =
         load(&files, &registry, settings).map_err(|errors| anyhow!("{}", errors.render())).context("the file")?;
-    Ok(lower(&snapshot, &registry, settings))
+    let (ir, diagnostics) = lower(&snapshot, &registry, settings);
+    Ok((Configuration::new(ir, settings.node.clone()), diagnostics))
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cardinal_base::{SeededRng, Tick};
-use cardinal_ir::{Active, Algorithm, Counts, Endpoint, Endpoints, HashInput, HealthChecks, Host, Id, Origin, Passive};
+use cardinal_ir::{Active, Algorithm, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, Id, Origin, Passive};
 
 use crate::{AddressKey, Group, Member, NoPeer, PickInput, Picker};
 
@@ -16,8 +16,8 @@ fn id(n: u128) -> Id {
     Id::from_u128(n)
 }
 
-fn spec(algorithm: Algorithm) -> Endpoints {
-    Endpoints {
+fn spec(algorithm: Algorithm) -> Cluster {
+    Cluster {
         origin: Origin::default(),
         algorithm,
         slots: 10_000,
@@ -32,7 +32,7 @@ fn spec(algorithm: Algorithm) -> Endpoints {
 }
 
 /// Passive checks that one TCP failure or three bad statuses turn, and active ones that two successes turn back.
-fn checked(algorithm: Algorithm) -> Endpoints {
+fn checked(algorithm: Algorithm) -> Cluster {
     let counts = Counts {
         healthy_statuses: vec![200],
         successes: 2,
@@ -43,13 +43,13 @@ fn checked(algorithm: Algorithm) -> Endpoints {
     };
     let active = Active { timeout_ms: 1_000, concurrency: 10, counts: counts.clone(), ..Active::default() };
     let passive = Passive { counts, ..Passive::default() };
-    Endpoints { health: HealthChecks { active, passive, threshold_percent: 0.0 }, ..spec(algorithm) }
+    Cluster { health: HealthChecks { active, passive, threshold_percent: 0.0 }, ..spec(algorithm) }
 }
 
 fn member(n: u128, host: &str, port: u16, weight: u32) -> Member {
     let endpoint = Endpoint {
         origin: Origin::default(),
-        endpoints: id(1_000),
+        cluster: id(1_000),
         host: Host { host: host.into(), port },
         weight,
         failover: false,
@@ -68,7 +68,7 @@ fn members(weights: &[u32]) -> Vec<Member> {
     weights.iter().enumerate().map(|(i, w)| member(i as u128 + 1, &format!("10.0.0.{}", i + 1), 80, *w)).collect()
 }
 
-fn group(spec: Endpoints, members: Vec<Member>) -> Arc<Group> {
+fn group(spec: Cluster, members: Vec<Member>) -> Arc<Group> {
     Group::new(id(1_000), Arc::new(spec), members, 7, Tick(0))
 }
 

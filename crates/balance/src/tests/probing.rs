@@ -8,7 +8,7 @@ use cardinal_base::{Clock, ManualClock, Rng, UnixMillis};
 use super::*;
 use crate::{Outcome, Probe, ProbeOutcome, State};
 
-fn probed(healthy_ms: u64, unhealthy_ms: u64, concurrency: u32) -> Endpoints {
+fn probed(healthy_ms: u64, unhealthy_ms: u64, concurrency: u32) -> Cluster {
     let mut spec = checked(Algorithm::RoundRobin);
     spec.health.active.healthy_interval_ms = healthy_ms;
     spec.health.active.unhealthy_interval_ms = unhealthy_ms;

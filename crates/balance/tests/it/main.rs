@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cardinal_balance::{Group, Member, Outcome, PickInput};
 use cardinal_base::{SeededRng, Tick};
-use cardinal_ir::{Algorithm, Counts, Endpoint, Endpoints, HashInput, HealthChecks, Host, Id, Origin, Passive};
+use cardinal_ir::{Algorithm, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, Id, Origin, Passive};
 
 struct Counting;
 
@@ -37,7 +37,7 @@ static ALLOCATOR: Counting = Counting;
 fn group(algorithm: Algorithm) -> Arc<Group> {
     let counts = Counts { healthy_statuses: vec![200], successes: 1, tcp_failures: 1, ..Counts::default() };
     let health = HealthChecks { passive: Passive { counts, ..Passive::default() }, ..HealthChecks::default() };
-    let spec = Endpoints {
+    let spec = Cluster {
         origin: Origin::default(),
         algorithm,
         slots: 10_000,
@@ -53,7 +53,7 @@ fn group(algorithm: Algorithm) -> Arc<Group> {
         id: Id::from_u128(n),
         endpoint: Arc::new(Endpoint {
             origin: Origin::default(),
-            endpoints: Id::nil(),
+            cluster: Id::nil(),
             host: Host { host: format!("10.0.0.{n}").into(), port: 80 },
             weight: 10,
             failover: false,

@@ -88,9 +88,11 @@ fn examine(site: &Site, strict: bool, entities_shown: bool) -> Result<Found> {
         out::progress(&format!("checking {} with {} MiB...", out::count(sources.len(), "file"), bytes >> 20));
     }
     let outcome = match site.examine(&preferences.settings, &sources, entities_shown) {
-        Ok(Examined { ir, mut diagnostics, warnings, report: lines, order, counts, entities, hidden }) => {
-            let unmatchable = check::unmatchable(&ir);
-            diagnostics.extend(site.plan(&ir)?);
+        Ok(examined) => {
+            let Examined { configuration, mut diagnostics, warnings, report: lines, order, counts, .. } = examined;
+            let (entities, hidden) = (examined.entities, examined.hidden);
+            let unmatchable = check::unmatchable(&configuration.ir);
+            diagnostics.extend(site.plan(&configuration, &examined.source_map)?);
             if strict {
                 sharpen(&mut diagnostics);
             }

@@ -22,13 +22,13 @@ pub(super) fn of_refusal(errors: &LoadErrors) -> Value {
 
 /// What is wrong with an entity, or odd about it.
 pub(super) fn of_diagnostic(diagnostic: &Diagnostic) -> Value {
-    let location = diagnostic.origin.location();
+    let location = diagnostic.location.as_ref();
     let severity = match diagnostic.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
     let (subject, message) = (diagnostic.origin.label(), discreet(&diagnostic.message));
-    object(location.as_ref().map(place), severity, &subject, &diagnostic.path, &message, diagnostic.hint.as_deref())
+    object(location.map(place), severity, &subject, &diagnostic.path, &message, diagnostic.hint.as_deref())
 }
 
 /// What is wrong with a setting, or odd about it.

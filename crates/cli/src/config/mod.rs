@@ -11,18 +11,18 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
 use cardinal_base::{Clock as _, SystemClock};
 use cardinal_engine::explain::Explainer;
+use cardinal_engine::{Configuration, EngineError};
 use cardinal_gateway::check::{OrderReport, Report, order_report};
 use cardinal_gateway::declarative::{Hidden, fill, redact_map};
 use cardinal_gateway::entities::{Kind, choices};
 use cardinal_gateway::settings::{Inputs, Note};
-use cardinal_gateway::{Registry, Settings, Snapshot, Source, load, lower, lower_owned};
-use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity};
+use cardinal_gateway::{Registry, Settings, Snapshot, Source, SourceMap, load, lower, lower_owned};
+use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Severity};
 use cardinal_sdk::PluginDef;
 
 use crate::args::SettingArgs;
@@ -76,18 +76,20 @@ pub(crate) type Digest = [u8; 32];
 /// engine needs its own.
 #[derive(Debug)]
 pub(crate) struct LoweredConfig {
-    pub(crate) ir: Arc<Ir>,
+    pub(crate) configuration: Configuration,
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// `2 services, 3 routes`.
     pub(crate) summary: String,
     /// Values that were filled in, for messages of the engine.
     pub(crate) hidden: Hidden,
+    /// Where the entities were written.
+    pub(crate) source_map: SourceMap,
 }
 
 /// A configuration that can be served, for a report.
 #[derive(Debug)]
 pub(crate) struct Examined {
-    pub(crate) ir: Arc<Ir>,
+    pub(crate) configuration: Configuration,
     /// What was left out while lowering, and warnings.
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// What is odd about the files.
@@ -98,6 +100,8 @@ pub(crate) struct Examined {
     pub(crate) entities: Option<Entities>,
     /// What output must not show.
     pub(crate) hidden: Hidden,
+    /// Where the entities were written.
+    pub(crate) source_map: SourceMap,
 }
 
 /// How many entities of each kind there are: kind, noun, number.
@@ -116,7 +120,7 @@ pub(crate) struct Entities {
 pub(crate) struct Loaded {
     pub(crate) snapshot: Snapshot,
     pub(crate) registry: Registry,
-    pub(crate) ir: Arc<Ir>,
+    pub(crate) configuration: Configuration,
     /// What was left out while lowering, and warnings.
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// What output must not show.
@@ -227,9 +231,9 @@ impl Site {
         let sources = self.filled(sources)?;
         let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
         let (ir, diagnostics) = lower(&snapshot, &registry, settings);
-        let ir = Arc::new(ir);
+        let configuration = Configuration::new(ir, settings.node.clone());
         let hidden = Hidden::of_files(&sources, &registry).with_references(&snapshot, &registry, settings);
-        Ok(Loaded { snapshot, registry, ir, diagnostics, hidden })
+        Ok(Loaded { snapshot, registry, configuration, diagnostics, hidden })
     }
 
     /// The same for a report. The entities are freed as they are lowered unless they are `kept`.
@@ -240,6 +244,7 @@ impl Site {
         let hidden = Hidden::of_files(&sources, &registry).with_references(&snapshot, &registry, settings);
         let (report, order) = (Report::new(&snapshot, &registry, settings), order_report(&snapshot, settings));
         let (counts, warnings) = (Counts::of(&snapshot, &registry), snapshot.warnings().to_vec());
+        let source_map = SourceMap::of(&snapshot);
         let (entities, (ir, diagnostics)) = if kept {
             let lowered = lower(&snapshot, &registry, settings);
             (Some(Entities { snapshot, registry }), lowered)
@@ -247,7 +252,8 @@ impl Site {
             (None, lower_owned(snapshot, &registry, settings))
         };
         cardinal_base::memory::release_free();
-        Ok(Examined { ir: Arc::new(ir), diagnostics, warnings, report, order, counts, entities, hidden })
+        let configuration = Configuration::new(ir, settings.node.clone());
+        Ok(Examined { configuration, diagnostics, warnings, report, order, counts, entities, hidden, source_map })
     }
 
     /// The same for a node, which needs no more than what it serves. With `strict`, all of it or nothing.
@@ -261,15 +267,16 @@ impl Site {
         let sources = self.filled(sources)?;
         let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
         let summary = Counts::of(&snapshot, &registry).summary(|_, all| all);
-        let hidden = Hidden::of_files(&sources, &registry);
+        let (hidden, source_map) = (Hidden::of_files(&sources, &registry), SourceMap::of(&snapshot));
         let (ir, mut diagnostics) = lower_owned(snapshot, &registry, settings);
         hidden.hide_in(&mut diagnostics);
-        let ir = Arc::new(ir);
+        let configuration = Configuration::new(ir, settings.node.clone());
+        let lowered = LoweredConfig { configuration, diagnostics, summary, hidden, source_map };
         if strict {
-            self.refuse_incomplete(&ir, &diagnostics, &sources, &hidden)?;
+            self.refuse_incomplete(&lowered, &sources)?;
         }
         cardinal_base::memory::release_free();
-        Ok(LoweredConfig { ir, diagnostics, summary, hidden })
+        Ok(lowered)
     }
 
     /// The files with variables filled in, if that is wanted.
@@ -281,28 +288,26 @@ impl Site {
         if self.fill_env { fill(&sources, &self.env).map(Cow::Owned).map_err(Refusal::Load) } else { Ok(sources) }
     }
 
-    fn refuse_incomplete(
-        &self,
-        ir: &Arc<Ir>,
-        diagnostics: &[Diagnostic],
-        sources: &[Source],
-        hidden: &Hidden,
-    ) -> Result<(), Refusal> {
-        let mut all = diagnostics.to_vec();
-        all.extend(self.plan(ir).map_err(Refusal::Internal)?);
-        hidden.hide_in(&mut all);
+    fn refuse_incomplete(&self, lowered: &LoweredConfig, sources: &[Source]) -> Result<(), Refusal> {
+        let mut all = lowered.diagnostics.clone();
+        all.extend(self.plan(&lowered.configuration, &lowered.source_map).map_err(Refusal::Internal)?);
+        lowered.hidden.hide_in(&mut all);
         sharpen(&mut all);
         let is_incomplete = all.iter().any(|d| d.severity == Severity::Error);
         if is_incomplete { Err(Refusal::Incomplete(all, sources.to_vec())) } else { Ok(()) }
     }
 
     /// Plans what would be served, and says what would have to be left out.
-    pub(crate) fn plan(&self, ir: &Arc<Ir>) -> Result<Vec<Diagnostic>> {
+    pub(crate) fn plan(&self, configuration: &Configuration, source_map: &SourceMap) -> Result<Vec<Diagnostic>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
         let _entered = runtime.enter();
-        Ok(match Explainer::new(Arc::clone(ir), self.plugins) {
-            Ok((_, diagnostics)) | Err(diagnostics) => diagnostics,
-        })
+        let mut diagnostics = match Explainer::new(configuration.clone(), self.plugins) {
+            Ok((_, diagnostics)) => diagnostics,
+            Err(EngineError::Refused(diagnostics)) => diagnostics.into_vec(),
+            Err(error) => return Err(error.into()),
+        };
+        source_map.fill(&mut diagnostics);
+        Ok(diagnostics)
     }
 
     fn registry(&self, settings: &Settings) -> Result<Registry, Refusal> {
@@ -312,10 +317,16 @@ impl Site {
 }
 
 impl LoweredConfig {
-    /// The same with the records of an older generation wherever they are equal.
-    pub(crate) fn sharing(self, older: &Ir) -> Self {
-        let ir = Arc::new(Arc::unwrap_or_clone(self.ir).sharing(older));
-        Self { ir, ..self }
+    /// Why the engine does not serve it, with places and the files.
+    pub(crate) fn refused(&self, diagnostics: Diagnostics, texts: &Texts) -> Refusal {
+        Refusal::Incomplete(self.placed(diagnostics.into_vec()), texts.sources.clone())
+    }
+
+    /// Diagnostics of the engine with their places, and without values that were filled in.
+    pub(crate) fn placed(&self, mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        self.source_map.fill(&mut diagnostics);
+        self.hidden.hide_in(&mut diagnostics);
+        diagnostics
     }
 }
 

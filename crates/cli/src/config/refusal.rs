@@ -129,7 +129,7 @@ fn of_finding(errors: &LoadErrors, finding: &Finding) -> ConfigProblem {
 }
 
 fn of_diagnostic(diagnostic: &Diagnostic) -> ConfigProblem {
-    let at = diagnostic.origin.location();
+    let at = &diagnostic.location;
     ConfigProblem {
         file: at.as_ref().map(|at| at.file.to_string()).unwrap_or_default(),
         line: at.as_ref().map_or(0, |at| at.line as usize),
@@ -158,7 +158,7 @@ fn render_diagnostic(diagnostic: &Diagnostic, sources: &[Source]) -> String {
     let path = if diagnostic.path.is_empty() { String::new() } else { format!("{}: ", diagnostic.path) };
     let text = format!("{}: {path}{}", diagnostic.origin.label(), diagnostic.message).replace('\n', "\\n");
     let mut out = format!("{word}: {text}\n");
-    if let Some(at) = diagnostic.origin.location() {
+    if let Some(at) = &diagnostic.location {
         out.push_str(&format!("  --> {}:{}:{}\n", at.file, at.line, at.column));
         let source = sources.iter().find(|source| *source.name == *at.file);
         let place = Place { line: at.line, column: at.column };

@@ -10,12 +10,12 @@ mod tree;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
+use cardinal_engine::EngineError;
 use cardinal_engine::explain::{Decision, Explainer, Question};
-use cardinal_gateway::{Settings, Source};
+use cardinal_gateway::{Settings, Source, SourceMap};
 use cardinal_ir::Diagnostic;
 use cardinal_sdk::PluginDef;
 use tokio::runtime::Builder;
@@ -49,8 +49,17 @@ pub(crate) fn explain(
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let mut screen = out::Screen::new(loaded.hidden.clone());
     runtime.block_on(async {
-        let (explainer, diagnostics) = Explainer::new(Arc::clone(&loaded.ir), site.plugins)
-            .map_err(|all| anyhow!("no entity can be served\n{}", screen.hide(&render_diagnostics(&all, &sources))))?;
+        let source_map = SourceMap::of(&loaded.snapshot);
+        let planned = Explainer::new(loaded.configuration.clone(), site.plugins);
+        let (explainer, mut diagnostics) = planned.map_err(|error| match error {
+            EngineError::Refused(all) => {
+                let mut all = all.into_vec();
+                source_map.fill(&mut all);
+                anyhow!("no entity can be served\n{}", screen.hide(&render_diagnostics(&all, &sources)))
+            }
+            error => error.into(),
+        })?;
+        source_map.fill(&mut diagnostics);
         let asking = Asking { explainer, loaded: &loaded, settings: &preferences.settings, sources: &sources };
         match &args.requests {
             Some(path) => {

@@ -94,10 +94,10 @@ fn plugins(decision: &Decision, loaded: &Loaded, sources: &[Source]) -> Option<B
 
 fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[Source]) -> Branch {
     let instance = plugin.instance_name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
-    let at = plugin.location.as_deref().map(|at| format!("  {at}")).unwrap_or_default();
+    let location = loaded.snapshot.get("plugins", &plugin.id).and_then(|entity| entity.location);
+    let at = location.as_ref().map(|at| format!("  {}:{}", at.file, at.line)).unwrap_or_default();
     let branch = Branch::new(format!("{number}. {}{instance} ({}){at}", plugin.name, plugin.scope_text));
     let Some(kind) = loaded.registry.plugin(plugin.name) else { return branch };
-    let location = loaded.snapshot.get("plugins", &plugin.id).and_then(|entity| entity.location);
     let leaves = leaves(&plugin.config, &kind.config, location.as_ref(), sources);
     let width = |of: fn(&Leaf) -> usize| leaves.iter().map(of).filter(|n| *n <= 40).max().unwrap_or_default();
     let (paths, values) = (width(|leaf| leaf.path.len()), width(|leaf| leaf.value.chars().count()));

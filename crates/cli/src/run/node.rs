@@ -1,15 +1,14 @@
 //! [`Node`]: the engine, with the configuration it serves.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use cardinal_engine::{Applied, ConfigOutcome, ConfigProblem, Engine, Handover, Options as EngineOptions};
+use cardinal_engine::{Applied, ApplyError, ConfigOutcome, ConfigProblem, Engine, Handover, Options as EngineOptions};
 use cardinal_gateway::Settings;
 use cardinal_gateway::settings::Note;
-use cardinal_ir::{Diagnostic, Ir, Listener, ListenerKind, Severity};
+use cardinal_ir::{Diagnostic, Listener, ListenerKind, Severity};
 
 use crate::config::{Digest, LoweredConfig, Preferences, Refusal, Site, Texts};
 use crate::out;
@@ -51,8 +50,6 @@ pub(super) struct Node {
     /// Warnings about settings that were logged last.
     notes: Vec<Note>,
     generation: u64,
-    /// What is served, so that the next generation shares what stays.
-    ir: Arc<Ir>,
     /// As the process was started with them.
     settings: Settings,
 }
@@ -86,13 +83,11 @@ impl Node {
             descriptors_max,
             inherited,
         };
-        let (engine, applied) = Engine::start(Arc::clone(&loaded.ir), engine_options).map_err(|error| match error {
-            cardinal_engine::EngineError::Refused(mut diagnostics) => {
-                loaded.hidden.hide_in(&mut diagnostics);
-                anyhow!(Refusal::Incomplete(diagnostics, texts.sources.clone()))
-            }
-            error => anyhow!(error),
-        })?;
+        let (engine, applied) =
+            Engine::start(loaded.configuration.clone(), engine_options).map_err(|error| match error {
+                cardinal_engine::EngineError::Refused(diagnostics) => anyhow!(loaded.refused(diagnostics, &texts)),
+                error => anyhow!(error),
+            })?;
         started(engine.services());
         let mut node = Self {
             site,
@@ -106,7 +101,6 @@ impl Node {
             unreadable: None,
             notes: preferences.notes.clone(),
             generation: 0,
-            ir: Arc::clone(&loaded.ir),
             settings: preferences.settings.clone(),
         };
         node.served(&loaded, &applied, &texts, refused);
@@ -172,23 +166,23 @@ impl Node {
             self.notes.clone_from(&preferences.notes);
         }
         self.warn_of_restart(&preferences.settings);
-        let loaded = self.site.lowered(&preferences.settings, &texts.sources, self.strict)?.sharing(&self.ir);
-        match self.engine.apply(Arc::clone(&loaded.ir)) {
+        let loaded = self.site.lowered(&preferences.settings, &texts.sources, self.strict)?;
+        match self.engine.apply(loaded.configuration.clone()) {
             Ok(applied) => {
                 self.served(&loaded, &applied, &texts, None);
                 drop((loaded, texts));
                 cardinal_base::memory::release_free();
                 Ok(())
             }
-            Err(mut diagnostics) => {
-                loaded.hidden.hide_in(&mut diagnostics);
-                let refusal = Refusal::Incomplete(diagnostics, texts.sources);
+            Err(ApplyError::Refused(diagnostics)) => {
+                let refusal = loaded.refused(diagnostics, &texts);
                 if refusal.is_transient() {
                     // The same text is to be tried again.
                     self.tried = self.texts;
                 }
                 Err(refusal)
             }
+            Err(error) => Err(Refusal::Internal(error.into())),
         }
     }
 
@@ -209,7 +203,6 @@ impl Node {
         refused: Option<Vec<ConfigProblem>>,
     ) {
         self.generation = applied.generation;
-        self.ir = Arc::clone(&loaded.ir);
         self.texts = texts.digest;
         let all = loaded.diagnostics.iter().chain(&applied.diagnostics);
         let left_out = all.filter(|diagnostic| diagnostic.severity == Severity::Error).count();
@@ -218,9 +211,7 @@ impl Node {
             Some(problems) => ConfigOutcome::LastGood { problems, left_out },
         });
         report(&loaded.diagnostics);
-        let mut diagnostics = applied.diagnostics.clone();
-        loaded.hidden.hide_in(&mut diagnostics);
-        report(&diagnostics);
+        report(&loaded.placed(applied.diagnostics.clone()));
         tracing::info!(
             generation = applied.generation,
             "generation {}: {}, from {}",
@@ -369,7 +360,7 @@ fn report(diagnostics: &[Diagnostic]) {
 /// What differs between two settings of what is looked at only when the process starts.
 fn fixed_at_start(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let all = [
-        ("addresses to listen on", old.listeners != new.listeners),
+        ("addresses to listen on", old.node.listeners != new.node.listeners),
         ("nginx_worker_processes", old.workers != new.workers),
         ("log_level", old.log_level != new.log_level),
         ("proxy_access_log", old.access_log != new.access_log),
@@ -422,13 +413,13 @@ mod tests {
         let mut new = old.clone();
         assert!(fixed_at_start(&old, &new).is_empty());
         new.log_level = "debug".to_owned();
-        new.listeners.pop();
+        new.node.listeners.pop();
         assert_eq!(fixed_at_start(&old, &new), ["addresses to listen on", "log_level"]);
     }
 
     #[test]
     fn listeners_are_told_in_words() {
-        let mut listener = Settings::default().listeners.remove(0);
+        let mut listener = Settings::default().node.listeners.remove(0);
         assert_eq!(words(&listener), "proxy, http");
         (listener.tls, listener.http2) = (true, true);
         assert_eq!(words(&listener), "proxy, https, http2");

@@ -11,7 +11,7 @@ async fn a_record_is_one_line_of_json() {
     let services = cardinal_sdk::testing::services(Arc::new(ManualClock::default()));
     let registry = crate::plan::Registry::new().unwrap();
     let cx = crate::plan::PlanCx { plugins: &[], services, registry: &registry, previous: None };
-    let (plan, _) = Plan::build(Arc::default(), 1, &cx).unwrap();
+    let (plan, _) = Plan::build(Default::default(), 1, &cx).unwrap();
     let wheel = cardinal_net::Wheel::new(Arc::new(ManualClock::default()));
     let mut s = Scratch::new(&wheel);
     assert!(s.request.set_target(b"/a?b=c"));

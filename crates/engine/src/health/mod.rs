@@ -12,7 +12,7 @@ use std::time::Duration;
 use cardinal_balance::health::Signal;
 use cardinal_balance::{Event, Group, Observed, Probe, ProbeOutcome, State};
 use cardinal_base::{Tick, task};
-use cardinal_ir::{Endpoints, Id, Origin};
+use cardinal_ir::{Cluster, Id, Origin};
 use cardinal_net::tls::{ClientSettings, client_config};
 use cardinal_sdk::TargetHealth;
 use rustls::ClientConfig;
@@ -50,7 +50,7 @@ pub(crate) fn targets(registry: &Registry) -> Vec<TargetHealth> {
 }
 
 /// What users call the group; `None` for one that no user made.
-fn group_name(spec: &Endpoints) -> Option<Box<str>> {
+fn group_name(spec: &Cluster) -> Option<Box<str>> {
     if spec.origin == Origin::default() {
         return None;
     }
@@ -165,7 +165,7 @@ fn client_settings(plan: &Plan, key: ConfigKey) -> ClientSettings {
     let alpn: &[u8] = if key.http2 { b"h2" } else { b"http/1.1" };
     ClientSettings {
         verify: key.verify,
-        authorities: plan.ir.node.upstream_authorities.as_deref().map(str::to_owned),
+        authorities: plan.node.upstream_authorities.as_deref().map(str::to_owned),
         client: pair.map(|pair| (pair.chain.clone(), pair.key.clone())),
         alpn: vec![alpn.to_vec()],
         ..ClientSettings::default()

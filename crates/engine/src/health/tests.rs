@@ -3,7 +3,8 @@ use std::net::SocketAddr;
 use cardinal_balance::ProbeOutcome;
 use cardinal_base::{Clock, ManualClock, SystemClock};
 use cardinal_ir::{
-    Active, Algorithm, Certificate, Counts, Endpoint, HashInput, HealthChecks, Host, Ir, KeyPair, ProbeKind, Resolver,
+    Active, Algorithm, Certificate, Counts, Endpoint, HashInput, HealthChecks, Host, Ir, KeyPair, NodeSettings,
+    ProbeKind, Resolver,
 };
 use cardinal_net::dns::Dns;
 use cardinal_testkit::{Authority, EchoServer, Issued, Report, ScriptedPeer, Step, frame, free_port, within};
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::configuration::Configuration;
 use crate::counters::Counters;
 use crate::names::Names;
 use crate::node::Shared;
@@ -32,7 +34,7 @@ pub(crate) fn node(clock: Arc<dyn Clock>) -> Arc<Node> {
 }
 
 /// Serves a generation.
-pub(crate) fn publish(node: &Node, ir: Ir) {
+pub(crate) fn publish(node: &Node, configuration: impl Into<Configuration>) {
     let previous = node.plan();
     let cx = PlanCx {
         plugins: &[],
@@ -41,7 +43,8 @@ pub(crate) fn publish(node: &Node, ir: Ir) {
         previous: previous.as_deref(),
     };
     let generation = node.generation() + 1;
-    let (plan, diagnostics) = Plan::build(Arc::new(ir), generation, &cx).expect("a generation that can be served");
+    let (plan, diagnostics) =
+        Plan::build(configuration.into(), generation, &cx).expect("a generation that can be served");
     assert_eq!(diagnostics, []);
     node.publish(plan);
 }
@@ -50,7 +53,7 @@ pub(crate) fn publish(node: &Node, ir: Ir) {
 pub(crate) fn ir(active: Active, hosts: &[(&str, u16)]) -> Ir {
     let mut ir = Ir::default();
     let origin = Origin::new("test", "upstreams", GROUP).named("g");
-    let group = Endpoints {
+    let group = Cluster {
         origin,
         algorithm: Algorithm::RoundRobin,
         slots: 100,
@@ -62,11 +65,11 @@ pub(crate) fn ir(active: Active, hosts: &[(&str, u16)]) -> Ir {
         use_srv_name: false,
         document: "{}".into(),
     };
-    ir.endpoints.insert(GROUP, group);
+    ir.clusters.insert(GROUP, group);
     for (number, (host, port)) in hosts.iter().enumerate() {
         let host = Host { host: (*host).into(), port: *port };
-        let endpoint = Endpoint { origin: Origin::default(), endpoints: GROUP, host, weight: 100, failover: false };
-        ir.endpoint.insert(Id::from_u128(100 + number as u128), endpoint);
+        let endpoint = Endpoint { origin: Origin::default(), cluster: GROUP, host, weight: 100, failover: false };
+        ir.endpoints.insert(Id::from_u128(100 + number as u128), endpoint);
     }
     ir
 }
@@ -93,10 +96,10 @@ fn active(kind: ProbeKind) -> Active {
 }
 
 /// What a probe of this group's one endpoint comes to.
-async fn outcome(ir: Ir) -> ProbeOutcome {
+async fn outcome(configuration: impl Into<Configuration>) -> ProbeOutcome {
     let clock = Arc::new(ManualClock::default());
     let node = node(Arc::clone(&clock) as Arc<dyn Clock>);
-    publish(&node, ir);
+    publish(&node, configuration);
     clock.advance(Duration::from_secs(2));
     let group = node.shared.registry.group(&GROUP).unwrap();
     let probe = group.due(clock.tick()).remove(0);
@@ -145,9 +148,8 @@ async fn statuses_are_reported() {
     assert_eq!(report.headers.get("host"), Some("127.0.0.1"));
     assert_eq!((report.headers.get("x-probe"), report.headers.get("connection")), (Some("1"), Some("close")));
     let mut ir = ir(active(ProbeKind::Http), &[("127.0.0.1", echo.address().port())]);
-    let group =
-        Endpoints { host_header: Some("b.example".into()), ..Endpoints::clone(ir.endpoints.get(&GROUP).unwrap()) };
-    ir.endpoints.insert(GROUP, group);
+    let group = Cluster { host_header: Some("b.example".into()), ..Cluster::clone(ir.clusters.get(&GROUP).unwrap()) };
+    ir.clusters.insert(GROUP, group);
     assert_eq!(outcome(ir).await, ProbeOutcome::Status(200));
     assert_eq!(reports(&echo, 4).await[3].headers.all("host").collect::<Vec<_>>(), ["b.example"]);
 }
@@ -170,18 +172,18 @@ async fn what_is_no_answer_is_told_apart() {
 }
 
 /// A group whose probes trust this authority and show this certificate.
-fn with_tls(active: Active, address: SocketAddr, authority: &Authority, shown: Option<&Issued>) -> Ir {
+fn with_tls(active: Active, address: SocketAddr, authority: &Authority, shown: Option<&Issued>) -> Configuration {
     let mut ir = ir(active, &[("127.0.0.1", address.port())]);
-    ir.node.upstream_authorities = Some(authority.cert_pem().into());
     if let Some(issued) = shown {
         let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key: issued.key_pem.as_str().into() };
         let origin = Origin::default();
         ir.certificates.insert(CERTIFICATE, Certificate { origin, pairs: vec![pair], server_names: Vec::new() });
         let group =
-            Endpoints { client_certificate: Some(CERTIFICATE), ..Endpoints::clone(ir.endpoints.get(&GROUP).unwrap()) };
-        ir.endpoints.insert(GROUP, group);
+            Cluster { client_certificate: Some(CERTIFICATE), ..Cluster::clone(ir.clusters.get(&GROUP).unwrap()) };
+        ir.clusters.insert(GROUP, group);
     }
-    ir
+    let settings = NodeSettings { upstream_authorities: Some(authority.cert_pem().into()), ..Default::default() };
+    Configuration::new(ir, settings)
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 
 use cardinal_http::{HeaderList, Method, Name, RequestHead, Version, split_list};
-use cardinal_ir::{Node, RealIp, RealIpSource, Require, Wire};
+use cardinal_ir::{NodeSettings, RealIp, RealIpSource, Require, Wire};
 use cardinal_route::upstream_uri::Parts;
 use cardinal_route::{Headers, Match, Request, Router, is_sound_path, normalize_path, split_host};
 use cardinal_sdk::{Exchange, Reply};
@@ -46,7 +46,7 @@ pub(crate) struct Facts {
 /// `false` for requests that are not served: the host cannot be read, the scheme is not the connection's, the path is
 /// garbled or leads above the root, or there is none: `OPTIONS *` asks about a server, and does not say about which of
 /// those behind this one.
-pub(crate) fn read_facts(node: &Node, facts: Facts, s: &mut Scratch) -> bool {
+pub(crate) fn read_facts(node: &NodeSettings, facts: Facts, s: &mut Scratch) -> bool {
     let Scratch { request, exchange, path, host_port, .. } = s;
     exchange.original.method.clone_from(&request.method);
     if request.path() == b"*" || !is_sound_path(request.path()) || !request.has_readable_host() {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use cardinal_http::h1::{Framing, content_length};
 use cardinal_http::{Failure, FailureKind, HeaderList, Method, Name, Version, accept};
-use cardinal_ir::{ErrorPages, Node};
+use cardinal_ir::{ErrorPages, NodeSettings};
 use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 
@@ -494,7 +494,7 @@ fn write_head(out: &mut Vec<u8>, response: &cardinal_http::ResponseHead, rest: i
 }
 
 /// Adds the fields that tell about the proxy.
-fn add_own_fields(worker: &Worker, node: &Node, s: &mut Scratch) {
+fn add_own_fields(worker: &Worker, node: &NodeSettings, s: &mut Scratch) {
     let now = s.now(worker);
     let Scratch { response, exchange, request, .. } = s;
     let (policy, headers) = (&node.headers, &mut response.headers);

@@ -215,7 +215,7 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
 }
 
 /// What consistent hashing hashes (Kong's rules; see `cardinal_balance::ring`).
-fn hash_value(worker: &Worker, endpoints: &cardinal_ir::Endpoints, s: &mut Scratch) -> Option<Vec<u8>> {
+fn hash_value(worker: &Worker, endpoints: &cardinal_ir::Cluster, s: &mut Scratch) -> Option<Vec<u8>> {
     if endpoints.algorithm != Algorithm::ConsistentHashing {
         return None;
     }

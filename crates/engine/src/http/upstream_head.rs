@@ -8,7 +8,7 @@ use cardinal_http::{
     Failure, FailureKind, HeaderList, Method, Name, RequestHead, eq_field_name, is_authority, is_target, is_token,
     is_value, is_visible, split_list,
 };
-use cardinal_ir::{Backend, Node, Route};
+use cardinal_ir::{Backend, NodeSettings, Route};
 use cardinal_net::h2::{FieldWriter, Target};
 use cardinal_sdk::{Exchange, RequestId};
 
@@ -17,7 +17,7 @@ use super::Scratch;
 /// A head on its way to an upstream, which was checked: it can be written.
 pub(crate) struct Outgoing<'x> {
     s: &'x Scratch,
-    node: &'x Node,
+    node: &'x NodeSettings,
     framing: Framing,
     /// The request leaves HTTP: by this protocol.
     upgrade: Option<&'x [u8]>,
@@ -32,7 +32,7 @@ impl<'x> Outgoing<'x> {
     /// [`FailureKind::UnsendableHead`].
     pub(crate) fn new(
         s: &'x Scratch,
-        node: &'x Node,
+        node: &'x NodeSettings,
         framing: Framing,
         upgrade: Option<&'x [u8]>,
     ) -> Result<Self, Failure> {
@@ -206,7 +206,7 @@ fn is_forwarded(id: Name) -> bool {
 
 /// The fields that we add.
 #[inline]
-fn extra(s: &Scratch, node: &Node, mut add: impl FnMut(&str, &[u8])) {
+fn extra(s: &Scratch, node: &NodeSettings, mut add: impl FnMut(&str, &[u8])) {
     let (request, exchange) = (&s.request, &s.exchange);
     if request.headers.known_list_contains(Name::Te, b"trailers") {
         add("TE", b"trailers");
@@ -241,7 +241,7 @@ pub(crate) fn id_digits(id: RequestId) -> [u8; 32] {
     digits
 }
 
-fn via(text: &mut String, request: &RequestHead, node: &Node) {
+fn via(text: &mut String, request: &RequestHead, node: &NodeSettings) {
     for value in request.headers.known_all(Name::Via) {
         if !text.is_empty() {
             text.push_str(", ");

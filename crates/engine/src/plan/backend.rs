@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cardinal_balance::{Group, Member};
 use cardinal_base::{Keyed, Rng, Sharded, SystemRng};
-use cardinal_ir::{Backend, Code, Diagnostic, Endpoints, Host, HttpVersion, Id, Ir, Severity, Target};
+use cardinal_ir::{Backend, Cluster, Code, Diagnostic, Host, HttpVersion, Id, Ir, NodeSettings, Severity, Target};
 use cardinal_net::tls::{self, ClientSettings, TlsError};
 use cardinal_sdk::{BackendInfo, Services};
 use rustls::ClientConfig;
 use rustls::server::ProducesTickets;
 use rustls::sign::CertifiedKey;
 
-use super::changes::Changes;
+use super::Changes;
 
 /// A destination, ready to use.
 pub struct BackendPlan {
@@ -26,7 +26,7 @@ pub struct BackendPlan {
     /// Its endpoints.
     pub group: Arc<Group>,
     /// The group's settings, when the backend names a group.
-    pub endpoints: Option<Arc<Endpoints>>,
+    pub endpoints: Option<Arc<Cluster>>,
     /// TLS; `None` for clear text.
     pub tls: Option<BackendTls>,
     /// Number of what connections have in common besides address and server name.
@@ -172,7 +172,7 @@ impl Registry {
     /// health and counters.
     pub(super) fn backends(
         &self,
-        ir: &Ir,
+        (ir, node): (&Ir, &NodeSettings),
         generation: u64,
         changes: &Changes,
         previous: &Backends,
@@ -192,7 +192,7 @@ impl Registry {
         state.generation = generation;
         self.update_groups(state, ir, changes, !follows, services);
         let mut next = Backends { generation, ..previous.clone() };
-        let mut planner = BackendPlanner { registry: self, ir, services, tls_of: HashMap::new() };
+        let mut planner = BackendPlanner { registry: self, ir, node, services, tls_of: HashMap::new() };
         let mut unused = Vec::new();
         for id in &concerned {
             next.problems.remove(id);
@@ -216,16 +216,16 @@ impl Registry {
     /// Takes in what changed in the groups that users made.
     fn update_groups(&self, state: &mut State, ir: &Ir, changes: &Changes, all: bool, services: &Services) {
         let now = services.clock.tick();
-        let mut concerned: HashSet<Id> = changes.endpoints.iter().map(|change| change.id).collect();
-        for change in &changes.endpoint {
-            concerned.extend(change.old.iter().chain(&change.new).map(|endpoint| endpoint.endpoints));
+        let mut concerned: HashSet<Id> = changes.delta.clusters.iter().map(|change| change.id).collect();
+        for change in &changes.delta.endpoints {
+            concerned.extend(change.old.iter().chain(&change.new).map(|endpoint| endpoint.cluster));
         }
         if all {
-            concerned.extend(state.balanced.keys().copied().chain(ir.endpoints.iter().map(|(id, _)| *id)));
+            concerned.extend(state.balanced.keys().copied().chain(ir.clusters.iter().map(|(id, _)| *id)));
         }
         let mut members = if concerned.is_empty() { HashMap::new() } else { members(ir, &concerned) };
         for id in concerned {
-            let Some(spec) = ir.endpoints.get(&id) else {
+            let Some(spec) = ir.clusters.get(&id) else {
                 if state.balanced.remove(&id).is_some() {
                     state.went(id);
                 }
@@ -251,16 +251,21 @@ impl Registry {
     fn client_tls(
         &self,
         known: &mut KnownTls,
-        ir: &Ir,
+        (ir, node): (&Ir, &NodeSettings),
         backend: &Backend,
-        endpoints: Option<&Endpoints>,
+        endpoints: Option<&Cluster>,
     ) -> Result<(u64, BackendTls), TlsError> {
         let spec = backend.tls.clone().unwrap_or_default();
         let client = spec.client_certificate.or_else(|| endpoints.and_then(|e| e.client_certificate));
-        let pair = client.and_then(|id| ir.certificates.get(&id)?.pairs.first());
-        let trusted: Vec<&str> = spec.trusts.iter().filter_map(|id| Some(&*ir.trusts.get(id)?.certificate)).collect();
+        // References are verified; still, none that is missing may mean to connect without a certificate, or to trust others.
+        let missing = |what: &str| TlsError::Config(format!("its {what} is not in this generation"));
+        let pair_of = |id| ir.certificates.get(&id).and_then(|certificate| certificate.pairs.first());
+        let pair = client.map(|id| pair_of(id).ok_or_else(|| missing("client certificate"))).transpose()?;
+        let trusted = |id| ir.trust_bundles.get(id).map(|bundle| &*bundle.certificate);
+        let trusted = spec.trust_bundles.iter().map(|id| trusted(id).ok_or_else(|| missing("trust bundle")));
+        let trusted: Vec<&str> = trusted.collect::<Result<_, _>>()?;
         let authorities = if trusted.is_empty() {
-            ir.node.upstream_authorities.as_deref().map(str::to_owned)
+            node.upstream_authorities.as_deref().map(str::to_owned)
         } else {
             Some(trusted.join("\n"))
         };
@@ -317,6 +322,7 @@ impl Registry {
 struct BackendPlanner<'x> {
     registry: &'x Registry,
     ir: &'x Ir,
+    node: &'x NodeSettings,
     services: &'x Services,
     tls_of: HashMap<String, (u64, BackendTls)>,
 }
@@ -325,7 +331,7 @@ impl BackendPlanner<'_> {
     fn plan(&mut self, state: &mut State, id: Id, backend: &Arc<Backend>) -> Result<BackendPlan, TlsError> {
         let missing = || TlsError::Config("its endpoints are not in this generation".to_owned());
         let endpoints = match &backend.target {
-            Target::Endpoints { id, .. } => Some(Arc::clone(self.ir.endpoints.get(id).ok_or_else(missing)?)),
+            Target::Cluster { id, .. } => Some(Arc::clone(self.ir.clusters.get(id).ok_or_else(missing)?)),
             Target::Host(_) => None,
         };
         let (settings, tls) = match &backend.tls {
@@ -337,7 +343,12 @@ impl BackendPlanner<'_> {
                 let (settings, tls) = match self.tls_of.get(&same) {
                     Some(made) => made.clone(),
                     None => {
-                        let made = self.registry.client_tls(&mut state.tls, self.ir, backend, endpoints.as_deref())?;
+                        let made = self.registry.client_tls(
+                            &mut state.tls,
+                            (self.ir, self.node),
+                            backend,
+                            endpoints.as_deref(),
+                        )?;
                         self.tls_of.insert(same, made.clone());
                         made
                     }
@@ -346,7 +357,7 @@ impl BackendPlanner<'_> {
             }
         };
         let group = match &backend.target {
-            Target::Endpoints { id, .. } => Arc::clone(state.balanced.get(id).ok_or_else(missing)?),
+            Target::Cluster { id, .. } => Arc::clone(state.balanced.get(id).ok_or_else(missing)?),
             Target::Host(host) => state.host(host, self.services),
         };
         let info = Arc::new(BackendInfo::new(Arc::clone(backend), endpoints.clone()));
@@ -402,12 +413,12 @@ fn host_id(host: &Host) -> Id {
 
 /// The backends that have to be planned anew.
 fn concerned(ir: &Ir, changes: &Changes, previous: &Backends) -> HashSet<Id> {
-    let mut concerned: HashSet<Id> = changes.backends.iter().map(|change| change.id).collect();
-    let groups: HashSet<Id> = changes.endpoints.iter().map(|change| change.id).collect();
+    let mut concerned: HashSet<Id> = changes.delta.backends.iter().map(|change| change.id).collect();
+    let groups: HashSet<Id> = changes.delta.clusters.iter().map(|change| change.id).collect();
     let tls = changes.touches_tls();
     if tls || !groups.is_empty() {
         let of_group = |backend: &Backend| match &backend.target {
-            Target::Endpoints { id, .. } => groups.contains(id),
+            Target::Cluster { id, .. } => groups.contains(id),
             Target::Host(_) => false,
         };
         let more = previous.plans.iter().map(|found| (found.0.id, &found.0.backend));
@@ -422,9 +433,9 @@ fn concerned(ir: &Ir, changes: &Changes, previous: &Backends) -> HashSet<Id> {
 /// The members of each of these groups.
 fn members(ir: &Ir, groups: &HashSet<Id>) -> HashMap<Id, Vec<Member>> {
     let mut members: HashMap<Id, Vec<Member>> = HashMap::new();
-    for (id, endpoint) in ir.endpoint.iter().filter(|(_, endpoint)| groups.contains(&endpoint.endpoints)) {
+    for (id, endpoint) in ir.endpoints.iter().filter(|(_, endpoint)| groups.contains(&endpoint.cluster)) {
         let member = Member { id: *id, endpoint: Arc::clone(endpoint) };
-        members.entry(endpoint.endpoints).or_default().push(member);
+        members.entry(endpoint.cluster).or_default().push(member);
     }
     members
 }
@@ -434,14 +445,10 @@ fn members(ir: &Ir, groups: &HashSet<Id>) -> HashMap<Id, Vec<Member>> {
 ///
 /// # Errors
 /// The node has run out of something, and they never were read.
-pub(super) fn read_system_authorities(ir: &Ir) -> Result<(), TlsError> {
-    let by_system = |backend: &Backend| {
-        backend
-            .tls
-            .as_ref()
-            .is_some_and(|spec| spec.verify && !spec.trusts.iter().any(|id| ir.trusts.get(id).is_some()))
-    };
-    let node_has_own = ir.node.upstream_authorities.is_some();
+pub(super) fn read_system_authorities(ir: &Ir, node: &NodeSettings) -> Result<(), TlsError> {
+    let by_system =
+        |backend: &Backend| backend.tls.as_ref().is_some_and(|spec| spec.verify && spec.trust_bundles.is_empty());
+    let node_has_own = node.upstream_authorities.is_some();
     if node_has_own || tls::has_system_authorities() || !ir.backends.iter().any(|(_, backend)| by_system(backend)) {
         return Ok(());
     }
@@ -453,6 +460,7 @@ fn unusable(backend: &Backend, error: &TlsError) -> Diagnostic {
         severity: Severity::Error,
         code: Code::Certificate,
         origin: backend.origin.clone(),
+        location: None,
         path: String::new(),
         message: error.to_string(),
         hint: None,

@@ -1,11 +1,15 @@
 //! Filters of a route, in order, with a list for each phase.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use cardinal_base::task::panic_text;
 use cardinal_ir::resolve::{Candidate, Slot};
-use cardinal_ir::{Code, Diagnostic, FilterSet, Id, Scope, Severity, Wire};
+use cardinal_ir::{Code, Delta, Diagnostic, Diagnostics, FilterSet, Id, Scope, Severity, Wire};
 use cardinal_sdk::{Admit, BuildCx, ConnectCx, FailureMode, Filter, Flow, HeadCx, Identity, Phases, PluginDef};
+use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::PlanCx;
@@ -58,7 +62,7 @@ struct SlotPlan {
 
 #[derive(Clone)]
 struct CandidatePlan {
-    filter: Arc<dyn Filter>,
+    filter: Contained,
     set: Arc<FilterSet>,
     /// Of the filter in its set.
     index: u32,
@@ -103,7 +107,7 @@ impl Chain {
     /// The filter that was chosen, if it wants `phase`.
     pub(crate) fn filter(&self, slot: u16, choice: u16, phase: Phases) -> Option<&Arc<dyn Filter>> {
         let candidate = self.slots.get(usize::from(slot))?.candidates.get(usize::from(choice))?;
-        candidate.phases.has(phase).then_some(&candidate.filter)
+        if candidate.phases.has(phase) { candidate.filter.0.as_ref() } else { None }
     }
 
     /// The plugin's name.
@@ -146,7 +150,7 @@ impl CandidatePlan {
     fn new(filter: Arc<dyn Filter>, candidate: &Candidate) -> Self {
         Self {
             phases: filter.phases(),
-            filter,
+            filter: Contained(Some(filter)),
             set: Arc::clone(&candidate.set),
             index: u32::try_from(candidate.index).unwrap_or(u32::MAX),
             any_identity: candidate.scope().is_static(),
@@ -197,6 +201,34 @@ impl Filter for Unbuildable {
     }
 }
 
+/// An instance of a plugin. A panic while it is freed is logged and goes no further: it would end the thread that frees
+/// plans, or the process if two instances panicked.
+#[derive(Clone)]
+struct Contained(Option<Arc<dyn Filter>>);
+
+impl Deref for Contained {
+    type Target = dyn Filter;
+
+    fn deref(&self) -> &(dyn Filter + 'static) {
+        // There is none only while it is dropped.
+        self.0.as_deref().unwrap_or(&Absent)
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        let Some(filter) = self.0.take() else { return };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(filter))) {
+            tracing::error!("a plugin panicked while an instance was freed: {}", panic_text(&*panic));
+        }
+    }
+}
+
+fn error(candidate: &Candidate, code: Code, path: &str, message: String) -> Diagnostic {
+    let (origin, path) = (candidate.set.origin.clone(), path.to_owned());
+    Diagnostic { severity: Severity::Error, code, origin, location: None, path, message, hint: None }
+}
+
 /// Builds filters, each instance once; one whose set did not change is taken from where it was.
 pub(super) struct ChainBuilder<'x> {
     cx: &'x PlanCx<'x>,
@@ -209,6 +241,25 @@ impl<'x> ChainBuilder<'x> {
     pub(super) fn new(cx: &'x PlanCx<'x>) -> Self {
         let plugins = cx.plugins.iter().map(|plugin| (plugin.name, *plugin)).collect();
         Self { cx, plugins, built: HashMap::new(), problems: BTreeMap::new() }
+    }
+
+    /// Builds the instances of all sets that are new or differ.
+    ///
+    /// # Errors
+    /// The instances whose plugins panicked: a generation with them is not served.
+    pub(super) fn build_all(&mut self, changes: &Delta<FilterSet>) -> Result<(), Diagnostics> {
+        let mut panics = Vec::new();
+        for (id, set) in changes.put() {
+            for (index, filter) in set.filters.iter().enumerate() {
+                let Some(plugin) = self.plugins.get(&*filter.kind).copied() else { continue };
+                let candidate = Candidate { id, set: Arc::clone(set), index };
+                match self.build(plugin, &candidate) {
+                    Ok(built) => drop(self.built.insert((id, index), built)),
+                    Err(panic) => panics.push(panic),
+                }
+            }
+        }
+        Diagnostics::of(panics).map_or(Ok(()), Err)
     }
 
     /// What was refused, by the ids of the sets.
@@ -268,7 +319,11 @@ impl<'x> ChainBuilder<'x> {
         }
         let found = match old.iter().find_map(|chain| chain.shared(plugin, candidate)) {
             Some(same) => same.clone(),
-            None => self.build(plugin, candidate)?,
+            // It was known before, and only now a route needs it.
+            None => self.build(plugin, candidate).unwrap_or_else(|panic| {
+                self.problems.entry(candidate.id).or_default().push(panic);
+                CandidatePlan::new(Arc::new(Unbuildable), candidate)
+            }),
         };
         // What is for one route is met again only by its own chain.
         if candidate.scope().route.is_none() {
@@ -277,8 +332,9 @@ impl<'x> ChainBuilder<'x> {
         Some(found)
     }
 
-    fn build(&mut self, plugin: &'static PluginDef, candidate: &Candidate) -> Option<CandidatePlan> {
-        let filter = candidate.filter()?;
+    /// Builds an instance. The error is a panic of the plugin.
+    fn build(&mut self, plugin: &'static PluginDef, candidate: &Candidate) -> Result<CandidatePlan, Diagnostic> {
+        let params = candidate.filter().map_or(&Value::Null, |filter| &filter.params);
         let scope = candidate.scope();
         let cx = BuildCx {
             services: &self.cx.services,
@@ -287,7 +343,12 @@ impl<'x> ChainBuilder<'x> {
             backend: scope.backend,
             principal: scope.principal,
         };
-        let built = (plugin.build)(&filter.params, &cx).unwrap_or_else(|error| {
+        let built = catch_unwind(AssertUnwindSafe(|| (plugin.build)(params, &cx))).map_err(|panic| {
+            let message =
+                format!("plugin {:?} panicked while an instance was built: {}", plugin.name, panic_text(&*panic));
+            error(candidate, Code::Panic, "", message)
+        })?;
+        let built = built.unwrap_or_else(|error| {
             let path = format!("config.{}", error.path.trim_start_matches("config."));
             let (effect, stand_in): (_, Arc<dyn Filter>) = match plugin.failure {
                 FailureMode::Open => ("requests are served without this instance", Arc::new(Absent)),
@@ -296,12 +357,11 @@ impl<'x> ChainBuilder<'x> {
             self.refuse(candidate, Code::Schema, &path, format!("{}; {effect}", error.message));
             stand_in
         });
-        Some(CandidatePlan::new(built, candidate))
+        Ok(CandidatePlan::new(built, candidate))
     }
 
     fn refuse(&mut self, candidate: &Candidate, code: Code, path: &str, message: String) {
-        let (origin, path) = (candidate.set.origin.clone(), path.to_owned());
-        let problem = Diagnostic { severity: Severity::Error, code, origin, path, message, hint: None };
+        let problem = error(candidate, code, path, message);
         let known = self.problems.entry(candidate.id).or_default();
         if !known.contains(&problem) {
             known.push(problem);

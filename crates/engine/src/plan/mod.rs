@@ -5,7 +5,6 @@
 
 mod backend;
 mod chain;
-mod changes;
 mod planner;
 mod routes;
 mod scopes;
@@ -14,7 +13,9 @@ mod tls;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cardinal_ir::{Changed, Code, Diagnostic, Id, Ir, Node, Route, Severity, Traffic, Verified};
+use cardinal_ir::{
+    Code, Delta, Diagnostic, Diagnostics, Id, Ir, IrDelta, NodeSettings, Route, Severity, Traffic, Verified,
+};
 use cardinal_route::Router;
 use cardinal_sdk::{Directory, PluginDef, Services};
 
@@ -25,15 +26,19 @@ pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
 
 use backend::Backends;
-use changes::Changes;
+use chain::ChainBuilder;
 use planner::{Chains, Planner};
+
+use crate::configuration::Configuration;
 
 /// A generation, ready to serve.
 pub struct Plan {
     /// Number of the generation, from 1.
     pub generation: u64,
-    /// What it was planned from.
+    /// The generation that it was planned from. It shares the records that did not change with the one before it.
     pub ir: Arc<Ir>,
+    /// The settings of this node that it was planned from.
+    pub node: Arc<NodeSettings>,
     /// Routes of HTTP requests.
     pub http: Router,
     /// What to do with a match of [`Plan::http`], by [`Match::slot`](cardinal_route::Match::slot).
@@ -73,45 +78,61 @@ pub struct PlanCx<'x> {
 
 impl Plan {
     /// Settings of the node.
-    pub fn node(&self) -> &Node {
-        &self.ir.node
+    pub fn node(&self) -> &NodeSettings {
+        &self.node
     }
 
-    /// Plans `ir`. Records that cannot be used are left out and said; the others work.
+    /// Plans `ir` for a node with these settings. Records that cannot be used are left out and reported; the others are
+    /// served.
     ///
     /// # Errors
-    /// The diagnostics, when the generation breaks an invariant or the node's own TLS cannot be made.
-    pub fn build(ir: Arc<Ir>, generation: u64, cx: &PlanCx<'_>) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+    /// The diagnostics, when the generation breaks an invariant or the node's own TLS cannot be set up.
+    pub fn build(
+        Configuration { ir, node }: Configuration,
+        generation: u64,
+        cx: &PlanCx<'_>,
+    ) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
         let previous = cx.previous;
-        let verified = match previous {
-            Some(previous) => previous.verified.advance(Arc::clone(&ir))?,
-            None => Verified::new(Arc::clone(&ir))?,
+        let (ir, delta, verified) = match previous {
+            Some(previous) => {
+                let delta = previous.ir.diff(&ir);
+                let mut shared = Ir::clone(&previous.ir);
+                let delta = shared.apply(delta);
+                let shared = Arc::new(shared);
+                let verified = previous.verified.advance(Arc::clone(&shared), &delta)?;
+                (shared, delta, verified)
+            }
+            None => {
+                let delta = Ir::default().diff(&ir);
+                let verified = Verified::new(Arc::clone(&ir))?;
+                (ir, delta, verified)
+            }
         };
-        let changes = match previous {
-            Some(previous) => Changes::between(&previous.ir, &ir),
-            None => Changes::all(&ir),
-        };
+        let changes = Changes { node: previous.is_none_or(|previous| previous.node != node), delta };
         let tls = match previous {
             Some(previous) if !changes.touches_tls() => previous.tls.share(),
-            _ => TlsPlan::build(&ir, cx.registry, previous.map(|previous| &previous.tls))?,
+            _ => TlsPlan::build(&ir, &node, cx.registry, previous.map(|previous| &previous.tls))?,
         };
-        if let Err(error) = backend::read_system_authorities(&ir) {
-            return Err(vec![tls::node_error(Code::Shortage, error.to_string())]);
+        if let Err(error) = backend::read_system_authorities(&ir, &node) {
+            return Err(tls::node_error(Code::Shortage, error.to_string()).into());
         }
+        let mut builder = ChainBuilder::new(cx);
+        builder.build_all(&changes.delta.filter_sets)?;
         // From here on nothing fails: the registry follows.
         let nothing = Directory::default();
         let directory = previous.map_or(&nothing, |previous| &previous.directory);
-        let directory = directory.rebuild(&changes.directory, &ir, cx.plugins);
+        let directory = directory.rebuild(&changes.delta, &ir, cx.plugins);
         let mut route_problems = previous.map_or_else(BTreeMap::new, |previous| previous.route_problems.clone());
-        for change in &changes.routes {
+        for change in &changes.delta.routes {
             route_problems.remove(&change.id);
         }
-        let http = router(previous.map(|p| &p.http), &ir, &changes.routes, Traffic::Http, &mut route_problems);
-        let stream = router(previous.map(|p| &p.stream), &ir, &changes.routes, Traffic::Stream, &mut route_problems);
+        let http = router(previous.map(|p| &p.http), &ir, &changes.delta.routes, Traffic::Http, &mut route_problems);
+        let stream =
+            router(previous.map(|p| &p.stream), &ir, &changes.delta.routes, Traffic::Stream, &mut route_problems);
         let nothing = Backends::default();
         let backends = previous.map_or(&nothing, |previous| &previous.backends);
-        let (backends, concerned) = cx.registry.backends(&ir, generation, &changes, backends, &cx.services);
-        let (mut planner, unrouted) = Planner::new(cx, &changes, &backends, concerned);
+        let (backends, concerned) = cx.registry.backends((&ir, &node), generation, &changes, backends, &cx.services);
+        let (mut planner, unrouted) = Planner::new(cx, builder, &changes, &backends, concerned);
         let http_routes = planner.routes(&http, previous.map(|p| (&p.http, &p.http_routes)));
         let stream_routes = planner.routes(&stream, previous.map(|p| (&p.stream, &p.stream_routes)));
         let chains = planner.finish();
@@ -119,6 +140,7 @@ impl Plan {
         let plan = Self {
             generation,
             ir,
+            node,
             http,
             http_routes,
             stream,
@@ -153,11 +175,25 @@ impl Plan {
     }
 }
 
+/// What differs between two generations and the settings of the node. The work of planning follows from it.
+pub(crate) struct Changes {
+    /// The settings of the node differ.
+    node: bool,
+    delta: IrDelta,
+}
+
+impl Changes {
+    /// Whether key material differs: certificates, authorities, settings of the node.
+    fn touches_tls(&self) -> bool {
+        self.node || !self.delta.certificates.is_empty() || !self.delta.trust_bundles.is_empty()
+    }
+}
+
 /// The router after these changes.
 fn router(
     previous: Option<&Router>,
     ir: &Ir,
-    changes: &[Changed<Route>],
+    changes: &Delta<Route>,
     traffic: Traffic,
     problems: &mut BTreeMap<Id, Vec<Diagnostic>>,
 ) -> Router {

@@ -10,10 +10,9 @@ use cardinal_route::Router;
 
 use super::backend::Backends;
 use super::chain::ChainBuilder;
-use super::changes::Changes;
 use super::routes::tag;
 use super::scopes::{Dirty, Scopes};
-use super::{BackendPlan, Chain, Plan, PlanCx, RoutePlan, RoutePlans};
+use super::{BackendPlan, Chain, Changes, Plan, PlanCx, RoutePlan, RoutePlans};
 
 /// What chains are made from, and the chains that several routes share.
 #[derive(Clone, Default)]
@@ -61,17 +60,17 @@ impl<'x> Planner<'x> {
     /// The planner, and the chain of requests that match no route. `concerned` are the backends that changed.
     pub(super) fn new(
         cx: &'x PlanCx<'x>,
+        mut builder: ChainBuilder<'x>,
         changes: &Changes,
         backends: &'x Backends,
         concerned: HashSet<Id>,
     ) -> (Self, Arc<Chain>) {
         let mut chains = cx.previous.map_or_else(Chains::default, |previous| previous.chains.clone());
-        let (scopes, dirty) = chains.scopes.rebuild(&changes.filter_sets);
+        let (scopes, dirty) = chains.scopes.rebuild(&changes.delta.filter_sets);
         chains.scopes = scopes;
-        for change in &changes.filter_sets {
+        for change in &changes.delta.filter_sets {
             chains.problems.remove(&change.id);
         }
-        let mut builder = ChainBuilder::new(cx);
         let unrouted = match cx.previous {
             Some(previous) if !dirty.rest => Arc::clone(&previous.unrouted),
             previous => {
@@ -88,9 +87,7 @@ impl<'x> Planner<'x> {
 
     /// What the next generation starts from.
     pub(super) fn finish(mut self) -> Chains {
-        for (id, problems) in self.builder.into_problems() {
-            self.chains.problems.insert(id, problems);
-        }
+        self.chains.problems.extend(self.builder.into_problems());
         self.chains
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use cardinal_base::{Few, Keyed, Sharded};
-use cardinal_ir::{Changed, FilterSet, Id};
+use cardinal_ir::{Delta, FilterSet, Id};
 
 /// A filter set under its id.
 pub(super) type Set = (Id, Arc<FilterSet>);
@@ -30,7 +30,7 @@ pub(super) struct Dirty {
 
 impl Scopes {
     /// The scopes after these changes, and where they are.
-    pub(super) fn rebuild(&self, changes: &[Changed<FilterSet>]) -> (Self, Dirty) {
+    pub(super) fn rebuild(&self, changes: &Delta<FilterSet>) -> (Self, Dirty) {
         let (mut next, mut dirty) = (self.clone(), Dirty::default());
         for change in changes {
             if let Some(old) = &change.old {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use cardinal_base::ManualClock;
-use cardinal_ir::Table;
 use cardinal_testkit::{Authority, World};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -136,29 +135,10 @@ impl Model {
     }
 }
 
-/// The newer table with the older one's records where they are equal.
-fn shared<T: PartialEq + Clone>(old: &Table<T>, new: &Table<T>) -> Table<T> {
-    let mut table = old.clone();
-    table.apply(&old.diff(new));
-    table
-}
-
-/// The newer generation, sharing what did not change, as front ends do.
-fn sharing(old: &Ir, new: &Ir) -> Ir {
-    Ir {
-        node: new.node.clone(),
-        listeners: shared(&old.listeners, &new.listeners),
-        routes: shared(&old.routes, &new.routes),
-        filter_sets: shared(&old.filter_sets, &new.filter_sets),
-        backends: shared(&old.backends, &new.backends),
-        endpoints: shared(&old.endpoints, &new.endpoints),
-        endpoint: shared(&old.endpoint, &new.endpoint),
-        certificates: shared(&old.certificates, &new.certificates),
-        trusts: shared(&old.trusts, &new.trusts),
-        principals: shared(&old.principals, &new.principals),
-        groups: shared(&old.groups, &new.groups),
-        credentials: shared(&old.credentials, &new.credentials),
-    }
+fn compiled(file: &str) -> anyhow::Result<Configuration> {
+    // The test world has another build of this crate.
+    let made = World::compiled(PLUGINS, file, &[])?;
+    Ok(Configuration { ir: made.ir, node: made.node })
 }
 
 /// What can be observed of a plan.
@@ -217,10 +197,16 @@ impl Bench {
         Self { services, pairs, runtime }
     }
 
-    fn plan(&self, ir: &Arc<Ir>, generation: u64, registry: &Registry, previous: Option<&Plan>) -> Plan {
+    fn plan(
+        &self,
+        configuration: &Configuration,
+        generation: u64,
+        registry: &Registry,
+        previous: Option<&Plan>,
+    ) -> Plan {
         let cx = PlanCx { plugins: PLUGINS, services: self.services.clone(), registry, previous };
         let _entered = self.runtime.enter();
-        Plan::build(Arc::clone(ir), generation, &cx).expect("a generation that can be served").0
+        Plan::build(configuration.clone(), generation, &cx).expect("a generation that can be served").0
     }
 }
 
@@ -238,11 +224,14 @@ proptest! {
         for (step, generation) in steps.into_iter().zip(1..) {
             step.into_iter().for_each(|edit| model.apply(edit));
             let file = model.file(&bench.pairs).to_string();
-            let ir = World::compiled(PLUGINS, &file, &[]).map_err(|e| TestCaseError::fail(format!("{e}: {file}")))?;
-            let ir = Arc::new(last.as_ref().map_or(ir.clone(), |last| sharing(&last.ir, &ir)));
-            let next = bench.plan(&ir, generation, &registry, last.as_ref());
+            let made = compiled(&file).map_err(|e| TestCaseError::fail(format!("{e}: {file}")))?;
+            let next = bench.plan(&made, generation, &registry, last.as_ref());
+            prop_assert_eq!(&next.ir, &made.ir);
+            prop_assert_eq!(next.ir.digest(), made.ir.digest());
             let fresh_registry = Registry::new().unwrap();
-            let fresh = bench.plan(&ir, 1, &fresh_registry, None);
+            // The same records, as they are compared by their addresses.
+            let same = Configuration { ir: Arc::clone(&next.ir), node: made.node };
+            let fresh = bench.plan(&same, 1, &fresh_registry, None);
             prop_assert_eq!(digest(&next, &registry), digest(&fresh, &fresh_registry));
             last = Some(next);
         }
@@ -272,8 +261,8 @@ fn tls_settings_of_replaced_generations_are_freed() {
             "certificates": [{"id": id, "cert": shown.cert_pem, "key": shown.key_pem}],
             "services": [{"name": "s", "url": "https://127.0.0.1:1", "client_certificate": {"id": id}}],
         });
-        let ir = Arc::new(World::compiled(PLUGINS, &file.to_string(), &[]).unwrap());
-        let plan = bench.plan(&ir, generation, &registry, last.as_ref());
+        let made = compiled(&file.to_string()).unwrap();
+        let plan = bench.plan(&made, generation, &registry, last.as_ref());
         // Those of this generation, and of the one before it, which is still there.
         assert_eq!(registry.tls_settings(), usize::from(last.is_some()) + 1, "generation {generation}");
         last = Some(plan);
@@ -286,13 +275,12 @@ fn what_did_not_change_is_the_same_object() {
     let mut model = many(40);
     model.apply(Edit::Plugin(0, Some((2, 0, 0))));
     model.apply(Edit::Plugin(1, Some((1, 3, 7))));
-    let compiled = |model: &Model| World::compiled(PLUGINS, &model.file(&[]).to_string(), &[]).unwrap();
-    let first = bench.plan(&Arc::new(compiled(&model)), 1, &registry, None);
+    let compiled = |model: &Model| compiled(&model.file(&[]).to_string()).unwrap();
+    let first = bench.plan(&compiled(&model), 1, &registry, None);
     // One service, and the plugin of one route.
     model.apply(Edit::Service(3, Some((0, false, 9))));
     model.apply(Edit::Plugin(1, Some((1, 3, 8))));
-    let ir = Arc::new(sharing(&first.ir, &compiled(&model)));
-    let second = bench.plan(&ir, 2, &registry, Some(&first));
+    let second = bench.plan(&compiled(&model), 2, &registry, Some(&first));
     let (mut backends, mut chains) = (Vec::new(), Vec::new());
     for (slot, id, _) in second.http.routes() {
         let (old, new) = (first.http_routes.get(slot).unwrap(), second.http_routes.get(slot).unwrap());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Certificate, Code, Diagnostic, Id, Ir, Origin, Severity};
+use cardinal_ir::{Certificate, Code, Diagnostic, Diagnostics, Id, Ir, NodeSettings, Origin, Severity};
 use cardinal_net::tls::{self, Names, ServerSettings, ServerTls};
 use rustls::sign::CertifiedKey;
 
@@ -55,12 +55,25 @@ impl TlsPlan {
     }
 
     /// Reads the certificates that `previous` has not read. One that cannot be used is left out and said.
-    pub(super) fn build(ir: &Ir, registry: &Registry, previous: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
-        let self_signed =
-            registry.self_signed().map_err(|error| vec![node_error(Code::Certificate, error.to_string())])?;
+    pub(super) fn build(
+        ir: &Ir,
+        node: &NodeSettings,
+        registry: &Registry,
+        previous: Option<&Self>,
+    ) -> Result<Self, Diagnostics> {
+        let self_signed = registry.self_signed().map_err(|error| node_error(Code::Certificate, error.to_string()))?;
         let (usable, mut problems) = read(ir, previous);
-        let names = Arc::new(by_name(ir, &usable, self_signed));
-        let (provider, unknown) = tls::provider(&ir.node.cipher_suites);
+        let default = node.default_certificate.as_ref().map(|certificate| (certificate, pairs(certificate)));
+        let default = match default {
+            Some((_, Ok(pairs))) => pairs,
+            Some((certificate, Err(message))) => {
+                problems.push(unusable(certificate, message));
+                vec![self_signed]
+            }
+            None => vec![self_signed],
+        };
+        let names = Arc::new(by_name(ir, &usable, &default));
+        let (provider, unknown) = tls::provider(&node.cipher_suites);
         for name in unknown {
             problems.push(Diagnostic {
                 severity: Severity::Warning,
@@ -76,12 +89,12 @@ impl TlsPlan {
                 names: Arc::clone(&names),
                 http2,
                 alpn,
-                client_authorities: ir.node.client_authorities.as_deref().map(str::to_owned),
-                client_required: ir.node.client_certificate_required,
-                tls13_only: ir.node.tls13_only,
+                client_authorities: node.client_authorities.as_deref().map(str::to_owned),
+                client_required: node.client_certificate_required,
+                tls13_only: node.tls13_only,
                 ticketer: registry.ticketer(),
             })
-            .map_err(|error| vec![node_error(Code::Certificate, error.to_string())])
+            .map_err(|error| Diagnostics::from(node_error(Code::Certificate, error.to_string())))
         };
         Ok(Self {
             http2: config(true, true)?,
@@ -107,25 +120,15 @@ fn read(ir: &Ir, previous: Option<&TlsPlan>) -> (HashMap<Id, Usable>, Vec<Diagno
             Ok(pairs) => {
                 usable.insert(*id, Usable { record: Arc::clone(certificate), pairs });
             }
-            Err(message) => problems.push(Diagnostic {
-                severity: Severity::Error,
-                code: Code::Certificate,
-                origin: certificate.origin.clone(),
-                path: "cert".to_owned(),
-                message,
-                hint: None,
-            }),
+            Err(message) => problems.push(unusable(certificate, message)),
         }
     }
     (usable, problems)
 }
 
-fn by_name(ir: &Ir, usable: &HashMap<Id, Usable>, self_signed: Arc<CertifiedKey>) -> Names {
+fn by_name(ir: &Ir, usable: &HashMap<Id, Usable>, default: &[Arc<CertifiedKey>]) -> Names {
     let mut names = Names::default();
-    names.add("*", &[self_signed]);
-    if let Some(default) = ir.node.default_certificate.and_then(|id| usable.get(&id)) {
-        names.add("*", &default.pairs);
-    }
+    names.add("*", default);
     for certificate in ir.certificates.iter().filter_map(|(id, _)| usable.get(id)) {
         for name in &certificate.record.server_names {
             names.add(name, &certificate.pairs);
@@ -139,7 +142,15 @@ fn pairs(certificate: &Certificate) -> Result<Vec<Arc<CertifiedKey>>, String> {
     certificate.pairs.iter().map(read).collect()
 }
 
+fn unusable(certificate: &Certificate, message: String) -> Diagnostic {
+    error(certificate.origin.clone(), Code::Certificate, "cert", message)
+}
+
 pub(super) fn node_error(code: Code, message: String) -> Diagnostic {
-    let origin = Origin::new("", "node", Default::default());
-    Diagnostic { severity: Severity::Error, code, origin, path: String::new(), message, hint: None }
+    error(Origin::new("", "node", Default::default()), code, "", message)
+}
+
+fn error(origin: Origin, code: Code, path: &str, message: String) -> Diagnostic {
+    let (severity, path) = (Severity::Error, path.to_owned());
+    Diagnostic { severity, code, origin, location: None, path, message, hint: None }
 }

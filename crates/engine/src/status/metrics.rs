@@ -30,6 +30,8 @@ pub(super) fn text(node: &Node) -> String {
         totals.pool_evictions,
     );
     text.one("generation", "gauge", "Number of the active configuration; 0 is none.", node.generation());
+    let help = "Replaced configurations that are still in memory because requests use them.";
+    text.one("retired_plans", "gauge", help, node.retired_plans());
     let memory = &node.services.memory;
     text.one("body_buffer_bytes", "gauge", "Bodies and log entries that are held in memory.", memory.used());
     text.one(

@@ -78,7 +78,7 @@ async fn status(node: &Arc<Node>, digests: &Digests, query: &[u8]) -> Page {
         status.insert("config".to_owned(), config(node));
     }
     if let (Some(plan), Some(status)) = (node.plan(), status.as_object_mut()) {
-        status.insert("configuration_hash".to_owned(), digests.of(&plan).await.into());
+        status.insert("configuration_hash".to_owned(), digests.of(&plan).await.to_string().into());
     }
     Page::json(200, &status)
 }
@@ -117,7 +117,7 @@ fn ready(node: &Node) -> Page {
     }
     match node.plan() {
         None => Page::message(503, "no configuration available (configuration hash is not initialized)"),
-        Some(plan) if super::digest::is_empty(&plan.ir) => {
+        Some(plan) if plan.ir.is_empty() => {
             Page::message(503, "no configuration available (empty configuration present)")
         }
         Some(_) => Page::message(200, "ready"),

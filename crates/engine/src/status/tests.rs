@@ -1,13 +1,14 @@
 use std::net::SocketAddr;
 
 use cardinal_base::SystemClock;
-use cardinal_ir::{Active, Certificate, Id, Ir, KeyPair, Origin};
+use cardinal_ir::{Active, Certificate, Ir, KeyPair, Origin};
 use cardinal_testkit::{Authority, H1Client, Response, Socket, within};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::configuration::Configuration;
 use crate::health::tests::{ir, node, publish};
 
 struct Bench {
@@ -182,16 +183,15 @@ async fn tls_follows_the_generation() {
         let authority = Authority::new(name);
         assert!(connect(&authority).await.is_err());
         let issued = authority.issue(&["status.test"]);
-        let mut ir = one_group();
-        let id = Id::from_u128(5);
+        let mut configuration = Configuration::from(one_group());
         let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key: issued.key_pem.as_str().into() };
         let certificate = Certificate { origin: Origin::default(), pairs: vec![pair], server_names: Vec::new() };
-        ir.certificates.insert(id, certificate);
-        ir.node.default_certificate = Some(id);
+        let settings = configuration.node_mut();
+        settings.default_certificate = Some(certificate);
         // Clients of the proxy would have to show a certificate.
-        ir.node.client_authorities = Some(authority.cert_pem().into());
-        ir.node.client_certificate_required = true;
-        publish(&bench.node, ir);
+        settings.client_authorities = Some(authority.cert_pem().into());
+        settings.client_certificate_required = true;
+        publish(&bench.node, configuration);
         let mut client = connect(&authority).await.unwrap();
         assert_eq!(client.get("/status/ready", "status", &[]).await.unwrap().status, 200);
     }

@@ -1,7 +1,5 @@
 //! `explain` says what is served: random configurations, random requests, equal answers.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use cardinal_base::{Rng, SeededRng};
 use cardinal_engine::explain::{Explainer, Question};
@@ -144,8 +142,8 @@ async fn ten_thousand_answers_are_what_is_served() -> Result<()> {
         let mut dice = Dice(SeededRng::new(u64::from(seed)));
         let yaml = config(&mut dice, &echo.url());
         let world = World::start(plugins(), &yaml, &[("allow_debug_header", "on")])?;
-        let ir = Arc::new(world.compile(&yaml)?);
-        let (explainer, _) = Explainer::new(ir, plugins()).map_err(|found| anyhow::anyhow!("{found:?}"))?;
+        let configuration = world.compile(&yaml)?;
+        let (explainer, _) = Explainer::new(configuration, plugins())?;
         let mut client = H1Client::connect(world.http()).await?;
         for _ in 0..REQUESTS {
             let question = question(&mut dice);

@@ -197,9 +197,9 @@ async fn responses_that_are_not_http_are_refused() -> Result<()> {
 async fn slow_clients_are_not_waited_for_forever() -> Result<()> {
     let echo = EchoServer::start("e").await;
     let mut world = World::compiled(plugins(), &file(&echo.url(), ""), &[])?;
-    world.node.limits.head_timeout_ms = 200;
-    world.node.limits.body_timeout_ms = 200;
-    world.node.limits.keepalive_timeout_ms = 200;
+    world.node_mut().limits.head_timeout_ms = 200;
+    world.node_mut().limits.body_timeout_ms = 200;
+    world.node_mut().limits.keepalive_timeout_ms = 200;
     let world = World::of(plugins(), world)?;
     assert!(raw(&world, "GET / HTTP/1.1\r\nHost:").await?.starts_with("HTTP/1.1 408 "));
     let body = raw(&world, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc").await?;
@@ -306,10 +306,10 @@ async fn informational_responses_are_counted() -> Result<()> {
 #[tokio::test]
 async fn an_http2_client_that_ignores_the_goodbye_is_left() -> Result<()> {
     let echo = EchoServer::start("e").await;
-    let mut ir = World::compiled(plugins(), &file(&echo.url(), ""), &[])?;
-    ir.node.limits.head_timeout_ms = 200;
-    ir.node.limits.keepalive_timeout_ms = 200;
-    let world = World::of(plugins(), ir)?;
+    let mut configuration = World::compiled(plugins(), &file(&echo.url(), ""), &[])?;
+    configuration.node_mut().limits.head_timeout_ms = 200;
+    configuration.node_mut().limits.keepalive_timeout_ms = 200;
+    let world = World::of(plugins(), configuration)?;
     let mut client = H1Client::connect(world.http()).await?;
     // A preface and empty SETTINGS, then nothing: no acknowledgement of anything.
     client.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await?;

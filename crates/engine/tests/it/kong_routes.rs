@@ -4,7 +4,6 @@
 
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use cardinal_engine::explain::{Explainer, Question};
@@ -83,8 +82,8 @@ impl Node {
 
     async fn explain(&self, case: &Value, yaml: &str) -> Result<(Option<String>, Option<String>)> {
         let request = &case["request"];
-        let (explainer, _) = Explainer::new(Arc::new(self.world.compile(yaml)?), plugins())
-            .map_err(|diagnostics| anyhow!("{diagnostics:?}"))?;
+        let (explainer, _) =
+            Explainer::new(self.world.compile(yaml)?, plugins()).map_err(|diagnostics| anyhow!("{diagnostics:?}"))?;
         let text = |name: &str| request[name].as_str().unwrap_or_default();
         let scheme = request["vars"]["scheme"].as_str().unwrap_or_default();
         let question = Question {

@@ -15,6 +15,7 @@ mod message_heads;
 mod mutual_tls;
 mod names;
 mod odd_certificates;
+mod panics;
 mod plugins;
 mod pool_classes;
 mod proxy_protocol;

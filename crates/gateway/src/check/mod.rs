@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::declarative::{Entity, Finding, LoadErrors, Snapshot};
 use crate::entities::{Registry, TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols, vaults};
-use crate::lower::Nouns;
+use crate::lower::OriginKinds;
 use crate::settings::{RouterFlavor, Settings};
 
 pub use crate::lower::unmatchable;
@@ -56,6 +56,7 @@ pub struct Report {
 #[derive(Debug)]
 struct Subject {
     origin: Origin,
+    location: Option<Location>,
     is_entity: bool,
     found: Box<[Difference]>,
 }
@@ -73,7 +74,7 @@ struct Difference {
 impl Report {
     /// Examines the entities of a snapshot.
     pub fn new(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> Self {
-        let mut nouns = Nouns::default();
+        let mut kinds = OriginKinds::default();
         let mut subjects: Vec<Subject> = Vec::with_capacity(snapshot.differences().len() + snapshot.len());
         subjects.extend(snapshot.differences().iter().map(of_difference));
         for kind in registry.kinds() {
@@ -90,12 +91,12 @@ impl Report {
                         }
                     });
                 }
-                let origin = nouns.origin(kind.name, &entity);
-                subjects.push(Subject { origin, is_entity: true, found: found.into() });
+                let (origin, location) = (kinds.origin(kind.name, &entity), entity.location);
+                subjects.push(Subject { origin, location, is_entity: true, found: found.into() });
             }
         }
         // Stable: what is found at one place stays in its order.
-        subjects.sort_by(|a, b| a.origin.place().cmp(&b.origin.place()));
+        subjects.sort_by(|a, b| a.location.cmp(&b.location));
         Self { subjects }
     }
 
@@ -118,7 +119,7 @@ impl Report {
 impl Subject {
     fn lines(&self, told: &[&Diagnostic]) -> Vec<Line> {
         let line = |verdict, path: &str, how: &str| {
-            let (location, subject) = (self.origin.location(), self.origin.label());
+            let (location, subject) = (self.location.clone(), self.origin.label());
             Line { location, verdict, subject, path: path.to_owned(), how: how.to_owned() }
         };
         // What is wrong with a field is told by its diagnostic.
@@ -136,7 +137,8 @@ impl Subject {
 fn of_difference(difference: &Diagnostic) -> Subject {
     let (path, how) = (difference.path.clone(), difference.message.clone());
     let found = Difference { verdict: Verdict::Changed, path, how, yields: false };
-    Subject { origin: difference.origin.clone(), is_entity: false, found: [found].into() }
+    let (origin, location) = (difference.origin.clone(), difference.location.clone());
+    Subject { origin, location, is_entity: false, found: [found].into() }
 }
 
 /// Told with the other differences of plugins, as it has no effect.

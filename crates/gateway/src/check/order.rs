@@ -144,7 +144,7 @@ impl Search<'_> {
 
 fn label(entity: &Entity) -> RouteLabel {
     let origin = entity.origin("routes");
-    RouteLabel { id: entity.id, label: origin.label(), location: origin.location() }
+    RouteLabel { id: entity.id, label: origin.label(), location: entity.location.clone() }
 }
 
 /// The records of a route for HTTP; none where it cannot be lowered.

@@ -27,7 +27,7 @@ mod variables;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Id, Noun, Origin, Severity};
+use cardinal_ir::{Code, Diagnostic, Id, Location, Origin, OriginKind, Severity};
 use cardinal_schema::{Auto, Errors};
 use serde_json::{Map, Value};
 
@@ -116,9 +116,11 @@ fn parse_all(files: &[Source]) -> Result<(Vec<Node>, Vec<Diagnostic>), Box<LoadE
 
 /// A warning about a place of a file.
 fn warning(file: &Source, (kind, name): (&str, Option<&str>), place: Place, code: Code, message: String) -> Diagnostic {
-    let noun = Noun { front_end: "kong".into(), kind: kind.into(), file: Some(file.name.as_str().into()) };
-    let origin = Origin::at(&Arc::new(noun), Id::nil(), name.map(Into::into), place.line, place.column);
-    Diagnostic { severity: Severity::Warning, code, origin, path: String::new(), message, hint: None }
+    let kind = OriginKind { front_end: "kong".into(), noun: kind.into() };
+    let origin = Origin::of(&Arc::new(kind), Id::nil(), name.map(Into::into));
+    let location = Location { file: file.name.as_str().into(), line: place.line, column: place.column };
+    let (severity, location, path) = (Severity::Warning, Some(location), String::new());
+    Diagnostic { severity, code, origin, location, path, message, hint: None }
 }
 
 /// Kong reads the first document of a file and no other.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Diagnostic, Id, Location, Noun, Origin};
+use cardinal_ir::{Diagnostic, Id, Location, Origin, OriginKind};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
@@ -33,9 +33,12 @@ pub(super) struct Stored {
 
 impl Stored {
     fn entity(&self, id: Id, names: &Names) -> Entity {
-        let Self { fields, name, file, line, column } = self;
-        let location = file.as_ref().map(|file| Location { file: Arc::clone(file), line: *line, column: *column });
-        Entity { id, value: fields.unpack(names), name: name.clone(), location }
+        Entity { id, value: self.fields.unpack(names), name: self.name.clone(), location: self.location() }
+    }
+
+    fn location(&self) -> Option<Location> {
+        let Self { file, line, column, .. } = self;
+        file.as_ref().map(|file| Location { file: Arc::clone(file), line: *line, column: *column })
     }
 }
 
@@ -90,11 +93,8 @@ impl Entity {
 
     /// What to call it in the IR.
     pub fn origin(&self, kind: &str) -> Origin {
-        let at = self.location.as_ref();
-        let file = at.map(|at| Arc::clone(&at.file));
-        let noun = Arc::new(Noun { front_end: "kong".into(), kind: kind.into(), file });
-        let (line, column) = at.map_or((0, 0), |at| (at.line, at.column));
-        Origin::at(&noun, self.id, self.name.clone(), line, column)
+        let kind = Arc::new(OriginKind { front_end: "kong".into(), noun: kind.into() });
+        Origin::of(&kind, self.id, self.name.clone())
     }
 }
 
@@ -119,6 +119,17 @@ impl Snapshot {
     /// An entity.
     pub fn get(&self, kind: &str, id: &Id) -> Option<Entity> {
         Some(self.entities.get(kind)?.get(id)?.entity(*id, &self.names))
+    }
+
+    /// Calls `visit` with kind, id and location of each entity that was read from a file.
+    pub(crate) fn each_location(&self, mut visit: impl FnMut(&str, &Id, Location)) {
+        for (kind, all) in &self.entities {
+            for (id, stored) in all {
+                if let Some(at) = stored.location() {
+                    visit(kind, id, at);
+                }
+            }
+        }
     }
 
     /// Whether there is an entity with this id.

@@ -15,30 +15,30 @@ impl Lowering<'_> {
         if !entity.flag("enabled") || known_certificate(self, "services", entity).is_err() {
             return;
         }
-        let trusts: Vec<Id> = entity.texts("ca_certificates").filter_map(|t| t.parse().ok()).collect();
-        if let Some(id) = trusts.iter().find(|id| !self.ir.trusts.contains(id)) {
+        let trust_bundles: Vec<Id> = entity.texts("ca_certificates").filter_map(|t| t.parse().ok()).collect();
+        if let Some(id) = trust_bundles.iter().find(|id| !self.ir.trust_bundles.contains(id)) {
             let message = format!("there is no CA certificate {id}");
             self.refuse("services", entity, Code::Reference, "ca_certificates", message);
             return;
         }
-        if let Some(mut backend) = self.backend(entity, trusts) {
+        if let Some(mut backend) = self.backend(entity, trust_bundles) {
             backend.document = self.memory.documents.of("services", entity, &backend);
             self.ir.backends.insert(entity.id, backend);
         }
     }
 
-    fn backend(&mut self, entity: &Entity, trusts: Vec<Id>) -> Option<Backend> {
+    fn backend(&mut self, entity: &Entity, trust_bundles: Vec<Id>) -> Option<Backend> {
         let protocol = entity.text("protocol").unwrap_or("http");
         let http2 = entity.texts("tags").any(|t| t == TAG_UPSTREAM_HTTP2);
         let tls = matches!(protocol, "https" | "grpcs" | "tls").then(|| UpstreamTls {
             verify: entity.flag("tls_verify"),
             verify_depth: entity.int("tls_verify_depth").and_then(|n| u8::try_from(n).ok()),
-            trusts,
+            trust_bundles,
             client_certificate: entity.reference("client_certificate"),
         });
         let ms = |name: &str| entity.int(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(60_000);
         Some(Backend {
-            origin: self.memory.nouns.origin("services", entity),
+            origin: self.memory.origins.origin("services", entity),
             l4: if protocol == "udp" { L4::Udp } else { L4::Tcp },
             http: match (protocol, http2) {
                 ("grpc" | "grpcs", _) | ("http", true) => Some(HttpVersion::H2),
@@ -67,7 +67,7 @@ impl Lowering<'_> {
         let port = entity.int("port").and_then(|n| u16::try_from(n).ok()).unwrap_or(80);
         match self.names.upstreams.get(host).copied() {
             None => Some(Target::Host(Host { host: canonical(host), port })),
-            Some(id) if self.ir.endpoints.contains(&id) => Some(Target::Endpoints { id, port }),
+            Some(id) if self.ir.clusters.contains(&id) => Some(Target::Cluster { id, port }),
             Some(_) => {
                 let message = format!("the upstream '{host}' cannot be used");
                 self.refuse("services", entity, Code::Reference, "host", message);

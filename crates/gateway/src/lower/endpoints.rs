@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use cardinal_ir::{
-    Active, Algorithm, Code, Counts, Document, Endpoint, Endpoints, HashInput, HealthChecks, Host, Origin, Passive,
+    Active, Algorithm, Cluster, Code, Counts, Document, Endpoint, HashInput, HealthChecks, Host, Origin, Passive,
     ProbeKind,
 };
 use cardinal_schema::typedefs::normalize_host;
@@ -27,14 +27,14 @@ impl Lowering<'_> {
     pub(super) fn upstream(&mut self, entity: &Entity) {
         if known_certificate(self, "upstreams", entity).is_ok() {
             let mut group =
-                endpoints(entity, self.memory.nouns.origin("upstreams", entity), self.memory.no_document.clone());
+                endpoints(entity, self.memory.origins.origin("upstreams", entity), self.memory.no_document.clone());
             group.document = self.memory.documents.of("upstreams", entity, &group);
-            self.ir.endpoints.insert(entity.id, group);
+            self.ir.clusters.insert(entity.id, group);
         }
     }
 
     pub(super) fn target(&mut self, entity: &Entity) {
-        let Some(upstream) = entity.reference("upstream").filter(|id| self.ir.endpoints.contains(id)) else {
+        let Some(upstream) = entity.reference("upstream").filter(|id| self.ir.clusters.contains(id)) else {
             self.refuse("targets", entity, Code::Reference, "upstream", "its upstream cannot be used");
             return;
         };
@@ -43,13 +43,13 @@ impl Lowering<'_> {
             return;
         };
         let endpoint = Endpoint {
-            origin: self.memory.nouns.origin("targets", entity),
-            endpoints: upstream,
+            origin: self.memory.origins.origin("targets", entity),
+            cluster: upstream,
             host: Host { host: canonical(&host.host), port: host.port.unwrap_or(TARGET_PORT) },
             weight: entity.int("weight").and_then(|n| u32::try_from(n).ok()).unwrap_or(100),
             failover: entity.flag("failover"),
         };
-        self.ir.endpoint.insert(entity.id, endpoint);
+        self.ir.endpoints.insert(entity.id, endpoint);
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn canonical(host: &str) -> Box<str> {
     }
 }
 
-fn endpoints(entity: &Entity, origin: Origin, document: Document) -> Endpoints {
+fn endpoints(entity: &Entity, origin: Origin, document: Document) -> Cluster {
     let health = entity.get("healthchecks").unwrap_or(&Value::Null);
     let cookie_path: Box<str> = entity.text("hash_on_cookie_path").unwrap_or("/").into();
     let input = |mode: &str, prefix: &str| {
@@ -82,7 +82,7 @@ fn endpoints(entity: &Entity, origin: Origin, document: Document) -> Endpoints {
             _ => HashInput::None,
         }
     };
-    Endpoints {
+    Cluster {
         origin,
         algorithm: match entity.text("algorithm").unwrap_or_default() {
             "consistent-hashing" => Algorithm::ConsistentHashing,

@@ -42,6 +42,10 @@ impl Lowering<'_> {
             self.warn("plugins", entity, Code::Unsupported, field, why);
             return;
         }
+        // It could never apply: the service is disabled or was left out.
+        if scope.backend.is_some_and(|backend| !self.ir.backends.contains(&backend)) {
+            return;
+        }
         let params = self.resolved("plugins", entity).get("config").cloned().unwrap_or(Value::Null);
         let filter = Filter {
             kind: kind.into(),
@@ -50,7 +54,7 @@ impl Lowering<'_> {
             instance_name: entity.text("instance_name").map(Into::into),
         };
         let precedence = precedence(&scope, group_order);
-        let origin = self.memory.nouns.origin("plugins", entity);
+        let origin = self.memory.origins.origin("plugins", entity);
         self.ir.filter_sets.insert(entity.id, FilterSet { origin, scope, precedence, filters: vec![filter] });
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cardinal_ir::{Attributes, Certificate, Code, Credential, KeyPair, Principal, PrincipalGroup, Trust};
+use cardinal_ir::{Attributes, Certificate, Code, Credential, KeyPair, Principal, PrincipalGroup, TrustBundle};
 use cardinal_sdk::EntityDef;
 use serde_json::{Map, Value};
 
@@ -31,7 +31,7 @@ impl Lowering<'_> {
                 for message in pairs.iter().flat_map(|pair| pem::complaints(&pair.chain, &server_names, now)) {
                     self.warn("certificates", entity, Code::Certificate, "cert", message);
                 }
-                let origin = self.memory.nouns.origin("certificates", entity);
+                let origin = self.memory.origins.origin("certificates", entity);
                 self.ir.certificates.insert(entity.id, Certificate { origin, pairs, server_names });
             }
             Err(message) => self.refuse("certificates", entity, Code::Certificate, "", message),
@@ -44,8 +44,8 @@ impl Lowering<'_> {
 
     pub(super) fn trust(&mut self, entity: &Entity) {
         let certificate = entity.text("cert").unwrap_or_default().into();
-        let origin = self.memory.nouns.origin("ca_certificates", entity);
-        self.ir.trusts.insert(entity.id, Trust { origin, certificate });
+        let origin = self.memory.origins.origin("ca_certificates", entity);
+        self.ir.trust_bundles.insert(entity.id, TrustBundle { origin, certificate });
     }
 
     pub(super) fn groups(&mut self) {
@@ -54,7 +54,7 @@ impl Lowering<'_> {
 
     pub(super) fn group(&mut self, entity: &Entity) {
         let name = entity.text("name").unwrap_or_default().into();
-        let origin = self.memory.nouns.origin("consumer_groups", entity);
+        let origin = self.memory.origins.origin("consumer_groups", entity);
         self.ir.groups.insert(entity.id, PrincipalGroup { origin, name });
     }
 
@@ -64,7 +64,7 @@ impl Lowering<'_> {
 
     pub(super) fn principal(&mut self, entity: &Entity) {
         let mut principal = Principal {
-            origin: self.memory.nouns.origin("consumers", entity),
+            origin: self.memory.origins.origin("consumers", entity),
             name: entity.text("username").map(Into::into),
             custom_id: entity.text("custom_id").map(Into::into),
             groups: self.snapshot.groups_of(&entity.id).to_vec(),
@@ -105,7 +105,7 @@ impl Lowering<'_> {
             self.memory.attributes.insert(kind, Arc::clone(&made));
             made
         });
-        let origin = self.memory.nouns.origin(kind, entity);
+        let origin = self.memory.origins.origin(kind, entity);
         self.ir.credentials.insert(entity.id, Credential::new(origin, attributes, principal, lookup));
     }
 }

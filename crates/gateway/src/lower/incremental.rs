@@ -128,14 +128,18 @@ impl Lowered {
         if dirty.iter().any(|(_, kind, _)| *kind == "vaults") {
             let entities = (&self.snapshot, Taken::new());
             let (ir, found) = lower_all(entities, &self.registry, &self.settings, &self.names, &mut self.memory);
-            self.ir = ir.sharing(&before);
+            self.ir = before;
+            let delta = self.ir.diff(&ir);
+            self.ir.apply(delta);
             self.diagnostics.clear();
             self.note(found);
             return;
         }
         self.spread(&mut dirty);
         self.lower(&dirty, &touched);
-        self.ir = std::mem::take(&mut self.ir).sharing(&before);
+        let delta = before.diff(&self.ir);
+        self.ir = before;
+        self.ir.apply(delta);
     }
 
     /// Brings what is found by name, and who is concerned by whom, up to date with entities whose old forms are given.
@@ -236,11 +240,11 @@ impl Lowering<'_> {
         let ir = &mut self.ir;
         match kind {
             "certificates" => drop(ir.certificates.remove(&id)),
-            "ca_certificates" => drop(ir.trusts.remove(&id)),
+            "ca_certificates" => drop(ir.trust_bundles.remove(&id)),
             "consumer_groups" => drop(ir.groups.remove(&id)),
             "consumers" => drop(ir.principals.remove(&id)),
-            "upstreams" => drop(ir.endpoints.remove(&id)),
-            "targets" => drop(ir.endpoint.remove(&id)),
+            "upstreams" => drop(ir.clusters.remove(&id)),
+            "targets" => drop(ir.endpoints.remove(&id)),
             "services" => drop(ir.backends.remove(&id)),
             "plugins" => drop(ir.filter_sets.remove(&id)),
             "routes" => {
@@ -266,7 +270,10 @@ fn causes(kind: &str, entity: &Entity) -> Vec<Cause> {
         "targets" => by("upstream").into_iter().collect(),
         "upstreams" => by("client_certificate").into_iter().collect(),
         "routes" => by("service").into_iter().collect(),
-        "plugins" => entity.reference("consumer_group").map(|_| Cause::Groups).into_iter().collect(),
+        "plugins" => {
+            let groups = entity.reference("consumer_group").map(|_| Cause::Groups);
+            groups.into_iter().chain(by("service")).collect()
+        }
         "services" => {
             let trusts = entity.texts("ca_certificates").filter_map(|text| text.parse().ok()).map(Cause::Entity);
             let host = entity.text("host").map(|host| Cause::Upstream(host.into()));

@@ -17,7 +17,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use cardinal_ir::{Attributes, Code, Diagnostic, Document, Id, Ir, Noun, Origin, Severity, Traffic};
+use cardinal_ir::{Attributes, Code, Diagnostic, Document, Id, Ir, Origin, OriginKind, Severity, Traffic};
 use cardinal_route::Router;
 
 pub use incremental::{Edit, Lowered};
@@ -29,8 +29,8 @@ use crate::entities::Registry;
 use crate::secrets::Vault;
 use crate::settings::Settings;
 
-/// The IR of a snapshot on a node with these settings, and what is to be said about it: an error means that the
-/// entity was left out.
+/// The IR of a snapshot, and diagnostics: an error means that the entity was left out. Of the settings, only those that
+/// concern the meaning of entities count here; the settings of the node are in [`Settings::node`].
 pub fn lower(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> (Ir, Vec<Diagnostic>) {
     let (names, mut memory) = (Names::of(snapshot), Memory::new(registry, settings));
     let (ir, of_entities) = lower_all((snapshot, Taken::new()), registry, settings, &names, &mut memory);
@@ -62,8 +62,7 @@ fn lower_all(
     names: &Names,
     memory: &mut Memory,
 ) -> (Ir, Vec<Diagnostic>) {
-    let (mut ir, diagnostics) = (Ir::default(), Vec::new());
-    settings.lower_into(&mut ir);
+    let (ir, diagnostics) = (Ir::default(), Vec::new());
     let mut lowering = Lowering { snapshot, taken, registry, settings, names, memory, ir, diagnostics };
     // What others refer to comes first.
     lowering.certificates();
@@ -136,7 +135,7 @@ impl Names {
 
 /// What records share, kept for those that are made later.
 struct Memory {
-    nouns: Nouns,
+    origins: OriginKinds,
     documents: document::Documents,
     no_document: Document,
     /// What the last credential of each kind was.
@@ -146,7 +145,7 @@ struct Memory {
 impl Memory {
     fn new(registry: &Registry, settings: &Settings) -> Self {
         Self {
-            nouns: Nouns::default(),
+            origins: OriginKinds::default(),
             documents: document::Documents::new(registry, settings.loaded_at),
             no_document: Document::from(""),
             attributes: HashMap::new(),
@@ -175,28 +174,25 @@ impl Lowering<'_> {
     }
 }
 
-/// What origins share, made once for each kind and file.
+/// The kinds of origins, which all origins of a kind share.
 #[derive(Default)]
-pub(crate) struct Nouns(Vec<Arc<Noun>>);
+pub(crate) struct OriginKinds(Vec<Arc<OriginKind>>);
 
-impl Nouns {
-    pub(crate) fn origin(&mut self, kind: &str, entity: &Entity) -> Origin {
-        let file = entity.location.as_ref().map(|at| &at.file);
-        let fits = |noun: &&Arc<Noun>| *noun.kind == *kind && noun.file.as_ref() == file;
-        let noun = match self.0.iter().rev().find(fits) {
-            Some(noun) => Arc::clone(noun),
+impl OriginKinds {
+    pub(crate) fn origin(&mut self, noun: &str, entity: &Entity) -> Origin {
+        let kind = match self.0.iter().find(|kind| *kind.noun == *noun) {
+            Some(kind) => Arc::clone(kind),
             None => {
-                let made = Arc::new(Noun { front_end: "kong".into(), kind: kind.into(), file: file.map(Arc::clone) });
+                let made = Arc::new(OriginKind { front_end: "kong".into(), noun: noun.into() });
                 self.0.push(Arc::clone(&made));
                 made
             }
         };
-        let (line, column) = entity.location.as_ref().map_or((0, 0), |at| (at.line, at.column));
-        Origin::at(&noun, entity.id, entity.name.clone(), line, column)
+        Origin::of(&kind, entity.id, entity.name.clone())
     }
 }
 
 fn diagnostic(kind: &str, entity: &Entity, code: Code, path: &str, message: String) -> Diagnostic {
-    let (origin, path) = (entity.origin(kind), path.to_owned());
-    Diagnostic { severity: Severity::Error, code, origin, path, message, hint: None }
+    let (origin, location, path) = (entity.origin(kind), entity.location.clone(), path.to_owned());
+    Diagnostic { severity: Severity::Error, code, origin, location, path, message, hint: None }
 }

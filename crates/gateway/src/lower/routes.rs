@@ -61,7 +61,7 @@ impl Lowering<'_> {
         }
         for (id, matches, rank) in parts {
             let mut route = Route {
-                origin: self.memory.nouns.origin("routes", entity),
+                origin: self.memory.origins.origin("routes", entity),
                 rank,
                 traffic,
                 matches,

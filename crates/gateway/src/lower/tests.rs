@@ -42,7 +42,6 @@ fn a_service_with_a_route() {
     let document: serde_json::Value = serde_json::from_str(&route.document()).unwrap();
     assert_eq!(document["service"]["id"], json!(route.backend.unwrap().to_string()));
     assert_eq!(document.get("snis"), None);
-    assert_eq!(route.origin.location().map(|l| l.line), Some(7));
 }
 
 #[test]
@@ -77,14 +76,14 @@ fn upstreams_catch_services_that_name_them() {
         "upstreams: [{name: u, hash_on: cookie, hash_on_cookie: c, targets: [{target: 'Host:81', weight: 0}, {target: \
          '::1'}]}]\nservices: [{name: s, host: u, port: 99}]",
     );
-    let group = ir.endpoints.values().next().unwrap();
+    let group = ir.clusters.values().next().unwrap();
     assert_eq!(group.algorithm, Algorithm::ConsistentHashing);
     assert_eq!(group.hash_on, HashInput::Cookie { name: "c".into(), path: "/".into() });
     assert_eq!((group.health.active.timeout_ms, group.health.active.concurrency), (1000, 10));
-    let mut members: Vec<_> = ir.endpoint.values().map(|e| (&*e.host.host, e.host.port, e.weight)).collect();
+    let mut members: Vec<_> = ir.endpoints.values().map(|e| (&*e.host.host, e.host.port, e.weight)).collect();
     members.sort_unstable();
     assert_eq!(members, [("::1", 8000, 100), ("host", 81, 0)]);
-    assert!(matches!(ir.backends.values().next().unwrap().target, Target::Endpoints { port: 99, .. }));
+    assert!(matches!(ir.backends.values().next().unwrap().target, Target::Cluster { port: 99, .. }));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use cardinal_http::{Name, belongs_in_head, tells_identity};
 use cardinal_ir::{
-    Certificate, ErrorPages, HeaderPolicy, Id, KeyPair, Limits, ListenerKind, Node, Origin, RealIp, RealIpSource,
-    Resolver, UpstreamPool,
+    Certificate, ErrorPages, HeaderPolicy, Id, KeyPair, Limits, ListenerKind, NodeSettings, Origin, RealIp,
+    RealIpSource, Resolver, UpstreamPool,
 };
 use uuid::Uuid;
 
@@ -60,12 +60,9 @@ struct Builder<'b> {
 impl Builder<'_> {
     fn settings(&mut self) -> Settings {
         self.refusals();
-        let default_certificate = self.default_certificate();
         Settings {
             node: self.node(),
             node_id_given: self.text("node_id").is_some(),
-            listeners: self.listeners(),
-            default_certificate,
             router_flavor: match self.text("router_flavor").as_deref() {
                 Some("traditional") => RouterFlavor::Traditional,
                 Some("expressions") => RouterFlavor::Expressions,
@@ -284,7 +281,7 @@ impl Builder<'_> {
         out
     }
 
-    fn node(&mut self) -> Node {
+    fn node(&mut self) -> NodeSettings {
         let id = match self.text("node_id") {
             None => None,
             // As Kong writes them, with hyphens.
@@ -294,7 +291,8 @@ impl Builder<'_> {
             },
         };
         let (cipher_suites, tls13_only) = self.tls_versions();
-        Node {
+        NodeSettings {
+            default_certificate: self.default_certificate(),
             id: id.unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"cardinal")),
             limits: self.limits(),
             headers: self.headers(),
@@ -304,13 +302,13 @@ impl Builder<'_> {
             errors: self.errors(),
             upstream_pool: self.upstream_pool(),
             resolver: self.resolver(),
-            default_certificate: None,
             client_authorities: self.client_authorities(),
             client_certificate_required: self.text("nginx_proxy_ssl_verify_client").as_deref() == Some("on"),
             upstream_authorities: self.upstream_authorities(),
             redacted_headers: self.redacted_headers(),
             cipher_suites,
             tls13_only,
+            listeners: self.listeners(),
         }
     }
 

@@ -15,8 +15,7 @@ mod tests;
 mod tls;
 mod values;
 
-use cardinal_ir::{Certificate, Id, Ir, Listener, Node};
-use uuid::Uuid;
+use cardinal_ir::NodeSettings;
 
 pub use crate::rank::RouteOrder;
 pub use values::{Inputs, Note};
@@ -71,14 +70,10 @@ impl Choice {
 /// Settings of a node.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What the engine gets.
-    pub node: Node,
+    /// Settings that the engine gets, listeners and the default certificate among them.
+    pub node: NodeSettings,
     /// Whether the node's id was given; if not, the one in `node` stands for another that the program makes.
     pub node_id_given: bool,
-    /// Sockets to accept traffic on.
-    pub listeners: Vec<Listener>,
-    /// The certificate to serve when no name matches; the node makes one when absent.
-    pub default_certificate: Option<Certificate>,
     /// How routes are ordered.
     pub router_flavor: RouterFlavor,
     /// Which of two orders routes have in the flavors other than `traditional`.
@@ -109,11 +104,6 @@ pub struct Settings {
     pub loaded_at: f64,
 }
 
-/// The id of the default certificate.
-const DEFAULT_CERTIFICATE: Id = Uuid::from_u128(0x3f9c_2f0e_5a5c_4c1b_9d4e_6b1d_43f7_0001);
-/// Ids of listeners are made from their places and names.
-const LISTENERS: Id = Uuid::from_u128(0x3f9c_2f0e_5a5c_4c1b_9d4e_6b1d_43f7_0002);
-
 impl Default for Settings {
     /// What holds when nobody says anything.
     fn default() -> Self {
@@ -134,19 +124,5 @@ impl Settings {
         values.notes.extend(notes);
         settings.secrets.env = inputs.env.clone();
         if values.notes.iter().any(|n| n.is_error) { Err(values.notes) } else { Ok((settings, values.notes)) }
-    }
-
-    /// Puts node, listeners and default certificate into the IR.
-    pub fn lower_into(&self, ir: &mut Ir) {
-        ir.node = self.node.clone();
-        for (number, listener) in self.listeners.iter().enumerate() {
-            // Two listeners may have one name: with port 0, in clear text and with TLS.
-            let key = format!("{number} {}", listener.name);
-            ir.listeners.insert(Uuid::new_v5(&LISTENERS, key.as_bytes()), listener.clone());
-        }
-        if let Some(certificate) = &self.default_certificate {
-            ir.node.default_certificate = Some(DEFAULT_CERTIFICATE);
-            ir.certificates.insert(DEFAULT_CERTIFICATE, certificate.clone());
-        }
     }
 }

@@ -16,9 +16,9 @@ fn load(file: &str, env: &[(&str, &str)]) -> Result<(Settings, Vec<String>), Vec
 #[test]
 fn defaults_are_those_of_kong() {
     let settings = Settings::default();
-    let names: Vec<&str> = settings.listeners.iter().map(|l| &*l.name).collect();
+    let names: Vec<&str> = settings.node.listeners.iter().map(|l| &*l.name).collect();
     assert_eq!(names, ["proxy 0.0.0.0:8000", "proxy 0.0.0.0:8443", "status 127.0.0.1:8007"]);
-    assert!(settings.listeners[1].tls && settings.listeners[1].http2 && !settings.listeners[0].tls);
+    assert!(settings.node.listeners[1].tls && settings.node.listeners[1].http2 && !settings.node.listeners[0].tls);
     assert_eq!(settings.node.limits, cardinal_ir::Limits::default());
     assert_eq!(settings.node.upstream_pool, cardinal_ir::UpstreamPool::default());
     let own = format!("cardinal/{}", env!("CARGO_PKG_VERSION"));
@@ -76,7 +76,7 @@ fn later_sources_win() {
     let (settings, notes) = load(file, &[("KONG_LOG_LEVEL", "warn"), ("CARDINAL_LOG_LEVEL", "debug")]).unwrap();
     assert_eq!((settings.log_level.as_str(), notes), ("debug", Vec::<String>::new()));
     assert_eq!(settings.node.headers.server, None);
-    assert!(settings.listeners[0].proxy_protocol && settings.listeners[1].tls);
+    assert!(settings.node.listeners[0].proxy_protocol && settings.node.listeners[1].tls);
 }
 
 #[test]
@@ -123,9 +123,7 @@ fn values_may_be_references() {
 #[test]
 fn listeners_of_one_address_are_told_apart() {
     let (settings, _) = load("stream_listen = 127.0.0.1:9 ssl, 127.0.0.1:9 udp backlog=5", &[]).unwrap();
-    let mut ir = Ir::default();
-    settings.lower_into(&mut ir);
-    assert_eq!(ir.listeners.len(), 5);
+    assert_eq!(settings.node.listeners.len(), 5);
     assert!(load("stream_listen = 127.0.0.1:9 udp ssl", &[]).is_err());
 }
 
@@ -140,7 +138,7 @@ fn aliases_and_units() {
     assert_eq!(node.upstream_pool.idle_timeout_ms, 120_000);
     assert_eq!(node.real_ip.source, cardinal_ir::RealIpSource::Header("x-forwarded-for".into()));
     assert!(node.real_ip.recursive && node.real_ip.trusted.len() == 2 && node.tls13_only);
-    assert_eq!(settings.listeners[0].mapped_port, Some(80));
+    assert_eq!(settings.node.listeners[0].mapped_port, Some(80));
     assert_eq!(node.errors.json.as_deref(), Some("{\"m\":\"{{message}}\",\"id\":\"{{request_id}}\",\"p\":\"100%\"}"));
 }
 

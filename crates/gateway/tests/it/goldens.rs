@@ -76,10 +76,10 @@ fn tables(ir: &Ir) -> String {
     table("routes", serde_json::to_string_pretty(&ir.routes).unwrap());
     table("filter_sets", serde_json::to_string_pretty(&ir.filter_sets).unwrap());
     table("backends", serde_json::to_string_pretty(&ir.backends).unwrap());
+    table("clusters", serde_json::to_string_pretty(&ir.clusters).unwrap());
     table("endpoints", serde_json::to_string_pretty(&ir.endpoints).unwrap());
-    table("endpoint", serde_json::to_string_pretty(&ir.endpoint).unwrap());
     table("certificates", serde_json::to_string_pretty(&ir.certificates).unwrap());
-    table("trusts", serde_json::to_string_pretty(&ir.trusts).unwrap());
+    table("trust_bundles", serde_json::to_string_pretty(&ir.trust_bundles).unwrap());
     table("principals", serde_json::to_string_pretty(&ir.principals).unwrap());
     table("groups", serde_json::to_string_pretty(&ir.groups).unwrap());
     table("credentials", serde_json::to_string_pretty(&ir.credentials).unwrap());

@@ -100,6 +100,7 @@ impl Put {
                 severity: Severity::Error,
                 code: Code::Pattern,
                 origin: route.origin.clone(),
+                location: None,
                 path: error.path,
                 message: error.message,
                 hint: None,

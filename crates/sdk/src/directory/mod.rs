@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cardinal_base::{Few, Keyed, Sharded};
-use cardinal_ir::{Changed, Code, Credential, Diagnostic, Id, Ir, Principal, Severity};
+use cardinal_ir::{Code, Credential, Diagnostic, Id, Ir, IrDelta, Principal, Severity};
 
 use crate::def::{PluginDef, Prepare};
 
@@ -54,50 +54,24 @@ pub struct Directory {
     refused: BTreeMap<Id, Diagnostic>,
 }
 
-/// The records that a generation does not share with the one before it.
-#[derive(Debug, Default)]
-pub struct DirectoryChanges {
-    /// Principals.
-    pub principals: Vec<Changed<Principal>>,
-    /// Groups: those that came or went, and those with another name.
-    pub groups: HashSet<Id>,
-    /// Credentials.
-    pub credentials: Vec<Changed<Credential>>,
-}
-
-impl DirectoryChanges {
-    /// What turns `old` into `new`.
-    pub fn between(old: &Ir, new: &Ir) -> Self {
-        Self {
-            principals: old.principals.changed(&new.principals),
-            groups: old.groups.changed(&new.groups).into_iter().map(|group| group.id).collect(),
-            credentials: old.credentials.changed(&new.credentials),
-        }
-    }
-
-    /// Whether nothing changed.
-    pub fn is_empty(&self) -> bool {
-        self.principals.is_empty() && self.groups.is_empty() && self.credentials.is_empty()
-    }
-}
-
 impl Directory {
     /// Indexes the principals and credentials of `ir`. A credential that its plugin cannot use is left out and said.
     pub fn build(ir: &Ir, plugins: &[&'static PluginDef]) -> (Self, Vec<Diagnostic>) {
-        let directory = Self::default().rebuild(&DirectoryChanges::between(&Ir::default(), ir), ir, plugins);
+        let directory = Self::default().rebuild(&Ir::default().diff(ir), ir, plugins);
         let refused = directory.diagnostics();
         (directory, refused)
     }
 
-    /// The directory of `ir`, which differs from that of `self` by `changes`. Costs what the changes cost.
-    pub fn rebuild(&self, changes: &DirectoryChanges, ir: &Ir, plugins: &[&'static PluginDef]) -> Self {
+    /// The directory of `ir`, which `delta` makes of the generation of `self`. The cost depends on the changes.
+    pub fn rebuild(&self, delta: &IrDelta, ir: &Ir, plugins: &[&'static PluginDef]) -> Self {
         let mut next = self.clone();
-        for change in &changes.principals {
+        for change in &delta.principals {
             next.put_principal(change.id, change.new.as_ref(), ir);
         }
-        if !changes.groups.is_empty() {
+        if !delta.groups.is_empty() {
             // The order of a principal's groups is that of their names.
-            let concerned = |p: &&ById| p.0.record.groups.iter().any(|group| changes.groups.contains(group));
+            let groups: HashSet<Id> = delta.groups.iter().map(|change| change.id).collect();
+            let concerned = |p: &&ById| p.0.record.groups.iter().any(|group| groups.contains(group));
             for ById(entry) in self.principals.iter().filter(concerned) {
                 next.put_principal(entry.id, ir.principals.get(&entry.id), ir);
             }
@@ -107,7 +81,7 @@ impl Directory {
             .flat_map(|plugin| plugin.entities)
             .map(|entity| (entity.kind, EntityUse { prepare: entity.prepare, unique: entity.unique }))
             .collect();
-        for change in &changes.credentials {
+        for change in &delta.credentials {
             if let Some(old) = &change.old {
                 next.remove_credential(change.id, old);
             }
@@ -351,6 +325,7 @@ fn unusable(record: &Credential, message: String) -> Diagnostic {
         severity: Severity::Error,
         code: Code::Certificate,
         origin: record.origin.clone(),
+        location: None,
         path: String::new(),
         message,
         hint: None,

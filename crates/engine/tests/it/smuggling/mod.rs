@@ -25,10 +25,10 @@ const MARKER: &str = "GET /marker HTTP/1.1\r\nHost: marker\r\nConnection: close\
 fn world(backend: SocketAddr) -> Result<World> {
     let file = json!({"_format_version": "3.0", "services": [{"name": "s", "url": format!("http://{backend}"),
         "retries": 0, "routes": [{"name": "r", "paths": ["/"]}]}]});
-    let mut ir = World::compiled(plugins(), &file.to_string(), &[])?;
-    ir.node.limits.head_timeout_ms = 150;
-    ir.node.limits.body_timeout_ms = 150;
-    World::of(plugins(), ir)
+    let mut configuration = World::compiled(plugins(), &file.to_string(), &[])?;
+    configuration.node_mut().limits.head_timeout_ms = 150;
+    configuration.node_mut().limits.body_timeout_ms = 150;
+    World::of(plugins(), configuration)
 }
 
 /// Sends a case and the marker on one connection; gives all complete responses.

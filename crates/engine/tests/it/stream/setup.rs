@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cardinal_base::task;
-use cardinal_engine::{Engine, Options};
+use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
-    Algorithm, Backend, Certificate, Criteria, Endpoint, Endpoints, Filter, FilterSet, HashInput, HealthChecks, Host,
-    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, Origin, Rank, Require, Rewrite, Route, Scope, Severity,
-    Target, Timeouts, Traffic, Trust, UpstreamTls, Wire,
+    Algorithm, Backend, Certificate, Cluster, Criteria, Endpoint, Filter, FilterSet, HashInput, HealthChecks, Host,
+    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, NodeSettings, Origin, Rank, Require, Rewrite, Route,
+    Scope, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
 };
 use cardinal_testkit::{Authority, Issued};
 use rustls::ServerConfig;
@@ -24,6 +24,7 @@ use super::recorder;
 #[derive(Default)]
 pub(super) struct Setup {
     pub(super) ir: Ir,
+    pub(super) node: NodeSettings,
     next: u128,
 }
 
@@ -39,20 +40,16 @@ impl Setup {
 
     /// A listener on a port that the system chooses.
     pub(super) fn listener(&mut self, kind: ListenerKind, tls: bool) {
-        let id = self.id();
-        self.ir.listeners.insert(
-            id,
-            Listener {
-                name: "test".into(),
-                address: ([127, 0, 0, 1], 0).into(),
-                kind,
-                tls,
-                http2: false,
-                proxy_protocol: false,
-                backlog: 64,
-                mapped_port: None,
-            },
-        );
+        self.node.listeners.push(Listener {
+            name: "test".into(),
+            address: ([127, 0, 0, 1], 0).into(),
+            kind,
+            tls,
+            http2: false,
+            proxy_protocol: false,
+            backlog: 64,
+            mapped_port: None,
+        });
     }
 
     /// A backend of one host, which can be changed before the engine starts.
@@ -81,9 +78,9 @@ impl Setup {
     pub(super) fn group(&mut self, addresses: &[SocketAddr]) -> Target {
         let origin = self.origin("upstreams");
         let id = origin.id;
-        self.ir.endpoints.insert(
+        self.ir.clusters.insert(
             id,
-            Endpoints {
+            Cluster {
                 origin,
                 algorithm: Algorithm::RoundRobin,
                 slots: 1_000,
@@ -99,9 +96,9 @@ impl Setup {
         for address in addresses {
             let origin = self.origin("targets");
             let host = Host { host: address.ip().to_string().into(), port: address.port() };
-            self.ir.endpoint.insert(origin.id, Endpoint { origin, endpoints: id, host, weight: 100, failover: false });
+            self.ir.endpoints.insert(origin.id, Endpoint { origin, cluster: id, host, weight: 100, failover: false });
         }
-        Target::Endpoints { id, port: 0 }
+        Target::Cluster { id, port: 0 }
     }
 
     /// A route for these wire forms and server names (all when empty).
@@ -144,8 +141,8 @@ impl Setup {
     pub(super) fn trusting(&mut self, authority: &Authority) -> UpstreamTls {
         let origin = self.origin("ca_certificates");
         let id = origin.id;
-        self.ir.trusts.insert(id, Trust { origin, certificate: authority.cert_pem().into() });
-        UpstreamTls { verify: true, trusts: vec![id], ..UpstreamTls::default() }
+        self.ir.trust_bundles.insert(id, TrustBundle { origin, certificate: authority.cert_pem().into() });
+        UpstreamTls { verify: true, trust_bundles: vec![id], ..UpstreamTls::default() }
     }
 
     /// A recorder for every session.
@@ -164,7 +161,7 @@ impl Setup {
     /// Serves it.
     pub(super) fn start(self) -> Running {
         let options = Options { workers: 2, plugins: vec![&recorder::PLUGIN], ..Options::default() };
-        let (engine, applied) = Engine::start(Arc::new(self.ir), options).unwrap();
+        let (engine, applied) = Engine::start(Configuration::new(self.ir, self.node), options).unwrap();
         let errors: Vec<_> = applied.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
         assert!(errors.is_empty(), "{errors:?}");
         Running { engine }

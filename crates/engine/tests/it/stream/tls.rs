@@ -146,7 +146,7 @@ async fn clients_without_a_route_or_a_handshake_are_closed() -> Result<()> {
     let server = tcp_server("one", None).await;
     let mut setup = Setup::default();
     setup.listener(ListenerKind::Stream, true);
-    setup.ir.node.limits.handshake_timeout_ms = 100;
+    setup.node.limits.handshake_timeout_ms = 100;
     let backend = setup.backend(server.address, |_| {});
     setup.route(Some(backend), &[Wire::Tls, Wire::Tcp], &["a.example"]);
     setup.record("tls-closed", true);

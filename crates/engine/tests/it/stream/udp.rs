@@ -98,7 +98,7 @@ async fn a_silent_session_ends_and_is_logged() -> Result<()> {
     let server = udp_server("s").await;
     let mut setup = Setup::default();
     setup.listener(ListenerKind::Udp, false);
-    setup.ir.node.limits.udp_idle_timeout_ms = 100;
+    setup.node.limits.udp_idle_timeout_ms = 100;
     let backend = setup.backend(server.address, |_| {});
     let route = setup.route(Some(backend), &[Wire::Udp], &[]);
     setup.record("udp-idle", true);
@@ -121,8 +121,8 @@ async fn a_full_table_takes_newcomers_when_somebody_has_left() -> Result<()> {
     let mut setup = Setup::default();
     setup.listener(ListenerKind::Udp, false);
     // One for each of the two workers.
-    setup.ir.node.limits.udp_sessions_max = 2;
-    setup.ir.node.limits.udp_idle_timeout_ms = 200;
+    setup.node.limits.udp_sessions_max = 2;
+    setup.node.limits.udp_idle_timeout_ms = 200;
     let backend = setup.backend(server.address, |_| {});
     setup.route(Some(backend), &[Wire::Udp], &[]);
     let running = setup.start();

@@ -82,9 +82,10 @@ async fn connections_go_on_after_bare_lf() -> Result<()> {
     let twice =
         vec![Step::until("\r\n\r\n"), Step::send(fine), Step::until("\r\n\r\n"), Step::send(chunked), Step::Drain];
     let peer = ScriptedPeer::start(vec![twice]).await;
-    let mut ir = World::compiled(plugins(), &one(&format!("http://{}", peer.address()), json!({}), json!({})), &[])?;
-    ir.node.limits.head_timeout_ms = 5_000;
-    let world = World::of(plugins(), ir)?;
+    let mut configuration =
+        World::compiled(plugins(), &one(&format!("http://{}", peer.address()), json!({}), json!({})), &[])?;
+    configuration.node_mut().limits.head_timeout_ms = 5_000;
+    let world = World::of(plugins(), configuration)?;
     let mut client = H1Client::connect(world.http()).await?;
     for _ in 0..2 {
         assert_eq!(client.get("/", "a", &[]).await?.text(), "fine");

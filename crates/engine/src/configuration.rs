@@ -1,0 +1,58 @@
+//! [`Configuration`]: what an engine serves, and [`ApplyError`]: why it does not.
+
+use std::sync::Arc;
+
+use cardinal_ir::{Diagnostics, Ir, NodeSettings};
+
+/// A generation, and the settings of the node that serves it.
+#[derive(Clone, Debug, Default)]
+pub struct Configuration {
+    /// Records that all nodes of a role receive.
+    pub ir: Arc<Ir>,
+    /// What the operator of this node configured.
+    pub node: Arc<NodeSettings>,
+}
+
+impl Configuration {
+    /// Of a generation and settings.
+    pub fn new(ir: Ir, node: NodeSettings) -> Self {
+        Self { ir: Arc::new(ir), node: Arc::new(node) }
+    }
+
+    /// The records, to change them.
+    pub fn ir_mut(&mut self) -> &mut Ir {
+        Arc::make_mut(&mut self.ir)
+    }
+
+    /// The settings, to change them.
+    pub fn node_mut(&mut self) -> &mut NodeSettings {
+        Arc::make_mut(&mut self.node)
+    }
+}
+
+/// With the settings that hold by default.
+impl From<Ir> for Configuration {
+    fn from(ir: Ir) -> Self {
+        Self::new(ir, NodeSettings::default())
+    }
+}
+
+/// Why a configuration is not served. The one before it stays.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ApplyError {
+    /// It breaks an invariant, or a plugin panicked while an instance was built.
+    #[error("{0}")]
+    Refused(Diagnostics),
+    /// Planning panicked, which is a defect of this program. The message of the panic.
+    #[error("planning the configuration panicked: {0}")]
+    Panicked(String),
+    /// The engine is ending.
+    #[error("the engine is ending")]
+    Ending,
+}
+
+impl From<Diagnostics> for ApplyError {
+    fn from(found: Diagnostics) -> Self {
+        Self::Refused(found)
+    }
+}

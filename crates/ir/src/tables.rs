@@ -1,0 +1,265 @@
+//! [`tables!`]: the only list of tables. It makes [`Ir`], [`RecordKind`], [`Record`], [`IrDelta`], and all code that
+//! visits every table.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Backend, Certificate, Change, Cluster, Credential, Delta, Endpoint, FilterSet, Id, Origin, Principal,
+    PrincipalGroup, Route, Table, TrustBundle,
+};
+
+/// What each record type provides for its table.
+pub trait Row: Clone + Default + PartialEq + Serialize + DeserializeOwned {
+    /// The table.
+    const KIND: RecordKind;
+    /// The tables that its records may refer to.
+    const REFERS_TO: &'static [RecordKind];
+
+    /// The user's object that the record was made of.
+    fn origin(&self) -> &Origin;
+
+    /// Calls `visit` with the field, the table and the id of each reference to another record. The table is one of
+    /// [`Row::REFERS_TO`].
+    fn references(&self, visit: &mut dyn FnMut(&'static str, RecordKind, Id));
+}
+
+macro_rules! tables {
+    ($($(#[doc = $doc:literal])+ $table:ident: $record:ident,)+) => {
+        /// The records of one generation. Cloning shares them.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Ir {
+            $($(#[doc = $doc])+ pub $table: Table<$record>,)+
+        }
+
+        /// Which table a record belongs to.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum RecordKind {
+            $(#[doc = concat!("A record of [`Ir::", stringify!($table), "`].")] $record,)+
+        }
+
+        impl RecordKind {
+            /// All kinds, in the order of the tables.
+            pub const ALL: &'static [Self] = &[$(Self::$record),+];
+
+            /// The name of the table: `routes`.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$record => stringify!($table),)+
+                }
+            }
+        }
+
+        /// A record of any table.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Record {
+            $(#[doc = concat!("Of [`Ir::", stringify!($table), "`].")] $record(Arc<$record>),)+
+        }
+
+        impl Record {
+            /// The table that it belongs to.
+            pub fn kind(&self) -> RecordKind {
+                match self {
+                    $(Self::$record(_) => RecordKind::$record,)+
+                }
+            }
+
+            /// The user's object that the record was made of.
+            pub fn origin(&self) -> &Origin {
+                match self {
+                    $(Self::$record(record) => record.origin(),)+
+                }
+            }
+
+            /// The hash of the record, without its id. Equal records have equal hashes, on every node.
+            pub fn digest(&self) -> crate::Digest {
+                match self {
+                    $(Self::$record(record) => crate::digest::of_row(&**record),)+
+                }
+            }
+        }
+
+        /// What turns one generation into another, by table. See [`Ir::diff`] and [`Ir::apply`].
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct IrDelta {
+            $(
+                #[doc = concat!("Changes of [`Ir::", stringify!($table), "`].")]
+                #[serde(skip_serializing_if = "Delta::is_empty")]
+                pub $table: Delta<$record>,
+            )+
+        }
+
+        impl IrDelta {
+            /// Whether nothing changes.
+            pub fn is_empty(&self) -> bool {
+                $(self.$table.is_empty())&&+
+            }
+
+            /// The number of changed records.
+            pub fn len(&self) -> usize {
+                0 $(+ self.$table.len())+
+            }
+
+            /// Calls `visit` with the table and the id of each changed record.
+            pub fn for_each_id(&self, mut visit: impl FnMut(RecordKind, Id)) {
+                $(self.$table.iter().for_each(|change| visit(RecordKind::$record, change.id));)+
+            }
+        }
+
+        impl Ir {
+            /// What turns `self` into `newer`. The cost depends on what they do not share.
+            pub fn diff(&self, newer: &Self) -> IrDelta {
+                IrDelta { $($table: self.$table.diff(&newer.$table),)+ }
+            }
+
+            /// Makes the changes. Returns those that had an effect, with the records that they replaced: `delta` may come
+            /// from another process, without them.
+            pub fn apply(&mut self, delta: IrDelta) -> IrDelta {
+                IrDelta { $($table: self.$table.apply(delta.$table),)+ }
+            }
+
+            /// Whether there is a record of this kind and id.
+            pub fn contains(&self, kind: RecordKind, id: &Id) -> bool {
+                match kind {
+                    $(RecordKind::$record => self.$table.contains(id),)+
+                }
+            }
+
+            /// The record of this kind and id.
+            pub fn get(&self, kind: RecordKind, id: &Id) -> Option<Record> {
+                match kind {
+                    $(RecordKind::$record => self.$table.get(id).map(|record| Record::$record(Arc::clone(record))),)+
+                }
+            }
+
+            /// The number of records.
+            pub fn len(&self) -> usize {
+                0 $(+ self.$table.len())+
+            }
+
+            /// Whether there are no records.
+            pub fn is_empty(&self) -> bool {
+                $(self.$table.is_empty())&&+
+            }
+        }
+
+        /// A visitor of all tables, whatever their records.
+        pub(crate) trait Visit {
+            fn table<T: Row>(&mut self, table: &Table<T>);
+        }
+
+        /// A visitor of all tables and what changes in them.
+        pub(crate) trait VisitDelta {
+            fn table<T: Row>(&mut self, table: &Table<T>, delta: &Delta<T>);
+        }
+
+        impl Ir {
+            pub(crate) fn visit(&self, visitor: &mut impl Visit) {
+                $(visitor.table(&self.$table);)+
+            }
+
+            pub(crate) fn visit_delta(&self, delta: &IrDelta, visitor: &mut impl VisitDelta) {
+                $(visitor.table(&self.$table, &delta.$table);)+
+            }
+        }
+
+        /// Reads the tables of a JSON object one record at a time.
+        pub(crate) mod read {
+            use super::*;
+            use crate::decode::{Rejected, read_changes, read_table};
+
+            impl Ir {
+                /// Reads a generation of another version of this program. Unknown fields and tables are ignored; a record
+                /// that cannot be read, such as one with an unknown variant, is rejected alone.
+                pub fn from_value(value: serde_json::Value) -> (Self, Vec<Rejected>) {
+                    let (mut tables, mut rejected) = (value, Vec::new());
+                    let ir = Self { $($table: read_table(&mut tables, &mut rejected),)+ };
+                    (ir, rejected)
+                }
+            }
+
+            impl IrDelta {
+                /// Reads changes from another version of this program, as [`Ir::from_value`] does.
+                pub fn from_value(value: serde_json::Value) -> (Self, Vec<Rejected>) {
+                    let (mut tables, mut rejected) = (value, Vec::new());
+                    let delta = Self { $($table: read_changes(&mut tables, &mut rejected),)+ };
+                    (delta, rejected)
+                }
+            }
+        }
+    };
+}
+
+tables! {
+    /// Server and client certificates.
+    certificates: Certificate,
+    /// Certificate authorities.
+    trust_bundles: TrustBundle,
+    /// Load-balanced sets of endpoints.
+    clusters: Cluster,
+    /// The endpoints of the clusters.
+    endpoints: Endpoint,
+    /// Where requests go.
+    backends: Backend,
+    /// What to match and what to do with a match.
+    routes: Route,
+    /// Named groups of principals that filter sets may be scoped to.
+    groups: PrincipalGroup,
+    /// Who may call: consumers, workloads.
+    principals: Principal,
+    /// What a principal authenticates with, and what is attached to it.
+    credentials: Credential,
+    /// Filters and where they apply.
+    filter_sets: FilterSet,
+}
+
+/// Implements [`Row`] for a record with a field `origin`. References are listed as
+/// `"field" in Table: expression` where the expression is an iterator of ids.
+macro_rules! row {
+    ($record:ident |$this:ident| { $($field:literal in $kind:ident: $ids:expr),* $(,)? }) => {
+        impl Row for $record {
+            const KIND: RecordKind = RecordKind::$record;
+            const REFERS_TO: &'static [RecordKind] = &[$(RecordKind::$kind),*];
+
+            fn origin(&self) -> &Origin {
+                &self.origin
+            }
+
+            fn references(&self, visit: &mut dyn FnMut(&'static str, RecordKind, Id)) {
+                let ($this, _) = (self, &visit);
+                $($ids.into_iter().for_each(|id| visit($field, RecordKind::$kind, id));)*
+            }
+        }
+    };
+}
+
+row!(Certificate | _this | {});
+row!(TrustBundle | _this | {});
+row!(Cluster |this| { "client_certificate" in Certificate: this.client_certificate });
+row!(Endpoint |this| { "cluster" in Cluster: [this.cluster] });
+row!(Backend |this| {
+    "target" in Cluster: this.target.cluster(),
+    "tls.client_certificate" in Certificate: this.tls.as_ref().and_then(|tls| tls.client_certificate),
+    "tls.trust_bundles" in TrustBundle: this.tls.iter().flat_map(|tls| tls.trust_bundles.iter().copied()),
+});
+row!(Route |this| { "backend" in Backend: this.backend });
+row!(PrincipalGroup | _this | {});
+row!(Principal |this| { "groups" in PrincipalGroup: this.groups.iter().copied() });
+row!(Credential |this| { "principal" in Principal: [this.principal] });
+row!(FilterSet |this| {
+    "scope.backend" in Backend: this.scope.backend,
+    "scope.principal" in Principal: this.scope.principal,
+    "scope.group" in PrincipalGroup: this.scope.group,
+});
+
+/// The change of a record with an id, for tests and callers that edit by hand.
+impl<T: Row> From<(Id, Option<T>)> for Change<T> {
+    fn from((id, record): (Id, Option<T>)) -> Self {
+        Self { id, old: None, new: record.map(Arc::new) }
+    }
+}
