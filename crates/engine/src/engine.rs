@@ -12,7 +12,7 @@ use cardinal_ir::{Diagnostic, Diagnostics, Listener, ListenerKind, NodeSettings}
 use cardinal_net::dns::Dns;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
 use cardinal_sdk::{PluginDef, Services, Shared as SharedState};
-use tokio::runtime::{Builder, LocalOptions, Runtime};
+use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::sync::{Notify, mpsc};
 
 use crate::access_log::AccessLog;
@@ -126,7 +126,7 @@ pub struct Engine {
     addresses: Vec<(Listener, SocketAddr)>,
     /// What serves the node's own state.
     status: Mutex<Vec<tokio::task::JoinHandle<()>>>,
-    control: Option<Runtime>,
+    control: Control,
 }
 
 struct Running {
@@ -157,20 +157,22 @@ impl Engine {
             .thread_name("control")
             .enable_all()
             .build()
+            .map(|runtime| Control(Some(runtime)))
             .map_err(start("the control runtime"))?;
+        let handle = control.handle().ok_or_else(|| EngineError::Setup("no control runtime".to_owned()))?;
         let count = match options.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
         let clock = Arc::new(SystemClock::new());
-        let node = Arc::new(make_node(&configuration.node, &control, clock, count, options.access_log)?);
+        let node = Arc::new(make_node(&configuration.node, &handle, clock, count, options.access_log)?);
         let (plan, diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;
         let listeners = plan.node.listeners.clone();
         node.publish(plan);
         node.names.follow(&node.shared.registry);
         let (per_worker, sockets, addresses) = open(&listeners, count, options.inherited)?;
         let applier =
-            Applier::start(&node, &options.plugins, control.handle(), count).map_err(start("the thread that plans"))?;
+            Applier::start(&node, &options.plugins, &handle, count).map_err(start("the thread that plans"))?;
         let engine = Self {
             node,
             applier,
@@ -178,7 +180,7 @@ impl Engine {
             sockets: Mutex::new(sockets),
             addresses,
             status: Mutex::default(),
-            control: Some(control),
+            control,
         };
         engine.start_control(&listeners)?;
         if let Some(limit) = options.descriptors_max {
@@ -273,7 +275,7 @@ impl Engine {
         if let Some(log) = &self.node.access_log {
             log.flush();
         }
-        if let Some(control) = self.control.take() {
+        if let Some(control) = self.control.0.take() {
             let left = control.block_on(cardinal_sdk::queue::drain(&self.node.services.shared, Duration::from_secs(5)));
             if left > 0 {
                 tracing::warn!(left, "log entries were not sent before the shutdown");
@@ -284,8 +286,7 @@ impl Engine {
     }
 
     fn start_control(&self, listeners: &[Listener]) -> Result<(), EngineError> {
-        let Some(control) = &self.control else { return Ok(()) };
-        let handle = control.handle();
+        let Some(handle) = self.control.handle() else { return Ok(()) };
         let _entered = handle.enter();
         drop(task::spawn("memory", give_back::after_bursts(Arc::clone(&self.node))));
         drop(task::spawn("health checks", health::run_probes(Arc::clone(&self.node))));
@@ -335,8 +336,22 @@ impl Drop for Engine {
             drop(worker.commands);
             worker.thread.join().ok();
         }
-        if let Some(control) = self.control.take() {
-            control.shutdown_background();
+    }
+}
+
+/// The control runtime, which ends with its owner. It may be dropped within another runtime.
+struct Control(Option<Runtime>);
+
+impl Control {
+    fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
 }
@@ -375,7 +390,7 @@ const WORKER_DESCRIPTORS: u64 = 6;
 /// Sets up what all share.
 pub(crate) fn make_node(
     settings: &NodeSettings,
-    control: &Runtime,
+    control: &Handle,
     clock: Arc<dyn Clock>,
     workers: usize,
     access_log: Option<AccessLog>,
@@ -386,13 +401,13 @@ pub(crate) fn make_node(
     let trust = Arc::new(Trust::default());
     trust.set(settings.upstream_authorities.as_deref());
     let shared = Arc::new(Shared { counters, registry, trust: Arc::clone(&trust) });
-    let dns = Dns::new(&settings.resolver, Arc::clone(&clock), control.handle().clone()).map_err(|e| setup(&e))?;
+    let dns = Dns::new(&settings.resolver, Arc::clone(&clock), control.clone()).map_err(|e| setup(&e))?;
     let caller = Caller::new(Arc::new(dns.clone()), trust);
     let services = Services {
         clock: Arc::clone(&clock),
         shared: Arc::new(SharedState::default()),
         http: Arc::new(caller),
-        runtime: control.handle().clone(),
+        runtime: control.clone(),
         memory: Arc::new(Budget::new(usize::try_from(settings.limits.buffered_bytes_total_max).unwrap_or(usize::MAX))),
         node: Arc::clone(&shared) as Arc<dyn cardinal_sdk::NodeView>,
         node_id: settings.id,

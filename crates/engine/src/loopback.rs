@@ -47,7 +47,7 @@ impl Loopback {
         let failed = |what| move |error| EngineError::Start { what, error };
         let control = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let control = control.map_err(failed("the control runtime"))?;
-        let node = Arc::new(make_node(&configuration.node, &control, clock, 1, None)?);
+        let node = Arc::new(make_node(&configuration.node, control.handle(), clock, 1, None)?);
         // A node is asked for its dialler only after this.
         node.dial.set(Box::new(move |address| Io::Memory(dial(address)))).ok();
         let (first, _) = plan(&node, plugins, configuration, 1).map_err(EngineError::Refused)?;

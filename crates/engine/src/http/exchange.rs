@@ -238,14 +238,29 @@ pub(super) struct Turn<'x> {
 
 /// Serves the request whose head is in the scratch, to its log record.
 pub(super) async fn run(mut turn: Turn<'_>, facts: Facts) {
-    turn.worker.counters().request_started();
+    let _counted = RequestGuard::new(turn.worker);
     turn.s.exchange.id = turn.worker.request_id();
     let mut chain = &*turn.plan.unrouted;
     if let Err(failure) = serve(&mut turn, &mut chain, facts).await {
         Box::pin(fail(&mut turn, chain, failure)).await;
     }
     finish(&mut turn, chain);
-    turn.worker.counters().request_ended();
+}
+
+/// A request's place in the worker's counts, given back however the request ends.
+struct RequestGuard<'w>(&'w Worker);
+
+impl<'w> RequestGuard<'w> {
+    fn new(worker: &'w Worker) -> Self {
+        worker.counters().request_started();
+        Self(worker)
+    }
+}
+
+impl Drop for RequestGuard<'_> {
+    fn drop(&mut self) {
+        self.0.counters().request_ended();
+    }
 }
 
 /// Answers what cannot be served, to its log record; the connection ends after it.

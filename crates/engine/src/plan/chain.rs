@@ -255,7 +255,7 @@ impl<'x> ChainBuilder<'x> {
                 let candidate = Candidate { id, set: Arc::clone(set), index };
                 match self.build(plugin, &candidate) {
                     Ok(built) => drop(self.built.insert((id, index), built)),
-                    Err(panic) => panics.push(panic),
+                    Err(panic) => panics.push(*panic),
                 }
             }
         }
@@ -321,7 +321,7 @@ impl<'x> ChainBuilder<'x> {
             Some(same) => same.clone(),
             // It was known before, and only now a route needs it.
             None => self.build(plugin, candidate).unwrap_or_else(|panic| {
-                self.problems.entry(candidate.id).or_default().push(panic);
+                self.problems.entry(candidate.id).or_default().push(*panic);
                 CandidatePlan::new(Arc::new(Unbuildable), candidate)
             }),
         };
@@ -333,7 +333,7 @@ impl<'x> ChainBuilder<'x> {
     }
 
     /// Builds an instance. The error is a panic of the plugin.
-    fn build(&mut self, plugin: &'static PluginDef, candidate: &Candidate) -> Result<CandidatePlan, Diagnostic> {
+    fn build(&mut self, plugin: &'static PluginDef, candidate: &Candidate) -> Result<CandidatePlan, Box<Diagnostic>> {
         let params = candidate.filter().map_or(&Value::Null, |filter| &filter.params);
         let scope = candidate.scope();
         let cx = BuildCx {
@@ -346,7 +346,7 @@ impl<'x> ChainBuilder<'x> {
         let built = catch_unwind(AssertUnwindSafe(|| (plugin.build)(params, &cx))).map_err(|panic| {
             let message =
                 format!("plugin {:?} panicked while an instance was built: {}", plugin.name, panic_text(&*panic));
-            error(candidate, Code::Panic, "", message)
+            Box::new(error(candidate, Code::Panic, "", message))
         })?;
         let built = built.unwrap_or_else(|error| {
             let path = format!("config.{}", error.path.trim_start_matches("config."));

@@ -6,11 +6,12 @@ use anyhow::Result;
 use cardinal_engine::{ApplyError, EngineError};
 use cardinal_schema::{field, record, string};
 use cardinal_sdk::{
-    Admit, BodyCx, BuildCx, BuildError, Chunk, ConnectCx, FailureMode, Filter, Flow, HeadCx, LogCx, Phases, PluginDef,
-    ResponseCx, Scopes,
+    Admit, BodyCx, BodyMode, BuildCx, BuildError, Chunk, ConnectCx, FailureMode, Filter, Flow, HeadCx, LogCx, Phases,
+    PluginDef, ResponseCx, Scopes,
 };
-use cardinal_testkit::{EchoServer, H1Client, World};
+use cardinal_testkit::{EchoServer, H1Client, ScriptedPeer, Socket, Step, World};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 
 use crate::scene::eventually;
 
@@ -53,8 +54,9 @@ impl Filter for Fragile {
         Flow::Continue
     }
 
-    fn on_response_head(&self, _: &mut ResponseCx<'_>) {
+    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
         self.reach("response");
+        cx.want_body(BodyMode::Chunks);
     }
 
     fn on_response_body(&self, _: &mut BodyCx<'_>, _: &mut Chunk) {
@@ -85,7 +87,7 @@ fn file(url: &str, turn: u32, phases: &[&str]) -> String {
         // Of several instances of one plugin a route has one.
         let scope = if n == 0 { json!({"route": {"name": "fragile"}}) } else { json!({"service": {"name": "other"}}) };
         let mut instance =
-            json!({"name": "fragile", "instance_name": format!("on-{phase}"), "config": {"phase": phase}});
+            json!({"name": "fragile", "instance_name": format!("on-{phase}-{n}"), "config": {"phase": phase}});
         instance.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
         instance
     });
@@ -153,6 +155,37 @@ async fn a_panic_in_a_phase_ends_one_connection() -> Result<()> {
         assert!(eventually(|| (counts().active, counts().writing) == (0, 0)).await, "{phase}: {:?}", counts());
         world.apply(&file(&echo.url(), 2, &[]))?;
         assert_eq!(turn(&world).await?, "2", "{phase}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_panic_when_a_session_begins_ends_that_session() -> Result<()> {
+    let script = || vec![Step::send("hello")];
+    let peer = ScriptedPeer::start(vec![script(), script(), script(), script()]).await;
+    let file = |phase: &str| {
+        json!({
+            "_format_version": "3.0",
+            "services": [{"name": "s", "url": format!("tcp://{}", peer.address()), "routes": [
+                {"name": "r", "protocols": ["tcp"], "sources": [{"ip": "127.0.0.1"}]}]}],
+            "plugins": [{"name": "fragile", "protocols": ["tcp"], "config": {"phase": phase}}],
+        })
+        .to_string()
+    };
+    for phase in ["connect", "log"] {
+        let world = World::start(PLUGINS, &file(phase), &[("stream_listen", "127.0.0.1:0")])?;
+        let said = async || {
+            let mut socket = Socket::connect(world.stream(false)).await?;
+            let mut text = String::new();
+            // A connection that is reset has ended, too.
+            socket.read_to_string(&mut text).await.ok();
+            anyhow::Ok(text)
+        };
+        assert_eq!(said().await?, if phase == "log" { "hello" } else { "" }, "{phase}");
+        let counts = || world.engine().services().node.connections();
+        assert!(eventually(|| counts().active == 0).await, "{phase}: {:?}", counts());
+        world.apply(&file("none"))?;
+        assert_eq!(said().await?, "hello", "{phase}");
     }
     Ok(())
 }
