@@ -48,7 +48,7 @@ pub(crate) fn man(dir: Option<&Path>) -> Result<ExitCode> {
 }
 
 pub(crate) fn settings() -> Result<ExitCode> {
-    out::print(&cardinal_gateway::settings::table::manual())?;
+    out::print(&cardinal_kong::settings::table::manual())?;
     Ok(ExitCode::SUCCESS)
 }
 

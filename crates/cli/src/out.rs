@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Stdout, Write as _};
 
 use anyhow::Result;
 use cardinal_base::log::visible;
-use cardinal_gateway::declarative::Hidden;
+use cardinal_kong::declarative::Hidden;
 use serde_json::Value;
 
 /// The output of a command that shows a configuration, without the secrets of that configuration.

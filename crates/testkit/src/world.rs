@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use cardinal_engine::{Configuration, Engine, Options};
-use cardinal_gateway::settings::Inputs;
-use cardinal_gateway::{Registry, Settings, Source, load, lower};
 use cardinal_ir::{Diagnostic, ListenerKind, Severity};
+use cardinal_kong::settings::Inputs;
+use cardinal_kong::{Registry, Settings, Source, load, lower};
 use cardinal_sdk::PluginDef;
 
 /// A Kong file served by a real engine: plain HTTP, and HTTPS with HTTP/2, each on a port that the system chose.

@@ -1,7 +1,7 @@
 //! Tables of entities.
 
-use cardinal_gateway::Registry;
-use cardinal_gateway::settings::RouterFlavor;
+use cardinal_kong::Registry;
+use cardinal_kong::settings::RouterFlavor;
 use cardinal_schema::DocRow;
 use cardinal_sdk::PluginDef;
 

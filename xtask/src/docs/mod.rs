@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use cardinal_gateway::{Registry, settings};
+use cardinal_kong::{Registry, settings};
 use cardinal_sdk::PluginDef;
 
 use crate::problem::Problem;

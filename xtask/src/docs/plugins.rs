@@ -1,6 +1,6 @@
 //! Tables of plugins.
 
-use cardinal_gateway::Registry;
+use cardinal_kong::Registry;
 use cardinal_sdk::{PluginDef, Scopes};
 
 use super::markdown::{code, fields, table};

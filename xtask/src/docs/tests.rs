@@ -78,8 +78,8 @@ fn what_the_manuals_show_is_valid() {
     assert!(shown.len() > 5, "the manuals show something");
     let mut refused = String::new();
     for (place, text) in shown {
-        let source = cardinal_gateway::Source::new(place, text);
-        if let Err(errors) = cardinal_gateway::load(&[source], &registry, &cardinal_gateway::Settings::default()) {
+        let source = cardinal_kong::Source::new(place, text);
+        if let Err(errors) = cardinal_kong::load(&[source], &registry, &cardinal_kong::Settings::default()) {
             refused.push_str(&errors.render());
         }
     }

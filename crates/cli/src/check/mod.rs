@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use cardinal_gateway::check::{self, Line, OrderReport, RouteLabel, Verdict, check_refused};
-use cardinal_gateway::declarative::{Hidden, discreet};
-use cardinal_gateway::{LoadErrors, Source};
 use cardinal_ir::{Diagnostic, Id, Severity};
+use cardinal_kong::check::{self, Line, OrderReport, RouteLabel, Verdict, check_refused};
+use cardinal_kong::declarative::{Hidden, discreet};
+use cardinal_kong::{LoadErrors, Source};
 use cardinal_sdk::PluginDef;
 use serde_json::{Map, Value, json};
 
@@ -292,7 +292,7 @@ fn order_json(report: &OrderReport) -> Value {
         let at = route.location.as_ref().map(|at| format!("{}:{}", at.file, at.line));
         json!({ "id": route.id, "label": route.label, "location": at })
     };
-    let pair = |pair: &cardinal_gateway::check::OrderPair| json!({ "kong": label(&pair.kong), "documented": label(&pair.documented) });
+    let pair = |pair: &cardinal_kong::check::OrderPair| json!({ "kong": label(&pair.kong), "documented": label(&pair.documented) });
     json!({ "pairs": report.pairs.iter().map(pair).collect::<Vec<_>>(), "complete": !report.is_cut })
 }
 

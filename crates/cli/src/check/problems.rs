@@ -1,10 +1,10 @@
 //! Problems as objects for editors and CI: where, what, and what to do.
 
-use cardinal_gateway::LoadErrors;
-use cardinal_gateway::check::{Line, Verdict};
-use cardinal_gateway::declarative::{discreet, redact};
-use cardinal_gateway::settings::Note;
 use cardinal_ir::{Diagnostic, Location, Severity};
+use cardinal_kong::LoadErrors;
+use cardinal_kong::check::{Line, Verdict};
+use cardinal_kong::declarative::{discreet, redact};
+use cardinal_kong::settings::Note;
 use serde_json::{Value, json};
 
 /// Everything that is wrong with a configuration.
@@ -12,7 +12,7 @@ pub(super) fn of_refusal(errors: &LoadErrors) -> Value {
     if errors.findings().is_empty() {
         return json!([object(None, "error", "", "", &errors.message(), None)]);
     }
-    let of = |finding: &cardinal_gateway::declarative::Finding| {
+    let of = |finding: &cardinal_kong::declarative::Finding| {
         let place = finding.place;
         let at = (errors.file_name(finding), place.line, place.column);
         object(Some(at), "error", &finding.subject, &finding.path, &finding.message, finding.hint.as_deref())

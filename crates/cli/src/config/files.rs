@@ -6,8 +6,8 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use cardinal_base::descriptors;
-use cardinal_gateway::Source;
-use cardinal_gateway::declarative::{BYTES_MAX, parse_bytes};
+use cardinal_kong::Source;
+use cardinal_kong::declarative::{BYTES_MAX, parse_bytes};
 
 use super::refusal::Refusal;
 use super::streams::{Streams, is_stream, name_of};

@@ -17,12 +17,12 @@ use aws_lc_rs::digest::{Context as Hash, SHA256};
 use cardinal_base::{Clock as _, SystemClock};
 use cardinal_engine::explain::Explainer;
 use cardinal_engine::{Configuration, EngineError};
-use cardinal_gateway::check::{OrderReport, Report, order_report};
-use cardinal_gateway::declarative::{Hidden, fill, redact_map};
-use cardinal_gateway::entities::{Kind, choices};
-use cardinal_gateway::settings::{Inputs, Note};
-use cardinal_gateway::{Registry, Settings, Snapshot, Source, SourceMap, load, lower, lower_owned};
 use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Severity};
+use cardinal_kong::check::{OrderReport, Report, order_report};
+use cardinal_kong::declarative::{Hidden, fill, redact_map};
+use cardinal_kong::entities::{Kind, choices};
+use cardinal_kong::settings::{Inputs, Note};
+use cardinal_kong::{Registry, Settings, Snapshot, Source, SourceMap, load, lower, lower_owned};
 use cardinal_sdk::PluginDef;
 
 use crate::args::SettingArgs;

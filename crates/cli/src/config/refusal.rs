@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use cardinal_engine::ConfigProblem;
-use cardinal_gateway::declarative::{Finding, Place, excerpt};
-use cardinal_gateway::settings::Note;
-use cardinal_gateway::{LoadErrors, Source};
 use cardinal_ir::{Code, Diagnostic, Severity};
+use cardinal_kong::declarative::{Finding, Place, excerpt};
+use cardinal_kong::settings::Note;
+use cardinal_kong::{LoadErrors, Source};
 
 /// Why a configuration cannot be had.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! What goes upstream, without the secrets that the configuration adds to it. What the request itself has is shown.
 
 use cardinal_engine::explain::Question;
-use cardinal_gateway::declarative::is_secret;
+use cardinal_kong::declarative::is_secret;
 
 const MASK: &str = "***";
 

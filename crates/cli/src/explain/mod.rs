@@ -15,8 +15,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use cardinal_engine::EngineError;
 use cardinal_engine::explain::{Decision, Explainer, Question};
-use cardinal_gateway::{Settings, Source, SourceMap};
 use cardinal_ir::Diagnostic;
+use cardinal_kong::{Settings, Source, SourceMap};
 use cardinal_sdk::PluginDef;
 use tokio::runtime::Builder;
 

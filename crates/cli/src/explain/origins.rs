@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use cardinal_gateway::Source;
-use cardinal_gateway::declarative::{Data, Node, Place, parse, redact};
 use cardinal_ir::Location;
+use cardinal_kong::Source;
+use cardinal_kong::declarative::{Data, Node, Place, parse, redact};
 use cardinal_schema::{Kind, Schema};
 use serde_json::Value;
 

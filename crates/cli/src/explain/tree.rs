@@ -1,9 +1,9 @@
 //! A decision for people.
 
 use cardinal_engine::explain::{Applied, Decision, Loser, Named, Question};
-use cardinal_gateway::check::why_first;
-use cardinal_gateway::{Settings, Source};
 use cardinal_ir::Id;
+use cardinal_kong::check::why_first;
+use cardinal_kong::{Settings, Source};
 
 use crate::config::Loaded;
 

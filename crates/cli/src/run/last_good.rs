@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use cardinal_gateway::Source;
+use cardinal_kong::Source;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Digest, Texts};

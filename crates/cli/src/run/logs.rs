@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use cardinal_base::log::{self, Destination, Format};
 use cardinal_engine::AccessLog;
-use cardinal_gateway::Settings;
+use cardinal_kong::Settings;
 
 /// Open logs.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use cardinal_engine::{Applied, ApplyError, ConfigOutcome, ConfigProblem, Engine, Handover, Options as EngineOptions};
-use cardinal_gateway::Settings;
-use cardinal_gateway::settings::Note;
 use cardinal_ir::{Diagnostic, Listener, ListenerKind, Severity};
+use cardinal_kong::Settings;
+use cardinal_kong::settings::Note;
 
 use crate::config::{Digest, LoweredConfig, Preferences, Refusal, Site, Texts};
 use crate::out;

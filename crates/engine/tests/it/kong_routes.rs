@@ -1,6 +1,6 @@
 //! Kong's answers to 900 random route tables, as `explain` says them and as requests find them.
 //!
-//! The cases are those of `cardinal-gateway`, whose tests hand them to the matcher.
+//! The cases are those of `cardinal-kong`, whose tests hand them to the matcher.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::plugins;
 const HOSTS: [&str; 4] = ["a.test", "b.test", "x.a.test", "other.test"];
 
 fn cases() -> Result<Vec<Value>> {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../gateway/tests/conformance/router.json.gz");
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../kong/tests/conformance/router.json.gz");
     let mut text = String::new();
     flate2::read::GzDecoder::new(std::fs::File::open(file)?).read_to_string(&mut text)?;
     Ok(serde_json::from_str(&text)?)

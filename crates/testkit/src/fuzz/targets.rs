@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use cardinal_gateway::declarative::parse_bytes;
-use cardinal_gateway::{Registry, Settings, Source};
+use cardinal_kong::declarative::parse_bytes;
+use cardinal_kong::{Registry, Settings, Source};
 use cardinal_net::proxy_protocol::{self, Parsed};
 use cardinal_plugins_auth::jwt;
 use cardinal_route::{expression, normalize_path};
@@ -217,9 +217,9 @@ fn check_declarative(input: &[u8]) {
         assert!(parsed.is_err(), "what is not UTF-8 is no file");
         return;
     };
-    match cardinal_gateway::load(&[Source::new("fuzz.yaml", text)], registry, settings) {
+    match cardinal_kong::load(&[Source::new("fuzz.yaml", text)], registry, settings) {
         Ok(snapshot) => {
-            let (ir, _) = cardinal_gateway::lower(&snapshot, registry, settings);
+            let (ir, _) = cardinal_kong::lower(&snapshot, registry, settings);
             assert!(ir.verify().is_empty(), "what is lowered is sound: {:?}", ir.verify());
         }
         Err(errors) => {

@@ -1,6 +1,6 @@
 //! Lowering ignores the order of the input.
 
-use cardinal_gateway::{Registry, Settings, declarative, lower};
+use cardinal_kong::{Registry, Settings, declarative, lower};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

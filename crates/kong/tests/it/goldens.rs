@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use cardinal_gateway::settings::{RouterFlavor, Settings};
-use cardinal_gateway::{Registry, Source, check, load, lower};
 use cardinal_ir::Ir;
+use cardinal_kong::settings::{RouterFlavor, Settings};
+use cardinal_kong::{Registry, Source, check, load, lower};
 
 use crate::plugins;
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;
 
-use cardinal_gateway::declarative::LoadErrors;
-use cardinal_gateway::{Registry, Settings, declarative};
+use cardinal_kong::declarative::LoadErrors;
+use cardinal_kong::{Registry, Settings, declarative};
 use serde_json::{Map, Value, json};
 
 use crate::plugins;

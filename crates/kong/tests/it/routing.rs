@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use cardinal_gateway::settings::{RouteOrder, RouterFlavor, Settings};
-use cardinal_gateway::{Registry, declarative, lower};
 use cardinal_ir::{Severity, Traffic, Wire};
+use cardinal_kong::settings::{RouteOrder, RouterFlavor, Settings};
+use cardinal_kong::{Registry, declarative, lower};
 use cardinal_route::upstream_uri::Parts;
 use cardinal_route::{Headers, Request, Router, normalize_path, split_host};
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use cardinal_gateway::{Registry, Settings, Source, declarative, load, lower_owned};
+use cardinal_kong::{Registry, Settings, Source, declarative, load, lower_owned};
 
 struct Counting;
 

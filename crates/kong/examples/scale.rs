@@ -1,6 +1,6 @@
 //! What a large configuration costs: the time of each step from text to a verified IR, and the bytes of each record.
 //!
-//! `cargo run --profile profiling -p cardinal-gateway --example scale -- routes 100000 100 yaml`: a kind
+//! `cargo run --profile profiling -p cardinal-kong --example scale -- routes 100000 100 yaml`: a kind
 //! (`routes`, `consumers`), how many, how many routes a service has, and the format (`yaml`, `json`).
 
 #![allow(unsafe_code, reason = "an allocator that counts can only be written so")]
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use cardinal_gateway::{Edit, Lowered, Registry, Settings, Snapshot, Source, declarative, load, lower};
 use cardinal_ir::Verified;
+use cardinal_kong::{Edit, Lowered, Registry, Settings, Snapshot, Source, declarative, load, lower};
 use cardinal_sdk::PluginDef;
 
 struct Counting;
