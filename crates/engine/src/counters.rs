@@ -55,6 +55,11 @@ impl Counters {
         add(&self.serving, 1);
     }
 
+    /// A request that was counted goes on without its plan.
+    pub(crate) fn tunnel_started(&self) {
+        add(&self.serving, 1);
+    }
+
     pub(crate) fn request_ended(&self) {
         self.serving.store(self.serving.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }

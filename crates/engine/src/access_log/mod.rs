@@ -10,10 +10,9 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use cardinal_base::log::{Destination, FLUSH_TIMEOUT, Sink};
-use cardinal_sdk::{LogCx, log};
+use cardinal_sdk::{LogCx, Services, log};
 
 use crate::http::Scratch;
-use crate::plan::Plan;
 
 /// Room for a usual line.
 const LINE_BYTES: usize = 2_048;
@@ -41,14 +40,14 @@ impl AccessLog {
     }
 
     /// Notes an exchange that is over. `answered`: a response head was sent.
-    pub(crate) fn write(&self, plan: &Plan, s: &Scratch, answered: bool) {
+    pub(crate) fn write(&self, services: &Services, s: &Scratch, answered: bool) {
         let mut line = Vec::with_capacity(LINE_BYTES);
         let cx = LogCx {
             request: &s.request,
             response: answered.then_some(&s.response),
             exchange: &s.exchange,
             path: &s.path,
-            services: &plan.services,
+            services,
             // No filter's: there is no state to look at.
             slot: usize::MAX,
         };

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use cardinal_testkit::TempDir;
 
 use super::*;
+use crate::plan::Plan;
 
 #[tokio::test]
 async fn a_record_is_one_line_of_json() {
@@ -23,8 +24,8 @@ async fn a_record_is_one_line_of_json() {
     let folder = TempDir::new("access-log");
     let path = folder.path().join("access.log");
     let log = AccessLog::open(&path).unwrap();
-    log.write(&plan, &s, true);
-    log.write(&plan, &s, false);
+    log.write(&plan.services, &s, true);
+    log.write(&plan.services, &s, false);
     assert!(log.flush());
     let text = folder.read("access.log");
     let records: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use cardinal_balance::{Group, Outcome, Picked};
 use cardinal_base::{Budget, Reservation};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind};
 use cardinal_ir::Limits;
+use cardinal_net::h1::H1;
 use cardinal_net::h2::Code;
 use cardinal_net::{NetError, Peer};
-use cardinal_sdk::{BodyMode, Reply};
+use cardinal_sdk::{BodyMode, Reply, Services};
 
 use super::Scratch;
 use super::facts::{Facts, apply_match, read_facts, refusal, refused_method, route_request};
@@ -22,12 +24,13 @@ use super::filters::{choose_all, run_log, run_request};
 use super::forward::{Broken, REQUEST_BODY_STALL, Stall};
 use super::proxying::Proxying;
 use super::reply::{error_reply, send_continue, send_reply};
+use super::tunnel::tunnel;
+use super::upstream::picked_text;
 use super::upstream_head::strip_listed;
 use crate::plan::{Chain, Plan};
 use crate::worker::Worker;
 
 /// The client's side of one request.
-#[derive(Debug)]
 pub(super) struct Session {
     /// How the request body ends.
     pub(super) framing: Framing,
@@ -39,11 +42,13 @@ pub(super) struct Session {
     pub(super) answered: bool,
     /// The response was cut short: the connection must not look as if it were complete.
     pub(super) aborted: bool,
+    /// The client and an upstream have left HTTP.
+    pub(super) switched: Option<Box<Switched>>,
 }
 
 impl Session {
     pub(super) fn new(framing: Framing, expects_continue: bool, keep_alive: bool) -> Self {
-        Self { framing, expects_continue, keep_alive, answered: false, aborted: false }
+        Self { framing, expects_continue, keep_alive, answered: false, aborted: false, switched: None }
     }
 }
 
@@ -236,15 +241,51 @@ pub(super) struct Turn<'x> {
     pub(super) session: &'x mut Session,
 }
 
-/// Serves the request whose head is in the scratch, to its log record.
-pub(super) async fn run(mut turn: Turn<'_>, facts: Facts) {
+/// Serves the request whose head is in the scratch, to its log record; or, if it leaves HTTP, until the bytes of a tunnel
+/// are all that is left ([`Switched::run`]).
+pub(super) async fn run(mut turn: Turn<'_>, facts: Facts) -> Option<Box<Switched>> {
     let _counted = RequestGuard::new(turn.worker);
     turn.s.exchange.id = turn.worker.request_id();
     let mut chain = &*turn.plan.unrouted;
     if let Err(failure) = serve(&mut turn, &mut chain, facts).await {
         Box::pin(fail(&mut turn, chain, failure)).await;
     }
+    if turn.session.switched.is_some() {
+        return turn.session.switched.take();
+    }
     finish(&mut turn, chain);
+    None
+}
+
+/// A request that has left HTTP. It holds what its end needs of the plan and no more: it may last for days, and with it a
+/// plan, with all routes of a generation, would stay in memory.
+pub(super) struct Switched {
+    pub(super) upstream: Box<H1>,
+    pub(super) picked: Picked,
+    pub(super) group: Arc<Group>,
+    pub(super) idle_ms: u64,
+    pub(super) chain: Arc<Chain>,
+    pub(super) services: Services,
+}
+
+impl Switched {
+    /// Passes bytes both ways until one side ends, to the log record.
+    pub(super) async fn run(self, worker: &Rc<Worker>, down: &mut Peer, s: &mut Scratch, session: &mut Session) {
+        let Self { mut upstream, picked, group, idle_ms, chain, services } = self;
+        let _counted = RequestGuard::of_tunnel(worker);
+        if let Peer::H1(client) = down {
+            let moved = tunnel(worker, client, &mut upstream, idle_ms).await;
+            s.exchange.bytes.received += moved.to_upstream;
+            s.exchange.bytes.sent += moved.to_client;
+            group.report(&picked, Outcome::Status(101), worker.now());
+            if let Some(failure) = moved.end.failure() {
+                note(worker, s, &failure.with_target(|| picked_text(&picked)));
+                abort(down, session);
+            }
+        }
+        s.exchange.timing.ended = s.now(worker);
+        log_end(worker, &services, &chain, s, session.answered);
+    }
 }
 
 /// A request's place in the worker's counts, given back however the request ends.
@@ -253,6 +294,12 @@ struct RequestGuard<'w>(&'w Worker);
 impl<'w> RequestGuard<'w> {
     fn new(worker: &'w Worker) -> Self {
         worker.counters().request_started();
+        Self(worker)
+    }
+
+    /// The request was counted when it came, and goes on as a tunnel.
+    fn of_tunnel(worker: &'w Worker) -> Self {
+        worker.counters().tunnel_started();
         Self(worker)
     }
 }
@@ -280,9 +327,14 @@ pub(super) async fn refuse(mut turn: Turn<'_>, failure: Failure) {
 fn finish(turn: &mut Turn<'_>, chain: &Chain) {
     let Turn { worker, plan, s, session, .. } = turn;
     s.exchange.timing.ended = s.now(worker);
-    run_log(plan, chain, s, session.answered);
+    log_end(worker, &plan.services, chain, s, session.answered);
+}
+
+/// The log phase, and the access log.
+pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &Scratch, answered: bool) {
+    run_log(services, chain, s, answered);
     if let Some(log) = &worker.node.access_log {
-        log.write(plan, s, session.answered);
+        log.write(services, s, answered);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cardinal_http::{Failure, FailureKind};
-use cardinal_sdk::{BodyCx, Chunk, HeadCx, LogCx, Phases, Reply, ResponseCx, Verdict};
+use cardinal_sdk::{BodyCx, Chunk, HeadCx, LogCx, Phases, Reply, ResponseCx, Services, Verdict};
 
 use super::Scratch;
 use super::exchange::Body;
@@ -121,7 +121,7 @@ pub(crate) fn run_body(plan: &Plan, chain: &Chain, s: &mut Scratch, data: Bytes,
 }
 
 /// Runs the log phase. `answered`: a response head was sent.
-pub(crate) fn run_log(plan: &Plan, chain: &Chain, s: &Scratch, answered: bool) {
+pub(crate) fn run_log(services: &Services, chain: &Chain, s: &Scratch, answered: bool) {
     for slot in chain.list(Phase::Log) {
         let choice = s.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
         let Some(filter) = chain.filter(*slot, choice, Phases::LOG) else { continue };
@@ -130,7 +130,7 @@ pub(crate) fn run_log(plan: &Plan, chain: &Chain, s: &Scratch, answered: bool) {
             response: answered.then_some(&s.response),
             exchange: &s.exchange,
             path: &s.path,
-            services: &plan.services,
+            services,
             slot: usize::from(*slot),
         });
     }

@@ -84,7 +84,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
                 let mut session = Session::new(framing, expects_continue, keep);
                 let turn =
                     Turn { worker: &worker, plan: &plan, down: &mut down, s: &mut scratch, session: &mut session };
-                run(turn, facts).await;
+                if let Some(switched) = run(turn, facts).await {
+                    drop(plan);
+                    switched.run(&worker, &mut down, &mut scratch, &mut session).await;
+                }
                 end = match session.aborted {
                     true => End::Aborted,
                     false if down.body_done() => End::Over,

@@ -153,7 +153,7 @@ async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, fact
     let mut session = Session::new(framing, false, true);
     let turn = Turn { worker, plan: &plan, down: &mut down, s: &mut s, session: &mut session };
     match failure {
-        None => run(turn, facts).await,
+        None => drop(run(turn, facts).await),
         Some(failure) => refuse(turn, failure).await,
     }
     // A request that was not read to its end is dropped here: its stream is then reset without error, after the response

@@ -14,10 +14,10 @@ mod tunnel;
 mod upstream;
 mod upstream_head;
 
-pub(crate) use exchange::{Body, check_body_length, make_uri, note};
+pub(crate) use exchange::{Body, check_body_length, log_end, make_uri, note};
 pub(crate) use facts::{Facts, apply_match, is_trusted, read_facts, refusal, refused_method, with_view};
 pub(crate) use failure_log::target_text;
-pub(crate) use filters::{choose_all, run_log, run_request as run_request_filters};
+pub(crate) use filters::{choose_all, run_request as run_request_filters};
 pub(crate) use h1::serve as serve_h1;
 pub(crate) use h2::serve as serve_h2;
 pub(crate) use reply::message;

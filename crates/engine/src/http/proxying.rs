@@ -19,7 +19,7 @@ use cardinal_sdk::{BodyMode, Source};
 
 use super::Scratch;
 use super::exchange::{
-    BODY_RATE_MIN, Body, ClientBody, Collect, NO_ROOM, Session, Terms, Turn, body_max, collect, make_uri,
+    BODY_RATE_MIN, Body, ClientBody, Collect, NO_ROOM, Session, Switched, Terms, Turn, body_max, collect, make_uri,
 };
 use super::facts::{switches_as_asked, upgrade};
 use super::failure_log::{self, Line};
@@ -29,7 +29,6 @@ use super::forward::{
     client_gone, unless_gone,
 };
 use super::reply::{self, send_continue};
-use super::tunnel::tunnel;
 use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
 use super::upstream_head::Outgoing;
 use crate::plan::{BackendPlan, Plan, RoutePlan};
@@ -272,7 +271,7 @@ impl Proxying<'_> {
             h1.start_reading_response(if status == 101 { Framing::UntilClose } else { framing });
         }
         if status == 101 {
-            return Box::pin(self.switch(answering, turn)).await;
+            return self.switch(answering, turn);
         }
         super::upstream_head::strip_response(&mut s.response.headers);
         run_response(self.plan, &self.route.chain, s);
@@ -416,22 +415,25 @@ impl Proxying<'_> {
         })
     }
 
-    /// Leaves HTTP: both sides are connected byte by byte.
-    async fn switch(&self, answering: Answering, turn: &mut Turn<'_>) -> Result<(), Failure> {
+    /// Leaves HTTP: both sides are connected byte by byte from here on.
+    fn switch(&self, answering: Answering, turn: &mut Turn<'_>) -> Result<(), Failure> {
         run_response(self.plan, &self.route.chain, turn.s);
         reply::start_switch(turn);
         turn.session.keep_alive = false;
-        let s = &mut *turn.s;
-        let (Peer::H1(client), Peer::H1(mut upstream)) = (&mut *turn.down, answering.up) else {
+        let (Peer::H1(_), Peer::H1(upstream)) = (&*turn.down, answering.up) else {
             return Err(Failure::new(FailureKind::UpstreamProtocol, "101 over HTTP/2"));
         };
+        let Way { picked, group, .. } = answering.reached;
         let timeouts = &self.backend.backend.timeouts;
-        let moved = tunnel(self.worker, client, &mut upstream, timeouts.read_ms.max(timeouts.write_ms)).await;
-        s.exchange.bytes.received += moved.to_upstream;
-        s.exchange.bytes.sent += moved.to_client;
-        let Way { picked, group, .. } = &answering.reached;
-        group.report(picked, Outcome::Status(101), self.worker.now());
-        moved.end.failure().map_or(Ok(()), |failure| Err(failure.with_target(|| picked_text(picked))))
+        turn.session.switched = Some(Box::new(Switched {
+            upstream,
+            picked,
+            group,
+            idle_ms: timeouts.read_ms.max(timeouts.write_ms),
+            chain: Arc::clone(&self.route.chain),
+            services: self.plan.services.clone(),
+        }));
+        Ok(())
     }
 
     /// Tells the balancer how it went.

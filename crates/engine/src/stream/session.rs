@@ -9,19 +9,28 @@ use cardinal_http::{Failure, FailureKind, Retry};
 use cardinal_ir::{Id, Rank, Wire};
 use cardinal_net::Stage;
 use cardinal_route::{NoHeaders, Request};
-use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Source, Try};
+use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Services, Source, Try};
 
-use crate::http::{Scratch, choose_all, connect_timeout, is_trusted, note, pick, picked_text, report_failure, run_log};
+use crate::http::{Scratch, choose_all, connect_timeout, is_trusted, log_end, note, pick, picked_text, report_failure};
 use crate::plan::{BackendPlan, Chain, NOT_CHOSEN, Phase, Plan, RoutePlan};
 use crate::worker::{PlanRef, Worker};
 
-/// One client's session. It keeps the plan it began with to its end, as a request does.
+/// One client's session. It keeps the plan it began with until bytes flow: it may last for days, and with it a plan, with
+/// all routes of a generation, would stay in memory.
 pub(super) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) plan: PlanRef,
     pub(super) scratch: Box<Scratch>,
     /// Slot of its route in [`Plan::stream_routes`].
     route: Option<usize>,
+}
+
+/// A session whose bytes flow, with what its end needs of the plan.
+pub(super) struct Flowing {
+    pub(super) worker: Rc<Worker>,
+    pub(super) scratch: Box<Scratch>,
+    chain: Arc<Chain>,
+    services: Services,
 }
 
 /// A route that a session may take.
@@ -45,13 +54,13 @@ pub(super) struct Chosen {
 
 impl Chosen {
     /// Tells the balancer that the upstream did its part (Kong: the status of a session that was proxied is 200).
-    pub(super) fn succeeded(&self, session: &Session) {
-        self.group.report(&self.picked, Outcome::Status(200), session.worker.now());
+    pub(super) fn succeeded(&self, flowing: &Flowing) {
+        self.group.report(&self.picked, Outcome::Status(200), flowing.worker.now());
     }
 
     /// Tells the balancer that the upstream is not there after all.
-    pub(super) fn failed(&self, session: &mut Session, failure: &Failure) {
-        report_failure(&session.worker, &self.group, &self.picked, &mut session.scratch, failure);
+    pub(super) fn failed(&self, flowing: &mut Flowing, failure: &Failure) {
+        report_failure(&flowing.worker, &self.group, &self.picked, &mut flowing.scratch, failure);
     }
 }
 
@@ -185,23 +194,42 @@ impl Session {
         backend.map_or(0, |b| b.backend.timeouts.read_ms.max(b.backend.timeouts.write_ms))
     }
 
+    /// Releases the plan: all that is left is to pass bytes, and to end.
+    pub(super) fn flow(self) -> Flowing {
+        let Self { worker, plan, mut scratch, route } = self;
+        let chain = routed(&plan, route).map_or(&plan.unrouted, |route| &route.chain);
+        if scratch.choices.is_empty() {
+            choose_all(chain, &mut scratch);
+        }
+        Flowing { worker, scratch, chain: Arc::clone(chain), services: plan.services.clone() }
+    }
+
+    /// Ends it before bytes flowed, for the reason that is given.
+    pub(super) fn end(self, failure: Option<&Failure>) {
+        let mut flowing = self.flow();
+        if let Some(failure) = failure {
+            flowing.fail(failure);
+        }
+        flowing.finish();
+    }
+}
+
+impl Flowing {
+    /// The facts.
+    pub(super) fn exchange(&mut self) -> &mut Exchange {
+        &mut self.scratch.exchange
+    }
+
     /// Notes why it ends early.
     pub(super) fn fail(&mut self, failure: &Failure) {
         note(&self.worker, &mut self.scratch, failure);
     }
 
-    /// Notes the end, and tells whoever wants to know.
+    /// The log phase.
     pub(super) fn finish(self) {
-        let Self { worker, plan, mut scratch, route } = self;
-        let chain = chain(&plan, route);
-        if scratch.choices.is_empty() {
-            choose_all(chain, &mut scratch);
-        }
+        let Self { worker, mut scratch, chain, services } = self;
         scratch.exchange.timing.ended = worker.now();
-        run_log(&plan, chain, &scratch, false);
-        if let Some(log) = &worker.node.access_log {
-            log.write(&plan, &scratch, false);
-        }
+        log_end(&worker, &services, &chain, &scratch, false);
         worker.give_scratch(scratch);
     }
 }

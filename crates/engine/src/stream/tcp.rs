@@ -12,7 +12,7 @@ use cardinal_sdk::{Admit, Client, Exchange};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::session::{Reached, Session};
+use super::session::{Chosen, Reached, Session};
 use super::tls;
 use crate::http::{connect_failure, tunnel};
 use crate::plan::{BackendPlan, RoutePlan};
@@ -26,30 +26,44 @@ use crate::worker::Worker;
 pub(crate) async fn serve_tcp(worker: Rc<Worker>, tcp: TcpStream, client: Client, listener: Rc<Listener>) {
     let wire = if listener.tls { Wire::Tls } else { Wire::Tcp };
     let mut session = Session::start(&worker, &client, wire, listener.mapped_port);
-    if let Err(failure) = serve(&mut session, tcp, wire).await {
-        session.fail(&failure);
+    let Way { mut down, mut up, endpoint } = match set_up(&mut session, tcp, wire).await {
+        Ok(Some(way)) => way,
+        Ok(None) => return session.end(None),
+        Err(failure) => return session.end(Some(&failure)),
+    };
+    let idle_ms = session.idle_ms();
+    let mut flowing = session.flow();
+    let moved = tunnel(&worker, &mut down, &mut up, idle_ms).await;
+    let bytes = &mut flowing.exchange().bytes;
+    (bytes.received, bytes.upstream_sent) = (moved.to_upstream, moved.to_upstream);
+    (bytes.sent, bytes.upstream_received) = (moved.to_client, moved.to_client);
+    endpoint.succeeded(&flowing);
+    if let Some(failure) = moved.end.failure() {
+        flowing.fail(&failure);
     }
-    session.finish();
+    flowing.finish();
 }
 
-async fn serve(session: &mut Session, tcp: TcpStream, wire: Wire) -> Result<(), Failure> {
-    let mut down = if wire == Wire::Tls {
+/// Both connections of a session.
+struct Way {
+    down: H1,
+    up: H1,
+    endpoint: Chosen,
+}
+
+/// Everything before the first byte; `None` if a filter closes the session.
+async fn set_up(session: &mut Session, tcp: TcpStream, wire: Wire) -> Result<Option<Way>, Failure> {
+    let down = if wire == Wire::Tls {
         tls::accept(session, tcp).await?
     } else {
         session.take_route(wire, session.find(wire, None))?;
         H1::new(Io::Tcp(tcp), b"")
     };
     if session.admit() == Admit::No {
-        return Ok(());
+        return Ok(None);
     }
     let Reached { transport, endpoint } = session.reach(open).await?;
-    let mut up = H1::new(transport, b"");
-    let moved = tunnel(&session.worker, &mut down, &mut up, session.idle_ms()).await;
-    let bytes = &mut session.exchange().bytes;
-    (bytes.received, bytes.upstream_sent) = (moved.to_upstream, moved.to_upstream);
-    (bytes.sent, bytes.upstream_received) = (moved.to_client, moved.to_client);
-    endpoint.succeeded(session);
-    moved.end.failure().map_or(Ok(()), Err)
+    Ok(Some(Way { down, up: H1::new(transport, b""), endpoint }))
 }
 
 /// Connects to an endpoint. What passes through unopened needs no TLS of ours, whatever the backend says.

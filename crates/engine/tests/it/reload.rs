@@ -10,9 +10,11 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use cardinal_schema::{Schema, field, integer};
 use cardinal_sdk::{FailureMode, Filter, Flow, HTTP_PROTOCOLS, HeadCx, Phases, PluginDef, Scopes};
-use cardinal_testkit::{EchoServer, H1Client, H2Client, WebSocket, World};
-use serde_json::json;
+use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Socket, Step, WebSocket, World};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::scene::eventually;
 use crate::{plugins, scene};
 
 #[allow(clippy::disallowed_methods, reason = "the test wants the task's outcome")]
@@ -251,5 +253,41 @@ async fn no_worker_frees_a_generation() -> Result<()> {
     }
     let threads: HashSet<String> = FREED_ON.lock().unwrap().iter().cloned().collect();
     assert_eq!(threads, HashSet::from(["planner-patient".to_owned()]));
+    Ok(())
+}
+
+/// What lasts for days must not keep all routes of the generation in which it began.
+#[tokio::test]
+async fn tunnels_and_sessions_hold_no_replaced_configuration() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let peer = ScriptedPeer::start(vec![vec![Step::send("hello"), Step::until("bye"), Step::send("bye")]]).await;
+    let file = |number: u32| {
+        let mut file: Value = json!({"_format_version": "3.0", "services": [{"name": "s", "url": echo.url(),
+            "routes": [{"name": "r", "paths": ["/"], "tags": [number.to_string()]}]}]});
+        file["services"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "bytes", "url": format!("tcp://{}", peer.address()),
+            "routes": [{"name": "bytes", "protocols": ["tcp"], "sources": [{"ip": "127.0.0.1"}]}]}));
+        file.to_string()
+    };
+    let world = World::start(plugins(), &file(1), &[("stream_listen", "127.0.0.1:0")])?;
+    let mut socket = WebSocket::open(H1Client::connect(world.http()).await?, "/ws", "a", &[]).await?;
+    let mut bytes = Socket::connect(world.stream(false)).await?;
+    let mut hello = [0; 5];
+    bytes.read_exact(&mut hello).await?;
+    for number in 2..5 {
+        world.apply(&file(number))?;
+        assert!(eventually(|| world.engine().retired_plans() == 0).await, "{}", world.engine().retired_plans());
+        socket.send_text("hello").await?;
+        assert!(socket.next().await?.is_some_and(|frame| frame.payload == b"hello"));
+    }
+    let active = || world.engine().services().node.connections().writing;
+    assert_eq!(active(), 1, "the tunnel counts as a request");
+    bytes.write_all(b"bye").await?;
+    bytes.read_exact(&mut hello[..3]).await?;
+    assert_eq!(&hello[..3], b"bye");
+    drop((socket, bytes));
+    assert!(eventually(|| active() == 0).await);
     Ok(())
 }

@@ -153,17 +153,15 @@ impl Server {
         let mut client = Client::at(from, self.local);
         client.connection = worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
         let mut session = Session::start(worker, &client, Wire::Udp, self.listener.mapped_port);
-        let admitted = match session.take_route(Wire::Udp, session.find(Wire::Udp, None)) {
-            Ok(()) => session.admit() == Admit::Yes,
-            Err(failure) => {
-                session.fail(&failure);
-                false
-            }
-        };
+        if let Err(failure) = session.take_route(Wire::Udp, session.find(Wire::Udp, None)) {
+            session.end(Some(&failure));
+            return None;
+        }
+        let admitted = session.admit() == Admit::Yes;
         let flow = Rc::new(Flow::default());
         let key = if admitted { self.flows.borrow_mut().insert(from, Rc::clone(&flow), max, now) } else { None };
         let Some(key) = key else {
-            session.finish();
+            session.end(None);
             return None;
         };
         let run = Run { server: Rc::clone(self), flow: Rc::clone(&flow), client: from, key };

@@ -19,7 +19,7 @@ use super::flow::{Flow, add, is_gone};
 use super::{ERRORS_IN_A_ROW, Server};
 use crate::http::connect_failure;
 use crate::plan::{BackendPlan, RoutePlan};
-use crate::stream::session::{Reached, Session};
+use crate::stream::session::{Flowing, Reached, Session};
 use crate::stream::table::Key;
 
 /// How long a session waits for another answer once the socket is read no more, milliseconds.
@@ -48,25 +48,38 @@ struct Answers {
 
 impl Run {
     pub(super) async fn run(self, mut session: Session) {
+        let reached = match session.reach(open).await {
+            Ok(reached) => reached,
+            Err(failure) => {
+                self.server.flows.borrow_mut().remove(self.key);
+                return session.end(Some(&failure));
+            }
+        };
         let mut answers = Answers::default();
-        let outcome = self.relay(&mut session, &mut answers).await;
+        let mut flowing = session.flow();
+        let outcome = self.relay(&mut flowing, reached, &mut answers).await;
         self.server.flows.borrow_mut().remove(self.key);
-        let bytes = &mut session.exchange().bytes;
+        let bytes = &mut flowing.exchange().bytes;
         (bytes.received, bytes.upstream_sent) = (self.flow.received.get(), self.flow.forwarded.get());
         (bytes.sent, bytes.upstream_received) = (answers.sent, answers.received);
         if self.flow.dropped.get() > 0 {
-            let (request_id, dropped) = (session.exchange().id, self.flow.dropped.get());
+            let (request_id, dropped) = (flowing.exchange().id, self.flow.dropped.get());
             tracing::debug!(%request_id, client = %self.client, dropped, "datagrams of a session were dropped");
         }
         if let Err(failure) = outcome {
-            session.fail(&failure);
+            flowing.fail(&failure);
         }
-        session.finish();
+        flowing.finish();
     }
 
-    /// Connects, and passes answers back until the session is over.
-    async fn relay(&self, session: &mut Session, answers: &mut Answers) -> Result<(), Failure> {
-        let Reached { transport, endpoint } = session.reach(open).await?;
+    /// Passes answers back until the session is over.
+    async fn relay(
+        &self,
+        flowing: &mut Flowing,
+        reached: Reached<UdpSocket>,
+        answers: &mut Answers,
+    ) -> Result<(), Failure> {
+        let Reached { transport, endpoint } = reached;
         let upstream = self.flow.connected(transport);
         let timer = Timer::new(&self.server.worker.wheel);
         // An ICMP answer does not make the socket readable, so it is listened for by itself.
@@ -81,13 +94,13 @@ impl Run {
         .await;
         match outcome {
             // What never answered may be there or not: it counts neither way.
-            Ok(()) if answers.count > 0 => endpoint.succeeded(session),
+            Ok(()) if answers.count > 0 => endpoint.succeeded(flowing),
             Ok(()) => {}
             Err(error) => {
                 let kind =
                     if descriptors::is_local(&error) { FailureKind::Overloaded } else { FailureKind::UpstreamConnect };
                 let failure = Failure::new(kind, "the target cannot be reached").with_source(error);
-                endpoint.failed(session, &failure);
+                endpoint.failed(flowing, &failure);
                 return Err(failure);
             }
         }
