@@ -1,0 +1,263 @@
+//! Ten thousand random changes, received as deltas, come to what starting from scratch comes to: byte for byte, in the
+//! hash of the configuration and in the responses.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use cardinal_base::{Rng as _, SeededRng};
+use cardinal_engine::{ApplyError, Configuration};
+use cardinal_ir::{
+    Attributes, Backend, Change, Cluster, Credential, Endpoint, Filter, FilterSet, Host, HostMatch, HostPattern,
+    HttpVersion, Id, Ir, IrDelta, Limits, Listener, ListenerKind, Matches, NodeSettings, Origin, PathMatch, Principal,
+    Rank, Record, RecordKind, Route, Scope, Target, binary,
+};
+use cardinal_testkit::{EchoServer, H1Client, World};
+use serde_json::json;
+
+use crate::plugins;
+
+/// Changes; each touches up to four records.
+const DELTAS: u64 = 10_000;
+/// Every so many of them, a node starts from scratch and is asked the same.
+const FRESH_EVERY: u64 = 100;
+/// Ids of each table.
+const IDS: u64 = 6;
+
+/// A random number below this.
+struct Dice(SeededRng);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+
+    fn id(&mut self, kind: RecordKind) -> Id {
+        id(kind, self.below(IDS))
+    }
+}
+
+fn id(kind: RecordKind, number: u64) -> Id {
+    Id::from_u128((kind as u128 + 1) << 64 | u128::from(number))
+}
+
+fn origin(kind: &str, id: Id) -> Origin {
+    Origin::new("test", kind, id)
+}
+
+/// A record of this table, whose references may lead nowhere.
+fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -> Option<Record> {
+    let address = |dice: &mut Dice| {
+        let address = upstreams[dice.below(upstreams.len() as u64) as usize];
+        Host { host: address.ip().to_string().into(), port: address.port() }
+    };
+    Some(match kind {
+        RecordKind::Cluster => Record::Cluster(
+            Cluster { origin: origin("upstreams", id), slots: 10 + dice.below(2) as u32, ..Cluster::default() }.into(),
+        ),
+        RecordKind::Endpoint => {
+            // All endpoints of a cluster are one server, so that answers do not depend on which is chosen.
+            let cluster = dice.id(RecordKind::Cluster);
+            let address = upstreams[cluster.as_u128() as usize % upstreams.len()];
+            let host = Host { host: address.ip().to_string().into(), port: address.port() };
+            Record::Endpoint(Endpoint { origin: origin("targets", id), cluster, host, ..Endpoint::default() }.into())
+        }
+        RecordKind::Backend => {
+            let target = match dice.below(3) {
+                0 => Target::Cluster { id: dice.id(RecordKind::Cluster), port: 80 },
+                _ => Target::Host(address(dice)),
+            };
+            let path = (dice.below(2) == 0).then(|| format!("/b{}", dice.below(3)).into());
+            let (origin, http) = (origin("services", id), Some(HttpVersion::H1));
+            Record::Backend(Backend { origin, http, target, path, ..Backend::default() }.into())
+        }
+        RecordKind::Route => {
+            let mut criteria = cardinal_ir::Criteria {
+                paths: vec![PathMatch::Prefix(format!("/p{}", dice.below(4)).into())],
+                ..Default::default()
+            };
+            if dice.below(3) == 0 {
+                let host = HostPattern::Exact("b".into());
+                criteria.hosts.push(HostMatch { host, ..HostMatch::default() });
+            }
+            let backend = (dice.below(8) > 0).then(|| dice.id(RecordKind::Backend));
+            let rank = Rank { weight: u128::from(dice.below(3)), tie: id.as_u128() };
+            let (origin, matches) = (origin("routes", id), Matches::from(criteria));
+            Record::Route(Route { origin, rank, matches, backend, ..Route::default() }.into())
+        }
+        RecordKind::Principal => {
+            let name = Some(format!("c{}", id.as_u128() & 0xff).into());
+            Record::Principal(Principal { origin: origin("consumers", id), name, ..Principal::default() }.into())
+        }
+        RecordKind::Credential => {
+            let key = format!("k{}", dice.below(IDS));
+            let attributes = Arc::new(Attributes::new("key-auth", json!({ "key": key }), "key"));
+            let principal = dice.id(RecordKind::Principal);
+            let origin = origin("keyauth_credentials", id);
+            Record::Credential(Credential::new(origin, attributes, principal, key.into()).into())
+        }
+        RecordKind::FilterSet => Record::FilterSet(filter_set(id, dice).into()),
+        _ => return None,
+    })
+}
+
+fn filter_set(set: Id, dice: &mut Dice) -> FilterSet {
+    let (kind, params) = match dice.below(3) {
+        0 => ("request-termination", json!({"status_code": 400 + dice.below(9), "message": "no", "echo": false})),
+        1 => (
+            "key-auth",
+            json!({"key_names": ["apikey"], "key_in_header": true, "key_in_query": true, "key_in_body": false,
+                "hide_credentials": false, "run_on_preflight": true, "anonymous": null, "realm": null}),
+        ),
+        _ => (
+            "correlation-id",
+            json!({"header_name": format!("x-{}", dice.below(3)), "generator": "tracker",
+            "echo_downstream": false}),
+        ),
+    };
+    let mut scope = Scope::default();
+    match dice.below(4) {
+        0 => scope.route = Some(dice.id(RecordKind::Route)),
+        1 => scope.backend = Some(dice.id(RecordKind::Backend)),
+        2 if kind != "key-auth" => scope.principal = Some(dice.id(RecordKind::Principal)),
+        _ => {}
+    }
+    // Of two instances that apply equally, the one of the lower id counts.
+    let precedence = [scope.route, scope.backend, scope.principal].iter().flatten().count() as u32;
+    let filter = Filter { kind: kind.into(), params, ..Filter::default() };
+    FilterSet { origin: origin("plugins", set), scope, precedence, filters: vec![filter] }
+}
+
+/// Changes of up to four records.
+fn delta(dice: &mut Dice, upstreams: &[SocketAddr]) -> IrDelta {
+    let mut delta = IrDelta::default();
+    for _ in 0..=dice.below(4) {
+        let kind = RecordKind::ALL[dice.below(RecordKind::ALL.len() as u64) as usize];
+        let id = dice.id(kind);
+        let new = (dice.below(5) > 0).then(|| record(kind, id, dice, upstreams)).flatten();
+        match (kind, new) {
+            (_, Some(Record::Cluster(new))) => add(&mut delta.clusters, id, Some(new)),
+            (_, Some(Record::Endpoint(new))) => add(&mut delta.endpoints, id, Some(new)),
+            (_, Some(Record::Backend(new))) => add(&mut delta.backends, id, Some(new)),
+            (_, Some(Record::Route(new))) => add(&mut delta.routes, id, Some(new)),
+            (_, Some(Record::Principal(new))) => add(&mut delta.principals, id, Some(new)),
+            (_, Some(Record::Credential(new))) => add(&mut delta.credentials, id, Some(new)),
+            (_, Some(Record::FilterSet(new))) => add(&mut delta.filter_sets, id, Some(new)),
+            (RecordKind::Cluster, _) => add(&mut delta.clusters, id, None),
+            (RecordKind::Endpoint, _) => add(&mut delta.endpoints, id, None),
+            (RecordKind::Backend, _) => add(&mut delta.backends, id, None),
+            (RecordKind::Route, _) => add(&mut delta.routes, id, None),
+            (RecordKind::Principal, _) => add(&mut delta.principals, id, None),
+            (RecordKind::Credential, _) => add(&mut delta.credentials, id, None),
+            (RecordKind::FilterSet, _) => add(&mut delta.filter_sets, id, None),
+            _ => {}
+        }
+    }
+    delta
+}
+
+fn add<T>(delta: &mut cardinal_ir::Delta<T>, id: Id, new: Option<Arc<T>>) {
+    let others = delta.iter().map(|change| (change.id, change.new.clone()));
+    let all: Vec<_> = others.chain([(id, new)]).map(|(id, new)| Change { id, old: None, new }).collect();
+    *delta = all.into_iter().collect();
+}
+
+/// The generation with all records made anew, in tables that were filled in another order.
+fn from_scratch(ir: &Ir) -> Ir {
+    binary::decode(&binary::encode(ir).unwrap()).unwrap()
+}
+
+fn settings() -> NodeSettings {
+    let listener = Listener {
+        name: "proxy".into(),
+        address: ([127, 0, 0, 1], 0).into(),
+        kind: ListenerKind::Http,
+        tls: false,
+        http2: false,
+        proxy_protocol: false,
+        backlog: 64,
+        mapped_port: None,
+    };
+    NodeSettings { listeners: vec![listener], limits: Limits::default(), ..NodeSettings::default() }
+}
+
+/// What a node answers, and whether it goes on to which upstream as what.
+async fn answers(world: &World) -> Result<Vec<String>> {
+    let mut client = H1Client::connect(world.http()).await?;
+    let mut all = Vec::new();
+    for path in 0..4 {
+        for host in ["a", "b"] {
+            for key in ["", "k0", "k1", "k2"] {
+                let fields: &[(&str, &str)] = if key.is_empty() { &[] } else { &[("apikey", key)] };
+                let target = format!("/p{path}/x");
+                let response = client.get(&target, host, fields).await?;
+                // Lines below the first one name the request.
+                let mut said = String::from_utf8_lossy(&response.body).lines().next().unwrap_or_default().to_owned();
+                if let Ok(report) = serde_json::from_str::<serde_json::Value>(&said) {
+                    let sent = |name: &str| {
+                        report["headers"]
+                            .as_array()
+                            .into_iter()
+                            .flatten()
+                            .any(|field| field[0].as_str().is_some_and(|n| n.eq_ignore_ascii_case(name)))
+                    };
+                    said = match report.get("server") {
+                        Some(server) => format!(
+                            "{server} {} {:?}",
+                            report["target"],
+                            ["x-0", "x-1", "x-2", "x-consumer-username"].map(sent)
+                        ),
+                        // The id of the request is another one each time.
+                        None => report["message"].to_string(),
+                    };
+                }
+                all.push(format!("{target} {host} {key}: {} {said}", response.status));
+            }
+        }
+    }
+    Ok(all)
+}
+
+#[tokio::test]
+async fn deltas_come_to_what_starting_from_scratch_comes_to() -> Result<()> {
+    let (one, two) = (EchoServer::start("one").await, EchoServer::start("two").await);
+    let upstreams = [one.address(), two.address()];
+    let mut dice = Dice(SeededRng::new(11));
+    let node = Arc::new(settings());
+    let with = |ir: Ir| Configuration { ir: Arc::new(ir), node: Arc::clone(&node) };
+    let world = World::of(plugins(), with(Ir::default()))?;
+    let mut served = Ir::default();
+    let (mut refused, mut generation, mut distinct) = (0, 1, std::collections::HashSet::new());
+    for number in 1..=DELTAS {
+        // As it comes from a control plane.
+        let sent = delta(&mut dice, &upstreams);
+        let received: IrDelta = binary::decode(&binary::encode(&sent)?)?;
+        let mut next = served.clone();
+        next.apply(received);
+        match world.engine().apply(with(next.clone())) {
+            Ok(applied) => {
+                generation += 1;
+                ensure!(applied.generation == generation);
+                served = next;
+            }
+            Err(ApplyError::Refused(found)) => {
+                refused += 1;
+                ensure!(!next.verify().is_empty(), "refused for no reason: {found}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let now = world.engine().plan().unwrap();
+        let scratch = from_scratch(&served);
+        ensure!(now.ir.digest() == scratch.digest() && *now.ir == scratch, "another generation after {number} deltas");
+        if number % FRESH_EVERY == 0 {
+            let fresh = World::of(plugins(), with(scratch))?;
+            let (ours, theirs) = (answers(&world).await?, answers(&fresh).await?);
+            ensure!(ours == theirs, "after {number} deltas:\n{ours:#?}\n{theirs:#?}");
+            distinct.extend(ours);
+        }
+    }
+    // The test is worth something: most deltas are served, some are refused, and answers differ.
+    ensure!(generation > DELTAS / 3 && refused > DELTAS / 20, "{generation} served, {refused} refused");
+    ensure!(distinct.len() > 100, "{} different answers", distinct.len());
+    Ok(())
+}
