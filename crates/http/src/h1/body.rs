@@ -199,7 +199,7 @@ fn parse_trailers(buf: &[u8], lf: bool, trailers: &mut HeaderList) -> Result<Opt
 
 /// Length of the line with its end, and the size it says; `None` when incomplete. Extensions are ignored
 /// (RFC 9112 section 7.1.1), but must be free of control characters.
-fn chunk_line(buf: &[u8], lf: bool) -> Result<Option<(usize, u64)>, BodyError> {
+fn chunk_line(buf: &[u8], lenient: bool) -> Result<Option<(usize, u64)>, BodyError> {
     let Some(at) = memchr::memchr(b'\n', buf) else {
         return if buf.len() > CHUNK_LINE_MAX { Err(BodyError::ChunkLine) } else { Ok(None) };
     };
@@ -209,19 +209,24 @@ fn chunk_line(buf: &[u8], lf: bool) -> Result<Option<(usize, u64)>, BodyError> {
     let line = buf.get(..at).unwrap_or_default();
     let line = match line.strip_suffix(b"\r") {
         Some(line) => line,
-        None if lf => line,
+        None if lenient => line,
         None => return Err(BodyError::ChunkSize),
     };
     let digits = line.iter().position(|b| !b.is_ascii_hexdigit()).unwrap_or(line.len());
-    if digits == 0 || digits > 15 {
+    let (size, rest) = line.split_at_checked(digits).unwrap_or_default();
+    // Some servers pad sizes, with zeros before them or blanks behind (nginx accepts both).
+    let zeros = if lenient { size.iter().take_while(|b| **b == b'0').count() } else { 0 };
+    if digits == 0 || digits - zeros > 15 {
         return Err(BodyError::ChunkSize);
     }
-    let rest = line.get(digits..).unwrap_or_default();
-    let extension = rest.iter().find(|b| !matches!(b, b' ' | b'\t')).is_none_or(|b| *b == b';');
-    if !extension || !crate::token::is_value(rest) || (!rest.is_empty() && rest.iter().all(|b| *b != b';')) {
+    let is_extension = match rest.iter().find(|b| !matches!(b, b' ' | b'\t')) {
+        Some(first) => *first == b';',
+        None => rest.is_empty() || lenient,
+    };
+    if !is_extension || !crate::token::is_value(rest) {
         return Err(BodyError::ChunkSize);
     }
-    let size = line.iter().take(digits).fold(0_u64, |n, d| n << 4 | u64::from((*d as char).to_digit(16).unwrap_or(0)));
+    let size = size.iter().fold(0_u64, |n, d| n << 4 | u64::from((*d as char).to_digit(16).unwrap_or(0)));
     Ok(Some((at + 1, size)))
 }
 

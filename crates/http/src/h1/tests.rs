@@ -249,6 +249,19 @@ fn chunks_of_responses_may_end_their_lines_in_lf() {
 }
 
 #[test]
+fn sizes_of_chunks_of_responses_may_be_padded() {
+    let wire = b"5 \r\nhello\r\n000000000000000000001\t \r\n \r\n0 \r\n\r\nNEXT";
+    for piece in 1..wire.len() {
+        let (data, rest, _) = decode_with(BodyDecoder::of_response(Framing::Chunked), wire, piece).unwrap();
+        assert_eq!((data.as_slice(), rest.as_slice()), (b"hello ".as_slice(), b"NEXT".as_slice()), "{piece}");
+    }
+    for wire in ["5 x\r\nhello\r\n", " 5\r\nhello\r\n", "5 5\r\nhello\r\n", "01000000000000000\r\n"] {
+        let decoder = BodyDecoder::of_response(Framing::Chunked);
+        assert_eq!(decode_with(decoder, wire.as_bytes(), 3).map(|_| ()), Err(BodyError::ChunkSize), "{wire:?}");
+    }
+}
+
+#[test]
 fn malformed_chunks_are_refused() {
     for (wire, error) in [
         ("x\r\n", BodyError::ChunkSize),
@@ -259,6 +272,7 @@ fn malformed_chunks_are_refused() {
         ("5\r\nhelloX", BodyError::ChunkEnd),
         ("5\r\nhello\n", BodyError::ChunkEnd),
         ("1000000000000000\r\n", BodyError::ChunkSize),
+        ("0000000000000005\r\nhello\r\n", BodyError::ChunkSize),
         ("0x5\r\nhello\r\n", BodyError::ChunkSize),
         ("5;a\rb\r\nhello\r\n", BodyError::ChunkSize),
         ("5\r\nhel", BodyError::Truncated),
