@@ -234,12 +234,14 @@ pub(crate) fn upgrade(request: &RequestHead, allowed: &[Box<str>]) -> Option<Vec
     {
         return None;
     }
-    let named = |name: &[u8]| {
-        name.eq_ignore_ascii_case(b"websocket")
+    let is_allowed = |protocol: &[u8]| {
+        let name = protocol_name(protocol);
+        // WebSocket has no versions in this field.
+        protocol.eq_ignore_ascii_case(b"websocket")
             || (allowed.iter().any(|a| name.eq_ignore_ascii_case(a.as_bytes())) && !name.eq_ignore_ascii_case(b"h2c"))
     };
     let asked = request.headers.known_all(Name::Upgrade).flat_map(split_list);
-    let list = asked.filter(|protocol| named(protocol_name(protocol))).collect::<Vec<_>>().join(b", ".as_slice());
+    let list = asked.filter(|protocol| is_allowed(protocol)).collect::<Vec<_>>().join(b", ".as_slice());
     (!list.is_empty()).then_some(list)
 }
 

@@ -273,7 +273,7 @@ impl Proxying<'_> {
         if status == 101 {
             return self.switch(answering, turn);
         }
-        super::upstream_head::strip_response(&mut s.response.headers);
+        super::upstream_head::strip_response(&mut s.response);
         run_response(self.plan, &self.route.chain, s);
         let outcome = self.body(&mut answering, framing, turn).await;
         turn.s.exchange.bytes.received += answering.upload.received();

@@ -87,7 +87,7 @@ pub(super) async fn send_continue(
 
 /// Passes an informational response on.
 pub(super) async fn send_informational(plan: &Plan, down: &mut Peer, s: &mut Scratch) -> Result<(), Failure> {
-    super::upstream_head::strip_response(&mut s.response.headers);
+    super::upstream_head::strip_response(&mut s.response);
     s.response.headers.remove_known(Name::ContentLength);
     match down {
         Peer::H1(h1) => {
@@ -473,6 +473,8 @@ pub(super) fn start_switch(turn: &mut Turn<'_>) {
     for name in [Name::KeepAlive, Name::ProxyConnection, Name::TransferEncoding, Name::ContentLength] {
         s.response.headers.remove_known(name);
     }
+    // Required with `Upgrade` (RFC 9110 section 7.8), and not all servers send it.
+    s.response.headers.set_known(Name::Connection, b"Connection", b"upgrade");
     add_own_fields(worker, plan.node(), s);
     session.answered = true;
     if let Peer::H1(h1) = down {

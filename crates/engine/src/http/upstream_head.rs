@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use cardinal_http::h1::Framing;
 use cardinal_http::{
-    Failure, FailureKind, HeaderList, Method, Name, RequestHead, eq_field_name, is_authority, is_target, is_token,
+    Failure, FailureKind, Method, Name, RequestHead, ResponseHead, eq_field_name, is_authority, is_target, is_token,
     is_value, is_visible, split_list,
 };
 use cardinal_ir::{Backend, NodeSettings, Route};
@@ -314,10 +314,12 @@ fn push_ip(text: &mut String, ip: IpAddr) {
     }
 }
 
-/// Removes from a response what belongs to the upstream's connection.
-pub(crate) fn strip_response(headers: &mut HeaderList) {
+/// Removes from a response what belongs to the upstream's connection. A response with status 426 keeps the protocols that
+/// it asks for (RFC 9110 section 15.5.22): they are for the client.
+pub(crate) fn strip_response(response: &mut ResponseHead) {
     const OWN: [Name; 5] =
         [Name::Connection, Name::KeepAlive, Name::ProxyConnection, Name::TransferEncoding, Name::Upgrade];
+    let (status, headers) = (response.status, &mut response.headers);
     // Without `Connection`, none is listed either.
     if !headers.may_have_known(&OWN) {
         return;
@@ -330,5 +332,13 @@ pub(crate) fn strip_response(headers: &mut HeaderList) {
             }
         }
     }
-    headers.remove_if(|id, name, _| OWN.contains(&id) || listed.iter().any(|token| name.eq_ignore_ascii_case(token)));
+    let asks_for_upgrade = status == 426 && headers.known(Name::Upgrade).is_some();
+    if asks_for_upgrade {
+        listed.retain(|token| !token.eq_ignore_ascii_case(b"upgrade"));
+    }
+    let is_own = |id: Name| OWN.contains(&id) && !(asks_for_upgrade && id == Name::Upgrade);
+    headers.remove_if(|id, name, _| is_own(id) || listed.iter().any(|token| name.eq_ignore_ascii_case(token)));
+    if asks_for_upgrade {
+        headers.set_known(Name::Connection, b"Connection", b"upgrade");
+    }
 }

@@ -43,6 +43,7 @@ async fn protocols_but_websocket_are_not_forwarded() -> Result<()> {
         "web-socket",
         "xwebsocket",
         "websocket2",
+        "websocket/13",
         "h2c, foo",
         "tcp",
         "SPDY/3.1",
@@ -106,6 +107,40 @@ async fn only_what_was_asked_for_is_switched_to() -> Result<()> {
         (&spdy, &ask("SPDY/3.1, websocket"), "websocket", 101),
     ] {
         assert_eq!(answered(tags, fields, protocol).await?, expect, "{tags:?} {fields:?} {protocol:?}");
+    }
+    Ok(())
+}
+
+/// `Connection: upgrade` goes with `Upgrade` (RFC 9110 section 7.8), whatever the upstream sent.
+#[tokio::test]
+async fn responses_about_upgrades_are_complete() -> Result<()> {
+    let respond = |head: &str| {
+        let once = || [Step::until("\r\n\r\n"), Step::send(head)];
+        once().into_iter().chain(once()).chain([Step::Drain]).collect::<Vec<_>>()
+    };
+    let ask = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    let required = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.3, h9\r\nContent-Length: 0\r\n";
+    for (head, fields, upgrade) in [
+        ("HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n".to_owned(), &ask[..], "websocket"),
+        (
+            "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\r\n".to_owned(),
+            &ask,
+            "websocket",
+        ),
+        (format!("{required}\r\n"), &[], "TLS/1.3, h9"),
+        (format!("{required}Connection: close, upgrade\r\n\r\n"), &[], "TLS/1.3, h9"),
+    ] {
+        let peer = ScriptedPeer::start(vec![respond(&head), respond(&head)]).await;
+        let file = one(&format!("http://{}", peer.address()), json!({ "retries": 0 }), json!({}));
+        let world = World::start(plugins(), &file, &[])?;
+        let response = H1Client::connect(world.http()).await?.get("/", "a", fields).await?;
+        assert_eq!(response.header("upgrade"), Some(upgrade), "{head}");
+        assert_eq!(response.header("connection"), Some("upgrade"), "{head}");
+        if response.status == 426 {
+            // HTTP/2 has neither field.
+            let response = H2Client::connect(world.http()).await?.request("GET", "a", "/", &[], b"").await?;
+            assert_eq!((response.status, response.header("upgrade"), response.header("connection")), (426, None, None));
+        }
     }
     Ok(())
 }
