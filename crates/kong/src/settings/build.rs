@@ -496,7 +496,11 @@ impl Builder<'_> {
         }
         let source = match self.text("real_ip_header").unwrap_or_default().to_ascii_lowercase() {
             name if name == "proxy_protocol" => RealIpSource::ProxyProtocol,
-            name => RealIpSource::Header(name.into()),
+            name if !name.is_empty() && name.bytes().all(is_name_byte) => RealIpSource::Header(name.into()),
+            name => {
+                self.fail::<()>("real_ip_header", &format!("'{name}' is not the name of a header"));
+                RealIpSource::Peer
+            }
         };
         let source =
             if trusted.is_empty() && source != RealIpSource::ProxyProtocol { RealIpSource::Peer } else { source };
@@ -592,4 +596,9 @@ fn add_header(policy: &mut HeaderPolicy, token: &str, identity: Identity) -> boo
         _ => return false,
     }
     true
+}
+
+/// Whether a byte may stand in the name of a header field (RFC 9110 section 5.6.2).
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,5 +1,23 @@
 //! Values from text: flags, numbers, sizes, times.
 
+use super::table::Shape;
+
+impl Shape {
+    /// Whether a text has this shape; of addresses only that there are any.
+    pub(super) fn check(self, text: &str) -> Result<(), String> {
+        match self {
+            Self::Flag => flag(text).map(drop),
+            Self::Int(low, high) => int(text, low, high).map(drop),
+            Self::Size => size(text).map(drop),
+            Self::Time => time_ms(text).map(drop),
+            Self::Word(words) if !words.contains(&text) => {
+                Err(format!("expected one of: {}, not '{text}'", words.join(", ")))
+            }
+            Self::Word(_) | Self::Text | Self::List | Self::Listen => Ok(()),
+        }
+    }
+}
+
 /// `on` or `off`.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     match text {

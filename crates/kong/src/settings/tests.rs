@@ -220,3 +220,22 @@ fn rows_are_sound() {
         assert!(table::manual().contains(&format!("| `{}`", row.name)));
     }
 }
+
+#[test]
+fn values_of_settings_without_meaning_are_checked_as_kong_does() {
+    for (name, bad, good) in [
+        ("worker_consistency", "foo", "strict"),
+        ("untrusted_lua", "foo", "sandbox"),
+        ("anonymous_reports", "maybe", "off"),
+        ("request_debug", "maybe", "on"),
+        ("db_cache_ttl", "abc", "0"),
+        ("ssl_prefer_server_ciphers", "foo", "on"),
+        ("mem_cache_size", "big", "128m"),
+        ("lua_max_req_headers", "0", "100"),
+        ("real_ip_header", "a b", "X-Forwarded-For"),
+    ] {
+        let found = load(&format!("{name} = {bad}"), &[]).expect_err(name);
+        assert!(found.iter().any(|note| note.starts_with(&format!("kong.conf:1: {name}: "))), "{found:?}");
+        assert!(load(&format!("{name} = {good}"), &[]).is_ok(), "{name}");
+    }
+}

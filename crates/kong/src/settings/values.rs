@@ -168,6 +168,12 @@ impl Values {
             let message = format!("not served by this version: {}", row.text);
             self.note(false, row.name, &given.at, &message);
         }
+        if row.status == Status::NoMeaning
+            && !matches!(given.text.as_str(), "" | "NONE")
+            && let Err(message) = row.shape.check(&given.text)
+        {
+            self.note(true, row.name, &given.at, &message);
+        }
     }
 
     fn unknown(&mut self, name: &str, at: &str, input: Input) {
