@@ -26,6 +26,15 @@ impl Default for Errors {
     }
 }
 
+/// A step on the way to a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'n> {
+    /// To a field.
+    Field(&'n str),
+    /// To an item of a list.
+    Item(usize),
+}
+
 impl Errors {
     /// A single failure of a field.
     pub fn field(name: &str, errors: impl Into<Errors>) -> Self {
@@ -79,6 +88,31 @@ impl Errors {
     pub fn push_entity(&mut self, message: impl Into<String>) {
         if let Self::Fields { entity, .. } = self {
             entity.push(message.into());
+        }
+    }
+
+    /// What is wrong with a field, to add to it. A failure of the whole is replaced.
+    pub fn field_mut(&mut self, name: &str) -> &mut Errors {
+        if !matches!(self, Self::Fields { .. }) {
+            *self = Self::default();
+        }
+        match self {
+            Self::Fields { fields, .. } => fields.entry(name.to_owned()).or_default(),
+            other => other,
+        }
+    }
+
+    /// Adds what is wrong with an item of a list. Anything but a list is replaced.
+    pub fn add_to_item(&mut self, index: usize, add: impl FnOnce(&mut Errors)) {
+        if !matches!(self, Self::Items(_)) {
+            *self = Self::Items(Vec::new());
+        }
+        let Self::Items(items) = self else { return };
+        if items.len() <= index {
+            items.resize(index + 1, None);
+        }
+        if let Some(slot) = items.get_mut(index) {
+            add(slot.get_or_insert_default());
         }
     }
 
@@ -136,6 +170,21 @@ impl Errors {
                 let of = |errors: &Errors| Some(errors.only(message)).filter(|errors| !errors.is_empty());
                 Self::Items(items.iter().map(|errors| errors.as_ref().and_then(of)).collect())
             }
+        }
+    }
+
+    /// Takes in what another tree says about the value at this path. A failure of a whole on the way there is kept.
+    pub fn merge_at(&mut self, path: &[Step<'_>], other: Errors) {
+        let Some((step, rest)) = path.split_first() else { return self.merge(other) };
+        match (step, &mut *self) {
+            (Step::Field(_), Self::Fields { .. }) | (Step::Item(_), Self::Items(_)) => {}
+            (_, whole) if !whole.is_empty() => return,
+            (Step::Field(_), whole) => *whole = Self::default(),
+            (Step::Item(_), whole) => *whole = Self::Items(Vec::new()),
+        }
+        match step {
+            Step::Field(name) => self.field_mut(name).merge_at(rest, other),
+            Step::Item(index) => self.add_to_item(*index, |errors| errors.merge_at(rest, other)),
         }
     }
 
@@ -294,3 +343,52 @@ impl std::fmt::Display for Errors {
 }
 
 impl std::error::Error for Errors {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tree() -> impl Strategy<Value = Errors> {
+        let leaf = prop_oneof![Just(Errors::default()), Just(Errors::from("a")), Just(Errors::from("b"))];
+        leaf.prop_recursive(3, 16, 3, |inner| {
+            let list = proptest::collection::vec(proptest::option::of(inner.clone()), 0..3).prop_map(Errors::Items);
+            let fields = proptest::collection::vec((0_u8..3, inner), 0..3).prop_map(|fields| {
+                let mut errors = Errors::default();
+                fields.into_iter().for_each(|(name, below)| errors.set(&format!("f{name}"), below));
+                errors
+            });
+            prop_oneof![list, fields]
+        })
+    }
+
+    /// The tree that says this about the value at the path, and nothing else.
+    fn alone(path: &[Step<'_>], errors: Errors) -> Errors {
+        path.iter().rev().fold(errors, |errors, step| match step {
+            Step::Field(name) => Errors::field(name, errors),
+            Step::Item(index) => {
+                let mut list = vec![None; *index];
+                list.push(Some(errors));
+                Errors::Items(list)
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn adding_at_a_path_is_merging_a_tree_of_that_path(
+            whole in tree(),
+            steps in proptest::collection::vec((any::<bool>(), 0_usize..3), 0..4),
+            errors in tree().prop_filter("there is nothing to add", |errors| !errors.is_empty()),
+        ) {
+            const NAMES: [&str; 3] = ["f0", "f1", "f2"];
+            let of = |(is_field, n): &(bool, usize)| if *is_field { Step::Field(NAMES[*n]) } else { Step::Item(*n) };
+            let path: Vec<Step<'_>> = steps.iter().map(of).collect();
+            let (mut at, mut merged) = (whole.clone(), whole);
+            merged.merge(alone(&path, errors.clone()));
+            at.merge_at(&path, errors);
+            prop_assert_eq!(at.to_json(), merged.to_json());
+        }
+    }
+}

@@ -46,7 +46,7 @@ pub use check::{
     conditional_at_least_one_of, custom, distinct, exactly_one_of, mutually_exclusive, mutually_exclusive_sets,
 };
 pub use docs::DocRow;
-pub use errors::Errors;
+pub use errors::{Errors, Step};
 pub use field::{Field, Kind, Named};
 pub use process::{Auto, Options};
 pub use record::Schema;

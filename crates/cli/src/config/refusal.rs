@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use cardinal_engine::ConfigProblem;
 use cardinal_ir::{Code, Diagnostic, Severity};
-use cardinal_kong::declarative::{Finding, Place, excerpt};
+use cardinal_kong::declarative::{Excerpts, Finding, Place};
 use cardinal_kong::settings::Note;
 use cardinal_kong::{LoadErrors, Source};
 
@@ -147,10 +147,11 @@ fn render_note(note: &Note) -> String {
 
 /// Diagnostics with their places and source lines.
 pub(crate) fn render_diagnostics(diagnostics: &[Diagnostic], sources: &[Source]) -> String {
-    diagnostics.iter().map(|diagnostic| render_diagnostic(diagnostic, sources)).collect()
+    let mut excerpts = Excerpts::default();
+    diagnostics.iter().map(|diagnostic| render_diagnostic(diagnostic, sources, &mut excerpts)).collect()
 }
 
-fn render_diagnostic(diagnostic: &Diagnostic, sources: &[Source]) -> String {
+fn render_diagnostic<'s>(diagnostic: &Diagnostic, sources: &'s [Source], excerpts: &mut Excerpts<'s>) -> String {
     let word = match diagnostic.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
@@ -162,7 +163,7 @@ fn render_diagnostic(diagnostic: &Diagnostic, sources: &[Source]) -> String {
         out.push_str(&format!("  --> {}:{}:{}\n", at.file, at.line, at.column));
         let source = sources.iter().find(|source| *source.name == *at.file);
         let place = Place { line: at.line, column: at.column };
-        out.extend(source.and_then(|source| excerpt(source, place)));
+        out.extend(source.and_then(|source| excerpts.of(source, place)));
     }
     if let Some(hint) = &diagnostic.hint {
         out.push_str(&format!("  = help: {hint}\n"));

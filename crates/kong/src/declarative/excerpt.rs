@@ -3,6 +3,8 @@
 //! Errors end up in logs. A secret is known by the name of its field, as it stands in the file: a name that is
 //! misspelt is the usual reason for an error, so names that are near count as well.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::source::{Place, Source};
@@ -57,15 +59,30 @@ const PLAIN: [&str; 13] = [
     "kid",
 ];
 
-/// The line of a place with a caret below it; nothing when there is no such line. Ends with a line end.
-///
-/// Values of fields that hold secrets are replaced by `***`, and of a long line only what is around the place is shown.
-pub fn excerpt(source: &Source, place: Place) -> Option<String> {
-    let lines = before(source, place.line)?;
-    let (shown, caret) = view(&lines, place.column);
-    let number = place.line.to_string();
-    let (gutter, caret) = (" ".repeat(number.len()), " ".repeat(caret));
-    Some(format!("{gutter} |\n{number} | {shown}\n{gutter} | {caret}^\n"))
+/// Lines of files as they are shown beside errors. It remembers what it has examined: there may be many errors in one file,
+/// and in one line.
+#[derive(Default)]
+pub struct Excerpts<'s> {
+    /// The lines of the files, by the addresses of their texts.
+    lines: HashMap<*const u8, Vec<&'s str>>,
+    /// The secrets of a part of a line, with the address and the length of the part.
+    secrets: Option<(*const u8, usize, Vec<Range<usize>>)>,
+}
+
+impl<'s> Excerpts<'s> {
+    /// The line of a place with a caret below it; nothing when there is no such line. Ends with a line end.
+    ///
+    /// Values of fields that hold secrets are replaced by `***`, and of a long line only what is around the place is shown.
+    pub fn of(&mut self, source: &'s Source, place: Place) -> Option<String> {
+        let text = source.text.as_str();
+        let all = self.lines.entry(text.as_ptr()).or_insert_with(|| text.lines().collect());
+        let last = (place.line as usize).checked_sub(1)?;
+        let lines = all.get(last.saturating_sub(LINES_MAX)..=last)?;
+        let (shown, caret) = view(lines, place.column, &mut self.secrets);
+        let number = place.line.to_string();
+        let (gutter, caret) = (" ".repeat(number.len()), " ".repeat(caret));
+        Some(format!("{gutter} |\n{number} | {shown}\n{gutter} | {caret}^\n"))
+    }
 }
 
 /// Kong's message without the value, should it name one that is secret.
@@ -81,25 +98,27 @@ pub fn discreet(message: &str) -> String {
     }
 }
 
-/// The line, and some of those before it; the line is the last one.
-fn before(source: &Source, line: u32) -> Option<Vec<&str>> {
-    let last = (line as usize).checked_sub(1)?;
-    let first = last.saturating_sub(LINES_MAX);
-    let lines: Vec<&str> = source.text.lines().skip(first).take(last - first + 1).collect();
-    (lines.len() == last - first + 1).then_some(lines)
-}
-
 /// The last line as it is shown, and where the caret stands, in characters.
-fn view(lines: &[&str], column: u32) -> (String, usize) {
+fn view(lines: &[&str], column: u32, known: &mut Option<(*const u8, usize, Vec<Range<usize>>)>) -> (String, usize) {
     let line = lines.last().copied().unwrap_or_default();
-    let at = line.char_indices().nth((column as usize).saturating_sub(1)).map_or(line.len(), |(i, _)| i);
-    // The ends of the line are always boundaries.
-    let from = (0..=at.saturating_sub(AROUND_MAX)).rev().find(|i| line.is_char_boundary(*i)).unwrap_or(0);
-    let to = (at.saturating_add(AROUND_MAX)..line.len()).find(|i| line.is_char_boundary(*i)).unwrap_or(line.len());
+    let at = place_of(line, column);
+    // Parts begin and end at multiples, so that errors that are near to each other share one. The ends of the line are
+    // always boundaries.
+    let part = at / AROUND_MAX * AROUND_MAX;
+    let from = (0..=part.saturating_sub(AROUND_MAX)).rev().find(|i| line.is_char_boundary(*i)).unwrap_or(0);
+    let to =
+        (part.saturating_add(2 * AROUND_MAX)..line.len()).find(|i| line.is_char_boundary(*i)).unwrap_or(line.len());
     let (part, at) = (line.get(from..to).unwrap_or_default(), at - from);
-    let secrets = if is_inside_secret(lines) { whole(part) } else { secrets(part) };
-    let (mut chars, mut caret, mut next) = (Vec::new(), 0, 0);
-    for Range { start, end } in secrets.into_iter().chain(std::iter::once(part.len()..part.len())) {
+    let is_known = known.as_ref().is_some_and(|(start, length, _)| (*start, *length) == (part.as_ptr(), part.len()));
+    let inside = is_inside_secret(lines).then(|| whole(part));
+    if inside.is_none() && !is_known {
+        *known = Some((part.as_ptr(), part.len(), secrets(part)));
+    }
+    let secrets = inside.as_deref().or(known.as_ref().map(|known| &*known.2)).unwrap_or_default();
+    let near = near(part, at, secrets);
+    let secrets = secrets.iter().filter(|secret| near.start <= secret.start && secret.end <= near.end).cloned();
+    let (mut chars, mut caret, mut next) = (Vec::new(), 0, near.start);
+    for Range { start, end } in secrets.chain(std::iter::once(near.end..near.end)) {
         let plain = part.get(next..start).unwrap_or_default();
         if (next..=start).contains(&at) {
             caret = chars.len() + part.get(next..at).unwrap_or_default().chars().count();
@@ -112,7 +131,33 @@ fn view(lines: &[&str], column: u32) -> (String, usize) {
         }
         next = end;
     }
-    clip(&chars, caret, from > 0, to < line.len())
+    clip(&chars, caret, from + near.start > 0, from + near.end < line.len())
+}
+
+/// What of a text can be shown around a place: no secret is cut.
+fn near(text: &str, at: usize, secrets: &[Range<usize>]) -> Range<usize> {
+    let around = 8 * WIDTH_MAX;
+    let mut start = (0..=at.saturating_sub(around)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    let mut end = (at.saturating_add(around)..text.len()).find(|i| text.is_char_boundary(*i)).unwrap_or(text.len());
+    for secret in secrets {
+        if secret.contains(&start) {
+            start = secret.start;
+        }
+        if secret.start < end && end < secret.end {
+            end = secret.end;
+        }
+    }
+    start..end
+}
+
+/// Where a column begins, from 1, in bytes.
+fn place_of(line: &str, column: u32) -> usize {
+    let before = (column as usize).saturating_sub(1);
+    // Of a long line in ASCII the characters need not be counted.
+    if line.get(..before).is_some_and(str::is_ascii) {
+        return before;
+    }
+    line.char_indices().nth(before).map_or(line.len(), |(i, _)| i)
 }
 
 /// What is around the caret.
@@ -134,8 +179,30 @@ fn whole(line: &str) -> Vec<Range<usize>> {
     (!text.is_empty()).then(|| start..start + text.len()).into_iter().collect()
 }
 
+/// Names whose nature is remembered at most; then all are forgotten.
+const NAMES_MAX: usize = 4_096;
+
+thread_local! {
+    static NATURE: RefCell<HashMap<Box<str>, bool>> = RefCell::default();
+}
+
 /// Whether a field of this name holds a secret.
 pub fn is_secret(name: &str) -> bool {
+    if let Some(known) = NATURE.with_borrow(|known| known.get(name).copied()) {
+        return known;
+    }
+    let is_secret = tells_secret(name);
+    NATURE.with_borrow_mut(|known| {
+        if known.len() >= NAMES_MAX {
+            known.clear();
+        }
+        known.insert(name.into(), is_secret);
+    });
+    is_secret
+}
+
+/// The answer of [`is_secret`], which costs the comparison with many names.
+fn tells_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     if PLAIN.contains(&name.as_str()) {
         return false;
@@ -292,11 +359,11 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, line: u32, column: u32) -> String {
-        excerpt(&Source::new("x", text), Place { line, column }).unwrap()
+        Excerpts::default().of(&Source::new("x", text), Place { line, column }).unwrap()
     }
 
     fn check(line: &str, expect: &str) {
-        assert_eq!(view(&[line], 1).0, expect);
+        assert_eq!(view(&[line], 1, &mut None).0, expect);
     }
 
     #[test]
@@ -353,7 +420,7 @@ mod tests {
             "  |\n1 | {password: ***, hots: x}\n  |            ^\n"
         );
         assert_eq!(shown("\u{e4}\u{f6}: b", 1, 5), "  |\n1 | \u{e4}\u{f6}: b\n  |     ^\n");
-        assert!(excerpt(&Source::new("x", "a"), Place { line: 2, column: 1 }).is_none());
+        assert!(Excerpts::default().of(&Source::new("x", "a"), Place { line: 2, column: 1 }).is_none());
     }
 
     #[test]

@@ -31,7 +31,7 @@ use cardinal_ir::{Code, Diagnostic, Id, Location, Origin, OriginKind, Severity};
 use cardinal_schema::{Auto, Errors};
 use serde_json::{Map, Value};
 
-pub use excerpt::{discreet, excerpt, is_secret};
+pub use excerpt::{Excerpts, discreet, is_secret};
 pub use fill::fill;
 pub use hidden::Hidden;
 pub use redact::{redact, redact_map, redact_text};

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use cardinal_schema::Errors;
+use cardinal_schema::{Errors, Step};
 use serde_json::{Map, Value, json};
 
-use super::excerpt::{discreet, excerpt};
+use super::excerpt::{Excerpts, discreet};
 use super::hidden::Hidden;
 use super::item::Item;
 use super::source::{Data, Place, Scalar, Source};
@@ -129,9 +129,9 @@ impl LoadErrors {
 
     /// The errors as text for people: each with its place, the source line and a hint.
     pub fn render(&self) -> String {
-        let mut out = String::new();
+        let (mut out, mut excerpts) = (String::new(), Excerpts::default());
         for finding in self.findings.iter().take(RENDERED_MAX) {
-            self.render_one(finding, &mut out);
+            self.render_one(finding, &mut excerpts, &mut out);
         }
         if let more @ 1.. = self.findings.len().saturating_sub(RENDERED_MAX) {
             out.push_str(&format!("and {more} more\n"));
@@ -142,7 +142,7 @@ impl LoadErrors {
         out
     }
 
-    fn render_one(&self, finding: &Finding, out: &mut String) {
+    fn render_one<'s>(&'s self, finding: &Finding, excerpts: &mut Excerpts<'s>, out: &mut String) {
         let about = match (finding.subject.as_str(), finding.path.as_str()) {
             ("", "") => String::new(),
             ("", path) => format!("{path}: "),
@@ -157,7 +157,7 @@ impl LoadErrors {
             let at = if line == 0 { source.name.clone() } else { format!("{}:{line}:{column}", source.name) };
             out.push_str(&format!("  --> {at}\n"));
         }
-        out.extend(source.and_then(|source| excerpt(source, finding.place)));
+        out.extend(source.and_then(|source| excerpts.of(source, finding.place)));
         if let Some(hint) = &finding.hint {
             out.push_str(&format!("  = help: {hint}\n"));
         }
@@ -182,18 +182,15 @@ pub(super) fn tree(root: &Errors, items: &[Item<'_, '_>]) -> Errors {
 pub(super) fn tree_of(root: &Errors, items: &[Item<'_, '_>], some: &[&Item<'_, '_>]) -> Errors {
     let mut out = root.clone();
     for item in some.iter().filter(|i| !i.errors().is_empty()) {
-        let mut errors = item.errors().clone();
-        let mut at = *item;
-        loop {
-            let mut list = vec![None; at.index as usize];
-            list.push(Some(errors));
-            errors = Errors::field(at.kind.name, Errors::Items(list));
-            match at.parent.and_then(|(parent, _)| items.get(parent)) {
-                Some(parent) => at = parent,
-                None => break,
-            }
+        // From the item to the root, then turned around.
+        let mut path = Vec::new();
+        let mut at = Some(*item);
+        while let Some(item) = at {
+            path.extend([Step::Item(item.index as usize), Step::Field(item.kind.name)]);
+            at = item.parent.and_then(|(parent, _)| items.get(parent));
         }
-        out.merge(errors);
+        path.reverse();
+        out.merge_at(&path, item.errors().clone());
     }
     out
 }

@@ -149,12 +149,15 @@ fn names_and_ids(all: &mut Collected<'_, '_>, errors: &mut Errors) {
     for (at, message, first) in found {
         all.declared_first.push((at, message.clone(), first));
         let item = &all.items[at];
-        let list = at_index(item.index, Errors::from(message.as_str()));
-        let mut tree = Errors::field(item.kind.name, list);
-        if let Some(parent) = item.parent.and_then(|(p, _)| all.items.get(p)) {
-            tree = Errors::field(parent.kind.name, at_index(parent.index, tree));
+        // Lists may be long: a tree for each error, laid over the others, would cost their length each time.
+        let add = |list: &mut Errors| {
+            list.field_mut(item.kind.name)
+                .add_to_item(item.index as usize, |errors| errors.overlay(Errors::from(message.as_str())));
+        };
+        match item.parent.and_then(|(p, _)| all.items.get(p)) {
+            Some(parent) => errors.field_mut(parent.kind.name).add_to_item(parent.index as usize, add),
+            None => add(errors),
         }
-        errors.overlay(tree);
         let item = &mut all.items[at];
         item.errors_mut().push_entity(message);
     }
@@ -169,12 +172,6 @@ fn declare<K: Eq + Hash>(declared: &mut HashMap<K, usize>, key: K, at: usize) ->
             None
         }
     }
-}
-
-fn at_index(index: u32, errors: Errors) -> Errors {
-    let mut list = vec![None; index as usize];
-    list.push(Some(errors));
-    Errors::Items(list)
 }
 
 /// References that name nothing. Kong tells them by kind and name.
