@@ -65,9 +65,14 @@ pub struct H1 {
 impl H1 {
     /// A connection on which nothing was read yet but `prefix`.
     pub fn new(io: Io, prefix: &[u8]) -> Self {
+        Self::with_input(io, Buffer::with(prefix))
+    }
+
+    /// A connection on which nothing was read yet but `input`, which is taken as it is.
+    pub fn with_input(io: Io, input: Buffer) -> Self {
         Self {
             io,
-            input: Buffer::with(prefix),
+            input,
             run: 0,
             decoder: BodyDecoder::new(Framing::None),
             trailers: HeaderList::new(),

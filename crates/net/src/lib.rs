@@ -19,6 +19,7 @@ mod listener;
 mod peer;
 mod pool;
 pub mod proxy_protocol;
+mod sniff;
 mod splice;
 mod timer;
 pub mod tls;
@@ -31,6 +32,10 @@ pub use peer::Peer;
 pub use pool::{
     Class, H2_STREAMS_MAX, H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled,
     SharedPool, StreamGuard,
+};
+pub use sniff::{
+    Classifier, ClientHello, Detection, Evidence, Protocol, SERVER_FIRST_PORTS, SNIFF_MAX, SniffTimeouts, Sniffed,
+    sniff,
 };
 pub use splice::{Splice, SpliceError, release_idle as release_idle_pipes};
 pub use timer::{Timer, Wheel};
