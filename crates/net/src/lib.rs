@@ -19,6 +19,7 @@ mod listener;
 mod peer;
 mod pool;
 pub mod proxy_protocol;
+mod registry;
 mod sniff;
 mod splice;
 mod timer;
@@ -33,6 +34,7 @@ pub use pool::{
     Class, H2_STREAMS_MAX, H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled,
     SharedPool, StreamGuard,
 };
+pub use registry::{ConnectionEntry, ConnectionFacts, ConnectionRegistry, ConnectionState};
 pub use sniff::{
     Classifier, ClientHello, Detection, Evidence, Protocol, SERVER_FIRST_PORTS, SNIFF_MAX, SniffTimeouts, Sniffed,
     sniff,
