@@ -7,6 +7,7 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod arrival;
 pub mod buffer;
 pub mod client_hello;
 mod connect;
@@ -25,6 +26,7 @@ mod splice;
 mod timer;
 pub mod tls;
 
+pub use arrival::{Arrival, Capture};
 pub use connect::{ConnectError, Connected, Stage, TlsTarget, connect};
 pub use error::NetError;
 pub use io::Io;

@@ -16,7 +16,16 @@ pub struct Bound<S> {
 
 /// Listens on TCP. `backlog` is the length of the queue of connections that wait to be accepted.
 pub fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Bound<std::net::TcpListener>> {
-    let socket = bind(address, Type::STREAM, Protocol::TCP)?;
+    bind_tcp_with(address, backlog, |_| Ok(()))
+}
+
+/// As [`bind_tcp`], with options that `prepare` sets before the socket is bound.
+pub(crate) fn bind_tcp_with(
+    address: SocketAddr,
+    backlog: u32,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<Bound<std::net::TcpListener>> {
+    let socket = bind(address, Type::STREAM, Protocol::TCP, prepare)?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     let socket = std::net::TcpListener::from(socket);
     let address = socket.local_addr()?;
@@ -31,7 +40,7 @@ pub fn send_at_once(listener: &tokio::net::TcpListener) -> io::Result<()> {
 
 /// Binds UDP.
 pub fn bind_udp(address: SocketAddr) -> io::Result<Bound<std::net::UdpSocket>> {
-    let socket = std::net::UdpSocket::from(bind(address, Type::DGRAM, Protocol::UDP)?);
+    let socket = std::net::UdpSocket::from(bind(address, Type::DGRAM, Protocol::UDP, |_| Ok(()))?);
     let address = socket.local_addr()?;
     Ok(Bound { socket, address })
 }
@@ -53,7 +62,12 @@ pub fn is_taken(address: SocketAddr, udp: bool) -> bool {
     address.port() != 0 && probe().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
-fn bind(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+fn bind(
+    address: SocketAddr,
+    kind: Type,
+    protocol: Protocol,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         // As nginx: `[::]` does not take the place of `0.0.0.0`.
@@ -64,6 +78,7 @@ fn bind(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socke
     }
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    prepare(&socket)?;
     socket.bind(&SockAddr::from(address))?;
     Ok(socket)
 }
