@@ -17,6 +17,8 @@ pub enum Io {
     ServerTls(Box<server::TlsStream<TcpStream>>),
     /// TLS with an upstream.
     ClientTls(Box<client::TlsStream<TcpStream>>),
+    /// TLS with an upstream, through a tunnel that has TLS itself.
+    TunnelTls(Box<client::TlsStream<Io>>),
     /// Memory.
     Memory(DuplexStream),
 }
@@ -36,6 +38,7 @@ impl Io {
             Self::Tcp(tcp) => Some(tcp),
             Self::ServerTls(tls) => Some(tls.get_ref().0),
             Self::ClientTls(tls) => Some(tls.get_ref().0),
+            Self::TunnelTls(tls) => tls.get_ref().0.tcp(),
             Self::Memory(_) => None,
         }
     }
@@ -55,6 +58,17 @@ impl Io {
                 session.send_close_notify();
                 (tcp, session.write_tls(&mut record))
             }
+            Self::TunnelTls(tls) => {
+                let (below, session) = tls.get_mut();
+                session.send_close_notify();
+                if session.write_tls(&mut record).is_ok()
+                    && let Self::ClientTls(tunnel) = below
+                {
+                    // It is in memory, and leaves with the tunnel's own record.
+                    io::Write::write_all(&mut tunnel.get_mut().1.writer(), &record).ok();
+                }
+                return below.close_idle();
+            }
             Self::Tcp(_) | Self::Memory(_) => return,
         };
         if session.is_ok() {
@@ -70,6 +84,10 @@ impl Io {
         match self {
             Self::ServerTls(tls) => tls.get_mut().1.process_new_packets().is_err(),
             Self::ClientTls(tls) => tls.get_mut().1.process_new_packets().is_err(),
+            Self::TunnelTls(tls) => {
+                let (below, session) = tls.get_mut();
+                session.process_new_packets().is_err() || below.tls_has_failed()
+            }
             Self::Tcp(_) | Self::Memory(_) => false,
         }
     }
@@ -79,6 +97,7 @@ impl Io {
         let mut bytes = [0; 4096];
         let mut buf = ReadBuf::new(&mut bytes);
         let read = match self {
+            Self::TunnelTls(io) => return io.get_mut().0.poll_discard(cx),
             Self::Tcp(io) => Pin::new(io).poll_read(cx, &mut buf),
             Self::ServerTls(io) => Pin::new(io.get_mut().0).poll_read(cx, &mut buf),
             Self::ClientTls(io) => Pin::new(io.get_mut().0).poll_read(cx, &mut buf),
@@ -102,6 +121,7 @@ impl AsyncRead for Io {
             Self::Tcp(io) => Pin::new(io).poll_read(cx, buf),
             Self::ServerTls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
             Self::ClientTls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+            Self::TunnelTls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
             Self::Memory(io) => Pin::new(io).poll_read(cx, buf),
         }
     }
@@ -113,6 +133,7 @@ impl AsyncWrite for Io {
             Self::Tcp(io) => Pin::new(io).poll_write(cx, buf),
             Self::ServerTls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
             Self::ClientTls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
+            Self::TunnelTls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
             Self::Memory(io) => Pin::new(io).poll_write(cx, buf),
         }
     }
@@ -126,6 +147,7 @@ impl AsyncWrite for Io {
             Self::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Self::ServerTls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
             Self::ClientTls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+            Self::TunnelTls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
             Self::Memory(io) => Pin::new(io).poll_write_vectored(cx, bufs),
         }
     }
@@ -139,6 +161,7 @@ impl AsyncWrite for Io {
             Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::ServerTls(io) => Pin::new(io.as_mut()).poll_flush(cx),
             Self::ClientTls(io) => Pin::new(io.as_mut()).poll_flush(cx),
+            Self::TunnelTls(io) => Pin::new(io.as_mut()).poll_flush(cx),
             Self::Memory(io) => Pin::new(io).poll_flush(cx),
         }
     }
@@ -148,6 +171,7 @@ impl AsyncWrite for Io {
             Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Self::ServerTls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
             Self::ClientTls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
+            Self::TunnelTls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
             Self::Memory(io) => Pin::new(io).poll_shutdown(cx),
         }
     }

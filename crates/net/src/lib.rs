@@ -27,7 +27,10 @@ mod timer;
 pub mod tls;
 
 pub use arrival::{Arrival, Capture};
-pub use connect::{ConnectError, Connected, Stage, TlsTarget, connect};
+pub use connect::{
+    ConnectError, Connected, Connector, OptionError, SocketOptions, Source, Stage, TlsTarget, Tunnel, TunnelError,
+    connect,
+};
 pub use error::NetError;
 pub use io::Io;
 pub use listener::{Bound, bind_tcp, bind_udp, is_taken, send_at_once};

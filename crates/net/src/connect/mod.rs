@@ -1,16 +1,28 @@
-//! Connections to upstreams: happy eyeballs, then TLS.
+//! Connections to upstreams: happy eyeballs, a tunnel if there is one, then TLS.
+//!
+//! [`Connector`] is the one way to open them; [`connect`] is the direct one.
 
+mod options;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use cardinal_base::descriptors;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+pub use self::options::{OptionError, SocketOptions, Source};
+pub use self::tunnel::{Tunnel, TunnelError};
 use crate::io::Io;
 use crate::tls;
 
@@ -40,7 +52,7 @@ pub struct Connected {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// TCP.
+    /// TCP, or the tunnel: [`ConnectError::tunnel`] tells.
     #[error("connect to {address}: {error}")]
     Tcp {
         /// Whom.
@@ -70,44 +82,145 @@ impl ConnectError {
         }
     }
 
-    /// Whether the node has run out of something, so that this tells nothing about the peer.
+    /// Whether the node has run out of something, or may not set what is to be set on the socket, so that this tells
+    /// nothing about the peer.
     pub fn is_local(&self) -> bool {
-        descriptors::is_local(self.io())
+        descriptors::is_local(self.io()) || self.option().is_some()
+    }
+
+    /// Why the proxy has opened no tunnel, if that is the reason.
+    pub fn tunnel(&self) -> Option<&TunnelError> {
+        self.io().get_ref()?.downcast_ref()
+    }
+
+    /// The option that could not be set on the socket, if that is the reason.
+    pub fn option(&self) -> Option<&OptionError> {
+        self.io().get_ref()?.downcast_ref()
     }
 }
 
 /// How far connecting has come, so that a caller whose time is over knows what was late.
 #[derive(Debug, Default)]
-pub struct Stage(AtomicBool);
+pub struct Stage(AtomicU8);
 
 impl Stage {
+    const TUNNEL: u8 = 1;
+    const HANDSHAKE: u8 = 2;
+
+    fn set(&self, stage: u8) {
+        self.0.store(stage, Ordering::Relaxed);
+    }
+
     /// Whether TCP is connected and the TLS handshake has begun.
     pub fn is_handshake(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) == Self::HANDSHAKE
     }
 
     /// What is not there yet, for logs.
     pub fn missing(&self) -> &'static str {
-        if self.is_handshake() { "connected, but the TLS handshake was not finished" } else { "no connection" }
+        match self.0.load(Ordering::Relaxed) {
+            Self::TUNNEL => "connected to the proxy, but the tunnel was not opened",
+            Self::HANDSHAKE => "connected, but the TLS handshake was not finished",
+            _ => "no connection",
+        }
     }
 }
 
-/// Connects to `address`, or to `other` (an address of the other family) where that answers sooner. The caller limits
-/// the time; `stage` tells it how far the attempt came.
-pub async fn connect(
+/// How connections to upstreams are opened.
+#[derive(Clone, Debug, Default)]
+pub struct Connector {
+    /// What is set on the sockets.
+    pub options: SocketOptions,
+    /// The proxy between, if there is one.
+    pub tunnel: Option<Box<Tunnel>>,
+}
+
+impl Connector {
+    /// Straight to the upstream.
+    pub const DIRECT: Self = Self { options: SocketOptions::NONE, tunnel: None };
+
+    /// Connects to `address`, or to `other` (an address of the other family) where that answers sooner; through a tunnel
+    /// always to `address`. The caller limits the time; `stage` tells it how far the attempt came.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        other: Option<SocketAddr>,
+        tls: Option<&TlsTarget>,
+        stage: &Stage,
+    ) -> Result<Connected, ConnectError> {
+        if let Some(tunnel) = &self.tunnel {
+            // Boxed, so that the future of direct connections is no larger.
+            return Box::pin(self.connect_through(tunnel, address, tls, stage)).await;
+        }
+        let (tcp, address) = match other {
+            None => (self.options.connect(address).await?, address),
+            Some(other) => race(&self.options, address, other).await?,
+        };
+        // Without it small messages may wait for an acknowledgement; a failure costs only speed.
+        tcp.set_nodelay(true).ok();
+        let Some(tls) = tls else { return Ok(Connected { io: Io::Tcp(tcp), address, h2: false }) };
+        stage.set(Stage::HANDSHAKE);
+        start_tls(tcp, address, tls).await
+    }
+
+    async fn connect_through(
+        &self,
+        tunnel: &Tunnel,
+        address: SocketAddr,
+        tls: Option<&TlsTarget>,
+        stage: &Stage,
+    ) -> Result<Connected, ConnectError> {
+        let proxy = tunnel.proxy;
+        let tcp = self.options.connect(proxy).await?;
+        tcp.set_nodelay(true).ok();
+        let mut io = match &tunnel.tls {
+            None => Io::Tcp(tcp),
+            Some(tls) => start_tls(tcp, proxy, tls).await?.io,
+        };
+        stage.set(Stage::TUNNEL);
+        let opened = tunnel.open(&mut io, address).await;
+        opened.map_err(|error| ConnectError::Tcp { address: proxy, error: io::Error::other(error) })?;
+        let Some(tls) = tls else { return Ok(Connected { io, address, h2: false }) };
+        stage.set(Stage::HANDSHAKE);
+        match io {
+            Io::Tcp(tcp) => start_tls(tcp, address, tls).await,
+            io => {
+                let stream = handshake(io, address, tls).await?;
+                let h2 = is_h2(stream.get_ref().1);
+                Ok(Connected { io: Io::TunnelTls(Box::new(stream)), address, h2 })
+            }
+        }
+    }
+}
+
+/// As [`Connector::connect`] of [`Connector::DIRECT`].
+///
+/// # Errors
+/// When there is no connection.
+pub fn connect<'a>(
     address: SocketAddr,
     other: Option<SocketAddr>,
-    tls: Option<&TlsTarget>,
-    stage: &Stage,
-) -> Result<Connected, ConnectError> {
-    let (tcp, address) = match other {
-        None => (tcp(address).await?, address),
-        Some(other) => race(address, other).await?,
-    };
-    // Without it small messages may wait for an acknowledgement; a failure costs only speed.
-    tcp.set_nodelay(true).ok();
-    let Some(tls) = tls else { return Ok(Connected { io: Io::Tcp(tcp), address, h2: false }) };
-    stage.0.store(true, Ordering::Relaxed);
+    tls: Option<&'a TlsTarget>,
+    stage: &'a Stage,
+) -> impl Future<Output = Result<Connected, ConnectError>> + use<'a> {
+    static DIRECT: Connector = Connector::DIRECT;
+    DIRECT.connect(address, other, tls, stage)
+}
+
+async fn start_tls(tcp: TcpStream, address: SocketAddr, tls: &TlsTarget) -> Result<Connected, ConnectError> {
+    let stream = handshake(tcp, address, tls).await?;
+    let h2 = is_h2(stream.get_ref().1);
+    Ok(Connected { io: Io::ClientTls(Box::new(stream)), address, h2 })
+}
+
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    address: SocketAddr,
+    tls: &TlsTarget,
+) -> Result<TlsStream<S>, ConnectError> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     let failed = |error| ConnectError::Tls {
         address,
@@ -115,31 +228,43 @@ pub async fn connect(
         explanation: tls::explain(&error, &tls.config).into(),
         error,
     };
-    let stream = connector.connect(tls.server_name.clone(), tcp).await.map_err(failed)?;
-    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Connected { io: Io::ClientTls(Box::new(stream)), address, h2 })
+    connector.connect(tls.server_name.clone(), io).await.map_err(failed)
 }
 
-async fn tcp(address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    let made = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let connecting = made.and_then(|socket| descriptors::check(&socket).map(|()| socket.connect(address)));
-    match connecting {
-        Ok(connecting) => connecting.await,
-        Err(error) => Err(error),
+fn is_h2(session: &rustls::ClientConnection) -> bool {
+    session.alpn_protocol() == Some(b"h2")
+}
+
+impl SocketOptions {
+    async fn connect(&self, address: SocketAddr) -> Result<TcpStream, ConnectError> {
+        let made = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let connecting = made.and_then(|socket| {
+            descriptors::check(&socket)?;
+            self.set(&socket, address)?;
+            Ok(socket.connect(address))
+        });
+        match connecting {
+            Ok(connecting) => connecting.await,
+            Err(error) => Err(error),
+        }
+        .map_err(|error| ConnectError::Tcp { address, error })
     }
-    .map_err(|error| ConnectError::Tcp { address, error })
 }
 
-async fn race(first: SocketAddr, second: SocketAddr) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let mut one = std::pin::pin!(tcp(first));
+async fn race(
+    options: &SocketOptions,
+    first: SocketAddr,
+    second: SocketAddr,
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let mut one = std::pin::pin!(options.connect(first));
     tokio::select! {
         outcome = &mut one => return match outcome {
             Ok(stream) => Ok((stream, first)),
-            Err(_) => Ok((tcp(second).await?, second)),
+            Err(_) => Ok((options.connect(second).await?, second)),
         },
         () = tokio::time::sleep(STAGGER) => {}
     }
-    let mut two = std::pin::pin!(tcp(second));
+    let mut two = std::pin::pin!(options.connect(second));
     tokio::select! {
         outcome = &mut one => match outcome {
             Ok(stream) => Ok((stream, first)),
