@@ -6,13 +6,14 @@
 mod h1;
 mod h2;
 mod hpack;
+mod sniff;
 mod targets;
 
 use cardinal_base::{Rng, SeededRng};
 
 pub use targets::{
     DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, LUA_EXPRESSION, PATH_NORMALISER,
-    PROXY_PROTOCOL, TARGETS,
+    PROXY_PROTOCOL, SNIFF, TARGETS,
 };
 
 /// Something to fuzz.

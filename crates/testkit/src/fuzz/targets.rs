@@ -9,7 +9,7 @@ use cardinal_plugins_auth::jwt;
 use cardinal_route::{expression, normalize_path};
 use cardinal_sdk::lua;
 
-use super::{Target, h1, h2, hpack};
+use super::{Target, h1, h2, hpack, sniff};
 
 /// All targets.
 pub const TARGETS: &[&Target] = &[
@@ -23,6 +23,7 @@ pub const TARGETS: &[&Target] = &[
     &LUA_EXPRESSION,
     &PATH_NORMALISER,
     &PROXY_PROTOCOL,
+    &SNIFF,
 ];
 
 /// Heads of HTTP/1.1 messages.
@@ -38,6 +39,10 @@ pub const H2_CONNECTION: Target =
 /// Header blocks of HTTP/2.
 pub const HPACK: Target =
     Target { name: "hpack", seeds: hpack::BLOCKS, iterations: 20_000, check: hpack::check_blocks };
+
+/// First bytes of connections, from which the protocol is told.
+pub const SNIFF: Target =
+    Target { name: "sniff", seeds: sniff::FIRST_BYTES, iterations: 10_000, check: sniff::check_first_bytes };
 
 /// Headers of the PROXY protocol.
 pub const PROXY_PROTOCOL: Target = Target {

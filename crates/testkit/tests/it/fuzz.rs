@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use cardinal_testkit::fuzz::{
-    DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, PATH_NORMALISER, PROXY_PROTOCOL, TARGETS,
-    Target, fuzz_smoke,
+    DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, PATH_NORMALISER, PROXY_PROTOCOL, SNIFF,
+    TARGETS, Target, fuzz_smoke,
 };
 
 fn run(target: &Target) {
@@ -54,6 +54,11 @@ fn paths() {
 #[test]
 fn proxy_protocol_headers() {
     run(&PROXY_PROTOCOL);
+}
+
+#[test]
+fn first_bytes_of_connections() {
+    run(&SNIFF);
 }
 
 #[test]
