@@ -58,6 +58,38 @@ impl Server {
         Self::run("nginx", command, folder, port)
     }
 
+    /// MariaDB with an empty database, which lets everybody in.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn mariadb() -> Result<Self> {
+        let folder = TempDir::new("mariadb");
+        let path = folder.path().display();
+        let mut command = program("mariadbd")?;
+        command.args(["--no-defaults", "--user=root", "--skip-grant-tables", "--bind-address=127.0.0.1"]);
+        command.args(["--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M"]);
+        command.args([
+            format!("--datadir={path}"),
+            format!("--socket={path}/socket"),
+            format!("--pid-file={path}/pid"),
+        ]);
+        Self::start("mariadbd", command, folder, |command, port| {
+            command.arg(format!("--port={port}"));
+        })
+    }
+
+    /// An SMTP server (aiosmtpd), which writes the messages that it takes to its output.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn smtp() -> Result<Self> {
+        let mut command = program("python3-smtp")?;
+        command.args(["-u", "-m", "aiosmtpd", "--nosetuid", "--class", "aiosmtpd.handlers.Debugging", "stdout"]);
+        Self::start("aiosmtpd", command, TempDir::new("smtp"), |command, port| {
+            command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+        })
+    }
+
     /// Any server: `with_port` adds the port to the command line. It is ready when the port takes connections. What it
     /// writes goes to the file `output` in its directory.
     ///
