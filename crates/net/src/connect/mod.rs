@@ -163,7 +163,8 @@ impl Connector {
         tcp.set_nodelay(true).ok();
         let Some(tls) = tls else { return Ok(Connected { io: Io::Tcp(tcp), address, h2: false }) };
         stage.set(Stage::HANDSHAKE);
-        start_tls(tcp, address, tls).await
+        let (stream, h2) = handshake(tcp, address, tls).await?;
+        Ok(Connected { io: Io::ClientTls(Box::new(stream)), address, h2 })
     }
 
     async fn connect_through(
@@ -178,21 +179,24 @@ impl Connector {
         tcp.set_nodelay(true).ok();
         let mut io = match &tunnel.tls {
             None => Io::Tcp(tcp),
-            Some(tls) => start_tls(tcp, proxy, tls).await?.io,
+            Some(tls) => Io::ClientTls(Box::new(handshake(tcp, proxy, tls).await?.0)),
         };
         stage.set(Stage::TUNNEL);
         let opened = tunnel.open(&mut io, address).await;
         opened.map_err(|error| ConnectError::Tcp { address: proxy, error: io::Error::other(error) })?;
         let Some(tls) = tls else { return Ok(Connected { io, address, h2: false }) };
         stage.set(Stage::HANDSHAKE);
-        match io {
-            Io::Tcp(tcp) => start_tls(tcp, address, tls).await,
-            io => {
-                let stream = handshake(io, address, tls).await?;
-                let h2 = is_h2(stream.get_ref().1);
-                Ok(Connected { io: Io::TunnelTls(Box::new(stream)), address, h2 })
+        let (io, h2) = match io {
+            Io::Tcp(tcp) => {
+                let (stream, h2) = handshake(tcp, address, tls).await?;
+                (Io::ClientTls(Box::new(stream)), h2)
             }
-        }
+            io => {
+                let (stream, h2) = handshake(io, address, tls).await?;
+                (Io::TunnelTls(Box::new(stream)), h2)
+            }
+        };
+        Ok(Connected { io, address, h2 })
     }
 }
 
@@ -210,17 +214,12 @@ pub fn connect<'a>(
     DIRECT.connect(address, other, tls, stage)
 }
 
-async fn start_tls(tcp: TcpStream, address: SocketAddr, tls: &TlsTarget) -> Result<Connected, ConnectError> {
-    let stream = handshake(tcp, address, tls).await?;
-    let h2 = is_h2(stream.get_ref().1);
-    Ok(Connected { io: Io::ClientTls(Box::new(stream)), address, h2 })
-}
-
+/// TLS on a connection to `address`, and whether ALPN settled on HTTP/2.
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
     address: SocketAddr,
     tls: &TlsTarget,
-) -> Result<TlsStream<S>, ConnectError> {
+) -> Result<(TlsStream<S>, bool), ConnectError> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     let failed = |error| ConnectError::Tls {
         address,
@@ -228,11 +227,9 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         explanation: tls::explain(&error, &tls.config).into(),
         error,
     };
-    connector.connect(tls.server_name.clone(), io).await.map_err(failed)
-}
-
-fn is_h2(session: &rustls::ClientConnection) -> bool {
-    session.alpn_protocol() == Some(b"h2")
+    let stream = connector.connect(tls.server_name.clone(), io).await.map_err(failed)?;
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok((stream, h2))
 }
 
 impl SocketOptions {

@@ -243,6 +243,14 @@ async fn the_source_address_is_the_one_that_is_set() {
     assert!(error.is_local() && error.to_string().contains("cannot set the source address 192.0.2.1:0: "), "{error}");
 }
 
+/// Tunnels are boxed, so that they do not make the future of a direct connection larger.
+#[test]
+fn the_direct_way_stays_small() {
+    let stage = Stage::default();
+    let connecting = connect(TARGET.parse().unwrap(), None, None, &stage);
+    assert!(size_of_val(&connecting) <= 1_600, "{}", size_of_val(&connecting));
+}
+
 #[tokio::test]
 async fn the_stage_tells_what_is_late() {
     let stage = Stage::default();
