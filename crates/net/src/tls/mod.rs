@@ -1,6 +1,7 @@
 //! TLS on both sides, with rustls over aws-lc-rs: certificates by server name, client certificates, upstream
 //! verification.
 
+mod accept;
 mod certificate;
 mod client;
 mod explain;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
+pub use accept::accept;
 pub use certificate::{certificates, certified_key, self_signed};
 pub use client::{ClientSettings, client_config};
 pub(crate) use explain::explain;
