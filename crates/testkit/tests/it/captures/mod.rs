@@ -1,12 +1,13 @@
 //! Connections that the packet filter captures, in a network that only the test sees: where they wanted to go, what they
 //! speak, and that real servers which speak first are reached.
 
+mod greetings;
 mod sidecar;
 
 use std::net::SocketAddr;
 use std::process::Command;
 
-use cardinal_base::task;
+use cardinal_base::{Id, task};
 use cardinal_net::arrival::bind_transparent;
 use cardinal_net::{Arrival, Capture, Connector, Evidence, Protocol, SocketOptions, Source, Stage, bind_tcp};
 use cardinal_test_tools::{find, tools};
@@ -133,13 +134,9 @@ async fn redirected_connections_to_a_socket_of_both_families() {
     for target in [at("192.0.2.1:80"), at("[2001:db8::1]:80")] {
         let (client, accepted) = tokio::join!(TcpStream::connect(target), listener.accept());
         let ((tcp, peer), _client) = (accepted.unwrap(), client.unwrap());
-        let accepted = Arrival::accepted(uuid(), bound, Capture::Redirect, (&tcp, peer), Protocol::Bytes);
+        let accepted = Arrival::accepted(Id::nil(), bound, Capture::Redirect, (&tcp, peer), Protocol::Bytes);
         assert_eq!(accepted.unwrap().original_dst, Some(target));
     }
-}
-
-fn uuid() -> cardinal_base::Id {
-    cardinal_base::Id::nil()
 }
 
 /// TPROXY, both families: the destination is the local address, though nobody has it, and the upstream sees the client's

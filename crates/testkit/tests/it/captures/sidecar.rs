@@ -22,7 +22,7 @@ pub(super) struct Seen {
     pub(super) sniffed_ms: u64,
 }
 
-/// Takes captured connections, and closes others.
+/// Takes captured connections, and closes others; takes all that come directly, if that is what it is for.
 #[derive(Clone)]
 pub(super) struct Sidecar {
     pub(super) capture: Capture,
@@ -59,11 +59,12 @@ impl Sidecar {
 
     async fn connection(&self, tcp: TcpStream, peer: SocketAddr, bound: SocketAddr) {
         let mut arrival = Arrival::accepted(Id::nil(), bound, self.capture, (&tcp, peer), Protocol::Bytes).unwrap();
-        let Some(destination) = arrival.original_dst else {
+        if arrival.original_dst.is_none() && self.capture != Capture::Direct {
             let (protocol, evidence) = (arrival.protocol, Evidence::Declared);
             self.seen.borrow_mut().push(Seen { original_dst: None, protocol, evidence, sniffed_ms: 0 });
             return;
-        };
+        }
+        let destination = arrival.destination();
         let (started, mut client) = (self.wheel.now(), Io::Tcp(tcp));
         let detection = Detection::for_port(destination.port(), SniffTimeouts::default());
         let mut sniffed = sniff(&mut client, detection, &Timer::new(&self.wheel)).await.unwrap();
