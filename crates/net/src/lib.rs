@@ -15,6 +15,7 @@ pub mod dns;
 mod error;
 pub mod h1;
 pub mod h2;
+pub mod identity;
 mod io;
 mod listener;
 mod peer;

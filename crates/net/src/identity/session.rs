@@ -1,0 +1,165 @@
+//! TLS by a policy: [`IdentityServer`] and [`IdentityClient`], and who the peer of a connection is.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardinal_base::Clock;
+use cardinal_pki::{SpiffeId, spiffe_id};
+use rustls::client::Resumption;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::server::NoServerSessionStorage;
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, CommonState, ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use super::resolver::OwnIdentity;
+use super::verifier::Peers;
+use super::{IdentityPolicy, IdentityStore};
+use crate::tls::{TlsError, io_text, text};
+
+/// Why there is no authenticated connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", io_text(.0))]
+pub struct AcceptError(#[source] pub io::Error);
+
+/// A connection whose peer has proved its identity.
+#[derive(Debug)]
+pub struct Authenticated<S> {
+    /// The connection.
+    pub stream: S,
+    /// The peer, which the policy allows.
+    pub peer: SpiffeId,
+}
+
+/// TLS for listeners by an [`IdentityPolicy`]: clients must prove an identity that is allowed.
+#[derive(Debug)]
+pub struct IdentityServer {
+    config: Arc<ServerConfig>,
+    policy: IdentityPolicy,
+}
+
+/// TLS with upstreams by an [`IdentityPolicy`]: servers must prove an identity that is allowed, and this node proves its
+/// own.
+#[derive(Debug)]
+pub struct IdentityClient {
+    config: Arc<ClientConfig>,
+    policy: IdentityPolicy,
+}
+
+impl IdentityServer {
+    /// For handshakes. The object is the same for the lifetime of the policy.
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// What it was made from.
+    pub fn policy(&self) -> &IdentityPolicy {
+        &self.policy
+    }
+
+    /// Does the handshake with a client.
+    ///
+    /// # Errors
+    /// It fails, or the client is not allowed.
+    pub async fn accept<S>(&self, io: S) -> Result<Authenticated<server::TlsStream<S>>, AcceptError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(io).await.map_err(AcceptError)?;
+        let peer = peer_identity(stream.get_ref().1)?;
+        Ok(Authenticated { stream, peer })
+    }
+}
+
+impl IdentityClient {
+    /// For handshakes. The object is the same for the lifetime of the policy.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
+    /// What it was made from.
+    pub fn policy(&self) -> &IdentityPolicy {
+        &self.policy
+    }
+
+    /// Does the handshake with a server. The name is asked for by SNI, which zone proxies route by; who the server is has
+    /// nothing to do with it. Under TLS 1.3 the server judges this node's certificate after the client is done: a refusal
+    /// comes with the first read.
+    ///
+    /// # Errors
+    /// It fails, or the server is not allowed.
+    pub async fn connect<S>(
+        &self,
+        name: ServerName<'static>,
+        io: S,
+    ) -> Result<Authenticated<client::TlsStream<S>>, AcceptError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = TlsConnector::from(Arc::clone(&self.config)).connect(name, io).await.map_err(AcceptError)?;
+        let peer = peer_identity(stream.get_ref().1)?;
+        Ok(Authenticated { stream, peer })
+    }
+}
+
+/// The identity of a peer that the handshake has verified. Private, since the certificate of a connection under another
+/// configuration may not have been verified at all.
+fn peer_identity(connection: &CommonState) -> Result<SpiffeId, AcceptError> {
+    let refused =
+        |error: super::PeerError| AcceptError(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::from(error)));
+    let leaf = connection.peer_certificates().and_then(<[_]>::first);
+    let id = leaf.ok_or(cardinal_pki::VerifyError::Empty).and_then(|leaf| spiffe_id(leaf));
+    id.map_err(|error| refused(super::PeerError::Unverified(error)))
+}
+
+/// The time of a clock, for rustls.
+#[derive(Debug)]
+struct ClockTime(Arc<dyn Clock>);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.0.unix().0)))
+    }
+}
+
+fn versions(policy: &IdentityPolicy) -> &'static [&'static SupportedProtocolVersion] {
+    const TLS13_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+    if policy.tls12() { rustls::ALL_VERSIONS } else { TLS13_ONLY }
+}
+
+fn config_error(error: rustls::Error) -> TlsError {
+    TlsError::Config(text(&error).into())
+}
+
+pub(super) fn server(store: &Arc<IdentityStore>, policy: &IdentityPolicy) -> Result<IdentityServer, TlsError> {
+    let time = Arc::new(ClockTime(Arc::clone(&store.clock)));
+    let peers = Peers { store: Arc::clone(store), policy: policy.clone() };
+    let own = OwnIdentity { store: Arc::clone(store), key: policy.identity() };
+    let mut config = ServerConfig::builder_with_details(Arc::clone(&store.provider), time)
+        .with_protocol_versions(versions(policy))
+        .map_err(config_error)?
+        .with_client_cert_verifier(Arc::new(peers))
+        .with_cert_resolver(Arc::new(own));
+    config.alpn_protocols = policy.alpn();
+    // No session is resumed: neither by tickets nor by session ids.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(IdentityServer { config: Arc::new(config), policy: policy.clone() })
+}
+
+pub(super) fn client(store: &Arc<IdentityStore>, policy: &IdentityPolicy) -> Result<IdentityClient, TlsError> {
+    let time = Arc::new(ClockTime(Arc::clone(&store.clock)));
+    let peers = Peers { store: Arc::clone(store), policy: policy.clone() };
+    let own = OwnIdentity { store: Arc::clone(store), key: policy.identity() };
+    let mut config = ClientConfig::builder_with_details(Arc::clone(&store.provider), time)
+        .with_protocol_versions(versions(policy))
+        .map_err(config_error)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(peers))
+        .with_client_cert_resolver(Arc::new(own));
+    config.alpn_protocols = policy.alpn();
+    config.resumption = Resumption::disabled();
+    Ok(IdentityClient { config: Arc::new(config), policy: policy.clone() })
+}
