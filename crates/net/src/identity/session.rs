@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cardinal_base::Clock;
-use cardinal_pki::{SpiffeId, spiffe_id};
+use cardinal_pki::{SpiffeId, VerifyError, spiffe_id};
 use rustls::client::Resumption;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
@@ -16,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::resolver::OwnIdentity;
 use super::verifier::Peers;
-use super::{IdentityPolicy, IdentityStore};
+use super::{IdentityPolicy, IdentityStore, PeerError};
 use crate::tls::{TlsError, io_text, text};
 
 /// Why there is no authenticated connection.
@@ -59,6 +59,12 @@ impl IdentityServer {
         &self.policy
     }
 
+    /// The peer of a connection whose handshake was made with [`Self::config`]; `None` before the end of the handshake.
+    /// Do not ask for a connection of another configuration, whose peer may not have been verified.
+    pub fn peer_identity(&self, connection: &CommonState) -> Option<SpiffeId> {
+        verified_peer(connection).ok().filter(|peer| self.policy.allows(peer))
+    }
+
     /// Does the handshake with a client.
     ///
     /// # Errors
@@ -68,7 +74,7 @@ impl IdentityServer {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(io).await.map_err(AcceptError)?;
-        let peer = peer_identity(stream.get_ref().1)?;
+        let peer = verified_peer(stream.get_ref().1)?;
         Ok(Authenticated { stream, peer })
     }
 }
@@ -82,6 +88,12 @@ impl IdentityClient {
     /// What it was made from.
     pub fn policy(&self) -> &IdentityPolicy {
         &self.policy
+    }
+
+    /// The peer of a connection whose handshake was made with [`Self::config`]; `None` before the end of the handshake.
+    /// Do not ask for a connection of another configuration, whose peer may not have been verified.
+    pub fn peer_identity(&self, connection: &CommonState) -> Option<SpiffeId> {
+        verified_peer(connection).ok().filter(|peer| self.policy.allows(peer))
     }
 
     /// Does the handshake with a server. The name is asked for by SNI, which zone proxies route by; who the server is has
@@ -99,19 +111,18 @@ impl IdentityClient {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let stream = TlsConnector::from(Arc::clone(&self.config)).connect(name, io).await.map_err(AcceptError)?;
-        let peer = peer_identity(stream.get_ref().1)?;
+        let peer = verified_peer(stream.get_ref().1)?;
         Ok(Authenticated { stream, peer })
     }
 }
 
-/// The identity of a peer that the handshake has verified. Private, since the certificate of a connection under another
-/// configuration may not have been verified at all.
-fn peer_identity(connection: &CommonState) -> Result<SpiffeId, AcceptError> {
-    let refused =
-        |error: super::PeerError| AcceptError(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::from(error)));
+/// The identity in the certificate of a peer, which the verifier of the handshake has verified.
+fn verified_peer(connection: &CommonState) -> Result<SpiffeId, AcceptError> {
     let leaf = connection.peer_certificates().and_then(<[_]>::first);
-    let id = leaf.ok_or(cardinal_pki::VerifyError::Empty).and_then(|leaf| spiffe_id(leaf));
-    id.map_err(|error| refused(super::PeerError::Unverified(error)))
+    leaf.ok_or(VerifyError::Empty).and_then(|leaf| spiffe_id(leaf)).map_err(|error| {
+        let error = rustls::Error::from(PeerError::Unverified(error));
+        AcceptError(io::Error::new(io::ErrorKind::InvalidData, error))
+    })
 }
 
 /// The time of a clock, for rustls.

@@ -7,6 +7,8 @@ use cardinal_pki::TrustBundle;
 use rustls::sign::CertifiedKey;
 
 use super::*;
+use crate::h1::H1;
+use crate::{Pool, PoolKey, PoolLimits, Stage, TlsTarget, connect};
 
 /// A minute, in which a leaf is rotated every 2 seconds and the root every 10.
 const SECONDS: u64 = 60;
@@ -118,7 +120,7 @@ async fn rotation_under_load_fails_no_handshake() {
         // Ten moments a second; each time the workers go on for a while.
         for _ in 0..10 {
             clock.advance(Duration::from_millis(100));
-            for _ in 0..4 {
+            for _ in 0..2 {
                 tokio::task::yield_now().await;
             }
         }
@@ -165,4 +167,44 @@ async fn a_root_that_is_withdrawn_early_is_noticed() {
         node.store.set_bundle(next.bundle().unwrap());
     }
     assert!(!meet(&client, &server).await.is_success());
+}
+
+#[tokio::test]
+async fn pooled_connections_survive_rotation() {
+    let clock = Arc::new(ManualClock::at(START));
+    let mut rotation = Rotation::new(&clock);
+    let (shop, bank) = (id("spiffe://east.test/a"), id("spiffe://east.test/b"));
+    let nodes = [Node::new(&clock, &rotation.ca, &shop), Node::new(&clock, &rotation.ca, &bank)];
+    let any = [PeerRule::any_of(&domain("east.test"))];
+    let (client, server) = (nodes[0].client(&any), nodes[1].server(&any));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let echo = cardinal_base::task::spawn("echo", async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut found = server.accept(tcp).await.unwrap();
+        while let Ok(byte) = found.stream.read_u8().await {
+            found.stream.write_all(&[byte]).await.unwrap();
+        }
+    });
+    let target =
+        TlsTarget { config: Arc::clone(client.config()), server_name: ServerName::try_from("b.test").unwrap() };
+    let connected = connect(address, None, Some(&target), &Stage::default()).await.unwrap();
+    let limits = PoolLimits { idle_max: 1, requests_max: 0, idle_timeout_ms: 3_600_000, classes_max: 4 };
+    let mut pool = Pool::default();
+    let mut h1 = Box::new(H1::new(connected.io, b""));
+    for second in 0..SECONDS {
+        rotation.step(second, [&nodes[0], &nodes[1]]);
+        clock.advance(Duration::from_secs(1));
+        // The policy is what the pool goes by.
+        let policy = nodes[0].client(&any).policy().fingerprint();
+        let settings = u64::from_be_bytes(*policy.first_chunk().unwrap());
+        let key = PoolKey { address, class: pool.class(settings, "b.test", &limits) };
+        pool.put(key, h1, 1, &limits, clock.tick());
+        h1 = pool.take(&key, &limits, clock.tick()).expect("the connection is still there").h1;
+        h1.io().write_all(b"x").await.unwrap();
+        assert_eq!(h1.io().read_u8().await.unwrap(), b'x');
+    }
+    assert_eq!(pool.evicted(), 0);
+    drop(h1);
+    echo.await.unwrap();
 }
