@@ -17,7 +17,7 @@ use crate::bundle::{BundleError, Purpose};
 use crate::leaf::parse;
 use crate::private_key::Signer;
 use crate::svid::validity;
-use crate::{PrivateKey, SpiffeId, TrustBundle, TrustDomain, pem};
+use crate::{BUNDLE_BYTES_MAX, INTERMEDIATES_MAX, PrivateKey, SpiffeId, TrustBundle, TrustDomain, VerifyError, pem};
 
 impl Ca {
     /// Loads an authority: its certificate and then those above it, each signed by the next one, and its private key
@@ -30,11 +30,18 @@ impl Ca {
     /// Certificates or key cannot be read, do not belong together, are not those of an authority or name another trust
     /// domain, or the trial fails.
     pub fn from_pem(domain: TrustDomain, certificates: &str, key: &str) -> Result<Self, CaError> {
-        // A bundle checks what each of them must be, and how many there may be.
+        if certificates.len() > BUNDLE_BYTES_MAX {
+            return Err(CaError::Pem(BundleError::TooLong));
+        }
         let chain = pem::read_certificates(certificates).map_err(BundleError::Pem).map_err(CaError::Pem)?;
         let first = chain.first().ok_or(CaError::Pem(BundleError::Empty))?;
+        // A bundle checks that each of them is an authority, and how many there are.
         TrustBundle::new(domain.clone(), chain.iter().cloned()).map_err(CaError::Pem)?;
         let has_root = check_chain(&chain)?;
+        let intermediates = chain.len() - usize::from(has_root);
+        if intermediates > INTERMEDIATES_MAX {
+            return Err(CaError::Unusable(VerifyError::TooLong(intermediates)));
+        }
         let parsed = read(first)?;
         check_domain(&domain, &parsed)?;
         let key = PrivateKey::from_pem(key)?;

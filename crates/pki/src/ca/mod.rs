@@ -12,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa
 use rustls_pki_types::CertificateDer;
 
 use crate::private_key::Signer;
-use crate::{BundleError, KeyError, PrivateKey, TrustBundle, TrustDomain, VerifyError, pem};
+use crate::{BundleError, INTERMEDIATES_MAX, KeyError, PrivateKey, TrustBundle, TrustDomain, VerifyError, pem};
 
 /// Why there is no authority, or no certificate from it.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +132,9 @@ impl Ca {
             Some(above) => request.path_length.min(above - 1),
             None => request.path_length,
         };
+        if self.intermediates().count() == INTERMEDIATES_MAX {
+            return Err(CaError::Unusable(VerifyError::TooLong(INTERMEDIATES_MAX + 1)));
+        }
         let signer = Signer::generate()?;
         let validity = self.limited(issue::Validity::new(request.lifetime, request.backdate, clock)?, clock)?;
         let params = authority_params(request, path_length, validity, rng)?;

@@ -169,6 +169,17 @@ fn path_lengths_shrink() {
 }
 
 #[test]
+fn chains_are_limited() {
+    let mut ca = root(20);
+    for _ in 0..8 {
+        ca = ca.new_intermediate(&request(20), &clock(0), &mut SeededRng::new(4)).unwrap();
+    }
+    assert_eq!(issue(&ca, 0).unwrap().chain().len(), 9);
+    let found = ca.new_intermediate(&request(20), &clock(0), &mut SeededRng::new(4));
+    assert!(matches!(found, Err(CaError::Unusable(VerifyError::TooLong(9)))), "{found:?}");
+}
+
+#[test]
 fn authorities_come_back_from_pem() {
     let top = root(1);
     let middle = top.new_intermediate(&request(0), &clock(0), &mut SeededRng::new(4)).unwrap();
@@ -186,6 +197,49 @@ fn authorities_come_back_from_pem() {
     let loaded = Ca::from_pem(domain(), own, &middle.key().to_pem()).unwrap();
     assert_eq!(loaded.root(), None);
     assert_eq!(issue(&loaded, 1).unwrap().chain().len(), 2);
+}
+
+/// A file that is removed when dropped.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("cardinal-pki-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left behind harms nothing.
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+#[test]
+fn openssl_accepts_what_is_issued() {
+    let Some([openssl]) = cardinal_test_tools::tools!("openssl") else { return };
+    let top = root(1);
+    let middle = top.new_intermediate(&request(0), &clock(0), &mut SeededRng::new(4)).unwrap();
+    let svid = issue(&middle, 1).unwrap();
+    let roots = Scratch::new("root.pem", &pem::certificates(top.certificate()));
+    let between = Scratch::new("middle.pem", &pem::certificates(&svid.chain()[1..]));
+    let leaf = Scratch::new("leaf.pem", &pem::certificates(&svid.chain()[..1]));
+    let verify = |purpose: &str, at: u64| {
+        let mut command = std::process::Command::new(&openssl);
+        command.args(["verify", "-x509_strict", "-no-CApath", "-purpose", purpose, "-attime", &at.to_string()]);
+        command.arg("-CAfile").arg(&roots.0).arg("-untrusted").arg(&between.0).arg(&leaf.0);
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let now = clock(1).unix().seconds();
+    for purpose in ["sslclient", "sslserver"] {
+        let (accepted, reason) = verify(purpose, now);
+        assert!(accepted, "{purpose}: {reason}");
+    }
+    assert!(!verify("sslclient", now + 3_601).0, "it has expired");
+    assert!(!verify("smimesign", now).0);
 }
 
 /// An authority as other programs make them.
@@ -246,6 +300,9 @@ fn unusable_authorities_are_refused() {
     };
     let (elsewhere, key) = foreign(&rcgen::PKCS_ECDSA_P256_SHA256, name);
     assert!(matches!(load(&elsewhere, &key), Err(CaError::OtherDomain(_))));
+    let long = [good.0.as_str()].repeat(20).concat();
+    assert!(matches!(load(&long, &good.1), Err(CaError::Chain(1))));
+    assert!(matches!(load(&" ".repeat(2 << 20), &good.1), Err(CaError::Pem(BundleError::TooLong))));
     // Of two organisational units `rcgen` can write one.
     let (two, key) = (include_str!("testdata/two_units.crt"), include_str!("testdata/two_units.key"));
     assert!(matches!(load(two, key), Err(CaError::Unusable(_))));
