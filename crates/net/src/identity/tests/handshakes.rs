@@ -405,3 +405,44 @@ fn the_store_tells_what_it_holds_and_no_keys() {
     let secret = format!("{:?}", &svid.key().der().secret_der()[40..48]);
     assert!(!shown.contains(secret.trim_matches(['[', ']'])), "{shown}");
 }
+
+#[tokio::test]
+async fn a_server_that_offers_sessions_is_not_taken_up_on_it() {
+    // A peer of another make, which remembers sessions and sends tickets.
+    let pair = pair();
+    let svid = leaf(&pair.clock, &pair.ca, &id(BANK), 60);
+    for (version, is_old) in [(&rustls::version::TLS12, true), (&rustls::version::TLS13, false)] {
+        let mut config = rustls::ServerConfig::builder_with_provider(crate::tls::provider(&[]).0)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(svid.chain().to_vec(), svid.key().der().clone_key())
+            .unwrap();
+        config.ticketer = crate::tls::ticketer().unwrap();
+        let config = Arc::new(config);
+        let connect = async |policy: IdentityPolicy| {
+            let client = pair.client.store.client(&policy).unwrap();
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let served = async {
+                let mut stream = tokio_rustls::TlsAcceptor::from(Arc::clone(&config)).accept(far).await?;
+                stream.write_all(b"s").await
+            };
+            let asked = async {
+                let name = ServerName::try_from("a.test").unwrap();
+                let mut found = client.connect(name, near).await.map_err(|error| error.to_string())?;
+                found.stream.read_u8().await.map_err(|error| error.to_string())?;
+                Ok::<_, String>((found.peer, found.stream.get_ref().1.handshake_kind()))
+            };
+            tokio::join!(asked, served).0
+        };
+        let policy = |rule| IdentityPolicy::new(OWN, [rule]).with_tls12(true);
+        for _ in 0..3 {
+            let found = connect(policy(PeerRule::Exact(id(BANK)))).await;
+            assert_eq!(found, Ok((id(BANK), Some(HandshakeKind::Full))));
+        }
+        assert!(connect(policy(PeerRule::Exact(id(SHOP)))).await.is_err());
+        // Without leave, TLS 1.2 is not spoken.
+        let found = connect(IdentityPolicy::new(OWN, [PeerRule::Exact(id(BANK))])).await;
+        assert_eq!(found.is_err(), is_old, "{found:?}");
+    }
+}
