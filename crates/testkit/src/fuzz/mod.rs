@@ -6,6 +6,7 @@
 mod h1;
 mod h2;
 mod hpack;
+mod identity;
 mod sniff;
 mod targets;
 
@@ -13,7 +14,7 @@ use cardinal_base::{Rng, SeededRng};
 
 pub use targets::{
     DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, LUA_EXPRESSION, PATH_NORMALISER,
-    PROXY_PROTOCOL, SNIFF, TARGETS,
+    PROXY_PROTOCOL, SNIFF, SPIFFE_ID, TARGETS, TRUST_BUNDLE, X509_SVID,
 };
 
 /// Something to fuzz.

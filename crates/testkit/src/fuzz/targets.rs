@@ -9,7 +9,7 @@ use cardinal_plugins_auth::jwt;
 use cardinal_route::{expression, normalize_path};
 use cardinal_sdk::lua;
 
-use super::{Target, h1, h2, hpack, sniff};
+use super::{Target, h1, h2, hpack, identity, sniff};
 
 /// All targets.
 pub const TARGETS: &[&Target] = &[
@@ -24,6 +24,9 @@ pub const TARGETS: &[&Target] = &[
     &PATH_NORMALISER,
     &PROXY_PROTOCOL,
     &SNIFF,
+    &SPIFFE_ID,
+    &TRUST_BUNDLE,
+    &X509_SVID,
 ];
 
 /// Heads of HTTP/1.1 messages.
@@ -43,6 +46,18 @@ pub const HPACK: Target =
 /// First bytes of connections, from which the protocol is told.
 pub const SNIFF: Target =
     Target { name: "sniff", seeds: sniff::FIRST_BYTES, iterations: 10_000, check: sniff::check_first_bytes };
+
+/// SPIFFE IDs.
+pub const SPIFFE_ID: Target =
+    Target { name: "spiffe_id", seeds: identity::IDS, iterations: 60_000, check: identity::check_id };
+
+/// SPIFFE bundles.
+pub const TRUST_BUNDLE: Target =
+    Target { name: "trust_bundle", seeds: identity::BUNDLES, iterations: 10_000, check: identity::check_bundle };
+
+/// X.509-SVIDs, CA certificates and certificate signing requests.
+pub const X509_SVID: Target =
+    Target { name: "x509_svid", seeds: identity::CERTIFICATES, iterations: 3_000, check: identity::check_certificate };
 
 /// Headers of the PROXY protocol.
 pub const PROXY_PROTOCOL: Target = Target {

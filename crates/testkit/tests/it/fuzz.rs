@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cardinal_testkit::fuzz::{
     DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, PATH_NORMALISER, PROXY_PROTOCOL, SNIFF,
-    TARGETS, Target, fuzz_smoke,
+    SPIFFE_ID, TARGETS, TRUST_BUNDLE, Target, X509_SVID, fuzz_smoke,
 };
 
 fn run(target: &Target) {
@@ -59,6 +59,21 @@ fn proxy_protocol_headers() {
 #[test]
 fn first_bytes_of_connections() {
     run(&SNIFF);
+}
+
+#[test]
+fn spiffe_ids() {
+    run(&SPIFFE_ID);
+}
+
+#[test]
+fn trust_bundles() {
+    run(&TRUST_BUNDLE);
+}
+
+#[test]
+fn x509_svids() {
+    run(&X509_SVID);
 }
 
 #[test]
