@@ -47,7 +47,7 @@ pub struct Kind {
     pub schema: Schema,
     /// The field that holds the id.
     pub primary_key: &'static str,
-    /// The field that users name an entity by, besides its id.
+    /// The field that users name an entity by, other than its id.
     pub key: Option<LookupKey>,
     /// The fields that together identify an entity (Kong's `cache_key`); empty when `key` or the id does.
     pub cache_key: &'static [&'static str],
@@ -98,7 +98,7 @@ impl Kind {
         }
     }
 
-    /// The value of the lookup key, to call an entity by. A key that is a secret is not told.
+    /// The value of the lookup key, to call an entity by. A secret key is not shown.
     pub fn label<'v>(&self, entity: &'v Map<String, Value>) -> Option<&'v str> {
         entity.get(self.label_field()?)?.as_str()
     }
@@ -117,7 +117,7 @@ impl Kind {
 pub struct Registry {
     kinds: IndexMap<&'static str, Kind>,
     exported: [Kind; 2],
-    /// Plugins of the program that the settings do not ask for.
+    /// Plugins of the program that the settings do not load.
     disabled: Vec<&'static str>,
     plugins: IndexMap<&'static str, PluginKind>,
     vaults: IndexMap<&'static str, Schema>,
@@ -144,10 +144,10 @@ impl Registry {
         Self::with_flavor(plugins, RouterFlavor::default())
     }
 
-    /// The same for a node: its router flavor, and only the plugins it asks for.
+    /// The same for a node: its router flavor, and only the plugins it loads.
     ///
     /// # Errors
-    /// The plugins and vaults that it asks for and that are unknown.
+    /// The unknown plugins and vaults in its settings.
     pub fn for_settings(plugins: &[&'static PluginDef], settings: &Settings) -> Result<Self, Vec<Note>> {
         let mut notes = choices(plugins, settings);
         notes.retain(|note| note.is_error);
@@ -161,7 +161,7 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Whether the program has this plugin, and the settings do not ask for it.
+    /// Whether the program has this plugin, and the settings do not load it.
     pub(crate) fn has_disabled(&self, name: &str) -> bool {
         self.disabled.contains(&name)
     }
@@ -270,23 +270,30 @@ impl Registry {
     }
 }
 
-/// What is to be said about the plugins and vaults that settings name. A plugin that there is not is a warning, for
-/// nothing may use it; an unknown vault is an error.
+/// Errors and warnings about the plugins and vaults that settings name. A missing plugin is a warning, because
+/// possibly no entity uses it; an unknown vault is an error.
 pub fn choices(plugins: &[&'static PluginDef], settings: &Settings) -> Vec<Note> {
     let [plugins_at, vaults_at] = &settings.choice_places;
     let note = |is_error, name: &str, at: &str, message| Note { is_error, name: name.into(), at: at.into(), message };
     let mut out = Vec::new();
     for name in settings.plugins.names().iter().filter(|name| !plugins.iter().any(|def| def.name == **name)) {
-        let message = match crate::known::is_plugin(name) {
-            true => crate::known::no_plugin(name),
-            false => unknown("plugin", name, plugins.iter().map(|def| def.name)),
-        };
+        let message = no_plugin(name, plugins.iter().map(|def| def.name).chain(["bundled", "off"]));
         out.push(note(false, "plugins", plugins_at, format!("{message}; a file that uses '{name}' is refused")));
     }
     for name in settings.secrets.enabled.names().iter().filter(|name| !vaults::is_type(name)) {
-        out.push(note(true, "vaults", vaults_at, unknown("vault", name, vaults::TYPES)));
+        out.push(note(
+            true,
+            "vaults",
+            vaults_at,
+            unknown("vault", name, vaults::TYPES.into_iter().chain(["bundled", "off"])),
+        ));
     }
     out
+}
+
+/// The message for a missing plugin: one of Kong's, or a misspelt one of `names`.
+pub fn no_plugin<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+    if crate::known::is_plugin(name) { crate::known::no_plugin(name) } else { unknown("plugin", name, names) }
 }
 
 fn unknown<'n>(noun: &str, name: &str, names: impl IntoIterator<Item = &'n str>) -> String {

@@ -13,7 +13,7 @@ use super::{Choice, ReadFile, RouteOrder, RouterFlavor, Settings, listen, messag
 use crate::entities::pem;
 use crate::secrets::Secrets;
 
-/// What `Server` and `Via` say.
+/// Values of `Server` and `Via`.
 #[derive(Clone, Copy)]
 struct Identity {
     server: &'static str,
@@ -34,14 +34,14 @@ const SYSTEM_AUTHORITIES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Settings as far as the values are sound, and what is wrong with the rest.
+/// Settings as far as the values are valid, and notes about the others.
 pub(super) fn build(values: &Values, read: ReadFile<'_>) -> (Settings, Vec<Note>) {
     let mut b = Builder { values, read, notes: Vec::new() };
     let settings = b.settings();
     (settings, b.notes)
 }
 
-/// Less would refuse nearly every body that is held.
+/// A smaller budget would reject nearly every body.
 const BUDGET_MIN: u64 = 1 << 20;
 
 fn budget(text: &str) -> Result<u64, String> {
@@ -98,7 +98,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Values that ask for what there is not.
+    /// Rejects values of features that do not exist here.
     fn refusals(&mut self) {
         if let Some(kind) = self.text("database").filter(|d| d != "off") {
             let message = format!(
@@ -130,8 +130,18 @@ impl Builder<'_> {
     }
 
     fn note(&mut self, is_error: bool, name: &str, message: &str) {
+        // What follows from a reference that cannot be resolved was reported there.
+        if is_error && self.values.is_unresolved(name) {
+            return;
+        }
         let at = self.place(name);
-        self.notes.push(Note { is_error, name: name.to_owned(), at, message: message.to_owned() });
+        let written = self.values.get(name).map_or_else(|| name.to_owned(), |given| given.name);
+        let setting = if written == name { String::new() } else { format!(" (it sets {name})") };
+        let note = Note { is_error, name: written, at, message: format!("{message}{setting}") };
+        // A setting may be used several times.
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     /// The text, checked against the row's words.
@@ -142,7 +152,7 @@ impl Builder<'_> {
         {
             let near = cardinal_schema::suggest(&text, words.iter().copied());
             let hint = near.map(|n| format!(", did you mean '{n}'?")).unwrap_or_default();
-            return self.fail(name, &format!("expected one of: {}{hint}", words.join(", ")));
+            return self.fail(name, &format!("expected one of: {}, not '{text}'{hint}", words.join(", ")));
         }
         Some(text)
     }
@@ -380,7 +390,7 @@ impl Builder<'_> {
     /// The supported suites of a list in the form of OpenSSL; a warning names the others.
     fn cipher_suites(&mut self, text: &str) -> Vec<Box<str>> {
         let named: Vec<&str> = text.split([':', ',', ' ']).map(str::trim).filter(|name| !name.is_empty()).collect();
-        // `!aNULL` and the like forbid what is not supported anyhow; `@STRENGTH` is an order.
+        // `!aNULL` and the like forbid suites that are not supported; `@STRENGTH` is an order.
         let is_word = |name: &&str| !name.starts_with(['!', '-', '@']);
         let (known, others): (Vec<&str>, Vec<&str>) =
             named.into_iter().filter(is_word).partition(|name| tls::is_cipher_suite(name));
@@ -569,7 +579,7 @@ impl Builder<'_> {
     }
 }
 
-/// Adds what a token of `headers` stands for; `false` when it stands for nothing.
+/// Adds the headers of a token of `headers`; `false` for an unknown token.
 fn add_header(policy: &mut HeaderPolicy, token: &str, identity: Identity) -> bool {
     let name = |text: &str| Some(text.into());
     match token {

@@ -1,7 +1,8 @@
 //! Directives of nginx that Kong takes as settings: `nginx_<block>_<directive>`, put into a block of its nginx
-//! configuration. The table maps those with an equivalent to settings of this program and gives the reason where there is
-//! none, so that no limit is lost without a message.
+//! configuration. The table maps those with an equivalent to settings of this program and gives the reason where there
+//! is none, so that no limit is lost without a message.
 
+use super::nginx::{self, Unknown};
 use super::shapes;
 
 /// Which block of nginx's configuration a value is written to, for precedence among them.
@@ -44,6 +45,9 @@ const MAIN: &[&str] = &["main", ""];
 const EVENTS: &[&str] = &["events"];
 const UPSTREAM: &[&str] = &["upstream", "http_upstream"];
 const STREAM: &[&str] = &["stream", "sproxy"];
+const HTTP_STREAM: &[&str] = &["http", "proxy", "location", "stream", "sproxy"];
+const LOGGED: &[&str] = &["main", "http", "proxy", "location", "stream", "sproxy"];
+const BALANCED: &[&str] = &["upstream", "http_upstream", "supstream"];
 
 /// A directive whose value is that of the setting.
 macro_rules! same {
@@ -79,7 +83,7 @@ const fn unsupported(blocks: &'static [&'static str], name: &'static str, why: &
     Directive { blocks, name, settings: &[], meaning: Meaning::Unsupported(why) }
 }
 
-/// All directives that are known by name; the others of the family get one common reason.
+/// All directives with an equivalent, or a reason of their own. The others that nginx has get one common reason.
 const DIRECTIVES: &[Directive] = &[
     // Limits and timeouts of clients
     same!(HTTP, "client_max_body_size" => "client_max_body_size"),
@@ -143,8 +147,76 @@ const DIRECTIVES: &[Directive] = &[
     unsupported(HTTP, "add_header", "use the plugin response-transformer"),
     unsupported(HTTP, "more_set_headers", "use the plugin response-transformer"),
     unsupported(HTTP, "include", "files of nginx are not read"),
-    unsupported(HTTP, "access_log", "use proxy_access_log"),
-    unsupported(HTTP, "error_log", "use proxy_error_log"),
+    unsupported(HTTP, "brotli", "responses are not compressed"),
+    unsupported(HTTP, "proxy_bind", "the address for connections to upstreams cannot be set"),
+    unsupported(HTTP, "ssl_early_data", "early data is not accepted"),
+    unsupported(HTTP, "ssl_stapling", "OCSP responses are not stapled"),
+    unsupported(HTTP, "auth_request", "no request is made to an authorization service"),
+    unsupported(MAIN, "load_module", "modules of nginx are not loaded"),
+    // Other settings, entities and plugins that do the same
+    no_effect(LOGGED, "access_log", "use proxy_access_log"),
+    no_effect(LOGGED, "error_log", "use proxy_error_log"),
+    no_effect(HTTP_STREAM, "resolver", "use dns_resolver"),
+    no_effect(HTTP_STREAM, "resolver_timeout", "lookups count for the service's connect_timeout"),
+    no_effect(HTTP_STREAM, "listen", "use proxy_listen or stream_listen"),
+    no_effect(HTTP, "http2", "use the flag http2 in proxy_listen"),
+    no_effect(HTTP, "server_tokens", "use headers and server_identity"),
+    no_effect(HTTP, "server_name", "use hosts of the route"),
+    no_effect(
+        HTTP,
+        "error_page",
+        "use error_template_json, error_template_html, error_template_plain or error_template_xml",
+    ),
+    no_effect(HTTP, "default_type", "error_default_type is the media type of errors"),
+    no_effect(HTTP_STREAM, "return", "use the plugin request-termination"),
+    no_effect(HTTP, "rewrite", "use the plugin request-transformer"),
+    no_effect(HTTP, "limit_req_zone", "use the plugin rate-limiting"),
+    no_effect(HTTP_STREAM, "limit_conn_zone", "connections are limited by client_max_connections"),
+    no_effect(HTTP, "keepalive_time", "use client_keepalive_requests"),
+    no_effect(HTTP, "http2_idle_timeout", "obsolete in nginx; client_keepalive_timeout applies to HTTP/2"),
+    no_effect(HTTP, "http2_recv_timeout", "obsolete in nginx; client_head_timeout applies to HTTP/2"),
+    no_effect(HTTP_STREAM, "proxy_connect_timeout", "use connect_timeout of the service"),
+    no_effect(HTTP, "proxy_read_timeout", "use read_timeout of the service"),
+    no_effect(HTTP, "proxy_send_timeout", "use write_timeout of the service"),
+    no_effect(STREAM, "proxy_timeout", "use read_timeout and write_timeout of the service"),
+    no_effect(HTTP_STREAM, "proxy_next_upstream", "use retries of the service"),
+    no_effect(HTTP_STREAM, "proxy_next_upstream_tries", "use retries of the service"),
+    no_effect(HTTP_STREAM, "proxy_next_upstream_timeout", "use retries of the service"),
+    no_effect(HTTP_STREAM, "proxy_pass", "use the service"),
+    no_effect(HTTP, "proxy_set_header", "use the plugin request-transformer"),
+    no_effect(HTTP, "proxy_hide_header", "use the plugin response-transformer"),
+    no_effect(HTTP, "proxy_cache", "use the plugin proxy-cache"),
+    no_effect(HTTP, "proxy_cache_path", "use the plugin proxy-cache"),
+    no_effect(HTTP, "proxy_cache_valid", "use the plugin proxy-cache"),
+    no_effect(HTTP, "proxy_request_buffering", "use request_buffering of the route"),
+    no_effect(HTTP, "proxy_buffering", "use response_buffering of the route"),
+    no_effect(HTTP, "proxy_buffers", "responses are streamed; upstream_max_head_size limits their heads"),
+    no_effect(HTTP, "proxy_busy_buffers_size", "responses are streamed"),
+    no_effect(HTTP_STREAM, "proxy_ssl_verify", "use tls_verify of the service"),
+    no_effect(HTTP_STREAM, "proxy_ssl_verify_depth", "use tls_verify_depth of the service"),
+    no_effect(
+        HTTP_STREAM,
+        "proxy_ssl_trusted_certificate",
+        "use lua_ssl_trusted_certificate, or ca_certificates of the service",
+    ),
+    no_effect(HTTP_STREAM, "proxy_ssl_certificate", "use client_certificate of the service"),
+    no_effect(HTTP_STREAM, "proxy_ssl_certificate_key", "use client_certificate of the service"),
+    no_effect(HTTP_STREAM, "ssl_certificate", "use ssl_cert"),
+    no_effect(HTTP_STREAM, "ssl_certificate_key", "use ssl_cert_key"),
+    no_effect(HTTP_STREAM, "ssl_prefer_server_ciphers", "the server's order is always used"),
+    no_effect(HTTP_STREAM, "ssl_dhparam", "finite-field Diffie-Hellman is not supported"),
+    no_effect(HTTP_STREAM, "ssl_session_cache", "sessions are resumed by tickets"),
+    no_effect(HTTP_STREAM, "proxy_protocol", "use the flag proxy_protocol in proxy_listen or stream_listen"),
+    no_effect(HTTP_STREAM, "tcp_nodelay", "it is always on"),
+    no_effect(STREAM, "set_real_ip_from", "use trusted_ips"),
+    no_effect(STREAM, "proxy_protocol_timeout", "use client_handshake_timeout"),
+    no_effect(STREAM, "preread_timeout", "use client_handshake_timeout"),
+    no_effect(BALANCED, "server", "use targets of the upstream"),
+    no_effect(BALANCED, "hash", "use algorithm and hash_on of the upstream"),
+    no_effect(BALANCED, "ip_hash", "use algorithm and hash_on of the upstream"),
+    no_effect(BALANCED, "least_conn", "use algorithm of the upstream"),
+    no_effect(BALANCED, "random", "use algorithm of the upstream"),
+    no_effect(UPSTREAM, "keepalive_time", "use upstream_keepalive_max_requests"),
 ];
 
 /// The directive of a setting `nginx_<block>_<directive>`, and the block's level.
@@ -159,19 +231,32 @@ pub(super) fn find(name: &str) -> Option<(Level, &'static Directive)> {
     })
 }
 
+/// Why a setting `nginx_...` that is not in the table has no effect; or that nginx has no such directive, with the name
+/// that was perhaps meant. `None` for a name of another form.
+pub(super) fn unknown(name: &str) -> Option<Result<String, Option<String>>> {
+    let (block, directive) = match nginx::classify(name, DIRECTIVES.iter().map(|directive| directive.name))? {
+        Unknown::Directive { block, directive } => (block, directive),
+        Unknown::Misspelt(near) => return Some(Err(near)),
+    };
+    let elsewhere = DIRECTIVES.iter().find(|known| known.name == directive && !known.settings.is_empty());
+    Some(Ok(match (block, elsewhere) {
+        ("admin" | "admin_gui", _) => "the Admin API and its console are not served by this version".to_owned(),
+        ("status" | "debug", _) => "directives of this block are not supported".to_owned(),
+        ("wasm", _) => "there is no Wasm runtime".to_owned(),
+        (_, Some(known)) => {
+            format!("the directive is not supported in this block: use {}", known.settings.join(" and "))
+        }
+        _ if directive.contains("lua") => "there is no Lua".to_owned(),
+        _ => "no setting here corresponds to this directive of nginx".to_owned(),
+    }))
+}
+
 fn level(block: &str) -> Level {
     match block {
         "http" => Level::Http,
         "proxy" | "location" => Level::Server,
         _ => Level::Setting,
     }
-}
-
-/// All names of directives that give a setting a value.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    static NAMES: std::sync::LazyLock<Vec<String>> =
-        std::sync::LazyLock::new(|| DIRECTIVES.iter().filter(|d| !d.settings.is_empty()).flat_map(spelled).collect());
-    NAMES.iter().map(String::as_str)
 }
 
 /// The names of the directives that give `setting` a value.

@@ -1,4 +1,4 @@
-//! Texts of the errors that Kong makes, by the failure they stand for.
+//! Texts of Kong's errors, by failure kind.
 
 use std::collections::BTreeMap;
 

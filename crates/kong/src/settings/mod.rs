@@ -8,6 +8,7 @@ mod build;
 mod directives;
 mod listen;
 mod messages;
+mod nginx;
 mod shapes;
 pub mod table;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use crate::secrets::Secrets;
 /// Reads a file the settings name.
 pub type ReadFile<'f> = &'f dyn Fn(&str) -> std::io::Result<String>;
 
-/// How routes are ordered, and what they may say.
+/// How routes are ordered, and whether they may be expressions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RouterFlavor {
     /// The order of Kong 2.
@@ -72,7 +73,7 @@ impl Choice {
 pub struct Settings {
     /// Settings that the engine gets, listeners and the default certificate among them.
     pub node: NodeSettings,
-    /// Whether the node's id was given; if not, the one in `node` stands for another that the program makes.
+    /// Whether the node's id was given; if not, the one in `node` is a placeholder that the program replaces.
     pub node_id_given: bool,
     /// How routes are ordered.
     pub router_flavor: RouterFlavor,
@@ -86,13 +87,13 @@ pub struct Settings {
     pub declarative_config: Vec<String>,
     /// Entities as text.
     pub declarative_config_string: Option<String>,
-    /// Least severity that is logged, Kong's word.
+    /// Minimum log level, as Kong names it.
     pub log_level: String,
     /// File for a line about each request, `None` for none.
     pub access_log: Option<String>,
-    /// File for what the program has to say.
+    /// File for the log of the process.
     pub error_log: Option<String>,
-    /// Worker threads; `None` for one a core.
+    /// Number of worker threads; `None` for one per core.
     pub workers: Option<u32>,
     /// Directory that relative paths start from.
     pub prefix: Option<String>,
@@ -105,7 +106,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// What holds when nobody says anything.
+    /// The default of every setting.
     fn default() -> Self {
         // No file is named by the defaults, so reading cannot fail and nothing can be wrong.
         let nothing = |_: &str| Err(std::io::ErrorKind::NotFound.into());

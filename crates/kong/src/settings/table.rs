@@ -24,7 +24,7 @@ pub enum Shape {
 /// Whether the setting does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It does what the text says.
+    /// It is supported.
     Served,
     /// Known, but this version cannot do it: a warning unless it is `off`.
     NotServed,
@@ -41,7 +41,7 @@ pub struct Row {
     pub alias: &'static str,
     /// What a value looks like.
     pub shape: Shape,
-    /// The value when nobody says otherwise; empty is none.
+    /// The default value; empty is none.
     pub default: &'static str,
     /// Whether it does something.
     pub status: Status,
@@ -79,7 +79,6 @@ const ENTERPRISE: &str = "it belongs to Kong Enterprise";
 /// Names that start so are known as a family.
 pub const FAMILIES: &[(&str, &str)] = &[
     ("pg_", "there is no database"),
-    ("nginx_", "no setting here corresponds to this directive of nginx"),
     ("cluster_", "hybrid mode is not served by this version"),
     ("wasm_", "there is no Wasm runtime"),
     ("cassandra_", "there is no database"),
@@ -422,6 +421,7 @@ pub const TABLE: &[Row] = &[
     no_meaning("untrusted_lua_sandbox_requires", "There is no Lua."),
     no_meaning("untrusted_lua_sandbox_environment", "There is no Lua."),
     no_meaning("openresty_path", "There is no OpenResty."),
+    no_meaning("nginx_optimizations", "There is no nginx."),
     no_meaning("opentelemetry_tracing", "See `tracing_instrumentations`."),
     no_meaning("opentelemetry_tracing_sampling_rate", "See `tracing_instrumentations`."),
     checked("request_debug", Shape::Flag, "See `allow_debug_header`."),

@@ -91,8 +91,8 @@ fn what_is_wrong_is_told_with_its_place() {
             "kong.conf:5: client_max_body_size: expected a size such as 8k, 10m or 1g, not '8q'",
             "kong.conf:2: port_maps: 'x' is not <outer port>:<inner port>",
             "kong.conf:4: proxy_listen: unknown flag 'htpp2', did you mean 'http2'?",
-            "KONG_ROUTER_FLAVOR: router_flavor: expected one of: traditional_compatible, traditional, expressions, did \
-             you mean 'expressions'?",
+            "KONG_ROUTER_FLAVOR: router_flavor: expected one of: traditional_compatible, traditional, expressions, not \
+             'expresions', did you mean 'expressions'?",
         ]
     );
 }
@@ -181,9 +181,104 @@ fn directives_without_an_equivalent_give_the_reason() {
         [
             "kong.conf:1: nginx_http_large_client_header_buffers: expected a number of buffers and their size, such as 4 \
              8k, not '128k'",
-            "kong.conf:2: client_max_body_size: expected a size such as 8k, 10m or 1g, not '1q'",
+            "kong.conf:2: nginx_proxy_client_max_body_size: expected a size such as 8k, 10m or 1g, not '1q' (it sets \
+             client_max_body_size)",
         ]
     );
+}
+
+#[test]
+fn directives_with_an_equivalent_name_it() {
+    let check = |name: &str, expect: &str| {
+        let (_, notes) = load(&format!("{name} = 1"), &[]).unwrap();
+        assert_eq!(notes, [format!("kong.conf:1: {name}: has no effect: {expect}")]);
+    };
+    check("nginx_http_resolver", "use dns_resolver");
+    check("nginx_stream_resolver", "use dns_resolver");
+    check("nginx_proxy_server_tokens", "use headers and server_identity");
+    check("nginx_location_proxy_read_timeout", "use read_timeout of the service");
+    check("nginx_proxy_proxy_connect_timeout", "use connect_timeout of the service");
+    check("nginx_sproxy_proxy_timeout", "use read_timeout and write_timeout of the service");
+    check("nginx_http_ssl_certificate", "use ssl_cert");
+    check("nginx_upstream_least_conn", "use algorithm of the upstream");
+    check("nginx_main_error_log", "use proxy_error_log");
+    check("nginx_http_lua_shared_dict", "there is no Lua");
+    check("nginx_admin_client_max_body_size", "the Admin API and its console are not served by this version");
+    check("nginx_status_access_log", "directives of this block are not supported");
+    check("nginx_main_client_max_body_size", "the directive is not supported in this block: use client_max_body_size");
+    for (block, directive) in [("main", "pcre_jit"), ("http", "brotli_types"), ("supstream", "zone"), ("proxy", "etag")]
+    {
+        check(&format!("nginx_{block}_{directive}"), "no setting here corresponds to this directive of nginx");
+    }
+}
+
+fn overridden(name: &str, value: &str) -> Vec<Note> {
+    let inputs = Inputs { overrides: BTreeMap::from([(name.to_owned(), value.to_owned())]), ..Inputs::default() };
+    match Settings::load(&inputs, &|_| Err(std::io::ErrorKind::NotFound.into())) {
+        Ok((_, notes)) | Err(notes) => notes,
+    }
+}
+
+#[test]
+fn misspelt_directives_and_blocks_are_unknown() {
+    let check = |name: &str, expect: &str| {
+        let notes = overridden(name, "1");
+        assert_eq!(
+            notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [format!("command line: {name}: {expect}")]
+        );
+        assert!(notes[0].is_error, "{name}");
+        let (_, notes) = load(&format!("{name} = 1"), &[]).unwrap();
+        assert!(notes.len() == 1 && notes[0].contains("unknown setting"), "a warning in a file: {notes:?}");
+    };
+    let near = |name: &str, near: &str| check(name, &format!("unknown setting, did you mean '{near}'?"));
+    near("nginx_http_client_max_bdy_size", "nginx_http_client_max_body_size");
+    near("nginx_proxy_proxy_read_timeot", "nginx_proxy_proxy_read_timeout");
+    near("nginx_events_worker_conections", "nginx_events_worker_connections");
+    near("nginx_http_senfile", "nginx_http_sendfile");
+    near("nginx_htp_x", "nginx_http_x");
+    near("nginx_locaton_send_timeout", "nginx_location_send_timeout");
+    check("nginx_http_quux", "unknown setting (`cardinal settings` lists all)");
+    check("nginx_server_", "unknown setting (`cardinal settings` lists all)");
+    check("nginx_x", "unknown setting (`cardinal settings` lists all)");
+    let notes = overridden("nginx_http_sendfile", "on");
+    assert!(notes.len() == 1 && !notes[0].is_error, "a directive of nginx is no error: {notes:?}");
+}
+
+#[test]
+fn errors_name_what_was_written_once() {
+    let text = |name: &str, value: &str| overridden(name, value).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        text("nginx_proxy_client_max_body_size", "zz"),
+        ["command line: nginx_proxy_client_max_body_size: expected a size such as 8k, 10m or 1g, not 'zz' (it sets \
+             client_max_body_size)"]
+    );
+    assert_eq!(
+        text("resolver_address", "a:b"),
+        ["command line: resolver_address: 'a:b' is not <address> or <address>:<port> (it sets dns_resolver)"]
+    );
+    assert_eq!(
+        text("nginx_http_ssl_verify_client", "optional_no_ca"),
+        [
+            "command line: nginx_http_ssl_verify_client: expected one of: off, on, optional, not 'optional_no_ca' (it sets \
+             nginx_proxy_ssl_verify_client)"
+        ]
+    );
+    assert_eq!(
+        text("log_level", "loud"),
+        ["command line: log_level: expected one of: debug, info, notice, warn, error, crit, alert, emerg, not 'loud'"]
+    );
+}
+
+#[test]
+fn unresolved_references_are_reported_alone() {
+    for name in ["node_id", "log_level", "ssl_cert", "ssl_cert_key", "client_max_body_size", "dns_resolver"] {
+        let notes = overridden(name, "{vault://env/absent}");
+        assert_eq!(
+            notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [format!("command line: {name}: {{vault://env/absent}} cannot be resolved: the environment has no ABSENT")]
+        );
+    }
 }
 
 #[test]

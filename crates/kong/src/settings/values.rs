@@ -1,6 +1,6 @@
 //! Settings as text: from a file, the environment and overrides, with where each came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::secrets::Secrets;
 
@@ -18,14 +18,14 @@ pub struct Inputs<'i> {
     pub overrides: BTreeMap<String, String>,
 }
 
-/// Something to say about a setting.
+/// An error or a warning about a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The setting cannot be used; otherwise the note is a warning.
     pub is_error: bool,
     /// The setting.
     pub name: String,
-    /// Where it was said: `kong.conf:12`, `KONG_X`, `command line`.
+    /// Where it was set: `kong.conf:12`, `KONG_X`, `command line`.
     pub at: String,
     /// What is wrong.
     pub message: String,
@@ -44,6 +44,8 @@ impl std::fmt::Display for Note {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Given {
     pub(super) text: String,
+    /// The name that was written: another name of the setting, or a directive of nginx.
+    pub(super) name: String,
     pub(super) at: String,
     level: Level,
 }
@@ -62,10 +64,19 @@ enum Input {
 /// Variables of Kong's container images that are no settings.
 const IMAGE_VARIABLES: [&str; 4] = ["version", "sha256", "image", "build"];
 
-/// The settings that somebody gave, by name.
+/// Settings that are checked against one another.
+const TOGETHER: [&[&str]; 3] = [
+    &["ssl_cert", "ssl_cert_key"],
+    &["ssl_cipher_suite", "ssl_ciphers"],
+    &["nginx_proxy_ssl_verify_client", "nginx_proxy_ssl_client_certificate"],
+];
+
+/// The settings that were given, by name.
 #[derive(Debug, Default)]
 pub(super) struct Values {
     given: BTreeMap<&'static str, Given>,
+    /// Settings whose references cannot be resolved.
+    unresolved: BTreeSet<&'static str>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -103,11 +114,12 @@ impl Values {
         for (name, given) in self.given.iter_mut().filter(|(_, g)| is_reference(g)) {
             match secrets.resolve(&given.text, &BTreeMap::new()) {
                 Ok(secret) => given.text = secret,
-                Err(why) => failed.push((*name, given.at.clone(), format!("{} cannot be resolved: {why}", given.text))),
+                Err(why) => failed.push((*name, given.clone(), format!("{} cannot be resolved: {why}", given.text))),
             }
         }
-        for (name, at, message) in failed {
-            self.note(true, name, &at, &message);
+        for (setting, given, message) in failed {
+            self.note(true, &given.name, &given.at, &message);
+            self.unresolved.insert(setting);
         }
     }
 
@@ -127,7 +139,10 @@ impl Values {
     fn set(&mut self, name: &str, text: &str, at: &str, input: Input) {
         let text = text.trim();
         match (row(name), directives::find(name)) {
-            (Some(row), _) => self.give(row, Given { text: text.to_owned(), at: at.to_owned(), level: Level::Setting }),
+            (Some(row), _) => {
+                let (text, name, at) = (text.to_owned(), name.to_owned(), at.to_owned());
+                self.give(row, Given { text, name, at, level: Level::Setting });
+            }
             (None, Some((level, directive))) => self.directive(name, directive, level, text, at),
             (None, None) => self.unknown(name, at, input),
         }
@@ -152,7 +167,7 @@ impl Values {
                 Ok(values) => {
                     for (setting, text) in values {
                         let Some(row) = row(setting) else { continue };
-                        self.give(row, Given { text, at: at.to_owned(), level });
+                        self.give(row, Given { text, name: name.to_owned(), at: at.to_owned(), level });
                     }
                 }
                 Err(why) => self.note(true, name, at, &why),
@@ -161,12 +176,12 @@ impl Values {
     }
 
     fn status_note(&mut self, row: &Row, given: &Given) {
-        // Where the default is `on`, `off` asks for something that is not done.
+        // If the default is `on`, `off` is a request that is not supported.
         let is_off = row.default != "on" && matches!(given.text.as_str(), "off" | "NONE");
         let off = given.text.is_empty() || given.text == row.default || is_off;
         if row.status == Status::NotServed && !off {
             let message = format!("not served by this version: {}", row.text);
-            self.note(false, row.name, &given.at, &message);
+            self.note(false, &given.name, &given.at, &message);
         }
         if row.status == Status::NoMeaning
             && !matches!(given.text.as_str(), "" | "NONE")
@@ -185,8 +200,12 @@ impl Values {
             return;
         }
         let is_error = input == Input::CommandLine;
-        let names = TABLE.iter().map(|r| r.name).chain(directives::names());
-        let message = match cardinal_schema::suggest(name, names) {
+        let near = match directives::unknown(name) {
+            Some(Ok(why)) => return self.note(false, name, at, &format!("has no effect: {why}")),
+            Some(Err(near)) => near,
+            None => cardinal_schema::suggest(name, TABLE.iter().map(|row| row.name)).map(str::to_owned),
+        };
+        let message = match near {
             Some(near) => format!("unknown setting, did you mean '{near}'?"),
             None if is_error => "unknown setting (`cardinal settings` lists all)".to_owned(),
             None => "unknown setting; it has no effect".to_owned(),
@@ -194,18 +213,26 @@ impl Values {
         self.note(is_error, name, at, &message);
     }
 
+    /// Whether a value is missing because a reference cannot be resolved: its own, or that of a setting that it goes
+    /// with.
+    pub(super) fn is_unresolved(&self, name: &str) -> bool {
+        let together = TOGETHER.iter().find(|names| names.contains(&name));
+        self.unresolved.contains(name)
+            || together.is_some_and(|names| names.iter().any(|name| self.unresolved.contains(name)))
+    }
+
     pub(super) fn note(&mut self, is_error: bool, name: &str, at: &str, message: &str) {
         let (name, at, message) = (name.to_owned(), at.to_owned(), message.to_owned());
         self.notes.push(Note { is_error, name, at, message });
     }
 
-    /// The value that somebody gave, or the default; `None` when there is neither.
+    /// The given value, or the default; `None` when there is neither.
     pub(super) fn get(&self, name: &str) -> Option<Given> {
         let given = self.given.get(name).cloned().filter(|g| !g.text.is_empty() && g.text != "NONE");
         given.or_else(|| {
             let default = row(name)?.default;
-            let given = || Given { text: default.to_owned(), at: "default".to_owned(), level: Level::Setting };
-            (!default.is_empty()).then(given)
+            let (text, name, at) = (default.to_owned(), name.to_owned(), "default".to_owned());
+            (!default.is_empty()).then_some(Given { text, name, at, level: Level::Setting })
         })
     }
 }
