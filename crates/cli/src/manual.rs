@@ -1,9 +1,10 @@
-//! What the program says about itself: version, completions, man pages, settings, plugins.
+//! Documentation that the program prints: version, completions, man pages, settings, plugins.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use cardinal_kong::entities::no_plugin;
 use cardinal_sdk::PluginDef;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -13,7 +14,7 @@ use crate::args::{Cli, Output};
 use crate::out;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The release of Kong whose files and behaviour are the measure.
+/// The release of Kong that files and behaviour are compatible with.
 const KONG: &str = "3.10";
 
 pub(crate) fn version(output: Output) -> Result<ExitCode> {
@@ -61,10 +62,8 @@ pub(crate) fn plugins(all: &[&PluginDef], name: Option<&str>, output: Output) ->
         }
         (Some(name), output) => {
             let Some(def) = all.iter().find(|def| def.name == name) else {
-                match cardinal_schema::suggest(name, all.iter().map(|def| def.name)) {
-                    Some(near) => bail!("there is no plugin '{name}', did you mean '{near}'?"),
-                    None => bail!("there is no plugin '{name}'; 'cardinal plugins' lists them"),
-                }
+                let why = no_plugin(name, all.iter().map(|def| def.name));
+                bail!("{why}{}'cardinal plugins' lists those that it has", if why.ends_with('?') { " " } else { "; " })
             };
             match output {
                 Output::Human => describe(def),

@@ -353,6 +353,31 @@ fn secrets_beside_an_error_are_not_printed() {
 }
 
 #[test]
+fn values_of_unknown_fields_beside_secrets_are_not_printed() {
+    for (entity, shown) in [
+        ("consumers: [{username: a, keyauth_credentials: [{key: k, bogus: S3CR3T}]}]", false),
+        ("consumers:\n- username: a\n  keyauth_credentials:\n  - key: k\n    bogus: S3CR3T", false),
+        ("keyauth_credentials:\n- key: k\n  consumer: a\n  bogus: {x: S3CR3T}", false),
+        ("keyauth_credentials:\n- key: k\n  bogus:\n    x: S3CR3T", false),
+        ("basicauth_credentials: [{username: u, bogus: [S3CR3T]}]", false),
+        ("jwt_secrets: [{bogus: S3CR3T}]", false),
+        ("certificates: [{cert: c, bogus: S3CR3T}]", false),
+        ("keys: [{kid: k, jwk: '{}', bogus: S3CR3T}]", false),
+        ("plugins: [{name: http-log, config: {http_endpoint: 'http://h', bogus: S3CR3T}}]", false),
+        ("services:\n- host: h\n  bogus: S3CR3T", true),
+        ("plugins: [{name: cors, config: {bogus: S3CR3T}}]", true),
+    ] {
+        let text = format!("_format_version: '3.0'\n{entity}\n");
+        for output in ["human", "json"] {
+            let (code, told) = check(&text, &["--output", output]);
+            assert_eq!(code, Some(1), "{told}");
+            assert!(told.contains("bogus") && told.contains("unknown field"), "{told}");
+            assert_eq!(told.contains("S3CR3T"), shown, "{entity}: {told}");
+        }
+    }
+}
+
+#[test]
 fn keys_that_stand_twice_are_told() {
     let twice = "_format_version: '3.0'\nservices:\n- name: a\n  host: x\n  host: y\n";
     let (code, text) = check(twice, &[]);
@@ -508,4 +533,59 @@ plugins: [{name: http-log, config: {http_endpoint: '{vault://env/endpoint}'}}]
     assert!(check(&[]).contains("cannot be resolved: the environment has no ENDPOINT"), "{}", check(&[]));
     let text = check(&["--set", "vault_env_prefix=MY_"]);
     assert!(!text.contains("cannot be resolved") && !text.contains("log.test"), "{text}");
+}
+
+/// Standard error of `check` with a setting, and whether the file is valid.
+fn with_setting(set: &str) -> (bool, String) {
+    let folder = TempDir::new("check");
+    let file = folder.write("kong.yaml", "_format_version: '3.0'\n").display().to_string();
+    let output = output(&["check", &file, "--set", set]);
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn settings_that_are_wrong_are_reported_once_by_the_name_that_was_written() {
+    let check = |set: &str, expect: &str| {
+        let (valid, text) = with_setting(set);
+        assert!(!valid, "{set}: {text}");
+        assert_eq!(text, format!("error: invalid settings\nerror: command line: {expect}\n"));
+    };
+    check(
+        "nginx_http_client_max_bdy_size=8m",
+        "nginx_http_client_max_bdy_size: unknown setting, did you mean 'nginx_http_client_max_body_size'?",
+    );
+    check("nginx_htp_x=1", "nginx_htp_x: unknown setting, did you mean 'nginx_http_x'?");
+    check(
+        "nginx_proxy_client_max_body_size=zz",
+        "nginx_proxy_client_max_body_size: expected a size such as 8k, 10m or 1g, not 'zz' (it sets client_max_body_size)",
+    );
+    check(
+        "nginx_proxy_ssl_verify_client=optional_no_ca",
+        "nginx_proxy_ssl_verify_client: expected one of: off, on, optional, not 'optional_no_ca'",
+    );
+    check(
+        "node_id={vault://env/absent-node-id}",
+        "node_id: {vault://env/absent-node-id} cannot be resolved: the environment has no ABSENT_NODE_ID",
+    );
+    for (set, part) in [
+        ("nginx_http_resolver=127.0.0.1", "nginx_http_resolver: has no effect: use dns_resolver"),
+        ("nginx_http_sendfile=on", "no setting here corresponds to this directive of nginx"),
+        ("plugins=bundeld", "there is no plugin 'bundeld', did you mean 'bundled'?"),
+    ] {
+        let (valid, text) = with_setting(set);
+        assert!(valid && text.starts_with("warning: command line: ") && text.contains(part), "{set}: {text}");
+    }
+}
+
+#[test]
+fn a_stream_or_file_that_is_named_twice_is_refused() {
+    for second in ["-", "/dev/stdin"] {
+        let (code, _, error) = with_input(&["check", "-q", "-", second], "_format_version: '3.0'\n");
+        assert_eq!((code, error.as_str()), (Some(1), "error: cannot read <stdin>: it is named twice\n"));
+    }
+    let folder = TempDir::new("check");
+    let file = folder.write("kong.yaml", "_format_version: '3.0'\n").display().to_string();
+    let output = output(&["check", &file, &file]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(text, format!("error: cannot read {file}: it is named twice\n"));
 }

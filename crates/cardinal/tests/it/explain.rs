@@ -133,6 +133,11 @@ fn a_question_that_is_none_is_told() {
     let output = output(&["explain", "--config", &site.config]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("no request: give METHOD and URL"));
+    for (word, example) in [("GET", "such as GET http://a.example/"), ("/open", "such as GET /open")] {
+        let output = crate::process::output(&["explain", "--config", &site.config, word]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("is missing: give METHOD and URL") && text.contains(example), "{text}");
+    }
 }
 
 #[test]

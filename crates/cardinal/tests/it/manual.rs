@@ -42,6 +42,16 @@ fn it_describes_settings_and_plugins() {
     assert_eq!(json["schema"]["properties"]["key_names"]["type"], "array");
     let missing = output(&["plugins", "kye-auth"]);
     assert!(String::from_utf8(missing.stderr).unwrap().contains("did you mean 'key-auth'?"));
+    let missing = String::from_utf8(output(&["plugins", "statsd"]).stderr).unwrap();
+    assert!(
+        missing.contains("this version does not have Kong's plugin 'statsd'; 'cardinal plugins' lists"),
+        "{missing}"
+    );
+    let list: Value = serde_json::from_str(&stdout(&["plugins", "--output", "json"])).unwrap();
+    let count = list.as_array().unwrap().len();
+    for help in [stdout(&["--help"]), stdout(&["plugins", "--help"])] {
+        assert!(help.contains(&format!("{count} of the 45 ")), "{help}");
+    }
 }
 
 #[test]

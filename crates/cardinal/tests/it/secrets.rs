@@ -75,6 +75,43 @@ fn values_that_are_filled_in_are_not_printed() {
     assert!(text.contains("x-plain: ${{ env \"DECK_VALUE\" }}"), "{text}");
 }
 
+const URL: &str = r#"_format_version: '3.0'
+services:
+- name: s
+  url: ${{ env "DECK_URL" }}
+  routes: [{name: r, paths: [/r]}]
+  plugins:
+  - name: http-log
+    config:
+      http_endpoint: ${{ env "DECK_LOG" }}
+  - name: request-transformer
+    config:
+      add:
+        headers: ["x-log:${{ env "DECK_LOG" }}"]
+"#;
+
+#[test]
+fn addresses_that_come_from_elsewhere_are_printed() {
+    let folder = TempDir::new("secrets");
+    let file = folder.write("kong.yaml", URL).display().to_string();
+    let mut command = cardinal();
+    command.args(["explain", "--config", &file, "--fill-env", "GET", "http://localhost:8000/r"]);
+    command.env("DECK_URL", "http://127.0.0.1:9000/base").env("DECK_LOG", "http://ann:p4s@127.0.0.1:9001/l?token=t0k");
+    let (code, text) = all_output(command);
+    assert_eq!(code, Some(0), "{text}");
+    for part in [
+        "at host 127.0.0.1:9000",
+        "X-Real-IP: 127.0.0.1",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Host: localhost",
+        "X-Forwarded-Port: 8000",
+        "x-log: ${{ env \"DECK_LOG\" }}",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains("p4s") && !text.contains("t0k"), "{text}");
+}
+
 #[test]
 fn errors_do_not_name_values_that_are_filled_in() {
     let folder = TempDir::new("secrets");

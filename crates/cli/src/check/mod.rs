@@ -1,4 +1,4 @@
-//! `cardinal check`: is a configuration sound, and what becomes of it here?
+//! `cardinal check`: whether a configuration is valid, and how its entities differ from Kong.
 
 mod problems;
 
@@ -48,22 +48,22 @@ struct Found {
 
 enum Outcome {
     Valid(Box<Report>),
-    /// Something would be left out, and that was not wanted.
+    /// An entity would be left out, with `--strict`.
     Incomplete(Box<Report>),
     Invalid(Box<LoadErrors>),
 }
 
-/// What is said about a configuration that can be served.
+/// The report about a configuration that can be served.
 struct Report {
     lines: check::Report,
     order: OrderReport,
     counts: Counts,
     entities: Option<Entities>,
-    /// What is odd about the files.
+    /// Warnings about the files.
     warnings: Vec<Diagnostic>,
     /// All that was found on the way to what is served.
     diagnostics: Vec<Diagnostic>,
-    /// Routes whose patterns the matcher cannot compile; planning said so too.
+    /// Routes whose patterns the matcher cannot compile; planning reported them too.
     unmatchable: Vec<Diagnostic>,
     /// What output must not show.
     hidden: Hidden,
@@ -76,8 +76,7 @@ impl Report {
 }
 
 fn examine(site: &Site, strict: bool, entities_shown: bool) -> Result<Found> {
-    let refused =
-        |refusal: Refusal| anyhow::anyhow!("the configuration cannot be read\n{}", refusal.render().trim_end());
+    let refused = |refusal: Refusal| anyhow::anyhow!(refusal.report());
     let preferences = site.settings().map_err(refused)?;
     let sources = site.texts(&preferences).map_err(refused)?.sources;
     if sources.is_empty() {
@@ -123,7 +122,7 @@ impl Found {
         self.preferences.notes.iter().map(|note| format!("warning: {note}\n")).collect()
     }
 
-    /// What is odd about valid files, for who does not read the report.
+    /// Warnings about valid files, for standard error.
     fn oddities(&self) -> String {
         match &self.outcome {
             Outcome::Valid(report) => report.warnings.iter().map(|d| format!("warning: {d}\n")).collect(),
@@ -148,14 +147,14 @@ impl Found {
         }
     }
 
-    /// What is said, but for entities and the verdict on what is valid.
+    /// The report without the entities and, for a valid configuration, the verdict.
     fn json(&self) -> Value {
         match &self.outcome {
             Outcome::Valid(report) => {
                 let mut found = json!({});
                 let errors: Vec<_> = report.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
                 if !errors.is_empty() {
-                    // Kong takes the file; what of it would not be served here is said beside its verdict.
+                    // Kong accepts the file; entities that are not served here are listed in addition.
                     found["left_out"] = json!(flattened(&errors));
                 }
                 if !report.order.pairs.is_empty() {
@@ -181,7 +180,7 @@ impl Found {
                 json!({
                     "valid": false,
                     "fields": fields,
-                    "flattened_errors": errors.flattened().iter().map(problems::redacted).collect::<Value>(),
+                    "flattened_errors": errors.flattened_without_secrets().iter().map(problems::redacted).collect::<Value>(),
                     "errors": problems::of_refusal(errors),
                     "warnings": self.preferences.notes.iter().map(problems::of_note).collect::<Value>(),
                     "differences": [],

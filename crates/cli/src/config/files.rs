@@ -18,9 +18,12 @@ const FILES_MAX: usize = 10_000;
 /// Reads the files, the streams, and the files in the directories, in order.
 pub(super) fn read_sources(paths: &[PathBuf], streams: &Streams) -> Result<Vec<Source>, Refusal> {
     let mut sources = Vec::new();
-    for path in paths {
+    for (at, path) in paths.iter().enumerate() {
+        let name = name_of(path);
+        if paths.iter().take(at).any(|before| name_of(before) == name) {
+            return Err(Unreadable::from("it is named twice".to_owned()).of(Path::new(&name)));
+        }
         if is_stream(path) {
-            let name = name_of(path);
             let text = streams.text(path).map_err(|why| Unreadable::from(why).of(Path::new(&name)))?;
             sources.push(Source::new(name, &*text));
             continue;
@@ -70,7 +73,7 @@ impl std::fmt::Display for Unreadable {
 
 /// The text of a file that is not too large; otherwise why there is none.
 pub(crate) fn read_text(path: &Path) -> Result<String, Unreadable> {
-    // Before it is opened: opening a FIFO waits for who writes.
+    // Before it is opened: opening a FIFO blocks until it has a writer.
     let found = fs::metadata(path)?;
     if !found.is_file() {
         return Err(format!("it is {}, not a file", words(found.file_type())).into());
@@ -96,7 +99,7 @@ pub(super) fn text(bytes: Vec<u8>) -> Result<String, String> {
     })
 }
 
-/// What there is in the place of a file.
+/// The type of something that is not a file.
 fn words(kind: FileType) -> &'static str {
     match kind {
         kind if kind.is_dir() => "a directory",

@@ -1,4 +1,4 @@
-//! [`Refusal`]: why there is nothing to serve, for people.
+//! [`Refusal`]: why a configuration is rejected, for people.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use cardinal_kong::declarative::{Excerpts, Finding, Place};
 use cardinal_kong::settings::Note;
 use cardinal_kong::{LoadErrors, Source};
 
-/// Why a configuration cannot be had.
+/// Why a configuration is rejected.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// Settings are wrong; warnings are among the notes.
@@ -26,9 +26,9 @@ pub(crate) enum Refusal {
     },
     /// Entities are wrong.
     Load(Box<LoadErrors>),
-    /// Something would have to be left out, and that was not wanted; with the files.
+    /// An entity would be left out, with `--strict`; with the files.
     Incomplete(Vec<Diagnostic>, Vec<Source>),
-    /// The program could not look.
+    /// An internal error.
     Internal(anyhow::Error),
 }
 
@@ -44,7 +44,19 @@ impl Refusal {
         }
     }
 
-    /// The first problem, with its place, in one line; preferably one that there is help for, as others may follow from it.
+    /// The same with a headline, as the text of an error. Ends without a line end.
+    pub(crate) fn report(&self) -> String {
+        match self {
+            Self::Settings { .. } => format!("invalid settings\n{}", self.render().trim_end()),
+            Self::Read { .. } | Self::Internal(_) => self.render().trim_start_matches("error: ").trim_end().to_owned(),
+            Self::Load(_) | Self::Incomplete(..) => {
+                format!("cannot load the configuration\n{}", self.render().trim_end())
+            }
+        }
+    }
+
+    /// The first problem, with its place, in one line; preferably one that there is help for, as others may follow from
+    /// it.
     pub(crate) fn summary(&self) -> String {
         let problems = self.problems();
         let Some(first) = problems.iter().find(|problem| problem.help.is_some()).or(problems.first()) else {

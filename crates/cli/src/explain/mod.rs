@@ -24,7 +24,7 @@ use crate::args::{ExplainArgs, Output};
 use crate::config::{Loaded, Refusal, Site, is_stdin, is_stream, read_stream, read_text, render_diagnostics};
 use crate::out::{self, Screen};
 
-/// Routes that were close, at most so many.
+/// Maximum number of similar routes that are shown.
 const LOSERS_MAX: usize = 5;
 
 pub(crate) fn explain(
@@ -38,14 +38,14 @@ pub(crate) fn explain(
         bail!("--config and --requests cannot both be standard input");
     }
     let site = Site::new(plugins, args.config.clone(), args.settings.clone(), env);
-    let refused = |refusal: Refusal| anyhow!("cannot load the configuration\n{}", refusal.render().trim_end());
+    let refused = |refusal: Refusal| anyhow!(refusal.report());
     let preferences = site.settings().map_err(refused)?;
     let sources = site.texts(&preferences).map_err(refused)?.sources;
     if sources.is_empty() {
         bail!("no configuration: name files with --config");
     }
     let loaded = site.load(&preferences.settings, &sources).map_err(refused)?;
-    // Filters that would go to the network run on it, and are told that nobody is called.
+    // Filters that use the network run on it; their calls fail without a connection.
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let mut screen = out::Screen::new(loaded.hidden.clone());
     runtime.block_on(async {
@@ -82,7 +82,12 @@ pub(crate) fn explain(
 fn typed(args: &ExplainArgs) -> Result<Question> {
     let (method, url) = match (&args.method, &args.url) {
         (Some(method), Some(url)) => (method.clone(), url.clone()),
-        (Some(word), None) | (None, Some(word)) => bail!("a request is METHOD and URL, such as GET {word}"),
+        (Some(method), None) if !method.contains('/') => {
+            bail!("the URL of the request is missing: give METHOD and URL, such as {method} http://a.example/")
+        }
+        (Some(url), None) | (None, Some(url)) => {
+            bail!("the method of the request is missing: give METHOD and URL, such as GET {url}")
+        }
         (None, None) => bail!("no request: give METHOD and URL, such as GET http://a.example/, or --requests FILE"),
     };
     Ok(Question {
@@ -96,7 +101,7 @@ fn typed(args: &ExplainArgs) -> Result<Question> {
     })
 }
 
-/// A configuration that can be asked about.
+/// A loaded configuration to explain requests with.
 struct Asking<'a> {
     explainer: Explainer,
     loaded: &'a Loaded,

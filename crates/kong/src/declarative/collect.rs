@@ -26,7 +26,7 @@ pub(super) struct Membership {
 pub(super) enum Member {
     /// The item at this position.
     Item(usize),
-    /// Who has this name or id.
+    /// The consumer or group with this name or id.
     Named(String),
 }
 
@@ -40,15 +40,15 @@ pub(super) struct Collected<'r, 'n> {
     /// What is wrong outside of entities: unknown keys, lists that are none.
     pub(super) root: Errors,
     pub(super) findings: Vec<Finding>,
-    /// For entities that are declared again: their item, what is said about it, and file and place of the first one.
+    /// For entities that are declared again: their item, the message, and file and place of the first one.
     pub(super) declared_first: Vec<(usize, String, (u32, Place))>,
     /// What is accepted and means something else here, or nothing.
     pub(super) notes: Vec<Note>,
-    /// What is accepted and Kong itself refuses; only `check` tells it.
+    /// Accepted here and rejected by Kong; reported by `check` only.
     pub(super) differences: Vec<Note>,
     /// Passwords and secrets are written as plain text, not as they are stored.
     pub(super) transform: bool,
-    /// The items have no nodes: what is wrong, or odd, cannot be told with its place.
+    /// The items have no nodes: errors and warnings have no places.
     pub(super) without_nodes: bool,
 }
 
@@ -58,12 +58,12 @@ pub(super) struct Note {
     pub(super) place: Place,
     pub(super) key: &'static str,
     pub(super) message: &'static str,
-    /// How often; it is told once for each file.
+    /// Number of occurrences; reported once for each file.
     pub(super) count: usize,
 }
 
 impl Note {
-    /// As a warning; without files there is nobody to tell.
+    /// As a warning; none without files.
     pub(super) fn told(&self, files: &[Source]) -> Option<Diagnostic> {
         let message = match self.count {
             1 => self.message.to_owned(),
@@ -176,7 +176,7 @@ struct Walk<'o, 'r, 'n, 'f> {
 impl<'r, 'n, 'f> Walk<'_, 'r, 'n, 'f> {
     fn root(&mut self, root: &'f Node, taken: Taken, keep: Keep<'f, 'n>) {
         let Data::Map(map) = &root.data else {
-            // An empty file is no wish to serve nothing: it may be one that is being written.
+            // An empty file is rejected: it may be one that is being written.
             let hint = root.is_null().then(|| "the file is empty; write at least _format_version: \"3.0\"".to_owned());
             self.fail("", root.place, "expected an object", hint);
             return;
@@ -323,7 +323,7 @@ impl<'r, 'n, 'f> Walk<'_, 'r, 'n, 'f> {
         };
         let mut own = Map::with_capacity(map.len() + 2);
         if let Data::List(list) = &node.data {
-            // A list is a table in Lua too: its keys are numbers, which no schema knows.
+            // A list is a table in Lua too: its keys are numbers, which no schema has.
             own.extend(list.iter().enumerate().map(|(i, node)| ((i + 1).to_string(), node.to_value())));
         }
         for (key, _, value) in map {
@@ -556,7 +556,8 @@ fn name_of_reference(reference: &Value) -> Option<Value> {
     map.get("name").or_else(|| map.get("username")).filter(|name| name.is_string()).cloned()
 }
 
-/// Writes `http` for `ws` and `https` for `wss`, which exist in Kong Enterprise only. Beside others they are left out.
+/// Writes `http` for `ws` and `https` for `wss`, which exist in Kong Enterprise only. They are left out if the others
+/// are present.
 fn without_websocket(protocols: &mut Value) -> bool {
     let replaced = |name: &str| match name {
         "ws" => Some("http"),
@@ -596,7 +597,7 @@ fn url_without_websocket(url: &mut Value) -> bool {
     true
 }
 
-/// Merges values below others: what is there already counts. Lists are not merged.
+/// Merges values as defaults: existing values win. Lists are not merged.
 fn below(value: &mut Value, other: Value) {
     if let (Value::Object(map), Value::Object(other)) = (value, other) {
         for (key, other) in other {

@@ -1,8 +1,8 @@
 //! Fills in defaults and checks each entity by its schema, in the two rounds of Kong.
 //!
 //! In the first round, references are names: texts at the top level, nothing in a nested entity. If all entities are
-//! sound, that is all. Otherwise everything is checked again with ids in place of names, and with the parent's id in
-//! nested entities: a file may pass that way too. Kong: `flatten` of
+//! valid, the second round is skipped. Otherwise everything is checked again with ids in place of names, and with the
+//! parent's id in nested entities: a file may pass that way too. Kong: `flatten` of
 //! `kong/db/schema/others/declarative_config.lua`.
 
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ const BATCH: usize = 2 * PARALLEL_MIN;
 /// Most threads that share it.
 const THREADS_MAX: usize = 8;
 
-/// What Kong says of a reference that must not be there.
+/// Kong's message for a reference that must be null.
 pub(super) const MUST_BE_NULL: &str = "value must be null";
 
 /// How references are seen.
@@ -160,7 +160,7 @@ impl Load<'_> {
                 }
                 _ => self.reference((item, given), schema, others.items, (field, target), pass),
             };
-            // Whatever a nested entity says, it belongs to the one it is nested in.
+            // A nested entity belongs to its parent, whatever it references.
             let parent = item.parent.filter(|(_, name)| *name == field).and_then(|(at, _)| others.items.get(at));
             let reference = match (reference, parent) {
                 (Reference::As(_), Some(parent)) => Reference::As(json!({ "id": parent.id.to_string() })),
@@ -230,7 +230,7 @@ impl Load<'_> {
                 Reference::Wrong("length must be at least 1".into())
             }
             (Pass::Names, Some(Value::String(name)), _) => {
-                // A name that is not found is told later; until then any id will do.
+                // A name that is not found is reported later; until then any id is valid.
                 let found = self.index.find(items, target, name).and_then(|at| items.get(at));
                 let id = found.map_or_else(|| uuid::Uuid::nil().to_string(), |found| found.id.to_string());
                 Reference::As(json!({ "id": id }))
@@ -249,7 +249,7 @@ impl Load<'_> {
         }
     }
 
-    /// A reference with an id. If the id is wrong, Kong looks at whatever else the reference says.
+    /// A reference with an id. If the id is wrong, Kong checks the other fields of the reference.
     fn checked(&self, target: &str, value: Value) -> Reference {
         let wrong = match value.get("id") {
             None | Some(Value::Bool(false)) => "missing primary key",

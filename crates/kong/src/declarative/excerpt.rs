@@ -1,7 +1,7 @@
 //! A line of a file as it is shown beside an error: without secrets, and no wider than a screen.
 //!
-//! Errors end up in logs. A secret is known by the name of its field, as it stands in the file: a name that is
-//! misspelt is the usual reason for an error, so names that are near count as well.
+//! Errors end up in logs. A secret is recognized by the name of its field in the file: a misspelt name
+//! is the usual cause of an error, so similar names are treated as secrets as well.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -67,9 +67,16 @@ pub struct Excerpts<'s> {
     lines: HashMap<*const u8, Vec<&'s str>>,
     /// The secrets of a part of a line, with the address and the length of the part.
     secrets: Option<(*const u8, usize, Vec<Range<usize>>)>,
+    /// Fields whose values are hidden besides those that are known to hold secrets.
+    names: &'s [String],
 }
 
 impl<'s> Excerpts<'s> {
+    /// Excerpts that hide the values of these fields, too.
+    pub(super) fn without(names: &'s [String]) -> Self {
+        Self { names, ..Self::default() }
+    }
+
     /// The line of a place with a caret below it; nothing when there is no such line. Ends with a line end.
     ///
     /// Values of fields that hold secrets are replaced by `***`, and of a long line only what is around the place is shown.
@@ -78,7 +85,7 @@ impl<'s> Excerpts<'s> {
         let all = self.lines.entry(text.as_ptr()).or_insert_with(|| text.lines().collect());
         let last = (place.line as usize).checked_sub(1)?;
         let lines = all.get(last.saturating_sub(LINES_MAX)..=last)?;
-        let (shown, caret) = view(lines, place.column, &mut self.secrets);
+        let (shown, caret) = view(lines, place.column, self.names, &mut self.secrets);
         let number = place.line.to_string();
         let (gutter, caret) = (" ".repeat(number.len()), " ".repeat(caret));
         Some(format!("{gutter} |\n{number} | {shown}\n{gutter} | {caret}^\n"))
@@ -99,7 +106,12 @@ pub fn discreet(message: &str) -> String {
 }
 
 /// The last line as it is shown, and where the caret stands, in characters.
-fn view(lines: &[&str], column: u32, known: &mut Option<(*const u8, usize, Vec<Range<usize>>)>) -> (String, usize) {
+fn view(
+    lines: &[&str],
+    column: u32,
+    names: &[String],
+    known: &mut Option<(*const u8, usize, Vec<Range<usize>>)>,
+) -> (String, usize) {
     let line = lines.last().copied().unwrap_or_default();
     let at = place_of(line, column);
     // Parts begin and end at multiples, so that errors that are near to each other share one. The ends of the line are
@@ -110,9 +122,9 @@ fn view(lines: &[&str], column: u32, known: &mut Option<(*const u8, usize, Vec<R
         (part.saturating_add(2 * AROUND_MAX)..line.len()).find(|i| line.is_char_boundary(*i)).unwrap_or(line.len());
     let (part, at) = (line.get(from..to).unwrap_or_default(), at - from);
     let is_known = known.as_ref().is_some_and(|(start, length, _)| (*start, *length) == (part.as_ptr(), part.len()));
-    let inside = is_inside_secret(lines).then(|| whole(part));
+    let inside = is_inside_secret(lines, names).then(|| whole(part));
     if inside.is_none() && !is_known {
-        *known = Some((part.as_ptr(), part.len(), secrets(part)));
+        *known = Some((part.as_ptr(), part.len(), secrets_and(part, names)));
     }
     let secrets = inside.as_deref().or(known.as_ref().map(|known| &*known.2)).unwrap_or_default();
     let near = near(part, at, secrets);
@@ -214,8 +226,8 @@ fn tells_secret(name: &str) -> bool {
         || (name.len() > 2 && cardinal_schema::suggest(&name, SECRETS).is_some())
 }
 
-/// Whether the last line goes on with a value that begins on a line before and is secret.
-fn is_inside_secret(lines: &[&str]) -> bool {
+/// Whether the last line continues a secret value of a line before.
+fn is_inside_secret(lines: &[&str], names: &[String]) -> bool {
     let Some((line, above)) = lines.split_last() else { return false };
     let armor = above.iter().rev().find(|l| l.contains("-----BEGIN ") || l.contains("-----END "));
     if armor.is_some_and(|l| !l.contains("-----END ")) || is_encoded(line) {
@@ -236,10 +248,10 @@ fn is_inside_secret(lines: &[&str]) -> bool {
             None => fields(line).next().is_none(),
             Some('|' | '>') => true,
             Some(quote @ ('"' | '\'')) => value.len() == 1 || !value.ends_with(quote),
-            // Plain text that goes on.
+            // A plain scalar that continues.
             Some(_) => fields(line).next().is_none(),
         };
-        return is_open && is_secret(name);
+        return is_open && (is_secret(name) || names.iter().any(|known| known == name));
     }
     false
 }
@@ -268,12 +280,26 @@ fn fields(line: &str) -> impl Iterator<Item = (&str, usize)> {
 
 /// The values of a line that are secret, in order.
 pub(super) fn secrets(line: &str) -> Vec<Range<usize>> {
+    secrets_and(line, &[])
+}
+
+/// The same with the values of these fields, whatever they are.
+fn secrets_and(line: &str, names: &[String]) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     for (name, from) in fields(line) {
         if out.last().is_some_and(|last| from < last.end) {
             continue;
         }
-        if is_secret(name) {
+        if names.iter().any(|known| known == name) {
+            // The fields of a map or list within the line have names of their own: the rest of the line is hidden.
+            let rest = line.get(from..).unwrap_or_default().trim();
+            let is_nested = rest.starts_with(['{', '[', '&', '!', '*']);
+            out.extend(if is_nested {
+                Some(line.len() - line.get(from..).unwrap_or_default().trim_start().len()..line.trim_end().len())
+            } else {
+                value(line, from)
+            });
+        } else if is_secret(name) {
             out.extend(value(line, from));
         } else if line.get(from..).is_some_and(|rest| rest.starts_with("//")) {
             out.extend(user_of_url(line, from + 2));
@@ -282,7 +308,7 @@ pub(super) fn secrets(line: &str) -> Vec<Range<usize>> {
     out
 }
 
-/// Who calls, in `https://user:password@host`.
+/// The user info in `https://user:password@host`.
 fn user_of_url(line: &str, from: usize) -> Option<Range<usize>> {
     let rest = line.get(from..)?;
     let end = rest.find(['/', ' ', '"', '\'', '?', '#']).unwrap_or(rest.len());
@@ -312,7 +338,7 @@ fn value(line: &str, from: usize) -> Option<Range<usize>> {
             }
         }
     };
-    // A reference says where a secret is, not what it is.
+    // A reference names a secret and does not contain it.
     let text = line.get(range.clone())?;
     if range.is_empty() || text.starts_with("{vault://") { None } else { Some(range) }
 }
@@ -363,7 +389,7 @@ mod tests {
     }
 
     fn check(line: &str, expect: &str) {
-        assert_eq!(view(&[line], 1, &mut None).0, expect);
+        assert_eq!(view(&[line], 1, &[], &mut None).0, expect);
     }
 
     #[test]
@@ -385,6 +411,18 @@ mod tests {
         check("  key_names: [apikey]", "  key_names: [apikey]");
         check("  hots: example.com", "  hots: example.com");
         check("jwt_secrets: [{key: a, secrt: b}]", "jwt_secrets: [{key: ***, secrt: ***}]");
+    }
+
+    #[test]
+    fn values_of_named_fields_are_not_shown() {
+        let check = |line: &str, expect: &str| assert_eq!(view(&[line], 1, &["bogus".to_owned()], &mut None).0, expect);
+        check("  bogus: SECRET", "  bogus: ***");
+        check("[{bogus: SECRET, tags: [a]}]", "[{bogus: ***, tags: [a]}]");
+        check("  bogus: {a: SECRET}", "  bogus: ***");
+        check("- {tags: [a], bogus: [SECRET, b]}", "- {tags: [a], bogus: ***");
+        let (names, source) = (["bogus".to_owned()], Source::new("x", "a:\n  bogus:\n    SECRET\n"));
+        let lines = Excerpts::without(&names).of(&source, Place { line: 3, column: 1 });
+        assert!(!lines.unwrap().contains("SECRET"));
     }
 
     #[test]

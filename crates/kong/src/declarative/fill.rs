@@ -1,5 +1,5 @@
-//! Fills in `${{ env "DECK_..." }}`, as decK does before it reads a file: on the text, with the functions `env`, `toInt`,
-//! `toBool`, `toFloat` and `indent`. Expressions in comments stay.
+//! Fills in `${{ env "DECK_..." }}`, as decK does before it reads a file: on the text, with the functions `env`,
+//! `toInt`, `toBool`, `toFloat` and `indent`. Expressions in comments stay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct Filled {
     pub(super) text: String,
     /// The line of the file that each line of the text is from.
     lines: Vec<u32>,
-    /// Values with the expressions they stand for.
+    /// Values with the expressions they replace.
     values: Vec<(String, String)>,
 }
 
@@ -39,7 +39,7 @@ impl Filled {
         Place { line: line.copied().unwrap_or(place.line), ..place }
     }
 
-    /// Values with the expressions they stand for.
+    /// Values with the expressions they replace.
     pub(super) fn values(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter().map(|(value, expression)| (value.as_str(), expression.as_str()))
     }
@@ -95,7 +95,7 @@ fn filled(text: &str, env: &BTreeMap<String, String>) -> Result<Option<Filled>, 
                 },
                 |value| value.to_string(),
             );
-            // A value may have lines of its own; they are told as the line of the expression.
+            // A value may have lines of its own; they are reported as the line of the expression.
             out.lines.extend(std::iter::repeat_n(line, value.matches('\n').count()));
             out.text.push_str(&value);
             out.values.push((value, whole.to_owned()));
@@ -271,7 +271,7 @@ fn call(name: &str, arguments: &[Term], env: &BTreeMap<String, String>) -> Resul
             let value = env.get(variable).cloned().map(Term::Text);
             value.ok_or_else(|| format!("the environment variable '{variable}' is not set"))
         }
-        // The value may be a secret: it is not told.
+        // The value may be a secret: it is not shown.
         ("toInt", [Term::Text(text)]) => {
             text.parse().map(Term::Int).map_err(|_| "toInt: the value is no whole number".to_owned())
         }

@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use cardinal_ir::Diagnostic;
 use cardinal_schema::is_reference;
 use serde_json::Value;
 
-use super::excerpt::MASK;
+use super::excerpt::{MASK, is_secret};
 use super::snapshot::Snapshot;
 use super::source::Source;
 use crate::entities::Registry;
@@ -17,11 +18,14 @@ use crate::settings::Settings;
 
 /// Shortest value that is hidden: shorter ones are no secrets, and stand in every text.
 const LENGTH_MIN: usize = 3;
-/// Shortest part of a value that is hidden by itself, such as the host of a URL. Shorter values are hidden where they are
-/// a word.
-const PART_MIN: usize = 4;
+/// Shorter values are hidden only where they are a word.
+const WORD_MIN: usize = 4;
+/// Shortest part of a value that is hidden by itself, such as the host of a URL. Shorter ones are common words, which
+/// stand in texts that have nothing to do with the value; user and password of a URL are hidden in any case.
+const PART_MIN: usize = 8;
 /// Parts of values that are no secrets.
-const PUBLIC: &[&str] = &["grpc", "grpcs", "http", "https", "null", "redis", "rediss", "tcp", "tls", "true", "udp"];
+const PUBLIC: &[&str] =
+    &["application", "authorization", "example.com", "localhost", "localhost.localdomain", "multipart", "postgresql"];
 
 /// Keys of JSON output that are no names of fields, and YAML's words.
 #[rustfmt::skip]
@@ -44,7 +48,7 @@ struct Needle {
     /// In lower case: hosts and names of headers are not shown as they were written.
     text: Vec<u8>,
     shown: String,
-    /// It counts only where no other letter or digit is beside it.
+    /// It matches only as a whole word.
     whole_word: bool,
 }
 
@@ -66,7 +70,7 @@ impl Hidden {
         hidden
     }
 
-    /// Adds the secrets that references of these entities stand for.
+    /// Adds the secrets that references of these entities resolve to.
     #[must_use]
     pub fn with_references(mut self, snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> Self {
         let vaults = snapshot.of("vaults").filter_map(|vault| vault_of(&vault)).collect();
@@ -100,20 +104,20 @@ impl Hidden {
         if value.contains('\n') {
             value.lines().for_each(|line| self.add_text(line.trim(), shown, false, registry));
         }
-        for part in value.split(|c: char| c.is_whitespace() || "/:@?&=,;[]{}\"'<>|".contains(c)) {
-            if part.len() >= PART_MIN && part.len() < value.len() && !PUBLIC.contains(&part) {
-                self.add_text(part, MASK, true, registry);
-            }
+        let parts = value.split(|c: char| c.is_whitespace() || "/:@?&=,;[]{}\"'<>|".contains(c));
+        let parts = parts.filter(|part| part.len() >= PART_MIN && !is_public(part));
+        for part in parts.chain(credentials(value)).filter(|part| part.len() < value.len()) {
+            self.add_text(part, MASK, true, registry);
         }
     }
 
     fn add_text(&mut self, text: &str, shown: &str, is_part: bool, registry: &Registry) {
         // Names of kinds and fields are not secret, and the keys of JSON output must stay.
         let is_name = RESERVED.contains(&text) || registry.names().contains(text) || registry.kind(text).is_some();
-        if text.len() < LENGTH_MIN || is_name {
+        if text.len() < LENGTH_MIN || is_name || is_own_host(text) {
             return;
         }
-        let whole_word = is_part || text.len() < PART_MIN || text.bytes().all(|b| b.is_ascii_digit());
+        let whole_word = is_part || text.len() < WORD_MIN || text.bytes().all(|b| b.is_ascii_digit());
         let text = text.to_ascii_lowercase().into_bytes();
         let Some(first) = text.first() else { return };
         let all = self.needles.entry(*first).or_default();
@@ -202,6 +206,27 @@ impl Hidden {
     }
 }
 
+/// Whether a text is the node's own host, which every configuration may name.
+fn is_own_host(text: &str) -> bool {
+    let is_own = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    text.eq_ignore_ascii_case("localhost") || text.parse().is_ok_and(is_own)
+}
+
+/// Whether a part of a value stands in texts that have nothing to do with it: an address, a number, a common word.
+fn is_public(part: &str) -> bool {
+    let is_short_number = part.len() < 16 && part.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    PUBLIC.contains(&part) || is_short_number || part.parse::<IpAddr>().is_ok()
+}
+
+/// User and password of a URL, and the values of its arguments that are called secrets.
+fn credentials(value: &str) -> impl Iterator<Item = &str> {
+    let authority = value.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let user = authority.and_then(|authority| Some(authority.rsplit_once('@')?.0));
+    let arguments = value.split(['?', '&', ';', '#', ' ', ',']).filter_map(|argument| argument.split_once(['=', ':']));
+    let secrets = arguments.filter(|(name, _)| is_secret(name)).map(|(_, value)| value.trim());
+    user.into_iter().flat_map(|user| user.split(':')).chain(secrets)
+}
+
 impl Needle {
     /// How many bytes of the text it takes, if it is at this place.
     fn length_at(&self, text: &[u8], start: usize) -> Option<usize> {
@@ -221,7 +246,7 @@ impl Needle {
     }
 }
 
-/// The byte that an escape sequence of a URI, of JSON or of Rust stands for, and the length of the sequence.
+/// The byte that an escape sequence of a URI, of JSON or of Rust encodes, and the length of the sequence.
 fn escape(text: &[u8]) -> Option<(u8, usize)> {
     let hex = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
     match text {
@@ -279,9 +304,21 @@ mod tests {
         check(&["abcd", "abcdef"], "abcdefg abcd", "<1>g <0>");
         check(
             &["http://me:pass@internal.test:8080/hook"],
-            "host internal.test, port 8080, http",
-            "host ***, port ***, http",
+            "host internal.test, port 8080, user me:pass, http",
+            "host ***, port 8080, user me:***, http",
         );
+        check(
+            &["redis://:p4s@127.0.0.1:6379/0?token=t0k"],
+            "p4s 127.0.0.1 6379 token t0k",
+            "*** 127.0.0.1 6379 token ***",
+        );
+        check(
+            &["http://127.0.0.1:18080/services/orders"],
+            "upstream: / at host 127.0.0.1:18080, X-Real-IP: 127.0.0.1, localhost, orders",
+            "upstream: / at host 127.0.0.1:18080, X-Real-IP: 127.0.0.1, localhost, orders",
+        );
+        check(&["127.0.0.1"], "X-Real-IP: 127.0.0.1", "X-Real-IP: 127.0.0.1");
+        check(&["10.1.2.3"], "host 10.1.2.3", "host <0>");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Declarative files: what users write, to a [`Snapshot`] of complete entities.
 //!
 //! Formats 1.1, 2.1 and 3.0, YAML or JSON, one file or many. The behaviour is that of
-//! `kong/db/schema/others/declarative_config.lua`; errors are told with their places besides.
+//! `kong/db/schema/others/declarative_config.lua`; errors have their places in addition.
 
 mod collect;
 mod complete;
@@ -91,7 +91,7 @@ pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Resul
     })
 }
 
-/// The trees of files, with what is odd about them.
+/// The trees of files, with warnings.
 fn parse_all(files: &[Source]) -> Result<(Vec<Node>, Vec<Diagnostic>), Box<LoadErrors>> {
     let mut roots = Vec::with_capacity(files.len());
     let (mut findings, mut warnings) = (Vec::new(), Vec::new());
@@ -162,8 +162,8 @@ fn node_of(value: &Value) -> Node {
     Node { place: Place::default(), data }
 }
 
-/// The entities of trees. Nearly all configurations are sound, and need no nodes once their entities are collected: only
-/// where there is something to tell, with its place, are the trees made again and held.
+/// The entities of trees. Nearly all configurations are valid, and need no nodes once their entities are collected:
+/// only to report errors or warnings with places are the files parsed again and the trees kept.
 fn load_nodes(
     roots: Vec<Node>,
     roots_again: impl Fn() -> Vec<Node>,
@@ -213,8 +213,8 @@ fn load_items(
         if all.without_nodes {
             return Err(None);
         }
-        // Kong checks once more, with references in place of names, and keeps of the first round what it says about
-        // references that must not be there.
+        // Kong checks once more, with references in place of names, and keeps the errors of the first round about
+        // references that must be null.
         let first = std::mem::replace(&mut completed, load.complete(all, Pass::References));
         if !is_sound(all, &completed) {
             for (item, (first, second)) in all.items.iter_mut().zip(first.into_iter().zip(completed)) {
@@ -229,7 +229,7 @@ fn load_items(
         }
     }
     let completed: Vec<_> = completed.into_iter().filter_map(Result::ok).collect();
-    // Kong looks at references and unique values only when every entity is sound by itself.
+    // Kong looks at references and unique values only when every entity is valid by itself.
     let broken = resolve::check(all, &index, registry.names(), &completed);
     if !broken.is_empty() {
         return Err(Some(broken));
@@ -269,10 +269,11 @@ fn refuse(all: Collected<'_, '_>, registry: &Registry, files: &[Source], broken:
     let leftover = report::tree_of(&root, &items, &lost);
     let sound = items.iter().filter(|i| i.errors().is_empty()).map(report::subject).collect();
     let sources = files.to_vec();
-    Box::new(LoadErrors { fields, leftover, flattened, findings, sources, message: None, sound })
+    let unknown_secrets = report::unknown_secrets(&items, registry);
+    Box::new(LoadErrors { fields, leftover, flattened, findings, sources, message: None, sound, unknown_secrets })
 }
 
-/// What a plugin makes of a sound entity before it is kept: a hash of a password.
+/// Applies a plugin's `seal` to a valid entity before it is stored: a hash of a password.
 fn seal(item: &Item<'_, '_>, map: &mut Map<String, Value>) {
     let Some(seal) = item.kind.brought_by.and_then(|def| def.seal.as_ref()) else { return };
     let consumer = map.get("consumer").and_then(|c| c.get("id")).and_then(Value::as_str);

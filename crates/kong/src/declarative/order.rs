@@ -41,7 +41,7 @@ pub(super) fn kong_order(items: &[Item<'_, '_>]) -> Vec<usize> {
     by_kind(&mut top);
     children.iter_mut().for_each(by_kind);
     let mut out = Vec::with_capacity(items.len());
-    // Files are nested a few levels deep only: the schema says how deep.
+    // Files are nested a few levels deep only: the schema limits the depth.
     fn visit(at: usize, children: &[Vec<usize>], out: &mut Vec<usize>) {
         for child in children.get(at).into_iter().flatten() {
             visit(*child, children, out);

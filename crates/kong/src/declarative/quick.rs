@@ -15,11 +15,11 @@ const KEY_MAX: usize = 200;
 /// Maps larger than this look for equal keys by hash.
 const FEW_KEYS: usize = 16;
 
-/// Scalars whose meaning is asked of the parser.
+/// Scalars that the parser resolves.
 type Resolve<'r> = dyn Fn(&str) -> Option<Scalar> + 'r;
 
-/// The tree of a text, or `None` where the parser must look. `resolve` says what a plain scalar means that is neither
-/// plainly text nor a plain whole number.
+/// The tree of a text, or `None` if the full parser is needed. `resolve` gives the value of a plain scalar that is
+/// neither obviously text nor a whole number.
 pub(super) fn parse(text: &str, resolve: &Resolve<'_>) -> Option<Node> {
     // Tabs, other line ends, and characters that take more than one byte.
     if text.bytes().any(|b| !matches!(b, b'\n' | 0x20..=0x7e)) {
@@ -138,7 +138,7 @@ impl<'t> Reader<'t> {
         if self.at_dash() { self.block_list(depth, true) } else { self.block_map(depth) }
     }
 
-    /// The items of a list; one that is not `indented` below its key is told to start with its first item.
+    /// The items of a list; one that is not `indented` below its key has the place of its first item.
     fn block_list(&mut self, depth: usize, indented: bool) -> Option<Node> {
         let (mut place, column) = (self.place()?, self.column());
         let mut list = Vec::new();
@@ -225,7 +225,7 @@ impl<'t> Reader<'t> {
             }
         };
         self.end_of_line()?;
-        // What is indented deeper would go on with the scalar.
+        // A deeper indented line would continue the scalar.
         (self.is_done() || self.indent <= column).then_some(node)
     }
 
@@ -313,7 +313,7 @@ impl<'t> Reader<'t> {
             return None;
         }
         self.at += len;
-        // A plain scalar goes on after spaces and line ends, so that one of the marks must be next.
+        // A plain scalar continues after spaces and line ends, so that one of the marks must be next.
         let next = follows.iter().find(|b| !matches!(b, b' ' | b'\n'));
         if !matches!(next, Some(b',' | b']' | b'}')) {
             return None;

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::excerpt::{MASK, is_secret, secrets};
 
-/// The value with `***` in the place of secrets: of fields that the schema marks as encrypted, of fields whose names
-/// stand for secrets (also misspelt ones), of private keys, and of texts like `Authorization: ...` and
+/// The value with `***` in the place of secrets: of fields that the schema marks as encrypted, of fields with the
+/// name of a secret (also misspelt ones), of private keys, and of texts like `Authorization: ...` and
 /// `https://user:password@host`. References to vaults stay.
 pub fn redact(value: &Value, schema: Option<&Schema>) -> Value {
     match value {
@@ -25,6 +25,19 @@ pub fn redact_map(map: &Map<String, Value>, schema: Option<&Schema>) -> Map<Stri
         (name.clone(), shown)
     };
     map.iter().map(of).collect()
+}
+
+/// The value with `***` in the place of the values of these fields, at any depth.
+pub(super) fn hide_fields(value: &mut Value, names: &[String]) {
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                if names.iter().any(|known| known == name) { *value = hide(value) } else { hide_fields(value, names) }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| hide_fields(value, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn redact_field(value: &Value, field: Option<&Field>) -> Value {

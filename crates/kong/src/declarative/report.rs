@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 
-use cardinal_schema::{Errors, Step};
+use cardinal_schema::{Errors, Schema, Step};
 use serde_json::{Map, Value, json};
 
-use super::excerpt::{Excerpts, discreet};
+use super::excerpt::{Excerpts, discreet, is_secret};
 use super::hidden::Hidden;
 use super::item::Item;
+use super::redact::hide_fields;
 use super::source::{Data, Place, Scalar, Source};
 use crate::entities::Registry;
 
-/// Findings that are shown to people; nobody reads more at once.
+/// Maximum number of findings in text for people.
 const RENDERED_MAX: usize = 100;
 
 /// One thing that is wrong, with its place.
@@ -47,6 +48,8 @@ pub struct LoadErrors {
     pub(super) sources: Vec<Source>,
     pub(super) message: Option<String>,
     pub(super) sound: Vec<String>,
+    /// Unknown fields of entities with secrets: perhaps a misspelt name of a secret.
+    pub(super) unknown_secrets: Vec<String>,
 }
 
 impl LoadErrors {
@@ -55,7 +58,7 @@ impl LoadErrors {
         let message = findings.first().map(|first| first.message.clone());
         let (fields, leftover) = (Errors::default(), Errors::default());
         let (flattened, sound, sources) = (Vec::new(), Vec::new(), files.to_vec());
-        Self { fields, leftover, flattened, findings, sources, message, sound }
+        Self { fields, leftover, flattened, findings, sources, message, sound, unknown_secrets: Vec::new() }
     }
 
     /// Takes secrets out of all messages.
@@ -84,6 +87,15 @@ impl LoadErrors {
     /// One entry for each entity with errors, as Kong's `flattened_errors`.
     pub fn flattened(&self) -> &[Value] {
         &self.flattened
+    }
+
+    /// The same without the values of fields that may be misspelt secrets.
+    pub fn flattened_without_secrets(&self) -> Vec<Value> {
+        let mut entries = self.flattened.clone();
+        for entity in entries.iter_mut().filter_map(|entry| entry.get_mut("entity")) {
+            hide_fields(entity, &self.unknown_secrets);
+        }
+        entries
     }
 
     /// What is wrong, in the order of the files.
@@ -129,7 +141,7 @@ impl LoadErrors {
 
     /// The errors as text for people: each with its place, the source line and a hint.
     pub fn render(&self) -> String {
-        let (mut out, mut excerpts) = (String::new(), Excerpts::default());
+        let (mut out, mut excerpts) = (String::new(), Excerpts::without(&self.unknown_secrets));
         for finding in self.findings.iter().take(RENDERED_MAX) {
             self.render_one(finding, &mut excerpts, &mut out);
         }
@@ -230,6 +242,32 @@ pub(super) fn findings(
     out
 }
 
+/// The names of unknown fields beside secrets: in credentials, and in records with encrypted fields.
+pub(super) fn unknown_secrets(items: &[Item<'_, '_>], registry: &Registry) -> Vec<String> {
+    let mut names = Vec::new();
+    for item in items.iter().filter(|item| !item.errors().is_empty()) {
+        let own = item.own();
+        let schema = registry.schema_of(item.kind, &own).ok();
+        for (path, _) in item.errors().messages().into_iter().filter(|(_, message)| *message == "unknown field") {
+            let (above, name) = path.rsplit_once('.').unwrap_or(("", &path));
+            let record = match above {
+                "" => schema,
+                above => schema.and_then(|schema| match &schema.field_at(above)?.kind {
+                    cardinal_schema::Kind::Record(record) => Some(&**record),
+                    _ => None,
+                }),
+            };
+            let has_secrets = |record: &Schema| record.fields.iter().any(|f| f.field.encrypted || is_secret(f.name));
+            if item.kind.brought_by.is_some() || record.is_some_and(has_secrets) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// What to call an item: `service "a"`, or `route 2` by its place in the list.
 pub(super) fn subject(item: &Item<'_, '_>) -> String {
     let label = item.label().or_else(|| item.text("name"));
@@ -291,7 +329,7 @@ fn written_at(item: &Item<'_, '_>, path: &str) -> String {
     }
 }
 
-/// For a value with a variable that nobody filled in.
+/// The hint for a value with a variable that was not filled in.
 pub(super) fn variable_hint(written: &str) -> Option<String> {
     if written.contains("${{") {
         return Some(
@@ -307,8 +345,8 @@ pub(super) fn variable_hint(written: &str) -> Option<String> {
     ))
 }
 
-/// The name in `$NAME` or `${NAME}`. Names in lower case count only where the variable is the whole text: elsewhere `$` is
-/// usually the end in a regular expression, or begins an expression of a template.
+/// The name in `$NAME` or `${NAME}`. Names in lower case count only where the variable is the whole text: elsewhere `$`
+/// is usually the end in a regular expression, or begins an expression of a template.
 pub(super) fn variable(text: &str) -> Option<&str> {
     let is_name = |name: &str, first: fn(&u8) -> bool, rest: fn(&u8) -> bool| {
         let mut bytes = name.bytes();
@@ -367,7 +405,7 @@ fn unknown_field_hint(item: &Item<'_, '_>, registry: &Registry, path: &str) -> O
     cardinal_schema::suggest(name, names).map(|s| format!("did you mean '{s}'?"))
 }
 
-/// What is said to people in place of Kong's message, where that one would mislead: a plugin that there is not cannot be
+/// The text for people in place of Kong's message, where that one would mislead: a missing plugin cannot be
 /// enabled.
 fn for_people(item: &Item<'_, '_>, registry: &Registry, message: &str) -> Option<String> {
     if !message.starts_with("plugin '") || item.kind.name != "plugins" {
@@ -381,8 +419,8 @@ fn for_people(item: &Item<'_, '_>, registry: &Registry, message: &str) -> Option
     }
 }
 
-/// The field of a reference `{name: x}` that leads nowhere, by the path of what Kong says about it (`route.protocols`,
-/// `service.id`), and what to say instead.
+/// The field of a reference `{name: x}` without a target, by the path of Kong's error about it (`route.protocols`,
+/// `service.id`), and the message instead.
 fn missing_target<'p>(item: &Item<'_, '_>, path: &'p str) -> Option<(&'p str, String)> {
     let (field, _) = path.split_once('.')?;
     item.kind.references().find(|(name, _)| *name == field)?;
@@ -392,7 +430,7 @@ fn missing_target<'p>(item: &Item<'_, '_>, path: &'p str) -> Option<(&'p str, St
     Some((field, format!("there is no {} '{name}'", field.replace('_', " "))))
 }
 
-/// For a name that leads nowhere: the nearest one that leads somewhere.
+/// The hint for a name without a target: the nearest existing name.
 fn reference_hint(item: &Item<'_, '_>, items: &[Item<'_, '_>], path: &str, message: &str) -> Option<String> {
     let field = missing_target(item, path).map_or(path, |(field, _)| field);
     if field == path && !message.starts_with("invalid reference '") {

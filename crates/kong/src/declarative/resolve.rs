@@ -123,7 +123,7 @@ fn text_of_unique(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Names and ids that occur twice. Kong tells them by position, below the parent.
+/// Names and ids that occur twice. Kong reports them by position, below the parent.
 fn names_and_ids(all: &mut Collected<'_, '_>, errors: &mut Errors) {
     let mut names = HashMap::new();
     let mut ids = HashMap::new();
@@ -174,7 +174,7 @@ fn declare<K: Eq + Hash>(declared: &mut HashMap<K, usize>, key: K, at: usize) ->
     }
 }
 
-/// References that name nothing. Kong tells them by kind and name.
+/// References without a target. Kong reports them by kind and name.
 fn references(all: &mut Collected<'_, '_>, index: &Index, errors: &mut Errors) {
     let mut found: Vec<(usize, &'static str, String)> = Vec::new();
     for (at, item) in all.items.iter().enumerate() {

@@ -21,7 +21,7 @@ pub struct Snapshot {
     names: Arc<Names>,
 }
 
-/// An entity as it is held.
+/// An entity as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stored {
     pub(super) fields: Packed,
@@ -142,7 +142,7 @@ impl Snapshot {
         self.memberships.get(consumer).map_or(&[], Vec::as_slice)
     }
 
-    /// What is odd about the files, though they can be served: keys that stand twice ([`Code::Unique`]).
+    /// Warnings about files that can be served: duplicate keys ([`Code::Unique`]).
     ///
     /// [`Code::Unique`]: cardinal_ir::Code::Unique
     pub fn warnings(&self) -> &[Diagnostic] {
@@ -226,7 +226,7 @@ impl Snapshot {
         Value::Object(out)
     }
 
-    /// `{id: membership}`, as Kong shows members of groups beside the entities.
+    /// `{id: membership}`, as Kong shows members of groups next to the entities.
     pub fn memberships_json(&self) -> Map<String, Value> {
         let mut members = Map::new();
         for (consumer, groups) in &self.memberships {

@@ -60,7 +60,7 @@ fn names_that_lead_nowhere_are_told_together() {
         "{}",
         errors.render()
     );
-    // Beside other errors Kong has other words for it.
+    // Together with other errors Kong's message differs.
     check(
         &format!("{HEAD}services: [{{name: a}}]\nroutes: [{{name: r, service: x, paths: [/]}}]"),
         json!({"services": [{"host": "required field missing"}], "routes": [{"service": {"id": "missing primary key"}}]}),
@@ -253,7 +253,7 @@ fn words_of_yaml_1_1_are_booleans() {
     let snapshot = load_text(&text).unwrap();
     let route = snapshot.of("routes").next().unwrap();
     assert_eq!((route.text("name"), route.flag("strip_path"), route.flag("preserve_host")), (Some("on"), false, true));
-    // lyaml knows no one-letter booleans.
+    // lyaml has no one-letter booleans.
     assert_eq!(route.texts("tags").collect::<Vec<_>>(), ["y", "N", "yes"]);
 }
 
@@ -515,7 +515,7 @@ fn what_belongs_to_kong_and_is_not_here_is_told_as_such() {
     assert!(!told.contains("add it to the 'plugins'") && !told.contains("keyauth"), "{told}");
     let expected = "plugin 'bot-detection' not enabled; add it to the 'plugins' configuration property";
     assert_eq!(errors.fields()["plugins"][0]["name"], expected);
-    // A plugin that is there, and that settings do not ask for: Kong's advice is right.
+    // An existing plugin that the settings do not load: Kong's advice applies.
     let settings = Settings { plugins: crate::settings::Choice::Only(Vec::new()), ..Settings::default() };
     let registry = Registry::for_settings(&[&crate::entities::tests::PLUGIN], &settings).unwrap();
     let files = [Source::new("kong.yaml", format!("{HEAD}plugins: [{{name: any}}]"))];

@@ -1,14 +1,14 @@
-//! Warnings about values that hold an unresolved variable (`$NAME`, `${NAME}`, `${{ env "NAME" }}`): the text is served
-//! as it is written, so that a placeholder may become a credential that anybody can guess.
+//! Warnings about values that hold an unresolved variable (`$NAME`, `${NAME}`, `${{ env "NAME" }}`): the text is used
+//! literally, so that a placeholder may become a credential that is easy to guess.
 
 use cardinal_ir::{Code, Diagnostic};
 
 use super::report::{variable, variable_hint};
 use super::source::{Data, Node, Place, Scalar, Source};
 
-/// Warnings of one file; the last one tells how many more values there are.
+/// Maximum number of warnings of one file; the last one has the number of further values.
 const TOLD_MAX: usize = 20;
-/// What becomes of the text.
+/// What the text is used for.
 const LITERAL: &str = "is not filled in: the text is used as it is written";
 /// Keys below which texts are no values, or are programs.
 const SKIPPED: [&str; 6] = ["_comment", "_ignore", "_info", "_konnect", "_workspace", "custom_fields_by_lua"];

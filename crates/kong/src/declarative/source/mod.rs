@@ -1,7 +1,8 @@
-//! One file: text to a tree of values that know where they stand.
+//! One file: text to a tree of values with their places.
 //!
-//! YAML is read as Kong reads it: by lyaml's rules for plain scalars (`scalars`), the last of two equal keys counts, and
-//! only the first document does. JSON is read by the same parser. Depth, size and the expansion of aliases are limited.
+//! YAML is read as Kong reads it: by lyaml's rules for plain scalars (`scalars`), the last of two equal keys counts,
+//! and only the first document does. JSON is read by the same parser. Depth, size and the expansion of aliases are
+//! limited.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub const VALUES_MAX: usize = 20_000_000;
 const ALIASED_MAX: usize = 1_000_000;
 /// Most bytes of text that aliases repeat.
 const ALIASED_BYTES_MAX: usize = 32 << 20;
-/// Equal keys that are told.
+/// Maximum number of duplicate keys that are reported.
 const DUPLICATES_MAX: usize = 100;
 
 /// A file as it was read.
@@ -66,7 +67,7 @@ pub struct Place {
     pub column: u32,
 }
 
-/// A value that knows where it stands.
+/// A value with its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// Where.
@@ -139,7 +140,7 @@ pub struct Duplicate {
     pub before: Place,
 }
 
-/// What is odd about a file.
+/// Warnings about a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Oddities {
     /// Keys that stand twice in one map: their earlier values are left out of the tree.
@@ -156,7 +157,7 @@ pub fn parse(text: &str) -> Result<Node, ParseError> {
     parse_noting(text).map(|(root, _)| root)
 }
 
-/// The same, with what is odd about the text.
+/// The same, with warnings about the text.
 ///
 /// # Errors
 /// The text is not YAML, or over a limit.
@@ -280,7 +281,7 @@ fn share_keys(node: &mut Node, keys: &mut HashSet<Key>) {
 
 /// The one key with this text.
 pub(super) fn shared(text: &str, keys: &mut HashSet<Key>) -> Key {
-    // A file whose keys are all different has nothing to share.
+    // A file whose keys are all different has no shared keys.
     const KEYS_MAX: usize = 4_096;
     if let Some(key) = keys.get(text) {
         return Arc::clone(key);
@@ -321,7 +322,7 @@ fn last_counts(node: &mut Node, duplicates: &mut BTreeSet<Duplicate>) {
     }
 }
 
-/// What the parser says, in words.
+/// The parser's error as text.
 fn words(error: &Error) -> String {
     let breach = match innermost(error) {
         Error::Budget { breach, .. } => breach,
@@ -358,7 +359,7 @@ fn resolve_scalars(node: &mut Node, lines: &[&str]) {
             let start = line.char_indices().nth(column).map_or(line.len(), |(i, _)| i);
             let (before, written) = line.split_at(start);
             if before.split_whitespace().rev().take(2).any(|word| word.starts_with('!')) {
-                // A tag says what the scalar is.
+                // A tag gives the type of the scalar.
                 return;
             }
             let text = match value {
@@ -375,7 +376,7 @@ fn resolve_scalars(node: &mut Node, lines: &[&str]) {
                 None => {
                     let end = written.find(|c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}'));
                     let text = written.get(..end.unwrap_or(written.len())).unwrap_or_default();
-                    // Quotes, tags and aliases say for themselves what a scalar is.
+                    // Quotes, tags and aliases define the type of a scalar.
                     if !text.is_empty() && !text.starts_with(['"', '\'', '!', '&', '*', '|', '>', '#']) {
                         let text = text.strip_suffix(':').unwrap_or(text);
                         *value = scalars::resolve(text).unwrap_or_else(|| text.into());
@@ -430,7 +431,7 @@ impl Node {
     pub fn list(&self) -> Option<&[Node]> {
         match &self.data {
             Data::List(list) => Some(list),
-            // Lua cannot tell an empty object from an empty list.
+            // An empty object and an empty list are the same in Lua.
             Data::Map(map) if map.is_empty() => Some(&[]),
             Data::Scalar(_) | Data::Map(_) => None,
         }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The reader of most files says what the parser says, or nothing.
+/// The fast reader gives the same result as the parser, or none.
 fn check(text: &str) -> bool {
     let Some(quick) = quick::parse(text, &meaning) else { return false };
     let whole = parse_whole(text).unwrap_or_else(|e| panic!("{text:?} is wrong: {e:?}"));
