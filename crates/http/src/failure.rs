@@ -20,7 +20,7 @@ pub enum FailureKind {
     BodyTooLarge,
     /// The expectation in `Expect` is not known.
     ExpectationFailed,
-    /// The HTTP version is not spoken here.
+    /// The HTTP version is not supported.
     VersionNotSupported,
     /// The client went away.
     ClientClosed,
@@ -145,7 +145,7 @@ impl FailureKind {
         }
     }
 
-    /// Whose fault it is.
+    /// The side that caused it.
     pub const fn side(self) -> Side {
         match self {
             Self::BadRequest
@@ -179,7 +179,7 @@ impl FailureKind {
     }
 }
 
-/// Whose fault a failure is.
+/// The side that caused a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The client's.

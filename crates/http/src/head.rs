@@ -192,7 +192,7 @@ impl RequestHead {
         });
     }
 
-    /// Whom the request is for, with its port if it has one: the target's authority, else `Host`.
+    /// Host of the request, with its port if it has one: the target's authority, else `Host`.
     pub fn authority(&self) -> Option<&[u8]> {
         match &self.authority {
             Some(range) => Some(self.headers.raw(range.clone())),
@@ -201,7 +201,7 @@ impl RequestHead {
     }
 
     /// Whether the host that the request is for, and a `Host` beside an absolute target, can be read (see
-    /// [`is_authority`]). That there is none is no reason against it.
+    /// [`is_authority`]). A missing host counts as readable.
     pub fn has_readable_host(&self) -> bool {
         let field = || self.headers.known(Name::Host).is_none_or(is_authority);
         match &self.authority {

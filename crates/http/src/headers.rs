@@ -61,7 +61,7 @@ pub enum Name {
     /// `X-Real-IP`
     XRealIp,
     /// A name that has `_` for `-` in one of the names above that the proxy writes itself or that concern a connection
-    /// only: `X_Forwarded_For`. Receivers that do not tell the two characters apart take it for that name.
+    /// only: `X_Forwarded_For`. Receivers that treat the two characters as equal use it as that name.
     Respelled,
 }
 
@@ -209,7 +209,7 @@ impl Field {
 /// keeps the memory.
 ///
 /// Names and values that are set must be legal (RFC 9110 section 5): a field that is not is dropped, because it
-/// would break the message apart; [`HeaderList::append`] says so.
+/// would change the framing of the message; [`HeaderList::append`] reports that.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderList {
     arena: Vec<u8>,
@@ -282,8 +282,8 @@ impl HeaderList {
             .map(|f| self.slice(f.value_range()))
     }
 
-    /// All fields of this name in any spelling: without regard to case, and `_` counts as `-`. CGI and its successors do
-    /// not tell these names apart.
+    /// All fields of this name in any spelling: without regard to case, and `_` counts as `-`. CGI and its successors
+    /// treat these names as equal.
     pub fn spellings<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.fields
             .iter()
@@ -305,7 +305,8 @@ impl HeaderList {
         fields.iter().filter(move |f| f.id == name).map(|f| self.slice(f.value_range()))
     }
 
-    /// `false` if none of these names occurs, without a look at the fields. `true` says that one occurs or was removed.
+    /// `false` if none of these names occurs, without looking at the fields. `true` means that one occurs or was
+    /// removed.
     #[inline]
     pub fn may_have_known(&self, names: &[Name]) -> bool {
         names.iter().fold(0, |bits, name| bits | name.bit()) & self.seen != 0
@@ -430,7 +431,7 @@ impl HeaderList {
         }
     }
 
-    /// Removes all fields of the name; says whether there were any.
+    /// Removes all fields of the name; returns whether there were any.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let before = self.fields.len();
         self.fields.retain_after_removal(&self.arena, name);
@@ -452,7 +453,7 @@ impl HeaderList {
         self.append(name, value)
     }
 
-    /// Removes all fields of a known name; says whether there were any.
+    /// Removes all fields of a known name; returns whether there were any.
     pub fn remove_known(&mut self, name: Name) -> bool {
         let before = self.fields.len();
         if self.seen & name.bit() != 0 {
@@ -461,14 +462,14 @@ impl HeaderList {
         before != self.fields.len()
     }
 
-    /// Removes the fields that `dead` says.
+    /// Removes the fields for which `dead` is true.
     pub fn remove_if(&mut self, mut dead: impl FnMut(Name, &[u8], &[u8]) -> bool) {
         let arena = &self.arena;
         let slice = |range: Range<usize>| arena.get(range).unwrap_or_default();
         self.fields.retain(|f| !dead(f.id, slice(f.name_range()), slice(f.value_range())));
     }
 
-    /// Gives all fields of the name another name; says whether there were any.
+    /// Renames all fields of the name; returns whether there were any.
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
         if !is_token(to) {
             return false;
@@ -496,7 +497,7 @@ impl HeaderList {
         self.write_h1_if(out, |_, _| true);
     }
 
-    /// The same, for the fields that `keep` says.
+    /// The same, for the fields for which `keep` is true.
     pub fn write_h1_if(&self, out: &mut Vec<u8>, mut keep: impl FnMut(Name, &[u8]) -> bool) {
         let mut run: Option<(usize, usize)> = None;
         for field in &self.fields {

@@ -79,7 +79,7 @@ pub fn is_visible(bytes: &[u8]) -> bool {
 
 const UPPER: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// The [`UPPER`] bits are 0 if none of the eight bytes is below `least` or DEL. Which byte it is they do not tell.
+/// The [`UPPER`] bits are 0 if none of the eight bytes is below `least` or DEL. They do not identify the byte.
 const fn controls(bytes: u64, least: u8) -> u64 {
     const DELETES: u64 = u64::from_ne_bytes([0x7f; 8]);
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
@@ -152,7 +152,7 @@ pub fn eq_ignore_case(a: &[u8], b: &[u8]) -> bool {
     a.eq_ignore_ascii_case(b)
 }
 
-/// Whether two field names are the same to receivers that do not tell `_` from `-`, such as CGI and its successors.
+/// Whether two field names are the same to receivers that treat `_` as `-`, such as CGI and its successors.
 pub fn eq_field_name(a: &[u8], b: &[u8]) -> bool {
     let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     a.len() == b.len() && a.iter().map(fold).eq(b.iter().map(fold))

@@ -3,11 +3,11 @@
 use crate::headers::Name;
 use crate::token::eq_field_name;
 
-/// Whether a field is used only from a head: framing, routing, authentication, request modifiers, response controls, how
-/// to read the content (RFC 9110 section 6.5.1), and what browsers and other proxies act on. Receivers that merge
-/// trailers into the head would use it although nothing has looked at it there.
+/// Whether a field is used only from a head: framing, routing, authentication, request modifiers, response controls,
+/// how to read the content (RFC 9110 section 6.5.1), and what browsers and other proxies act on. Receivers that merge
+/// trailers into the head would use it although no proxy has checked it there.
 ///
-/// `_` counts as `-`: CGI and its successors do not tell them apart.
+/// `_` counts as `-`: CGI and its successors treat them as equal.
 pub fn belongs_in_head(id: Name, name: &[u8]) -> bool {
     // The names that have an id are of these kinds.
     if !matches!(id, Name::Other | Name::Date | Name::Server) {
@@ -86,10 +86,9 @@ const NAMES: [&[u8]; 41] = [
 
 const PREFIXES: [&[u8]; 4] = [b"access-control-", b"if-", b"x-accel-", b"x-forwarded-"];
 
-/// Whether the name of a request field looks as if servers learnt from it who sends the request, by which proof, from
-/// where, or what for: credentials, identities, certificates, addresses, routing. There is no list of all such names, so
-/// this goes by the words that they are made of. What it says of other names is harmless: they are only to be told apart
-/// from names that a trailer may have.
+/// Whether the name of a request field may carry credentials, identities, certificates, addresses or routing
+/// information. There is no complete list of such names, so this is a heuristic on the words in the name. A false
+/// positive is harmless: the field is only not allowed in a trailer.
 pub fn tells_identity(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     STEMS.iter().any(|stem| name.windows(stem.len()).any(|part| part == *stem))
@@ -109,7 +108,7 @@ const STEMS: [&[u8]; 36] = [
     b"secret",
     b"session",
     b"token",
-    // Who it is, and what they may do.
+    // Identity and permissions.
     b"account",
     b"anonymous",
     b"claim",

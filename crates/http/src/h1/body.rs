@@ -16,7 +16,7 @@ pub enum BodyError {
     /// Not a chunk size, or one too large.
     #[error("malformed chunk size")]
     ChunkSize,
-    /// A chunk that does not end where it says.
+    /// A chunk without CRLF after its data.
     #[error("malformed chunk end")]
     ChunkEnd,
     /// The chunk line is too long.
@@ -63,7 +63,7 @@ enum State {
     Done,
 }
 
-/// Finds data in the bytes of a body. After a [`Step::Data`] the caller says with [`BodyDecoder::consumed`] how much
+/// Finds data in the bytes of a body. After a [`Step::Data`] the caller reports with [`BodyDecoder::consumed`] how much
 /// of it was taken, and drops that from the buffer too.
 #[derive(Clone, Debug)]
 pub struct BodyDecoder {
@@ -197,7 +197,7 @@ fn parse_trailers(buf: &[u8], lf: bool, trailers: &mut HeaderList) -> Result<Opt
     }
 }
 
-/// Length of the line with its end, and the size it says; `None` when incomplete. Extensions are ignored
+/// Length of the line with its end, and the chunk size; `None` when incomplete. Extensions are ignored
 /// (RFC 9112 section 7.1.1), but must be free of control characters.
 fn chunk_line(buf: &[u8], lenient: bool) -> Result<Option<(usize, u64)>, BodyError> {
     let Some(at) = memchr::memchr(b'\n', buf) else {

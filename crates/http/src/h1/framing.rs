@@ -17,7 +17,7 @@ pub enum Framing {
     UntilClose,
 }
 
-/// Why the end of a body cannot be told without doubt.
+/// Why the end of a body is invalid or ambiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
     /// Not a number, or several different ones.
@@ -137,6 +137,6 @@ fn chunked(headers: &HeaderList, version: Version) -> Result<bool, FramingError>
             return Err(FramingError::TransferEncoding);
         }
     }
-    // HTTP/1.0 has no transfer codings: who forwards one disagrees with who does not (RFC 9112 section 6.1).
+    // HTTP/1.0 has no transfer codings: implementations disagree about a message with one (RFC 9112 section 6.1).
     if codings > 0 && version == Version::H10 { Err(FramingError::TransferEncoding) } else { Ok(codings > 0) }
 }

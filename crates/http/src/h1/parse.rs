@@ -101,8 +101,8 @@ pub fn parse_request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) ->
     Ok(Parsed::Complete(skipped + start + len))
 }
 
-/// Parses a response head at the start of `buf`. `head` must be clear. Lines may end in LF alone, as some old servers and
-/// devices end them (RFC 9112 section 2.2; nginx); [`HeaderList::write_h1`] writes them with CRLF.
+/// Parses a response head at the start of `buf`. `head` must be clear. Lines may end in LF alone, as some old servers
+/// and devices end them (RFC 9112 section 2.2; nginx); [`HeaderList::write_h1`] writes them with CRLF.
 pub fn parse_response(buf: &[u8], limits: &HeadLimits, head: &mut ResponseHead) -> Result<Parsed, HeadError> {
     let Some((end, start)) = find_line::<LENIENT>(buf, limits)? else { return partial(buf, limits) };
     let line = buf.get(..end).unwrap_or_default();
@@ -138,8 +138,9 @@ pub(super) const STRICT: bool = false;
 /// Lines end in CRLF or in LF: responses.
 pub(super) const LENIENT: bool = true;
 
-/// Parses fields up to and including the empty line, into `headers`, in one pass over the bytes. `used` counts the bytes
-/// of the head before `buf`. Returns the length, or `None` when more bytes are needed; then `headers` is as it was.
+/// Parses fields up to and including the empty line, into `headers`, in one pass over the bytes. `used` counts the
+/// bytes of the head before `buf`. Returns the length, or `None` when more bytes are needed; then `headers` is as it
+/// was.
 pub(super) fn parse_fields<const LF: bool>(
     buf: &[u8],
     used: usize,
@@ -186,8 +187,8 @@ pub(super) fn parse_fields<const LF: bool>(
     }
 }
 
-/// Parses the line at `at`, whose bytes will be in the arena from `base` on; gives the place of the next line, or `None`
-/// when more bytes are needed.
+/// Parses the line at `at`, whose bytes will be in the arena from `base` on; gives the place of the next line, or
+/// `None` when more bytes are needed.
 fn parse_field<const LF: bool>(
     buf: &[u8],
     at: usize,
@@ -207,7 +208,7 @@ fn parse_field<const LF: bool>(
     let Some(end) = find_value_end::<LF>(line, colon + 1)? else { return Ok(None) };
     let bare = LF && line.get(end) == Some(&b'\n');
     let raw = line.get(colon + 1..end).unwrap_or_default();
-    // A line written as everybody writes it is forwarded as it is; odd spacing and a bare LF are not. Below the space
+    // A line in the usual form is forwarded unchanged; unusual spacing and a bare LF are normalized. Below the space
     // there is only the tab in a value.
     let (offset, len, canonical) = match raw {
         [b' ', first, .., last] if *first > b' ' && *last > b' ' => (1, raw.len() - 1, true),
@@ -219,7 +220,8 @@ fn parse_field<const LF: bool>(
     Ok(Some(at + end + if bare { 1 } else { 2 }))
 }
 
-/// Where a value is within what follows the colon, its length, and whether it is after exactly one space and before none.
+/// Where a value is within what follows the colon, its length, and whether it is after exactly one space and before
+/// none.
 #[cold]
 fn place_value(raw: &[u8]) -> (usize, usize, bool) {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');

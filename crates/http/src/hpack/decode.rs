@@ -13,8 +13,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// `table_max` is the `SETTINGS_HEADER_TABLE_SIZE` that we send, in bytes of RFC accounting: the peer may choose any
-    /// size up to it, and has 4096 until it does.
+    /// `table_max` is the `SETTINGS_HEADER_TABLE_SIZE` that we send, in bytes of RFC accounting: the peer may choose
+    /// any size up to it, and has 4096 until it does.
     pub fn new(table_max: usize) -> Self {
         let table = Table::new(TABLE_DEFAULT);
         Self { table, table_max, name: Scratch::default(), value: Scratch::default() }
@@ -25,7 +25,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// The connection cannot go on; fields may have been given out before.
+    /// The connection must be closed; fields may have been passed to `each` before.
     pub fn decode<F: FnMut(Field<'_>)>(&mut self, block: &[u8], mut each: F) -> Result<(), HpackError> {
         let result = self.read(block, &mut each);
         self.name.trim();

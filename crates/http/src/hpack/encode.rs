@@ -57,7 +57,7 @@ impl Encoder {
         self.table.capacity() + size_of::<Seen>()
     }
 
-    /// Starts a block: says what became of the table's size (RFC 7541 section 4.2).
+    /// Starts a block: signals changes of the table's size (RFC 7541 section 4.2).
     pub fn start(&mut self, out: &mut Vec<u8>) {
         if self.lowest == self.table.max() && self.target == self.lowest {
             return;
@@ -240,7 +240,7 @@ const _: () = assert!(ID_RULES as usize == IDS);
 /// The name of a field that is to be written.
 struct Wanted<'x> {
     name: &'x [u8],
-    /// 0 for [`Name::Other`], of which the hash and the text tell.
+    /// 0 for [`Name::Other`], which is identified by hash and text.
     id: u8,
     hash: u64,
 }

@@ -1,7 +1,7 @@
 //! The Huffman code of strings (RFC 7541 section 5.2 and appendix B).
 //!
 //! The code is canonical: codes of one length follow each other in the order of their symbols, and longer ones follow
-//! shorter ones. The lengths are therefore all there is to know; the tables are made of them when this is compiled.
+//! shorter ones. The lengths therefore define the code; the tables are computed from them at compile time.
 
 use super::HpackError;
 
@@ -127,8 +127,8 @@ static LONG: [Group; GROUPS] = {
     groups
 };
 
-/// Room that [`decode`] needs for the text of a string of so many bytes: the shortest code has five bits, and eight bytes
-/// are written at once.
+/// Room that [`decode`] needs for the text of a string of so many bytes: the shortest code has five bits, and eight
+/// bytes are written at once.
 pub(super) const fn room(len: usize) -> usize {
     len * 8 / 5 + 8
 }
@@ -200,7 +200,8 @@ impl<'x> Bits<'x> {
         !(!bits << gone)
     }
 
-    /// The byte whose long code starts at this bit, and the length of the code; `None` when all that is left is padding.
+    /// The byte whose long code starts at this bit, and the length of the code; `None` when all that is left is
+    /// padding.
     fn long(&self, at: usize) -> Result<Option<(u8, usize)>, HpackError> {
         let (bits, left) = ((self.load(at) >> 32) as u32, self.len - at);
         let group = LONG.iter().find(|group| bits <= group.last).ok_or(HpackError::Huffman)?;

@@ -4,7 +4,7 @@ use super::Pseudo;
 use super::table::Label;
 use crate::headers::Name;
 
-/// An entry that both sides know without being told.
+/// An entry of the static table.
 pub(super) struct Known {
     pub(super) name: &'static [u8],
     pub(super) value: &'static [u8],

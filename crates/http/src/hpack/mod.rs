@@ -22,10 +22,11 @@ pub use encode::Encoder;
 
 use crate::headers::Name;
 
-/// What a table may hold before either side says otherwise (RFC 9113 section 6.5.2), and the most that [`Encoder`] uses.
+/// Initial maximum size of a table (RFC 9113 section 6.5.2), and the most that [`Encoder`] uses.
 pub const TABLE_DEFAULT: usize = 4096;
 
-/// What an entry takes beside its bytes (RFC 7541 section 4.1); the size of header lists is counted like this too.
+/// Overhead of an entry in addition to its bytes (RFC 7541 section 4.1); the size of header lists is counted like this
+/// too.
 pub const ENTRY_OVERHEAD: usize = 32;
 
 /// One field of a block.
@@ -42,7 +43,8 @@ pub struct Field<'x> {
     /// Which pseudo-header field it is; `None` for all whose name has no colon in front.
     pub pseudo: Option<Pseudo>,
     /// The name is a token in lower case, or one after a colon, and the value is one by [`crate::is_value`] without
-    /// spaces or tabs around it (RFC 9113 section 8.2.1). Entries of tables remember it, so that nobody need look at their bytes again.
+    /// spaces or tabs around it (RFC 9113 section 8.2.1). Entries of tables keep this flag, so that their bytes are
+    /// checked once.
     pub legal: bool,
 }
 

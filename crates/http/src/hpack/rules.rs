@@ -1,4 +1,4 @@
-//! What the encoder knows of names: their entry in the static table, and what their values are like.
+//! Properties of header names for the encoder: their entry in the static table, and how often their values repeat.
 
 use crate::headers::Name;
 
@@ -9,8 +9,8 @@ pub(super) enum Habit {
     Repeats,
     /// There is a new value in each message: none goes into the table.
     Varies,
-    /// Secret: never in a table, here or further on, because who can put fields of his own on the same connection could
-    /// try guesses against the table (RFC 7541 section 7.1).
+    /// Secret: never in a table, here or further on, because a sender of other fields on the same connection could
+    /// guess the value by probing the table (RFC 7541 section 7.1).
     Secret,
     /// As [`Habit::Secret`] when the value is so short that guesses might succeed, else as [`Habit::Varies`].
     Cookie,
@@ -82,8 +82,8 @@ pub(super) fn at(place: u8) -> Rule {
     RULES.get(usize::from(place).wrapping_sub(1)).map_or(UNKNOWN, |(_, rule)| *rule)
 }
 
-/// Names of the static table, and others about which more is known than can be seen. Values that vary are found out by
-/// the encoder too; here it is told those that are in most messages.
+/// Names of the static table, and others with known properties. The encoder also detects values
+/// that vary; those listed here are in most messages.
 #[allow(clippy::indexing_slicing, reason = "evaluated at compile time: out of bounds does not compile")]
 const RULES: &[(&str, Rule)] = {
     use Habit::{Cookie, Repeats, Secret, Varies};
@@ -200,7 +200,7 @@ static PLACES: (u64, [u8; SLOTS]) = {
 const CASE: u64 = u64::from_ne_bytes([0x20; 8]);
 const MIX: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93, 0xa076_1d64_78bd_642f];
 
-/// A hash of a name that does not see case. Of names over 24 bytes it does not see all: who compares finds out.
+/// A case-insensitive hash of a name. Of names over 24 bytes it covers only a part, so names are compared as well.
 pub(super) const fn name_hash(name: &[u8]) -> u64 {
     let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
         (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),

@@ -49,7 +49,7 @@ impl Label {
 
 /// Fields in the order they were inserted, over one vector of bytes. Names and values are each in one piece: what is
 /// inserted goes to the end of the vector, and the bytes of entries that have gone are taken out in front when there
-/// are more of them than the table may hold. So a byte is moved about once in its life.
+/// are more of them than the table may hold. So a byte is moved about once.
 ///
 /// Entries have numbers, by which the encoder finds them again. After some billions of entries the numbers start
 /// over: what is found is compared.

@@ -149,7 +149,7 @@ fn legal_is_what_a_message_may_have() {
         block.extend_from_slice(name);
         block.push(value.len() as u8);
         block.extend_from_slice(value);
-        // As a literal, from the table, and with the name from the table and a sound value.
+        // As a literal, from the table, and with the name from the table and a valid value.
         block.extend([0xbe, 0x7e, 0x01, b'v', 0xbe]);
         let mut legal = Vec::new();
         Decoder::new(4096).decode(&block, |field| legal.push(field.legal)).unwrap();
