@@ -14,7 +14,7 @@ pub fn field(name: &'static str, of: impl Into<Field>) -> Named {
     Named { name, field: of.into() }
 }
 
-/// Text. Empty text is refused unless the field says [`Field::len_min`]`(0)`.
+/// Text. Empty text is rejected unless the field has [`Field::len_min`]`(0)`.
 pub fn string() -> Field {
     Field::new(Kind::String)
 }
@@ -59,12 +59,12 @@ pub fn any() -> Field {
     Field::new(Kind::Any)
 }
 
-/// Any JSON value, passed on as it is (Kong's `json` type without a schema of its own).
+/// Any JSON value, passed on unchanged (Kong's `json` type without a schema of its own).
 pub fn json() -> Field {
     Field::new(Kind::Json)
 }
 
-/// A field that is accepted but not kept: `expand` says which real fields it stands for. Its answer is an object that
+/// A field that is accepted but not kept: `expand` returns the real fields as an object that
 /// is merged into the record.
 pub fn shorthand(name: &'static str, of: impl Into<Field>, expand: fn(&Value) -> Value) -> Shorthand {
     Shorthand::new(name, of.into(), expand)

@@ -29,7 +29,7 @@ pub enum Check {
     ConditionalAtLeastOneOf(Box<ConditionalAtLeastOneOf>),
     /// A check in code over the whole record.
     Custom {
-        /// The fields it reads; it runs only while all of them are sound.
+        /// The fields it reads; it runs only if all of them are valid.
         fields: Vec<&'static str>,
         /// Run even when a field is missing.
         when_missing: bool,
@@ -102,7 +102,7 @@ impl Overlay {
     }
 }
 
-/// What a [`custom`] check has to say.
+/// The result of a [`custom`] check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckFailure {
     /// About the record: goes under `@entity`.
@@ -195,7 +195,7 @@ pub fn custom(fields: impl IntoIterator<Item = &'static str>, run: fn(&Value) ->
 }
 
 impl Check {
-    /// Said instead of the check's own message; `%s` stands for the field or the list of fields. For conditional
+    /// Replaces the check's own message; `%s` is the field or the list of fields. For conditional
     /// checks only; others are unchanged.
     pub fn message(mut self, text: &'static str) -> Self {
         match &mut self {

@@ -16,7 +16,7 @@ pub enum Errors {
         /// Failures by field.
         fields: BTreeMap<String, Errors>,
     },
-    /// Some elements of a list, by position; `None` is a sound element.
+    /// Some elements of a list, by position; `None` is a valid element.
     Items(Vec<Option<Errors>>),
 }
 
@@ -65,14 +65,14 @@ impl Errors {
         }
     }
 
-    /// Says what is wrong with a field; the last word counts. Nothing is changed when the value as a whole is wrong.
+    /// Sets the error of a field; the last call wins. Nothing is changed when the value as a whole is wrong.
     pub fn set(&mut self, name: &str, errors: Errors) {
         if let Self::Fields { fields, .. } = self {
             fields.insert(name.to_owned(), errors);
         }
     }
 
-    /// Says what is wrong with a field at a dotted path. A failure of a whole on the way there is kept.
+    /// Sets the error of a field at a dotted path. A failure of a whole on the way there is kept.
     pub fn set_at(&mut self, path: &str, errors: Errors) {
         match path.split_once('.') {
             None => self.set(path, errors),
@@ -116,7 +116,7 @@ impl Errors {
         }
     }
 
-    /// Takes in what another tree says about the same value; where both say something, the other one counts.
+    /// Merges another tree about the same value; where both have an error, the other tree's wins.
     pub fn overlay(&mut self, other: Errors) {
         match (self, other) {
             (Self::Fields { entity, fields }, Self::Fields { entity: more, fields: others }) => {
@@ -156,7 +156,7 @@ impl Errors {
         }
     }
 
-    /// The part of the tree that says this about fields.
+    /// The part of the tree with this error of fields.
     pub fn only(&self, message: &str) -> Errors {
         match self {
             Self::Message(text) if text == message => self.clone(),
@@ -173,7 +173,7 @@ impl Errors {
         }
     }
 
-    /// Takes in what another tree says about the value at this path. A failure of a whole on the way there is kept.
+    /// Merges another tree about the value at this path. A failure of a whole on the way there is kept.
     pub fn merge_at(&mut self, path: &[Step<'_>], other: Errors) {
         let Some((step, rest)) = path.split_first() else { return self.merge(other) };
         match (step, &mut *self) {
@@ -188,7 +188,7 @@ impl Errors {
         }
     }
 
-    /// Takes in what another tree says about the same value.
+    /// Merges another tree about the same value.
     pub fn merge(&mut self, other: Errors) {
         match (self, other) {
             (Self::Fields { entity, fields }, Self::Fields { entity: more, fields: others }) => {
@@ -222,7 +222,7 @@ impl Errors {
         }
     }
 
-    /// Kong's JSON: text, object with `@entity`, array with `null` for sound elements.
+    /// Kong's JSON: text, object with `@entity`, array with `null` for valid elements.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Message(text) => Value::String(text.clone()),

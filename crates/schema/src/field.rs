@@ -66,13 +66,13 @@ pub struct Field {
     pub kind: Kind,
     /// Whether a value must be there in the end. Unset: only records are (so that they show their defaults).
     pub required: Option<bool>,
-    /// Taken when the user says nothing.
+    /// Default value if the field is absent.
     pub default: Option<Value>,
-    /// Made by the program when the user says nothing: ids, times, random secrets.
+    /// Generated if the field is absent: ids, times, random secrets.
     pub auto: bool,
     /// No two entities may have the same value.
     pub unique: bool,
-    /// `{vault://...}` may stand for the value.
+    /// The value may be a reference `{vault://...}`.
     pub referenceable: bool,
     /// The value is secret: kept encrypted at rest and out of logs.
     pub encrypted: bool,
@@ -87,7 +87,7 @@ pub struct Field {
     pub description: &'static str,
     /// Rules about the value.
     pub rules: Rules,
-    /// Said instead of a rule's own message.
+    /// Replaces a rule's own message.
     pub message: Option<&'static str>,
     /// Set when the field should no longer be used.
     pub deprecation: Option<Deprecation>,
@@ -125,19 +125,19 @@ impl Field {
         self
     }
 
-    /// `null` is fine. Only records need to say so.
+    /// `null` is allowed. Needed for records only.
     pub fn optional(mut self) -> Self {
         self.required = Some(false);
         self
     }
 
-    /// Taken when the user says nothing.
+    /// Default value if the field is absent.
     pub fn default(mut self, value: impl Into<Value>) -> Self {
         self.default = Some(value.into());
         self
     }
 
-    /// Made by the program when the user says nothing.
+    /// Generated if the field is absent.
     pub fn auto(mut self) -> Self {
         self.auto = true;
         self
@@ -149,7 +149,7 @@ impl Field {
         self
     }
 
-    /// `{vault://...}` may stand for the value.
+    /// The value may be a reference `{vault://...}`.
     pub fn referenceable(mut self) -> Self {
         self.referenceable = true;
         self
@@ -185,13 +185,13 @@ impl Field {
         self
     }
 
-    /// Said instead of a rule's own message.
+    /// Replaces a rule's own message.
     pub fn message(mut self, text: &'static str) -> Self {
         self.message = Some(text);
         self
     }
 
-    /// Should no longer be used; `message` says what to use instead.
+    /// Deprecated; `message` names the replacement.
     pub fn deprecated(mut self, message: &'static str) -> Self {
         self.deprecation = Some(Deprecation { message, replaced_with: &[] });
         self
@@ -280,13 +280,13 @@ impl Field {
         self
     }
 
-    /// Text in which the regular expression is found; `message` says what is wrong otherwise. May be given many times.
+    /// Text in which the regular expression is found; `message` is the error otherwise. May be given many times.
     pub fn match_all(mut self, pattern: &'static str, message: &'static str) -> Self {
         self.rules.match_all.push((Pattern::new(pattern), message));
         self
     }
 
-    /// Text in which the regular expression is not found; `message` says what is wrong otherwise. May be given many
+    /// Text in which the regular expression is not found; `message` is the error otherwise. May be given many
     /// times.
     pub fn match_none(mut self, pattern: &'static str, message: &'static str) -> Self {
         self.rules.match_none.push((Pattern::new(pattern), message));

@@ -58,7 +58,7 @@ impl Schema {
         out.insert("additionalProperties".to_owned(), false.into());
         out.insert("properties".to_owned(), properties.into());
         if !required.is_empty() {
-            // A shorthand may stand for a required field, so nothing can be demanded then.
+            // A shorthand may replace a required field, so no field can be required then.
             if self.shorthands.is_empty() {
                 out.insert("required".to_owned(), required.into());
             }

@@ -80,7 +80,7 @@ impl Schema {
         errors.into_result()
     }
 
-    /// Checks what there is of a record: fields may be missing, and no defaults are filled in.
+    /// Checks a partial record: fields may be missing, and no defaults are filled in.
     ///
     /// # Errors
     /// Everything that is wrong, with Kong's texts.
@@ -106,7 +106,7 @@ impl Schema {
     }
 }
 
-/// An object, or an empty list, which Lua cannot tell from an empty object.
+/// An object, or an empty list, which is the same as an empty object in Lua.
 pub(crate) fn as_object(value: &Value) -> Option<std::borrow::Cow<'_, Map<String, Value>>> {
     match value {
         Value::Object(map) => Some(std::borrow::Cow::Borrowed(map)),
@@ -115,7 +115,7 @@ pub(crate) fn as_object(value: &Value) -> Option<std::borrow::Cow<'_, Map<String
     }
 }
 
-/// The fields of a record. A list is a table in Lua too: its keys are numbers, which no schema knows.
+/// The fields of a record. A list is a table in Lua too: its keys are numbers, which no schema has.
 pub(crate) fn as_record(value: &Value) -> Option<std::borrow::Cow<'_, Map<String, Value>>> {
     match value {
         Value::Array(list) if !list.is_empty() => {
@@ -155,13 +155,13 @@ pub(crate) fn field_by_field(
             Err(found) => errors.set(named.name, found),
         }
     }
-    // What is left is unknown; validation says so.
+    // The remaining fields are unknown; validation reports them.
     given.rest(&mut out);
     *data = out;
     errors.into_result()
 }
 
-/// A complete record of which the user said nothing: made once, in a clone of the schema anew.
+/// The complete default record: built once per schema, and again in a clone of it.
 #[derive(Debug, Default)]
 pub(crate) struct Blank(OnceLock<Option<Box<BlankRecord>>>);
 
@@ -243,7 +243,7 @@ fn fill_in(
     for name in blank.unshown.iter().filter(|name| !shown.contains(name)) {
         out.shift_remove(*name);
     }
-    // Validation says that they are unknown.
+    // Validation reports them as unknown.
     out.extend(unknown);
     *data = out;
     errors.into_result()
@@ -313,7 +313,7 @@ fn millis(now: f64) -> Value {
     Number::from_f64((now * 1000.0).floor() / 1000.0).map_or(Value::Null, Value::Number)
 }
 
-/// `Ok(None)`: nothing to show (a required value is missing; validation says so).
+/// `Ok(None)`: nothing to show (a required value is missing; validation reports it).
 fn complete_field(field: &Field, given: Option<Value>, options: &Options<'_>) -> Result<Option<Value>, Errors> {
     let Some(value) = given else {
         return missing(field, options);

@@ -9,21 +9,21 @@ use crate::{Check, Field, Named, Shorthand, Validator};
 pub struct Schema {
     /// The fields in the order they are shown.
     pub fields: Vec<Named>,
-    /// Accepted but not kept: stand for other fields.
+    /// Accepted but not kept: replaced by other fields.
     pub shorthands: Vec<Shorthand>,
-    /// Checks across the fields; failures are told under `@entity` of this record.
+    /// Checks across the fields; failures are reported under `@entity` of this record.
     pub checks: Vec<Check>,
     /// Checks across the fields of the object that holds this record; paths start at that object
-    /// (`config.minute`). Failures are told under `@entity` of that object. For the `config` of plugins.
+    /// (`config.minute`). Failures are reported under `@entity` of that object. For the `config` of plugins.
     pub outer_checks: Vec<Check>,
     /// Fields of the object that holds this record that the record takes over. For the `config` of plugins: which
     /// `protocols` an instance may name.
     pub outer_fields: Vec<Named>,
-    /// Checks in code over the whole record; failures are told in place of the record.
+    /// Checks in code over the whole record; failures are reported in place of the record.
     pub validators: Vec<Validator>,
     /// Text for users.
     pub description: &'static str,
-    /// Values may carry `ttl`, seconds until they expire; it is passed on as it is.
+    /// Values may carry `ttl`, seconds until they expire; it is passed on unchanged.
     pub ttl: bool,
     pub(crate) blank: crate::process::Blank,
 }

@@ -1,4 +1,4 @@
-//! [`Rules`]: what may be said about one value. Texts and order are those of `validation_errors` and
+//! [`Rules`]: constraints on one value. Texts and order are those of `validation_errors` and
 //! `validators_order` in `kong/db/schema/init.lua`.
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::Field;
 use crate::validate::{lua_text, value_at};
 
-/// Why a field should no longer be used, and where its value lives now.
+/// Why a field is deprecated, and the field that replaces it.
 #[derive(Clone, Copy, Debug)]
 pub struct Deprecation {
     /// For users: what to use instead.
@@ -14,14 +14,14 @@ pub struct Deprecation {
     pub replaced_with: &'static [&'static str],
 }
 
-/// A field that is accepted but not kept: stands for other fields of the record.
+/// A field that is accepted but not kept: other fields of the record replace it.
 #[derive(Clone, Debug)]
 pub struct Shorthand {
     /// The key in the record.
     pub name: &'static str,
     /// The type.
     pub field: Field,
-    /// Which fields of the record it stands for, as an object to merge into it.
+    /// The fields of the record that replace it, as an object to merge into it.
     pub expand: fn(&Value) -> Value,
     /// Path of the field that took over, when the shorthand is a deprecated name: it is echoed on read, and yields to
     /// the new field.
@@ -53,7 +53,7 @@ impl Shorthand {
         }
     }
 
-    /// Merges what the shorthand stands for into the record.
+    /// Merges the fields of the shorthand into the record.
     pub(crate) fn apply(&self, data: &mut Map<String, Value>, value: &Value) {
         let Value::Object(fields) = (self.expand)(value) else { return };
         for (name, new) in fields {

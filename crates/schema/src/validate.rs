@@ -40,7 +40,7 @@ pub(crate) fn validate_record(schema: &Schema, whole: &Value, data: &Map<String,
     errors.into_result()
 }
 
-/// Checks what there is of a record; fields may be missing, and there are no defaults. Kong: `validate` without
+/// Checks a partial record; fields may be missing, and there are no defaults. Kong: `validate` without
 /// `full_check`.
 pub(crate) fn validate_partial(schema: &Schema, whole: &Value, data: &Map<String, Value>) -> Result<(), Errors> {
     let mut errors = Errors::default();
@@ -127,7 +127,7 @@ fn validate_list(of: &Field, value: &Value, expected: &str) -> Result<(), Errors
         Value::Object(map) if map.is_empty() => return Ok(()),
         _ => return Err(expected.into()),
     };
-    // Nearly all lists are sound.
+    // Nearly all lists are valid.
     let mut errors: Vec<Option<Errors>> = Vec::new();
     for (n, value) in list.iter().enumerate() {
         if let Err(found) = validate_element(of, value) {

@@ -120,7 +120,7 @@ pub(super) fn check_router_path(text: &str) -> Result<(), String> {
     })
 }
 
-/// PCRE has look-around and back-references. Whoever matches the path says whether it can follow them.
+/// PCRE has look-around and back-references. Whether the router supports them is checked when the route is compiled.
 fn needs_backtracking(error: &regex::Error) -> bool {
     let text = error.to_string();
     text.contains("look-around") || text.contains("backreferences are not supported")
