@@ -15,7 +15,7 @@ use crate::rule::Compiled;
 /// A kind of condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// What the connection speaks.
+    /// Protocol of the connection.
     Protocol,
     /// The method.
     Method,
@@ -98,7 +98,7 @@ pub struct Explanation<'r> {
     /// Others, the closest first: those that fit in more kinds, then those with a path that starts like the request's,
     /// then those of higher rank.
     pub losers: Vec<Loser<'r>>,
-    /// How many others there are beside these.
+    /// Number of further routes that are not listed.
     pub more: usize,
 }
 
@@ -113,7 +113,7 @@ pub struct Loser<'r> {
     pub slot: usize,
     /// Why.
     pub reason: Reason,
-    /// Of each kind of conditions that the request does not fit: what the route wants, and what the request has.
+    /// For each kind of conditions that does not match: what the route requires, and what the request has.
     pub comparisons: Vec<String>,
 }
 
@@ -177,7 +177,7 @@ fn common_path_len(route: &Route, request: &Request<'_>) -> usize {
     conditions.paths.iter().map(common).max().unwrap_or(0)
 }
 
-/// What the route wants of a kind of conditions, and what the request has. Of an expression the kind alone is said.
+/// What the route requires of a kind of conditions, and what the request has. Expressions have only the kind.
 fn comparison(kind: Kind, compiled: &Compiled, request: &Request<'_>) -> String {
     let Some(conditions) = compiled.conditions() else { return kind.to_string() };
     let said = |wanted: Vec<String>, sent: Option<String>| {
@@ -218,7 +218,7 @@ fn comparison(kind: Kind, compiled: &Compiled, request: &Request<'_>) -> String 
     }
 }
 
-/// Values of which one is wanted, or several that were sent; not more than a line can hold.
+/// Values of which one is required, or that were sent; shortened to one line.
 fn listed(values: Vec<String>) -> String {
     const SHOWN_MAX: usize = 3;
     let more = values.len().saturating_sub(SHOWN_MAX);

@@ -11,7 +11,7 @@ use crate::pattern::{is_anchored, leading_literals};
 /// Bytes of a path that are a key, and how deep a tree of paths can be. What a longer one has more is compared.
 pub(crate) const PATH_LEN_MAX: usize = 256;
 
-/// Keys of a route, borrowed from it; an empty list stands for any value.
+/// Keys of a route, borrowed from it; an empty list means any value.
 #[derive(Debug, Default)]
 pub(crate) struct Keys<'r> {
     pub(crate) hosts: List<NameKey<'r>>,
@@ -19,9 +19,9 @@ pub(crate) struct Keys<'r> {
     /// Connections without TLS need not have one of the server names.
     pub(crate) clear_without_sni: bool,
     pub(crate) paths: List<Cow<'r, [u8]>>,
-    /// Who has one of the hosts fits the route's condition on hosts.
+    /// A request with one of the hosts matches the route's condition on hosts.
     pub(crate) hosts_decide: bool,
-    /// Who has the path, which is the only one, fits the route's condition on paths, and so much of the path matched.
+    /// A request with the path, which is the only one, matches the route's condition on paths with this length.
     pub(crate) path_decides: Option<PathLen>,
 }
 

@@ -3,9 +3,9 @@
 //! Routes whose conditions are of the same kinds are a category. Categories are tried in the order of rank. Within one,
 //! the routes that name a value of the request itself go before those that match it otherwise. Values are looked for in
 //! all routes, whatever their category: the Host header as it was sent (or the first wildcard host that fits, where no
-//! plain host does), the first header that any route asks for, the first regular expression that matches the path (or
-//! the longest prefix of it), the method, the server name. Headers decide if the category has any route for that header;
-//! otherwise that value does which the fewest routes of the category name.
+//! plain host does), the first header that any route requires, the first regular expression that matches the path (or
+//! the longest prefix of it), the method, the server name. Headers decide if the category has any route for that
+//! header; otherwise that value does which the fewest routes of the category name.
 //!
 //! This is how Kong's `traditional` router reduces the routes of a category before it compares them with a request. It
 //! is worked out only where more than one route of the category matches, as it takes time that grows with the number of
@@ -87,7 +87,7 @@ pub(crate) enum Preference<'c> {
     Sni,
 }
 
-/// The name by which paths are the same: plain ones and regular expressions are not told apart.
+/// The name by which paths are compared: plain paths and regular expressions are not distinguished.
 fn path_name(path: &PathMatch) -> &str {
     match path {
         PathMatch::Prefix(text) => text,
@@ -198,7 +198,7 @@ impl Categories {
         fewest.min_by_key(|(count, _)| *count).map(|(_, preference)| preference)
     }
 
-    /// The first header that a route asks for and the request has.
+    /// The first header that a route requires and the request has.
     fn header_of(&self, request: &Request<'_>) -> Option<&str> {
         self.headers.iter().map(|name| &**name).find(|name| {
             let mut is_there = false;

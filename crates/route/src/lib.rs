@@ -3,7 +3,7 @@
 //! *Must not know*: sockets, HTTP codecs, front ends. It reads a [`Request`] view that its caller fills, and names no
 //! entity of any front end; the order among routes arrives computed, as [`Rank`](cardinal_ir::Rank).
 //!
-//! Start at [`Router::build`] and [`Router::find`]; [`naive`] says in a page what they must answer.
+//! Start at [`Router::build`] and [`Router::find`]; [`naive`] is the reference implementation.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 

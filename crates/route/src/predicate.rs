@@ -185,7 +185,7 @@ impl Check {
 
 impl Test {
     pub(crate) fn eval<'r>(&'r self, request: &Request<'_>, trace: &mut PathTrace<'r>) -> bool {
-        // Only comparisons of the whole path tell what part of it matched.
+        // Only comparisons of the whole path define which part of it matched.
         let ignored = &mut PathTrace::default();
         match &self.field {
             Field::Path => self.text(request.path, trace),

@@ -9,7 +9,7 @@ use cardinal_ir::Wire;
 /// A view of a request (or of a connection, whose HTTP parts are then empty). Nothing is copied.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// What the connection speaks.
+    /// Protocol of the connection.
     pub wire: Wire,
     /// Method as sent, case included.
     pub method: &'a str,
@@ -55,8 +55,8 @@ impl Request<'_> {
 
 /// Header fields of a request.
 pub trait Headers {
-    /// Shows `visit` each value of a header until it breaks off. `name` is lower-case with dashes, never underscores; it
-    /// stands for fields with underscores in these places as well.
+    /// Shows `visit` each value of a header until it breaks off. `name` is lower-case with dashes, never underscores;
+    /// it also matches fields with underscores in these places.
     fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>);
 }
 

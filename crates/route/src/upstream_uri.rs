@@ -24,8 +24,8 @@ impl<'a> Parts<'a> {
         prefix.filter(|prefix| !matches!(*prefix, b"" | b"/"))
     }
 
-    /// Appends the value of `X-Forwarded-Prefix`, encoded like the path so that it fits into a header; says whether
-    /// there is one.
+    /// Appends the value of `X-Forwarded-Prefix`, encoded like the path so that it is a valid header value; returns
+    /// whether there is one.
     pub fn write_prefix(&self, out: &mut Vec<u8>) -> bool {
         let Some(prefix) = self.prefix() else { return false };
         escape(prefix, out);

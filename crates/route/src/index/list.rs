@@ -25,7 +25,7 @@ impl Entry {
         Self { weight: [(weight >> 64) as u64, weight as u64], slot, checks, path_len }
     }
 
-    /// Whether this is tried before another one. Weights mostly tell; their routes know the rest.
+    /// Whether this is tried before another one: by weight, and by the order of the routes for equal weights.
     fn is_before(&self, other: &Self, slots: &Slots) -> bool {
         self.weight > other.weight
             || (self.weight == other.weight

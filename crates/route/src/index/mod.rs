@@ -36,7 +36,7 @@ struct HostEntry {
     snis: Option<Arc<SniEntry>>,
 }
 
-/// Routes of one host pattern that ask for a server name.
+/// Routes of one host pattern that require a server name.
 #[derive(Clone, Debug, Default)]
 struct SniEntry {
     names: NameIndex<PathTree>,

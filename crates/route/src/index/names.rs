@@ -29,8 +29,8 @@ pub(super) trait Vacant {
 }
 
 impl<T: Clone + Default + Vacant> NameIndex<T> {
-    /// Edits the values for a list of patterns, and says whether each was found by a name. To insert, values that are
-    /// missing are made; otherwise those that become vacant are dropped.
+    /// Edits the values for a list of patterns, and returns whether each was found by a name. To insert, values that
+    /// are missing are made; otherwise those that become vacant are dropped.
     pub(super) fn each_of(&mut self, patterns: &[NameKey<'_>], insert: bool, mut edit: impl FnMut(&mut T, bool)) {
         if patterns.is_empty() {
             return edit(&mut self.any, false);

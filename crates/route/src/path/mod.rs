@@ -7,11 +7,11 @@ mod tests;
 
 /// Normalizes a path without its query, as Kong does (`normalize` in `kong.tools.uri`, with slashes merged):
 ///
-/// - `%XX` is decoded, except where it stands for a reserved character, which keeps its triplet in upper-case hex
+/// - `%XX` is decoded, except where it encodes a reserved character, which keeps its triplet in upper-case hex
 ///   (`%` itself is reserved, so nothing is decoded twice);
 /// - then dot segments are resolved, the first of several slashes stays.
 ///
-/// The result may hold any byte. A path that is already normal is returned as it is.
+/// The result may hold any byte. A path that is already normal is returned unchanged.
 pub fn normalize_path(path: &[u8]) -> Cow<'_, [u8]> {
     if is_normal(path) {
         return Cow::Borrowed(path);

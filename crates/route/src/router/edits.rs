@@ -11,7 +11,7 @@ use crate::slots::Slots;
 /// What changes.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
-    /// Slots whose record is gone.
+    /// Slots whose record was removed.
     pub(super) removed: Vec<u32>,
     pub(super) put: Vec<Put>,
 }
@@ -92,7 +92,7 @@ impl Edits {
 }
 
 impl Put {
-    /// Compiles the route, or says what is wrong with it.
+    /// Compiles the route, or returns what is wrong with it.
     pub(super) fn compile(self) -> Result<Compiled, Box<Diagnostic>> {
         let Self { id, route, .. } = self;
         Compiled::new(id, Arc::clone(&route)).map_err(|error| {

@@ -66,23 +66,23 @@ impl Match<'_> {
 
 impl Router {
     /// The routes of a generation that are about one kind of traffic. A route whose pattern cannot be used is left
-    /// out, and told about; the others work.
+    /// out and reported; the others work.
     pub fn build(ir: &Ir, traffic: Traffic) -> (Self, Vec<Diagnostic>) {
         Self::default().rebuild(ir, traffic)
     }
 
     /// Like [`build`](Self::build), sharing with `self` all that did not change. Records are the same where both
-    /// generations share them; to find out takes a look at each. Who knows what changed calls
+    /// generations share them; this compares each of them. If the changes are known, use
     /// [`update`](Self::update).
     pub fn rebuild(&self, ir: &Ir, traffic: Traffic) -> (Self, Vec<Diagnostic>) {
         self.edited(Edits::between(&self.slots, ir.routes.iter().map(|(id, route)| (*id, route)), Some(traffic)))
     }
 
-    /// The next generation by what changed: records that were added or replaced, and ids of those that are gone. Of
-    /// several changes of one record the last counts. Records about other traffic are none of the router's; a record
-    /// that becomes one is taken out.
+    /// The next generation by what changed: records that were added or replaced, and ids of those that were removed. Of
+    /// several changes of one record the last counts. Records about other traffic are ignored; a record that
+    /// becomes one is removed.
     ///
-    /// What is told is about the changed records alone.
+    /// Only problems of the changed records are reported.
     pub fn update(
         &self,
         changes: impl IntoIterator<Item = (Id, Option<Arc<Route>>)>,
@@ -149,7 +149,7 @@ impl Router {
     }
 
     /// The route that fits, and up to `losers_max` others that came closest, each with the reasons. Looks at all
-    /// routes, so it is for people who ask and not for each request.
+    /// routes, so it is for diagnostics and not for each request.
     pub fn explain<'r>(&'r self, request: &Request<'_>, losers_max: usize) -> Explanation<'r> {
         explain(self, request, losers_max)
     }

@@ -278,7 +278,7 @@ proptest! {
         }
     }
 
-    /// Generations made one from the other answer like those made from nothing, and know what changed.
+    /// Generations that are derived from one another route like those built from scratch, and report what changed.
     #[test]
     fn edits_one_after_the_other_come_to_what_a_fresh_build_does(
         steps in vec(vec((0_u128..20, option::weighted(0.7, any_route())), 1..6), 1..8),
