@@ -49,7 +49,7 @@ pub enum Outcome {
     TcpFailure,
     /// Connecting, or waiting for a response, took too long.
     Timeout,
-    /// A response came. Says how fast, and nothing about health.
+    /// A response was received. Carries the latency, and is no verdict on health.
     Ok {
         /// Connecting and waiting for the response's end.
         latency: Duration,
@@ -163,7 +163,8 @@ impl Group {
         Arc::clone(&self.lock().settings.spec)
     }
 
-    /// A worker's way to pick. `rng` decides where its turns start and whom the latency balancer compares.
+    /// A picker for one worker. `rng` decides where its rotation starts and which members the latency balancer
+    /// compares.
     pub fn picker(self: &Arc<Self>, rng: Box<dyn Rng>) -> Picker {
         Picker::new(Arc::clone(self), rng)
     }
@@ -198,8 +199,8 @@ impl Group {
             .collect()
     }
 
-    /// What a member's name resolves to now. A failure takes all its addresses away: whoever resolves serves stale
-    /// answers as long as that is wanted. An answer for a member that has gone is ignored.
+    /// What a member's name resolves to now. A failure removes all its addresses: serving stale
+    /// answers is up to the resolver. An answer for a member that was removed is ignored.
     pub fn set_addresses(&self, endpoint: Id, answer: Result<Vec<ResolvedAddr>, NameFailure>, now: Tick) {
         let mut state = self.lock();
         let Some(member) = state.members.iter_mut().find(|m| m.id == endpoint) else { return };
@@ -280,7 +281,7 @@ impl Group {
         Ok(())
     }
 
-    /// The probes to run now; each wants a [`probe_result`](Self::probe_result).
+    /// The probes to run now; report the outcome of each with [`probe_result`](Self::probe_result).
     pub fn due(&self, now: Tick) -> Vec<Probe> {
         let mut state = self.lock();
         let State { members, schedule: Some(schedule), settings, .. } = &mut *state else { return Vec::new() };
@@ -301,7 +302,7 @@ impl Group {
             .collect()
     }
 
-    /// When to ask [`due`](Self::due) next; `None` when probes are off. Ask again after each result and update.
+    /// When to call [`due`](Self::due) next; `None` when probes are off. Changes after each result and update.
     pub fn next_due(&self, now: Tick) -> Option<Tick> {
         self.lock().schedule.as_ref()?.next(now)
     }

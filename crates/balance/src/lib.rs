@@ -1,7 +1,7 @@
-//! Choosing the address a request goes to, and knowing which addresses are fit to be chosen.
+//! Load balancing and health: which address a request goes to, and which addresses are healthy.
 //!
-//! A [`Group`] is built from the IR's `Cluster` and its `Endpoint` members, is told what their names resolve to, and
-//! is shared by all workers of a node. Each worker holds a [`Picker`] of it; a pick takes no lock and allocates
+//! A [`Group`] is built from the IR's `Cluster` and its `Endpoint` members, gets the addresses that their names resolve
+//! to, and is shared by all workers of a node. Each worker holds a [`Picker`] of it; a pick takes no lock and allocates
 //! nothing. Traffic and probes report back, atomics count, and only a change of verdict takes the group's lock.
 //!
 //! *Must not know*: sockets, DNS, HTTP messages. Time comes in as a [`Tick`](cardinal_base::Tick), randomness as an

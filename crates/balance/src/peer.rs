@@ -1,4 +1,4 @@
-//! What the node knows about one address and keeps over changes of configuration and of DNS answers.
+//! State of one address that is kept over changes of configuration and of DNS answers.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub struct AddressKey(pub(crate) u64);
 pub(crate) struct Peer {
     pub(crate) key: AddressKey,
     pub(crate) health: Health,
-    /// Requests under way, counted while the group balances by connections.
+    /// Requests in progress, counted while the group balances by connections.
     pub(crate) connections: AtomicU32,
     pub(crate) latency: Latency,
 }
@@ -30,8 +30,9 @@ impl Peer {
 /// Time in which an observation loses all but 1/e of its weight; Kong's value.
 const DECAY_MS: f32 = 10_000.0;
 
-/// Exponentially weighted moving average of response times: milliseconds as `f32` in the high half, the time of the last
-/// observation in the low half. The time wraps after 49 days, which only makes an address idle for that long look fresh.
+/// Exponentially weighted moving average of response times: milliseconds as `f32` in the high half, the time of the
+/// last observation in the low half. The time wraps after 49 days, which only makes an address idle for that long look
+/// fresh.
 #[derive(Debug, Default)]
 pub(crate) struct Latency(AtomicU64);
 

@@ -191,7 +191,7 @@ impl Picked {
         self.candidate.address
     }
 
-    /// The member's name (or the SRV target's, when the group wants that), for SNI and certificate checks.
+    /// The member's name (or the SRV target's, when the group is set to use it), for SNI and certificate checks.
     pub fn host(&self) -> &str {
         &self.candidate.host
     }

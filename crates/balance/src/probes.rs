@@ -31,11 +31,11 @@ pub struct Probe {
 /// What came of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeOutcome {
-    /// Connected, and that was all that was asked; or the gRPC health service says SERVING.
+    /// Connected, for a TCP probe; or the gRPC health service reports SERVING.
     Success,
     /// An HTTP status.
     Status(u16),
-    /// An answer that is no HTTP response, or the gRPC health service says something else than SERVING.
+    /// An answer that is no HTTP response, or the gRPC health service reports another status than SERVING.
     BadAnswer,
     /// Connecting, the TLS handshake, sending or receiving failed.
     TcpFailure,
@@ -46,7 +46,7 @@ pub enum ProbeOutcome {
 }
 
 impl ProbeOutcome {
-    /// What this says of the address; `None` when it says nothing.
+    /// The verdict on the address; `None` for none.
     pub(crate) fn signal(self, judge: &crate::health::Judge) -> Option<Signal> {
         match self {
             Self::Success => Some(Signal::Success),
@@ -65,7 +65,7 @@ pub(crate) struct Schedule {
     healthy: Rhythm,
     unhealthy: Rhythm,
     concurrency: usize,
-    /// After this long a probe whose result never came back no longer takes up a place.
+    /// After this time a probe without a result no longer counts as running.
     lost_after_ms: u64,
     waiting: VecDeque<AddressKey>,
     running: Vec<(AddressKey, Tick)>,
@@ -93,7 +93,7 @@ impl Schedule {
         self.lost_after_ms = fresh.lost_after_ms;
     }
 
-    /// When to ask [`due`](Self::due) next; `None` when probes are off.
+    /// When to call [`due`](Self::due) next; `None` when probes are off.
     pub(crate) fn next(&self, now: Tick) -> Option<Tick> {
         if !self.waiting.is_empty() && self.running.len() < self.concurrency {
             return Some(now);

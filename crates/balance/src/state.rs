@@ -35,7 +35,7 @@ pub(crate) struct State {
     events: VecDeque<Event>,
 }
 
-/// Peers by member name and address, as Kong's health checker tells them apart.
+/// Peers by member name and address, as Kong's health checker distinguishes them.
 pub(crate) type Peers = HashMap<(Arc<str>, SocketAddr), Arc<Peer>>;
 
 /// A member and its addresses.
@@ -45,7 +45,7 @@ pub(crate) struct MemberState {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) host: Arc<str>,
     pub(crate) resolution: Resolution,
-    /// When an event last said that the name does not resolve.
+    /// When an event last reported that the name does not resolve.
     pub(crate) failure_told: Option<Tick>,
     /// All addresses, those without weight included.
     pub(crate) candidates: Vec<Arc<Candidate>>,
@@ -76,7 +76,7 @@ impl MemberState {
         }
     }
 
-    /// Takes a new result of resolving the name, and makes the event that tells it: for each change between a name that
+    /// Takes a new result of resolving the name, and creates an event: for each change between a name that
     /// resolves and one that does not, and for a new reason unless there was an event a short while ago.
     pub(crate) fn resolved(&mut self, resolution: Resolution, now: Tick) -> Option<Event> {
         let before = std::mem::replace(&mut self.resolution, resolution);
@@ -216,7 +216,7 @@ impl State {
         Arc::clone(peer)
     }
 
-    /// Puts the peers into the state that the settings ask for.
+    /// Puts the peers into the state that the settings require.
     fn settle(&self, now: Tick) {
         if !self.settings.checks.enabled {
             for peer in self.peers() {
@@ -273,7 +273,7 @@ pub(crate) fn schedule(old: Option<Box<Schedule>>, active: &Active, now: Tick) -
     Some(schedule)
 }
 
-/// A short name of an address that tells a client nothing and is the same on all nodes.
+/// A short opaque name of an address that is the same on all nodes.
 fn cookie(endpoint: Id, address: SocketAddr) -> Box<str> {
     let text = format!("{endpoint} {address}");
     format!("{:08x}{:08x}", xxh32(text.as_bytes(), 0), xxh32(text.as_bytes(), 1)).into()

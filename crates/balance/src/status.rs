@@ -73,7 +73,7 @@ pub struct MemberStatus {
     pub state: State,
     /// Where the addresses come from: `A`, `AAAA`, `SRV`, `unknown`, or why there are none.
     pub dns: String,
-    /// Weight of each of its addresses, unless DNS says otherwise.
+    /// Weight of each of its addresses, unless DNS gives another.
     pub node_weight: u32,
     /// Weights of its addresses.
     pub weight: Weights,
@@ -92,7 +92,7 @@ pub struct AddressStatus {
     pub weight: u64,
     /// The verdict.
     pub state: State,
-    /// Requests under way; counted only while the group balances by connections.
+    /// Requests in progress; counted only while the group balances by connections.
     pub connections: u32,
 }
 

@@ -64,7 +64,7 @@ impl Judge {
         }
     }
 
-    /// What this status says; `None` when it says nothing. A status in both sets is a success.
+    /// The verdict for this status; `None` for neither. A status in both sets is a success.
     pub fn signal(&self, status: u16) -> Option<Signal> {
         if self.healthy.contains(status) {
             Some(Signal::Success)

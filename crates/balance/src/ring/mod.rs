@@ -42,7 +42,7 @@ pub struct Owner {
     pub weight: u64,
 }
 
-/// The ring: who owns a hash.
+/// The ring: the owner of each hash.
 #[derive(Debug)]
 pub struct Ring {
     /// For each point, the index in `owned` of the nearest owned point at or below it, going round.
@@ -95,7 +95,7 @@ impl Ring {
     }
 
     /// Owner indexes in the order in which they are to be tried for a value. An owner occurs once for each of its
-    /// points; empty when nobody owns a point.
+    /// points; empty when no point has an owner.
     pub fn walk(&self, value: &[u8]) -> impl Iterator<Item = u32> {
         let points = u32::try_from(self.nearest.len()).unwrap_or(u32::MAX);
         let at = self.nearest.get(position(value, points) as usize).copied().unwrap_or(0) as usize;

@@ -23,7 +23,7 @@ fn owner(name: &str, port: u16, weight: u64) -> Owner {
     Owner { name: name.into(), port, weight }
 }
 
-/// Golden rows come from an independent program written after Kong's algorithm: who gets each key of [`keys`].
+/// Golden rows come from an independent program written after Kong's algorithm: the owner of each key of [`keys`].
 fn check(owners: &[Owner], targets: usize, slots: u32, shares: &[u32], golden: &str) {
     let ring = Ring::new(owners, targets, slots);
     assert_eq!(ring.shares(owners.len()), shares);

@@ -1,4 +1,4 @@
-//! Whom a pick chooses.
+//! Which member is picked.
 
 use std::time::Duration;
 

@@ -53,7 +53,7 @@ fn probes_keep_to_their_concurrency() {
     group.probe_result(first[0].key, ProbeOutcome::Status(200), at(1_002));
     assert_eq!(group.next_due(at(1_002)), Some(at(1_002)));
     assert_eq!(group.due(at(1_002)).len(), 1);
-    // A round that is not through when the next begins takes nobody twice.
+    // A round that is not finished when the next begins probes no address twice.
     let mut running = group.due(at(2_000));
     assert!(running.is_empty());
     group.probe_result(first[1].key, ProbeOutcome::Status(200), at(2_001));
