@@ -12,7 +12,7 @@ pub struct Budget {
     parent: Option<Arc<Self>>,
 }
 
-/// The budget has no room for what was asked for.
+/// The budget cannot grant the requested bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory budget for bodies is exhausted")]
 pub struct Exhausted;
@@ -49,7 +49,7 @@ impl Budget {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room for so many bytes, as far as can be told without taking them.
+    /// Whether there is room for so many bytes, without reserving them.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.used().saturating_add(bytes) <= self.max() && self.parent.as_ref().is_none_or(|p| p.has_room(bytes))
     }

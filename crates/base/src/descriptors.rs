@@ -1,4 +1,4 @@
-//! File descriptors of the process, and errors that say that the process or the machine has run out of something.
+//! File descriptors of the process, and errors that mean that the process or the machine has run out of a resource.
 //!
 //! The system gives out the lowest number that is free. A connection that gets a number at or above the ceiling is one
 //! too many: the numbers from there to the limit of the process are kept for the node itself, that is for the status
@@ -16,8 +16,8 @@ pub fn set_ceiling(first_reserved: u64) {
     CEILING.store(RawFd::try_from(first_reserved).unwrap_or(RawFd::MAX), Ordering::Relaxed);
 }
 
-/// Fails, as the system does when there is no descriptor left, if this one is kept for the node itself. To be called with
-/// each new socket of a connection, to a client or to an upstream.
+/// Fails, as the system does when there is no descriptor left, if this one is kept for the node itself. To be called
+/// with each new socket of a connection, to a client or to an upstream.
 ///
 /// # Errors
 /// `EMFILE`.
@@ -35,7 +35,7 @@ pub fn is_scarce(socket: &impl AsRawFd) -> bool {
     socket.as_raw_fd() >= ceiling - ceiling / 8
 }
 
-/// Descriptors that the process has open now, where the system tells.
+/// Descriptors that the process has open now, where the system reports it.
 pub fn open_count() -> Option<u64> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count() as u64)
 }
@@ -45,7 +45,7 @@ pub fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Whether an error tells nothing about the peer: the process or the machine has run out of descriptors, memory or
+/// Whether an error is local and not the peer's: the process or the machine has run out of descriptors, memory or
 /// ports.
 pub fn is_local(error: &io::Error) -> bool {
     is_exhausted(error)

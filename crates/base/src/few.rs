@@ -20,7 +20,7 @@ impl<T: Clone> Few<T> {
         }
     }
 
-    /// These and another value, which stands behind all those that `is_before` says are before it.
+    /// These and another value, inserted after all those for which `is_before` is true.
     #[must_use]
     pub fn with(self, value: T, is_before: impl FnMut(&T) -> bool) -> Self {
         let mut values = match self {

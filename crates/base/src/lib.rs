@@ -1,4 +1,4 @@
-//! What everything stands on: time, randomness, supervised tasks, sizes and log set-up.
+//! Foundations of all crates: time, randomness, supervised tasks, sizes and log set-up.
 //!
 //! *Must not know*: anything about proxying.
 //!
@@ -28,7 +28,7 @@ pub use time::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
 /// Identifies an object of a user or of the program.
 pub type Id = uuid::Uuid;
 
-/// An id that nobody else has.
+/// A unique id.
 pub fn random_id() -> Id {
     Id::new_v4()
 }

@@ -1,7 +1,7 @@
 //! Memory of the process as a whole.
 
-/// Gives memory that is free but still held back to the system: what parsing a large configuration needed would
-/// otherwise count as used for as long as the process lives. Takes milliseconds where there is much of it, and the locks of the
+/// Returns free memory that the allocator keeps to the system: the memory of parsing a large configuration would
+/// otherwise count as used until the process ends. Takes milliseconds where there is much of it, and the locks of the
 /// allocator one after the other: for control threads, after large work.
 ///
 /// Does nothing where the C library is not glibc.

@@ -1,4 +1,4 @@
-//! [`Sharded`]: a hash table whose copies share what they have in common.
+//! [`Sharded`]: a hash table whose copies share their unchanged parts.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash};
@@ -20,7 +20,7 @@ pub trait Keyed {
 }
 
 /// A hash table for values of many generations: a clone shares all parts with its original, and a change copies the
-/// part that it is in, a 256th, unless nobody shares it.
+/// part that it is in, a 256th, unless that part is not shared.
 ///
 /// Values are handles, say an `Arc`: copying a part clones each of its values.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ impl<T: Keyed + Clone> Sharded<T> {
         self.shards.get(shard(hash))?.find(hash, |value| value.key() == key)
     }
 
-    /// Adds a value; gives back the one that had its key.
+    /// Adds a value; returns the one that had its key.
     pub fn insert(&mut self, value: T) -> Option<T> {
         let hash = self.hasher.hash_one(value.key());
         let hasher = &self.hasher;

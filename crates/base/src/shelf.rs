@@ -1,6 +1,6 @@
 //! [`Shelf`]: things that are used again, as many as a while needs at once.
 
-/// Things that are not in use, for whoever needs one next. What was not needed for a while is given up by and by: see
+/// A pool of objects for reuse. Objects that were not needed for a while are freed step by step: see
 /// [`Shelf::sweep`].
 #[derive(Debug)]
 pub struct Shelf<T> {
@@ -30,7 +30,7 @@ impl<T> Shelf<T> {
         }
     }
 
-    /// Gives up half of those that nobody has needed since the last sweep. Call it every second or so.
+    /// Frees half of those that were not used since the last sweep. Call it every second or so.
     pub fn sweep(&mut self) {
         let gone = self.spare.div_ceil(2);
         self.free.drain(..gone.min(self.free.len()));

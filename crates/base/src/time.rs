@@ -92,7 +92,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to, for simulation.
+/// A clock that is advanced manually, for simulation.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     micros: AtomicU64,

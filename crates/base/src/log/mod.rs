@@ -72,7 +72,7 @@ pub fn install_to(level: &str, format: Format, destination: Destination) -> Resu
         .with_env_filter(filter)
         .with_target(false)
         .with_writer(Queued)
-        // It would tell standard error that standard error is gone, and panic.
+        // It would write to the closed standard error, and panic.
         .log_internal_errors(false);
     let installed = if json {
         builder.with_ansi(false).event_format(json::Json).try_init()
@@ -112,7 +112,7 @@ pub fn reopen() {
 /// second: for the end of the process.
 pub fn flush(timeout: Duration) {
     if let Some(log) = LOG.get() {
-        // There is nobody left to tell.
+        // No output is left to report this to.
         log.sink.flush(timeout);
     }
 }

@@ -71,8 +71,8 @@ fn standard(path: &Path) -> Option<Standard> {
     }
 }
 
-/// Opens a file to append lines to; makes it if it is not there. Opening never blocks: a named pipe that nobody reads yet
-/// is opened all the same, and fills.
+/// Opens a file to append lines to; creates it if missing. Opening never blocks: a named pipe without a reader
+/// is opened too, and fills.
 ///
 /// # Errors
 /// When it cannot be opened.

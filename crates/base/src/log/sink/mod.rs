@@ -1,8 +1,8 @@
 //! [`Sink`]: lines on their way to a file, a pipe or a terminal, through a bounded queue and a thread of its own.
 //!
 //! [`Sink::push`] never blocks and never waits for the destination: a line that does not fit into the queue is dropped
-//! and counted. All logs of the node are written this way, so that a destination that nobody reads, a full disk or a
-//! hung mount cannot stop the threads that serve, nor those that control the process.
+//! and counted. All logs of the node are written this way, so that a destination without a reader, a full disk or a
+//! hung mount cannot block the worker or control threads.
 
 mod destination;
 mod writer;
@@ -53,7 +53,7 @@ struct Counts {
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
-    /// Something beside the queue changed.
+    /// Something other than the queue changed.
     Look,
     /// Confirm when everything before this is written.
     Flush(SyncSender<()>),
@@ -91,8 +91,8 @@ impl Sink {
         self.sender.try_send(Message::Look).ok();
     }
 
-    /// Waits until everything pushed so far is written: at most `timeout`, and no longer than a second without progress.
-    /// `false` when that was not enough. Blocks the calling thread.
+    /// Waits until everything pushed so far is written: at most `timeout`, and no longer than a second without
+    /// progress. `false` when that was not enough. Blocks the calling thread.
     pub fn flush(&self, timeout: Duration) -> bool {
         let clock = SystemClock::new();
         let (written, confirmed) = sync_channel(1);
@@ -127,7 +127,7 @@ impl Sink {
     }
 }
 
-/// Waits for a moment for the confirmation of a flush, if it was asked for already.
+/// Waits briefly for the confirmation of a flush that was requested already.
 fn wait(confirmed: &Receiver<()>, asked: bool) -> Result<(), RecvTimeoutError> {
     if asked {
         return confirmed.recv_timeout(FLUSH_PERIOD);

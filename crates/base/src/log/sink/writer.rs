@@ -60,7 +60,7 @@ impl Writer {
         }
     }
 
-    /// Writes until the last sender is gone.
+    /// Writes until the last sender is dropped.
     pub(super) fn run(mut self) {
         loop {
             let reopening = self.counts.reopen.load(Ordering::Acquire);
@@ -89,7 +89,7 @@ impl Writer {
                 }
                 Message::Flush(written) => {
                     self.write();
-                    // Whoever asked may have given up.
+                    // The caller may have timed out.
                     written.try_send(()).ok();
                 }
             }
@@ -133,12 +133,12 @@ impl Writer {
         self.destination.out.flush()
     }
 
-    /// Does what is asked for beside the queue.
+    /// Handles requests other than lines: reopen and flush.
     fn look(&mut self) {
         if self.counts.reopen.swap(false, Ordering::Acquire)
             && let Err(error) = self.destination.reopen()
         {
-            // Until it works, or somebody asks for it again.
+            // Until it succeeds, or is requested again.
             self.counts.reopen.store(true, Ordering::Release);
             let now = self.clock.tick();
             if self.reopen_reported.is_none_or(|at| now.millis_since(at) >= REPORT_PERIOD_MS) {
