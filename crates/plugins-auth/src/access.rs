@@ -1,4 +1,4 @@
-//! What authentication plugins have in common: who is let in without proof, and how several of them work together.
+//! Shared parts of authentication plugins: anonymous access, and how several of them work together.
 //!
 //! Without `anonymous`, each plugin must be satisfied (logical AND). With it, one that finds the request authenticated
 //! is skipped, and one that cannot authenticate it lets it through as the anonymous consumer (logical OR). Kong:
@@ -11,18 +11,17 @@ use cardinal_sdk::{BuildError, CredentialRef, Flow, HeadCx, PrincipalEntry, Repl
 
 use crate::consumer_headers;
 
-/// Which requests a plugin does not look at, and what becomes of those that do not prove who they are.
+/// Which requests a plugin skips, and what happens to those that are not authenticated.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// Id or name of the principal that unproven requests go on as.
+    /// Id or name of the principal of requests that are not authenticated.
     pub(crate) anonymous: Option<Box<str>>,
     /// Whether `OPTIONS` requests must be authenticated, too.
     pub(crate) run_on_preflight: bool,
 }
 
 impl Gate {
-    /// Whether the plugin has nothing to do with this request. One that passes without a look at it says nothing about
-    /// a consumer.
+    /// Whether the plugin skips this request. Skipping it does not change its consumer.
     pub(crate) fn skips(&self, cx: &mut HeadCx<'_>) -> bool {
         let is_preflight = !self.run_on_preflight && cx.request.method == Method::Options;
         if is_preflight && cx.exchange.identity.principal.is_none() {
@@ -31,7 +30,7 @@ impl Gate {
         is_preflight || (self.anonymous.is_some() && cx.exchange.identity.is_authenticated())
     }
 
-    /// Lets a request that proved nothing go on as the anonymous principal, or refuses it.
+    /// Passes a request that is not authenticated as the anonymous principal, or rejects it.
     pub(crate) fn refuse(&self, cx: &mut HeadCx<'_>, refusal: impl FnOnce() -> Reply) -> Flow<'static> {
         let Some(name) = &self.anonymous else { return Flow::reply(refusal()) };
         let directory = cx.directory;
@@ -46,7 +45,7 @@ impl Gate {
     }
 }
 
-/// The request is authenticated. `identifier` is what the upstream is told about the credential.
+/// The request is authenticated. `identifier` is sent to the upstream.
 pub(crate) fn admit(
     cx: &mut HeadCx<'_>,
     principal: &Arc<PrincipalEntry>,

@@ -1,6 +1,6 @@
-//! What the upstream is told about the consumer: `X-Consumer-ID`, `X-Consumer-Custom-ID`, `X-Consumer-Username`,
+//! Headers about the consumer for the upstream: `X-Consumer-ID`, `X-Consumer-Custom-ID`, `X-Consumer-Username`,
 //! `X-Credential-Identifier`, `X-Anonymous-Consumer`, and groups. What the client sent under these names never gets
-//! through, in any spelling: upstreams that do not tell `_` from `-` would take `X_Consumer_ID` for `X-Consumer-ID`.
+//! through, in any spelling: upstreams that treat `_` as `-` would use `X_Consumer_ID` as `X-Consumer-ID`.
 
 use cardinal_http::HeaderList;
 use cardinal_sdk::PrincipalEntry;

@@ -1,4 +1,4 @@
-//! Consumers and credentials for tests, and what a test asks about the outcome.
+//! Consumers and credentials for tests, and accessors for the outcome.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub(crate) fn sent<'b>(bench: &'b Bench, name: &str) -> &'b str {
     bench.request.headers.get_str(name).unwrap_or_default()
 }
 
-/// What the upstream is told: username, identifier, anonymous.
+/// Headers for the upstream: username, identifier, anonymous.
 pub(crate) fn told(bench: &Bench) -> (&str, &str, &str) {
     (sent(bench, "x-consumer-username"), sent(bench, "x-credential-identifier"), sent(bench, "x-anonymous-consumer"))
 }

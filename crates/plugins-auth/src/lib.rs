@@ -1,7 +1,7 @@
-//! Plugins that say who a request comes from, and whether that may be.
+//! Plugins for authentication and access control.
 //!
 //! One folder a plugin; registration is the array below. What they share: `access` (anonymous consumers, several
-//! plugins together), `consumer_headers` (what the upstream is told), `query_values` (where keys and tokens hide).
+//! plugins together), `consumer_headers` (headers for the upstream), `query_values` (keys and tokens in the query).
 //!
 //! *Must not know*: other families, the engine, how a front end spells consumers.
 //!

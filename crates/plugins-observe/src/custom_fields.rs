@@ -108,7 +108,7 @@ impl CustomFields {
         let mut record = log::record(cx);
         let request = Request(cx);
         for (path, expression) in &self.fields {
-            // A field that cannot be computed is removed: the configuration may have meant to hide what is there.
+            // A field that cannot be computed is removed: the purpose of the configuration may be to hide its value.
             let value = expression.evaluate(&request, &mut Budget::default()).map(json);
             let reason = value.as_ref().err().map(ToString::to_string);
             let set = log::set_field(&mut record, path, value.unwrap_or_default());
@@ -200,7 +200,7 @@ impl Environment for Request<'_, '_> {
     }
 }
 
-/// A field by its name, in which `_` may stand for `-`.
+/// A field by its name, in which `_` matches `-`.
 fn header<'h>(headers: &'h cardinal_http::HeaderList, name: &[u8]) -> Lua<'h> {
     match headers.get(name) {
         None if name.contains(&b'_') => {

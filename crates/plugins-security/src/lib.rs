@@ -1,4 +1,4 @@
-//! Plugins that keep out what should not come in: by address, origin, size, or altogether.
+//! Plugins that reject requests: by address, origin, size, or all of them.
 //!
 //! One folder a plugin; registration is the array below. *Must not know*: other families, the engine.
 //!

@@ -1,4 +1,4 @@
-//! The transformation family of plugins: what changes requests on their way in and responses on their way out.
+//! The transformation family of plugins: they change requests and responses.
 //!
 //! One folder a plugin; registration is the array below. [`template`] evaluates the `$(...)` expressions of values.
 //! *Must not know*: each other, the engine.

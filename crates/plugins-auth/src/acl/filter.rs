@@ -76,7 +76,7 @@ impl Filter for Acl {
     }
 
     fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {
-        // What the client says about groups counts nowhere.
+        // Group headers of the client are ignored.
         cx.request.headers.remove_spellings(&[consumer_headers::GROUPS, consumer_headers::AUTHENTICATED_GROUPS]);
         let groups = match self.groups_of(&cx.exchange.identity, cx.directory) {
             Ok(groups) => groups,

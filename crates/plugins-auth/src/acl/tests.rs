@@ -11,7 +11,7 @@ use crate::fixture::{World, consumer_id, said, sent};
 const FORBIDDEN: &str = "403 error You cannot consume this service";
 const UNAUTHORIZED: &str = "401 error Unauthorized";
 
-/// Who sends the request.
+/// The sender of the request.
 #[derive(Clone, Copy)]
 enum Who {
     Nobody,

@@ -82,7 +82,7 @@ impl BasicAuth {
         is_password(entry, login?.password()).then_some(entry).flatten()
     }
 
-    /// User name and password of a header; the header is removed where it must not go on.
+    /// User name and password of a header; the header is removed if it must not reach the upstream.
     fn login(&self, headers: &mut HeaderList, name: &[u8]) -> Option<Login> {
         let login = headers.get(name).and_then(Login::parse);
         if self.hide {

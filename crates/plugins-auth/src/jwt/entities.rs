@@ -27,7 +27,7 @@ pub(super) const SECRETS: EntityDef = EntityDef {
 };
 
 fn schema() -> Schema {
-    // Kong asks for no key with ES algorithms; such a credential then authenticates nobody.
+    // Kong requires no key with ES algorithms; such a credential then matches no token.
     let needs_public_key = rules().matches("^((RS|PS)(256|384|512)|EdDSA)$");
     let mut is_public_key = rules().required();
     is_public_key.validators.push(Validator::Text(check_public_key));
@@ -80,7 +80,7 @@ pub(super) enum Material {
     Public(Option<PublicKey>),
 }
 
-/// A shared secret: as it is written, and decoded from base64; empty where it cannot be. A key made of it takes 1 KiB,
+/// A shared secret: as written, and decoded from base64; empty where it cannot be. A key made of it takes 1 KiB,
 /// so it is made when a token comes.
 pub(super) struct SharedSecret {
     hmac: hmac::Algorithm,

@@ -98,7 +98,7 @@ enum Refusal {
     Invalid(String),
     /// Claims do not hold.
     Claims(Map<String, Value>),
-    /// It is good, but of nobody that is known.
+    /// The token is valid, but its consumer is unknown.
     NoConsumer(String),
     /// It cannot be verified: there are no keys.
     NoKeys,
@@ -117,7 +117,7 @@ enum Step<'d> {
     Fetch(Fetch),
 }
 
-/// Whom the token is of.
+/// The subject of the token.
 struct Proof<'d> {
     principal: &'d Arc<PrincipalEntry>,
     credential: CredentialRef,

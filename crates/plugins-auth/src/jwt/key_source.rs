@@ -1,9 +1,9 @@
-//! A key set that somebody publishes: fetched on the control runtime, kept for all instances and generations, read
+//! A published key set: fetched on the control runtime, kept for all instances and generations, read
 //! without a lock.
 //!
-//! There is one fetch at a time. While a set is older than wanted, it is used and a new one fetched; it stops being used
-//! [`STALE_MAX_MS`] later. Requests wait only when there is no set, or when it lacks their key; how often that makes a
-//! fetch start is limited, so that made-up key ids cost nobody anything.
+//! There is one fetch at a time. While a set is older than wanted, it is used and a new one fetched; it stops being
+//! used [`STALE_MAX_MS`] later. Requests wait only when there is no set, or when it lacks their key; how often that
+//! makes a fetch start is limited, so that invented key ids cause no load.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::key_set::KeySet;
 
 /// Milliseconds between fetches for the sake of key ids that the set lacks.
 const UNKNOWN_KEY_GAP_MS: u64 = 10_000;
-/// Milliseconds between fetches for want of a set, or of a new one.
+/// Milliseconds between fetches while a set, or a new one, is missing.
 const RETRY_GAP_MS: u64 = 1_000;
 /// The same, after the node had no descriptors, memory or ports for the last fetch.
 const LOCAL_GAP_MS: u64 = 100;
@@ -51,7 +51,7 @@ pub(super) struct Fetched {
     at: Tick,
 }
 
-/// Why a fetch is asked for.
+/// Why a fetch is requested.
 #[derive(Clone, Copy)]
 pub(super) enum Reason {
     /// There is no set, or an old one.
@@ -60,12 +60,12 @@ pub(super) enum Reason {
     UnknownKey,
 }
 
-/// Resolves when the fetch that is under way has ended, well or not.
+/// Resolves when the fetch in progress has ended, successful or not.
 pub(super) struct Fetch(watch::Receiver<()>);
 
 impl Fetch {
     pub(super) async fn ended(mut self) {
-        // An error means that the source is gone, which ends the waiting, too.
+        // An error means that the source was dropped, which ends the waiting, too.
         drop(self.0.changed().await);
     }
 }
@@ -95,7 +95,7 @@ impl KeySource {
 
     /// Has the set fetched. `None` when that was done too short a while ago.
     pub(super) fn fetch(self: &Arc<Self>, services: &Services, reason: Reason) -> Option<Fetch> {
-        // Subscribed first: a fetch that is seen under way then ends after this.
+        // Subscribed first: a fetch that is seen in progress then ends after this.
         let fetch = Fetch(self.finished.subscribe());
         if self.fetching.swap(true, Ordering::SeqCst) {
             return Some(fetch);
@@ -168,7 +168,7 @@ impl fmt::Display for Failed {
     }
 }
 
-/// Says that a fetch has ended, also when it panicked or was dropped.
+/// Signals that a fetch has ended, also when it panicked or was dropped.
 struct Ending(Arc<KeySource>);
 
 impl Drop for Ending {

@@ -529,7 +529,7 @@ async fn a_set_is_fetched_once_kept_and_fetched_again() {
     portal.after(10, &new, "pass").await;
     assert_eq!(portal.calls(), 3);
     portal.check(&old, "No key found for given 'kid'").await;
-    // The provider is gone: the old set serves for an hour beyond its time.
+    // The provider is down: the old set is used for an hour after it expired.
     *portal.provider.set.lock().unwrap() = None;
     portal.after(3_600, &new, "pass").await;
     portal.after(60, &new, "pass").await;

@@ -10,10 +10,10 @@ use super::algorithm::Algorithm;
 /// Bytes a token may have.
 pub const TOKEN_MAX: usize = 32 << 10;
 
-/// A token taken apart. Nothing in it is to be believed before its signature is verified.
+/// A decoded token. Its contents are untrusted until its signature is verified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token<'t> {
-    /// What it says it is signed with.
+    /// The algorithm in its header.
     pub algorithm: Algorithm,
     /// The header.
     pub header: Map<String, Value>,

@@ -46,7 +46,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding that the request's `Content-Type` says, if it is one that can be read.
+    /// The encoding in the request's `Content-Type`, if it is supported.
     pub(super) fn of(headers: &HeaderList) -> Option<Self> {
         let value = headers.known(Name::ContentType)?;
         let kind = trim(value.split(|b| *b == b';').next().unwrap_or_default());
@@ -81,7 +81,7 @@ pub(super) struct Part<'b> {
 }
 
 impl<'b> Form<'b> {
-    /// Reads a body; `None` when it is not what it says it is.
+    /// Parses a body; `None` when it does not have the declared encoding.
     pub(super) fn read(encoding: &Encoding, body: &'b [u8]) -> Option<Self> {
         match encoding {
             Encoding::Url => Some(Self::Url(body)),

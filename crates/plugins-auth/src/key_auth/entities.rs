@@ -33,7 +33,7 @@ fn schema() -> Schema {
 /// When the key stops to work.
 struct Expiry(UnixMillis);
 
-/// Keys without a time to live need nothing made ready: they share one value.
+/// Keys without a time to live need no preparation: they share one value.
 static FOREVER: LazyLock<Prepared> = LazyLock::new(|| Arc::new(()));
 
 /// `ttl` counts from `created_at`, so a key that has the one without the other is refused: it would never expire.

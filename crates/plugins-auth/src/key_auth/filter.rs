@@ -111,7 +111,7 @@ impl KeyAuth {
         self.gate.refuse(cx, || Reply::error(401, why).with_header("WWW-Authenticate", &self.challenge))
     }
 
-    /// Kong's order: for each name header, query, body; what is no text makes it go on with the next name.
+    /// Kong's order: for each name header, query, body; a value that is not text is skipped.
     fn search<'d>(&self, cx: &HeadCx<'_>, directory: &'d Directory) -> Search<'d> {
         let encoding = if self.in_body { Encoding::of(&cx.request.headers) } else { None };
         let mut form: Option<Option<Form<'_>>> = None;

@@ -126,7 +126,7 @@ async fn hidden_keys_do_not_reach_the_upstream() {
     let bench = check(config, "/", &[("content-type", "multipart/form-data; boundary=x")], &body, "pass").await;
     let left = format!("{}{}--x--\r\n", part("a"), part("b"));
     assert_eq!(bench.upstream.body.as_deref(), Some(left.as_bytes()));
-    // Also what is refused loses its key: it may go on as the anonymous consumer.
+    // The key is removed from rejected requests too: they may continue as the anonymous consumer.
     let config = json!({"hide_credentials": true, "anonymous": "guest"});
     let bench = check(config, "/", &[("apikey", "wrong")], "", "pass").await;
     assert_eq!(sent(&bench, "apikey"), "");

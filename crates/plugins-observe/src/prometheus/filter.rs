@@ -1,4 +1,4 @@
-//! Counting an exchange. After the first sight of a set of labels by a thread, no lock is taken: each thread knows the
+//! Counting an exchange. After a thread has first used a set of labels, no lock is taken: each thread caches the
 //! series of the routes it has served.
 
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ use super::families::Metric;
 use super::registry::{HealthWanted, Registry, registry};
 use super::series::Series;
 
-/// Routes, with their services and consumers, that a thread knows the series of.
+/// Routes, with their services and consumers, whose series a thread caches.
 const KNOWN_MAX: usize = 4_096;
 
 struct Prometheus {
@@ -142,7 +142,7 @@ thread_local! {
     static KNOWN: RefCell<Known> = RefCell::default();
 }
 
-/// What a thread knows of the registry.
+/// A thread's cache of the registry.
 #[derive(Default)]
 struct Known {
     registry: u64,

@@ -1,4 +1,4 @@
-//! Facts about the node, taken when somebody asks.
+//! Metrics of the node, read on each scrape.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ pub(super) struct NodeFacts {
     pub(super) id: Id,
     pub(super) version: &'static str,
     pub(super) pid: u32,
-    /// Resident memory of the process; `None` where the system does not say.
+    /// Resident memory of the process; `None` where the system does not report it.
     pub(super) memory_bytes: Option<u64>,
     pub(super) connections: ConnectionCounts,
     /// Background tasks there are, and those that are ready and wait for a thread.
     pub(super) tasks: (usize, usize),
-    /// `None` when nobody wants them shown.
+    /// `None` when no instance enables them.
     pub(super) targets: Option<Vec<TargetHealth>>,
 }
 

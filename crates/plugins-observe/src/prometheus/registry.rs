@@ -11,19 +11,19 @@ use super::node::NodeFacts;
 use super::series::Series;
 use super::text;
 
-/// Sets of labels that a metric has at most. Beyond, new ones are not counted; `kong_nginx_metric_errors_total` says how
-/// often.
+/// Sets of labels that a metric has at most. Beyond, new ones are not counted; `kong_nginx_metric_errors_total` counts
+/// them.
 pub const SERIES_MAX: usize = 10_000;
 
 pub(super) type SeriesMap = BTreeMap<Box<[Box<str>]>, Arc<Series>>;
 
 /// All series of the node. Outlives generations.
 pub(super) struct Registry {
-    /// Tells registries apart in caches of threads.
+    /// Identifies the registry in caches of threads.
     pub(super) number: u64,
     families: [Mutex<SeriesMap>; FAMILIES.len()],
     errors: AtomicU64,
-    /// Instances that want the health of upstream targets shown.
+    /// Instances that enable metrics of the health of upstream targets.
     health_wanted: AtomicUsize,
 }
 
@@ -81,7 +81,7 @@ impl Registry {
         Some(made)
     }
 
-    /// Something was not counted for want of room.
+    /// Something was not counted because a limit was reached.
     pub(super) fn fail(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
@@ -99,7 +99,7 @@ impl Registry {
     }
 }
 
-/// Held by instances that want the health of upstream targets shown.
+/// Held by instances that enable metrics of the health of upstream targets.
 pub(super) struct HealthWanted(Arc<Registry>);
 
 impl HealthWanted {

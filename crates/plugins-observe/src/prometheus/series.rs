@@ -22,7 +22,7 @@ pub(super) struct Series {
     lines: Box<[Line]>,
 }
 
-/// What a series says, over all shards.
+/// The value of a series, over all shards.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     /// For each bucket, those beyond the last at the end; the count of a counter.

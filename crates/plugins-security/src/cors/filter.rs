@@ -100,7 +100,7 @@ impl Filter for Cors {
     }
 }
 
-/// Who calls; empty is nobody.
+/// The origin of the request; empty for none.
 fn origin_of(headers: &HeaderList) -> Option<&[u8]> {
     headers.get(b"Origin").filter(|origin| !origin.is_empty())
 }
@@ -125,7 +125,7 @@ impl Cors {
         reply
     }
 
-    /// Says whether the origin may call, and with credentials.
+    /// Sets the headers that allow the origin, and credentials.
     fn write_origin(&self, headers: &mut HeaderList, origin: Option<&[u8]>) {
         let caller = origin.and_then(|origin| std::str::from_utf8(origin).ok());
         if !matches!(self.origins, Origins::Any) {

@@ -12,13 +12,13 @@ const BACKTRACK_MAX: usize = 100_000;
 pub(super) enum Origins {
     /// All may call.
     Any,
-    /// One, which is named whoever calls.
+    /// One literal origin, which is sent to all callers.
     One(Box<str>),
-    /// Those that a rule lets in; all that say who they are, if `any`.
+    /// Origins that match a rule; all requests with an origin, if `any`.
     Rules { rules: Vec<Rule>, any: bool },
 }
 
-/// What is said about a caller.
+/// The answer to an origin.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict<'o> {
     /// `*`
@@ -53,7 +53,7 @@ impl Origins {
         }
     }
 
-    /// What to say to a caller; `None` is one that does not say who it is.
+    /// The answer to an origin; `None` for a request without one.
     pub(super) fn judge<'o>(&'o self, caller: Option<&'o str>) -> Verdict<'o> {
         match (self, caller) {
             (Self::Any, _) => Verdict::Any,

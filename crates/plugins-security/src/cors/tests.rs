@@ -130,7 +130,7 @@ async fn responses() {
     check(json!({"exposed_headers": ["X-A", "X-B"]}), a, &[], &["allow-origin=*", "expose-headers=X-A,X-B"]).await;
 }
 
-/// What each of some origins is told; `None` is nothing.
+/// The allowed origin that each of some origins gets; `None` is none.
 async fn check_origins(origins: &[&str], cases: &[(&str, Option<&str>)]) {
     for (origin, expect) in cases {
         let allowed = expect.map(|origin| format!("allow-origin={origin}"));
@@ -142,7 +142,7 @@ async fn check_origins(origins: &[&str], cases: &[(&str, Option<&str>)]) {
 #[tokio::test]
 async fn origins_in_all_spellings() {
     let same = |origin| (origin, Some(origin));
-    // One literal is told to everybody.
+    // One literal is sent to all origins.
     check_origins(&["foo.test"], &[("http://evil.test", Some("foo.test")), ("x", Some("foo.test"))]).await;
     // An expression without a colon is for the host.
     let foo = [

@@ -10,7 +10,7 @@ pub(super) const BODY_MAX: u64 = 1 << 20;
 /// Query and form arguments that are copied.
 const ARGUMENTS_MAX: usize = 1_000;
 
-/// The request, where it would go, and who tells. What is not known is left out.
+/// The request, its destination, and the node. Unknown values are left out.
 pub(super) fn copy(cx: &HeadCx<'_>, message: Option<&str>) -> Value {
     let mut copy = Map::new();
     if let Some(message) = message {
@@ -76,7 +76,7 @@ fn arguments(text_of: &[u8]) -> Value {
     by_name(arguments.map(|(name, value)| (text(&name), value.map_or(Value::Bool(true), |value| text(&value).into()))))
 }
 
-/// One value as it is, several as a list.
+/// One value unchanged, several as a list.
 fn by_name(values: impl Iterator<Item = (String, Value)>) -> Value {
     let mut all = Map::new();
     for (name, value) in values {

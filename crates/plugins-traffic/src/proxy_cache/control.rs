@@ -39,7 +39,7 @@ impl Directives {
         found
     }
 
-    /// Seconds that a response with these directives is good for; 0 when nothing says so.
+    /// Freshness lifetime of a response with these directives in seconds; 0 when there is none.
     pub(super) fn ttl(&self, headers: &HeaderList, now: u64) -> u64 {
         let age = self.s_maxage.or(self.max_age).or_else(|| {
             let expires = std::str::from_utf8(headers.get_all(b"expires").last()?).ok()?;

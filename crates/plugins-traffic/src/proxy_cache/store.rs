@@ -18,7 +18,7 @@ const AREA_BYTES: usize = 128 << 20;
 /// Longest body that is kept.
 pub(super) const BODY_MAX: usize = 4 << 20;
 
-/// What an entry costs beside its bytes.
+/// Overhead of an entry in addition to its bytes.
 const ENTRY_BYTES: usize = 512;
 
 /// Name and value.

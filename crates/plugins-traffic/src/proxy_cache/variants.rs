@@ -13,7 +13,7 @@ pub(super) type Names = Vec<Box<[u8]>>;
 pub(super) fn names(response: &ResponseHead) -> Option<Names> {
     let mut names = Names::new();
     let encoded = response.headers.get(b"content-encoding").is_some_and(|coding| !coding.is_empty());
-    // A coded body is for clients that accept the coding, even if the upstream does not say so.
+    // An encoded body is only for clients that accept the encoding, even without `Vary`.
     let implied = encoded.then_some(&b"accept-encoding"[..]);
     for name in response.headers.get_all(b"vary").flat_map(split_list).chain(implied) {
         match Name::of(name) {

@@ -29,7 +29,7 @@ struct RateLimiting {
     message: Box<str>,
     sliding: bool,
     policy: Policy,
-    /// The second in which a failure was last logged: one line a second says enough.
+    /// The second in which a failure was last logged: at most one line a second is logged.
     complained: AtomicU64,
 }
 

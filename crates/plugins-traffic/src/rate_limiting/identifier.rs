@@ -1,8 +1,8 @@
 //! Texts that requests are counted by and that are not ids, paths or addresses: header values, credentials that
 //! are not in the configuration.
 //!
-//! They are written as they are, as in Kong, so that nodes of both can share a Redis server; except where a client
-//! could choose a text that stands for somebody else: an address, a consumer, a path.
+//! They are written unchanged, as in Kong, so that nodes of both can share a Redis server; except where a client
+//! could choose a text that identifies another client: an address, a consumer, a path.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 
 use super::filter::Key;
 
-/// Longest text that is written as it is; of a longer one the digest is.
+/// Longest text that is written unchanged; a longer one is replaced by its digest.
 const TEXT_MAX: usize = 128;
 
 /// Kinds of texts.

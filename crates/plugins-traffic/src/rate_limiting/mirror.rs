@@ -1,6 +1,6 @@
-//! What this node knows of the counters in a Redis server, and what it has counted since it last told the server.
+//! Local copy of the counters in a Redis server, and the counts that were not sent to the server yet.
 //!
-//! Requests are decided by the server's count as last heard plus the node's own. Deltas are sent, never totals, so
+//! Requests are decided by the last known count of the server plus the node's own. Deltas are sent, never totals, so
 //! that nodes do not overwrite each other.
 
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ pub(super) struct Need {
 }
 
 struct Known {
-    /// As the server last said.
+    /// As last received from the server.
     total: u64,
     /// Counted here since.
     delta: u64,
@@ -73,7 +73,7 @@ impl Mirror {
         mirror
     }
 
-    /// The counts, in the order of `needs`; the server is asked for those that are not known.
+    /// The counts, in the order of `needs`; unknown ones are fetched from the server.
     pub(super) async fn read(&self, client: &Arc<Client>, needs: &[Need], now: u64) -> Result<Vec<u64>, String> {
         let mut counts: Vec<Option<u64>> = {
             let known = lock(&self.known);
@@ -92,7 +92,7 @@ impl Mirror {
                 make_room(&mut known, now);
                 let total = answer.unwrap_or(0).max(0).unsigned_abs();
                 let fresh = Known { total, delta: 0, expires: need.expires };
-                // Another request may have asked meanwhile; its delta must not be lost.
+                // Another request may have fetched it meanwhile; its delta must not be lost.
                 known.entry(need.key.clone()).or_insert(fresh);
             }
             for (need, count) in needs.iter().zip(&mut counts) {
@@ -102,7 +102,7 @@ impl Mirror {
         Ok(counts.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    /// Counts once more, and tells the server within `rate`.
+    /// Counts once more, and sends the count to the server within `rate`.
     pub(super) fn add(self: &Arc<Self>, client: &Arc<Client>, needs: impl Iterator<Item = Need>, rate: Duration) {
         {
             let mut known = lock(&self.known);
@@ -117,7 +117,7 @@ impl Mirror {
         let (mirror, client) = (Arc::clone(self), Arc::clone(client));
         let runtime = client.runtime().clone();
         let _entered = runtime.enter();
-        // Nobody waits for it: a request that comes later schedules the next one.
+        // Not awaited: a later request schedules the next one.
         drop(cardinal_base::task::spawn("rate-limiting sync", async move {
             tokio::time::sleep(rate).await;
             mirror.scheduled.store(false, Ordering::SeqCst);
@@ -129,7 +129,7 @@ impl Mirror {
         let now = self.clock.unix().seconds();
         let deltas: Vec<(Vec<u8>, u64, u64)> = {
             let mut known = lock(&self.known);
-            // What was not counted since is asked for anew when it is needed.
+            // Counters without new counts are fetched again when they are needed.
             known.retain(|_, k| k.delta > 0 && k.expires > now);
             known.iter().map(|(key, k)| (key.clone(), k.delta, k.expires)).collect()
         };

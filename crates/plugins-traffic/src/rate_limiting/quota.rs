@@ -1,4 +1,4 @@
-//! What counts mean for a request, and what the client is told.
+//! The decision about a request by its counts, and the headers for the client.
 
 use std::io::Write as _;
 
@@ -28,7 +28,7 @@ pub(super) fn is_used_up(limits: &Limits, usage: &Usage) -> bool {
     limits.iter().zip(usage).any(|(limit, used)| limit.is_some_and(|limit| limit - *used as f64 <= 0.0))
 }
 
-/// The decision about a request, and what the headers say.
+/// The decision about a request, and the values of the headers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Quota {
     /// The request is refused.
@@ -72,7 +72,7 @@ impl Quota {
         Self { refused, rows, tightest: tightest.map(|(row, _)| row).unwrap_or_default(), reset_s }
     }
 
-    /// Tells the client.
+    /// Sets the headers for the client.
     pub(super) fn write(&self, headers: &mut HeaderList) {
         for (period, row) in Period::ALL.into_iter().zip(&self.rows) {
             if let Some(row) = row {

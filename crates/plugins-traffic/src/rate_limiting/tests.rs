@@ -303,7 +303,7 @@ async fn without_redis_requests_pass_or_fail_as_configured() {
     assert!(matches!(verdict, Verdict::Fail(reason) if reason.contains("cannot connect")));
 }
 
-/// As in the program: workers have runtimes of their own, connections live on the control runtime.
+/// As in the program: workers have runtimes of their own, connections run on the control runtime.
 #[test]
 fn connections_do_not_depend_on_the_thread_that_asks() {
     let runtime =

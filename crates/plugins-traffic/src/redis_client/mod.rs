@@ -1,9 +1,9 @@
 //! Connections to Redis servers, one for each server and user, shared by the plugins that use it.
 //!
-//! Commands of many requests share a connection, which lives on the control runtime. A connection that fails is made
-//! anew by the next command; when that fails too, commands fail at once for [`PAUSE`], so that requests do not pile
-//! up before a server that is gone. That the node itself has run out of descriptors, memory or ports is no failure of the
-//! server, and is not remembered. Every wait has the configured timeout.
+//! Commands of many requests share a connection, which runs on the control runtime. A connection that fails is
+//! reopened by the next command; when that fails too, commands fail immediately for [`PAUSE`], so that requests do not
+//! queue up for a server that is down. That the node itself has run out of descriptors, memory or ports is no failure
+//! of the server, and is not remembered. Every wait has the configured timeout.
 
 mod tls;
 
@@ -79,7 +79,7 @@ pub(crate) struct Client {
 struct Failed {
     /// For the log.
     reason: String,
-    /// The node has run out of something, so that this tells nothing about the server.
+    /// The node has run out of a resource; not a failure of the server.
     is_local: bool,
 }
 
@@ -107,7 +107,7 @@ struct Link {
 struct Clients(SyncMutex<HashMap<Settings, Weak<Client>>>);
 
 impl Client {
-    /// The client of these settings; its connection ends when nobody holds it any more.
+    /// The client of these settings; its connection ends when the last holder drops it.
     pub(crate) fn shared(services: &Services, settings: Settings) -> Arc<Self> {
         let clients = services.shared.get_or_insert("redis clients", Clients::default);
         let mut clients = clients.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +135,7 @@ impl Client {
     /// Why there is no answer, for the log.
     pub(crate) async fn query(self: &Arc<Self>, pipeline: Pipeline) -> Result<Vec<Option<i64>>, String> {
         let client = Arc::clone(self);
-        // The connection's sockets and timers belong to the control runtime, whatever thread asks.
+        // The connection's sockets and timers belong to the control runtime, whichever thread calls.
         match self.runtime.spawn(async move { client.run(&pipeline).await }).await {
             Ok(result) => {
                 result.map_err(|reason| format!("redis {}:{}: {reason}", self.settings.host, self.settings.port))
@@ -208,7 +208,7 @@ impl Client {
         let settings = &self.settings;
         let connected = TcpStream::connect((settings.host.as_str(), settings.port)).await;
         let socket = connected.map_err(|error| {
-            // The system's resolver hides why it could not ask.
+            // The system's resolver hides the cause of its failure.
             let error = TcpSocket::new_v4().err().filter(descriptors::is_local).unwrap_or(error);
             Failed::io(&format!("cannot connect: {error}"), &error)
         })?;

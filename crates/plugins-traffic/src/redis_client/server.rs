@@ -38,7 +38,7 @@ impl Server {
         panic!("redis-server does not listen on port {port}");
     }
 
-    /// One that speaks TLS with a certificate of its own making.
+    /// A server with TLS and a self-made certificate.
     pub(crate) async fn start_tls() -> Option<Self> {
         let (plain, port) = (free_port(), free_port());
         let key = rcgen::generate_simple_self_signed(vec!["redis.test".to_owned()]).unwrap();

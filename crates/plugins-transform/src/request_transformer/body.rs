@@ -32,7 +32,7 @@ impl Media {
     }
 }
 
-/// The new body; `None` when it stays as it is.
+/// The new body; `None` when it is unchanged.
 pub(super) fn transform(
     media: Media,
     headers: &HeaderList,
@@ -57,7 +57,7 @@ pub(super) fn transform(
     }
 }
 
-/// Top-level fields of an object. What is not an object, or not JSON, stays as it is; an empty body is an empty
+/// Top-level fields of an object. A body that is not an object, or not JSON, is unchanged; an empty body is an empty
 /// object.
 fn transform_json(body: &[u8], ops: &Ops, environment: &Environment<'_>) -> Result<Option<Vec<u8>>, String> {
     let mut object = if body.is_empty() {
@@ -119,7 +119,8 @@ fn rename(object: &mut Map<String, Value>, old: &str, new: String) -> bool {
     true
 }
 
-/// Beside a text, at the end of a list, or as the only element of a new list. An object cannot be appended to.
+/// Appends to a text (which becomes a list), to a list, or as the only element of a new list. An object cannot be
+/// appended to.
 fn append(place: &mut Value, value: String) -> bool {
     match place {
         Value::Array(list) => list.push(value.into()),

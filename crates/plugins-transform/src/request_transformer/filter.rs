@@ -182,7 +182,7 @@ fn rename(headers: &mut HeaderList, upstream: &mut UpstreamRequest, old: &str, n
     headers.rename(old.as_bytes(), new);
 }
 
-/// Like a header, the Host stays as it is when the new value is none that it can have.
+/// Like a header, the Host is unchanged when the new value is invalid.
 fn set_host(upstream: &mut UpstreamRequest, value: &[u8]) {
     if !upstream.set_host(value) {
         tracing::debug!(value = %value.escape_ascii(), "request-transformer: not a host, the request's Host is unchanged");

@@ -13,7 +13,7 @@ struct Part {
     body: Vec<u8>,
 }
 
-/// The new body. Kong renames first here, and knows no appending. A body that is not well formed stays as it is.
+/// The new body. Kong renames first here, and does not append. A body that is not well formed is unchanged.
 pub(super) fn transform(
     content_type: &[u8],
     body: &[u8],

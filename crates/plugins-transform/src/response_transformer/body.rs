@@ -106,7 +106,8 @@ fn rename(object: &mut Map<String, Value>, old: &str, new: &str) {
         .collect();
 }
 
-/// Beside a text, at the end of a list, or as the only element of a new list. An object cannot be appended to.
+/// Appends to a text (which becomes a list), to a list, or as the only element of a new list. An object cannot be
+/// appended to.
 fn append(place: &mut Value, value: Value) {
     match place {
         Value::Array(list) => list.push(value),

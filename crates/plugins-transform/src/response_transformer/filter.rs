@@ -70,7 +70,7 @@ impl Filter for ResponseTransformer {
 }
 
 impl ResponseTransformer {
-    /// Whether a header is there is asked of the response as it came, as in Kong: one that is removed or renamed is
+    /// The presence of a header is checked in the original response, as in Kong: one that is removed or renamed is
     /// not added again.
     fn edit_headers(&self, headers: &mut HeaderList) {
         let was_there =

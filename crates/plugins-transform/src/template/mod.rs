@@ -109,7 +109,7 @@ impl Lookup for Environment<'_> {
     fn index(&self, table: usize, key: &[u8]) -> Value<'_> {
         match NAMES.tables.get(table) {
             Some(&"headers") => match self.headers.get(key) {
-                // OpenResty lets `_` stand for `-`, so that names can be written behind a dot.
+                // OpenResty treats `_` as `-`, so that names can be written after a dot.
                 None if key.contains(&b'_') => {
                     let dashed: Vec<u8> = key.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
                     Value::optional(self.headers.get(&dashed))
