@@ -1,4 +1,4 @@
-//! What belongs to Kong and is not here: plugins, entities and fields. Messages about them must not suggest a typing
+//! Plugins, entities and fields of Kong that do not exist here. Messages about them must not suggest a typing
 //! error.
 
 /// Kong's plugins, those of the Enterprise edition included.
@@ -92,12 +92,12 @@ pub(crate) fn is_plugin(name: &str) -> bool {
     PLUGINS.contains(&name)
 }
 
-/// Says that a plugin of Kong's is missing.
+/// The message for a plugin of Kong's that is missing.
 pub(crate) fn no_plugin(name: &str) -> String {
     format!("this version does not have Kong's plugin '{name}'")
 }
 
-/// What a list of entities that there is not here belongs to.
+/// The origin of an unsupported list of entities.
 pub(crate) fn list(name: &str) -> Option<String> {
     if LATER_FIELDS_ANYWHERE.contains(&name) {
         return Some(format!("'{name}' belongs to Kong Konnect or a later version of Kong"));
@@ -108,7 +108,7 @@ pub(crate) fn list(name: &str) -> Option<String> {
     ENTERPRISE_ENTITIES.contains(&name).then(|| format!("'{name}' belongs to Kong Enterprise"))
 }
 
-/// What a field that there is not here belongs to. `of` is the entity or the plugin.
+/// The origin of an unsupported field. `of` is the entity or the plugin.
 pub(crate) fn field(of: &str, name: &str) -> Option<String> {
     if ENTERPRISE_FIELDS.contains(&(of, name)) {
         return Some(format!("the field '{name}' belongs to Kong Enterprise"));
@@ -117,7 +117,7 @@ pub(crate) fn field(of: &str, name: &str) -> Option<String> {
     is_later.then(|| format!("the field '{name}' belongs to Kong Enterprise, Konnect or a later version of Kong"))
 }
 
-/// What a type of vault that there is not here belongs to.
+/// The origin of an unsupported type of vault.
 pub(crate) fn vault(name: &str) -> Option<String> {
     (name == "konnect").then(|| "the vault 'konnect' belongs to Kong Konnect; use `env` or `file`".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The order among routes, and the conditions that their fields stand for, by router flavor.
+//! The order among routes, and the conditions of their fields, by router flavor.
 //!
 //! Pure functions over [`RouteFields`]: validated fields in, records out. A route whose paths rank differently becomes
 //! several records, each with an id made from the route's own.
@@ -208,7 +208,7 @@ fn header_match(flavor: Flavor, name: &str, values: &[String]) -> HeaderMatch {
     let exact = |value: &String| TextMatch::Exact(value.to_lowercase().into());
     let any_of = match flavor {
         Flavor::Traditional => {
-            // A pattern counts only where it is the one value, and as plain text beside that; its case is kept.
+            // A pattern is used only if it is the only value, otherwise as plain text; its case is kept.
             let pattern = match values {
                 [only] => only.strip_prefix("~*").map(|regex| TextMatch::Regex(regex.into())),
                 _ => None,
@@ -361,7 +361,7 @@ impl Standing {
     }
 }
 
-/// Why a route goes before another one, as an end of a sentence about it: the first criterion that tells them apart.
+/// Why a route goes before another one, as an end of a sentence about it: the first criterion that differs.
 pub(crate) fn why_first(
     flavor: Flavor,
     order: RouteOrder,

@@ -1,4 +1,4 @@
-//! What becomes of a Kong configuration here: the same, something else, or nothing.
+//! How a Kong configuration is served here, per entity and field: the same, changed, or unsupported.
 
 mod order;
 #[cfg(test)]
@@ -44,8 +44,8 @@ pub struct Line {
     pub how: String,
 }
 
-/// What the report says about a configuration. It needs neither the entities nor what is served, so that a large
-/// configuration is not held for it.
+/// The report about a configuration. It references neither the entities nor the IR, so that a large
+/// configuration can be freed.
 #[derive(Debug)]
 pub struct Report {
     /// In the order of the files.
@@ -100,8 +100,8 @@ impl Report {
         Self { subjects }
     }
 
-    /// A line for each entity, or for each of its fields that differ, in the order of the files. `diagnostics` are those
-    /// of the whole way to what is served, [`unmatchable`] included: an entity that is left out is not the same.
+    /// A line for each entity, or for each of its fields that differ, in the order of the files. `diagnostics` are
+    /// those of the whole way to what is served, [`unmatchable`] included: an entity that is left out is not the same.
     pub fn lines<'r>(&'r self, diagnostics: impl IntoIterator<Item = &'r Diagnostic>) -> impl Iterator<Item = Line> {
         let mut told: HashMap<Id, Vec<&Diagnostic>> = HashMap::new();
         for diagnostic in diagnostics {
@@ -122,7 +122,7 @@ impl Subject {
             let (location, subject) = (self.location.clone(), self.origin.label());
             Line { location, verdict, subject, path: path.to_owned(), how: how.to_owned() }
         };
-        // What is wrong with a field is told by its diagnostic.
+        // Errors of fields are reported by their diagnostics.
         let is_told = |d: &Difference| !d.path.is_empty() && told.iter().any(|told| told.path.starts_with(&d.path));
         let found = self.found.iter().filter(|d| !d.yields || !is_told(d));
         let mut lines: Vec<Line> = found.map(|d| line(d.verdict, &d.path, &d.how)).collect();
@@ -141,7 +141,7 @@ fn of_difference(difference: &Diagnostic) -> Subject {
     Subject { origin, location, is_entity: false, found: [found].into() }
 }
 
-/// Told with the other differences of plugins, as it has no effect.
+/// Reported with the other differences of plugins, as it has no effect.
 const IDENTITY_REALMS: &str = "config.identity_realms";
 
 /// The fields and values of an entity that its schema marks as not being in Kong's open-source edition.
@@ -181,7 +181,7 @@ fn verdict_of(diagnostic: &Diagnostic) -> Verdict {
     }
 }
 
-/// The same for a configuration that is refused: what is wrong, and which entities are sound.
+/// The same for a rejected configuration: its errors, and the valid entities.
 pub fn check_refused(errors: &LoadErrors) -> Vec<Line> {
     let line = |f: &Finding| Line {
         location: None,

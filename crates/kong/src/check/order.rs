@@ -166,8 +166,8 @@ fn plain_hosts(matches: &Matches) -> Option<impl Iterator<Item = &str>> {
     })
 }
 
-/// Whether one request may match both, as far as that is easily seen. Server names do not tell, as requests without TLS
-/// match whatever they are, and of a header one value is supposed.
+/// Whether one request may match both, approximately. Server names are ignored, as requests without TLS
+/// match any, and headers are assumed to have one value.
 fn may_meet(one: &Matches, other: &Matches) -> bool {
     let (Matches::Conditions(one), Matches::Conditions(other)) = (one, other) else { return true };
     any_pair(&one.methods, &other.methods, |a, b| a == b)
@@ -203,7 +203,7 @@ fn paths_meet(one: &PathMatch, other: &PathMatch) -> bool {
     one.starts_with(&other) || other.starts_with(&one)
 }
 
-/// The text that each match of a pattern begins with, as far as it is easily seen.
+/// The text that each match of a pattern begins with, as far as it can be determined.
 fn literal_start(pattern: &str) -> String {
     if pattern.contains('|') || pattern.starts_with("(?") {
         return String::new();
@@ -228,7 +228,7 @@ fn headers_meet(one: &Conditions, other: &Conditions) -> bool {
     })
 }
 
-/// Why a route goes before another one that matches the same request: the first criterion that tells them apart. Routes
+/// Why a route goes before another one that matches the same request: the first criterion that differs. Routes
 /// are given with the record that matched, as a route may become several. `None` where one of them is unknown.
 pub fn why_first(snapshot: &Snapshot, settings: &Settings, winner: (&Id, &Id), loser: (&Id, &Id)) -> Option<String> {
     let part = |(route, part): (&Id, &Id)| {

@@ -1,4 +1,4 @@
-//! Consumers: who calls.
+//! Consumers: the clients that requests are authenticated as.
 
 use cardinal_schema::{at_least_one_of, field, record, string};
 

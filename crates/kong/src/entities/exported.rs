@@ -1,11 +1,11 @@
-//! Lists that `kong config db_export` writes beside the entities. They are checked, and nothing of them is kept: there
+//! Lists that `kong config db_export` writes in addition to entities. They are checked and discarded: there
 //! is one workspace here, and parameters belong to Kong's own cluster.
 
 use cardinal_schema::{field, record, string, typedefs};
 
 use super::{Kind, base_fields};
 
-/// Kong's kinds of entities, whose names no workspace may have.
+/// Kong's kinds of entities, which are not allowed as names of workspaces.
 const RESERVED: [&str; 17] = [
     "workspaces",
     "consumers",

@@ -32,7 +32,7 @@ fn pair() -> Schema {
         .validate(check_pem)
 }
 
-/// Whether keys can be read, and belong together. A reference says nothing about a key.
+/// Whether keys can be read, and belong together. References are not checked.
 fn check_pem(pair: &Value) -> Result<(), String> {
     let text = |name: &str| pair.get(name).filter(|value| !value.is_null());
     let (public, private) = (text("public_key"), text("private_key"));

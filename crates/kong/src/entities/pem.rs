@@ -1,4 +1,4 @@
-//! Certificates and keys in PEM: whether they are sound and belong together.
+//! Certificates and keys in PEM: whether they are valid and belong together.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair,
@@ -30,7 +30,7 @@ pub struct CertificateFacts {
 /// What is known of a private key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyFacts {
-    /// Bits of the public key; `None` where they cannot be told from the private one.
+    /// Bits of the public key; `None` where the private key does not contain it.
     pub public_key: Option<Vec<u8>>,
     /// Why TLS cannot sign with it.
     pub unusable: Option<String>,
@@ -60,15 +60,15 @@ fn first_certificate(text: &str) -> Result<Pem, String> {
         .ok_or_else(|| "no PEM block CERTIFICATE found".to_owned())
 }
 
-/// What clients that verify will say to the first certificate, shown for these server names at a moment in seconds since
-/// the epoch; 0 does not look at its validity.
+/// The error of clients that verify the first certificate for these server names at a time in seconds since
+/// the epoch; 0 skips its validity.
 pub fn complaints(text: &str, server_names: &[Box<str>], now: i64) -> Vec<String> {
     let Ok(pem) = first_certificate(text) else { return Vec::new() };
     let Ok(parsed) = pem.parse_x509() else { return Vec::new() };
     let mut all = Vec::new();
     let validity = parsed.validity();
     if now <= 0 {
-        // Nobody said when it is.
+        // The time is unknown.
     } else if validity.not_after.timestamp() < now {
         all.push(format!("the certificate expired on {}", validity.not_after));
     } else if validity.not_before.timestamp() > now {
@@ -262,7 +262,7 @@ pub fn public_bits(text: &str) -> Result<Vec<u8>, String> {
     Ok(info.subject_public_key.data.to_vec())
 }
 
-/// Whether a certificate and a key belong together, as far as that can be told.
+/// Whether a certificate and a key belong together, as far as that can be checked.
 ///
 /// # Errors
 /// One of them cannot be read.

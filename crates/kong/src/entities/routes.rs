@@ -121,7 +121,7 @@ fn path(flavor: RouterFlavor) -> Field {
     }
 }
 
-/// What PCRE accepts and cannot be executed here is said when the route is lowered.
+/// Patterns that PCRE accepts and the matcher cannot execute are reported when the route is lowered.
 fn check_pcre_path(text: &str) -> Result<(), String> {
     typedefs::check_router_path_by(text, |pattern| match crate::pcre::translate(pattern) {
         Ok(_) | Err(PcreError::Unsupported { .. }) => Ok(()),

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::{Kind, base_fields, tags_field};
 
-/// A service with this tag is spoken to in HTTP/2: by prior knowledge for `http`, when ALPN settles on it for `https`.
+/// A service with this tag uses HTTP/2: by prior knowledge for `http`, negotiated with ALPN for `https`.
 pub const TAG_UPSTREAM_HTTP2: &str = "upstream-http2";
 
-/// A service with a tag that begins so lets clients switch to the protocol that follows, besides `websocket`.
+/// A tag with this prefix allows clients of the service to switch to the protocol that follows, in addition to
+/// `websocket`.
 pub const TAG_UPGRADE_PROTOCOL: &str = "upgrade-protocol:";
 
 /// The protocols of [`TAG_UPGRADE_PROTOCOL`], in lower case. `h2c` is none: by it requests would pass unseen. Nor is
@@ -79,7 +80,7 @@ fn tls_only(name: &'static str) -> cardinal_schema::Check {
     conditional("protocol", rules().not_one_of(["https", "tls"]), name, rules().eq(Value::Null))
 }
 
-/// `url` stands for protocol, host, port and path.
+/// `url` is a shorthand for protocol, host, port and path.
 fn expand_url(url: &Value) -> Value {
     // Kong takes a null for the name that Lua has for it, which no service can be reached by.
     let text = url.as_str().unwrap_or("userdata: NULL");

@@ -12,8 +12,8 @@ use crate::entities::Registry;
 /// The workspace that every entity is in.
 const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
-/// Makes documents: compact JSON of an entity without what is null, as Kong's log serializer shows it. What the
-/// record says and what the user left as it is takes no room of its own.
+/// Makes documents: compact JSON of an entity without null fields, as Kong's log serializer shows it. Values that
+/// are in the record or are defaults are not stored again.
 pub(super) struct Documents {
     /// Texts with gaps, shared by the entities of one shape.
     shapes: HashSet<Arc<str>>,
@@ -110,7 +110,7 @@ impl Documents {
     }
 }
 
-/// What of the record a field may say again, and the text around it.
+/// The parts of the record that a field may repeat, and the text around them.
 fn part_of(field: &str) -> (&'static str, Part, &'static str) {
     match field {
         "id" => ("", Part::Id, ""),

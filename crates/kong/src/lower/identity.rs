@@ -84,7 +84,7 @@ impl Lowering<'_> {
     pub(super) fn credential(&mut self, kind: &'static str, def: &EntityDef, entity: &Entity) {
         let value = self.resolved(kind, entity);
         let lookup = value.get(def.lookup).and_then(Value::as_str).filter(|text| !text.is_empty());
-        // A field that may not hold references means what it says, as in Kong. Hardly anyone means that.
+        // A reference in a field that may not hold references is literal text, as in Kong. That is rarely intended.
         if lookup.is_some_and(|text| text.starts_with("{vault://")) {
             let message = "a reference to a vault is not resolved here, its text itself is what requests name";
             self.warn(kind, entity, Code::Secret, def.lookup, message);
@@ -98,7 +98,7 @@ impl Lowering<'_> {
             return;
         };
         let attributes = Attributes::new(def.kind, Value::Object(without_base(&value)), def.lookup);
-        // Most credentials of a kind say nothing but their lookup.
+        // Most credentials of a kind have no field but their lookup key.
         let last = self.memory.attributes.get(kind).filter(|last| ***last == attributes).map(Arc::clone);
         let attributes = last.unwrap_or_else(|| {
             let made = Arc::new(attributes);
@@ -114,7 +114,7 @@ fn lower_name(name: &str) -> Box<str> {
     name.to_ascii_lowercase().into()
 }
 
-/// What the plugin's schema describes, and when a record with a time to live began to live.
+/// What the plugin's schema describes, and when a record with a time to live was created.
 fn without_base(value: &Map<String, Value>) -> Map<String, Value> {
     let base = ["id", "created_at", "updated_at", "consumer", "tags"];
     let lives_on = value.get("ttl").is_none_or(Value::is_null);
@@ -148,7 +148,7 @@ fn pairs(value: &Map<String, Value>) -> Result<Pairs, String> {
     }
 }
 
-/// Whether a certificate that an entity names is there; says so when not.
+/// Whether a certificate that an entity names exists; reports it otherwise.
 pub(super) fn known_certificate(lowering: &mut Lowering<'_>, kind: &str, entity: &Entity) -> Result<(), ()> {
     match entity.reference("client_certificate") {
         Some(id) if !lowering.ir.certificates.contains(&id) => {

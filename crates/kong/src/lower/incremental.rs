@@ -90,12 +90,12 @@ impl Lowered {
         &self.snapshot
     }
 
-    /// What they lower to. A clone is cheap and stays as it is.
+    /// The lowered records. A clone is cheap and immutable.
     pub fn ir(&self) -> &Ir {
         &self.ir
     }
 
-    /// What is to be said about the entities, in the order of lowering.
+    /// Diagnostics of the entities, in the order of lowering.
     pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
         self.snapshot.warnings().iter().chain(self.diagnostics.values().flatten())
     }
@@ -142,7 +142,7 @@ impl Lowered {
         self.ir.apply(delta);
     }
 
-    /// Brings what is found by name, and who is concerned by whom, up to date with entities whose old forms are given.
+    /// Updates the index of names and the dependencies for entities whose old forms are given.
     fn reindex(&mut self, touched: &BTreeMap<Key, Option<Entity>>, dirty: &mut BTreeSet<Key>) {
         for (key, old) in touched {
             let new = self.snapshot.get(key.1, &key.2);
@@ -171,7 +171,7 @@ impl Lowered {
         }
     }
 
-    /// Adds who is concerned by what is dirty, and by those, and so on.
+    /// Adds the entities that depend on dirty ones, transitively.
     fn spread(&self, dirty: &mut BTreeSet<Key>) {
         let mut open: Vec<Key> = dirty.iter().copied().collect();
         while let Some((_, kind, id)) = open.pop() {
@@ -263,7 +263,7 @@ fn key(kind: &'static str, id: Id) -> Key {
     (ORDER.iter().position(|other| *other == kind).unwrap_or(ORDER.len()), kind, id)
 }
 
-/// Whose change concerns an entity.
+/// The entities that an entity depends on.
 fn causes(kind: &str, entity: &Entity) -> Vec<Cause> {
     let by = |field: &str| entity.reference(field).map(Cause::Entity);
     match kind {
@@ -283,7 +283,7 @@ fn causes(kind: &str, entity: &Entity) -> Vec<Cause> {
     }
 }
 
-/// What a change of an entity is a cause for, besides [`Cause::Entity`].
+/// The causes of a change of an entity, other than [`Cause::Entity`].
 fn effects(kind: &str, entity: &Entity) -> Option<Cause> {
     match kind {
         "upstreams" => entity.text("name").map(|name| Cause::Upstream(name.into())),
@@ -301,7 +301,7 @@ mod tests {
     use crate::declarative::load_value;
     use crate::lower;
 
-    /// The `n`-th form of a configuration: names stay, what they say differs, some are not there.
+    /// The `n`-th form of a configuration: names stay, values differ, some entities are missing.
     fn document(choices: &[u8]) -> serde_json::Value {
         let at = |n: usize| choices.get(n % choices.len().max(1)).copied().unwrap_or(0);
         let some = |n: usize, of: u8| at(n) % of != 0;

@@ -1,7 +1,7 @@
 //! From a [`Snapshot`] to the IR. Pure: no clock, no I/O, and the order of the input does not matter.
 //!
-//! A bad entity becomes a diagnostic and is left out, with what cannot be without it; its neighbours live
-//! ([`lower`]). [`lower_strict`] refuses the whole set instead.
+//! An invalid entity becomes a diagnostic and is left out, with the entities that depend on it; the others are lowered
+//! ([`lower`]). [`lower_strict`] rejects the whole set instead.
 
 mod backends;
 mod document;
@@ -39,8 +39,8 @@ pub fn lower(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> (
     (ir, diagnostics)
 }
 
-/// The same of a snapshot that nobody needs any more: most entities are freed as soon as they are lowered, so that a
-/// large configuration is not held twice.
+/// The same for a snapshot that is no longer needed: most entities are freed as soon as they are lowered, so that a
+/// large configuration is not in memory twice.
 pub fn lower_owned(mut snapshot: Snapshot, registry: &Registry, settings: &Settings) -> (Ir, Vec<Diagnostic>) {
     let (names, mut memory) = (Names::of(&snapshot), Memory::new(registry, settings));
     let credentials = registry.kinds().filter(|kind| kind.brought_by.is_some()).map(|kind| kind.name);
@@ -93,7 +93,7 @@ pub fn lower_strict(
     if diagnostics.iter().any(|d| d.severity == Severity::Error) { Err(diagnostics) } else { Ok((ir, diagnostics)) }
 }
 
-/// What the matcher has to say about the routes: patterns that it cannot compile.
+/// Diagnostics of the matcher about the routes: patterns that it cannot compile.
 pub fn unmatchable(ir: &Ir) -> Vec<Diagnostic> {
     let said = |traffic| Router::build(ir, traffic).1;
     [Traffic::Http, Traffic::Stream].into_iter().flat_map(said).collect()
@@ -162,12 +162,12 @@ impl Lowering<'_> {
         }
     }
 
-    /// Says why an entity is left out.
+    /// Reports why an entity is left out.
     fn refuse(&mut self, kind: &str, entity: &Entity, code: Code, path: &str, message: impl Into<String>) {
         self.diagnostics.push(diagnostic(kind, entity, code, path, message.into()));
     }
 
-    /// Says what is probably not meant.
+    /// Reports a probable mistake.
     fn warn(&mut self, kind: &str, entity: &Entity, code: Code, path: &str, message: impl Into<String>) {
         let error = diagnostic(kind, entity, code, path, message.into());
         self.diagnostics.push(Diagnostic { severity: Severity::Warning, ..error });

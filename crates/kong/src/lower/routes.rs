@@ -196,8 +196,8 @@ pub(super) fn part_ids(entity: &Entity, settings: &Settings) -> Vec<Id> {
     parts.into_iter().map(|(id, ..)| id).collect()
 }
 
-/// Connections do not say what they are for, so the listener's kind decides: datagrams, bytes (opened TLS among them),
-/// unopened TLS.
+/// The listener's kind gives the protocol of a connection: datagrams, bytes (also from terminated TLS), passed-through
+/// TLS.
 fn stream_wires(conditions: &mut Criteria, protocols: &[String]) {
     if !conditions.wires.is_empty() {
         return;

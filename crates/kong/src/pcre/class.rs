@@ -3,7 +3,7 @@
 use super::escape::Escape;
 use super::{Result, Translator, invalid, push_hex, unsupported};
 
-/// Names of POSIX classes, which both engines know.
+/// Names of POSIX classes, which both engines support.
 const POSIX: [&str; 14] = [
     "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
     "xdigit",

@@ -2,7 +2,7 @@
 
 use super::{PcreError, Result, Translator, invalid, unsupported};
 
-/// What an escape stands for.
+/// The meaning of an escape.
 pub(super) enum Escape {
     /// A byte.
     Byte(u8),
@@ -26,7 +26,7 @@ impl Translator<'_> {
             b'Z' => self.assertion(r"(?:\n?\z)"),
             b'b' => self.assertion(r"\b"),
             b'B' => self.assertion(r"\B"),
-            // Where the match starts matters to nobody: paths match from their start.
+            // The start of the match is not used: paths match from their start.
             b'K' => {}
             b'R' => self.push_item(r"(?>\r\n|[\x0A-\x0D\x85])"),
             b'N' if self.peek() == Some(b'{') => return Err(unsupported(r"\N{name}", at)),

@@ -135,7 +135,7 @@ fn what_cannot_be_done_here_is_named() {
     }
 }
 
-/// What becomes of a path in a flavor: refused with the file, an error of the route, or served.
+/// The result for a path in a flavor: rejected with the file, an error of the route, or served.
 fn fate(flavor: RouterFlavor, path: &str) -> Result<(), String> {
     let settings = Settings { router_flavor: flavor, ..Settings::default() };
     let registry = Registry::with_flavor(&[], flavor);
