@@ -30,12 +30,12 @@ pub type Started = fn(&Services);
 
 /// Runs the command that the process was called with. `plugins` are all that the program has, in the order they run.
 ///
-/// Ends with 0, with 1 when the command failed or says no, and with 2 when it was not understood.
+/// Exit code 0 for success, 1 when the command failed, and 2 when the command line is invalid.
 pub fn main_with(plugins: &'static [&'static PluginDef], started: Started) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Who closed the output does not want the help.
+            // A closed output is not an error.
             error.print().ok();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -74,7 +74,7 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 fn echo_backend(address: SocketAddr) -> Result<ExitCode> {
-    // The first to install a subscriber wins, and nobody was here before.
+    // Fails only if a subscriber is installed, and none is.
     log::install("info", log::Format::Auto).ok();
     Runtime::new().context("cannot start the runtime")?.block_on(async {
         let stop = run::stop_signal().context("signals")?;

@@ -1,7 +1,7 @@
 //! Output to the terminal. A closed pipe is the end of the output, never a panic.
 //!
-//! All text of `check` and `explain` passes [`Screen`], which hides secrets. All text of every command passes [`visible`],
-//! so that bytes of a file never control a terminal.
+//! All text of `check` and `explain` passes [`Screen`], which hides secrets. All text of every command passes
+//! [`visible`], so that bytes of a file never control a terminal.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Stdout, Write as _};
@@ -73,14 +73,14 @@ pub(crate) fn complain(text: &str) {
     io::stderr().lock().write_all(visible(text).as_bytes()).ok();
 }
 
-/// Tells who waits at a terminal what is going on.
+/// Shows progress on a terminal.
 pub(crate) fn progress(text: &str) {
     if io::stderr().is_terminal() {
         complain(&format!("{text}\n"));
     }
 }
 
-/// Whether this is only that nobody reads the output any more.
+/// Whether the error is only that the reader closed the output.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
 }

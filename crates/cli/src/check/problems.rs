@@ -1,4 +1,4 @@
-//! Problems as objects for editors and CI: where, what, and what to do.
+//! Problems as objects for editors and CI: place, message and help.
 
 use cardinal_ir::{Diagnostic, Location, Severity};
 use cardinal_kong::LoadErrors;
@@ -7,7 +7,7 @@ use cardinal_kong::declarative::{discreet, redact};
 use cardinal_kong::settings::Note;
 use serde_json::{Value, json};
 
-/// Everything that is wrong with a configuration.
+/// All errors of a configuration.
 pub(super) fn of_refusal(errors: &LoadErrors) -> Value {
     if errors.findings().is_empty() {
         return json!([object(None, "error", "", "", &errors.message(), None)]);
@@ -20,7 +20,7 @@ pub(super) fn of_refusal(errors: &LoadErrors) -> Value {
     errors.findings().iter().map(of).collect()
 }
 
-/// What is wrong with an entity, or odd about it.
+/// An error or warning about an entity.
 pub(super) fn of_diagnostic(diagnostic: &Diagnostic) -> Value {
     let location = diagnostic.location.as_ref();
     let severity = match diagnostic.severity {
@@ -31,7 +31,7 @@ pub(super) fn of_diagnostic(diagnostic: &Diagnostic) -> Value {
     object(location.map(place), severity, &subject, &diagnostic.path, &message, diagnostic.hint.as_deref())
 }
 
-/// What is wrong with a setting, or odd about it.
+/// An error or warning about a setting.
 pub(super) fn of_note(note: &Note) -> Value {
     // A line of a file, or the name of a variable.
     let at = note.at.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?, 1)));

@@ -1,4 +1,4 @@
-//! From files and settings to what is served: the way that `run`, `check` and `explain` share.
+//! From files and settings to a configuration: shared by `run`, `check` and `explain`.
 
 mod files;
 mod refusal;
@@ -53,7 +53,7 @@ pub(crate) struct Site {
     loaded_at: f64,
 }
 
-/// Settings, and what is to be said about them.
+/// Settings, and errors and warnings about them.
 #[derive(Debug)]
 pub(crate) struct Preferences {
     pub(crate) settings: Settings,
@@ -92,7 +92,7 @@ pub(crate) struct Examined {
     pub(crate) configuration: Configuration,
     /// What was left out while lowering, and warnings.
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// What is odd about the files.
+    /// Warnings about the files.
     pub(crate) warnings: Vec<Diagnostic>,
     pub(crate) report: Report,
     pub(crate) order: OrderReport,
@@ -128,7 +128,7 @@ pub(crate) struct Loaded {
 }
 
 impl Site {
-    /// What the command line and the environment say.
+    /// The sources given by the command line and the environment.
     pub(crate) fn new(
         plugins: &'static [&'static PluginDef],
         files: Vec<PathBuf>,
@@ -279,7 +279,7 @@ impl Site {
         Ok(lowered)
     }
 
-    /// The files with variables filled in, if that is wanted.
+    /// The files, with variables filled in if `--fill-env` is given.
     fn filled<'s>(&self, sources: &'s [Source]) -> Result<Cow<'s, [Source]>, Refusal> {
         let sources = match sources {
             [] => Cow::Owned(vec![Source::new("empty", "_format_version: '3.0'")]),
@@ -297,7 +297,7 @@ impl Site {
         if is_incomplete { Err(Refusal::Incomplete(all, sources.to_vec())) } else { Ok(()) }
     }
 
-    /// Plans what would be served, and says what would have to be left out.
+    /// Plans the configuration, and returns diagnostics of what would be left out.
     pub(crate) fn plan(&self, configuration: &Configuration, source_map: &SourceMap) -> Result<Vec<Diagnostic>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
         let _entered = runtime.enter();
@@ -336,7 +336,7 @@ impl Counts {
         Self(registry.kinds().map(of).collect())
     }
 
-    /// `2 services, 3 routes`: of each kind as many as `count` says, which gets the kind and how many there are.
+    /// `2 services, 3 routes`: for each kind the number that `count` returns for the kind and its total.
     pub(crate) fn summary(&self, count: impl Fn(&str, usize) -> usize) -> String {
         let numbers = self.0.iter().map(|(kind, noun, all)| (count(kind, *all), noun));
         let counts: Vec<String> =

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 /// How long something may take to open a pipe for writing and write to it.
 const WRITER_WAIT: Duration = Duration::from_secs(10);
 
-/// Paths of standard input, besides `-`.
+/// Paths of standard input other than `-`.
 const STDIN: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
 /// Texts of streams, by path.

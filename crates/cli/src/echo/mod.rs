@@ -23,7 +23,7 @@ mod tests;
 const BODY_MAX: usize = 1 << 20;
 /// Longest delay that `/delay/MS` grants.
 const DELAY_MAX_MS: u64 = 60_000;
-/// Connections that say nothing for so long are closed.
+/// Idle timeout of connections.
 const IDLE: Duration = Duration::from_secs(120);
 
 /// The backend, listening.
@@ -89,7 +89,7 @@ async fn starts_h2(tcp: &TcpStream) -> Result<bool> {
     }
 }
 
-/// What a path asks for.
+/// The response that a path requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Wish {
     status: Option<u16>,

@@ -13,14 +13,14 @@ use serde_json::Value;
 pub(super) struct Leaf {
     /// Dotted, below `config`.
     pub(super) path: String,
-    /// As JSON; secrets are not told.
+    /// As JSON, without secrets.
     pub(super) value: String,
     /// `kong.yaml:12`, `default`, or what else.
     pub(super) origin: String,
 }
 
-/// The values of a configuration that is complete: what was written at `location` and what was filled in. Values that
-/// are null were written by nobody and left out, unless somebody wrote null.
+/// The values of a configuration that is complete: what was written at `location` and what was filled in. Null values
+/// are left out unless they are in the file.
 pub(super) fn leaves(config: &Value, schema: &Schema, location: Option<&Location>, sources: &[Source]) -> Vec<Leaf> {
     let written = location.and_then(|at| Some((at, written_at(at, sources)?)));
     let defaults =
@@ -73,7 +73,7 @@ impl Collector<'_> {
         if value.is_null() && written.is_none() {
             return;
         }
-        // References are shown, not the secrets that they stand for.
+        // References are shown, not the secrets they resolve to.
         let reference =
             written.map(|(_, node)| node.to_value()).filter(|value| value.to_string().contains("{vault://"));
         let place = written.zip(self.written.as_ref()).map(|((at, _), (file, _))| format!("{}:{}", file.file, at.line));

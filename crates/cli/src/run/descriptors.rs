@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Allows the process as many as the system lets it have, and says how many these are; `None` is no limit.
+/// Raises the limit of the process to the maximum, and returns it; `None` is no limit.
 pub(super) fn raise() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -14,7 +14,7 @@ pub(super) fn raise() -> Option<u64> {
     }
 }
 
-/// What to say when there are not enough for as many client connections as configured.
+/// The warning when there are too few for the configured number of client connections.
 pub(super) fn shortage(configured: u32, served: u32, limit: Option<u64>) -> Option<String> {
     let limit = limit.filter(|_| served != configured)?;
     let wanted = if configured == 0 { "unlimited".to_owned() } else { configured.to_string() };

@@ -83,7 +83,7 @@ impl LogFile<'_> {
     }
 }
 
-/// What is logged at Kong's level. `notice` has no like here: what the node itself has to say, and warnings.
+/// The filter for Kong's level. `notice` has no equivalent: messages of the node itself, and warnings.
 fn filter(level: &str) -> &'static str {
     match level {
         "debug" => "debug",

@@ -1,7 +1,7 @@
-//! `cardinal run`: a node, from its first line to its last.
+//! `cardinal run`: the life of a node.
 //!
-//! One thread decides everything: it waits for an [`Event`] and acts on it. Signals, file changes and a successor's
-//! wishes come from threads of their own that do nothing but tell.
+//! One thread decides everything: it waits for an [`Event`] and handles it. Threads for signals, file changes and
+//! successors only send events.
 
 mod descriptors;
 mod handover;
@@ -37,7 +37,7 @@ const QUIET_MS_MAX: u64 = 1_000;
 /// First and longest pause before a configuration that could not be read is read again.
 const RETRY_MS_MIN: u64 = 200;
 const RETRY_MS_MAX: u64 = 5_000;
-/// Events that wait. More of one kind say nothing more.
+/// Capacity of the event queue. Further events of the same kind are redundant.
 const EVENTS_MAX: usize = 64;
 
 /// What the node reacts to.
@@ -49,9 +49,9 @@ pub(crate) enum Event {
     FilesChanged,
     /// Open log files anew (SIGUSR1).
     ReopenLogs,
-    /// End after the requests under way (SIGTERM, SIGINT).
+    /// Graceful shutdown (SIGTERM, SIGINT).
     Stop,
-    /// A successor wants copies of the listening sockets.
+    /// A successor requests copies of the listening sockets.
     Sockets(SyncSender<std::io::Result<Vec<Handover>>>),
     /// The successor serves.
     Succeeded,
@@ -110,7 +110,7 @@ pub(crate) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Acts on events until one of them is the end. While the node drains nobody acts on them, and who sends some is told.
+/// Handles events until one of them ends the loop. While the node drains, events are rejected.
 fn serve(mut node: Node, events: Receiver<Event>) {
     let end = act(&mut node, &events);
     drop(events);
@@ -126,9 +126,9 @@ fn serve(mut node: Node, events: Receiver<Event>) {
 enum End {
     /// A successor serves.
     Succeeded,
-    /// It was asked to.
+    /// A stop was requested.
     Asked,
-    /// The threads that tell have gone, though they live as long as the process.
+    /// The threads that send events have ended, although they should run as long as the process.
     Alone,
 }
 

@@ -20,7 +20,7 @@ use super::logs::Logs;
 use super::node_id;
 use super::watch::Watch;
 
-/// What the command line says about the node.
+/// Options of the command line.
 #[derive(Debug)]
 pub(super) struct Options {
     /// Directory for what outlives the process.
@@ -117,7 +117,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Serves what the files say now. Unless `forced`, only if they changed. A configuration that is refused changes
+    /// Reloads the configuration. Unless `forced`, only if the files changed. A rejected configuration changes
     /// nothing. `true` when it could not be read, but may be readable a little later.
     pub(super) fn reload(&mut self, forced: bool) -> bool {
         let Err(refusal) = self.try_reload(forced) else {
@@ -194,7 +194,8 @@ impl Node {
         }
     }
 
-    /// Notes what is served from now on. `refused`: the files could not be, and this is the last known good configuration.
+    /// Notes what is served from now on. `refused`: the files could not be, and this is the last known good
+    /// configuration.
     fn served(
         &mut self,
         loaded: &LoweredConfig,
@@ -254,7 +255,7 @@ impl Node {
         self.drain("replaced by a new process");
     }
 
-    /// Ends after the requests under way, or after the time that settings give them.
+    /// Drains the requests in progress, up to the drain timeout.
     pub(super) fn drain(self, why: &str) {
         let budget_ms = self.engine.plan().map_or(0, |plan| plan.node().limits.drain_timeout_ms);
         tracing::info!(budget_ms, "{why}: draining connections (timeout {budget_ms} ms)");
@@ -305,7 +306,7 @@ struct First {
     refused: Option<Vec<ConfigProblem>>,
 }
 
-/// What the files say; when that cannot be served, what was served last.
+/// The configuration of the files or, if it cannot be served, the last known good one.
 fn first_configuration(
     site: &Site,
     preferences: &Preferences,

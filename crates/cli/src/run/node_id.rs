@@ -59,7 +59,7 @@ fn create(path: &Path) -> Result<Id> {
         // A file system without links.
         Err(_) => fs::rename(&draft, path).with_context(|| format!("cannot write {}", path.display()))?,
     }
-    // It is gone if it was renamed.
+    // It does not exist any more if it was renamed.
     fs::remove_file(&draft).ok();
     match read(path)? {
         Some(Ok(id)) => Ok(id),
@@ -67,7 +67,7 @@ fn create(path: &Path) -> Result<Id> {
     }
 }
 
-/// Writes the id beside its place.
+/// Writes the id to a temporary file.
 fn write_draft(path: &Path, id: Id) -> Result<PathBuf> {
     let draft = path.with_extension(format!("{}-{}", std::process::id(), id.simple()));
     let write = || {

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Event;
 
-/// A future that ends when the process is asked to. From now on the signals do not end it by themselves.
+/// A future that resolves at a stop signal. From now on the signals do not end the process by themselves.
 pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
@@ -28,10 +28,10 @@ const OFFER_PERIOD: Duration = Duration::from_millis(20);
 /// For the last log lines when a second signal ends the process.
 const LAST_FLUSH: Duration = Duration::from_millis(100);
 
-/// The process was asked to stop.
+/// A stop signal was received.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
-/// Fails if the process was asked to stop: for waits during the start, when no event is acted on yet.
+/// Fails if a stop signal was received: for waits during the start, when no event is handled yet.
 pub(super) fn check_stop() -> Result<()> {
     ensure!(!STOPPING.load(Ordering::Relaxed), "the process was asked to stop");
     Ok(())

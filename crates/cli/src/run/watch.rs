@@ -1,7 +1,7 @@
 //! Watches the places that configuration is read from.
 //!
-//! Directories are watched, not files: editors put a new file in the place of the old one, and Kubernetes swaps a link
-//! beside it.
+//! Directories are watched, not files: editors replace the file, and Kubernetes swaps a link
+//! next to it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -20,7 +20,7 @@ use super::Event;
 /// Links that are followed from one to the next.
 const LINKS_MAX: usize = 16;
 
-/// Tells when configuration may have changed.
+/// Signals that the configuration may have changed.
 #[derive(Debug)]
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
@@ -36,7 +36,7 @@ struct Places {
 }
 
 impl Watch {
-    /// Watches nothing yet. When the system cannot watch, that is said, and SIGHUP remains.
+    /// A watcher without directories. If the system cannot watch, that is logged, and only SIGHUP reloads.
     pub(super) fn start(events: SyncSender<Event>) -> Self {
         let places = Arc::<Mutex<Places>>::default();
         let known = Arc::clone(&places);
@@ -65,7 +65,7 @@ impl Watch {
         let places = Places::of(&paths);
         let folders = places.to_watch();
         for gone in self.watched.difference(&folders) {
-            // It may be gone in the file system, too, and its watch with it.
+            // It may have been removed from the file system, and its watch with it.
             watcher.unwatch(gone).ok();
         }
         *lock(&self.places) = places;

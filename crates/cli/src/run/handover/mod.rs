@@ -1,8 +1,8 @@
-//! Listening sockets on their way from one process to its successor, so that no connection is refused in between.
+//! Handover of listening sockets from one process to its successor, so that no connection is refused in between.
 //!
 //! The serving process listens on a Unix socket in its data directory. A successor asks for copies of the sockets,
-//! starts serving on them, and says so; then the old process drains. Until that word nothing changes for the old one.
-//! Of several successors one has its [`Turn`] at a time; the next one takes over from it.
+//! starts serving on them, and confirms that; then the old process drains. Until the confirmation nothing changes for
+//! it. Of several successors one has its [`Turn`] at a time; the next one takes over from it.
 //!
 //! Start at [`offer`] (the serving side) and [`inherit`] (the successor's).
 
@@ -38,11 +38,11 @@ const TURN_FILE: &str = "handover.lock";
 pub(super) const TURN_MAX: Duration = START_MAX;
 /// How often a successor that waits for its turn looks.
 const TURN_PAUSE: Duration = Duration::from_millis(50);
-/// How often the serving process is asked.
+/// Number of attempts to get the sockets from the serving process.
 const ATTEMPTS_MAX: usize = 5;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Listens for a successor from now on. When that is not possible, it is said, and nothing is handed over.
+/// Listens for a successor from now on. A failure is logged, and no handover is possible.
 pub(super) fn offer(data_dir: &Path, events: SyncSender<Event>) {
     let listen = || -> Result<()> {
         let listener = bind(data_dir)?;
@@ -55,7 +55,7 @@ pub(super) fn offer(data_dir: &Path, events: SyncSender<Event>) {
     }
 }
 
-/// Binds beside the place and moves there, so that a predecessor's socket is replaced in one step.
+/// Binds to a temporary name and renames it, so that a predecessor's socket is replaced in one step.
 fn bind(data_dir: &Path) -> Result<UnixListener> {
     let path = place(data_dir);
     let draft = data_dir.join(format!("{FILE}.{}", std::process::id()));
@@ -77,7 +77,7 @@ fn attend(listener: &UnixListener, events: &SyncSender<Event>) {
         let result = listener.accept().context("accept").and_then(|(stream, _)| hand_over(&stream, events));
         match result {
             Ok(()) => return,
-            // Who asks next is to see that nobody listens.
+            // The next successor must see that no process listens.
             Err(error) if error.is::<Ending>() => return,
             Err(error) => {
                 tracing::warn!("socket handover failed, this process keeps serving: {error:#}");
@@ -134,7 +134,7 @@ impl std::error::Error for Ending {}
 /// successor of its own, or ends.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// Locked while it is open. The file stays: who waits has it open, too.
+    /// Locked while it is open. The file is not removed: waiting processes have it open, too.
     _file: File,
 }
 
@@ -173,11 +173,11 @@ impl Turn {
     }
 }
 
-/// Copies of the sockets of the process that serves, which waits for a word; nothing when none serves. To be called by
-/// who has its [`Turn`]: who serves then stays the same, unless it ends.
+/// Copies of the sockets of the process that serves, which waits for the confirmation; none if no process serves. To be
+/// called by the holder of the [`Turn`]: then the serving process does not change, unless it ends.
 ///
 /// # Errors
-/// A process is there, but its sockets are not to be had. New ones beside them would make two processes serve.
+/// A process serves, but does not hand over its sockets. New sockets would make two processes serve.
 pub(super) fn inherit(data_dir: &Path) -> Result<(Vec<Handover>, Option<Predecessor>)> {
     let mut attempt = 1;
     loop {
@@ -209,7 +209,7 @@ impl Predecessor {
         match UnixStream::connect(place(data_dir)) {
             Ok(stream) => Ok(Some(Self { stream })),
             Err(error) => match error.kind() {
-                // No file, or one that a process left behind, or a path too long for any: nobody serves.
+                // No file, or one that a process left behind, or a path that is too long: no process serves.
                 ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput => Ok(None),
                 _ => Err(error).context("cannot connect to the running process to take over its sockets"),
             },
@@ -237,7 +237,7 @@ impl Predecessor {
         Ok((all, self))
     }
 
-    /// Says that its sockets are served: it drains.
+    /// Confirms that the sockets are served: the old process drains.
     pub(super) fn tell_ready(self) {
         match wire::send_wish(&self.stream, Wish::Ready) {
             Ok(()) => tracing::info!("the previous process is draining"),

@@ -111,7 +111,7 @@ fn a_hand_over_that_breaks_off_is_no_reason_for_new_sockets() {
     });
     let error = inherit(folder.path()).unwrap_err();
     assert!(format!("{error:#}").contains("does not hand over its sockets"), "{error:#}");
-    // The next attempt goes to who listens then.
+    // The next attempt goes to the process that listens then.
     let listener = resets.join().unwrap();
     let path = folder.path().to_owned();
     let asking = std::thread::spawn(move || inherit(&path));

@@ -1,4 +1,4 @@
-//! What is said between a process and its successor: lines of JSON, with descriptors beside those that carry sockets.
+//! Messages between a process and its successor: lines of JSON, with descriptors attached to those that carry sockets.
 
 use std::io::{IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -25,7 +25,7 @@ const BATCH_MAX: usize = 64;
 /// Most sockets in all.
 const TOTAL_MAX: usize = 65_536;
 
-/// What a successor says.
+/// Messages of a successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Wish {
@@ -41,7 +41,7 @@ struct WishLine {
     wish: Wish,
 }
 
-/// What is answered to [`Wish::Take`]; one descriptor for each entry goes along.
+/// The response to [`Wish::Take`]; one descriptor for each entry is attached.
 #[derive(Serialize, Deserialize)]
 struct BatchLine {
     version: u32,
