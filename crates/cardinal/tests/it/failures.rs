@@ -340,6 +340,28 @@ async fn reasons_of_tls_are_plain_words() {
     }
 }
 
+/// A log server that is down: one line, and one for what is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_server_that_is_down_is_reported_once_with_its_plugins() {
+    let (folder, echo) = (TempDir::new("failures"), EchoServer::start("backend").await);
+    let plugin = format!(
+        "  plugins:\n  - name: http-log\n    id: 7ff1b2f2-2a0b-4c0e-8f13-7a2b3c4d5e6f\n    config:\n      http_endpoint: \
+         'http://127.0.0.1:{}'\n      queue: {{max_retry_time: 0.3, initial_retry_delay: 0.01}}\n",
+        free_port()
+    );
+    let yaml = format!("_format_version: '3.0'\nservices:\n{}", service("a", &echo.url(), &plugin));
+    let (mut node, address) = node(&folder, &yaml, &[]);
+    H1Client::connect(address).await.unwrap().get("/a", "a.example", &[]).await.unwrap();
+    let (_, failed) = node.wait_for_line("handler could not process entries");
+    let instances = failed["instances"].as_str().unwrap();
+    assert!(instances.starts_with("7ff1b2f2-2a0b-4c0e-8f13-7a2b3c4d5e6f of service "), "{failed}");
+    assert!(failed["reason"].as_str().unwrap().contains("Connection refused"), "{failed}");
+    let (_, lost) = node.wait_for_line("entries could not be delivered within max_retry_time (0.3 s); they are lost");
+    assert_eq!((&lost["instances"], &lost["dropped_in_all"]), (&failed["instances"], &Value::from(1)), "{lost}");
+    let tries = node.seen().iter().filter(|line| line.contains("handler could not process")).count();
+    assert_eq!(tries, 1, "{:?}", node.seen());
+}
+
 /// One target is down, the name of the other one does not resolve: the line names it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_without_peers_names_targets_that_do_not_resolve() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cardinal_base::descriptors;
 use cardinal_base::log::open_append;
-use cardinal_sdk::queue::{DeliveryError, Queue, Settings};
+use cardinal_sdk::queue::{DeliveryError, Queue, Settings, User};
 use cardinal_sdk::{BuildCx, BuildError, Filter, LogCx, Phases};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ const BYTES_MAX: usize = 64 << 20;
 
 struct FileLog {
     fields: CustomFields,
-    queue: Arc<Queue<Bytes>>,
+    queue: User<Bytes>,
 }
 
 /// The file, open between batches unless it is to be opened anew.
@@ -56,7 +56,7 @@ pub(super) fn build(config: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>,
             written.await.unwrap_or_else(|error| Err(error.to_string().into()))
         }
     });
-    Ok(Arc::new(FileLog { fields: CustomFields::read(config)?, queue }))
+    Ok(Arc::new(FileLog { fields: CustomFields::read(config)?, queue: queue.used_by(cx) }))
 }
 
 impl Filter for FileLog {

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use cardinal_http::HeaderList;
-use cardinal_sdk::queue::{DeliveryError, Queue, Settings};
+use cardinal_sdk::queue::{DeliveryError, Queue, Settings, User};
 use cardinal_sdk::{BuildCx, BuildError, CallError, Filter, HttpCall, HttpCaller, LogCx, Phases};
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ const SHOWN_MAX: usize = 512;
 
 struct HttpLog {
     fields: CustomFields,
-    queue: Arc<Queue<Bytes>>,
+    queue: User<Bytes>,
 }
 
 struct Sender {
@@ -45,7 +45,7 @@ pub(super) fn build(config: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>,
     let name = ["http_endpoint", "method", "content_type", "timeout", "keepalive", "headers"]
         .map(|field| config.get(field).unwrap_or(&Value::Null).to_string())
         .join(":");
-    // The name tells queues apart and is shown in logs, so what is secret in it is hashed.
+    // The name identifies the queue and is shown in logs, so secrets in it are hashed.
     let name = format!("http-log {} {}", endpoint.authority, short_hash(&name));
     let settings = Settings::from_config(name, config.get("queue").unwrap_or(&Value::Null)).with_old_names(config);
     let sender = Arc::new(Sender {
@@ -69,10 +69,10 @@ pub(super) fn build(config: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>,
         let sender = Arc::clone(&sender);
         async move { sender.send(&records).await }
     });
-    Ok(Arc::new(HttpLog { fields, queue }))
+    Ok(Arc::new(HttpLog { fields, queue: queue.used_by(cx) }))
 }
 
-/// FNV-1a: equal texts must have equal names in all generations, and nobody chooses them to collide.
+/// FNV-1a: equal texts must have equal names in all generations; the input is trusted, so collisions are not an attack.
 fn short_hash(text: &str) -> String {
     let hash = text
         .bytes()

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use cardinal_base::{Budget, Reservation, Tick};
 use tokio::sync::Notify;
 
+use crate::def::BuildCx;
 use crate::services::{Services, Shared};
 
 pub use settings::Settings;
@@ -79,6 +80,12 @@ const SHARE: usize = 4;
 /// Milliseconds between log lines about dropped entries.
 const COMPLAINT_EVERY_MS: u64 = 10_000;
 
+/// Milliseconds between log lines about failed deliveries.
+const FAILURE_EVERY_MS: u64 = 5_000;
+
+/// Plugin instances of a queue that a log line names.
+const NAMED_MAX: usize = 3;
+
 /// A queue. Dropping the last one lets it deliver what it has.
 pub struct Queue<T: Entry> {
     inner: Arc<Inner<T>>,
@@ -107,6 +114,45 @@ pub(crate) struct Inner<T: Entry> {
     /// Waiting for a batch to fill is over: the node stops, or nobody pushes any more.
     hurry: AtomicBool,
     abandoned: AtomicBool,
+    failures: Mutex<Failures>,
+    /// The plugin instances that push, as log lines name them.
+    users: Mutex<Vec<String>>,
+}
+
+/// Failed deliveries that were not logged by themselves.
+#[derive(Default)]
+struct Failures {
+    logged: Option<Tick>,
+    unlogged: u64,
+}
+
+/// A plugin instance's use of a queue; the log lines of the queue name it.
+pub struct User<T: Entry> {
+    queue: Arc<Queue<T>>,
+    name: String,
+}
+
+impl<T: Entry> std::ops::Deref for User<T> {
+    type Target = Queue<T>;
+
+    fn deref(&self) -> &Queue<T> {
+        &self.queue
+    }
+}
+
+impl<T: Entry> std::fmt::Debug for User<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("queue", &self.queue).field("name", &self.name).finish()
+    }
+}
+
+impl<T: Entry> Drop for User<T> {
+    fn drop(&mut self) {
+        let mut users = lock(&self.queue.inner.users);
+        if let Some(at) = users.iter().position(|name| *name == self.name) {
+            users.swap_remove(at);
+        }
+    }
 }
 
 struct Waiting<T> {
@@ -165,6 +211,16 @@ impl<T: Entry + Clone> Queue<T> {
 }
 
 impl<T: Entry> Queue<T> {
+    /// The queue as the plugin instance that is built uses it.
+    pub fn used_by(self: Arc<Self>, cx: &BuildCx<'_>) -> User<T> {
+        let scopes = [("route", cx.route), ("service", cx.backend), ("consumer", cx.principal)];
+        let scopes = scopes.iter().filter_map(|(noun, id)| Some(format!("{noun} {}", (*id)?)));
+        let scope = scopes.collect::<Vec<_>>().join(", ");
+        let name = format!("{} of {}", cx.id, if scope.is_empty() { "all requests" } else { &scope });
+        lock(&self.inner.users).push(name.clone());
+        User { queue: self, name }
+    }
+
     /// Adds an entry; the oldest ones make room for it. An entry that could never fit is dropped.
     pub fn push(&self, entry: T) {
         let inner = &*self.inner;
@@ -173,13 +229,13 @@ impl<T: Entry> Queue<T> {
         let before = waiting.dropped;
         if let Err(reason) = inner.make_room(&mut waiting, size) {
             inner.lose(&mut waiting, 1);
-            inner.complain(&mut waiting, reason);
+            inner.complain(&mut waiting, reason, None);
             return;
         }
         waiting.bytes += size;
         waiting.entries.push_back(entry);
         if waiting.dropped != before {
-            inner.complain(&mut waiting, "queue full, dropping old entries until processing is successful again");
+            inner.complain(&mut waiting, "queue full, dropping old entries until processing is successful again", None);
         } else {
             inner.watch_capacity(&mut waiting);
         }
@@ -232,6 +288,8 @@ impl<T: Entry> Inner<T> {
             entries_under_way: AtomicUsize::new(0),
             hurry: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            failures: Mutex::default(),
+            users: Mutex::default(),
         })
     }
 
@@ -251,7 +309,7 @@ impl<T: Entry> Inner<T> {
             }
             let Some(oldest) = waiting.entries.pop_front() else {
                 return Err(if full {
-                    "max_entries deliveries are under way"
+                    "max_entries deliveries are in progress"
                 } else {
                     "no memory left for log entries"
                 });
@@ -268,6 +326,31 @@ impl<T: Entry> Inner<T> {
         self.registry.dropped.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// The plugin instances that use the queue, for the log.
+    fn users(&self) -> String {
+        let users = lock(&self.users);
+        let named = users.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
+        match users.len().saturating_sub(NAMED_MAX) {
+            0 => named,
+            more => format!("{named}; and {more} more"),
+        }
+    }
+
+    /// Logs a delivery that failed, unless another was logged a moment ago; then it is counted.
+    fn failed(&self, reason: &str) {
+        let mut failures = lock(&self.failures);
+        let now = self.services.clock.tick();
+        if failures.logged.is_some_and(|last| now.millis_since(last) < FAILURE_EVERY_MS) {
+            failures.unlogged += 1;
+            return;
+        }
+        failures.logged = Some(now);
+        let more = std::mem::take(&mut failures.unlogged);
+        drop(failures);
+        let (queue, instances) = (&self.settings.name, self.users());
+        tracing::warn!(queue, instances, reason, failures_not_logged = more, "handler could not process entries");
+    }
+
     /// Says so when entries are no longer dropped.
     fn recover(&self) {
         let mut waiting = lock(&self.waiting);
@@ -277,13 +360,15 @@ impl<T: Entry> Inner<T> {
         }
     }
 
-    fn complain(&self, waiting: &mut Waiting<T>, what: &str) {
+    /// Logs that entries were lost, unless that was logged a moment ago.
+    fn complain(&self, waiting: &mut Waiting<T>, what: &str, reason: Option<&str>) {
         let now = self.services.clock.tick();
         if waiting.complained.is_some_and(|last| now.millis_since(last) < COMPLAINT_EVERY_MS) {
             return;
         }
         waiting.complained = Some(now);
-        tracing::error!(queue = %self.settings.name, dropped_in_all = waiting.dropped, "{what}");
+        let (queue, instances) = (&self.settings.name, self.users());
+        tracing::error!(queue, instances, reason, dropped_in_all = waiting.dropped, "{what}");
     }
 
     fn watch_capacity(&self, waiting: &mut Waiting<T>) {

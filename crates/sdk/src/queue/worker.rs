@@ -84,23 +84,30 @@ impl<T: Entry + Clone> Inner<T> {
         loop {
             let handler = Arc::clone(&lock(&self.handler));
             let Err(error) = handler(batch.clone()).await else { return self.recover() };
-            tracing::warn!(queue = %self.settings.name, reason = error.reason, "handler could not process entries");
+            self.failed(&error.reason);
             let limit = self.settings.max_retry_time;
             if error.is_local {
                 delay = delay.min(LOCAL_DELAY_MAX);
                 started = Instant::now() + delay;
             } else if limit.is_zero() || started.elapsed() > limit {
-                self.lose(&mut lock(&self.waiting), batch.len() as u64);
-                tracing::error!(
-                    queue = %self.settings.name,
-                    entries = batch.len(),
-                    "could not send entries due to max_retry_time exceeded; they are lost"
-                );
-                return;
+                return self.give_up(batch.len(), &error.reason);
             }
             tokio::time::sleep(delay.max(Duration::from_millis(1))).await;
             delay = delay.saturating_mul(2).min(self.settings.max_retry_delay);
         }
+    }
+
+    /// Loses a batch that cannot be delivered.
+    fn give_up(&self, entries: usize, reason: &str) {
+        let limit = self.settings.max_retry_time;
+        let what = if limit.is_zero() {
+            "entries could not be delivered; they are lost".to_owned()
+        } else {
+            format!("entries could not be delivered within max_retry_time ({} s); they are lost", limit.as_secs_f64())
+        };
+        let mut waiting = lock(&self.waiting);
+        self.lose(&mut waiting, entries as u64);
+        self.complain(&mut waiting, &what, Some(reason));
     }
 }
 
