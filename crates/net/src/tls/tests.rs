@@ -300,6 +300,10 @@ fn errors_are_told_in_plain_words() {
         (Error::AlertReceived(AlertDescription::UnknownCA), "the peer sent the TLS alert unknown_ca"),
         (Error::NoCertificatesPresented, "the peer sent no certificate"),
         (
+            Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired),
+            "the peer offers only TLS 1.1 or lower; TLS 1.2 and TLS 1.3 are supported",
+        ),
+        (
             Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
             "the peer supports nothing that is supported here: no cipher suites in common",
         ),

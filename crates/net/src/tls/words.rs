@@ -5,7 +5,7 @@ use std::fmt::{Debug, Write as _};
 use std::io;
 
 use rustls::pki_types::UnixTime;
-use rustls::{CertificateError, Error};
+use rustls::{CertificateError, Error, PeerIncompatible};
 
 /// The text of an error of a connection, also where it is one of TLS.
 pub fn io_text(error: &io::Error) -> Cow<'static, str> {
@@ -21,9 +21,7 @@ pub fn text(error: &Error) -> Cow<'static, str> {
         Error::InvalidCertificate(error) => certificate(error),
         Error::AlertReceived(alert) => format!("the peer sent the TLS alert {}", alert_name(alert)).into(),
         Error::NoCertificatesPresented => "the peer sent no certificate".into(),
-        Error::PeerIncompatible(why) => {
-            format!("the peer supports nothing that is supported here: {}", words(why)).into()
-        }
+        Error::PeerIncompatible(why) => incompatible(why),
         Error::PeerMisbehaved(why) => format!("the peer violates the TLS protocol: {}", words(why)).into(),
         Error::InvalidMessage(why) => format!("what the peer sent is not TLS: {}", words(why)).into(),
         Error::InappropriateMessage { got_type, .. } => {
@@ -42,6 +40,23 @@ pub fn text(error: &Error) -> Cow<'static, str> {
         }
         Error::General(reason) => reason.clone().into(),
         other => other.to_string().into(),
+    }
+}
+
+fn incompatible(why: &PeerIncompatible) -> Cow<'static, str> {
+    use PeerIncompatible as E;
+    match why {
+        // A client of TLS 1.2 that sends no signature algorithms means SHA-1, which is not supported either.
+        E::SignatureAlgorithmsExtensionRequired => {
+            "the peer offers only TLS 1.1 or lower; TLS 1.2 and TLS 1.3 are supported".into()
+        }
+        E::Tls12NotOffered | E::Tls12NotOfferedOrEnabled | E::ServerDoesNotSupportTls12Or13 => {
+            format!("the peer offers no TLS version that is enabled here: {}", words(why)).into()
+        }
+        E::SupportedVersionsExtensionRequired | E::ServerTlsVersionIsDisabledByOurConfig => {
+            "the peer does not offer TLS 1.3, and no other version is enabled here".into()
+        }
+        why => format!("the peer supports nothing that is supported here: {}", words(why)).into(),
     }
 }
 
