@@ -156,8 +156,10 @@ impl Connector {
             return Box::pin(self.connect_through(tunnel, address, tls, stage)).await;
         }
         let (tcp, address) = match other {
-            None => (self.options.connect(address).await?, address),
-            Some(other) => race(&self.options, address, other).await?,
+            // What cannot be reached from the source address must not hide why the rest was not.
+            Some(other) if !self.options.suit(address) => (self.options.connect(other).await?, other),
+            Some(other) if self.options.suit(other) => race(&self.options, address, other).await?,
+            _ => (self.options.connect(address).await?, address),
         };
         // Without it small messages may wait for an acknowledgement; a failure costs only speed.
         tcp.set_nodelay(true).ok();

@@ -61,6 +61,11 @@ impl SocketOptions {
     /// None.
     pub const NONE: Self = Self { mark: None, source: None };
 
+    /// Whether a socket with them can connect to `target`: the source address is of its family.
+    pub(super) fn suit(&self, target: SocketAddr) -> bool {
+        self.source.is_none_or(|source| source.address().is_ipv4() == target.is_ipv4())
+    }
+
     /// Sets them on a socket that is to connect to `target`.
     pub(super) fn set(&self, socket: &TcpSocket, target: SocketAddr) -> io::Result<()> {
         if let Some(mark) = self.mark {

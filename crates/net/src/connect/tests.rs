@@ -243,6 +243,25 @@ async fn the_source_address_is_the_one_that_is_set() {
     assert!(error.is_local() && error.to_string().contains("cannot set the source address 192.0.2.1:0: "), "{error}");
 }
 
+/// With addresses of both families, the one that the source address can reach is the one that counts.
+#[tokio::test]
+async fn the_source_address_chooses_the_family() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (open, other) = (listener.local_addr().unwrap(), "[::1]:9".parse().unwrap());
+    let options = SocketOptions { source: Some(Source::Own("127.0.0.9:0".parse().unwrap())), ..SocketOptions::NONE };
+    let (connector, stage) = (Connector { options, ..Connector::DIRECT }, Stage::default());
+    for (first, second) in [(open, other), (other, open)] {
+        let connected = connector.connect(first, Some(second), None, &stage).await.unwrap();
+        assert_eq!(connected.address, open);
+    }
+    drop(listener);
+    for (first, second) in [(open, other), (other, open)] {
+        let error = connector.connect(first, Some(second), None, &stage).await.unwrap_err();
+        assert_eq!(error.io().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(!error.is_local());
+    }
+}
+
 /// Tunnels are boxed, so that they do not make the future of a direct connection larger.
 #[test]
 fn the_direct_way_stays_small() {
