@@ -67,9 +67,14 @@ async fn other_line_ends_are_refused() -> Result<()> {
         let got = raw(answer).await?;
         assert!(got.starts_with("HTTP/1.1 502 "), "{answer:?}: {got:?}");
     }
-    for body in ["2\rok\n0\n\n", "2\nok\r0\n\n", "2\nok\n\n0\n\n", "2\n\nok\n0\n\n", "2 \nok\n0\n\n"] {
+    for body in ["2\rok\n0\n\n", "2\nok\r0\n\n", "2\nok\n\n0\n\n", "2\n\nok\n0\n\n", "2 x\nok\n0\n\n"] {
         let got = raw(&format!("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n{body}")).await?;
         assert!(!got.ends_with("0\r\n\r\n"), "the response must not look complete: {body:?}: {got:?}");
+    }
+    // Padded sizes are accepted.
+    for body in ["2 \r\nok\r\n0\r\n\r\n", "2\t\nok\n0 \n\n", "00000000000000000002\r\nok\r\n0\r\n\r\n"] {
+        let got = raw(&format!("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n{body}")).await?;
+        assert!(got.ends_with("\r\n\r\n2\r\nok\r\n0\r\n\r\n"), "{body:?}: {got:?}");
     }
     Ok(())
 }
