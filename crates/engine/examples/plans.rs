@@ -114,7 +114,9 @@ fn termination(number: usize, scope: Scope, status: u16) -> FilterSet {
         precedence: u32::from(scope.route.is_some()),
         filters: vec![Filter {
             kind: "request-termination".into(),
-            params: json!({"status_code": status, "message": null, "body": null, "content_type": null, "echo": false, "trigger": null}),
+            params: Arc::new(
+                json!({"status_code": status, "message": null, "body": null, "content_type": null, "echo": false, "trigger": null}),
+            ),
             wires: Vec::new(),
             instance_name: None,
         }],

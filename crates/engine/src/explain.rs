@@ -403,7 +403,7 @@ fn applied(chain: &Chain, s: &Scratch) -> Vec<Applied> {
                 instance_name: filter.and_then(|f| f.instance_name.as_deref().map(str::to_owned)),
                 scope: instance.set.scope,
                 scope_text: scope_text(&instance.set.scope),
-                config: filter.map(|f| f.params.clone()).unwrap_or_default(),
+                config: filter.map(|f| Value::clone(&f.params)).unwrap_or_default(),
             }
         })
         .collect()

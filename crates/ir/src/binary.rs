@@ -2,6 +2,7 @@
 //! and a reader ignores fields that it does not know.
 
 use std::io;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
@@ -57,6 +58,11 @@ pub(crate) mod wide {
 /// Serialises a free-form value with the keys of its objects in order, whatever order they were written in.
 pub(crate) fn in_key_order<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
     InKeyOrder(value).serialize(serializer)
+}
+
+/// The same of a shared value.
+pub(crate) fn shared_in_key_order<S: Serializer>(value: &Arc<Value>, serializer: S) -> Result<S::Ok, S::Error> {
+    in_key_order(value, serializer)
 }
 
 struct InKeyOrder<'v>(&'v Value);

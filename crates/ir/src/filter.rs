@@ -1,5 +1,7 @@
 //! Filters and where they apply.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -46,9 +48,9 @@ impl Scope {
 pub struct Filter {
     /// The plugin's name.
     pub kind: Box<str>,
-    /// Its parameters, complete with defaults and valid by the plugin's schema.
-    #[serde(serialize_with = "crate::binary::in_key_order")]
-    pub params: Value,
+    /// Its parameters, which instances that say the same may share: complete with defaults and valid by the plugin's schema.
+    #[serde(serialize_with = "crate::binary::shared_in_key_order")]
+    pub params: Arc<Value>,
     /// Wire forms it acts on; empty means any.
     pub wires: Vec<Wire>,
     /// The user's name for this instance.

@@ -334,7 +334,7 @@ impl<'x> ChainBuilder<'x> {
 
     /// Builds an instance. The error is a panic of the plugin.
     fn build(&mut self, plugin: &'static PluginDef, candidate: &Candidate) -> Result<CandidatePlan, Box<Diagnostic>> {
-        let params = candidate.filter().map_or(&Value::Null, |filter| &filter.params);
+        let params = candidate.filter().map_or(&Value::Null, |filter| &*filter.params);
         let scope = candidate.scope();
         let cx = BuildCx {
             services: &self.cx.services,

@@ -124,7 +124,7 @@ fn filter_set(set: Id, dice: &mut Dice) -> FilterSet {
     }
     // Of two instances that apply equally, the one of the lower id counts.
     let precedence = [scope.route, scope.backend, scope.principal].iter().flatten().count() as u32;
-    let filter = Filter { kind: kind.into(), params, ..Filter::default() };
+    let filter = Filter { kind: kind.into(), params: params.into(), ..Filter::default() };
     FilterSet { origin: origin("plugins", set), scope, precedence, filters: vec![filter] }
 }
 

@@ -3,6 +3,8 @@
 mod samples;
 mod verify;
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -118,7 +120,7 @@ proptest! {
 #[test]
 fn the_order_of_keys_in_free_form_values_does_not_count() {
     let set = |text: &str| crate::FilterSet {
-        filters: vec![crate::Filter { params: serde_json::from_str(text).unwrap(), ..Default::default() }],
+        filters: vec![crate::Filter { params: Arc::new(serde_json::from_str(text).unwrap()), ..Default::default() }],
         ..Default::default()
     };
     let (a, b) =

@@ -250,7 +250,7 @@ fn credential() -> impl Strategy<Value = Credential> {
 fn filter_set() -> impl Strategy<Value = FilterSet> {
     let filter = (text(), value(), option::of(text())).prop_map(|(kind, params, instance_name)| Filter {
         kind,
-        params,
+        params: params.into(),
         wires: vec![Wire::Tls],
         instance_name,
     });

@@ -47,6 +47,7 @@ impl Lowering<'_> {
             return;
         }
         let params = self.resolved("plugins", entity).get("config").cloned().unwrap_or(Value::Null);
+        let params = self.memory.shared_params(kind, params);
         let filter = Filter {
             kind: kind.into(),
             params,

@@ -14,11 +14,12 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use cardinal_ir::{Attributes, Code, Diagnostic, Document, Id, Ir, Origin, OriginKind, Severity, Traffic};
 use cardinal_route::Router;
+use serde_json::Value;
 
 pub use incremental::{Edit, Lowered};
 pub(crate) use routes::{RoutePart, route_parts};
@@ -140,7 +141,12 @@ struct Memory {
     no_document: Document,
     /// What the last credential of each kind was.
     attributes: HashMap<&'static str, Arc<Attributes>>,
+    /// The last different parameters of each plugin.
+    params: HashMap<Box<str>, VecDeque<Arc<Value>>>,
 }
+
+/// Different parameters of a plugin that are remembered.
+const PARAMS_MAX: usize = 16;
 
 impl Memory {
     fn new(registry: &Registry, settings: &Settings) -> Self {
@@ -149,7 +155,25 @@ impl Memory {
             documents: document::Documents::new(registry, settings.loaded_at),
             no_document: Document::from(""),
             attributes: HashMap::new(),
+            params: HashMap::new(),
         }
+    }
+
+    /// The parameters of an instance, shared with those of other instances of the plugin that say the same.
+    fn shared_params(&mut self, plugin: &str, params: Value) -> Arc<Value> {
+        if !self.params.contains_key(plugin) {
+            self.params.insert(plugin.into(), VecDeque::new());
+        }
+        let Some(known) = self.params.get_mut(plugin) else { return Arc::new(params) };
+        if let Some(same) = known.iter().find(|known| ***known == params) {
+            return Arc::clone(same);
+        }
+        let made = Arc::new(params);
+        if known.len() >= PARAMS_MAX {
+            known.pop_front();
+        }
+        known.push_back(Arc::clone(&made));
+        made
     }
 }
 

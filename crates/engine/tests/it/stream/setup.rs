@@ -150,7 +150,7 @@ impl Setup {
         let origin = self.origin("plugins");
         let filter = Filter {
             kind: "recorder".into(),
-            params: json!({"name": name, "admit": admit}),
+            params: Arc::new(json!({"name": name, "admit": admit})),
             wires: Vec::new(),
             instance_name: None,
         };
