@@ -17,8 +17,9 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::access_log::AccessLog;
 use crate::applying::{Applier, plan};
-use crate::caller::{Caller, Trust};
+use crate::caller::Caller;
 use crate::configuration::{ApplyError, Configuration};
+use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::node::{Node, Shared};

@@ -14,6 +14,7 @@ mod access_log;
 mod applying;
 mod caller;
 mod configuration;
+mod connector;
 mod counters;
 mod engine;
 pub mod explain;

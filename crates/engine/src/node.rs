@@ -10,7 +10,7 @@ use cardinal_net::Io;
 use cardinal_sdk::{ConnectionCounts, NodeView, Services, TargetHealth};
 
 use crate::access_log::AccessLog;
-use crate::caller::Trust;
+use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::plan::{Plan, Registry};

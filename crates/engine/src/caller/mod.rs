@@ -3,41 +3,29 @@
 
 mod exchange;
 mod idle;
-mod trust;
 mod url;
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use cardinal_base::task;
 use cardinal_http::h1::Framing;
 use cardinal_http::{HeaderList, Method, Name, is_authority};
 use cardinal_net::dns::Dns;
 use cardinal_net::h1::H1;
-use cardinal_net::tls::{ClientSettings, TlsError, client_config};
-use cardinal_net::{Connected, Stage, TlsTarget, connect};
 use cardinal_sdk::{CallError, HttpCall, HttpCaller, HttpReply};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::connector::{ConnectFailure, Connector, Tls, Trust};
 use exchange::{Broken, Request, Why};
 use idle::{Idle, Key};
-pub(crate) use trust::Trust;
 use url::Url;
 
 /// Calls under way at once; more wait, within their own time limits.
 const CALLS_MAX: usize = 1_024;
-/// Addresses of a name that are tried.
-const ADDRESSES_MAX: usize = 4;
-/// For one address, while there are others.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes HTTP calls. Follows no redirects, sends no cookies, uses no proxy.
 pub(crate) struct Caller {
@@ -46,15 +34,9 @@ pub(crate) struct Caller {
 }
 
 struct Inner {
-    dns: Arc<Dns>,
-    trust: Arc<Trust>,
-    /// TLS that verifies, and the number of the authorities it was made with.
-    verified: Mutex<Option<(u64, Arc<ClientConfig>)>>,
-    insecure: OnceLock<Arc<ClientConfig>>,
+    connector: Connector,
     idle: Arc<Idle>,
     calls: Semaphore,
-    /// Spreads connections over a name's addresses.
-    turn: AtomicUsize,
 }
 
 impl Caller {
@@ -62,13 +44,9 @@ impl Caller {
     pub(crate) fn new(dns: Arc<Dns>, trust: Arc<Trust>) -> Self {
         let runtime = dns.runtime().clone();
         let inner = Inner {
-            dns,
-            trust,
-            verified: Mutex::default(),
-            insecure: OnceLock::new(),
+            connector: Connector::new(dns, trust, &[b"http/1.1"]),
             idle: Arc::default(),
             calls: Semaphore::new(CALLS_MAX),
-            turn: AtomicUsize::new(0),
         };
         Self { inner: Arc::new(inner), runtime }
     }
@@ -110,7 +88,7 @@ impl Inner {
         let key = Key {
             tls: url.tls,
             insecure: url.tls && call.insecure,
-            trust: if url.tls && !call.insecure { self.trust.number() } else { 0 },
+            trust: if url.tls && !call.insecure { self.connector.trust_number() } else { 0 },
             host: url.host.to_ascii_lowercase().into(),
             port: url.port,
         };
@@ -143,74 +121,11 @@ impl Inner {
     }
 
     async fn connect(&self, url: &Url<'_>, insecure: bool) -> Result<H1, CallError> {
-        let tls = match url.tls {
-            false => None,
-            true => {
-                let server_name = ServerName::try_from(url.host.to_owned())
-                    .map_err(|_| transport("the host cannot be a TLS server name"))?;
-                Some(TlsTarget { config: self.tls(insecure)?, server_name })
-            }
-        };
-        let answer = self.dns.resolve(url.host, url.port).await;
-        let answer = answer.map_err(|error| failed(error.is_local(), format!("{}: {error}", url.host)))?;
-        let mut addresses: Vec<SocketAddr> = answer.addresses().map(|a| a.addr).collect();
-        if !addresses.is_empty() {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
-            addresses.rotate_left(turn);
-        }
-        addresses.truncate(ADDRESSES_MAX);
-        let connected = connect_any(&addresses, tls.as_ref()).await?;
+        let tls = url.tls.then_some(Tls { verify: !insecure, server_name: url.host });
+        let connected = self.connector.connect(url.host, url.port, tls).await;
+        let connected = connected.map_err(|ConnectFailure { is_local, reason }| failed(is_local, reason))?;
         Ok(H1::new(connected.io, &[]))
     }
-
-    fn tls(&self, insecure: bool) -> Result<Arc<ClientConfig>, CallError> {
-        let make = |authorities| {
-            let settings = ClientSettings {
-                verify: !insecure,
-                authorities,
-                alpn: vec![b"http/1.1".to_vec()],
-                ..ClientSettings::default()
-            };
-            client_config(&settings).map_err(|error: TlsError| failed(error.is_transient(), error.to_string()))
-        };
-        if insecure {
-            let made = self.insecure.get().map_or_else(|| make(None), |made| Ok(Arc::clone(made)))?;
-            return Ok(Arc::clone(self.insecure.get_or_init(|| made)));
-        }
-        let (number, authorities) = self.trust.current();
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, config)) = verified.as_ref().filter(|(made_with, _)| *made_with == number) {
-            return Ok(Arc::clone(config));
-        }
-        // Sessions that began under other authorities are not resumed: they are the other configuration's.
-        let config = make(authorities.as_deref().map(str::to_owned))?;
-        *verified = Some((number, Arc::clone(&config)));
-        Ok(config)
-    }
-}
-
-/// Connects to one of these addresses; the first one that has another family is tried beside the first.
-async fn connect_any(addresses: &[SocketAddr], tls: Option<&TlsTarget>) -> Result<Connected, CallError> {
-    let mut last = transport("the name has no addresses");
-    let mut other = addresses.first().and_then(|first| {
-        let family = |ip: IpAddr| ip.is_ipv4();
-        addresses.iter().find(|a| family(a.ip()) != family(first.ip())).copied()
-    });
-    let beside = other;
-    for (at, address) in addresses.iter().enumerate() {
-        if at > 0 && beside == Some(*address) {
-            continue;
-        }
-        let is_last = at + 1 == addresses.len();
-        let limit = if is_last { Duration::MAX } else { ADDRESS_TIMEOUT };
-        let stage = Stage::default();
-        match tokio::time::timeout(limit, connect(*address, other.take(), tls, &stage)).await {
-            Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(error)) => last = failed(error.is_local(), error.to_string()),
-            Err(_) => last = CallError::Transport(format!("connect to {address}: {} in time", stage.missing())),
-        }
-    }
-    Err(last)
 }
 
 /// Whether a request that failed on a kept connection is made again: the server closed it before it answered, and

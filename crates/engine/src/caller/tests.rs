@@ -11,12 +11,16 @@ use super::*;
 
 /// A caller for which `a.test` is this machine.
 fn caller(authorities: Option<&str>) -> Caller {
+    let trust = Arc::new(Trust::default());
+    trust.set(authorities);
+    trusting(trust)
+}
+
+fn trusting(trust: Arc<Trust>) -> Caller {
     let folder = TempDir::new("caller");
     let hosts = folder.write("hosts", "127.0.0.1 a.test\n");
     let settings = Resolver { hosts_file: hosts.to_str().unwrap().into(), ..Resolver::default() };
     let dns = Dns::new(&settings, Arc::new(SystemClock::new()), Handle::current()).unwrap();
-    let trust = Arc::new(Trust::default());
-    trust.set(authorities);
     Caller::new(Arc::new(dns), trust)
 }
 
@@ -201,15 +205,17 @@ async fn servers_are_verified_unless_told_otherwise() {
     let config = authority.server(&authority.issue(&["a.test"]), &["http/1.1"], false);
     let echo = EchoServer::start_tls("a", config).await;
     let by_name = format!("https://a.test:{}/", echo.address().port());
-    let knows = caller(Some(authority.cert_pem()));
+    let trust = Arc::new(Trust::default());
+    trust.set(Some(authority.cert_pem()));
+    let knows = trusting(Arc::clone(&trust));
     assert_eq!(knows.call(get(&by_name)).await.unwrap().status, 200);
     assert_eq!(reports(&echo, 1).await[0].sni.as_deref(), Some("a.test"));
     let other_name = format!("https://{}/", echo.address());
     assert!(matches!(knows.call(get(&other_name)).await, Err(CallError::Transport(_))));
     // Other authorities after a reload: neither the kept connection nor a session is used any more.
-    knows.inner.trust.set(Some(Authority::new("theirs").cert_pem()));
+    trust.set(Some(Authority::new("theirs").cert_pem()));
     assert!(matches!(knows.call(get(&by_name)).await, Err(CallError::Transport(_))));
-    knows.inner.trust.set(Some(authority.cert_pem()));
+    trust.set(Some(authority.cert_pem()));
     assert_eq!(knows.call(get(&by_name)).await.unwrap().status, 200);
     let stranger = caller(Some(Authority::new("theirs").cert_pem()));
     assert!(matches!(stranger.call(get(&by_name)).await, Err(CallError::Transport(_))));
