@@ -24,6 +24,7 @@ use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::node::{Node, Shared};
 use crate::plan::{Plan, Registry};
+use crate::redis_client::RedisClient;
 use crate::status::ConfigOutcome;
 use crate::worker::Worker;
 use crate::{accept, give_back, health, status, stream};
@@ -403,11 +404,13 @@ pub(crate) fn make_node(
     trust.set(settings.upstream_authorities.as_deref());
     let shared = Arc::new(Shared { counters, registry, trust: Arc::clone(&trust) });
     let dns = Dns::new(&settings.resolver, Arc::clone(&clock), control.clone()).map_err(|e| setup(&e))?;
-    let caller = Caller::new(Arc::new(dns.clone()), trust);
+    let caller = Caller::new(Arc::new(dns.clone()), Arc::clone(&trust));
+    let redis = RedisClient::new(Arc::new(dns.clone()), trust);
     let services = Services {
         clock: Arc::clone(&clock),
         shared: Arc::new(SharedState::default()),
         http: Arc::new(caller),
+        redis: Arc::new(redis),
         runtime: control.clone(),
         memory: Arc::new(Budget::new(usize::try_from(settings.limits.buffered_bytes_total_max).unwrap_or(usize::MAX))),
         node: Arc::clone(&shared) as Arc<dyn cardinal_sdk::NodeView>,

@@ -14,6 +14,7 @@ use cardinal_http::{Failure, FailureKind, Method, Version};
 use cardinal_ir::{Algorithm, Diagnostic, Id, Scope};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
+use cardinal_sdk::redis::{Redis, RedisCall, RedisReplies, RedisReply, RedisServer, RedisSettings};
 use cardinal_sdk::{
     CallError, Client, ConnectionCounts, HttpCall, HttpCaller, HttpReply, NodeView, PluginDef, Reply, ReplyBody,
     Services, Shared, TargetHealth, TlsInfo,
@@ -144,6 +145,23 @@ impl HttpCaller for Alone {
     }
 }
 
+/// No server is asked, so that nothing is counted or stored there: each command gets the reply of an empty database.
+impl Redis for Alone {
+    fn server(&self, _settings: &RedisSettings) -> Arc<dyn RedisServer> {
+        Arc::new(Self)
+    }
+}
+
+impl RedisServer for Alone {
+    fn name(&self) -> &str {
+        "no server"
+    }
+
+    fn call(&self, call: RedisCall) -> RedisReplies {
+        Box::pin(async move { Ok(vec![RedisReply::Nil; call.commands().len()]) })
+    }
+}
+
 impl NodeView for Alone {
     fn connections(&self) -> ConnectionCounts {
         ConnectionCounts::default()
@@ -192,6 +210,7 @@ impl Explainer {
             clock: Arc::clone(&clock),
             shared: Arc::new(Shared::default()),
             http: Arc::new(Alone),
+            redis: Arc::new(Alone),
             runtime: tokio::runtime::Handle::current(),
             memory: Arc::new(Budget::new(usize::MAX)),
             node: Arc::new(Alone),

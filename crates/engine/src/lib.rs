@@ -25,6 +25,7 @@ mod loopback;
 mod names;
 mod node;
 pub mod plan;
+mod redis_client;
 mod status;
 mod stream;
 mod worker;

@@ -16,6 +16,7 @@ pub mod log;
 pub mod lua;
 mod phase;
 pub mod queue;
+pub mod redis;
 mod reply;
 mod services;
 pub mod testing;

@@ -13,6 +13,8 @@ use cardinal_base::{Budget, Clock};
 use cardinal_http::HeaderList;
 use cardinal_ir::Id;
 
+use crate::redis::Redis;
+
 /// What the node offers to filters. Cheap to clone.
 #[derive(Clone)]
 pub struct Services {
@@ -22,6 +24,8 @@ pub struct Services {
     pub shared: Arc<Shared>,
     /// HTTP calls to other servers.
     pub http: Arc<dyn HttpCaller>,
+    /// Commands to Redis servers.
+    pub redis: Arc<dyn Redis>,
     /// The control runtime: for tasks and connections that are not a request's. Never a worker's thread.
     pub runtime: tokio::runtime::Handle,
     /// Memory for bodies that are held, and for log entries that wait: see [`Exchange::held`](crate::Exchange::held).

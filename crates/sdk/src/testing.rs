@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use cardinal_base::{Budget, ManualClock, UnixMillis};
@@ -13,6 +13,7 @@ use cardinal_ir::{
 };
 use serde_json::Value;
 
+use crate::redis::{Redis, RedisCall, RedisCommand, RedisError, RedisReplies, RedisReply, RedisServer, RedisSettings};
 use crate::{
     BackendInfo, BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange, Filter,
     HeadCx, HttpCall, HttpCaller, HttpReply, LogCx, NodeView, PluginDef, Reply, ResponseCx, RouteInfo, Services,
@@ -69,6 +70,7 @@ pub fn services(clock: Arc<ManualClock>) -> Services {
         clock,
         shared: Arc::new(Shared::default()),
         http: Arc::new(Nobody),
+        redis: Arc::new(Nobody),
         runtime: tokio::runtime::Handle::current(),
         memory: Arc::new(Budget::new(usize::MAX)),
         node: Arc::new(Nobody),
@@ -83,6 +85,66 @@ struct Nobody;
 impl HttpCaller for Nobody {
     fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>> {
         Box::pin(async move { Err(CallError::Transport(format!("nobody answers {}", call.url))) })
+    }
+}
+
+impl Redis for Nobody {
+    fn server(&self, settings: &RedisSettings) -> Arc<dyn RedisServer> {
+        FakeRedis::new(|_| Err(RedisError::Unreachable("nobody answers".to_owned()))).server(settings)
+    }
+}
+
+/// What a [`FakeRedis`] replies to a command.
+type Answer = dyn Fn(&[&[u8]]) -> Result<RedisReply, RedisError> + Send + Sync;
+
+/// Redis servers that exist only in a test; all of them answer alike. For [`Services::redis`].
+#[derive(Clone)]
+pub struct FakeRedis {
+    answer: Arc<Answer>,
+    settings: Arc<Mutex<Vec<RedisSettings>>>,
+}
+
+impl FakeRedis {
+    /// `answer` gets the name and the arguments of each command; scripts come as `EVAL` with their text. An error of it
+    /// fails the call as a whole.
+    pub fn new(answer: impl Fn(&[&[u8]]) -> Result<RedisReply, RedisError> + Send + Sync + 'static) -> Self {
+        Self { answer: Arc::new(answer), settings: Arc::default() }
+    }
+
+    /// The settings of the servers that were asked for.
+    pub fn settings(&self) -> Vec<RedisSettings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Redis for FakeRedis {
+    fn server(&self, settings: &RedisSettings) -> Arc<dyn RedisServer> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).push(settings.clone());
+        let name = format!("{}:{}", settings.host, settings.port).into();
+        Arc::new(FakeServer { name, answer: Arc::clone(&self.answer) })
+    }
+}
+
+struct FakeServer {
+    name: Box<str>,
+    answer: Arc<Answer>,
+}
+
+impl RedisServer for FakeServer {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn call(&self, call: RedisCall) -> RedisReplies {
+        let answer = Arc::clone(&self.answer);
+        Box::pin(async move {
+            let answer_one = |command: RedisCommand<'_>| {
+                let script = command.script.map(|script| [b"EVAL".as_slice(), script.text().as_bytes()]);
+                let words: Vec<&[u8]> = script.into_iter().flatten().chain(command.args).collect();
+                answer(&words)
+            };
+            call.commands().map(answer_one).collect()
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use cardinal_base::{Clock as _, SystemClock};
 
 use crate::PATIENCE;
+use crate::certs::Issued;
 use crate::port::free_port;
 use crate::temp::TempDir;
 
@@ -26,12 +27,30 @@ impl Server {
     /// # Errors
     /// When it is not installed or does not start.
     pub fn redis(arguments: &[&str]) -> Result<Self> {
-        let folder = TempDir::new("redis");
-        let mut command = program("redis-server")?;
-        let dir = folder.path().display().to_string();
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &dir]).args(arguments);
+        Self::redis_on(free_port(), arguments)
+    }
+
+    /// The same on a given port, such as that of a server that has ended.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn redis_on(port: u16, arguments: &[&str]) -> Result<Self> {
+        let (folder, mut command) = redis(arguments)?;
+        command.args(["--port", &port.to_string()]);
+        Self::run("redis", command, folder, port)
+    }
+
+    /// Redis that speaks only TLS, with this certificate.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn redis_tls(issued: &Issued, arguments: &[&str]) -> Result<Self> {
+        let (folder, mut command) = redis(arguments)?;
+        command.args(["--port", "0", "--tls-auth-clients", "no"]);
+        command.arg("--tls-cert-file").arg(folder.write("cert.pem", &issued.cert_pem));
+        command.arg("--tls-key-file").arg(folder.write("key.pem", &issued.key_pem));
         Self::start("redis", command, folder, |command, port| {
-            command.args(["--port", &port.to_string()]);
+            command.args(["--tls-port", &port.to_string()]);
         })
     }
 
@@ -156,6 +175,15 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Redis without persistence and without a port.
+fn redis(arguments: &[&str]) -> Result<(TempDir, Command)> {
+    let folder = TempDir::new("redis");
+    let mut command = program("redis-server")?;
+    let dir = folder.path().display().to_string();
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &dir]).args(arguments);
+    Ok((folder, command))
 }
 
 fn program(name: &str) -> Result<Command> {
