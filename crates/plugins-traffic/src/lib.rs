@@ -8,7 +8,6 @@
 
 pub mod proxy_cache;
 pub mod rate_limiting;
-mod redis_client;
 
 use cardinal_sdk::PluginDef;
 

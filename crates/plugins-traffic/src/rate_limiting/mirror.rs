@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use cardinal_base::Clock;
 use cardinal_sdk::Services;
+use cardinal_sdk::redis::{RedisCall, RedisScript, RedisServer, RedisSettings};
+use tokio::runtime::Handle;
 
-use crate::redis_client::{Client, Settings};
+use super::remote::counts;
 
 /// Counters known at most.
 const KNOWN_MAX: usize = 131_072;
@@ -46,10 +48,14 @@ pub(super) struct Mirror {
     known: Mutex<HashMap<Vec<u8>, Known>>,
     scheduled: AtomicBool,
     clock: Arc<dyn Clock>,
+    server: Arc<dyn RedisServer>,
+    add: Arc<RedisScript>,
+    /// Where counters are sent from.
+    runtime: Handle,
 }
 
 #[derive(Default)]
-struct Mirrors(Mutex<HashMap<Settings, Weak<Mirror>>>);
+struct Mirrors(Mutex<HashMap<RedisSettings, Weak<Mirror>>>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -57,53 +63,55 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Mirror {
     /// The mirror of this server, shared by all instances.
-    pub(super) fn shared(services: &Services, client: &Client) -> Arc<Self> {
+    pub(super) fn shared(services: &Services, settings: RedisSettings, server: &Arc<dyn RedisServer>) -> Arc<Self> {
         let mirrors = services.shared.get_or_insert("rate-limiting mirrors", Mirrors::default);
         let mut mirrors = lock(&mirrors.0);
         mirrors.retain(|_, mirror| mirror.strong_count() > 0);
-        if let Some(mirror) = mirrors.get(client.settings()).and_then(Weak::upgrade) {
+        if let Some(mirror) = mirrors.get(&settings).and_then(Weak::upgrade) {
             return mirror;
         }
         let mirror = Arc::new(Self {
             known: Mutex::default(),
             scheduled: AtomicBool::new(false),
             clock: Arc::clone(&services.clock),
+            server: Arc::clone(server),
+            add: RedisScript::new(ADD),
+            runtime: services.runtime.clone(),
         });
-        mirrors.insert(client.settings().clone(), Arc::downgrade(&mirror));
+        mirrors.insert(settings, Arc::downgrade(&mirror));
         mirror
     }
 
     /// The counts, in the order of `needs`; unknown ones are fetched from the server.
-    pub(super) async fn read(&self, client: &Arc<Client>, needs: &[Need], now: u64) -> Result<Vec<u64>, String> {
-        let mut counts: Vec<Option<u64>> = {
+    pub(super) async fn read(&self, needs: &[Need], now: u64) -> Result<Vec<u64>, String> {
+        let mut found: Vec<Option<u64>> = {
             let known = lock(&self.known);
             needs.iter().map(|need| known.get(&need.key).filter(|k| k.expires > now).map(Known::count)).collect()
         };
-        if counts.iter().any(Option::is_none) {
+        if found.iter().any(Option::is_none) {
             let missing: Vec<&Need> =
-                needs.iter().zip(&counts).filter(|(_, count)| count.is_none()).map(|(need, _)| need).collect();
-            let mut pipeline = redis::pipe();
+                needs.iter().zip(&found).filter(|(_, count)| count.is_none()).map(|(need, _)| need).collect();
+            let mut call = RedisCall::new();
             for need in &missing {
-                pipeline.cmd("GET").arg(&need.key);
+                call.command("GET").arg(&need.key);
             }
-            let answers = client.query(pipeline).await?;
+            let totals = counts(&*self.server, call).await?;
             let mut known = lock(&self.known);
-            for (need, answer) in missing.into_iter().zip(answers) {
+            for (need, total) in missing.into_iter().zip(totals) {
                 make_room(&mut known, now);
-                let total = answer.unwrap_or(0).max(0).unsigned_abs();
                 let fresh = Known { total, delta: 0, expires: need.expires };
                 // Another request may have fetched it meanwhile; its delta must not be lost.
                 known.entry(need.key.clone()).or_insert(fresh);
             }
-            for (need, count) in needs.iter().zip(&mut counts) {
+            for (need, count) in needs.iter().zip(&mut found) {
                 *count = known.get(&need.key).map(Known::count);
             }
         }
-        Ok(counts.into_iter().map(Option::unwrap_or_default).collect())
+        Ok(found.into_iter().map(Option::unwrap_or_default).collect())
     }
 
     /// Counts once more, and sends the count to the server within `rate`.
-    pub(super) fn add(self: &Arc<Self>, client: &Arc<Client>, needs: impl Iterator<Item = Need>, rate: Duration) {
+    pub(super) fn add(self: &Arc<Self>, needs: impl Iterator<Item = Need>, rate: Duration) {
         {
             let mut known = lock(&self.known);
             for need in needs {
@@ -114,18 +122,17 @@ impl Mirror {
         if self.scheduled.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (mirror, client) = (Arc::clone(self), Arc::clone(client));
-        let runtime = client.runtime().clone();
-        let _entered = runtime.enter();
+        let mirror = Arc::clone(self);
+        let _entered = self.runtime.enter();
         // Not awaited: a later request schedules the next one.
         drop(cardinal_base::task::spawn("rate-limiting sync", async move {
             tokio::time::sleep(rate).await;
             mirror.scheduled.store(false, Ordering::SeqCst);
-            mirror.send(&client).await;
+            mirror.send().await;
         }));
     }
 
-    async fn send(&self, client: &Arc<Client>) {
+    async fn send(&self) {
         let now = self.clock.unix().seconds();
         let deltas: Vec<(Vec<u8>, u64, u64)> = {
             let mut known = lock(&self.known);
@@ -134,11 +141,11 @@ impl Mirror {
             known.iter().map(|(key, k)| (key.clone(), k.delta, k.expires)).collect()
         };
         for part in deltas.chunks(PIPELINE_MAX) {
-            let mut pipeline = redis::pipe();
+            let mut call = RedisCall::new();
             for (key, delta, expires) in part {
-                pipeline.cmd("EVAL").arg(ADD).arg(1).arg(key).arg(*delta).arg(expires.saturating_sub(now).max(1));
+                call.script(&self.add, &[key]).integer(*delta).integer(expires.saturating_sub(now).max(1));
             }
-            match client.query(pipeline).await {
+            match counts(&*self.server, call).await {
                 Ok(totals) => self.heard(part, &totals),
                 Err(reason) => {
                     tracing::error!(reason, "rate-limiting: counters could not be sent to Redis; keeping them");
@@ -148,12 +155,12 @@ impl Mirror {
         }
     }
 
-    fn heard(&self, sent: &[(Vec<u8>, u64, u64)], totals: &[Option<i64>]) {
+    fn heard(&self, sent: &[(Vec<u8>, u64, u64)], totals: &[u64]) {
         let mut known = lock(&self.known);
         for ((key, delta, _), total) in sent.iter().zip(totals) {
-            if let (Some(k), Some(total)) = (known.get_mut(key), total) {
+            if let Some(k) = known.get_mut(key) {
                 k.delta = k.delta.saturating_sub(*delta);
-                k.total = (*total).max(0).unsigned_abs();
+                k.total = *total;
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Counters in a Redis server, under the keys that Kong uses.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cardinal_sdk::redis::{RedisCall, RedisReply, RedisScript, RedisServer, RedisSettings};
 use cardinal_sdk::{BuildError, Services};
 use serde_json::Value;
 
@@ -10,7 +12,6 @@ use super::filter::Scope;
 use super::mirror::{Mirror, Need};
 use super::quota::{Limits, Usage, is_used_up, limited};
 use super::window::{PERIODS, Period};
-use crate::redis_client::{Client, Settings};
 
 /// Counts once more and answers how often it was counted before. The key expires with its window.
 const COUNT: &str = "local n = redis.call('INCR', KEYS[1]) \
@@ -18,7 +19,8 @@ const COUNT: &str = "local n = redis.call('INCR', KEYS[1]) \
     return n - 1";
 
 pub(super) struct Remote {
-    client: Arc<Client>,
+    server: Arc<dyn RedisServer>,
+    count: Arc<RedisScript>,
     /// Set when counts are exchanged at intervals.
     mirror: Option<(Arc<Mirror>, Duration)>,
     scope: Scope,
@@ -35,16 +37,16 @@ impl Remote {
         sliding: bool,
     ) -> Result<Self, BuildError> {
         let record = config.get("redis").unwrap_or(&Value::Null);
-        let settings = Settings::from_config(record)
+        let settings = RedisSettings::from_config(record)
             .map_err(|(field, message)| BuildError::new(format!("config.redis.{field}"), message))?;
-        let client = Client::shared(services, settings);
+        let server = services.redis.server(&settings);
         let rate = config.get("sync_rate").and_then(Value::as_f64).filter(|rate| *rate > 0.0);
         let mirror = match rate.map(Duration::try_from_secs_f64) {
             None => None,
-            Some(Ok(rate)) => Some((Mirror::shared(services, &client), rate)),
+            Some(Ok(rate)) => Some((Mirror::shared(services, settings, &server), rate)),
             Some(Err(_)) => return Err(BuildError::new("config.sync_rate", "is too long")),
         };
-        Ok(Self { client, mirror, scope, limits, sliding })
+        Ok(Self { server, count: RedisScript::new(COUNT), mirror, scope, limits, sliding })
     }
 
     /// How often the identifier was counted in each limited period before, this request not included.
@@ -56,20 +58,20 @@ impl Remote {
     }
 
     async fn count_at_server(&self, identifier: &[u8], now: u64) -> Result<Usage, String> {
-        let mut pipeline = redis::pipe();
+        let mut call = RedisCall::new();
         for (_, period, _) in limited(&self.limits) {
             let start = period.start(now);
             let key = self.key(identifier, period, start);
-            pipeline.cmd("EVAL").arg(COUNT).arg(1).arg(key).arg(self.lifetime(period));
+            call.script(&self.count, &[key]).integer(self.lifetime(period));
             if self.sliding {
-                pipeline.cmd("GET").arg(self.key(identifier, period, period.previous(start)));
+                call.command("GET").arg(self.key(identifier, period, period.previous(start)));
             }
         }
-        let mut answers = self.client.query(pipeline).await?.into_iter();
+        let mut counts = counts(&*self.server, call).await?.into_iter();
         let mut usage = [0; PERIODS];
         for (at, period, _) in limited(&self.limits) {
-            let used = count_of(answers.next());
-            let before = if self.sliding { period.share(count_of(answers.next()), now) } else { 0 };
+            let used = counts.next().unwrap_or(0);
+            let before = if self.sliding { period.share(counts.next().unwrap_or(0), now) } else { 0 };
             if let Some(place) = usage.get_mut(at) {
                 *place = used + before;
             }
@@ -85,7 +87,7 @@ impl Remote {
         now: u64,
     ) -> Result<Usage, String> {
         let needs: Vec<Need> = limited(&self.limits).flat_map(|limit| self.needs(identifier, limit.1, now)).collect();
-        let mut counts = mirror.read(&self.client, &needs, now).await?.into_iter();
+        let mut counts = mirror.read(&needs, now).await?.into_iter();
         let mut usage = [0; PERIODS];
         for (at, period, _) in limited(&self.limits) {
             let used = counts.next().unwrap_or(0);
@@ -96,7 +98,7 @@ impl Remote {
         }
         if !is_used_up(&self.limits, &usage) {
             let current = needs.into_iter().filter(|need| !need.past);
-            mirror.add(&self.client, current, rate);
+            mirror.add(current, rate);
         }
         Ok(usage)
     }
@@ -123,13 +125,20 @@ impl Remote {
     }
 
     fn key(&self, identifier: &[u8], period: Period, start: u64) -> Vec<u8> {
-        let mut key = format!("ratelimit:{}:{}:", self.scope.route, self.scope.service).into_bytes();
+        let mut key = Vec::with_capacity(160);
+        // Writing to a vector does not fail.
+        write!(key, "ratelimit:{}:{}:", self.scope.route, self.scope.service).unwrap_or_default();
         key.extend_from_slice(identifier);
-        key.extend_from_slice(format!(":{}:{}", start * 1_000, period.name()).as_bytes());
+        write!(key, ":{}:{}", start * 1_000, period.name()).unwrap_or_default();
         key
     }
 }
 
-fn count_of(answer: Option<Option<i64>>) -> u64 {
-    answer.flatten().map_or(0, |count| count.max(0).unsigned_abs())
+/// Sends commands that reply with counts, or with nothing for a counter that does not exist.
+pub(super) async fn counts(server: &dyn RedisServer, call: RedisCall) -> Result<Vec<u64>, String> {
+    // A request that is counted twice does less harm than one that is refused because of a lost connection.
+    let replies = server.call(call.repeatable()).await;
+    let count = |reply: RedisReply| Ok(reply.integer()?.unwrap_or(0).max(0).unsigned_abs());
+    let counts = replies.and_then(|replies| replies.into_iter().map(count).collect());
+    counts.map_err(|error| format!("redis {}: {error}", server.name()))
 }

@@ -1,15 +1,16 @@
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cardinal_base::ManualClock;
 use cardinal_http::ResponseHead;
 use cardinal_ir::{Id, Origin, Principal};
-use cardinal_sdk::testing::{self, Bench, build, services};
+use cardinal_sdk::redis::{RedisError, RedisReply, RedisSettings};
+use cardinal_sdk::testing::{self, Bench, FakeRedis, build, services};
 use cardinal_sdk::{CredentialRef, PrincipalEntry, Reply, ReplyBody, Source, Verdict};
 use serde_json::{Value, json};
 
 use super::PLUGIN;
-use crate::redis_client::server::{Server, free_port};
 
 /// Sends a request; what became of it and the rate limit headers of the response.
 async fn send(bench: &mut Bench) -> String {
@@ -220,40 +221,76 @@ async fn building_says_what_is_wrong() {
     assert_eq!(error, "config.error_code: must be a status from 100 to 599");
 }
 
-fn with_redis(port: u16, mut config: Value) -> Value {
+/// A Redis server with counters, as the scripts of the plugin keep them.
+#[derive(Clone, Default)]
+struct Counts(Arc<Mutex<HashMap<String, (u64, u64)>>>);
+
+impl Counts {
+    /// A server for [`Bench::services`](testing::services).
+    fn redis(&self) -> Arc<FakeRedis> {
+        let counts = self.clone();
+        Arc::new(FakeRedis::new(move |words| Ok(counts.run(words))))
+    }
+
+    /// The count of a key, and for how many seconds it is kept.
+    fn get(&self, key: &str) -> Option<(u64, u64)> {
+        self.0.lock().unwrap().get(key).copied()
+    }
+
+    fn run(&self, words: &[&[u8]]) -> RedisReply {
+        let words: Vec<_> = words.iter().map(|word| std::str::from_utf8(word).unwrap()).collect();
+        let (by, lifetime, reply_before) = match words[..] {
+            ["GET", key] => {
+                return self.get(key).map_or(RedisReply::Nil, |(count, _)| RedisReply::Bytes(count.to_string().into()));
+            }
+            ["EVAL", script, "1", _, lifetime] if script.contains("'INCR'") => (1, lifetime, true),
+            ["EVAL", script, "1", _, by, lifetime] if script.contains("'INCRBY'") => {
+                (by.parse().unwrap(), lifetime, false)
+            }
+            ref other => panic!("{other:?}"),
+        };
+        let mut counts = self.0.lock().unwrap();
+        let (count, _) = counts.entry(words[3].to_owned()).or_insert((0, lifetime.parse().unwrap()));
+        *count += by;
+        RedisReply::Integer(i64::try_from(*count - u64::from(reply_before)).unwrap())
+    }
+}
+
+/// A bench whose node has this Redis client.
+fn bench(redis: Arc<FakeRedis>, config: Value) -> Bench {
+    let mut bench = Bench::new(&PLUGIN, json!({"minute": 1}));
+    bench.services.redis = redis;
+    bench.filter = build(&PLUGIN, with_redis(config), &bench.services).unwrap();
+    bench
+}
+
+fn with_redis(mut config: Value) -> Value {
     config["policy"] = "redis".into();
-    config["redis"]["host"] = "127.0.0.1".into();
-    config["redis"]["port"] = port.into();
-    config["redis"]["timeout"] = 1_000.into();
+    config["redis"]["host"] = "redis.test".into();
     config
 }
 
 #[tokio::test]
 async fn redis_counts_under_the_keys_of_kong() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, json!({"minute": 2, "hour": 5})));
+    let counts = Counts::default();
+    let mut one = bench(counts.redis(), json!({"minute": 2, "hour": 5}));
     let nil = Id::nil();
     let minute = format!("ratelimit:{nil}:{nil}:127.0.0.1:1699999980000:minute");
     let hour = format!("ratelimit:{nil}:{nil}:127.0.0.1:1699999200000:hour");
 
-    assert!(
-        send(&mut bench).await.starts_with("passed | X-RateLimit-Limit-Minute: 2 | X-RateLimit-Remaining-Minute: 1")
-    );
-    assert_eq!(server.ask::<u64>(&["GET", &minute]).await, 1);
-    assert_eq!(server.ask::<u64>(&["GET", &hour]).await, 1);
-    assert!((1..=60).contains(&server.ask::<i64>(&["TTL", &minute]).await));
-    assert!((3_500..=3_600).contains(&server.ask::<i64>(&["TTL", &hour]).await));
+    assert!(send(&mut one).await.starts_with("passed | X-RateLimit-Limit-Minute: 2 | X-RateLimit-Remaining-Minute: 1"));
+    assert_eq!(counts.get(&minute), Some((1, 60)));
+    assert_eq!(counts.get(&hour), Some((1, 3_600)));
 
-    let mut other_node = Bench::new(&PLUGIN, with_redis(server.port, json!({"minute": 2, "hour": 5})));
+    let mut other_node = bench(counts.redis(), json!({"minute": 2, "hour": 5}));
     assert!(send(&mut other_node).await.starts_with("passed"));
-    assert!(send(&mut bench).await.starts_with("429 "));
-    assert_eq!(server.ask::<u64>(&["GET", &minute]).await, 3, "refused requests count too");
+    assert!(send(&mut one).await.starts_with("429 "));
+    assert_eq!(counts.get(&minute), Some((3, 60)), "refused requests count too");
 }
 
 #[tokio::test]
 async fn redis_windows_can_slide() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, json!({"minute": 2, "window_type": "sliding"})));
+    let mut bench = bench(Counts::default().redis(), json!({"minute": 2, "window_type": "sliding"}));
     assert!(passes(&mut bench, "/", None).await);
     assert!(passes(&mut bench, "/", None).await);
     bench.clock.advance(Duration::from_secs(40));
@@ -262,27 +299,20 @@ async fn redis_windows_can_slide() {
     assert!(passes(&mut bench, "/", None).await);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn counts_are_exchanged_at_intervals() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let config = with_redis(server.port, json!({"hour": 5, "sync_rate": 0.05}));
+    let counts = Counts::default();
+    let config = json!({"hour": 5, "sync_rate": 0.05});
     let key = format!("ratelimit:{0}:{0}:127.0.0.1:1699999200000:hour", Id::nil());
-    let (mut one, mut two) = (Bench::new(&PLUGIN, config.clone()), Bench::new(&PLUGIN, config));
+    let (mut one, mut two) = (bench(counts.redis(), config.clone()), bench(counts.redis(), config));
     for bench in [&mut one, &mut two] {
         for _ in 0..2 {
             assert!(passes(bench, "/", None).await);
         }
     }
-    let mut total = 0;
-    for _ in 0..100 {
-        total = server.ask::<Option<u64>>(&["GET", &key]).await.unwrap_or(0);
-        if total == 4 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(total, 4, "deltas of both nodes add up");
-    assert!(server.ask::<i64>(&["TTL", &key]).await != -1, "the key expires");
+    assert_eq!(counts.get(&key), None);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(counts.get(&key), Some((4, 2_800)), "deltas of both nodes add up, and the key expires");
     // Both have heard of the other's requests by the next exchange, which drops what was not counted since.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(passes(&mut two, "/", None).await);
@@ -291,68 +321,44 @@ async fn counts_are_exchanged_at_intervals() {
 
 #[tokio::test]
 async fn without_redis_requests_pass_or_fail_as_configured() {
-    let port = free_port();
-    let mut bench = Bench::new(&PLUGIN, with_redis(port, json!({"minute": 1})));
-    for _ in 0..3 {
-        assert_eq!(send(&mut bench).await, "passed | ");
-        bench.get("/");
-    }
-    let strict = with_redis(port, json!({"minute": 1, "fault_tolerant": false}));
-    let mut bench = Bench::new(&PLUGIN, strict);
-    let verdict = bench.verdict().await;
-    assert!(matches!(verdict, Verdict::Fail(reason) if reason.contains("cannot connect")));
-}
-
-/// As in the program: workers have runtimes of their own, connections run on the control runtime.
-#[test]
-fn connections_do_not_depend_on_the_thread_that_asks() {
-    let runtime =
-        |name| tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
-    let control = runtime("control").unwrap();
-    let Some(server) = control.block_on(Server::start(&[])) else { return };
-    let mut bench = control.block_on(async { Bench::new(&PLUGIN, with_redis(server.port, json!({"hour": 9}))) });
-    for left in [8, 7, 6] {
-        // A worker that ends takes nothing with it.
-        let worker = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let answer = worker.block_on(send(&mut bench));
-        assert!(answer.contains(&format!("X-RateLimit-Remaining-Hour: {left}")), "{answer}");
-        bench.get("/");
+    for (error, says) in [
+        (RedisError::Unreachable("refused".to_owned()), "redis redis.test:6379: cannot connect: refused"),
+        (RedisError::Timeout("while connecting"), "redis redis.test:6379: timeout while connecting"),
+        (RedisError::Local("no descriptors".to_owned()), "redis redis.test:6379: no descriptors"),
+    ] {
+        let redis = Arc::new(FakeRedis::new(move |_| Err(error.clone())));
+        let mut open = bench(Arc::clone(&redis), json!({"minute": 1}));
+        for _ in 0..3 {
+            assert_eq!(send(&mut open).await, "passed | ");
+            open.get("/");
+        }
+        let mut strict = bench(redis, json!({"minute": 1, "fault_tolerant": false}));
+        assert!(matches!(strict.verdict().await, Verdict::Fail(reason) if reason == says), "{says}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_is_used_again() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let port = server.port;
-    let mut bench = Bench::new(&PLUGIN, with_redis(port, json!({"hour": 1})));
-    assert!(send(&mut bench).await.contains("Remaining-Hour: 0"));
-    drop(server);
-    bench.get("/");
-    assert_eq!(send(&mut bench).await, "passed | ");
-    let Some(_server) = Server::start_on(port, &[]).await else { return };
-    tokio::time::sleep(crate::redis_client::PAUSE).await;
-    bench.get("/");
-    assert!(send(&mut bench).await.contains("Remaining-Hour: 0"));
+async fn a_command_that_redis_refuses_is_a_failure() {
+    let refused = || RedisReply::Error { code: "READONLY".into(), message: "this is a replica".into() };
+    for reply in [refused(), RedisReply::Status("OK".into())] {
+        let redis = Arc::new(FakeRedis::new(move |_| Ok(reply.clone())));
+        assert_eq!(send(&mut bench(Arc::clone(&redis), json!({"minute": 1}))).await, "passed | ");
+        let mut strict = bench(redis, json!({"minute": 1, "fault_tolerant": false}));
+        assert!(matches!(strict.verdict().await, Verdict::Fail(_)));
+    }
 }
 
 #[tokio::test]
-async fn passwords_and_databases_are_used() {
-    let Some(server) = Server::start(&["--requirepass", "secret"]).await else { return };
-    let config = json!({"minute": 5, "redis": {"password": "secret", "database": 3}});
-    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, config));
-    assert!(send(&mut bench).await.contains("Remaining-Minute: 4"));
-    let wrong = json!({"minute": 5, "redis": {"password": "wrong"}});
-    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, wrong));
-    assert_eq!(send(&mut bench).await, "passed | ");
-}
-
-#[tokio::test]
-async fn redis_can_be_reached_over_tls() {
-    let Some(server) = Server::start_tls().await else { return };
-    let config = json!({"minute": 5, "redis": {"ssl": true, "server_name": "redis.test"}});
-    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, config));
-    assert!(send(&mut bench).await.contains("Remaining-Minute: 4"));
-    let verifying = json!({"minute": 5, "redis": {"ssl": true, "ssl_verify": true, "server_name": "redis.test"}});
-    let mut bench = Bench::new(&PLUGIN, with_redis(server.port, verifying));
-    assert_eq!(send(&mut bench).await, "passed | ", "the system does not trust the certificate");
+async fn the_configuration_says_how_to_reach_redis() {
+    let redis = Counts::default().redis();
+    let record = json!({"port": 7_000, "timeout": 300, "username": "u", "password": "p", "database": 3, "ssl": true,
+        "ssl_verify": true, "server_name": "other.test"});
+    bench(Arc::clone(&redis), json!({"minute": 1, "redis": record}));
+    let mut expect = RedisSettings::new("redis.test", 7_000).with_tls(true, Some("other.test"));
+    expect.timeout = Duration::from_millis(300);
+    expect.connect_timeout = expect.timeout;
+    expect.username = Some("u".into());
+    expect.password = Some("p".into());
+    expect.database = 3;
+    assert_eq!(redis.settings(), [expect]);
 }

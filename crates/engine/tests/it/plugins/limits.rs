@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use cardinal_engine::explain::{Explainer, Question};
 use cardinal_test_tools::tools;
-use cardinal_testkit::{H1Client, Server, World, free_port};
+use cardinal_testkit::{Authority, H1Client, ScriptedPeer, Server, Step, TempDir, World, free_port};
 use serde_json::{Value, json};
 
 use super::Stage;
+use crate::plugins;
 
 fn rate(config: Value) -> Value {
     json!([{"name": "rate-limiting", "config": config}])
@@ -153,6 +155,105 @@ async fn redis_counts_are_exchanged_in_the_background() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the other node never heard of the requests");
+}
+
+/// A host that only the node's hosts file knows, and TLS that is verified by the node's certificate authorities.
+#[tokio::test]
+async fn redis_is_reached_by_the_nodes_resolver_and_authorities() -> Result<()> {
+    let Some(_) = tools!("redis-server") else { return Ok(()) };
+    let authority = Authority::new("ours");
+    let redis = Server::redis_tls(&authority.issue(&["redis.internal"]), &[])?;
+    let folder = TempDir::new("redis-node");
+    let hosts = folder.write("hosts", "127.0.0.1 redis.internal other.internal\n");
+    let ours = folder.write("ours.pem", authority.cert_pem());
+    let theirs = folder.write("theirs.pem", Authority::new("theirs").cert_pem());
+    let record = |host: &str, more: Value| {
+        let mut record = json!({"host": host, "port": redis.address().port(), "ssl": true});
+        record.as_object_mut().expect("a record").extend(more.as_object().expect("fields").clone());
+        rate(json!({"hour": 100, "policy": "redis", "fault_tolerant": false, "redis": record}))
+    };
+    let verify = json!({"ssl_verify": true});
+    let named = json!({"ssl_verify": true, "server_name": "redis.internal"});
+    for (what, authorities, config, status) in [
+        ("verified by the host", &ours, record("redis.internal", verify.clone()), 200),
+        ("verified by the server name", &ours, record("other.internal", named.clone()), 200),
+        ("another name", &ours, record("other.internal", verify.clone()), 500),
+        ("another authority", &theirs, record("redis.internal", verify), 500),
+        ("not verified", &theirs, record("other.internal", json!({"ssl_verify": false})), 200),
+        ("a name that the hosts file does not have", &ours, record("nowhere.internal", named), 500),
+    ] {
+        let settings = [
+            ("dns_hostsfile", hosts.to_str().expect("a path")),
+            ("lua_ssl_trusted_certificate", authorities.to_str().expect("a path")),
+            // Nobody answers here, so that no real server is asked.
+            ("dns_resolver", "127.0.0.1:9"),
+        ];
+        let mut stage = Stage::with_settings(config, json!({}), &settings).await?;
+        let response = stage.get("/", &[]).await?;
+        assert_eq!(response.status, status, "{what}: {}", response.text());
+        assert_eq!(response.header("x-ratelimit-limit-hour").is_some(), status == 200, "{what}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_changed_password_is_used_from_the_next_generation_on() -> Result<()> {
+    let Some(_) = tools!("redis-server") else { return Ok(()) };
+    let redis = Server::redis(&["--user", "alice", "on", ">first", "~*", "+@all"])?;
+    let config = |password: &str| {
+        rate(json!({"hour": 10, "policy": "redis", "fault_tolerant": false, "redis": {"host": "127.0.0.1",
+            "port": redis.address().port(), "username": "alice", "password": password}}))
+    };
+    let mut stage = Stage::start(config("first"), json!({})).await?;
+    for (password, left) in [("first", Some("9")), ("second", None), ("first", Some("8"))] {
+        stage.world.apply(&super::file(&stage.echo.url(), config(password), json!({})))?;
+        let response = stage.get("/", &[]).await?;
+        assert_eq!(response.header("x-ratelimit-remaining-hour"), left, "{password}: {}", response.text());
+        assert_eq!(response.status == 200, left.is_some());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn counting_goes_on_when_redis_was_restarted() -> Result<()> {
+    let Some(_) = tools!("redis-server") else { return Ok(()) };
+    let mut redis = Server::redis(&[])?;
+    let port = redis.address().port();
+    let config = rate(json!({"hour": 10, "policy": "redis", "redis": {"host": "127.0.0.1", "port": port}}));
+    let mut stage = Stage::start(config, json!({})).await?;
+    assert_eq!(stage.get("/", &[]).await?.header("x-ratelimit-remaining-hour"), Some("9"));
+    redis.kill();
+    let open = stage.get("/", &[]).await?;
+    assert_eq!((open.status, open.header("x-ratelimit-remaining-hour")), (200, None));
+    let _redis = Server::redis_on(port, &[])?;
+    let mut first = None;
+    while first.is_none() {
+        let response = stage.get("/", &[]).await?;
+        assert_eq!(response.status, 200, "{}", response.text());
+        first = response.header("x-ratelimit-remaining-hour").map(str::to_owned);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The server has forgotten counters and scripts.
+    assert_eq!(first.as_deref(), Some("9"));
+    Ok(())
+}
+
+/// Explaining a request must not count it.
+#[tokio::test]
+async fn explaining_does_not_ask_redis() -> Result<()> {
+    let peer = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
+    let config = rate(json!({"hour": 1, "policy": "redis", "fault_tolerant": false,
+        "redis": {"host": "127.0.0.1", "port": peer.address().port(), "timeout": 200}}));
+    let stage = Stage::start(config.clone(), json!({})).await?;
+    let file = super::file(&stage.echo.url(), config, json!({}));
+    let (explainer, _) = Explainer::new(stage.world.compile(&file)?, plugins())?;
+    let question = Question { method: "GET".to_owned(), url: "http://a.test/".to_owned(), ..Question::default() };
+    for _ in 0..3 {
+        let decision = explainer.decide(&question, 0).await?;
+        assert_eq!(decision.reply, None);
+    }
+    assert_eq!(peer.connections(), 0);
+    Ok(())
 }
 
 #[tokio::test]
