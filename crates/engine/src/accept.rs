@@ -139,7 +139,7 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
         return Box::pin(stream::serve_tcp(worker, tcp, client, listener)).await;
     }
     let listener_port = listener.mapped_port.unwrap_or(client.local.port());
-    let mut facts = Facts { tls: listener.tls, listener_port, verification: None };
+    let mut facts = Facts { tls: listener.tls, plain_on_tls: false, listener_port, verification: None };
     if !listener.tls {
         return Box::pin(serve_h1(worker, Io::Tcp(tcp), client, facts)).await;
     }
@@ -151,7 +151,11 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
     let accepted = timer.limit(limit_ms, Box::pin(handshake(&tls, tcp))).await;
     drop(timer);
     let tls = match accepted {
-        Some(Ok(tls)) => tls,
+        Some(Ok(Accepted::Tls(tls))) => tls,
+        Some(Ok(Accepted::PlainHttp(tcp))) => {
+            let facts = Facts { tls: false, plain_on_tls: true, verification: None, ..facts };
+            return Box::pin(serve_h1(worker, Io::Tcp(tcp), client, facts)).await;
+        }
         Some(Err(error)) => {
             worker.counters().failed(cardinal_http::FailureKind::ClientTls);
             tracing::info!(failure = "client_tls", listener = %listener.name, client = %peer, "client_tls: TLS handshake with the client: {}", tls::io_text(&error));
@@ -166,7 +170,7 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
     let info = tls_info(tls.get_ref().1);
     let h2 = info.alpn.as_deref() == Some("h2");
     client.tls = Some(Arc::new(info));
-    let io = Io::ServerTls(Box::new(tls));
+    let io = Io::ServerTls(tls);
     if h2 {
         Box::pin(serve_h2(worker, io, Buffer::default(), client, facts)).await
     } else {
@@ -174,11 +178,23 @@ async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, list
     }
 }
 
-/// TLS with a client.
-async fn handshake(tls: &ServerTls, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+/// The protocol that a client uses at a listener with TLS.
+enum Accepted {
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Requests are answered with an error, as nginx does.
+    PlainHttp(TcpStream),
+}
+
+/// The TLS handshake with a client, unless the first byte is that of plain HTTP: a method begins with a capital letter,
+/// and no type of a TLS record is the code of one.
+async fn handshake(tls: &ServerTls, tcp: TcpStream) -> std::io::Result<Accepted> {
+    let mut first = [0];
+    if tcp.peek(&mut first).await? == 1 && first.iter().all(u8::is_ascii_uppercase) {
+        return Ok(Accepted::PlainHttp(tcp));
+    }
     let stream = TlsAcceptor::from(Arc::clone(tls.config())).accept(tcp).await?;
     tls.verify_resumed(stream.get_ref().1).map_err(resumed_error)?;
-    Ok(stream)
+    Ok(Accepted::Tls(Box::new(stream)))
 }
 
 /// Why a session that was resumed is not served.

@@ -389,7 +389,7 @@ fn ask(question: &Question, s: &mut Scratch) -> Result<Facts, QuestionError> {
             return Err(QuestionError::Header(format!("{name}: {value}")));
         }
     }
-    Ok(Facts { tls: https, listener_port: local.port(), verification: None })
+    Ok(Facts { tls: https, plain_on_tls: false, listener_port: local.port(), verification: None })
 }
 
 fn route_named(route: &cardinal_ir::Route) -> Named {

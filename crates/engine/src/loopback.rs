@@ -75,7 +75,7 @@ impl Loopback {
         let local = SocketAddr::from(([127, 0, 0, 1], 80));
         let mut client = Client::at(SocketAddr::from(([127, 0, 0, 1], 50_000)), local);
         client.connection = self.worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
-        let facts = Facts { tls: false, listener_port: 80, verification: None };
+        let facts = Facts { tls: false, plain_on_tls: false, listener_port: 80, verification: None };
         let serving = serve_h1(Rc::clone(&self.worker), Io::Memory(far), client, facts);
         drop(task::spawn_local("connection", serving));
         near

@@ -340,6 +340,37 @@ async fn reasons_of_tls_are_plain_words() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_to_a_tls_listener_is_answered() {
+    let folder = TempDir::new("failures");
+    let config = folder.write("kong.yaml", "_format_version: '3.0'\n");
+    let more = ["--set", "log_level=info", "--set", "proxy_listen=127.0.0.1:0 ssl http2"];
+    let mut node = Process::run(&config, &more);
+    let address = node.address();
+    let mut client = H1Client::connect(address).await.unwrap();
+    let response = client.get("/a?b=c", "a.example", &[("accept", "application/json")]).await.unwrap();
+    assert_eq!(response.status, 400);
+    let body: Value = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(body["message"], "The plain HTTP request was sent to HTTPS port");
+    assert!(client.get("/", "a.example", &[]).await.is_err(), "the connection is closed");
+    let (said, line) = node.wait_for_line("client_tls: ");
+    assert_eq!(said, "client_tls: plain HTTP request to a listener with TLS");
+    assert_eq!(fields(&line, &["failure", "method", "host", "path"]), ["client_tls", "GET", "a.example", "/a"]);
+    // Other bytes are no HTTP, and nothing is answered but an alert.
+    let mut socket = Socket::connect(address).await.unwrap();
+    socket.write_all(b"quit\r\n\r\n").await.unwrap();
+    assert!(node.wait_for("client_tls: ").contains("what the peer sent is not TLS"));
+    // A ClientHello of TLS 1.1: no extensions, so no signature algorithms.
+    let mut hello = vec![3, 2];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0x00, 0x2f, 1, 0]);
+    let mut socket = Socket::connect(address).await.unwrap();
+    let length = hello.len() as u8;
+    socket.write_all(&[&[22, 3, 1, 0, length + 4, 1, 0, 0, length], &hello[..]].concat()).await.unwrap();
+    let said = node.wait_for("client_tls: ");
+    assert!(said.ends_with(": the peer offers only TLS 1.1 or lower; TLS 1.2 and TLS 1.3 are supported"), "{said}");
+}
+
 /// A log server that is down: one line, and one for what is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_server_that_is_down_is_reported_once_with_its_plugins() {

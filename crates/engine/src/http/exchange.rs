@@ -347,6 +347,10 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
         turn.session.keep_alive = false;
         return Err(Failure::new(FailureKind::BadRequest, "target, scheme or host"));
     }
+    if facts.plain_on_tls {
+        turn.session.keep_alive = false;
+        return Err(Failure::new(FailureKind::ClientTls, "plain HTTP request to a listener with TLS"));
+    }
     if let Some(reply) = refused_method(&s.request) {
         turn.session.keep_alive = false;
         return send_reply(turn, chain, reply).await;

@@ -36,6 +36,8 @@ fn is_called(field: &[u8], name: &[u8]) -> bool {
 pub(crate) struct Facts {
     /// The request counts as made over TLS on the wire.
     pub(crate) tls: bool,
+    /// The client sends plain HTTP to a listener with TLS.
+    pub(crate) plain_on_tls: bool,
     /// Port of the listener, mapped.
     pub(crate) listener_port: u16,
     /// How the client was verified in its TLS handshake, see [`TlsPlan::admits`](crate::plan::TlsPlan::admits).
