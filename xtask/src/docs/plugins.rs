@@ -54,7 +54,7 @@ const OF_KONG: [&str; 45] = [
     "zipkin",
 ];
 
-/// What the README's head says is implemented.
+/// The README's statement of what is implemented.
 pub(super) fn status(registry: &Registry) -> String {
     let here = OF_KONG.iter().filter(|name| registry.plugin(name).is_some()).count();
     format!(

@@ -138,3 +138,22 @@ fn the_page_of_limits_names_what_exists() {
         assert!(known, "`{name}` is nothing that exists");
     }
 }
+
+/// The default that the page of limits gives for a setting is that of the setting.
+#[test]
+fn the_page_of_limits_has_the_defaults() {
+    let page = fs::read_to_string(crate::workspace::root().join("docs/limits.md")).unwrap();
+    let plain = |text: &str| {
+        let text = text.replace(" (unlimited)", "").replace([',', ' '], "").replace("KiB", "k").replace("MiB", "m");
+        text.trim_end_matches('s').to_owned()
+    };
+    let mut checked = 0;
+    for line in page.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [_, setting, default, _] = cells.as_slice() else { continue };
+        let Some(row) = setting.split('`').nth(1).and_then(settings::table::row) else { continue };
+        assert_eq!(plain(default), plain(row.default), "{line}");
+        checked += 1;
+    }
+    assert!(checked > 15, "{checked}");
+}
