@@ -83,7 +83,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "busy2000",
         title: "HTTP/1.1 keep-alive, 2,000 busy connections",
-        about: "As plain, with 2,000 connections that all have a request under way.",
+        about: "As plain, with 2,000 connections each with a request in progress.",
         group: Group::Requests,
         measure: throughput(|| Work { connections: MANY, ..plain() }, Setup::Http),
         headline: Metric::PerCpuSecond,

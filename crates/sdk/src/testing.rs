@@ -84,7 +84,7 @@ struct Nobody;
 
 impl HttpCaller for Nobody {
     fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>> {
-        Box::pin(async move { Err(CallError::Transport(format!("nobody answers {}", call.url))) })
+        Box::pin(async move { Err(CallError::Transport(format!("no server answers {}", call.url))) })
     }
 }
 

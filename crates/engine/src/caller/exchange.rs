@@ -110,7 +110,7 @@ fn poll_head(
                 }
                 sending.interim += 1;
                 if head.status == 101 || sending.interim > INTERIM_MAX {
-                    return Poll::Ready(Err(Why::Answer("an informational response that nobody asked for")));
+                    return Poll::Ready(Err(Why::Answer("an unexpected informational response")));
                 }
                 continue;
             }

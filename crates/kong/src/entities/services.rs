@@ -34,15 +34,15 @@ fn schema() -> Schema {
             field(
                 "protocol",
                 typedefs::protocol().required().default("http").describe(
-                    "What the upstream speaks: HTTP/1.1 for `http` and `https`, HTTP/2 for `grpc` and `grpcs`. With the tag \
-                     `upstream-http2`, `http` is HTTP/2 by prior knowledge and `https` what ALPN settles on. Clients may \
+                    "The protocol of the upstream: HTTP/1.1 for `http` and `https`, HTTP/2 for `grpc` and `grpcs`. With the tag \
+                     `upstream-http2`, `http` is HTTP/2 by prior knowledge and `https` is negotiated with ALPN. Clients may \
                      switch to `websocket` with `Upgrade`, and with a tag such as `upgrade-protocol:spdy` to the protocol it \
                      names.",
                 ),
             ),
             field("host", typedefs::host().required().describe("Host name, address, or name of an upstream.")),
             field("port", typedefs::port().required().default(80)),
-            field("path", typedefs::path().describe("Put in front of the request's path.")),
+            field("path", typedefs::path().describe("Prefix of the request's path.")),
             field("connect_timeout", timeout().describe("Milliseconds until connected.")),
             field("write_timeout", timeout().describe("Milliseconds between two writes.")),
             field("read_timeout", timeout().describe("Milliseconds between two reads.")),

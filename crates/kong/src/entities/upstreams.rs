@@ -20,7 +20,11 @@ fn schema() -> Schema {
         .with([
             field(
                 "name",
-                string().required().unique().validate_str(check_name).describe("What services name as their host."),
+                string()
+                    .required()
+                    .unique()
+                    .validate_str(check_name)
+                    .describe("The name that services use as their host."),
             ),
             field(
                 "algorithm",
@@ -30,8 +34,8 @@ fn schema() -> Schema {
                     .added_values(&["sticky-sessions"])
                     .describe("How a target is chosen."),
             ),
-            field("hash_on", hash_on().describe("What consistent hashing hashes.")),
-            field("hash_fallback", hash_on().describe("What it hashes when the first is missing.")),
+            field("hash_on", hash_on().describe("Input of consistent hashing.")),
+            field("hash_fallback", hash_on().describe("Input of consistent hashing if the first one is missing.")),
             field("hash_on_header", typedefs::header_name()),
             field("hash_fallback_header", typedefs::header_name()),
             field("hash_on_cookie", typedefs::cookie_name()),
@@ -116,7 +120,7 @@ fn check_type() -> Field {
 
 fn healthchecks() -> Schema {
     let active = record([
-        field("type", check_type().describe("What a probe speaks.")),
+        field("type", check_type().describe("The protocol of probes.")),
         field("timeout", seconds().default(1).describe("Seconds a probe may take.")),
         field("concurrency", integer().default(10).between(1, 2_147_483_648_u32)),
         field("http_path", typedefs::path().default("/")),

@@ -408,7 +408,7 @@ pub const TABLE: &[Row] = &[
         "1",
         "Chains of upstream certificates are verified to a root, whatever their length.",
     ),
-    no_meaning("lua_ssl_protocols", "TLS 1.2 and 1.3 are spoken to upstreams."),
+    no_meaning("lua_ssl_protocols", "Upstreams are connected to with TLS 1.2 and 1.3."),
     no_meaning("lua_package_path", "There is no Lua."),
     no_meaning("lua_package_cpath", "There is no Lua."),
     checked("lua_max_req_headers", Shape::Int(1, 1_000), "See `client_max_headers`."),

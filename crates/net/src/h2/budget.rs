@@ -61,7 +61,7 @@ impl Budget {
         self.left = self
             .left
             .checked_sub(cost as u32)
-            .ok_or(H2Error::Connection(Code::ENHANCE_YOUR_CALM, "too many frames and streams that are of no use"))?;
+            .ok_or(H2Error::Connection(Code::ENHANCE_YOUR_CALM, "too many useless frames and streams"))?;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
     name: "acl",
-    summary: "Lets consumers pass, or not, by the groups they are in.",
+    summary: "Allows or rejects consumers by their groups.",
     priority: 950,
     schema: schema::config,
     entities: &[entities::GROUPS],

@@ -7,26 +7,28 @@ pub(super) fn config() -> Schema {
         field(
             "allow",
             array(string()).describe(
-                "Groups whose members are allowed; all others are rejected. Either this or `deny` must be given, not both.",
+                "Groups whose members are allowed; all others are rejected. Either this or `deny` must be given, not \
+                 both.",
             ),
         ),
         field(
             "deny",
             array(string()).describe(
-                "Groups whose members may not pass; everybody else may. Either this or `allow` must be given, not both.",
+                "Groups whose members are rejected; all others are allowed. Either this or `allow` must be given, not \
+                 both.",
             ),
         ),
         field(
             "hide_groups_header",
             boolean().required().default(false).describe(
-                "Do not tell the upstream service the groups in `X-Consumer-Groups` (or `X-Authenticated-Groups`).",
+                "Do not send the groups to the upstream service in `X-Consumer-Groups` (or `X-Authenticated-Groups`).",
             ),
         ),
         field(
             "always_use_authenticated_groups",
             boolean().required().default(false).describe(
-                "Go by the groups that an authentication plugin vouches for also when the consumer proved who it is. \
-                 Otherwise such groups count only without a consumer, or for the anonymous one.",
+                "Use the groups that an authentication plugin has set even if a consumer is authenticated. Otherwise such \
+                 groups count only without a consumer, or for the anonymous one.",
             ),
         ),
         field(

@@ -7,8 +7,8 @@ pub(super) fn config() -> Schema {
         field(
             "anonymous",
             string().describe(
-                "Id or username of the consumer that requests without valid credentials go on as. Without it they \
-                 are refused.",
+                "Id or username of the consumer that requests without valid credentials are handled as. Without it \
+                 they are rejected.",
             ),
         ),
         field(
@@ -23,7 +23,7 @@ pub(super) fn config() -> Schema {
             string()
                 .required()
                 .default("service")
-                .describe("The realm that the `WWW-Authenticate` header of a refusal names."),
+                .describe("The realm in the `WWW-Authenticate` header of rejected requests."),
         ),
     ])
 }

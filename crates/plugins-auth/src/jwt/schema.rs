@@ -7,9 +7,9 @@ pub(super) fn config() -> Schema {
     record([
         field(
             "uri_param_names",
-            set(string()).default(json!(["jwt"])).describe("Query arguments in which a token is looked for."),
+            set(string()).default(json!(["jwt"])).describe("Query arguments that may contain the token."),
         ),
-        field("cookie_names", set(string()).default(json!([])).describe("Cookies in which a token is looked for.")),
+        field("cookie_names", set(string()).default(json!([])).describe("Cookies that may contain the token.")),
         field(
             "key_claim_name",
             string().default("iss").describe(
@@ -33,8 +33,8 @@ pub(super) fn config() -> Schema {
         field(
             "anonymous",
             string().describe(
-                "Id or username of the consumer that requests without a valid token go on as. Without it they are \
-                 refused.",
+                "Id or username of the consumer that requests without a valid token are handled as. Without it they \
+                 are rejected.",
             ),
         ),
         field(
@@ -54,13 +54,13 @@ pub(super) fn config() -> Schema {
             "header_names",
             set(string())
                 .default(json!(["authorization"]))
-                .describe("Headers in which a token is looked for, as `Bearer <token>`."),
+                .describe("Headers that may contain the token, as `Bearer <token>`."),
         ),
-        field("realm", string().describe("The realm that the `WWW-Authenticate` header of a refusal names.")),
+        field("realm", string().describe("The realm in the `WWW-Authenticate` header of rejected requests.")),
         field(
             "jwks_uri",
             typedefs::url().match_any(["^https?://"], "expected an http or https URL").addition().describe(
-                "Where an identity provider publishes its keys as a JSON Web Key Set. A token whose key claim names \
+                "URL of an identity provider's JSON Web Key Set. A token whose key claim names \
                  no credential is then verified with the key that its `kid` names, and authenticates the consumer \
                  whose custom id, else username, the key claim is. Not in Kong.",
             ),

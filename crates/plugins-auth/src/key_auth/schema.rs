@@ -8,8 +8,8 @@ pub(super) fn config() -> Schema {
         field(
             "key_names",
             array(typedefs::header_name()).required().default(json!(["apikey"])).describe(
-                "Names under which the key is looked for: as a header, a query argument, a field of the body. The \
-                 first name that is there counts.",
+                "Names of headers, query arguments or fields of the body that may contain the key. The first one that \
+                 is present is used.",
             ),
         ),
         field(
@@ -22,16 +22,16 @@ pub(super) fn config() -> Schema {
         field(
             "anonymous",
             string().describe(
-                "Id or username of the consumer that requests without a valid key go on as. Without it they are \
-                 refused.",
+                "Id or username of the consumer that requests without a valid key are handled as. Without it they are \
+                 rejected.",
             ),
         ),
-        field("key_in_header", boolean().required().default(true).describe("Look for the key in the request headers.")),
-        field("key_in_query", boolean().required().default(true).describe("Look for the key in the query string.")),
+        field("key_in_header", boolean().required().default(true).describe("Read the key from the request headers.")),
+        field("key_in_query", boolean().required().default(true).describe("Read the key from the query string.")),
         field(
             "key_in_body",
             boolean().required().default(false).describe(
-                "Look for the key in the request body, if it is `application/x-www-form-urlencoded`, \
+                "Read the key from the request body, if it is `application/x-www-form-urlencoded`, \
                  `application/json` or `multipart/form-data`. The body is then held in memory, up to 1 MiB; a larger \
                  one is answered with 413.",
             ),
@@ -43,7 +43,7 @@ pub(super) fn config() -> Schema {
                 .default(true)
                 .describe("Authenticate `OPTIONS` requests, too. If off, they always pass."),
         ),
-        field("realm", string().describe("The realm that the `WWW-Authenticate` header of a refusal names.")),
+        field("realm", string().describe("The realm in the `WWW-Authenticate` header of rejected requests.")),
         field(
             "identity_realms",
             array(record([

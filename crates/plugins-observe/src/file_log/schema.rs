@@ -10,7 +10,7 @@ pub(super) fn config() -> Schema {
                 .required()
                 .matches(r"(?s)^[^\s*&%`][^*&%`]*[^\s*&%`]$")
                 .message("not a valid filename")
-                .describe("The file. It is made when it is not there; what is there stays."),
+                .describe("The file. It is created if it does not exist; lines are appended."),
         ),
         field(
             "reopen",

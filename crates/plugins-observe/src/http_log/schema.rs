@@ -27,8 +27,8 @@ pub(super) fn config() -> Schema {
                 .one_of(["application/json", "application/json; charset=utf-8"])
                 .describe("`Content-Type` to send."),
         ),
-        field("timeout", number().default(10_000).describe("Milliseconds that sending may take.")),
-        field("keepalive", number().default(60_000).describe("Milliseconds that an idle connection is kept.")),
+        field("timeout", number().default(10_000).describe("Timeout of sending, in milliseconds.")),
+        field("keepalive", number().default(60_000).describe("Idle timeout of connections, in milliseconds.")),
     ])
     .with(typedefs::queue_flat_names().into_iter().map(|mut named| {
         named.field.description = "An old name of a setting of the queue.";

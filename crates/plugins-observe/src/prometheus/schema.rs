@@ -4,7 +4,10 @@ use cardinal_schema::{Named, Schema, boolean, record, typedefs};
 
 pub(super) fn config() -> Schema {
     record([
-        toggle("per_consumer", "Tell consumers apart in `kong_http_requests_total` and `kong_bandwidth_bytes`."),
+        toggle(
+            "per_consumer",
+            "Add a label for the consumer to `kong_http_requests_total` and `kong_bandwidth_bytes`.",
+        ),
         toggle("status_code_metrics", "Count requests and stream sessions by status."),
         toggle("ai_metrics", "Count requests, tokens and cost of language models."),
         toggle("latency_metrics", "Measure latencies."),

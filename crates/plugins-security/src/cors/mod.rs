@@ -11,7 +11,7 @@ use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
     name: "cors",
-    summary: "Tells browsers which other origins may call, and answers their preflight requests.",
+    summary: "Adds CORS headers to responses, and responds to preflight requests.",
     priority: 2000,
     schema: schema::config,
     entities: &[],

@@ -13,14 +13,14 @@ pub(super) fn config() -> Schema {
         field(
             "origins",
             array(string().validate_str(check_origin)).describe(
-                "Origins that may call: `*` for all, an origin (`https://example.com`), or a regular expression for \
-                 the whole origin; one without a colon is for the host alone. All may call when there are none.",
+                "Allowed origins: `*` for all, an origin (`https://example.com`), or a regular expression for \
+                 the whole origin; one without a colon is for the host alone. All are allowed if the list is empty.",
             ),
         ),
         field(
             "headers",
             array(string())
-                .describe("Value of `Access-Control-Allow-Headers`. When left out, it is what the browser asks for."),
+                .describe("Value of `Access-Control-Allow-Headers`. By default the headers that the browser requests."),
         ),
         field(
             "exposed_headers",
@@ -34,13 +34,13 @@ pub(super) fn config() -> Schema {
         ),
         field(
             "max_age",
-            number().describe("Seconds for which browsers may remember the answer to a preflight request."),
+            number().describe("Seconds for which browsers may cache the response to a preflight request."),
         ),
         field(
             "credentials",
             boolean().required().default(false).describe(
-                "Send `Access-Control-Allow-Credentials: true`, so that browsers send cookies and show scripts the \
-                 answer.",
+                "Send `Access-Control-Allow-Credentials: true`, so that browsers send cookies and let scripts read \
+                 the response.",
             ),
         ),
         field(
@@ -55,7 +55,7 @@ pub(super) fn config() -> Schema {
             boolean()
                 .required()
                 .default(false)
-                .describe("Let preflight requests go to the upstream service, which then answers them."),
+                .describe("Pass preflight requests to the upstream service, which responds to them."),
         ),
         field(
             "allow_origin_absent",

@@ -11,7 +11,7 @@ use cardinal_sdk::{FailureMode, PluginDef, Scopes};
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
     name: "ip-restriction",
-    summary: "Lets clients in, or keeps them out, by their IP address.",
+    summary: "Allows or rejects clients by their IP address.",
     priority: 990,
     schema: schema::config,
     entities: &[],

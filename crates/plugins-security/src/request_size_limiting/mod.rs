@@ -10,7 +10,7 @@ use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
     name: "request-size-limiting",
-    summary: "Refuses requests whose body is larger than allowed.",
+    summary: "Rejects requests whose body is too large.",
     priority: 951,
     schema: schema::config,
     entities: &[],

@@ -6,7 +6,7 @@ pub(super) fn config() -> Schema {
     record([
         field(
             "allowed_payload_size",
-            integer().default(128).describe("The largest body that may pass, in units of `size_unit`."),
+            integer().default(128).describe("The maximum size of a body, in units of `size_unit`."),
         ),
         field(
             "size_unit",
@@ -19,7 +19,7 @@ pub(super) fn config() -> Schema {
         field(
             "require_content_length",
             boolean().required().default(false).describe(
-                "Refuse requests without `Content-Length` with 411, unless they are sent with `Transfer-Encoding: \
+                "Reject requests without `Content-Length` with 411, unless they are sent with `Transfer-Encoding: \
                  chunked`.",
             ),
         ),

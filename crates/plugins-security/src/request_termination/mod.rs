@@ -11,7 +11,7 @@ use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
     name: "request-termination",
-    summary: "Answers requests with a fixed response, or with a copy of the request.",
+    summary: "Responds to requests with a fixed response, or with a copy of the request.",
     priority: 2,
     schema: schema::config,
     entities: &[],

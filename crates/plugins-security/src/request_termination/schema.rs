@@ -7,28 +7,31 @@ pub(super) fn config() -> Schema {
     record([
         field(
             "status_code",
-            integer().required().default(503).between(100, 599).describe("The status of the answer, 200 to 599."),
+            integer().required().default(503).between(100, 599).describe("The status of the response, 200 to 599."),
         ),
         field(
             "message",
             string().describe(
-                "The message of the answer, sent as `{\"message\": ...}`. When left out, statuses 401, 404, 405, 500, \
+                "The message of the response, sent as `{\"message\": ...}`. When left out, statuses 401, 404, 405, 500, \
                  502 and 503 have a standard one, and others have no body.",
             ),
         ),
         field("content_type", string().describe("The `Content-Type` of `body`.")),
-        field("body", string().describe("The body of the answer, sent as it is. Not together with `message`.")),
+        field("body", string().describe("The body of the response, sent unchanged. Not together with `message`.")),
         field(
             "echo",
             boolean().required().default(false).describe(
-                "Answer with a copy of the request as JSON, for debugging. A body of up to 1 MiB is part of it; a \
-                 larger one is answered with 413.",
+                "Respond with a copy of the request as JSON, for debugging. A body of up to 1 MiB is included; a \
+                 larger one is rejected with 413.",
             ),
         ),
         field(
             "trigger",
             typedefs::header_name()
-                .describe("Answer only requests that have a header or a query argument of this name; let others pass."),
+                .describe(
+                    "Respond only to requests that have a header or a query argument of this name; other requests are \
+                     proxied.",
+                ),
         ),
     ])
     .validate(check)

@@ -17,7 +17,7 @@ pub use store::{fetch, flush, purge};
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
     name: "proxy-cache",
-    summary: "Keeps responses in memory and answers later requests with them.",
+    summary: "Caches responses in memory.",
     priority: 100,
     schema: schema::config,
     entities: &[],

@@ -12,7 +12,7 @@ pub(super) fn config() -> Schema {
                 .required()
                 .default(json!([200, 301, 404]))
                 .len_min(1)
-                .describe("Statuses of responses that are kept."),
+                .describe("Statuses of responses that are cached."),
         ),
         field(
             "request_method",
@@ -24,18 +24,18 @@ pub(super) fn config() -> Schema {
         field(
             "content_type",
             array(string()).required().default(json!(["text/plain", "application/json"])).describe(
-                "Content types of responses that are kept. `*` stands for any type or subtype; parameters must be the \
+                "Content types of responses that are cached. `*` matches any type or subtype; parameters must be the \
                  same.",
             ),
         ),
-        field("cache_ttl", integer().default(300).gt(0).describe("Seconds that a response is used for.")),
-        field("strategy", string().required().one_of(["memory"]).describe("Where responses are kept.")),
+        field("cache_ttl", integer().default(300).gt(0).describe("Seconds that a response is fresh.")),
+        field("strategy", string().required().one_of(["memory"]).describe("The storage of responses.")),
         field(
             "cache_control",
             boolean()
                 .required()
                 .default(false)
-                .describe("Do what the Cache-Control headers of requests and responses say, instead of `cache_ttl`."),
+                .describe("Obey the Cache-Control headers of requests and responses, instead of `cache_ttl`."),
         ),
         field(
             "ignore_uri_case",
@@ -43,7 +43,8 @@ pub(super) fn config() -> Schema {
         ),
         field(
             "storage_ttl",
-            integer().describe("Seconds that a response is kept, used or not; by default as long as it is used."),
+            integer()
+                .describe("Seconds that a response is stored, even if it is stale; by default as long as it is fresh."),
         ),
         field(
             "memory",
@@ -58,17 +59,20 @@ pub(super) fn config() -> Schema {
         ),
         field(
             "vary_query_params",
-            array(string()).describe("Query arguments that tell responses apart; by default all do."),
+            array(string()).describe("Query arguments that are part of the cache key; by default all."),
         ),
-        field("vary_headers", array(string()).describe("Request headers that tell responses apart; by default none.")),
+        field(
+            "vary_headers",
+            array(string()).describe("Request headers that are part of the cache key; by default none."),
+        ),
         field(
             "response_headers",
             record([
-                field("age", toggle("Send `Age` with answers from the cache.")),
+                field("age", toggle("Send `Age` with responses from the cache.")),
                 field("X-Cache-Status", toggle("Send `X-Cache-Status`.")),
                 field("X-Cache-Key", toggle("Send `X-Cache-Key`.")),
             ])
-            .describe("Headers that tell clients about the cache."),
+            .describe("Response headers about the cache."),
         ),
     ])
     // Any protocol may be named, as in Kong; the default is what it is used for.

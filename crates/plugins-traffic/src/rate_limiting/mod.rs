@@ -16,7 +16,7 @@ use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 /// The plugin.
 pub const PLUGIN: PluginDef = PluginDef {
     name: "rate-limiting",
-    summary: "Refuses requests beyond a number for each second, minute, hour, day, month or year.",
+    summary: "Limits the number of requests in each second, minute, hour, day, month or year.",
     priority: 910,
     schema: schema::config,
     entities: &[],

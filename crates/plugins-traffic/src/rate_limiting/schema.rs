@@ -9,16 +9,16 @@ use super::window::Period;
 
 pub(super) fn config() -> Schema {
     record([
-        field("second", limit("Requests that may be made in a second.")),
-        field("minute", limit("Requests that may be made in a minute.")),
-        field("hour", limit("Requests that may be made in an hour.")),
-        field("day", limit("Requests that may be made in a day.")),
-        field("month", limit("Requests that may be made in a month.")),
-        field("year", limit("Requests that may be made in a year.")),
+        field("second", limit("Maximum number of requests in a second.")),
+        field("minute", limit("Maximum number of requests in a minute.")),
+        field("hour", limit("Maximum number of requests in an hour.")),
+        field("day", limit("Maximum number of requests in a day.")),
+        field("month", limit("Maximum number of requests in a month.")),
+        field("year", limit("Maximum number of requests in a year.")),
         field(
             "limit_by",
             string().default("consumer").one_of(["consumer", "credential", "ip", "service", "header", "path"]).describe(
-                "What requests are counted by. Where a request does not have it, the client's address takes its place.",
+                "The property that requests are counted by. For a request without it, the client's address is used.",
             ),
         ),
         field("header_name", typedefs::header_name().describe("The header, when limiting by `header`.")),
@@ -32,21 +32,21 @@ pub(super) fn config() -> Schema {
         field(
             "fault_tolerant",
             boolean().required().default(true).describe(
-                "Let requests pass unlimited while the Redis server cannot be used. Otherwise they get status 500.",
+                "Allow requests without limits while the Redis server is unavailable. Otherwise they get status 500.",
             ),
         ),
         field("redis", typedefs::redis()),
         field(
             "hide_client_headers",
-            boolean().required().default(false).describe("Do not tell clients about limits in response headers."),
+            boolean().required().default(false).describe("Do not add response headers about the limits."),
         ),
-        field("error_code", number().default(429).gt(0).describe("Status of a refusal.")),
-        field("error_message", string().default("API rate limit exceeded").describe("Message of a refusal.")),
+        field("error_code", number().default(429).gt(0).describe("Status of rejected requests.")),
+        field("error_message", string().default("API rate limit exceeded").describe("Message of rejected requests.")),
         field(
             "sync_rate",
             number().required().default(-1).describe(
-                "With `redis`: seconds between exchanges of counts with the server, 0.02 at least. -1 asks the \
-                 server at each request.",
+                "With `redis`: seconds between exchanges of counts with the server, 0.02 at least. -1 queries the \
+                 server for each request.",
             ),
         ),
         field(

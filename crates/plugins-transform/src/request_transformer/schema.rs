@@ -8,13 +8,13 @@ use crate::pairs::{check_header, check_header_pair, split};
 pub(super) fn config() -> Schema {
     let pairs = || list(string().validate_str(check_pair));
     let header_pairs = || list(string().matches("(?s)^[^:]+:.*$").validate_str(check_header));
-    let uri = field("uri", string().describe("The path to ask the upstream for, instead of the request's."));
+    let uri = field("uri", string().describe("The path of the request to the upstream, instead of the client's."));
     record([
-        field("http_method", typedefs::http_method().describe("The method to ask the upstream with.")),
+        field("http_method", typedefs::http_method().describe("The method of the request to the upstream.")),
         field(
             "remove",
             groups(list(string()), list(string().validate_str(check_header)), list(string()))
-                .describe("Names of what is removed."),
+                .describe("Names to remove."),
         ),
         field(
             "rename",
@@ -23,10 +23,10 @@ pub(super) fn config() -> Schema {
         ),
         field(
             "replace",
-            groups(pairs(), header_pairs(), pairs()).with([uri]).describe("`name:value`, where the name is there."),
+            groups(pairs(), header_pairs(), pairs()).with([uri]).describe("`name:value`, if the name is present."),
         ),
-        field("add", groups(pairs(), header_pairs(), pairs()).describe("`name:value`, where the name is not there.")),
-        field("append", groups(pairs(), header_pairs(), pairs()).describe("`name:value`, beside what is there.")),
+        field("add", groups(pairs(), header_pairs(), pairs()).describe("`name:value`, if the name is absent.")),
+        field("append", groups(pairs(), header_pairs(), pairs()).describe("`name:value`, added to existing values.")),
     ])
     // Any protocol may be named, as in Kong; the default is what it is used for.
     .outer_field("protocols", typedefs::protocols())

@@ -15,15 +15,15 @@ pub(super) fn config() -> Schema {
         record([json_list(pair()), field("json_types", types), header_list(pair())])
     };
     record([
-        field("remove", record([json_list(string()), header_list(string())]).describe("Names of what is removed.")),
+        field("remove", record([json_list(string()), header_list(string())]).describe("Names to remove.")),
         field(
             "rename",
             record([json_list(pair()), header_list(pair().validate_str(check_header_pair))])
                 .describe("`old:new` names."),
         ),
-        field("replace", with_types().describe("`name:value`, where the name is there.")),
-        field("add", with_types().describe("`name:value`, where the name is not there.")),
-        field("append", with_types().describe("`name:value`, beside what is there.")),
+        field("replace", with_types().describe("`name:value`, if the name is present.")),
+        field("add", with_types().describe("`name:value`, if the name is absent.")),
+        field("append", with_types().describe("`name:value`, added to existing values.")),
     ])
 }
 

@@ -41,7 +41,7 @@ pub fn redis_flat_names() -> Vec<Shorthand> {
     ]
 }
 
-/// How entries wait for delivery.
+/// Parameters of the delivery queue.
 pub fn queue() -> Schema {
     record([
         field("max_batch_size", integer().default(1).between(1, 1_000_000).describe("Entries delivered at a time.")),
@@ -51,9 +51,12 @@ pub fn queue() -> Schema {
         ),
         field(
             "max_entries",
-            integer().default(10_000).between(1, 1_000_000).describe("Entries that may wait; the oldest are dropped."),
+            integer()
+                .default(10_000)
+                .between(1, 1_000_000)
+                .describe("Maximum number of entries in the queue; the oldest are dropped."),
         ),
-        field("max_bytes", integer().describe("Bytes that may wait.")),
+        field("max_bytes", integer().describe("Maximum number of bytes in the queue.")),
         field(
             "max_retry_time",
             number().default(60).describe("Seconds until a batch that cannot be delivered is dropped."),
@@ -74,7 +77,7 @@ pub fn queue() -> Schema {
             integer().default(1).one_of([-1, 1]).describe("Deliveries at a time; -1 is without limit."),
         ),
     ])
-    .describe("How entries wait for delivery.")
+    .describe("Parameters of the delivery queue.")
 }
 
 /// The names that settings of [`queue`] had before there was one. They stay fields of their own (`null` unless given);

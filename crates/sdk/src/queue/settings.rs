@@ -14,7 +14,7 @@ pub struct Settings {
     pub max_batch_size: usize,
     /// How long a batch may wait to be full, from its first entry on.
     pub max_coalescing_delay: Duration,
-    /// Entries that may wait; the oldest are dropped.
+    /// Maximum number of entries in the queue; the oldest are dropped.
     pub max_entries: usize,
     /// Bytes that may wait; the oldest entries are dropped.
     pub max_bytes: Option<usize>,
