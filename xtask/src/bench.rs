@@ -1,4 +1,4 @@
-//! Builds Cardinal as it is published, and the program that measures it, and runs the latter.
+//! Builds the published form of Cardinal and the benchmark program, and runs the latter.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::workspace;
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// What cardinal-bench takes; --help tells
+    /// Arguments of cardinal-bench; see --help
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     further: Vec<OsString>,
 }

@@ -1,6 +1,6 @@
 //! Developer commands: `cargo xtask --help`.
 //!
-//! Checks of the house (`floors`, `tidy`) are plain functions over a directory, so that tests run them on small trees
+//! Checks of the repository (`floors`, `tidy`) are plain functions over a directory, so that tests run them on small trees
 //! and on this one. Start at [`Command`].
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
@@ -37,12 +37,12 @@ struct Args {
 enum Command {
     /// Checks that every crate depends on crates of lower floors only.
     Floors,
-    /// Checks sizes, names, module roots, opening comments, plugin folders, dependencies and the tools of tests.
+    /// Checks sizes, names, module roots, opening comments, plugin folders, words, dependencies and the tools of tests.
     Tidy,
     /// Writes the tables of docs/ that come from the schemas.
     #[command(alias = "compat")]
     Gen {
-        /// Only says what is out of date.
+        /// Only reports what is out of date.
         #[arg(long)]
         check: bool,
     },

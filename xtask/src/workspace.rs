@@ -1,4 +1,4 @@
-//! Where the workspace is and what cargo says of it.
+//! The path of the workspace, and cargo's metadata of it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

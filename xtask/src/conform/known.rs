@@ -1,6 +1,6 @@
 //! Cases that are known to fail, and why.
 
-/// Suites whose name begins with this, cases, and the reason. A case that ends with `*` stands for all that begin so.
+/// Suites whose name begins with this, cases, and the reason. A case that ends with `*` is a prefix.
 const KNOWN: &[(&str, &[&str], &str)] = &[
     (
         "h2spec, cleartext",

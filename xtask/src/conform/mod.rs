@@ -40,7 +40,7 @@ pub(crate) struct Args {
     accept: bool,
 }
 
-/// What a suite needs besides the product.
+/// What a suite needs in addition to the product.
 pub(super) struct Context<'a> {
     /// Where tools are installed.
     cache: PathBuf,
@@ -53,7 +53,7 @@ pub(super) struct Suite {
     name: &'static str,
     /// What it tests, and how it is obtained.
     about: &'static str,
-    /// Runs it. An error that is [`Unavailable`] leaves the section as it is.
+    /// Runs it. An error that is [`Unavailable`] leaves the section unchanged.
     run: fn(&Context<'_>, &Product) -> Result<Report>,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Case {
 pub(super) enum Outcome {
     Passed,
     Skipped,
-    /// With what the tool says.
+    /// With the output of the tool.
     Failed(String),
 }
 

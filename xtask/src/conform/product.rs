@@ -44,7 +44,7 @@ impl Product {
         Ok(product)
     }
 
-    /// A place for servers of one suite, beside this product and with its certificate.
+    /// A directory for servers of one suite, with the product's certificate.
     pub(super) fn beside(&self) -> Result<Self> {
         let folder = self.folder.join("beside");
         fs::create_dir_all(&folder)?;
@@ -118,7 +118,7 @@ fn certificate(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A port that nobody uses now.
+/// A free port.
 pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -17,7 +17,7 @@ pub(super) const SUITE: Suite = Suite {
     run,
 };
 
-/// The library that tlsfuzzer drives, in the version that it asks for.
+/// The library that tlsfuzzer drives, in the version that it requires.
 const LIBRARY: &str = "tlslite-ng==0.9.0b2";
 
 /// The scripts. Left out are those that choose cases at random or depend on timing, those that need a server of another

@@ -12,7 +12,7 @@ mod tests;
 /// Crates that stand outside the floors; nothing may depend on them.
 const OUTSIDE: [&str; 3] = ["cardinal-bench", "cardinal-guard", "xtask"];
 
-/// Checks what `cargo metadata` says. Development dependencies may point anywhere.
+/// Checks the dependencies in `cargo metadata`. Development dependencies may point anywhere.
 pub(crate) fn check(metadata: &Value) -> Vec<Problem> {
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let floors: BTreeMap<&str, Option<u64>> =

@@ -22,7 +22,7 @@ pub(super) struct Sources {
     list: Vec<Source>,
     /// The release of this machine, which the suites begin with.
     release: String,
-    /// Settings of apt that say how packages are downloaded.
+    /// Settings of apt for downloads.
     settings: String,
 }
 
@@ -73,7 +73,7 @@ impl Sources {
         &self.settings
     }
 
-    /// The proxy of plain HTTP that apt is told to use.
+    /// The HTTP proxy in apt's settings.
     pub(super) fn proxy(&self) -> Option<&str> {
         let line = self.settings.lines().find_map(|line| line.strip_prefix("Acquire::http::Proxy \""))?;
         line.strip_suffix("\";").filter(|proxy| !proxy.is_empty())

@@ -44,7 +44,7 @@ pub(super) fn run(root: &Path, room: &Room, with_crates: bool, times: &mut Times
         command.args(["-c", text]);
         command
     };
-    // What the README expects to be there besides Rust.
+    // Prerequisites in the README other than Rust.
     times.step("apt-get install make", || {
         succeed(&mut shell("apt-get update -qq && apt-get install -y -qq --no-install-recommends make"))
     })?;

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Downloads all crates anew (full form) instead of taking along those in this machine's cargo cache
     #[arg(long)]
     download: bool,
-    /// Keeps the directory of the system afterwards, and says where it is
+    /// Keeps the directory of the system afterwards, and prints its path
     #[arg(long)]
     keep: bool,
 }
@@ -120,7 +120,7 @@ fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Copies the files of the working tree that git knows or would add.
+/// Copies the files of the working tree that git tracks or would add.
 fn copy_tree(root: &Path, to: &Path) -> Result<()> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])

@@ -79,7 +79,7 @@ impl Room {
         self.binds.push(folder.to_path_buf());
     }
 
-    /// How names are resolved, where packages come from and whose certificates are trusted, as on this machine.
+    /// Name resolution, package sources and trusted certificates, as on this machine.
     pub(super) fn carry_in(&self, sources: &Sources, suite: &str) -> Result<()> {
         for file in ["/etc/resolv.conf", "/etc/hosts"] {
             fs::copy(file, self.path(file)).with_context(|| format!("cannot copy {file}"))?;

@@ -1,4 +1,4 @@
-//! `guard`: what requests of fixed workloads cost in instructions, against what the repository says they cost.
+//! `guard`: instruction counts of requests of fixed workloads, compared with the counts in the repository.
 //!
 //! Instructions repeat on a busy machine, where time does not. Callgrind counts those of n and of 2n requests; the
 //! difference, divided by n, is what one costs when everything is warm. Start at [`run`]; [`counts`] is the file and the
@@ -93,7 +93,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     judge(&Findings { stored, now, failed, gone }, |work| listing(&valgrind, &folder, work, false))
 }
 
-/// What is not as the file says.
+/// Differences from the file.
 struct Findings<'a> {
     stored: Counts,
     now: Counts,
@@ -166,7 +166,7 @@ fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Builds the program that is counted, and says where it is.
+/// Builds the program that is counted, and returns its path.
 fn build(root: &Path) -> Result<PathBuf> {
     let output = cargo()
         .args(["build", "--profile", "profiling", "--package", "cardinal-guard", "--bin", "cardinal-guard"])
@@ -179,7 +179,7 @@ fn build(root: &Path) -> Result<PathBuf> {
     built(&String::from_utf8_lossy(&output.stdout)).context("cargo build tells of no program")
 }
 
-/// The program, by what cargo said of it.
+/// The program, from cargo's messages.
 fn built(messages: &str) -> Option<PathBuf> {
     let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let program = messages.find(|m| m["reason"] == "compiler-artifact" && m["executable"].is_string())?;

@@ -11,8 +11,8 @@ use super::Work;
 /// Callgrind counts while this function of cardinal-guard runs, on the thread that runs it.
 const MEASURED: &str = "cardinal_guard::measured*";
 
-/// The C library's allocator hands freed memory out again as it is, and joins and cuts none of it. What joining and
-/// cutting cost depends on where everything lies, which hashing with random seeds decides: up to 1 % of a request.
+/// The C library's allocator reuses freed memory without merging or splitting chunks. The cost of merging and
+/// splitting depends on the memory layout, which hashing with random seeds decides: up to 1 % of a request.
 /// How often requests allocate is for the tests of cardinal-guard to hold.
 const ALLOCATOR: &str = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=65535:glibc.malloc.tcache_max=65536";
 
@@ -92,7 +92,7 @@ fn quiet(program: &str) -> Command {
     command
 }
 
-/// The count in what callgrind says: `==123== Collected : 456`. Nothing is as wrong as no count.
+/// The count in callgrind's output: `==123== Collected : 456`. A missing count is an error.
 pub(super) fn collected(said: &str) -> Option<u64> {
     let line = said.lines().find_map(|line| line.split_once("Collected :"))?;
     line.1.trim().parse().ok().filter(|count| *count > 0)

@@ -54,7 +54,7 @@ const FILES: [(&str, &str); 5] = [
     ("README.md", include_str!("template/README.md.txt")),
 ];
 
-/// Writes the folder and registers the plugin; says what to do next.
+/// Writes the folder and registers the plugin; returns the next steps.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<String> {
     check_name(&args.name)?;
     let module = args.name.replace('-', "_");

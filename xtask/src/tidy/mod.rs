@@ -1,8 +1,10 @@
-//! The rules of the house that no compiler checks: sizes, names, module roots, opening comments, plugin folders.
+//! Rules of this repository that no compiler checks: sizes, names, module roots, opening comments, plugin folders,
+//! words.
 
 pub(crate) mod dependencies;
 mod plugins;
 mod tools;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,16 +22,18 @@ const LINES_MAX: usize = 800;
 /// Files that may be longer, and why.
 const LONG: &[(&str, &str)] = &[];
 
-/// Names that say nothing about what is inside.
+/// Names that do not describe the contents.
 const EMPTY_NAMES: [&str; 10] =
     ["utils", "util", "helpers", "helper", "common", "manager", "misc", "stuff", "shared_utils", "managers"];
 
 /// Checks the crates below `root`.
 pub(crate) fn check(root: &Path) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
-    for folder in crate_folders(root)? {
-        check_crate(root, &folder, &mut problems)?;
+    let folders = crate_folders(root)?;
+    for folder in &folders {
+        check_crate(root, folder, &mut problems)?;
     }
+    words::check(root, &folders, &mut problems)?;
     problems.sort();
     Ok(problems)
 }

@@ -8,7 +8,7 @@ use super::{entries, read, shown};
 use crate::new_plugin::registry;
 use crate::problem::Problem;
 
-/// What each plugin's folder has besides `mod.rs`.
+/// The files of each plugin's folder other than `mod.rs`.
 const PARTS: [&str; 4] = ["README.md", "filter.rs", "schema.rs", "tests.rs"];
 
 /// Checks the plugin folders of one family.

@@ -4,7 +4,7 @@ use crate::temp::TempTree;
 const LIB: &str = "//! What it is for.\n//!\n//! *Must not\n//! know*: the rest.\n";
 const MANIFEST: &str = "[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n";
 
-/// A tree with one sound crate `a` and these files; what tidy says of it.
+/// A tree with one valid crate `a` and these files; the problems that tidy reports.
 fn problems(files: &[(&str, &str)]) -> Vec<String> {
     let tree = TempTree::new();
     tree.file("crates/a/Cargo.toml", MANIFEST).file("crates/a/src/lib.rs", LIB);
@@ -70,6 +70,41 @@ fn a_crate_has_one_test_binary() {
 fn ignored_tests_fail() {
     let text = concat!("#[test]\n#[", "ignore]\nfn x() {}\n");
     assert!(problem(&[("crates/a/src/tests.rs", text)]).starts_with("crates/a/src/tests.rs:2: "));
+}
+
+#[test]
+fn words_of_user_visible_text_are_checked() {
+    let of = |path: &str, text: &str| problem(&[(path, text)]);
+    assert_eq!(
+        of("docs/page.md", "# Title\n\nRequests that are\nunder\nway are cut off.\n"),
+        "docs/page.md:3: \"under way\": write in progress, active, pending"
+    );
+    assert!(of("README.md", "Nobody is served.\n").starts_with("README.md:1: \"nobody\""));
+    assert!(of("crates/a/README.md", "Whom to trust\n").starts_with("crates/a/README.md:1: \"whom\""));
+    let log = "fn f() {\n    tracing::warn!(\"two requests \\\n    under \\\n    way\");\n}\n";
+    assert!(of("crates/a/src/x.rs", log).starts_with("crates/a/src/x.rs:2: \"under way\""));
+    assert!(of("crates/a/src/x.rs", "const A: &str = r#\"a \" nobody\"#;\n").starts_with("crates/a/src/x.rs:1: "));
+    assert!(of("crates/a/src/x.rs", "const A: char = '\"';\nconst B: &str = \"says so\";\n").contains("x.rs:2: "));
+    let cli = [
+        ("crates/cli/Cargo.toml", MANIFEST),
+        ("crates/cli/src/lib.rs", LIB),
+        ("crates/cli/src/args/mod.rs", "/// Threads that serve\nstruct A;\n"),
+    ];
+    assert!(problem(&cli).starts_with("crates/cli/src/args/mod.rs:1: \"threads that serve\""));
+}
+
+#[test]
+fn words_of_code_and_tests_are_not_checked() {
+    for (path, text) in [
+        ("docs/page.md", "```\nUSER nobody\n```\nThe user `nobody`. It is nobodyish.\n"),
+        ("CHANGELOG.md", "Nobody.\n"),
+        ("crates/a/src/tests.rs", "const A: &str = \"nobody\";\n"),
+        ("crates/a/src/x.rs", "const A: &[u8] = b\"nobody\";\n"),
+        ("crates/a/src/x.rs", "// \"nobody\"\nfn f() {}\n\n#[cfg(test)]\nmod tests { const A: &str = \"nobody\"; }\n"),
+        ("crates/a/tests/it/main.rs", "const A: &str = \"nobody\";\n"),
+    ] {
+        assert_eq!(problems(&[(path, text)]), Vec::<String>::new(), "{path}");
+    }
 }
 
 const FAMILY: &[(&str, &str)] = &[

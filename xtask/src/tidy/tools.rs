@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::read;
 use crate::problem::Problem;
 
-/// Checks the sources of one test file. Programs named by a path are asked for by name, too.
+/// Checks the sources of one test file. Programs named by a path are looked up by name, too.
 pub(super) fn check(place: &str, path: &Path, problems: &mut Vec<Problem>) -> Result<()> {
     for (at, line) in read(path)?.lines().enumerate() {
         let Some(program) = program(line) else { continue };
