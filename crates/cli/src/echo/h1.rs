@@ -8,7 +8,7 @@ use cardinal_http::{HeaderList, Name, RequestHead, default_reason};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{BODY_MAX, IDLE, Seen, Wish, header_object, websocket};
+use super::{BODY_MAX, Directions, IDLE, Seen, header_object, websocket};
 
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 64 * 1024, line_bytes_max: 16 * 1024, header_count_max: 200 };
 
@@ -80,7 +80,7 @@ impl Wire {
         };
         let path = String::from_utf8_lossy(head.path());
         let query = head.query().map(String::from_utf8_lossy);
-        let wish = Wish::of(&path);
+        let directions = Directions::of(&path);
         let seen = Seen {
             version: &format!("HTTP/{}", head.version.number()),
             method: head.method.as_str(),
@@ -90,9 +90,9 @@ impl Wire {
             headers: header_object(&head.headers),
             body: &body,
         };
-        wish.wait().await;
+        directions.wait().await;
         let bodyless = head.method.as_str() == "HEAD";
-        self.respond(wish.status.unwrap_or(200), "application/json", &seen.to_json(), bodyless, true).await?;
+        self.respond(directions.status.unwrap_or(200), "application/json", &seen.to_json(), bodyless, true).await?;
         Ok(true)
     }
 

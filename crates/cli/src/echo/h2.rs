@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::TcpStream;
 
-use super::{BODY_MAX, Seen, Wish, joined};
+use super::{BODY_MAX, Directions, Seen, joined};
 
 pub(super) async fn serve(tcp: TcpStream) -> Result<()> {
     let mut connection = h2::server::Builder::new().max_concurrent_streams(256).handshake(tcp).await?;
@@ -39,7 +39,7 @@ async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>
             return Ok(());
         }
     }
-    let wish = Wish::of(head.uri.path());
+    let directions = Directions::of(head.uri.path());
     let seen = Seen {
         version: "HTTP/2",
         method: head.method.as_str(),
@@ -49,9 +49,9 @@ async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>
         headers: joined(head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))),
         body: &bytes,
     };
-    wish.wait().await;
+    directions.wait().await;
     let response = Response::builder()
-        .status(wish.status.unwrap_or(200))
+        .status(directions.status.unwrap_or(200))
         .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .body(())?;
     let mut send = respond.send_response(response, false)?;

@@ -91,28 +91,27 @@ async fn starts_h2(tcp: &TcpStream) -> Result<bool> {
 
 /// The response that a path requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wish {
+struct Directions {
     status: Option<u16>,
     delay: Duration,
 }
 
-impl Wish {
-    /// What `/status/503` and `/delay/250` say, wherever they stand in the path: a gateway may have put another path
-    /// in front.
+impl Directions {
+    /// Status and delay of `/status/503` and `/delay/250`, anywhere in the path: a gateway may have added a prefix.
     fn of(path: &str) -> Self {
-        let mut wish = Self::default();
+        let mut directions = Self::default();
         let mut segments = path.split('/').peekable();
         while let (Some(word), next) = (segments.next(), segments.peek()) {
             let number = next.and_then(|next| next.parse::<u64>().ok());
             match (word, number) {
                 ("status", Some(status)) => {
-                    wish.status = u16::try_from(status).ok().filter(|status| (200..600).contains(status));
+                    directions.status = u16::try_from(status).ok().filter(|status| (200..600).contains(status));
                 }
-                ("delay", Some(ms)) => wish.delay = Duration::from_millis(ms.min(DELAY_MAX_MS)),
+                ("delay", Some(ms)) => directions.delay = Duration::from_millis(ms.min(DELAY_MAX_MS)),
                 _ => {}
             }
         }
-        wish
+        directions
     }
 
     /// Waits, if there is anything to wait for: the shortest sleep takes a millisecond.

@@ -11,15 +11,15 @@ async fn echo() -> SocketAddr {
 }
 
 #[test]
-fn paths_carry_wishes() {
-    let wish = |path| Wish::of(path);
-    assert_eq!(wish("/hello"), Wish::default());
-    assert_eq!(wish("/status/503").status, Some(503));
-    assert_eq!(wish("/v1/status/404/x").status, Some(404));
-    assert_eq!(wish("/status/99").status, None);
-    assert_eq!(wish("/status/70000").status, None);
-    assert_eq!(wish("/delay/5"), Wish { status: None, delay: Duration::from_millis(5) });
-    assert_eq!(wish("/delay/999999999").delay, Duration::from_millis(DELAY_MAX_MS));
+fn paths_carry_directions() {
+    let directions = |path| Directions::of(path);
+    assert_eq!(directions("/hello"), Directions::default());
+    assert_eq!(directions("/status/503").status, Some(503));
+    assert_eq!(directions("/v1/status/404/x").status, Some(404));
+    assert_eq!(directions("/status/99").status, None);
+    assert_eq!(directions("/status/70000").status, None);
+    assert_eq!(directions("/delay/5"), Directions { status: None, delay: Duration::from_millis(5) });
+    assert_eq!(directions("/delay/999999999").delay, Duration::from_millis(DELAY_MAX_MS));
 }
 
 #[tokio::test]

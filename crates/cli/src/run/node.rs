@@ -14,7 +14,7 @@ use crate::config::{Digest, LoweredConfig, Preferences, Refusal, Site, Texts};
 use crate::out;
 
 use super::Event;
-use super::handover::{self, Turn};
+use super::handover::{self, TakeoverLock};
 use super::last_good::LastGood;
 use super::logs::Logs;
 use super::node_id;
@@ -74,7 +74,8 @@ impl Node {
         let mut watch = Watch::start(events.clone());
         watch.follow(&site, settings);
         let First { loaded, texts, refused } = first_configuration(&site, &preferences, last_good.as_ref(), strict)?;
-        let turn = data_dir.as_deref().map(|dir| Turn::wait(dir, handover::TURN_MAX)).transpose()?;
+        let takeover =
+            data_dir.as_deref().map(|dir| TakeoverLock::wait(dir, handover::TAKEOVER_WAIT_MAX)).transpose()?;
         let (inherited, predecessor) = data_dir.as_deref().map(handover::inherit).transpose()?.unwrap_or_default();
         let engine_options = EngineOptions {
             workers: settings.workers.map_or(0, |n| n as usize),
@@ -111,7 +112,7 @@ impl Node {
         if let Some(data_dir) = &data_dir {
             handover::offer(data_dir, events);
         }
-        drop(turn);
+        drop(takeover);
         drop((loaded, texts));
         cardinal_base::memory::release_free();
         Ok(node)

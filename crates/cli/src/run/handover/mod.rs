@@ -2,7 +2,7 @@
 //!
 //! The serving process listens on a Unix socket in its data directory. A successor asks for copies of the sockets,
 //! starts serving on them, and confirms that; then the old process drains. Until the confirmation nothing changes for
-//! it. Of several successors one has its [`Turn`] at a time; the next one takes over from it.
+//! it. Of several successors one has its [`TakeoverLock`] at a time; the next one takes over from it.
 //!
 //! Start at [`offer`] (the serving side) and [`inherit`] (the successor's).
 
@@ -25,7 +25,7 @@ use rustix::net::sockopt::socket_peercred;
 
 use super::Event;
 use super::signals::check_stop;
-use wire::{Batch, Wish};
+use wire::{Batch, Request};
 
 const FILE: &str = "handover.sock";
 /// For one message.
@@ -33,11 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// From the sockets to the word that they are served: a large configuration takes its time.
 const START_MAX: Duration = Duration::from_secs(120);
 
-const TURN_FILE: &str = "handover.lock";
+const TAKEOVER_LOCK_FILE: &str = "handover.lock";
 /// For another successor to end or to serve: it may be given as long as its predecessor gives it.
-pub(super) const TURN_MAX: Duration = START_MAX;
-/// How often a successor that waits for its turn looks.
-const TURN_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const TAKEOVER_WAIT_MAX: Duration = START_MAX;
+/// How often a successor that waits for the lock tries it.
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 /// Number of attempts to get the sockets from the serving process.
 const ATTEMPTS_MAX: usize = 5;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
@@ -96,7 +96,7 @@ fn hand_over(stream: &UnixStream, events: &SyncSender<Event>) -> Result<()> {
     let own = rustix::process::geteuid();
     ensure!(peer.uid == own || peer.uid.is_root(), "user {} may not take the sockets", peer.uid.as_raw());
     let mut sockets = None;
-    while let Wish::Take { from } = wire::read_wish(stream)? {
+    while let Request::Take { from } = wire::read_request(stream)? {
         if sockets.is_none() {
             tracing::info!(pid = peer.pid.as_raw_nonzero().get(), "a new process takes over the listening sockets");
             sockets = Some(ask_for_sockets(events)?);
@@ -133,18 +133,18 @@ impl std::error::Error for Ending {}
 /// The right to take over. One process has it at a time, from before it asks for sockets until it listens for a
 /// successor of its own, or ends.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct TakeoverLock {
     /// Locked while it is open. The file is not removed: waiting processes have it open, too.
     _file: File,
 }
 
-impl Turn {
+impl TakeoverLock {
     /// Waits until no other process takes over, but not for ever.
     ///
     /// # Errors
     /// It takes another one too long, or there can be no lock.
     pub(super) fn wait(data_dir: &Path, patience: Duration) -> Result<Self> {
-        let path = data_dir.join(TURN_FILE);
+        let path = data_dir.join(TAKEOVER_LOCK_FILE);
         let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = open.with_context(|| format!("cannot open {}", path.display()))?;
         let mut waited = Duration::ZERO;
@@ -167,14 +167,14 @@ impl Turn {
                 patience.as_secs()
             );
             check_stop()?;
-            std::thread::sleep(TURN_PAUSE);
-            waited += TURN_PAUSE;
+            std::thread::sleep(TAKEOVER_PAUSE);
+            waited += TAKEOVER_PAUSE;
         }
     }
 }
 
 /// Copies of the sockets of the process that serves, which waits for the confirmation; none if no process serves. To be
-/// called by the holder of the [`Turn`]: then the serving process does not change, unless it ends.
+/// called by the holder of the [`TakeoverLock`]: then the serving process does not change, unless it ends.
 ///
 /// # Errors
 /// A process serves, but does not hand over its sockets. New sockets would make two processes serve.
@@ -222,7 +222,7 @@ impl Predecessor {
         self.stream.set_write_timeout(Some(PATIENCE))?;
         let mut all = Vec::new();
         loop {
-            wire::send_wish(&self.stream, Wish::Take { from: all.len() })?;
+            wire::send_request(&self.stream, Request::Take { from: all.len() })?;
             let Batch { total, sockets } = wire::read_batch(&self.stream)?;
             let got = sockets.len();
             all.extend(sockets);
@@ -239,7 +239,7 @@ impl Predecessor {
 
     /// Confirms that the sockets are served: the old process drains.
     pub(super) fn tell_ready(self) {
-        match wire::send_wish(&self.stream, Wish::Ready) {
+        match wire::send_request(&self.stream, Request::Ready) {
             Ok(()) => tracing::info!("the previous process is draining"),
             Err(error) => tracing::warn!("cannot tell the previous process to drain: {error:#}"),
         }

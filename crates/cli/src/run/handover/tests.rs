@@ -90,12 +90,12 @@ fn what_a_dead_process_left_behind_is_nobody() {
 #[test]
 fn successors_take_turns() {
     let folder = TempDir::new("handover");
-    let turn = Turn::wait(folder.path(), Duration::ZERO).unwrap();
-    let error = Turn::wait(folder.path(), TURN_PAUSE).unwrap_err();
+    let takeover = TakeoverLock::wait(folder.path(), Duration::ZERO).unwrap();
+    let error = TakeoverLock::wait(folder.path(), TAKEOVER_PAUSE).unwrap_err();
     assert!(error.to_string().contains("is not serving yet"), "{error:#}");
     let path = folder.path().to_owned();
-    let waiting = std::thread::spawn(move || Turn::wait(&path, TURN_MAX));
-    drop(turn);
+    let waiting = std::thread::spawn(move || TakeoverLock::wait(&path, TAKEOVER_WAIT_MAX));
+    drop(takeover);
     waiting.join().unwrap().unwrap();
 }
 
@@ -139,7 +139,7 @@ fn nonsense_is_refused() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let mut said = |text: &str| {
         theirs.write_all(text.as_bytes()).unwrap();
-        wire::read_wish(&ours).unwrap_err().to_string()
+        wire::read_request(&ours).unwrap_err().to_string()
     };
     assert_eq!(said("{}\n"), "the other process is not understood");
     assert_eq!(said("{\"version\":2,\"wish\":\"ready\"}\n"), "the other process is of version 2 of the hand-over");

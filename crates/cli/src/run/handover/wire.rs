@@ -28,7 +28,7 @@ const TOTAL_MAX: usize = 65_536;
 /// Messages of a successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Wish {
+pub(super) enum Request {
     /// The sockets from this one on.
     Take { from: usize },
     /// They are served.
@@ -36,12 +36,13 @@ pub(super) enum Wish {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WishLine {
+struct RequestLine {
     version: u32,
-    wish: Wish,
+    #[serde(rename = "wish")]
+    request: Request,
 }
 
-/// The response to [`Wish::Take`]; one descriptor for each entry is attached.
+/// The response to [`Request::Take`]; one descriptor for each entry is attached.
 #[derive(Serialize, Deserialize)]
 struct BatchLine {
     version: u32,
@@ -62,13 +63,13 @@ pub(super) struct Batch {
     pub(super) sockets: Vec<Handover>,
 }
 
-pub(super) fn send_wish(mut stream: &UnixStream, wish: Wish) -> Result<()> {
-    let mut line = serde_json::to_vec(&WishLine { version: VERSION, wish })?;
+pub(super) fn send_request(mut stream: &UnixStream, request: Request) -> Result<()> {
+    let mut line = serde_json::to_vec(&RequestLine { version: VERSION, request })?;
     line.push(b'\n');
     stream.write_all(&line).context("the other process does not listen")
 }
 
-pub(super) fn read_wish(mut stream: &UnixStream) -> Result<Wish> {
+pub(super) fn read_request(mut stream: &UnixStream) -> Result<Request> {
     let mut line = Vec::new();
     let mut byte = [0];
     // One at a time: the next line may follow, and is not ours.
@@ -77,9 +78,9 @@ pub(super) fn read_wish(mut stream: &UnixStream) -> Result<Wish> {
         ensure!(stream.read(&mut byte).context("the other process says nothing")? == 1, "the other process has gone");
         line.extend_from_slice(&byte);
     }
-    let line: WishLine = serde_json::from_slice(&line).context("the other process is not understood")?;
+    let line: RequestLine = serde_json::from_slice(&line).context("the other process is not understood")?;
     ensure!(line.version == VERSION, "the other process is of version {} of the hand-over", line.version);
-    Ok(line.wish)
+    Ok(line.request)
 }
 
 pub(super) fn send_batch(stream: &UnixStream, all: &[Handover], from: usize) -> Result<()> {
