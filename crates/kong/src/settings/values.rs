@@ -187,7 +187,7 @@ impl Values {
             && !matches!(given.text.as_str(), "" | "NONE")
             && let Err(message) = row.shape.check(&given.text)
         {
-            self.note(true, row.name, &given.at, &message);
+            self.note(true, &given.name, &given.at, &message);
         }
     }
 
