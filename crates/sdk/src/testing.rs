@@ -90,7 +90,7 @@ impl HttpCaller for Nobody {
 
 impl Redis for Nobody {
     fn server(&self, settings: &RedisSettings) -> Arc<dyn RedisServer> {
-        FakeRedis::new(|_| Err(RedisError::Unreachable("nobody answers".to_owned()))).server(settings)
+        FakeRedis::new(|_| Err(RedisError::Unreachable("no server answers".to_owned()))).server(settings)
     }
 }
 
