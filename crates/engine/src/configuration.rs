@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use cardinal_ir::{Diagnostics, Ir, NodeSettings};
+use cardinal_ir::{Diagnostic, Diagnostics, Ir, NodeSettings};
+use cardinal_sdk::PluginDef;
+
+use crate::engine::EngineError;
+use crate::explain::offline_services;
+use crate::plan::{PlanCx, Registry, validate};
 
 /// A generation, and the settings of the node that serves it.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +22,18 @@ impl Configuration {
     /// Of a generation and settings.
     pub fn new(ir: Ir, node: NodeSettings) -> Self {
         Self { ir: Arc::new(ir), node: Arc::new(node) }
+    }
+
+    /// What an engine would leave out of the configuration, and why. Nothing is served, and no server is connected to. Must
+    /// be called within a runtime.
+    ///
+    /// # Errors
+    /// When nothing can be served.
+    pub fn validate(&self, plugins: &[&'static PluginDef]) -> Result<Vec<Diagnostic>, EngineError> {
+        let services = offline_services(&self.node);
+        let registry = Registry::new().map_err(|error| EngineError::Setup(error.to_string()))?;
+        let cx = PlanCx { plugins, services, registry: &registry, previous: None };
+        validate(self, &cx).map_err(EngineError::Refused)
     }
 
     /// The records, to change them.

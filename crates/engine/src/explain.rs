@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cardinal_balance::{Group, MemberStatus, NoPeer, PickInput};
-use cardinal_base::{Budget, Clock, SeededRng, SystemClock};
+use cardinal_base::{Budget, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
-use cardinal_ir::{Algorithm, Diagnostic, Id, Scope};
+use cardinal_ir::{Algorithm, Diagnostic, Id, NodeSettings, Scope};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
 use cardinal_sdk::redis::{Redis, RedisCall, RedisReplies, RedisReply, RedisServer, RedisSettings};
@@ -195,6 +195,24 @@ impl Body for Given {
     }
 }
 
+/// The services of a node that connects to no server. Must be called within a runtime.
+pub(crate) fn offline_services(settings: &NodeSettings) -> Services {
+    // The process has one TLS provider; a second caller finds it installed.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    Services {
+        clock: Arc::new(SystemClock::new()),
+        shared: Arc::new(Shared::default()),
+        http: Arc::new(Alone),
+        redis: Arc::new(Alone),
+        runtime: tokio::runtime::Handle::current(),
+        memory: Arc::new(Budget::new(usize::MAX)),
+        node: Arc::new(Alone),
+        node_id: settings.id,
+        hostname: "explain".into(),
+        redacted_headers: settings.redacted_headers.clone().into(),
+    }
+}
+
 impl Explainer {
     /// Plans a configuration. Must be called within a runtime, on which filters run. What cannot be served is reported.
     ///
@@ -204,20 +222,8 @@ impl Explainer {
         configuration: Configuration,
         plugins: &[&'static PluginDef],
     ) -> Result<(Self, Vec<Diagnostic>), EngineError> {
-        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let services = Services {
-            clock: Arc::clone(&clock),
-            shared: Arc::new(Shared::default()),
-            http: Arc::new(Alone),
-            redis: Arc::new(Alone),
-            runtime: tokio::runtime::Handle::current(),
-            memory: Arc::new(Budget::new(usize::MAX)),
-            node: Arc::new(Alone),
-            node_id: configuration.node.id,
-            hostname: "explain".into(),
-            redacted_headers: configuration.node.redacted_headers.clone().into(),
-        };
+        let services = offline_services(&configuration.node);
+        let clock = Arc::clone(&services.clock);
         let registry = Registry::new().map_err(|error| EngineError::Setup(error.to_string()))?;
         let cx = PlanCx { plugins, services, registry: &registry, previous: None };
         let (plan, diagnostics) = Plan::build(configuration, 1, &cx).map_err(EngineError::Refused)?;

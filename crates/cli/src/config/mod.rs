@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
 use cardinal_base::{Clock as _, SystemClock};
-use cardinal_engine::explain::Explainer;
 use cardinal_engine::{Configuration, EngineError};
 use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Severity};
 use cardinal_kong::check::{OrderReport, Report, order_report};
@@ -301,8 +300,8 @@ impl Site {
     pub(crate) fn plan(&self, configuration: &Configuration, source_map: &SourceMap) -> Result<Vec<Diagnostic>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
         let _entered = runtime.enter();
-        let mut diagnostics = match Explainer::new(configuration.clone(), self.plugins) {
-            Ok((_, diagnostics)) => diagnostics,
+        let mut diagnostics = match configuration.validate(self.plugins) {
+            Ok(diagnostics) => diagnostics,
             Err(EngineError::Refused(diagnostics)) => diagnostics.into_vec(),
             Err(error) => return Err(error.into()),
         };

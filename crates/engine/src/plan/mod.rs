@@ -9,6 +9,7 @@ mod planner;
 mod routes;
 mod scopes;
 mod tls;
+mod validate;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use backend::{BackendPlan, BackendTls, Registry};
 pub(crate) use chain::{Chain, NOT_CHOSEN, Phase};
 pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
+pub(crate) use validate::validate;
 
 use backend::Backends;
 use chain::ChainBuilder;
@@ -201,19 +203,28 @@ fn router(
         Some(previous) => previous.update(changes.iter().map(|change| (change.id, change.new.clone())), traffic),
         None => Router::build(ir, traffic),
     };
-    if !found.is_empty() {
+    note_unmatchable(&found, changes.put(), traffic, problems);
+    router
+}
+
+/// Notes which of the records the matcher cannot use. `found` names their origins; several records may share one.
+fn note_unmatchable<'r>(
+    found: &[Diagnostic],
+    routes: impl Iterator<Item = (Id, &'r Arc<Route>)>,
+    traffic: Traffic,
+    problems: &mut BTreeMap<Id, Vec<Diagnostic>>,
+) {
+    if found.is_empty() {
+        return;
+    }
+    let bad: HashSet<Id> = found.iter().map(|problem| problem.origin.id).collect();
+    for (id, route) in routes.filter(|(_, r)| r.traffic == traffic && bad.contains(&r.origin.id)) {
         // Parts of a route are told apart by trying them alone.
-        let bad: HashSet<Id> = found.iter().map(|problem| problem.origin.id).collect();
-        let suspects = changes.iter().filter_map(|change| Some((change.id, change.new.as_ref()?)));
-        let suspects = suspects.filter(|(_, r)| r.traffic == traffic && bad.contains(&r.origin.id));
-        for (id, route) in suspects {
-            let (_, found) = Router::from_routes([(id, Arc::clone(route))]);
-            if !found.is_empty() {
-                problems.insert(id, found);
-            }
+        let (_, found) = Router::from_routes([(id, Arc::clone(route))]);
+        if !found.is_empty() {
+            problems.insert(id, found);
         }
     }
-    router
 }
 
 #[cfg(test)]

@@ -111,6 +111,15 @@ impl<'x> Planner<'x> {
         }
     }
 
+    /// Builds the chains of routes that have filters of their own, for what is wrong with these.
+    pub(super) fn build_chains<'r>(&mut self, routes: impl Iterator<Item = &'r Route>) {
+        for route in routes {
+            if !self.chains.scopes.of_route(&route.origin.id).is_empty() {
+                self.chain(route, None);
+            }
+        }
+    }
+
     /// The plans of a router's routes. `previous` are the router that it was made from and the plans of that one.
     pub(super) fn routes(&mut self, router: &Router, previous: Option<(&Router, &RoutePlans)>) -> RoutePlans {
         let Some((old_router, old_plans)) = previous else {

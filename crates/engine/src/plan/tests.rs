@@ -197,6 +197,13 @@ impl Bench {
         Self { services, pairs, runtime }
     }
 
+    fn validated(&self, configuration: &Configuration) -> Vec<Diagnostic> {
+        let registry = Registry::new().unwrap();
+        let cx = PlanCx { plugins: PLUGINS, services: self.services.clone(), registry: &registry, previous: None };
+        let _entered = self.runtime.enter();
+        validate(configuration, &cx).expect("a generation that can be served")
+    }
+
     fn plan(
         &self,
         configuration: &Configuration,
@@ -233,6 +240,7 @@ proptest! {
             let same = Configuration { ir: Arc::clone(&next.ir), node: made.node };
             let fresh = bench.plan(&same, 1, &fresh_registry, None);
             prop_assert_eq!(digest(&next, &registry), digest(&fresh, &fresh_registry));
+            prop_assert_eq!(bench.validated(&same), fresh.diagnostics());
             last = Some(next);
         }
     }
@@ -295,4 +303,48 @@ fn what_did_not_change_is_the_same_object() {
     assert_eq!((backends, chains), (vec![0x003], vec![0x007, 0x008]));
     assert!(Arc::ptr_eq(first.tls.http2.config(), second.tls.http2.config()));
     assert!(Arc::ptr_eq(&first.unrouted, &second.unrouted));
+}
+
+#[test]
+fn validating_finds_what_planning_leaves_out() {
+    use cardinal_ir::{
+        Backend, Certificate, Filter, FilterSet, HttpVersion, KeyPair, Matches, Origin, PathMatch, Rank, Scope,
+        UpstreamTls,
+    };
+    let (bench, id) = (Bench::new(), Id::from_u128);
+    let origin = |kind: &str, number: u128| Origin::new("test", kind, id(number));
+    let mut ir = Ir::default();
+    let pairs = vec![KeyPair { chain: "no PEM".into(), key: "no key".into() }];
+    ir.certificates.insert(id(1), Certificate { origin: origin("certificates", 1), pairs, ..Default::default() });
+    let tls = Some(UpstreamTls { client_certificate: Some(id(1)), ..Default::default() });
+    let (http, origin_of) = (Some(HttpVersion::H1), origin("services", 2));
+    ir.backends.insert(id(2), Backend { origin: origin_of, tls, http, ..Backend::default() });
+    for (number, pattern) in [(3, "("), (4, "/a"), (5, "[")] {
+        let paths = vec![PathMatch::Regex(pattern.into())];
+        let matches = Matches::from(cardinal_ir::Criteria { paths, ..Default::default() });
+        let rank = Rank { weight: 0, tie: number };
+        ir.routes.insert(id(number), Route { origin: origin("routes", number), rank, matches, ..Route::default() });
+    }
+    for (number, kind, scope) in [
+        (6, "no-such-plugin", Scope::default()),
+        (7, "no-such-plugin", Scope { route: Some(id(4)), ..Scope::default() }),
+        (8, "key-auth", Scope { backend: Some(id(2)), ..Scope::default() }),
+        (9, "request-termination", Scope { route: Some(id(4)), ..Scope::default() }),
+    ] {
+        let filters = vec![Filter { kind: kind.into(), params: json!({"key_names": 7}).into(), ..Filter::default() }];
+        ir.filter_sets
+            .insert(id(number), FilterSet { origin: origin("plugins", number), scope, filters, precedence: 1 });
+    }
+    let configuration = Configuration::from(ir);
+    let planned = bench.plan(&configuration, 1, &Registry::new().unwrap(), None).diagnostics();
+    assert_eq!(bench.validated(&configuration), planned);
+    assert!(planned.len() > 5, "{planned:?}");
+    // What is refused as a whole is refused with the same words.
+    let mut broken = configuration;
+    broken.ir_mut().routes.insert(id(4), Route { backend: Some(id(77)), ..Route::default() });
+    let registry = Registry::new().unwrap();
+    let cx = PlanCx { plugins: PLUGINS, services: bench.services.clone(), registry: &registry, previous: None };
+    let _entered = bench.runtime.enter();
+    let refused = Plan::build(broken.clone(), 1, &cx).err().expect("a refusal");
+    assert_eq!(validate(&broken, &cx), Err(refused));
 }

@@ -76,11 +76,7 @@ impl Directory {
                 next.put_principal(entry.id, ir.principals.get(&entry.id), ir);
             }
         }
-        let entities: HashMap<&str, EntityUse> = plugins
-            .iter()
-            .flat_map(|plugin| plugin.entities)
-            .map(|entity| (entity.kind, EntityUse { prepare: entity.prepare, unique: entity.unique }))
-            .collect();
+        let entities = entities_of(plugins);
         for change in &delta.credentials {
             if let Some(old) = &change.old {
                 next.remove_credential(change.id, old);
@@ -91,6 +87,16 @@ impl Directory {
             }
         }
         next
+    }
+
+    /// The credentials of `ir` that their plugins cannot use, as building the directory would report them.
+    pub fn unusable_credentials(ir: &Ir, plugins: &[&'static PluginDef]) -> Vec<Diagnostic> {
+        let entities = entities_of(plugins);
+        let prepare = |record: &Arc<Credential>| {
+            let prepare = entities.get(&*record.kind).and_then(|entity| entity.prepare)?;
+            prepare(record).err().map(|message| unusable(record, message))
+        };
+        ir.credentials.values().filter_map(prepare).collect()
     }
 
     /// What was left out, and why.
@@ -197,6 +203,12 @@ impl Directory {
     fn kind(&self, name: &str) -> Option<&Kind> {
         self.kinds.iter().find(|kind| *kind.name == *name)
     }
+}
+
+/// The entities of plugins, by kind.
+fn entities_of(plugins: &[&'static PluginDef]) -> HashMap<&'static str, EntityUse> {
+    let entities = plugins.iter().flat_map(|plugin| plugin.entities);
+    entities.map(|entity| (entity.kind, EntityUse { prepare: entity.prepare, unique: entity.unique })).collect()
 }
 
 /// What matters here of a plugin's entity.

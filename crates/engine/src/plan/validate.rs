@@ -1,0 +1,56 @@
+//! Validating a configuration: what planning would leave out, without the plan.
+
+use std::collections::BTreeMap;
+
+use cardinal_ir::{Code, Diagnostic, Diagnostics, Ir, IrDelta, Traffic};
+use cardinal_route::Router;
+use cardinal_sdk::Directory;
+
+use super::backend::{self, Backends};
+use super::chain::ChainBuilder;
+use super::planner::Planner;
+use super::tls::{self, TlsPlan};
+use super::{Changes, PlanCx, note_unmatchable};
+use crate::configuration::Configuration;
+
+/// What [`Plan::build`](super::Plan::build) would leave out of a configuration, and why. Neither routes nor principals are
+/// indexed, which is most of a large plan. Must be called within a runtime.
+///
+/// # Errors
+/// Those of `Plan::build`.
+pub(crate) fn validate(configuration: &Configuration, cx: &PlanCx<'_>) -> Result<Vec<Diagnostic>, Diagnostics> {
+    let Configuration { ir, node } = configuration;
+    if let Some(found) = Diagnostics::of(ir.verify()) {
+        return Err(found);
+    }
+    let tls = TlsPlan::build(ir, node, cx.registry, None)?;
+    if let Err(error) = backend::read_system_authorities(ir, node) {
+        return Err(tls::node_error(Code::Shortage, error.to_string()).into());
+    }
+    let nothing = Ir::default();
+    let delta = IrDelta {
+        clusters: nothing.clusters.diff(&ir.clusters),
+        endpoints: nothing.endpoints.diff(&ir.endpoints),
+        backends: nothing.backends.diff(&ir.backends),
+        filter_sets: nothing.filter_sets.diff(&ir.filter_sets),
+        ..IrDelta::default()
+    };
+    let changes = Changes { node: true, delta };
+    let mut builder = ChainBuilder::new(cx);
+    builder.build_all(&changes.delta.filter_sets)?;
+    let mut all = Directory::unusable_credentials(ir, cx.plugins);
+    all.extend(tls.diagnostics());
+    let mut problems = BTreeMap::new();
+    for traffic in [Traffic::Http, Traffic::Stream] {
+        let (_, found) = Router::build(ir, traffic);
+        note_unmatchable(&found, ir.routes.iter().map(|(id, route)| (*id, route)), traffic, &mut problems);
+    }
+    all.extend(problems.values().flatten().cloned());
+    let (backends, concerned) = cx.registry.backends((ir, node), 1, &changes, &Backends::default(), &cx.services);
+    all.extend(backends.diagnostics());
+    let (mut planner, _) = Planner::new(cx, builder, &changes, &backends, concerned);
+    let matchable = ir.routes.iter().filter(|(id, _)| !problems.contains_key(*id));
+    planner.build_chains(matchable.map(|(_, route)| &**route));
+    all.extend(planner.finish().diagnostics());
+    Ok(all)
+}
