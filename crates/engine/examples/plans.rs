@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use cardinal_base::ManualClock;
+use cardinal_base::{ManualClock, SystemClock};
 use cardinal_engine::plan::{Plan, PlanCx, Registry};
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
     Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion, Id,
-    ImpliedPort, Ir, L4, Listener, ListenerKind, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Require,
-    Rewrite, Route, Scope, Target, Timeouts, Traffic,
+    ImpliedPort, Ir, L4, Listener, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Require, Rewrite, Route,
+    Scope, Target, Timeouts, Traffic,
 };
 use cardinal_route::Router;
 use cardinal_sdk::{Directory, PluginDef};
@@ -78,6 +78,7 @@ fn route(number: usize, services: usize, strip_path: bool) -> Route {
     let tie = id(ROUTE, number).as_u128();
     Route {
         origin: origin(id(ROUTE, number)).named(&format!("route-{number}")),
+        group: None,
         rank: Rank { weight: 1, tie },
         traffic: Traffic::Http,
         matches: Matches::from(criteria),
@@ -177,7 +178,7 @@ fn first_plan(what: &str, ir: &Arc<Ir>, count: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let _entered = runtime.enter();
     let services = cardinal_sdk::testing::services(Arc::new(ManualClock::default()));
-    let registry = Registry::new().expect("randomness");
+    let registry = Registry::new(Arc::new(SystemClock::new())).expect("randomness");
     let cx = PlanCx { plugins: PLUGINS, services, registry: &registry, previous: None };
     let (router, of_router) = bytes(|| Router::build(ir, Traffic::Http).0);
     drop(router);
@@ -233,16 +234,8 @@ fn lookups(ir: &Ir, count: usize) {
 }
 
 fn serve(port: u16, whole: bool) {
-    let listener = Listener {
-        name: "http".into(),
-        address: ([127, 0, 0, 1], port).into(),
-        kind: ListenerKind::Http,
-        tls: false,
-        http2: false,
-        proxy_protocol: false,
-        backlog: 128,
-        mapped_port: None,
-    };
+    let listener =
+        Listener { name: "http".into(), address: ([127, 0, 0, 1], port).into(), http2: false, ..Listener::default() };
     let generation = || {
         let mut ir = routes(100_000, 1_000, true, 0);
         ir.filter_sets.insert(id(PLUGIN, 0), termination(0, Scope::default(), 200));

@@ -9,19 +9,23 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cardinal_base::{descriptors, task};
-use cardinal_ir::{Listener, ListenerKind};
+use cardinal_ir::{Capture, Id, Listener, ListenerKind};
 use cardinal_net::buffer::Buffer;
+use cardinal_net::h1::H1;
+use cardinal_net::identity::IdentityServer;
 use cardinal_net::tls::{self, ServerTls};
-use cardinal_net::{Io, Timer, proxy_protocol};
+use cardinal_net::{ConnectionEntry, ConnectionFacts, Io, Timer, proxy_protocol};
 use cardinal_sdk::{Client, TlsInfo};
 use rustls::ServerConnection;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::http::{Facts, serve_h1, serve_h2};
+use crate::detect;
+use crate::http::{Entrance, Facts, serve_h1, serve_h2};
+use crate::listening::Listening;
+use crate::plan::{Plan, TlsPolicy, own_identity};
 use crate::stream;
 use crate::worker::{ConnectionGuard, Worker};
 
@@ -29,7 +33,9 @@ use crate::worker::{ConnectionGuard, Worker};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts on one socket until it is told to stop.
-pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<Listener>, stop: Rc<Notify>) {
+pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, at: Listening, stop: Rc<Notify>) {
+    let at = Rc::new(at);
+    let listener = &at.listener;
     // Connections have it from their listener: without it small responses may wait for an acknowledgement. A failure
     // costs only speed.
     cardinal_net::send_at_once(&socket).ok();
@@ -44,7 +50,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, peer)) => take(&worker, tcp, peer, fixed, &listener),
+            Ok((tcp, peer)) => take(&worker, tcp, peer, fixed, &at),
             Err(error) => {
                 tracing::warn!(listener = %listener.name, %error, "cannot accept a connection");
                 if descriptors::is_exhausted(&error) && refuse(&worker, &socket, &mut spare).await {
@@ -60,7 +66,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc
     for _ in 0..listener.backlog {
         let Ok((tcp, peer)) = socket.accept() else { return };
         match tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
-            Ok(tcp) => take(&worker, tcp, peer, fixed, &listener),
+            Ok(tcp) => take(&worker, tcp, peer, fixed, &at),
             Err(error) => tracing::warn!(listener = %listener.name, %error, "cannot set up an accepted connection"),
         }
     }
@@ -89,117 +95,291 @@ async fn refuse(worker: &Worker, socket: &TcpListener, spare: &mut Option<File>)
 }
 
 /// Serves a connection, if the node may have one more.
-fn take(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr, fixed: Option<SocketAddr>, listener: &Rc<Listener>) {
+fn take(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr, fixed: Option<SocketAddr>, at: &Rc<Listening>) {
+    let name = &at.listener.name;
     // Idle connections to upstreams make room.
     if descriptors::check(&tcp).is_err() && !worker.pool.borrow_mut().close_idle() {
         worker.counters().refused();
-        tracing::warn!(listener = %listener.name, "connection refused: no file descriptors left");
+        tracing::warn!(listener = %name, "connection refused: no file descriptors left");
         return;
     }
     let max = worker.node.connections_max(worker.plan().node().limits.connections_max);
     let Some(guard) = ConnectionGuard::new(worker, max) else {
-        tracing::warn!(listener = %listener.name, limit = max, "connection refused: too many are open");
+        tracing::warn!(listener = %name, limit = max, "connection refused: too many are open");
         return;
     };
-    let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+    let (worker, at) = (Rc::clone(worker), Rc::clone(at));
     drop(task::spawn_local("connection", async move {
         let _guard = guard;
-        let local = fixed.or_else(|| tcp.local_addr().ok()).unwrap_or(listener.address);
-        connection(worker, tcp, Client::at(peer, local), listener).await;
+        let local = fixed.or_else(|| tcp.local_addr().ok()).unwrap_or(at.listener.address);
+        connection(worker, tcp, Client::at(peer, local), at).await;
     }));
 }
 
 /// What is rare, or lasts, is boxed: a future is as large as its largest branch, and this one stays for as long as the
 /// connection.
-async fn connection(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, listener: Rc<Listener>) {
-    let peer = client.peer;
+async fn connection(worker: Rc<Worker>, mut tcp: TcpStream, mut client: Client, at: Rc<Listening>) {
     client.connection = worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
     // A connection may live long; it holds no plan.
+    let Some(listener) = at.current(&worker.plan()) else { return };
+    if listener.proxy_protocol && Box::pin(proxied(&worker, &mut tcp, &mut client, &listener)).await.is_none() {
+        return;
+    }
+    if listener.capture != Capture::Direct {
+        match original_destination(&tcp, &client, &listener) {
+            Some(original) => client.local = original,
+            None => return,
+        }
+    }
+    let arrived = Arrived { record: at.record, listener };
+    match arrived.listener.kind {
+        ListenerKind::Stream => Box::pin(stream::serve_tcp(worker, tcp, client, arrived)).await,
+        ListenerKind::Detect => Box::pin(detect::serve(worker, tcp, client, arrived)).await,
+        ListenerKind::Http | ListenerKind::Status | ListenerKind::Udp => http(worker, tcp, client, arrived).await,
+    }
+}
+
+/// The listener of a connection, as it was when the connection came.
+pub(crate) struct Arrived {
+    /// The record, unless it is a listener of the node's settings.
+    pub(crate) record: Option<Id>,
+    pub(crate) listener: Arc<Listener>,
+}
+
+impl Arrived {
+    /// What requests of a connection in clear text have in common.
+    pub(crate) fn facts(&self, client: &Client) -> Facts {
+        Facts {
+            tls: false,
+            plain_on_tls: false,
+            listener_port: self.listener.mapped_port.unwrap_or(client.local.port()),
+            verification: None,
+            entrance: self.record.map(|id| Rc::new(Entrance { listener: Some(id), group: self.listener.group })),
+        }
+    }
+
+    /// TLS of the listener now.
+    pub(crate) fn tls(&self, plan: &Plan) -> ConnectionTls {
+        let policy = self.record.and_then(|id| plan.listeners.get(&id)).map(|plan| &plan.tls);
+        match policy {
+            None if self.listener.tls.is_none() => ConnectionTls::Clear,
+            Some(TlsPolicy::Clear) => ConnectionTls::Clear,
+            None | Some(TlsPolicy::Node) => ConnectionTls::Server(match (self.listener.kind, self.listener.http2) {
+                (ListenerKind::Stream, _) => plan.tls.stream.clone(),
+                (_, true) => plan.tls.http2.clone(),
+                (_, false) => plan.tls.http1.clone(),
+            }),
+            Some(TlsPolicy::Certificates(tls)) => ConnectionTls::Server(tls.clone()),
+            Some(TlsPolicy::Identity { server, clear_text }) => {
+                ConnectionTls::Identity { server: Arc::clone(server), clear_text: *clear_text }
+            }
+        }
+    }
+
+    /// Enters a connection in the worker's registry.
+    pub(crate) fn register(&self, worker: &Worker, client: &Client) -> ConnectionEntry {
+        worker.connections().add(ConnectionFacts {
+            listener: self.record,
+            group: self.listener.group,
+            peer_identity: client.peer_identity.clone(),
+            started: worker.now(),
+        })
+    }
+}
+
+/// TLS of a connection.
+pub(crate) enum ConnectionTls {
+    Clear,
+    Server(ServerTls),
+    Identity { server: Arc<IdentityServer>, clear_text: bool },
+}
+
+impl ConnectionTls {
+    /// Whether clients may do without.
+    pub(crate) fn allows_clear_text(&self) -> bool {
+        match self {
+            Self::Clear => true,
+            Self::Server(_) => false,
+            Self::Identity { clear_text, .. } => *clear_text,
+        }
+    }
+}
+
+/// Reads a PROXY header; `None` closes the connection.
+async fn proxied(worker: &Rc<Worker>, tcp: &mut TcpStream, client: &mut Client, listener: &Listener) -> Option<()> {
+    let (peer, timer) = (client.peer, Timer::new(&worker.wheel));
     let limit_ms = worker.plan().node().limits.handshake_timeout_ms;
-    let timer = Timer::new(&worker.wheel);
-    let mut tcp = tcp;
-    if listener.proxy_protocol {
-        match timer.limit(limit_ms, Box::pin(read_proxy_header(&mut tcp))).await {
-            Some(Ok(proxy_protocol::Header::Local)) => {}
-            // Whether it is believed depends on who the peer is.
-            Some(Ok(proxy_protocol::Header::Proxied { source, .. })) => {
-                (client.ip, client.port) = (source.ip(), source.port());
-            }
-            Some(Err(reason)) => {
-                tracing::info!(listener = %listener.name, client = %peer, "connection closed: {reason}");
-                return;
-            }
-            None => {
-                tracing::info!(listener = %listener.name, client = %peer, "connection closed: no PROXY header within client_handshake_timeout {limit_ms} ms");
-                return;
-            }
+    match timer.limit(limit_ms, read_proxy_header(tcp)).await {
+        Some(Ok(proxy_protocol::Header::Local)) => Some(()),
+        // Whether it is believed depends on who the peer is.
+        Some(Ok(proxy_protocol::Header::Proxied { source, .. })) => {
+            (client.ip, client.port) = (source.ip(), source.port());
+            Some(())
         }
-    }
-    if listener.kind == ListenerKind::Stream {
-        return Box::pin(stream::serve_tcp(worker, tcp, client, listener)).await;
-    }
-    let listener_port = listener.mapped_port.unwrap_or(client.local.port());
-    let mut facts = Facts { tls: listener.tls, plain_on_tls: false, listener_port, verification: None };
-    if !listener.tls {
-        return Box::pin(serve_h1(worker, Io::Tcp(tcp), client, facts)).await;
-    }
-    let tls = {
-        let plan = worker.plan();
-        if listener.http2 { plan.tls.http2.clone() } else { plan.tls.http1.clone() }
-    };
-    facts.verification = Some(tls.verification());
-    let accepted = timer.limit(limit_ms, Box::pin(handshake(&tls, tcp))).await;
-    drop(timer);
-    let tls = match accepted {
-        Some(Ok(Accepted::Tls(tls))) => tls,
-        Some(Ok(Accepted::PlainHttp(tcp))) => {
-            let facts = Facts { tls: false, plain_on_tls: true, verification: None, ..facts };
-            return Box::pin(serve_h1(worker, Io::Tcp(tcp), client, facts)).await;
-        }
-        Some(Err(error)) => {
-            worker.counters().failed(cardinal_http::FailureKind::ClientTls);
-            tracing::info!(failure = "client_tls", listener = %listener.name, client = %peer, "client_tls: TLS handshake with the client: {}", tls::io_text(&error));
-            return;
+        Some(Err(reason)) => {
+            tracing::info!(listener = %listener.name, client = %peer, "connection closed: {reason}");
+            None
         }
         None => {
-            worker.counters().failed(cardinal_http::FailureKind::ClientTls);
-            tracing::info!(failure = "client_tls", listener = %listener.name, client = %peer, "client_tls: no TLS handshake within client_handshake_timeout {limit_ms} ms");
-            return;
+            tracing::info!(listener = %listener.name, client = %peer, "connection closed: no PROXY header within client_handshake_timeout {limit_ms} ms");
+            None
         }
+    }
+}
+
+/// Where the client of a captured connection wanted to go; `None` closes the connection: it was not captured, and to
+/// forward it would lead back here.
+fn original_destination(tcp: &TcpStream, client: &Client, listener: &Listener) -> Option<SocketAddr> {
+    let capture = match listener.capture {
+        Capture::Direct => cardinal_net::Capture::Direct,
+        Capture::Redirect => cardinal_net::Capture::Redirect,
+        Capture::Transparent => cardinal_net::Capture::Transparent,
     };
-    let info = tls_info(tls.get_ref().1);
-    let h2 = info.alpn.as_deref() == Some("h2");
-    client.tls = Some(Arc::new(info));
-    let io = Io::ServerTls(tls);
-    if h2 {
-        Box::pin(serve_h2(worker, io, Buffer::default(), client, facts)).await
-    } else {
-        Box::pin(serve_h1(worker, io, client, facts)).await
+    let bound = SocketAddr::new(listener.address.ip(), client.local.port());
+    let bound = if listener.address.port() == 0 { bound } else { listener.address };
+    let local = tcp.local_addr().ok()?;
+    match capture.original_dst(tcp, bound, local) {
+        Ok(Some(original)) => Some(original),
+        Ok(None) => {
+            tracing::info!(listener = %listener.name, client = %client.peer, "connection closed: it was not captured, and this listener takes only captured connections");
+            None
+        }
+        Err(error) => {
+            tracing::debug!(listener = %listener.name, client = %client.peer, %error, "no original destination");
+            None
+        }
     }
 }
 
-/// The protocol that a client uses at a listener with TLS.
-enum Accepted {
-    Tls(Box<TlsStream<TcpStream>>),
-    /// Requests are answered with an error, as nginx does.
-    PlainHttp(TcpStream),
+/// HTTP on a listener that serves nothing else.
+async fn http(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, arrived: Arrived) {
+    let mut facts = arrived.facts(&client);
+    facts.tls = arrived.listener.tls.is_some();
+    let tls = match facts.tls {
+        false => ConnectionTls::Clear,
+        true => arrived.tls(&worker.plan()),
+    };
+    let accepted = match &tls {
+        ConnectionTls::Clear => Accepted::Clear(tcp),
+        tls => match Box::pin(handshake(&worker, tls, tcp, &client, &arrived.listener)).await {
+            Some(accepted) => accepted,
+            None => return,
+        },
+    };
+    drop(tls);
+    match accepted {
+        Accepted::Clear(tcp) => {
+            facts = Facts { tls: false, plain_on_tls: facts.tls && !facts_allow_clear(&worker, &arrived), ..facts };
+            let entry = arrived.register(&worker, &client);
+            drop(arrived);
+            let h1 = Box::new(H1::new(Io::Tcp(tcp), b""));
+            entry.unless_revoked(Box::pin(serve_h1(worker, h1, client, facts))).await;
+        }
+        Accepted::Tls(accepted) => {
+            facts.verification = Some(accepted.verification);
+            client.peer_identity = accepted.peer;
+            let h2 = accepted.info.alpn.as_deref() == Some("h2");
+            client.tls = Some(Arc::new(accepted.info));
+            let entry = arrived.register(&worker, &client);
+            drop(arrived);
+            let io = Io::ServerTls(accepted.stream);
+            if h2 {
+                entry.unless_revoked(Box::pin(serve_h2(worker, io, Buffer::default(), client, facts))).await;
+            } else {
+                let h1 = Box::new(H1::new(io, b""));
+                entry.unless_revoked(Box::pin(serve_h1(worker, h1, client, facts))).await;
+            }
+        }
+    }
 }
 
-/// The TLS handshake with a client, unless the first byte is that of plain HTTP: a method begins with a capital letter,
-/// and no type of a TLS record is the code of one.
-async fn handshake(tls: &ServerTls, tcp: TcpStream) -> std::io::Result<Accepted> {
+/// Whether clear text is served on a listener with TLS, and not answered with an error.
+fn facts_allow_clear(worker: &Worker, arrived: &Arrived) -> bool {
+    arrived.tls(&worker.plan()).allows_clear_text()
+}
+
+/// What came of looking for TLS.
+pub(crate) enum Accepted {
+    Tls(Box<AcceptedTls>),
+    /// The client sent something else first.
+    Clear(TcpStream),
+}
+
+/// A connection over TLS.
+pub(crate) struct AcceptedTls {
+    pub(crate) stream: Box<TlsStream<TcpStream>>,
+    pub(crate) info: TlsInfo,
+    /// Verified identity of the peer.
+    pub(crate) peer: Option<Arc<str>>,
+    /// See [`Plan::admits`].
+    pub(crate) verification: u64,
+}
+
+/// The TLS handshake with a client, within its time; `None` when it failed, which has been logged.
+async fn handshake(
+    worker: &Worker,
+    tls: &ConnectionTls,
+    tcp: TcpStream,
+    client: &Client,
+    listener: &Listener,
+) -> Option<Accepted> {
+    let limit_ms = worker.plan().node().limits.handshake_timeout_ms;
+    let timer = Timer::new(&worker.wheel);
+    match timer.limit(limit_ms, peek_and_accept(tls, tcp)).await {
+        Some(Ok(accepted)) => Some(accepted),
+        Some(Err(error)) => {
+            handshake_failed(
+                worker,
+                client,
+                listener,
+                &format!("TLS handshake with the client: {}", tls::io_text(&error)),
+            );
+            None
+        }
+        None => {
+            let text = format!("no TLS handshake within client_handshake_timeout {limit_ms} ms");
+            handshake_failed(worker, client, listener, &text);
+            None
+        }
+    }
+}
+
+pub(crate) fn handshake_failed(worker: &Worker, client: &Client, listener: &Listener, text: &str) {
+    worker.counters().failed(cardinal_http::FailureKind::ClientTls);
+    tracing::info!(failure = "client_tls", listener = %listener.name, client = %client.peer, "client_tls: {text}");
+}
+
+/// Does the handshake, unless the first byte is that of plain HTTP: a method begins with a capital letter, and no type of
+/// a TLS record is the code of one. Where clear text is allowed, anything but a handshake is.
+async fn peek_and_accept(tls: &ConnectionTls, tcp: TcpStream) -> std::io::Result<Accepted> {
+    const HANDSHAKE: u8 = 22;
     let mut first = [0];
-    if tcp.peek(&mut first).await? == 1 && first.iter().all(u8::is_ascii_uppercase) {
-        return Ok(Accepted::PlainHttp(tcp));
+    let is_clear = tcp.peek(&mut first).await? == 1
+        && first
+            .iter()
+            .all(|byte| if tls.allows_clear_text() { *byte != HANDSHAKE } else { byte.is_ascii_uppercase() });
+    if is_clear {
+        return Ok(Accepted::Clear(tcp));
     }
-    let stream = TlsAcceptor::from(Arc::clone(tls.config())).accept(tcp).await?;
-    tls.verify_resumed(stream.get_ref().1).map_err(resumed_error)?;
-    Ok(Accepted::Tls(Box::new(stream)))
+    Ok(Accepted::Tls(Box::new(accept_tls(tls, tcp, &[]).await?)))
 }
 
-/// Why a session that was resumed is not served.
-pub(crate) fn resumed_error(error: rustls::Error) -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::PermissionDenied, format!("resumed session: {}", tls::text(&error)))
+/// Does the handshake on a connection of which `prefix` was read.
+pub(crate) async fn accept_tls(tls: &ConnectionTls, tcp: TcpStream, prefix: &[u8]) -> std::io::Result<AcceptedTls> {
+    match tls {
+        ConnectionTls::Clear => Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "the listener has no TLS")),
+        ConnectionTls::Server(tls) => {
+            let stream = tls::accept(tls, tcp, prefix).await?;
+            let (info, verification) = (tls_info(stream.get_ref().1), tls.verification());
+            Ok(AcceptedTls { stream: Box::new(stream), info, peer: None, verification })
+        }
+        ConnectionTls::Identity { server, .. } => {
+            let accepted = server.accept_after(tcp, prefix).await.map_err(|error| error.0)?;
+            let (info, verification) = (tls_info(accepted.stream.get_ref().1), own_identity(server));
+            let peer = Some(accepted.peer.as_str().into());
+            Ok(AcceptedTls { stream: Box::new(accepted.stream), info, peer, verification })
+        }
+    }
 }
 
 /// Reads exactly the PROXY header, so that what follows it is still to be read.

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 
 use crate::configuration::{ApplyError, Configuration};
 use crate::engine::Applied;
+use crate::listening::Sockets;
 use crate::node::Node;
 use crate::plan::{Plan, PlanCx};
 
@@ -52,13 +53,15 @@ impl Applier {
     /// Starts the threads.
     pub(crate) fn start(
         node: &Arc<Node>,
+        sockets: &Arc<Sockets>,
         plugins: &[&'static PluginDef],
         runtime: &Handle,
         workers: usize,
     ) -> std::io::Result<Self> {
         let spawn = |name: &str, work: fn(&Crew, &Receiver<Job>)| {
             let (jobs, waiting) = sync_channel(1);
-            let crew = Crew { node: Arc::clone(node), plugins: plugins.to_vec(), workers };
+            let (node, sockets) = (Arc::clone(node), Arc::clone(sockets));
+            let crew = Crew { node, sockets, plugins: plugins.to_vec(), workers };
             let runtime = runtime.clone();
             let thread = Builder::new().name(name.to_owned()).spawn(move || {
                 let _entered = runtime.enter();
@@ -101,6 +104,7 @@ impl Drop for Applier {
 /// What the threads have.
 struct Crew {
     node: Arc<Node>,
+    sockets: Arc<Sockets>,
     plugins: Vec<&'static PluginDef>,
     workers: usize,
 }
@@ -146,8 +150,12 @@ impl Crew {
 
     fn serve(&self, configuration: Configuration) -> Outcome {
         let generation = self.node.generation() + 1;
-        let (plan, diagnostics) = plan(&self.node, &self.plugins, configuration, generation)?;
+        let (plan, mut diagnostics) = plan(&self.node, &self.plugins, configuration, generation)?;
+        let change = self.sockets.prepare(&plan, self.workers, &mut Vec::new());
+        diagnostics.extend(change.failed.iter().cloned());
+        let drain = Duration::from_millis(plan.node().limits.drain_timeout_ms);
         self.node.publish(plan);
+        self.sockets.commit(change, drain);
         self.node.names.follow(&self.node.shared.registry);
         Ok(Applied { generation, diagnostics })
     }

@@ -31,7 +31,8 @@ impl Configuration {
     /// When nothing can be served.
     pub fn validate(&self, plugins: &[&'static PluginDef]) -> Result<Vec<Diagnostic>, EngineError> {
         let services = offline_services(&self.node);
-        let registry = Registry::new().map_err(|error| EngineError::Setup(error.to_string()))?;
+        let registry =
+            Registry::new(Arc::clone(&services.clock)).map_err(|error| EngineError::Setup(error.to_string()))?;
         let cx = PlanCx { plugins, services, registry: &registry, previous: None };
         validate(self, &cx).map_err(EngineError::Refused)
     }

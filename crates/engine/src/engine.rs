@@ -1,6 +1,7 @@
 //! [`Engine`]: starts workers, takes generations, drains.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +11,10 @@ use std::time::Duration;
 use cardinal_base::{Budget, Clock, SystemClock, descriptors, task};
 use cardinal_ir::{Diagnostic, Diagnostics, Listener, ListenerKind, NodeSettings};
 use cardinal_net::dns::Dns;
-use cardinal_net::{bind_tcp, bind_udp, is_taken};
+use cardinal_net::identity::IdentityStore;
 use cardinal_sdk::{PluginDef, Services, Shared as SharedState};
 use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use crate::access_log::AccessLog;
 use crate::applying::{Applier, plan};
@@ -21,6 +22,7 @@ use crate::caller::Caller;
 use crate::configuration::{ApplyError, Configuration};
 use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
+use crate::listening::{Command, Handover, Listening, Mailbox, Socket, Sockets, WorkerSockets};
 use crate::names::Names;
 use crate::node::{Node, Shared};
 use crate::plan::{Plan, Registry};
@@ -43,42 +45,6 @@ pub struct Options {
     pub descriptors_max: Option<u64>,
     /// Sockets that a predecessor hands over; used where a listener's address and kind fit.
     pub inherited: Vec<Handover>,
-}
-
-/// A listening socket on its way from one process to the next.
-#[derive(Debug)]
-pub struct Handover {
-    /// The address it was configured with.
-    pub address: SocketAddr,
-    /// What it serves.
-    pub kind: ListenerKind,
-    /// The socket.
-    pub socket: Socket,
-}
-
-/// A bound socket.
-#[derive(Debug)]
-pub enum Socket {
-    /// TCP.
-    Tcp(TcpListener),
-    /// UDP.
-    Udp(UdpSocket),
-}
-
-impl Socket {
-    fn try_clone(&self) -> std::io::Result<Self> {
-        Ok(match self {
-            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
-            Self::Udp(socket) => Self::Udp(socket.try_clone()?),
-        })
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        match self {
-            Self::Tcp(socket) => socket.local_addr(),
-            Self::Udp(socket) => socket.local_addr(),
-        }
-    }
 }
 
 /// Why an engine does not start.
@@ -124,26 +90,16 @@ pub struct Engine {
     node: Arc<Node>,
     applier: Applier,
     workers: Mutex<Vec<Running>>,
-    sockets: Mutex<Vec<Handover>>,
-    addresses: Vec<(Listener, SocketAddr)>,
+    sockets: Arc<Sockets>,
     /// What serves the node's own state.
     status: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     control: Control,
 }
 
 struct Running {
-    commands: mpsc::Sender<Command>,
+    commands: Arc<Mailbox>,
     thread: JoinHandle<()>,
 }
-
-enum Command {
-    /// No new connections.
-    StopAccepting,
-    /// Connections end after their request; the worker ends when all have, or after so long.
-    Drain(Duration),
-}
-
-type WorkerSockets = Vec<(Listener, Socket)>;
 
 impl Engine {
     /// Starts serving a configuration on its listeners.
@@ -168,22 +124,19 @@ impl Engine {
         };
         let clock = Arc::new(SystemClock::new());
         let node = Arc::new(make_node(&configuration.node, &handle, clock, count, options.access_log)?);
-        let (plan, diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;
+        let (plan, mut diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;
         let listeners = plan.node.listeners.clone();
+        let mut inherited = options.inherited;
+        let sockets = Arc::new(Sockets::default());
+        sockets.open_node(&listeners, count, &mut inherited)?;
+        let change = sockets.prepare(&plan, count, &mut inherited);
+        diagnostics.extend(change.failed.iter().cloned());
         node.publish(plan);
         node.names.follow(&node.shared.registry);
-        let (per_worker, sockets, addresses) = open(&listeners, count, options.inherited)?;
-        let applier =
-            Applier::start(&node, &options.plugins, &handle, count).map_err(start("the thread that plans"))?;
-        let engine = Self {
-            node,
-            applier,
-            workers: Mutex::default(),
-            sockets: Mutex::new(sockets),
-            addresses,
-            status: Mutex::default(),
-            control,
-        };
+        let applier = Applier::start(&node, &sockets, &options.plugins, &handle, count);
+        let applier = applier.map_err(start("the thread that plans"))?;
+        let per_worker = sockets.per_worker(count).map_err(start("the listeners"))?;
+        let engine = Self { node, applier, workers: Mutex::default(), sockets, status: Mutex::default(), control };
         engine.start_control(&listeners)?;
         if let Some(limit) = options.descriptors_max {
             let split = Descriptors::split(limit, descriptors::open_count().unwrap_or(0), count);
@@ -192,12 +145,16 @@ impl Engine {
         }
         let running = per_worker.into_iter().enumerate().map(|(index, sockets)| engine.start_worker(index, sockets));
         let running: Vec<Running> = running.collect::<Result<_, _>>()?;
+        engine.sockets.set_workers(running.iter().map(|worker| worker.commands.clone()).collect());
+        engine.sockets.commit(change, Duration::ZERO);
         *lock(&engine.workers) = running;
         Ok((engine, Applied { generation: 1, diagnostics }))
     }
 
-    /// Serves another generation. Requests under way end by the one they began with. Listeners stay as they are. The
-    /// work is done on a thread beside the workers; the caller waits.
+    /// Serves another generation. Requests under way end by the one they began with. The listeners of the generation are
+    /// opened and closed without a connection being lost: those of a listener that is gone end with their request, and
+    /// others notice nothing. The listeners of the node's settings stay as they are. The work is done on a thread beside
+    /// the workers; the caller waits.
     ///
     /// # Errors
     /// See [`ApplyError`]; then the old generation stays.
@@ -222,8 +179,21 @@ impl Engine {
     }
 
     /// Where is listened, with the ports that the system chose.
-    pub fn addresses(&self) -> &[(Listener, SocketAddr)] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<(Arc<Listener>, SocketAddr)> {
+        self.sockets.addresses()
+    }
+
+    /// Identities of the node, and the trust bundles that peers are verified by: a live handle. A certificate or a bundle
+    /// that is set here holds for the next handshake, without a new generation. Identities are keyed by the id of their
+    /// record.
+    pub fn identities(&self) -> &Arc<IdentityStore> {
+        self.node.shared.registry.identities()
+    }
+
+    /// Closes connections whose peer is not allowed any more by what [`Engine::identities`] holds now: its trust domain
+    /// has no bundle, or the listener has lost its own identity. A new generation does this by itself.
+    pub fn close_unauthorized(&self) {
+        self.sockets.review();
     }
 
     /// What was counted.
@@ -246,9 +216,7 @@ impl Engine {
     /// # Errors
     /// When the process has no descriptors left.
     pub fn handover(&self) -> std::io::Result<Vec<Handover>> {
-        let sockets = lock(&self.sockets);
-        let copy = |h: &Handover| Ok(Handover { address: h.address, kind: h.kind, socket: h.socket.try_clone()? });
-        sockets.iter().map(copy).collect()
+        self.sockets.handover()
     }
 
     /// Answers no more questions about the node's state: a successor does, on the same socket.
@@ -260,12 +228,11 @@ impl Engine {
     /// connections were cut off.
     pub fn drain(mut self, budget: Duration) -> u64 {
         self.node.start_draining();
-        lock(&self.sockets).clear();
+        self.sockets.clear();
         let workers = std::mem::take(&mut *lock(&self.workers));
         for worker in &workers {
             for command in [Command::StopAccepting, Command::Drain(budget)] {
-                // A worker that is gone needs no telling.
-                worker.commands.blocking_send(command).ok();
+                worker.commands.send(command);
             }
         }
         for worker in workers {
@@ -293,20 +260,18 @@ impl Engine {
         drop(task::spawn("memory", give_back::after_bursts(Arc::clone(&self.node))));
         drop(task::spawn("health checks", health::run_probes(Arc::clone(&self.node))));
         for listener in listeners.iter().filter(|l| l.kind == ListenerKind::Status) {
-            let sockets = lock(&self.sockets);
-            let own = sockets.iter().find(|h| h.kind == ListenerKind::Status && h.address == listener.address);
-            let Some(Handover { socket: Socket::Tcp(socket), .. }) = own else { continue };
             let start = |error| EngineError::Start { what: "the status listener", error };
-            let socket = socket.try_clone().map_err(start)?;
+            let Some(socket) = self.sockets.status_socket(listener.address).map_err(start)? else { continue };
             let socket = tokio::net::TcpListener::from_std(socket).map_err(start)?;
-            let task = task::spawn("status", status::serve(Arc::clone(&self.node), socket, listener.tls));
+            let task = task::spawn("status", status::serve(Arc::clone(&self.node), socket, listener.tls.is_some()));
             lock(&self.status).push(task);
         }
         Ok(())
     }
 
     fn start_worker(&self, index: usize, sockets: WorkerSockets) -> Result<Running, EngineError> {
-        let (commands, receiver) = mpsc::channel(4);
+        let commands = Arc::<Mailbox>::default();
+        let mailbox = Arc::clone(&commands);
         let node = Arc::clone(&self.node);
         let start = |what| move |error| EngineError::Start { what, error };
         let (ready, started) = std::sync::mpsc::channel();
@@ -320,7 +285,7 @@ impl Engine {
                         return;
                     }
                 };
-                runtime.block_on(work(index, node, sockets, receiver, ready));
+                runtime.block_on(work(index, node, sockets, &mailbox, ready));
             })
             .map_err(start("a worker thread"))?;
         match started.recv() {
@@ -335,7 +300,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.node.start_draining();
         for worker in std::mem::take(&mut *lock(&self.workers)) {
-            drop(worker.commands);
+            worker.commands.send(Command::End);
             worker.thread.join().ok();
         }
     }
@@ -398,7 +363,7 @@ pub(crate) fn make_node(
     access_log: Option<AccessLog>,
 ) -> Result<Node, EngineError> {
     let setup = |error: &dyn std::fmt::Display| EngineError::Setup(error.to_string());
-    let registry = Registry::new().map_err(|e| setup(&e))?;
+    let registry = Registry::new(Arc::clone(&clock)).map_err(|e| setup(&e))?;
     let counters = (0..workers).map(|_| Counters::default()).collect();
     let trust = Arc::new(Trust::default());
     trust.set(settings.upstream_authorities.as_deref());
@@ -427,94 +392,77 @@ pub fn hostname() -> String {
         .map_or_else(|_| "localhost".to_owned(), |n| n.trim().to_owned())
 }
 
-pub(crate) type Opened = (Vec<WorkerSockets>, Vec<Handover>, Vec<(Listener, SocketAddr)>);
-
-/// Opens a socket a worker for each listener, or takes those of a predecessor.
-fn open(listeners: &[Listener], workers: usize, mut inherited: Vec<Handover>) -> Result<Opened, EngineError> {
-    let mut per_worker: Vec<WorkerSockets> = (0..workers).map(|_| Vec::new()).collect();
-    let (mut kept, mut addresses) = (Vec::new(), Vec::new());
-    for listener in listeners {
-        let failed = |error| EngineError::Listen { name: listener.name.clone(), address: listener.address, error };
-        let wanted = if listener.kind == ListenerKind::Status { 1 } else { workers };
-        let fits = |h: &mut Handover| h.address == listener.address && h.kind == listener.kind;
-        let mut sockets: Vec<Socket> = inherited.extract_if(.., fits).map(|h| h.socket).collect();
-        let mut bound = listener.address;
-        let mut shared = false;
-        if let Some(first) = sockets.first() {
-            bound = first.local_addr().map_err(failed)?;
-        } else {
-            shared = is_taken(bound, listener.kind == ListenerKind::Udp);
-        }
-        while sockets.len() < wanted {
-            let socket = if listener.kind == ListenerKind::Udp {
-                Socket::Udp(bind_udp(bound).map_err(failed)?.socket)
-            } else {
-                Socket::Tcp(bind_tcp(bound, listener.backlog).map_err(failed)?.socket)
-            };
-            // All of a listener's sockets have the port that the system chose for the first.
-            bound = socket.local_addr().map_err(failed)?;
-            sockets.push(socket);
-        }
-        if shared {
-            tracing::warn!(
-                listener = %listener.name,
-                "another process listens on {bound}: the kernel distributes connections between both processes"
-            );
-        }
-        addresses.push((listener.clone(), bound));
-        for (number, socket) in sockets.into_iter().enumerate() {
-            let (address, kind) = (listener.address, listener.kind);
-            kept.push(Handover { address, kind, socket: socket.try_clone().map_err(failed)? });
-            if listener.kind != ListenerKind::Status
-                && let Some(place) = per_worker.get_mut(number % workers)
-            {
-                place.push((listener.clone(), socket));
-            }
-        }
-    }
-    Ok((per_worker, kept, addresses))
-}
-
 /// The life of a worker.
 async fn work(
     index: usize,
     node: Arc<Node>,
     sockets: WorkerSockets,
-    mut commands: mpsc::Receiver<Command>,
+    commands: &Mailbox,
     ready: std::sync::mpsc::Sender<std::io::Result<()>>,
 ) {
     let Some(plan) = node.plan() else { return };
     let worker = Worker::new(index, node, plan);
     drop(task::spawn_local("deadlines", Rc::clone(&worker.wheel).turn()));
     drop(task::spawn_local("upstream pool", Rc::clone(&worker).sweep()));
-    let (mut accepting, mut receiving) = (Vec::new(), Vec::new());
-    for (listener, socket) in sockets {
-        let (worker, listener) = (Rc::clone(&worker), Rc::new(listener));
-        let started = match socket {
-            Socket::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(|socket| {
-                let stop = Rc::new(Notify::new());
-                accepting.push(Rc::clone(&stop));
-                drop(task::spawn_local("listener", accept::accept(worker, socket, listener, stop)));
-            }),
-            Socket::Udp(socket) => tokio::net::UdpSocket::from_std(socket).map(|socket| {
-                receiving.push(task::spawn_local("udp listener", stream::serve_udp(worker, socket, listener)));
-            }),
-        };
-        if let Err(error) = started {
-            ready.send(Err(error)).ok();
-            return;
+    let mut accepting = HashMap::new();
+    for (number, listening, socket) in sockets {
+        match Accepting::start(&worker, listening, socket) {
+            Ok(started) => drop(accepting.insert(number, started)),
+            Err(error) => {
+                ready.send(Err(error)).ok();
+                return;
+            }
         }
     }
     ready.send(Ok(())).ok();
     loop {
-        match commands.recv().await {
-            Some(Command::StopAccepting) => {
-                accepting.drain(..).for_each(|stop| stop.notify_one());
-                receiving.drain(..).for_each(|task| task.abort());
+        match commands.receive().await {
+            Command::Accept(number, listening, socket) => {
+                let name = listening.listener.name.clone();
+                match Accepting::start(&worker, listening, socket) {
+                    Ok(started) => drop(accepting.insert(number, started)),
+                    Err(error) => tracing::error!(listener = %name, %error, "a worker cannot listen"),
+                }
             }
-            Some(Command::Drain(budget)) => return drain(&worker, budget).await,
-            // The engine was dropped.
-            None => return,
+            Command::Close(number, record, budget) => {
+                accepting.remove(&number).into_iter().for_each(Accepting::stop);
+                drop(task::spawn_local("closed listener", Rc::clone(&worker).end_connections_of(record, budget)));
+            }
+            Command::Review => worker.close_unauthorized(),
+            Command::StopAccepting => accepting.drain().for_each(|(_, accepting)| accepting.stop()),
+            Command::Drain(budget) => return drain(&worker, budget).await,
+            Command::End => return,
+        }
+    }
+}
+
+/// What accepts on a socket.
+enum Accepting {
+    Tcp(Rc<Notify>),
+    Udp(tokio::task::JoinHandle<()>),
+}
+
+impl Accepting {
+    fn start(worker: &Rc<Worker>, listening: Listening, socket: Socket) -> std::io::Result<Self> {
+        let worker = Rc::clone(worker);
+        Ok(match socket {
+            Socket::Tcp(socket) => {
+                let socket = tokio::net::TcpListener::from_std(socket)?;
+                let stop = Rc::new(Notify::new());
+                drop(task::spawn_local("listener", accept::accept(worker, socket, listening, Rc::clone(&stop))));
+                Self::Tcp(stop)
+            }
+            Socket::Udp(socket) => {
+                let socket = tokio::net::UdpSocket::from_std(socket)?;
+                Self::Udp(task::spawn_local("udp listener", stream::serve_udp(worker, socket, listening)))
+            }
+        })
+    }
+
+    fn stop(self) {
+        match self {
+            Self::Tcp(stop) => stop.notify_one(),
+            Self::Udp(task) => task.abort(),
         }
     }
 }

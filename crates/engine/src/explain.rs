@@ -24,8 +24,8 @@ use serde_json::Value;
 use crate::configuration::Configuration;
 use crate::engine::EngineError;
 use crate::http::{
-    Body, Facts, Outgoing, Scratch, apply_match, check_body_length, choose_all, make_uri, message, read_facts, refusal,
-    refused_method, run_request_filters, set_host, strip_listed, with_view,
+    Body, Entrance, Facts, Outgoing, Scratch, apply_match, check_body_length, choose_all, make_uri, message,
+    read_facts, refusal, refused_method, run_request_filters, set_host, strip_listed, with_view,
 };
 use crate::plan::{BackendPlan, Chain, Plan, PlanCx, Registry, RoutePlan};
 
@@ -46,6 +46,8 @@ pub struct Question {
     pub http2: bool,
     /// The request's body.
     pub body: Bytes,
+    /// The group of listeners that it comes by; `None` is the default group.
+    pub group: Option<Id>,
 }
 
 /// Why a question cannot be asked.
@@ -224,7 +226,8 @@ impl Explainer {
     ) -> Result<(Self, Vec<Diagnostic>), EngineError> {
         let services = offline_services(&configuration.node);
         let clock = Arc::clone(&services.clock);
-        let registry = Registry::new().map_err(|error| EngineError::Setup(error.to_string()))?;
+        let registry =
+            Registry::new(Arc::clone(&services.clock)).map_err(|error| EngineError::Setup(error.to_string()))?;
         let cx = PlanCx { plugins, services, registry: &registry, previous: None };
         let (plan, diagnostics) = Plan::build(configuration, 1, &cx).map_err(EngineError::Refused)?;
         Ok((Self { plan, wheel: Wheel::new(clock) }, diagnostics))
@@ -238,7 +241,7 @@ impl Explainer {
         let mut s = Scratch::new(&self.wheel);
         let facts = ask(question, &mut s)?;
         let mut decision = Decision::default();
-        match self.follow(&mut s, facts, Given(question.body.clone()), losers_max, &mut decision).await {
+        match self.follow(&mut s, &facts, Given(question.body.clone()), losers_max, &mut decision).await {
             Ok(Some(reply)) => decision.reply = Some((reply.status, reply_text(&reply))),
             Ok(None) => {}
             Err(failure) => {
@@ -258,12 +261,12 @@ impl Explainer {
     async fn follow(
         &self,
         s: &mut Scratch,
-        facts: Facts,
+        facts: &Facts,
         mut body: Given,
         losers_max: usize,
         decision: &mut Decision,
     ) -> Result<Option<Reply>, Failure> {
-        let plan = &self.plan;
+        let (plan, group) = (&self.plan, self.plan.group(facts.group()));
         let framing = match body.0.len() {
             0 => Framing::None,
             length => Framing::Length(length as u64),
@@ -273,10 +276,10 @@ impl Explainer {
             return Err(Failure::new(FailureKind::BadRequest, "host"));
         }
         if let Some(reply) = refused_method(&s.request) {
-            decision.plugins = chosen(&plan.unrouted, s);
+            decision.plugins = chosen(&group.unrouted, s);
             return Ok(Some(reply));
         }
-        let explanation = with_view(s, |request| plan.http.explain(request, losers_max));
+        let explanation = with_view(s, |request| group.http.explain(request, losers_max));
         decision.losers = explanation
             .losers
             .iter()
@@ -289,10 +292,10 @@ impl Explainer {
             .collect();
         decision.losers_more = explanation.more;
         let Some(found) = explanation.matched else {
-            decision.plugins = chosen(&plan.unrouted, s);
+            decision.plugins = chosen(&group.unrouted, s);
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
         };
-        let Some(route) = plan.http_routes.get(found.slot) else {
+        let Some(route) = group.http_routes.get(found.slot) else {
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
         };
         decision.route = Some(route_named(&route.route));
@@ -395,7 +398,13 @@ fn ask(question: &Question, s: &mut Scratch) -> Result<Facts, QuestionError> {
             return Err(QuestionError::Header(format!("{name}: {value}")));
         }
     }
-    Ok(Facts { tls: https, plain_on_tls: false, listener_port: local.port(), verification: None })
+    Ok(Facts {
+        tls: https,
+        plain_on_tls: false,
+        listener_port: local.port(),
+        verification: None,
+        entrance: question.group.map(|id| Rc::new(Entrance { listener: None, group: Some(id) })),
+    })
 }
 
 fn route_named(route: &cardinal_ir::Route) -> Named {

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use cardinal_base::{Clock, task};
 use cardinal_net::Io;
+use cardinal_net::h1::H1;
 use cardinal_sdk::{Client, PluginDef};
 use tokio::io::DuplexStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
@@ -75,8 +76,8 @@ impl Loopback {
         let local = SocketAddr::from(([127, 0, 0, 1], 80));
         let mut client = Client::at(SocketAddr::from(([127, 0, 0, 1], 50_000)), local);
         client.connection = self.worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
-        let facts = Facts { tls: false, plain_on_tls: false, listener_port: 80, verification: None };
-        let serving = serve_h1(Rc::clone(&self.worker), Io::Memory(far), client, facts);
+        let facts = Facts { tls: false, plain_on_tls: false, listener_port: 80, verification: None, entrance: None };
+        let serving = serve_h1(Rc::clone(&self.worker), Box::new(H1::new(Io::Memory(far), b"")), client, facts);
         drop(task::spawn_local("connection", serving));
         near
     }

@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use cardinal_balance::{Group, NoPeer, PickInput, Picked, Picker};
 use cardinal_base::{Rng, SeededRng, Shelf, Tick, UnixMillis};
 use cardinal_ir::Id;
-use cardinal_net::{Class, Pool, PoolLimits, Wheel, buffer};
+use cardinal_net::{Class, ConnectionRegistry, Pool, PoolLimits, Timer, Wheel, buffer};
 use cardinal_sdk::RequestId;
 use foldhash::HashMap;
 
@@ -45,6 +46,7 @@ pub(crate) struct Worker {
     /// The same moment on both clocks.
     compared: Cell<(Tick, UnixMillis)>,
     connections: Cell<usize>,
+    registry: Rc<ConnectionRegistry>,
 }
 
 impl Worker {
@@ -64,6 +66,7 @@ impl Worker {
             draining: Cell::new(None),
             cutting: Cell::new(false),
             connections: Cell::new(0),
+            registry: ConnectionRegistry::new(),
         })
     }
 
@@ -164,6 +167,34 @@ impl Worker {
     pub(crate) fn start_cutting(&self) {
         self.cutting.set(true);
         self.wheel.wake_all();
+    }
+
+    /// The connections whose handshake is over.
+    pub(crate) fn connections(&self) -> &Rc<ConnectionRegistry> {
+        &self.registry
+    }
+
+    /// Closes connections that a listener would not accept now.
+    pub(crate) fn close_unauthorized(&self) {
+        let plan = self.plan();
+        let closed = self.registry.revoke(|facts| !plan.allows(facts));
+        if closed > 0 {
+            tracing::info!(closed, "connections closed: their peers are not allowed any more");
+        }
+        // Idle connections of listeners that are gone, or that verify clients in another way, end now.
+        self.wheel.wake_all();
+    }
+
+    /// Closes what is left after `budget` of the connections that a listener has accepted until now.
+    pub(crate) async fn end_connections_of(self: Rc<Self>, listener: Option<Id>, budget: Duration) {
+        let began = self.now();
+        self.wheel.wake_all();
+        let timer = Timer::new(&self.wheel);
+        timer.limit(u64::try_from(budget.as_millis()).unwrap_or(u64::MAX).max(1), std::future::pending::<()>()).await;
+        let closed = self.registry.revoke(|facts| facts.listener == listener && facts.started.0 <= began.0);
+        if closed > 0 {
+            tracing::info!(closed, "connections of a listener that is gone closed: the time for draining is over");
+        }
     }
 
     pub(crate) fn open_connections(&self) -> usize {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::document::documented;
-use crate::{Document, Id, Origin};
+use crate::{Document, Id, MutualTls, Origin};
 
 /// A destination of routes.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -72,6 +72,19 @@ pub struct UpstreamTls {
     pub trust_bundles: Vec<Id>,
     /// The certificate to show.
     pub client_certificate: Option<Id>,
+    /// Mutual TLS by SPIFFE identities. It replaces all of the fields above.
+    pub identity: Option<Box<UpstreamIdentity>>,
+}
+
+/// Mutual TLS with an upstream by SPIFFE identities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpstreamIdentity {
+    /// The identity to prove, and the upstreams that are allowed.
+    pub tls: MutualTls,
+    /// The server name to ask for (SNI), which says nothing about who the upstream is; that of the request's host when
+    /// absent.
+    pub server_name: Option<Box<str>>,
 }
 
 /// Whom to connect to.

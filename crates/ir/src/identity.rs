@@ -37,14 +37,30 @@ impl std::fmt::Debug for KeyPair {
     }
 }
 
-/// A certificate authority.
+/// Certificate authorities.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrustBundle {
     /// The user's object.
     pub origin: Origin,
-    /// PEM, exactly one certificate.
+    /// PEM: exactly one certificate, or several for a trust domain.
     pub certificate: Box<str>,
+    /// The SPIFFE trust domain that the certificates are the roots of: `example.org`. A trust domain has one bundle.
+    /// `None`: authorities that other records name.
+    pub trust_domain: Option<Box<str>>,
+}
+
+/// A SPIFFE identity of this node, proved in mutual TLS.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Identity {
+    /// The user's object.
+    pub origin: Origin,
+    /// The SPIFFE ID: `spiffe://example.org/ns/default/sa/web`.
+    pub id: Box<str>,
+    /// Certificate and key, which must be those of the ID. `None`: the node gets them, and their successors, from whoever
+    /// issues them; until then connections by this identity fail.
+    pub pair: Option<KeyPair>,
 }
 
 /// Who may call.

@@ -17,6 +17,7 @@ mod digest;
 mod document;
 mod filter;
 mod identity;
+mod listener;
 mod matching;
 mod node;
 mod origin;
@@ -28,21 +29,21 @@ mod verify;
 
 pub use backend::{
     Active, Algorithm, Backend, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, HttpVersion, L4, Passive,
-    ProbeKind, Target, Timeouts, UpstreamTls,
+    ProbeKind, Target, Timeouts, UpstreamIdentity, UpstreamTls,
 };
 pub use decode::Rejected;
 pub use delta::{Change, Delta};
 pub use digest::Digest;
 pub use document::{Document, Part, Parts};
 pub use filter::{Filter, FilterSet, Scope};
-pub use identity::{Attributes, Certificate, Credential, KeyPair, Principal, PrincipalGroup, TrustBundle};
+pub use identity::{Attributes, Certificate, Credential, Identity, KeyPair, Principal, PrincipalGroup, TrustBundle};
+pub use listener::{Capture, Listener, ListenerGroup, ListenerKind, ListenerTls, MutualTls, PeerMatch, TlsTermination};
 pub use matching::{
     AddrMatch, Conditions, Criteria, Few, Field, HeaderMatch, HostMatch, HostPattern, ImpliedPort, Literal, Matches,
     Op, PathMatch, Predicate, RareConditions, Selection, TextMatch, Wire,
 };
 pub use node::{
-    ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, Listener, ListenerKind, NodeSettings, RealIp, RealIpSource,
-    Resolver, UpstreamPool,
+    ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeSettings, RealIp, RealIpSource, Resolver, UpstreamPool,
 };
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};

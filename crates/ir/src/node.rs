@@ -6,49 +6,15 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Certificate, Id};
-
-/// A socket to accept traffic on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Listener {
-    /// For logs: `proxy 0.0.0.0:8000`.
-    pub name: Box<str>,
-    /// Address. Port 0 lets the system choose.
-    pub address: SocketAddr,
-    /// What is served.
-    pub kind: ListenerKind,
-    /// TLS is terminated (for [`ListenerKind::Stream`]: unless a passthrough route matches).
-    pub tls: bool,
-    /// HTTP/2 by ALPN, and by prior knowledge in clear text.
-    pub http2: bool,
-    /// Each connection starts with a PROXY protocol header, version 1 or 2.
-    pub proxy_protocol: bool,
-    /// Pending connections.
-    pub backlog: u32,
-    /// The port that matching and `X-Forwarded-Port` see, when it differs (Kong's `port_maps`).
-    pub mapped_port: Option<u16>,
-}
-
-/// What a listener serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ListenerKind {
-    /// HTTP in all versions.
-    Http,
-    /// Bytes over TCP, by stream routes.
-    Stream,
-    /// Datagrams, by stream routes.
-    Udp,
-    /// The node's own state: `/status`, `/metrics`.
-    Status,
-}
+use crate::{Certificate, Id, Listener};
 
 /// What the operator of one node configured. It is not part of a generation, which all nodes of a role receive: a plan is
 /// made from both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NodeSettings {
-    /// Sockets to accept traffic on.
+    /// Sockets that the operator of the node asked for. They belong to the default group and are opened when the node
+    /// starts; [`Ir::listeners`](crate::Ir::listeners) come and go with generations.
     pub listeners: Vec<Listener>,
     /// The node's id, for hash seeds, logs and metrics.
     pub id: Id,

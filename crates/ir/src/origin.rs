@@ -147,6 +147,8 @@ pub enum Code {
     Shortage,
     /// A plugin panicked.
     Panic,
+    /// A listener cannot be opened.
+    Listener,
 }
 
 /// One thing wrong with one object. Many are reported at once.

@@ -11,7 +11,9 @@ use crate::{Document, Id, Matches, Origin};
 pub struct Route {
     /// The user's object. Several records share one origin where a front end splits its object.
     pub origin: Origin,
-    /// The order among routes: higher is tried first.
+    /// The group of listeners that the route is for; `None` is the default group.
+    pub group: Option<Id>,
+    /// The order among routes of the group: higher is tried first.
     pub rank: Rank,
     /// Whether requests or connections are matched.
     pub traffic: Traffic,
@@ -31,12 +33,24 @@ pub struct Route {
     pub document: Document,
 }
 
-documented!(Route { origin, rank, traffic, matches, backend, rewrite, require, request_buffering, response_buffering });
+documented!(Route {
+    origin,
+    group,
+    rank,
+    traffic,
+    matches,
+    backend,
+    rewrite,
+    require,
+    request_buffering,
+    response_buffering
+});
 
 impl Default for Route {
     fn default() -> Self {
         Self {
             origin: Origin::default(),
+            group: None,
             rank: Rank::default(),
             traffic: Traffic::default(),
             matches: Matches::default(),
@@ -116,6 +130,6 @@ mod tests {
     #[test]
     fn records_are_small() {
         assert_eq!((size_of::<Matches>(), size_of::<Origin>()), (64, 40));
-        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (176, 80));
+        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (192, 80));
     }
 }

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backend, Certificate, Change, Cluster, Credential, Delta, Endpoint, FilterSet, Id, Origin, Principal,
-    PrincipalGroup, Route, Table, TrustBundle,
+    Backend, Certificate, Change, Cluster, Credential, Delta, Endpoint, FilterSet, Id, Identity, Listener,
+    ListenerGroup, ListenerTls, Origin, Principal, PrincipalGroup, Route, Table, TrustBundle,
 };
 
 /// What each record type provides for its table.
@@ -32,7 +32,7 @@ macro_rules! tables {
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Ir {
-            $($(#[doc = $doc])+ pub $table: Table<$record>,)+
+            $($(#[doc = $doc])+ #[serde(skip_serializing_if = "Table::is_empty")] pub $table: Table<$record>,)+
         }
 
         /// Which table a record belongs to.
@@ -72,6 +72,13 @@ macro_rules! tables {
             pub fn origin(&self) -> &Origin {
                 match self {
                     $(Self::$record(record) => record.origin(),)+
+                }
+            }
+
+            /// Calls `visit` with the field, the table and the id of each reference to another record.
+            pub fn references(&self, visit: &mut dyn FnMut(&'static str, RecordKind, Id)) {
+                match self {
+                    $(Self::$record(record) => record.references(visit),)+
                 }
             }
 
@@ -134,6 +141,13 @@ macro_rules! tables {
             pub fn get(&self, kind: RecordKind, id: &Id) -> Option<Record> {
                 match kind {
                     $(RecordKind::$record => self.$table.get(id).map(|record| Record::$record(Arc::clone(record))),)+
+                }
+            }
+
+            /// Adds a record, or replaces that of its kind and id.
+            pub fn insert(&mut self, id: Id, record: Record) {
+                match record {
+                    $(Record::$record(record) => drop(self.$table.insert_shared(id, record)),)+
                 }
             }
 
@@ -200,6 +214,12 @@ tables! {
     certificates: Certificate,
     /// Certificate authorities.
     trust_bundles: TrustBundle,
+    /// SPIFFE identities of the node.
+    identities: Identity,
+    /// Listeners that share routes.
+    listener_groups: ListenerGroup,
+    /// Sockets to accept traffic on.
+    listeners: Listener,
     /// Load-balanced sets of endpoints.
     clusters: Cluster,
     /// The endpoints of the clusters.
@@ -240,14 +260,32 @@ macro_rules! row {
 
 row!(Certificate | _this | {});
 row!(TrustBundle | _this | {});
+row!(Identity | _this | {});
+row!(ListenerGroup | _this | {});
+row!(Listener |this| {
+    "group" in ListenerGroup: this.group,
+    "tls.identity" in Identity: match &this.tls {
+        Some(ListenerTls::Identity(tls)) => Some(tls.identity),
+        _ => None,
+    },
+    "tls.certificates" in Certificate: match &this.tls {
+        Some(ListenerTls::Certificates(tls)) => tls.certificates.clone(),
+        _ => Vec::new(),
+    },
+    "tls.client_trust_bundles" in TrustBundle: match &this.tls {
+        Some(ListenerTls::Certificates(tls)) => tls.client_trust_bundles.clone(),
+        _ => Vec::new(),
+    },
+});
 row!(Cluster |this| { "client_certificate" in Certificate: this.client_certificate });
 row!(Endpoint |this| { "cluster" in Cluster: [this.cluster] });
 row!(Backend |this| {
     "target" in Cluster: this.target.cluster(),
     "tls.client_certificate" in Certificate: this.tls.as_ref().and_then(|tls| tls.client_certificate),
     "tls.trust_bundles" in TrustBundle: this.tls.iter().flat_map(|tls| tls.trust_bundles.iter().copied()),
+    "tls.identity" in Identity: this.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map(|own| own.tls.identity),
 });
-row!(Route |this| { "backend" in Backend: this.backend });
+row!(Route |this| { "group" in ListenerGroup: this.group, "backend" in Backend: this.backend });
 row!(PrincipalGroup | _this | {});
 row!(Principal |this| { "groups" in PrincipalGroup: this.groups.iter().copied() });
 row!(Credential |this| { "principal" in Principal: [this.principal] });

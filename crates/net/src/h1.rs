@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use cardinal_http::HeaderList;
 use cardinal_http::h1::{BodyDecoder, Framing, Step, write_chunk_head};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use crate::NetError;
 use crate::buffer::{self, Buffer, SIZE};
+use crate::byte_stream::ByteStream;
 use crate::io::Io;
 
 /// A head and body bytes are gathered by copying them up to this size, and written from where they lie above it.
@@ -41,18 +42,13 @@ enum Encoder {
 /// One HTTP/1 connection.
 #[derive(Debug)]
 pub struct H1 {
-    io: Io,
-    input: Buffer,
-    /// Body bytes at the front of `input`.
+    stream: ByteStream,
+    /// Body bytes at the front of what was read.
     run: usize,
     decoder: BodyDecoder,
     /// Trailer fields of the message being read.
     trailers: HeaderList,
-    output: Vec<u8>,
-    written: usize,
     encoder: Encoder,
-    /// Bytes of the message being written have left.
-    begun: bool,
     eof: bool,
     /// Much comes at once: reads are worth a large buffer.
     bulk: bool,
@@ -71,15 +67,11 @@ impl H1 {
     /// A connection on which nothing was read yet but `input`, which is taken as it is.
     pub fn with_input(io: Io, input: Buffer) -> Self {
         Self {
-            io,
-            input,
+            stream: ByteStream::new(io, input),
             run: 0,
             decoder: BodyDecoder::new(Framing::None),
             trailers: HeaderList::new(),
-            output: Vec::new(),
-            written: 0,
             encoder: Encoder::Done,
-            begun: false,
             eof: false,
             bulk: false,
             flood: false,
@@ -89,29 +81,28 @@ impl H1 {
 
     /// The stream.
     pub fn io(&mut self) -> &mut Io {
-        &mut self.io
+        &mut self.stream.io
     }
 
     /// Takes the connection apart: the stream, and what was read and not used.
-    pub fn into_parts(mut self) -> (Io, Buffer) {
-        buffer::give_output(std::mem::take(&mut self.output));
-        (self.io, self.input)
+    pub fn into_parts(self) -> (Io, Buffer) {
+        self.stream.into_parts()
+    }
+
+    /// The bytes under it, for who goes on without HTTP.
+    pub fn stream(&mut self) -> &mut ByteStream {
+        self.run = 0;
+        &mut self.stream
     }
 
     /// What was read and not used.
     pub fn unread(&self) -> &[u8] {
-        self.input.filled()
-    }
-
-    /// Takes what was read and not used: whoever takes it goes on with [`H1::io`].
-    pub fn take_unread(&mut self) -> Buffer {
-        self.run = 0;
-        std::mem::take(&mut self.input)
+        self.stream.input.filled()
     }
 
     /// Drops unused bytes: a head that was parsed.
     pub fn consume_head(&mut self, count: usize) {
-        self.input.consume(count);
+        self.stream.input.consume(count);
     }
 
     /// The request being read has a body of this framing, which starts at the unused bytes.
@@ -139,28 +130,13 @@ impl H1 {
     /// Reads more; 0 at the end of the stream. `max` limits what may lie unused.
     pub fn poll_read_more(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<usize, NetError>> {
         if self.bulk {
-            self.input.enlarge();
+            self.stream.input.enlarge();
         }
-        let Some(room) = self.input.room(max) else { return Poll::Ready(Err(NetError::BufferFull)) };
-        let room_len = room.len();
-        let mut buf = ReadBuf::new(room);
-        let poll = Pin::new(&mut self.io).poll_read(cx, &mut buf);
-        let count = buf.filled().len();
-        match poll {
-            Poll::Pending => {
-                // An idle connection holds no buffer.
-                self.input.release();
-                Poll::Pending
-            }
-            Poll::Ready(Ok(())) => {
-                self.input.advance(count);
-                self.eof |= count == 0;
-                self.bulk |= count == room_len;
-                self.flood |= count >= SIZE;
-                Poll::Ready(Ok(count))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(NetError::Io(error))),
-        }
+        let (count, is_full) = ready!(self.stream.poll_read(cx, max))?;
+        self.eof |= count == 0;
+        self.bulk |= is_full;
+        self.flood |= count >= SIZE;
+        Poll::Ready(Ok(count))
     }
 
     /// Waits for body bytes: `true` when [`H1::data`] has some, `false` at the end of the body.
@@ -169,18 +145,18 @@ impl H1 {
             if self.run > 0 {
                 return Poll::Ready(Ok(true));
             }
-            let step = self.decoder.step(self.input.filled(), &mut self.trailers).map_err(NetError::Body)?;
+            let step = self.decoder.step(self.stream.input.filled(), &mut self.trailers).map_err(NetError::Body)?;
             match step {
                 Step::Data { skip, len } => {
-                    self.input.consume(skip);
+                    self.stream.input.consume(skip);
                     self.run = len;
                 }
                 Step::End { skip } => {
-                    self.input.consume(skip);
+                    self.stream.input.consume(skip);
                     return Poll::Ready(Ok(false));
                 }
                 Step::More { skip } => {
-                    self.input.consume(skip);
+                    self.stream.input.consume(skip);
                     self.bulk |= self.decoder.remaining().is_some_and(|left| left > SIZE as u64);
                     if ready!(self.poll_read_more(cx, 2 * SIZE))? == 0 {
                         self.decoder.closed().map_err(NetError::Body)?;
@@ -194,7 +170,7 @@ impl H1 {
     pub(crate) fn spliceable(&self) -> u64 {
         let left = if self.decoder.ends_at_close() { u64::MAX } else { self.decoder.remaining().unwrap_or(0) };
         let least = if self.spliced { SPLICED_LEFT_MIN } else { SPLICED_MIN };
-        if left >= least && self.flood && self.input.is_empty() { left } else { 0 }
+        if left >= least && self.flood && self.stream.input.is_empty() { left } else { 0 }
     }
 
     /// Body bytes were taken from the stream itself.
@@ -215,7 +191,7 @@ impl H1 {
 
     /// Body bytes were put into the stream itself.
     pub(crate) fn spliced_to(&mut self, count: usize) {
-        self.begun = true;
+        self.stream.has_sent = true;
         if let Encoder::Length(left) = self.encoder {
             let left = left.saturating_sub(count as u64);
             self.encoder = if left == 0 { Encoder::Done } else { Encoder::Length(left) };
@@ -224,13 +200,13 @@ impl H1 {
 
     /// Body bytes that are here.
     pub fn data(&self) -> &[u8] {
-        self.input.filled().get(..self.run).unwrap_or_default()
+        self.stream.input.filled().get(..self.run).unwrap_or_default()
     }
 
     /// Body bytes were used.
     pub fn consume(&mut self, count: usize) {
         let count = count.min(self.run);
-        self.input.consume(count);
+        self.stream.input.consume(count);
         self.run -= count;
         self.decoder.consumed(count);
     }
@@ -258,8 +234,8 @@ impl H1 {
     /// Starts a message: the head is what `write` appends; a body of this framing follows.
     pub fn start_writing(&mut self, framing: Framing, write: impl FnOnce(&mut Vec<u8>)) {
         self.take_output();
-        self.begun = false;
-        write(&mut self.output);
+        self.stream.has_sent = false;
+        write(&mut self.stream.output);
         self.encoder = match framing {
             Framing::None | Framing::Length(0) => Encoder::Done,
             Framing::Length(length) => Encoder::Length(length),
@@ -270,8 +246,8 @@ impl H1 {
 
     /// Makes sure that there is memory to gather in.
     fn take_output(&mut self) {
-        if self.output.capacity() == 0 {
-            self.output = buffer::take_output();
+        if self.stream.output.capacity() == 0 {
+            self.stream.output = buffer::take_output();
         }
     }
 
@@ -285,7 +261,7 @@ impl H1 {
             Encoder::Done => Poll::Ready(Err(NetError::Unsendable("more body than announced"))),
             Encoder::Chunked => {
                 self.take_output();
-                write_chunk_head(data.len(), &mut self.output);
+                write_chunk_head(data.len(), &mut self.stream.output);
                 self.encoder = Encoder::Chunk(data.len() as u64);
                 self.poll_send_chunk(cx, data, data.len() as u64)
             }
@@ -320,13 +296,13 @@ impl H1 {
     /// else all go from where they lie. How much of `data` was taken; with the last of it, all of `tail` was.
     fn poll_send_parts(&mut self, cx: &mut Context<'_>, data: &[u8], tail: &[u8]) -> Poll<Result<usize, NetError>> {
         loop {
-            let waiting = self.output.get(self.written..).unwrap_or_default();
+            let waiting = self.stream.output.get(self.stream.written..).unwrap_or_default();
             if !waiting.is_empty() && waiting.len() + data.len() <= GATHER_MAX {
-                self.output.extend_from_slice(data);
-                self.output.extend_from_slice(tail);
+                self.stream.output.extend_from_slice(data);
+                self.stream.output.extend_from_slice(tail);
                 return Poll::Ready(Ok(data.len()));
             }
-            let io = Pin::new(&mut self.io);
+            let io = Pin::new(&mut self.stream.io);
             let written = if waiting.is_empty() && tail.is_empty() {
                 io.poll_write(cx, data)
             } else {
@@ -336,16 +312,16 @@ impl H1 {
             if count == 0 {
                 return Poll::Ready(Err(NetError::Closed));
             }
-            self.begun = true;
+            self.stream.has_sent = true;
             let waited = count.min(waiting.len());
             let (taken, over) = (data.len().min(count - waited), (count - waited).saturating_sub(data.len()));
-            self.written += waited;
-            if self.written == self.output.len() {
-                self.output.clear();
-                self.written = 0;
+            self.stream.written += waited;
+            if self.stream.written == self.stream.output.len() {
+                self.stream.output.clear();
+                self.stream.written = 0;
             }
             if taken == data.len() {
-                self.output.extend_from_slice(tail.get(over..).unwrap_or_default());
+                self.stream.output.extend_from_slice(tail.get(over..).unwrap_or_default());
             }
             if taken > 0 {
                 return Poll::Ready(Ok(taken));
@@ -355,11 +331,11 @@ impl H1 {
 
     /// Takes the message being written back, if nothing of it has left: another one may be written in its place.
     pub fn retract(&mut self) -> bool {
-        if self.begun {
+        if self.stream.has_sent {
             return false;
         }
-        self.output.clear();
-        self.written = 0;
+        self.stream.output.clear();
+        self.stream.written = 0;
         self.encoder = Encoder::Done;
         true
     }
@@ -369,11 +345,11 @@ impl H1 {
         match std::mem::replace(&mut self.encoder, Encoder::Done) {
             Encoder::Chunked => {
                 self.take_output();
-                self.output.extend_from_slice(b"0\r\n");
+                self.stream.output.extend_from_slice(b"0\r\n");
                 if let Some(trailers) = trailers {
-                    trailers.write_h1(&mut self.output);
+                    trailers.write_h1(&mut self.stream.output);
                 }
-                self.output.extend_from_slice(b"\r\n");
+                self.stream.output.extend_from_slice(b"\r\n");
                 Ok(())
             }
             Encoder::Length(_) | Encoder::Chunk(_) => Err(NetError::Unsendable("less body than announced")),
@@ -383,36 +359,21 @@ impl H1 {
 
     /// Whether the message was written to its end.
     pub fn send_done(&self) -> bool {
-        self.encoder == Encoder::Done && self.written == self.output.len()
+        self.encoder == Encoder::Done && self.stream.written == self.stream.output.len()
     }
 
     /// Sends what was gathered.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetError>> {
-        ready!(self.poll_write_output(cx))?;
-        Pin::new(&mut self.io).poll_flush(cx).map_err(NetError::Io)
+        self.stream.poll_flush(cx)
     }
 
     pub(crate) fn poll_write_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetError>> {
-        while self.written < self.output.len() {
-            let rest = self.output.get(self.written..).unwrap_or_default();
-            match ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
-                Ok(0) => return Poll::Ready(Err(NetError::Closed)),
-                Ok(count) => {
-                    self.written += count;
-                    self.begun = true;
-                }
-                Err(error) => return Poll::Ready(Err(NetError::Io(error))),
-            }
-        }
-        self.written = 0;
-        // A connection that waits for an answer holds no buffer.
-        buffer::give_output(std::mem::take(&mut self.output));
-        Poll::Ready(Ok(()))
+        self.stream.poll_write_output(cx)
     }
 
     /// Gives memory back between messages.
     pub fn rest(&mut self) {
-        self.input.release();
+        self.stream.input.release();
         self.trailers = HeaderList::new();
     }
 }

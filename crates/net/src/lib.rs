@@ -9,6 +9,7 @@
 
 pub mod arrival;
 pub mod buffer;
+mod byte_stream;
 pub mod client_hello;
 mod connect;
 pub mod dns;
@@ -28,6 +29,7 @@ mod timer;
 pub mod tls;
 
 pub use arrival::{Arrival, Capture};
+pub use byte_stream::ByteStream;
 pub use connect::{
     ConnectError, Connected, Connector, OptionError, SocketOptions, Source, Stage, TlsTarget, Tunnel, TunnelError,
     connect,

@@ -95,6 +95,7 @@ fn route(set: &str, number: usize) -> Route {
     let sample = sample(set, number);
     Route {
         origin: Origin::default(),
+        group: None,
         rank: Rank { weight: sample.weight, tie: id(number).as_u128() },
         traffic: Traffic::Http,
         matches: sample.matches,

@@ -27,4 +27,4 @@ pub use explain::{Explanation, Kind, Loser, Reason};
 pub use path::{is_sound_path, normalize_path};
 pub use pattern::Captures;
 pub use request::{Headers, NoHeaders, Request, split_host};
-pub use router::{Match, Router};
+pub use router::{Match, RouteTable, Router};

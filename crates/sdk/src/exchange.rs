@@ -94,6 +94,8 @@ pub struct Client {
     pub trusted: bool,
     /// TLS on the connection.
     pub tls: Option<Arc<TlsInfo>>,
+    /// The SPIFFE ID that the peer has proved by mutual TLS. `None`: the peer has no verified identity.
+    pub peer_identity: Option<Arc<str>>,
     /// What was spoken, as matching sees it.
     pub wire: Wire,
     /// The request counts as made over HTTPS: by TLS, or because a trusted peer says so.
@@ -116,6 +118,7 @@ impl Client {
             port: peer.port(),
             trusted: false,
             tls: None,
+            peer_identity: None,
             wire: Wire::Http,
             https: false,
             version: Version::H11,

@@ -141,8 +141,8 @@ impl World {
     }
 
     fn address(&self, what: &str, is: impl Fn(ListenerKind, bool) -> bool) -> SocketAddr {
-        let found = self.engine.addresses().iter().find(|(listener, _)| is(listener.kind, listener.tls));
-        found.map(|(_, address)| *address).unwrap_or_else(|| panic!("no listener for {what} in this world"))
+        let found = self.engine.addresses().into_iter().find(|(listener, _)| is(listener.kind, listener.tls.is_some()));
+        found.map(|(_, address)| address).unwrap_or_else(|| panic!("no listener for {what} in this world"))
     }
 }
 

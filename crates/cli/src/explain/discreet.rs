@@ -42,6 +42,7 @@ mod tests {
             sni: None,
             http2: false,
             body: bytes::Bytes::new(),
+            group: None,
         };
         assert_eq!(uri("/x?token=mine&q=1&api_key=abc&page=2", &question), "/x?token=mine&q=1&api_key=***&page=2");
         assert_eq!(uri("/x", &question), "/x");

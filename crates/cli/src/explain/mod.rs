@@ -98,6 +98,7 @@ fn typed(args: &ExplainArgs) -> Result<Question> {
         sni: args.sni.clone(),
         http2: args.http2,
         body: args.data.clone().map(Bytes::from).unwrap_or_default(),
+        group: None,
     })
 }
 

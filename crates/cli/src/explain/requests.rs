@@ -52,7 +52,16 @@ pub(super) fn question(line: &str) -> Result<Question, String> {
         }
     }
     let Line { method, url, client_ip, sni, http2, body, .. } = line;
-    Ok(Question { method, url, headers, client_ip, sni, http2, body: body.map(Bytes::from).unwrap_or_default() })
+    Ok(Question {
+        method,
+        url,
+        headers,
+        client_ip,
+        sni,
+        http2,
+        body: body.map(Bytes::from).unwrap_or_default(),
+        group: None,
+    })
 }
 
 /// A decision as an object of one line.

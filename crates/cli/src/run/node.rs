@@ -235,7 +235,7 @@ impl Node {
             tracing::info!("{shortage}");
         }
         for (listener, address) in self.engine.addresses() {
-            let what = words(listener);
+            let what = words(&listener);
             tracing::info!(%address, "listening on {address} ({what})");
         }
     }
@@ -375,11 +375,13 @@ fn fixed_at_start(old: &Settings, new: &Settings) -> Vec<&'static str> {
 
 /// What a listener serves: `proxy, https, http2`.
 fn words(listener: &Listener) -> String {
-    let mut words = match (listener.kind, listener.tls) {
+    let mut words = match (listener.kind, listener.tls.is_some()) {
         (ListenerKind::Http, false) => vec!["proxy", "http"],
         (ListenerKind::Http, true) => vec!["proxy", "https"],
         (ListenerKind::Stream, false) => vec!["stream", "tcp"],
         (ListenerKind::Stream, true) => vec!["stream", "tls"],
+        (ListenerKind::Detect, false) => vec!["any protocol"],
+        (ListenerKind::Detect, true) => vec!["any protocol", "tls"],
         (ListenerKind::Udp, _) => vec!["stream", "udp"],
         (ListenerKind::Status, false) => vec!["status", "http"],
         (ListenerKind::Status, true) => vec!["status", "https"],
@@ -423,7 +425,7 @@ mod tests {
     fn listeners_are_told_in_words() {
         let mut listener = Settings::default().node.listeners.remove(0);
         assert_eq!(words(&listener), "proxy, http");
-        (listener.tls, listener.http2) = (true, true);
+        (listener.tls, listener.http2) = (Some(cardinal_ir::ListenerTls::Node), true);
         assert_eq!(words(&listener), "proxy, https, http2");
         listener.kind = ListenerKind::Status;
         listener.http2 = false;

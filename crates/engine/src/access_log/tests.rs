@@ -10,7 +10,7 @@ async fn a_record_is_one_line_of_json() {
     use cardinal_base::ManualClock;
 
     let services = cardinal_sdk::testing::services(Arc::new(ManualClock::default()));
-    let registry = crate::plan::Registry::new().unwrap();
+    let registry = crate::plan::Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
     let cx = crate::plan::PlanCx { plugins: &[], services, registry: &registry, previous: None };
     let (plan, _) = Plan::build(Default::default(), 1, &cx).unwrap();
     let wheel = cardinal_net::Wheel::new(Arc::new(ManualClock::default()));

@@ -28,8 +28,11 @@ pub(crate) fn node(clock: Arc<dyn Clock>) -> Arc<Node> {
         ..cardinal_sdk::testing::services(Arc::new(ManualClock::default()))
     };
     let dns = Dns::new(&Resolver::default(), Arc::clone(&clock), tokio::runtime::Handle::current()).unwrap();
-    let shared =
-        Shared { counters: vec![Counters::default()], registry: Registry::new().unwrap(), trust: Arc::default() };
+    let shared = Shared {
+        counters: vec![Counters::default()],
+        registry: Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap(),
+        trust: Arc::default(),
+    };
     Arc::new(Node::new(Arc::new(shared), services, Names::new(dns, clock), None))
 }
 

@@ -27,7 +27,7 @@ use super::reply::{error_reply, send_continue, send_reply};
 use super::tunnel::tunnel;
 use super::upstream::picked_text;
 use super::upstream_head::strip_listed;
-use crate::plan::{Chain, Plan};
+use crate::plan::{Chain, GroupPlan, Plan};
 use crate::worker::Worker;
 
 /// The client's side of one request.
@@ -236,6 +236,8 @@ pub(super) fn body_max(limits: &Limits, s: &Scratch) -> u64 {
 pub(super) struct Turn<'x> {
     pub(super) worker: &'x Rc<Worker>,
     pub(super) plan: &'x Plan,
+    /// Routes of the listener's group.
+    pub(super) group: &'x GroupPlan,
     pub(super) down: &'x mut Peer,
     pub(super) s: &'x mut Scratch,
     pub(super) session: &'x mut Session,
@@ -243,10 +245,10 @@ pub(super) struct Turn<'x> {
 
 /// Serves the request whose head is in the scratch, to its log record; or, if it leaves HTTP, until the bytes of a tunnel
 /// are all that is left ([`Switched::run`]).
-pub(super) async fn run(mut turn: Turn<'_>, facts: Facts) -> Option<Box<Switched>> {
+pub(super) async fn run(mut turn: Turn<'_>, facts: &Facts) -> Option<Box<Switched>> {
     let _counted = RequestGuard::new(turn.worker);
     turn.s.exchange.id = turn.worker.request_id();
-    let mut chain = &*turn.plan.unrouted;
+    let mut chain = &*turn.group.unrouted;
     if let Err(failure) = serve(&mut turn, &mut chain, facts).await {
         Box::pin(fail(&mut turn, chain, failure)).await;
     }
@@ -274,7 +276,7 @@ impl Switched {
         let Self { mut upstream, picked, group, idle_ms, chain, services } = self;
         let _counted = RequestGuard::of_tunnel(worker);
         if let Peer::H1(client) = down {
-            let moved = tunnel(worker, client, &mut upstream, idle_ms).await;
+            let moved = tunnel(worker, client.stream(), upstream.stream(), idle_ms).await;
             s.exchange.bytes.received += moved.to_upstream;
             s.exchange.bytes.sent += moved.to_client;
             group.report(&picked, Outcome::Status(101), worker.now());
@@ -314,7 +316,7 @@ impl Drop for RequestGuard<'_> {
 pub(super) async fn refuse(mut turn: Turn<'_>, failure: Failure) {
     turn.s.exchange.id = turn.worker.request_id();
     turn.s.exchange.original.method.clone_from(&turn.s.request.method);
-    let chain = &*turn.plan.unrouted;
+    let chain = &*turn.group.unrouted;
     choose_all(chain, turn.s);
     let silent = failure.kind() == FailureKind::ClientClosed;
     fail(&mut turn, chain, failure).await;
@@ -338,7 +340,7 @@ pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &S
     }
 }
 
-async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> Result<(), Failure> {
+async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: &Facts) -> Result<(), Failure> {
     let (plan, limits) = (turn.plan, &turn.plan.node().limits);
     let s = &mut *turn.s;
     strip_listed(&mut s.request);
@@ -355,9 +357,10 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
         turn.session.keep_alive = false;
         return send_reply(turn, chain, reply).await;
     }
-    let found = route_request(&plan.http, s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
+    let found =
+        route_request(&turn.group.http, s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
     let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");
-    let route = plan.http_routes.get(found.slot).ok_or_else(missing)?;
+    let route = turn.group.http_routes.get(found.slot).ok_or_else(missing)?;
     *chain = &route.chain;
     s.exchange.route = Some(route.info());
     s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));

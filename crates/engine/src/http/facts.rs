@@ -2,14 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use cardinal_http::{HeaderList, Method, Name, RequestHead, Version, split_list};
-use cardinal_ir::{NodeSettings, RealIp, RealIpSource, Require, Wire};
+use cardinal_ir::{Id, NodeSettings, RealIp, RealIpSource, Require, Wire};
 use cardinal_route::upstream_uri::Parts;
 use cardinal_route::{Headers, Match, Request, Router, is_sound_path, normalize_path, split_host};
-use cardinal_sdk::{Exchange, Reply};
+use cardinal_sdk::{Client, Exchange, Reply};
 
 use super::Scratch;
+use crate::plan::Plan;
 
 /// Fields of a head, as the matcher asks for them.
 struct Fields<'x>(&'x HeaderList);
@@ -32,7 +34,7 @@ fn is_called(field: &[u8], name: &[u8]) -> bool {
 }
 
 /// What a request says about itself that is not in its head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Facts {
     /// The request counts as made over TLS on the wire.
     pub(crate) tls: bool,
@@ -40,15 +42,45 @@ pub(crate) struct Facts {
     pub(crate) plain_on_tls: bool,
     /// Port of the listener, mapped.
     pub(crate) listener_port: u16,
-    /// How the client was verified in its TLS handshake, see [`TlsPlan::admits`](crate::plan::TlsPlan::admits).
+    /// How the client was verified in its TLS handshake, see [`Plan::admits`].
     pub(crate) verification: Option<u64>,
+    /// Where the connection came in; `None` for a listener of the node's settings.
+    pub(crate) entrance: Option<Rc<Entrance>>,
+}
+
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entrance {
+    /// The record of the listener; `None` for a listener of the node's settings.
+    pub(crate) listener: Option<Id>,
+    /// The listener's group; `None` is the default group.
+    pub(crate) group: Option<Id>,
+}
+
+impl Facts {
+    /// The group of the listener.
+    pub(crate) fn group(&self) -> Option<Id> {
+        self.entrance.as_ref()?.group
+    }
+
+    /// Whether the listener may go while the node goes on.
+    pub(crate) fn may_be_closed(&self) -> bool {
+        self.entrance.is_some()
+    }
+
+    /// Whether a plan lets requests of the connection be served.
+    pub(crate) fn are_admitted(&self, plan: &Plan, client: &Client) -> bool {
+        // Plain HTTP on a listener with TLS is answered with an error, whatever it asks for.
+        let listener = self.entrance.as_ref().and_then(|entrance| entrance.listener);
+        self.plain_on_tls || plan.admits(listener, self.verification, client.peer_identity.as_deref())
+    }
 }
 
 /// Fills in what is known from the head and the connection: path, host, port, client address.
 /// `false` for requests that are not served: the host cannot be read, the scheme is not the connection's, the path is
 /// garbled or leads above the root, or there is none: `OPTIONS *` asks about a server, and does not say about which of
 /// those behind this one.
-pub(crate) fn read_facts(node: &NodeSettings, facts: Facts, s: &mut Scratch) -> bool {
+pub(crate) fn read_facts(node: &NodeSettings, facts: &Facts, s: &mut Scratch) -> bool {
     let Scratch { request, exchange, path, host_port, .. } = s;
     exchange.original.method.clone_from(&request.method);
     if request.path() == b"*" || !is_sound_path(request.path()) || !request.has_readable_host() {

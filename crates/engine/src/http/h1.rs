@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 use super::exchange::{Session, Turn, refuse, run};
 use super::facts::Facts;
 use super::{Scratch, h2};
-use crate::plan::Plan;
+use crate::plan::{GroupPlan, Plan};
 use crate::worker::Worker;
 
 /// What an HTTP/2 client says first.
@@ -36,18 +36,19 @@ enum Next {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts: Facts) {
-    let mut down = Peer::H1(Box::new(H1::new(io, b"")));
+pub(crate) async fn serve(worker: Rc<Worker>, h1: Box<H1>, mut client: Client, facts: Facts) {
+    let mut down = Peer::H1(h1);
     let idle = Timer::new(&worker.wheel);
     let mut sequence = 0;
     let mut end = End::Cut;
     loop {
         let limits = worker.plan().node().limits.clone();
-        if !wait_for_bytes(&worker, &mut down, &idle, &limits, sequence == 0).await {
+        let leaves = || worker.closes_idle() || (facts.may_be_closed() && !facts.are_admitted(&worker.plan(), &client));
+        if !wait_for_bytes(&mut down, &idle, &limits, sequence == 0, leaves).await {
             break;
         }
         let plan = worker.plan();
-        if !plan.tls.admits(facts.verification) {
+        if !facts.are_admitted(&plan, &client) {
             // Not even read: the client repeats its request on a new connection.
             break;
         }
@@ -70,21 +71,27 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
             Next::Http2 => {
                 let detail = if sequence > 1 { "HTTP/2 after HTTP/1.1" } else { "HTTP/2 without ALPN" };
                 let failure = Failure::new(FailureKind::VersionNotSupported, detail);
-                refuse_head(&worker, &plan, &mut down, &mut scratch, failure).await;
+                refuse_head(&worker, (&plan, plan.group(facts.group())), &mut down, &mut scratch, failure).await;
                 false
             }
             Next::Bad(failure) => {
                 end = End::Cut;
-                refuse_head(&worker, &plan, &mut down, &mut scratch, failure).await;
+                refuse_head(&worker, (&plan, plan.group(facts.group())), &mut down, &mut scratch, failure).await;
                 false
             }
             Next::Request(framing, expects_continue) => {
                 let last = sequence >= limits.requests_per_connection_max && limits.requests_per_connection_max != 0;
                 let keep = keep_alive(scratch.request.version, &scratch.request.headers) && !last;
                 let mut session = Session::new(framing, expects_continue, keep);
-                let turn =
-                    Turn { worker: &worker, plan: &plan, down: &mut down, s: &mut scratch, session: &mut session };
-                if let Some(switched) = run(turn, facts).await {
+                let turn = Turn {
+                    worker: &worker,
+                    plan: &plan,
+                    group: plan.group(facts.group()),
+                    down: &mut down,
+                    s: &mut scratch,
+                    session: &mut session,
+                };
+                if let Some(switched) = run(turn, &facts).await {
                     drop(plan);
                     switched.run(&worker, &mut down, &mut scratch, &mut session).await;
                 }
@@ -105,7 +112,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, mut client: Client, facts:
 }
 
 /// Waits for the first byte of a request. `false` when none will come.
-async fn wait_for_bytes(worker: &Worker, down: &mut Peer, idle: &Timer, limits: &Limits, first: bool) -> bool {
+async fn wait_for_bytes(
+    down: &mut Peer,
+    idle: &Timer,
+    limits: &Limits,
+    first: bool,
+    leaves: impl Fn() -> bool,
+) -> bool {
     let Peer::H1(h1) = down else { return false };
     if !h1.unread().is_empty() {
         return true;
@@ -120,7 +133,7 @@ async fn wait_for_bytes(worker: &Worker, down: &mut Peer, idle: &Timer, limits: 
             h1.rest();
         }
         // A connection that has not been used yet may have a request on its way.
-        let leave = worker.closes_idle() && !first;
+        let leave = !first && leaves();
         if leave || idle.poll_expired(cx) { Poll::Ready(false) } else { Poll::Pending }
     })
     .await;
@@ -218,9 +231,15 @@ fn head_failure(error: HeadError) -> Failure {
 }
 
 /// Answers what cannot be served.
-async fn refuse_head(worker: &Rc<Worker>, plan: &Plan, down: &mut Peer, s: &mut Scratch, failure: Failure) {
+async fn refuse_head(
+    worker: &Rc<Worker>,
+    (plan, group): (&Plan, &GroupPlan),
+    down: &mut Peer,
+    s: &mut Scratch,
+    failure: Failure,
+) {
     let session = &mut Session::new(Framing::None, false, false);
-    Box::pin(refuse(Turn { worker, plan, down, s, session }, failure)).await;
+    Box::pin(refuse(Turn { worker, plan, group, down, s, session }, failure)).await;
 }
 
 /// How the last request of a connection ended.

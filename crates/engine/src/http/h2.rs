@@ -82,11 +82,12 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
             if !std::mem::replace(&mut armed, true) {
                 idle.arm(patience_ms(worker, sequence, leaving));
             }
-            if (worker.is_draining() && !leaving) || idle.poll_expired(cx) { Poll::Ready(None) } else { Poll::Pending }
+            let ends = !leaving && is_ending(worker, facts, client);
+            if ends || idle.poll_expired(cx) { Poll::Ready(None) } else { Poll::Pending }
         })
         .await;
         match next {
-            Some(Some(Ok(mut request))) if !worker.plan().tls.admits(facts.verification) => {
+            Some(Some(Ok(mut request))) if !facts.are_admitted(&worker.plan(), client) => {
                 // The client may repeat the request on a new connection (RFC 9113 section 8.7).
                 request.stream.reset(Code::REFUSED_STREAM);
                 leaving = true;
@@ -95,9 +96,10 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
             Some(Some(Ok(request))) => {
                 sequence += 1;
                 let client = Client { sequence, ..(*client).clone() };
-                let (stream_worker, facts, held) = (Rc::clone(worker), *facts, Reservation::of(Arc::clone(memory)));
+                let (stream_worker, facts, held) =
+                    (Rc::clone(worker), facts.clone(), Reservation::of(Arc::clone(memory)));
                 drop(task::spawn_local("http/2 stream", async move {
-                    stream(&stream_worker, request, &client, facts, held).await;
+                    stream(&stream_worker, request, &client, &facts, held).await;
                 }));
                 let requests_max = worker.plan().node().limits.requests_per_connection_max;
                 if requests_max != 0 && sequence >= requests_max && !leaving {
@@ -112,13 +114,19 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
             Some(None) => return,
             // A client that does not answer our goodbye is not waited for.
             None if leaving && (server.streams() == 0 || worker.is_cutting()) => return,
-            None if leaving || (server.streams() > 0 && !worker.is_draining()) => {}
+            None if leaving || (server.streams() > 0 && !is_ending(worker, facts, client)) => {}
             None => {
                 leaving = true;
                 server.say_goodbye();
             }
         }
     }
+}
+
+/// Whether the connection is to end although the client may have more requests: the node stops, or the listener is gone or
+/// would not accept the client now.
+fn is_ending(worker: &Worker, facts: &Facts, client: &Client) -> bool {
+    worker.is_draining() || (facts.may_be_closed() && !facts.are_admitted(&worker.plan(), client))
 }
 
 /// How long to wait for a stream, milliseconds.
@@ -132,7 +140,7 @@ fn patience_ms(worker: &Worker, sequence: u64, leaving: bool) -> u64 {
     }
 }
 
-async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, facts: Facts, held: Reservation) {
+async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, facts: &Facts, held: Reservation) {
     let mut s = worker.take_scratch();
     s.start(client);
     s.exchange.held = held;
@@ -151,7 +159,8 @@ async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, fact
         None => Framing::Chunked,
     };
     let mut session = Session::new(framing, false, true);
-    let turn = Turn { worker, plan: &plan, down: &mut down, s: &mut s, session: &mut session };
+    let group = plan.group(facts.group());
+    let turn = Turn { worker, plan: &plan, group, down: &mut down, s: &mut s, session: &mut session };
     match failure {
         None => drop(run(turn, facts).await),
         Some(failure) => refuse(turn, failure).await,

@@ -15,7 +15,7 @@ mod upstream;
 mod upstream_head;
 
 pub(crate) use exchange::{Body, check_body_length, log_end, make_uri, note};
-pub(crate) use facts::{Facts, apply_match, is_trusted, read_facts, refusal, refused_method, with_view};
+pub(crate) use facts::{Entrance, Facts, apply_match, is_trusted, read_facts, refusal, refused_method, with_view};
 pub(crate) use failure_log::target_text;
 pub(crate) use filters::{choose_all, run_request as run_request_filters};
 pub(crate) use h1::serve as serve_h1;

@@ -422,7 +422,7 @@ fn keep_one_length(headers: &mut HeaderList) {
 /// Sends the head in `s.response`, with our fields. A body of `framing` follows; [`Framing::UntilClose`] stands for a
 /// length that is not known, whatever the client's version makes of it.
 pub(super) fn start_response(turn: &mut Turn<'_>, framing: Framing) -> Result<(), NetError> {
-    let Turn { worker, plan, down, s, session } = turn;
+    let Turn { worker, plan, down, s, session, .. } = turn;
     settle_framing(s, framing);
     add_own_fields(worker, plan.node(), s);
     session.answered = true;
@@ -469,7 +469,7 @@ pub(super) fn start_response(turn: &mut Turn<'_>, framing: Framing) -> Result<()
 
 /// Sends the head of `101 Switching Protocols`.
 pub(super) fn start_switch(turn: &mut Turn<'_>) {
-    let Turn { worker, plan, down, s, session } = turn;
+    let Turn { worker, plan, down, s, session, .. } = turn;
     for name in [Name::KeepAlive, Name::ProxyConnection, Name::TransferEncoding, Name::ContentLength] {
         s.response.headers.remove_known(name);
     }

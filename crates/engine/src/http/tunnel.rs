@@ -6,8 +6,7 @@ use std::task::{Context, Poll};
 
 use cardinal_http::{Failure, FailureKind};
 use cardinal_net::buffer::{Buffer, SIZE};
-use cardinal_net::h1::H1;
-use cardinal_net::{Io, Splice, Timer};
+use cardinal_net::{ByteStream, Io, Splice, Timer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::worker::Worker;
@@ -79,7 +78,13 @@ impl Way {
 
     /// Moves what can be moved; `Err` says whether it was the source that broke. `spare` is an empty buffer that both
     /// directions use in turn.
-    fn poll(&mut self, cx: &mut Context<'_>, spare: &mut Buffer, from: &mut H1, to: &mut H1) -> Result<(), bool> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        spare: &mut Buffer,
+        from: &mut ByteStream,
+        to: &mut ByteStream,
+    ) -> Result<(), bool> {
         if self.done {
             return Ok(());
         }
@@ -175,7 +180,7 @@ impl Way {
 
 /// Connects two sides until both have ended, one breaks, or nothing moves for `idle_ms`. What was read of either and
 /// not used goes first; what was written and not sent, too.
-pub(crate) async fn tunnel(worker: &Worker, client: &mut H1, upstream: &mut H1, idle_ms: u64) -> Moved {
+pub(crate) async fn tunnel(worker: &Worker, client: &mut ByteStream, upstream: &mut ByteStream, idle_ms: u64) -> Moved {
     let timer = Timer::new(&worker.wheel);
     timer.arm(idle_ms);
     let (mut up, mut down) = (Way::new(client.take_unread()), Way::new(upstream.take_unread()));

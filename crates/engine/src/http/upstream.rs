@@ -75,7 +75,10 @@ pub(super) async fn reach(
     });
     let now = s.now(worker);
     let limits = Worker::pool_limits(plan);
-    let name = if backend.tls.is_some() { server_name(&s.host) } else { "" };
+    let name = match &backend.tls {
+        Some(_) => backend.server_name().unwrap_or_else(|| server_name(&s.host)),
+        None => "",
+    };
     let class = match &backend.tls {
         None => worker.pool.borrow_mut().class(backend.settings, "", &limits),
         Some(_) => worker.tls_class(backend.settings + u64::from(upgrade), name, &limits),

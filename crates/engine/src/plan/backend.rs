@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cardinal_balance::{Group, Member};
-use cardinal_base::{Keyed, Rng, Sharded, SystemRng};
-use cardinal_ir::{Backend, Cluster, Code, Diagnostic, Host, HttpVersion, Id, Ir, NodeSettings, Severity, Target};
+use cardinal_base::{Clock, Keyed, Rng, Sharded, SystemRng};
+use cardinal_ir::{
+    Backend, Cluster, Code, Diagnostic, Host, HttpVersion, Id, Ir, NodeSettings, Severity, Target, UpstreamIdentity,
+};
+use cardinal_net::identity::IdentityStore;
 use cardinal_net::tls::{self, ClientSettings, TlsError};
 use cardinal_sdk::{BackendInfo, Services};
 use rustls::ClientConfig;
@@ -14,6 +17,7 @@ use rustls::server::ProducesTickets;
 use rustls::sign::CertifiedKey;
 
 use super::Changes;
+use super::identities::policy_of;
 
 /// A destination, ready to use.
 pub struct BackendPlan {
@@ -75,6 +79,11 @@ pub struct BackendTls {
 }
 
 impl BackendPlan {
+    /// The server name to ask for, where it does not follow the request's host.
+    pub fn server_name(&self) -> Option<&str> {
+        self.backend.tls.as_ref()?.identity.as_ref()?.server_name.as_deref()
+    }
+
     /// Whether HTTP/2 is spoken without asking.
     pub fn h2_only(&self) -> bool {
         self.backend.http == Some(HttpVersion::H2)
@@ -86,6 +95,7 @@ pub struct Registry {
     state: Mutex<State>,
     next_settings: AtomicU64,
     ticketer: Arc<dyn ProducesTickets>,
+    identities: Arc<IdentityStore>,
 }
 
 #[derive(Default)]
@@ -124,12 +134,22 @@ const PLAIN_H2: u64 = 2;
 const FIRST_TLS: u64 = 16;
 
 impl Registry {
-    /// An empty one.
+    /// An empty one. The validity of identities is judged by this clock.
     ///
     /// # Errors
     /// When the system gives no randomness for session tickets.
-    pub fn new() -> Result<Self, TlsError> {
-        Ok(Self { state: Mutex::default(), next_settings: AtomicU64::new(FIRST_TLS), ticketer: tls::ticketer()? })
+    pub fn new(clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        Ok(Self {
+            state: Mutex::default(),
+            next_settings: AtomicU64::new(FIRST_TLS),
+            ticketer: tls::ticketer()?,
+            identities: IdentityStore::new(clock),
+        })
+    }
+
+    /// Identities of the node, and the trust bundles that peers are verified by: a live handle.
+    pub fn identities(&self) -> &Arc<IdentityStore> {
+        &self.identities
     }
 
     /// Makes session tickets for all generations.
@@ -256,6 +276,9 @@ impl Registry {
         endpoints: Option<&Cluster>,
     ) -> Result<(u64, BackendTls), TlsError> {
         let spec = backend.tls.clone().unwrap_or_default();
+        if let Some(identity) = &spec.identity {
+            return self.identity_tls(known, backend, identity);
+        }
         let client = spec.client_certificate.or_else(|| endpoints.and_then(|e| e.client_certificate));
         // References are verified; still, none that is missing may mean to connect without a certificate, or to trust others.
         let missing = |what: &str| TlsError::Config(format!("its {what} is not in this generation"));
@@ -291,6 +314,35 @@ impl Registry {
         let config_h1 = tls::client_config(&ClientSettings { alpn: alpn_h1, ..settings.clone() })?;
         let tls = BackendTls { config: tls::client_config(&settings)?, config_h1 };
         // Two numbers: connections that were offered only HTTP/1.1 are kept apart.
+        let number = self.next_settings.fetch_add(2, Ordering::Relaxed);
+        known.insert(key, (number, Arc::downgrade(&tls.config), Arc::downgrade(&tls.config_h1)));
+        Ok((number, tls))
+    }
+
+    /// Mutual TLS by SPIFFE identities. The settings are those of the policy: a rotation of certificates or roots is no
+    /// change of them.
+    fn identity_tls(
+        &self,
+        known: &mut KnownTls,
+        backend: &Backend,
+        spec: &UpstreamIdentity,
+    ) -> Result<(u64, BackendTls), TlsError> {
+        let policy = policy_of(&spec.tls).map_err(TlsError::Config)?;
+        let own = |alpn: &[&[u8]]| self.identities.client(&policy.clone().with_alpn(alpn));
+        let (alpn, alpn_h1): (&[&[u8]], &[&[u8]]) = match backend.http {
+            Some(HttpVersion::H2) => (&[b"h2"], &[b"http/1.1"]),
+            Some(HttpVersion::Negotiate) => (&[b"h2", b"http/1.1"], &[b"http/1.1"]),
+            Some(HttpVersion::H1) => (&[b"http/1.1"], &[b"http/1.1"]),
+            None => (&[], &[]),
+        };
+        let (client, client_h1) = (own(alpn)?, own(alpn_h1)?);
+        let tls = BackendTls { config: Arc::clone(client.config()), config_h1: Arc::clone(client_h1.config()) };
+        let key = client.policy().fingerprint();
+        if let Some((number, config, _)) = known.get(&key)
+            && config.upgrade().is_some_and(|config| Arc::ptr_eq(&config, &tls.config))
+        {
+            return Ok((*number, tls));
+        }
         let number = self.next_settings.fetch_add(2, Ordering::Relaxed);
         known.insert(key, (number, Arc::downgrade(&tls.config), Arc::downgrade(&tls.config_h1)));
         Ok((number, tls))

@@ -5,30 +5,36 @@
 
 mod backend;
 mod chain;
+mod groups;
+mod identities;
+mod listeners;
 mod planner;
 mod routes;
 mod scopes;
 mod tls;
 mod validate;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{
-    Code, Delta, Diagnostic, Diagnostics, Id, Ir, IrDelta, NodeSettings, Route, Severity, Traffic, Verified,
-};
-use cardinal_route::Router;
+use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, IrDelta, NodeSettings, Severity, TrustBundle, Verified};
+use cardinal_net::ConnectionFacts;
 use cardinal_sdk::{Directory, PluginDef, Services};
 
 pub(crate) use backend::News;
 pub use backend::{BackendPlan, BackendTls, Registry};
 pub(crate) use chain::{Chain, NOT_CHOSEN, Phase};
+pub use groups::GroupPlan;
+pub(crate) use listeners::{ListenerPlan, Listeners, TlsPolicy, own_identity};
 pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
 pub(crate) use validate::validate;
 
 use backend::Backends;
 use chain::ChainBuilder;
+use groups::{Groups, RouteProblems};
+use identities::Prepared;
+use listeners::ListenersCx;
 use planner::{Chains, Planner};
 
 use crate::configuration::Configuration;
@@ -41,16 +47,10 @@ pub struct Plan {
     pub ir: Arc<Ir>,
     /// The settings of this node that it was planned from.
     pub node: Arc<NodeSettings>,
-    /// Routes of HTTP requests.
-    pub http: Router,
-    /// What to do with a match of [`Plan::http`], by [`Match::slot`](cardinal_route::Match::slot).
-    pub http_routes: RoutePlans,
-    /// Routes of connections.
-    pub stream: Router,
-    /// What to do with a match of [`Plan::stream`].
-    pub stream_routes: RoutePlans,
-    /// Global filters, for requests that match no route.
-    pub(crate) unrouted: Arc<Chain>,
+    /// The route tables of each group of listeners.
+    groups: Groups,
+    /// Listeners that come and go with generations.
+    pub(crate) listeners: Listeners,
     /// Principals and credentials.
     pub directory: Directory,
     /// The node, as filters see it.
@@ -62,8 +62,10 @@ pub struct Plan {
     verified: Verified,
     backends: Backends,
     chains: Chains,
+    /// What is wrong with identities and trust bundles that were left out.
+    identity_problems: identities::Problems,
     /// What is wrong with routes that were left out.
-    route_problems: BTreeMap<Id, Vec<Diagnostic>>,
+    route_problems: RouteProblems,
 }
 
 /// What planning needs besides the IR.
@@ -82,6 +84,28 @@ impl Plan {
     /// Settings of the node.
     pub fn node(&self) -> &NodeSettings {
         &self.node
+    }
+
+    /// The route tables of a group of listeners; `None` is the default group.
+    pub fn group(&self, group: Option<Id>) -> &GroupPlan {
+        self.groups.get(group)
+    }
+
+    /// Whether requests of a connection may be served that a listener, `None` for one of the node's settings, has
+    /// accepted with this verification (`None` in clear text), and whose peer has this identity. When clients are
+    /// verified in another way than they were then, they have to connect again.
+    pub(crate) fn admits(&self, listener: Option<Id>, verification: Option<u64>, peer: Option<&str>) -> bool {
+        match listener {
+            None => self.tls.admits(verification),
+            Some(id) => self.listeners.admits(&id, &self.tls, verification, peer),
+        }
+    }
+
+    /// Whether the peer of a connection would be accepted now by the listener that has accepted it. A listener that is gone
+    /// lets its connections end by themselves.
+    pub(crate) fn allows(&self, connection: &ConnectionFacts) -> bool {
+        let listener = connection.listener.and_then(|id| self.listeners.get(&id));
+        listener.is_none_or(|listener| listener.tls.allows(connection.peer_identity.as_deref()))
     }
 
     /// Plans `ir` for a node with these settings. Records that cannot be used are left out and reported; the others are
@@ -118,36 +142,32 @@ impl Plan {
         if let Err(error) = backend::read_system_authorities(&ir, &node) {
             return Err(tls::node_error(Code::Shortage, error.to_string()).into());
         }
+        let mut identity_problems = previous.map_or_else(BTreeMap::new, |previous| previous.identity_problems.clone());
+        let identities = Prepared::new(&ir, &changes, &mut identity_problems);
+        let listeners = ListenersCx { ir: &ir, node: &node, tls: &tls, registry: cx.registry, changes: &changes };
+        let listeners = Listeners::build(&listeners, previous.map(|previous| &previous.listeners));
         let mut builder = ChainBuilder::new(cx);
         builder.build_all(&changes.delta.filter_sets)?;
         // From here on nothing fails: the registry follows.
         let nothing = Directory::default();
         let directory = previous.map_or(&nothing, |previous| &previous.directory);
         let directory = directory.rebuild(&changes.delta, &ir, cx.plugins);
-        let mut route_problems = previous.map_or_else(BTreeMap::new, |previous| previous.route_problems.clone());
-        for change in &changes.delta.routes {
-            route_problems.remove(&change.id);
-        }
-        let http = router(previous.map(|p| &p.http), &ir, &changes.delta.routes, Traffic::Http, &mut route_problems);
-        let stream =
-            router(previous.map(|p| &p.stream), &ir, &changes.delta.routes, Traffic::Stream, &mut route_problems);
         let nothing = Backends::default();
         let backends = previous.map_or(&nothing, |previous| &previous.backends);
         let (backends, concerned) = cx.registry.backends((&ir, &node), generation, &changes, backends, &cx.services);
-        let (mut planner, unrouted) = Planner::new(cx, builder, &changes, &backends, concerned);
-        let http_routes = planner.routes(&http, previous.map(|p| (&p.http, &p.http_routes)));
-        let stream_routes = planner.routes(&stream, previous.map(|p| (&p.stream, &p.stream_routes)));
+        let mut planner = Planner::new(cx, builder, &changes, &backends, concerned);
+        let mut route_problems = previous.map_or_else(BTreeMap::new, |previous| previous.route_problems.clone());
+        let routes = &changes.delta.routes;
+        let groups = Groups::build(previous.map(|p| &p.groups), &ir, routes, &mut planner, &mut route_problems);
         let chains = planner.finish();
         let services = cx.services.clone();
+        identities.store(cx.registry.identities(), &mut identity_problems, &ir);
         let plan = Self {
             generation,
             ir,
             node,
-            http,
-            http_routes,
-            stream,
-            stream_routes,
-            unrouted,
+            groups,
+            listeners,
             directory,
             services,
             tls,
@@ -155,6 +175,7 @@ impl Plan {
             verified,
             backends,
             chains,
+            identity_problems,
             route_problems,
         };
         let diagnostics = plan.diagnostics();
@@ -165,6 +186,8 @@ impl Plan {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut all = self.directory.diagnostics();
         all.extend(self.tls.diagnostics());
+        all.extend(self.listeners.diagnostics());
+        all.extend(self.identity_problems.values().cloned());
         all.extend(self.route_problems.values().flatten().cloned());
         all.extend(self.backends.diagnostics());
         all.extend(self.chains.diagnostics());
@@ -187,43 +210,11 @@ pub(crate) struct Changes {
 impl Changes {
     /// Whether key material differs: certificates, authorities, settings of the node.
     fn touches_tls(&self) -> bool {
-        self.node || !self.delta.certificates.is_empty() || !self.delta.trust_bundles.is_empty()
-    }
-}
-
-/// The router after these changes.
-fn router(
-    previous: Option<&Router>,
-    ir: &Ir,
-    changes: &Delta<Route>,
-    traffic: Traffic,
-    problems: &mut BTreeMap<Id, Vec<Diagnostic>>,
-) -> Router {
-    let (router, found) = match previous {
-        Some(previous) => previous.update(changes.iter().map(|change| (change.id, change.new.clone())), traffic),
-        None => Router::build(ir, traffic),
-    };
-    note_unmatchable(&found, changes.put(), traffic, problems);
-    router
-}
-
-/// Notes which of the records the matcher cannot use. `found` names their origins; several records may share one.
-fn note_unmatchable<'r>(
-    found: &[Diagnostic],
-    routes: impl Iterator<Item = (Id, &'r Arc<Route>)>,
-    traffic: Traffic,
-    problems: &mut BTreeMap<Id, Vec<Diagnostic>>,
-) {
-    if found.is_empty() {
-        return;
-    }
-    let bad: HashSet<Id> = found.iter().map(|problem| problem.origin.id).collect();
-    for (id, route) in routes.filter(|(_, r)| r.traffic == traffic && bad.contains(&r.origin.id)) {
-        // Parts of a route are told apart by trying them alone.
-        let (_, found) = Router::from_routes([(id, Arc::clone(route))]);
-        if !found.is_empty() {
-            problems.insert(id, found);
-        }
+        // Roots of a trust domain are looked up at each handshake.
+        let is_named = |bundle: &Arc<TrustBundle>| bundle.trust_domain.is_none();
+        self.node
+            || !self.delta.certificates.is_empty()
+            || self.delta.trust_bundles.iter().any(|change| change.old.iter().chain(&change.new).any(is_named))
     }
 }
 

@@ -57,14 +57,14 @@ pub(super) struct Planner<'x> {
 }
 
 impl<'x> Planner<'x> {
-    /// The planner, and the chain of requests that match no route. `concerned` are the backends that changed.
+    /// The planner. `concerned` are the backends that changed.
     pub(super) fn new(
         cx: &'x PlanCx<'x>,
         mut builder: ChainBuilder<'x>,
         changes: &Changes,
         backends: &'x Backends,
         concerned: HashSet<Id>,
-    ) -> (Self, Arc<Chain>) {
+    ) -> Self {
         let mut chains = cx.previous.map_or_else(Chains::default, |previous| previous.chains.clone());
         let (scopes, dirty) = chains.scopes.rebuild(&changes.delta.filter_sets);
         chains.scopes = scopes;
@@ -72,17 +72,26 @@ impl<'x> Planner<'x> {
             chains.problems.remove(&change.id);
         }
         let unrouted = match cx.previous {
-            Some(previous) if !dirty.rest => Arc::clone(&previous.unrouted),
+            Some(previous) if !dirty.rest => Arc::clone(&previous.group(None).unrouted),
             previous => {
-                let old = previous.map(|previous| &*previous.unrouted);
+                let old = previous.map(|previous| &*previous.group(None).unrouted);
                 Arc::new(builder.chain(slots(chains.scopes.rest(), None), old.as_slice()))
             }
         };
         let (previous, made) = (cx.previous, HashMap::new());
-        let shown = Arc::clone(&unrouted);
         let mut planner = Self { previous, backends, chains, unrouted, dirty, concerned, made, builder };
         planner.backend_chains();
-        (planner, shown)
+        planner
+    }
+
+    /// The chain of requests that match no route.
+    pub(super) fn unrouted(&self) -> Arc<Chain> {
+        Arc::clone(&self.unrouted)
+    }
+
+    /// Whether the plans of routes that did not change are what they were.
+    pub(super) fn keeps_routes(&self) -> bool {
+        self.concerned.is_empty() && !self.dirty.rest && self.dirty.routes.is_empty() && self.dirty.backends.is_empty()
     }
 
     /// What the next generation starts from.
@@ -105,7 +114,7 @@ impl<'x> Planner<'x> {
             }
             let sets = own.iter().map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
             let old = old.iter().map(|old| &*old.0.1);
-            let old: Vec<&Chain> = old.chain(self.previous.map(|previous| &*previous.unrouted)).collect();
+            let old: Vec<&Chain> = old.chain(self.previous.map(|previous| &*previous.group(None).unrouted)).collect();
             let chain = Arc::new(self.builder.chain(slots(sets, Some(id)), &old));
             self.chains.of_backends.insert(BackendChain(Arc::new((id, chain))));
         }

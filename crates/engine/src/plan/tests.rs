@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cardinal_base::ManualClock;
+use cardinal_ir::Route;
 use cardinal_testkit::{Authority, World};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -143,8 +144,9 @@ fn compiled(file: &str) -> anyhow::Result<Configuration> {
 
 /// What can be observed of a plan.
 fn digest(plan: &Plan, registry: &Registry) -> Vec<String> {
-    let mut all = vec![plan.unrouted.describe()];
-    let tables = [(&plan.http, &plan.http_routes), (&plan.stream, &plan.stream_routes)];
+    let mut all = vec![plan.group(None).unrouted.describe()];
+    let group = plan.group(None);
+    let tables = [(&group.http, &group.http_routes), (&group.stream, &group.stream_routes)];
     let mut routes: Vec<String> = Vec::new();
     for (router, plans) in tables {
         for (slot, id, route) in router.routes() {
@@ -198,7 +200,7 @@ impl Bench {
     }
 
     fn validated(&self, configuration: &Configuration) -> Vec<Diagnostic> {
-        let registry = Registry::new().unwrap();
+        let registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
         let cx = PlanCx { plugins: PLUGINS, services: self.services.clone(), registry: &registry, previous: None };
         let _entered = self.runtime.enter();
         validate(configuration, &cx).expect("a generation that can be served")
@@ -225,7 +227,7 @@ proptest! {
         steps in proptest::collection::vec(proptest::collection::vec(edit(), 1..5), 2..12),
     ) {
         let bench = Bench::new();
-        let registry = Registry::new().unwrap();
+        let registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
         let mut model = Model::default();
         let mut last: Option<Plan> = None;
         for (step, generation) in steps.into_iter().zip(1..) {
@@ -235,7 +237,7 @@ proptest! {
             let next = bench.plan(&made, generation, &registry, last.as_ref());
             prop_assert_eq!(&next.ir, &made.ir);
             prop_assert_eq!(next.ir.digest(), made.ir.digest());
-            let fresh_registry = Registry::new().unwrap();
+            let fresh_registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
             // The same records, as they are compared by their addresses.
             let same = Configuration { ir: Arc::clone(&next.ir), node: made.node };
             let fresh = bench.plan(&same, 1, &fresh_registry, None);
@@ -258,7 +260,7 @@ fn many(services: u8) -> Model {
 
 #[test]
 fn tls_settings_of_replaced_generations_are_freed() {
-    let (bench, registry) = (Bench::new(), Registry::new().unwrap());
+    let (bench, registry) = (Bench::new(), Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap());
     let authority = Authority::new("clients");
     let id = "00000000-0000-4000-8000-000000009000";
     let mut last: Option<Plan> = None;
@@ -279,7 +281,7 @@ fn tls_settings_of_replaced_generations_are_freed() {
 
 #[test]
 fn what_did_not_change_is_the_same_object() {
-    let (bench, registry) = (Bench::new(), Registry::new().unwrap());
+    let (bench, registry) = (Bench::new(), Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap());
     let mut model = many(40);
     model.apply(Edit::Plugin(0, Some((2, 0, 0))));
     model.apply(Edit::Plugin(1, Some((1, 3, 7))));
@@ -290,8 +292,9 @@ fn what_did_not_change_is_the_same_object() {
     model.apply(Edit::Plugin(1, Some((1, 3, 8))));
     let second = bench.plan(&compiled(&model), 2, &registry, Some(&first));
     let (mut backends, mut chains) = (Vec::new(), Vec::new());
-    for (slot, id, _) in second.http.routes() {
-        let (old, new) = (first.http_routes.get(slot).unwrap(), second.http_routes.get(slot).unwrap());
+    for (slot, id, _) in second.group(None).http.routes() {
+        let (old, new) =
+            (first.group(None).http_routes.get(slot).unwrap(), second.group(None).http_routes.get(slot).unwrap());
         if !Arc::ptr_eq(old.backend.as_ref().unwrap(), new.backend.as_ref().unwrap()) {
             backends.push(id.as_u128() % 0x1000);
         }
@@ -302,7 +305,7 @@ fn what_did_not_change_is_the_same_object() {
     chains.sort_unstable();
     assert_eq!((backends, chains), (vec![0x003], vec![0x007, 0x008]));
     assert!(Arc::ptr_eq(first.tls.http2.config(), second.tls.http2.config()));
-    assert!(Arc::ptr_eq(&first.unrouted, &second.unrouted));
+    assert!(Arc::ptr_eq(&first.group(None).unrouted, &second.group(None).unrouted));
 }
 
 #[test]
@@ -336,13 +339,15 @@ fn validating_finds_what_planning_leaves_out() {
             .insert(id(number), FilterSet { origin: origin("plugins", number), scope, filters, precedence: 1 });
     }
     let configuration = Configuration::from(ir);
-    let planned = bench.plan(&configuration, 1, &Registry::new().unwrap(), None).diagnostics();
+    let planned = bench
+        .plan(&configuration, 1, &Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap(), None)
+        .diagnostics();
     assert_eq!(bench.validated(&configuration), planned);
     assert!(planned.len() > 5, "{planned:?}");
     // What is refused as a whole is refused with the same words.
     let mut broken = configuration;
     broken.ir_mut().routes.insert(id(4), Route { backend: Some(id(77)), ..Route::default() });
-    let registry = Registry::new().unwrap();
+    let registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
     let cx = PlanCx { plugins: PLUGINS, services: bench.services.clone(), registry: &registry, previous: None };
     let _entered = bench.runtime.enter();
     let refused = Plan::build(broken.clone(), 1, &cx).err().expect("a refusal");

@@ -49,6 +49,11 @@ impl TlsPlan {
         verification.is_none_or(|verification| verification == self.http2.verification())
     }
 
+    /// A certificate of the generation with its keys, if it can be used.
+    pub(super) fn certificate(&self, id: &Id) -> Option<(&Certificate, &[Arc<CertifiedKey>])> {
+        self.usable.get(id).map(|usable| (&*usable.record, &*usable.pairs))
+    }
+
     /// What was left out, and why.
     pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
         self.problems.iter().cloned()

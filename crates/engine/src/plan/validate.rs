@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use cardinal_ir::{Code, Diagnostic, Diagnostics, Ir, IrDelta, Traffic};
+use cardinal_ir::{Code, Diagnostic, Diagnostics, Ir, IrDelta};
 use cardinal_route::Router;
 use cardinal_sdk::Directory;
 
 use super::backend::{self, Backends};
 use super::chain::ChainBuilder;
+use super::groups::{note_unmatchable, route_tables};
+use super::identities::Prepared;
+use super::listeners::{Listeners, ListenersCx};
 use super::planner::Planner;
 use super::tls::{self, TlsPlan};
-use super::{Changes, PlanCx, note_unmatchable};
+use super::{Changes, PlanCx};
 use crate::configuration::Configuration;
 
 /// What [`Plan::build`](super::Plan::build) would leave out of a configuration, and why. Neither routes nor principals are
@@ -29,6 +32,9 @@ pub(crate) fn validate(configuration: &Configuration, cx: &PlanCx<'_>) -> Result
     }
     let nothing = Ir::default();
     let delta = IrDelta {
+        identities: nothing.identities.diff(&ir.identities),
+        trust_bundles: nothing.trust_bundles.diff(&ir.trust_bundles),
+        listeners: nothing.listeners.diff(&ir.listeners),
         clusters: nothing.clusters.diff(&ir.clusters),
         endpoints: nothing.endpoints.diff(&ir.endpoints),
         backends: nothing.backends.diff(&ir.backends),
@@ -40,15 +46,21 @@ pub(crate) fn validate(configuration: &Configuration, cx: &PlanCx<'_>) -> Result
     builder.build_all(&changes.delta.filter_sets)?;
     let mut all = Directory::unusable_credentials(ir, cx.plugins);
     all.extend(tls.diagnostics());
+    let listeners = ListenersCx { ir, node, tls: &tls, registry: cx.registry, changes: &changes };
+    all.extend(Listeners::build(&listeners, None).diagnostics());
+    let mut identity_problems = BTreeMap::new();
+    let identities = Prepared::new(ir, &changes, &mut identity_problems);
+    identities.store(cx.registry.identities(), &mut identity_problems, ir);
+    all.extend(identity_problems.into_values());
     let mut problems = BTreeMap::new();
-    for traffic in [Traffic::Http, Traffic::Stream] {
-        let (_, found) = Router::build(ir, traffic);
-        note_unmatchable(&found, ir.routes.iter().map(|(id, route)| (*id, route)), traffic, &mut problems);
+    for table in route_tables(ir) {
+        let (_, found) = Router::build(ir, table);
+        note_unmatchable(&found, ir.routes.iter().map(|(id, route)| (*id, route)), table, &mut problems);
     }
     all.extend(problems.values().flatten().cloned());
     let (backends, concerned) = cx.registry.backends((ir, node), 1, &changes, &Backends::default(), &cx.services);
     all.extend(backends.diagnostics());
-    let (mut planner, _) = Planner::new(cx, builder, &changes, &backends, concerned);
+    let mut planner = Planner::new(cx, builder, &changes, &backends, concerned);
     let matchable = ir.routes.iter().filter(|(id, _)| !problems.contains_key(*id));
     planner.build_chains(matchable.map(|(_, route)| &**route));
     all.extend(planner.finish().diagnostics());

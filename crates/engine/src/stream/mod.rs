@@ -10,5 +10,5 @@ mod tcp;
 mod tls;
 mod udp;
 
-pub(crate) use tcp::serve_tcp;
+pub(crate) use tcp::{serve_bytes, serve_tcp};
 pub(crate) use udp::serve_udp;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use cardinal_balance::{Group, Outcome, Picked};
 use cardinal_http::{Failure, FailureKind, Retry};
-use cardinal_ir::{Id, Rank, Wire};
+use cardinal_ir::{Id, Listener, Rank, Wire};
 use cardinal_net::Stage;
 use cardinal_route::{NoHeaders, Request};
 use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Services, Source, Try};
 
 use crate::http::{Scratch, choose_all, connect_timeout, is_trusted, log_end, note, pick, picked_text, report_failure};
-use crate::plan::{BackendPlan, Chain, NOT_CHOSEN, Phase, Plan, RoutePlan};
+use crate::plan::{BackendPlan, Chain, GroupPlan, NOT_CHOSEN, Phase, RoutePlan};
 use crate::worker::{PlanRef, Worker};
 
 /// One client's session. It keeps the plan it began with until bytes flow: it may last for days, and with it a plan, with
@@ -21,7 +21,9 @@ pub(super) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) plan: PlanRef,
     pub(super) scratch: Box<Scratch>,
-    /// Slot of its route in [`Plan::stream_routes`].
+    /// The listener's group.
+    group: Option<Id>,
+    /// Slot of its route among those of the group.
     route: Option<usize>,
 }
 
@@ -65,14 +67,13 @@ impl Chosen {
 }
 
 impl Session {
-    /// A session of a client that speaks `wire`, of which no more is known than its addresses. `mapped_port` is the
-    /// listener's port as matching sees it, when that differs.
-    pub(super) fn start(worker: &Rc<Worker>, client: &Client, wire: Wire, mapped_port: Option<u16>) -> Self {
+    /// A session of a client that speaks `wire`, of which no more is known than its addresses.
+    pub(super) fn start(worker: &Rc<Worker>, client: &Client, wire: Wire, listener: &Listener) -> Self {
         let mut scratch = worker.take_scratch();
         scratch.start(client);
         let exchange = &mut scratch.exchange;
         exchange.id = worker.request_id();
-        exchange.original.port = mapped_port.unwrap_or(client.local.port());
+        exchange.original.port = listener.mapped_port.unwrap_or(client.local.port());
         exchange.client.wire = wire;
         let plan = worker.plan();
         exchange.client.trusted = is_trusted(&plan.node().real_ip, client.peer.ip());
@@ -84,7 +85,7 @@ impl Session {
         exchange.timing.started = worker.now();
         exchange.timing.filtered = exchange.timing.started;
         exchange.timing.started_unix = worker.node.services.clock.unix();
-        Self { worker: Rc::clone(worker), plan, scratch, route: None }
+        Self { worker: Rc::clone(worker), plan, scratch, group: listener.group, route: None }
     }
 
     /// The facts.
@@ -95,7 +96,7 @@ impl Session {
     /// The route of a session that speaks `wire`.
     pub(super) fn find(&self, wire: Wire, sni: Option<&str>) -> Option<Found> {
         let exchange = &self.scratch.exchange;
-        let found = self.plan.stream.find(&Request {
+        let found = self.plan.group(self.group).stream.find(&Request {
             wire,
             method: "",
             host: None,
@@ -114,7 +115,7 @@ impl Session {
     pub(super) fn take_route(&mut self, wire: Wire, found: Option<Found>) -> Result<(), Failure> {
         let exchange = &mut self.scratch.exchange;
         exchange.client.wire = wire;
-        let route = found.and_then(|found| Some((found.slot, routed(&self.plan, Some(found.slot))?)));
+        let route = found.and_then(|found| Some((found.slot, routed(self.plan.group(self.group), Some(found.slot))?)));
         let Some((slot, route)) = route else {
             return Err(Failure::new(FailureKind::NoRoute, "no stream route matches"));
         };
@@ -126,8 +127,8 @@ impl Session {
 
     /// Asks the filters of the route. The first that says no is the last that is asked.
     pub(super) fn admit(&mut self) -> Admit {
-        let Self { worker, plan, scratch, route } = self;
-        let chain = chain(plan, *route);
+        let Self { worker, plan, scratch, group, route } = self;
+        let chain = chain(plan.group(*group), *route);
         choose_all(chain, scratch);
         for slot in chain.list(Phase::Connect) {
             let choice = scratch.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
@@ -149,9 +150,9 @@ impl Session {
         &mut self,
         open: impl AsyncFn(&RoutePlan, &BackendPlan, &Picked, &Exchange, &Stage) -> Result<T, Failure>,
     ) -> Result<Reached<T>, Failure> {
-        let Self { worker, plan, scratch, route } = self;
+        let Self { worker, plan, scratch, group, route } = self;
         let no_backend = || Failure::new(FailureKind::NoBackend, "the route has no service");
-        let route = routed(plan, *route).ok_or_else(no_backend)?;
+        let route = routed(plan.group(*group), *route).ok_or_else(no_backend)?;
         let backend = route.backend.as_ref().ok_or_else(no_backend)?;
         let mut retries = backend.backend.retries;
         loop {
@@ -190,14 +191,15 @@ impl Session {
 
     /// How long nothing may move, milliseconds (nginx has one `proxy_timeout` for both directions).
     pub(super) fn idle_ms(&self) -> u64 {
-        let backend = routed(&self.plan, self.route).and_then(|route| route.backend.as_ref());
+        let backend = routed(self.plan.group(self.group), self.route).and_then(|route| route.backend.as_ref());
         backend.map_or(0, |b| b.backend.timeouts.read_ms.max(b.backend.timeouts.write_ms))
     }
 
     /// Releases the plan: all that is left is to pass bytes, and to end.
     pub(super) fn flow(self) -> Flowing {
-        let Self { worker, plan, mut scratch, route } = self;
-        let chain = routed(&plan, route).map_or(&plan.unrouted, |route| &route.chain);
+        let Self { worker, plan, mut scratch, group, route } = self;
+        let group = plan.group(group);
+        let chain = routed(group, route).map_or(&group.unrouted, |route| &route.chain);
         if scratch.choices.is_empty() {
             choose_all(chain, &mut scratch);
         }
@@ -234,11 +236,11 @@ impl Flowing {
     }
 }
 
-fn routed(plan: &Plan, route: Option<usize>) -> Option<&RoutePlan> {
-    plan.stream_routes.get(route?)
+fn routed(group: &GroupPlan, route: Option<usize>) -> Option<&RoutePlan> {
+    group.stream_routes.get(route?)
 }
 
 /// The filters of the route, or the global ones without a route.
-fn chain(plan: &Plan, route: Option<usize>) -> &Chain {
-    routed(plan, route).map_or(&*plan.unrouted, |route| &*route.chain)
+fn chain(group: &GroupPlan, route: Option<usize>) -> &Chain {
+    routed(group, route).map_or(&*group.unrouted, |route| &*route.chain)
 }

@@ -9,8 +9,8 @@ use cardinal_base::{Rng as _, SeededRng};
 use cardinal_engine::{ApplyError, Configuration};
 use cardinal_ir::{
     Attributes, Backend, Change, Cluster, Credential, Endpoint, Filter, FilterSet, Host, HostMatch, HostPattern,
-    HttpVersion, Id, Ir, IrDelta, Limits, Listener, ListenerKind, Matches, NodeSettings, Origin, PathMatch, Principal,
-    Rank, Record, RecordKind, Route, Scope, Target, binary,
+    HttpVersion, Id, Ir, IrDelta, Limits, Listener, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Record,
+    RecordKind, Route, Scope, Target, binary,
 };
 use cardinal_testkit::{EchoServer, H1Client, World};
 use serde_json::json;
@@ -168,16 +168,8 @@ fn from_scratch(ir: &Ir) -> Ir {
 }
 
 fn settings() -> NodeSettings {
-    let listener = Listener {
-        name: "proxy".into(),
-        address: ([127, 0, 0, 1], 0).into(),
-        kind: ListenerKind::Http,
-        tls: false,
-        http2: false,
-        proxy_protocol: false,
-        backlog: 64,
-        mapped_port: None,
-    };
+    let listener =
+        Listener { name: "proxy".into(), address: ([127, 0, 0, 1], 0).into(), http2: false, ..Listener::default() };
     NodeSettings { listeners: vec![listener], limits: Limits::default(), ..NodeSettings::default() }
 }
 

@@ -8,27 +8,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{Digest, Id, Ir, IrDelta, Record, RecordKind, Rejected, binary};
+use crate::{Digest, Ir, IrDelta, Record, RecordKind, Rejected, binary};
 use samples::{ir, record};
 
 /// A copy of a generation that shares nothing with it.
 fn unshared(ir: &Ir) -> Ir {
     serde_json::from_str(&serde_json::to_string(ir).unwrap()).unwrap()
-}
-
-fn put(ir: &mut Ir, id: Id, record: Record) {
-    match record {
-        Record::Certificate(record) => drop(ir.certificates.insert_shared(id, record)),
-        Record::TrustBundle(record) => drop(ir.trust_bundles.insert_shared(id, record)),
-        Record::Cluster(record) => drop(ir.clusters.insert_shared(id, record)),
-        Record::Endpoint(record) => drop(ir.endpoints.insert_shared(id, record)),
-        Record::Backend(record) => drop(ir.backends.insert_shared(id, record)),
-        Record::Route(record) => drop(ir.routes.insert_shared(id, record)),
-        Record::PrincipalGroup(record) => drop(ir.groups.insert_shared(id, record)),
-        Record::Principal(record) => drop(ir.principals.insert_shared(id, record)),
-        Record::Credential(record) => drop(ir.credentials.insert_shared(id, record)),
-        Record::FilterSet(record) => drop(ir.filter_sets.insert_shared(id, record)),
-    }
 }
 
 proptest! {
@@ -139,7 +124,7 @@ fn the_place_in_a_file_is_not_a_part_of_a_record() {
 fn a_record_of_a_newer_version_is_read_as_far_as_possible() {
     let (a, b, c) = (samples::id(1), samples::id(2), samples::id(3));
     let mut ir = Ir::default();
-    put(&mut ir, a, Record::Route(samples::named_route(1).into()));
+    ir.insert(a, Record::Route(samples::named_route(1).into()));
     let mut value = serde_json::to_value(&ir).unwrap();
     let route = value["routes"][a.to_string()].clone();
     // Unknown fields and tables are ignored, missing fields have their defaults.

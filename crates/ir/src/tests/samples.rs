@@ -69,6 +69,52 @@ fn certificate() -> impl Strategy<Value = Certificate> {
     })
 }
 
+fn identity() -> impl Strategy<Value = Identity> {
+    let pair = (text(), text()).prop_map(|(chain, key)| KeyPair { chain, key });
+    (origin(), text(), option::of(pair)).prop_map(|(origin, id, pair)| Identity { origin, id, pair })
+}
+
+fn mutual_tls() -> impl Strategy<Value = MutualTls> {
+    let peer = prop_oneof![text().prop_map(PeerMatch::Exact), text().prop_map(PeerMatch::Within)];
+    (any_id(), collection::vec(peer, 0..3), any::<bool>()).prop_map(|(identity, peers, clear_text)| MutualTls {
+        identity,
+        peers,
+        clear_text,
+    })
+}
+
+fn listener() -> impl Strategy<Value = Listener> {
+    let terminated = (collection::vec(any_id(), 0..2), collection::vec(any_id(), 0..2), any::<bool>()).prop_map(
+        |(certificates, client_trust_bundles, client_required)| {
+            let tls13_only = client_required;
+            TlsTermination { certificates, client_trust_bundles, client_required, tls13_only }
+        },
+    );
+    let tls = prop_oneof![
+        Just(ListenerTls::Node),
+        terminated.prop_map(ListenerTls::Certificates),
+        mutual_tls().prop_map(ListenerTls::Identity),
+    ];
+    let kinds = vec![ListenerKind::Http, ListenerKind::Stream, ListenerKind::Detect, ListenerKind::Udp];
+    let captures = vec![Capture::Direct, Capture::Redirect, Capture::Transparent];
+    let what = (prop::sample::select(kinds), prop::sample::select(captures), option::of(tls));
+    (origin(), option::of(any_id()), text(), what, any::<u16>(), any::<bool>()).prop_map(
+        |(origin, group, name, (kind, capture, tls), port, flag)| Listener {
+            origin,
+            group,
+            name,
+            address: ([127, 0, 0, 1], port).into(),
+            kind,
+            tls,
+            http2: flag,
+            proxy_protocol: !flag,
+            capture,
+            backlog: u32::from(port),
+            mapped_port: flag.then_some(port),
+        },
+    )
+}
+
 fn cluster() -> impl Strategy<Value = Cluster> {
     let algorithm = prop_oneof![
         Just(Algorithm::RoundRobin),
@@ -135,12 +181,16 @@ fn backend() -> impl Strategy<Value = Backend> {
         host().prop_map(Target::Host),
         (any_id(), any::<u16>()).prop_map(|(id, port)| Target::Cluster { id, port }),
     ];
-    let tls = (any::<bool>(), option::of(0_u8..3), collection::vec(any_id(), 0..2), option::of(any_id())).prop_map(
-        |(verify, verify_depth, trust_bundles, client_certificate)| UpstreamTls {
+    let identity = (mutual_tls(), option::of(text()))
+        .prop_map(|(tls, server_name)| Box::new(UpstreamIdentity { tls, server_name }));
+    let certificate = (option::of(any_id()), option::of(identity));
+    let tls = (any::<bool>(), option::of(0_u8..3), collection::vec(any_id(), 0..2), certificate).prop_map(
+        |(verify, verify_depth, trust_bundles, (client_certificate, identity))| UpstreamTls {
             verify,
             verify_depth,
             trust_bundles,
             client_certificate,
+            identity,
         },
     );
     let http =
@@ -209,22 +259,26 @@ fn route() -> impl Strategy<Value = Route> {
     let require = (option::of(Just(426_u16)), any::<bool>(), any::<bool>())
         .prop_map(|(tls, grpc, plain_only)| Require { tls, grpc, plain_only });
     let rank = (any::<u128>(), any::<u128>()).prop_map(|(weight, tie)| Rank { weight, tie });
-    (origin(), rank, any::<[bool; 4]>(), matches(), option::of(any_id()), require, document()).prop_map(
-        |(origin, rank, [stream, strip_path, buffered, v1], matches, backend, require, document)| Route {
-            origin,
-            rank,
-            traffic: if stream { Traffic::Stream } else { Traffic::Http },
-            matches,
-            backend,
-            rewrite: Rewrite {
-                strip_path,
-                path_handling: if v1 { PathHandling::V1 } else { PathHandling::V0 },
-                preserve_host: v1,
-            },
-            require,
-            request_buffering: buffered,
-            response_buffering: strip_path,
-            document,
+    (origin(), rank, any::<[bool; 4]>(), matches(), any::<[Option<u8>; 2]>(), require, document()).prop_map(
+        |(origin, rank, [stream, strip_path, buffered, v1], matches, ids, require, document)| {
+            let [backend, group] = ids.map(|number| number.map(|number| id(number % IDS)));
+            Route {
+                origin,
+                group,
+                rank,
+                traffic: if stream { Traffic::Stream } else { Traffic::Http },
+                matches,
+                backend,
+                rewrite: Rewrite {
+                    strip_path,
+                    path_handling: if v1 { PathHandling::V1 } else { PathHandling::V0 },
+                    preserve_host: v1,
+                },
+                require,
+                request_buffering: buffered,
+                response_buffering: strip_path,
+                document,
+            }
         },
     )
 }
@@ -264,8 +318,12 @@ fn filter_set() -> impl Strategy<Value = FilterSet> {
 pub(super) fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         certificate().prop_map(|r| Record::Certificate(r.into())),
-        (origin(), text())
-            .prop_map(|(origin, certificate)| Record::TrustBundle(TrustBundle { origin, certificate }.into())),
+        (origin(), text(), option::of(text())).prop_map(|(origin, certificate, trust_domain)| {
+            Record::TrustBundle(TrustBundle { origin, certificate, trust_domain }.into())
+        }),
+        identity().prop_map(|r| Record::Identity(r.into())),
+        (origin(), text()).prop_map(|(origin, name)| Record::ListenerGroup(ListenerGroup { origin, name }.into())),
+        listener().prop_map(|r| Record::Listener(r.into())),
         cluster().prop_map(|r| Record::Cluster(r.into())),
         endpoint().prop_map(|r| Record::Endpoint(r.into())),
         backend().prop_map(|r| Record::Backend(r.into())),
@@ -281,7 +339,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
 pub(super) fn ir() -> impl Strategy<Value = Ir> {
     collection::vec((any_id(), record()), 0..24).prop_map(|records| {
         let mut ir = Ir::default();
-        records.into_iter().for_each(|(id, record)| super::put(&mut ir, id, record));
+        records.into_iter().for_each(|(id, record)| ir.insert(id, record));
         ir
     })
 }

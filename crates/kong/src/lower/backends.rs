@@ -35,6 +35,7 @@ impl Lowering<'_> {
             verify_depth: entity.int("tls_verify_depth").and_then(|n| u8::try_from(n).ok()),
             trust_bundles,
             client_certificate: entity.reference("client_certificate"),
+            identity: None,
         });
         let ms = |name: &str| entity.int(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(60_000);
         Some(Backend {

@@ -45,7 +45,7 @@ impl Lowering<'_> {
     pub(super) fn trust(&mut self, entity: &Entity) {
         let certificate = entity.text("cert").unwrap_or_default().into();
         let origin = self.memory.origins.origin("ca_certificates", entity);
-        self.ir.trust_bundles.insert(entity.id, TrustBundle { origin, certificate });
+        self.ir.trust_bundles.insert(entity.id, TrustBundle { origin, certificate, trust_domain: None });
     }
 
     pub(super) fn groups(&mut self) {

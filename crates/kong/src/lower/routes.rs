@@ -62,6 +62,7 @@ impl Lowering<'_> {
         for (id, matches, rank) in parts {
             let mut route = Route {
                 origin: self.memory.origins.origin("routes", entity),
+                group: None,
                 rank,
                 traffic,
                 matches,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use cardinal_ir::{Listener, ListenerKind};
+use cardinal_ir::{Listener, ListenerKind, ListenerTls};
 
 const HTTP_FLAGS: &[&str] = &["ssl", "http2", "proxy_protocol", "deferred", "bind", "reuseport"];
 const STREAM_FLAGS: &[&str] = &["udp", "ssl", "proxy_protocol", "bind", "reuseport"];
@@ -24,7 +24,7 @@ fn listener(kind: ListenerKind, entry: &str) -> Result<Listener, String> {
     let address = address(words.next().unwrap_or_default())?;
     let allowed = if kind == ListenerKind::Stream { STREAM_FLAGS } else { HTTP_FLAGS };
     let label = match kind {
-        ListenerKind::Http => "proxy",
+        ListenerKind::Http | ListenerKind::Detect => "proxy",
         ListenerKind::Stream | ListenerKind::Udp => "stream",
         ListenerKind::Status => "status",
     };
@@ -32,17 +32,15 @@ fn listener(kind: ListenerKind, entry: &str) -> Result<Listener, String> {
         name: format!("{label} {address}").into(),
         address,
         kind,
-        tls: false,
         http2: false,
-        proxy_protocol: false,
         backlog: 16_384,
-        mapped_port: None,
+        ..Listener::default()
     };
     for word in words {
         match word.split_once('=') {
             None if !allowed.contains(&word) => return Err(unknown_flag(word, allowed)),
             None => match word {
-                "ssl" => out.tls = true,
+                "ssl" => out.tls = Some(ListenerTls::Node),
                 "http2" => out.http2 = true,
                 "proxy_protocol" => out.proxy_protocol = true,
                 "udp" => out.kind = ListenerKind::Udp,
@@ -56,7 +54,7 @@ fn listener(kind: ListenerKind, entry: &str) -> Result<Listener, String> {
     if out.kind == ListenerKind::Udp {
         out.name = format!("udp {address}").into();
     }
-    if out.kind == ListenerKind::Udp && (out.tls || out.proxy_protocol) {
+    if out.kind == ListenerKind::Udp && (out.tls.is_some() || out.proxy_protocol) {
         return Err("udp cannot be combined with ssl or proxy_protocol".to_owned());
     }
     Ok(out)

@@ -18,7 +18,11 @@ fn defaults_are_those_of_kong() {
     let settings = Settings::default();
     let names: Vec<&str> = settings.node.listeners.iter().map(|l| &*l.name).collect();
     assert_eq!(names, ["proxy 0.0.0.0:8000", "proxy 0.0.0.0:8443", "status 127.0.0.1:8007"]);
-    assert!(settings.node.listeners[1].tls && settings.node.listeners[1].http2 && !settings.node.listeners[0].tls);
+    assert!(
+        settings.node.listeners[1].tls.is_some()
+            && settings.node.listeners[1].http2
+            && settings.node.listeners[0].tls.is_none()
+    );
     assert_eq!(settings.node.limits, cardinal_ir::Limits::default());
     assert_eq!(settings.node.upstream_pool, cardinal_ir::UpstreamPool::default());
     let own = format!("cardinal/{}", env!("CARGO_PKG_VERSION"));
@@ -76,7 +80,7 @@ fn later_sources_win() {
     let (settings, notes) = load(file, &[("KONG_LOG_LEVEL", "warn"), ("CARDINAL_LOG_LEVEL", "debug")]).unwrap();
     assert_eq!((settings.log_level.as_str(), notes), ("debug", Vec::<String>::new()));
     assert_eq!(settings.node.headers.server, None);
-    assert!(settings.node.listeners[0].proxy_protocol && settings.node.listeners[1].tls);
+    assert!(settings.node.listeners[0].proxy_protocol && settings.node.listeners[1].tls.is_some());
 }
 
 #[test]

@@ -19,6 +19,16 @@ impl PeerRule {
         Self::Within(domain.id())
     }
 
+    /// Whether it allows a peer whose ID has been verified.
+    fn allows_text(&self, peer: &str) -> bool {
+        match self {
+            Self::Exact(id) => peer == id.as_str(),
+            Self::Within(prefix) => {
+                peer.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+        }
+    }
+
     fn allows(&self, peer: &SpiffeId) -> bool {
         match self {
             Self::Exact(id) => peer == id,
@@ -67,6 +77,12 @@ impl IdentityPolicy {
     /// Whether this peer, whose identity has been verified, is allowed.
     pub fn allows(&self, peer: &SpiffeId) -> bool {
         self.peers.iter().any(|rule| rule.allows(peer))
+    }
+
+    /// [`Self::allows`] for the text of an ID that has been verified. Other text than that of an ID is allowed by no rule
+    /// for one ID, and must not be asked about.
+    pub fn allows_verified(&self, peer: &str) -> bool {
+        self.peers.iter().any(|rule| rule.allows_text(peer))
     }
 
     /// ALPN protocols, by preference.

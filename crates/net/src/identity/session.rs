@@ -12,12 +12,13 @@ use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, CommonState, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::resolver::OwnIdentity;
 use super::verifier::Peers;
 use super::{IdentityPolicy, IdentityStore, PeerError};
-use crate::tls::{TlsError, io_text, text};
+use crate::tls::{TlsError, accept_with, io_text, text};
 
 /// Why there is no authenticated connection.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,7 @@ pub struct Authenticated<S> {
 pub struct IdentityServer {
     config: Arc<ServerConfig>,
     policy: IdentityPolicy,
+    store: Arc<IdentityStore>,
 }
 
 /// TLS with upstreams by an [`IdentityPolicy`]: servers must prove an identity that is allowed, and this node proves its
@@ -59,6 +61,12 @@ impl IdentityServer {
         &self.policy
     }
 
+    /// Whether a peer whose identity was verified at its handshake would still be accepted: the policy allows it, its trust
+    /// domain has a bundle, and the server has its own identity. Its certificate is not verified again.
+    pub fn accepts(&self, peer: &str) -> bool {
+        self.policy.allows_verified(peer) && self.store.knows(&self.policy, peer)
+    }
+
     /// The peer of a connection whose handshake was made with [`Self::config`]; `None` before the end of the handshake.
     /// Do not ask for a connection of another configuration, whose peer may not have been verified.
     pub fn peer_identity(&self, connection: &CommonState) -> Option<SpiffeId> {
@@ -74,6 +82,20 @@ impl IdentityServer {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(io).await.map_err(AcceptError)?;
+        let peer = verified_peer(stream.get_ref().1)?;
+        Ok(Authenticated { stream, peer })
+    }
+
+    /// Does the handshake with a client of which `prefix` was read before.
+    ///
+    /// # Errors
+    /// It fails, or the client is not allowed.
+    pub async fn accept_after(
+        &self,
+        tcp: TcpStream,
+        prefix: &[u8],
+    ) -> Result<Authenticated<server::TlsStream<TcpStream>>, AcceptError> {
+        let stream = accept_with(&self.config, tcp, prefix).await.map_err(AcceptError)?;
         let peer = verified_peer(stream.get_ref().1)?;
         Ok(Authenticated { stream, peer })
     }
@@ -157,7 +179,7 @@ pub(super) fn server(store: &Arc<IdentityStore>, policy: &IdentityPolicy) -> Res
     // No session is resumed: neither by tickets nor by session ids.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(IdentityServer { config: Arc::new(config), policy: policy.clone() })
+    Ok(IdentityServer { config: Arc::new(config), policy: policy.clone(), store: Arc::clone(store) })
 }
 
 pub(super) fn client(store: &Arc<IdentityStore>, policy: &IdentityPolicy) -> Result<IdentityClient, TlsError> {

@@ -146,6 +146,14 @@ impl IdentityStore {
         });
     }
 
+    /// Whether there is the own identity of a policy, and a bundle of the peer's trust domain.
+    pub(super) fn knows(&self, policy: &IdentityPolicy, peer: &str) -> bool {
+        let held = self.held();
+        let peer = SpiffeId::parse(peer);
+        held.identities.contains_key(&policy.identity())
+            && peer.is_ok_and(|peer| held.bundles.of(&peer.trust_domain()).is_some())
+    }
+
     /// What is held now.
     pub(super) fn held(&self) -> arc_swap::Guard<Arc<Held>> {
         self.held.load()

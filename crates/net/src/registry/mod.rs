@@ -13,8 +13,10 @@ use cardinal_base::{Id, Tick};
 /// What is known of a connection, to choose it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionFacts {
-    /// Group of the listener.
-    pub group: Id,
+    /// The listener; `None` for one of the node's settings.
+    pub listener: Option<Id>,
+    /// Group of the listener; `None` is the default group.
+    pub group: Option<Id>,
     /// Verified identity of the peer, as a URI.
     pub peer_identity: Option<Arc<str>>,
     /// When it was accepted.

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use rustls::ServerConnection;
+use rustls::{ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -19,7 +19,20 @@ use super::words::text;
 /// # Errors
 /// When the handshake fails, or a resumed session may not be served: [`ServerTls::verify_resumed`].
 pub async fn accept(tls: &ServerTls, tcp: TcpStream, prefix: &[u8]) -> io::Result<TlsStream<TcpStream>> {
-    let acceptor = TlsAcceptor::from(Arc::clone(tls.config()));
+    let stream = accept_with(tls.config(), tcp, prefix).await?;
+    tls.verify_resumed(stream.get_ref().1).map_err(|error| {
+        io::Error::new(io::ErrorKind::PermissionDenied, format!("resumed session: {}", text(&error)))
+    })?;
+    Ok(stream)
+}
+
+/// The handshake alone: sessions that may be resumed have to be verified after it.
+pub(crate) async fn accept_with(
+    config: &Arc<ServerConfig>,
+    tcp: TcpStream,
+    prefix: &[u8],
+) -> io::Result<TlsStream<TcpStream>> {
+    let acceptor = TlsAcceptor::from(Arc::clone(config));
     let mut fed = Ok(());
     let mut accepting = pin!(acceptor.accept_with(tcp, |connection| fed = feed(connection, prefix)));
     if let Err(error) = fed {
@@ -27,11 +40,7 @@ pub async fn accept(tls: &ServerTls, tcp: TcpStream, prefix: &[u8]) -> io::Resul
         poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx).is_ready())).await;
         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
     }
-    let stream = accepting.await?;
-    tls.verify_resumed(stream.get_ref().1).map_err(|error| {
-        io::Error::new(io::ErrorKind::PermissionDenied, format!("resumed session: {}", text(&error)))
-    })?;
-    Ok(stream)
+    accepting.await
 }
 
 /// Gives a connection what was read of its peer.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub use accept::accept;
+pub(crate) use accept::accept_with;
 pub use certificate::{certificates, certified_key, self_signed};
 pub use client::{ClientSettings, client_config};
 pub(crate) use explain::explain;

@@ -119,6 +119,7 @@ fn reference(text: &str, sent: &Sent) -> Option<Result<Option<Option<usize>>, St
 fn ours(predicate: Predicate, sent: &Sent) -> Option<Option<usize>> {
     let route = Route {
         origin: Origin::default(),
+        group: None,
         rank: Rank::default(),
         traffic: Traffic::Http,
         matches: Matches::Predicate(predicate),

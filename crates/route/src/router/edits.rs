@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Id, Matches, Route, Selection, Severity, Traffic};
+use cardinal_ir::{Code, Diagnostic, Id, Matches, Route, Selection, Severity};
 
+use super::RouteTable;
 use crate::rule::Compiled;
 use crate::slots::Slots;
 
@@ -29,11 +30,11 @@ const FEW: usize = 16;
 const ROUTES_FOR_ONE: usize = 256;
 
 impl Edits {
-    /// What makes `slots` hold those of `routes`, which are in the order of their ids, that are about `traffic`.
+    /// What makes `slots` hold those of `routes`, which are in the order of their ids, that are in `table`.
     pub(super) fn between<'n>(
         slots: &Slots,
         routes: impl Iterator<Item = (Id, &'n Arc<Route>)>,
-        traffic: Option<Traffic>,
+        table: Option<RouteTable>,
     ) -> Self {
         let mut edits = Self::default();
         let mut old = slots.iter_by_id().peekable();
@@ -46,28 +47,28 @@ impl Edits {
                 continue;
             }
             let slot = same.map(|(slot, _)| slot);
-            edits.push(id, slot, Some(route), traffic);
+            edits.push(id, slot, Some(route), table);
         }
         edits.removed.extend(old.map(|(slot, _)| slot));
         edits
     }
 
     /// What changes of single records come to.
-    pub(super) fn of_changes(slots: &Slots, changes: BTreeMap<Id, Option<Arc<Route>>>, traffic: Traffic) -> Self {
+    pub(super) fn of_changes(slots: &Slots, changes: BTreeMap<Id, Option<Arc<Route>>>, table: RouteTable) -> Self {
         let mut edits = Self::default();
         for (id, route) in changes {
             let slot = slots.find(&id);
             let old = slot.and_then(|slot| slots.get(slot)).map(|compiled| &compiled.route);
             let is_same = old.zip(route.as_ref()).is_some_and(|(old, new)| Arc::ptr_eq(old, new));
             if !is_same {
-                edits.push(id, slot, route.as_ref(), Some(traffic));
+                edits.push(id, slot, route.as_ref(), Some(table));
             }
         }
         edits
     }
 
-    fn push(&mut self, id: Id, slot: Option<u32>, route: Option<&Arc<Route>>, traffic: Option<Traffic>) {
-        match route.filter(|route| traffic.is_none_or(|traffic| route.traffic == traffic)) {
+    fn push(&mut self, id: Id, slot: Option<u32>, route: Option<&Arc<Route>>, table: Option<RouteTable>) {
+        match route.filter(|route| table.is_none_or(|table| table.holds(route))) {
             Some(route) => self.put.push(Put { id, slot, route: Arc::clone(route) }),
             None => self.removed.extend(slot),
         }

@@ -64,32 +64,56 @@ impl Match<'_> {
     }
 }
 
+/// A route table: the routes that one group of listeners has for one kind of traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteTable {
+    /// The group of listeners; `None` is the default group.
+    pub group: Option<Id>,
+    /// What the routes match.
+    pub traffic: Traffic,
+}
+
+impl RouteTable {
+    /// Whether a route is in the table.
+    pub fn holds(&self, route: &Route) -> bool {
+        route.traffic == self.traffic && route.group == self.group
+    }
+}
+
+/// The table of the default group.
+impl From<Traffic> for RouteTable {
+    fn from(traffic: Traffic) -> Self {
+        Self { group: None, traffic }
+    }
+}
+
 impl Router {
-    /// The routes of a generation that are about one kind of traffic. A route whose pattern cannot be used is left
+    /// The routes of a generation that are in one table. A route whose pattern cannot be used is left
     /// out and reported; the others work.
-    pub fn build(ir: &Ir, traffic: Traffic) -> (Self, Vec<Diagnostic>) {
-        Self::default().rebuild(ir, traffic)
+    pub fn build(ir: &Ir, table: impl Into<RouteTable>) -> (Self, Vec<Diagnostic>) {
+        Self::default().rebuild(ir, table)
     }
 
     /// Like [`build`](Self::build), sharing with `self` all that did not change. Records are the same where both
     /// generations share them; this compares each of them. If the changes are known, use
     /// [`update`](Self::update).
-    pub fn rebuild(&self, ir: &Ir, traffic: Traffic) -> (Self, Vec<Diagnostic>) {
-        self.edited(Edits::between(&self.slots, ir.routes.iter().map(|(id, route)| (*id, route)), Some(traffic)))
+    pub fn rebuild(&self, ir: &Ir, table: impl Into<RouteTable>) -> (Self, Vec<Diagnostic>) {
+        let routes = ir.routes.iter().map(|(id, route)| (*id, route));
+        self.edited(Edits::between(&self.slots, routes, Some(table.into())))
     }
 
     /// The next generation by what changed: records that were added or replaced, and ids of those that were removed. Of
-    /// several changes of one record the last counts. Records about other traffic are ignored; a record that
-    /// becomes one is removed.
+    /// several changes of one record the last counts. Records of other tables are ignored; a record that
+    /// moves to another table is removed.
     ///
     /// Only problems of the changed records are reported.
     pub fn update(
         &self,
         changes: impl IntoIterator<Item = (Id, Option<Arc<Route>>)>,
-        traffic: Traffic,
+        table: impl Into<RouteTable>,
     ) -> (Self, Vec<Diagnostic>) {
         let changes: BTreeMap<_, _> = changes.into_iter().collect();
-        self.edited(Edits::of_changes(&self.slots, changes, traffic))
+        self.edited(Edits::of_changes(&self.slots, changes, table.into()))
     }
 
     /// A router over any routes. Of several with one id the last counts.

@@ -16,6 +16,7 @@ use crate::{Headers, Kind, NoHeaders, Reason, Request, Router, naive};
 fn route(matches: Matches, weight: u128, tie: u128) -> (Id, Arc<Route>) {
     let route = Route {
         origin: Origin::default(),
+        group: None,
         rank: Rank { weight, tie },
         traffic: Traffic::Http,
         matches,

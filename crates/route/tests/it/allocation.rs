@@ -50,6 +50,7 @@ impl Headers for Sent {
 fn route(number: u128, matches: Matches) -> (Id, Arc<Route>) {
     let route = Route {
         origin: Origin::default(),
+        group: None,
         rank: Rank { weight: number, tie: number },
         traffic: Traffic::Http,
         matches,

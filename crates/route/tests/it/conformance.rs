@@ -97,6 +97,7 @@ fn lower(entry: &Value, number: usize, flavor: Flavor) -> (Id, Vec<(Id, Arc<Rout
         split_and_rank(flavor, RouteOrder::Documented, &fields).into_iter().map(|(split, conditions, rank)| {
             let record = Route {
                 origin: Origin::new("test", "routes", id),
+                group: None,
                 rank,
                 traffic: Traffic::Http,
                 matches: conditions.into(),

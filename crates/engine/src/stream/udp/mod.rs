@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
@@ -27,6 +28,7 @@ use tokio::net::UdpSocket;
 
 use super::session::Session;
 use super::table::Table;
+use crate::listening::Listening;
 use crate::worker::{ConnectionGuard, Worker};
 use flow::Flow;
 use run::Run;
@@ -45,9 +47,10 @@ const WARNING_MS: u64 = 1_000;
 /// answers come; they count as connections, so a worker that drains waits for them.
 ///
 /// Of `Limits::udp_sessions_max` each worker has its share; see [`Table`] for what happens beyond.
-pub(crate) async fn serve_udp(worker: Rc<Worker>, socket: UdpSocket, listener: Rc<Listener>) {
+pub(crate) async fn serve_udp(worker: Rc<Worker>, socket: UdpSocket, listening: Listening) {
     let timer = Timer::new(&worker.wheel);
     let mut buffer = vec![0; DATAGRAM_MAX].into_boxed_slice();
+    let listener = listening.listener;
     let server = Rc::new(Server {
         local: socket.local_addr().unwrap_or(listener.address),
         socket,
@@ -65,7 +68,7 @@ pub(crate) async fn serve_udp(worker: Rc<Worker>, socket: UdpSocket, listener: R
 /// A clients' socket and its sessions.
 struct Server {
     worker: Rc<Worker>,
-    listener: Rc<Listener>,
+    listener: Arc<Listener>,
     socket: UdpSocket,
     local: SocketAddr,
     flows: RefCell<Table<Rc<Flow>>>,
@@ -152,7 +155,7 @@ impl Server {
         };
         let mut client = Client::at(from, self.local);
         client.connection = worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
-        let mut session = Session::start(worker, &client, Wire::Udp, self.listener.mapped_port);
+        let mut session = Session::start(worker, &client, Wire::Udp, &self.listener);
         if let Err(failure) = session.take_route(Wire::Udp, session.find(Wire::Udp, None)) {
             session.end(Some(&failure));
             return None;

@@ -7,8 +7,8 @@ use cardinal_base::task;
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
     Algorithm, Backend, Certificate, Cluster, Criteria, Endpoint, Filter, FilterSet, HashInput, HealthChecks, Host,
-    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, NodeSettings, Origin, Rank, Require, Rewrite, Route,
-    Scope, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
+    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, ListenerTls, NodeSettings, Origin, Rank, Require,
+    Rewrite, Route, Scope, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
 };
 use cardinal_testkit::{Authority, Issued};
 use rustls::ServerConfig;
@@ -44,11 +44,9 @@ impl Setup {
             name: "test".into(),
             address: ([127, 0, 0, 1], 0).into(),
             kind,
-            tls,
+            tls: tls.then_some(ListenerTls::Node),
             http2: false,
-            proxy_protocol: false,
-            backlog: 64,
-            mapped_port: None,
+            ..Listener::default()
         });
     }
 
@@ -115,6 +113,7 @@ impl Setup {
             id,
             Route {
                 origin,
+                group: None,
                 rank: Rank { weight: 0, tie: u128::MAX - self.next },
                 traffic: Traffic::Stream,
                 matches: conditions.into(),
@@ -141,7 +140,9 @@ impl Setup {
     pub(super) fn trusting(&mut self, authority: &Authority) -> UpstreamTls {
         let origin = self.origin("ca_certificates");
         let id = origin.id;
-        self.ir.trust_bundles.insert(id, TrustBundle { origin, certificate: authority.cert_pem().into() });
+        self.ir
+            .trust_bundles
+            .insert(id, TrustBundle { origin, certificate: authority.cert_pem().into(), trust_domain: None });
         UpstreamTls { verify: true, trust_bundles: vec![id], ..UpstreamTls::default() }
     }
 

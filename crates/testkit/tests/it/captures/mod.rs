@@ -1,6 +1,7 @@
 //! Connections that the packet filter captures, in a network that only the test sees: where they wanted to go, what they
 //! speak, and that real servers which speak first are reached.
 
+mod engine;
 mod greetings;
 mod sidecar;
 

@@ -1,0 +1,144 @@
+//! [`Groups`]: the route tables of each group of listeners.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use cardinal_ir::{Delta, Diagnostic, Id, Ir, Route, Traffic};
+use cardinal_route::{RouteTable, Router};
+
+use super::planner::Planner;
+use super::{Chain, RoutePlans};
+
+/// What the listeners of one group serve.
+#[derive(Default)]
+pub struct GroupPlan {
+    /// Routes of HTTP requests.
+    pub http: Router,
+    /// What to do with a match of [`GroupPlan::http`], by [`Match::slot`](cardinal_route::Match::slot).
+    pub http_routes: RoutePlans,
+    /// Routes of connections.
+    pub stream: Router,
+    /// What to do with a match of [`GroupPlan::stream`].
+    pub stream_routes: RoutePlans,
+    /// Global filters, for requests that match no route.
+    pub(crate) unrouted: Arc<Chain>,
+}
+
+/// The groups of a generation.
+pub(super) struct Groups {
+    /// Of listeners without a group.
+    default: Arc<GroupPlan>,
+    others: BTreeMap<Id, Arc<GroupPlan>>,
+    /// What a listener has whose group is gone: it is about to be closed.
+    nothing: Arc<GroupPlan>,
+}
+
+/// What is wrong with routes, by their ids.
+pub(super) type RouteProblems = BTreeMap<Id, Vec<Diagnostic>>;
+
+/// Changes of the routes of a group. One that moves to another group is in both.
+type Changed = Vec<(Id, Option<Arc<Route>>)>;
+
+impl Groups {
+    /// The route tables of a group; `None` is the default group.
+    pub(super) fn get(&self, group: Option<Id>) -> &GroupPlan {
+        match group {
+            None => &self.default,
+            Some(id) => self.others.get(&id).unwrap_or(&self.nothing),
+        }
+    }
+
+    /// Plans the groups of `ir`, in which these routes changed.
+    pub(super) fn build(
+        previous: Option<&Self>,
+        ir: &Ir,
+        changes: &Delta<Route>,
+        planner: &mut Planner<'_>,
+        problems: &mut RouteProblems,
+    ) -> Self {
+        for change in changes {
+            problems.remove(&change.id);
+        }
+        let mut changed = by_group(changes);
+        let mut plan = |group: Option<Id>, problems: &mut RouteProblems| {
+            let old = previous.and_then(|previous| previous.known(group));
+            let changed = changed.remove(&group).unwrap_or_default();
+            match old {
+                Some(old) if changed.is_empty() && planner.keeps_routes() => Arc::clone(old),
+                old => Arc::new(group_plan(old.map(|old| &**old), ir, group, (&changed, &mut *planner, problems))),
+            }
+        };
+        let default = plan(None, problems);
+        let others = ir.listener_groups.iter().map(|(id, _)| (*id, plan(Some(*id), problems))).collect();
+        Self { default, others, nothing: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.nothing)) }
+    }
+
+    fn known(&self, group: Option<Id>) -> Option<&Arc<GroupPlan>> {
+        match group {
+            None => Some(&self.default),
+            Some(id) => self.others.get(&id),
+        }
+    }
+}
+
+/// All groups that a generation has routes for.
+pub(super) fn route_tables(ir: &Ir) -> impl Iterator<Item = RouteTable> {
+    let groups = [None].into_iter().chain(ir.listener_groups.iter().map(|(id, _)| Some(*id)));
+    groups.flat_map(|group| [Traffic::Http, Traffic::Stream].map(|traffic| RouteTable { group, traffic }))
+}
+
+fn by_group(changes: &Delta<Route>) -> HashMap<Option<Id>, Changed> {
+    let mut changed: HashMap<Option<Id>, Changed> = HashMap::new();
+    for change in changes {
+        let groups: BTreeSet<Option<Id>> = change.old.iter().chain(&change.new).map(|route| route.group).collect();
+        for group in groups {
+            changed.entry(group).or_default().push((change.id, change.new.clone()));
+        }
+    }
+    changed
+}
+
+fn group_plan(
+    old: Option<&GroupPlan>,
+    ir: &Ir,
+    group: Option<Id>,
+    (changed, planner, problems): (&Changed, &mut Planner<'_>, &mut RouteProblems),
+) -> GroupPlan {
+    let mut router = |old: Option<&Router>, traffic| {
+        let table = RouteTable { group, traffic };
+        let (router, found) = match old {
+            Some(old) => old.update(changed.iter().cloned(), table),
+            // All routes are among the changes of a group that is new, but for the default group nothing need be sorted.
+            None if group.is_some() => Router::default().update(changed.iter().cloned(), table),
+            None => Router::build(ir, table),
+        };
+        let routes = changed.iter().filter_map(|(id, route)| Some((*id, route.as_ref()?)));
+        note_unmatchable(&found, routes, table, problems);
+        router
+    };
+    let http = router(old.map(|old| &old.http), Traffic::Http);
+    let stream = router(old.map(|old| &old.stream), Traffic::Stream);
+    let http_routes = planner.routes(&http, old.map(|old| (&old.http, &old.http_routes)));
+    let stream_routes = planner.routes(&stream, old.map(|old| (&old.stream, &old.stream_routes)));
+    GroupPlan { http, http_routes, stream, stream_routes, unrouted: planner.unrouted() }
+}
+
+/// Notes which of the records the matcher cannot use. `found` names their origins; several records may share one.
+pub(super) fn note_unmatchable<'r>(
+    found: &[Diagnostic],
+    routes: impl Iterator<Item = (Id, &'r Arc<Route>)>,
+    table: RouteTable,
+    problems: &mut RouteProblems,
+) {
+    if found.is_empty() {
+        return;
+    }
+    let bad: HashSet<Id> = found.iter().map(|problem| problem.origin.id).collect();
+    for (id, route) in routes.filter(|(_, route)| table.holds(route) && bad.contains(&route.origin.id)) {
+        // Parts of a route are told apart by trying them alone.
+        let (_, found) = Router::from_routes([(id, Arc::clone(route))]);
+        if !found.is_empty() {
+            problems.insert(id, found);
+        }
+    }
+}

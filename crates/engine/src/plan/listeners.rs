@@ -1,0 +1,213 @@
+//! [`Listeners`]: listeners that come and go with generations, and the TLS of each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cardinal_ir::{
+    Code, Diagnostic, Id, Ir, Listener, ListenerKind, ListenerTls, MutualTls, NodeSettings, Origin, Severity,
+    TlsTermination,
+};
+use cardinal_net::identity::IdentityServer;
+use cardinal_net::tls::{self, Names, ServerSettings, ServerTls};
+
+use super::identities::policy_of;
+use super::{Changes, Registry, TlsPlan};
+
+/// The listeners of a generation that can be opened, and what is wrong with the others.
+#[derive(Clone, Default)]
+pub(crate) struct Listeners {
+    plans: BTreeMap<Id, Arc<ListenerPlan>>,
+    problems: BTreeMap<Id, Diagnostic>,
+}
+
+/// A listener, ready to accept.
+pub(crate) struct ListenerPlan {
+    /// The record's id.
+    pub(crate) id: Id,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) tls: TlsPolicy,
+}
+
+/// TLS of a listener.
+pub(crate) enum TlsPolicy {
+    /// There is none.
+    Clear,
+    /// By the settings of the node: [`TlsPlan`].
+    Node,
+    /// With certificates of the generation.
+    Certificates(ServerTls),
+    /// Mutual TLS by SPIFFE identities.
+    Identity {
+        server: Arc<IdentityServer>,
+        /// Clients may also connect without TLS.
+        clear_text: bool,
+    },
+}
+
+impl TlsPolicy {
+    /// Whether requests of a connection may still be served that was accepted with this verification, `None` in clear
+    /// text, and whose peer has this identity.
+    fn admits(&self, node: &TlsPlan, verification: Option<u64>, peer: Option<&str>) -> bool {
+        match (self, verification) {
+            (Self::Clear, verification) => verification.is_none(),
+            (Self::Node, verification) => verification == Some(node.http2.verification()),
+            (Self::Certificates(tls), verification) => verification == Some(tls.verification()),
+            (Self::Identity { clear_text, .. }, None) => *clear_text,
+            (Self::Identity { server, .. }, Some(own)) => {
+                own == own_identity(server) && peer.is_some_and(|peer| server.policy().allows_verified(peer))
+            }
+        }
+    }
+}
+
+impl TlsPolicy {
+    /// Whether a peer with this verified identity, `None` without one, would be accepted now.
+    pub(super) fn allows(&self, peer: Option<&str>) -> bool {
+        match (self, peer) {
+            (Self::Identity { server, .. }, Some(peer)) => server.accepts(peer),
+            (Self::Identity { clear_text, .. }, None) => *clear_text,
+            // Requests are asked about by `Listeners::admits`.
+            (Self::Clear | Self::Node | Self::Certificates(_), _) => true,
+        }
+    }
+}
+
+/// What a connection by this TLS is known by, see [`Listeners::admits`].
+pub(crate) fn own_identity(server: &IdentityServer) -> u64 {
+    server.policy().identity().as_u64_pair().0
+}
+
+/// What planning listeners needs.
+pub(super) struct ListenersCx<'x> {
+    pub(super) ir: &'x Ir,
+    pub(super) node: &'x NodeSettings,
+    pub(super) tls: &'x TlsPlan,
+    pub(super) registry: &'x Registry,
+    pub(super) changes: &'x Changes,
+}
+
+impl Listeners {
+    /// Plans the listeners of a generation. One that cannot be opened as it is meant to be is left out and reported.
+    pub(super) fn build(cx: &ListenersCx<'_>, previous: Option<&Self>) -> Self {
+        let mut next = previous.cloned().unwrap_or_default();
+        let tls_changed = cx.changes.touches_tls();
+        let changed = |id: &Id| cx.changes.delta.listeners.iter().any(|change| change.id == *id);
+        next.plans.retain(|id, _| cx.ir.listeners.contains(id));
+        next.problems.retain(|id, _| cx.ir.listeners.contains(id));
+        for (id, listener) in cx.ir.listeners.iter() {
+            let is_known = next.plans.contains_key(id) || next.problems.contains_key(id);
+            if is_known && !changed(id) && !(tls_changed && listener.tls.is_some()) {
+                continue;
+            }
+            next.plans.remove(id);
+            next.problems.remove(id);
+            match check(listener).and_then(|()| cx.tls_policy(listener)) {
+                Ok(tls) => {
+                    let plan = ListenerPlan { id: *id, listener: Arc::clone(listener), tls };
+                    next.plans.insert(*id, Arc::new(plan));
+                }
+                Err((path, message)) => {
+                    next.problems.insert(*id, unusable(listener.origin.clone(), path, message));
+                }
+            }
+        }
+        next
+    }
+
+    pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
+        self.problems.values().cloned()
+    }
+
+    pub(crate) fn get(&self, id: &Id) -> Option<&Arc<ListenerPlan>> {
+        self.plans.get(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<ListenerPlan>> {
+        self.plans.values()
+    }
+
+    /// [`TlsPolicy::admits`]; nothing is admitted by a listener that is gone.
+    pub(super) fn admits(&self, id: &Id, node: &TlsPlan, verification: Option<u64>, peer: Option<&str>) -> bool {
+        self.plans.get(id).is_some_and(|plan| plan.tls.admits(node, verification, peer))
+    }
+}
+
+/// What is wrong with a listener: the field, and a message.
+type Problem = (&'static str, String);
+
+fn check(listener: &Listener) -> Result<(), Problem> {
+    let refuse = |path, message: &str| Err((path, message.to_owned()));
+    match listener.kind {
+        ListenerKind::Status => refuse("kind", "the status listener is opened by the settings of the node"),
+        ListenerKind::Udp if listener.tls.is_some() => refuse("tls", "datagrams have no TLS"),
+        ListenerKind::Udp if listener.proxy_protocol => refuse("proxy_protocol", "datagrams have no PROXY header"),
+        ListenerKind::Udp if listener.capture != cardinal_ir::Capture::Direct => {
+            refuse("capture", "datagrams are not captured")
+        }
+        _ => Ok(()),
+    }
+}
+
+impl ListenersCx<'_> {
+    fn tls_policy(&self, listener: &Listener) -> Result<TlsPolicy, Problem> {
+        match &listener.tls {
+            None => Ok(TlsPolicy::Clear),
+            Some(ListenerTls::Node) => Ok(TlsPolicy::Node),
+            Some(ListenerTls::Certificates(spec)) => self.certificates(listener, spec).map(TlsPolicy::Certificates),
+            Some(ListenerTls::Identity(spec)) => self.identity(listener, spec),
+        }
+    }
+
+    fn certificates(&self, listener: &Listener, spec: &TlsTermination) -> Result<ServerTls, Problem> {
+        let mut names = Names::default();
+        for (number, id) in spec.certificates.iter().enumerate() {
+            let unusable = || ("tls.certificates", format!("certificate {id} cannot be used"));
+            let (certificate, pairs) = self.tls.certificate(id).ok_or_else(unusable)?;
+            if number == 0 {
+                names.add("*", pairs);
+            }
+            for name in &certificate.server_names {
+                names.add(name, pairs);
+            }
+        }
+        if spec.certificates.is_empty() {
+            return Err(("tls.certificates", "a listener with TLS needs a certificate".to_owned()));
+        }
+        let bundle = |id: &Id| {
+            let missing = || ("tls.client_trust_bundles", format!("references unknown id {id}"));
+            self.ir.trust_bundles.get(id).map(|bundle| &*bundle.certificate).ok_or_else(missing)
+        };
+        let authorities: Vec<&str> = spec.client_trust_bundles.iter().map(bundle).collect::<Result<_, _>>()?;
+        if spec.client_required && authorities.is_empty() {
+            let message = "clients that must have a certificate need authorities to be verified by";
+            return Err(("tls.client_trust_bundles", message.to_owned()));
+        }
+        tls::server_config(ServerSettings {
+            provider: tls::provider(&self.node.cipher_suites).0,
+            names: Arc::new(names),
+            http2: listener.http2,
+            alpn: listener.kind != ListenerKind::Stream,
+            client_authorities: (!authorities.is_empty()).then(|| authorities.join("\n")),
+            client_required: spec.client_required,
+            tls13_only: spec.tls13_only,
+            ticketer: self.registry.ticketer(),
+        })
+        .map_err(|error| ("tls", error.to_string()))
+    }
+
+    fn identity(&self, listener: &Listener, spec: &MutualTls) -> Result<TlsPolicy, Problem> {
+        let alpn: &[&[u8]] = match (listener.kind, listener.http2) {
+            (ListenerKind::Stream, _) => &[],
+            (_, true) => &[b"h2", b"http/1.1"],
+            (_, false) => &[b"http/1.1"],
+        };
+        let policy = policy_of(spec).map_err(|message| ("tls.peers", message))?.with_alpn(alpn);
+        let server = self.registry.identities().server(&policy).map_err(|error| ("tls", error.to_string()))?;
+        Ok(TlsPolicy::Identity { server, clear_text: spec.clear_text })
+    }
+}
+
+fn unusable(origin: Origin, path: &str, message: String) -> Diagnostic {
+    let (severity, code, path) = (Severity::Error, Code::Listener, path.to_owned());
+    Diagnostic { severity, code, origin, location: None, path, message, hint: None }
+}

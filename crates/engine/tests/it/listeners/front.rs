@@ -1,0 +1,167 @@
+//! A front end of a few lines: records by hand, and an engine that serves them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardinal_base::{SeededRng, SystemClock};
+use cardinal_engine::{Applied, Configuration, Engine, Options};
+use cardinal_ir::{
+    Backend, Criteria, Host, HttpVersion, Id, Identity, Ir, KeyPair, Listener, ListenerGroup, ListenerTls, MutualTls,
+    NodeSettings, Origin, PeerMatch, Rank, Route, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamIdentity,
+    UpstreamTls,
+};
+use cardinal_pki::{Ca, CaRequest, LeafRequest, SpiffeId, TrustDomain, X509Svid};
+
+/// An engine and the records that it serves.
+pub(super) struct Front {
+    pub(super) ir: Ir,
+    pub(super) engine: Engine,
+}
+
+pub(super) const GROUP: Id = Id::from_u128(1);
+pub(super) const LISTENER: Id = Id::from_u128(2);
+pub(super) const BACKEND: Id = Id::from_u128(3);
+pub(super) const ROUTE: Id = Id::from_u128(4);
+pub(super) const IDENTITY: Id = Id::from_u128(5);
+pub(super) const BUNDLE: Id = Id::from_u128(6);
+
+impl Front {
+    /// An engine with two workers and one listener of its own for HTTP.
+    pub(super) fn start(ir: Ir) -> Self {
+        let own = Listener { name: "own".into(), ..Listener::default() };
+        let node = NodeSettings { listeners: vec![own], ..NodeSettings::default() };
+        let options = Options { workers: 2, plugins: crate::plugins().to_vec(), ..Options::default() };
+        let (engine, applied) = Engine::start(Configuration::new(ir.clone(), node), options).unwrap();
+        assert_eq!(errors(&applied), [""; 0]);
+        Self { ir, engine }
+    }
+
+    /// Changes the records and serves them. What was left out, as text.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Ir)) -> Vec<String> {
+        change(&mut self.ir);
+        let node = self.engine.plan().unwrap().node.clone();
+        let applied = self.engine.apply(Configuration { ir: Arc::new(self.ir.clone()), node }).unwrap();
+        errors(&applied)
+    }
+
+    /// Where the listener of a record is.
+    pub(super) fn address(&self, id: Id) -> SocketAddr {
+        let all = self.engine.addresses();
+        all.iter().find(|(listener, _)| listener.origin.id == id).unwrap_or_else(|| panic!("{id} is not open")).1
+    }
+
+    /// Where the node's own listener is.
+    pub(super) fn own(&self) -> SocketAddr {
+        self.address(Id::nil())
+    }
+}
+
+fn errors(applied: &Applied) -> Vec<String> {
+    let errors = applied.diagnostics.iter().filter(|found| found.severity == Severity::Error);
+    errors.map(|found| format!("{}: {}", found.path, found.message)).collect()
+}
+
+pub(super) fn origin(kind: &'static str, id: Id) -> Origin {
+    Origin::new("test", kind, id)
+}
+
+/// A group and a listener of it.
+pub(super) fn listener(ir: &mut Ir, change: impl FnOnce(&mut Listener)) {
+    ir.listener_groups.insert(GROUP, ListenerGroup { origin: origin("groups", GROUP), name: "inbound".into() });
+    let mut listener = Listener {
+        origin: origin("listeners", LISTENER),
+        group: Some(GROUP),
+        name: "inbound".into(),
+        ..Listener::default()
+    };
+    change(&mut listener);
+    ir.listeners.insert(LISTENER, listener);
+}
+
+/// A backend of one address, and a route to it for all traffic of a kind in a group.
+pub(super) fn route(ir: &mut Ir, group: Option<Id>, to: SocketAddr, change: impl FnOnce(&mut Backend, &mut Route)) {
+    let host = Host { host: to.ip().to_string().into(), port: to.port() };
+    let mut backend = Backend {
+        origin: origin("backends", BACKEND),
+        http: Some(HttpVersion::H1),
+        target: Target::Host(host),
+        timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000 },
+        document: "{}".into(),
+        ..Backend::default()
+    };
+    let mut route = Route {
+        origin: origin("routes", ROUTE),
+        group,
+        rank: Rank { weight: 1, tie: 1 },
+        matches: Criteria::default().into(),
+        backend: Some(BACKEND),
+        document: "{}".into(),
+        ..Route::default()
+    };
+    change(&mut backend, &mut route);
+    if route.traffic == Traffic::Stream {
+        backend.http = None;
+    }
+    ir.backends.insert(BACKEND, backend);
+    ir.routes.insert(ROUTE, route);
+}
+
+/// An authority of a trust domain.
+pub(super) struct Domain {
+    pub(super) ca: Ca,
+    name: &'static str,
+}
+
+impl Domain {
+    pub(super) fn new(name: &'static str) -> Self {
+        let request = CaRequest {
+            domain: TrustDomain::parse(name).unwrap(),
+            lifetime: Duration::from_secs(3_600),
+            backdate: Duration::from_secs(60),
+            path_length: 0,
+        };
+        Self { ca: Ca::new_root(&request, &SystemClock::new(), &mut SeededRng::new(1)).unwrap(), name }
+    }
+
+    pub(super) fn id(&self, path: &str) -> String {
+        format!("spiffe://{}{path}", self.name)
+    }
+
+    /// A certificate of the identity with this path.
+    pub(super) fn svid(&self, path: &str) -> X509Svid {
+        let id = SpiffeId::parse(&self.id(path)).unwrap();
+        let (lifetime, backdate) = (Duration::from_secs(600), Duration::from_secs(60));
+        let request = LeafRequest { id: &id, dns_names: &[], lifetime, backdate };
+        self.ca.issue(&request, &SystemClock::new(), &mut SeededRng::new(2)).unwrap()
+    }
+
+    /// The identity of this node, and the bundle to verify others by.
+    pub(super) fn join(&self, ir: &mut Ir, path: &str) {
+        let svid = self.svid(path);
+        let pair = KeyPair { chain: svid.chain_pem().into(), key: svid.key().to_pem().as_str().into() };
+        let identity = Identity { origin: origin("identities", IDENTITY), id: self.id(path).into(), pair: Some(pair) };
+        ir.identities.insert(IDENTITY, identity);
+        let bundle = TrustBundle {
+            origin: origin("bundles", BUNDLE),
+            certificate: self.ca.bundle().unwrap().to_pem().into(),
+            trust_domain: Some(self.name.into()),
+        };
+        ir.trust_bundles.insert(BUNDLE, bundle);
+    }
+
+    /// Mutual TLS with the peers of these paths.
+    pub(super) fn mutual(&self, paths: &[&str]) -> MutualTls {
+        let peers = paths.iter().map(|path| PeerMatch::Exact(self.id(path).into())).collect();
+        MutualTls { identity: IDENTITY, peers, clear_text: false }
+    }
+
+    pub(super) fn server(&self, paths: &[&str]) -> Option<ListenerTls> {
+        Some(ListenerTls::Identity(self.mutual(paths)))
+    }
+
+    pub(super) fn client(&self, paths: &[&str]) -> Option<UpstreamTls> {
+        let identity = UpstreamIdentity { tls: self.mutual(paths), server_name: Some("inbound.mesh".into()) };
+        Some(UpstreamTls { identity: Some(Box::new(identity)), ..UpstreamTls::default() })
+    }
+}
