@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use cardinal_base::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
+use cardinal_base::{Clock, ManualClock, Sleep, SystemClock, Tick, UnixMillis};
 
 /// 2026-11-21T00:00:00Z.
 const START: UnixMillis = UnixMillis(1_795_219_200_000);
@@ -34,5 +34,9 @@ impl Clock for SteadyClock {
     fn unix(&self) -> UnixMillis {
         black_box(self.machine.unix());
         self.told.unix()
+    }
+
+    fn sleep_until(&self, deadline: Tick) -> Sleep {
+        self.told.sleep_until(deadline)
     }
 }

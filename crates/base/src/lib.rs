@@ -23,7 +23,7 @@ pub use rng::{Rng, SeededRng, SystemRng};
 pub use sharded::{Keyed, Sharded};
 pub use shelf::Shelf;
 pub use size::{ParseSizeError, Size};
-pub use time::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
+pub use time::{Clock, Elapsed, ManualClock, Sleep, SystemClock, Tick, Timeout, UnixMillis, timeout};
 
 /// Identifies an object of a user or of the program.
 pub type Id = uuid::Uuid;

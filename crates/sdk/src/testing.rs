@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use cardinal_base::{Budget, ManualClock, UnixMillis};
+use cardinal_base::{Budget, Clock, ManualClock, UnixMillis};
 use cardinal_http::{RequestHead, ResponseHead};
 use cardinal_ir::{Backend, Host, HttpVersion, Id, Ir, L4, Origin, Route, Target, Timeouts};
 use serde_json::Value;
@@ -52,7 +52,7 @@ fn origin(id: Id, name: Option<&str>) -> Origin {
 }
 
 /// A node that calls nobody, with a clock that stands still.
-pub fn services(clock: Arc<ManualClock>) -> Services {
+pub fn services(clock: Arc<dyn Clock>) -> Services {
     Services {
         clock,
         shared: Arc::new(Shared::default()),
@@ -184,7 +184,7 @@ impl Bench {
     #[allow(clippy::panic, reason = "a test bench")]
     pub fn with_ir(plugin: &'static PluginDef, config: Value, ir: &Ir) -> Self {
         let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
-        let services = services(Arc::clone(&clock));
+        let services = services(clock.clone());
         let filter = match build(plugin, config, &services) {
             Ok(filter) => filter,
             Err(message) => panic!("{}: {message}", plugin.name),

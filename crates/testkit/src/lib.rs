@@ -24,6 +24,7 @@ mod script;
 mod socket;
 mod stream_echo;
 mod temp;
+mod wait;
 mod websocket;
 mod world;
 
@@ -42,18 +43,6 @@ pub use script::{Play, ScriptedPeer, Step};
 pub use socket::Socket;
 pub use stream_echo::StreamEcho;
 pub use temp::TempDir;
+pub use wait::{PATIENCE, until, until_some, until_some_blocking, while_time_passes, within};
 pub use websocket::{Frame, Opcode, WebSocket};
 pub use world::World;
-
-use std::future::Future;
-use std::time::Duration;
-
-/// How long a test waits for anything.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The future's value, or an error naming `what` when it takes longer than [`PATIENCE`].
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> anyhow::Result<T> {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .map_err(|_| anyhow::anyhow!("waited {} s for {what}", PATIENCE.as_secs()))
-}

@@ -422,6 +422,6 @@ async fn areas_are_shared_by_name() {
     assert_eq!(get(&mut one, "/", &[], &Upstream::default()).await, "200 Miss hello");
     rebuild(&mut one, "kong_db_cache");
     assert_eq!(get(&mut one, "/", &[], &Upstream::default()).await, "200 Hit hello");
-    let services = services(Arc::clone(&one.clock));
+    let services = services(one.clock.clone());
     assert!(build(&PLUGIN, json!({"strategy": "redis"}), &services).is_err());
 }

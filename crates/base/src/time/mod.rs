@@ -1,7 +1,14 @@
-//! Time through a trait. Nothing else in the workspace reads the system's clocks.
+//! Time through a trait: reading the clock, and waiting for it. Nothing else in the workspace reads the system's clocks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+mod manual;
+mod sleep;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+pub use manual::ManualClock;
+pub use sleep::{Elapsed, Sleep, Timeout, timeout};
 
 /// Microseconds on a monotonic clock since the clock was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +33,12 @@ impl Tick {
     /// Whole milliseconds since `earlier`.
     pub const fn millis_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / 1_000
+    }
+
+    /// This tick and a duration more.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)))
     }
 
     /// This tick and a duration more.
@@ -57,9 +70,18 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn tick(&self) -> Tick;
     /// Wall time.
     fn unix(&self) -> UnixMillis;
+    /// A future that completes when [`tick`](Self::tick) has reached `deadline`. It must be made and awaited on a tokio
+    /// runtime with a time driver.
+    fn sleep_until(&self, deadline: Tick) -> Sleep;
+
+    /// A future that completes after this duration. A task that repeats something does not drift if it uses
+    /// [`sleep_until`](Self::sleep_until).
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.tick().plus(duration))
+    }
 }
 
-/// The machine's clocks.
+/// The machine's clocks. Its monotonic time is that of the tokio runtime, which a unit test may pause.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     start: Instant,
@@ -90,33 +112,11 @@ impl Clock for SystemClock {
     fn unix(&self) -> UnixMillis {
         UnixMillis(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64))
     }
-}
 
-/// A clock that is advanced manually, for simulation.
-#[derive(Debug, Default)]
-pub struct ManualClock {
-    micros: AtomicU64,
-    unix_start_ms: u64,
-}
-
-impl ManualClock {
-    /// A clock at tick 0 and this wall time.
-    pub fn at(unix: UnixMillis) -> Self {
-        Self { micros: AtomicU64::new(0), unix_start_ms: unix.0 }
-    }
-
-    /// Moves both clocks forward.
-    pub fn advance(&self, by: Duration) {
-        self.micros.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    fn sleep_until(&self, deadline: Tick) -> Sleep {
+        Sleep::system(self.start.checked_add(Duration::from_micros(deadline.0)))
     }
 }
 
-impl Clock for ManualClock {
-    fn tick(&self) -> Tick {
-        Tick(self.micros.load(Ordering::SeqCst))
-    }
-
-    fn unix(&self) -> UnixMillis {
-        UnixMillis(self.unix_start_ms + self.tick().millis())
-    }
-}
+#[cfg(test)]
+mod tests;
