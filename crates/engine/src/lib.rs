@@ -23,6 +23,7 @@ mod give_back;
 mod health;
 mod http;
 mod listening;
+mod http_client;
 mod loopback;
 mod names;
 mod node;

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cardinal_base::task;
-use cardinal_net::h1::H1;
-use tokio::time::Instant;
+use cardinal_base::{Clock, Tick, task};
+
+use crate::http_client::Connection;
 
 /// Connections kept for one host.
 const PER_HOST_MAX: usize = 8;
@@ -29,8 +29,10 @@ pub(super) struct Key {
 }
 
 /// Connections that wait for their next call.
-#[derive(Default)]
-pub(super) struct Idle(Mutex<State>);
+pub(super) struct Idle {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
@@ -42,20 +44,31 @@ struct State {
 }
 
 struct Waiting {
-    connection: H1,
-    until: Instant,
+    connection: Connection,
+    until: Tick,
+}
+
+impl Waiting {
+    fn is_usable(&self, now: Tick) -> bool {
+        self.until > now && self.connection.is_ready()
+    }
 }
 
 impl Idle {
-    /// A connection that is still silent and open; the one that waited least.
-    pub(super) fn take(&self, key: &Key) -> Option<H1> {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::default() }
+    }
+
+    /// A connection that is still open and ready for a request; the one that waited least.
+    pub(super) fn take(&self, key: &Key) -> Option<Connection> {
+        let now = self.clock.tick();
         let mut state = self.lock();
         let State { waiting, count, .. } = &mut *state;
         let list = waiting.get_mut(key)?;
         let mut found = None;
-        while let Some(mut last) = list.pop() {
+        while let Some(last) = list.pop() {
             *count -= 1;
-            if last.until > Instant::now() && last.connection.io().is_silent() {
+            if last.is_usable(now) {
                 found = Some(last.connection);
                 break;
             }
@@ -68,11 +81,12 @@ impl Idle {
 
     /// Keeps a connection for so long. Where there is no room, the one of its host that waited longest makes room, or
     /// this one is closed.
-    pub(super) fn put(self: &Arc<Self>, key: Key, connection: H1, keepalive: Duration) {
-        let Some(until) = Instant::now().checked_add(keepalive) else { return };
+    pub(super) fn put(self: &Arc<Self>, key: Key, connection: Connection, keepalive: Duration) {
+        let now = self.clock.tick();
+        let until = now.plus(keepalive);
         let mut state = self.lock();
         if state.count >= ALL_MAX {
-            state.sweep();
+            state.sweep(now);
         }
         let full = state.count >= ALL_MAX;
         let list = state.waiting.entry(key).or_default();
@@ -89,13 +103,13 @@ impl Idle {
         state.waiting.retain(|_, list| !list.is_empty());
         if !state.sweeping && state.count > 0 {
             state.sweeping = true;
-            let idle = Arc::downgrade(self);
+            let (idle, clock) = (Arc::downgrade(self), Arc::clone(&self.clock));
             task::spawn("idle connections", async move {
                 loop {
-                    tokio::time::sleep(SWEEP_PERIOD).await;
+                    clock.sleep(SWEEP_PERIOD).await;
                     let Some(idle) = idle.upgrade() else { return };
                     let mut state = idle.lock();
-                    state.sweep();
+                    state.sweep(clock.tick());
                     if state.count == 0 {
                         state.sweeping = false;
                         return;
@@ -112,17 +126,16 @@ impl Idle {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn sweep(&mut self) {
-        let now = Instant::now();
+    fn sweep(&mut self, now: Tick) {
         let count = &mut self.count;
         self.waiting.retain(|_, list| {
             let before = list.len();
-            list.retain_mut(|w| w.until > now && w.connection.io().is_silent());
+            list.retain(|waiting| waiting.is_usable(now));
             *count -= before - list.len();
             !list.is_empty()
         });

@@ -1,7 +1,6 @@
-//! [`Caller`]: HTTP calls of the node itself, such as those of log shippers and token checks. HTTP/1.1 on the control
-//! runtime, with connections that are kept for the next call.
+//! [`Caller`]: HTTP calls of the node itself, such as those of log shippers and token checks, on the control runtime.
+//! Connections are kept for the next call.
 
-mod exchange;
 mod idle;
 mod url;
 
@@ -9,22 +8,23 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use cardinal_base::task;
-use cardinal_http::h1::Framing;
-use cardinal_http::{HeaderList, Method, Name, is_authority};
+use cardinal_base::{task, timeout};
+use cardinal_http::{HeaderList, Name, is_authority};
 use cardinal_net::dns::Dns;
-use cardinal_net::h1::H1;
 use cardinal_sdk::{CallError, HttpCall, HttpCaller, HttpReply};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http_body_util::Full;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::connector::{ConnectFailure, Connector, Tls, Trust};
-use exchange::{Broken, Request, Why};
+use crate::http_client::{Cause, Connection, Failed, Reply};
 use idle::{Idle, Key};
 use url::Url;
 
-/// Calls under way at once; more wait, within their own time limits.
+/// Calls in progress at once; more wait, within their own time limits.
 const CALLS_MAX: usize = 1_024;
 
 /// Makes HTTP calls. Follows no redirects, sends no cookies, uses no proxy.
@@ -42,10 +42,10 @@ struct Inner {
 impl Caller {
     /// A caller that verifies servers by these authorities. Calls run on the resolver's runtime, whoever awaits them.
     pub(crate) fn new(dns: Arc<Dns>, trust: Arc<Trust>) -> Self {
-        let runtime = dns.runtime().clone();
+        let (runtime, clock) = (dns.runtime().clone(), Arc::clone(dns.clock()));
         let inner = Inner {
             connector: Connector::new(dns, trust, &[b"http/1.1"]),
-            idle: Arc::default(),
+            idle: Arc::new(Idle::new(clock)),
             calls: Semaphore::new(CALLS_MAX),
         };
         Self { inner: Arc::new(inner), runtime }
@@ -60,7 +60,7 @@ impl HttpCaller for Caller {
             let running = {
                 let _entered = runtime.enter();
                 EndOnDrop(task::spawn("HTTP call", async move {
-                    let limited = tokio::time::timeout(call.timeout, inner.call(&call)).await;
+                    let limited = timeout(&**inner.connector.clock(), call.timeout, inner.call(&call)).await;
                     // Nobody waits any more when this fails.
                     answer.send(limited.unwrap_or(Err(CallError::Timeout))).ok();
                 }))
@@ -83,8 +83,13 @@ impl Drop for EndOnDrop {
 
 impl Inner {
     async fn call(&self, call: &HttpCall) -> Result<HttpReply, CallError> {
-        let url = Url::parse(&call.url).map_err(|reason| CallError::Url { url: call.url.clone(), reason })?;
-        let request = request(call, &url)?;
+        let refused = |reason| CallError::Url { url: call.url.clone(), reason };
+        let url = Url::parse(&call.url).map_err(refused)?;
+        let target = url.target().map_err(refused)?;
+        let mut request = Request::new(Full::new(call.body.clone()));
+        *request.method_mut() = method(call)?;
+        *request.uri_mut() = target.into();
+        *request.headers_mut() = fields(call, &url, request.method())?;
         let key = Key {
             tls: url.tls,
             insecure: url.tls && call.insecure,
@@ -93,59 +98,56 @@ impl Inner {
             port: url.port,
         };
         let _place = self.calls.acquire().await.map_err(|_| transport("the node is stopping"))?;
-        if let Some(mut kept) = self.idle.take(&key) {
-            match self.run(&mut kept, &request, call).await {
-                Ok((reply, reusable)) => return Ok(self.keep(key, kept, reusable, call, reply)),
-                Err(broken) if may_repeat(&broken, &request) => {}
-                Err(broken) => return Err(broken.why.into_error(call)),
+        if let Some(kept) = self.idle.take(&key) {
+            match self.run(kept, request.clone(), call, &key).await {
+                Ok(reply) => return Ok(reply),
+                Err(failed) if may_repeat(&failed, request.method()) => {}
+                Err(failed) => return Err(call_error(failed.cause, call)),
             }
         }
-        let mut fresh = self.connect(&url, call.insecure).await?;
-        match self.run(&mut fresh, &request, call).await {
-            Ok((reply, reusable)) => Ok(self.keep(key, fresh, reusable, call, reply)),
-            Err(broken) => Err(broken.why.into_error(call)),
+        let connected = self.connect(&url, call.insecure).await?;
+        self.run(connected, request, call, &key).await.map_err(|failed| call_error(failed.cause, call))
+    }
+
+    /// One request and its response; the connection is kept if it can serve another one.
+    async fn run(
+        &self,
+        mut connection: Connection,
+        request: Request<Full<bytes::Bytes>>,
+        call: &HttpCall,
+        key: &Key,
+    ) -> Result<HttpReply, Failed> {
+        let response = connection.request(request).await?;
+        let reply = connection.read(response, call.body_max).await?;
+        if !call.keepalive.is_zero() && connection.is_reusable().await {
+            self.idle.put(key.clone(), connection, call.keepalive);
         }
+        Ok(http_reply(reply))
     }
 
-    async fn run(&self, connection: &mut H1, request: &Request, call: &HttpCall) -> Result<(HttpReply, bool), Broken> {
-        let done = exchange::exchange(connection, request, call.body_max).await?;
-        Ok((done.reply, done.reusable))
-    }
-
-    fn keep(&self, key: Key, mut connection: H1, reusable: bool, call: &HttpCall, reply: HttpReply) -> HttpReply {
-        if reusable && !call.keepalive.is_zero() {
-            connection.rest();
-            self.idle.put(key, connection, call.keepalive);
-        }
-        reply
-    }
-
-    async fn connect(&self, url: &Url<'_>, insecure: bool) -> Result<H1, CallError> {
+    async fn connect(&self, url: &Url<'_>, insecure: bool) -> Result<Connection, CallError> {
         let tls = url.tls.then_some(Tls { verify: !insecure, server_name: url.host });
         let connected = self.connector.connect(url.host, url.port, tls).await;
         let connected = connected.map_err(|ConnectFailure { is_local, reason }| failed(is_local, reason))?;
-        Ok(H1::new(connected.io, &[]))
+        Connection::http1(connected.io).await.map_err(|failed| transport(&failed.cause.to_string()))
     }
 }
 
 /// Whether a request that failed on a kept connection is made again: the server closed it before it answered, and
 /// nothing happened, or would happen twice without harm (RFC 9110 section 9.2.2).
-fn may_repeat(broken: &Broken, request: &Request) -> bool {
-    let closed = matches!(&broken.why, Why::Net(error) if error.is_disconnect());
-    closed && !broken.answered && (!broken.sent || request.method.is_idempotent())
+fn may_repeat(failed: &Failed, method: &Method) -> bool {
+    failed.cause.is_disconnect() && !failed.answered && (!failed.sent || method.is_idempotent())
 }
 
-impl Why {
-    fn into_error(self, call: &HttpCall) -> CallError {
-        match self {
-            Self::Net(error) => failed(error.is_local(), error.to_string()),
-            Self::Answer(reason) => transport(reason),
-            Self::TooLarge => CallError::TooLarge(call.body_max),
-        }
+fn call_error(cause: Cause, call: &HttpCall) -> CallError {
+    match cause {
+        Cause::TooLarge => CallError::TooLarge(call.body_max),
+        Cause::Io { is_local, text } => failed(is_local, text),
+        cause @ (Cause::Closed | Cause::Answer(_)) => transport(&cause.to_string()),
     }
 }
 
-/// Why a call failed: because of the node itself, or of whom it calls.
+/// Why a call failed: because of the node itself, or of the server.
 fn failed(is_local: bool, reason: String) -> CallError {
     if is_local { CallError::Local(reason) } else { CallError::Transport(reason) }
 }
@@ -154,37 +156,43 @@ fn transport(reason: &str) -> CallError {
     CallError::Transport(reason.to_owned())
 }
 
-/// The head of a request as bytes. Fields about the connection and the framing are this connection's, not the
-/// caller's; a `Host` that the caller gives is sent instead of the URL's.
-fn request(call: &HttpCall, url: &Url<'_>) -> Result<Request, CallError> {
-    let method = Method::parse(call.method.as_bytes()).filter(|m| *m != Method::Connect);
-    let method = method.ok_or_else(|| transport("the method cannot be called"))?;
-    let mut fields = HeaderList::new();
+fn method(call: &HttpCall) -> Result<Method, CallError> {
+    let method = Method::from_bytes(call.method.as_bytes()).ok().filter(|method| *method != Method::CONNECT);
+    method.ok_or_else(|| transport("the method cannot be called"))
+}
+
+/// The fields of a request. Those about the connection and the framing are this connection's, not the caller's; a
+/// `Host` that the caller gives is sent instead of the URL's.
+fn fields(call: &HttpCall, url: &Url<'_>, method: &Method) -> Result<HeaderMap, CallError> {
     let host = call.headers.known(Name::Host).unwrap_or(url.authority.as_bytes());
-    if !is_authority(host) {
-        return Err(transport("the Host header is not a host with an optional port"));
-    }
-    fields.append(b"Host", host);
-    let framing = match call.body.len() {
-        0 if matches!(method, Method::Post | Method::Put | Method::Patch) => Framing::Length(0),
-        0 => Framing::None,
-        length => Framing::Length(length as u64),
-    };
-    if let Framing::Length(length) = framing {
-        fields.append(b"Content-Length", length.to_string().as_bytes());
+    let host = HeaderValue::from_bytes(host).ok().filter(|host| is_authority(host.as_bytes()));
+    let host = host.ok_or_else(|| transport("the Host header is not a host with an optional port"))?;
+    let mut fields = HeaderMap::new();
+    fields.insert(HOST, host);
+    if call.body.is_empty() && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+        // hyper says so only of a body that has bytes.
+        fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if call.keepalive.is_zero() {
-        fields.append(b"Connection", b"close");
+        fields.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let mut head = Vec::with_capacity(256 + call.headers.capacity());
-    head.extend_from_slice(method.as_str().as_bytes());
-    head.push(b' ');
-    url.write_target(&mut head);
-    head.extend_from_slice(b" HTTP/1.1\r\n");
-    fields.write_h1(&mut head);
-    call.headers.write_h1_if(&mut head, |_, name| !OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)));
-    head.extend_from_slice(b"\r\n");
-    Ok(Request { method, head, body: call.body.clone() })
+    for (name, value) in call.headers.iter() {
+        if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+            continue;
+        }
+        let field = HeaderName::from_bytes(name).ok().zip(HeaderValue::from_bytes(value).ok());
+        let (name, value) = field.ok_or_else(|| transport("a header of the call cannot be sent"))?;
+        fields.try_append(name, value).map_err(|_| transport("the call has too many headers"))?;
+    }
+    Ok(fields)
+}
+
+fn http_reply(reply: Reply) -> HttpReply {
+    let mut headers = HeaderList::new();
+    for (name, value) in &reply.headers {
+        headers.append(name.as_str().as_bytes(), value.as_bytes());
+    }
+    HttpReply { status: reply.status.as_u16(), headers, body: reply.body }
 }
 
 /// Fields that a call does not set, lower-case.

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cardinal_base::SystemClock;
+use cardinal_base::task;
 use cardinal_ir::Resolver;
-use cardinal_testkit::{Authority, EchoServer, Report, ScriptedPeer, Step, TempDir, within};
+use cardinal_testkit::{Authority, EchoServer, Report, ScriptedPeer, Step, TempDir, until, within};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
@@ -41,12 +42,7 @@ fn post(url: impl Into<String>, body: impl Into<Bytes>) -> HttpCall {
 
 /// What the server saw, once it has seen so many requests to their end: it notes them after it has answered.
 async fn reports(echo: &EchoServer, count: usize) -> Vec<Report> {
-    let seen = async {
-        while echo.seen().len() < count {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    within("requests to end", seen).await.unwrap();
+    until("requests to end", || echo.seen().len() >= count).await.unwrap();
     echo.seen()
 }
 

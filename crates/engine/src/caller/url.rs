@@ -2,6 +2,10 @@
 
 use std::net::Ipv6Addr;
 
+use http::uri::PathAndQuery;
+
+use crate::http_client;
+
 /// The parts of an `http://` or `https://` URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Url<'u> {
@@ -42,12 +46,9 @@ impl<'u> Url<'u> {
         Ok(Self { tls, authority, host, port: port.unwrap_or(if tls { 443 } else { 80 }), path })
     }
 
-    /// Appends the target of the request line.
-    pub(super) fn write_target(&self, out: &mut Vec<u8>) {
-        if !self.path.starts_with('/') {
-            out.push(b'/');
-        }
-        out.extend_from_slice(self.path.as_bytes());
+    /// The target of the request line.
+    pub(super) fn target(&self) -> Result<PathAndQuery, &'static str> {
+        http_client::target(self.path)
     }
 }
 
@@ -83,9 +84,7 @@ mod tests {
 
     fn check(url: &str, tls: bool, authority: &str, host: &str, port: u16, target: &str) {
         let parsed = Url::parse(url).unwrap_or_else(|reason| panic!("{url}: {reason}"));
-        let mut written = Vec::new();
-        parsed.write_target(&mut written);
-        let written = String::from_utf8(written).unwrap();
+        let written = parsed.target().unwrap();
         let found = (parsed.tls, parsed.authority, parsed.host, parsed.port, written.as_str());
         assert_eq!(found, (tls, authority, host, port, target), "{url}");
     }
@@ -102,6 +101,9 @@ mod tests {
         check("http://[2001:db8::1]:81", false, "[2001:db8::1]:81", "2001:db8::1", 81, "/");
         check("http://a/x@y:z", false, "a", "a", 80, "/x@y:z");
         check("http://a_b.svc#", false, "a_b.svc", "a_b.svc", 80, "/");
+        check("http://a/<x>?{\"y\"}", false, "a", "a", 80, "/%3Cx%3E?{%22y%22}");
+        let long = format!("http://a/{}", "x".repeat(70_000));
+        assert!(Url::parse(&long).unwrap().target().is_err());
     }
 
     #[test]

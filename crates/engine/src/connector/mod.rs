@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use cardinal_base::{Clock, timeout};
 use cardinal_net::dns::Dns;
 use cardinal_net::tls::{ClientSettings, TlsError, client_config};
 use cardinal_net::{Connected, Stage, TlsTarget, connect};
@@ -70,6 +71,11 @@ impl Connector {
         self.trust.number()
     }
 
+    /// The clock of time limits.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        self.dns.clock()
+    }
+
     /// Connects to a host. The caller limits the time.
     pub(crate) async fn connect(
         &self,
@@ -95,7 +101,7 @@ impl Connector {
             addresses.rotate_left(turn);
         }
         addresses.truncate(ADDRESSES_MAX);
-        connect_any(&addresses, tls.as_ref()).await
+        connect_any(&**self.clock(), &addresses, tls.as_ref()).await
     }
 
     fn tls(&self, verify: bool) -> Result<Arc<ClientConfig>, ConnectFailure> {
@@ -126,7 +132,11 @@ impl Connector {
 }
 
 /// Connects to one of these addresses; the first one that has another family is tried beside the first.
-async fn connect_any(addresses: &[SocketAddr], tls: Option<&TlsTarget>) -> Result<Connected, ConnectFailure> {
+async fn connect_any(
+    clock: &dyn Clock,
+    addresses: &[SocketAddr],
+    tls: Option<&TlsTarget>,
+) -> Result<Connected, ConnectFailure> {
     let mut last = ConnectFailure::of_server("the name has no addresses");
     let mut other = addresses.first().and_then(|first| {
         let family = |ip: IpAddr| ip.is_ipv4();
@@ -140,7 +150,7 @@ async fn connect_any(addresses: &[SocketAddr], tls: Option<&TlsTarget>) -> Resul
         let is_last = at + 1 == addresses.len();
         let limit = if is_last { Duration::MAX } else { ADDRESS_TIMEOUT };
         let stage = Stage::default();
-        match tokio::time::timeout(limit, connect(*address, other.take(), tls, &stage)).await {
+        match timeout(clock, limit, connect(*address, other.take(), tls, &stage)).await {
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(error)) => last = ConnectFailure { is_local: error.is_local(), reason: error.to_string() },
             Err(_) => last = ConnectFailure::of_server(format!("connect to {address}: {} in time", stage.missing())),

@@ -1,87 +1,38 @@
-//! `grpc.health.v1.Health/Check` over HTTP/2, by hand: the request is empty (the server as a whole is asked for), and
-//! of the answer one field matters.
-
-use std::future::Future;
-use std::pin::pin;
+//! `grpc.health.v1.Health/Check`: the request is empty (the server as a whole is asked for), and of the answer one
+//! field matters.
 
 use bytes::Bytes;
 use cardinal_balance::{Probe, ProbeOutcome};
 use cardinal_ir::ProbeKind;
 use cardinal_net::Io;
-use futures_util::future::{Either, select};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::header::{CONTENT_TYPE, TE};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::Full;
 
-use super::probe::{authority, broken};
+use super::probe::{authority, fields};
+use crate::http_client::{Cause, Connection};
 
 /// A message that is not compressed, of no bytes: all fields have their defaults.
 const EMPTY_MESSAGE: &[u8] = &[0, 0, 0, 0, 0];
 /// Most of an answer.
-const ANSWER_BYTES_MAX: usize = 4 * 1024;
+const ANSWER_BYTES_MAX: u64 = 4 * 1024;
 /// `HealthCheckResponse.ServingStatus.SERVING`
 const SERVING: u64 = 1;
 
 /// Asks whether the server serves.
-pub(super) async fn check(io: Io, probe: &Probe) -> ProbeOutcome {
-    let (sender, connection) = match h2::client::handshake(io).await {
-        Ok(pair) => pair,
-        Err(error) => return outcome(&error),
-    };
-    let asking = pin!(ask(sender, probe));
-    let driving = pin!(connection);
-    match select(asking, driving).await {
-        Either::Left((answer, _)) => answer.unwrap_or_else(|error| outcome(&error)),
-        // The connection is over; what it brought may still answer.
-        Either::Right((ended, asking)) => match finish(asking).await {
-            Some(Ok(answer)) => answer,
-            Some(Err(error)) => outcome(&error),
-            None => ended.map_or_else(|error| outcome(&error), |()| ProbeOutcome::TcpFailure),
-        },
-    }
-}
-
-/// What a future has to say at once.
-async fn finish<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        std::task::Poll::Ready(value) => std::task::Poll::Ready(Some(value)),
-        std::task::Poll::Pending => std::task::Poll::Ready(None),
-    })
-    .await
-}
-
-/// A connection that breaks, or an answer that makes no sense.
-fn outcome(error: &h2::Error) -> ProbeOutcome {
-    match error.get_io() {
-        Some(error) => broken(error),
-        None => ProbeOutcome::BadAnswer,
-    }
-}
-
-async fn ask(sender: h2::client::SendRequest<Bytes>, probe: &Probe) -> Result<ProbeOutcome, h2::Error> {
-    let mut sender = sender.ready().await?;
+pub(super) async fn check(io: Io, probe: &Probe) -> Result<ProbeOutcome, Cause> {
     let Some(request) = request(probe) else { return Ok(ProbeOutcome::TcpFailure) };
-    let (response, mut body) = sender.send_request(request, false)?;
-    body.send_data(Bytes::from_static(EMPTY_MESSAGE), true)?;
-    let response = response.await?;
-    if response.status() != 200 || !status_is_ok(response.headers()) {
+    let mut connection = Connection::http2(io).await.map_err(|failed| failed.cause)?;
+    let response = connection.request(request).await.map_err(|failed| failed.cause)?;
+    if response.status() != StatusCode::OK || !status_is_ok(response.headers()) {
         return Ok(ProbeOutcome::BadAnswer);
     }
-    let mut body = response.into_body();
-    let mut message = Vec::new();
-    while let Some(part) = body.data().await {
-        let part = part?;
-        if message.len() + part.len() > ANSWER_BYTES_MAX {
-            return Ok(ProbeOutcome::BadAnswer);
-        }
-        body.flow_control().release_capacity(part.len())?;
-        message.extend_from_slice(&part);
-    }
-    let ended_well = body.trailers().await?.is_none_or(|trailers| status_is_ok(&trailers));
-    let serving = ended_well && serving_status(&message) == Some(SERVING);
+    let reply = connection.read(response, ANSWER_BYTES_MAX).await.map_err(|failed| failed.cause)?;
+    let serving = status_is_ok(&reply.trailers) && serving_status(&reply.body) == Some(SERVING);
     Ok(if serving { ProbeOutcome::Success } else { ProbeOutcome::BadAnswer })
 }
 
-fn request(probe: &Probe) -> Option<Request<()>> {
+fn request(probe: &Probe) -> Option<Request<Full<Bytes>>> {
     let active = &probe.settings.health.active;
     let scheme = if active.kind == ProbeKind::Grpcs { "https" } else { "http" };
     let authority = authority(probe);
@@ -92,26 +43,24 @@ fn request(probe: &Probe) -> Option<Request<()>> {
         authority.to_owned()
     };
     let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query("/grpc.health.v1.Health/Check").build();
-    let mut request = Request::new(());
+    let mut request = Request::new(Full::new(Bytes::from_static(EMPTY_MESSAGE)));
     *request.method_mut() = Method::POST;
-    *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() =
         uri.inspect_err(|error| tracing::info!(%error, "a health probe has no valid authority")).ok()?;
-    let headers = request.headers_mut();
-    for (name, value) in &active.headers {
-        let field = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
-        if let Some((name, value)) = field.filter(|(name, _)| !CONNECTION_FIELDS.contains(&name.as_str())) {
-            headers.append(name, value);
-        }
+    let mut fields = fields(probe);
+    for name in NOT_IN_HTTP2 {
+        fields.remove(name);
     }
-    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
-    headers.insert("te", HeaderValue::from_static("trailers"));
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    fields.insert(TE, HeaderValue::from_static("trailers"));
+    *request.headers_mut() = fields;
     Some(request)
 }
 
-/// What HTTP/2 does not allow (RFC 9113 section 8.2.2).
-const CONNECTION_FIELDS: [&str; 6] =
-    ["host", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+/// Fields of a connection, which HTTP/2 does not allow (RFC 9113 section 8.2.2), and those that hyper derives from the
+/// request.
+const NOT_IN_HTTP2: [&str; 7] =
+    ["host", "connection", "content-length", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
 /// Whether `grpc-status`, if it is here, says OK.
 fn status_is_ok(fields: &HeaderMap) -> bool {

@@ -74,7 +74,7 @@ pub(crate) async fn run_probes(node: Arc<Node>) {
         let now = prober.now();
         let next = prober.look(now);
         let wait = next.map_or(LOOK_PERIOD, |next| next.since(now));
-        tokio::time::sleep(wait.clamp(LOOK_PERIOD_MIN, LOOK_PERIOD)).await;
+        prober.node.services.clock.sleep(wait.clamp(LOOK_PERIOD_MIN, LOOK_PERIOD)).await;
     }
 }
 

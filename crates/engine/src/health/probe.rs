@@ -2,28 +2,27 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use cardinal_balance::{Probe, ProbeOutcome};
-use cardinal_base::descriptors;
-use cardinal_http::{HeaderList, Name};
+use cardinal_base::{descriptors, timeout};
 use cardinal_ir::ProbeKind;
 use cardinal_net::{Connected, Io, Stage, TlsTarget, connect};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body_util::Full;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Prober, grpc};
+use crate::http_client::{self, Cause, Connection};
 
-/// Longest status line.
-const LINE_BYTES_MAX: usize = 8 * 1024;
-
-/// What a path cannot have in a request line; escapes that are there stay.
-const NOT_IN_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'#');
+/// Outcome and details of a probe, where there are any.
+pub(super) type Outcome = (ProbeOutcome, Option<String>);
 
 /// Runs a probe. Its limit holds for connecting, TLS included, and again for the exchange: Kong's holds for each
 /// step, so that what is slow but answers stays healthy.
 ///
 /// With the outcome comes more about it, where there is more to say.
-pub(super) async fn run(prober: &Prober, probe: &Probe) -> (ProbeOutcome, Option<String>) {
+pub(super) async fn run(prober: &Prober, probe: &Probe) -> Outcome {
     let limit_ms = probe.settings.health.active.timeout_ms;
     let late = |what: &str| (ProbeOutcome::Timeout, Some(format!("{what} within timeout {limit_ms} ms")));
     let kind = probe.settings.health.active.kind;
@@ -41,24 +40,42 @@ pub(super) async fn run(prober: &Prober, probe: &Probe) -> (ProbeOutcome, Option
         }
     };
     let stage = Stage::default();
-    let connected = match within(probe, connect(probe.address, None, tls.as_ref(), &stage)).await {
+    let connected = match within(prober, probe, connect(probe.address, None, tls.as_ref(), &stage)).await {
         Some(Ok(connected)) => connected,
-        Some(Err(error)) => return (broken(error.io()), Some(error.to_string())),
+        Some(Err(error)) => {
+            let outcome =
+                if descriptors::is_local(error.io()) { ProbeOutcome::NotRun } else { ProbeOutcome::TcpFailure };
+            return (outcome, Some(error.to_string()));
+        }
         None => return late(stage.missing()),
     };
     let Connected { io, h2, .. } = connected;
     let outcome = match kind {
         ProbeKind::Tcp => return (ProbeOutcome::Success, None),
-        ProbeKind::Http | ProbeKind::Https => within(probe, http(io, probe)).await,
+        ProbeKind::Http | ProbeKind::Https => within(prober, probe, http(io, probe)).await,
         ProbeKind::Grpcs if !h2 => return (ProbeOutcome::BadAnswer, Some("ALPN did not choose h2".to_owned())),
-        ProbeKind::Grpc | ProbeKind::Grpcs => within(probe, grpc::check(io, probe)).await,
+        ProbeKind::Grpc | ProbeKind::Grpcs => within(prober, probe, grpc::check(io, probe)).await,
     };
-    outcome.map_or_else(|| late("no response"), |outcome| (outcome, None))
+    match outcome {
+        None => late("no response"),
+        Some(Ok(outcome)) => (outcome, None),
+        Some(Err(cause)) => failed(&cause),
+    }
 }
 
-async fn within<T>(probe: &Probe, step: impl Future<Output = T>) -> Option<T> {
+/// What it says of the target that there is no response.
+fn failed(cause: &Cause) -> Outcome {
+    let outcome = match cause {
+        Cause::Io { is_local: true, .. } => ProbeOutcome::NotRun,
+        Cause::Io { .. } | Cause::Closed => ProbeOutcome::TcpFailure,
+        Cause::Answer(_) | Cause::TooLarge => ProbeOutcome::BadAnswer,
+    };
+    (outcome, Some(cause.to_string()))
+}
+
+async fn within<T>(prober: &Prober, probe: &Probe, step: impl Future<Output = T>) -> Option<T> {
     let limit = Duration::from_millis(probe.settings.health.active.timeout_ms.max(1));
-    tokio::time::timeout(limit, step).await.ok()
+    timeout(&*prober.node.services.clock, limit, step).await.ok()
 }
 
 /// The name to ask for and to verify: `sni`, else the endpoint's.
@@ -70,97 +87,39 @@ fn server_name(probe: &Probe) -> Option<ServerName<'static>> {
         .ok()
 }
 
-/// What an error of a connection says of the target.
-pub(super) fn broken(error: &std::io::Error) -> ProbeOutcome {
-    if descriptors::is_local(error) { ProbeOutcome::NotRun } else { ProbeOutcome::TcpFailure }
-}
-
-/// Whom the request is for (Kong: the group's host header, else the target's name, in both cases as it is).
+/// The host that the request is for (Kong: the group's host header, else the target's name, in both cases as it is).
 pub(super) fn authority(probe: &Probe) -> &str {
     probe.settings.host_header.as_deref().unwrap_or(&probe.host)
 }
 
-/// Path and query to ask for.
-pub(super) fn path(probe: &Probe) -> String {
-    let path: &str = &probe.settings.health.active.path;
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    format!("{slash}{}", utf8_percent_encode(path, NOT_IN_PATH))
-}
-
-async fn http(mut io: Io, probe: &Probe) -> ProbeOutcome {
-    let mut fields = HeaderList::new();
+/// The configured fields that can be sent.
+pub(super) fn fields(probe: &Probe) -> HeaderMap {
+    let mut fields = HeaderMap::new();
     for (name, value) in &probe.settings.health.active.headers {
-        // The request has no body, whatever is configured.
-        if !matches!(Name::of(name.as_bytes()), Name::ContentLength | Name::TransferEncoding) {
-            fields.append(name.as_bytes(), value.as_bytes());
+        let field = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_bytes(value.as_bytes()).ok());
+        if let Some((name, value)) = field {
+            fields.append(name, value);
         }
     }
-    if !fields.contains(b"host") {
-        fields.append(b"Host", authority(probe).as_bytes());
-    }
-    fields.set(b"Connection", b"close");
-    let mut request = format!("GET {} HTTP/1.1\r\n", path(probe)).into_bytes();
-    fields.write_h1(&mut request);
-    request.extend_from_slice(b"\r\n");
-    if let Err(error) = io.write_all(&request).await {
-        return broken(&error);
-    }
-    if let Err(error) = io.flush().await {
-        return broken(&error);
-    }
-    let mut seen = Vec::with_capacity(1_024);
-    loop {
-        if let Some(end) = seen.iter().position(|b| *b == b'\n') {
-            let status = status(seen.get(..end).unwrap_or_default());
-            return status.map_or(ProbeOutcome::BadAnswer, ProbeOutcome::Status);
-        }
-        if seen.len() > LINE_BYTES_MAX {
-            return ProbeOutcome::BadAnswer;
-        }
-        match io.read_buf(&mut seen).await {
-            Ok(0) => return ProbeOutcome::TcpFailure,
-            Ok(_) => {}
-            Err(error) => return broken(&error),
-        }
-    }
+    fields
 }
 
-/// The status of a status line, read as leniently as Kong does: the reason may be missing, the version be any.
-fn status(line: &[u8]) -> Option<u16> {
-    let line = String::from_utf8_lossy(line.get(..32).unwrap_or(line));
-    let (version, rest) = line.split_once([' ', '\t'])?;
-    let (protocol, number) = version.split_at_checked(5)?;
-    let (major, minor) = number.split_once('.')?;
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let rest = rest.trim_start();
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let known = protocol.eq_ignore_ascii_case("HTTP/") && digits(major) && digits(minor);
-    rest.get(..end).filter(|_| known)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn status_lines_are_read_leniently() {
-        for (line, expect) in [
-            ("HTTP/1.1 200 OK\r", Some(200)),
-            ("HTTP/1.0 503\r", Some(503)),
-            ("http/1.1  204 No Content", Some(204)),
-            ("HTTP/2.0 418 x", Some(418)),
-            ("HTTP/1.1 99999999 x", None),
-            ("HTTP/1.1 x", None),
-            ("HTTP/1.1", None),
-            ("HTTP/1 200 OK", None),
-            ("HTTP/.1 200 OK", None),
-            ("ICY 200 OK", None),
-            ("", None),
-        ] {
-            assert_eq!(status(line.as_bytes()), expect, "{line:?}");
-        }
-        assert_eq!(status(&[b'H', 0xff, b' ']), None);
-        let long = format!("HTTP/1.1 200 {}", "é".repeat(100));
-        assert_eq!(status(long.as_bytes()), Some(200));
+/// The status of a response; its body is not read.
+async fn http(io: Io, probe: &Probe) -> Result<ProbeOutcome, Cause> {
+    let mut request = Request::new(Full::new(Bytes::new()));
+    let unsendable = |what| Cause::Answer(format!("the probe cannot be sent: {what}"));
+    *request.uri_mut() = http_client::target(&probe.settings.health.active.path).map_err(unsendable)?.into();
+    let mut fields = fields(probe);
+    // The request has no body, whatever is configured.
+    fields.remove(CONTENT_LENGTH);
+    fields.remove(TRANSFER_ENCODING);
+    if !fields.contains_key(HOST) {
+        let host = HeaderValue::from_str(authority(probe)).map_err(|_| unsendable("its Host is invalid"))?;
+        fields.insert(HOST, host);
     }
+    fields.insert(CONNECTION, HeaderValue::from_static("close"));
+    *request.headers_mut() = fields;
+    let mut connection = Connection::http1(io).await.map_err(|failed| failed.cause)?;
+    let response = connection.request(request).await.map_err(|failed| failed.cause)?;
+    Ok(ProbeOutcome::Status(response.status().as_u16()))
 }

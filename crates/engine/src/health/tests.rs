@@ -1,13 +1,15 @@
 use std::net::SocketAddr;
 
 use cardinal_balance::ProbeOutcome;
-use cardinal_base::{Clock, ManualClock, SystemClock};
+use cardinal_base::{Clock, ManualClock};
 use cardinal_ir::{
     Active, Algorithm, Certificate, Counts, Endpoint, HashInput, HealthChecks, Host, Ir, KeyPair, NodeSettings,
     ProbeKind, Resolver,
 };
 use cardinal_net::dns::Dns;
-use cardinal_testkit::{Authority, EchoServer, Issued, Report, ScriptedPeer, Step, frame, free_port, within};
+use cardinal_testkit::{
+    Authority, EchoServer, Issued, Report, ScriptedPeer, Step, frame, free_port, until, while_time_passes,
+};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -107,17 +109,18 @@ async fn outcome(configuration: impl Into<Configuration>) -> ProbeOutcome {
     let group = node.shared.registry.group(&GROUP).unwrap();
     let probe = group.due(clock.tick()).remove(0);
     let prober = Prober { node, configs: Mutex::default() };
-    within("a probe", probe::run(&prober, &probe)).await.unwrap().0
+    let probing = probe::run(&prober, &probe);
+    // Time passes only for limits that are to be reached.
+    let step = if probe.settings.health.active.timeout_ms == SHORT_MS { 10 } else { 0 };
+    while_time_passes("a probe", &clock, Duration::from_millis(step), probing).await.unwrap().0
 }
+
+/// The limit of probes that are to reach it.
+const SHORT_MS: u64 = 50;
 
 /// What the server saw, once it has seen so many requests to their end: probes leave before.
 async fn reports(echo: &EchoServer, count: usize) -> Vec<Report> {
-    let seen = async {
-        while echo.seen().len() < count {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    within("requests to end", seen).await.unwrap();
+    until("requests to end", || echo.seen().len() >= count).await.unwrap();
     echo.seen()
 }
 
@@ -170,7 +173,7 @@ async fn what_is_no_answer_is_told_apart() {
     }
     for kind in [ProbeKind::Http, ProbeKind::Https, ProbeKind::Grpc] {
         let peer = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
-        check(Active { timeout_ms: 50, ..active(kind) }, peer.address(), ProbeOutcome::Timeout).await;
+        check(Active { timeout_ms: SHORT_MS, ..active(kind) }, peer.address(), ProbeOutcome::Timeout).await;
     }
 }
 
@@ -295,13 +298,11 @@ fn states(node: &Node) -> Vec<(String, &'static str)> {
     targets(&node.shared.registry).into_iter().map(|t| (t.target.into(), t.state)).collect()
 }
 
-async fn until(node: &Node, expect: &[(String, &'static str)]) {
-    let look = async {
-        while states(node) != expect {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if within("health to change", look).await.is_err() {
+/// Waits until the states are these, while time passes.
+async fn until_states(node: &Node, clock: &ManualClock, expect: &[(String, &'static str)]) {
+    let same = until("health to change", || states(node) == expect);
+    let waited = while_time_passes("health to change", clock, Duration::from_millis(5), same).await;
+    if waited.is_err() {
         assert_eq!(states(node), expect);
     }
 }
@@ -310,7 +311,8 @@ async fn until(node: &Node, expect: &[(String, &'static str)]) {
 async fn probes_change_what_is_told_of_targets() {
     let echo = EchoServer::start("a").await;
     let (up, down) = (echo.address().port(), free_port());
-    let node = node(Arc::new(SystemClock::new()));
+    let clock = Arc::new(ManualClock::default());
+    let node = node(Arc::clone(&clock) as Arc<dyn Clock>);
     let probing = task::spawn("probes", run_probes(Arc::clone(&node)));
     // A generation that comes later is probed too.
     let active = Active { healthy_interval_ms: 20, unhealthy_interval_ms: 20, ..active(ProbeKind::Http) };
@@ -318,23 +320,17 @@ async fn probes_change_what_is_told_of_targets() {
     let (up_name, down_name) = (format!("127.0.0.1:{up}"), format!("127.0.0.1:{down}"));
     let mut expect = vec![(up_name.clone(), "healthy"), (down_name.clone(), "unhealthy")];
     expect.sort();
-    until(&node, &expect).await;
+    until_states(&node, &clock, &expect).await;
     // The other one comes up.
     let address = SocketAddr::from(([127, 0, 0, 1], down));
     let second = EchoServer::start_at(address, "b", None).await.unwrap();
     for state in &mut expect {
         state.1 = "healthy";
     }
-    until(&node, &expect).await;
+    until_states(&node, &clock, &expect).await;
     assert!(second.requests() > 0);
     let group = node.shared.registry.group(&GROUP).unwrap();
-    within("events to be told", async {
-        while !group.take_events().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .unwrap();
+    until("events to be told", || group.take_events().is_empty()).await.unwrap();
     probing.abort();
 }
 

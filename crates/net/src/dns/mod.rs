@@ -169,6 +169,11 @@ impl Dns {
         &self.0.handle
     }
 
+    /// The clock by which answers expire.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
     /// Names held in the cache, for metrics.
     pub fn names(&self) -> usize {
         self.0.read().len()
