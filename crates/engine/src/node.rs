@@ -14,7 +14,7 @@ use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::plan::{Plan, Registry};
-use crate::status::ConfigState;
+use crate::status::{ConfigState, Digests};
 
 /// Makes connections to backends, where they are not made over the network.
 pub(crate) type Dial = Box<dyn Fn(SocketAddr) -> Io + Send + Sync>;
@@ -32,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) access_log: Option<AccessLog>,
     /// How the last change of the configuration went.
     pub(crate) config: ConfigState,
+    /// Hashes of generations, for the status listener.
+    pub(crate) digests: Digests,
     /// When the node was started.
     pub(crate) started: UnixMillis,
     /// Client connections open, of all workers.
@@ -66,6 +68,7 @@ impl Node {
             names,
             access_log,
             config: ConfigState::default(),
+            digests: Digests::default(),
             started,
             connections: AtomicUsize::new(0),
             next_connection: AtomicU64::new(1),

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 
 /// Hashes, made once a generation when somebody asks.
 #[derive(Default)]
-pub(super) struct Digests(Arc<Mutex<Option<(u64, Digest)>>>);
+pub(crate) struct Digests(Arc<Mutex<Option<(u64, Digest)>>>);
 
 impl Digests {
     /// The hash of a generation.

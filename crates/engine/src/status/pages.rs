@@ -1,13 +1,9 @@
-//! What is answered to which path.
+//! The pages of the status listener.
 
-use std::sync::Arc;
-
-use cardinal_http::{Method, RequestHead, query};
+use cardinal_http::query;
 use cardinal_sdk::NodeView as _;
 use serde_json::{Value, json};
 
-use super::digest::Digests;
-use super::metrics;
 use crate::node::Node;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -33,26 +29,9 @@ impl Page {
     }
 }
 
-/// Answers a request.
-pub(super) async fn answer(node: &Arc<Node>, digests: &Digests, head: &RequestHead) -> Page {
-    let path = head.path();
-    if !matches!(path, b"/status" | b"/status/ready" | b"/status/dns" | b"/metrics") {
-        return Page::message(404, "Not found");
-    }
-    if !matches!(head.method, Method::Get | Method::Head) {
-        return Page::message(405, "Method not allowed");
-    }
-    match path {
-        b"/status" => status(node, digests, head.query().unwrap_or_default()).await,
-        b"/status/ready" => ready(node),
-        b"/status/dns" => dns(node),
-        _ => Page { status: 200, content_type: "text/plain; charset=UTF-8", body: metrics::text(node) },
-    }
-}
-
 /// Kong's `/status` without a database. There are no Lua machines and no shared dictionaries, so these lists are
 /// empty; what the process holds is told beside them.
-async fn status(node: &Arc<Node>, digests: &Digests, query: &[u8]) -> Page {
+pub(super) async fn status(node: &Node, query: &[u8]) -> Page {
     let figure = match Figure::of(query) {
         Ok(figure) => figure,
         Err(message) => return Page::message(400, &message),
@@ -78,7 +57,7 @@ async fn status(node: &Arc<Node>, digests: &Digests, query: &[u8]) -> Page {
         status.insert("config".to_owned(), config(node));
     }
     if let (Some(plan), Some(status)) = (node.plan(), status.as_object_mut()) {
-        status.insert("configuration_hash".to_owned(), digests.of(&plan).await.to_string().into());
+        status.insert("configuration_hash".to_owned(), node.digests.of(&plan).await.to_string().into());
     }
     Page::json(200, &status)
 }
@@ -111,7 +90,7 @@ fn config(node: &Node) -> Value {
 }
 
 /// Whether traffic should be sent here. The texts are Kong's.
-fn ready(node: &Node) -> Page {
+pub(super) fn ready(node: &Node) -> Page {
     if node.is_draining() {
         return Page::message(503, "draining");
     }
@@ -124,7 +103,7 @@ fn ready(node: &Node) -> Page {
     }
 }
 
-fn dns(node: &Node) -> Page {
+pub(super) fn dns(node: &Node) -> Page {
     let names = node.names.dns.names();
     Page::json(200, &json!({ "worker": { "count": node.shared.counters.len() }, "stats": { "names": names } }))
 }

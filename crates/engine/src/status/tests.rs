@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
-use cardinal_base::SystemClock;
+use cardinal_base::{Clock, ManualClock, SystemClock, task};
 use cardinal_ir::{Active, Certificate, Ir, KeyPair, Origin};
-use cardinal_testkit::{Authority, H1Client, Response, Socket, within};
+use cardinal_testkit::{Authority, H1Client, Response, Socket, while_time_passes, within};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinHandle;
@@ -19,9 +19,13 @@ struct Bench {
 
 impl Bench {
     async fn new(tls: bool) -> Self {
+        Self::with_clock(tls, Arc::new(SystemClock::new())).await
+    }
+
+    async fn with_clock(tls: bool, clock: Arc<dyn Clock>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let node = node(Arc::new(SystemClock::new()));
+        let node = node(clock);
         let serving = task::spawn("status", serve(Arc::clone(&node), listener, tls));
         Self { node, address, serving }
     }
@@ -138,14 +142,23 @@ async fn only_what_is_there_is_answered() {
 #[tokio::test]
 async fn what_is_no_request_ends_the_connection() {
     let bench = Bench::new(false).await;
-    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(LIMITS.line_bytes_max));
-    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(LIMITS.header_count_max));
-    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(LIMITS.head_bytes_max));
-    for request in ["nonsense\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", &long, &many, &large] {
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(server::TARGET_BYTES_MAX));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(server::HEADER_COUNT_MAX));
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(server::HEAD_BYTES_MAX));
+    for (request, status) in [
+        ("nonsense\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        (&long, 414),
+        (&many, 431),
+        (&large, 431),
+    ] {
         let mut client = H1Client::connect(bench.address).await.unwrap();
         client.send(request).await.unwrap();
         let response = client.response().await.unwrap();
-        assert_eq!((response.status, response.header("connection")), (400, Some("close")));
+        assert_eq!((response.status, response.header("connection")), (status, Some("close")));
+        within("the end", client.read_to_end()).await.unwrap().unwrap();
     }
     // A body is not read, so what follows it is not either.
     let mut client = H1Client::connect(bench.address).await.unwrap();
@@ -157,7 +170,7 @@ async fn what_is_no_request_ends_the_connection() {
 async fn connections_are_bounded_and_end_with_the_server() {
     let bench = Bench::new(false).await;
     let mut open = Vec::new();
-    for _ in 0..CONNECTIONS_MAX {
+    for _ in 0..server::CONNECTIONS_MAX {
         let mut client = H1Client::connect(bench.address).await.unwrap();
         assert_eq!(client.get("/status/dns", "status", &[]).await.unwrap().status, 200);
         open.push(client);
@@ -169,6 +182,55 @@ async fn connections_are_bounded_and_end_with_the_server() {
     bench.serving.abort();
     for mut client in open {
         assert!(client.get("/status/dns", "status", &[]).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn slow_clients_are_cut_off() {
+    const STEP: std::time::Duration = std::time::Duration::from_millis(500);
+    let clock = Arc::new(ManualClock::default());
+    let (plain, tls) = (Bench::with_clock(false, clock.clone()).await, Bench::with_clock(true, clock.clone()).await);
+    publish(&tls.node, one_group());
+    let mut idle = H1Client::connect(plain.address).await.unwrap();
+    assert_eq!(idle.get("/status/dns", "status", &[]).await.unwrap().status, 200);
+    // Half a head, and a handshake that does not begin.
+    let mut half = H1Client::connect(plain.address).await.unwrap();
+    half.send("GET /status/dns HTTP/1.1\r\nHost:").await.unwrap();
+    let mut silent = H1Client::connect(tls.address).await.unwrap();
+    for client in [&mut half, &mut silent] {
+        let rest = while_time_passes("a slow client to be cut off", &clock, STEP, client.read_to_end()).await.unwrap();
+        assert!(rest.unwrap().is_empty());
+    }
+    let passed = clock.tick().since(cardinal_base::Tick(0));
+    assert!(passed >= paced::STEP_TIMEOUT && passed < paced::IDLE_TIMEOUT, "{passed:?}");
+    // An idle connection has more time, from its last request.
+    assert_eq!(idle.get("/status/dns", "status", &[]).await.unwrap().status, 200);
+    let last = clock.tick();
+    while_time_passes("an idle connection to end", &clock, STEP, idle.read_to_end()).await.unwrap().unwrap();
+    assert!(clock.tick().since(last) >= paced::IDLE_TIMEOUT);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_response_is_cut_off() {
+    use tokio::io::AsyncWriteExt as _;
+    let clock = Arc::new(ManualClock::default());
+    let (ours, _theirs) = tokio::io::duplex(16);
+    let mut io = paced::Paced::new(cardinal_net::Io::Memory(ours), clock.clone(), Arc::default());
+    let sent = async { io.write_all(&[b'x'; 100]).await };
+    let step = std::time::Duration::from_secs(1);
+    let sent = while_time_passes("a write to fail", &clock, step, sent).await.unwrap();
+    assert_eq!(sent.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    assert_eq!(clock.tick().since(cardinal_base::Tick(0)), paced::STEP_TIMEOUT);
+}
+
+#[tokio::test]
+async fn a_connection_serves_a_bounded_number_of_requests() {
+    let bench = Bench::new(false).await;
+    let mut client = H1Client::connect(bench.address).await.unwrap();
+    for number in 1..=server::REQUESTS_MAX {
+        let response = client.get("/status/dns", "status", &[]).await.unwrap();
+        let last = number == server::REQUESTS_MAX;
+        assert_eq!((response.status, response.header("connection")), (200, last.then_some("close")), "{number}");
     }
 }
 
