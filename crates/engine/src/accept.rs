@@ -1,11 +1,13 @@
 //! Accepts connections and finds out what is spoken on them.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use cardinal_base::{descriptors, task};
@@ -57,7 +59,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, at: Listenin
                     continue;
                 }
                 // The peer may have left the queue, or there may be a descriptor a little later.
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                worker.sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -84,8 +86,9 @@ async fn refuse(worker: &Worker, socket: &TcpListener, spare: &mut Option<File>)
         *spare = spare_descriptor();
         return false;
     }
-    let accepted = tokio::time::timeout(Duration::ZERO, socket.accept()).await;
-    let refused = matches!(accepted, Ok(Ok(_)));
+    // What is in the queue now.
+    let accepted = poll_fn(|cx| Poll::Ready(socket.poll_accept(cx))).await;
+    let refused = matches!(accepted, Poll::Ready(Ok(_)));
     drop(accepted);
     *spare = spare_descriptor();
     if refused {
@@ -209,7 +212,7 @@ impl ConnectionTls {
 async fn proxied(worker: &Rc<Worker>, tcp: &mut TcpStream, client: &mut Client, listener: &Listener) -> Option<()> {
     let (peer, timer) = (client.peer, Timer::new(&worker.wheel));
     let limit_ms = worker.plan().node().limits.handshake_timeout_ms;
-    match timer.limit(limit_ms, read_proxy_header(tcp)).await {
+    match timer.limit(limit_ms, read_proxy_header(worker, tcp)).await {
         Some(Ok(proxy_protocol::Header::Local)) => Some(()),
         // Whether it is believed depends on who the peer is.
         Some(Ok(proxy_protocol::Header::Proxied { source, .. })) => {
@@ -383,7 +386,7 @@ pub(crate) async fn accept_tls(tls: &ConnectionTls, tcp: TcpStream, prefix: &[u8
 }
 
 /// Reads exactly the PROXY header, so that what follows it is still to be read.
-async fn read_proxy_header(tcp: &mut TcpStream) -> Result<proxy_protocol::Header, &'static str> {
+async fn read_proxy_header(worker: &Worker, tcp: &mut TcpStream) -> Result<proxy_protocol::Header, &'static str> {
     let mut bytes = vec![0; 4096 + 16];
     let mut seen = 0;
     loop {
@@ -404,7 +407,7 @@ async fn read_proxy_header(tcp: &mut TcpStream) -> Result<proxy_protocol::Header
             }
         }
         // What was peeked at stays readable, so the rest of a header in pieces is looked for after a moment.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        worker.sleep(Duration::from_millis(5)).await;
     }
 }
 

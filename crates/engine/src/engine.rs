@@ -45,6 +45,11 @@ pub struct Options {
     pub descriptors_max: Option<u64>,
     /// Sockets that a predecessor hands over; used where a listener's address and kind fit.
     pub inherited: Vec<Handover>,
+    /// The clock of everything that the engine does; the machine's when absent.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// Seed of the randomness that is not used for keys: request IDs, load balancing, sampling. Worker `n` uses
+    /// `seed + n`. Taken from the operating system when absent.
+    pub seed: Option<u64>,
 }
 
 /// Why an engine does not start.
@@ -122,8 +127,11 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let clock = Arc::new(SystemClock::new());
-        let node = Arc::new(make_node(&configuration.node, &handle, clock, count, options.access_log)?);
+        let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let mut node = make_node(&configuration.node, &handle, clock, count, options.access_log)?;
+        node.shared.registry.seed_with(options.seed);
+        node.seed = options.seed;
+        let node = Arc::new(node);
         let (plan, mut diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;
         let listeners = plan.node.listeners.clone();
         let mut inherited = options.inherited;
@@ -245,7 +253,7 @@ impl Engine {
             log.flush();
         }
         if let Some(control) = self.control.0.take() {
-            let left = control.block_on(cardinal_sdk::queue::drain(&self.node.services.shared, Duration::from_secs(5)));
+            let left = control.block_on(cardinal_sdk::queue::drain(&self.node.services, Duration::from_secs(5)));
             if left > 0 {
                 tracing::warn!(left, "log entries were not sent before the shutdown");
             }
@@ -472,9 +480,9 @@ async fn drain(worker: &Worker, budget: Duration) {
     let deadline = worker.now().0.saturating_add(u64::try_from(budget.as_micros()).unwrap_or(u64::MAX));
     worker.start_draining();
     // Listeners take what is still in their queues.
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    worker.sleep(Duration::from_millis(10)).await;
     while worker.open_connections() > 0 && worker.now().0 < deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        worker.sleep(Duration::from_millis(10)).await;
         // A connection may have become idle since the last look.
         worker.start_draining();
     }
@@ -483,7 +491,7 @@ async fn drain(worker: &Worker, budget: Duration) {
         worker.node.cut_off.fetch_add(left as u64, Ordering::Relaxed);
         worker.start_cutting();
         // For the log records of what was cut off.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        worker.sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -46,12 +46,12 @@ impl Tide {
 pub(crate) async fn after_bursts(node: Arc<Node>) {
     let mut tide = Tide::default();
     loop {
-        tokio::time::sleep(EVERY).await;
+        node.services.clock.sleep(EVERY).await;
         if tide.is_out(&node.totals()) {
-            tokio::time::sleep(SETTLE).await;
+            node.services.clock.sleep(SETTLE).await;
             // It does not touch a request's thread; a panic in it is the C library's.
             tokio::task::spawn_blocking(release_free).await.ok();
-            tokio::time::sleep(PAUSE).await;
+            node.services.clock.sleep(PAUSE).await;
         }
     }
 }

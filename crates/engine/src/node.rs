@@ -34,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) config: ConfigState,
     /// Hashes of generations, for the status listener.
     pub(crate) digests: Digests,
+    /// Seed of the workers' randomness; `None` for the operating system's.
+    pub(crate) seed: Option<u64>,
     /// When the node was started.
     pub(crate) started: UnixMillis,
     /// Client connections open, of all workers.
@@ -69,6 +71,7 @@ impl Node {
             access_log,
             config: ConfigState::default(),
             digests: Digests::default(),
+            seed: None,
             started,
             connections: AtomicUsize::new(0),
             next_connection: AtomicU64::new(1),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cardinal_balance::{Group, NoPeer, PickInput, Picked, Picker};
-use cardinal_base::{Rng, SeededRng, Shelf, Tick, UnixMillis};
+use cardinal_base::{Rng, SeededRng, Shelf, Sleep, Tick, UnixMillis};
 use cardinal_ir::Id;
 use cardinal_net::{Class, ConnectionRegistry, Pool, PoolLimits, Timer, Wheel, buffer};
 use cardinal_sdk::RequestId;
@@ -51,6 +51,10 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(index: usize, node: Arc<Node>, plan: Arc<Plan>) -> Rc<Self> {
+        let rng = match node.seed {
+            Some(seed) => SeededRng::new(seed.wrapping_add(index as u64)),
+            None => SeededRng::from_system(),
+        };
         let compared = Cell::new((node.services.clock.tick(), node.services.clock.unix()));
         Rc::new(Self {
             index,
@@ -61,7 +65,7 @@ impl Worker {
             plan: RefCell::new(Rc::new(plan)),
             pickers: RefCell::default(),
             groups_went: Cell::new(false),
-            rng: RefCell::new(SeededRng::from_system()),
+            rng: RefCell::new(rng),
             scratches: RefCell::new(Shelf::new(SCRATCHES_KEPT)),
             draining: Cell::new(None),
             cutting: Cell::new(false),
@@ -72,6 +76,11 @@ impl Worker {
 
     pub(crate) fn now(&self) -> Tick {
         self.wheel.now()
+    }
+
+    /// Waits for the node's clock.
+    pub(crate) fn sleep(&self, duration: std::time::Duration) -> Sleep {
+        self.node.services.clock.sleep(duration)
     }
 
     /// The wall clock at a tick. The two clocks are compared once a second.
@@ -223,7 +232,7 @@ impl Worker {
     /// Drops idle upstream connections that are too old, and what else is not needed, as long as the worker lives.
     pub(crate) async fn sweep(self: Rc<Self>) {
         loop {
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            self.sleep(std::time::Duration::from_secs(1)).await;
             self.refresh();
             if self.groups_went.take() {
                 // Whoever still needs such a picker makes another one.

@@ -97,7 +97,7 @@ impl Wheel {
                 std::task::Poll::Pending
             })
             .await;
-            tokio::time::sleep(std::time::Duration::from_millis(SLOT_MS)).await;
+            self.clock.sleep(std::time::Duration::from_millis(SLOT_MS)).await;
             self.fire();
         }
     }

@@ -40,9 +40,22 @@ impl World {
         yaml: &str,
         settings: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::start_with(plugins, yaml, settings, Options::default())
+    }
+
+    /// The same with options of the engine, say a clock; the plugins are the world's.
+    ///
+    /// # Errors
+    /// When the file as a whole or the settings are refused.
+    pub fn start_with(
+        plugins: &'static [&'static PluginDef],
+        yaml: &str,
+        settings: &[(&str, &str)],
+        options: Options,
+    ) -> Result<Self> {
         let settings = read_settings(settings)?;
-        let (ir, diagnostics) = compile(plugins, yaml, &settings)?;
-        Self::serve(plugins, ir, settings, diagnostics)
+        let (configuration, diagnostics) = compile(plugins, yaml, &settings)?;
+        Self::serve(plugins, (configuration, diagnostics), settings, options)
     }
 
     /// The IR that a world would serve, to be changed before [`World::of`] serves it.
@@ -62,16 +75,17 @@ impl World {
     /// # Errors
     /// When it cannot be served.
     pub fn of(plugins: &'static [&'static PluginDef], configuration: Configuration) -> Result<Self> {
-        Self::serve(plugins, configuration, read_settings(&[])?, Vec::new())
+        Self::serve(plugins, (configuration, Vec::new()), read_settings(&[])?, Options::default())
     }
 
     fn serve(
         plugins: &'static [&'static PluginDef],
-        configuration: Configuration,
+        (configuration, mut diagnostics): (Configuration, Vec<Diagnostic>),
         settings: Settings,
-        mut diagnostics: Vec<Diagnostic>,
+        options: Options,
     ) -> Result<Self> {
-        let options = Options { workers: 2, plugins: plugins.to_vec(), ..Options::default() };
+        let workers = if options.workers == 0 { 2 } else { options.workers };
+        let options = Options { workers, plugins: plugins.to_vec(), ..options };
         let (engine, applied) = Engine::start(configuration, options)?;
         diagnostics.extend(applied.diagnostics);
         Ok(Self { engine, plugins, settings, diagnostics })

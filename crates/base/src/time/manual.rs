@@ -55,9 +55,46 @@ impl ManualClock {
         due.into_values().for_each(Waker::wake);
     }
 
+    /// Lets time pass for the tasks of the current thread's runtime: the clock moves from deadline to deadline, and stops
+    /// at each until no task has anything left to do. For tests without sockets and other threads.
+    pub async fn pass(&self, by: Duration) {
+        let end = self.tick().plus(by);
+        loop {
+            settle().await;
+            match self.next_deadline() {
+                Some(next) if next <= end => self.advance(next.since(self.tick())),
+                _ => break,
+            }
+        }
+        self.advance(end.since(self.tick()));
+        settle().await;
+    }
+
+    /// Lets time pass in the same way until a future is ready.
+    pub async fn pass_until<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut future => return value,
+                () = settle() => {}
+            }
+            if let Some(next) = self.next_deadline() {
+                self.advance(next.since(self.tick()));
+            }
+        }
+    }
+
     /// The earliest deadline that a task waits for.
     pub fn next_deadline(&self) -> Option<Tick> {
         self.state.lock().keys().next().map(|(deadline, _)| *deadline)
+    }
+}
+
+/// Gives way to the other tasks of the runtime until none of them has anything left to do, by a wide margin.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -89,3 +89,21 @@ async fn the_system_clock_is_waited_for() {
     clock.sleep_until(Tick(0)).await;
     assert_eq!(timeout(&clock, Duration::ZERO, clock.sleep_until(Tick(u64::MAX))).await, Err(Elapsed));
 }
+
+#[tokio::test]
+async fn time_passes_from_deadline_to_deadline() {
+    let clock = Arc::new(ManualClock::default());
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (ticking, told) = (Arc::clone(&clock), Arc::clone(&seen));
+    let repeating = crate::task::spawn("repeating", async move {
+        loop {
+            ticking.sleep(SECOND).await;
+            told.lock().unwrap().push(ticking.tick().millis());
+        }
+    });
+    clock.pass(Duration::from_millis(2_500)).await;
+    assert_eq!((seen.lock().unwrap().as_slice(), clock.tick().millis()), ([1_000, 2_000].as_slice(), 2_500));
+    assert_eq!(clock.pass_until(async { clock.sleep(SECOND).await }).await, ());
+    assert_eq!(clock.tick().millis(), 3_500);
+    repeating.abort();
+}

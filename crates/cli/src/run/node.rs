@@ -83,6 +83,7 @@ impl Node {
             access_log: logs.access(),
             descriptors_max,
             inherited,
+            ..EngineOptions::default()
         };
         let (engine, applied) =
             Engine::start(loaded.configuration.clone(), engine_options).map_err(|error| match error {

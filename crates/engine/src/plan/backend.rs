@@ -111,6 +111,8 @@ struct State {
     /// The generation that all this is of.
     generation: u64,
     tls: KnownTls,
+    /// Seed of the groups' randomness; `None` for the operating system's.
+    seed: Option<u64>,
     self_signed: Option<Arc<CertifiedKey>>,
 }
 
@@ -150,6 +152,11 @@ impl Registry {
     /// Identities of the node, and the trust bundles that peers are verified by: a live handle.
     pub fn identities(&self) -> &Arc<IdentityStore> {
         &self.identities
+    }
+
+    /// Seeds the randomness of the groups that are made from now on.
+    pub(crate) fn seed_with(&self, seed: Option<u64>) {
+        self.lock().seed = seed;
     }
 
     /// Makes session tickets for all generations.
@@ -258,7 +265,7 @@ impl Registry {
                     Arc::clone(group)
                 }
                 None => {
-                    let group = Group::new(id, Arc::clone(spec), members, SystemRng.next_u64(), now);
+                    let group = Group::new(id, Arc::clone(spec), members, group_seed(state.seed, id), now);
                     state.balanced.insert(id, Arc::clone(&group));
                     group
                 }
@@ -417,13 +424,21 @@ impl BackendPlanner<'_> {
     }
 }
 
+/// The seed of a group: the same in each run with the same seed, whatever other groups there are.
+fn group_seed(seed: Option<u64>, id: Id) -> u64 {
+    match seed {
+        Some(seed) => seed.wrapping_add(id.as_u64_pair().1),
+        None => SystemRng.next_u64(),
+    }
+}
+
 impl State {
     /// The group of a host, which one backend more uses.
     fn host(&mut self, host: &Host, services: &Services) -> Arc<Group> {
         let id = host_id(host);
-        let news = &mut self.news;
+        let (news, seed) = (&mut self.news, self.seed);
         let (group, uses) = self.hosts.entry(id).or_insert_with(|| {
-            let group = Group::of_host(id, host, SystemRng.next_u64(), services.clock.tick());
+            let group = Group::of_host(id, host, group_seed(seed, id), services.clock.tick());
             news.push(News::Put(Arc::clone(&group)));
             (group, 0)
         });

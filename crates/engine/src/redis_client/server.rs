@@ -4,11 +4,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use cardinal_base::task;
+use cardinal_base::{Clock, Tick, task, timeout};
 use cardinal_sdk::redis::{RedisCall, RedisError, RedisReply, RedisSettings};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
 
 use super::Shared;
 use super::connection::{self, Connection, Driver};
@@ -25,7 +24,7 @@ pub(super) struct Server {
     /// The connection for calls; none when it has failed or was not used for a while.
     current: ArcSwapOption<Connection>,
     /// Held while connecting, so that there is one attempt at a time: the last one, if it failed because of the server.
-    connecting: Mutex<Option<(Instant, RedisError)>>,
+    connecting: Mutex<Option<(Tick, RedisError)>>,
 }
 
 impl Server {
@@ -49,7 +48,7 @@ impl Server {
         let mut may_repeat = call.is_repeatable();
         loop {
             let (connection, is_fresh) = self.connection().await?;
-            let outcome = timeout(limit, connection.run(call)).await;
+            let outcome = timeout(self.clock(), limit, connection.run(call)).await;
             let error = match outcome.unwrap_or(Err(RedisError::Timeout("waiting for the reply"))) {
                 Ok(replies) => return Ok(replies),
                 Err(error) => error,
@@ -70,16 +69,16 @@ impl Server {
         }
         let late = |_| RedisError::Timeout("while connecting");
         let limit = self.settings.connect_timeout;
-        let mut failed = timeout(limit, self.connecting.lock()).await.map_err(late)?;
+        let mut failed = timeout(self.clock(), limit, self.connecting.lock()).await.map_err(late)?;
         if let Some(connection) = self.usable() {
             return Ok((connection, false));
         }
         if let Some((when, error)) = &*failed
-            && when.elapsed() < PAUSE
+            && self.clock().tick().since(*when) < PAUSE
         {
             return Err(error.clone());
         }
-        match timeout(limit, self.connect()).await.map_err(late).flatten() {
+        match timeout(self.clock(), limit, self.connect()).await.map_err(late).flatten() {
             Ok(connection) => {
                 *failed = None;
                 self.current.store(Some(Arc::clone(&connection)));
@@ -87,11 +86,15 @@ impl Server {
             }
             Err(error) => {
                 if !error.is_local() {
-                    *failed = Some((Instant::now(), error.clone()));
+                    *failed = Some((self.clock().tick(), error.clone()));
                 }
                 Err(error)
             }
         }
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &**self.shared.connector.clock()
     }
 
     fn usable(&self) -> Option<Arc<Connection>> {
@@ -126,7 +129,8 @@ impl Server {
         let (connection, driver) = connection::log_in(io, settings, trust, self.shared.limits.reply_bytes_max).await?;
         let connection = Arc::new(connection);
         let (server, weak, idle) = (Arc::downgrade(self), Arc::downgrade(&connection), self.shared.limits.idle_timeout);
-        task::spawn("redis connection", drive(driver, server, weak, idle));
+        let clock = Arc::clone(self.shared.connector.clock());
+        task::spawn("redis connection", drive(driver, server, weak, (clock, idle)));
         Ok(connection)
     }
 
@@ -138,13 +142,18 @@ impl Server {
 
 /// Drives a connection to its end: when it fails, when it was not used for a while, or when nobody holds the server any
 /// more.
-async fn drive(mut driver: Driver, server: Weak<Server>, connection: Weak<Connection>, idle_timeout: Duration) {
+async fn drive(
+    mut driver: Driver,
+    server: Weak<Server>,
+    connection: Weak<Connection>,
+    (clock, idle_timeout): (Arc<dyn Clock>, Duration),
+) {
     let give_up = || {
         if let Some(server) = server.upgrade() {
             server.give_up(connection.as_ptr());
         }
     };
-    while timeout(idle_timeout, &mut driver).await.is_err() {
+    while timeout(&*clock, idle_timeout, &mut driver).await.is_err() {
         if connection.upgrade().is_some_and(|connection| !connection.take_use()) {
             give_up();
         }

@@ -30,6 +30,7 @@ mod smuggling;
 mod splicing;
 mod stream;
 mod strictness;
+mod time;
 mod trusted_certificates;
 mod upstream_http2;
 

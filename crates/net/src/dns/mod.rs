@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use cardinal_base::{Clock, Tick, descriptors, task};
+use cardinal_base::{Clock, Tick, descriptors, task, timeout};
 use cardinal_ir::Resolver;
 use tokio::runtime::Handle;
 use tokio::sync::watch as flag;
@@ -183,12 +183,11 @@ impl Dns {
         let shared: Weak<Shared> = Arc::downgrade(&self.0);
         let _runtime = self.0.handle.enter();
         task::spawn("dns maintenance", async move {
-            let mut period = tokio::time::interval(MAINTENANCE_PERIOD);
-            period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                period.tick().await;
-                let Some(shared) = shared.upgrade() else { return };
+            while let Some(shared) = shared.upgrade() {
                 shared.maintain();
+                let pause = shared.clock.sleep(MAINTENANCE_PERIOD);
+                drop(shared);
+                pause.await;
             }
         });
     }
@@ -336,7 +335,7 @@ impl Fetch {
         let shared = Arc::clone(&self.shared);
         let hosts = shared.hosts.load_full();
         let walk = Walk { wire: &*shared.wire, hosts: &hosts, order: &shared.order };
-        let result = tokio::time::timeout(FETCH_TIMEOUT, walk.resolve(&self.host, last)).await;
+        let result = timeout(&*shared.clock, FETCH_TIMEOUT, walk.resolve(&self.host, last)).await;
         self.land(result.unwrap_or(Err(DnsError::Unreachable("timeout"))));
         for watch in shared.watches.of(&self.host) {
             shared.tell(&watch);

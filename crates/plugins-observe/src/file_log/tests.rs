@@ -35,7 +35,7 @@ impl Drop for Folder {
 async fn log(bench: &mut Bench, target: &str) {
     bench.get(target);
     bench.log(Some(&ResponseHead::new(200)));
-    assert_eq!(drain(&bench.services.shared, Duration::from_secs(10)).await, 0);
+    assert_eq!(drain(&bench.services, Duration::from_secs(10)).await, 0);
 }
 
 fn lines(path: &str) -> Vec<Value> {

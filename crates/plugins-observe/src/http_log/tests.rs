@@ -44,7 +44,7 @@ fn log(bench: &mut Bench, target: &str) {
 }
 
 async fn bodies(bench: &Bench, server: &Server) -> Vec<Value> {
-    assert_eq!(drain(&bench.services.shared, Duration::from_secs(100)).await, 0);
+    assert_eq!(bench.clock.pass_until(drain(&bench.services, Duration::from_secs(100))).await, 0);
     let calls = server.calls.lock().unwrap();
     let uri = |record: &Value| record["request"]["uri"].clone();
     calls
@@ -56,7 +56,7 @@ async fn bodies(bench: &Bench, server: &Server) -> Vec<Value> {
         .collect()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn one_record_at_a_time_is_an_object() {
     let config = json!({
         "http_endpoint": "https://user:pass@logs.test:8443/in?x=1",
@@ -81,7 +81,7 @@ async fn one_record_at_a_time_is_an_object() {
     assert_eq!(header("x-token"), Some("t"));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn batches_are_lists_even_of_one() {
     let config = json!({"http_endpoint": "http://h", "queue": {"max_batch_size": 2}});
     let (mut bench, server) = bench(config, &[]);
@@ -95,14 +95,14 @@ async fn batches_are_lists_even_of_one() {
     assert_eq!(bodies(&bench, &server).await, [json!(["/a"])], "the old name of the setting works");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn refused_records_are_sent_again() {
     let (mut bench, server) = bench(json!({"http_endpoint": "http://h"}), &[500, 302, 0]);
     log(&mut bench, "/a");
     assert_eq!(bodies(&bench, &server).await, vec![json!("/a"); 4]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn records_survive_a_new_configuration() {
     let config = json!({"http_endpoint": "http://h", "queue": {"max_batch_size": 9, "max_coalescing_delay": 3600}});
     let (mut bench, server) = bench(config.clone(), &[]);
@@ -113,7 +113,7 @@ async fn records_survive_a_new_configuration() {
     assert_eq!(sent.iter().flat_map(|list| list.as_array().unwrap().clone()).collect::<Vec<_>>(), ["/a", "/b"]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn constant_fields_are_set() {
     let config = json!({"http_endpoint": "http://h", "custom_fields_by_lua": {"a.b": "return 1"}});
     let (mut bench, server) = bench(config, &[]);

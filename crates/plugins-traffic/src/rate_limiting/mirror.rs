@@ -126,7 +126,7 @@ impl Mirror {
         let _entered = self.runtime.enter();
         // Not awaited: a later request schedules the next one.
         drop(cardinal_base::task::spawn("rate-limiting sync", async move {
-            tokio::time::sleep(rate).await;
+            mirror.clock.sleep(rate).await;
             mirror.scheduled.store(false, Ordering::SeqCst);
             mirror.send().await;
         }));

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cardinal_base::{Budget, Reservation, Tick};
+use cardinal_base::{Budget, Reservation, Tick, timeout};
 use tokio::sync::Notify;
 
 use crate::def::BuildCx;
@@ -465,9 +465,9 @@ fn registry(shared: &Shared) -> Arc<Registry> {
 
 /// Delivers everything that waits in all queues, without waiting for batches to fill; for the end of the program,
 /// after the last request. Returns how many entries are left when `deadline` has passed.
-pub async fn drain(shared: &Shared, deadline: Duration) -> usize {
+pub async fn drain(services: &Services, deadline: Duration) -> usize {
     let queues: Vec<Arc<dyn Drain>> =
-        lock(&registry(shared).queues).values().filter_map(|known| known.drain.upgrade()).collect();
+        lock(&registry(&services.shared).queues).values().filter_map(|known| known.drain.upgrade()).collect();
     queues.iter().for_each(|queue| queue.hurry());
     let all = async {
         for queue in &queues {
@@ -475,7 +475,7 @@ pub async fn drain(shared: &Shared, deadline: Duration) -> usize {
         }
     };
     // What the deadline cuts off is counted below.
-    if tokio::time::timeout(deadline, all).await.is_ok() {
+    if timeout(&*services.clock, deadline, all).await.is_ok() {
         return 0;
     }
     let left = queues.iter().map(|queue| queue.left()).sum();

@@ -2,17 +2,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cardinal_base::ManualClock;
+use cardinal_base::{Clock as _, ManualClock};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::{DeliveryError, Queue, Settings, drain};
 use crate::{Services, testing};
 
 type Seen = Arc<Mutex<Vec<Vec<String>>>>;
 
-fn services() -> Services {
-    testing::services(Arc::new(ManualClock::default()))
+fn services() -> (Services, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::default());
+    (testing::services(clock.clone()), clock)
 }
 
 fn settings(record: serde_json::Value) -> Settings {
@@ -41,23 +41,23 @@ fn batches(seen: &Seen) -> Vec<String> {
     seen.lock().unwrap().iter().map(|batch| batch.join(" ")).collect()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_full_batch_goes_at_once_and_the_rest_after_the_delay() {
-    let services = services();
+    let (services, clock) = services();
     let (queue, seen, _) = queue(&services, settings(json!({"max_batch_size": 2, "max_coalescing_delay": 5})), 0);
     push(&queue, &["a", "b", "c"]);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    clock.pass(Duration::from_secs(1)).await;
     assert_eq!(batches(&seen), ["a b"]);
     assert_eq!(queue.len(), 1);
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    clock.pass(Duration::from_secs(5)).await;
     assert_eq!(batches(&seen), ["a b", "c"]);
     assert!(queue.is_empty());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_shortage_of_the_node_loses_no_entries() {
     for max_retry_time in [0, 1] {
-        let services = services();
+        let (services, clock) = services();
         let record = json!({"max_coalescing_delay": 0, "max_retry_time": max_retry_time, "initial_retry_delay": 0.5});
         let (seen, calls) = (Seen::default(), Arc::new(AtomicUsize::new(0)));
         let (kept, counted) = (Arc::clone(&seen), Arc::clone(&calls));
@@ -74,66 +74,66 @@ async fn a_shortage_of_the_node_loses_no_entries() {
             }
         });
         push(&queue, &["a"]);
-        tokio::time::sleep(Duration::from_secs(25)).await;
+        clock.pass(Duration::from_secs(25)).await;
         assert_eq!((batches(&seen), queue.dropped()), (vec!["a".to_owned()], 0), "{max_retry_time}");
         // The limit holds for the receiver's failures.
         push(&queue, &["b"]);
-        tokio::time::sleep(Duration::from_secs(25)).await;
+        clock.pass(Duration::from_secs(25)).await;
         assert_eq!((batches(&seen), queue.dropped()), (vec!["a".to_owned()], 1), "{max_retry_time}");
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_oldest_entries_make_room() {
-    let services = services();
+    let (services, clock) = services();
     let record = json!({"max_batch_size": 9, "max_coalescing_delay": 5, "max_entries": 2});
     let (queue, seen, _) = queue(&services, settings(record), 0);
     push(&queue, &["a", "b", "c"]);
     assert_eq!(queue.dropped(), 1);
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    clock.pass(Duration::from_secs(6)).await;
     assert_eq!(batches(&seen), ["b c"]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn bytes_are_limited_too() {
-    let services = services();
+    let (services, clock) = services();
     let record = json!({"max_batch_size": 9, "max_coalescing_delay": 5, "max_bytes": 5});
     let (queue, seen, _) = queue(&services, settings(record), 0);
     push(&queue, &["aa", "bb", "ccc", "too long"]);
     assert_eq!(queue.dropped(), 2, "aa made room for ccc, and the long one never fits");
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    clock.pass(Duration::from_secs(6)).await;
     assert_eq!(batches(&seen), ["bb ccc"]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn retries_wait_twice_as_long_each_time_up_to_a_limit() {
-    let services = services();
+    let (services, clock) = services();
     let record = json!({"initial_retry_delay": 1, "max_retry_delay": 3, "max_retry_time": 60});
     let (queue, seen, calls) = queue(&services, settings(record), 4);
-    let start = Instant::now();
+    let start = clock.tick();
     push(&queue, &["a"]);
-    drain(&services.shared, Duration::from_secs(100)).await;
+    clock.pass_until(drain(&services, Duration::from_secs(100))).await;
     assert_eq!(batches(&seen), ["a"]);
     assert_eq!(calls.load(Ordering::SeqCst), 5);
-    assert_eq!(start.elapsed().as_secs(), 1 + 2 + 3 + 3);
+    assert_eq!(clock.tick().since(start).as_secs(), 1 + 2 + 3 + 3);
     assert_eq!(queue.dropped(), 0);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_batch_is_lost_after_the_retry_time() {
-    let services = services();
+    let (services, clock) = services();
     let record = json!({"initial_retry_delay": 1, "max_retry_delay": 1, "max_retry_time": 2.5});
     let (queue, seen, calls) = queue(&services, settings(record), 4);
     push(&queue, &["a", "b"]);
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    clock.pass(Duration::from_secs(30)).await;
     assert_eq!(batches(&seen), ["b"]);
     assert_eq!(calls.load(Ordering::SeqCst), 5, "at 0, 1, 2 and 3 seconds, then the next batch");
     assert_eq!(queue.dropped(), 1);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_same_name_and_parameters_are_the_same_queue() {
-    let services = services();
+    let (services, clock) = services();
     let record = json!({"max_batch_size": 9, "max_coalescing_delay": 5});
     let (first, seen, _) = queue(&services, settings(record.clone()), 0);
     push(&first, &["a"]);
@@ -143,61 +143,58 @@ async fn the_same_name_and_parameters_are_the_same_queue() {
     push(&second, &["b"]);
     let (other, ..) = queue(&services, settings(json!({"max_batch_size": 8})), 0);
     assert!(!Arc::ptr_eq(&second, &other));
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    clock.pass(Duration::from_secs(6)).await;
     assert_eq!(batches(&newer), ["a b"], "entries survive, and the newer handler gets them");
     assert!(batches(&seen).is_empty());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_dropped_queue_delivers_what_it_has() {
-    let services = services();
+    let (services, clock) = services();
     let record = json!({"max_batch_size": 9, "max_coalescing_delay": 3600});
     let (abandoned, seen, _) = queue(&services, settings(record.clone()), 0);
     push(&abandoned, &["a"]);
     drop(abandoned);
     let (_fresh, ..) = queue(&services, settings(record), 0);
-    assert_eq!(drain(&services.shared, Duration::from_secs(1)).await, 0);
+    assert_eq!(clock.pass_until(drain(&services, Duration::from_secs(1))).await, 0);
     assert_eq!(batches(&seen), ["a"]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn draining_does_not_wait_for_batches_and_ends_at_its_deadline() {
-    let services = services();
+    let (services, clock) = services();
     let record = json!({"max_batch_size": 9, "max_coalescing_delay": 3600, "initial_retry_delay": 5});
     let (good, seen, _) = queue(&services, settings(record.clone()), 0);
     push(&good, &["a"]);
     let (bad, ..) = queue(&services, Settings::from_config("bad", &record), 1_000);
     push(&bad, &["b", "c"]);
-    let start = Instant::now();
-    assert_eq!(drain(&services.shared, Duration::from_secs(7)).await, 2);
-    assert_eq!(start.elapsed().as_secs(), 7);
+    let start = clock.tick();
+    assert_eq!(clock.pass_until(drain(&services, Duration::from_secs(7))).await, 2);
+    assert_eq!(clock.tick().since(start).as_secs(), 7);
     assert_eq!(batches(&seen), ["a"]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn without_a_limit_on_deliveries_each_entry_goes_by_itself() {
-    let services = services();
+    let (services, clock) = services();
     let running = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&running);
     let record = json!({"concurrency_limit": -1, "max_batch_size": 10, "max_entries": 3});
     let queue = Queue::open(&services, settings(record), move |batch: Vec<String>| {
         assert_eq!(batch.len(), 1);
         counted.fetch_add(1, Ordering::SeqCst);
-        async {
-            tokio::time::sleep(Duration::from_secs(10)).await;
-            Ok::<(), String>(())
-        }
+        std::future::pending::<Result<(), String>>()
     });
     push(&queue, &["a", "b", "c"]);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    clock.pass(Duration::from_secs(1)).await;
     assert_eq!(running.load(Ordering::SeqCst), 3);
     push(&queue, &["d"]);
     assert_eq!(queue.dropped(), 1, "what is under way is limited by max_entries");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_handler_that_panics_loses_its_batch_alone() {
-    let services = services();
+    let (services, clock) = services();
     let seen = Seen::default();
     let kept = Arc::clone(&seen);
     let queue = Queue::open(&services, settings(json!({})), move |batch: Vec<String>| {
@@ -206,7 +203,7 @@ async fn a_handler_that_panics_loses_its_batch_alone() {
         async { Ok::<(), String>(()) }
     });
     push(&queue, &["bad", "good"]);
-    assert_eq!(drain(&services.shared, Duration::from_secs(1)).await, 0);
+    assert_eq!(clock.pass_until(drain(&services, Duration::from_secs(1))).await, 0);
     assert_eq!(batches(&seen), ["good"]);
 }
 
@@ -223,9 +220,9 @@ fn settings_come_from_a_queue_record_and_old_names() {
     assert_eq!(plain, Settings { name: "n".into(), ..Settings::default() });
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn entries_take_no_more_than_their_part_of_the_memory() {
-    let services = services();
+    let (services, clock) = services();
     services.memory.set_max(400);
     let (queue, _, _) = queue(&services, settings(json!({"max_coalescing_delay": 100, "max_batch_size": 1_000})), 0);
     for _ in 0..5 {
@@ -234,6 +231,6 @@ async fn entries_take_no_more_than_their_part_of_the_memory() {
     assert_eq!((queue.len(), queue.dropped(), services.memory.used()), (3, 2, 90));
     let totals = super::totals(&services.shared);
     assert_eq!((totals.entries, totals.dropped), (3, 2));
-    assert_eq!(drain(&services.shared, Duration::from_secs(1)).await, 0);
+    assert_eq!(clock.pass_until(drain(&services, Duration::from_secs(1))).await, 0);
     assert_eq!(services.memory.used(), 0);
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cardinal_base::Reservation;
-use tokio::time::Instant;
+use cardinal_base::{Reservation, timeout};
 
 use super::{Entry, Inner, lock};
 
@@ -47,9 +46,10 @@ async fn run<T: Entry + Clone>(inner: Arc<Inner<T>>) {
 impl<T: Entry + Clone> Inner<T> {
     /// Waits until a batch is full or its first entry has waited long enough.
     async fn fill(&self) {
-        let end = Instant::now() + self.settings.max_coalescing_delay;
+        let clock = &*self.services.clock;
+        let end = clock.tick().plus(self.settings.max_coalescing_delay);
         while lock(&self.waiting).entries.len() < self.settings.max_batch_size && !self.hurry.load(Ordering::SeqCst) {
-            if tokio::time::timeout_at(end, self.arrived.notified()).await.is_err() {
+            if timeout(clock, end.since(clock.tick()), self.arrived.notified()).await.is_err() {
                 return;
             }
         }
@@ -79,7 +79,8 @@ impl<T: Entry + Clone> Inner<T> {
     }
 
     async fn retry(&self, batch: Vec<T>) {
-        let mut started = Instant::now();
+        let clock = &*self.services.clock;
+        let mut started = clock.tick();
         let mut delay = self.settings.initial_retry_delay.min(self.settings.max_retry_delay);
         loop {
             let handler = Arc::clone(&lock(&self.handler));
@@ -88,11 +89,11 @@ impl<T: Entry + Clone> Inner<T> {
             let limit = self.settings.max_retry_time;
             if error.is_local {
                 delay = delay.min(LOCAL_DELAY_MAX);
-                started = Instant::now() + delay;
-            } else if limit.is_zero() || started.elapsed() > limit {
+                started = clock.tick().plus(delay);
+            } else if limit.is_zero() || clock.tick().since(started) > limit {
                 return self.give_up(batch.len(), &error.reason);
             }
-            tokio::time::sleep(delay.max(Duration::from_millis(1))).await;
+            clock.sleep(delay.max(Duration::from_millis(1))).await;
             delay = delay.saturating_mul(2).min(self.settings.max_retry_delay);
         }
     }
