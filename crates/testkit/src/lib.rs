@@ -43,6 +43,6 @@ pub use script::{Play, ScriptedPeer, Step};
 pub use socket::Socket;
 pub use stream_echo::StreamEcho;
 pub use temp::TempDir;
-pub use wait::{PATIENCE, until, until_some, until_some_blocking, while_time_passes, within};
+pub use wait::{PATIENCE, settled, until, until_some, until_some_blocking, while_time_passes, within};
 pub use websocket::{Frame, Opcode, WebSocket};
 pub use world::World;

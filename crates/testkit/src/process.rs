@@ -6,12 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use cardinal_base::{Clock as _, SystemClock};
 
-use crate::PATIENCE;
 use crate::certs::Issued;
 use crate::port::free_port;
 use crate::temp::TempDir;
+use crate::until_some_blocking;
 
 /// A server process. Dropping it ends the process, by its id, and removes its directory.
 #[derive(Debug)]
@@ -135,17 +134,15 @@ impl Server {
     }
 
     fn wait_until_ready(&mut self, name: &str) -> Result<()> {
-        let clock = SystemClock::new();
-        while TcpStream::connect_timeout(&self.address, Duration::from_millis(200)).is_err() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{name} ended with {status}: {}{}", self.folder.read("output"), self.folder.read("error.log"));
+        let ready = until_some_blocking("connections to be taken", || {
+            if TcpStream::connect_timeout(&self.address, Duration::from_millis(200)).is_ok() {
+                return Some(Ok(()));
             }
-            if clock.tick().millis() > PATIENCE.as_secs() * 1_000 {
-                bail!("{name} takes no connections: {}", self.folder.read("output"));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+            let status = self.child.try_wait().transpose()?;
+            let log = || format!("{}{}", self.folder.read("output"), self.folder.read("error.log"));
+            Some(status.map_err(Into::into).and_then(|status| bail!("{name} ended with {status}: {}", log())))
+        });
+        ready.with_context(|| format!("{name} takes no connections: {}", self.folder.read("output")))?
     }
 
     /// Where it listens.

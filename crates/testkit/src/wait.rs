@@ -42,6 +42,27 @@ pub async fn until_some<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     within(what, looking).await
 }
 
+/// The value once it stays the same for a while: for what has to come to rest.
+///
+/// # Errors
+/// Naming `what` when that takes longer than [`PATIENCE`].
+pub async fn settled(what: &str, value: impl Fn() -> u64) -> Result<u64> {
+    const LOOKS: u32 = 75;
+    let (mut last, mut same) = (value(), 0);
+    let rests = async || {
+        let now = value();
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        (same == LOOKS).then_some(now)
+    };
+    until_some(what, rests).await
+}
+
+/// Between two looks at what another task or the system has still to do, in the peers of the test world.
+pub(crate) async fn look_again() {
+    tokio::time::sleep(LOOK).await;
+}
+
 /// [`until_some`] for a thread that has no runtime.
 ///
 /// # Errors

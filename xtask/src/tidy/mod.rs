@@ -3,6 +3,7 @@
 
 pub(crate) mod dependencies;
 mod plugins;
+mod sleeps;
 mod tools;
 mod words;
 
@@ -127,6 +128,7 @@ fn check_file(root: &Path, path: &Path, problems: &mut Vec<Problem>) -> Result<(
     if is_test(&place) || place.starts_with("crates/testkit/") {
         tools::check(&place, path, problems)?;
     }
+    sleeps::check(&place, &text, problems);
     for (at, line) in text.lines().enumerate() {
         if line.trim_start().starts_with(concat!("#[", "ignore")) {
             problems.push(Problem::new(format!("{place}:{}", at + 1), "a test that is ignored tests nothing"));

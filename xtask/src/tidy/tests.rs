@@ -67,6 +67,27 @@ fn a_crate_has_one_test_binary() {
 }
 
 #[test]
+fn tests_that_sleep_fail() {
+    let sleep = concat!("    tokio::time::sl", "eep(SECOND).await;\n");
+    let found = problem(&[("crates/a/tests/it/main.rs", sleep)]);
+    assert!(found.starts_with("crates/a/tests/it/main.rs:1: a test does not sleep"), "{found}");
+    assert!(problem(&[("crates/a/src/x/tests.rs", concat!("sl", "eep_until(then)\n"))]).contains("x/tests.rs:1"));
+    let within = format!("fn f() {{\n{sleep}}}\n\n#[cfg(test)]\nmod tests {{\n{sleep}}}\n");
+    assert!(problem(&[("crates/a/src/x.rs", &within)]).starts_with("crates/a/src/x.rs:7: "));
+    let manual = concat!("    clock.sleep(SECOND).await;\n    // sl", "eep(SECOND)\n    fall_asleep();\n");
+    assert_eq!(problems(&[("crates/a/src/tests.rs", manual), ("crates/a/src/x.rs", sleep)]), Vec::<String>::new());
+}
+
+#[test]
+fn the_data_plane_waits_for_its_clock() {
+    let text = "use tokio::time::timeout;\n";
+    let net = |path| [("crates/net/Cargo.toml", MANIFEST), ("crates/net/src/lib.rs", LIB), (path, text)];
+    assert!(problem(&net("crates/net/src/x.rs")).starts_with("crates/net/src/x.rs:1: wait for the node's clock"));
+    assert_eq!(problems(&net("crates/net/src/tests.rs")), Vec::<String>::new());
+    assert_eq!(problems(&[("crates/a/src/x.rs", text)]), Vec::<String>::new());
+}
+
+#[test]
 fn ignored_tests_fail() {
     let text = concat!("#[test]\n#[", "ignore]\nfn x() {}\n");
     assert!(problem(&[("crates/a/src/tests.rs", text)]).starts_with("crates/a/src/tests.rs:2: "));

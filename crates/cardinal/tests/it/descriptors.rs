@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use cardinal_test_tools::tools;
-use cardinal_testkit::{Authority, EchoServer, H1Client, Server, TempDir};
+use cardinal_testkit::{Authority, EchoServer, H1Client, Server, TempDir, until, until_some};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
 use crate::process::Process;
@@ -123,9 +122,8 @@ async fn clients_beyond_the_descriptors_are_refused_and_everything_else_goes_on(
     node.process.wait_for("generation 2");
     assert_eq!(served[0].get("/b", "a.example", &[]).await.unwrap().status, 200);
     drop(served);
-    while node.metric("cardinal_connections_active").await > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let ended = async || (node.metric("cardinal_connections_active").await == 0).then_some(());
+    until_some("all connections to end", ended).await.unwrap();
     assert_eq!(node.get("/b").await, 200);
 }
 
@@ -169,16 +167,22 @@ async fn a_node_without_descriptors_does_not_blame_its_upstreams() {
         // Probes fail meanwhile, and a changed file cannot be read.
         folder.write("kong.yaml", config(echo.address(), active).replace("/a]", "/a, /b]"));
         node.process.wait_for("Too many open files");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // Several probes are due meanwhile, which the node's own requests show: they take longer than a period.
+        let mut answered = 0;
+        let is_over = async || {
+            answered += 1;
+            assert_eq!(clients[0].get("/nowhere", "a.example", &[]).await.unwrap().status, 404);
+            (answered == 200).then_some(())
+        };
+        until_some("probes to be due", is_over).await.unwrap();
         node.allow(true);
         assert_eq!(clients[0].get("/a", "a.example", &[]).await.unwrap().status, 200, "active: {active}");
         let metrics = node.status("/metrics").await;
         assert!(metrics.contains("cardinal_failures_total{kind=\"upstream_connect\"} 0\n"), "{metrics}");
         assert!(metrics.contains("cardinal_failures_total{kind=\"overloaded\"} 8\n"), "{metrics}");
         // The change is not lost.
-        while clients[0].get("/b", "a.example", &[]).await.unwrap().status != 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let is_served = async || (clients[0].get("/b", "a.example", &[]).await.unwrap().status == 200).then_some(());
+        until_some("the new route to be served", is_served).await.unwrap();
         node.process.signal(Signal::TERM);
         assert!(node.process.ends().success());
     }
@@ -284,7 +288,5 @@ services:
     assert_eq!(logs.requests(), 0);
     node.allow(true);
     let lines = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default().lines().count();
-    while logs.requests() < 3 || lines() < 3 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("all records", || logs.requests() >= 3 && lines() >= 3).await.unwrap();
 }

@@ -1,7 +1,6 @@
 //! Log lines of failures: what an operator needs to act on them is in the line.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use cardinal_testkit::{
     Authority, EchoServer, H1Client, H2Client, Issued, ScriptedPeer, Socket, Step, TempDir, free_port,
@@ -279,7 +278,6 @@ async fn streams_name_their_route_and_target() {
     let mut socket = Socket::connect(at).await.unwrap();
     // The node may have closed it by then.
     let _sent = socket.write_all(b"x").await;
-    tokio::time::sleep(Duration::ZERO).await;
     let (_, line) = node.wait_for_line("upstream_connect: no connection to the upstream: connect to ");
     assert_eq!(fields(&line, &REQUEST), ["upstream_connect", "-", "-", "-", "to-raw", "raw", "127.0.0.1"], "{line}");
     assert_eq!(fields(&line, &["target", "tries"]), [format!("127.0.0.1:{closed}"), "1".to_owned()], "{line}");

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use cardinal_testkit::{EchoServer, H1Client, PATIENCE, TempDir};
+use cardinal_testkit::{EchoServer, H1Client, TempDir, until, until_some_blocking};
 use tokio::task::JoinSet;
 
 use crate::kong_yaml;
@@ -33,9 +32,7 @@ async fn no_request_fails_while_processes_change() {
         successor.wait_for("the previous process is draining");
         node.wait_for("stopped: all requests ended");
         assert!(node.ends().success());
-        while served.load(Ordering::Relaxed) < before + 50 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the successor to serve", || served.load(Ordering::Relaxed) >= before + 50).await.unwrap();
         node = successor;
     }
     stop.store(true, Ordering::Relaxed);
@@ -103,12 +100,10 @@ async fn of_two_successors_at_once_one_serves() {
 }
 
 fn first_to_end(mut a: Process, mut b: Process) -> (Process, Process) {
-    for _ in 0..PATIENCE.as_millis() / 5 {
-        match (a.has_ended(), b.has_ended()) {
-            (true, _) => return (a, b),
-            (_, true) => return (b, a),
-            (false, false) => std::thread::sleep(Duration::from_millis(5)),
-        }
-    }
-    panic!("both serve");
+    let ended = || match (a.has_ended(), b.has_ended()) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        (false, false) => None,
+    };
+    if until_some_blocking("one of two processes to end", ended).unwrap() { (a, b) } else { (b, a) }
 }

@@ -4,10 +4,9 @@ use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use cardinal_test_tools::tools;
-use cardinal_testkit::{EchoServer, H1Client, TempDir, free_port};
+use cardinal_testkit::{EchoServer, H1Client, TempDir, free_port, until, until_some};
 use rustix::process::Signal;
 
 use crate::kong_yaml;
@@ -91,9 +90,8 @@ async fn a_node_serves_and_stops_when_nobody_reads_its_logs() {
     // A configuration is loaded meanwhile.
     folder.write("kong.yaml", kong_yaml(&echo.url()).replace("/open", "/other"));
     node.process.signal(Signal::HUP);
-    while client.get("/other", "a.example", &[]).await.unwrap().status != 200 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let is_served = async || (client.get("/other", "a.example", &[]).await.unwrap().status == 200).then_some(());
+    until_some("the new route to be served", is_served).await.unwrap();
     drop((client, status));
     node.process.signal(Signal::TERM);
     assert_eq!(node.process.ends().code(), Some(0));
@@ -122,13 +120,10 @@ async fn a_second_signal_ends_a_node_whose_logs_are_blocked() {
     node.refuse(3_000);
     let mut slow = H1Client::connect(node.proxy).await.unwrap();
     slow.send("GET /open HTTP/1.1\r\nHost: a.example\r\nX-Echo: delay:15000\r\n\r\n").await.unwrap();
-    while echo.requests() < 1 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until("the request to arrive", || echo.requests() >= 1).await.unwrap();
     node.process.signal(Signal::TERM);
-    tokio::time::sleep(Duration::from_millis(400)).await;
     assert!(!node.process.has_ended(), "the first signal drains");
-    node.process.signal(Signal::INT);
+    node.process.signal_until_it_ends(Signal::INT);
     assert_eq!(node.process.ends().code(), Some(1));
 }
 
@@ -154,12 +149,8 @@ async fn named_pipes_that_nobody_reads_stop_nothing() {
     command.args(["--set", &format!("proxy_access_log={}", access.display()), "--set", "log_level=info"]);
     let mut node = Process::unread(command);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut client = loop {
-        match H1Client::connect(address).await {
-            Ok(client) => break client,
-            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-    };
+    let connect = async || H1Client::connect(address).await.ok();
+    let mut client = until_some("the node to listen", connect).await.unwrap();
     for _ in 0..500 {
         assert_eq!(client.get("/nowhere", "a.example", &[]).await.unwrap().status, 404);
     }

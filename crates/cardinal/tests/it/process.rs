@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
-use cardinal_testkit::PATIENCE;
+use cardinal_testkit::{PATIENCE, until_some_blocking};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -124,13 +123,17 @@ impl Process {
 
     /// Waits for its end.
     pub(crate) fn ends(&mut self) -> ExitStatus {
-        for _ in 0..PATIENCE.as_millis() / 5 {
-            if let Some(status) = self.child.try_wait().expect("it is a child") {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("the process does not end");
+        let ended = || self.child.try_wait().expect("it is a child");
+        until_some_blocking("the process to end", ended).expect("the process ends")
+    }
+
+    /// Sends a signal again and again: the node takes those that come together for one.
+    pub(crate) fn signal_until_it_ends(&mut self, signal: Signal) {
+        let ended = || {
+            self.signal(signal);
+            self.has_ended().then_some(())
+        };
+        until_some_blocking("the process to end", ended).expect("the process ends");
     }
 }
 

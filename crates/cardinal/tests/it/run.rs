@@ -1,9 +1,7 @@
 //! A node serves what files and settings say.
 
-use std::time::Duration;
-
 use cardinal_test_tools::tools;
-use cardinal_testkit::{EchoServer, H1Client, Server, TempDir};
+use cardinal_testkit::{EchoServer, H1Client, Server, TempDir, until, until_some};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -154,22 +152,16 @@ async fn it_serves_on_when_nobody_reads_the_log() {
         folder.write("kong.yaml", kong_yaml(&echo.url()).replace("/open", &path));
         node.signal(Signal::HUP);
         let mut client = H1Client::connect(address).await.unwrap();
-        while client.get(&path, "a.example", &[]).await.unwrap().status != 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let is_served = async || (client.get(&path, "a.example", &[]).await.unwrap().status == 200).then_some(());
+        until_some("the new route to be served", is_served).await.unwrap();
     }
     node.signal(Signal::TERM);
     assert!(node.ends().success());
 }
 
 async fn wait_for_line(folder: &TempDir, file: &str, text: &str) {
-    for _ in 0..2_000 {
-        if folder.read(file).contains(text) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("{file}: {}", folder.read(file));
+    let waited = until("a line of a file", || folder.read(file).contains(text)).await;
+    assert!(waited.is_ok(), "{file}: {}", folder.read(file));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,6 @@
 //! Ending a node.
 
-use std::time::Duration;
-
-use cardinal_testkit::{EchoServer, H1Client, TempDir};
+use cardinal_testkit::{EchoServer, H1Client, TempDir, until};
 use rustix::process::Signal;
 
 use crate::kong_yaml;
@@ -17,9 +15,7 @@ async fn requests_under_way_end() {
     assert_eq!(idle.get("/open", "a.example", &[]).await.unwrap().status, 200);
     let mut slow = H1Client::connect(address).await.unwrap();
     slow.send("GET /open HTTP/1.1\r\nHost: a.example\r\nX-Echo: delay:400\r\n\r\n").await.unwrap();
-    while echo.requests() < 2 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until("the request to arrive", || echo.requests() >= 2).await.unwrap();
     node.signal(Signal::TERM);
     node.wait_for("draining connections (timeout ");
     let response = slow.response().await.unwrap();
@@ -36,13 +32,10 @@ async fn asked_twice_it_ends_at_once() {
     let mut node = Process::run(&folder.write("kong.yaml", kong_yaml(&echo.url())), &[]);
     let mut slow = H1Client::connect(node.address()).await.unwrap();
     slow.send("GET /open HTTP/1.1\r\nHost: a.example\r\nX-Echo: delay:15000\r\n\r\n").await.unwrap();
-    while echo.requests() < 1 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until("the request to arrive", || echo.requests() >= 1).await.unwrap();
     node.signal(Signal::INT);
     node.wait_for("draining connections (timeout ");
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    node.signal(Signal::INT);
+    node.signal_until_it_ends(Signal::INT);
     assert_eq!(node.ends().code(), Some(1));
 }
 
@@ -53,9 +46,7 @@ async fn asked_by_two_at_once_it_ends_in_order() {
     let mut node = Process::run(&folder.write("kong.yaml", kong_yaml(&echo.url())), &[]);
     let mut slow = H1Client::connect(node.address()).await.unwrap();
     slow.send("GET /open HTTP/1.1\r\nHost: a.example\r\nX-Echo: delay:600\r\n\r\n").await.unwrap();
-    while echo.requests() < 1 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until("the request to arrive", || echo.requests() >= 1).await.unwrap();
     node.signal(Signal::INT);
     node.signal(Signal::TERM);
     assert_eq!(slow.response().await.unwrap().status, 200);
@@ -69,9 +60,7 @@ async fn the_time_to_end_is_limited() {
     let mut node = Process::run(&config, &["--set", "drain_timeout=200ms"]);
     let mut slow = H1Client::connect(node.address()).await.unwrap();
     slow.send("GET /open HTTP/1.1\r\nHost: a.example\r\nX-Echo: delay:15000\r\n\r\n").await.unwrap();
-    while echo.requests() < 1 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until("the request to arrive", || echo.requests() >= 1).await.unwrap();
     node.signal(Signal::QUIT);
     node.wait_for("drain timeout exceeded, 1 connection closed");
     assert!(node.ends().success());

@@ -7,7 +7,7 @@ use cardinal_ir::Resolver;
 use cardinal_net::dns::{Data, DnsError, Found, Kind, Lookup};
 use cardinal_sdk::redis::{RedisReply, RedisScript};
 use cardinal_test_tools::tools;
-use cardinal_testkit::{Authority, ScriptedPeer, Server as Process, Step, TempDir, free_port, within};
+use cardinal_testkit::{Authority, ScriptedPeer, Server as Process, Step, TempDir, free_port, until_some, within};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
@@ -205,12 +205,7 @@ async fn a_server_that_comes_back_is_used_again() {
     let error = ask(&server, &["PING"]).await.unwrap_err();
     assert!(matches!(error, RedisError::Unreachable(_)), "{error}");
     let _process = Process::redis_on(port, &[]).unwrap();
-    let back = async {
-        while ask(&server, &["PING"]).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within("the server to be used again", back).await.unwrap();
+    until_some("the server to be used again", async || ask(&server, &["PING"]).await.ok()).await.unwrap();
 }
 
 #[tokio::test]
@@ -253,13 +248,11 @@ async fn a_failed_attempt_is_not_made_again_at_once() {
     assert!(matches!(first, RedisError::Unreachable(_)), "{first}");
     assert_eq!(ask(&server, &["PING"]).await, Err(first));
     assert_eq!(peer.connections(), 1);
-    let again = async {
-        while peer.connections() == 1 {
-            ask(&server, &["PING"]).await.unwrap_err();
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within("another attempt", again).await.unwrap();
+    let again = until_some("another attempt", async || {
+        ask(&server, &["PING"]).await.unwrap_err();
+        (peer.connections() > 1).then_some(())
+    });
+    again.await.unwrap();
 }
 
 #[tokio::test]
@@ -371,9 +364,8 @@ async fn a_connection_that_is_not_used_is_closed() {
         String::from_utf8(list.to_vec()).unwrap().lines().any(|line| line.starts_with(&format!("id={number} ")))
     };
     let closed = async |number: i64| {
-        while is_open(number).await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let is_closed = async || (!is_open(number).await).then_some(());
+        until_some("a connection to be closed", is_closed).await.unwrap();
     };
     within("the idle connection to be closed", closed(before)).await.unwrap();
     assert_ne!(number(&server).await, before);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step, World};
+use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step, World, settled};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -21,19 +21,6 @@ async fn flooding() -> ScriptedPeer {
         .await
 }
 
-/// What was taken once no more is being taken.
-async fn taken(count: impl Fn() -> u64) -> u64 {
-    let mut last = u64::MAX;
-    loop {
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        let now = count();
-        if now == last {
-            return now;
-        }
-        last = now;
-    }
-}
-
 #[tokio::test]
 async fn a_client_that_does_not_read_stops_the_upstream() -> Result<()> {
     let peer = flooding().await;
@@ -41,7 +28,7 @@ async fn a_client_that_does_not_read_stops_the_upstream() -> Result<()> {
     let mut client = H1Client::connect(world.http()).await?;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;
     assert_eq!(client.head().await?.0, 200);
-    let held = taken(|| peer.flooded()).await;
+    let held = settled("the upstream to stop", || peer.flooded()).await?;
     assert!(held < HELD_MAX, "{held} bytes were taken of which none were read");
     let mut read = 0;
     while read < 2 * HELD_MAX {
@@ -58,7 +45,7 @@ async fn a_stream_that_is_not_read_stops_only_itself() -> Result<()> {
     let mut client = H2Client::connect(world.http()).await?;
     let mut silent = client.open("GET", "a", "/", &[], true).await?;
     assert_eq!(silent.head().await?.0, 200);
-    let held = taken(|| peer.flooded()).await;
+    let held = settled("the upstream to stop", || peer.flooded()).await?;
     assert!(held < HELD_MAX, "{held} bytes were taken of which none were read");
     let mut busy = client.open("GET", "a", "/", &[], true).await?;
     assert_eq!(busy.head().await?.0, 200);
@@ -98,8 +85,8 @@ async fn those_that_do_not_read_leave_room_on_a_shared_connection() -> Result<()
         assert_eq!(client.head().await?.0, 200);
         silent.push(client);
     }
-    // Time to fill whatever there is between the two.
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    // Until whatever there is between the two is full.
+    settled("the clients' buffers to be full", || silent.iter().map(H1Client::arrived).sum()).await?;
     for _ in 0..4 {
         let mut client = H1Client::connect(world.http()).await?;
         let request = client.get("/", "a", &[("X-Echo", "bytes:300000")]);

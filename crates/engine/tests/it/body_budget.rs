@@ -31,14 +31,8 @@ fn used(world: &World) -> usize {
     world.engine().services().memory.used()
 }
 
-async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..4_000 {
-        if is() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("{what}");
+async fn until(what: &str, is: impl Fn() -> bool) {
+    cardinal_testkit::until(what, is).await.unwrap();
 }
 
 #[tokio::test]

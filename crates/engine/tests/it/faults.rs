@@ -234,7 +234,7 @@ async fn the_last_answers_of_a_connection_arrive() -> Result<()> {
         let mut client = H1Client::connect(world.http()).await?;
         client.send(&"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4_000)).await?;
         // A reset that came would undo what was not read yet.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        cardinal_testkit::until("the connection to end", || world.engine().totals().active == 0).await?;
         let answers = String::from_utf8(client.read_to_end().await?)?;
         assert_eq!((answers.matches("HTTP/1.1 200").count(), answers.matches("Connection: close").count()), (50, 1));
     }
@@ -247,16 +247,10 @@ async fn a_client_that_leaves_ends_its_request() -> Result<()> {
     let world = World::start(plugins(), &file(&echo.url(), ""), &[])?;
     let mut client = H1Client::connect(world.http()).await?;
     client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Echo: delay:10000\r\n\r\n").await?;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(world.engine().totals().serving, 1);
+    let serving = || world.engine().totals().serving;
+    cardinal_testkit::until("the request to be served", || serving() == 1).await?;
     drop(client);
-    for _ in 0..200 {
-        if world.engine().totals().serving == 0 {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the request is still served");
+    cardinal_testkit::until("the request to end", || serving() == 0).await
 }
 
 #[tokio::test]

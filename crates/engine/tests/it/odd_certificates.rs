@@ -2,7 +2,6 @@
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cardinal_net::tls::certified_key;
@@ -184,12 +183,8 @@ async fn whoever_is_not_verified_may_show_version_1() -> Result<()> {
     assert_eq!(client.get("/", "a", &[]).await?.status, 200);
     let mut stream = H1Client::connect(world.stream(false)).await?;
     assert_eq!(stream.get("/", "a", &[]).await?.status, 200);
-    let arrived = async {
-        while logs.requests() == 0 || backend.seen().iter().filter(|seen| seen.target == "/probe").count() < 3 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    cardinal_testkit::within("logs and probes", arrived).await?;
+    let probes = || backend.seen().iter().filter(|seen| seen.target == "/probe").count();
+    cardinal_testkit::until("logs and probes", || logs.requests() > 0 && probes() >= 3).await?;
     assert_eq!(client.get("/", "a", &[]).await?.status, 200, "the target is healthy");
     Ok(())
 }

@@ -1,9 +1,14 @@
 //! Who the client is: the PROXY protocol, and headers of peers that are trusted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use cardinal_testkit::{Authority, EchoServer, H1Client, H2Client, Response, Socket, StreamEcho, World};
+use cardinal_base::{Clock as _, ManualClock};
+use cardinal_engine::Options;
+use cardinal_testkit::{
+    Authority, EchoServer, H1Client, H2Client, Response, Socket, StreamEcho, World, while_time_passes,
+};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
@@ -119,13 +124,28 @@ async fn what_does_not_begin_with_a_header_is_closed() -> Result<()> {
 #[tokio::test]
 async fn a_header_may_come_in_pieces_and_before_tls() -> Result<()> {
     let echo = EchoServer::start("e").await;
-    let world = World::start(plugins(), &one(&echo.url(), json!({}), json!({})), &[LISTEN, BY_PROXY, TRUSTED])?;
+    let clock = Arc::new(ManualClock::default());
+    let options = Options { clock: Some(clock.clone()), ..Options::default() };
+    let yaml = one(&echo.url(), json!({}), json!({}));
+    let world = World::start_with(plugins(), &yaml, &[LISTEN, BY_PROXY, TRUSTED], options)?;
     let mut client = H1Client::connect(world.http()).await?;
-    for piece in V1.chunks(9) {
+    let pieces = V1.chunks(9);
+    let last = pieces.len() - 1;
+    for (number, piece) in pieces.enumerate() {
         client.send(piece).await?;
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        if number < last {
+            // The node has seen a part, and looks again a little later.
+            let soon = clock.tick().plus_millis(10);
+            let waits = || clock.next_deadline().is_some_and(|next| next <= soon);
+            cardinal_testkit::until("the node to see a part", waits).await?;
+            clock.advance(Duration::from_millis(10));
+        }
     }
-    assert_eq!(sent(&report(&mut client, &[]).await?, "x-real-ip"), "203.0.113.7");
+    let step = Duration::from_millis(5);
+    let seen = while_time_passes("a response", &clock, step, report(&mut client, &[])).await??;
+    assert_eq!(sent(&seen, "x-real-ip"), "203.0.113.7");
+    drop(world);
+    let world = World::start(plugins(), &yaml, &[LISTEN, BY_PROXY, TRUSTED])?;
     let authority = Authority::new("root");
     let issued = authority.issue(&["a.test"]);
     let tables = json!({ "certificates": [crate::scene::certificate(&issued, &["a.test"])] });

@@ -95,7 +95,7 @@ async fn a_thousand_reloads_under_load_fail_no_request() -> Result<()> {
                 socket.send_text("hello").await?;
                 let frame = socket.next().await?;
                 ensure!(frame.is_some_and(|f| f.payload == b"hello"));
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::task::yield_now().await;
             }
             anyhow::Ok(())
         }));
@@ -132,7 +132,8 @@ async fn draining_ends_when_requests_have() -> Result<()> {
     busy.send("GET / HTTP/1.1\r\nHost: a\r\nX-Echo: delay:300\r\n\r\n").await?;
     let mut idle = H1Client::connect(address).await?;
     assert_eq!(idle.get("/", "a", &[]).await?.status, 200);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let serves = || world.engine().totals().serving == 1;
+    cardinal_testkit::until("the request to be served", serves).await?;
     let engine = world.into_engine();
     let drained = tokio::task::spawn_blocking(move || engine.drain(Duration::from_secs(10)));
     let response = busy.response().await?;
@@ -239,7 +240,10 @@ async fn no_worker_frees_a_generation() -> Result<()> {
     let (reloading, url) = (Arc::clone(&world), echo.url());
     let reloads = tokio::task::spawn_blocking(move || {
         (1..=GENERATIONS).try_for_each(|n| {
-            std::thread::sleep(Duration::from_millis(5));
+            // Each generation serves something.
+            let served = || reloading.engine().totals().requests;
+            let before = served();
+            cardinal_testkit::until_some_blocking("a request", || (served() > before).then_some(()))?;
             reloading.apply(&probed(&url, n)).map(|_| ())
         })
     });

@@ -1,7 +1,6 @@
 //! What the tests say about configurations and reports, in few words.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cardinal_engine::Engine;
@@ -99,13 +98,7 @@ pub(crate) async fn until_state(world: &World, target: SocketAddr, state: &str) 
     Ok(())
 }
 
-/// Whether something comes true within a few seconds.
+/// Whether a condition comes true in time.
 pub(crate) async fn eventually(is: impl Fn() -> bool) -> bool {
-    for _ in 0..1_000 {
-        if is() {
-            return true;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    false
+    cardinal_testkit::until("a condition of a test", is).await.is_ok()
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cardinal_base::task;
@@ -167,16 +166,7 @@ async fn a_client_that_leaves_ends_the_upstreams_work() -> Result<()> {
             drop(client)
         }
         // It stops once the connection is closed.
-        let mut last = 0;
-        loop {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let now = peer.flooded();
-            if now == last {
-                break;
-            }
-            last = now;
-        }
-        assert!(last < ALL);
+        assert!(cardinal_testkit::settled("the upstream to stop", || peer.flooded()).await? < ALL);
     }
     // Both plays ended by the other side's leaving, not by their own end.
     assert!(eventually(|| peer.connections() == 2).await);

@@ -13,7 +13,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use cardinal_base::task;
@@ -189,6 +188,6 @@ async fn starts_h2(tcp: &TcpStream) -> Result<bool> {
             return Ok(first == PREFACE);
         }
         // Part of the preface is there: the rest is on its way.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        crate::wait::look_again().await;
     }
 }

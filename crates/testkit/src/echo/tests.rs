@@ -1,5 +1,5 @@
 use super::behaviour::{Behaviour, Body, Cut, Framing};
-use super::*;
+use std::time::Duration;
 
 #[test]
 fn words_say_how_to_answer() {

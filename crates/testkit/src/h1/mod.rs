@@ -45,6 +45,11 @@ impl H1Client {
         Self { wire: Wire::new(socket) }
     }
 
+    /// Bytes of TCP that have arrived and were not read.
+    pub fn arrived(&self) -> u64 {
+        rustix::io::ioctl_fionread(self.wire.socket.tcp()).unwrap_or(0)
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors

@@ -4,9 +4,13 @@ mod zone;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use cardinal_testkit::{EchoServer, H1Client, TempDir, World};
+use cardinal_base::ManualClock;
+use cardinal_engine::Options;
+use cardinal_testkit::{EchoServer, H1Client, TempDir, World, until_some, while_time_passes};
 use serde_json::json;
 
 use crate::plugins;
@@ -117,26 +121,27 @@ async fn traffic_follows_changed_answers() -> Result<()> {
     let resolver = zone.resolver();
     let settings = [("dns_resolver", resolver.as_str())];
     let targets = [(format!("moves.test:{port}"), 10)];
-    let by_host = World::start(plugins(), &one(&format!("http://moves.test:{port}"), json!({}), json!({})), &settings)?;
-    let by_target = World::start(plugins(), &balanced(&targets, json!({}), json!({})), &settings)?;
+    let clock = Arc::new(ManualClock::default());
+    let start = |yaml: String| {
+        let options = Options { clock: Some(clock.clone()), ..Options::default() };
+        World::start_with(plugins(), &yaml, &settings, options)
+    };
+    let by_host = start(one(&format!("http://moves.test:{port}"), json!({}), json!({})))?;
+    let by_target = start(balanced(&targets, json!({}), json!({})))?;
     for world in [&by_host, &by_target] {
         assert_eq!(counts(world, 3).await?, expected(&[("127.0.0.1", 3)]));
     }
     zone.addresses("moves.test", 1, &["127.0.0.2"]);
     let moved = expected(&[("127.0.0.2", 1)]);
     for world in [&by_host, &by_target] {
-        for round in 0.. {
-            ensure!(round < 500, "the new address is not used");
-            if counts(world, 1).await? == moved {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        let is_moved = async || (counts(world, 1).await.ok()? == moved).then_some(());
+        let used = until_some("the new address to be used", is_moved);
+        while_time_passes("the new address to be used", &clock, Duration::from_millis(10), used).await??;
         assert_eq!(counts(world, 3).await?, expected(&[("127.0.0.2", 3)]), "and nothing else from then on");
     }
     // The server's silence changes nothing while old answers may serve.
     drop(zone);
-    tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    clock.advance(Duration::from_millis(1_200));
     assert_eq!(counts(&by_target, 3).await?, expected(&[("127.0.0.2", 3)]));
     Ok(())
 }
@@ -148,7 +153,10 @@ async fn names_without_addresses_are_answered_for() -> Result<()> {
     let resolver = zone.resolver();
     let settings = [("dns_resolver", resolver.as_str()), ("dns_not_found_ttl", "1"), ("dns_error_ttl", "1")];
     let no_name = (503, "name resolution failed".to_owned());
-    let unknown = World::start(plugins(), &one(&format!("http://late.test:{port}"), json!({}), json!({})), &settings)?;
+    let clock = Arc::new(ManualClock::default());
+    let options = Options { clock: Some(clock.clone()), ..Options::default() };
+    let yaml = one(&format!("http://late.test:{port}"), json!({}), json!({}));
+    let unknown = World::start_with(plugins(), &yaml, &settings, options)?;
     assert_eq!(refusal(&unknown).await?, no_name);
     let broken = World::start(plugins(), &one("http://broken.test:1", json!({}), json!({})), &settings)?;
     assert_eq!(refusal(&broken).await?, (500, "An unexpected error occurred".to_owned()));
@@ -156,14 +164,10 @@ async fn names_without_addresses_are_answered_for() -> Result<()> {
     let partly = World::start(plugins(), &balanced(&targets, json!({}), json!({ "retries": 0 })), &settings)?;
     assert_eq!(counts(&partly, 4).await?, expected(&[("127.0.0.1", 4)]), "the others serve");
     zone.addresses("late.test", 30, &["127.0.0.2"]);
-    for round in 0.. {
-        ensure!(round < 500, "a name that exists now is not found");
-        if refusal(&unknown).await?.0 == 200 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    Ok(())
+    assert_eq!(refusal(&unknown).await?, no_name, "the failure is remembered for a while");
+    clock.advance(Duration::from_millis(1_100));
+    let found = until_some("the name to be found", async || (refusal(&unknown).await.ok()?.0 == 200).then_some(()));
+    while_time_passes("the name to be found", &clock, Duration::from_millis(10), found).await?
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! proxy-cache: what is kept, what is not, and what clients see of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use cardinal_base::ManualClock;
 use serde_json::{Value, json};
 
 use super::Stage;
@@ -78,10 +80,12 @@ async fn some_requests_and_responses_bypass() -> Result<()> {
 
 #[tokio::test]
 async fn entries_grow_old() -> Result<()> {
-    let mut stage = Stage::start(cache("old", json!({"cache_ttl": 1, "storage_ttl": 60})), json!({})).await?;
+    let clock = Arc::new(ManualClock::default());
+    let config = cache("old", json!({"cache_ttl": 1, "storage_ttl": 60}));
+    let mut stage = Stage::with_clock(config, clock.clone()).await?;
     assert_eq!(status(&mut stage, "GET", "/o", &[]).await?, "Miss");
     assert_eq!(status(&mut stage, "GET", "/o", &[]).await?, "Hit");
-    tokio::time::sleep(Duration::from_millis(2_050)).await;
+    clock.advance(Duration::from_millis(2_050));
     assert_eq!(status(&mut stage, "GET", "/o", &[]).await?, "Refresh");
     assert_eq!(status(&mut stage, "GET", "/o", &[]).await?, "Hit");
     Ok(())

@@ -176,7 +176,7 @@ async fn records_are_posted_alone_or_in_lists() -> Result<()> {
 
 /// The JSON of the first call of the peer.
 async fn received(peer: &ScriptedPeer, path: &str) -> Value {
-    for _ in 0..300 {
+    let record = cardinal_testkit::until_some("a record", async || {
         let text = peer.received().first().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
         let parts = text.split_once("\r\n\r\n");
         if let Some((head, value)) = parts.and_then(|(head, body)| Some((head, serde_json::from_str(body).ok()?))) {
@@ -185,11 +185,11 @@ async fn received(peer: &ScriptedPeer, path: &str) -> Value {
             assert!(head.contains("\r\nauthorization: basic dxnlcjpwyxnz"), "{head}");
             assert!(head.contains("\r\nx-source: gw"), "{head}");
             assert!(head.contains("\r\ncontent-type: application/json"), "{head}");
-            return value;
+            return Some(value);
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("no record came: {:?}", peer.errors());
+        None
+    });
+    record.await.unwrap_or_else(|error| panic!("{error}: {:?}", peer.errors()))
 }
 
 #[tokio::test]

@@ -36,16 +36,13 @@ async fn requests_are_counted_once_with_all_labels() -> Result<()> {
     assert_eq!(h2.request("GET", "a", "/", &[("apikey", "k")], b"").await?.status, 200);
     let ours = ["service=\"s\"", "route=\"r\""];
     let with = |more: &[&'static str]| [&ours, more].concat();
-    let mut text = String::new();
-    for _ in 0..200 {
-        text = scrape(&stage).await?;
+    let text = cardinal_testkit::until_some("all requests to be counted", async || {
+        let text = scrape(&stage).await.ok()?;
         let known = value(&text, "kong_http_requests_total", &with(&["code=\"200\""]));
         let refused = value(&text, "kong_http_requests_total", &with(&["code=\"401\""]));
-        if known == Some(4.0) && refused == Some(1.0) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+        (known == Some(4.0) && refused == Some(1.0)).then_some(text)
+    });
+    let text = text.await?;
     let known = with(&["code=\"200\"", "source=\"service\"", "consumer=\"alice\"", "workspace=\"default\""]);
     assert_eq!(value(&text, "kong_http_requests_total", &known), Some(4.0), "{text}");
     let refused = with(&["code=\"401\"", "source=\"kong\"", "consumer=\"\""]);

@@ -11,7 +11,11 @@ mod order;
 mod scopes;
 mod transform;
 
+use std::sync::Arc;
+
 use anyhow::Result;
+use cardinal_base::Clock;
+use cardinal_engine::Options;
 use cardinal_testkit::{EchoServer, H1Client, H2Client, Response, World};
 use serde_json::{Value, json};
 
@@ -33,6 +37,15 @@ impl Stage {
     async fn with_settings(service_plugins: Value, more: Value, settings: &[(&str, &str)]) -> Result<Self> {
         let echo = EchoServer::start("e").await;
         let world = World::start(plugins(), &file(&echo.url(), service_plugins, more), settings)?;
+        let client = H1Client::connect(world.http()).await?;
+        Ok(Self { echo, world, client })
+    }
+
+    /// A stage whose engine goes by this clock.
+    async fn with_clock(service_plugins: Value, clock: Arc<dyn Clock>) -> Result<Self> {
+        let echo = EchoServer::start("e").await;
+        let options = Options { clock: Some(clock), ..Options::default() };
+        let world = World::start_with(plugins(), &file(&echo.url(), service_plugins, json!({})), &[], options)?;
         let client = H1Client::connect(world.http()).await?;
         Ok(Self { echo, world, client })
     }

@@ -1,7 +1,5 @@
 //! In which order plugins have their turns, and which of them have none.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use cardinal_testkit::{H1Client, TempDir};
 use serde_json::{Value, json};
@@ -10,14 +8,14 @@ use super::{Stage, told};
 
 /// Lines of a log file, once there are `count`.
 pub(super) async fn lines(folder: &TempDir, name: &str, count: usize) -> Vec<Value> {
-    for _ in 0..300 {
+    let written = || {
         let text = folder.read(name);
-        if text.ends_with('\n') && text.lines().count() >= count {
-            return text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{name} has not {count} lines: {}", folder.read(name));
+        text.ends_with('\n') && text.lines().count() >= count
+    };
+    let waited = cardinal_testkit::until("lines of a log", written).await;
+    let text = folder.read(name);
+    assert!(waited.is_ok(), "{name} has not {count} lines: {text}");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
 }
 
 fn log(folder: &TempDir) -> Value {

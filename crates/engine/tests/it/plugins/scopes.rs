@@ -198,26 +198,23 @@ impl Scene {
             fields.push(("apikey", "k"));
         }
         let response = client.request("POST", "/", "a.test", &fields, b"12345").await?;
-        for _ in 0..60 {
+        let seen = cardinal_testkit::until_some("a sign of the plugin", async || {
             let seen = match &case.sign {
-                Sign::Status(status) => return Ok(response.status == *status),
-                Sign::Header(name, value) => return Ok(response.header(name) == Some(value)),
-                Sign::Told(name) => return Ok(!super::told(&response.json(), name).is_empty()),
+                Sign::Status(status) => return Some(response.status == *status),
+                Sign::Header(name, value) => return Some(response.header(name) == Some(value)),
+                Sign::Told(name) => return Some(!super::told(&response.json(), name).is_empty()),
                 Sign::File(name) => self.folder.read(name).len() > before,
                 Sign::Called(path) => calls(path) > called,
                 Sign::Metric(start) => {
-                    let mut scrape = H1Client::connect(self.world.status()).await?;
-                    let text = scrape.get("/metrics", "a", &[]).await?.text();
+                    let mut scrape = H1Client::connect(self.world.status()).await.ok()?;
+                    let text = scrape.get("/metrics", "a", &[]).await.ok()?.text();
                     let start = start.replace("CODE", &code.to_string());
                     text.lines().any(|line| line.starts_with(&start))
                 }
             };
-            if seen {
-                return Ok(true);
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        Ok(false)
+            seen.then_some(true)
+        });
+        Ok(seen.await.unwrap_or(false))
     }
 }
 

@@ -8,11 +8,10 @@ mod responses;
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use cardinal_test_tools::tools;
-use cardinal_testkit::{H1Client, Response, Server, TempDir, World};
+use cardinal_testkit::{H1Client, Response, Server, TempDir, World, settled};
 use serde_json::json;
 
 use crate::plugins;
@@ -196,8 +195,9 @@ async fn python_behind_us_sees_the_same_requests() -> Result<()> {
         command.arg(port.to_string());
     })?;
     play_before(server.address(), true).await?;
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    let log = server.folder().read("output");
+    let log = || server.folder().read("output");
+    settled("the server to have reported all requests", || log().len() as u64).await?;
+    let log = log();
     assert!(!log.contains("/smuggled"), "{log}");
     Ok(())
 }

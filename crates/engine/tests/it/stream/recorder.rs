@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use cardinal_http::FailureKind;
 use cardinal_ir::{Id, Wire};
@@ -44,16 +43,11 @@ static SEEN: Mutex<Option<HashMap<String, Vec<Record>>>> = Mutex::new(None);
 
 /// The records of the instance of this name, once there are `count`.
 pub(super) async fn records(name: &str, count: usize) -> Vec<Record> {
-    let come = async {
-        loop {
-            let seen = SEEN.lock().unwrap().get_or_insert_default().get(name).cloned().unwrap_or_default();
-            if seen.len() >= count {
-                return seen;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let come = async || {
+        let seen = SEEN.lock().unwrap().get_or_insert_default().get(name).cloned().unwrap_or_default();
+        (seen.len() >= count).then_some(seen)
     };
-    cardinal_testkit::within(name, come).await.unwrap()
+    cardinal_testkit::until_some(name, come).await.unwrap()
 }
 
 struct Recorder {

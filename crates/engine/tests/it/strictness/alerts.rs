@@ -119,7 +119,7 @@ enum Moment {
 const MOMENTS: [Moment; 6] =
     [Moment::Idle, Moment::InHead, Moment::WhileWaiting, Moment::AfterResponse, Moment::Http2, Moment::Http2Stream];
 
-async fn reach(socket: &mut Socket, moment: Moment) -> Result<()> {
+async fn reach(world: &World, socket: &mut Socket, moment: Moment) -> Result<()> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let request = |echo: &str| format!("GET / HTTP/1.1\r\nHost: a\r\nX-Echo: {echo}\r\n\r\n").into_bytes();
     let bytes = match moment {
@@ -140,6 +140,8 @@ async fn reach(socket: &mut Socket, moment: Moment) -> Result<()> {
             [PREFACE, &[0, 0, u8::try_from(block.len())?, 1, 5, 0, 0, 0, 1], &block].concat()
         }
     };
+    let requests = || world.engine().totals().requests;
+    let before = requests();
     socket.write_all(&bytes).await?;
     socket.flush().await?;
     match moment {
@@ -147,8 +149,8 @@ async fn reach(socket: &mut Socket, moment: Moment) -> Result<()> {
             let mut some = [0; 9];
             socket.read_exact(&mut some).await?;
         }
-        // What was sent is to be read first.
-        Moment::Idle | Moment::InHead | Moment::WhileWaiting => tokio::time::sleep(Duration::from_millis(50)).await,
+        Moment::WhileWaiting => cardinal_testkit::until("the request to arrive", || requests() > before).await?,
+        Moment::Idle | Moment::InHead => {}
     }
     Ok(())
 }
@@ -167,7 +169,7 @@ async fn a_bad_record_is_answered_with_a_fatal_alert() -> Result<()> {
         // A record that cannot be decrypted; more comes after it, which must not cost the client the alert.
         for more in [0, 3] {
             let mut socket = Socket::connect(world.https()).await?.start_tls("localhost", Arc::clone(&config)).await?;
-            reach(&mut socket, moment).await?;
+            reach(&world, &mut socket, moment).await?;
             let Socket::Tls(tls) = &mut socket else { bail!("no TLS") };
             let record = [&[23, 3, 3, 0, 32], [7; 32].as_slice()].concat();
             tls.get_mut().0.write_all(&record.repeat(1 + more)).await?;
@@ -176,7 +178,7 @@ async fn a_bad_record_is_answered_with_a_fatal_alert() -> Result<()> {
         // A record without a content type.
         let (config, wanted) = zeros(&config);
         let mut socket = Socket::connect(world.https()).await?.start_tls("localhost", config).await?;
-        reach(&mut socket, moment).await?;
+        reach(&world, &mut socket, moment).await?;
         wanted.store(true, Ordering::SeqCst);
         socket.write_all(b"zero").await?;
         socket.flush().await?;

@@ -2,7 +2,8 @@
 
 mod server;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use futures_util::future::try_join_all;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::plugins;
 use crate::scene::{JSON, merged, one, outcome, sent, sent_all};
@@ -157,22 +159,29 @@ async fn streams_share_connections() -> Result<()> {
 #[tokio::test]
 async fn an_upstream_that_says_goodbye_is_connected_to_anew() -> Result<()> {
     // Each connection serves two requests and then says GOAWAY, with the first one under way.
-    let server = Server::start(Some(2), |exchange| async move {
-        if exchange.path() == "/slow" {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    let (arrived, may_answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (seen, gate) = (Arc::clone(&arrived), Arc::clone(&may_answer));
+    let server = Server::start(Some(2), move |exchange| {
+        let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
+        async move {
+            if exchange.path() == "/slow" {
+                seen.fetch_add(1, Ordering::SeqCst);
+                drop(gate.acquire().await?);
+            }
+            exchange.answer(200, b"done").await
         }
-        exchange.answer(200, b"done").await
     })
     .await;
     let world = World::start(plugins(), &tagged(&server.url()), &[])?;
     let mut client = H2Client::connect(world.http()).await?;
     let mut slow = Vec::new();
-    for _ in 0..3 {
+    for number in 1..=3 {
         slow.push(client.open("GET", "a", "/slow", &[], true).await?);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        cardinal_testkit::until("the request to arrive", || arrived.load(Ordering::SeqCst) == number).await?;
         let quick = client.request("GET", "a", "/", &[], b"").await?;
         assert_eq!((quick.status, quick.text().as_str()), (200, "done"));
     }
+    may_answer.add_permits(3);
     for exchange in &mut slow {
         let response = exchange.response().await?;
         assert_eq!((response.status, response.text().as_str()), (200, "done"));
@@ -197,21 +206,31 @@ async fn who_waits_for_a_connection_that_fails_is_answered() -> Result<()> {
 
 #[tokio::test]
 async fn a_reset_ends_the_request_and_no_other() -> Result<()> {
-    let server = Server::start(None, |mut exchange: Exchange| async move {
-        match exchange.path().as_str() {
-            "/before" => exchange.reset(Reason::INTERNAL_ERROR),
-            "/within" => {
-                let mut send = exchange.respond(Response::builder().status(200), false)?;
-                send.send_data(Bytes::from_static(b"half"), false)?;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                send.send_reset(Reason::INTERNAL_ERROR);
+    let (half, whole) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let gates = (Arc::clone(&half), Arc::clone(&whole));
+    let server = Server::start(None, move |mut exchange: Exchange| {
+        let (half, whole) = gates.clone();
+        async move {
+            match exchange.path().as_str() {
+                "/before" => exchange.reset(Reason::INTERNAL_ERROR),
+                "/within" => {
+                    let mut send = exchange.respond(Response::builder().status(200), false)?;
+                    send.send_data(Bytes::from_static(b"half"), false)?;
+                    half.acquire().await?.forget();
+                    send.send_reset(Reason::INTERNAL_ERROR);
+                }
+                "/at-once" => {
+                    let mut send = exchange.respond(Response::builder().status(200), false)?;
+                    send.send_data(Bytes::from_static(b"half"), false)?;
+                    send.send_reset(Reason::INTERNAL_ERROR);
+                }
+                _ => {
+                    drop(whole.acquire().await?);
+                    return exchange.answer(200, b"fine").await;
+                }
             }
-            _ => {
-                tokio::time::sleep(Duration::from_millis(60)).await;
-                return exchange.answer(200, b"fine").await;
-            }
+            Ok(())
         }
-        Ok(())
     })
     .await;
     let world = World::start(plugins(), &tagged(&server.url()), &[])?;
@@ -220,11 +239,15 @@ async fn a_reset_ends_the_request_and_no_other() -> Result<()> {
     let before = client.request("GET", "a", "/before", &[JSON], b"").await?;
     let expect = "An invalid response was received from the upstream server";
     assert_eq!(outcome(&before), (502, expect.to_owned()));
-    assert!(client.request("GET", "a", "/within", &[], b"").await.is_err(), "a cut response is no response");
+    let mut within = client.open("GET", "a", "/within", &[], true).await?;
+    assert_eq!(within.head().await?.0, 200);
+    half.add_permits(1);
+    assert!(within.response().await.is_err(), "a cut response is no response");
+    whole.add_permits(1);
     assert_eq!(fine.response().await?.text(), "fine");
     let mut h1 = H1Client::connect(world.http()).await?;
     // A response of which nothing has left yet may still be replaced.
-    assert!(h1.get("/within", "a", &[]).await.map_or(true, |response| response.status == 502));
+    assert!(h1.get("/at-once", "a", &[]).await.map_or(true, |response| response.status == 502));
     assert!(server.connections() <= 2, "a reset of a stream leaves the connection: {}", server.connections());
     Ok(())
 }
@@ -303,7 +326,7 @@ async fn grpc_calls_of_all_four_kinds() -> Result<()> {
         let mut send = exchange.respond(Response::builder().header("content-type", "application/grpc"), false)?;
         for n in 0..3_u8 {
             send.send_data(frame(&[n]).into(), false)?;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
