@@ -3,8 +3,7 @@
 //! HTTP/1.1 and, to clients that start with its preface, HTTP/2 in the clear. A WebSocket gets each frame back, a gRPC
 //! call each message. `/status/503` answers with that status, `/delay/250` after so many milliseconds.
 
-mod h1;
-mod h2;
+mod http;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -12,7 +11,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use cardinal_base::task;
-use cardinal_http::HeaderList;
 use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -67,7 +65,8 @@ impl Echo {
 async fn connection(tcp: TcpStream) {
     let result = async {
         tcp.set_nodelay(true)?;
-        if starts_h2(&tcp).await? { h2::serve(tcp).await } else { h1::serve(tcp).await }
+        let is_h2 = starts_h2(&tcp).await?;
+        http::serve(tcp, is_h2).await
     };
     if let Err(error) = result.await {
         tracing::debug!(error = %format!("{error:#}"), "an echo connection ended");
@@ -164,8 +163,4 @@ fn joined<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Map<String,
         }
     }
     map
-}
-
-fn header_object(list: &HeaderList) -> Map<String, Value> {
-    joined(list.iter())
 }

@@ -4,37 +4,53 @@ use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cardinal_http::HeaderList;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use bytes::Bytes;
+use cardinal_base::task;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::{BODY_MAX, IDLE};
+use super::{BODY_MAX, IDLE, http::whole};
 
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// The answer to a handshake.
-pub(super) fn answer(request: &HeaderList) -> Result<String> {
-    let key = request.get_str("sec-websocket-key").context("a handshake without a key")?;
-    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()));
-    Ok(format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    ))
+/// The answer to a handshake; frames are served once it is sent.
+pub(super) fn upgrade(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Bytes, hyper::Error>>> {
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).context("a handshake without a key")?;
+    let text = [key.as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
+    let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &text));
+    let upgraded = hyper::upgrade::on(request);
+    drop(task::spawn("echo websocket", async {
+        let result = async { serve(TokioIo::new(upgraded.await?)).await };
+        if let Err(error) = result.await {
+            tracing::debug!(error = %format!("{error:#}"), "an echo WebSocket ended");
+        }
+    }));
+    Ok(Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(UPGRADE, "websocket")
+        .header(CONNECTION, "Upgrade")
+        .header(SEC_WEBSOCKET_ACCEPT, accept)
+        .body(whole(String::new()))?)
 }
 
 /// Sends each frame back until the client closes.
-pub(super) async fn serve(mut tcp: TcpStream, mut buf: Vec<u8>) -> Result<()> {
+async fn serve(mut io: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
+    let mut buf = Vec::new();
     loop {
         while let Some((frame, used)) = Frame::decode(&buf)? {
             buf.drain(..used);
-            tcp.write_all(&frame.answer()).await?;
+            io.write_all(&frame.answer()).await?;
             if frame.opcode == CLOSE {
-                return Ok(tcp.shutdown().await?);
+                return Ok(io.shutdown().await?);
             }
         }
-        let read = tokio::time::timeout(IDLE, tcp.read_buf(&mut buf));
+        let read = tokio::time::timeout(IDLE, io.read_buf(&mut buf));
         if read.await.context("the client says nothing")?? == 0 {
             return Ok(());
         }
