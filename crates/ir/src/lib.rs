@@ -21,6 +21,7 @@ mod listener;
 mod matching;
 mod node;
 mod origin;
+pub mod policy;
 pub mod resolve;
 mod route;
 mod table;
@@ -46,6 +47,7 @@ pub use node::{
     ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeSettings, RealIp, RealIpSource, Resolver, UpstreamPool,
 };
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
+pub use policy::{Policy, PolicyKind, PolicySpec};
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};
 pub use table::Table;
 pub use tables::{Ir, IrDelta, Record, RecordKind, Row};

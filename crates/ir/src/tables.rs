@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Backend, Certificate, Change, Cluster, Credential, Delta, Endpoint, FilterSet, Id, Identity, Listener,
-    ListenerGroup, ListenerTls, Origin, Principal, PrincipalGroup, Route, Table, TrustBundle,
+    ListenerGroup, ListenerTls, Origin, Policy, Principal, PrincipalGroup, Route, Table, TrustBundle,
 };
 
 /// What each record type provides for its table.
@@ -236,6 +236,8 @@ tables! {
     credentials: Credential,
     /// Filters and where they apply.
     filter_sets: FilterSet,
+    /// Policies and where they apply.
+    policies: Policy,
 }
 
 /// Implements [`Row`] for a record with a field `origin`. References are listed as
@@ -293,6 +295,13 @@ row!(FilterSet |this| {
     "scope.backend" in Backend: this.scope.backend,
     "scope.principal" in Principal: this.scope.principal,
     "scope.group" in PrincipalGroup: this.scope.group,
+});
+
+row!(Policy |this| {
+    "scope.backend" in Backend: this.scope.backend,
+    "scope.principal" in Principal: this.scope.principal,
+    "scope.group" in PrincipalGroup: this.scope.group,
+    "spec.rules.clients" in Principal: this.spec.principals(),
 });
 
 /// The change of a record with an id, for tests and callers that edit by hand.

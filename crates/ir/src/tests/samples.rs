@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::{collection, option};
 use serde_json::{Value, json};
 
+use crate::policy::*;
 use crate::*;
 
 /// Ids are from here down.
@@ -301,6 +302,11 @@ fn credential() -> impl Strategy<Value = Credential> {
     )
 }
 
+fn scope() -> impl Strategy<Value = Scope> {
+    (option::of(any_id()), option::of(any_id()), option::of(any_id()), option::of(any_id()))
+        .prop_map(|(route, backend, principal, group)| Scope { route, backend, principal, group })
+}
+
 fn filter_set() -> impl Strategy<Value = FilterSet> {
     let filter = (text(), value(), option::of(text())).prop_map(|(kind, params, instance_name)| Filter {
         kind,
@@ -308,10 +314,141 @@ fn filter_set() -> impl Strategy<Value = FilterSet> {
         wires: vec![Wire::Tls],
         instance_name,
     });
-    let scope = (option::of(any_id()), option::of(any_id()), option::of(any_id()), option::of(any_id()))
-        .prop_map(|(route, backend, principal, group)| Scope { route, backend, principal, group });
-    (origin(), scope, any::<u32>(), collection::vec(filter, 0..3))
+    (origin(), scope(), any::<u32>(), collection::vec(filter, 0..3))
         .prop_map(|(origin, scope, precedence, filters)| FilterSet { origin, scope, precedence, filters })
+}
+
+fn client_match() -> impl Strategy<Value = ClientMatch> {
+    let network = prop::sample::select(vec!["10.0.0.0/8", "::1/128", "0.0.0.0/0"]);
+    let identity = prop_oneof![
+        text().prop_map(IdentityMatch::Exact),
+        text().prop_map(IdentityMatch::Prefix),
+        text().prop_map(IdentityMatch::TrustDomain),
+    ];
+    prop_oneof![
+        network.prop_map(|text| ClientMatch::Network(text.parse().unwrap())),
+        identity.prop_map(ClientMatch::Identity),
+        text().prop_map(ClientMatch::Group),
+        any_id().prop_map(ClientMatch::Principal),
+        Just(ClientMatch::Authenticated),
+        Just(ClientMatch::Unidentified),
+    ]
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    let message =
+        prop_oneof![text().prop_map(RefusalMessage::Text), text().prop_map(RefusalMessage::WithClientAddress),];
+    (any::<u16>(), message).prop_map(|(status, message)| Refusal { status, message })
+}
+
+fn access_rule() -> impl Strategy<Value = AccessRule> {
+    let action = prop::sample::select(vec![AccessAction::Allow, AccessAction::Deny, AccessAction::ShadowDeny]);
+    let value = prop_oneof![
+        Just(ValueCondition::Present),
+        Just(ValueCondition::Absent),
+        text().prop_map(ValueCondition::Exact),
+        text().prop_map(ValueCondition::Prefix),
+    ];
+    let header = (text(), value).prop_map(|(name, value)| HeaderCondition { name, value });
+    let path = prop_oneof![text().prop_map(PathCondition::Exact), text().prop_map(PathCondition::Prefix)];
+    let request = (texts(), collection::vec(path, 0..2), collection::vec(header, 0..2))
+        .prop_map(|(methods, paths, headers)| RequestCondition { methods, paths, headers });
+    (action, collection::vec(client_match(), 0..3), texts(), collection::vec(request, 0..2))
+        .prop_map(|(action, clients, server_names, requests)| AccessRule { action, clients, server_names, requests })
+}
+
+fn authorization() -> impl Strategy<Value = PolicySpec> {
+    let groups = (text(), any::<[bool; 3]>(), text(), text()).prop_map(|(kind, flags, own_header, vouched_header)| {
+        let [principal_groups, vouched_first, send_headers] = flags;
+        let credential_kind = kind;
+        GroupSource { credential_kind, principal_groups, vouched_first, own_header, vouched_header, send_headers }
+    });
+    let rules = collection::vec(access_rule(), 0..3);
+    (rules, any::<(bool, bool)>(), refusal(), option::of(refusal()), option::of(groups)).prop_map(
+        |(rules, (allow_by_default, shadow), refusal, unidentified_refusal, groups)| {
+            let groups = groups.map(Box::new);
+            let all = Authorization { rules, allow_by_default, shadow, refusal, unidentified_refusal, groups };
+            PolicySpec::Authorization(all)
+        },
+    )
+}
+
+fn pairs() -> impl Strategy<Value = Vec<(Box<str>, Box<str>)>> {
+    collection::vec((text(), text()), 0..2)
+}
+
+fn rate_limit() -> impl Strategy<Value = PolicySpec> {
+    let periods = [
+        RatePeriod::Second,
+        RatePeriod::Minute,
+        RatePeriod::Hour,
+        RatePeriod::Day,
+        RatePeriod::Month,
+        RatePeriod::Year,
+    ];
+    let window =
+        (prop::sample::select(periods.to_vec()), number()).prop_map(|(period, limit)| RateWindow { period, limit });
+    let limiter = prop_oneof![
+        (collection::vec(window, 0..3), any::<bool>())
+            .prop_map(|(limits, sliding)| Limiter::Windows(Windows { limits, sliding })),
+        any::<(u32, u64)>().prop_map(|(tokens, interval_ms)| Limiter::Bucket(TokenBucket { tokens, interval_ms })),
+    ];
+    let by = prop_oneof![
+        Just(LimitBy::All),
+        Just(LimitBy::ClientAddress),
+        Just(LimitBy::Principal),
+        Just(LimitBy::Credential),
+        Just(LimitBy::Backend),
+        text().prop_map(LimitBy::Header),
+        text().prop_map(LimitBy::Path),
+    ];
+    (limiter, by, any::<u16>(), text(), pairs(), pairs(), any::<bool>()).prop_map(
+        |(limiter, by, status, message, set_headers, add_headers, hide_headers)| {
+            PolicySpec::RateLimit(RateLimit { limiter, by, status, message, set_headers, add_headers, hide_headers })
+        },
+    )
+}
+
+/// A number, of either zero.
+fn number() -> impl Strategy<Value = f64> {
+    prop::sample::select(vec![0.0, -0.0, 0.5, 100.0])
+}
+
+fn fault() -> impl Strategy<Value = PolicySpec> {
+    let status = prop_oneof![any::<u16>().prop_map(FaultStatus::Http), any::<u8>().prop_map(FaultStatus::Grpc)];
+    let delay = (any::<u64>(), number()).prop_map(|(delay_ms, percent)| FaultDelay { delay_ms, percent });
+    let abort = (status, number()).prop_map(|(status, percent)| FaultAbort { status, percent });
+    let bandwidth =
+        (any::<u64>(), number()).prop_map(|(bytes_per_second, percent)| FaultBandwidth { bytes_per_second, percent });
+    (option::of(delay), option::of(abort), option::of(bandwidth))
+        .prop_map(|(delay, abort, bandwidth)| PolicySpec::Fault(Fault { delay, abort, bandwidth }))
+}
+
+fn respond() -> impl Strategy<Value = PolicySpec> {
+    let body = prop_oneof![
+        Just(RespondBody::Empty),
+        text().prop_map(RespondBody::Message),
+        text().prop_map(RespondBody::Text),
+        (option::of(text()), text()).prop_map(|(message, node_key)| RespondBody::Echo { message, node_key }),
+    ];
+    (any::<u16>(), pairs(), body, option::of(text()))
+        .prop_map(|(status, headers, body, trigger)| PolicySpec::Respond(Respond { status, headers, body, trigger }))
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let spec = prop_oneof![authorization(), rate_limit(), fault(), respond()];
+    let plugin = (text(), option::of(text()), value()).prop_map(|(name, instance_name, params)| PluginInstance {
+        name,
+        instance_name,
+        params: params.into(),
+    });
+    let clients = collection::vec(client_match(), 0..2);
+    (origin(), scope(), clients, any::<(u32, i32)>(), option::of(plugin), spec).prop_map(
+        |(origin, scope, clients, (precedence, order), plugin, spec)| {
+            let wires = vec![Wire::Tcp];
+            Policy { origin, scope, clients, precedence, order, wires, plugin, spec }
+        },
+    )
 }
 
 /// A record of any table.
@@ -332,6 +469,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
         principal().prop_map(|r| Record::Principal(r.into())),
         credential().prop_map(|r| Record::Credential(r.into())),
         filter_set().prop_map(|r| Record::FilterSet(r.into())),
+        policy().prop_map(|r| Record::Policy(r.into())),
     ]
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::samples::{id, named_route};
+use crate::policy::{AccessRule, Authorization, ClientMatch};
 use crate::*;
 
 fn origin(n: u8) -> Origin {
@@ -46,8 +47,16 @@ fn records(n: u8, a: u8) -> Vec<Record> {
         Record::PrincipalGroup(PrincipalGroup { origin: origin.clone(), name: "g".into() }.into()),
         Record::Principal(Principal { origin: origin.clone(), groups: vec![to], ..Default::default() }.into()),
         Record::Credential(Credential::new(origin.clone(), attributes, to, "k".into()).into()),
-        Record::FilterSet(FilterSet { origin, scope, ..Default::default() }.into()),
+        Record::FilterSet(FilterSet { origin: origin.clone(), scope, ..Default::default() }.into()),
+        Record::Policy(policy(origin, scope, (a > 2).then_some(to)).into()),
     ]
+}
+
+fn policy(origin: Origin, scope: Scope, allowed: Option<Id>) -> Policy {
+    let clients = allowed.into_iter().map(ClientMatch::Principal).collect();
+    let rule = AccessRule { clients, ..AccessRule::default() };
+    let spec = PolicySpec::Authorization(Authorization { rules: vec![rule], ..Authorization::default() });
+    Policy { origin, scope, spec, ..Policy::default() }
 }
 
 fn remove(ir: &mut Ir, kind: RecordKind, id: &Id) {
@@ -76,7 +85,7 @@ proptest! {
     #[test]
     fn what_changes_is_enough(
         edits in proptest::collection::vec(
-            proptest::collection::vec((0_usize..10, 0_u8..6, 0_u8..6, proptest::bool::weighted(0.7)), 1..4), 1..40),
+            proptest::collection::vec((0_usize..11, 0_u8..6, 0_u8..6, proptest::bool::weighted(0.7)), 1..4), 1..40),
     ) {
         let mut verified = Verified::new(Arc::default()).unwrap();
         for edits in edits {
