@@ -182,6 +182,7 @@ pub(crate) fn plan(
 fn is_edit(old: &Ir, new: &Ir) -> bool {
     is_alike(&old.routes, &new.routes)
         && is_alike(&old.filter_sets, &new.filter_sets)
+        && is_alike(&old.policies, &new.policies)
         && is_alike(&old.backends, &new.backends)
         && is_alike(&old.endpoints, &new.endpoints)
         && is_alike(&old.certificates, &new.certificates)

@@ -11,6 +11,7 @@ use cardinal_balance::{Group, MemberStatus, NoPeer, PickInput};
 use cardinal_base::{Budget, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
+use cardinal_ir::resolve::ScopedRecord;
 use cardinal_ir::{Algorithm, Diagnostic, Id, NodeSettings, Scope};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
@@ -27,7 +28,7 @@ use crate::http::{
     Body, Decided, Entrance, Facts, Outgoing, Scratch, Stage, Steps, choose_all, decide, make_uri, message, set_host,
     with_view,
 };
-use crate::plan::{BackendPlan, Chain, Plan, PlanCx, Registry, RoutePlan};
+use crate::plan::{BackendPlan, Chain, Instance, Plan, PlanCx, Registry, RoutePlan};
 
 /// A request to ask about.
 #[derive(Clone, Debug, Default)]
@@ -73,16 +74,16 @@ pub struct Named {
     pub name: Option<String>,
 }
 
-/// A filter that applies.
+/// A filter or policy that applies.
 #[derive(Clone, Debug)]
 pub struct Applied {
-    /// The plugin.
+    /// The plugin, or the kind of a policy that is not from a plugin.
     pub name: &'static str,
-    /// The instance.
+    /// The user's object: the plugin instance or the policy.
     pub id: Id,
-    /// Its name.
+    /// The name of that object.
     pub instance_name: Option<String>,
-    /// Where it applies.
+    /// The requests that it applies to.
     pub scope: Scope,
     /// `route`, `service`, `consumer`, `consumer_group`, joined by `+`; `global`.
     pub scope_text: String,
@@ -194,6 +195,16 @@ impl Body for Given {
             }
             Ok(self.0.clone())
         })
+    }
+
+    /// No time passes while explaining.
+    fn pause<'a>(&'a mut self, _s: &'a Scratch, _ms: u64) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Explained is what happens to all requests, not what happens to some at random.
+    fn random(&self, _series: &std::cell::Cell<u64>) -> u64 {
+        u64::MAX
     }
 }
 
@@ -413,19 +424,29 @@ fn chosen(chain: &Chain, s: &mut Scratch) -> Vec<Applied> {
 fn applied(chain: &Chain, s: &Scratch) -> Vec<Applied> {
     let instances =
         s.choices.iter().enumerate().filter_map(|(slot, choice)| chain.instance(u16::try_from(slot).ok()?, *choice));
-    instances
-        .map(|instance| {
-            let filter = instance.set.filters.iter().find(|f| *f.kind == *instance.plugin.name);
-            Applied {
-                name: instance.plugin.name,
-                id: instance.id,
-                instance_name: filter.and_then(|f| f.instance_name.as_deref().map(str::to_owned)),
-                scope: instance.set.scope,
-                scope_text: scope_text(&instance.set.scope),
-                config: filter.map(|f| Value::clone(&f.params)).unwrap_or_default(),
-            }
-        })
-        .collect()
+    instances.map(|instance| describe(&instance)).collect()
+}
+
+fn describe(instance: &Instance<'_>) -> Applied {
+    let origin = instance.record.origin();
+    let (instance_name, config) = match instance.record {
+        ScopedRecord::Filters(set) => {
+            let filter = set.filters.get(instance.index);
+            (filter.and_then(|f| f.instance_name.clone()), filter.map(|f| Value::clone(&f.params)).unwrap_or_default())
+        }
+        ScopedRecord::Policy(policy) => match &policy.plugin {
+            Some(plugin) => (plugin.instance_name.clone(), Value::clone(&plugin.params)),
+            None => (origin.name.clone(), serde_json::to_value(&policy.spec).unwrap_or_default()),
+        },
+    };
+    Applied {
+        name: instance.name,
+        id: origin.id,
+        instance_name: instance_name.map(Into::into),
+        scope: *instance.record.scope(),
+        scope_text: scope_text(instance.record.scope()),
+        config,
+    }
 }
 
 /// A scope in words.

@@ -1,60 +1,161 @@
-//! Which filters a request through a route meets: scope precedence, flattened.
+//! Which filters and policies a request through a route meets: scope precedence, flattened.
 //!
 //! Pure, and shared: the engine calls it while planning, `explain` and the APIs to show effective configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Filter, FilterSet, Id, Ir, Scope};
+use crate::{FilterSet, Id, Ir, Origin, Policy, PolicyKind, RecordKind, Scope, Wire};
 
-/// All candidates for one kind of filter on a route, best first.
+/// A record that applies to requests by its scope.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ScopedRecord {
+    /// A set of filters.
+    Filters(Arc<FilterSet>),
+    /// A policy.
+    Policy(Arc<Policy>),
+}
+
+/// Identifies a [`ScopedRecord`]: records of two tables may have one id.
+pub type ScopedId = (Id, RecordKind);
+
+impl ScopedRecord {
+    /// The table that the record belongs to.
+    pub fn kind(&self) -> RecordKind {
+        match self {
+            Self::Filters(_) => RecordKind::FilterSet,
+            Self::Policy(_) => RecordKind::Policy,
+        }
+    }
+
+    /// The user's object.
+    pub fn origin(&self) -> &Origin {
+        match self {
+            Self::Filters(set) => &set.origin,
+            Self::Policy(policy) => &policy.origin,
+        }
+    }
+
+    /// What requests the record is for.
+    pub fn scope(&self) -> &Scope {
+        match self {
+            Self::Filters(set) => &set.scope,
+            Self::Policy(policy) => &policy.scope,
+        }
+    }
+
+    /// Among records in one slot, the highest that applies wins.
+    pub fn precedence(&self) -> u32 {
+        match self {
+            Self::Filters(set) => set.precedence,
+            Self::Policy(policy) => policy.precedence,
+        }
+    }
+
+    /// Whether the route alone tells that the record applies, without knowing the client.
+    pub fn is_static(&self) -> bool {
+        match self {
+            Self::Filters(set) => set.scope.is_static(),
+            Self::Policy(policy) => policy.is_static(),
+        }
+    }
+
+    /// The wire forms that the part of the record at `index` acts on; empty means any.
+    pub fn wires(&self, index: usize) -> &[Wire] {
+        match self {
+            Self::Filters(set) => set.filters.get(index).map_or(&[], |filter| &filter.wires),
+            Self::Policy(policy) => &policy.wires,
+        }
+    }
+
+    /// Whether both are the same allocation.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Filters(a), Self::Filters(b)) => Arc::ptr_eq(a, b),
+            (Self::Policy(a), Self::Policy(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    /// The number of parts that act by themselves.
+    fn len(&self) -> usize {
+        match self {
+            Self::Filters(set) => set.filters.len(),
+            Self::Policy(_) => 1,
+        }
+    }
+
+    /// The slot of the part at `index`.
+    fn slot(&self, index: usize) -> Option<SlotKey<&str>> {
+        match self {
+            Self::Filters(set) => set.filters.get(index).map(|filter| SlotKey::Plugin(&*filter.kind)),
+            Self::Policy(policy) => Some(match &policy.plugin {
+                Some(plugin) => SlotKey::Plugin(&*plugin.name),
+                None => SlotKey::Policy(policy.spec.kind(), policy.order),
+            }),
+        }
+    }
+}
+
+/// What competes: of all candidates with one key at most one applies to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SlotKey<N = Box<str>> {
+    /// Filters of this plugin, and policies that were lowered from its instances.
+    Plugin(N),
+    /// Other policies of this kind at this position.
+    Policy(PolicyKind, i32),
+}
+
+/// All candidates for one place in the chain of a route, best first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
-    /// The kind (the plugin's name).
-    pub kind: Box<str>,
-    /// Candidates in falling precedence. At run time the first whose principal and group conditions hold is taken;
-    /// nothing after the first static one can be.
+    /// What they have in common.
+    pub key: SlotKey,
+    /// Candidates in falling precedence. At run time the first whose conditions on the client hold is taken; nothing after
+    /// the first static one can be.
     pub candidates: Vec<Candidate>,
 }
 
-/// One filter that may be the one.
+/// One filter or policy that may be the one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// Id of the filter set.
+    /// Id of the record.
     pub id: Id,
-    /// The set.
-    pub set: Arc<FilterSet>,
-    /// Index of the filter in the set.
+    /// The record.
+    pub record: ScopedRecord,
+    /// Index of the filter in its set.
     pub index: usize,
 }
 
 impl Candidate {
-    /// The filter.
-    pub fn filter(&self) -> Option<&Filter> {
-        self.set.filters.get(self.index)
+    /// Identifies the record.
+    pub fn scoped_id(&self) -> ScopedId {
+        (self.id, self.record.kind())
     }
 
     /// Where it applies.
     pub fn scope(&self) -> &Scope {
-        &self.set.scope
+        self.record.scope()
     }
 }
 
-/// Filter sets grouped by where they can apply, so that resolving a route costs what the route meets.
+/// Scoped records grouped by where they can apply, so that resolving a route costs what the route meets.
 #[derive(Debug, Default)]
 pub struct Index {
-    by_route: BTreeMap<Id, Vec<(Id, Arc<FilterSet>)>>,
-    by_backend: BTreeMap<Id, Vec<(Id, Arc<FilterSet>)>>,
-    rest: Vec<(Id, Arc<FilterSet>)>,
+    by_route: BTreeMap<Id, Vec<(Id, ScopedRecord)>>,
+    by_backend: BTreeMap<Id, Vec<(Id, ScopedRecord)>>,
+    rest: Vec<(Id, ScopedRecord)>,
 }
 
 impl Index {
-    /// Groups the filter sets of `ir`.
+    /// Groups the filter sets and policies of `ir`.
     pub fn new(ir: &Ir) -> Self {
         let mut index = Self::default();
-        for (id, set) in ir.filter_sets.iter() {
-            let entry = (*id, Arc::clone(set));
-            match (set.scope.route, set.scope.backend) {
+        let filters = ir.filter_sets.iter().map(|(id, set)| (*id, ScopedRecord::Filters(Arc::clone(set))));
+        let policies = ir.policies.iter().map(|(id, policy)| (*id, ScopedRecord::Policy(Arc::clone(policy))));
+        for entry in filters.chain(policies) {
+            let scope = entry.1.scope();
+            match (scope.route, scope.backend) {
                 (Some(route), _) => index.by_route.entry(route).or_default().push(entry),
                 (None, Some(backend)) => index.by_backend.entry(backend).or_default().push(entry),
                 (None, None) => index.rest.push(entry),
@@ -63,47 +164,58 @@ impl Index {
         index
     }
 
-    /// Whether any set is scoped to this route.
+    /// Whether any record is scoped to this route.
     pub fn has_route(&self, route: &Id) -> bool {
         self.by_route.contains_key(route)
     }
 
-    /// Whether any set is scoped to this backend.
+    /// Whether any record is scoped to this backend.
     pub fn has_backend(&self, backend: &Id) -> bool {
         self.by_backend.contains_key(backend)
     }
 
     /// The slots of a request through `route` (an origin id) to `backend`, in no order that matters: the planner
-    /// sorts by the plugins' own order. Kinds come alphabetically.
+    /// sorts by the positions. Keys come in their order.
     pub fn resolve(&self, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
         let none = Vec::new();
         let of_route = route.and_then(|id| self.by_route.get(&id)).unwrap_or(&none);
         let of_backend = backend.and_then(|id| self.by_backend.get(&id)).unwrap_or(&none);
-        slots(of_route.iter().chain(of_backend).chain(&self.rest).map(|(id, set)| (id, set)), backend)
+        slots(of_route.iter().chain(of_backend).chain(&self.rest).map(|(id, record)| (id, record)), backend)
     }
 }
 
-/// The slots that these sets come to for requests to `backend`: those of the route, of the backend, and those for all.
-/// See [`Index::resolve`], which finds the sets.
-pub fn slots<'s>(sets: impl Iterator<Item = (&'s Id, &'s Arc<FilterSet>)>, backend: Option<Id>) -> Vec<Slot> {
-    let mut kinds: BTreeMap<&str, Vec<Candidate>> = BTreeMap::new();
-    for (id, set) in sets {
-        if set.scope.backend.is_some() && set.scope.backend != backend {
+/// The slots that these records come to for requests to `backend`: those of the route, of the backend, and those for all.
+/// See [`Index::resolve`], which finds the records.
+pub fn slots<'s>(records: impl Iterator<Item = (&'s Id, &'s ScopedRecord)>, backend: Option<Id>) -> Vec<Slot> {
+    let mut keys: BTreeMap<SlotKey<&str>, Vec<Candidate>> = BTreeMap::new();
+    for (id, record) in records {
+        if record.scope().backend.is_some() && record.scope().backend != backend {
             continue;
         }
-        for (index, filter) in set.filters.iter().enumerate() {
-            kinds.entry(&filter.kind).or_default().push(Candidate { id: *id, set: Arc::clone(set), index });
+        for index in 0..record.len() {
+            let Some(key) = record.slot(index) else { continue };
+            keys.entry(key).or_default().push(Candidate { id: *id, record: record.clone(), index });
         }
     }
-    kinds.into_iter().map(|(kind, candidates)| Slot { kind: kind.into(), candidates: best_first(candidates) }).collect()
+    let slot = |(key, candidates)| Slot { key: owned(key), candidates: best_first(candidates) };
+    keys.into_iter().map(slot).collect()
+}
+
+fn owned(key: SlotKey<&str>) -> SlotKey {
+    match key {
+        SlotKey::Plugin(name) => SlotKey::Plugin(name.into()),
+        SlotKey::Policy(kind, order) => SlotKey::Policy(kind, order),
+    }
 }
 
 /// Sorts by precedence (ties by id, so that the outcome does not depend on input order) and drops what can never be
 /// taken.
 fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    candidates
-        .sort_by(|a, b| b.set.precedence.cmp(&a.set.precedence).then(a.id.cmp(&b.id)).then(a.index.cmp(&b.index)));
-    if let Some(first_static) = candidates.iter().position(|c| c.scope().is_static()) {
+    candidates.sort_by(|a, b| {
+        let by_precedence = b.record.precedence().cmp(&a.record.precedence());
+        by_precedence.then(a.scoped_id().cmp(&b.scoped_id())).then(a.index.cmp(&b.index))
+    });
+    if let Some(first_static) = candidates.iter().position(|c| c.record.is_static()) {
         candidates.truncate(first_static + 1);
     }
     candidates

@@ -11,9 +11,9 @@ const USERNAME: &[u8] = b"X-Consumer-Username";
 const IDENTIFIER: &[u8] = b"X-Credential-Identifier";
 const ANONYMOUS: &[u8] = b"X-Anonymous-Consumer";
 /// Groups of the consumer, joined with `, `.
-pub(crate) const GROUPS: &[u8] = b"X-Consumer-Groups";
+pub(crate) const GROUPS: &str = "X-Consumer-Groups";
 /// Groups that an authentication plugin vouches for.
-pub(crate) const AUTHENTICATED_GROUPS: &[u8] = b"X-Authenticated-Groups";
+pub(crate) const AUTHENTICATED_GROUPS: &str = "X-Authenticated-Groups";
 
 /// Writes what is known and removes the rest. Without `identifier` the principal is an anonymous one.
 pub(crate) fn write(headers: &mut HeaderList, principal: Option<&PrincipalEntry>, identifier: Option<&str>) {
@@ -29,7 +29,8 @@ pub(crate) fn write(headers: &mut HeaderList, principal: Option<&PrincipalEntry>
 
 /// Removes what the client sent under these names.
 pub(crate) fn remove(headers: &mut HeaderList) {
-    headers.remove_spellings(&[ID, CUSTOM_ID, USERNAME, IDENTIFIER, ANONYMOUS, GROUPS, AUTHENTICATED_GROUPS]);
+    let (own, vouched) = (GROUPS.as_bytes(), AUTHENTICATED_GROUPS.as_bytes());
+    headers.remove_spellings(&[ID, CUSTOM_ID, USERNAME, IDENTIFIER, ANONYMOUS, own, vouched]);
 }
 
 /// A value that cannot stand in a header is left out.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use cardinal_ir::{Credential, Id};
+use cardinal_ir::{Credential, Id, PolicySpec};
 use cardinal_schema::Schema;
 use serde_json::Value;
 
@@ -31,7 +31,19 @@ pub struct PluginDef {
     pub failure: FailureMode,
     /// Makes an instance. Called when a generation is planned, off the request path, for parameters that are valid.
     pub build: Build,
+    /// Turns parameters into the policy that has the same effect. Front ends call it; where there is a policy, `build` is
+    /// not called.
+    pub lower: Option<Lower>,
 }
+
+impl PluginDef {
+    /// [`PluginDef::build`] of a plugin all of whose instances are lowered to policies.
+    pub const NO_FILTER: Build =
+        |_, _| Err(BuildError::new("config", "the plugin has no filter of its own: it is a policy"));
+}
+
+/// See [`PluginDef::lower`]. `Ok(None)`: these parameters need a filter.
+pub type Lower = fn(&Value) -> Result<Option<PolicySpec>, BuildError>;
 
 /// See [`PluginDef::build`].
 pub type Build = fn(&Value, &BuildCx<'_>) -> Result<Arc<dyn Filter>, BuildError>;

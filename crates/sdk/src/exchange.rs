@@ -4,6 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use cardinal_base::{Reservation, Tick, UnixMillis};
@@ -62,6 +63,8 @@ pub struct Exchange {
     pub body_mode: BodyMode,
     /// Most bytes of request body that may pass, if a filter said so, and the reply to more.
     pub request_body_max: Option<(u64, &'static str)>,
+    /// Most bytes of the upstream's response body that may pass in each second, if a filter said so.
+    pub response_rate_max: Option<NonZeroU64>,
     /// Memory that is held for its bodies, until it is over.
     pub held: Reservation,
 }
@@ -456,6 +459,7 @@ impl Exchange {
             slots: Slots::default(),
             body_mode: BodyMode::Pass,
             request_body_max: None,
+            response_rate_max: None,
             held: Reservation::default(),
         }
     }
@@ -479,6 +483,7 @@ impl Exchange {
         self.slots.reset(0);
         self.body_mode = BodyMode::Pass;
         self.request_body_max = None;
+        self.response_rate_max = None;
         self.held.clear();
     }
 }

@@ -53,6 +53,12 @@ pub enum Flow<'a> {
         /// Bytes to hold at most; the node's own limit applies too.
         max: u64,
     },
+    /// A wait of so many milliseconds, at least 1; then the same filter again. It ends early, with the request, when the
+    /// client leaves.
+    Delay {
+        /// Milliseconds.
+        ms: u64,
+    },
     /// What the future says.
     Wait(Pin<Box<dyn Future<Output = Verdict> + 'a>>),
     /// The filter failed: the reason is logged, the client gets 500 `An unexpected error occurred`.
@@ -77,6 +83,11 @@ pub enum Verdict {
         /// Bytes to hold at most.
         max: u64,
     },
+    /// A wait; see [`Flow::Delay`].
+    Delay {
+        /// Milliseconds.
+        ms: u64,
+    },
     /// The filter failed.
     Fail(String),
 }
@@ -88,6 +99,7 @@ impl Flow<'_> {
             Flow::Continue => Verdict::Continue,
             Flow::Reply(reply) => Verdict::Reply(reply),
             Flow::NeedBody { max } => Verdict::NeedBody { max },
+            Flow::Delay { ms } => Verdict::Delay { ms },
             Flow::Wait(future) => future.await,
             Flow::Fail(reason) => Verdict::Fail(reason),
         }

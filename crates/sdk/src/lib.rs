@@ -16,13 +16,15 @@ pub mod log;
 pub mod lua;
 mod phase;
 pub mod queue;
+pub mod rate;
 pub mod redis;
 mod reply;
 mod services;
 pub mod testing;
 
 pub use def::{
-    Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, PluginDef, Prepare, Prepared, Scopes, Seal,
+    Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, Lower, PluginDef, Prepare, Prepared, Scopes,
+    Seal,
 };
 pub use directory::{CredentialEntry, Directory, PrincipalEntry};
 pub use exchange::{

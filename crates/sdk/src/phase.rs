@@ -1,6 +1,7 @@
 //! Phase contexts: what a filter sees and may do in each phase.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use cardinal_http::{RequestHead, ResponseHead, is_authority};
@@ -27,6 +28,8 @@ pub struct HeadCx<'x> {
     pub path: &'x [u8],
     /// Length of the client's request body: 0 without one, `None` when only its end will tell.
     pub body_length: Option<u64>,
+    /// 64 random bits at each call. Not for keys or tokens.
+    pub random: &'x dyn Fn() -> u64,
     /// This filter's slot.
     pub slot: usize,
 }
@@ -87,6 +90,12 @@ impl HeadCx<'_> {
         if self.exchange.request_body_max.is_none_or(|(set, _)| max < set) {
             self.exchange.request_body_max = Some((max, message));
         }
+    }
+
+    /// Lets at most so many bytes of the upstream's response body pass in each second.
+    pub fn limit_response_rate(&mut self, bytes_per_second: NonZeroU64) {
+        let rate = &mut self.exchange.response_rate_max;
+        *rate = Some(rate.map_or(bytes_per_second, |set| set.min(bytes_per_second)));
     }
 
     /// This filter's state.

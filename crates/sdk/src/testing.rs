@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use cardinal_base::{Budget, Clock, ManualClock, UnixMillis};
 use cardinal_http::{RequestHead, ResponseHead};
-use cardinal_ir::{Backend, Host, HttpVersion, Id, Ir, L4, Origin, Route, Target, Timeouts};
+use cardinal_ir::{Backend, Host, HttpVersion, Id, Ir, L4, Origin, PolicySpec, Route, Target, Timeouts};
 use serde_json::Value;
 
 use crate::redis::{Redis, RedisCall, RedisCommand, RedisError, RedisReplies, RedisReply, RedisServer, RedisSettings};
 use crate::{
     BackendInfo, BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange, Filter,
-    HeadCx, HttpCall, HttpCaller, HttpReply, LogCx, NodeView, PluginDef, Reply, ResponseCx, RouteInfo, Services,
-    Shared, Source, TargetHealth, UpstreamRequest, Verdict,
+    HeadCx, HttpCall, HttpCaller, HttpReply, LogCx, NodeView, Phases, PluginDef, Reply, ResponseCx, RouteInfo,
+    Services, Shared, Source, TargetHealth, UpstreamRequest, Verdict,
 };
 
 /// A route of this id, name and document.
@@ -165,6 +165,10 @@ pub struct Bench {
     pub path: Vec<u8>,
     /// The client's request body, given to a filter that asks for it.
     pub body: Bytes,
+    /// What [`HeadCx::random`] gives.
+    pub random: u64,
+    /// How long the filter had the request wait, milliseconds.
+    pub delayed_ms: u64,
 }
 
 impl Bench {
@@ -202,6 +206,8 @@ impl Bench {
             upstream: UpstreamRequest::default(),
             path: Vec::new(),
             body: Bytes::new(),
+            random: 0,
+            delayed_ms: 0,
         };
         bench.get("/");
         bench
@@ -236,7 +242,7 @@ impl Bench {
     pub async fn request(&mut self) -> Option<Reply> {
         match self.verdict().await {
             Verdict::Reply(reply) => Some(*reply),
-            Verdict::Continue | Verdict::NeedBody { .. } => None,
+            Verdict::Continue | Verdict::NeedBody { .. } | Verdict::Delay { .. } => None,
             Verdict::Fail(reason) => panic!("the filter failed: {reason}"),
         }
     }
@@ -252,6 +258,7 @@ impl Bench {
                 directory: &self.directory,
                 path: &self.path,
                 body_length: Some(self.body.len() as u64),
+                random: &|| self.random,
                 slot: 0,
             };
             match self.filter.on_request_head(&mut cx).settle().await {
@@ -259,6 +266,7 @@ impl Bench {
                     return Verdict::Reply(Box::new(Reply::error(413, "Payload too large")));
                 }
                 Verdict::NeedBody { .. } => self.upstream.body = Some(self.body.clone()),
+                Verdict::Delay { ms } => self.delayed_ms += ms,
                 verdict => return verdict,
             }
         }
@@ -306,11 +314,33 @@ impl Bench {
     }
 }
 
-/// Completes `config` with the schema's defaults and builds an instance; the reason when either fails.
+/// Completes `config` with the schema's defaults and lowers it to a policy; the reason when either fails.
+pub fn lower(plugin: &'static PluginDef, config: &Value) -> Result<Option<PolicySpec>, String> {
+    let config = complete(plugin, config)?;
+    plugin.lower.map_or(Ok(None), |lower| lower(&config)).map_err(|error| error.to_string())
+}
+
+fn complete(plugin: &PluginDef, config: &Value) -> Result<Value, String> {
+    let processed = (plugin.schema)().process(config, &cardinal_schema::Options::default());
+    processed.map_err(|errors| format!("{errors:?}"))
+}
+
+/// Stands for the policy that an instance is lowered to.
+struct Lowered;
+
+impl Filter for Lowered {
+    fn phases(&self) -> Phases {
+        Phases::NONE
+    }
+}
+
+/// Completes `config` with the schema's defaults and builds an instance; the reason when either fails. For an instance that
+/// is lowered to a policy, which only the engine can build, the filter does nothing.
 pub fn build(plugin: &'static PluginDef, config: Value, services: &Services) -> Result<Arc<dyn Filter>, String> {
-    let config = (plugin.schema)()
-        .process(&config, &cardinal_schema::Options::default())
-        .map_err(|errors| format!("{errors:?}"))?;
+    if lower(plugin, &config)?.is_some() {
+        return Ok(Arc::new(Lowered));
+    }
+    let config = complete(plugin, &config)?;
     let cx = BuildCx { services, id: Id::from_u128(7), route: None, backend: None, principal: None };
     (plugin.build)(&config, &cx).map_err(|error| error.to_string())
 }

@@ -57,14 +57,53 @@ impl<'p> Steps<'p> {
     }
 }
 
-/// Decides about the request whose head is in the scratch. `find` matches it against the routes of the listener's group.
-pub(crate) async fn decide<'p>(
+/// Decides about the request whose head is in the scratch. `find` matches it against the routes of the listener's group. What comes
+/// before the filters is done at once, so that the future holds no more than these need.
+pub(crate) fn decide<'a, 'p>(
+    (plan, group, steps): (&'p Plan, &'p GroupPlan, &'a mut Steps<'p>),
+    s: &'a mut Scratch,
+    facts: &Facts,
+    body: &'a mut dyn Body,
+    find: impl FnOnce(&Scratch) -> Option<Match<'p>>,
+) -> impl Future<Output = Result<Decided<'p>, Failure>> {
+    let routed = match route((plan, group, steps), s, facts, find) {
+        Ok(Routed::Found) => check_body_length(&plan.node().limits, s, body.length()).map(|()| None),
+        Ok(Routed::Reply(reply)) => Ok(Some(Decided::Reply(reply))),
+        Err(failure) => Err(failure),
+    };
+    async move {
+        if let Some(decided) = routed? {
+            return Ok(decided);
+        }
+        steps.stage = Stage::Chosen;
+        let answer = run_request(plan, steps.chain, s, body).await?;
+        steps.stage = Stage::Filtered;
+        if let Some(reply) = answer {
+            return Ok(Decided::Reply(reply));
+        }
+        check_body_length(&plan.node().limits, s, body.length())?;
+        match steps.route.and_then(|route| Some((route, route.backend.as_ref()?))) {
+            Some((route, backend)) => Ok(Decided::Forward(route, backend)),
+            None => Err(Failure::new(FailureKind::NoBackend, "the route has no service")),
+        }
+    }
+}
+
+/// What comes before the filters.
+enum Routed {
+    /// The route is in [`Steps::route`].
+    Found,
+    /// The reply is made here.
+    Reply(Box<Reply>),
+}
+
+/// Reads the facts, finds the route and checks what it requires.
+fn route<'p>(
     (plan, group, steps): (&'p Plan, &'p GroupPlan, &mut Steps<'p>),
     s: &mut Scratch,
     facts: &Facts,
-    body: &mut dyn Body,
     find: impl FnOnce(&Scratch) -> Option<Match<'p>>,
-) -> Result<Decided<'p>, Failure> {
+) -> Result<Routed, Failure> {
     strip_listed(&mut s.request);
     let plain_on_tls = facts.plain_on_tls;
     steps.close = true;
@@ -76,7 +115,7 @@ pub(crate) async fn decide<'p>(
         return Err(Failure::new(FailureKind::ClientTls, "plain HTTP request to a listener with TLS"));
     }
     if let Some(reply) = refused_method(&s.request) {
-        return Ok(Decided::Reply(Box::new(reply)));
+        return Ok(Routed::Reply(Box::new(reply)));
     }
     steps.close = false;
     let found = find(s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
@@ -87,20 +126,8 @@ pub(crate) async fn decide<'p>(
     s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
     let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
     apply_match(&found, base, s);
-    if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
-        return Ok(Decided::Reply(Box::new(reply)));
-    }
-    let limits = &plan.node().limits;
-    check_body_length(limits, s, body.length())?;
-    steps.stage = Stage::Chosen;
-    let answer = run_request(plan, &route.chain, s, body).await?;
-    steps.stage = Stage::Filtered;
-    if let Some(reply) = answer {
-        return Ok(Decided::Reply(reply));
-    }
-    check_body_length(limits, s, body.length())?;
-    match &route.backend {
-        Some(backend) => Ok(Decided::Forward(route, backend)),
-        None => Err(Failure::new(FailureKind::NoBackend, "the route has no service")),
+    match refusal(&route.route.require, &s.request, &s.exchange) {
+        Some(reply) => Ok(Routed::Reply(Box::new(reply))),
+        None => Ok(Routed::Found),
     }
 }

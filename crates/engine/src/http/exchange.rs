@@ -1,5 +1,6 @@
 //! The life of a request, from its head to its log record.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,7 +23,7 @@ use super::decide::{Decided, Stage, Steps, decide};
 use super::facts::{Facts, route_request};
 use super::failure_log::{self, Line};
 use super::filters::{choose_all, run_log};
-use super::forward::{Broken, REQUEST_BODY_STALL, Stall};
+use super::forward::{Broken, REQUEST_BODY_STALL, Stall, client_gone};
 use super::proxying::Proxying;
 use super::reply::{error_reply, send_continue, send_reply};
 use super::tunnel::tunnel;
@@ -64,6 +65,14 @@ pub(crate) trait Body {
         s: &'a mut Scratch,
         max: u64,
     ) -> Pin<Box<dyn Future<Output = Result<Bytes, Failure>> + 'a>>;
+
+    /// Waits so many milliseconds, at least 1, as long as the client stays.
+    fn pause<'a>(&'a mut self, s: &'a Scratch, ms: u64) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
+
+    /// 64 random bits, the next of the series whose state is given.
+    fn random(&self, series: &Cell<u64>) -> u64 {
+        splitmix(series)
+    }
 }
 
 /// The body on a client's connection.
@@ -121,6 +130,32 @@ impl Body for ClientBody<'_> {
             Ok(whole)
         })
     }
+
+    fn pause<'a>(&'a mut self, s: &'a Scratch, ms: u64) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>> {
+        let (timer, client) = (&s.down_timer, &mut *self.down);
+        timer.arm(ms.max(1));
+        Box::pin(async move {
+            let outcome = poll_fn(|cx| {
+                if timer.poll_expired(cx) {
+                    return Poll::Ready(Ok(()));
+                }
+                let is_gone = client.poll_gone(cx).is_ready();
+                if is_gone { Poll::Ready(Err(client_gone("while the request was delayed"))) } else { Poll::Pending }
+            })
+            .await;
+            timer.disarm();
+            outcome
+        })
+    }
+}
+
+/// The next number of a series (SplitMix64).
+fn splitmix(series: &Cell<u64>) -> u64 {
+    let state = series.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    series.set(state);
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// Minimum rate of a body that is collected, bytes per second, once the timeout between two reads has passed.
@@ -341,22 +376,28 @@ pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &S
 }
 
 async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: &Facts) -> Result<(), Failure> {
-    let (plan, group, s) = (turn.plan, turn.group, &mut *turn.s);
-    let mut steps = Steps::new(group);
-    let mut body = ClientBody { down: &mut *turn.down, session: &mut *turn.session };
-    let find = |s: &Scratch| route_request(&group.http, s);
-    let decided = decide((plan, group, &mut steps), s, facts, &mut body, find).await;
-    *chain = steps.chain;
-    if steps.close {
-        turn.session.keep_alive = false;
-    }
-    if steps.stage == Stage::Filtered {
-        if steps.chain.len() > 0 {
-            s.time_passed();
+    let (plan, group) = (turn.plan, turn.group);
+    // What deciding needs is gone before the request is proxied: the future of a connection is as large as its largest
+    // state.
+    let decided = {
+        let s = &mut *turn.s;
+        let mut steps = Steps::new(group);
+        let mut body = ClientBody { down: &mut *turn.down, session: &mut *turn.session };
+        let find = |s: &Scratch| route_request(&group.http, s);
+        let decided = decide((plan, group, &mut steps), s, facts, &mut body, find).await;
+        *chain = steps.chain;
+        if steps.close {
+            turn.session.keep_alive = false;
         }
-        s.exchange.timing.filtered = s.now(turn.worker);
-    }
-    match decided? {
+        if steps.stage == Stage::Filtered {
+            if steps.chain.len() > 0 {
+                s.time_passed();
+            }
+            s.exchange.timing.filtered = s.now(turn.worker);
+        }
+        decided?
+    };
+    match decided {
         Decided::Reply(reply) => send_reply(turn, chain, *reply).await,
         Decided::Forward(route, backend) => Proxying { worker: turn.worker, plan, route, backend }.run(turn).await,
     }

@@ -1,8 +1,10 @@
 //! Runs filters, phase by phase.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use cardinal_http::{Failure, FailureKind};
-use cardinal_sdk::{BodyCx, Chunk, HeadCx, LogCx, Phases, Reply, ResponseCx, Services, Verdict};
+use cardinal_sdk::{BodyCx, Chunk, HeadCx, LogCx, Phases, Reply, RequestId, ResponseCx, Services, Verdict};
 
 use super::Scratch;
 use super::exchange::Body;
@@ -24,12 +26,13 @@ pub(crate) async fn run_request(
     let mut wanted = chain.list(Phase::Request).iter().peekable();
     // All slots are visited, so that instances are chosen in order, each by who is authenticated by then.
     for slot in 0..u16::try_from(chain.len()).unwrap_or(u16::MAX) {
-        let choice = chain.choose(slot, s.exchange.client.wire, &s.exchange.identity);
+        let choice = chain.choose(slot, &s.exchange);
         if let Some(place) = s.choices.get_mut(usize::from(slot)) {
             *place = choice;
         }
         let runs = wanted.next_if(|next| **next == slot).is_some() && answer.is_none() && failed.is_none();
         let Some(filter) = chain.filter(slot, choice, Phases::REQUEST).filter(|_| runs) else { continue };
+        let series = Cell::new(seed(s.exchange.id, slot));
         loop {
             let body_before = place(s.upstream.body.as_ref());
             let mut cx = HeadCx {
@@ -40,6 +43,7 @@ pub(crate) async fn run_request(
                 directory: &plan.directory,
                 path: &s.path,
                 body_length: body.length(),
+                random: &|| body.random(&series),
                 slot: usize::from(slot),
             };
             let verdict = filter.on_request_head(&mut cx).settle().await;
@@ -62,6 +66,13 @@ pub(crate) async fn run_request(
                         break;
                     }
                 },
+                Verdict::Delay { ms } => match body.pause(s, ms).await {
+                    Ok(()) => {}
+                    Err(failure) => {
+                        failed = Some(failure);
+                        break;
+                    }
+                },
                 Verdict::Fail(reason) => {
                     let source = format!("{}: {reason}", chain.name(slot));
                     failed = Some(Failure::new(FailureKind::Filter, "a plugin failed").with_source(source));
@@ -71,6 +82,12 @@ pub(crate) async fn run_request(
         }
     }
     failed.map_or(Ok(answer), Err)
+}
+
+/// What a filter's randomness starts from: the id of a request is random itself, drawn by the worker.
+#[allow(clippy::cast_possible_truncation, reason = "one half is random enough")]
+fn seed(id: RequestId, slot: u16) -> u64 {
+    id.0 as u64 ^ u64::from(slot).rotate_right(16)
 }
 
 /// Address and length of a body, by which a filter's replacement is told from the body before it.
@@ -83,7 +100,7 @@ pub(crate) fn choose_all(chain: &Chain, s: &mut Scratch) {
     s.choices.clear();
     s.exchange.slots.reset(chain.len());
     for slot in 0..u16::try_from(chain.len()).unwrap_or(u16::MAX) {
-        s.choices.push(chain.choose(slot, s.exchange.client.wire, &s.exchange.identity));
+        s.choices.push(chain.choose(slot, &s.exchange));
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
+use std::num::NonZeroU64;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use cardinal_http::{Failure, FailureKind, HeaderList, Name, belongs_in_head};
 use cardinal_ir::{Limits, Timeouts};
-use cardinal_net::{NetError, Peer, Splice, SpliceError, Timer};
+use cardinal_net::{NetError, Peer, Splice, SpliceError, Timer, Wheel};
+
+use super::throttle::Throttle;
 
 /// How far a direction came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,8 @@ pub(super) enum Progress {
     Client,
     /// The upstream is waited for.
     Upstream,
+    /// The time is waited for at which a rate limit lets more pass.
+    Throttled,
 }
 
 /// What broke a direction.
@@ -215,13 +221,28 @@ pub(super) struct Download {
     /// Used when filters look at the body.
     filtered: Option<Filtered>,
     finished: bool,
-    splice: Splice,
+    passage: Passage,
+}
+
+/// How fast bytes may pass.
+#[derive(Debug)]
+enum Passage {
+    /// As fast as both sides are, if possible inside the kernel.
+    Free(Splice),
+    /// At a limited rate.
+    Limited(Box<Throttle>),
 }
 
 impl Download {
     /// `filtered`: filters look at the body.
     pub(super) fn new(filtered: bool) -> Self {
-        Self { moved: 0, filtered: filtered.then(Filtered::default), finished: false, splice: Splice::default() }
+        let filtered = filtered.then(Filtered::default);
+        Self { moved: 0, filtered, finished: false, passage: Passage::Free(Splice::default()) }
+    }
+
+    /// Limits the rate of the body to so many bytes in each second.
+    pub(super) fn with_rate(self, bytes_per_second: NonZeroU64, wheel: &Rc<Wheel>) -> Self {
+        Self { passage: Passage::Limited(Box::new(Throttle::new(bytes_per_second, wheel))), ..self }
     }
 
     /// Moves what can be moved. `filter` makes of a part what is sent, when filters look at the body; it is called
@@ -234,6 +255,14 @@ impl Download {
         filter: &mut dyn FnMut(Bytes, bool) -> Bytes,
     ) -> Result<Progress, Broken> {
         while !self.finished {
+            if let Passage::Limited(throttle) = &mut self.passage
+                && throttle.poll_ready(cx).is_pending()
+            {
+                return flush(cx, client).map(|progress| match progress {
+                    Progress::Client => Progress::Client,
+                    _ => Progress::Throttled,
+                });
+            }
             let stalled = match self.filtered.take() {
                 Some(filtered) if !filtered.data.is_empty() => self.poll_filtered(cx, client, filtered)?,
                 Some(filtered) if filtered.last => {
@@ -261,9 +290,9 @@ impl Download {
         client: &mut Peer,
         mut filtered: Filtered,
     ) -> Result<Option<Progress>, Broken> {
-        let stalled = match client.poll_send(cx, &filtered.data) {
+        let stalled = match client.poll_send(cx, allowed(&self.passage, &filtered.data)) {
             Poll::Ready(Ok(count)) => {
-                self.moved += count as u64;
+                self.sent(count);
                 filtered.data.advance(count);
                 None
             }
@@ -305,20 +334,22 @@ impl Download {
         client: &mut Peer,
         up: &mut Peer,
     ) -> Result<Option<Progress>, Broken> {
-        match self.splice.poll_body(cx, up, client, u64::MAX) {
-            Poll::Ready(Ok(0)) => {}
-            Poll::Ready(Ok(count)) => {
-                self.moved += count;
-                return Ok(None);
+        if let Passage::Free(splice) = &mut self.passage {
+            match splice.poll_body(cx, up, client, u64::MAX) {
+                Poll::Ready(Ok(0)) => {}
+                Poll::Ready(Ok(count)) => {
+                    self.moved += count;
+                    return Ok(None);
+                }
+                Poll::Ready(Err(SpliceError::Source(error))) => return Err(Broken::Upstream(error)),
+                Poll::Ready(Err(SpliceError::Sink(error))) => return Err(Broken::Client(error)),
+                Poll::Pending => return Ok(Some(Progress::Client)),
             }
-            Poll::Ready(Err(SpliceError::Source(error))) => return Err(Broken::Upstream(error)),
-            Poll::Ready(Err(SpliceError::Sink(error))) => return Err(Broken::Client(error)),
-            Poll::Pending => return Ok(Some(Progress::Client)),
         }
         match up.poll_body(cx) {
-            Poll::Ready(Ok(true)) => match client.poll_send(cx, up.data()) {
+            Poll::Ready(Ok(true)) => match client.poll_send(cx, allowed(&self.passage, up.data())) {
                 Poll::Ready(Ok(count)) => {
-                    self.moved += count as u64;
+                    self.sent(count);
                     up.consume(count);
                     Ok(None)
                 }
@@ -331,11 +362,26 @@ impl Download {
         }
     }
 
+    fn sent(&mut self, count: usize) {
+        self.moved += count as u64;
+        if let Passage::Limited(throttle) = &mut self.passage {
+            throttle.took(count);
+        }
+    }
+
     fn finish(&mut self, client: &mut Peer, up: &Peer) -> Result<(), Broken> {
         let trailers = passed_trailers(up.trailers(), |_| true);
         client.finish(trailers.as_deref()).map_err(Broken::Client)?;
         self.finished = true;
         Ok(())
+    }
+}
+
+/// The part of the data that may be sent now.
+fn allowed<'d>(passage: &Passage, data: &'d [u8]) -> &'d [u8] {
+    match passage {
+        Passage::Free(_) => data,
+        Passage::Limited(throttle) => data.get(..throttle.allowance()).unwrap_or(data),
     }
 }
 
@@ -446,7 +492,7 @@ impl<'x> Patience<'x> {
 
     /// Says when a side has kept us waiting too long. `moved` tells whether anything happened since the last call.
     pub(super) fn check(&mut self, cx: &Context<'_>, progress: Progress, moved: u64) -> Result<(), Failure> {
-        if progress == Progress::Done {
+        if matches!(progress, Progress::Done | Progress::Throttled) {
             self.timer.disarm();
             self.waiting = None;
             return Ok(());

@@ -11,6 +11,7 @@ mod h2;
 mod proxying;
 mod reply;
 mod scratch;
+mod throttle;
 mod tunnel;
 mod upstream;
 mod upstream_head;

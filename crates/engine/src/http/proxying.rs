@@ -321,6 +321,9 @@ impl Proxying<'_> {
         let sent = reply::start_response(turn, framing);
         sent.map_err(|error| Broken::Client(error).failure())?;
         let mut download = Download::new(filtered);
+        if let Some(rate) = turn.s.exchange.response_rate_max {
+            download = download.with_rate(rate, &self.worker.wheel);
+        }
         let outcome = self.pump(answering, &mut download, turn.down, turn.s).await;
         let s = &mut *turn.s;
         s.exchange.bytes.body_sent += download.moved;
@@ -357,7 +360,8 @@ impl Proxying<'_> {
                 return Poll::Ready(Ok(()));
             }
             let unseen = !uploading || upload.misses_end_of(down);
-            if unseen && progress == Progress::Upstream && down.poll_gone(cx).is_ready() {
+            let waits_for_client = progress == Progress::Client;
+            if unseen && !waits_for_client && down.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(client_gone("while receiving the response")));
             }
             waited = true;

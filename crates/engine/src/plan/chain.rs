@@ -1,4 +1,4 @@
-//! Filters of a route, in order, with a list for each phase.
+//! Filters and policies of a route, in order, with a list for each phase.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -6,13 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use cardinal_base::task::panic_text;
-use cardinal_ir::resolve::{Candidate, Slot};
-use cardinal_ir::{Code, Delta, Diagnostic, Diagnostics, FilterSet, Id, Scope, Severity, Wire};
-use cardinal_sdk::{Admit, BuildCx, ConnectCx, FailureMode, Filter, Flow, HeadCx, Identity, Phases, PluginDef};
+use cardinal_ir::resolve::{Candidate, ScopedId, ScopedRecord, Slot, SlotKey};
+use cardinal_ir::{Code, Diagnostic, Diagnostics, IrDelta, Policy, PolicyKind, Scope, Severity, Wire};
+use cardinal_sdk::{
+    Admit, BuildCx, BuildError, ConnectCx, Exchange, FailureMode, Filter, Flow, HeadCx, Identity, Phases, PluginDef,
+};
 use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::PlanCx;
+use crate::policy::{self, Clients, PolicyCx};
 
 /// No candidate of a slot applies to a request.
 pub(crate) const NOT_CHOSEN: u16 = u16::MAX;
@@ -43,7 +46,7 @@ const PHASES: [(Phase, Phases); 5] = [
     (Phase::Connect, Phases::CONNECT),
 ];
 
-/// Filters of a route. Slots are in the order of the plugins' priorities; each phase lists the slots that want it.
+/// Filters and policies of a route. Slots are in the order of their positions; each phase lists the slots that want it.
 #[derive(Default)]
 pub(crate) struct Chain {
     slots: Box<[SlotPlan]>,
@@ -53,31 +56,74 @@ pub(crate) struct Chain {
     ends: [u16; PHASES.len()],
 }
 
-/// All instances of one plugin that may apply.
+/// All instances of one plugin, or policies in one place, that may apply.
 struct SlotPlan {
-    plugin: &'static PluginDef,
+    place: Place,
     /// Best first. Nearly always one.
     candidates: SmallVec<[CandidatePlan; 1]>,
+}
+
+/// What competes for a slot.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Instances of a plugin, be they filters or policies.
+    Plugin(&'static PluginDef),
+    /// Policies of a kind at a position.
+    Policy(PolicyKind, i32),
+}
+
+impl Place {
+    /// Higher comes first.
+    fn order(self) -> i32 {
+        match self {
+            Self::Plugin(plugin) => plugin.priority,
+            Self::Policy(_, order) => order,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plugin(plugin) => plugin.name,
+            Self::Policy(kind, _) => kind.as_str(),
+        }
+    }
+
+    fn failure(self) -> FailureMode {
+        match self {
+            Self::Plugin(plugin) => plugin.failure,
+            Self::Policy(..) => FailureMode::Closed,
+        }
+    }
+
+    fn is(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Plugin(a), Self::Plugin(b)) => std::ptr::eq(a, b),
+            (Self::Policy(a, at), Self::Policy(b, other_at)) => (a, at) == (b, other_at),
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone)]
 struct CandidatePlan {
     filter: Contained,
-    set: Arc<FilterSet>,
+    record: ScopedRecord,
     /// Of the filter in its set.
     index: u32,
     phases: Phases,
-    /// Applies to everybody.
-    any_identity: bool,
+    /// Applies to all clients.
+    any_client: bool,
     /// Applies to all wire forms.
     any_wire: bool,
+    /// Conditions on the client that do not depend on authentication.
+    clients: Option<Arc<Clients>>,
 }
 
 /// An instance, for people who ask.
 pub(crate) struct Instance<'x> {
-    pub(crate) plugin: &'static PluginDef,
-    pub(crate) id: Id,
-    pub(crate) set: &'x FilterSet,
+    pub(crate) name: &'static str,
+    pub(crate) record: &'x ScopedRecord,
+    pub(crate) index: usize,
 }
 
 impl Chain {
@@ -95,11 +141,11 @@ impl Chain {
 
     /// Which candidate of a slot applies to a request; [`NOT_CHOSEN`] for none.
     #[allow(clippy::cast_possible_truncation, reason = "at most CANDIDATES_MAX")]
-    pub(crate) fn choose(&self, slot: u16, wire: Wire, identity: &Identity) -> u16 {
+    pub(crate) fn choose(&self, slot: u16, exchange: &Exchange) -> u16 {
         let Some(slot) = self.slots.get(usize::from(slot)) else { return NOT_CHOSEN };
-        let chosen = slot.candidates.iter().position(|candidate| candidate.applies(identity));
+        let chosen = slot.candidates.iter().position(|candidate| candidate.applies(exchange));
         match chosen.and_then(|at| Some((at, slot.candidates.get(at)?))) {
-            Some((at, candidate)) if candidate.takes(wire) => at as u16,
+            Some((at, candidate)) if candidate.takes(exchange.client.wire) => at as u16,
             _ => NOT_CHOSEN,
         }
     }
@@ -110,9 +156,9 @@ impl Chain {
         if candidate.phases.has(phase) { candidate.filter.0.as_ref() } else { None }
     }
 
-    /// The plugin's name.
+    /// The name of the plugin, or the kind of the policy.
     pub(crate) fn name(&self, slot: u16) -> &'static str {
-        self.slots.get(usize::from(slot)).map_or("", |slot| slot.plugin.name)
+        self.slots.get(usize::from(slot)).map_or("", |slot| slot.place.name())
     }
 
     /// Whether a filter of the chain, chosen or not, owns a request header: see [`Filter::owns_header`].
@@ -124,13 +170,13 @@ impl Chain {
     pub(crate) fn instance(&self, slot: u16, choice: u16) -> Option<Instance<'_>> {
         let slot = self.slots.get(usize::from(slot))?;
         let candidate = slot.candidates.get(usize::from(choice))?;
-        Some(Instance { plugin: slot.plugin, id: candidate.set.origin.id, set: &candidate.set })
+        Some(Instance { name: slot.place.name(), record: &candidate.record, index: candidate.index as usize })
     }
 
     /// The instance of a filter that this chain has, too.
-    fn shared(&self, plugin: &PluginDef, wanted: &Candidate) -> Option<&CandidatePlan> {
-        let slot = self.slots.iter().find(|slot| std::ptr::eq(slot.plugin, plugin))?;
-        slot.candidates.iter().find(|c| c.index as usize == wanted.index && Arc::ptr_eq(&c.set, &wanted.set))
+    fn shared(&self, place: Place, wanted: &Candidate) -> Option<&CandidatePlan> {
+        let slot = self.slots.iter().find(|slot| slot.place.is(place))?;
+        slot.candidates.iter().find(|c| c.index as usize == wanted.index && c.record.is(&wanted.record))
     }
 
     /// What distinguishes chains to an observer: plugins, sets in order, and what each phase runs.
@@ -138,9 +184,10 @@ impl Chain {
     pub(crate) fn describe(&self) -> String {
         let slots = self.slots.iter().map(|slot| {
             let one = |c: &CandidatePlan| {
-                format!("{}/{} {:?} {} {}", c.set.origin.id, c.index, c.phases, c.any_identity, c.any_wire)
+                let id = c.record.origin().id;
+                format!("{id}/{} {:?} {} {}", c.index, c.phases, c.any_client, c.any_wire)
             };
-            (slot.plugin.name, slot.candidates.iter().map(one).collect::<Vec<_>>())
+            (slot.place.name(), slot.place.order(), slot.candidates.iter().map(one).collect::<Vec<_>>())
         });
         format!("{:?} {:?} {:?}", slots.collect::<Vec<_>>(), self.lists, self.ends)
     }
@@ -148,23 +195,30 @@ impl Chain {
 
 impl CandidatePlan {
     fn new(filter: Arc<dyn Filter>, candidate: &Candidate) -> Self {
+        let clients = match &candidate.record {
+            ScopedRecord::Policy(policy) if !policy.clients.is_empty() => Some(Clients::new(&policy.clients).into()),
+            ScopedRecord::Policy(_) | ScopedRecord::Filters(_) => None,
+        };
         Self {
             phases: filter.phases(),
             filter: Contained(Some(filter)),
-            set: Arc::clone(&candidate.set),
+            record: candidate.record.clone(),
             index: u32::try_from(candidate.index).unwrap_or(u32::MAX),
-            any_identity: candidate.scope().is_static(),
-            any_wire: candidate.filter().is_none_or(|filter| filter.wires.is_empty()),
+            any_client: candidate.record.is_static(),
+            any_wire: candidate.record.wires(candidate.index).is_empty(),
+            clients,
         }
     }
 
-    /// Whether the conditions of the scope that are not known from the route hold.
-    fn applies(&self, identity: &Identity) -> bool {
-        self.any_identity || applies(&self.set.scope, identity)
+    /// Whether the conditions that are not known from the route hold.
+    fn applies(&self, exchange: &Exchange) -> bool {
+        self.any_client
+            || ((self.record.scope().is_static() || applies(self.record.scope(), &exchange.identity))
+                && self.clients.as_ref().is_none_or(|clients| clients.contain(exchange, None)))
     }
 
     fn takes(&self, wire: Wire) -> bool {
-        self.any_wire || self.set.filters.get(self.index as usize).is_some_and(|filter| filter.wires.contains(&wire))
+        self.any_wire || self.record.wires(self.index as usize).contains(&wire)
     }
 }
 
@@ -225,16 +279,16 @@ impl Drop for Contained {
 }
 
 fn error(candidate: &Candidate, code: Code, path: &str, message: String) -> Diagnostic {
-    let (origin, path) = (candidate.set.origin.clone(), path.to_owned());
+    let (origin, path) = (candidate.record.origin().clone(), path.to_owned());
     Diagnostic { severity: Severity::Error, code, origin, location: None, path, message, hint: None }
 }
 
-/// Builds filters, each instance once; one whose set did not change is taken from where it was.
+/// Builds filters and policies, each instance once; one whose record did not change is taken from where it was.
 pub(super) struct ChainBuilder<'x> {
     cx: &'x PlanCx<'x>,
     plugins: HashMap<&'static str, &'static PluginDef>,
-    built: HashMap<(Id, usize), CandidatePlan>,
-    problems: BTreeMap<Id, Vec<Diagnostic>>,
+    built: HashMap<(ScopedId, usize), CandidatePlan>,
+    problems: BTreeMap<ScopedId, Vec<Diagnostic>>,
 }
 
 impl<'x> ChainBuilder<'x> {
@@ -243,36 +297,45 @@ impl<'x> ChainBuilder<'x> {
         Self { cx, plugins, built: HashMap::new(), problems: BTreeMap::new() }
     }
 
-    /// Builds the instances of all sets that are new or differ.
+    /// Builds the instances of all records that are new or differ.
     ///
     /// # Errors
     /// The instances whose plugins panicked: a generation with them is not served.
-    pub(super) fn build_all(&mut self, changes: &Delta<FilterSet>) -> Result<(), Diagnostics> {
+    pub(super) fn build_all(&mut self, delta: &IrDelta) -> Result<(), Diagnostics> {
         let mut panics = Vec::new();
-        for (id, set) in changes.put() {
+        for (id, set) in delta.filter_sets.put() {
+            let record = ScopedRecord::Filters(Arc::clone(set));
             for (index, filter) in set.filters.iter().enumerate() {
-                let Some(plugin) = self.plugins.get(&*filter.kind).copied() else { continue };
-                let candidate = Candidate { id, set: Arc::clone(set), index };
-                match self.build(plugin, &candidate) {
-                    Ok(built) => drop(self.built.insert((id, index), built)),
-                    Err(panic) => panics.push(*panic),
+                if let Some(plugin) = self.plugins.get(&*filter.kind).copied() {
+                    let candidate = Candidate { id, record: record.clone(), index };
+                    self.build_one(Place::Plugin(plugin), &candidate, &mut panics);
                 }
             }
+        }
+        for (id, policy) in delta.policies.put() {
+            let candidate = Candidate { id, record: ScopedRecord::Policy(Arc::clone(policy)), index: 0 };
+            self.build_one(self.place_of(policy), &candidate, &mut panics);
         }
         Diagnostics::of(panics).map_or(Ok(()), Err)
     }
 
-    /// What was refused, by the ids of the sets.
-    pub(super) fn into_problems(self) -> BTreeMap<Id, Vec<Diagnostic>> {
+    fn build_one(&mut self, place: Place, candidate: &Candidate, panics: &mut Vec<Diagnostic>) {
+        match self.build(place, candidate) {
+            Ok(built) => drop(self.built.insert((candidate.scoped_id(), candidate.index), built)),
+            Err(panic) => panics.push(*panic),
+        }
+    }
+
+    /// What was refused, by the ids of the records.
+    pub(super) fn into_problems(self) -> BTreeMap<ScopedId, Vec<Diagnostic>> {
         self.problems
     }
 
     /// The chain of these slots. Instances that one of the chains `old` has are not built again.
     pub(super) fn chain(&mut self, slots: Vec<Slot>, old: &[&Chain]) -> Chain {
         let mut planned: Vec<SlotPlan> = slots.into_iter().filter_map(|slot| self.slot(slot, old)).collect();
-        // Equal priorities run in reverse alphabetical order (Kong).
-        planned
-            .sort_by(|a, b| b.plugin.priority.cmp(&a.plugin.priority).then_with(|| b.plugin.name.cmp(a.plugin.name)));
+        // Equal positions run in reverse alphabetical order (Kong).
+        planned.sort_by(|a, b| b.place.order().cmp(&a.place.order()).then_with(|| b.place.name().cmp(a.place.name())));
         let (mut lists, mut ends) = (Vec::new(), [0; PHASES.len()]);
         for ((_, wanted), end) in PHASES.iter().zip(&mut ends) {
             let wants = |slot: &SlotPlan| slot.candidates.iter().any(|c| c.phases.has(*wanted));
@@ -283,45 +346,67 @@ impl<'x> ChainBuilder<'x> {
         Chain { slots: planned.into(), lists: lists.into(), ends }
     }
 
-    fn slot(&mut self, slot: Slot, old: &[&Chain]) -> Option<SlotPlan> {
-        let Some(plugin) = self.plugins.get(&*slot.kind).copied() else {
-            if let Some(candidate) = slot.candidates.first() {
-                let message = format!("no plugin {:?} in this program", slot.kind);
-                self.refuse(candidate, Code::Unsupported, "name", message);
-            }
-            return None;
-        };
-        if let Some(over) = slot.candidates.get(CANDIDATES_MAX) {
-            let message = format!("more than {CANDIDATES_MAX} instances of {:?} apply to one route", slot.kind);
-            self.refuse(over, Code::Invariant, "", message);
-        }
-        let candidates = slot.candidates.iter().take(CANDIDATES_MAX);
-        let mut candidates: SmallVec<[CandidatePlan; 1]> =
-            candidates.filter_map(|c| self.candidate(plugin, c, old)).collect();
-        if let (Some(over), FailureMode::Closed) = (slot.candidates.get(CANDIDATES_MAX), plugin.failure) {
-            // For all that only the instances left out would have been for.
-            let stand_in = CandidatePlan::new(Arc::new(Unbuildable), over);
-            candidates.push(CandidatePlan { any_identity: true, any_wire: true, ..stand_in });
-        }
-        candidates.shrink_to_fit();
-        (!candidates.is_empty()).then_some(SlotPlan { plugin, candidates })
+    /// The place of a policy.
+    fn place_of(&self, policy: &Policy) -> Place {
+        let plugin = policy.plugin.as_ref().and_then(|plugin| self.plugins.get(&*plugin.name));
+        plugin.map_or(Place::Policy(policy.spec.kind(), policy.order), |plugin| Place::Plugin(plugin))
     }
 
-    fn candidate(
-        &mut self,
-        plugin: &'static PluginDef,
-        candidate: &Candidate,
-        old: &[&Chain],
-    ) -> Option<CandidatePlan> {
-        let key = (candidate.id, candidate.index);
+    /// The plan of a slot. Of a plugin that this program does not have, the policies are left.
+    fn slot(&mut self, slot: Slot, old: &[&Chain]) -> Option<SlotPlan> {
+        let Slot { key, mut candidates } = slot;
+        let place = match key {
+            SlotKey::Policy(kind, order) => Place::Policy(kind, order),
+            SlotKey::Plugin(name) => match self.plugins.get(&*name).copied() {
+                Some(plugin) => Place::Plugin(plugin),
+                None => {
+                    let is_filter = |c: &Candidate| matches!(c.record, ScopedRecord::Filters(_));
+                    if let Some(filter) = candidates.iter().find(|c| is_filter(c)) {
+                        let message = format!("no plugin {name:?} in this program");
+                        self.refuse(filter, Code::Unsupported, "name", message);
+                    }
+                    candidates.retain(|candidate| !is_filter(candidate));
+                    self.place_of_first(&candidates)?
+                }
+            },
+        };
+        self.slot_at(place, &candidates, old)
+    }
+
+    fn place_of_first(&self, candidates: &[Candidate]) -> Option<Place> {
+        candidates.iter().find_map(|candidate| match &candidate.record {
+            ScopedRecord::Policy(policy) => Some(self.place_of(policy)),
+            ScopedRecord::Filters(_) => None,
+        })
+    }
+
+    fn slot_at(&mut self, place: Place, all: &[Candidate], old: &[&Chain]) -> Option<SlotPlan> {
+        if let Some(over) = all.get(CANDIDATES_MAX) {
+            let message = format!("more than {CANDIDATES_MAX} instances of {:?} apply to one route", place.name());
+            self.refuse(over, Code::Invariant, "", message);
+        }
+        let candidates = all.iter().take(CANDIDATES_MAX);
+        let mut candidates: SmallVec<[CandidatePlan; 1]> =
+            candidates.filter_map(|c| self.candidate(place, c, old)).collect();
+        if let (Some(over), FailureMode::Closed) = (all.get(CANDIDATES_MAX), place.failure()) {
+            // For all that only the instances left out would have been for.
+            let stand_in = CandidatePlan::new(Arc::new(Unbuildable), over);
+            candidates.push(CandidatePlan { any_client: true, any_wire: true, ..stand_in });
+        }
+        candidates.shrink_to_fit();
+        (!candidates.is_empty()).then_some(SlotPlan { place, candidates })
+    }
+
+    fn candidate(&mut self, place: Place, candidate: &Candidate, old: &[&Chain]) -> Option<CandidatePlan> {
+        let key = (candidate.scoped_id(), candidate.index);
         if let Some(built) = self.built.get(&key) {
             return Some(built.clone());
         }
-        let found = match old.iter().find_map(|chain| chain.shared(plugin, candidate)) {
+        let found = match old.iter().find_map(|chain| chain.shared(place, candidate)) {
             Some(same) => same.clone(),
             // It was known before, and only now a route needs it.
-            None => self.build(plugin, candidate).unwrap_or_else(|panic| {
-                self.problems.entry(candidate.id).or_default().push(*panic);
+            None => self.build(place, candidate).unwrap_or_else(|panic| {
+                self.problems.entry(candidate.scoped_id()).or_default().push(*panic);
                 CandidatePlan::new(Arc::new(Unbuildable), candidate)
             }),
         };
@@ -333,24 +418,18 @@ impl<'x> ChainBuilder<'x> {
     }
 
     /// Builds an instance. The error is a panic of the plugin.
-    fn build(&mut self, plugin: &'static PluginDef, candidate: &Candidate) -> Result<CandidatePlan, Box<Diagnostic>> {
-        let params = candidate.filter().map_or(&Value::Null, |filter| &*filter.params);
-        let scope = candidate.scope();
-        let cx = BuildCx {
-            services: &self.cx.services,
-            id: candidate.set.origin.id,
-            route: scope.route,
-            backend: scope.backend,
-            principal: scope.principal,
-        };
-        let built = catch_unwind(AssertUnwindSafe(|| (plugin.build)(params, &cx))).map_err(|panic| {
-            let message =
-                format!("plugin {:?} panicked while an instance was built: {}", plugin.name, panic_text(&*panic));
+    fn build(&mut self, place: Place, candidate: &Candidate) -> Result<CandidatePlan, Box<Diagnostic>> {
+        let built = catch_unwind(AssertUnwindSafe(|| self.make(place, candidate))).map_err(|panic| {
+            let (name, text) = (place.name(), panic_text(&*panic));
+            let message = format!("plugin {name:?} panicked while an instance was built: {text}");
             Box::new(error(candidate, Code::Panic, "", message))
         })?;
         let built = built.unwrap_or_else(|error| {
-            let path = format!("config.{}", error.path.trim_start_matches("config."));
-            let (effect, stand_in): (_, Arc<dyn Filter>) = match plugin.failure {
+            let path = match &candidate.record {
+                ScopedRecord::Filters(_) => format!("config.{}", error.path.trim_start_matches("config.")),
+                ScopedRecord::Policy(_) => error.path,
+            };
+            let (effect, stand_in): (_, Arc<dyn Filter>) = match place.failure() {
                 FailureMode::Open => ("requests are served without this instance", Arc::new(Absent)),
                 FailureMode::Closed => ("requests that it is for are answered 500", Arc::new(Unbuildable)),
             };
@@ -360,9 +439,42 @@ impl<'x> ChainBuilder<'x> {
         Ok(CandidatePlan::new(built, candidate))
     }
 
+    /// Makes the filter of a candidate: the plugin's, or a policy.
+    fn make(&self, place: Place, candidate: &Candidate) -> Result<Arc<dyn Filter>, BuildError> {
+        let scope = candidate.scope();
+        let policy_cx = |order, of_plugin| PolicyCx {
+            services: &self.cx.services,
+            label: candidate.record.origin().label(),
+            id: candidate.id,
+            scope,
+            order,
+            of_plugin,
+        };
+        let (set, plugin) = match (&candidate.record, place) {
+            (ScopedRecord::Policy(policy), _) => {
+                return policy::build(&policy.spec, &policy_cx(policy.order, policy.plugin.is_some()));
+            }
+            (ScopedRecord::Filters(set), Place::Plugin(plugin)) => (set, plugin),
+            (ScopedRecord::Filters(_), Place::Policy(..)) => return Ok(Arc::new(Absent)),
+        };
+        let params = set.filters.get(candidate.index).map_or(&Value::Null, |filter| &*filter.params);
+        // Its front end may not have lowered it.
+        if let Some(spec) = plugin.lower.map_or(Ok(None), |lower| lower(params))? {
+            return policy::build(&spec, &policy_cx(plugin.priority, true));
+        }
+        let cx = BuildCx {
+            services: &self.cx.services,
+            id: set.origin.id,
+            route: scope.route,
+            backend: scope.backend,
+            principal: scope.principal,
+        };
+        (plugin.build)(params, &cx)
+    }
+
     fn refuse(&mut self, candidate: &Candidate, code: Code, path: &str, message: String) {
         let problem = error(candidate, code, path, message);
-        let known = self.problems.entry(candidate.id).or_default();
+        let known = self.problems.entry(candidate.scoped_id()).or_default();
         if !known.contains(&problem) {
             known.push(problem);
         }

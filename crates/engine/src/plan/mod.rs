@@ -23,7 +23,7 @@ use cardinal_sdk::{Directory, PluginDef, Services};
 
 pub(crate) use backend::News;
 pub use backend::{BackendPlan, BackendTls, Registry};
-pub(crate) use chain::{Chain, NOT_CHOSEN, Phase};
+pub(crate) use chain::{Chain, Instance, NOT_CHOSEN, Phase};
 pub use groups::GroupPlan;
 pub(crate) use listeners::{ListenerPlan, Listeners, TlsPolicy, own_identity};
 pub use routes::{RoutePlan, RoutePlans};
@@ -147,7 +147,7 @@ impl Plan {
         let listeners = ListenersCx { ir: &ir, node: &node, tls: &tls, registry: cx.registry, changes: &changes };
         let listeners = Listeners::build(&listeners, previous.map(|previous| &previous.listeners));
         let mut builder = ChainBuilder::new(cx);
-        builder.build_all(&changes.delta.filter_sets)?;
+        builder.build_all(&changes.delta)?;
         // From here on nothing fails: the registry follows.
         let nothing = Directory::default();
         let directory = previous.map_or(&nothing, |previous| &previous.directory);

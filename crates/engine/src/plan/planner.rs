@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use cardinal_base::{Keyed, Sharded};
-use cardinal_ir::resolve::slots;
-use cardinal_ir::{Diagnostic, Id, Route};
+use cardinal_ir::resolve::{ScopedId, slots};
+use cardinal_ir::{Diagnostic, Id, IrDelta, RecordKind, Route};
 use cardinal_route::Router;
 
 use super::backend::Backends;
@@ -20,8 +20,8 @@ pub(super) struct Chains {
     scopes: Scopes,
     /// Of backends that have filters: for their routes that have none of their own.
     of_backends: Sharded<BackendChain>,
-    /// What is wrong with filters, by the ids of their sets.
-    problems: BTreeMap<Id, Vec<Diagnostic>>,
+    /// What is wrong with filters and policies, by the ids of their records.
+    problems: BTreeMap<ScopedId, Vec<Diagnostic>>,
 }
 
 impl Chains {
@@ -29,6 +29,12 @@ impl Chains {
     pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
         self.problems.values().flatten().cloned()
     }
+}
+
+/// The filter sets and policies that change.
+fn scoped_ids(delta: &IrDelta) -> impl Iterator<Item = ScopedId> {
+    let sets = delta.filter_sets.iter().map(|change| (change.id, RecordKind::FilterSet));
+    sets.chain(delta.policies.iter().map(|change| (change.id, RecordKind::Policy)))
 }
 
 #[derive(Clone)]
@@ -66,10 +72,10 @@ impl<'x> Planner<'x> {
         concerned: HashSet<Id>,
     ) -> Self {
         let mut chains = cx.previous.map_or_else(Chains::default, |previous| previous.chains.clone());
-        let (scopes, dirty) = chains.scopes.rebuild(&changes.delta.filter_sets);
+        let (scopes, dirty) = chains.scopes.rebuild(&changes.delta);
         chains.scopes = scopes;
-        for change in &changes.delta.filter_sets {
-            chains.problems.remove(&change.id);
+        for id in scoped_ids(&changes.delta) {
+            chains.problems.remove(&id);
         }
         let unrouted = match cx.previous {
             Some(previous) if !dirty.rest => Arc::clone(&previous.group(None).unrouted),

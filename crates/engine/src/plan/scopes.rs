@@ -1,23 +1,24 @@
-//! [`Scopes`]: filter sets by where they apply, carried from generation to generation.
+//! [`Scopes`]: filter sets and policies by where they apply, carried from generation to generation.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use cardinal_base::{Few, Keyed, Sharded};
-use cardinal_ir::{Delta, FilterSet, Id};
+use cardinal_ir::resolve::{ScopedId, ScopedRecord};
+use cardinal_ir::{Id, IrDelta, Scope};
 
-/// A filter set under its id.
-pub(super) type Set = (Id, Arc<FilterSet>);
+/// A filter set or a policy under its id.
+pub(super) type Set = (Id, ScopedRecord);
 
-/// Filter sets by where they apply.
+/// Filter sets and policies by where they apply.
 #[derive(Clone, Default)]
 pub(super) struct Scopes {
     by_route: Sharded<OfRoute>,
     by_backend: Sharded<OfBackend>,
-    rest: Arc<BTreeMap<Id, Arc<FilterSet>>>,
+    rest: Arc<BTreeMap<ScopedId, Set>>,
 }
 
-/// Where filter sets changed.
+/// Where filter sets and policies changed.
 #[derive(Default)]
 pub(super) struct Dirty {
     /// Sets that are for no particular route or backend.
@@ -30,19 +31,34 @@ pub(super) struct Dirty {
 
 impl Scopes {
     /// The scopes after these changes, and where they are.
-    pub(super) fn rebuild(&self, changes: &Delta<FilterSet>) -> (Self, Dirty) {
+    pub(super) fn rebuild(&self, delta: &IrDelta) -> (Self, Dirty) {
         let (mut next, mut dirty) = (self.clone(), Dirty::default());
-        for change in changes {
-            if let Some(old) = &change.old {
-                next.remove(change.id, old);
-                dirty.mark(old);
-            }
-            if let Some(new) = &change.new {
-                next.add((change.id, Arc::clone(new)));
-                dirty.mark(new);
-            }
+        for change in &delta.filter_sets {
+            next.change(change.id, (&change.old, &change.new), ScopedRecord::Filters, &mut dirty);
+        }
+        for change in &delta.policies {
+            next.change(change.id, (&change.old, &change.new), ScopedRecord::Policy, &mut dirty);
         }
         (next, dirty)
+    }
+
+    fn change<T>(
+        &mut self,
+        id: Id,
+        (old, new): (&Option<Arc<T>>, &Option<Arc<T>>),
+        scoped: fn(Arc<T>) -> ScopedRecord,
+        dirty: &mut Dirty,
+    ) {
+        if let Some(old) = old {
+            let old = (id, scoped(Arc::clone(old)));
+            dirty.mark(old.1.scope());
+            self.remove(&old);
+        }
+        if let Some(new) = new {
+            let new = (id, scoped(Arc::clone(new)));
+            dirty.mark(new.1.scope());
+            self.add(new);
+        }
     }
 
     /// Sets for this route (an origin's id).
@@ -56,12 +72,13 @@ impl Scopes {
     }
 
     /// Sets for requests of any route and backend.
-    pub(super) fn rest(&self) -> impl Iterator<Item = (&Id, &Arc<FilterSet>)> {
-        self.rest.iter()
+    pub(super) fn rest(&self) -> impl Iterator<Item = (&Id, &ScopedRecord)> {
+        self.rest.values().map(|(id, record)| (id, record))
     }
 
     fn add(&mut self, set: Set) {
-        match (set.1.scope.route, set.1.scope.backend) {
+        let scope = *set.1.scope();
+        match (scope.route, scope.backend) {
             (Some(route), _) => {
                 let others = self.by_route.remove(&route).map(|others| others.0);
                 self.by_route.insert(OfRoute(with(others, set)));
@@ -70,13 +87,15 @@ impl Scopes {
                 let others = self.by_backend.remove(&backend).map(|others| others.0);
                 self.by_backend.insert(OfBackend(with(others, set)));
             }
-            (None, None) => drop(Arc::make_mut(&mut self.rest).insert(set.0, set.1)),
+            (None, None) => drop(Arc::make_mut(&mut self.rest).insert(scoped_id(&set), set)),
         }
     }
 
-    fn remove(&mut self, id: Id, set: &FilterSet) {
-        let meant = |(other, _): &Set| *other == id;
-        match (set.scope.route, set.scope.backend) {
+    fn remove(&mut self, set: &Set) {
+        let id = scoped_id(set);
+        let meant = |other: &Set| scoped_id(other) == id;
+        let scope = *set.1.scope();
+        match (scope.route, scope.backend) {
             (Some(route), _) => {
                 if let Some(left) = self.by_route.remove(&route).and_then(|sets| sets.0.without(meant)) {
                     self.by_route.insert(OfRoute(left));
@@ -93,8 +112,8 @@ impl Scopes {
 }
 
 impl Dirty {
-    fn mark(&mut self, set: &FilterSet) {
-        match (set.scope.route, set.scope.backend) {
+    fn mark(&mut self, scope: &Scope) {
+        match (scope.route, scope.backend) {
             (Some(route), _) => drop(self.routes.insert(route)),
             (None, Some(backend)) => drop(self.backends.insert(backend)),
             (None, None) => self.rest = true,
@@ -116,7 +135,7 @@ impl Keyed for OfRoute {
     type Key = Id;
 
     fn key(&self) -> &Id {
-        self.0.as_slice().first().and_then(|(_, set)| set.scope.route.as_ref()).unwrap_or(&NOWHERE)
+        self.0.as_slice().first().and_then(|(_, set)| set.scope().route.as_ref()).unwrap_or(&NOWHERE)
     }
 }
 
@@ -124,15 +143,19 @@ impl Keyed for OfBackend {
     type Key = Id;
 
     fn key(&self) -> &Id {
-        self.0.as_slice().first().and_then(|(_, set)| set.scope.backend.as_ref()).unwrap_or(&NOWHERE)
+        self.0.as_slice().first().and_then(|(_, set)| set.scope().backend.as_ref()).unwrap_or(&NOWHERE)
     }
+}
+
+fn scoped_id((id, record): &Set) -> ScopedId {
+    (*id, record.kind())
 }
 
 /// The sets and this one.
 fn with(sets: Option<Few<Set>>, set: Set) -> Few<Set> {
-    let id = set.0;
+    let id = scoped_id(&set);
     match sets {
-        Some(sets) => sets.with(set, |(other, _)| *other < id),
+        Some(sets) => sets.with(set, |other| scoped_id(other) < id),
         None => Few::One(set),
     }
 }

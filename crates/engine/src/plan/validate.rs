@@ -39,11 +39,12 @@ pub(crate) fn validate(configuration: &Configuration, cx: &PlanCx<'_>) -> Result
         endpoints: nothing.endpoints.diff(&ir.endpoints),
         backends: nothing.backends.diff(&ir.backends),
         filter_sets: nothing.filter_sets.diff(&ir.filter_sets),
+        policies: nothing.policies.diff(&ir.policies),
         ..IrDelta::default()
     };
     let changes = Changes { node: true, delta };
     let mut builder = ChainBuilder::new(cx);
-    builder.build_all(&changes.delta.filter_sets)?;
+    builder.build_all(&changes.delta)?;
     let mut all = Directory::unusable_credentials(ir, cx.plugins);
     all.extend(tls.diagnostics());
     let listeners = ListenersCx { ir, node, tls: &tls, registry: cx.registry, changes: &changes };

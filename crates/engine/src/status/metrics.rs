@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use super::pages::resident_bytes;
 use crate::node::Node;
+use crate::policy::{Event, PolicyCounts};
 
 /// All metrics in Prometheus exposition format.
 pub(super) fn text(node: &Node) -> String {
@@ -23,6 +24,7 @@ pub(super) fn text(node: &Node) -> String {
     for (kind, count) in &totals.failures {
         text.line("failures_total", &[("kind", kind.label())], count);
     }
+    policies(node, &mut text);
     text.one(
         "upstream_pool_evictions_total",
         "counter",
@@ -58,6 +60,25 @@ pub(super) fn text(node: &Node) -> String {
         text.one("process_resident_memory_bytes", "gauge", "Resident memory of the process.", bytes);
     }
     text.0
+}
+
+/// What policies did.
+fn policies(node: &Node, text: &mut Text) {
+    let counts = node.services.shared.get_or_insert(PolicyCounts::KEY, PolicyCounts::default);
+    let help = "Requests and connections that an authorization policy decided about, by decision; those that shadow mode \
+                would have denied are counted as allowed, too.";
+    text.head("authorization_decisions_total", "counter", help);
+    for (decision, event) in
+        [("allowed", Event::Allowed), ("denied", Event::Denied), ("shadow_denied", Event::ShadowDenied)]
+    {
+        text.line("authorization_decisions_total", &[("decision", decision)], counts.get(event));
+    }
+    let help = "Requests and connections that a rate limit policy refused.";
+    text.one("rate_limited_total", "counter", help, counts.get(Event::Limited));
+    text.head("faults_injected_total", "counter", "Faults that policies injected, by type.");
+    for (fault, event) in [("delay", Event::Delayed), ("abort", Event::Aborted), ("bandwidth", Event::Throttled)] {
+        text.line("faults_injected_total", &[("type", fault)], counts.get(event));
+    }
 }
 
 /// How the last change of the configuration went.

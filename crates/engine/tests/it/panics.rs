@@ -26,6 +26,7 @@ static FRAGILE: PluginDef = PluginDef {
     protocols: &["http", "https", "tcp", "tls", "udp"],
     failure: FailureMode::Closed,
     build: |params, _: &BuildCx<'_>| build(params),
+    lower: None,
 };
 
 const PLUGINS: &[&PluginDef] = &[&FRAGILE, &cardinal_plugins_transform::response_transformer::PLUGIN];

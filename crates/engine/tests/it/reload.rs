@@ -202,6 +202,7 @@ static PROBE: PluginDef = PluginDef {
     protocols: HTTP_PROTOCOLS,
     failure: FailureMode::Closed,
     build: |_, _| Ok(Arc::new(Probe)),
+    lower: None,
 };
 
 static PROBES: &[&PluginDef] = &[&PROBE];

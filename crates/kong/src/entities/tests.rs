@@ -19,6 +19,7 @@ pub(crate) const PLUGIN_BASE: PluginDef = PluginDef {
     protocols: cardinal_sdk::HTTP_PROTOCOLS,
     failure: cardinal_sdk::FailureMode::Closed,
     build: |_, _| Err(cardinal_sdk::BuildError::new("", "a description only")),
+    lower: None,
 };
 
 fn pair(names: &[&str]) -> (String, String) {
@@ -267,6 +268,7 @@ fn plugins_may_widen_their_protocols() {
         protocols: cardinal_sdk::HTTP_PROTOCOLS,
         failure: cardinal_sdk::FailureMode::Closed,
         build: |_, _| Err(cardinal_sdk::BuildError::new("", "a description only")),
+        lower: None,
     };
     let of = |name: &str, protocols: Value| {
         let document = json!({"_format_version": "3.0", "plugins": [{"name": name, "protocols": protocols}]});

@@ -1,8 +1,9 @@
-//! Plugin instances, to filter sets with scope and precedence.
+//! Plugin instances, to policies and filter sets with scope and precedence.
 
 use std::collections::BTreeMap;
 
-use cardinal_ir::{Code, Filter, FilterSet, Id, Scope, Wire};
+use cardinal_ir::policy::PluginInstance;
+use cardinal_ir::{Code, Filter, FilterSet, Id, Policy, Scope, Wire};
 use serde_json::Value;
 
 use super::Lowering;
@@ -48,15 +49,21 @@ impl Lowering<'_> {
         }
         let params = self.resolved("plugins", entity).get("config").cloned().unwrap_or(Value::Null);
         let params = self.memory.shared_params(kind, params);
-        let filter = Filter {
-            kind: kind.into(),
-            params,
-            wires: wires(entity),
-            instance_name: entity.text("instance_name").map(Into::into),
-        };
         let precedence = precedence(&scope, group_order);
         let origin = self.memory.origins.origin("plugins", entity);
-        self.ir.filter_sets.insert(entity.id, FilterSet { origin, scope, precedence, filters: vec![filter] });
+        let (wires, instance_name) = (wires(entity), entity.text("instance_name").map(Into::into));
+        // Parameters that cannot be lowered cannot be built either: the engine says why, and lets nothing through.
+        let spec = plugin.def.lower.and_then(|lower| lower(&params).ok().flatten());
+        if let Some(spec) = spec {
+            let (name, order) = (kind.into(), plugin.def.priority);
+            let plugin = Some(PluginInstance { name, instance_name, params });
+            let clients = Vec::new();
+            let policy = Policy { origin, scope, clients, precedence, order, wires, plugin, spec };
+            self.ir.policies.insert(entity.id, policy);
+        } else {
+            let filters = vec![Filter { kind: kind.into(), params, wires, instance_name }];
+            self.ir.filter_sets.insert(entity.id, FilterSet { origin, scope, precedence, filters });
+        }
     }
 
     /// Groups by name: of a consumer's groups, the alphabetically first counts.

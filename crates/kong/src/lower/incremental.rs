@@ -246,7 +246,10 @@ impl Lowering<'_> {
             "upstreams" => drop(ir.clusters.remove(&id)),
             "targets" => drop(ir.endpoints.remove(&id)),
             "services" => drop(ir.backends.remove(&id)),
-            "plugins" => drop(ir.filter_sets.remove(&id)),
+            "plugins" => {
+                ir.filter_sets.remove(&id);
+                ir.policies.remove(&id);
+            }
             "routes" => {
                 ir.routes.remove(&id);
                 let settings = self.settings;

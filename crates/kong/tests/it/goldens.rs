@@ -75,6 +75,7 @@ fn tables(ir: &Ir) -> String {
     };
     table("routes", serde_json::to_string_pretty(&ir.routes).unwrap());
     table("filter_sets", serde_json::to_string_pretty(&ir.filter_sets).unwrap());
+    table("policies", serde_json::to_string_pretty(&ir.policies).unwrap());
     table("backends", serde_json::to_string_pretty(&ir.backends).unwrap());
     table("clusters", serde_json::to_string_pretty(&ir.clusters).unwrap());
     table("endpoints", serde_json::to_string_pretty(&ir.endpoints).unwrap());

@@ -1,7 +1,7 @@
 //! `acl`: consumers in some groups may pass, or may not.
 
 mod entities;
-mod filter;
+mod lower;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -18,5 +18,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     scopes: Scopes { consumer: false, ..Scopes::ALL },
     protocols: HTTP_PROTOCOLS,
     failure: FailureMode::Closed,
-    build: filter::build,
+    build: PluginDef::NO_FILTER,
+    lower: Some(lower::lower),
 };

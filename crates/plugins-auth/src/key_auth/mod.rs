@@ -20,4 +20,5 @@ pub const PLUGIN: PluginDef = PluginDef {
     protocols: HTTP_PROTOCOLS,
     failure: FailureMode::Closed,
     build: filter::build,
+    lower: None,
 };

@@ -18,4 +18,5 @@ pub const PLUGIN: PluginDef = PluginDef {
     protocols: HTTP_PROTOCOLS,
     failure: FailureMode::Open,
     build: filter::build,
+    lower: None,
 };

@@ -19,4 +19,5 @@ pub const PLUGIN: PluginDef = PluginDef {
     protocols: HTTP_PROTOCOLS,
     failure: FailureMode::Open,
     build: filter::build,
+    lower: None,
 };

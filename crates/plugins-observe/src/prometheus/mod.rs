@@ -28,4 +28,5 @@ pub const PLUGIN: PluginDef = PluginDef {
     protocols: HTTP_PROTOCOLS,
     failure: FailureMode::Open,
     build: filter::build,
+    lower: None,
 };

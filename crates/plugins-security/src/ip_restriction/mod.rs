@@ -1,7 +1,6 @@
 //! `ip-restriction`: clients from some addresses may come, or may not.
 
-mod filter;
-mod ranges;
+mod lower;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -18,5 +17,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     scopes: Scopes::ALL,
     protocols: &["http", "https", "tcp", "tls", "grpc", "grpcs"],
     failure: FailureMode::Closed,
-    build: filter::build,
+    build: PluginDef::NO_FILTER,
+    lower: Some(lower::lower),
 };

@@ -1,7 +1,6 @@
 //! `request-termination`: answers requests itself.
 
-mod echo;
-mod filter;
+mod lower;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -18,5 +17,6 @@ pub const PLUGIN: PluginDef = PluginDef {
     scopes: Scopes::ALL,
     protocols: HTTP_PROTOCOLS,
     failure: FailureMode::Closed,
-    build: filter::build,
+    build: PluginDef::NO_FILTER,
+    lower: Some(lower::lower),
 };

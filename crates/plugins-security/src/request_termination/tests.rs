@@ -1,95 +1,31 @@
-use bytes::Bytes;
-use cardinal_sdk::testing::Bench;
-use cardinal_sdk::{Reply, ReplyBody, testing};
+use cardinal_ir::PolicySpec;
+use cardinal_ir::policy::{Respond, RespondBody};
+use cardinal_sdk::testing::{Bench, lower};
 use serde_json::{Value, json};
 
 use super::PLUGIN;
 
-fn said(reply: Option<&Reply>) -> String {
-    let Some(reply) = reply else { return "pass".to_owned() };
-    let status = reply.status;
-    match (&reply.body, reply.headers.get_str("content-type")) {
-        (ReplyBody::Empty, None) => format!("{status}"),
-        (ReplyBody::Message(text), None) => format!("{status} message {text}"),
-        (ReplyBody::Bytes(bytes), None) => format!("{status} {}", String::from_utf8_lossy(bytes)),
-        (ReplyBody::Bytes(bytes), Some(kind)) => format!("{status} {kind} {}", String::from_utf8_lossy(bytes)),
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn check(config: Value, target: &str, headers: &[(&str, &str)], expect: &str) {
-    let mut bench = Bench::new(&PLUGIN, config.clone());
-    bench.get(target);
-    for (name, value) in headers {
-        bench.header(name, value);
-    }
-    assert_eq!(said(bench.request().await.as_ref()), expect, "{config} {target} {headers:?}");
-}
-
-#[tokio::test]
-async fn fixed_answers() {
-    check(json!({}), "/", &[], "503 message Service unavailable").await;
-    check(json!({"status_code": 404}), "/", &[], "404 message Not found").await;
-    check(json!({"status_code": 405}), "/", &[], "405 message Method not allowed").await;
-    check(json!({"status_code": 406, "message": "Invalid"}), "/", &[], "406 message Invalid").await;
-    check(json!({"status_code": 406}), "/", &[], "406").await;
-    check(json!({"status_code": 204, "message": "x"}), "/", &[], "204").await;
-    check(json!({"body": "<h1>"}), "/", &[], "503 <h1>").await;
-    let html = json!({"status_code": 451, "body": "<h1>", "content_type": "text/html"});
-    check(html, "/", &[], "451 text/html <h1>").await;
-}
-
-#[tokio::test]
-async fn triggers() {
-    let config = || json!({"status_code": 418, "trigger": "x_stop"});
-    check(config(), "/", &[], "pass").await;
-    check(config(), "/?x=x_stop&X_STOP=1&x-stop", &[], "pass").await;
-    check(config(), "/?x%5Fstop", &[], "418").await;
-    check(config(), "/?x_stop=", &[], "418").await;
-    check(config(), "/", &[("X-Stop", "")], "418").await;
-    check(config(), "/", &[("X_stop", "1")], "418").await;
-}
-
-#[tokio::test]
-async fn echoes() {
-    let mut bench = Bench::new(&PLUGIN, json!({"echo": true, "status_code": 404}));
-    bench.get("/status/200?hello=there&a=1&a=2&b&c=%ff").header("X-A", "1").header("x-a", "2");
-    bench.header("content-type", "application/json; charset=utf-8");
-    bench.body = Bytes::from_static(br#"{"k":[1]}"#);
-    bench.exchange.captures.numbered = vec![Some("/status".into()), Some("status".into()), None];
-    bench.exchange.captures.named = vec![("parameter".into(), "status".into())];
-    bench.exchange.route = Some(testing::route(Default::default(), None, r#"{"hosts":["example.com"]}"#));
-    let reply = bench.request().await.unwrap();
-    assert_eq!(reply.headers.get_str("content-type"), Some("application/json; charset=utf-8"));
-    let ReplyBody::Bytes(bytes) = reply.body else { panic!("{:?}", reply.body) };
-    let mut copy: Value = serde_json::from_slice(&bytes).unwrap();
-    assert_eq!(copy["kong"]["hostname"], "test");
-    assert_eq!(copy["kong"]["node_id"], bench.services.node_id.to_string());
-    assert!(copy["kong"]["worker_pid"].as_u64().is_some_and(|pid| pid > 0));
-    copy.as_object_mut().unwrap().remove("kong");
-    assert_eq!(
-        copy,
-        json!({
-            "message": "Not found",
-            "matched_route": {"hosts": ["example.com"]},
-            "request": {
-                "scheme": "http",
-                "host": "example.com",
-                "port": 8000,
-                "method": "GET",
-                "path": "/status/200",
-                "headers": {
-                    "host": "example.com",
-                    "x-a": ["1", "2"],
-                    "content-type": "application/json; charset=utf-8",
-                },
-                "query": {"hello": "there", "a": ["1", "2"], "b": true, "c": "\u{fffd}"},
-                "raw_body": "{\"k\":[1]}",
-                "body": {"k": [1]},
-                "uri_captures": {"named": {"parameter": "status"}, "unnamed": ["status", null]},
-            },
-        })
-    );
+#[test]
+fn configurations_are_responses() {
+    let check = |config: Value, expect: Respond| {
+        assert_eq!(lower(&PLUGIN, &config), Ok(Some(PolicySpec::Respond(expect))), "{config}");
+    };
+    let message =
+        |status, text: &str| Respond { status, body: RespondBody::Message(text.into()), ..Respond::default() };
+    check(json!({}), message(503, "Service unavailable"));
+    check(json!({"status_code": 404, "message": "x"}), message(404, "x"));
+    check(json!({"status_code": 406}), Respond { status: 406, ..Respond::default() });
+    check(json!({"status_code": 204, "message": "x"}), Respond { status: 204, ..Respond::default() });
+    let html = json!({"status_code": 451, "body": "<h1>", "content_type": "text/html", "trigger": "x_stop"});
+    let expect = Respond {
+        status: 451,
+        headers: vec![("Content-Type".into(), "text/html".into())],
+        body: RespondBody::Text("<h1>".into()),
+        trigger: Some("x_stop".into()),
+    };
+    check(html, expect);
+    let body = RespondBody::Echo { message: Some("Not found".into()), node_key: "kong".into() };
+    check(json!({"echo": true, "status_code": 404}), Respond { status: 404, body, ..Respond::default() });
 }
 
 #[tokio::test]

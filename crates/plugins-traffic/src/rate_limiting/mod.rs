@@ -1,15 +1,12 @@
 //! `rate-limiting`: at most so many requests a second, minute, hour, day, month, year.
 
 mod filter;
-mod identifier;
-mod local;
+mod lower;
 mod mirror;
-mod quota;
 mod remote;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod window;
 
 use cardinal_sdk::{FailureMode, HTTP_PROTOCOLS, PluginDef, Scopes};
 
@@ -24,4 +21,5 @@ pub const PLUGIN: PluginDef = PluginDef {
     protocols: HTTP_PROTOCOLS,
     failure: FailureMode::Closed,
     build: filter::build,
+    lower: Some(lower::lower),
 };

@@ -4,14 +4,13 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cardinal_sdk::rate::{Limits, PERIODS, Period, Usage, is_used_up, limited};
 use cardinal_sdk::redis::{RedisCall, RedisReply, RedisScript, RedisServer, RedisSettings};
 use cardinal_sdk::{BuildError, Services};
 use serde_json::Value;
 
 use super::filter::Scope;
 use super::mirror::{Mirror, Need};
-use super::quota::{Limits, Usage, is_used_up, limited};
-use super::window::{PERIODS, Period};
 
 /// Counts once more and answers how often it was counted before. The key expires with its window.
 const COUNT: &str = "local n = redis.call('INCR', KEYS[1]) \

@@ -3,9 +3,8 @@
 use cardinal_schema::{
     Field, Schema, at_least_one_of, boolean, conditional, field, number, record, rules, string, typedefs,
 };
+use cardinal_sdk::rate::Period;
 use serde_json::Value;
-
-use super::window::Period;
 
 pub(super) fn config() -> Schema {
     record([

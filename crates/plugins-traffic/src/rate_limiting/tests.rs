@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use cardinal_base::ManualClock;
 use cardinal_http::ResponseHead;
-use cardinal_ir::{Id, Origin, Principal};
+use cardinal_ir::policy::{LimitBy, Limiter, RateLimit, RatePeriod, RateWindow, Windows};
+use cardinal_ir::{Id, PolicySpec};
 use cardinal_sdk::redis::{RedisError, RedisReply, RedisSettings};
-use cardinal_sdk::testing::{self, Bench, FakeRedis, build, services};
-use cardinal_sdk::{CredentialRef, PrincipalEntry, Reply, ReplyBody, Source, Verdict};
+use cardinal_sdk::testing::{Bench, FakeRedis, build, lower, services};
+use cardinal_sdk::{Reply, ReplyBody, Source, Verdict};
 use serde_json::{Value, json};
 
 use super::PLUGIN;
@@ -37,136 +38,6 @@ async fn passes(bench: &mut Bench, target: &str, header: Option<(&str, &str)>) -
         bench.header(name, value);
     }
     bench.request().await.is_none()
-}
-
-#[tokio::test]
-async fn requests_beyond_the_limit_are_refused_until_the_window_ends() {
-    let mut bench = Bench::new(&PLUGIN, json!({"minute": 2}));
-    let minute = |left| {
-        format!(
-            "X-RateLimit-Limit-Minute: 2 | X-RateLimit-Remaining-Minute: {left} | RateLimit-Limit: 2 | \
-             RateLimit-Remaining: {left} | RateLimit-Reset: 40"
-        )
-    };
-    assert_eq!(send(&mut bench).await, format!("passed | {}", minute(1)));
-    assert_eq!(send(&mut bench).await, format!("passed | {}", minute(0)));
-    let refused = format!("429 API rate limit exceeded | {} | Retry-After: 40", minute(0));
-    assert_eq!(send(&mut bench).await, refused);
-    assert_eq!(send(&mut bench).await, refused);
-    bench.clock.advance(Duration::from_secs(40));
-    assert!(
-        send(&mut bench).await.starts_with("passed | X-RateLimit-Limit-Minute: 2 | X-RateLimit-Remaining-Minute: 1")
-    );
-}
-
-#[tokio::test]
-async fn refusals_can_be_worded_and_headers_hidden() {
-    let config = json!({"hour": 1, "error_code": 403, "error_message": "slow down", "hide_client_headers": true});
-    let mut bench = Bench::new(&PLUGIN, config);
-    assert_eq!(send(&mut bench).await, "passed | ");
-    assert_eq!(send(&mut bench).await, "403 slow down | ");
-}
-
-#[tokio::test]
-async fn refused_requests_are_not_counted_locally() {
-    let mut bench = Bench::new(&PLUGIN, json!({"second": 1, "minute": 3}));
-    for expect in [true, false, false] {
-        assert_eq!(passes(&mut bench, "/", None).await, expect);
-    }
-    bench.clock.advance(Duration::from_secs(1));
-    bench.get("/");
-    assert!(send(&mut bench).await.contains("X-RateLimit-Remaining-Minute: 1"));
-}
-
-#[tokio::test]
-async fn a_sliding_window_remembers_the_one_before() {
-    let mut bench = Bench::new(&PLUGIN, json!({"minute": 10, "window_type": "sliding"}));
-    for _ in 0..10 {
-        assert!(passes(&mut bench, "/", None).await);
-    }
-    assert!(!passes(&mut bench, "/", None).await);
-    // 2023-11-14T22:13:20Z; the next window starts 40 seconds later, and half of it is over after 70.
-    bench.clock.advance(Duration::from_secs(40));
-    assert!(!passes(&mut bench, "/", None).await);
-    bench.clock.advance(Duration::from_secs(30));
-    for expect in [true, true, true, true, true, false] {
-        assert_eq!(passes(&mut bench, "/", None).await, expect);
-    }
-    bench.clock.advance(Duration::from_secs(120));
-    bench.get("/");
-    assert!(send(&mut bench).await.contains("X-RateLimit-Remaining-Minute: 9"), "an older window is forgotten");
-}
-
-fn principal(number: u128) -> Arc<PrincipalEntry> {
-    let record =
-        Principal { origin: Origin::default(), name: None, custom_id: None, groups: Vec::new(), document: "{}".into() };
-    Arc::new(PrincipalEntry {
-        id: Id::from_u128(number),
-        record: Arc::new(record),
-        groups: [].into(),
-        group_names: [].into(),
-    })
-}
-
-#[tokio::test]
-async fn requests_are_counted_by_what_the_configuration_says() {
-    let credential = |id: &str| Some(CredentialRef::foreign(id, None));
-
-    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "header", "header_name": "X-Key"}));
-    assert!(passes(&mut bench, "/", Some(("x-key", "a"))).await);
-    assert!(!passes(&mut bench, "/", Some(("X-Key", "a"))).await);
-    assert!(passes(&mut bench, "/", Some(("X-Key", "b"))).await);
-    assert!(passes(&mut bench, "/", None).await, "without the header, by address");
-    assert!(!passes(&mut bench, "/", None).await);
-    assert!(passes(&mut bench, "/", Some(("x-key", "127.0.0.1"))).await, "a value is no address");
-    assert!(!passes(&mut bench, "/", Some(("x-key", "127.0.0.1"))).await);
-
-    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "path", "path": "/a"}));
-    assert!(passes(&mut bench, "/a?x", None).await);
-    assert!(!passes(&mut bench, "/a", None).await);
-    assert!(passes(&mut bench, "/b", None).await);
-    assert!(!passes(&mut bench, "/c", None).await, "other paths count by address");
-
-    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1}));
-    for (consumer, key, expect) in [(1, "x", true), (1, "y", false), (2, "x", true)] {
-        bench.get("/");
-        bench.exchange.identity.principal = Some(principal(consumer));
-        bench.exchange.identity.credential = credential(key);
-        assert_eq!(bench.request().await.is_none(), expect);
-    }
-    bench.get("/");
-    bench.exchange.identity.credential = credential("z");
-    assert!(bench.request().await.is_none(), "a credential without a consumer counts by itself");
-
-    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "credential"}));
-    for (consumer, key, expect) in [(1, "x", true), (2, "x", false), (2, "y", true)] {
-        bench.get("/");
-        bench.exchange.identity.principal = Some(principal(consumer));
-        bench.exchange.identity.credential = credential(key);
-        assert_eq!(bench.request().await.is_none(), expect);
-    }
-
-    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "service"}));
-    for (service, expect) in [(1, true), (1, false), (2, true)] {
-        bench.get("/");
-        bench.exchange.backend = Some(testing::backend(Id::from_u128(service), None, "h", "{}"));
-        assert_eq!(bench.request().await.is_none(), expect);
-    }
-
-    let mut bench = Bench::new(&PLUGIN, json!({"hour": 1, "limit_by": "ip"}));
-    for (ip, expect) in [("10.0.0.1", true), ("10.0.0.1", false), ("::1", true)] {
-        bench.get("/");
-        bench.exchange.client.ip = ip.parse().unwrap();
-        assert_eq!(bench.request().await.is_none(), expect);
-    }
-}
-
-#[tokio::test]
-async fn counters_survive_a_new_configuration() {
-    let mut bench = Bench::new(&PLUGIN, json!({"hour": 2}));
-    assert!(passes(&mut bench, "/", None).await);
-    bench.filter = build(&PLUGIN, json!({"hour": 1}), &bench.services).unwrap();
-    assert!(!passes(&mut bench, "/", None).await);
 }
 
 /// The plugin's configuration as it stands in an instance.
@@ -219,6 +90,43 @@ async fn building_says_what_is_wrong() {
     let config = json!({"minute": 1, "error_code": 42});
     let error = build(&PLUGIN, config, &services).err().unwrap();
     assert_eq!(error, "config.error_code: must be a status from 100 to 599");
+}
+
+#[test]
+fn local_counters_are_a_policy() {
+    let limit = |limits: &[(RatePeriod, f64)], by, sliding| RateLimit {
+        limiter: Limiter::Windows(Windows {
+            limits: limits.iter().map(|(period, limit)| RateWindow { period: *period, limit: *limit }).collect(),
+            sliding,
+        }),
+        by,
+        status: 429,
+        message: "API rate limit exceeded".into(),
+        ..RateLimit::default()
+    };
+    let check = |config: Value, expect: Option<RateLimit>| {
+        assert_eq!(lower(&PLUGIN, &config), Ok(expect.map(PolicySpec::RateLimit)), "{config}");
+    };
+    let second = [(RatePeriod::Second, 2.5), (RatePeriod::Year, 100.0)];
+    check(json!({"second": 2.5, "year": 100}), Some(limit(&second, LimitBy::Principal, false)));
+    let hour = [(RatePeriod::Hour, 1.0)];
+    let sliding = json!({"hour": 1, "limit_by": "header", "header_name": "X-Key", "window_type": "sliding"});
+    check(sliding, Some(limit(&hour, LimitBy::Header("X-Key".into()), true)));
+    let worded = json!({"hour": 1, "limit_by": "path", "path": "/a", "error_code": 403, "error_message": "slow down",
+        "hide_client_headers": true});
+    let expect = RateLimit {
+        status: 403,
+        message: "slow down".into(),
+        hide_headers: true,
+        ..limit(&hour, LimitBy::Path("/a".into()), false)
+    };
+    check(worded, Some(expect));
+    for (by, expect) in
+        [("ip", LimitBy::ClientAddress), ("credential", LimitBy::Credential), ("service", LimitBy::Backend)]
+    {
+        check(json!({"hour": 1, "limit_by": by}), Some(limit(&hour, expect, false)));
+    }
+    check(with_redis(json!({"hour": 1, "redis": {}})), None);
 }
 
 /// A Redis server with counters, as the scripts of the plugin keep them.

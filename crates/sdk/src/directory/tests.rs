@@ -35,6 +35,7 @@ static PLUGIN: PluginDef = PluginDef {
     protocols: HTTP_PROTOCOLS,
     failure: FailureMode::Closed,
     build: no_filter,
+    lower: None,
 };
 
 const KINDS: [&str; 4] = ["key", "group", "picky", "stranger"];

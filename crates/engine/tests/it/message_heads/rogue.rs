@@ -77,6 +77,7 @@ static ROGUE: PluginDef = PluginDef {
     protocols: HTTP_PROTOCOLS,
     failure: cardinal_sdk::FailureMode::Closed,
     build: |config, _| Ok(Arc::new(Rogue(config["does"].as_str().unwrap_or_default().into()))),
+    lower: None,
 };
 
 static ROGUES: &[&PluginDef] = &[&ROGUE];

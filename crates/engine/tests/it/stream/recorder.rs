@@ -23,6 +23,7 @@ pub(super) static PLUGIN: PluginDef = PluginDef {
     protocols: &["tcp", "tls", "tls_passthrough", "udp"],
     failure: FailureMode::Closed,
     build,
+    lower: None,
 };
 
 /// A session, as the log phase saw it.

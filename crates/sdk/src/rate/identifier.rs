@@ -1,14 +1,18 @@
-//! Texts that requests are counted by and that are not ids, paths or addresses: header values, credentials that
-//! are not in the configuration.
+//! What requests are counted by, as text.
 //!
-//! They are written unchanged, as in Kong, so that nodes of both can share a Redis server; except where a client
+//! Texts that are not ids, paths or addresses (header values, credentials that are not in the configuration) are written unchanged, as in Kong, so that nodes of both can share a Redis server; except where a client
 //! could choose a text that identifies another client: an address, a consumer, a path.
 
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest;
+use cardinal_ir::Id;
+use cardinal_ir::policy::LimitBy;
 
-use super::filter::Key;
+use crate::{CredentialRef, HeadCx};
+
+use super::Key;
 
 /// Longest text that is written unchanged; a longer one is replaced by its digest.
 const TEXT_MAX: usize = 128;
@@ -16,8 +20,54 @@ const TEXT_MAX: usize = 128;
 /// Kinds of texts.
 const KINDS: [&str; 2] = ["header", "credential"];
 
+/// Writes what a request is counted by; the address of its client where the request does not have the property.
+pub fn push_identifier(by: &LimitBy, cx: &HeadCx<'_>, key: &mut Key) {
+    let identity = &cx.exchange.identity;
+    let credential = || identity.credential.as_ref().map(CredentialRef::id);
+    match by {
+        LimitBy::All => return,
+        LimitBy::Principal => match (&identity.principal, credential()) {
+            (Some(principal), _) => return push_id(principal.id, key),
+            (None, Some(credential)) => return push_text("credential", credential.as_bytes(), key),
+            (None, None) => {}
+        },
+        LimitBy::Credential => {
+            if let Some(credential) = credential() {
+                return push_text("credential", credential.as_bytes(), key);
+            }
+        }
+        LimitBy::Backend => {
+            if let Some(backend) = &cx.exchange.backend {
+                return push_id(backend.id(), key);
+            }
+        }
+        LimitBy::Header(name) => {
+            if let Some(value) = cx.request.headers.get(name.as_bytes()) {
+                return push_text("header", value, key);
+            }
+        }
+        LimitBy::Path(path) => {
+            if *cx.path == *path.as_bytes() {
+                return key.extend_from_slice(path.as_bytes());
+            }
+        }
+        LimitBy::ClientAddress => {}
+    }
+    push_address(cx.client_ip(), key);
+}
+
+/// Writes an address.
+pub fn push_address(address: IpAddr, key: &mut Key) {
+    // Writing to memory does not fail.
+    write!(key, "{address}").unwrap_or_default();
+}
+
+fn push_id(id: Id, key: &mut Key) {
+    key.extend_from_slice(id.hyphenated().encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH]).as_bytes());
+}
+
 /// Writes a text of this kind.
-pub(super) fn push_text(kind: &str, text: &[u8], key: &mut Key) {
+fn push_text(kind: &str, text: &[u8], key: &mut Key) {
     if text.len() > TEXT_MAX {
         key.extend_from_slice(kind.as_bytes());
         key.extend_from_slice(b":sha256:");

@@ -11,7 +11,7 @@ pub(super) const BODY_MAX: u64 = 1 << 20;
 const ARGUMENTS_MAX: usize = 1_000;
 
 /// The request, its destination, and the node. Unknown values are left out.
-pub(super) fn copy(cx: &HeadCx<'_>, message: Option<&str>) -> Value {
+pub(super) fn copy(cx: &HeadCx<'_>, message: Option<&str>, node_key: &str) -> Value {
     let mut copy = Map::new();
     if let Some(message) = message {
         copy.insert("message".to_owned(), message.into());
@@ -22,7 +22,9 @@ pub(super) fn copy(cx: &HeadCx<'_>, message: Option<&str>) -> Value {
         "worker_pid": std::process::id(),
         "hostname": &*services.hostname,
     });
-    copy.insert("kong".to_owned(), node);
+    if !node_key.is_empty() {
+        copy.insert(node_key.to_owned(), node);
+    }
     copy.insert("request".to_owned(), request(cx));
     let exchange = &cx.exchange;
     if let Some(document) = exchange.route.as_ref().and_then(|route| serde_json::from_str(&route.document()).ok()) {

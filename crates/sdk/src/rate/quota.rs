@@ -3,18 +3,30 @@
 use std::io::Write as _;
 
 use cardinal_http::HeaderList;
+use cardinal_ir::policy::Windows;
 use smallvec::SmallVec;
 
 use super::window::{PERIODS, Period};
 
 /// The limit of each period, where there is one, in the order of [`Period::ALL`].
-pub(super) type Limits = [Option<f64>; PERIODS];
+pub type Limits = [Option<f64>; PERIODS];
 
 /// Requests counted so far in each period, without the one being decided.
-pub(super) type Usage = [u64; PERIODS];
+pub type Usage = [u64; PERIODS];
+
+/// The limits of a policy, by period.
+pub fn limits(windows: &Windows) -> Limits {
+    let mut limits = [None; PERIODS];
+    for window in &windows.limits {
+        if let Some(limit) = limits.get_mut(Period::from(window.period) as usize) {
+            *limit = Some(window.limit);
+        }
+    }
+    limits
+}
 
 /// The limits that there are.
-pub(super) fn limited(limits: &Limits) -> impl Iterator<Item = (usize, Period, f64)> {
+pub fn limited(limits: &Limits) -> impl Iterator<Item = (usize, Period, f64)> {
     Period::ALL
         .into_iter()
         .zip(limits)
@@ -24,15 +36,15 @@ pub(super) fn limited(limits: &Limits) -> impl Iterator<Item = (usize, Period, f
 
 /// Whether any limit is used up.
 #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-pub(super) fn is_used_up(limits: &Limits, usage: &Usage) -> bool {
+pub fn is_used_up(limits: &Limits, usage: &Usage) -> bool {
     limits.iter().zip(usage).any(|(limit, used)| limit.is_some_and(|limit| limit - *used as f64 <= 0.0))
 }
 
 /// The decision about a request, and the values of the headers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Quota {
+pub struct Quota {
     /// The request is refused.
-    pub(super) refused: bool,
+    pub refused: bool,
     rows: [Option<Row>; PERIODS],
     /// Of the window with the least remaining.
     tightest: Row,
@@ -48,7 +60,7 @@ struct Row {
 impl Quota {
     /// Decides. `now` is in seconds.
     #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    pub(super) fn decide(limits: &Limits, usage: &Usage, now: u64) -> Self {
+    pub fn decide(limits: &Limits, usage: &Usage, now: u64) -> Self {
         let refused = is_used_up(limits, usage);
         let mut rows = [None; PERIODS];
         let mut tightest: Option<(Row, Period)> = None;
@@ -73,7 +85,7 @@ impl Quota {
     }
 
     /// Sets the headers for the client.
-    pub(super) fn write(&self, headers: &mut HeaderList) {
+    pub fn write(&self, headers: &mut HeaderList) {
         for (period, row) in Period::ALL.into_iter().zip(&self.rows) {
             if let Some(row) = row {
                 let (limit, remaining) = period.headers();

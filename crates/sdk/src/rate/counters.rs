@@ -1,8 +1,9 @@
 //! Counters in this node's memory, shared by all workers and generations.
 
 use std::hash::BuildHasher;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cardinal_ir::policy::TokenBucket;
 use foldhash::HashMap;
 use foldhash::quality::RandomState;
 
@@ -18,7 +19,7 @@ const SHARD_MAX: usize = 2_048;
 const SAMPLE: usize = 8;
 
 /// Counters by key: scope and identifier. Bounded: when full, those not used for long make room.
-pub(super) struct Counters {
+pub struct Counters {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
 }
@@ -51,17 +52,10 @@ impl Default for Counters {
 
 impl Counters {
     /// How often the key was counted in each limited period before. Counts it once more if no limit is used up.
-    pub(super) fn count(&self, key: &[u8], limits: &Limits, now: u64, sliding: bool) -> Usage {
+    pub fn count(&self, key: &[u8], limits: &Limits, now: u64, sliding: bool) -> Usage {
         let mut usage = [0; PERIODS];
-        #[allow(clippy::cast_possible_truncation, reason = "only low bits matter")]
-        let at = self.hasher.hash_one(key) as usize % SHARDS;
-        let Some(shard) = self.shards.get(at) else { return usage };
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if !shard.entries.contains_key(key) {
-            shard.add(key, now);
-        }
-        let Some(entry) = shard.entries.get_mut(key) else { return usage };
-        entry.used = now;
+        let Some(mut shard) = self.shard(key) else { return usage };
+        let Some(entry) = shard.entry(key, now) else { return usage };
         for (at, period, _) in limited(limits) {
             let (Some(window), Some(used)) = (entry.windows.get_mut(at), usage.get_mut(at)) else { continue };
             window.roll(period, now);
@@ -78,18 +72,47 @@ impl Counters {
         usage
     }
 
+    /// Takes one of `bucket.tokens` tokens that the key has in the interval of this time; `false` when none is left. Keys
+    /// must not be those of windows. `now_ms` comes from a clock that does not go back.
+    pub fn take(&self, key: &[u8], bucket: TokenBucket, now_ms: u64) -> bool {
+        let interval_ms = if bucket.interval_ms == 0 { 1_000 } else { bucket.interval_ms };
+        let (interval, now) = (now_ms / interval_ms, now_ms / 1_000);
+        let Some(mut shard) = self.shard(key) else { return false };
+        let Some(entry) = shard.entry(key, now) else { return false };
+        entry.expires = ((interval + 1).saturating_mul(interval_ms)).div_ceil(1_000);
+        let [window, ..] = &mut entry.windows;
+        // Another worker may have looked at the clock a moment later.
+        if interval > window.start {
+            *window = Window { start: interval, count: 0, previous: 0 };
+        }
+        let is_left = window.count < u64::from(bucket.tokens);
+        window.count += u64::from(is_left);
+        is_left
+    }
+
+    fn shard(&self, key: &[u8]) -> Option<MutexGuard<'_, Shard>> {
+        #[allow(clippy::cast_possible_truncation, reason = "only low bits matter")]
+        let at = self.hasher.hash_one(key) as usize % SHARDS;
+        self.shards.get(at).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().unwrap().entries.len()).sum()
     }
 }
 
 impl Shard {
-    fn add(&mut self, key: &[u8], now: u64) {
-        if self.entries.len() >= SHARD_MAX {
-            self.make_room(now);
+    fn entry(&mut self, key: &[u8], now: u64) -> Option<&mut Entry> {
+        if !self.entries.contains_key(key) {
+            if self.entries.len() >= SHARD_MAX {
+                self.make_room(now);
+            }
+            self.entries.insert(key.into(), Entry::default());
         }
-        self.entries.insert(key.into(), Entry::default());
+        let entry = self.entries.get_mut(key)?;
+        entry.used = now;
+        Some(entry)
     }
 
     fn make_room(&mut self, now: u64) {

@@ -1,30 +1,62 @@
-//! Calendar windows, in UTC.
+//! Windows of the calendar, in UTC.
 
 use cardinal_base::civil::{date_of_day, day_of_date};
+use cardinal_ir::policy::RatePeriod;
 
 /// A length of time that requests are counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Period {
+pub enum Period {
+    /// From second to second.
     Second,
+    /// From minute to minute.
     Minute,
+    /// From hour to hour.
     Hour,
+    /// From midnight to midnight.
     Day,
+    /// From the first day of a month to that of the next.
     Month,
+    /// From New Year to New Year.
     Year,
 }
 
+impl From<RatePeriod> for Period {
+    fn from(period: RatePeriod) -> Self {
+        match period {
+            RatePeriod::Second => Self::Second,
+            RatePeriod::Minute => Self::Minute,
+            RatePeriod::Hour => Self::Hour,
+            RatePeriod::Day => Self::Day,
+            RatePeriod::Month => Self::Month,
+            RatePeriod::Year => Self::Year,
+        }
+    }
+}
+
+impl From<Period> for RatePeriod {
+    fn from(period: Period) -> Self {
+        match period {
+            Period::Second => Self::Second,
+            Period::Minute => Self::Minute,
+            Period::Hour => Self::Hour,
+            Period::Day => Self::Day,
+            Period::Month => Self::Month,
+            Period::Year => Self::Year,
+        }
+    }
+}
+
 /// How many periods there are.
-pub(super) const PERIODS: usize = 6;
+pub const PERIODS: usize = 6;
 
 const DAY_S: u64 = 86_400;
 
 impl Period {
     /// Shorter ones first.
-    pub(super) const ALL: [Self; PERIODS] =
-        [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Year];
+    pub const ALL: [Self; PERIODS] = [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Year];
 
     /// As in the configuration and in keys.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Second => "second",
             Self::Minute => "minute",
@@ -36,7 +68,7 @@ impl Period {
     }
 
     /// Names of the two response headers.
-    pub(super) const fn headers(self) -> (&'static [u8], &'static [u8]) {
+    pub const fn headers(self) -> (&'static [u8], &'static [u8]) {
         match self {
             Self::Second => (b"X-RateLimit-Limit-Second", b"X-RateLimit-Remaining-Second"),
             Self::Minute => (b"X-RateLimit-Limit-Minute", b"X-RateLimit-Remaining-Minute"),
@@ -48,7 +80,7 @@ impl Period {
     }
 
     /// Seconds that Kong takes it to last, and keeps counters for.
-    pub(super) const fn nominal(self) -> u64 {
+    pub const fn nominal(self) -> u64 {
         match self {
             Self::Second => 1,
             Self::Minute => 60,
@@ -60,7 +92,7 @@ impl Period {
     }
 
     /// Where the window of this time starts. Times are seconds since 1970.
-    pub(super) fn start(self, now: u64) -> u64 {
+    pub fn start(self, now: u64) -> u64 {
         match self {
             Self::Second => now,
             Self::Minute | Self::Hour | Self::Day => now - now % self.nominal(),
@@ -72,7 +104,7 @@ impl Period {
     }
 
     /// Where the window after the one that starts at `start` starts.
-    pub(super) fn next(self, start: u64) -> u64 {
+    pub fn next(self, start: u64) -> u64 {
         match self {
             Self::Second | Self::Minute | Self::Hour | Self::Day => start + self.nominal(),
             Self::Month | Self::Year => {
@@ -87,13 +119,13 @@ impl Period {
     }
 
     /// Where the window before the one that starts at `start` starts.
-    pub(super) fn previous(self, start: u64) -> u64 {
+    pub fn previous(self, start: u64) -> u64 {
         start.checked_sub(1).map_or(0, |before| self.start(before))
     }
 
     /// What of the previous window's count lies within one window's length before `now`.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    pub(super) fn share(self, previous: u64, now: u64) -> u64 {
+    pub fn share(self, previous: u64, now: u64) -> u64 {
         let start = self.start(now);
         let (end, elapsed) = (self.next(start), now - start);
         let length = end - start;

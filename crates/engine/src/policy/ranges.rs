@@ -12,19 +12,13 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    /// The set of these addresses and networks; the first text that is neither.
-    pub(super) fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, String> {
+    /// The set of all addresses in these networks.
+    pub(super) fn of(nets: impl IntoIterator<Item = IpNet>) -> Self {
         let mut ranges = Self::default();
-        for text in texts.iter().map(AsRef::as_ref) {
-            let net = match text.parse::<IpAddr>() {
-                Ok(address) => IpNet::from(address),
-                Err(_) => text.parse().map_err(|_| format!("invalid ip or cidr range: '{text}'"))?,
-            };
-            ranges.add(net);
-        }
+        nets.into_iter().for_each(|net| ranges.add(net));
         ranges.v4 = merged(ranges.v4, |end| end.checked_add(1));
         ranges.v6 = merged(ranges.v6, |end| end.checked_add(1));
-        Ok(ranges)
+        ranges
     }
 
     fn add(&mut self, net: IpNet) {
@@ -45,6 +39,10 @@ impl Ranges {
             self.v4.push((0, u32::MAX));
         }
         self.v6.push((first, last));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
     }
 
     /// Whether the address is in the set.
@@ -72,4 +70,32 @@ fn merged<N: Ord + Copy>(mut ranges: Vec<(N, N)>, next: impl Fn(N) -> Option<N>)
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn ranges_are_what_a_scan_of_the_networks_finds() {
+        let texts = [
+            "10.0.0.0/30",
+            "10.0.0.4/32",
+            "10.0.0.8/29",
+            "10.0.0.12/32",
+            "255.255.255.255/32",
+            "0.0.0.0/32",
+            "fe80::/127",
+        ];
+        let nets: Vec<IpNet> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let ranges = Ranges::of(nets.iter().copied());
+        let v4 = (0..40).map(|n| IpAddr::V4(Ipv4Addr::from(0x0a00_0000_u32 - 10 + n)));
+        let edges = [0_u32, 1, u32::MAX - 1, u32::MAX].map(|n| IpAddr::V4(Ipv4Addr::from(n)));
+        let v6 = (0..4).map(|n| IpAddr::V6(Ipv6Addr::from(0xfe80_u128 << 112 | n)));
+        for address in v4.chain(edges).chain(v6) {
+            assert_eq!(ranges.contains(address), nets.iter().any(|net| net.contains(&address)), "{address}");
+        }
+    }
 }

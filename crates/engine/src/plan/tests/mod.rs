@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod chains;
+
 const PLUGINS: &[&PluginDef] = &[
     &cardinal_plugins_auth::key_auth::PLUGIN,
     &cardinal_plugins_auth::acl::PLUGIN,

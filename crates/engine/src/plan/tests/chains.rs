@@ -1,0 +1,227 @@
+//! Chains of filters and policies against a naive resolution, from nothing and by increments.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use cardinal_base::{Rng as _, SeededRng};
+use cardinal_ir::policy::{Authorization, ClientMatch, PluginInstance, Respond};
+use cardinal_ir::{
+    Backend, Filter, FilterSet, Host, HttpVersion, Matches, Origin, PathMatch, Policy, PolicySpec, Principal, Rank,
+    Scope, Target, Wire,
+};
+use cardinal_sdk::{Client, Exchange, PrincipalEntry};
+
+use super::*;
+use crate::plan::NOT_CHOSEN;
+
+const ROUTES: [u128; 2] = [1, 2];
+const BACKEND: u128 = 11;
+const PRINCIPALS: [u128; 2] = [21, 22];
+/// Filter sets and policies may have one id.
+const RECORDS: u64 = 8;
+
+fn id(number: u128) -> Id {
+    Id::from_u128(number)
+}
+
+fn origin(kind: &str, number: u128) -> Origin {
+    Origin::new("test", kind, id(number))
+}
+
+/// Two routes, one of which goes to the backend.
+fn skeleton() -> Ir {
+    let mut ir = Ir::default();
+    let target = Target::Host(Host { host: "127.0.0.1".into(), port: 1 });
+    let http = Some(HttpVersion::H1);
+    ir.backends
+        .insert(id(BACKEND), Backend { origin: origin("services", BACKEND), http, target, ..Backend::default() });
+    for number in ROUTES {
+        let paths = vec![PathMatch::Prefix(format!("/{number}").into())];
+        let matches = Matches::from(cardinal_ir::Criteria { paths, ..Default::default() });
+        let (rank, backend) = (Rank { weight: 0, tie: number }, (number == 1).then_some(id(BACKEND)));
+        let route = Route { origin: origin("routes", number), rank, matches, backend, ..Route::default() };
+        ir.routes.insert(id(number), route);
+    }
+    for number in PRINCIPALS {
+        ir.principals.insert(id(number), Principal { origin: origin("consumers", number), ..Principal::default() });
+    }
+    ir
+}
+
+struct Dice(SeededRng);
+
+impl Dice {
+    fn one<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.0.below(of.len() as u64) as usize].clone()
+    }
+
+    fn scope(&mut self) -> Scope {
+        Scope {
+            route: self.one(&[None, None, Some(id(1)), Some(id(2))]),
+            backend: self.one(&[None, None, Some(id(BACKEND))]),
+            principal: self.one(&[None, None, Some(id(21)), Some(id(22))]),
+            group: None,
+        }
+    }
+
+    fn wires(&mut self) -> Vec<Wire> {
+        self.one(&[vec![], vec![], vec![Wire::Http], vec![Wire::Tcp]])
+    }
+
+    /// Puts or removes a record.
+    fn edit(&mut self, ir: &mut Ir) {
+        let number = u128::from(100 + self.0.below(RECORDS));
+        let precedence = self.0.below(3) as u32;
+        match self.0.below(5) {
+            0 => drop(ir.filter_sets.remove(&id(number))),
+            1 => drop(ir.policies.remove(&id(number))),
+            2 => {
+                let kind = self.one(&["key-auth", "request-termination", "response-transformer"]);
+                let params = json!({"key_names": ["k"], "status_code": 404, "echo": false}).into();
+                let filter = Filter { kind: kind.into(), params, wires: self.wires(), instance_name: None };
+                let (origin, scope) = (origin("sets", number), self.scope());
+                ir.filter_sets.insert(id(number), FilterSet { origin, scope, precedence, filters: vec![filter] });
+            }
+            _ => {
+                let name = self.one(&["", "", "request-termination", "unknown"]);
+                let spec = self.one(&[
+                    PolicySpec::Respond(Respond::default()),
+                    PolicySpec::Authorization(Authorization::default()),
+                ]);
+                let plugin =
+                    (!name.is_empty()).then(|| PluginInstance { name: name.into(), ..PluginInstance::default() });
+                let network = |text: &str| vec![ClientMatch::Network(text.parse().unwrap())];
+                let clients = self.one(&[vec![], vec![], network("127.0.0.0/8"), network("10.0.0.0/8")]);
+                let (scope, wires, order) = (self.scope(), self.wires(), self.one(&[1, 2, 1_250]));
+                // The instances of a plugin are alike.
+                let (spec, order) = if name == "unknown" { (PolicySpec::default(), 2) } else { (spec, order) };
+                let origin = origin("policies", number);
+                let policy = Policy { origin, scope, clients, precedence, order, wires, plugin, spec };
+                ir.policies.insert(id(number), policy);
+            }
+        }
+    }
+}
+
+/// Somebody who asks.
+#[derive(Clone, Copy, Debug)]
+struct Asker {
+    route: u128,
+    principal: Option<u128>,
+    ip: IpAddr,
+}
+
+impl Asker {
+    fn exchange(&self) -> Exchange {
+        let mut exchange =
+            Exchange::new(Client::at(SocketAddr::new(self.ip, 1), SocketAddr::from(([127, 0, 0, 1], 80))));
+        exchange.identity.principal = self.principal.map(|number| {
+            Arc::new(PrincipalEntry {
+                id: id(number),
+                record: Arc::default(),
+                groups: [].into(),
+                group_names: [].into(),
+            })
+        });
+        exchange
+    }
+
+    fn has(&self, scope: &Scope) -> bool {
+        scope.route.is_none_or(|route| route == id(self.route))
+            && scope.backend.is_none_or(|_| self.route == 1)
+            && scope.principal.is_none_or(|principal| self.principal.map(id) == Some(principal))
+    }
+
+    /// What applies: position, name and id, by looking at every record.
+    fn naive<'r>(&self, ir: &'r Ir) -> Vec<(i32, &'static str, Id)> {
+        let plugin = |name: &str| PLUGINS.iter().find(|plugin| plugin.name == name);
+        // By what competes: precedence, table and id, position, name, wires.
+        type Best<'r> = (u32, std::cmp::Reverse<(Id, u8)>, i32, &'static str, &'r [Wire]);
+        let mut best: BTreeMap<String, Best<'r>> = BTreeMap::new();
+        let mut offer = |key: String, one: Best<'r>| match best.get(&key) {
+            Some(better) if (better.0, better.1) >= (one.0, one.1) => {}
+            _ => drop(best.insert(key, one)),
+        };
+        for (number, set) in ir.filter_sets.iter().filter(|(_, set)| self.has(&set.scope)) {
+            for filter in &set.filters {
+                if let Some(plugin) = plugin(&filter.kind) {
+                    let order = (set.precedence, std::cmp::Reverse((*number, 0)));
+                    let one = (order.0, order.1, plugin.priority, plugin.name, &*filter.wires);
+                    offer(plugin.name.to_owned(), one);
+                }
+            }
+        }
+        for (number, policy) in ir.policies.iter().filter(|(_, policy)| self.has(&policy.scope)) {
+            let is_client = |client: &ClientMatch| matches!(client, ClientMatch::Network(n) if n.contains(&self.ip));
+            if !policy.clients.is_empty() && !policy.clients.iter().any(is_client) {
+                continue;
+            }
+            let known = policy.plugin.as_ref().map(|of| (&of.name, plugin(&of.name)));
+            let kind = policy.spec.kind().as_str();
+            let (key, at, name) = match known {
+                Some((_, Some(plugin))) => (plugin.name.to_owned(), plugin.priority, plugin.name),
+                Some((name, None)) => (name.to_string(), policy.order, kind),
+                None => (format!("{kind} {}", policy.order), policy.order, kind),
+            };
+            offer(key, (policy.precedence, std::cmp::Reverse((*number, 1)), at, name, &*policy.wires));
+        }
+        let takes = |wires: &[Wire]| wires.is_empty() || wires.contains(&Wire::Http);
+        let chosen = best.into_values().filter(|(.., wires)| takes(wires));
+        let mut all: Vec<_> = chosen.map(|(_, std::cmp::Reverse((id, _)), at, name, _)| (at, name, id)).collect();
+        all.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+        all
+    }
+
+    /// What a plan chooses: name and id, in the order in which it runs.
+    fn planned(&self, plan: &Plan) -> Vec<(&'static str, Id)> {
+        let route = plan.group(None).http_routes.iter().find(|route| route.route.origin.id == id(self.route)).unwrap();
+        let exchange = self.exchange();
+        let slots = 0..u16::try_from(route.chain.len()).unwrap();
+        let chosen = slots.filter_map(|slot| match route.chain.choose(slot, &exchange) {
+            NOT_CHOSEN => None,
+            choice => route.chain.instance(slot, choice),
+        });
+        chosen.map(|instance| (instance.name, instance.record.origin().id)).collect()
+    }
+}
+
+#[test]
+fn chains_are_what_a_naive_resolution_comes_to() {
+    let bench = Bench::new();
+    let mut applied = 0;
+    for seed in 0..60 {
+        let mut dice = Dice(SeededRng::new(seed));
+        let (registry, mut ir, mut last) =
+            (Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap(), skeleton(), None::<Plan>);
+        for generation in 1..20 {
+            for _ in 0..=dice.0.below(4) {
+                dice.edit(&mut ir);
+            }
+            let next = bench.plan(&Configuration::from(ir.clone()), generation, &registry, last.as_ref());
+            for route in ROUTES {
+                for principal in [None, Some(21), Some(22)] {
+                    for ip in [[127, 0, 0, 1], [10, 0, 0, 1]] {
+                        let asker = Asker { route, principal, ip: ip.into() };
+                        let naive = asker.naive(&ir);
+                        let mut expect: Vec<_> = naive.iter().map(|(_, name, id)| (*name, *id)).collect();
+                        let mut found = asker.planned(&next);
+                        applied += found.len();
+                        // The order among equal positions and names is not defined.
+                        let positions: Vec<_> = found.iter().map(|(name, _)| *name).collect();
+                        assert_eq!(positions, naive.iter().map(|(_, name, _)| *name).collect::<Vec<_>>(), "{asker:?}");
+                        expect.sort_unstable();
+                        found.sort_unstable();
+                        assert_eq!(found, expect, "seed {seed}, generation {generation}: {asker:?}");
+                    }
+                }
+            }
+            let same = Configuration { ir: Arc::clone(&next.ir), node: Arc::clone(&next.node) };
+            let fresh_registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
+            let fresh = bench.plan(&same, 1, &fresh_registry, None);
+            assert_eq!(digest(&next, &registry), digest(&fresh, &fresh_registry), "seed {seed}, {generation}");
+            assert_eq!(bench.validated(&same), fresh.diagnostics());
+            last = Some(next);
+        }
+    }
+    assert!(applied > 10_000, "{applied}");
+}

@@ -1,0 +1,30 @@
+use cardinal_ir::policy::TokenBucket;
+
+use super::Counters;
+
+#[test]
+fn a_bucket_does_not_go_back_in_time() {
+    let counters = Counters::default();
+    let bucket = TokenBucket { tokens: 2, interval_ms: 100 };
+    let takes = |now_ms| counters.take(b"k", bucket, now_ms);
+    assert!(takes(950) && takes(1_000));
+    // A worker that looked at the clock before takes from the interval that has begun since.
+    assert!(takes(999) && !takes(999) && !takes(1_099));
+    assert!(takes(1_100));
+    assert!(counters.take(b"other", bucket, 1_100));
+    assert!(!counters.take(b"none", TokenBucket::default(), 1_100));
+}
+
+#[test]
+fn counters_are_shared_by_threads() {
+    let counters = std::sync::Arc::new(Counters::default());
+    let bucket = TokenBucket { tokens: 1_000, interval_ms: 60_000 };
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let counters = std::sync::Arc::clone(&counters);
+            std::thread::spawn(move || (0..500).filter(|_| counters.take(b"k", bucket, 5)).count())
+        })
+        .collect();
+    let taken: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert_eq!(taken, 1_000);
+}
