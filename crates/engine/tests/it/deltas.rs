@@ -7,10 +7,14 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use cardinal_base::{Rng as _, SeededRng};
 use cardinal_engine::{ApplyError, Configuration};
+use cardinal_ir::policy::{
+    AccessAction, AccessRule, Authorization, ClientMatch, Fault, FaultAbort, FaultStatus, Limiter, PluginInstance,
+    RateLimit, Respond, TokenBucket,
+};
 use cardinal_ir::{
     Attributes, Backend, Change, Cluster, Credential, Endpoint, Filter, FilterSet, Host, HostMatch, HostPattern,
-    HttpVersion, Id, Ir, IrDelta, Limits, Listener, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Record,
-    RecordKind, Route, Scope, Target, binary,
+    HttpVersion, Id, Ir, IrDelta, Limits, Listener, Matches, NodeSettings, Origin, PathMatch, Policy, PolicyKind,
+    PolicySpec, Principal, Rank, Record, RecordKind, Route, Scope, Target, binary,
 };
 use cardinal_testkit::{EchoServer, H1Client, World};
 use serde_json::json;
@@ -97,6 +101,7 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
             Record::Credential(Credential::new(origin, attributes, principal, key.into()).into())
         }
         RecordKind::FilterSet => Record::FilterSet(filter_set(id, dice).into()),
+        RecordKind::Policy => Record::Policy(policy(id, dice).into()),
         _ => return None,
     })
 }
@@ -115,17 +120,56 @@ fn filter_set(set: Id, dice: &mut Dice) -> FilterSet {
             "echo_downstream": false}),
         ),
     };
-    let mut scope = Scope::default();
-    match dice.below(4) {
-        0 => scope.route = Some(dice.id(RecordKind::Route)),
-        1 => scope.backend = Some(dice.id(RecordKind::Backend)),
-        2 if kind != "key-auth" => scope.principal = Some(dice.id(RecordKind::Principal)),
-        _ => {}
-    }
+    let scope = scope(dice, kind != "key-auth");
     // Of two instances that apply equally, the one of the lower id counts.
     let precedence = [scope.route, scope.backend, scope.principal].iter().flatten().count() as u32;
     let filter = Filter { kind: kind.into(), params: params.into(), ..Filter::default() };
     FilterSet { origin: origin("plugins", set), scope, precedence, filters: vec![filter] }
+}
+
+fn scope(dice: &mut Dice, principals: bool) -> Scope {
+    let mut scope = Scope::default();
+    match dice.below(4) {
+        0 => scope.route = Some(dice.id(RecordKind::Route)),
+        1 => scope.backend = Some(dice.id(RecordKind::Backend)),
+        2 if principals => scope.principal = Some(dice.id(RecordKind::Principal)),
+        _ => {}
+    }
+    scope
+}
+
+/// A policy; some stand for instances of a plugin that filter sets have, too. They say what they are by a header.
+fn policy(id: Id, dice: &mut Dice) -> Policy {
+    let status = 460 + dice.below(9) as u16;
+    let spec = match dice.below(4) {
+        0 => PolicySpec::Respond(Respond { status, ..Respond::default() }),
+        1 => {
+            let network = if dice.below(2) == 0 { "127.0.0.1/32" } else { "10.0.0.0/8" };
+            let clients = vec![ClientMatch::Network(network.parse().unwrap())];
+            let rules = vec![AccessRule { action: AccessAction::Deny, clients, ..AccessRule::default() }];
+            PolicySpec::Authorization(Authorization { rules, allow_by_default: true, ..Authorization::default() })
+        }
+        2 => {
+            let tokens = dice.below(2) as u32 * 1_000_000;
+            let limiter = Limiter::Bucket(TokenBucket { tokens, interval_ms: 3_600_000 });
+            PolicySpec::RateLimit(RateLimit { limiter, status, ..RateLimit::default() })
+        }
+        _ => {
+            let percent = if dice.below(2) == 0 { 100.0 } else { 0.0 };
+            let abort = Some(FaultAbort { status: FaultStatus::Http(status), percent });
+            PolicySpec::Fault(Fault { abort, ..Fault::default() })
+        }
+    };
+    let plugin = (spec.kind() == PolicyKind::Respond && dice.below(2) == 0)
+        .then(|| PluginInstance { name: "request-termination".into(), ..PluginInstance::default() });
+    let clients = match dice.below(4) {
+        0 => vec![ClientMatch::Network("127.0.0.0/8".parse().unwrap())],
+        1 => vec![ClientMatch::Network("10.0.0.0/8".parse().unwrap())],
+        _ => Vec::new(),
+    };
+    let (scope, order) = (scope(dice, true), [2, 900, 1_300][dice.below(3) as usize]);
+    let precedence = dice.below(4) as u32;
+    Policy { origin: origin("policies", id), scope, clients, precedence, order, wires: Vec::new(), plugin, spec }
 }
 
 /// Changes of up to four records.
@@ -143,6 +187,7 @@ fn delta(dice: &mut Dice, upstreams: &[SocketAddr]) -> IrDelta {
             (_, Some(Record::Principal(new))) => add(&mut delta.principals, id, Some(new)),
             (_, Some(Record::Credential(new))) => add(&mut delta.credentials, id, Some(new)),
             (_, Some(Record::FilterSet(new))) => add(&mut delta.filter_sets, id, Some(new)),
+            (_, Some(Record::Policy(new))) => add(&mut delta.policies, id, Some(new)),
             (RecordKind::Cluster, _) => add(&mut delta.clusters, id, None),
             (RecordKind::Endpoint, _) => add(&mut delta.endpoints, id, None),
             (RecordKind::Backend, _) => add(&mut delta.backends, id, None),
@@ -150,6 +195,7 @@ fn delta(dice: &mut Dice, upstreams: &[SocketAddr]) -> IrDelta {
             (RecordKind::Principal, _) => add(&mut delta.principals, id, None),
             (RecordKind::Credential, _) => add(&mut delta.credentials, id, None),
             (RecordKind::FilterSet, _) => add(&mut delta.filter_sets, id, None),
+            (RecordKind::Policy, _) => add(&mut delta.policies, id, None),
             _ => {}
         }
     }

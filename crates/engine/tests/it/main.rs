@@ -19,6 +19,7 @@ mod names;
 mod odd_certificates;
 mod panics;
 mod plugins;
+mod policies;
 mod pool_classes;
 mod proxy_protocol;
 mod real_clients;

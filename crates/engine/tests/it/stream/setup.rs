@@ -7,8 +7,8 @@ use cardinal_base::task;
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
     Algorithm, Backend, Certificate, Cluster, Criteria, Endpoint, Filter, FilterSet, HashInput, HealthChecks, Host,
-    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, ListenerTls, NodeSettings, Origin, Rank, Require,
-    Rewrite, Route, Scope, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
+    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, ListenerTls, NodeSettings, Origin, Policy, PolicySpec,
+    Rank, Require, Rewrite, Route, Scope, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
 };
 use cardinal_testkit::{Authority, Issued};
 use rustls::ServerConfig;
@@ -157,6 +157,12 @@ impl Setup {
         };
         let set = FilterSet { scope: Scope::default(), precedence: 0, filters: vec![filter], origin };
         self.ir.filter_sets.insert(set.origin.id, set);
+    }
+
+    /// A policy for every session.
+    pub(super) fn policy(&mut self, spec: PolicySpec) {
+        let origin = self.origin("policies");
+        self.ir.policies.insert(origin.id, Policy { origin, spec, ..Policy::default() });
     }
 
     /// Serves it.
