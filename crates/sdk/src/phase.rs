@@ -92,7 +92,7 @@ impl HeadCx<'_> {
         }
     }
 
-    /// Lets at most so many bytes of the upstream's response body pass in each second.
+    /// Lets at most so many bytes of the response body pass in each second.
     pub fn limit_response_rate(&mut self, bytes_per_second: NonZeroU64) {
         let rate = &mut self.exchange.response_rate_max;
         *rate = Some(rate.map_or(bytes_per_second, |set| set.min(bytes_per_second)));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use cardinal_http::h1::{Framing, content_length};
@@ -14,7 +15,8 @@ use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 use super::Scratch;
 use super::exchange::{Session, Turn, patience_ms};
 use super::filters::{choose_all, run_body, run_response};
-use super::forward::{Broken, CLIENT_STALL};
+use super::forward::{Broken, CLIENT_STALL, client_gone};
+use super::throttle::Throttle;
 use super::upstream_head::id_digits;
 use crate::plan::{Chain, Plan};
 use crate::worker::Worker;
@@ -153,7 +155,7 @@ pub(super) async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> 
     }
     let broken = |error: NetError| Broken::Client(error).failure();
     start_response(turn, framing).map_err(broken)?;
-    let Turn { plan, down, s, session, .. } = turn;
+    let Turn { worker, plan, down, s, session, .. } = turn;
     let bodyless = is_bodyless(s);
     let limit_ms = plan.node().limits.send_timeout_ms;
     let timer = Rc::clone(&s.down_timer);
@@ -163,6 +165,10 @@ pub(super) async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> 
     let stalled = || CLIENT_STALL.failure(limit_ms);
     // The limit is between two writes, as that of bodies that are streamed: a slow client may take its time. But memory
     // is not held forever for one that takes a byte now and then.
+    if let Some(rate) = s.exchange.response_rate_max {
+        let throttle = Throttle::new(rate, &worker.wheel);
+        Box::pin(send_slowly(down, &mut rest, throttle, (&timer, limit_ms))).await?;
+    }
     let started = (rest.len() > UNCOUNTED_MAX).then(|| (timer.wheel().now(), rest.len()));
     while !rest.is_empty() {
         let wait_ms = started.map_or(Some(limit_ms), |(started, len)| {
@@ -177,6 +183,36 @@ pub(super) async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> 
     timer.limit(limit_ms, poll_fn(|cx| down.poll_flush(cx))).await.ok_or_else(stalled)?.map_err(broken)?;
     if unread {
         discard(down, session, &timer).await;
+    }
+    Ok(())
+}
+
+/// Sends a body at a limited rate, as long as the client stays.
+async fn send_slowly(
+    down: &mut Peer,
+    rest: &mut Bytes,
+    mut throttle: Throttle,
+    (timer, limit_ms): (&cardinal_net::Timer, u64),
+) -> Result<(), Failure> {
+    let broken = |error: NetError| Broken::Client(error).failure();
+    while !rest.is_empty() {
+        poll_fn(|cx| {
+            if throttle.poll_ready(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            // What was sent so far does not wait for the next part.
+            match down.poll_flush(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(broken(error))),
+                _ if down.poll_gone(cx).is_ready() => Poll::Ready(Err(client_gone("while sending the response"))),
+                _ => Poll::Pending,
+            }
+        })
+        .await?;
+        let part = rest.get(..throttle.allowance()).unwrap_or(rest);
+        let sent = timer.limit(limit_ms, poll_fn(|cx| down.poll_send(cx, part))).await;
+        let count = sent.ok_or_else(|| CLIENT_STALL.failure(limit_ms))?.map_err(broken)?;
+        throttle.took(count);
+        bytes::Buf::advance(rest, count);
     }
     Ok(())
 }

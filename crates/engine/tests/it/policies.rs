@@ -283,6 +283,21 @@ async fn bodies_are_slowed_down() -> Result<()> {
         assert!(clock.tick().millis_since(started) >= least_ms, "{filtered}");
         assert_eq!(metric(&world, "faults_injected_total{type=\"bandwidth\"}").await?, 2);
     }
+    // A response that is made here, by a policy that comes later.
+    let body = RespondBody::Text("x".repeat(bytes).into());
+    let made = at(-1, PolicySpec::Respond(Respond { status: 200, body, ..Respond::default() }));
+    ir.policies.insert(Id::from_u128(101), Policy { origin: origin("policies", 101), ..made });
+    let world = serve(ir)?;
+    let mut h2 = H2Client::connect(world.http()).await?;
+    for over_h2 in [false, true] {
+        let started = clock.tick();
+        let response = match over_h2 {
+            false => get(&world, "/", &[]).await?,
+            true => h2.request("GET", "a", "/", &[], b"").await?,
+        };
+        assert_eq!(response.body.len(), bytes);
+        assert!(clock.tick().millis_since(started) >= least_ms, "{over_h2}");
+    }
     Ok(())
 }
 
