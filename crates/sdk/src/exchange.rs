@@ -63,7 +63,7 @@ pub struct Exchange {
     pub body_mode: BodyMode,
     /// Most bytes of request body that may pass, if a filter said so, and the reply to more.
     pub request_body_max: Option<(u64, &'static str)>,
-    /// Most bytes of the upstream's response body that may pass in each second, if a filter said so.
+    /// Most bytes of the response body that may pass in each second, if a filter said so.
     pub response_rate_max: Option<NonZeroU64>,
     /// Memory that is held for its bodies, until it is over.
     pub held: Reservation,
@@ -97,6 +97,8 @@ pub struct Client {
     pub trusted: bool,
     /// TLS on the connection.
     pub tls: Option<Arc<TlsInfo>>,
+    /// The TLS server name, lower-case, of a connection whose TLS ends at the upstream.
+    pub passed_server_name: Option<Arc<str>>,
     /// The SPIFFE ID that the peer has proved by mutual TLS. `None`: the peer has no verified identity.
     pub peer_identity: Option<Arc<str>>,
     /// What was spoken, as matching sees it.
@@ -121,6 +123,7 @@ impl Client {
             port: peer.port(),
             trusted: false,
             tls: None,
+            passed_server_name: None,
             peer_identity: None,
             wire: Wire::Http,
             https: false,
@@ -128,6 +131,14 @@ impl Client {
             connection: 0,
             sequence: 1,
         }
+    }
+}
+
+impl Client {
+    /// The TLS server name, lower-case, wherever TLS ends.
+    pub fn server_name(&self) -> Option<&str> {
+        let ended_here = self.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+        ended_here.or(self.passed_server_name.as_deref())
     }
 }
 

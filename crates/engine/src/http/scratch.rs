@@ -114,6 +114,8 @@ impl Scratch {
     pub(crate) fn trim(&mut self) -> bool {
         self.exchange.clear();
         self.exchange.client.tls = None;
+        self.exchange.client.passed_server_name = None;
+        self.exchange.client.peer_identity = None;
         self.upstream.body = None;
         let held = self.request.headers.capacity() + self.response.headers.capacity() + self.path.capacity();
         self.up_timer.disarm();

@@ -47,6 +47,7 @@ async fn handshake(session: &mut Session, mut down: ByteStream, tls: &Connection
     if let Some(first) = passthrough
         && terminated.is_none_or(|second| first.rank > second.rank)
     {
+        session.exchange().client.passed_server_name = sni.map(Into::into);
         session.take_route(Wire::TlsPassthrough, passthrough)?;
         return Ok(down);
     }

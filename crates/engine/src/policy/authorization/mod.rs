@@ -130,10 +130,9 @@ impl Rule {
     }
 
     fn matches(&self, exchange: &Exchange, groups: Option<Groups<'_>>, asked: Asked<'_>) -> bool {
-        let server_name = || exchange.client.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+        let is_named = |name: &str| self.server_names.iter().any(|known| **known == *name);
         self.clients.contain(exchange, groups)
-            && (self.server_names.is_empty()
-                || server_name().is_some_and(|name| self.server_names.iter().any(|known| **known == *name)))
+            && (self.server_names.is_empty() || exchange.client.server_name().is_some_and(is_named))
             && match asked {
                 Some((request, path)) => self.requests.contain(request, path),
                 // What cannot be checked must not let anybody in.

@@ -70,26 +70,32 @@ async fn tcp_sessions_are_limited() -> Result<()> {
     Ok(())
 }
 
+/// Whether TLS ends here or at the upstream.
 #[tokio::test]
 async fn tls_sessions_are_authorized_by_their_server_names() -> Result<()> {
     let authority = Authority::new("tests");
-    let server = tcp_server("one", None).await;
-    let mut setup = Setup::default();
-    setup.listener(ListenerKind::Stream, true);
-    setup.certificate(&authority.issue(&["shop.test", "other.test"]), &["shop.test", "other.test"]);
-    let backend = setup.backend(server.address, |_| {});
-    setup.route(Some(backend), &[Wire::Tls], &[]);
-    let names = vec!["shop.test".into()];
-    setup.policy(rules(vec![AccessRule { action: AccessAction::Allow, server_names: names, ..AccessRule::default() }]));
-    let running = setup.start();
-    for (name, expect) in [("shop.test", true), ("other.test", false)] {
-        let socket = Socket::connect(running.address()).await?;
-        let mut buffer = [0; 4];
-        let read = async {
-            let mut tls = socket.start_tls(name, authority.client(None, &[])).await.ok()?;
-            tls.read_exact(&mut buffer).await.ok()
-        };
-        assert_eq!(within("a session", read).await?.is_some(), expect, "{name}");
+    let issued = authority.issue(&["shop.test", "other.test"]);
+    for wire in [Wire::Tls, Wire::TlsPassthrough] {
+        let tls = (wire == Wire::TlsPassthrough).then(|| authority.server(&issued, &[], false));
+        let server = tcp_server("one", tls).await;
+        let mut setup = Setup::default();
+        setup.listener(ListenerKind::Stream, true);
+        setup.certificate(&issued, &["shop.test", "other.test"]);
+        let backend = setup.backend(server.address, |_| {});
+        setup.route(Some(backend), &[wire], &[]);
+        let named =
+            |name: &str, action| AccessRule { action, server_names: vec![name.into()], ..AccessRule::default() };
+        setup.policy(rules(vec![named("other.test", AccessAction::Deny), named("shop.test", AccessAction::Allow)]));
+        let running = setup.start();
+        for (name, expect) in [("shop.test", true), ("other.test", false)] {
+            let socket = Socket::connect(running.address()).await?;
+            let mut buffer = [0; 4];
+            let read = async {
+                let mut tls = socket.start_tls(name, authority.client(None, &[])).await.ok()?;
+                tls.read_exact(&mut buffer).await.ok()
+            };
+            assert_eq!(within("a session", read).await?.is_some(), expect, "{name} {wire:?}");
+        }
     }
     Ok(())
 }
