@@ -9,7 +9,13 @@ use crate::new_plugin::registry;
 use crate::problem::Problem;
 
 /// The files of each plugin's folder other than `mod.rs`.
-const PARTS: [&str; 4] = ["README.md", "filter.rs", "schema.rs", "tests.rs"];
+const PARTS: [&str; 4] = ["README.md", FILTER, "schema.rs", "tests.rs"];
+
+/// The behaviour of a plugin.
+const FILTER: &str = "filter.rs";
+
+/// What a plugin has instead if its parameters are always lowered to a policy.
+const LOWERING: &str = "lower.rs";
 
 /// Checks the plugin folders of one family.
 pub(super) fn check(root: &Path, family: &Path, problems: &mut Vec<Problem>) -> Result<()> {
@@ -35,7 +41,8 @@ fn check_plugin(root: &Path, folder: &Path, registered: &[String], problems: &mu
     if !registered.contains(&name) {
         problems.push(Problem::new(place.clone(), "is not in its family's PLUGINS"));
     }
-    for part in PARTS.iter().filter(|part| !part_exists(folder, part)) {
+    let is_there = |part: &str| part_exists(folder, part) || (part == FILTER && part_exists(folder, LOWERING));
+    for part in PARTS.iter().filter(|part| !is_there(part)) {
         problems.push(Problem::new(place.clone(), format!("has no {part}")));
     }
     let manual = folder.join("README.md");

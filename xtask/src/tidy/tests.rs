@@ -163,6 +163,11 @@ fn plugin_folders_are_complete_and_registered() {
         ["README.md", "filter.rs", "schema.rs", "tests.rs"]
             .map(|part| format!("crates/plugins-x/src/two: has no {part}"))
     );
+    let lowered = ("crates/plugins-x/src/two/lower.rs", "");
+    assert_eq!(
+        family("&one::PLUGIN, &two::PLUGIN", &[("crates/plugins-x/src/two/mod.rs", bare), lowered]),
+        ["README.md", "schema.rs", "tests.rs"].map(|part| format!("crates/plugins-x/src/two: has no {part}"))
+    );
     assert_eq!(family("&one::PLUGIN", &[("crates/plugins-x/src/two.rs", bare)]).len(), 1);
 }
 
