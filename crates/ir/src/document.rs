@@ -141,8 +141,8 @@ impl Parts for Route {
             (Part::Backend, _) => self.backend.is_some_and(|backend| id(&backend, out)),
             (Part::Hosts, Matches::Conditions(conditions)) => list(&conditions.hosts, out, host),
             (Part::Paths, Matches::Conditions(conditions)) => list(&conditions.paths, out, |path, out| match path {
-                PathMatch::Prefix(prefix) => text(prefix, out),
-                PathMatch::Regex(regex) => text(&format!("~{regex}"), out),
+                PathMatch::Prefix(path) | PathMatch::Exact(path) | PathMatch::SegmentPrefix(path) => text(path, out),
+                PathMatch::Regex(regex) | PathMatch::FullRegex(regex) => text(&format!("~{regex}"), out),
             }),
             _ => self.origin.part(part, out),
         }

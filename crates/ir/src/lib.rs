@@ -38,7 +38,7 @@ pub use filter::{Filter, FilterSet, Scope};
 pub use identity::{Attributes, Certificate, Credential, KeyPair, Principal, PrincipalGroup, TrustBundle};
 pub use matching::{
     AddrMatch, Conditions, Criteria, Few, Field, HeaderMatch, HostMatch, HostPattern, ImpliedPort, Literal, Matches,
-    Op, PathMatch, Predicate, RareConditions, Selection, TextMatch, Wire,
+    Op, PathMatch, Predicate, QueryMatch, RareConditions, Selection, TextMatch, ValueMatch, Wire,
 };
 pub use node::{
     ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, Listener, ListenerKind, NodeSettings, RealIp, RealIpSource,

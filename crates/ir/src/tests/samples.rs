@@ -163,6 +163,15 @@ fn backend() -> impl Strategy<Value = Backend> {
     )
 }
 
+fn value_match() -> impl Strategy<Value = ValueMatch> {
+    prop_oneof![
+        Just(ValueMatch::Present),
+        text().prop_map(ValueMatch::Exact),
+        text().prop_map(ValueMatch::Prefix),
+        text().prop_map(ValueMatch::Regex),
+    ]
+}
+
 fn matches() -> impl Strategy<Value = Matches> {
     let pattern = || {
         prop_oneof![
@@ -177,8 +186,20 @@ fn matches() -> impl Strategy<Value = Matches> {
         port,
         implied_port,
     });
-    let paths = prop_oneof![text().prop_map(PathMatch::Prefix), text().prop_map(PathMatch::Regex)];
-    let value = prop_oneof![text().prop_map(TextMatch::Exact), text().prop_map(TextMatch::Regex)];
+    let paths = prop_oneof![
+        text().prop_map(PathMatch::Prefix),
+        text().prop_map(PathMatch::Regex),
+        text().prop_map(PathMatch::Exact),
+        text().prop_map(PathMatch::SegmentPrefix),
+        text().prop_map(PathMatch::FullRegex),
+    ];
+    let value = prop_oneof![
+        text().prop_map(TextMatch::Exact),
+        text().prop_map(TextMatch::Regex),
+        value_match().prop_map(TextMatch::Value),
+        Just(TextMatch::Absent),
+    ];
+    let queries = (text(), collection::vec(value_match(), 0..2)).prop_map(|(name, any_of)| QueryMatch { name, any_of });
     let headers = (text(), collection::vec(value, 0..2)).prop_map(|(name, any_of)| HeaderMatch { name, any_of });
     let nets = prop::sample::select(vec![None, "10.0.0.0/8".parse().ok(), "2001:db8::/32".parse().ok()]);
     let sources = (nets, option::of(any::<u16>())).prop_map(|(net, port)| AddrMatch { net, port });
@@ -188,15 +209,15 @@ fn matches() -> impl Strategy<Value = Matches> {
         texts(),
         collection::vec(hosts, 0..3),
         collection::vec(paths, 0..3),
-        collection::vec(headers, 0..2),
+        (collection::vec(headers, 0..2), collection::vec(queries, 0..2)),
         collection::vec(pattern(), 0..2),
         collection::vec(sources, 0..2),
         wires,
         selection,
     )
-        .prop_map(|(methods, hosts, paths, headers, snis, sources, wires, selection)| {
+        .prop_map(|(methods, hosts, paths, (headers, queries), snis, sources, wires, selection)| {
             let destinations = sources.iter().rev().cloned().collect();
-            Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires, selection }.into()
+            Criteria { methods, hosts, paths, headers, queries, snis, sources, destinations, wires, selection }.into()
         });
     let predicate = prop::sample::select(vec![
         Predicate::All(vec![Predicate::Any(Vec::new()), Predicate::Not(Box::new(Predicate::All(Vec::new())))]),

@@ -28,6 +28,7 @@ fn paths_that_rank_differently_are_split() {
         split_and_rank(COMPATIBLE, RouteOrder::Documented, &RouteFields { id, paths, ..RouteFields::default() });
     let text = |path: &PathMatch| match path {
         PathMatch::Prefix(text) | PathMatch::Regex(text) => text.to_string(),
+        other => panic!("not made by the ranking: {other:?}"),
     };
     let paths: Vec<Vec<String>> = split.iter().map(|(_, c, _)| c.paths.iter().map(text).collect()).collect();
     assert_eq!(paths, [vec!["/re", "/x"], vec!["/aa", "/cc"], vec!["/b"]]);
