@@ -24,8 +24,7 @@ use serde_json::Value;
 use crate::configuration::Configuration;
 use crate::engine::EngineError;
 use crate::http::{
-    Body, Facts, Outgoing, Scratch, apply_match, check_body_length, choose_all, make_uri, message, read_facts, refusal,
-    refused_method, run_request_filters, set_host, strip_listed, with_view,
+    Body, Decided, Facts, Outgoing, Scratch, Stage, Steps, choose_all, decide, make_uri, message, set_host, with_view,
 };
 use crate::plan::{BackendPlan, Chain, Plan, PlanCx, Registry, RoutePlan};
 
@@ -254,7 +253,7 @@ impl Explainer {
         Ok(decision)
     }
 
-    /// The way of a request, step by step as `http::exchange` takes it.
+    /// What the engine decides about a request, and what would go upstream.
     async fn follow(
         &self,
         s: &mut Scratch,
@@ -264,63 +263,39 @@ impl Explainer {
         decision: &mut Decision,
     ) -> Result<Option<Reply>, Failure> {
         let plan = &self.plan;
-        let framing = match body.0.len() {
-            0 => Framing::None,
-            length => Framing::Length(length as u64),
+        let mut steps = Steps::new(plan);
+        let mut explanation = None;
+        let find = |s: &Scratch| {
+            let mut found = with_view(s, |request| plan.http.explain(request, losers_max));
+            let matched = found.matched.take();
+            explanation = Some(found);
+            matched
         };
-        strip_listed(&mut s.request);
-        if !read_facts(plan.node(), facts, s) {
-            return Err(Failure::new(FailureKind::BadRequest, "host"));
+        let decided = decide((plan, &mut steps), s, facts, &mut body, find).await;
+        if let Some(explanation) = explanation {
+            decision.losers = explanation.losers.iter().map(loser).collect();
+            decision.losers_more = explanation.more;
         }
-        if let Some(reply) = refused_method(&s.request) {
-            decision.plugins = chosen(&plan.unrouted, s);
-            return Ok(Some(reply));
-        }
-        let explanation = with_view(s, |request| plan.http.explain(request, losers_max));
-        decision.losers = explanation
-            .losers
-            .iter()
-            .map(|loser| Loser {
-                route: route_named(loser.route),
-                record: loser.id,
-                matches: loser.reason == Reason::RankedLower,
-                reason: reason_text(loser),
-            })
-            .collect();
-        decision.losers_more = explanation.more;
-        let Some(found) = explanation.matched else {
-            decision.plugins = chosen(&plan.unrouted, s);
-            return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
+        decision.plugins = match steps.stage {
+            Stage::Head => chosen(steps.chain, s),
+            Stage::Chosen | Stage::Filtered => applied(steps.chain, s),
         };
-        let Some(route) = plan.http_routes.get(found.slot) else {
-            return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
-        };
-        decision.route = Some(route_named(&route.route));
-        decision.record = Some(found.id);
-        s.exchange.route = Some(route.info());
-        s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
-        decision.service = route
-            .backend
-            .as_ref()
-            .map(|backend| Named { id: backend.info.id(), name: backend.info.name().map(str::to_owned) });
-        let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
-        apply_match(&found, base, s);
-        if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
-            decision.plugins = chosen(&route.chain, s);
-            return Ok(Some(reply));
+        decision.record = steps.record;
+        decision.route = steps.route.map(|route| route_named(&route.route));
+        let backend = steps.route.and_then(|route| route.backend.as_ref());
+        decision.service =
+            backend.map(|backend| Named { id: backend.info.id(), name: backend.info.name().map(str::to_owned) });
+        match decided? {
+            Decided::Reply(reply) => Ok(Some(*reply)),
+            Decided::Forward(route, backend) => {
+                let framing = match body.0.len() {
+                    0 => Framing::None,
+                    length => Framing::Length(length as u64),
+                };
+                self.upstream(route, backend, s, framing, decision)?;
+                Ok(None)
+            }
         }
-        check_body_length(&plan.node().limits, s, framing)?;
-        let outcome = run_request_filters(plan, &route.chain, s, &mut body).await;
-        decision.plugins = applied(&route.chain, s);
-        if let Some(reply) = outcome? {
-            return Ok(Some(*reply));
-        }
-        check_body_length(&plan.node().limits, s, framing)?;
-        let Some(backend) = &route.backend else {
-            return Err(Failure::new(FailureKind::NoBackend, "the route has no backend"));
-        };
-        self.upstream(route, backend, s, framing, decision)?;
-        Ok(None)
     }
 
     /// What would go upstream.
@@ -400,6 +375,15 @@ fn ask(question: &Question, s: &mut Scratch) -> Result<Facts, QuestionError> {
 
 fn route_named(route: &cardinal_ir::Route) -> Named {
     Named { id: route.origin.id, name: route.origin.name.as_deref().map(str::to_owned) }
+}
+
+fn loser(loser: &cardinal_route::Loser<'_>) -> Loser {
+    Loser {
+        route: route_named(loser.route),
+        record: loser.id,
+        matches: loser.reason == Reason::RankedLower,
+        reason: reason_text(loser),
+    }
 }
 
 fn reason_text(loser: &cardinal_route::Loser<'_>) -> String {

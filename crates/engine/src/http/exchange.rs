@@ -18,15 +18,15 @@ use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, Services};
 
 use super::Scratch;
-use super::facts::{Facts, apply_match, read_facts, refusal, refused_method, route_request};
+use super::decide::{Decided, Stage, Steps, decide};
+use super::facts::{Facts, route_request};
 use super::failure_log::{self, Line};
-use super::filters::{choose_all, run_log, run_request};
+use super::filters::{choose_all, run_log};
 use super::forward::{Broken, REQUEST_BODY_STALL, Stall};
 use super::proxying::Proxying;
 use super::reply::{error_reply, send_continue, send_reply};
 use super::tunnel::tunnel;
 use super::upstream::picked_text;
-use super::upstream_head::strip_listed;
 use crate::plan::{Chain, Plan};
 use crate::worker::Worker;
 
@@ -339,54 +339,31 @@ pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &S
 }
 
 async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> Result<(), Failure> {
-    let (plan, limits) = (turn.plan, &turn.plan.node().limits);
-    let s = &mut *turn.s;
-    strip_listed(&mut s.request);
-    if !read_facts(plan.node(), facts, s) {
-        // As after any other head that cannot be read.
-        turn.session.keep_alive = false;
-        return Err(Failure::new(FailureKind::BadRequest, "target, scheme or host"));
-    }
-    if facts.plain_on_tls {
-        turn.session.keep_alive = false;
-        return Err(Failure::new(FailureKind::ClientTls, "plain HTTP request to a listener with TLS"));
-    }
-    if let Some(reply) = refused_method(&s.request) {
-        turn.session.keep_alive = false;
-        return send_reply(turn, chain, reply).await;
-    }
-    let found = route_request(&plan.http, s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
-    let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");
-    let route = plan.http_routes.get(found.slot).ok_or_else(missing)?;
-    *chain = &route.chain;
-    s.exchange.route = Some(route.info());
-    s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
-    let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
-    apply_match(&found, base, s);
-    if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
-        return send_reply(turn, chain, reply).await;
-    }
-    check_body_length(limits, s, turn.session.framing)?;
+    let (plan, s) = (turn.plan, &mut *turn.s);
+    let mut steps = Steps::new(plan);
     let mut body = ClientBody { down: &mut *turn.down, session: &mut *turn.session };
-    let answer = run_request(plan, &route.chain, s, &mut body).await?;
-    if route.chain.len() > 0 {
-        s.time_passed();
+    let find = |s: &Scratch| route_request(&plan.http, s);
+    let decided = decide((plan, &mut steps), s, facts, &mut body, find).await;
+    *chain = steps.chain;
+    if steps.close {
+        turn.session.keep_alive = false;
     }
-    s.exchange.timing.filtered = s.now(turn.worker);
-    if let Some(reply) = answer {
-        return send_reply(turn, chain, *reply).await;
+    if steps.stage == Stage::Filtered {
+        if steps.chain.len() > 0 {
+            s.time_passed();
+        }
+        s.exchange.timing.filtered = s.now(turn.worker);
     }
-    check_body_length(limits, s, turn.session.framing)?;
-    let Some(backend) = &route.backend else {
-        return Err(Failure::new(FailureKind::NoBackend, "the route has no service"));
-    };
-    Proxying { worker: turn.worker, plan, route, backend }.run(turn).await
+    match decided? {
+        Decided::Reply(reply) => send_reply(turn, chain, *reply).await,
+        Decided::Forward(route, backend) => Proxying { worker: turn.worker, plan, route, backend }.run(turn).await,
+    }
 }
 
-/// A body that says it is too long is refused before anything else is done.
-pub(crate) fn check_body_length(limits: &Limits, s: &Scratch, framing: Framing) -> Result<(), Failure> {
-    match framing {
-        Framing::Length(length) if length > body_max(limits, s) => {
+/// A body whose length is known and over the limit is refused before anything else is done.
+pub(crate) fn check_body_length(limits: &Limits, s: &Scratch, length: Option<u64>) -> Result<(), Failure> {
+    match length {
+        Some(length) if length > body_max(limits, s) => {
             Err(Failure::new(FailureKind::BodyTooLarge, "Content-Length over the limit"))
         }
         _ => Ok(()),

@@ -1,0 +1,106 @@
+//! [`decide`]: what happens to a request, from its head to the choice of a backend.
+//!
+//! The order is: facts, route, requirements of the route, policies and filters by falling order (authorization, rate
+//! limits, faults and plugins are in one chain), action. `serve` executes the decision and `explain` describes it; neither
+//! has a list of its own.
+
+use std::sync::Arc;
+
+use cardinal_http::{Failure, FailureKind};
+use cardinal_ir::Id;
+use cardinal_route::Match;
+use cardinal_sdk::Reply;
+
+use super::Scratch;
+use super::exchange::{Body, check_body_length};
+use super::facts::{Facts, apply_match, read_facts, refusal, refused_method};
+use super::filters::run_request;
+use super::upstream_head::strip_listed;
+use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
+
+/// What happens to a request.
+pub(crate) enum Decided<'p> {
+    /// The reply is made here.
+    Reply(Box<Reply>),
+    /// The request goes to this backend.
+    Forward(&'p RoutePlan, &'p Arc<BackendPlan>),
+}
+
+/// How far a decision came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// No filter has seen the request.
+    Head,
+    /// It is known which filters apply to the request.
+    Chosen,
+    /// The request phase of the filters is over.
+    Filtered,
+}
+
+/// What is known about a decision, however it ends.
+pub(crate) struct Steps<'p> {
+    /// The filters that see the response.
+    pub(crate) chain: &'p Chain,
+    /// The matched route.
+    pub(crate) route: Option<&'p RoutePlan>,
+    /// The record of the matched route; a route may have several.
+    pub(crate) record: Option<Id>,
+    /// How far the decision came.
+    pub(crate) stage: Stage,
+    /// The connection cannot serve another request.
+    pub(crate) close: bool,
+}
+
+impl<'p> Steps<'p> {
+    pub(crate) fn new(plan: &'p Plan) -> Self {
+        Self { chain: &plan.unrouted, route: None, record: None, stage: Stage::Head, close: false }
+    }
+}
+
+/// Decides about the request whose head is in the scratch. `find` matches it against the routes of the plan.
+pub(crate) async fn decide<'p>(
+    (plan, steps): (&'p Plan, &mut Steps<'p>),
+    s: &mut Scratch,
+    facts: Facts,
+    body: &mut dyn Body,
+    find: impl FnOnce(&Scratch) -> Option<Match<'p>>,
+) -> Result<Decided<'p>, Failure> {
+    strip_listed(&mut s.request);
+    let plain_on_tls = facts.plain_on_tls;
+    steps.close = true;
+    if !read_facts(plan.node(), facts, s) {
+        // As after any other head that cannot be read.
+        return Err(Failure::new(FailureKind::BadRequest, "target, scheme or host"));
+    }
+    if plain_on_tls {
+        return Err(Failure::new(FailureKind::ClientTls, "plain HTTP request to a listener with TLS"));
+    }
+    if let Some(reply) = refused_method(&s.request) {
+        return Ok(Decided::Reply(Box::new(reply)));
+    }
+    steps.close = false;
+    let found = find(s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
+    let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");
+    let route = plan.http_routes.get(found.slot).ok_or_else(missing)?;
+    (steps.chain, steps.route, steps.record) = (&route.chain, Some(route), Some(found.id));
+    s.exchange.route = Some(route.info());
+    s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
+    let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
+    apply_match(&found, base, s);
+    if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
+        return Ok(Decided::Reply(Box::new(reply)));
+    }
+    let limits = &plan.node().limits;
+    check_body_length(limits, s, body.length())?;
+    steps.stage = Stage::Chosen;
+    let answer = run_request(plan, &route.chain, s, body).await?;
+    steps.stage = Stage::Filtered;
+    if let Some(reply) = answer {
+        return Ok(Decided::Reply(reply));
+    }
+    check_body_length(limits, s, body.length())?;
+    match &route.backend {
+        Some(backend) => Ok(Decided::Forward(route, backend)),
+        None => Err(Failure::new(FailureKind::NoBackend, "the route has no service")),
+    }
+}
