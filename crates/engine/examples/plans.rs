@@ -17,8 +17,8 @@ use cardinal_base::ManualClock;
 use cardinal_engine::plan::{Plan, PlanCx, Registry};
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
-    Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion, Id,
-    ImpliedPort, Ir, L4, Listener, ListenerKind, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Require,
+    Action, Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion,
+    Id, ImpliedPort, Ir, L4, Listener, ListenerKind, Matches, NodeSettings, Origin, PathMatch, Principal, Rank,
     Rewrite, Route, Scope, Target, Timeouts, Traffic,
 };
 use cardinal_route::Router;
@@ -81,12 +81,10 @@ fn route(number: usize, services: usize, strip_path: bool) -> Route {
         rank: Rank { weight: 1, tie },
         traffic: Traffic::Http,
         matches: Matches::from(criteria),
-        backend: Some(id(SERVICE, number % services)),
+        action: Action::Forward(id(SERVICE, number % services)),
         rewrite: Rewrite { strip_path, ..Rewrite::default() },
-        require: Require::default(),
-        request_buffering: true,
-        response_buffering: true,
         document: "{}".into(),
+        ..Route::default()
     }
 }
 

@@ -11,7 +11,7 @@ use cardinal_balance::{Group, MemberStatus, NoPeer, PickInput};
 use cardinal_base::{Budget, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
-use cardinal_ir::{Algorithm, Diagnostic, Id, NodeSettings, Scope};
+use cardinal_ir::{Action, Algorithm, Diagnostic, Id, Ir, NodeSettings, Scope, WeightedBackend};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
 use cardinal_sdk::redis::{Redis, RedisCall, RedisReplies, RedisReply, RedisServer, RedisSettings};
@@ -100,6 +100,17 @@ pub struct Loser {
     pub reason: String,
 }
 
+/// A backend that gets a part of the requests of a route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// The backend.
+    pub service: Named,
+    /// Its weight.
+    pub weight: u32,
+    /// Its part of all requests of the route, per cent.
+    pub percent: f64,
+}
+
 /// What would happen.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
@@ -111,8 +122,11 @@ pub struct Decision {
     pub losers: Vec<Loser>,
     /// How many others there are beside these.
     pub losers_more: usize,
-    /// The backend.
+    /// The backend; of several, the one that gets the most requests. What is said about plugins and the upstream is
+    /// about requests to this one.
     pub service: Option<Named>,
+    /// The backends that requests of the route are split over; empty if it forwards to one or none.
+    pub shares: Vec<Share>,
     /// Path and query that go upstream.
     pub upstream_uri: Option<String>,
     /// Host that goes upstream.
@@ -271,7 +285,7 @@ impl Explainer {
             explanation = Some(found);
             matched
         };
-        let decided = decide((plan, &mut steps), s, facts, &mut body, find).await;
+        let decided = decide((plan, &mut steps), s, facts, &mut body, (find, RoutePlan::largest)).await;
         if let Some(explanation) = explanation {
             decision.losers = explanation.losers.iter().map(loser).collect();
             decision.losers_more = explanation.more;
@@ -282,9 +296,9 @@ impl Explainer {
         };
         decision.record = steps.record;
         decision.route = steps.route.map(|route| route_named(&route.route));
-        let backend = steps.route.and_then(|route| route.backend.as_ref());
-        decision.service =
-            backend.map(|backend| Named { id: backend.info.id(), name: backend.info.name().map(str::to_owned) });
+        decision.shares = steps.route.map(|route| shares(&plan.ir, &route.route.action)).unwrap_or_default();
+        let backend = s.exchange.backend.as_ref();
+        decision.service = backend.map(|backend| Named { id: backend.id(), name: backend.name().map(str::to_owned) });
         match decided? {
             Decided::Reply(reply) => Ok(Some(*reply)),
             Decided::Forward(route, backend) => {
@@ -377,6 +391,18 @@ fn route_named(route: &cardinal_ir::Route) -> Named {
     Named { id: route.origin.id, name: route.origin.name.as_deref().map(str::to_owned) }
 }
 
+/// The backends that an action splits requests over.
+fn shares(ir: &Ir, action: &Action) -> Vec<Share> {
+    let Action::Split(list) = action else { return Vec::new() };
+    let total: f64 = list.iter().map(|to| f64::from(to.weight)).sum();
+    let share = |to: &WeightedBackend| {
+        let name = ir.backends.get(&to.backend).and_then(|backend| backend.origin.name.as_deref());
+        let service = Named { id: to.backend, name: name.map(str::to_owned) };
+        Share { service, weight: to.weight, percent: 100.0 * f64::from(to.weight) / total.max(1.0) }
+    };
+    list.iter().map(share).collect()
+}
+
 fn loser(loser: &cardinal_route::Loser<'_>) -> Loser {
     Loser {
         route: route_named(loser.route),
@@ -466,7 +492,10 @@ fn algorithm_text(algorithm: &Algorithm) -> &'static str {
 
 fn reply_text(reply: &Reply) -> String {
     match &reply.body {
-        ReplyBody::Empty | ReplyBody::Omitted => String::new(),
+        ReplyBody::Empty | ReplyBody::Omitted => {
+            let location = reply.headers.get(b"Location").map(String::from_utf8_lossy);
+            location.map_or_else(String::new, |location| format!("Location: {location}"))
+        }
         ReplyBody::Error(text) | ReplyBody::Message(text) => text.clone().into_owned(),
         ReplyBody::Bytes(bytes) => String::from_utf8_lossy(bytes.get(..200).unwrap_or(bytes)).into_owned(),
     }

@@ -120,6 +120,11 @@ impl Worker {
         RequestId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()))
     }
 
+    /// A random number below this bound.
+    pub(crate) fn random_below(&self, bound: u64) -> u64 {
+        self.rng.borrow_mut().below(bound)
+    }
+
     pub(crate) fn random(&self) -> u64 {
         self.rng.borrow_mut().next_u64()
     }

@@ -9,6 +9,7 @@
 //!
 //! Start at [`Ir`]; then [`Route`] and [`resolve`](resolve::resolve), which says what a request through a route meets.
 
+mod action;
 mod backend;
 pub mod binary;
 mod decode;
@@ -26,6 +27,7 @@ mod table;
 mod tables;
 mod verify;
 
+pub use action::{Action, DirectResponse, PathRewrite, Redirect, Scheme, WeightedBackend};
 pub use backend::{
     Active, Algorithm, Backend, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, HttpVersion, L4, Passive,
     ProbeKind, Target, Timeouts, UpstreamTls,
@@ -45,7 +47,7 @@ pub use node::{
     Resolver, UpstreamPool,
 };
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
-pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};
+pub use route::{PathHandling, Rank, Require, Rewrite, Route, TlsRequired, Traffic};
 pub use table::Table;
 pub use tables::{Ir, IrDelta, Record, RecordKind, Row};
 pub use verify::Verified;

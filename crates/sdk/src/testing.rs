@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use cardinal_base::{Budget, ManualClock, UnixMillis};
 use cardinal_http::{RequestHead, ResponseHead};
-use cardinal_ir::{
-    Backend, Host, HttpVersion, Id, Ir, L4, Matches, Origin, Rank, Require, Rewrite, Route, Target, Timeouts, Traffic,
-};
+use cardinal_ir::{Backend, Host, HttpVersion, Id, Ir, L4, Origin, Route, Target, Timeouts};
 use serde_json::Value;
 
 use crate::redis::{Redis, RedisCall, RedisCommand, RedisError, RedisReplies, RedisReply, RedisServer, RedisSettings};
@@ -23,18 +21,7 @@ use crate::{
 /// A route of this id, name and document.
 pub fn route(id: Id, name: Option<&str>, document: &str) -> RouteInfo {
     let origin = origin(id, name);
-    RouteInfo::new(Arc::new(Route {
-        origin,
-        rank: Rank::default(),
-        traffic: Traffic::Http,
-        matches: Matches::Conditions(Default::default()),
-        backend: None,
-        rewrite: Rewrite::default(),
-        require: Require::default(),
-        request_buffering: true,
-        response_buffering: true,
-        document: document.into(),
-    }))
+    RouteInfo::new(Arc::new(Route { origin, document: document.into(), ..Route::default() }))
 }
 
 /// A backend of this id, name, host and document.

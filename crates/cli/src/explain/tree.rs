@@ -1,6 +1,6 @@
 //! A decision for people.
 
-use cardinal_engine::explain::{Applied, Decision, Loser, Named, Question};
+use cardinal_engine::explain::{Applied, Decision, Loser, Named, Question, Share};
 use cardinal_ir::Id;
 use cardinal_kong::check::why_first;
 use cardinal_kong::{Settings, Source};
@@ -50,6 +50,7 @@ pub(super) fn tree(
             plugins(decision, loaded, sources),
             decision.consumer.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
             decision.service.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
+            shares(decision, loaded),
             upstream(question, decision),
             decision.reply.as_ref().map(|reply| Branch::new(reply_text(reply))),
         ]
@@ -106,6 +107,16 @@ fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[So
             .iter()
             .map(|leaf| Branch::new(format!("{:paths$} = {:values$}  {}", leaf.path, leaf.value, leaf.origin))),
     )
+}
+
+/// The services that requests are split over.
+fn shares(decision: &Decision, loaded: &Loaded) -> Option<Branch> {
+    let one = |share: &Share| {
+        let service = label(&share.service, "services", loaded);
+        Branch::new(format!("{:.1} % (weight {}): {service}", share.percent, share.weight))
+    };
+    (!decision.shares.is_empty())
+        .then(|| Branch::new("requests are split by weight").with(decision.shares.iter().map(one)))
 }
 
 fn upstream(question: &Question, decision: &Decision) -> Option<Branch> {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cardinal_http::{Failure, FailureKind};
-use cardinal_ir::Id;
+use cardinal_ir::{Action, Id};
 use cardinal_route::Match;
 use cardinal_sdk::Reply;
 
@@ -17,6 +17,7 @@ use super::facts::{Facts, apply_match, read_facts, refusal, refused_method};
 use super::filters::run_request;
 use super::upstream_head::strip_listed;
 use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
+use crate::policy::action;
 
 /// What happens to a request.
 pub(crate) enum Decided<'p> {
@@ -40,7 +41,7 @@ pub(crate) enum Stage {
 /// What is known about a decision, however it ends.
 pub(crate) struct Steps<'p> {
     /// The filters that see the response.
-    pub(crate) chain: &'p Chain,
+    pub(crate) chain: &'p Arc<Chain>,
     /// The matched route.
     pub(crate) route: Option<&'p RoutePlan>,
     /// The record of the matched route; a route may have several.
@@ -57,13 +58,14 @@ impl<'p> Steps<'p> {
     }
 }
 
-/// Decides about the request whose head is in the scratch. `find` matches it against the routes of the plan.
+/// Decides about the request whose head is in the scratch. `find` matches it against the routes of the plan, `choose` says
+/// which of a route's destinations it takes. That is settled before filters run, as they depend on it.
 pub(crate) async fn decide<'p>(
     (plan, steps): (&'p Plan, &mut Steps<'p>),
     s: &mut Scratch,
     facts: Facts,
     body: &mut dyn Body,
-    find: impl FnOnce(&Scratch) -> Option<Match<'p>>,
+    (find, choose): (impl FnOnce(&Scratch) -> Option<Match<'p>>, impl FnOnce(&RoutePlan) -> usize),
 ) -> Result<Decided<'p>, Failure> {
     strip_listed(&mut s.request);
     let plain_on_tls = facts.plain_on_tls;
@@ -82,10 +84,11 @@ pub(crate) async fn decide<'p>(
     let found = find(s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
     let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");
     let route = plan.http_routes.get(found.slot).ok_or_else(missing)?;
-    (steps.chain, steps.route, steps.record) = (&route.chain, Some(route), Some(found.id));
+    let to = route.destination(choose(route));
+    (steps.chain, steps.route, steps.record) = (&to.chain, Some(route), Some(found.id));
     s.exchange.route = Some(route.info());
-    s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
-    let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
+    s.exchange.backend = to.backend.as_ref().map(|backend| Arc::clone(&backend.info));
+    let base = to.backend.as_ref().and_then(|b| b.backend.path.as_deref());
     apply_match(&found, base, s);
     if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
         return Ok(Decided::Reply(Box::new(reply)));
@@ -93,14 +96,22 @@ pub(crate) async fn decide<'p>(
     let limits = &plan.node().limits;
     check_body_length(limits, s, body.length())?;
     steps.stage = Stage::Chosen;
-    let answer = run_request(plan, &route.chain, s, body).await?;
+    let answer = run_request(plan, &to.chain, s, body).await?;
     steps.stage = Stage::Filtered;
     if let Some(reply) = answer {
         return Ok(Decided::Reply(reply));
     }
     check_body_length(limits, s, body.length())?;
-    match &route.backend {
-        Some(backend) => Ok(Decided::Forward(route, backend)),
-        None => Err(Failure::new(FailureKind::NoBackend, "the route has no service")),
+    if let Some(backend) = &to.backend {
+        return Ok(Decided::Forward(route, backend));
     }
+    let reply = action::reply(&route.route.action, s);
+    reply.map(|reply| Decided::Reply(Box::new(reply))).ok_or_else(|| {
+        let reason = match route.route.action {
+            Action::None => "the route has no backend",
+            Action::Split(_) => "no backend of the route can be used, or none has a weight",
+            _ => "the backend of the route cannot be used",
+        };
+        Failure::new(FailureKind::NoBackend, reason)
+    })
 }

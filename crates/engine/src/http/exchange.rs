@@ -27,7 +27,7 @@ use super::proxying::Proxying;
 use super::reply::{error_reply, send_continue, send_reply};
 use super::tunnel::tunnel;
 use super::upstream::picked_text;
-use crate::plan::{Chain, Plan};
+use crate::plan::{Chain, Plan, RoutePlan};
 use crate::worker::Worker;
 
 /// The client's side of one request.
@@ -246,7 +246,7 @@ pub(super) struct Turn<'x> {
 pub(super) async fn run(mut turn: Turn<'_>, facts: Facts) -> Option<Box<Switched>> {
     let _counted = RequestGuard::new(turn.worker);
     turn.s.exchange.id = turn.worker.request_id();
-    let mut chain = &*turn.plan.unrouted;
+    let mut chain = &turn.plan.unrouted;
     if let Err(failure) = serve(&mut turn, &mut chain, facts).await {
         Box::pin(fail(&mut turn, chain, failure)).await;
     }
@@ -338,12 +338,13 @@ pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &S
     }
 }
 
-async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> Result<(), Failure> {
+async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Arc<Chain>, facts: Facts) -> Result<(), Failure> {
     let (plan, s) = (turn.plan, &mut *turn.s);
     let mut steps = Steps::new(plan);
     let mut body = ClientBody { down: &mut *turn.down, session: &mut *turn.session };
     let find = |s: &Scratch| route_request(&plan.http, s);
-    let decided = decide((plan, &mut steps), s, facts, &mut body, find).await;
+    let choose = |route: &RoutePlan| route.choose(|bound| turn.worker.random_below(bound));
+    let decided = decide((plan, &mut steps), s, facts, &mut body, (find, choose)).await;
     *chain = steps.chain;
     if steps.close {
         turn.session.keep_alive = false;
@@ -356,7 +357,9 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     }
     match decided? {
         Decided::Reply(reply) => send_reply(turn, chain, *reply).await,
-        Decided::Forward(route, backend) => Proxying { worker: turn.worker, plan, route, backend }.run(turn).await,
+        Decided::Forward(route, backend) => {
+            Proxying { worker: turn.worker, plan, route, backend, chain: *chain }.run(turn).await
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use super::forward::{
 use super::reply::{self, send_continue};
 use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
 use super::upstream_head::Outgoing;
-use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
 use crate::worker::Worker;
 
 /// Informational responses before the final one; they are not flow-controlled, so they are counted.
@@ -46,6 +46,8 @@ pub(super) struct Proxying<'x> {
     pub(super) plan: &'x Plan,
     pub(super) route: &'x RoutePlan,
     pub(super) backend: &'x Arc<BackendPlan>,
+    /// The filters of the request.
+    pub(super) chain: &'x Arc<Chain>,
 }
 
 /// An upstream that has the request, or is getting it, and has answered with a head.
@@ -147,7 +149,7 @@ impl Proxying<'_> {
     /// Names of the trailer fields of the request that go upstream.
     fn passed_trailers(&self) -> Box<[Box<str>]> {
         let named = self.plan.node().request_trailers.iter();
-        named.filter(|name| !self.route.chain.owns_header(name.as_bytes())).cloned().collect()
+        named.filter(|name| !self.chain.owns_header(name.as_bytes())).cloned().collect()
     }
 
     /// Writes the request head.
@@ -274,7 +276,7 @@ impl Proxying<'_> {
             return self.switch(answering, turn);
         }
         super::upstream_head::strip_response(&mut s.response);
-        run_response(self.plan, &self.route.chain, s);
+        run_response(self.plan, self.chain, s);
         let outcome = self.body(&mut answering, framing, turn).await;
         turn.s.exchange.bytes.received += answering.upload.received();
         let outcome = outcome.map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)));
@@ -294,7 +296,7 @@ impl Proxying<'_> {
             s.time_passed();
             let counted = s.exchange.held.bytes().saturating_sub(before);
             let place = whole.as_ptr();
-            let body = run_body(self.plan, &self.route.chain, s, whole, true);
+            let body = run_body(self.plan, self.chain, s, whole, true);
             if body.as_ptr() != place {
                 s.recount(&self.plan.services.memory, counted, body.len())?;
             }
@@ -347,7 +349,7 @@ impl Proxying<'_> {
         let Answering { up, upload, .. } = answering;
         let mut uploading = !upload.is_done();
         let mut waited = false;
-        let mut filter = |data, last| run_body(self.plan, &self.route.chain, s, data, last);
+        let mut filter = |data, last| run_body(self.plan, self.chain, s, data, last);
         let outcome = poll_fn(|cx| {
             if uploading {
                 uploading = upload_rest(cx, upload, down, up, &mut sending)?;
@@ -417,7 +419,7 @@ impl Proxying<'_> {
 
     /// Leaves HTTP: both sides are connected byte by byte from here on.
     fn switch(&self, answering: Answering, turn: &mut Turn<'_>) -> Result<(), Failure> {
-        run_response(self.plan, &self.route.chain, turn.s);
+        run_response(self.plan, self.chain, turn.s);
         reply::start_switch(turn);
         turn.session.keep_alive = false;
         let (Peer::H1(_), Peer::H1(upstream)) = (&*turn.down, answering.up) else {
@@ -430,7 +432,7 @@ impl Proxying<'_> {
             picked,
             group,
             idle_ms: timeouts.read_ms.max(timeouts.write_ms),
-            chain: Arc::clone(&self.route.chain),
+            chain: Arc::clone(self.chain),
             services: self.plan.services.clone(),
         }));
         Ok(())

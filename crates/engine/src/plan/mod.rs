@@ -23,6 +23,7 @@ use cardinal_sdk::{Directory, PluginDef, Services};
 pub(crate) use backend::News;
 pub use backend::{BackendPlan, BackendTls, Registry};
 pub(crate) use chain::{Chain, NOT_CHOSEN, Phase};
+pub(crate) use routes::Destination;
 pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
 pub(crate) use validate::validate;

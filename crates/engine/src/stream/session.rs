@@ -12,7 +12,7 @@ use cardinal_route::{NoHeaders, Request};
 use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Services, Source, Try};
 
 use crate::http::{Scratch, choose_all, connect_timeout, is_trusted, log_end, note, pick, picked_text, report_failure};
-use crate::plan::{BackendPlan, Chain, NOT_CHOSEN, Phase, Plan, RoutePlan};
+use crate::plan::{BackendPlan, Chain, Destination, NOT_CHOSEN, Phase, Plan, RoutePlan};
 use crate::worker::{PlanRef, Worker};
 
 /// One client's session. It keeps the plan it began with until bytes flow: it may last for days, and with it a plan, with
@@ -21,8 +21,8 @@ pub(super) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) plan: PlanRef,
     pub(super) scratch: Box<Scratch>,
-    /// Slot of its route in [`Plan::stream_routes`].
-    route: Option<usize>,
+    /// Slot of its route in [`Plan::stream_routes`], and which of the route's destinations it takes.
+    route: Option<(usize, usize)>,
 }
 
 /// A session whose bytes flow, with what its end needs of the plan.
@@ -114,13 +114,15 @@ impl Session {
     pub(super) fn take_route(&mut self, wire: Wire, found: Option<Found>) -> Result<(), Failure> {
         let exchange = &mut self.scratch.exchange;
         exchange.client.wire = wire;
-        let route = found.and_then(|found| Some((found.slot, routed(&self.plan, Some(found.slot))?)));
+        let route = found.and_then(|found| Some((found.slot, self.plan.stream_routes.get(found.slot)?)));
         let Some((slot, route)) = route else {
             return Err(Failure::new(FailureKind::NoRoute, "no stream route matches"));
         };
         exchange.route = Some(route.info());
-        exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
-        self.route = Some(slot);
+        let place = route.choose(|bound| self.worker.random_below(bound));
+        let to = route.destination(place);
+        exchange.backend = to.backend.as_ref().map(|backend| Arc::clone(&backend.info));
+        self.route = Some((slot, place));
         Ok(())
     }
 
@@ -151,8 +153,8 @@ impl Session {
     ) -> Result<Reached<T>, Failure> {
         let Self { worker, plan, scratch, route } = self;
         let no_backend = || Failure::new(FailureKind::NoBackend, "the route has no service");
-        let route = routed(plan, *route).ok_or_else(no_backend)?;
-        let backend = route.backend.as_ref().ok_or_else(no_backend)?;
+        let (route, to) = routed(plan, *route).ok_or_else(no_backend)?;
+        let backend = to.backend.as_ref().ok_or_else(no_backend)?;
         let mut retries = backend.backend.retries;
         loop {
             let begun = worker.now();
@@ -190,14 +192,14 @@ impl Session {
 
     /// How long nothing may move, milliseconds (nginx has one `proxy_timeout` for both directions).
     pub(super) fn idle_ms(&self) -> u64 {
-        let backend = routed(&self.plan, self.route).and_then(|route| route.backend.as_ref());
+        let backend = routed(&self.plan, self.route).and_then(|(_, to)| to.backend.as_ref());
         backend.map_or(0, |b| b.backend.timeouts.read_ms.max(b.backend.timeouts.write_ms))
     }
 
     /// Releases the plan: all that is left is to pass bytes, and to end.
     pub(super) fn flow(self) -> Flowing {
         let Self { worker, plan, mut scratch, route } = self;
-        let chain = routed(&plan, route).map_or(&plan.unrouted, |route| &route.chain);
+        let chain = routed(&plan, route).map_or(&plan.unrouted, |(_, to)| &to.chain);
         if scratch.choices.is_empty() {
             choose_all(chain, &mut scratch);
         }
@@ -234,11 +236,13 @@ impl Flowing {
     }
 }
 
-fn routed(plan: &Plan, route: Option<usize>) -> Option<&RoutePlan> {
-    plan.stream_routes.get(route?)
+fn routed(plan: &Plan, route: Option<(usize, usize)>) -> Option<(&RoutePlan, &Destination)> {
+    let (slot, place) = route?;
+    let route = plan.stream_routes.get(slot)?;
+    Some((route, route.destination(place)))
 }
 
 /// The filters of the route, or the global ones without a route.
-fn chain(plan: &Plan, route: Option<usize>) -> &Chain {
-    routed(plan, route).map_or(&*plan.unrouted, |route| &*route.chain)
+fn chain(plan: &Plan, route: Option<(usize, usize)>) -> &Chain {
+    routed(plan, route).map_or(&*plan.unrouted, |(_, to)| &*to.chain)
 }

@@ -8,9 +8,9 @@ use anyhow::{Result, ensure};
 use cardinal_base::{Rng as _, SeededRng};
 use cardinal_engine::{ApplyError, Configuration};
 use cardinal_ir::{
-    Attributes, Backend, Change, Cluster, Credential, Endpoint, Filter, FilterSet, Host, HostMatch, HostPattern,
-    HttpVersion, Id, Ir, IrDelta, Limits, Listener, ListenerKind, Matches, NodeSettings, Origin, PathMatch, Principal,
-    Rank, Record, RecordKind, Route, Scope, Target, binary,
+    Action, Attributes, Backend, Change, Cluster, Credential, DirectResponse, Endpoint, Filter, FilterSet, Host,
+    HostMatch, HostPattern, HttpVersion, Id, Ir, IrDelta, Limits, Listener, ListenerKind, Matches, NodeSettings,
+    Origin, PathMatch, Principal, Rank, Record, RecordKind, Route, Scope, Target, WeightedBackend, binary,
 };
 use cardinal_testkit::{EchoServer, H1Client, World};
 use serde_json::json;
@@ -80,10 +80,20 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
                 let host = HostPattern::Exact("b".into());
                 criteria.hosts.push(HostMatch { host, ..HostMatch::default() });
             }
-            let backend = (dice.below(8) > 0).then(|| dice.id(RecordKind::Backend));
+            let weighted = |dice: &mut Dice, weight| WeightedBackend { backend: dice.id(RecordKind::Backend), weight };
+            // Of several backends one gets all, so that answers do not depend on chance.
+            let action = match dice.below(16) {
+                0 => Action::None,
+                1 => {
+                    Action::Respond(DirectResponse { status: 200 + dice.below(4) as u16, ..Default::default() }.into())
+                }
+                2..5 => Action::Split([0, 1 + dice.below(3) as u32].map(|weight| weighted(dice, weight)).into()),
+                5 => Action::Split([weighted(dice, 0)].into()),
+                _ => Action::Forward(dice.id(RecordKind::Backend)),
+            };
             let rank = Rank { weight: u128::from(dice.below(3)), tie: id.as_u128() };
             let (origin, matches) = (origin("routes", id), Matches::from(criteria));
-            Record::Route(Route { origin, rank, matches, backend, ..Route::default() }.into())
+            Record::Route(Route { origin, rank, matches, action, ..Route::default() }.into())
         }
         RecordKind::Principal => {
             let name = Some(format!("c{}", id.as_u128() & 0xff).into());

@@ -156,7 +156,7 @@ async fn traffic_alone_never_brings_one_back_but_a_word_does() -> Result<()> {
     assert_eq!(statuses(&world, 3, &[("X-Echo", "status:500")]).await?, [500, 503, 503]);
     let plan = world.engine().plan().expect("a plan is served");
     let group =
-        &plan.http_routes.iter().next().expect("a route").backend.as_ref().expect("the route has a backend").group;
+        &plan.http_routes.iter().next().expect("a route").backends().next().expect("the route has a backend").group;
     let (endpoint, now) = (group.status().members[0].endpoint, world.engine().services().clock.tick());
     group.set_health(endpoint, None, true, now)?;
     assert_eq!(states(&world, &[echo.address()]), ["healthy"]);

@@ -1,5 +1,6 @@
 //! The data plane against real sockets: a Kong file, an engine, backends and clients, all on loopback.
 
+mod actions;
 mod backpressure;
 mod balancing;
 mod basics;
@@ -21,6 +22,7 @@ mod plugins;
 mod pool_classes;
 mod proxy_protocol;
 mod real_clients;
+mod records;
 mod reload;
 mod resumption;
 mod routing;

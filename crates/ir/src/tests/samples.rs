@@ -226,17 +226,36 @@ fn matches() -> impl Strategy<Value = Matches> {
     prop_oneof![conditions, predicate.prop_map(Matches::Predicate)]
 }
 
+fn action() -> impl Strategy<Value = Action> {
+    let weighted = (any_id(), any::<u32>()).prop_map(|(backend, weight)| WeightedBackend { backend, weight });
+    let path = prop_oneof![text().prop_map(PathRewrite::Full), text().prop_map(PathRewrite::Prefix)];
+    let scheme = prop::sample::select(vec![Scheme::Http, Scheme::Https]);
+    let redirect = (option::of(scheme), option::of(text()), option::of(any::<u16>()), option::of(path), any::<u16>());
+    let redirect =
+        redirect.prop_map(|(scheme, host, port, path, status)| Redirect { scheme, host, port, path, status });
+    let headers = collection::vec((text(), text()), 0..2);
+    let response = (any::<u16>(), headers, text());
+    let response = response.prop_map(|(status, headers, body)| DirectResponse { status, headers, body });
+    prop_oneof![
+        Just(Action::None),
+        any_id().prop_map(Action::Forward),
+        collection::vec(weighted, 0..3).prop_map(|list| Action::Split(list.into())),
+        redirect.prop_map(|redirect| Action::Redirect(redirect.into())),
+        response.prop_map(|response| Action::Respond(response.into())),
+    ]
+}
+
 fn route() -> impl Strategy<Value = Route> {
-    let require = (option::of(Just(426_u16)), any::<bool>(), any::<bool>())
-        .prop_map(|(tls, grpc, plain_only)| Require { tls, grpc, plain_only });
+    let tls = prop::sample::select(vec![426, 301, 302, 307, 308]).prop_map(|status| TlsRequired::of(status).unwrap());
+    let require = (option::of(tls), any::<bool>()).prop_map(|(tls, grpc)| Require { tls, grpc });
     let rank = (any::<u128>(), any::<u128>()).prop_map(|(weight, tie)| Rank { weight, tie });
-    (origin(), rank, any::<[bool; 4]>(), matches(), option::of(any_id()), require, document()).prop_map(
-        |(origin, rank, [stream, strip_path, buffered, v1], matches, backend, require, document)| Route {
+    (origin(), rank, any::<[bool; 4]>(), matches(), action(), require, document()).prop_map(
+        |(origin, rank, [stream, strip_path, buffered, v1], matches, action, require, document)| Route {
             origin,
             rank,
             traffic: if stream { Traffic::Stream } else { Traffic::Http },
             matches,
-            backend,
+            action,
             rewrite: Rewrite {
                 strip_path,
                 path_handling: if v1 { PathHandling::V1 } else { PathHandling::V0 },

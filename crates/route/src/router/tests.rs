@@ -3,8 +3,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    AddrMatch, Criteria, Field, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Ir, Literal, Matches, Op, Origin,
-    PathMatch, Predicate, QueryMatch, Rank, Require, Rewrite, Route, Selection, TextMatch, Traffic, ValueMatch, Wire,
+    AddrMatch, Criteria, Field, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Ir, Literal, Matches, Op,
+    PathMatch, Predicate, QueryMatch, Rank, Route, Selection, TextMatch, Traffic, ValueMatch, Wire,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -14,18 +14,7 @@ use proptest::sample::select;
 use crate::{Headers, Kind, NoHeaders, Reason, Request, Router, naive};
 
 fn route(matches: Matches, weight: u128, tie: u128) -> (Id, Arc<Route>) {
-    let route = Route {
-        origin: Origin::default(),
-        rank: Rank { weight, tie },
-        traffic: Traffic::Http,
-        matches,
-        backend: None,
-        rewrite: Rewrite::default(),
-        require: Require::default(),
-        request_buffering: true,
-        response_buffering: true,
-        document: "".into(),
-    };
+    let route = Route { rank: Rank { weight, tie }, matches, ..Route::default() };
     (Id::from_u128(tie + 1), Arc::new(route))
 }
 
@@ -422,8 +411,8 @@ fn a_wrong_pattern_leaves_only_its_route_out() {
     assert_eq!(diagnostics.len(), 1);
     assert_eq!(diagnostics[0].code, cardinal_ir::Code::Pattern);
     assert_eq!(diagnostics[0].path, "paths[0]");
-    assert_eq!(router.find(&request("a", "/a")).unwrap().route.rank.weight, 3);
-    assert_eq!(router.find(&request("a", "/b")).unwrap().route.rank.weight, 1);
+    let weight = |path| router.find(&request("a", path)).unwrap().route.rank.weight;
+    assert_eq!((weight("/a"), weight("/b")), (3, 1));
 }
 
 #[test]
@@ -455,7 +444,7 @@ fn losers_are_explained() {
         route(conditions(far), 4, 3),
     ]);
     let explained = router.explain(&request("a", "/a/b"), 2);
-    assert_eq!(explained.matched.unwrap().route.rank.weight, 2);
+    assert_eq!({ explained.matched.unwrap().route.rank.weight }, 2);
     let reasons: Vec<_> = explained.losers.iter().map(|loser| loser.reason.clone()).collect();
     assert_eq!(reasons, [Reason::RankedLower, Reason::Misses(vec![Kind::Method])]);
     let all = router.explain(&request("a", "/a/b"), 9);

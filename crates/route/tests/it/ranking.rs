@@ -35,7 +35,7 @@ fn paths_that_rank_differently_are_split() {
     let namespace = Id::from_u128(0x7f14_5bf9_0dce_4f91_98eb_debb_ce4b_9f6b);
     let expect = Id::new_v5(&namespace, b"e8fb37f1-102d-461e-9c51-6608a6bb8101#2");
     assert_eq!(split[1].0, expect);
-    assert_eq!(split[1].2.tie, expect.as_u128());
+    assert_eq!({ split[1].2.tie }, expect.as_u128());
 
     let whole = split_and_rank(
         COMPATIBLE,

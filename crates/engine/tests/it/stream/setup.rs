@@ -7,8 +7,8 @@ use cardinal_base::task;
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
     Algorithm, Backend, Certificate, Cluster, Criteria, Endpoint, Filter, FilterSet, HashInput, HealthChecks, Host,
-    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, NodeSettings, Origin, Rank, Require, Rewrite, Route,
-    Scope, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
+    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, NodeSettings, Origin, Rank, Route, Scope, Severity,
+    Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
 };
 use cardinal_testkit::{Authority, Issued};
 use rustls::ServerConfig;
@@ -118,12 +118,11 @@ impl Setup {
                 rank: Rank { weight: 0, tie: u128::MAX - self.next },
                 traffic: Traffic::Stream,
                 matches: conditions.into(),
-                backend,
-                rewrite: Rewrite::default(),
-                require: Require::default(),
+                action: backend.into(),
                 request_buffering: false,
                 response_buffering: false,
                 document: "{}".into(),
+                ..Route::default()
             },
         );
         id
