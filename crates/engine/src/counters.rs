@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cardinal_http::FailureKind;
 
+use crate::policy::mirror::Fate;
+
 /// Counters of one worker.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -15,6 +17,7 @@ pub(crate) struct Counters {
     serving: AtomicU64,
     pool_evictions: AtomicU64,
     failures: [AtomicU64; FailureKind::ALL.len()],
+    mirrored: [AtomicU64; Fate::ALL.len()],
 }
 
 /// Counters of all workers.
@@ -34,6 +37,8 @@ pub struct Totals {
     pub pool_evictions: u64,
     /// Failures by kind, in the order of [`FailureKind::ALL`].
     pub failures: Vec<(FailureKind, u64)>,
+    /// Copies of requests for mirrors, by what became of them.
+    pub mirrored: Vec<(&'static str, u64)>,
 }
 
 impl Counters {
@@ -75,6 +80,12 @@ impl Counters {
         }
     }
 
+    pub(crate) fn mirrored(&self, fate: Fate) {
+        if let Some(counter) = self.mirrored.get(fate as usize) {
+            add(counter, 1);
+        }
+    }
+
     pub(crate) fn add_to(&self, totals: &mut Totals) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         totals.accepted += get(&self.accepted);
@@ -87,6 +98,12 @@ impl Counters {
             totals.failures = FailureKind::ALL.iter().map(|kind| (*kind, 0)).collect();
         }
         for ((_, total), counter) in totals.failures.iter_mut().zip(&self.failures) {
+            *total += get(counter);
+        }
+        if totals.mirrored.is_empty() {
+            totals.mirrored = Fate::ALL.iter().map(|fate| (fate.label(), 0)).collect();
+        }
+        for ((_, total), counter) in totals.mirrored.iter_mut().zip(&self.mirrored) {
             *total += get(counter);
         }
     }

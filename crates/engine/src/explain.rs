@@ -11,6 +11,7 @@ use cardinal_balance::{Group, MemberStatus, NoPeer, PickInput};
 use cardinal_base::{Budget, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
+use cardinal_ir::policy::Mirror;
 use cardinal_ir::{Action, Algorithm, Diagnostic, Id, Ir, NodeSettings, Scope, WeightedBackend};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
@@ -111,6 +112,15 @@ pub struct Share {
     pub percent: f64,
 }
 
+/// A backend that copies of requests go to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirrored {
+    /// The backend.
+    pub service: Named,
+    /// How many of the requests are copied, per cent.
+    pub percent: f64,
+}
+
 /// What would happen.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
@@ -127,6 +137,8 @@ pub struct Decision {
     pub service: Option<Named>,
     /// The backends that requests of the route are split over; empty if it forwards to one or none.
     pub shares: Vec<Share>,
+    /// The backends that copies of requests of the route go to.
+    pub mirrors: Vec<Mirrored>,
     /// Path and query that go upstream.
     pub upstream_uri: Option<String>,
     /// Host that goes upstream.
@@ -306,6 +318,12 @@ impl Explainer {
                     0 => Framing::None,
                     length => Framing::Length(length as u64),
                 };
+                let mirrors = route.route.policies.iter().flat_map(|policies| &policies.mirrors);
+                let mirrored = |mirror: &Mirror| Mirrored {
+                    service: backend_named(&plan.ir, &mirror.backend),
+                    percent: mirror.percent,
+                };
+                decision.mirrors = mirrors.map(mirrored).collect();
                 self.upstream(route, backend, s, framing, decision)?;
                 Ok(None)
             }
@@ -395,12 +413,18 @@ fn route_named(route: &cardinal_ir::Route) -> Named {
 fn shares(ir: &Ir, action: &Action) -> Vec<Share> {
     let Action::Split(list) = action else { return Vec::new() };
     let total: f64 = list.iter().map(|to| f64::from(to.weight)).sum();
-    let share = |to: &WeightedBackend| {
-        let name = ir.backends.get(&to.backend).and_then(|backend| backend.origin.name.as_deref());
-        let service = Named { id: to.backend, name: name.map(str::to_owned) };
-        Share { service, weight: to.weight, percent: 100.0 * f64::from(to.weight) / total.max(1.0) }
+    let share = |to: &WeightedBackend| Share {
+        service: backend_named(ir, &to.backend),
+        weight: to.weight,
+        percent: 100.0 * f64::from(to.weight) / total.max(1.0),
     };
     list.iter().map(share).collect()
+}
+
+fn backend_named(ir: &Ir, id: &Id) -> Named {
+    let origin = ir.backends.get(id).map(|backend| &backend.origin);
+    let name = origin.and_then(|origin| origin.name.as_deref()).map(str::to_owned);
+    Named { id: origin.map_or(*id, |origin| origin.id), name }
 }
 
 fn loser(loser: &cardinal_route::Loser<'_>) -> Loser {

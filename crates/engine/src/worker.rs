@@ -16,6 +16,7 @@ use crate::counters::Counters;
 use crate::http::Scratch;
 use crate::node::Node;
 use crate::plan::Plan;
+use crate::policy::mirror::InFlight;
 
 /// Scratches that a worker keeps for the next requests, at most: what a while did not need is given up.
 const SCRATCHES_KEPT: usize = 16 * 1024;
@@ -45,6 +46,8 @@ pub(crate) struct Worker {
     /// The same moment on both clocks.
     compared: Cell<(Tick, UnixMillis)>,
     connections: Cell<usize>,
+    /// Copies of requests for mirrors.
+    pub(crate) mirrors: InFlight,
 }
 
 impl Worker {
@@ -64,6 +67,7 @@ impl Worker {
             draining: Cell::new(None),
             cutting: Cell::new(false),
             connections: Cell::new(0),
+            mirrors: InFlight::default(),
         })
     }
 

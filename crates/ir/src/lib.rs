@@ -21,6 +21,7 @@ mod identity;
 mod matching;
 mod node;
 mod origin;
+pub mod policy;
 pub mod resolve;
 mod route;
 mod table;

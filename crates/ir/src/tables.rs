@@ -247,7 +247,11 @@ row!(Backend |this| {
     "tls.client_certificate" in Certificate: this.tls.as_ref().and_then(|tls| tls.client_certificate),
     "tls.trust_bundles" in TrustBundle: this.tls.iter().flat_map(|tls| tls.trust_bundles.iter().copied()),
 });
-row!(Route |this| { "action.backend" in Backend: this.action.backends().map(|to| to.backend) });
+row!(Route |this| {
+    "action.backend" in Backend: this.action.backends().map(|to| to.backend),
+    "policies.mirrors.backend" in Backend:
+        this.policies.iter().flat_map(|policies| policies.mirrors.iter().map(|mirror| mirror.backend)),
+});
 row!(PrincipalGroup | _this | {});
 row!(Principal |this| { "groups" in PrincipalGroup: this.groups.iter().copied() });
 row!(Credential |this| { "principal" in Principal: [this.principal] });

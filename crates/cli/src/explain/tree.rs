@@ -1,6 +1,6 @@
 //! A decision for people.
 
-use cardinal_engine::explain::{Applied, Decision, Loser, Named, Question, Share};
+use cardinal_engine::explain::{Applied, Decision, Loser, Mirrored, Named, Question, Share};
 use cardinal_ir::Id;
 use cardinal_kong::check::why_first;
 use cardinal_kong::{Settings, Source};
@@ -51,6 +51,7 @@ pub(super) fn tree(
             decision.consumer.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
             decision.service.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
             shares(decision, loaded),
+            mirrors(decision, loaded),
             upstream(question, decision),
             decision.reply.as_ref().map(|reply| Branch::new(reply_text(reply))),
         ]
@@ -117,6 +118,15 @@ fn shares(decision: &Decision, loaded: &Loaded) -> Option<Branch> {
     };
     (!decision.shares.is_empty())
         .then(|| Branch::new("requests are split by weight").with(decision.shares.iter().map(one)))
+}
+
+/// The services that get copies of requests.
+fn mirrors(decision: &Decision, loaded: &Loaded) -> Option<Branch> {
+    let one = |mirrored: &Mirrored| {
+        let service = label(&mirrored.service, "services", loaded);
+        Branch::new(format!("{} % of requests: {service}", mirrored.percent))
+    };
+    (!decision.mirrors.is_empty()).then(|| Branch::new("copies go to").with(decision.mirrors.iter().map(one)))
 }
 
 fn upstream(question: &Question, decision: &Decision) -> Option<Branch> {

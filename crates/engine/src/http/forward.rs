@@ -10,6 +10,8 @@ use cardinal_http::{Failure, FailureKind, HeaderList, Name, belongs_in_head};
 use cardinal_ir::{Limits, Timeouts};
 use cardinal_net::{NetError, Peer, Splice, SpliceError, Timer};
 
+use super::mirroring::Copies;
+
 /// How far a direction came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -59,8 +61,8 @@ pub(super) struct Upload {
     held: Option<Bytes>,
     /// Bytes that may pass.
     max: u64,
-    /// Names of the trailer fields that pass.
-    trailers: Box<[Box<str>]>,
+    /// Names of the trailer fields that pass. Mostly none do, so they are boxed twice.
+    trailers: Option<Box<Box<[Box<str>]>>>,
     /// The body comes from the client as it is sent.
     streamed: bool,
     /// Bytes that passed.
@@ -69,6 +71,8 @@ pub(super) struct Upload {
     finished: bool,
     done: bool,
     splice: Splice,
+    /// Copies of the request for mirrors, which get what is streamed from the client.
+    pub(super) copies: Option<Box<Copies>>,
 }
 
 impl Upload {
@@ -78,11 +82,12 @@ impl Upload {
             streamed: held.is_none(),
             held,
             max: max.unwrap_or(u64::MAX),
-            trailers,
+            trailers: (!trailers.is_empty()).then(|| Box::new(trailers)),
             moved: 0,
             finished: false,
             done: false,
             splice: Splice::default(),
+            copies: None,
         }
     }
 
@@ -154,7 +159,12 @@ impl Upload {
         client: &mut Peer,
         up: &mut Peer,
     ) -> Result<Option<Progress>, Broken> {
-        match self.splice.poll_body(cx, client, up, self.max.saturating_sub(self.moved)) {
+        // What is spliced is not seen.
+        let spliced = match self.copies {
+            Some(_) => Poll::Ready(Ok(0)),
+            None => self.splice.poll_body(cx, client, up, self.max.saturating_sub(self.moved)),
+        };
+        match spliced {
             Poll::Ready(Ok(0)) => {}
             Poll::Ready(Ok(count)) => {
                 self.moved += count;
@@ -173,6 +183,8 @@ impl Upload {
                 match up.poll_send(cx, data) {
                     Poll::Ready(Ok(count)) => {
                         self.moved += count as u64;
+                        let part = data.get(..count).unwrap_or_default();
+                        self.copies = self.copies.take().and_then(|copies| copies.with(part));
                         client.consume(count);
                         Ok(None)
                     }
@@ -181,9 +193,17 @@ impl Upload {
                 }
             }
             Poll::Ready(Ok(false)) => {
-                let named = |name: &[u8]| self.trailers.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+                let named = |name: &[u8]| {
+                    self.trailers
+                        .iter()
+                        .flat_map(|names| names.iter())
+                        .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+                };
                 let trailers = passed_trailers(client.trailers(), named);
                 up.finish(trailers.as_deref()).map_err(Broken::Upstream)?;
+                if let Some(copies) = self.copies.take() {
+                    copies.complete();
+                }
                 self.finished = true;
                 Ok(None)
             }

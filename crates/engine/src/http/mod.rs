@@ -8,6 +8,7 @@ mod filters;
 mod forward;
 mod h1;
 mod h2;
+mod mirroring;
 mod proxying;
 mod reply;
 mod scratch;

@@ -28,6 +28,7 @@ use super::forward::{
     Broken, Download, Patience, Progress, RESPONSE_BODY_STALL, UPSTREAM_STALL, UPSTREAM_WRITE_STALL, Upload,
     client_gone, unless_gone,
 };
+use super::mirroring::copies;
 use super::reply::{self, send_continue};
 use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
 use super::upstream_head::Outgoing;
@@ -35,7 +36,7 @@ use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
 use crate::worker::Worker;
 
 /// Informational responses before the final one; they are not flow-controlled, so they are counted.
-const INTERIM_MAX: usize = 32;
+pub(super) const INTERIM_MAX: usize = 32;
 
 /// Bytes of an idempotent request's body that are held, so that another endpoint can be tried.
 const REPLAY_MAX: u64 = 64 * 1024;
@@ -58,11 +59,11 @@ struct Answering {
 }
 
 /// What is left of [`Reached`] once its transport is in use.
-struct Way {
-    picked: cardinal_balance::Picked,
-    group: Arc<cardinal_balance::Group>,
-    key: cardinal_net::PoolKey,
-    requests: u32,
+pub(super) struct Way {
+    pub(super) picked: cardinal_balance::Picked,
+    pub(super) group: Arc<cardinal_balance::Group>,
+    pub(super) key: cardinal_net::PoolKey,
+    pub(super) requests: u32,
     _guard: Option<StreamGuard>,
 }
 
@@ -83,6 +84,9 @@ impl Proxying<'_> {
             s.time_passed();
             s.upstream.body = Some(whole);
         }
+        if self.route.route.policies.is_some() {
+            self.mirror(s, session);
+        }
         let answering = loop {
             let failure = match self.attempt(down, s, session).await {
                 Ok(answering) => break answering,
@@ -95,6 +99,20 @@ impl Proxying<'_> {
             failure_log::write(Line::Retry, s, &failure);
         };
         self.answer(answering, turn).await
+    }
+
+    /// Copies the request for the mirrors of the route. The copies of a body that is not at hand leave when it has passed.
+    fn mirror(&self, s: &mut Scratch, session: &Session) {
+        let length = match (&s.upstream.body, session.framing) {
+            (Some(body), _) => Some(body.len() as u64),
+            (None, Framing::Length(length)) => Some(length),
+            (None, _) => None,
+        };
+        let Some(copies) = copies(self.worker, self.plan, self.route, s, length) else { return };
+        match &s.upstream.body {
+            Some(body) => copies.complete_with(body.clone()),
+            None => s.copies = Some(copies),
+        }
     }
 
     /// Whether a body of this length is held for another try.
@@ -122,12 +140,15 @@ impl Proxying<'_> {
         let (mut up, way) = unless_gone(down, pin!(self.start(reached, s, framing, protocol.as_deref()))).await?;
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
         let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers());
+        upload.copies = s.copies.take();
         let now = s.now(self.worker);
         s.exchange.timing.upstream_sent.get_or_insert(now);
         let waited = self.wait_for_head(down, &mut up, &mut upload, s).await;
         let waited = waited.and_then(|()| check_switch(protocol.as_deref(), &s.response));
         if let Err(failure) = waited {
             s.time_passed();
+            // If there is another try, the copies go on with what it reads from the client.
+            s.copies = upload.copies.take();
             if let (FailureKind::UpstreamTimeout, Peer::H2(h2)) = (failure.kind(), &mut up) {
                 h2.doubt();
             }
@@ -153,7 +174,7 @@ impl Proxying<'_> {
     }
 
     /// Writes the request head.
-    async fn start(
+    pub(super) async fn start(
         &self,
         reached: Reached,
         s: &Scratch,
@@ -508,7 +529,7 @@ fn may_retry(failure: &Failure, s: &Scratch) -> bool {
 }
 
 /// What went wrong while a response head was waited for.
-fn head_failure(error: NetError, limits: &HeadLimits) -> Failure {
+pub(super) fn head_failure(error: NetError, limits: &HeadLimits) -> Failure {
     let kind = match &error {
         error if error.is_local() => FailureKind::Overloaded,
         NetError::Head(_) | NetError::BufferFull => FailureKind::UpstreamProtocol,
@@ -535,12 +556,12 @@ fn head_failure(error: NetError, limits: &HeadLimits) -> Failure {
     failure.with_retry(retry)
 }
 
-fn head_limits(limits: &Limits) -> HeadLimits {
+pub(super) fn head_limits(limits: &Limits) -> HeadLimits {
     let head_bytes_max = limits.response_head_bytes_max as usize;
     HeadLimits { head_bytes_max, line_bytes_max: head_bytes_max, header_count_max: limits.header_count_max as usize }
 }
 
-fn poll_head(
+pub(super) fn poll_head(
     cx: &mut Context<'_>,
     up: &mut Peer,
     head: &mut ResponseHead,

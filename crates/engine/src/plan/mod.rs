@@ -162,6 +162,11 @@ impl Plan {
         Ok((plan, diagnostics))
     }
 
+    /// A backend that can be used.
+    pub(crate) fn backend(&self, id: &Id) -> Option<&Arc<BackendPlan>> {
+        self.backends.get(id)
+    }
+
     /// What was left out of the generation, and why.
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut all = self.directory.diagnostics();

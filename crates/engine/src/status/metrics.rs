@@ -23,6 +23,10 @@ pub(super) fn text(node: &Node) -> String {
     for (kind, count) in &totals.failures {
         text.line("failures_total", &[("kind", kind.label())], count);
     }
+    text.head("mirrored_requests_total", "counter", "Copies of requests for mirrors, by what became of them.");
+    for (result, count) in &totals.mirrored {
+        text.line("mirrored_requests_total", &[("result", result)], count);
+    }
     text.one(
         "upstream_pool_evictions_total",
         "counter",

@@ -14,6 +14,7 @@ mod health;
 mod kong_routes;
 mod leaks;
 mod message_heads;
+mod mirrors;
 mod mutual_tls;
 mod names;
 mod odd_certificates;

@@ -245,12 +245,20 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+fn route_policies() -> impl Strategy<Value = policy::RoutePolicies> {
+    let mirror = (any_id(), 0.0..=100.0, any::<u64>(), any::<bool>()).prop_map(
+        |(backend, percent, body_bytes_max, keep_host)| policy::Mirror { backend, percent, body_bytes_max, keep_host },
+    );
+    collection::vec(mirror, 0..3).prop_map(|mirrors| policy::RoutePolicies { mirrors })
+}
+
 fn route() -> impl Strategy<Value = Route> {
     let tls = prop::sample::select(vec![426, 301, 302, 307, 308]).prop_map(|status| TlsRequired::of(status).unwrap());
     let require = (option::of(tls), any::<bool>()).prop_map(|(tls, grpc)| Require { tls, grpc });
     let rank = (any::<u128>(), any::<u128>()).prop_map(|(weight, tie)| Rank { weight, tie });
-    (origin(), rank, any::<[bool; 4]>(), matches(), action(), require, document()).prop_map(
-        |(origin, rank, [stream, strip_path, buffered, v1], matches, action, require, document)| Route {
+    let policies = option::of(route_policies().prop_map(Box::new));
+    (origin(), rank, any::<[bool; 4]>(), matches(), action(), require, (policies, document())).prop_map(
+        |(origin, rank, [stream, strip_path, buffered, v1], matches, action, require, (policies, document))| Route {
             origin,
             rank,
             traffic: if stream { Traffic::Stream } else { Traffic::Http },
@@ -264,6 +272,7 @@ fn route() -> impl Strategy<Value = Route> {
             require,
             request_buffering: buffered,
             response_buffering: strip_path,
+            policies,
             document,
         },
     )
@@ -303,16 +312,19 @@ fn filter_set() -> impl Strategy<Value = FilterSet> {
 /// A record of any table.
 pub(super) fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
-        certificate().prop_map(|r| Record::Certificate(r.into())),
+        certificate().prop_map(|r| Record::Certificate(r.into())).boxed(),
         (origin(), text())
-            .prop_map(|(origin, certificate)| Record::TrustBundle(TrustBundle { origin, certificate }.into())),
-        cluster().prop_map(|r| Record::Cluster(r.into())),
-        endpoint().prop_map(|r| Record::Endpoint(r.into())),
-        backend().prop_map(|r| Record::Backend(r.into())),
-        route().prop_map(|r| Record::Route(r.into())),
-        (origin(), text()).prop_map(|(origin, name)| Record::PrincipalGroup(PrincipalGroup { origin, name }.into())),
-        principal().prop_map(|r| Record::Principal(r.into())),
-        credential().prop_map(|r| Record::Credential(r.into())),
+            .prop_map(|(origin, certificate)| Record::TrustBundle(TrustBundle { origin, certificate }.into()))
+            .boxed(),
+        cluster().prop_map(|r| Record::Cluster(r.into())).boxed(),
+        endpoint().prop_map(|r| Record::Endpoint(r.into())).boxed(),
+        backend().prop_map(|r| Record::Backend(r.into())).boxed(),
+        route().prop_map(|r| Record::Route(r.into())).boxed(),
+        (origin(), text())
+            .prop_map(|(origin, name)| Record::PrincipalGroup(PrincipalGroup { origin, name }.into()))
+            .boxed(),
+        principal().prop_map(|r| Record::Principal(r.into())).boxed(),
+        credential().prop_map(|r| Record::Credential(r.into())).boxed(),
         filter_set().prop_map(|r| Record::FilterSet(r.into())),
     ]
 }

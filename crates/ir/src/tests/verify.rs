@@ -21,6 +21,10 @@ fn records(n: u8, a: u8) -> Vec<Record> {
             0 => Action::Split([id(9), to].map(|backend| WeightedBackend { backend, weight: 0 }).into()),
             _ => (a < 4).then_some(to).into(),
         },
+        policies: (a == 4).then(|| {
+            let mirrors = vec![policy::Mirror { backend: to, ..policy::Mirror::default() }];
+            Box::new(policy::RoutePolicies { mirrors })
+        }),
         ..named_route(n)
     };
     let tls = UpstreamTls { client_certificate: (n > 2).then_some(to), trust_bundles: vec![to], ..Default::default() };
