@@ -17,7 +17,7 @@ use super::facts::{Facts, apply_match, read_facts, refusal, refused_method};
 use super::filters::run_request;
 use super::upstream_head::strip_listed;
 use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
-use crate::policy::action;
+use crate::policy::{action, headers, rewrite};
 
 /// What happens to a request.
 pub(crate) enum Decided<'p> {
@@ -90,6 +90,10 @@ pub(crate) async fn decide<'p>(
     s.exchange.backend = to.backend.as_ref().map(|backend| Arc::clone(&backend.info));
     let base = to.backend.as_ref().and_then(|b| b.backend.path.as_deref());
     apply_match(&found, base, s);
+    let policies = route.route.policies.as_deref();
+    if let Some(rewrite) = policies.and_then(|policies| policies.rewrite.as_ref()) {
+        rewrite::apply(rewrite, base, s);
+    }
     if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
         return Ok(Decided::Reply(Box::new(reply)));
     }
@@ -103,9 +107,12 @@ pub(crate) async fn decide<'p>(
     }
     check_body_length(limits, s, body.length())?;
     if let Some(backend) = &to.backend {
+        if let Some(edits) = policies.and_then(|policies| policies.request_headers.as_ref()) {
+            headers::edit(edits, &mut s.request.headers);
+        }
         return Ok(Decided::Forward(route, backend));
     }
-    let reply = action::reply(&route.route.action, s);
+    let reply = action::reply(&route.route, s);
     reply.map(|reply| Decided::Reply(Box::new(reply))).ok_or_else(|| {
         let reason = match route.route.action {
             Action::None => "the route has no backend",

@@ -358,7 +358,7 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Arc<Chain>, facts: Facts
     match decided? {
         Decided::Reply(reply) => send_reply(turn, chain, *reply).await,
         Decided::Forward(route, backend) => {
-            Proxying { worker: turn.worker, plan, route, backend, chain: *chain }.run(turn).await
+            Proxying { worker: turn.worker, plan, route, backend, chain }.run(turn).await
         }
     }
 }

@@ -137,13 +137,13 @@ impl Copies {
     }
 
     /// The body is complete: the copies go on their way.
-    pub(super) fn complete(mut self: Box<Self>) {
+    pub(super) fn complete(mut self) {
         let body = Bytes::from(std::mem::take(&mut self.body));
         self.send(body);
     }
 
     /// The body is at hand.
-    pub(super) fn complete_with(mut self: Box<Self>, body: Bytes) {
+    pub(super) fn complete_with(mut self, body: Bytes) {
         let budget = &self.worker.node.services.memory;
         if self.held.grow(budget, body.len()).is_err() {
             return self.drop_all(Fate::MemoryLimit);

@@ -33,6 +33,7 @@ use super::reply::{self, send_continue};
 use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
 use super::upstream_head::Outgoing;
 use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
+use crate::policy::headers;
 use crate::worker::Worker;
 
 /// Informational responses before the final one; they are not flow-controlled, so they are counted.
@@ -297,6 +298,10 @@ impl Proxying<'_> {
             return self.switch(answering, turn);
         }
         super::upstream_head::strip_response(&mut s.response);
+        let policies = self.route.route.policies.as_deref();
+        if let Some(edits) = policies.and_then(|policies| policies.response_headers.as_ref()) {
+            headers::edit(edits, &mut s.response.headers);
+        }
         run_response(self.plan, self.chain, s);
         let outcome = self.body(&mut answering, framing, turn).await;
         turn.s.exchange.bytes.received += answering.upload.received();

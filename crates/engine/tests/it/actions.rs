@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use cardinal_engine::Configuration;
 use cardinal_engine::explain::{Decision, Explainer, Question};
+use cardinal_ir::policy::{HeaderEdits, RoutePolicies, UrlRewrite};
 use cardinal_ir::{
     Action, Criteria, DirectResponse, Filter, FilterSet, HeaderMatch, Id, Ir, Origin, PathMatch, PathRewrite,
     QueryMatch, Rank, Redirect, Route, Scheme, Scope, TextMatch, ValueMatch, WeightedBackend,
@@ -15,6 +16,7 @@ use serde_json::json;
 
 use crate::plugins;
 use crate::records::{backend, node, origin};
+use crate::scene::sent_all;
 
 /// A generation to be edited.
 #[derive(Default)]
@@ -79,6 +81,9 @@ async fn get(world: &World, target: &str, headers: &[(&str, &str)]) -> Result<Re
     H1Client::connect(world.http()).await?.get(target, "a.test", headers).await
 }
 
+/// Fields of a request.
+type Headers = &'static [(&'static str, &'static str)];
+
 #[tokio::test]
 async fn conditions_on_paths_headers_and_parameters() -> Result<()> {
     let mut records = Records::default();
@@ -104,8 +109,8 @@ async fn conditions_on_paths_headers_and_parameters() -> Result<()> {
     records.route(12, query(ValueMatch::Present), status(224));
     records.route(13, Criteria::default(), status(418));
     let world = records.serve()?;
-    let none: &[(&str, &str)] = &[];
-    let cases: &[(&str, &[(&str, &str)], u16)] = &[
+    let none: Headers = &[];
+    let cases: &[(&str, Headers, u16)] = &[
         ("/exact", none, 201),
         ("/exact/", none, 418),
         ("/exact/x", none, 418),
@@ -282,6 +287,58 @@ async fn redirects_and_fixed_responses() -> Result<()> {
     assert_eq!((head.status, head.header("content-length"), head.body.len()), (404, Some("12"), 0));
     assert_eq!(records.explain("/anything", &[]).await?.reply, Some((404, "no such page".to_owned())));
     Ok(())
+}
+
+#[tokio::test]
+async fn headers_are_edited_and_urls_rewritten() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let mut records = Records::default();
+    let a = records.backend(1, &echo);
+    let pairs = |list: &[(&str, &str)]| list.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let policies = RoutePolicies {
+        request_headers: Some(HeaderEdits {
+            remove: vec!["X-Secret".into()],
+            set: pairs(&[("X-Set", "1")]),
+            add: pairs(&[("X-Add", "2")]),
+        }),
+        response_headers: Some(HeaderEdits { set: pairs(&[("X-Response", "3")]), ..HeaderEdits::default() }),
+        rewrite: Some(UrlRewrite { host: Some("b.test".into()), path: Some(PathRewrite::Prefix("/new".into())) }),
+        ..RoutePolicies::default()
+    };
+    let criteria = || paths(PathMatch::SegmentPrefix("/old".into()));
+    let id = records.route(9, criteria(), Action::Forward(a));
+    let with = |records: &mut Records, id: Id| {
+        let route = Route::clone(records.0.routes.get(&id).unwrap());
+        records.0.routes.insert(id, Route { policies: Some(policies.clone().into()), ..route });
+    };
+    with(&mut records, id);
+    let id = records.route(10, Criteria::default(), status(204));
+    with(&mut records, id);
+    let world = records.serve()?;
+
+    let sent = [("x-secret", "s"), ("X_Secret", "s"), ("x-set", "0"), ("x-add", "1")];
+    let response = get(&world, "/old/x?q", &sent).await?;
+    let report = response.json();
+    assert_eq!((report["target"].as_str(), report["authority"].as_str()), (Some("/new/x?q"), Some("b.test")));
+    assert_eq!(sent_all(&report, "x-secret").len() + sent_all(&report, "x_secret").len(), 0);
+    assert_eq!((sent_all(&report, "x-set"), sent_all(&report, "x-add")), (strings(&["1"]), strings(&["1", "2"])));
+    assert_eq!(response.header("x-response"), Some("3"));
+
+    let decision = records.explain("/old/x?q", &sent).await?;
+    assert_eq!(
+        (decision.upstream_uri.as_deref(), decision.upstream_host.as_deref()),
+        (Some("/new/x?q"), Some("b.test"))
+    );
+    let head = decision.upstream_head.unwrap_or_default().to_lowercase();
+    assert!(head.contains("\r\nx-set: 1\r\n") && !head.contains("secret"), "{head}");
+
+    let fixed = get(&world, "/other", &[]).await?;
+    assert_eq!((fixed.status, fixed.header("x-response")), (204, Some("3")));
+    Ok(())
+}
+
+fn strings(list: &[&str]) -> Vec<String> {
+    list.iter().map(|text| (*text).to_owned()).collect()
 }
 
 #[tokio::test]

@@ -150,7 +150,8 @@ async fn a_mirror_that_fails_is_counted_and_nothing_else() -> Result<()> {
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);
     until(&world, "failed", 2).await?;
     let hanging = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
-    let timeouts = Timeouts { connect_ms: 10, read_ms: 10, write_ms: 10, ..Timeouts::default() };
+    let mut timeouts = Timeouts::default();
+    (timeouts.connect_ms, timeouts.read_ms, timeouts.write_ms) = (10, 10, 10);
     let late = Backend { timeouts, ..copy(hanging.address()) };
     world.engine().apply(configuration(&main, late, mirror()))?;
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);

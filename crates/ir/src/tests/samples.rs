@@ -226,11 +226,15 @@ fn matches() -> impl Strategy<Value = Matches> {
     prop_oneof![conditions, predicate.prop_map(Matches::Predicate)]
 }
 
+fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
+    prop_oneof![text().prop_map(PathRewrite::Full), text().prop_map(PathRewrite::Prefix)]
+}
+
 fn action() -> impl Strategy<Value = Action> {
     let weighted = (any_id(), any::<u32>()).prop_map(|(backend, weight)| WeightedBackend { backend, weight });
-    let path = prop_oneof![text().prop_map(PathRewrite::Full), text().prop_map(PathRewrite::Prefix)];
     let scheme = prop::sample::select(vec![Scheme::Http, Scheme::Https]);
-    let redirect = (option::of(scheme), option::of(text()), option::of(any::<u16>()), option::of(path), any::<u16>());
+    let redirect =
+        (option::of(scheme), option::of(text()), option::of(any::<u16>()), option::of(path_rewrite()), any::<u16>());
     let redirect =
         redirect.prop_map(|(scheme, host, port, path, status)| Redirect { scheme, host, port, path, status });
     let headers = collection::vec((text(), text()), 0..2);
@@ -249,7 +253,20 @@ fn route_policies() -> impl Strategy<Value = policy::RoutePolicies> {
     let mirror = (any_id(), 0.0..=100.0, any::<u64>(), any::<bool>()).prop_map(
         |(backend, percent, body_bytes_max, keep_host)| policy::Mirror { backend, percent, body_bytes_max, keep_host },
     );
-    collection::vec(mirror, 0..3).prop_map(|mirrors| policy::RoutePolicies { mirrors })
+    let edits = || {
+        let pairs = || collection::vec((text(), text()), 0..2);
+        (texts(), pairs(), pairs()).prop_map(|(remove, set, add)| policy::HeaderEdits { remove, set, add })
+    };
+    let rewrite =
+        (option::of(text()), option::of(path_rewrite())).prop_map(|(host, path)| policy::UrlRewrite { host, path });
+    (collection::vec(mirror, 0..3), option::of(edits()), option::of(edits()), option::of(rewrite)).prop_map(
+        |(mirrors, request_headers, response_headers, rewrite)| policy::RoutePolicies {
+            mirrors,
+            request_headers,
+            response_headers,
+            rewrite,
+        },
+    )
 }
 
 fn route() -> impl Strategy<Value = Route> {

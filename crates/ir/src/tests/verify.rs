@@ -23,7 +23,7 @@ fn records(n: u8, a: u8) -> Vec<Record> {
         },
         policies: (a == 4).then(|| {
             let mirrors = vec![policy::Mirror { backend: to, ..policy::Mirror::default() }];
-            Box::new(policy::RoutePolicies { mirrors })
+            Box::new(policy::RoutePolicies { mirrors, ..Default::default() })
         }),
         ..named_route(n)
     };

@@ -2,27 +2,32 @@
 
 use bytes::Bytes;
 use cardinal_http::{Name, is_authority};
-use cardinal_ir::{Action, DirectResponse, PathRewrite, Redirect, Scheme};
+use cardinal_ir::{Action, DirectResponse, PathRewrite, Redirect, Route, Scheme};
 use cardinal_route::split_host;
 use cardinal_route::upstream_uri::{write_path, write_replaced};
 use cardinal_sdk::{Reply, ReplyBody};
 
 use crate::http::Scratch;
+use crate::policy::headers;
 
 #[cfg(test)]
 mod tests;
 
-/// The reply of an action that has one.
-pub(crate) fn reply(action: &Action, s: &Scratch) -> Option<Reply> {
-    match action {
+/// The reply of a route whose action is one.
+pub(crate) fn reply(route: &Route, s: &Scratch) -> Option<Reply> {
+    let mut reply = match &route.action {
         Action::Redirect(redirect) => {
             let mut reply = Reply::new(redirect.status);
             reply.headers.append(b"Location", &location(redirect, s));
-            Some(reply)
+            reply
         }
-        Action::Respond(response) => Some(direct(response)),
-        Action::None | Action::Forward(_) | Action::Split(_) => None,
+        Action::Respond(response) => direct(response),
+        Action::None | Action::Forward(_) | Action::Split(_) => return None,
+    };
+    if let Some(edits) = route.policies.as_ref().and_then(|policies| policies.response_headers.as_ref()) {
+        headers::edit(edits, &mut reply.headers);
     }
+    Some(reply)
 }
 
 fn direct(response: &DirectResponse) -> Reply {

@@ -84,10 +84,11 @@ fn direct_responses_are_as_they_are_written() {
         headers: vec![("Content-Type".into(), "text/plain".into()), ("X-A".into(), "b".into())],
         body: "gone".into(),
     };
-    let reply = reply(&Action::Respond(response.into()), &request(80)).unwrap();
+    let of = |action: Action| reply(&Route { action, ..Route::default() }, &request(80));
+    let reply = of(Action::Respond(response.into())).unwrap();
     assert_eq!((reply.status, reply.headers.get(b"x-a")), (404, Some(&b"b"[..])));
     assert!(matches!(reply.body, ReplyBody::Bytes(body) if body == "gone"));
-    let empty = super::reply(&Action::Respond(DirectResponse::default().into()), &request(80)).unwrap();
+    let empty = of(Action::Respond(DirectResponse::default().into())).unwrap();
     assert!(matches!((empty.status, empty.body), (200, ReplyBody::Empty)));
-    assert!(super::reply(&Action::None, &request(80)).is_none());
+    assert!(of(Action::None).is_none());
 }
