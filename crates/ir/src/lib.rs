@@ -24,6 +24,7 @@ pub mod resolve;
 mod route;
 mod table;
 mod tables;
+mod telemetry;
 mod verify;
 
 pub use backend::{
@@ -48,6 +49,10 @@ pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Se
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};
 pub use table::Table;
 pub use tables::{Ir, IrDelta, Record, RecordKind, Row};
+pub use telemetry::{
+    Propagation, Sampling, SpanExporter, SpanProtocol, SpanQueue, SpanTag, TagValue, Telemetry, TelemetryScope,
+    TraceFormat, TraceInjection,
+};
 pub use verify::Verified;
 
 /// Identifies a record within its table; unique over the tables of one generation where the front end makes it so.

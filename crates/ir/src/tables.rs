@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Backend, Certificate, Change, Cluster, Credential, Delta, Endpoint, FilterSet, Id, Origin, Principal,
-    PrincipalGroup, Route, Table, TrustBundle,
+    PrincipalGroup, Route, Table, Telemetry, TrustBundle,
 };
 
 /// What each record type provides for its table.
@@ -216,6 +216,8 @@ tables! {
     credentials: Credential,
     /// Filters and where they apply.
     filter_sets: FilterSet,
+    /// Which requests are traced, and where their spans go.
+    telemetry: Telemetry,
 }
 
 /// Implements [`Row`] for a record with a field `origin`. References are listed as
@@ -256,6 +258,7 @@ row!(FilterSet |this| {
     "scope.principal" in Principal: this.scope.principal,
     "scope.group" in PrincipalGroup: this.scope.group,
 });
+row!(Telemetry |this| { "scope.backend" in Backend: this.scope.backend });
 
 /// The change of a record with an id, for tests and callers that edit by hand.
 impl<T: Row> From<(Id, Option<T>)> for Change<T> {

@@ -28,6 +28,7 @@ fn put(ir: &mut Ir, id: Id, record: Record) {
         Record::Principal(record) => drop(ir.principals.insert_shared(id, record)),
         Record::Credential(record) => drop(ir.credentials.insert_shared(id, record)),
         Record::FilterSet(record) => drop(ir.filter_sets.insert_shared(id, record)),
+        Record::Telemetry(record) => drop(ir.telemetry.insert_shared(id, record)),
     }
 }
 
@@ -127,6 +128,34 @@ fn the_order_of_keys_in_free_form_values_does_not_count() {
         (set(r#"{"a":{"x":1,"y":[{"p":0.0,"q":2}]},"b":2}"#), set(r#"{"b":2,"a":{"y":[{"q":2,"p":-0.0}],"x":1}}"#));
     assert_eq!(a, b);
     assert_eq!(Record::FilterSet(a.into()).digest(), Record::FilterSet(b.into()).digest());
+}
+
+#[test]
+fn the_tracing_of_the_highest_precedence_applies() {
+    use crate::{Telemetry, TelemetryScope, resolve};
+    let mut ir = Ir::default();
+    let scopes =
+        [(None, None, 1), (Some(1), None, 3), (None, Some(2), 2), (Some(1), Some(2), 4), (Some(3), Some(2), 0)];
+    for (n, (route, backend, precedence)) in (0..).zip(scopes) {
+        let scope = TelemetryScope { route: route.map(samples::id), backend: backend.map(samples::id) };
+        let telemetry = Telemetry { scope, precedence, ..Telemetry::default() };
+        put(&mut ir, samples::id(n), Record::Telemetry(telemetry.into()));
+    }
+    // Of two that are equal, the lower id applies, which is the higher number here.
+    let same = Telemetry { precedence: 1, ..Telemetry::default() };
+    put(&mut ir, samples::id(5), Record::Telemetry(same.into()));
+    let find = |route: Option<u8>, backend: Option<u8>| {
+        let found = resolve::telemetry(&ir, route.map(samples::id), backend.map(samples::id));
+        found.and_then(|(id, _)| (0..samples::IDS).find(|n| samples::id(*n) == id))
+    };
+    let cases =
+        [(None, None, 5), (Some(0), Some(0), 5), (Some(1), Some(0), 1), (Some(0), Some(2), 2), (Some(1), Some(2), 3)];
+    for (route, backend, expect) in cases {
+        assert_eq!(find(route, backend), Some(expect), "{route:?} {backend:?}");
+    }
+    assert_eq!(find(Some(3), Some(2)), Some(2), "its own has the lowest precedence");
+    ir.telemetry = Default::default();
+    assert_eq!(resolve::telemetry(&ir, None, None), None);
 }
 
 #[test]

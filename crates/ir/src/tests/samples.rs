@@ -260,6 +260,53 @@ fn filter_set() -> impl Strategy<Value = FilterSet> {
         .prop_map(|(origin, scope, precedence, filters)| FilterSet { origin, scope, precedence, filters })
 }
 
+fn telemetry() -> impl Strategy<Value = Telemetry> {
+    let format = || prop::sample::select(TraceFormat::ALL.to_vec());
+    let inject = || prop_oneof![Just(TraceInjection::Preserve), format().prop_map(TraceInjection::Format)];
+    let propagation = (collection::vec(format(), 0..3), texts(), collection::vec(inject(), 0..3), format())
+        .prop_map(|(extract, clear, inject, default_format)| Propagation { extract, clear, inject, default_format });
+    let percent = || prop_oneof![Just(-0.0), 0.0..=100.0];
+    let sampling = (percent(), percent(), percent()).prop_map(|(client_percent, random_percent, overall_percent)| {
+        Sampling { client_percent, random_percent, overall_percent }
+    });
+    let value = prop_oneof![
+        text().prop_map(TagValue::Literal),
+        (text(), option::of(text())).prop_map(|(name, default)| TagValue::Header { name, default }),
+    ];
+    let tags = collection::vec((text(), value).prop_map(|(name, value)| SpanTag { name, value }), 0..3);
+    let protocol = prop::sample::select(vec![
+        SpanProtocol::OtlpHttp,
+        SpanProtocol::OtlpGrpc,
+        SpanProtocol::Zipkin,
+        SpanProtocol::Datadog,
+    ]);
+    let exporter = (protocol, text(), any::<[bool; 2]>(), any::<u64>(), any::<u32>()).prop_map(
+        |(protocol, url, [insecure, gzip], timeout_ms, requests_max)| SpanExporter {
+            protocol,
+            headers: vec![(url.clone(), "v".into())],
+            url,
+            insecure,
+            gzip,
+            timeout_ms,
+            queue: SpanQueue { requests_max, ..SpanQueue::default() },
+        },
+    );
+    let scope =
+        (option::of(any_id()), option::of(any_id())).prop_map(|(route, backend)| TelemetryScope { route, backend });
+    (origin(), scope, any::<u32>(), sampling, propagation, tags, option::of(exporter)).prop_map(
+        |(origin, scope, precedence, sampling, propagation, tags, exporter)| Telemetry {
+            origin,
+            scope,
+            precedence,
+            sampling,
+            propagation,
+            resource: tags.iter().map(|tag| (tag.name.clone(), "v".into())).collect(),
+            tags,
+            exporter,
+        },
+    )
+}
+
 /// A record of any table.
 pub(super) fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
@@ -274,6 +321,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
         principal().prop_map(|r| Record::Principal(r.into())),
         credential().prop_map(|r| Record::Credential(r.into())),
         filter_set().prop_map(|r| Record::FilterSet(r.into())),
+        telemetry().prop_map(|r| Record::Telemetry(r.into())),
     ]
 }
 

@@ -46,7 +46,15 @@ fn records(n: u8, a: u8) -> Vec<Record> {
         Record::PrincipalGroup(PrincipalGroup { origin: origin.clone(), name: "g".into() }.into()),
         Record::Principal(Principal { origin: origin.clone(), groups: vec![to], ..Default::default() }.into()),
         Record::Credential(Credential::new(origin.clone(), attributes, to, "k".into()).into()),
-        Record::FilterSet(FilterSet { origin, scope, ..Default::default() }.into()),
+        Record::FilterSet(FilterSet { origin: origin.clone(), scope, ..Default::default() }.into()),
+        Record::Telemetry(
+            Telemetry {
+                origin,
+                scope: TelemetryScope { route: None, backend: (a != 1).then_some(to) },
+                ..Default::default()
+            }
+            .into(),
+        ),
     ]
 }
 
@@ -76,7 +84,7 @@ proptest! {
     #[test]
     fn what_changes_is_enough(
         edits in proptest::collection::vec(
-            proptest::collection::vec((0_usize..10, 0_u8..6, 0_u8..6, proptest::bool::weighted(0.7)), 1..4), 1..40),
+            proptest::collection::vec((0_usize..11, 0_u8..6, 0_u8..6, proptest::bool::weighted(0.7)), 1..4), 1..40),
     ) {
         let mut verified = Verified::new(Arc::default()).unwrap();
         for edits in edits {
@@ -130,6 +138,7 @@ fn references(record: &Record) -> Vec<&'static str> {
         Record::Principal(r) => r.references(&mut visit),
         Record::Credential(r) => r.references(&mut visit),
         Record::FilterSet(r) => r.references(&mut visit),
+        Record::Telemetry(r) => r.references(&mut visit),
     }
     fields
 }
