@@ -20,6 +20,7 @@ pub mod redis;
 mod reply;
 mod services;
 pub mod testing;
+pub mod trace;
 
 pub use def::{
     Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, PluginDef, Prepare, Prepared, Scopes, Seal,
