@@ -34,5 +34,6 @@ pub use filter::{Admit, Filter, Flow, Phases, Verdict};
 pub use phase::{BodyCx, BodyMode, Chunk, ConnectCx, HeadCx, LogCx, ResponseCx, UpstreamRequest};
 pub use reply::{Reply, ReplyBody};
 pub use services::{
-    CallError, Collector, ConnectionCounts, HttpCall, HttpCaller, HttpReply, NodeView, Services, Shared, TargetHealth,
+    CallError, Collector, ConnectionCounts, GrpcCall, GrpcReply, HttpCall, HttpCaller, HttpReply, NodeView, Services,
+    Shared, TargetHealth,
 };

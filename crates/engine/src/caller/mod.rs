@@ -2,6 +2,7 @@
 //! runtime, with connections that are kept for the next call.
 
 mod exchange;
+mod grpc;
 mod idle;
 mod url;
 
@@ -14,13 +15,14 @@ use cardinal_http::h1::Framing;
 use cardinal_http::{HeaderList, Method, Name, is_authority};
 use cardinal_net::dns::Dns;
 use cardinal_net::h1::H1;
-use cardinal_sdk::{CallError, HttpCall, HttpCaller, HttpReply};
+use cardinal_sdk::{CallError, GrpcCall, GrpcReply, HttpCall, HttpCaller, HttpReply};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::connector::{ConnectFailure, Connector, Tls, Trust};
 use exchange::{Broken, Request, Why};
+use grpc::GrpcCaller;
 use idle::{Idle, Key};
 use url::Url;
 
@@ -30,6 +32,7 @@ const CALLS_MAX: usize = 1_024;
 /// Makes HTTP calls. Follows no redirects, sends no cookies, uses no proxy.
 pub(crate) struct Caller {
     inner: Arc<Inner>,
+    grpc: Arc<GrpcCaller>,
     runtime: Handle,
 }
 
@@ -43,12 +46,13 @@ impl Caller {
     /// A caller that verifies servers by these authorities. Calls run on the resolver's runtime, whoever awaits them.
     pub(crate) fn new(dns: Arc<Dns>, trust: Arc<Trust>) -> Self {
         let runtime = dns.runtime().clone();
+        let grpc = Arc::new(GrpcCaller::new(Arc::clone(&dns), Arc::clone(&trust)));
         let inner = Inner {
             connector: Connector::new(dns, trust, &[b"http/1.1"]),
             idle: Arc::default(),
             calls: Semaphore::new(CALLS_MAX),
         };
-        Self { inner: Arc::new(inner), runtime }
+        Self { inner: Arc::new(inner), grpc, runtime }
     }
 }
 
@@ -69,6 +73,10 @@ impl HttpCaller for Caller {
             drop(running);
             outcome.unwrap_or_else(|_| Err(CallError::Transport("the node is stopping".to_owned())))
         })
+    }
+
+    fn grpc(&self, call: GrpcCall) -> Pin<Box<dyn Future<Output = Result<GrpcReply, CallError>> + Send>> {
+        Arc::clone(&self.grpc).start(call, self.runtime.clone())
     }
 }
 
