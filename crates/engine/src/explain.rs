@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cardinal_balance::{Group, MemberStatus, NoPeer, PickInput};
-use cardinal_base::{Budget, SeededRng, SystemClock};
+use cardinal_base::{Budget, Rng as _, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
 use cardinal_ir::{Algorithm, Diagnostic, Id, NodeSettings, Scope};
@@ -28,6 +28,7 @@ use crate::http::{
     refused_method, run_request_filters, set_host, strip_listed, with_view,
 };
 use crate::plan::{BackendPlan, Chain, Plan, PlanCx, Registry, RoutePlan};
+use crate::policy::telemetry::{self, TelemetryPlan};
 
 /// A request to ask about.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +89,17 @@ pub struct Applied {
     pub config: Value,
 }
 
+/// The tracing that applies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// The user's object that asks for it.
+    pub policy: Named,
+    /// Whether spans are made of the request. Where that is left to chance, another request may be treated otherwise.
+    pub sampled: bool,
+    /// Where spans go; `None` when none are exported.
+    pub exporter: Option<String>,
+}
+
 /// A route that was close.
 #[derive(Clone, Debug)]
 pub struct Loser {
@@ -128,6 +140,8 @@ pub struct Decision {
     pub balancer: Option<String>,
     /// Who the request is authenticated as.
     pub consumer: Option<Named>,
+    /// The tracing that applies.
+    pub tracing: Option<Tracing>,
 }
 
 /// Answers questions about a configuration.
@@ -245,6 +259,7 @@ impl Explainer {
                 decision.reply = Some((failure.kind().status(), message(&self.plan.node().errors, failure.kind())));
             }
         }
+        decision.tracing = s.trace.as_ref().map(|trace| tracing_of(trace.plan(), trace.is_sampled()));
         decision.consumer = s
             .exchange
             .identity
@@ -289,6 +304,9 @@ impl Explainer {
             .collect();
         decision.losers_more = explanation.more;
         let Some(found) = explanation.matched else {
+            if let Some(tracing) = &plan.telemetry {
+                telemetry::start(tracing, (None, None), s, fixed());
+            }
             decision.plugins = chosen(&plan.unrouted, s);
             return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
         };
@@ -303,6 +321,9 @@ impl Explainer {
             .backend
             .as_ref()
             .map(|backend| Named { id: backend.info.id(), name: backend.info.name().map(str::to_owned) });
+        if let Some(tracing) = &plan.telemetry {
+            telemetry::start(tracing, (Some(route.route.origin.id), route.route.backend), s, fixed());
+        }
         let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
         apply_match(&found, base, s);
         if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
@@ -349,6 +370,7 @@ impl Explainer {
             (None, None) => (backend.info.host().to_owned(), 0),
         };
         set_host(&route.route, &backend.backend, s, &endpoint, port);
+        telemetry::before_attempt(s, fixed());
         let mut head = Vec::new();
         Outgoing::new(s, self.plan.node(), framing, None)?.write_h1(&mut head);
         decision.upstream_head = Some(String::from_utf8_lossy(&head).into_owned());
@@ -396,6 +418,18 @@ fn ask(question: &Question, s: &mut Scratch) -> Result<Facts, QuestionError> {
         }
     }
     Ok(Facts { tls: https, plain_on_tls: false, listener_port: local.port(), verification: None })
+}
+
+/// Numbers for ids in an explanation: the same each time.
+fn fixed() -> impl Fn() -> u64 {
+    let rng = std::cell::RefCell::new(SeededRng::new(1));
+    move || rng.borrow_mut().next_u64()
+}
+
+fn tracing_of(plan: &TelemetryPlan, sampled: bool) -> Tracing {
+    let origin = &plan.record.origin;
+    let policy = Named { id: origin.id, name: origin.name.as_deref().map(str::to_owned) };
+    Tracing { policy, sampled, exporter: plan.destination() }
 }
 
 fn route_named(route: &cardinal_ir::Route) -> Named {

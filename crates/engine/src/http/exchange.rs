@@ -28,6 +28,7 @@ use super::tunnel::tunnel;
 use super::upstream::picked_text;
 use super::upstream_head::strip_listed;
 use crate::plan::{Chain, Plan};
+use crate::policy::telemetry;
 use crate::worker::Worker;
 
 /// The client's side of one request.
@@ -333,6 +334,9 @@ fn finish(turn: &mut Turn<'_>, chain: &Chain) {
 /// The log phase, and the access log.
 pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &Scratch, answered: bool) {
     run_log(services, chain, s, answered);
+    if s.trace.is_some() {
+        telemetry::finish(s, answered, || worker.random());
+    }
     if let Some(log) = &worker.node.access_log {
         log.write(services, s, answered);
     }
@@ -355,12 +359,21 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
         turn.session.keep_alive = false;
         return send_reply(turn, chain, reply).await;
     }
-    let found = route_request(&plan.http, s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
+    let Some(found) = route_request(&plan.http, s) else {
+        if let Some(tracing) = &plan.telemetry {
+            telemetry::start(tracing, (None, None), s, || turn.worker.random());
+        }
+        return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
+    };
     let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");
     let route = plan.http_routes.get(found.slot).ok_or_else(missing)?;
     *chain = &route.chain;
     s.exchange.route = Some(route.info());
     s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
+    if let Some(tracing) = &plan.telemetry {
+        let applies_to = (Some(route.route.origin.id), route.route.backend);
+        telemetry::start(tracing, applies_to, s, || turn.worker.random());
+    }
     let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
     apply_match(&found, base, s);
     if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {

@@ -32,6 +32,7 @@ use super::reply::{self, send_continue};
 use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
 use super::upstream_head::Outgoing;
 use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::policy::telemetry;
 use crate::worker::Worker;
 
 /// Informational responses before the final one; they are not flow-controlled, so they are counted.
@@ -117,6 +118,9 @@ impl Proxying<'_> {
             Some(body) => Framing::Length(body.len() as u64),
             None => session.framing,
         };
+        if s.trace.is_some() {
+            telemetry::before_attempt(s, || self.worker.random());
+        }
         let (mut up, way) = unless_gone(down, pin!(self.start(reached, s, framing, protocol.as_deref()))).await?;
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
         let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers());

@@ -12,6 +12,7 @@ use cardinal_sdk::{Client, Exchange, UpstreamRequest};
 use smallvec::SmallVec;
 
 use super::exchange::NO_ROOM;
+use crate::policy::telemetry::RequestTrace;
 use crate::worker::Worker;
 
 /// More memory than this in one scratch is not kept.
@@ -41,6 +42,8 @@ pub(crate) struct Scratch {
     pub(crate) choices: Vec<u16>,
     /// Endpoints that this request has tried.
     pub(crate) tried: SmallVec<[AddressKey; 4]>,
+    /// Its part in a trace; `None` where no tracing applies.
+    pub(crate) trace: Option<RequestTrace>,
     /// Waits on the way to the upstream.
     pub(crate) up_timer: Rc<Timer>,
     /// Waits on the way to the client.
@@ -64,6 +67,7 @@ impl Scratch {
             text: RefCell::default(),
             choices: Vec::new(),
             tried: SmallVec::new(),
+            trace: None,
             up_timer: Rc::new(Timer::new(wheel)),
             down_timer: Rc::new(Timer::new(wheel)),
         }
@@ -108,6 +112,7 @@ impl Scratch {
         self.looked = None;
         self.choices.clear();
         self.tried.clear();
+        self.trace = None;
     }
 
     /// Lets go of what a request left behind; `false` when so much memory is held that it is better freed.
@@ -115,6 +120,7 @@ impl Scratch {
         self.exchange.clear();
         self.exchange.client.tls = None;
         self.upstream.body = None;
+        self.trace = None;
         let held = self.request.headers.capacity() + self.response.headers.capacity() + self.path.capacity();
         self.up_timer.disarm();
         self.down_timer.disarm();

@@ -23,6 +23,7 @@ use super::failure_log::target_text;
 use super::upstream_head::set_host;
 use crate::names::Names;
 use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::policy::telemetry;
 use crate::worker::Worker;
 
 /// Window of an upstream HTTP/2 stream, bytes: what one slow client can make us hold.
@@ -175,6 +176,9 @@ pub(crate) fn report_failure(worker: &Worker, group: &Group, picked: &Picked, s:
     if let Some(attempt) = s.exchange.tries.last_mut() {
         attempt.state = Some(TryState::Failed);
         attempt.status = Some(failure.kind().status());
+    }
+    if s.trace.is_some() {
+        telemetry::attempt_failed(s, failure.kind(), worker.now());
     }
 }
 

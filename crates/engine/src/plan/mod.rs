@@ -32,6 +32,7 @@ use chain::ChainBuilder;
 use planner::{Chains, Planner};
 
 use crate::configuration::Configuration;
+use crate::policy::telemetry::TelemetryPlans;
 
 /// A generation, ready to serve.
 pub struct Plan {
@@ -57,6 +58,8 @@ pub struct Plan {
     pub services: Services,
     /// TLS with clients.
     pub tls: TlsPlan,
+    /// Tracing; `None` where there is none.
+    pub(crate) telemetry: Option<Arc<TelemetryPlans>>,
     /// How many groups went since the node started, for those who keep something about groups.
     pub(crate) groups_gone: u64,
     verified: Verified,
@@ -139,6 +142,10 @@ impl Plan {
         let stream_routes = planner.routes(&stream, previous.map(|p| (&p.stream, &p.stream_routes)));
         let chains = planner.finish();
         let services = cx.services.clone();
+        let telemetry = match previous {
+            Some(previous) if changes.delta.telemetry.is_empty() => previous.telemetry.clone(),
+            _ => TelemetryPlans::build(&ir, previous.and_then(|previous| previous.telemetry.as_ref()), &services),
+        };
         let plan = Self {
             generation,
             ir,
@@ -151,6 +158,7 @@ impl Plan {
             directory,
             services,
             tls,
+            telemetry,
             groups_gone: cx.registry.groups_gone(),
             verified,
             backends,
@@ -168,6 +176,7 @@ impl Plan {
         all.extend(self.route_problems.values().flatten().cloned());
         all.extend(self.backends.diagnostics());
         all.extend(self.chains.diagnostics());
+        all.extend(self.telemetry.iter().flat_map(|telemetry| telemetry.diagnostics()));
         all
     }
 

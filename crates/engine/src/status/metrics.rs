@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use super::pages::resident_bytes;
 use crate::node::Node;
+use crate::policy::telemetry;
 
 /// All metrics in Prometheus exposition format.
 pub(super) fn text(node: &Node) -> String {
@@ -45,6 +46,13 @@ pub(super) fn text(node: &Node) -> String {
     let queues = cardinal_sdk::queue::totals(&node.services.shared);
     text.one("log_queue_entries", "gauge", "Log entries of plugins that are queued.", queues.entries);
     text.one("log_queue_dropped_total", "counter", "Log entries of plugins that were lost.", queues.dropped);
+    let spans = telemetry::Counters::of(&node.services);
+    let help = "Spans of traced requests that a collector has accepted.";
+    text.one("spans_exported_total", "counter", help, spans.exported());
+    text.head("spans_dropped_total", "counter", "Spans of traced requests that were lost, by reason.");
+    for (reason, count) in spans.dropped() {
+        text.line("spans_dropped_total", &[("reason", reason)], count);
+    }
     config(node, &mut text);
     text.one("draining", "gauge", "Whether the node is draining.", u8::from(node.is_draining()));
     text.one("workers", "gauge", "Worker threads.", node.shared.counters.len());

@@ -10,7 +10,8 @@ use cardinal_engine::{ApplyError, Configuration};
 use cardinal_ir::{
     Attributes, Backend, Change, Cluster, Credential, Endpoint, Filter, FilterSet, Host, HostMatch, HostPattern,
     HttpVersion, Id, Ir, IrDelta, Limits, Listener, ListenerKind, Matches, NodeSettings, Origin, PathMatch, Principal,
-    Rank, Record, RecordKind, Route, Scope, Target, binary,
+    Propagation, Rank, Record, RecordKind, Route, Scope, Target, Telemetry, TelemetryScope, TraceFormat,
+    TraceInjection, binary,
 };
 use cardinal_testkit::{EchoServer, H1Client, World};
 use serde_json::json;
@@ -97,8 +98,25 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
             Record::Credential(Credential::new(origin, attributes, principal, key.into()).into())
         }
         RecordKind::FilterSet => Record::FilterSet(filter_set(id, dice).into()),
+        RecordKind::Telemetry => Record::Telemetry(telemetry(id, dice).into()),
         _ => return None,
     })
+}
+
+/// Tracing that is seen in the headers of requests.
+fn telemetry(id: Id, dice: &mut Dice) -> Telemetry {
+    let format = [TraceFormat::W3c, TraceFormat::B3Single, TraceFormat::Jaeger][dice.below(3) as usize];
+    let scope = TelemetryScope {
+        route: (dice.below(2) == 0).then(|| dice.id(RecordKind::Route)),
+        backend: (dice.below(2) == 0).then(|| dice.id(RecordKind::Backend)),
+    };
+    Telemetry {
+        origin: origin("tracing", id),
+        scope,
+        precedence: dice.below(4) as u32,
+        propagation: Propagation { inject: vec![TraceInjection::Format(format)], ..Propagation::default() },
+        ..Telemetry::default()
+    }
 }
 
 fn filter_set(set: Id, dice: &mut Dice) -> FilterSet {
@@ -143,6 +161,7 @@ fn delta(dice: &mut Dice, upstreams: &[SocketAddr]) -> IrDelta {
             (_, Some(Record::Principal(new))) => add(&mut delta.principals, id, Some(new)),
             (_, Some(Record::Credential(new))) => add(&mut delta.credentials, id, Some(new)),
             (_, Some(Record::FilterSet(new))) => add(&mut delta.filter_sets, id, Some(new)),
+            (_, Some(Record::Telemetry(new))) => add(&mut delta.telemetry, id, Some(new)),
             (RecordKind::Cluster, _) => add(&mut delta.clusters, id, None),
             (RecordKind::Endpoint, _) => add(&mut delta.endpoints, id, None),
             (RecordKind::Backend, _) => add(&mut delta.backends, id, None),
@@ -150,6 +169,7 @@ fn delta(dice: &mut Dice, upstreams: &[SocketAddr]) -> IrDelta {
             (RecordKind::Principal, _) => add(&mut delta.principals, id, None),
             (RecordKind::Credential, _) => add(&mut delta.credentials, id, None),
             (RecordKind::FilterSet, _) => add(&mut delta.filter_sets, id, None),
+            (RecordKind::Telemetry, _) => add(&mut delta.telemetry, id, None),
             _ => {}
         }
     }
@@ -205,7 +225,8 @@ async fn answers(world: &World) -> Result<Vec<String>> {
                         Some(server) => format!(
                             "{server} {} {:?}",
                             report["target"],
-                            ["x-0", "x-1", "x-2", "x-consumer-username"].map(sent)
+                            ["x-0", "x-1", "x-2", "x-consumer-username", "traceparent", "b3", "uber-trace-id"]
+                                .map(sent)
                         ),
                         // The id of the request is another one each time.
                         None => report["message"].to_string(),

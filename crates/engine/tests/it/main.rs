@@ -29,6 +29,7 @@ mod smuggling;
 mod splicing;
 mod stream;
 mod strictness;
+mod tracing;
 mod trusted_certificates;
 mod upstream_http2;
 
