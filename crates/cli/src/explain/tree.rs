@@ -1,6 +1,6 @@
 //! A decision for people.
 
-use cardinal_engine::explain::{Applied, Decision, Loser, Named, Question};
+use cardinal_engine::explain::{Applied, Decision, Loser, Named, Question, Tracing};
 use cardinal_ir::Id;
 use cardinal_kong::check::why_first;
 use cardinal_kong::{Settings, Source};
@@ -50,6 +50,7 @@ pub(super) fn tree(
             plugins(decision, loaded, sources),
             decision.consumer.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
             decision.service.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
+            decision.tracing.as_ref().map(|tracing| Branch::new(tracing_text(tracing))),
             upstream(question, decision),
             decision.reply.as_ref().map(|reply| Branch::new(reply_text(reply))),
         ]
@@ -119,6 +120,15 @@ fn upstream(question: &Question, decision: &Decision) -> Option<Branch> {
         below.push(Branch::new("upstream request").with(lines));
     }
     Some(Branch::new(format!("upstream: {uri} at host {host}")).with(below))
+}
+
+pub(super) fn tracing_text(tracing: &Tracing) -> String {
+    let policy = tracing.policy.name.clone().unwrap_or_else(|| tracing.policy.id.to_string());
+    let sampled = if tracing.sampled { "sampled" } else { "not sampled" };
+    match &tracing.exporter {
+        Some(exporter) => format!("tracing: {policy}: {sampled}, spans go to {exporter}"),
+        None => format!("tracing: {policy}: {sampled}, no spans are exported"),
+    }
 }
 
 fn reply_text((status, text): &(u16, String)) -> String {

@@ -105,7 +105,7 @@ async fn what_cannot_be_used_is_said() {
         plans
     };
     let exporter = |url: &str| Some(SpanExporter { url: url.into(), ..SpanExporter::default() });
-    let good = check(&|record| record.exporter = exporter("http://collector:4318/v1/traces"), &[]);
+    let good = check(&|record| record.exporter = exporter("http://collector:4318/v1/traces?key=secret"), &[]);
     assert_eq!(
         good.find(None, None).unwrap().destination().as_deref(),
         Some("http://collector:4318/v1/traces (otlp_http)")

@@ -144,7 +144,7 @@ impl Exporter {
     pub(super) fn open(record: &Telemetry, exporter: &SpanExporter, services: &Services) -> Result<Self, String> {
         let counters = Counters::of(services);
         let sender = Arc::new(Sender::new(record, exporter, services)?);
-        let destination = format!("{} ({})", exporter.url, exporter.protocol.as_str());
+        let destination = format!("{} ({})", shown(&exporter.url), exporter.protocol.as_str());
         let id = record.origin.id;
         let settings = settings(format!("spans of {id} to {destination}"), exporter);
         let queue = Queue::open(services, settings, move |batch: Vec<Entry>| {
@@ -164,6 +164,11 @@ impl Exporter {
     pub(super) fn destination(&self) -> String {
         self.destination.clone()
     }
+}
+
+/// A URL without its query, which may hold a key.
+fn shown(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
 }
 
 /// Whether a URL is an HTTP one. User information is refused: it would be shown in logs.
@@ -197,6 +202,8 @@ struct Sender {
     http: Arc<dyn HttpCaller>,
     protocol: SpanProtocol,
     url: String,
+    /// For logs.
+    shown: String,
     headers: HeaderList,
     insecure: bool,
     gzip: bool,
@@ -222,6 +229,7 @@ impl Sender {
         Ok(Self {
             http: Arc::clone(&services.http),
             protocol: exporter.protocol,
+            shown: shown(&url).to_owned(),
             url,
             headers,
             insecure: exporter.insecure,
@@ -257,7 +265,7 @@ impl Sender {
         let (count, reason) = rejected.unwrap_or_default();
         let count = usize::try_from(count).unwrap_or(0).min(spans);
         if count > 0 || !reason.is_empty() {
-            tracing::warn!(collector = %self.url, rejected = count, reason, "the collector accepted spans only in part");
+            tracing::warn!(collector = %self.shown, rejected = count, reason, "the collector accepted spans only in part");
         }
         self.counters.lose(Dropped::Rejected, count);
         self.counters.exported.fetch_add((spans - count) as u64, Ordering::Relaxed);
@@ -308,7 +316,7 @@ impl Sender {
             return Ok(reply);
         }
         let shown = reply.body.get(..SHOWN_MAX).unwrap_or(&reply.body);
-        let reason = format!("{} answered {} {:?}", self.url, reply.status, String::from_utf8_lossy(shown));
+        let reason = format!("{} answered {} {:?}", self.shown, reply.status, String::from_utf8_lossy(shown));
         let is_final = !matches!(reply.status, 408 | 429 | 502..=504);
         Err(DeliveryError { reason, is_final, retry_after: self.retry_after(&reply), is_local: false })
     }
@@ -331,7 +339,7 @@ impl Sender {
         }
         let retry_after = grpc_status::retry_delay(&reply.details);
         let shown: String = reply.reason.chars().take(SHOWN_MAX).collect();
-        let reason = format!("{} answered gRPC status {} {shown:?}", self.url, reply.status);
+        let reason = format!("{} answered gRPC status {} {shown:?}", self.shown, reply.status);
         let is_final = !grpc_status::is_retryable(reply.status, retry_after.is_some());
         Err(DeliveryError { reason, is_final, retry_after, is_local: false })
     }
@@ -344,7 +352,7 @@ impl Sender {
             CallError::TooLarge(_) => (false, true),
             CallError::Timeout | CallError::Transport(_) => (false, false),
         };
-        DeliveryError { reason: format!("{}: {error}", self.url), is_local, is_final, retry_after: None }
+        DeliveryError { reason: format!("{}: {error}", self.shown), is_local, is_final, retry_after: None }
     }
 
     /// `Retry-After`: seconds, or a date, of which the distance to the answer's own date counts.

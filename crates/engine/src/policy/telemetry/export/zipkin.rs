@@ -31,24 +31,24 @@ fn json_of(span: &Span, resource: &Resource) -> Json {
         let kind = tags.get("error.type").cloned().unwrap_or_else(|| Json::from("true"));
         tags.insert("error".to_owned(), kind);
     }
-    let mut json = json!({
-        "traceId": span.trace_id.to_string(),
-        "id": span.id.to_string(),
-        "kind": if span.kind == Kind::Server { "SERVER" } else { "CLIENT" },
-        "name": span.name,
-        "timestamp": span.start_ns / 1_000,
-        // Zipkin has no spans of no length.
-        "duration": (span.end_ns.saturating_sub(span.start_ns) / 1_000).max(1),
-        "localEndpoint": { "serviceName": resource.service_name() },
-        "tags": tags,
-    });
+    let mut fields = Map::new();
+    let mut field = |name: &str, value: Json| drop(fields.insert(name.to_owned(), value));
+    field("traceId", span.trace_id.to_string().into());
+    field("id", span.id.to_string().into());
+    field("kind", if span.kind == Kind::Server { "SERVER" } else { "CLIENT" }.into());
+    field("name", span.name.as_str().into());
+    field("timestamp", (span.start_ns / 1_000).into());
+    // Zipkin has no spans of no length.
+    field("duration", (span.end_ns.saturating_sub(span.start_ns) / 1_000).max(1).into());
+    field("localEndpoint", json!({ "serviceName": resource.service_name() }));
+    field("tags", tags.into());
     if let Some(parent) = span.parent {
-        json["parentId"] = Json::from(parent.to_string());
+        field("parentId", parent.to_string().into());
     }
     if let Some(endpoint) = remote_endpoint(span) {
-        json["remoteEndpoint"] = endpoint;
+        field("remoteEndpoint", endpoint);
     }
-    json
+    fields.into()
 }
 
 /// The other side: the client, or the upstream.
@@ -56,9 +56,8 @@ fn remote_endpoint(span: &Span) -> Option<Json> {
     let find = |name: &str| span.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value);
     let Some(Value::Text(address)) = find("network.peer.address") else { return None };
     let family = if address.contains(':') { "ipv6" } else { "ipv4" };
-    let mut endpoint = json!({ family: address });
-    if let Some(Value::Number(port)) = find("network.peer.port") {
-        endpoint["port"] = Json::from(*port);
+    match find("network.peer.port") {
+        Some(Value::Number(port)) => Some(json!({ family: address, "port": port })),
+        _ => Some(json!({ family: address })),
     }
-    Some(endpoint)
 }
