@@ -56,6 +56,10 @@ fn explained(kind: FailureKind) -> (&'static str, &'static str) {
             "The head for the upstream has bytes that are not allowed.",
             "Correct the plugin or the service that sets the host, path or method.",
         ),
+        F::CircuitOpen => (
+            "A limit on connections or requests of the upstream is reached.",
+            "Read which in the log line; look for slow targets, raise the limit, or add targets.",
+        ),
         F::Overloaded => (
             "The node has reached a limit: memory for bodies, file descriptors, ports.",
             "Read which in the log line; raise the [limit](limits.md), or add a node.",
