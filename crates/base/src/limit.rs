@@ -116,7 +116,10 @@ impl SharedLimit {
         (i64::from(self.max.load(Ordering::Relaxed)) / (SHARDS as i64 * 4)).clamp(1, 64)
     }
 
-    fn take(&self, shard: usize) -> bool {
+    /// Takes a permit, which [`SharedLimit::give`] has to return. Threads with different numbers rarely share a shard.
+    /// [`Seat::acquire`] returns it by itself.
+    pub fn take(&self, number: usize) -> bool {
+        let shard = number % SHARDS;
         if self.shards.get(shard).is_some_and(Shard::take) {
             return true;
         }
@@ -137,8 +140,9 @@ impl SharedLimit {
         true
     }
 
-    fn give(&self, shard: usize) {
-        let batch = self.batch();
+    /// Returns what [`SharedLimit::take`] took.
+    pub fn give(&self, number: usize) {
+        let (shard, batch) = (number % SHARDS, self.batch());
         match self.shards.get(shard) {
             // A small limit has nothing to spare for shards.
             Some(shard) if batch > 1 && self.free.load(Ordering::SeqCst) >= 0 => {
@@ -229,8 +233,14 @@ pub struct Waiting(Arc<Seat>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.0.limit.waiting.fetch_sub(1, Ordering::SeqCst);
+        let (seat, limit) = (&self.0, &self.0.limit);
+        // It may have been told of a permit and taken something else: the next one is told.
+        if seat.waiting.fetch_sub(1, Ordering::SeqCst) > 1 {
+            seat.reusable.notify_one();
+        }
+        if limit.waiting.fetch_sub(1, Ordering::SeqCst) > 1 && limit.free.load(Ordering::SeqCst) > 0 {
+            limit.returned.notify_one();
+        }
     }
 }
 
