@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cardinal_balance::{Group, MemberStatus, NoPeer, PickInput};
+use cardinal_balance::{Detector, Group, LimitKind, MemberStatus, NoPeer, PickInput};
 use cardinal_base::{Budget, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
-use cardinal_ir::{Algorithm, Diagnostic, Id, NodeSettings, Scope};
+use cardinal_ir::{Algorithm, Cluster, Diagnostic, Id, NodeSettings, Scope};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
 use cardinal_sdk::redis::{Redis, RedisCall, RedisReplies, RedisReply, RedisServer, RedisSettings};
@@ -337,13 +337,14 @@ impl Explainer {
     ) -> Result<(), Failure> {
         make_uri(s);
         let mut picker = backend.group.picker(Box::new(SeededRng::new(1)));
-        let input = PickInput { now: self.plan.services.clock.tick(), ..PickInput::default() };
+        let now = self.plan.services.clock.tick();
+        let input = PickInput { now, uncounted: true, ..PickInput::default() };
         let picked = match picker.pick(&input) {
             Ok(picked) => Some(picked),
             // Names are not resolved here.
             Err(NoPeer::Unresolved) => None,
             Err(NoPeer::Unhealthy) if may_resolve(&backend.group) => None,
-            Err(NoPeer::Unhealthy) => return Err(Failure::new(FailureKind::NoPeer, "no endpoint")),
+            Err(NoPeer::Unhealthy | NoPeer::Overflow) => return Err(Failure::new(FailureKind::NoPeer, "no endpoint")),
         };
         let name = backend.group.names().first().map(|(_, host)| host.clone());
         let (endpoint, port) = match (&picked, name) {
@@ -472,11 +473,65 @@ fn balancer_text(backend: &BackendPlan) -> String {
             false => format!("round-robin over the addresses of {}", host.join(", ")),
         };
     };
+    let text = format!("{} over {}", algorithm_text(&endpoints.algorithm), targets_text(&members));
+    let mut parts = vec![text];
+    if let Some(labels) = backend.group.subset_labels() {
+        parts.push(format!("subset {labels}"));
+    }
+    parts.extend(policy_texts(endpoints));
+    parts.join("; ")
+}
+
+/// Targets with their weights, and with their priorities where there are several:
+/// `10.0.0.1:80 weight 100 priority 1`.
+fn targets_text(members: &[MemberStatus]) -> String {
+    let several = members.iter().any(|member| member.priority != Some(0));
     // The weights of addresses are known only once names are resolved.
-    let of = |member: &MemberStatus| format!("{}:{} weight {}", member.host, member.port, member.node_weight);
+    let of = |member: &MemberStatus| {
+        let text = format!("{}:{} weight {}", member.host, member.port, member.node_weight);
+        match member.priority {
+            _ if !several => text,
+            Some(priority) => format!("{text} priority {priority}"),
+            None => format!("{text} not used from here"),
+        }
+    };
     let targets: Vec<String> = members.iter().map(of).collect();
-    let targets = if targets.is_empty() { "no targets".to_owned() } else { targets.join(", ") };
-    format!("{} over {targets}", algorithm_text(&endpoints.algorithm))
+    if targets.is_empty() { "no targets".to_owned() } else { targets.join(", ") }
+}
+
+/// The policies of a cluster that concern how requests are spread over it.
+fn policy_texts(cluster: &Cluster) -> Vec<String> {
+    let mut texts = Vec::new();
+    if let Some(policy) = &cluster.locality {
+        let (factor, panic) = (policy.overprovisioning_percent, policy.panic_percent);
+        texts.push(format!("overprovisioning {factor} %, panic below {panic} %"));
+    }
+    if let Some(outlier) = cluster.outlier.as_ref().filter(|outlier| outlier.enabled) {
+        let detectors = &outlier.detectors;
+        let on = [
+            (Detector::Total, detectors.total > 0),
+            (Detector::Gateway, detectors.gateway > 0),
+            (Detector::LocalOrigin, detectors.local_origin > 0 && outlier.split_local_origin),
+            (Detector::SuccessRate, detectors.success_rate.is_some()),
+            (Detector::FailurePercentage, detectors.failure_percentage.is_some()),
+        ];
+        let on: Vec<&str> = on.iter().filter(|(_, on)| *on).map(|(detector, _)| detector.label()).collect();
+        texts.push(format!(
+            "outliers are ejected by {}",
+            if on.is_empty() { "no detector".into() } else { on.join(", ") }
+        ));
+    }
+    if let Some(circuit) = &cluster.circuit {
+        let limits = [
+            (LimitKind::Connections, circuit.max_connections),
+            (LimitKind::Pending, circuit.max_pending),
+            (LimitKind::Requests, circuit.max_requests),
+            (LimitKind::Retries, circuit.max_retries),
+        ];
+        let limits = limits.iter().filter_map(|(kind, max)| max.map(|max| format!("{max} {}", kind.label())));
+        texts.push(format!("at most {}", limits.collect::<Vec<_>>().join(", ")));
+    }
+    texts
 }
 
 fn algorithm_text(algorithm: &Algorithm) -> &'static str {

@@ -17,10 +17,12 @@ mod digest;
 mod document;
 mod filter;
 mod identity;
+mod labels;
 mod listener;
 mod matching;
 mod node;
 mod origin;
+pub mod policy;
 pub mod resolve;
 mod route;
 mod table;
@@ -37,6 +39,7 @@ pub use digest::Digest;
 pub use document::{Document, Part, Parts};
 pub use filter::{Filter, FilterSet, Scope};
 pub use identity::{Attributes, Certificate, Credential, Identity, KeyPair, Principal, PrincipalGroup, TrustBundle};
+pub use labels::{Labels, Locality, TooManyLabels};
 pub use listener::{Capture, Listener, ListenerGroup, ListenerKind, ListenerTls, MutualTls, PeerMatch, TlsTermination};
 pub use matching::{
     AddrMatch, Conditions, Criteria, Few, Field, HeaderMatch, HostMatch, HostPattern, ImpliedPort, Literal, Matches,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cardinal_balance::Outcome;
+use cardinal_base::Permit;
 use cardinal_http::h1::{
     Framing, HeadError, HeadLimits, Parsed, announces_body, keep_alive, parse_response, response_framing,
 };
@@ -32,6 +33,7 @@ use super::reply::{self, send_continue};
 use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
 use super::upstream_head::Outgoing;
 use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::policy::circuit::{self, Afterwards};
 use crate::worker::Worker;
 
 /// Informational responses before the final one; they are not flow-controlled, so they are counted.
@@ -58,7 +60,6 @@ struct Answering {
 /// What is left of [`Reached`] once its transport is in use.
 struct Way {
     picked: cardinal_balance::Picked,
-    group: Arc<cardinal_balance::Group>,
     key: cardinal_net::PoolKey,
     requests: u32,
     _guard: Option<StreamGuard>,
@@ -81,6 +82,7 @@ impl Proxying<'_> {
             s.time_passed();
             s.upstream.body = Some(whole);
         }
+        let mut _retrying: Option<Permit> = None;
         let answering = loop {
             let failure = match self.attempt(down, s, session).await {
                 Ok(answering) => break answering,
@@ -88,6 +90,10 @@ impl Proxying<'_> {
             };
             if tries_left == 0 || !may_retry(&failure, s) {
                 return Err(failure);
+            }
+            if _retrying.is_none() {
+                let Ok(permit) = circuit::retry(self.worker, &self.backend.group) else { return Err(failure) };
+                _retrying = permit;
             }
             tries_left -= 1;
             failure_log::write(Line::Retry, s, &failure);
@@ -130,7 +136,7 @@ impl Proxying<'_> {
                 h2.doubt();
             }
             if failure.kind().side() == cardinal_http::Side::Upstream {
-                report_failure(self.worker, &way.group, &way.picked, s, &failure);
+                report_failure(self.worker, &self.backend.group, &way.picked, s, &failure);
             }
             // A client's body that has begun to move cannot be sent again. What the upstream did not answer in time may
             // have taken effect, like what it broke off.
@@ -158,9 +164,9 @@ impl Proxying<'_> {
         framing: Framing,
         upgrade: Option<&[u8]>,
     ) -> Result<(Peer, Way), Failure> {
-        let Reached { transport, picked, group, key, requests } = reached;
+        let Reached { transport, picked, key, requests } = reached;
         let outgoing = Outgoing::new(s, self.plan.node(), framing, upgrade)?;
-        let way = |guard| Way { picked, group, key, requests, _guard: guard };
+        let way = |guard| Way { picked, key, requests, _guard: guard };
         match transport {
             Transport::H1(mut h1) => {
                 h1.start_writing(framing, |out| outgoing.write_h1(out));
@@ -423,12 +429,12 @@ impl Proxying<'_> {
         let (Peer::H1(_), Peer::H1(upstream)) = (&*turn.down, answering.up) else {
             return Err(Failure::new(FailureKind::UpstreamProtocol, "101 over HTTP/2"));
         };
-        let Way { picked, group, .. } = answering.reached;
+        let Way { picked, .. } = answering.reached;
         let timeouts = &self.backend.backend.timeouts;
         turn.session.switched = Some(Box::new(Switched {
             upstream,
             picked,
-            group,
+            group: Arc::clone(&self.backend.group),
             idle_ms: timeouts.read_ms.max(timeouts.write_ms),
             chain: Arc::clone(&self.route.chain),
             services: self.plan.services.clone(),
@@ -441,24 +447,39 @@ impl Proxying<'_> {
         let now = s.now(self.worker);
         let upstream_failed =
             outcome.as_ref().is_err_and(|failure| failure.kind().side() == cardinal_http::Side::Upstream);
-        way.group.report(&way.picked, if upstream_failed { Outcome::TcpFailure } else { Outcome::Status(status) }, now);
+        self.backend.group.report(
+            &way.picked,
+            if upstream_failed { Outcome::TcpFailure } else { Outcome::Status(status) },
+            now,
+        );
         if let Some(attempt) = s.exchange.tries.last() {
-            way.group.report(&way.picked, Outcome::Ok { latency: now.since(attempt.tick) }, now);
+            self.backend.group.report(&way.picked, Outcome::Ok { latency: now.since(attempt.tick) }, now);
         }
     }
 
     /// Keeps the connection for the next request, if it is in order.
     fn keep(&self, answering: Answering, reusable: bool, s: &mut Scratch) {
         let Answering { up, reached, upload } = answering;
-        if let Peer::H1(h1) = up
-            && reusable
-            && upload.is_done()
-            && h1.body_done()
-            && h1.unread().is_empty()
-        {
+        let h1 = match up {
+            Peer::H1(h1) => h1,
+            Peer::H2(h2) => {
+                let Way { picked, _guard, .. } = reached;
+                drop((h2, _guard));
+                return circuit::stream_ended(self.worker, &self.backend.group, &picked);
+            }
+        };
+        if reusable && upload.is_done() && h1.body_done() && h1.unread().is_empty() {
             let limits = Worker::pool_limits(self.plan);
             let (key, requests) = (reached.key, reached.requests + 1);
-            self.worker.pool.borrow_mut().put(key, h1, requests, &limits, s.now(self.worker));
+            let mut keep = |h1| self.worker.pool.borrow_mut().put(key, h1, requests, &limits, s.now(self.worker));
+            match circuit::afterwards(self.worker, &h1) {
+                Afterwards::Keep => keep(h1),
+                Afterwards::Offer(seat) => {
+                    keep(h1);
+                    seat.offer();
+                }
+                Afterwards::Close => {}
+            }
         }
     }
 }

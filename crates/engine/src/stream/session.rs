@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use cardinal_balance::{Group, Outcome, Picked};
+use cardinal_base::Permit;
 use cardinal_http::{Failure, FailureKind, Retry};
 use cardinal_ir::{Id, Listener, Rank, Wire};
 use cardinal_net::Stage;
@@ -13,6 +14,7 @@ use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Services, Source,
 
 use crate::http::{Scratch, choose_all, connect_timeout, is_trusted, log_end, note, pick, picked_text, report_failure};
 use crate::plan::{BackendPlan, Chain, GroupPlan, NOT_CHOSEN, Phase, RoutePlan};
+use crate::policy::circuit::{self, Connection, Full};
 use crate::worker::{PlanRef, Worker};
 
 /// One client's session. It keeps the plan it began with until bytes flow: it may last for days, and with it a plan, with
@@ -52,6 +54,8 @@ pub(super) struct Reached<T> {
 pub(super) struct Chosen {
     picked: Picked,
     group: Arc<Group>,
+    /// The place of a TCP connection among those of the cluster.
+    _connection: Option<Permit>,
 }
 
 impl Chosen {
@@ -155,6 +159,7 @@ impl Session {
         let route = routed(plan.group(*group), *route).ok_or_else(no_backend)?;
         let backend = route.backend.as_ref().ok_or_else(no_backend)?;
         let mut retries = backend.backend.retries;
+        let mut _retrying = None;
         loop {
             let begun = worker.now();
             let picked = pick(worker, backend, scratch).await?;
@@ -168,14 +173,22 @@ impl Session {
                 state: None,
                 status: None,
             });
+            let (permit, connect_ms) = match connection(worker, backend, &picked, scratch).await {
+                Ok(place) => place,
+                Err(failure) => {
+                    report_failure(worker, &backend.group, &picked, scratch, &failure);
+                    return Err(failure);
+                }
+            };
             let stage = Stage::default();
             let opening = open(route, backend, &picked, &scratch.exchange, &stage);
-            let failure = match scratch.up_timer.limit(backend.backend.timeouts.connect_ms, opening).await {
+            let failure = match scratch.up_timer.limit(connect_ms, opening).await {
                 Some(Ok(transport)) => {
                     let group = Arc::clone(&backend.group);
+                    group.report(&picked, Outcome::Connected, worker.now());
                     group.report(&picked, Outcome::Ok { latency: worker.now().since(tick) }, worker.now());
                     scratch.exchange.source = Source::Upstream;
-                    return Ok(Reached { transport, endpoint: Chosen { picked, group } });
+                    return Ok(Reached { transport, endpoint: Chosen { picked, group, _connection: permit } });
                 }
                 Some(Err(failure)) => failure,
                 None => connect_timeout(backend.backend.timeouts.connect_ms, &stage),
@@ -184,6 +197,10 @@ impl Session {
             let failure = failure.with_target(|| picked_text(&picked));
             if retries == 0 || failure.retry() != Retry::Safe {
                 return Err(failure);
+            }
+            if _retrying.is_none() {
+                let Ok(place) = circuit::retry(worker, &backend.group) else { return Err(failure) };
+                _retrying = place;
             }
             retries -= 1;
         }
@@ -233,6 +250,30 @@ impl Flowing {
         scratch.exchange.timing.ended = worker.now();
         log_end(&worker, &services, &chain, &scratch, false);
         worker.give_scratch(scratch);
+    }
+}
+
+/// A place for the connection of a TCP session, and how long it may take to connect, milliseconds.
+async fn connection(
+    worker: &Worker,
+    backend: &BackendPlan,
+    picked: &Picked,
+    scratch: &Scratch,
+) -> Result<(Option<Permit>, u64), Failure> {
+    let connect_ms = backend.backend.timeouts.connect_ms;
+    if scratch.exchange.client.wire == Wire::Udp {
+        return Ok((None, connect_ms));
+    }
+    match circuit::connection(worker, &backend.group, picked) {
+        Ok(permit) => Ok((permit, connect_ms)),
+        Err(Full) => {
+            let nothing = || None::<Permit>;
+            let timer = (&*scratch.up_timer, connect_ms);
+            match Box::pin(circuit::wait(worker, &backend.group, timer, nothing)).await? {
+                Connection::New(permit, left_ms) => Ok((Some(permit), left_ms)),
+                Connection::Existing(permit) => Ok((Some(permit), connect_ms)),
+            }
+        }
     }
 }
 

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use cardinal_base::{Rng as _, SeededRng};
 use cardinal_engine::{ApplyError, Configuration};
+use cardinal_ir::policy::{CircuitLimits, OutlierDetection, SubsetFallback};
 use cardinal_ir::{
     Attributes, Backend, Change, Cluster, Credential, Endpoint, Filter, FilterSet, Host, HostMatch, HostPattern,
-    HttpVersion, Id, Ir, IrDelta, Limits, Listener, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Record,
-    RecordKind, Route, Scope, Target, binary,
+    HttpVersion, Id, Ir, IrDelta, Labels, Limits, Listener, Matches, NodeSettings, Origin, PathMatch, Principal, Rank,
+    Record, RecordKind, Route, Scope, Target, binary,
 };
 use cardinal_testkit::{EchoServer, H1Client, World};
 use serde_json::json;
@@ -52,19 +53,28 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
         Host { host: address.ip().to_string().into(), port: address.port() }
     };
     Some(match kind {
-        RecordKind::Cluster => Record::Cluster(
-            Cluster { origin: origin("upstreams", id), slots: 10 + dice.below(2) as u32, ..Cluster::default() }.into(),
-        ),
+        RecordKind::Cluster => Record::Cluster(cluster(id, dice).into()),
         RecordKind::Endpoint => {
             // All endpoints of a cluster are one server, so that answers do not depend on which is chosen.
             let cluster = dice.id(RecordKind::Cluster);
             let address = upstreams[cluster.as_u128() as usize % upstreams.len()];
             let host = Host { host: address.ip().to_string().into(), port: address.port() };
-            Record::Endpoint(Endpoint { origin: origin("targets", id), cluster, host, ..Endpoint::default() }.into())
+            let labels = labels(dice);
+            Record::Endpoint(
+                Endpoint {
+                    origin: origin("targets", id),
+                    cluster,
+                    host,
+                    labels,
+                    priority: dice.below(2) as u32,
+                    ..Endpoint::default()
+                }
+                .into(),
+            )
         }
         RecordKind::Backend => {
             let target = match dice.below(3) {
-                0 => Target::Cluster { id: dice.id(RecordKind::Cluster), port: 80 },
+                0 => Target::Cluster { id: dice.id(RecordKind::Cluster), port: 80, subset: labels(dice) },
                 _ => Target::Host(address(dice)),
             };
             let path = (dice.below(2) == 0).then(|| format!("/b{}", dice.below(3)).into());
@@ -99,6 +109,32 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
         RecordKind::FilterSet => Record::FilterSet(filter_set(id, dice).into()),
         _ => return None,
     })
+}
+
+/// A cluster whose policies leave the answers alone.
+fn cluster(id: Id, dice: &mut Dice) -> Cluster {
+    let mut cluster =
+        Cluster { origin: origin("upstreams", id), slots: 10 + dice.below(2) as u32, ..Cluster::default() };
+    if dice.below(3) == 0 {
+        cluster.outlier = Some(Box::new(OutlierDetection { interval_ms: 1 + dice.below(2), ..Default::default() }));
+    }
+    if dice.below(3) == 0 {
+        let max_requests = Some(10 + dice.below(2) as u32);
+        cluster.circuit = Some(Box::new(CircuitLimits { max_requests, ..CircuitLimits::default() }));
+    }
+    if dice.below(3) == 0 {
+        cluster.locality = Some(Box::default());
+    }
+    if dice.below(2) == 0 {
+        cluster.subset_fallback = SubsetFallback::AnyEndpoint;
+    }
+    cluster
+}
+
+/// No label, or one of two versions.
+fn labels(dice: &mut Dice) -> Labels {
+    let version = ["v1", "v2"].get(dice.below(3) as usize);
+    Labels::new(version.map(|version| ("version", *version))).unwrap()
 }
 
 fn filter_set(set: Id, dice: &mut Dice) -> FilterSet {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::{collection, option};
 use serde_json::{Value, json};
 
+use crate::policy::*;
 use crate::*;
 
 /// Ids are from here down.
@@ -133,13 +134,16 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         ..HealthChecks::default()
     });
     let flags = (option::of(text()), option::of(any_id()), any::<bool>(), document());
-    (origin(), algorithm, any::<u32>(), (hash_input(), hash_input()), health, flags).prop_map(
+    // Boxed: strategies are large, and tests run on small stacks.
+    let policies = (option::of(outlier()), option::of(circuit()), option::of(locality_policy())).boxed();
+    let health = health.boxed();
+    (origin(), algorithm, any::<u32>(), (hash_input(), hash_input()), (health, policies), flags).prop_map(
         |(
             origin,
             algorithm,
             slots,
             (hash_on, hash_fallback),
-            health,
+            (health, (outlier, circuit, locality)),
             (host_header, client_certificate, srv, document),
         )| {
             Cluster {
@@ -149,6 +153,10 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 hash_on,
                 hash_fallback,
                 health,
+                outlier: outlier.map(Box::new),
+                circuit: circuit.map(Box::new),
+                locality: locality.map(Box::new),
+                subset_fallback: if srv { SubsetFallback::AnyEndpoint } else { SubsetFallback::Fail },
                 host_header,
                 client_certificate,
                 use_srv_name: srv,
@@ -156,6 +164,66 @@ fn cluster() -> impl Strategy<Value = Cluster> {
             }
         },
     )
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    collection::vec((text(), text()), 0..3).prop_map(|pairs| Labels::new(pairs).unwrap())
+}
+
+fn locality() -> impl Strategy<Value = Locality> {
+    (text(), text(), text()).prop_map(|(region, zone, subzone)| Locality { region, zone, subzone })
+}
+
+fn circuit() -> impl Strategy<Value = CircuitLimits> {
+    any::<[Option<u32>; 4]>().prop_map(|[max_connections, max_pending, max_requests, max_retries]| CircuitLimits {
+        max_connections,
+        max_pending,
+        max_requests,
+        max_retries,
+    })
+}
+
+fn outlier() -> impl Strategy<Value = OutlierDetection> {
+    let rate = (any::<u32>(), 0.0..=9.0).prop_map(|(minimum_hosts, stdev_factor)| SuccessRate {
+        minimum_hosts,
+        request_volume: 7,
+        stdev_factor,
+    });
+    let share = any::<u32>().prop_map(|request_volume| FailurePercentage { request_volume, ..Default::default() });
+    (any::<[bool; 3]>(), any::<[u32; 4]>(), any::<[u64; 3]>(), option::of(rate), option::of(share)).prop_map(
+        |(flags, [max_ejection_percent, total, gateway, local_origin], times, success_rate, failure_percentage)| {
+            let [enabled, split_local_origin, returns_on_probe] = flags;
+            let [interval_ms, base_ejection_ms, max_ejection_ms] = times;
+            OutlierDetection {
+                enabled,
+                interval_ms,
+                base_ejection_ms,
+                max_ejection_ms,
+                max_ejection_percent,
+                split_local_origin,
+                returns_on_probe,
+                detectors: Detectors { total, gateway, local_origin, success_rate, failure_percentage },
+            }
+        },
+    )
+}
+
+fn locality_policy() -> impl Strategy<Value = LocalityPolicy> {
+    let set = prop_oneof![
+        Just(ZoneSet::None),
+        Just(ZoneSet::Any),
+        texts().prop_map(ZoneSet::AnyExcept),
+        texts().prop_map(ZoneSet::Only),
+    ];
+    let rules = collection::vec((texts(), set).prop_map(|(from, to)| FailoverRule { from, to }), 0..3);
+    let affinity = collection::vec((text(), any::<u32>()).prop_map(|(label, weight)| Affinity { label, weight }), 0..3);
+    let zones = (affinity, any::<u32>(), rules, any::<bool>()).prop_map(|(affinity, rest_weight, failover, last)| {
+        let unlisted = if last { Unlisted::Last } else { Unlisted::Unused };
+        ZonePreference { affinity, rest_weight, failover, unlisted }
+    });
+    (any::<[u32; 2]>(), option::of(zones)).prop_map(|([overprovisioning_percent, panic_percent], zones)| {
+        LocalityPolicy { overprovisioning_percent, panic_percent, zones }
+    })
 }
 
 fn hash_input() -> impl Strategy<Value = HashInput> {
@@ -172,14 +240,23 @@ fn hash_input() -> impl Strategy<Value = HashInput> {
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
-    (origin(), any_id(), host(), any::<u32>(), any::<bool>())
-        .prop_map(|(origin, cluster, host, weight, failover)| Endpoint { origin, cluster, host, weight, failover })
+    (origin(), any_id(), host(), any::<[u32; 2]>(), locality().boxed(), labels().boxed()).prop_map(
+        |(origin, cluster, host, [weight, priority], locality, labels)| Endpoint {
+            origin,
+            cluster,
+            host,
+            weight,
+            priority,
+            locality,
+            labels,
+        },
+    )
 }
 
 fn backend() -> impl Strategy<Value = Backend> {
     let target = prop_oneof![
         host().prop_map(Target::Host),
-        (any_id(), any::<u16>()).prop_map(|(id, port)| Target::Cluster { id, port }),
+        (any_id(), any::<u16>(), labels().boxed()).prop_map(|(id, port, subset)| Target::Cluster { id, port, subset }),
     ];
     let identity = (mutual_tls(), option::of(text()))
         .prop_map(|(tls, server_name)| Box::new(UpstreamIdentity { tls, server_name }));

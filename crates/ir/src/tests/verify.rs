@@ -24,7 +24,7 @@ fn records(n: u8, a: u8) -> Vec<Record> {
     let backend = Backend {
         origin: origin.clone(),
         tls: (a < 3).then_some(tls),
-        target: Target::Cluster { id: to, port: 1 },
+        target: Target::Cluster { id: to, port: 1, subset: Labels::default() },
         ..Default::default()
     };
     let attributes = Arc::new(Attributes::new("key", json!({}), "key"));

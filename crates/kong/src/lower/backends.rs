@@ -1,6 +1,6 @@
 //! Services, to backends.
 
-use cardinal_ir::{Backend, Code, Host, HttpVersion, Id, L4, Target, Timeouts, UpstreamTls};
+use cardinal_ir::{Backend, Code, Host, HttpVersion, Id, L4, Labels, Target, Timeouts, UpstreamTls};
 
 use super::{Lowering, endpoints::canonical, identity::known_certificate};
 use crate::declarative::Entity;
@@ -68,7 +68,7 @@ impl Lowering<'_> {
         let port = entity.int("port").and_then(|n| u16::try_from(n).ok()).unwrap_or(80);
         match self.names.upstreams.get(host).copied() {
             None => Some(Target::Host(Host { host: canonical(host), port })),
-            Some(id) if self.ir.clusters.contains(&id) => Some(Target::Cluster { id, port }),
+            Some(id) if self.ir.clusters.contains(&id) => Some(Target::Cluster { id, port, subset: Labels::default() }),
             Some(_) => {
                 let message = format!("the upstream '{host}' cannot be used");
                 self.refuse("services", entity, Code::Reference, "host", message);

@@ -7,7 +7,7 @@ use cardinal_base::task;
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
     Algorithm, Backend, Certificate, Cluster, Criteria, Endpoint, Filter, FilterSet, HashInput, HealthChecks, Host,
-    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, ListenerTls, NodeSettings, Origin, Rank, Require,
+    HostPattern, Id, Ir, KeyPair, L4, Labels, Listener, ListenerKind, ListenerTls, NodeSettings, Origin, Rank, Require,
     Rewrite, Route, Scope, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
 };
 use cardinal_testkit::{Authority, Issued};
@@ -85,18 +85,16 @@ impl Setup {
                 hash_on: HashInput::None,
                 hash_fallback: HashInput::None,
                 health: HealthChecks::default(),
-                host_header: None,
-                client_certificate: None,
-                use_srv_name: false,
                 document: "{}".into(),
+                ..Cluster::default()
             },
         );
         for address in addresses {
             let origin = self.origin("targets");
             let host = Host { host: address.ip().to_string().into(), port: address.port() };
-            self.ir.endpoints.insert(origin.id, Endpoint { origin, cluster: id, host, weight: 100, failover: false });
+            self.ir.endpoints.insert(origin.id, Endpoint { origin, cluster: id, host, ..Endpoint::default() });
         }
-        Target::Cluster { id, port: 0 }
+        Target::Cluster { id, port: 0, subset: Labels::default() }
     }
 
     /// A route for these wire forms and server names (all when empty).

@@ -1,0 +1,3 @@
+//! Typed policies of the IR: one folder each.
+
+pub(crate) mod circuit;
