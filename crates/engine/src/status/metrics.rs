@@ -1,8 +1,10 @@
 //! Text of `/metrics`: what plugins collect, then what the engine itself counts.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
 use super::pages::resident_bytes;
+use super::upstreams;
 use crate::node::Node;
 
 /// All metrics in Prometheus exposition format.
@@ -32,6 +34,7 @@ pub(super) fn text(node: &Node) -> String {
     text.one("generation", "gauge", "Number of the active configuration; 0 is none.", node.generation());
     let help = "Replaced configurations that are still in memory because requests use them.";
     text.one("retired_plans", "gauge", help, node.retired_plans());
+    upstreams::metrics(node, &mut text);
     let memory = &node.services.memory;
     text.one("body_buffer_bytes", "gauge", "Bodies and log entries that are held in memory.", memory.used());
     text.one(
@@ -78,7 +81,7 @@ fn config(node: &Node, text: &mut Text) {
 }
 
 /// Exposition format. All names begin with `cardinal_`.
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
     /// A metric without labels.
@@ -87,14 +90,15 @@ impl Text {
         self.line(name, &[], value);
     }
 
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn head(&mut self, name: &str, kind: &str, help: &str) {
         self.write(format_args!("# HELP cardinal_{name} {help}\n# TYPE cardinal_{name} {kind}\n"));
     }
 
-    /// A sample. Label values here need no escapes: they are the program's own words.
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    /// A sample. The values of labels may be names that users gave.
+    pub(super) fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.write(format_args!("cardinal_{name}"));
         for (at, (label, text)) in labels.iter().enumerate() {
+            let text = escaped(text);
             self.write(format_args!("{}{label}=\"{text}\"", if at == 0 { '{' } else { ',' }));
         }
         self.write(format_args!("{} {value}\n", if labels.is_empty() { "" } else { "}" }));
@@ -103,5 +107,25 @@ impl Text {
     fn write(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a string does not fail.
         self.0.write_fmt(text).unwrap_or_default();
+    }
+}
+
+/// The value of a label: backslashes, quotes and line ends have escapes.
+fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\\', '"', '\n']) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut text = Text(String::new());
+        text.line("x", &[("upstream", "a\\b\"c\nd"), ("limit", "requests")], 1);
+        assert_eq!(text.0, "cardinal_x{upstream=\"a\\\\b\\\"c\\nd\",limit=\"requests\"} 1\n");
     }
 }

@@ -5,6 +5,7 @@ mod config;
 mod digest;
 mod metrics;
 mod pages;
+mod upstreams;
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,7 +7,7 @@ use cardinal_sdk::NodeView as _;
 use serde_json::{Value, json};
 
 use super::digest::Digests;
-use super::metrics;
+use super::{metrics, upstreams};
 use crate::node::Node;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -36,7 +36,7 @@ impl Page {
 /// Answers a request.
 pub(super) async fn answer(node: &Arc<Node>, digests: &Digests, head: &RequestHead) -> Page {
     let path = head.path();
-    if !matches!(path, b"/status" | b"/status/ready" | b"/status/dns" | b"/metrics") {
+    if !matches!(path, b"/status" | b"/status/ready" | b"/status/dns" | b"/status/upstreams" | b"/metrics") {
         return Page::message(404, "Not found");
     }
     if !matches!(head.method, Method::Get | Method::Head) {
@@ -46,6 +46,7 @@ pub(super) async fn answer(node: &Arc<Node>, digests: &Digests, head: &RequestHe
         b"/status" => status(node, digests, head.query().unwrap_or_default()).await,
         b"/status/ready" => ready(node),
         b"/status/dns" => dns(node),
+        b"/status/upstreams" => Page::json(200, &upstreams::page(node)),
         _ => Page { status: 200, content_type: "text/plain; charset=UTF-8", body: metrics::text(node) },
     }
 }
