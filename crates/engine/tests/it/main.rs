@@ -5,6 +5,7 @@ mod balancing;
 mod basics;
 mod body_budget;
 mod body_release;
+mod clusters;
 mod deltas;
 mod explained;
 mod faults;
