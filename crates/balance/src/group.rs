@@ -14,6 +14,7 @@ use cardinal_ir::{Algorithm, Cluster, Endpoint, HashInput, HealthChecks, Host, I
 use crate::address::usable;
 use crate::health::Signal;
 use crate::picker::{Picked, Picker};
+use crate::retries::Retries;
 use crate::state::{MemberState, Peers, Resolution, State, schedule};
 use crate::view::{Candidate, Index, Settings, Tier, Vacancy, View};
 use crate::{AddressKey, NameFailure, Probe, ProbeOutcome, ResolvedAddr};
@@ -29,6 +30,7 @@ pub struct Group {
     serving: AtomicU8,
     view: ArcSwap<View>,
     state: Mutex<State>,
+    retries: Retries,
 }
 
 /// A member of a group, as the IR's tables have it.
@@ -147,6 +149,7 @@ impl Group {
             serving: AtomicU8::new(SERVING_NONE),
             view: ArcSwap::from_pointee(view),
             state: Mutex::new(State::new(settings, members, seed, now)),
+            retries: Retries::default(),
         };
         group.replan(&mut group.lock(), Peers::new(), now);
         group.take_events();
@@ -156,6 +159,11 @@ impl Group {
     /// The group's id.
     pub fn id(&self) -> Id {
         self.id
+    }
+
+    /// The requests and retries under way that are subject to a retry budget.
+    pub fn retries(&self) -> &Retries {
+        &self.retries
     }
 
     /// The group's settings as they are now. Takes the group's lock.

@@ -3,6 +3,7 @@
 mod algorithms;
 mod config;
 mod probing;
+mod retries;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
