@@ -16,6 +16,7 @@ use std::time::Instant;
 use cardinal_base::ManualClock;
 use cardinal_engine::plan::{Plan, PlanCx, Registry};
 use cardinal_engine::{Configuration, Engine, Options};
+use cardinal_ir::policy::Retry;
 use cardinal_ir::{
     Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion, Id,
     ImpliedPort, Ir, L4, Listener, ListenerKind, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Require,
@@ -86,6 +87,7 @@ fn route(number: usize, services: usize, strip_path: bool) -> Route {
         require: Require::default(),
         request_buffering: true,
         response_buffering: true,
+        policies: None,
         document: "{}".into(),
     }
 }
@@ -100,8 +102,8 @@ fn service(number: usize, retries: u16, named: bool) -> Backend {
         tls: None,
         target: Target::Host(Host { host: host.into(), port: 80 }),
         path: None,
-        timeouts: Timeouts { connect_ms: 60_000, read_ms: 60_000, write_ms: 60_000 },
-        retries,
+        timeouts: Timeouts::default(),
+        retry: (retries > 0).then(|| Arc::new(Retry { attempts: retries, ..Retry::default() })),
         upgrade_protocols: Vec::new(),
         document: "{}".into(),
     }

@@ -28,6 +28,8 @@ use crate::http::{
     refused_method, run_request_filters, set_host, strip_listed, with_view,
 };
 use crate::plan::{BackendPlan, Chain, Plan, PlanCx, Registry, RoutePlan};
+use crate::policy::retry::retry_text;
+use crate::policy::timeouts::timeouts_text;
 
 /// A request to ask about.
 #[derive(Clone, Debug, Default)]
@@ -126,6 +128,10 @@ pub struct Decision {
     pub reply: Option<(u16, String)>,
     /// How the endpoint is chosen, and from which.
     pub balancer: Option<String>,
+    /// When the request is sent again, and how often; `None` for never.
+    pub retry: Option<String>,
+    /// The time limits towards the upstream.
+    pub timeouts: Option<String>,
     /// Who the request is authenticated as.
     pub consumer: Option<Named>,
 }
@@ -355,6 +361,8 @@ impl Explainer {
         decision.upstream_uri = Some(String::from_utf8_lossy(&s.exchange.upstream_uri).into_owned());
         decision.upstream_host = Some(s.host.clone());
         decision.balancer = Some(balancer_text(backend));
+        decision.retry = route.retry(backend).map(retry_text);
+        decision.timeouts = Some(timeouts_text(&route.timeouts(backend)));
         Ok(())
     }
 }

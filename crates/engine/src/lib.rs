@@ -25,6 +25,7 @@ mod loopback;
 mod names;
 mod node;
 pub mod plan;
+mod policy;
 mod redis_client;
 mod status;
 mod stream;

@@ -124,6 +124,11 @@ impl Worker {
         self.rng.borrow_mut().next_u64()
     }
 
+    /// A random number below `bound`; 0 when that is 0.
+    pub(crate) fn random_below(&self, bound: u64) -> u64 {
+        self.rng.borrow_mut().below(bound)
+    }
+
     /// Memory for a request.
     pub(crate) fn take_scratch(&self) -> Box<Scratch> {
         self.scratches.borrow_mut().take().unwrap_or_else(|| Box::new(Scratch::new(&self.wheel)))

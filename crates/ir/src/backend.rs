@@ -1,10 +1,12 @@
 //! Where requests go: backends, clusters of endpoints, health checks.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::document::documented;
+use crate::policy::{Retry, Timeouts};
 use crate::{Document, Id, Origin};
 
 /// A destination of routes.
@@ -25,17 +27,18 @@ pub struct Backend {
     pub target: Target,
     /// Path in front of the request's path.
     pub path: Option<Box<str>>,
-    /// Limits on waiting.
+    /// Time limits.
     pub timeouts: Timeouts,
-    /// Tries after the first one.
-    pub retries: u16,
+    /// When a request is sent again; `None`: never. Sessions of streams go by its `attempts` alone, and try again only
+    /// what could not be connected. Records that have the same may share it.
+    pub retry: Option<Arc<Retry>>,
     /// Protocols that clients may switch to with `Upgrade`, besides `websocket`: lower-case names without a version.
     pub upgrade_protocols: Vec<Box<str>>,
     /// Behind [`Backend::document`].
     pub document: Document,
 }
 
-documented!(Backend { origin, l4, http, grpc, tls, target, path, timeouts, retries, upgrade_protocols });
+documented!(Backend { origin, l4, http, grpc, tls, target, path, timeouts, retry, upgrade_protocols });
 
 /// Transport protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,24 +122,6 @@ impl Host {
     /// The address, when the host is one and not a name.
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
-    }
-}
-
-/// Limits on waiting for an upstream, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Timeouts {
-    /// Until connected, TLS included.
-    pub connect_ms: u64,
-    /// Between two successful reads.
-    pub read_ms: u64,
-    /// Between two successful writes.
-    pub write_ms: u64,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { connect_ms: 60_000, read_ms: 60_000, write_ms: 60_000 }
     }
 }
 

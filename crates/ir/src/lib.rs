@@ -20,6 +20,7 @@ mod identity;
 mod matching;
 mod node;
 mod origin;
+pub mod policy;
 pub mod resolve;
 mod route;
 mod table;
@@ -28,7 +29,7 @@ mod verify;
 
 pub use backend::{
     Active, Algorithm, Backend, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, HttpVersion, L4, Passive,
-    ProbeKind, Target, Timeouts, UpstreamTls,
+    ProbeKind, Target, UpstreamTls,
 };
 pub use decode::Rejected;
 pub use delta::{Change, Delta};
@@ -45,6 +46,7 @@ pub use node::{
     Resolver, UpstreamPool,
 };
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
+pub use policy::Timeouts;
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};
 pub use table::Table;
 pub use tables::{Ir, IrDelta, Record, RecordKind, Row};

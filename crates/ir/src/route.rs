@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::document::documented;
+use crate::policy::RoutePolicies;
 use crate::{Document, Id, Matches, Origin};
 
 /// A rule that a connection or a request may match.
@@ -27,11 +28,24 @@ pub struct Route {
     pub request_buffering: bool,
     /// Read a response as fast as the upstream sends it, within the buffer limits.
     pub response_buffering: bool,
+    /// Policies that replace those of the backend.
+    pub policies: Option<Box<RoutePolicies>>,
     /// Behind [`Route::document`].
     pub document: Document,
 }
 
-documented!(Route { origin, rank, traffic, matches, backend, rewrite, require, request_buffering, response_buffering });
+documented!(Route {
+    origin,
+    rank,
+    traffic,
+    matches,
+    backend,
+    rewrite,
+    require,
+    request_buffering,
+    response_buffering,
+    policies
+});
 
 impl Default for Route {
     fn default() -> Self {
@@ -45,6 +59,7 @@ impl Default for Route {
             require: Require::default(),
             request_buffering: true,
             response_buffering: true,
+            policies: None,
             document: Document::default(),
         }
     }
@@ -116,6 +131,6 @@ mod tests {
     #[test]
     fn records_are_small() {
         assert_eq!((size_of::<Matches>(), size_of::<Origin>()), (64, 40));
-        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (176, 80));
+        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (192, 80));
     }
 }

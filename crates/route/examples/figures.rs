@@ -103,6 +103,7 @@ fn route(set: &str, number: usize) -> Route {
         require: Require::default(),
         request_buffering: true,
         response_buffering: true,
+        policies: None,
         document: "".into(),
     }
 }

@@ -129,9 +129,10 @@ fn upstream(kind: FailureKind) -> (&'static str, &'static str) {
             "The upstream closed the connection before the response was complete.",
             "Read the log of the upstream; compare its keep-alive timeout with `upstream_keepalive_idle_timeout`.",
         ),
-        F::UpstreamTimeout => {
-            ("The upstream did not respond in time.", "Check its latency; raise `read_timeout` of the service.")
-        }
+        F::UpstreamTimeout => (
+            "The upstream did not respond in time, or the exchange reached a limit of its route.",
+            "Check its latency; raise the timeout that the log names, such as `read_timeout` of the service.",
+        ),
         F::UpstreamWriteTimeout => {
             ("The upstream did not read the request in time.", "Check its load; raise `write_timeout` of the service.")
         }

@@ -113,6 +113,9 @@ fn upstream(question: &Question, decision: &Decision) -> Option<Branch> {
     let host = decision.upstream_host.as_deref().unwrap_or_default();
     let mut below = Vec::new();
     below.extend(decision.balancer.as_ref().map(|balancer| Branch::new(format!("balancer: {balancer}"))));
+    let retries = decision.retry.as_deref().unwrap_or("none");
+    below.push(Branch::new(format!("retries: {retries}")));
+    below.extend(decision.timeouts.as_ref().map(|timeouts| Branch::new(format!("timeouts: {timeouts}"))));
     if let Some(head) = &decision.upstream_head {
         let lines = head.lines().filter(|line| !line.is_empty());
         let lines = lines.map(|line| Branch::new(discreet::line(line, question)));

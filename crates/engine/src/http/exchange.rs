@@ -18,13 +18,14 @@ use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, Services};
 
 use super::Scratch;
+use super::course::Course;
 use super::facts::{Facts, apply_match, read_facts, refusal, refused_method, route_request};
 use super::failure_log::{self, Line};
 use super::filters::{choose_all, run_log, run_request};
 use super::forward::{Broken, REQUEST_BODY_STALL, Stall};
 use super::proxying::Proxying;
 use super::reply::{error_reply, send_continue, send_reply};
-use super::tunnel::tunnel;
+use super::tunnel::{TunnelLimits, tunnel};
 use super::upstream::picked_text;
 use super::upstream_head::strip_listed;
 use crate::plan::{Chain, Plan};
@@ -110,7 +111,7 @@ impl Body for ClientBody<'_> {
                 slowest: BODY_RATE_MIN,
                 budget: &plan.services.memory,
             };
-            let read = collect(self.down, &terms, &s.down_timer, &mut s.exchange.held, |_, _| Ok(())).await;
+            let read = collect(self.down, &terms, &s.down_timer, &mut s.exchange.held, |_, _, _| Ok(())).await;
             let whole = read.map_err(|error| match error {
                 Collect::TooLarge => too_large(),
                 Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
@@ -175,14 +176,14 @@ pub(super) fn patience_ms(timeout_ms: u64, slowest: u64, moved: u64, elapsed_ms:
 }
 
 /// Reads a body to its end. What it takes of the budget stays in `held`, unless it fails. `meanwhile` is called whenever
-/// more of the body has to be waited for, with the peer that sends it: it moves the rest of the exchange on, and ends the
-/// collecting by an error.
+/// more of the body has to be waited for, with the peer that sends it and the bytes that have come: it moves the rest of the
+/// exchange on, and ends the collecting by an error.
 pub(super) async fn collect(
     peer: &mut Peer,
     terms: &Terms<'_>,
     timer: &cardinal_net::Timer,
     held: &mut Reservation,
-    mut meanwhile: impl FnMut(&mut Context<'_>, &mut Peer) -> Result<(), Failure>,
+    mut meanwhile: impl FnMut(&mut Context<'_>, &mut Peer, u64) -> Result<(), Failure>,
 ) -> Result<Bytes, Collect> {
     let mut whole = Vec::new();
     let started = timer.wheel().now();
@@ -212,7 +213,7 @@ pub(super) async fn collect(
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Collect::Broken(error))),
                 Poll::Pending if timer.poll_expired(cx) => return late(),
                 Poll::Pending => {
-                    meanwhile(cx, peer).map_err(Collect::Failed)?;
+                    meanwhile(cx, peer, whole.len() as u64).map_err(Collect::Failed)?;
                     return Poll::Pending;
                 }
             }
@@ -263,7 +264,7 @@ pub(super) struct Switched {
     pub(super) upstream: Box<H1>,
     pub(super) picked: Picked,
     pub(super) group: Arc<Group>,
-    pub(super) idle_ms: u64,
+    pub(super) limits: TunnelLimits,
     pub(super) chain: Arc<Chain>,
     pub(super) services: Services,
 }
@@ -271,10 +272,10 @@ pub(super) struct Switched {
 impl Switched {
     /// Passes bytes both ways until one side ends, to the log record.
     pub(super) async fn run(self, worker: &Rc<Worker>, down: &mut Peer, s: &mut Scratch, session: &mut Session) {
-        let Self { mut upstream, picked, group, idle_ms, chain, services } = self;
+        let Self { mut upstream, picked, group, limits, chain, services } = self;
         let _counted = RequestGuard::of_tunnel(worker);
         if let Peer::H1(client) = down {
-            let moved = tunnel(worker, client, &mut upstream, idle_ms).await;
+            let moved = tunnel(worker, client, &mut upstream, limits).await;
             s.exchange.bytes.received += moved.to_upstream;
             s.exchange.bytes.sent += moved.to_client;
             group.report(&picked, Outcome::Status(101), worker.now());
@@ -380,7 +381,10 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     let Some(backend) = &route.backend else {
         return Err(Failure::new(FailureKind::NoBackend, "the route has no service"));
     };
-    Proxying { worker: turn.worker, plan, route, backend }.run(turn).await
+    s.timeouts = route.timeouts(backend);
+    let outcome = Proxying { worker: turn.worker, plan, route, backend }.run(turn).await;
+    turn.s.course = Course::default();
+    outcome
 }
 
 /// A body that says it is too long is refused before anything else is done.

@@ -1,5 +1,6 @@
 //! HTTP: connections of both versions, and the life of a request.
 
+mod course;
 mod exchange;
 mod facts;
 mod failure_log;
@@ -9,6 +10,7 @@ mod h1;
 mod h2;
 mod proxying;
 mod reply;
+mod response_head;
 mod scratch;
 mod tunnel;
 mod upstream;
@@ -22,6 +24,6 @@ pub(crate) use h1::serve as serve_h1;
 pub(crate) use h2::serve as serve_h2;
 pub(crate) use reply::message;
 pub(crate) use scratch::Scratch;
-pub(crate) use tunnel::tunnel;
+pub(crate) use tunnel::{TunnelLimits, tunnel};
 pub(crate) use upstream::{connect_failure, connect_timeout, pick, picked_text, report_failure};
 pub(crate) use upstream_head::{Outgoing, set_host, strip_listed};

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use cardinal_balance::AddressKey;
 use cardinal_base::{Budget, Exhausted, Tick};
 use cardinal_http::{Failure, FailureKind, RequestHead, ResponseHead};
+use cardinal_ir::Timeouts;
 use cardinal_net::{Timer, Wheel};
 use cardinal_sdk::{Client, Exchange, UpstreamRequest};
 use smallvec::SmallVec;
 
+use super::course::Course;
 use super::exchange::NO_ROOM;
 use crate::worker::Worker;
 
@@ -41,6 +43,10 @@ pub(crate) struct Scratch {
     pub(crate) choices: Vec<u16>,
     /// Endpoints that this request has tried.
     pub(crate) tried: SmallVec<[AddressKey; 4]>,
+    /// Time limits towards the backend, with those of the route.
+    pub(crate) timeouts: Timeouts,
+    /// Retries and limits of the request as a whole.
+    pub(crate) course: Course,
     /// Waits on the way to the upstream.
     pub(crate) up_timer: Rc<Timer>,
     /// Waits on the way to the client.
@@ -64,6 +70,8 @@ impl Scratch {
             text: RefCell::default(),
             choices: Vec::new(),
             tried: SmallVec::new(),
+            timeouts: Timeouts::default(),
+            course: Course::default(),
             up_timer: Rc::new(Timer::new(wheel)),
             down_timer: Rc::new(Timer::new(wheel)),
         }
@@ -115,6 +123,7 @@ impl Scratch {
         self.exchange.clear();
         self.exchange.client.tls = None;
         self.upstream.body = None;
+        self.course = Course::default();
         let held = self.request.headers.capacity() + self.response.headers.capacity() + self.path.capacity();
         self.up_timer.disarm();
         self.down_timer.disarm();

@@ -82,7 +82,7 @@ pub(super) async fn reach(
     };
     let key = PoolKey { address, class };
     let group = Arc::clone(&backend.group);
-    let timeout_ms = backend.backend.timeouts.connect_ms;
+    let timeout_ms = s.timeouts.connect_ms;
     let shared = !upgrade && matches!(backend.backend.http, Some(HttpVersion::H2 | HttpVersion::Negotiate));
     if shared && let Some((client, guard)) = place(worker, &key, &limits, &s.up_timer, timeout_ms).await {
         return Ok(Reached { transport: Transport::H2(client, guard), picked, group, key, requests: 1 });

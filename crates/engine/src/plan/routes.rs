@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use cardinal_ir::{Id, Route};
+use cardinal_ir::policy::Retry;
+use cardinal_ir::{Id, Route, Timeouts};
 use cardinal_sdk::RouteInfo;
 
 use super::{BackendPlan, Chain};
@@ -35,6 +36,25 @@ impl RoutePlan {
     /// The route, as filters and logs see it.
     pub fn info(&self) -> RouteInfo {
         RouteInfo::new(Arc::clone(&self.route))
+    }
+
+    /// The time limits towards a backend of the route. Waits for single operations that are not limited are as long as
+    /// can be.
+    pub(crate) fn timeouts(&self, backend: &BackendPlan) -> Timeouts {
+        let mut timeouts = backend.backend.timeouts;
+        if let Some(overrides) = self.route.policies.as_ref().and_then(|policies| policies.timeouts.as_ref()) {
+            timeouts = timeouts.overridden(overrides);
+        }
+        for ms in [&mut timeouts.connect_ms, &mut timeouts.read_ms, &mut timeouts.write_ms] {
+            *ms = if *ms == 0 { u64::MAX } else { *ms };
+        }
+        timeouts
+    }
+
+    /// When requests to a backend of the route are sent again; `None` for never.
+    pub(crate) fn retry<'x>(&'x self, backend: &'x BackendPlan) -> Option<&'x Retry> {
+        let own = self.route.policies.as_ref().and_then(|policies| policies.retry.as_deref());
+        own.or(backend.backend.retry.as_deref()).filter(|retry| retry.attempts > 0)
     }
 }
 

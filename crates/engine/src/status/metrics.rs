@@ -23,6 +23,16 @@ pub(super) fn text(node: &Node) -> String {
     for (kind, count) in &totals.failures {
         text.line("failures_total", &[("kind", kind.label())], count);
     }
+    text.head("upstream_retries_total", "counter", "Requests that were sent to an upstream again, by reason.");
+    for (reason, count) in &totals.retries {
+        text.line("upstream_retries_total", &[("reason", reason)], count);
+    }
+    text.one(
+        "upstream_retry_budget_exhausted_total",
+        "counter",
+        "Requests that were not sent again because the retry budget of their cluster was exhausted.",
+        totals.retry_budget_exhausted,
+    );
     text.one(
         "upstream_pool_evictions_total",
         "counter",

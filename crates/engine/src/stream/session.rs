@@ -11,7 +11,9 @@ use cardinal_net::Stage;
 use cardinal_route::{NoHeaders, Request};
 use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Services, Source, Try};
 
-use crate::http::{Scratch, choose_all, connect_timeout, is_trusted, log_end, note, pick, picked_text, report_failure};
+use crate::http::{
+    Scratch, TunnelLimits, choose_all, connect_timeout, is_trusted, log_end, note, pick, picked_text, report_failure,
+};
 use crate::plan::{BackendPlan, Chain, NOT_CHOSEN, Phase, Plan, RoutePlan};
 use crate::worker::{PlanRef, Worker};
 
@@ -153,7 +155,8 @@ impl Session {
         let no_backend = || Failure::new(FailureKind::NoBackend, "the route has no service");
         let route = routed(plan, *route).ok_or_else(no_backend)?;
         let backend = route.backend.as_ref().ok_or_else(no_backend)?;
-        let mut retries = backend.backend.retries;
+        let mut retries = route.retry(backend).map_or(0, |retry| retry.attempts);
+        let connect_ms = route.timeouts(backend).connect_ms;
         loop {
             let begun = worker.now();
             let picked = pick(worker, backend, scratch).await?;
@@ -169,7 +172,7 @@ impl Session {
             });
             let stage = Stage::default();
             let opening = open(route, backend, &picked, &scratch.exchange, &stage);
-            let failure = match scratch.up_timer.limit(backend.backend.timeouts.connect_ms, opening).await {
+            let failure = match scratch.up_timer.limit(connect_ms, opening).await {
                 Some(Ok(transport)) => {
                     let group = Arc::clone(&backend.group);
                     group.report(&picked, Outcome::Ok { latency: worker.now().since(tick) }, worker.now());
@@ -177,7 +180,7 @@ impl Session {
                     return Ok(Reached { transport, endpoint: Chosen { picked, group } });
                 }
                 Some(Err(failure)) => failure,
-                None => connect_timeout(backend.backend.timeouts.connect_ms, &stage),
+                None => connect_timeout(connect_ms, &stage),
             };
             report_failure(worker, &backend.group, &picked, scratch, &failure);
             let failure = failure.with_target(|| picked_text(&picked));
@@ -188,10 +191,16 @@ impl Session {
         }
     }
 
-    /// How long nothing may move, milliseconds (nginx has one `proxy_timeout` for both directions).
-    pub(super) fn idle_ms(&self) -> u64 {
-        let backend = routed(&self.plan, self.route).and_then(|route| route.backend.as_ref());
-        backend.map_or(0, |b| b.backend.timeouts.read_ms.max(b.backend.timeouts.write_ms))
+    /// How long it may be silent, and how long it may last.
+    pub(super) fn tunnel_limits(&self) -> TunnelLimits {
+        let route = routed(&self.plan, self.route);
+        let timeouts = route.and_then(|route| route.backend.as_ref().map(|backend| route.timeouts(backend)));
+        let timeouts = timeouts.unwrap_or_default();
+        TunnelLimits {
+            idle_ms: timeouts.tunnel_idle_ms(),
+            lifetime_ms: timeouts.stream_ms,
+            stream_ms: timeouts.stream_ms,
+        }
     }
 
     /// Releases the plan: all that is left is to pass bytes, and to end.

@@ -31,9 +31,9 @@ pub(crate) async fn serve_tcp(worker: Rc<Worker>, tcp: TcpStream, client: Client
         Ok(None) => return session.end(None),
         Err(failure) => return session.end(Some(&failure)),
     };
-    let idle_ms = session.idle_ms();
+    let limits = session.tunnel_limits();
     let mut flowing = session.flow();
-    let moved = tunnel(&worker, &mut down, &mut up, idle_ms).await;
+    let moved = tunnel(&worker, &mut down, &mut up, limits).await;
     let bytes = &mut flowing.exchange().bytes;
     (bytes.received, bytes.upstream_sent) = (moved.to_upstream, moved.to_upstream);
     (bytes.sent, bytes.upstream_received) = (moved.to_client, moved.to_client);

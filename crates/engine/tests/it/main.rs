@@ -23,6 +23,7 @@ mod proxy_protocol;
 mod real_clients;
 mod reload;
 mod resumption;
+mod retries;
 mod routing;
 mod scene;
 mod smuggling;

@@ -145,9 +145,9 @@ fn backend() -> impl Strategy<Value = Backend> {
     );
     let http =
         prop::sample::select(vec![None, Some(HttpVersion::H1), Some(HttpVersion::H2), Some(HttpVersion::Negotiate)]);
-    let rest = (option::of(text()), any::<u64>(), any::<u16>(), texts(), document());
+    let rest = (option::of(text()), timeouts(), option::of(retry()), texts(), document());
     (origin(), any::<bool>(), http, option::of(tls), target, rest).prop_map(
-        |(origin, flag, http, tls, target, (path, read_ms, retries, upgrade_protocols, document))| Backend {
+        |(origin, flag, http, tls, target, (path, timeouts, retry, upgrade_protocols, document))| Backend {
             origin,
             l4: if flag { L4::Udp } else { L4::Tcp },
             http,
@@ -155,12 +155,101 @@ fn backend() -> impl Strategy<Value = Backend> {
             tls,
             target,
             path,
-            timeouts: Timeouts { read_ms, ..Timeouts::default() },
-            retries,
+            timeouts,
+            retry: retry.map(Arc::new),
             upgrade_protocols,
             document,
         },
     )
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    any::<[u64; 6]>().prop_map(|[connect_ms, read_ms, write_ms, request_ms, idle_ms, stream_ms]| Timeouts {
+        connect_ms,
+        read_ms,
+        write_ms,
+        request_ms,
+        idle_ms,
+        stream_ms,
+    })
+}
+
+fn header_check() -> impl Strategy<Value = policy::HeaderCheck> {
+    let value = prop_oneof![
+        Just(policy::HeaderValue::Present),
+        Just(policy::HeaderValue::Absent),
+        text().prop_map(policy::HeaderValue::Exact),
+        text().prop_map(policy::HeaderValue::Prefix),
+    ];
+    (text(), value).prop_map(|(name, value)| policy::HeaderCheck { name, value })
+}
+
+fn retry() -> BoxedStrategy<policy::Retry> {
+    use policy::{Backoff, GrpcCode, RateLimitedBackoff, ResetFormat, ResetHeader, RetryBudget, RetryCondition};
+    let codes = [
+        GrpcCode::Cancelled,
+        GrpcCode::DeadlineExceeded,
+        GrpcCode::ResourceExhausted,
+        GrpcCode::Internal,
+        GrpcCode::Unavailable,
+    ];
+    let condition = prop_oneof![
+        prop::sample::select(vec![
+            RetryCondition::ConnectFailure,
+            RetryCondition::Reset,
+            RetryCondition::ResetBeforeRequest,
+            RetryCondition::RefusedStream,
+            RetryCondition::Timeout,
+            RetryCondition::PerTryTimeout,
+            RetryCondition::ServerError,
+            RetryCondition::GatewayError,
+            RetryCondition::Retriable4xx,
+        ]),
+        any::<u16>().prop_map(RetryCondition::Status),
+        header_check().prop_map(RetryCondition::ResponseHeader),
+        prop::sample::select(codes.to_vec()).prop_map(RetryCondition::Grpc),
+    ];
+    let methods = prop_oneof![
+        Just(policy::RetryMethods::Idempotent),
+        Just(policy::RetryMethods::Any),
+        texts().prop_map(policy::RetryMethods::Listed),
+    ];
+    let format = prop::sample::select(vec![ResetFormat::Seconds, ResetFormat::UnixTimestamp]);
+    let header = (text(), format).prop_map(|(name, format)| ResetHeader { name, format });
+    let rate_limited = (collection::vec(header, 0..2), any::<u64>())
+        .prop_map(|(headers, max_ms)| RateLimitedBackoff { headers, max_ms });
+    let budget = any::<(u32, u32)>().prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
+    (
+        (any::<u16>(), collection::vec(condition, 0..4), methods, collection::vec(header_check(), 0..2)),
+        any::<[u64; 4]>(),
+        option::of(rate_limited),
+        option::of(budget),
+    )
+        .prop_map(|((attempts, conditions, methods, request_headers), times, rate_limited, budget)| {
+            let [base_ms, max_ms, per_try_timeout_ms, per_try_idle_timeout_ms] = times;
+            policy::Retry {
+                attempts,
+                conditions,
+                methods,
+                request_headers,
+                backoff: Backoff { base_ms, max_ms },
+                rate_limited,
+                budget,
+                per_try_timeout_ms,
+                per_try_idle_timeout_ms,
+            }
+        })
+        .boxed()
+}
+
+fn route_policies() -> BoxedStrategy<policy::RoutePolicies> {
+    let overrides =
+        any::<[Option<u64>; 6]>().prop_map(|[connect_ms, read_ms, write_ms, request_ms, idle_ms, stream_ms]| {
+            policy::TimeoutOverrides { connect_ms, read_ms, write_ms, request_ms, idle_ms, stream_ms }
+        });
+    (option::of(retry().prop_map(Arc::new)), option::of(overrides))
+        .prop_map(|(retry, timeouts)| policy::RoutePolicies { retry, timeouts })
+        .boxed()
 }
 
 fn matches() -> impl Strategy<Value = Matches> {
@@ -209,8 +298,9 @@ fn route() -> impl Strategy<Value = Route> {
     let require = (option::of(Just(426_u16)), any::<bool>(), any::<bool>())
         .prop_map(|(tls, grpc, plain_only)| Require { tls, grpc, plain_only });
     let rank = (any::<u128>(), any::<u128>()).prop_map(|(weight, tie)| Rank { weight, tie });
-    (origin(), rank, any::<[bool; 4]>(), matches(), option::of(any_id()), require, document()).prop_map(
-        |(origin, rank, [stream, strip_path, buffered, v1], matches, backend, require, document)| Route {
+    let policies = option::of(route_policies().prop_map(Box::new));
+    (origin(), rank, any::<[bool; 4]>(), matches(), option::of(any_id()), require, (policies, document())).prop_map(
+        |(origin, rank, [stream, strip_path, buffered, v1], matches, backend, require, (policies, document))| Route {
             origin,
             rank,
             traffic: if stream { Traffic::Stream } else { Traffic::Http },
@@ -224,6 +314,7 @@ fn route() -> impl Strategy<Value = Route> {
             require,
             request_buffering: buffered,
             response_buffering: strip_path,
+            policies,
             document,
         },
     )

@@ -70,6 +70,7 @@ impl Lowering<'_> {
                 require: require(entity, &protocols),
                 request_buffering: entity.flag("request_buffering"),
                 response_buffering: entity.flag("response_buffering"),
+                policies: None,
                 document: self.memory.no_document.clone(),
             };
             route.document = self.memory.documents.of("routes", entity, &route);

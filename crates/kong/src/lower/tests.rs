@@ -35,7 +35,10 @@ fn a_service_with_a_route() {
     assert_eq!(diagnostics, []);
     let route = only_route(&ir);
     let backend = ir.backends.get(&route.backend.unwrap()).unwrap();
-    assert_eq!((backend.http, backend.retries, backend.path.as_deref()), (Some(HttpVersion::H1), 2, Some("/base")));
+    assert_eq!(
+        (backend.http, backend.retry.as_ref().map(|retry| retry.attempts), backend.path.as_deref()),
+        (Some(HttpVersion::H1), Some(2), Some("/base"))
+    );
     assert!(matches!(&backend.target, Target::Host(h) if &*h.host == "example.com" && h.port == 443));
     assert!(backend.tls.as_ref().is_some_and(|tls| !tls.verify));
     assert_eq!((route.require.tls, route.traffic, route.rewrite.strip_path), (Some(301), Traffic::Http, true));

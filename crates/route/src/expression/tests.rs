@@ -127,6 +127,7 @@ fn ours(predicate: Predicate, sent: &Sent) -> Option<Option<usize>> {
         require: Require::default(),
         request_buffering: true,
         response_buffering: true,
+        policies: None,
         document: "".into(),
     };
     let (router, diagnostics) = Router::from_routes([(Id::nil(), Arc::new(route))]);

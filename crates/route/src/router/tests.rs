@@ -24,6 +24,7 @@ fn route(matches: Matches, weight: u128, tie: u128) -> (Id, Arc<Route>) {
         require: Require::default(),
         request_buffering: true,
         response_buffering: true,
+        policies: None,
         document: "".into(),
     };
     (Id::from_u128(tie + 1), Arc::new(route))

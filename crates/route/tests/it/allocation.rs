@@ -58,6 +58,7 @@ fn route(number: u128, matches: Matches) -> (Id, Arc<Route>) {
         require: Require::default(),
         request_buffering: true,
         response_buffering: true,
+        policies: None,
         document: "".into(),
     };
     (Id::from_u128(number), Arc::new(route))

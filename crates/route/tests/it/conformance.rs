@@ -105,6 +105,7 @@ fn lower(entry: &Value, number: usize, flavor: Flavor) -> (Id, Vec<(Id, Arc<Rout
                 require: Require::default(),
                 request_buffering: true,
                 response_buffering: true,
+                policies: None,
                 document: "".into(),
             };
             (split, Arc::new(record))

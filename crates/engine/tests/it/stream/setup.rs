@@ -63,8 +63,8 @@ impl Setup {
             tls: None,
             target: Target::Host(host),
             path: None,
-            timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000 },
-            retries: 0,
+            timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000, ..Timeouts::default() },
+            retry: None,
             upgrade_protocols: Vec::new(),
             document: "{}".into(),
         };
@@ -123,6 +123,7 @@ impl Setup {
                 require: Require::default(),
                 request_buffering: false,
                 response_buffering: false,
+                policies: None,
                 document: "{}".into(),
             },
         );
