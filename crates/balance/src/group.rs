@@ -3,32 +3,52 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cardinal_base::{Rng, Tick};
-use cardinal_ir::{Algorithm, Cluster, Endpoint, HashInput, HealthChecks, Host, Id, Origin};
+use cardinal_ir::{Algorithm, Cluster, Endpoint, Host, Id, Labels, Origin};
 
 use crate::address::usable;
+use crate::event::{Event, Observed};
 use crate::health::Signal;
+use crate::limits::ClusterLimits;
 use crate::picker::{Picked, Picker};
-use crate::state::{MemberState, Peers, Resolution, State, schedule};
-use crate::view::{Candidate, Index, Settings, Tier, Vacancy, View};
+use crate::place::NodePlace;
+use crate::retries::Retries;
+use crate::state::{MemberState, Peers, Resolution, Room, State, schedule};
+use crate::view::{Candidate, SERVING_NONE, Settings, Vacancy, View};
 use crate::{AddressKey, NameFailure, Probe, ProbeOutcome, ResolvedAddr};
 
 /// A balanced group: members, their addresses, health and settings. Shared by all workers.
 ///
 /// Everything that traffic touches is atomic. The lock is taken by configuration, name changes, probes, APIs, and by
 /// the one report that changes an address's verdict.
+///
+/// A group of a [subset](Self::subset) picks among some of the members of another one, with which it shares everything
+/// else: addresses, health, ejections, limits, events.
 #[derive(Debug)]
 pub struct Group {
     id: Id,
+    /// Labels that its members have; `None` for all members.
+    subset: Option<Labels>,
     version: AtomicU64,
-    serving: AtomicU8,
     view: ArcSwap<View>,
+    shared: Arc<Shared>,
+}
+
+/// What a group shares with those of its subsets.
+#[derive(Debug)]
+struct Shared {
     state: Mutex<State>,
+    /// Numbers pickers.
+    pickers: AtomicUsize,
+    /// Whether addresses may be ejected.
+    room: Arc<Room>,
+    /// For retry budgets.
+    retries: Retries,
 }
 
 /// A member of a group, as the IR's tables have it.
@@ -49,6 +69,8 @@ pub enum Outcome {
     TcpFailure,
     /// Connecting, or waiting for a response, took too long.
     Timeout,
+    /// A session has its connection. No verdict on health; it ends a row of failures for ejections.
+    Connected,
     /// A response was received. Carries the latency, and is no verdict on health.
     Ok {
         /// Connecting and waiting for the response's end.
@@ -56,70 +78,10 @@ pub enum Outcome {
     },
 }
 
-/// What changed, for logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// An address changed its verdict.
-    Address {
-        /// The member.
-        endpoint: Id,
-        /// The member's name.
-        host: Arc<str>,
-        /// The address.
-        address: SocketAddr,
-        /// The new verdict.
-        healthy: bool,
-        /// What changed it: `traffic`, `probe` or `manual`.
-        cause: &'static str,
-        /// What was observed last, and how often; `None` for `manual`.
-        observed: Option<Observed>,
-    },
-    /// A member's name does not resolve, for another reason than before, or resolves again.
-    Name {
-        /// The member's name.
-        host: Arc<str>,
-        /// The member's port.
-        port: u16,
-        /// Why it does not resolve.
-        failure: Option<Box<str>>,
-    },
-    /// The group as a whole began or ceased to serve.
-    Group {
-        /// Whether it serves.
-        healthy: bool,
-    },
-}
-
-/// What changed a verdict.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
-    /// What it was, the last time.
-    pub signal: Signal,
-    /// The status, where there was one.
-    pub status: Option<u16>,
-    /// How often it was seen.
-    pub count: u8,
-    /// More about the last time, from the caller.
-    pub detail: Option<Box<str>>,
-}
-
-/// Bytes of [`Observed::detail`].
-const DETAIL_MAX: usize = 256;
-
-impl Observed {
-    fn new(signal: Signal, status: Option<u16>, count: u8, detail: Option<&dyn fmt::Display>) -> Self {
-        let short = |detail: &dyn fmt::Display| detail.to_string().chars().take(DETAIL_MAX).collect::<String>().into();
-        Self { signal, status, count, detail: detail.map(short) }
-    }
-}
-
 /// The group has no health checks, so there is no verdict to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("health checks are off")]
 pub struct HealthChecksOff;
-
-/// Which tier serves.
-pub(crate) const SERVING_NONE: u8 = 2;
 
 impl Group {
     /// A group of members. Members whose host is an address need no [`set_addresses`](Self::set_addresses).
@@ -132,30 +94,63 @@ impl Group {
     pub fn of_host(id: Id, host: &Host, seed: u64, now: Tick) -> Arc<Self> {
         /// The settings of all such groups.
         static SETTINGS: LazyLock<Arc<Settings>> = LazyLock::new(|| Arc::new(Settings::new(Arc::new(host_spec()))));
-        let endpoint =
-            Endpoint { origin: Origin::default(), cluster: id, host: host.clone(), weight: 100, failover: false };
+        let endpoint = Endpoint { cluster: id, host: host.clone(), ..Endpoint::default() };
         let members = vec![Member { id, endpoint: Arc::new(endpoint) }];
         Self::with(id, Arc::clone(&SETTINGS), members, seed, now)
     }
 
     fn with(id: Id, settings: Arc<Settings>, members: Vec<Member>, seed: u64, now: Tick) -> Arc<Self> {
-        let empty = || Tier { candidates: Box::default(), index: Index::Wheel(Box::default()) };
-        let view = View { version: 0, unresolved: false, vacancy: Vacancy::NoMembers, tiers: [empty(), empty()] };
-        let group = Self {
-            id,
-            version: AtomicU64::new(0),
-            serving: AtomicU8::new(SERVING_NONE),
-            view: ArcSwap::from_pointee(view),
-            state: Mutex::new(State::new(settings, members, seed, now)),
-        };
-        group.replan(&mut group.lock(), Peers::new(), now);
-        group.take_events();
-        Arc::new(group)
+        let state = State::new(settings, members, seed, now);
+        let room = Arc::clone(&state.ejections.room);
+        let shared =
+            Shared { state: Mutex::new(state), pickers: AtomicUsize::new(0), room, retries: Retries::default() };
+        let group = Self::show(id, None, Arc::new(shared));
+        let mut state = group.lock();
+        state.groups.push(Arc::downgrade(&group));
+        state.follow_policies(now);
+        replan(&mut state, Peers::new(), now);
+        state.take_events();
+        drop(state);
+        group
+    }
+
+    /// A group without a picture yet.
+    fn show(id: Id, subset: Option<Labels>, shared: Arc<Shared>) -> Arc<Self> {
+        let view = View::new(0, false, Vacancy::NoMembers, Vec::new());
+        Arc::new(Self { id, subset, version: AtomicU64::new(0), view: ArcSwap::from_pointee(view), shared })
+    }
+
+    /// The group of the members that have all these labels. It lives as long as it is held, and follows all changes of
+    /// this one.
+    pub fn subset(self: &Arc<Self>, labels: &Labels) -> Arc<Self> {
+        let id = Id::new_v5(&self.id, labels.to_string().as_bytes());
+        let group = Self::show(id, Some(labels.clone()), Arc::clone(&self.shared));
+        let mut state = self.lock();
+        state.groups.retain(|group| group.strong_count() > 0);
+        state.groups.push(Arc::downgrade(&group));
+        group.renew(&mut state);
+        drop(state);
+        group
+    }
+
+    /// Labels that all its members have, when it is the group of a subset.
+    pub fn subset_labels(&self) -> Option<&Labels> {
+        self.subset.as_ref()
+    }
+
+    /// Whether both are groups of the same members, or of subsets of them.
+    pub fn is_related(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// The group's id.
     pub fn id(&self) -> Id {
         self.id
+    }
+
+    /// The requests and retries under way that are subject to a retry budget.
+    pub fn retries(&self) -> &Retries {
+        &self.shared.retries
     }
 
     /// The group's settings as they are now. Takes the group's lock.
@@ -169,7 +164,22 @@ impl Group {
         Picker::new(Arc::clone(self), rng)
     }
 
-    /// Takes a changed configuration in. Addresses that stay keep health, counters, connections and latency.
+    /// Limits of the cluster, if it has any. Takes no lock.
+    pub fn limits(&self) -> Option<Arc<ClusterLimits>> {
+        self.view.load().limits.as_ref().map(Arc::clone)
+    }
+
+    /// Takes in where the node is, which decides on priorities. Until then that is not known.
+    pub fn set_place(&self, place: &Arc<NodePlace>, now: Tick) {
+        let mut state = self.lock();
+        if state.place != *place {
+            state.place = Arc::clone(place);
+            let peers = state.known();
+            replan(&mut state, peers, now);
+        }
+    }
+
+    /// Takes a changed configuration in. Addresses that stay keep health, ejections, counters, connections and latency.
     pub fn update(&self, spec: Arc<Cluster>, members: Vec<Member>, now: Tick) {
         let mut state = self.lock();
         let peers = state.known();
@@ -185,7 +195,8 @@ impl Group {
             .collect();
         state.schedule = schedule(state.schedule.take(), &spec.health.active, now);
         state.settings = Arc::new(Settings::new(spec));
-        self.replan(&mut state, peers, now);
+        state.follow_policies(now);
+        replan(&mut state, peers, now);
     }
 
     /// The names that have to be resolved, by member.
@@ -213,7 +224,7 @@ impl Group {
                 state.event(event);
             }
             let peers = state.known();
-            self.replan(&mut state, peers, now);
+            replan(&mut state, peers, now);
         }
     }
 
@@ -230,8 +241,14 @@ impl Group {
     /// The same with more about it, which is made text only when it changes the verdict: see [`Observed::detail`].
     pub fn report_with(&self, picked: &Picked, outcome: Outcome, detail: Option<&dyn fmt::Display>, now: Tick) {
         let candidate = picked.candidate();
+        if let Some(outlier) = candidate.settings.outlier()
+            && let Some(detector) = candidate.peer.monitor.observe(outlier, outcome, picked.number())
+        {
+            self.eject(candidate, detector, detail, now);
+        }
         let checks = &candidate.settings.checks;
         let signal = match outcome {
+            Outcome::Connected => return,
             Outcome::Ok { latency } => {
                 if candidate.settings.spec.algorithm == Algorithm::Latency {
                     candidate.peer.latency.observe(latency, now);
@@ -287,7 +304,7 @@ impl Group {
         let State { members, schedule: Some(schedule), settings, .. } = &mut *state else { return Vec::new() };
         // Kong does not check addresses without weight.
         let probed = || members.iter().flat_map(|m| &m.candidates).filter(|c| c.weight > 0);
-        let verdicts: BTreeMap<AddressKey, bool> = probed().map(|c| (c.peer.key, c.available())).collect();
+        let verdicts: BTreeMap<AddressKey, bool> = probed().map(|c| (c.peer.key, c.peer.health.available())).collect();
         let keys: HashSet<AddressKey> = schedule.due(&verdicts, now).into_iter().collect();
         let mut taken = HashSet::new();
         probed()
@@ -302,9 +319,12 @@ impl Group {
             .collect()
     }
 
-    /// When to call [`due`](Self::due) next; `None` when probes are off. Changes after each result and update.
+    /// When to call [`due`](Self::due) or [`evaluate`](Self::evaluate) next; `None` when there is nothing to do. Changes
+    /// after each result and update.
     pub fn next_due(&self, now: Tick) -> Option<Tick> {
-        self.lock().schedule.as_ref()?.next(now)
+        let state = self.lock();
+        let probes = state.schedule.as_ref().and_then(|schedule| schedule.next(now));
+        probes.into_iter().chain(state.ejections.next).min()
     }
 
     /// What came of a probe.
@@ -330,6 +350,11 @@ impl Group {
             return;
         };
         let judge = &candidate.settings.checks.active;
+        if outcome.signal(judge) == Some(Signal::Success)
+            && state.settings.outlier().is_some_and(|outlier| outlier.returns_on_probe)
+        {
+            state.restore(&candidate);
+        }
         if let Some(signal) = outcome.signal(judge)
             && let Some(healthy) = candidate.peer.health.count(signal, judge.limit(signal))
         {
@@ -345,7 +370,7 @@ impl Group {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -356,9 +381,14 @@ impl Group {
         self.view.load_full()
     }
 
-    /// The index of the tier that serves, or [`SERVING_NONE`].
-    pub(crate) fn serving(&self) -> u8 {
-        self.serving.load(Ordering::Relaxed)
+    /// Whether addresses may be ejected.
+    pub(crate) fn room(&self) -> &Room {
+        &self.shared.room
+    }
+
+    /// The number of a new picker.
+    pub(crate) fn next_picker(&self) -> usize {
+        self.shared.pickers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A verdict changed.
@@ -390,48 +420,66 @@ impl Group {
             cause,
             observed,
         });
-        self.judge(state, &self.view.load());
+        judge(state);
     }
 
-    /// Decides which tier serves.
-    fn judge(&self, state: &mut State, view: &View) {
-        let threshold = state.settings.spec.health.threshold_percent;
-        let [normal, failover] = &view.tiers;
-        let serving = if normal.serves(threshold) {
-            0
-        } else if !normal.any_available() && failover.serves(threshold) {
-            1
-        } else {
-            SERVING_NONE
-        };
-        let before = self.serving.swap(serving, Ordering::Relaxed);
-        if (before == SERVING_NONE) != (serving == SERVING_NONE) {
-            state.event(Event::Group { healthy: serving != SERVING_NONE });
-        }
-    }
-
-    /// Puts a new view in place.
-    fn replan(&self, state: &mut State, peers: Peers, now: Tick) {
+    /// Puts a new picture in place.
+    fn renew(&self, state: &mut State) {
         let version = self.version.load(Ordering::Relaxed) + 1;
-        let view = Arc::new(state.view(version, peers, now));
-        self.view.store(Arc::clone(&view));
+        let view = state.view(version, self.subset.as_ref());
+        view.judge(&state.settings.spec);
+        self.view.store(Arc::new(view));
         self.version.store(version, Ordering::Release);
-        self.judge(state, &view);
+    }
+}
+
+/// Makes the pictures of a group and of its subsets anew.
+fn replan(state: &mut State, peers: Peers, now: Tick) {
+    state.rebuild(peers, now);
+    state.groups.retain(|group| group.strong_count() > 0);
+    let before = state.serving();
+    for group in state.all_groups() {
+        group.renew(state);
+    }
+    state.tell_serving(before);
+}
+
+/// Decides which tiers of a group and of its subsets serve.
+pub(crate) fn judge(state: &mut State) {
+    let before = state.serving();
+    for group in state.all_groups() {
+        group.view.load().judge(&state.settings.spec);
+    }
+    state.tell_serving(before);
+}
+
+impl State {
+    fn all_groups(&self) -> Vec<Arc<Group>> {
+        self.groups.iter().filter_map(std::sync::Weak::upgrade).collect()
+    }
+
+    /// Whether the group of all members serves, and whether it panics.
+    fn serving(&self) -> (bool, bool) {
+        let group = self.groups.first().and_then(std::sync::Weak::upgrade);
+        group.map_or((false, false), |group| {
+            let view = group.view.load();
+            (view.serving() != SERVING_NONE, view.panics())
+        })
+    }
+
+    /// Makes events of what changed since `before`.
+    fn tell_serving(&mut self, before: (bool, bool)) {
+        let (serves, panics) = self.serving();
+        if serves != before.0 {
+            self.event(Event::Group { healthy: serves });
+        }
+        if panics != before.1 {
+            self.event(Event::Panic { panics });
+        }
     }
 }
 
 /// The settings of a group that no user made.
 fn host_spec() -> Cluster {
-    Cluster {
-        origin: Origin::default(),
-        algorithm: Algorithm::RoundRobin,
-        slots: 1_000,
-        hash_on: HashInput::None,
-        hash_fallback: HashInput::None,
-        health: HealthChecks::default(),
-        host_header: None,
-        client_certificate: None,
-        use_srv_name: false,
-        document: "{}".into(),
-    }
+    Cluster { origin: Origin::default(), slots: 1_000, document: "{}".into(), ..Cluster::default() }
 }

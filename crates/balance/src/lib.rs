@@ -9,17 +9,25 @@
 //! simulation.
 //!
 //! Start at [`Group`], then [`Picker::pick`]. The algorithms are in `picker`, the placement on the hash ring in
-//! [`ring`], the health counters in [`health`].
+//! [`ring`], the health counters in [`health`], ejections in `outlier` and `ejecting`, priorities in `place` and `spread`,
+//! limits in `limits`.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod address;
+mod ejecting;
+mod event;
 mod group;
 pub mod health;
+mod limits;
+mod outlier;
 mod peer;
 mod picker;
+mod place;
 mod probes;
+mod retries;
 pub mod ring;
+mod spread;
 mod state;
 mod status;
 mod view;
@@ -27,11 +35,16 @@ mod wheel;
 mod xxh32;
 
 pub use address::{NameFailure, ResolvedAddr};
-pub use group::{Event, Group, HealthChecksOff, Member, Observed, Outcome};
+pub use event::{Event, Observed};
+pub use group::{Group, HealthChecksOff, Member, Outcome};
+pub use limits::{ClusterLimits, LimitKind, Seats};
+pub use outlier::{Detector, Ejection};
 pub use peer::AddressKey;
 pub use picker::{NoPeer, PickInput, Picked, Picker};
+pub use place::NodePlace;
 pub use probes::{Probe, ProbeOutcome};
-pub use status::{AddressStatus, GroupStatus, MemberStatus, State, Weights};
+pub use retries::Retries;
+pub use status::{AddressStatus, EjectionCounts, GroupStatus, LimitStatus, MemberStatus, State, Weights};
 pub use view::Vacancy;
 pub use xxh32::xxh32;
 

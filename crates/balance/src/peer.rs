@@ -6,6 +6,7 @@ use std::time::Duration;
 use cardinal_base::Tick;
 
 use crate::health::Health;
+use crate::outlier::Monitor;
 
 /// Names an address within its group for as long as the group has it. A later address never has the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,6 +17,7 @@ pub struct AddressKey(pub(crate) u64);
 pub(crate) struct Peer {
     pub(crate) key: AddressKey,
     pub(crate) health: Health,
+    pub(crate) monitor: Monitor,
     /// Requests in progress, counted while the group balances by connections.
     pub(crate) connections: AtomicU32,
     pub(crate) latency: Latency,
@@ -23,7 +25,13 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(key: AddressKey) -> Self {
-        Self { key, health: Health::default(), connections: AtomicU32::new(0), latency: Latency::default() }
+        let (health, monitor, latency) = (Health::default(), Monitor::default(), Latency::default());
+        Self { key, health, monitor, connections: AtomicU32::new(0), latency }
+    }
+
+    /// Whether the address may be picked: healthy and not ejected.
+    pub(crate) fn available(&self) -> bool {
+        self.health.available() && !self.monitor.is_ejected()
     }
 }
 

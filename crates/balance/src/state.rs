@@ -1,16 +1,22 @@
 //! What the group's lock guards: members and what their names resolve to, peers, the probes' schedule, events.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cardinal_base::{Rng, SeededRng, Tick};
-use cardinal_ir::{Active, Algorithm, Endpoint, Host, Id};
+use cardinal_ir::policy::SubsetFallback;
+use cardinal_ir::{Active, Algorithm, Cluster, Endpoint, Host, Id, Labels};
 
 use crate::address::ip_text;
-use crate::group::{Event, Member};
+use crate::event::Event;
+use crate::group::{Group, Member};
+use crate::limits::ClusterLimits;
+use crate::outlier::Detector;
 use crate::peer::Peer;
+use crate::place::{NodePlace, Preference};
 use crate::probes::Schedule;
 use crate::view::{Candidate, Settings, Tier, Vacancy, View};
 use crate::{AddressKey, NameFailure, ResolvedAddr, xxh32};
@@ -33,6 +39,34 @@ pub(crate) struct State {
     /// `None` without probes.
     pub(crate) schedule: Option<Box<Schedule>>,
     events: VecDeque<Event>,
+    /// The group of all members first, then those of subsets.
+    pub(crate) groups: Vec<Weak<Group>>,
+    /// Where the node is.
+    pub(crate) place: Arc<NodePlace>,
+    pub(crate) limits: Option<Arc<ClusterLimits>>,
+    pub(crate) ejections: Ejections,
+}
+
+/// What is known of ejections beside the addresses themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Ejections {
+    /// When intervals end next; `None` while nothing is ejected by this policy.
+    pub(crate) next: Option<Tick>,
+    /// Ever, by detector in the order of [`Detector::ALL`].
+    pub(crate) made: [u64; Detector::ALL.len()],
+    /// Addresses, and how many of them are ejected.
+    pub(crate) addresses: usize,
+    pub(crate) active: usize,
+    pub(crate) room: Arc<Room>,
+}
+
+/// What reports look at without the lock: while many addresses fail, most ejections are prevented.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// No address may be ejected.
+    pub(crate) full: AtomicBool,
+    /// Ejections that the limit on ejected addresses prevented, ever.
+    pub(crate) prevented: AtomicU64,
 }
 
 /// Peers by member name and address, as Kong's health checker distinguishes them.
@@ -113,6 +147,10 @@ impl State {
             members: members.into_iter().map(MemberState::new).collect(),
             next_key,
             events: VecDeque::new(),
+            groups: Vec::new(),
+            place: Arc::default(),
+            limits: None,
+            ejections: Ejections::default(),
         }
     }
 
@@ -122,19 +160,63 @@ impl State {
         all.map(|(key, candidate)| (key, Arc::clone(&candidate.peer))).collect()
     }
 
-    /// Makes the picture anew from the members. Addresses that are among `peers` stay as they were.
-    pub(crate) fn view(&mut self, version: u64, mut peers: Peers, now: Tick) -> View {
+    /// Makes the candidates anew from the members. Addresses that are among `peers` stay as they were.
+    pub(crate) fn rebuild(&mut self, mut peers: Peers, now: Tick) {
         let scale = self.scale();
         let mut members = std::mem::take(&mut self.members);
         for member in &mut members {
             member.candidates = self.candidates(member, scale, &mut peers);
         }
-        let pending = members.iter().any(|m| matches!(m.resolution, Resolution::Pending));
-        let empty = members.iter().all(|m| m.candidates.is_empty());
-        let vacancy = Vacancy::of(&members);
         self.members = members;
         self.settle(now);
-        View { version, unresolved: empty && pending, vacancy, tiers: [self.tier(false), self.tier(true)] }
+        self.count_ejections();
+    }
+
+    /// The picture of all members, or of those of a subset.
+    pub(crate) fn view(&mut self, version: u64, subset: Option<&Labels>) -> View {
+        let Self { members, settings, place, rng, limits, .. } = self;
+        let spec = &settings.spec;
+        let within = |m: &&MemberState| subset.is_none_or(|labels| m.endpoint.labels.contains_all(labels));
+        let mut chosen: Vec<&MemberState> = members.iter().filter(within).collect();
+        if chosen.is_empty() && spec.subset_fallback == SubsetFallback::AnyEndpoint {
+            chosen = members.iter().collect();
+        }
+        let mut tiers: BTreeMap<Preference, Vec<&MemberState>> = BTreeMap::new();
+        for member in &chosen {
+            if let Some(preference) = Preference::of(&member.endpoint, spec, place) {
+                tiers.entry(preference).or_default().push(member);
+            }
+        }
+        let eligible: Vec<&MemberState> = tiers.values().flatten().copied().collect();
+        let pending = eligible.iter().any(|m| matches!(m.resolution, Resolution::Pending));
+        let empty = eligible.iter().all(|m| m.candidates.is_empty());
+        let vacancy = Vacancy::of(&eligible, !members.is_empty());
+        let (mut level, mut before) = (0, None);
+        let tiers = tiers.into_iter().map(|(preference, members)| {
+            let priority = (preference.zone, preference.priority);
+            level += u32::from(before.is_some_and(|before| before != priority));
+            before = Some(priority);
+            tier(spec, (level, preference.weight), members, rng)
+        });
+        let mut view = View::new(version, empty && pending, vacancy, tiers.collect());
+        view.limits = limits.as_ref().map(Arc::clone);
+        view
+    }
+
+    /// The priority of each member, from 0 without gaps; `None` for one that this node does not use.
+    pub(crate) fn levels(&self) -> Vec<Option<u32>> {
+        let of = |m: &MemberState| Preference::of(&m.endpoint, &self.settings.spec, &self.place);
+        let own: Vec<_> = self.members.iter().map(|m| of(m).map(|p| (p.zone, p.priority))).collect();
+        let all: BTreeSet<_> = own.iter().flatten().copied().collect();
+        let level: BTreeMap<_, u32> = all.into_iter().zip(0..).collect();
+        own.iter().map(|priority| level.get(priority.as_ref()?).copied()).collect()
+    }
+
+    /// Each address once, of those that may get requests.
+    pub(crate) fn addresses(&self) -> Vec<Arc<Candidate>> {
+        let mut seen = HashSet::new();
+        let all = self.members.iter().flat_map(|m| &m.candidates).filter(|c| c.share > 0);
+        all.filter(|c| seen.insert(c.peer.key)).map(Arc::clone).collect()
     }
 
     /// The addresses' states.
@@ -195,6 +277,7 @@ impl State {
         Candidate {
             peer: self.peer(&member.host, address, peers),
             settings: Arc::clone(&self.settings),
+            limits: self.limits.as_ref().map(Arc::clone),
             endpoint: member.id,
             address,
             host,
@@ -223,6 +306,10 @@ impl State {
                 peer.health.set(true);
             }
         }
+        match self.settings.outlier() {
+            Some(outlier) => self.peers().for_each(|peer| peer.monitor.prepare(outlier)),
+            None => self.peers().for_each(|peer| peer.monitor.clear()),
+        }
         if self.settings.spec.algorithm == Algorithm::Latency {
             let average = self.average_latency();
             for peer in self.peers().filter(|p| p.latency.last().is_none()) {
@@ -235,22 +322,10 @@ impl State {
     pub(crate) fn average_latency(&self) -> f32 {
         // Members of the same name share their addresses' states.
         let mut seen = HashSet::new();
-        let known = self.peers().filter(|p| p.health.available() && seen.insert(p.key));
+        let known = self.peers().filter(|p| p.available() && seen.insert(p.key));
         let known = known.filter_map(|p| p.latency.last());
         let (sum, count) = known.fold((0.0, 0.0_f32), |(sum, count), ms| (sum + ms, count + 1.0));
         if count == 0.0 { 0.0 } else { sum / count }
-    }
-
-    fn tier(&mut self, failover: bool) -> Tier {
-        let mut members: Vec<&MemberState> = self.members.iter().filter(|m| m.endpoint.failover == failover).collect();
-        members.sort_by_cached_key(|m| (m.name(), m.endpoint.host.port));
-        let mut candidates = Vec::new();
-        for member in &members {
-            let mut own: Vec<Arc<Candidate>> = member.candidates.iter().filter(|c| c.share > 0).cloned().collect();
-            own.sort_by_cached_key(|c| (format!("{}:{}", c.ring_name, c.port), c.address));
-            candidates.append(&mut own);
-        }
-        Tier::new(&self.settings.spec, candidates, members.len(), &mut self.rng)
     }
 
     pub(crate) fn event(&mut self, event: Event) {
@@ -259,6 +334,18 @@ impl State {
         }
         self.events.push_back(event);
     }
+}
+
+/// Members that are picked among, in the order of the ring.
+fn tier(spec: &Cluster, place: (u32, u32), mut members: Vec<&MemberState>, rng: &mut SeededRng) -> Tier {
+    members.sort_by_cached_key(|m| (m.name(), m.endpoint.host.port));
+    let mut candidates = Vec::new();
+    for member in &members {
+        let mut own: Vec<Arc<Candidate>> = member.candidates.iter().filter(|c| c.share > 0).cloned().collect();
+        own.sort_by_cached_key(|c| (format!("{}:{}", c.ring_name, c.port), c.address));
+        candidates.append(&mut own);
+    }
+    Tier::new(spec, place, candidates, members.len(), rng)
 }
 
 /// The schedule of a group with these settings, which had that one; `None` when probes are off.

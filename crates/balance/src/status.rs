@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cardinal_ir::Id;
 
-use crate::group::{Group, SERVING_NONE};
+use crate::group::Group;
+use crate::limits::LimitKind;
+use crate::outlier::{Detector, Ejection};
+use crate::place::NodePlace;
 use crate::state::{MemberState, Resolution};
-use crate::view::Candidate;
+use crate::view::{Candidate, SERVING_NONE};
 
 /// State of a member or an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +62,36 @@ pub struct GroupStatus {
     pub weight: Weights,
     /// Its members.
     pub members: Vec<MemberStatus>,
+    /// A priority uses all its addresses, available or not.
+    pub panics: bool,
+    /// Ejections ever, by detector; `None` without outlier detection.
+    pub ejections: Option<Box<EjectionCounts>>,
+    /// Its limits; empty without any.
+    pub limits: Vec<LimitStatus>,
+}
+
+/// Ejections of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EjectionCounts {
+    /// Ever, by detector.
+    pub made: Vec<(Detector, u64)>,
+    /// Ejections that the limit on ejected addresses prevented, ever.
+    pub prevented: u64,
+    /// Addresses that are ejected now.
+    pub active: u64,
+}
+
+/// A limit of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitStatus {
+    /// What is limited.
+    pub kind: LimitKind,
+    /// The limit; `None` when there is none.
+    pub max: Option<u32>,
+    /// Of it, used now.
+    pub used: u64,
+    /// What was rejected because of it, ever.
+    pub rejected: u64,
 }
 
 /// One member.
@@ -75,6 +109,10 @@ pub struct MemberStatus {
     pub dns: String,
     /// Weight of each of its addresses, unless DNS gives another.
     pub node_weight: u32,
+    /// Its priority for this node, from 0 without gaps; `None` when this node does not use it.
+    pub priority: Option<u32>,
+    /// Where it is, and its labels.
+    pub place: NodePlace,
     /// Weights of its addresses.
     pub weight: Weights,
     /// Its addresses.
@@ -94,30 +132,46 @@ pub struct AddressStatus {
     pub state: State,
     /// Requests in progress; counted only while the group balances by connections.
     pub connections: u32,
+    /// Its ejection, while it is ejected.
+    pub ejection: Option<Ejection>,
 }
 
 impl Group {
     /// The present state. Takes the group's lock.
     pub fn status(&self) -> GroupStatus {
-        let serves = self.serving() != SERVING_NONE;
         let state = self.lock();
+        let view = self.view();
+        let (serves, panics) = (view.serving() != SERVING_NONE, view.panics());
         let checked = state.settings.checks.enabled;
-        let members: Vec<MemberStatus> = state.members.iter().map(|m| member(m, checked)).collect();
+        let levels = state.levels();
+        let within = |m: &MemberState| self.subset_labels().is_none_or(|l| m.endpoint.labels.contains_all(l));
+        let members = state.members.iter().zip(levels).filter(|(m, _)| within(m));
+        let members: Vec<MemberStatus> = members.map(|(m, level)| member(m, checked, level)).collect();
         let weight = members.iter().fold(Weights::default(), |sum, m| Weights {
             total: sum.total + m.weight.total,
             available: sum.available + m.weight.available,
             unavailable: sum.unavailable + m.weight.unavailable,
         });
+        let ejections = state.settings.outlier().map(|_| {
+            let made = Detector::ALL.into_iter().zip(state.ejections.made).collect();
+            let prevented = state.ejections.room.prevented.load(Ordering::Relaxed);
+            Box::new(EjectionCounts { made, prevented, active: state.ejections.active as u64 })
+        });
+        let of_kind = |kind: LimitKind| {
+            let limit = state.limits.as_ref()?.get(kind);
+            Some(LimitStatus { kind, max: limit.max(), used: limit.used(), rejected: limit.rejected() })
+        };
+        let limits = LimitKind::ALL.into_iter().filter_map(of_kind).collect();
         let state = match (checked, serves) {
             (false, _) => State::HealthChecksOff,
             (true, true) => State::Healthy,
             (true, false) => State::Unhealthy,
         };
-        GroupStatus { id: self.id(), state, serves, weight, members }
+        GroupStatus { id: self.id(), state, serves, weight, members, panics, ejections, limits }
     }
 }
 
-fn member(member: &MemberState, checked: bool) -> MemberStatus {
+fn member(member: &MemberState, checked: bool, priority: Option<u32>) -> MemberStatus {
     let checked = checked && member.endpoint.weight > 0;
     let (dns, resolved) = match &member.resolution {
         Resolution::Pending => ("unknown".to_owned(), &[][..]),
@@ -141,6 +195,8 @@ fn member(member: &MemberState, checked: bool) -> MemberStatus {
         state: summary(&addresses),
         dns,
         node_weight: member.endpoint.weight,
+        priority,
+        place: NodePlace { locality: member.endpoint.locality.clone(), labels: member.endpoint.labels.clone() },
         weight,
         addresses,
     }
@@ -151,12 +207,13 @@ fn address(candidate: &Candidate, srv_target: Option<Arc<str>>, checked: bool) -
         address: candidate.address,
         srv_target,
         weight: candidate.weight,
-        state: match (checked, candidate.available()) {
+        state: match (checked, candidate.peer.health.available()) {
             (false, _) => State::HealthChecksOff,
             (true, true) => State::Healthy,
             (true, false) => State::Unhealthy,
         },
-        connections: candidate.peer.connections.load(std::sync::atomic::Ordering::Relaxed),
+        connections: candidate.peer.connections.load(Ordering::Relaxed),
+        ejection: candidate.peer.monitor.ejection(),
     }
 }
 

@@ -3,13 +3,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use cardinal_base::Rng;
+use cardinal_ir::policy::OutlierDetection;
 use cardinal_ir::{Algorithm, Cluster, Id};
 
 use crate::health::Checks;
+use crate::limits::ClusterLimits;
 use crate::peer::Peer;
 use crate::ring::{Owner, Ring};
+use crate::spread::{Part, spread};
 use crate::state::{MemberState, Resolution};
 use crate::wheel;
 
@@ -25,6 +29,11 @@ impl Settings {
         let checks = Checks::new(&spec.health);
         Self { spec, checks }
     }
+
+    /// How addresses are ejected, if they are.
+    pub(crate) fn outlier(&self) -> Option<&OutlierDetection> {
+        self.spec.outlier.as_deref().filter(|outlier| outlier.enabled)
+    }
 }
 
 /// One address that may be picked.
@@ -32,6 +41,7 @@ impl Settings {
 pub(crate) struct Candidate {
     pub(crate) peer: Arc<Peer>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) limits: Option<Arc<ClusterLimits>>,
     pub(crate) endpoint: Id,
     pub(crate) address: SocketAddr,
     /// Name for Host and SNI.
@@ -49,18 +59,91 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) fn available(&self) -> bool {
-        self.peer.health.available()
+        self.peer.available()
     }
 }
 
-/// The picture. Tier 0 are the normal members, tier 1 the failover members.
+/// The picture: members by priority, and within a priority by affinity.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) version: u64,
     /// Names are still to be resolved and there is not one address.
     pub(crate) unresolved: bool,
     pub(crate) vacancy: Vacancy,
-    pub(crate) tiers: [Tier; 2],
+    pub(crate) limits: Option<Arc<ClusterLimits>>,
+    /// In the order of priority.
+    pub(crate) tiers: Box<[Tier]>,
+    /// The index of the tier that gets all requests, [`SERVING_NONE`] or [`SERVING_SPLIT`].
+    serving: AtomicUsize,
+}
+
+/// No tier serves.
+pub(crate) const SERVING_NONE: usize = usize::MAX;
+/// Several tiers serve, each as far as its [`Tier::upto`] goes.
+pub(crate) const SERVING_SPLIT: usize = usize::MAX - 1;
+/// All requests, in the unit of [`Tier::upto`].
+pub(crate) const WHOLE: u32 = 1 << 24;
+
+impl View {
+    pub(crate) fn new(version: u64, unresolved: bool, vacancy: Vacancy, tiers: Vec<Tier>) -> Self {
+        let serving = AtomicUsize::new(SERVING_NONE);
+        Self { version, unresolved, vacancy, limits: None, tiers: tiers.into(), serving }
+    }
+
+    /// The index of the tier that gets all requests, [`SERVING_NONE`] or [`SERVING_SPLIT`].
+    pub(crate) fn serving(&self) -> usize {
+        self.serving.load(Ordering::Relaxed)
+    }
+
+    /// Whether a tier uses all its addresses, available or not.
+    pub(crate) fn panics(&self) -> bool {
+        self.tiers.iter().any(Tier::panics)
+    }
+
+    /// Decides which tiers serve.
+    pub(crate) fn judge(&self, spec: &Cluster) {
+        let serving = match &spec.locality {
+            None => self.first_available(spec.health.threshold_percent),
+            Some(policy) => {
+                let parts: Vec<Part> = self.tiers.iter().map(Tier::part).collect();
+                let shares = spread(&parts, policy);
+                let (mut sum, mut last) = (0.0, SERVING_NONE);
+                let serve = shares.iter().filter(|share| share.share > 0.0).count();
+                for (at, (tier, share)) in self.tiers.iter().zip(&shares).enumerate() {
+                    sum += share.share;
+                    last = if share.share > 0.0 { at } else { last };
+                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to WHOLE")]
+                    let upto = (sum.min(1.0) * f64::from(WHOLE)).round() as u32;
+                    tier.upto.store(upto, Ordering::Relaxed);
+                    tier.panic.store(share.panic && share.share > 0.0, Ordering::Relaxed);
+                }
+                if serve > 1 { SERVING_SPLIT } else { last }
+            }
+        };
+        self.serving.store(serving, Ordering::Relaxed);
+    }
+
+    /// The first tier that has an available address, if enough of it is available.
+    fn first_available(&self, threshold_percent: f64) -> usize {
+        self.tiers.iter().for_each(|tier| tier.panic.store(false, Ordering::Relaxed));
+        let first = self.tiers.iter().position(Tier::any_available);
+        let serves = |at: &usize| self.tiers.get(*at).is_some_and(|tier| tier.serves(threshold_percent));
+        first.filter(serves).unwrap_or(SERVING_NONE)
+    }
+
+    /// The tier that a point below [`WHOLE`] falls to.
+    pub(crate) fn tier_at(&self, point: u32) -> Option<usize> {
+        self.tiers.iter().position(|tier| point < tier.upto.load(Ordering::Relaxed))
+    }
+
+    /// The tiers that get requests, while several do.
+    pub(crate) fn split(&self) -> impl Iterator<Item = (usize, &Tier)> {
+        let mut before = 0;
+        self.tiers.iter().enumerate().filter(move |(_, tier)| {
+            let upto = tier.upto.load(Ordering::Relaxed);
+            std::mem::replace(&mut before, upto) < upto
+        })
+    }
 }
 
 /// Why a group has no address to pick.
@@ -68,6 +151,8 @@ pub(crate) struct View {
 pub enum Vacancy {
     /// The group has no members.
     NoMembers,
+    /// The cluster has members, but none that this node may use: of the subset, or by the locality policy.
+    NoneEligible,
     /// All members have weight 0.
     NoWeight,
     /// Every member with a weight has addresses, or is still being resolved; too few addresses are healthy.
@@ -80,12 +165,13 @@ impl Vacancy {
     /// Names in [`Vacancy::Unresolved`].
     const NAMES_SHOWN_MAX: usize = 4;
 
-    pub(crate) fn of(members: &[MemberState]) -> Self {
+    /// `members` are those of the subset, `any` is whether the cluster has any.
+    pub(crate) fn of(members: &[&MemberState], any: bool) -> Self {
         if members.is_empty() {
-            return Self::NoMembers;
+            return if any { Self::NoneEligible } else { Self::NoMembers };
         }
         let weighted = |m: &&MemberState| m.endpoint.weight > 0;
-        let failed = members.iter().filter(weighted).filter_map(|m| match &m.resolution {
+        let failed = members.iter().copied().filter(weighted).filter_map(|m| match &m.resolution {
             Resolution::Failed(failure) => Some((m, failure)),
             Resolution::Pending | Resolution::Known(_) => None,
         });
@@ -102,7 +188,7 @@ impl Vacancy {
         let has_share = members.iter().any(|m| m.candidates.iter().any(|c| c.share > 0));
         if !shown.is_empty() {
             Self::Unresolved(shown.join("; ").into())
-        } else if !has_share && !members.iter().any(|m| weighted(&m)) {
+        } else if !has_share && !members.iter().any(weighted) {
             Self::NoWeight
         } else {
             Self::Unhealthy
@@ -116,6 +202,13 @@ pub(crate) struct Tier {
     /// Each with a share above zero, in ring order.
     pub(crate) candidates: Box<[Arc<Candidate>]>,
     pub(crate) index: Index,
+    /// The priority, from 0 without gaps.
+    pub(crate) level: u32,
+    /// The weight within the priority.
+    pub(crate) weight: u32,
+    /// The end of its share and of those of the tiers before it, of [`WHOLE`].
+    upto: AtomicU32,
+    panic: AtomicBool,
 }
 
 /// What the algorithm looks up.
@@ -135,7 +228,13 @@ pub(crate) enum Index {
 
 impl Tier {
     /// `targets` counts the tier's members, those without an address included.
-    pub(crate) fn new(spec: &Cluster, candidates: Vec<Arc<Candidate>>, targets: usize, rng: &mut dyn Rng) -> Self {
+    pub(crate) fn new(
+        spec: &Cluster,
+        (level, weight): (u32, u32),
+        candidates: Vec<Arc<Candidate>>,
+        targets: usize,
+        rng: &mut dyn Rng,
+    ) -> Self {
         let index = match &spec.algorithm {
             Algorithm::RoundRobin => Index::Wheel(turns(&candidates, spec.slots, rng)),
             Algorithm::Sticky { .. } => {
@@ -154,11 +253,27 @@ impl Tier {
             Algorithm::LeastConnections => Index::LeastConnections,
             Algorithm::Latency => Index::Latency,
         };
-        Self { candidates: candidates.into(), index }
+        let (upto, panic) = (AtomicU32::new(0), AtomicBool::new(false));
+        Self { candidates: candidates.into(), index, level, weight, upto, panic }
+    }
+
+    /// Whether all its addresses are used, available or not.
+    pub(crate) fn panics(&self) -> bool {
+        self.panic.load(Ordering::Relaxed)
+    }
+
+    fn part(&self) -> Part {
+        let available = self.candidates.iter().filter(|c| c.available()).count();
+        Part {
+            level: self.level,
+            weight: self.weight,
+            total: self.candidates.len() as u64,
+            available: available as u64,
+        }
     }
 
     /// Whether the tier may serve: strictly more than the threshold of its weight is available.
-    pub(crate) fn serves(&self, threshold_percent: f64) -> bool {
+    fn serves(&self, threshold_percent: f64) -> bool {
         let (available, total) = self.weights();
         #[allow(clippy::cast_precision_loss, reason = "a percentage")]
         let percent = available as f64 / total as f64 * 100.0;
@@ -174,7 +289,7 @@ impl Tier {
     }
 
     /// Whether any of it is healthy.
-    pub(crate) fn any_available(&self) -> bool {
+    fn any_available(&self) -> bool {
         self.candidates.iter().any(|c| c.available())
     }
 }

@@ -8,6 +8,7 @@ mod budget;
 pub mod civil;
 pub mod descriptors;
 mod few;
+mod limit;
 pub mod log;
 pub mod memory;
 mod rng;
@@ -19,6 +20,7 @@ mod time;
 
 pub use budget::{Budget, Exhausted, Reservation};
 pub use few::Few;
+pub use limit::{Permit, Seat, SharedLimit, Waiting};
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use sharded::{Keyed, Sharded};
 pub use shelf::Shelf;

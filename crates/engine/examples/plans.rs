@@ -16,9 +16,10 @@ use std::time::Instant;
 use cardinal_base::{ManualClock, SystemClock};
 use cardinal_engine::plan::{Plan, PlanCx, Registry};
 use cardinal_engine::{Configuration, Engine, Options};
+use cardinal_ir::policy::Retry;
 use cardinal_ir::{
-    Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion, Id,
-    ImpliedPort, Ir, L4, Listener, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Require, Rewrite, Route,
+    Action, Attributes, Backend, Credential, Criteria, Filter, FilterSet, Host, HostMatch, HostPattern, HttpVersion,
+    Id, ImpliedPort, Ir, L4, Listener, Matches, NodeSettings, Origin, PathMatch, Principal, Rank, Rewrite, Route,
     Scope, Target, Timeouts, Traffic,
 };
 use cardinal_route::Router;
@@ -82,12 +83,10 @@ fn route(number: usize, services: usize, strip_path: bool) -> Route {
         rank: Rank { weight: 1, tie },
         traffic: Traffic::Http,
         matches: Matches::from(criteria),
-        backend: Some(id(SERVICE, number % services)),
+        action: Action::Forward(id(SERVICE, number % services)),
         rewrite: Rewrite { strip_path, ..Rewrite::default() },
-        require: Require::default(),
-        request_buffering: true,
-        response_buffering: true,
         document: "{}".into(),
+        ..Route::default()
     }
 }
 
@@ -101,8 +100,8 @@ fn service(number: usize, retries: u16, named: bool) -> Backend {
         tls: None,
         target: Target::Host(Host { host: host.into(), port: 80 }),
         path: None,
-        timeouts: Timeouts { connect_ms: 60_000, read_ms: 60_000, write_ms: 60_000 },
-        retries,
+        timeouts: Timeouts::default(),
+        retry: (retries > 0).then(|| Arc::new(Retry { attempts: retries, ..Retry::default() })),
         upgrade_protocols: Vec::new(),
         document: "{}".into(),
     }

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cardinal_http::FailureKind;
 
+use crate::policy::mirror::Fate;
+use crate::policy::retry::Reason;
+
 /// Counters of one worker.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -15,6 +18,9 @@ pub(crate) struct Counters {
     serving: AtomicU64,
     pool_evictions: AtomicU64,
     failures: [AtomicU64; FailureKind::ALL.len()],
+    mirrored: [AtomicU64; Fate::ALL.len()],
+    retries: [AtomicU64; Reason::ALL.len()],
+    retry_budget_exhausted: AtomicU64,
 }
 
 /// Counters of all workers.
@@ -34,6 +40,12 @@ pub struct Totals {
     pub pool_evictions: u64,
     /// Failures by kind, in the order of [`FailureKind::ALL`].
     pub failures: Vec<(FailureKind, u64)>,
+    /// Copies of requests for mirrors, by what became of them.
+    pub mirrored: Vec<(&'static str, u64)>,
+    /// Retries by reason.
+    pub retries: Vec<(&'static str, u64)>,
+    /// Retries that were not made because a retry budget was exhausted.
+    pub retry_budget_exhausted: u64,
 }
 
 impl Counters {
@@ -75,6 +87,24 @@ impl Counters {
         }
     }
 
+    pub(crate) fn mirrored(&self, fate: Fate) {
+        if let Some(counter) = self.mirrored.get(fate as usize) {
+            add(counter, 1);
+        }
+    }
+
+    /// A request is sent again.
+    pub(crate) fn retried(&self, reason: Reason) {
+        if let Some(counter) = self.retries.get(reason as usize) {
+            add(counter, 1);
+        }
+    }
+
+    /// A request would be sent again, had the budget room for it.
+    pub(crate) fn retry_budget_exhausted(&self) {
+        add(&self.retry_budget_exhausted, 1);
+    }
+
     pub(crate) fn add_to(&self, totals: &mut Totals) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         totals.accepted += get(&self.accepted);
@@ -86,7 +116,20 @@ impl Counters {
         if totals.failures.is_empty() {
             totals.failures = FailureKind::ALL.iter().map(|kind| (*kind, 0)).collect();
         }
+        if totals.retries.is_empty() {
+            totals.retries = Reason::ALL.iter().map(|reason| (reason.label(), 0)).collect();
+        }
+        for ((_, total), counter) in totals.retries.iter_mut().zip(&self.retries) {
+            *total += get(counter);
+        }
+        totals.retry_budget_exhausted += get(&self.retry_budget_exhausted);
         for ((_, total), counter) in totals.failures.iter_mut().zip(&self.failures) {
+            *total += get(counter);
+        }
+        if totals.mirrored.is_empty() {
+            totals.mirrored = Fate::ALL.iter().map(|fate| (fate.label(), 0)).collect();
+        }
+        for ((_, total), counter) in totals.mirrored.iter_mut().zip(&self.mirrored) {
             *total += get(counter);
         }
     }

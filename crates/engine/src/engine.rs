@@ -26,6 +26,7 @@ use crate::listening::{Command, Handover, Listening, Mailbox, Socket, Sockets, W
 use crate::names::Names;
 use crate::node::{Node, Shared};
 use crate::plan::{Plan, Registry};
+use crate::policy::circuit::yield_connections;
 use crate::redis_client::RedisClient;
 use crate::status::ConfigOutcome;
 use crate::worker::Worker;
@@ -412,6 +413,7 @@ async fn work(
     let worker = Worker::new(index, node, plan);
     drop(task::spawn_local("deadlines", Rc::clone(&worker.wheel).turn()));
     drop(task::spawn_local("upstream pool", Rc::clone(&worker).sweep()));
+    drop(task::spawn_local("idle connections", yield_connections(Rc::clone(&worker))));
     let mut accepting = HashMap::new();
     for (number, listening, socket) in sockets {
         match Accepting::start(&worker, listening, socket) {

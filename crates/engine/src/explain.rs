@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cardinal_balance::{Group, MemberStatus, NoPeer, PickInput};
-use cardinal_base::{Budget, SeededRng, SystemClock};
+use cardinal_balance::{Detector, Group, LimitKind, MemberStatus, NoPeer, PickInput};
+use cardinal_base::{Budget, Rng as _, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
+use cardinal_ir::policy::Mirror;
 use cardinal_ir::resolve::ScopedRecord;
-use cardinal_ir::{Algorithm, Diagnostic, Id, NodeSettings, Scope};
+use cardinal_ir::{Action, Algorithm, Cluster, Diagnostic, Id, Ir, NodeSettings, Scope, WeightedBackend};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
 use cardinal_sdk::redis::{Redis, RedisCall, RedisReplies, RedisReply, RedisServer, RedisSettings};
@@ -29,6 +30,9 @@ use crate::http::{
     with_view,
 };
 use crate::plan::{BackendPlan, Chain, Instance, Plan, PlanCx, Registry, RoutePlan};
+use crate::policy::retry::retry_text;
+use crate::policy::telemetry::{self, TelemetryPlan};
+use crate::policy::timeouts::timeouts_text;
 
 /// A request to ask about.
 #[derive(Clone, Debug, Default)]
@@ -91,6 +95,17 @@ pub struct Applied {
     pub config: Value,
 }
 
+/// The tracing that applies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// The user's object that asks for it.
+    pub policy: Named,
+    /// Whether spans are made of the request. Where that is left to chance, another request may be treated otherwise.
+    pub sampled: bool,
+    /// Where spans go; `None` when none are exported.
+    pub exporter: Option<String>,
+}
+
 /// A route that was close.
 #[derive(Clone, Debug)]
 pub struct Loser {
@@ -104,6 +119,26 @@ pub struct Loser {
     pub reason: String,
 }
 
+/// A backend that gets a part of the requests of a route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// The backend.
+    pub service: Named,
+    /// Its weight.
+    pub weight: u32,
+    /// Its part of all requests of the route, per cent.
+    pub percent: f64,
+}
+
+/// A backend that copies of requests go to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirrored {
+    /// The backend.
+    pub service: Named,
+    /// How many of the requests are copied, per cent.
+    pub percent: f64,
+}
+
 /// What would happen.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
@@ -115,8 +150,13 @@ pub struct Decision {
     pub losers: Vec<Loser>,
     /// How many others there are beside these.
     pub losers_more: usize,
-    /// The backend.
+    /// The backend; of several, the one that gets the most requests. What is said about plugins and the upstream is
+    /// about requests to this one.
     pub service: Option<Named>,
+    /// The backends that requests of the route are split over; empty if it forwards to one or none.
+    pub shares: Vec<Share>,
+    /// The backends that copies of requests of the route go to.
+    pub mirrors: Vec<Mirrored>,
     /// Path and query that go upstream.
     pub upstream_uri: Option<String>,
     /// Host that goes upstream.
@@ -129,8 +169,14 @@ pub struct Decision {
     pub reply: Option<(u16, String)>,
     /// How the endpoint is chosen, and from which.
     pub balancer: Option<String>,
+    /// When the request is sent again, and how often; `None` for never.
+    pub retry: Option<String>,
+    /// The time limits towards the upstream.
+    pub timeouts: Option<String>,
     /// Who the request is authenticated as.
     pub consumer: Option<Named>,
+    /// The tracing that applies.
+    pub tracing: Option<Tracing>,
 }
 
 /// Answers questions about a configuration.
@@ -259,6 +305,7 @@ impl Explainer {
                 decision.reply = Some((failure.kind().status(), message(&self.plan.node().errors, failure.kind())));
             }
         }
+        decision.tracing = s.trace.as_ref().map(|trace| tracing_of(trace.plan(), trace.is_sampled()));
         decision.consumer = s
             .exchange
             .identity
@@ -286,7 +333,7 @@ impl Explainer {
             explanation = Some(found);
             matched
         };
-        let decided = decide((plan, group, &mut steps), s, facts, &mut body, find).await;
+        let decided = decide((plan, group, &mut steps), s, facts, &mut body, (find, RoutePlan::largest, fixed())).await;
         if let Some(explanation) = explanation {
             decision.losers = explanation.losers.iter().map(loser).collect();
             decision.losers_more = explanation.more;
@@ -297,9 +344,9 @@ impl Explainer {
         };
         decision.record = steps.record;
         decision.route = steps.route.map(|route| route_named(&route.route));
-        let backend = steps.route.and_then(|route| route.backend.as_ref());
-        decision.service =
-            backend.map(|backend| Named { id: backend.info.id(), name: backend.info.name().map(str::to_owned) });
+        decision.shares = steps.route.map(|route| shares(&plan.ir, &route.route.action)).unwrap_or_default();
+        let backend = s.exchange.backend.as_ref();
+        decision.service = backend.map(|backend| Named { id: backend.id(), name: backend.name().map(str::to_owned) });
         match decided? {
             Decided::Reply(reply) => Ok(Some(*reply)),
             Decided::Forward(route, backend) => {
@@ -307,6 +354,12 @@ impl Explainer {
                     0 => Framing::None,
                     length => Framing::Length(length as u64),
                 };
+                let mirrors = route.route.policies.iter().flat_map(|policies| &policies.mirrors);
+                let mirrored = |mirror: &Mirror| Mirrored {
+                    service: backend_named(&plan.ir, &mirror.backend),
+                    percent: mirror.percent,
+                };
+                decision.mirrors = mirrors.map(mirrored).collect();
                 self.upstream(route, backend, s, framing, decision)?;
                 Ok(None)
             }
@@ -324,13 +377,14 @@ impl Explainer {
     ) -> Result<(), Failure> {
         make_uri(s);
         let mut picker = backend.group.picker(Box::new(SeededRng::new(1)));
-        let input = PickInput { now: self.plan.services.clock.tick(), ..PickInput::default() };
+        let now = self.plan.services.clock.tick();
+        let input = PickInput { now, uncounted: true, ..PickInput::default() };
         let picked = match picker.pick(&input) {
             Ok(picked) => Some(picked),
             // Names are not resolved here.
             Err(NoPeer::Unresolved) => None,
             Err(NoPeer::Unhealthy) if may_resolve(&backend.group) => None,
-            Err(NoPeer::Unhealthy) => return Err(Failure::new(FailureKind::NoPeer, "no endpoint")),
+            Err(NoPeer::Unhealthy | NoPeer::Overflow) => return Err(Failure::new(FailureKind::NoPeer, "no endpoint")),
         };
         let name = backend.group.names().first().map(|(_, host)| host.clone());
         let (endpoint, port) = match (&picked, name) {
@@ -339,12 +393,15 @@ impl Explainer {
             (None, None) => (backend.info.host().to_owned(), 0),
         };
         set_host(&route.route, &backend.backend, s, &endpoint, port);
+        telemetry::before_attempt(s, fixed());
         let mut head = Vec::new();
         Outgoing::new(s, self.plan.node(), framing, None)?.write_h1(&mut head);
         decision.upstream_head = Some(String::from_utf8_lossy(&head).into_owned());
         decision.upstream_uri = Some(String::from_utf8_lossy(&s.exchange.upstream_uri).into_owned());
         decision.upstream_host = Some(s.host.clone());
         decision.balancer = Some(balancer_text(backend));
+        decision.retry = route.retry(backend).map(retry_text);
+        decision.timeouts = Some(timeouts_text(&route.timeouts(backend)));
         Ok(())
     }
 }
@@ -394,8 +451,38 @@ fn ask(question: &Question, s: &mut Scratch) -> Result<Facts, QuestionError> {
     })
 }
 
+/// Numbers for ids in an explanation: the same each time.
+fn fixed() -> impl Fn() -> u64 {
+    let rng = std::cell::RefCell::new(SeededRng::new(1));
+    move || rng.borrow_mut().next_u64()
+}
+
+fn tracing_of(plan: &TelemetryPlan, sampled: bool) -> Tracing {
+    let origin = &plan.record.origin;
+    let policy = Named { id: origin.id, name: origin.name.as_deref().map(str::to_owned) };
+    Tracing { policy, sampled, exporter: plan.destination() }
+}
+
 fn route_named(route: &cardinal_ir::Route) -> Named {
     Named { id: route.origin.id, name: route.origin.name.as_deref().map(str::to_owned) }
+}
+
+/// The backends that an action splits requests over.
+fn shares(ir: &Ir, action: &Action) -> Vec<Share> {
+    let Action::Split(list) = action else { return Vec::new() };
+    let total: f64 = list.iter().map(|to| f64::from(to.weight)).sum();
+    let share = |to: &WeightedBackend| Share {
+        service: backend_named(ir, &to.backend),
+        weight: to.weight,
+        percent: 100.0 * f64::from(to.weight) / total.max(1.0),
+    };
+    list.iter().map(share).collect()
+}
+
+fn backend_named(ir: &Ir, id: &Id) -> Named {
+    let origin = ir.backends.get(id).map(|backend| &backend.origin);
+    let name = origin.and_then(|origin| origin.name.as_deref()).map(str::to_owned);
+    Named { id: origin.map_or(*id, |origin| origin.id), name }
 }
 
 fn loser(loser: &cardinal_route::Loser<'_>) -> Loser {
@@ -478,11 +565,65 @@ fn balancer_text(backend: &BackendPlan) -> String {
             false => format!("round-robin over the addresses of {}", host.join(", ")),
         };
     };
+    let text = format!("{} over {}", algorithm_text(&endpoints.algorithm), targets_text(&members));
+    let mut parts = vec![text];
+    if let Some(labels) = backend.group.subset_labels() {
+        parts.push(format!("subset {labels}"));
+    }
+    parts.extend(policy_texts(endpoints));
+    parts.join("; ")
+}
+
+/// Targets with their weights, and with their priorities where there are several:
+/// `10.0.0.1:80 weight 100 priority 1`.
+fn targets_text(members: &[MemberStatus]) -> String {
+    let several = members.iter().any(|member| member.priority != Some(0));
     // The weights of addresses are known only once names are resolved.
-    let of = |member: &MemberStatus| format!("{}:{} weight {}", member.host, member.port, member.node_weight);
+    let of = |member: &MemberStatus| {
+        let text = format!("{}:{} weight {}", member.host, member.port, member.node_weight);
+        match member.priority {
+            _ if !several => text,
+            Some(priority) => format!("{text} priority {priority}"),
+            None => format!("{text} not used from here"),
+        }
+    };
     let targets: Vec<String> = members.iter().map(of).collect();
-    let targets = if targets.is_empty() { "no targets".to_owned() } else { targets.join(", ") };
-    format!("{} over {targets}", algorithm_text(&endpoints.algorithm))
+    if targets.is_empty() { "no targets".to_owned() } else { targets.join(", ") }
+}
+
+/// The policies of a cluster that concern how requests are spread over it.
+fn policy_texts(cluster: &Cluster) -> Vec<String> {
+    let mut texts = Vec::new();
+    if let Some(policy) = &cluster.locality {
+        let (factor, panic) = (policy.overprovisioning_percent, policy.panic_percent);
+        texts.push(format!("overprovisioning {factor} %, panic below {panic} %"));
+    }
+    if let Some(outlier) = cluster.outlier.as_ref().filter(|outlier| outlier.enabled) {
+        let detectors = &outlier.detectors;
+        let on = [
+            (Detector::Total, detectors.total > 0),
+            (Detector::Gateway, detectors.gateway > 0),
+            (Detector::LocalOrigin, detectors.local_origin > 0 && outlier.split_local_origin),
+            (Detector::SuccessRate, detectors.success_rate.is_some()),
+            (Detector::FailurePercentage, detectors.failure_percentage.is_some()),
+        ];
+        let on: Vec<&str> = on.iter().filter(|(_, on)| *on).map(|(detector, _)| detector.label()).collect();
+        texts.push(format!(
+            "outliers are ejected by {}",
+            if on.is_empty() { "no detector".into() } else { on.join(", ") }
+        ));
+    }
+    if let Some(circuit) = &cluster.circuit {
+        let limits = [
+            (LimitKind::Connections, circuit.max_connections),
+            (LimitKind::Pending, circuit.max_pending),
+            (LimitKind::Requests, circuit.max_requests),
+            (LimitKind::Retries, circuit.max_retries),
+        ];
+        let limits = limits.iter().filter_map(|(kind, max)| max.map(|max| format!("{max} {}", kind.label())));
+        texts.push(format!("at most {}", limits.collect::<Vec<_>>().join(", ")));
+    }
+    texts
 }
 
 fn algorithm_text(algorithm: &Algorithm) -> &'static str {
@@ -497,7 +638,10 @@ fn algorithm_text(algorithm: &Algorithm) -> &'static str {
 
 fn reply_text(reply: &Reply) -> String {
     match &reply.body {
-        ReplyBody::Empty | ReplyBody::Omitted => String::new(),
+        ReplyBody::Empty | ReplyBody::Omitted => {
+            let location = reply.headers.get(b"Location").map(String::from_utf8_lossy);
+            location.map_or_else(String::new, |location| format!("Location: {location}"))
+        }
         ReplyBody::Error(text) | ReplyBody::Message(text) => text.clone().into_owned(),
         ReplyBody::Bytes(bytes) => String::from_utf8_lossy(bytes.get(..200).unwrap_or(bytes)).into_owned(),
     }

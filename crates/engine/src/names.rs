@@ -108,6 +108,7 @@ impl Names {
         let no_peer = |detail| Failure::new(FailureKind::NoPeer, detail);
         match group.vacancy() {
             Vacancy::NoMembers => no_peer("upstream has no targets"),
+            Vacancy::NoneEligible => no_peer("no target belongs to the subset or to a zone that this node uses"),
             Vacancy::NoWeight => no_peer("all targets have weight 0"),
             Vacancy::Unhealthy => no_peer(NO_HEALTHY_TARGETS),
             Vacancy::Unresolved(names) => no_peer(NO_HEALTHY_TARGETS).with_source(format!("cannot resolve {names}")),
@@ -119,7 +120,7 @@ impl Names {
         let failure = Failure::new(FailureKind::NameResolution, NOT_RESOLVED);
         match group.vacancy() {
             Vacancy::Unresolved(names) => failure.with_source(&*names),
-            Vacancy::NoMembers | Vacancy::NoWeight | Vacancy::Unhealthy => failure,
+            Vacancy::NoMembers | Vacancy::NoneEligible | Vacancy::NoWeight | Vacancy::Unhealthy => failure,
         }
     }
 }

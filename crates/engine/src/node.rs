@@ -14,6 +14,7 @@ use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::plan::{Plan, Registry};
+use crate::policy::circuit::Shortage;
 use crate::status::{ConfigState, Digests};
 
 /// Makes connections to backends, where they are not made over the network.
@@ -40,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) started: UnixMillis,
     /// Client connections open, of all workers.
     pub(crate) connections: AtomicUsize,
+    /// Asks workers for idle connections that others wait for.
+    pub(crate) shortage: Shortage,
     /// Numbers connections.
     pub(crate) next_connection: AtomicU64,
     draining: AtomicBool,
@@ -74,6 +77,7 @@ impl Node {
             seed: None,
             started,
             connections: AtomicUsize::new(0),
+            shortage: Shortage::default(),
             next_connection: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             dial: OnceLock::new(),

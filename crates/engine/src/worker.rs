@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cardinal_balance::{Group, NoPeer, PickInput, Picked, Picker};
+use cardinal_balance::{Group, NoPeer, PickInput, Picked, Picker, Seats};
 use cardinal_base::{Rng, SeededRng, Shelf, Sleep, Tick, UnixMillis};
 use cardinal_ir::Id;
 use cardinal_net::{Class, ConnectionRegistry, Pool, PoolLimits, Timer, Wheel, buffer};
@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::http::Scratch;
 use crate::node::Node;
 use crate::plan::Plan;
+use crate::policy::mirror::InFlight;
 
 /// Scratches that a worker keeps for the next requests, at most: what a while did not need is given up.
 const SCRATCHES_KEPT: usize = 16 * 1024;
@@ -47,6 +48,8 @@ pub(crate) struct Worker {
     compared: Cell<(Tick, UnixMillis)>,
     connections: Cell<usize>,
     registry: Rc<ConnectionRegistry>,
+    /// Copies of requests for mirrors.
+    pub(crate) mirrors: InFlight,
 }
 
 impl Worker {
@@ -71,6 +74,7 @@ impl Worker {
             cutting: Cell::new(false),
             connections: Cell::new(0),
             registry: ConnectionRegistry::new(),
+            mirrors: InFlight::default(),
         })
     }
 
@@ -118,13 +122,22 @@ impl Worker {
 
     /// Chooses an endpoint.
     pub(crate) fn pick(&self, group: &Arc<Group>, input: &PickInput<'_>) -> Result<Picked, NoPeer> {
+        self.with_picker(group, |picker| picker.pick(input))
+    }
+
+    /// Access to the limits of a cluster, where it has any.
+    pub(crate) fn seats(&self, group: &Arc<Group>) -> Option<Arc<Seats>> {
+        self.with_picker(group, |picker| picker.seats().map(Arc::clone))
+    }
+
+    fn with_picker<T>(&self, group: &Arc<Group>, with: impl FnOnce(&mut Picker) -> T) -> T {
         let mut pickers = self.pickers.borrow_mut();
         let make = || group.picker(Box::new(SeededRng::new(self.rng.borrow_mut().next_u64())));
         let picker = pickers.entry(group.id()).or_insert_with(make);
         if !Arc::ptr_eq(picker.group(), group) {
             *picker = make();
         }
-        picker.pick(input)
+        with(picker)
     }
 
     pub(crate) fn request_id(&self) -> RequestId {
@@ -134,6 +147,11 @@ impl Worker {
 
     pub(crate) fn random(&self) -> u64 {
         self.rng.borrow_mut().next_u64()
+    }
+
+    /// A random number below `bound`; 0 when that is 0.
+    pub(crate) fn random_below(&self, bound: u64) -> u64 {
+        self.rng.borrow_mut().below(bound)
     }
 
     /// Memory for a request.
@@ -240,6 +258,7 @@ impl Worker {
             }
             let limits = Self::pool_limits(&self.plan());
             self.pool.borrow_mut().sweep(&limits, self.now());
+            self.pool.borrow_mut().close_wanted();
             self.counters().pool_evictions(self.pool.borrow().evicted());
             self.scratches.borrow_mut().sweep();
             buffer::sweep();

@@ -56,6 +56,8 @@ pub enum FailureKind {
     Filter,
     /// The head of a message to be sent has bytes that are not allowed in it: a filter or a setting put them there.
     UnsendableHead,
+    /// A limit of the upstream is reached.
+    CircuitOpen,
     /// A limit of the node is reached.
     Overloaded,
     /// The node is stopping.
@@ -64,7 +66,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All kinds, for metrics and documentation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -90,6 +92,7 @@ impl FailureKind {
         Self::UpstreamWriteTimeout,
         Self::Filter,
         Self::UnsendableHead,
+        Self::CircuitOpen,
         Self::Overloaded,
         Self::Draining,
     ];
@@ -122,6 +125,7 @@ impl FailureKind {
             Self::UpstreamWriteTimeout => "upstream_write_timeout",
             Self::Filter => "filter",
             Self::UnsendableHead => "unsendable_head",
+            Self::CircuitOpen => "circuit_open",
             Self::Overloaded => "overloaded",
             Self::Draining => "draining",
         }
@@ -138,7 +142,12 @@ impl FailureKind {
             Self::VersionNotSupported => 505,
             Self::ClientClosed => 499,
             Self::NoRoute => 404,
-            Self::NoBackend | Self::NoPeer | Self::NameResolution | Self::Overloaded | Self::Draining => 503,
+            Self::NoBackend
+            | Self::NoPeer
+            | Self::NameResolution
+            | Self::CircuitOpen
+            | Self::Overloaded
+            | Self::Draining => 503,
             Self::Resolver | Self::Filter | Self::UnsendableHead => 500,
             Self::UpstreamConnect | Self::UpstreamTls | Self::UpstreamReset | Self::UpstreamProtocol => 502,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout | Self::UpstreamWriteTimeout => 504,
@@ -166,6 +175,7 @@ impl FailureKind {
             | Self::Resolver
             | Self::Filter
             | Self::UnsendableHead
+            | Self::CircuitOpen
             | Self::Overloaded
             | Self::Draining => Side::Local,
             Self::UpstreamConnect

@@ -1,5 +1,7 @@
 //! Query strings and forms (`application/x-www-form-urlencoded`).
 
+use std::borrow::Cow;
+
 /// The arguments in order, percent-decoded, `+` as space. An argument without `=` has no value (Kong: `true`).
 /// At most `max` are read, so that a long query costs a bounded amount.
 pub fn arguments(query: &[u8], max: usize) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
@@ -11,6 +13,14 @@ pub fn arguments(query: &[u8], max: usize) -> impl Iterator<Item = (Vec<u8>, Opt
 
 /// Percent-decodes, `+` as space. A `%` that is not followed by two hex digits stays.
 pub fn decode(text: &[u8]) -> Vec<u8> {
+    decoded(text).into_owned()
+}
+
+/// Like [`decode`], without a copy where there is nothing to decode.
+pub fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(text);
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(byte) = text.get(at) {
@@ -27,7 +37,7 @@ pub fn decode(text: &[u8]) -> Vec<u8> {
         }
         at += 1;
     }
-    out
+    Cow::Owned(out)
 }
 
 /// Percent-encodes all but unreserved characters (RFC 3986 section 2.3).

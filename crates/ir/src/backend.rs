@@ -1,11 +1,13 @@
 //! Where requests go: backends, clusters of endpoints, health checks.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::document::documented;
-use crate::{Document, Id, MutualTls, Origin};
+use crate::policy::{CircuitLimits, LocalityPolicy, OutlierDetection, Retry, SubsetFallback, Timeouts};
+use crate::{Document, Id, Labels, Locality, MutualTls, Origin};
 
 /// A destination of routes.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -25,17 +27,18 @@ pub struct Backend {
     pub target: Target,
     /// Path in front of the request's path.
     pub path: Option<Box<str>>,
-    /// Limits on waiting.
+    /// Time limits.
     pub timeouts: Timeouts,
-    /// Tries after the first one.
-    pub retries: u16,
+    /// When a request is sent again; `None`: never. Sessions of streams go by its `attempts` alone, and try again only
+    /// what could not be connected. Records that have the same may share it.
+    pub retry: Option<Arc<Retry>>,
     /// Protocols that clients may switch to with `Upgrade`, besides `websocket`: lower-case names without a version.
     pub upgrade_protocols: Vec<Box<str>>,
     /// Behind [`Backend::document`].
     pub document: Document,
 }
 
-documented!(Backend { origin, l4, http, grpc, tls, target, path, timeouts, retries, upgrade_protocols });
+documented!(Backend { origin, l4, http, grpc, tls, target, path, timeouts, retry, upgrade_protocols });
 
 /// Transport protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,6 +102,10 @@ pub enum Target {
         id: Id,
         /// Port for members that have none of their own.
         port: u16,
+        /// Only the endpoints that have all these labels; empty is all endpoints. Subsets of a cluster share the health,
+        /// the ejections and the limits of the cluster; [`Cluster::subset_fallback`] applies to one without endpoints.
+        #[serde(default)]
+        subset: Labels,
     },
 }
 
@@ -135,24 +142,6 @@ impl Host {
     }
 }
 
-/// Limits on waiting for an upstream, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Timeouts {
-    /// Until connected, TLS included.
-    pub connect_ms: u64,
-    /// Between two successful reads.
-    pub read_ms: u64,
-    /// Between two successful writes.
-    pub write_ms: u64,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { connect_ms: 60_000, read_ms: 60_000, write_ms: 60_000 }
-    }
-}
-
 /// A load-balanced set of endpoints.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -169,6 +158,14 @@ pub struct Cluster {
     pub hash_fallback: HashInput,
     /// Health checks.
     pub health: HealthChecks,
+    /// Ejection of endpoints that fail real traffic; `None` ejects none.
+    pub outlier: Option<Box<OutlierDetection>>,
+    /// Limits on connections and requests; `None` has none.
+    pub circuit: Option<Box<CircuitLimits>>,
+    /// Spread of requests over priorities and zones; `None` uses the lowest priority that has an available endpoint.
+    pub locality: Option<Box<LocalityPolicy>>,
+    /// What a backend does whose subset has no endpoints.
+    pub subset_fallback: SubsetFallback,
     /// Host header to send instead of the endpoint's name.
     pub host_header: Option<Box<str>>,
     /// The certificate to show when the backend has none of its own.
@@ -186,6 +183,10 @@ documented!(Cluster {
     hash_on,
     hash_fallback,
     health,
+    outlier,
+    circuit,
+    locality,
+    subset_fallback,
     host_header,
     client_certificate,
     use_srv_name
@@ -200,6 +201,10 @@ impl Default for Cluster {
             hash_on: HashInput::default(),
             hash_fallback: HashInput::default(),
             health: HealthChecks::default(),
+            outlier: None,
+            circuit: None,
+            locality: None,
+            subset_fallback: SubsetFallback::default(),
             host_header: None,
             client_certificate: None,
             use_srv_name: false,
@@ -208,7 +213,8 @@ impl Default for Cluster {
     }
 }
 
-/// One address in a cluster.
+/// One address in a cluster. The fields from `weight` on are data: a change of them replaces nothing but the picture of
+/// the cluster that picks look at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Endpoint {
@@ -220,13 +226,25 @@ pub struct Endpoint {
     pub host: Host,
     /// Share of the traffic; 0 takes none.
     pub weight: u32,
-    /// Used only while no other member is healthy.
-    pub failover: bool,
+    /// Lower ones come first; how much of them has to be available is up to [`Cluster::locality`].
+    pub priority: u32,
+    /// Where it is.
+    pub locality: Locality,
+    /// What it is, for subsets and affinities.
+    pub labels: Labels,
 }
 
 impl Default for Endpoint {
     fn default() -> Self {
-        Self { origin: Origin::default(), cluster: Id::nil(), host: Host::default(), weight: 100, failover: false }
+        Self {
+            origin: Origin::default(),
+            cluster: Id::nil(),
+            host: Host::default(),
+            weight: 100,
+            priority: 0,
+            locality: Locality::default(),
+            labels: Labels::default(),
+        }
     }
 }
 

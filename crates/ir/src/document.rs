@@ -138,11 +138,11 @@ impl Parts for Origin {
 impl Parts for Route {
     fn part(&self, part: Part, out: &mut String) -> bool {
         match (part, &self.matches) {
-            (Part::Backend, _) => self.backend.is_some_and(|backend| id(&backend, out)),
+            (Part::Backend, _) => self.action.backend().is_some_and(|backend| id(&backend, out)),
             (Part::Hosts, Matches::Conditions(conditions)) => list(&conditions.hosts, out, host),
             (Part::Paths, Matches::Conditions(conditions)) => list(&conditions.paths, out, |path, out| match path {
-                PathMatch::Prefix(prefix) => text(prefix, out),
-                PathMatch::Regex(regex) => text(&format!("~{regex}"), out),
+                PathMatch::Prefix(path) | PathMatch::Exact(path) | PathMatch::SegmentPrefix(path) => text(path, out),
+                PathMatch::Regex(regex) | PathMatch::FullRegex(regex) => text(&format!("~{regex}"), out),
             }),
             _ => self.origin.part(part, out),
         }
@@ -270,7 +270,7 @@ mod tests {
             "matches": {"conditions": {
                 "hosts": [{"host": {"suffix": ".a"}, "port": 8}, {"host": {"exact": "x"}, "port": null}],
                 "paths": [{"prefix": "/p"}, {"regex": "q\\d"}]}},
-            "backend": null, "rewrite": {}, "require": {}, "request_buffering": true, "response_buffering": true,
+            "action": "none", "rewrite": {}, "require": {}, "request_buffering": true, "response_buffering": true,
             "document": "{}",
         }))
         .unwrap();

@@ -9,6 +9,7 @@
 //!
 //! Start at [`Ir`]; then [`Route`] and [`resolve`](resolve::resolve), which says what a request through a route meets.
 
+mod action;
 mod backend;
 pub mod binary;
 mod decode;
@@ -17,6 +18,7 @@ mod digest;
 mod document;
 mod filter;
 mod identity;
+mod labels;
 mod listener;
 mod matching;
 mod node;
@@ -26,11 +28,13 @@ pub mod resolve;
 mod route;
 mod table;
 mod tables;
+mod telemetry;
 mod verify;
 
+pub use action::{Action, DirectResponse, PathRewrite, Redirect, Scheme, WeightedBackend};
 pub use backend::{
     Active, Algorithm, Backend, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, HttpVersion, L4, Passive,
-    ProbeKind, Target, Timeouts, UpstreamIdentity, UpstreamTls,
+    ProbeKind, Target, UpstreamIdentity, UpstreamTls,
 };
 pub use decode::Rejected;
 pub use delta::{Change, Delta};
@@ -38,19 +42,24 @@ pub use digest::Digest;
 pub use document::{Document, Part, Parts};
 pub use filter::{Filter, FilterSet, Scope};
 pub use identity::{Attributes, Certificate, Credential, Identity, KeyPair, Principal, PrincipalGroup, TrustBundle};
+pub use labels::{Labels, Locality, TooManyLabels};
 pub use listener::{Capture, Listener, ListenerGroup, ListenerKind, ListenerTls, MutualTls, PeerMatch, TlsTermination};
 pub use matching::{
     AddrMatch, Conditions, Criteria, Few, Field, HeaderMatch, HostMatch, HostPattern, ImpliedPort, Literal, Matches,
-    Op, PathMatch, Predicate, RareConditions, Selection, TextMatch, Wire,
+    Op, PathMatch, Predicate, QueryMatch, RareConditions, Selection, TextMatch, ValueMatch, Wire,
 };
 pub use node::{
     ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeSettings, RealIp, RealIpSource, Resolver, UpstreamPool,
 };
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
-pub use policy::{Policy, PolicyKind, PolicySpec};
-pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};
+pub use policy::{Policy, PolicyKind, PolicySpec, Timeouts};
+pub use route::{PathHandling, Rank, Require, Rewrite, Route, TlsRequired, Traffic};
 pub use table::Table;
 pub use tables::{Ir, IrDelta, Record, RecordKind, Row};
+pub use telemetry::{
+    Propagation, Sampling, SpanExporter, SpanProtocol, SpanQueue, SpanTag, TagValue, Telemetry, TelemetryScope,
+    TraceFormat, TraceInjection,
+};
 pub use verify::Verified;
 
 /// Identifies a record within its table; unique over the tables of one generation where the front end makes it so.

@@ -25,7 +25,7 @@ impl Default for Matches {
 pub struct Conditions {
     /// Host, optionally with a port. Host patterns are lower-case.
     pub hosts: Few<HostMatch>,
-    /// Path prefixes and regular expressions over the normalized path.
+    /// Conditions on the normalized path.
     pub paths: Few<PathMatch>,
     rare: Option<Box<RareConditions>>,
 }
@@ -37,6 +37,8 @@ pub struct RareConditions {
     pub methods: Vec<Box<str>>,
     /// All header names must match, each by any of its patterns. Names are lower-case.
     pub headers: Vec<HeaderMatch>,
+    /// All query parameters must match, each by any of its patterns.
+    pub queries: Vec<QueryMatch>,
     /// TLS server names. Considered only for connections over TLS (Kong: `net.protocol != https OR tls.sni ...`).
     pub snis: Vec<HostPattern>,
     /// Peer address and port.
@@ -75,6 +77,7 @@ impl Selection {
 static NO_CONDITIONS: RareConditions = RareConditions {
     methods: Vec::new(),
     headers: Vec::new(),
+    queries: Vec::new(),
     snis: Vec::new(),
     sources: Vec::new(),
     destinations: Vec::new(),
@@ -99,6 +102,8 @@ pub struct Criteria {
     pub hosts: Vec<HostMatch>,
     pub paths: Vec<PathMatch>,
     pub headers: Vec<HeaderMatch>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<QueryMatch>,
     pub snis: Vec<HostPattern>,
     pub sources: Vec<AddrMatch>,
     pub destinations: Vec<AddrMatch>,
@@ -109,8 +114,9 @@ pub struct Criteria {
 
 impl From<Criteria> for Conditions {
     fn from(criteria: Criteria) -> Self {
-        let Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires, selection } = criteria;
-        let rare = RareConditions { methods, headers, snis, sources, destinations, wires, selection };
+        let Criteria { methods, hosts, paths, headers, queries, snis, sources, destinations, wires, selection } =
+            criteria;
+        let rare = RareConditions { methods, headers, queries, snis, sources, destinations, wires, selection };
         let rare = (rare != NO_CONDITIONS).then(|| Box::new(rare));
         Self { hosts: hosts.into(), paths: paths.into(), rare }
     }
@@ -124,9 +130,11 @@ impl From<Criteria> for Matches {
 
 impl Serialize for Conditions {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let RareConditions { methods, headers, snis, sources, destinations, wires, selection } = (**self).clone();
+        let RareConditions { methods, headers, queries, snis, sources, destinations, wires, selection } =
+            (**self).clone();
         let (hosts, paths) = (self.hosts.to_vec(), self.paths.to_vec());
-        Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires, selection }.serialize(serializer)
+        let all = Criteria { methods, hosts, paths, headers, queries, snis, sources, destinations, wires, selection };
+        all.serialize(serializer)
     }
 }
 
@@ -277,6 +285,21 @@ pub enum PathMatch {
     /// A regular expression that must match from the start of the path, not to its end, without anchors added. Text
     /// that starts with `(?-u)` is about bytes; other text is about characters.
     Regex(Box<str>),
+    /// The whole path.
+    Exact(Box<str>),
+    /// The path starts with these segments: `/a` matches `/a`, `/a/` and `/a/b`, but not `/ab`. A slash at the end of
+    /// the text is ignored; `/` matches every path. (`PathPrefix` of the Gateway API.)
+    SegmentPrefix(Box<str>),
+    /// A regular expression that must match the whole path; otherwise like [`PathMatch::Regex`].
+    FullRegex(Box<str>),
+}
+
+impl PathMatch {
+    /// The text of a [`PathMatch::SegmentPrefix`] as it is compared: without the slash at its end. A request path matches
+    /// if it is equal, or continues with a slash.
+    pub fn segments(prefix: &str) -> &str {
+        prefix.strip_suffix('/').unwrap_or(prefix)
+    }
 }
 
 /// A condition on one header.
@@ -285,18 +308,49 @@ pub enum PathMatch {
 pub struct HeaderMatch {
     /// Lower-case name.
     pub name: Box<str>,
-    /// Any of these, on any of the header's values.
+    /// Any of these. A header that is sent several times has several values, each of which is compared by itself; one
+    /// that fits is enough.
     pub any_of: Vec<TextMatch>,
 }
 
-/// A condition on text, without regard to case.
+/// A condition on a header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextMatch {
-    /// Equal. Lower-case.
+    /// Equal, without regard to case. Lower-case.
     Exact(Box<str>),
     /// A regular expression found anywhere in the lower-cased value.
     Regex(Box<str>),
+    /// A condition on the value as it was sent.
+    Value(ValueMatch),
+    /// The header was not sent at all.
+    Absent,
+}
+
+/// A condition on a value, with regard to case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueMatch {
+    /// Any value, even an empty one.
+    Present,
+    /// Equal.
+    Exact(Box<str>),
+    /// The value starts with this text.
+    Prefix(Box<str>),
+    /// A regular expression that must match the whole value.
+    Regex(Box<str>),
+}
+
+/// A condition on one query parameter. The query is read as a form (`application/x-www-form-urlencoded`): names and values
+/// are percent-decoded, `+` is a space, and a parameter without `=` has an empty value. Of a parameter that is repeated,
+/// the first value counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QueryMatch {
+    /// Decoded name, with regard to case.
+    pub name: Box<str>,
+    /// Any of these.
+    pub any_of: Vec<ValueMatch>,
 }
 
 /// An address condition; at least one part is set.

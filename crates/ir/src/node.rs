@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Certificate, Id, Listener};
+use crate::{Certificate, Id, Labels, Listener, Locality};
 
 /// What the operator of one node configured. It is not part of a generation, which all nodes of a role receive: a plan is
 /// made from both.
@@ -48,6 +48,10 @@ pub struct NodeSettings {
     pub cipher_suites: Vec<Box<str>>,
     /// Lowest TLS version served is 1.3.
     pub tls13_only: bool,
+    /// Where the node is, for [`ZonePreference`](crate::policy::ZonePreference).
+    pub locality: Locality,
+    /// What the node is, for affinities.
+    pub labels: Labels,
 }
 
 /// Limits on what a client may make the node hold or do. Everything has a default; 0 means what the comment says.

@@ -1,11 +1,11 @@
-//! Which filters and policies a request through a route meets: scope precedence, flattened.
+//! Which filters, policies and tracing a request through a route meets: scope precedence, flattened.
 //!
 //! Pure, and shared: the engine calls it while planning, `explain` and the APIs to show effective configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{FilterSet, Id, Ir, Origin, Policy, PolicyKind, RecordKind, Scope, Wire};
+use crate::{FilterSet, Id, Ir, Origin, Policy, PolicyKind, RecordKind, Scope, Telemetry, Wire};
 
 /// A record that applies to requests by its scope.
 #[derive(Clone, Debug, PartialEq)]
@@ -224,4 +224,13 @@ fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
 /// [`Index::resolve`] for a single question.
 pub fn resolve(ir: &Ir, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
     Index::new(ir).resolve(route, backend)
+}
+
+/// The tracing of requests through `route` (an origin id) to `backend`, with the id of its record: of those whose scopes
+/// hold, the one of the highest precedence, and of equal ones that of the lowest id.
+pub fn telemetry(ir: &Ir, route: Option<Id>, backend: Option<Id>) -> Option<(Id, &Arc<Telemetry>)> {
+    let holds = |wanted: Option<Id>, is: Option<Id>| wanted.is_none() || wanted == is;
+    let applying = ir.telemetry.iter().filter(|(_, t)| holds(t.scope.route, route) && holds(t.scope.backend, backend));
+    let best = applying.max_by(|(a_id, a), (b_id, b)| a.precedence.cmp(&b.precedence).then_with(|| b_id.cmp(a_id)));
+    best.map(|(id, telemetry)| (*id, telemetry))
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::document::documented;
-use crate::{Document, Id, Matches, Origin};
+use crate::policy::RoutePolicies;
+use crate::{Action, Document, Id, Matches, Origin};
 
 /// A rule that a connection or a request may match.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,8 +20,8 @@ pub struct Route {
     pub traffic: Traffic,
     /// The condition.
     pub matches: Matches,
-    /// Where matches go. `None`: a filter answers, or the reply is 503.
-    pub backend: Option<Id>,
+    /// What happens to a match that no filter answers.
+    pub action: Action,
     /// How the request changes on its way.
     pub rewrite: Rewrite,
     /// What a matching request must be, and the reply when it is not.
@@ -29,6 +30,8 @@ pub struct Route {
     pub request_buffering: bool,
     /// Read a response as fast as the upstream sends it, within the buffer limits.
     pub response_buffering: bool,
+    /// Policies that replace those of the backend.
+    pub policies: Option<Box<RoutePolicies>>,
     /// Behind [`Route::document`].
     pub document: Document,
 }
@@ -39,11 +42,12 @@ documented!(Route {
     rank,
     traffic,
     matches,
-    backend,
+    action,
     rewrite,
     require,
     request_buffering,
-    response_buffering
+    response_buffering,
+    policies
 });
 
 impl Default for Route {
@@ -54,11 +58,12 @@ impl Default for Route {
             rank: Rank::default(),
             traffic: Traffic::default(),
             matches: Matches::default(),
-            backend: None,
+            action: Action::default(),
             rewrite: Rewrite::default(),
             require: Require::default(),
             request_buffering: true,
             response_buffering: true,
+            policies: None,
             document: Document::default(),
         }
     }
@@ -75,7 +80,9 @@ pub enum Traffic {
     Stream,
 }
 
-/// Total order among routes. Compared as (`weight`, `tie`), higher first; computed by the front end.
+/// Total order among routes. Compared as (`weight`, `tie`), higher first; computed by the front end. Packed, so that routes
+/// are not padded to a multiple of 16 bytes.
+#[repr(Rust, packed(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Rank {
@@ -114,12 +121,61 @@ pub enum PathHandling {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Require {
-    /// TLS is required; the status of the reply to a request without it: 426, 301, 302, 307 or 308.
-    pub tls: Option<u16>,
+    /// TLS is required; the reply to a request without it.
+    pub tls: Option<TlsRequired>,
     /// Only gRPC over HTTP/2 is served.
     pub grpc: bool,
-    /// `false`: a request over TLS does not belong here (a route for plain gRPC only).
-    pub plain_only: bool,
+}
+
+/// The reply to a request without TLS on a route that requires it. Serialised as its status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "u16", try_from = "u16")]
+pub enum TlsRequired {
+    /// 426, which asks for TLS.
+    #[default]
+    Upgrade,
+    /// 301 to the same URL with `https`.
+    Moved,
+    /// 302.
+    Found,
+    /// 307.
+    Temporary,
+    /// 308.
+    Permanent,
+}
+
+impl TlsRequired {
+    /// The status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Upgrade => 426,
+            Self::Moved => 301,
+            Self::Found => 302,
+            Self::Temporary => 307,
+            Self::Permanent => 308,
+        }
+    }
+
+    /// The reply of this status, if there is one.
+    pub fn of(status: u16) -> Option<Self> {
+        [Self::Upgrade, Self::Moved, Self::Found, Self::Temporary, Self::Permanent]
+            .into_iter()
+            .find(|reply| reply.status() == status)
+    }
+}
+
+impl From<TlsRequired> for u16 {
+    fn from(reply: TlsRequired) -> Self {
+        reply.status()
+    }
+}
+
+impl TryFrom<u16> for TlsRequired {
+    type Error = String;
+
+    fn try_from(status: u16) -> Result<Self, String> {
+        Self::of(status).ok_or_else(|| format!("no reply of status {status} asks for TLS"))
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +186,7 @@ mod tests {
     #[test]
     fn records_are_small() {
         assert_eq!((size_of::<Matches>(), size_of::<Origin>()), (64, 40));
-        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (192, 80));
+        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (208, 80));
+        assert_eq!((size_of::<Action>(), size_of::<Require>()), (24, 2));
     }
 }

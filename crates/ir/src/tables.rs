@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Backend, Certificate, Change, Cluster, Credential, Delta, Endpoint, FilterSet, Id, Identity, Listener,
-    ListenerGroup, ListenerTls, Origin, Policy, Principal, PrincipalGroup, Route, Table, TrustBundle,
+    ListenerGroup, ListenerTls, Origin, Policy, Principal, PrincipalGroup, Route, Table, Telemetry, TrustBundle,
 };
 
 /// What each record type provides for its table.
@@ -238,6 +238,8 @@ tables! {
     filter_sets: FilterSet,
     /// Policies and where they apply.
     policies: Policy,
+    /// Which requests are traced, and where their spans go.
+    telemetry: Telemetry,
 }
 
 /// Implements [`Row`] for a record with a field `origin`. References are listed as
@@ -287,7 +289,12 @@ row!(Backend |this| {
     "tls.trust_bundles" in TrustBundle: this.tls.iter().flat_map(|tls| tls.trust_bundles.iter().copied()),
     "tls.identity" in Identity: this.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map(|own| own.tls.identity),
 });
-row!(Route |this| { "group" in ListenerGroup: this.group, "backend" in Backend: this.backend });
+row!(Route |this| {
+    "group" in ListenerGroup: this.group,
+    "action.backend" in Backend: this.action.backends().map(|to| to.backend),
+    "policies.mirrors.backend" in Backend:
+        this.policies.iter().flat_map(|policies| policies.mirrors.iter().map(|mirror| mirror.backend)),
+});
 row!(PrincipalGroup | _this | {});
 row!(Principal |this| { "groups" in PrincipalGroup: this.groups.iter().copied() });
 row!(Credential |this| { "principal" in Principal: [this.principal] });
@@ -296,6 +303,7 @@ row!(FilterSet |this| {
     "scope.principal" in Principal: this.scope.principal,
     "scope.group" in PrincipalGroup: this.scope.group,
 });
+row!(Telemetry |this| { "scope.backend" in Backend: this.scope.backend });
 
 row!(Policy |this| {
     "scope.backend" in Backend: this.scope.backend,

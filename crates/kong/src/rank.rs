@@ -340,8 +340,8 @@ impl Standing {
             .paths
             .iter()
             .map(|path| match path {
-                PathMatch::Prefix(text) => text.to_string(),
-                PathMatch::Regex(text) => format!("~{text}"),
+                PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::SegmentPrefix(text) => text.to_string(),
+                PathMatch::Regex(text) | PathMatch::FullRegex(text) => format!("~{text}"),
             })
             .collect();
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();

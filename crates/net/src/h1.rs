@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use cardinal_base::Permit;
 use cardinal_http::HeaderList;
 use cardinal_http::h1::{BodyDecoder, Framing, Step, write_chunk_head};
 use tokio::io::AsyncWrite;
@@ -56,6 +57,8 @@ pub struct H1 {
     flood: bool,
     /// Some of the message being read was spliced.
     spliced: bool,
+    /// Counts the connection for as long as it exists.
+    permit: Option<Permit>,
 }
 
 impl H1 {
@@ -76,7 +79,18 @@ impl H1 {
             bulk: false,
             flood: false,
             spliced: false,
+            permit: None,
         }
+    }
+
+    /// Has the connection count for a limit for as long as it exists.
+    pub fn hold(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
+    }
+
+    /// What the connection counts for.
+    pub fn permit(&self) -> Option<&Permit> {
+        self.permit.as_ref()
     }
 
     /// The stream.

@@ -14,8 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cardinal_ir::{
-    Criteria, HostMatch, HostPattern, Id, ImpliedPort, Ir, Matches, Origin, PathMatch, Rank, Require, Rewrite, Route,
-    Traffic, Wire,
+    Criteria, HostMatch, HostPattern, Id, ImpliedPort, Ir, Matches, Origin, PathMatch, Rank, Route, Traffic, Wire,
 };
 use cardinal_route::{NoHeaders, Request, Router};
 
@@ -99,12 +98,7 @@ fn route(set: &str, number: usize) -> Route {
         rank: Rank { weight: sample.weight, tie: id(number).as_u128() },
         traffic: Traffic::Http,
         matches: sample.matches,
-        backend: None,
-        rewrite: Rewrite::default(),
-        require: Require::default(),
-        request_buffering: true,
-        response_buffering: true,
-        document: "".into(),
+        ..Route::default()
     }
 }
 

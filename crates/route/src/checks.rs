@@ -9,7 +9,7 @@ use crate::explain::Kind;
 pub(crate) struct Checks(u16);
 
 /// Kinds by bit, those that are cheap to check first.
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Protocol,
     Kind::Method,
     Kind::Host,
@@ -18,15 +18,17 @@ const KINDS: [Kind; 9] = [
     Kind::Source,
     Kind::Destination,
     Kind::Header,
+    Kind::Query,
     Kind::Expression,
 ];
 const HOST: u16 = 1 << 2;
 const PATH: u16 = 1 << 3;
+const EXPRESSION: u16 = 1 << 9;
 
 impl Checks {
     /// The kinds of a condition that are not empty.
     pub(crate) fn of(matches: &Matches) -> Self {
-        let Matches::Conditions(conditions) = matches else { return Self(1 << 8) };
+        let Matches::Conditions(conditions) = matches else { return Self(EXPRESSION) };
         let kinds = [
             !conditions.wires.is_empty(),
             !conditions.methods.is_empty(),
@@ -36,6 +38,7 @@ impl Checks {
             !conditions.sources.is_empty(),
             !conditions.destinations.is_empty(),
             !conditions.headers.is_empty(),
+            !conditions.queries.is_empty(),
         ];
         Self(kinds.into_iter().enumerate().fold(0, |bits, (bit, is_there)| bits | u16::from(is_there) << bit))
     }

@@ -5,9 +5,10 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use cardinal_ir::{AddrMatch, Field, HostMatch, HostPattern, Id, Matches, PathMatch, Route, TextMatch};
+use cardinal_ir::{AddrMatch, Field, HostMatch, HostPattern, Id, Matches, PathMatch, Route, TextMatch, ValueMatch};
 
 use crate::predicate::Node;
+use crate::query;
 use crate::request::Request;
 use crate::router::{Match, Router};
 use crate::rule::Compiled;
@@ -171,8 +172,10 @@ pub(crate) fn explain<'r>(router: &'r Router, request: &Request<'_>, losers_max:
 fn common_path_len(route: &Route, request: &Request<'_>) -> usize {
     let Matches::Conditions(conditions) = &route.matches else { return 0 };
     let common = |path: &PathMatch| match path {
-        PathMatch::Prefix(text) => text.bytes().zip(request.path).take_while(|(a, b)| a == *b).count(),
-        PathMatch::Regex(_) => 0,
+        PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::SegmentPrefix(text) => {
+            text.bytes().zip(request.path).take_while(|(a, b)| a == *b).count()
+        }
+        PathMatch::Regex(_) | PathMatch::FullRegex(_) => 0,
     };
     conditions.paths.iter().map(common).max().unwrap_or(0)
 }
@@ -206,16 +209,29 @@ fn comparison(kind: Kind, compiled: &Compiled, request: &Request<'_>) -> String 
                 sent.push(bytes(value));
                 ControlFlow::Continue(())
             });
-            let wanted = listed(header.any_of.iter().map(value_text).collect());
-            let sent = if sent.is_empty() { "none".to_owned() } else { listed(sent) };
-            format!("header {} (route: {wanted}; request: {sent})", header.name)
+            named(kind, &header.name, header.any_of.iter().map(text_match).collect(), sent)
         }
         Kind::Source => said(conditions.sources.iter().map(addr_text).collect(), Some(request.source.to_string())),
         Kind::Destination => {
             said(conditions.destinations.iter().map(addr_text).collect(), Some(request.destination.to_string()))
         }
-        Kind::Query | Kind::Expression => kind.to_string(),
+        Kind::Query => {
+            let Some(parameter) = compiled.missed_query(request) else { return kind.to_string() };
+            let mut sent = Vec::new();
+            query::each(request.query, &parameter.name, &mut |value| {
+                sent.push(bytes(value));
+                ControlFlow::Break(())
+            });
+            named(kind, &parameter.name, parameter.any_of.iter().map(value_match).collect(), sent)
+        }
+        Kind::Expression => kind.to_string(),
     }
+}
+
+/// What a header or a query parameter must be, and its values.
+fn named(kind: Kind, name: &str, wanted: Vec<String>, sent: Vec<String>) -> String {
+    let sent = if sent.is_empty() { "none".to_owned() } else { listed(sent) };
+    format!("{kind} {} (route: {}; request: {sent})", shown(name), listed(wanted))
 }
 
 /// Values of which one is required, or that were sent; shortened to one line.
@@ -261,13 +277,27 @@ fn path_text(path: &PathMatch) -> String {
     match path {
         PathMatch::Prefix(text) => text.to_string(),
         PathMatch::Regex(text) => format!("~{}", text.strip_prefix("(?-u)").unwrap_or(text)),
+        PathMatch::Exact(text) => format!("exactly {text}"),
+        PathMatch::SegmentPrefix(text) => format!("{}/...", PathMatch::segments(text)),
+        PathMatch::FullRegex(text) => format!("~^{}$", text.strip_prefix("(?-u)").unwrap_or(text)),
     }
 }
 
-fn value_text(value: &TextMatch) -> String {
-    match value {
+fn text_match(wanted: &TextMatch) -> String {
+    match wanted {
         TextMatch::Exact(text) => text.to_string(),
         TextMatch::Regex(text) => format!("~*{}", text.strip_prefix("(?-u)").unwrap_or(text)),
+        TextMatch::Value(value) => value_match(value),
+        TextMatch::Absent => "absent".to_owned(),
+    }
+}
+
+fn value_match(wanted: &ValueMatch) -> String {
+    match wanted {
+        ValueMatch::Present => "present".to_owned(),
+        ValueMatch::Exact(text) => format!("exactly {text}"),
+        ValueMatch::Prefix(text) => format!("{text}*"),
+        ValueMatch::Regex(text) => format!("~^{}$", text.strip_prefix("(?-u)").unwrap_or(text)),
     }
 }
 

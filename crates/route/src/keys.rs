@@ -60,8 +60,9 @@ impl<'r> Keys<'r> {
         let mut paths = List::new();
         for path in &conditions.paths {
             match path {
-                PathMatch::Prefix(prefix) => paths.push(Cow::Borrowed(prefix.as_bytes())),
-                PathMatch::Regex(text) => match leading_literals(text) {
+                PathMatch::Prefix(text) | PathMatch::Exact(text) => paths.push(Cow::Borrowed(text.as_bytes())),
+                PathMatch::SegmentPrefix(text) => paths.push(Cow::Borrowed(PathMatch::segments(text).as_bytes())),
+                PathMatch::Regex(text) | PathMatch::FullRegex(text) => match leading_literals(text) {
                     Some(literals) => paths.extend(literals.into_iter().map(|text| Cow::Owned(text.into_vec()))),
                     None => {
                         paths.clear();

@@ -90,8 +90,8 @@ pub(crate) enum Preference<'c> {
 /// The name by which paths are compared: plain paths and regular expressions are not distinguished.
 fn path_name(path: &PathMatch) -> &str {
     match path {
-        PathMatch::Prefix(text) => text,
-        PathMatch::Regex(text) => text.strip_prefix("(?-u)").unwrap_or(text),
+        PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::SegmentPrefix(text) => text,
+        PathMatch::Regex(text) | PathMatch::FullRegex(text) => text.strip_prefix("(?-u)").unwrap_or(text),
     }
 }
 
@@ -141,7 +141,8 @@ impl Categories {
             match path {
                 PathMatch::Prefix(_) => drop(self.prefixes.insert(name.into())),
                 PathMatch::Regex(_) if seen.regexes.insert(name.into()) => self.regexes.push((name.into(), slot)),
-                PathMatch::Regex(_) => {}
+                // Routes with other conditions are not made for this selection: no request is looked up by them.
+                PathMatch::Regex(_) | PathMatch::Exact(_) | PathMatch::SegmentPrefix(_) | PathMatch::FullRegex(_) => {}
             }
         }
         for method in &conditions.methods {

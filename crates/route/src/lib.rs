@@ -17,6 +17,7 @@ pub mod naive;
 mod path;
 mod pattern;
 mod predicate;
+mod query;
 mod request;
 mod router;
 mod rule;

@@ -3,13 +3,14 @@
 
 use std::ops::ControlFlow;
 
+use cardinal_http::query;
 use cardinal_ir::{
     Conditions, Field, HostPattern, ImpliedPort, Literal, Matches, Op, PathMatch, Predicate, Route, TextMatch,
+    ValueMatch,
 };
 use regex::bytes::Regex;
 
 use crate::request::Request;
-use crate::rule::percent_decoded;
 
 /// The route of highest rank that fits, as its position in the list, with the length of the path that matched.
 /// Patterns that do not compile, or only on a backtracking engine, match nothing.
@@ -57,19 +58,42 @@ fn fits_conditions(conditions: &Conditions, request: &Request<'_>, path_len: &mu
             let matched = match path {
                 PathMatch::Prefix(prefix) => request.path.starts_with(prefix.as_bytes()).then_some(prefix.len()),
                 PathMatch::Regex(text) => search(&format!("^(?:{text})"), request.path),
+                PathMatch::Exact(text) => (request.path == text.as_bytes()).then_some(text.len()),
+                PathMatch::SegmentPrefix(text) => {
+                    let text = text.trim_end_matches('/');
+                    let longer = [request.path, b"/"].concat();
+                    longer.starts_with(format!("{text}/").as_bytes()).then_some(text.len())
+                }
+                PathMatch::FullRegex(text) => search(&format!("^(?:{text})$"), request.path),
             };
             *path_len = matched;
             matched.is_some()
         })
         && conditions.headers.iter().all(|header| {
-            header_values(request, &header.name).iter().any(|value| {
-                let value = lower(value);
-                header.any_of.iter().any(|wanted| match wanted {
-                    TextMatch::Exact(text) => text.as_bytes() == value,
-                    TextMatch::Regex(text) => search(text, &value).is_some(),
-                })
+            let values = header_values(request, &header.name);
+            header.any_of.iter().any(|wanted| match wanted {
+                TextMatch::Exact(text) => values.iter().any(|value| text.as_bytes() == lower(value)),
+                TextMatch::Regex(text) => values.iter().any(|value| search(text, &lower(value)).is_some()),
+                TextMatch::Value(wanted) => values.iter().any(|value| fits_value(wanted, value)),
+                TextMatch::Absent => values.is_empty(),
             })
         })
+        && conditions.queries.iter().all(|parameter| {
+            let mut all = query::arguments(request.query, 100);
+            all.find(|(name, _)| *name == parameter.name.as_bytes()).is_some_and(|(_, value)| {
+                let value = value.unwrap_or_default();
+                parameter.any_of.iter().any(|wanted| fits_value(wanted, &value))
+            })
+        })
+}
+
+fn fits_value(wanted: &ValueMatch, value: &[u8]) -> bool {
+    match wanted {
+        ValueMatch::Present => true,
+        ValueMatch::Exact(text) => value == text.as_bytes(),
+        ValueMatch::Prefix(text) => value.starts_with(text.as_bytes()),
+        ValueMatch::Regex(text) => search(&format!("^(?:{text})$"), value).is_some(),
+    }
 }
 
 fn any<T>(list: &[T], fits: impl FnMut(&T) -> bool) -> bool {
@@ -160,15 +184,9 @@ fn values(field: &Field, request: &Request<'_>) -> Vec<Value> {
     one.into_iter().collect()
 }
 
-fn query_values(query: &[u8], name: &str) -> Vec<Value> {
-    let args = query.split(|byte| *byte == b'&').filter(|arg| !arg.is_empty()).take(100);
-    args.filter_map(|arg| {
-        let mut halves = arg.splitn(2, |byte| *byte == b'=');
-        let key = percent_decoded(halves.next().unwrap_or_default());
-        let value = percent_decoded(halves.next().unwrap_or_default());
-        (*key == *name.as_bytes()).then(|| Value::Text(value.into_owned()))
-    })
-    .collect()
+fn query_values(text: &[u8], name: &str) -> Vec<Value> {
+    let all = query::arguments(text, 100).filter(|(key, _)| *key == name.as_bytes());
+    all.map(|(_, value)| Value::Text(value.unwrap_or_default())).collect()
 }
 
 /// Whether a value compares, and the length of the text that did so.

@@ -64,6 +64,15 @@ impl Pattern {
         }
     }
 
+    /// A pattern that matches the whole text.
+    pub(crate) fn whole(text: &str) -> Result<Self, PatternError> {
+        check_text(text)?;
+        match text.strip_prefix(BYTES) {
+            Some(text) => Self::compile_bytes(&format!(r"\A(?:{text})\z")),
+            None => Self::compile(&format!(r"\A(?:{text})\z")),
+        }
+    }
+
     /// A pattern found anywhere in the text.
     pub(crate) fn anywhere(text: &str) -> Result<Self, PatternError> {
         check_text(text)?;
@@ -227,6 +236,23 @@ mod tests {
         assert_eq!(captures.iter().len(), 3);
         assert_eq!(captures.named().collect::<Vec<_>>(), [("id", 7..9)]);
         assert_eq!(Pattern::from_start("/a").unwrap().captures(b"/a"), None);
+    }
+
+    #[test]
+    fn patterns_of_whole_texts() {
+        let check = |text: &str, path: &str, expect: Option<usize>| {
+            assert_eq!(Pattern::whole(text).unwrap().find(path.as_bytes()), expect, "{text} {path}");
+        };
+        check("/a|/a/b", "/a/b", Some(4));
+        check("/a", "/a/b", None);
+        check("/a", "x/a", None);
+        check("(?m)/a$", "/a\n", None);
+        check("(?m)^/a", "/b\n/a", None);
+        // On the engine that backtracks, too.
+        check("/(?!b)[a-z]+", "/cd", Some(3));
+        check("/(?!b)[a-z]+", "/cd/", None);
+        check(r"(?-u)/caf\xC3\xA9", "/caf\u{e9}", Some(6));
+        assert!(Pattern::whole("/(").is_err());
     }
 
     #[test]

@@ -9,8 +9,9 @@ use memchr::memmem;
 use smallvec::SmallVec;
 
 use crate::pattern::{Pattern, PatternError};
+use crate::query;
 use crate::request::Request;
-use crate::rule::{PathTrace, percent_decoded};
+use crate::rule::PathTrace;
 
 /// Levels of nesting that a predicate may have.
 pub(crate) const DEPTH_MAX: usize = 128;
@@ -198,7 +199,7 @@ impl Test {
                 segment_range(request.path, *first, *last).is_some_and(|text| self.text(text, ignored))
             }
             Field::Header(_) => self.over(|visit| request.headers.each(&self.header, visit)),
-            Field::Query(name) => self.over(|visit| each_query(request.query, name, visit)),
+            Field::Query(name) => self.over(|visit| query::each(request.query, name, visit)),
             Field::SourceIp => self.check.ip(request.source_ip()),
             Field::SourcePort => self.check.int(request.source.port().into()),
             Field::DestinationIp => self.check.ip(request.destination_ip()),
@@ -267,21 +268,6 @@ fn segment_range(path: &[u8], first: u16, last: u16) -> Option<&[u8]> {
     None
 }
 
-/// Arguments of a query that are read; Kong's `lua_max_uri_args`.
-const QUERY_ARGS_MAX: usize = 100;
-
-fn each_query(query: &[u8], name: &str, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) {
-    for arg in query.split(|byte| *byte == b'&').filter(|arg| !arg.is_empty()).take(QUERY_ARGS_MAX) {
-        let (key, value) = match memchr::memchr(b'=', arg) {
-            Some(at) => (arg.get(..at).unwrap_or_default(), arg.get(at + 1..).unwrap_or_default()),
-            None => (arg, &b""[..]),
-        };
-        if *percent_decoded(key) == *name.as_bytes() && visit(&percent_decoded(value)).is_break() {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,21 +282,6 @@ mod tests {
         assert_eq!(segment_range(b"/a/b/c", 1, 3), None);
         assert_eq!(segment_range(b"/a/b/c", 1, 0), None);
         assert_eq!(segment_range(b"/a/b/c/", 2, 2), Some(&b"c"[..]));
-    }
-
-    #[test]
-    fn arguments_of_a_query() {
-        let values = |query: &str, name: &str| {
-            let mut all = Vec::new();
-            each_query(query.as_bytes(), name, &mut |value| {
-                all.push(String::from_utf8(value.to_vec()).unwrap());
-                ControlFlow::Continue(())
-            });
-            all
-        };
-        assert_eq!(values("a=1&b=2&a=%33+x", "a"), ["1", "3 x"]);
-        assert_eq!(values("a&=1", "a"), [""]);
-        assert!(values("", "a").is_empty());
     }
 
     #[test]

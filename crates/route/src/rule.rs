@@ -1,18 +1,19 @@
 //! A route with its patterns compiled, and whether a request fits it.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Matches, PathMatch, Route, TextMatch,
+    AddrMatch, Conditions, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Matches, PathMatch, QueryMatch, Route,
+    TextMatch, ValueMatch,
 };
 
 use crate::checks::{Checks, PathLen};
 use crate::explain::Kind;
 use crate::pattern::{Pattern, PatternError};
 use crate::predicate::{Node, PredicateError, with_lower};
+use crate::query;
 use crate::request::Request;
 
 /// A route that can be matched. A clone shares everything.
@@ -28,7 +29,7 @@ pub(crate) struct Compiled {
 enum Rule {
     /// Conditions without patterns.
     Plain,
-    /// The patterns of paths and headers in the order they are written in.
+    /// The patterns of paths, headers and query parameters in the order they are written in.
     Patterns(Arc<Patterns>),
     Predicate(Arc<Node>),
 }
@@ -38,6 +39,7 @@ enum Rule {
 struct Patterns {
     paths: Box<[Option<Pattern>]>,
     headers: Box<[Box<[Option<Pattern>]>]>,
+    queries: Box<[Box<[Option<Pattern>]>]>,
 }
 
 /// Why a route cannot be matched: the field, and what is wrong with it.
@@ -125,11 +127,17 @@ impl Compiled {
     /// The first header condition that the request does not fit.
     pub(crate) fn missed_header(&self, request: &Request<'_>) -> Option<&HeaderMatch> {
         let patterns = self.rule.patterns().map(|patterns| &*patterns.headers).unwrap_or_default();
-        let conditions = self.conditions()?;
-        conditions.headers.iter().enumerate().find_map(|(at, header)| {
-            let patterns = patterns.get(at).map(|patterns| &**patterns).unwrap_or_default();
-            (!fits_header(header, patterns, request)).then_some(header)
-        })
+        let headers = self.conditions()?.headers.iter().enumerate();
+        let fits = |at, header| fits_header(header, patterns_at(patterns, at), request);
+        headers.map(|(at, header)| (fits(at, header), header)).find_map(|(fits, header)| (!fits).then_some(header))
+    }
+
+    /// The first condition on a query parameter that the request does not fit.
+    pub(crate) fn missed_query(&self, request: &Request<'_>) -> Option<&QueryMatch> {
+        let patterns = self.rule.patterns().map(|patterns| &*patterns.queries).unwrap_or_default();
+        let queries = self.conditions()?.queries.iter().enumerate();
+        let fits = |at, wanted| fits_query(wanted, patterns_at(patterns, at), request);
+        queries.map(|(at, wanted)| (fits(at, wanted), wanted)).find_map(|(fits, wanted)| (!fits).then_some(wanted))
     }
 
     /// The kinds of conditions that the request does not fit; empty where it matches.
@@ -167,28 +175,41 @@ impl Rule {
 
 impl Patterns {
     fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.headers.is_empty()
+        self.paths.is_empty() && self.headers.is_empty() && self.queries.is_empty()
     }
 
     fn compile(conditions: &Conditions) -> Result<Self, RuleError> {
         let mut patterns = Self::default();
-        if conditions.paths.iter().any(|path| matches!(path, PathMatch::Regex(_))) {
+        if conditions.paths.iter().any(|path| matches!(path, PathMatch::Regex(_) | PathMatch::FullRegex(_))) {
             let each = conditions.paths.iter().enumerate().map(|(at, path)| match path {
-                PathMatch::Prefix(_) => Ok(None),
+                PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::SegmentPrefix(_) => Ok(None),
                 PathMatch::Regex(text) => compile(Pattern::from_start, text, || format!("paths[{at}]")),
+                PathMatch::FullRegex(text) => compile(Pattern::whole, text, || format!("paths[{at}]")),
             });
             patterns.paths = each.collect::<Result<_, _>>()?;
         }
-        let has_pattern = |header: &HeaderMatch| header.any_of.iter().any(|v| matches!(v, TextMatch::Regex(_)));
+        let has_pattern = |header: &HeaderMatch| {
+            header.any_of.iter().any(|v| matches!(v, TextMatch::Regex(_) | TextMatch::Value(ValueMatch::Regex(_))))
+        };
         if conditions.headers.iter().any(has_pattern) {
             let each = conditions.headers.iter().map(|header| {
+                let path = || format!("headers.{}", header.name);
                 let each = header.any_of.iter().map(|value| match value {
-                    TextMatch::Exact(_) => Ok(None),
-                    TextMatch::Regex(text) => compile(Pattern::anywhere, text, || format!("headers.{}", header.name)),
+                    TextMatch::Exact(_) | TextMatch::Absent => Ok(None),
+                    TextMatch::Regex(text) => compile(Pattern::anywhere, text, path),
+                    TextMatch::Value(value) => compile_value(value, path),
                 });
                 each.collect::<Result<_, _>>()
             });
             patterns.headers = each.collect::<Result<_, _>>()?;
+        }
+        let has_pattern = |query: &QueryMatch| query.any_of.iter().any(|v| matches!(v, ValueMatch::Regex(_)));
+        if conditions.queries.iter().any(has_pattern) {
+            let each = conditions.queries.iter().map(|query| {
+                let path = || format!("queries.{}", query.name);
+                query.any_of.iter().map(|value| compile_value(value, path)).collect::<Result<_, _>>()
+            });
+            patterns.queries = each.collect::<Result<_, _>>()?;
         }
         Ok(patterns)
     }
@@ -200,37 +221,24 @@ impl RuleError {
     }
 }
 
-/// `application/x-www-form-urlencoded` text, decoded.
-pub(crate) fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
-        return Cow::Borrowed(text);
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        match (byte, tail) {
-            (b'+', _) => out.push(b' '),
-            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => {
-                    out.push(high << 4 | low);
-                    rest = after;
-                }
-                _ => out.push(byte),
-            },
-            _ => out.push(byte),
-        }
-    }
-    Cow::Owned(out)
-}
-
 fn compile(
     make: impl FnOnce(&str) -> Result<Pattern, PatternError>,
     text: &str,
     path: impl FnOnce() -> String,
 ) -> Result<Option<Pattern>, RuleError> {
     make(text).map(Some).map_err(|error| RuleError::new(path(), error))
+}
+
+fn compile_value(value: &ValueMatch, path: impl FnOnce() -> String) -> Result<Option<Pattern>, RuleError> {
+    match value {
+        ValueMatch::Regex(text) => compile(Pattern::whole, text, path),
+        ValueMatch::Present | ValueMatch::Exact(_) | ValueMatch::Prefix(_) => Ok(None),
+    }
+}
+
+/// The patterns of one header or query parameter.
+fn patterns_at(patterns: &[Box<[Option<Pattern>]>], at: usize) -> &[Option<Pattern>] {
+    patterns.get(at).map(|patterns| &**patterns).unwrap_or_default()
 }
 
 /// Whether one kind of conditions, which is not empty, holds.
@@ -256,12 +264,16 @@ fn holds<'r>(
             fits_path(&conditions.paths, patterns, request.path, trace)
         }
         Kind::Header => {
-            let mut patterns = patterns.map(|patterns| &*patterns.headers).unwrap_or_default().iter();
-            conditions.headers.iter().all(|header| {
-                fits_header(header, patterns.next().map(|patterns| &**patterns).unwrap_or_default(), request)
-            })
+            let patterns = patterns.map(|patterns| &*patterns.headers).unwrap_or_default();
+            let mut headers = conditions.headers.iter().enumerate();
+            headers.all(|(at, header)| fits_header(header, patterns_at(patterns, at), request))
         }
-        Kind::Query | Kind::Expression => true,
+        Kind::Query => {
+            let patterns = patterns.map(|patterns| &*patterns.queries).unwrap_or_default();
+            let mut queries = conditions.queries.iter().enumerate();
+            queries.all(|(at, wanted)| fits_query(wanted, patterns_at(patterns, at), request))
+        }
+        Kind::Expression => true,
     }
 }
 
@@ -295,25 +307,26 @@ fn fits_path<'r>(paths: &[PathMatch], patterns: &'r [Option<Pattern>], path: &[u
     let mut patterns = patterns.iter();
     paths.iter().any(|wanted| match (wanted, patterns.next()) {
         (PathMatch::Prefix(prefix), _) => path.starts_with(prefix.as_bytes()) && trace.found(prefix.len(), None),
-        (PathMatch::Regex(_), Some(Some(pattern))) => match pattern.find(path) {
+        (PathMatch::Exact(text), _) => path == text.as_bytes() && trace.found(text.len(), None),
+        (PathMatch::SegmentPrefix(text), _) => {
+            let prefix = PathMatch::segments(text).as_bytes();
+            let is_prefix = path.strip_prefix(prefix).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
+            is_prefix && trace.found(prefix.len(), None)
+        }
+        (PathMatch::Regex(_) | PathMatch::FullRegex(_), Some(Some(pattern))) => match pattern.find(path) {
             Some(len) => trace.found(len, Some(pattern)),
             None => false,
         },
-        (PathMatch::Regex(_), _) => false,
+        (PathMatch::Regex(_) | PathMatch::FullRegex(_), _) => false,
     })
 }
 
 fn fits_header(header: &HeaderMatch, patterns: &[Option<Pattern>], request: &Request<'_>) -> bool {
-    let mut found = false;
+    let (mut found, mut is_sent) = (false, false);
     let mut visit = |value: &[u8]| {
-        found = with_lower(value, |value| {
-            let mut patterns = patterns.iter();
-            header.any_of.iter().any(|wanted| match (wanted, patterns.next()) {
-                (TextMatch::Exact(text), _) => text.as_bytes() == value,
-                (TextMatch::Regex(_), Some(Some(pattern))) => pattern.find(value).is_some(),
-                (TextMatch::Regex(_), _) => false,
-            })
-        });
+        is_sent = true;
+        let mut patterns = patterns.iter();
+        found = header.any_of.iter().any(|wanted| fits_text(wanted, patterns.next().and_then(Option::as_ref), value));
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     if memchr::memchr(b'_', header.name.as_bytes()).is_some() {
@@ -321,5 +334,35 @@ fn fits_header(header: &HeaderMatch, patterns: &[Option<Pattern>], request: &Req
     } else {
         request.headers.each(&header.name, &mut visit);
     }
+    found || (!is_sent && header.any_of.contains(&TextMatch::Absent))
+}
+
+fn fits_text(wanted: &TextMatch, pattern: Option<&Pattern>, value: &[u8]) -> bool {
+    match (wanted, pattern) {
+        (TextMatch::Exact(text), _) => with_lower(value, |value| text.as_bytes() == value),
+        (TextMatch::Regex(_), Some(pattern)) => with_lower(value, |value| pattern.find(value).is_some()),
+        (TextMatch::Value(wanted), pattern) => fits_value(wanted, pattern, value),
+        (TextMatch::Regex(_), None) | (TextMatch::Absent, _) => false,
+    }
+}
+
+/// Whether the first value of the parameter fits.
+fn fits_query(wanted: &QueryMatch, patterns: &[Option<Pattern>], request: &Request<'_>) -> bool {
+    let mut found = false;
+    query::each(request.query, &wanted.name, &mut |value| {
+        let mut patterns = patterns.iter();
+        let fits = |one| fits_value(one, patterns.next().and_then(Option::as_ref), value);
+        found = wanted.any_of.iter().any(fits);
+        ControlFlow::Break(())
+    });
     found
+}
+
+fn fits_value(wanted: &ValueMatch, pattern: Option<&Pattern>, value: &[u8]) -> bool {
+    match (wanted, pattern) {
+        (ValueMatch::Present, _) => true,
+        (ValueMatch::Exact(text), _) => text.as_bytes() == value,
+        (ValueMatch::Prefix(text), _) => value.starts_with(text.as_bytes()),
+        (ValueMatch::Regex(_), pattern) => pattern.is_some_and(|pattern| pattern.find(value).is_some()),
+    }
 }

@@ -93,6 +93,26 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Appends `path` with the part that matched replaced, encoded like [`Parts::write`]; see
+/// [`PathRewrite::Prefix`](cardinal_ir::PathRewrite::Prefix).
+pub fn write_replaced(path: &[u8], matched: Option<usize>, replacement: &str, out: &mut Vec<u8>) {
+    let rest = path.get(matched.unwrap_or(0)..).unwrap_or_default();
+    let start = out.len();
+    write_path(replacement.strip_suffix('/').unwrap_or(replacement), out);
+    if !rest.starts_with(b"/") && (!rest.is_empty() || out.len() == start) {
+        out.push(b'/');
+    }
+    escape(rest, out);
+}
+
+/// Appends a path of the configuration, or a part of one, encoded like [`Parts::write`].
+pub fn write_path(path: &str, out: &mut Vec<u8>) {
+    if !path.is_empty() && !path.starts_with('/') {
+        out.push(b'/');
+    }
+    escape(path.as_bytes(), out);
+}
+
 /// Appends text with what is not safe as triplets. Mostly there is nothing such, and the text is copied at once.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -178,6 +198,32 @@ mod tests {
     #[test]
     fn unsafe_bytes_become_triplets() {
         check("/", "/a b\u{e9}\"%2F\\", None, ["/a%20b%C3%A9%22%2F%5C"; 4]);
+    }
+
+    #[test]
+    fn the_part_that_matched_is_replaced() {
+        let check = |path: &str, matched: usize, replacement: &str, expect: &str| {
+            let mut out = Vec::new();
+            write_replaced(path.as_bytes(), Some(matched), replacement, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expect, "{path} {matched} {replacement}");
+        };
+        // The table of the Gateway API; segment prefixes match without the slash at their end.
+        check("/foo/bar", 4, "/xyz", "/xyz/bar");
+        check("/foo/bar", 4, "/xyz/", "/xyz/bar");
+        check("/foo", 4, "/xyz", "/xyz");
+        check("/foo/", 4, "/xyz", "/xyz/");
+        check("/foo/bar", 4, "", "/bar");
+        check("/foo/", 4, "", "/");
+        check("/foo", 4, "", "/");
+        check("/foo/", 4, "/", "/");
+        check("/foo", 4, "/", "/");
+        // `/` matches nothing of the path, as no condition does.
+        check("/foo", 0, "/xyz", "/xyz/foo");
+        check("/", 0, "/xyz", "/xyz/");
+        // A text prefix may end anywhere, and a configuration may lack the slash.
+        check("/foobar", 4, "/xyz", "/xyz/bar");
+        check("/foo/bar", 5, "x y", "/x%20y/bar");
+        check("/foo/b r\u{e9}", 4, "/xyz", "/xyz/b%20r%C3%A9");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use cardinal_ir::{Backend, Cluster, Id, Route, Target, Wire};
 
 use crate::directory::{CredentialEntry, PrincipalEntry};
 use crate::phase::BodyMode;
+use crate::trace::SpanContext;
 
 /// Identifies a request in headers, logs and error bodies. Displays as 32 hex digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -59,6 +60,8 @@ pub struct Exchange {
     pub log_fields: Vec<(&'static str, serde_json::Value)>,
     /// Per-filter state, by slot.
     pub slots: Slots,
+    /// The trace that it is part of, and its span; `None` where no tracing applies.
+    pub trace: Option<SpanContext>,
     /// What filters want of the response body.
     pub body_mode: BodyMode,
     /// Most bytes of request body that may pass, if a filter said so, and the reply to more.
@@ -468,6 +471,7 @@ impl Exchange {
             response_cookies: Vec::new(),
             log_fields: Vec::new(),
             slots: Slots::default(),
+            trace: None,
             body_mode: BodyMode::Pass,
             request_body_max: None,
             response_rate_max: None,
@@ -492,6 +496,7 @@ impl Exchange {
         self.response_cookies.clear();
         self.log_fields.clear();
         self.slots.reset(0);
+        self.trace = None;
         self.body_mode = BodyMode::Pass;
         self.request_body_max = None;
         self.response_rate_max = None;

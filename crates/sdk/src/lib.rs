@@ -21,6 +21,7 @@ pub mod redis;
 mod reply;
 mod services;
 pub mod testing;
+pub mod trace;
 
 pub use def::{
     Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, Lower, PluginDef, Prepare, Prepared, Scopes,
@@ -35,5 +36,6 @@ pub use filter::{Admit, Filter, Flow, Phases, Verdict};
 pub use phase::{BodyCx, BodyMode, Chunk, ConnectCx, HeadCx, LogCx, ResponseCx, UpstreamRequest};
 pub use reply::{Reply, ReplyBody};
 pub use services::{
-    CallError, Collector, ConnectionCounts, HttpCall, HttpCaller, HttpReply, NodeView, Services, Shared, TargetHealth,
+    CallError, Collector, ConnectionCounts, GrpcCall, GrpcReply, HttpCall, HttpCaller, HttpReply, NodeView, Services,
+    Shared, TargetHealth,
 };

@@ -148,10 +148,47 @@ pub enum CallError {
     Transport(String),
 }
 
+/// A gRPC call with one message in each direction.
+#[derive(Clone, Debug, Default)]
+pub struct GrpcCall {
+    /// `http://` or `https://` URL whose path is the method: `/package.Service/Method`.
+    pub url: String,
+    /// Metadata; fields that belong to the protocol are left out.
+    pub metadata: HeaderList,
+    /// The message, serialised, without its prefix.
+    pub message: Bytes,
+    /// The message is compressed with gzip.
+    pub gzip: bool,
+    /// Limit on the whole call; the server is told.
+    pub timeout: Duration,
+    /// Do not verify the server's certificate.
+    pub insecure: bool,
+    /// Most bytes of the answer's message; more is an error.
+    pub message_max: usize,
+}
+
+/// What a gRPC call brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrpcReply {
+    /// `grpc-status`, or what stands for the HTTP status of an answer without it.
+    pub status: u32,
+    /// `grpc-message`, decoded.
+    pub reason: String,
+    /// `grpc-status-details-bin`, decoded: a `google.rpc.Status`.
+    pub details: Bytes,
+    /// The message; empty when there is none.
+    pub message: Bytes,
+}
+
 /// Makes HTTP calls, on the control runtime, with kept-alive connections.
 pub trait HttpCaller: Send + Sync {
     /// Makes a call. Dropping the future ends it.
     fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>>;
+
+    /// Makes a gRPC call, over HTTP/2. Dropping the future ends it. A caller that does not speak gRPC fails it.
+    fn grpc(&self, call: GrpcCall) -> Pin<Box<dyn Future<Output = Result<GrpcReply, CallError>> + Send>> {
+        Box::pin(async move { Err(CallError::Url { url: call.url, reason: "gRPC is not available here" }) })
+    }
 }
 
 /// What metrics say about the node.

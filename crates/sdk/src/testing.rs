@@ -35,8 +35,8 @@ pub fn backend(id: Id, name: Option<&str>, host: &str, document: &str) -> Arc<Ba
         tls: None,
         target: Target::Host(Host { host: host.into(), port: 80 }),
         path: None,
-        timeouts: Timeouts { connect_ms: 60_000, read_ms: 60_000, write_ms: 60_000 },
-        retries: 5,
+        timeouts: Timeouts::default(),
+        retry: None,
         upgrade_protocols: Vec::new(),
         document: document.into(),
     };

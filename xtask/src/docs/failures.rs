@@ -56,6 +56,10 @@ fn explained(kind: FailureKind) -> (&'static str, &'static str) {
             "The head for the upstream has bytes that are not allowed.",
             "Correct the plugin or the service that sets the host, path or method.",
         ),
+        F::CircuitOpen => (
+            "A limit on connections or requests of the upstream is reached.",
+            "Read which in the log line; look for slow targets, raise the limit, or add targets.",
+        ),
         F::Overloaded => (
             "The node has reached a limit: memory for bodies, file descriptors, ports.",
             "Read which in the log line; raise the [limit](limits.md), or add a node.",
@@ -129,9 +133,10 @@ fn upstream(kind: FailureKind) -> (&'static str, &'static str) {
             "The upstream closed the connection before the response was complete.",
             "Read the log of the upstream; compare its keep-alive timeout with `upstream_keepalive_idle_timeout`.",
         ),
-        F::UpstreamTimeout => {
-            ("The upstream did not respond in time.", "Check its latency; raise `read_timeout` of the service.")
-        }
+        F::UpstreamTimeout => (
+            "The upstream did not respond in time, or the exchange reached a limit of its route.",
+            "Check its latency; raise the timeout that the log names, such as `read_timeout` of the service.",
+        ),
         F::UpstreamWriteTimeout => {
             ("The upstream did not read the request in time.", "Check its load; raise `write_timeout` of the service.")
         }

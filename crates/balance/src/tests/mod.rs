@@ -2,7 +2,12 @@
 
 mod algorithms;
 mod config;
+mod ejections;
+mod limits;
+mod localities;
 mod probing;
+mod retries;
+mod subsets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,10 +29,8 @@ fn spec(algorithm: Algorithm) -> Cluster {
         hash_on: HashInput::None,
         hash_fallback: HashInput::None,
         health: HealthChecks::default(),
-        host_header: None,
-        client_certificate: None,
-        use_srv_name: false,
         document: "{}".into(),
+        ..Cluster::default()
     }
 }
 
@@ -52,14 +55,14 @@ fn member(n: u128, host: &str, port: u16, weight: u32) -> Member {
         cluster: id(1_000),
         host: Host { host: host.into(), port },
         weight,
-        failover: false,
+        ..Endpoint::default()
     };
     Member { id: id(n), endpoint: Arc::new(endpoint) }
 }
 
 fn failover(n: u128, host: &str, port: u16, weight: u32) -> Member {
     let mut member = member(n, host, port, weight);
-    Arc::make_mut(&mut member.endpoint).failover = true;
+    Arc::make_mut(&mut member.endpoint).priority = 1;
     member
 }
 

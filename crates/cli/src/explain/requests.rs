@@ -72,12 +72,17 @@ pub(super) fn json(question: &Question, decision: &Decision) -> Value {
     };
     let plugins: Vec<Value> =
         decision.plugins.iter().map(|plugin| json!({ "name": plugin.name, "scope": plugin.scope_text })).collect();
-    json!({
+    let mut object = json!({
         "route": named(&decision.route),
         "service": named(&decision.service),
         "upstream_uri": decision.upstream_uri.as_deref().map(|uri| discreet::uri(uri, question)),
         "upstream_host": decision.upstream_host,
         "plugins": plugins,
         "reply": decision.reply.as_ref().map(|(status, _)| json!({ "status": status })),
-    })
+    });
+    if let Some(tracing) = &decision.tracing {
+        object["tracing"] =
+            json!({ "id": tracing.policy.id, "sampled": tracing.sampled, "exporter": tracing.exporter });
+    }
+    object
 }

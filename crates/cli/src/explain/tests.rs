@@ -1,3 +1,4 @@
+use cardinal_engine::explain::{Named, Tracing};
 use cardinal_ir::Location;
 use cardinal_schema::{array, boolean, field, number, record, string};
 use serde_json::json;
@@ -57,4 +58,20 @@ fn lines_are_requests() {
     assert!(requests::question(r#"{"url":"/","header":{}}"#).unwrap_err().contains("unknown field `header`"));
     assert!(requests::question(r#"{"method":"GET"}"#).unwrap_err().contains("missing field `url`"));
     assert!(requests::question("nonsense").is_err());
+}
+
+#[test]
+fn tracing_is_shown_with_its_destination() {
+    let policy = Named { id: cardinal_ir::Id::nil(), name: Some("all".to_owned()) };
+    let tracing = Tracing { policy, sampled: true, exporter: Some("http://c:4318/v1/traces (otlp_http)".to_owned()) };
+    let decision = Decision { tracing: Some(tracing.clone()), ..Decision::default() };
+    let text = tree::tracing_text(&tracing);
+    assert_eq!(text, "tracing: all: sampled, spans go to http://c:4318/v1/traces (otlp_http)");
+    let json = requests::json(&Question::default(), &decision);
+    let expected =
+        json!({ "id": cardinal_ir::Id::nil(), "sampled": true, "exporter": "http://c:4318/v1/traces (otlp_http)" });
+    assert_eq!(json["tracing"], expected);
+    assert_eq!(requests::json(&Question::default(), &Decision::default()).get("tracing"), None);
+    let idle = Tracing { sampled: false, exporter: None, ..tracing };
+    assert_eq!(tree::tracing_text(&idle), "tracing: all: not sampled, no spans are exported");
 }

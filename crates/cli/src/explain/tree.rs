@@ -1,6 +1,6 @@
 //! A decision for people.
 
-use cardinal_engine::explain::{Applied, Decision, Loser, Named, Question};
+use cardinal_engine::explain::{Applied, Decision, Loser, Mirrored, Named, Question, Share, Tracing};
 use cardinal_ir::Id;
 use cardinal_kong::check::why_first;
 use cardinal_kong::{Settings, Source};
@@ -50,6 +50,9 @@ pub(super) fn tree(
             plugins(decision, loaded, sources),
             decision.consumer.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
             decision.service.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
+            shares(decision, loaded),
+            mirrors(decision, loaded),
+            decision.tracing.as_ref().map(|tracing| Branch::new(tracing_text(tracing))),
             upstream(question, decision),
             decision.reply.as_ref().map(|reply| Branch::new(reply_text(reply))),
         ]
@@ -108,17 +111,48 @@ fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[So
     )
 }
 
+/// The services that requests are split over.
+fn shares(decision: &Decision, loaded: &Loaded) -> Option<Branch> {
+    let one = |share: &Share| {
+        let service = label(&share.service, "services", loaded);
+        Branch::new(format!("{:.1} % (weight {}): {service}", share.percent, share.weight))
+    };
+    (!decision.shares.is_empty())
+        .then(|| Branch::new("requests are split by weight").with(decision.shares.iter().map(one)))
+}
+
+/// The services that get copies of requests.
+fn mirrors(decision: &Decision, loaded: &Loaded) -> Option<Branch> {
+    let one = |mirrored: &Mirrored| {
+        let service = label(&mirrored.service, "services", loaded);
+        Branch::new(format!("{} % of requests: {service}", mirrored.percent))
+    };
+    (!decision.mirrors.is_empty()).then(|| Branch::new("copies go to").with(decision.mirrors.iter().map(one)))
+}
+
 fn upstream(question: &Question, decision: &Decision) -> Option<Branch> {
     let uri = discreet::uri(decision.upstream_uri.as_deref()?, question);
     let host = decision.upstream_host.as_deref().unwrap_or_default();
     let mut below = Vec::new();
     below.extend(decision.balancer.as_ref().map(|balancer| Branch::new(format!("balancer: {balancer}"))));
+    let retries = decision.retry.as_deref().unwrap_or("none");
+    below.push(Branch::new(format!("retries: {retries}")));
+    below.extend(decision.timeouts.as_ref().map(|timeouts| Branch::new(format!("timeouts: {timeouts}"))));
     if let Some(head) = &decision.upstream_head {
         let lines = head.lines().filter(|line| !line.is_empty());
         let lines = lines.map(|line| Branch::new(discreet::line(line, question)));
         below.push(Branch::new("upstream request").with(lines));
     }
     Some(Branch::new(format!("upstream: {uri} at host {host}")).with(below))
+}
+
+pub(super) fn tracing_text(tracing: &Tracing) -> String {
+    let policy = tracing.policy.name.clone().unwrap_or_else(|| tracing.policy.id.to_string());
+    let sampled = if tracing.sampled { "sampled" } else { "not sampled" };
+    match &tracing.exporter {
+        Some(exporter) => format!("tracing: {policy}: {sampled}, spans go to {exporter}"),
+        None => format!("tracing: {policy}: {sampled}, no spans are exported"),
+    }
 }
 
 fn reply_text((status, text): &(u16, String)) -> String {

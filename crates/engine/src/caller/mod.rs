@@ -1,6 +1,7 @@
 //! [`Caller`]: HTTP calls of the node itself, such as those of log shippers and token checks, on the control runtime.
 //! Connections are kept for the next call.
 
+mod grpc;
 mod idle;
 mod url;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use cardinal_base::{task, timeout};
 use cardinal_http::{HeaderList, Name, is_authority};
 use cardinal_net::dns::Dns;
-use cardinal_sdk::{CallError, HttpCall, HttpCaller, HttpReply};
+use cardinal_sdk::{CallError, GrpcCall, GrpcReply, HttpCall, HttpCaller, HttpReply};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::Full;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::connector::{ConnectFailure, Connector, Tls, Trust};
 use crate::http_client::{Cause, Connection, Failed, Reply};
+use grpc::GrpcCaller;
 use idle::{Idle, Key};
 use url::Url;
 
@@ -30,6 +32,7 @@ const CALLS_MAX: usize = 1_024;
 /// Makes HTTP calls. Follows no redirects, sends no cookies, uses no proxy.
 pub(crate) struct Caller {
     inner: Arc<Inner>,
+    grpc: Arc<GrpcCaller>,
     runtime: Handle,
 }
 
@@ -43,12 +46,13 @@ impl Caller {
     /// A caller that verifies servers by these authorities. Calls run on the resolver's runtime, whoever awaits them.
     pub(crate) fn new(dns: Arc<Dns>, trust: Arc<Trust>) -> Self {
         let (runtime, clock) = (dns.runtime().clone(), Arc::clone(dns.clock()));
+        let grpc = Arc::new(GrpcCaller::new(Arc::clone(&dns), Arc::clone(&trust)));
         let inner = Inner {
             connector: Connector::new(dns, trust, &[b"http/1.1"]),
             idle: Arc::new(Idle::new(clock)),
             calls: Semaphore::new(CALLS_MAX),
         };
-        Self { inner: Arc::new(inner), runtime }
+        Self { inner: Arc::new(inner), grpc, runtime }
     }
 }
 
@@ -69,6 +73,10 @@ impl HttpCaller for Caller {
             drop(running);
             outcome.unwrap_or_else(|_| Err(CallError::Transport("the node is stopping".to_owned())))
         })
+    }
+
+    fn grpc(&self, call: GrpcCall) -> Pin<Box<dyn Future<Output = Result<GrpcReply, CallError>> + Send>> {
+        Arc::clone(&self.grpc).start(call, self.runtime.clone())
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn targets(registry: &Registry) -> Vec<TargetHealth> {
 }
 
 /// What users call the group; `None` for one that no user made.
-fn group_name(spec: &Cluster) -> Option<Box<str>> {
+pub(crate) fn group_name(spec: &Cluster) -> Option<Box<str>> {
     if spec.origin == Origin::default() {
         return None;
     }
@@ -116,6 +116,7 @@ impl Prober {
 
     /// Starts the probes of a group that are due, and tells of what changed in it.
     fn start(self: &Arc<Self>, group: &Arc<Group>, now: Tick) {
+        group.evaluate(now);
         for event in group.take_events() {
             tell(group, &event);
         }
@@ -191,6 +192,21 @@ fn tell(group: &Group, event: &Event) {
         Event::Name { host, port, failure: None } => {
             let target = format!("{host}:{port}");
             tracing::info!(upstream = %name, target, "target {target} of upstream {name} resolves again");
+        }
+        Event::Ejected { host, address, detector, lasts, detail, .. } => {
+            let (target, detector, lasts_ms) = (target_text(host, *address), detector.label(), lasts.as_millis());
+            let reason = detail.as_deref().map_or_else(String::new, |detail| format!(": {detail}"));
+            tracing::warn!(upstream = %name, target, detector, lasts_ms, "target {target} of upstream {name} is ejected for {lasts_ms} ms by the detector {detector}{reason}");
+        }
+        Event::Returned { host, address, .. } => {
+            let target = target_text(host, *address);
+            tracing::info!(upstream = %name, target, "target {target} of upstream {name} is no longer ejected");
+        }
+        Event::Panic { panics: true } => {
+            tracing::warn!(upstream = %name, "upstream {name} has too few available targets: all are used, healthy or not");
+        }
+        Event::Panic { panics: false } => {
+            tracing::info!(upstream = %name, "upstream {name} has enough available targets again");
         }
         Event::Group { healthy: true } => tracing::info!(upstream = %name, "upstream {name} has healthy targets"),
         Event::Group { healthy: false } => tracing::warn!(upstream = %name, "upstream {name} has no healthy targets"),

@@ -65,15 +65,13 @@ pub(crate) fn ir(active: Active, hosts: &[(&str, u16)]) -> Ir {
         hash_on: HashInput::None,
         hash_fallback: HashInput::None,
         health: HealthChecks { active, ..HealthChecks::default() },
-        host_header: None,
-        client_certificate: None,
-        use_srv_name: false,
         document: "{}".into(),
+        ..Cluster::default()
     };
     ir.clusters.insert(GROUP, group);
     for (number, (host, port)) in hosts.iter().enumerate() {
         let host = Host { host: (*host).into(), port: *port };
-        let endpoint = Endpoint { origin: Origin::default(), cluster: GROUP, host, weight: 100, failover: false };
+        let endpoint = Endpoint { origin: Origin::default(), cluster: GROUP, host, ..Endpoint::default() };
         ir.endpoints.insert(Id::from_u128(100 + number as u128), endpoint);
     }
     ir

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cardinal_http::{Failure, FailureKind};
-use cardinal_ir::Id;
+use cardinal_ir::{Action, Id};
 use cardinal_route::Match;
 use cardinal_sdk::Reply;
 
@@ -16,7 +16,8 @@ use super::exchange::{Body, check_body_length};
 use super::facts::{Facts, apply_match, read_facts, refusal, refused_method};
 use super::filters::run_request;
 use super::upstream_head::strip_listed;
-use crate::plan::{BackendPlan, Chain, GroupPlan, Plan, RoutePlan};
+use crate::plan::{BackendPlan, Chain, Destination, GroupPlan, Plan, RoutePlan};
+use crate::policy::{action, headers, rewrite, telemetry};
 
 /// What happens to a request.
 pub(crate) enum Decided<'p> {
@@ -40,7 +41,7 @@ pub(crate) enum Stage {
 /// What is known about a decision, however it ends.
 pub(crate) struct Steps<'p> {
     /// The filters that see the response.
-    pub(crate) chain: &'p Chain,
+    pub(crate) chain: &'p Arc<Chain>,
     /// The matched route.
     pub(crate) route: Option<&'p RoutePlan>,
     /// The record of the matched route; a route may have several.
@@ -57,42 +58,63 @@ impl<'p> Steps<'p> {
     }
 }
 
-/// Decides about the request whose head is in the scratch. `find` matches it against the routes of the listener's group. What comes
-/// before the filters is done at once, so that the future holds no more than these need.
+/// Decides about the request whose head is in the scratch. `find` matches it against the routes of the listener's group,
+/// `choose` says which of a route's destinations it takes; that is settled before filters run, as they depend on it. `random` gives numbers for the ids of traces. What
+/// comes before the filters is done at once, so that the future holds no more than these need.
 pub(crate) fn decide<'a, 'p>(
     (plan, group, steps): (&'p Plan, &'p GroupPlan, &'a mut Steps<'p>),
     s: &'a mut Scratch,
     facts: &Facts,
     body: &'a mut dyn Body,
-    find: impl FnOnce(&Scratch) -> Option<Match<'p>>,
+    by: (impl FnOnce(&Scratch) -> Option<Match<'p>>, impl FnOnce(&RoutePlan) -> usize, impl Fn() -> u64),
 ) -> impl Future<Output = Result<Decided<'p>, Failure>> {
-    let routed = match route((plan, group, steps), s, facts, find) {
-        Ok(Routed::Found) => check_body_length(&plan.node().limits, s, body.length()).map(|()| None),
-        Ok(Routed::Reply(reply)) => Ok(Some(Decided::Reply(reply))),
+    let routed = match route((plan, group, steps), s, facts, by) {
+        Ok(Routed::Found(route, to)) => {
+            check_body_length(&plan.node().limits, s, body.length()).map(|()| Ok((route, to)))
+        }
+        Ok(Routed::Reply(reply)) => Ok(Err(reply)),
         Err(failure) => Err(failure),
     };
     async move {
-        if let Some(decided) = routed? {
-            return Ok(decided);
-        }
+        let (route, to) = match routed? {
+            Ok(found) => found,
+            Err(reply) => return Ok(Decided::Reply(reply)),
+        };
         steps.stage = Stage::Chosen;
-        let answer = run_request(plan, steps.chain, s, body).await?;
+        let answer = run_request(plan, &to.chain, s, body).await?;
         steps.stage = Stage::Filtered;
         if let Some(reply) = answer {
             return Ok(Decided::Reply(reply));
         }
         check_body_length(&plan.node().limits, s, body.length())?;
-        match steps.route.and_then(|route| Some((route, route.backend.as_ref()?))) {
-            Some((route, backend)) => Ok(Decided::Forward(route, backend)),
-            None => Err(Failure::new(FailureKind::NoBackend, "the route has no service")),
-        }
+        perform((route, to), s)
     }
 }
 
+/// The action of the route, once no filter has answered.
+fn perform<'p>((route, to): (&'p RoutePlan, &'p Destination), s: &mut Scratch) -> Result<Decided<'p>, Failure> {
+    if let Some(backend) = &to.backend {
+        let policies = route.route.policies.as_deref();
+        if let Some(edits) = policies.and_then(|policies| policies.request_headers.as_ref()) {
+            headers::edit(edits, &mut s.request.headers);
+        }
+        return Ok(Decided::Forward(route, backend));
+    }
+    let reply = action::reply(&route.route, s);
+    reply.map(|reply| Decided::Reply(Box::new(reply))).ok_or_else(|| {
+        let reason = match route.route.action {
+            Action::None => "the route has no backend",
+            Action::Split(_) => "no backend of the route can be used, or none has a weight",
+            _ => "the backend of the route cannot be used",
+        };
+        Failure::new(FailureKind::NoBackend, reason)
+    })
+}
+
 /// What comes before the filters.
-enum Routed {
-    /// The route is in [`Steps::route`].
-    Found,
+enum Routed<'p> {
+    /// The route, which is in [`Steps::route`], too, and which of its destinations the request takes.
+    Found(&'p RoutePlan, &'p Destination),
     /// The reply is made here.
     Reply(Box<Reply>),
 }
@@ -102,8 +124,12 @@ fn route<'p>(
     (plan, group, steps): (&'p Plan, &'p GroupPlan, &mut Steps<'p>),
     s: &mut Scratch,
     facts: &Facts,
-    find: impl FnOnce(&Scratch) -> Option<Match<'p>>,
-) -> Result<Routed, Failure> {
+    (find, choose, random): (
+        impl FnOnce(&Scratch) -> Option<Match<'p>>,
+        impl FnOnce(&RoutePlan) -> usize,
+        impl Fn() -> u64,
+    ),
+) -> Result<Routed<'p>, Failure> {
     strip_listed(&mut s.request);
     let plain_on_tls = facts.plain_on_tls;
     steps.close = true;
@@ -118,16 +144,29 @@ fn route<'p>(
         return Ok(Routed::Reply(Box::new(reply)));
     }
     steps.close = false;
-    let found = find(s).ok_or_else(|| Failure::new(FailureKind::NoRoute, "no route matches"))?;
+    let trace = |route, backend, s: &mut Scratch| {
+        if let Some(tracing) = &plan.telemetry {
+            telemetry::start(tracing, (route, backend), s, random);
+        }
+    };
+    let Some(found) = find(s) else {
+        trace(None, None, s);
+        return Err(Failure::new(FailureKind::NoRoute, "no route matches"));
+    };
     let missing = || Failure::new(FailureKind::NoRoute, "the plan lacks the route");
     let route = group.http_routes.get(found.slot).ok_or_else(missing)?;
-    (steps.chain, steps.route, steps.record) = (&route.chain, Some(route), Some(found.id));
+    let to = route.destination(choose(route));
+    (steps.chain, steps.route, steps.record) = (&to.chain, Some(route), Some(found.id));
     s.exchange.route = Some(route.info());
-    s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
-    let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
+    s.exchange.backend = to.backend.as_ref().map(|backend| Arc::clone(&backend.info));
+    trace(Some(route.route.origin.id), to.backend.as_ref().map(|backend| backend.id), s);
+    let base = to.backend.as_ref().and_then(|b| b.backend.path.as_deref());
     apply_match(&found, base, s);
+    if let Some(rewrite) = route.route.policies.as_deref().and_then(|policies| policies.rewrite.as_ref()) {
+        rewrite::apply(rewrite, base, s);
+    }
     match refusal(&route.route.require, &s.request, &s.exchange) {
         Some(reply) => Ok(Routed::Reply(Box::new(reply))),
-        None => Ok(Routed::Found),
+        None => Ok(Routed::Found(route, to)),
     }
 }

@@ -19,6 +19,7 @@ use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, Services};
 
 use super::Scratch;
+use super::course::Course;
 use super::decide::{Decided, Stage, Steps, decide};
 use super::facts::{Facts, route_request};
 use super::failure_log::{self, Line};
@@ -26,9 +27,10 @@ use super::filters::{choose_all, run_log};
 use super::forward::{Broken, REQUEST_BODY_STALL, Stall, client_gone};
 use super::proxying::Proxying;
 use super::reply::{error_reply, send_continue, send_reply};
-use super::tunnel::tunnel;
+use super::tunnel::{TunnelLimits, tunnel};
 use super::upstream::picked_text;
-use crate::plan::{Chain, GroupPlan, Plan};
+use crate::plan::{Chain, GroupPlan, Plan, RoutePlan};
+use crate::policy::telemetry;
 use crate::worker::Worker;
 
 /// The client's side of one request.
@@ -119,7 +121,7 @@ impl Body for ClientBody<'_> {
                 slowest: BODY_RATE_MIN,
                 budget: &plan.services.memory,
             };
-            let read = collect(self.down, &terms, &s.down_timer, &mut s.exchange.held, |_, _| Ok(())).await;
+            let read = collect(self.down, &terms, &s.down_timer, &mut s.exchange.held, |_, _, _| Ok(())).await;
             let whole = read.map_err(|error| match error {
                 Collect::TooLarge => too_large(),
                 Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
@@ -210,14 +212,14 @@ pub(super) fn patience_ms(timeout_ms: u64, slowest: u64, moved: u64, elapsed_ms:
 }
 
 /// Reads a body to its end. What it takes of the budget stays in `held`, unless it fails. `meanwhile` is called whenever
-/// more of the body has to be waited for, with the peer that sends it: it moves the rest of the exchange on, and ends the
-/// collecting by an error.
+/// more of the body has to be waited for, with the peer that sends it and the bytes that have come: it moves the rest of the
+/// exchange on, and ends the collecting by an error.
 pub(super) async fn collect(
     peer: &mut Peer,
     terms: &Terms<'_>,
     timer: &cardinal_net::Timer,
     held: &mut Reservation,
-    mut meanwhile: impl FnMut(&mut Context<'_>, &mut Peer) -> Result<(), Failure>,
+    mut meanwhile: impl FnMut(&mut Context<'_>, &mut Peer, u64) -> Result<(), Failure>,
 ) -> Result<Bytes, Collect> {
     let mut whole = Vec::new();
     let started = timer.wheel().now();
@@ -247,7 +249,7 @@ pub(super) async fn collect(
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Collect::Broken(error))),
                 Poll::Pending if timer.poll_expired(cx) => return late(),
                 Poll::Pending => {
-                    meanwhile(cx, peer).map_err(Collect::Failed)?;
+                    meanwhile(cx, peer, whole.len() as u64).map_err(Collect::Failed)?;
                     return Poll::Pending;
                 }
             }
@@ -283,7 +285,7 @@ pub(super) struct Turn<'x> {
 pub(super) async fn run(mut turn: Turn<'_>, facts: &Facts) -> Option<Box<Switched>> {
     let _counted = RequestGuard::new(turn.worker);
     turn.s.exchange.id = turn.worker.request_id();
-    let mut chain = &*turn.group.unrouted;
+    let mut chain = &turn.group.unrouted;
     if let Err(failure) = serve(&mut turn, &mut chain, facts).await {
         Box::pin(fail(&mut turn, chain, failure)).await;
     }
@@ -300,7 +302,7 @@ pub(super) struct Switched {
     pub(super) upstream: Box<H1>,
     pub(super) picked: Picked,
     pub(super) group: Arc<Group>,
-    pub(super) idle_ms: u64,
+    pub(super) limits: TunnelLimits,
     pub(super) chain: Arc<Chain>,
     pub(super) services: Services,
 }
@@ -308,10 +310,10 @@ pub(super) struct Switched {
 impl Switched {
     /// Passes bytes both ways until one side ends, to the log record.
     pub(super) async fn run(self, worker: &Rc<Worker>, down: &mut Peer, s: &mut Scratch, session: &mut Session) {
-        let Self { mut upstream, picked, group, idle_ms, chain, services } = self;
+        let Self { mut upstream, picked, group, limits, chain, services } = self;
         let _counted = RequestGuard::of_tunnel(worker);
         if let Peer::H1(client) = down {
-            let moved = tunnel(worker, client.stream(), upstream.stream(), idle_ms).await;
+            let moved = tunnel(worker, client.stream(), upstream.stream(), limits).await;
             s.exchange.bytes.received += moved.to_upstream;
             s.exchange.bytes.sent += moved.to_client;
             group.report(&picked, Outcome::Status(101), worker.now());
@@ -370,12 +372,15 @@ fn finish(turn: &mut Turn<'_>, chain: &Chain) {
 /// The log phase, and the access log.
 pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &Scratch, answered: bool) {
     run_log(services, chain, s, answered);
+    if s.trace.is_some() {
+        telemetry::finish(s, answered, || worker.random());
+    }
     if let Some(log) = &worker.node.access_log {
         log.write(services, s, answered);
     }
 }
 
-async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: &Facts) -> Result<(), Failure> {
+async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Arc<Chain>, facts: &Facts) -> Result<(), Failure> {
     let (plan, group) = (turn.plan, turn.group);
     // What deciding needs is gone before the request is proxied: the future of a connection is as large as its largest
     // state.
@@ -384,7 +389,9 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: &Facts) ->
         let mut steps = Steps::new(group);
         let mut body = ClientBody { down: &mut *turn.down, session: &mut *turn.session };
         let find = |s: &Scratch| route_request(&group.http, s);
-        let decided = decide((plan, group, &mut steps), s, facts, &mut body, find).await;
+        let choose = |route: &RoutePlan| route.choose(|bound| turn.worker.random_below(bound));
+        let decided =
+            decide((plan, group, &mut steps), s, facts, &mut body, (find, choose, || turn.worker.random())).await;
         *chain = steps.chain;
         if steps.close {
             turn.session.keep_alive = false;
@@ -399,7 +406,12 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: &Facts) ->
     };
     match decided {
         Decided::Reply(reply) => send_reply(turn, chain, *reply).await,
-        Decided::Forward(route, backend) => Proxying { worker: turn.worker, plan, route, backend }.run(turn).await,
+        Decided::Forward(route, backend) => {
+            turn.s.timeouts = route.timeouts(backend);
+            let outcome = Proxying { worker: turn.worker, plan, route, backend, chain }.run(turn).await;
+            turn.s.course = Course::default();
+            outcome
+        }
     }
 }
 

@@ -221,8 +221,8 @@ pub(crate) fn refused_method(request: &RequestHead) -> Option<Reply> {
 /// The reply to a request that is not what its route requires (Kong: the checks after the router).
 pub(crate) fn refusal(require: &Require, request: &RequestHead, exchange: &Exchange) -> Option<Reply> {
     let https = exchange.client.https;
-    if let Some(status) = require.tls.filter(|_| !https && !require.grpc) {
-        return Some(tls_required(status, request, exchange));
+    if let Some(required) = require.tls.filter(|_| !https && !require.grpc) {
+        return Some(tls_required(required.status(), request, exchange));
     }
     if require.grpc {
         if exchange.client.version != Version::H2 {

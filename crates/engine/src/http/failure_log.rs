@@ -67,6 +67,13 @@ pub(crate) fn write(line: Line, s: &Scratch, failure: &Failure) {
     }
 }
 
+/// Writes the line about a response that is dropped for another try.
+pub(crate) fn write_retry(s: &Scratch, reason: &str, target: &str) {
+    let (request_id, client) = (s.exchange.id, s.exchange.client.ip);
+    let status = s.response.status;
+    tracing::info!(%request_id, %client, reason, status, target, "trying another target: the response asks for a retry");
+}
+
 /// What is known of a request or a session when it fails; `None` for what is not known yet.
 struct About<'x> {
     method: Option<Shown<'x>>,

@@ -5,14 +5,18 @@ use std::future::{Future, poll_fn};
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use cardinal_base::{Budget, Reservation};
 use cardinal_http::{Failure, FailureKind, HeaderList, Name, belongs_in_head};
 use cardinal_ir::{Limits, Timeouts};
 use cardinal_net::{NetError, Peer, Splice, SpliceError, Timer, Wheel};
 
+use super::mirroring::Copies;
 use super::throttle::Throttle;
+use crate::policy::timeouts::{Expiry, Watch};
 
 /// How far a direction came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,33 @@ impl Broken {
     }
 }
 
+/// The beginning of a request body that is streamed, kept while it is all that has moved: so that another endpoint can be
+/// sent the same.
+#[derive(Debug)]
+pub(super) struct Replay {
+    bytes: Vec<u8>,
+    max: usize,
+    held: Reservation,
+    budget: Arc<Budget>,
+}
+
+impl Replay {
+    /// Keeps up to `max` bytes, which `held` counts.
+    pub(super) fn new(max: usize, held: Reservation, budget: &Arc<Budget>) -> Box<Self> {
+        Box::new(Self { bytes: Vec::new(), max, held, budget: Arc::clone(budget) })
+    }
+
+    /// Keeps more; `false` when there is no room for it.
+    fn keep(&mut self, data: &[u8]) -> bool {
+        let fits = data.len() <= self.max - self.bytes.len();
+        let kept = fits && self.held.make_room(&self.budget, &mut self.bytes, data.len(), self.max).is_ok();
+        if kept {
+            self.bytes.extend_from_slice(data);
+        }
+        kept
+    }
+}
+
 /// The request body's way.
 #[derive(Debug)]
 pub(super) struct Upload {
@@ -65,30 +96,42 @@ pub(super) struct Upload {
     held: Option<Bytes>,
     /// Bytes that may pass.
     max: u64,
-    /// Names of the trailer fields that pass.
-    trailers: Box<[Box<str>]>,
+    /// Names of the trailer fields that pass. Mostly none do, so they are boxed twice.
+    trailers: Option<Box<Box<[Box<str>]>>>,
     /// The body comes from the client as it is sent.
     streamed: bool,
+    /// All of a streamed body that has moved so far, in this try and in those before.
+    replay: Option<Box<Replay>>,
     /// Bytes that passed.
     pub(super) moved: u64,
     /// All is written, but perhaps not flushed.
     finished: bool,
     done: bool,
     splice: Splice,
+    /// Copies of the request for mirrors, which get what is streamed from the client.
+    pub(super) copies: Option<Box<Copies>>,
 }
 
 impl Upload {
-    /// `trailers`: names of the fields that pass if the body is streamed and ends with trailers.
-    pub(super) fn new(held: Option<Bytes>, max: Option<u64>, trailers: Box<[Box<str>]>) -> Self {
+    /// `trailers`: names of the fields that pass if the body is streamed and ends with trailers. `replay`: what has
+    /// been read of it, if it is kept for other tries.
+    pub(super) fn new(
+        held: Option<Bytes>,
+        max: Option<u64>,
+        trailers: Box<[Box<str>]>,
+        replay: Option<Box<Replay>>,
+    ) -> Self {
         Self {
             streamed: held.is_none(),
             held,
+            replay,
             max: max.unwrap_or(u64::MAX),
-            trailers,
+            trailers: (!trailers.is_empty()).then(|| Box::new(trailers)),
             moved: 0,
             finished: false,
             done: false,
             splice: Splice::default(),
+            copies: None,
         }
     }
 
@@ -107,9 +150,27 @@ impl Upload {
         !self.streamed || self.finished || matches!(client, Peer::H2(_))
     }
 
-    /// Whether bytes were taken from where they were: they cannot be taken again.
-    pub(super) fn has_begun(&self) -> bool {
-        self.moved > 0 || self.splice.is_used()
+    /// Whether all of the body is written, but perhaps not flushed.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether the whole body can be sent again.
+    pub(super) fn is_repeatable(&self) -> bool {
+        !self.streamed || self.replay.is_some() || !(self.moved > 0 || self.splice.is_used())
+    }
+
+    /// There is no further try.
+    pub(super) fn stop_keeping(&mut self) {
+        // What is still to be sent of it stays until it has been.
+        if let Some(replay) = &mut self.replay {
+            replay.max = replay.bytes.len();
+        }
+    }
+
+    /// What was kept for another try.
+    pub(super) fn take_replay(&mut self) -> Option<Box<Replay>> {
+        self.replay.take()
     }
 
     /// Moves what can be moved.
@@ -160,7 +221,26 @@ impl Upload {
         client: &mut Peer,
         up: &mut Peer,
     ) -> Result<Option<Progress>, Broken> {
-        match self.splice.poll_body(cx, client, up, self.max.saturating_sub(self.moved)) {
+        if let Some(replay) = &self.replay {
+            let from = usize::try_from(self.moved).unwrap_or(usize::MAX);
+            if let Some(rest) = replay.bytes.get(from..).filter(|rest| !rest.is_empty()) {
+                return match up.poll_send(cx, rest) {
+                    Poll::Ready(Ok(count)) => {
+                        self.moved += count as u64;
+                        Ok(None)
+                    }
+                    Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+                    Poll::Pending => Ok(Some(Progress::Upstream)),
+                };
+            }
+            return self.poll_client(cx, client, up);
+        }
+        // What is spliced is not seen.
+        let spliced = match self.copies {
+            Some(_) => Poll::Ready(Ok(0)),
+            None => self.splice.poll_body(cx, client, up, self.max.saturating_sub(self.moved)),
+        };
+        match spliced {
             Poll::Ready(Ok(0)) => {}
             Poll::Ready(Ok(count)) => {
                 self.moved += count;
@@ -170,6 +250,15 @@ impl Upload {
             Poll::Ready(Err(SpliceError::Sink(error))) => return Err(Broken::Upstream(error)),
             Poll::Pending => return Ok(Some(Progress::Upstream)),
         }
+        self.poll_client(cx, client, up)
+    }
+
+    fn poll_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        up: &mut Peer,
+    ) -> Result<Option<Progress>, Broken> {
         match client.poll_body(cx) {
             Poll::Ready(Ok(true)) => {
                 let data = client.data();
@@ -179,6 +268,11 @@ impl Upload {
                 match up.poll_send(cx, data) {
                     Poll::Ready(Ok(count)) => {
                         self.moved += count as u64;
+                        let sent = data.get(..count).unwrap_or_default();
+                        self.copies = self.copies.take().and_then(|copies| copies.with(sent));
+                        if self.replay.as_mut().is_some_and(|replay| !replay.keep(sent)) {
+                            self.replay = None;
+                        }
                         client.consume(count);
                         Ok(None)
                     }
@@ -187,9 +281,17 @@ impl Upload {
                 }
             }
             Poll::Ready(Ok(false)) => {
-                let named = |name: &[u8]| self.trailers.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+                let named = |name: &[u8]| {
+                    self.trailers
+                        .iter()
+                        .flat_map(|names| names.iter())
+                        .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+                };
                 let trailers = passed_trailers(client.trailers(), named);
                 up.finish(trailers.as_deref()).map_err(Broken::Upstream)?;
+                if let Some(copies) = self.copies.take() {
+                    copies.complete();
+                }
                 self.finished = true;
                 Ok(None)
             }
@@ -404,16 +506,46 @@ pub(super) fn client_gone(detail: &'static str) -> Failure {
     Failure::new(FailureKind::ClientClosed, detail)
 }
 
-/// Waits for something else than the client, for as long as the client waits for its answer.
+/// Waits for something else than the client, for as long as the client waits for its answer and `watch` allows.
 pub(super) async fn unless_gone<T>(
     client: &mut Peer,
+    mut watch: Option<&mut Watch>,
     mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Pending if client.poll_gone(cx).is_ready() => Poll::Ready(Err(client_gone("while connecting"))),
-        outcome => outcome,
+        Poll::Pending => match &mut watch {
+            Some(watch) => check_watch(cx, watch, 0, None).map_or_else(|e| Poll::Ready(Err(e)), |()| Poll::Pending),
+            None => Poll::Pending,
+        },
+        outcome @ Poll::Ready(_) => outcome,
     })
     .await
+}
+
+/// Fails when a limit on the request as a whole has expired. `by_client`: what silence is when the client is waited for.
+pub(super) fn check_watch(
+    cx: &Context<'_>,
+    watch: &mut Watch,
+    moved: u64,
+    by_client: Option<FailureKind>,
+) -> Result<(), Failure> {
+    let Some((expiry, limit_ms)) = watch.poll(cx, moved) else { return Ok(()) };
+    let setting = match expiry {
+        Expiry::Request => "request_timeout",
+        Expiry::Stream => "stream_timeout",
+        Expiry::Idle => "idle_timeout",
+        Expiry::PerTry => "per_try_timeout",
+        Expiry::PerTryIdle => "per_try_idle_timeout",
+    };
+    let detail = match expiry {
+        Expiry::Request | Expiry::PerTry => "no complete response from the upstream",
+        Expiry::Stream => "the exchange was not over",
+        Expiry::Idle | Expiry::PerTryIdle => "no byte has moved",
+    };
+    let by_client = by_client.filter(|_| expiry == Expiry::Idle);
+    let kind = by_client.unwrap_or(FailureKind::UpstreamTimeout);
+    Err(Stall { kind, detail, setting }.failure(limit_ms))
 }
 
 /// Lets the client have what came so far while the upstream is waited for.

@@ -1,5 +1,6 @@
 //! HTTP: connections of both versions, and the life of a request.
 
+mod course;
 mod decide;
 mod exchange;
 mod facts;
@@ -8,8 +9,10 @@ mod filters;
 mod forward;
 mod h1;
 mod h2;
+mod mirroring;
 mod proxying;
 mod reply;
+mod response_head;
 mod scratch;
 mod throttle;
 mod tunnel;
@@ -25,6 +28,6 @@ pub(crate) use h1::serve as serve_h1;
 pub(crate) use h2::serve as serve_h2;
 pub(crate) use reply::message;
 pub(crate) use scratch::Scratch;
-pub(crate) use tunnel::tunnel;
+pub(crate) use tunnel::{TunnelLimits, tunnel};
 pub(crate) use upstream::{connect_failure, connect_timeout, pick, picked_text, report_failure};
 pub(crate) use upstream_head::{Outgoing, set_host};

@@ -1,23 +1,21 @@
 //! A request on its way to a backend and back.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cardinal_balance::Outcome;
-use cardinal_http::h1::{
-    Framing, HeadError, HeadLimits, Parsed, announces_body, keep_alive, parse_response, response_framing,
-};
-use cardinal_http::{Failure, FailureKind, Method, ResponseHead, Retry, Version};
-use cardinal_ir::Limits;
-use cardinal_net::h1::H1;
+use cardinal_http::h1::{Framing, announces_body, keep_alive, response_framing};
+use cardinal_http::{Failure, FailureKind, Method, ResponseHead, Retry as Repeat, Version};
+use cardinal_ir::policy::Retry;
 use cardinal_net::{NetError, Peer, StreamGuard};
-use cardinal_sdk::{BodyMode, Source};
+use cardinal_sdk::{BodyMode, Source, TryState};
 
 use super::Scratch;
+use super::course::{Course, Lasting};
 use super::exchange::{
     BODY_RATE_MIN, Body, ClientBody, Collect, NO_ROOM, Session, Switched, Terms, Turn, body_max, collect, make_uri,
 };
@@ -25,20 +23,33 @@ use super::facts::{switches_as_asked, upgrade};
 use super::failure_log::{self, Line};
 use super::filters::{run_body, run_response};
 use super::forward::{
-    Broken, Download, Patience, Progress, RESPONSE_BODY_STALL, UPSTREAM_STALL, UPSTREAM_WRITE_STALL, Upload,
-    client_gone, unless_gone,
+    Broken, Download, Patience, Progress, RESPONSE_BODY_STALL, Replay, UPSTREAM_STALL, UPSTREAM_WRITE_STALL, Upload,
+    check_watch, client_gone, unless_gone,
 };
+use super::mirroring::copies;
 use super::reply::{self, send_continue};
+use super::response_head::{head_failure, head_limits, poll_head};
+use super::tunnel::TunnelLimits;
 use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
 use super::upstream_head::Outgoing;
-use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
+use crate::policy::circuit::{self, Afterwards};
+use crate::policy::retry::{
+    Attempt, BudgetGuard, Delay, Situation, decide, failed_attempt, may_repeat, watches_responses,
+};
+use crate::policy::timeouts::Watch;
+use crate::policy::{headers, telemetry};
 use crate::worker::Worker;
 
 /// Informational responses before the final one; they are not flow-controlled, so they are counted.
-const INTERIM_MAX: usize = 32;
+pub(super) const INTERIM_MAX: usize = 32;
 
-/// Bytes of an idempotent request's body that are held, so that another endpoint can be tried.
+/// Bytes of a request body that are held, so that another endpoint can be tried.
 const REPLAY_MAX: u64 = 64 * 1024;
+
+/// Bytes of a response that is dropped for another try which are read to keep the connection. More, or what is not there
+/// yet, closes it.
+const DROPPED_MAX: usize = 16 * 1024;
 
 /// A request on its way to a backend.
 pub(super) struct Proxying<'x> {
@@ -46,6 +57,8 @@ pub(super) struct Proxying<'x> {
     pub(super) plan: &'x Plan,
     pub(super) route: &'x RoutePlan,
     pub(super) backend: &'x Arc<BackendPlan>,
+    /// The filters of the request.
+    pub(super) chain: &'x Arc<Chain>,
 }
 
 /// An upstream that has the request, or is getting it, and has answered with a head.
@@ -55,12 +68,19 @@ struct Answering {
     upload: Upload,
 }
 
+/// What follows an attempt.
+enum Next<'t> {
+    /// Its outcome is that of the request.
+    Answer(Result<Answering, Failure>),
+    /// Another one, after this.
+    Retry(Pin<Box<dyn Future<Output = Result<(), Failure>> + 't>>),
+}
+
 /// What is left of [`Reached`] once its transport is in use.
-struct Way {
-    picked: cardinal_balance::Picked,
-    group: Arc<cardinal_balance::Group>,
-    key: cardinal_net::PoolKey,
-    requests: u32,
+pub(super) struct Way {
+    pub(super) picked: cardinal_balance::Picked,
+    pub(super) key: cardinal_net::PoolKey,
+    pub(super) requests: u32,
     _guard: Option<StreamGuard>,
 }
 
@@ -71,34 +91,187 @@ impl Proxying<'_> {
         if session.framing == Framing::None && s.upstream.body.is_none() {
             s.upstream.body = Some(Bytes::new());
         }
-        let mut tries_left = self.backend.backend.retries;
-        if let Framing::Length(length) = session.framing
-            && s.upstream.body.is_none()
-            // A body of no length is waited for all the same: in HTTP/2 its end may show that the length was a lie.
-            && (length == 0 || (tries_left > 0 && self.is_held(length, s)))
-        {
-            let whole = ClientBody { down, session }.whole(self.plan, s, REPLAY_MAX).await?;
-            s.time_passed();
-            s.upstream.body = Some(whole);
+        s.course = self.course(s);
+        if s.upstream.body.is_none() {
+            self.hold_body(down, s, session).await?;
+        }
+        if let (Some(watch), Some(_)) = (s.course.watch(), &s.upstream.body) {
+            watch.request_complete();
+        }
+        if self.route.route.policies.is_some() {
+            self.mirror(s, session);
         }
         let answering = loop {
-            let failure = match self.attempt(down, s, session).await {
-                Ok(answering) => break answering,
-                Err(failure) => failure,
-            };
-            if tries_left == 0 || !may_retry(&failure, s) {
-                return Err(failure);
+            let attempt = self.attempt(down, s, session).await;
+            match self.next_try(attempt, down, s) {
+                Next::Answer(outcome) => break outcome?,
+                Next::Retry(prepare) => prepare.await?,
             }
-            tries_left -= 1;
-            failure_log::write(Line::Retry, s, &failure);
         };
         self.answer(answering, turn).await
+    }
+
+    /// Copies the request for the mirrors of the route. The copies of a body that is not at hand leave when it has passed.
+    fn mirror(&self, s: &mut Scratch, session: &Session) {
+        let length = match (&s.upstream.body, session.framing) {
+            (Some(body), _) => Some(body.len() as u64),
+            (None, Framing::Length(length)) => Some(length),
+            (None, _) => None,
+        };
+        let Some(copies) = copies(self.worker, self.plan, self.route, s, length) else { return };
+        match &s.upstream.body {
+            Some(body) => copies.complete_with(body.clone()),
+            None => s.copies = Some(copies),
+        }
+    }
+
+    /// When the request is sent again.
+    fn retry(&self) -> Option<&Retry> {
+        self.route.retry(self.backend)
+    }
+
+    fn course(&self, s: &Scratch) -> Course {
+        let retry = self.retry();
+        let watch = Watch::start(&s.timeouts, retry, &self.worker.wheel);
+        let has_budget = retry.is_some_and(|retry| retry.budget.is_some());
+        let budget = has_budget.then(|| BudgetGuard::new(&self.backend.group, self.worker.index));
+        let lasts = watch.is_some() || budget.is_some();
+        Course(lasts.then(|| Box::new(Lasting { watch, budget, ..Lasting::default() })))
+    }
+
+    /// Sees to it that the request body can be sent again, where a retry may need it: a body whose length says that it can
+    /// be held is read whole before an endpoint is chosen; of one without a length, what has been sent is kept.
+    async fn hold_body(&self, down: &mut Peer, s: &mut Scratch, session: &mut Session) -> Result<(), Failure> {
+        let repeats = self.retry().is_some_and(|retry| may_repeat(retry, &s.request));
+        match session.framing {
+            // A body of no length is waited for all the same: in HTTP/2 its end may show that the length was a lie.
+            Framing::Length(length) if length == 0 || (repeats && self.is_held(length, s)) => {
+                let whole = ClientBody { down, session }.whole(self.plan, s, REPLAY_MAX).await?;
+                s.time_passed();
+                s.upstream.body = Some(whole);
+            }
+            Framing::Chunked | Framing::UntilClose if repeats => {
+                let held = s.exchange.held.split(0);
+                s.course.keep_replay(Some(Replay::new(REPLAY_MAX as usize, held, &self.plan.services.memory)));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Whether a body of this length is held for another try.
     fn is_held(&self, length: u64, s: &Scratch) -> bool {
         let fits = |length| s.exchange.held.fits(&self.plan.services.memory, length);
-        length <= REPLAY_MAX && s.request.method.is_idempotent() && usize::try_from(length).is_ok_and(fits)
+        length <= REPLAY_MAX && usize::try_from(length).is_ok_and(fits)
+    }
+
+    /// What follows an attempt. It is not async, so that the future of a request has no room for an attempt that is
+    /// dropped, which is rare.
+    fn next_try<'t>(&'t self, attempt: Result<Answering, Failure>, down: &'t mut Peer, s: &'t mut Scratch) -> Next<'t> {
+        match self.decide(&attempt, s) {
+            None => Next::Answer(attempt),
+            Some(delay) => Next::Retry(Box::pin(self.prepare_retry(attempt, delay, down, s))),
+        }
+    }
+
+    /// Whether the request is sent again after this attempt, and when.
+    fn decide(&self, outcome: &Result<Answering, Failure>, s: &mut Scratch) -> Option<Delay> {
+        let retry = self.retry()?;
+        if outcome.is_ok() && !watches_responses(retry) {
+            return None;
+        }
+        let now = self.worker.unix(s.now(self.worker));
+        let (attempt, replayable) = match outcome {
+            Ok(answering) => (Attempt::Response(&s.response), answering.upload.is_repeatable()),
+            Err(failure) => {
+                let expired = s.course.watch().and_then(Watch::try_ended);
+                (failed_attempt(failure, expired)?, true)
+            }
+        };
+        let situation = Situation {
+            retries: u16::try_from(s.exchange.tries.len().saturating_sub(1)).unwrap_or(u16::MAX),
+            request: &s.request,
+            replayable,
+            left_ms: s.course.watch().and_then(|watch| watch.left_ms()),
+            now,
+        };
+        let delay = decide(retry, attempt, &situation, |bound| self.worker.random_below(bound))?;
+        if let (Some(Lasting { budget: Some(guard), .. }), Some(budget)) = (s.course.0.as_deref_mut(), retry.budget)
+            && !guard.start_retry(budget)
+        {
+            self.worker.counters().retry_budget_exhausted();
+            return None;
+        }
+        if !s.course.has_permit() {
+            s.course.keep_permit(circuit::retry(self.worker, &self.backend.group).ok()?);
+        }
+        self.worker.counters().retried(delay.reason);
+        Some(delay)
+    }
+
+    /// Drops what an attempt has left behind, and waits.
+    async fn prepare_retry(
+        &self,
+        attempt: Result<Answering, Failure>,
+        delay: Delay,
+        down: &mut Peer,
+        s: &mut Scratch,
+    ) -> Result<(), Failure> {
+        match attempt {
+            Ok(answering) => {
+                failure_log::write_retry(s, delay.reason.label(), &picked_text(&answering.reached.picked));
+                s.course.watch().and_then(Watch::try_ended);
+                let replay = self.drop_response(answering, s).await;
+                s.course.keep_replay(replay);
+            }
+            Err(failure) => failure_log::write(Line::Retry, s, &failure),
+        }
+        if delay.ms > 0 {
+            let timer = Rc::clone(&s.up_timer);
+            timer.arm(delay.ms);
+            let wait = async {
+                timer.expired().await;
+                Ok(())
+            };
+            let waited = unless_gone(down, s.course.watch(), pin!(wait)).await;
+            timer.disarm();
+            s.time_passed();
+            waited?;
+        }
+        Ok(())
+    }
+
+    /// Drops a response for another try: nothing of it has been sent to the client. Its connection is kept if the rest of
+    /// the response is here. Gives what was kept of the request body.
+    async fn drop_response(&self, mut answering: Answering, s: &mut Scratch) -> Option<Box<Replay>> {
+        let status = s.response.status;
+        if let Some(attempt) = s.exchange.tries.last_mut() {
+            (attempt.status, attempt.state) = (Some(status), Some(TryState::Next));
+        }
+        self.report(&answering.reached, s, status, false);
+        s.copies = answering.upload.copies.take();
+        let replay = answering.upload.take_replay();
+        let framing = response_framing(&s.request.method, &s.response).ok().filter(|_| is_reusable(s));
+        let Some(framing) = framing else { return replay };
+        let Peer::H1(h1) = &mut answering.up else { return replay };
+        h1.start_reading_response(framing);
+        let mut left = DROPPED_MAX;
+        let is_read = poll_fn(|cx| {
+            loop {
+                match h1.poll_body(cx) {
+                    Poll::Ready(Ok(true)) if h1.data().len() <= left => {
+                        let count = h1.data().len();
+                        left -= count;
+                        h1.consume(count);
+                    }
+                    Poll::Ready(Ok(false)) => return Poll::Ready(true),
+                    Poll::Ready(_) | Poll::Pending => return Poll::Ready(false),
+                }
+            }
+        });
+        let is_read = is_read.await;
+        self.keep(answering, is_read, s);
+        replay
     }
 
     /// Sends the request to one endpoint and waits for the response head.
@@ -106,8 +279,13 @@ impl Proxying<'_> {
         let protocol = upgrade(&s.request, &self.backend.backend.upgrade_protocols);
         let protocol = protocol.filter(|_| matches!(down, Peer::H1(_)));
         let upgrading = protocol.is_some();
-        let reached =
-            unless_gone(down, pin!(reach(self.worker, self.plan, self.route, self.backend, s, upgrading))).await?;
+        let (worker, plan) = (self.worker, self.plan);
+        // The watch is polled beside what uses the rest of the scratch.
+        let mut course = std::mem::take(&mut s.course);
+        let (route, backend) = (self.route, self.backend);
+        let reached = unless_gone(down, course.watch(), pin!(reach(worker, plan, route, backend, s, upgrading))).await;
+        s.course = course;
+        let reached = reached?;
         let streamed = s.upstream.body.is_none();
         if streamed {
             send_continue(self.plan, down, session, s).await?;
@@ -117,50 +295,64 @@ impl Proxying<'_> {
             Some(body) => Framing::Length(body.len() as u64),
             None => session.framing,
         };
-        let (mut up, way) = unless_gone(down, pin!(self.start(reached, s, framing, protocol.as_deref()))).await?;
+        if s.trace.is_some() {
+            telemetry::before_attempt(s, || self.worker.random());
+        }
+        let mut course = std::mem::take(&mut s.course);
+        let started =
+            unless_gone(down, course.watch(), pin!(self.start(reached, s, framing, protocol.as_deref()))).await;
+        s.course = course;
+        let (up, way) = started?;
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
-        let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers());
+        let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers(), s.course.take_replay());
+        upload.copies = s.copies.take();
+        let mut answering = Answering { up, reached: way, upload };
+        if let Some(watch) = s.course.watch() {
+            watch.try_started();
+        }
         let now = s.now(self.worker);
         s.exchange.timing.upstream_sent.get_or_insert(now);
-        let waited = self.wait_for_head(down, &mut up, &mut upload, s).await;
+        let waited = self.wait_for_head(down, &mut answering, s).await;
         let waited = waited.and_then(|()| check_switch(protocol.as_deref(), &s.response));
-        if let Err(failure) = waited {
-            s.time_passed();
-            if let (FailureKind::UpstreamTimeout, Peer::H2(h2)) = (failure.kind(), &mut up) {
-                h2.doubt();
-            }
-            if failure.kind().side() == cardinal_http::Side::Upstream {
-                report_failure(self.worker, &way.group, &way.picked, s, &failure);
-            }
-            // A client's body that has begun to move cannot be sent again. What the upstream did not answer in time may
-            // have taken effect, like what it broke off.
-            let retry = match failure.retry() {
-                _ if streamed && upload.has_begun() => Retry::Never,
-                Retry::Never if failure.kind().side() == cardinal_http::Side::Upstream => Retry::IfIdempotent,
-                retry => retry,
-            };
-            return Err(failure.with_retry(retry).with_target(|| picked_text(&way.picked)));
+        let Err(failure) = waited else { return Ok(answering) };
+        s.time_passed();
+        let Answering { mut up, reached: way, mut upload } = answering;
+        // If there is another try, the copies go on with what it reads from the client.
+        s.copies = upload.copies.take();
+        if let (FailureKind::UpstreamTimeout, Peer::H2(h2)) = (failure.kind(), &mut up) {
+            h2.doubt();
         }
-        Ok(Answering { up, reached: way, upload })
+        if s.course.blames_upstream(&failure) {
+            report_failure(self.worker, &self.backend.group, &way.picked, s, &failure);
+        }
+        // A client's body that has begun to move and was not kept cannot be sent again. What the upstream did not answer in
+        // time may have taken effect, like what it broke off.
+        let repeat = match failure.retry() {
+            _ if !upload.is_repeatable() => Repeat::Never,
+            Repeat::Never if failure.kind().side() == cardinal_http::Side::Upstream => Repeat::IfIdempotent,
+            repeat => repeat,
+        };
+        s.course.keep_replay(upload.take_replay());
+        Err(failure.with_retry(repeat).with_target(|| picked_text(&way.picked)))
     }
 
     /// Names of the trailer fields of the request that go upstream.
     fn passed_trailers(&self) -> Box<[Box<str>]> {
         let named = self.plan.node().request_trailers.iter();
-        named.filter(|name| !self.route.chain.owns_header(name.as_bytes())).cloned().collect()
+        named.filter(|name| !self.chain.owns_header(name.as_bytes())).cloned().collect()
     }
 
     /// Writes the request head.
-    async fn start(
+    pub(super) async fn start(
         &self,
         reached: Reached,
         s: &Scratch,
         framing: Framing,
         upgrade: Option<&[u8]>,
     ) -> Result<(Peer, Way), Failure> {
-        let Reached { transport, picked, group, key, requests } = reached;
+        let Reached { transport, picked, key, requests } = reached;
         let outgoing = Outgoing::new(s, self.plan.node(), framing, upgrade)?;
-        let way = |guard| Way { picked, group, key, requests, _guard: guard };
+        let way = |guard| Way { picked, key, requests, _guard: guard };
         match transport {
             Transport::H1(mut h1) => {
                 h1.start_writing(framing, |out| outgoing.write_h1(out));
@@ -171,12 +363,11 @@ impl Proxying<'_> {
                 let broken = |error: NetError| {
                     Failure::new(FailureKind::UpstreamReset, "opening a stream")
                         .with_source(error)
-                        .with_retry(Retry::Safe)
+                        .with_retry(Repeat::Safe)
                 };
                 let ready = poll_fn(|cx| client.poll_ready(cx));
-                let ready = s.up_timer.limit(self.backend.backend.timeouts.write_ms, ready).await;
-                let late =
-                    || UPSTREAM_WRITE_STALL.failure(self.backend.backend.timeouts.write_ms).with_retry(Retry::Safe);
+                let ready = s.up_timer.limit(s.timeouts.write_ms, ready).await;
+                let late = || UPSTREAM_WRITE_STALL.failure(s.timeouts.write_ms).with_retry(Repeat::Safe);
                 ready.ok_or_else(late)?.map_err(broken)?;
                 let end = framing == Framing::None;
                 let stream = client.open(&target, end, |fields| outgoing.write_h2(fields)).map_err(broken)?;
@@ -186,15 +377,9 @@ impl Proxying<'_> {
     }
 
     /// Sends the body while waiting for the response head. Informational heads are passed on.
-    async fn wait_for_head(
-        &self,
-        down: &mut Peer,
-        up: &mut Peer,
-        upload: &mut Upload,
-        s: &mut Scratch,
-    ) -> Result<(), Failure> {
+    async fn wait_for_head(&self, down: &mut Peer, answering: &mut Answering, s: &mut Scratch) -> Result<(), Failure> {
         for _ in 0..=INTERIM_MAX {
-            self.wait_for_any_head(down, up, upload, s).await?;
+            self.wait_for_any_head(down, answering, s).await?;
             s.time_passed();
             if s.response.status >= 200 || s.response.status == 101 {
                 s.exchange.timing.upstream_head = Some(s.now(self.worker));
@@ -211,15 +396,15 @@ impl Proxying<'_> {
     async fn wait_for_any_head(
         &self,
         down: &mut Peer,
-        up: &mut Peer,
-        upload: &mut Upload,
+        answering: &mut Answering,
         s: &mut Scratch,
     ) -> Result<(), Failure> {
-        let (node, timeouts) = (self.plan.node(), &self.backend.backend.timeouts);
+        let node = self.plan.node();
         let limits = head_limits(&node.limits);
-        let mut sending = Patience::upload(&s.up_timer, &node.limits, timeouts);
-        let mut waiting = Patience::download(&s.down_timer, &node.limits, timeouts, UPSTREAM_STALL);
+        let mut sending = Patience::upload(&s.up_timer, &node.limits, &s.timeouts);
+        let mut waiting = Patience::download(&s.down_timer, &node.limits, &s.timeouts, UPSTREAM_STALL);
         let response = &mut s.response;
+        let Answering { up, upload, .. } = answering;
         let mut sent = upload.moved > 0;
         poll_fn(|cx| {
             // The answer first: an upstream may answer and close before it has read the whole body. Before it has the
@@ -229,58 +414,72 @@ impl Proxying<'_> {
             {
                 return Poll::Ready(outcome.map_err(|error| head_failure(error, &limits)));
             }
-            match upload.poll(cx, down, up) {
+            let progress = match upload.poll(cx, down, up) {
                 Ok(_) if upload.misses_end_of(down) && down.poll_gone(cx).is_ready() => {
                     return Poll::Ready(Err(client_gone("while waiting for the upstream")));
                 }
-                Ok(Progress::Done) => waiting.check(cx, Progress::Upstream, 0)?,
-                Ok(progress) => sending.check(cx, progress, upload.moved)?,
+                Ok(Progress::Done) => waiting.check(cx, Progress::Upstream, 0).map(|()| Progress::Upstream)?,
+                Ok(progress) => sending.check(cx, progress, upload.moved).map(|()| progress)?,
                 // An upstream that takes no more may have answered.
                 Err(Broken::Upstream(error)) => match poll_head(cx, up, response, &limits) {
                     Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                     _ => return Poll::Ready(Err(head_failure(error, &limits))),
                 },
                 Err(broken) => return Poll::Ready(Err(broken.failure())),
-            }
+            };
             // Flushing may have let the answer in.
-            poll_head(cx, up, response, &limits).map_err(|error| head_failure(error, &limits))
+            let outcome = poll_head(cx, up, response, &limits).map_err(|error| head_failure(error, &limits));
+            if let (Some(watch), Poll::Pending) = (s.course.watch(), &outcome) {
+                if upload.is_finished() {
+                    watch.try_sent();
+                }
+                let by_client = (progress == Progress::Client).then_some(FailureKind::BodyTimeout);
+                check_watch(cx, watch, upload.moved, by_client)?;
+            }
+            outcome
         })
         .await
     }
 
     /// Gives the response to the client.
-    async fn answer(&self, mut answering: Answering, turn: &mut Turn<'_>) -> Result<(), Failure> {
-        let s = &mut *turn.s;
-        let status = s.response.status;
-        if let Some(attempt) = s.exchange.tries.last_mut() {
-            attempt.status = Some(status);
+    #[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and this one is large")]
+    fn answer(&self, mut answering: Answering, turn: &mut Turn<'_>) -> impl Future<Output = Result<(), Failure>> {
+        async move {
+            let s = &mut *turn.s;
+            let status = s.response.status;
+            answering.upload.stop_keeping();
+            if let Some(attempt) = s.exchange.tries.last_mut() {
+                attempt.status = Some(status);
+            }
+            s.exchange.source = Source::Upstream;
+            let reusable = is_reusable(s);
+            let framing = response_framing(&s.request.method, &s.response)
+                .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))
+                .map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)))?;
+            if answering.upload.is_done() {
+                // There is no further try that would need it.
+                s.free_request_body();
+            }
+            if let Peer::H1(h1) = &mut answering.up {
+                h1.start_reading_response(if status == 101 { Framing::UntilClose } else { framing });
+            }
+            if status == 101 {
+                return self.switch(answering, turn);
+            }
+            super::upstream_head::strip_response(&mut s.response);
+            let policies = self.route.route.policies.as_deref();
+            if let Some(edits) = policies.and_then(|policies| policies.response_headers.as_ref()) {
+                headers::edit(edits, &mut s.response.headers);
+            }
+            run_response(self.plan, self.chain, s);
+            let outcome = self.body(&mut answering, framing, turn).await;
+            turn.s.exchange.bytes.received += answering.upload.received();
+            let outcome = outcome.map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)));
+            let failed = outcome.as_ref().is_err_and(|failure| turn.s.course.blames_upstream(failure));
+            self.report(&answering.reached, turn.s, status, failed);
+            self.keep(answering, reusable && outcome.is_ok(), turn.s);
+            outcome
         }
-        s.exchange.source = Source::Upstream;
-        // What must not have a body and announces one may send it: nobody else gets it.
-        let reusable = keep_alive(s.response.version, &s.response.headers)
-            && !(status == 204 && announces_body(&s.response.headers))
-            && s.request.method != Method::Connect;
-        let framing = response_framing(&s.request.method, &s.response)
-            .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))
-            .map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)))?;
-        if answering.upload.is_done() {
-            // There is no further try that would need it.
-            s.free_request_body();
-        }
-        if let Peer::H1(h1) = &mut answering.up {
-            h1.start_reading_response(if status == 101 { Framing::UntilClose } else { framing });
-        }
-        if status == 101 {
-            return self.switch(answering, turn);
-        }
-        super::upstream_head::strip_response(&mut s.response);
-        run_response(self.plan, &self.route.chain, s);
-        let outcome = self.body(&mut answering, framing, turn).await;
-        turn.s.exchange.bytes.received += answering.upload.received();
-        let outcome = outcome.map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)));
-        self.report(&answering.reached, turn.s, status, &outcome);
-        self.keep(answering, reusable && outcome.is_ok(), turn.s);
-        outcome
     }
 
     /// Passes the response body on, by way of filters that want it.
@@ -290,11 +489,11 @@ impl Proxying<'_> {
             && framing != Framing::None
         {
             let before = s.exchange.held.bytes();
-            let whole = Box::pin(self.whole(answering, framing, max, turn.down, s)).await?;
+            let whole = Box::pin(self.whole(answering, (framing, max), turn.down, s)).await?;
             s.time_passed();
             let counted = s.exchange.held.bytes().saturating_sub(before);
             let place = whole.as_ptr();
-            let body = run_body(self.plan, &self.route.chain, s, whole, true);
+            let body = run_body(self.plan, self.chain, s, whole, true);
             if body.as_ptr() != place {
                 s.recount(&self.plan.services.memory, counted, body.len())?;
             }
@@ -343,14 +542,15 @@ impl Proxying<'_> {
         down: &mut Peer,
         s: &mut Scratch,
     ) -> Result<(), Failure> {
-        let (limits, timeouts) = (&self.plan.node().limits, &self.backend.backend.timeouts);
+        let limits = &self.plan.node().limits;
         let timers = (Rc::clone(&s.up_timer), Rc::clone(&s.down_timer));
-        let mut sending = Patience::upload(&timers.0, limits, timeouts);
-        let mut receiving = Patience::download(&timers.1, limits, timeouts, RESPONSE_BODY_STALL);
+        let mut sending = Patience::upload(&timers.0, limits, &s.timeouts);
+        let mut receiving = Patience::download(&timers.1, limits, &s.timeouts, RESPONSE_BODY_STALL);
         let Answering { up, upload, .. } = answering;
         let mut uploading = !upload.is_done();
         let mut waited = false;
-        let mut filter = |data, last| run_body(self.plan, &self.route.chain, s, data, last);
+        let mut course = std::mem::take(&mut s.course);
+        let mut filter = |data, last| run_body(self.plan, self.chain, s, data, last);
         let outcome = poll_fn(|cx| {
             if uploading {
                 uploading = upload_rest(cx, upload, down, up, &mut sending)?;
@@ -366,9 +566,14 @@ impl Proxying<'_> {
             }
             waited = true;
             receiving.check(cx, progress, download.moved)?;
+            if let Some(watch) = course.watch() {
+                let by_client = (progress == Progress::Client).then_some(FailureKind::ClientTimeout);
+                watch_both(cx, watch, upload, download.moved, by_client)?;
+            }
             Poll::Pending
         })
         .await;
+        s.course = course;
         drop((sending, receiving));
         if waited {
             s.time_passed();
@@ -380,12 +585,11 @@ impl Proxying<'_> {
     async fn whole(
         &self,
         answering: &mut Answering,
-        framing: Framing,
-        max: u64,
+        (framing, max): (Framing, u64),
         down: &mut Peer,
         s: &mut Scratch,
     ) -> Result<Bytes, Failure> {
-        let (limits, timeouts) = (&self.plan.node().limits, &self.backend.backend.timeouts);
+        let limits = &self.plan.node().limits;
         let max = max.min(limits.buffered_body_bytes_max);
         let expected = match framing {
             Framing::Length(length) => length,
@@ -394,20 +598,23 @@ impl Proxying<'_> {
         let terms = Terms {
             max,
             expected,
-            timeout_ms: timeouts.read_ms,
+            timeout_ms: s.timeouts.read_ms,
             late: RESPONSE_BODY_STALL,
             slowest: BODY_RATE_MIN,
             budget: &self.plan.services.memory,
         };
-        let mut sending = Patience::upload(&s.up_timer, limits, timeouts);
+        let mut sending = Patience::upload(&s.up_timer, limits, &s.timeouts);
         let Answering { up, upload, .. } = answering;
         let mut uploading = !upload.is_done();
-        let meanwhile = |cx: &mut Context<'_>, up: &mut Peer| {
+        let meanwhile = |cx: &mut Context<'_>, up: &mut Peer, received: u64| {
             if uploading {
                 uploading = upload_rest(cx, upload, down, up, &mut sending)?;
             }
             let unseen = !uploading || upload.misses_end_of(down);
             let gone = unseen && down.poll_gone(cx).is_ready();
+            if let Some(watch) = s.course.watch() {
+                watch_both(cx, watch, upload, received, None)?;
+            }
             if gone { Err(client_gone("while receiving the response")) } else { Ok(()) }
         };
         let read = collect(up, &terms, &s.down_timer, &mut s.exchange.held, meanwhile).await;
@@ -421,48 +628,62 @@ impl Proxying<'_> {
 
     /// Leaves HTTP: both sides are connected byte by byte from here on.
     fn switch(&self, answering: Answering, turn: &mut Turn<'_>) -> Result<(), Failure> {
-        run_response(self.plan, &self.route.chain, turn.s);
+        run_response(self.plan, self.chain, turn.s);
         reply::start_switch(turn);
         turn.session.keep_alive = false;
         let (Peer::H1(_), Peer::H1(upstream)) = (&*turn.down, answering.up) else {
             return Err(Failure::new(FailureKind::UpstreamProtocol, "101 over HTTP/2"));
         };
-        let Way { picked, group, .. } = answering.reached;
-        let timeouts = &self.backend.backend.timeouts;
+        let Way { picked, .. } = answering.reached;
+        let limits = TunnelLimits {
+            idle_ms: turn.s.timeouts.tunnel_idle_ms(),
+            lifetime_ms: turn.s.course.watch().map_or(0, |watch| watch.stream_left_ms()),
+            stream_ms: turn.s.timeouts.stream_ms,
+        };
         turn.session.switched = Some(Box::new(Switched {
             upstream,
             picked,
-            group,
-            idle_ms: timeouts.read_ms.max(timeouts.write_ms),
-            chain: Arc::clone(&self.route.chain),
+            group: Arc::clone(&self.backend.group),
+            limits,
+            chain: Arc::clone(self.chain),
             services: self.plan.services.clone(),
         }));
         Ok(())
     }
 
     /// Tells the balancer how it went.
-    fn report(&self, way: &Way, s: &mut Scratch, status: u16, outcome: &Result<(), Failure>) {
+    fn report(&self, way: &Way, s: &mut Scratch, status: u16, failed: bool) {
         let now = s.now(self.worker);
-        let upstream_failed =
-            outcome.as_ref().is_err_and(|failure| failure.kind().side() == cardinal_http::Side::Upstream);
-        way.group.report(&way.picked, if upstream_failed { Outcome::TcpFailure } else { Outcome::Status(status) }, now);
+        let group = &self.backend.group;
+        group.report(&way.picked, if failed { Outcome::TcpFailure } else { Outcome::Status(status) }, now);
         if let Some(attempt) = s.exchange.tries.last() {
-            way.group.report(&way.picked, Outcome::Ok { latency: now.since(attempt.tick) }, now);
+            group.report(&way.picked, Outcome::Ok { latency: now.since(attempt.tick) }, now);
         }
     }
 
     /// Keeps the connection for the next request, if it is in order.
     fn keep(&self, answering: Answering, reusable: bool, s: &mut Scratch) {
         let Answering { up, reached, upload } = answering;
-        if let Peer::H1(h1) = up
-            && reusable
-            && upload.is_done()
-            && h1.body_done()
-            && h1.unread().is_empty()
-        {
+        let h1 = match up {
+            Peer::H1(h1) => h1,
+            Peer::H2(h2) => {
+                let Way { picked, _guard, .. } = reached;
+                drop((h2, _guard));
+                return circuit::stream_ended(self.worker, &self.backend.group, &picked);
+            }
+        };
+        if reusable && upload.is_done() && h1.body_done() && h1.unread().is_empty() {
             let limits = Worker::pool_limits(self.plan);
             let (key, requests) = (reached.key, reached.requests + 1);
-            self.worker.pool.borrow_mut().put(key, h1, requests, &limits, s.now(self.worker));
+            let mut keep = |h1| self.worker.pool.borrow_mut().put(key, h1, requests, &limits, s.now(self.worker));
+            match circuit::afterwards(self.worker, &h1) {
+                Afterwards::Keep => keep(h1),
+                Afterwards::Offer(seat) => {
+                    keep(h1);
+                    seat.offer();
+                }
+                Afterwards::Close => {}
+            }
         }
     }
 }
@@ -491,91 +712,25 @@ fn check_switch(asked: Option<&[u8]>, response: &ResponseHead) -> Result<(), Fai
     as_asked.then_some(()).ok_or_else(refused)
 }
 
-/// Whether another endpoint may be tried (nginx's `proxy_next_upstream error timeout`, as Kong sets it).
-fn may_retry(failure: &Failure, s: &Scratch) -> bool {
-    match failure.kind() {
-        FailureKind::UpstreamConnect
-        | FailureKind::UpstreamConnectTimeout
-        | FailureKind::UpstreamTls
-        | FailureKind::UpstreamReset
-        | FailureKind::UpstreamTimeout
-        | FailureKind::UpstreamWriteTimeout => match failure.retry() {
-            Retry::Safe => true,
-            Retry::IfIdempotent => s.request.method.is_idempotent(),
-            Retry::Never => false,
-        },
-        FailureKind::Overloaded => failure.retry() == Retry::Safe,
-        _ => false,
+/// Whether the connection may serve another request after the response whose head is here. What must not have a body and
+/// announces one may send it: nobody else gets it.
+fn is_reusable(s: &Scratch) -> bool {
+    keep_alive(s.response.version, &s.response.headers)
+        && !(s.response.status == 204 && announces_body(&s.response.headers))
+        && s.request.method != Method::Connect
+}
+
+/// Fails when a limit on the request as a whole has expired while bodies move.
+fn watch_both(
+    cx: &Context<'_>,
+    watch: &mut Watch,
+    upload: &Upload,
+    received: u64,
+    by_client: Option<FailureKind>,
+) -> Result<(), Failure> {
+    if upload.is_finished() {
+        watch.try_sent();
     }
-}
-
-/// What went wrong while a response head was waited for.
-fn head_failure(error: NetError, limits: &HeadLimits) -> Failure {
-    let kind = match &error {
-        error if error.is_local() => FailureKind::Overloaded,
-        NetError::Head(_) | NetError::BufferFull => FailureKind::UpstreamProtocol,
-        NetError::H2(error) if !error.is_disconnect() => FailureKind::UpstreamProtocol,
-        _ => FailureKind::UpstreamReset,
-    };
-    let retry = match &error {
-        // The upstream says that it has done nothing for it.
-        NetError::H2(error) if error.is_refusal() => Retry::Safe,
-        // The request may have arrived: only what may be repeated is.
-        _ => Retry::IfIdempotent,
-    };
-    let failure = match error {
-        NetError::Head(HeadError::TooLarge | HeadError::LineTooLong) | NetError::BufferFull => {
-            let text = format!("larger than upstream_max_head_size ({} bytes)", limits.head_bytes_max);
-            Failure::new(kind, "response head too large").with_source(text)
-        }
-        NetError::Head(HeadError::TooMany) => {
-            let text = format!("more than client_max_headers ({})", limits.header_count_max);
-            Failure::new(kind, "too many fields in the response head").with_source(text)
-        }
-        error => Failure::new(kind, "waiting for the response").with_source(error),
-    };
-    failure.with_retry(retry)
-}
-
-fn head_limits(limits: &Limits) -> HeadLimits {
-    let head_bytes_max = limits.response_head_bytes_max as usize;
-    HeadLimits { head_bytes_max, line_bytes_max: head_bytes_max, header_count_max: limits.header_count_max as usize }
-}
-
-fn poll_head(
-    cx: &mut Context<'_>,
-    up: &mut Peer,
-    head: &mut ResponseHead,
-    limits: &HeadLimits,
-) -> Poll<Result<(), NetError>> {
-    match up {
-        Peer::H1(h1) => poll_h1_head(cx, h1, head, limits),
-        Peer::H2(h2) => h2.poll_response(cx, head),
-    }
-}
-
-fn poll_h1_head(
-    cx: &mut Context<'_>,
-    h1: &mut H1,
-    head: &mut ResponseHead,
-    limits: &HeadLimits,
-) -> Poll<Result<(), NetError>> {
-    loop {
-        if !h1.unread().is_empty() {
-            head.clear();
-            match parse_response(h1.unread(), limits, head) {
-                Ok(Parsed::Complete(length)) => {
-                    h1.consume_head(length);
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(Parsed::Partial) => {}
-                Err(error) => return Poll::Ready(Err(NetError::Head(error))),
-            }
-        }
-        match std::task::ready!(h1.poll_read_more(cx, limits.head_bytes_max)) {
-            Ok(0) => return Poll::Ready(Err(NetError::Closed)),
-            Ok(_) => {}
-            Err(error) => return Poll::Ready(Err(error)),
-        }
-    }
+    // One more than while the head was waited for, whose arrival is something that moved.
+    check_watch(cx, watch, upload.moved + received + 1, by_client)
 }

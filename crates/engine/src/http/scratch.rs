@@ -7,11 +7,15 @@ use std::sync::Arc;
 use cardinal_balance::AddressKey;
 use cardinal_base::{Budget, Exhausted, Tick};
 use cardinal_http::{Failure, FailureKind, RequestHead, ResponseHead};
+use cardinal_ir::Timeouts;
 use cardinal_net::{Timer, Wheel};
 use cardinal_sdk::{Client, Exchange, UpstreamRequest};
 use smallvec::SmallVec;
 
+use super::course::Course;
 use super::exchange::NO_ROOM;
+use super::mirroring::Copies;
+use crate::policy::telemetry::RequestTrace;
 use crate::worker::Worker;
 
 /// More memory than this in one scratch is not kept.
@@ -41,6 +45,14 @@ pub(crate) struct Scratch {
     pub(crate) choices: Vec<u16>,
     /// Endpoints that this request has tried.
     pub(crate) tried: SmallVec<[AddressKey; 4]>,
+    /// Copies for mirrors that wait for the body of the request.
+    pub(super) copies: Option<Box<Copies>>,
+    /// Its part in a trace; `None` where no tracing applies.
+    pub(crate) trace: Option<RequestTrace>,
+    /// Time limits towards the backend, with those of the route.
+    pub(crate) timeouts: Timeouts,
+    /// Retries and limits of the request as a whole.
+    pub(crate) course: Course,
     /// Waits on the way to the upstream.
     pub(crate) up_timer: Rc<Timer>,
     /// Waits on the way to the client.
@@ -64,6 +76,10 @@ impl Scratch {
             text: RefCell::default(),
             choices: Vec::new(),
             tried: SmallVec::new(),
+            copies: None,
+            trace: None,
+            timeouts: Timeouts::default(),
+            course: Course::default(),
             up_timer: Rc::new(Timer::new(wheel)),
             down_timer: Rc::new(Timer::new(wheel)),
         }
@@ -108,6 +124,8 @@ impl Scratch {
         self.looked = None;
         self.choices.clear();
         self.tried.clear();
+        self.copies = None;
+        self.trace = None;
     }
 
     /// Lets go of what a request left behind; `false` when so much memory is held that it is better freed.
@@ -117,6 +135,9 @@ impl Scratch {
         self.exchange.client.passed_server_name = None;
         self.exchange.client.peer_identity = None;
         self.upstream.body = None;
+        self.copies = None;
+        self.trace = None;
+        self.course = Course::default();
         let held = self.request.headers.capacity() + self.response.headers.capacity() + self.path.capacity();
         self.up_timer.disarm();
         self.down_timer.disarm();

@@ -23,6 +23,17 @@ pub(crate) struct Moved {
     pub(crate) end: End,
 }
 
+/// Limits of a tunnel, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TunnelLimits {
+    /// How long nothing may move.
+    pub(crate) idle_ms: u64,
+    /// How long it may last from here on; 0 is unlimited.
+    pub(crate) lifetime_ms: u64,
+    /// The setting of which `lifetime_ms` is what is left.
+    pub(crate) stream_ms: u64,
+}
+
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum End {
@@ -35,6 +46,8 @@ pub(crate) enum End {
     Upstream,
     /// Nothing moved for too long.
     Idle,
+    /// It has reached its maximum lifetime, milliseconds.
+    Expired(u64),
     /// The node stops.
     Cut,
 }
@@ -178,11 +191,20 @@ impl Way {
     }
 }
 
-/// Connects two sides until both have ended, one breaks, or nothing moves for `idle_ms`. What was read of either and
-/// not used goes first; what was written and not sent, too.
-pub(crate) async fn tunnel(worker: &Worker, client: &mut ByteStream, upstream: &mut ByteStream, idle_ms: u64) -> Moved {
+/// Connects two sides until both have ended, one breaks, or a limit is reached. What was read of either and not used goes
+/// first; what was written and not sent, too.
+pub(crate) async fn tunnel(
+    worker: &Worker,
+    client: &mut ByteStream,
+    upstream: &mut ByteStream,
+    limits: TunnelLimits,
+) -> Moved {
     let timer = Timer::new(&worker.wheel);
-    timer.arm(idle_ms);
+    timer.arm(limits.idle_ms);
+    let lifetime = (limits.lifetime_ms > 0).then(|| Timer::new(&worker.wheel));
+    if let Some(lifetime) = &lifetime {
+        lifetime.arm(limits.lifetime_ms);
+    }
     let (mut up, mut down) = (Way::new(client.take_unread()), Way::new(upstream.take_unread()));
     // What has moved, and when that was seen.
     let mut seen = (0, worker.wheel.seen_ms());
@@ -203,10 +225,13 @@ pub(crate) async fn tunnel(worker: &Worker, client: &mut ByteStream, upstream: &
         }
         let now = (up.moved + down.moved, worker.wheel.seen_ms());
         if now.0 != seen.0 && now.1 != seen.1 {
-            timer.arm(idle_ms);
+            timer.arm(limits.idle_ms);
         }
         if now.0 != seen.0 {
             seen = now;
+        }
+        if lifetime.as_ref().is_some_and(|lifetime| lifetime.poll_expired(cx)) {
+            return Poll::Ready(End::Expired(limits.stream_ms));
         }
         if timer.poll_expired(cx) { Poll::Ready(End::Idle) } else { Poll::Pending }
     })
@@ -218,6 +243,10 @@ impl End {
     /// The failure that it is; `None` for an end in order.
     pub(crate) fn failure(self) -> Option<Failure> {
         let (kind, detail) = match self {
+            Self::Expired(limit_ms) => {
+                let failure = Failure::new(FailureKind::UpstreamTimeout, "tunnel: it was not over");
+                return Some(failure.within("stream_timeout", limit_ms));
+            }
             // As in nginx, silence ends a tunnel without being anybody's fault.
             Self::Done | Self::Idle => return None,
             Self::Client => (FailureKind::ClientClosed, "tunnel: the client's side broke"),

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use cardinal_balance::{Group, NoPeer, Outcome, PickInput, Picked};
-use cardinal_base::{descriptors, task};
+use cardinal_base::{Permit, descriptors, task};
 use cardinal_http::{Failure, FailureKind, Retry, Side};
-use cardinal_ir::{Algorithm, HashInput, HttpVersion};
+use cardinal_ir::{Algorithm, HashInput, HttpVersion, Wire};
 use cardinal_net::h1::H1;
 use cardinal_net::h2::{self, Client, Settings};
 use cardinal_net::{
@@ -23,6 +23,8 @@ use super::failure_log::target_text;
 use super::upstream_head::set_host;
 use crate::names::Names;
 use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::policy::circuit::{self, Connection, Full};
+use crate::policy::telemetry;
 use crate::worker::Worker;
 
 /// Window of an upstream HTTP/2 stream, bytes: what one slow client can make us hold.
@@ -36,7 +38,6 @@ const H2_HEADER_LIST_MAX: u32 = 64 * 1024;
 pub(super) struct Reached {
     pub(super) transport: Transport,
     pub(super) picked: Picked,
-    pub(super) group: Arc<Group>,
     pub(super) key: PoolKey,
     /// Requests that the connection has served before.
     pub(super) requests: u32,
@@ -75,33 +76,48 @@ pub(super) async fn reach(
     });
     let now = s.now(worker);
     let limits = Worker::pool_limits(plan);
-    let name = match &backend.tls {
-        Some(_) => backend.server_name().unwrap_or_else(|| server_name(&s.host)),
-        None => "",
-    };
     let class = match &backend.tls {
         None => worker.pool.borrow_mut().class(backend.settings, "", &limits),
-        Some(_) => worker.tls_class(backend.settings + u64::from(upgrade), name, &limits),
+        Some(_) => worker.tls_class(backend.settings + u64::from(upgrade), tls_name(backend, &s.host), &limits),
     };
     let key = PoolKey { address, class };
-    let group = Arc::clone(&backend.group);
-    let timeout_ms = backend.backend.timeouts.connect_ms;
+    let group = &backend.group;
+    let timeout_ms = s.timeouts.connect_ms;
     let shared = !upgrade && matches!(backend.backend.http, Some(HttpVersion::H2 | HttpVersion::Negotiate));
     if shared && let Some((client, guard)) = place(worker, &key, &limits, &s.up_timer, timeout_ms).await {
-        return Ok(Reached { transport: Transport::H2(client, guard), picked, group, key, requests: 1 });
+        return Ok(Reached { transport: Transport::H2(client, guard), picked, key, requests: 1 });
     }
     if let Some(pooled) = worker.pool.borrow_mut().take(&key, &limits, now) {
         let (transport, requests) = (Transport::H1(pooled.h1), pooled.requests);
-        return Ok(Reached { transport, picked, group, key, requests });
+        return Ok(Reached { transport, picked, key, requests });
     }
+    let (permit, timeout_ms) = match circuit::connection(worker, group, &picked) {
+        Ok(permit) => (permit, timeout_ms),
+        Err(Full) => {
+            let again = || again(worker, &key, &limits, shared);
+            let waited = Box::pin(circuit::wait(worker, group, (&s.up_timer, timeout_ms), again)).await;
+            s.time_passed();
+            match waited {
+                Ok(Connection::New(permit, left_ms)) => (Some(permit), left_ms),
+                Ok(Connection::Existing((transport, requests))) => {
+                    return Ok(Reached { transport, picked, key, requests });
+                }
+                Err(failure) => {
+                    report_failure(worker, group, &picked, s, &failure);
+                    return Err(failure);
+                }
+            }
+        }
+    };
     let tls = backend.tls.as_ref().map(|tls| TlsTarget {
         config: Arc::clone(if upgrade { &tls.config_h1 } else { &tls.config }),
-        server_name: ServerName::try_from(name.to_owned()).unwrap_or_else(|_| ServerName::from(address.ip())),
+        server_name: ServerName::try_from(tls_name(backend, &s.host).to_owned())
+            .unwrap_or_else(|_| ServerName::from(address.ip())),
     });
     let opening = shared.then(|| worker.pool.borrow_mut().start_opening(key));
     let other = other_family(worker, backend, &picked);
     let stage = Stage::default();
-    let opening_io = Box::pin(open(worker, backend, (key, other), tls, upgrade, &stage));
+    let opening_io = Box::pin(open(worker, backend, (key, other, permit), tls, upgrade, &stage));
     let opened = s.up_timer.limit(timeout_ms, opening_io).await;
     s.time_passed();
     if let Some(opening) = opening
@@ -110,12 +126,21 @@ pub(super) async fn reach(
         opening.made();
     }
     let failure = match opened {
-        Some(Ok(transport)) => return Ok(Reached { transport, picked, group, key, requests: 0 }),
+        Some(Ok(transport)) => return Ok(Reached { transport, picked, key, requests: 0 }),
         Some(Err(failure)) => failure,
         None => connect_timeout(timeout_ms, &stage),
     };
-    report_failure(worker, &group, &picked, s, &failure);
+    report_failure(worker, group, &picked, s, &failure);
     Err(failure.with_target(|| picked_text(&picked)))
+}
+
+/// A connection that exists, for a request that waits because there may be no more of them.
+fn again(worker: &Worker, key: &PoolKey, limits: &PoolLimits, shared: bool) -> Option<(Transport, u32)> {
+    let mut pool = worker.pool.borrow_mut();
+    if shared && let Some((client, guard)) = pool.take_h2(key, limits, true) {
+        return Some((Transport::H2(client, guard), 1));
+    }
+    pool.take(key, limits, worker.now()).map(|pooled| (Transport::H1(pooled.h1), pooled.requests))
 }
 
 /// The failure to connect in time.
@@ -144,7 +169,7 @@ async fn place(
 ) -> Option<(Client, StreamGuard)> {
     let found = timer.limit(timeout_ms, async {
         loop {
-            let open = worker.pool.borrow_mut().take_h2(key, limits);
+            let open = worker.pool.borrow_mut().take_h2(key, limits, false);
             if open.is_some() {
                 return open;
             }
@@ -163,7 +188,7 @@ fn other_family(worker: &Worker, backend: &BackendPlan, picked: &Picked) -> Opti
     if backend.endpoints.is_some() {
         return None;
     }
-    let input = PickInput { now: worker.now(), tried: &[picked.key()], ..PickInput::default() };
+    let input = PickInput { now: worker.now(), tried: &[picked.key()], uncounted: true, ..PickInput::default() };
     let other = worker.pick(&backend.group, &input).ok()?.address();
     (other.is_ipv4() != picked.address().is_ipv4()).then_some(other)
 }
@@ -179,6 +204,14 @@ pub(crate) fn report_failure(worker: &Worker, group: &Group, picked: &Picked, s:
         attempt.state = Some(TryState::Failed);
         attempt.status = Some(failure.kind().status());
     }
+    if s.trace.is_some() {
+        telemetry::attempt_failed(s, failure.kind(), worker.now());
+    }
+}
+
+/// The name to ask for in TLS.
+fn tls_name<'x>(backend: &'x BackendPlan, host: &'x str) -> &'x str {
+    backend.server_name().unwrap_or_else(|| server_name(host))
 }
 
 /// The name for TLS of a Host value: without port.
@@ -194,14 +227,17 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
     let hash = backend.endpoints.as_deref().and_then(|endpoints| hash_value(worker, endpoints, s));
     let cookie = sticky_cookie(backend, s);
     let mut resolved = false;
+    // Sessions count as connections.
+    let uncounted = !matches!(s.exchange.client.wire, Wire::Http | Wire::Https);
     loop {
         let now = s.now(worker);
-        let input = PickInput { now, hash: hash.as_deref(), tried: &s.tried, cookie: cookie.as_deref() };
+        let input = PickInput { now, hash: hash.as_deref(), tried: &s.tried, cookie: cookie.as_deref(), uncounted };
         match worker.pick(&backend.group, &input) {
             Ok(picked) => {
                 remember_cookie(backend, &picked, s);
                 return Ok(picked);
             }
+            Err(NoPeer::Overflow) => return Err(circuit::too_many_requests(&backend.group)),
             // A single host that is down has failed by name, not by health: the resolver remembers how.
             Err(reason) if !resolved && (reason == NoPeer::Unresolved || backend.endpoints.is_none()) => {
                 let outcome = Box::pin(worker.node.names.resolve(&backend.group)).await;
@@ -299,7 +335,7 @@ fn remember_cookie(backend: &BackendPlan, picked: &Picked, s: &mut Scratch) {
 async fn open(
     worker: &Rc<Worker>,
     backend: &BackendPlan,
-    (key, other): (PoolKey, Option<SocketAddr>),
+    (key, other, permit): (PoolKey, Option<SocketAddr>, Option<Permit>),
     tls: Option<TlsTarget>,
     upgrade: bool,
     stage: &Stage,
@@ -316,10 +352,12 @@ async fn open(
     };
     let connected = made.map_err(connect_failure)?;
     if connected.h2 || (backend.h2_only() && !upgrade) {
-        let (client, guard) = start_h2(worker, connected.io, key);
+        let (client, guard) = start_h2(worker, connected.io, key, permit);
         return Ok(Transport::H2(client, guard));
     }
-    Ok(Transport::H1(Box::new(H1::new(connected.io, b""))))
+    let mut h1 = Box::new(H1::new(connected.io, b""));
+    h1.hold(permit);
+    Ok(Transport::H1(h1))
 }
 
 /// Why there is no connection: the node may be out of descriptors, memory or ports, which is not the endpoint's failure.
@@ -336,7 +374,7 @@ pub(crate) fn connect_failure(error: ConnectError) -> Failure {
 }
 
 /// Speaks HTTP/2 on a new connection, which is then shared.
-fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey) -> (Client, StreamGuard) {
+fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey, permit: Option<Permit>) -> (Client, StreamGuard) {
     let settings = Settings {
         stream_window: H2_STREAM_WINDOW,
         connection_window: H2_CONNECTION_WINDOW,
@@ -344,9 +382,12 @@ fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey) -> (Client, StreamGuard) 
         header_list_max: H2_HEADER_LIST_MAX,
     };
     let (client, driver) = h2::client(io, settings);
-    let guard = worker.pool.borrow_mut().put_h2(key, client.clone(), worker.now());
+    let limit = permit.as_ref().map(|permit| Arc::clone(permit.seat().limit()));
+    let guard = worker.pool.borrow_mut().put_h2(key, client.clone(), limit, worker.now());
     let wheel = Rc::clone(&worker.wheel);
     task::spawn_local("upstream http/2 connection", async move {
+        // The connection counts until its last stream has ended.
+        let _permit = permit;
         if let Err(error) = poll_fn(|cx| driver.poll(cx, wheel.seen_ms())).await {
             tracing::debug!(address = %key.address, %error, "upstream HTTP/2 connection ended");
         }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use cardinal_balance::{Group, Member};
+use cardinal_balance::{Group, Member, NodePlace};
 use cardinal_base::{Clock, Keyed, Rng, Sharded, SystemRng};
 use cardinal_ir::{
-    Backend, Cluster, Code, Diagnostic, Host, HttpVersion, Id, Ir, NodeSettings, Severity, Target, UpstreamIdentity,
+    Backend, Cluster, Code, Diagnostic, Host, HttpVersion, Id, Ir, Labels, NodeSettings, Severity, Target,
+    UpstreamIdentity,
 };
 use cardinal_net::identity::IdentityStore;
 use cardinal_net::tls::{self, ClientSettings, TlsError};
@@ -104,6 +105,10 @@ struct State {
     balanced: HashMap<Id, Arc<Group>>,
     /// Groups of backends that name a host, with the number of these backends.
     hosts: HashMap<Id, (Arc<Group>, usize)>,
+    /// Groups of subsets, with the number of backends that use them.
+    subsets: HashMap<Id, (Arc<Group>, usize)>,
+    /// Where the node is.
+    place: Arc<NodePlace>,
     /// What happened to groups since somebody asked.
     news: Vec<News>,
     /// Groups that went, ever.
@@ -213,10 +218,13 @@ impl Registry {
         let mut concerned = concerned(ir, changes, previous);
         if !follows {
             // Nothing is known of what these groups are used for.
-            state.hosts.values_mut().for_each(|(_, uses)| *uses = 0);
+            state.hosts.values_mut().chain(state.subsets.values_mut()).for_each(|(_, uses)| *uses = 0);
             concerned.extend(ir.backends.iter().map(|(id, _)| *id));
         }
         state.generation = generation;
+        if changes.node {
+            state.moved(node, services);
+        }
         self.update_groups(state, ir, changes, !follows, services);
         let mut next = Backends { generation, ..previous.clone() };
         let mut planner = BackendPlanner { registry: self, ir, node, services, tls_of: HashMap::new() };
@@ -266,6 +274,7 @@ impl Registry {
                 }
                 None => {
                     let group = Group::new(id, Arc::clone(spec), members, group_seed(state.seed, id), now);
+                    group.set_place(&state.place, now);
                     state.balanced.insert(id, Arc::clone(&group));
                     group
                 }
@@ -363,7 +372,9 @@ impl Registry {
         let mut hosts: Vec<_> = state.hosts.iter().map(|(id, (_, uses))| (id, uses)).collect();
         balanced.sort_by_key(|(id, _)| *id);
         hosts.sort();
-        format!("{balanced:?} {hosts:?}")
+        let mut subsets: Vec<_> = state.subsets.iter().map(|(id, (_, uses))| (id, uses)).collect();
+        subsets.sort();
+        format!("{balanced:?} {hosts:?} {subsets:?}")
     }
 
     /// How many TLS settings are held.
@@ -416,7 +427,7 @@ impl BackendPlanner<'_> {
             }
         };
         let group = match &backend.target {
-            Target::Cluster { id, .. } => Arc::clone(state.balanced.get(id).ok_or_else(missing)?),
+            Target::Cluster { id, subset, .. } => state.balanced(id, subset).ok_or_else(missing)?,
             Target::Host(host) => state.host(host, self.services),
         };
         let info = Arc::new(BackendInfo::new(Arc::clone(backend), endpoints.clone()));
@@ -433,6 +444,32 @@ fn group_seed(seed: Option<u64>, id: Id) -> u64 {
 }
 
 impl State {
+    /// Takes in where the node is now.
+    fn moved(&mut self, node: &NodeSettings, services: &Services) {
+        let place = NodePlace { locality: node.locality.clone(), labels: node.labels.clone() };
+        if *self.place != place {
+            self.place = Arc::new(place);
+            let now = services.clock.tick();
+            self.balanced.values().for_each(|group| group.set_place(&self.place, now));
+        }
+    }
+
+    /// The group of a cluster, or that of a subset of it, which one backend more uses.
+    fn balanced(&mut self, cluster: &Id, subset: &Labels) -> Option<Arc<Group>> {
+        let group = self.balanced.get(cluster)?;
+        if subset.is_empty() {
+            return Some(Arc::clone(group));
+        }
+        let made = group.subset(subset);
+        let (known, uses) = self.subsets.entry(made.id()).or_insert_with(|| (Arc::clone(&made), 0));
+        // The cluster may have gone and come back: what is left of the old one is another group.
+        if !known.is_related(group) {
+            (*known, *uses) = (made, 0);
+        }
+        *uses += 1;
+        Some(Arc::clone(known))
+    }
+
     /// The group of a host, which one backend more uses.
     fn host(&mut self, host: &Host, services: &Services) -> Arc<Group> {
         let id = host_id(host);
@@ -450,6 +487,15 @@ impl State {
     fn release(&mut self, backend: &BackendPlan) {
         let id = backend.group.id();
         if backend.endpoints.is_some() {
+            if let Some((group, uses)) = self.subsets.get_mut(&id)
+                && Arc::ptr_eq(group, &backend.group)
+            {
+                *uses = uses.saturating_sub(1);
+                if *uses == 0 {
+                    self.subsets.remove(&id);
+                    self.gone += 1;
+                }
+            }
             return;
         }
         if let Some((_, uses)) = self.hosts.get_mut(&id) {
@@ -465,6 +511,9 @@ impl State {
     fn release_unused(&mut self) {
         let unused: Vec<Id> = self.hosts.extract_if(|_, (_, uses)| *uses == 0).map(|(id, _)| id).collect();
         unused.into_iter().for_each(|id| self.went(id));
+        let before = self.subsets.len();
+        self.subsets.retain(|_, (_, uses)| *uses > 0);
+        self.gone += (before - self.subsets.len()) as u64;
     }
 
     fn went(&mut self, id: Id) {

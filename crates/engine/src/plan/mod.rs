@@ -26,6 +26,7 @@ pub use backend::{BackendPlan, BackendTls, Registry};
 pub(crate) use chain::{Chain, Instance, NOT_CHOSEN, Phase};
 pub use groups::GroupPlan;
 pub(crate) use listeners::{ListenerPlan, Listeners, TlsPolicy, own_identity};
+pub(crate) use routes::Destination;
 pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
 pub(crate) use validate::validate;
@@ -38,6 +39,7 @@ use listeners::ListenersCx;
 use planner::{Chains, Planner};
 
 use crate::configuration::Configuration;
+use crate::policy::telemetry::TelemetryPlans;
 
 /// A generation, ready to serve.
 pub struct Plan {
@@ -57,6 +59,8 @@ pub struct Plan {
     pub services: Services,
     /// TLS with clients.
     pub tls: TlsPlan,
+    /// Tracing; `None` where there is none.
+    pub(crate) telemetry: Option<Arc<TelemetryPlans>>,
     /// How many groups went since the node started, for those who keep something about groups.
     pub(crate) groups_gone: u64,
     verified: Verified,
@@ -162,6 +166,10 @@ impl Plan {
         let chains = planner.finish();
         let services = cx.services.clone();
         identities.store(cx.registry.identities(), &mut identity_problems, &ir);
+        let telemetry = match previous {
+            Some(previous) if changes.delta.telemetry.is_empty() => previous.telemetry.clone(),
+            _ => TelemetryPlans::build(&ir, previous.and_then(|previous| previous.telemetry.as_ref()), &services),
+        };
         let plan = Self {
             generation,
             ir,
@@ -171,6 +179,7 @@ impl Plan {
             directory,
             services,
             tls,
+            telemetry,
             groups_gone: cx.registry.groups_gone(),
             verified,
             backends,
@@ -182,6 +191,11 @@ impl Plan {
         Ok((plan, diagnostics))
     }
 
+    /// A backend that can be used.
+    pub(crate) fn backend(&self, id: &Id) -> Option<&Arc<BackendPlan>> {
+        self.backends.get(id)
+    }
+
     /// What was left out of the generation, and why.
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut all = self.directory.diagnostics();
@@ -191,6 +205,7 @@ impl Plan {
         all.extend(self.route_problems.values().flatten().cloned());
         all.extend(self.backends.diagnostics());
         all.extend(self.chains.diagnostics());
+        all.extend(self.telemetry.iter().flat_map(|telemetry| telemetry.diagnostics()));
         all
     }
 

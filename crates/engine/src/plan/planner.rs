@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use cardinal_base::{Keyed, Sharded};
 use cardinal_ir::resolve::{ScopedId, slots};
-use cardinal_ir::{Diagnostic, Id, IrDelta, RecordKind, Route};
+use cardinal_ir::{Action, Diagnostic, Id, IrDelta, RecordKind, Route};
 use cardinal_route::Router;
 
 use super::backend::Backends;
 use super::chain::ChainBuilder;
-use super::routes::tag;
+use super::routes::{Destination, Destinations, Split, tag};
 use super::scopes::{Dirty, Scopes};
 use super::{BackendPlan, Chain, Changes, Plan, PlanCx, RoutePlan, RoutePlans};
 
@@ -129,8 +129,14 @@ impl<'x> Planner<'x> {
     /// Builds the chains of routes that have filters of their own, for what is wrong with these.
     pub(super) fn build_chains<'r>(&mut self, routes: impl Iterator<Item = &'r Route>) {
         for route in routes {
-            if !self.chains.scopes.of_route(&route.origin.id).is_empty() {
-                self.chain(route, None);
+            if self.chains.scopes.of_route(&route.origin.id).is_empty() {
+                continue;
+            }
+            for to in route.action.backends() {
+                self.chain(route, Some(to.backend), None);
+            }
+            if !matches!(route.action, Action::Forward(_)) {
+                self.chain(route, None, None);
             }
         }
     }
@@ -167,9 +173,11 @@ impl<'x> Planner<'x> {
         }
         let is_touched = |plan: &RoutePlan| {
             dirty.rest
-                || match &plan.backend {
-                    Some(backend) => old.contains(&Arc::as_ptr(backend)),
-                    None => plan.route.backend.is_some_and(|id| concerned.contains(&id)),
+                || match &plan.to {
+                    Destinations::One(Destination { backend: Some(backend), .. }) => {
+                        old.contains(&Arc::as_ptr(backend))
+                    }
+                    _ => plan.route.action.backends().any(|to| concerned.contains(&to.backend)),
                 }
                 || (tags.contains(&plan.tag) && dirty.routes.contains(&plan.route.origin.id))
         };
@@ -178,26 +186,37 @@ impl<'x> Planner<'x> {
 
     /// The plan of a route; `old` is what was in its slot.
     fn route(&mut self, route: &Arc<Route>, old: Option<&RoutePlan>) -> RoutePlan {
-        let backend = route.backend.and_then(|id| self.backends.get(&id)).map(Arc::clone);
-        let chain = self.chain(route, old);
-        RoutePlan { route: Arc::clone(route), backend, chain, tag: tag(&route.origin.id) }
+        let to = match &route.action {
+            Action::Split(list) => {
+                let each = list.iter().map(|to| (to.weight, self.destination(route, Some(to.backend), old)));
+                let weighted: Vec<_> = each.collect();
+                Destinations::Split(Arc::new(Split::new(weighted, self.destination(route, None, old))))
+            }
+            action => Destinations::One(self.destination(route, action.backend(), old)),
+        };
+        RoutePlan { route: Arc::clone(route), to, tag: tag(&route.origin.id) }
     }
 
-    /// The chain of a route; shared by all that have no filters of their own.
-    fn chain(&mut self, route: &Route, old: Option<&RoutePlan>) -> Arc<Chain> {
-        let (id, backend) = (route.origin.id, route.backend);
+    fn destination(&mut self, route: &Route, backend: Option<Id>, old: Option<&RoutePlan>) -> Destination {
+        let chain = self.chain(route, backend, old);
+        Destination { backend: backend.and_then(|id| self.backends.get(&id)).map(Arc::clone), chain }
+    }
+
+    /// The chain of a route and one of its backends; shared by all that have no filters of their own.
+    fn chain(&mut self, route: &Route, backend: Option<Id>, old: Option<&RoutePlan>) -> Arc<Chain> {
+        let id = route.origin.id;
         let own = self.chains.scopes.of_route(&id);
         let of_backend = backend.and_then(|id| self.chains.of_backends.find(&id)).map(|chain| &chain.0.1);
         if own.is_empty() {
             return Arc::clone(of_backend.unwrap_or(&self.unrouted));
         }
         let old = old.filter(|old| old.route.origin.id == id);
-        let same_place = old.filter(|old| old.route.backend == backend);
+        let same = old.and_then(|old| old.chain_of(backend));
         let is_dirty = self.dirty.rest
             || self.dirty.routes.contains(&id)
             || backend.is_some_and(|backend| self.dirty.backends.contains(&backend));
-        if let Some(old) = same_place.filter(|_| !is_dirty) {
-            return Arc::clone(&old.chain);
+        if let Some(same) = same.filter(|_| !is_dirty) {
+            return Arc::clone(same);
         }
         if let Some(chain) = self.made.get(&(id, backend)) {
             return Arc::clone(chain);
@@ -205,9 +224,8 @@ impl<'x> Planner<'x> {
         let others = backend.map_or(&[][..], |id| self.chains.scopes.of_backend(&id));
         let sets = own.iter().chain(others).map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
         let slots = slots(sets, backend);
-        let old = old.map(|old| &*old.chain);
-        let old: Vec<&Chain> =
-            old.into_iter().chain(of_backend.map(|chain| &**chain)).chain([&*self.unrouted]).collect();
+        let old = old.into_iter().flat_map(RoutePlan::destinations).map(|to| &*to.chain);
+        let old: Vec<&Chain> = old.chain(of_backend.map(|chain| &**chain)).chain([&*self.unrouted]).collect();
         let chain = Arc::new(self.builder.chain(slots, &old));
         self.made.insert((id, backend), Arc::clone(&chain));
         chain

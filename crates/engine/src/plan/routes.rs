@@ -1,8 +1,10 @@
 //! [`RoutePlans`]: what to do with each match, in chunks that generations share.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
-use cardinal_ir::{Id, Route};
+use cardinal_ir::policy::Retry;
+use cardinal_ir::{Action, Id, Route, Timeouts};
 use cardinal_sdk::RouteInfo;
 
 use super::{BackendPlan, Chain};
@@ -15,12 +17,56 @@ const CHUNK: usize = 256;
 pub struct RoutePlan {
     /// The route.
     pub route: Arc<Route>,
-    /// Where requests go.
-    pub backend: Option<Arc<BackendPlan>>,
-    /// Filters.
-    pub(crate) chain: Arc<Chain>,
+    pub(super) to: Destinations,
     /// Part of the origin's id, for finding the parts of a route without a look at each record.
     pub(super) tag: u32,
+}
+
+/// A way that requests of a route may take.
+#[derive(Clone)]
+pub(crate) struct Destination {
+    /// `None`: the route forwards to none, or to one that cannot be used.
+    pub(crate) backend: Option<Arc<BackendPlan>>,
+    /// Filters of requests that go this way.
+    pub(crate) chain: Arc<Chain>,
+}
+
+/// All ways of a route.
+#[derive(Clone)]
+pub(super) enum Destinations {
+    One(Destination),
+    Split(Arc<Split>),
+}
+
+/// Several destinations with weights.
+pub(super) struct Split {
+    /// In the order of the record.
+    shares: Box<[Share]>,
+    /// When no destination has a weight.
+    none: Destination,
+}
+
+struct Share {
+    /// The sum of the weights up to this one.
+    end: u64,
+    to: Destination,
+}
+
+impl Split {
+    /// Destinations with their weights, and one for requests that go to none of them.
+    pub(super) fn new(weighted: impl IntoIterator<Item = (u32, Destination)>, none: Destination) -> Self {
+        let mut end = 0;
+        let shares = weighted.into_iter().map(|(weight, to)| {
+            end += u64::from(weight);
+            Share { end, to }
+        });
+        Self { shares: shares.collect(), none }
+    }
+
+    /// The sum of the weights.
+    fn total(&self) -> u64 {
+        self.shares.last().map_or(0, |last| last.end)
+    }
 }
 
 /// Part of a hash of an id: what differs in it is not the same.
@@ -35,6 +81,81 @@ impl RoutePlan {
     /// The route, as filters and logs see it.
     pub fn info(&self) -> RouteInfo {
         RouteInfo::new(Arc::clone(&self.route))
+    }
+
+    /// The backends that can be used, in the order of the record.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<BackendPlan>> {
+        self.destinations().filter_map(|to| to.backend.as_ref())
+    }
+
+    /// Chooses a destination: its place in the order of the record. `below` gives a random number below a bound; it is
+    /// called only if there is a choice.
+    #[inline]
+    pub(crate) fn choose(&self, below: impl FnOnce(u64) -> u64) -> usize {
+        match &self.to {
+            Destinations::One(_) => 0,
+            Destinations::Split(split) => match split.total() {
+                0 => split.shares.len(),
+                total => {
+                    let number = below(total);
+                    split.shares.partition_point(|share| share.end <= number)
+                }
+            },
+        }
+    }
+
+    /// A destination that was chosen.
+    #[inline]
+    pub(crate) fn destination(&self, place: usize) -> &Destination {
+        match &self.to {
+            Destinations::One(to) => to,
+            Destinations::Split(split) => split.shares.get(place).map_or(&split.none, |share| &share.to),
+        }
+    }
+
+    /// The destination of the most requests; of several, the first.
+    pub(crate) fn largest(&self) -> usize {
+        let weights = self.route.action.backends().map(|to| to.weight).enumerate();
+        match weights.max_by_key(|(place, weight)| (*weight, Reverse(*place))) {
+            Some((place, weight)) if weight > 0 => place,
+            _ => usize::MAX,
+        }
+    }
+
+    /// All destinations, in the order of the record; then that of requests which go to none.
+    pub(super) fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        let (shares, last) = match &self.to {
+            Destinations::One(to) => (&[][..], to),
+            Destinations::Split(split) => (&*split.shares, &split.none),
+        };
+        shares.iter().map(|share| &share.to).chain([last])
+    }
+
+    /// The filters of requests to this backend of the route.
+    pub(super) fn chain_of(&self, backend: Option<Id>) -> Option<&Arc<Chain>> {
+        let ids = self.route.action.backends().map(|to| Some(to.backend));
+        let last = (!matches!(self.route.action, Action::Forward(_))).then_some(None);
+        let mut all = ids.chain(last).zip(self.destinations());
+        all.find_map(|(id, to)| (id == backend).then_some(&to.chain))
+    }
+
+    /// The time limits towards a backend of the route. Waits for single operations that are not limited are as long as
+    /// can be.
+    pub(crate) fn timeouts(&self, backend: &BackendPlan) -> Timeouts {
+        let mut timeouts = backend.backend.timeouts;
+        if let Some(overrides) = self.route.policies.as_ref().and_then(|policies| policies.timeouts.as_ref()) {
+            timeouts = timeouts.overridden(overrides);
+        }
+        for ms in [&mut timeouts.connect_ms, &mut timeouts.read_ms, &mut timeouts.write_ms] {
+            *ms = if *ms == 0 { u64::MAX } else { *ms };
+        }
+        timeouts
+    }
+
+    /// When requests to a backend of the route are sent again; `None` for never.
+    pub(crate) fn retry<'x>(&'x self, backend: &'x BackendPlan) -> Option<&'x Retry> {
+        let own = self.route.policies.as_ref().and_then(|policies| policies.retry.as_deref());
+        own.or(backend.backend.retry.as_deref()).filter(|retry| retry.attempts > 0)
     }
 }
 
@@ -82,5 +203,65 @@ impl FromIterator<(usize, RoutePlan)> for RoutePlans {
             all.set(slot, Some(plan));
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cardinal_base::{Rng as _, SeededRng};
+    use cardinal_ir::WeightedBackend;
+
+    use super::*;
+
+    fn split(weights: &[u32]) -> RoutePlan {
+        let weighted =
+            weights.iter().zip(1..).map(|(weight, id)| WeightedBackend { backend: Id::from_u128(id), weight: *weight });
+        let action = Action::Split(weighted.collect());
+        let to = || Destination { backend: None, chain: Arc::default() };
+        let to = Destinations::Split(Arc::new(Split::new(weights.iter().map(|weight| (*weight, to())), to())));
+        RoutePlan { route: Arc::new(Route { action, ..Route::default() }), to, tag: 0 }
+    }
+
+    /// The places chosen for each number below the sum of the weights.
+    fn places(weights: &[u32]) -> Vec<usize> {
+        let (plan, total) = (split(weights), weights.iter().map(|weight| u64::from(*weight)).sum());
+        (0..total).map(|number| plan.choose(|below| (below == total).then_some(number).expect("the sum"))).collect()
+    }
+
+    #[test]
+    fn each_number_below_the_sum_belongs_to_one_share() {
+        assert_eq!(places(&[1, 0, 2, 0]), [0, 2, 2]);
+        assert_eq!(places(&[0, 3]), [1, 1, 1]);
+        let most = split(&[u32::MAX, u32::MAX]);
+        let last = |total: u64| total - 1;
+        assert_eq!((most.choose(|_| 0), most.choose(last)), (0, 1));
+    }
+
+    #[test]
+    fn shares_are_met_by_random_numbers() {
+        let (plan, mut rng) = (split(&[1, 0, 9]), SeededRng::new(7));
+        let mut counts = [0_u32; 4];
+        for _ in 0..10_000 {
+            counts[plan.choose(|bound| rng.below(bound))] += 1;
+        }
+        assert_eq!((counts[1], counts[3]), (0, 0));
+        assert!((900..1_100).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn without_weights_nothing_is_chosen() {
+        for weights in [&[][..], &[0, 0]] {
+            let plan = split(weights);
+            let place = plan.choose(|_| panic!("nothing to choose from"));
+            assert_eq!(place, weights.len());
+            assert!(Arc::ptr_eq(&plan.destination(place).chain, plan.chain_of(None).unwrap()));
+            assert_eq!(plan.largest(), usize::MAX);
+        }
+        assert_eq!((split(&[1, 5, 5]).largest(), split(&[0, 1]).largest()), (1, 1));
+    }
+
+    #[test]
+    fn plans_are_small() {
+        assert_eq!(size_of::<Option<RoutePlan>>(), 32);
     }
 }

@@ -15,6 +15,7 @@ use super::planner::Planner;
 use super::tls::{self, TlsPlan};
 use super::{Changes, PlanCx};
 use crate::configuration::Configuration;
+use crate::policy::telemetry::TelemetryPlans;
 
 /// What [`Plan::build`](super::Plan::build) would leave out of a configuration, and why. Neither routes nor principals are
 /// indexed, which is most of a large plan. Must be called within a runtime.
@@ -65,5 +66,6 @@ pub(crate) fn validate(configuration: &Configuration, cx: &PlanCx<'_>) -> Result
     let matchable = ir.routes.iter().filter(|(id, _)| !problems.contains_key(*id));
     planner.build_chains(matchable.map(|(_, route)| &**route));
     all.extend(planner.finish().diagnostics());
+    all.extend(TelemetryPlans::build(ir, None, &cx.services).iter().flat_map(|telemetry| telemetry.diagnostics()));
     Ok(all)
 }

@@ -3,13 +3,21 @@
 //! A policy is built from its record when a generation is planned, and runs in the filter chain like the filter of a plugin.
 //! The records say what each field means ([`cardinal_ir::policy`]).
 
+pub(crate) mod action;
 mod authorization;
+pub(crate) mod circuit;
 mod clients;
 mod counts;
 mod fault;
+pub(crate) mod headers;
+pub(crate) mod mirror;
 mod ranges;
 mod rate_limit;
 mod respond;
+pub(crate) mod retry;
+pub(crate) mod rewrite;
+pub(crate) mod telemetry;
+pub(crate) mod timeouts;
 
 use std::sync::Arc;
 

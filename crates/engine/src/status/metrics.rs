@@ -1,10 +1,12 @@
 //! Text of `/metrics`: what plugins collect, then what the engine itself counts.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
 use super::pages::resident_bytes;
+use super::upstreams;
 use crate::node::Node;
-use crate::policy::{Event, PolicyCounts};
+use crate::policy::{Event, PolicyCounts, telemetry};
 
 /// All metrics in Prometheus exposition format.
 pub(super) fn text(node: &Node) -> String {
@@ -25,6 +27,20 @@ pub(super) fn text(node: &Node) -> String {
         text.line("failures_total", &[("kind", kind.label())], count);
     }
     policies(node, &mut text);
+    text.head("mirrored_requests_total", "counter", "Copies of requests for mirrors, by what became of them.");
+    for (result, count) in &totals.mirrored {
+        text.line("mirrored_requests_total", &[("result", result)], count);
+    }
+    text.head("upstream_retries_total", "counter", "Requests that were sent to an upstream again, by reason.");
+    for (reason, count) in &totals.retries {
+        text.line("upstream_retries_total", &[("reason", reason)], count);
+    }
+    text.one(
+        "upstream_retry_budget_exhausted_total",
+        "counter",
+        "Requests that were not sent again because the retry budget of their cluster was exhausted.",
+        totals.retry_budget_exhausted,
+    );
     text.one(
         "upstream_pool_evictions_total",
         "counter",
@@ -34,6 +50,7 @@ pub(super) fn text(node: &Node) -> String {
     text.one("generation", "gauge", "Number of the active configuration; 0 is none.", node.generation());
     let help = "Replaced configurations that are still in memory because requests use them.";
     text.one("retired_plans", "gauge", help, node.retired_plans());
+    upstreams::metrics(node, &mut text);
     let memory = &node.services.memory;
     text.one("body_buffer_bytes", "gauge", "Bodies and log entries that are held in memory.", memory.used());
     text.one(
@@ -47,6 +64,13 @@ pub(super) fn text(node: &Node) -> String {
     let queues = cardinal_sdk::queue::totals(&node.services.shared);
     text.one("log_queue_entries", "gauge", "Log entries of plugins that are queued.", queues.entries);
     text.one("log_queue_dropped_total", "counter", "Log entries of plugins that were lost.", queues.dropped);
+    let spans = telemetry::Counters::of(&node.services);
+    let help = "Spans of traced requests that a collector has accepted.";
+    text.one("spans_exported_total", "counter", help, spans.exported());
+    text.head("spans_dropped_total", "counter", "Spans of traced requests that were lost, by reason.");
+    for (reason, count) in spans.dropped() {
+        text.line("spans_dropped_total", &[("reason", reason)], count);
+    }
     config(node, &mut text);
     text.one("draining", "gauge", "Whether the node is draining.", u8::from(node.is_draining()));
     text.one("workers", "gauge", "Worker threads.", node.shared.counters.len());
@@ -99,7 +123,7 @@ fn config(node: &Node, text: &mut Text) {
 }
 
 /// Exposition format. All names begin with `cardinal_`.
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
     /// A metric without labels.
@@ -108,14 +132,15 @@ impl Text {
         self.line(name, &[], value);
     }
 
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn head(&mut self, name: &str, kind: &str, help: &str) {
         self.write(format_args!("# HELP cardinal_{name} {help}\n# TYPE cardinal_{name} {kind}\n"));
     }
 
-    /// A sample. Label values here need no escapes: they are the program's own words.
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    /// A sample. The values of labels may be names that users gave.
+    pub(super) fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.write(format_args!("cardinal_{name}"));
         for (at, (label, text)) in labels.iter().enumerate() {
+            let text = escaped(text);
             self.write(format_args!("{}{label}=\"{text}\"", if at == 0 { '{' } else { ',' }));
         }
         self.write(format_args!("{} {value}\n", if labels.is_empty() { "" } else { "}" }));
@@ -124,5 +149,25 @@ impl Text {
     fn write(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a string does not fail.
         self.0.write_fmt(text).unwrap_or_default();
+    }
+}
+
+/// The value of a label: backslashes, quotes and line ends have escapes.
+fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\\', '"', '\n']) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut text = Text(String::new());
+        text.line("x", &[("upstream", "a\\b\"c\nd"), ("limit", "requests")], 1);
+        assert_eq!(text.0, "cardinal_x{upstream=\"a\\\\b\\\"c\\nd\",limit=\"requests\"} 1\n");
     }
 }

@@ -11,6 +11,7 @@ mod pages;
 mod router;
 mod server;
 mod tls;
+mod upstreams;
 
 use std::sync::Arc;
 

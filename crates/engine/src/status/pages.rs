@@ -4,6 +4,7 @@ use cardinal_http::query;
 use cardinal_sdk::NodeView as _;
 use serde_json::{Value, json};
 
+use super::upstreams;
 use crate::node::Node;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -27,6 +28,11 @@ impl Page {
     fn json(status: u16, value: &Value) -> Self {
         Self { status, content_type: JSON, body: value.to_string() }
     }
+}
+
+/// Upstreams with their targets.
+pub(super) fn upstreams(node: &Node) -> Page {
+    Page::json(200, &upstreams::page(node))
 }
 
 /// Kong's `/status` without a database. There are no Lua machines and no shared dictionaries, so these lists are

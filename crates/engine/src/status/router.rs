@@ -24,6 +24,7 @@ pub(super) fn routes() -> Router<Arc<Node>> {
         .route("/status", page(get(status)))
         .route("/status/ready", page(get(ready)))
         .route("/status/dns", page(get(dns)))
+        .route("/status/upstreams", page(get(upstreams)))
         .route("/metrics", page(get(all_metrics)))
 }
 
@@ -42,6 +43,10 @@ async fn ready(State(node): State<Arc<Node>>) -> Page {
 
 async fn dns(State(node): State<Arc<Node>>) -> Page {
     pages::dns(&node)
+}
+
+async fn upstreams(State(node): State<Arc<Node>>) -> Page {
+    pages::upstreams(&node)
 }
 
 async fn all_metrics(State(node): State<Arc<Node>>) -> Page {

@@ -97,6 +97,8 @@ async fn metrics_are_those_of_plugins_and_of_the_engine() {
     bench.node.services.shared.set_collector("x", Arc::new(|text: &mut String| text.push_str("kong_x 1")));
     bench.node.shared.counters[0].failed(cardinal_http::FailureKind::NoRoute);
     bench.node.shared.counters[0].refused();
+    bench.node.shared.counters[0].retried(crate::policy::retry::Reason::GrpcStatus);
+    bench.node.shared.counters[0].retry_budget_exhausted();
     publish(&bench.node, Ir::default());
     let response = bench.get("/metrics").await;
     assert_eq!(response.header("content-type"), Some("text/plain; charset=UTF-8"));
@@ -107,6 +109,10 @@ async fn metrics_are_those_of_plugins_and_of_the_engine() {
         "cardinal_failures_total{kind=\"bad_request\"} 0",
         "# TYPE cardinal_failures_total counter",
         "cardinal_connections_refused_total 1",
+        "# TYPE cardinal_upstream_retries_total counter",
+        "cardinal_upstream_retries_total{reason=\"grpc_status\"} 1",
+        "cardinal_upstream_retries_total{reason=\"reset\"} 0",
+        "cardinal_upstream_retry_budget_exhausted_total 1",
         "cardinal_generation 1",
         "cardinal_draining 0",
         "cardinal_workers 1",

@@ -5,14 +5,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use cardinal_balance::{Group, Outcome, Picked};
+use cardinal_base::Permit;
 use cardinal_http::{Failure, FailureKind, Retry};
 use cardinal_ir::{Id, Listener, Rank, Wire};
 use cardinal_net::Stage;
 use cardinal_route::{NoHeaders, Request};
 use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Services, Source, Try};
 
-use crate::http::{Scratch, choose_all, connect_timeout, is_trusted, log_end, note, pick, picked_text, report_failure};
-use crate::plan::{BackendPlan, Chain, GroupPlan, NOT_CHOSEN, Phase, RoutePlan};
+use crate::http::{
+    Scratch, TunnelLimits, choose_all, connect_timeout, is_trusted, log_end, note, pick, picked_text, report_failure,
+};
+use crate::plan::{BackendPlan, Chain, Destination, GroupPlan, NOT_CHOSEN, Phase, RoutePlan};
+use crate::policy::circuit::{self, Connection, Full};
 use crate::worker::{PlanRef, Worker};
 
 /// One client's session. It keeps the plan it began with until bytes flow: it may last for days, and with it a plan, with
@@ -23,8 +27,8 @@ pub(super) struct Session {
     pub(super) scratch: Box<Scratch>,
     /// The listener's group.
     group: Option<Id>,
-    /// Slot of its route among those of the group.
-    route: Option<usize>,
+    /// Slot of its route among those of the group, and which of the route's destinations it takes.
+    route: Option<(usize, usize)>,
 }
 
 /// A session whose bytes flow, with what its end needs of the plan.
@@ -52,6 +56,8 @@ pub(super) struct Reached<T> {
 pub(super) struct Chosen {
     picked: Picked,
     group: Arc<Group>,
+    /// The place of a TCP connection among those of the cluster.
+    _connection: Option<Permit>,
 }
 
 impl Chosen {
@@ -115,13 +121,16 @@ impl Session {
     pub(super) fn take_route(&mut self, wire: Wire, found: Option<Found>) -> Result<(), Failure> {
         let exchange = &mut self.scratch.exchange;
         exchange.client.wire = wire;
-        let route = found.and_then(|found| Some((found.slot, routed(self.plan.group(self.group), Some(found.slot))?)));
+        let route =
+            found.and_then(|found| Some((found.slot, self.plan.group(self.group).stream_routes.get(found.slot)?)));
         let Some((slot, route)) = route else {
             return Err(Failure::new(FailureKind::NoRoute, "no stream route matches"));
         };
         exchange.route = Some(route.info());
-        exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
-        self.route = Some(slot);
+        let place = route.choose(|bound| self.worker.random_below(bound));
+        let to = route.destination(place);
+        exchange.backend = to.backend.as_ref().map(|backend| Arc::clone(&backend.info));
+        self.route = Some((slot, place));
         Ok(())
     }
 
@@ -152,9 +161,11 @@ impl Session {
     ) -> Result<Reached<T>, Failure> {
         let Self { worker, plan, scratch, group, route } = self;
         let no_backend = || Failure::new(FailureKind::NoBackend, "the route has no service");
-        let route = routed(plan.group(*group), *route).ok_or_else(no_backend)?;
-        let backend = route.backend.as_ref().ok_or_else(no_backend)?;
-        let mut retries = backend.backend.retries;
+        let (route, to) = routed(plan.group(*group), *route).ok_or_else(no_backend)?;
+        let backend = to.backend.as_ref().ok_or_else(no_backend)?;
+        let mut _retrying = None;
+        let mut retries = route.retry(backend).map_or(0, |retry| retry.attempts);
+        let connect_max_ms = route.timeouts(backend).connect_ms;
         loop {
             let begun = worker.now();
             let picked = pick(worker, backend, scratch).await?;
@@ -168,38 +179,55 @@ impl Session {
                 state: None,
                 status: None,
             });
+            let (permit, connect_ms) = match connection(worker, backend, &picked, (scratch, connect_max_ms)).await {
+                Ok(place) => place,
+                Err(failure) => {
+                    report_failure(worker, &backend.group, &picked, scratch, &failure);
+                    return Err(failure);
+                }
+            };
             let stage = Stage::default();
             let opening = open(route, backend, &picked, &scratch.exchange, &stage);
-            let failure = match scratch.up_timer.limit(backend.backend.timeouts.connect_ms, opening).await {
+            let failure = match scratch.up_timer.limit(connect_ms, opening).await {
                 Some(Ok(transport)) => {
                     let group = Arc::clone(&backend.group);
+                    group.report(&picked, Outcome::Connected, worker.now());
                     group.report(&picked, Outcome::Ok { latency: worker.now().since(tick) }, worker.now());
                     scratch.exchange.source = Source::Upstream;
-                    return Ok(Reached { transport, endpoint: Chosen { picked, group } });
+                    return Ok(Reached { transport, endpoint: Chosen { picked, group, _connection: permit } });
                 }
                 Some(Err(failure)) => failure,
-                None => connect_timeout(backend.backend.timeouts.connect_ms, &stage),
+                None => connect_timeout(connect_ms, &stage),
             };
             report_failure(worker, &backend.group, &picked, scratch, &failure);
             let failure = failure.with_target(|| picked_text(&picked));
             if retries == 0 || failure.retry() != Retry::Safe {
                 return Err(failure);
             }
+            if _retrying.is_none() {
+                let Ok(place) = circuit::retry(worker, &backend.group) else { return Err(failure) };
+                _retrying = place;
+            }
             retries -= 1;
         }
     }
 
-    /// How long nothing may move, milliseconds (nginx has one `proxy_timeout` for both directions).
-    pub(super) fn idle_ms(&self) -> u64 {
-        let backend = routed(self.plan.group(self.group), self.route).and_then(|route| route.backend.as_ref());
-        backend.map_or(0, |b| b.backend.timeouts.read_ms.max(b.backend.timeouts.write_ms))
+    /// How long it may be silent, and how long it may last.
+    pub(super) fn tunnel_limits(&self) -> TunnelLimits {
+        let routed = routed(self.plan.group(self.group), self.route);
+        let timeouts = routed.and_then(|(route, to)| Some(route.timeouts(to.backend.as_ref()?))).unwrap_or_default();
+        TunnelLimits {
+            idle_ms: timeouts.tunnel_idle_ms(),
+            lifetime_ms: timeouts.stream_ms,
+            stream_ms: timeouts.stream_ms,
+        }
     }
 
     /// Releases the plan: all that is left is to pass bytes, and to end.
     pub(super) fn flow(self) -> Flowing {
         let Self { worker, plan, mut scratch, group, route } = self;
         let group = plan.group(group);
-        let chain = routed(group, route).map_or(&group.unrouted, |route| &route.chain);
+        let chain = routed(group, route).map_or(&group.unrouted, |(_, to)| &to.chain);
         if scratch.choices.is_empty() {
             choose_all(chain, &mut scratch);
         }
@@ -236,11 +264,36 @@ impl Flowing {
     }
 }
 
-fn routed(group: &GroupPlan, route: Option<usize>) -> Option<&RoutePlan> {
-    group.stream_routes.get(route?)
+/// A place for the connection of a TCP session, and how long it may take to connect, milliseconds.
+async fn connection(
+    worker: &Worker,
+    backend: &BackendPlan,
+    picked: &Picked,
+    (scratch, connect_ms): (&Scratch, u64),
+) -> Result<(Option<Permit>, u64), Failure> {
+    if scratch.exchange.client.wire == Wire::Udp {
+        return Ok((None, connect_ms));
+    }
+    match circuit::connection(worker, &backend.group, picked) {
+        Ok(permit) => Ok((permit, connect_ms)),
+        Err(Full) => {
+            let nothing = || None::<Permit>;
+            let timer = (&*scratch.up_timer, connect_ms);
+            match Box::pin(circuit::wait(worker, &backend.group, timer, nothing)).await? {
+                Connection::New(permit, left_ms) => Ok((Some(permit), left_ms)),
+                Connection::Existing(permit) => Ok((Some(permit), connect_ms)),
+            }
+        }
+    }
+}
+
+fn routed(group: &GroupPlan, route: Option<(usize, usize)>) -> Option<(&RoutePlan, &Destination)> {
+    let (slot, place) = route?;
+    let route = group.stream_routes.get(slot)?;
+    Some((route, route.destination(place)))
 }
 
 /// The filters of the route, or the global ones without a route.
-fn chain(group: &GroupPlan, route: Option<usize>) -> &Chain {
-    routed(group, route).map_or(&*group.unrouted, |route| &*route.chain)
+fn chain(group: &GroupPlan, route: Option<(usize, usize)>) -> &Chain {
+    routed(group, route).map_or(&*group.unrouted, |(_, to)| &*to.chain)
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::session::{Chosen, Reached, Session};
 use super::tls;
 use crate::accept::{Arrived, ConnectionTls};
-use crate::http::{connect_failure, tunnel};
+use crate::http::{TunnelLimits, connect_failure, tunnel};
 use crate::plan::{BackendPlan, RoutePlan};
 use crate::worker::Worker;
 
@@ -61,9 +61,9 @@ async fn relay(mut session: Session, mut down: ByteStream) {
         Ok(reached) => reached,
         Err(failure) => return session.end(Some(&failure)),
     };
-    let (worker, idle_ms) = (Rc::clone(&session.worker), session.idle_ms());
+    let (worker, limits) = (Rc::clone(&session.worker), session.tunnel_limits());
     let mut flowing = session.flow();
-    pass(&worker, &mut down, transport, idle_ms, (&mut flowing, &endpoint)).await;
+    pass(&worker, &mut down, transport, limits, (&mut flowing, &endpoint)).await;
     flowing.finish();
 }
 
@@ -72,11 +72,11 @@ async fn pass(
     worker: &Worker,
     down: &mut ByteStream,
     transport: Io,
-    idle_ms: u64,
+    limits: TunnelLimits,
     (flowing, endpoint): (&mut super::session::Flowing, &Chosen),
 ) {
     let mut up = ByteStream::new(transport, Buffer::default());
-    let moved = tunnel(worker, down, &mut up, idle_ms).await;
+    let moved = tunnel(worker, down, &mut up, limits).await;
     let bytes = &mut flowing.exchange().bytes;
     (bytes.received, bytes.upstream_sent) = (moved.to_upstream, moved.to_upstream);
     (bytes.sent, bytes.upstream_received) = (moved.to_client, moved.to_client);

@@ -8,13 +8,14 @@ use anyhow::{Result, ensure};
 use cardinal_base::{Rng as _, SeededRng};
 use cardinal_engine::{ApplyError, Configuration};
 use cardinal_ir::policy::{
-    AccessAction, AccessRule, Authorization, ClientMatch, Fault, FaultAbort, FaultStatus, Limiter, PluginInstance,
-    RateLimit, Respond, TokenBucket,
+    AccessAction, AccessRule, Authorization, CircuitLimits, ClientMatch, Fault, FaultAbort, FaultStatus, Limiter,
+    OutlierDetection, PluginInstance, RateLimit, Respond, SubsetFallback, TokenBucket,
 };
 use cardinal_ir::{
-    Attributes, Backend, Change, Cluster, Credential, Endpoint, Filter, FilterSet, Host, HostMatch, HostPattern,
-    HttpVersion, Id, Ir, IrDelta, Limits, Listener, Matches, NodeSettings, Origin, PathMatch, Policy, PolicyKind,
-    PolicySpec, Principal, Rank, Record, RecordKind, Route, Scope, Target, binary,
+    Action, Attributes, Backend, Change, Cluster, Credential, DirectResponse, Endpoint, Filter, FilterSet, Host,
+    HostMatch, HostPattern, HttpVersion, Id, Ir, IrDelta, Labels, Limits, Listener, Matches, NodeSettings, Origin,
+    PathMatch, Policy, PolicyKind, PolicySpec, Principal, Propagation, Rank, Record, RecordKind, Route, Scope, Target,
+    Telemetry, TelemetryScope, TraceFormat, TraceInjection, WeightedBackend, binary,
 };
 use cardinal_testkit::{EchoServer, H1Client, World};
 use serde_json::json;
@@ -56,19 +57,28 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
         Host { host: address.ip().to_string().into(), port: address.port() }
     };
     Some(match kind {
-        RecordKind::Cluster => Record::Cluster(
-            Cluster { origin: origin("upstreams", id), slots: 10 + dice.below(2) as u32, ..Cluster::default() }.into(),
-        ),
+        RecordKind::Cluster => Record::Cluster(cluster(id, dice).into()),
         RecordKind::Endpoint => {
             // All endpoints of a cluster are one server, so that answers do not depend on which is chosen.
             let cluster = dice.id(RecordKind::Cluster);
             let address = upstreams[cluster.as_u128() as usize % upstreams.len()];
             let host = Host { host: address.ip().to_string().into(), port: address.port() };
-            Record::Endpoint(Endpoint { origin: origin("targets", id), cluster, host, ..Endpoint::default() }.into())
+            let labels = labels(dice);
+            Record::Endpoint(
+                Endpoint {
+                    origin: origin("targets", id),
+                    cluster,
+                    host,
+                    labels,
+                    priority: dice.below(2) as u32,
+                    ..Endpoint::default()
+                }
+                .into(),
+            )
         }
         RecordKind::Backend => {
             let target = match dice.below(3) {
-                0 => Target::Cluster { id: dice.id(RecordKind::Cluster), port: 80 },
+                0 => Target::Cluster { id: dice.id(RecordKind::Cluster), port: 80, subset: labels(dice) },
                 _ => Target::Host(address(dice)),
             };
             let path = (dice.below(2) == 0).then(|| format!("/b{}", dice.below(3)).into());
@@ -84,10 +94,20 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
                 let host = HostPattern::Exact("b".into());
                 criteria.hosts.push(HostMatch { host, ..HostMatch::default() });
             }
-            let backend = (dice.below(8) > 0).then(|| dice.id(RecordKind::Backend));
+            let weighted = |dice: &mut Dice, weight| WeightedBackend { backend: dice.id(RecordKind::Backend), weight };
+            // Of several backends one gets all, so that answers do not depend on chance.
+            let action = match dice.below(16) {
+                0 => Action::None,
+                1 => {
+                    Action::Respond(DirectResponse { status: 200 + dice.below(4) as u16, ..Default::default() }.into())
+                }
+                2..5 => Action::Split([0, 1 + dice.below(3) as u32].map(|weight| weighted(dice, weight)).into()),
+                5 => Action::Split([weighted(dice, 0)].into()),
+                _ => Action::Forward(dice.id(RecordKind::Backend)),
+            };
             let rank = Rank { weight: u128::from(dice.below(3)), tie: id.as_u128() };
             let (origin, matches) = (origin("routes", id), Matches::from(criteria));
-            Record::Route(Route { origin, rank, matches, backend, ..Route::default() }.into())
+            Record::Route(Route { origin, rank, matches, action, ..Route::default() }.into())
         }
         RecordKind::Principal => {
             let name = Some(format!("c{}", id.as_u128() & 0xff).into());
@@ -102,8 +122,51 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
         }
         RecordKind::FilterSet => Record::FilterSet(filter_set(id, dice).into()),
         RecordKind::Policy => Record::Policy(policy(id, dice).into()),
+        RecordKind::Telemetry => Record::Telemetry(telemetry(id, dice).into()),
         _ => return None,
     })
+}
+
+/// Tracing that is seen in the headers of requests.
+fn telemetry(id: Id, dice: &mut Dice) -> Telemetry {
+    let format = [TraceFormat::W3c, TraceFormat::B3Single, TraceFormat::Jaeger][dice.below(3) as usize];
+    let scope = TelemetryScope {
+        route: (dice.below(2) == 0).then(|| dice.id(RecordKind::Route)),
+        backend: (dice.below(2) == 0).then(|| dice.id(RecordKind::Backend)),
+    };
+    Telemetry {
+        origin: origin("tracing", id),
+        scope,
+        precedence: dice.below(4) as u32,
+        propagation: Propagation { inject: vec![TraceInjection::Format(format)], ..Propagation::default() },
+        ..Telemetry::default()
+    }
+}
+
+/// A cluster whose policies leave the answers alone.
+fn cluster(id: Id, dice: &mut Dice) -> Cluster {
+    let mut cluster =
+        Cluster { origin: origin("upstreams", id), slots: 10 + dice.below(2) as u32, ..Cluster::default() };
+    if dice.below(3) == 0 {
+        cluster.outlier = Some(Box::new(OutlierDetection { interval_ms: 1 + dice.below(2), ..Default::default() }));
+    }
+    if dice.below(3) == 0 {
+        let max_requests = Some(10 + dice.below(2) as u32);
+        cluster.circuit = Some(Box::new(CircuitLimits { max_requests, ..CircuitLimits::default() }));
+    }
+    if dice.below(3) == 0 {
+        cluster.locality = Some(Box::default());
+    }
+    if dice.below(2) == 0 {
+        cluster.subset_fallback = SubsetFallback::AnyEndpoint;
+    }
+    cluster
+}
+
+/// No label, or one of two versions.
+fn labels(dice: &mut Dice) -> Labels {
+    let version = ["v1", "v2"].get(dice.below(3) as usize);
+    Labels::new(version.map(|version| ("version", *version))).unwrap()
 }
 
 fn filter_set(set: Id, dice: &mut Dice) -> FilterSet {
@@ -188,6 +251,7 @@ fn delta(dice: &mut Dice, upstreams: &[SocketAddr]) -> IrDelta {
             (_, Some(Record::Credential(new))) => add(&mut delta.credentials, id, Some(new)),
             (_, Some(Record::FilterSet(new))) => add(&mut delta.filter_sets, id, Some(new)),
             (_, Some(Record::Policy(new))) => add(&mut delta.policies, id, Some(new)),
+            (_, Some(Record::Telemetry(new))) => add(&mut delta.telemetry, id, Some(new)),
             (RecordKind::Cluster, _) => add(&mut delta.clusters, id, None),
             (RecordKind::Endpoint, _) => add(&mut delta.endpoints, id, None),
             (RecordKind::Backend, _) => add(&mut delta.backends, id, None),
@@ -196,6 +260,7 @@ fn delta(dice: &mut Dice, upstreams: &[SocketAddr]) -> IrDelta {
             (RecordKind::Credential, _) => add(&mut delta.credentials, id, None),
             (RecordKind::FilterSet, _) => add(&mut delta.filter_sets, id, None),
             (RecordKind::Policy, _) => add(&mut delta.policies, id, None),
+            (RecordKind::Telemetry, _) => add(&mut delta.telemetry, id, None),
             _ => {}
         }
     }
@@ -243,7 +308,8 @@ async fn answers(world: &World) -> Result<Vec<String>> {
                         Some(server) => format!(
                             "{server} {} {:?}",
                             report["target"],
-                            ["x-0", "x-1", "x-2", "x-consumer-username"].map(sent)
+                            ["x-0", "x-1", "x-2", "x-consumer-username", "traceparent", "b3", "uber-trace-id"]
+                                .map(sent)
                         ),
                         // The id of the request is another one each time.
                         None => report["message"].to_string(),

@@ -161,8 +161,8 @@ async fn traffic_alone_never_brings_one_back_but_a_word_does() -> Result<()> {
         .iter()
         .next()
         .expect("a route")
-        .backend
-        .as_ref()
+        .backends()
+        .next()
         .expect("the route has a backend")
         .group;
     let (endpoint, now) = (group.status().members[0].endpoint, world.engine().services().clock.tick());

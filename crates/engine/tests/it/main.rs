@@ -1,10 +1,12 @@
 //! The data plane against real sockets: a Kong file, an engine, backends and clients, all on loopback.
 
+mod actions;
 mod backpressure;
 mod balancing;
 mod basics;
 mod body_budget;
 mod body_release;
+mod clusters;
 mod deltas;
 mod explained;
 mod faults;
@@ -14,6 +16,7 @@ mod kong_routes;
 mod leaks;
 mod listeners;
 mod message_heads;
+mod mirrors;
 mod mutual_tls;
 mod names;
 mod odd_certificates;
@@ -23,8 +26,10 @@ mod policies;
 mod pool_classes;
 mod proxy_protocol;
 mod real_clients;
+mod records;
 mod reload;
 mod resumption;
+mod retries;
 mod routing;
 mod scene;
 mod smuggling;
@@ -32,6 +37,7 @@ mod splicing;
 mod stream;
 mod strictness;
 mod time;
+mod tracing;
 mod trusted_certificates;
 mod upstream_http2;
 

@@ -12,7 +12,7 @@ use cardinal_ir::policy::{
     RefusalMessage, RequestCondition, Respond, RespondBody, TokenBucket, ValueCondition, Windows,
 };
 use cardinal_ir::{
-    Attributes, Backend, Credential, Filter, FilterSet, Host, HttpVersion, Id, Ir, Listener, ListenerKind,
+    Action, Attributes, Backend, Credential, Filter, FilterSet, Host, HttpVersion, Id, Ir, Listener, ListenerKind,
     NodeSettings, Origin, Policy, PolicySpec, Principal, Rank, Route, Scope, Severity, Target,
 };
 use cardinal_testkit::{EchoServer, H1Client, H2Client, Response, World};
@@ -35,8 +35,8 @@ fn records(address: SocketAddr, policies: Vec<Policy>) -> Ir {
     let (http, target) = (Some(HttpVersion::H1), Target::Host(host));
     let backend = Backend { origin: origin("services", BACKEND), http, target, ..Backend::default() };
     ir.backends.insert(Id::from_u128(BACKEND), backend);
-    let (backend, rank) = (Some(Id::from_u128(BACKEND)), Rank { weight: 0, tie: ROUTE });
-    let route = Route { origin: origin("routes", ROUTE), rank, backend, ..Route::default() };
+    let (action, rank) = (Action::Forward(Id::from_u128(BACKEND)), Rank { weight: 0, tie: ROUTE });
+    let route = Route { origin: origin("routes", ROUTE), rank, action, ..Route::default() };
     ir.routes.insert(Id::from_u128(ROUTE), route);
     for (number, policy) in (100..).zip(policies) {
         ir.policies.insert(Id::from_u128(number), Policy { origin: origin("policies", number), ..policy });

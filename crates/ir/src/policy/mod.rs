@@ -4,9 +4,17 @@
 //! filters at the position [`Policy::order`]. See [`resolve`](crate::resolve) for which of several policies applies.
 
 mod authorization;
+mod circuit;
 mod fault;
+mod headers;
+mod locality;
+mod mirror;
+mod outlier;
 mod rate_limit;
 mod respond;
+mod retry;
+mod rewrite;
+mod timeouts;
 
 use std::sync::Arc;
 
@@ -19,9 +27,20 @@ pub use authorization::{
     AccessAction, AccessRule, Authorization, ClientMatch, GroupSource, HeaderCondition, IdentityMatch, PathCondition,
     Refusal, RefusalMessage, RequestCondition, ValueCondition,
 };
+pub use circuit::CircuitLimits;
 pub use fault::{Fault, FaultAbort, FaultBandwidth, FaultDelay, FaultStatus};
+pub use headers::HeaderEdits;
+pub use locality::{Affinity, FailoverRule, LocalityPolicy, SubsetFallback, Unlisted, ZonePreference, ZoneSet};
+pub use mirror::Mirror;
+pub use outlier::{Detectors, FailurePercentage, OutlierDetection, SuccessRate};
 pub use rate_limit::{LimitBy, Limiter, RateLimit, RatePeriod, RateWindow, TokenBucket, Windows};
 pub use respond::{Respond, RespondBody};
+pub use retry::{
+    Backoff, GrpcCode, HeaderCheck, HeaderValue, RateLimitedBackoff, ResetFormat, ResetHeader, Retry, RetryBudget,
+    RetryCondition, RetryMethods,
+};
+pub use rewrite::UrlRewrite;
+pub use timeouts::{TimeoutOverrides, Timeouts};
 
 /// Behaviour of one type for the requests and connections of a scope.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -137,4 +156,22 @@ impl PolicyKind {
             Self::Respond => "respond",
         }
     }
+}
+
+/// Policies of a route. Each replaces that of the route's backends; one that is absent leaves theirs in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RoutePolicies {
+    /// Where copies of the requests go.
+    pub mirrors: Vec<Mirror>,
+    /// Changes of the head that goes to the backend, after all filters.
+    pub request_headers: Option<HeaderEdits>,
+    /// Changes of the head of the backend's response before filters see it, and of replies of the route's action.
+    pub response_headers: Option<HeaderEdits>,
+    /// Another URL towards the backend.
+    pub rewrite: Option<UrlRewrite>,
+    /// Replaces [`Backend::retry`](crate::Backend::retry) as a whole; `attempts: 0` turns retries off.
+    pub retry: Option<Arc<Retry>>,
+    /// Replaces single values of [`Backend::timeouts`](crate::Backend::timeouts).
+    pub timeouts: Option<TimeoutOverrides>,
 }

@@ -115,6 +115,34 @@ fn the_order_of_keys_in_free_form_values_does_not_count() {
 }
 
 #[test]
+fn the_tracing_of_the_highest_precedence_applies() {
+    use crate::{Telemetry, TelemetryScope, resolve};
+    let mut ir = Ir::default();
+    let scopes =
+        [(None, None, 1), (Some(1), None, 3), (None, Some(2), 2), (Some(1), Some(2), 4), (Some(3), Some(2), 0)];
+    for (n, (route, backend, precedence)) in (0..).zip(scopes) {
+        let scope = TelemetryScope { route: route.map(samples::id), backend: backend.map(samples::id) };
+        let telemetry = Telemetry { scope, precedence, ..Telemetry::default() };
+        ir.insert(samples::id(n), Record::Telemetry(telemetry.into()));
+    }
+    // Of two that are equal, the lower id applies, which is the higher number here.
+    let same = Telemetry { precedence: 1, ..Telemetry::default() };
+    ir.insert(samples::id(5), Record::Telemetry(same.into()));
+    let find = |route: Option<u8>, backend: Option<u8>| {
+        let found = resolve::telemetry(&ir, route.map(samples::id), backend.map(samples::id));
+        found.and_then(|(id, _)| (0..samples::IDS).find(|n| samples::id(*n) == id))
+    };
+    let cases =
+        [(None, None, 5), (Some(0), Some(0), 5), (Some(1), Some(0), 1), (Some(0), Some(2), 2), (Some(1), Some(2), 3)];
+    for (route, backend, expect) in cases {
+        assert_eq!(find(route, backend), Some(expect), "{route:?} {backend:?}");
+    }
+    assert_eq!(find(Some(3), Some(2)), Some(2), "its own has the lowest precedence");
+    ir.telemetry = Default::default();
+    assert_eq!(resolve::telemetry(&ir, None, None), None);
+}
+
+#[test]
 fn the_place_in_a_file_is_not_a_part_of_a_record() {
     let text = serde_json::to_string(&crate::Route::default()).unwrap();
     assert!(!text.contains("line") && !text.contains("file"), "{text}");

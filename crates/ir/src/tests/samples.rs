@@ -134,13 +134,16 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         ..HealthChecks::default()
     });
     let flags = (option::of(text()), option::of(any_id()), any::<bool>(), document());
-    (origin(), algorithm, any::<u32>(), (hash_input(), hash_input()), health, flags).prop_map(
+    // Boxed: strategies are large, and tests run on small stacks.
+    let policies = (option::of(outlier()), option::of(circuit()), option::of(locality_policy())).boxed();
+    let health = health.boxed();
+    (origin(), algorithm, any::<u32>(), (hash_input(), hash_input()), (health, policies), flags).prop_map(
         |(
             origin,
             algorithm,
             slots,
             (hash_on, hash_fallback),
-            health,
+            (health, (outlier, circuit, locality)),
             (host_header, client_certificate, srv, document),
         )| {
             Cluster {
@@ -150,6 +153,10 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 hash_on,
                 hash_fallback,
                 health,
+                outlier: outlier.map(Box::new),
+                circuit: circuit.map(Box::new),
+                locality: locality.map(Box::new),
+                subset_fallback: if srv { SubsetFallback::AnyEndpoint } else { SubsetFallback::Fail },
                 host_header,
                 client_certificate,
                 use_srv_name: srv,
@@ -157,6 +164,66 @@ fn cluster() -> impl Strategy<Value = Cluster> {
             }
         },
     )
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    collection::vec((text(), text()), 0..3).prop_map(|pairs| Labels::new(pairs).unwrap())
+}
+
+fn locality() -> impl Strategy<Value = Locality> {
+    (text(), text(), text()).prop_map(|(region, zone, subzone)| Locality { region, zone, subzone })
+}
+
+fn circuit() -> impl Strategy<Value = CircuitLimits> {
+    any::<[Option<u32>; 4]>().prop_map(|[max_connections, max_pending, max_requests, max_retries]| CircuitLimits {
+        max_connections,
+        max_pending,
+        max_requests,
+        max_retries,
+    })
+}
+
+fn outlier() -> impl Strategy<Value = OutlierDetection> {
+    let rate = (any::<u32>(), 0.0..=9.0).prop_map(|(minimum_hosts, stdev_factor)| SuccessRate {
+        minimum_hosts,
+        request_volume: 7,
+        stdev_factor,
+    });
+    let share = any::<u32>().prop_map(|request_volume| FailurePercentage { request_volume, ..Default::default() });
+    (any::<[bool; 3]>(), any::<[u32; 4]>(), any::<[u64; 3]>(), option::of(rate), option::of(share)).prop_map(
+        |(flags, [max_ejection_percent, total, gateway, local_origin], times, success_rate, failure_percentage)| {
+            let [enabled, split_local_origin, returns_on_probe] = flags;
+            let [interval_ms, base_ejection_ms, max_ejection_ms] = times;
+            OutlierDetection {
+                enabled,
+                interval_ms,
+                base_ejection_ms,
+                max_ejection_ms,
+                max_ejection_percent,
+                split_local_origin,
+                returns_on_probe,
+                detectors: Detectors { total, gateway, local_origin, success_rate, failure_percentage },
+            }
+        },
+    )
+}
+
+fn locality_policy() -> impl Strategy<Value = LocalityPolicy> {
+    let set = prop_oneof![
+        Just(ZoneSet::None),
+        Just(ZoneSet::Any),
+        texts().prop_map(ZoneSet::AnyExcept),
+        texts().prop_map(ZoneSet::Only),
+    ];
+    let rules = collection::vec((texts(), set).prop_map(|(from, to)| FailoverRule { from, to }), 0..3);
+    let affinity = collection::vec((text(), any::<u32>()).prop_map(|(label, weight)| Affinity { label, weight }), 0..3);
+    let zones = (affinity, any::<u32>(), rules, any::<bool>()).prop_map(|(affinity, rest_weight, failover, last)| {
+        let unlisted = if last { Unlisted::Last } else { Unlisted::Unused };
+        ZonePreference { affinity, rest_weight, failover, unlisted }
+    });
+    (any::<[u32; 2]>(), option::of(zones)).prop_map(|([overprovisioning_percent, panic_percent], zones)| {
+        LocalityPolicy { overprovisioning_percent, panic_percent, zones }
+    })
 }
 
 fn hash_input() -> impl Strategy<Value = HashInput> {
@@ -173,14 +240,23 @@ fn hash_input() -> impl Strategy<Value = HashInput> {
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
-    (origin(), any_id(), host(), any::<u32>(), any::<bool>())
-        .prop_map(|(origin, cluster, host, weight, failover)| Endpoint { origin, cluster, host, weight, failover })
+    (origin(), any_id(), host(), any::<[u32; 2]>(), locality().boxed(), labels().boxed()).prop_map(
+        |(origin, cluster, host, [weight, priority], locality, labels)| Endpoint {
+            origin,
+            cluster,
+            host,
+            weight,
+            priority,
+            locality,
+            labels,
+        },
+    )
 }
 
 fn backend() -> impl Strategy<Value = Backend> {
     let target = prop_oneof![
         host().prop_map(Target::Host),
-        (any_id(), any::<u16>()).prop_map(|(id, port)| Target::Cluster { id, port }),
+        (any_id(), any::<u16>(), labels().boxed()).prop_map(|(id, port, subset)| Target::Cluster { id, port, subset }),
     ];
     let identity = (mutual_tls(), option::of(text()))
         .prop_map(|(tls, server_name)| Box::new(UpstreamIdentity { tls, server_name }));
@@ -196,9 +272,9 @@ fn backend() -> impl Strategy<Value = Backend> {
     );
     let http =
         prop::sample::select(vec![None, Some(HttpVersion::H1), Some(HttpVersion::H2), Some(HttpVersion::Negotiate)]);
-    let rest = (option::of(text()), any::<u64>(), any::<u16>(), texts(), document());
+    let rest = (option::of(text()), timeouts(), option::of(retry()), texts(), document());
     (origin(), any::<bool>(), http, option::of(tls), target, rest).prop_map(
-        |(origin, flag, http, tls, target, (path, read_ms, retries, upgrade_protocols, document))| Backend {
+        |(origin, flag, http, tls, target, (path, timeouts, retry, upgrade_protocols, document))| Backend {
             origin,
             l4: if flag { L4::Udp } else { L4::Tcp },
             http,
@@ -206,12 +282,100 @@ fn backend() -> impl Strategy<Value = Backend> {
             tls,
             target,
             path,
-            timeouts: Timeouts { read_ms, ..Timeouts::default() },
-            retries,
+            timeouts,
+            retry: retry.map(Arc::new),
             upgrade_protocols,
             document,
         },
     )
+}
+
+fn value_match() -> impl Strategy<Value = ValueMatch> {
+    prop_oneof![
+        Just(ValueMatch::Present),
+        text().prop_map(ValueMatch::Exact),
+        text().prop_map(ValueMatch::Prefix),
+        text().prop_map(ValueMatch::Regex),
+    ]
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    any::<[u64; 6]>().prop_map(|[connect_ms, read_ms, write_ms, request_ms, idle_ms, stream_ms]| Timeouts {
+        connect_ms,
+        read_ms,
+        write_ms,
+        request_ms,
+        idle_ms,
+        stream_ms,
+    })
+}
+
+fn header_check() -> impl Strategy<Value = policy::HeaderCheck> {
+    let value = prop_oneof![
+        Just(policy::HeaderValue::Present),
+        Just(policy::HeaderValue::Absent),
+        text().prop_map(policy::HeaderValue::Exact),
+        text().prop_map(policy::HeaderValue::Prefix),
+    ];
+    (text(), value).prop_map(|(name, value)| policy::HeaderCheck { name, value })
+}
+
+fn retry() -> BoxedStrategy<policy::Retry> {
+    use policy::{Backoff, GrpcCode, RateLimitedBackoff, ResetFormat, ResetHeader, RetryBudget, RetryCondition};
+    let codes = [
+        GrpcCode::Cancelled,
+        GrpcCode::DeadlineExceeded,
+        GrpcCode::ResourceExhausted,
+        GrpcCode::Internal,
+        GrpcCode::Unavailable,
+    ];
+    let condition = prop_oneof![
+        prop::sample::select(vec![
+            RetryCondition::ConnectFailure,
+            RetryCondition::Reset,
+            RetryCondition::ResetBeforeRequest,
+            RetryCondition::RefusedStream,
+            RetryCondition::Timeout,
+            RetryCondition::PerTryTimeout,
+            RetryCondition::ServerError,
+            RetryCondition::GatewayError,
+            RetryCondition::Retriable4xx,
+        ]),
+        any::<u16>().prop_map(RetryCondition::Status),
+        header_check().prop_map(RetryCondition::ResponseHeader),
+        prop::sample::select(codes.to_vec()).prop_map(RetryCondition::Grpc),
+    ];
+    let methods = prop_oneof![
+        Just(policy::RetryMethods::Idempotent),
+        Just(policy::RetryMethods::Any),
+        texts().prop_map(policy::RetryMethods::Listed),
+    ];
+    let format = prop::sample::select(vec![ResetFormat::Seconds, ResetFormat::UnixTimestamp]);
+    let header = (text(), format).prop_map(|(name, format)| ResetHeader { name, format });
+    let rate_limited = (collection::vec(header, 0..2), any::<u64>())
+        .prop_map(|(headers, max_ms)| RateLimitedBackoff { headers, max_ms });
+    let budget = any::<(u32, u32)>().prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
+    (
+        (any::<u16>(), collection::vec(condition, 0..4), methods, collection::vec(header_check(), 0..2)),
+        any::<[u64; 4]>(),
+        option::of(rate_limited),
+        option::of(budget),
+    )
+        .prop_map(|((attempts, conditions, methods, request_headers), times, rate_limited, budget)| {
+            let [base_ms, max_ms, per_try_timeout_ms, per_try_idle_timeout_ms] = times;
+            policy::Retry {
+                attempts,
+                conditions,
+                methods,
+                request_headers,
+                backoff: Backoff { base_ms, max_ms },
+                rate_limited,
+                budget,
+                per_try_timeout_ms,
+                per_try_idle_timeout_ms,
+            }
+        })
+        .boxed()
 }
 
 fn matches() -> impl Strategy<Value = Matches> {
@@ -228,8 +392,20 @@ fn matches() -> impl Strategy<Value = Matches> {
         port,
         implied_port,
     });
-    let paths = prop_oneof![text().prop_map(PathMatch::Prefix), text().prop_map(PathMatch::Regex)];
-    let value = prop_oneof![text().prop_map(TextMatch::Exact), text().prop_map(TextMatch::Regex)];
+    let paths = prop_oneof![
+        text().prop_map(PathMatch::Prefix),
+        text().prop_map(PathMatch::Regex),
+        text().prop_map(PathMatch::Exact),
+        text().prop_map(PathMatch::SegmentPrefix),
+        text().prop_map(PathMatch::FullRegex),
+    ];
+    let value = prop_oneof![
+        text().prop_map(TextMatch::Exact),
+        text().prop_map(TextMatch::Regex),
+        value_match().prop_map(TextMatch::Value),
+        Just(TextMatch::Absent),
+    ];
+    let queries = (text(), collection::vec(value_match(), 0..2)).prop_map(|(name, any_of)| QueryMatch { name, any_of });
     let headers = (text(), collection::vec(value, 0..2)).prop_map(|(name, any_of)| HeaderMatch { name, any_of });
     let nets = prop::sample::select(vec![None, "10.0.0.0/8".parse().ok(), "2001:db8::/32".parse().ok()]);
     let sources = (nets, option::of(any::<u16>())).prop_map(|(net, port)| AddrMatch { net, port });
@@ -239,15 +415,15 @@ fn matches() -> impl Strategy<Value = Matches> {
         texts(),
         collection::vec(hosts, 0..3),
         collection::vec(paths, 0..3),
-        collection::vec(headers, 0..2),
+        (collection::vec(headers, 0..2), collection::vec(queries, 0..2)),
         collection::vec(pattern(), 0..2),
         collection::vec(sources, 0..2),
         wires,
         selection,
     )
-        .prop_map(|(methods, hosts, paths, headers, snis, sources, wires, selection)| {
+        .prop_map(|(methods, hosts, paths, (headers, queries), snis, sources, wires, selection)| {
             let destinations = sources.iter().rev().cloned().collect();
-            Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires, selection }.into()
+            Criteria { methods, hosts, paths, headers, queries, snis, sources, destinations, wires, selection }.into()
         });
     let predicate = prop::sample::select(vec![
         Predicate::All(vec![Predicate::Any(Vec::new()), Predicate::Not(Box::new(Predicate::All(Vec::new())))]),
@@ -256,30 +432,88 @@ fn matches() -> impl Strategy<Value = Matches> {
     prop_oneof![conditions, predicate.prop_map(Matches::Predicate)]
 }
 
+fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
+    prop_oneof![text().prop_map(PathRewrite::Full), text().prop_map(PathRewrite::Prefix)]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let weighted = (any_id(), any::<u32>()).prop_map(|(backend, weight)| WeightedBackend { backend, weight });
+    let scheme = prop::sample::select(vec![Scheme::Http, Scheme::Https]);
+    let redirect =
+        (option::of(scheme), option::of(text()), option::of(any::<u16>()), option::of(path_rewrite()), any::<u16>());
+    let redirect =
+        redirect.prop_map(|(scheme, host, port, path, status)| Redirect { scheme, host, port, path, status });
+    let headers = collection::vec((text(), text()), 0..2);
+    let response = (any::<u16>(), headers, text());
+    let response = response.prop_map(|(status, headers, body)| DirectResponse { status, headers, body });
+    prop_oneof![
+        Just(Action::None),
+        any_id().prop_map(Action::Forward),
+        collection::vec(weighted, 0..3).prop_map(|list| Action::Split(list.into())),
+        redirect.prop_map(|redirect| Action::Redirect(redirect.into())),
+        response.prop_map(|response| Action::Respond(response.into())),
+    ]
+}
+
+fn route_policies() -> impl Strategy<Value = policy::RoutePolicies> {
+    let mirror = (any_id(), 0.0..=100.0, any::<u64>(), any::<bool>()).prop_map(
+        |(backend, percent, body_bytes_max, keep_host)| policy::Mirror { backend, percent, body_bytes_max, keep_host },
+    );
+    let edits = || {
+        let pairs = || collection::vec((text(), text()), 0..2);
+        (texts(), pairs(), pairs()).prop_map(|(remove, set, add)| policy::HeaderEdits { remove, set, add })
+    };
+    let rewrite =
+        (option::of(text()), option::of(path_rewrite())).prop_map(|(host, path)| policy::UrlRewrite { host, path });
+    let overrides =
+        any::<[Option<u64>; 6]>().prop_map(|[connect_ms, read_ms, write_ms, request_ms, idle_ms, stream_ms]| {
+            policy::TimeoutOverrides { connect_ms, read_ms, write_ms, request_ms, idle_ms, stream_ms }
+        });
+    let heads = (option::of(edits()), option::of(edits()), option::of(rewrite));
+    (collection::vec(mirror, 0..3), heads, option::of(retry().prop_map(Arc::new)), option::of(overrides)).prop_map(
+        |(mirrors, (request_headers, response_headers, rewrite), retry, timeouts)| policy::RoutePolicies {
+            mirrors,
+            request_headers,
+            response_headers,
+            rewrite,
+            retry,
+            timeouts,
+        },
+    )
+}
+
 fn route() -> impl Strategy<Value = Route> {
-    let require = (option::of(Just(426_u16)), any::<bool>(), any::<bool>())
-        .prop_map(|(tls, grpc, plain_only)| Require { tls, grpc, plain_only });
+    let tls = prop::sample::select(vec![426, 301, 302, 307, 308]).prop_map(|status| TlsRequired::of(status).unwrap());
+    let require = (option::of(tls), any::<bool>()).prop_map(|(tls, grpc)| Require { tls, grpc });
     let rank = (any::<u128>(), any::<u128>()).prop_map(|(weight, tie)| Rank { weight, tie });
-    (origin(), rank, any::<[bool; 4]>(), matches(), any::<[Option<u8>; 2]>(), require, document()).prop_map(
-        |(origin, rank, [stream, strip_path, buffered, v1], matches, ids, require, document)| {
-            let [backend, group] = ids.map(|number| number.map(|number| id(number % IDS)));
-            Route {
-                origin,
-                group,
-                rank,
-                traffic: if stream { Traffic::Stream } else { Traffic::Http },
-                matches,
-                backend,
-                rewrite: Rewrite {
-                    strip_path,
-                    path_handling: if v1 { PathHandling::V1 } else { PathHandling::V0 },
-                    preserve_host: v1,
-                },
-                require,
-                request_buffering: buffered,
-                response_buffering: strip_path,
-                document,
-            }
+    let policies = option::of(route_policies().prop_map(Box::new));
+    let group = option::of(any_id());
+    (origin(), (group, rank), any::<[bool; 4]>(), matches(), action(), require, (policies, document())).prop_map(
+        |(
+            origin,
+            (group, rank),
+            [stream, strip_path, buffered, v1],
+            matches,
+            action,
+            require,
+            (policies, document),
+        )| Route {
+            origin,
+            group,
+            rank,
+            traffic: if stream { Traffic::Stream } else { Traffic::Http },
+            matches,
+            action,
+            rewrite: Rewrite {
+                strip_path,
+                path_handling: if v1 { PathHandling::V1 } else { PathHandling::V0 },
+                preserve_host: v1,
+            },
+            require,
+            request_buffering: buffered,
+            response_buffering: strip_path,
+            policies,
+            document,
         },
     )
 }
@@ -451,25 +685,79 @@ fn policy() -> impl Strategy<Value = Policy> {
     )
 }
 
+fn telemetry() -> impl Strategy<Value = Telemetry> {
+    let format = || prop::sample::select(TraceFormat::ALL.to_vec());
+    let inject = || prop_oneof![Just(TraceInjection::Preserve), format().prop_map(TraceInjection::Format)];
+    let propagation = (collection::vec(format(), 0..3), texts(), collection::vec(inject(), 0..3), format())
+        .prop_map(|(extract, clear, inject, default_format)| Propagation { extract, clear, inject, default_format });
+    let percent = || prop_oneof![Just(-0.0), 0.0..=100.0];
+    let sampling = (percent(), percent(), percent()).prop_map(|(client_percent, random_percent, overall_percent)| {
+        Sampling { client_percent, random_percent, overall_percent }
+    });
+    let value = prop_oneof![
+        text().prop_map(TagValue::Literal),
+        (text(), option::of(text())).prop_map(|(name, default)| TagValue::Header { name, default }),
+    ];
+    let tags = collection::vec((text(), value).prop_map(|(name, value)| SpanTag { name, value }), 0..3);
+    let protocol = prop::sample::select(vec![
+        SpanProtocol::OtlpHttp,
+        SpanProtocol::OtlpGrpc,
+        SpanProtocol::Zipkin,
+        SpanProtocol::Datadog,
+    ]);
+    let exporter = (protocol, text(), any::<[bool; 2]>(), any::<u64>(), any::<u32>()).prop_map(
+        |(protocol, url, [insecure, gzip], timeout_ms, requests_max)| SpanExporter {
+            protocol,
+            headers: vec![(url.clone(), "v".into())],
+            url,
+            insecure,
+            gzip,
+            timeout_ms,
+            queue: SpanQueue { requests_max, ..SpanQueue::default() },
+        },
+    );
+    let scope =
+        (option::of(any_id()), option::of(any_id())).prop_map(|(route, backend)| TelemetryScope { route, backend });
+    (origin(), scope, any::<u32>(), sampling, propagation, tags, option::of(exporter)).prop_map(
+        |(origin, scope, precedence, sampling, propagation, tags, exporter)| Telemetry {
+            origin,
+            scope,
+            precedence,
+            sampling,
+            propagation,
+            resource: tags.iter().map(|tag| (tag.name.clone(), "v".into())).collect(),
+            tags,
+            exporter,
+        },
+    )
+}
+
 /// A record of any table.
 pub(super) fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
-        certificate().prop_map(|r| Record::Certificate(r.into())),
-        (origin(), text(), option::of(text())).prop_map(|(origin, certificate, trust_domain)| {
-            Record::TrustBundle(TrustBundle { origin, certificate, trust_domain }.into())
-        }),
-        identity().prop_map(|r| Record::Identity(r.into())),
-        (origin(), text()).prop_map(|(origin, name)| Record::ListenerGroup(ListenerGroup { origin, name }.into())),
-        listener().prop_map(|r| Record::Listener(r.into())),
-        cluster().prop_map(|r| Record::Cluster(r.into())),
-        endpoint().prop_map(|r| Record::Endpoint(r.into())),
-        backend().prop_map(|r| Record::Backend(r.into())),
-        route().prop_map(|r| Record::Route(r.into())),
-        (origin(), text()).prop_map(|(origin, name)| Record::PrincipalGroup(PrincipalGroup { origin, name }.into())),
-        principal().prop_map(|r| Record::Principal(r.into())),
-        credential().prop_map(|r| Record::Credential(r.into())),
+        certificate().prop_map(|r| Record::Certificate(r.into())).boxed(),
+        (origin(), text(), option::of(text()))
+            .prop_map(|(origin, certificate, trust_domain)| {
+                Record::TrustBundle(TrustBundle { origin, certificate, trust_domain }.into())
+            })
+            .boxed(),
+        identity().prop_map(|r| Record::Identity(r.into())).boxed(),
+        (origin(), text())
+            .prop_map(|(origin, name)| Record::ListenerGroup(ListenerGroup { origin, name }.into()))
+            .boxed(),
+        listener().prop_map(|r| Record::Listener(r.into())).boxed(),
+        cluster().prop_map(|r| Record::Cluster(r.into())).boxed(),
+        endpoint().prop_map(|r| Record::Endpoint(r.into())).boxed(),
+        backend().prop_map(|r| Record::Backend(r.into())).boxed(),
+        route().prop_map(|r| Record::Route(r.into())).boxed(),
+        (origin(), text())
+            .prop_map(|(origin, name)| Record::PrincipalGroup(PrincipalGroup { origin, name }.into()))
+            .boxed(),
+        principal().prop_map(|r| Record::Principal(r.into())).boxed(),
+        credential().prop_map(|r| Record::Credential(r.into())).boxed(),
         filter_set().prop_map(|r| Record::FilterSet(r.into())),
         policy().prop_map(|r| Record::Policy(r.into())),
+        telemetry().prop_map(|r| Record::Telemetry(r.into())),
     ]
 }
 

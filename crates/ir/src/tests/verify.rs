@@ -18,14 +18,21 @@ fn records(n: u8, a: u8) -> Vec<Record> {
     let (origin, to) = (origin(n), id(a));
     let route = Route {
         rank: Rank { weight: 0, tie: if a == 3 { 3 } else { id(n).as_u128() } },
-        backend: (a < 4).then_some(to),
+        action: match n {
+            0 => Action::Split([id(9), to].map(|backend| WeightedBackend { backend, weight: 0 }).into()),
+            _ => (a < 4).then_some(to).into(),
+        },
+        policies: (a == 4).then(|| {
+            let mirrors = vec![policy::Mirror { backend: to, ..policy::Mirror::default() }];
+            Box::new(policy::RoutePolicies { mirrors, ..Default::default() })
+        }),
         ..named_route(n)
     };
     let tls = UpstreamTls { client_certificate: (n > 2).then_some(to), trust_bundles: vec![to], ..Default::default() };
     let backend = Backend {
         origin: origin.clone(),
         tls: (a < 3).then_some(tls),
-        target: Target::Cluster { id: to, port: 1 },
+        target: Target::Cluster { id: to, port: 1, subset: Labels::default() },
         ..Default::default()
     };
     let attributes = Arc::new(Attributes::new("key", json!({}), "key"));
@@ -117,11 +124,11 @@ fn every_reference_is_verified() {
         assert!(expected.iter().all(|field| found.iter().any(|text| text.ends_with(field))), "{kind:?}: {found:?}");
     }
     let mut ir = Ir::default();
-    ir.insert(id(0), Record::Route(Route { backend: Some(id(9)), ..named_route(0) }.into()));
+    ir.insert(id(0), Record::Route(Route { action: Action::Forward(id(9)), ..named_route(0) }.into()));
     let expected = format!("thing {}", id(0)).replace("thing", "routes");
     assert_eq!(
         texts(ir.verify()),
-        [format!("{expected}: backend: references unknown id {} of backends backend", id(9))]
+        [format!("{expected}: action.backend: references unknown id {} of backends action.backend", id(9))]
     );
 }
 

@@ -196,8 +196,8 @@ fn hosts_meet(one: &HostMatch, other: &HostMatch) -> bool {
 
 fn paths_meet(one: &PathMatch, other: &PathMatch) -> bool {
     let start = |path: &PathMatch| match path {
-        PathMatch::Prefix(text) => text.to_string(),
-        PathMatch::Regex(text) => literal_start(text),
+        PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::SegmentPrefix(text) => text.to_string(),
+        PathMatch::Regex(text) | PathMatch::FullRegex(text) => literal_start(text),
     };
     let (one, other) = (start(one), start(other));
     one.starts_with(&other) || other.starts_with(&one)
@@ -221,9 +221,11 @@ fn headers_meet(one: &Conditions, other: &Conditions) -> bool {
     one.headers.iter().all(|header| {
         let same = other.headers.iter().find(|candidate| candidate.name == header.name);
         same.is_none_or(|same| {
-            any_pair(&header.any_of, &same.any_of, |a, b| {
-                a == b || matches!(a, TextMatch::Regex(_)) || matches!(b, TextMatch::Regex(_))
-            })
+            any_pair(
+                &header.any_of,
+                &same.any_of,
+                |a, b| !matches!((a, b), (TextMatch::Exact(a), TextMatch::Exact(b)) if a != b),
+            )
         })
     })
 }

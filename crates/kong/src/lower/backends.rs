@@ -1,6 +1,9 @@
 //! Services, to backends.
 
-use cardinal_ir::{Backend, Code, Host, HttpVersion, Id, L4, Target, Timeouts, UpstreamTls};
+use std::sync::Arc;
+
+use cardinal_ir::policy::{Retry, RetryCondition, RetryMethods};
+use cardinal_ir::{Backend, Code, Host, HttpVersion, Id, L4, Labels, Target, Timeouts, UpstreamTls};
 
 use super::{Lowering, endpoints::canonical, identity::known_certificate};
 use crate::declarative::Entity;
@@ -55,8 +58,9 @@ impl Lowering<'_> {
                 connect_ms: ms("connect_timeout"),
                 read_ms: ms("read_timeout"),
                 write_ms: ms("write_timeout"),
+                ..Timeouts::default()
             },
-            retries: entity.int("retries").and_then(|n| u16::try_from(n).ok()).unwrap_or(5),
+            retry: self.memory.retry(entity.int("retries").and_then(|n| u16::try_from(n).ok()).unwrap_or(5)),
             upgrade_protocols: upgrade_protocols(entity.texts("tags")),
             document: self.memory.no_document.clone(),
         })
@@ -68,7 +72,7 @@ impl Lowering<'_> {
         let port = entity.int("port").and_then(|n| u16::try_from(n).ok()).unwrap_or(80);
         match self.names.upstreams.get(host).copied() {
             None => Some(Target::Host(Host { host: canonical(host), port })),
-            Some(id) if self.ir.clusters.contains(&id) => Some(Target::Cluster { id, port }),
+            Some(id) if self.ir.clusters.contains(&id) => Some(Target::Cluster { id, port, subset: Labels::default() }),
             Some(_) => {
                 let message = format!("the upstream '{host}' cannot be used");
                 self.refuse("services", entity, Code::Reference, "host", message);
@@ -76,4 +80,17 @@ impl Lowering<'_> {
             }
         }
     }
+}
+
+/// What Kong has nginx do with `retries`: `proxy_next_upstream error timeout`, and non-idempotent requests that may have
+/// reached an upstream are not repeated.
+pub(super) fn retry(attempts: u16) -> Option<Arc<Retry>> {
+    let conditions = vec![
+        RetryCondition::ConnectFailure,
+        RetryCondition::Reset,
+        RetryCondition::RefusedStream,
+        RetryCondition::Timeout,
+    ];
+    let retry = Retry { attempts, conditions, methods: RetryMethods::Idempotent, ..Retry::default() };
+    (attempts > 0).then(|| Arc::new(retry))
 }

@@ -47,7 +47,9 @@ impl Lowering<'_> {
             cluster: upstream,
             host: Host { host: canonical(&host.host), port: host.port.unwrap_or(TARGET_PORT) },
             weight: entity.int("weight").and_then(|n| u32::try_from(n).ok()).unwrap_or(100),
-            failover: entity.flag("failover"),
+            // Targets for failover are used while no other is healthy.
+            priority: u32::from(entity.flag("failover")),
+            ..Endpoint::default()
         };
         self.ir.endpoints.insert(entity.id, endpoint);
     }
@@ -106,6 +108,7 @@ fn endpoints(entity: &Entity, origin: Origin, document: Document) -> Cluster {
         client_certificate: entity.reference("client_certificate"),
         use_srv_name: entity.flag("use_srv_name"),
         document,
+        ..Cluster::default()
     }
 }
 

@@ -17,6 +17,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use cardinal_ir::policy::Retry;
 use cardinal_ir::{Attributes, Code, Diagnostic, Document, Id, Ir, Origin, OriginKind, Severity, Traffic};
 use cardinal_route::Router;
 use serde_json::Value;
@@ -143,6 +144,8 @@ struct Memory {
     attributes: HashMap<&'static str, Arc<Attributes>>,
     /// The last different parameters of each plugin.
     params: HashMap<Box<str>, VecDeque<Arc<Value>>>,
+    /// The policy of each number of retries.
+    retries: HashMap<u16, Option<Arc<Retry>>>,
 }
 
 /// Different parameters of a plugin that are remembered.
@@ -156,7 +159,13 @@ impl Memory {
             no_document: Document::from(""),
             attributes: HashMap::new(),
             params: HashMap::new(),
+            retries: HashMap::new(),
         }
+    }
+
+    /// The policy of so many retries, shared by all services that have as many.
+    fn retry(&mut self, attempts: u16) -> Option<Arc<Retry>> {
+        self.retries.entry(attempts).or_insert_with(|| backends::retry(attempts)).clone()
     }
 
     /// The parameters of an instance, shared with those of other instances of the plugin that say the same.

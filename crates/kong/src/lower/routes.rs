@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cardinal_ir::{
     Code, Criteria, Field, Id, Literal, Matches, Op, PathHandling, PathMatch, Predicate, Rank, Require, Rewrite, Route,
-    Table, TextMatch, Traffic, Wire,
+    Table, TextMatch, TlsRequired, Traffic, Wire,
 };
 use serde_json::Value;
 
@@ -66,11 +66,12 @@ impl Lowering<'_> {
                 rank,
                 traffic,
                 matches,
-                backend,
+                action: backend.into(),
                 rewrite: self.rewrite(entity),
                 require: require(entity, &protocols),
                 request_buffering: entity.flag("request_buffering"),
                 response_buffering: entity.flag("response_buffering"),
+                policies: None,
                 document: self.memory.no_document.clone(),
             };
             route.document = self.memory.documents.of("routes", entity, &route);
@@ -257,6 +258,7 @@ fn peers(entity: &Entity, name: &str) -> Vec<Peer> {
 fn require(entity: &Entity, protocols: &[String]) -> Require {
     let has = |name: &str| protocols.iter().any(|p| p == name);
     let only_tls = (has("https") && !has("http")) || (has("grpcs") && !has("grpc"));
-    let status = entity.int("https_redirect_status_code").and_then(|n| u16::try_from(n).ok()).unwrap_or(426);
-    Require { tls: only_tls.then_some(status), grpc: has("grpc") || has("grpcs"), plain_only: false }
+    let status = entity.int("https_redirect_status_code").and_then(|n| u16::try_from(n).ok());
+    let tls = only_tls.then(|| status.and_then(TlsRequired::of).unwrap_or_default());
+    Require { tls, grpc: has("grpc") || has("grpcs") }
 }

@@ -1,5 +1,5 @@
 use cardinal_ir::{
-    Algorithm, HashInput, HostPattern, HttpVersion, Ir, Matches, Predicate, Route, Target, Traffic, Wire,
+    Algorithm, HashInput, HostPattern, HttpVersion, Ir, Matches, Predicate, Route, Target, TlsRequired, Traffic, Wire,
 };
 use serde_json::json;
 
@@ -34,13 +34,19 @@ fn a_service_with_a_route() {
     );
     assert_eq!(diagnostics, []);
     let route = only_route(&ir);
-    let backend = ir.backends.get(&route.backend.unwrap()).unwrap();
-    assert_eq!((backend.http, backend.retries, backend.path.as_deref()), (Some(HttpVersion::H1), 2, Some("/base")));
+    let backend = ir.backends.get(&route.action.backend().unwrap()).unwrap();
+    assert_eq!(
+        (backend.http, backend.retry.as_ref().map(|retry| retry.attempts), backend.path.as_deref()),
+        (Some(HttpVersion::H1), Some(2), Some("/base"))
+    );
     assert!(matches!(&backend.target, Target::Host(h) if &*h.host == "example.com" && h.port == 443));
     assert!(backend.tls.as_ref().is_some_and(|tls| !tls.verify));
-    assert_eq!((route.require.tls, route.traffic, route.rewrite.strip_path), (Some(301), Traffic::Http, true));
+    assert_eq!(
+        (route.require.tls, route.traffic, route.rewrite.strip_path),
+        (Some(TlsRequired::Moved), Traffic::Http, true)
+    );
     let document: serde_json::Value = serde_json::from_str(&route.document()).unwrap();
-    assert_eq!(document["service"]["id"], json!(route.backend.unwrap().to_string()));
+    assert_eq!(document["service"]["id"], json!(route.action.backend().unwrap().to_string()));
     assert_eq!(document.get("snis"), None);
 }
 
@@ -56,7 +62,8 @@ fn a_bad_entity_is_left_out_and_its_neighbours_live() {
                 routes: [{name: r1, paths: [/a]}]}\n- {name: good, host: h, routes: [{name: r2, paths: [/b]}]}";
     let (ir, diagnostics) = lowered(text);
     // The route keeps its match and answers 503: what it is for must not go to a route that is less particular.
-    let mut routes: Vec<_> = ir.routes.values().map(|r| (r.origin.name.as_deref(), r.backend.is_some())).collect();
+    let mut routes: Vec<_> =
+        ir.routes.values().map(|r| (r.origin.name.as_deref(), r.action.backend().is_some())).collect();
     routes.sort_unstable();
     assert_eq!(routes, [(Some("r1"), false), (Some("r2"), true)]);
     let texts: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();

@@ -319,6 +319,7 @@ impl Builder<'_> {
             cipher_suites,
             tls13_only,
             listeners: self.listeners(),
+            ..NodeSettings::default()
         }
     }
 

@@ -30,6 +30,6 @@ fn message(kind: FailureKind) -> &'static str {
             "An invalid response was received from the upstream server"
         }
         F::UpstreamConnectTimeout | F::UpstreamTimeout | F::UpstreamWriteTimeout => "The upstream server is timing out",
-        F::Overloaded | F::Draining => "The upstream server is currently unavailable",
+        F::CircuitOpen | F::Overloaded | F::Draining => "The upstream server is currently unavailable",
     }
 }

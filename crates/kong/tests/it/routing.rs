@@ -102,7 +102,7 @@ fn answer(case: &Value, order: RouteOrder, registries: &[Registry; 2]) -> (Optio
         destination: SocketAddr::from(([10, 0, 0, 2], host_port.unwrap_or(port))),
     });
     let Some(found) = found else { return (None, None) };
-    let backend = found.route.backend.and_then(|id| ir.backends.get(&id));
+    let backend = found.route.action.backend().and_then(|id| ir.backends.get(&id));
     let mut upstream = Vec::new();
     let parts = Parts {
         base: backend.and_then(|backend| backend.path.as_deref()).unwrap_or_default(),

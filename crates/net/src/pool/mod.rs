@@ -5,8 +5,9 @@ mod classes;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use cardinal_base::{Tick, descriptors};
+use cardinal_base::{SharedLimit, Tick, descriptors};
 use foldhash::HashMap;
 use tokio::sync::Notify;
 
@@ -62,6 +63,8 @@ pub struct H2Connection {
     streams: Rc<Cell<usize>>,
     requests: u32,
     idle_since: Rc<Cell<Tick>>,
+    /// What the connection counts for.
+    limit: Option<Arc<SharedLimit>>,
 }
 
 /// An HTTP/2 connection that somebody is opening, for those that can wait for it.
@@ -189,14 +192,15 @@ impl Pool {
         idle.push(Pooled { h1, requests, since: now });
     }
 
-    /// A place on an open HTTP/2 connection.
-    pub fn take_h2(&mut self, key: &PoolKey, limits: &Limits) -> Option<(Client, StreamGuard)> {
+    /// A place on an open HTTP/2 connection. With `crowded`, also on one that has as many streams as it should have: there
+    /// will be no other connection.
+    pub fn take_h2(&mut self, key: &PoolKey, limits: &Limits, crowded: bool) -> Option<(Client, StreamGuard)> {
         let open = self.connections(key.class)?.h2.get_mut(&key.address)?;
         // One that was told to go away takes no more streams, though its driver runs until the last one has ended.
         // One that has had its requests ends with the last of them.
         let worn = |c: &H2Connection| limits.requests_max != 0 && c.requests >= limits.requests_max;
         open.retain(|c| c.client.is_usable() && !worn(c));
-        let full = open.len() >= H2_CONNECTIONS_MAX;
+        let full = crowded || open.len() >= H2_CONNECTIONS_MAX;
         let usable = |c: &&mut H2Connection| full || c.streams.get() < c.client.streams_max().min(H2_STREAMS_MAX);
         let connection = open.iter_mut().filter(usable).min_by_key(|c| c.streams.get())?;
         connection.requests += 1;
@@ -227,14 +231,14 @@ impl Pool {
         OpeningGuard(opening)
     }
 
-    /// Keeps a new HTTP/2 connection; the first stream's place is taken.
-    pub fn put_h2(&mut self, key: PoolKey, client: Client, now: Tick) -> StreamGuard {
+    /// Keeps a new HTTP/2 connection; the first stream's place is taken. `limit` is what the connection counts for.
+    pub fn put_h2(&mut self, key: PoolKey, client: Client, limit: Option<Arc<SharedLimit>>, now: Tick) -> StreamGuard {
         let streams = Rc::new(Cell::new(1));
         let guard = StreamGuard { streams: Rc::clone(&streams) };
         let idle_since = Rc::new(Cell::new(now));
         // One whose class was evicted meanwhile serves this stream only.
         if let Some(connections) = self.connections(key.class) {
-            let connection = H2Connection { client, streams, requests: 1, idle_since };
+            let connection = H2Connection { client, streams, requests: 1, idle_since, limit };
             connections.h2.entry(key.address).or_default().push(connection);
         }
         guard
@@ -258,6 +262,18 @@ impl Pool {
         let before = self.counts();
         self.clear.iter_mut().chain(self.named.values_mut()).for_each(Connections::close_idle);
         self.counts() != before
+    }
+
+    /// Closes one idle connection that counts for this limit; `false` when there is none.
+    pub fn close_one(&mut self, limit: &Arc<SharedLimit>) -> bool {
+        self.clear.iter_mut().chain(self.named.values_mut()).any(|connections| connections.close_one(limit))
+    }
+
+    /// Closes idle connections that count for limits whose permits others wait for, as many as are waited for.
+    pub fn close_wanted(&mut self) {
+        for connections in self.clear.iter_mut().chain(self.named.values_mut()) {
+            connections.close_wanted();
+        }
     }
 
     /// Idle HTTP/1 connections, and open HTTP/2 connections.
@@ -299,6 +315,38 @@ impl Connections {
         });
     }
 
+    fn close_one(&mut self, limit: &Arc<SharedLimit>) -> bool {
+        for idle in self.h1.values_mut() {
+            // The one that was used least recently is the first.
+            if let Some(at) = idle.iter().position(|pooled| counts_for(&pooled.h1, |of| Arc::ptr_eq(of, limit))) {
+                close(idle.remove(at).h1);
+                return true;
+            }
+        }
+        for open in self.h2.values_mut() {
+            let is_idle =
+                |c: &H2Connection| c.streams.get() == 0 && c.limit.as_ref().is_some_and(|of| Arc::ptr_eq(of, limit));
+            if let Some(at) = open.iter().position(is_idle) {
+                // It ends once nobody has it.
+                open.remove(at);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn close_wanted(&mut self) {
+        for idle in self.h1.values_mut() {
+            let wanted = |pooled: &mut Pooled| counts_for(&pooled.h1, |limit| limit.is_short());
+            for pooled in idle.extract_if(.., wanted) {
+                close(pooled.h1);
+            }
+        }
+        for open in self.h2.values_mut() {
+            open.retain(|c| c.streams.get() > 0 || !c.limit.as_ref().is_some_and(|limit| limit.is_short()));
+        }
+    }
+
     fn counts(&self) -> (usize, usize) {
         (self.h1.values().map(Vec::len).sum(), self.h2.values().map(Vec::len).sum())
     }
@@ -307,6 +355,11 @@ impl Connections {
     fn close(self) {
         self.h1.into_values().flatten().for_each(|pooled| close(pooled.h1));
     }
+}
+
+/// Whether what a connection counts for is like this.
+fn counts_for(h1: &H1, is: impl Fn(&Arc<SharedLimit>) -> bool) -> bool {
+    h1.permit().is_some_and(|permit| is(permit.seat().limit()))
 }
 
 /// Closes an idle connection, which has nothing under way.

@@ -79,7 +79,8 @@ impl Target {
             Some(file) => file,
             None => open_append(&self.path).map_err(|error| {
                 // Nothing is written yet, so that the lines can be written as soon as there is a descriptor.
-                DeliveryError { is_local: descriptors::is_local(&error), reason: failed(error) }
+                let is_local = descriptors::is_local(&error);
+                DeliveryError { is_local, reason: failed(error), ..DeliveryError::default() }
             })?,
         };
         file.write_all(&lines.concat()).map_err(failed)?;

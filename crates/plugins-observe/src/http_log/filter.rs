@@ -117,7 +117,7 @@ impl Sender {
             Err(error) => {
                 let is_local = matches!(error, CallError::Local(_));
                 let reason = format!("failed request to {}: {error}", self.authority);
-                return Err(DeliveryError { reason, is_local });
+                return Err(DeliveryError { reason, is_local, ..DeliveryError::default() });
             }
         };
         if answer.status < 300 {

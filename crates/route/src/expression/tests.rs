@@ -7,7 +7,7 @@ use atc_router::ast::{Type, Value};
 use atc_router::context::Context;
 use atc_router::router::Router as Reference;
 use atc_router::schema::Schema;
-use cardinal_ir::{Field, Id, Literal, Matches, Op, Origin, Predicate, Rank, Require, Rewrite, Route, Traffic, Wire};
+use cardinal_ir::{Field, Id, Literal, Matches, Op, Origin, Predicate, Rank, Route, Traffic, Wire};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -123,12 +123,7 @@ fn ours(predicate: Predicate, sent: &Sent) -> Option<Option<usize>> {
         rank: Rank::default(),
         traffic: Traffic::Http,
         matches: Matches::Predicate(predicate),
-        backend: None,
-        rewrite: Rewrite::default(),
-        require: Require::default(),
-        request_buffering: true,
-        response_buffering: true,
-        document: "".into(),
+        ..Route::default()
     };
     let (router, diagnostics) = Router::from_routes([(Id::nil(), Arc::new(route))]);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");

@@ -3,8 +3,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    AddrMatch, Criteria, Field, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Ir, Literal, Matches, Op, Origin,
-    PathMatch, Predicate, Rank, Require, Rewrite, Route, Selection, TextMatch, Traffic, Wire,
+    AddrMatch, Criteria, Field, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Ir, Literal, Matches, Op,
+    PathMatch, Predicate, QueryMatch, Rank, Route, Selection, TextMatch, Traffic, ValueMatch, Wire,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -14,19 +14,7 @@ use proptest::sample::select;
 use crate::{Headers, Kind, NoHeaders, Reason, Request, Router, naive};
 
 fn route(matches: Matches, weight: u128, tie: u128) -> (Id, Arc<Route>) {
-    let route = Route {
-        origin: Origin::default(),
-        group: None,
-        rank: Rank { weight, tie },
-        traffic: Traffic::Http,
-        matches,
-        backend: None,
-        rewrite: Rewrite::default(),
-        require: Require::default(),
-        request_buffering: true,
-        response_buffering: true,
-        document: "".into(),
-    };
+    let route = Route { rank: Rank { weight, tie }, matches, ..Route::default() };
     (Id::from_u128(tie + 1), Arc::new(route))
 }
 
@@ -119,6 +107,9 @@ fn path_match() -> impl Strategy<Value = PathMatch> {
         3 => path().prop_map(|path| PathMatch::Prefix(path.into())),
         1 => Just(PathMatch::Prefix("".into())),
         2 => regex().prop_map(|text| PathMatch::Regex(text.into())),
+        2 => path().prop_map(|path| PathMatch::Exact(path.into())),
+        2 => path().prop_map(|path| PathMatch::SegmentPrefix(path.into())),
+        1 => regex().prop_map(|text| PathMatch::FullRegex(text.into())),
     ]
 }
 
@@ -140,8 +131,24 @@ fn addr() -> impl Strategy<Value = SocketAddr> {
 fn header_match() -> impl Strategy<Value = HeaderMatch> {
     let exact = select(vec!["v1", "v2"]).prop_map(|text| TextMatch::Exact(text.into()));
     let regex = select(vec!["^v", "2$"]).prop_map(|text| TextMatch::Regex(text.into()));
-    (select(vec!["x-a", "x_b"]), vec(prop_oneof![exact, regex], 1..3))
+    let value = value_match().prop_map(TextMatch::Value);
+    (select(vec!["x-a", "x_b"]), vec(prop_oneof![exact, regex, value, Just(TextMatch::Absent)], 1..3))
         .prop_map(|(name, any_of)| HeaderMatch { name: name.into(), any_of })
+}
+
+fn value_match() -> impl Strategy<Value = ValueMatch> {
+    let text = || select(vec!["v1", "V1", "v", "", "/a", "\u{c9}"]).prop_map(Box::<str>::from);
+    prop_oneof![
+        Just(ValueMatch::Present),
+        text().prop_map(ValueMatch::Exact),
+        text().prop_map(ValueMatch::Prefix),
+        select(vec!["v.", "v|V1", "", ".*a"]).prop_map(|text| ValueMatch::Regex(text.into())),
+    ]
+}
+
+fn query_match() -> impl Strategy<Value = QueryMatch> {
+    (select(vec!["q", "p", "Q"]), vec(value_match(), 1..3))
+        .prop_map(|(name, any_of)| QueryMatch { name: name.into(), any_of })
 }
 
 /// A list that is mostly empty.
@@ -159,15 +166,17 @@ fn any_conditions() -> impl Strategy<Value = Matches> {
         few(method),
         few(host),
         few(path_match()),
-        few(header_match()),
+        (few(header_match()), few(query_match())),
         few(name_pattern()),
         few(addr_match()),
         few(addr_match()),
         few(wire()),
     )
-        .prop_map(|(methods, hosts, paths, headers, snis, sources, destinations, wires)| {
+        .prop_map(|(methods, hosts, paths, (headers, queries), snis, sources, destinations, wires)| {
             let selection = Selection::ByRank;
-            conditions(Criteria { methods, hosts, paths, headers, snis, sources, destinations, wires, selection })
+            let criteria =
+                Criteria { methods, hosts, paths, headers, queries, snis, sources, destinations, wires, selection };
+            conditions(criteria)
         })
 }
 
@@ -223,7 +232,7 @@ fn any_predicate() -> impl Strategy<Value = Matches> {
 
 fn sent() -> impl Strategy<Value = Sent> {
     let header = (select(vec!["x-a", "x-b"]), select(vec!["v1", "V1", "v2", "w", "\u{c9}"]));
-    let query = select(vec!["", "q=v1", "q=a&q=v1", "q", "%71=%2fa", "p=1"]);
+    let query = select(vec!["", "q=v1", "q=a&q=v1", "q", "%71=%2fa", "p=1", "Q=V1&q=V1", "p=v+1&q=%56%31"]);
     (
         wire(),
         select(vec!["GET", "POST"]),
@@ -402,8 +411,8 @@ fn a_wrong_pattern_leaves_only_its_route_out() {
     assert_eq!(diagnostics.len(), 1);
     assert_eq!(diagnostics[0].code, cardinal_ir::Code::Pattern);
     assert_eq!(diagnostics[0].path, "paths[0]");
-    assert_eq!(router.find(&request("a", "/a")).unwrap().route.rank.weight, 3);
-    assert_eq!(router.find(&request("a", "/b")).unwrap().route.rank.weight, 1);
+    let weight = |path| router.find(&request("a", path)).unwrap().route.rank.weight;
+    assert_eq!((weight("/a"), weight("/b")), (3, 1));
 }
 
 #[test]
@@ -435,7 +444,7 @@ fn losers_are_explained() {
         route(conditions(far), 4, 3),
     ]);
     let explained = router.explain(&request("a", "/a/b"), 2);
-    assert_eq!(explained.matched.unwrap().route.rank.weight, 2);
+    assert_eq!({ explained.matched.unwrap().route.rank.weight }, 2);
     let reasons: Vec<_> = explained.losers.iter().map(|loser| loser.reason.clone()).collect();
     assert_eq!(reasons, [Reason::RankedLower, Reason::Misses(vec![Kind::Method])]);
     let all = router.explain(&request("a", "/a/b"), 9);
@@ -462,6 +471,148 @@ fn what_is_wanted_and_what_was_sent_are_shown() {
         "header x-a (route: 1, ~*^v; request: none)".to_owned(),
     ];
     assert_eq!(comparisons, [nearest, other]);
+}
+
+/// Which of these paths a condition matches, and how much of each.
+fn path_lens(wanted: PathMatch, paths: &[&str]) -> Vec<Option<usize>> {
+    let matches = conditions(Criteria { paths: vec![wanted], ..Criteria::default() });
+    let (router, diagnostics) = Router::from_routes([route(matches, 1, 0)]);
+    assert!(diagnostics.is_empty());
+    paths.iter().map(|path| router.find(&request("a", path)).map(|found| found.path_len.unwrap())).collect()
+}
+
+#[test]
+fn paths_are_compared_as_a_whole_or_by_segments() {
+    let paths = ["/a", "/a/", "/a/b", "/ab", "/", "/A", "/b/a"];
+    let (two, all) = (Some(2), [Some(0); 7]);
+    assert_eq!(path_lens(PathMatch::Exact("/a".into()), &paths), [two, None, None, None, None, None, None]);
+    for prefix in ["/a", "/a/"] {
+        let lens = path_lens(PathMatch::SegmentPrefix(prefix.into()), &paths);
+        assert_eq!(lens, [two, two, two, None, None, None, None]);
+    }
+    assert_eq!(path_lens(PathMatch::SegmentPrefix("/".into()), &paths), all);
+    let lens = path_lens(PathMatch::FullRegex("/[a-z]".into()), &paths);
+    assert_eq!(lens, [two, None, None, None, None, None, None]);
+    let long = format!("/{}", "x".repeat(400));
+    let lens =
+        path_lens(PathMatch::SegmentPrefix(long.as_str().into()), &[&long, &format!("{long}/y"), &format!("{long}y")]);
+    assert_eq!(lens, [Some(401), Some(401), None]);
+}
+
+/// Whether a request with these headers and this query is matched.
+fn is_matched(criteria: Criteria, headers: &[(&'static str, &'static str)], query: &'static str) -> bool {
+    let (router, diagnostics) = Router::from_routes([route(conditions(criteria), 1, 0)]);
+    assert!(diagnostics.is_empty());
+    let address = SocketAddr::from(([10, 0, 0, 1], 80));
+    let sent = Sent {
+        wire: Wire::Http,
+        method: "GET",
+        host: None,
+        path: "/".to_owned(),
+        query,
+        headers: headers.to_vec(),
+        sni: None,
+        source: address,
+        destination: address,
+    };
+    router.find(&sent.view()).is_some()
+}
+
+#[test]
+fn headers_are_present_absent_or_compared_with_regard_to_case() {
+    let check = |wanted: TextMatch, expect: [bool; 4]| {
+        let sent: [&[_]; 4] = [&[], &[("x-a", "")], &[("x-a", "No"), ("x-a", "Yes")], &[("x-a", "yes, no")]];
+        let headers = vec![HeaderMatch { name: "x-a".into(), any_of: vec![wanted.clone()] }];
+        let criteria = Criteria { headers, ..Criteria::default() };
+        assert_eq!(sent.map(|sent| is_matched(criteria.clone(), sent, "")), expect, "{wanted:?}");
+    };
+    check(TextMatch::Absent, [true, false, false, false]);
+    check(TextMatch::Value(ValueMatch::Present), [false, true, true, true]);
+    check(TextMatch::Value(ValueMatch::Exact("Yes".into())), [false, false, true, false]);
+    check(TextMatch::Value(ValueMatch::Exact("yes".into())), [false; 4]);
+    check(TextMatch::Exact("yes".into()), [false, false, true, false]);
+    check(TextMatch::Value(ValueMatch::Prefix("yes".into())), [false, false, false, true]);
+    check(TextMatch::Value(ValueMatch::Regex("Y.s".into())), [false, false, true, false]);
+    check(TextMatch::Value(ValueMatch::Regex("e".into())), [false; 4]);
+}
+
+#[test]
+fn of_a_query_parameter_the_first_value_counts_decoded() {
+    let check = |wanted: ValueMatch, expect: [bool; 5]| {
+        let sent = ["", "a=1", "q", "q=A+%62&q=x", "q=x&q=A+b"];
+        let queries = vec![QueryMatch { name: "q".into(), any_of: vec![wanted.clone()] }];
+        let criteria = Criteria { queries, ..Criteria::default() };
+        assert_eq!(sent.map(|query| is_matched(criteria.clone(), &[], query)), expect, "{wanted:?}");
+    };
+    check(ValueMatch::Present, [false, false, true, true, true]);
+    check(ValueMatch::Exact("".into()), [false, false, true, false, false]);
+    check(ValueMatch::Exact("A b".into()), [false, false, false, true, false]);
+    check(ValueMatch::Prefix("A".into()), [false, false, false, true, false]);
+    check(ValueMatch::Regex("[A-Z] ?b".into()), [false, false, false, true, false]);
+    check(ValueMatch::Regex("b".into()), [false; 5]);
+}
+
+#[test]
+fn wrong_patterns_of_values_are_reported() {
+    let headers = vec![HeaderMatch {
+        name: "x-a".into(),
+        any_of: vec![TextMatch::Absent, TextMatch::Value(ValueMatch::Regex("(".into()))],
+    }];
+    let queries = vec![QueryMatch { name: "q".into(), any_of: vec![ValueMatch::Regex("[".into())] }];
+    let routes = [
+        route(conditions(Criteria { headers, ..Criteria::default() }), 1, 0),
+        route(conditions(Criteria { queries, ..Criteria::default() }), 1, 1),
+    ];
+    let (router, diagnostics) = Router::from_routes(routes);
+    assert!(router.is_empty());
+    let paths: Vec<_> = diagnostics.iter().map(|diagnostic| &*diagnostic.path).collect();
+    assert_eq!(paths, ["headers.x-a", "queries.q"]);
+}
+
+#[test]
+fn losers_tell_which_value_is_required() {
+    let criteria = Criteria {
+        paths: vec![
+            PathMatch::Exact("/a".into()),
+            PathMatch::SegmentPrefix("/b/".into()),
+            PathMatch::FullRegex("/c+".into()),
+        ],
+        headers: vec![HeaderMatch {
+            name: "x-a".into(),
+            any_of: vec![TextMatch::Absent, TextMatch::Value(ValueMatch::Exact("V".into()))],
+        }],
+        queries: vec![
+            QueryMatch { name: "p".into(), any_of: vec![ValueMatch::Exact("1".into())] },
+            QueryMatch {
+                name: "q".into(),
+                any_of: vec![ValueMatch::Prefix("v".into()), ValueMatch::Regex("w+".into())],
+            },
+        ],
+        ..Criteria::default()
+    };
+    let (router, _) = Router::from_routes([route(conditions(criteria), 1, 0)]);
+    let address = SocketAddr::from(([10, 0, 0, 1], 80));
+    let sent = Sent {
+        wire: Wire::Http,
+        method: "GET",
+        host: None,
+        path: "/x".to_owned(),
+        query: "p=1&q=%78",
+        headers: vec![("x-a", "v")],
+        sni: None,
+        source: address,
+        destination: address,
+    };
+    let loser = router.explain(&sent.view(), 9).losers.remove(0);
+    assert_eq!(loser.reason.to_string(), "path, header, query");
+    assert_eq!(
+        loser.comparisons,
+        [
+            "path (route: exactly /a, /b/..., ~^/c+$; request: /x)",
+            "header x-a (route: absent, exactly V; request: v)",
+            "query q (route: v*, ~^w+$; request: x)",
+        ]
+    );
 }
 
 fn ir_of(routes: impl IntoIterator<Item = (Id, Arc<Route>)>) -> Ir {

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    Criteria, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Matches, Origin, PathMatch, Rank, Require, Rewrite,
-    Route, TextMatch, Traffic, Wire,
+    Criteria, HeaderMatch, HostMatch, HostPattern, Id, ImpliedPort, Matches, Origin, PathMatch, Rank, Route, TextMatch,
+    Traffic, Wire,
 };
 use cardinal_route::{Headers, Request, Router, expression, normalize_path, split_host, upstream_uri::Parts};
 
@@ -54,12 +54,7 @@ fn route(number: u128, matches: Matches) -> (Id, Arc<Route>) {
         rank: Rank { weight: number, tie: number },
         traffic: Traffic::Http,
         matches,
-        backend: None,
-        rewrite: Rewrite::default(),
-        require: Require::default(),
-        request_buffering: true,
-        response_buffering: true,
-        document: "".into(),
+        ..Route::default()
     };
     (Id::from_u128(number), Arc::new(route))
 }

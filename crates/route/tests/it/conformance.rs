@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cardinal_ir::{Id, Origin, PathHandling, Require, Rewrite, Route, Traffic, Wire};
+use cardinal_ir::{Id, Origin, PathHandling, Rewrite, Route, Traffic, Wire};
 use cardinal_route::upstream_uri::Parts;
 use cardinal_route::{Headers, Request, Router, normalize_path, split_host};
 use serde_json::Value;
@@ -101,12 +101,8 @@ fn lower(entry: &Value, number: usize, flavor: Flavor) -> (Id, Vec<(Id, Arc<Rout
                 rank,
                 traffic: Traffic::Http,
                 matches: conditions.into(),
-                backend: None,
                 rewrite: rewrite.clone(),
-                require: Require::default(),
-                request_buffering: true,
-                response_buffering: true,
-                document: "".into(),
+                ..Route::default()
             };
             (split, Arc::new(record))
         });

@@ -28,13 +28,14 @@ fn paths_that_rank_differently_are_split() {
         split_and_rank(COMPATIBLE, RouteOrder::Documented, &RouteFields { id, paths, ..RouteFields::default() });
     let text = |path: &PathMatch| match path {
         PathMatch::Prefix(text) | PathMatch::Regex(text) => text.to_string(),
+        other => panic!("not made by the ranking: {other:?}"),
     };
     let paths: Vec<Vec<String>> = split.iter().map(|(_, c, _)| c.paths.iter().map(text).collect()).collect();
     assert_eq!(paths, [vec!["/re", "/x"], vec!["/aa", "/cc"], vec!["/b"]]);
     let namespace = Id::from_u128(0x7f14_5bf9_0dce_4f91_98eb_debb_ce4b_9f6b);
     let expect = Id::new_v5(&namespace, b"e8fb37f1-102d-461e-9c51-6608a6bb8101#2");
     assert_eq!(split[1].0, expect);
-    assert_eq!(split[1].2.tie, expect.as_u128());
+    assert_eq!({ split[1].2.tie }, expect.as_u128());
 
     let whole = split_and_rank(
         COMPATIBLE,

@@ -87,6 +87,11 @@ pub fn write(cx: &LogCx<'_>, out: &mut Vec<u8>) {
     }
     root.text("workspace", WORKSPACE_ID.as_bytes());
     root.text("workspace_name", WORKSPACE_NAME.as_bytes());
+    if let Some(trace) = &cx.exchange.trace {
+        let mut ids = root.object("trace_id");
+        ids.text("w3c", trace.trace_id.to_string().as_bytes());
+        ids.close();
+    }
     for (name, value) in &cx.exchange.log_fields {
         root.value(name, value);
     }

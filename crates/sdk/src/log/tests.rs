@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{record, set_field, write};
 use crate::testing::{backend, route, services};
+use crate::trace::{SpanContext, SpanId, TraceId};
 use crate::{Client, CredentialRef, Exchange, LogCx, PrincipalEntry, RequestId, Source, TlsInfo, Try, TryState};
 
 fn address(text: &str) -> SocketAddr {
@@ -152,4 +153,19 @@ fn fields_are_set_by_dotted_path() {
     check("a.b", None, Ok(json!({"a": {}, "c": 2})));
     check(r"a\.b", Some(json!(true)), Ok(json!({"a": {"b": 1}, "c": 2, "a.b": true})));
     check("c.d", Some(json!(1)), Err("'c.d' leads through something that is not an object"));
+}
+
+#[tokio::test]
+async fn the_trace_is_named() {
+    let mut exchange = exchange();
+    exchange.trace = Some(SpanContext {
+        trace_id: TraceId::new(0xab).unwrap(),
+        span_id: SpanId::new(1).unwrap(),
+        sampled: false,
+        debug: false,
+    });
+    let text = text_of(&exchange, None);
+    assert_eq!(text["trace_id"], json!({ "w3c": "000000000000000000000000000000ab" }));
+    exchange.clear();
+    assert_eq!(text_of(&exchange, None).get("trace_id"), None);
 }

@@ -33,6 +33,20 @@ mod tests;
 pub trait Entry: Send + 'static {
     /// Bytes it counts for.
     fn size(&self) -> usize;
+
+    /// Called when it is lost, for those who count by reason.
+    fn lost(&self, _reason: Loss) {}
+}
+
+/// Why entries are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// The queue was full, or there was no memory.
+    NoRoom,
+    /// It could not be delivered within `max_retry_time`.
+    Undelivered,
+    /// The receiver refuses it: see [`DeliveryError::is_final`].
+    Refused,
 }
 
 impl Entry for Bytes {
@@ -57,18 +71,22 @@ impl Entry for String {
 pub type Delivery = Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send>>;
 
 /// Why a batch was not delivered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryError {
     /// For the log.
     pub reason: String,
     /// The node has run out of descriptors, memory or ports: the batch could not be sent at all, and this time does not
     /// count for `max_retry_time`.
     pub is_local: bool,
+    /// Trying again would not help: the batch is lost.
+    pub is_final: bool,
+    /// The receiver does not want to be asked again earlier; it is waited no longer than `max_retry_delay`.
+    pub retry_after: Option<Duration>,
 }
 
 impl From<String> for DeliveryError {
     fn from(reason: String) -> Self {
-        Self { reason, is_local: false }
+        Self { reason, ..Self::default() }
     }
 }
 
@@ -228,7 +246,7 @@ impl<T: Entry> Queue<T> {
         let mut waiting = lock(&inner.waiting);
         let before = waiting.dropped;
         if let Err(reason) = inner.make_room(&mut waiting, size) {
-            inner.lose(&mut waiting, 1);
+            inner.lose(&mut waiting, &[entry], Loss::NoRoom);
             inner.complain(&mut waiting, reason, None);
             return;
         }
@@ -316,12 +334,14 @@ impl<T: Entry> Inner<T> {
             };
             waiting.bytes -= oldest.size();
             waiting.held.shrink(oldest.size());
-            self.lose(waiting, 1);
+            self.lose(waiting, &[oldest], Loss::NoRoom);
         }
     }
 
     /// Counts entries that are lost.
-    fn lose(&self, waiting: &mut Waiting<T>, count: u64) {
+    fn lose(&self, waiting: &mut Waiting<T>, entries: &[T], reason: Loss) {
+        entries.iter().for_each(|entry| entry.lost(reason));
+        let count = entries.len() as u64;
         waiting.dropped += count;
         self.registry.dropped.fetch_add(count, Ordering::Relaxed);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cardinal_base::{Clock as _, ManualClock};
 use serde_json::json;
 
-use super::{DeliveryError, Queue, Settings, drain};
+use super::{DeliveryError, Entry, Loss, Queue, Settings, drain};
 use crate::{Services, testing};
 
 type Seen = Arc<Mutex<Vec<Vec<String>>>>;
@@ -69,7 +69,11 @@ async fn a_shortage_of_the_node_loses_no_entries() {
             async move {
                 match number {
                     20 => Ok(()),
-                    _ => Err(DeliveryError { reason: "no descriptors".to_owned(), is_local: number < 20 }),
+                    _ => Err(DeliveryError {
+                        reason: "no descriptors".to_owned(),
+                        is_local: number < 20,
+                        ..DeliveryError::default()
+                    }),
                 }
             }
         });
@@ -233,4 +237,62 @@ async fn entries_take_no_more_than_their_part_of_the_memory() {
     assert_eq!((totals.entries, totals.dropped), (3, 2));
     assert_eq!(clock.pass_until(drain(&services, Duration::from_secs(1))).await, 0);
     assert_eq!(services.memory.used(), 0);
+}
+
+/// An entry that notes why it is lost.
+#[derive(Clone)]
+struct Noted(&'static str, Arc<Mutex<Vec<(&'static str, Loss)>>>);
+
+impl Entry for Noted {
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    fn lost(&self, reason: Loss) {
+        self.1.lock().unwrap().push((self.0, reason));
+    }
+}
+
+#[tokio::test]
+async fn entries_learn_why_they_are_lost() {
+    let (services, clock) = services();
+    let lost = Arc::default();
+    let record = json!({"max_batch_size": 1, "max_coalescing_delay": 0, "max_entries": 2, "max_bytes": 9,
+        "max_retry_time": 1, "initial_retry_delay": 1});
+    let queue = Queue::open(&services, settings(record), |batch: Vec<Noted>| async move {
+        match batch[0].0 {
+            "refused" => Err(DeliveryError { is_final: true, ..DeliveryError::from("no".to_owned()) }),
+            "late" => Err(DeliveryError::from("not now".to_owned())),
+            _ => Ok(()),
+        }
+    });
+    for name in ["refused", "late", "ok", "old", "a", "b", "much too long"] {
+        queue.push(Noted(name, Arc::clone(&lost)));
+        if !matches!(name, "old" | "a" | "b" | "much too long") {
+            clock.pass(Duration::from_secs(5)).await;
+        }
+    }
+    let (refused, late, full) = (Loss::Refused, Loss::Undelivered, Loss::NoRoom);
+    assert_eq!(*lost.lock().unwrap(), [("refused", refused), ("late", late), ("old", full), ("much too long", full)]);
+    assert_eq!(queue.dropped(), 4);
+}
+
+#[tokio::test]
+async fn a_receiver_may_ask_for_a_longer_pause_within_the_limit() {
+    let (services, clock) = services();
+    let record = json!({"max_coalescing_delay": 0, "initial_retry_delay": 1, "max_retry_delay": 20});
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let (called, time) = (Arc::clone(&times), clock.clone());
+    let queue = Queue::open(&services, settings(record), move |_: Vec<String>| {
+        let mut times = called.lock().unwrap();
+        times.push(time.tick().millis() / 1_000);
+        let asked = [Some(7), Some(1), Some(100), None].get(times.len() - 1).copied().flatten();
+        let error = DeliveryError { retry_after: asked.map(Duration::from_secs), .."later".to_owned().into() };
+        let done = times.len() == 5;
+        async move { if done { Ok(()) } else { Err(error) } }
+    });
+    push(&queue, &["a"]);
+    clock.pass_until(drain(&services, Duration::from_secs(100))).await;
+    // The own delays are 1, 2, 4 and 8 seconds.
+    assert_eq!(*times.lock().unwrap(), [0, 7, 7 + 2, 9 + 20, 29 + 8]);
 }

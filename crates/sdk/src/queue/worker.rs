@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cardinal_base::{Reservation, timeout};
 
-use super::{Entry, Inner, lock};
+use super::{Entry, Inner, Loss, lock};
 
 /// The longest wait while the node itself has run out of something.
 const LOCAL_DELAY_MAX: Duration = Duration::from_secs(1);
@@ -86,28 +86,32 @@ impl<T: Entry + Clone> Inner<T> {
             let handler = Arc::clone(&lock(&self.handler));
             let Err(error) = handler(batch.clone()).await else { return self.recover() };
             self.failed(&error.reason);
+            if error.is_final {
+                return self.give_up(&batch, &error.reason, Loss::Refused);
+            }
             let limit = self.settings.max_retry_time;
             if error.is_local {
                 delay = delay.min(LOCAL_DELAY_MAX);
                 started = clock.tick().plus(delay);
             } else if limit.is_zero() || clock.tick().since(started) > limit {
-                return self.give_up(batch.len(), &error.reason);
+                return self.give_up(&batch, &error.reason, Loss::Undelivered);
             }
-            clock.sleep(delay.max(Duration::from_millis(1))).await;
+            let asked = error.retry_after.unwrap_or_default().min(self.settings.max_retry_delay);
+            clock.sleep(delay.max(asked).max(Duration::from_millis(1))).await;
             delay = delay.saturating_mul(2).min(self.settings.max_retry_delay);
         }
     }
 
     /// Loses a batch that cannot be delivered.
-    fn give_up(&self, entries: usize, reason: &str) {
+    fn give_up(&self, batch: &[T], reason: &str, loss: Loss) {
         let limit = self.settings.max_retry_time;
-        let what = if limit.is_zero() {
+        let what = if limit.is_zero() || loss == Loss::Refused {
             "entries could not be delivered; they are lost".to_owned()
         } else {
             format!("entries could not be delivered within max_retry_time ({} s); they are lost", limit.as_secs_f64())
         };
         let mut waiting = lock(&self.waiting);
-        self.lose(&mut waiting, entries as u64);
+        self.lose(&mut waiting, batch, loss);
         self.complain(&mut waiting, &what, Some(reason));
     }
 }

@@ -9,12 +9,13 @@ mod hpack;
 mod identity;
 mod sniff;
 mod targets;
+mod trace;
 
 use cardinal_base::{Rng, SeededRng};
 
 pub use targets::{
     DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, LUA_EXPRESSION, PATH_NORMALISER,
-    PROXY_PROTOCOL, SNIFF, SPIFFE_ID, TARGETS, TRUST_BUNDLE, X509_SVID,
+    PROXY_PROTOCOL, SNIFF, SPIFFE_ID, TARGETS, TRACE_CONTEXT, TRUST_BUNDLE, X509_SVID,
 };
 
 /// Something to fuzz.

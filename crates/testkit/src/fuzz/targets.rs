@@ -9,7 +9,7 @@ use cardinal_plugins_auth::jwt;
 use cardinal_route::{expression, normalize_path};
 use cardinal_sdk::lua;
 
-use super::{Target, h1, h2, hpack, identity, sniff};
+use super::{Target, h1, h2, hpack, identity, sniff, trace};
 
 /// All targets.
 pub const TARGETS: &[&Target] = &[
@@ -25,6 +25,7 @@ pub const TARGETS: &[&Target] = &[
     &PROXY_PROTOCOL,
     &SNIFF,
     &SPIFFE_ID,
+    &TRACE_CONTEXT,
     &TRUST_BUNDLE,
     &X509_SVID,
 ];
@@ -54,6 +55,10 @@ pub const SPIFFE_ID: Target =
 /// SPIFFE bundles.
 pub const TRUST_BUNDLE: Target =
     Target { name: "trust_bundle", seeds: identity::BUNDLES, iterations: 10_000, check: identity::check_bundle };
+
+/// Trace contexts in request headers.
+pub const TRACE_CONTEXT: Target =
+    Target { name: "trace_context", seeds: trace::HEADERS, iterations: 40_000, check: trace::check_context };
 
 /// X.509-SVIDs, CA certificates and certificate signing requests.
 pub const X509_SVID: Target =

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cardinal_testkit::fuzz::{
     DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, PATH_NORMALISER, PROXY_PROTOCOL, SNIFF,
-    SPIFFE_ID, TARGETS, TRUST_BUNDLE, Target, X509_SVID, fuzz_smoke,
+    SPIFFE_ID, TARGETS, TRACE_CONTEXT, TRUST_BUNDLE, Target, X509_SVID, fuzz_smoke,
 };
 
 fn run(target: &Target) {
@@ -64,6 +64,11 @@ fn first_bytes_of_connections() {
 #[test]
 fn spiffe_ids() {
     run(&SPIFFE_ID);
+}
+
+#[test]
+fn trace_contexts() {
+    run(&TRACE_CONTEXT);
 }
 
 #[test]

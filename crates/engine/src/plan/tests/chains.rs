@@ -38,8 +38,8 @@ fn skeleton() -> Ir {
     for number in ROUTES {
         let paths = vec![PathMatch::Prefix(format!("/{number}").into())];
         let matches = Matches::from(cardinal_ir::Criteria { paths, ..Default::default() });
-        let (rank, backend) = (Rank { weight: 0, tie: number }, (number == 1).then_some(id(BACKEND)));
-        let route = Route { origin: origin("routes", number), rank, matches, backend, ..Route::default() };
+        let (rank, action) = (Rank { weight: 0, tie: number }, (number == 1).then_some(id(BACKEND)).into());
+        let route = Route { origin: origin("routes", number), rank, matches, action, ..Route::default() };
         ir.routes.insert(id(number), route);
     }
     for number in PRINCIPALS {
@@ -175,11 +175,11 @@ impl Asker {
     /// What a plan chooses: name and id, in the order in which it runs.
     fn planned(&self, plan: &Plan) -> Vec<(&'static str, Id)> {
         let route = plan.group(None).http_routes.iter().find(|route| route.route.origin.id == id(self.route)).unwrap();
-        let exchange = self.exchange();
-        let slots = 0..u16::try_from(route.chain.len()).unwrap();
-        let chosen = slots.filter_map(|slot| match route.chain.choose(slot, &exchange) {
+        let (exchange, chain) = (self.exchange(), &route.destination(0).chain);
+        let slots = 0..u16::try_from(chain.len()).unwrap();
+        let chosen = slots.filter_map(|slot| match chain.choose(slot, &exchange) {
             NOT_CHOSEN => None,
-            choice => route.chain.instance(slot, choice),
+            choice => chain.instance(slot, choice),
         });
         chosen.map(|instance| (instance.name, instance.record.origin().id)).collect()
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cardinal_base::ManualClock;
 use cardinal_ir::Route;
+use cardinal_ir::{Action, WeightedBackend};
 use cardinal_testkit::{Authority, World};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ const PLUGINS: &[&PluginDef] = &[
 #[derive(Clone, Debug, Default)]
 struct Model {
     services: BTreeMap<u8, (u8, bool, u8)>,
+    /// Routes whose requests are split over all services, by the weight of the first.
+    splits: BTreeMap<u8, u8>,
     routes: BTreeMap<u8, (u8, u8, bool)>,
     plugins: BTreeMap<u8, (u8, u8, u8)>,
     consumers: BTreeMap<u8, u8>,
@@ -40,6 +43,7 @@ enum Edit {
     Key(u8, Option<(u8, u8)>),
     Target(u8, Option<u8>),
     Certificate(u8),
+    Split(u8, Option<u8>),
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -52,6 +56,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         (0_u8..4, weighted(0.8, (0_u8..3, 0_u8..3))).prop_map(|(id, to)| Edit::Key(id, to)),
         (0_u8..3, weighted(0.8, 0_u8..3)).prop_map(|(id, to)| Edit::Target(id, to)),
         (0_u8..3).prop_map(Edit::Certificate),
+        (0_u8..4, weighted(0.6, 0_u8..3)).prop_map(|(id, to)| Edit::Split(id, to)),
     ]
 }
 
@@ -72,7 +77,24 @@ impl Model {
             Edit::Key(id, to) => put(&mut self.keys, id, to),
             Edit::Target(id, to) => put(&mut self.targets, id, to),
             Edit::Certificate(to) => self.certificate = to,
+            Edit::Split(id, to) => put(&mut self.splits, id, to),
         }
+    }
+
+    /// What the file stands for, with the routes split that are to be.
+    fn configuration(&self, pairs: &[(String, String)]) -> anyhow::Result<Configuration> {
+        let mut made = compiled(&self.file(pairs).to_string())?;
+        let mut ir = Ir::clone(&made.ir);
+        for (id, route) in made.ir.routes.iter() {
+            let number = route.origin.name.as_deref().and_then(|name| name.strip_prefix('r')?.parse().ok());
+            let Some(weight) = number.and_then(|number: u8| self.splits.get(&number)) else { continue };
+            let backends = made.ir.backends.iter().zip(u32::from(*weight)..);
+            let weighted = backends.map(|((backend, _), weight)| WeightedBackend { backend: *backend, weight });
+            let action = Action::Split(weighted.collect());
+            ir.routes.insert(*id, Route { action, ..Route::clone(route) });
+        }
+        made.ir = Arc::new(ir);
+        Ok(made)
     }
 
     fn file(&self, pairs: &[(String, String)]) -> Value {
@@ -153,12 +175,14 @@ fn digest(plan: &Plan, registry: &Registry) -> Vec<String> {
     for (router, plans) in tables {
         for (slot, id, route) in router.routes() {
             let plan = plans.get(slot).expect("a route has a plan");
-            let backend = plan.backend.as_ref().map(|b| {
-                let names = b.group.names();
-                (b.id, Arc::as_ptr(&b.backend), b.group.id(), names, b.group.status().weight, b.tls.is_some())
-            });
             assert!(Arc::ptr_eq(&plan.route, route), "the plan of another route");
-            routes.push(format!("{id} {:?} {backend:?} {}", Arc::as_ptr(route), plan.chain.describe()));
+            for to in plan.destinations() {
+                let backend = to.backend.as_ref().map(|b| {
+                    let names = b.group.names();
+                    (b.id, Arc::as_ptr(&b.backend), b.group.id(), names, b.group.status().weight, b.tls.is_some())
+                });
+                routes.push(format!("{id} {:?} {backend:?} {}", Arc::as_ptr(route), to.chain.describe()));
+            }
         }
         assert_eq!(plans.iter().count(), router.len());
     }
@@ -234,8 +258,8 @@ proptest! {
         let mut last: Option<Plan> = None;
         for (step, generation) in steps.into_iter().zip(1..) {
             step.into_iter().for_each(|edit| model.apply(edit));
-            let file = model.file(&bench.pairs).to_string();
-            let made = compiled(&file).map_err(|e| TestCaseError::fail(format!("{e}: {file}")))?;
+            let made = model.configuration(&bench.pairs);
+            let made = made.map_err(|e| TestCaseError::fail(format!("{e}: {model:?}")))?;
             let next = bench.plan(&made, generation, &registry, last.as_ref());
             prop_assert_eq!(&next.ir, &made.ir);
             prop_assert_eq!(next.ir.digest(), made.ir.digest());
@@ -297,6 +321,7 @@ fn what_did_not_change_is_the_same_object() {
     for (slot, id, _) in second.group(None).http.routes() {
         let (old, new) =
             (first.group(None).http_routes.get(slot).unwrap(), second.group(None).http_routes.get(slot).unwrap());
+        let (old, new) = (old.destination(0), new.destination(0));
         if !Arc::ptr_eq(old.backend.as_ref().unwrap(), new.backend.as_ref().unwrap()) {
             backends.push(id.as_u128() % 0x1000);
         }
@@ -308,6 +333,34 @@ fn what_did_not_change_is_the_same_object() {
     assert_eq!((backends, chains), (vec![0x003], vec![0x007, 0x008]));
     assert!(Arc::ptr_eq(first.tls.http2.config(), second.tls.http2.config()));
     assert!(Arc::ptr_eq(&first.group(None).unrouted, &second.group(None).unrouted));
+}
+
+#[test]
+fn another_weight_plans_one_route_anew() {
+    let (bench, registry) = (Bench::new(), Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap());
+    let mut model = many(40);
+    // A filter of the route, one of a service.
+    model.apply(Edit::Plugin(0, Some((1, 3, 7))));
+    model.apply(Edit::Plugin(1, Some((2, 1, 3))));
+    model.apply(Edit::Split(7, Some(0)));
+    let first = bench.plan(&model.configuration(&[]).unwrap(), 1, &registry, None);
+    model.apply(Edit::Split(7, Some(5)));
+    let second = bench.plan(&model.configuration(&[]).unwrap(), 2, &registry, Some(&first));
+    let delta = first.ir.diff(&second.ir);
+    assert_eq!((delta.len(), delta.routes.len()), (1, 1));
+    assert_eq!(second.group(None).http.changes_since(&first.group(None).http).len(), 1);
+    for (slot, _, route) in second.group(None).http.routes() {
+        let (old, new) =
+            (first.group(None).http_routes.get(slot).unwrap(), second.group(None).http_routes.get(slot).unwrap());
+        let is_split = matches!(route.action, Action::Split(_));
+        assert_eq!(Arc::ptr_eq(&old.route, &new.route), !is_split);
+        assert_eq!(new.destinations().count(), if is_split { 41 } else { 1 });
+        // The chains and backends are the same objects all the same.
+        for (old, new) in old.destinations().zip(new.destinations()) {
+            assert!(Arc::ptr_eq(&old.chain, &new.chain));
+            assert_eq!(old.backend.as_ref().map(Arc::as_ptr), new.backend.as_ref().map(Arc::as_ptr));
+        }
+    }
 }
 
 #[test]
@@ -348,7 +401,7 @@ fn validating_finds_what_planning_leaves_out() {
     assert!(planned.len() > 5, "{planned:?}");
     // What is refused as a whole is refused with the same words.
     let mut broken = configuration;
-    broken.ir_mut().routes.insert(id(4), Route { backend: Some(id(77)), ..Route::default() });
+    broken.ir_mut().routes.insert(id(4), Route { action: Action::Forward(id(77)), ..Route::default() });
     let registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
     let cx = PlanCx { plugins: PLUGINS, services: bench.services.clone(), registry: &registry, previous: None };
     let _entered = bench.runtime.enter();

@@ -7,9 +7,9 @@ use std::time::Duration;
 use cardinal_base::{SeededRng, SystemClock};
 use cardinal_engine::{Applied, Configuration, Engine, Options};
 use cardinal_ir::{
-    Backend, Criteria, Host, HttpVersion, Id, Identity, Ir, KeyPair, Listener, ListenerGroup, ListenerTls, MutualTls,
-    NodeSettings, Origin, PeerMatch, Rank, Route, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamIdentity,
-    UpstreamTls,
+    Action, Backend, Criteria, Host, HttpVersion, Id, Identity, Ir, KeyPair, Listener, ListenerGroup, ListenerTls,
+    MutualTls, NodeSettings, Origin, PeerMatch, Rank, Route, Severity, Target, Timeouts, Traffic, TrustBundle,
+    UpstreamIdentity, UpstreamTls,
 };
 use cardinal_pki::{Ca, CaRequest, LeafRequest, SpiffeId, TrustDomain, X509Svid};
 
@@ -86,7 +86,7 @@ pub(super) fn route(ir: &mut Ir, group: Option<Id>, to: SocketAddr, change: impl
         origin: origin("backends", BACKEND),
         http: Some(HttpVersion::H1),
         target: Target::Host(host),
-        timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000 },
+        timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000, ..Timeouts::default() },
         document: "{}".into(),
         ..Backend::default()
     };
@@ -95,7 +95,7 @@ pub(super) fn route(ir: &mut Ir, group: Option<Id>, to: SocketAddr, change: impl
         group,
         rank: Rank { weight: 1, tie: 1 },
         matches: Criteria::default().into(),
-        backend: Some(BACKEND),
+        action: Action::Forward(BACKEND),
         document: "{}".into(),
         ..Route::default()
     };

@@ -4,7 +4,8 @@ mod front;
 
 use anyhow::{Result, ensure};
 use cardinal_ir::{
-    Certificate, Id, Ir, KeyPair, ListenerKind, ListenerTls, PeerMatch, TlsTermination, Traffic, TrustBundle, Wire,
+    Action, Certificate, Id, Ir, KeyPair, ListenerKind, ListenerTls, PeerMatch, TlsTermination, Traffic, TrustBundle,
+    Wire,
 };
 use cardinal_testkit::{Authority, EchoServer, H1Client, H2Client, ScriptedPeer, Step, StreamEcho, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -280,7 +281,7 @@ async fn what_is_spoken_is_told_by_the_first_bytes() -> Result<()> {
             (found.0.as_ref().clone(), found.1.as_ref().clone())
         };
         let (backend_id, route_id) = (Id::from_u128(20), Id::from_u128(21));
-        stream.backend = Some(backend_id);
+        stream.action = Action::Forward(backend_id);
         stream.origin = origin("routes", route_id);
         ir.backends.insert(backend_id, backend);
         ir.routes.insert(route_id, stream);

@@ -7,8 +7,8 @@ use cardinal_base::task;
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
     Algorithm, Backend, Certificate, Cluster, Criteria, Endpoint, Filter, FilterSet, HashInput, HealthChecks, Host,
-    HostPattern, Id, Ir, KeyPair, L4, Listener, ListenerKind, ListenerTls, NodeSettings, Origin, Policy, PolicySpec,
-    Rank, Require, Rewrite, Route, Scope, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
+    HostPattern, Id, Ir, KeyPair, L4, Labels, Listener, ListenerKind, ListenerTls, NodeSettings, Origin, Policy,
+    PolicySpec, Rank, Route, Scope, Severity, Target, Timeouts, Traffic, TrustBundle, UpstreamTls, Wire,
 };
 use cardinal_testkit::{Authority, Issued};
 use rustls::ServerConfig;
@@ -61,8 +61,8 @@ impl Setup {
             tls: None,
             target: Target::Host(host),
             path: None,
-            timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000 },
-            retries: 0,
+            timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000, ..Timeouts::default() },
+            retry: None,
             upgrade_protocols: Vec::new(),
             document: "{}".into(),
         };
@@ -85,18 +85,16 @@ impl Setup {
                 hash_on: HashInput::None,
                 hash_fallback: HashInput::None,
                 health: HealthChecks::default(),
-                host_header: None,
-                client_certificate: None,
-                use_srv_name: false,
                 document: "{}".into(),
+                ..Cluster::default()
             },
         );
         for address in addresses {
             let origin = self.origin("targets");
             let host = Host { host: address.ip().to_string().into(), port: address.port() };
-            self.ir.endpoints.insert(origin.id, Endpoint { origin, cluster: id, host, weight: 100, failover: false });
+            self.ir.endpoints.insert(origin.id, Endpoint { origin, cluster: id, host, ..Endpoint::default() });
         }
-        Target::Cluster { id, port: 0 }
+        Target::Cluster { id, port: 0, subset: Labels::default() }
     }
 
     /// A route for these wire forms and server names (all when empty).
@@ -117,12 +115,12 @@ impl Setup {
                 rank: Rank { weight: 0, tie: u128::MAX - self.next },
                 traffic: Traffic::Stream,
                 matches: conditions.into(),
-                backend,
-                rewrite: Rewrite::default(),
-                require: Require::default(),
+                action: backend.into(),
                 request_buffering: false,
                 response_buffering: false,
+                policies: None,
                 document: "{}".into(),
+                ..Route::default()
             },
         );
         id

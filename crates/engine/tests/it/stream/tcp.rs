@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use anyhow::Result;
 use cardinal_http::FailureKind;
-use cardinal_ir::{ListenerKind, Wire};
+use cardinal_ir::policy::Retry;
+use cardinal_ir::{ListenerKind, Timeouts, Wire};
 use cardinal_testkit::{free_port, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -89,7 +92,7 @@ async fn another_endpoint_is_tried_when_one_is_not_there() -> Result<()> {
     let target = setup.group(&[nobody, server.address]);
     let backend = setup.backend(server.address, |backend| {
         backend.target = target;
-        backend.retries = 1;
+        backend.retry = Some(Arc::new(Retry { attempts: 1, ..Retry::default() }));
     });
     setup.route(Some(backend), &[Wire::Tcp], &[]);
     setup.record("tcp-retries", true);
@@ -119,7 +122,9 @@ async fn sessions_that_lead_nowhere_are_closed_and_logged() -> Result<()> {
         Ok(())
     };
     let to_nobody = |setup: &mut Setup| {
-        let backend = setup.backend(nobody, |backend| backend.retries = 2);
+        let backend = setup.backend(nobody, |backend| {
+            backend.retry = Some(Arc::new(Retry { attempts: 2, ..Retry::default() }));
+        });
         setup.route(Some(backend), &[Wire::Tcp], &[]);
     };
     let other_wire = |setup: &mut Setup| {
@@ -137,20 +142,39 @@ async fn sessions_that_lead_nowhere_are_closed_and_logged() -> Result<()> {
 
 #[tokio::test]
 async fn a_silent_session_ends() -> Result<()> {
+    for (name, read_ms, write_ms, idle_ms) in [("tcp-idle", 50, 100, 0), ("tcp-idle-own", 20_000, 20_000, 100)] {
+        let server = tcp_server("one", None).await;
+        let mut setup = Setup::default();
+        setup.listener(ListenerKind::Stream, false);
+        let backend = setup.backend(server.address, |backend| {
+            backend.timeouts = Timeouts { read_ms, write_ms, idle_ms, ..backend.timeouts };
+        });
+        setup.route(Some(backend), &[Wire::Tcp], &[]);
+        setup.record(name, true);
+        let running = setup.start();
+        let mut tcp = TcpStream::connect(running.address()).await?;
+        let mut answer = Vec::new();
+        within("the end of a silent session", tcp.read_to_end(&mut answer)).await??;
+        assert_eq!(answer, b"one\n");
+        let record = &records(name, 1).await[0];
+        assert_eq!((record.failure, record.bytes), (None, [0, 4, 0, 4]));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_lifetime() -> Result<()> {
     let server = tcp_server("one", None).await;
     let mut setup = Setup::default();
     setup.listener(ListenerKind::Stream, false);
-    let backend = setup.backend(server.address, |backend| {
-        (backend.timeouts.read_ms, backend.timeouts.write_ms) = (50, 100);
-    });
+    let backend = setup.backend(server.address, |backend| backend.timeouts.stream_ms = 300);
     setup.route(Some(backend), &[Wire::Tcp], &[]);
-    setup.record("tcp-idle", true);
+    setup.record("tcp-lifetime", true);
     let running = setup.start();
     let mut tcp = TcpStream::connect(running.address()).await?;
-    let mut answer = Vec::new();
-    within("the end of a silent session", tcp.read_to_end(&mut answer)).await??;
-    assert_eq!(answer, b"one\n");
-    let record = &records("tcp-idle", 1).await[0];
-    assert_eq!((record.failure, record.bytes), (None, [0, 4, 0, 4]));
+    let mut buffer = [0; 64];
+    let busy = async { while tcp.write_all(b"x").await.is_ok() && matches!(tcp.read(&mut buffer).await, Ok(1..)) {} };
+    within("the end of a busy session", busy).await?;
+    assert_eq!(records("tcp-lifetime", 1).await[0].failure, Some(FailureKind::UpstreamTimeout));
     Ok(())
 }

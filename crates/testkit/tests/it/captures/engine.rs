@@ -2,8 +2,8 @@
 
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{
-    AddrMatch, Backend, Criteria, Host, HttpVersion, Ir, Listener, ListenerGroup, ListenerKind, NodeSettings, Origin,
-    Rank, Route, Target, Timeouts, Traffic,
+    Action, AddrMatch, Backend, Criteria, Host, HttpVersion, Ir, Listener, ListenerGroup, ListenerKind, NodeSettings,
+    Origin, Rank, Route, Target, Timeouts, Traffic,
 };
 use cardinal_testkit::{EchoServer, H1Client, StreamEcho};
 
@@ -22,7 +22,7 @@ fn route(ir: &mut Ir, number: u128, port: u16, traffic: Traffic, to: SocketAddr)
             origin: Origin::new("test", "backends", backend),
             http: (traffic == Traffic::Http).then_some(HttpVersion::H1),
             target: Target::Host(host),
-            timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000 },
+            timeouts: Timeouts { connect_ms: 5_000, read_ms: 20_000, write_ms: 20_000, ..Timeouts::default() },
             document: "{}".into(),
             ..Backend::default()
         },
@@ -36,7 +36,7 @@ fn route(ir: &mut Ir, number: u128, port: u16, traffic: Traffic, to: SocketAddr)
             rank: Rank { weight: 1, tie: number },
             traffic,
             matches: Criteria { destinations, ..Criteria::default() }.into(),
-            backend: Some(backend),
+            action: Action::Forward(backend),
             document: "{}".into(),
             ..Route::default()
         },

@@ -1,0 +1,184 @@
+//! Limits of a cluster ([`CircuitLimits`](cardinal_ir::policy::CircuitLimits)): what is rejected, and how a connection is
+//! waited for.
+//!
+//! The place of a request in flight belongs to the picked address and goes with it. The place of a connection belongs to
+//! the connection, in use or idle in a pool. Idle connections of other workers are asked for through [`Shortage`].
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cardinal_balance::{Group, LimitKind, Picked};
+use cardinal_base::{Permit, Seat, Tick};
+use cardinal_http::{Failure, FailureKind};
+use cardinal_net::Timer;
+use cardinal_net::h1::H1;
+use tokio::sync::Notify;
+
+use crate::worker::Worker;
+
+/// Workers are asked for idle connections this often at most, milliseconds.
+const ASKED_EVERY_MS: u64 = 10;
+
+/// Tells workers that others wait for connections that they may have idle.
+#[derive(Default)]
+pub(crate) struct Shortage {
+    told: Notify,
+    /// When workers were asked last, milliseconds.
+    last_ms: AtomicU64,
+}
+
+impl Shortage {
+    fn tell(&self, now: Tick) {
+        let last_ms = self.last_ms.load(Ordering::Relaxed);
+        if now.millis().saturating_sub(last_ms) >= ASKED_EVERY_MS {
+            self.last_ms.store(now.millis(), Ordering::Relaxed);
+            self.told.notify_waiters();
+        }
+    }
+}
+
+/// Closes idle connections that others wait for, as long as the worker lives.
+pub(crate) async fn yield_connections(worker: Rc<Worker>) {
+    loop {
+        worker.node.shortage.told.notified().await;
+        worker.pool.borrow_mut().close_wanted();
+        // Those that begin to wait meanwhile do not ask again.
+        worker.node.services.clock.sleep(Duration::from_millis(ASKED_EVERY_MS)).await;
+        worker.pool.borrow_mut().close_wanted();
+    }
+}
+
+/// The failure of what is over a limit.
+fn overflow(kind: LimitKind) -> Failure {
+    let detail = match kind {
+        LimitKind::Connections => "the upstream has max_connections connections, and none became free",
+        LimitKind::Pending => "max_pending requests wait for a connection to the upstream",
+        LimitKind::Requests => "the upstream has max_requests requests in flight",
+        LimitKind::Retries => "the upstream has max_retries retries in flight",
+    };
+    Failure::new(FailureKind::CircuitOpen, detail)
+}
+
+/// The failure of a request for which there is no place among those in flight.
+pub(crate) fn too_many_requests(group: &Group) -> Failure {
+    if let Some(limits) = group.limits() {
+        limits.get(LimitKind::Requests).reject();
+    }
+    overflow(LimitKind::Requests)
+}
+
+/// A place for a retry; `Err` when there is none. `Ok(None)` where retries are not limited.
+pub(crate) fn retry(worker: &Worker, group: &Arc<Group>) -> Result<Option<Permit>, Failure> {
+    let Some(seats) = worker.seats(group) else { return Ok(None) };
+    let rejected = || {
+        seats.retries.limit().reject();
+        overflow(LimitKind::Retries)
+    };
+    seats.retries.acquire().ok_or_else(rejected).map(Some)
+}
+
+/// What a request that waited uses.
+pub(crate) enum Connection<T> {
+    /// One that exists.
+    Existing(T),
+    /// One that may be made, within so many milliseconds.
+    New(Permit, u64),
+}
+
+/// No place for a connection is free: see [`wait`].
+pub(crate) struct Full;
+
+/// A place for a new connection; `None` where they are not limited.
+pub(crate) fn connection(worker: &Worker, group: &Arc<Group>, picked: &Picked) -> Result<Option<Permit>, Full> {
+    let seats = if picked.is_limited() { worker.seats(group) } else { None };
+    seats.map(|seats| place(worker, &seats.connections).ok_or(Full)).transpose()
+}
+
+/// A place without waiting: one that is free, or that of an idle connection of this worker.
+fn place(worker: &Worker, seat: &Arc<Seat>) -> Option<Permit> {
+    seat.acquire().or_else(|| {
+        let closed = worker.pool.borrow_mut().close_one(seat.limit());
+        if closed { seat.acquire() } else { None }
+    })
+}
+
+/// Waits for a place for a connection, or for what `reuse` finds, no longer than the connect timeout.
+///
+/// # Errors
+/// Too many wait, or no place became free in time.
+pub(crate) async fn wait<T>(
+    worker: &Worker,
+    group: &Arc<Group>,
+    (timer, timeout_ms): (&Timer, u64),
+    mut reuse: impl FnMut() -> Option<T>,
+) -> Result<Connection<T>, Failure> {
+    let Some(seats) = worker.seats(group) else { return Err(overflow(LimitKind::Connections)) };
+    let Some(_pending) = seats.pending.acquire() else {
+        seats.pending.limit().reject();
+        return Err(overflow(LimitKind::Pending));
+    };
+    let began = worker.now();
+    let seat = &seats.connections;
+    let _waiting = seat.wait();
+    worker.node.shortage.tell(began);
+    let waiting = async {
+        loop {
+            let (mut returned, mut reusable) = (pin!(seat.limit().returned()), pin!(seat.reusable()));
+            // From here on nothing is missed.
+            returned.as_mut().enable();
+            reusable.as_mut().enable();
+            if let Some(existing) = reuse() {
+                return Connection::Existing(existing);
+            }
+            if let Some(permit) = place(worker, seat) {
+                return Connection::New(permit, 0);
+            }
+            tokio::select! {
+                () = returned => {}
+                () = reusable => {}
+            }
+        }
+    };
+    match timer.limit(timeout_ms, waiting).await {
+        Some(Connection::New(permit, _)) => {
+            let left_ms = timeout_ms.saturating_sub(worker.now().millis_since(began)).max(1);
+            Ok(Connection::New(permit, left_ms))
+        }
+        Some(existing) => Ok(existing),
+        None => {
+            seat.limit().reject();
+            Err(overflow(LimitKind::Connections).within("connect_timeout", timeout_ms))
+        }
+    }
+}
+
+/// Where a connection goes after its request.
+pub(crate) enum Afterwards {
+    /// To the pool.
+    Keep,
+    /// To the pool; then a waiter of this seat is told.
+    Offer(Arc<Seat>),
+    /// It is closed: a worker that has none waits for its place.
+    Close,
+}
+
+/// Decides it: waiters of this worker and of others get connections in proportion to their numbers.
+pub(crate) fn afterwards(worker: &Worker, h1: &H1) -> Afterwards {
+    let Some(seat) = h1.permit().map(Permit::seat) else { return Afterwards::Keep };
+    match (u64::from(seat.limit().waiting()), u64::from(seat.waiting())) {
+        (0, _) => Afterwards::Keep,
+        (all, own) if own > 0 && worker.random() % all < own => Afterwards::Offer(Arc::clone(seat)),
+        _ => Afterwards::Close,
+    }
+}
+
+/// A stream of a shared connection has ended, which perhaps has become idle.
+pub(crate) fn stream_ended(worker: &Worker, group: &Group, picked: &Picked) {
+    let is_short = |group: &Group| group.limits().is_some_and(|limits| limits.get(LimitKind::Connections).is_short());
+    if picked.is_limited() && is_short(group) {
+        worker.pool.borrow_mut().close_wanted();
+    }
+}

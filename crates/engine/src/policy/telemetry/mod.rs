@@ -1,0 +1,160 @@
+//! Distributed tracing: which record applies to a request, and whether the request is traced.
+//!
+//! [`TelemetryPlans`] is made when a generation is planned; [`request`] follows a request from its head to its log phase;
+//! [`export`] sends the spans of finished requests from the control runtime.
+
+mod export;
+mod request;
+mod span;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity, Telemetry};
+use cardinal_sdk::Services;
+
+pub(crate) use export::{Counters, Exporter};
+pub(crate) use request::{RequestTrace, attempt_failed, before_attempt, finish, start};
+
+#[cfg(test)]
+mod tests;
+
+/// Of so many requests, a threshold says how many are traced.
+const SAMPLING_BASE: u64 = 1_000_000_000;
+
+/// The tracing of a generation, by where it applies.
+pub(crate) struct TelemetryPlans {
+    all: HashMap<Id, Arc<TelemetryPlan>>,
+    /// Of one route (an origin's id), the best first.
+    by_route: HashMap<Id, Vec<Arc<TelemetryPlan>>>,
+    /// Of one backend, whatever the route.
+    by_backend: HashMap<Id, Arc<TelemetryPlan>>,
+    /// Of any request.
+    rest: Option<Arc<TelemetryPlan>>,
+}
+
+/// One record, ready to be applied.
+pub(crate) struct TelemetryPlan {
+    pub(crate) id: Id,
+    pub(crate) record: Arc<Telemetry>,
+    pub(crate) exporter: Option<Exporter>,
+    sampling: Thresholds,
+    problems: Vec<Diagnostic>,
+}
+
+/// How many of [`SAMPLING_BASE`] requests are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Thresholds {
+    /// Of those that ask for it.
+    asked: u64,
+    /// Of those that leave it open.
+    open: u64,
+}
+
+impl TelemetryPlans {
+    /// The tracing of a generation; `None` without any. What did not change is taken from `previous`.
+    pub(crate) fn build(ir: &Ir, previous: Option<&Arc<Self>>, services: &Services) -> Option<Arc<Self>> {
+        if ir.telemetry.is_empty() {
+            return None;
+        }
+        let mut plans = Self { all: HashMap::new(), by_route: HashMap::new(), by_backend: HashMap::new(), rest: None };
+        for (id, record) in ir.telemetry.iter() {
+            let old = previous.and_then(|previous| previous.all.get(id));
+            let plan = match old.filter(|old| Arc::ptr_eq(&old.record, record)) {
+                Some(same) => Arc::clone(same),
+                None => Arc::new(TelemetryPlan::new(*id, Arc::clone(record), services)),
+            };
+            plans.add(&plan);
+            plans.all.insert(*id, plan);
+        }
+        for list in plans.by_route.values_mut() {
+            list.sort_by_key(|plan| Reverse(plan.order()));
+        }
+        Some(Arc::new(plans))
+    }
+
+    fn add(&mut self, plan: &Arc<TelemetryPlan>) {
+        let better = |old: Option<&Arc<TelemetryPlan>>| old.is_none_or(|old| plan.order() > old.order());
+        match (plan.record.scope.route, plan.record.scope.backend) {
+            (Some(route), _) => self.by_route.entry(route).or_default().push(Arc::clone(plan)),
+            (None, Some(backend)) => {
+                if better(self.by_backend.get(&backend)) {
+                    self.by_backend.insert(backend, Arc::clone(plan));
+                }
+            }
+            (None, None) => {
+                if better(self.rest.as_ref()) {
+                    self.rest = Some(Arc::clone(plan));
+                }
+            }
+        }
+    }
+
+    /// What applies to requests through a route (an origin's id) to a backend: see [`cardinal_ir::resolve::telemetry`].
+    pub(crate) fn find(&self, route: Option<Id>, backend: Option<Id>) -> Option<&Arc<TelemetryPlan>> {
+        let of_route = route.and_then(|id| self.by_route.get(&id)).and_then(|plans| {
+            plans.iter().find(|plan| plan.record.scope.backend.is_none() || plan.record.scope.backend == backend)
+        });
+        let of_backend = backend.and_then(|id| self.by_backend.get(&id));
+        of_route.into_iter().chain(of_backend).chain(&self.rest).max_by_key(|plan| plan.order())
+    }
+
+    /// What is wrong with records.
+    pub(crate) fn diagnostics(&self) -> Vec<Diagnostic> {
+        let mut plans: Vec<_> = self.all.values().collect();
+        plans.sort_by_key(|plan| plan.id);
+        plans.into_iter().flat_map(|plan| plan.problems.iter().cloned()).collect()
+    }
+}
+
+impl TelemetryPlan {
+    fn new(id: Id, record: Arc<Telemetry>, services: &Services) -> Self {
+        let mut problems = Vec::new();
+        let mut refuse = |path: &str, message: String| {
+            let (origin, path) = (record.origin.clone(), path.to_owned());
+            let (severity, code) = (Severity::Error, Code::Schema);
+            problems.push(Diagnostic { severity, code, origin, location: None, path, message, hint: None });
+        };
+        let exporter = record.exporter.as_ref().and_then(|exporter| {
+            Exporter::open(&record, exporter, services)
+                .inspect_err(|reason| refuse("exporter", format!("{reason}; no spans are exported")))
+                .ok()
+        });
+        let sampling = &record.sampling;
+        let percents = [sampling.client_percent, sampling.random_percent, sampling.overall_percent];
+        if !percents.iter().all(|percent| (0.0..=100.0).contains(percent)) {
+            refuse("sampling", "a percentage is not within 0 and 100; it is taken as the nearest that is".to_owned());
+        }
+        let [asked, open, overall] = percents.map(threshold);
+        let sampling = Thresholds { asked: asked.min(overall), open: open.min(overall) };
+        Self { id, record, exporter, sampling, problems }
+    }
+
+    /// The higher one applies.
+    fn order(&self) -> (u32, Reverse<Id>) {
+        (self.record.precedence, Reverse(self.id))
+    }
+
+    /// Where spans go, for people who ask.
+    pub(crate) fn destination(&self) -> Option<String> {
+        self.exporter.as_ref().map(Exporter::destination)
+    }
+
+    /// Whether a request is traced. `asked` is what it says about that; `random` is asked for a number only where the
+    /// answer depends on it.
+    fn is_sampled(&self, asked: Option<bool>, random: impl FnOnce() -> u64) -> bool {
+        let threshold = match asked {
+            Some(false) => 0,
+            Some(true) => self.sampling.asked,
+            None => self.sampling.open,
+        };
+        threshold == SAMPLING_BASE || (threshold > 0 && random() % SAMPLING_BASE < threshold)
+    }
+}
+
+/// How many of [`SAMPLING_BASE`] requests so many percent are. What is not a number is none.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a billion")]
+fn threshold(percent: f64) -> u64 {
+    (percent.clamp(0.0, 100.0) * 1e7).round() as u64
+}

@@ -1,0 +1,147 @@
+//! A request's part in a trace: its context from the client, the contexts that upstreams get, its spans.
+
+use std::sync::Arc;
+
+use cardinal_base::Tick;
+use cardinal_http::FailureKind;
+use cardinal_ir::{Id, TraceFormat, TraceInjection};
+use cardinal_sdk::trace::{self, RemoteContext, SpanContext, SpanId, TraceId};
+use smallvec::SmallVec;
+
+use super::span::{self, Finished};
+use super::{TelemetryPlan, TelemetryPlans};
+use crate::http::Scratch;
+
+/// Asks for a request to be traced (Envoy's header).
+const CLIENT_TRACE_ID: &[u8] = b"x-client-trace-id";
+
+/// What is known of the trace of a request.
+pub(crate) struct RequestTrace {
+    pub(super) plan: Arc<TelemetryPlan>,
+    /// Where the client's context was found.
+    pub(super) received: Option<TraceFormat>,
+    /// The client's span.
+    pub(super) parent: Option<SpanId>,
+    /// The request's own span, or the client's where none is recorded.
+    pub(super) context: SpanContext,
+    /// Spans are made of the request.
+    pub(super) is_recorded: bool,
+    /// Upstreams get what the client sent.
+    is_passed_on: bool,
+    /// Attempts to reach an upstream, only where spans are made. The n-th is that of the n-th try.
+    pub(super) attempts: SmallVec<[Attempt; 1]>,
+}
+
+/// An attempt to reach an upstream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attempt {
+    /// The span that the upstream was told of; `None` when no head was sent.
+    pub(super) span_id: Option<SpanId>,
+    pub(super) ended: Option<Tick>,
+    pub(super) failure: Option<FailureKind>,
+}
+
+/// Reads the trace context of a request with this route (an origin's id) and backend, and decides whether it is traced.
+/// Removes the headers that are not to go further.
+pub(crate) fn start(
+    plans: &TelemetryPlans,
+    (route, backend): (Option<Id>, Option<Id>),
+    s: &mut Scratch,
+    random: impl Fn() -> u64,
+) {
+    let Some(plan) = plans.find(route, backend) else { return };
+    let propagation = &plan.record.propagation;
+    let headers = &mut s.request.headers;
+    let remote = trace::extract(headers, &propagation.extract);
+    let asked = match remote.and_then(|remote| remote.sampled) {
+        None if headers.contains(CLIENT_TRACE_ID) => Some(true),
+        decision => decision,
+    };
+    for name in &propagation.clear {
+        headers.remove(name.as_bytes());
+    }
+    let sampled = plan.is_sampled(asked, &random);
+    let is_recorded = sampled && plan.exporter.is_some();
+    let parent = remote.and_then(|remote| remote.span_id);
+    let context = SpanContext {
+        trace_id: remote.and_then(|remote| remote.trace_id).unwrap_or_else(|| TraceId::random(&random)),
+        // A span that nobody records must not come between those of client and upstream.
+        span_id: parent.filter(|_| !is_recorded).unwrap_or_else(|| SpanId::random(&random)),
+        sampled,
+        debug: sampled && remote.is_some_and(|remote| remote.debug),
+    };
+    let is_passed_on = propagation.clear.is_empty()
+        && propagation.inject.iter().all(|injection| *injection == TraceInjection::Preserve)
+        && !is_recorded
+        && remote.is_some_and(|remote| says(&remote, &context));
+    let received = remote.map(|remote| remote.format);
+    s.exchange.trace = Some(context);
+    let (plan, attempts) = (Arc::clone(plan), SmallVec::new());
+    s.trace = Some(RequestTrace { plan, received, parent, context, is_recorded, is_passed_on, attempts });
+}
+
+/// Whether the client's headers say what the upstream is to be told.
+fn says(remote: &RemoteContext, context: &SpanContext) -> bool {
+    remote.trace_id == Some(context.trace_id)
+        && remote.span_id == Some(context.span_id)
+        && remote.sampled == Some(context.sampled)
+        // `tracestate` may have to be shortened.
+        && remote.format != TraceFormat::W3c
+}
+
+/// Sets the headers of the next head that goes to an upstream.
+pub(crate) fn before_attempt(s: &mut Scratch, random: impl FnOnce() -> u64) {
+    let Some(trace) = &mut s.trace else { return };
+    if trace.is_passed_on {
+        return;
+    }
+    let mut context = trace.context;
+    if trace.is_recorded {
+        context.span_id = SpanId::random(random);
+        if let Some(attempt) = trace.attempt(s.exchange.tries.len()) {
+            attempt.span_id = Some(context.span_id);
+        }
+    }
+    let propagation = &trace.plan.record.propagation;
+    for injection in &propagation.inject {
+        let format = match injection {
+            TraceInjection::Preserve => trace.received.unwrap_or(propagation.default_format),
+            TraceInjection::Format(format) => *format,
+        };
+        trace::inject(&mut s.request.headers, format, &context, trace.received);
+    }
+}
+
+/// Notes how the last attempt failed.
+pub(crate) fn attempt_failed(s: &mut Scratch, failure: FailureKind, now: Tick) {
+    let Some(trace) = s.trace.as_mut().filter(|trace| trace.is_recorded) else { return };
+    if let Some(attempt) = trace.attempt(s.exchange.tries.len()) {
+        (attempt.failure, attempt.ended) = (Some(failure), Some(now));
+    }
+}
+
+/// Hands the spans of a request that is over to the exporter. `answered`: a response head was sent.
+pub(crate) fn finish(s: &Scratch, answered: bool, random: impl Fn() -> u64) {
+    let Some(trace) = s.trace.as_ref().filter(|trace| trace.is_recorded) else { return };
+    if let Some(exporter) = &trace.plan.exporter {
+        exporter.push(Finished::new(span::spans(trace, s, answered, random)));
+    }
+}
+
+impl RequestTrace {
+    /// The tracing that applies.
+    pub(crate) fn plan(&self) -> &TelemetryPlan {
+        &self.plan
+    }
+
+    /// Whether the request is traced.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.context.sampled
+    }
+
+    /// The attempt of the try of this number, from 1.
+    fn attempt(&mut self, tries: usize) -> Option<&mut Attempt> {
+        self.attempts.resize(tries, Attempt::default());
+        self.attempts.last_mut()
+    }
+}
