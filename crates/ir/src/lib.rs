@@ -15,11 +15,13 @@ mod decode;
 mod delta;
 mod digest;
 mod document;
+mod encoded;
 mod filter;
 mod identity;
 mod matching;
 mod node;
 mod origin;
+mod quarantine;
 pub mod resolve;
 mod route;
 mod table;
@@ -34,6 +36,7 @@ pub use decode::Rejected;
 pub use delta::{Change, Delta};
 pub use digest::Digest;
 pub use document::{Document, Part, Parts};
+pub use encoded::VisitEncoded;
 pub use filter::{Filter, FilterSet, Scope};
 pub use identity::{Attributes, Certificate, Credential, KeyPair, Principal, PrincipalGroup, TrustBundle};
 pub use matching::{
@@ -47,7 +50,7 @@ pub use node::{
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};
 pub use table::Table;
-pub use tables::{Ir, IrDelta, Record, RecordKind, Row};
+pub use tables::{Ir, IrDelta, Record, RecordKind, Row, UnknownTable};
 pub use verify::Verified;
 
 /// Identifies a record within its table; unique over the tables of one generation where the front end makes it so.
