@@ -12,6 +12,7 @@ use cardinal_ir::{Diagnostic, Diagnostics, Listener, ListenerKind, NodeSettings}
 use cardinal_net::dns::Dns;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
 use cardinal_sdk::{PluginDef, Services, Shared as SharedState};
+use cardinal_sync::{ConfigSource, ConfigStatus, Update};
 use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::sync::{Notify, mpsc};
 
@@ -25,7 +26,6 @@ use crate::names::Names;
 use crate::node::{Node, Shared};
 use crate::plan::{Plan, Registry};
 use crate::redis_client::RedisClient;
-use crate::status::ConfigOutcome;
 use crate::worker::Worker;
 use crate::{accept, give_back, health, status, stream};
 
@@ -41,6 +41,8 @@ pub struct Options {
     /// File descriptors that the process may have: client connections are limited to what they suffice for, and some are
     /// kept for the node itself. `None` limits nothing.
     pub descriptors_max: Option<u64>,
+    /// What the source of the configuration reports to, for `/status` and `/metrics`.
+    pub config_status: Option<Arc<ConfigStatus>>,
     /// Sockets that a predecessor hands over; used where a listener's address and kind fit.
     pub inherited: Vec<Handover>,
 }
@@ -167,7 +169,9 @@ impl Engine {
             count => count,
         };
         let clock = Arc::new(SystemClock::new());
-        let node = Arc::new(make_node(&configuration.node, &handle, clock, count, options.access_log)?);
+        let mut node = make_node(&configuration.node, &handle, clock, count, options.access_log)?;
+        node.config = options.config_status.unwrap_or(node.config);
+        let node = Arc::new(node);
         let (plan, diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;
         let listeners = plan.node.listeners.clone();
         node.publish(plan);
@@ -201,8 +205,21 @@ impl Engine {
     ///
     /// # Errors
     /// See [`ApplyError`]; then the old generation stays.
-    pub fn apply(&self, configuration: Configuration) -> Result<Applied, ApplyError> {
-        self.applier.apply(configuration)
+    pub fn apply(&self, update: Update) -> Result<Applied, ApplyError> {
+        self.applier.apply(update)
+    }
+
+    /// The update from what is served to another configuration, for callers that are no source.
+    pub fn update(&self, Configuration { ir, node }: Configuration) -> Update {
+        let served = self.plan().map(|plan| Arc::clone(&plan.ir)).unwrap_or_default();
+        Update::between(&served, &ir).with_node(node)
+    }
+
+    /// Serves the updates of a source, one after the other, until it ends. The thread is blocked while an update is planned.
+    pub async fn follow(&self, source: &mut dyn ConfigSource) {
+        while let Some(update) = source.next().await {
+            source.ack(self.apply(update).map_or_else(Into::into, Into::into));
+        }
     }
 
     /// The generation that is served.
@@ -236,9 +253,9 @@ impl Engine {
         &self.node.services
     }
 
-    /// Notes what came of reading the configuration, for `/status` and `/metrics`.
-    pub fn report_config(&self, outcome: ConfigOutcome) {
-        self.node.config.report(outcome, self.node.services.clock.unix());
+    /// What the source of the configuration reports to, for `/status` and `/metrics`.
+    pub fn config_status(&self) -> &Arc<ConfigStatus> {
+        &self.node.config
     }
 
     /// Copies of all listening sockets, for a successor.

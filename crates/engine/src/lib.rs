@@ -36,4 +36,3 @@ pub use counters::Totals;
 pub use engine::{Applied, Engine, EngineError, Handover, Options, Socket, hostname};
 pub use loopback::Loopback;
 pub use plan::Plan;
-pub use status::{ConfigOutcome, ConfigProblem};

@@ -8,13 +8,13 @@ use arc_swap::ArcSwapOption;
 use cardinal_base::UnixMillis;
 use cardinal_net::Io;
 use cardinal_sdk::{ConnectionCounts, NodeView, Services, TargetHealth};
+use cardinal_sync::ConfigStatus;
 
 use crate::access_log::AccessLog;
 use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::plan::{Plan, Registry};
-use crate::status::ConfigState;
 
 /// Makes connections to backends, where they are not made over the network.
 pub(crate) type Dial = Box<dyn Fn(SocketAddr) -> Io + Send + Sync>;
@@ -30,8 +30,8 @@ pub(crate) struct Node {
     pub(crate) services: Services,
     pub(crate) names: Names,
     pub(crate) access_log: Option<AccessLog>,
-    /// How the last change of the configuration went.
-    pub(crate) config: ConfigState,
+    /// The result of the last change of the configuration.
+    pub(crate) config: Arc<ConfigStatus>,
     /// When the node was started.
     pub(crate) started: UnixMillis,
     /// Client connections open, of all workers.
@@ -57,6 +57,7 @@ pub(crate) struct Shared {
 impl Node {
     pub(crate) fn new(shared: Arc<Shared>, services: Services, names: Names, access_log: Option<AccessLog>) -> Self {
         let started = services.clock.unix();
+        let config = Arc::new(ConfigStatus::new(Arc::clone(&services.clock)));
         Self {
             plan: ArcSwapOption::empty(),
             generation: AtomicU64::new(0),
@@ -65,7 +66,7 @@ impl Node {
             services,
             names,
             access_log,
-            config: ConfigState::default(),
+            config,
             started,
             connections: AtomicUsize::new(0),
             next_connection: AtomicU64::new(1),

@@ -83,8 +83,7 @@ impl World {
     /// When it is refused; then the old one is still served.
     pub fn apply(&self, yaml: &str) -> Result<u64> {
         let (configuration, _) = compile(self.plugins, yaml, &self.settings)?;
-        let applied = self.engine.apply(configuration);
-        applied.map(|applied| applied.generation).map_err(Into::into)
+        self.serve_other(configuration)
     }
 
     /// Serves another file with other settings, as a reload of both does. Listeners stay as they are.
@@ -93,7 +92,15 @@ impl World {
     /// When it is refused; then the old one is still served.
     pub fn apply_with(&self, yaml: &str, settings: &[(&str, &str)]) -> Result<u64> {
         let (configuration, _) = compile(self.plugins, yaml, &read_settings(settings)?)?;
-        let applied = self.engine.apply(configuration);
+        self.serve_other(configuration)
+    }
+
+    /// Serves another configuration, as an update from the one that is served.
+    ///
+    /// # Errors
+    /// When it is refused; then the old one is still served.
+    pub fn serve_other(&self, configuration: Configuration) -> Result<u64> {
+        let applied = self.engine.apply(self.engine.update(configuration));
         applied.map(|applied| applied.generation).map_err(Into::into)
     }
 

@@ -1,7 +1,6 @@
 //! The status listener: a small HTTP/1.1 server that tells how the node is, apart from the workers, so that it answers
 //! when they are busy.
 
-mod config;
 mod digest;
 mod metrics;
 mod pages;
@@ -24,8 +23,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::node::Node;
-pub(crate) use config::ConfigState;
-pub use config::{ConfigOutcome, ConfigProblem};
 use digest::Digests;
 use pages::Page;
 
