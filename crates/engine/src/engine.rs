@@ -11,7 +11,7 @@ use cardinal_base::{Budget, Clock, SystemClock, descriptors, task};
 use cardinal_ir::{Diagnostic, Diagnostics, Listener, ListenerKind, NodeSettings};
 use cardinal_net::dns::Dns;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
-use cardinal_sdk::{PluginDef, Services, Shared as SharedState};
+use cardinal_sdk::{PluginDef, Services, Shared as SharedState, StatusForm};
 use cardinal_sync::{ConfigSource, ConfigStatus, Update};
 use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::sync::{Notify, mpsc};
@@ -43,6 +43,8 @@ pub struct Options {
     pub descriptors_max: Option<u64>,
     /// What the source of the configuration reports to, for `/status` and `/metrics`.
     pub config_status: Option<Arc<ConfigStatus>>,
+    /// The form of status pages; a plain one when absent.
+    pub status_form: Option<&'static dyn StatusForm>,
     /// Sockets that a predecessor hands over; used where a listener's address and kind fit.
     pub inherited: Vec<Handover>,
 }
@@ -171,6 +173,7 @@ impl Engine {
         let clock = Arc::new(SystemClock::new());
         let mut node = make_node(&configuration.node, &handle, clock, count, options.access_log)?;
         node.config = options.config_status.unwrap_or(node.config);
+        node.status_form = options.status_form.unwrap_or(node.status_form);
         let node = Arc::new(node);
         let (plan, diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;
         let listeners = plan.node.listeners.clone();

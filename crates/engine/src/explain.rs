@@ -82,8 +82,6 @@ pub struct Applied {
     pub instance_name: Option<String>,
     /// Where it applies.
     pub scope: Scope,
-    /// `route`, `service`, `consumer`, `consumer_group`, joined by `+`; `global`.
-    pub scope_text: String,
     /// Its configuration, complete.
     pub config: Value,
 }
@@ -113,7 +111,7 @@ pub struct Decision {
     /// How many others there are beside these.
     pub losers_more: usize,
     /// The backend.
-    pub service: Option<Named>,
+    pub backend: Option<Named>,
     /// Path and query that go upstream.
     pub upstream_uri: Option<String>,
     /// Host that goes upstream.
@@ -126,8 +124,8 @@ pub struct Decision {
     pub reply: Option<(u16, String)>,
     /// How the endpoint is chosen, and from which.
     pub balancer: Option<String>,
-    /// Who the request is authenticated as.
-    pub consumer: Option<Named>,
+    /// The principal that the request is authenticated as.
+    pub principal: Option<Named>,
 }
 
 /// Answers questions about a configuration.
@@ -245,7 +243,7 @@ impl Explainer {
                 decision.reply = Some((failure.kind().status(), message(&self.plan.node().errors, failure.kind())));
             }
         }
-        decision.consumer = s
+        decision.principal = s
             .exchange
             .identity
             .principal
@@ -272,7 +270,7 @@ impl Explainer {
         if !read_facts(plan.node(), facts, s) {
             return Err(Failure::new(FailureKind::BadRequest, "host"));
         }
-        if let Some(reply) = refused_method(&s.request) {
+        if let Some(reply) = refused_method(&plan.node().errors, &s.request) {
             decision.plugins = chosen(&plan.unrouted, s);
             return Ok(Some(reply));
         }
@@ -299,13 +297,13 @@ impl Explainer {
         decision.record = Some(found.id);
         s.exchange.route = Some(route.info());
         s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
-        decision.service = route
+        decision.backend = route
             .backend
             .as_ref()
             .map(|backend| Named { id: backend.info.id(), name: backend.info.name().map(str::to_owned) });
         let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
         apply_match(&found, base, s);
-        if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
+        if let Some(reply) = refusal(&plan.node().errors, &route.route.require, &s.request, &s.exchange) {
             decision.plugins = chosen(&route.chain, s);
             return Ok(Some(reply));
         }
@@ -427,23 +425,10 @@ fn applied(chain: &Chain, s: &Scratch) -> Vec<Applied> {
                 id: instance.id,
                 instance_name: filter.and_then(|f| f.instance_name.as_deref().map(str::to_owned)),
                 scope: instance.set.scope,
-                scope_text: scope_text(&instance.set.scope),
                 config: filter.map(|f| Value::clone(&f.params)).unwrap_or_default(),
             }
         })
         .collect()
-}
-
-/// A scope in words.
-fn scope_text(scope: &Scope) -> String {
-    let parts = [
-        ("consumer", scope.principal),
-        ("consumer_group", scope.group),
-        ("route", scope.route),
-        ("service", scope.backend),
-    ];
-    let set: Vec<&str> = parts.iter().filter(|(_, id)| id.is_some()).map(|(name, _)| *name).collect();
-    if set.is_empty() { "global".to_owned() } else { set.join("+") }
 }
 
 /// Whether a member with a weight has a name that may have addresses.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwapOption;
 use cardinal_base::UnixMillis;
 use cardinal_net::Io;
-use cardinal_sdk::{ConnectionCounts, NodeView, Services, TargetHealth};
+use cardinal_sdk::{ConnectionCounts, NodeView, Services, StatusForm, TargetHealth};
 use cardinal_sync::ConfigStatus;
 
 use crate::access_log::AccessLog;
@@ -15,6 +15,7 @@ use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::plan::{Plan, Registry};
+use crate::status::PlainStatus;
 
 /// Makes connections to backends, where they are not made over the network.
 pub(crate) type Dial = Box<dyn Fn(SocketAddr) -> Io + Send + Sync>;
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) access_log: Option<AccessLog>,
     /// The result of the last change of the configuration.
     pub(crate) config: Arc<ConfigStatus>,
+    /// The form of status pages.
+    pub(crate) status_form: &'static dyn StatusForm,
     /// When the node was started.
     pub(crate) started: UnixMillis,
     /// Client connections open, of all workers.
@@ -67,6 +70,7 @@ impl Node {
             names,
             access_log,
             config,
+            status_form: &PlainStatus,
             started,
             connections: AtomicUsize::new(0),
             next_connection: AtomicU64::new(1),

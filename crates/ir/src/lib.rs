@@ -44,8 +44,8 @@ pub use matching::{
     Op, PathMatch, Predicate, RareConditions, Selection, TextMatch, Wire,
 };
 pub use node::{
-    ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, Listener, ListenerKind, NodeSettings, RealIp, RealIpSource,
-    Resolver, UpstreamPool,
+    DebugHeaders, ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, Listener, ListenerKind, NodeSettings, RealIp,
+    RealIpSource, Resolver, UpstreamPool,
 };
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, Traffic};

@@ -19,6 +19,7 @@ pub mod queue;
 pub mod redis;
 mod reply;
 mod services;
+mod status;
 pub mod testing;
 
 pub use def::{
@@ -35,3 +36,4 @@ pub use reply::{Reply, ReplyBody};
 pub use services::{
     CallError, Collector, ConnectionCounts, HttpCall, HttpCaller, HttpReply, NodeView, Services, Shared, TargetHealth,
 };
+pub use status::{NodeStatus, Readiness, StatusForm};

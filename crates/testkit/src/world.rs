@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{Diagnostic, ListenerKind, Severity};
 use cardinal_kong::settings::Inputs;
-use cardinal_kong::{Registry, Settings, Source, load, lower};
+use cardinal_kong::{KongStatus, Registry, Settings, Source, load, lower};
 use cardinal_sdk::PluginDef;
 
 /// A Kong file served by a real engine: plain HTTP, and HTTPS with HTTP/2, each on a port that the system chose.
@@ -71,7 +71,8 @@ impl World {
         settings: Settings,
         mut diagnostics: Vec<Diagnostic>,
     ) -> Result<Self> {
-        let options = Options { workers: 2, plugins: plugins.to_vec(), ..Options::default() };
+        let status_form: Option<&'static dyn cardinal_sdk::StatusForm> = Some(&KongStatus);
+        let options = Options { workers: 2, plugins: plugins.to_vec(), status_form, ..Options::default() };
         let (engine, applied) = Engine::start(configuration, options)?;
         diagnostics.extend(applied.diagnostics);
         Ok(Self { engine, plugins, settings, diagnostics })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use cardinal_engine::{Configuration, Engine, EngineError, Handover, Options as EngineOptions};
 use cardinal_ir::{Listener, ListenerKind};
+use cardinal_kong::KongStatus;
 use cardinal_kong::settings::Note;
 use cardinal_sync::{ConfigSource as _, Keeper};
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -75,6 +76,7 @@ impl Node {
             plugins: site.plugins.to_vec(),
             access_log: logs.access(),
             descriptors_max,
+            status_form: Some(&KongStatus),
             ..EngineOptions::default()
         };
         let connections_max = preferences.settings.node.limits.connections_max;

@@ -351,7 +351,7 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
         turn.session.keep_alive = false;
         return Err(Failure::new(FailureKind::ClientTls, "plain HTTP request to a listener with TLS"));
     }
-    if let Some(reply) = refused_method(&s.request) {
+    if let Some(reply) = refused_method(&plan.node().errors, &s.request) {
         turn.session.keep_alive = false;
         return send_reply(turn, chain, reply).await;
     }
@@ -363,7 +363,7 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Chain, facts: Facts) -> 
     s.exchange.backend = route.backend.as_ref().map(|backend| Arc::clone(&backend.info));
     let base = route.backend.as_ref().and_then(|b| b.backend.path.as_deref());
     apply_match(&found, base, s);
-    if let Some(reply) = refusal(&route.route.require, &s.request, &s.exchange) {
+    if let Some(reply) = refusal(&plan.node().errors, &route.route.require, &s.request, &s.exchange) {
         return send_reply(turn, chain, reply).await;
     }
     check_body_length(limits, s, turn.session.framing)?;

@@ -270,7 +270,7 @@ impl<'x> ChainBuilder<'x> {
     /// The chain of these slots. Instances that one of the chains `old` has are not built again.
     pub(super) fn chain(&mut self, slots: Vec<Slot>, old: &[&Chain]) -> Chain {
         let mut planned: Vec<SlotPlan> = slots.into_iter().filter_map(|slot| self.slot(slot, old)).collect();
-        // Equal priorities run in reverse alphabetical order (Kong).
+        // Equal priorities run in the reverse order of names, so that the order is the same on every node.
         planned
             .sort_by(|a, b| b.plugin.priority.cmp(&a.plugin.priority).then_with(|| b.plugin.name.cmp(a.plugin.name)));
         let (mut lists, mut ends) = (Vec::new(), [0; PHASES.len()]);

@@ -2,6 +2,7 @@
 //! when they are busy.
 
 mod digest;
+mod form;
 mod metrics;
 mod pages;
 
@@ -24,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::node::Node;
 use digest::Digests;
+pub(crate) use form::PlainStatus;
 use pages::Page;
 
 /// Connections at once; more are closed.

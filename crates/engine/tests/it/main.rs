@@ -12,6 +12,7 @@ mod headers;
 mod health;
 mod kong_routes;
 mod leaks;
+mod memory_source;
 mod message_heads;
 mod mutual_tls;
 mod names;
