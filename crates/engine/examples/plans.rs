@@ -197,7 +197,7 @@ fn edits(what: &str, engine: &Engine, ir: &mut Ir, mut edit: impl FnMut(&mut Ir,
         .map(|turn| {
             edit(ir, turn);
             let next = Configuration::from(ir.clone());
-            ms(|| drop(engine.apply(next).expect("a generation that can be served")))
+            ms(|| drop(engine.apply(engine.update(next)).expect("a generation that can be served")))
         })
         .collect();
     all.sort_by(f64::total_cmp);
@@ -250,7 +250,7 @@ fn serve(port: u16, whole: bool) {
     if whole {
         for turn in 1..=20 {
             let next = served(&generations[turn % 2]);
-            println!("applied in {:.1} ms", ms(|| drop(engine.apply(next))));
+            println!("applied in {:.1} ms", ms(|| drop(engine.apply(engine.update(next)))));
             std::thread::sleep(std::time::Duration::from_millis(500));
         }
         return;
@@ -263,7 +263,7 @@ fn serve(port: u16, whole: bool) {
         one.rewrite.preserve_host = turn % 2 == 0;
         ir.routes.insert(id(ROUTE, turn * 997), one);
         let next = served(&ir);
-        println!("applied in {:.2} ms", ms(|| drop(engine.apply(next))));
+        println!("applied in {:.2} ms", ms(|| drop(engine.apply(engine.update(next)))));
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }

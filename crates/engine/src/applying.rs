@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use cardinal_base::memory::release_free;
 use cardinal_base::task::panic_text;
-use cardinal_ir::{Diagnostic, Diagnostics, Ir, Table};
+use cardinal_ir::{Diagnostic, Diagnostics};
 use cardinal_sdk::PluginDef;
+use cardinal_sync::Update;
 use tokio::runtime::Handle;
 
 use crate::configuration::{ApplyError, Configuration};
@@ -27,14 +28,14 @@ const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// Niceness of the thread that gives way: a worker that wakes up runs at once, and one that is busy all the time leaves
 /// the thread a tenth of its core.
 const NICE: i32 = 10;
-/// Records of each table that are looked at to tell an edit from another generation.
-const SAMPLES: usize = 64;
+/// Records that an edit changes at most. More are another generation, which takes long to plan.
+const EDIT_RECORDS_MAX: usize = 1_024;
 
 /// What is served from now on, or why not.
 type Outcome = Result<Applied, ApplyError>;
 
 struct Job {
-    configuration: Configuration,
+    update: Update,
     reply: SyncSender<Outcome>,
 }
 
@@ -81,12 +82,12 @@ impl Applier {
     }
 
     /// Plans a generation and serves it; waits for it.
-    pub(crate) fn apply(&self, configuration: Configuration) -> Outcome {
+    pub(crate) fn apply(&self, update: Update) -> Outcome {
         let _one_at_a_time = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_edit = self.node.plan().is_some_and(|plan| is_edit(&plan.ir, &configuration.ir));
+        let is_edit = self.node.plan().is_some_and(|plan| is_edit(&plan, &update));
         let jobs = if is_edit { &self.prompt } else { &self.patient };
         let (reply, outcome) = sync_channel(1);
-        let sent = jobs.as_ref().and_then(|jobs| jobs.send(Job { configuration, reply }).ok());
+        let sent = jobs.as_ref().and_then(|jobs| jobs.send(Job { update, reply }).ok());
         // The threads catch panics and end only with the engine.
         sent.and_then(|()| outcome.recv().ok()).unwrap_or(Err(ApplyError::Ending))
     }
@@ -141,16 +142,21 @@ impl Crew {
         }
     }
 
-    fn work(&self, Job { configuration, reply }: Job) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve(configuration)));
+    fn work(&self, Job { update, reply }: Job) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve(update)));
         let outcome = outcome.unwrap_or_else(|panic| Err(ApplyError::Panicked(panic_text(&*panic).to_owned())));
         // The caller may have given up.
         reply.send(outcome).ok();
     }
 
-    fn serve(&self, configuration: Configuration) -> Outcome {
+    fn serve(&self, update: Update) -> Outcome {
         let generation = self.node.generation() + 1;
-        let (plan, mut diagnostics) = plan(&self.node, &self.plugins, configuration, generation)?;
+        let Some(previous) = self.node.plan() else { return Err(ApplyError::Ending) };
+        let services = self.node.services.clone();
+        let registry = &self.node.shared.registry;
+        let cx = PlanCx { plugins: &self.plugins, services, registry, previous: Some(&previous) };
+        let (plan, mut diagnostics) = previous.advance(update, generation, &cx)?;
+        drop(previous);
         let change = self.sockets.prepare(&plan, self.workers, &mut Vec::new());
         diagnostics.extend(change.failed.iter().cloned());
         let drain = Duration::from_millis(plan.node().limits.drain_timeout_ms);
@@ -161,65 +167,18 @@ impl Crew {
     }
 }
 
-/// Plans a generation on the calling thread.
+/// Plans the first generation of a node, on the calling thread.
 pub(crate) fn plan(
     node: &Node,
     plugins: &[&'static PluginDef],
     configuration: Configuration,
     generation: u64,
 ) -> Result<(Plan, Vec<Diagnostic>), Diagnostics> {
-    let previous = node.plan();
-    let cx = PlanCx {
-        plugins,
-        services: node.services.clone(),
-        registry: &node.shared.registry,
-        previous: previous.as_deref(),
-    };
+    let cx = PlanCx { plugins, services: node.services.clone(), registry: &node.shared.registry, previous: None };
     Plan::build(configuration, generation, &cx)
 }
 
-/// Whether nearly all records of a generation are those of the one before, judged by samples.
-fn is_edit(old: &Ir, new: &Ir) -> bool {
-    is_alike(&old.routes, &new.routes)
-        && is_alike(&old.filter_sets, &new.filter_sets)
-        && is_alike(&old.policies, &new.policies)
-        && is_alike(&old.backends, &new.backends)
-        && is_alike(&old.endpoints, &new.endpoints)
-        && is_alike(&old.certificates, &new.certificates)
-        && is_alike(&old.principals, &new.principals)
-        && is_alike(&old.credentials, &new.credentials)
-}
-
-fn is_alike<T: PartialEq>(old: &Table<T>, new: &Table<T>) -> bool {
-    let step = (new.len() / SAMPLES).max(1);
-    let samples = new.iter().step_by(step);
-    let is_kept = |id, record| old.get(id).is_some_and(|old| Arc::ptr_eq(old, record) || old == record);
-    let strange = samples.filter(|(id, record)| !is_kept(id, record)).count();
-    old.len().abs_diff(new.len()) <= SAMPLES * 4 && strange <= SAMPLES / 4
-}
-
-#[cfg(test)]
-mod tests {
-    use cardinal_ir::{Id, Origin, PrincipalGroup};
-
-    use super::*;
-
-    #[test]
-    fn an_edit_is_told_from_another_generation() {
-        let record = |number: u128| {
-            let origin = Origin::default();
-            (Id::from_u128(number), PrincipalGroup { origin, name: number.to_string().into() })
-        };
-        let table = |count| (0..count).map(record).collect::<Table<_>>();
-        let old = table(10_000);
-        assert!(is_alike(&old, &table(10_000)));
-        assert!(!is_alike(&table(0), &table(1_000)) && !is_alike(&table(1_000), &table(0)));
-        let mut new = old.clone();
-        for number in 0..100 {
-            new.insert(Id::from_u128(number), record(number + 1).1);
-            new.remove(&Id::from_u128(5_000 + number));
-        }
-        assert!(is_alike(&old, &new) && is_alike(&old, &old));
-        assert!(is_alike(&table(5), &table(6)), "little work is done at once, whatever it is");
-    }
+/// Whether an update changes little of what is served.
+fn is_edit(plan: &Plan, update: &Update) -> bool {
+    Arc::ptr_eq(update.base(), &plan.ir) && update.delta().len() <= EDIT_RECORDS_MAX
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use cardinal_ir::{Diagnostic, Diagnostics, Ir, NodeSettings};
 use cardinal_sdk::PluginDef;
+use cardinal_sync::{Ack, Refusal, Update};
 
-use crate::engine::EngineError;
+use crate::engine::{Applied, EngineError};
 use crate::explain::offline_services;
 use crate::plan::{PlanCx, Registry, validate};
 
@@ -55,6 +56,14 @@ impl From<Ir> for Configuration {
     }
 }
 
+/// The generation of an update; with the settings that hold by default, if the update has none.
+impl From<Update> for Configuration {
+    fn from(update: Update) -> Self {
+        let (ir, _, node) = update.into_parts();
+        Self { ir, node: node.unwrap_or_default() }
+    }
+}
+
 /// Why a configuration is not served. The one before it stays.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ApplyError {
@@ -72,5 +81,20 @@ pub enum ApplyError {
 impl From<Diagnostics> for ApplyError {
     fn from(found: Diagnostics) -> Self {
         Self::Refused(found)
+    }
+}
+
+impl From<Applied> for Ack {
+    fn from(Applied { generation, diagnostics }: Applied) -> Self {
+        Self::Applied { generation, diagnostics }
+    }
+}
+
+impl From<ApplyError> for Ack {
+    fn from(error: ApplyError) -> Self {
+        Self::Refused(match error {
+            ApplyError::Refused(found) => Refusal::Invalid(found),
+            error => Refusal::Failed(error.to_string()),
+        })
     }
 }

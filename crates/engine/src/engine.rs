@@ -12,7 +12,8 @@ use cardinal_base::{Budget, Clock, SystemClock, descriptors, task};
 use cardinal_ir::{Diagnostic, Diagnostics, Listener, ListenerKind, NodeSettings};
 use cardinal_net::dns::Dns;
 use cardinal_net::identity::IdentityStore;
-use cardinal_sdk::{PluginDef, Services, Shared as SharedState};
+use cardinal_sdk::{PluginDef, Services, Shared as SharedState, StatusForm};
+use cardinal_sync::{ConfigSource, ConfigStatus, Update};
 use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::sync::Notify;
 
@@ -28,7 +29,6 @@ use crate::node::{Node, Shared};
 use crate::plan::{Plan, Registry};
 use crate::policy::circuit::yield_connections;
 use crate::redis_client::RedisClient;
-use crate::status::ConfigOutcome;
 use crate::worker::Worker;
 use crate::{accept, give_back, health, status, stream};
 
@@ -44,6 +44,10 @@ pub struct Options {
     /// File descriptors that the process may have: client connections are limited to what they suffice for, and some are
     /// kept for the node itself. `None` limits nothing.
     pub descriptors_max: Option<u64>,
+    /// What the source of the configuration reports to, for `/status` and `/metrics`.
+    pub config_status: Option<Arc<ConfigStatus>>,
+    /// The form of status pages; a plain one when absent.
+    pub status_form: Option<&'static dyn StatusForm>,
     /// Sockets that a predecessor hands over; used where a listener's address and kind fit.
     pub inherited: Vec<Handover>,
     /// The clock of everything that the engine does; the machine's when absent.
@@ -132,6 +136,8 @@ impl Engine {
         let mut node = make_node(&configuration.node, &handle, clock, count, options.access_log)?;
         node.shared.registry.seed_with(options.seed);
         node.seed = options.seed;
+        node.config = options.config_status.unwrap_or(node.config);
+        node.status_form = options.status_form.unwrap_or(node.status_form);
         let node = Arc::new(node);
         let (plan, mut diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;
         let listeners = plan.node.listeners.clone();
@@ -167,8 +173,21 @@ impl Engine {
     ///
     /// # Errors
     /// See [`ApplyError`]; then the old generation stays.
-    pub fn apply(&self, configuration: Configuration) -> Result<Applied, ApplyError> {
-        self.applier.apply(configuration)
+    pub fn apply(&self, update: Update) -> Result<Applied, ApplyError> {
+        self.applier.apply(update)
+    }
+
+    /// The update from what is served to another configuration, for callers that are no source.
+    pub fn update(&self, Configuration { ir, node }: Configuration) -> Update {
+        let served = self.plan().map(|plan| Arc::clone(&plan.ir)).unwrap_or_default();
+        Update::between(&served, &ir).with_node(node)
+    }
+
+    /// Serves the updates of a source, one after the other, until it ends. The thread is blocked while an update is planned.
+    pub async fn follow(&self, source: &mut dyn ConfigSource) {
+        while let Some(update) = source.next().await {
+            source.ack(self.apply(update).map_or_else(Into::into, Into::into));
+        }
     }
 
     /// The generation that is served.
@@ -215,9 +234,9 @@ impl Engine {
         &self.node.services
     }
 
-    /// Notes what came of reading the configuration, for `/status` and `/metrics`.
-    pub fn report_config(&self, outcome: ConfigOutcome) {
-        self.node.config.report(outcome, self.node.services.clock.unix());
+    /// What the source of the configuration reports to, for `/status` and `/metrics`.
+    pub fn config_status(&self) -> &Arc<ConfigStatus> {
+        &self.node.config
     }
 
     /// Copies of all listening sockets, for a successor.

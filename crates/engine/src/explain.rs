@@ -89,8 +89,6 @@ pub struct Applied {
     pub instance_name: Option<String>,
     /// The requests that it applies to.
     pub scope: Scope,
-    /// `route`, `service`, `consumer`, `consumer_group`, joined by `+`; `global`.
-    pub scope_text: String,
     /// Its configuration, complete.
     pub config: Value,
 }
@@ -123,7 +121,7 @@ pub struct Loser {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Share {
     /// The backend.
-    pub service: Named,
+    pub backend: Named,
     /// Its weight.
     pub weight: u32,
     /// Its part of all requests of the route, per cent.
@@ -134,7 +132,7 @@ pub struct Share {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mirrored {
     /// The backend.
-    pub service: Named,
+    pub backend: Named,
     /// How many of the requests are copied, per cent.
     pub percent: f64,
 }
@@ -152,7 +150,7 @@ pub struct Decision {
     pub losers_more: usize,
     /// The backend; of several, the one that gets the most requests. What is said about plugins and the upstream is
     /// about requests to this one.
-    pub service: Option<Named>,
+    pub backend: Option<Named>,
     /// The backends that requests of the route are split over; empty if it forwards to one or none.
     pub shares: Vec<Share>,
     /// The backends that copies of requests of the route go to.
@@ -173,10 +171,10 @@ pub struct Decision {
     pub retry: Option<String>,
     /// The time limits towards the upstream.
     pub timeouts: Option<String>,
-    /// Who the request is authenticated as.
-    pub consumer: Option<Named>,
     /// The tracing that applies.
     pub tracing: Option<Tracing>,
+    /// The principal that the request is authenticated as.
+    pub principal: Option<Named>,
 }
 
 /// Answers questions about a configuration.
@@ -306,7 +304,7 @@ impl Explainer {
             }
         }
         decision.tracing = s.trace.as_ref().map(|trace| tracing_of(trace.plan(), trace.is_sampled()));
-        decision.consumer = s
+        decision.principal = s
             .exchange
             .identity
             .principal
@@ -346,7 +344,7 @@ impl Explainer {
         decision.route = steps.route.map(|route| route_named(&route.route));
         decision.shares = steps.route.map(|route| shares(&plan.ir, &route.route.action)).unwrap_or_default();
         let backend = s.exchange.backend.as_ref();
-        decision.service = backend.map(|backend| Named { id: backend.id(), name: backend.name().map(str::to_owned) });
+        decision.backend = backend.map(|backend| Named { id: backend.id(), name: backend.name().map(str::to_owned) });
         match decided? {
             Decided::Reply(reply) => Ok(Some(*reply)),
             Decided::Forward(route, backend) => {
@@ -356,7 +354,7 @@ impl Explainer {
                 };
                 let mirrors = route.route.policies.iter().flat_map(|policies| &policies.mirrors);
                 let mirrored = |mirror: &Mirror| Mirrored {
-                    service: backend_named(&plan.ir, &mirror.backend),
+                    backend: backend_named(&plan.ir, &mirror.backend),
                     percent: mirror.percent,
                 };
                 decision.mirrors = mirrors.map(mirrored).collect();
@@ -472,7 +470,7 @@ fn shares(ir: &Ir, action: &Action) -> Vec<Share> {
     let Action::Split(list) = action else { return Vec::new() };
     let total: f64 = list.iter().map(|to| f64::from(to.weight)).sum();
     let share = |to: &WeightedBackend| Share {
-        service: backend_named(ir, &to.backend),
+        backend: backend_named(ir, &to.backend),
         weight: to.weight,
         percent: 100.0 * f64::from(to.weight) / total.max(1.0),
     };
@@ -531,21 +529,8 @@ fn describe(instance: &Instance<'_>) -> Applied {
         id: origin.id,
         instance_name: instance_name.map(Into::into),
         scope: *instance.record.scope(),
-        scope_text: scope_text(instance.record.scope()),
         config,
     }
-}
-
-/// A scope in words.
-fn scope_text(scope: &Scope) -> String {
-    let parts = [
-        ("consumer", scope.principal),
-        ("consumer_group", scope.group),
-        ("route", scope.route),
-        ("service", scope.backend),
-    ];
-    let set: Vec<&str> = parts.iter().filter(|(_, id)| id.is_some()).map(|(name, _)| *name).collect();
-    if set.is_empty() { "global".to_owned() } else { set.join("+") }
 }
 
 /// Whether a member with a weight has a name that may have addresses.

@@ -41,4 +41,3 @@ pub use engine::{Applied, Engine, EngineError, Options, hostname};
 pub use listening::{Handover, Socket};
 pub use loopback::Loopback;
 pub use plan::Plan;
-pub use status::{ConfigOutcome, ConfigProblem};

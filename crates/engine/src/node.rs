@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwapOption;
 use cardinal_base::UnixMillis;
 use cardinal_net::Io;
-use cardinal_sdk::{ConnectionCounts, NodeView, Services, TargetHealth};
+use cardinal_sdk::{ConnectionCounts, NodeView, Services, StatusForm, TargetHealth};
+use cardinal_sync::ConfigStatus;
 
 use crate::access_log::AccessLog;
 use crate::connector::Trust;
@@ -15,7 +16,7 @@ use crate::counters::{Counters, Totals};
 use crate::names::Names;
 use crate::plan::{Plan, Registry};
 use crate::policy::circuit::Shortage;
-use crate::status::{ConfigState, Digests};
+use crate::status::{Digests, PlainStatus};
 
 /// Makes connections to backends, where they are not made over the network.
 pub(crate) type Dial = Box<dyn Fn(SocketAddr) -> Io + Send + Sync>;
@@ -31,12 +32,14 @@ pub(crate) struct Node {
     pub(crate) services: Services,
     pub(crate) names: Names,
     pub(crate) access_log: Option<AccessLog>,
-    /// How the last change of the configuration went.
-    pub(crate) config: ConfigState,
     /// Hashes of generations, for the status listener.
     pub(crate) digests: Digests,
     /// Seed of the workers' randomness; `None` for the operating system's.
     pub(crate) seed: Option<u64>,
+    /// The result of the last change of the configuration.
+    pub(crate) config: Arc<ConfigStatus>,
+    /// The form of status pages.
+    pub(crate) status_form: &'static dyn StatusForm,
     /// When the node was started.
     pub(crate) started: UnixMillis,
     /// Client connections open, of all workers.
@@ -64,6 +67,7 @@ pub(crate) struct Shared {
 impl Node {
     pub(crate) fn new(shared: Arc<Shared>, services: Services, names: Names, access_log: Option<AccessLog>) -> Self {
         let started = services.clock.unix();
+        let config = Arc::new(ConfigStatus::new(Arc::clone(&services.clock)));
         Self {
             plan: ArcSwapOption::empty(),
             generation: AtomicU64::new(0),
@@ -72,9 +76,10 @@ impl Node {
             services,
             names,
             access_log,
-            config: ConfigState::default(),
             digests: Digests::default(),
             seed: None,
+            config,
+            status_form: &PlainStatus,
             started,
             connections: AtomicUsize::new(0),
             shortage: Shortage::default(),

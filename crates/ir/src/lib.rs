@@ -16,6 +16,7 @@ mod decode;
 mod delta;
 mod digest;
 mod document;
+mod encoded;
 mod filter;
 mod identity;
 mod labels;
@@ -24,6 +25,7 @@ mod matching;
 mod node;
 mod origin;
 pub mod policy;
+mod quarantine;
 pub mod resolve;
 mod route;
 mod table;
@@ -40,6 +42,7 @@ pub use decode::Rejected;
 pub use delta::{Change, Delta};
 pub use digest::Digest;
 pub use document::{Document, Part, Parts};
+pub use encoded::VisitEncoded;
 pub use filter::{Filter, FilterSet, Scope};
 pub use identity::{Attributes, Certificate, Credential, Identity, KeyPair, Principal, PrincipalGroup, TrustBundle};
 pub use labels::{Labels, Locality, TooManyLabels};
@@ -49,13 +52,14 @@ pub use matching::{
     Op, PathMatch, Predicate, QueryMatch, RareConditions, Selection, TextMatch, ValueMatch, Wire,
 };
 pub use node::{
-    ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeSettings, RealIp, RealIpSource, Resolver, UpstreamPool,
+    DebugHeaders, ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeSettings, RealIp, RealIpSource, Resolver,
+    UpstreamPool,
 };
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
 pub use policy::{Policy, PolicyKind, PolicySpec, Timeouts};
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, TlsRequired, Traffic};
 pub use table::Table;
-pub use tables::{Ir, IrDelta, Record, RecordKind, Row};
+pub use tables::{Ir, IrDelta, Record, RecordKind, Row, UnknownTable};
 pub use telemetry::{
     Propagation, Sampling, SpanExporter, SpanProtocol, SpanQueue, SpanTag, TagValue, Telemetry, TelemetryScope,
     TraceFormat, TraceInjection,

@@ -143,9 +143,24 @@ pub struct HeaderPolicy {
     pub response_latency: Option<Box<str>>,
     /// Status that the upstream answered with.
     pub upstream_status: Option<Box<str>>,
-    /// Request header that asks for the names of route and service (Kong: `Kong-Debug: 1`), when allowed. It ends in
-    /// `Debug`; the answers have the same beginning.
-    pub debug_request: Option<Box<str>>,
+    /// Headers that tell a client which route and backend its request took, when allowed.
+    pub debug: Option<Box<DebugHeaders>>,
+}
+
+/// Headers that tell a client which route and backend its request took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DebugHeaders {
+    /// Request header that asks for them, with the value `1`.
+    pub request: Box<str>,
+    /// Id of the route.
+    pub route_id: Box<str>,
+    /// Name of the route; empty if it has none.
+    pub route_name: Box<str>,
+    /// Id of the backend.
+    pub backend_id: Box<str>,
+    /// Name of the backend; empty if it has none.
+    pub backend_name: Box<str>,
 }
 
 /// Who may say what the client's address is.
@@ -203,7 +218,9 @@ pub struct ErrorPages {
     pub xml: Option<Box<str>>,
     /// Media type when the request does not say; `text/plain` when absent.
     pub default_type: Option<Box<str>>,
-    /// Message of a failure by the failure's label (`no_route`, `upstream_timeout`); the built-in text when absent.
+    /// Message of a failure by the failure's label (`no_route`, `upstream_timeout`), and of a request that is not as
+    /// required (`method_refused`, `tls_required`, `http2_required`, `grpc_required`, `grpc_tls_required`); the built-in
+    /// text when absent.
     pub messages: BTreeMap<Box<str>, Box<str>>,
 }
 

@@ -11,6 +11,18 @@ use crate::{
     ListenerGroup, ListenerTls, Origin, Policy, Principal, PrincipalGroup, Route, Table, Telemetry, TrustBundle,
 };
 
+/// There is no table of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownTable(pub Box<str>);
+
+impl std::fmt::Display for UnknownTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "there is no table {:?}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownTable {}
+
 /// What each record type provides for its table.
 pub trait Row: Clone + Default + PartialEq + Serialize + DeserializeOwned {
     /// The table.
@@ -50,6 +62,18 @@ macro_rules! tables {
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$record => stringify!($table),)+
+                }
+            }
+        }
+
+        impl std::str::FromStr for RecordKind {
+            type Err = UnknownTable;
+
+            /// The kind of the table with this name.
+            fn from_str(table: &str) -> Result<Self, UnknownTable> {
+                match table {
+                    $(stringify!($table) => Ok(Self::$record),)+
+                    other => Err(UnknownTable(other.into())),
                 }
             }
         }
@@ -141,6 +165,29 @@ macro_rules! tables {
             pub fn get(&self, kind: RecordKind, id: &Id) -> Option<Record> {
                 match kind {
                     $(RecordKind::$record => self.$table.get(id).map(|record| Record::$record(Arc::clone(record))),)+
+                }
+            }
+
+            /// Adds or replaces a record that is given in its [binary form](crate::binary).
+            ///
+            /// # Errors
+            /// When the bytes are not such a record, or have a variant that this version does not know.
+            pub fn insert_encoded(
+                &mut self,
+                kind: RecordKind,
+                id: Id,
+                bytes: &[u8],
+            ) -> Result<(), rmp_serde::decode::Error> {
+                match kind {
+                    $(RecordKind::$record => drop(self.$table.insert(id, crate::binary::decode(bytes)?)),)+
+                }
+                Ok(())
+            }
+
+            /// Removes a record, and says whether it was there.
+            pub fn remove(&mut self, kind: RecordKind, id: &Id) -> bool {
+                match kind {
+                    $(RecordKind::$record => self.$table.remove(id).is_some(),)+
                 }
             }
 

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod declarative;
 pub mod entities;
+mod explain;
 mod known;
 mod lower;
 mod packed;
@@ -15,9 +16,12 @@ mod rank;
 pub mod secrets;
 pub mod settings;
 mod source_map;
+mod status;
 
 pub use declarative::{Entity, LoadErrors, Snapshot, Source, load};
 pub use entities::Registry;
+pub use explain::scope_text;
 pub use lower::{Edit, Lowered, lower, lower_owned, lower_strict};
 pub use settings::Settings;
 pub use source_map::SourceMap;
+pub use status::KongStatus;

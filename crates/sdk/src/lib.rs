@@ -20,6 +20,7 @@ pub mod rate;
 pub mod redis;
 mod reply;
 mod services;
+mod status;
 pub mod testing;
 pub mod trace;
 
@@ -39,3 +40,4 @@ pub use services::{
     CallError, Collector, ConnectionCounts, GrpcCall, GrpcReply, HttpCall, HttpCaller, HttpReply, NodeView, Services,
     Shared, TargetHealth,
 };
+pub use status::{NodeStatus, Readiness, StatusForm};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use cardinal_engine::{Configuration, Engine, Options};
 use cardinal_ir::{Diagnostic, ListenerKind, Severity};
 use cardinal_kong::settings::Inputs;
-use cardinal_kong::{Registry, Settings, Source, load, lower};
+use cardinal_kong::{KongStatus, Registry, Settings, Source, load, lower};
 use cardinal_sdk::PluginDef;
 
 /// A Kong file served by a real engine: plain HTTP, and HTTPS with HTTP/2, each on a port that the system chose.
@@ -85,7 +85,7 @@ impl World {
         options: Options,
     ) -> Result<Self> {
         let workers = if options.workers == 0 { 2 } else { options.workers };
-        let options = Options { workers, plugins: plugins.to_vec(), ..options };
+        let options = Options { workers, plugins: plugins.to_vec(), status_form: Some(&KongStatus), ..options };
         let (engine, applied) = Engine::start(configuration, options)?;
         diagnostics.extend(applied.diagnostics);
         Ok(Self { engine, plugins, settings, diagnostics })
@@ -97,8 +97,7 @@ impl World {
     /// When it is refused; then the old one is still served.
     pub fn apply(&self, yaml: &str) -> Result<u64> {
         let (configuration, _) = compile(self.plugins, yaml, &self.settings)?;
-        let applied = self.engine.apply(configuration);
-        applied.map(|applied| applied.generation).map_err(Into::into)
+        self.serve_other(configuration)
     }
 
     /// Serves another file with other settings, as a reload of both does. Listeners stay as they are.
@@ -107,7 +106,15 @@ impl World {
     /// When it is refused; then the old one is still served.
     pub fn apply_with(&self, yaml: &str, settings: &[(&str, &str)]) -> Result<u64> {
         let (configuration, _) = compile(self.plugins, yaml, &read_settings(settings)?)?;
-        let applied = self.engine.apply(configuration);
+        self.serve_other(configuration)
+    }
+
+    /// Serves another configuration, as an update from the one that is served.
+    ///
+    /// # Errors
+    /// When it is refused; then the old one is still served.
+    pub fn serve_other(&self, configuration: Configuration) -> Result<u64> {
+        let applied = self.engine.apply(self.engine.update(configuration));
         applied.map(|applied| applied.generation).map_err(Into::into)
     }
 

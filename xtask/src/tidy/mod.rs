@@ -1,7 +1,8 @@
 //! Rules of this repository that no compiler checks: sizes, names, module roots, opening comments, plugin folders,
-//! words.
+//! words, front ends that are named below them.
 
 pub(crate) mod dependencies;
+mod neutral;
 mod plugins;
 mod sleeps;
 mod tools;
@@ -34,6 +35,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Problem>> {
     for folder in &folders {
         check_crate(root, folder, &mut problems)?;
     }
+    neutral::check(root, &mut problems)?;
     words::check(root, &folders, &mut problems)?;
     problems.sort();
     Ok(problems)

@@ -68,6 +68,9 @@ async fn a_rejected_reload_is_reported() {
     assert_eq!(node.metrics().await, [1, 1, 1, 0, 0]);
     assert_eq!(node.config().await["errors"], Value::Array(Vec::new()));
     let status: Value = serde_json::from_str(&node.get("/status").await).unwrap();
+    let keys: Vec<_> = status.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["memory", "server", "node", "config", "configuration_hash"]);
+    assert_eq!(status["memory"]["workers_lua_vms"], Value::Array(Vec::new()));
     let about = &status["node"];
     assert_eq!((&about["generation"], &about["version"]), (&2.into(), &env!("CARGO_PKG_VERSION").into()));
     assert!(about["started_at"].as_u64().is_some_and(|at| at > 1_600_000_000), "{status}");

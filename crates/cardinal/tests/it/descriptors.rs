@@ -44,14 +44,23 @@ impl Limited {
         Self::start_with(config, limit, &[])
     }
 
+    /// The same with a data directory.
+    fn start_in(config: &Path, limit: u64, data_dir: &Path) -> Self {
+        Self::run(config, limit, &[], &["--data-dir", &data_dir.display().to_string()])
+    }
+
     /// The same with variables of its environment.
     fn start_with(config: &Path, limit: u64, variables: &[(&str, PathBuf)]) -> Self {
+        Self::run(config, limit, variables, &[])
+    }
+
+    fn run(config: &Path, limit: u64, variables: &[(&str, PathBuf)], more: &[&str]) -> Self {
         let [sh] = tools!("sh").expect("every system has a shell");
         let mut command = Command::new(sh);
         let script = format!("ulimit -n {limit}; exec \"$@\"");
         command.env_clear().envs(variables.iter().cloned()).args(["-c", &script, "sh", env!("CARGO_BIN_EXE_cardinal")]);
         command.args(["run", "--workers", "2", "--access-log", "off", "--config"]).arg(config);
-        command.args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=127.0.0.1:0"]);
+        command.args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=127.0.0.1:0"]).args(more);
         let mut process = Process::start(command);
         let (proxy, status) = process.addresses();
         Self { process, proxy, status, limit }
@@ -289,4 +298,32 @@ services:
     node.allow(true);
     let lines = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default().lines().count();
     until("all records", || logs.requests() >= 3 && lines() >= 3).await.unwrap();
+}
+
+/// Saving takes two descriptors, reading the changed file one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_saved_is_saved_later() {
+    let (folder, echo) = (TempDir::new("descriptors"), EchoServer::start("backend").await);
+    let file = folder.write("kong.yaml", config(echo.address(), false));
+    let data = folder.path().join("data");
+    let mut node = Limited::start_in(&file, 4_096, &data);
+    let saved = data.join("last-good.bin");
+    let before = std::fs::read(&saved).unwrap();
+    let mut client = H1Client::connect(node.proxy).await.unwrap();
+    assert_eq!(client.get("/a", "a.example", &[]).await.unwrap().status, 200);
+    // Its start is over when it acts on signals.
+    node.process.signal(Signal::USR1);
+    node.process.wait_for("log files reopened");
+    // The thread that waits for a successor has one of them: the system reserves it for the connection to accept.
+    node.allow_more(Some(2));
+    folder.write("kong.yaml", config(echo.address(), false).replace("/a]", "/b]"));
+    node.process.wait_for("generation 2");
+    let said = node.process.wait_for("the last known good configuration cannot be saved");
+    assert!(said.contains("Too many open files") && said.ends_with("it is tried again"), "{said}");
+    assert_eq!(std::fs::read(&saved).unwrap(), before);
+    node.allow(true);
+    node.process.wait_for("the last known good configuration is saved");
+    assert_ne!(std::fs::read(&saved).unwrap(), before);
+    let names = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!names.into_iter().any(|name| name.starts_with("last-good.bin.")), "no draft is left");
 }

@@ -6,6 +6,7 @@ mod descriptors;
 mod explain;
 mod failures;
 mod handover;
+mod last_good;
 mod logs;
 mod manual;
 mod plugins;

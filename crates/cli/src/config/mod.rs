@@ -299,8 +299,13 @@ impl Site {
     /// Plans the configuration, and returns diagnostics of what would be left out.
     pub(crate) fn plan(&self, configuration: &Configuration, source_map: &SourceMap) -> Result<Vec<Diagnostic>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
-        let _entered = runtime.enter();
-        let mut diagnostics = match configuration.validate(self.plugins) {
+        let validated = {
+            let _entered = runtime.enter();
+            configuration.validate(self.plugins)
+        };
+        // The caller may be within a runtime of its own, where waiting for this one to end is not allowed.
+        runtime.shutdown_background();
+        let mut diagnostics = match validated {
             Ok(diagnostics) => diagnostics,
             Err(EngineError::Refused(diagnostics)) => diagnostics.into_vec(),
             Err(error) => return Err(error.into()),

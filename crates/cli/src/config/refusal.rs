@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use cardinal_engine::ConfigProblem;
 use cardinal_ir::{Code, Diagnostic, Severity};
 use cardinal_kong::declarative::{Excerpts, Finding, Place};
 use cardinal_kong::settings::Note;
 use cardinal_kong::{LoadErrors, Source};
+use cardinal_sync::ConfigProblem;
 
 /// Why a configuration is rejected.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Refusal {
             Self::Load(errors) => errors.findings().iter().map(|finding| of_finding(errors, finding)).collect(),
             Self::Incomplete(diagnostics, _) => {
                 let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
-                errors.map(of_diagnostic).collect()
+                errors.map(ConfigProblem::from).collect()
             }
             Self::Internal(error) => vec![message(format!("{error:#}"))],
         }
@@ -137,19 +137,6 @@ fn of_finding(errors: &LoadErrors, finding: &Finding) -> ConfigProblem {
         field: finding.path.clone(),
         message: finding.message.clone(),
         help: finding.hint.clone(),
-    }
-}
-
-fn of_diagnostic(diagnostic: &Diagnostic) -> ConfigProblem {
-    let at = &diagnostic.location;
-    ConfigProblem {
-        file: at.as_ref().map(|at| at.file.to_string()).unwrap_or_default(),
-        line: at.as_ref().map_or(0, |at| at.line as usize),
-        column: at.as_ref().map_or(0, |at| at.column as usize),
-        entity: diagnostic.origin.label().to_string(),
-        field: diagnostic.path.to_string(),
-        message: diagnostic.message.to_string(),
-        help: diagnostic.hint.as_ref().map(ToString::to_string),
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use cardinal_engine::explain::{Decision, Named, Question};
+use cardinal_kong::scope_text;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -70,11 +71,14 @@ pub(super) fn json(question: &Question, decision: &Decision) -> Value {
         Some(named) => json!({ "id": named.id, "name": named.name }),
         None => Value::Null,
     };
-    let plugins: Vec<Value> =
-        decision.plugins.iter().map(|plugin| json!({ "name": plugin.name, "scope": plugin.scope_text })).collect();
+    let plugins: Vec<Value> = decision
+        .plugins
+        .iter()
+        .map(|plugin| json!({ "name": plugin.name, "scope": scope_text(&plugin.scope) }))
+        .collect();
     let mut object = json!({
         "route": named(&decision.route),
-        "service": named(&decision.service),
+        "service": named(&decision.backend),
         "upstream_uri": decision.upstream_uri.as_deref().map(|uri| discreet::uri(uri, question)),
         "upstream_host": decision.upstream_host,
         "plugins": plugins,

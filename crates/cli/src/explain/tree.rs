@@ -3,7 +3,7 @@
 use cardinal_engine::explain::{Applied, Decision, Loser, Mirrored, Named, Question, Share, Tracing};
 use cardinal_ir::Id;
 use cardinal_kong::check::why_first;
-use cardinal_kong::{Settings, Source};
+use cardinal_kong::{Settings, Source, scope_text};
 
 use crate::config::Loaded;
 
@@ -48,8 +48,8 @@ pub(super) fn tree(
         [
             Some(route(decision, loaded, settings)),
             plugins(decision, loaded, sources),
-            decision.consumer.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
-            decision.service.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
+            decision.principal.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
+            decision.backend.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
             shares(decision, loaded),
             mirrors(decision, loaded),
             decision.tracing.as_ref().map(|tracing| Branch::new(tracing_text(tracing))),
@@ -99,7 +99,7 @@ fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[So
     let instance = plugin.instance_name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
     let location = loaded.snapshot.get("plugins", &plugin.id).and_then(|entity| entity.location);
     let at = location.as_ref().map(|at| format!("  {}:{}", at.file, at.line)).unwrap_or_default();
-    let branch = Branch::new(format!("{number}. {}{instance} ({}){at}", plugin.name, plugin.scope_text));
+    let branch = Branch::new(format!("{number}. {}{instance} ({}){at}", plugin.name, scope_text(&plugin.scope)));
     let Some(kind) = loaded.registry.plugin(plugin.name) else { return branch };
     let leaves = leaves(&plugin.config, &kind.config, location.as_ref(), sources);
     let width = |of: fn(&Leaf) -> usize| leaves.iter().map(of).filter(|n| *n <= 40).max().unwrap_or_default();
@@ -114,7 +114,7 @@ fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[So
 /// The services that requests are split over.
 fn shares(decision: &Decision, loaded: &Loaded) -> Option<Branch> {
     let one = |share: &Share| {
-        let service = label(&share.service, "services", loaded);
+        let service = label(&share.backend, "services", loaded);
         Branch::new(format!("{:.1} % (weight {}): {service}", share.percent, share.weight))
     };
     (!decision.shares.is_empty())
@@ -124,7 +124,7 @@ fn shares(decision: &Decision, loaded: &Loaded) -> Option<Branch> {
 /// The services that get copies of requests.
 fn mirrors(decision: &Decision, loaded: &Loaded) -> Option<Branch> {
     let one = |mirrored: &Mirrored| {
-        let service = label(&mirrored.service, "services", loaded);
+        let service = label(&mirrored.backend, "services", loaded);
         Branch::new(format!("{} % of requests: {service}", mirrored.percent))
     };
     (!decision.mirrors.is_empty()).then(|| Branch::new("copies go to").with(decision.mirrors.iter().map(one)))

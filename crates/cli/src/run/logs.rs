@@ -90,7 +90,7 @@ fn filter(level: &str) -> &'static str {
         "info" => "info",
         "warn" => "warn",
         "error" | "crit" | "alert" | "emerg" => "error",
-        _ => "warn,cardinal_cli=info",
+        _ => "warn,cardinal_cli=info,cardinal_sync=info",
     }
 }
 
@@ -121,7 +121,9 @@ mod tests {
 
     #[test]
     fn every_level_of_kong_is_one_here() {
-        for (level, expected) in [("debug", "debug"), ("crit", "error"), ("notice", "warn,cardinal_cli=info")] {
+        for (level, expected) in
+            [("debug", "debug"), ("crit", "error"), ("notice", "warn,cardinal_cli=info,cardinal_sync=info")]
+        {
             assert_eq!(filter(level), expected);
         }
     }

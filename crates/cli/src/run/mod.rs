@@ -1,52 +1,43 @@
 //! `cardinal run`: the life of a node.
 //!
-//! One thread decides everything: it waits for an [`Event`] and handles it. Threads for signals, file changes and
-//! successors only send events.
+//! One thread decides everything: it waits for an [`Event`] or an update of the configuration, and handles it. Threads for
+//! signals, file changes and successors only send events and requests.
 
 mod descriptors;
+mod file_source;
 mod handover;
-mod last_good;
+mod last_good_text;
 mod logs;
 mod node;
 mod node_id;
+mod quiet;
 mod signals;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::SyncSender;
 
-use anyhow::Result;
-use cardinal_base::{Clock as _, SystemClock, Tick};
+use anyhow::{Context as _, Result};
 use cardinal_engine::Handover;
 use cardinal_sdk::PluginDef;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::args::RunArgs;
 use crate::config::{Refusal, Site};
 use crate::out;
 
-use node::Node;
+use file_source::FileSource;
+use node::{Node, Senders};
 
 pub(crate) use signals::stop_signal;
 
-/// Files that change together have this long to become quiet.
-const QUIET_MS: u64 = 200;
-/// After so long they are read even if they never do.
-const QUIET_MS_MAX: u64 = 1_000;
-/// First and longest pause before a configuration that could not be read is read again.
-const RETRY_MS_MIN: u64 = 200;
-const RETRY_MS_MAX: u64 = 5_000;
-/// Capacity of the event queue. Further events of the same kind are redundant.
+/// Capacity of the queues of events and requests. Further ones of the same kind are redundant.
 const EVENTS_MAX: usize = 64;
 
 /// What the node reacts to.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Read everything again (SIGHUP).
-    Reload,
-    /// Files may have changed.
-    FilesChanged,
     /// Open log files anew (SIGUSR1).
     ReopenLogs,
     /// Graceful shutdown (SIGTERM, SIGINT).
@@ -74,8 +65,10 @@ pub(crate) fn run(
     if let Some(path) = access_log {
         site.set("proxy_access_log", path);
     }
-    let (events, received) = sync_channel(EVENTS_MAX);
-    signals::listen(events.clone())?;
+    let (events, received) = channel(EVENTS_MAX);
+    let (requests, requested) = channel(EVENTS_MAX);
+    let senders = Senders { events, requests };
+    signals::listen(senders.clone())?;
     let preferences = match site.settings() {
         Ok(preferences) => preferences,
         Err(refusal) => {
@@ -86,12 +79,12 @@ pub(crate) fn run(
     let logs = logs::Logs::open(&preferences.settings, log_format.into())?;
     node::warn_of_settings(&preferences.notes);
     let descriptors_max = descriptors::raise();
-    let node = match Node::start(
+    let (node, source) = match Node::start(
         site,
         preferences,
         logs,
         node::Options { data_dir, strict, started, descriptors_max },
-        events,
+        (senders, requested),
     ) {
         Ok(node) => node,
         Err(error) => {
@@ -106,19 +99,20 @@ pub(crate) fn run(
             return Ok(ExitCode::FAILURE);
         }
     };
-    serve(node, received);
+    serve(node, source, received)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Handles events until one of them ends the loop. While the node drains, events are rejected.
-fn serve(mut node: Node, events: Receiver<Event>) {
-    let end = act(&mut node, &events);
-    drop(events);
-    match end {
+fn serve(node: Node, source: FileSource, events: Receiver<Event>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().context("the main thread")?;
+    // The source and the receiver are gone afterwards.
+    match runtime.block_on(act(&node, source, events)) {
         End::Succeeded => node.give_way(),
         End::Asked => node.drain("stopping"),
         End::Alone => node.drain("internal error: the event threads have ended"),
     }
+    Ok(())
 }
 
 /// Why a node ends.
@@ -132,129 +126,25 @@ enum End {
     Alone,
 }
 
-/// Acts on events until one of them is the end.
-fn act(node: &mut Node, events: &Receiver<Event>) -> End {
-    let clock = SystemClock::new();
-    let (mut quiet, mut retry) = (Quiet::default(), Backoff::default());
+/// Follows the source of the configuration, and acts on events until one of them is the end. Both happen on this thread,
+/// one after the other.
+async fn act(node: &Node, mut source: FileSource, mut events: Receiver<Event>) -> End {
+    let mut following = std::pin::pin!(node.engine().follow(&mut source));
     loop {
-        let now = clock.tick();
-        let wait = quiet.wait_ms(now).into_iter().chain(retry.wait_ms(now)).min();
-        match events.recv_timeout(wait.map_or(Duration::from_secs(3600), Duration::from_millis)) {
-            Ok(Event::Reload) => {
-                (quiet, retry) = (Quiet::default(), Backoff::default());
-                let failed = node.reload(true);
-                retry.note(failed, true, clock.tick());
-            }
-            Ok(Event::FilesChanged) => quiet.disturb(clock.tick()),
-            Ok(Event::ReopenLogs) => node.reopen_logs(),
-            Ok(Event::Sockets(reply)) => {
+        let event = tokio::select! {
+            biased;
+            event = events.recv() => event,
+            () = &mut following => None,
+        };
+        match event {
+            Some(Event::ReopenLogs) => node.reopen_logs(),
+            Some(Event::Sockets(reply)) => {
                 // A successor that went away meanwhile needs no answer.
                 reply.try_send(node.sockets()).ok();
             }
-            Ok(Event::Stop) => return End::Asked,
-            Ok(Event::Succeeded) => return End::Succeeded,
-            Err(RecvTimeoutError::Timeout) if quiet.is_over(clock.tick()) => {
-                quiet = Quiet::default();
-                let failed = node.reload(retry.forced);
-                retry.note(failed, retry.forced, clock.tick());
-            }
-            Err(RecvTimeoutError::Timeout) if retry.wait_ms(clock.tick()) == Some(0) => {
-                let failed = node.reload(retry.forced);
-                retry.note(failed, retry.forced, clock.tick());
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return End::Alone,
+            Some(Event::Stop) => return End::Asked,
+            Some(Event::Succeeded) => return End::Succeeded,
+            None => return End::Alone,
         }
-    }
-}
-
-/// When files that change have become quiet.
-#[derive(Debug, Default)]
-struct Quiet {
-    first: Option<Tick>,
-    last: Option<Tick>,
-}
-
-impl Quiet {
-    fn disturb(&mut self, now: Tick) {
-        self.first.get_or_insert(now);
-        self.last = Some(now);
-    }
-
-    fn wait_ms(&self, now: Tick) -> Option<u64> {
-        let (first, last) = (self.first?, self.last?);
-        let quiet = QUIET_MS.saturating_sub(now.millis_since(last));
-        Some(quiet.min(QUIET_MS_MAX.saturating_sub(now.millis_since(first))))
-    }
-
-    fn is_over(&self, now: Tick) -> bool {
-        self.wait_ms(now) == Some(0)
-    }
-}
-
-/// When a configuration that could not be read is read again.
-#[derive(Debug, Default)]
-struct Backoff {
-    at: Option<Tick>,
-    delay_ms: u64,
-    /// It is to be served whether it changed or not.
-    forced: bool,
-}
-
-impl Backoff {
-    /// Notes an attempt.
-    fn note(&mut self, failed: bool, forced: bool, now: Tick) {
-        if !failed {
-            *self = Self::default();
-            return;
-        }
-        self.delay_ms = (self.delay_ms * 2).clamp(RETRY_MS_MIN, RETRY_MS_MAX);
-        (self.at, self.forced) = (Some(now.plus_millis(self.delay_ms)), forced);
-    }
-
-    fn wait_ms(&self, now: Tick) -> Option<u64> {
-        // Rounded up, or the wait would end just before its time.
-        self.at.map(|at| at.0.saturating_sub(now.0).div_ceil(1_000))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_that_cannot_be_read_are_tried_again_at_growing_intervals() {
-        let mut retry = Backoff::default();
-        let now = Tick::from_millis(1_000);
-        let mut waits = Vec::new();
-        for _ in 0..8 {
-            retry.note(true, true, now);
-            waits.push(retry.wait_ms(now).unwrap());
-        }
-        assert_eq!(waits, [200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
-        assert_eq!((retry.wait_ms(Tick::from_millis(7_000)), retry.forced), (Some(0), true));
-        retry.note(false, true, now);
-        assert_eq!((retry.wait_ms(now), retry.forced), (None, false));
-    }
-
-    #[test]
-    fn a_burst_of_changes_is_one_change() {
-        let mut quiet = Quiet::default();
-        assert_eq!(quiet.wait_ms(Tick::from_millis(0)), None);
-        quiet.disturb(Tick::from_millis(1_000));
-        assert_eq!(quiet.wait_ms(Tick::from_millis(1_050)), Some(150));
-        quiet.disturb(Tick::from_millis(1_150));
-        assert_eq!(quiet.wait_ms(Tick::from_millis(1_200)), Some(150));
-        assert!(quiet.is_over(Tick::from_millis(1_350)));
-    }
-
-    #[test]
-    fn changes_that_never_end_are_looked_at_all_the_same() {
-        let mut quiet = Quiet::default();
-        for at in (0..=990).step_by(10) {
-            quiet.disturb(Tick::from_millis(at));
-            assert!(!quiet.is_over(Tick::from_millis(at)), "{at}");
-        }
-        assert!(quiet.is_over(Tick::from_millis(1_000)));
     }
 }

@@ -1,14 +1,17 @@
 //! Signals, as events.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cardinal_base::{Clock as _, SystemClock, Tick, log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::Event;
+use super::file_source::Request;
+use super::node::Senders;
 
 /// A future that resolves at a stop signal. From now on the signals do not end the process by themselves.
 pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
@@ -39,7 +42,7 @@ pub(super) fn check_stop() -> Result<()> {
 
 /// Reports signals as events from now on. A second stop signal ends the process at once, whatever its other threads are
 /// doing: this thread never waits for one of them.
-pub(super) fn listen(events: SyncSender<Event>) -> Result<()> {
+pub(super) fn listen(senders: Senders) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("signals")?;
     // Installed here, so that none is missed.
     let all = {
@@ -53,7 +56,7 @@ pub(super) fn listen(events: SyncSender<Event>) -> Result<()> {
         }
     };
     let tell = std::thread::Builder::new().name("signals".to_owned());
-    tell.spawn(move || runtime.block_on(all.tell(&events))).context("signals")?;
+    tell.spawn(move || runtime.block_on(all.tell(&senders))).context("signals")?;
     Ok(())
 }
 
@@ -66,11 +69,15 @@ struct Signals {
 }
 
 impl Signals {
-    async fn tell(mut self, events: &SyncSender<Event>) {
+    async fn tell(mut self, Senders { events, requests }: &Senders) {
         let (clock, mut stopping, mut undelivered) = (SystemClock::default(), None::<Tick>, false);
         loop {
             let event = tokio::select! {
-                _ = self.hangup.recv() => Event::Reload,
+                _ = self.hangup.recv() => {
+                    // A full queue holds the same request already.
+                    requests.try_send(Request::Reload).ok();
+                    continue;
+                }
                 _ = self.reopen.recv() => Event::ReopenLogs,
                 _ = self.terminate.recv() => Event::Stop,
                 _ = self.interrupt.recv() => Event::Stop,
@@ -81,7 +88,7 @@ impl Signals {
                 }
             };
             if !matches!(event, Event::Stop) {
-                // A full queue holds the same request already.
+                // A full queue holds the same event already.
                 events.try_send(event).ok();
                 continue;
             }
@@ -99,7 +106,7 @@ impl Signals {
 }
 
 /// Sends an event; whether there was no room for it.
-fn is_full(events: &SyncSender<Event>, event: Event) -> bool {
+fn is_full(events: &Sender<Event>, event: Event) -> bool {
     matches!(events.try_send(event), Err(TrySendError::Full(_)))
 }
 

@@ -6,16 +6,16 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cardinal_kong::Settings;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc::Sender;
 
 use crate::config::{Site, is_config_name, is_stream};
 
-use super::Event;
+use super::file_source::Request;
 
 /// Links that are followed from one to the next.
 const LINKS_MAX: usize = 16;
@@ -37,7 +37,7 @@ struct Places {
 
 impl Watch {
     /// A watcher without directories. If the system cannot watch, that is logged, and only SIGHUP reloads.
-    pub(super) fn start(events: SyncSender<Event>) -> Self {
+    pub(super) fn start(requests: Sender<Request>) -> Self {
         let places = Arc::<Mutex<Places>>::default();
         let known = Arc::clone(&places);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -47,8 +47,8 @@ impl Watch {
                 Err(_) => true,
             };
             if matters {
-                // A full queue holds the same event already.
-                events.try_send(Event::FilesChanged).ok();
+                // A full queue holds the same request already.
+                requests.try_send(Request::Changed).ok();
             }
         });
         let watcher = watcher.inspect_err(unwatched).ok();

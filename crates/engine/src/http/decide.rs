@@ -140,7 +140,7 @@ fn route<'p>(
     if plain_on_tls {
         return Err(Failure::new(FailureKind::ClientTls, "plain HTTP request to a listener with TLS"));
     }
-    if let Some(reply) = refused_method(&s.request) {
+    if let Some(reply) = refused_method(&plan.node().errors, &s.request) {
         return Ok(Routed::Reply(Box::new(reply)));
     }
     steps.close = false;
@@ -165,7 +165,7 @@ fn route<'p>(
     if let Some(rewrite) = route.route.policies.as_deref().and_then(|policies| policies.rewrite.as_ref()) {
         rewrite::apply(rewrite, base, s);
     }
-    match refusal(&route.route.require, &s.request, &s.exchange) {
+    match refusal(&plan.node().errors, &route.route.require, &s.request, &s.exchange) {
         Some(reply) => Ok(Routed::Reply(Box::new(reply))),
         None => Ok(Routed::Found(route, to)),
     }

@@ -1,11 +1,12 @@
 //! What is known of a request before any filter runs, and which route it takes. `explain` asks the same functions.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use cardinal_http::{HeaderList, Method, Name, RequestHead, Version, split_list};
-use cardinal_ir::{Id, NodeSettings, RealIp, RealIpSource, Require, Wire};
+use cardinal_ir::{ErrorPages, Id, NodeSettings, RealIp, RealIpSource, Require, Wire};
 use cardinal_route::upstream_uri::Parts;
 use cardinal_route::{Headers, Match, Request, Router, is_sound_path, normalize_path, split_host};
 use cardinal_sdk::{Client, Exchange, Reply};
@@ -214,40 +215,52 @@ pub(crate) fn apply_match(found: &Match<'_>, base: Option<&str>, s: &mut Scratch
 
 /// The reply to methods that are not served, as in nginx: a gateway is no tunnel, and does not show who asks what it
 /// adds to their requests.
-pub(crate) fn refused_method(request: &RequestHead) -> Option<Reply> {
-    matches!(request.method, Method::Connect | Method::Trace).then(|| Reply::error(405, "Method not allowed"))
+pub(crate) fn refused_method(pages: &ErrorPages, request: &RequestHead) -> Option<Reply> {
+    let is_refused = matches!(request.method, Method::Connect | Method::Trace);
+    is_refused.then(|| Reply::error(405, requirement(pages, "method_refused", "method not allowed")))
 }
 
-/// The reply to a request that is not what its route requires (Kong: the checks after the router).
-pub(crate) fn refusal(require: &Require, request: &RequestHead, exchange: &Exchange) -> Option<Reply> {
+/// The front end's text for a request that is not as required.
+fn requirement(pages: &ErrorPages, label: &str, built_in: &'static str) -> Cow<'static, str> {
+    pages.messages.get(label).map_or(Cow::Borrowed(built_in), |text| Cow::Owned(text.to_string()))
+}
+
+/// The reply to a request that is not what its route requires.
+pub(crate) fn refusal(
+    pages: &ErrorPages,
+    require: &Require,
+    request: &RequestHead,
+    exchange: &Exchange,
+) -> Option<Reply> {
     let https = exchange.client.https;
     if let Some(required) = require.tls.filter(|_| !https && !require.grpc) {
-        return Some(tls_required(required.status(), request, exchange));
+        return Some(tls_required(pages, required.status(), request, exchange));
     }
     if require.grpc {
         if exchange.client.version != Version::H2 {
-            let reply = Reply::error(426, "Please use HTTP2 protocol");
+            let reply = Reply::error(426, requirement(pages, "http2_required", "HTTP/2 is required"));
             return Some(reply.with_header("Connection", "Upgrade").with_header("Upgrade", "HTTP/2"));
         }
         let content_type = request.headers.known(Name::ContentType).unwrap_or_default();
         if !content_type.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc")) {
-            return Some(Reply::error(415, "Non-gRPC request matched gRPC route"));
+            return Some(Reply::error(415, requirement(pages, "grpc_required", "gRPC is required")));
         }
         if require.tls.is_some() && !https {
+            let message = requirement(pages, "grpc_tls_required", "gRPC over TLS is required");
             return Some(
                 Reply::new(200)
                     .with_header("Content-Type", "application/grpc")
                     .with_header("grpc-status", "1")
-                    .with_header("grpc-message", "gRPC request matched gRPCs route"),
+                    .with_header("grpc-message", &message),
             );
         }
     }
     None
 }
 
-fn tls_required(status: u16, request: &RequestHead, exchange: &Exchange) -> Reply {
+fn tls_required(pages: &ErrorPages, status: u16, request: &RequestHead, exchange: &Exchange) -> Reply {
     if status == 426 {
-        let reply = Reply::error(426, "Please use HTTPS protocol");
+        let reply = Reply::error(426, requirement(pages, "tls_required", "TLS is required"));
         return reply.with_header("Connection", "Upgrade").with_header("Upgrade", "TLS/1.2, HTTP/1.1");
     }
     let forwarded = request.headers.known(Name::XForwardedHost).filter(|_| exchange.client.trusted);

@@ -8,7 +8,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use cardinal_http::h1::{Framing, content_length};
 use cardinal_http::{Failure, FailureKind, HeaderList, Method, Name, Version, accept};
-use cardinal_ir::{ErrorPages, NodeSettings};
+use cardinal_ir::{DebugHeaders, ErrorPages, NodeSettings};
 use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 
@@ -49,9 +49,8 @@ pub(crate) fn message(pages: &ErrorPages, kind: FailureKind) -> String {
     text.to_owned()
 }
 
-/// The reply to a failure; for that of a filter in the form of Kong's `kong.response.exit`. So are replies to gRPC calls,
-/// which then have the text in `grpc-message`, but for failures that Kong finds before it proxies: of those a gRPC client
-/// gets the name of the status.
+/// The reply to a failure; for that of a filter as a bare message. So are replies to gRPC calls, which then have the text
+/// in `grpc-message`, but for failures before the request is proxied: of those a gRPC client gets the name of the status.
 pub(super) fn error_reply(plan: &Plan, s: &Scratch, kind: FailureKind) -> Reply {
     let text = message(&plan.node().errors, kind);
     let before_proxying = matches!(
@@ -306,7 +305,7 @@ fn is_grpc(s: &Scratch) -> bool {
     content_type.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
 }
 
-/// gRPC clients get the status in `grpc-status`, the text in `grpc-message`, and no body (Kong). Without a text the
+/// gRPC clients get the status in `grpc-status`, the text in `grpc-message`, and no body. Without a text the
 /// message is the name of the status.
 fn grpc_reply(s: &mut Scratch, status: u16, text: Option<&[u8]>) -> Bytes {
     let (code, name) = grpc_status(status);
@@ -358,7 +357,7 @@ fn grpc_status(status: u16) -> (&'static str, &'static str) {
 }
 
 /// The type of an error body: by `Accept`; for errors of the proxy itself then by the request's own type, then by the
-/// node's default (Kong's error handler).
+/// node's default.
 fn error_type(pages: &ErrorPages, s: &Scratch, by_filter: bool) -> &'static str {
     let headers = &s.request.headers;
     let accepted = headers.known_all(Name::Accept);
@@ -379,9 +378,9 @@ fn error_type(pages: &ErrorPages, s: &Scratch, by_filter: bool) -> &'static str 
 fn error_body(pages: &ErrorPages, kind: &str, text: &str, s: &Scratch) -> String {
     let (template, default): (&Option<Box<str>>, &str) = match kind {
         "text/html" => (&pages.html, DEFAULT_HTML),
-        "text/plain" => (&pages.plain, "{{message}}\nrequest_id: {{request_id}}\n"),
+        "text/plain" => (&pages.plain, DEFAULT_PLAIN),
         "application/xml" => (&pages.xml, DEFAULT_XML),
-        _ => (&pages.json, "{\n  \"message\":\"{{message}}\",\n  \"request_id\":\"{{request_id}}\"\n}"),
+        _ => (&pages.json, DEFAULT_JSON),
     };
     let id = s.exchange.id.to_string();
     let message = match kind {
@@ -396,9 +395,13 @@ fn error_body(pages: &ErrorPages, kind: &str, text: &str, s: &Scratch) -> String
     template.as_deref().unwrap_or(default).replace("{{message}}", &message).replace("{{request_id}}", &id)
 }
 
-const DEFAULT_HTML: &str = "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>{{message}}.</p>\n    <p>request_id: {{request_id}}</p>\n  </body>\n</html>\n";
+const DEFAULT_JSON: &str = "{\"message\":\"{{message}}\",\"request_id\":\"{{request_id}}\"}";
 
-const DEFAULT_XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>{{message}}</message>\n  <requestid>{{request_id}}</requestid>\n</error>\n";
+const DEFAULT_HTML: &str = "<!doctype html>\n<title>Error</title>\n<p>{{message}}</p>\n<p>Request {{request_id}}</p>\n";
+
+const DEFAULT_XML: &str = "<error><message>{{message}}</message><request_id>{{request_id}}</request_id></error>\n";
+
+const DEFAULT_PLAIN: &str = "{{message}}\nrequest {{request_id}}\n";
 
 /// Whether the client has sent a HEAD. A filter may have made another method of it for the upstream.
 pub(super) fn is_to_head(s: &Scratch) -> bool {
@@ -572,23 +575,22 @@ fn add_own_fields(worker: &Worker, node: &NodeSettings, s: &mut Scratch) {
     for cookie in &exchange.response_cookies {
         headers.append(b"Set-Cookie", cookie.as_bytes());
     }
-    if let Some(name) = &policy.debug_request
-        && request.headers.get(name.as_bytes()) == Some(b"1")
+    if let Some(debug) = &policy.debug
+        && request.headers.get(debug.request.as_bytes()) == Some(b"1")
     {
-        // The answers are named after the question: `Kong-Debug` is answered by `Kong-Route-Id`.
-        add_debug_fields(name.trim_end_matches("Debug"), exchange, headers);
+        add_debug_fields(debug, exchange, headers);
     }
 }
 
 /// Who served the request.
-fn add_debug_fields(prefix: &str, exchange: &cardinal_sdk::Exchange, headers: &mut cardinal_http::HeaderList) {
-    let mut add = |name: &str, value: &str| headers.set([prefix, name].concat().as_bytes(), value.as_bytes());
+fn add_debug_fields(names: &DebugHeaders, exchange: &cardinal_sdk::Exchange, headers: &mut cardinal_http::HeaderList) {
+    let mut add = |name: &str, value: &str| headers.set(name.as_bytes(), value.as_bytes());
     if let Some(route) = &exchange.route {
-        add("Route-Id", &route.id().to_string());
-        add("Route-Name", route.name().unwrap_or_default());
+        add(&names.route_id, &route.id().to_string());
+        add(&names.route_name, route.name().unwrap_or_default());
     }
     if let Some(backend) = &exchange.backend {
-        add("Service-Id", &backend.id().to_string());
-        add("Service-Name", backend.name().unwrap_or_default());
+        add(&names.backend_id, &backend.id().to_string());
+        add(&names.backend_name, backend.name().unwrap_or_default());
     }
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, IrDelta, NodeSettings, Severity, TrustBundle, Verified};
 use cardinal_net::ConnectionFacts;
 use cardinal_sdk::{Directory, PluginDef, Services};
+use cardinal_sync::Update;
 
 pub(crate) use backend::News;
 pub use backend::{BackendPlan, BackendTls, Registry};
@@ -73,6 +74,7 @@ pub struct Plan {
 }
 
 /// What planning needs besides the IR.
+#[derive(Clone)]
 pub struct PlanCx<'x> {
     /// All plugins of the program.
     pub plugins: &'x [&'static PluginDef],
@@ -122,23 +124,38 @@ impl Plan {
         generation: u64,
         cx: &PlanCx<'_>,
     ) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
-        let previous = cx.previous;
-        let (ir, delta, verified) = match previous {
-            Some(previous) => {
-                let delta = previous.ir.diff(&ir);
-                let mut shared = Ir::clone(&previous.ir);
-                let delta = shared.apply(delta);
-                let shared = Arc::new(shared);
-                let verified = previous.verified.advance(Arc::clone(&shared), &delta)?;
-                (shared, delta, verified)
-            }
-            None => {
-                let delta = Ir::default().diff(&ir);
-                let verified = Verified::new(Arc::clone(&ir))?;
-                (ir, delta, verified)
-            }
-        };
-        let changes = Changes { node: previous.is_none_or(|previous| previous.node != node), delta };
+        if let Some(previous) = cx.previous {
+            return previous.advance(Update::between(&previous.ir, &ir).with_node(node), generation, cx);
+        }
+        let delta = Ir::default().diff(&ir);
+        let verified = Verified::new(Arc::clone(&ir))?;
+        Self::of_changes((verified, node), Changes { node: true, delta }, generation, cx)
+    }
+
+    /// Plans the generation of an update, from this plan and what changes.
+    ///
+    /// # Errors
+    /// Those of [`Plan::build`].
+    pub fn advance(
+        &self,
+        update: Update,
+        generation: u64,
+        cx: &PlanCx<'_>,
+    ) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
+        let (ir, delta, node) = update.rebased(&self.ir).into_parts();
+        let verified = self.verified.advance(ir, &delta)?;
+        let node = node.unwrap_or_else(|| Arc::clone(&self.node));
+        let changes = Changes { node: self.node != node, delta };
+        Self::of_changes((verified, node), changes, generation, &PlanCx { previous: Some(self), ..cx.clone() })
+    }
+
+    fn of_changes(
+        (verified, node): (Verified, Arc<NodeSettings>),
+        changes: Changes,
+        generation: u64,
+        cx: &PlanCx<'_>,
+    ) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
+        let (previous, ir) = (cx.previous, Arc::clone(verified.ir()));
         let tls = match previous {
             Some(previous) if !changes.touches_tls() => previous.tls.share(),
             _ => TlsPlan::build(&ir, &node, cx.registry, previous.map(|previous| &previous.tls))?,

@@ -1,5 +1,5 @@
 //! The hash of a generation: 32 digits by which a control plane sees that a node has lost or changed its
-//! configuration. That of a generation without records is all zeros, as in Kong.
+//! configuration. That of a generation without records is all zeros.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -3,8 +3,8 @@
 //! `router` has the paths, `pages` and `metrics` their contents; `server` serves any router, with limits on connections
 //! and on slow clients.
 
-mod config;
 mod digest;
+mod form;
 mod metrics;
 mod paced;
 mod pages;
@@ -18,9 +18,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use crate::node::Node;
-pub(crate) use config::ConfigState;
-pub use config::{ConfigOutcome, ConfigProblem};
 pub(crate) use digest::Digests;
+pub(crate) use form::PlainStatus;
 
 /// Serves status requests for as long as the task lives; its connections end with it. With `tls`, by the node's own
 /// certificates.

@@ -1,17 +1,12 @@
 //! The pages of the status listener.
 
-use cardinal_http::query;
-use cardinal_sdk::NodeView as _;
+use cardinal_sdk::{NodeStatus, NodeView as _, Readiness};
 use serde_json::{Value, json};
 
 use super::upstreams;
 use crate::node::Node;
 
 const JSON: &str = "application/json; charset=utf-8";
-/// Query arguments that are looked at.
-const ARGUMENTS_MAX: usize = 100;
-/// Digits after the point that a figure may have.
-const SCALE_MAX: usize = 20;
 
 /// A response.
 pub(super) struct Page {
@@ -35,37 +30,24 @@ pub(super) fn upstreams(node: &Node) -> Page {
     Page::json(200, &upstreams::page(node))
 }
 
-/// Kong's `/status` without a database. There are no Lua machines and no shared dictionaries, so these lists are
-/// empty; what the process holds is told beside them.
+/// The state of the node, in the form of the front end.
 pub(super) async fn status(node: &Node, query: &[u8]) -> Page {
-    let figure = match Figure::of(query) {
-        Ok(figure) => figure,
-        Err(message) => return Page::message(400, &message),
+    let configuration_hash = match node.plan() {
+        Some(plan) => Some(node.digests.of(&plan).await.to_string()),
+        None => None,
     };
-    let counts = node.shared.connections();
-    let mut status = json!({
-        "memory": { "workers_lua_vms": [], "lua_shared_dicts": {} },
-        "server": {
-            "connections_accepted": counts.accepted,
-            "connections_active": counts.active,
-            "connections_handled": counts.handled,
-            "connections_reading": counts.reading,
-            "connections_waiting": counts.waiting,
-            "connections_writing": counts.writing,
-            "total_requests": counts.requests,
-        },
-    });
-    if let (Some(bytes), Some(memory)) = (resident_bytes(), status.get_mut("memory").and_then(Value::as_object_mut)) {
-        memory.insert("process".to_owned(), json!({ "pid": std::process::id(), "resident": figure.show(bytes) }));
+    let status = NodeStatus {
+        connections: node.shared.connections(),
+        pid: std::process::id(),
+        resident_bytes: resident_bytes(),
+        node: about(node),
+        config: config(node),
+        configuration_hash,
+    };
+    match node.status_form.status(status, query) {
+        Ok(status) => Page::json(200, &status),
+        Err(message) => Page::message(400, &message),
     }
-    if let Some(status) = status.as_object_mut() {
-        status.insert("node".to_owned(), about(node));
-        status.insert("config".to_owned(), config(node));
-    }
-    if let (Some(plan), Some(status)) = (node.plan(), status.as_object_mut()) {
-        status.insert("configuration_hash".to_owned(), node.digests.of(&plan).await.to_string().into());
-    }
-    Page::json(200, &status)
 }
 
 /// The program and the process.
@@ -95,72 +77,21 @@ fn config(node: &Node) -> Value {
     })
 }
 
-/// Whether traffic should be sent here. The texts are Kong's.
+/// Whether traffic should be sent here.
 pub(super) fn ready(node: &Node) -> Page {
-    if node.is_draining() {
-        return Page::message(503, "draining");
-    }
-    match node.plan() {
-        None => Page::message(503, "no configuration available (configuration hash is not initialized)"),
-        Some(plan) if plan.ir.is_empty() => {
-            Page::message(503, "no configuration available (empty configuration present)")
-        }
-        Some(_) => Page::message(200, "ready"),
-    }
+    let readiness = match node.plan() {
+        _ if node.is_draining() => Readiness::Draining,
+        None => Readiness::NoConfiguration,
+        Some(plan) if plan.ir.is_empty() => Readiness::EmptyConfiguration,
+        Some(_) => Readiness::Ready,
+    };
+    let status = if readiness == Readiness::Ready { 200 } else { 503 };
+    Page::message(status, node.status_form.readiness(readiness))
 }
 
 pub(super) fn dns(node: &Node) -> Page {
     let names = node.names.dns.names();
     Page::json(200, &json!({ "worker": { "count": node.shared.counters.len() }, "stats": { "names": names } }))
-}
-
-/// How bytes are shown: Kong's `?unit=` and `?scale=`.
-#[derive(Debug, PartialEq)]
-struct Figure {
-    unit: char,
-    scale: usize,
-}
-
-impl Figure {
-    fn of(query: &[u8]) -> Result<Self, String> {
-        let mut figure = Self { unit: 'm', scale: 2 };
-        let mut scale = None;
-        for (name, value) in query::arguments(query, ARGUMENTS_MAX) {
-            let value = String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
-            match name.as_slice() {
-                b"unit" => {
-                    figure.unit = match value.to_ascii_lowercase().as_str() {
-                        "" | "b" => 'b',
-                        "k" => 'k',
-                        "m" => 'm',
-                        "g" => 'g',
-                        _ => return Err(format!("invalid unit '{value}' (expected 'k/K', 'm/M', or 'g/G')")),
-                    };
-                }
-                // What is no number counts for nothing, as in Kong.
-                b"scale" => scale = value.parse::<f64>().ok(),
-                _ => {}
-            }
-        }
-        match scale {
-            Some(scale) if scale < 0.0 && figure.unit != 'b' => Err("scale must be equal or greater than 0".to_owned()),
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
-            Some(scale) => Ok(Self { scale: scale.clamp(0.0, SCALE_MAX as f64) as usize, ..figure }),
-            None => Ok(figure),
-        }
-    }
-
-    fn show(&self, bytes: u64) -> Value {
-        let (shift, name) = match self.unit {
-            'k' => (10, "KiB"),
-            'g' => (30, "GiB"),
-            'm' => (20, "MiB"),
-            _ => return bytes.into(),
-        };
-        #[allow(clippy::cast_precision_loss, reason = "shown with a few digits")]
-        let number = bytes as f64 / f64::from(1_u32 << shift);
-        format!("{number:.*} {name}", self.scale).into()
-    }
 }
 
 /// What the process holds in memory, where the system says.
@@ -174,25 +105,6 @@ pub(super) fn resident_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(query: &str, bytes: u64, expect: impl Into<Value>) {
-        let figure = Figure::of(query.as_bytes()).unwrap();
-        assert_eq!(figure.show(bytes), expect.into(), "{query}");
-    }
-
-    #[test]
-    fn figures_have_units() {
-        check("", 5_497_558, "5.24 MiB");
-        check("unit=b", 5_497_558, 5_497_558);
-        check("unit=B&scale=-1", 7, 7);
-        check("unit=k", 1_536, "1.50 KiB");
-        check("unit=G&scale=3", 5 << 30, "5.000 GiB");
-        check("unit=K&scale=0", 2_048, "2 KiB");
-        check("unit=m&scale=many", 1 << 20, "1.00 MiB");
-        check("scale=1000", 1 << 20, "1.00000000000000000000 MiB");
-        assert!(Figure::of(b"unit=x").unwrap_err().starts_with("invalid unit 'x'"));
-        assert!(Figure::of(b"unit=k&scale=-1").unwrap_err().starts_with("scale must be"));
-    }
 
     #[test]
     fn the_process_holds_memory() {

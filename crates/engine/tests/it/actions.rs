@@ -185,18 +185,18 @@ async fn requests_are_split_by_weight() -> Result<()> {
 
     // The weights change under traffic. A record changes, and nothing else.
     records.route(9, Criteria::default(), split(&[(a, 0), (b, 100)]));
-    world.engine().apply(records.configuration())?;
+    world.serve_other(records.configuration())?;
     assert_eq!(servers(&world, 20).await?, vec!["two"; 20]);
 
     // With equal shares, 300 requests that all go to one of them are less likely than 2^-298.
     records.route(9, Criteria::default(), split(&[(a, 5), (b, 5)]));
-    world.engine().apply(records.configuration())?;
+    world.serve_other(records.configuration())?;
     let seen = servers(&world, 300).await?;
     assert!(seen.iter().any(|name| name == "one") && seen.iter().any(|name| name == "two"), "{seen:?}");
 
     for none in [&[][..], &[(a, 0), (b, 0)]] {
         records.route(9, Criteria::default(), split(none));
-        world.engine().apply(records.configuration())?;
+        world.serve_other(records.configuration())?;
         assert_eq!(servers(&world, 2).await?, ["503", "503"]);
         assert_eq!(records.explain("/x", &[]).await?.reply.map(|(status, _)| status), Some(503));
     }
@@ -218,7 +218,7 @@ async fn the_filters_are_those_of_the_chosen_backend() -> Result<()> {
         "{seen:?}"
     );
     records.route(9, Criteria::default(), split(&[(a, 0), (b, 1)]));
-    world.engine().apply(records.configuration())?;
+    world.serve_other(records.configuration())?;
     assert_eq!(servers(&world, 3).await?, ["451", "451", "451"]);
     Ok(())
 }
@@ -231,10 +231,10 @@ async fn shares_are_explained() -> Result<()> {
     records.termination(5, b, 451);
     records.route(9, Criteria::default(), split(&[(a, 1), (b, 3), (a, 0)]));
     let decision = records.explain("/x", &[]).await?;
-    let shares: Vec<_> = decision.shares.iter().map(|share| (share.service.id, share.weight, share.percent)).collect();
+    let shares: Vec<_> = decision.shares.iter().map(|share| (share.backend.id, share.weight, share.percent)).collect();
     assert_eq!(shares, [(a, 1, 25.0), (b, 3, 75.0), (a, 0, 0.0)]);
     // The rest is about the largest share.
-    assert_eq!(decision.service.map(|service| service.id), Some(b));
+    assert_eq!(decision.backend.map(|service| service.id), Some(b));
     assert_eq!(decision.reply.map(|(status, _)| status), Some(451));
     assert!(records.explain("/x", &[]).await?.plugins.iter().any(|plugin| plugin.name == "request-termination"));
     Ok(())
@@ -355,7 +355,7 @@ async fn a_filter_answers_before_the_action_does() -> Result<()> {
         .0
         .filter_sets
         .insert(id, FilterSet { origin: Origin::new("test", "plugins", id), scope, precedence: 1, filters });
-    world.engine().apply(records.configuration())?;
+    world.serve_other(records.configuration())?;
     assert_eq!(get(&world, "/", &[]).await?.status, 451);
     assert_eq!(records.explain("/", &[]).await?.reply.map(|(status, _)| status), Some(451));
     Ok(())

@@ -1,4 +1,4 @@
-//! Ten thousand random changes, received as deltas, come to what starting from scratch comes to: byte for byte, in the
+//! Ten thousand random changes, received as deltas from a source, come to what starting from scratch comes to: byte for byte, in the
 //! hash of the configuration and in the responses.
 
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use cardinal_base::{Rng as _, SeededRng};
-use cardinal_engine::{ApplyError, Configuration};
+use cardinal_engine::Configuration;
 use cardinal_ir::policy::{
     AccessAction, AccessRule, Authorization, CircuitLimits, ClientMatch, Fault, FaultAbort, FaultStatus, Limiter,
     OutlierDetection, PluginInstance, RateLimit, Respond, SubsetFallback, TokenBucket,
@@ -17,6 +17,7 @@ use cardinal_ir::{
     PathMatch, Policy, PolicyKind, PolicySpec, Principal, Propagation, Rank, Record, RecordKind, Route, Scope, Target,
     Telemetry, TelemetryScope, TraceFormat, TraceInjection, WeightedBackend, binary,
 };
+use cardinal_sync::{Ack, MemoryHandle, MemorySource, Refusal};
 use cardinal_testkit::{EchoServer, H1Client, World};
 use serde_json::json;
 
@@ -326,36 +327,45 @@ async fn answers(world: &World) -> Result<Vec<String>> {
 async fn deltas_come_to_what_starting_from_scratch_comes_to() -> Result<()> {
     let (one, two) = (EchoServer::start("one").await, EchoServer::start("two").await);
     let upstreams = [one.address(), two.address()];
-    let mut dice = Dice(SeededRng::new(11));
     let node = Arc::new(settings());
-    let with = |ir: Ir| Configuration { ir: Arc::new(ir), node: Arc::clone(&node) };
-    let world = World::of(plugins(), with(Ir::default()))?;
+    let world = World::of(plugins(), Configuration { ir: Arc::default(), node: Arc::clone(&node) })?;
+    let (handle, mut source) = MemorySource::new(Arc::clone(world.engine().config_status()));
+    // The source ends when the handle is dropped.
+    let changing = change(handle, &world, &node, &upstreams);
+    let ((), result) = tokio::join!(world.engine().follow(&mut source), changing);
+    result
+}
+
+/// Sends random changes, and compares what is served with a node that starts from scratch.
+async fn change(handle: MemoryHandle, world: &World, node: &Arc<NodeSettings>, upstreams: &[SocketAddr]) -> Result<()> {
+    let mut dice = Dice(SeededRng::new(11));
+    let with = |ir: Ir| Configuration { ir: Arc::new(ir), node: Arc::clone(node) };
     let mut served = Ir::default();
     let (mut refused, mut generation, mut distinct) = (0, 1, std::collections::HashSet::new());
     for number in 1..=DELTAS {
         // As it comes from a control plane.
-        let sent = delta(&mut dice, &upstreams);
+        let sent = delta(&mut dice, upstreams);
         let received: IrDelta = binary::decode(&binary::encode(&sent)?)?;
         let mut next = served.clone();
-        next.apply(received);
-        match world.engine().apply(with(next.clone())) {
-            Ok(applied) => {
+        next.apply(received.clone());
+        match handle.apply(received).await? {
+            Ack::Applied { generation: applied, .. } => {
                 generation += 1;
-                ensure!(applied.generation == generation);
+                ensure!(applied == generation);
                 served = next;
             }
-            Err(ApplyError::Refused(found)) => {
+            Ack::Refused(Refusal::Invalid(found)) => {
                 refused += 1;
                 ensure!(!next.verify().is_empty(), "refused for no reason: {found}");
             }
-            Err(error) => return Err(error.into()),
+            Ack::Refused(other) => return Err(other.into()),
         }
         let now = world.engine().plan().unwrap();
         let scratch = from_scratch(&served);
         ensure!(now.ir.digest() == scratch.digest() && *now.ir == scratch, "another generation after {number} deltas");
         if number % FRESH_EVERY == 0 {
             let fresh = World::of(plugins(), with(scratch))?;
-            let (ours, theirs) = (answers(&world).await?, answers(&fresh).await?);
+            let (ours, theirs) = (answers(world).await?, answers(&fresh).await?);
             ensure!(ours == theirs, "after {number} deltas:\n{ours:#?}\n{theirs:#?}");
             distinct.extend(ours);
         }
@@ -363,5 +373,7 @@ async fn deltas_come_to_what_starting_from_scratch_comes_to() -> Result<()> {
     // The test is worth something: most deltas are served, some are refused, and answers differ.
     ensure!(generation > DELTAS / 3 && refused > DELTAS / 20, "{generation} served, {refused} refused");
     ensure!(distinct.len() > 100, "{} different answers", distinct.len());
+    let facts = world.engine().config_status().facts();
+    ensure!(facts.reloads_failed + facts.reloads_succeeded + 1 == DELTAS, "{facts:?}");
     Ok(())
 }

@@ -172,7 +172,7 @@ async fn ten_thousand_answers_are_what_is_served() -> Result<()> {
                     assert_eq!(seen["authority"].as_str(), decision.upstream_host.as_deref(), "{}", context());
                     assert_eq!(
                         response.header("kong-service-name"),
-                        decision.service.as_ref().and_then(|s| s.name.as_deref())
+                        decision.backend.as_ref().and_then(|s| s.name.as_deref())
                     );
                 }
             }

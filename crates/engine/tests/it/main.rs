@@ -15,6 +15,7 @@ mod health;
 mod kong_routes;
 mod leaks;
 mod listeners;
+mod memory_source;
 mod message_heads;
 mod mirrors;
 mod mutual_tls;

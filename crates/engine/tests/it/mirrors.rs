@@ -112,7 +112,7 @@ async fn the_host_is_kept_where_that_is_asked_for() -> Result<()> {
     let rewrite = cardinal_ir::Rewrite { preserve_host: true, ..cardinal_ir::Rewrite::default() };
     ir.routes.insert(id, Route { rewrite, policies: Some(policies.into()), ..route });
     configuration.ir = Arc::new(ir);
-    world.engine().apply(configuration)?;
+    world.serve_other(configuration)?;
     H1Client::connect(world.http()).await?.get("/", "a.test:81", &[]).await?;
     until(&world, "answered", 2).await?;
     assert!(received(&copies).contains("Host: a.test-shadow:81\r\n"), "{}", received(&copies));
@@ -146,14 +146,14 @@ async fn a_mirror_that_fails_is_counted_and_nothing_else() -> Result<()> {
 
     // One that closes instead of answering, and one that answers too late for its own time limits.
     let closing = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n")]]).await;
-    world.engine().apply(configuration(&main, copy(closing.address()), mirror()))?;
+    world.serve_other(configuration(&main, copy(closing.address()), mirror()))?;
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);
     until(&world, "failed", 2).await?;
     let hanging = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
     let mut timeouts = Timeouts::default();
     (timeouts.connect_ms, timeouts.read_ms, timeouts.write_ms) = (10, 10, 10);
     let late = Backend { timeouts, ..copy(hanging.address()) };
-    world.engine().apply(configuration(&main, late, mirror()))?;
+    world.serve_other(configuration(&main, late, mirror()))?;
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);
     until(&world, "failed", 3).await?;
 
@@ -163,7 +163,7 @@ async fn a_mirror_that_fails_is_counted_and_nothing_else() -> Result<()> {
     let mut ir = Ir::clone(&broken.ir);
     ir.certificates.insert(Id::from_u128(9), cardinal_ir::Certificate::default());
     broken.ir = Arc::new(ir);
-    world.engine().apply(broken)?;
+    world.serve_other(broken)?;
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);
     assert_eq!(count(&world, "no_backend"), 1);
     Ok(())
@@ -188,7 +188,7 @@ async fn long_bodies_pass_and_are_not_copied() -> Result<()> {
     // A body that is within the limit and longer than what is spliced otherwise passes whole, and is copied whole.
     let ending = peer("xxx, the end").await;
     let large = Mirror { body_bytes_max: 8 << 20, ..mirror() };
-    world.engine().apply(configuration(&main, copy(ending.address()), large))?;
+    world.serve_other(configuration(&main, copy(ending.address()), large))?;
     let body = format!("{long}, the end");
     let response = client.request("POST", "/", "a.test", &[], body.as_bytes()).await?;
     assert_eq!(response.json()["body"]["bytes"].as_u64(), Some(body.len() as u64));
@@ -220,7 +220,7 @@ async fn shares_of_requests_are_copied_and_explained() -> Result<()> {
     }
     assert_eq!(copies.connections(), 0);
     let half = configuration(&main, copy(copies.address()), Mirror { percent: 50.0, ..mirror() });
-    world.engine().apply(half.clone())?;
+    world.serve_other(half.clone())?;
     // That all or none of 300 are copied is less likely than 2^-298.
     let requests = 300;
     for _ in 0..requests {
@@ -233,7 +233,7 @@ async fn shares_of_requests_are_copied_and_explained() -> Result<()> {
     let (explainer, _) = Explainer::new(half, plugins())?;
     let question = Question { method: "GET".into(), url: "http://a.test/".into(), ..Question::default() };
     let decision = explainer.decide(&question, 0).await?;
-    let mirrors: Vec<_> = decision.mirrors.iter().map(|mirror| (mirror.service.id, mirror.percent)).collect();
+    let mirrors: Vec<_> = decision.mirrors.iter().map(|mirror| (mirror.backend.id, mirror.percent)).collect();
     assert_eq!(mirrors, [(Id::from_u128(COPY), 50.0)]);
     Ok(())
 }

@@ -34,6 +34,28 @@ proptest! {
     }
 
     #[test]
+    fn records_survive_one_by_one(ir in ir()) {
+        let mut read = Ir::default();
+        ir.for_each_encoded(&mut |kind, id, bytes| {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+            read.insert_encoded(kind, id, bytes).unwrap();
+            Ok::<_, Box<dyn std::error::Error>>(())
+        }).unwrap();
+        prop_assert_eq!(&read, &ir);
+    }
+
+    #[test]
+    fn no_reference_dangles_after_removing_what_does(ir in ir()) {
+        let mut served = ir.clone();
+        let removed = served.remove_dangling();
+        prop_assert_eq!(removed.len() + served.len(), ir.len());
+        prop_assert!(served.remove_dangling().is_empty());
+        let dangles = |found: &crate::Diagnostic| found.message.starts_with("references unknown id");
+        prop_assert!(!served.verify().iter().any(dangles));
+        prop_assert_eq!(removed.is_empty(), !ir.verify().iter().any(dangles));
+    }
+
+    #[test]
     fn applying_a_difference_gives_the_newer_generation(a in ir(), b in ir()) {
         let delta = a.diff(&b);
         let mut applied = a.clone();

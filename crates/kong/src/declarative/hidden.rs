@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use cardinal_ir::Diagnostic;
 use cardinal_schema::is_reference;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::excerpt::{MASK, is_secret};
@@ -36,14 +37,15 @@ const RESERVED: &[&str] = &[
     "true", "upstream_host", "upstream_uri", "valid", "verdict", "warnings",
 ];
 
-/// Texts that must not be shown, with what is shown instead.
-#[derive(Clone, Default)]
+/// Texts that must not be shown, with what is shown instead. The serial form holds the secrets.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Hidden {
     /// By their first byte, longer ones first: one may be part of another.
     needles: BTreeMap<u8, Vec<Needle>>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Needle {
     /// In lower case: hosts and names of headers are not shown as they were written.
     text: Vec<u8>,

@@ -2,8 +2,8 @@
 
 use cardinal_http::{Name, belongs_in_head, tells_identity};
 use cardinal_ir::{
-    Certificate, ErrorPages, HeaderPolicy, Id, KeyPair, Limits, ListenerKind, NodeSettings, Origin, RealIp,
-    RealIpSource, Resolver, UpstreamPool,
+    Certificate, DebugHeaders, ErrorPages, HeaderPolicy, Id, KeyPair, Limits, ListenerKind, NodeSettings, Origin,
+    RealIp, RealIpSource, Resolver, UpstreamPool,
 };
 use uuid::Uuid;
 
@@ -484,7 +484,7 @@ impl Builder<'_> {
                 _ => self.unknown_token("headers_upstream", &token),
             }
         }
-        policy.debug_request = self.flag("allow_debug_header").then(|| "Kong-Debug".into());
+        policy.debug = self.flag("allow_debug_header").then(|| Box::new(debug_headers()));
         policy
     }
 
@@ -520,10 +520,10 @@ impl Builder<'_> {
 
     fn errors(&mut self) -> ErrorPages {
         ErrorPages {
-            json: self.template("error_template_json"),
-            html: self.template("error_template_html"),
-            plain: self.template("error_template_plain"),
-            xml: self.template("error_template_xml"),
+            json: self.template("error_template_json").or_else(|| Some(messages::JSON.into())),
+            html: self.template("error_template_html").or_else(|| Some(messages::HTML.into())),
+            plain: self.template("error_template_plain").or_else(|| Some(messages::PLAIN.into())),
+            xml: self.template("error_template_xml").or_else(|| Some(messages::XML.into())),
             default_type: self.text("error_default_type").map(Into::into),
             messages: messages::messages(),
         }
@@ -577,6 +577,17 @@ impl Builder<'_> {
             valid_ttl_s: self.seconds("dns_valid_ttl"),
             names_max: self.int32("dns_cache_size", d.names_max),
         }
+    }
+}
+
+/// Kong's names of route and service in responses.
+fn debug_headers() -> DebugHeaders {
+    DebugHeaders {
+        request: "Kong-Debug".into(),
+        route_id: "Kong-Route-Id".into(),
+        route_name: "Kong-Route-Name".into(),
+        backend_id: "Kong-Service-Id".into(),
+        backend_name: "Kong-Service-Name".into(),
     }
 }
 

@@ -1,12 +1,30 @@
-//! Texts of Kong's errors, by failure kind.
+//! Texts of Kong's errors: templates by media type, messages by failure kind.
 
 use std::collections::BTreeMap;
 
 use cardinal_http::FailureKind;
 
+pub(super) const JSON: &str = "{\n  \"message\":\"{{message}}\",\n  \"request_id\":\"{{request_id}}\"\n}";
+
+pub(super) const PLAIN: &str = "{{message}}\nrequest_id: {{request_id}}\n";
+
+pub(super) const HTML: &str = "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>{{message}}.</p>\n    <p>request_id: {{request_id}}</p>\n  </body>\n</html>\n";
+
+pub(super) const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>{{message}}</message>\n  <requestid>{{request_id}}</requestid>\n</error>\n";
+
+/// Replies to requests that are not what their route requires, by the labels that the engine looks for.
+const REQUIREMENTS: [(&str, &str); 5] = [
+    ("method_refused", "Method not allowed"),
+    ("tls_required", "Please use HTTPS protocol"),
+    ("http2_required", "Please use HTTP2 protocol"),
+    ("grpc_required", "Non-gRPC request matched gRPC route"),
+    ("grpc_tls_required", "gRPC request matched gRPCs route"),
+];
+
 /// Kong's message for each failure.
 pub(super) fn messages() -> BTreeMap<Box<str>, Box<str>> {
-    FailureKind::ALL.iter().map(|kind| (kind.label().into(), message(*kind).into())).collect()
+    let failures = FailureKind::ALL.iter().map(|kind| (kind.label(), message(*kind)));
+    failures.chain(REQUIREMENTS).map(|(label, text)| (label.into(), text.into())).collect()
 }
 
 fn message(kind: FailureKind) -> &'static str {

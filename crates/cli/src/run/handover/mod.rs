@@ -16,12 +16,13 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cardinal_engine::Handover;
 use rustix::net::sockopt::socket_peercred;
+use tokio::sync::mpsc::Sender;
 
 use super::Event;
 use super::signals::check_stop;
@@ -43,7 +44,7 @@ const ATTEMPTS_MAX: usize = 5;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Listens for a successor from now on. A failure is logged, and no handover is possible.
-pub(super) fn offer(data_dir: &Path, events: SyncSender<Event>) {
+pub(super) fn offer(data_dir: &Path, events: Sender<Event>) {
     let listen = || -> Result<()> {
         let listener = bind(data_dir)?;
         let listening = std::thread::Builder::new().name("hand-over".to_owned());
@@ -72,7 +73,7 @@ fn place(data_dir: &Path) -> PathBuf {
 }
 
 /// Serves successors, one after the other, until one of them has taken over.
-fn attend(listener: &UnixListener, events: &SyncSender<Event>) {
+fn attend(listener: &UnixListener, events: &Sender<Event>) {
     loop {
         let result = listener.accept().context("accept").and_then(|(stream, _)| hand_over(&stream, events));
         match result {
@@ -89,7 +90,7 @@ fn attend(listener: &UnixListener, events: &SyncSender<Event>) {
 }
 
 /// Gives a successor the sockets, and waits for its word.
-fn hand_over(stream: &UnixStream, events: &SyncSender<Event>) -> Result<()> {
+fn hand_over(stream: &UnixStream, events: &Sender<Event>) -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let peer = socket_peercred(stream)?;
@@ -105,12 +106,12 @@ fn hand_over(stream: &UnixStream, events: &SyncSender<Event>) -> Result<()> {
         stream.set_read_timeout(Some(START_MAX))?;
     }
     ensure!(sockets.is_some(), "the new process took no sockets");
-    events.send(Event::Succeeded).map_err(|_| Ending.into())
+    events.blocking_send(Event::Succeeded).map_err(|_| Ending.into())
 }
 
-fn ask_for_sockets(events: &SyncSender<Event>) -> Result<Vec<Handover>> {
+fn ask_for_sockets(events: &Sender<Event>) -> Result<Vec<Handover>> {
     let (reply, answer) = sync_channel(1);
-    events.send(Event::Sockets(reply)).map_err(|_| Ending)?;
+    events.blocking_send(Event::Sockets(reply)).map_err(|_| Ending)?;
     match answer.recv_timeout(START_MAX) {
         Ok(sockets) => Ok(sockets?),
         Err(RecvTimeoutError::Disconnected) => Err(Ending.into()),

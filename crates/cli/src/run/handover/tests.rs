@@ -23,12 +23,12 @@ fn udp() -> Handover {
 
 /// A process that serves `sockets`; the receiver gets what comes after they were asked for.
 fn serving(folder: &TempDir, sockets: Vec<Handover>) -> Receiver<&'static str> {
-    let (events, received) = sync_channel(4);
+    let (events, mut received) = tokio::sync::mpsc::channel(4);
     let (told, telling) = sync_channel(4);
     offer(folder.path(), events);
     let mut sockets = Some(sockets);
     std::thread::spawn(move || {
-        for event in received {
+        while let Some(event) = received.blocking_recv() {
             match event {
                 Event::Sockets(reply) => reply.send(Ok(sockets.take().unwrap_or_default())).unwrap(),
                 Event::Succeeded => told.send("succeeded").unwrap(),
@@ -125,7 +125,7 @@ fn a_hand_over_that_breaks_off_is_no_reason_for_new_sockets() {
 #[test]
 fn a_process_that_ends_is_not_waited_for() {
     let folder = TempDir::new("handover");
-    let (events, received) = sync_channel(4);
+    let (events, received) = tokio::sync::mpsc::channel(4);
     offer(folder.path(), events);
     drop(received);
     let (sockets, predecessor) = inherit(folder.path()).unwrap();

@@ -361,7 +361,7 @@ async fn a_limit_changes_in_place() -> Result<()> {
     first.send(GET).await?;
     gate.until_arrived(1).await;
     assert_eq!(get(&world).await?.status, 503);
-    world.engine().apply(Scene::new(requests(2), &[gate.address]).configuration())?;
+    world.serve_other(Scene::new(requests(2), &[gate.address]).configuration())?;
     let mut second = H1Client::connect(world.http()).await?;
     second.send(GET).await?;
     gate.until_arrived(2).await;

@@ -65,7 +65,7 @@ async fn another_zone_serves_only_while_the_own_one_does_not() -> Result<()> {
     // The same records on a node of the other zone; ejections do not depend on where a node is.
     a.answer_with(200);
     let moved = scene(with(ZonePreference::default()), "zb", &endpoints);
-    world.engine().apply(moved.configuration())?;
+    world.serve_other(moved.configuration())?;
     assert_eq!(answers(&world, 10).await?, all("b", 10));
     let fresh = moved.start()?;
     assert_eq!(answers(&fresh, 10).await?, all("b", 10));
@@ -130,11 +130,9 @@ async fn endpoints_move_in_place() -> Result<()> {
         std::sync::Arc::clone(route.backends().next().unwrap())
     };
     let before = backend(&world);
-    world
-        .engine()
-        .apply(scene(with(ZonePreference::default()), "za", &[endpoints[1], endpoints[0]]).configuration())?;
+    world.serve_other(scene(with(ZonePreference::default()), "za", &[endpoints[1], endpoints[0]]).configuration())?;
     let swapped = [(a.address, "zb"), (b.address, "za")];
-    world.engine().apply(scene(with(ZonePreference::default()), "za", &swapped).configuration())?;
+    world.serve_other(scene(with(ZonePreference::default()), "za", &swapped).configuration())?;
     assert_eq!(answers(&world, 6).await?, all("b", 6));
     assert!(std::sync::Arc::ptr_eq(&before, &backend(&world)), "the plan of the backend is the same");
     Ok(())

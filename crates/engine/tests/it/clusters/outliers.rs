@@ -61,7 +61,7 @@ async fn one_that_answers_with_500_is_ejected() -> Result<()> {
     // A change of other records, or of other endpoints, leaves it ejected.
     let mut scene = Scene::new(with(outlier(total(3), 3_600_000)), &[good.address, bad.address]);
     scene.route("/other", Default::default(), |_| {});
-    world.engine().apply(scene.configuration())?;
+    world.serve_other(scene.configuration())?;
     assert_eq!(count(&statuses(&world, 20).await?, 500), 0);
     Ok(())
 }
@@ -124,7 +124,7 @@ async fn a_panic_uses_what_is_ejected() -> Result<()> {
     let world = Scene::new(spec.clone(), &[gate.address]).start()?;
     assert_eq!(statuses(&world, 3).await?, [500, 503, 503], "without a panic threshold nothing is left");
     let panic = Cluster { locality: Some(Box::new(LocalityPolicy::default())), ..spec };
-    world.engine().apply(Scene::new(panic, &[gate.address]).configuration())?;
+    world.serve_other(Scene::new(panic, &[gate.address]).configuration())?;
     gate.answer_with(200);
     assert_eq!(statuses(&world, 3).await?, [200, 200, 200]);
     let upstream = shown(&world).await?;

@@ -54,7 +54,7 @@ async fn a_subset_without_endpoints_fails_or_uses_all() -> Result<()> {
     let refused = H1Client::connect(world.http()).await?.get("/v2", "a", &[crate::scene::JSON]).await?;
     assert_eq!(outcome(&refused), (503, "no upstream available".to_owned()));
     assert_eq!(answers(&world, "/v1", 1).await?, ["1"]);
-    world.engine().apply(scene(spec(SubsetFallback::AnyEndpoint), &[(&one, "v1")]).configuration())?;
+    world.serve_other(scene(spec(SubsetFallback::AnyEndpoint), &[(&one, "v1")]).configuration())?;
     assert_eq!(answers(&world, "/v2", 2).await?, ["1", "1"]);
     Ok(())
 }
@@ -91,14 +91,14 @@ async fn labels_change_in_place() -> Result<()> {
     assert_eq!(before.len(), 3);
     assert_eq!(answers(&world, "/v2", 1).await?, ["503"]);
     for (first, second, expect) in [("v1", "v2", "2"), ("v2", "v1", "1")] {
-        world.engine().apply(scene(Cluster::default(), &[(&one, first), (&two, second)]).configuration())?;
+        world.serve_other(scene(Cluster::default(), &[(&one, first), (&two, second)]).configuration())?;
         assert_eq!(answers(&world, "/v2", 2).await?, [expect, expect]);
     }
     assert_eq!(before, backends(&world));
     // The cluster goes and comes back, with other state.
     let nothing = Scene { ir: Default::default(), ..scene(Cluster::default(), &[]) };
-    world.engine().apply(nothing.configuration())?;
-    world.engine().apply(scene(Cluster::default(), &[(&one, "v1"), (&two, "v2")]).configuration())?;
+    world.serve_other(nothing.configuration())?;
+    world.serve_other(scene(Cluster::default(), &[(&one, "v1"), (&two, "v2")]).configuration())?;
     assert_eq!(answers(&world, "/v2", 2).await?, ["2", "2"]);
     Ok(())
 }

@@ -41,7 +41,8 @@ impl Front {
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Ir)) -> Vec<String> {
         change(&mut self.ir);
         let node = self.engine.plan().unwrap().node.clone();
-        let applied = self.engine.apply(Configuration { ir: Arc::new(self.ir.clone()), node }).unwrap();
+        let configuration = Configuration { ir: Arc::new(self.ir.clone()), node };
+        let applied = self.engine.apply(self.engine.update(configuration)).unwrap();
         errors(&applied)
     }
 

@@ -254,7 +254,7 @@ async fn a_route_replaces_the_policy_of_its_backend() -> Result<()> {
     let mut client = H1Client::connect(world.http()).await?;
     assert_eq!(client.get("/", "a", &[]).await?.status, 200);
     let off = changed(&yaml, set(retry(1, &[On::ServerError])), of_route(Retry::default()))?;
-    world.engine().apply(off)?;
+    world.serve_other(off)?;
     assert_eq!(client.get("/", "a", &[]).await?.status, 503);
     Ok(())
 }
@@ -283,7 +283,7 @@ async fn a_budget_limits_retries() -> Result<()> {
     drop(first);
     assert!(eventually(|| world.engine().totals().serving == 0).await);
     let peer = ScriptedPeer::start(vec![with_status(503), fine()]).await;
-    world.engine().apply(changed(
+    world.serve_other(changed(
         &one(&format!("http://{}", peer.address()), json!({ "retries": 0 }), json!({})),
         set(policy(1)),
         |_| {},

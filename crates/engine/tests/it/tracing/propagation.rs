@@ -217,16 +217,16 @@ async fn the_most_specific_record_applies_and_changes_by_reload() -> Result<()> 
     };
     check(["uber-trace-id", "b3", "traceparent"]).await?;
     drop(configuration.ir_mut().telemetry.remove(&Id::from_u128(3)));
-    world.engine().apply(configuration.clone())?;
+    world.serve_other(configuration.clone())?;
     check(["b3", "b3", "traceparent"]).await?;
     configuration
         .ir_mut()
         .telemetry
         .insert(Id::from_u128(1), record(TraceFormat::Jaeger, 9, TelemetryScope::default()));
-    world.engine().apply(configuration.clone())?;
+    world.serve_other(configuration.clone())?;
     check(["uber-trace-id", "uber-trace-id", "uber-trace-id"]).await?;
     configuration.ir_mut().telemetry = Default::default();
-    world.engine().apply(configuration)?;
+    world.serve_other(configuration)?;
     check(["", "", ""]).await?;
     Ok(())
 }

@@ -1,9 +1,12 @@
-//! [`ConfigState`]: how the last change of the configuration went.
+//! [`ConfigStatus`]: the result of the last change of the configuration, for status pages and metrics.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cardinal_base::UnixMillis;
+use cardinal_base::{Clock, SystemClock, UnixMillis};
+use cardinal_ir::Diagnostic;
 use serde::Serialize;
+
+use crate::{Ack, Refusal};
 
 /// Problems that are kept for `/status`.
 const PROBLEMS_MAX: usize = 20;
@@ -38,7 +41,22 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// What came of reading the configuration.
+impl From<&Diagnostic> for ConfigProblem {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        let at = diagnostic.location.as_ref();
+        Self {
+            file: at.map(|at| at.file.to_string()).unwrap_or_default(),
+            line: at.map_or(0, |at| at.line as usize),
+            column: at.map_or(0, |at| at.column as usize),
+            entity: diagnostic.origin.label(),
+            field: diagnostic.path.clone(),
+            message: diagnostic.message.clone(),
+            help: diagnostic.hint.clone(),
+        }
+    }
+}
+
+/// The result of reading the configuration.
 #[derive(Clone, Debug)]
 pub enum ConfigOutcome {
     /// It is served.
@@ -59,32 +77,68 @@ pub enum ConfigOutcome {
     Unchanged,
 }
 
+impl ConfigOutcome {
+    /// The result of an update.
+    pub fn of(ack: &Ack) -> Self {
+        match ack {
+            Ack::Applied { .. } => Self::Applied { left_out: ack.errors().count() },
+            Ack::Refused(Refusal::Invalid(_)) => Self::Rejected(ack.errors().map(ConfigProblem::from).collect()),
+            Ack::Refused(Refusal::Failed(message)) => {
+                Self::Rejected(vec![ConfigProblem { message: message.clone(), ..ConfigProblem::default() }])
+            }
+        }
+    }
+}
+
 /// What is known of the configuration's last changes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ConfigFacts {
+pub struct ConfigFacts {
     /// The last reload, or the start, was successful.
-    pub(super) successful: bool,
+    pub successful: bool,
     /// When that was.
-    pub(super) at: UnixMillis,
+    pub at: UnixMillis,
     /// When what is served was applied.
-    pub(super) applied_at: UnixMillis,
-    pub(super) reloads_succeeded: u64,
-    pub(super) reloads_failed: u64,
-    pub(super) from_last_good: bool,
-    pub(super) left_out: usize,
+    pub applied_at: UnixMillis,
+    /// Reloads that were successful. The start is none.
+    pub reloads_succeeded: u64,
+    /// Reloads that were not.
+    pub reloads_failed: u64,
+    /// The last known good configuration is served, because that of the source was refused at the start.
+    pub from_last_good: bool,
+    /// Objects of the configuration that are not served.
+    pub left_out: usize,
     /// The first problems of the last reload.
-    pub(super) problems: Vec<ConfigProblem>,
-    pub(super) problem_count: usize,
+    pub problems: Vec<ConfigProblem>,
+    /// How many problems there were.
+    pub problem_count: usize,
     /// The first report is that of the start.
     started: bool,
 }
 
-/// How the last change of the configuration went; written by the thread that reads it.
-#[derive(Debug, Default)]
-pub(crate) struct ConfigState(Mutex<ConfigFacts>);
+/// The result of the last change of the configuration. Written by the source, which alone knows of what it cannot read; shown
+/// by the node.
+#[derive(Debug)]
+pub struct ConfigStatus {
+    facts: Mutex<ConfigFacts>,
+    clock: Arc<dyn Clock>,
+}
 
-impl ConfigState {
-    pub(crate) fn report(&self, outcome: ConfigOutcome, now: UnixMillis) {
+/// With the machine's clock.
+impl Default for ConfigStatus {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock::new()))
+    }
+}
+
+impl ConfigStatus {
+    /// Nothing was reported yet. The clock gives the times of reports.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { facts: Mutex::default(), clock }
+    }
+
+    /// Notes a result. The first one is that of the start.
+    pub fn report(&self, outcome: ConfigOutcome) {
+        let now = self.clock.unix();
         let mut facts = self.lock();
         let reload = std::mem::replace(&mut facts.started, true);
         facts.at = now;
@@ -118,11 +172,12 @@ impl ConfigState {
         }
     }
 
-    pub(super) fn facts(&self) -> ConfigFacts {
+    /// What was reported.
+    pub fn facts(&self) -> ConfigFacts {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, ConfigFacts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

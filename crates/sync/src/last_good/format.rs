@@ -1,0 +1,216 @@
+//! The format of the file.
+//!
+//! | part | bytes |
+//! |---|---|
+//! | magic | `CARDINAL` |
+//! | format version | 4, big-endian |
+//! | about the configuration | length (4, big-endian), JSON |
+//! | each record | length of the table's name (1, not 0), name, id (16), length (4, big-endian), binary form |
+//! | end of the records | one zero |
+//! | checksum | SHA-256 of everything before it (32) |
+//!
+//! The checksum is verified before anything is decoded. A record stands for itself, so that one which this version of the
+//! program cannot read does not affect the others.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use cardinal_ir::{Id, Ir, RecordKind, Rejected};
+use sha2::{Digest as _, Sha256};
+
+use super::{LoadError, Loaded, Saved};
+
+const MAGIC: &[u8; 8] = b"CARDINAL";
+const VERSION: u32 = 1;
+const CHECKSUM_LEN: u64 = 32;
+/// Tables that restrict what is served. To leave out one of their records would permit more than was configured.
+const RESTRICTING: [&str; 2] = ["filter_sets", "policies"];
+/// Rejected records that are reported one by one.
+const REJECTED_MAX: usize = 1_000;
+
+/// Why a file cannot be read; [`LoadError`] without its path.
+pub(super) enum Unreadable {
+    Io(io::Error),
+    Damaged(&'static str),
+    Version(u32),
+    Unrestricted { table: String, reason: String },
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Damaged("it ends early"),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl Unreadable {
+    pub(super) fn of(self, path: PathBuf) -> LoadError {
+        match self {
+            Self::Io(error) => LoadError::Io { path, error },
+            Self::Damaged(why) => LoadError::Damaged { path, why: why.to_owned() },
+            Self::Version(version) => LoadError::Version { path, version },
+            Self::Unrestricted { table, reason } => LoadError::Unrestricted { path, table, reason },
+        }
+    }
+}
+
+/// Writes a configuration.
+pub(super) fn write(file: &mut File, saved: &Saved) -> io::Result<()> {
+    let mut out = Summed { out: BufWriter::new(file), sum: Sha256::new() };
+    out.write_all(MAGIC)?;
+    out.write_all(&VERSION.to_be_bytes())?;
+    write_sized(&mut out, &serde_json::to_vec(&saved.about)?)?;
+    saved.ir.for_each_encoded(&mut |kind, id, bytes| {
+        write_record(&mut out, kind.as_str(), id, bytes).map_err(WriteError::Io)
+    })?;
+    out.write_all(&[0])?;
+    let Summed { mut out, sum } = out;
+    out.write_all(&sum.finalize())?;
+    out.flush()
+}
+
+pub(super) fn write_record(out: &mut impl Write, table: &str, id: Id, bytes: &[u8]) -> io::Result<()> {
+    let length = u8::try_from(table.len()).map_err(io::Error::other)?;
+    out.write_all(&[length])?;
+    out.write_all(table.as_bytes())?;
+    out.write_all(id.as_bytes())?;
+    write_sized(out, bytes)
+}
+
+fn write_sized(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(&u32::try_from(bytes.len()).map_err(io::Error::other)?.to_be_bytes())?;
+    out.write_all(bytes)
+}
+
+/// Failures while records are written.
+enum WriteError {
+    Io(io::Error),
+    Encode(rmp_serde::encode::Error),
+}
+
+impl From<rmp_serde::encode::Error> for WriteError {
+    fn from(error: rmp_serde::encode::Error) -> Self {
+        Self::Encode(error)
+    }
+}
+
+impl From<WriteError> for io::Error {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Io(error) => error,
+            WriteError::Encode(error) => Self::other(error),
+        }
+    }
+}
+
+/// Writes on, and computes the checksum of what was written.
+struct Summed<W> {
+    out: W,
+    sum: Sha256,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.sum.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Reads a configuration. A record that cannot be decoded is rejected, and with it what refers to it.
+pub(super) fn read(mut file: File) -> Result<Loaded, Unreadable> {
+    let length = file.metadata()?.len();
+    let mut start = [0; 12];
+    file.read_exact(&mut start)?;
+    let Some(version) = start.strip_prefix(MAGIC) else {
+        return Err(Unreadable::Damaged("it does not begin as such a file does"));
+    };
+    match version.try_into().map(u32::from_be_bytes) {
+        Ok(VERSION) => {}
+        Ok(other) => return Err(Unreadable::Version(other)),
+        Err(_) => return Err(Unreadable::Damaged("it ends early")),
+    }
+    file.seek(SeekFrom::Start(0))?;
+    let summed = length.checked_sub(CHECKSUM_LEN).ok_or(Unreadable::Damaged("it ends early"))?;
+    verify(&mut file, summed)?;
+    file.seek(SeekFrom::Start(start.len() as u64))?;
+    read_records(&mut BufReader::new(file.take(summed.saturating_sub(start.len() as u64))))
+}
+
+/// Verifies the checksum of so many bytes, which follows them.
+fn verify(file: &mut File, length: u64) -> Result<(), Unreadable> {
+    let (mut sum, mut left) = (Sha256::new(), length);
+    let mut buffer = vec![0; 64 * 1024];
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let chunk = buffer.get_mut(..wanted).unwrap_or_default();
+        file.read_exact(chunk)?;
+        sum.update(&*chunk);
+        left -= wanted as u64;
+    }
+    let mut expected = [0; CHECKSUM_LEN as usize];
+    file.read_exact(&mut expected)?;
+    if sum.finalize().as_slice() == expected { Ok(()) } else { Err(Unreadable::Damaged("its checksum is wrong")) }
+}
+
+fn read_records(input: &mut impl Read) -> Result<Loaded, Unreadable> {
+    let about = read_sized(input)?;
+    let about = serde_json::from_slice(&about).map_err(|_| Unreadable::Damaged("its description is not JSON"))?;
+    let (mut ir, mut rejected) = (Ir::default(), Vec::new());
+    loop {
+        let mut length = [0];
+        input.read_exact(&mut length)?;
+        let [length] = length;
+        if length == 0 {
+            break;
+        }
+        let mut table = vec![0; usize::from(length)];
+        input.read_exact(&mut table)?;
+        let table = String::from_utf8_lossy(&table).into_owned();
+        let mut id = [0; 16];
+        input.read_exact(&mut id)?;
+        let (id, bytes) = (Id::from_bytes(id), read_sized(input)?);
+        let restricts = RESTRICTING.contains(&&*table);
+        let problem = match table.parse::<RecordKind>() {
+            // A table of a later version may restrict access.
+            Err(unknown) => return Err(Unreadable::Unrestricted { table, reason: unknown.to_string() }),
+            Ok(kind) => ir.insert_encoded(kind, id, &bytes).err().map(|error| (kind, error.to_string())),
+        };
+        match problem {
+            None => {}
+            Some((_, reason)) if restricts => return Err(Unreadable::Unrestricted { table, reason }),
+            Some((kind, reason)) => rejected.push(Rejected { kind, id: id.to_string(), reason }),
+        }
+    }
+    if !rejected.is_empty() {
+        rejected.extend(ir.remove_dangling());
+        rejected.truncate(REJECTED_MAX);
+    }
+    Ok(Loaded { ir, about, rejected })
+}
+
+fn read_sized(input: &mut impl Read) -> Result<Vec<u8>, Unreadable> {
+    let mut length = [0; 4];
+    input.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length);
+    let mut bytes = Vec::new();
+    // Not allocated in advance: the length is believed only as far as there are bytes.
+    if input.take(u64::from(length)).read_to_end(&mut bytes)? as u64 == u64::from(length) {
+        Ok(bytes)
+    } else {
+        Err(Unreadable::Damaged("it ends early"))
+    }
+}
+
+/// The checksum and the parts before it of a file, for tests that change one.
+#[cfg(test)]
+pub(super) fn sealed(content: &[u8]) -> Vec<u8> {
+    [content, Sha256::digest(content).as_slice()].concat()
+}
