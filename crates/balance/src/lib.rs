@@ -40,7 +40,7 @@ pub use group::{Group, HealthChecksOff, Member, Outcome};
 pub use limits::{ClusterLimits, LimitKind, Seats};
 pub use outlier::{Detector, Ejection};
 pub use peer::AddressKey;
-pub use picker::{NoPeer, PickInput, Picked, Picker};
+pub use picker::{NoHealthyEndpoint, PickInput, Picked, Picker};
 pub use place::NodePlace;
 pub use probes::{Probe, ProbeOutcome};
 pub use retries::Retries;

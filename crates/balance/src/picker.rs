@@ -61,7 +61,7 @@ pub struct Picked {
 
 /// No address can be picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoPeer {
+pub enum NoHealthyEndpoint {
     /// Too little of the group's weight is available, or it has none. Kong: 503 `failure to get a peer from the
     /// ring-balancer`.
     #[error("no healthy address in the group")]
@@ -107,7 +107,7 @@ impl Picker {
     }
 
     /// Chooses an address.
-    pub fn pick(&mut self, input: &PickInput<'_>) -> Result<Picked, NoPeer> {
+    pub fn pick(&mut self, input: &PickInput<'_>) -> Result<Picked, NoHealthyEndpoint> {
         if self.view.version != self.group.version() {
             self.view = self.group.view();
             self.follow();
@@ -117,7 +117,7 @@ impl Picker {
         };
         let number = usize::from(self.number);
         if !limits.requests().take(number) {
-            return Err(NoPeer::Overflow);
+            return Err(NoHealthyEndpoint::Overflow);
         }
         let mut picked = self.choose(input);
         match &mut picked {
@@ -127,8 +127,8 @@ impl Picker {
         picked
     }
 
-    fn choose(&mut self, input: &PickInput<'_>) -> Result<Picked, NoPeer> {
-        let none = if self.view.unresolved { NoPeer::Unresolved } else { NoPeer::Unhealthy };
+    fn choose(&mut self, input: &PickInput<'_>) -> Result<Picked, NoHealthyEndpoint> {
+        let none = if self.view.unresolved { NoHealthyEndpoint::Unresolved } else { NoHealthyEndpoint::Unhealthy };
         let (tier, candidate) = match self.view.serving() {
             SERVING_NONE => None,
             SERVING_SPLIT => self.turn.choose_split(&self.view, input),

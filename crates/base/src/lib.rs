@@ -7,23 +7,23 @@
 mod budget;
 pub mod civil;
 pub mod descriptors;
-mod few;
 mod limit;
 pub mod log;
 pub mod memory;
+mod object_pool;
+mod one_or_many;
 mod rng;
 mod sharded;
-mod shelf;
 mod size;
 pub mod task;
 mod time;
 
 pub use budget::{Budget, Exhausted, Reservation};
-pub use few::Few;
 pub use limit::{Permit, Seat, SharedLimit, Waiting};
+pub use object_pool::ObjectPool;
+pub use one_or_many::OneOrMany;
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use sharded::{Keyed, Sharded};
-pub use shelf::Shelf;
 pub use size::{ParseSizeError, Size};
 pub use time::{Clock, Elapsed, ManualClock, Sleep, SystemClock, Tick, Timeout, UnixMillis, timeout};
 

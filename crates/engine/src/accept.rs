@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 
 use crate::detect;
-use crate::http::{Entrance, Facts, serve_h1, serve_h2};
+use crate::http::{ConnectionInfo, Entrance, serve_h1, serve_h2};
 use crate::listening::Listening;
 use crate::plan::{Plan, TlsPolicy, own_identity};
 use crate::stream;
@@ -151,8 +151,8 @@ pub(crate) struct Arrived {
 
 impl Arrived {
     /// What requests of a connection in clear text have in common.
-    pub(crate) fn facts(&self, client: &Client) -> Facts {
-        Facts {
+    pub(crate) fn facts(&self, client: &Client) -> ConnectionInfo {
+        ConnectionInfo {
             tls: false,
             plain_on_tls: false,
             listener_port: self.listener.mapped_port.unwrap_or(client.local.port()),
@@ -272,7 +272,11 @@ async fn http(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, arrived: A
     drop(tls);
     match accepted {
         Accepted::Clear(tcp) => {
-            facts = Facts { tls: false, plain_on_tls: facts.tls && !facts_allow_clear(&worker, &arrived), ..facts };
+            facts = ConnectionInfo {
+                tls: false,
+                plain_on_tls: facts.tls && !facts_allow_clear(&worker, &arrived),
+                ..facts
+            };
             let entry = arrived.register(&worker, &client);
             drop(arrived);
             let h1 = Box::new(H1::new(Io::Tcp(tcp), b""));

@@ -30,7 +30,7 @@ use crate::plan::{Plan, Registry};
 use crate::policy::circuit::yield_connections;
 use crate::redis_client::RedisClient;
 use crate::worker::Worker;
-use crate::{accept, give_back, health, status, stream};
+use crate::{accept, health, memory_trim, status, stream};
 
 /// How to start an engine.
 #[derive(Default)]
@@ -285,7 +285,7 @@ impl Engine {
     fn start_control(&self, listeners: &[Listener]) -> Result<(), EngineError> {
         let Some(handle) = self.control.handle() else { return Ok(()) };
         let _entered = handle.enter();
-        drop(task::spawn("memory", give_back::after_bursts(Arc::clone(&self.node))));
+        drop(task::spawn("memory", memory_trim::after_bursts(Arc::clone(&self.node))));
         drop(task::spawn("health checks", health::run_probes(Arc::clone(&self.node))));
         for listener in listeners.iter().filter(|l| l.kind == ListenerKind::Status) {
             let start = |error| EngineError::Start { what: "the status listener", error };

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cardinal_balance::{Detector, Group, LimitKind, MemberStatus, NoPeer, PickInput};
+use cardinal_balance::{Detector, Group, LimitKind, MemberStatus, NoHealthyEndpoint, PickInput};
 use cardinal_base::{Budget, Rng as _, SeededRng, SystemClock};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
@@ -26,8 +26,8 @@ use serde_json::Value;
 use crate::configuration::Configuration;
 use crate::engine::EngineError;
 use crate::http::{
-    Body, Decided, Entrance, Facts, Outgoing, Scratch, Stage, Steps, choose_all, decide, make_uri, message, set_host,
-    with_view,
+    Body, ConnectionInfo, Decided, Entrance, Outgoing, Scratch, Stage, Steps, choose_all, decide, make_uri, message,
+    set_host, with_view,
 };
 use crate::plan::{BackendPlan, Chain, Instance, Plan, PlanCx, Registry, RoutePlan};
 use crate::policy::retry::retry_text;
@@ -317,7 +317,7 @@ impl Explainer {
     async fn follow(
         &self,
         s: &mut Scratch,
-        facts: &Facts,
+        facts: &ConnectionInfo,
         mut body: Given,
         losers_max: usize,
         decision: &mut Decision,
@@ -380,9 +380,11 @@ impl Explainer {
         let picked = match picker.pick(&input) {
             Ok(picked) => Some(picked),
             // Names are not resolved here.
-            Err(NoPeer::Unresolved) => None,
-            Err(NoPeer::Unhealthy) if may_resolve(&backend.group) => None,
-            Err(NoPeer::Unhealthy | NoPeer::Overflow) => return Err(Failure::new(FailureKind::NoPeer, "no endpoint")),
+            Err(NoHealthyEndpoint::Unresolved) => None,
+            Err(NoHealthyEndpoint::Unhealthy) if may_resolve(&backend.group) => None,
+            Err(NoHealthyEndpoint::Unhealthy | NoHealthyEndpoint::Overflow) => {
+                return Err(Failure::new(FailureKind::NoHealthyEndpoint, "no endpoint"));
+            }
         };
         let name = backend.group.names().first().map(|(_, host)| host.clone());
         let (endpoint, port) = match (&picked, name) {
@@ -405,7 +407,7 @@ impl Explainer {
 }
 
 /// Puts the question into the form that requests have when they are read.
-fn ask(question: &Question, s: &mut Scratch) -> Result<Facts, QuestionError> {
+fn ask(question: &Question, s: &mut Scratch) -> Result<ConnectionInfo, QuestionError> {
     let bad_url = || QuestionError::Url(question.url.clone());
     let (https, rest) = match question.url.split_once("://") {
         Some(("http", rest)) => (false, rest),
@@ -440,7 +442,7 @@ fn ask(question: &Question, s: &mut Scratch) -> Result<Facts, QuestionError> {
             return Err(QuestionError::Header(format!("{name}: {value}")));
         }
     }
-    Ok(Facts {
+    Ok(ConnectionInfo {
         tls: https,
         plain_on_tls: false,
         listener_port: local.port(),

@@ -5,7 +5,7 @@
 //!
 //! *Must not know*: plugins by name, front ends, stores.
 //!
-//! Start at [`Engine`]; the life of a request is `http::exchange`, then `http::proxying`.
+//! Start at [`Engine`]; the life of a request is `http::exchange`, then `http::upstream_call`.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
@@ -19,12 +19,12 @@ mod counters;
 mod detect;
 mod engine;
 pub mod explain;
-mod give_back;
 mod health;
 mod http;
 mod http_client;
 mod listening;
 mod loopback;
+mod memory_trim;
 mod names;
 mod node;
 pub mod plan;

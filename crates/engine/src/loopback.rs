@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 use crate::applying::plan;
 use crate::configuration::Configuration;
 use crate::engine::{EngineError, make_node};
-use crate::http::{Facts, serve_h1};
+use crate::http::{ConnectionInfo, serve_h1};
 use crate::worker::Worker;
 
 /// Bytes that fit into a connection's memory, each way.
@@ -76,7 +76,8 @@ impl Loopback {
         let local = SocketAddr::from(([127, 0, 0, 1], 80));
         let mut client = Client::at(SocketAddr::from(([127, 0, 0, 1], 50_000)), local);
         client.connection = self.worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
-        let facts = Facts { tls: false, plain_on_tls: false, listener_port: 80, verification: None, entrance: None };
+        let facts =
+            ConnectionInfo { tls: false, plain_on_tls: false, listener_port: 80, verification: None, entrance: None };
         let serving = serve_h1(Rc::clone(&self.worker), Box::new(H1::new(Io::Memory(far), b"")), client, facts);
         drop(task::spawn_local("connection", serving));
         near

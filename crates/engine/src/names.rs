@@ -105,7 +105,7 @@ impl Names {
 
     /// The failure to pick an address of a group of members.
     pub(crate) fn no_peer(group: &Group) -> Failure {
-        let no_peer = |detail| Failure::new(FailureKind::NoPeer, detail);
+        let no_peer = |detail| Failure::new(FailureKind::NoHealthyEndpoint, detail);
         match group.vacancy() {
             Vacancy::NoMembers => no_peer("upstream has no targets"),
             Vacancy::NoneEligible => no_peer("no target belongs to the subset or to a zone that this node uses"),

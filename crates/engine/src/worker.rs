@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cardinal_balance::{Group, NoPeer, PickInput, Picked, Picker, Seats};
-use cardinal_base::{Rng, SeededRng, Shelf, Sleep, Tick, UnixMillis};
+use cardinal_balance::{Group, NoHealthyEndpoint, PickInput, Picked, Picker, Seats};
+use cardinal_base::{ObjectPool, Rng, SeededRng, Sleep, Tick, UnixMillis};
 use cardinal_ir::Id;
 use cardinal_net::{Class, ConnectionRegistry, Pool, PoolLimits, Timer, Wheel, buffer};
 use cardinal_sdk::RequestId;
@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     groups_went: Cell<bool>,
     rng: RefCell<SeededRng>,
     #[allow(clippy::vec_box, reason = "boxes move between here and requests without being copied")]
-    scratches: RefCell<Shelf<Box<Scratch>>>,
+    scratches: RefCell<ObjectPool<Box<Scratch>>>,
     /// When draining began.
     draining: Cell<Option<Tick>>,
     cutting: Cell<bool>,
@@ -69,7 +69,7 @@ impl Worker {
             pickers: RefCell::default(),
             groups_went: Cell::new(false),
             rng: RefCell::new(rng),
-            scratches: RefCell::new(Shelf::new(SCRATCHES_KEPT)),
+            scratches: RefCell::new(ObjectPool::new(SCRATCHES_KEPT)),
             draining: Cell::new(None),
             cutting: Cell::new(false),
             connections: Cell::new(0),
@@ -121,7 +121,7 @@ impl Worker {
     }
 
     /// Chooses an endpoint.
-    pub(crate) fn pick(&self, group: &Arc<Group>, input: &PickInput<'_>) -> Result<Picked, NoPeer> {
+    pub(crate) fn pick(&self, group: &Arc<Group>, input: &PickInput<'_>) -> Result<Picked, NoHealthyEndpoint> {
         self.with_picker(group, |picker| picker.pick(input))
     }
 

@@ -33,7 +33,7 @@ pub enum FailureKind {
     /// The route has no backend and no filter answered.
     NoBackend,
     /// No healthy endpoint.
-    NoPeer,
+    NoHealthyEndpoint,
     /// The backend's name does not resolve.
     NameResolution,
     /// The resolver itself failed.
@@ -80,7 +80,7 @@ impl FailureKind {
         Self::ClientTls,
         Self::NoRoute,
         Self::NoBackend,
-        Self::NoPeer,
+        Self::NoHealthyEndpoint,
         Self::NameResolution,
         Self::Resolver,
         Self::UpstreamConnect,
@@ -113,7 +113,7 @@ impl FailureKind {
             Self::ClientTls => "client_tls",
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
-            Self::NoPeer => "no_peer",
+            Self::NoHealthyEndpoint => "no_peer",
             Self::NameResolution => "name_resolution",
             Self::Resolver => "resolver",
             Self::UpstreamConnect => "upstream_connect",
@@ -143,7 +143,7 @@ impl FailureKind {
             Self::ClientClosed => 499,
             Self::NoRoute => 404,
             Self::NoBackend
-            | Self::NoPeer
+            | Self::NoHealthyEndpoint
             | Self::NameResolution
             | Self::CircuitOpen
             | Self::Overloaded
@@ -170,7 +170,7 @@ impl FailureKind {
             | Self::ClientTls => Side::Downstream,
             Self::NoRoute
             | Self::NoBackend
-            | Self::NoPeer
+            | Self::NoHealthyEndpoint
             | Self::NameResolution
             | Self::Resolver
             | Self::Filter

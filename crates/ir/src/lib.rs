@@ -48,8 +48,8 @@ pub use identity::{Attributes, Certificate, Credential, Identity, KeyPair, Princ
 pub use labels::{Labels, Locality, TooManyLabels};
 pub use listener::{Capture, Listener, ListenerGroup, ListenerKind, ListenerTls, MutualTls, PeerMatch, TlsTermination};
 pub use matching::{
-    AddrMatch, Conditions, Criteria, Few, Field, HeaderMatch, HostMatch, HostPattern, ImpliedPort, Literal, Matches,
-    Op, PathMatch, Predicate, QueryMatch, RareConditions, Selection, TextMatch, ValueMatch, Wire,
+    AddrMatch, Conditions, Criteria, Field, HeaderMatch, HostMatch, HostPattern, ImpliedPort, Literal, Matches,
+    OneOrMany, Op, PathMatch, Predicate, QueryMatch, RareConditions, Selection, TextMatch, ValueMatch, Wire,
 };
 pub use node::{
     DebugHeaders, ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeSettings, RealIp, RealIpSource, Resolver,

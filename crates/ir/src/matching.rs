@@ -24,9 +24,9 @@ impl Default for Matches {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Conditions {
     /// Host, optionally with a port. Host patterns are lower-case.
-    pub hosts: Few<HostMatch>,
+    pub hosts: OneOrMany<HostMatch>,
     /// Conditions on the normalized path.
-    pub paths: Few<PathMatch>,
+    pub paths: OneOrMany<PathMatch>,
     rare: Option<Box<RareConditions>>,
 }
 
@@ -146,14 +146,14 @@ impl<'de> Deserialize<'de> for Conditions {
 
 /// A list that mostly has one element, which it keeps in its own place.
 #[derive(Clone, Debug)]
-pub enum Few<T> {
+pub enum OneOrMany<T> {
     /// One.
     One(T),
     /// None, or several.
     Many(Box<[T]>),
 }
 
-impl<T> std::ops::Deref for Few<T> {
+impl<T> std::ops::Deref for OneOrMany<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -164,19 +164,19 @@ impl<T> std::ops::Deref for Few<T> {
     }
 }
 
-impl<T> Default for Few<T> {
+impl<T> Default for OneOrMany<T> {
     fn default() -> Self {
         Self::Many(Box::default())
     }
 }
 
-impl<T: PartialEq> PartialEq for Few<T> {
+impl<T: PartialEq> PartialEq for OneOrMany<T> {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl<T> From<Vec<T>> for Few<T> {
+impl<T> From<Vec<T>> for OneOrMany<T> {
     fn from(mut list: Vec<T>) -> Self {
         match (list.pop(), list.is_empty()) {
             (Some(only), true) => Self::One(only),
@@ -185,7 +185,7 @@ impl<T> From<Vec<T>> for Few<T> {
     }
 }
 
-impl<'f, T> IntoIterator for &'f Few<T> {
+impl<'f, T> IntoIterator for &'f OneOrMany<T> {
     type Item = &'f T;
     type IntoIter = std::slice::Iter<'f, T>;
 

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use cardinal_base::Shelf;
+use cardinal_base::ObjectPool;
 
 /// Bytes of a buffer.
 pub const SIZE: usize = 16 * 1024;
@@ -27,27 +27,27 @@ const LARGE_LENT_MAX: usize = 32;
 const OUTPUT: usize = 2048;
 
 thread_local! {
-    static FREE: RefCell<Shelf<Vec<u8>>> = const { RefCell::new(Shelf::new(KEPT_MAX)) };
+    static FREE: RefCell<ObjectPool<Vec<u8>>> = const { RefCell::new(ObjectPool::new(KEPT_MAX)) };
     static FREE_LARGE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static LARGE_LENT: Cell<usize> = const { Cell::new(0) };
-    static FREE_OUTPUT: RefCell<Shelf<Vec<u8>>> = const { RefCell::new(Shelf::new(KEPT_MAX)) };
+    static FREE_OUTPUT: RefCell<ObjectPool<Vec<u8>>> = const { RefCell::new(ObjectPool::new(KEPT_MAX)) };
 }
 
 /// Gives up buffers of this thread that were not needed lately. Call it every second or so.
 pub fn sweep() {
-    FREE.with_borrow_mut(Shelf::sweep);
-    FREE_OUTPUT.with_borrow_mut(Shelf::sweep);
+    FREE.with_borrow_mut(ObjectPool::sweep);
+    FREE_OUTPUT.with_borrow_mut(ObjectPool::sweep);
 }
 
 /// An empty vector to gather output in.
 pub fn take_output() -> Vec<u8> {
-    FREE_OUTPUT.with_borrow_mut(Shelf::take).unwrap_or_else(|| Vec::with_capacity(OUTPUT))
+    FREE_OUTPUT.with_borrow_mut(ObjectPool::take).unwrap_or_else(|| Vec::with_capacity(OUTPUT))
 }
 
 /// Vectors that this thread has for outputs.
 #[cfg(test)]
 pub(crate) fn outputs_kept() -> usize {
-    FREE_OUTPUT.with_borrow(Shelf::len)
+    FREE_OUTPUT.with_borrow(ObjectPool::len)
 }
 
 /// Takes a vector back; one that grew large, or never was one of ours, is freed.
@@ -61,7 +61,7 @@ pub fn give_output(mut bytes: Vec<u8>) {
 
 /// A buffer of [`SIZE`] zeroed or stale bytes.
 fn take() -> Vec<u8> {
-    FREE.with_borrow_mut(Shelf::take).unwrap_or_else(|| vec![0; SIZE])
+    FREE.with_borrow_mut(ObjectPool::take).unwrap_or_else(|| vec![0; SIZE])
 }
 
 fn give(bytes: Vec<u8>) {

@@ -252,7 +252,7 @@ fn fill_in(
 /// The fields that a user gave, to be taken out by name.
 enum Given {
     /// Comparing a few names takes less than hashing one.
-    Few(Vec<(String, Value)>),
+    OneOrMany(Vec<(String, Value)>),
     Many(Map<String, Value>),
 }
 
@@ -260,19 +260,19 @@ impl Given {
     const FEW_MAX: usize = 12;
 
     fn new(data: Map<String, Value>) -> Self {
-        if data.len() <= Self::FEW_MAX { Self::Few(data.into_iter().collect()) } else { Self::Many(data) }
+        if data.len() <= Self::FEW_MAX { Self::OneOrMany(data.into_iter().collect()) } else { Self::Many(data) }
     }
 
     fn take(&mut self, name: &str) -> Option<(String, Value)> {
         match self {
-            Self::Few(list) => list.iter().position(|(key, _)| key == name).map(|at| list.remove(at)),
+            Self::OneOrMany(list) => list.iter().position(|(key, _)| key == name).map(|at| list.remove(at)),
             Self::Many(map) => map.remove_entry(name),
         }
     }
 
     fn rest(self, out: &mut Map<String, Value>) {
         match self {
-            Self::Few(list) => out.extend(list),
+            Self::OneOrMany(list) => out.extend(list),
             Self::Many(mut map) => out.append(&mut map),
         }
     }

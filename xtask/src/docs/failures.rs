@@ -40,7 +40,7 @@ fn explained(kind: FailureKind) -> (&'static str, &'static str) {
         F::NoBackend => {
             ("The route has no service, and no plugin responded.", "Give the route a service, or remove it.")
         }
-        F::NoPeer => (
+        F::NoHealthyEndpoint => (
             "The upstream has no healthy target.",
             "Read the reason in the log line; check the targets and their health checks.",
         ),

@@ -37,7 +37,7 @@ fn weight_zero_takes_no_traffic_under_any_algorithm() {
         let group = group(spec(algorithm.clone()), members(&[0, 10]));
         assert_eq!(tally(&mut picker(&group), 2, 50), [0, 50], "{algorithm:?}");
         let group = self::group(spec(algorithm), members(&[0]));
-        assert_eq!(pick(&mut picker(&group), &PickInput::default()), Err(NoPeer::Unhealthy));
+        assert_eq!(pick(&mut picker(&group), &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     }
 }
 
@@ -147,7 +147,7 @@ fn failover_members_serve_only_while_no_other_is_healthy() {
     group.set_health(id(2), None, false, Tick(0)).unwrap();
     assert_eq!(tally(&mut picker, 3, 100), [0, 0, 100]);
     group.set_health(id(3), None, false, Tick(0)).unwrap();
-    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     group.set_health(id(1), None, true, Tick(0)).unwrap();
     assert_eq!(tally(&mut picker, 3, 100), [100, 0, 0]);
 }
@@ -162,7 +162,7 @@ fn the_threshold_is_strict() {
     assert!(pick(&mut picker, &PickInput::default()).is_ok());
     // Exactly 50 percent is not enough.
     group.set_health(id(2), None, false, Tick(0)).unwrap();
-    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     assert_eq!(group.status().state, State::Unhealthy);
 }
 
@@ -208,7 +208,7 @@ proptest! {
         let input = PickInput { hash: Some(&hash), tried: &keys, ..PickInput::default() };
         for _ in 0..20 {
             match pick(&mut picker, &input) {
-                Err(error) => prop_assert!(healthy.is_empty() && error == NoPeer::Unhealthy),
+                Err(error) => prop_assert!(healthy.is_empty() && error == NoHealthyEndpoint::Unhealthy),
                 Ok(member) => {
                     let member = member as usize - 1;
                     prop_assert!(healthy.contains(&member));

@@ -66,7 +66,7 @@ fn names_wait_for_their_addresses() {
     let group = group(spec(Algorithm::RoundRobin), vec![member(1, "a.example", 80, 10)]);
     let mut picker = picker(&group);
     assert_eq!(group.names(), [(id(1), Host { host: "a.example".into(), port: 80 })]);
-    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoPeer::Unresolved));
+    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoHealthyEndpoint::Unresolved));
     group.set_addresses(id(1), Ok(vec![plain("10.0.0.9:80")]), Tick(0));
     let picked = picker.pick(&PickInput::default()).unwrap();
     assert_eq!(
@@ -74,7 +74,7 @@ fn names_wait_for_their_addresses() {
         (addr("10.0.0.9:80"), "a.example", "a.example")
     );
     group.set_addresses(id(1), Err(not_found()), Tick(0));
-    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     let status = group.status();
     assert_eq!((status.members[0].state, &*status.members[0].dns), (State::DnsError, "dns server error: 3 name error"));
 }
@@ -177,7 +177,7 @@ fn checks_switched_off_forgive() {
     let group = group(checked(Algorithm::RoundRobin), members(&[10]));
     group.set_health(id(1), None, false, Tick(0)).unwrap();
     let mut picker = picker(&group);
-    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     group.update(Arc::new(spec(Algorithm::RoundRobin)), members(&[10]), Tick(0));
     assert_eq!(pick(&mut picker, &PickInput::default()), Ok(1));
 }

@@ -71,7 +71,7 @@ fn the_limit_on_ejections_is_counted() {
 fn the_last_address_may_be_ejected_and_a_panic_uses_it() {
     let group = group(with(outlier()), members(&[1]));
     fail(&group, &picked(&group, 1), Tick(0));
-    assert_eq!(pick(&mut picker(&group), &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut picker(&group), &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     let policy = Some(Box::new(LocalityPolicy::default()));
     group.update(Arc::new(Cluster { locality: policy, ..with(outlier()) }), members(&[1]), Tick(1));
     assert_eq!(pick(&mut picker(&group), &PickInput::default()), Ok(1));

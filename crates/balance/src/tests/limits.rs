@@ -22,13 +22,13 @@ fn a_picked_address_holds_a_place_until_it_is_dropped() {
     let second = two.pick(&PickInput::default()).unwrap();
     assert_eq!(used(&group, LimitKind::Requests), 2);
     for picker in [&mut one, &mut two] {
-        assert_eq!(pick(picker, &PickInput::default()), Err(NoPeer::Overflow));
+        assert_eq!(pick(picker, &PickInput::default()), Err(NoHealthyEndpoint::Overflow));
         // What is no request takes no place.
         assert!(picker.pick(&PickInput { uncounted: true, ..PickInput::default() }).is_ok());
     }
     drop(first);
     let third = two.pick(&PickInput::default()).unwrap();
-    assert_eq!(pick(&mut one, &PickInput::default()), Err(NoPeer::Overflow));
+    assert_eq!(pick(&mut one, &PickInput::default()), Err(NoHealthyEndpoint::Overflow));
     drop((second, third));
     assert_eq!(used(&group, LimitKind::Requests), 0);
 }
@@ -41,7 +41,7 @@ fn a_pick_that_fails_holds_nothing() {
     group.set_health(id(1), None, false, Tick(0)).unwrap();
     let mut picker = picker(&group);
     for _ in 0..3 {
-        assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoPeer::Unhealthy));
+        assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     }
     group.set_health(id(1), None, true, Tick(0)).unwrap();
     assert_eq!(pick(&mut picker, &PickInput::default()), Ok(1));
@@ -55,7 +55,7 @@ fn a_changed_limit_counts_what_is_in_flight() {
     group.update(Arc::new(limited(1)), members(&[1]), Tick(1));
     held.pop();
     held.pop();
-    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoPeer::Overflow));
+    assert_eq!(pick(&mut picker, &PickInput::default()), Err(NoHealthyEndpoint::Overflow));
     held.pop();
     assert_eq!(pick(&mut picker, &PickInput::default()), Ok(1));
     group.update(Arc::new(spec(Algorithm::RoundRobin)), members(&[1]), Tick(2));

@@ -51,7 +51,7 @@ fn priorities_follow_each_other_without_a_policy() {
     fail(&group, &[2]);
     assert_eq!(percents(&group, 3), [0, 0, 100]);
     fail(&group, &[3]);
-    assert_eq!(pick(&mut picker(&group), &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut picker(&group), &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     assert_eq!(group.status().members.iter().map(|m| m.priority).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
 }
 
@@ -95,7 +95,7 @@ fn a_group_that_panics_uses_all_its_addresses() {
     let never = LocalityPolicy { panic_percent: 0, ..LocalityPolicy::default() };
     group.update(Arc::new(with(never, Algorithm::RoundRobin)), members(&[1, 1, 1, 1]), Tick(3));
     fail(&group, &[1, 2]);
-    assert_eq!(pick(&mut picker(&group), &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut picker(&group), &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
 }
 
 fn zones(preference: ZonePreference) -> LocalityPolicy {
@@ -134,7 +134,11 @@ fn failover_goes_by_rules_and_drops_what_none_lists() {
         assert_eq!(percents(&group, 4), expect);
     }
     fail(&group, &[2]);
-    assert_eq!(pick(&mut picker(&group), &PickInput::default()), Err(NoPeer::Unhealthy), "zone d is not used");
+    assert_eq!(
+        pick(&mut picker(&group), &PickInput::default()),
+        Err(NoHealthyEndpoint::Unhealthy),
+        "zone d is not used"
+    );
     let levels: Vec<_> = group.status().members.iter().map(|m| m.priority).collect();
     assert_eq!(levels, [Some(0), Some(2), Some(1), None]);
 }

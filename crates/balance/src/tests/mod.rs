@@ -15,7 +15,7 @@ use std::sync::Arc;
 use cardinal_base::{SeededRng, Tick};
 use cardinal_ir::{Active, Algorithm, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, Id, Origin, Passive};
 
-use crate::{AddressKey, Group, Member, NoPeer, PickInput, Picker};
+use crate::{AddressKey, Group, Member, NoHealthyEndpoint, PickInput, Picker};
 
 fn id(n: u128) -> Id {
     Id::from_u128(n)
@@ -84,7 +84,7 @@ fn addr(text: &str) -> SocketAddr {
 }
 
 /// The member number of a pick.
-fn pick(picker: &mut Picker, input: &PickInput<'_>) -> Result<u128, NoPeer> {
+fn pick(picker: &mut Picker, input: &PickInput<'_>) -> Result<u128, NoHealthyEndpoint> {
     picker.pick(input).map(|p| p.endpoint().as_u128())
 }
 

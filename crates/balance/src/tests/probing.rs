@@ -137,7 +137,7 @@ fn simulate(seed: u64) -> String {
                 group.report(&picked, outcome, now);
             }
             Err(error) => {
-                assert_eq!(error, NoPeer::Unhealthy);
+                assert_eq!(error, NoHealthyEndpoint::Unhealthy);
                 assert!(status.members.iter().all(|m| m.state == State::Unhealthy));
             }
         }

@@ -31,7 +31,7 @@ fn a_subset_has_the_members_with_all_its_labels() {
     assert_eq!(tally(&mut picker(&v2), 3, 100), [0, 0, 100]);
     assert_eq!(tally(&mut picker(&group.subset(&Labels::default())), 3, 99), [33, 33, 33]);
     let both = group.subset(&labels(&[("version", "v1"), ("app", "b")]));
-    assert_eq!(pick(&mut picker(&both), &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut picker(&both), &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     assert_eq!(both.vacancy(), Vacancy::NoneEligible);
     let shown: Vec<u128> = v1.status().members.iter().map(|m| m.endpoint.as_u128()).collect();
     assert_eq!(shown, [1, 2]);
@@ -55,7 +55,7 @@ fn health_is_that_of_the_addresses() {
     assert_eq!(tally(&mut one, 3, 10), [0, 10, 0]);
     let third = two.pick(&PickInput::default()).unwrap();
     v2.report(&third, Outcome::TcpFailure, Tick(1));
-    assert_eq!(pick(&mut two, &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut two, &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     assert_eq!(tally(&mut all, 3, 10), [0, 10, 0]);
     group.set_health(id(3), None, true, Tick(2)).unwrap();
     assert_eq!(pick(&mut two, &PickInput::default()), Ok(3));
@@ -70,7 +70,7 @@ fn ejections_are_those_of_the_addresses() {
     let mut two = picker(&v2);
     let picked = two.pick(&PickInput::default()).unwrap();
     v2.report(&picked, Outcome::Status(500), Tick(0));
-    assert_eq!(pick(&mut two, &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut two, &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     assert_eq!(tally(&mut picker(&group), 3, 10), [5, 5, 0]);
     group.evaluate(Tick::from_millis(60_000));
     assert_eq!(pick(&mut two, &PickInput::default()), Ok(3));
@@ -82,7 +82,7 @@ fn limits_are_those_of_the_cluster() {
     let group = group(Cluster { circuit: Some(Box::new(circuit)), ..spec(Algorithm::RoundRobin) }, versions());
     let (mut one, mut two) = (picker(&group.subset(&v("v1"))), picker(&group.subset(&v("v2"))));
     let held = one.pick(&PickInput::default()).unwrap();
-    assert_eq!(pick(&mut two, &PickInput::default()), Err(NoPeer::Overflow));
+    assert_eq!(pick(&mut two, &PickInput::default()), Err(NoHealthyEndpoint::Overflow));
     drop(held);
     assert_eq!(pick(&mut two, &PickInput::default()), Ok(3));
 }
@@ -103,7 +103,7 @@ fn changes_reach_subsets_in_place() {
     let counts = tally(&mut two, 4, 30);
     assert_eq!(counts, [10, 0, 10, 10]);
     group.update(spec(SubsetFallback::Fail), self::members(&[1, 1]), Tick(2));
-    assert_eq!(pick(&mut two, &PickInput::default()), Err(NoPeer::Unhealthy));
+    assert_eq!(pick(&mut two, &PickInput::default()), Err(NoHealthyEndpoint::Unhealthy));
     group.update(spec(SubsetFallback::AnyEndpoint), self::members(&[1, 1]), Tick(3));
     assert_eq!(tally(&mut two, 2, 10), [5, 5]);
 }

@@ -13,7 +13,7 @@ use cardinal_sdk::Reply;
 
 use super::Scratch;
 use super::exchange::{Body, check_body_length};
-use super::facts::{Facts, apply_match, read_facts, refusal, refused_method};
+use super::facts::{ConnectionInfo, apply_match, read_facts, refusal, refused_method};
 use super::filters::run_request;
 use super::upstream_head::strip_listed;
 use crate::plan::{BackendPlan, Chain, Destination, GroupPlan, Plan, RoutePlan};
@@ -64,7 +64,7 @@ impl<'p> Steps<'p> {
 pub(crate) fn decide<'a, 'p>(
     (plan, group, steps): (&'p Plan, &'p GroupPlan, &'a mut Steps<'p>),
     s: &'a mut Scratch,
-    facts: &Facts,
+    facts: &ConnectionInfo,
     body: &'a mut dyn Body,
     by: (impl FnOnce(&Scratch) -> Option<Match<'p>>, impl FnOnce(&RoutePlan) -> usize, impl Fn() -> u64),
 ) -> impl Future<Output = Result<Decided<'p>, Failure>> {
@@ -123,7 +123,7 @@ enum Routed<'p> {
 fn route<'p>(
     (plan, group, steps): (&'p Plan, &'p GroupPlan, &mut Steps<'p>),
     s: &mut Scratch,
-    facts: &Facts,
+    facts: &ConnectionInfo,
     (find, choose, random): (
         impl FnOnce(&Scratch) -> Option<Match<'p>>,
         impl FnOnce(&RoutePlan) -> usize,

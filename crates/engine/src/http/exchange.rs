@@ -19,16 +19,16 @@ use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, Services};
 
 use super::Scratch;
-use super::course::Course;
+use super::call_state::CallState;
 use super::decide::{Decided, Stage, Steps, decide};
-use super::facts::{Facts, route_request};
+use super::facts::{ConnectionInfo, route_request};
 use super::failure_log::{self, Line};
 use super::filters::{choose_all, run_log};
-use super::forward::{Broken, REQUEST_BODY_STALL, Stall, client_gone};
-use super::proxying::Proxying;
+use super::forward::{REQUEST_BODY_STALL, Stall, TransferError, client_gone};
 use super::reply::{error_reply, send_continue, send_reply};
 use super::tunnel::{TunnelLimits, tunnel};
 use super::upstream::picked_text;
+use super::upstream_call::UpstreamCall;
 use crate::plan::{Chain, GroupPlan, Plan, RoutePlan};
 use crate::policy::telemetry;
 use crate::worker::Worker;
@@ -125,7 +125,7 @@ impl Body for ClientBody<'_> {
             let whole = read.map_err(|error| match error {
                 Collect::TooLarge => too_large(),
                 Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
-                Collect::Broken(error) => Broken::Client(error).failure(),
+                Collect::TransferError(error) => TransferError::Client(error).failure(),
                 Collect::Failed(failure) => failure,
             })?;
             s.exchange.bytes.received += whole.len() as u64;
@@ -171,7 +171,7 @@ pub(super) enum Collect {
     TooLarge,
     /// The budget of the node, or of the connection, has no room for it.
     NoRoom,
-    Broken(NetError),
+    TransferError(NetError),
     /// It took too long, or the exchange failed meanwhile.
     Failed(Failure),
 }
@@ -246,7 +246,7 @@ pub(super) async fn collect(
                     }
                 }
                 Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Collect::Broken(error))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Collect::TransferError(error))),
                 Poll::Pending if timer.poll_expired(cx) => return late(),
                 Poll::Pending => {
                     meanwhile(cx, peer, whole.len() as u64).map_err(Collect::Failed)?;
@@ -270,7 +270,7 @@ pub(super) fn body_max(limits: &Limits, s: &Scratch) -> u64 {
 }
 
 /// A request being served: who serves it, by what, and the client's side of it.
-pub(super) struct Turn<'x> {
+pub(super) struct RequestContext<'x> {
     pub(super) worker: &'x Rc<Worker>,
     pub(super) plan: &'x Plan,
     /// Routes of the listener's group.
@@ -282,7 +282,7 @@ pub(super) struct Turn<'x> {
 
 /// Serves the request whose head is in the scratch, to its log record; or, if it leaves HTTP, until the bytes of a tunnel
 /// are all that is left ([`Switched::run`]).
-pub(super) async fn run(mut turn: Turn<'_>, facts: &Facts) -> Option<Box<Switched>> {
+pub(super) async fn run(mut turn: RequestContext<'_>, facts: &ConnectionInfo) -> Option<Box<Switched>> {
     let _counted = RequestGuard::new(turn.worker);
     turn.s.exchange.id = turn.worker.request_id();
     let mut chain = &turn.group.unrouted;
@@ -350,7 +350,7 @@ impl Drop for RequestGuard<'_> {
 }
 
 /// Answers what cannot be served, to its log record; the connection ends after it.
-pub(super) async fn refuse(mut turn: Turn<'_>, failure: Failure) {
+pub(super) async fn refuse(mut turn: RequestContext<'_>, failure: Failure) {
     turn.s.exchange.id = turn.worker.request_id();
     turn.s.exchange.original.method.clone_from(&turn.s.request.method);
     let chain = &*turn.group.unrouted;
@@ -363,8 +363,8 @@ pub(super) async fn refuse(mut turn: Turn<'_>, failure: Failure) {
 }
 
 /// Notes the end, and tells whoever wants to know.
-fn finish(turn: &mut Turn<'_>, chain: &Chain) {
-    let Turn { worker, plan, s, session, .. } = turn;
+fn finish(turn: &mut RequestContext<'_>, chain: &Chain) {
+    let RequestContext { worker, plan, s, session, .. } = turn;
     s.exchange.timing.ended = s.now(worker);
     log_end(worker, &plan.services, chain, s, session.answered);
 }
@@ -380,7 +380,11 @@ pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &S
     }
 }
 
-async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Arc<Chain>, facts: &Facts) -> Result<(), Failure> {
+async fn serve<'x>(
+    turn: &mut RequestContext<'x>,
+    chain: &mut &'x Arc<Chain>,
+    facts: &ConnectionInfo,
+) -> Result<(), Failure> {
     let (plan, group) = (turn.plan, turn.group);
     // What deciding needs is gone before the request is proxied: the future of a connection is as large as its largest
     // state.
@@ -408,8 +412,8 @@ async fn serve<'x>(turn: &mut Turn<'x>, chain: &mut &'x Arc<Chain>, facts: &Fact
         Decided::Reply(reply) => send_reply(turn, chain, *reply).await,
         Decided::Forward(route, backend) => {
             turn.s.timeouts = route.timeouts(backend);
-            let outcome = Proxying { worker: turn.worker, plan, route, backend, chain }.run(turn).await;
-            turn.s.course = Course::default();
+            let outcome = UpstreamCall { worker: turn.worker, plan, route, backend, chain }.run(turn).await;
+            turn.s.call = CallState::default();
             outcome
         }
     }
@@ -426,7 +430,7 @@ pub(crate) fn check_body_length(limits: &Limits, s: &Scratch, length: Option<u64
 }
 
 /// Answers a failure where that is still possible; else cuts the response short.
-async fn fail(turn: &mut Turn<'_>, chain: &Chain, failure: Failure) {
+async fn fail(turn: &mut RequestContext<'_>, chain: &Chain, failure: Failure) {
     note(turn.worker, turn.s, &failure);
     if turn.session.answered && failure.kind() != FailureKind::ClientClosed && retract(turn) {
         turn.session.answered = false;
@@ -448,7 +452,7 @@ async fn fail(turn: &mut Turn<'_>, chain: &Chain, failure: Failure) {
 }
 
 /// Takes a response back of which the client has seen nothing.
-fn retract(turn: &mut Turn<'_>) -> bool {
+fn retract(turn: &mut RequestContext<'_>) -> bool {
     let Peer::H1(h1) = &mut *turn.down else { return false };
     if !h1.retract() {
         return false;

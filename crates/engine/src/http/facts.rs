@@ -36,7 +36,7 @@ fn is_called(field: &[u8], name: &[u8]) -> bool {
 
 /// What a request says about itself that is not in its head.
 #[derive(Clone, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct ConnectionInfo {
     /// The request counts as made over TLS on the wire.
     pub(crate) tls: bool,
     /// The client sends plain HTTP to a listener with TLS.
@@ -58,7 +58,7 @@ pub(crate) struct Entrance {
     pub(crate) group: Option<Id>,
 }
 
-impl Facts {
+impl ConnectionInfo {
     /// The group of the listener.
     pub(crate) fn group(&self) -> Option<Id> {
         self.entrance.as_ref()?.group
@@ -81,7 +81,7 @@ impl Facts {
 /// `false` for requests that are not served: the host cannot be read, the scheme is not the connection's, the path is
 /// garbled or leads above the root, or there is none: `OPTIONS *` asks about a server, and does not say about which of
 /// those behind this one.
-pub(crate) fn read_facts(node: &NodeSettings, facts: &Facts, s: &mut Scratch) -> bool {
+pub(crate) fn read_facts(node: &NodeSettings, facts: &ConnectionInfo, s: &mut Scratch) -> bool {
     let Scratch { request, exchange, path, host_port, .. } = s;
     exchange.original.method.clone_from(&request.method);
     if request.path() == b"*" || !is_sound_path(request.path()) || !request.has_readable_host() {

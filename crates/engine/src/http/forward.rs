@@ -33,7 +33,7 @@ pub(super) enum Progress {
 
 /// What broke a direction.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(super) enum TransferError {
     /// The client's side.
     Client(NetError),
     /// The upstream's side.
@@ -42,7 +42,7 @@ pub(super) enum Broken {
     TooLarge,
 }
 
-impl Broken {
+impl TransferError {
     /// As a failure that is not to be retried.
     pub(super) fn failure(self) -> Failure {
         match self {
@@ -174,7 +174,12 @@ impl Upload {
     }
 
     /// Moves what can be moved.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, client: &mut Peer, up: &mut Peer) -> Result<Progress, Broken> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        up: &mut Peer,
+    ) -> Result<Progress, TransferError> {
         if self.done {
             return Ok(Progress::Done);
         }
@@ -192,15 +197,20 @@ impl Upload {
                 self.done = true;
                 Ok(Progress::Done)
             }
-            Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+            Poll::Ready(Err(error)) => Err(TransferError::Upstream(error)),
             Poll::Pending => Ok(Progress::Upstream),
         }
     }
 
-    fn poll_held(&mut self, cx: &mut Context<'_>, up: &mut Peer, mut held: Bytes) -> Result<Option<Progress>, Broken> {
+    fn poll_held(
+        &mut self,
+        cx: &mut Context<'_>,
+        up: &mut Peer,
+        mut held: Bytes,
+    ) -> Result<Option<Progress>, TransferError> {
         if held.is_empty() {
             self.finished = true;
-            return up.finish(None).map(|()| None).map_err(Broken::Upstream);
+            return up.finish(None).map(|()| None).map_err(TransferError::Upstream);
         }
         let stalled = match up.poll_send(cx, &held) {
             Poll::Ready(Ok(count)) => {
@@ -208,7 +218,7 @@ impl Upload {
                 held.advance(count);
                 None
             }
-            Poll::Ready(Err(error)) => return Err(Broken::Upstream(error)),
+            Poll::Ready(Err(error)) => return Err(TransferError::Upstream(error)),
             Poll::Pending => Some(Progress::Upstream),
         };
         self.held = Some(held);
@@ -220,7 +230,7 @@ impl Upload {
         cx: &mut Context<'_>,
         client: &mut Peer,
         up: &mut Peer,
-    ) -> Result<Option<Progress>, Broken> {
+    ) -> Result<Option<Progress>, TransferError> {
         if let Some(replay) = &self.replay {
             let from = usize::try_from(self.moved).unwrap_or(usize::MAX);
             if let Some(rest) = replay.bytes.get(from..).filter(|rest| !rest.is_empty()) {
@@ -229,7 +239,7 @@ impl Upload {
                         self.moved += count as u64;
                         Ok(None)
                     }
-                    Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+                    Poll::Ready(Err(error)) => Err(TransferError::Upstream(error)),
                     Poll::Pending => Ok(Some(Progress::Upstream)),
                 };
             }
@@ -246,8 +256,8 @@ impl Upload {
                 self.moved += count;
                 return Ok(None);
             }
-            Poll::Ready(Err(SpliceError::Source(error))) => return Err(Broken::Client(error)),
-            Poll::Ready(Err(SpliceError::Sink(error))) => return Err(Broken::Upstream(error)),
+            Poll::Ready(Err(SpliceError::Source(error))) => return Err(TransferError::Client(error)),
+            Poll::Ready(Err(SpliceError::Sink(error))) => return Err(TransferError::Upstream(error)),
             Poll::Pending => return Ok(Some(Progress::Upstream)),
         }
         self.poll_client(cx, client, up)
@@ -258,12 +268,12 @@ impl Upload {
         cx: &mut Context<'_>,
         client: &mut Peer,
         up: &mut Peer,
-    ) -> Result<Option<Progress>, Broken> {
+    ) -> Result<Option<Progress>, TransferError> {
         match client.poll_body(cx) {
             Poll::Ready(Ok(true)) => {
                 let data = client.data();
                 if self.moved + data.len() as u64 > self.max {
-                    return Err(Broken::TooLarge);
+                    return Err(TransferError::TooLarge);
                 }
                 match up.poll_send(cx, data) {
                     Poll::Ready(Ok(count)) => {
@@ -276,7 +286,7 @@ impl Upload {
                         client.consume(count);
                         Ok(None)
                     }
-                    Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+                    Poll::Ready(Err(error)) => Err(TransferError::Upstream(error)),
                     Poll::Pending => Ok(Some(Progress::Upstream)),
                 }
             }
@@ -288,17 +298,17 @@ impl Upload {
                         .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
                 };
                 let trailers = passed_trailers(client.trailers(), named);
-                up.finish(trailers.as_deref()).map_err(Broken::Upstream)?;
+                up.finish(trailers.as_deref()).map_err(TransferError::Upstream)?;
                 if let Some(copies) = self.copies.take() {
                     copies.complete();
                 }
                 self.finished = true;
                 Ok(None)
             }
-            Poll::Ready(Err(error)) => Err(Broken::Client(error)),
+            Poll::Ready(Err(error)) => Err(TransferError::Client(error)),
             // What came so far goes on while the rest is waited for.
             Poll::Pending => match up.poll_flush(cx) {
-                Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+                Poll::Ready(Err(error)) => Err(TransferError::Upstream(error)),
                 Poll::Ready(Ok(())) => Ok(Some(Progress::Client)),
                 Poll::Pending => Ok(Some(Progress::Upstream)),
             },
@@ -355,7 +365,7 @@ impl Download {
         client: &mut Peer,
         up: &mut Peer,
         filter: &mut dyn FnMut(Bytes, bool) -> Bytes,
-    ) -> Result<Progress, Broken> {
+    ) -> Result<Progress, TransferError> {
         while !self.finished {
             if let Passage::Limited(throttle) = &mut self.passage
                 && throttle.poll_ready(cx).is_pending()
@@ -380,7 +390,7 @@ impl Download {
         }
         match client.poll_flush(cx) {
             Poll::Ready(Ok(())) => Ok(Progress::Done),
-            Poll::Ready(Err(error)) => Err(Broken::Client(error)),
+            Poll::Ready(Err(error)) => Err(TransferError::Client(error)),
             Poll::Pending => Ok(Progress::Client),
         }
     }
@@ -391,14 +401,14 @@ impl Download {
         cx: &mut Context<'_>,
         client: &mut Peer,
         mut filtered: Filtered,
-    ) -> Result<Option<Progress>, Broken> {
+    ) -> Result<Option<Progress>, TransferError> {
         let stalled = match client.poll_send(cx, allowed(&self.passage, &filtered.data)) {
             Poll::Ready(Ok(count)) => {
                 self.sent(count);
                 filtered.data.advance(count);
                 None
             }
-            Poll::Ready(Err(error)) => return Err(Broken::Client(error)),
+            Poll::Ready(Err(error)) => return Err(TransferError::Client(error)),
             Poll::Pending => Some(Progress::Client),
         };
         self.filtered = Some(filtered);
@@ -412,7 +422,7 @@ impl Download {
         client: &mut Peer,
         up: &mut Peer,
         filter: &mut dyn FnMut(Bytes, bool) -> Bytes,
-    ) -> Result<Option<Progress>, Broken> {
+    ) -> Result<Option<Progress>, TransferError> {
         let (data, last) = match up.poll_body(cx) {
             Poll::Ready(Ok(true)) => {
                 let data = Bytes::copy_from_slice(up.data());
@@ -420,7 +430,7 @@ impl Download {
                 (data, false)
             }
             Poll::Ready(Ok(false)) => (Bytes::new(), true),
-            Poll::Ready(Err(error)) => return Err(Broken::Upstream(error)),
+            Poll::Ready(Err(error)) => return Err(TransferError::Upstream(error)),
             Poll::Pending => {
                 self.filtered = Some(Filtered::default());
                 return flush(cx, client).map(Some);
@@ -435,7 +445,7 @@ impl Download {
         cx: &mut Context<'_>,
         client: &mut Peer,
         up: &mut Peer,
-    ) -> Result<Option<Progress>, Broken> {
+    ) -> Result<Option<Progress>, TransferError> {
         if let Passage::Free(splice) = &mut self.passage {
             match splice.poll_body(cx, up, client, u64::MAX) {
                 Poll::Ready(Ok(0)) => {}
@@ -443,8 +453,8 @@ impl Download {
                     self.moved += count;
                     return Ok(None);
                 }
-                Poll::Ready(Err(SpliceError::Source(error))) => return Err(Broken::Upstream(error)),
-                Poll::Ready(Err(SpliceError::Sink(error))) => return Err(Broken::Client(error)),
+                Poll::Ready(Err(SpliceError::Source(error))) => return Err(TransferError::Upstream(error)),
+                Poll::Ready(Err(SpliceError::Sink(error))) => return Err(TransferError::Client(error)),
                 Poll::Pending => return Ok(Some(Progress::Client)),
             }
         }
@@ -455,11 +465,11 @@ impl Download {
                     up.consume(count);
                     Ok(None)
                 }
-                Poll::Ready(Err(error)) => Err(Broken::Client(error)),
+                Poll::Ready(Err(error)) => Err(TransferError::Client(error)),
                 Poll::Pending => Ok(Some(Progress::Client)),
             },
             Poll::Ready(Ok(false)) => self.finish(client, up).map(|()| None),
-            Poll::Ready(Err(error)) => Err(Broken::Upstream(error)),
+            Poll::Ready(Err(error)) => Err(TransferError::Upstream(error)),
             Poll::Pending => flush(cx, client).map(Some),
         }
     }
@@ -471,9 +481,9 @@ impl Download {
         }
     }
 
-    fn finish(&mut self, client: &mut Peer, up: &Peer) -> Result<(), Broken> {
+    fn finish(&mut self, client: &mut Peer, up: &Peer) -> Result<(), TransferError> {
         let trailers = passed_trailers(up.trailers(), |_| true);
-        client.finish(trailers.as_deref()).map_err(Broken::Client)?;
+        client.finish(trailers.as_deref()).map_err(TransferError::Client)?;
         self.finished = true;
         Ok(())
     }
@@ -549,10 +559,10 @@ pub(super) fn check_watch(
 }
 
 /// Lets the client have what came so far while the upstream is waited for.
-fn flush(cx: &mut Context<'_>, client: &mut Peer) -> Result<Progress, Broken> {
+fn flush(cx: &mut Context<'_>, client: &mut Peer) -> Result<Progress, TransferError> {
     match client.poll_flush(cx) {
         Poll::Ready(Ok(())) => Ok(Progress::Upstream),
-        Poll::Ready(Err(error)) => Err(Broken::Client(error)),
+        Poll::Ready(Err(error)) => Err(TransferError::Client(error)),
         Poll::Pending => Ok(Progress::Client),
     }
 }
@@ -588,7 +598,7 @@ pub(super) const RESPONSE_BODY_STALL: Stall = Stall {
 };
 
 /// How long each side may keep a direction waiting, and who does now.
-pub(super) struct Patience<'x> {
+pub(super) struct StallTimer<'x> {
     timer: &'x Timer,
     client_ms: u64,
     upstream_ms: u64,
@@ -597,7 +607,7 @@ pub(super) struct Patience<'x> {
     waiting: Option<(Progress, u64)>,
 }
 
-impl<'x> Patience<'x> {
+impl<'x> StallTimer<'x> {
     /// For the request's way.
     pub(super) fn upload(timer: &'x Timer, limits: &Limits, timeouts: &Timeouts) -> Self {
         Self {
@@ -647,7 +657,7 @@ impl<'x> Patience<'x> {
     }
 }
 
-impl Drop for Patience<'_> {
+impl Drop for StallTimer<'_> {
     fn drop(&mut self) {
         self.timer.disarm();
     }

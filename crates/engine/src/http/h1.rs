@@ -14,8 +14,8 @@ use cardinal_net::{Io, NetError, Peer, Timer};
 use cardinal_sdk::Client;
 use tokio::io::AsyncWriteExt;
 
-use super::exchange::{Session, Turn, refuse, run};
-use super::facts::Facts;
+use super::exchange::{RequestContext, Session, refuse, run};
+use super::facts::ConnectionInfo;
 use super::{Scratch, h2};
 use crate::plan::{GroupPlan, Plan};
 use crate::worker::Worker;
@@ -36,7 +36,7 @@ enum Next {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, h1: Box<H1>, mut client: Client, facts: Facts) {
+pub(crate) async fn serve(worker: Rc<Worker>, h1: Box<H1>, mut client: Client, facts: ConnectionInfo) {
     let mut down = Peer::H1(h1);
     let idle = Timer::new(&worker.wheel);
     let mut sequence = 0;
@@ -83,7 +83,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, h1: Box<H1>, mut client: Client, f
                 let last = sequence >= limits.requests_per_connection_max && limits.requests_per_connection_max != 0;
                 let keep = keep_alive(scratch.request.version, &scratch.request.headers) && !last;
                 let mut session = Session::new(framing, expects_continue, keep);
-                let turn = Turn {
+                let turn = RequestContext {
                     worker: &worker,
                     plan: &plan,
                     group: plan.group(facts.group()),
@@ -239,7 +239,7 @@ async fn refuse_head(
     failure: Failure,
 ) {
     let session = &mut Session::new(Framing::None, false, false);
-    Box::pin(refuse(Turn { worker, plan, group, down, s, session }, failure)).await;
+    Box::pin(refuse(RequestContext { worker, plan, group, down, s, session }, failure)).await;
 }
 
 /// How the last request of a connection ended.

@@ -14,8 +14,8 @@ use cardinal_net::h2::{Code, Request, Server, Settings};
 use cardinal_net::{Io, Peer, Timer};
 use cardinal_sdk::Client;
 
-use super::exchange::{Session, Turn, refuse, run};
-use super::facts::Facts;
+use super::exchange::{RequestContext, Session, refuse, run};
+use super::facts::ConnectionInfo;
 use crate::worker::Worker;
 
 /// Window of a stream, bytes: what one slow upstream can make us hold.
@@ -27,7 +27,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const LEAVE_MS: u64 = 2_000;
 
 /// Serves a connection, of which `input` was read already, to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Client, facts: Facts) {
+pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Client, facts: ConnectionInfo) {
     let limits = worker.plan().node().limits.clone();
     let settings = Settings {
         stream_window: STREAM_WINDOW,
@@ -57,7 +57,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Cli
 /// What the streams of a connection have in common.
 struct Asking<'x> {
     client: &'x Client,
-    facts: Facts,
+    facts: ConnectionInfo,
     /// Memory for their bodies that are held.
     memory: Arc<Budget>,
 }
@@ -91,7 +91,7 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
                 // The client may repeat the request on a new connection (RFC 9113 section 8.7).
                 request.stream.reset(Code::REFUSED_STREAM);
                 leaving = true;
-                server.say_goodbye();
+                server.start_graceful_shutdown();
             }
             Some(Some(Ok(request))) => {
                 sequence += 1;
@@ -104,7 +104,7 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
                 let requests_max = worker.plan().node().limits.requests_per_connection_max;
                 if requests_max != 0 && sequence >= requests_max && !leaving {
                     leaving = true;
-                    server.say_goodbye();
+                    server.start_graceful_shutdown();
                 }
             }
             Some(Some(Err(error))) => {
@@ -117,7 +117,7 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
             None if leaving || (server.streams() > 0 && !is_ending(worker, facts, client)) => {}
             None => {
                 leaving = true;
-                server.say_goodbye();
+                server.start_graceful_shutdown();
             }
         }
     }
@@ -125,7 +125,7 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
 
 /// Whether the connection is to end although the client may have more requests: the node stops, or the listener is gone or
 /// would not accept the client now.
-fn is_ending(worker: &Worker, facts: &Facts, client: &Client) -> bool {
+fn is_ending(worker: &Worker, facts: &ConnectionInfo, client: &Client) -> bool {
     worker.is_draining() || (facts.may_be_closed() && !facts.are_admitted(&worker.plan(), client))
 }
 
@@ -140,7 +140,7 @@ fn patience_ms(worker: &Worker, sequence: u64, leaving: bool) -> u64 {
     }
 }
 
-async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, facts: &Facts, held: Reservation) {
+async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, facts: &ConnectionInfo, held: Reservation) {
     let mut s = worker.take_scratch();
     s.start(client);
     s.exchange.held = held;
@@ -160,7 +160,7 @@ async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, fact
     };
     let mut session = Session::new(framing, false, true);
     let group = plan.group(facts.group());
-    let turn = Turn { worker, plan: &plan, group, down: &mut down, s: &mut s, session: &mut session };
+    let turn = RequestContext { worker, plan: &plan, group, down: &mut down, s: &mut s, session: &mut session };
     match failure {
         None => drop(run(turn, facts).await),
         Some(failure) => refuse(turn, failure).await,

@@ -17,10 +17,10 @@ use cardinal_ir::policy::Mirror;
 use cardinal_net::{NetError, Peer};
 
 use super::Scratch;
-use super::forward::Broken;
-use super::proxying::{INTERIM_MAX, Proxying, Way};
+use super::forward::TransferError;
 use super::response_head::{head_failure, head_limits, poll_head};
-use super::upstream::{picked_text, reach, report_failure};
+use super::upstream::{acquire_connection, picked_text, report_failure};
+use super::upstream_call::{INTERIM_MAX, UpstreamCall, Way};
 use crate::plan::{BackendPlan, Plan, RoutePlan};
 use crate::policy::mirror::{Fate, Place, is_chosen, mark_host};
 use crate::worker::{PlanRef, Worker};
@@ -225,14 +225,14 @@ struct Sending<'x> {
 impl Sending<'_> {
     async fn exchange(&self, s: &mut Scratch, body: Bytes) -> Result<(), Failure> {
         let Self { worker, plan, route, backend, .. } = *self;
-        let reached = reach(worker, plan, route, backend, s, false).await?;
+        let reached = acquire_connection(worker, plan, route, backend, s, false).await?;
         // Only now: the name for TLS is that of the backend.
         if !self.keep_host {
             mark_host(&mut s.host);
         }
         let framing = if body.is_empty() { Framing::None } else { Framing::Length(body.len() as u64) };
-        let proxying = Proxying { worker, plan, route, backend, chain: &plan.group(route.route.group).unrouted };
-        let (mut up, way) = proxying.start(reached, s, framing, None).await?;
+        let call = UpstreamCall { worker, plan, route, backend, chain: &plan.group(route.route.group).unrouted };
+        let (mut up, way) = call.start(reached, s, framing, None).await?;
         let outcome = self.answer(&mut up, s, body).await;
         s.time_passed();
         match outcome {
@@ -279,7 +279,7 @@ impl Sending<'_> {
         if let Peer::H1(h1) = up {
             h1.start_reading_response(framing);
         }
-        let is_read = discard(up).await.map_err(|error| Broken::Upstream(error).failure())?;
+        let is_read = discard(up).await.map_err(|error| TransferError::Upstream(error).failure())?;
         let in_order = is_read && matches!(sending, Upload::Done);
         Ok(in_order && keep_alive(s.response.version, &s.response.headers))
     }

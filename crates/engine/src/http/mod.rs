@@ -1,6 +1,6 @@
 //! HTTP: connections of both versions, and the life of a request.
 
-mod course;
+mod call_state;
 mod decide;
 mod exchange;
 mod facts;
@@ -10,18 +10,18 @@ mod forward;
 mod h1;
 mod h2;
 mod mirroring;
-mod proxying;
 mod reply;
 mod response_head;
 mod scratch;
 mod throttle;
 mod tunnel;
 mod upstream;
+mod upstream_call;
 mod upstream_head;
 
 pub(crate) use decide::{Decided, Stage, Steps, decide};
 pub(crate) use exchange::{Body, log_end, make_uri, note};
-pub(crate) use facts::{Entrance, Facts, is_trusted, with_view};
+pub(crate) use facts::{ConnectionInfo, Entrance, is_trusted, with_view};
 pub(crate) use failure_log::target_text;
 pub(crate) use filters::choose_all;
 pub(crate) use h1::serve as serve_h1;

@@ -13,9 +13,9 @@ use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 
 use super::Scratch;
-use super::exchange::{Session, Turn, patience_ms};
+use super::exchange::{RequestContext, Session, patience_ms};
 use super::filters::{choose_all, run_body, run_response};
-use super::forward::{Broken, CLIENT_STALL, client_gone};
+use super::forward::{CLIENT_STALL, TransferError, client_gone};
 use super::throttle::Throttle;
 use super::upstream_head::id_digits;
 use crate::plan::{Chain, Plan};
@@ -34,7 +34,7 @@ pub(crate) fn message(pages: &ErrorPages, kind: FailureKind) -> String {
     }
     let text = match kind {
         FailureKind::NoRoute => "no route matches",
-        FailureKind::NoBackend | FailureKind::NoPeer => "no upstream available",
+        FailureKind::NoBackend | FailureKind::NoHealthyEndpoint => "no upstream available",
         FailureKind::NameResolution => "name resolution failed",
         FailureKind::UpstreamConnect
         | FailureKind::UpstreamTls
@@ -57,7 +57,7 @@ pub(super) fn error_reply(plan: &Plan, s: &Scratch, kind: FailureKind) -> Reply 
         kind,
         FailureKind::NoRoute
             | FailureKind::NoBackend
-            | FailureKind::NoPeer
+            | FailureKind::NoHealthyEndpoint
             | FailureKind::NameResolution
             | FailureKind::Resolver
     );
@@ -95,7 +95,7 @@ pub(super) async fn send_informational(plan: &Plan, down: &mut Peer, s: &mut Scr
             let response = &s.response;
             h1.start_writing(Framing::None, |out| write_head(out, response, |out| out.extend_from_slice(b"\r\n")));
         }
-        Peer::H2(h2) => h2.send_response(&s.response, false).map_err(|error| Broken::Client(error).failure())?,
+        Peer::H2(h2) => h2.send_response(&s.response, false).map_err(|error| TransferError::Client(error).failure())?,
     }
     flush(plan, down, s).await
 }
@@ -103,12 +103,12 @@ pub(super) async fn send_informational(plan: &Plan, down: &mut Peer, s: &mut Scr
 async fn flush(plan: &Plan, down: &mut Peer, s: &Scratch) -> Result<(), Failure> {
     let limit_ms = plan.node().limits.send_timeout_ms;
     let flushed = s.down_timer.limit(limit_ms, poll_fn(|cx| down.poll_flush(cx))).await;
-    flushed.ok_or_else(|| CLIENT_STALL.failure(limit_ms))?.map_err(|error| Broken::Client(error).failure())
+    flushed.ok_or_else(|| CLIENT_STALL.failure(limit_ms))?.map_err(|error| TransferError::Client(error).failure())
 }
 
 /// Sends a reply made here, by way of the response phases. Reads what is left of the request body where that keeps the
 /// connection usable.
-pub(super) async fn send_reply(turn: &mut Turn<'_>, chain: &Chain, reply: Reply) -> Result<(), Failure> {
+pub(super) async fn send_reply(turn: &mut RequestContext<'_>, chain: &Chain, reply: Reply) -> Result<(), Failure> {
     let (plan, s) = (turn.plan, &mut *turn.s);
     if !(200..=999).contains(&reply.status) {
         return Err(Failure::new(FailureKind::UnsendableHead, "a filter's reply has a status that ends no request"));
@@ -141,20 +141,20 @@ const UNCOUNTED_MAX: usize = 16 * 1024;
 const SEND_RATE_MIN: u64 = 1024;
 
 /// Sends a response whose body is at hand.
-pub(super) async fn send_whole(turn: &mut Turn<'_>, body: Bytes) -> Result<(), Failure> {
+pub(super) async fn send_whole(turn: &mut RequestContext<'_>, body: Bytes) -> Result<(), Failure> {
     send(turn, Framing::Length(body.len() as u64), body).await
 }
 
 /// The same, of this framing: that of another body, if the response has none.
-pub(super) async fn send(turn: &mut Turn<'_>, framing: Framing, body: Bytes) -> Result<(), Failure> {
+pub(super) async fn send(turn: &mut RequestContext<'_>, framing: Framing, body: Bytes) -> Result<(), Failure> {
     let (down, session) = (&mut *turn.down, &mut *turn.session);
     let unread = session.framing != Framing::None && !down.body_done();
     if unread && !worth_reading(down, session) {
         session.keep_alive = false;
     }
-    let broken = |error: NetError| Broken::Client(error).failure();
+    let broken = |error: NetError| TransferError::Client(error).failure();
     start_response(turn, framing).map_err(broken)?;
-    let Turn { worker, plan, down, s, session, .. } = turn;
+    let RequestContext { worker, plan, down, s, session, .. } = turn;
     let bodyless = is_bodyless(s);
     let limit_ms = plan.node().limits.send_timeout_ms;
     let timer = Rc::clone(&s.down_timer);
@@ -193,7 +193,7 @@ async fn send_slowly(
     mut throttle: Throttle,
     (timer, limit_ms): (&cardinal_net::Timer, u64),
 ) -> Result<(), Failure> {
-    let broken = |error: NetError| Broken::Client(error).failure();
+    let broken = |error: NetError| TransferError::Client(error).failure();
     while !rest.is_empty() {
         poll_fn(|cx| {
             if throttle.poll_ready(cx).is_ready() {
@@ -460,8 +460,8 @@ fn keep_one_length(headers: &mut HeaderList) {
 
 /// Sends the head in `s.response`, with our fields. A body of `framing` follows; [`Framing::UntilClose`] stands for a
 /// length that is not known, whatever the client's version makes of it.
-pub(super) fn start_response(turn: &mut Turn<'_>, framing: Framing) -> Result<(), NetError> {
-    let Turn { worker, plan, down, s, session, .. } = turn;
+pub(super) fn start_response(turn: &mut RequestContext<'_>, framing: Framing) -> Result<(), NetError> {
+    let RequestContext { worker, plan, down, s, session, .. } = turn;
     settle_framing(s, framing);
     add_own_fields(worker, plan.node(), s);
     session.answered = true;
@@ -507,8 +507,8 @@ pub(super) fn start_response(turn: &mut Turn<'_>, framing: Framing) -> Result<()
 }
 
 /// Sends the head of `101 Switching Protocols`.
-pub(super) fn start_switch(turn: &mut Turn<'_>) {
-    let Turn { worker, plan, down, s, session, .. } = turn;
+pub(super) fn start_switch(turn: &mut RequestContext<'_>) {
+    let RequestContext { worker, plan, down, s, session, .. } = turn;
     for name in [Name::KeepAlive, Name::ProxyConnection, Name::TransferEncoding, Name::ContentLength] {
         s.response.headers.remove_known(name);
     }

@@ -12,7 +12,7 @@ use cardinal_net::{Timer, Wheel};
 use cardinal_sdk::{Client, Exchange, UpstreamRequest};
 use smallvec::SmallVec;
 
-use super::course::Course;
+use super::call_state::CallState;
 use super::exchange::NO_ROOM;
 use super::mirroring::Copies;
 use crate::policy::telemetry::RequestTrace;
@@ -52,7 +52,7 @@ pub(crate) struct Scratch {
     /// Time limits towards the backend, with those of the route.
     pub(crate) timeouts: Timeouts,
     /// Retries and limits of the request as a whole.
-    pub(crate) course: Course,
+    pub(crate) call: CallState,
     /// Waits on the way to the upstream.
     pub(crate) up_timer: Rc<Timer>,
     /// Waits on the way to the client.
@@ -79,7 +79,7 @@ impl Scratch {
             copies: None,
             trace: None,
             timeouts: Timeouts::default(),
-            course: Course::default(),
+            call: CallState::default(),
             up_timer: Rc::new(Timer::new(wheel)),
             down_timer: Rc::new(Timer::new(wheel)),
         }
@@ -137,7 +137,7 @@ impl Scratch {
         self.upstream.body = None;
         self.copies = None;
         self.trace = None;
-        self.course = Course::default();
+        self.call = CallState::default();
         let held = self.request.headers.capacity() + self.response.headers.capacity() + self.path.capacity();
         self.up_timer.disarm();
         self.down_timer.disarm();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use cardinal_balance::{Group, NoPeer, Outcome, PickInput, Picked};
+use cardinal_balance::{Group, NoHealthyEndpoint, Outcome, PickInput, Picked};
 use cardinal_base::{Permit, descriptors, task};
 use cardinal_http::{Failure, FailureKind, Retry, Side};
 use cardinal_ir::{Algorithm, HashInput, HttpVersion, Wire};
@@ -35,7 +35,7 @@ const H2_CONNECTION_WINDOW: u32 = H2_STREAM_WINDOW * H2_STREAMS_MAX as u32;
 const H2_HEADER_LIST_MAX: u32 = 64 * 1024;
 
 /// A way to an upstream.
-pub(super) struct Reached {
+pub(super) struct AcquiredConnection {
     pub(super) transport: Transport,
     pub(super) picked: Picked,
     pub(super) key: PoolKey,
@@ -52,14 +52,14 @@ pub(super) enum Transport {
 }
 
 /// Chooses an endpoint and connects to it. `upgrade` needs HTTP/1.
-pub(super) async fn reach(
+pub(super) async fn acquire_connection(
     worker: &Rc<Worker>,
     plan: &Plan,
     route: &RoutePlan,
     backend: &Arc<BackendPlan>,
     s: &mut Scratch,
     upgrade: bool,
-) -> Result<Reached, Failure> {
+) -> Result<AcquiredConnection, Failure> {
     let chosen_at = s.now(worker);
     let picked = pick(worker, backend, s).await?;
     let balancer_us = s.now(worker).0.saturating_sub(chosen_at.0);
@@ -85,11 +85,11 @@ pub(super) async fn reach(
     let timeout_ms = s.timeouts.connect_ms;
     let shared = !upgrade && matches!(backend.backend.http, Some(HttpVersion::H2 | HttpVersion::Negotiate));
     if shared && let Some((client, guard)) = place(worker, &key, &limits, &s.up_timer, timeout_ms).await {
-        return Ok(Reached { transport: Transport::H2(client, guard), picked, key, requests: 1 });
+        return Ok(AcquiredConnection { transport: Transport::H2(client, guard), picked, key, requests: 1 });
     }
     if let Some(pooled) = worker.pool.borrow_mut().take(&key, &limits, now) {
         let (transport, requests) = (Transport::H1(pooled.h1), pooled.requests);
-        return Ok(Reached { transport, picked, key, requests });
+        return Ok(AcquiredConnection { transport, picked, key, requests });
     }
     let (permit, timeout_ms) = match circuit::connection(worker, group, &picked) {
         Ok(permit) => (permit, timeout_ms),
@@ -100,7 +100,7 @@ pub(super) async fn reach(
             match waited {
                 Ok(Connection::New(permit, left_ms)) => (Some(permit), left_ms),
                 Ok(Connection::Existing((transport, requests))) => {
-                    return Ok(Reached { transport, picked, key, requests });
+                    return Ok(AcquiredConnection { transport, picked, key, requests });
                 }
                 Err(failure) => {
                     report_failure(worker, group, &picked, s, &failure);
@@ -126,7 +126,7 @@ pub(super) async fn reach(
         opening.made();
     }
     let failure = match opened {
-        Some(Ok(transport)) => return Ok(Reached { transport, picked, key, requests: 0 }),
+        Some(Ok(transport)) => return Ok(AcquiredConnection { transport, picked, key, requests: 0 }),
         Some(Err(failure)) => failure,
         None => connect_timeout(timeout_ms, &stage),
     };
@@ -237,18 +237,20 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
                 remember_cookie(backend, &picked, s);
                 return Ok(picked);
             }
-            Err(NoPeer::Overflow) => return Err(circuit::too_many_requests(&backend.group)),
+            Err(NoHealthyEndpoint::Overflow) => return Err(circuit::too_many_requests(&backend.group)),
             // A single host that is down has failed by name, not by health: the resolver remembers how.
-            Err(reason) if !resolved && (reason == NoPeer::Unresolved || backend.endpoints.is_none()) => {
+            Err(reason) if !resolved && (reason == NoHealthyEndpoint::Unresolved || backend.endpoints.is_none()) => {
                 let outcome = Box::pin(worker.node.names.resolve(&backend.group)).await;
                 s.time_passed();
                 outcome?;
                 resolved = true;
             }
-            Err(NoPeer::Unhealthy) if backend.endpoints.is_some() => {
+            Err(NoHealthyEndpoint::Unhealthy) if backend.endpoints.is_some() => {
                 return Err(Names::no_peer(&backend.group));
             }
-            Err(NoPeer::Unresolved | NoPeer::Unhealthy) => return Err(Names::unresolved(&backend.group)),
+            Err(NoHealthyEndpoint::Unresolved | NoHealthyEndpoint::Unhealthy) => {
+                return Err(Names::unresolved(&backend.group));
+            }
         }
     }
 }

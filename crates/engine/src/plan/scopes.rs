@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cardinal_base::{Few, Keyed, Sharded};
+use cardinal_base::{Keyed, OneOrMany, Sharded};
 use cardinal_ir::resolve::{ScopedId, ScopedRecord};
 use cardinal_ir::{Id, IrDelta, Scope};
 
@@ -123,11 +123,11 @@ impl Dirty {
 
 /// Sets that are for one route, in the order of their ids.
 #[derive(Clone)]
-struct OfRoute(Few<Set>);
+struct OfRoute(OneOrMany<Set>);
 
 /// Sets that are for one backend, in the order of their ids.
 #[derive(Clone)]
-struct OfBackend(Few<Set>);
+struct OfBackend(OneOrMany<Set>);
 
 static NOWHERE: Id = Id::nil();
 
@@ -152,10 +152,10 @@ fn scoped_id((id, record): &Set) -> ScopedId {
 }
 
 /// The sets and this one.
-fn with(sets: Option<Few<Set>>, set: Set) -> Few<Set> {
+fn with(sets: Option<OneOrMany<Set>>, set: Set) -> OneOrMany<Set> {
     let id = scoped_id(&set);
     match sets {
         Some(sets) => sets.with(set, |other| scoped_id(other) < id),
-        None => Few::One(set),
+        None => OneOrMany::One(set),
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Found {
 }
 
 /// A way to an upstream.
-pub(super) struct Reached<T> {
+pub(super) struct AcquiredConnection<T> {
     pub(super) transport: T,
     pub(super) endpoint: Chosen,
 }
@@ -155,10 +155,10 @@ impl Session {
     }
 
     /// Opens a way to an endpoint of the backend; to others while that fails and retries are left.
-    pub(super) async fn reach<T>(
+    pub(super) async fn acquire_connection<T>(
         &mut self,
         open: impl AsyncFn(&RoutePlan, &BackendPlan, &Picked, &Exchange, &Stage) -> Result<T, Failure>,
-    ) -> Result<Reached<T>, Failure> {
+    ) -> Result<AcquiredConnection<T>, Failure> {
         let Self { worker, plan, scratch, group, route } = self;
         let no_backend = || Failure::new(FailureKind::NoBackend, "the route has no service");
         let (route, to) = routed(plan.group(*group), *route).ok_or_else(no_backend)?;
@@ -194,7 +194,10 @@ impl Session {
                     group.report(&picked, Outcome::Connected, worker.now());
                     group.report(&picked, Outcome::Ok { latency: worker.now().since(tick) }, worker.now());
                     scratch.exchange.source = Source::Upstream;
-                    return Ok(Reached { transport, endpoint: Chosen { picked, group, _connection: permit } });
+                    return Ok(AcquiredConnection {
+                        transport,
+                        endpoint: Chosen { picked, group, _connection: permit },
+                    });
                 }
                 Some(Err(failure)) => failure,
                 None => connect_timeout(connect_ms, &stage),

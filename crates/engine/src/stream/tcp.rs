@@ -12,7 +12,7 @@ use cardinal_sdk::{Admit, Client, Exchange};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::session::{Chosen, Reached, Session};
+use super::session::{AcquiredConnection, Chosen, Session};
 use super::tls;
 use crate::accept::{Arrived, ConnectionTls};
 use crate::http::{TunnelLimits, connect_failure, tunnel};
@@ -57,7 +57,7 @@ async fn relay(mut session: Session, mut down: ByteStream) {
     if session.admit() == Admit::No {
         return session.end(None);
     }
-    let Reached { transport, endpoint } = match session.reach(open).await {
+    let AcquiredConnection { transport, endpoint } = match session.acquire_connection(open).await {
         Ok(reached) => reached,
         Err(failure) => return session.end(Some(&failure)),
     };

@@ -24,7 +24,7 @@ async fn all(tasks: Vec<tokio::task::JoinHandle<Result<()>>>) -> Result<()> {
     Ok(())
 }
 
-/// Few upstream connections for many clients, and a plugin in each phase.
+/// OneOrMany upstream connections for many clients, and a plugin in each phase.
 async fn start() -> Result<(EchoServer, Arc<World>)> {
     let echo = EchoServer::start("e").await;
     let file = json!({"_format_version": "3.0", "services": [{"name": "s", "url": echo.url(), "retries": 0,

@@ -41,7 +41,7 @@ fn message(kind: FailureKind) -> &'static str {
         F::ClientTls => "The plain HTTP request was sent to HTTPS port",
         F::NoRoute => "no Route matched with those values",
         F::NoBackend => "no Service found with those values",
-        F::NoPeer => "failure to get a peer from the ring-balancer",
+        F::NoHealthyEndpoint => "failure to get a peer from the ring-balancer",
         F::NameResolution => "name resolution failed",
         F::Resolver | F::Filter | F::UnsendableHead => "An unexpected error occurred",
         F::UpstreamConnect | F::UpstreamTls | F::UpstreamReset | F::UpstreamProtocol => {

@@ -51,7 +51,7 @@ impl Server {
         }
     }
 
-    /// Drives the connection until a request comes. `None` when it has ended as [`Server::say_goodbye`] wanted it.
+    /// Drives the connection until a request comes. `None` when it has ended as [`Server::start_graceful_shutdown`] wanted it.
     pub fn poll_accept(&self, cx: &mut Context<'_>, now_ms: u64) -> Poll<Option<Result<Request, H2Error>>> {
         if let Some(request) = self.next() {
             return Poll::Ready(Some(Ok(request)));
@@ -98,8 +98,8 @@ impl Server {
     }
 
     /// Begins to end the connection in order.
-    pub fn say_goodbye(&self) {
-        self.link.borrow_mut().state.say_goodbye();
+    pub fn start_graceful_shutdown(&self) {
+        self.link.borrow_mut().state.start_graceful_shutdown();
     }
 }
 

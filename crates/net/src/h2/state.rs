@@ -615,7 +615,7 @@ impl State {
 
     /// Begins to end the connection in order: streams that are open are served to their end, and so are those that the
     /// peer opens before it has heard of it (RFC 9113 section 6.8).
-    pub(super) fn say_goodbye(&mut self) {
+    pub(super) fn start_graceful_shutdown(&mut self) {
         if self.leaving != Leaving::No || self.dead.is_some() {
             return;
         }

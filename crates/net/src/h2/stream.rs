@@ -163,7 +163,7 @@ impl H2 {
 
     /// Client role: the answer is late. If nothing at all has come on the connection since the request, its peer may be
     /// gone: no more streams are opened on it.
-    pub fn doubt(&mut self) {
+    pub fn mark_suspect(&mut self) {
         let mut link = self.link.borrow_mut();
         if link.received == self.received {
             link.state.peer_leaves = true;

@@ -150,5 +150,5 @@ impl Edit<'_> {
     }
 }
 
-/// Sorted lists of candidates, none of them empty. Few requests meet more of them than fit without an allocation.
+/// Sorted lists of candidates, none of them empty. OneOrMany requests meet more of them than fit without an allocation.
 type Lists<'i> = SmallVec<[&'i [Entry]; 16]>;

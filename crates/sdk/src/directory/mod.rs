@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use cardinal_base::{Few, Keyed, Sharded};
+use cardinal_base::{Keyed, OneOrMany, Sharded};
 use cardinal_ir::{Code, Credential, Diagnostic, Id, Ir, IrDelta, Principal, Severity};
 
 use crate::def::{PluginDef, Prepare};
@@ -147,7 +147,7 @@ impl Directory {
             kind.by_lookup.insert(ByLookup(Arc::clone(&entry)));
         }
         let attached = match kind.by_principal.remove(&record.principal) {
-            None => Attached(Few::One(entry)),
+            None => Attached(OneOrMany::One(entry)),
             Some(Attached(others)) => Attached(others.with(entry, |other| other.id < id)),
         };
         kind.by_principal.insert(attached);
@@ -235,7 +235,7 @@ struct Kind {
 
 /// The credentials of one principal, in the order of their ids.
 #[derive(Clone, Debug)]
-struct Attached(Few<Arc<CredentialEntry>>);
+struct Attached(OneOrMany<Arc<CredentialEntry>>);
 
 impl Keyed for Attached {
     type Key = Id;

@@ -1,4 +1,4 @@
-//! Retries: whether a request is sent again, and after what wait. [`decide`] is pure; `http::proxying` acts on it.
+//! Retries: whether a request is sent again, and after what wait. [`decide`] is pure; `http::upstream_call` acts on it.
 
 mod budget;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::flow::{Flow, add, is_gone};
 use super::{ERRORS_IN_A_ROW, Server};
 use crate::http::connect_failure;
 use crate::plan::{BackendPlan, RoutePlan};
-use crate::stream::session::{Flowing, Reached, Session};
+use crate::stream::session::{AcquiredConnection, Flowing, Session};
 use crate::stream::table::Key;
 
 /// How long a session waits for another answer once the socket is read no more, milliseconds.
@@ -48,7 +48,7 @@ struct Answers {
 
 impl Run {
     pub(super) async fn run(self, mut session: Session) {
-        let reached = match session.reach(open).await {
+        let reached = match session.acquire_connection(open).await {
             Ok(reached) => reached,
             Err(failure) => {
                 self.server.flows.borrow_mut().remove(self.key);
@@ -76,10 +76,10 @@ impl Run {
     async fn relay(
         &self,
         flowing: &mut Flowing,
-        reached: Reached<UdpSocket>,
+        reached: AcquiredConnection<UdpSocket>,
         answers: &mut Answers,
     ) -> Result<(), Failure> {
-        let Reached { transport, endpoint } = reached;
+        let AcquiredConnection { transport, endpoint } = reached;
         let upstream = self.flow.connected(transport);
         let timer = Timer::new(&self.server.worker.wheel);
         // An ICMP answer does not make the socket readable, so it is listened for by itself.

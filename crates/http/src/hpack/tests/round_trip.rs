@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Few names and values, so that they come again, in different cases; and any.
+/// OneOrMany names and values, so that they come again, in different cases; and any.
 fn name() -> impl Strategy<Value = String> {
     let usual = prop::sample::select(vec![
         "Content-Type",

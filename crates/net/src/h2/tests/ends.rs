@@ -8,8 +8,8 @@ use crate::h2::state::Leaving;
 fn a_goodbye_has_two_steps() {
     let mut hand = Hand::new();
     let slot = hand.open(1, true);
-    hand.state.say_goodbye();
-    hand.state.say_goodbye();
+    hand.state.start_graceful_shutdown();
+    hand.state.start_graceful_shutdown();
     let frames = hand.frames();
     assert_eq!(frames.len(), 2);
     assert_eq!((frames[0].kind, frames[0].number(0), frames[0].number(4)), (kind::GOAWAY, 0x7fff_ffff, 0));

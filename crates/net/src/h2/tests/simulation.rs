@@ -319,10 +319,10 @@ fn a_silent_connection_is_doubted() {
         let mut second = client.open(&target, true, |_| {}).unwrap();
         far.write_all(b"\0\0\x01\x01\x05\0\0\0\x03\x88").await.unwrap();
         poll_fn(|cx| second.poll_response(cx, &mut ResponseHead::default())).await.unwrap();
-        first.doubt();
+        first.mark_suspect();
         assert!(client.is_usable(), "something came");
         let mut third = client.open(&target, true, |_| {}).unwrap();
-        third.doubt();
+        third.mark_suspect();
         assert!(!client.is_usable());
     });
 }

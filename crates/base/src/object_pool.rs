@@ -1,16 +1,16 @@
-//! [`Shelf`]: things that are used again, as many as a while needs at once.
+//! [`ObjectPool`]: things that are used again, as many as a while needs at once.
 
 /// A pool of objects for reuse. Objects that were not needed for a while are freed step by step: see
-/// [`Shelf::sweep`].
+/// [`ObjectPool::sweep`].
 #[derive(Debug)]
-pub struct Shelf<T> {
+pub struct ObjectPool<T> {
     free: Vec<T>,
     /// The fewest that were free since the last sweep.
     spare: usize,
     max: usize,
 }
 
-impl<T> Shelf<T> {
+impl<T> ObjectPool<T> {
     /// An empty one that keeps at most `max`.
     pub const fn new(max: usize) -> Self {
         Self { free: Vec::new(), spare: 0, max }
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn what_is_needed_stays_and_the_rest_goes() {
-        let mut shelf = Shelf::new(100);
+        let mut shelf = ObjectPool::new(100);
         (0..150).for_each(|n| shelf.give(n));
         assert_eq!((shelf.len(), shelf.take()), (100, Some(99)));
         shelf.give(99);

@@ -14,7 +14,7 @@ use crate::node::Node;
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long the workers take to give up what the burst has left on their shelves ([`cardinal_base::Shelf`]).
+/// How long the workers take to give up what the burst has left on their shelves ([`cardinal_base::ObjectPool`]).
 const SETTLE: Duration = Duration::from_secs(15);
 
 /// How long nothing is given back after the last time: it takes the allocator's locks for some milliseconds.

@@ -1,4 +1,4 @@
-//! [`Course`]: what lasts over all attempts of a request.
+//! [`CallState`]: what lasts over all attempts of a request.
 
 use cardinal_base::Permit;
 use cardinal_http::{Failure, Side};
@@ -9,7 +9,7 @@ use crate::policy::timeouts::{Expiry, Watch};
 
 /// What lasts over all attempts of a request. Requests without such policies have none of it.
 #[derive(Default)]
-pub(crate) struct Course(pub(super) Option<Box<Lasting>>);
+pub(crate) struct CallState(pub(super) Option<Box<Lasting>>);
 
 #[derive(Default)]
 pub(super) struct Lasting {
@@ -23,7 +23,7 @@ pub(super) struct Lasting {
     pub(super) permit: Option<Permit>,
 }
 
-impl Course {
+impl CallState {
     pub(super) fn watch(&mut self) -> Option<&mut Watch> {
         self.0.as_mut()?.watch.as_mut()
     }

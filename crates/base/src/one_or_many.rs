@@ -1,17 +1,17 @@
-//! [`Few`]: values that belong together, nearly always one.
+//! [`OneOrMany`]: values that belong together, nearly always one.
 
 use std::sync::Arc;
 
 /// One value or several, in an order that the caller keeps. One needs no allocation; several are shared by clones.
 #[derive(Clone, Debug)]
-pub enum Few<T> {
+pub enum OneOrMany<T> {
     /// One.
     One(T),
     /// Several.
     Many(Arc<Vec<T>>),
 }
 
-impl<T: Clone> Few<T> {
+impl<T: Clone> OneOrMany<T> {
     /// The values.
     pub fn as_slice(&self) -> &[T] {
         match self {
@@ -57,13 +57,13 @@ mod tests {
 
     #[test]
     fn grows_in_order_and_shrinks_to_nothing() {
-        let few = [3, 1, 2].into_iter().fold(Few::One(5), |few, new| few.with(new, |old| *old < new));
+        let few = [3, 1, 2].into_iter().fold(OneOrMany::One(5), |few, new| few.with(new, |old| *old < new));
         assert_eq!(few.as_slice(), [1, 2, 3, 5]);
         let copy = few.clone();
         let few = few.without(|n| *n == 2).and_then(|few| few.without(|n| *n == 9));
-        assert_eq!(few.as_ref().map(Few::as_slice), Some([1, 3, 5].as_slice()));
+        assert_eq!(few.as_ref().map(OneOrMany::as_slice), Some([1, 3, 5].as_slice()));
         let few = few.and_then(|few| few.without(|n| *n == 1)).and_then(|few| few.without(|n| *n == 5));
-        assert!(matches!(few, Some(Few::One(3))));
+        assert!(matches!(few, Some(OneOrMany::One(3))));
         assert!(few.and_then(|few| few.without(|n| *n == 3)).is_none());
         assert_eq!(copy.as_slice(), [1, 2, 3, 5]);
     }

@@ -15,22 +15,23 @@ use cardinal_net::{NetError, Peer, StreamGuard};
 use cardinal_sdk::{BodyMode, Source, TryState};
 
 use super::Scratch;
-use super::course::{Course, Lasting};
+use super::call_state::{CallState, Lasting};
 use super::exchange::{
-    BODY_RATE_MIN, Body, ClientBody, Collect, NO_ROOM, Session, Switched, Terms, Turn, body_max, collect, make_uri,
+    BODY_RATE_MIN, Body, ClientBody, Collect, NO_ROOM, RequestContext, Session, Switched, Terms, body_max, collect,
+    make_uri,
 };
 use super::facts::{switches_as_asked, upgrade};
 use super::failure_log::{self, Line};
 use super::filters::{run_body, run_response};
 use super::forward::{
-    Broken, Download, Patience, Progress, RESPONSE_BODY_STALL, Replay, UPSTREAM_STALL, UPSTREAM_WRITE_STALL, Upload,
-    check_watch, client_gone, unless_gone,
+    Download, Progress, RESPONSE_BODY_STALL, Replay, StallTimer, TransferError, UPSTREAM_STALL, UPSTREAM_WRITE_STALL,
+    Upload, check_watch, client_gone, unless_gone,
 };
 use super::mirroring::copies;
 use super::reply::{self, send_continue};
 use super::response_head::{head_failure, head_limits, poll_head};
 use super::tunnel::TunnelLimits;
-use super::upstream::{Reached, Transport, picked_text, reach, report_failure};
+use super::upstream::{AcquiredConnection, Transport, acquire_connection, picked_text, report_failure};
 use super::upstream_head::Outgoing;
 use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
 use crate::policy::circuit::{self, Afterwards};
@@ -52,7 +53,7 @@ const REPLAY_MAX: u64 = 64 * 1024;
 const DROPPED_MAX: usize = 16 * 1024;
 
 /// A request on its way to a backend.
-pub(super) struct Proxying<'x> {
+pub(super) struct UpstreamCall<'x> {
     pub(super) worker: &'x Rc<Worker>,
     pub(super) plan: &'x Plan,
     pub(super) route: &'x RoutePlan,
@@ -76,7 +77,7 @@ enum Next<'t> {
     Retry(Pin<Box<dyn Future<Output = Result<(), Failure>> + 't>>),
 }
 
-/// What is left of [`Reached`] once its transport is in use.
+/// What is left of [`AcquiredConnection`] once its transport is in use.
 pub(super) struct Way {
     pub(super) picked: cardinal_balance::Picked,
     pub(super) key: cardinal_net::PoolKey,
@@ -84,18 +85,18 @@ pub(super) struct Way {
     _guard: Option<StreamGuard>,
 }
 
-impl Proxying<'_> {
-    pub(super) async fn run(&self, turn: &mut Turn<'_>) -> Result<(), Failure> {
-        let Turn { down, s, session, .. } = turn;
+impl UpstreamCall<'_> {
+    pub(super) async fn run(&self, turn: &mut RequestContext<'_>) -> Result<(), Failure> {
+        let RequestContext { down, s, session, .. } = turn;
         make_uri(s);
         if session.framing == Framing::None && s.upstream.body.is_none() {
             s.upstream.body = Some(Bytes::new());
         }
-        s.course = self.course(s);
+        s.call = self.call(s);
         if s.upstream.body.is_none() {
             self.hold_body(down, s, session).await?;
         }
-        if let (Some(watch), Some(_)) = (s.course.watch(), &s.upstream.body) {
+        if let (Some(watch), Some(_)) = (s.call.watch(), &s.upstream.body) {
             watch.request_complete();
         }
         if self.route.route.policies.is_some() {
@@ -130,13 +131,13 @@ impl Proxying<'_> {
         self.route.retry(self.backend)
     }
 
-    fn course(&self, s: &Scratch) -> Course {
+    fn call(&self, s: &Scratch) -> CallState {
         let retry = self.retry();
         let watch = Watch::start(&s.timeouts, retry, &self.worker.wheel);
         let has_budget = retry.is_some_and(|retry| retry.budget.is_some());
         let budget = has_budget.then(|| BudgetGuard::new(&self.backend.group, self.worker.index));
         let lasts = watch.is_some() || budget.is_some();
-        Course(lasts.then(|| Box::new(Lasting { watch, budget, ..Lasting::default() })))
+        CallState(lasts.then(|| Box::new(Lasting { watch, budget, ..Lasting::default() })))
     }
 
     /// Sees to it that the request body can be sent again, where a retry may need it: a body whose length says that it can
@@ -152,7 +153,7 @@ impl Proxying<'_> {
             }
             Framing::Chunked | Framing::UntilClose if repeats => {
                 let held = s.exchange.held.split(0);
-                s.course.keep_replay(Some(Replay::new(REPLAY_MAX as usize, held, &self.plan.services.memory)));
+                s.call.keep_replay(Some(Replay::new(REPLAY_MAX as usize, held, &self.plan.services.memory)));
             }
             _ => {}
         }
@@ -184,7 +185,7 @@ impl Proxying<'_> {
         let (attempt, replayable) = match outcome {
             Ok(answering) => (Attempt::Response(&s.response), answering.upload.is_repeatable()),
             Err(failure) => {
-                let expired = s.course.watch().and_then(Watch::try_ended);
+                let expired = s.call.watch().and_then(Watch::try_ended);
                 (failed_attempt(failure, expired)?, true)
             }
         };
@@ -192,18 +193,18 @@ impl Proxying<'_> {
             retries: u16::try_from(s.exchange.tries.len().saturating_sub(1)).unwrap_or(u16::MAX),
             request: &s.request,
             replayable,
-            left_ms: s.course.watch().and_then(|watch| watch.left_ms()),
+            left_ms: s.call.watch().and_then(|watch| watch.left_ms()),
             now,
         };
         let delay = decide(retry, attempt, &situation, |bound| self.worker.random_below(bound))?;
-        if let (Some(Lasting { budget: Some(guard), .. }), Some(budget)) = (s.course.0.as_deref_mut(), retry.budget)
+        if let (Some(Lasting { budget: Some(guard), .. }), Some(budget)) = (s.call.0.as_deref_mut(), retry.budget)
             && !guard.start_retry(budget)
         {
             self.worker.counters().retry_budget_exhausted();
             return None;
         }
-        if !s.course.has_permit() {
-            s.course.keep_permit(circuit::retry(self.worker, &self.backend.group).ok()?);
+        if !s.call.has_permit() {
+            s.call.keep_permit(circuit::retry(self.worker, &self.backend.group).ok()?);
         }
         self.worker.counters().retried(delay.reason);
         Some(delay)
@@ -220,9 +221,9 @@ impl Proxying<'_> {
         match attempt {
             Ok(answering) => {
                 failure_log::write_retry(s, delay.reason.label(), &picked_text(&answering.reached.picked));
-                s.course.watch().and_then(Watch::try_ended);
+                s.call.watch().and_then(Watch::try_ended);
                 let replay = self.drop_response(answering, s).await;
-                s.course.keep_replay(replay);
+                s.call.keep_replay(replay);
             }
             Err(failure) => failure_log::write(Line::Retry, s, &failure),
         }
@@ -233,7 +234,7 @@ impl Proxying<'_> {
                 timer.expired().await;
                 Ok(())
             };
-            let waited = unless_gone(down, s.course.watch(), pin!(wait)).await;
+            let waited = unless_gone(down, s.call.watch(), pin!(wait)).await;
             timer.disarm();
             s.time_passed();
             waited?;
@@ -281,10 +282,11 @@ impl Proxying<'_> {
         let upgrading = protocol.is_some();
         let (worker, plan) = (self.worker, self.plan);
         // The watch is polled beside what uses the rest of the scratch.
-        let mut course = std::mem::take(&mut s.course);
+        let mut call = std::mem::take(&mut s.call);
         let (route, backend) = (self.route, self.backend);
-        let reached = unless_gone(down, course.watch(), pin!(reach(worker, plan, route, backend, s, upgrading))).await;
-        s.course = course;
+        let reached =
+            unless_gone(down, call.watch(), pin!(acquire_connection(worker, plan, route, backend, s, upgrading))).await;
+        s.call = call;
         let reached = reached?;
         let streamed = s.upstream.body.is_none();
         if streamed {
@@ -298,16 +300,15 @@ impl Proxying<'_> {
         if s.trace.is_some() {
             telemetry::before_attempt(s, || self.worker.random());
         }
-        let mut course = std::mem::take(&mut s.course);
-        let started =
-            unless_gone(down, course.watch(), pin!(self.start(reached, s, framing, protocol.as_deref()))).await;
-        s.course = course;
+        let mut call = std::mem::take(&mut s.call);
+        let started = unless_gone(down, call.watch(), pin!(self.start(reached, s, framing, protocol.as_deref()))).await;
+        s.call = call;
         let (up, way) = started?;
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
-        let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers(), s.course.take_replay());
+        let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers(), s.call.take_replay());
         upload.copies = s.copies.take();
         let mut answering = Answering { up, reached: way, upload };
-        if let Some(watch) = s.course.watch() {
+        if let Some(watch) = s.call.watch() {
             watch.try_started();
         }
         let now = s.now(self.worker);
@@ -320,9 +321,9 @@ impl Proxying<'_> {
         // If there is another try, the copies go on with what it reads from the client.
         s.copies = upload.copies.take();
         if let (FailureKind::UpstreamTimeout, Peer::H2(h2)) = (failure.kind(), &mut up) {
-            h2.doubt();
+            h2.mark_suspect();
         }
-        if s.course.blames_upstream(&failure) {
+        if s.call.blames_upstream(&failure) {
             report_failure(self.worker, &self.backend.group, &way.picked, s, &failure);
         }
         // A client's body that has begun to move and was not kept cannot be sent again. What the upstream did not answer in
@@ -332,7 +333,7 @@ impl Proxying<'_> {
             Repeat::Never if failure.kind().side() == cardinal_http::Side::Upstream => Repeat::IfIdempotent,
             repeat => repeat,
         };
-        s.course.keep_replay(upload.take_replay());
+        s.call.keep_replay(upload.take_replay());
         Err(failure.with_retry(repeat).with_target(|| picked_text(&way.picked)))
     }
 
@@ -345,12 +346,12 @@ impl Proxying<'_> {
     /// Writes the request head.
     pub(super) async fn start(
         &self,
-        reached: Reached,
+        reached: AcquiredConnection,
         s: &Scratch,
         framing: Framing,
         upgrade: Option<&[u8]>,
     ) -> Result<(Peer, Way), Failure> {
-        let Reached { transport, picked, key, requests } = reached;
+        let AcquiredConnection { transport, picked, key, requests } = reached;
         let outgoing = Outgoing::new(s, self.plan.node(), framing, upgrade)?;
         let way = |guard| Way { picked, key, requests, _guard: guard };
         match transport {
@@ -401,8 +402,8 @@ impl Proxying<'_> {
     ) -> Result<(), Failure> {
         let node = self.plan.node();
         let limits = head_limits(&node.limits);
-        let mut sending = Patience::upload(&s.up_timer, &node.limits, &s.timeouts);
-        let mut waiting = Patience::download(&s.down_timer, &node.limits, &s.timeouts, UPSTREAM_STALL);
+        let mut sending = StallTimer::upload(&s.up_timer, &node.limits, &s.timeouts);
+        let mut waiting = StallTimer::download(&s.down_timer, &node.limits, &s.timeouts, UPSTREAM_STALL);
         let response = &mut s.response;
         let Answering { up, upload, .. } = answering;
         let mut sent = upload.moved > 0;
@@ -421,7 +422,7 @@ impl Proxying<'_> {
                 Ok(Progress::Done) => waiting.check(cx, Progress::Upstream, 0).map(|()| Progress::Upstream)?,
                 Ok(progress) => sending.check(cx, progress, upload.moved).map(|()| progress)?,
                 // An upstream that takes no more may have answered.
-                Err(Broken::Upstream(error)) => match poll_head(cx, up, response, &limits) {
+                Err(TransferError::Upstream(error)) => match poll_head(cx, up, response, &limits) {
                     Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                     _ => return Poll::Ready(Err(head_failure(error, &limits))),
                 },
@@ -429,7 +430,7 @@ impl Proxying<'_> {
             };
             // Flushing may have let the answer in.
             let outcome = poll_head(cx, up, response, &limits).map_err(|error| head_failure(error, &limits));
-            if let (Some(watch), Poll::Pending) = (s.course.watch(), &outcome) {
+            if let (Some(watch), Poll::Pending) = (s.call.watch(), &outcome) {
                 if upload.is_finished() {
                     watch.try_sent();
                 }
@@ -443,7 +444,11 @@ impl Proxying<'_> {
 
     /// Gives the response to the client.
     #[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and this one is large")]
-    fn answer(&self, mut answering: Answering, turn: &mut Turn<'_>) -> impl Future<Output = Result<(), Failure>> {
+    fn answer(
+        &self,
+        mut answering: Answering,
+        turn: &mut RequestContext<'_>,
+    ) -> impl Future<Output = Result<(), Failure>> {
         async move {
             let s = &mut *turn.s;
             let status = s.response.status;
@@ -475,7 +480,7 @@ impl Proxying<'_> {
             let outcome = self.body(&mut answering, framing, turn).await;
             turn.s.exchange.bytes.received += answering.upload.received();
             let outcome = outcome.map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)));
-            let failed = outcome.as_ref().is_err_and(|failure| turn.s.course.blames_upstream(failure));
+            let failed = outcome.as_ref().is_err_and(|failure| turn.s.call.blames_upstream(failure));
             self.report(&answering.reached, turn.s, status, failed);
             self.keep(answering, reusable && outcome.is_ok(), turn.s);
             outcome
@@ -483,7 +488,12 @@ impl Proxying<'_> {
     }
 
     /// Passes the response body on, by way of filters that want it.
-    async fn body(&self, answering: &mut Answering, framing: Framing, turn: &mut Turn<'_>) -> Result<(), Failure> {
+    async fn body(
+        &self,
+        answering: &mut Answering,
+        framing: Framing,
+        turn: &mut RequestContext<'_>,
+    ) -> Result<(), Failure> {
         let s = &mut *turn.s;
         if let BodyMode::Whole(max) = s.exchange.body_mode
             && framing != Framing::None
@@ -518,7 +528,7 @@ impl Proxying<'_> {
             _ => Framing::UntilClose,
         };
         let sent = reply::start_response(turn, framing);
-        sent.map_err(|error| Broken::Client(error).failure())?;
+        sent.map_err(|error| TransferError::Client(error).failure())?;
         let mut download = Download::new(filtered);
         if let Some(rate) = turn.s.exchange.response_rate_max {
             download = download.with_rate(rate, &self.worker.wheel);
@@ -544,18 +554,18 @@ impl Proxying<'_> {
     ) -> Result<(), Failure> {
         let limits = &self.plan.node().limits;
         let timers = (Rc::clone(&s.up_timer), Rc::clone(&s.down_timer));
-        let mut sending = Patience::upload(&timers.0, limits, &s.timeouts);
-        let mut receiving = Patience::download(&timers.1, limits, &s.timeouts, RESPONSE_BODY_STALL);
+        let mut sending = StallTimer::upload(&timers.0, limits, &s.timeouts);
+        let mut receiving = StallTimer::download(&timers.1, limits, &s.timeouts, RESPONSE_BODY_STALL);
         let Answering { up, upload, .. } = answering;
         let mut uploading = !upload.is_done();
         let mut waited = false;
-        let mut course = std::mem::take(&mut s.course);
+        let mut call = std::mem::take(&mut s.call);
         let mut filter = |data, last| run_body(self.plan, self.chain, s, data, last);
         let outcome = poll_fn(|cx| {
             if uploading {
                 uploading = upload_rest(cx, upload, down, up, &mut sending)?;
             }
-            let progress = download.poll(cx, down, up, &mut filter).map_err(Broken::failure)?;
+            let progress = download.poll(cx, down, up, &mut filter).map_err(TransferError::failure)?;
             if progress == Progress::Done {
                 return Poll::Ready(Ok(()));
             }
@@ -566,14 +576,14 @@ impl Proxying<'_> {
             }
             waited = true;
             receiving.check(cx, progress, download.moved)?;
-            if let Some(watch) = course.watch() {
+            if let Some(watch) = call.watch() {
                 let by_client = (progress == Progress::Client).then_some(FailureKind::ClientTimeout);
                 watch_both(cx, watch, upload, download.moved, by_client)?;
             }
             Poll::Pending
         })
         .await;
-        s.course = course;
+        s.call = call;
         drop((sending, receiving));
         if waited {
             s.time_passed();
@@ -603,7 +613,7 @@ impl Proxying<'_> {
             slowest: BODY_RATE_MIN,
             budget: &self.plan.services.memory,
         };
-        let mut sending = Patience::upload(&s.up_timer, limits, &s.timeouts);
+        let mut sending = StallTimer::upload(&s.up_timer, limits, &s.timeouts);
         let Answering { up, upload, .. } = answering;
         let mut uploading = !upload.is_done();
         let meanwhile = |cx: &mut Context<'_>, up: &mut Peer, received: u64| {
@@ -612,7 +622,7 @@ impl Proxying<'_> {
             }
             let unseen = !uploading || upload.misses_end_of(down);
             let gone = unseen && down.poll_gone(cx).is_ready();
-            if let Some(watch) = s.course.watch() {
+            if let Some(watch) = s.call.watch() {
                 watch_both(cx, watch, upload, received, None)?;
             }
             if gone { Err(client_gone("while receiving the response")) } else { Ok(()) }
@@ -621,13 +631,13 @@ impl Proxying<'_> {
         read.map_err(|error| match error {
             Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
             Collect::TooLarge => Failure::new(FailureKind::UpstreamProtocol, "response body too large for a filter"),
-            Collect::Broken(error) => Broken::Upstream(error).failure(),
+            Collect::TransferError(error) => TransferError::Upstream(error).failure(),
             Collect::Failed(failure) => failure,
         })
     }
 
     /// Leaves HTTP: both sides are connected byte by byte from here on.
-    fn switch(&self, answering: Answering, turn: &mut Turn<'_>) -> Result<(), Failure> {
+    fn switch(&self, answering: Answering, turn: &mut RequestContext<'_>) -> Result<(), Failure> {
         run_response(self.plan, self.chain, turn.s);
         reply::start_switch(turn);
         turn.session.keep_alive = false;
@@ -637,7 +647,7 @@ impl Proxying<'_> {
         let Way { picked, .. } = answering.reached;
         let limits = TunnelLimits {
             idle_ms: turn.s.timeouts.tunnel_idle_ms(),
-            lifetime_ms: turn.s.course.watch().map_or(0, |watch| watch.stream_left_ms()),
+            lifetime_ms: turn.s.call.watch().map_or(0, |watch| watch.stream_left_ms()),
             stream_ms: turn.s.timeouts.stream_ms,
         };
         turn.session.switched = Some(Box::new(Switched {
@@ -694,13 +704,13 @@ fn upload_rest(
     upload: &mut Upload,
     down: &mut Peer,
     up: &mut Peer,
-    sending: &mut Patience<'_>,
+    sending: &mut StallTimer<'_>,
 ) -> Result<bool, Failure> {
     match upload.poll(cx, down, up) {
         Ok(Progress::Done) => Ok(false),
         Ok(progress) => sending.check(cx, progress, upload.moved).map(|()| true),
         // An upstream need not read a request to its end to answer it.
-        Err(Broken::Upstream(_)) => Ok(false),
+        Err(TransferError::Upstream(_)) => Ok(false),
         Err(broken) => Err(broken.failure()),
     }
 }
