@@ -1,7 +1,7 @@
 //! [`ManualClock`]: time that passes only when a test says so.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -20,6 +20,8 @@ struct State {
     micros: AtomicU64,
     /// Numbers waiters.
     next: AtomicU64,
+    /// Tasks that wait or are about to. A clock that nobody waits for moves without a lock.
+    waiters: AtomicUsize,
     /// Tasks that wait, by deadline and number.
     waiting: Mutex<BTreeMap<(Tick, u64), Waker>>,
 }
@@ -43,9 +45,16 @@ impl ManualClock {
     /// Moves both clocks forward, and wakes the tasks whose deadlines have passed, in the order of the deadlines. They
     /// see the new time: the clock does not stop at the deadlines in between.
     pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        let moved = |now: u64| Some(now.saturating_add(by));
+        // The closure always has a value.
+        self.state.micros.fetch_update(Ordering::SeqCst, Ordering::SeqCst, moved).ok();
+        // Who begins to wait is counted before it looks at the clock, so that it is seen here or sees the new time.
+        if self.state.waiters.load(Ordering::SeqCst) == 0 {
+            return;
+        }
         let mut waiting = self.state.lock();
-        let now = self.state.now().plus(by);
-        self.state.micros.store(now.0, Ordering::SeqCst);
+        let now = self.state.now();
         if waiting.first_key_value().is_none_or(|((deadline, _), _)| *deadline > now) {
             return;
         }
@@ -109,6 +118,7 @@ impl Clock for ManualClock {
 
     fn sleep_until(&self, deadline: Tick) -> Sleep {
         let number = self.state.next.fetch_add(1, Ordering::Relaxed);
+        self.state.waiters.fetch_add(1, Ordering::SeqCst);
         Sleep::manual(Waiter { state: Arc::clone(&self.state), key: (deadline, number) })
     }
 }
@@ -122,7 +132,7 @@ pub(super) struct Waiter {
 
 impl Waiter {
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        // Time passes only while this lock is held, so no wake-up is lost.
+        // The lock is held from the look at the clock until the waker is known, so no wake-up is lost.
         let mut waiting = self.state.lock();
         if self.state.now() >= self.key.0 {
             return Poll::Ready(());
@@ -134,6 +144,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
+        self.state.waiters.fetch_sub(1, Ordering::SeqCst);
         let waker = self.state.lock().remove(&self.key);
         drop(waker);
     }

@@ -3,9 +3,7 @@
 mod manual;
 mod sleep;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use manual::ManualClock;
 pub use sleep::{Elapsed, Sleep, Timeout, timeout};
@@ -81,7 +79,7 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// The machine's clocks. Its monotonic time is that of the tokio runtime, which a unit test may pause.
+/// The machine's clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     start: Instant,
@@ -114,7 +112,7 @@ impl Clock for SystemClock {
     }
 
     fn sleep_until(&self, deadline: Tick) -> Sleep {
-        Sleep::system(self.start.checked_add(Duration::from_micros(deadline.0)))
+        Sleep::system(self.start.checked_add(Duration::from_micros(deadline.0)).map(tokio::time::Instant::from_std))
     }
 }
 

@@ -24,6 +24,25 @@ pub(super) struct Lasting {
 }
 
 impl CallState {
+    /// Takes it out, to be used beside what it belongs to; [`put_back`](Self::put_back) follows.
+    pub(super) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    pub(super) fn put_back(&mut self, taken: Self) {
+        // Mostly there is nothing: then nothing has to be dropped here.
+        if let Some(lasting) = taken.0 {
+            self.0 = Some(lasting);
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        if let Some(lasting) = self.0.take() {
+            drop(lasting);
+        }
+    }
+
     pub(super) fn watch(&mut self) -> Option<&mut Watch> {
         self.0.as_mut()?.watch.as_mut()
     }

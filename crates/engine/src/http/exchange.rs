@@ -19,7 +19,6 @@ use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, Services};
 
 use super::Scratch;
-use super::call_state::CallState;
 use super::decide::{Decided, Stage, Steps, decide};
 use super::facts::{ConnectionInfo, route_request};
 use super::failure_log::{self, Line};
@@ -413,7 +412,7 @@ async fn serve<'x>(
         Decided::Forward(route, backend) => {
             turn.s.timeouts = route.timeouts(backend);
             let outcome = UpstreamCall { worker: turn.worker, plan, route, backend, chain }.run(turn).await;
-            turn.s.call = CallState::default();
+            turn.s.call.clear();
             outcome
         }
     }

@@ -137,7 +137,7 @@ impl Scratch {
         self.upstream.body = None;
         self.copies = None;
         self.trace = None;
-        self.call = CallState::default();
+        self.call.clear();
         let held = self.request.headers.capacity() + self.response.headers.capacity() + self.path.capacity();
         self.up_timer.disarm();
         self.down_timer.disarm();

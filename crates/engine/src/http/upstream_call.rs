@@ -92,7 +92,8 @@ impl UpstreamCall<'_> {
         if session.framing == Framing::None && s.upstream.body.is_none() {
             s.upstream.body = Some(Bytes::new());
         }
-        s.call = self.call(s);
+        let begun = self.call(s);
+        s.call.put_back(begun);
         if s.upstream.body.is_none() {
             self.hold_body(down, s, session).await?;
         }
@@ -102,8 +103,12 @@ impl UpstreamCall<'_> {
         if self.route.route.policies.is_some() {
             self.mirror(s, session);
         }
+        let watches = self.retry().is_some_and(watches_responses);
         let answering = loop {
-            let attempt = self.attempt(down, s, session).await;
+            let attempt = match self.attempt(down, s, session).await {
+                Ok(answering) if !watches => break answering,
+                attempt => attempt,
+            };
             match self.next_try(attempt, down, s) {
                 Next::Answer(outcome) => break outcome?,
                 Next::Retry(prepare) => prepare.await?,
@@ -178,9 +183,6 @@ impl UpstreamCall<'_> {
     /// Whether the request is sent again after this attempt, and when.
     fn decide(&self, outcome: &Result<Answering, Failure>, s: &mut Scratch) -> Option<Delay> {
         let retry = self.retry()?;
-        if outcome.is_ok() && !watches_responses(retry) {
-            return None;
-        }
         let now = self.worker.unix(s.now(self.worker));
         let (attempt, replayable) = match outcome {
             Ok(answering) => (Attempt::Response(&s.response), answering.upload.is_repeatable()),
@@ -282,11 +284,11 @@ impl UpstreamCall<'_> {
         let upgrading = protocol.is_some();
         let (worker, plan) = (self.worker, self.plan);
         // The watch is polled beside what uses the rest of the scratch.
-        let mut call = std::mem::take(&mut s.call);
+        let mut call = s.call.take();
         let (route, backend) = (self.route, self.backend);
         let reached =
             unless_gone(down, call.watch(), pin!(acquire_connection(worker, plan, route, backend, s, upgrading))).await;
-        s.call = call;
+        s.call.put_back(call);
         let reached = reached?;
         let streamed = s.upstream.body.is_none();
         if streamed {
@@ -300,9 +302,9 @@ impl UpstreamCall<'_> {
         if s.trace.is_some() {
             telemetry::before_attempt(s, || self.worker.random());
         }
-        let mut call = std::mem::take(&mut s.call);
+        let mut call = s.call.take();
         let started = unless_gone(down, call.watch(), pin!(self.start(reached, s, framing, protocol.as_deref()))).await;
-        s.call = call;
+        s.call.put_back(call);
         let (up, way) = started?;
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
         let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers(), s.call.take_replay());
@@ -559,7 +561,7 @@ impl UpstreamCall<'_> {
         let Answering { up, upload, .. } = answering;
         let mut uploading = !upload.is_done();
         let mut waited = false;
-        let mut call = std::mem::take(&mut s.call);
+        let mut call = s.call.take();
         let mut filter = |data, last| run_body(self.plan, self.chain, s, data, last);
         let outcome = poll_fn(|cx| {
             if uploading {
@@ -583,7 +585,7 @@ impl UpstreamCall<'_> {
             Poll::Pending
         })
         .await;
-        s.call = call;
+        s.call.put_back(call);
         drop((sending, receiving));
         if waited {
             s.time_passed();
