@@ -59,8 +59,10 @@ impl<'p> Steps<'p> {
 }
 
 /// Decides about the request whose head is in the scratch. `find` matches it against the routes of the listener's group,
-/// `choose` says which of a route's destinations it takes; that is settled before filters run, as they depend on it. `random` gives numbers for the ids of traces. What
-/// comes before the filters is done at once, so that the future holds no more than these need.
+/// `choose` says which of a route's destinations it takes; that is settled before filters run, as they depend on it.
+/// `random` gives numbers for the ids of traces. What comes before the filters is done at once, so that the future holds no
+/// more than these need; and it is inlined, so that the future is made where it stays.
+#[inline(always)]
 pub(crate) fn decide<'a, 'p>(
     (plan, group, steps): (&'p Plan, &'p GroupPlan, &'a mut Steps<'p>),
     s: &'a mut Scratch,
@@ -68,27 +70,35 @@ pub(crate) fn decide<'a, 'p>(
     body: &'a mut dyn Body,
     by: (impl FnOnce(&Scratch) -> Option<Match<'p>>, impl FnOnce(&RoutePlan) -> usize, impl Fn() -> u64),
 ) -> impl Future<Output = Result<Decided<'p>, Failure>> {
-    let routed = match route((plan, group, steps), s, facts, by) {
-        Ok(Routed::Found(route, to)) => {
-            check_body_length(&plan.node().limits, s, body.length()).map(|()| Ok((route, to)))
+    let routed = route((plan, group, steps), s, facts, by);
+    let routed = routed.and_then(|routed| {
+        if let Routed::Found(..) = routed {
+            check_body_length(&plan.node().limits, s, body.length())?;
         }
-        Ok(Routed::Reply(reply)) => Ok(Err(reply)),
-        Err(failure) => Err(failure),
+        Ok(routed)
+    });
+    act((plan, steps), s, body, routed)
+}
+
+/// Runs the filters, then does what the route says.
+async fn act<'p>(
+    (plan, steps): (&'p Plan, &mut Steps<'p>),
+    s: &mut Scratch,
+    body: &mut dyn Body,
+    routed: Result<Routed<'p>, Failure>,
+) -> Result<Decided<'p>, Failure> {
+    let (route, to) = match routed? {
+        Routed::Found(route, to) => (route, to),
+        Routed::Reply(reply) => return Ok(Decided::Reply(reply)),
     };
-    async move {
-        let (route, to) = match routed? {
-            Ok(found) => found,
-            Err(reply) => return Ok(Decided::Reply(reply)),
-        };
-        steps.stage = Stage::Chosen;
-        let answer = run_request(plan, &to.chain, s, body).await?;
-        steps.stage = Stage::Filtered;
-        if let Some(reply) = answer {
-            return Ok(Decided::Reply(reply));
-        }
-        check_body_length(&plan.node().limits, s, body.length())?;
-        perform((route, to), s)
+    steps.stage = Stage::Chosen;
+    let answer = run_request(plan, &to.chain, s, body).await?;
+    steps.stage = Stage::Filtered;
+    if let Some(reply) = answer {
+        return Ok(Decided::Reply(reply));
     }
+    check_body_length(&plan.node().limits, s, body.length())?;
+    perform((route, to), s)
 }
 
 /// The action of the route, once no filter has answered.
