@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{FilterSet, Id, Ir, Origin, Policy, PolicyKind, RecordKind, Scope, Telemetry, Wire};
+use crate::{FilterSet, Id, Ir, Origin, Policy, PolicyKind, RecordKind, Scope, Telemetry, TelemetryScope, Wire};
 
 /// A record that applies to requests by its scope.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,22 +174,29 @@ impl Index {
         self.by_backend.contains_key(backend)
     }
 
-    /// The slots of a request through `route` (an origin id) to `backend`, in no order that matters: the planner
-    /// sorts by the positions. Keys come in their order.
-    pub fn resolve(&self, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
+    /// The slots of a request that arrives at `listeners` (a group) through `route` (an origin id) to `backend`, in no order
+    /// that matters: the planner sorts by the positions. Keys come in their order.
+    pub fn resolve(&self, listeners: Option<Id>, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
         let none = Vec::new();
         let of_route = route.and_then(|id| self.by_route.get(&id)).unwrap_or(&none);
         let of_backend = backend.and_then(|id| self.by_backend.get(&id)).unwrap_or(&none);
-        slots(of_route.iter().chain(of_backend).chain(&self.rest).map(|(id, record)| (id, record)), backend)
+        let records = of_route.iter().chain(of_backend).chain(&self.rest).map(|(id, record)| (id, record));
+        slots(records, listeners, backend)
     }
 }
 
-/// The slots that these records come to for requests to `backend`: those of the route, of the backend, and those for all.
-/// See [`Index::resolve`], which finds the records.
-pub fn slots<'s>(records: impl Iterator<Item = (&'s Id, &'s ScopedRecord)>, backend: Option<Id>) -> Vec<Slot> {
+/// The slots that these records come to for requests that arrive at `listeners` and go to `backend`: those of the route, of
+/// the backend, and those for all. See [`Index::resolve`], which finds the records.
+pub fn slots<'s>(
+    records: impl Iterator<Item = (&'s Id, &'s ScopedRecord)>,
+    listeners: Option<Id>,
+    backend: Option<Id>,
+) -> Vec<Slot> {
     let mut keys: BTreeMap<SlotKey<&str>, Vec<Candidate>> = BTreeMap::new();
     for (id, record) in records {
-        if record.scope().backend.is_some() && record.scope().backend != backend {
+        let scope = record.scope();
+        let elsewhere = scope.route.is_none() && scope.listeners != listeners;
+        if elsewhere || (scope.backend.is_some() && scope.backend != backend) {
             continue;
         }
         for index in 0..record.len() {
@@ -222,15 +229,24 @@ fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
 }
 
 /// [`Index::resolve`] for a single question.
-pub fn resolve(ir: &Ir, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
-    Index::new(ir).resolve(route, backend)
+pub fn resolve(ir: &Ir, listeners: Option<Id>, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
+    Index::new(ir).resolve(listeners, route, backend)
 }
 
-/// The tracing of requests through `route` (an origin id) to `backend`, with the id of its record: of those whose scopes
-/// hold, the one of the highest precedence, and of equal ones that of the lowest id.
-pub fn telemetry(ir: &Ir, route: Option<Id>, backend: Option<Id>) -> Option<(Id, &Arc<Telemetry>)> {
+/// The tracing of requests that arrive at `listeners` (a group) through `route` (an origin id) to `backend`, with the id of
+/// its record: of those whose scopes hold, the one of the highest precedence, and of equal ones that of the lowest id.
+pub fn telemetry(
+    ir: &Ir,
+    listeners: Option<Id>,
+    route: Option<Id>,
+    backend: Option<Id>,
+) -> Option<(Id, &Arc<Telemetry>)> {
     let holds = |wanted: Option<Id>, is: Option<Id>| wanted.is_none() || wanted == is;
-    let applying = ir.telemetry.iter().filter(|(_, t)| holds(t.scope.route, route) && holds(t.scope.backend, backend));
+    let applies = |scope: &TelemetryScope| {
+        let here = scope.route.is_some() || scope.listeners == listeners;
+        here && holds(scope.route, route) && holds(scope.backend, backend)
+    };
+    let applying = ir.telemetry.iter().filter(|(_, telemetry)| applies(&telemetry.scope));
     let best = applying.max_by(|(a_id, a), (b_id, b)| a.precedence.cmp(&b.precedence).then_with(|| b_id.cmp(a_id)));
     best.map(|(id, telemetry)| (*id, telemetry))
 }

@@ -346,13 +346,18 @@ row!(PrincipalGroup | _this | {});
 row!(Principal |this| { "groups" in PrincipalGroup: this.groups.iter().copied() });
 row!(Credential |this| { "principal" in Principal: [this.principal] });
 row!(FilterSet |this| {
+    "scope.listeners" in ListenerGroup: this.scope.listeners,
     "scope.backend" in Backend: this.scope.backend,
     "scope.principal" in Principal: this.scope.principal,
     "scope.group" in PrincipalGroup: this.scope.group,
 });
-row!(Telemetry |this| { "scope.backend" in Backend: this.scope.backend });
+row!(Telemetry |this| {
+    "scope.listeners" in ListenerGroup: this.scope.listeners,
+    "scope.backend" in Backend: this.scope.backend,
+});
 
 row!(Policy |this| {
+    "scope.listeners" in ListenerGroup: this.scope.listeners,
     "scope.backend" in Backend: this.scope.backend,
     "scope.principal" in Principal: this.scope.principal,
     "scope.group" in PrincipalGroup: this.scope.group,

@@ -154,9 +154,10 @@ fn route<'p>(
         return Ok(Routed::Reply(Box::new(reply)));
     }
     steps.close = false;
+    let listeners = facts.group();
     let trace = |route, backend, s: &mut Scratch| {
         if let Some(tracing) = &plan.telemetry {
-            telemetry::start(tracing, (route, backend), s, random);
+            telemetry::start(tracing, (listeners, route, backend), s, random);
         }
     };
     let Some(found) = find(s) else {

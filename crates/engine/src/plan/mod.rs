@@ -176,7 +176,7 @@ impl Plan {
         let nothing = Backends::default();
         let backends = previous.map_or(&nothing, |previous| &previous.backends);
         let (backends, concerned) = cx.registry.backends((&ir, &node), generation, &changes, backends, &cx.services);
-        let mut planner = Planner::new(cx, builder, &changes, &backends, concerned);
+        let mut planner = Planner::new(cx, builder, &changes, &backends, (groups::ids(&ir), concerned));
         let mut route_problems = previous.map_or_else(BTreeMap::new, |previous| previous.route_problems.clone());
         let routes = &changes.delta.routes;
         let groups = Groups::build(previous.map(|p| &p.groups), &ir, routes, &mut planner, &mut route_problems);

@@ -62,7 +62,7 @@ pub(crate) fn validate(configuration: &Configuration, cx: &PlanCx<'_>) -> Result
     all.extend(problems.values().flatten().cloned());
     let (backends, concerned) = cx.registry.backends((ir, node), 1, &changes, &Backends::default(), &cx.services);
     all.extend(backends.diagnostics());
-    let mut planner = Planner::new(cx, builder, &changes, &backends, concerned);
+    let mut planner = Planner::new(cx, builder, &changes, &backends, (super::groups::ids(ir), concerned));
     let matchable = ir.routes.iter().filter(|(id, _)| !problems.contains_key(*id));
     planner.build_chains(matchable.map(|(_, route)| &**route));
     all.extend(planner.finish().diagnostics());

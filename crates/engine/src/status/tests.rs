@@ -179,7 +179,10 @@ async fn connections_are_bounded_and_end_with_the_server() {
     assert!(ended.is_err() || rest.is_empty());
     bench.serving.abort();
     for mut client in open {
-        assert!(client.get("/status/dns", "status", &[]).await.is_err());
+        // A request at once might be answered: the task ends when it is looked at.
+        assert!(
+            within("the end of a connection", client.read_to_end()).await.unwrap().is_ok_and(|rest| rest.is_empty())
+        );
     }
 }
 

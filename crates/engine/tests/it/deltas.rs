@@ -132,6 +132,7 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
 fn telemetry(id: Id, dice: &mut Dice) -> Telemetry {
     let format = [TraceFormat::W3c, TraceFormat::B3Single, TraceFormat::Jaeger][dice.below(3) as usize];
     let scope = TelemetryScope {
+        listeners: None,
         route: (dice.below(2) == 0).then(|| dice.id(RecordKind::Route)),
         backend: (dice.below(2) == 0).then(|| dice.id(RecordKind::Backend)),
     };

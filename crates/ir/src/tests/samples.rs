@@ -537,8 +537,8 @@ fn credential() -> impl Strategy<Value = Credential> {
 }
 
 fn scope() -> impl Strategy<Value = Scope> {
-    (option::of(any_id()), option::of(any_id()), option::of(any_id()), option::of(any_id()))
-        .prop_map(|(route, backend, principal, group)| Scope { route, backend, principal, group })
+    (option::of(any_id()), option::of(any_id()), option::of(any_id()), option::of(any_id()), option::of(any_id()))
+        .prop_map(|(listeners, route, backend, principal, group)| Scope { listeners, route, backend, principal, group })
 }
 
 fn filter_set() -> impl Strategy<Value = FilterSet> {
@@ -716,8 +716,10 @@ fn telemetry() -> impl Strategy<Value = Telemetry> {
             queue: SpanQueue { requests_max, ..SpanQueue::default() },
         },
     );
-    let scope =
-        (option::of(any_id()), option::of(any_id())).prop_map(|(route, backend)| TelemetryScope { route, backend });
+    let scope = any::<[Option<u8>; 3]>().prop_map(|ids| {
+        let [listeners, route, backend] = ids.map(|number| number.map(|number| id(number % IDS)));
+        TelemetryScope { listeners, route, backend }
+    });
     (origin(), scope, any::<u32>(), sampling, propagation, tags, option::of(exporter)).prop_map(
         |(origin, scope, precedence, sampling, propagation, tags, exporter)| Telemetry {
             origin,

@@ -25,6 +25,7 @@ impl Lowering<'_> {
             return;
         };
         let scope = Scope {
+            listeners: None,
             route: entity.reference("route"),
             backend: entity.reference("service"),
             principal: entity.reference("consumer"),

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use cardinal_base::{Rng as _, SeededRng};
 use cardinal_ir::policy::{Authorization, ClientMatch, PluginInstance, Respond};
 use cardinal_ir::{
-    Backend, Filter, FilterSet, Host, HttpVersion, Matches, Origin, PathMatch, Policy, PolicySpec, Principal, Rank,
-    Scope, Target, Wire,
+    Backend, Filter, FilterSet, Host, HttpVersion, ListenerGroup, Matches, Origin, PathMatch, Policy, PolicySpec,
+    Principal, Rank, Scope, Target, Wire,
 };
 use cardinal_sdk::{Client, Exchange, PrincipalEntry};
 
 use super::*;
 use crate::plan::NOT_CHOSEN;
 
-const ROUTES: [u128; 2] = [1, 2];
+const ROUTES: [u128; 3] = [1, 2, 3];
 const BACKEND: u128 = 11;
+const GROUP: u128 = 31;
 const PRINCIPALS: [u128; 2] = [21, 22];
 /// Filter sets and policies may have one id.
 const RECORDS: u64 = 8;
@@ -28,9 +29,16 @@ fn origin(kind: &str, number: u128) -> Origin {
     Origin::new("test", kind, id(number))
 }
 
-/// Two routes, one of which goes to the backend.
+/// The group of listeners of a route: the second one has a group of its own.
+fn group_of(route: u128) -> Option<Id> {
+    (route == 2).then_some(id(GROUP))
+}
+
+/// Three routes, two of which go to the backend.
 fn skeleton() -> Ir {
     let mut ir = Ir::default();
+    let group = ListenerGroup { origin: origin("listener_groups", GROUP), name: "g".into() };
+    ir.listener_groups.insert(id(GROUP), group);
     let target = Target::Host(Host { host: "127.0.0.1".into(), port: 1 });
     let http = Some(HttpVersion::H1);
     ir.backends
@@ -38,8 +46,9 @@ fn skeleton() -> Ir {
     for number in ROUTES {
         let paths = vec![PathMatch::Prefix(format!("/{number}").into())];
         let matches = Matches::from(cardinal_ir::Criteria { paths, ..Default::default() });
-        let (rank, action) = (Rank { weight: 0, tie: number }, (number == 1).then_some(id(BACKEND)).into());
-        let route = Route { origin: origin("routes", number), rank, matches, action, ..Route::default() };
+        let (rank, action) = (Rank { weight: 0, tie: number }, (number != 3).then_some(id(BACKEND)).into());
+        let (origin, group) = (origin("routes", number), group_of(number));
+        let route = Route { origin, group, rank, matches, action, ..Route::default() };
         ir.routes.insert(id(number), route);
     }
     for number in PRINCIPALS {
@@ -57,6 +66,7 @@ impl Dice {
 
     fn scope(&mut self) -> Scope {
         Scope {
+            listeners: self.one(&[None, None, Some(id(GROUP))]),
             route: self.one(&[None, None, Some(id(1)), Some(id(2))]),
             backend: self.one(&[None, None, Some(id(BACKEND))]),
             principal: self.one(&[None, None, Some(id(21)), Some(id(22))]),
@@ -127,8 +137,9 @@ impl Asker {
     }
 
     fn has(&self, scope: &Scope) -> bool {
-        scope.route.is_none_or(|route| route == id(self.route))
-            && scope.backend.is_none_or(|_| self.route == 1)
+        (scope.route.is_some() || scope.listeners == group_of(self.route))
+            && scope.route.is_none_or(|route| route == id(self.route))
+            && scope.backend.is_none_or(|_| self.route != 3)
             && scope.principal.is_none_or(|principal| self.principal.map(id) == Some(principal))
     }
 
@@ -174,7 +185,8 @@ impl Asker {
 
     /// What a plan chooses: name and id, in the order in which it runs.
     fn planned(&self, plan: &Plan) -> Vec<(&'static str, Id)> {
-        let route = plan.group(None).http_routes.iter().find(|route| route.route.origin.id == id(self.route)).unwrap();
+        let group = plan.group(group_of(self.route));
+        let route = group.http_routes.iter().find(|route| route.route.origin.id == id(self.route)).unwrap();
         let (exchange, chain) = (self.exchange(), &route.destination(0).chain);
         let slots = 0..u16::try_from(chain.len()).unwrap();
         let chosen = slots.filter_map(|slot| match chain.choose(slot, &exchange) {

@@ -28,10 +28,10 @@ pub(crate) struct TelemetryPlans {
     all: HashMap<Id, Arc<TelemetryPlan>>,
     /// Of one route (an origin's id), the best first.
     by_route: HashMap<Id, Vec<Arc<TelemetryPlan>>>,
-    /// Of one backend, whatever the route.
-    by_backend: HashMap<Id, Arc<TelemetryPlan>>,
-    /// Of any request.
-    rest: Option<Arc<TelemetryPlan>>,
+    /// Of one backend, whatever the route, by group of listeners.
+    by_backend: HashMap<(Option<Id>, Id), Arc<TelemetryPlan>>,
+    /// Of any request, by group of listeners.
+    rest: HashMap<Option<Id>, Arc<TelemetryPlan>>,
 }
 
 /// One record, ready to be applied.
@@ -58,7 +58,8 @@ impl TelemetryPlans {
         if ir.telemetry.is_empty() {
             return None;
         }
-        let mut plans = Self { all: HashMap::new(), by_route: HashMap::new(), by_backend: HashMap::new(), rest: None };
+        let mut plans =
+            Self { all: HashMap::new(), by_route: HashMap::new(), by_backend: HashMap::new(), rest: HashMap::new() };
         for (id, record) in ir.telemetry.iter() {
             let old = previous.and_then(|previous| previous.all.get(id));
             let plan = match old.filter(|old| Arc::ptr_eq(&old.record, record)) {
@@ -76,28 +77,35 @@ impl TelemetryPlans {
 
     fn add(&mut self, plan: &Arc<TelemetryPlan>) {
         let better = |old: Option<&Arc<TelemetryPlan>>| old.is_none_or(|old| plan.order() > old.order());
+        let listeners = plan.record.scope.listeners;
         match (plan.record.scope.route, plan.record.scope.backend) {
             (Some(route), _) => self.by_route.entry(route).or_default().push(Arc::clone(plan)),
             (None, Some(backend)) => {
-                if better(self.by_backend.get(&backend)) {
-                    self.by_backend.insert(backend, Arc::clone(plan));
+                if better(self.by_backend.get(&(listeners, backend))) {
+                    self.by_backend.insert((listeners, backend), Arc::clone(plan));
                 }
             }
             (None, None) => {
-                if better(self.rest.as_ref()) {
-                    self.rest = Some(Arc::clone(plan));
+                if better(self.rest.get(&listeners)) {
+                    self.rest.insert(listeners, Arc::clone(plan));
                 }
             }
         }
     }
 
-    /// What applies to requests through a route (an origin's id) to a backend: see [`cardinal_ir::resolve::telemetry`].
-    pub(crate) fn find(&self, route: Option<Id>, backend: Option<Id>) -> Option<&Arc<TelemetryPlan>> {
+    /// What applies to requests that arrive at a group of listeners, through a route (an origin's id) to a backend: see
+    /// [`cardinal_ir::resolve::telemetry`].
+    pub(crate) fn find(
+        &self,
+        listeners: Option<Id>,
+        route: Option<Id>,
+        backend: Option<Id>,
+    ) -> Option<&Arc<TelemetryPlan>> {
         let of_route = route.and_then(|id| self.by_route.get(&id)).and_then(|plans| {
             plans.iter().find(|plan| plan.record.scope.backend.is_none() || plan.record.scope.backend == backend)
         });
-        let of_backend = backend.and_then(|id| self.by_backend.get(&id));
-        of_route.into_iter().chain(of_backend).chain(&self.rest).max_by_key(|plan| plan.order())
+        let of_backend = backend.and_then(|id| self.by_backend.get(&(listeners, id)));
+        of_route.into_iter().chain(of_backend).chain(self.rest.get(&listeners)).max_by_key(|plan| plan.order())
     }
 
     /// What is wrong with records.

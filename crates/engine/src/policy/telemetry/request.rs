@@ -41,15 +41,15 @@ pub(super) struct Attempt {
     pub(super) failure: Option<FailureKind>,
 }
 
-/// Reads the trace context of a request with this route (an origin's id) and backend, and decides whether it is traced.
+/// Reads the trace context of a request with this group of listeners, route (an origin's id) and backend, and decides whether it is traced.
 /// Removes the headers that are not to go further.
 pub(crate) fn start(
     plans: &TelemetryPlans,
-    (route, backend): (Option<Id>, Option<Id>),
+    (listeners, route, backend): (Option<Id>, Option<Id>, Option<Id>),
     s: &mut Scratch,
     random: impl Fn() -> u64,
 ) {
-    let Some(plan) = plans.find(route, backend) else { return };
+    let Some(plan) = plans.find(listeners, route, backend) else { return };
     let propagation = &plan.record.propagation;
     let headers = &mut s.request.headers;
     let remote = trace::extract(headers, &propagation.extract);

@@ -197,8 +197,8 @@ async fn the_most_specific_record_applies_and_changes_by_reload() -> Result<()> 
         propagation: Propagation { inject: vec![TraceInjection::Format(format)], ..Propagation::default() },
         ..telemetry(None)
     };
-    let of_route = TelemetryScope { route: Some(route), backend: None };
-    let of_backend = TelemetryScope { route: None, backend: Some(backend) };
+    let of_route = TelemetryScope { route: Some(route), ..TelemetryScope::default() };
+    let of_backend = TelemetryScope { backend: Some(backend), ..TelemetryScope::default() };
     let table = &mut configuration.ir_mut().telemetry;
     table.insert(Id::from_u128(1), record(TraceFormat::W3c, 1, TelemetryScope::default()));
     table.insert(Id::from_u128(2), record(TraceFormat::B3Single, 2, of_backend));
