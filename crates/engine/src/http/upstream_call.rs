@@ -250,6 +250,10 @@ impl UpstreamCall<'_> {
             (attempt.status, attempt.state) = (Some(status), Some(TryState::Next));
         }
         self.report(&answering.reached, s, status, false);
+        if s.trace.is_some() {
+            let now = s.now(self.worker);
+            telemetry::attempt_ended(s, now);
+        }
         s.copies = answering.upload.copies.take();
         let replay = answering.upload.take_replay();
         let framing = response_framing(&s.request.method, &s.response).ok().filter(|_| is_reusable(s));
