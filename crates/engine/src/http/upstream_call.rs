@@ -587,7 +587,11 @@ impl UpstreamCall<'_> {
             receiving.check(cx, progress, download.moved)?;
             if let Some(watch) = call.watch() {
                 let by_client = (progress == Progress::Client).then_some(FailureKind::ClientTimeout);
-                watch_both(cx, watch, upload, download.moved, by_client)?;
+                let watched = watch_both(cx, watch, upload, download.moved, by_client);
+                if watched.is_err() && progress != Progress::Upstream {
+                    watch.excuse_upstream();
+                }
+                watched?;
             }
             Poll::Pending
         })
