@@ -157,15 +157,19 @@ impl Arrived {
             plain_on_tls: false,
             listener_port: self.listener.mapped_port.unwrap_or(client.local.port()),
             verification: None,
-            entrance: self.record.map(|id| Rc::new(Entrance { listener: Some(id), group: self.listener.group })),
+            entrance: self.record.map(|id| {
+                let listener = Some((id, Arc::clone(&self.listener)));
+                Rc::new(Entrance { listener, group: self.listener.group })
+            }),
         }
     }
 
-    /// TLS of the listener now.
-    pub(crate) fn tls(&self, plan: &Plan) -> ConnectionTls {
+    /// TLS of the listener now; `None` when it had some and is gone, so that nobody can say how clients are verified.
+    pub(crate) fn tls(&self, plan: &Plan) -> Option<ConnectionTls> {
         let policy = self.record.and_then(|id| plan.listeners.get(&id)).map(|plan| &plan.tls);
-        match policy {
+        Some(match policy {
             None if self.listener.tls.is_none() => ConnectionTls::Clear,
+            None if self.record.is_some() => return None,
             Some(TlsPolicy::Clear) => ConnectionTls::Clear,
             None | Some(TlsPolicy::Node) => ConnectionTls::Server(match (self.listener.kind, self.listener.http2) {
                 (ListenerKind::Stream, _) => plan.tls.stream.clone(),
@@ -176,7 +180,7 @@ impl Arrived {
             Some(TlsPolicy::Identity { server, clear_text }) => {
                 ConnectionTls::Identity { server: Arc::clone(server), clear_text: *clear_text }
             }
-        }
+        })
     }
 
     /// Enters a connection in the worker's registry.
@@ -260,7 +264,10 @@ async fn http(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, arrived: A
     facts.tls = arrived.listener.tls.is_some();
     let tls = match facts.tls {
         false => ConnectionTls::Clear,
-        true => arrived.tls(&worker.plan()),
+        true => match arrived.tls(&worker.plan()) {
+            Some(tls) => tls,
+            None => return,
+        },
     };
     let accepted = match &tls {
         ConnectionTls::Clear => Accepted::Clear(tcp),
@@ -302,7 +309,7 @@ async fn http(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, arrived: A
 
 /// Whether clear text is served on a listener with TLS, and not answered with an error.
 fn facts_allow_clear(worker: &Worker, arrived: &Arrived) -> bool {
-    arrived.tls(&worker.plan()).allows_clear_text()
+    arrived.tls(&worker.plan()).is_some_and(|tls| tls.allows_clear_text())
 }
 
 /// What came of looking for TLS.

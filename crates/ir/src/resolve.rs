@@ -68,6 +68,17 @@ impl ScopedRecord {
         }
     }
 
+    /// Whether the wire form is among the conditions on which the record is taken. Of the instances of a plugin one is
+    /// taken whatever its wire forms are, and does not act on others (Kong); a policy leaves them to the next one.
+    pub fn is_taken_by_wire(&self) -> bool {
+        matches!(self, Self::Policy(policy) if policy.plugin.is_none())
+    }
+
+    /// Whether the part at `index` is taken wherever the record applies, so that nothing of a lower precedence is.
+    fn hides_others(&self, index: usize) -> bool {
+        self.is_static() && (!self.is_taken_by_wire() || self.wires(index).is_empty())
+    }
+
     /// Whether both are the same allocation.
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -111,8 +122,8 @@ pub enum SlotKey<N = Box<str>> {
 pub struct Slot {
     /// What they have in common.
     pub key: SlotKey,
-    /// Candidates in falling precedence. At run time the first whose conditions on the client hold is taken; nothing after
-    /// the first static one can be.
+    /// Candidates in falling precedence. At run time the first whose conditions on the client, and for policies on the wire
+    /// form, hold is taken; nothing after the first without such conditions can be.
     pub candidates: Vec<Candidate>,
 }
 
@@ -222,8 +233,8 @@ fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
         let by_precedence = b.record.precedence().cmp(&a.record.precedence());
         by_precedence.then(a.scoped_id().cmp(&b.scoped_id())).then(a.index.cmp(&b.index))
     });
-    if let Some(first_static) = candidates.iter().position(|c| c.record.is_static()) {
-        candidates.truncate(first_static + 1);
+    if let Some(last) = candidates.iter().position(|c| c.record.hides_others(c.index)) {
+        candidates.truncate(last + 1);
     }
     candidates
 }

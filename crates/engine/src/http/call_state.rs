@@ -67,9 +67,10 @@ impl CallState {
         }
     }
 
-    /// Whether a failure tells something about the endpoint. That an exchange has reached its maximum lifetime does not.
+    /// Whether a failure tells something about the endpoint. That an exchange has reached its maximum lifetime does not, nor
+    /// does a limit that has expired while the client was waited for.
     pub(super) fn blames_upstream(&mut self, failure: &Failure) -> bool {
-        let by_lifetime = self.watch().is_some_and(|watch| watch.expired() == Some(Expiry::Stream));
-        failure.kind().side() == Side::Upstream && !by_lifetime
+        let is_excused = |watch: &mut Watch| watch.expired() == Some(Expiry::Stream) || watch.is_upstream_excused();
+        failure.kind().side() == Side::Upstream && !self.watch().is_some_and(is_excused)
     }
 }

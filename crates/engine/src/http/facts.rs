@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use cardinal_http::{HeaderList, Method, Name, RequestHead, Version, split_list};
-use cardinal_ir::{ErrorPages, Id, NodeSettings, RealIp, RealIpSource, Require, Wire};
+use cardinal_ir::{ErrorPages, Id, Listener, NodeSettings, RealIp, RealIpSource, Require, Wire};
 use cardinal_route::upstream_uri::Parts;
 use cardinal_route::{Headers, Match, Request, Router, is_sound_path, normalize_path, split_host};
 use cardinal_sdk::{Client, Exchange, Reply};
@@ -50,10 +51,10 @@ pub(crate) struct ConnectionInfo {
 }
 
 /// Where a connection came in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entrance {
-    /// The record of the listener; `None` for a listener of the node's settings.
-    pub(crate) listener: Option<Id>,
+    /// The listener as it was then, by the id of its record; `None` for a listener of the node's settings.
+    pub(crate) listener: Option<(Id, Arc<Listener>)>,
     /// The listener's group; `None` is the default group.
     pub(crate) group: Option<Id>,
 }
@@ -72,7 +73,7 @@ impl ConnectionInfo {
     /// Whether a plan lets requests of the connection be served.
     pub(crate) fn are_admitted(&self, plan: &Plan, client: &Client) -> bool {
         // Plain HTTP on a listener with TLS is answered with an error, whatever it asks for.
-        let listener = self.entrance.as_ref().and_then(|entrance| entrance.listener);
+        let listener = self.entrance.as_ref().and_then(|entrance| entrance.listener.as_ref());
         self.plain_on_tls || plan.admits(listener, self.verification, client.peer_identity.as_deref())
     }
 }

@@ -553,7 +553,7 @@ pub(super) fn check_watch(
         Expiry::Stream => "the exchange was not over",
         Expiry::Idle | Expiry::PerTryIdle => "no byte has moved",
     };
-    let by_client = by_client.filter(|_| expiry == Expiry::Idle);
+    let by_client = by_client.filter(|_| matches!(expiry, Expiry::Idle | Expiry::PerTryIdle));
     let kind = by_client.unwrap_or(FailureKind::UpstreamTimeout);
     Err(Stall { kind, detail, setting }.failure(limit_ms))
 }

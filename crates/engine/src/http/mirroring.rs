@@ -20,8 +20,9 @@ use super::Scratch;
 use super::forward::TransferError;
 use super::response_head::{head_failure, head_limits, poll_head};
 use super::upstream::{acquire_connection, picked_text, report_failure};
-use super::upstream_call::{INTERIM_MAX, UpstreamCall, Way};
+use super::upstream_call::{INTERIM_MAX, UpstreamCall};
 use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::policy::circuit;
 use crate::policy::mirror::{Fate, Place, is_chosen, mark_host};
 use crate::worker::{PlanRef, Worker};
 
@@ -238,8 +239,11 @@ impl Sending<'_> {
         match outcome {
             Ok(reusable) => {
                 backend.group.report(&way.picked, Outcome::Status(s.response.status), s.now(worker));
-                if reusable {
-                    self.keep(up, way, s);
+                match up {
+                    Peer::H1(h1) if reusable && h1.body_done() && h1.unread().is_empty() => {
+                        circuit::keep(worker, plan, (way.key, h1, way.requests + 1), s.now(worker));
+                    }
+                    up => call.let_go(up, way),
                 }
                 Ok(())
             }
@@ -247,7 +251,9 @@ impl Sending<'_> {
                 if failure.kind().side() == Side::Upstream {
                     report_failure(worker, &backend.group, &way.picked, s, &failure);
                 }
-                Err(failure.with_target(|| picked_text(&way.picked)))
+                let failure = failure.with_target(|| picked_text(&way.picked));
+                call.let_go(up, way);
+                Err(failure)
             }
         }
     }
@@ -282,16 +288,6 @@ impl Sending<'_> {
         let is_read = discard(up).await.map_err(|error| TransferError::Upstream(error).failure())?;
         let in_order = is_read && matches!(sending, Upload::Done);
         Ok(in_order && keep_alive(s.response.version, &s.response.headers))
-    }
-
-    fn keep(&self, up: Peer, way: Way, s: &mut Scratch) {
-        if let Peer::H1(h1) = up
-            && h1.body_done()
-            && h1.unread().is_empty()
-        {
-            let limits = Worker::pool_limits(self.plan);
-            self.worker.pool.borrow_mut().put(way.key, h1, way.requests + 1, &limits, s.now(self.worker));
-        }
     }
 }
 

@@ -34,7 +34,7 @@ use super::tunnel::TunnelLimits;
 use super::upstream::{AcquiredConnection, Transport, acquire_connection, picked_text, report_failure};
 use super::upstream_head::Outgoing;
 use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
-use crate::policy::circuit::{self, Afterwards};
+use crate::policy::circuit;
 use crate::policy::retry::{
     Attempt, BudgetGuard, Delay, Situation, decide, failed_attempt, may_repeat, watches_responses,
 };
@@ -199,15 +199,15 @@ impl UpstreamCall<'_> {
             now,
         };
         let delay = decide(retry, attempt, &situation, |bound| self.worker.random_below(bound))?;
+        // First what is given back by itself if the budget refuses.
+        let permit = if s.call.has_permit() { None } else { circuit::retry(self.worker, &self.backend.group).ok()? };
         if let (Some(Lasting { budget: Some(guard), .. }), Some(budget)) = (s.call.0.as_deref_mut(), retry.budget)
             && !guard.start_retry(budget)
         {
             self.worker.counters().retry_budget_exhausted();
             return None;
         }
-        if !s.call.has_permit() {
-            s.call.keep_permit(circuit::retry(self.worker, &self.backend.group).ok()?);
-        }
+        s.call.keep_permit(permit);
         self.worker.counters().retried(delay.reason);
         Some(delay)
     }
@@ -252,11 +252,18 @@ impl UpstreamCall<'_> {
             (attempt.status, attempt.state) = (Some(status), Some(TryState::Next));
         }
         self.report(&answering.reached, s, status, false);
+        if s.trace.is_some() {
+            let now = s.now(self.worker);
+            telemetry::attempt_ended(s, now);
+        }
         s.copies = answering.upload.copies.take();
         let replay = answering.upload.take_replay();
         let framing = response_framing(&s.request.method, &s.response).ok().filter(|_| is_reusable(s));
-        let Some(framing) = framing else { return replay };
-        let Peer::H1(h1) = &mut answering.up else { return replay };
+        let (Some(framing), Peer::H1(h1)) = (framing, &mut answering.up) else {
+            let Answering { up, reached, .. } = answering;
+            self.let_go(up, reached);
+            return replay;
+        };
         h1.start_reading_response(framing);
         let mut left = DROPPED_MAX;
         let is_read = poll_fn(|cx| {
@@ -336,7 +343,9 @@ impl UpstreamCall<'_> {
             repeat => repeat,
         };
         s.call.keep_replay(upload.take_replay());
-        Err(failure.with_retry(repeat).with_target(|| picked_text(&way.picked)))
+        let failure = failure.with_retry(repeat).with_target(|| picked_text(&way.picked));
+        self.let_go(up, way);
+        Err(failure)
     }
 
     /// Names of the trailer fields of the request that go upstream.
@@ -580,7 +589,11 @@ impl UpstreamCall<'_> {
             receiving.check(cx, progress, download.moved)?;
             if let Some(watch) = call.watch() {
                 let by_client = (progress == Progress::Client).then_some(FailureKind::ClientTimeout);
-                watch_both(cx, watch, upload, download.moved, by_client)?;
+                let watched = watch_both(cx, watch, upload, download.moved, by_client);
+                if watched.is_err() && progress != Progress::Upstream {
+                    watch.excuse_upstream();
+                }
+                watched?;
             }
             Poll::Pending
         })
@@ -673,29 +686,25 @@ impl UpstreamCall<'_> {
         }
     }
 
+    /// Lets go of what is not used again: a connection, or a stream, which may leave a shared connection idle.
+    pub(super) fn let_go(&self, up: Peer, way: Way) {
+        let is_stream = matches!(up, Peer::H2(_));
+        let Way { picked, _guard, .. } = way;
+        drop((up, _guard));
+        if is_stream {
+            circuit::stream_ended(self.worker, &self.backend.group, &picked);
+        }
+    }
+
     /// Keeps the connection for the next request, if it is in order.
     fn keep(&self, answering: Answering, reusable: bool, s: &mut Scratch) {
         let Answering { up, reached, upload } = answering;
         let h1 = match up {
             Peer::H1(h1) => h1,
-            Peer::H2(h2) => {
-                let Way { picked, _guard, .. } = reached;
-                drop((h2, _guard));
-                return circuit::stream_ended(self.worker, &self.backend.group, &picked);
-            }
+            up @ Peer::H2(_) => return self.let_go(up, reached),
         };
         if reusable && upload.is_done() && h1.body_done() && h1.unread().is_empty() {
-            let limits = Worker::pool_limits(self.plan);
-            let (key, requests) = (reached.key, reached.requests + 1);
-            let mut keep = |h1| self.worker.pool.borrow_mut().put(key, h1, requests, &limits, s.now(self.worker));
-            match circuit::afterwards(self.worker, &h1) {
-                Afterwards::Keep => keep(h1),
-                Afterwards::Offer(seat) => {
-                    keep(h1);
-                    seat.offer();
-                }
-                Afterwards::Close => {}
-            }
+            circuit::keep(self.worker, self.plan, (reached.key, h1, reached.requests + 1), s.now(self.worker));
         }
     }
 }

@@ -23,6 +23,9 @@ pub(crate) const NOT_CHOSEN: u16 = u16::MAX;
 /// Candidates of one slot at most; more are refused when planning.
 const CANDIDATES_MAX: usize = NOT_CHOSEN as usize - 2;
 
+/// Slots of a route at most; more are refused when planning. The lists of all phases together are numbered by 16 bits.
+const SLOTS_MAX: usize = u16::MAX as usize / PHASES.len();
+
 /// A phase's list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Phase {
@@ -115,6 +118,8 @@ struct CandidatePlan {
     any_client: bool,
     /// Applies to all wire forms.
     any_wire: bool,
+    /// Where it does not, the next candidate may.
+    by_wire: bool,
     /// Conditions on the client that do not depend on authentication.
     clients: Option<Arc<Clients>>,
 }
@@ -143,9 +148,11 @@ impl Chain {
     #[allow(clippy::cast_possible_truncation, reason = "at most CANDIDATES_MAX")]
     pub(crate) fn choose(&self, slot: u16, exchange: &Exchange) -> u16 {
         let Some(slot) = self.slots.get(usize::from(slot)) else { return NOT_CHOSEN };
-        let chosen = slot.candidates.iter().position(|candidate| candidate.applies(exchange));
+        let wire = exchange.client.wire;
+        let is_taken = |c: &CandidatePlan| (!c.by_wire || c.takes(wire)) && c.applies(exchange);
+        let chosen = slot.candidates.iter().position(is_taken);
         match chosen.and_then(|at| Some((at, slot.candidates.get(at)?))) {
-            Some((at, candidate)) if candidate.takes(exchange.client.wire) => at as u16,
+            Some((at, candidate)) if candidate.takes(wire) => at as u16,
             _ => NOT_CHOSEN,
         }
     }
@@ -206,6 +213,7 @@ impl CandidatePlan {
             index: u32::try_from(candidate.index).unwrap_or(u32::MAX),
             any_client: candidate.record.is_static(),
             any_wire: candidate.record.wires(candidate.index).is_empty(),
+            by_wire: candidate.record.is_taken_by_wire(),
             clients,
         }
     }
@@ -332,8 +340,13 @@ impl<'x> ChainBuilder<'x> {
     }
 
     /// The chain of these slots. Instances that one of the chains `old` has are not built again.
-    pub(super) fn chain(&mut self, slots: Vec<Slot>, old: &[&Chain]) -> Chain {
+    pub(super) fn chain(&mut self, mut slots: Vec<Slot>, old: &[&Chain]) -> Chain {
+        let over = slots.get(SLOTS_MAX).and_then(|slot| slot.candidates.first().cloned());
+        slots.truncate(SLOTS_MAX);
         let mut planned: Vec<SlotPlan> = slots.into_iter().filter_map(|slot| self.slot(slot, old)).collect();
+        if let Some(over) = over {
+            self.refuse_slots(&over, &mut planned);
+        }
         // Equal positions run in reverse alphabetical order (Kong).
         planned.sort_by(|a, b| b.place.order().cmp(&a.place.order()).then_with(|| b.place.name().cmp(a.place.name())));
         let (mut lists, mut ends) = (Vec::new(), [0; PHASES.len()]);
@@ -344,6 +357,18 @@ impl<'x> ChainBuilder<'x> {
             *end = u16::try_from(lists.len()).unwrap_or(u16::MAX);
         }
         Chain { slots: planned.into(), lists: lists.into(), ends }
+    }
+
+    /// Lets no request through a chain that would lack some of its filters and policies.
+    fn refuse_slots(&mut self, over: &Candidate, planned: &mut Vec<SlotPlan>) {
+        let effect = "its requests are answered 500";
+        let message = format!("more than {SLOTS_MAX} plugins and policies apply to one route; {effect}");
+        self.refuse(over, Code::Invariant, "", message);
+        let stand_in = CandidatePlan::new(Arc::new(Unbuildable), over);
+        let stand_in = CandidatePlan { any_client: true, any_wire: true, ..stand_in };
+        planned.truncate(SLOTS_MAX - 1);
+        let place = Place::Policy(PolicyKind::Authorization, i32::MAX);
+        planned.push(SlotPlan { place, candidates: SmallVec::from_iter([stand_in]) });
     }
 
     /// The place of a policy.

@@ -12,6 +12,7 @@ use cardinal_net::tls::{self, Names, ServerSettings, ServerTls};
 
 use super::identities::policy_of;
 use super::{Changes, Registry, TlsPlan};
+use crate::listening::is_same_socket;
 
 /// The listeners of a generation that can be opened, and what is wrong with the others.
 #[derive(Clone, Default)]
@@ -126,9 +127,18 @@ impl Listeners {
         self.plans.values()
     }
 
-    /// [`TlsPolicy::admits`]; nothing is admitted by a listener that is gone.
-    pub(super) fn admits(&self, id: &Id, node: &TlsPlan, verification: Option<u64>, peer: Option<&str>) -> bool {
-        self.plans.get(id).is_some_and(|plan| plan.tls.admits(node, verification, peer))
+    /// [`TlsPolicy::admits`]; nothing is admitted by a listener that is gone, or elsewhere, or serves other routes than it
+    /// did.
+    pub(super) fn admits(
+        &self,
+        (id, was): (&Id, &Arc<Listener>),
+        node: &TlsPlan,
+        verification: Option<u64>,
+        peer: Option<&str>,
+    ) -> bool {
+        let is_same =
+            |now: &Arc<Listener>| Arc::ptr_eq(now, was) || (now.group == was.group && is_same_socket(was, now));
+        self.plans.get(id).is_some_and(|plan| is_same(&plan.listener) && plan.tls.admits(node, verification, peer))
     }
 }
 

@@ -17,7 +17,9 @@ mod validate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, IrDelta, NodeSettings, Severity, TrustBundle, Verified};
+use cardinal_ir::{
+    Code, Diagnostic, Diagnostics, Id, Ir, IrDelta, Listener, NodeSettings, Severity, TrustBundle, Verified,
+};
 use cardinal_net::ConnectionFacts;
 use cardinal_sdk::{Directory, PluginDef, Services};
 use cardinal_sync::Update;
@@ -99,11 +101,17 @@ impl Plan {
 
     /// Whether requests of a connection may be served that a listener, `None` for one of the node's settings, has
     /// accepted with this verification (`None` in clear text), and whose peer has this identity. When clients are
-    /// verified in another way than they were then, they have to connect again.
-    pub(crate) fn admits(&self, listener: Option<Id>, verification: Option<u64>, peer: Option<&str>) -> bool {
+    /// verified in another way than they were then, or the listener is elsewhere or serves other routes, they have to
+    /// connect again.
+    pub(crate) fn admits(
+        &self,
+        listener: Option<&(Id, Arc<Listener>)>,
+        verification: Option<u64>,
+        peer: Option<&str>,
+    ) -> bool {
         match listener {
             None => self.tls.admits(verification),
-            Some(id) => self.listeners.admits(&id, &self.tls, verification, peer),
+            Some((id, was)) => self.listeners.admits((id, was), &self.tls, verification, peer),
         }
     }
 

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use cardinal_ir::{Id, Ir, RecordKind, Rejected};
+use cardinal_ir::{Id, Ir, Policy, RecordKind, Rejected, Scope, Table};
 use sha2::{Digest as _, Sha256};
 
 use super::{LoadError, Loaded, Saved};
@@ -190,10 +190,29 @@ fn read_records(input: &mut impl Read) -> Result<Loaded, Unreadable> {
         }
     }
     if !rejected.is_empty() {
-        rejected.extend(ir.remove_dangling());
+        let policies = ir.policies.clone();
+        let removed = ir.remove_dangling();
+        check_policies(&policies, &ir, &removed)?;
+        rejected.extend(removed);
         rejected.truncate(REJECTED_MAX);
     }
     Ok(Loaded { ir, about, rejected })
+}
+
+/// Refuses to do without policies because of what their rules name: requests that they restrict would still be served. What
+/// a policy is for may be missing: then there is nothing to restrict.
+fn check_policies(before: &Table<Policy>, ir: &Ir, removed: &[Rejected]) -> Result<(), Unreadable> {
+    let is_there = |scope: &Scope| {
+        scope.backend.is_none_or(|id| ir.backends.contains(&id))
+            && scope.principal.is_none_or(|id| ir.principals.contains(&id))
+            && scope.group.is_none_or(|id| ir.groups.contains(&id))
+    };
+    let lost = before.iter().find(|(id, policy)| !ir.policies.contains(id) && is_there(&policy.scope));
+    let Some((id, _)) = lost else { return Ok(()) };
+    let (kind, id) = (RecordKind::Policy, id.to_string());
+    let found = removed.iter().find(|rejected| rejected.kind == kind && rejected.id == id);
+    let reason = found.map_or_else(|| id.clone(), |rejected| rejected.reason.clone());
+    Err(Unreadable::Unrestricted { table: kind.as_str().to_owned(), reason })
 }
 
 fn read_sized(input: &mut impl Read) -> Result<Vec<u8>, Unreadable> {

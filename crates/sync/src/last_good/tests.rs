@@ -1,9 +1,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use cardinal_base::Tick;
+use cardinal_ir::policy::{AccessRule, Authorization, ClientMatch};
 use cardinal_ir::{
-    Action, Backend, Cluster, Filter, FilterSet, Host, HttpVersion, Labels, Matches, Origin, Rank, Route, Target,
-    binary,
+    Action, Backend, Cluster, Filter, FilterSet, Host, HttpVersion, Labels, Matches, Origin, Policy, PolicySpec,
+    Principal, Rank, Route, Scope, Target, binary,
 };
 use cardinal_testkit::TempDir;
 use proptest::prelude::*;
@@ -149,6 +150,37 @@ fn records_that_restrict_access_are_not_left_out() {
     );
     let error = kept.error_of(&file_with(&[("borders", 6, b"")]));
     assert!(error.contains("has records of borders") && error.contains("there is no table \"borders\""), "{error}");
+}
+
+/// A policy whose rules name a principal that cannot be read does not go with it, unless it is for that principal alone.
+#[test]
+fn policies_are_not_left_out_with_what_their_rules_name() {
+    let kept = Kept::new();
+    let strange = binary::encode(&json!({"username": 5, "origin": 5})).unwrap();
+    let load = |scope: Scope| {
+        let mut ir = Ir::default();
+        ir.principals.insert(id(8), Principal { origin: origin("consumers", 8), ..Principal::default() });
+        let rule = AccessRule { clients: vec![ClientMatch::Principal(id(8))], ..AccessRule::default() };
+        let spec = PolicySpec::Authorization(Authorization {
+            rules: vec![rule],
+            allow_by_default: true,
+            ..Authorization::default()
+        });
+        ir.policies.insert(id(9), Policy { origin: origin("policies", 9), scope, spec, ..Policy::default() });
+        let mut content = [b"CARDINAL".as_slice(), &1_u32.to_be_bytes(), &4_u32.to_be_bytes(), b"null"].concat();
+        let written = ir.for_each_encoded(&mut |kind, id, bytes| {
+            let bytes = if kind.as_str() == "principals" { &*strange } else { bytes };
+            format::write_record(&mut content, kind.as_str(), id, bytes).unwrap();
+            Ok::<_, Box<dyn std::error::Error>>(())
+        });
+        written.unwrap();
+        content.push(0);
+        kept.load_bytes(&format::sealed(&content))
+    };
+    let error = load(Scope::default()).unwrap_err().to_string();
+    assert!(error.contains("has records of policies") && error.contains("spec.rules.clients refers to"), "{error}");
+    let alone = load(Scope { principal: Some(id(8)), ..Scope::default() }).unwrap();
+    assert_eq!((alone.rejected.len(), alone.ir), (2, Ir::default()));
 }
 
 proptest! {

@@ -12,7 +12,7 @@ use cardinal_ir::{
 use cardinal_sdk::{Client, Exchange, PrincipalEntry};
 
 use super::*;
-use crate::plan::NOT_CHOSEN;
+use crate::plan::{NOT_CHOSEN, Phase};
 
 const ROUTES: [u128; 3] = [1, 2, 3];
 const BACKEND: u128 = 11;
@@ -162,7 +162,12 @@ impl Asker {
                 }
             }
         }
+        let takes = |wires: &[Wire]| wires.is_empty() || wires.contains(&Wire::Http);
         for (number, policy) in ir.policies.iter().filter(|(_, policy)| self.has(&policy.scope)) {
+            // Instances of a plugin are taken first, and do not act then.
+            if policy.plugin.is_none() && !takes(&policy.wires) {
+                continue;
+            }
             let is_client = |client: &ClientMatch| matches!(client, ClientMatch::Network(n) if n.contains(&self.ip));
             if !policy.clients.is_empty() && !policy.clients.iter().any(is_client) {
                 continue;
@@ -176,7 +181,6 @@ impl Asker {
             };
             offer(key, (policy.precedence, std::cmp::Reverse((*number, 1)), at, name, &*policy.wires));
         }
-        let takes = |wires: &[Wire]| wires.is_empty() || wires.contains(&Wire::Http);
         let chosen = best.into_values().filter(|(.., wires)| takes(wires));
         let mut all: Vec<_> = chosen.map(|(_, std::cmp::Reverse((id, _)), at, name, _)| (at, name, id)).collect();
         all.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
@@ -236,4 +240,41 @@ fn chains_are_what_a_naive_resolution_comes_to() {
         }
     }
     assert!(applied > 10_000, "{applied}");
+}
+
+/// A policy for other wire forms does not take the place of one that applies.
+#[test]
+fn a_policy_for_streams_hides_none_for_requests() {
+    let (bench, mut ir) = (Bench::new(), skeleton());
+    for (number, precedence, wires) in [(101, 9, vec![Wire::Tcp]), (102, 5, vec![]), (103, 1, vec![Wire::Http])] {
+        let origin = origin("policies", number);
+        ir.policies.insert(id(number), Policy { origin, precedence, wires, ..Policy::default() });
+    }
+    let registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
+    let plan = bench.plan(&Configuration::from(ir), 1, &registry, None);
+    let asker = Asker { route: 1, principal: None, ip: [127, 0, 0, 1].into() };
+    assert_eq!(asker.planned(&plan), [("authorization", id(102))]);
+}
+
+/// What there is no room for is not left out: nothing passes.
+#[test]
+fn a_route_with_too_many_policies_is_closed() {
+    let (bench, mut ir) = (Bench::new(), skeleton());
+    for order in 0..20_000 {
+        let number = 1_000 + order as u128;
+        let spec = PolicySpec::Authorization(Authorization { allow_by_default: order > 0, ..Authorization::default() });
+        let origin = origin("policies", number);
+        ir.policies.insert(id(number), Policy { origin, order, spec, ..Policy::default() });
+    }
+    let registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
+    let plan = bench.plan(&Configuration::from(ir), 1, &registry, None);
+    let found = plan.diagnostics();
+    assert!(found.iter().any(|found| found.message.contains("plugins and policies apply to one route")), "{found:?}");
+    let route = plan.group(None).http_routes.iter().next().unwrap();
+    let chain = &route.destination(0).chain;
+    let asker = Asker { route: 1, principal: None, ip: [127, 0, 0, 1].into() };
+    let first = chain.list(Phase::Request).first().copied().unwrap();
+    assert_eq!((first, chain.choose(first, &asker.exchange())), (0, 0));
+    assert_eq!(chain.list(Phase::Connect).len(), chain.len());
+    assert_eq!(chain.len(), usize::from(u16::MAX) / 5);
 }

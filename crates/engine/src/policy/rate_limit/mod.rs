@@ -47,6 +47,10 @@ impl Limit {
                 if limits.iter().flatten().next().is_none() {
                     return Err(BuildError::new("spec.limiter", "at least one limit is required"));
                 }
+                // What is not a number would limit nothing.
+                if !windows.limits.iter().all(|window| window.limit.is_finite() && window.limit >= 0.0) {
+                    return Err(BuildError::new("spec.limiter", "a limit must be a number, and not below 0"));
+                }
                 (Counting::Windows { limits, sliding: windows.sliding }, "rate limit windows")
             }
             Limiter::Bucket(bucket) => (Counting::Bucket(*bucket), "rate limit buckets"),

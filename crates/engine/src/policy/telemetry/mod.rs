@@ -15,7 +15,7 @@ use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity, Telemetry};
 use cardinal_sdk::Services;
 
 pub(crate) use export::{Counters, Exporter};
-pub(crate) use request::{RequestTrace, attempt_failed, before_attempt, finish, start};
+pub(crate) use request::{RequestTrace, attempt_ended, attempt_failed, before_attempt, finish, start};
 
 #[cfg(test)]
 mod tests;

@@ -120,6 +120,14 @@ pub(crate) fn attempt_failed(s: &mut Scratch, failure: FailureKind, now: Tick) {
     }
 }
 
+/// Notes that the last attempt is over with its response, which is dropped for another attempt.
+pub(crate) fn attempt_ended(s: &mut Scratch, now: Tick) {
+    let Some(trace) = s.trace.as_mut().filter(|trace| trace.is_recorded) else { return };
+    if let Some(attempt) = trace.attempt(s.exchange.tries.len()) {
+        attempt.ended = Some(now);
+    }
+}
+
 /// Hands the spans of a request that is over to the exporter. `answered`: a response head was sent.
 pub(crate) fn finish(s: &Scratch, answered: bool, random: impl Fn() -> u64) {
     let Some(trace) = s.trace.as_ref().filter(|trace| trace.is_recorded) else { return };

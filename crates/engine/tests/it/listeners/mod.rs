@@ -1,5 +1,6 @@
 //! Listeners that come and go with generations, their route tables, and identities on both sides of a connection.
 
+mod changes;
 mod front;
 
 use anyhow::{Result, ensure};
