@@ -11,7 +11,7 @@ use cardinal_net::arrival::bind_transparent;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
 use tokio::sync::Notify;
 
-use crate::engine::EngineError;
+use crate::outcome::EngineError;
 use crate::plan::{ListenerPlan, Plan};
 
 /// A listening socket on its way from one process to the next.

@@ -10,8 +10,9 @@ use cardinal_ir::{
 use cardinal_net::identity::IdentityServer;
 use cardinal_net::tls::{self, Names, ServerSettings, ServerTls};
 
+use super::changes::Changes;
 use super::identities::policy_of;
-use super::{Changes, Registry, TlsPlan};
+use super::{Registry, TlsPlan};
 
 /// The listeners of a generation that can be opened, and what is wrong with the others.
 #[derive(Clone, Default)]

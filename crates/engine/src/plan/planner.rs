@@ -10,9 +10,10 @@ use cardinal_route::Router;
 
 use super::backend::Backends;
 use super::chain::ChainBuilder;
+use super::changes::Changes;
 use super::routes::{Destination, Destinations, Split, tag};
 use super::scopes::{Dirty, Scopes};
-use super::{BackendPlan, Chain, Changes, Plan, PlanCx, RoutePlan, RoutePlans};
+use super::{BackendPlan, Chain, RoutePlan, RoutePlans};
 
 /// What chains are made from, and the chains that several routes share.
 #[derive(Clone, Default)]
@@ -48,9 +49,18 @@ impl Keyed for BackendChain {
     }
 }
 
+/// The generation before, as far as chains are made from it.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'x> {
+    pub(super) chains: &'x Chains,
+    pub(super) backends: &'x Backends,
+    /// The chain of requests that match no route.
+    pub(super) unrouted: &'x Arc<Chain>,
+}
+
 /// Plans routes, sharing what is equal.
 pub(super) struct Planner<'x> {
-    previous: Option<&'x Plan>,
+    previous: Option<Before<'x>>,
     backends: &'x Backends,
     chains: Chains,
     unrouted: Arc<Chain>,
@@ -65,26 +75,26 @@ pub(super) struct Planner<'x> {
 impl<'x> Planner<'x> {
     /// The planner. `concerned` are the backends that changed.
     pub(super) fn new(
-        cx: &'x PlanCx<'x>,
+        previous: Option<Before<'x>>,
         mut builder: ChainBuilder<'x>,
         changes: &Changes,
         backends: &'x Backends,
         concerned: HashSet<Id>,
     ) -> Self {
-        let mut chains = cx.previous.map_or_else(Chains::default, |previous| previous.chains.clone());
+        let mut chains = previous.map_or_else(Chains::default, |previous| previous.chains.clone());
         let (scopes, dirty) = chains.scopes.rebuild(&changes.delta);
         chains.scopes = scopes;
         for id in scoped_ids(&changes.delta) {
             chains.problems.remove(&id);
         }
-        let unrouted = match cx.previous {
-            Some(previous) if !dirty.rest => Arc::clone(&previous.group(None).unrouted),
+        let unrouted = match previous {
+            Some(previous) if !dirty.rest => Arc::clone(previous.unrouted),
             previous => {
-                let old = previous.map(|previous| &*previous.group(None).unrouted);
+                let old = previous.map(|previous| &**previous.unrouted);
                 Arc::new(builder.chain(slots(chains.scopes.rest(), None), old.as_slice()))
             }
         };
-        let (previous, made) = (cx.previous, HashMap::new());
+        let made = HashMap::new();
         let mut planner = Self { previous, backends, chains, unrouted, dirty, concerned, made, builder };
         planner.backend_chains();
         planner
@@ -120,7 +130,7 @@ impl<'x> Planner<'x> {
             }
             let sets = own.iter().map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
             let old = old.iter().map(|old| &*old.0.1);
-            let old: Vec<&Chain> = old.chain(self.previous.map(|previous| &*previous.group(None).unrouted)).collect();
+            let old: Vec<&Chain> = old.chain(self.previous.map(|previous| &**previous.unrouted)).collect();
             let chain = Arc::new(self.builder.chain(slots(sets, Some(id)), &old));
             self.chains.of_backends.insert(BackendChain(Arc::new((id, chain))));
         }
