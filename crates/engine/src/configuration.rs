@@ -1,14 +1,9 @@
-//! [`Configuration`]: what an engine serves, and [`ApplyError`]: why it does not.
+//! [`Configuration`]: what an engine serves.
 
 use std::sync::Arc;
 
-use cardinal_ir::{Diagnostic, Diagnostics, Ir, NodeSettings};
-use cardinal_sdk::PluginDef;
-use cardinal_sync::{Ack, Refusal, Update};
-
-use crate::engine::{Applied, EngineError};
-use crate::explain::offline_services;
-use crate::plan::{PlanCx, Registry, validate};
+use cardinal_ir::{Ir, NodeSettings};
+use cardinal_sync::Update;
 
 /// A generation, and the settings of the node that serves it.
 #[derive(Clone, Debug, Default)]
@@ -23,19 +18,6 @@ impl Configuration {
     /// Of a generation and settings.
     pub fn new(ir: Ir, node: NodeSettings) -> Self {
         Self { ir: Arc::new(ir), node: Arc::new(node) }
-    }
-
-    /// What an engine would leave out of the configuration, and why. Nothing is served, and no server is connected to. Must
-    /// be called within a runtime.
-    ///
-    /// # Errors
-    /// When nothing can be served.
-    pub fn validate(&self, plugins: &[&'static PluginDef]) -> Result<Vec<Diagnostic>, EngineError> {
-        let services = offline_services(&self.node);
-        let registry =
-            Registry::new(Arc::clone(&services.clock)).map_err(|error| EngineError::Setup(error.to_string()))?;
-        let cx = PlanCx { plugins, services, registry: &registry, previous: None };
-        validate(self, &cx).map_err(EngineError::Refused)
     }
 
     /// The records, to change them.
@@ -61,40 +43,5 @@ impl From<Update> for Configuration {
     fn from(update: Update) -> Self {
         let (ir, _, node) = update.into_parts();
         Self { ir, node: node.unwrap_or_default() }
-    }
-}
-
-/// Why a configuration is not served. The one before it stays.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ApplyError {
-    /// It breaks an invariant, or a plugin panicked while an instance was built.
-    #[error("{0}")]
-    Refused(Diagnostics),
-    /// Planning panicked, which is a defect of this program. The message of the panic.
-    #[error("planning the configuration panicked: {0}")]
-    Panicked(String),
-    /// The engine is ending.
-    #[error("the engine is ending")]
-    Ending,
-}
-
-impl From<Diagnostics> for ApplyError {
-    fn from(found: Diagnostics) -> Self {
-        Self::Refused(found)
-    }
-}
-
-impl From<Applied> for Ack {
-    fn from(Applied { generation, diagnostics }: Applied) -> Self {
-        Self::Applied { generation, diagnostics }
-    }
-}
-
-impl From<ApplyError> for Ack {
-    fn from(error: ApplyError) -> Self {
-        Self::Refused(match error {
-            ApplyError::Refused(found) => Refusal::Invalid(found),
-            error => Refusal::Failed(error.to_string()),
-        })
     }
 }

@@ -11,7 +11,7 @@ use cardinal_net::{ByteStream, Detection, Io, Protocol, SniffTimeouts, Sniffed, 
 use cardinal_sdk::{Client, TlsInfo};
 use tokio::net::TcpStream;
 
-use crate::accept::{Arrived, ConnectionTls, accept_tls, handshake_failed};
+use crate::arrival::{Arrived, ConnectionTls, accept_tls, handshake_failed};
 use crate::http::{serve_h1, serve_h2};
 use crate::stream::serve_bytes;
 use crate::worker::Worker;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cardinal_base::{Budget, Clock, SystemClock, descriptors, task};
-use cardinal_ir::{Diagnostic, Diagnostics, Listener, ListenerKind, NodeSettings};
+use cardinal_ir::{Listener, ListenerKind, NodeSettings};
 use cardinal_net::dns::Dns;
 use cardinal_net::identity::IdentityStore;
 use cardinal_sdk::{PluginDef, Services, Shared as SharedState, StatusForm};
@@ -20,12 +20,13 @@ use tokio::sync::Notify;
 use crate::access_log::AccessLog;
 use crate::applying::{Applier, plan};
 use crate::caller::Caller;
-use crate::configuration::{ApplyError, Configuration};
+use crate::configuration::Configuration;
 use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
 use crate::listening::{Command, Handover, Listening, Mailbox, Socket, Sockets, WorkerSockets};
 use crate::names::Names;
 use crate::node::{Node, Shared};
+use crate::outcome::{Applied, ApplyError, EngineError};
 use crate::plan::{Plan, Registry};
 use crate::policy::circuit::yield_connections;
 use crate::redis_client::RedisClient;
@@ -55,44 +56,6 @@ pub struct Options {
     /// Seed of the randomness that is not used for keys: request IDs, load balancing, sampling. Worker `n` uses
     /// `seed + n`. Taken from the operating system when absent.
     pub seed: Option<u64>,
-}
-
-/// Why an engine does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// A socket cannot be had.
-    #[error("cannot listen on {address} ({name}): {error}")]
-    Listen {
-        /// The listener.
-        name: Box<str>,
-        /// Its address.
-        address: SocketAddr,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Threads or runtimes cannot be had.
-    #[error("cannot start {what}: {error}")]
-    Start {
-        /// What.
-        what: &'static str,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Name resolution or TLS cannot be set up.
-    #[error("{0}")]
-    Setup(String),
-    /// The configuration cannot be served.
-    #[error("the configuration cannot be served: {0}")]
-    Refused(Diagnostics),
-}
-
-/// A generation that is served.
-#[derive(Debug)]
-pub struct Applied {
-    /// Its number, from 1.
-    pub generation: u64,
-    /// What was left out of it.
-    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// A running data plane. Dropping it ends it without draining.

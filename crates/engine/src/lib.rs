@@ -5,19 +5,21 @@
 //!
 //! *Must not know*: plugins by name, front ends, stores.
 //!
-//! Start at [`Engine`]; the life of a request is `http::exchange`, then `http::upstream_call`.
+//! Start at [`Engine`]; the life of a request is `http::request`, then `http::upstream_call`.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod accept;
 mod access_log;
 mod applying;
+mod arrival;
 mod caller;
 mod configuration;
 mod connector;
 mod counters;
 mod detect;
 mod engine;
+mod exchange;
 pub mod explain;
 mod health;
 mod http;
@@ -27,6 +29,8 @@ mod loopback;
 mod memory_trim;
 mod names;
 mod node;
+mod offline;
+mod outcome;
 pub mod plan;
 mod policy;
 mod redis_client;
@@ -35,9 +39,10 @@ mod stream;
 mod worker;
 
 pub use access_log::AccessLog;
-pub use configuration::{ApplyError, Configuration};
+pub use configuration::Configuration;
 pub use counters::Totals;
-pub use engine::{Applied, Engine, EngineError, Options, hostname};
+pub use engine::{Engine, Options, hostname};
 pub use listening::{Handover, Socket};
 pub use loopback::Loopback;
+pub use outcome::{Applied, ApplyError, EngineError};
 pub use plan::Plan;

@@ -11,8 +11,8 @@ use cardinal_net::arrival::bind_transparent;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
 use tokio::sync::Notify;
 
-use crate::engine::EngineError;
-use crate::plan::{ListenerPlan, Plan};
+use crate::outcome::EngineError;
+use crate::plan::{ListenerPlan, Plan, is_same_socket};
 
 /// A listening socket on its way from one process to the next.
 #[derive(Debug)]
@@ -388,16 +388,6 @@ impl State {
             }
         }
     }
-}
-
-/// Whether the socket of one serves the other. For datagrams the sessions know the listener by its socket.
-pub(crate) fn is_same_socket(old: &Listener, new: &Listener) -> bool {
-    let socket = |listener: &Listener| {
-        let Listener { address, kind, capture, backlog, group, mapped_port, .. } = *listener;
-        let of_datagrams = (kind == ListenerKind::Udp).then_some((group, mapped_port));
-        (address, kind == ListenerKind::Udp, capture == Capture::Transparent, backlog, of_datagrams)
-    };
-    socket(old) == socket(new)
 }
 
 fn cannot_listen(listener: &Listener, error: &std::io::Error) -> Diagnostic {

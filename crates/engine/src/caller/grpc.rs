@@ -18,9 +18,9 @@ use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::failure::{EndOnDrop, failed, transport};
 use super::idle::Key;
 use super::url::Url;
-use super::{EndOnDrop, failed, transport};
 use crate::connector::{ConnectFailure, Connector, Tls, Trust};
 
 /// Calls under way at once; more wait, within their own time limits.

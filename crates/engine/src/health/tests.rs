@@ -3,10 +3,11 @@ use std::net::SocketAddr;
 use cardinal_balance::ProbeOutcome;
 use cardinal_base::{Clock, ManualClock};
 use cardinal_ir::{
-    Active, Algorithm, Certificate, Counts, Endpoint, HashInput, HealthChecks, Host, Ir, KeyPair, NodeSettings,
-    ProbeKind, Resolver,
+    Active, Algorithm, Certificate, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, Id, Ir, KeyPair,
+    NodeSettings, Origin, ProbeKind, Resolver,
 };
 use cardinal_net::dns::Dns;
+use cardinal_sdk::TargetHealth;
 use cardinal_testkit::{
     Authority, EchoServer, Issued, Report, ScriptedPeer, Step, frame, free_port, until, while_time_passes,
 };
@@ -18,7 +19,7 @@ use crate::configuration::Configuration;
 use crate::counters::Counters;
 use crate::names::Names;
 use crate::node::Shared;
-use crate::plan::PlanCx;
+use crate::plan::{Plan, PlanCx, Registry};
 
 const GROUP: Id = Id::from_u128(1);
 const CERTIFICATE: Id = Id::from_u128(9);
@@ -106,7 +107,7 @@ async fn outcome(configuration: impl Into<Configuration>) -> ProbeOutcome {
     clock.advance(Duration::from_secs(2));
     let group = node.shared.registry.group(&GROUP).unwrap();
     let probe = group.due(clock.tick()).remove(0);
-    let prober = Prober { node, configs: Mutex::default() };
+    let prober = Prober::new(node);
     let probing = probe::run(&prober, &probe);
     // Time passes only for limits that are to be reached.
     let step = if probe.settings.health.active.timeout_ms == SHORT_MS { 10 } else { 0 };

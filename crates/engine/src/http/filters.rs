@@ -4,10 +4,10 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use cardinal_http::{Failure, FailureKind};
-use cardinal_sdk::{BodyCx, Chunk, HeadCx, LogCx, Phases, Reply, RequestId, ResponseCx, Services, Verdict};
+use cardinal_sdk::{BodyCx, Chunk, HeadCx, Phases, Reply, RequestId, ResponseCx, Verdict};
 
-use super::Scratch;
-use super::exchange::Body;
+use super::body::Body;
+use crate::exchange::Scratch;
 use crate::plan::{Chain, NOT_CHOSEN, Phase, Plan};
 
 /// Runs the request phase. `Ok(Some(reply))` when a filter answered; its later filters' request phases are skipped, but
@@ -95,15 +95,6 @@ fn place(body: Option<&Bytes>) -> Option<(usize, usize)> {
     body.map(|body| (body.as_ptr().addr(), body.len()))
 }
 
-/// Chooses instances for a request that no filter saw before its response: one without a route.
-pub(crate) fn choose_all(chain: &Chain, s: &mut Scratch) {
-    s.choices.clear();
-    s.exchange.slots.reset(chain.len());
-    for slot in 0..u16::try_from(chain.len()).unwrap_or(u16::MAX) {
-        s.choices.push(chain.choose(slot, &s.exchange));
-    }
-}
-
 /// Runs the response head phase.
 pub(crate) fn run_response(plan: &Plan, chain: &Chain, s: &mut Scratch) {
     for slot in chain.list(Phase::Response) {
@@ -135,20 +126,4 @@ pub(crate) fn run_body(plan: &Plan, chain: &Chain, s: &mut Scratch, data: Bytes,
         filter.on_response_body(&mut cx, &mut chunk);
     }
     chunk.data
-}
-
-/// Runs the log phase. `answered`: a response head was sent.
-pub(crate) fn run_log(services: &Services, chain: &Chain, s: &Scratch, answered: bool) {
-    for slot in chain.list(Phase::Log) {
-        let choice = s.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
-        let Some(filter) = chain.filter(*slot, choice, Phases::LOG) else { continue };
-        filter.on_log(&LogCx {
-            request: &s.request,
-            response: answered.then_some(&s.response),
-            exchange: &s.exchange,
-            path: &s.path,
-            services,
-            slot: usize::from(*slot),
-        });
-    }
 }

@@ -5,17 +5,14 @@ use std::future::{Future, poll_fn};
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use cardinal_base::{Budget, Reservation};
 use cardinal_http::{Failure, FailureKind, HeaderList, Name, belongs_in_head};
 use cardinal_ir::{Limits, Timeouts};
 use cardinal_net::{NetError, Peer, Splice, SpliceError, Timer, Wheel};
 
-use super::mirroring::Copies;
-use super::throttle::Throttle;
+use crate::exchange::{Copies, Replay, Throttle};
 use crate::policy::timeouts::{Expiry, Watch};
 
 /// How far a direction came.
@@ -62,33 +59,6 @@ impl TransferError {
     }
 }
 
-/// The beginning of a request body that is streamed, kept while it is all that has moved: so that another endpoint can be
-/// sent the same.
-#[derive(Debug)]
-pub(super) struct Replay {
-    bytes: Vec<u8>,
-    max: usize,
-    held: Reservation,
-    budget: Arc<Budget>,
-}
-
-impl Replay {
-    /// Keeps up to `max` bytes, which `held` counts.
-    pub(super) fn new(max: usize, held: Reservation, budget: &Arc<Budget>) -> Box<Self> {
-        Box::new(Self { bytes: Vec::new(), max, held, budget: Arc::clone(budget) })
-    }
-
-    /// Keeps more; `false` when there is no room for it.
-    fn keep(&mut self, data: &[u8]) -> bool {
-        let fits = data.len() <= self.max - self.bytes.len();
-        let kept = fits && self.held.make_room(&self.budget, &mut self.bytes, data.len(), self.max).is_ok();
-        if kept {
-            self.bytes.extend_from_slice(data);
-        }
-        kept
-    }
-}
-
 /// The request body's way.
 #[derive(Debug)]
 pub(super) struct Upload {
@@ -109,7 +79,7 @@ pub(super) struct Upload {
     done: bool,
     splice: Splice,
     /// Copies of the request for mirrors, which get what is streamed from the client.
-    pub(super) copies: Option<Box<Copies>>,
+    pub(super) copies: Option<Box<dyn Copies>>,
 }
 
 impl Upload {

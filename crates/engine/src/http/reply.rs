@@ -12,12 +12,12 @@ use cardinal_ir::{DebugHeaders, ErrorPages, NodeSettings};
 use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 
-use super::Scratch;
-use super::exchange::{RequestContext, Session, patience_ms};
-use super::filters::{choose_all, run_body, run_response};
+use super::collect::patience_ms;
+use super::filters::{run_body, run_response};
 use super::forward::{CLIENT_STALL, TransferError, client_gone};
-use super::throttle::Throttle;
+use super::session::{RequestContext, Session};
 use super::upstream_head::id_digits;
+use crate::exchange::{Scratch, Throttle, choose_all};
 use crate::plan::{Chain, Plan};
 use crate::worker::Worker;
 

@@ -11,39 +11,33 @@ use cardinal_balance::Outcome;
 use cardinal_http::h1::{Framing, announces_body, keep_alive, response_framing};
 use cardinal_http::{Failure, FailureKind, Method, ResponseHead, Retry as Repeat, Version};
 use cardinal_ir::policy::Retry;
-use cardinal_net::{NetError, Peer, StreamGuard};
+use cardinal_net::Peer;
 use cardinal_sdk::{BodyMode, Source, TryState};
 
-use super::Scratch;
-use super::call_state::{CallState, Lasting};
-use super::exchange::{
-    BODY_RATE_MIN, Body, ClientBody, Collect, NO_ROOM, RequestContext, Session, Switched, Terms, body_max, collect,
-    make_uri,
-};
+use super::body::{Body, body_max};
+use super::client_body::ClientBody;
+use super::collect::{BODY_RATE_MIN, Collect, Terms, collect};
 use super::facts::{switches_as_asked, upgrade};
-use super::failure_log::{self, Line};
 use super::filters::{run_body, run_response};
 use super::forward::{
-    Download, Progress, RESPONSE_BODY_STALL, Replay, StallTimer, TransferError, UPSTREAM_STALL, UPSTREAM_WRITE_STALL,
-    Upload, check_watch, client_gone, unless_gone,
+    Download, Progress, RESPONSE_BODY_STALL, StallTimer, TransferError, UPSTREAM_STALL, Upload, check_watch,
+    client_gone, unless_gone,
 };
 use super::mirroring::copies;
 use super::reply::{self, send_continue};
 use super::response_head::{head_failure, head_limits, poll_head};
-use super::tunnel::TunnelLimits;
-use super::upstream::{AcquiredConnection, Transport, acquire_connection, picked_text, report_failure};
-use super::upstream_head::Outgoing;
-use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
+use super::session::{RequestContext, Session, Switched};
+use super::upstream::acquire_connection;
+use super::upstream_head::make_uri;
+use super::upstream_start::{INTERIM_MAX, UpstreamCall, Way};
+use crate::exchange::failure_log::{self, Line};
+use crate::exchange::{CallState, Lasting, NO_ROOM, Replay, Scratch, TunnelLimits, picked_text, report_failure};
 use crate::policy::circuit;
 use crate::policy::retry::{
     Attempt, BudgetGuard, Delay, Situation, decide, failed_attempt, may_repeat, watches_responses,
 };
 use crate::policy::timeouts::Watch;
 use crate::policy::{headers, telemetry};
-use crate::worker::Worker;
-
-/// Informational responses before the final one; they are not flow-controlled, so they are counted.
-pub(super) const INTERIM_MAX: usize = 32;
 
 /// Bytes of a request body that are held, so that another endpoint can be tried.
 const REPLAY_MAX: u64 = 64 * 1024;
@@ -51,16 +45,6 @@ const REPLAY_MAX: u64 = 64 * 1024;
 /// Bytes of a response that is dropped for another try which are read to keep the connection. More, or what is not there
 /// yet, closes it.
 const DROPPED_MAX: usize = 16 * 1024;
-
-/// A request on its way to a backend.
-pub(super) struct UpstreamCall<'x> {
-    pub(super) worker: &'x Rc<Worker>,
-    pub(super) plan: &'x Plan,
-    pub(super) route: &'x RoutePlan,
-    pub(super) backend: &'x Arc<BackendPlan>,
-    /// The filters of the request.
-    pub(super) chain: &'x Arc<Chain>,
-}
 
 /// An upstream that has the request, or is getting it, and has answered with a head.
 struct Answering {
@@ -75,14 +59,6 @@ enum Next<'t> {
     Answer(Result<Answering, Failure>),
     /// Another one, after this.
     Retry(Pin<Box<dyn Future<Output = Result<(), Failure>> + 't>>),
-}
-
-/// What is left of [`AcquiredConnection`] once its transport is in use.
-pub(super) struct Way {
-    pub(super) picked: cardinal_balance::Picked,
-    pub(super) key: cardinal_net::PoolKey,
-    pub(super) requests: u32,
-    _guard: Option<StreamGuard>,
 }
 
 impl UpstreamCall<'_> {
@@ -352,40 +328,6 @@ impl UpstreamCall<'_> {
     fn passed_trailers(&self) -> Box<[Box<str>]> {
         let named = self.plan.node().request_trailers.iter();
         named.filter(|name| !self.chain.owns_header(name.as_bytes())).cloned().collect()
-    }
-
-    /// Writes the request head.
-    pub(super) async fn start(
-        &self,
-        reached: AcquiredConnection,
-        s: &Scratch,
-        framing: Framing,
-        upgrade: Option<&[u8]>,
-    ) -> Result<(Peer, Way), Failure> {
-        let AcquiredConnection { transport, picked, key, requests } = reached;
-        let outgoing = Outgoing::new(s, self.plan.node(), framing, upgrade)?;
-        let way = |guard| Way { picked, key, requests, _guard: guard };
-        match transport {
-            Transport::H1(mut h1) => {
-                h1.start_writing(framing, |out| outgoing.write_h1(out));
-                Ok((Peer::H1(h1), way(None)))
-            }
-            Transport::H2(client, guard) => {
-                let target = outgoing.target(self.backend.tls.is_some());
-                let broken = |error: NetError| {
-                    Failure::new(FailureKind::UpstreamReset, "opening a stream")
-                        .with_source(error)
-                        .with_retry(Repeat::Safe)
-                };
-                let ready = poll_fn(|cx| client.poll_ready(cx));
-                let ready = s.up_timer.limit(s.timeouts.write_ms, ready).await;
-                let late = || UPSTREAM_WRITE_STALL.failure(s.timeouts.write_ms).with_retry(Repeat::Safe);
-                ready.ok_or_else(late)?.map_err(broken)?;
-                let end = framing == Framing::None;
-                let stream = client.open(&target, end, |fields| outgoing.write_h2(fields)).map_err(broken)?;
-                Ok((Peer::H2(Box::new(stream)), way(Some(guard))))
-            }
-        }
     }
 
     /// Sends the body while waiting for the response head. Informational heads are passed on.

@@ -12,7 +12,7 @@ use cardinal_ir::{Backend, NodeSettings, Route};
 use cardinal_net::h2::{FieldWriter, Target};
 use cardinal_sdk::{Exchange, RequestId};
 
-use super::Scratch;
+use crate::exchange::Scratch;
 
 /// A head on its way to an upstream, which was checked: it can be written.
 pub(crate) struct Outgoing<'x> {
@@ -340,5 +340,16 @@ pub(crate) fn strip_response(response: &mut ResponseHead) {
     headers.remove_if(|id, name, _| is_own(id) || listed.iter().any(|token| name.eq_ignore_ascii_case(token)));
     if asks_for_upgrade {
         headers.set_known(Name::Connection, b"Connection", b"upgrade");
+    }
+}
+
+/// What goes upstream: path and query.
+pub(crate) fn make_uri(s: &mut Scratch) {
+    let uri = &mut s.exchange.upstream_uri;
+    uri.clear();
+    uri.extend_from_slice(&s.upstream.path);
+    if let Some(query) = s.request.query() {
+        uri.push(b'?');
+        uri.extend_from_slice(query);
     }
 }

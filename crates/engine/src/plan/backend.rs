@@ -17,7 +17,7 @@ use rustls::ClientConfig;
 use rustls::server::ProducesTickets;
 use rustls::sign::CertifiedKey;
 
-use super::Changes;
+use super::changes::Changes;
 use super::identities::policy_of;
 
 /// A destination, ready to use.

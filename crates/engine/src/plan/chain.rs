@@ -10,11 +10,11 @@ use cardinal_ir::resolve::{Candidate, ScopedId, ScopedRecord, Slot, SlotKey};
 use cardinal_ir::{Code, Diagnostic, Diagnostics, IrDelta, Policy, PolicyKind, Scope, Severity, Wire};
 use cardinal_sdk::{
     Admit, BuildCx, BuildError, ConnectCx, Exchange, FailureMode, Filter, Flow, HeadCx, Identity, Phases, PluginDef,
+    Services,
 };
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::PlanCx;
 use crate::policy::{self, Clients, PolicyCx};
 
 /// No candidate of a slot applies to a request.
@@ -293,16 +293,16 @@ fn error(candidate: &Candidate, code: Code, path: &str, message: String) -> Diag
 
 /// Builds filters and policies, each instance once; one whose record did not change is taken from where it was.
 pub(super) struct ChainBuilder<'x> {
-    cx: &'x PlanCx<'x>,
+    services: &'x Services,
     plugins: HashMap<&'static str, &'static PluginDef>,
     built: HashMap<(ScopedId, usize), CandidatePlan>,
     problems: BTreeMap<ScopedId, Vec<Diagnostic>>,
 }
 
 impl<'x> ChainBuilder<'x> {
-    pub(super) fn new(cx: &'x PlanCx<'x>) -> Self {
-        let plugins = cx.plugins.iter().map(|plugin| (plugin.name, *plugin)).collect();
-        Self { cx, plugins, built: HashMap::new(), problems: BTreeMap::new() }
+    pub(super) fn new(plugins: &[&'static PluginDef], services: &'x Services) -> Self {
+        let plugins = plugins.iter().map(|plugin| (plugin.name, *plugin)).collect();
+        Self { services, plugins, built: HashMap::new(), problems: BTreeMap::new() }
     }
 
     /// Builds the instances of all records that are new or differ.
@@ -468,7 +468,7 @@ impl<'x> ChainBuilder<'x> {
     fn make(&self, place: Place, candidate: &Candidate) -> Result<Arc<dyn Filter>, BuildError> {
         let scope = candidate.scope();
         let policy_cx = |order, of_plugin| PolicyCx {
-            services: &self.cx.services,
+            services: self.services,
             label: candidate.record.origin().label(),
             id: candidate.id,
             scope,
@@ -488,7 +488,7 @@ impl<'x> ChainBuilder<'x> {
             return policy::build(&spec, &policy_cx(plugin.priority, true));
         }
         let cx = BuildCx {
-            services: &self.cx.services,
+            services: self.services,
             id: set.origin.id,
             route: scope.route,
             backend: scope.backend,

@@ -7,7 +7,7 @@ use cardinal_ir::{Code, Delta, Diagnostic, Id, Identity, Ir, MutualTls, Origin, 
 use cardinal_net::identity::{IdentityPolicy, IdentityStore, PeerRule};
 use cardinal_pki::{self as pki, SpiffeId, TrustDomain, X509Svid};
 
-use super::Changes;
+use super::changes::Changes;
 
 /// What is wrong with identities and trust bundles, by their ids.
 pub(super) type Problems = BTreeMap<Id, Diagnostic>;

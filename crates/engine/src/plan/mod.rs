@@ -5,6 +5,7 @@
 
 mod backend;
 mod chain;
+mod changes;
 mod groups;
 mod identities;
 mod listeners;
@@ -17,9 +18,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{
-    Code, Diagnostic, Diagnostics, Id, Ir, IrDelta, Listener, NodeSettings, Severity, TrustBundle, Verified,
-};
+use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, Listener, NodeSettings, Severity, Verified};
 use cardinal_net::ConnectionFacts;
 use cardinal_sdk::{Directory, PluginDef, Services};
 use cardinal_sync::Update;
@@ -28,7 +27,7 @@ pub(crate) use backend::News;
 pub use backend::{BackendPlan, BackendTls, Registry};
 pub(crate) use chain::{Chain, Instance, NOT_CHOSEN, Phase};
 pub use groups::GroupPlan;
-pub(crate) use listeners::{ListenerPlan, Listeners, TlsPolicy, own_identity};
+pub(crate) use listeners::{ListenerPlan, Listeners, TlsPolicy, is_same_socket, own_identity};
 pub(crate) use routes::Destination;
 pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
@@ -36,10 +35,11 @@ pub(crate) use validate::validate;
 
 use backend::Backends;
 use chain::ChainBuilder;
+use changes::Changes;
 use groups::{Groups, RouteProblems};
 use identities::Prepared;
 use listeners::ListenersCx;
-use planner::{Chains, Planner};
+use planner::{Before, Chains, Planner};
 
 use crate::configuration::Configuration;
 use crate::policy::telemetry::TelemetryPlans;
@@ -175,7 +175,7 @@ impl Plan {
         let identities = Prepared::new(&ir, &changes, &mut identity_problems);
         let listeners = ListenersCx { ir: &ir, node: &node, tls: &tls, registry: cx.registry, changes: &changes };
         let listeners = Listeners::build(&listeners, previous.map(|previous| &previous.listeners));
-        let mut builder = ChainBuilder::new(cx);
+        let mut builder = ChainBuilder::new(cx.plugins, &cx.services);
         builder.build_all(&changes.delta)?;
         // From here on nothing fails: the registry follows.
         let nothing = Directory::default();
@@ -184,7 +184,8 @@ impl Plan {
         let nothing = Backends::default();
         let backends = previous.map_or(&nothing, |previous| &previous.backends);
         let (backends, concerned) = cx.registry.backends((&ir, &node), generation, &changes, backends, &cx.services);
-        let mut planner = Planner::new(cx, builder, &changes, &backends, (groups::ids(&ir), concerned));
+        let mut planner =
+            Planner::new(previous.map(Self::before), builder, &changes, &backends, (groups::ids(&ir), concerned));
         let mut route_problems = previous.map_or_else(BTreeMap::new, |previous| previous.route_problems.clone());
         let routes = &changes.delta.routes;
         let groups = Groups::build(previous.map(|p| &p.groups), &ir, routes, &mut planner, &mut route_problems);
@@ -216,6 +217,11 @@ impl Plan {
         Ok((plan, diagnostics))
     }
 
+    /// What the chains of the next generation are made from.
+    fn before(&self) -> Before<'_> {
+        Before { chains: &self.chains, backends: &self.backends }
+    }
+
     /// A backend that can be used.
     pub(crate) fn backend(&self, id: &Id) -> Option<&Arc<BackendPlan>> {
         self.backends.get(id)
@@ -237,24 +243,6 @@ impl Plan {
     /// Whether anything was refused.
     pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
         diagnostics.iter().any(|d| d.severity == Severity::Error)
-    }
-}
-
-/// What differs between two generations and the settings of the node. The work of planning follows from it.
-pub(crate) struct Changes {
-    /// The settings of the node differ.
-    node: bool,
-    delta: IrDelta,
-}
-
-impl Changes {
-    /// Whether key material differs: certificates, authorities, settings of the node.
-    fn touches_tls(&self) -> bool {
-        // Roots of a trust domain are looked up at each handshake.
-        let is_named = |bundle: &Arc<TrustBundle>| bundle.trust_domain.is_none();
-        self.node
-            || !self.delta.certificates.is_empty()
-            || self.delta.trust_bundles.iter().any(|change| change.old.iter().chain(&change.new).any(is_named))
     }
 }
 

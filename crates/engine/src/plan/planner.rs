@@ -10,9 +10,10 @@ use cardinal_route::Router;
 
 use super::backend::Backends;
 use super::chain::ChainBuilder;
+use super::changes::Changes;
 use super::routes::{Destination, Destinations, Split, tag};
 use super::scopes::{Dirty, Scopes};
-use super::{BackendPlan, Chain, Changes, Plan, PlanCx, RoutePlan, RoutePlans};
+use super::{BackendPlan, Chain, RoutePlan, RoutePlans};
 
 /// What chains are made from, and the chains that several routes share.
 #[derive(Clone, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Chains {
     scopes: Scopes,
     /// Of backends that have filters, by group of listeners: for their routes that have none of their own.
     of_backends: Sharded<BackendChain>,
+    /// Of requests that match no route, by group of listeners.
+    unrouted: HashMap<Option<Id>, Arc<Chain>>,
     /// What is wrong with filters and policies, by the ids of their records.
     problems: BTreeMap<ScopedId, Vec<Diagnostic>>,
 }
@@ -57,13 +60,18 @@ impl Keyed for BackendChain {
     }
 }
 
+/// The generation before, as far as chains are made from it.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'x> {
+    pub(super) chains: &'x Chains,
+    pub(super) backends: &'x Backends,
+}
+
 /// Plans routes, sharing what is equal.
 pub(super) struct Planner<'x> {
-    previous: Option<&'x Plan>,
+    previous: Option<Before<'x>>,
     backends: &'x Backends,
     chains: Chains,
-    /// Of requests that match no route, by group of listeners.
-    unrouted: HashMap<Option<Id>, Arc<Chain>>,
     dirty: Dirty,
     /// Backends that are not what they were.
     concerned: HashSet<Id>,
@@ -75,20 +83,20 @@ pub(super) struct Planner<'x> {
 impl<'x> Planner<'x> {
     /// The planner of these groups of listeners. `concerned` are the backends that changed.
     pub(super) fn new(
-        cx: &'x PlanCx<'x>,
+        previous: Option<Before<'x>>,
         mut builder: ChainBuilder<'x>,
         changes: &Changes,
         backends: &'x Backends,
         (groups, concerned): (impl Iterator<Item = Option<Id>>, HashSet<Id>),
     ) -> Self {
-        let mut chains = cx.previous.map_or_else(Chains::default, |previous| previous.chains.clone());
+        let mut chains = previous.map_or_else(Chains::default, |previous| previous.chains.clone());
         let (scopes, dirty) = chains.scopes.rebuild(&changes.delta);
         chains.scopes = scopes;
         for id in scoped_ids(&changes.delta) {
             chains.problems.remove(&id);
         }
         let unrouted = groups.map(|group| {
-            let old = cx.previous.and_then(|previous| previous.groups.known(group)).map(|old| &old.unrouted);
+            let old = previous.and_then(|previous| previous.chains.unrouted.get(&group));
             let chain = match old {
                 Some(old) if !dirty.rest => Arc::clone(old),
                 old => {
@@ -98,16 +106,16 @@ impl<'x> Planner<'x> {
             };
             (group, chain)
         });
-        let unrouted = unrouted.collect();
-        let (previous, made) = (cx.previous, HashMap::new());
-        let mut planner = Self { previous, backends, chains, unrouted, dirty, concerned, made, builder };
+        chains.unrouted = unrouted.collect();
+        let made = HashMap::new();
+        let mut planner = Self { previous, backends, chains, dirty, concerned, made, builder };
         planner.backend_chains();
         planner
     }
 
     /// The chain of requests to a group of listeners that match no route.
     pub(super) fn unrouted(&self, listeners: Option<Id>) -> Arc<Chain> {
-        self.unrouted.get(&listeners).map_or_else(Arc::default, Arc::clone)
+        self.chains.unrouted.get(&listeners).map_or_else(Arc::default, Arc::clone)
     }
 
     /// Whether the plans of routes that did not change are what they were.
@@ -138,7 +146,7 @@ impl<'x> Planner<'x> {
             for group in groups {
                 let sets = own.iter().map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
                 let same = old.as_ref().and_then(|old| old.of(group));
-                let all = self.previous.and_then(|previous| previous.groups.known(group)).map(|plan| &plan.unrouted);
+                let all = self.previous.and_then(|previous| previous.chains.unrouted.get(&group));
                 let old: Vec<&Chain> = same.into_iter().chain(all).map(|chain| &**chain).collect();
                 chains.push((group, Arc::new(self.builder.chain(slots(sets, group, Some(id)), &old))));
             }

@@ -6,14 +6,15 @@ use cardinal_ir::{Code, Diagnostic, Diagnostics, Ir, IrDelta};
 use cardinal_route::Router;
 use cardinal_sdk::Directory;
 
+use super::PlanCx;
 use super::backend::{self, Backends};
 use super::chain::ChainBuilder;
+use super::changes::Changes;
 use super::groups::{note_unmatchable, route_tables};
 use super::identities::Prepared;
 use super::listeners::{Listeners, ListenersCx};
 use super::planner::Planner;
 use super::tls::{self, TlsPlan};
-use super::{Changes, PlanCx};
 use crate::configuration::Configuration;
 use crate::policy::telemetry::TelemetryPlans;
 
@@ -44,7 +45,7 @@ pub(crate) fn validate(configuration: &Configuration, cx: &PlanCx<'_>) -> Result
         ..IrDelta::default()
     };
     let changes = Changes { node: true, delta };
-    let mut builder = ChainBuilder::new(cx);
+    let mut builder = ChainBuilder::new(cx.plugins, &cx.services);
     builder.build_all(&changes.delta)?;
     let mut all = Directory::unusable_credentials(ir, cx.plugins);
     all.extend(tls.diagnostics());
@@ -62,7 +63,7 @@ pub(crate) fn validate(configuration: &Configuration, cx: &PlanCx<'_>) -> Result
     all.extend(problems.values().flatten().cloned());
     let (backends, concerned) = cx.registry.backends((ir, node), 1, &changes, &Backends::default(), &cx.services);
     all.extend(backends.diagnostics());
-    let mut planner = Planner::new(cx, builder, &changes, &backends, (super::groups::ids(ir), concerned));
+    let mut planner = Planner::new(None, builder, &changes, &backends, (super::groups::ids(ir), concerned));
     let matchable = ir.routes.iter().filter(|(id, _)| !problems.contains_key(*id));
     planner.build_chains(matchable.map(|(_, route)| &**route));
     all.extend(planner.finish().diagnostics());

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 
 use super::session::{AcquiredConnection, Chosen, Session};
 use super::tls;
-use crate::accept::{Arrived, ConnectionTls};
-use crate::http::{TunnelLimits, connect_failure, tunnel};
+use crate::arrival::{Arrived, ConnectionTls};
+use crate::exchange::{TunnelLimits, connect_failure, tunnel};
 use crate::plan::{BackendPlan, RoutePlan};
 use crate::worker::Worker;
 

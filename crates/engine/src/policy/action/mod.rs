@@ -7,7 +7,7 @@ use cardinal_route::split_host;
 use cardinal_route::upstream_uri::{write_path, write_replaced};
 use cardinal_sdk::{Reply, ReplyBody};
 
-use crate::http::Scratch;
+use crate::exchange::Scratch;
 use crate::policy::headers;
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //! The place of a request in flight belongs to the picked address and goes with it. The place of a connection belongs to
 //! the connection, in use or idle in a pool. Idle connections of other workers are asked for through [`Shortage`].
 
+mod shortage;
+
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cardinal_balance::{Group, LimitKind, Picked};
@@ -15,31 +16,11 @@ use cardinal_base::{Permit, Seat, Tick};
 use cardinal_http::{Failure, FailureKind};
 use cardinal_net::h1::H1;
 use cardinal_net::{PoolKey, Timer};
-use tokio::sync::Notify;
 
 use crate::plan::Plan;
 use crate::worker::Worker;
-
-/// Workers are asked for idle connections this often at most, milliseconds.
-const ASKED_EVERY_MS: u64 = 10;
-
-/// Tells workers that others wait for connections that they may have idle.
-#[derive(Default)]
-pub(crate) struct Shortage {
-    told: Notify,
-    /// When workers were asked last, milliseconds.
-    last_ms: AtomicU64,
-}
-
-impl Shortage {
-    fn tell(&self, now: Tick) {
-        let last_ms = self.last_ms.load(Ordering::Relaxed);
-        if now.millis().saturating_sub(last_ms) >= ASKED_EVERY_MS {
-            self.last_ms.store(now.millis(), Ordering::Relaxed);
-            self.told.notify_waiters();
-        }
-    }
-}
+use shortage::ASKED_EVERY_MS;
+pub(crate) use shortage::Shortage;
 
 /// Closes idle connections that others wait for, as long as the worker lives.
 pub(crate) async fn yield_connections(worker: Rc<Worker>) {

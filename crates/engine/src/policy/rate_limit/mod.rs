@@ -7,7 +7,8 @@ use cardinal_ir::policy::{LimitBy, Limiter, RateLimit, TokenBucket};
 use cardinal_sdk::rate::{self, Counters, Key, Limits, Quota, push_address, push_identifier};
 use cardinal_sdk::{Admit, BuildError, ConnectCx, Filter, Flow, HeadCx, Phases, Reply, ResponseCx, Services};
 
-use super::{Event, PolicyCounts, PolicyCx, check_fields};
+use super::building::{PolicyCx, check_fields};
+use super::{Event, PolicyCounts};
 
 /// The status of refused requests where the record says nothing.
 const TOO_MANY_REQUESTS: u16 = 429;

@@ -6,6 +6,8 @@
 mod export;
 mod request;
 mod span;
+mod spans;
+mod trace;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -15,7 +17,8 @@ use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity, Telemetry};
 use cardinal_sdk::Services;
 
 pub(crate) use export::{Counters, Exporter};
-pub(crate) use request::{RequestTrace, attempt_ended, attempt_failed, before_attempt, finish, start};
+pub(crate) use request::{attempt_ended, attempt_failed, before_attempt, finish, start};
+pub(crate) use trace::RequestTrace;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ fn record(route: Option<u8>, backend: Option<u8>, precedence: u32) -> Telemetry 
 }
 
 fn services() -> cardinal_sdk::Services {
-    crate::explain::offline_services(&cardinal_ir::NodeSettings::default())
+    crate::offline::offline_services(&cardinal_ir::NodeSettings::default())
 }
 
 fn sampled(sampling: Sampling, asked: Option<bool>, random: u64) -> bool {

@@ -3,33 +3,33 @@
 use cardinal_base::Permit;
 use cardinal_http::{Failure, Side};
 
-use super::forward::Replay;
+use super::replay::Replay;
 use crate::policy::retry::BudgetGuard;
 use crate::policy::timeouts::{Expiry, Watch};
 
 /// What lasts over all attempts of a request. Requests without such policies have none of it.
 #[derive(Default)]
-pub(crate) struct CallState(pub(super) Option<Box<Lasting>>);
+pub(crate) struct CallState(pub(crate) Option<Box<Lasting>>);
 
 #[derive(Default)]
-pub(super) struct Lasting {
+pub(crate) struct Lasting {
     /// Limits on the request as a whole.
-    pub(super) watch: Option<Watch>,
+    pub(crate) watch: Option<Watch>,
     /// The beginning of a streamed body.
-    pub(super) replay: Option<Box<Replay>>,
+    pub(crate) replay: Option<Box<Replay>>,
     /// The request in the counts of its cluster.
-    pub(super) budget: Option<BudgetGuard>,
+    pub(crate) budget: Option<BudgetGuard>,
     /// Its place among the retries of its cluster, from the first retry to the end.
-    pub(super) permit: Option<Permit>,
+    pub(crate) permit: Option<Permit>,
 }
 
 impl CallState {
     /// Takes it out, to be used beside what it belongs to; [`put_back`](Self::put_back) follows.
-    pub(super) fn take(&mut self) -> Self {
+    pub(crate) fn take(&mut self) -> Self {
         Self(self.0.take())
     }
 
-    pub(super) fn put_back(&mut self, taken: Self) {
+    pub(crate) fn put_back(&mut self, taken: Self) {
         // Mostly there is nothing: then nothing has to be dropped here.
         if let Some(lasting) = taken.0 {
             self.0 = Some(lasting);
@@ -37,31 +37,31 @@ impl CallState {
     }
 
     /// Forgets everything.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if let Some(lasting) = self.0.take() {
             drop(lasting);
         }
     }
 
-    pub(super) fn watch(&mut self) -> Option<&mut Watch> {
+    pub(crate) fn watch(&mut self) -> Option<&mut Watch> {
         self.0.as_mut()?.watch.as_mut()
     }
 
-    pub(super) fn take_replay(&mut self) -> Option<Box<Replay>> {
+    pub(crate) fn take_replay(&mut self) -> Option<Box<Replay>> {
         self.0.as_mut()?.replay.take()
     }
 
-    pub(super) fn keep_replay(&mut self, replay: Option<Box<Replay>>) {
+    pub(crate) fn keep_replay(&mut self, replay: Option<Box<Replay>>) {
         if replay.is_some() {
             self.0.get_or_insert_default().replay = replay;
         }
     }
 
-    pub(super) fn has_permit(&self) -> bool {
+    pub(crate) fn has_permit(&self) -> bool {
         self.0.as_ref().is_some_and(|lasting| lasting.permit.is_some())
     }
 
-    pub(super) fn keep_permit(&mut self, permit: Option<Permit>) {
+    pub(crate) fn keep_permit(&mut self, permit: Option<Permit>) {
         if permit.is_some() {
             self.0.get_or_insert_default().permit = permit;
         }
@@ -69,7 +69,7 @@ impl CallState {
 
     /// Whether a failure tells something about the endpoint. That an exchange has reached its maximum lifetime does not, nor
     /// does a limit that has expired while the client was waited for.
-    pub(super) fn blames_upstream(&mut self, failure: &Failure) -> bool {
+    pub(crate) fn blames_upstream(&mut self, failure: &Failure) -> bool {
         let is_excused = |watch: &mut Watch| watch.expired() == Some(Expiry::Stream) || watch.is_upstream_excused();
         failure.kind().side() == Side::Upstream && !self.watch().is_some_and(is_excused)
     }

@@ -13,10 +13,11 @@ use cardinal_sdk::{Client, Exchange, UpstreamRequest};
 use smallvec::SmallVec;
 
 use super::call_state::CallState;
-use super::exchange::NO_ROOM;
-use super::mirroring::Copies;
+use super::copies::Copies;
 use crate::policy::telemetry::RequestTrace;
-use crate::worker::Worker;
+
+/// Why a request whose body cannot be held is not served.
+pub(crate) const NO_ROOM: &str = "the memory budget for bodies is exhausted";
 
 /// More memory than this in one scratch is not kept.
 const KEPT_MAX: usize = 64 * 1024;
@@ -46,7 +47,7 @@ pub(crate) struct Scratch {
     /// Endpoints that this request has tried.
     pub(crate) tried: SmallVec<[AddressKey; 4]>,
     /// Copies for mirrors that wait for the body of the request.
-    pub(super) copies: Option<Box<Copies>>,
+    pub(crate) copies: Option<Box<dyn Copies>>,
     /// Its part in a trace; `None` where no tracing applies.
     pub(crate) trace: Option<RequestTrace>,
     /// Time limits towards the backend, with those of the route.
@@ -85,9 +86,9 @@ impl Scratch {
         }
     }
 
-    /// The time. Looking at the clock is not free, so it is done once between two waits.
-    pub(crate) fn now(&mut self, worker: &Worker) -> Tick {
-        *self.looked.get_or_insert_with(|| worker.now())
+    /// The time as it was looked at since the last wait, or else by `look`.
+    pub(crate) fn looked_at(&mut self, look: impl FnOnce() -> Tick) -> Tick {
+        *self.looked.get_or_insert_with(look)
     }
 
     /// Something was waited for: the time is another one.
