@@ -13,13 +13,13 @@ use cardinal_balance::health::Signal;
 use cardinal_balance::{Event, Group, Observed, Probe, ProbeOutcome, State};
 use cardinal_base::{Tick, task};
 use cardinal_ir::{Cluster, Id, Origin};
-use cardinal_net::tls::{ClientSettings, client_config};
+use cardinal_net::tls::{ClientSettings, TlsError, client_config};
 use cardinal_sdk::TargetHealth;
 use rustls::ClientConfig;
 
 use crate::http::target_text;
 use crate::node::Node;
-use crate::plan::{Plan, Registry};
+use crate::plan::{Plan, Registry, client_pair};
 
 /// Groups are looked at this often at least: those of a new generation may want probes at once.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
@@ -146,7 +146,7 @@ impl Prober {
             *configs = Configs { generation: plan.generation, made: HashMap::new() };
         }
         let make = || {
-            client_config(&client_settings(&plan, key)).inspect_err(|error| {
+            client_settings(&plan, key).and_then(|settings| client_config(&settings)).inspect_err(|error| {
                 let group = group_name(settings).unwrap_or_default();
                 tracing::warn!(upstream = %group, %error, "health probes cannot use TLS");
             })
@@ -161,16 +161,16 @@ impl Prober {
     }
 }
 
-fn client_settings(plan: &Plan, key: ConfigKey) -> ClientSettings {
-    let pair = key.client.and_then(|id| plan.ir.certificates.get(&id)?.pairs.first());
+fn client_settings(plan: &Plan, key: ConfigKey) -> Result<ClientSettings, TlsError> {
+    let client = key.client.map(|id| client_pair(&plan.ir, plan.secrets(), id)).transpose()?;
     let alpn: &[u8] = if key.http2 { b"h2" } else { b"http/1.1" };
-    ClientSettings {
+    Ok(ClientSettings {
         verify: key.verify,
         authorities: plan.node.upstream_authorities.as_deref().map(str::to_owned),
-        client: pair.map(|pair| (pair.chain.clone(), pair.key.clone())),
+        client,
         alpn: vec![alpn.to_vec()],
         ..ClientSettings::default()
-    }
+    })
 }
 
 fn tell(group: &Group, event: &Event) {
