@@ -2,22 +2,31 @@
 
 use std::sync::Arc;
 
-use cardinal_ir::{Ir, NodeSettings};
-use cardinal_sync::Update;
+use cardinal_ir::{Ir, NodeSettings, Secrets};
+use cardinal_sync::{Update, UpdateParts};
 
-/// A generation, and the settings of the node that serves it.
+/// A generation with its secrets, and the settings of the node that serves it.
 #[derive(Clone, Debug, Default)]
 pub struct Configuration {
     /// Records that all nodes of a role receive.
     pub ir: Arc<Ir>,
+    /// The secrets that the records refer to.
+    pub secrets: Secrets,
     /// What the operator of this node configured.
     pub node: Arc<NodeSettings>,
 }
 
 impl Configuration {
-    /// Of a generation and settings.
+    /// Of a generation that refers to no secrets, and settings.
     pub fn new(ir: Ir, node: NodeSettings) -> Self {
-        Self { ir: Arc::new(ir), node: Arc::new(node) }
+        Self { ir: Arc::new(ir), secrets: Secrets::default(), node: Arc::new(node) }
+    }
+
+    /// With the secrets that the records refer to.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
     }
 
     /// The records, to change them.
@@ -41,7 +50,7 @@ impl From<Ir> for Configuration {
 /// The generation of an update; with the settings that hold by default, if the update has none.
 impl From<Update> for Configuration {
     fn from(update: Update) -> Self {
-        let (ir, _, node) = update.into_parts();
-        Self { ir, node: node.unwrap_or_default() }
+        let UpdateParts { generation: ir, secrets, node, .. } = update.into_parts();
+        Self { ir, secrets: secrets.unwrap_or_default(), node: node.unwrap_or_default() }
     }
 }

@@ -141,9 +141,9 @@ impl Engine {
     }
 
     /// The update from what is served to another configuration, for callers that are no source.
-    pub fn update(&self, Configuration { ir, node }: Configuration) -> Update {
+    pub fn update(&self, Configuration { ir, secrets, node }: Configuration) -> Update {
         let served = self.plan().map(|plan| Arc::clone(&plan.ir)).unwrap_or_default();
-        Update::between(&served, &ir).with_node(node)
+        Update::between(&served, &ir).with_secrets(secrets).with_node(node)
     }
 
     /// Serves the updates of a source, one after the other, until it ends. The thread is blocked while an update is planned.

@@ -28,6 +28,7 @@ pub mod policy;
 mod quarantine;
 pub mod resolve;
 mod route;
+mod secret;
 mod table;
 mod tables;
 mod telemetry;
@@ -44,7 +45,9 @@ pub use digest::Digest;
 pub use document::{Document, Part, Parts};
 pub use encoded::VisitEncoded;
 pub use filter::{Filter, FilterSet, Scope};
-pub use identity::{Attributes, Certificate, Credential, Identity, KeyPair, Principal, PrincipalGroup, TrustBundle};
+pub use identity::{
+    Attributes, Certificate, Credential, Identity, KeyPair, Lookup, Principal, PrincipalGroup, TrustBundle,
+};
 pub use labels::{Labels, Locality, TooManyLabels};
 pub use listener::{Capture, Listener, ListenerGroup, ListenerKind, ListenerTls, MutualTls, PeerMatch, TlsTermination};
 pub use matching::{
@@ -52,12 +55,13 @@ pub use matching::{
     OneOrMany, Op, PathMatch, Predicate, QueryMatch, RareConditions, Selection, TextMatch, ValueMatch, Wire,
 };
 pub use node::{
-    DebugHeaders, ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeSettings, RealIp, RealIpSource, Resolver,
-    UpstreamPool,
+    DebugHeaders, ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeCertificate, NodeSettings, PemPair, RealIp,
+    RealIpSource, Resolver, UpstreamPool,
 };
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
 pub use policy::{Policy, PolicyKind, PolicySpec, Timeouts};
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, TlsRequired, Traffic};
+pub use secret::{NoSecretRef, Secret, SecretKey, SecretRef, Secrets, UnresolvedSecret};
 pub use table::Table;
 pub use tables::{Ir, IrDelta, Record, RecordKind, Row, UnknownTable};
 pub use telemetry::{

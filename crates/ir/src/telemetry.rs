@@ -182,7 +182,8 @@ pub struct SpanExporter {
     /// The collector: `http://` or `https://` with the whole path, such as `http://collector:4318/v1/traces`. For
     /// [`SpanProtocol::OtlpGrpc`] without a path: `http://collector:4317`.
     pub url: Box<str>,
-    /// Headers of each call, such as those with an API key; for gRPC, its metadata.
+    /// Headers of each call, such as those with an API key; for gRPC, its metadata. A value may be a reference to a secret,
+    /// as in free-form values.
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// Do not verify the collector's certificate.
     pub insecure: bool,

@@ -24,4 +24,4 @@ pub use last_good::{Keeper, LastGood, LoadError, Loaded, SaveError, Saved};
 pub use memory::{Ended, MemoryHandle, MemorySource};
 pub use source::{ConfigSource, Next};
 pub use status::{ConfigFacts, ConfigOutcome, ConfigProblem, ConfigStatus};
-pub use update::Update;
+pub use update::{Update, UpdateParts};

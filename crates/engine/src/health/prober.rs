@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cardinal_balance::{Probe, ProbeOutcome};
 use cardinal_base::Tick;
 use cardinal_ir::Id;
-use cardinal_net::tls::{ClientSettings, client_config};
+use cardinal_net::tls::{ClientSettings, TlsError, client_config};
 use rustls::ClientConfig;
 
 use super::targets::group_name;
 use crate::node::Node;
-use crate::plan::Plan;
+use crate::plan::{Plan, client_pair};
 
 /// What probes have in common.
 pub(super) struct Prober {
@@ -54,7 +54,7 @@ impl Prober {
             *configs = Configs { generation: plan.generation, made: HashMap::new() };
         }
         let make = || {
-            client_config(&client_settings(&plan, key)).inspect_err(|error| {
+            client_settings(&plan, key).and_then(|settings| client_config(&settings)).inspect_err(|error| {
                 let group = group_name(settings).unwrap_or_default();
                 tracing::warn!(upstream = %group, %error, "health probes cannot use TLS");
             })
@@ -69,14 +69,14 @@ impl Prober {
     }
 }
 
-fn client_settings(plan: &Plan, key: ConfigKey) -> ClientSettings {
-    let pair = key.client.and_then(|id| plan.ir.certificates.get(&id)?.pairs.first());
+fn client_settings(plan: &Plan, key: ConfigKey) -> Result<ClientSettings, TlsError> {
+    let client = key.client.map(|id| client_pair(&plan.ir, plan.secrets(), id)).transpose()?;
     let alpn: &[u8] = if key.http2 { b"h2" } else { b"http/1.1" };
-    ClientSettings {
+    Ok(ClientSettings {
         verify: key.verify,
         authorities: plan.node.upstream_authorities.as_deref().map(str::to_owned),
-        client: pair.map(|pair| (pair.chain.clone(), pair.key.clone())),
+        client,
         alpn: vec![alpn.to_vec()],
         ..ClientSettings::default()
-    }
+    })
 }

@@ -4,7 +4,7 @@ use cardinal_balance::ProbeOutcome;
 use cardinal_base::{Clock, ManualClock};
 use cardinal_ir::{
     Active, Algorithm, Certificate, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, Id, Ir, KeyPair,
-    NodeSettings, Origin, ProbeKind, Resolver,
+    NodeSettings, Origin, ProbeKind, Resolver, SecretKey, Secrets,
 };
 use cardinal_net::dns::Dns;
 use cardinal_sdk::TargetHealth;
@@ -179,8 +179,10 @@ async fn what_is_no_answer_is_told_apart() {
 /// A group whose probes trust this authority and show this certificate.
 fn with_tls(active: Active, address: SocketAddr, authority: &Authority, shown: Option<&Issued>) -> Configuration {
     let mut ir = ir(active, &[("127.0.0.1", address.port())]);
+    let mut secrets = Secrets::default();
     if let Some(issued) = shown {
-        let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key: issued.key_pem.as_str().into() };
+        let key = secrets.add(&SecretKey::default(), &issued.key_pem);
+        let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key };
         let origin = Origin::default();
         ir.certificates.insert(CERTIFICATE, Certificate { origin, pairs: vec![pair], server_names: Vec::new() });
         let group =
@@ -188,7 +190,7 @@ fn with_tls(active: Active, address: SocketAddr, authority: &Authority, shown: O
         ir.clusters.insert(GROUP, group);
     }
     let settings = NodeSettings { upstream_authorities: Some(authority.cert_pem().into()), ..Default::default() };
-    Configuration::new(ir, settings)
+    Configuration::new(ir, settings).with_secrets(secrets)
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use cardinal_base::task::panic_text;
 use cardinal_ir::resolve::{Candidate, ScopedId, ScopedRecord, Slot, SlotKey};
-use cardinal_ir::{Code, Diagnostic, Diagnostics, IrDelta, Policy, PolicyKind, Scope, Severity, Wire};
+use cardinal_ir::{
+    Code, Diagnostic, Diagnostics, IrDelta, Policy, PolicyKind, Scope, Secrets, Severity, UnresolvedSecret, Wire,
+};
 use cardinal_sdk::{
     Admit, BuildCx, BuildError, ConnectCx, Exchange, FailureMode, Filter, Flow, HeadCx, Identity, Phases, PluginDef,
     Services,
@@ -291,18 +293,37 @@ fn error(candidate: &Candidate, code: Code, path: &str, message: String) -> Diag
     Diagnostic { severity: Severity::Error, code, origin, location: None, path, message, hint: None }
 }
 
+/// Why a filter or policy cannot be made.
+struct NotMade {
+    code: Code,
+    error: BuildError,
+}
+
+impl From<BuildError> for NotMade {
+    fn from(error: BuildError) -> Self {
+        Self { code: Code::Schema, error }
+    }
+}
+
+impl From<UnresolvedSecret> for NotMade {
+    fn from(unresolved: UnresolvedSecret) -> Self {
+        Self { code: Code::Secret, error: BuildError::new(unresolved.path.clone(), unresolved.to_string()) }
+    }
+}
+
 /// Builds filters and policies, each instance once; one whose record did not change is taken from where it was.
 pub(super) struct ChainBuilder<'x> {
     services: &'x Services,
+    secrets: &'x Secrets,
     plugins: HashMap<&'static str, &'static PluginDef>,
     built: HashMap<(ScopedId, usize), CandidatePlan>,
     problems: BTreeMap<ScopedId, Vec<Diagnostic>>,
 }
 
 impl<'x> ChainBuilder<'x> {
-    pub(super) fn new(plugins: &[&'static PluginDef], services: &'x Services) -> Self {
+    pub(super) fn new(plugins: &[&'static PluginDef], services: &'x Services, secrets: &'x Secrets) -> Self {
         let plugins = plugins.iter().map(|plugin| (plugin.name, *plugin)).collect();
-        Self { services, plugins, built: HashMap::new(), problems: BTreeMap::new() }
+        Self { services, secrets, plugins, built: HashMap::new(), problems: BTreeMap::new() }
     }
 
     /// Builds the instances of all records that are new or differ.
@@ -449,7 +470,7 @@ impl<'x> ChainBuilder<'x> {
             let message = format!("plugin {name:?} panicked while an instance was built: {text}");
             Box::new(error(candidate, Code::Panic, "", message))
         })?;
-        let built = built.unwrap_or_else(|error| {
+        let built = built.unwrap_or_else(|NotMade { code, error }| {
             let path = match &candidate.record {
                 ScopedRecord::Filters(_) => format!("config.{}", error.path.trim_start_matches("config.")),
                 ScopedRecord::Policy(_) => error.path,
@@ -458,14 +479,14 @@ impl<'x> ChainBuilder<'x> {
                 FailureMode::Open => ("requests are served without this instance", Arc::new(Absent)),
                 FailureMode::Closed => ("requests that it is for are answered 500", Arc::new(Unbuildable)),
             };
-            self.refuse(candidate, Code::Schema, &path, format!("{}; {effect}", error.message));
+            self.refuse(candidate, code, &path, format!("{}; {effect}", error.message));
             stand_in
         });
         Ok(CandidatePlan::new(built, candidate))
     }
 
     /// Makes the filter of a candidate: the plugin's, or a policy.
-    fn make(&self, place: Place, candidate: &Candidate) -> Result<Arc<dyn Filter>, BuildError> {
+    fn make(&self, place: Place, candidate: &Candidate) -> Result<Arc<dyn Filter>, NotMade> {
         let scope = candidate.scope();
         let policy_cx = |order, of_plugin| PolicyCx {
             services: self.services,
@@ -477,15 +498,16 @@ impl<'x> ChainBuilder<'x> {
         };
         let (set, plugin) = match (&candidate.record, place) {
             (ScopedRecord::Policy(policy), _) => {
-                return policy::build(&policy.spec, &policy_cx(policy.order, policy.plugin.is_some()));
+                return Ok(policy::build(&policy.spec, &policy_cx(policy.order, policy.plugin.is_some()))?);
             }
             (ScopedRecord::Filters(set), Place::Plugin(plugin)) => (set, plugin),
             (ScopedRecord::Filters(_), Place::Policy(..)) => return Ok(Arc::new(Absent)),
         };
         let params = set.filters.get(candidate.index).map_or(&Value::Null, |filter| &*filter.params);
+        let params = &*self.secrets.resolve_value(params)?;
         // Its front end may not have lowered it.
         if let Some(spec) = plugin.lower.map_or(Ok(None), |lower| lower(params))? {
-            return policy::build(&spec, &policy_cx(plugin.priority, true));
+            return Ok(policy::build(&spec, &policy_cx(plugin.priority, true))?);
         }
         let cx = BuildCx {
             services: self.services,
@@ -494,7 +516,7 @@ impl<'x> ChainBuilder<'x> {
             backend: scope.backend,
             principal: scope.principal,
         };
-        (plugin.build)(params, &cx)
+        Ok((plugin.build)(params, &cx)?)
     }
 
     fn refuse(&mut self, candidate: &Candidate, code: Code, path: &str, message: String) {

@@ -18,10 +18,10 @@ mod validate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, Listener, NodeSettings, Severity, Verified};
+use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, Listener, NodeSettings, Secrets, Severity, Verified};
 use cardinal_net::ConnectionFacts;
 use cardinal_sdk::{Directory, PluginDef, Services};
-use cardinal_sync::Update;
+use cardinal_sync::{Update, UpdateParts};
 
 pub(crate) use backend::News;
 pub use backend::{BackendPlan, BackendTls, Registry};
@@ -31,9 +31,10 @@ pub(crate) use listeners::{ListenerPlan, Listeners, TlsPolicy, is_same_socket, o
 pub(crate) use routes::Destination;
 pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
+pub(crate) use tls::client_pair;
 pub(crate) use validate::validate;
 
-use backend::Backends;
+use backend::{Backends, Records};
 use chain::ChainBuilder;
 use changes::Changes;
 use groups::{Groups, RouteProblems};
@@ -69,6 +70,10 @@ pub struct Plan {
     verified: Verified,
     backends: Backends,
     chains: Chains,
+    /// What the records refer to.
+    secrets: Secrets,
+    /// Whether one of their secrets is missing.
+    has_unresolved: bool,
     /// What is wrong with identities and trust bundles that were left out.
     identity_problems: identities::Problems,
     /// What is wrong with routes that were left out.
@@ -92,6 +97,11 @@ impl Plan {
     /// Settings of the node.
     pub fn node(&self) -> &NodeSettings {
         &self.node
+    }
+
+    /// What the records refer to.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// The route tables of a group of listeners; `None` is the default group.
@@ -128,16 +138,17 @@ impl Plan {
     /// # Errors
     /// The diagnostics, when the generation breaks an invariant or the node's own TLS cannot be set up.
     pub fn build(
-        Configuration { ir, node }: Configuration,
+        Configuration { ir, secrets, node }: Configuration,
         generation: u64,
         cx: &PlanCx<'_>,
     ) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
         if let Some(previous) = cx.previous {
-            return previous.advance(Update::between(&previous.ir, &ir).with_node(node), generation, cx);
+            let update = Update::between(&previous.ir, &ir).with_secrets(secrets).with_node(node);
+            return previous.advance(update, generation, cx);
         }
         let delta = Ir::default().diff(&ir);
         let verified = Verified::new(Arc::clone(&ir))?;
-        Self::of_changes((verified, node), Changes { node: true, delta }, generation, cx)
+        Self::of_changes((verified, secrets, node), Changes { node: true, delta }, generation, cx)
     }
 
     /// Plans the generation of an update, from this plan and what changes.
@@ -150,15 +161,22 @@ impl Plan {
         generation: u64,
         cx: &PlanCx<'_>,
     ) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
-        let (ir, delta, node) = update.rebased(&self.ir).into_parts();
+        let UpdateParts { generation: ir, mut delta, secrets, node } = update.rebased(&self.ir).into_parts();
         let verified = self.verified.advance(ir, &delta)?;
+        let secrets = secrets.unwrap_or_else(|| self.secrets.clone());
+        if self.has_unresolved {
+            // What was left out for want of a secret is planned again when the secret comes.
+            let has_come = |reference| self.secrets.get(reference).is_none() && secrets.get(reference).is_some();
+            delta = verified.ir().with_affected(delta, &has_come);
+        }
         let node = node.unwrap_or_else(|| Arc::clone(&self.node));
         let changes = Changes { node: self.node != node, delta };
-        Self::of_changes((verified, node), changes, generation, &PlanCx { previous: Some(self), ..cx.clone() })
+        let cx = PlanCx { previous: Some(self), ..cx.clone() };
+        Self::of_changes((verified, secrets, node), changes, generation, &cx)
     }
 
     fn of_changes(
-        (verified, node): (Verified, Arc<NodeSettings>),
+        (verified, secrets, node): (Verified, Secrets, Arc<NodeSettings>),
         changes: Changes,
         generation: u64,
         cx: &PlanCx<'_>,
@@ -166,24 +184,25 @@ impl Plan {
         let (previous, ir) = (cx.previous, Arc::clone(verified.ir()));
         let tls = match previous {
             Some(previous) if !changes.touches_tls() => previous.tls.share(),
-            _ => TlsPlan::build(&ir, &node, cx.registry, previous.map(|previous| &previous.tls))?,
+            _ => TlsPlan::build((&ir, &secrets, &node), cx.registry, previous.map(|previous| &previous.tls))?,
         };
         if let Err(error) = backend::read_system_authorities(&ir, &node) {
             return Err(tls::node_error(Code::Shortage, error.to_string()).into());
         }
         let mut identity_problems = previous.map_or_else(BTreeMap::new, |previous| previous.identity_problems.clone());
-        let identities = Prepared::new(&ir, &changes, &mut identity_problems);
+        let identities = Prepared::new((&ir, &secrets), &changes, &mut identity_problems);
         let listeners = ListenersCx { ir: &ir, node: &node, tls: &tls, registry: cx.registry, changes: &changes };
         let listeners = Listeners::build(&listeners, previous.map(|previous| &previous.listeners));
-        let mut builder = ChainBuilder::new(cx.plugins, &cx.services);
+        let mut builder = ChainBuilder::new(cx.plugins, &cx.services, &secrets);
         builder.build_all(&changes.delta)?;
         // From here on nothing fails: the registry follows.
         let nothing = Directory::default();
         let directory = previous.map_or(&nothing, |previous| &previous.directory);
-        let directory = directory.rebuild(&changes.delta, &ir, cx.plugins);
+        let directory = directory.rebuild(&changes.delta, (&ir, &secrets), cx.plugins);
         let nothing = Backends::default();
         let backends = previous.map_or(&nothing, |previous| &previous.backends);
-        let (backends, concerned) = cx.registry.backends((&ir, &node), generation, &changes, backends, &cx.services);
+        let records = Records { ir: &ir, secrets: &secrets, node: &node };
+        let (backends, concerned) = cx.registry.backends(records, generation, &changes, backends, &cx.services);
         let mut planner =
             Planner::new(previous.map(Self::before), builder, &changes, &backends, (groups::ids(&ir), concerned));
         let mut route_problems = previous.map_or_else(BTreeMap::new, |previous| previous.route_problems.clone());
@@ -194,9 +213,12 @@ impl Plan {
         identities.store(cx.registry.identities(), &mut identity_problems, &ir);
         let telemetry = match previous {
             Some(previous) if changes.delta.telemetry.is_empty() => previous.telemetry.clone(),
-            _ => TelemetryPlans::build(&ir, previous.and_then(|previous| previous.telemetry.as_ref()), &services),
+            _ => {
+                let previous = previous.and_then(|previous| previous.telemetry.as_ref());
+                TelemetryPlans::build((&ir, &secrets), previous, &services)
+            }
         };
-        let plan = Self {
+        let mut plan = Self {
             generation,
             ir,
             node,
@@ -210,10 +232,13 @@ impl Plan {
             verified,
             backends,
             chains,
+            secrets,
+            has_unresolved: false,
             identity_problems,
             route_problems,
         };
         let diagnostics = plan.diagnostics();
+        plan.has_unresolved = diagnostics.iter().any(|diagnostic| diagnostic.code == Code::Secret);
         Ok((plan, diagnostics))
     }
 

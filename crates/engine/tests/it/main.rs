@@ -33,6 +33,7 @@ mod resumption;
 mod retries;
 mod routing;
 mod scene;
+mod secrets;
 mod smuggling;
 mod splicing;
 mod stream;

@@ -61,8 +61,12 @@ fn host() -> impl Strategy<Value = Host> {
     (text(), 0_u16..3).prop_map(|(host, port)| Host { host, port })
 }
 
+fn secret_ref() -> impl Strategy<Value = SecretRef> {
+    any::<u8>().prop_map(|number| SecretKey::default().reference(&number.to_string()))
+}
+
 fn certificate() -> impl Strategy<Value = Certificate> {
-    let pair = (text(), text()).prop_map(|(chain, key)| KeyPair { chain, key });
+    let pair = (text(), secret_ref()).prop_map(|(chain, key)| KeyPair { chain, key });
     (origin(), collection::vec(pair, 0..2), texts()).prop_map(|(origin, pairs, server_names)| Certificate {
         origin,
         pairs,
@@ -71,7 +75,7 @@ fn certificate() -> impl Strategy<Value = Certificate> {
 }
 
 fn identity() -> impl Strategy<Value = Identity> {
-    let pair = (text(), text()).prop_map(|(chain, key)| KeyPair { chain, key });
+    let pair = (text(), secret_ref()).prop_map(|(chain, key)| KeyPair { chain, key });
     (origin(), text(), option::of(pair)).prop_map(|(origin, id, pair)| Identity { origin, id, pair })
 }
 
@@ -529,7 +533,8 @@ fn principal() -> impl Strategy<Value = Principal> {
 }
 
 fn credential() -> impl Strategy<Value = Credential> {
-    (origin(), prop::sample::select(vec!["key-auth", "acl"]), value(), any_id(), text()).prop_map(
+    let lookup = prop_oneof![text().prop_map(Lookup::Text), secret_ref().prop_map(Lookup::Secret)];
+    (origin(), prop::sample::select(vec!["key-auth", "acl"]), value(), any_id(), lookup).prop_map(
         |(origin, kind, data, principal, lookup)| {
             Credential::new(origin, Arc::new(Attributes::new(kind, data, "key")), principal, lookup)
         },

@@ -231,7 +231,8 @@ fn chains_are_what_a_naive_resolution_comes_to() {
                     }
                 }
             }
-            let same = Configuration { ir: Arc::clone(&next.ir), node: Arc::clone(&next.node) };
+            let same =
+                Configuration { ir: Arc::clone(&next.ir), secrets: next.secrets.clone(), node: Arc::clone(&next.node) };
             let fresh_registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
             let fresh = bench.plan(&same, 1, &fresh_registry, None);
             assert_eq!(digest(&next, &registry), digest(&fresh, &fresh_registry), "seed {seed}, {generation}");

@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity, Telemetry};
+use cardinal_ir::{Code, Diagnostic, Id, Ir, Secrets, Severity, SpanExporter, Telemetry, UnresolvedSecret};
 use cardinal_sdk::Services;
 
 pub(crate) use export::{Counters, Exporter};
@@ -57,7 +57,11 @@ struct Thresholds {
 
 impl TelemetryPlans {
     /// The tracing of a generation; `None` without any. What did not change is taken from `previous`.
-    pub(crate) fn build(ir: &Ir, previous: Option<&Arc<Self>>, services: &Services) -> Option<Arc<Self>> {
+    pub(crate) fn build(
+        (ir, secrets): (&Ir, &Secrets),
+        previous: Option<&Arc<Self>>,
+        services: &Services,
+    ) -> Option<Arc<Self>> {
         if ir.telemetry.is_empty() {
             return None;
         }
@@ -65,9 +69,10 @@ impl TelemetryPlans {
             Self { all: HashMap::new(), by_route: HashMap::new(), by_backend: HashMap::new(), rest: HashMap::new() };
         for (id, record) in ir.telemetry.iter() {
             let old = previous.and_then(|previous| previous.all.get(id));
-            let plan = match old.filter(|old| Arc::ptr_eq(&old.record, record)) {
+            // What lacked a secret may have it now.
+            let plan = match old.filter(|old| Arc::ptr_eq(&old.record, record) && old.problems.is_empty()) {
                 Some(same) => Arc::clone(same),
-                None => Arc::new(TelemetryPlan::new(*id, Arc::clone(record), services)),
+                None => Arc::new(TelemetryPlan::new(*id, Arc::clone(record), secrets, services)),
             };
             plans.add(&plan);
             plans.all.insert(*id, plan);
@@ -120,22 +125,32 @@ impl TelemetryPlans {
 }
 
 impl TelemetryPlan {
-    fn new(id: Id, record: Arc<Telemetry>, services: &Services) -> Self {
+    fn new(id: Id, record: Arc<Telemetry>, secrets: &Secrets, services: &Services) -> Self {
         let mut problems = Vec::new();
-        let mut refuse = |path: &str, message: String| {
+        let mut refuse = |code: Code, path: &str, message: String| {
             let (origin, path) = (record.origin.clone(), path.to_owned());
-            let (severity, code) = (Severity::Error, Code::Schema);
+            let severity = Severity::Error;
             problems.push(Diagnostic { severity, code, origin, location: None, path, message, hint: None });
         };
         let exporter = record.exporter.as_ref().and_then(|exporter| {
-            Exporter::open(&record, exporter, services)
-                .inspect_err(|reason| refuse("exporter", format!("{reason}; no spans are exported")))
-                .ok()
+            let mut refuse = |code, path: &str, reason| refuse(code, path, format!("{reason}; no spans are exported"));
+            let exporter = match with_secrets(exporter, secrets) {
+                Ok(exporter) => exporter,
+                Err(unresolved) => {
+                    refuse(Code::Secret, "exporter.headers", unresolved.to_string());
+                    return None;
+                }
+            };
+            Exporter::open(&record, &exporter, services).map_err(|reason| refuse(Code::Schema, "exporter", reason)).ok()
         });
         let sampling = &record.sampling;
         let percents = [sampling.client_percent, sampling.random_percent, sampling.overall_percent];
         if !percents.iter().all(|percent| (0.0..=100.0).contains(percent)) {
-            refuse("sampling", "a percentage is not within 0 and 100; it is taken as the nearest that is".to_owned());
+            refuse(
+                Code::Schema,
+                "sampling",
+                "a percentage is not within 0 and 100; it is taken as the nearest that is".to_owned(),
+            );
         }
         let [asked, open, overall] = percents.map(threshold);
         let sampling = Thresholds { asked: asked.min(overall), open: open.min(overall) };
@@ -162,6 +177,13 @@ impl TelemetryPlan {
         };
         threshold == SAMPLING_BASE || (threshold > 0 && random() % SAMPLING_BASE < threshold)
     }
+}
+
+/// An exporter with the secrets in its headers.
+fn with_secrets(exporter: &SpanExporter, secrets: &Secrets) -> Result<SpanExporter, UnresolvedSecret> {
+    let header = |(name, value): &(Box<str>, Box<str>)| Ok((name.clone(), secrets.resolve_text(value)?.into()));
+    let headers = exporter.headers.iter().map(header).collect::<Result<_, _>>()?;
+    Ok(SpanExporter { headers, ..exporter.clone() })
 }
 
 /// How many of [`SAMPLING_BASE`] requests so many percent are. What is not a number is none.

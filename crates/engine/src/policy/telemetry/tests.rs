@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cardinal_ir::{Id, Ir, Origin, Sampling, SpanExporter, Telemetry, TelemetryScope, resolve};
+use cardinal_ir::{Id, Ir, Origin, Sampling, Secrets, SpanExporter, Telemetry, TelemetryScope, resolve};
 use proptest::prelude::*;
 
 use super::{SAMPLING_BASE, TelemetryPlan, TelemetryPlans};
@@ -22,7 +22,7 @@ fn services() -> cardinal_sdk::Services {
 
 fn sampled(sampling: Sampling, asked: Option<bool>, random: u64) -> bool {
     let record = Telemetry { sampling, ..Telemetry::default() };
-    let plan = TelemetryPlan::new(id(1), Arc::new(record), &services());
+    let plan = TelemetryPlan::new(id(1), Arc::new(record), &Secrets::default(), &services());
     plan.is_sampled(asked, || random)
 }
 
@@ -50,7 +50,7 @@ proptest! {
                     None => drop(ir.telemetry.remove(&id(number))),
                 }
             }
-            let newer = TelemetryPlans::build(&ir, plans.as_ref(), &services);
+            let newer = TelemetryPlans::build((&ir, &Secrets::default()), plans.as_ref(), &services);
             for route in [None, Some(0), Some(1), Some(2), Some(9)] {
                 for backend in [None, Some(0), Some(1), Some(2), Some(9)] {
                     let (route, backend) = (route.map(id), backend.map(id));
@@ -98,7 +98,7 @@ async fn what_cannot_be_used_is_said() {
         change(&mut record);
         let mut ir = Ir::default();
         ir.telemetry.insert(id(1), record);
-        let plans = TelemetryPlans::build(&ir, None, &services()).unwrap();
+        let plans = TelemetryPlans::build((&ir, &Secrets::default()), None, &services()).unwrap();
         let texts: Vec<String> = plans.diagnostics().iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), expect.len(), "{texts:?}");
         assert!(texts.iter().zip(expect).all(|(text, part)| text.contains(part)), "{texts:?}");
