@@ -4,6 +4,7 @@ use cardinal_base::Permit;
 use cardinal_http::{Failure, Side};
 
 use super::forward::Replay;
+use super::request_body::FilteredBody;
 use crate::policy::retry::BudgetGuard;
 use crate::policy::timeouts::{Expiry, Watch};
 
@@ -17,6 +18,8 @@ pub(super) struct Lasting {
     pub(super) watch: Option<Watch>,
     /// The beginning of a streamed body.
     pub(super) replay: Option<Box<Replay>>,
+    /// A streamed body that goes through filters, between two attempts.
+    pub(super) filtered: Option<Box<FilteredBody>>,
     /// The request in the counts of its cluster.
     pub(super) budget: Option<BudgetGuard>,
     /// Its place among the retries of its cluster, from the first retry to the end.
@@ -35,6 +38,16 @@ impl CallState {
     pub(super) fn keep_replay(&mut self, replay: Option<Box<Replay>>) {
         if replay.is_some() {
             self.0.get_or_insert_default().replay = replay;
+        }
+    }
+
+    pub(super) fn take_filtered(&mut self) -> Option<Box<FilteredBody>> {
+        self.0.as_mut()?.filtered.take()
+    }
+
+    pub(super) fn keep_filtered(&mut self, filtered: Option<Box<FilteredBody>>) {
+        if filtered.is_some() {
+            self.0.get_or_insert_default().filtered = filtered;
         }
     }
 

@@ -25,6 +25,7 @@ use super::facts::{ConnectionInfo, route_request};
 use super::failure_log::{self, Line};
 use super::filters::{choose_all, run_log};
 use super::forward::{REQUEST_BODY_STALL, Stall, TransferError, client_gone};
+use super::halt::Halt;
 use super::reply::{error_reply, send_continue, send_reply};
 use super::tunnel::{TunnelLimits, tunnel};
 use super::upstream::picked_text;
@@ -126,7 +127,7 @@ impl Body for ClientBody<'_> {
                 Collect::TooLarge => too_large(),
                 Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
                 Collect::TransferError(error) => TransferError::Client(error).failure(),
-                Collect::Failed(failure) => failure,
+                Collect::Halted(halt) => halt.into_failure(),
             })?;
             s.exchange.bytes.received += whole.len() as u64;
             Ok(whole)
@@ -172,8 +173,8 @@ pub(super) enum Collect {
     /// The budget of the node, or of the connection, has no room for it.
     NoRoom,
     TransferError(NetError),
-    /// It took too long, or the exchange failed meanwhile.
-    Failed(Failure),
+    /// It took too long, or the exchange ended meanwhile.
+    Halted(Halt),
 }
 
 /// On what terms a body is held.
@@ -219,11 +220,11 @@ pub(super) async fn collect(
     terms: &Terms<'_>,
     timer: &cardinal_net::Timer,
     held: &mut Reservation,
-    mut meanwhile: impl FnMut(&mut Context<'_>, &mut Peer, u64) -> Result<(), Failure>,
+    mut meanwhile: impl FnMut(&mut Context<'_>, &mut Peer, u64) -> Result<(), Halt>,
 ) -> Result<Bytes, Collect> {
     let mut whole = Vec::new();
     let started = timer.wheel().now();
-    let late = || Poll::Ready(Err(Collect::Failed(terms.late.failure(terms.timeout_ms))));
+    let late = || Poll::Ready(Err(Collect::Halted(terms.late.failure(terms.timeout_ms).into())));
     timer.arm(terms.timeout_ms);
     let outcome = poll_fn(|cx| {
         loop {
@@ -249,7 +250,7 @@ pub(super) async fn collect(
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Collect::TransferError(error))),
                 Poll::Pending if timer.poll_expired(cx) => return late(),
                 Poll::Pending => {
-                    meanwhile(cx, peer, whole.len() as u64).map_err(Collect::Failed)?;
+                    meanwhile(cx, peer, whole.len() as u64).map_err(Collect::Halted)?;
                     return Poll::Pending;
                 }
             }
@@ -408,15 +409,25 @@ async fn serve<'x>(
         }
         decided?
     };
-    match decided {
-        Decided::Reply(reply) => send_reply(turn, chain, *reply).await,
+    let reply = match decided {
+        Decided::Reply(reply) => reply,
         Decided::Forward(route, backend) => {
             turn.s.timeouts = route.timeouts(backend);
             let outcome = UpstreamCall { worker: turn.worker, plan, route, backend, chain }.run(turn).await;
             turn.s.call = CallState::default();
-            outcome
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(Halt::Replied(reply)) if !turn.session.answered || retract(turn) => {
+                    turn.session.answered = false;
+                    // What filters asked of the upstream's body does not hold for ours.
+                    turn.s.exchange.body_mode = BodyMode::Pass;
+                    reply
+                }
+                Err(halt) => return Err(halt.into_failure()),
+            }
         }
-    }
+    };
+    send_reply(turn, chain, *reply).await
 }
 
 /// A body whose length is known and over the limit is refused before anything else is done.

@@ -20,9 +20,11 @@ use rustls_pki_types::ServerName;
 
 use super::Scratch;
 use super::failure_log::target_text;
+use super::filters::run_attempt;
+use super::halt::Halt;
 use super::upstream_head::set_host;
 use crate::names::Names;
-use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::plan::{BackendPlan, Chain, Phase, Plan, RoutePlan};
 use crate::policy::circuit::{self, Connection, Full};
 use crate::policy::telemetry;
 use crate::worker::Worker;
@@ -51,15 +53,14 @@ pub(super) enum Transport {
     H2(Client, StreamGuard),
 }
 
-/// Chooses an endpoint and connects to it. `upgrade` needs HTTP/1.
+/// Chooses an endpoint and connects to it, after the filters of the chain have seen the attempt. `upgrade` needs HTTP/1.
 pub(super) async fn acquire_connection(
     worker: &Rc<Worker>,
     plan: &Plan,
-    route: &RoutePlan,
-    backend: &Arc<BackendPlan>,
+    (route, backend, chain): (&RoutePlan, &Arc<BackendPlan>, Option<&Chain>),
     s: &mut Scratch,
     upgrade: bool,
-) -> Result<AcquiredConnection, Failure> {
+) -> Result<AcquiredConnection, Halt> {
     let chosen_at = s.now(worker);
     let picked = pick(worker, backend, s).await?;
     let balancer_us = s.now(worker).0.saturating_sub(chosen_at.0);
@@ -74,6 +75,10 @@ pub(super) async fn acquire_connection(
         state: None,
         status: None,
     });
+    // Before there is a connection, which would wait for them, too.
+    if let Some(chain) = chain.filter(|chain| !chain.list(Phase::Attempt).is_empty()) {
+        Box::pin(run_attempt(plan, chain, s, address)).await?;
+    }
     let now = s.now(worker);
     let limits = Worker::pool_limits(plan);
     let class = match &backend.tls {
@@ -104,7 +109,7 @@ pub(super) async fn acquire_connection(
                 }
                 Err(failure) => {
                     report_failure(worker, group, &picked, s, &failure);
-                    return Err(failure);
+                    return Err(failure.into());
                 }
             }
         }
@@ -131,7 +136,7 @@ pub(super) async fn acquire_connection(
         None => connect_timeout(timeout_ms, &stage),
     };
     report_failure(worker, group, &picked, s, &failure);
-    Err(failure.with_target(|| picked_text(&picked)))
+    Err(failure.with_target(|| picked_text(&picked)).into())
 }
 
 /// A connection that exists, for a request that waits because there may be no more of them.

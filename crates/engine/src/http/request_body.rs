@@ -1,0 +1,76 @@
+//! The request body on its way through the filters that want its parts.
+
+use bytes::Bytes;
+use cardinal_http::RequestHead;
+use cardinal_sdk::{Chunk, ChunkAccess, Exchange, FilterDecision, Phases, RequestBodyCx};
+
+use super::Scratch;
+use super::filters::filter_failed;
+use super::halt::Halt;
+use crate::plan::{Chain, NOT_CHOSEN, Phase, Plan};
+
+/// The filters of a request, while its body passes.
+pub(super) struct BodyFilters<'x> {
+    pub(super) plan: &'x Plan,
+    pub(super) chain: &'x Chain,
+    pub(super) choices: &'x [u16],
+    pub(super) request: &'x RequestHead,
+    pub(super) exchange: &'x mut Exchange,
+}
+
+impl<'x> BodyFilters<'x> {
+    pub(super) fn new(plan: &'x Plan, chain: &'x Chain, s: &'x mut Scratch) -> Self {
+        Self { plan, chain, choices: &s.choices, request: &s.request, exchange: &mut s.exchange }
+    }
+
+    /// What the filters make of a part.
+    pub(super) fn run(&mut self, data: Bytes, last: bool) -> Result<Bytes, Halt> {
+        let mut chunk = Chunk { data, last };
+        for slot in self.chain.list(Phase::RequestBody) {
+            let choice = self.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
+            let Some(filter) = self.chain.filter(*slot, choice, Phases::REQUEST_BODY) else { continue };
+            let before = (self.exchange.request_chunks == ChunkAccess::Read).then(|| chunk.data.clone());
+            let mut cx = RequestBodyCx {
+                request: self.request,
+                exchange: self.exchange,
+                services: &self.plan.services,
+                slot: usize::from(*slot),
+            };
+            let decision = filter.on_request_body(&mut cx, &mut chunk);
+            chunk.last = last;
+            match decision {
+                FilterDecision::Continue => {}
+                FilterDecision::Reply(reply) => return Err(Halt::Replied(reply)),
+                FilterDecision::Fail(reason) => return Err(filter_failed(self.chain, *slot, &reason).into()),
+            }
+            // The length that the upstream is told would be wrong.
+            if before.is_some_and(|before| !is_same(&before, &chunk.data)) {
+                let reason = "the plugin has changed a request body that it asked only to read";
+                return Err(filter_failed(self.chain, *slot, reason).into());
+            }
+        }
+        Ok(chunk.data)
+    }
+}
+
+fn is_same(one: &Bytes, other: &Bytes) -> bool {
+    one.len() == other.len() && (one.as_ptr() == other.as_ptr() || one == other)
+}
+
+/// A streamed request body whose parts go through filters. It lasts over all attempts, as filters see each part once.
+#[derive(Debug, Default)]
+pub(super) struct FilteredBody {
+    /// What filters have made, and no upstream has been sent.
+    pub(super) pending: Bytes,
+    /// Bytes that came from the client.
+    pub(super) received: u64,
+    /// The last part has been through.
+    pub(super) is_complete: bool,
+}
+
+impl FilteredBody {
+    /// Whether filters have seen something of the body.
+    pub(super) fn has_begun(&self) -> bool {
+        self.received > 0 || self.is_complete
+    }
+}
