@@ -164,7 +164,8 @@ mod tests {
         assert_eq!(headers.get(b"x-attempt"), Some(&b"2 127.0.0.1:80 3"[..]));
         let (_, decision) = bench.request_part(b"def", true);
         assert!(matches!(decision, FilterDecision::Reply(reply) if reply.status == 413));
-        let mut response = ResponseHead { status: 200, ..ResponseHead::default() };
+        let mut response = ResponseHead::default();
+        response.status = 200;
         bench.response(&mut response, Source::Upstream);
         response.status = 404;
         let decision = bench.response_decision(&mut response, Source::Upstream).await;

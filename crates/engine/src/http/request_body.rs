@@ -2,12 +2,39 @@
 
 use bytes::Bytes;
 use cardinal_http::RequestHead;
+use cardinal_http::h1::Framing;
 use cardinal_sdk::{Chunk, ChunkAccess, Exchange, FilterDecision, Phases, RequestBodyCx};
 
 use super::Scratch;
 use super::filters::filter_failed;
 use super::halt::Halt;
 use crate::plan::{Chain, NOT_CHOSEN, Phase, Plan};
+
+/// Passes the request body through filters that want its parts: at once, if it is at hand; else as it is streamed.
+pub(super) fn start(plan: &Plan, chain: &Chain, s: &mut Scratch) -> Result<(), Halt> {
+    let Some(body) = s.upstream.body.take() else {
+        s.call.keep_filtered(Some(Box::default()));
+        return Ok(());
+    };
+    let place = body.as_ptr();
+    let made = BodyFilters::new(plan, chain, s).run(body, true)?;
+    if made.as_ptr() != place {
+        s.recount(&plan.services.memory, s.exchange.held.bytes(), made.len())?;
+    }
+    s.upstream.body = Some(made);
+    Ok(())
+}
+
+/// How the request body ends for the upstream; `client` is how it does for the client.
+pub(super) fn upstream_framing(s: &Scratch, client: Framing) -> Framing {
+    match &s.upstream.body {
+        Some(body) if body.is_empty() => Framing::None,
+        Some(body) => Framing::Length(body.len() as u64),
+        // Its length is not known before filters have seen all of it.
+        None if s.exchange.request_chunks == ChunkAccess::Change => Framing::Chunked,
+        None => client,
+    }
+}
 
 /// The filters of a request, while its body passes.
 pub(super) struct BodyFilters<'x> {

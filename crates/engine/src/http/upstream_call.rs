@@ -30,7 +30,7 @@ use super::forward::{
 use super::halt::Halt;
 use super::mirroring::copies;
 use super::reply::{self, send_continue};
-use super::request_body::BodyFilters;
+use super::request_body::{self, BodyFilters, upstream_framing};
 use super::response_head::{head_failure, head_limits, poll_head};
 use super::tunnel::TunnelLimits;
 use super::upstream::{AcquiredConnection, Transport, acquire_connection, picked_text, report_failure};
@@ -99,7 +99,7 @@ impl UpstreamCall<'_> {
             self.hold_body(down, s, session).await?;
         }
         if s.exchange.request_chunks != ChunkAccess::None {
-            self.filter_whole(s)?;
+            request_body::start(self.plan, self.chain, s)?;
         }
         if let (Some(watch), Some(_)) = (s.call.watch(), &s.upstream.body) {
             watch.request_complete();
@@ -117,35 +117,9 @@ impl UpstreamCall<'_> {
         self.answer(answering, turn).await
     }
 
-    /// Passes the request body through filters that want its parts: at once, if it is at hand; else as it is streamed.
-    fn filter_whole(&self, s: &mut Scratch) -> Result<(), Halt> {
-        let Some(body) = s.upstream.body.take() else {
-            s.call.keep_filtered(Some(Box::default()));
-            return Ok(());
-        };
-        let place = body.as_ptr();
-        let made = BodyFilters::new(self.plan, self.chain, s).run(body, true)?;
-        if made.as_ptr() != place {
-            s.recount(&self.plan.services.memory, s.exchange.held.bytes(), made.len())?;
-        }
-        s.upstream.body = Some(made);
-        Ok(())
-    }
-
-    /// How the request body ends for the upstream.
-    fn upstream_framing(s: &Scratch, session: &Session) -> Framing {
-        match &s.upstream.body {
-            Some(body) if body.is_empty() => Framing::None,
-            Some(body) => Framing::Length(body.len() as u64),
-            // Its length is not known before filters have seen all of it.
-            None if s.exchange.request_chunks == ChunkAccess::Change => Framing::Chunked,
-            None => session.framing,
-        }
-    }
-
     /// Copies the request for the mirrors of the route. The copies of a body that is not at hand leave when it has passed.
     fn mirror(&self, s: &mut Scratch, session: &Session) {
-        let length = match Self::upstream_framing(s, session) {
+        let length = match upstream_framing(s, session.framing) {
             Framing::None => Some(0),
             Framing::Length(length) => Some(length),
             Framing::Chunked | Framing::UntilClose => None,
@@ -330,7 +304,7 @@ impl UpstreamCall<'_> {
         if streamed {
             send_continue(self.plan, down, session, s).await?;
         }
-        let framing = Self::upstream_framing(s, session);
+        let framing = upstream_framing(s, session.framing);
         if s.trace.is_some() {
             telemetry::before_attempt(s, || self.worker.random());
         }

@@ -1,11 +1,12 @@
 //! Filters that see each attempt.
 
 use anyhow::{Result, ensure};
-use cardinal_testkit::{EchoServer, H1Client, ScriptedPeer, Step};
+use cardinal_engine::explain::{Explainer, Question};
+use cardinal_testkit::{EchoServer, H1Client, ScriptedPeer, Step, World};
 use serde_json::json;
 
-use super::{both, only_failed, world};
-use crate::scene::{eventually, sent, sent_all};
+use super::{PLUGINS, both, only_failed, world};
+use crate::scene::{eventually, one, sent, sent_all};
 
 #[tokio::test]
 async fn fields_of_an_attempt_replace_those_of_the_request() -> Result<()> {
@@ -82,4 +83,16 @@ async fn waiting_for_an_attempt_has_an_end() -> Result<()> {
     ensure!(eventually(|| writing() == 1).await);
     drop(client);
     only_failed(&patient, "client_closed", 1).await
+}
+
+#[tokio::test]
+async fn a_plugin_of_attempts_is_explained() -> Result<()> {
+    let plugins = json!([{ "name": "probe", "config": { "does": "sign" } }]);
+    let file = one("http://127.0.0.1:1", json!({}), json!({ "plugins": plugins }));
+    let (explainer, _) = Explainer::new(World::compiled(PLUGINS, &file, &[])?, PLUGINS)?;
+    let question = Question { method: "GET".into(), url: "http://a/".into(), ..Question::default() };
+    let decision = explainer.decide(&question, 0).await?;
+    let names: Vec<_> = decision.plugins.iter().map(|plugin| plugin.name).collect();
+    assert_eq!(names, ["probe"]);
+    Ok(())
 }

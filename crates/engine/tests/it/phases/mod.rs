@@ -87,6 +87,9 @@ struct Seen {
 
 impl Filter for Probe {
     fn phases(&self) -> Phases {
+        if self.0.starts_with("sign") {
+            return Phases::ATTEMPT;
+        }
         let of_request = Phases::REQUEST.and(Phases::REQUEST_BODY);
         of_request.and(Phases::ATTEMPT).and(Phases::RESPONSE).and(Phases::RESPONSE_BODY)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -129,16 +129,17 @@ async fn filters_that_fail_or_cheat_fail_the_request() -> Result<()> {
 async fn a_retry_sends_what_filters_have_made() -> Result<()> {
     for (does, first, all) in [("upper", "ABC", "ABC|DEF"), ("collect", "\r\n\r\n", "abcdef!")] {
         for h2 in [false, true] {
-            let plays = vec![vec![Step::until(first), Step::Reset], vec![Step::until("0\r\n\r\n"), Step::send(OK)]];
+            let plays = vec![vec![Step::until(first), Step::Reset], vec![Step::until("\r\n0\r\n\r\n"), Step::send(OK)]];
             let peer = ScriptedPeer::start(plays).await;
             let world = world(&format!("http://{}", peer.address()), does, json!({ "retries": 1 }))?;
             let mut client = Sender::start(&world, h2, "PUT").await?;
             client.part("abc").await?;
             ensure!(eventually(|| peer.connections() == 2).await, "{does} h2={h2}: {:?}", failures(&world));
-            client.part("def").await?;
-            client.end().await?;
-            let response = client.response().await?;
-            assert_eq!((response.status, response.header("x-seen")), (200, Some("6 1")), "{does} h2={h2}");
+            let state = || format!("{does} h2={h2}: {:?} {:?}", failures(&world), peer.received());
+            client.part("def").await.with_context(state)?;
+            client.end().await.with_context(state)?;
+            let response = client.response().await.with_context(state)?;
+            assert_eq!((response.status, response.header("x-seen")), (200, Some("6 1")), "{}", state());
             let received = String::from_utf8(peer.received().pop().unwrap_or_default())?;
             let body = received.split_once("\r\n\r\n").map_or("", |(_, body)| body);
             let parts: Vec<&str> = body.split("\r\n").skip(1).step_by(2).filter(|part| !part.is_empty()).collect();
