@@ -16,6 +16,7 @@ use cardinal_ir::resolve::ScopedRecord;
 use cardinal_ir::{Action, Algorithm, Cluster, Diagnostic, Id, Ir, NodeSettings, Scope, WeightedBackend};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
+use cardinal_sdk::network::{ConnectTo, Datagrams, Network, NetworkFuture, ResolvedAddress, ServerConnection};
 use cardinal_sdk::redis::{Redis, RedisCall, RedisReplies, RedisReply, RedisServer, RedisSettings};
 use cardinal_sdk::{
     CallError, Client, ConnectionCounts, HttpCall, HttpCaller, HttpReply, NodeView, PluginDef, Reply, ReplyBody,
@@ -192,6 +193,26 @@ impl HttpCaller for Alone {
     }
 }
 
+impl Network for Alone {
+    fn connect(&self, to: ConnectTo) -> NetworkFuture<'static, ServerConnection> {
+        Box::pin(async move { Err(offline(&to.host)) })
+    }
+
+    fn datagrams(&self, host: &str, _port: u16) -> NetworkFuture<'static, Box<dyn Datagrams>> {
+        let error = offline(host);
+        Box::pin(async move { Err(error) })
+    }
+
+    fn lookup(&self, host: &str, _port: u16) -> NetworkFuture<'static, Vec<ResolvedAddress>> {
+        let error = offline(host);
+        Box::pin(async move { Err(error) })
+    }
+}
+
+fn offline(host: &str) -> CallError {
+    CallError::Transport(format!("{host} is not contacted while explaining"))
+}
+
 /// No server is asked, so that nothing is counted or stored there: each command gets the reply of an empty database.
 impl Redis for Alone {
     fn server(&self, _settings: &RedisSettings) -> Arc<dyn RedisServer> {
@@ -261,6 +282,7 @@ pub(crate) fn offline_services(settings: &NodeSettings) -> Services {
         shared: Arc::new(Shared::default()),
         http: Arc::new(Alone),
         redis: Arc::new(Alone),
+        network: Arc::new(Alone),
         runtime: tokio::runtime::Handle::current(),
         memory: Arc::new(Budget::new(usize::MAX)),
         node: Arc::new(Alone),

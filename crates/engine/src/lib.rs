@@ -26,6 +26,7 @@ mod listening;
 mod loopback;
 mod memory_trim;
 mod names;
+mod network;
 mod node;
 pub mod plan;
 mod policy;

@@ -15,6 +15,7 @@ mod filter;
 mod filter_step;
 pub mod log;
 pub mod lua;
+pub mod network;
 mod phase;
 pub mod queue;
 pub mod rate;

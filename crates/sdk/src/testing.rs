@@ -12,6 +12,7 @@ use cardinal_http::{HeaderList, RequestHead, ResponseHead};
 use cardinal_ir::{Backend, Host, HttpVersion, Id, Ir, L4, Origin, PolicySpec, Route, Target, Timeouts};
 use serde_json::Value;
 
+use crate::network::{ConnectTo, Datagrams, Network, NetworkFuture, ResolvedAddress, ServerConnection};
 use crate::redis::{Redis, RedisCall, RedisCommand, RedisError, RedisReplies, RedisReply, RedisServer, RedisSettings};
 use crate::{
     AttemptCx, BackendInfo, BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange,
@@ -59,6 +60,7 @@ pub fn services(clock: Arc<dyn Clock>) -> Services {
         shared: Arc::new(Shared::default()),
         http: Arc::new(Nobody),
         redis: Arc::new(Nobody),
+        network: Arc::new(Nobody),
         runtime: tokio::runtime::Handle::current(),
         memory: Arc::new(Budget::new(usize::MAX)),
         node: Arc::new(Nobody),
@@ -73,6 +75,22 @@ struct Nobody;
 impl HttpCaller for Nobody {
     fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>> {
         Box::pin(async move { Err(CallError::Transport(format!("no server answers {}", call.url))) })
+    }
+}
+
+impl Network for Nobody {
+    fn connect(&self, to: ConnectTo) -> NetworkFuture<'static, ServerConnection> {
+        Box::pin(async move { Err(CallError::Transport(format!("no server answers {}:{}", to.host, to.port))) })
+    }
+
+    fn datagrams(&self, host: &str, port: u16) -> NetworkFuture<'static, Box<dyn Datagrams>> {
+        let reason = format!("no server answers {host}:{port}");
+        Box::pin(async move { Err(CallError::Transport(reason)) })
+    }
+
+    fn lookup(&self, host: &str, _port: u16) -> NetworkFuture<'static, Vec<ResolvedAddress>> {
+        let reason = format!("{host}: no such name");
+        Box::pin(async move { Err(CallError::Transport(reason)) })
     }
 }
 
