@@ -25,6 +25,7 @@ use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
 use crate::listening::{Command, Handover, Listening, Mailbox, Socket, Sockets, WorkerSockets};
 use crate::names::Names;
+use crate::network::NodeNetwork;
 use crate::node::{Node, Shared};
 use crate::outcome::{Applied, ApplyError, EngineError};
 use crate::plan::{Plan, Registry};
@@ -361,12 +362,14 @@ pub(crate) fn make_node(
     let shared = Arc::new(Shared { counters, registry, trust: Arc::clone(&trust) });
     let dns = Dns::new(&settings.resolver, Arc::clone(&clock), control.clone()).map_err(|e| setup(&e))?;
     let caller = Caller::new(Arc::new(dns.clone()), Arc::clone(&trust));
-    let redis = RedisClient::new(Arc::new(dns.clone()), trust);
+    let redis = RedisClient::new(Arc::new(dns.clone()), Arc::clone(&trust));
+    let network = NodeNetwork::new(Arc::new(dns.clone()), trust);
     let services = Services {
         clock: Arc::clone(&clock),
         shared: Arc::new(SharedState::default()),
         http: Arc::new(caller),
         redis: Arc::new(redis),
+        network: Arc::new(network),
         runtime: control.clone(),
         memory: Arc::new(Budget::new(usize::try_from(settings.limits.buffered_bytes_total_max).unwrap_or(usize::MAX))),
         node: Arc::clone(&shared) as Arc<dyn cardinal_sdk::NodeView>,

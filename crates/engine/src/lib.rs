@@ -28,6 +28,7 @@ mod listening;
 mod loopback;
 mod memory_trim;
 mod names;
+mod network;
 mod node;
 mod offline;
 mod outcome;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cardinal_base::{Budget, SystemClock};
 use cardinal_ir::{Diagnostic, NodeSettings};
+use cardinal_sdk::network::{ConnectTo, Datagrams, Network, NetworkFuture, ResolvedAddress, ServerConnection};
 use cardinal_sdk::redis::{Redis, RedisCall, RedisReplies, RedisReply, RedisServer, RedisSettings};
 use cardinal_sdk::{
     CallError, ConnectionCounts, HttpCall, HttpCaller, HttpReply, NodeView, PluginDef, Services, Shared, TargetHealth,
@@ -37,6 +38,26 @@ impl HttpCaller for Alone {
     fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>> {
         Box::pin(async move { Err(CallError::Transport(format!("{} is not called while explaining", call.url))) })
     }
+}
+
+impl Network for Alone {
+    fn connect(&self, to: ConnectTo) -> NetworkFuture<'static, ServerConnection> {
+        Box::pin(async move { Err(offline(&to.host)) })
+    }
+
+    fn datagrams(&self, host: &str, _port: u16) -> NetworkFuture<'static, Box<dyn Datagrams>> {
+        let error = offline(host);
+        Box::pin(async move { Err(error) })
+    }
+
+    fn lookup(&self, host: &str, _port: u16) -> NetworkFuture<'static, Vec<ResolvedAddress>> {
+        let error = offline(host);
+        Box::pin(async move { Err(error) })
+    }
+}
+
+fn offline(host: &str) -> CallError {
+    CallError::Transport(format!("{host} is not contacted while explaining"))
 }
 
 /// No server is asked, so that nothing is counted or stored there: each command gets the reply of an empty database.
@@ -75,6 +96,7 @@ pub(crate) fn offline_services(settings: &NodeSettings) -> Services {
         shared: Arc::new(Shared::default()),
         http: Arc::new(Alone),
         redis: Arc::new(Alone),
+        network: Arc::new(Alone),
         runtime: tokio::runtime::Handle::current(),
         memory: Arc::new(Budget::new(usize::MAX)),
         node: Arc::new(Alone),

@@ -32,7 +32,7 @@ pub use arrival::{Arrival, Capture};
 pub use byte_stream::ByteStream;
 pub use connect::{
     ConnectError, Connected, Connector, OptionError, SocketOptions, Source, Stage, TlsTarget, Tunnel, TunnelError,
-    connect,
+    connect, start_tls,
 };
 pub use error::NetError;
 pub use io::Io;

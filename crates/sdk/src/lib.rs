@@ -12,8 +12,10 @@ mod def;
 mod directory;
 mod exchange;
 mod filter;
+mod filter_step;
 pub mod log;
 pub mod lua;
+pub mod network;
 mod phase;
 pub mod queue;
 pub mod rate;
@@ -23,6 +25,7 @@ mod services;
 mod status;
 pub mod testing;
 pub mod trace;
+mod upstream_phases;
 
 pub use def::{
     Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, Lower, PluginDef, Prepare, Prepared, Scopes,
@@ -34,6 +37,7 @@ pub use exchange::{
     RequestId, RouteInfo, Slots, Source, State, Timing, TlsInfo, Try, TryState,
 };
 pub use filter::{Admit, Filter, Flow, Phases, Verdict};
+pub use filter_step::{FilterDecision, FilterStep};
 pub use phase::{BodyCx, BodyMode, Chunk, ConnectCx, HeadCx, LogCx, ResponseCx, UpstreamRequest};
 pub use reply::{Reply, ReplyBody};
 pub use services::{
@@ -41,3 +45,4 @@ pub use services::{
     Shared, TargetHealth,
 };
 pub use status::{NodeStatus, Readiness, StatusForm};
+pub use upstream_phases::{AttemptCx, ChunkAccess, RequestBodyCx};

@@ -3,6 +3,7 @@
 use cardinal_base::Permit;
 use cardinal_http::{Failure, Side};
 
+use super::filtered_body::FilteredBody;
 use super::replay::Replay;
 use crate::policy::retry::BudgetGuard;
 use crate::policy::timeouts::{Expiry, Watch};
@@ -17,6 +18,8 @@ pub(crate) struct Lasting {
     pub(crate) watch: Option<Watch>,
     /// The beginning of a streamed body.
     pub(crate) replay: Option<Box<Replay>>,
+    /// A streamed body that goes through filters, between two attempts.
+    pub(crate) filtered: Option<Box<FilteredBody>>,
     /// The request in the counts of its cluster.
     pub(crate) budget: Option<BudgetGuard>,
     /// Its place among the retries of its cluster, from the first retry to the end.
@@ -54,6 +57,16 @@ impl CallState {
     pub(crate) fn keep_replay(&mut self, replay: Option<Box<Replay>>) {
         if replay.is_some() {
             self.0.get_or_insert_default().replay = replay;
+        }
+    }
+
+    pub(crate) fn take_filtered(&mut self) -> Option<Box<FilteredBody>> {
+        self.0.as_mut()?.filtered.take()
+    }
+
+    pub(crate) fn keep_filtered(&mut self, filtered: Option<Box<FilteredBody>>) {
+        if filtered.is_some() {
+            self.0.get_or_insert_default().filtered = filtered;
         }
     }
 

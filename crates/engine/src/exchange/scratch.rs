@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cardinal_balance::AddressKey;
 use cardinal_base::{Budget, Exhausted, Tick};
-use cardinal_http::{Failure, FailureKind, RequestHead, ResponseHead};
+use cardinal_http::{Failure, FailureKind, HeaderList, RequestHead, ResponseHead};
 use cardinal_ir::Timeouts;
 use cardinal_net::{Timer, Wheel};
 use cardinal_sdk::{Client, Exchange, UpstreamRequest};
@@ -42,6 +42,8 @@ pub(crate) struct Scratch {
     looked: Option<Tick>,
     /// A place to write text in, before it is a field.
     pub(crate) text: RefCell<String>,
+    /// Fields of the current attempt, which replace those of the request.
+    pub(crate) attempt_headers: HeaderList,
     /// Which candidate of each slot applies.
     pub(crate) choices: Vec<u16>,
     /// Endpoints that this request has tried.
@@ -75,6 +77,7 @@ impl Scratch {
             host: String::new(),
             looked: None,
             text: RefCell::default(),
+            attempt_headers: HeaderList::new(),
             choices: Vec::new(),
             tried: SmallVec::new(),
             copies: None,
@@ -123,6 +126,7 @@ impl Scratch {
         self.prefix.clear();
         self.host.clear();
         self.looked = None;
+        self.attempt_headers.clear();
         self.choices.clear();
         self.tried.clear();
         self.copies = None;

@@ -66,7 +66,7 @@ impl Body for ClientBody<'_> {
                 Collect::TooLarge => too_large(),
                 Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
                 Collect::TransferError(error) => TransferError::Client(error).failure(),
-                Collect::Failed(failure) => failure,
+                Collect::Halted(halt) => halt.into_failure(),
             })?;
             s.exchange.bytes.received += whole.len() as u64;
             Ok(whole)

@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cardinal_base::{Budget, Reservation};
-use cardinal_http::Failure;
 use cardinal_net::{NetError, Peer};
 
 use super::forward::Stall;
+use super::halt::Halt;
 
 /// Minimum rate of a body that is collected, bytes per second, once the timeout between two reads has passed.
 pub(super) const BODY_RATE_MIN: u64 = 8 * 1024;
@@ -20,8 +20,8 @@ pub(super) enum Collect {
     /// The budget of the node, or of the connection, has no room for it.
     NoRoom,
     TransferError(NetError),
-    /// It took too long, or the exchange failed meanwhile.
-    Failed(Failure),
+    /// It took too long, or the exchange ended meanwhile.
+    Halted(Halt),
 }
 
 /// On what terms a body is held.
@@ -67,11 +67,11 @@ pub(super) async fn collect(
     terms: &Terms<'_>,
     timer: &cardinal_net::Timer,
     held: &mut Reservation,
-    mut meanwhile: impl FnMut(&mut Context<'_>, &mut Peer, u64) -> Result<(), Failure>,
+    mut meanwhile: impl FnMut(&mut Context<'_>, &mut Peer, u64) -> Result<(), Halt>,
 ) -> Result<Bytes, Collect> {
     let mut whole = Vec::new();
     let started = timer.wheel().now();
-    let late = || Poll::Ready(Err(Collect::Failed(terms.late.failure(terms.timeout_ms))));
+    let late = || Poll::Ready(Err(Collect::Halted(terms.late.failure(terms.timeout_ms).into())));
     timer.arm(terms.timeout_ms);
     let outcome = poll_fn(|cx| {
         loop {
@@ -97,7 +97,7 @@ pub(super) async fn collect(
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Collect::TransferError(error))),
                 Poll::Pending if timer.poll_expired(cx) => return late(),
                 Poll::Pending => {
-                    meanwhile(cx, peer, whole.len() as u64).map_err(Collect::Failed)?;
+                    meanwhile(cx, peer, whole.len() as u64).map_err(Collect::Halted)?;
                     return Poll::Pending;
                 }
             }

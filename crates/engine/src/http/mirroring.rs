@@ -17,6 +17,7 @@ use cardinal_ir::policy::Mirror;
 use cardinal_net::{NetError, Peer};
 
 use super::forward::TransferError;
+use super::halt::Halt;
 use super::response_head::{head_failure, head_limits, poll_head};
 use super::upstream::acquire_connection;
 use super::upstream_start::{INTERIM_MAX, UpstreamCall};
@@ -226,7 +227,8 @@ struct Sending<'x> {
 impl Sending<'_> {
     async fn exchange(&self, s: &mut Scratch, body: Bytes) -> Result<(), Failure> {
         let Self { worker, plan, route, backend, .. } = *self;
-        let reached = acquire_connection(worker, plan, route, backend, s, false).await?;
+        let reached = acquire_connection(worker, plan, (route, backend, None), s, false).await;
+        let reached = reached.map_err(Halt::into_failure)?;
         // Only now: the name for TLS is that of the backend.
         if !self.keep_host {
             mark_host(&mut s.host);

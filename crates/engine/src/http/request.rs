@@ -12,6 +12,7 @@ use cardinal_sdk::{BodyMode, Reply};
 use super::client_body::ClientBody;
 use super::decide::{Decided, Stage, Steps, decide};
 use super::facts::route_request;
+use super::halt::Halt;
 use super::reply::{error_reply, send_reply};
 use super::session::{RequestContext, Session, Switched};
 use super::upstream_start::UpstreamCall;
@@ -126,15 +127,25 @@ async fn serve<'x>(
         }
         decided?
     };
-    match decided {
-        Decided::Reply(reply) => send_reply(turn, chain, *reply).await,
+    let reply = match decided {
+        Decided::Reply(reply) => reply,
         Decided::Forward(route, backend) => {
             turn.s.timeouts = route.timeouts(backend);
             let outcome = UpstreamCall { worker: turn.worker, plan, route, backend, chain }.run(turn).await;
             turn.s.call.clear();
-            outcome
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(Halt::Replied(reply)) if !turn.session.answered || retract(turn) => {
+                    turn.session.answered = false;
+                    // What filters asked of the upstream's body does not hold for ours.
+                    turn.s.exchange.body_mode = BodyMode::Pass;
+                    reply
+                }
+                Err(halt) => return Err(halt.into_failure()),
+            }
         }
-    }
+    };
+    send_reply(turn, chain, *reply).await
 }
 
 /// Answers a failure where that is still possible; else cuts the response short.

@@ -15,9 +15,11 @@ use cardinal_net::{Connected, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, Stage, St
 use cardinal_sdk::Try;
 use rustls_pki_types::ServerName;
 
+use super::filters::run_attempt;
+use super::halt::Halt;
 use super::upstream_head::set_host;
 use crate::exchange::{Scratch, connect_failure, connect_timeout, pick, picked_text, report_failure};
-use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::plan::{BackendPlan, Chain, Phase, Plan, RoutePlan};
 use crate::policy::circuit::{self, Connection, Full};
 use crate::worker::Worker;
 
@@ -45,15 +47,14 @@ pub(super) enum Transport {
     H2(Client, StreamGuard),
 }
 
-/// Chooses an endpoint and connects to it. `upgrade` needs HTTP/1.
+/// Chooses an endpoint and connects to it, after the filters of the chain have seen the attempt. `upgrade` needs HTTP/1.
 pub(super) async fn acquire_connection(
     worker: &Rc<Worker>,
     plan: &Plan,
-    route: &RoutePlan,
-    backend: &Arc<BackendPlan>,
+    (route, backend, chain): (&RoutePlan, &Arc<BackendPlan>, Option<&Chain>),
     s: &mut Scratch,
     upgrade: bool,
-) -> Result<AcquiredConnection, Failure> {
+) -> Result<AcquiredConnection, Halt> {
     let chosen_at = s.now(worker);
     let picked = pick(worker, backend, s).await?;
     let balancer_us = s.now(worker).0.saturating_sub(chosen_at.0);
@@ -68,6 +69,10 @@ pub(super) async fn acquire_connection(
         state: None,
         status: None,
     });
+    // Before there is a connection, which would wait for them, too.
+    if let Some(chain) = chain.filter(|chain| !chain.list(Phase::Attempt).is_empty()) {
+        Box::pin(run_attempt(plan, chain, s, address)).await?;
+    }
     let now = s.now(worker);
     let limits = Worker::pool_limits(plan);
     let class = match &backend.tls {
@@ -98,7 +103,7 @@ pub(super) async fn acquire_connection(
                 }
                 Err(failure) => {
                     report_failure(worker, group, &picked, s, &failure);
-                    return Err(failure);
+                    return Err(failure.into());
                 }
             }
         }
@@ -125,7 +130,7 @@ pub(super) async fn acquire_connection(
         None => connect_timeout(timeout_ms, &stage),
     };
     report_failure(worker, group, &picked, s, &failure);
-    Err(failure.with_target(|| picked_text(&picked)))
+    Err(failure.with_target(|| picked_text(&picked)).into())
 }
 
 /// A connection that exists, for a request that waits because there may be no more of them.

@@ -58,6 +58,7 @@ impl<'x> Outgoing<'x> {
         let is_own_id = |own: &str| own.len() == name.len() && eq_field_name(own.as_bytes(), name);
         is_forwarded(id)
             && (id != Name::Trailer || !self.node.request_trailers.is_empty())
+            && (self.s.attempt_headers.is_empty() || !self.s.attempt_headers.contains(name))
             && !self.node.headers.request_id_upstream.as_deref().is_some_and(is_own_id)
     }
 
@@ -93,6 +94,7 @@ impl<'x> Outgoing<'x> {
             Framing::None | Framing::UntilClose => {}
         }
         s.request.headers.write_h1_if(out, |id, name| self.forwards(id, name));
+        s.attempt_headers.write_h1_if(out, |id, _| is_forwarded(id));
         extra(s, self.node, |name, value| line(out, name, value));
         out.extend_from_slice(b"\r\n");
     }
@@ -102,6 +104,11 @@ impl<'x> Outgoing<'x> {
         let s = self.s;
         for (id, name, value) in s.request.headers.iter_known() {
             if self.forwards(id, name) {
+                fields.append(id, name, value);
+            }
+        }
+        for (id, name, value) in s.attempt_headers.iter_known() {
+            if is_forwarded(id) {
                 fields.append(id, name, value);
             }
         }

@@ -41,14 +41,20 @@ pub(crate) enum Phase {
     Log,
     /// Connections.
     Connect,
+    /// Parts of request bodies.
+    RequestBody,
+    /// Attempts.
+    Attempt,
 }
 
-const PHASES: [(Phase, Phases); 5] = [
+const PHASES: [(Phase, Phases); 7] = [
     (Phase::Request, Phases::REQUEST),
     (Phase::Response, Phases::RESPONSE),
     (Phase::Body, Phases::RESPONSE_BODY),
     (Phase::Log, Phases::LOG),
     (Phase::Connect, Phases::CONNECT),
+    (Phase::RequestBody, Phases::REQUEST_BODY),
+    (Phase::Attempt, Phases::ATTEMPT),
 ];
 
 /// Filters and policies of a route. Slots are in the order of their positions; each phase lists the slots that want it.

@@ -22,6 +22,7 @@ mod mutual_tls;
 mod names;
 mod odd_certificates;
 mod panics;
+mod phases;
 mod plugins;
 mod policies;
 mod pool_classes;

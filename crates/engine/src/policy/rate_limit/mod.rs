@@ -5,7 +5,9 @@ use std::sync::Arc;
 use cardinal_base::Tick;
 use cardinal_ir::policy::{LimitBy, Limiter, RateLimit, TokenBucket};
 use cardinal_sdk::rate::{self, Counters, Key, Limits, Quota, push_address, push_identifier};
-use cardinal_sdk::{Admit, BuildError, ConnectCx, Filter, Flow, HeadCx, Phases, Reply, ResponseCx, Services};
+use cardinal_sdk::{
+    Admit, BuildError, ConnectCx, Filter, FilterStep, Flow, HeadCx, Phases, Reply, ResponseCx, Services,
+};
 
 use super::building::{PolicyCx, check_fields};
 use super::{Event, PolicyCounts};
@@ -136,10 +138,11 @@ impl Filter for Limit {
         Flow::reply(self.refusal())
     }
 
-    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+    fn on_response_head<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
         if let Some(quota) = cx.state::<Quota>().copied() {
             quota.write(&mut cx.response.headers);
         }
+        FilterStep::Continue
     }
 
     fn on_connect(&self, cx: &mut ConnectCx<'_>) -> Admit {
