@@ -18,8 +18,8 @@ use rustls::server::ProducesTickets;
 use rustls::sign::CertifiedKey;
 
 use super::changes::Changes;
+use super::client_pair::client_pair;
 use super::identities::policy_of;
-use super::tls::client_pair;
 
 /// A destination, ready to use.
 pub struct BackendPlan {

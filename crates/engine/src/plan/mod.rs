@@ -6,6 +6,7 @@
 mod backend;
 mod chain;
 mod changes;
+mod client_pair;
 mod groups;
 mod identities;
 mod listeners;
@@ -26,12 +27,12 @@ use cardinal_sync::{Update, UpdateParts};
 pub(crate) use backend::News;
 pub use backend::{BackendPlan, BackendTls, Registry};
 pub(crate) use chain::{Chain, Instance, NOT_CHOSEN, Phase};
+pub(crate) use client_pair::client_pair;
 pub use groups::GroupPlan;
 pub(crate) use listeners::{ListenerPlan, Listeners, TlsPolicy, is_same_socket, own_identity};
 pub(crate) use routes::Destination;
 pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
-pub(crate) use tls::client_pair;
 pub(crate) use validate::validate;
 
 use backend::{Backends, Records};

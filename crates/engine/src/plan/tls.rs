@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cardinal_ir::{
     Certificate, Code, Diagnostic, Diagnostics, Id, Ir, NodeCertificate, NodeSettings, Origin, Secrets, Severity,
 };
-use cardinal_net::tls::{self, Names, ServerSettings, ServerTls, TlsError};
+use cardinal_net::tls::{self, Names, ServerSettings, ServerTls};
 use rustls::sign::CertifiedKey;
 
 use super::Registry;
@@ -141,15 +141,6 @@ fn by_name(ir: &Ir, usable: &HashMap<Id, Usable>, default: &[Arc<CertifiedKey>])
         }
     }
     names
-}
-
-/// Chain and key of a client certificate. A connection that should show one is never made without it.
-pub(crate) fn client_pair(ir: &Ir, secrets: &Secrets, id: Id) -> Result<(Box<str>, Box<str>), TlsError> {
-    let pair = ir.certificates.get(&id).and_then(|certificate| certificate.pairs.first());
-    let pair = pair.ok_or_else(|| TlsError::Config("its client certificate is not in this generation".to_owned()))?;
-    let unresolved = |error| TlsError::Config(format!("the key of its client certificate: {error}"));
-    let key = secrets.resolve(pair.key).map_err(unresolved)?;
-    Ok((pair.chain.clone(), key.expose().into()))
 }
 
 /// What is wrong with a certificate: the field, and a message.
