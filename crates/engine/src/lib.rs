@@ -1,11 +1,13 @@
 //! The data plane: IR to plan to traffic.
 //!
 //! Workers are threads with a runtime of their own each; a request lives on one of them from its first byte to its
-//! last. Control work (name resolution, health checks, status, log shipping) runs on a small runtime beside them.
+//! last. Control work (name resolution, health checks, status, log shipping, export of spans) runs on a small runtime
+//! beside them, and generations are planned on threads of their own.
 //!
-//! *Must not know*: plugins by name, front ends, stores.
+//! *Must not know*: plugins by name, front ends, stores, where its configuration comes from.
 //!
-//! Start at [`Engine`]; the life of a request is `http::request`, then `http::upstream_call`.
+//! Start at [`Engine`]; the life of a request is `http::request` with `http::decide`, then `http::upstream_call`; a
+//! generation is made ready in [`plan`]; policies are in `policy`, a folder each.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 

@@ -2,10 +2,15 @@
 //!
 //! Flat tables of plain values keyed by id. A child refers to its parent, so one edit changes one record, and the record is
 //! the unit of diff, transfer, hashing and rejection. Records are sent to other nodes and stored, so every field has a
-//! default, and names of fields and variants do not change.
+//! default, and names of fields and variants do not change. No record holds a secret: a [`SecretRef`] names one of
+//! [`Secrets`], the store beside the records.
+//!
+//! Policies have types. Those of a destination are fields of [`Cluster`] and [`Backend`], those of a route are
+//! [`Route::action`] and [`Route::policies`]; those that depend on the client are records of their own ([`Policy`],
+//! [`Telemetry`]), with a scope and a precedence.
 //!
 //! *Must not know*: tokio, sockets, TLS libraries, regex engines, front ends. No clock, no lock, no I/O: what a field
-//! means is written here, who executes it is the engine's business.
+//! means is written here, and other crates execute it.
 //!
 //! Start at [`Ir`]; then [`Route`] and [`resolve`](resolve::resolve), which says what a request through a route meets.
 

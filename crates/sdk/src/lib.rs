@@ -1,12 +1,14 @@
-//! What a plugin is written against: the filter trait, what each phase may see and do, and how a plugin describes
-//! itself.
+//! What a plugin is written against: the filter trait, what each phase may see and do, what the node offers, and how a
+//! plugin describes itself.
 //!
 //! A plugin is a folder that exports one [`PluginDef`]. Filters are *sync-first*: a phase returns at once, unless it
-//! really goes to the network, and then it boxes a future. Phases are types: what a phase may not do is not there.
+//! has to wait, and then it boxes a future. Phases are types: what a phase may not do is not there. Parameters that have
+//! the effect of a policy may be lowered to it ([`PluginDef::lower`]); then there is no filter. Policies of the engine are
+//! filters, too, and share [`queue`], [`rate`] and [`trace`] with plugins.
 //!
 //! *Must not know*: the engine, front ends, other plugins.
 //!
-//! Start at [`Filter`], then [`HeadCx`].
+//! Start at [`Filter`], then [`HeadCx`] and [`Services`].
 
 mod def;
 mod directory;
