@@ -148,7 +148,7 @@ impl Group {
         self.id
     }
 
-    /// The requests and retries under way that are subject to a retry budget.
+    /// The requests and retries in progress that are subject to a retry budget.
     pub fn retries(&self) -> &Retries {
         &self.shared.retries
     }

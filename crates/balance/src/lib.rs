@@ -1,4 +1,4 @@
-//! Load balancing and health: which address a request goes to, and which addresses are healthy.
+//! Load balancing: which address a request goes to, which addresses are healthy or ejected, and the limits of a cluster.
 //!
 //! A [`Group`] is built from the IR's `Cluster` and its `Endpoint` members, gets the addresses that their names resolve
 //! to, and is shared by all workers of a node. Each worker holds a [`Picker`] of it; a pick takes no lock and allocates
@@ -9,8 +9,8 @@
 //! simulation.
 //!
 //! Start at [`Group`], then [`Picker::pick`]. The algorithms are in `picker`, the placement on the hash ring in
-//! [`ring`], the health counters in [`health`], ejections in `outlier` and `ejecting`, priorities in `place` and `spread`,
-//! limits in `limits`.
+//! [`ring`], the health counters in [`health`], ejections in `outlier` and `ejecting`, zones and priorities in `place` and
+//! `spread`, limits in `limits` and `retries`.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 

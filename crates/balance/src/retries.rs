@@ -1,4 +1,4 @@
-//! [`Retries`]: how many requests and retries to a group are under way on the whole node, for retry budgets.
+//! [`Retries`]: how many requests and retries to a group are in progress on the whole node, for retry budgets.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// Shards: workers beyond that many share one.
 const SHARDS: usize = 16;
 
-/// Requests and retries to a group that are under way and subject to a budget. Each worker writes to its own shard; a
+/// Requests and retries to a group that are in progress and subject to a budget. Each worker writes to its own shard; a
 /// retry, which is rare, adds them up. The memory is allocated with the first request that has a budget.
 #[derive(Default)]
 pub struct Retries(OnceLock<Box<[Shard; SHARDS]>>);
@@ -31,7 +31,7 @@ impl Retries {
         self.shard(worker).requests.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether one more retry may be under way: at most `percent` of the requests under way, or `min_concurrency` if that
+    /// Whether one more retry may be in progress: at most `percent` of the requests in progress, or `min_concurrency` if that
     /// is more. If so, it is counted until [`retry_ended`](Self::retry_ended). Of several workers that ask at once, none
     /// exceeds the limit; some may be refused although one more would fit.
     pub fn start_retry(&self, worker: usize, percent: u32, min_concurrency: u32) -> bool {
@@ -50,7 +50,7 @@ impl Retries {
         self.shard(worker).retries.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Requests and retries under way.
+    /// Requests and retries in progress.
     pub fn counts(&self) -> (i64, i64) {
         (self.sum(|shard| &shard.requests), self.sum(|shard| &shard.retries))
     }

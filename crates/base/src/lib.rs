@@ -1,8 +1,10 @@
-//! Foundations of all crates: time, randomness, supervised tasks, sizes and log set-up.
+//! Foundations of all crates: clocks, randomness, supervised tasks, sizes, log set-up, memory budgets, limits that threads
+//! share.
 //!
 //! *Must not know*: anything about proxying.
 //!
-//! Start at [`Clock`] and [`Rng`]: state machines take them as arguments, so that they run in simulation.
+//! Start at [`Clock`] and [`Rng`]: state machines take them as arguments, so that they run in simulation. Code that waits
+//! does so by a [`Clock`], too.
 
 mod budget;
 pub mod civil;

@@ -241,7 +241,7 @@ fn serve(port: u16, whole: bool) {
         ir
     };
     let node = Arc::new(NodeSettings { listeners: vec![listener], ..Default::default() });
-    let served = |ir: &Ir| Configuration { ir: Arc::new(ir.clone()), node: Arc::clone(&node) };
+    let served = |ir: &Ir| Configuration { ir: Arc::new(ir.clone()), node: Arc::clone(&node), ..Default::default() };
     let generations = [generation(), generation()];
     let options = Options { workers: 1, plugins: PLUGINS.to_vec(), ..Options::default() };
     let engine = Engine::start(served(&generations[0]), options).expect("an engine").0;

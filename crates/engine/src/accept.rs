@@ -11,23 +11,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cardinal_base::{descriptors, task};
-use cardinal_ir::{Capture, Id, Listener, ListenerKind};
+use cardinal_ir::{Capture, Listener, ListenerKind};
 use cardinal_net::buffer::Buffer;
 use cardinal_net::h1::H1;
-use cardinal_net::identity::IdentityServer;
-use cardinal_net::tls::{self, ServerTls};
-use cardinal_net::{ConnectionEntry, ConnectionFacts, Io, Timer, proxy_protocol};
-use cardinal_sdk::{Client, TlsInfo};
-use rustls::ServerConnection;
+use cardinal_net::{Io, Timer, proxy_protocol, tls};
+use cardinal_sdk::Client;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio_rustls::server::TlsStream;
 
+use crate::arrival::{AcceptedTls, Arrived, ConnectionInfo, ConnectionTls, accept_tls, handshake_failed};
 use crate::detect;
-use crate::http::{ConnectionInfo, Entrance, serve_h1, serve_h2};
+use crate::http::{serve_h1, serve_h2};
 use crate::listening::Listening;
-use crate::plan::{Plan, TlsPolicy, own_identity};
 use crate::stream;
 use crate::worker::{ConnectionGuard, Worker};
 
@@ -142,72 +138,6 @@ async fn connection(worker: Rc<Worker>, mut tcp: TcpStream, mut client: Client, 
     }
 }
 
-/// The listener of a connection, as it was when the connection came.
-pub(crate) struct Arrived {
-    /// The record, unless it is a listener of the node's settings.
-    pub(crate) record: Option<Id>,
-    pub(crate) listener: Arc<Listener>,
-}
-
-impl Arrived {
-    /// What requests of a connection in clear text have in common.
-    pub(crate) fn facts(&self, client: &Client) -> ConnectionInfo {
-        ConnectionInfo {
-            tls: false,
-            plain_on_tls: false,
-            listener_port: self.listener.mapped_port.unwrap_or(client.local.port()),
-            verification: None,
-            entrance: self.record.map(|id| Rc::new(Entrance { listener: Some(id), group: self.listener.group })),
-        }
-    }
-
-    /// TLS of the listener now.
-    pub(crate) fn tls(&self, plan: &Plan) -> ConnectionTls {
-        let policy = self.record.and_then(|id| plan.listeners.get(&id)).map(|plan| &plan.tls);
-        match policy {
-            None if self.listener.tls.is_none() => ConnectionTls::Clear,
-            Some(TlsPolicy::Clear) => ConnectionTls::Clear,
-            None | Some(TlsPolicy::Node) => ConnectionTls::Server(match (self.listener.kind, self.listener.http2) {
-                (ListenerKind::Stream, _) => plan.tls.stream.clone(),
-                (_, true) => plan.tls.http2.clone(),
-                (_, false) => plan.tls.http1.clone(),
-            }),
-            Some(TlsPolicy::Certificates(tls)) => ConnectionTls::Server(tls.clone()),
-            Some(TlsPolicy::Identity { server, clear_text }) => {
-                ConnectionTls::Identity { server: Arc::clone(server), clear_text: *clear_text }
-            }
-        }
-    }
-
-    /// Enters a connection in the worker's registry.
-    pub(crate) fn register(&self, worker: &Worker, client: &Client) -> ConnectionEntry {
-        worker.connections().add(ConnectionFacts {
-            listener: self.record,
-            group: self.listener.group,
-            peer_identity: client.peer_identity.clone(),
-            started: worker.now(),
-        })
-    }
-}
-
-/// TLS of a connection.
-pub(crate) enum ConnectionTls {
-    Clear,
-    Server(ServerTls),
-    Identity { server: Arc<IdentityServer>, clear_text: bool },
-}
-
-impl ConnectionTls {
-    /// Whether clients may do without.
-    pub(crate) fn allows_clear_text(&self) -> bool {
-        match self {
-            Self::Clear => true,
-            Self::Server(_) => false,
-            Self::Identity { clear_text, .. } => *clear_text,
-        }
-    }
-}
-
 /// Reads a PROXY header; `None` closes the connection.
 async fn proxied(worker: &Rc<Worker>, tcp: &mut TcpStream, client: &mut Client, listener: &Listener) -> Option<()> {
     let (peer, timer) = (client.peer, Timer::new(&worker.wheel));
@@ -260,7 +190,10 @@ async fn http(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, arrived: A
     facts.tls = arrived.listener.tls.is_some();
     let tls = match facts.tls {
         false => ConnectionTls::Clear,
-        true => arrived.tls(&worker.plan()),
+        true => match arrived.tls(&worker.plan()) {
+            Some(tls) => tls,
+            None => return,
+        },
     };
     let accepted = match &tls {
         ConnectionTls::Clear => Accepted::Clear(tcp),
@@ -302,7 +235,7 @@ async fn http(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, arrived: A
 
 /// Whether clear text is served on a listener with TLS, and not answered with an error.
 fn facts_allow_clear(worker: &Worker, arrived: &Arrived) -> bool {
-    arrived.tls(&worker.plan()).allows_clear_text()
+    arrived.tls(&worker.plan()).is_some_and(|tls| tls.allows_clear_text())
 }
 
 /// What came of looking for TLS.
@@ -310,16 +243,6 @@ pub(crate) enum Accepted {
     Tls(Box<AcceptedTls>),
     /// The client sent something else first.
     Clear(TcpStream),
-}
-
-/// A connection over TLS.
-pub(crate) struct AcceptedTls {
-    pub(crate) stream: Box<TlsStream<TcpStream>>,
-    pub(crate) info: TlsInfo,
-    /// Verified identity of the peer.
-    pub(crate) peer: Option<Arc<str>>,
-    /// See [`Plan::admits`].
-    pub(crate) verification: u64,
 }
 
 /// The TLS handshake with a client, within its time; `None` when it failed, which has been logged.
@@ -351,11 +274,6 @@ async fn handshake(
     }
 }
 
-pub(crate) fn handshake_failed(worker: &Worker, client: &Client, listener: &Listener, text: &str) {
-    worker.counters().failed(cardinal_http::FailureKind::ClientTls);
-    tracing::info!(failure = "client_tls", listener = %listener.name, client = %client.peer, "client_tls: {text}");
-}
-
 /// Does the handshake, unless the first byte is that of plain HTTP: a method begins with a capital letter, and no type of
 /// a TLS record is the code of one. Where clear text is allowed, anything but a handshake is.
 async fn peek_and_accept(tls: &ConnectionTls, tcp: TcpStream) -> std::io::Result<Accepted> {
@@ -369,24 +287,6 @@ async fn peek_and_accept(tls: &ConnectionTls, tcp: TcpStream) -> std::io::Result
         return Ok(Accepted::Clear(tcp));
     }
     Ok(Accepted::Tls(Box::new(accept_tls(tls, tcp, &[]).await?)))
-}
-
-/// Does the handshake on a connection of which `prefix` was read.
-pub(crate) async fn accept_tls(tls: &ConnectionTls, tcp: TcpStream, prefix: &[u8]) -> std::io::Result<AcceptedTls> {
-    match tls {
-        ConnectionTls::Clear => Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "the listener has no TLS")),
-        ConnectionTls::Server(tls) => {
-            let stream = tls::accept(tls, tcp, prefix).await?;
-            let (info, verification) = (tls_info(stream.get_ref().1), tls.verification());
-            Ok(AcceptedTls { stream: Box::new(stream), info, peer: None, verification })
-        }
-        ConnectionTls::Identity { server, .. } => {
-            let accepted = server.accept_after(tcp, prefix).await.map_err(|error| error.0)?;
-            let (info, verification) = (tls_info(accepted.stream.get_ref().1), own_identity(server));
-            let peer = Some(accepted.peer.as_str().into());
-            Ok(AcceptedTls { stream: Box::new(accepted.stream), info, peer, verification })
-        }
-    }
 }
 
 /// Reads exactly the PROXY header, so that what follows it is still to be read.
@@ -412,26 +312,5 @@ async fn read_proxy_header(worker: &Worker, tcp: &mut TcpStream) -> Result<proxy
         }
         // What was peeked at stays readable, so the rest of a header in pieces is looked for after a moment.
         worker.sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// What logs and filters are told about TLS.
-pub(crate) fn tls_info(connection: &ServerConnection) -> TlsInfo {
-    let version = match connection.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        _ => "",
-    };
-    let cipher = connection
-        .negotiated_cipher_suite()
-        .map(|suite| suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_"));
-    let certificate = connection.peer_certificates().and_then(<[_]>::first).map(|c| Arc::from(c.as_ref()));
-    TlsInfo {
-        version,
-        cipher: cipher.unwrap_or_default(),
-        sni: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
-        alpn: connection.alpn_protocol().map(|p| String::from_utf8_lossy(p).into()),
-        client_verify: if certificate.is_some() { "SUCCESS".into() } else { "NONE".into() },
-        client_certificate: certificate,
     }
 }

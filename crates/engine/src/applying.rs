@@ -17,10 +17,10 @@ use cardinal_sdk::PluginDef;
 use cardinal_sync::Update;
 use tokio::runtime::Handle;
 
-use crate::configuration::{ApplyError, Configuration};
-use crate::engine::Applied;
+use crate::configuration::Configuration;
 use crate::listening::Sockets;
 use crate::node::Node;
+use crate::outcome::{Applied, ApplyError};
 use crate::plan::{Plan, PlanCx};
 
 /// How often plans are looked at that requests may still hold.

@@ -34,7 +34,7 @@ pub struct Totals {
     pub requests: u64,
     /// Connections open now.
     pub active: u64,
-    /// Requests under way now.
+    /// Requests in progress now.
     pub serving: u64,
     /// TLS server names whose upstream connections made room for those of others.
     pub pool_evictions: u64,

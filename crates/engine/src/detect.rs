@@ -11,7 +11,7 @@ use cardinal_net::{ByteStream, Detection, Io, Protocol, SniffTimeouts, Sniffed, 
 use cardinal_sdk::{Client, TlsInfo};
 use tokio::net::TcpStream;
 
-use crate::accept::{Arrived, ConnectionTls, accept_tls, handshake_failed};
+use crate::arrival::{Arrived, ConnectionTls, accept_tls, handshake_failed};
 use crate::http::{serve_h1, serve_h2};
 use crate::stream::serve_bytes;
 use crate::worker::Worker;
@@ -23,7 +23,7 @@ use crate::worker::Worker;
 pub(crate) async fn serve(worker: Rc<Worker>, tcp: TcpStream, mut client: Client, arrived: Arrived) {
     let mut io = Io::Tcp(tcp);
     let Some(sniffed) = find_protocol(&worker, &mut io, &client, &arrived).await else { return };
-    let tls = arrived.tls(&worker.plan());
+    let Some(tls) = arrived.tls(&worker.plan()) else { return };
     match (sniffed.protocol, &tls) {
         (Protocol::Tls, ConnectionTls::Clear) => {
             let sni = sniffed.hello.and_then(|hello| hello.sni).map(Into::into);

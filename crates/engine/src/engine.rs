@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cardinal_base::{Budget, Clock, SystemClock, descriptors, task};
-use cardinal_ir::{Diagnostic, Diagnostics, Listener, ListenerKind, NodeSettings};
+use cardinal_ir::{Listener, ListenerKind, NodeSettings};
 use cardinal_net::dns::Dns;
 use cardinal_net::identity::IdentityStore;
 use cardinal_sdk::{PluginDef, Services, Shared as SharedState, StatusForm};
@@ -20,12 +20,14 @@ use tokio::sync::Notify;
 use crate::access_log::AccessLog;
 use crate::applying::{Applier, plan};
 use crate::caller::Caller;
-use crate::configuration::{ApplyError, Configuration};
+use crate::configuration::Configuration;
 use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
 use crate::listening::{Command, Handover, Listening, Mailbox, Socket, Sockets, WorkerSockets};
 use crate::names::Names;
+use crate::network::NodeNetwork;
 use crate::node::{Node, Shared};
+use crate::outcome::{Applied, ApplyError, EngineError};
 use crate::plan::{Plan, Registry};
 use crate::policy::circuit::yield_connections;
 use crate::redis_client::RedisClient;
@@ -55,44 +57,6 @@ pub struct Options {
     /// Seed of the randomness that is not used for keys: request IDs, load balancing, sampling. Worker `n` uses
     /// `seed + n`. Taken from the operating system when absent.
     pub seed: Option<u64>,
-}
-
-/// Why an engine does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// A socket cannot be had.
-    #[error("cannot listen on {address} ({name}): {error}")]
-    Listen {
-        /// The listener.
-        name: Box<str>,
-        /// Its address.
-        address: SocketAddr,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Threads or runtimes cannot be had.
-    #[error("cannot start {what}: {error}")]
-    Start {
-        /// What.
-        what: &'static str,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Name resolution or TLS cannot be set up.
-    #[error("{0}")]
-    Setup(String),
-    /// The configuration cannot be served.
-    #[error("the configuration cannot be served: {0}")]
-    Refused(Diagnostics),
-}
-
-/// A generation that is served.
-#[derive(Debug)]
-pub struct Applied {
-    /// Its number, from 1.
-    pub generation: u64,
-    /// What was left out of it.
-    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// A running data plane. Dropping it ends it without draining.
@@ -166,7 +130,7 @@ impl Engine {
         Ok((engine, Applied { generation: 1, diagnostics }))
     }
 
-    /// Serves another generation. Requests under way end by the one they began with. The listeners of the generation are
+    /// Serves another generation. Requests in progress end by the one they began with. The listeners of the generation are
     /// opened and closed without a connection being lost: those of a listener that is gone end with their request, and
     /// others notice nothing. The listeners of the node's settings stay as they are. The work is done on a thread beside
     /// the workers; the caller waits.
@@ -178,9 +142,9 @@ impl Engine {
     }
 
     /// The update from what is served to another configuration, for callers that are no source.
-    pub fn update(&self, Configuration { ir, node }: Configuration) -> Update {
+    pub fn update(&self, Configuration { ir, secrets, node }: Configuration) -> Update {
         let served = self.plan().map(|plan| Arc::clone(&plan.ir)).unwrap_or_default();
-        Update::between(&served, &ir).with_node(node)
+        Update::between(&served, &ir).with_secrets(secrets).with_node(node)
     }
 
     /// Serves the updates of a source, one after the other, until it ends. The thread is blocked while an update is planned.
@@ -252,7 +216,7 @@ impl Engine {
         lock(&self.status).drain(..).for_each(|task| task.abort());
     }
 
-    /// Takes no new connections, lets requests under way end for at most `budget`, then ends. Says how many
+    /// Takes no new connections, lets requests in progress end for at most `budget`, then ends. Says how many
     /// connections were cut off.
     pub fn drain(mut self, budget: Duration) -> u64 {
         self.node.start_draining();
@@ -398,12 +362,14 @@ pub(crate) fn make_node(
     let shared = Arc::new(Shared { counters, registry, trust: Arc::clone(&trust) });
     let dns = Dns::new(&settings.resolver, Arc::clone(&clock), control.clone()).map_err(|e| setup(&e))?;
     let caller = Caller::new(Arc::new(dns.clone()), Arc::clone(&trust));
-    let redis = RedisClient::new(Arc::new(dns.clone()), trust);
+    let redis = RedisClient::new(Arc::new(dns.clone()), Arc::clone(&trust));
+    let network = NodeNetwork::new(Arc::new(dns.clone()), trust);
     let services = Services {
         clock: Arc::clone(&clock),
         shared: Arc::new(SharedState::default()),
         http: Arc::new(caller),
         redis: Arc::new(redis),
+        network: Arc::new(network),
         runtime: control.clone(),
         memory: Arc::new(Budget::new(usize::try_from(settings.limits.buffered_bytes_total_max).unwrap_or(usize::MAX))),
         node: Arc::clone(&shared) as Arc<dyn cardinal_sdk::NodeView>,

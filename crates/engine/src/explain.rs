@@ -8,27 +8,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cardinal_balance::{Detector, Group, LimitKind, MemberStatus, NoHealthyEndpoint, PickInput};
-use cardinal_base::{Budget, Rng as _, SeededRng, SystemClock};
+use cardinal_base::{Rng as _, SeededRng};
 use cardinal_http::h1::Framing;
 use cardinal_http::{Failure, FailureKind, Method, Version};
 use cardinal_ir::policy::Mirror;
 use cardinal_ir::resolve::ScopedRecord;
-use cardinal_ir::{Action, Algorithm, Cluster, Diagnostic, Id, Ir, NodeSettings, Scope, WeightedBackend};
+use cardinal_ir::{Action, Algorithm, Cluster, Diagnostic, Id, Ir, Scope, WeightedBackend};
 use cardinal_net::Wheel;
 use cardinal_route::Reason;
-use cardinal_sdk::redis::{Redis, RedisCall, RedisReplies, RedisReply, RedisServer, RedisSettings};
-use cardinal_sdk::{
-    CallError, Client, ConnectionCounts, HttpCall, HttpCaller, HttpReply, NodeView, PluginDef, Reply, ReplyBody,
-    Services, Shared, TargetHealth, TlsInfo,
-};
+use cardinal_sdk::{Client, PluginDef, Reply, ReplyBody, TlsInfo};
 use serde_json::Value;
 
+use crate::arrival::{ConnectionInfo, Entrance};
 use crate::configuration::Configuration;
-use crate::engine::EngineError;
-use crate::http::{
-    Body, ConnectionInfo, Decided, Entrance, Outgoing, Scratch, Stage, Steps, choose_all, decide, make_uri, message,
-    set_host, with_view,
-};
+use crate::exchange::{Scratch, choose_all};
+use crate::http::{Body, Decided, Outgoing, Stage, Steps, decide, make_uri, message, set_host, with_view};
+use crate::offline::offline_services;
+use crate::outcome::EngineError;
 use crate::plan::{BackendPlan, Chain, Instance, Plan, PlanCx, Registry, RoutePlan};
 use crate::policy::retry::retry_text;
 use crate::policy::telemetry::{self, TelemetryPlan};
@@ -183,42 +179,6 @@ pub struct Explainer {
     wheel: Rc<Wheel>,
 }
 
-/// A node that calls nobody.
-struct Alone;
-
-impl HttpCaller for Alone {
-    fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>> {
-        Box::pin(async move { Err(CallError::Transport(format!("{} is not called while explaining", call.url))) })
-    }
-}
-
-/// No server is asked, so that nothing is counted or stored there: each command gets the reply of an empty database.
-impl Redis for Alone {
-    fn server(&self, _settings: &RedisSettings) -> Arc<dyn RedisServer> {
-        Arc::new(Self)
-    }
-}
-
-impl RedisServer for Alone {
-    fn name(&self) -> &str {
-        "no server"
-    }
-
-    fn call(&self, call: RedisCall) -> RedisReplies {
-        Box::pin(async move { Ok(vec![RedisReply::Nil; call.commands().len()]) })
-    }
-}
-
-impl NodeView for Alone {
-    fn connections(&self) -> ConnectionCounts {
-        ConnectionCounts::default()
-    }
-
-    fn targets(&self) -> Vec<TargetHealth> {
-        Vec::new()
-    }
-}
-
 /// A body that is at hand.
 struct Given(Bytes);
 
@@ -249,24 +209,6 @@ impl Body for Given {
     /// Explained is what happens to all requests, not what happens to some at random.
     fn random(&self, _series: &std::cell::Cell<u64>) -> u64 {
         u64::MAX
-    }
-}
-
-/// The services of a node that connects to no server. Must be called within a runtime.
-pub(crate) fn offline_services(settings: &NodeSettings) -> Services {
-    // The process has one TLS provider; a second caller finds it installed.
-    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    Services {
-        clock: Arc::new(SystemClock::new()),
-        shared: Arc::new(Shared::default()),
-        http: Arc::new(Alone),
-        redis: Arc::new(Alone),
-        runtime: tokio::runtime::Handle::current(),
-        memory: Arc::new(Budget::new(usize::MAX)),
-        node: Arc::new(Alone),
-        node_id: settings.id,
-        hostname: "explain".into(),
-        redacted_headers: settings.redacted_headers.clone().into(),
     }
 }
 

@@ -1,23 +1,27 @@
 //! The data plane: IR to plan to traffic.
 //!
 //! Workers are threads with a runtime of their own each; a request lives on one of them from its first byte to its
-//! last. Control work (name resolution, health checks, status, log shipping) runs on a small runtime beside them.
+//! last. Control work (name resolution, health checks, status, log shipping, export of spans) runs on a small runtime
+//! beside them, and generations are planned on threads of their own.
 //!
-//! *Must not know*: plugins by name, front ends, stores.
+//! *Must not know*: plugins by name, front ends, stores, where its configuration comes from.
 //!
-//! Start at [`Engine`]; the life of a request is `http::exchange`, then `http::upstream_call`.
+//! Start at [`Engine`]; the life of a request is `http::request` with `http::decide`, then `http::upstream_call`; a
+//! generation is made ready in [`plan`]; policies are in `policy`, a folder each.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod accept;
 mod access_log;
 mod applying;
+mod arrival;
 mod caller;
 mod configuration;
 mod connector;
 mod counters;
 mod detect;
 mod engine;
+mod exchange;
 pub mod explain;
 mod health;
 mod http;
@@ -26,7 +30,10 @@ mod listening;
 mod loopback;
 mod memory_trim;
 mod names;
+mod network;
 mod node;
+mod offline;
+mod outcome;
 pub mod plan;
 mod policy;
 mod redis_client;
@@ -35,9 +42,10 @@ mod stream;
 mod worker;
 
 pub use access_log::AccessLog;
-pub use configuration::{ApplyError, Configuration};
+pub use configuration::Configuration;
 pub use counters::Totals;
-pub use engine::{Applied, Engine, EngineError, Options, hostname};
+pub use engine::{Engine, Options, hostname};
 pub use listening::{Handover, Socket};
 pub use loopback::Loopback;
+pub use outcome::{Applied, ApplyError, EngineError};
 pub use plan::Plan;

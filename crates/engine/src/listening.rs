@@ -11,8 +11,8 @@ use cardinal_net::arrival::bind_transparent;
 use cardinal_net::{bind_tcp, bind_udp, is_taken};
 use tokio::sync::Notify;
 
-use crate::engine::EngineError;
-use crate::plan::{ListenerPlan, Plan};
+use crate::outcome::EngineError;
+use crate::plan::{ListenerPlan, Plan, is_same_socket};
 
 /// A listening socket on its way from one process to the next.
 #[derive(Debug)]
@@ -147,6 +147,21 @@ struct Open {
     sockets: Vec<Socket>,
 }
 
+/// Whether datagrams are received, and where.
+type Place = (bool, SocketAddr);
+
+fn place(listener: &Listener, bound: SocketAddr) -> Place {
+    (listener.kind == ListenerKind::Udp, bound)
+}
+
+/// A listener of a record that is open.
+struct Known {
+    number: u64,
+    record: Option<Id>,
+    listener: Arc<Listener>,
+    place: Place,
+}
+
 /// What turns the sockets of one generation into those of the next.
 #[derive(Default)]
 pub(crate) struct SocketChange {
@@ -206,29 +221,55 @@ impl Sockets {
     /// Opens what a plan has more than is open. Nothing is served on it, and nothing is closed, before [`Self::commit`].
     pub(crate) fn prepare(&self, plan: &Plan, workers: usize, inherited: &mut Vec<Handover>) -> SocketChange {
         let mut change = SocketChange::default();
-        let mut known: Vec<(u64, Listening)> = {
-            let state = self.lock();
-            let of_records = state.open.iter().filter(|open| open.listening.record.is_some());
-            of_records.map(|open| (open.number, open.listening.clone())).collect()
-        };
+        let (mut known, mut taken) = self.known();
+        let mut new = Vec::new();
         for ListenerPlan { id, listener, .. } in plan.listeners.iter().map(|plan| &**plan) {
             let same =
-                known.iter().position(|(_, open)| open.record == Some(*id) && is_same_socket(&open.listener, listener));
-            if let Some(at) = same {
-                let (number, open) = known.swap_remove(at);
-                if !Arc::ptr_eq(&open.listener, listener) {
-                    change.kept.push((number, Arc::clone(listener)));
-                }
+                known.iter().position(|open| open.record == Some(*id) && is_same_socket(&open.listener, listener));
+            let Some(at) = same else {
+                new.push((*id, listener));
                 continue;
+            };
+            let open = known.swap_remove(at);
+            taken.push(open.place);
+            if !Arc::ptr_eq(&open.listener, listener) {
+                change.kept.push((open.number, Arc::clone(listener)));
             }
-            let listening = Listening { record: Some(*id), listener: Arc::clone(listener) };
-            match self.open(listening, workers, inherited) {
-                Ok(open) => change.opened.push(open),
+        }
+        for (id, listener) in new {
+            // The kernel would distribute connections between both, whatever their TLS and routes are.
+            let opened = match taken.contains(&place(listener, listener.address)) {
+                true => Err(std::io::Error::other("another listener of this node has the address")),
+                false => {
+                    let listening = Listening { record: Some(id), listener: Arc::clone(listener) };
+                    self.open(listening, workers, inherited)
+                }
+            };
+            match opened {
+                Ok(open) => {
+                    taken.push(place(listener, open.bound));
+                    change.opened.push(open);
+                }
                 Err(error) => change.failed.push(cannot_listen(listener, &error)),
             }
         }
-        change.closed = known.into_iter().map(|(number, _)| number).collect();
+        change.closed = known.into_iter().map(|open| open.number).collect();
         change
+    }
+
+    /// The open listeners of records, and the places of those of the node's settings, which stay.
+    fn known(&self) -> (Vec<Known>, Vec<Place>) {
+        let state = self.lock();
+        let (mut known, mut taken) = (Vec::new(), Vec::new());
+        for Open { number, listening, bound, .. } in &state.open {
+            let Listening { record, listener } = listening.clone();
+            let place = place(&listener, *bound);
+            match record {
+                None => taken.push(place),
+                Some(_) => known.push(Known { number: *number, record, listener, place }),
+            }
+        }
+        (known, taken)
     }
 
     /// Serves on the sockets that were opened, and closes those that are gone. What connections of these have begun may
@@ -347,16 +388,6 @@ impl State {
             }
         }
     }
-}
-
-/// Whether the socket of one serves the other. For datagrams the sessions know the listener by its socket.
-fn is_same_socket(old: &Listener, new: &Listener) -> bool {
-    let socket = |listener: &Listener| {
-        let Listener { address, kind, capture, backlog, group, mapped_port, .. } = *listener;
-        let of_datagrams = (kind == ListenerKind::Udp).then_some((group, mapped_port));
-        (address, kind == ListenerKind::Udp, capture == Capture::Transparent, backlog, of_datagrams)
-    };
-    socket(old) == socket(new)
 }
 
 fn cannot_listen(listener: &Listener, error: &std::io::Error) -> Diagnostic {

@@ -17,9 +17,11 @@ use tokio::io::DuplexStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 
 use crate::applying::plan;
+use crate::arrival::ConnectionInfo;
 use crate::configuration::Configuration;
-use crate::engine::{EngineError, make_node};
-use crate::http::{ConnectionInfo, serve_h1};
+use crate::engine::make_node;
+use crate::http::serve_h1;
+use crate::outcome::EngineError;
 use crate::worker::Worker;
 
 /// Bytes that fit into a connection's memory, each way.

@@ -115,7 +115,7 @@ impl Node {
         self.plan.load_full()
     }
 
-    /// Serves another plan. Requests under way keep theirs.
+    /// Serves another plan. Requests in progress keep theirs.
     pub(crate) fn publish(&self, plan: Plan) {
         let generation = plan.generation;
         self.shared.trust.set(plan.node().upstream_authorities.as_deref());

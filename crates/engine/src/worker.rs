@@ -14,7 +14,7 @@ use cardinal_sdk::RequestId;
 use foldhash::HashMap;
 
 use crate::counters::Counters;
-use crate::http::Scratch;
+use crate::exchange::Scratch;
 use crate::node::Node;
 use crate::plan::Plan;
 use crate::policy::mirror::InFlight;
@@ -264,6 +264,13 @@ impl Worker {
             buffer::sweep();
             cardinal_net::release_idle_pipes();
         }
+    }
+}
+
+impl Scratch {
+    /// The time. Looking at the clock is not free, so it is done once between two waits.
+    pub(crate) fn now(&mut self, worker: &Worker) -> Tick {
+        self.looked_at(|| worker.now())
     }
 }
 

@@ -607,6 +607,14 @@ impl<'a> FromIterator<(&'a [u8], &'a [u8])> for HeaderList {
     }
 }
 
+/// Whether a field's name is `name`, which is lower-case with dashes: `_` counts as `-`, as many servers take one for the
+/// other. What grants or denies by a field uses this, so that no spelling is missed.
+pub fn is_called(field: &[u8], name: &[u8]) -> bool {
+    let is_same =
+        |(sent, wanted): (&u8, &u8)| sent.to_ascii_lowercase() == *wanted || (*sent == b'_' && *wanted == b'-');
+    field.len() == name.len() && field.iter().zip(name).all(is_same)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ mod trailers;
 pub use authority::is_authority;
 pub use failure::{Failure, FailureKind, Retry, Side};
 pub use head::{Method, RequestHead, ResponseHead, Version, default_reason};
-pub use headers::{HeaderList, Name};
+pub use headers::{HeaderList, Name, is_called};
 pub use token::{
     eq_field_name, eq_ignore_case, is_target, is_token, is_value, is_visible, list_contains, split_list, trim,
 };

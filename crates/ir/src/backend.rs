@@ -336,7 +336,7 @@ pub struct Active {
     pub kind: ProbeKind,
     /// Limit on one probe, in milliseconds.
     pub timeout_ms: u64,
-    /// Probes under way at once.
+    /// Probes in progress at once.
     pub concurrency: u32,
     /// Path of the probe.
     pub path: Box<str>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Id, Table};
+use crate::{Id, Row, SecretRef, Table};
 
 /// The change of one record. A change without a new record removes the record.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +89,24 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Delta<T> {
         let changes = std::collections::BTreeMap::<Id, Option<Arc<T>>>::deserialize(deserializer)?;
         Ok(Self(changes.into_iter().map(|(id, new)| Change { id, old: None, new }).collect()))
     }
+}
+
+/// The changes, and those records unchanged that refer to a secret for which `is_affected` holds.
+pub(crate) fn with_affected<T: Row>(
+    table: &Table<T>,
+    delta: Delta<T>,
+    is_affected: &dyn Fn(SecretRef) -> bool,
+) -> Delta<T> {
+    let mut affected = Vec::new();
+    for (id, record) in table.iter() {
+        let mut found = false;
+        record.secrets(&mut |reference| found |= is_affected(reference));
+        if found {
+            affected.push(Change { id: *id, old: Some(Arc::clone(record)), new: Some(Arc::clone(record)) });
+        }
+    }
+    // Of two changes of one record the last one counts.
+    if affected.is_empty() { delta } else { affected.into_iter().chain(delta.0).collect() }
 }
 
 /// Above this share of changed records a table is built anew: so many single changes would leave chunks half empty.

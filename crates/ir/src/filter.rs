@@ -25,6 +25,9 @@ pub struct FilterSet {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Scope {
+    /// Requests that arrive at the listeners of this group; `None` is the default group, that of listeners which have
+    /// none. It does not count where [`route`](Self::route) is set: a route has a group itself.
+    pub listeners: Option<Id>,
     /// Requests of this route (the origin id, so that it holds for every part of a split route).
     pub route: Option<Id>,
     /// Requests to this backend.

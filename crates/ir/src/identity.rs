@@ -1,13 +1,16 @@
 //! Certificates, authorities, principals and their credentials.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::document::documented;
-use crate::{Document, Id, Origin};
+use crate::secret::references_in;
+use crate::{Document, Id, Origin, SecretRef, Secrets, UnresolvedSecret};
 
 /// A certificate with its key, and the names it serves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,19 +25,13 @@ pub struct Certificate {
 }
 
 /// A chain and its key.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KeyPair {
     /// PEM, leaf first.
     pub chain: Box<str>,
-    /// PEM.
-    pub key: Box<str>,
-}
-
-impl std::fmt::Debug for KeyPair {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyPair").field("chain", &self.chain).field("key", &"REDACTED").finish()
-    }
+    /// The key, in PEM.
+    pub key: SecretRef,
 }
 
 /// Certificate authorities.
@@ -102,7 +99,16 @@ pub struct Credential {
     pub principal: Id,
     /// What requests name it by: the key, the user name, the issuer. Unique within the kind unless the kind is an
     /// attachment that only its principal leads to.
-    pub lookup: Box<str>,
+    pub lookup: Lookup,
+}
+
+/// What requests name a [`Credential`] by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// A name that is no secret. It does not begin with [`SecretRef::PREFIX`].
+    Text(Box<str>),
+    /// The name is the secret itself: an API key.
+    Secret(SecretRef),
 }
 
 /// What a [`Credential`] is, apart from who it is.
@@ -110,8 +116,8 @@ pub struct Credential {
 pub struct Attributes {
     /// The plugin that reads it.
     pub kind: Box<str>,
-    /// What its plugin's schema describes. Where [`Credential::lookup`] is one of the fields there is `null` in its
-    /// place; see [`Credential::complete_data`].
+    /// What its plugin's schema describes, with references in the place of secrets. Where [`Credential::lookup`] is one of
+    /// the fields there is `null` in its place; see [`Credential::complete_data`].
     pub data: Value,
     /// The field that is the lookup.
     lookup_field: Option<Box<str>>,
@@ -129,10 +135,72 @@ impl Attributes {
     }
 }
 
+impl Default for Lookup {
+    fn default() -> Self {
+        Self::Text(Box::default())
+    }
+}
+
+impl From<&str> for Lookup {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Lookup {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl fmt::Display for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Secret(reference) => fmt::Display::fmt(reference, f),
+        }
+    }
+}
+
+impl Serialize for Lookup {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lookup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        if SecretRef::is_meant_by(&text) {
+            return text.parse().map(Self::Secret).map_err(D::Error::custom);
+        }
+        Ok(Self::Text(text.into()))
+    }
+}
+
 impl Credential {
     /// A credential whose attributes others may share.
-    pub fn new(origin: Origin, attributes: Arc<Attributes>, principal: Id, lookup: Box<str>) -> Self {
+    pub fn new(origin: Origin, attributes: Arc<Attributes>, principal: Id, lookup: Lookup) -> Self {
         Self { origin, attributes, principal, lookup }
+    }
+
+    /// The same with the secrets of `secrets` in its data. Its lookup stays as it is.
+    ///
+    /// # Errors
+    /// The first reference that cannot be resolved.
+    pub fn resolved(&self, secrets: &Secrets) -> Result<Cow<'_, Self>, UnresolvedSecret> {
+        let Cow::Owned(data) = secrets.resolve_value(&self.data)? else { return Ok(Cow::Borrowed(self)) };
+        let attributes = Attributes { kind: self.kind.clone(), data, lookup_field: self.lookup_field.clone() };
+        let (origin, lookup) = (self.origin.clone(), self.lookup.clone());
+        Ok(Cow::Owned(Self { origin, attributes: Arc::new(attributes), principal: self.principal, lookup }))
+    }
+
+    /// Calls `visit` with each secret that it refers to.
+    pub(crate) fn secrets(&self, visit: &mut dyn FnMut(SecretRef)) {
+        if let Lookup::Secret(reference) = self.lookup {
+            visit(reference);
+        }
+        references_in(&self.data, visit);
     }
 
     /// All that its plugin's schema describes.
@@ -170,7 +238,7 @@ struct Form<'c> {
     origin: Cow<'c, Origin>,
     kind: Cow<'c, str>,
     principal: Id,
-    lookup: Cow<'c, str>,
+    lookup: Cow<'c, Lookup>,
     #[serde(serialize_with = "crate::binary::in_key_order")]
     data: Value,
 }
@@ -178,7 +246,7 @@ struct Form<'c> {
 impl Serialize for Credential {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (origin, kind) = (Cow::Borrowed(&self.origin), Cow::Borrowed(&*self.kind));
-        let (lookup, data) = (Cow::Borrowed(&*self.lookup), self.complete_data());
+        let (lookup, data) = (Cow::Borrowed(&self.lookup), self.complete_data());
         Form { origin, kind, principal: self.principal, lookup, data }.serialize(serializer)
     }
 }
@@ -187,12 +255,12 @@ impl<'de> Deserialize<'de> for Credential {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Form { origin, kind, principal, lookup, data } = Form::deserialize(deserializer)?;
         let attributes = Attributes { kind: kind.into(), data, lookup_field: None };
-        Ok(Self::new(origin.into_owned(), Arc::new(attributes), principal, lookup.into()))
+        Ok(Self::new(origin.into_owned(), Arc::new(attributes), principal, lookup.into_owned()))
     }
 }
 
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential")
             .field("origin", &self.origin)
             .field("kind", &self.kind)

@@ -2,10 +2,15 @@
 //!
 //! Flat tables of plain values keyed by id. A child refers to its parent, so one edit changes one record, and the record is
 //! the unit of diff, transfer, hashing and rejection. Records are sent to other nodes and stored, so every field has a
-//! default, and names of fields and variants do not change.
+//! default, and names of fields and variants do not change. No record holds a secret: a [`SecretRef`] names one of
+//! [`Secrets`], the store beside the records.
+//!
+//! Policies have types. Those of a destination are fields of [`Cluster`] and [`Backend`], those of a route are
+//! [`Route::action`] and [`Route::policies`]; those that depend on the client are records of their own ([`Policy`],
+//! [`Telemetry`]), with a scope and a precedence.
 //!
 //! *Must not know*: tokio, sockets, TLS libraries, regex engines, front ends. No clock, no lock, no I/O: what a field
-//! means is written here, who executes it is the engine's business.
+//! means is written here, and other crates execute it.
 //!
 //! Start at [`Ir`]; then [`Route`] and [`resolve`](resolve::resolve), which says what a request through a route meets.
 
@@ -28,6 +33,7 @@ pub mod policy;
 mod quarantine;
 pub mod resolve;
 mod route;
+mod secret;
 mod table;
 mod tables;
 mod telemetry;
@@ -44,7 +50,9 @@ pub use digest::Digest;
 pub use document::{Document, Part, Parts};
 pub use encoded::VisitEncoded;
 pub use filter::{Filter, FilterSet, Scope};
-pub use identity::{Attributes, Certificate, Credential, Identity, KeyPair, Principal, PrincipalGroup, TrustBundle};
+pub use identity::{
+    Attributes, Certificate, Credential, Identity, KeyPair, Lookup, Principal, PrincipalGroup, TrustBundle,
+};
 pub use labels::{Labels, Locality, TooManyLabels};
 pub use listener::{Capture, Listener, ListenerGroup, ListenerKind, ListenerTls, MutualTls, PeerMatch, TlsTermination};
 pub use matching::{
@@ -52,12 +60,13 @@ pub use matching::{
     OneOrMany, Op, PathMatch, Predicate, QueryMatch, RareConditions, Selection, TextMatch, ValueMatch, Wire,
 };
 pub use node::{
-    DebugHeaders, ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeSettings, RealIp, RealIpSource, Resolver,
-    UpstreamPool,
+    DebugHeaders, ErrorPages, ForwardedPolicy, HeaderPolicy, Limits, NodeCertificate, NodeSettings, PemPair, RealIp,
+    RealIpSource, Resolver, UpstreamPool,
 };
 pub use origin::{Code, Diagnostic, Diagnostics, Location, Origin, OriginKind, Severity};
 pub use policy::{Policy, PolicyKind, PolicySpec, Timeouts};
 pub use route::{PathHandling, Rank, Require, Rewrite, Route, TlsRequired, Traffic};
+pub use secret::{NoSecretRef, Secret, SecretKey, SecretRef, Secrets, UnresolvedSecret};
 pub use table::Table;
 pub use tables::{Ir, IrDelta, Record, RecordKind, Row, UnknownTable};
 pub use telemetry::{

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Certificate, Id, Labels, Listener, Locality};
+use crate::{Id, Labels, Listener, Locality, Origin};
 
 /// What the operator of one node configured. It is not part of a generation, which all nodes of a role receive: a plan is
 /// made from both.
@@ -35,7 +35,7 @@ pub struct NodeSettings {
     /// Name resolution.
     pub resolver: Resolver,
     /// Certificate to serve when no name matches; the node makes a self-signed one when absent.
-    pub default_certificate: Option<Certificate>,
+    pub default_certificate: Option<NodeCertificate>,
     /// Ask clients for a certificate and verify it against these authorities (PEM bundle); `None` does not ask.
     pub client_authorities: Option<Box<str>>,
     /// Refuse clients without a valid certificate.
@@ -52,6 +52,34 @@ pub struct NodeSettings {
     pub locality: Locality,
     /// What the node is, for affinities.
     pub labels: Labels,
+}
+
+/// A certificate of the node itself. Its keys come from the operator of the node and stay there, so they are not references
+/// to secrets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeCertificate {
+    /// The setting that it comes from.
+    pub origin: Origin,
+    /// Chain and key, one or more of them with different key types.
+    pub pairs: Vec<PemPair>,
+}
+
+/// A chain and its key. The key is neither shown nor serialised.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PemPair {
+    /// PEM, leaf first.
+    pub chain: Box<str>,
+    /// PEM.
+    #[serde(skip_serializing)]
+    pub key: Box<str>,
+}
+
+impl std::fmt::Debug for PemPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PemPair").field("chain", &self.chain).finish_non_exhaustive()
+    }
 }
 
 /// Limits on what a client may make the node hold or do. Everything has a default; 0 means what the comment says.

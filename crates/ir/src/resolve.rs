@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{FilterSet, Id, Ir, Origin, Policy, PolicyKind, RecordKind, Scope, Telemetry, Wire};
+use crate::{FilterSet, Id, Ir, Origin, Policy, PolicyKind, RecordKind, Scope, Telemetry, TelemetryScope, Wire};
 
 /// A record that applies to requests by its scope.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,17 @@ impl ScopedRecord {
         }
     }
 
+    /// Whether the wire form is among the conditions on which the record is taken. Of the instances of a plugin one is
+    /// taken whatever its wire forms are, and does not act on others (Kong); a policy leaves them to the next one.
+    pub fn is_taken_by_wire(&self) -> bool {
+        matches!(self, Self::Policy(policy) if policy.plugin.is_none())
+    }
+
+    /// Whether the part at `index` is taken wherever the record applies, so that nothing of a lower precedence is.
+    fn hides_others(&self, index: usize) -> bool {
+        self.is_static() && (!self.is_taken_by_wire() || self.wires(index).is_empty())
+    }
+
     /// Whether both are the same allocation.
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -111,8 +122,8 @@ pub enum SlotKey<N = Box<str>> {
 pub struct Slot {
     /// What they have in common.
     pub key: SlotKey,
-    /// Candidates in falling precedence. At run time the first whose conditions on the client hold is taken; nothing after
-    /// the first static one can be.
+    /// Candidates in falling precedence. At run time the first whose conditions on the client, and for policies on the wire
+    /// form, hold is taken; nothing after the first without such conditions can be.
     pub candidates: Vec<Candidate>,
 }
 
@@ -174,22 +185,29 @@ impl Index {
         self.by_backend.contains_key(backend)
     }
 
-    /// The slots of a request through `route` (an origin id) to `backend`, in no order that matters: the planner
-    /// sorts by the positions. Keys come in their order.
-    pub fn resolve(&self, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
+    /// The slots of a request that arrives at `listeners` (a group) through `route` (an origin id) to `backend`, in no order
+    /// that matters: the planner sorts by the positions. Keys come in their order.
+    pub fn resolve(&self, listeners: Option<Id>, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
         let none = Vec::new();
         let of_route = route.and_then(|id| self.by_route.get(&id)).unwrap_or(&none);
         let of_backend = backend.and_then(|id| self.by_backend.get(&id)).unwrap_or(&none);
-        slots(of_route.iter().chain(of_backend).chain(&self.rest).map(|(id, record)| (id, record)), backend)
+        let records = of_route.iter().chain(of_backend).chain(&self.rest).map(|(id, record)| (id, record));
+        slots(records, listeners, backend)
     }
 }
 
-/// The slots that these records come to for requests to `backend`: those of the route, of the backend, and those for all.
-/// See [`Index::resolve`], which finds the records.
-pub fn slots<'s>(records: impl Iterator<Item = (&'s Id, &'s ScopedRecord)>, backend: Option<Id>) -> Vec<Slot> {
+/// The slots that these records come to for requests that arrive at `listeners` and go to `backend`: those of the route, of
+/// the backend, and those for all. See [`Index::resolve`], which finds the records.
+pub fn slots<'s>(
+    records: impl Iterator<Item = (&'s Id, &'s ScopedRecord)>,
+    listeners: Option<Id>,
+    backend: Option<Id>,
+) -> Vec<Slot> {
     let mut keys: BTreeMap<SlotKey<&str>, Vec<Candidate>> = BTreeMap::new();
     for (id, record) in records {
-        if record.scope().backend.is_some() && record.scope().backend != backend {
+        let scope = record.scope();
+        let elsewhere = scope.route.is_none() && scope.listeners != listeners;
+        if elsewhere || (scope.backend.is_some() && scope.backend != backend) {
             continue;
         }
         for index in 0..record.len() {
@@ -215,22 +233,31 @@ fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
         let by_precedence = b.record.precedence().cmp(&a.record.precedence());
         by_precedence.then(a.scoped_id().cmp(&b.scoped_id())).then(a.index.cmp(&b.index))
     });
-    if let Some(first_static) = candidates.iter().position(|c| c.record.is_static()) {
-        candidates.truncate(first_static + 1);
+    if let Some(last) = candidates.iter().position(|c| c.record.hides_others(c.index)) {
+        candidates.truncate(last + 1);
     }
     candidates
 }
 
 /// [`Index::resolve`] for a single question.
-pub fn resolve(ir: &Ir, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
-    Index::new(ir).resolve(route, backend)
+pub fn resolve(ir: &Ir, listeners: Option<Id>, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
+    Index::new(ir).resolve(listeners, route, backend)
 }
 
-/// The tracing of requests through `route` (an origin id) to `backend`, with the id of its record: of those whose scopes
-/// hold, the one of the highest precedence, and of equal ones that of the lowest id.
-pub fn telemetry(ir: &Ir, route: Option<Id>, backend: Option<Id>) -> Option<(Id, &Arc<Telemetry>)> {
+/// The tracing of requests that arrive at `listeners` (a group) through `route` (an origin id) to `backend`, with the id of
+/// its record: of those whose scopes hold, the one of the highest precedence, and of equal ones that of the lowest id.
+pub fn telemetry(
+    ir: &Ir,
+    listeners: Option<Id>,
+    route: Option<Id>,
+    backend: Option<Id>,
+) -> Option<(Id, &Arc<Telemetry>)> {
     let holds = |wanted: Option<Id>, is: Option<Id>| wanted.is_none() || wanted == is;
-    let applying = ir.telemetry.iter().filter(|(_, t)| holds(t.scope.route, route) && holds(t.scope.backend, backend));
+    let applies = |scope: &TelemetryScope| {
+        let here = scope.route.is_some() || scope.listeners == listeners;
+        here && holds(scope.route, route) && holds(scope.backend, backend)
+    };
+    let applying = ir.telemetry.iter().filter(|(_, telemetry)| applies(&telemetry.scope));
     let best = applying.max_by(|(a_id, a), (b_id, b)| a.precedence.cmp(&b.precedence).then_with(|| b_id.cmp(a_id)));
     best.map(|(id, telemetry)| (*id, telemetry))
 }

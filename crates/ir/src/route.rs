@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn records_are_small() {
         assert_eq!((size_of::<Matches>(), size_of::<Origin>()), (64, 40));
-        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (208, 80));
+        assert_eq!((size_of::<Route>(), size_of::<crate::Credential>()), (208, 88));
         assert_eq!((size_of::<Action>(), size_of::<Require>()), (24, 2));
     }
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::secret::references_in;
 use crate::{
     Backend, Certificate, Change, Cluster, Credential, Delta, Endpoint, FilterSet, Id, Identity, Listener,
-    ListenerGroup, ListenerTls, Origin, Policy, Principal, PrincipalGroup, Route, Table, Telemetry, TrustBundle,
+    ListenerGroup, ListenerTls, Origin, Policy, Principal, PrincipalGroup, Route, SecretRef, Table, Telemetry,
+    TrustBundle,
 };
 
 /// There is no table of this name.
@@ -36,6 +38,9 @@ pub trait Row: Clone + Default + PartialEq + Serialize + DeserializeOwned {
     /// Calls `visit` with the field, the table and the id of each reference to another record. The table is one of
     /// [`Row::REFERS_TO`].
     fn references(&self, visit: &mut dyn FnMut(&'static str, RecordKind, Id));
+
+    /// Calls `visit` with each secret that the record refers to.
+    fn secrets(&self, visit: &mut dyn FnMut(SecretRef));
 }
 
 macro_rules! tables {
@@ -168,6 +173,17 @@ macro_rules! tables {
                 }
             }
 
+            /// Calls `visit` with each secret that the records refer to, as often as they do.
+            pub fn secrets(&self, visit: &mut dyn FnMut(SecretRef)) {
+                $(self.$table.values().for_each(|record| record.secrets(visit));)+
+            }
+
+            /// `delta` with the records added that refer to a secret for which `is_affected` holds: to them, it is as if they
+            /// were replaced by themselves.
+            pub fn with_affected(&self, delta: IrDelta, is_affected: &dyn Fn(SecretRef) -> bool) -> IrDelta {
+                IrDelta { $($table: crate::delta::with_affected(&self.$table, delta.$table, is_affected),)+ }
+            }
+
             /// Adds or replaces a record that is given in its [binary form](crate::binary).
             ///
             /// # Errors
@@ -290,9 +306,13 @@ tables! {
 }
 
 /// Implements [`Row`] for a record with a field `origin`. References are listed as
-/// `"field" in Table: expression` where the expression is an iterator of ids.
+/// `"field" in Table: expression` where the expression is an iterator of ids. `secrets` is followed by a function that
+/// visits the secrets of the record, if it has any.
 macro_rules! row {
-    ($record:ident |$this:ident| { $($field:literal in $kind:ident: $ids:expr),* $(,)? }) => {
+    (
+        $record:ident |$this:ident| { $($field:literal in $kind:ident: $ids:expr),* $(,)? }
+        $(secrets $secrets:expr)?
+    ) => {
         impl Row for $record {
             const KIND: RecordKind = RecordKind::$record;
             const REFERS_TO: &'static [RecordKind] = &[$(RecordKind::$kind),*];
@@ -305,13 +325,18 @@ macro_rules! row {
                 let ($this, _) = (self, &visit);
                 $($ids.into_iter().for_each(|id| visit($field, RecordKind::$kind, id));)*
             }
+
+            fn secrets(&self, visit: &mut dyn FnMut(SecretRef)) {
+                let _ = &visit;
+                $(let of: fn(&Self, &mut dyn FnMut(SecretRef)) = $secrets; of(self, visit);)?
+            }
         }
     };
 }
 
-row!(Certificate | _this | {});
+row!(Certificate | _this | {} secrets |this, visit| this.pairs.iter().for_each(|pair| visit(pair.key)));
 row!(TrustBundle | _this | {});
-row!(Identity | _this | {});
+row!(Identity | _this | {} secrets |this, visit| this.pair.iter().for_each(|pair| visit(pair.key)));
 row!(ListenerGroup | _this | {});
 row!(Listener |this| {
     "group" in ListenerGroup: this.group,
@@ -344,20 +369,28 @@ row!(Route |this| {
 });
 row!(PrincipalGroup | _this | {});
 row!(Principal |this| { "groups" in PrincipalGroup: this.groups.iter().copied() });
-row!(Credential |this| { "principal" in Principal: [this.principal] });
+row!(Credential |this| { "principal" in Principal: [this.principal] } secrets Credential::secrets);
 row!(FilterSet |this| {
+    "scope.listeners" in ListenerGroup: this.scope.listeners,
     "scope.backend" in Backend: this.scope.backend,
     "scope.principal" in Principal: this.scope.principal,
     "scope.group" in PrincipalGroup: this.scope.group,
+} secrets |this, visit| this.filters.iter().for_each(|filter| references_in(&filter.params, visit)));
+row!(Telemetry |this| {
+    "scope.listeners" in ListenerGroup: this.scope.listeners,
+    "scope.backend" in Backend: this.scope.backend,
+} secrets |this, visit| {
+    let headers = this.exporter.iter().flat_map(|exporter| &exporter.headers);
+    headers.filter_map(|(_, value)| value.parse().ok()).for_each(visit)
 });
-row!(Telemetry |this| { "scope.backend" in Backend: this.scope.backend });
 
 row!(Policy |this| {
+    "scope.listeners" in ListenerGroup: this.scope.listeners,
     "scope.backend" in Backend: this.scope.backend,
     "scope.principal" in Principal: this.scope.principal,
     "scope.group" in PrincipalGroup: this.scope.group,
     "spec.rules.clients" in Principal: this.spec.principals(),
-});
+} secrets |this, visit| this.plugin.iter().for_each(|plugin| references_in(&plugin.params, visit)));
 
 /// The change of a record with an id, for tests and callers that edit by hand.
 impl<T: Row> From<(Id, Option<T>)> for Change<T> {

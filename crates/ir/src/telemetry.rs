@@ -31,6 +31,9 @@ pub struct Telemetry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TelemetryScope {
+    /// Requests that arrive at the listeners of this group; `None` is the default group. It does not count where
+    /// [`route`](Self::route) is set: a route has a group itself.
+    pub listeners: Option<Id>,
     /// Requests of this route (the origin id, so that it holds for every part of a split route).
     pub route: Option<Id>,
     /// Requests to this backend.
@@ -179,7 +182,8 @@ pub struct SpanExporter {
     /// The collector: `http://` or `https://` with the whole path, such as `http://collector:4318/v1/traces`. For
     /// [`SpanProtocol::OtlpGrpc`] without a path: `http://collector:4317`.
     pub url: Box<str>,
-    /// Headers of each call, such as those with an API key; for gRPC, its metadata.
+    /// Headers of each call, such as those with an API key; for gRPC, its metadata. A value may be a reference to a secret,
+    /// as in free-form values.
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// Do not verify the collector's certificate.
     pub insecure: bool,

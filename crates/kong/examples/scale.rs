@@ -100,7 +100,7 @@ fn main() {
     step("load", since);
     let (asked, used) = (ASKED.load(Relaxed), TAKEN.load(Relaxed));
     let since = Instant::now();
-    let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
+    let (ir, _, diagnostics) = lower(&snapshot, &registry, &settings);
     step("lower", since);
     let of_lowering = (ASKED.load(Relaxed) - asked, TAKEN.load(Relaxed) - used);
     let since = Instant::now();
@@ -125,7 +125,7 @@ fn main() {
 /// A change of one entity, as the Admin API makes it, and a reload in which nothing changed.
 fn edit_one(snapshot: Snapshot, registry: Registry, settings: Settings) {
     let since = Instant::now();
-    let (again, _) = lower(&snapshot, &registry, &settings);
+    let (again, ..) = lower(&snapshot, &registry, &settings);
     let mut lowered = Lowered::new(snapshot, Arc::new(registry), Arc::new(settings));
     let verified = Verified::new(Arc::new(lowered.ir().clone())).unwrap();
     println!("a state to edit: {} ms", since.elapsed().as_millis());

@@ -1,4 +1,4 @@
-//! The Kong front end: entities, declarative files and settings, to the IR.
+//! The Kong front end: entities, declarative files and settings, to the IR; texts of replies, and the form of `/status`.
 //!
 //! *Must not know*: HTTP servers, stores, the engine, plugins by name (they are given as descriptions).
 //!

@@ -92,10 +92,11 @@ fn peak(text: String, registry: &Registry) -> f64 {
     PEAK.store(before, Relaxed);
     let snapshot = load(&sources, registry, &settings).unwrap_or_else(|errors| panic!("{}", errors.render()));
     let of_loading = PEAK.load(Relaxed) - before;
-    let (ir, diagnostics) = lower_owned(snapshot, registry, &settings);
+    let (ir, secrets, diagnostics) = lower_owned(snapshot, registry, &settings);
     let peak = PEAK.load(Relaxed) - before;
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     assert!(ir.principals.len() == CONSUMERS && ir.credentials.len() == CONSUMERS || ir.routes.len() == ROUTES);
+    assert_eq!(secrets.len(), ir.credentials.len());
     let ratio = peak as f64 / size as f64;
     println!("{size} bytes of text: {of_loading} bytes at most to load it, {peak} to lower it, {ratio:.1} times");
     ratio

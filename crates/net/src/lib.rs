@@ -1,9 +1,11 @@
-//! Sockets: listeners, TLS, HTTP/1 and HTTP/2 connections behind one face, upstream connections and their pools, name
-//! resolution, the PROXY protocol, deadlines.
+//! Sockets: listeners and original destinations, protocol detection, TLS, workload identities, HTTP/1 and HTTP/2
+//! connections with one interface, upstream connections and their pools, name resolution, the PROXY protocol, deadlines.
 //!
 //! *Must not know*: routes, filters, plugins, what a request means.
 //!
-//! Start at [`Peer`]: one side of an exchange, whatever it speaks. [`Io`] is the byte stream under it.
+//! Start at [`Peer`]: one side of an exchange, in either version of HTTP. [`Io`] is the byte stream under it, and
+//! [`ByteStream`] a connection without HTTP. [`Connector`] is the way to an upstream, [`identity`] mutual TLS by SPIFFE
+//! IDs.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
@@ -32,7 +34,7 @@ pub use arrival::{Arrival, Capture};
 pub use byte_stream::ByteStream;
 pub use connect::{
     ConnectError, Connected, Connector, OptionError, SocketOptions, Source, Stage, TlsTarget, Tunnel, TunnelError,
-    connect,
+    connect, start_tls,
 };
 pub use error::NetError;
 pub use io::Io;

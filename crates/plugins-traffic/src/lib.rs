@@ -2,7 +2,7 @@
 //!
 //! One folder a plugin; registration is the array below. *Must not know*: each other, the engine.
 //!
-//! Start at a plugin's `mod.rs`, then its `filter.rs`.
+//! Start at a plugin's `mod.rs`, then its `filter.rs`, and its `lower.rs` if it can be a policy.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 

@@ -64,9 +64,10 @@ impl Pattern {
         }
     }
 
-    /// A pattern that matches the whole text.
+    /// A pattern that matches the whole text. It has to be a pattern by itself, too: `a)|(b` would leave the group that
+    /// binds it to both ends.
     pub(crate) fn whole(text: &str) -> Result<Self, PatternError> {
-        check_text(text)?;
+        Self::anywhere(text)?;
         match text.strip_prefix(BYTES) {
             Some(text) => Self::compile_bytes(&format!(r"\A(?:{text})\z")),
             None => Self::compile(&format!(r"\A(?:{text})\z")),
@@ -253,6 +254,7 @@ mod tests {
         check("/(?!b)[a-z]+", "/cd/", None);
         check(r"(?-u)/caf\xC3\xA9", "/caf\u{e9}", Some(6));
         assert!(Pattern::whole("/(").is_err());
+        assert!(Pattern::whole("a)|(b").is_err() && Pattern::whole("(?-u)a)|(b").is_err());
     }
 
     #[test]

@@ -108,9 +108,13 @@ pub struct EntityDef {
     pub lookup: &'static str,
     /// Whether `lookup` is unique over all consumers (a key) or only within one (an ACL group).
     pub unique: bool,
+    /// Fields that are secrets, besides those that the schema marks as encrypted. `lookup` may be one of them. Records hold
+    /// references in their place.
+    pub secrets: &'static [&'static str],
     /// Changes a valid record before it is kept: hashes a password.
     pub seal: Option<Seal>,
-    /// Makes ready what requests need: parses keys. An error leaves the credential out.
+    /// Makes ready what requests need: parses keys. References in its data have been replaced by the secrets. An error
+    /// leaves the credential out.
     pub prepare: Option<Prepare>,
 }
 

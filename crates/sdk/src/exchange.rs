@@ -14,6 +14,7 @@ use cardinal_ir::{Backend, Cluster, Id, Route, Target, Wire};
 use crate::directory::{CredentialEntry, PrincipalEntry};
 use crate::phase::BodyMode;
 use crate::trace::SpanContext;
+use crate::upstream_phases::ChunkAccess;
 
 /// Identifies a request in headers, logs and error bodies. Displays as 32 hex digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -64,6 +65,8 @@ pub struct Exchange {
     pub trace: Option<SpanContext>,
     /// What filters want of the response body.
     pub body_mode: BodyMode,
+    /// What filters do with the parts of the request body.
+    pub request_chunks: ChunkAccess,
     /// Most bytes of request body that may pass, if a filter said so, and the reply to more.
     pub request_body_max: Option<(u64, &'static str)>,
     /// Most bytes of the response body that may pass in each second, if a filter said so.
@@ -373,7 +376,7 @@ pub struct Try {
     pub tick: Tick,
     /// Microseconds that choosing took.
     pub balancer_us: u64,
-    /// What became of it; `None` while under way and on success.
+    /// What became of it; `None` while in progress and on success.
     pub state: Option<TryState>,
     /// Status of the answer, or the one that stands for its failure.
     pub status: Option<u16>,
@@ -473,6 +476,7 @@ impl Exchange {
             slots: Slots::default(),
             trace: None,
             body_mode: BodyMode::Pass,
+            request_chunks: ChunkAccess::None,
             request_body_max: None,
             response_rate_max: None,
             held: Reservation::default(),
@@ -498,6 +502,7 @@ impl Exchange {
         self.slots.reset(0);
         self.trace = None;
         self.body_mode = BodyMode::Pass;
+        self.request_chunks = ChunkAccess::None;
         self.request_body_max = None;
         self.response_rate_max = None;
         self.held.clear();

@@ -3,14 +3,21 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::filter_step::{FilterDecision, FilterStep};
 use crate::phase::{BodyCx, Chunk, ConnectCx, HeadCx, LogCx, ResponseCx};
 use crate::reply::Reply;
+use crate::upstream_phases::{AttemptCx, RequestBodyCx};
 
 /// One configured instance of a plugin. Built once for a generation, shared by all workers.
 ///
 /// A filter names in [`Filter::phases`] the phases it wants; the others are never called. Within a phase filters run
 /// by falling priority. A filter that replies ends the request phase; the response and log phases of all filters that
 /// apply to the request still run (as in Kong).
+///
+/// The phases of a request in their order: [`on_request_head`](Filter::on_request_head), then for requests that go to an
+/// upstream [`on_request_body`](Filter::on_request_body) as the body passes and [`on_attempt`](Filter::on_attempt) before
+/// each attempt, then [`on_response_head`](Filter::on_response_head), [`on_response_body`](Filter::on_response_body) and
+/// [`on_log`](Filter::on_log).
 pub trait Filter: Send + Sync {
     /// The phases this instance wants, given its configuration.
     fn phases(&self) -> Phases;
@@ -20,8 +27,33 @@ pub trait Filter: Send + Sync {
         Flow::Continue
     }
 
-    /// The response head is here, from the upstream or made locally. May edit it, and ask for the body.
-    fn on_response_head(&self, _cx: &mut ResponseCx<'_>) {}
+    /// A part of the request body is on its way to the upstream, if [`HeadCx::want_body_chunks`] asked for it. May change
+    /// the part, or reply as long as no response has been sent to the client.
+    ///
+    /// Each byte of the body is seen once, however often the request is sent: where parts are kept for retries or copied
+    /// for mirrors, these are the parts as filters have made them. The last call has [`Chunk::last`] and may have no
+    /// bytes; a body that is at hand as a whole, or that is empty, comes in one call. A body that is not sent upstream is
+    /// not seen.
+    fn on_request_body(&self, _cx: &mut RequestBodyCx<'_>, _chunk: &mut Chunk) -> FilterDecision {
+        FilterDecision::Continue
+    }
+
+    /// The request is about to be sent to an endpoint: the first one, or another one after a failed attempt. May set
+    /// fields for this attempt, reply instead, or go to the network. Waiting counts towards `connect_timeout` and the
+    /// limits on the request as a whole, and ends when the client leaves. Copies for mirrors have no such phase.
+    fn on_attempt<'a>(&'a self, _cx: &'a mut AttemptCx<'_>) -> FilterStep<'a> {
+        FilterStep::Continue
+    }
+
+    /// The response head is here, from the upstream or made locally. May edit it, ask for the body, reply instead, or go
+    /// to the network. Waiting is limited by `read_timeout`, or `client_send_timeout` for a response that was made
+    /// locally, and by the limits on the request as a whole; it ends when the client leaves.
+    ///
+    /// A reply takes the place of the response: the filters after this one see it. If the filter fails while the response
+    /// to a failure is made, that is logged and the response is sent.
+    fn on_response_head<'a>(&'a self, _cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
+        FilterStep::Continue
+    }
 
     /// A part of the response body, if [`ResponseCx::want_body`] asked for it.
     fn on_response_body(&self, _cx: &mut BodyCx<'_>, _chunk: &mut Chunk) {}
@@ -117,7 +149,7 @@ pub enum Admit {
 
 /// A set of phases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Phases(u8);
+pub struct Phases(u16);
 
 impl Phases {
     /// None.
@@ -132,6 +164,10 @@ impl Phases {
     pub const LOG: Self = Self(8);
     /// [`Filter::on_connect`]
     pub const CONNECT: Self = Self(16);
+    /// [`Filter::on_request_body`]
+    pub const REQUEST_BODY: Self = Self(32);
+    /// [`Filter::on_attempt`]
+    pub const ATTEMPT: Self = Self(64);
 
     /// Both sets.
     #[must_use]

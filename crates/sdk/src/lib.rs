@@ -1,19 +1,23 @@
-//! What a plugin is written against: the filter trait, what each phase may see and do, and how a plugin describes
-//! itself.
+//! What a plugin is written against: the filter trait, what each phase may see and do, what the node offers, and how a
+//! plugin describes itself.
 //!
 //! A plugin is a folder that exports one [`PluginDef`]. Filters are *sync-first*: a phase returns at once, unless it
-//! really goes to the network, and then it boxes a future. Phases are types: what a phase may not do is not there.
+//! has to wait, and then it boxes a future. Phases are types: what a phase may not do is not there. Parameters that have
+//! the effect of a policy may be lowered to it ([`PluginDef::lower`]); then there is no filter. Policies of the engine are
+//! filters, too, and share [`queue`], [`rate`] and [`trace`] with plugins.
 //!
 //! *Must not know*: the engine, front ends, other plugins.
 //!
-//! Start at [`Filter`], then [`HeadCx`].
+//! Start at [`Filter`], then [`HeadCx`] and [`Services`].
 
 mod def;
 mod directory;
 mod exchange;
 mod filter;
+mod filter_step;
 pub mod log;
 pub mod lua;
+pub mod network;
 mod phase;
 pub mod queue;
 pub mod rate;
@@ -23,6 +27,7 @@ mod services;
 mod status;
 pub mod testing;
 pub mod trace;
+mod upstream_phases;
 
 pub use def::{
     Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, Lower, PluginDef, Prepare, Prepared, Scopes,
@@ -34,6 +39,7 @@ pub use exchange::{
     RequestId, RouteInfo, Slots, Source, State, Timing, TlsInfo, Try, TryState,
 };
 pub use filter::{Admit, Filter, Flow, Phases, Verdict};
+pub use filter_step::{FilterDecision, FilterStep};
 pub use phase::{BodyCx, BodyMode, Chunk, ConnectCx, HeadCx, LogCx, ResponseCx, UpstreamRequest};
 pub use reply::{Reply, ReplyBody};
 pub use services::{
@@ -41,3 +47,4 @@ pub use services::{
     Shared, TargetHealth,
 };
 pub use status::{NodeStatus, Readiness, StatusForm};
+pub use upstream_phases::{AttemptCx, ChunkAccess, RequestBodyCx};

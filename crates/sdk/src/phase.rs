@@ -9,6 +9,7 @@ use cardinal_http::{RequestHead, ResponseHead, is_authority};
 use crate::directory::Directory;
 use crate::exchange::{CredentialRef, Exchange};
 use crate::services::Services;
+use crate::upstream_phases::ChunkAccess;
 use crate::{PrincipalEntry, Source};
 use std::sync::Arc;
 
@@ -83,6 +84,13 @@ impl HeadCx<'_> {
     /// Replaces the request body. The framing headers are made anew.
     pub fn set_body(&mut self, body: Bytes) {
         self.upstream.body = Some(body);
+    }
+
+    /// Asks for the parts of the request body on their way to the upstream: see
+    /// [`Filter::on_request_body`](crate::Filter::on_request_body).
+    pub fn want_body_chunks(&mut self, access: ChunkAccess) {
+        let wanted = &mut self.exchange.request_chunks;
+        *wanted = access.max(*wanted);
     }
 
     /// Lets at most `max` bytes of request body pass; a longer one is answered with 413 and this message.

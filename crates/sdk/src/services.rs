@@ -13,6 +13,7 @@ use cardinal_base::{Budget, Clock};
 use cardinal_http::HeaderList;
 use cardinal_ir::Id;
 
+use crate::network::Network;
 use crate::redis::Redis;
 
 /// What the node offers to filters. Cheap to clone.
@@ -26,6 +27,8 @@ pub struct Services {
     pub http: Arc<dyn HttpCaller>,
     /// Commands to Redis servers.
     pub redis: Arc<dyn Redis>,
+    /// Connections and datagrams to other servers, and the resolver.
+    pub network: Arc<dyn Network>,
     /// The control runtime: for tasks and connections that are not a request's. Never a worker's thread.
     pub runtime: tokio::runtime::Handle,
     /// Memory for bodies that are held, and for log entries that wait: see [`Exchange::held`](crate::Exchange::held).

@@ -2,20 +2,22 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use cardinal_base::{Budget, Clock, ManualClock, UnixMillis};
-use cardinal_http::{RequestHead, ResponseHead};
+use cardinal_http::{HeaderList, RequestHead, ResponseHead};
 use cardinal_ir::{Backend, Host, HttpVersion, Id, Ir, L4, Origin, PolicySpec, Route, Target, Timeouts};
 use serde_json::Value;
 
+use crate::network::{ConnectTo, Datagrams, Network, NetworkFuture, ResolvedAddress, ServerConnection};
 use crate::redis::{Redis, RedisCall, RedisCommand, RedisError, RedisReplies, RedisReply, RedisServer, RedisSettings};
 use crate::{
-    BackendInfo, BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange, Filter,
-    HeadCx, HttpCall, HttpCaller, HttpReply, LogCx, NodeView, Phases, PluginDef, Reply, ResponseCx, RouteInfo,
-    Services, Shared, Source, TargetHealth, UpstreamRequest, Verdict,
+    AttemptCx, BackendInfo, BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange,
+    Filter, FilterDecision, HeadCx, HttpCall, HttpCaller, HttpReply, LogCx, NodeView, Phases, PluginDef, Reply,
+    RequestBodyCx, ResponseCx, RouteInfo, Services, Shared, Source, TargetHealth, UpstreamRequest, Verdict,
 };
 
 /// A route of this id, name and document.
@@ -58,6 +60,7 @@ pub fn services(clock: Arc<dyn Clock>) -> Services {
         shared: Arc::new(Shared::default()),
         http: Arc::new(Nobody),
         redis: Arc::new(Nobody),
+        network: Arc::new(Nobody),
         runtime: tokio::runtime::Handle::current(),
         memory: Arc::new(Budget::new(usize::MAX)),
         node: Arc::new(Nobody),
@@ -72,6 +75,22 @@ struct Nobody;
 impl HttpCaller for Nobody {
     fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>> {
         Box::pin(async move { Err(CallError::Transport(format!("no server answers {}", call.url))) })
+    }
+}
+
+impl Network for Nobody {
+    fn connect(&self, to: ConnectTo) -> NetworkFuture<'static, ServerConnection> {
+        Box::pin(async move { Err(CallError::Transport(format!("no server answers {}:{}", to.host, to.port))) })
+    }
+
+    fn datagrams(&self, host: &str, port: u16) -> NetworkFuture<'static, Box<dyn Datagrams>> {
+        let reason = format!("no server answers {host}:{port}");
+        Box::pin(async move { Err(CallError::Transport(reason)) })
+    }
+
+    fn lookup(&self, host: &str, _port: u16) -> NetworkFuture<'static, Vec<ResolvedAddress>> {
+        let reason = format!("{host}: no such name");
+        Box::pin(async move { Err(CallError::Transport(reason)) })
     }
 }
 
@@ -272,8 +291,50 @@ impl Bench {
         }
     }
 
-    /// Runs the response head phase on a response of `source`.
+    /// Runs the request body phase on one part; what the filter makes of it, and its decision.
+    pub fn request_part(&mut self, data: &[u8], last: bool) -> (Bytes, FilterDecision) {
+        let mut chunk = Chunk { data: Bytes::copy_from_slice(data), last };
+        let mut cx =
+            RequestBodyCx { request: &self.request, exchange: &mut self.exchange, services: &self.services, slot: 0 };
+        let decision = self.filter.on_request_body(&mut cx, &mut chunk);
+        (chunk.data, decision)
+    }
+
+    /// Runs the attempt phase for attempt `number` to an endpoint; the fields of the attempt, and the decision.
+    pub async fn attempt(&mut self, number: usize, endpoint: SocketAddr) -> (HeaderList, FilterDecision) {
+        let mut headers = HeaderList::new();
+        let mut cx = AttemptCx {
+            request: &self.request,
+            headers: &mut headers,
+            endpoint,
+            host: &self.exchange.original.host.clone(),
+            number,
+            body: self.upstream.body.as_ref(),
+            exchange: &mut self.exchange,
+            services: &self.services,
+            slot: 0,
+        };
+        let decision = self.filter.on_attempt(&mut cx).settle().await;
+        (headers, decision)
+    }
+
+    /// Runs the response head phase on a response of `source`, for a filter that lets it pass without waiting.
+    ///
+    /// # Panics
+    /// When the filter waits, replies or fails; [`Bench::response_decision`] is for those.
+    #[allow(clippy::panic, reason = "a test bench")]
     pub fn response(&mut self, response: &mut ResponseHead, source: Source) -> BodyMode {
+        let polled = pin!(self.response_decision(response, source)).poll(&mut Context::from_waker(Waker::noop()));
+        match polled {
+            Poll::Ready(FilterDecision::Continue) => {}
+            Poll::Ready(other) => panic!("the filter does not let the response pass: {other:?}"),
+            Poll::Pending => panic!("the filter waits"),
+        }
+        self.exchange.body_mode
+    }
+
+    /// Runs the response head phase on a response of `source`.
+    pub async fn response_decision(&mut self, response: &mut ResponseHead, source: Source) -> FilterDecision {
         self.exchange.source = source;
         let mut cx = ResponseCx {
             response,
@@ -282,8 +343,7 @@ impl Bench {
             services: &self.services,
             slot: 0,
         };
-        self.filter.on_response_head(&mut cx);
-        self.exchange.body_mode
+        self.filter.on_response_head(&mut cx).settle().await
     }
 
     /// Runs the response body phase on one part.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cardinal_ir::{Ir, IrDelta, NodeSettings, Record, RecordKind};
+use cardinal_ir::{Ir, IrDelta, NodeSettings, Record, RecordKind, Secrets};
 
 use crate::{Ack, RecordResult};
 
@@ -15,7 +15,21 @@ pub struct Update {
     base: Arc<Ir>,
     generation: Arc<Ir>,
     delta: IrDelta,
+    secrets: Option<Secrets>,
     node: Option<Arc<NodeSettings>>,
+}
+
+/// The parts of an [`Update`].
+#[derive(Clone, Debug)]
+pub struct UpdateParts {
+    /// The generation that is to be served.
+    pub generation: Arc<Ir>,
+    /// What changes.
+    pub delta: IrDelta,
+    /// The secrets of the generation, if they changed.
+    pub secrets: Option<Secrets>,
+    /// The settings of the node, if they changed.
+    pub node: Option<Arc<NodeSettings>>,
 }
 
 impl Update {
@@ -23,7 +37,7 @@ impl Update {
     pub fn first(generation: Arc<Ir>, node: Arc<NodeSettings>) -> Self {
         let base = Arc::<Ir>::default();
         let delta = base.diff(&generation);
-        Self { base, generation, delta, node: Some(node) }
+        Self { base, generation, delta, secrets: None, node: Some(node) }
     }
 
     /// From `base` to the records of `newer`.
@@ -35,7 +49,14 @@ impl Update {
     pub fn of_delta(base: &Arc<Ir>, delta: IrDelta) -> Self {
         let mut generation = Ir::clone(base);
         let delta = generation.apply(delta);
-        Self { base: Arc::clone(base), generation: Arc::new(generation), delta, node: None }
+        Self { base: Arc::clone(base), generation: Arc::new(generation), delta, secrets: None, node: None }
+    }
+
+    /// With the secrets of the generation: all that its records refer to. Without them, the node uses those that it has.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = Some(secrets);
+        self
     }
 
     /// With settings of the node that differ.
@@ -51,7 +72,7 @@ impl Update {
         if Arc::ptr_eq(&self.base, served) {
             return self;
         }
-        Self { node: self.node, ..Self::between(served, &self.generation) }
+        Self { secrets: self.secrets, node: self.node, ..Self::between(served, &self.generation) }
     }
 
     /// The generation that the changes start from.
@@ -69,14 +90,20 @@ impl Update {
         &self.delta
     }
 
+    /// The secrets of the generation, if they changed.
+    pub fn secrets(&self) -> Option<&Secrets> {
+        self.secrets.as_ref()
+    }
+
     /// The settings of the node, if they changed.
     pub fn node(&self) -> Option<&Arc<NodeSettings>> {
         self.node.as_ref()
     }
 
-    /// Generation, changes and settings.
-    pub fn into_parts(self) -> (Arc<Ir>, IrDelta, Option<Arc<NodeSettings>>) {
-        (self.generation, self.delta, self.node)
+    /// Its parts.
+    pub fn into_parts(self) -> UpdateParts {
+        let Self { generation, delta, secrets, node, .. } = self;
+        UpdateParts { generation, delta, secrets, node }
     }
 
     /// The result of each record that is new or changed.

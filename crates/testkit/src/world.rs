@@ -188,6 +188,6 @@ fn compile(
     let files = [Source::new("kong.yaml", yaml)];
     let snapshot =
         load(&files, &registry, settings).map_err(|errors| anyhow!("{}", errors.render())).context("the file")?;
-    let (ir, diagnostics) = lower(&snapshot, &registry, settings);
-    Ok((Configuration::new(ir, settings.node.clone()), diagnostics))
+    let (ir, secrets, diagnostics) = lower(&snapshot, &registry, settings);
+    Ok((Configuration::new(ir, settings.node.clone()).with_secrets(secrets), diagnostics))
 }

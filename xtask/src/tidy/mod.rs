@@ -1,6 +1,7 @@
 //! Rules of this repository that no compiler checks: sizes, names, module roots, opening comments, plugin folders,
-//! words, front ends that are named below them.
+//! words, front ends that are named below them, circular imports.
 
+mod cycles;
 pub(crate) mod dependencies;
 mod neutral;
 mod plugins;
@@ -69,6 +70,7 @@ fn check_crate(root: &Path, folder: &Path, problems: &mut Vec<Problem>) -> Resul
         }
     }
     check_test_binaries(root, folder, problems)?;
+    cycles::check(root, folder, problems)?;
     if folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with("plugins-")) {
         plugins::check(root, folder, problems)?;
     }

@@ -10,7 +10,7 @@ use super::{entries, is_test, read, shown};
 use crate::problem::Problem;
 
 /// Crates that know no front end.
-const CRATES: [&str; 8] = ["balance", "base", "engine", "http", "ir", "net", "route", "sdk"];
+const CRATES: [&str; 10] = ["balance", "base", "engine", "http", "ir", "net", "pki", "route", "sdk", "sync"];
 
 /// Names of front ends.
 const NAMES: [&str; 2] = ["kong", "kuma"];

@@ -182,7 +182,7 @@ fn texts(source: &str, with_help: bool) -> Vec<(usize, String)> {
 }
 
 /// Where the text of a literal begins and ends that is at the start of `rest`.
-fn literal(rest: &str) -> Option<(usize, usize)> {
+pub(super) fn literal(rest: &str) -> Option<(usize, usize)> {
     if let Some(after) = rest.strip_prefix('r') {
         let hashes = after.bytes().take_while(|b| *b == b'#').count();
         if after.get(hashes..)?.starts_with('"') {

@@ -14,7 +14,7 @@ fn a_budget_grants_what_a_naive_count_grants() {
     for seed in 0..200 {
         let (retries, mut rng) = (Retries::default(), SeededRng::new(seed));
         let (percent, min) = (u32::try_from(rng.below(120)).unwrap(), u32::try_from(rng.below(5)).unwrap());
-        // Worker, and whether a retry is under way.
+        // Worker, and whether a retry is in progress.
         let mut requests: Vec<(usize, bool)> = Vec::new();
         for _ in 0..500 {
             let worker = usize::try_from(rng.below(40)).unwrap();
@@ -58,7 +58,7 @@ fn the_load_of_retries_stays_at_its_share() {
     let retries = Retries::default();
     let (mut first, mut again) = (0_u32, 0_u32);
     for round in 0..1_000 {
-        // A hundred requests under way at any time, each of which fails.
+        // A hundred requests in progress at any time, each of which fails.
         let worker = round % 8;
         for _ in 0..100 {
             retries.request_started(worker);

@@ -46,9 +46,9 @@ impl ManualClock {
     /// see the new time: the clock does not stop at the deadlines in between.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-        let moved = |now: u64| Some(now.saturating_add(by));
-        // The closure always has a value.
-        self.state.micros.fetch_update(Ordering::SeqCst, Ordering::SeqCst, moved).ok();
+        if self.state.micros.fetch_add(by, Ordering::SeqCst).checked_add(by).is_none() {
+            self.state.micros.store(u64::MAX, Ordering::SeqCst);
+        }
         // Who begins to wait is counted before it looks at the clock, so that it is seen here or sees the new time.
         if self.state.waiters.load(Ordering::SeqCst) == 0 {
             return;

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
-use cardinal_base::{Clock as _, SystemClock};
+use cardinal_base::{Clock as _, SystemClock, random_id};
 use cardinal_engine::{Configuration, EngineError};
-use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Severity};
+use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, SecretKey, Severity};
 use cardinal_kong::check::{OrderReport, Report, order_report};
 use cardinal_kong::declarative::{Hidden, fill, redact_map};
 use cardinal_kong::entities::{Kind, choices};
@@ -48,6 +48,8 @@ pub(crate) struct Site {
     streams: Streams,
     /// Id of the node where settings give none.
     pub(crate) node_id: Option<Id>,
+    /// What references to secrets are derived with where settings give nothing. At random, if it is not set.
+    pub(crate) secret_key: SecretKey,
     /// Seconds since the epoch that entities get as their times. Stays, so that a reload does not change them.
     loaded_at: f64,
 }
@@ -146,6 +148,7 @@ impl Site {
             files,
             streams: Streams::default(),
             node_id: None,
+            secret_key: SecretKey::of_text(&format!("{}{}", random_id(), random_id())),
             loaded_at,
         }
     }
@@ -188,10 +191,13 @@ impl Site {
         Ok(Preferences { settings, notes, conf })
     }
 
-    /// Gives the node its id where the settings give none.
+    /// Gives the node its id and its key where the settings give none.
     pub(crate) fn identify(&self, settings: &mut Settings) {
         if let Some(id) = self.node_id.filter(|_| !settings.node_id_given) {
             settings.node.id = id;
+        }
+        if !settings.secret_key_given {
+            settings.secret_key = self.secret_key.clone();
         }
     }
 
@@ -229,8 +235,8 @@ impl Site {
         let registry = self.registry(settings)?;
         let sources = self.filled(sources)?;
         let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
-        let (ir, diagnostics) = lower(&snapshot, &registry, settings);
-        let configuration = Configuration::new(ir, settings.node.clone());
+        let (ir, secrets, diagnostics) = lower(&snapshot, &registry, settings);
+        let configuration = Configuration::new(ir, settings.node.clone()).with_secrets(secrets);
         let hidden = Hidden::of_files(&sources, &registry).with_references(&snapshot, &registry, settings);
         Ok(Loaded { snapshot, registry, configuration, diagnostics, hidden })
     }
@@ -244,14 +250,14 @@ impl Site {
         let (report, order) = (Report::new(&snapshot, &registry, settings), order_report(&snapshot, settings));
         let (counts, warnings) = (Counts::of(&snapshot, &registry), snapshot.warnings().to_vec());
         let source_map = SourceMap::of(&snapshot);
-        let (entities, (ir, diagnostics)) = if kept {
+        let (entities, (ir, secrets, diagnostics)) = if kept {
             let lowered = lower(&snapshot, &registry, settings);
             (Some(Entities { snapshot, registry }), lowered)
         } else {
             (None, lower_owned(snapshot, &registry, settings))
         };
         cardinal_base::memory::release_free();
-        let configuration = Configuration::new(ir, settings.node.clone());
+        let configuration = Configuration::new(ir, settings.node.clone()).with_secrets(secrets);
         Ok(Examined { configuration, diagnostics, warnings, report, order, counts, entities, hidden, source_map })
     }
 
@@ -267,9 +273,9 @@ impl Site {
         let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
         let summary = Counts::of(&snapshot, &registry).summary(|_, all| all);
         let (hidden, source_map) = (Hidden::of_files(&sources, &registry), SourceMap::of(&snapshot));
-        let (ir, mut diagnostics) = lower_owned(snapshot, &registry, settings);
+        let (ir, secrets, mut diagnostics) = lower_owned(snapshot, &registry, settings);
         hidden.hide_in(&mut diagnostics);
-        let configuration = Configuration::new(ir, settings.node.clone());
+        let configuration = Configuration::new(ir, settings.node.clone()).with_secrets(secrets);
         let lowered = LoweredConfig { configuration, diagnostics, summary, hidden, source_map };
         if strict {
             self.refuse_incomplete(&lowered, &sources)?;

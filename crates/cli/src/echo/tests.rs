@@ -68,6 +68,10 @@ async fn http2_and_grpc_are_served_beside_it() {
     assert_eq!(client.request("GET", "h", "/status/418", &[], b"").await.unwrap().status, 418);
     let reply = client.grpc("h", "/a.B/C", &[], &[b"one", b"two"]).await.unwrap();
     assert_eq!((reply.status, reply.messages), (0, vec![b"one".to_vec(), b"two".to_vec()]));
+    // A client that counts bytes must wait for the trailers.
+    let fields = [("content-type", "application/grpc"), ("content-length", "7")];
+    let unary = client.request("POST", "h", "/a.B/C", &fields, b"\0\0\0\0\x02hi").await.unwrap();
+    assert_eq!((unary.status, unary.header("content-length"), unary.body.len()), (200, None, 7));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use cardinal_engine::explain::{Applied, Decision, Loser, Mirrored, Named, Questi
 use cardinal_ir::Id;
 use cardinal_kong::check::why_first;
 use cardinal_kong::{Settings, Source, scope_text};
+use serde_json::Value;
 
 use crate::config::Loaded;
 
@@ -101,7 +102,8 @@ fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[So
     let at = location.as_ref().map(|at| format!("  {}:{}", at.file, at.line)).unwrap_or_default();
     let branch = Branch::new(format!("{number}. {}{instance} ({}){at}", plugin.name, scope_text(&plugin.scope)));
     let Some(kind) = loaded.registry.plugin(plugin.name) else { return branch };
-    let leaves = leaves(&plugin.config, &kind.config, location.as_ref(), sources);
+    let config = with_vault_references(&plugin.config, loaded);
+    let leaves = leaves(&config, &kind.config, location.as_ref(), sources);
     let width = |of: fn(&Leaf) -> usize| leaves.iter().map(of).filter(|n| *n <= 40).max().unwrap_or_default();
     let (paths, values) = (width(|leaf| leaf.path.len()), width(|leaf| leaf.value.chars().count()));
     branch.with(
@@ -109,6 +111,26 @@ fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[So
             .iter()
             .map(|leaf| Branch::new(format!("{:paths$} = {:values$}  {}", leaf.path, leaf.value, leaf.origin))),
     )
+}
+
+/// The configuration with references to vaults in the place of references to secrets that came from vaults.
+fn with_vault_references(value: &Value, loaded: &Loaded) -> Value {
+    match value {
+        Value::String(text) => {
+            let secret = text.parse().ok().and_then(|reference| loaded.configuration.secrets.get(reference));
+            let shown = secret.map(|secret| (secret.expose(), loaded.hidden.hide(secret.expose())));
+            match shown {
+                Some((secret, shown)) if shown != secret => shown.into(),
+                // A reference to another secret is masked.
+                _ => value.clone(),
+            }
+        }
+        Value::Array(list) => list.iter().map(|value| with_vault_references(value, loaded)).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(name, value)| (name.clone(), with_vault_references(value, loaded))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
 }
 
 /// The services that requests are split over.

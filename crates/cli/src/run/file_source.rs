@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use cardinal_base::{Clock as _, SystemClock};
-use cardinal_ir::{Diagnostic, Diagnostics, Ir, NodeSettings, Rejected, Severity};
+use cardinal_ir::{Diagnostic, Diagnostics, Ir, NodeSettings, Rejected, Secrets, Severity};
 use cardinal_kong::Settings;
 use cardinal_kong::declarative::Hidden;
 use cardinal_kong::settings::Note;
@@ -62,6 +62,8 @@ pub(super) struct FileSource {
     /// As the process was started with them.
     settings: Settings,
     served: Arc<Ir>,
+    /// Its secrets.
+    secrets: Secrets,
     node: Arc<NodeSettings>,
     /// The update that is to be acknowledged.
     pending: Option<Pending>,
@@ -70,6 +72,7 @@ pub(super) struct FileSource {
 /// An update that is to be acknowledged.
 struct Pending {
     generation: Arc<Ir>,
+    secrets: Secrets,
     node: Arc<NodeSettings>,
     /// Without its records, which are in the update.
     loaded: LoweredConfig,
@@ -126,7 +129,8 @@ impl FileSource {
         let Preferences { settings, notes, .. } = preferences;
         let configuration = std::mem::take(&mut first.loaded.configuration);
         let (ir, node) = (configuration.ir, configuration.node);
-        let update = Update::first(Arc::clone(&ir), Arc::clone(&node));
+        let secrets = configuration.secrets;
+        let update = Update::first(Arc::clone(&ir), Arc::clone(&node)).with_secrets(secrets.clone());
         let First { loaded, texts, about, refused, is_new } = first;
         let source = Self {
             site,
@@ -146,8 +150,19 @@ impl FileSource {
             generation: 0,
             settings,
             served: Arc::default(),
+            secrets: Secrets::default(),
             node: Arc::clone(&node),
-            pending: Some(Pending { generation: ir, node, loaded, texts, about, refused, is_new, forced: true }),
+            pending: Some(Pending {
+                generation: ir,
+                secrets,
+                node,
+                loaded,
+                texts,
+                about,
+                refused,
+                is_new,
+                forced: true,
+            }),
         };
         Ok((source, update))
     }
@@ -236,13 +251,15 @@ impl FileSource {
         self.warn_of_restart(&preferences.settings);
         let mut loaded = self.site.lowered(&preferences.settings, &texts.sources, self.strict)?;
         let configuration = std::mem::take(&mut loaded.configuration);
-        let mut update = Update::between(&self.served, &configuration.ir);
+        let secrets = configuration.secrets;
+        let mut update = Update::between(&self.served, &configuration.ir).with_secrets(secrets.clone());
         let node = configuration.node;
         if node != self.node {
             update = update.with_node(Arc::clone(&node));
         }
         let (generation, about) = (Arc::clone(update.generation()), About::of(&loaded, &texts));
-        self.pending = Some(Pending { generation, node, loaded, texts, about, refused: None, is_new: true, forced });
+        let (refused, is_new) = (None, true);
+        self.pending = Some(Pending { generation, secrets, node, loaded, texts, about, refused, is_new, forced });
         Ok(Some(update))
     }
 
@@ -298,6 +315,7 @@ impl FileSource {
         self.generation = generation;
         self.texts = pending.texts.digest;
         (self.served, self.node) = (Arc::clone(&pending.generation), Arc::clone(&pending.node));
+        self.secrets = std::mem::take(&mut pending.secrets);
         let left_out = pending.about.left_out + errors(&diagnostics);
         self.status.report(match pending.refused.take() {
             None => ConfigOutcome::Applied { left_out },
@@ -317,7 +335,8 @@ impl FileSource {
         let Some(keeper) = &mut self.keeper else { return };
         // What was made of text here always has a JSON form.
         let about = serde_json::to_value(about).unwrap_or_default();
-        if keeper.keep(Saved { ir: Arc::clone(&self.served), about }, self.clock.tick()) {
+        let saved = Saved { ir: Arc::clone(&self.served), secrets: self.secrets.clone(), about };
+        if keeper.keep(saved, self.clock.tick()) {
             last_good_text::remove(keeper.file().folder());
         }
     }
@@ -417,6 +436,7 @@ fn last_good(site: &Site, settings: &Settings, file: &LastGood) -> Result<Option
             about.left_out += saved.rejected.len();
             report_rejected(&saved.rejected);
             let configuration = cardinal_engine::Configuration::new(saved.ir, settings.node.clone());
+            let configuration = configuration.with_secrets(saved.secrets);
             let loaded = LoweredConfig {
                 configuration,
                 diagnostics: Vec::new(),

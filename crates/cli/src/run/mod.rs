@@ -6,11 +6,13 @@
 mod descriptors;
 mod file_source;
 mod handover;
+mod kept;
 mod last_good_text;
 mod logs;
 mod node;
 mod node_id;
 mod quiet;
+mod secret_key;
 mod signals;
 mod watch;
 

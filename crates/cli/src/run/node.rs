@@ -18,8 +18,8 @@ use super::Event;
 use super::file_source::{FileSource, Request};
 use super::handover::{self, TakeoverLock};
 use super::logs::Logs;
-use super::node_id;
 use super::watch::Watch;
+use super::{node_id, secret_key};
 
 /// Options of the command line.
 #[derive(Debug)]
@@ -66,8 +66,11 @@ impl Node {
         let keeper = keeper.transpose()?;
         if !preferences.settings.node_id_given {
             site.node_id = Some(node_id::find(data_dir.as_deref())?);
-            site.identify(&mut preferences.settings);
         }
+        if let (Some(data_dir), false) = (&data_dir, preferences.settings.secret_key_given) {
+            site.secret_key = secret_key::find(data_dir)?;
+        }
+        site.identify(&mut preferences.settings);
         // Before the files are read, so that no change is missed.
         let mut watch = Watch::start(senders.requests);
         watch.follow(&site, &preferences.settings);

@@ -12,7 +12,7 @@ use std::path::Path;
 use cardinal_base::log::{Destination, FLUSH_TIMEOUT, Sink};
 use cardinal_sdk::{LogCx, Services, log};
 
-use crate::http::Scratch;
+use crate::exchange::Scratch;
 
 /// Room for a usual line.
 const LINE_BYTES: usize = 2_048;

@@ -18,12 +18,12 @@ use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::failure::{EndOnDrop, failed, transport};
 use super::idle::Key;
 use super::url::Url;
-use super::{EndOnDrop, failed, transport};
 use crate::connector::{ConnectFailure, Connector, Tls, Trust};
 
-/// Calls under way at once; more wait, within their own time limits.
+/// Calls in progress at once; more wait, within their own time limits.
 const CALLS_MAX: usize = 256;
 /// Servers to which a connection is kept.
 const KEPT_MAX: usize = 64;

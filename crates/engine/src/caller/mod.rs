@@ -1,6 +1,7 @@
 //! [`Caller`]: HTTP calls of the node itself, such as those of log shippers and token checks, on the control runtime.
 //! Connections are kept for the next call.
 
+mod failure;
 mod grpc;
 mod idle;
 mod url;
@@ -18,10 +19,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::Full;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinHandle;
 
 use crate::connector::{ConnectFailure, Connector, Tls, Trust};
 use crate::http_client::{Cause, Connection, Failed, Reply};
+use failure::{EndOnDrop, failed, transport};
 use grpc::GrpcCaller;
 use idle::{Idle, Key};
 use url::Url;
@@ -77,15 +78,6 @@ impl HttpCaller for Caller {
 
     fn grpc(&self, call: GrpcCall) -> Pin<Box<dyn Future<Output = Result<GrpcReply, CallError>> + Send>> {
         Arc::clone(&self.grpc).start(call, self.runtime.clone())
-    }
-}
-
-/// A call whose caller may leave.
-struct EndOnDrop(JoinHandle<()>);
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -153,15 +145,6 @@ fn call_error(cause: Cause, call: &HttpCall) -> CallError {
         Cause::Io { is_local, text } => failed(is_local, text),
         cause @ (Cause::Closed | Cause::Answer(_)) => transport(&cause.to_string()),
     }
-}
-
-/// Why a call failed: because of the node itself, or of the server.
-fn failed(is_local: bool, reason: String) -> CallError {
-    if is_local { CallError::Local(reason) } else { CallError::Transport(reason) }
-}
-
-fn transport(reason: &str) -> CallError {
-    CallError::Transport(reason.to_owned())
 }
 
 fn method(call: &HttpCall) -> Result<Method, CallError> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use cardinal_base::{Clock, timeout};
 use cardinal_net::dns::Dns;
 use cardinal_net::tls::{ClientSettings, TlsError, client_config};
-use cardinal_net::{Connected, Stage, TlsTarget, connect};
+use cardinal_net::{ConnectError, Connected, Io, Stage, TlsTarget, connect, start_tls};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
@@ -83,15 +83,7 @@ impl Connector {
         port: u16,
         tls: Option<Tls<'_>>,
     ) -> Result<Connected, ConnectFailure> {
-        let tls = match tls {
-            None => None,
-            Some(tls) => {
-                let name = tls.server_name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-                let server_name = ServerName::try_from(name.unwrap_or(tls.server_name).to_owned())
-                    .map_err(|_| ConnectFailure::of_server("the host cannot be a TLS server name"))?;
-                Some(TlsTarget { config: self.tls(tls.verify)?, server_name })
-            }
-        };
+        let tls = tls.map(|tls| self.target(tls)).transpose()?;
         let answer = self.dns.resolve(host, port).await;
         let answer = answer
             .map_err(|error| ConnectFailure { is_local: error.is_local(), reason: format!("{host}: {error}") })?;
@@ -102,6 +94,21 @@ impl Connector {
         }
         addresses.truncate(ADDRESSES_MAX);
         connect_any(&**self.clock(), &addresses, tls.as_ref()).await
+    }
+
+    /// Does the TLS handshake on a connection in clear text. The caller limits the time.
+    pub(crate) async fn start_tls(&self, io: Io, tls: Tls<'_>) -> Result<Io, ConnectFailure> {
+        let target = self.target(tls)?;
+        let Io::Tcp(tcp) = io else { return Err(ConnectFailure::of_server("the connection has TLS already")) };
+        let failed = |error: ConnectError| ConnectFailure { is_local: error.is_local(), reason: error.to_string() };
+        start_tls(tcp, &target).await.map_err(failed)
+    }
+
+    fn target(&self, tls: Tls<'_>) -> Result<TlsTarget, ConnectFailure> {
+        let name = tls.server_name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let server_name = ServerName::try_from(name.unwrap_or(tls.server_name).to_owned())
+            .map_err(|_| ConnectFailure::of_server("the host cannot be a TLS server name"))?;
+        Ok(TlsTarget { config: self.tls(tls.verify)?, server_name })
     }
 
     fn tls(&self, verify: bool) -> Result<Arc<ClientConfig>, ConnectFailure> {

@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 
-use super::probe::{authority, fields};
+use super::request::{authority, fields};
 use crate::http_client::{Cause, Connection};
 
 /// A message that is not compressed, of no bytes: all fields have their defaults.

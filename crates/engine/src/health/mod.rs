@@ -4,72 +4,30 @@
 
 mod grpc;
 mod probe;
+mod prober;
+mod request;
+mod targets;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cardinal_balance::health::Signal;
-use cardinal_balance::{Event, Group, Observed, Probe, ProbeOutcome, State};
+use cardinal_balance::{Event, Group, Observed};
 use cardinal_base::{Tick, task};
-use cardinal_ir::{Cluster, Id, Origin};
-use cardinal_net::tls::{ClientSettings, client_config};
-use cardinal_sdk::TargetHealth;
-use rustls::ClientConfig;
 
-use crate::http::target_text;
+use crate::exchange::target_text;
 use crate::node::Node;
-use crate::plan::{Plan, Registry};
+use prober::Prober;
+pub(crate) use targets::{group_name, targets};
 
 /// Groups are looked at this often at least: those of a new generation may want probes at once.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// And this often at most.
 const LOOK_PERIOD_MIN: Duration = Duration::from_millis(5);
 
-/// Health of all addresses of all balanced groups, for metrics. A backend that names one host has no group.
-pub(crate) fn targets(registry: &Registry) -> Vec<TargetHealth> {
-    let mut targets = Vec::new();
-    for group in registry.groups() {
-        let Some(name) = group_name(&group.spec()) else { continue };
-        for member in group.status().members {
-            let target: Box<str> = format!("{}:{}", member.host, member.port).into();
-            let one = |address: Box<str>, state| TargetHealth {
-                upstream: name.clone(),
-                target: target.clone(),
-                address,
-                state: metric_state(state),
-            };
-            if member.addresses.is_empty() {
-                targets.push(one("".into(), State::DnsError));
-            }
-            targets.extend(member.addresses.iter().map(|a| one(a.address.to_string().into(), a.state)));
-        }
-    }
-    targets.sort_by(|a, b| (&a.upstream, &a.target, &a.address).cmp(&(&b.upstream, &b.target, &b.address)));
-    targets
-}
-
-/// What users call the group; `None` for one that no user made.
-pub(crate) fn group_name(spec: &Cluster) -> Option<Box<str>> {
-    if spec.origin == Origin::default() {
-        return None;
-    }
-    Some(spec.origin.name.clone().unwrap_or_else(|| spec.origin.id.to_string().into()))
-}
-
-/// As Kong's metrics spell it.
-const fn metric_state(state: State) -> &'static str {
-    match state {
-        State::Healthy => "healthy",
-        State::Unhealthy => "unhealthy",
-        State::HealthChecksOff => "healthchecks_off",
-        State::DnsError => "dns_error",
-    }
-}
-
-/// Runs probes for as long as the task lives. Probes under way end by themselves.
+/// Runs probes for as long as the task lives. Probes in progress end by themselves.
 pub(crate) async fn run_probes(node: Arc<Node>) {
-    let prober = Arc::new(Prober { node, configs: Mutex::default() });
+    let prober = Prober::new(node);
     loop {
         let now = prober.now();
         let next = prober.look(now);
@@ -78,32 +36,7 @@ pub(crate) async fn run_probes(node: Arc<Node>) {
     }
 }
 
-/// What probes have in common.
-struct Prober {
-    node: Arc<Node>,
-    configs: Mutex<Configs>,
-}
-
-/// TLS settings of one generation.
-#[derive(Default)]
-struct Configs {
-    generation: u64,
-    made: HashMap<ConfigKey, Option<Arc<ClientConfig>>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct ConfigKey {
-    verify: bool,
-    http2: bool,
-    /// The certificate to show.
-    client: Option<Id>,
-}
-
 impl Prober {
-    fn now(&self) -> Tick {
-        self.node.services.clock.tick()
-    }
-
     /// Starts all probes that are due, and says when to look again.
     fn look(self: &Arc<Self>, now: Tick) -> Option<Tick> {
         let mut next = None;
@@ -133,43 +66,6 @@ impl Prober {
                 prober.start(&group, prober.now());
             }));
         }
-    }
-
-    /// TLS for a probe; otherwise what comes of a probe without it. Settings that cannot be used are logged once a
-    /// generation.
-    fn tls(&self, probe: &Probe, http2: bool) -> Result<Arc<ClientConfig>, ProbeOutcome> {
-        let plan = self.node.plan().ok_or(ProbeOutcome::NotRun)?;
-        let settings = &probe.settings;
-        let key = ConfigKey { verify: settings.health.active.verify, http2, client: settings.client_certificate };
-        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
-        if configs.generation != plan.generation {
-            *configs = Configs { generation: plan.generation, made: HashMap::new() };
-        }
-        let make = || {
-            client_config(&client_settings(&plan, key)).inspect_err(|error| {
-                let group = group_name(settings).unwrap_or_default();
-                tracing::warn!(upstream = %group, %error, "health probes cannot use TLS");
-            })
-        };
-        if let Some(made) = configs.made.get(&key) {
-            return made.clone().ok_or(ProbeOutcome::TcpFailure);
-        }
-        match make() {
-            Err(error) if error.is_transient() => Err(ProbeOutcome::NotRun),
-            made => configs.made.entry(key).or_insert(made.ok()).clone().ok_or(ProbeOutcome::TcpFailure),
-        }
-    }
-}
-
-fn client_settings(plan: &Plan, key: ConfigKey) -> ClientSettings {
-    let pair = key.client.and_then(|id| plan.ir.certificates.get(&id)?.pairs.first());
-    let alpn: &[u8] = if key.http2 { b"h2" } else { b"http/1.1" };
-    ClientSettings {
-        verify: key.verify,
-        authorities: plan.node.upstream_authorities.as_deref().map(str::to_owned),
-        client: pair.map(|pair| (pair.chain.clone(), pair.key.clone())),
-        alpn: vec![alpn.to_vec()],
-        ..ClientSettings::default()
     }
 }
 

@@ -8,11 +8,13 @@ use cardinal_base::{descriptors, timeout};
 use cardinal_ir::ProbeKind;
 use cardinal_net::{Connected, Io, Stage, TlsTarget, connect};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderValue, Request};
 use http_body_util::Full;
 use rustls::pki_types::ServerName;
 
-use super::{Prober, grpc};
+use super::grpc;
+use super::prober::Prober;
+use super::request::{authority, fields};
 use crate::http_client::{self, Cause, Connection};
 
 /// Outcome and details of a probe, where there are any.
@@ -85,23 +87,6 @@ fn server_name(probe: &Probe) -> Option<ServerName<'static>> {
     ServerName::try_from(name.to_owned())
         .inspect_err(|_| tracing::info!(name, "not a valid TLS server name for health probes"))
         .ok()
-}
-
-/// The host that the request is for (Kong: the group's host header, else the target's name, in both cases as it is).
-pub(super) fn authority(probe: &Probe) -> &str {
-    probe.settings.host_header.as_deref().unwrap_or(&probe.host)
-}
-
-/// The configured fields that can be sent.
-pub(super) fn fields(probe: &Probe) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    for (name, value) in &probe.settings.health.active.headers {
-        let field = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_bytes(value.as_bytes()).ok());
-        if let Some((name, value)) = field {
-            fields.append(name, value);
-        }
-    }
-    fields
 }
 
 /// The status of a response; its body is not read.

@@ -3,10 +3,11 @@ use std::net::SocketAddr;
 use cardinal_balance::ProbeOutcome;
 use cardinal_base::{Clock, ManualClock};
 use cardinal_ir::{
-    Active, Algorithm, Certificate, Counts, Endpoint, HashInput, HealthChecks, Host, Ir, KeyPair, NodeSettings,
-    ProbeKind, Resolver,
+    Active, Algorithm, Certificate, Cluster, Counts, Endpoint, HashInput, HealthChecks, Host, Id, Ir, KeyPair,
+    NodeSettings, Origin, ProbeKind, Resolver, SecretKey, Secrets,
 };
 use cardinal_net::dns::Dns;
+use cardinal_sdk::TargetHealth;
 use cardinal_testkit::{
     Authority, EchoServer, Issued, Report, ScriptedPeer, Step, frame, free_port, until, while_time_passes,
 };
@@ -18,7 +19,7 @@ use crate::configuration::Configuration;
 use crate::counters::Counters;
 use crate::names::Names;
 use crate::node::Shared;
-use crate::plan::PlanCx;
+use crate::plan::{Plan, PlanCx, Registry};
 
 const GROUP: Id = Id::from_u128(1);
 const CERTIFICATE: Id = Id::from_u128(9);
@@ -106,7 +107,7 @@ async fn outcome(configuration: impl Into<Configuration>) -> ProbeOutcome {
     clock.advance(Duration::from_secs(2));
     let group = node.shared.registry.group(&GROUP).unwrap();
     let probe = group.due(clock.tick()).remove(0);
-    let prober = Prober { node, configs: Mutex::default() };
+    let prober = Prober::new(node);
     let probing = probe::run(&prober, &probe);
     // Time passes only for limits that are to be reached.
     let step = if probe.settings.health.active.timeout_ms == SHORT_MS { 10 } else { 0 };
@@ -178,8 +179,10 @@ async fn what_is_no_answer_is_told_apart() {
 /// A group whose probes trust this authority and show this certificate.
 fn with_tls(active: Active, address: SocketAddr, authority: &Authority, shown: Option<&Issued>) -> Configuration {
     let mut ir = ir(active, &[("127.0.0.1", address.port())]);
+    let mut secrets = Secrets::default();
     if let Some(issued) = shown {
-        let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key: issued.key_pem.as_str().into() };
+        let key = secrets.add(&SecretKey::default(), &issued.key_pem);
+        let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key };
         let origin = Origin::default();
         ir.certificates.insert(CERTIFICATE, Certificate { origin, pairs: vec![pair], server_names: Vec::new() });
         let group =
@@ -187,7 +190,7 @@ fn with_tls(active: Active, address: SocketAddr, authority: &Authority, shown: O
         ir.clusters.insert(GROUP, group);
     }
     let settings = NodeSettings { upstream_authorities: Some(authority.cert_pem().into()), ..Default::default() };
-    Configuration::new(ir, settings)
+    Configuration::new(ir, settings).with_secrets(secrets)
 }
 
 #[tokio::test]

@@ -11,11 +11,12 @@ use cardinal_ir::{Action, Id};
 use cardinal_route::Match;
 use cardinal_sdk::Reply;
 
-use super::Scratch;
-use super::exchange::{Body, check_body_length};
-use super::facts::{ConnectionInfo, apply_match, read_facts, refusal, refused_method};
+use super::body::{Body, check_body_length};
+use super::facts::{apply_match, read_facts, refusal, refused_method};
 use super::filters::run_request;
 use super::upstream_head::strip_listed;
+use crate::arrival::ConnectionInfo;
+use crate::exchange::Scratch;
 use crate::plan::{BackendPlan, Chain, Destination, GroupPlan, Plan, RoutePlan};
 use crate::policy::{action, headers, rewrite, telemetry};
 
@@ -154,9 +155,10 @@ fn route<'p>(
         return Ok(Routed::Reply(Box::new(reply)));
     }
     steps.close = false;
+    let listeners = facts.group();
     let trace = |route, backend, s: &mut Scratch| {
         if let Some(tracing) = &plan.telemetry {
-            telemetry::start(tracing, (route, backend), s, random);
+            telemetry::start(tracing, (listeners, route, backend), s, random);
         }
     };
     let Some(found) = find(s) else {

@@ -3,16 +3,15 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
-use std::rc::Rc;
 
-use cardinal_http::{HeaderList, Method, Name, RequestHead, Version, split_list};
-use cardinal_ir::{ErrorPages, Id, NodeSettings, RealIp, RealIpSource, Require, Wire};
+use cardinal_http::{HeaderList, Method, Name, RequestHead, Version, is_called, split_list};
+use cardinal_ir::{ErrorPages, NodeSettings, RealIp, RealIpSource, Require, Wire};
 use cardinal_route::upstream_uri::Parts;
 use cardinal_route::{Headers, Match, Request, Router, is_sound_path, normalize_path, split_host};
-use cardinal_sdk::{Client, Exchange, Reply};
+use cardinal_sdk::{Exchange, Reply};
 
-use super::Scratch;
-use crate::plan::Plan;
+use crate::arrival::ConnectionInfo;
+use crate::exchange::{Scratch, is_trusted};
 
 /// Fields of a head, as the matcher asks for them.
 struct Fields<'x>(&'x HeaderList);
@@ -24,56 +23,6 @@ impl Headers for Fields<'_> {
                 return;
             }
         }
-    }
-}
-
-/// Whether a field's name is `name`, which is lower-case with dashes: `_` counts as `-`.
-fn is_called(field: &[u8], name: &[u8]) -> bool {
-    let is_same =
-        |(sent, wanted): (&u8, &u8)| sent.to_ascii_lowercase() == *wanted || (*sent == b'_' && *wanted == b'-');
-    field.len() == name.len() && field.iter().zip(name).all(is_same)
-}
-
-/// What a request says about itself that is not in its head.
-#[derive(Clone, Debug)]
-pub(crate) struct ConnectionInfo {
-    /// The request counts as made over TLS on the wire.
-    pub(crate) tls: bool,
-    /// The client sends plain HTTP to a listener with TLS.
-    pub(crate) plain_on_tls: bool,
-    /// Port of the listener, mapped.
-    pub(crate) listener_port: u16,
-    /// How the client was verified in its TLS handshake, see [`Plan::admits`].
-    pub(crate) verification: Option<u64>,
-    /// Where the connection came in; `None` for a listener of the node's settings.
-    pub(crate) entrance: Option<Rc<Entrance>>,
-}
-
-/// Where a connection came in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entrance {
-    /// The record of the listener; `None` for a listener of the node's settings.
-    pub(crate) listener: Option<Id>,
-    /// The listener's group; `None` is the default group.
-    pub(crate) group: Option<Id>,
-}
-
-impl ConnectionInfo {
-    /// The group of the listener.
-    pub(crate) fn group(&self) -> Option<Id> {
-        self.entrance.as_ref()?.group
-    }
-
-    /// Whether the listener may go while the node goes on.
-    pub(crate) fn may_be_closed(&self) -> bool {
-        self.entrance.is_some()
-    }
-
-    /// Whether a plan lets requests of the connection be served.
-    pub(crate) fn are_admitted(&self, plan: &Plan, client: &Client) -> bool {
-        // Plain HTTP on a listener with TLS is answered with an error, whatever it asks for.
-        let listener = self.entrance.as_ref().and_then(|entrance| entrance.listener);
-        self.plain_on_tls || plan.admits(listener, self.verification, client.peer_identity.as_deref())
     }
 }
 
@@ -134,11 +83,6 @@ pub(crate) fn read_facts(node: &NodeSettings, facts: &ConnectionInfo, s: &mut Sc
         }
     }
     true
-}
-
-pub(crate) fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    policy.trusted.iter().any(|net| net.contains(&ip))
 }
 
 /// The client's address by a header that a trusted peer set (nginx's realip module).

@@ -1,13 +1,21 @@
 //! Runs filters, phase by phase.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use cardinal_http::{Failure, FailureKind};
-use cardinal_sdk::{BodyCx, Chunk, HeadCx, LogCx, Phases, Reply, RequestId, ResponseCx, Services, Verdict};
+use cardinal_net::Timer;
+use cardinal_sdk::{
+    AttemptCx, BodyCx, BodyMode, Chunk, FilterDecision, FilterStep, HeadCx, Phases, Reply, RequestId, ResponseCx,
+    Source, Verdict,
+};
 
-use super::Scratch;
-use super::exchange::Body;
+use super::body::Body;
+use super::halt::Halt;
+use crate::exchange::Scratch;
+use crate::exchange::failure_log::{self, Line};
 use crate::plan::{Chain, NOT_CHOSEN, Phase, Plan};
 
 /// Runs the request phase. `Ok(Some(reply))` when a filter answered; its later filters' request phases are skipped, but
@@ -74,8 +82,7 @@ pub(crate) async fn run_request(
                     }
                 },
                 Verdict::Fail(reason) => {
-                    let source = format!("{}: {reason}", chain.name(slot));
-                    failed = Some(Failure::new(FailureKind::Filter, "a plugin failed").with_source(source));
+                    failed = Some(filter_failed(chain, slot, &reason));
                     break;
                 }
             }
@@ -95,28 +102,108 @@ fn place(body: Option<&Bytes>) -> Option<(usize, usize)> {
     body.map(|body| (body.as_ptr().addr(), body.len()))
 }
 
-/// Chooses instances for a request that no filter saw before its response: one without a route.
-pub(crate) fn choose_all(chain: &Chain, s: &mut Scratch) {
-    s.choices.clear();
-    s.exchange.slots.reset(chain.len());
-    for slot in 0..u16::try_from(chain.len()).unwrap_or(u16::MAX) {
-        s.choices.push(chain.choose(slot, &s.exchange));
+/// The failure of a filter.
+pub(super) fn filter_failed(chain: &Chain, slot: u16, reason: &str) -> Failure {
+    let source = format!("{}: {reason}", chain.name(slot));
+    Failure::new(FailureKind::Filter, "a plugin failed").with_source(source)
+}
+
+/// What a filter has decided, if it does so within the time limit that this setting has.
+async fn settle(
+    step: FilterStep<'_>,
+    timer: &Timer,
+    (setting, limit_ms): (&'static str, u64),
+) -> Result<FilterDecision, Failure> {
+    let late = || Failure::new(FailureKind::Filter, "a plugin has not finished waiting").within(setting, limit_ms);
+    match step {
+        FilterStep::Continue => Ok(FilterDecision::Continue),
+        FilterStep::Reply(reply) => Ok(FilterDecision::Reply(reply)),
+        FilterStep::Fail(reason) => Ok(FilterDecision::Fail(reason)),
+        FilterStep::Wait(future) => timer.limit(limit_ms, future).await.ok_or_else(late),
     }
 }
 
-/// Runs the response head phase.
-pub(crate) fn run_response(plan: &Plan, chain: &Chain, s: &mut Scratch) {
+/// Runs the attempt phase: the request is about to be sent to `endpoint`.
+pub(super) async fn run_attempt(plan: &Plan, chain: &Chain, s: &mut Scratch, endpoint: SocketAddr) -> Result<(), Halt> {
+    s.attempt_headers.clear();
+    let (timer, limit) = (Rc::clone(&s.up_timer), ("connect_timeout", s.timeouts.connect_ms));
+    for slot in chain.list(Phase::Attempt) {
+        let choice = s.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
+        let Some(filter) = chain.filter(*slot, choice, Phases::ATTEMPT) else { continue };
+        let mut cx = AttemptCx {
+            request: &s.request,
+            headers: &mut s.attempt_headers,
+            endpoint,
+            host: &s.host,
+            number: s.exchange.tries.len(),
+            body: s.upstream.body.as_ref(),
+            exchange: &mut s.exchange,
+            services: &plan.services,
+            slot: usize::from(*slot),
+        };
+        let decision = settle(filter.on_attempt(&mut cx), &timer, limit).await?;
+        match decision {
+            FilterDecision::Continue => {}
+            FilterDecision::Reply(reply) => return Err(Halt::Replied(reply)),
+            FilterDecision::Fail(reason) => return Err(filter_failed(chain, *slot, &reason).into()),
+        }
+    }
+    s.time_passed();
+    Ok(())
+}
+
+/// Makes the response of the scratch from a reply, and gives its body.
+pub(super) type MakeResponse = fn(&Plan, &mut Scratch, Reply) -> Bytes;
+
+/// Runs the response head phase, in which waits are limited by `limit`. When a filter replies, `make` puts that in place of
+/// the response, the later filters see it, and its body is what is returned.
+pub(super) async fn run_response(
+    plan: &Plan,
+    chain: &Chain,
+    s: &mut Scratch,
+    limit: (&'static str, u64),
+    make: MakeResponse,
+) -> Result<Option<Bytes>, Failure> {
+    let mut replaced = None;
+    let timer = Rc::clone(&s.down_timer);
     for slot in chain.list(Phase::Response) {
         let choice = s.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
         let Some(filter) = chain.filter(*slot, choice, Phases::RESPONSE) else { continue };
-        filter.on_response_head(&mut ResponseCx {
+        let mut cx = ResponseCx {
             response: &mut s.response,
             request: &s.request,
             exchange: &mut s.exchange,
             services: &plan.services,
             slot: usize::from(*slot),
-        });
+        };
+        let step = filter.on_response_head(&mut cx);
+        if matches!(step, FilterStep::Continue) {
+            continue;
+        }
+        let decision = settle(step, &timer, limit).await;
+        s.time_passed();
+        let failure = match decision {
+            Ok(FilterDecision::Continue) => continue,
+            Ok(FilterDecision::Reply(reply)) if (200..=999).contains(&reply.status) => {
+                // What filters asked of the body before does not hold for this one.
+                s.exchange.body_mode = BodyMode::Pass;
+                replaced = Some(make(plan, s, *reply));
+                s.exchange.source = Source::Local;
+                continue;
+            }
+            Ok(FilterDecision::Reply(_)) => {
+                Failure::new(FailureKind::UnsendableHead, "a filter's reply has a status that ends no request")
+            }
+            Ok(FilterDecision::Fail(reason)) => filter_failed(chain, *slot, &reason),
+            Err(failure) => failure,
+        };
+        // The response to a failure does not depend on filters.
+        if s.exchange.failure.is_none() {
+            return Err(failure);
+        }
+        failure_log::write(Line::of(failure.kind()), s, &failure);
     }
+    Ok(replaced)
 }
 
 /// Runs the response body phase on one part.
@@ -135,20 +222,4 @@ pub(crate) fn run_body(plan: &Plan, chain: &Chain, s: &mut Scratch, data: Bytes,
         filter.on_response_body(&mut cx, &mut chunk);
     }
     chunk.data
-}
-
-/// Runs the log phase. `answered`: a response head was sent.
-pub(crate) fn run_log(services: &Services, chain: &Chain, s: &Scratch, answered: bool) {
-    for slot in chain.list(Phase::Log) {
-        let choice = s.choices.get(usize::from(*slot)).copied().unwrap_or(NOT_CHOSEN);
-        let Some(filter) = chain.filter(*slot, choice, Phases::LOG) else { continue };
-        filter.on_log(&LogCx {
-            request: &s.request,
-            response: answered.then_some(&s.response),
-            exchange: &s.exchange,
-            path: &s.path,
-            services,
-            slot: usize::from(*slot),
-        });
-    }
 }

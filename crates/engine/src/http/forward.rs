@@ -5,17 +5,16 @@ use std::future::{Future, poll_fn};
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use cardinal_base::{Budget, Reservation};
 use cardinal_http::{Failure, FailureKind, HeaderList, Name, belongs_in_head};
 use cardinal_ir::{Limits, Timeouts};
 use cardinal_net::{NetError, Peer, Splice, SpliceError, Timer, Wheel};
 
-use super::mirroring::Copies;
-use super::throttle::Throttle;
+use super::halt::Halt;
+use super::request_body::BodyFilters;
+use crate::exchange::{Copies, FilteredBody, Replay, Throttle};
 use crate::policy::timeouts::{Expiry, Watch};
 
 /// How far a direction came.
@@ -40,6 +39,8 @@ pub(super) enum TransferError {
     Upstream(NetError),
     /// The request body is longer than allowed.
     TooLarge,
+    /// A filter of the request body.
+    Filter(Halt),
 }
 
 impl TransferError {
@@ -58,34 +59,16 @@ impl TransferError {
             }
             Self::Upstream(error) => Failure::new(FailureKind::UpstreamProtocol, "response body").with_source(error),
             Self::TooLarge => Failure::new(FailureKind::BodyTooLarge, "request body over its limit"),
+            Self::Filter(halt) => halt.into_failure(),
         }
     }
-}
 
-/// The beginning of a request body that is streamed, kept while it is all that has moved: so that another endpoint can be
-/// sent the same.
-#[derive(Debug)]
-pub(super) struct Replay {
-    bytes: Vec<u8>,
-    max: usize,
-    held: Reservation,
-    budget: Arc<Budget>,
-}
-
-impl Replay {
-    /// Keeps up to `max` bytes, which `held` counts.
-    pub(super) fn new(max: usize, held: Reservation, budget: &Arc<Budget>) -> Box<Self> {
-        Box::new(Self { bytes: Vec::new(), max, held, budget: Arc::clone(budget) })
-    }
-
-    /// Keeps more; `false` when there is no room for it.
-    fn keep(&mut self, data: &[u8]) -> bool {
-        let fits = data.len() <= self.max - self.bytes.len();
-        let kept = fits && self.held.make_room(&self.budget, &mut self.bytes, data.len(), self.max).is_ok();
-        if kept {
-            self.bytes.extend_from_slice(data);
+    /// The same, where a filter may reply.
+    pub(super) fn halt(self) -> Halt {
+        match self {
+            Self::Filter(halt) => halt,
+            other => other.failure().into(),
         }
-        kept
     }
 }
 
@@ -109,7 +92,9 @@ pub(super) struct Upload {
     done: bool,
     splice: Splice,
     /// Copies of the request for mirrors, which get what is streamed from the client.
-    pub(super) copies: Option<Box<Copies>>,
+    pub(super) copies: Option<Box<dyn Copies>>,
+    /// Set where filters look at the parts of a streamed body.
+    pub(super) filtered: Option<Box<FilteredBody>>,
 }
 
 impl Upload {
@@ -132,6 +117,7 @@ impl Upload {
             done: false,
             splice: Splice::default(),
             copies: None,
+            filtered: None,
         }
     }
 
@@ -141,7 +127,16 @@ impl Upload {
 
     /// Body bytes read from the client on the way: none of a body that was collected before.
     pub(super) fn received(&self) -> u64 {
-        if self.streamed { self.moved } else { 0 }
+        match &self.filtered {
+            Some(filtered) => filtered.received,
+            None if self.streamed => self.moved,
+            None => 0,
+        }
+    }
+
+    /// Grows with each byte that is read or sent.
+    pub(super) fn activity(&self) -> u64 {
+        self.moved + self.filtered.as_ref().map_or(0, |filtered| filtered.received)
     }
 
     /// Whether the client may leave without [`Upload::poll`] noticing it, because nothing is read from the client. An
@@ -157,7 +152,9 @@ impl Upload {
 
     /// Whether the whole body can be sent again.
     pub(super) fn is_repeatable(&self) -> bool {
-        !self.streamed || self.replay.is_some() || !(self.moved > 0 || self.splice.is_used())
+        let has_begun =
+            || self.moved > 0 || self.splice.is_used() || self.filtered.as_ref().is_some_and(|body| body.has_begun());
+        !self.streamed || self.replay.is_some() || !has_begun()
     }
 
     /// There is no further try.
@@ -173,12 +170,13 @@ impl Upload {
         self.replay.take()
     }
 
-    /// Moves what can be moved.
+    /// Moves what can be moved, by way of `filters` if they look at the parts.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Peer,
         up: &mut Peer,
+        filters: &mut BodyFilters<'_>,
     ) -> Result<Progress, TransferError> {
         if self.done {
             return Ok(Progress::Done);
@@ -186,7 +184,7 @@ impl Upload {
         while !self.finished {
             let more = match self.held.take() {
                 Some(held) => self.poll_held(cx, up, held)?,
-                None => self.poll_stream(cx, client, up)?,
+                None => self.poll_stream(cx, client, up, filters)?,
             };
             if let Some(stalled) = more {
                 return Ok(stalled);
@@ -230,6 +228,7 @@ impl Upload {
         cx: &mut Context<'_>,
         client: &mut Peer,
         up: &mut Peer,
+        filters: &mut BodyFilters<'_>,
     ) -> Result<Option<Progress>, TransferError> {
         if let Some(replay) = &self.replay {
             let from = usize::try_from(self.moved).unwrap_or(usize::MAX);
@@ -243,6 +242,13 @@ impl Upload {
                     Poll::Pending => Ok(Some(Progress::Upstream)),
                 };
             }
+        }
+        if let Some(mut filtered) = self.filtered.take() {
+            let polled = self.poll_filtered(cx, (client, up), &mut filtered, filters);
+            self.filtered = Some(filtered);
+            return polled;
+        }
+        if self.replay.is_some() {
             return self.poll_client(cx, client, up);
         }
         // What is spliced is not seen.
@@ -290,29 +296,82 @@ impl Upload {
                     Poll::Pending => Ok(Some(Progress::Upstream)),
                 }
             }
-            Poll::Ready(Ok(false)) => {
-                let named = |name: &[u8]| {
-                    self.trailers
-                        .iter()
-                        .flat_map(|names| names.iter())
-                        .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
-                };
-                let trailers = passed_trailers(client.trailers(), named);
-                up.finish(trailers.as_deref()).map_err(TransferError::Upstream)?;
-                if let Some(copies) = self.copies.take() {
-                    copies.complete();
-                }
-                self.finished = true;
-                Ok(None)
-            }
+            Poll::Ready(Ok(false)) => self.finish(client, up).map(|()| None),
             Poll::Ready(Err(error)) => Err(TransferError::Client(error)),
-            // What came so far goes on while the rest is waited for.
-            Poll::Pending => match up.poll_flush(cx) {
-                Poll::Ready(Err(error)) => Err(TransferError::Upstream(error)),
-                Poll::Ready(Ok(())) => Ok(Some(Progress::Client)),
-                Poll::Pending => Ok(Some(Progress::Upstream)),
-            },
+            Poll::Pending => flush_upstream(cx, up).map(Some),
         }
+    }
+
+    /// Takes a part from the client through the filters, or sends what they have made.
+    fn poll_filtered(
+        &mut self,
+        cx: &mut Context<'_>,
+        (client, up): (&mut Peer, &mut Peer),
+        filtered: &mut FilteredBody,
+        filters: &mut BodyFilters<'_>,
+    ) -> Result<Option<Progress>, TransferError> {
+        if !filtered.pending.is_empty() {
+            return match up.poll_send(cx, &filtered.pending) {
+                Poll::Ready(Ok(count)) => {
+                    self.moved += count as u64;
+                    filtered.pending.advance(count);
+                    Ok(None)
+                }
+                Poll::Ready(Err(error)) => Err(TransferError::Upstream(error)),
+                Poll::Pending => Ok(Some(Progress::Upstream)),
+            };
+        }
+        if filtered.is_complete {
+            return self.finish(client, up).map(|()| None);
+        }
+        let data = match client.poll_body(cx) {
+            Poll::Ready(Ok(true)) => {
+                let data = Bytes::copy_from_slice(client.data());
+                if filtered.received + data.len() as u64 > self.max {
+                    return Err(TransferError::TooLarge);
+                }
+                client.consume(data.len());
+                filtered.received += data.len() as u64;
+                data
+            }
+            Poll::Ready(Ok(false)) => {
+                filtered.is_complete = true;
+                Bytes::new()
+            }
+            Poll::Ready(Err(error)) => return Err(TransferError::Client(error)),
+            Poll::Pending => return flush_upstream(cx, up).map(Some),
+        };
+        let made = filters.run(data, filtered.is_complete).map_err(TransferError::Filter)?;
+        self.copies = self.copies.take().and_then(|copies| copies.with(&made));
+        // What is kept is sent from there.
+        if !self.replay.as_mut().is_some_and(|replay| replay.keep(&made)) {
+            self.replay = None;
+            filtered.pending = made;
+        }
+        Ok(None)
+    }
+
+    fn finish(&mut self, client: &Peer, up: &mut Peer) -> Result<(), TransferError> {
+        let named = |name: &[u8]| {
+            let names = self.trailers.iter().flat_map(|names| names.iter());
+            names.into_iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+        };
+        let trailers = passed_trailers(client.trailers(), named);
+        up.finish(trailers.as_deref()).map_err(TransferError::Upstream)?;
+        if let Some(copies) = self.copies.take() {
+            copies.complete();
+        }
+        self.finished = true;
+        Ok(())
+    }
+}
+
+/// Lets the upstream have what came so far while the rest is waited for.
+fn flush_upstream(cx: &mut Context<'_>, up: &mut Peer) -> Result<Progress, TransferError> {
+    match up.poll_flush(cx) {
+        Poll::Ready(Err(error)) => Err(TransferError::Upstream(error)),
+        Poll::Ready(Ok(())) => Ok(Progress::Client),
+        Poll::Pending => Ok(Progress::Upstream),
     }
 }
 
@@ -517,15 +576,19 @@ pub(super) fn client_gone(detail: &'static str) -> Failure {
 }
 
 /// Waits for something else than the client, for as long as the client waits for its answer and `watch` allows.
-pub(super) async fn unless_gone<T>(
+pub(super) async fn unless_gone<T, E: From<Failure>>(
     client: &mut Peer,
     mut watch: Option<&mut Watch>,
-    mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
-) -> Result<T, Failure> {
+    mut work: Pin<&mut impl Future<Output = Result<T, E>>>,
+) -> Result<T, E> {
     poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Pending if client.poll_gone(cx).is_ready() => Poll::Ready(Err(client_gone("while connecting"))),
+        Poll::Pending if client.poll_gone(cx).is_ready() => {
+            Poll::Ready(Err(client_gone("before the response began").into()))
+        }
         Poll::Pending => match &mut watch {
-            Some(watch) => check_watch(cx, watch, 0, None).map_or_else(|e| Poll::Ready(Err(e)), |()| Poll::Pending),
+            Some(watch) => {
+                check_watch(cx, watch, 0, None).map_or_else(|e| Poll::Ready(Err(e.into())), |()| Poll::Pending)
+            }
             None => Poll::Pending,
         },
         outcome @ Poll::Ready(_) => outcome,
@@ -553,7 +616,7 @@ pub(super) fn check_watch(
         Expiry::Stream => "the exchange was not over",
         Expiry::Idle | Expiry::PerTryIdle => "no byte has moved",
     };
-    let by_client = by_client.filter(|_| expiry == Expiry::Idle);
+    let by_client = by_client.filter(|_| matches!(expiry, Expiry::Idle | Expiry::PerTryIdle));
     let kind = by_client.unwrap_or(FailureKind::UpstreamTimeout);
     Err(Stall { kind, detail, setting }.failure(limit_ms))
 }

@@ -14,9 +14,11 @@ use cardinal_net::{Io, NetError, Peer, Timer};
 use cardinal_sdk::Client;
 use tokio::io::AsyncWriteExt;
 
-use super::exchange::{RequestContext, Session, refuse, run};
-use super::facts::ConnectionInfo;
-use super::{Scratch, h2};
+use super::h2;
+use super::request::{refuse, run};
+use super::session::{LINGER_MAX, RequestContext, Session};
+use crate::arrival::ConnectionInfo;
+use crate::exchange::Scratch;
 use crate::plan::{GroupPlan, Plan};
 use crate::worker::Worker;
 
@@ -253,9 +255,8 @@ enum End {
     Aborted,
 }
 
-/// How long a client that sends more than it gets an answer to is listened to, milliseconds, and for how many bytes.
+/// How long a client that sends more than it gets an answer to is listened to, milliseconds.
 const LINGER_MS: u64 = 2_000;
-pub(super) const LINGER_MAX: usize = 1024 * 1024;
 
 /// Ends a connection so that what was sent last arrives: a socket that is closed while something lies unread sends a
 /// reset, which may overtake the answer (RFC 9112 section 9.6; nginx's lingering close).

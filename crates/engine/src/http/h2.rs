@@ -14,8 +14,9 @@ use cardinal_net::h2::{Code, Request, Server, Settings};
 use cardinal_net::{Io, Peer, Timer};
 use cardinal_sdk::Client;
 
-use super::exchange::{RequestContext, Session, refuse, run};
-use super::facts::ConnectionInfo;
+use super::request::{refuse, run};
+use super::session::{LINGER_MAX, RequestContext, Session};
+use crate::arrival::ConnectionInfo;
 use crate::worker::Worker;
 
 /// Window of a stream, bytes: what one slow upstream can make us hold.
@@ -46,7 +47,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Cli
         Some(Err(error)) => tracing::debug!(client = %client.peer, %error, "HTTP/2 preface"),
         None => return,
     }
-    let mut left = super::h1::LINGER_MAX;
+    let mut left = LINGER_MAX;
     let ending = async {
         poll_fn(|cx| server.poll_close(cx)).await;
         poll_fn(|cx| server.poll_discard(cx, &mut left)).await;

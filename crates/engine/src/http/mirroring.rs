@@ -16,12 +16,14 @@ use cardinal_ir::Timeouts;
 use cardinal_ir::policy::Mirror;
 use cardinal_net::{NetError, Peer};
 
-use super::Scratch;
 use super::forward::TransferError;
+use super::halt::Halt;
 use super::response_head::{head_failure, head_limits, poll_head};
-use super::upstream::{acquire_connection, picked_text, report_failure};
-use super::upstream_call::{INTERIM_MAX, UpstreamCall, Way};
+use super::upstream::acquire_connection;
+use super::upstream_start::{INTERIM_MAX, UpstreamCall};
+use crate::exchange::{Copies, Scratch, picked_text, report_failure};
 use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::policy::circuit;
 use crate::policy::mirror::{Fate, Place, is_chosen, mark_host};
 use crate::worker::{PlanRef, Worker};
 
@@ -32,7 +34,7 @@ const DISCARD_MAX: u64 = 1 << 20;
 const EXCHANGE_MS_MAX: u64 = 180_000;
 
 /// A request that is copied, until its body is complete.
-pub(super) struct Copies {
+pub(super) struct MirrorCopies {
     worker: Rc<Worker>,
     route: RoutePlan,
     copies: Vec<Copy>,
@@ -49,9 +51,9 @@ struct Copy {
     place: Place,
 }
 
-impl fmt::Debug for Copies {
+impl fmt::Debug for MirrorCopies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Copies({} of {} bytes)", self.copies.len(), self.body.len())
+        write!(f, "MirrorCopies({} of {} bytes)", self.copies.len(), self.body.len())
     }
 }
 
@@ -63,7 +65,7 @@ pub(super) fn copies(
     route: &RoutePlan,
     s: &Scratch,
     length: Option<u64>,
-) -> Option<Box<Copies>> {
+) -> Option<Box<MirrorCopies>> {
     let mirrors = &route.route.policies.as_ref()?.mirrors;
     let chosen = mirrors.iter().filter(|mirror| is_chosen(mirror, || worker.random()));
     let made = chosen.filter_map(|mirror| {
@@ -73,7 +75,7 @@ pub(super) fn copies(
     let copies: Vec<Copy> = made.collect();
     let (worker, route) = (Rc::clone(worker), route.clone());
     (!copies.is_empty())
-        .then(|| Box::new(Copies { worker, route, copies, body: Vec::new(), held: Reservation::default() }))
+        .then(|| Box::new(MirrorCopies { worker, route, copies, body: Vec::new(), held: Reservation::default() }))
 }
 
 fn copy(worker: &Worker, plan: &Plan, mirror: &Mirror, s: &Scratch, length: Option<u64>) -> Result<Copy, Fate> {
@@ -114,35 +116,7 @@ fn copy_of(worker: &Worker, s: &Scratch) -> Box<Scratch> {
     copy
 }
 
-impl Copies {
-    /// Takes a part of the body. `None` when no copy is left that would need more.
-    pub(super) fn with(mut self: Box<Self>, data: &[u8]) -> Option<Box<Self>> {
-        let (length, counters) = ((self.body.len() + data.len()) as u64, self.worker.counters());
-        self.copies.retain(|copy| {
-            let fits = length <= copy.body_bytes_max;
-            if !fits {
-                counters.mirrored(Fate::BodyTooLarge);
-            }
-            fits
-        });
-        if self.copies.is_empty() {
-            return None;
-        }
-        let budget = &self.worker.node.services.memory;
-        if self.held.make_room(budget, &mut self.body, data.len(), usize::MAX).is_err() {
-            self.drop_all(Fate::MemoryLimit);
-            return None;
-        }
-        self.body.extend_from_slice(data);
-        Some(self)
-    }
-
-    /// The body is complete: the copies go on their way.
-    pub(super) fn complete(mut self) {
-        let body = Bytes::from(std::mem::take(&mut self.body));
-        self.send(body);
-    }
-
+impl MirrorCopies {
     /// The body is at hand.
     pub(super) fn complete_with(mut self, body: Bytes) {
         let budget = &self.worker.node.services.memory;
@@ -172,7 +146,35 @@ impl Copies {
     }
 }
 
-impl Drop for Copies {
+impl Copies for MirrorCopies {
+    fn with(mut self: Box<Self>, data: &[u8]) -> Option<Box<dyn Copies>> {
+        let (length, counters) = ((self.body.len() + data.len()) as u64, self.worker.counters());
+        self.copies.retain(|copy| {
+            let fits = length <= copy.body_bytes_max;
+            if !fits {
+                counters.mirrored(Fate::BodyTooLarge);
+            }
+            fits
+        });
+        if self.copies.is_empty() {
+            return None;
+        }
+        let budget = &self.worker.node.services.memory;
+        if self.held.make_room(budget, &mut self.body, data.len(), usize::MAX).is_err() {
+            self.drop_all(Fate::MemoryLimit);
+            return None;
+        }
+        self.body.extend_from_slice(data);
+        Some(self)
+    }
+
+    fn complete(mut self: Box<Self>) {
+        let body = Bytes::from(std::mem::take(&mut self.body));
+        self.send(body);
+    }
+}
+
+impl Drop for MirrorCopies {
     fn drop(&mut self) {
         self.drop_all(Fate::BodyIncomplete);
     }
@@ -225,7 +227,8 @@ struct Sending<'x> {
 impl Sending<'_> {
     async fn exchange(&self, s: &mut Scratch, body: Bytes) -> Result<(), Failure> {
         let Self { worker, plan, route, backend, .. } = *self;
-        let reached = acquire_connection(worker, plan, route, backend, s, false).await?;
+        let reached = acquire_connection(worker, plan, (route, backend, None), s, false).await;
+        let reached = reached.map_err(Halt::into_failure)?;
         // Only now: the name for TLS is that of the backend.
         if !self.keep_host {
             mark_host(&mut s.host);
@@ -238,8 +241,11 @@ impl Sending<'_> {
         match outcome {
             Ok(reusable) => {
                 backend.group.report(&way.picked, Outcome::Status(s.response.status), s.now(worker));
-                if reusable {
-                    self.keep(up, way, s);
+                match up {
+                    Peer::H1(h1) if reusable && h1.body_done() && h1.unread().is_empty() => {
+                        circuit::keep(worker, plan, (way.key, h1, way.requests + 1), s.now(worker));
+                    }
+                    up => call.let_go(up, way),
                 }
                 Ok(())
             }
@@ -247,7 +253,9 @@ impl Sending<'_> {
                 if failure.kind().side() == Side::Upstream {
                     report_failure(worker, &backend.group, &way.picked, s, &failure);
                 }
-                Err(failure.with_target(|| picked_text(&way.picked)))
+                let failure = failure.with_target(|| picked_text(&way.picked));
+                call.let_go(up, way);
+                Err(failure)
             }
         }
     }
@@ -282,16 +290,6 @@ impl Sending<'_> {
         let is_read = discard(up).await.map_err(|error| TransferError::Upstream(error).failure())?;
         let in_order = is_read && matches!(sending, Upload::Done);
         Ok(in_order && keep_alive(s.response.version, &s.response.headers))
-    }
-
-    fn keep(&self, up: Peer, way: Way, s: &mut Scratch) {
-        if let Peer::H1(h1) = up
-            && h1.body_done()
-            && h1.unread().is_empty()
-        {
-            let limits = Worker::pool_limits(self.plan);
-            self.worker.pool.borrow_mut().put(way.key, h1, way.requests + 1, &limits, s.now(self.worker));
-        }
     }
 }
 

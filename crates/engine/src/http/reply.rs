@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -12,13 +13,13 @@ use cardinal_ir::{DebugHeaders, ErrorPages, NodeSettings};
 use cardinal_net::{NetError, Peer};
 use cardinal_sdk::{BodyMode, Reply, ReplyBody, Source};
 
-use super::Scratch;
-use super::exchange::{RequestContext, Session, patience_ms};
-use super::filters::{choose_all, run_body, run_response};
-use super::forward::{CLIENT_STALL, TransferError, client_gone};
-use super::throttle::Throttle;
+use super::collect::patience_ms;
+use super::filters::{run_body, run_response};
+use super::forward::{CLIENT_STALL, TransferError, client_gone, unless_gone};
+use super::session::{RequestContext, Session};
 use super::upstream_head::id_digits;
-use crate::plan::{Chain, Plan};
+use crate::exchange::{Scratch, Throttle, choose_all};
+use crate::plan::{Chain, Phase, Plan};
 use crate::worker::Worker;
 
 /// The text of a failure that has no other.
@@ -120,10 +121,34 @@ pub(super) async fn send_reply(turn: &mut RequestContext<'_>, chain: &Chain, rep
     let omitted = matches!(reply.body, ReplyBody::Omitted) && is_to_head(s);
     let body = make_response(plan, s, reply);
     s.exchange.source = Source::Local;
-    run_response(plan, chain, s);
-    if omitted {
-        return send(turn, Framing::None, Bytes::new()).await;
+    let limit = ("client_send_timeout", plan.node().limits.send_timeout_ms);
+    match response_phase(turn, chain, limit).await? {
+        Some(other) => send_local(turn, chain, other).await,
+        None if omitted => send(turn, Framing::None, Bytes::new()).await,
+        None => send_local(turn, chain, body).await,
     }
+}
+
+/// Runs the response head phase; the body of the response if a filter has put another one in its place. Waits have the
+/// time that `limit` gives, and as much as the client and the limits on the request allow.
+pub(super) async fn response_phase(
+    turn: &mut RequestContext<'_>,
+    chain: &Chain,
+    limit: (&'static str, u64),
+) -> Result<Option<Bytes>, Failure> {
+    if chain.list(Phase::Response).is_empty() {
+        return Ok(None);
+    }
+    let RequestContext { plan, down, s, .. } = turn;
+    let mut call = std::mem::take(&mut s.call);
+    let outcome = unless_gone(down, call.watch(), pin!(run_response(plan, chain, s, limit, make_response))).await;
+    s.call = call;
+    outcome
+}
+
+/// Sends a response made here whose head has been through the response phase.
+pub(super) async fn send_local(turn: &mut RequestContext<'_>, chain: &Chain, body: Bytes) -> Result<(), Failure> {
+    let (plan, s) = (turn.plan, &mut *turn.s);
     let body = if s.exchange.body_mode == BodyMode::Pass { body } else { run_body(plan, chain, s, body, true) };
     // A body that is shared with others, such as a cached one, is kept in memory by them.
     if body.len() > UNCOUNTED_MAX && body.is_unique() {

@@ -1,30 +1,26 @@
 //! A connection to an upstream for one attempt: chosen by the balancer, from the pool or new.
 
 use std::future::poll_fn;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use cardinal_balance::{Group, NoHealthyEndpoint, Outcome, PickInput, Picked};
+use cardinal_balance::{PickInput, Picked};
 use cardinal_base::{Permit, descriptors, task};
-use cardinal_http::{Failure, FailureKind, Retry, Side};
-use cardinal_ir::{Algorithm, HashInput, HttpVersion, Wire};
+use cardinal_http::Failure;
+use cardinal_ir::HttpVersion;
 use cardinal_net::h1::H1;
 use cardinal_net::h2::{self, Client, Settings};
-use cardinal_net::{
-    ConnectError, Connected, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, Stage, StreamGuard, Timer, TlsTarget, connect,
-};
-use cardinal_sdk::{Try, TryState};
+use cardinal_net::{Connected, H2_STREAMS_MAX, Io, PoolKey, PoolLimits, Stage, StreamGuard, Timer, TlsTarget, connect};
+use cardinal_sdk::Try;
 use rustls_pki_types::ServerName;
 
-use super::Scratch;
-use super::failure_log::target_text;
+use super::filters::run_attempt;
+use super::halt::Halt;
 use super::upstream_head::set_host;
-use crate::names::Names;
-use crate::plan::{BackendPlan, Plan, RoutePlan};
+use crate::exchange::{Scratch, connect_failure, connect_timeout, pick, picked_text, report_failure};
+use crate::plan::{BackendPlan, Chain, Phase, Plan, RoutePlan};
 use crate::policy::circuit::{self, Connection, Full};
-use crate::policy::telemetry;
 use crate::worker::Worker;
 
 /// Window of an upstream HTTP/2 stream, bytes: what one slow client can make us hold.
@@ -51,15 +47,14 @@ pub(super) enum Transport {
     H2(Client, StreamGuard),
 }
 
-/// Chooses an endpoint and connects to it. `upgrade` needs HTTP/1.
+/// Chooses an endpoint and connects to it, after the filters of the chain have seen the attempt. `upgrade` needs HTTP/1.
 pub(super) async fn acquire_connection(
     worker: &Rc<Worker>,
     plan: &Plan,
-    route: &RoutePlan,
-    backend: &Arc<BackendPlan>,
+    (route, backend, chain): (&RoutePlan, &Arc<BackendPlan>, Option<&Chain>),
     s: &mut Scratch,
     upgrade: bool,
-) -> Result<AcquiredConnection, Failure> {
+) -> Result<AcquiredConnection, Halt> {
     let chosen_at = s.now(worker);
     let picked = pick(worker, backend, s).await?;
     let balancer_us = s.now(worker).0.saturating_sub(chosen_at.0);
@@ -74,6 +69,10 @@ pub(super) async fn acquire_connection(
         state: None,
         status: None,
     });
+    // Before there is a connection, which would wait for them, too.
+    if let Some(chain) = chain.filter(|chain| !chain.list(Phase::Attempt).is_empty()) {
+        Box::pin(run_attempt(plan, chain, s, address)).await?;
+    }
     let now = s.now(worker);
     let limits = Worker::pool_limits(plan);
     let class = match &backend.tls {
@@ -104,7 +103,7 @@ pub(super) async fn acquire_connection(
                 }
                 Err(failure) => {
                     report_failure(worker, group, &picked, s, &failure);
-                    return Err(failure);
+                    return Err(failure.into());
                 }
             }
         }
@@ -131,7 +130,7 @@ pub(super) async fn acquire_connection(
         None => connect_timeout(timeout_ms, &stage),
     };
     report_failure(worker, group, &picked, s, &failure);
-    Err(failure.with_target(|| picked_text(&picked)))
+    Err(failure.with_target(|| picked_text(&picked)).into())
 }
 
 /// A connection that exists, for a request that waits because there may be no more of them.
@@ -141,22 +140,6 @@ fn again(worker: &Worker, key: &PoolKey, limits: &PoolLimits, shared: bool) -> O
         return Some((Transport::H2(client, guard), 1));
     }
     pool.take(key, limits, worker.now()).map(|pooled| (Transport::H1(pooled.h1), pooled.requests))
-}
-
-/// The failure to connect in time.
-pub(crate) fn connect_timeout(limit_ms: u64, stage: &Stage) -> Failure {
-    let detail = if stage.is_handshake() {
-        "connected to the upstream, but the TLS handshake was not finished"
-    } else {
-        "no connection to the upstream"
-    };
-    let failure = Failure::new(FailureKind::UpstreamConnectTimeout, detail);
-    failure.within("connect_timeout", limit_ms).with_retry(Retry::Safe)
-}
-
-/// An endpoint as logs show it.
-pub(crate) fn picked_text(picked: &Picked) -> Box<str> {
-    target_text(picked.host(), picked.address()).into()
 }
 
 /// A place on an HTTP/2 connection: one that is open, or one that another request is opening.
@@ -193,22 +176,6 @@ fn other_family(worker: &Worker, backend: &BackendPlan, picked: &Picked) -> Opti
     (other.is_ipv4() != picked.address().is_ipv4()).then_some(other)
 }
 
-/// Notes a failed attempt for logs, and for health checks unless the node itself failed.
-pub(crate) fn report_failure(worker: &Worker, group: &Group, picked: &Picked, s: &mut Scratch, failure: &Failure) {
-    let timeout = failure.kind().status() == 504;
-    if failure.kind().side() == Side::Upstream {
-        let outcome = if timeout { Outcome::Timeout } else { Outcome::TcpFailure };
-        group.report_with(picked, outcome, Some(failure), worker.now());
-    }
-    if let Some(attempt) = s.exchange.tries.last_mut() {
-        attempt.state = Some(TryState::Failed);
-        attempt.status = Some(failure.kind().status());
-    }
-    if s.trace.is_some() {
-        telemetry::attempt_failed(s, failure.kind(), worker.now());
-    }
-}
-
 /// The name to ask for in TLS.
 fn tls_name<'x>(backend: &'x BackendPlan, host: &'x str) -> &'x str {
     backend.server_name().unwrap_or_else(|| server_name(host))
@@ -221,116 +188,6 @@ fn server_name(host: &str) -> &str {
     }
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     name.strip_suffix('.').unwrap_or(name)
-}
-
-pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scratch) -> Result<Picked, Failure> {
-    let hash = backend.endpoints.as_deref().and_then(|endpoints| hash_value(worker, endpoints, s));
-    let cookie = sticky_cookie(backend, s);
-    let mut resolved = false;
-    // Sessions count as connections.
-    let uncounted = !matches!(s.exchange.client.wire, Wire::Http | Wire::Https);
-    loop {
-        let now = s.now(worker);
-        let input = PickInput { now, hash: hash.as_deref(), tried: &s.tried, cookie: cookie.as_deref(), uncounted };
-        match worker.pick(&backend.group, &input) {
-            Ok(picked) => {
-                remember_cookie(backend, &picked, s);
-                return Ok(picked);
-            }
-            Err(NoHealthyEndpoint::Overflow) => return Err(circuit::too_many_requests(&backend.group)),
-            // A single host that is down has failed by name, not by health: the resolver remembers how.
-            Err(reason) if !resolved && (reason == NoHealthyEndpoint::Unresolved || backend.endpoints.is_none()) => {
-                let outcome = Box::pin(worker.node.names.resolve(&backend.group)).await;
-                s.time_passed();
-                outcome?;
-                resolved = true;
-            }
-            Err(NoHealthyEndpoint::Unhealthy) if backend.endpoints.is_some() => {
-                return Err(Names::no_peer(&backend.group));
-            }
-            Err(NoHealthyEndpoint::Unresolved | NoHealthyEndpoint::Unhealthy) => {
-                return Err(Names::unresolved(&backend.group));
-            }
-        }
-    }
-}
-
-/// What consistent hashing hashes (Kong's rules; see `cardinal_balance::ring`).
-fn hash_value(worker: &Worker, endpoints: &cardinal_ir::Cluster, s: &mut Scratch) -> Option<Vec<u8>> {
-    if endpoints.algorithm != Algorithm::ConsistentHashing {
-        return None;
-    }
-    hash_input(worker, &endpoints.hash_on, s).or_else(|| hash_input(worker, &endpoints.hash_fallback, s))
-}
-
-fn hash_input(worker: &Worker, input: &HashInput, s: &mut Scratch) -> Option<Vec<u8>> {
-    match input {
-        HashInput::None => None,
-        HashInput::Principal => {
-            let identity = &s.exchange.identity;
-            let principal = identity.principal.as_ref().map(|p| p.id.to_string());
-            principal.or_else(|| identity.credential.as_ref().map(|c| c.id().to_string())).map(String::into_bytes)
-        }
-        HashInput::Ip => Some(s.exchange.client.ip.to_string().into_bytes()),
-        HashInput::Header(name) => {
-            let values: Vec<&[u8]> = s.request.headers.get_all(name.as_bytes()).collect();
-            (!values.is_empty()).then(|| values.concat())
-        }
-        HashInput::Cookie { name, path } => {
-            if let Some(value) = cookie(s, name) {
-                return Some(value.into_bytes());
-            }
-            // Nothing to go by yet: from now on there is.
-            let value = cardinal_ir::Id::from_u64_pair(worker.random(), worker.random()).to_string();
-            let value = set_version_4(value);
-            let field = format!("{name}={value}; Path={path}; Same-Site=Lax; HttpOnly");
-            s.exchange.response_cookies.push(field);
-            Some(value.into_bytes())
-        }
-        HashInput::Path => Some(s.path.clone()),
-        HashInput::Query(name) => {
-            let query = s.request.query()?;
-            let mut values: Vec<Vec<u8>> = cardinal_http::query::arguments(query, 1_000)
-                .filter(|(key, _)| key == name.as_bytes())
-                .map(|(_, value)| value.unwrap_or_default())
-                .collect();
-            values.sort();
-            (!values.is_empty()).then(|| values.concat())
-        }
-        HashInput::Capture(key) => s.exchange.captures.get(key).map(|value| value.as_bytes().to_vec()),
-    }
-}
-
-/// Makes 128 random bits look like what they are: a random UUID.
-fn set_version_4(mut text: String) -> String {
-    text.replace_range(14..15, "4");
-    text.replace_range(19..20, "a");
-    text
-}
-
-/// The value of a request cookie.
-fn cookie(s: &Scratch, name: &str) -> Option<String> {
-    s.request.headers.known_all(cardinal_http::Name::Cookie).find_map(|value| {
-        let text = std::str::from_utf8(value).ok()?;
-        let pairs = text.split(';').filter_map(|pair| pair.trim().split_once('='));
-        pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next()
-    })
-}
-
-fn sticky_cookie(backend: &BackendPlan, s: &Scratch) -> Option<String> {
-    match &backend.endpoints.as_deref()?.algorithm {
-        Algorithm::Sticky { cookie: name, .. } => cookie(s, name),
-        _ => None,
-    }
-}
-
-fn remember_cookie(backend: &BackendPlan, picked: &Picked, s: &mut Scratch) {
-    if let Some(Algorithm::Sticky { cookie, path }) = backend.endpoints.as_deref().map(|e| &e.algorithm)
-        && let Some(value) = picked.new_cookie()
-    {
-        s.exchange.response_cookies.clear();
-        s.exchange.response_cookies.push(format!("{cookie}={value}; Path={path}; SameSite=Lax; HttpOnly"));
-    }
 }
 
 /// A new connection.
@@ -360,19 +217,6 @@ async fn open(
     let mut h1 = Box::new(H1::new(connected.io, b""));
     h1.hold(permit);
     Ok(Transport::H1(h1))
-}
-
-/// Why there is no connection: the node may be out of descriptors, memory or ports, which is not the endpoint's failure.
-pub(crate) fn connect_failure(error: ConnectError) -> Failure {
-    let kind = match &error {
-        error if error.is_local() => FailureKind::Overloaded,
-        ConnectError::Tcp { .. } => FailureKind::UpstreamConnect,
-        ConnectError::Tls { .. } => FailureKind::UpstreamTls,
-    };
-    // There may be a port left for another address, but no descriptor and no memory.
-    let elsewhere = kind != FailureKind::Overloaded || error.io().kind() == ErrorKind::AddrNotAvailable;
-    let retry = if elsewhere { Retry::Safe } else { Retry::Never };
-    Failure::new(kind, "no connection to the upstream").with_source(error).with_retry(retry)
 }
 
 /// Speaks HTTP/2 on a new connection, which is then shared.

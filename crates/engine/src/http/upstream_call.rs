@@ -11,39 +11,35 @@ use cardinal_balance::Outcome;
 use cardinal_http::h1::{Framing, announces_body, keep_alive, response_framing};
 use cardinal_http::{Failure, FailureKind, Method, ResponseHead, Retry as Repeat, Version};
 use cardinal_ir::policy::Retry;
-use cardinal_net::{NetError, Peer, StreamGuard};
-use cardinal_sdk::{BodyMode, Source, TryState};
+use cardinal_net::Peer;
+use cardinal_sdk::{BodyMode, ChunkAccess, Source, TryState};
 
-use super::Scratch;
-use super::call_state::{CallState, Lasting};
-use super::exchange::{
-    BODY_RATE_MIN, Body, ClientBody, Collect, NO_ROOM, RequestContext, Session, Switched, Terms, body_max, collect,
-    make_uri,
-};
+use super::body::{Body, body_max};
+use super::client_body::ClientBody;
+use super::collect::{BODY_RATE_MIN, Collect, Terms, collect};
 use super::facts::{switches_as_asked, upgrade};
-use super::failure_log::{self, Line};
-use super::filters::{run_body, run_response};
+use super::filters::run_body;
 use super::forward::{
-    Download, Progress, RESPONSE_BODY_STALL, Replay, StallTimer, TransferError, UPSTREAM_STALL, UPSTREAM_WRITE_STALL,
-    Upload, check_watch, client_gone, unless_gone,
+    Download, Progress, RESPONSE_BODY_STALL, StallTimer, TransferError, UPSTREAM_STALL, Upload, check_watch,
+    client_gone, unless_gone,
 };
+use super::halt::Halt;
 use super::mirroring::copies;
 use super::reply::{self, send_continue};
+use super::request_body::{self, BodyFilters, upstream_framing};
 use super::response_head::{head_failure, head_limits, poll_head};
-use super::tunnel::TunnelLimits;
-use super::upstream::{AcquiredConnection, Transport, acquire_connection, picked_text, report_failure};
-use super::upstream_head::Outgoing;
-use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
-use crate::policy::circuit::{self, Afterwards};
+use super::session::{RequestContext, Session, Switched};
+use super::upstream::acquire_connection;
+use super::upstream_head::make_uri;
+use super::upstream_start::{INTERIM_MAX, UpstreamCall, Way};
+use crate::exchange::failure_log::{self, Line};
+use crate::exchange::{CallState, Lasting, NO_ROOM, Replay, Scratch, TunnelLimits, picked_text, report_failure};
+use crate::policy::circuit;
 use crate::policy::retry::{
     Attempt, BudgetGuard, Delay, Situation, decide, failed_attempt, may_repeat, watches_responses,
 };
 use crate::policy::timeouts::Watch;
 use crate::policy::{headers, telemetry};
-use crate::worker::Worker;
-
-/// Informational responses before the final one; they are not flow-controlled, so they are counted.
-pub(super) const INTERIM_MAX: usize = 32;
 
 /// Bytes of a request body that are held, so that another endpoint can be tried.
 const REPLAY_MAX: u64 = 64 * 1024;
@@ -51,16 +47,6 @@ const REPLAY_MAX: u64 = 64 * 1024;
 /// Bytes of a response that is dropped for another try which are read to keep the connection. More, or what is not there
 /// yet, closes it.
 const DROPPED_MAX: usize = 16 * 1024;
-
-/// A request on its way to a backend.
-pub(super) struct UpstreamCall<'x> {
-    pub(super) worker: &'x Rc<Worker>,
-    pub(super) plan: &'x Plan,
-    pub(super) route: &'x RoutePlan,
-    pub(super) backend: &'x Arc<BackendPlan>,
-    /// The filters of the request.
-    pub(super) chain: &'x Arc<Chain>,
-}
 
 /// An upstream that has the request, or is getting it, and has answered with a head.
 struct Answering {
@@ -72,21 +58,13 @@ struct Answering {
 /// What follows an attempt.
 enum Next<'t> {
     /// Its outcome is that of the request.
-    Answer(Result<Answering, Failure>),
+    Answer(Result<Answering, Halt>),
     /// Another one, after this.
     Retry(Pin<Box<dyn Future<Output = Result<(), Failure>> + 't>>),
 }
 
-/// What is left of [`AcquiredConnection`] once its transport is in use.
-pub(super) struct Way {
-    pub(super) picked: cardinal_balance::Picked,
-    pub(super) key: cardinal_net::PoolKey,
-    pub(super) requests: u32,
-    _guard: Option<StreamGuard>,
-}
-
 impl UpstreamCall<'_> {
-    pub(super) async fn run(&self, turn: &mut RequestContext<'_>) -> Result<(), Failure> {
+    pub(super) async fn run(&self, turn: &mut RequestContext<'_>) -> Result<(), Halt> {
         let RequestContext { down, s, session, .. } = turn;
         make_uri(s);
         if session.framing == Framing::None && s.upstream.body.is_none() {
@@ -97,13 +75,17 @@ impl UpstreamCall<'_> {
         if s.upstream.body.is_none() {
             self.hold_body(down, s, session).await?;
         }
+        if s.exchange.request_chunks != ChunkAccess::None {
+            request_body::start(self.plan, self.chain, s)?;
+        }
         if let (Some(watch), Some(_)) = (s.call.watch(), &s.upstream.body) {
             watch.request_complete();
         }
         if self.route.route.policies.is_some() {
             self.mirror(s, session);
         }
-        let watches = self.retry().is_some_and(watches_responses);
+        let own = self.route.route.policies.as_ref().and_then(|policies| policies.retry.as_deref());
+        let watches = own.map_or(self.backend.watches_responses, watches_responses);
         let answering = loop {
             let attempt = match self.attempt(down, s, session).await {
                 Ok(answering) if !watches => break answering,
@@ -119,10 +101,10 @@ impl UpstreamCall<'_> {
 
     /// Copies the request for the mirrors of the route. The copies of a body that is not at hand leave when it has passed.
     fn mirror(&self, s: &mut Scratch, session: &Session) {
-        let length = match (&s.upstream.body, session.framing) {
-            (Some(body), _) => Some(body.len() as u64),
-            (None, Framing::Length(length)) => Some(length),
-            (None, _) => None,
+        let length = match upstream_framing(s, session.framing) {
+            Framing::None => Some(0),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked | Framing::UntilClose => None,
         };
         let Some(copies) = copies(self.worker, self.plan, self.route, s, length) else { return };
         match &s.upstream.body {
@@ -173,7 +155,7 @@ impl UpstreamCall<'_> {
 
     /// What follows an attempt. It is not async, so that the future of a request has no room for an attempt that is
     /// dropped, which is rare.
-    fn next_try<'t>(&'t self, attempt: Result<Answering, Failure>, down: &'t mut Peer, s: &'t mut Scratch) -> Next<'t> {
+    fn next_try<'t>(&'t self, attempt: Result<Answering, Halt>, down: &'t mut Peer, s: &'t mut Scratch) -> Next<'t> {
         match self.decide(&attempt, s) {
             None => Next::Answer(attempt),
             Some(delay) => Next::Retry(Box::pin(self.prepare_retry(attempt, delay, down, s))),
@@ -181,15 +163,16 @@ impl UpstreamCall<'_> {
     }
 
     /// Whether the request is sent again after this attempt, and when.
-    fn decide(&self, outcome: &Result<Answering, Failure>, s: &mut Scratch) -> Option<Delay> {
+    fn decide(&self, outcome: &Result<Answering, Halt>, s: &mut Scratch) -> Option<Delay> {
         let retry = self.retry()?;
         let now = self.worker.unix(s.now(self.worker));
         let (attempt, replayable) = match outcome {
             Ok(answering) => (Attempt::Response(&s.response), answering.upload.is_repeatable()),
-            Err(failure) => {
+            Err(Halt::Failed(failure)) => {
                 let expired = s.call.watch().and_then(Watch::try_ended);
                 (failed_attempt(failure, expired)?, true)
             }
+            Err(Halt::Replied(_)) => return None,
         };
         let situation = Situation {
             retries: u16::try_from(s.exchange.tries.len().saturating_sub(1)).unwrap_or(u16::MAX),
@@ -199,15 +182,15 @@ impl UpstreamCall<'_> {
             now,
         };
         let delay = decide(retry, attempt, &situation, |bound| self.worker.random_below(bound))?;
+        // First what is given back by itself if the budget refuses.
+        let permit = if s.call.has_permit() { None } else { circuit::retry(self.worker, &self.backend.group).ok()? };
         if let (Some(Lasting { budget: Some(guard), .. }), Some(budget)) = (s.call.0.as_deref_mut(), retry.budget)
             && !guard.start_retry(budget)
         {
             self.worker.counters().retry_budget_exhausted();
             return None;
         }
-        if !s.call.has_permit() {
-            s.call.keep_permit(circuit::retry(self.worker, &self.backend.group).ok()?);
-        }
+        s.call.keep_permit(permit);
         self.worker.counters().retried(delay.reason);
         Some(delay)
     }
@@ -215,7 +198,7 @@ impl UpstreamCall<'_> {
     /// Drops what an attempt has left behind, and waits.
     async fn prepare_retry(
         &self,
-        attempt: Result<Answering, Failure>,
+        attempt: Result<Answering, Halt>,
         delay: Delay,
         down: &mut Peer,
         s: &mut Scratch,
@@ -227,7 +210,7 @@ impl UpstreamCall<'_> {
                 let replay = self.drop_response(answering, s).await;
                 s.call.keep_replay(replay);
             }
-            Err(failure) => failure_log::write(Line::Retry, s, &failure),
+            Err(halt) => failure_log::write(Line::Retry, s, &halt.into_failure()),
         }
         if delay.ms > 0 {
             let timer = Rc::clone(&s.up_timer);
@@ -252,12 +235,30 @@ impl UpstreamCall<'_> {
             (attempt.status, attempt.state) = (Some(status), Some(TryState::Next));
         }
         self.report(&answering.reached, s, status, false);
+        if s.trace.is_some() {
+            let now = s.now(self.worker);
+            telemetry::attempt_ended(s, now);
+        }
         s.copies = answering.upload.copies.take();
+        s.call.keep_filtered(answering.upload.filtered.take());
         let replay = answering.upload.take_replay();
         let framing = response_framing(&s.request.method, &s.response).ok().filter(|_| is_reusable(s));
-        let Some(framing) = framing else { return replay };
-        let Peer::H1(h1) = &mut answering.up else { return replay };
+        let (Some(framing), Peer::H1(h1)) = (framing, &mut answering.up) else {
+            let Answering { up, reached, .. } = answering;
+            self.let_go(up, reached);
+            return replay;
+        };
         h1.start_reading_response(framing);
+        self.skip_body(answering, s).await;
+        replay
+    }
+
+    /// Reads what is here of a response body that is not wanted, and keeps the connection if that is all.
+    async fn skip_body(&self, mut answering: Answering, s: &mut Scratch) {
+        let Peer::H1(h1) = &mut answering.up else {
+            let Answering { up, reached, .. } = answering;
+            return self.let_go(up, reached);
+        };
         let mut left = DROPPED_MAX;
         let is_read = poll_fn(|cx| {
             loop {
@@ -274,31 +275,25 @@ impl UpstreamCall<'_> {
         });
         let is_read = is_read.await;
         self.keep(answering, is_read, s);
-        replay
     }
 
     /// Sends the request to one endpoint and waits for the response head.
-    async fn attempt(&self, down: &mut Peer, s: &mut Scratch, session: &mut Session) -> Result<Answering, Failure> {
+    async fn attempt(&self, down: &mut Peer, s: &mut Scratch, session: &mut Session) -> Result<Answering, Halt> {
         let protocol = upgrade(&s.request, &self.backend.backend.upgrade_protocols);
         let protocol = protocol.filter(|_| matches!(down, Peer::H1(_)));
         let upgrading = protocol.is_some();
         let (worker, plan) = (self.worker, self.plan);
         // The watch is polled beside what uses the rest of the scratch.
         let mut call = s.call.take();
-        let (route, backend) = (self.route, self.backend);
-        let reached =
-            unless_gone(down, call.watch(), pin!(acquire_connection(worker, plan, route, backend, s, upgrading))).await;
+        let to = (self.route, self.backend, Some(&**self.chain));
+        let reached = unless_gone(down, call.watch(), pin!(acquire_connection(worker, plan, to, s, upgrading))).await;
         s.call.put_back(call);
         let reached = reached?;
         let streamed = s.upstream.body.is_none();
         if streamed {
             send_continue(self.plan, down, session, s).await?;
         }
-        let framing = match &s.upstream.body {
-            Some(body) if body.is_empty() => Framing::None,
-            Some(body) => Framing::Length(body.len() as u64),
-            None => session.framing,
-        };
+        let framing = upstream_framing(s, session.framing);
         if s.trace.is_some() {
             telemetry::before_attempt(s, || self.worker.random());
         }
@@ -309,6 +304,7 @@ impl UpstreamCall<'_> {
         let max = streamed.then(|| body_max(&self.plan.node().limits, s));
         let mut upload = Upload::new(s.upstream.body.clone(), max, self.passed_trailers(), s.call.take_replay());
         upload.copies = s.copies.take();
+        upload.filtered = s.call.take_filtered();
         let mut answering = Answering { up, reached: way, upload };
         if let Some(watch) = s.call.watch() {
             watch.try_started();
@@ -316,8 +312,12 @@ impl UpstreamCall<'_> {
         let now = s.now(self.worker);
         s.exchange.timing.upstream_sent.get_or_insert(now);
         let waited = self.wait_for_head(down, &mut answering, s).await;
-        let waited = waited.and_then(|()| check_switch(protocol.as_deref(), &s.response));
-        let Err(failure) = waited else { return Ok(answering) };
+        let waited = waited.and_then(|()| check_switch(protocol.as_deref(), &s.response).map_err(Halt::from));
+        let failure = match waited {
+            Ok(()) => return Ok(answering),
+            Err(Halt::Failed(failure)) => failure,
+            Err(replied) => return Err(replied),
+        };
         s.time_passed();
         let Answering { mut up, reached: way, mut upload } = answering;
         // If there is another try, the copies go on with what it reads from the client.
@@ -335,8 +335,11 @@ impl UpstreamCall<'_> {
             Repeat::Never if failure.kind().side() == cardinal_http::Side::Upstream => Repeat::IfIdempotent,
             repeat => repeat,
         };
+        s.call.keep_filtered(upload.filtered.take());
         s.call.keep_replay(upload.take_replay());
-        Err(failure.with_retry(repeat).with_target(|| picked_text(&way.picked)))
+        let failure = failure.with_retry(repeat).with_target(|| picked_text(&way.picked));
+        self.let_go(up, way);
+        Err(failure.into())
     }
 
     /// Names of the trailer fields of the request that go upstream.
@@ -345,42 +348,8 @@ impl UpstreamCall<'_> {
         named.filter(|name| !self.chain.owns_header(name.as_bytes())).cloned().collect()
     }
 
-    /// Writes the request head.
-    pub(super) async fn start(
-        &self,
-        reached: AcquiredConnection,
-        s: &Scratch,
-        framing: Framing,
-        upgrade: Option<&[u8]>,
-    ) -> Result<(Peer, Way), Failure> {
-        let AcquiredConnection { transport, picked, key, requests } = reached;
-        let outgoing = Outgoing::new(s, self.plan.node(), framing, upgrade)?;
-        let way = |guard| Way { picked, key, requests, _guard: guard };
-        match transport {
-            Transport::H1(mut h1) => {
-                h1.start_writing(framing, |out| outgoing.write_h1(out));
-                Ok((Peer::H1(h1), way(None)))
-            }
-            Transport::H2(client, guard) => {
-                let target = outgoing.target(self.backend.tls.is_some());
-                let broken = |error: NetError| {
-                    Failure::new(FailureKind::UpstreamReset, "opening a stream")
-                        .with_source(error)
-                        .with_retry(Repeat::Safe)
-                };
-                let ready = poll_fn(|cx| client.poll_ready(cx));
-                let ready = s.up_timer.limit(s.timeouts.write_ms, ready).await;
-                let late = || UPSTREAM_WRITE_STALL.failure(s.timeouts.write_ms).with_retry(Repeat::Safe);
-                ready.ok_or_else(late)?.map_err(broken)?;
-                let end = framing == Framing::None;
-                let stream = client.open(&target, end, |fields| outgoing.write_h2(fields)).map_err(broken)?;
-                Ok((Peer::H2(Box::new(stream)), way(Some(guard))))
-            }
-        }
-    }
-
     /// Sends the body while waiting for the response head. Informational heads are passed on.
-    async fn wait_for_head(&self, down: &mut Peer, answering: &mut Answering, s: &mut Scratch) -> Result<(), Failure> {
+    async fn wait_for_head(&self, down: &mut Peer, answering: &mut Answering, s: &mut Scratch) -> Result<(), Halt> {
         for _ in 0..=INTERIM_MAX {
             self.wait_for_any_head(down, answering, s).await?;
             s.time_passed();
@@ -393,20 +362,16 @@ impl UpstreamCall<'_> {
                 reply::send_informational(self.plan, down, s).await?;
             }
         }
-        Err(Failure::new(FailureKind::UpstreamProtocol, "too many informational responses"))
+        Err(Failure::new(FailureKind::UpstreamProtocol, "too many informational responses").into())
     }
 
-    async fn wait_for_any_head(
-        &self,
-        down: &mut Peer,
-        answering: &mut Answering,
-        s: &mut Scratch,
-    ) -> Result<(), Failure> {
+    async fn wait_for_any_head(&self, down: &mut Peer, answering: &mut Answering, s: &mut Scratch) -> Result<(), Halt> {
         let node = self.plan.node();
         let limits = head_limits(&node.limits);
         let mut sending = StallTimer::upload(&s.up_timer, &node.limits, &s.timeouts);
         let mut waiting = StallTimer::download(&s.down_timer, &node.limits, &s.timeouts, UPSTREAM_STALL);
-        let response = &mut s.response;
+        let Scratch { response, call, choices, request, exchange, .. } = s;
+        let mut filters = BodyFilters { plan: self.plan, chain: self.chain, choices, request, exchange };
         let Answering { up, upload, .. } = answering;
         let mut sent = upload.moved > 0;
         poll_fn(|cx| {
@@ -415,29 +380,29 @@ impl UpstreamCall<'_> {
             if std::mem::replace(&mut sent, true)
                 && let Poll::Ready(outcome) = poll_head(cx, up, response, &limits)
             {
-                return Poll::Ready(outcome.map_err(|error| head_failure(error, &limits)));
+                return Poll::Ready(outcome.map_err(|error| head_failure(error, &limits).into()));
             }
-            let progress = match upload.poll(cx, down, up) {
+            let progress = match upload.poll(cx, down, up, &mut filters) {
                 Ok(_) if upload.misses_end_of(down) && down.poll_gone(cx).is_ready() => {
-                    return Poll::Ready(Err(client_gone("while waiting for the upstream")));
+                    return Poll::Ready(Err(client_gone("while waiting for the upstream").into()));
                 }
                 Ok(Progress::Done) => waiting.check(cx, Progress::Upstream, 0).map(|()| Progress::Upstream)?,
-                Ok(progress) => sending.check(cx, progress, upload.moved).map(|()| progress)?,
+                Ok(progress) => sending.check(cx, progress, upload.activity()).map(|()| progress)?,
                 // An upstream that takes no more may have answered.
                 Err(TransferError::Upstream(error)) => match poll_head(cx, up, response, &limits) {
                     Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                    _ => return Poll::Ready(Err(head_failure(error, &limits))),
+                    _ => return Poll::Ready(Err(head_failure(error, &limits).into())),
                 },
-                Err(broken) => return Poll::Ready(Err(broken.failure())),
+                Err(broken) => return Poll::Ready(Err(broken.halt())),
             };
             // Flushing may have let the answer in.
-            let outcome = poll_head(cx, up, response, &limits).map_err(|error| head_failure(error, &limits));
-            if let (Some(watch), Poll::Pending) = (s.call.watch(), &outcome) {
+            let outcome = poll_head(cx, up, response, &limits).map_err(|error| head_failure(error, &limits).into());
+            if let (Some(watch), Poll::Pending) = (call.watch(), &outcome) {
                 if upload.is_finished() {
                     watch.try_sent();
                 }
                 let by_client = (progress == Progress::Client).then_some(FailureKind::BodyTimeout);
-                check_watch(cx, watch, upload.moved, by_client)?;
+                check_watch(cx, watch, upload.activity(), by_client)?;
             }
             outcome
         })
@@ -450,7 +415,7 @@ impl UpstreamCall<'_> {
         &self,
         mut answering: Answering,
         turn: &mut RequestContext<'_>,
-    ) -> impl Future<Output = Result<(), Failure>> {
+    ) -> impl Future<Output = Result<(), Halt>> {
         async move {
             let s = &mut *turn.s;
             let status = s.response.status;
@@ -470,23 +435,54 @@ impl UpstreamCall<'_> {
             if let Peer::H1(h1) = &mut answering.up {
                 h1.start_reading_response(if status == 101 { Framing::UntilClose } else { framing });
             }
+            if status != 101 {
+                super::upstream_head::strip_response(&mut s.response);
+                let policies = self.route.route.policies.as_deref();
+                if let Some(edits) = policies.and_then(|policies| policies.response_headers.as_ref()) {
+                    headers::edit(edits, &mut s.response.headers);
+                }
+            }
+            let limit = ("read_timeout", s.timeouts.read_ms);
+            if let Some(body) = reply::response_phase(turn, self.chain, limit).await? {
+                return Ok(Box::pin(self.replace(answering, reusable, body, turn)).await?);
+            }
             if status == 101 {
-                return self.switch(answering, turn);
+                return Ok(self.switch(answering, turn)?);
             }
-            super::upstream_head::strip_response(&mut s.response);
-            let policies = self.route.route.policies.as_deref();
-            if let Some(edits) = policies.and_then(|policies| policies.response_headers.as_ref()) {
-                headers::edit(edits, &mut s.response.headers);
-            }
-            run_response(self.plan, self.chain, s);
             let outcome = self.body(&mut answering, framing, turn).await;
             turn.s.exchange.bytes.received += answering.upload.received();
-            let outcome = outcome.map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)));
-            let failed = outcome.as_ref().is_err_and(|failure| turn.s.call.blames_upstream(failure));
+            let target = || picked_text(&answering.reached.picked);
+            let outcome = outcome.map_err(|halt| halt.map_failure(|failure| failure.with_target(target)));
+            let failed = match &outcome {
+                Err(Halt::Failed(failure)) => turn.s.call.blames_upstream(failure),
+                Err(Halt::Replied(_)) | Ok(()) => false,
+            };
             self.report(&answering.reached, turn.s, status, failed);
             self.keep(answering, reusable && outcome.is_ok(), turn.s);
             outcome
         }
+    }
+
+    /// Sends the response that a filter has put in place of the upstream's.
+    async fn replace(
+        &self,
+        answering: Answering,
+        reusable: bool,
+        body: Bytes,
+        turn: &mut RequestContext<'_>,
+    ) -> Result<(), Failure> {
+        let s = &mut *turn.s;
+        s.exchange.bytes.received += answering.upload.received();
+        if let Some(status) = s.exchange.tries.last().and_then(|attempt| attempt.status) {
+            self.report(&answering.reached, s, status, false);
+        }
+        if reusable {
+            self.skip_body(answering, s).await;
+        } else {
+            drop(answering);
+        }
+        s.free_request_body();
+        reply::send_local(turn, self.chain, body).await
     }
 
     /// Passes the response body on, by way of filters that want it.
@@ -495,7 +491,7 @@ impl UpstreamCall<'_> {
         answering: &mut Answering,
         framing: Framing,
         turn: &mut RequestContext<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Halt> {
         let s = &mut *turn.s;
         if let BodyMode::Whole(max) = s.exchange.body_mode
             && framing != Framing::None
@@ -509,11 +505,11 @@ impl UpstreamCall<'_> {
             if body.as_ptr() != place {
                 s.recount(&self.plan.services.memory, counted, body.len())?;
             }
-            return reply::send_whole(turn, body).await;
+            return Ok(reply::send_whole(turn, body).await?);
         }
         if framing != Framing::None && reply::is_to_head(s) {
             // The upstream was asked with another method: the client gets the head alone.
-            return reply::send(turn, framing, Bytes::new()).await;
+            return Ok(reply::send(turn, framing, Bytes::new()).await?);
         }
         let filtered = s.exchange.body_mode != BodyMode::Pass;
         let known = s.response.headers.known(cardinal_http::Name::ContentLength).is_some();
@@ -553,7 +549,7 @@ impl UpstreamCall<'_> {
         download: &mut Download,
         down: &mut Peer,
         s: &mut Scratch,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Halt> {
         let limits = &self.plan.node().limits;
         let timers = (Rc::clone(&s.up_timer), Rc::clone(&s.down_timer));
         let mut sending = StallTimer::upload(&timers.0, limits, &s.timeouts);
@@ -562,11 +558,12 @@ impl UpstreamCall<'_> {
         let mut uploading = !upload.is_done();
         let mut waited = false;
         let mut call = s.call.take();
-        let mut filter = |data, last| run_body(self.plan, self.chain, s, data, last);
         let outcome = poll_fn(|cx| {
             if uploading {
-                uploading = upload_rest(cx, upload, down, up, &mut sending)?;
+                let mut filters = BodyFilters::new(self.plan, self.chain, s);
+                uploading = upload_rest(cx, upload, (down, up), &mut filters, &mut sending)?;
             }
+            let mut filter = |data, last| run_body(self.plan, self.chain, s, data, last);
             let progress = download.poll(cx, down, up, &mut filter).map_err(TransferError::failure)?;
             if progress == Progress::Done {
                 return Poll::Ready(Ok(()));
@@ -574,13 +571,17 @@ impl UpstreamCall<'_> {
             let unseen = !uploading || upload.misses_end_of(down);
             let waits_for_client = progress == Progress::Client;
             if unseen && !waits_for_client && down.poll_gone(cx).is_ready() {
-                return Poll::Ready(Err(client_gone("while receiving the response")));
+                return Poll::Ready(Err(client_gone("while receiving the response").into()));
             }
             waited = true;
             receiving.check(cx, progress, download.moved)?;
             if let Some(watch) = call.watch() {
                 let by_client = (progress == Progress::Client).then_some(FailureKind::ClientTimeout);
-                watch_both(cx, watch, upload, download.moved, by_client)?;
+                let watched = watch_both(cx, watch, upload, download.moved, by_client);
+                if watched.is_err() && progress != Progress::Upstream {
+                    watch.excuse_upstream();
+                }
+                watched?;
             }
             Poll::Pending
         })
@@ -600,7 +601,7 @@ impl UpstreamCall<'_> {
         (framing, max): (Framing, u64),
         down: &mut Peer,
         s: &mut Scratch,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<Bytes, Halt> {
         let limits = &self.plan.node().limits;
         let max = max.min(limits.buffered_body_bytes_max);
         let expected = match framing {
@@ -618,29 +619,34 @@ impl UpstreamCall<'_> {
         let mut sending = StallTimer::upload(&s.up_timer, limits, &s.timeouts);
         let Answering { up, upload, .. } = answering;
         let mut uploading = !upload.is_done();
+        let mut held = std::mem::take(&mut s.exchange.held);
+        let Scratch { call, choices, request, exchange, down_timer, .. } = s;
+        let mut filters = BodyFilters { plan: self.plan, chain: self.chain, choices, request, exchange };
         let meanwhile = |cx: &mut Context<'_>, up: &mut Peer, received: u64| {
             if uploading {
-                uploading = upload_rest(cx, upload, down, up, &mut sending)?;
+                uploading = upload_rest(cx, upload, (down, up), &mut filters, &mut sending)?;
             }
             let unseen = !uploading || upload.misses_end_of(down);
             let gone = unseen && down.poll_gone(cx).is_ready();
-            if let Some(watch) = s.call.watch() {
+            if let Some(watch) = call.watch() {
                 watch_both(cx, watch, upload, received, None)?;
             }
-            if gone { Err(client_gone("while receiving the response")) } else { Ok(()) }
+            if gone { Err(client_gone("while receiving the response").into()) } else { Ok(()) }
         };
-        let read = collect(up, &terms, &s.down_timer, &mut s.exchange.held, meanwhile).await;
+        let read = collect(up, &terms, down_timer, &mut held, meanwhile).await;
+        s.exchange.held = held;
         read.map_err(|error| match error {
-            Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM),
-            Collect::TooLarge => Failure::new(FailureKind::UpstreamProtocol, "response body too large for a filter"),
-            Collect::TransferError(error) => TransferError::Upstream(error).failure(),
-            Collect::Failed(failure) => failure,
+            Collect::NoRoom => Failure::new(FailureKind::Overloaded, NO_ROOM).into(),
+            Collect::TooLarge => {
+                Failure::new(FailureKind::UpstreamProtocol, "response body too large for a filter").into()
+            }
+            Collect::TransferError(error) => TransferError::Upstream(error).failure().into(),
+            Collect::Halted(halt) => halt,
         })
     }
 
     /// Leaves HTTP: both sides are connected byte by byte from here on.
     fn switch(&self, answering: Answering, turn: &mut RequestContext<'_>) -> Result<(), Failure> {
-        run_response(self.plan, self.chain, turn.s);
         reply::start_switch(turn);
         turn.session.keep_alive = false;
         let (Peer::H1(_), Peer::H1(upstream)) = (&*turn.down, answering.up) else {
@@ -673,29 +679,25 @@ impl UpstreamCall<'_> {
         }
     }
 
+    /// Lets go of what is not used again: a connection, or a stream, which may leave a shared connection idle.
+    pub(super) fn let_go(&self, up: Peer, way: Way) {
+        let is_stream = matches!(up, Peer::H2(_));
+        let Way { picked, _guard, .. } = way;
+        drop((up, _guard));
+        if is_stream {
+            circuit::stream_ended(self.worker, &self.backend.group, &picked);
+        }
+    }
+
     /// Keeps the connection for the next request, if it is in order.
     fn keep(&self, answering: Answering, reusable: bool, s: &mut Scratch) {
         let Answering { up, reached, upload } = answering;
         let h1 = match up {
             Peer::H1(h1) => h1,
-            Peer::H2(h2) => {
-                let Way { picked, _guard, .. } = reached;
-                drop((h2, _guard));
-                return circuit::stream_ended(self.worker, &self.backend.group, &picked);
-            }
+            up @ Peer::H2(_) => return self.let_go(up, reached),
         };
         if reusable && upload.is_done() && h1.body_done() && h1.unread().is_empty() {
-            let limits = Worker::pool_limits(self.plan);
-            let (key, requests) = (reached.key, reached.requests + 1);
-            let mut keep = |h1| self.worker.pool.borrow_mut().put(key, h1, requests, &limits, s.now(self.worker));
-            match circuit::afterwards(self.worker, &h1) {
-                Afterwards::Keep => keep(h1),
-                Afterwards::Offer(seat) => {
-                    keep(h1);
-                    seat.offer();
-                }
-                Afterwards::Close => {}
-            }
+            circuit::keep(self.worker, self.plan, (reached.key, h1, reached.requests + 1), s.now(self.worker));
         }
     }
 }
@@ -704,16 +706,16 @@ impl UpstreamCall<'_> {
 fn upload_rest(
     cx: &mut Context<'_>,
     upload: &mut Upload,
-    down: &mut Peer,
-    up: &mut Peer,
+    (down, up): (&mut Peer, &mut Peer),
+    filters: &mut BodyFilters<'_>,
     sending: &mut StallTimer<'_>,
-) -> Result<bool, Failure> {
-    match upload.poll(cx, down, up) {
+) -> Result<bool, Halt> {
+    match upload.poll(cx, down, up, filters) {
         Ok(Progress::Done) => Ok(false),
-        Ok(progress) => sending.check(cx, progress, upload.moved).map(|()| true),
+        Ok(progress) => Ok(sending.check(cx, progress, upload.activity()).map(|()| true)?),
         // An upstream need not read a request to its end to answer it.
         Err(TransferError::Upstream(_)) => Ok(false),
-        Err(broken) => Err(broken.failure()),
+        Err(broken) => Err(broken.halt()),
     }
 }
 
@@ -744,5 +746,5 @@ fn watch_both(
         watch.try_sent();
     }
     // One more than while the head was waited for, whose arrival is something that moved.
-    check_watch(cx, watch, upload.moved + received + 1, by_client)
+    check_watch(cx, watch, upload.activity() + received + 1, by_client)
 }

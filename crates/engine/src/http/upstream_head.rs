@@ -12,7 +12,7 @@ use cardinal_ir::{Backend, NodeSettings, Route};
 use cardinal_net::h2::{FieldWriter, Target};
 use cardinal_sdk::{Exchange, RequestId};
 
-use super::Scratch;
+use crate::exchange::Scratch;
 
 /// A head on its way to an upstream, which was checked: it can be written.
 pub(crate) struct Outgoing<'x> {
@@ -58,6 +58,7 @@ impl<'x> Outgoing<'x> {
         let is_own_id = |own: &str| own.len() == name.len() && eq_field_name(own.as_bytes(), name);
         is_forwarded(id)
             && (id != Name::Trailer || !self.node.request_trailers.is_empty())
+            && (self.s.attempt_headers.is_empty() || !self.s.attempt_headers.contains(name))
             && !self.node.headers.request_id_upstream.as_deref().is_some_and(is_own_id)
     }
 
@@ -93,6 +94,7 @@ impl<'x> Outgoing<'x> {
             Framing::None | Framing::UntilClose => {}
         }
         s.request.headers.write_h1_if(out, |id, name| self.forwards(id, name));
+        s.attempt_headers.write_h1_if(out, |id, _| is_forwarded(id));
         extra(s, self.node, |name, value| line(out, name, value));
         out.extend_from_slice(b"\r\n");
     }
@@ -102,6 +104,11 @@ impl<'x> Outgoing<'x> {
         let s = self.s;
         for (id, name, value) in s.request.headers.iter_known() {
             if self.forwards(id, name) {
+                fields.append(id, name, value);
+            }
+        }
+        for (id, name, value) in s.attempt_headers.iter_known() {
+            if is_forwarded(id) {
                 fields.append(id, name, value);
             }
         }
@@ -340,5 +347,16 @@ pub(crate) fn strip_response(response: &mut ResponseHead) {
     headers.remove_if(|id, name, _| is_own(id) || listed.iter().any(|token| name.eq_ignore_ascii_case(token)));
     if asks_for_upgrade {
         headers.set_known(Name::Connection, b"Connection", b"upgrade");
+    }
+}
+
+/// What goes upstream: path and query.
+pub(crate) fn make_uri(s: &mut Scratch) {
+    let uri = &mut s.exchange.upstream_uri;
+    uri.clear();
+    uri.extend_from_slice(&s.upstream.path);
+    if let Some(query) = s.request.query() {
+        uri.push(b'?');
+        uri.extend_from_slice(query);
     }
 }

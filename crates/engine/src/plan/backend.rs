@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use cardinal_balance::{Group, Member, NodePlace};
 use cardinal_base::{Clock, Keyed, Rng, Sharded, SystemRng};
 use cardinal_ir::{
-    Backend, Cluster, Code, Diagnostic, Host, HttpVersion, Id, Ir, Labels, NodeSettings, Severity, Target,
+    Backend, Cluster, Code, Diagnostic, Host, HttpVersion, Id, Ir, Labels, NodeSettings, Secrets, Severity, Target,
     UpstreamIdentity,
 };
 use cardinal_net::identity::IdentityStore;
@@ -17,8 +17,10 @@ use rustls::ClientConfig;
 use rustls::server::ProducesTickets;
 use rustls::sign::CertifiedKey;
 
-use super::Changes;
+use super::changes::Changes;
+use super::client_pair::client_pair;
 use super::identities::policy_of;
+use crate::policy::retry::watches_responses;
 
 /// A destination, ready to use.
 pub struct BackendPlan {
@@ -36,6 +38,8 @@ pub struct BackendPlan {
     pub tls: Option<BackendTls>,
     /// Number of what connections have in common besides address and server name.
     pub settings: u64,
+    /// Whether its retry policy looks at responses.
+    pub(crate) watches_responses: bool,
 }
 
 /// All backends of a generation that can be used, and what is wrong with the others.
@@ -204,12 +208,13 @@ impl Registry {
     /// health and counters.
     pub(super) fn backends(
         &self,
-        (ir, node): (&Ir, &NodeSettings),
+        records: Records<'_>,
         generation: u64,
         changes: &Changes,
         previous: &Backends,
         services: &Services,
     ) -> (Backends, HashSet<Id>) {
+        let Records { ir, node, .. } = records;
         let mut state = self.lock();
         let state = &mut *state;
         let follows = state.generation == previous.generation;
@@ -227,7 +232,7 @@ impl Registry {
         }
         self.update_groups(state, ir, changes, !follows, services);
         let mut next = Backends { generation, ..previous.clone() };
-        let mut planner = BackendPlanner { registry: self, ir, node, services, tls_of: HashMap::new() };
+        let mut planner = BackendPlanner { registry: self, records, services, tls_of: HashMap::new() };
         let mut unused = Vec::new();
         for id in &concerned {
             next.problems.remove(id);
@@ -287,7 +292,7 @@ impl Registry {
     fn client_tls(
         &self,
         known: &mut KnownTls,
-        (ir, node): (&Ir, &NodeSettings),
+        Records { ir, secrets, node }: Records<'_>,
         backend: &Backend,
         endpoints: Option<&Cluster>,
     ) -> Result<(u64, BackendTls), TlsError> {
@@ -297,11 +302,10 @@ impl Registry {
         }
         let client = spec.client_certificate.or_else(|| endpoints.and_then(|e| e.client_certificate));
         // References are verified; still, none that is missing may mean to connect without a certificate, or to trust others.
-        let missing = |what: &str| TlsError::Config(format!("its {what} is not in this generation"));
-        let pair_of = |id| ir.certificates.get(&id).and_then(|certificate| certificate.pairs.first());
-        let pair = client.map(|id| pair_of(id).ok_or_else(|| missing("client certificate"))).transpose()?;
+        let missing = || TlsError::Config("its trust bundle is not in this generation".to_owned());
+        let client = client.map(|id| client_pair(ir, secrets, id)).transpose()?;
         let trusted = |id| ir.trust_bundles.get(id).map(|bundle| &*bundle.certificate);
-        let trusted = spec.trust_bundles.iter().map(|id| trusted(id).ok_or_else(|| missing("trust bundle")));
+        let trusted = spec.trust_bundles.iter().map(|id| trusted(id).ok_or_else(missing));
         let trusted: Vec<&str> = trusted.collect::<Result<_, _>>()?;
         let authorities = if trusted.is_empty() {
             node.upstream_authorities.as_deref().map(str::to_owned)
@@ -312,7 +316,7 @@ impl Registry {
             verify: spec.verify,
             verify_depth: spec.verify_depth,
             authorities,
-            client: pair.map(|pair| (pair.chain.clone(), pair.key.clone())),
+            client,
             alpn: match backend.http {
                 Some(HttpVersion::H2) => vec![b"h2".to_vec()],
                 Some(HttpVersion::Negotiate) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
@@ -388,11 +392,18 @@ impl Registry {
     }
 }
 
+/// What backends are planned from.
+#[derive(Clone, Copy)]
+pub(super) struct Records<'x> {
+    pub(super) ir: &'x Ir,
+    pub(super) secrets: &'x Secrets,
+    pub(super) node: &'x NodeSettings,
+}
+
 /// Plans backends, making equal TLS settings once.
 struct BackendPlanner<'x> {
     registry: &'x Registry,
-    ir: &'x Ir,
-    node: &'x NodeSettings,
+    records: Records<'x>,
     services: &'x Services,
     tls_of: HashMap<String, (u64, BackendTls)>,
 }
@@ -401,7 +412,7 @@ impl BackendPlanner<'_> {
     fn plan(&mut self, state: &mut State, id: Id, backend: &Arc<Backend>) -> Result<BackendPlan, TlsError> {
         let missing = || TlsError::Config("its endpoints are not in this generation".to_owned());
         let endpoints = match &backend.target {
-            Target::Cluster { id, .. } => Some(Arc::clone(self.ir.clusters.get(id).ok_or_else(missing)?)),
+            Target::Cluster { id, .. } => Some(Arc::clone(self.records.ir.clusters.get(id).ok_or_else(missing)?)),
             Target::Host(_) => None,
         };
         let (settings, tls) = match &backend.tls {
@@ -413,12 +424,8 @@ impl BackendPlanner<'_> {
                 let (settings, tls) = match self.tls_of.get(&same) {
                     Some(made) => made.clone(),
                     None => {
-                        let made = self.registry.client_tls(
-                            &mut state.tls,
-                            (self.ir, self.node),
-                            backend,
-                            endpoints.as_deref(),
-                        )?;
+                        let made =
+                            self.registry.client_tls(&mut state.tls, self.records, backend, endpoints.as_deref())?;
                         self.tls_of.insert(same, made.clone());
                         made
                     }
@@ -431,7 +438,8 @@ impl BackendPlanner<'_> {
             Target::Host(host) => state.host(host, self.services),
         };
         let info = Arc::new(BackendInfo::new(Arc::clone(backend), endpoints.clone()));
-        Ok(BackendPlan { id, backend: Arc::clone(backend), info, group, endpoints, tls, settings })
+        let watches_responses = backend.retry.as_deref().is_some_and(watches_responses);
+        Ok(BackendPlan { id, watches_responses, backend: Arc::clone(backend), info, group, endpoints, tls, settings })
     }
 }
 

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use cardinal_base::task::panic_text;
 use cardinal_ir::resolve::{Candidate, ScopedId, ScopedRecord, Slot, SlotKey};
-use cardinal_ir::{Code, Diagnostic, Diagnostics, IrDelta, Policy, PolicyKind, Scope, Severity, Wire};
+use cardinal_ir::{
+    Code, Diagnostic, Diagnostics, IrDelta, Policy, PolicyKind, Scope, Secrets, Severity, UnresolvedSecret, Wire,
+};
 use cardinal_sdk::{
     Admit, BuildCx, BuildError, ConnectCx, Exchange, FailureMode, Filter, Flow, HeadCx, Identity, Phases, PluginDef,
+    Services,
 };
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::PlanCx;
 use crate::policy::{self, Clients, PolicyCx};
 
 /// No candidate of a slot applies to a request.
@@ -22,6 +24,9 @@ pub(crate) const NOT_CHOSEN: u16 = u16::MAX;
 
 /// Candidates of one slot at most; more are refused when planning.
 const CANDIDATES_MAX: usize = NOT_CHOSEN as usize - 2;
+
+/// Slots of a route at most; more are refused when planning. The lists of all phases together are numbered by 16 bits.
+pub(super) const SLOTS_MAX: usize = u16::MAX as usize / PHASES.len();
 
 /// A phase's list.
 #[derive(Clone, Copy, Debug)]
@@ -36,14 +41,20 @@ pub(crate) enum Phase {
     Log,
     /// Connections.
     Connect,
+    /// Parts of request bodies.
+    RequestBody,
+    /// Attempts.
+    Attempt,
 }
 
-const PHASES: [(Phase, Phases); 5] = [
+const PHASES: [(Phase, Phases); 7] = [
     (Phase::Request, Phases::REQUEST),
     (Phase::Response, Phases::RESPONSE),
     (Phase::Body, Phases::RESPONSE_BODY),
     (Phase::Log, Phases::LOG),
     (Phase::Connect, Phases::CONNECT),
+    (Phase::RequestBody, Phases::REQUEST_BODY),
+    (Phase::Attempt, Phases::ATTEMPT),
 ];
 
 /// Filters and policies of a route. Slots are in the order of their positions; each phase lists the slots that want it.
@@ -115,6 +126,8 @@ struct CandidatePlan {
     any_client: bool,
     /// Applies to all wire forms.
     any_wire: bool,
+    /// Where it does not, the next candidate may.
+    by_wire: bool,
     /// Conditions on the client that do not depend on authentication.
     clients: Option<Arc<Clients>>,
 }
@@ -143,9 +156,11 @@ impl Chain {
     #[allow(clippy::cast_possible_truncation, reason = "at most CANDIDATES_MAX")]
     pub(crate) fn choose(&self, slot: u16, exchange: &Exchange) -> u16 {
         let Some(slot) = self.slots.get(usize::from(slot)) else { return NOT_CHOSEN };
-        let chosen = slot.candidates.iter().position(|candidate| candidate.applies(exchange));
+        let wire = exchange.client.wire;
+        let is_taken = |c: &CandidatePlan| (!c.by_wire || c.takes(wire)) && c.applies(exchange);
+        let chosen = slot.candidates.iter().position(is_taken);
         match chosen.and_then(|at| Some((at, slot.candidates.get(at)?))) {
-            Some((at, candidate)) if candidate.takes(exchange.client.wire) => at as u16,
+            Some((at, candidate)) if candidate.takes(wire) => at as u16,
             _ => NOT_CHOSEN,
         }
     }
@@ -206,6 +221,7 @@ impl CandidatePlan {
             index: u32::try_from(candidate.index).unwrap_or(u32::MAX),
             any_client: candidate.record.is_static(),
             any_wire: candidate.record.wires(candidate.index).is_empty(),
+            by_wire: candidate.record.is_taken_by_wire(),
             clients,
         }
     }
@@ -283,18 +299,37 @@ fn error(candidate: &Candidate, code: Code, path: &str, message: String) -> Diag
     Diagnostic { severity: Severity::Error, code, origin, location: None, path, message, hint: None }
 }
 
+/// Why a filter or policy cannot be made.
+struct NotMade {
+    code: Code,
+    error: BuildError,
+}
+
+impl From<BuildError> for NotMade {
+    fn from(error: BuildError) -> Self {
+        Self { code: Code::Schema, error }
+    }
+}
+
+impl From<UnresolvedSecret> for NotMade {
+    fn from(unresolved: UnresolvedSecret) -> Self {
+        Self { code: Code::Secret, error: BuildError::new(unresolved.path.clone(), unresolved.to_string()) }
+    }
+}
+
 /// Builds filters and policies, each instance once; one whose record did not change is taken from where it was.
 pub(super) struct ChainBuilder<'x> {
-    cx: &'x PlanCx<'x>,
+    services: &'x Services,
+    secrets: &'x Secrets,
     plugins: HashMap<&'static str, &'static PluginDef>,
     built: HashMap<(ScopedId, usize), CandidatePlan>,
     problems: BTreeMap<ScopedId, Vec<Diagnostic>>,
 }
 
 impl<'x> ChainBuilder<'x> {
-    pub(super) fn new(cx: &'x PlanCx<'x>) -> Self {
-        let plugins = cx.plugins.iter().map(|plugin| (plugin.name, *plugin)).collect();
-        Self { cx, plugins, built: HashMap::new(), problems: BTreeMap::new() }
+    pub(super) fn new(plugins: &[&'static PluginDef], services: &'x Services, secrets: &'x Secrets) -> Self {
+        let plugins = plugins.iter().map(|plugin| (plugin.name, *plugin)).collect();
+        Self { services, secrets, plugins, built: HashMap::new(), problems: BTreeMap::new() }
     }
 
     /// Builds the instances of all records that are new or differ.
@@ -332,8 +367,13 @@ impl<'x> ChainBuilder<'x> {
     }
 
     /// The chain of these slots. Instances that one of the chains `old` has are not built again.
-    pub(super) fn chain(&mut self, slots: Vec<Slot>, old: &[&Chain]) -> Chain {
+    pub(super) fn chain(&mut self, mut slots: Vec<Slot>, old: &[&Chain]) -> Chain {
+        let over = slots.get(SLOTS_MAX).and_then(|slot| slot.candidates.first().cloned());
+        slots.truncate(SLOTS_MAX);
         let mut planned: Vec<SlotPlan> = slots.into_iter().filter_map(|slot| self.slot(slot, old)).collect();
+        if let Some(over) = over {
+            self.refuse_slots(&over, &mut planned);
+        }
         // Equal positions run in reverse alphabetical order (Kong).
         planned.sort_by(|a, b| b.place.order().cmp(&a.place.order()).then_with(|| b.place.name().cmp(a.place.name())));
         let (mut lists, mut ends) = (Vec::new(), [0; PHASES.len()]);
@@ -344,6 +384,18 @@ impl<'x> ChainBuilder<'x> {
             *end = u16::try_from(lists.len()).unwrap_or(u16::MAX);
         }
         Chain { slots: planned.into(), lists: lists.into(), ends }
+    }
+
+    /// Lets no request through a chain that would lack some of its filters and policies.
+    fn refuse_slots(&mut self, over: &Candidate, planned: &mut Vec<SlotPlan>) {
+        let effect = "its requests are answered 500";
+        let message = format!("more than {SLOTS_MAX} plugins and policies apply to one route; {effect}");
+        self.refuse(over, Code::Invariant, "", message);
+        let stand_in = CandidatePlan::new(Arc::new(Unbuildable), over);
+        let stand_in = CandidatePlan { any_client: true, any_wire: true, ..stand_in };
+        planned.truncate(SLOTS_MAX - 1);
+        let place = Place::Policy(PolicyKind::Authorization, i32::MAX);
+        planned.push(SlotPlan { place, candidates: SmallVec::from_iter([stand_in]) });
     }
 
     /// The place of a policy.
@@ -424,7 +476,7 @@ impl<'x> ChainBuilder<'x> {
             let message = format!("plugin {name:?} panicked while an instance was built: {text}");
             Box::new(error(candidate, Code::Panic, "", message))
         })?;
-        let built = built.unwrap_or_else(|error| {
+        let built = built.unwrap_or_else(|NotMade { code, error }| {
             let path = match &candidate.record {
                 ScopedRecord::Filters(_) => format!("config.{}", error.path.trim_start_matches("config.")),
                 ScopedRecord::Policy(_) => error.path,
@@ -433,17 +485,17 @@ impl<'x> ChainBuilder<'x> {
                 FailureMode::Open => ("requests are served without this instance", Arc::new(Absent)),
                 FailureMode::Closed => ("requests that it is for are answered 500", Arc::new(Unbuildable)),
             };
-            self.refuse(candidate, Code::Schema, &path, format!("{}; {effect}", error.message));
+            self.refuse(candidate, code, &path, format!("{}; {effect}", error.message));
             stand_in
         });
         Ok(CandidatePlan::new(built, candidate))
     }
 
     /// Makes the filter of a candidate: the plugin's, or a policy.
-    fn make(&self, place: Place, candidate: &Candidate) -> Result<Arc<dyn Filter>, BuildError> {
+    fn make(&self, place: Place, candidate: &Candidate) -> Result<Arc<dyn Filter>, NotMade> {
         let scope = candidate.scope();
         let policy_cx = |order, of_plugin| PolicyCx {
-            services: &self.cx.services,
+            services: self.services,
             label: candidate.record.origin().label(),
             id: candidate.id,
             scope,
@@ -452,24 +504,25 @@ impl<'x> ChainBuilder<'x> {
         };
         let (set, plugin) = match (&candidate.record, place) {
             (ScopedRecord::Policy(policy), _) => {
-                return policy::build(&policy.spec, &policy_cx(policy.order, policy.plugin.is_some()));
+                return Ok(policy::build(&policy.spec, &policy_cx(policy.order, policy.plugin.is_some()))?);
             }
             (ScopedRecord::Filters(set), Place::Plugin(plugin)) => (set, plugin),
             (ScopedRecord::Filters(_), Place::Policy(..)) => return Ok(Arc::new(Absent)),
         };
         let params = set.filters.get(candidate.index).map_or(&Value::Null, |filter| &*filter.params);
+        let params = &*self.secrets.resolve_value(params)?;
         // Its front end may not have lowered it.
         if let Some(spec) = plugin.lower.map_or(Ok(None), |lower| lower(params))? {
-            return policy::build(&spec, &policy_cx(plugin.priority, true));
+            return Ok(policy::build(&spec, &policy_cx(plugin.priority, true))?);
         }
         let cx = BuildCx {
-            services: &self.cx.services,
+            services: self.services,
             id: set.origin.id,
             route: scope.route,
             backend: scope.backend,
             principal: scope.principal,
         };
-        (plugin.build)(params, &cx)
+        Ok((plugin.build)(params, &cx)?)
     }
 
     fn refuse(&mut self, candidate: &Candidate, code: Code, path: &str, message: String) {

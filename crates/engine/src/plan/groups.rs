@@ -73,7 +73,7 @@ impl Groups {
         Self { default, others, nothing: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.nothing)) }
     }
 
-    fn known(&self, group: Option<Id>) -> Option<&Arc<GroupPlan>> {
+    pub(super) fn known(&self, group: Option<Id>) -> Option<&Arc<GroupPlan>> {
         match group {
             None => Some(&self.default),
             Some(id) => self.others.get(&id),
@@ -81,10 +81,14 @@ impl Groups {
     }
 }
 
+/// The groups of a generation; `None` is the default group.
+pub(super) fn ids(ir: &Ir) -> impl Iterator<Item = Option<Id>> {
+    [None].into_iter().chain(ir.listener_groups.iter().map(|(id, _)| Some(*id)))
+}
+
 /// All groups that a generation has routes for.
 pub(super) fn route_tables(ir: &Ir) -> impl Iterator<Item = RouteTable> {
-    let groups = [None].into_iter().chain(ir.listener_groups.iter().map(|(id, _)| Some(*id)));
-    groups.flat_map(|group| [Traffic::Http, Traffic::Stream].map(|traffic| RouteTable { group, traffic }))
+    ids(ir).flat_map(|group| [Traffic::Http, Traffic::Stream].map(|traffic| RouteTable { group, traffic }))
 }
 
 fn by_group(changes: &Delta<Route>) -> HashMap<Option<Id>, Changed> {
@@ -120,7 +124,7 @@ fn group_plan(
     let stream = router(old.map(|old| &old.stream), Traffic::Stream);
     let http_routes = planner.routes(&http, old.map(|old| (&old.http, &old.http_routes)));
     let stream_routes = planner.routes(&stream, old.map(|old| (&old.stream, &old.stream_routes)));
-    GroupPlan { http, http_routes, stream, stream_routes, unrouted: planner.unrouted() }
+    GroupPlan { http, http_routes, stream, stream_routes, unrouted: planner.unrouted(group) }
 }
 
 /// Notes which of the records the matcher cannot use. `found` names their origins; several records may share one.

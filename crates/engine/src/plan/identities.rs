@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Delta, Diagnostic, Id, Identity, Ir, MutualTls, Origin, PeerMatch, Severity, TrustBundle};
+use cardinal_ir::{
+    Code, Delta, Diagnostic, Id, Identity, Ir, MutualTls, Origin, PeerMatch, Secrets, Severity, TrustBundle,
+};
 use cardinal_net::identity::{IdentityPolicy, IdentityStore, PeerRule};
 use cardinal_pki::{self as pki, SpiffeId, TrustDomain, X509Svid};
 
-use super::Changes;
+use super::changes::Changes;
 
 /// What is wrong with identities and trust bundles, by their ids.
 pub(super) type Problems = BTreeMap<Id, Diagnostic>;
@@ -24,27 +26,27 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// What makes the store follow these changes.
-    pub(super) fn new(ir: &Ir, changes: &Changes, problems: &mut Problems) -> Self {
+    pub(super) fn new((ir, secrets): (&Ir, &Secrets), changes: &Changes, problems: &mut Problems) -> Self {
         let mut prepared = Self::default();
-        prepared.identities(&changes.delta.identities, problems);
+        prepared.identities(&changes.delta.identities, secrets, problems);
         prepared.bundles(ir, &changes.delta.trust_bundles, problems);
         prepared
     }
 
-    fn identities(&mut self, changes: &Delta<Identity>, problems: &mut Problems) {
+    fn identities(&mut self, changes: &Delta<Identity>, secrets: &Secrets, problems: &mut Problems) {
         for change in changes {
             problems.remove(&change.id);
             let had_pair = change.old.as_ref().is_some_and(|old| old.pair.is_some());
-            let svid = change.new.as_ref().map(|new| read(new)).transpose();
+            let svid = change.new.as_ref().map(|new| read(new, secrets)).transpose();
             match svid {
                 Ok(Some(Some(svid))) => self.identities.push((change.id, Some(svid))),
                 // Whoever issues its certificates has set it, or will.
                 Ok(Some(None)) if !had_pair => {}
                 Ok(_) => self.identities.push((change.id, None)),
-                Err((path, message)) => {
+                Err((code, path, message)) => {
                     self.identities.push((change.id, None));
                     let origin = change.new.as_ref().map(|new| new.origin.clone()).unwrap_or_default();
-                    problems.insert(change.id, unusable(origin, path, message));
+                    problems.insert(change.id, Diagnostic { code, ..unusable(origin, path, message) });
                 }
             }
         }
@@ -115,12 +117,14 @@ impl Prepared {
 }
 
 /// The certificate of an identity that has one in its record.
-fn read(identity: &Identity) -> Result<Option<X509Svid>, (&'static str, String)> {
-    let id = SpiffeId::parse(&identity.id).map_err(|error| ("id", error.to_string()))?;
+fn read(identity: &Identity, secrets: &Secrets) -> Result<Option<X509Svid>, (Code, &'static str, String)> {
+    let unusable = |path| move |error: &dyn std::fmt::Display| (Code::Certificate, path, error.to_string());
+    let id = SpiffeId::parse(&identity.id).map_err(|error| unusable("id")(&error))?;
     let Some(pair) = &identity.pair else { return Ok(None) };
-    let svid = X509Svid::from_pem(&pair.chain, &pair.key).map_err(|error| ("pair", error.to_string()))?;
+    let key = secrets.resolve(pair.key).map_err(|error| (Code::Secret, "pair.key", error.to_string()))?;
+    let svid = X509Svid::from_pem(&pair.chain, key.expose()).map_err(|error| unusable("pair")(&error))?;
     if *svid.id() != id {
-        return Err(("pair.chain", format!("the certificate is of {}", svid.id().as_str())));
+        return Err((Code::Certificate, "pair.chain", format!("the certificate is of {}", svid.id().as_str())));
     }
     Ok(Some(svid))
 }

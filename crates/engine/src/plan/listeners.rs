@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cardinal_ir::{
-    Code, Diagnostic, Id, Ir, Listener, ListenerKind, ListenerTls, MutualTls, NodeSettings, Origin, Severity,
+    Capture, Code, Diagnostic, Id, Ir, Listener, ListenerKind, ListenerTls, MutualTls, NodeSettings, Origin, Severity,
     TlsTermination,
 };
 use cardinal_net::identity::IdentityServer;
 use cardinal_net::tls::{self, Names, ServerSettings, ServerTls};
 
+use super::changes::Changes;
 use super::identities::policy_of;
-use super::{Changes, Registry, TlsPlan};
+use super::{Registry, TlsPlan};
 
 /// The listeners of a generation that can be opened, and what is wrong with the others.
 #[derive(Clone, Default)]
@@ -126,9 +127,18 @@ impl Listeners {
         self.plans.values()
     }
 
-    /// [`TlsPolicy::admits`]; nothing is admitted by a listener that is gone.
-    pub(super) fn admits(&self, id: &Id, node: &TlsPlan, verification: Option<u64>, peer: Option<&str>) -> bool {
-        self.plans.get(id).is_some_and(|plan| plan.tls.admits(node, verification, peer))
+    /// [`TlsPolicy::admits`]; nothing is admitted by a listener that is gone, or elsewhere, or serves other routes than it
+    /// did.
+    pub(super) fn admits(
+        &self,
+        (id, was): (&Id, &Arc<Listener>),
+        node: &TlsPlan,
+        verification: Option<u64>,
+        peer: Option<&str>,
+    ) -> bool {
+        let is_same =
+            |now: &Arc<Listener>| Arc::ptr_eq(now, was) || (now.group == was.group && is_same_socket(was, now));
+        self.plans.get(id).is_some_and(|plan| is_same(&plan.listener) && plan.tls.admits(node, verification, peer))
     }
 }
 
@@ -210,4 +220,14 @@ impl ListenersCx<'_> {
 fn unusable(origin: Origin, path: &str, message: String) -> Diagnostic {
     let (severity, code, path) = (Severity::Error, Code::Listener, path.to_owned());
     Diagnostic { severity, code, origin, location: None, path, message, hint: None }
+}
+
+/// Whether the socket of one serves the other. For datagrams the sessions know the listener by its socket.
+pub(crate) fn is_same_socket(old: &Listener, new: &Listener) -> bool {
+    let socket = |listener: &Listener| {
+        let Listener { address, kind, capture, backlog, group, mapped_port, .. } = *listener;
+        let of_datagrams = (kind == ListenerKind::Udp).then_some((group, mapped_port));
+        (address, kind == ListenerKind::Udp, capture == Capture::Transparent, backlog, of_datagrams)
+    };
+    socket(old) == socket(new)
 }

@@ -5,6 +5,8 @@
 
 mod backend;
 mod chain;
+mod changes;
+mod client_pair;
 mod groups;
 mod identities;
 mod listeners;
@@ -17,27 +19,29 @@ mod validate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, IrDelta, NodeSettings, Severity, TrustBundle, Verified};
+use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, Listener, NodeSettings, Secrets, Severity, Verified};
 use cardinal_net::ConnectionFacts;
 use cardinal_sdk::{Directory, PluginDef, Services};
-use cardinal_sync::Update;
+use cardinal_sync::{Update, UpdateParts};
 
 pub(crate) use backend::News;
 pub use backend::{BackendPlan, BackendTls, Registry};
 pub(crate) use chain::{Chain, Instance, NOT_CHOSEN, Phase};
+pub(crate) use client_pair::client_pair;
 pub use groups::GroupPlan;
-pub(crate) use listeners::{ListenerPlan, Listeners, TlsPolicy, own_identity};
+pub(crate) use listeners::{ListenerPlan, Listeners, TlsPolicy, is_same_socket, own_identity};
 pub(crate) use routes::Destination;
 pub use routes::{RoutePlan, RoutePlans};
 pub use tls::TlsPlan;
 pub(crate) use validate::validate;
 
-use backend::Backends;
+use backend::{Backends, Records};
 use chain::ChainBuilder;
+use changes::Changes;
 use groups::{Groups, RouteProblems};
 use identities::Prepared;
 use listeners::ListenersCx;
-use planner::{Chains, Planner};
+use planner::{Before, Chains, Planner};
 
 use crate::configuration::Configuration;
 use crate::policy::telemetry::TelemetryPlans;
@@ -67,6 +71,10 @@ pub struct Plan {
     verified: Verified,
     backends: Backends,
     chains: Chains,
+    /// What the records refer to.
+    secrets: Secrets,
+    /// Whether one of their secrets is missing.
+    has_unresolved: bool,
     /// What is wrong with identities and trust bundles that were left out.
     identity_problems: identities::Problems,
     /// What is wrong with routes that were left out.
@@ -92,6 +100,11 @@ impl Plan {
         &self.node
     }
 
+    /// What the records refer to.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// The route tables of a group of listeners; `None` is the default group.
     pub fn group(&self, group: Option<Id>) -> &GroupPlan {
         self.groups.get(group)
@@ -99,11 +112,17 @@ impl Plan {
 
     /// Whether requests of a connection may be served that a listener, `None` for one of the node's settings, has
     /// accepted with this verification (`None` in clear text), and whose peer has this identity. When clients are
-    /// verified in another way than they were then, they have to connect again.
-    pub(crate) fn admits(&self, listener: Option<Id>, verification: Option<u64>, peer: Option<&str>) -> bool {
+    /// verified in another way than they were then, or the listener is elsewhere or serves other routes, they have to
+    /// connect again.
+    pub(crate) fn admits(
+        &self,
+        listener: Option<&(Id, Arc<Listener>)>,
+        verification: Option<u64>,
+        peer: Option<&str>,
+    ) -> bool {
         match listener {
             None => self.tls.admits(verification),
-            Some(id) => self.listeners.admits(&id, &self.tls, verification, peer),
+            Some((id, was)) => self.listeners.admits((id, was), &self.tls, verification, peer),
         }
     }
 
@@ -120,16 +139,17 @@ impl Plan {
     /// # Errors
     /// The diagnostics, when the generation breaks an invariant or the node's own TLS cannot be set up.
     pub fn build(
-        Configuration { ir, node }: Configuration,
+        Configuration { ir, secrets, node }: Configuration,
         generation: u64,
         cx: &PlanCx<'_>,
     ) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
         if let Some(previous) = cx.previous {
-            return previous.advance(Update::between(&previous.ir, &ir).with_node(node), generation, cx);
+            let update = Update::between(&previous.ir, &ir).with_secrets(secrets).with_node(node);
+            return previous.advance(update, generation, cx);
         }
         let delta = Ir::default().diff(&ir);
         let verified = Verified::new(Arc::clone(&ir))?;
-        Self::of_changes((verified, node), Changes { node: true, delta }, generation, cx)
+        Self::of_changes((verified, secrets, node), Changes { node: true, delta }, generation, cx)
     }
 
     /// Plans the generation of an update, from this plan and what changes.
@@ -142,15 +162,22 @@ impl Plan {
         generation: u64,
         cx: &PlanCx<'_>,
     ) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
-        let (ir, delta, node) = update.rebased(&self.ir).into_parts();
+        let UpdateParts { generation: ir, mut delta, secrets, node } = update.rebased(&self.ir).into_parts();
         let verified = self.verified.advance(ir, &delta)?;
+        let secrets = secrets.unwrap_or_else(|| self.secrets.clone());
+        if self.has_unresolved {
+            // What was left out for want of a secret is planned again when the secret comes.
+            let has_come = |reference| self.secrets.get(reference).is_none() && secrets.get(reference).is_some();
+            delta = verified.ir().with_affected(delta, &has_come);
+        }
         let node = node.unwrap_or_else(|| Arc::clone(&self.node));
         let changes = Changes { node: self.node != node, delta };
-        Self::of_changes((verified, node), changes, generation, &PlanCx { previous: Some(self), ..cx.clone() })
+        let cx = PlanCx { previous: Some(self), ..cx.clone() };
+        Self::of_changes((verified, secrets, node), changes, generation, &cx)
     }
 
     fn of_changes(
-        (verified, node): (Verified, Arc<NodeSettings>),
+        (verified, secrets, node): (Verified, Secrets, Arc<NodeSettings>),
         changes: Changes,
         generation: u64,
         cx: &PlanCx<'_>,
@@ -158,25 +185,27 @@ impl Plan {
         let (previous, ir) = (cx.previous, Arc::clone(verified.ir()));
         let tls = match previous {
             Some(previous) if !changes.touches_tls() => previous.tls.share(),
-            _ => TlsPlan::build(&ir, &node, cx.registry, previous.map(|previous| &previous.tls))?,
+            _ => TlsPlan::build((&ir, &secrets, &node), cx.registry, previous.map(|previous| &previous.tls))?,
         };
         if let Err(error) = backend::read_system_authorities(&ir, &node) {
             return Err(tls::node_error(Code::Shortage, error.to_string()).into());
         }
         let mut identity_problems = previous.map_or_else(BTreeMap::new, |previous| previous.identity_problems.clone());
-        let identities = Prepared::new(&ir, &changes, &mut identity_problems);
+        let identities = Prepared::new((&ir, &secrets), &changes, &mut identity_problems);
         let listeners = ListenersCx { ir: &ir, node: &node, tls: &tls, registry: cx.registry, changes: &changes };
         let listeners = Listeners::build(&listeners, previous.map(|previous| &previous.listeners));
-        let mut builder = ChainBuilder::new(cx);
+        let mut builder = ChainBuilder::new(cx.plugins, &cx.services, &secrets);
         builder.build_all(&changes.delta)?;
         // From here on nothing fails: the registry follows.
         let nothing = Directory::default();
         let directory = previous.map_or(&nothing, |previous| &previous.directory);
-        let directory = directory.rebuild(&changes.delta, &ir, cx.plugins);
+        let directory = directory.rebuild(&changes.delta, (&ir, &secrets), cx.plugins);
         let nothing = Backends::default();
         let backends = previous.map_or(&nothing, |previous| &previous.backends);
-        let (backends, concerned) = cx.registry.backends((&ir, &node), generation, &changes, backends, &cx.services);
-        let mut planner = Planner::new(cx, builder, &changes, &backends, concerned);
+        let records = Records { ir: &ir, secrets: &secrets, node: &node };
+        let (backends, concerned) = cx.registry.backends(records, generation, &changes, backends, &cx.services);
+        let mut planner =
+            Planner::new(previous.map(Self::before), builder, &changes, &backends, (groups::ids(&ir), concerned));
         let mut route_problems = previous.map_or_else(BTreeMap::new, |previous| previous.route_problems.clone());
         let routes = &changes.delta.routes;
         let groups = Groups::build(previous.map(|p| &p.groups), &ir, routes, &mut planner, &mut route_problems);
@@ -185,9 +214,12 @@ impl Plan {
         identities.store(cx.registry.identities(), &mut identity_problems, &ir);
         let telemetry = match previous {
             Some(previous) if changes.delta.telemetry.is_empty() => previous.telemetry.clone(),
-            _ => TelemetryPlans::build(&ir, previous.and_then(|previous| previous.telemetry.as_ref()), &services),
+            _ => {
+                let previous = previous.and_then(|previous| previous.telemetry.as_ref());
+                TelemetryPlans::build((&ir, &secrets), previous, &services)
+            }
         };
-        let plan = Self {
+        let mut plan = Self {
             generation,
             ir,
             node,
@@ -201,11 +233,19 @@ impl Plan {
             verified,
             backends,
             chains,
+            secrets,
+            has_unresolved: false,
             identity_problems,
             route_problems,
         };
         let diagnostics = plan.diagnostics();
+        plan.has_unresolved = diagnostics.iter().any(|diagnostic| diagnostic.code == Code::Secret);
         Ok((plan, diagnostics))
+    }
+
+    /// What the chains of the next generation are made from.
+    fn before(&self) -> Before<'_> {
+        Before { chains: &self.chains, backends: &self.backends }
     }
 
     /// A backend that can be used.
@@ -229,24 +269,6 @@ impl Plan {
     /// Whether anything was refused.
     pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
         diagnostics.iter().any(|d| d.severity == Severity::Error)
-    }
-}
-
-/// What differs between two generations and the settings of the node. The work of planning follows from it.
-pub(crate) struct Changes {
-    /// The settings of the node differ.
-    node: bool,
-    delta: IrDelta,
-}
-
-impl Changes {
-    /// Whether key material differs: certificates, authorities, settings of the node.
-    fn touches_tls(&self) -> bool {
-        // Roots of a trust domain are looked up at each handshake.
-        let is_named = |bundle: &Arc<TrustBundle>| bundle.trust_domain.is_none();
-        self.node
-            || !self.delta.certificates.is_empty()
-            || self.delta.trust_bundles.iter().any(|change| change.old.iter().chain(&change.new).any(is_named))
     }
 }
 

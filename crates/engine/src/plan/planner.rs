@@ -1,6 +1,6 @@
 //! [`Planner`]: from matches to what is done with them. Only what changed is planned anew.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cardinal_base::{Keyed, Sharded};
@@ -10,16 +10,19 @@ use cardinal_route::Router;
 
 use super::backend::Backends;
 use super::chain::ChainBuilder;
+use super::changes::Changes;
 use super::routes::{Destination, Destinations, Split, tag};
 use super::scopes::{Dirty, Scopes};
-use super::{BackendPlan, Chain, Changes, Plan, PlanCx, RoutePlan, RoutePlans};
+use super::{BackendPlan, Chain, RoutePlan, RoutePlans};
 
 /// What chains are made from, and the chains that several routes share.
 #[derive(Clone, Default)]
 pub(super) struct Chains {
     scopes: Scopes,
-    /// Of backends that have filters: for their routes that have none of their own.
+    /// Of backends that have filters, by group of listeners: for their routes that have none of their own.
     of_backends: Sharded<BackendChain>,
+    /// Of requests that match no route, by group of listeners.
+    unrouted: HashMap<Option<Id>, Arc<Chain>>,
     /// What is wrong with filters and policies, by the ids of their records.
     problems: BTreeMap<ScopedId, Vec<Diagnostic>>,
 }
@@ -38,7 +41,16 @@ fn scoped_ids(delta: &IrDelta) -> impl Iterator<Item = ScopedId> {
 }
 
 #[derive(Clone)]
-struct BackendChain(Arc<(Id, Arc<Chain>)>);
+struct BackendChain(Arc<(Id, ByListeners)>);
+
+/// Chains by group of listeners.
+type ByListeners = Vec<(Option<Id>, Arc<Chain>)>;
+
+impl BackendChain {
+    fn of(&self, listeners: Option<Id>) -> Option<&Arc<Chain>> {
+        self.0.1.iter().find(|(group, _)| *group == listeners).map(|(_, chain)| chain)
+    }
+}
 
 impl Keyed for BackendChain {
     type Key = Id;
@@ -48,12 +60,18 @@ impl Keyed for BackendChain {
     }
 }
 
+/// The generation before, as far as chains are made from it.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'x> {
+    pub(super) chains: &'x Chains,
+    pub(super) backends: &'x Backends,
+}
+
 /// Plans routes, sharing what is equal.
 pub(super) struct Planner<'x> {
-    previous: Option<&'x Plan>,
+    previous: Option<Before<'x>>,
     backends: &'x Backends,
     chains: Chains,
-    unrouted: Arc<Chain>,
     dirty: Dirty,
     /// Backends that are not what they were.
     concerned: HashSet<Id>,
@@ -63,36 +81,41 @@ pub(super) struct Planner<'x> {
 }
 
 impl<'x> Planner<'x> {
-    /// The planner. `concerned` are the backends that changed.
+    /// The planner of these groups of listeners. `concerned` are the backends that changed.
     pub(super) fn new(
-        cx: &'x PlanCx<'x>,
+        previous: Option<Before<'x>>,
         mut builder: ChainBuilder<'x>,
         changes: &Changes,
         backends: &'x Backends,
-        concerned: HashSet<Id>,
+        (groups, concerned): (impl Iterator<Item = Option<Id>>, HashSet<Id>),
     ) -> Self {
-        let mut chains = cx.previous.map_or_else(Chains::default, |previous| previous.chains.clone());
+        let mut chains = previous.map_or_else(Chains::default, |previous| previous.chains.clone());
         let (scopes, dirty) = chains.scopes.rebuild(&changes.delta);
         chains.scopes = scopes;
         for id in scoped_ids(&changes.delta) {
             chains.problems.remove(&id);
         }
-        let unrouted = match cx.previous {
-            Some(previous) if !dirty.rest => Arc::clone(&previous.group(None).unrouted),
-            previous => {
-                let old = previous.map(|previous| &*previous.group(None).unrouted);
-                Arc::new(builder.chain(slots(chains.scopes.rest(), None), old.as_slice()))
-            }
-        };
-        let (previous, made) = (cx.previous, HashMap::new());
-        let mut planner = Self { previous, backends, chains, unrouted, dirty, concerned, made, builder };
+        let unrouted = groups.map(|group| {
+            let old = previous.and_then(|previous| previous.chains.unrouted.get(&group));
+            let chain = match old {
+                Some(old) if !dirty.rest => Arc::clone(old),
+                old => {
+                    let old: Vec<&Chain> = old.map(|chain| &**chain).into_iter().collect();
+                    Arc::new(builder.chain(slots(chains.scopes.rest(), group, None), &old))
+                }
+            };
+            (group, chain)
+        });
+        chains.unrouted = unrouted.collect();
+        let made = HashMap::new();
+        let mut planner = Self { previous, backends, chains, dirty, concerned, made, builder };
         planner.backend_chains();
         planner
     }
 
-    /// The chain of requests that match no route.
-    pub(super) fn unrouted(&self) -> Arc<Chain> {
-        Arc::clone(&self.unrouted)
+    /// The chain of requests to a group of listeners that match no route.
+    pub(super) fn unrouted(&self, listeners: Option<Id>) -> Arc<Chain> {
+        self.chains.unrouted.get(&listeners).map_or_else(Arc::default, Arc::clone)
     }
 
     /// Whether the plans of routes that did not change are what they were.
@@ -118,11 +141,16 @@ impl<'x> Planner<'x> {
             if own.is_empty() {
                 continue;
             }
-            let sets = own.iter().map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
-            let old = old.iter().map(|old| &*old.0.1);
-            let old: Vec<&Chain> = old.chain(self.previous.map(|previous| &*previous.group(None).unrouted)).collect();
-            let chain = Arc::new(self.builder.chain(slots(sets, Some(id)), &old));
-            self.chains.of_backends.insert(BackendChain(Arc::new((id, chain))));
+            let groups: BTreeSet<Option<Id>> = own.iter().map(|(_, set)| set.scope().listeners).collect();
+            let mut chains = Vec::with_capacity(groups.len());
+            for group in groups {
+                let sets = own.iter().map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
+                let same = old.as_ref().and_then(|old| old.of(group));
+                let all = self.previous.and_then(|previous| previous.chains.unrouted.get(&group));
+                let old: Vec<&Chain> = same.into_iter().chain(all).map(|chain| &**chain).collect();
+                chains.push((group, Arc::new(self.builder.chain(slots(sets, group, Some(id)), &old))));
+            }
+            self.chains.of_backends.insert(BackendChain(Arc::new((id, chains))));
         }
     }
 
@@ -206,9 +234,10 @@ impl<'x> Planner<'x> {
     fn chain(&mut self, route: &Route, backend: Option<Id>, old: Option<&RoutePlan>) -> Arc<Chain> {
         let id = route.origin.id;
         let own = self.chains.scopes.of_route(&id);
-        let of_backend = backend.and_then(|id| self.chains.of_backends.find(&id)).map(|chain| &chain.0.1);
+        let listeners = route.group;
+        let of_backend = backend.and_then(|id| self.chains.of_backends.find(&id)).and_then(|all| all.of(listeners));
         if own.is_empty() {
-            return Arc::clone(of_backend.unwrap_or(&self.unrouted));
+            return of_backend.map_or_else(|| self.unrouted(listeners), Arc::clone);
         }
         let old = old.filter(|old| old.route.origin.id == id);
         let same = old.and_then(|old| old.chain_of(backend));
@@ -223,9 +252,10 @@ impl<'x> Planner<'x> {
         }
         let others = backend.map_or(&[][..], |id| self.chains.scopes.of_backend(&id));
         let sets = own.iter().chain(others).map(|(id, set)| (id, set)).chain(self.chains.scopes.rest());
-        let slots = slots(sets, backend);
+        let slots = slots(sets, listeners, backend);
+        let unrouted = self.unrouted(listeners);
         let old = old.into_iter().flat_map(RoutePlan::destinations).map(|to| &*to.chain);
-        let old: Vec<&Chain> = old.chain(of_backend.map(|chain| &**chain)).chain([&*self.unrouted]).collect();
+        let old: Vec<&Chain> = old.chain(of_backend.map(|chain| &**chain)).chain([&*unrouted]).collect();
         let chain = Arc::new(self.builder.chain(slots, &old));
         self.made.insert((id, backend), Arc::clone(&chain));
         chain

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Certificate, Code, Diagnostic, Diagnostics, Id, Ir, NodeSettings, Origin, Severity};
+use cardinal_ir::{
+    Certificate, Code, Diagnostic, Diagnostics, Id, Ir, NodeCertificate, NodeSettings, Origin, Secrets, Severity,
+};
 use cardinal_net::tls::{self, Names, ServerSettings, ServerTls};
 use rustls::sign::CertifiedKey;
 
@@ -61,18 +63,17 @@ impl TlsPlan {
 
     /// Reads the certificates that `previous` has not read. One that cannot be used is left out and said.
     pub(super) fn build(
-        ir: &Ir,
-        node: &NodeSettings,
+        (ir, secrets, node): (&Ir, &Secrets, &NodeSettings),
         registry: &Registry,
         previous: Option<&Self>,
     ) -> Result<Self, Diagnostics> {
         let self_signed = registry.self_signed().map_err(|error| node_error(Code::Certificate, error.to_string()))?;
-        let (usable, mut problems) = read(ir, previous);
-        let default = node.default_certificate.as_ref().map(|certificate| (certificate, pairs(certificate)));
+        let (usable, mut problems) = read(ir, secrets, previous);
+        let default = node.default_certificate.as_ref().map(|certificate| (certificate, node_pairs(certificate)));
         let default = match default {
             Some((_, Ok(pairs))) => pairs,
             Some((certificate, Err(message))) => {
-                problems.push(unusable(certificate, message));
+                problems.push(error(certificate.origin.clone(), Code::Certificate, "cert", message));
                 vec![self_signed]
             }
             None => vec![self_signed],
@@ -113,7 +114,7 @@ impl TlsPlan {
 }
 
 /// The certificates that can be used, and what is wrong with the others.
-fn read(ir: &Ir, previous: Option<&TlsPlan>) -> (HashMap<Id, Usable>, Vec<Diagnostic>) {
+fn read(ir: &Ir, secrets: &Secrets, previous: Option<&TlsPlan>) -> (HashMap<Id, Usable>, Vec<Diagnostic>) {
     let (mut usable, mut problems) = (HashMap::new(), Vec::new());
     for (id, certificate) in ir.certificates.iter() {
         let known = previous.and_then(|previous| previous.usable.get(id));
@@ -121,11 +122,11 @@ fn read(ir: &Ir, previous: Option<&TlsPlan>) -> (HashMap<Id, Usable>, Vec<Diagno
             usable.insert(*id, known.clone());
             continue;
         }
-        match pairs(certificate) {
+        match pairs(certificate, secrets) {
             Ok(pairs) => {
                 usable.insert(*id, Usable { record: Arc::clone(certificate), pairs });
             }
-            Err(message) => problems.push(unusable(certificate, message)),
+            Err((code, path, message)) => problems.push(error(certificate.origin.clone(), code, path, message)),
         }
     }
     (usable, problems)
@@ -142,13 +143,20 @@ fn by_name(ir: &Ir, usable: &HashMap<Id, Usable>, default: &[Arc<CertifiedKey>])
     names
 }
 
-fn pairs(certificate: &Certificate) -> Result<Vec<Arc<CertifiedKey>>, String> {
-    let read = |pair: &cardinal_ir::KeyPair| tls::certified_key(&pair.chain, &pair.key).map_err(|e| e.to_string());
+/// What is wrong with a certificate: the field, and a message.
+type Problem = (Code, &'static str, String);
+
+fn pairs(certificate: &Certificate, secrets: &Secrets) -> Result<Vec<Arc<CertifiedKey>>, Problem> {
+    let read = |pair: &cardinal_ir::KeyPair| {
+        let key = secrets.resolve(pair.key).map_err(|error| (Code::Secret, "key", error.to_string()))?;
+        tls::certified_key(&pair.chain, key.expose()).map_err(|error| (Code::Certificate, "cert", error.to_string()))
+    };
     certificate.pairs.iter().map(read).collect()
 }
 
-fn unusable(certificate: &Certificate, message: String) -> Diagnostic {
-    error(certificate.origin.clone(), Code::Certificate, "cert", message)
+fn node_pairs(certificate: &NodeCertificate) -> Result<Vec<Arc<CertifiedKey>>, String> {
+    let read = |pair: &cardinal_ir::PemPair| tls::certified_key(&pair.chain, &pair.key).map_err(|e| e.to_string());
+    certificate.pairs.iter().map(read).collect()
 }
 
 pub(super) fn node_error(code: Code, message: String) -> Diagnostic {

@@ -38,7 +38,7 @@ impl<'g> Groups<'g> {
             Self::Vouched(groups) => (&[], groups),
             Self::Own(own, groups) => (own, groups),
         };
-        own.iter().map(|entry| &*entry.record.lookup).chain(others.iter().map(|group| &**group))
+        own.iter().map(|entry| entry.lookup()).chain(others.iter().map(|group| &**group))
     }
 
     /// Whether somebody has said which groups the client is in, be it none.

@@ -5,49 +5,24 @@
 
 mod connection;
 mod server;
+mod shared;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use cardinal_net::dns::Dns;
 use cardinal_sdk::redis::{Redis, RedisCall, RedisError, RedisReplies, RedisServer, RedisSettings};
-use tokio::runtime::Handle;
 
 use crate::connector::{Connector, Trust};
 use server::Server;
-
-/// Limits on what the client holds.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    /// Calls under way at once, to all servers; more are refused.
-    calls_max: usize,
-    /// Bytes that may arrive on a connection without completing a call.
-    reply_bytes_max: u64,
-    /// A connection that was not used for so long is closed, within the same time again.
-    idle_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { calls_max: 16_384, reply_bytes_max: 64 * 1024 * 1024, idle_timeout: Duration::from_secs(60) }
-    }
-}
+use shared::{Limits, Shared};
 
 /// The node's client for Redis servers.
 pub(crate) struct RedisClient {
     shared: Arc<Shared>,
     /// Servers that somebody holds.
     servers: Mutex<HashMap<RedisSettings, Weak<Server>>>,
-}
-
-/// What all servers share.
-struct Shared {
-    connector: Connector,
-    runtime: Handle,
-    calls: AtomicUsize,
-    limits: Limits,
 }
 
 impl RedisClient {
@@ -93,26 +68,6 @@ impl RedisServer for Holder {
             let running = runtime.spawn(async move { server.run(&call).await });
             running.await.unwrap_or_else(|error| Err(RedisError::Broken(error.to_string())))
         })
-    }
-}
-
-impl Shared {
-    /// A place for a call.
-    fn enter(&self) -> Result<Place<'_>, RedisError> {
-        let place = Place(&self.calls);
-        if self.calls.fetch_add(1, Ordering::Relaxed) >= self.limits.calls_max {
-            return Err(RedisError::Local("too many calls to Redis servers at once".to_owned()));
-        }
-        Ok(place)
-    }
-}
-
-/// A call under way.
-struct Place<'c>(&'c AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -9,8 +9,8 @@ use cardinal_sdk::redis::{RedisCall, RedisError, RedisReply, RedisSettings};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::Shared;
 use super::connection::{self, Connection, Driver};
+use super::shared::Shared;
 use crate::connector::Tls;
 
 /// How long after a failed attempt to connect no other is made.

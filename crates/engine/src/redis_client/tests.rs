@@ -1,6 +1,7 @@
 //! Against real Redis servers, and scripted ones that misbehave.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use cardinal_base::SystemClock;
 use cardinal_ir::Resolver;
@@ -10,6 +11,7 @@ use cardinal_test_tools::tools;
 use cardinal_testkit::{Authority, ScriptedPeer, Server as Process, Step, TempDir, free_port, until_some, within};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 
 use super::*;
 

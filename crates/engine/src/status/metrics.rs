@@ -1,9 +1,7 @@
 //! Text of `/metrics`: what plugins collect, then what the engine itself counts.
 
-use std::borrow::Cow;
-use std::fmt::{Display, Write as _};
-
 use super::pages::resident_bytes;
+use super::text::Text;
 use super::upstreams;
 use crate::node::Node;
 use crate::policy::{Event, PolicyCounts, telemetry};
@@ -120,54 +118,4 @@ fn config(node: &Node, text: &mut Text) {
     let help = "Whether the last known good configuration is active because the files were rejected at the start.";
     text.one("config_from_last_good", "gauge", help, u8::from(facts.from_last_good));
     text.one("config_left_out", "gauge", "Entities of the active configuration that are not served.", facts.left_out);
-}
-
-/// Exposition format. All names begin with `cardinal_`.
-pub(super) struct Text(String);
-
-impl Text {
-    /// A metric without labels.
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.head(name, kind, help);
-        self.line(name, &[], value);
-    }
-
-    pub(super) fn head(&mut self, name: &str, kind: &str, help: &str) {
-        self.write(format_args!("# HELP cardinal_{name} {help}\n# TYPE cardinal_{name} {kind}\n"));
-    }
-
-    /// A sample. The values of labels may be names that users gave.
-    pub(super) fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.write(format_args!("cardinal_{name}"));
-        for (at, (label, text)) in labels.iter().enumerate() {
-            let text = escaped(text);
-            self.write(format_args!("{}{label}=\"{text}\"", if at == 0 { '{' } else { ',' }));
-        }
-        self.write(format_args!("{} {value}\n", if labels.is_empty() { "" } else { "}" }));
-    }
-
-    fn write(&mut self, text: std::fmt::Arguments<'_>) {
-        // Writing to a string does not fail.
-        self.0.write_fmt(text).unwrap_or_default();
-    }
-}
-
-/// The value of a label: backslashes, quotes and line ends have escapes.
-fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(['\\', '"', '\n']) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_escaped() {
-        let mut text = Text(String::new());
-        text.line("x", &[("upstream", "a\\b\"c\nd"), ("limit", "requests")], 1);
-        assert_eq!(text.0, "cardinal_x{upstream=\"a\\\\b\\\"c\\nd\",limit=\"requests\"} 1\n");
-    }
 }

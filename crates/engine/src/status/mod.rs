@@ -10,6 +10,7 @@ mod paced;
 mod pages;
 mod router;
 mod server;
+mod text;
 mod tls;
 mod upstreams;
 

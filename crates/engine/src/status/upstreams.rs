@@ -4,7 +4,7 @@ use cardinal_balance::{AddressStatus, EjectionCounts, Group, GroupStatus, LimitS
 use cardinal_base::Tick;
 use serde_json::{Map, Value, json};
 
-use super::metrics::Text;
+use super::text::Text;
 use crate::health::group_name;
 use crate::node::Node;
 

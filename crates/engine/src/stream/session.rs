@@ -12,7 +12,7 @@ use cardinal_net::Stage;
 use cardinal_route::{NoHeaders, Request};
 use cardinal_sdk::{Admit, Client, ConnectCx, Exchange, Phases, Services, Source, Try};
 
-use crate::http::{
+use crate::exchange::{
     Scratch, TunnelLimits, choose_all, connect_timeout, is_trusted, log_end, note, pick, picked_text, report_failure,
 };
 use crate::plan::{BackendPlan, Chain, Destination, GroupPlan, NOT_CHOSEN, Phase, RoutePlan};

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 
 use super::session::{AcquiredConnection, Chosen, Session};
 use super::tls;
-use crate::accept::{Arrived, ConnectionTls};
-use crate::http::{TunnelLimits, connect_failure, tunnel};
+use crate::arrival::{Arrived, ConnectionTls};
+use crate::exchange::{TunnelLimits, connect_failure, tunnel};
 use crate::plan::{BackendPlan, RoutePlan};
 use crate::worker::Worker;
 
@@ -25,7 +25,7 @@ use crate::worker::Worker;
 /// A node that drains leaves it alone: a byte stream has no end that one could wait for but its own, so it goes on
 /// until the drain budget is spent.
 pub(crate) async fn serve_tcp(worker: Rc<Worker>, tcp: TcpStream, client: Client, arrived: Arrived) {
-    let tls = arrived.tls(&worker.plan());
+    let Some(tls) = arrived.tls(&worker.plan()) else { return };
     let wire = if matches!(tls, ConnectionTls::Clear) { Wire::Tcp } else { Wire::Tls };
     let mut session = Session::start(&worker, &client, wire, &arrived.listener);
     let stream = ByteStream::new(Io::Tcp(tcp), Buffer::default());

@@ -12,7 +12,7 @@ use cardinal_net::client_hello::{self, Hello};
 use cardinal_net::{ByteStream, Io, NetError, Timer};
 
 use super::session::Session;
-use crate::accept::{AcceptedTls, ConnectionTls, accept_tls};
+use crate::arrival::{AcceptedTls, ConnectionTls, accept_tls};
 
 /// Takes the route that the connection leads to, and gives the bytes of the session: the client's as they are in clear
 /// text and for `tls_passthrough`, decrypted ones otherwise.

@@ -48,7 +48,7 @@ impl Records {
     }
 
     fn configuration(&self) -> Configuration {
-        Configuration { ir: Arc::new(self.0.clone()), node: node() }
+        Configuration { ir: Arc::new(self.0.clone()), node: node(), ..Configuration::default() }
     }
 
     fn serve(&self) -> Result<World> {

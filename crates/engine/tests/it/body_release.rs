@@ -302,6 +302,7 @@ async fn response_bodies_count_as_plugins_make_them() -> Result<()> {
             world.engine().services().memory.set_max(memory);
             let fields = [("x-echo", "status:200")];
             let h1 = H1Client::connect(world.http()).await?.get("/", "a", &fields).await?;
+            assert!(eventually(|| used(&world) == 0).await, "{} bytes are held", used(&world));
             let h2 = H2Client::connect(world.http()).await?.request("GET", "a", "/", &fields, b"").await?;
             for response in [h1, h2] {
                 ensure!(response.status == status, "{list} {status}: {} {}", response.status, response.body.len());

@@ -132,6 +132,7 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
 fn telemetry(id: Id, dice: &mut Dice) -> Telemetry {
     let format = [TraceFormat::W3c, TraceFormat::B3Single, TraceFormat::Jaeger][dice.below(3) as usize];
     let scope = TelemetryScope {
+        listeners: None,
         route: (dice.below(2) == 0).then(|| dice.id(RecordKind::Route)),
         backend: (dice.below(2) == 0).then(|| dice.id(RecordKind::Backend)),
     };
@@ -328,7 +329,7 @@ async fn deltas_come_to_what_starting_from_scratch_comes_to() -> Result<()> {
     let (one, two) = (EchoServer::start("one").await, EchoServer::start("two").await);
     let upstreams = [one.address(), two.address()];
     let node = Arc::new(settings());
-    let world = World::of(plugins(), Configuration { ir: Arc::default(), node: Arc::clone(&node) })?;
+    let world = World::of(plugins(), Configuration { node: Arc::clone(&node), ..Configuration::default() })?;
     let (handle, mut source) = MemorySource::new(Arc::clone(world.engine().config_status()));
     // The source ends when the handle is dropped.
     let changing = change(handle, &world, &node, &upstreams);
@@ -339,7 +340,7 @@ async fn deltas_come_to_what_starting_from_scratch_comes_to() -> Result<()> {
 /// Sends random changes, and compares what is served with a node that starts from scratch.
 async fn change(handle: MemoryHandle, world: &World, node: &Arc<NodeSettings>, upstreams: &[SocketAddr]) -> Result<()> {
     let mut dice = Dice(SeededRng::new(11));
-    let with = |ir: Ir| Configuration { ir: Arc::new(ir), node: Arc::clone(node) };
+    let with = |ir: Ir| Configuration { ir: Arc::new(ir), node: Arc::clone(node), ..Configuration::default() };
     let mut served = Ir::default();
     let (mut refused, mut generation, mut distinct) = (0, 1, std::collections::HashSet::new());
     for number in 1..=DELTAS {

@@ -26,7 +26,7 @@ fn configuration(main: &EchoServer, copy: Backend, mirror: Mirror) -> Configurat
     let rank = Rank { weight: 0, tie: 3 };
     let (origin, action) = (origin("routes", route), Action::Forward(main_id));
     ir.routes.insert(route, Route { origin, rank, action, policies: Some(policies.into()), ..Route::default() });
-    Configuration { ir: Arc::new(ir), node: node() }
+    Configuration { ir: Arc::new(ir), node: node(), ..Configuration::default() }
 }
 
 fn mirror() -> Mirror {

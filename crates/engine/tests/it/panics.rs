@@ -6,8 +6,8 @@ use anyhow::Result;
 use cardinal_engine::{ApplyError, EngineError};
 use cardinal_schema::{field, record, string};
 use cardinal_sdk::{
-    Admit, BodyCx, BodyMode, BuildCx, BuildError, Chunk, ConnectCx, FailureMode, Filter, Flow, HeadCx, LogCx, Phases,
-    PluginDef, ResponseCx, Scopes,
+    Admit, AttemptCx, BodyCx, BodyMode, BuildCx, BuildError, Chunk, ChunkAccess, ConnectCx, FailureMode, Filter,
+    FilterDecision, FilterStep, Flow, HeadCx, LogCx, Phases, PluginDef, RequestBodyCx, ResponseCx, Scopes,
 };
 use cardinal_testkit::{EchoServer, H1Client, ScriptedPeer, Socket, Step, World};
 use serde_json::{Value, json};
@@ -47,17 +47,34 @@ impl Fragile {
 
 impl Filter for Fragile {
     fn phases(&self) -> Phases {
-        Phases::REQUEST.and(Phases::RESPONSE).and(Phases::RESPONSE_BODY).and(Phases::LOG).and(Phases::CONNECT)
+        let of_requests = Phases::REQUEST.and(Phases::REQUEST_BODY).and(Phases::ATTEMPT);
+        of_requests.and(Phases::RESPONSE).and(Phases::RESPONSE_BODY).and(Phases::LOG).and(Phases::CONNECT)
     }
 
-    fn on_request_head<'a>(&'a self, _: &'a mut HeadCx<'_>) -> Flow<'a> {
+    fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {
         self.reach("request");
+        cx.want_body_chunks(ChunkAccess::Read);
         Flow::Continue
     }
 
-    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+    fn on_request_body(&self, _: &mut RequestBodyCx<'_>, _: &mut Chunk) -> FilterDecision {
+        self.reach("request-body");
+        FilterDecision::Continue
+    }
+
+    fn on_attempt<'a>(&'a self, _: &'a mut AttemptCx<'_>) -> FilterStep<'a> {
+        self.reach("attempt");
+        FilterStep::Continue
+    }
+
+    fn on_response_head<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
         self.reach("response");
         cx.want_body(BodyMode::Chunks);
+        FilterStep::Wait(Box::pin(async {
+            tokio::task::yield_now().await;
+            self.reach("response-wait");
+            FilterDecision::Continue
+        }))
     }
 
     fn on_response_body(&self, _: &mut BodyCx<'_>, _: &mut Chunk) {
@@ -139,7 +156,7 @@ async fn a_generation_whose_plugin_panics_is_refused() -> Result<()> {
 #[tokio::test]
 async fn a_panic_in_a_phase_ends_one_connection() -> Result<()> {
     let echo = EchoServer::start("e").await;
-    for phase in ["request", "response", "body", "log"] {
+    for phase in ["request", "request-body", "attempt", "response", "response-wait", "body", "log"] {
         let world = World::start(PLUGINS, &file(&echo.url(), 1, &[phase]), &[])?;
         let mut other = H1Client::connect(world.http()).await?;
         assert_eq!(other.get("/sound", "a", &[]).await?.status, 200);

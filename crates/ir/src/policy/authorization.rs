@@ -110,7 +110,7 @@ pub enum PathCondition {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HeaderCondition {
-    /// The name, in any case.
+    /// The name, in any case; `_` counts as `-`.
     pub name: Box<str>,
     /// What its values must be. Of several fields of this name, one must match.
     pub value: ValueCondition,

@@ -6,7 +6,7 @@ use crate::Id;
 
 /// A copy of requests goes to another backend, whose answers are discarded. It never delays a request or makes it fail. The
 /// copy has the method, path, fields and body of the request as filters have left it; protocol upgrades are not copied.
-/// The time limits are those of the backend, and the sum of them limits the whole exchange.
+/// The time limits are those of the backend with the route's overrides; their sum limits the whole exchange.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mirror {

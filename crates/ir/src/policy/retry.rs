@@ -22,7 +22,7 @@ pub struct Retry {
     pub backoff: Backoff,
     /// The wait before a retry when the response says how long to wait; takes the place of `backoff` then.
     pub rate_limited: Option<RateLimitedBackoff>,
-    /// Limit on retries that are under way at once; `None` is unlimited.
+    /// Limit on retries that are in progress at once; `None` is unlimited.
     pub budget: Option<RetryBudget>,
     /// From the end of the request until the end of the response of one try, in milliseconds; 0 is off.
     pub per_try_timeout_ms: u64,
@@ -173,14 +173,14 @@ pub enum ResetFormat {
     UnixTimestamp,
 }
 
-/// A limit on retries to a cluster that are under way at once, on the whole node: as a share of the requests to it that are
+/// A limit on retries to a cluster that are in progress at once, on the whole node: as a share of the requests to it that are
 /// subject to a budget, so that retries do not multiply the load of a cluster that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RetryBudget {
-    /// Retries under way, in percent of the requests under way.
+    /// Retries in progress, in percent of the requests in progress.
     pub percent: u32,
-    /// So many retries may be under way whatever that comes to.
+    /// So many retries may be in progress whatever that comes to.
     pub min_concurrency: u32,
 }
 

@@ -143,7 +143,8 @@ fn the_tracing_of_the_highest_precedence_applies() {
     let scopes =
         [(None, None, 1), (Some(1), None, 3), (None, Some(2), 2), (Some(1), Some(2), 4), (Some(3), Some(2), 0)];
     for (n, (route, backend, precedence)) in (0..).zip(scopes) {
-        let scope = TelemetryScope { route: route.map(samples::id), backend: backend.map(samples::id) };
+        let scope =
+            TelemetryScope { listeners: None, route: route.map(samples::id), backend: backend.map(samples::id) };
         let telemetry = Telemetry { scope, precedence, ..Telemetry::default() };
         ir.insert(samples::id(n), Record::Telemetry(telemetry.into()));
     }
@@ -151,7 +152,7 @@ fn the_tracing_of_the_highest_precedence_applies() {
     let same = Telemetry { precedence: 1, ..Telemetry::default() };
     ir.insert(samples::id(5), Record::Telemetry(same.into()));
     let find = |route: Option<u8>, backend: Option<u8>| {
-        let found = resolve::telemetry(&ir, route.map(samples::id), backend.map(samples::id));
+        let found = resolve::telemetry(&ir, None, route.map(samples::id), backend.map(samples::id));
         found.and_then(|(id, _)| (0..samples::IDS).find(|n| samples::id(*n) == id))
     };
     let cases =
@@ -161,7 +162,7 @@ fn the_tracing_of_the_highest_precedence_applies() {
     }
     assert_eq!(find(Some(3), Some(2)), Some(2), "its own has the lowest precedence");
     ir.telemetry = Default::default();
-    assert_eq!(resolve::telemetry(&ir, None, None), None);
+    assert_eq!(resolve::telemetry(&ir, None, None, None), None);
 }
 
 #[test]

@@ -61,8 +61,12 @@ fn host() -> impl Strategy<Value = Host> {
     (text(), 0_u16..3).prop_map(|(host, port)| Host { host, port })
 }
 
+fn secret_ref() -> impl Strategy<Value = SecretRef> {
+    any::<u8>().prop_map(|number| SecretKey::default().reference(&number.to_string()))
+}
+
 fn certificate() -> impl Strategy<Value = Certificate> {
-    let pair = (text(), text()).prop_map(|(chain, key)| KeyPair { chain, key });
+    let pair = (text(), secret_ref()).prop_map(|(chain, key)| KeyPair { chain, key });
     (origin(), collection::vec(pair, 0..2), texts()).prop_map(|(origin, pairs, server_names)| Certificate {
         origin,
         pairs,
@@ -71,7 +75,7 @@ fn certificate() -> impl Strategy<Value = Certificate> {
 }
 
 fn identity() -> impl Strategy<Value = Identity> {
-    let pair = (text(), text()).prop_map(|(chain, key)| KeyPair { chain, key });
+    let pair = (text(), secret_ref()).prop_map(|(chain, key)| KeyPair { chain, key });
     (origin(), text(), option::of(pair)).prop_map(|(origin, id, pair)| Identity { origin, id, pair })
 }
 
@@ -529,7 +533,8 @@ fn principal() -> impl Strategy<Value = Principal> {
 }
 
 fn credential() -> impl Strategy<Value = Credential> {
-    (origin(), prop::sample::select(vec!["key-auth", "acl"]), value(), any_id(), text()).prop_map(
+    let lookup = prop_oneof![text().prop_map(Lookup::Text), secret_ref().prop_map(Lookup::Secret)];
+    (origin(), prop::sample::select(vec!["key-auth", "acl"]), value(), any_id(), lookup).prop_map(
         |(origin, kind, data, principal, lookup)| {
             Credential::new(origin, Arc::new(Attributes::new(kind, data, "key")), principal, lookup)
         },
@@ -537,8 +542,8 @@ fn credential() -> impl Strategy<Value = Credential> {
 }
 
 fn scope() -> impl Strategy<Value = Scope> {
-    (option::of(any_id()), option::of(any_id()), option::of(any_id()), option::of(any_id()))
-        .prop_map(|(route, backend, principal, group)| Scope { route, backend, principal, group })
+    (option::of(any_id()), option::of(any_id()), option::of(any_id()), option::of(any_id()), option::of(any_id()))
+        .prop_map(|(listeners, route, backend, principal, group)| Scope { listeners, route, backend, principal, group })
 }
 
 fn filter_set() -> impl Strategy<Value = FilterSet> {
@@ -716,8 +721,10 @@ fn telemetry() -> impl Strategy<Value = Telemetry> {
             queue: SpanQueue { requests_max, ..SpanQueue::default() },
         },
     );
-    let scope =
-        (option::of(any_id()), option::of(any_id())).prop_map(|(route, backend)| TelemetryScope { route, backend });
+    let scope = any::<[Option<u8>; 3]>().prop_map(|ids| {
+        let [listeners, route, backend] = ids.map(|number| number.map(|number| id(number % IDS)));
+        TelemetryScope { listeners, route, backend }
+    });
     (origin(), scope, any::<u32>(), sampling, propagation, tags, option::of(exporter)).prop_map(
         |(origin, scope, precedence, sampling, propagation, tags, exporter)| Telemetry {
             origin,

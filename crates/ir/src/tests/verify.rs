@@ -37,6 +37,7 @@ fn records(n: u8, a: u8) -> Vec<Record> {
     };
     let attributes = Arc::new(Attributes::new("key", json!({}), "key"));
     let scope = Scope {
+        listeners: (a == 5).then_some(to),
         backend: (a == 1).then_some(to),
         principal: (a != 1).then_some(to),
         group: (n == 2).then_some(to),
@@ -55,6 +56,15 @@ fn records(n: u8, a: u8) -> Vec<Record> {
         Record::Principal(Principal { origin: origin.clone(), groups: vec![to], ..Default::default() }.into()),
         Record::Credential(Credential::new(origin.clone(), attributes, to, "k".into()).into()),
         Record::FilterSet(FilterSet { origin: origin.clone(), scope, ..Default::default() }.into()),
+        Record::ListenerGroup(ListenerGroup { origin: origin.clone(), name: "l".into() }.into()),
+        Record::Telemetry(
+            Telemetry {
+                origin: origin.clone(),
+                scope: TelemetryScope { listeners: scope.listeners, route: None, backend: (a != 1).then_some(to) },
+                ..Default::default()
+            }
+            .into(),
+        ),
         Record::Policy(policy(origin, scope, (a > 2).then_some(to)).into()),
     ]
 }

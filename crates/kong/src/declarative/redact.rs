@@ -1,12 +1,13 @@
 //! Values without secrets, for output that ends up in logs.
 
+use cardinal_ir::SecretRef;
 use cardinal_schema::{Field, Kind, Schema, is_reference};
 use serde_json::{Map, Value};
 
 use super::excerpt::{MASK, is_secret, secrets};
 
 /// The value with `***` in the place of secrets: of fields that the schema marks as encrypted, of fields with the
-/// name of a secret (also misspelt ones), of private keys, and of texts like `Authorization: ...` and
+/// name of a secret (also misspelt ones), of private keys, of references to secrets, and of texts like `Authorization: ...` and
 /// `https://user:password@host`. References to vaults stay.
 pub fn redact(value: &Value, schema: Option<&Schema>) -> Value {
     match value {
@@ -78,7 +79,7 @@ fn hide(value: &Value) -> Value {
 
 /// A text without what looks like a secret in it.
 pub fn redact_text(text: &str) -> String {
-    if text.contains("PRIVATE KEY-----") {
+    if text.contains("PRIVATE KEY-----") || SecretRef::is_meant_by(text) {
         return MASK.to_owned();
     }
     let lines = text.split('\n').map(|line| {

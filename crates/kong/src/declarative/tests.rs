@@ -533,7 +533,7 @@ fn a_scope_that_a_plugin_does_not_have_is_accepted_below_a_consumer_and_never_ap
         super::load(&[Source::new("kong.yaml", text)], &registry, &Settings::default())
     };
     let snapshot = load("").unwrap_or_else(|e| panic!("{}", e.render()));
-    let (ir, diagnostics) = crate::lower(&snapshot, &registry, &Settings::default());
+    let (ir, _, diagnostics) = crate::lower(&snapshot, &registry, &Settings::default());
     assert!(ir.filter_sets.is_empty());
     assert!(
         diagnostics.len() == 1 && diagnostics[0].message.contains("does not support this scope"),
@@ -583,7 +583,7 @@ fn keys_that_stand_twice_are_told_and_the_last_one_counts() {
         let message = format!("duplicate key in a map: the last value is used, the one in line {before} is ignored");
         assert!(told[0].starts_with(&format!("kong.yaml:{}:", before + 1)), "{told:?}");
         assert!(told[0].ends_with(&format!("key \"host\": {message}")), "{told:?}");
-        let lowered = crate::lower(&snapshot, &Registry::new(&[]), &Settings::default()).1;
+        let lowered = crate::lower(&snapshot, &Registry::new(&[]), &Settings::default()).2;
         assert_eq!(lowered, snapshot.warnings());
     }
     // Whole lists, too: the first one is lost.

@@ -76,7 +76,7 @@ fn lowered(document: &Value) -> (cardinal_ir::Ir, Vec<String>) {
     let settings = Settings { loaded_at: 1_800_000_000.0, ..Settings::default() };
     let registry = Registry::new(&[]);
     let snapshot = declarative::load_value(document, &registry, &settings).unwrap_or_else(|e| panic!("{e}"));
-    let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
+    let (ir, _, diagnostics) = lower(&snapshot, &registry, &settings);
     (ir, diagnostics.iter().map(|d| d.message.clone()).collect())
 }
 
@@ -179,7 +179,7 @@ fn names_lead_to_certificates() {
     });
     let (registry, settings) = (Registry::new(&[]), Settings::default());
     let snapshot = declarative::load_value(&document, &registry, &settings).unwrap_or_else(|e| panic!("{e}"));
-    let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
+    let (ir, _, diagnostics) = lower(&snapshot, &registry, &settings);
     assert_eq!(diagnostics, []);
     let certificate = ir.certificates.values().next().unwrap();
     assert_eq!(certificate.server_names, ["*.b.example".into(), Box::<str>::from("a.example")]);

@@ -25,6 +25,7 @@ impl Lowering<'_> {
             return;
         };
         let scope = Scope {
+            listeners: None,
             route: entity.reference("route"),
             backend: entity.reference("service"),
             principal: entity.reference("consumer"),
@@ -47,13 +48,14 @@ impl Lowering<'_> {
         if scope.backend.is_some_and(|backend| !self.ir.backends.contains(&backend)) {
             return;
         }
-        let params = self.resolved("plugins", entity).get("config").cloned().unwrap_or(Value::Null);
+        let mut params = self.resolved("plugins", entity).get("config").cloned().unwrap_or(Value::Null);
+        // Parameters that cannot be lowered cannot be built either: the engine says why, and lets nothing through.
+        let spec = plugin.def.lower.and_then(|lower| lower(&params).ok().flatten());
+        self.take_secrets(&mut params, Some(&plugin.config), &[]);
         let params = self.memory.shared_params(kind, params);
         let precedence = precedence(&scope, group_order);
         let origin = self.memory.origins.origin("plugins", entity);
         let (wires, instance_name) = (wires(entity), entity.text("instance_name").map(Into::into));
-        // Parameters that cannot be lowered cannot be built either: the engine says why, and lets nothing through.
-        let spec = plugin.def.lower.and_then(|lower| lower(&params).ok().flatten());
         if let Some(spec) = spec {
             let (name, order) = (kind.into(), plugin.def.priority);
             let plugin = Some(PluginInstance { name, instance_name, params });

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cardinal_ir::{Attributes, Certificate, Code, Credential, KeyPair, Principal, PrincipalGroup, TrustBundle};
+use cardinal_ir::{
+    Attributes, Certificate, Code, Credential, KeyPair, Lookup, Principal, PrincipalGroup, SecretRef, TrustBundle,
+};
 use cardinal_sdk::EntityDef;
 use serde_json::{Map, Value};
 
@@ -28,6 +30,8 @@ impl Lowering<'_> {
                 server_names.sort();
                 server_names.dedup();
                 let now = self.settings.loaded_at as i64;
+                let key_pair = |(chain, key): (&str, &str)| KeyPair { chain: chain.into(), key: self.secret(key) };
+                let pairs: Vec<KeyPair> = pairs.into_iter().map(key_pair).collect();
                 for message in pairs.iter().flat_map(|pair| pem::complaints(&pair.chain, &server_names, now)) {
                     self.warn("certificates", entity, Code::Certificate, "cert", message);
                 }
@@ -89,7 +93,7 @@ impl Lowering<'_> {
             let message = "a reference to a vault is not resolved here, its text itself is what requests name";
             self.warn(kind, entity, Code::Secret, def.lookup, message);
         }
-        let Some(lookup) = lookup.map(Into::into) else {
+        let Some(lookup) = lookup else {
             self.refuse(kind, entity, Code::Secret, def.lookup, "has no value, so no request can name it");
             return;
         };
@@ -97,7 +101,12 @@ impl Lowering<'_> {
             self.refuse(kind, entity, Code::Reference, "consumer", "has no consumer");
             return;
         };
-        let attributes = Attributes::new(def.kind, Value::Object(without_base(&value)), def.lookup);
+        let is_secret = def.secrets.contains(&def.lookup) || SecretRef::is_meant_by(lookup);
+        let lookup = if is_secret { Lookup::Secret(self.secret(lookup)) } else { lookup.into() };
+        let mut data = Value::Object(without_base(&value));
+        let registry = self.registry;
+        self.take_secrets(&mut data, registry.kind(kind).map(|kind| &kind.schema), def.secrets);
+        let attributes = Attributes::new(def.kind, data, def.lookup);
         // Most credentials of a kind have no field but their lookup key.
         let last = self.memory.attributes.get(kind).filter(|last| ***last == attributes).map(Arc::clone);
         let attributes = last.unwrap_or_else(|| {
@@ -123,9 +132,9 @@ fn without_base(value: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// The certificates with keys that TLS can sign with, and the fields of the others, with the reasons.
-type Pairs = (Vec<KeyPair>, Vec<(&'static str, String)>);
+type Pairs<'v> = (Vec<(&'v str, &'v str)>, Vec<(&'static str, String)>);
 
-fn pairs(value: &Map<String, Value>) -> Result<Pairs, String> {
+fn pairs(value: &Map<String, Value>) -> Result<Pairs<'_>, String> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     let (mut out, mut unusable) = (Vec::new(), Vec::new());
     for (cert, key) in [("cert", "key"), ("cert_alt", "key_alt")] {
@@ -137,7 +146,7 @@ fn pairs(value: &Map<String, Value>) -> Result<Pairs, String> {
             Err(e) => return Err(format!("{cert}: {e}")),
         }
         match pem::key(key)?.unusable {
-            None => out.push(KeyPair { chain: chain.into(), key: key.into() }),
+            None => out.push((chain, key)),
             Some(why) => unusable.push((cert, why)),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cardinal_ir::{Diagnostic, Id, Ir};
+use cardinal_ir::{Diagnostic, Id, Ir, Secrets};
 
 use super::{Lowering, Memory, Names, Taken, lower_all};
 use crate::declarative::{Entity, Snapshot};
@@ -29,6 +29,10 @@ pub struct Lowered {
     names: Names,
     memory: Memory,
     ir: Ir,
+    /// What the records refer to, and some that they referred to before.
+    secrets: Secrets,
+    /// Number of secrets above which those that are not used are removed.
+    secrets_max: usize,
     diagnostics: BTreeMap<Key, Vec<Diagnostic>>,
     /// Which entities are to be looked at again when another one changes.
     concerned: HashMap<Cause, BTreeSet<Key>>,
@@ -46,6 +50,9 @@ enum Cause {
     /// The order among consumer groups.
     Groups,
 }
+
+/// Secrets that are kept at least before unused ones are removed.
+const UNUSED_SECRETS_MAX: usize = 1_024;
 
 /// The kinds that are lowered, those that others refer to first; the credentials of plugins come last.
 const ORDER: [&str; 9] = [
@@ -70,7 +77,7 @@ impl Lowered {
     /// Lowers a whole configuration.
     pub fn new(snapshot: Snapshot, registry: Arc<Registry>, settings: Arc<Settings>) -> Self {
         let (names, mut memory) = (Names::of(&snapshot), Memory::new(&registry, &settings));
-        let (ir, found) = lower_all((&snapshot, Taken::new()), &registry, &settings, &names, &mut memory);
+        let (ir, secrets, found) = lower_all((&snapshot, Taken::new()), &registry, &settings, &names, &mut memory);
         let mut concerned: HashMap<Cause, BTreeSet<Key>> = HashMap::new();
         for kind in snapshot.kinds() {
             for entity in snapshot.of(kind) {
@@ -79,8 +86,10 @@ impl Lowered {
                 }
             }
         }
+        let secrets_max = secrets_max(&secrets);
+        let diagnostics = BTreeMap::new();
         let mut lowered =
-            Self { snapshot, registry, settings, names, memory, ir, diagnostics: BTreeMap::new(), concerned };
+            Self { snapshot, registry, settings, names, memory, ir, secrets, secrets_max, diagnostics, concerned };
         lowered.note(found);
         lowered
     }
@@ -93,6 +102,11 @@ impl Lowered {
     /// The lowered records. A clone is cheap and immutable.
     pub fn ir(&self) -> &Ir {
         &self.ir
+    }
+
+    /// The secrets that the records refer to. There may be more.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Diagnostics of the entities, in the order of lowering.
@@ -127,8 +141,9 @@ impl Lowered {
         // Any field may refer to a vault.
         if dirty.iter().any(|(_, kind, _)| *kind == "vaults") {
             let entities = (&self.snapshot, Taken::new());
-            let (ir, found) = lower_all(entities, &self.registry, &self.settings, &self.names, &mut self.memory);
-            self.ir = before;
+            let (ir, secrets, found) =
+                lower_all(entities, &self.registry, &self.settings, &self.names, &mut self.memory);
+            (self.ir, self.secrets, self.secrets_max) = (before, secrets.clone(), secrets_max(&secrets));
             let delta = self.ir.diff(&ir);
             self.ir.apply(delta);
             self.diagnostics.clear();
@@ -140,6 +155,10 @@ impl Lowered {
         let delta = before.diff(&self.ir);
         self.ir = before;
         self.ir.apply(delta);
+        if self.secrets.len() > self.secrets_max {
+            self.secrets.retain_used(&self.ir);
+            self.secrets_max = secrets_max(&self.secrets);
+        }
     }
 
     /// Updates the index of names and the dependencies for entities whose old forms are given.
@@ -187,10 +206,10 @@ impl Lowered {
 
     /// Lowers some entities anew.
     fn lower(&mut self, dirty: &BTreeSet<Key>, touched: &BTreeMap<Key, Option<Entity>>) {
-        let Self { snapshot, registry, settings, names, memory, ir, .. } = self;
-        let (ir, diagnostics) = (std::mem::take(ir), Vec::new());
-        let mut lowering =
-            Lowering { snapshot, taken: Taken::new(), registry, settings, names, memory, ir, diagnostics };
+        let Self { snapshot, registry, settings, names, memory, ir, secrets, .. } = self;
+        let (ir, secrets, diagnostics) = (std::mem::take(ir), std::mem::take(secrets), Vec::new());
+        let taken = Taken::new();
+        let mut lowering = Lowering { snapshot, taken, registry, settings, names, memory, ir, secrets, diagnostics };
         let has_plugins = dirty.iter().any(|(_, kind, _)| *kind == "plugins");
         let group_order = if has_plugins { lowering.group_order() } else { BTreeMap::new() };
         let mut records = Vec::new();
@@ -218,8 +237,8 @@ impl Lowered {
         for (id, record) in records {
             lowering.ir.routes.insert_shared(id, record);
         }
-        let Lowering { ir, diagnostics: found, .. } = lowering;
-        self.ir = ir;
+        let Lowering { ir, secrets, diagnostics: found, .. } = lowering;
+        (self.ir, self.secrets) = (ir, secrets);
         for key in dirty {
             self.diagnostics.remove(key);
         }
@@ -260,6 +279,12 @@ impl Lowering<'_> {
             _ => drop(ir.credentials.remove(&id)),
         }
     }
+}
+
+/// To look for secrets that are not used any more takes time that depends on the size of the configuration, so it is done
+/// only when their number has doubled.
+fn secrets_max(secrets: &Secrets) -> usize {
+    2 * secrets.len() + UNUSED_SECRETS_MAX
 }
 
 fn key(kind: &'static str, id: Id) -> Key {
@@ -390,8 +415,10 @@ mod tests {
                 let next = snapshot(form);
                 let before = lowered.ir().clone();
                 lowered.edit(edits(lowered.snapshot(), &next));
-                let (ir, diagnostics) = lower(&next, &registry, &settings);
+                let (ir, secrets, diagnostics) = lower(&next, &registry, &settings);
                 prop_assert_eq!(lowered.ir(), &ir);
+                let kept = |(reference, secret): (_, &cardinal_ir::Secret)| lowered.secrets().get(reference).is_some_and(|kept| **kept == *secret);
+                prop_assert!(secrets.iter().all(kept));
                 prop_assert_eq!(texts(lowered.diagnostics()), texts(&diagnostics));
                 let shown = |ir: &Ir| serde_json::to_string(ir).unwrap();
                 prop_assert_eq!(shown(lowered.ir()), shown(&ir));

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use cardinal_ir::policy::Retry;
-use cardinal_ir::{Attributes, Code, Diagnostic, Document, Id, Ir, Origin, OriginKind, Severity, Traffic};
+use cardinal_ir::{Attributes, Code, Diagnostic, Document, Id, Ir, Origin, OriginKind, Secrets, Severity, Traffic};
 use cardinal_route::Router;
 use serde_json::Value;
 
@@ -31,27 +31,27 @@ use crate::entities::Registry;
 use crate::secrets::Vault;
 use crate::settings::Settings;
 
-/// The IR of a snapshot, and diagnostics: an error means that the entity was left out. Of the settings, only those that
-/// concern the meaning of entities count here; the settings of the node are in [`Settings::node`].
-pub fn lower(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> (Ir, Vec<Diagnostic>) {
+/// The IR of a snapshot, the secrets that it refers to, and diagnostics: an error means that the entity was left out. Of the
+/// settings, only those that concern the meaning of entities count here; the settings of the node are in [`Settings::node`].
+pub fn lower(snapshot: &Snapshot, registry: &Registry, settings: &Settings) -> (Ir, Secrets, Vec<Diagnostic>) {
     let (names, mut memory) = (Names::of(snapshot), Memory::new(registry, settings));
-    let (ir, of_entities) = lower_all((snapshot, Taken::new()), registry, settings, &names, &mut memory);
+    let (ir, secrets, of_entities) = lower_all((snapshot, Taken::new()), registry, settings, &names, &mut memory);
     let mut diagnostics = snapshot.warnings().to_vec();
     diagnostics.extend(of_entities);
-    (ir, diagnostics)
+    (ir, secrets, diagnostics)
 }
 
 /// The same for a snapshot that is no longer needed: most entities are freed as soon as they are lowered, so that a
 /// large configuration is not in memory twice.
-pub fn lower_owned(mut snapshot: Snapshot, registry: &Registry, settings: &Settings) -> (Ir, Vec<Diagnostic>) {
+pub fn lower_owned(mut snapshot: Snapshot, registry: &Registry, settings: &Settings) -> (Ir, Secrets, Vec<Diagnostic>) {
     let (names, mut memory) = (Names::of(&snapshot), Memory::new(registry, settings));
     let credentials = registry.kinds().filter(|kind| kind.brought_by.is_some()).map(|kind| kind.name);
     let kinds = ["consumers", "targets", "routes", "plugins"].into_iter().chain(credentials);
     let taken = kinds.map(|kind| (kind, Box::new(snapshot.take(kind)) as Box<dyn Iterator<Item = Entity>>)).collect();
-    let (ir, of_entities) = lower_all((&snapshot, taken), registry, settings, &names, &mut memory);
+    let (ir, secrets, of_entities) = lower_all((&snapshot, taken), registry, settings, &names, &mut memory);
     let mut diagnostics = snapshot.warnings().to_vec();
     diagnostics.extend(of_entities);
-    (ir, diagnostics)
+    (ir, secrets, diagnostics)
 }
 
 /// Entities that no others are looked up in, by kind, where they are lowered one after the other and freed.
@@ -63,9 +63,9 @@ fn lower_all(
     settings: &Settings,
     names: &Names,
     memory: &mut Memory,
-) -> (Ir, Vec<Diagnostic>) {
-    let (ir, diagnostics) = (Ir::default(), Vec::new());
-    let mut lowering = Lowering { snapshot, taken, registry, settings, names, memory, ir, diagnostics };
+) -> (Ir, Secrets, Vec<Diagnostic>) {
+    let (ir, secrets, diagnostics) = (Ir::default(), Secrets::default(), Vec::new());
+    let mut lowering = Lowering { snapshot, taken, registry, settings, names, memory, ir, secrets, diagnostics };
     // What others refer to comes first.
     lowering.certificates();
     lowering.trusts();
@@ -77,7 +77,7 @@ fn lower_all(
     lowering.routes();
     lowering.plugins();
     lowering.credentials();
-    (lowering.ir, lowering.diagnostics)
+    (lowering.ir, lowering.secrets, lowering.diagnostics)
 }
 
 /// The same, all or nothing.
@@ -88,11 +88,15 @@ pub fn lower_strict(
     snapshot: &Snapshot,
     registry: &Registry,
     settings: &Settings,
-) -> Result<(Ir, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let (ir, mut diagnostics) = lower(snapshot, registry, settings);
+) -> Result<(Ir, Secrets, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (ir, secrets, mut diagnostics) = lower(snapshot, registry, settings);
     diagnostics.extend(ir.verify());
     diagnostics.extend(unmatchable(&ir));
-    if diagnostics.iter().any(|d| d.severity == Severity::Error) { Err(diagnostics) } else { Ok((ir, diagnostics)) }
+    if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+        Err(diagnostics)
+    } else {
+        Ok((ir, secrets, diagnostics))
+    }
 }
 
 /// Diagnostics of the matcher about the routes: patterns that it cannot compile.
@@ -109,6 +113,8 @@ struct Lowering<'l> {
     names: &'l Names,
     memory: &'l mut Memory,
     ir: Ir,
+    /// What the records refer to.
+    secrets: Secrets,
     diagnostics: Vec<Diagnostic>,
 }
 

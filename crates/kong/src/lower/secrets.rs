@@ -1,8 +1,8 @@
-//! References to vaults in fields that may hold them.
+//! Secrets of entities: what references to vaults lead to, and what records hold in the place of secrets.
 
 use std::borrow::Cow;
 
-use cardinal_ir::Code;
+use cardinal_ir::{Code, SecretRef};
 use cardinal_schema::{Field, Kind as FieldKind, Schema, is_reference};
 use serde_json::{Map, Value};
 
@@ -42,6 +42,51 @@ impl Lowering<'_> {
         match value {
             Value::Object(map) => Cow::Owned(map),
             _ => Cow::Borrowed(&entity.value),
+        }
+    }
+}
+
+impl Lowering<'_> {
+    /// Keeps a secret, and returns what the record holds in its place.
+    pub(super) fn secret(&mut self, text: &str) -> SecretRef {
+        self.secrets.add(&self.settings.secret_key, text)
+    }
+
+    /// Replaces secrets by references: fields that the schema marks as encrypted, those that may refer to vaults, and fields
+    /// of these names. A text that looks like a reference is a secret, too, so that users cannot write one.
+    pub(super) fn take_secrets(&mut self, value: &mut Value, schema: Option<&Schema>, names: &[&str]) {
+        match value {
+            Value::Object(map) => {
+                for (name, value) in map {
+                    let field = schema.and_then(|schema| schema.field(name));
+                    self.take_secret(value, field, names.contains(&name.as_str()));
+                }
+            }
+            other => self.take_secret(other, None, false),
+        }
+    }
+
+    fn take_secret(&mut self, value: &mut Value, field: Option<&Field>, is_secret: bool) {
+        let is_secret = is_secret || field.is_some_and(|field| field.encrypted || field.referenceable);
+        match value {
+            Value::String(text) if (is_secret && !text.is_empty()) || SecretRef::is_meant_by(text) => {
+                *value = self.secret(text).to_string().into();
+            }
+            Value::Array(list) => {
+                let of = field.and_then(|field| match &field.kind {
+                    FieldKind::Array(of) | FieldKind::Set(of) => Some(&**of),
+                    _ => None,
+                });
+                list.iter_mut().for_each(|value| self.take_secret(value, of, is_secret));
+            }
+            Value::Object(map) => match field.map(|field| &field.kind) {
+                Some(FieldKind::Record(schema)) if !is_secret => self.take_secrets(value, Some(schema), &[]),
+                kind => {
+                    let of = if let Some(FieldKind::Map(_, of)) = kind { Some(&**of) } else { None };
+                    map.values_mut().for_each(|value| self.take_secret(value, of, is_secret));
+                }
+            },
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 }

@@ -15,9 +15,9 @@ fn lowered_with(text: &str, settings: Settings) -> (Ir, Vec<Diagnostic>) {
     let registry = Registry::with_flavor(&[], settings.router_flavor);
     let source = Source::new("kong.yaml", format!("_format_version: \"3.0\"\n{text}"));
     let snapshot = load(&[source], &registry, &settings).unwrap_or_else(|e| panic!("{}", e.render()));
-    let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
+    let (ir, secrets, diagnostics) = lower(&snapshot, &registry, &settings);
     assert_eq!(ir.verify(), []);
-    assert_eq!(lower_owned(snapshot, &registry, &settings), (ir.clone(), diagnostics.clone()));
+    assert_eq!(lower_owned(snapshot, &registry, &settings), (ir.clone(), secrets, diagnostics.clone()));
     (ir, diagnostics)
 }
 
@@ -139,7 +139,7 @@ fn a_reference_where_none_is_resolved_is_told() {
     let text =
         "_format_version: \"3.0\"\nconsumers: [{username: a, keyauth_credentials: [{key: '{vault://env/none}'}]}]";
     let snapshot = load(&[Source::new("kong.yaml", text)], &registry, &Settings::default()).unwrap();
-    let (ir, diagnostics) = lower(&snapshot, &registry, &Settings::default());
+    let (ir, _, diagnostics) = lower(&snapshot, &registry, &Settings::default());
     assert_eq!((ir.credentials.len(), diagnostics.len()), (1, 1), "{diagnostics:?}");
     let told = &diagnostics[0];
     assert_eq!((told.severity, told.code, told.path.as_str()), (Severity::Warning, Code::Secret, "key"));
@@ -153,7 +153,7 @@ fn strict_refuses_the_whole_set() {
     let of = |text: &str| {
         let source = Source::new("kong.yaml", format!("_format_version: \"3.0\"\n{text}"));
         let snapshot = load(&[source], &registry, &settings).unwrap();
-        lower_strict(&snapshot, &registry, &settings).map(|(ir, _)| ir.routes.len()).map_err(|d| d[0].to_string())
+        lower_strict(&snapshot, &registry, &settings).map(|(ir, ..)| ir.routes.len()).map_err(|d| d[0].to_string())
     };
     assert_eq!(of("routes: [{name: r, paths: ['~/(?!x)a', /b]}]"), Ok(2));
     assert_eq!(

@@ -141,7 +141,7 @@ fn fate(flavor: RouterFlavor, path: &str) -> Result<(), String> {
     let registry = Registry::with_flavor(&[], flavor);
     let file = json!({ "_format_version": "3.0", "routes": [{ "name": "r", "paths": [path] }] });
     let snapshot = load_value(&file, &registry, &settings).map_err(|errors| errors.fields().to_string())?;
-    match lower(&snapshot, &registry, &settings).1.first() {
+    match lower(&snapshot, &registry, &settings).2.first() {
         Some(diagnostic) => Err(format!("{}: {}", diagnostic.path, diagnostic.message)),
         None => Ok(()),
     }

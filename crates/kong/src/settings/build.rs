@@ -2,8 +2,8 @@
 
 use cardinal_http::{Name, belongs_in_head, tells_identity};
 use cardinal_ir::{
-    Certificate, DebugHeaders, ErrorPages, HeaderPolicy, Id, KeyPair, Limits, ListenerKind, NodeSettings, Origin,
-    RealIp, RealIpSource, Resolver, UpstreamPool,
+    DebugHeaders, ErrorPages, HeaderPolicy, Id, Limits, ListenerKind, NodeCertificate, NodeSettings, Origin, PemPair,
+    RealIp, RealIpSource, Resolver, SecretKey, UpstreamPool,
 };
 use uuid::Uuid;
 
@@ -25,6 +25,9 @@ const KONG: Identity = Identity { server: "kong/3.10.0", via: "kong/3.10.0" };
 
 /// Beginnings of header names that the gateway itself gives a meaning to: no trailer has them.
 const OWN_FIELDS: [&str; 2] = ["x-kong-", "kong-"];
+
+/// Characters that a key has at least.
+const SECRET_KEY_LEN_MIN: usize = 32;
 
 /// Where distributions keep the authorities of the system.
 const SYSTEM_AUTHORITIES: [&str; 4] = [
@@ -63,6 +66,8 @@ impl Builder<'_> {
         Settings {
             node: self.node(),
             node_id_given: self.text("node_id").is_some(),
+            secret_key: self.secret_key(),
+            secret_key_given: self.text("secret_key").is_some(),
             router_flavor: match self.text("router_flavor").as_deref() {
                 Some("traditional") => RouterFlavor::Traditional,
                 Some("expressions") => RouterFlavor::Expressions,
@@ -235,7 +240,18 @@ impl Builder<'_> {
         }
     }
 
-    fn default_certificate(&mut self) -> Option<Certificate> {
+    fn secret_key(&mut self) -> SecretKey {
+        match self.text("secret_key") {
+            None => SecretKey::default(),
+            Some(text) if text.len() >= SECRET_KEY_LEN_MIN => SecretKey::of_text(&text),
+            Some(_) => {
+                let message = format!("expected a random text of at least {SECRET_KEY_LEN_MIN} characters");
+                self.fail("secret_key", &message).unwrap_or_default()
+            }
+        }
+    }
+
+    fn default_certificate(&mut self) -> Option<NodeCertificate> {
         let (certs, keys) = (self.list("ssl_cert"), self.list("ssl_cert_key"));
         if certs.is_empty() && keys.is_empty() {
             return None;
@@ -248,7 +264,7 @@ impl Builder<'_> {
             let (chain, key) = (self.pem("ssl_cert", cert)?, self.pem("ssl_cert_key", key)?);
             match pem::matches(&chain, &key) {
                 Ok(true) => match pem::key(&key).map(|key| key.unusable) {
-                    Ok(None) => pairs.push(KeyPair { chain: chain.into(), key: key.into() }),
+                    Ok(None) => pairs.push(PemPair { chain: chain.into(), key: key.into() }),
                     Ok(Some(e)) | Err(e) => return self.fail("ssl_cert_key", &e),
                 },
                 Ok(false) => return self.fail("ssl_cert_key", "certificate does not match key"),
@@ -256,7 +272,7 @@ impl Builder<'_> {
             }
         }
         let origin = Origin::new("kong", "settings", Id::nil());
-        Some(Certificate { origin, pairs, server_names: vec!["*".into()] })
+        Some(NodeCertificate { origin, pairs })
     }
 
     fn listeners(&mut self) -> Vec<cardinal_ir::Listener> {

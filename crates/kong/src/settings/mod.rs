@@ -16,7 +16,7 @@ mod tests;
 mod tls;
 mod values;
 
-use cardinal_ir::NodeSettings;
+use cardinal_ir::{NodeSettings, SecretKey};
 
 pub use crate::rank::RouteOrder;
 pub use values::{Inputs, Note};
@@ -75,6 +75,10 @@ pub struct Settings {
     pub node: NodeSettings,
     /// Whether the node's id was given; if not, the one in `node` is a placeholder that the program replaces.
     pub node_id_given: bool,
+    /// What references to secrets are derived with.
+    pub secret_key: SecretKey,
+    /// Whether that key was given; if not, it is a placeholder that the program replaces.
+    pub secret_key_given: bool,
     /// How routes are ordered.
     pub router_flavor: RouterFlavor,
     /// Which of two orders routes have in the flavors other than `traditional`.

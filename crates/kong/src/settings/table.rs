@@ -182,6 +182,14 @@ pub const TABLE: &[Row] = &[
         "",
         "Id of the node, a UUID. When absent: generated and kept in the data directory; without one, made of the host name.",
     ),
+    served(
+        "secret_key",
+        Shape::Text,
+        "",
+        "Key that references to secrets are derived with: a random text of at least 32 characters, best a reference to a \
+         vault. Nodes with the same key and entities have the same `configuration_hash`. When absent: generated and kept in \
+         the data directory; without one, generated at each start.",
+    ),
     // TLS
     served("ssl_cert", Shape::List, "", "Default certificates: paths or PEM. Generated at the start if absent."),
     served("ssl_cert_key", Shape::List, "", "Their keys: paths or PEM."),

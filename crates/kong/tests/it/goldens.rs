@@ -51,7 +51,7 @@ fn describe(case: &Path) -> String {
             report(&mut out, check::check_refused(&errors).into_iter());
         }
         Ok(snapshot) => {
-            let (ir, diagnostics) = lower(&snapshot, &registry, &settings);
+            let (ir, _, diagnostics) = lower(&snapshot, &registry, &settings);
             assert_eq!(ir.verify(), [], "{}", case.display());
             for diagnostic in &diagnostics {
                 writeln!(out, "{diagnostic}").unwrap();

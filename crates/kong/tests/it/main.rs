@@ -5,3 +5,4 @@ mod goldens;
 mod plugins;
 mod properties;
 mod routing;
+mod secrets;

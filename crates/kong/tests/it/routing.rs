@@ -79,7 +79,7 @@ fn answer(case: &Value, order: RouteOrder, registries: &[Registry; 2]) -> (Optio
     let at = usize::from(case["flavor"] == "traditional_compatible");
     let settings = Settings { router_flavor: FLAVORS[at], router_order: order, ..Settings::default() };
     let snapshot = declarative::load_value(&file(case), &registries[at], &settings).unwrap();
-    let (ir, diagnostics) = lower(&snapshot, &registries[at], &settings);
+    let (ir, _, diagnostics) = lower(&snapshot, &registries[at], &settings);
     assert!(diagnostics.iter().all(|d| d.severity != Severity::Error), "{diagnostics:?}");
     let (router, diagnostics) = Router::build(&ir, Traffic::Http);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");

@@ -216,6 +216,17 @@ pub fn connect<'a>(
     DIRECT.connect(address, other, tls, stage)
 }
 
+/// Does the TLS handshake on a connection in clear text.
+///
+/// # Errors
+/// When the handshake fails.
+pub async fn start_tls(tcp: TcpStream, tls: &TlsTarget) -> Result<Io, ConnectError> {
+    let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
+    let address = tcp.peer_addr().unwrap_or(unspecified);
+    let (stream, _) = handshake(tcp, address, tls).await?;
+    Ok(Io::ClientTls(Box::new(stream)))
+}
+
 /// TLS on a connection to `address`, and whether ALPN settled on HTTP/2.
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,

@@ -151,7 +151,7 @@ impl Dns {
     /// change; also when they are lost, which is when a failure outlives the stale answer.
     ///
     /// The first call may come before this returns. Calls come one at a time and must be quick; they must not wait.
-    /// With TTL 0 the name is asked for once a second. A call that is under way when the guard is dropped still ends.
+    /// With TTL 0 the name is asked for once a second. A call that is in progress when the guard is dropped still ends.
     pub fn watch(&self, host: &str, port: u16, callback: impl Fn(&WatchResult) + Send + Sync + 'static) -> WatchGuard {
         let host = lower(host);
         let guard = self.0.watches.add(&host, port, Box::new(callback), self, self.0.clock.tick());
@@ -322,7 +322,7 @@ impl Shared {
     }
 }
 
-/// A lookup under way. Whatever becomes of it, the cache hears of its end.
+/// A lookup in progress. Whatever becomes of it, the cache hears of its end.
 struct Fetch {
     shared: Arc<Shared>,
     host: Box<str>,

@@ -51,7 +51,7 @@ pub struct IdentityStatus {
 }
 
 /// A live handle on identities and trust bundles. Readers take no lock; a change becomes visible to all handshakes that
-/// look after it, and those under way end with what they saw.
+/// look after it, and those in progress end with what they saw.
 #[derive(Debug)]
 pub struct IdentityStore {
     held: ArcSwap<Held>,

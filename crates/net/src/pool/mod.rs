@@ -208,7 +208,7 @@ impl Pool {
         Some((connection.client.clone(), StreamGuard { streams: Rc::clone(&connection.streams) }))
     }
 
-    /// An HTTP/2 connection under way that will have room for one more stream: waiting for it spares a connection.
+    /// An HTTP/2 connection in progress that will have room for one more stream: waiting for it spares a connection.
     /// Where the endpoint has shown that it speaks HTTP/1, there is nothing to wait for.
     pub fn join_opening(&mut self, key: &PoolKey) -> Option<Rc<Opening>> {
         let connections = self.connections(key.class)?;
@@ -362,7 +362,7 @@ fn counts_for(h1: &H1, is: impl Fn(&Arc<SharedLimit>) -> bool) -> bool {
     h1.permit().is_some_and(|permit| is(permit.seat().limit()))
 }
 
-/// Closes an idle connection, which has nothing under way.
+/// Closes an idle connection, which has nothing in progress.
 fn close(mut h1: Box<H1>) {
     h1.io().close_idle();
 }

@@ -28,7 +28,7 @@ pub struct ConnectionFacts {
 pub enum ConnectionState {
     /// Nothing: it is served.
     Open,
-    /// To finish what is under way and to begin nothing new.
+    /// To finish what is in progress and to begin nothing new.
     Draining,
     /// To end now.
     Revoked,
@@ -84,7 +84,7 @@ impl ConnectionRegistry {
         self.chosen(|connection| condition(&connection.facts, connection.state.get())).len()
     }
 
-    /// Tells the connections that fulfil the condition to finish what is under way; how many had not been told before.
+    /// Tells the connections that fulfil the condition to finish what is in progress; how many had not been told before.
     pub fn drain(&self, condition: impl Fn(&ConnectionFacts) -> bool) -> usize {
         self.tell(ConnectionState::Draining, condition)
     }

@@ -13,6 +13,7 @@ pub(super) const GROUPS: EntityDef = EntityDef {
     schema,
     lookup: "group",
     unique: false,
+    secrets: &[],
     seal: None,
     prepare: None,
 };

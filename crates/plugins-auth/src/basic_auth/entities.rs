@@ -19,6 +19,7 @@ pub(super) const ACCOUNTS: EntityDef = EntityDef {
     schema,
     lookup: "username",
     unique: true,
+    secrets: &["password"],
     seal: Some(Seal { field: "password", run: seal }),
     prepare: Some(prepare),
 };

@@ -60,7 +60,7 @@ impl Filter for BasicAuth {
         let directory = cx.directory;
         let principal_of = |entry: &'a Arc<CredentialEntry>| directory.principal(&entry.record.principal);
         match self.account(cx, directory).and_then(|entry| Some((entry, principal_of(entry)?))) {
-            Some((entry, principal)) => admit(cx, principal, CredentialRef::of(entry), &entry.record.lookup),
+            Some((entry, principal)) => admit(cx, principal, CredentialRef::of(entry), entry.lookup()),
             None => self
                 .gate
                 .refuse(cx, || Reply::error(401, "Unauthorized").with_header("WWW-Authenticate", &self.challenge)),

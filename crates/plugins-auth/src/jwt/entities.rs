@@ -22,6 +22,7 @@ pub(super) const SECRETS: EntityDef = EntityDef {
     schema,
     lookup: "key",
     unique: true,
+    secrets: &["secret"],
     seal: None,
     prepare: Some(prepare),
 };

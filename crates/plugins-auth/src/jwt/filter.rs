@@ -210,7 +210,7 @@ impl Jwt {
             return Err(Refusal::invalid("Invalid signature"));
         }
         self.check_claims(cx, token, |claim| self.claims.contains(&claim))?;
-        let lookup = &entry.record.lookup;
+        let lookup = entry.lookup();
         let directory = cx.directory;
         match directory.principal(&entry.record.principal) {
             Some(principal) => {

@@ -17,6 +17,7 @@ pub(super) const KEYS: EntityDef = EntityDef {
     schema,
     lookup: "key",
     unique: true,
+    secrets: &["key"],
     seal: None,
     prepare: Some(prepare),
 };

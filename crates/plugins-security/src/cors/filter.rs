@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cardinal_http::{HeaderList, Method, is_value, list_contains};
-use cardinal_sdk::{BuildCx, BuildError, Filter, Flow, HeadCx, Phases, Reply, ResponseCx};
+use cardinal_sdk::{BuildCx, BuildError, Filter, FilterStep, Flow, HeadCx, Phases, Reply, ResponseCx};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -85,18 +85,19 @@ impl Filter for Cors {
         answer.map_or(Flow::Continue, Flow::reply)
     }
 
-    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+    fn on_response_head<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
         if cx.state::<Preflight>().is_some() {
-            return;
+            return FilterStep::Continue;
         }
         let origin = origin_of(&cx.request.headers);
         if origin.is_none() && !self.allow_origin_absent {
-            return;
+            return FilterStep::Continue;
         }
         self.write_origin(&mut cx.response.headers, origin);
         if let Some(names) = &self.exposed_headers {
             cx.response.headers.set(b"Access-Control-Expose-Headers", names.as_bytes());
         }
+        FilterStep::Continue
     }
 }
 

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use cardinal_base::Reservation;
 use cardinal_http::{HeaderList, Method, Name, ResponseHead};
 use cardinal_sdk::{
-    BodyCx, BodyMode, BuildCx, BuildError, Chunk, Filter, Flow, HeadCx, Phases, Reply, ReplyBody, ResponseCx, Source,
+    BodyCx, BodyMode, BuildCx, BuildError, Chunk, Filter, FilterStep, Flow, HeadCx, Phases, Reply, ReplyBody,
+    ResponseCx, Source,
 };
 use serde_json::Value;
 
@@ -138,10 +139,10 @@ impl Filter for ProxyCache {
         Flow::Continue
     }
 
-    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+    fn on_response_head<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
         let now = cx.services.clock.unix().seconds();
         let lookup = match cx.state::<Seen>() {
-            None => return,
+            None => return FilterStep::Continue,
             Some(seen) => seen.lookup.take(),
         };
         let watched = lookup.is_some();
@@ -149,7 +150,7 @@ impl Filter for ProxyCache {
         let without_body = *method_of(cx) == Method::Head
             || cx.response.status == 204
             || cx.response.headers.known(Name::ContentLength) == Some(b"0");
-        let Some(seen) = cx.state::<Seen>() else { return };
+        let Some(seen) = cx.state::<Seen>() else { return FilterStep::Continue };
         if watched && draft.is_none() {
             seen.status = Some("Bypass");
         }
@@ -172,6 +173,7 @@ impl Filter for ProxyCache {
         if let Some(key) = key.filter(|_| self.tell_key || debug) {
             headers.set(b"X-Cache-Key", &key);
         }
+        FilterStep::Continue
     }
 
     fn on_response_body(&self, cx: &mut BodyCx<'_>, chunk: &mut Chunk) {

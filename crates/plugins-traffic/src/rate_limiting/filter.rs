@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cardinal_ir::Id;
 use cardinal_ir::policy::{LimitBy, Limiter};
 use cardinal_sdk::rate::{self, Key, Limits, Quota, Usage, push_identifier};
-use cardinal_sdk::{BuildCx, BuildError, Filter, Flow, HeadCx, Phases, Reply, ResponseCx, Verdict};
+use cardinal_sdk::{BuildCx, BuildError, Filter, FilterStep, Flow, HeadCx, Phases, Reply, ResponseCx, Verdict};
 use serde_json::Value;
 
 use super::lower;
@@ -66,10 +66,11 @@ impl Filter for RateLimiting {
         }))
     }
 
-    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+    fn on_response_head<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
         if let Some(quota) = cx.state::<Quota>().copied() {
             quota.write(&mut cx.response.headers);
         }
+        FilterStep::Continue
     }
 }
 

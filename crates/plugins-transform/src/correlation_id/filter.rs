@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cardinal_sdk::{BuildCx, BuildError, Exchange, Filter, Flow, HeadCx, Phases, ResponseCx, Services};
+use cardinal_sdk::{BuildCx, BuildError, Exchange, Filter, FilterStep, Flow, HeadCx, Phases, ResponseCx, Services};
 use serde_json::Value;
 
 struct CorrelationId {
@@ -73,7 +73,7 @@ impl Filter for CorrelationId {
         Flow::Continue
     }
 
-    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+    fn on_response_head<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
         // Without a request phase (an earlier filter answered), what the client sent, or a new id.
         let id = match cx.state::<String>().map(std::mem::take) {
             Some(id) => id.into_bytes(),
@@ -83,6 +83,7 @@ impl Filter for CorrelationId {
             },
         };
         cx.response.headers.set(&self.header, &id);
+        FilterStep::Continue
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cardinal_http::{HeaderList, Name, split_list};
-use cardinal_sdk::{BodyCx, BodyMode, BuildCx, BuildError, Chunk, Filter, Phases, ResponseCx};
+use cardinal_sdk::{BodyCx, BodyMode, BuildCx, BuildError, Chunk, Filter, FilterStep, Phases, ResponseCx};
 use serde_json::Value;
 
 use super::body::JsonOps;
@@ -48,7 +48,7 @@ impl Filter for ResponseTransformer {
         if self.json.is_empty() { Phases::RESPONSE } else { Phases::RESPONSE.and(Phases::RESPONSE_BODY) }
     }
 
-    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+    fn on_response_head<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
         let is_json = is_json(&cx.response.headers);
         self.edit_headers(&mut cx.response.headers);
         if is_json && !self.json.is_empty() {
@@ -56,6 +56,7 @@ impl Filter for ResponseTransformer {
             cx.set_state(Transform);
             cx.want_body(BodyMode::Whole(BODY_MAX));
         }
+        FilterStep::Continue
     }
 
     fn on_response_body(&self, cx: &mut BodyCx<'_>, chunk: &mut Chunk) {

@@ -9,7 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use cardinal_base::{Keyed, OneOrMany, Sharded};
-use cardinal_ir::{Code, Credential, Diagnostic, Id, Ir, IrDelta, Principal, Severity};
+use cardinal_ir::{
+    Code, Credential, Diagnostic, Id, Ir, IrDelta, Lookup, Principal, Secret, Secrets, Severity, UnresolvedSecret,
+};
 
 use crate::def::{PluginDef, Prepare};
 
@@ -34,6 +36,20 @@ pub struct CredentialEntry {
     pub record: Arc<Credential>,
     /// What the plugin made of it at plan time: parsed keys.
     pub prepared: Option<Arc<dyn Any + Send + Sync>>,
+    /// The lookup, if it is a secret.
+    secret: Option<Arc<Secret>>,
+}
+
+impl CredentialEntry {
+    /// What requests name it by.
+    pub fn lookup(&self) -> &str {
+        match (&self.secret, &self.record.lookup) {
+            (Some(secret), _) => secret.expose(),
+            (None, Lookup::Text(text)) => text,
+            // Such a credential is refused.
+            (None, Lookup::Secret(_)) => "",
+        }
+    }
 }
 
 impl fmt::Debug for CredentialEntry {
@@ -55,15 +71,17 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Indexes the principals and credentials of `ir`. A credential that its plugin cannot use is left out and said.
+    /// Indexes the principals and credentials of `ir`, which refers to no secrets. A credential that its plugin cannot use
+    /// is left out and said.
     pub fn build(ir: &Ir, plugins: &[&'static PluginDef]) -> (Self, Vec<Diagnostic>) {
-        let directory = Self::default().rebuild(&Ir::default().diff(ir), ir, plugins);
+        let directory = Self::default().rebuild(&Ir::default().diff(ir), (ir, &Secrets::default()), plugins);
         let refused = directory.diagnostics();
         (directory, refused)
     }
 
-    /// The directory of `ir`, which `delta` makes of the generation of `self`. The cost depends on the changes.
-    pub fn rebuild(&self, delta: &IrDelta, ir: &Ir, plugins: &[&'static PluginDef]) -> Self {
+    /// The directory of `ir`, which `delta` makes of the generation of `self`. The cost depends on the changes. A credential
+    /// whose secrets cannot be resolved is left out.
+    pub fn rebuild(&self, delta: &IrDelta, (ir, secrets): (&Ir, &Secrets), plugins: &[&'static PluginDef]) -> Self {
         let mut next = self.clone();
         for change in &delta.principals {
             next.put_principal(change.id, change.new.as_ref(), ir);
@@ -83,20 +101,23 @@ impl Directory {
             }
             if let Some(new) = &change.new {
                 let entity = entities.get(&*new.kind).copied().unwrap_or_default();
-                next.add_credential(change.id, new, entity);
+                match entry_of(change.id, new, secrets, entity) {
+                    Ok(entry) => next.add_credential(entry, entity),
+                    Err(problem) => drop(next.refused.insert(change.id, *problem)),
+                }
             }
         }
         next
     }
 
     /// The credentials of `ir` that their plugins cannot use, as building the directory would report them.
-    pub fn unusable_credentials(ir: &Ir, plugins: &[&'static PluginDef]) -> Vec<Diagnostic> {
+    pub fn unusable_credentials(ir: &Ir, secrets: &Secrets, plugins: &[&'static PluginDef]) -> Vec<Diagnostic> {
         let entities = entities_of(plugins);
-        let prepare = |record: &Arc<Credential>| {
-            let prepare = entities.get(&*record.kind).and_then(|entity| entity.prepare)?;
-            prepare(record).err().map(|message| unusable(record, message))
+        let problem = |(id, record): (&Id, &Arc<Credential>)| {
+            let entity = entities.get(&*record.kind).copied().unwrap_or_default();
+            entry_of(*id, record, secrets, entity).err().map(|problem| *problem)
         };
-        ir.credentials.values().filter_map(prepare).collect()
+        ir.credentials.iter().filter_map(problem).collect()
     }
 
     /// What was left out, and why.
@@ -125,15 +146,9 @@ impl Directory {
         self.principals.insert(ById(entry));
     }
 
-    fn add_credential(&mut self, id: Id, record: &Arc<Credential>, entity: EntityUse) {
-        let prepared = match entity.prepare.map(|prepare| prepare(record)).transpose() {
-            Ok(prepared) => prepared,
-            Err(message) => {
-                self.refused.insert(id, unusable(record, message));
-                return;
-            }
-        };
-        let entry = Arc::new(CredentialEntry { id, record: Arc::clone(record), prepared });
+    fn add_credential(&mut self, entry: CredentialEntry, entity: EntityUse) {
+        let (id, entry) = (entry.id, Arc::new(entry));
+        let record = &entry.record;
         let at = self.kinds.iter().position(|kind| *kind.name == *record.kind).unwrap_or_else(|| {
             self.kinds.push(Kind {
                 name: record.kind.clone(),
@@ -147,8 +162,8 @@ impl Directory {
             kind.by_lookup.insert(ByLookup(Arc::clone(&entry)));
         }
         let attached = match kind.by_principal.remove(&record.principal) {
-            None => Attached(OneOrMany::One(entry)),
-            Some(Attached(others)) => Attached(others.with(entry, |other| other.id < id)),
+            None => Attached(OneOrMany::One(Arc::clone(&entry))),
+            Some(Attached(others)) => Attached(others.with(Arc::clone(&entry), |other| other.id < id)),
         };
         kind.by_principal.insert(attached);
     }
@@ -286,7 +301,7 @@ macro_rules! keyed_by_text {
 
 keyed_by_text!(ByName(PrincipalEntry), |entry| entry.record.name.as_deref().unwrap_or_default());
 keyed_by_text!(ByCustomId(PrincipalEntry), |entry| entry.record.custom_id.as_deref().unwrap_or_default());
-keyed_by_text!(ByLookup(CredentialEntry), |entry| &entry.record.lookup);
+keyed_by_text!(ByLookup(CredentialEntry), CredentialEntry::lookup);
 
 /// Values of which no two should have the same key. Where two have, the one of the highest id is found, whatever the
 /// order they came in.
@@ -332,10 +347,28 @@ impl<T: Numbered + Clone> Unique<T> {
     }
 }
 
-fn unusable(record: &Credential, message: String) -> Diagnostic {
+/// Makes a credential ready. The error says why it is left out.
+fn entry_of(
+    id: Id,
+    record: &Arc<Credential>,
+    secrets: &Secrets,
+    entity: EntityUse,
+) -> Result<CredentialEntry, Box<Diagnostic>> {
+    let unresolved = |error: UnresolvedSecret| Box::new(unusable(record, Code::Secret, error.to_string()));
+    let secret = match &record.lookup {
+        Lookup::Text(_) => None,
+        Lookup::Secret(reference) => Some(Arc::clone(secrets.resolve(*reference).map_err(unresolved)?)),
+    };
+    let resolved = record.resolved(secrets).map_err(unresolved)?;
+    let prepared = entity.prepare.map(|prepare| prepare(&resolved)).transpose();
+    let prepared = prepared.map_err(|message| Box::new(unusable(record, Code::Certificate, message)))?;
+    Ok(CredentialEntry { id, record: Arc::clone(record), prepared, secret })
+}
+
+fn unusable(record: &Credential, code: Code, message: String) -> Diagnostic {
     Diagnostic {
         severity: Severity::Error,
-        code: Code::Certificate,
+        code,
         origin: record.origin.clone(),
         location: None,
         path: String::new(),

@@ -7,7 +7,18 @@ use super::*;
 use crate::{BuildCx, BuildError, EntityDef, FailureMode, Filter, HTTP_PROTOCOLS, Prepared, Scopes};
 
 const fn entity(kind: &'static str, unique: bool, prepare: Option<Prepare>) -> EntityDef {
-    EntityDef { name: kind, collection: kind, nested: kind, kind, schema, lookup: "key", unique, seal: None, prepare }
+    EntityDef {
+        name: kind,
+        collection: kind,
+        nested: kind,
+        kind,
+        schema,
+        lookup: "key",
+        unique,
+        secrets: &[],
+        seal: None,
+        prepare,
+    }
 }
 
 fn schema() -> Schema {
@@ -79,7 +90,7 @@ fn apply(ir: &mut Ir, edit: Edit) {
         Edit::Credential(id, Some((kind, principal, lookup, data))) => {
             let (kind, principal) = (KINDS[kind], Id::from_u128(principal));
             let attributes = Arc::new(Attributes::new(kind, json!(data), ""));
-            let record = Credential::new(origin(), attributes, principal, text(lookup));
+            let record = Credential::new(origin(), attributes, principal, (&*text(lookup)).into());
             ir.credentials.insert(Id::from_u128(id), record);
         }
         Edit::Credential(id, None) => drop(ir.credentials.remove(&Id::from_u128(id))),
@@ -127,7 +138,7 @@ proptest! {
             // Records that are equal stay the same, as they are compared by their addresses.
             next = ir.clone();
             next.apply(changes.clone());
-            let changed = directory.rebuild(&changes, &next, &[&PLUGIN]);
+            let changed = directory.rebuild(&changes, (&next, &Secrets::default()), &[&PLUGIN]);
             prop_assert_eq!(answers(&changed), answers(&Directory::build(&next, &[&PLUGIN]).0));
             prop_assert_eq!(answers(&directory), before, "the old one stays as it was");
             (ir, directory) = (next, changed);
@@ -145,7 +156,7 @@ fn a_change_keeps_the_entries_of_others() {
     let (old, _) = Directory::build(&ir, &[&PLUGIN]);
     let mut next = ir.clone();
     apply(&mut next, Edit::Principal(7, Some((Some(1), None, Vec::new()))));
-    let new = old.rebuild(&ir.diff(&next), &next, &[&PLUGIN]);
+    let new = old.rebuild(&ir.diff(&next), (&next, &Secrets::default()), &[&PLUGIN]);
     let same = (0..1_000_u32).map(|n| Id::from_u128(n.into())).filter(|id| {
         let (Some(a), Some(b)) = (old.principal(id), new.principal(id)) else { return false };
         Arc::ptr_eq(a, b)

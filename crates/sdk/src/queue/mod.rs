@@ -125,7 +125,7 @@ pub(crate) struct Inner<T: Entry> {
     arrived: Notify,
     /// A batch is done.
     done: Notify,
-    /// Batches under way.
+    /// Batches in progress.
     under_way: AtomicUsize,
     /// Entries in those.
     entries_under_way: AtomicUsize,
@@ -316,7 +316,7 @@ impl<T: Entry> Inner<T> {
         if size > bytes_max {
             return Err("an entry is larger than the queue's max_bytes");
         }
-        // Without a limit on deliveries, what is under way counts too: nothing is unbounded.
+        // Without a limit on deliveries, what is in progress counts too: nothing is unbounded.
         let busy = if self.settings.parallel { self.entries_under_way.load(Ordering::SeqCst) } else { 0 };
         let memory = self.registry.memory.get().unwrap_or(&self.services.memory);
         loop {
@@ -405,7 +405,7 @@ impl<T: Entry> Inner<T> {
     }
 
     fn is_idle(&self) -> bool {
-        // The worker counts a batch as under way before it lets go of the lock, so this cannot miss one.
+        // The worker counts a batch as in progress before it lets go of the lock, so this cannot miss one.
         let waiting = lock(&self.waiting);
         waiting.entries.is_empty() && self.under_way.load(Ordering::SeqCst) == 0
     }

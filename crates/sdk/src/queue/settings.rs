@@ -25,7 +25,7 @@ pub struct Settings {
     /// Between retries at most.
     pub max_retry_delay: Duration,
     /// Every entry is delivered at once, by itself (Kong: `concurrency_limit: -1`); `max_entries` limits how many are
-    /// under way.
+    /// in progress.
     pub parallel: bool,
 }
 

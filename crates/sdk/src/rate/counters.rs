@@ -39,8 +39,10 @@ struct Entry {
 
 #[derive(Clone, Copy, Default)]
 struct Window {
+    /// When it began; of a bucket, the number of the interval.
     start: u64,
     count: u64,
+    /// The count of the window before; of a bucket, the length of its intervals.
     previous: u64,
 }
 
@@ -81,9 +83,11 @@ impl Counters {
         let Some(entry) = shard.entry(key, now) else { return false };
         entry.expires = ((interval + 1).saturating_mul(interval_ms)).div_ceil(1_000);
         let [window, ..] = &mut entry.windows;
+        // Numbers of intervals of another length are not comparable: the policy has changed.
+        let is_other = window.previous != interval_ms;
         // Another worker may have looked at the clock a moment later.
-        if interval > window.start {
-            *window = Window { start: interval, count: 0, previous: 0 };
+        if is_other || interval > window.start {
+            *window = Window { start: interval, count: 0, previous: interval_ms };
         }
         let is_left = window.count < u64::from(bucket.tokens);
         window.count += u64::from(is_left);

@@ -28,3 +28,17 @@ fn counters_are_shared_by_threads() {
     let taken: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert_eq!(taken, 1_000);
 }
+
+/// The counters of a policy outlive its changes. Intervals of another length have other numbers.
+#[test]
+fn a_bucket_whose_interval_changes_is_filled() {
+    let counters = Counters::default();
+    let (short, long) = (TokenBucket { tokens: 1, interval_ms: 100 }, TokenBucket { tokens: 1, interval_ms: 60_000 });
+    let day_ms = 86_400_000;
+    assert!(counters.take(b"k", short, day_ms) && !counters.take(b"k", short, day_ms));
+    assert!(counters.take(b"k", long, day_ms), "a new bucket is full");
+    assert!(!counters.take(b"k", long, day_ms) && counters.take(b"k", long, day_ms + 60_000));
+    assert!(counters.take(b"k", short, day_ms + 60_000) && !counters.take(b"k", short, day_ms + 60_099));
+    let never = TokenBucket { tokens: 1, interval_ms: u64::MAX };
+    assert!(counters.take(b"k", never, day_ms) && !counters.take(b"k", never, u64::MAX - 1));
+}

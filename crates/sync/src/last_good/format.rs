@@ -7,22 +7,26 @@
 //! | about the configuration | length (4, big-endian), JSON |
 //! | each record | length of the table's name (1, not 0), name, id (16), length (4, big-endian), binary form |
 //! | end of the records | one zero |
+//! | each secret | 1, length of the reference (1), reference, length (4, big-endian), the secret |
+//! | end of the secrets | one zero |
 //! | checksum | SHA-256 of everything before it (32) |
 //!
 //! The checksum is verified before anything is decoded. A record stands for itself, so that one which this version of the
-//! program cannot read does not affect the others.
+//! program cannot read does not affect the others. Records and secrets are in one file so that neither is ever replaced without
+//! the other.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use cardinal_ir::{Id, Ir, RecordKind, Rejected};
+use cardinal_ir::{Id, Ir, Policy, RecordKind, Rejected, Scope, Secret, Secrets, Table};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::{LoadError, Loaded, Saved};
 
 const MAGIC: &[u8; 8] = b"CARDINAL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const CHECKSUM_LEN: u64 = 32;
 /// Tables that restrict what is served. To leave out one of their records would permit more than was configured.
 const RESTRICTING: [&str; 2] = ["filter_sets", "policies"];
@@ -67,17 +71,28 @@ pub(super) fn write(file: &mut File, saved: &Saved) -> io::Result<()> {
         write_record(&mut out, kind.as_str(), id, bytes).map_err(WriteError::Io)
     })?;
     out.write_all(&[0])?;
+    let mut secrets = saved.secrets.clone();
+    secrets.retain_used(&saved.ir);
+    for (reference, secret) in secrets.iter() {
+        out.write_all(&[1])?;
+        write_short(&mut out, &reference.to_string())?;
+        write_sized(&mut out, secret.expose().as_bytes())?;
+    }
+    out.write_all(&[0])?;
     let Summed { mut out, sum } = out;
     out.write_all(&sum.finalize())?;
     out.flush()
 }
 
 pub(super) fn write_record(out: &mut impl Write, table: &str, id: Id, bytes: &[u8]) -> io::Result<()> {
-    let length = u8::try_from(table.len()).map_err(io::Error::other)?;
-    out.write_all(&[length])?;
-    out.write_all(table.as_bytes())?;
+    write_short(out, table)?;
     out.write_all(id.as_bytes())?;
     write_sized(out, bytes)
+}
+
+fn write_short(out: &mut impl Write, text: &str) -> io::Result<()> {
+    out.write_all(&[u8::try_from(text.len()).map_err(io::Error::other)?])?;
+    out.write_all(text.as_bytes())
 }
 
 fn write_sized(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
@@ -165,15 +180,10 @@ fn read_records(input: &mut impl Read) -> Result<Loaded, Unreadable> {
     let about = serde_json::from_slice(&about).map_err(|_| Unreadable::Damaged("its description is not JSON"))?;
     let (mut ir, mut rejected) = (Ir::default(), Vec::new());
     loop {
-        let mut length = [0];
-        input.read_exact(&mut length)?;
-        let [length] = length;
-        if length == 0 {
+        let table = read_short(input)?;
+        if table.is_empty() {
             break;
         }
-        let mut table = vec![0; usize::from(length)];
-        input.read_exact(&mut table)?;
-        let table = String::from_utf8_lossy(&table).into_owned();
         let mut id = [0; 16];
         input.read_exact(&mut id)?;
         let (id, bytes) = (Id::from_bytes(id), read_sized(input)?);
@@ -190,10 +200,57 @@ fn read_records(input: &mut impl Read) -> Result<Loaded, Unreadable> {
         }
     }
     if !rejected.is_empty() {
-        rejected.extend(ir.remove_dangling());
+        let policies = ir.policies.clone();
+        let removed = ir.remove_dangling();
+        check_policies(&policies, &ir, &removed)?;
+        rejected.extend(removed);
         rejected.truncate(REJECTED_MAX);
     }
-    Ok(Loaded { ir, about, rejected })
+    Ok(Loaded { ir, secrets: read_secrets(input)?, about, rejected })
+}
+
+fn read_secrets(input: &mut impl Read) -> Result<Secrets, Unreadable> {
+    let mut secrets = Secrets::default();
+    loop {
+        let mut more = [0];
+        input.read_exact(&mut more)?;
+        if more == [0] {
+            return Ok(secrets);
+        }
+        let reference = read_short(input)?.parse();
+        let secret = Zeroizing::new(read_sized(input)?);
+        // What is wrong with a secret must not show it.
+        let (Ok(reference), Ok(secret)) = (reference, std::str::from_utf8(&secret)) else {
+            return Err(Unreadable::Damaged("it has a secret that is no text"));
+        };
+        secrets.insert(reference, Secret::from(secret));
+    }
+}
+
+fn read_short(input: &mut impl Read) -> Result<String, Unreadable> {
+    let mut length = [0];
+    input.read_exact(&mut length)?;
+    let [length] = length;
+    let mut text = vec![0; usize::from(length)];
+    input.read_exact(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Refuses to do without policies because of what their rules name: requests that they restrict would still be served. What
+/// a policy is for may be missing: then there is nothing to restrict.
+fn check_policies(before: &Table<Policy>, ir: &Ir, removed: &[Rejected]) -> Result<(), Unreadable> {
+    let is_there = |scope: &Scope| {
+        scope.listeners.is_none_or(|id| ir.listener_groups.contains(&id))
+            && scope.backend.is_none_or(|id| ir.backends.contains(&id))
+            && scope.principal.is_none_or(|id| ir.principals.contains(&id))
+            && scope.group.is_none_or(|id| ir.groups.contains(&id))
+    };
+    let lost = before.iter().find(|(id, policy)| !ir.policies.contains(id) && is_there(&policy.scope));
+    let Some((id, _)) = lost else { return Ok(()) };
+    let (kind, id) = (RecordKind::Policy, id.to_string());
+    let found = removed.iter().find(|rejected| rejected.kind == kind && rejected.id == id);
+    let reason = found.map_or_else(|| id.clone(), |rejected| rejected.reason.clone());
+    Err(Unreadable::Unrestricted { table: kind.as_str().to_owned(), reason })
 }
 
 fn read_sized(input: &mut impl Read) -> Result<Vec<u8>, Unreadable> {

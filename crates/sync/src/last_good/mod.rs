@@ -1,7 +1,8 @@
 //! [`LastGood`]: the file of the last known good configuration.
 //!
 //! It holds the records that were served, so that a node starts without its source and without what the source reads.
-//! Records may contain private keys and passwords: only the user of the process can read the file.
+//! The records refer to private keys and passwords. These are in a section of their own, without which a node could not start
+//! again: only the user of the process can read the file.
 
 mod format;
 mod keeper;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cardinal_base::descriptors;
-use cardinal_ir::{Ir, Rejected};
+use cardinal_ir::{Ir, Rejected, Secrets};
 use serde_json::Value;
 
 pub use keeper::Keeper;
@@ -32,6 +33,8 @@ pub struct LastGood {
 pub struct Saved {
     /// The records.
     pub ir: Arc<Ir>,
+    /// The secrets that the records refer to; others are not saved.
+    pub secrets: Secrets,
     /// What the source wants to know about the configuration when it is served again.
     pub about: Value,
 }
@@ -41,6 +44,8 @@ pub struct Saved {
 pub struct Loaded {
     /// The records. No reference dangles.
     pub ir: Ir,
+    /// The secrets that they refer to.
+    pub secrets: Secrets,
     /// As it was given.
     pub about: Value,
     /// Records that this version of the program cannot read, and those that refer to them.

@@ -1,9 +1,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use cardinal_base::Tick;
+use cardinal_ir::policy::{AccessRule, Authorization, ClientMatch};
 use cardinal_ir::{
-    Action, Backend, Cluster, Filter, FilterSet, Host, HttpVersion, Labels, Matches, Origin, Rank, Route, Target,
-    binary,
+    Action, Backend, Cluster, Filter, FilterSet, Host, HttpVersion, Labels, Matches, Origin, Policy, PolicySpec,
+    Principal, Rank, Route, Scope, SecretKey, SecretRef, Target, binary,
 };
 use cardinal_testkit::TempDir;
 use proptest::prelude::*;
@@ -34,19 +35,32 @@ fn ir() -> Ir {
         let (origin, matches) = (origin("routes", number), Matches::from(cardinal_ir::Criteria::default()));
         ir.routes.insert(id(number), Route { origin, rank, matches, action, ..Route::default() });
     }
-    let filters = vec![Filter { kind: "x".into(), params: json!({"a": [1, 2.5]}).into(), ..Filter::default() }];
+    let params = json!({"a": [1, 2.5], "password": reference().to_string()}).into();
+    let filters = vec![Filter { kind: "x".into(), params, ..Filter::default() }];
     ir.filter_sets.insert(id(6), FilterSet { origin: origin("plugins", 6), filters, ..FilterSet::default() });
     ir
 }
 
 fn saved(ir: Ir) -> Saved {
-    Saved { ir: Arc::new(ir), about: json!({"summary": "2 routes"}) }
+    Saved { ir: Arc::new(ir), secrets: secrets(), about: json!({"summary": "2 routes"}) }
+}
+
+/// What the records refer to, and one more.
+fn secrets() -> Secrets {
+    let mut secrets = Secrets::default();
+    secrets.add(&SecretKey::default(), "hush");
+    secrets.add(&SecretKey::default(), "unused");
+    secrets
+}
+
+fn reference() -> SecretRef {
+    SecretKey::default().reference("hush")
 }
 
 /// A file with these records in place of their binary forms.
 fn file_with(replaced: &[(&str, u128, &[u8])]) -> Vec<u8> {
     let about = b"null".as_slice();
-    let mut content = [b"CARDINAL".as_slice(), &1_u32.to_be_bytes(), &4_u32.to_be_bytes(), about].concat();
+    let mut content = [b"CARDINAL".as_slice(), &2_u32.to_be_bytes(), &4_u32.to_be_bytes(), about].concat();
     let result = ir().for_each_encoded(&mut |kind, id, bytes| {
         let found = replaced.iter().find(|(_, number, _)| Id::from_u128(*number) == id);
         let (table, bytes) = found.map_or((kind.as_str(), bytes), |(table, _, bytes)| (*table, *bytes));
@@ -54,7 +68,7 @@ fn file_with(replaced: &[(&str, u128, &[u8])]) -> Vec<u8> {
         Ok::<_, Box<dyn std::error::Error>>(())
     });
     result.unwrap();
-    content.push(0);
+    content.extend([0, 0]);
     format::sealed(&content)
 }
 
@@ -87,8 +101,10 @@ fn a_saved_configuration_is_read_again() {
     for ir in [Ir::default(), ir()] {
         kept.file.save(&saved(ir.clone())).unwrap();
         let loaded = kept.file.load().unwrap();
-        assert_eq!((loaded.ir, loaded.about["summary"].as_str()), (ir, Some("2 routes")));
+        assert_eq!((&loaded.ir, loaded.about["summary"].as_str()), (&ir, Some("2 routes")));
         assert!(loaded.rejected.is_empty());
+        let kept: Vec<_> = loaded.secrets.iter().map(|(reference, secret)| (reference, secret.expose())).collect();
+        assert_eq!(kept, if loaded.ir.is_empty() { vec![] } else { vec![(reference(), "hush")] });
     }
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let folder = kept.folder.path().join("data");
@@ -119,8 +135,8 @@ fn a_file_of_another_version_is_refused() {
     let kept = Kept::new();
     let mut file = file_with(&[]);
     assert_eq!(kept.load_bytes(&file).unwrap().ir, ir());
-    file[11] = 2;
-    assert!(kept.error_of(&file).contains("has format version 2, which this version of the program cannot read"));
+    file[11] = 3;
+    assert!(kept.error_of(&file).contains("has format version 3, which this version of the program cannot read"));
 }
 
 #[test]
@@ -151,11 +167,43 @@ fn records_that_restrict_access_are_not_left_out() {
     assert!(error.contains("has records of borders") && error.contains("there is no table \"borders\""), "{error}");
 }
 
+/// A policy whose rules name a principal that cannot be read does not go with it, unless it is for that principal alone.
+#[test]
+fn policies_are_not_left_out_with_what_their_rules_name() {
+    let kept = Kept::new();
+    let strange = binary::encode(&json!({"username": 5, "origin": 5})).unwrap();
+    let load = |scope: Scope| {
+        let mut ir = Ir::default();
+        ir.principals.insert(id(8), Principal { origin: origin("consumers", 8), ..Principal::default() });
+        let rule = AccessRule { clients: vec![ClientMatch::Principal(id(8))], ..AccessRule::default() };
+        let spec = PolicySpec::Authorization(Authorization {
+            rules: vec![rule],
+            allow_by_default: true,
+            ..Authorization::default()
+        });
+        ir.policies.insert(id(9), Policy { origin: origin("policies", 9), scope, spec, ..Policy::default() });
+        let mut content = [b"CARDINAL".as_slice(), &2_u32.to_be_bytes(), &4_u32.to_be_bytes(), b"null"].concat();
+        let written = ir.for_each_encoded(&mut |kind, id, bytes| {
+            let bytes = if kind.as_str() == "principals" { &*strange } else { bytes };
+            format::write_record(&mut content, kind.as_str(), id, bytes).unwrap();
+            Ok::<_, Box<dyn std::error::Error>>(())
+        });
+        written.unwrap();
+        // The end of the records, and that of the secrets.
+        content.extend([0, 0]);
+        kept.load_bytes(&format::sealed(&content))
+    };
+    let error = load(Scope::default()).unwrap_err().to_string();
+    assert!(error.contains("has records of policies") && error.contains("spec.rules.clients refers to"), "{error}");
+    let alone = load(Scope { principal: Some(id(8)), ..Scope::default() }).unwrap();
+    assert_eq!((alone.rejected.len(), alone.ir), (2, Ir::default()));
+}
+
 proptest! {
     #[test]
     fn bytes_of_any_kind_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), sealed: bool) {
         let kept = Kept::new();
-        let start = [b"CARDINAL".as_slice(), &1_u32.to_be_bytes(), &bytes].concat();
+        let start = [b"CARDINAL".as_slice(), &2_u32.to_be_bytes(), &bytes].concat();
         let file = if sealed { format::sealed(&start) } else { bytes };
         drop(kept.load_bytes(&file));
     }

@@ -244,7 +244,7 @@ fn check_declarative(input: &[u8]) {
     };
     match cardinal_kong::load(&[Source::new("fuzz.yaml", text)], registry, settings) {
         Ok(snapshot) => {
-            let (ir, _) = cardinal_kong::lower(&snapshot, registry, settings);
+            let (ir, ..) = cardinal_kong::lower(&snapshot, registry, settings);
             assert!(ir.verify().is_empty(), "what is lowered is sound: {:?}", ir.verify());
         }
         Err(errors) => {

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use cardinal_base::{Rng as _, SeededRng};
 use cardinal_ir::policy::{Authorization, ClientMatch, PluginInstance, Respond};
 use cardinal_ir::{
-    Backend, Filter, FilterSet, Host, HttpVersion, Matches, Origin, PathMatch, Policy, PolicySpec, Principal, Rank,
-    Scope, Target, Wire,
+    Backend, Filter, FilterSet, Host, HttpVersion, ListenerGroup, Matches, Origin, PathMatch, Policy, PolicySpec,
+    Principal, Rank, Scope, Target, Wire,
 };
 use cardinal_sdk::{Client, Exchange, PrincipalEntry};
 
 use super::*;
-use crate::plan::NOT_CHOSEN;
+use crate::plan::{NOT_CHOSEN, Phase};
 
-const ROUTES: [u128; 2] = [1, 2];
+const ROUTES: [u128; 3] = [1, 2, 3];
 const BACKEND: u128 = 11;
+const GROUP: u128 = 31;
 const PRINCIPALS: [u128; 2] = [21, 22];
 /// Filter sets and policies may have one id.
 const RECORDS: u64 = 8;
@@ -28,9 +29,16 @@ fn origin(kind: &str, number: u128) -> Origin {
     Origin::new("test", kind, id(number))
 }
 
-/// Two routes, one of which goes to the backend.
+/// The group of listeners of a route: the second one has a group of its own.
+fn group_of(route: u128) -> Option<Id> {
+    (route == 2).then_some(id(GROUP))
+}
+
+/// Three routes, two of which go to the backend.
 fn skeleton() -> Ir {
     let mut ir = Ir::default();
+    let group = ListenerGroup { origin: origin("listener_groups", GROUP), name: "g".into() };
+    ir.listener_groups.insert(id(GROUP), group);
     let target = Target::Host(Host { host: "127.0.0.1".into(), port: 1 });
     let http = Some(HttpVersion::H1);
     ir.backends
@@ -38,8 +46,9 @@ fn skeleton() -> Ir {
     for number in ROUTES {
         let paths = vec![PathMatch::Prefix(format!("/{number}").into())];
         let matches = Matches::from(cardinal_ir::Criteria { paths, ..Default::default() });
-        let (rank, action) = (Rank { weight: 0, tie: number }, (number == 1).then_some(id(BACKEND)).into());
-        let route = Route { origin: origin("routes", number), rank, matches, action, ..Route::default() };
+        let (rank, action) = (Rank { weight: 0, tie: number }, (number != 3).then_some(id(BACKEND)).into());
+        let (origin, group) = (origin("routes", number), group_of(number));
+        let route = Route { origin, group, rank, matches, action, ..Route::default() };
         ir.routes.insert(id(number), route);
     }
     for number in PRINCIPALS {
@@ -57,6 +66,7 @@ impl Dice {
 
     fn scope(&mut self) -> Scope {
         Scope {
+            listeners: self.one(&[None, None, Some(id(GROUP))]),
             route: self.one(&[None, None, Some(id(1)), Some(id(2))]),
             backend: self.one(&[None, None, Some(id(BACKEND))]),
             principal: self.one(&[None, None, Some(id(21)), Some(id(22))]),
@@ -127,8 +137,9 @@ impl Asker {
     }
 
     fn has(&self, scope: &Scope) -> bool {
-        scope.route.is_none_or(|route| route == id(self.route))
-            && scope.backend.is_none_or(|_| self.route == 1)
+        (scope.route.is_some() || scope.listeners == group_of(self.route))
+            && scope.route.is_none_or(|route| route == id(self.route))
+            && scope.backend.is_none_or(|_| self.route != 3)
             && scope.principal.is_none_or(|principal| self.principal.map(id) == Some(principal))
     }
 
@@ -151,7 +162,12 @@ impl Asker {
                 }
             }
         }
+        let takes = |wires: &[Wire]| wires.is_empty() || wires.contains(&Wire::Http);
         for (number, policy) in ir.policies.iter().filter(|(_, policy)| self.has(&policy.scope)) {
+            // Instances of a plugin are taken first, and do not act then.
+            if policy.plugin.is_none() && !takes(&policy.wires) {
+                continue;
+            }
             let is_client = |client: &ClientMatch| matches!(client, ClientMatch::Network(n) if n.contains(&self.ip));
             if !policy.clients.is_empty() && !policy.clients.iter().any(is_client) {
                 continue;
@@ -165,7 +181,6 @@ impl Asker {
             };
             offer(key, (policy.precedence, std::cmp::Reverse((*number, 1)), at, name, &*policy.wires));
         }
-        let takes = |wires: &[Wire]| wires.is_empty() || wires.contains(&Wire::Http);
         let chosen = best.into_values().filter(|(.., wires)| takes(wires));
         let mut all: Vec<_> = chosen.map(|(_, std::cmp::Reverse((id, _)), at, name, _)| (at, name, id)).collect();
         all.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
@@ -174,7 +189,8 @@ impl Asker {
 
     /// What a plan chooses: name and id, in the order in which it runs.
     fn planned(&self, plan: &Plan) -> Vec<(&'static str, Id)> {
-        let route = plan.group(None).http_routes.iter().find(|route| route.route.origin.id == id(self.route)).unwrap();
+        let group = plan.group(group_of(self.route));
+        let route = group.http_routes.iter().find(|route| route.route.origin.id == id(self.route)).unwrap();
         let (exchange, chain) = (self.exchange(), &route.destination(0).chain);
         let slots = 0..u16::try_from(chain.len()).unwrap();
         let chosen = slots.filter_map(|slot| match chain.choose(slot, &exchange) {
@@ -215,7 +231,8 @@ fn chains_are_what_a_naive_resolution_comes_to() {
                     }
                 }
             }
-            let same = Configuration { ir: Arc::clone(&next.ir), node: Arc::clone(&next.node) };
+            let same =
+                Configuration { ir: Arc::clone(&next.ir), secrets: next.secrets.clone(), node: Arc::clone(&next.node) };
             let fresh_registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
             let fresh = bench.plan(&same, 1, &fresh_registry, None);
             assert_eq!(digest(&next, &registry), digest(&fresh, &fresh_registry), "seed {seed}, {generation}");
@@ -224,4 +241,41 @@ fn chains_are_what_a_naive_resolution_comes_to() {
         }
     }
     assert!(applied > 10_000, "{applied}");
+}
+
+/// A policy for other wire forms does not take the place of one that applies.
+#[test]
+fn a_policy_for_streams_hides_none_for_requests() {
+    let (bench, mut ir) = (Bench::new(), skeleton());
+    for (number, precedence, wires) in [(101, 9, vec![Wire::Tcp]), (102, 5, vec![]), (103, 1, vec![Wire::Http])] {
+        let origin = origin("policies", number);
+        ir.policies.insert(id(number), Policy { origin, precedence, wires, ..Policy::default() });
+    }
+    let registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
+    let plan = bench.plan(&Configuration::from(ir), 1, &registry, None);
+    let asker = Asker { route: 1, principal: None, ip: [127, 0, 0, 1].into() };
+    assert_eq!(asker.planned(&plan), [("authorization", id(102))]);
+}
+
+/// What there is no room for is not left out: nothing passes.
+#[test]
+fn a_route_with_too_many_policies_is_closed() {
+    let (bench, mut ir) = (Bench::new(), skeleton());
+    for order in 0..20_000 {
+        let number = 1_000 + order as u128;
+        let spec = PolicySpec::Authorization(Authorization { allow_by_default: order > 0, ..Authorization::default() });
+        let origin = origin("policies", number);
+        ir.policies.insert(id(number), Policy { origin, order, spec, ..Policy::default() });
+    }
+    let registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
+    let plan = bench.plan(&Configuration::from(ir), 1, &registry, None);
+    let found = plan.diagnostics();
+    assert!(found.iter().any(|found| found.message.contains("plugins and policies apply to one route")), "{found:?}");
+    let route = plan.group(None).http_routes.iter().next().unwrap();
+    let chain = &route.destination(0).chain;
+    let asker = Asker { route: 1, principal: None, ip: [127, 0, 0, 1].into() };
+    let first = chain.list(Phase::Request).first().copied().unwrap();
+    assert_eq!((first, chain.choose(first, &asker.exchange())), (0, 0));
+    assert_eq!(chain.list(Phase::Connect).len(), chain.len());
+    assert_eq!(chain.len(), super::super::chain::SLOTS_MAX);
 }

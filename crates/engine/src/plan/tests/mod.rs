@@ -163,7 +163,7 @@ impl Model {
 fn compiled(file: &str) -> anyhow::Result<Configuration> {
     // The test world has another build of this crate.
     let made = World::compiled(PLUGINS, file, &[])?;
-    Ok(Configuration { ir: made.ir, node: made.node })
+    Ok(Configuration { ir: made.ir, secrets: made.secrets, node: made.node })
 }
 
 /// What can be observed of a plan.
@@ -194,7 +194,11 @@ fn digest(plan: &Plan, registry: &Registry) -> Vec<String> {
         all.push(format!("{entry:?} {:?} {:?} {:?}", Arc::as_ptr(record), own("key-auth"), own("acl")));
     }
     for (_, record) in plan.ir.credentials.iter() {
-        let found = plan.directory.credential(&record.kind, &record.lookup);
+        let lookup = match &record.lookup {
+            cardinal_ir::Lookup::Text(text) => text,
+            cardinal_ir::Lookup::Secret(reference) => plan.secrets.get(*reference).expect("a secret").expose(),
+        };
+        let found = plan.directory.credential(&record.kind, lookup);
         all.push(format!("{} {:?}", record.lookup, found.map(|entry| Arc::as_ptr(&entry.record))));
     }
     let served = plan.tls.names.find(Some("tls.test")).first().and_then(|pair| pair.end_entity_cert().ok());
@@ -265,7 +269,7 @@ proptest! {
             prop_assert_eq!(next.ir.digest(), made.ir.digest());
             let fresh_registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
             // The same records, as they are compared by their addresses.
-            let same = Configuration { ir: Arc::clone(&next.ir), node: made.node };
+            let same = Configuration { ir: Arc::clone(&next.ir), ..made };
             let fresh = bench.plan(&same, 1, &fresh_registry, None);
             prop_assert_eq!(digest(&next, &registry), digest(&fresh, &fresh_registry));
             prop_assert_eq!(bench.validated(&same), fresh.diagnostics());
@@ -372,7 +376,9 @@ fn validating_finds_what_planning_leaves_out() {
     let (bench, id) = (Bench::new(), Id::from_u128);
     let origin = |kind: &str, number: u128| Origin::new("test", kind, id(number));
     let mut ir = Ir::default();
-    let pairs = vec![KeyPair { chain: "no PEM".into(), key: "no key".into() }];
+    let mut secrets = cardinal_ir::Secrets::default();
+    let key = secrets.add(&cardinal_ir::SecretKey::default(), "no key");
+    let pairs = vec![KeyPair { chain: "no PEM".into(), key }];
     ir.certificates.insert(id(1), Certificate { origin: origin("certificates", 1), pairs, ..Default::default() });
     let tls = Some(UpstreamTls { client_certificate: Some(id(1)), ..Default::default() });
     let (http, origin_of) = (Some(HttpVersion::H1), origin("services", 2));
@@ -393,7 +399,7 @@ fn validating_finds_what_planning_leaves_out() {
         ir.filter_sets
             .insert(id(number), FilterSet { origin: origin("plugins", number), scope, filters, precedence: 1 });
     }
-    let configuration = Configuration::from(ir);
+    let configuration = Configuration::from(ir).with_secrets(secrets);
     let planned = bench
         .plan(&configuration, 1, &Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap(), None)
         .diagnostics();

@@ -7,7 +7,7 @@ use cardinal_route::split_host;
 use cardinal_route::upstream_uri::{write_path, write_replaced};
 use cardinal_sdk::{Reply, ReplyBody};
 
-use crate::http::Scratch;
+use crate::exchange::Scratch;
 use crate::policy::headers;
 
 #[cfg(test)]
@@ -77,6 +77,11 @@ fn location(redirect: &Redirect, s: &Scratch) -> Vec<u8> {
             true
         }
     };
+    if host.is_empty() {
+        // What begins with two slashes would name a host.
+        let slashes = out.iter().take_while(|byte| **byte == b'/').count();
+        out.drain(..slashes.saturating_sub(1));
+    }
     let query = exchange.original.target.splitn(2, |byte| *byte == b'?').nth(1);
     if let Some(query) = query.filter(|_| keeps_query) {
         out.push(b'?');

@@ -92,3 +92,19 @@ fn direct_responses_are_as_they_are_written() {
     assert!(matches!((empty.status, empty.body), (200, ReplyBody::Empty)));
     assert!(of(Action::None).is_none());
 }
+
+/// Without a host the location is a path, which must not begin like that of another host.
+#[test]
+fn a_location_without_a_host_stays_here() {
+    for (path, expect) in [
+        (None, "/evil.test/x?q=1"),
+        (Some(PathRewrite::Prefix("".into())), "/evil.test/x?q=1"),
+        (Some(PathRewrite::Full("///evil.test".into())), "/evil.test?q=1"),
+    ] {
+        let mut s = request(80);
+        s.exchange.original.host.clear();
+        s.exchange.original.target = b"//evil.test/x?q=1".to_vec();
+        (s.path, s.matched) = (b"/old//evil.test/x".to_vec(), Some(4));
+        check(&Redirect { path, ..Redirect::default() }, &s, expect);
+    }
+}

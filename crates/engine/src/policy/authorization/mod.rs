@@ -14,8 +14,9 @@ use cardinal_sdk::{
     Services,
 };
 
+use super::building::{PolicyCx, final_status};
 use super::clients::Groups;
-use super::{Clients, Event, PolicyCounts, PolicyCx, final_status};
+use super::{Clients, Event, PolicyCounts};
 use requests::Requests;
 
 /// An authorization, ready to decide.

@@ -1,6 +1,6 @@
 //! [`Requests`]: conditions on requests.
 
-use cardinal_http::RequestHead;
+use cardinal_http::{RequestHead, is_called};
 use cardinal_ir::policy::{HeaderCondition, PathCondition, RequestCondition, ValueCondition};
 
 /// Conditions on requests; a request matches if one of them holds, or if there is none.
@@ -8,7 +8,11 @@ pub(super) struct Requests(Box<[RequestCondition]>);
 
 impl Requests {
     pub(super) fn new(conditions: &[RequestCondition]) -> Self {
-        Self(conditions.into())
+        let mut conditions: Box<[RequestCondition]> = conditions.into();
+        for header in conditions.iter_mut().flat_map(|condition| &mut condition.headers) {
+            header.name = header.name.to_ascii_lowercase().replace('_', "-").into();
+        }
+        Self(conditions)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -39,7 +43,8 @@ fn path_holds(condition: &PathCondition, path: &[u8]) -> bool {
 }
 
 fn header_holds(condition: &HeaderCondition, request: &RequestHead) -> bool {
-    let mut values = request.headers.get_all(condition.name.as_bytes());
+    let fields = request.headers.iter().filter(|(name, _)| is_called(name, condition.name.as_bytes()));
+    let mut values = fields.map(|(_, value)| value);
     match &condition.value {
         ValueCondition::Present => values.next().is_some(),
         ValueCondition::Absent => values.next().is_none(),

@@ -4,41 +4,23 @@
 //! The place of a request in flight belongs to the picked address and goes with it. The place of a connection belongs to
 //! the connection, in use or idle in a pool. Idle connections of other workers are asked for through [`Shortage`].
 
+mod shortage;
+
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cardinal_balance::{Group, LimitKind, Picked};
 use cardinal_base::{Permit, Seat, Tick};
 use cardinal_http::{Failure, FailureKind};
-use cardinal_net::Timer;
 use cardinal_net::h1::H1;
-use tokio::sync::Notify;
+use cardinal_net::{PoolKey, Timer};
 
+use crate::plan::Plan;
 use crate::worker::Worker;
-
-/// Workers are asked for idle connections this often at most, milliseconds.
-const ASKED_EVERY_MS: u64 = 10;
-
-/// Tells workers that others wait for connections that they may have idle.
-#[derive(Default)]
-pub(crate) struct Shortage {
-    told: Notify,
-    /// When workers were asked last, milliseconds.
-    last_ms: AtomicU64,
-}
-
-impl Shortage {
-    fn tell(&self, now: Tick) {
-        let last_ms = self.last_ms.load(Ordering::Relaxed);
-        if now.millis().saturating_sub(last_ms) >= ASKED_EVERY_MS {
-            self.last_ms.store(now.millis(), Ordering::Relaxed);
-            self.told.notify_waiters();
-        }
-    }
-}
+use shortage::ASKED_EVERY_MS;
+pub(crate) use shortage::Shortage;
 
 /// Closes idle connections that others wait for, as long as the worker lives.
 pub(crate) async fn yield_connections(worker: Rc<Worker>) {
@@ -156,7 +138,7 @@ pub(crate) async fn wait<T>(
 }
 
 /// Where a connection goes after its request.
-pub(crate) enum Afterwards {
+enum Afterwards {
     /// To the pool.
     Keep,
     /// To the pool; then a waiter of this seat is told.
@@ -165,8 +147,22 @@ pub(crate) enum Afterwards {
     Close,
 }
 
+/// Puts a connection that is in order back into the pool after so many requests, unless it makes room for another one.
+pub(crate) fn keep(worker: &Worker, plan: &Plan, (key, h1, requests): (PoolKey, Box<H1>, u32), now: Tick) {
+    let limits = Worker::pool_limits(plan);
+    let put = |h1| worker.pool.borrow_mut().put(key, h1, requests, &limits, now);
+    match afterwards(worker, &h1) {
+        Afterwards::Keep => put(h1),
+        Afterwards::Offer(seat) => {
+            put(h1);
+            seat.offer();
+        }
+        Afterwards::Close => {}
+    }
+}
+
 /// Decides it: waiters of this worker and of others get connections in proportion to their numbers.
-pub(crate) fn afterwards(worker: &Worker, h1: &H1) -> Afterwards {
+fn afterwards(worker: &Worker, h1: &H1) -> Afterwards {
     let Some(seat) = h1.permit().map(Permit::seat) else { return Afterwards::Keep };
     match (u64::from(seat.limit().waiting()), u64::from(seat.waiting())) {
         (0, _) => Afterwards::Keep,

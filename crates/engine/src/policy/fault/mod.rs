@@ -6,7 +6,8 @@ use std::sync::Arc;
 use cardinal_ir::policy::{Fault, FaultAbort, FaultBandwidth, FaultDelay, FaultStatus};
 use cardinal_sdk::{BuildError, Filter, Flow, HeadCx, Phases, Reply};
 
-use super::{Event, PolicyCounts, PolicyCx, final_status};
+use super::building::{PolicyCx, final_status};
+use super::{Event, PolicyCounts};
 
 /// The message of injected errors.
 const MESSAGE: &str = "fault injected";

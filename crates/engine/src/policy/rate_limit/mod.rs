@@ -5,9 +5,12 @@ use std::sync::Arc;
 use cardinal_base::Tick;
 use cardinal_ir::policy::{LimitBy, Limiter, RateLimit, TokenBucket};
 use cardinal_sdk::rate::{self, Counters, Key, Limits, Quota, push_address, push_identifier};
-use cardinal_sdk::{Admit, BuildError, ConnectCx, Filter, Flow, HeadCx, Phases, Reply, ResponseCx, Services};
+use cardinal_sdk::{
+    Admit, BuildError, ConnectCx, Filter, FilterStep, Flow, HeadCx, Phases, Reply, ResponseCx, Services,
+};
 
-use super::{Event, PolicyCounts, PolicyCx, check_fields};
+use super::building::{PolicyCx, check_fields};
+use super::{Event, PolicyCounts};
 
 /// The status of refused requests where the record says nothing.
 const TOO_MANY_REQUESTS: u16 = 429;
@@ -46,6 +49,10 @@ impl Limit {
                 let limits = rate::limits(windows);
                 if limits.iter().flatten().next().is_none() {
                     return Err(BuildError::new("spec.limiter", "at least one limit is required"));
+                }
+                // What is not a number would limit nothing.
+                if !windows.limits.iter().all(|window| window.limit.is_finite() && window.limit >= 0.0) {
+                    return Err(BuildError::new("spec.limiter", "a limit must be a number, and not below 0"));
                 }
                 (Counting::Windows { limits, sliding: windows.sliding }, "rate limit windows")
             }
@@ -131,10 +138,11 @@ impl Filter for Limit {
         Flow::reply(self.refusal())
     }
 
-    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+    fn on_response_head<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
         if let Some(quota) = cx.state::<Quota>().copied() {
             quota.write(&mut cx.response.headers);
         }
+        FilterStep::Continue
     }
 
     fn on_connect(&self, cx: &mut ConnectCx<'_>) -> Admit {

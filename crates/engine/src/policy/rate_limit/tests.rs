@@ -247,6 +247,22 @@ async fn limits_that_cannot_be_kept_are_refused() {
 }
 
 /// What a bucket or windows let through, counted in the simplest way.
+#[tokio::test]
+async fn limits_that_are_no_numbers_are_refused() {
+    let bench = bench_of(PolicySpec::RateLimit(RateLimit {
+        limiter: Limiter::Bucket(TokenBucket { tokens: 1, interval_ms: u64::MAX }),
+        ..RateLimit::default()
+    }));
+    for (limit, is_refused) in
+        [(f64::NAN, true), (f64::INFINITY, true), (-1.0, true), (-0.0, false), (0.5, false), (f64::MAX, false)]
+    {
+        let limits = vec![RateWindow { period: RatePeriod::Year, limit }];
+        let limiter = Limiter::Windows(Windows { limits, sliding: true });
+        let spec = PolicySpec::RateLimit(RateLimit { limiter, ..RateLimit::default() });
+        assert_eq!(built(&spec, 0, &bench.services).is_err(), is_refused, "{limit}");
+    }
+}
+
 #[derive(Default)]
 struct Model {
     passed: HashMap<(u8, &'static str, u64), u64>,

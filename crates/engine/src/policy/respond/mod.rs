@@ -7,7 +7,7 @@ use cardinal_http::query;
 use cardinal_ir::policy::{Respond, RespondBody};
 use cardinal_sdk::{BuildError, Filter, Flow, HeadCx, Phases, Reply, ReplyBody};
 
-use super::{check_fields, final_status};
+use super::building::{check_fields, final_status};
 
 /// Query arguments that are searched for the trigger.
 const ARGUMENTS_MAX: usize = 1_000;

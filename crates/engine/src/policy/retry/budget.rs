@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cardinal_balance::Group;
 use cardinal_ir::policy::RetryBudget;
 
-/// A request under way, and perhaps a retry of it. Both end when it is dropped.
+/// A request in progress, and perhaps a retry of it. Both end when it is dropped.
 pub(crate) struct BudgetGuard {
     group: Arc<Group>,
     worker: usize,
@@ -19,7 +19,7 @@ impl BudgetGuard {
         Self { group: Arc::clone(group), worker, retrying: false }
     }
 
-    /// Whether the budget has room for a retry of the request, which is then under way in place of the one before.
+    /// Whether the budget has room for a retry of the request, which is then in progress in place of the one before.
     pub(crate) fn start_retry(&mut self, budget: RetryBudget) -> bool {
         self.end_retry();
         self.retrying = self.group.retries().start_retry(self.worker, budget.percent, budget.min_concurrency);

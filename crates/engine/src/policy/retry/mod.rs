@@ -248,6 +248,8 @@ fn backoff_max_ms(retry: &Retry, retries: u16) -> u64 {
 pub(crate) fn failed_attempt(failure: &Failure, expired: Option<Expiry>) -> Option<Attempt<'static>> {
     let cause = match (failure.kind(), expired) {
         (_, Some(Expiry::Request | Expiry::Idle | Expiry::Stream)) => return None,
+        // The client has not sent its body: another try would wait for it, too.
+        (FailureKind::BodyTimeout, _) => return None,
         (_, Some(Expiry::PerTry | Expiry::PerTryIdle)) => Cause::PerTryTimeout,
         (FailureKind::UpstreamConnect | FailureKind::UpstreamConnectTimeout | FailureKind::UpstreamTls, _) => {
             Cause::Connect

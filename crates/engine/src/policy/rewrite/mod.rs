@@ -4,7 +4,7 @@ use cardinal_ir::PathRewrite;
 use cardinal_ir::policy::UrlRewrite;
 use cardinal_route::upstream_uri::{write_path, write_replaced};
 
-use crate::http::Scratch;
+use crate::exchange::Scratch;
 
 #[cfg(test)]
 mod tests;

@@ -6,16 +6,19 @@
 mod export;
 mod request;
 mod span;
+mod spans;
+mod trace;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Id, Ir, Severity, Telemetry};
+use cardinal_ir::{Code, Diagnostic, Id, Ir, Secrets, Severity, SpanExporter, Telemetry, UnresolvedSecret};
 use cardinal_sdk::Services;
 
 pub(crate) use export::{Counters, Exporter};
-pub(crate) use request::{RequestTrace, attempt_failed, before_attempt, finish, start};
+pub(crate) use request::{attempt_ended, attempt_failed, before_attempt, finish, start};
+pub(crate) use trace::RequestTrace;
 
 #[cfg(test)]
 mod tests;
@@ -28,10 +31,10 @@ pub(crate) struct TelemetryPlans {
     all: HashMap<Id, Arc<TelemetryPlan>>,
     /// Of one route (an origin's id), the best first.
     by_route: HashMap<Id, Vec<Arc<TelemetryPlan>>>,
-    /// Of one backend, whatever the route.
-    by_backend: HashMap<Id, Arc<TelemetryPlan>>,
-    /// Of any request.
-    rest: Option<Arc<TelemetryPlan>>,
+    /// Of one backend, whatever the route, by group of listeners.
+    by_backend: HashMap<(Option<Id>, Id), Arc<TelemetryPlan>>,
+    /// Of any request, by group of listeners.
+    rest: HashMap<Option<Id>, Arc<TelemetryPlan>>,
 }
 
 /// One record, ready to be applied.
@@ -54,16 +57,22 @@ struct Thresholds {
 
 impl TelemetryPlans {
     /// The tracing of a generation; `None` without any. What did not change is taken from `previous`.
-    pub(crate) fn build(ir: &Ir, previous: Option<&Arc<Self>>, services: &Services) -> Option<Arc<Self>> {
+    pub(crate) fn build(
+        (ir, secrets): (&Ir, &Secrets),
+        previous: Option<&Arc<Self>>,
+        services: &Services,
+    ) -> Option<Arc<Self>> {
         if ir.telemetry.is_empty() {
             return None;
         }
-        let mut plans = Self { all: HashMap::new(), by_route: HashMap::new(), by_backend: HashMap::new(), rest: None };
+        let mut plans =
+            Self { all: HashMap::new(), by_route: HashMap::new(), by_backend: HashMap::new(), rest: HashMap::new() };
         for (id, record) in ir.telemetry.iter() {
             let old = previous.and_then(|previous| previous.all.get(id));
-            let plan = match old.filter(|old| Arc::ptr_eq(&old.record, record)) {
+            // What lacked a secret may have it now.
+            let plan = match old.filter(|old| Arc::ptr_eq(&old.record, record) && old.problems.is_empty()) {
                 Some(same) => Arc::clone(same),
-                None => Arc::new(TelemetryPlan::new(*id, Arc::clone(record), services)),
+                None => Arc::new(TelemetryPlan::new(*id, Arc::clone(record), secrets, services)),
             };
             plans.add(&plan);
             plans.all.insert(*id, plan);
@@ -76,28 +85,35 @@ impl TelemetryPlans {
 
     fn add(&mut self, plan: &Arc<TelemetryPlan>) {
         let better = |old: Option<&Arc<TelemetryPlan>>| old.is_none_or(|old| plan.order() > old.order());
+        let listeners = plan.record.scope.listeners;
         match (plan.record.scope.route, plan.record.scope.backend) {
             (Some(route), _) => self.by_route.entry(route).or_default().push(Arc::clone(plan)),
             (None, Some(backend)) => {
-                if better(self.by_backend.get(&backend)) {
-                    self.by_backend.insert(backend, Arc::clone(plan));
+                if better(self.by_backend.get(&(listeners, backend))) {
+                    self.by_backend.insert((listeners, backend), Arc::clone(plan));
                 }
             }
             (None, None) => {
-                if better(self.rest.as_ref()) {
-                    self.rest = Some(Arc::clone(plan));
+                if better(self.rest.get(&listeners)) {
+                    self.rest.insert(listeners, Arc::clone(plan));
                 }
             }
         }
     }
 
-    /// What applies to requests through a route (an origin's id) to a backend: see [`cardinal_ir::resolve::telemetry`].
-    pub(crate) fn find(&self, route: Option<Id>, backend: Option<Id>) -> Option<&Arc<TelemetryPlan>> {
+    /// What applies to requests that arrive at a group of listeners, through a route (an origin's id) to a backend: see
+    /// [`cardinal_ir::resolve::telemetry`].
+    pub(crate) fn find(
+        &self,
+        listeners: Option<Id>,
+        route: Option<Id>,
+        backend: Option<Id>,
+    ) -> Option<&Arc<TelemetryPlan>> {
         let of_route = route.and_then(|id| self.by_route.get(&id)).and_then(|plans| {
             plans.iter().find(|plan| plan.record.scope.backend.is_none() || plan.record.scope.backend == backend)
         });
-        let of_backend = backend.and_then(|id| self.by_backend.get(&id));
-        of_route.into_iter().chain(of_backend).chain(&self.rest).max_by_key(|plan| plan.order())
+        let of_backend = backend.and_then(|id| self.by_backend.get(&(listeners, id)));
+        of_route.into_iter().chain(of_backend).chain(self.rest.get(&listeners)).max_by_key(|plan| plan.order())
     }
 
     /// What is wrong with records.
@@ -109,22 +125,32 @@ impl TelemetryPlans {
 }
 
 impl TelemetryPlan {
-    fn new(id: Id, record: Arc<Telemetry>, services: &Services) -> Self {
+    fn new(id: Id, record: Arc<Telemetry>, secrets: &Secrets, services: &Services) -> Self {
         let mut problems = Vec::new();
-        let mut refuse = |path: &str, message: String| {
+        let mut refuse = |code: Code, path: &str, message: String| {
             let (origin, path) = (record.origin.clone(), path.to_owned());
-            let (severity, code) = (Severity::Error, Code::Schema);
+            let severity = Severity::Error;
             problems.push(Diagnostic { severity, code, origin, location: None, path, message, hint: None });
         };
         let exporter = record.exporter.as_ref().and_then(|exporter| {
-            Exporter::open(&record, exporter, services)
-                .inspect_err(|reason| refuse("exporter", format!("{reason}; no spans are exported")))
-                .ok()
+            let mut refuse = |code, path: &str, reason| refuse(code, path, format!("{reason}; no spans are exported"));
+            let exporter = match with_secrets(exporter, secrets) {
+                Ok(exporter) => exporter,
+                Err(unresolved) => {
+                    refuse(Code::Secret, "exporter.headers", unresolved.to_string());
+                    return None;
+                }
+            };
+            Exporter::open(&record, &exporter, services).map_err(|reason| refuse(Code::Schema, "exporter", reason)).ok()
         });
         let sampling = &record.sampling;
         let percents = [sampling.client_percent, sampling.random_percent, sampling.overall_percent];
         if !percents.iter().all(|percent| (0.0..=100.0).contains(percent)) {
-            refuse("sampling", "a percentage is not within 0 and 100; it is taken as the nearest that is".to_owned());
+            refuse(
+                Code::Schema,
+                "sampling",
+                "a percentage is not within 0 and 100; it is taken as the nearest that is".to_owned(),
+            );
         }
         let [asked, open, overall] = percents.map(threshold);
         let sampling = Thresholds { asked: asked.min(overall), open: open.min(overall) };
@@ -151,6 +177,13 @@ impl TelemetryPlan {
         };
         threshold == SAMPLING_BASE || (threshold > 0 && random() % SAMPLING_BASE < threshold)
     }
+}
+
+/// An exporter with the secrets in its headers.
+fn with_secrets(exporter: &SpanExporter, secrets: &Secrets) -> Result<SpanExporter, UnresolvedSecret> {
+    let header = |(name, value): &(Box<str>, Box<str>)| Ok((name.clone(), secrets.resolve_text(value)?.into()));
+    let headers = exporter.headers.iter().map(header).collect::<Result<_, _>>()?;
+    Ok(SpanExporter { headers, ..exporter.clone() })
 }
 
 /// How many of [`SAMPLING_BASE`] requests so many percent are. What is not a number is none.

@@ -8,48 +8,24 @@ use cardinal_ir::{Id, TraceFormat, TraceInjection};
 use cardinal_sdk::trace::{self, RemoteContext, SpanContext, SpanId, TraceId};
 use smallvec::SmallVec;
 
-use super::span::{self, Finished};
-use super::{TelemetryPlan, TelemetryPlans};
-use crate::http::Scratch;
+use super::TelemetryPlans;
+use super::span::Finished;
+use super::spans::spans;
+use super::trace::RequestTrace;
+use crate::exchange::Scratch;
 
 /// Asks for a request to be traced (Envoy's header).
 const CLIENT_TRACE_ID: &[u8] = b"x-client-trace-id";
 
-/// What is known of the trace of a request.
-pub(crate) struct RequestTrace {
-    pub(super) plan: Arc<TelemetryPlan>,
-    /// Where the client's context was found.
-    pub(super) received: Option<TraceFormat>,
-    /// The client's span.
-    pub(super) parent: Option<SpanId>,
-    /// The request's own span, or the client's where none is recorded.
-    pub(super) context: SpanContext,
-    /// Spans are made of the request.
-    pub(super) is_recorded: bool,
-    /// Upstreams get what the client sent.
-    is_passed_on: bool,
-    /// Attempts to reach an upstream, only where spans are made. The n-th is that of the n-th try.
-    pub(super) attempts: SmallVec<[Attempt; 1]>,
-}
-
-/// An attempt to reach an upstream.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Attempt {
-    /// The span that the upstream was told of; `None` when no head was sent.
-    pub(super) span_id: Option<SpanId>,
-    pub(super) ended: Option<Tick>,
-    pub(super) failure: Option<FailureKind>,
-}
-
-/// Reads the trace context of a request with this route (an origin's id) and backend, and decides whether it is traced.
-/// Removes the headers that are not to go further.
+/// Reads the trace context of a request with this group of listeners, route (an origin's id) and backend, and decides
+/// whether it is traced. Removes the headers that are not to go further.
 pub(crate) fn start(
     plans: &TelemetryPlans,
-    (route, backend): (Option<Id>, Option<Id>),
+    (listeners, route, backend): (Option<Id>, Option<Id>, Option<Id>),
     s: &mut Scratch,
     random: impl Fn() -> u64,
 ) {
-    let Some(plan) = plans.find(route, backend) else { return };
+    let Some(plan) = plans.find(listeners, route, backend) else { return };
     let propagation = &plan.record.propagation;
     let headers = &mut s.request.headers;
     let remote = trace::extract(headers, &propagation.extract);
@@ -120,28 +96,18 @@ pub(crate) fn attempt_failed(s: &mut Scratch, failure: FailureKind, now: Tick) {
     }
 }
 
+/// Notes that the last attempt is over with its response, which is dropped for another attempt.
+pub(crate) fn attempt_ended(s: &mut Scratch, now: Tick) {
+    let Some(trace) = s.trace.as_mut().filter(|trace| trace.is_recorded) else { return };
+    if let Some(attempt) = trace.attempt(s.exchange.tries.len()) {
+        attempt.ended = Some(now);
+    }
+}
+
 /// Hands the spans of a request that is over to the exporter. `answered`: a response head was sent.
 pub(crate) fn finish(s: &Scratch, answered: bool, random: impl Fn() -> u64) {
     let Some(trace) = s.trace.as_ref().filter(|trace| trace.is_recorded) else { return };
     if let Some(exporter) = &trace.plan.exporter {
-        exporter.push(Finished::new(span::spans(trace, s, answered, random)));
-    }
-}
-
-impl RequestTrace {
-    /// The tracing that applies.
-    pub(crate) fn plan(&self) -> &TelemetryPlan {
-        &self.plan
-    }
-
-    /// Whether the request is traced.
-    pub(crate) fn is_sampled(&self) -> bool {
-        self.context.sampled
-    }
-
-    /// The attempt of the try of this number, from 1.
-    fn attempt(&mut self, tries: usize) -> Option<&mut Attempt> {
-        self.attempts.resize(tries, Attempt::default());
-        self.attempts.last_mut()
+        exporter.push(Finished::new(spans(trace, s, answered, random)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cardinal_ir::{Id, Ir, Origin, Sampling, SpanExporter, Telemetry, TelemetryScope, resolve};
+use cardinal_ir::{Id, Ir, Origin, Sampling, Secrets, SpanExporter, Telemetry, TelemetryScope, resolve};
 use proptest::prelude::*;
 
 use super::{SAMPLING_BASE, TelemetryPlan, TelemetryPlans};
@@ -12,17 +12,17 @@ fn id(number: u8) -> Id {
 }
 
 fn record(route: Option<u8>, backend: Option<u8>, precedence: u32) -> Telemetry {
-    let scope = TelemetryScope { route: route.map(id), backend: backend.map(id) };
+    let scope = TelemetryScope { listeners: None, route: route.map(id), backend: backend.map(id) };
     Telemetry { scope, precedence, ..Telemetry::default() }
 }
 
 fn services() -> cardinal_sdk::Services {
-    crate::explain::offline_services(&cardinal_ir::NodeSettings::default())
+    crate::offline::offline_services(&cardinal_ir::NodeSettings::default())
 }
 
 fn sampled(sampling: Sampling, asked: Option<bool>, random: u64) -> bool {
     let record = Telemetry { sampling, ..Telemetry::default() };
-    let plan = TelemetryPlan::new(id(1), Arc::new(record), &services());
+    let plan = TelemetryPlan::new(id(1), Arc::new(record), &Secrets::default(), &services());
     plan.is_sampled(asked, || random)
 }
 
@@ -50,12 +50,12 @@ proptest! {
                     None => drop(ir.telemetry.remove(&id(number))),
                 }
             }
-            let newer = TelemetryPlans::build(&ir, plans.as_ref(), &services);
+            let newer = TelemetryPlans::build((&ir, &Secrets::default()), plans.as_ref(), &services);
             for route in [None, Some(0), Some(1), Some(2), Some(9)] {
                 for backend in [None, Some(0), Some(1), Some(2), Some(9)] {
                     let (route, backend) = (route.map(id), backend.map(id));
-                    let found = newer.as_ref().and_then(|plans| plans.find(route, backend)).map(|plan| plan.id);
-                    let expect = resolve::telemetry(&ir, route, backend).map(|(id, _)| id);
+                    let found = newer.as_ref().and_then(|plans| plans.find(None, route, backend)).map(|plan| plan.id);
+                    let expect = resolve::telemetry(&ir, None, route, backend).map(|(id, _)| id);
                     prop_assert_eq!(found, expect, "{:?} {:?}", route, backend);
                 }
             }
@@ -98,7 +98,7 @@ async fn what_cannot_be_used_is_said() {
         change(&mut record);
         let mut ir = Ir::default();
         ir.telemetry.insert(id(1), record);
-        let plans = TelemetryPlans::build(&ir, None, &services()).unwrap();
+        let plans = TelemetryPlans::build((&ir, &Secrets::default()), None, &services()).unwrap();
         let texts: Vec<String> = plans.diagnostics().iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), expect.len(), "{texts:?}");
         assert!(texts.iter().zip(expect).all(|(text, part)| text.contains(part)), "{texts:?}");
@@ -107,12 +107,12 @@ async fn what_cannot_be_used_is_said() {
     let exporter = |url: &str| Some(SpanExporter { url: url.into(), ..SpanExporter::default() });
     let good = check(&|record| record.exporter = exporter("http://collector:4318/v1/traces?key=secret"), &[]);
     assert_eq!(
-        good.find(None, None).unwrap().destination().as_deref(),
+        good.find(None, None, None).unwrap().destination().as_deref(),
         Some("http://collector:4318/v1/traces (otlp_http)")
     );
     for url in ["", "collector:4318", "ftp://a/", "http://user:secret@a/", "http://a b/"] {
         let plans = check(&|record| record.exporter = exporter(url), &["exporter: url: not an http or https URL"]);
-        assert_eq!(plans.find(None, None).unwrap().destination(), None, "contexts are propagated all the same");
+        assert_eq!(plans.find(None, None, None).unwrap().destination(), None, "contexts are propagated all the same");
     }
     let malformed = |record: &mut Telemetry| {
         let headers = vec![("x".into(), "a\r\nb".into())];

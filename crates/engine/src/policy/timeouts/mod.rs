@@ -148,6 +148,8 @@ pub(crate) struct Watch {
     /// What the timer waits for; [`NEVER`] when it is not armed.
     armed: u64,
     expired: Option<Expiry>,
+    /// The limit has not expired because of the upstream.
+    excused: bool,
 }
 
 impl Watch {
@@ -157,7 +159,7 @@ impl Watch {
         let deadlines = Deadlines::new(timeouts, retry, 0)?;
         let now = wheel.now().millis();
         let deadlines = Deadlines { started: now, active: now, ..deadlines };
-        Some(Self { deadlines, timer: Timer::new(wheel), armed: NEVER, expired: None })
+        Some(Self { deadlines, timer: Timer::new(wheel), armed: NEVER, expired: None, excused: false })
     }
 
     fn now(&self) -> u64 {
@@ -198,6 +200,16 @@ impl Watch {
     /// The limit that has expired.
     pub(crate) fn expired(&self) -> Option<Expiry> {
         self.expired
+    }
+
+    /// The response was held up by the client, or by a limit on its rate.
+    pub(crate) fn excuse_upstream(&mut self) {
+        self.excused = true;
+    }
+
+    /// Whether [`Watch::excuse_upstream`] was called.
+    pub(crate) fn is_upstream_excused(&self) -> bool {
+        self.excused
     }
 
     /// See [`Deadlines::left_ms`].

@@ -9,18 +9,18 @@
 
 mod flow;
 mod run;
+mod server;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use cardinal_base::{Tick, task};
 use cardinal_http::FailureKind;
-use cardinal_ir::{Listener, Wire};
+use cardinal_ir::Wire;
 use cardinal_net::Timer;
 use cardinal_sdk::{Admit, Client};
 use tokio::io::ReadBuf;
@@ -32,12 +32,12 @@ use crate::listening::Listening;
 use crate::worker::{ConnectionGuard, Worker};
 use flow::Flow;
 use run::Run;
+use server::{ERRORS_IN_A_ROW, Server};
 
 /// No datagram is longer, so none is cut.
 const DATAGRAM_MAX: usize = 64 * 1024;
 
-/// Pause after as many errors of the clients' socket in a row, and its length in milliseconds.
-const ERRORS_IN_A_ROW: u32 = 32;
+/// How long the pause after errors is, milliseconds.
 const PAUSE_MS: u64 = 100;
 
 /// Warnings about a full table come at most this often, milliseconds.
@@ -63,21 +63,6 @@ pub(crate) async fn serve_udp(worker: Rc<Worker>, socket: UdpSocket, listening: 
     });
     let _closing = Closing(Rc::clone(&server));
     poll_fn(|cx| server.poll(cx, &timer, &mut buffer)).await
-}
-
-/// A clients' socket and its sessions.
-struct Server {
-    worker: Rc<Worker>,
-    listener: Arc<Listener>,
-    socket: UdpSocket,
-    local: SocketAddr,
-    flows: RefCell<Table<Rc<Flow>>>,
-    /// For answers. A task borrows it only while it is polled.
-    buffer: RefCell<Box<[u8]>>,
-    /// Nobody reads the socket any more.
-    closed: Cell<bool>,
-    /// When a full table was last warned of.
-    warned: Cell<Option<Tick>>,
 }
 
 /// Tells the sessions when the socket is read no more.

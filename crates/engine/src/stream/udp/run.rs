@@ -16,8 +16,8 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::UdpSocket;
 
 use super::flow::{Flow, add, is_gone};
-use super::{ERRORS_IN_A_ROW, Server};
-use crate::http::connect_failure;
+use super::server::{ERRORS_IN_A_ROW, Server};
+use crate::exchange::connect_failure;
 use crate::plan::{BackendPlan, RoutePlan};
 use crate::stream::session::{AcquiredConnection, Flowing, Session};
 use crate::stream::table::Key;

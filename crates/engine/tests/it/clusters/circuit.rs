@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
-use cardinal_ir::policy::{CircuitLimits, Retry, RetryCondition};
-use cardinal_ir::{Action, Cluster, HttpVersion, ListenerKind, Matches, Rank, Route, Traffic};
+use cardinal_ir::policy::{CircuitLimits, Mirror, Retry, RetryBudget, RetryCondition, RoutePolicies};
+use cardinal_ir::{
+    Action, Backend, Cluster, Host, HttpVersion, Id, ListenerKind, Matches, Rank, Route, Target, Traffic,
+};
 use cardinal_testkit::{H1Client, H2Client, Response, ScriptedPeer, Step, World, free_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -369,4 +371,56 @@ async fn a_limit_changes_in_place() -> Result<()> {
     gate.let_through(2);
     assert_eq!((first.response().await?.status, second.response().await?.status), (200, 200));
     until_used(&world, "requests", 0).await
+}
+
+/// Copies of requests to a cluster with a limit wait for its connections, and give them to each other.
+#[tokio::test]
+async fn copies_for_a_mirror_share_its_connections() -> Result<()> {
+    let (main, copies) = (Gate::open("main").await, Gate::closed("copies").await);
+    let mut scene = Scene::new(connections(1, None), &[copies.address]);
+    let (copied, main_id) = (*scene.ir.backends.iter().next().unwrap().0, Id::from_u128(900));
+    let target = Target::Host(Host { host: "127.0.0.1".into(), port: main.address.port() });
+    let backend = Backend::clone(scene.ir.backends.get(&copied).unwrap());
+    scene.ir.backends.insert(main_id, Backend { target, ..backend });
+    let (id, mut route) = scene.ir.routes.iter().next().map(|(id, route)| (*id, Route::clone(route))).unwrap();
+    let mirrors = vec![Mirror { backend: copied, ..Mirror::default() }];
+    route.policies = Some(RoutePolicies { mirrors, ..RoutePolicies::default() }.into());
+    route.action = Action::Forward(main_id);
+    scene.ir.routes.insert(id, route);
+    let world = scene.start()?;
+    // All of one worker.
+    let mut client = H1Client::connect(world.http()).await?;
+    for _ in 0..4 {
+        assert_eq!(client.get("/", "a", &[]).await?.text(), "main");
+    }
+    copies.until_arrived(1).await;
+    until_used(&world, "pending", 3).await?;
+    copies.let_through(4);
+    copies.until_arrived(4).await;
+    until_used(&world, "pending", 0).await?;
+    assert_eq!(copies.connections(), 1, "the connection is passed on");
+    Ok(())
+}
+
+/// A retry that the limit of the cluster refuses takes nothing of the budget while the response goes to the client.
+#[tokio::test]
+async fn a_refused_retry_does_not_use_up_the_budget() -> Result<()> {
+    let head = "HTTP/1.1 503 X\r\nContent-Length: 2\r\n\r\nx";
+    let slow = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), Step::send(head), Step::Drain]]).await;
+    let spec = limited(CircuitLimits { max_retries: Some(0), ..CircuitLimits::default() });
+    let budget = Some(RetryBudget { percent: 0, min_concurrency: 1 });
+    let retry =
+        Arc::new(Retry { attempts: 1, conditions: vec![RetryCondition::ServerError], budget, ..Retry::default() });
+    let scene = |spec| Scene::new(spec, &[slow.address()]).backends(|backend| backend.retry = Some(retry.clone()));
+    let world = scene(spec).start()?;
+    let mut first = H1Client::connect(world.http()).await?;
+    first.send(GET).await?;
+    assert_eq!(first.head().await?.0, 503);
+    // Its response is still on its way. Without the limit the next request is tried again.
+    world.serve_other(scene(Cluster::default()).configuration())?;
+    let mut second = H1Client::connect(world.http()).await?;
+    second.send(GET).await?;
+    assert_eq!(second.head().await?.0, 503);
+    assert_eq!((slow.connections(), world.engine().totals().retry_budget_exhausted), (3, 0));
+    Ok(())
 }

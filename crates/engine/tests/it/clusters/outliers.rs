@@ -1,9 +1,9 @@
 //! Endpoints that fail real traffic are ejected, and return.
 
 use anyhow::Result;
-use cardinal_ir::Cluster;
-use cardinal_ir::policy::{Detectors, LocalityPolicy, OutlierDetection};
-use cardinal_testkit::{H1Client, World, free_port};
+use cardinal_ir::policy::{Detectors, Fault, FaultBandwidth, LocalityPolicy, OutlierDetection, PolicySpec};
+use cardinal_ir::{Cluster, Id, Origin, Policy};
+use cardinal_testkit::{EchoServer, H1Client, World, free_port};
 
 use super::{Gate, Scene, metric, shown, until};
 
@@ -130,5 +130,27 @@ async fn a_panic_uses_what_is_ejected() -> Result<()> {
     let upstream = shown(&world).await?;
     assert_eq!((&upstream["panics"], &upstream["ejections"]["active"]), (&true.into(), &1.into()));
     assert_eq!(metric(&world, "cardinal_upstream_panics{upstream=\"u\"}").await?, Some(1));
+    Ok(())
+}
+
+/// A client that does not read its response, or a limit on its rate, lets a request run out of time. That is not the fault
+/// of the endpoint, which clients could eject otherwise.
+#[tokio::test]
+async fn slow_clients_do_not_eject_endpoints() -> Result<()> {
+    let echo = EchoServer::start("e").await;
+    let outlier = OutlierDetection { max_ejection_percent: 100, ..outlier(total(1), 3_600_000) };
+    let scene = Scene::new(with(outlier), &[echo.address()]).backends(|backend| backend.timeouts.request_ms = 300);
+    let mut throttled = scene.clone();
+    let bandwidth = Some(FaultBandwidth { bytes_per_second: 10, percent: 100.0 });
+    let (id, spec) = (Id::from_u128(900), PolicySpec::Fault(Fault { bandwidth, ..Fault::default() }));
+    throttled.ir.policies.insert(id, Policy { origin: Origin::new("test", "policies", id), spec, ..Policy::default() });
+    for (scene, bytes) in [(scene, 100_000_000), (throttled, 10_000)] {
+        let world = scene.start()?;
+        let mut client = H1Client::connect(world.http()).await?;
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Echo: bytes:{bytes}\r\n\r\n")).await?;
+        let timed_out = "cardinal_failures_total{kind=\"upstream_timeout\"}";
+        until(async || Ok(metric(&world, timed_out).await? == Some(1))).await?;
+        assert_eq!(shown(&world).await?["ejections"]["made"]["total"], 0, "{bytes}");
+    }
     Ok(())
 }

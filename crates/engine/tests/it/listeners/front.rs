@@ -13,6 +13,8 @@ use cardinal_ir::{
 };
 use cardinal_pki::{Ca, CaRequest, LeafRequest, SpiffeId, TrustDomain, X509Svid};
 
+use crate::secrets::{keep, known};
+
 /// An engine and the records that it serves.
 pub(super) struct Front {
     pub(super) ir: Ir,
@@ -32,7 +34,8 @@ impl Front {
         let own = Listener { name: "own".into(), ..Listener::default() };
         let node = NodeSettings { listeners: vec![own], ..NodeSettings::default() };
         let options = Options { workers: 2, plugins: crate::plugins().to_vec(), ..Options::default() };
-        let (engine, applied) = Engine::start(Configuration::new(ir.clone(), node), options).unwrap();
+        let configuration = Configuration::new(ir.clone(), node).with_secrets(known());
+        let (engine, applied) = Engine::start(configuration, options).unwrap();
         assert_eq!(errors(&applied), [""; 0]);
         Self { ir, engine }
     }
@@ -41,7 +44,7 @@ impl Front {
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Ir)) -> Vec<String> {
         change(&mut self.ir);
         let node = self.engine.plan().unwrap().node.clone();
-        let configuration = Configuration { ir: Arc::new(self.ir.clone()), node };
+        let configuration = Configuration { ir: Arc::new(self.ir.clone()), secrets: known(), node };
         let applied = self.engine.apply(self.engine.update(configuration)).unwrap();
         errors(&applied)
     }
@@ -140,7 +143,7 @@ impl Domain {
     /// The identity of this node, and the bundle to verify others by.
     pub(super) fn join(&self, ir: &mut Ir, path: &str) {
         let svid = self.svid(path);
-        let pair = KeyPair { chain: svid.chain_pem().into(), key: svid.key().to_pem().as_str().into() };
+        let pair = KeyPair { chain: svid.chain_pem().into(), key: keep(&svid.key().to_pem()) };
         let identity = Identity { origin: origin("identities", IDENTITY), id: self.id(path).into(), pair: Some(pair) };
         ir.identities.insert(IDENTITY, identity);
         let bundle = TrustBundle {

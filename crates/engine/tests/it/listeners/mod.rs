@@ -1,5 +1,7 @@
 //! Listeners that come and go with generations, their route tables, and identities on both sides of a connection.
 
+mod by_delta;
+mod changes;
 mod front;
 
 use anyhow::{Result, ensure};
@@ -11,6 +13,8 @@ use cardinal_testkit::{Authority, EchoServer, H1Client, H2Client, ScriptedPeer, 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::secrets::keep;
+
 use crate::scene::eventually;
 use front::{BUNDLE, Domain, Front, GROUP, IDENTITY, LISTENER, ROUTE, listener, origin, route};
 
@@ -19,7 +23,7 @@ const CERTIFICATE: Id = Id::from_u128(7);
 /// TLS with a certificate of an authority.
 fn terminated(ir: &mut Ir, authority: &Authority) -> Option<ListenerTls> {
     let issued = authority.issue(&["a.test"]);
-    let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key: issued.key_pem.as_str().into() };
+    let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key: keep(&issued.key_pem) };
     let certificate = Certificate {
         origin: origin("certificates", CERTIFICATE),
         pairs: vec![pair],

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use cardinal_http::Method;
 use cardinal_schema::{Schema, field, string};
-use cardinal_sdk::{Filter, Flow, HTTP_PROTOCOLS, HeadCx, Phases, PluginDef, Reply, ReplyBody, ResponseCx, Scopes};
+use cardinal_sdk::{
+    Filter, FilterStep, Flow, HTTP_PROTOCOLS, HeadCx, Phases, PluginDef, Reply, ReplyBody, ResponseCx, Scopes,
+};
 use cardinal_testkit::{H1Client, H2Client, ScriptedPeer, Step, World};
 use serde_json::json;
 
@@ -48,13 +50,14 @@ impl Filter for Rogue {
         Flow::Continue
     }
 
-    fn on_response_head(&self, cx: &mut ResponseCx<'_>) {
+    fn on_response_head<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> FilterStep<'a> {
         if &*self.0 == "response" {
             for (name, value) in FRAMING {
                 cx.response.headers.append(name, value);
             }
             assert!(!cx.response.headers.append(b"X-Injected", b"a\r\nX: y"));
         }
+        FilterStep::Continue
     }
 }
 

@@ -271,7 +271,7 @@ async fn a_budget_limits_retries() -> Result<()> {
     assert_eq!(client.get("/", "a", &[]).await?.status, 503);
     assert_eq!((peer.connections(), world.engine().totals().retry_budget_exhausted), (1, 1));
     assert_eq!(retried(world.engine(), "status"), 0);
-    // One at a time: a second request is not sent again while the first one's retry is under way.
+    // One at a time: a second request is not sent again while the first one's retry is in progress.
     let peer = ScriptedPeer::start(vec![with_status(503), silent(), with_status(503), fine()]).await;
     let world = self::world(peer.address(), set(policy(1)))?;
     let mut first = H1Client::connect(world.http()).await?;

@@ -237,3 +237,17 @@ async fn websockets_end_when_they_are_idle_or_too_old() -> Result<()> {
     assert!(eventually(|| failed(world.engine(), "upstream_timeout") == 1).await);
     Ok(())
 }
+
+/// A client that stops sending is not waited for by one endpoint after the other.
+#[tokio::test]
+async fn a_try_that_waits_for_the_client_is_not_repeated() -> Result<()> {
+    let peer = ScriptedPeer::start(vec![silent()]).await;
+    let policy = Retry { per_try_idle_timeout_ms: 200, ..retry(3, &[On::PerTryTimeout, On::Timeout]) };
+    let world = timed(peer.address(), Timeouts::default(), Some(policy))?;
+    let mut client = H1Client::connect(world.http()).await?;
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await?;
+    assert_eq!(client.response().await?.status, 408);
+    assert_eq!((peer.connections(), retried(world.engine(), "per_try_timeout")), (1, 0));
+    assert_eq!((failed(world.engine(), "body_timeout"), failed(world.engine(), "upstream_timeout")), (1, 0));
+    Ok(())
+}

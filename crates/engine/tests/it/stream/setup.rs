@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::recorder;
+use crate::secrets::{keep, known};
 
 /// An IR that grows. Routes that come first have the higher rank.
 #[derive(Default)]
@@ -129,7 +130,7 @@ impl Setup {
     /// A certificate that the node serves for these names.
     pub(super) fn certificate(&mut self, issued: &Issued, names: &[&str]) {
         let origin = self.origin("certificates");
-        let pairs = vec![KeyPair { chain: issued.cert_pem.as_str().into(), key: issued.key_pem.as_str().into() }];
+        let pairs = vec![KeyPair { chain: issued.cert_pem.as_str().into(), key: keep(&issued.key_pem) }];
         let server_names = names.iter().map(|name| (*name).into()).collect();
         self.ir.certificates.insert(origin.id, Certificate { origin, pairs, server_names });
     }
@@ -166,7 +167,8 @@ impl Setup {
     /// Serves it.
     pub(super) fn start(self) -> Running {
         let options = Options { workers: 2, plugins: vec![&recorder::PLUGIN], ..Options::default() };
-        let (engine, applied) = Engine::start(Configuration::new(self.ir, self.node), options).unwrap();
+        let (engine, applied) =
+            Engine::start(Configuration::new(self.ir, self.node).with_secrets(known()), options).unwrap();
         let errors: Vec<_> = applied.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
         assert!(errors.is_empty(), "{errors:?}");
         Running { engine }

@@ -48,7 +48,7 @@ async fn bytes_go_both_ways_and_ends_are_passed_on() -> Result<()> {
     Ok(())
 }
 
-/// Much comes, then a little, then much again: the ways that bytes go by change under way.
+/// Much comes, then a little, then much again: the ways that bytes go by change in progress.
 #[tokio::test]
 async fn much_and_little_come_in_their_order() -> Result<()> {
     let server = tcp_server("one", None).await;

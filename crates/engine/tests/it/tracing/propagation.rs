@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use cardinal_engine::explain::{Explainer, Question};
 use cardinal_ir::{Id, Propagation, Sampling, SpanProtocol, Telemetry, TelemetryScope, TraceFormat, TraceInjection};
-use cardinal_testkit::{EchoServer, H1Client, H2Client, Response};
+use cardinal_testkit::{EchoServer, H1Client, H2Client, Response, World};
 use serde_json::{Value, json};
 
 use super::collector::Collector;
@@ -20,11 +20,16 @@ fn parent(flags: &str) -> String {
 
 /// What reached the backend of a request with these fields, through this tracing.
 async fn reached(record: Telemetry, fields: &[(&str, &str)]) -> Result<Value> {
+    Ok(traced(record, fields).await?.1)
+}
+
+/// The same, with the node, whose spans may not have been sent yet.
+async fn traced(record: Telemetry, fields: &[(&str, &str)]) -> Result<(World, Value)> {
     let echo = EchoServer::start("e").await;
     let world = world(&one(&echo.url(), json!({}), json!({})), vec![record])?;
     let response = H1Client::connect(world.http()).await?.get("/x", "a", fields).await?;
     ensure!(response.status == 200, "{response:?}");
-    Ok(response.json())
+    Ok((world, response.json()))
 }
 
 #[tokio::test]
@@ -160,8 +165,8 @@ async fn the_decision_of_the_client_and_the_percentages_are_honoured() -> Result
     for (sampling, field, expect) in cases {
         let exporter = exporter(SpanProtocol::OtlpHttp, &collector);
         let fields: Vec<_> = field.into_iter().collect();
-        let (trace, span, flags) =
-            traceparent(&reached(Telemetry { sampling, ..telemetry(Some(exporter)) }, &fields).await?)?;
+        let (_world, report) = traced(Telemetry { sampling, ..telemetry(Some(exporter)) }, &fields).await?;
+        let (trace, span, flags) = traceparent(&report)?;
         assert_eq!(flags, expect, "{sampling:?} {field:?}");
         let continued = field.is_some_and(|(name, _)| name == "traceparent");
         assert_eq!(trace == TRACE, continued);
@@ -197,14 +202,14 @@ async fn the_most_specific_record_applies_and_changes_by_reload() -> Result<()> 
         propagation: Propagation { inject: vec![TraceInjection::Format(format)], ..Propagation::default() },
         ..telemetry(None)
     };
-    let of_route = TelemetryScope { route: Some(route), backend: None };
-    let of_backend = TelemetryScope { route: None, backend: Some(backend) };
+    let of_route = TelemetryScope { route: Some(route), ..TelemetryScope::default() };
+    let of_backend = TelemetryScope { backend: Some(backend), ..TelemetryScope::default() };
     let table = &mut configuration.ir_mut().telemetry;
     table.insert(Id::from_u128(1), record(TraceFormat::W3c, 1, TelemetryScope::default()));
     table.insert(Id::from_u128(2), record(TraceFormat::B3Single, 2, of_backend));
     table.insert(Id::from_u128(3), record(TraceFormat::Jaeger, 3, of_route));
     let names = ["traceparent", "b3", "uber-trace-id"];
-    let world = cardinal_testkit::World::of(plugins(), configuration.clone())?;
+    let world = World::of(plugins(), configuration.clone())?;
     let mut client = H1Client::connect(world.http()).await?;
     let mut check = async |expect: [&str; 3]| {
         for (path, expect) in ["/1", "/2", "/o"].into_iter().zip(expect) {

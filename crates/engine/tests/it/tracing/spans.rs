@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use cardinal_ir::{SpanProtocol, SpanTag, TagValue, Telemetry};
+use cardinal_ir::policy::{RateLimitedBackoff, ResetFormat, ResetHeader, Retry, RetryCondition};
+use cardinal_ir::{Backend, SpanProtocol, SpanTag, TagValue, Telemetry};
 use cardinal_testkit::{EchoServer, H1Client, ScriptedPeer, Step, WebSocket, World, free_port};
 use serde_json::{Value, json};
 
@@ -220,5 +221,37 @@ async fn a_tunnel_is_a_span_to_its_end() -> Result<()> {
         assert_eq!(span.attributes()["http.response.status_code"], "101");
     }
     assert_eq!(server.end, attempt.end);
+    Ok(())
+}
+
+/// The span of a response that is dropped ends with it, and not with the wait for the next attempt.
+#[tokio::test]
+async fn a_dropped_response_ends_its_span() -> Result<()> {
+    let answer = |text: &str| vec![Step::until("\r\n\r\n"), Step::send(text)];
+    let plays = vec![
+        answer("HTTP/1.1 503 X\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        answer("HTTP/1.1 200 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+    ];
+    let peer = ScriptedPeer::start(plays).await;
+    let mut collector = Collector::http(&[]).await;
+    let record = telemetry(Some(exporter(SpanProtocol::OtlpHttp, &collector)));
+    let yaml = one(&format!("http://{}", peer.address()), json!({ "retries": 0 }), json!({}));
+    let mut configuration = super::configured(&yaml, vec![record])?;
+    let headers = vec![ResetHeader { name: "Retry-After".into(), format: ResetFormat::Seconds }];
+    let rate_limited = Some(RateLimitedBackoff { headers, max_ms: 60_000 });
+    let conditions = vec![RetryCondition::Status(503)];
+    let retry = Some(Retry { attempts: 1, conditions, rate_limited, ..Retry::default() }.into());
+    let ir = configuration.ir_mut();
+    let (id, backend) = ir.backends.iter().next().map(|(id, backend)| (*id, Backend::clone(backend))).unwrap();
+    ir.backends.insert(id, Backend { retry, ..backend });
+    let world = World::of(crate::plugins(), configuration)?;
+    assert_eq!(H1Client::connect(world.http()).await?.get("/", "a", &[]).await?.status, 200);
+    let spans = collector.next().await?.spans()?.0;
+    let [server, first, second] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((server.is_error(), first.is_error(), second.is_error()), (false, true, false));
+    let status = |span: &SpanMessage| span.attributes()["http.response.status_code"].clone();
+    assert_eq!((status(first), status(second)), ("503".to_owned(), "200".to_owned()));
+    // It was waited for a second between them.
+    assert!(first.end + 900_000_000 <= second.start, "{spans:?}");
     Ok(())
 }

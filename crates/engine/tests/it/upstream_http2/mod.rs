@@ -158,7 +158,7 @@ async fn streams_share_connections() -> Result<()> {
 
 #[tokio::test]
 async fn an_upstream_that_says_goodbye_is_connected_to_anew() -> Result<()> {
-    // Each connection serves two requests and then says GOAWAY, with the first one under way.
+    // Each connection serves two requests and then says GOAWAY, with the first one in progress.
     let (arrived, may_answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let (seen, gate) = (Arc::clone(&arrived), Arc::clone(&may_answer));
     let server = Server::start(Some(2), move |exchange| {

@@ -27,7 +27,7 @@ pub(super) struct Good {
     pub(super) expires: Tick,
 }
 
-/// What to do for a request. `F` is what requests wait on for a fetch under way.
+/// What to do for a request. `F` is what requests wait on for a fetch in progress.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step<F> {
     /// Serve this.
@@ -36,7 +36,7 @@ pub(super) enum Step<F> {
     ServeAndFetch(Good, F),
     /// Fail.
     Fail(DnsError),
-    /// Wait for the fetch under way.
+    /// Wait for the fetch in progress.
     Wait(F),
     /// Start a fetch that reports to [`DnsCache::fetched`], and wait for it.
     Fetch(F),
@@ -57,7 +57,7 @@ struct Rules {
 pub(super) struct DnsCache<F> {
     rules: Rules,
     names: HashMap<Box<str>, Name<F>>,
-    /// Fetches under way.
+    /// Fetches in progress.
     fetches: usize,
 }
 
@@ -195,12 +195,12 @@ impl<F: Clone> DnsCache<F> {
         }
     }
 
-    /// Whether a fetch for this name is under way.
+    /// Whether a fetch for this name is in progress.
     pub(super) fn fetching(&self, host: &str) -> bool {
         self.names.get(host).is_some_and(|name| name.fetch.is_some())
     }
 
-    /// Fetches under way.
+    /// Fetches in progress.
     pub(super) fn fetches(&self) -> usize {
         self.fetches
     }
@@ -211,7 +211,7 @@ impl<F: Clone> DnsCache<F> {
     }
 
     /// Before a name is added: when the cache is full, the dead and then the least recently used sixteenth go.
-    /// Names with a fetch under way stay; their number is limited elsewhere.
+    /// Names with a fetch in progress stay; their number is limited elsewhere.
     fn make_room(&mut self, now: Tick) {
         if self.names.len() < self.rules.names_max {
             return;

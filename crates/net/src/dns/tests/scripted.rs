@@ -193,7 +193,7 @@ async fn too_many_lookups_at_once_are_refused() {
     let flying = futures_util::future::join_all(names.iter().map(|name| dns.resolve(name, 80)));
     let (_, ()) = tokio::join!(flying, async {
         assert_eq!(dns.resolve("one-too-many.example", 80).await.unwrap_err(), DnsError::Busy);
-        // Who only joins a lookup under way is welcome.
+        // Who only joins a lookup in progress is welcome.
         let (joined, ()) = tokio::join!(dns.resolve("n0.example", 80), async { wire.open() });
         assert!(joined.is_ok());
     });

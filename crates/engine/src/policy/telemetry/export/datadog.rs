@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::Resource;
+use super::resource::Resource;
 use crate::policy::telemetry::span::{Finished, Kind, Span, Value};
 
 /// The body of a request for a batch.

@@ -4,6 +4,7 @@ mod datadog;
 mod grpc_status;
 mod otlp;
 mod proto;
+mod resource;
 mod zipkin;
 
 use std::io::Write as _;
@@ -20,6 +21,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::span::Finished;
+use resource::Resource;
 
 #[cfg(test)]
 mod tests;
@@ -30,39 +32,6 @@ const ANSWER_MAX: usize = 64 * 1024;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that a log line shows.
 const SHOWN_MAX: usize = 256;
-
-/// What spans are of, and who made them.
-pub(super) struct Resource {
-    /// In the order of the record, then what was absent there.
-    pub(super) attributes: Vec<(Box<str>, Box<str>)>,
-    /// Of the program.
-    pub(super) version: &'static str,
-}
-
-impl Resource {
-    fn new(record: &Telemetry, services: &Services) -> Self {
-        let mut attributes = record.resource.clone();
-        let own = [
-            ("service.name", "cardinal".to_owned()),
-            ("service.version", VERSION.to_owned()),
-            ("service.instance.id", services.node_id.to_string()),
-        ];
-        for (name, value) in own {
-            if attributes.iter().all(|(known, _)| **known != *name) {
-                attributes.push((name.into(), value.into()));
-            }
-        }
-        Self { attributes, version: VERSION }
-    }
-
-    fn service_name(&self) -> &str {
-        self.attributes.iter().find(|(name, _)| **name == *"service.name").map_or("", |(_, value)| value)
-    }
-}
-
-/// Name and version of the program, as the maker of spans.
-const NAME: &str = "cardinal";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Spans by what became of them, of all exporters of a node.
 #[derive(Debug, Default)]

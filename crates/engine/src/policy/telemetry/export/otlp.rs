@@ -6,7 +6,7 @@ use super::proto::{
     Any, AnyValue, ExportRequest, ExportResponse, KeyValue, Resource as ResourceMessage, ResourceSpans, Scope,
     ScopeSpans, Span as SpanMessage, SpanKind, Status,
 };
-use super::{NAME, Resource};
+use super::resource::{NAME, Resource};
 use crate::policy::telemetry::span::{Finished, Kind, Span, Value};
 
 /// The method that takes traces.

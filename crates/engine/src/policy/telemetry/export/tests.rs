@@ -152,7 +152,7 @@ impl HttpCaller for Collector {
 }
 
 fn sender(collector: &Arc<Collector>, exporter: SpanExporter) -> (Sender, Services) {
-    let mut services = crate::explain::offline_services(&cardinal_ir::NodeSettings::default());
+    let mut services = crate::offline::offline_services(&cardinal_ir::NodeSettings::default());
     services.http = Arc::clone(collector) as Arc<dyn HttpCaller>;
     let origin = Origin::new("test", "tracing", cardinal_ir::Id::from_u128(1));
     let resource = vec![("service.name".into(), "shop".into())];

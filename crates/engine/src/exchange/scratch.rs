@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use cardinal_balance::AddressKey;
 use cardinal_base::{Budget, Exhausted, Tick};
-use cardinal_http::{Failure, FailureKind, RequestHead, ResponseHead};
+use cardinal_http::{Failure, FailureKind, HeaderList, RequestHead, ResponseHead};
 use cardinal_ir::Timeouts;
 use cardinal_net::{Timer, Wheel};
 use cardinal_sdk::{Client, Exchange, UpstreamRequest};
 use smallvec::SmallVec;
 
 use super::call_state::CallState;
-use super::exchange::NO_ROOM;
-use super::mirroring::Copies;
+use super::copies::Copies;
 use crate::policy::telemetry::RequestTrace;
-use crate::worker::Worker;
+
+/// Why a request whose body cannot be held is not served.
+pub(crate) const NO_ROOM: &str = "the memory budget for bodies is exhausted";
 
 /// More memory than this in one scratch is not kept.
 const KEPT_MAX: usize = 64 * 1024;
@@ -41,12 +42,14 @@ pub(crate) struct Scratch {
     looked: Option<Tick>,
     /// A place to write text in, before it is a field.
     pub(crate) text: RefCell<String>,
+    /// Fields of the current attempt, which replace those of the request.
+    pub(crate) attempt_headers: HeaderList,
     /// Which candidate of each slot applies.
     pub(crate) choices: Vec<u16>,
     /// Endpoints that this request has tried.
     pub(crate) tried: SmallVec<[AddressKey; 4]>,
     /// Copies for mirrors that wait for the body of the request.
-    pub(super) copies: Option<Box<Copies>>,
+    pub(crate) copies: Option<Box<dyn Copies>>,
     /// Its part in a trace; `None` where no tracing applies.
     pub(crate) trace: Option<RequestTrace>,
     /// Time limits towards the backend, with those of the route.
@@ -74,6 +77,7 @@ impl Scratch {
             host: String::new(),
             looked: None,
             text: RefCell::default(),
+            attempt_headers: HeaderList::new(),
             choices: Vec::new(),
             tried: SmallVec::new(),
             copies: None,
@@ -85,9 +89,9 @@ impl Scratch {
         }
     }
 
-    /// The time. Looking at the clock is not free, so it is done once between two waits.
-    pub(crate) fn now(&mut self, worker: &Worker) -> Tick {
-        *self.looked.get_or_insert_with(|| worker.now())
+    /// The time as it was looked at since the last wait, or else by `look`.
+    pub(crate) fn looked_at(&mut self, look: impl FnOnce() -> Tick) -> Tick {
+        *self.looked.get_or_insert_with(look)
     }
 
     /// Something was waited for: the time is another one.
@@ -122,6 +126,7 @@ impl Scratch {
         self.prefix.clear();
         self.host.clear();
         self.looked = None;
+        self.attempt_headers.clear();
         self.choices.clear();
         self.tried.clear();
         self.copies = None;

@@ -56,19 +56,19 @@ impl Pace {
 }
 
 /// Lets a body pass at a limited rate, on the clock of a worker.
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     pace: Pace,
     timer: Timer,
     waiting: bool,
 }
 
 impl Throttle {
-    pub(super) fn new(bytes_per_second: NonZeroU64, wheel: &Rc<Wheel>) -> Self {
+    pub(crate) fn new(bytes_per_second: NonZeroU64, wheel: &Rc<Wheel>) -> Self {
         Self { pace: Pace::new(bytes_per_second, wheel.now()), timer: Timer::new(wheel), waiting: false }
     }
 
     /// Waits until something may pass.
-    pub(super) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.waiting && !self.timer.poll_expired(cx) {
             return Poll::Pending;
         }
@@ -88,12 +88,12 @@ impl Throttle {
     }
 
     /// Bytes that may pass now.
-    pub(super) fn allowance(&self) -> usize {
+    pub(crate) fn allowance(&self) -> usize {
         usize::try_from(self.pace.allowance()).unwrap_or(usize::MAX)
     }
 
     /// Bytes have passed.
-    pub(super) fn took(&mut self, count: usize) {
+    pub(crate) fn took(&mut self, count: usize) {
         self.pace.took(count as u64);
     }
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use cardinal_http::{Failure, FailureKind, Side};
 
-use super::Scratch;
+use super::scratch::Scratch;
 
 /// Which line is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
