@@ -14,6 +14,8 @@ mod access_log;
 mod applying;
 mod arrival;
 mod caller;
+mod certificate_reader;
+mod certificates;
 mod configuration;
 mod connector;
 mod counters;

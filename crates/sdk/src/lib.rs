@@ -8,6 +8,7 @@
 //!
 //! Start at [`Filter`], then [`HeadCx`].
 
+mod certificate;
 mod def;
 mod directory;
 mod exchange;
@@ -27,6 +28,10 @@ pub mod testing;
 pub mod trace;
 mod upstream_phases;
 
+pub use certificate::{
+    CertificateAnswer, CertificateCx, CertificateDecision, CertificateError, CertificateStep, Certificates,
+    ServerCertificate, TlsAlert,
+};
 pub use def::{
     Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, Lower, PluginDef, Prepare, Prepared, Scopes,
     Seal,
