@@ -26,7 +26,7 @@ pub(crate) const NOT_CHOSEN: u16 = u16::MAX;
 const CANDIDATES_MAX: usize = NOT_CHOSEN as usize - 2;
 
 /// Slots of a route at most; more are refused when planning. The lists of all phases together are numbered by 16 bits.
-const SLOTS_MAX: usize = u16::MAX as usize / PHASES.len();
+pub(super) const SLOTS_MAX: usize = u16::MAX as usize / PHASES.len();
 
 /// A phase's list.
 #[derive(Clone, Copy, Debug)]
