@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,13 +15,14 @@ use cardinal_base::{descriptors, task};
 use cardinal_ir::{Capture, Listener, ListenerKind};
 use cardinal_net::buffer::Buffer;
 use cardinal_net::h1::H1;
-use cardinal_net::{Io, Timer, proxy_protocol, tls};
-use cardinal_sdk::Client;
+use cardinal_net::{ByteStream, Io, Timer, proxy_protocol, tls};
+use cardinal_sdk::{Client, TlsAlert};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::arrival::{AcceptedTls, Arrived, ConnectionInfo, ConnectionTls, accept_tls, handshake_failed};
+use crate::certificates::{self, Answer};
 use crate::detect;
 use crate::http::{serve_h1, serve_h2};
 use crate::listening::Listening;
@@ -245,7 +247,8 @@ pub(crate) enum Accepted {
     Clear(TcpStream),
 }
 
-/// The TLS handshake with a client, within its time; `None` when it failed, which has been logged.
+/// The TLS handshake with a client, within its time; `None` when it failed, which has been logged, or when all that was
+/// wanted of it is done.
 async fn handshake(
     worker: &Worker,
     tls: &ConnectionTls,
@@ -255,8 +258,13 @@ async fn handshake(
 ) -> Option<Accepted> {
     let limit_ms = worker.plan().node().limits.handshake_timeout_ms;
     let timer = Timer::new(&worker.wheel);
-    match timer.limit(limit_ms, peek_and_accept(tls, tcp)).await {
-        Some(Ok(accepted)) => Some(accepted),
+    let outcome = if certificates::are_asked(&worker.plan(), tls, listener) {
+        Box::pin(ask_and_accept(worker, tls, tcp, client, listener)).await
+    } else {
+        timer.limit(limit_ms, peek_and_accept(tls, tcp)).await.map(|outcome| outcome.map(Some))
+    };
+    match outcome {
+        Some(Ok(accepted)) => accepted,
         Some(Err(error)) => {
             handshake_failed(
                 worker,
@@ -276,17 +284,55 @@ async fn handshake(
 
 /// Does the handshake, unless the first byte is that of plain HTTP: a method begins with a capital letter, and no type of
 /// a TLS record is the code of one. Where clear text is allowed, anything but a handshake is.
-async fn peek_and_accept(tls: &ConnectionTls, tcp: TcpStream) -> std::io::Result<Accepted> {
-    const HANDSHAKE: u8 = 22;
-    let mut first = [0];
-    let is_clear = tcp.peek(&mut first).await? == 1
-        && first
-            .iter()
-            .all(|byte| if tls.allows_clear_text() { *byte != HANDSHAKE } else { byte.is_ascii_uppercase() });
-    if is_clear {
+async fn peek_and_accept(tls: &ConnectionTls, tcp: TcpStream) -> io::Result<Accepted> {
+    if is_clear_text(tls, &tcp).await? {
         return Ok(Accepted::Clear(tcp));
     }
     Ok(Accepted::Tls(Box::new(accept_tls(tls, tcp, &[]).await?)))
+}
+
+/// The same where filters are asked for the certificate; `None` when the client is late.
+async fn ask_and_accept(
+    worker: &Worker,
+    tls: &ConnectionTls,
+    tcp: TcpStream,
+    client: &Client,
+    listener: &Listener,
+) -> Option<io::Result<Option<Accepted>>> {
+    let limit_ms = worker.plan().node().limits.handshake_timeout_ms;
+    let timer = Timer::new(&worker.wheel);
+    let beginning = async {
+        if is_clear_text(tls, &tcp).await? {
+            return Ok((ByteStream::new(Io::Tcp(tcp), Buffer::default()), None));
+        }
+        let mut stream = ByteStream::new(Io::Tcp(tcp), Buffer::default());
+        let hello = certificates::read_hello(&mut stream).await.map_err(io::Error::other)?;
+        io::Result::Ok((stream, Some(hello)))
+    };
+    let (stream, hello) = match timer.limit(limit_ms, beginning).await? {
+        Ok(begun) => begun,
+        Err(error) => return Some(Err(error)),
+    };
+    let (io, prefix) = stream.into_parts();
+    let Io::Tcp(tcp) = io else { return None };
+    let answer = match hello {
+        None => return Some(Ok(Some(Accepted::Clear(tcp)))),
+        Some(Some(hello)) => certificates::ask(worker, tls, client, listener, &hello).await,
+        // Nobody can be asked for it, be it too long or no handshake.
+        Some(None) => Answer::Refused(TlsAlert::HandshakeFailure),
+    };
+    let finished = timer.limit(limit_ms, certificates::finish(answer, tls, tcp, prefix.filled())).await?;
+    Some(finished.map(|accepted| accepted.map(|accepted| Accepted::Tls(Box::new(accepted)))))
+}
+
+/// Whether the first byte is not that of TLS.
+async fn is_clear_text(tls: &ConnectionTls, tcp: &TcpStream) -> io::Result<bool> {
+    const HANDSHAKE: u8 = 22;
+    let mut first = [0];
+    let came = tcp.peek(&mut first).await?;
+    let [byte] = first;
+    let is_clear = if tls.allows_clear_text() { byte != HANDSHAKE } else { byte.is_ascii_uppercase() };
+    Ok(is_clear && came == 1)
 }
 
 /// Reads exactly the PROXY header, so that what follows it is still to be read.

@@ -11,7 +11,8 @@ use cardinal_net::{ByteStream, Detection, Io, Protocol, SniffTimeouts, Sniffed, 
 use cardinal_sdk::{Client, TlsInfo};
 use tokio::net::TcpStream;
 
-use crate::arrival::{Arrived, ConnectionTls, accept_tls, handshake_failed};
+use crate::arrival::{Arrived, ConnectionTls, handshake_failed};
+use crate::certificates::{self, Answer};
 use crate::http::{serve_h1, serve_h2};
 use crate::stream::serve_bytes;
 use crate::worker::Worker;
@@ -31,7 +32,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, tcp: TcpStream, mut client: Client
             let stream = ByteStream::new(io, sniffed.prefix);
             serve_bytes(worker, stream, client, arrived, Wire::TlsPassthrough).await;
         }
-        (Protocol::Tls, tls) => Box::pin(terminated(worker, io, sniffed.prefix, client, (arrived, tls))).await,
+        (Protocol::Tls, tls) => Box::pin(terminated(worker, io, sniffed, client, (arrived, tls))).await,
         (_, tls) if !tls.allows_clear_text() => {
             handshake_failed(&worker, &client, &arrived.listener, "not a TLS handshake");
         }
@@ -66,15 +67,23 @@ async fn find_protocol(worker: &Rc<Worker>, io: &mut Io, client: &Client, arrive
 async fn terminated(
     worker: Rc<Worker>,
     io: Io,
-    prefix: Buffer,
+    Sniffed { prefix, hello, .. }: Sniffed,
     mut client: Client,
     (arrived, tls): (Arrived, &ConnectionTls),
 ) {
     let Io::Tcp(tcp) = io else { return };
     let limit_ms = worker.plan().node().limits.handshake_timeout_ms;
     let timer = Timer::new(&worker.wheel);
-    let accepted = match timer.limit(limit_ms, Box::pin(accept_tls(tls, tcp, prefix.filled()))).await {
-        Some(Ok(accepted)) => accepted,
+    let answer = if certificates::are_asked(&worker.plan(), tls, &arrived.listener) {
+        let hello = hello.unwrap_or_default();
+        Box::pin(certificates::ask(&worker, tls, &client, &arrived.listener, &hello)).await
+    } else {
+        Answer::Configured
+    };
+    let finishing = Box::pin(certificates::finish(answer, tls, tcp, prefix.filled()));
+    let accepted = match timer.limit(limit_ms, finishing).await {
+        Some(Ok(Some(accepted))) => accepted,
+        Some(Ok(None)) => return,
         Some(Err(error)) => {
             let text = format!("TLS handshake with the client: {}", tls::io_text(&error));
             return handshake_failed(&worker, &client, &arrived.listener, &text);

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use crate::access_log::AccessLog;
 use crate::applying::{Applier, plan};
 use crate::caller::Caller;
+use crate::certificate_reader::CertificateReader;
 use crate::configuration::Configuration;
 use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
@@ -370,6 +371,7 @@ pub(crate) fn make_node(
         http: Arc::new(caller),
         redis: Arc::new(redis),
         network: Arc::new(network),
+        certificates: Arc::new(CertificateReader),
         runtime: control.clone(),
         memory: Arc::new(Budget::new(usize::try_from(settings.limits.buffered_bytes_total_max).unwrap_or(usize::MAX))),
         node: Arc::clone(&shared) as Arc<dyn cardinal_sdk::NodeView>,

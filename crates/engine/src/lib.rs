@@ -16,6 +16,8 @@ mod access_log;
 mod applying;
 mod arrival;
 mod caller;
+mod certificate_reader;
+mod certificates;
 mod configuration;
 mod connector;
 mod counters;

@@ -12,6 +12,7 @@ use cardinal_sdk::{
     CallError, ConnectionCounts, HttpCall, HttpCaller, HttpReply, NodeView, PluginDef, Services, Shared, TargetHealth,
 };
 
+use crate::certificate_reader::CertificateReader;
 use crate::configuration::Configuration;
 use crate::outcome::EngineError;
 use crate::plan::{PlanCx, Registry, validate};
@@ -97,6 +98,7 @@ pub(crate) fn offline_services(settings: &NodeSettings) -> Services {
         http: Arc::new(Alone),
         redis: Arc::new(Alone),
         network: Arc::new(Alone),
+        certificates: Arc::new(CertificateReader),
         runtime: tokio::runtime::Handle::current(),
         memory: Arc::new(Budget::new(usize::MAX)),
         node: Arc::new(Alone),

@@ -48,7 +48,7 @@ pub type Lower = fn(&Value) -> Result<Option<PolicySpec>, BuildError>;
 /// See [`PluginDef::build`].
 pub type Build = fn(&Value, &BuildCx<'_>) -> Result<Arc<dyn Filter>, BuildError>;
 
-/// What happens to requests for an instance that cannot be built.
+/// What happens to requests for an instance that cannot be built, and to TLS handshakes in which an instance fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureMode {
     /// They are served without the instance. For plugins that protect nothing and change nothing that clients or

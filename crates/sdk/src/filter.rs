@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::certificate::{CertificateCx, CertificateStep};
 use crate::filter_step::{FilterDecision, FilterStep};
 use crate::phase::{BodyCx, Chunk, ConnectCx, HeadCx, LogCx, ResponseCx};
 use crate::reply::Reply;
@@ -70,6 +71,22 @@ pub trait Filter: Send + Sync {
     /// A connection of a stream route (TCP, TLS, UDP) is here.
     fn on_connect(&self, _cx: &mut ConnectCx<'_>) -> Admit {
         Admit::Yes
+    }
+
+    /// A client has begun a TLS handshake with a listener that terminates TLS. May supply the certificate, refuse the
+    /// handshake, or go to the network; the first filter that answers decides. Without an answer the client is shown a
+    /// certificate of the configuration.
+    ///
+    /// There is no route yet: of the filters that apply to requests without a route, those take part whose protocols
+    /// include what the listener serves. Waiting is limited by `client_handshake_timeout`, for all filters of a handshake
+    /// together; the rest of the handshake then has that time again. A filter that fails or is late is skipped if its
+    /// plugin fails open; otherwise the handshake is refused. An instance that cannot be built does not take part,
+    /// whatever its plugin says.
+    ///
+    /// Listeners with mutual TLS by identities, TLS that is passed through, and listeners none of whose filters has this
+    /// phase do without it. Where a filter has it, a ClientHello of more than 16 KiB is refused.
+    fn on_certificate<'a>(&'a self, _cx: &'a mut CertificateCx<'_>) -> CertificateStep<'a> {
+        CertificateStep::Continue
     }
 }
 
@@ -168,6 +185,8 @@ impl Phases {
     pub const REQUEST_BODY: Self = Self(32);
     /// [`Filter::on_attempt`]
     pub const ATTEMPT: Self = Self(64);
+    /// [`Filter::on_certificate`]
+    pub const CERTIFICATE: Self = Self(128);
 
     /// Both sets.
     #[must_use]

@@ -10,6 +10,7 @@
 //!
 //! Start at [`Filter`], then [`HeadCx`] and [`Services`].
 
+mod certificate;
 mod def;
 mod directory;
 mod exchange;
@@ -29,6 +30,10 @@ pub mod testing;
 pub mod trace;
 mod upstream_phases;
 
+pub use certificate::{
+    CertificateAnswer, CertificateCx, CertificateDecision, CertificateError, CertificateStep, Certificates,
+    ServerCertificate, TlsAlert,
+};
 pub use def::{
     Build, BuildCx, BuildError, EntityDef, FailureMode, HTTP_PROTOCOLS, Lower, PluginDef, Prepare, Prepared, Scopes,
     Seal,

@@ -13,6 +13,7 @@ use cardinal_base::{Budget, Clock};
 use cardinal_http::HeaderList;
 use cardinal_ir::Id;
 
+use crate::certificate::Certificates;
 use crate::network::Network;
 use crate::redis::Redis;
 
@@ -29,6 +30,8 @@ pub struct Services {
     pub redis: Arc<dyn Redis>,
     /// Connections and datagrams to other servers, and the resolver.
     pub network: Arc<dyn Network>,
+    /// Reads certificates for [`Filter::on_certificate`](crate::Filter::on_certificate).
+    pub certificates: Arc<dyn Certificates>,
     /// The control runtime: for tasks and connections that are not a request's. Never a worker's thread.
     pub runtime: tokio::runtime::Handle,
     /// Memory for bodies that are held, and for log entries that wait: see [`Exchange::held`](crate::Exchange::held).

@@ -15,9 +15,10 @@ use serde_json::Value;
 use crate::network::{ConnectTo, Datagrams, Network, NetworkFuture, ResolvedAddress, ServerConnection};
 use crate::redis::{Redis, RedisCall, RedisCommand, RedisError, RedisReplies, RedisReply, RedisServer, RedisSettings};
 use crate::{
-    AttemptCx, BackendInfo, BodyCx, BodyMode, BuildCx, CallError, Chunk, Client, ConnectionCounts, Directory, Exchange,
-    Filter, FilterDecision, HeadCx, HttpCall, HttpCaller, HttpReply, LogCx, NodeView, Phases, PluginDef, Reply,
-    RequestBodyCx, ResponseCx, RouteInfo, Services, Shared, Source, TargetHealth, UpstreamRequest, Verdict,
+    AttemptCx, BackendInfo, BodyCx, BodyMode, BuildCx, CallError, CertificateCx, CertificateDecision, CertificateError,
+    Certificates, Chunk, Client, ConnectionCounts, Directory, Exchange, Filter, FilterDecision, HeadCx, HttpCall,
+    HttpCaller, HttpReply, LogCx, NodeView, Phases, PluginDef, Reply, RequestBodyCx, ResponseCx, RouteInfo,
+    ServerCertificate, Services, Shared, Source, TargetHealth, UpstreamRequest, Verdict,
 };
 
 /// A route of this id, name and document.
@@ -61,6 +62,7 @@ pub fn services(clock: Arc<dyn Clock>) -> Services {
         http: Arc::new(Nobody),
         redis: Arc::new(Nobody),
         network: Arc::new(Nobody),
+        certificates: Arc::new(Nobody),
         runtime: tokio::runtime::Handle::current(),
         memory: Arc::new(Budget::new(usize::MAX)),
         node: Arc::new(Nobody),
@@ -71,6 +73,24 @@ pub fn services(clock: Arc<dyn Clock>) -> Services {
 }
 
 struct Nobody;
+
+/// What a bench reads a certificate to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FakeCertificate {
+    /// The chain, as given.
+    pub chain: String,
+    /// The key, as given.
+    pub key: String,
+}
+
+impl Certificates for Nobody {
+    fn parse(&self, chain: &str, key: &str) -> Result<ServerCertificate, CertificateError> {
+        if chain.is_empty() || key.is_empty() {
+            return Err(CertificateError("certificate: empty".to_owned()));
+        }
+        Ok(ServerCertificate::new(FakeCertificate { chain: chain.to_owned(), key: key.to_owned() }))
+    }
+}
 
 impl HttpCaller for Nobody {
     fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>> {
@@ -358,6 +378,19 @@ impl Bench {
         };
         self.filter.on_response_body(&mut cx, &mut chunk);
         chunk.data
+    }
+
+    /// Runs the certificate phase, for a client that asks for this server name and offers these protocols.
+    pub async fn certificate(&self, server_name: Option<&str>, protocols: &[&[u8]]) -> CertificateDecision {
+        let protocols: Vec<Vec<u8>> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let mut cx = CertificateCx {
+            server_name,
+            protocols: &protocols,
+            client: &self.exchange.client,
+            group: None,
+            services: &self.services,
+        };
+        self.filter.on_certificate(&mut cx).settle().await
     }
 
     /// Runs the log phase.

@@ -45,9 +45,11 @@ pub(crate) enum Phase {
     RequestBody,
     /// Attempts.
     Attempt,
+    /// TLS handshakes.
+    Certificate,
 }
 
-const PHASES: [(Phase, Phases); 7] = [
+const PHASES: [(Phase, Phases); 8] = [
     (Phase::Request, Phases::REQUEST),
     (Phase::Response, Phases::RESPONSE),
     (Phase::Body, Phases::RESPONSE_BODY),
@@ -55,6 +57,7 @@ const PHASES: [(Phase, Phases); 7] = [
     (Phase::Connect, Phases::CONNECT),
     (Phase::RequestBody, Phases::REQUEST_BODY),
     (Phase::Attempt, Phases::ATTEMPT),
+    (Phase::Certificate, Phases::CERTIFICATE),
 ];
 
 /// Filters and policies of a route. Slots are in the order of their positions; each phase lists the slots that want it.
@@ -174,6 +177,11 @@ impl Chain {
     /// The name of the plugin, or the kind of the policy.
     pub(crate) fn name(&self, slot: u16) -> &'static str {
         self.slots.get(usize::from(slot)).map_or("", |slot| slot.place.name())
+    }
+
+    /// Whether a failure of the filter may be passed over.
+    pub(crate) fn fails_open(&self, slot: u16) -> bool {
+        self.slots.get(usize::from(slot)).is_some_and(|slot| slot.place.failure() == FailureMode::Open)
     }
 
     /// Whether a filter of the chain, chosen or not, owns a request header: see [`Filter::owns_header`].

@@ -29,8 +29,9 @@ pub(crate) async fn serve_tcp(worker: Rc<Worker>, tcp: TcpStream, client: Client
     let wire = if matches!(tls, ConnectionTls::Clear) { Wire::Tcp } else { Wire::Tls };
     let mut session = Session::start(&worker, &client, wire, &arrived.listener);
     let stream = ByteStream::new(Io::Tcp(tcp), Buffer::default());
-    let down = match tls::accept(&mut session, stream, tls).await {
-        Ok(down) => down,
+    let down = match tls::accept(&mut session, stream, tls, &arrived.listener).await {
+        Ok(Some(down)) => down,
+        Ok(None) => return session.end(None),
         Err(failure) => return session.end(Some(&failure)),
     };
     let client = session.exchange().client.clone();

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use crate::plugins;
 use crate::scene::{certificate, file, merged, service_of};
 
-const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+pub(crate) const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 /// The name of the node, and of its certificate.
-const NAME: &str = "a.test";
+pub(crate) const NAME: &str = "a.test";
 
 /// A client that keeps its sessions from one connection to the next.
-fn client(
+pub(crate) fn client(
     version: &'static SupportedProtocolVersion,
     trusted: &Authority,
     identity: Option<&Issued>,
@@ -39,7 +39,7 @@ fn client(
 
 /// How a request went: refused (in the handshake or after it), or served after a full or a resumed handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     Refused,
     Full,
     Resumed,
@@ -47,7 +47,7 @@ enum Outcome {
 
 use Outcome::{Full, Refused, Resumed};
 
-async fn request(world: &World, stream: bool, config: &Arc<ClientConfig>) -> Outcome {
+pub(crate) async fn request(world: &World, stream: bool, config: &Arc<ClientConfig>) -> Outcome {
     let attempt = async {
         let address = if stream { world.stream(true) } else { world.https() };
         let socket = Socket::connect(address).await?.start_tls(NAME, Arc::clone(config)).await?;
@@ -65,7 +65,7 @@ async fn request(world: &World, stream: bool, config: &Arc<ClientConfig>) -> Out
 }
 
 /// A node's settings for the verification of clients.
-fn verify<'x>(mode: &'x str, authority: &'x str) -> Vec<(&'x str, &'x str)> {
+pub(crate) fn verify<'x>(mode: &'x str, authority: &'x str) -> Vec<(&'x str, &'x str)> {
     let mut settings = vec![("stream_listen", "127.0.0.1:0 ssl"), ("nginx_proxy_ssl_verify_client", mode)];
     if mode != "off" {
         settings.push(("nginx_proxy_ssl_client_certificate", authority));

@@ -10,6 +10,7 @@ mod names;
 mod roots;
 mod rsa;
 mod server;
+mod supplied;
 mod trusted;
 mod unverified;
 mod verify;
@@ -28,6 +29,7 @@ pub(crate) use explain::explain;
 pub use names::Names;
 pub use roots::{has_system_authorities, read_system_authorities};
 pub use server::{ServerSettings, ServerTls, server_config, ticketer};
+pub use supplied::{SuppliedCertificate, prove};
 pub use unverified::unverified;
 pub use words::{io_text, text};
 

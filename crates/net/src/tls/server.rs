@@ -37,9 +37,10 @@ pub struct ServerSettings {
 /// TLS of a listener.
 #[derive(Clone)]
 pub struct ServerTls {
-    config: Arc<ServerConfig>,
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
-    verification: u64,
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
+    pub(super) verification: u64,
+    pub(super) tickets: Arc<BoundTickets>,
 }
 
 impl ServerTls {
@@ -110,14 +111,15 @@ pub fn server_config(settings: ServerSettings) -> Result<ServerTls, TlsError> {
         }
     };
     let mut config = builder.with_cert_resolver(settings.names);
-    config.ticketer = Arc::new(BoundTickets { inner: settings.ticketer, context });
+    let tickets = Arc::new(BoundTickets { inner: settings.ticketer, context });
+    config.ticketer = Arc::clone(&tickets) as _;
     config.send_tls13_tickets = 1;
     if settings.alpn {
         config.alpn_protocols =
             if settings.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     }
     let verification = u64::from_be_bytes(context.first_chunk().copied().unwrap_or_default());
-    Ok(ServerTls { config: Arc::new(config), verifier, verification })
+    Ok(ServerTls { config: Arc::new(config), verifier, verification, tickets })
 }
 
 /// A digest of all that decides which clients are served, and of what is spoken: HTTP or not. The order of the
@@ -143,9 +145,9 @@ fn verification(settings: &ServerSettings) -> Result<[u8; 32], TlsError> {
 /// Session tickets that are void under another verification of clients: a session that began without a certificate, or
 /// with one of an authority that is not trusted any more, must not be resumed where it would be refused today.
 #[derive(Debug)]
-struct BoundTickets {
-    inner: Arc<dyn ProducesTickets>,
-    context: [u8; 32],
+pub(super) struct BoundTickets {
+    pub(super) inner: Arc<dyn ProducesTickets>,
+    pub(super) context: [u8; 32],
 }
 
 impl ProducesTickets for BoundTickets {

@@ -1,7 +1,8 @@
-//! Phases between the request head and the response: parts of the request body, attempts, and response heads for which a
+//! Phases of TLS handshakes, and phases between the request head and the response: parts of the request body, attempts, and response heads for which a
 //! filter waits or replies.
 
 mod attempts;
+mod certificates;
 mod request_body;
 mod response_head;
 
