@@ -37,10 +37,23 @@ struct Expiry(UnixMillis);
 /// Keys without a time to live need no preparation: they share one value.
 static FOREVER: LazyLock<Prepared> = LazyLock::new(|| Arc::new(()));
 
-/// `ttl` counts from `created_at`, so a key that has the one without the other is refused: it would never expire.
+/// The largest `ttl`. Kong: `validate_ttl_value`.
+const TTL_MAX: f64 = 100_000_000.0;
+
+/// `ttl` counts from `created_at`, so a key that has the one without the other is refused: it would never expire. So is a
+/// key whose `ttl` is no number of seconds, which the schema does not check, as in Kong.
 fn prepare(credential: &Credential) -> Result<Prepared, String> {
     let number = |name: &str| credential.data.get(name).and_then(serde_json::Value::as_f64);
-    let Some(ttl) = number("ttl").filter(|ttl| *ttl > 0.0) else { return Ok(Arc::clone(&FOREVER)) };
+    let ttl = match credential.data.get("ttl") {
+        None | Some(serde_json::Value::Null) => 0.0,
+        Some(value) => value
+            .as_f64()
+            .filter(|ttl| ttl.fract() == 0.0 && (0.0..=TTL_MAX).contains(ttl))
+            .ok_or_else(|| format!("ttl must be an integer between 0 and {TTL_MAX}"))?,
+    };
+    if ttl == 0.0 {
+        return Ok(Arc::clone(&FOREVER));
+    }
     let Some(created) = number("created_at") else { return Err("a key with ttl needs created_at".to_owned()) };
     // The cast saturates: times beyond the range are never.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturating on purpose")]

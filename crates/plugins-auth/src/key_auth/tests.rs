@@ -180,6 +180,22 @@ async fn what_cannot_work_is_said_when_configured() {
     assert!(directory.credential("key-auth", "k").is_none() && said.len() == 1);
 }
 
+#[test]
+fn a_key_whose_ttl_is_no_number_of_seconds_is_left_out() {
+    for ttl in [json!("60"), json!("x"), json!(-5), json!(0.5), json!(100_000_001), json!(true), json!([60])] {
+        let credential = json!({"key": "k", "created_at": 1_700_000_000, "ttl": ttl});
+        let ir = World::default().consumer(1, "a").credential("key-auth", 1, "k", credential).0;
+        let (directory, said) = cardinal_sdk::Directory::build(&ir, &[&PLUGIN]);
+        assert!(directory.credential("key-auth", "k").is_none(), "{ttl}");
+        assert!(said.iter().any(|said| format!("{said:?}").contains("ttl must be an integer")), "{ttl} {said:?}");
+    }
+    for ttl in [json!(null), json!(0), json!(60.0), json!(100_000_000)] {
+        let credential = json!({"key": "k", "created_at": 1_700_000_000, "ttl": ttl});
+        let ir = World::default().consumer(1, "a").credential("key-auth", 1, "k", credential).0;
+        assert!(cardinal_sdk::Directory::build(&ir, &[&PLUGIN]).0.credential("key-auth", "k").is_some(), "{ttl}");
+    }
+}
+
 #[tokio::test]
 async fn a_preflight_request_cannot_name_a_consumer() {
     let mut bench = bench(json!({"run_on_preflight": false}));
