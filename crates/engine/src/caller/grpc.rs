@@ -85,13 +85,7 @@ impl GrpcCaller {
         let bad_url = |reason| CallError::Url { url: call.url.clone(), reason };
         let url = Url::parse(&call.url).map_err(bad_url)?;
         let request = request(call).ok_or_else(|| bad_url("it is not the URL of a gRPC method"))?;
-        let key = Key {
-            tls: url.tls,
-            insecure: url.tls && call.insecure,
-            trust: if url.tls && !call.insecure { self.connector.trust_number() } else { 0 },
-            host: url.host.to_ascii_lowercase().into(),
-            port: url.port,
-        };
+        let key = Key::of(&url, call.insecure, &self.connector);
         let _place = self.calls.acquire().await.map_err(|_| transport("the node is stopping"))?;
         let sender = match self.take(&key) {
             // The server may have closed it meanwhile.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cardinal_base::{Clock, Tick, task};
 
+use super::url::Url;
+use crate::connector::Connector;
 use crate::http_client::Connection;
 
 /// Connections kept for one host.
@@ -26,6 +28,20 @@ pub(super) struct Key {
     /// Lower-case.
     pub(super) host: Box<str>,
     pub(super) port: u16,
+}
+
+impl Key {
+    /// The connections that serve calls to the URL.
+    pub(super) fn of(url: &Url<'_>, insecure: bool, connector: &Connector) -> Self {
+        let insecure = url.tls && insecure;
+        Self {
+            tls: url.tls,
+            insecure,
+            trust: if url.tls && !insecure { connector.trust_number() } else { 0 },
+            host: url.host.to_ascii_lowercase().into(),
+            port: url.port,
+        }
+    }
 }
 
 /// Connections that wait for their next call.

@@ -90,13 +90,7 @@ impl Inner {
         *request.method_mut() = method(call)?;
         *request.uri_mut() = target.into();
         *request.headers_mut() = fields(call, &url, request.method())?;
-        let key = Key {
-            tls: url.tls,
-            insecure: url.tls && call.insecure,
-            trust: if url.tls && !call.insecure { self.connector.trust_number() } else { 0 },
-            host: url.host.to_ascii_lowercase().into(),
-            port: url.port,
-        };
+        let key = Key::of(&url, call.insecure, &self.connector);
         let _place = self.calls.acquire().await.map_err(|_| transport("the node is stopping"))?;
         if let Some(kept) = self.idle.take(&key) {
             match self.run(kept, request.clone(), call, &key).await {
