@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the quick start: the gateway with a copy of examples/quickstart/kong.yaml, and the echo upstream it proxies to.
-# `make run` calls it after building. Ctrl-C ends both.
+# `make run` calls it after building. Ctrl-C ends both. The gateway listens on loopback; with QUICKSTART_ADDRESS=0.0.0.0 other
+# machines reach it, too: the example's API key is public.
 set -euo pipefail
 
 cardinal=${1:-}
@@ -41,7 +42,8 @@ cp examples/quickstart/kong.yaml "$config"
 # In sessions of their own: Ctrl-C is for this script, which ends both in their order.
 setsid "$cardinal" echo --listen 127.0.0.1:9080 &
 pids+=($!)
-setsid "$cardinal" run --config "$config" &
+address=${QUICKSTART_ADDRESS:-127.0.0.1}
+setsid "$cardinal" run --config "$config" --set "proxy_listen=$address:8000, $address:8443 ssl http2" &
 pids+=($!)
 
 alive() { kill -0 "${pids[0]}" 2>/dev/null && kill -0 "${pids[1]}" 2>/dev/null; }

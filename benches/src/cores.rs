@@ -1,4 +1,4 @@
-//! Which core runs what.
+//! Assigns processes to cores.
 
 use std::fs;
 
@@ -11,15 +11,15 @@ pub(crate) const PROXY: usize = 0;
 /// The core of the clients and the upstream.
 pub(crate) const LOAD: usize = 1;
 
-/// How far ahead of other programs the measurement goes, where that is allowed.
+/// The niceness of the measurement, if it may be set.
 const PRIORITY: i32 = -19;
-/// Where the kernel shares cores among sessions before it looks at the priorities of their programs (`sched(7)`,
-/// "autogroup"), the session has to go ahead too.
+/// If the kernel groups processes by session before their priorities (`sched(7)`, "autogroup"), the niceness of the
+/// session has to be set, too.
 const AUTOGROUP: &str = "/proc/self/autogroup";
-/// Files this program and the proxies may open, where that is allowed.
+/// Number of files that this program and the proxies may open, if it may be set.
 const FILES: u64 = 65_536;
 
-/// Lets the session go back to where it was.
+/// Restores the niceness of the session when dropped.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     session_ahead: bool,
@@ -33,14 +33,14 @@ impl Drop for Prepared {
     }
 }
 
-/// Puts the session back where it was.
+/// Restores the niceness of the session.
 pub(crate) fn fall_back() {
     if fs::write(AUTOGROUP, "0").is_err() {
         eprintln!("warning: this session still goes ahead of others");
     }
 }
 
-/// Puts this program on the core of the load, ahead of others, with enough files. Proxies inherit the latter two.
+/// Pins this program to the core of the load, and raises its priority and file limit, which the proxies inherit.
 pub(crate) fn prepare() -> Result<Prepared> {
     let cores = std::thread::available_parallelism().context("cannot count the cores")?.get();
     ensure!(cores >= 2, "two cores are needed: one for the proxy, one for the load");
@@ -57,7 +57,7 @@ pub(crate) fn prepare() -> Result<Prepared> {
     Ok(Prepared { session_ahead: fs::write(AUTOGROUP, PRIORITY.to_string()).is_ok() })
 }
 
-/// Moves this thread, and what it starts from now on, to a core.
+/// Pins this thread, and threads and processes started by it later, to a core.
 pub(crate) fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);

@@ -1,4 +1,4 @@
-//! What is left behind when somebody ends a measurement: nothing.
+//! Cleans up when a measurement is interrupted.
 
 use std::fs;
 use std::thread;
@@ -10,14 +10,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{cores, temp};
 
-/// How long proxies have to end by themselves.
+/// Time limit for proxies to stop by themselves.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// From now on a signal that asks this program to end ends the proxies too, removes their files, and lets the session go
-/// back to its place.
+/// From now on, a termination signal also stops the proxies, removes their files, and restores the niceness of the
+/// session.
 pub(crate) fn clean_up_after() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("signals")?;
-    // Installed here, so that none is missed.
+    // Installed here, so that no signal is missed.
     let (mut interrupt, mut terminate, mut hangup) = {
         let _entered = runtime.enter();
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
@@ -43,19 +43,19 @@ pub(crate) fn clean_up_after() -> Result<()> {
     Ok(())
 }
 
-/// Sends a signal to each process that this one has started.
+/// Sends a signal to each child process.
 fn end_children(signal: Signal) {
     let this = std::process::id().to_string();
     let Ok(processes) = fs::read_dir("/proc") else { return };
     for process in processes.flatten() {
         let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
-        // After the name, which may have anything in it: state, parent.
+        // The fields after the name, which may contain any characters: state, parent.
         let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
         let pid = process.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
         if let (Some(pid), Some(parent)) = (pid, parent)
             && parent == this
         {
-            // It may have ended meanwhile.
+            // The process may have exited meanwhile.
             kill_process(pid, signal).ok();
         }
     }

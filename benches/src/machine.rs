@@ -1,4 +1,4 @@
-//! What the numbers were measured on, and of which programs. Nothing that names a machine.
+//! Describes the machine and the versions of the programs, without anything that identifies the machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,12 +33,12 @@ pub(crate) fn facts() -> Result<String> {
     ))
 }
 
-/// The version without what a builder appended to it.
+/// The version without the suffix of the builder.
 fn kernel(release: &str) -> &str {
     release.split(['-', '+']).next().unwrap_or(release)
 }
 
-/// The versions of the programs that are there.
+/// The versions of the available programs.
 pub(crate) fn versions(programs: &Programs, chosen: &[Program]) -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
     for program in chosen {
@@ -53,7 +53,7 @@ pub(crate) fn versions(programs: &Programs, chosen: &[Program]) -> BTreeMap<Stri
     versions
 }
 
-/// The revision of the sources, where they are a Git checkout, and the profile, which cargo names the folder after.
+/// The revision of the sources, if they are a Git checkout, and the build profile, which is the name of cargo's folder.
 fn build(binary: &Path) -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(args).output().ok()?;

@@ -1,8 +1,8 @@
 //! Measures Cardinal against other proxies on the same work, by CPU time a request, latency and memory.
 //!
 //! Proxies run with one worker on core 0; one thread of this program is both the clients and the upstream, on core 1.
-//! What is compared is how many requests a proxy serves with a second of CPU time, in rounds that alternate between
-//! the proxies; a measurement in which something else used core 0 is repeated. Start at [`scenario`]; [`report`] makes
+//! The measurement compares the number of requests per second of CPU time, in rounds that alternate between the
+//! proxies; a measurement during which other processes used core 0 is repeated. Start at [`scenario`]; [`report`] makes
 //! the page and the plots from [`results`]. The method and the results are in `docs/benchmarks.md`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
@@ -61,6 +61,9 @@ struct Args {
     /// The cardinal program [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+    /// Another cardinal program, measured in the same rounds: what did a change cost?
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["write", "merge"])]
+    baseline: Option<PathBuf>,
     /// The nginx program
     #[arg(long, value_name = "PATH", default_value = "/usr/sbin/nginx")]
     nginx: PathBuf,
@@ -127,9 +130,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Measures what is asked for, and prints it.
+/// Runs the selected measurements, and prints the results.
 fn measure(args: &Args, programs: Programs) -> Result<Results> {
-    let chosen = if args.peer.is_empty() { Program::ALL.to_vec() } else { args.peer.clone() };
+    let usual = || Program::ALL.iter().copied().filter(|program| *program != Program::Baseline);
+    let mut chosen = if args.peer.is_empty() { usual().collect() } else { args.peer.clone() };
+    if args.baseline.is_some() {
+        chosen.push(Program::Baseline);
+    }
     let mut bench = Bench {
         versions: machine::versions(&programs, &chosen),
         programs,
@@ -167,6 +174,7 @@ fn programs(args: &Args) -> Result<Programs> {
     );
     Ok(Programs {
         cardinal,
+        baseline: args.baseline.clone(),
         nginx: args.nginx.clone(),
         haproxy: args.haproxy.clone(),
         envoy: args.envoy.clone().unwrap_or_else(envoy_default),
@@ -174,7 +182,7 @@ fn programs(args: &Args) -> Result<Programs> {
     })
 }
 
-/// Where scripts/install-test-deps.sh puts Envoy.
+/// The path at which scripts/install-test-deps.sh installs Envoy.
 fn envoy_default() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");

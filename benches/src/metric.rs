@@ -1,54 +1,54 @@
-//! What is measured, and how it is written.
+//! The metrics and their formats.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A number that a measurement gives.
+/// A measured value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Metric {
-    /// Requests, or messages, for a CPU-second of the proxy.
+    /// Requests or messages per CPU-second of the proxy.
     PerCpuSecond,
-    /// MiB of bodies for a CPU-second of the proxy.
+    /// MiB of bodies per CPU-second of the proxy.
     MibPerCpuSecond,
-    /// CPU time of a request, in microseconds: in all, in the program, in the kernel.
+    /// CPU time of a request, in microseconds: in total, in user space, in the kernel.
     Micros,
     UserMicros,
     KernelMicros,
-    /// The shares of core 0 that the proxy used, and that something else used.
+    /// The shares of core 0 used by the proxy and by other processes.
     Busy,
     Foreign,
-    /// Resident memory of the process that serves, at the end of the measurement and at most, in MiB.
+    /// Resident memory of the serving process in MiB: at the end of the measurement, and the peak.
     Rss,
     Peak,
-    /// Latencies in microseconds; those added are over the ones without a proxy.
+    /// Latencies in microseconds; the added ones are relative to those without a proxy.
     P50,
     P99,
     P999,
     AddedP50,
     AddedP99,
     AddedP999,
-    /// Wrong answers and broken connections.
+    /// Wrong responses and failed connections.
     Errors,
     /// Requests that had to be sent again on another connection.
     Retried,
-    /// Changes of the configuration that were taken over.
+    /// Number of applied configuration changes.
     Changes,
-    /// From the start of the program to its first answer, in milliseconds.
+    /// From the start of the program to its first response, in milliseconds.
     Start,
-    /// Resident memory in MiB: without connections, with 64 and with 10,000 idle ones; and KiB for each of the latter.
+    /// Resident memory in MiB: without connections, with 64 and with 10,000 idle ones; and KiB per idle connection.
     RssStart,
     Rss64,
     Rss10k,
     IdleKib,
 }
 
-/// What one measurement of one proxy gave.
+/// The result of one measurement of one proxy.
 pub(crate) type Sample = BTreeMap<Metric, f64>;
 
 impl Metric {
-    /// The head of a column.
+    /// The column heading.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::PerCpuSecond => "requests per CPU-second",
@@ -77,17 +77,17 @@ impl Metric {
         }
     }
 
-    /// More is better.
+    /// Whether higher values are better.
     pub(crate) fn more_is_better(self) -> bool {
         matches!(self, Self::PerCpuSecond | Self::MibPerCpuSecond)
     }
 
-    /// Counts are added over the rounds; of everything else the median is told.
+    /// Whether the metric is a count: counts are added over the rounds; for other metrics, the median is reported.
     pub(crate) fn is_count(self) -> bool {
         matches!(self, Self::Errors | Self::Retried | Self::Changes)
     }
 
-    /// A value with as many digits as mean something.
+    /// A value with its significant digits.
     pub(crate) fn show(self, value: f64) -> String {
         match self {
             Self::Busy => format!("{:.0} %", value * 100.0),
@@ -115,7 +115,7 @@ impl Metric {
     }
 }
 
-/// Three digits that count.
+/// Three significant digits.
 fn digits(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),

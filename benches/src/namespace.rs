@@ -1,20 +1,21 @@
-//! A network namespace for the measurement: its loopback has no filters, no other traffic, and the kernel's own settings.
+//! A network namespace for the measurement: its loopback has no packet filters, no other traffic, and the kernel's
+//! default settings.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-/// Set where this program runs in a namespace of its own.
+/// Set if this program runs in its own namespace.
 const INSIDE: &str = "CARDINAL_BENCH_NAMESPACE";
-/// Runs this program again. `ip` brings the loopback up.
+/// Starts this program again after bringing up the loopback with `ip`.
 const SCRIPT: &str = "ip link set lo up && exec \"$@\"";
 
-/// Goes on as the same program in a namespace of its own, from its start. Where the user may not make one, or it is there
-/// already, nothing is done.
+/// Restarts the program in its own namespace. Does nothing if that is not permitted, or if the program already runs in
+/// one.
 ///
 /// # Errors
-/// When the program cannot be started.
+/// If the program cannot be started.
 pub(crate) fn enter() -> Result<()> {
     if is_inside() {
         return Ok(());
@@ -32,12 +33,12 @@ pub(crate) fn enter() -> Result<()> {
         return Ok(());
     }
     let this = std::env::current_exe().context("cannot find this program")?;
-    // In place of this process, so that whoever ends it ends the measurement.
+    // Replaces this process, so that ending the process ends the measurement.
     let failed = unshare(SCRIPT).arg(this).args(std::env::args_os().skip(1)).env(INSIDE, "1").exec();
     Err(failed).context("cannot start this program again")
 }
 
-/// Whether this program runs in a namespace of its own.
+/// Whether this program runs in its own namespace.
 pub(crate) fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }

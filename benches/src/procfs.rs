@@ -1,19 +1,19 @@
-//! What the kernel counts, from `/proc`.
+//! Reads the kernel's counters from `/proc`.
 
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-/// Nanoseconds a tick of `/proc/stat` stands for: user space always sees 100 a second.
+/// Nanoseconds per tick of `/proc/stat`: user space always sees 100 ticks per second.
 const TICK_NS: u64 = 10_000_000;
 
-/// The CPU time that a process used.
+/// The CPU time of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuTime {
-    /// All of it, in nanoseconds.
+    /// The total, in nanoseconds.
     pub(crate) all_ns: u64,
-    /// What the program and what the kernel used for it, in ticks: too coarse but for their ratio.
+    /// User and kernel time, in ticks: only precise enough for their ratio.
     pub(crate) user_ticks: u64,
     pub(crate) kernel_ticks: u64,
 }
@@ -25,7 +25,7 @@ impl CpuTime {
         Ok(Self { all_ns: cpu_ns(pid)?, user_ticks, kernel_ticks })
     }
 
-    /// The share of the program in what was used since.
+    /// The share of user time since `before`.
     pub(crate) fn user_share_since(&self, before: &Self) -> f64 {
         let user = self.user_ticks.saturating_sub(before.user_ticks) as f64;
         let kernel = self.kernel_ticks.saturating_sub(before.kernel_ticks) as f64;
@@ -33,7 +33,7 @@ impl CpuTime {
     }
 }
 
-/// Fields 14 and 15. The second one, the name of the program, may hold spaces and brackets.
+/// Fields 14 and 15. The second field, the name of the program, may contain spaces and parentheses.
 fn user_and_kernel(stat: &str) -> Result<(u64, u64)> {
     let (_name, rest) = stat.rsplit_once(')').context("/proc/PID/stat has no name")?;
     let mut fields = rest.split_whitespace().skip(11);
@@ -45,7 +45,7 @@ fn cpu_ns(pid: u32) -> Result<u64> {
     let tasks = PathBuf::from(format!("/proc/{pid}/task"));
     let mut sum = 0;
     for task in fs::read_dir(&tasks).with_context(|| format!("process {pid} is gone"))? {
-        // A thread may end between the listing and the reading.
+        // A thread may exit between listing and reading.
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
         sum += number(text.split_whitespace().next(), "schedstat")?;
     }
@@ -75,12 +75,12 @@ pub(crate) fn rss_kib(pid: u32) -> Result<u64> {
     status_kib(pid, "VmRSS:")
 }
 
-/// The most resident memory since [`forget_peak`], in KiB.
+/// The peak of resident memory since [`forget_peak`], in KiB.
 pub(crate) fn peak_kib(pid: u32) -> Result<u64> {
     status_kib(pid, "VmHWM:")
 }
 
-/// Lets the peak start anew from the present resident memory.
+/// Resets the peak to the current resident memory.
 pub(crate) fn forget_peak(pid: u32) -> Result<()> {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").with_context(|| format!("cannot reset the peak of {pid}"))
 }
@@ -91,7 +91,7 @@ fn status_kib(pid: u32, name: &str) -> Result<u64> {
     number(line.and_then(|l| l.split_whitespace().next()), name)
 }
 
-/// The processes that a process started.
+/// The child processes of a process.
 pub(crate) fn children(pid: u32) -> Result<Vec<u32>> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
         .with_context(|| format!("process {pid} is gone"))?;

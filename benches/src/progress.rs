@@ -1,22 +1,22 @@
-//! How far it is, on standard error.
+//! Prints the progress on standard error.
 
 use std::time::{Duration, Instant};
 
-/// What is done and what is to be done, in seconds as they were estimated.
+/// Completed and remaining work, in estimated seconds.
 #[derive(Debug)]
 pub(crate) struct Progress {
     start: Instant,
-    /// Of all scenarios.
+    /// All scenarios.
     all: f64,
-    /// Of those that are over.
+    /// Completed scenarios.
     done: f64,
-    /// Of the one that runs.
+    /// The current scenario.
     current: f64,
     name: &'static str,
 }
 
 impl Progress {
-    /// `all` is the estimate for all that is to come.
+    /// `all` is the estimate for all scenarios.
     pub(crate) fn new(all: f64) -> Self {
         Self { start: Instant::now(), all, done: 0.0, current: 0.0, name: "" }
     }
@@ -31,16 +31,16 @@ impl Progress {
         self.current = 0.0;
     }
 
-    /// A round is over.
+    /// Reports the end of a round.
     pub(crate) fn round(&self, number: u32, rounds: u32, what: &str) {
         let done = self.done + self.current * f64::from(number) / f64::from(rounds);
         eprintln!("{} {number}/{rounds}: {what}; {}", self.name, left(self.start.elapsed(), self.all, done));
     }
 }
 
-/// The time that is left, if the rest goes on as it did until now.
+/// The remaining time, extrapolated from the elapsed time.
 fn left(elapsed: Duration, all: f64, done: f64) -> String {
-    // At first the estimate is better than what little was seen.
+    // At first, the estimate is more accurate than an extrapolation.
     let pace = if done > 20.0 { elapsed.as_secs_f64() / done } else { 1.0 };
     let seconds = (all - done).max(0.0) * pace;
     if seconds < 90.0 { format!("about {seconds:.0} s left") } else { format!("about {:.0} min left", seconds / 60.0) }

@@ -1,6 +1,6 @@
-//! A blind TCP relay: the same loop as a proxy, but nothing is parsed. What it costs is the floor of the measurement.
+//! A TCP relay: the same loop as a proxy, without parsing. Its cost is the lower bound of the measurement.
 //!
-//! One thread, edge-triggered, with one upstream connection for each client connection.
+//! One thread, edge-triggered, with one upstream connection per client connection.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -14,15 +14,15 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
-/// Bytes read at once.
+/// Size of a read, bytes.
 const READ: usize = 64 * 1024;
-/// Reads of one side before other connections get their turn.
+/// Maximum number of reads of one side before other connections are served.
 const READS_AT_ONCE: usize = 4;
 const EVENTS: usize = 512;
 const LISTENER: u64 = u64::MAX;
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// Relays what comes to `listen` to `upstream`, and back, for ever.
+/// Relays connections on `listen` to `upstream`, forever.
 pub(crate) fn run(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
     serve(&listener, upstream)
@@ -67,7 +67,7 @@ struct Relay {
     upstream: SocketAddr,
     pairs: Vec<Option<Pair>>,
     free: Vec<usize>,
-    /// Pairs that had their turn before all was passed on.
+    /// Pairs whose processing was interrupted to serve others.
     unfinished: VecDeque<usize>,
     buffer: Vec<u8>,
 }
@@ -79,17 +79,17 @@ struct Pair {
 
 struct Side {
     stream: TcpStream,
-    /// Something may be there to be read.
+    /// Data may be available.
     readable: bool,
-    /// The other end has closed, or will have when all is read.
+    /// The peer has closed the connection; unread data may remain.
     ending: bool,
-    /// All was read and passed on.
+    /// All data was read and forwarded.
     ended: bool,
-    /// What this side has not taken yet.
+    /// Data not yet written to this side.
     pending: Vec<u8>,
 }
 
-/// Whether all was passed on that could be.
+/// Whether all available data was forwarded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Passed {
     All,
@@ -165,7 +165,7 @@ impl Side {
     }
 }
 
-/// Passes on what one side has to say.
+/// Forwards data from one side to the other.
 fn pass(from: &mut Side, to: &mut Side, buffer: &mut [u8]) -> Result<Passed, Broken> {
     if !to.pending.is_empty() {
         let n = write(&mut to.stream, &to.pending)?;
@@ -178,7 +178,7 @@ fn pass(from: &mut Side, to: &mut Side, buffer: &mut [u8]) -> Result<Passed, Bro
         let n = match from.stream.read(buffer) {
             Ok(0) => {
                 from.ended = true;
-                // The other side may have gone already.
+                // The other side may have disconnected already.
                 to.stream.shutdown(Shutdown::Write).ok();
                 return Ok(Passed::All);
             }
@@ -186,7 +186,7 @@ fn pass(from: &mut Side, to: &mut Side, buffer: &mut [u8]) -> Result<Passed, Bro
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(_) => return Err(Broken),
         };
-        // What comes later makes an event of its own.
+        // Data that arrives later triggers another event.
         from.readable = n == buffer.len() || (from.ending && n > 0);
         let bytes = buffer.get(..n).unwrap_or_default();
         let taken = if n > 0 { write(&mut to.stream, bytes)? } else { 0 };
@@ -203,7 +203,7 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, Broken> {
     }
 }
 
-/// Begins a connection.
+/// Opens a connection.
 fn begin(to: SocketAddr) -> Result<TcpStream> {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    /// A relay to an upstream that sends back what it gets and closes when its client does.
+    /// A relay to an echo upstream that closes a connection when its client does.
     fn start() -> SocketAddr {
         let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -1,5 +1,5 @@
-//! The results, as they are kept in `docs/benchmarks/results.json`: all samples, so that page and plots can be made
-//! again, and single scenarios replaced.
+//! The results in `docs/benchmarks/results.json`: all samples, so that page and plots can be generated again, and
+//! single scenarios replaced.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,34 +9,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::metric::{Metric, Sample};
 
-/// All that was measured on one machine.
+/// The results measured on one machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Results {
-    /// What it was measured on.
+    /// The description of the machine.
     pub(crate) machine: String,
-    /// By the name of the scenario.
+    /// Entries by the name of the scenario.
     pub(crate) scenarios: BTreeMap<String, Entry>,
 }
 
-/// What was found in one scenario.
+/// The result of one scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Entry {
-    /// Name and version of the programs.
+    /// Versions of the programs by name.
     pub(crate) programs: BTreeMap<String, String>,
     /// Seconds of one measurement.
     pub(crate) seconds: f64,
-    /// Proxies that were not measured, and why.
+    /// Proxies that were not measured, with the reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) left_out: Vec<String>,
     pub(crate) outcome: Outcome,
 }
 
-/// How a scenario ended.
+/// The outcome of a scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     Measured(Rounds),
-    /// Something else used core 0 in too many measurements.
+    /// Other processes used core 0 in too many measurements.
     TooBusy {
         repeated: u32,
     },
@@ -48,15 +48,15 @@ pub(crate) enum Outcome {
 /// Rounds in which each proxy was measured once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Rounds {
-    /// The proxies, in the order they ran.
+    /// The proxies, in the order of measurement.
     pub(crate) names: Vec<String>,
     /// A sample of each proxy in each round.
     pub(crate) rounds: Vec<Vec<Sample>>,
-    /// Measurements that were repeated because something else used core 0.
+    /// Measurements that were repeated because other processes used core 0.
     pub(crate) repeated: u32,
 }
 
-/// Median and ends of some values.
+/// Median, minimum and maximum of some values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -65,7 +65,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Nothing if there are no values.
+    /// `None` if there are no values.
     pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
@@ -76,20 +76,20 @@ impl Spread {
 }
 
 impl Rounds {
-    /// What was measured of a proxy.
+    /// The values of a proxy.
     pub(crate) fn spread(&self, name: &str, metric: Metric) -> Option<Spread> {
         let at = self.place(name)?;
         Spread::of(self.rounds.iter().filter_map(|round| round.get(at)?.get(&metric).copied()))
     }
 
-    /// What was measured of a proxy, added up.
+    /// The sum of the values of a proxy.
     pub(crate) fn sum(&self, name: &str, metric: Metric) -> Option<f64> {
         let at = self.place(name)?;
         let values = self.rounds.iter().filter_map(|round| round.get(at)?.get(&metric).copied());
         values.reduce(|sum, value| sum + value)
     }
 
-    /// How many times the value of `other` one proxy has. The ratio is formed in each round.
+    /// The ratio of a proxy's value to that of `other`, computed in each round.
     pub(crate) fn ratio(&self, name: &str, other: &str, metric: Metric) -> Option<Spread> {
         let (at, to) = (self.place(name)?, self.place(other)?);
         Spread::of(self.rounds.iter().filter_map(|round| {
@@ -104,7 +104,7 @@ impl Rounds {
 }
 
 impl Entry {
-    /// The rounds, if it was measured.
+    /// The rounds, if the scenario was measured.
     pub(crate) fn rounds(&self) -> Option<&Rounds> {
         match &self.outcome {
             Outcome::Measured(rounds) => Some(rounds),
@@ -119,12 +119,12 @@ impl Results {
         serde_json::from_str(&text).with_context(|| format!("{} is not as expected", path.display()))
     }
 
-    /// The text of the file: a line for each sample, so that changes can be looked at.
+    /// The text of the file: one line per sample, so that changes can be reviewed.
     pub(crate) fn text(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(&self.rounded())? + "\n")
     }
 
-    /// Takes over what is new. What was measured on another machine is not mixed.
+    /// Adds newer results. Results of different machines are not mixed.
     pub(crate) fn merge(&mut self, newer: Self) -> Result<()> {
         ensure!(
             self.scenarios.is_empty() || self.machine == newer.machine,
@@ -134,7 +134,7 @@ impl Results {
         );
         self.machine = newer.machine;
         for (name, entry) in newer.scenarios {
-            // What could not be measured does not take the place of what was.
+            // A failed measurement does not replace a successful one.
             if matches!(entry.outcome, Outcome::Measured(_)) || !self.scenarios.contains_key(&name) {
                 self.scenarios.insert(name, entry);
             }
@@ -142,7 +142,7 @@ impl Results {
         Ok(())
     }
 
-    /// The same with six digits of each value.
+    /// The results rounded to six digits.
     fn rounded(&self) -> Self {
         let mut results = self.clone();
         for entry in results.scenarios.values_mut() {

@@ -1,4 +1,4 @@
-//! One measurement under load: what was served, and with how much CPU time, over the same window.
+//! One measurement under load: the requests served and the CPU time used in the same window.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::procfs::{self, CpuTime};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Sleeps for the window while another thread makes load.
+/// Sleeps for the window while another thread generates load.
 pub(crate) fn take(peer: &Peer, counts: &Counts, window: Duration) -> Result<Sample> {
     let pid = peer.worker()?;
     procfs::forget_peak(pid)?;
@@ -25,7 +25,7 @@ pub(crate) fn take(peer: &Peer, counts: &Counts, window: Duration) -> Result<Sam
     Ok(sample)
 }
 
-/// KiB as MiB.
+/// Converts KiB to MiB.
 pub(crate) fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }

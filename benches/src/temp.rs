@@ -1,4 +1,4 @@
-//! A directory for the files of one proxy, removed at its end.
+//! A directory for the files of one proxy, removed when dropped.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +21,7 @@ impl TempDir {
         &self.0
     }
 
-    /// Writes a file and gives its path.
+    /// Writes a file and returns its path.
     pub(crate) fn file(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.0.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;

@@ -1,4 +1,4 @@
-//! Builds the published form of Cardinal and the benchmark program, and runs the latter.
+//! Builds the release binary of Cardinal and the benchmark program, and runs the latter.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace;
 
-/// Arguments go to the program that measures.
+/// Arguments are passed to the benchmark program.
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
@@ -35,7 +35,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Where cargo puts what it builds.
+/// Cargo's target directory.
 fn target(metadata: &serde_json::Value) -> Result<PathBuf> {
     match metadata.get("target_directory").and_then(serde_json::Value::as_str) {
         Some(path) => Ok(PathBuf::from(path)),

@@ -1,7 +1,7 @@
 //! Developer commands: `cargo xtask --help`.
 //!
-//! Checks of the repository (`floors`, `tidy`) are plain functions over a directory, so that tests run them on small trees
-//! and on this one. Start at [`Command`].
+//! Checks of the repository (`floors`, `tidy`) are plain functions of a directory, so that tests can run them on small
+//! trees and on the repository itself. Start at [`Command`].
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 

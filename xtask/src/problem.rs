@@ -1,13 +1,13 @@
-//! What a check found.
+//! The findings of a check.
 
 use std::fmt;
 
-/// One thing to repair.
+/// A finding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
-    /// Where: a path below the root, or the name of a crate.
+    /// The place: a path below the root, or the name of a crate.
     pub(crate) place: String,
-    /// What is wrong, and what to do.
+    /// The problem, and how to fix it.
     pub(crate) message: String,
 }
 

@@ -1,4 +1,4 @@
-//! A directory for one test, removed at its end.
+//! A directory for one test, removed when dropped.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +15,7 @@ impl TempTree {
         Self(path)
     }
 
-    /// Its place.
+    /// The path of the tree.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

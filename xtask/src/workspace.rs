@@ -1,4 +1,4 @@
-//! The path of the workspace, and cargo's metadata of it.
+//! The path of the workspace, and cargo's metadata.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,8 @@ pub(crate) fn root() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_path_buf()
 }
 
-/// The crates of the workspace as `cargo metadata` describes them. Without dependencies, so it needs no network.
+/// The crates of the workspace as `cargo metadata` describes them. Dependencies are not resolved, so it needs no
+/// network.
 pub(crate) fn metadata(root: &Path) -> Result<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

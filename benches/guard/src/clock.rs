@@ -1,4 +1,4 @@
-//! [`SteadyClock`]: time that is the same each time the work is done.
+//! [`SteadyClock`]: a clock with the same times in each run.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use cardinal_base::{Clock, ManualClock, Sleep, SystemClock, Tick, UnixMillis};
 /// 2026-11-21T00:00:00Z.
 const START: UnixMillis = UnixMillis(1_795_219_200_000);
 
-/// A clock that moves when told to. Each look at it is also one at the machine's clock, so that it costs what it costs.
+/// A manual clock. Each reading also reads the system clock, so that the cost of a real reading is measured.
 #[derive(Debug)]
 pub(crate) struct SteadyClock {
     told: ManualClock,

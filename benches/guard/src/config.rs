@@ -1,4 +1,4 @@
-//! What the worker serves: the same sixteen routes as the benchmark.
+//! The configuration of the worker: the same sixteen routes as in the benchmark.
 
 use std::fmt::Write as _;
 

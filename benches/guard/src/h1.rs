@@ -1,4 +1,4 @@
-//! The smallest HTTP/1.1 client and upstream that do the work.
+//! A minimal HTTP/1.1 client and upstream.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,16 +7,16 @@ use cardinal_base::task;
 use memchr::memmem::Finder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-/// Bytes that fit into a connection's memory, each way.
+/// Capacity of a connection in each direction, bytes.
 const PIPE_BYTES: usize = 256 * 1024;
 
-/// Ends a head.
+/// Finds the end of a head.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 
-/// Says how long a body is.
+/// Finds the length of a body.
 static LENGTH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("Content-Length: "));
 
-/// A response with six fields and a body of so many bytes.
+/// A response with six fields and a body of this size.
 pub(crate) fn response(body: usize) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 200 OK\r\nServer: bench\r\nDate: Sat, 21 Nov 2026 00:00:00 GMT\r\nContent-Type: application/json\r\n\
@@ -27,18 +27,18 @@ pub(crate) fn response(body: usize) -> Vec<u8> {
     bytes
 }
 
-/// Makes an upstream that gives this response to each request.
+/// Starts an upstream that sends this response to each request.
 pub(crate) fn upstream(response: Arc<[u8]>) -> DuplexStream {
     let (near, mut far) = duplex(PIPE_BYTES);
     drop(task::spawn_local("upstream", async move {
         let mut buffer = vec![0; 128 * 1024];
-        // The proxy is done with the connection when reading or writing fails.
+        // Reading or writing fails when the proxy has closed the connection.
         while read_message(&mut far, &mut buffer).await.is_ok() && far.write_all(&response).await.is_ok() {}
     }));
     near
 }
 
-/// Reads a message; gives the length of its head.
+/// Reads a message; returns the length of its head.
 async fn read_message(stream: &mut DuplexStream, buffer: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     let mut whole = None;
@@ -78,12 +78,12 @@ impl Client {
         Self { stream, request: request.to_vec(), buffer: vec![0; 128 * 1024] }
     }
 
-    /// Goes on with another connection.
+    /// Continues with another connection.
     pub(crate) fn replace(&mut self, stream: DuplexStream) {
         self.stream = stream;
     }
 
-    /// A request and its answer.
+    /// Sends a request and reads the response.
     pub(crate) async fn exchange(&mut self) -> Result<()> {
         self.stream.write_all(&self.request).await?;
         let head = read_message(&mut self.stream, &mut self.buffer).await?;

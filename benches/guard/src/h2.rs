@@ -1,5 +1,5 @@
-//! The smallest HTTP/2 client and upstream that do the work (RFC 9113, RFC 7541): heads are bytes made once, windows are
-//! opened wide at the start and topped up now and then.
+//! A minimal HTTP/2 client and upstream (RFC 9113, RFC 7541): heads are encoded once, windows are opened wide at the
+//! start and refilled from time to time.
 
 use anyhow::{Result, bail, ensure};
 use cardinal_base::task;
@@ -18,7 +18,7 @@ const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
-/// Bytes of data after which the windows are opened again.
+/// Number of data bytes after which the windows are refilled.
 const TOP_UP: u32 = 1 << 20;
 /// The largest window.
 const WINDOW: u32 = (1 << 31) - 1;
@@ -31,7 +31,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// No dynamic table, wide stream windows, the whole connection window.
+/// The preface of both sides: no dynamic table, large windows for streams and the connection.
 fn greeting() -> Vec<u8> {
     let mut settings = vec![0, 1, 0, 0, 0, 0];
     settings.extend_from_slice(&[0, 4]);
@@ -41,17 +41,17 @@ fn greeting() -> Vec<u8> {
     bytes
 }
 
-/// A literal field that is not indexed, its texts as they are.
+/// A literal field without indexing and without Huffman coding.
 fn field(block: &mut Vec<u8>, name: &str, value: &str) {
     block.push(0);
     for text in [name, value] {
-        // Shorter than 127 bytes, all of them.
+        // All texts are shorter than 127 bytes.
         block.push(u8::try_from(text.len()).unwrap_or_default());
         block.extend_from_slice(text.as_bytes());
     }
 }
 
-/// Frames that came, cut out of what was read.
+/// Splits received bytes into frames.
 struct Frames {
     stream: DuplexStream,
     buffer: Vec<u8>,
@@ -90,7 +90,7 @@ impl Frames {
         Ok(())
     }
 
-    /// The next frame, read to its end; settings and pings are answered.
+    /// The next frame, complete; settings and pings are acknowledged.
     async fn next(&mut self) -> Result<Frame> {
         loop {
             while self.end - self.start < 9 {
@@ -134,7 +134,7 @@ impl Frames {
 pub(crate) struct Client {
     frames: Frames,
     stream: u32,
-    /// Head, and body if any, with the places of the stream's number.
+    /// Head, and body if any, with the positions of the stream id.
     request: Vec<u8>,
     numbers: Vec<usize>,
     received: u32,
@@ -175,7 +175,7 @@ impl Client {
         Self { frames: Frames::new(stream), stream: 1, request, numbers, received: 0, greeting: Some(greeting) }
     }
 
-    /// A request and its answer.
+    /// Sends a request and reads the response.
     pub(crate) async fn exchange(&mut self) -> Result<()> {
         if let Some(greeting) = self.greeting.take() {
             self.frames.stream.write_all(&greeting).await?;
@@ -211,11 +211,11 @@ impl Client {
     }
 }
 
-/// Makes an upstream that answers each request as a unary gRPC method does.
+/// Starts an upstream that responds to each request like a unary gRPC method.
 pub(crate) fn upstream() -> DuplexStream {
     let (near, far) = duplex(PIPE_BYTES);
     drop(task::spawn_local("upstream", async move {
-        // The proxy is done with the connection when this fails.
+        // This fails when the proxy has closed the connection.
         serve(far).await.ok();
     }));
     near

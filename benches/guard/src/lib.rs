@@ -1,7 +1,7 @@
-//! Fixed workloads over connections of memory: what a request costs in instructions and allocations, the same each time.
+//! Fixed workloads over in-memory connections: the cost of a request in instructions and allocations, reproducible.
 //!
-//! *Must not know*: how anything is measured. `cardinal-guard` runs a workload under a profiler; `cargo xtask guard`
-//! compares what it counts with what the repository says.
+//! *Must not know*: how the cost is measured. `cardinal-guard` runs a workload under a profiler; `cargo xtask guard`
+//! compares the result with the counts in the repository.
 //!
 //! Start at [`Workload`].
 
@@ -19,7 +19,7 @@ use cardinal_engine::Loopback;
 
 use crate::clock::SteadyClock;
 
-/// Work that is always the same.
+/// A reproducible workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Workload {
     /// HTTP/1.1, sixteen routes, bodies of 1 KiB
@@ -38,21 +38,21 @@ pub enum Workload {
     Grpc,
 }
 
-/// Connections of a workload.
+/// Number of connections of a workload.
 const CONNECTIONS: usize = 8;
 
-/// Time from one request to the next.
+/// Time between two requests.
 const PERIOD: Duration = Duration::from_micros(50);
 
-/// Requests from one look for deadlines that have passed to the next: 20 ms.
+/// Number of requests between two checks for expired deadlines: 20 ms.
 const DEADLINES_EVERY: usize = 400;
 
 impl Workload {
-    /// All of them.
+    /// All workloads.
     pub const ALL: [Self; 7] =
         [Self::Plain, Self::Plugins, Self::Down64k, Self::Up64k, Self::Fresh, Self::H2, Self::Grpc];
 
-    /// Its name on command lines and in files.
+    /// The name on command lines and in files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -65,7 +65,7 @@ impl Workload {
         }
     }
 
-    /// How many requests tell what one costs, within a third of a percent each time.
+    /// Number of requests after which the cost of one is reproducible, within a third of a percent.
     pub const fn requests(self) -> usize {
         match self {
             Self::Plain | Self::Plugins | Self::Fresh => 2_000,
@@ -74,10 +74,10 @@ impl Workload {
         }
     }
 
-    /// A worker ready for this work, all its connections warm.
+    /// Prepares a worker with warm connections for this workload.
     ///
     /// # Errors
-    /// When an answer is not what it should be.
+    /// If a response is wrong.
     pub fn prepare(self) -> Result<Prepared> {
         let configuration = config::compile(self)?;
         let response: Arc<[u8]> = match self {
@@ -111,7 +111,7 @@ enum Clients {
 pub struct Prepared {
     workload: Workload,
     clock: Arc<SteadyClock>,
-    /// Requests made up to now.
+    /// Number of requests made so far.
     made: usize,
     // Clients are dropped before the worker.
     clients: Clients,
@@ -133,10 +133,10 @@ impl Prepared {
         });
     }
 
-    /// Makes so many requests, one after the other, over all connections in turn.
+    /// Makes this many requests, one after the other, alternating between all connections.
     ///
     /// # Errors
-    /// When an answer is not what it should be.
+    /// If a response is wrong.
     pub fn run(&mut self, requests: usize) -> Result<()> {
         let Self { workload, clock, made, clients, loopback } = self;
         loopback.run(async {

@@ -1,4 +1,4 @@
-//! Runs a workload, for a profiler: `cardinal-guard plain 2000`. Without arguments: what there is to run.
+//! Runs a workload, for a profiler: `cardinal-guard plain 2000`. Without arguments, lists the workloads.
 
 #![allow(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
@@ -8,7 +8,7 @@ use anyhow::Result;
 use cardinal_guard::{Prepared, Workload};
 use clap::Parser;
 
-/// Runs a fixed workload on connections of memory. Without arguments, lists the workloads, each with the number of
+/// Runs a fixed workload on in-memory connections. Without arguments, lists the workloads, each with the number of
 /// requests after which the cost of one repeats.
 #[derive(Debug, Parser)]
 struct Args {
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     measured(&mut workload.prepare()?, requests)
 }
 
-/// What a profiler is told to look at: callgrind knows it by its name (`--toggle-collect`).
+/// The profiled function: callgrind selects it by name (`--toggle-collect`).
 #[inline(never)]
 fn measured(prepared: &mut Prepared, requests: usize) -> Result<()> {
     black_box(prepared.run(requests))

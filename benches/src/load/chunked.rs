@@ -1,31 +1,31 @@
-//! The chunked coding, of which only the number of bytes matters.
+//! Parses chunked bodies; only the number of bytes is kept.
 
-/// Where in the coding the next byte is.
+/// The position of the next byte in the coding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum At {
-    /// In the digits of a size.
+    /// In the digits of a chunk size.
     #[default]
     Size,
-    /// After them, in extensions or before the line feed.
+    /// After the digits, in extensions or before the line feed.
     Line,
     Data,
     /// After the data of a chunk, before its line feed.
     DataEnd,
-    /// At the beginning of a line after the last chunk.
+    /// At the start of a line after the last chunk.
     Trailer,
-    /// Further in such a line.
+    /// Further inside such a line.
     TrailerLine,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Chunked {
     at: At,
-    /// The size of the chunk, or what is left of it.
+    /// Remaining bytes of the chunk.
     left: u64,
 }
 
 impl Chunked {
-    /// Takes bytes; gives how many of them are of the body, and whether it is complete.
+    /// Parses bytes; returns how many of them belong to the body, and whether the body is complete.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(u64, bool), &'static str> {
         let mut body = 0;
         while let Some((&byte, rest)) = bytes.split_first() {

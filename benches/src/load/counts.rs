@@ -1,10 +1,10 @@
-//! What the loop counts, read by another thread while it runs.
+//! The counters of the load, read by another thread while it runs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::latency::{Latencies, Recorder};
 
-/// What the loop counts.
+/// The counters of the load.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(super) answered: AtomicU64,
@@ -17,38 +17,39 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Answers that clients got and found right.
+    /// Number of correct responses received by clients.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Requests that the upstream answered.
+    /// Number of requests to which the upstream responded.
     #[cfg(test)]
     pub(crate) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Bytes of bodies and messages that clients sent and got, those under way included.
+    /// Number of body and message bytes that clients sent and received, including those in flight.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Wrong answers and broken connections.
+    /// Number of wrong responses and failed connections.
     pub(crate) fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Requests that an HTTP/2 proxy refused or left behind when it closed a connection in order; they were sent again.
+    /// Number of requests that an HTTP/2 proxy refused or left unprocessed during a graceful shutdown; they were sent
+    /// again.
     pub(crate) fn retried(&self) -> u64 {
         self.retried.load(Ordering::Relaxed)
     }
 
-    /// Latencies until now, if the load has a rate. Take two and [`Latencies::since`] for a window.
+    /// Latencies so far, if the load has a rate. Use [`Latencies::since`] for the latencies of a window.
     pub(crate) fn latencies(&self) -> Latencies {
         self.latencies.read()
     }
 
-    /// Ends [`super::Load::run`].
+    /// Stops [`super::Load::run`].
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -58,7 +59,7 @@ impl Counts {
     }
 }
 
-/// Adds; there is one writer.
+/// Adds to a counter; there is one writer.
 pub(super) fn count(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }

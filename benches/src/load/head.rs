@@ -1,13 +1,13 @@
-//! What has to be known of a message head: where it ends, and two fields.
+//! Parses message heads as far as needed: their end, and single fields.
 
 use memchr::{memchr_iter, memmem};
 
-/// The length of the head at the front of `bytes`, its empty line included; `None` when it is not complete.
+/// The length of the head at the start of `bytes`, including its empty line; `None` if it is incomplete.
 pub(super) fn end(bytes: &[u8]) -> Option<usize> {
     memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4)
 }
 
-/// The value of the first field with this name, which is in lower case and has its colon.
+/// The value of the first field with this name, which is given in lower case and with its colon.
 pub(super) fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     memchr_iter(b'\n', head).find_map(|at| {
         let line = head.get(at + 1..)?;
@@ -19,7 +19,7 @@ pub(super) fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
-/// The content length, if there is one and it is a number.
+/// The content length, if present and valid.
 pub(super) fn content_length(head: &[u8]) -> Option<u64> {
     str::from_utf8(field(head, b"content-length:")?).ok()?.parse().ok()
 }

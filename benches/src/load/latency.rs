@@ -1,19 +1,19 @@
-//! How long requests took: a histogram of fixed size, exact to 1.6 %.
+//! A histogram of latencies with a fixed size and an accuracy of 1.6 %.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::counts::count;
 
-/// Values with the same highest bits share a place: below `SUB` each value has its own, above it `SUB` places cover
-/// each power of two.
+/// Values with the same highest bits share a bucket: below `SUB`, each value has its own; above it, each power of two
+/// has `SUB` buckets.
 const SUB_BITS: u32 = 6;
 const SUB: u64 = 1 << SUB_BITS;
-/// Nanoseconds from here on, 68 seconds, are counted as this many.
+/// Longer latencies (68 seconds) are counted as this many nanoseconds.
 const MAX: u64 = (1 << 36) - 1;
 const PLACES: usize = ((36 - SUB_BITS + 1) as usize) << SUB_BITS;
 
-/// Where the loop counts; read by another thread while it runs.
+/// The buckets written by the load; read by another thread while it runs.
 #[derive(Debug)]
 pub(super) struct Recorder(Box<[AtomicU64]>);
 
@@ -35,23 +35,23 @@ impl Recorder {
     }
 }
 
-/// Latencies that were taken.
+/// A snapshot of latencies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Latencies(Box<[u64]>);
 
 impl Latencies {
-    /// Those that came after `earlier` was read from the same run.
+    /// The latencies recorded after `earlier` was taken in the same run.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self(self.0.iter().zip(&earlier.0).map(|(now, then)| now.saturating_sub(*then)).collect())
     }
 
-    /// How many there are.
+    /// Number of latencies.
     pub(crate) fn count(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// The latency that the share `quantile` of requests (0.99: of 100 requests 99) did not exceed; zero if there
-    /// were none.
+    /// The latency that the share `quantile` of requests (0.99: 99 of 100 requests) did not exceed; zero if there were
+    /// none.
     pub(crate) fn quantile(&self, quantile: f64) -> Duration {
         let rank = ((self.count() as f64 * quantile).ceil() as u64).max(1);
         let mut sum = 0;
@@ -62,7 +62,7 @@ impl Latencies {
         reached.map_or(Duration::ZERO, |place| Duration::from_nanos(highest(place)))
     }
 
-    /// The longest.
+    /// The maximum latency.
     #[cfg(test)]
     pub(crate) fn max(&self) -> Duration {
         let last = self.0.iter().rposition(|places| *places > 0);
@@ -76,7 +76,7 @@ fn place(nanoseconds: u64) -> usize {
     (u64::from(shift) * SUB + (value >> shift)) as usize
 }
 
-/// The highest value of a place.
+/// The highest value of a bucket.
 fn highest(place: usize) -> u64 {
     let place = place as u64;
     if place < 2 * SUB {

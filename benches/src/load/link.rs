@@ -1,4 +1,4 @@
-//! A TCP connection of the loop, with or without TLS, that never blocks.
+//! A non-blocking TCP connection of the load, with or without TLS.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -15,17 +15,17 @@ use rustls::pki_types::ServerName;
 
 use super::tls::Session;
 
-/// Bytes read at once.
+/// Size of a read, bytes.
 pub(super) const READ: usize = 64 * 1024;
-/// Bytes of an unfinished TLS record that go before what is read.
+/// Space for an incomplete TLS record before the bytes read.
 const CARRIED: usize = 20 * 1024;
 
-/// What ends a connection, in words.
-pub(super) type Broken = &'static str;
-const CLOSED: Broken = "the other side closed the connection";
-const RESET: Broken = "the connection broke";
+/// The reason why a connection failed.
+pub(super) type LinkError = &'static str;
+const CLOSED: LinkError = "the other side closed the connection";
+const RESET: LinkError = "the connection broke";
 
-/// Memory that all connections read into.
+/// Read buffers shared by all connections.
 #[derive(Debug)]
 pub(super) struct Buffers {
     raw: Vec<u8>,
@@ -43,16 +43,16 @@ pub(super) struct Link {
     stream: TcpStream,
     token: u64,
     tls: Option<Box<Session>>,
-    /// The connection is not known to be established.
+    /// The connection has not been established yet.
     connecting: bool,
-    /// The socket took less than it was given.
+    /// The socket accepted less than was written.
     blocked: bool,
-    /// What the loop was told to wait for.
+    /// The events registered with epoll.
     watched: Option<EventFlags>,
 }
 
 impl Link {
-    /// Begins a connection.
+    /// Opens a connection.
     pub(super) fn open(
         to: SocketAddr,
         token: u64,
@@ -71,19 +71,19 @@ impl Link {
         Ok(Self { stream, token, tls, connecting: true, blocked: false, watched: None })
     }
 
-    /// A connection that was accepted.
+    /// Wraps an accepted connection.
     pub(super) fn accepted(stream: TcpStream, token: u64) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, token, tls: None, connecting: false, blocked: false, watched: None })
     }
 
-    /// The connection stands, as far as is known.
+    /// Whether the connection is established, as far as known.
     pub(super) fn is_open(&self) -> bool {
         !self.connecting && self.tls.as_ref().is_none_or(|session| session.is_open())
     }
 
-    /// Hears of an event.
+    /// Processes an event.
     pub(super) fn event(&mut self, flags: EventFlags) {
         if flags.contains(EventFlags::OUT) {
             self.connecting = false;
@@ -91,8 +91,8 @@ impl Link {
         }
     }
 
-    /// Takes what is there, up to [`READ`] bytes; nothing if there is nothing now.
-    pub(super) fn read<'b>(&mut self, buffers: &'b mut Buffers) -> Result<&'b [u8], Broken> {
+    /// Reads up to [`READ`] available bytes; empty if none are available.
+    pub(super) fn read<'b>(&mut self, buffers: &'b mut Buffers) -> Result<&'b [u8], LinkError> {
         let Buffers { raw, plain } = buffers;
         let Some(session) = &mut self.tls else {
             let n = receive(&mut self.stream, raw.get_mut(..READ).unwrap_or_default())?;
@@ -105,8 +105,8 @@ impl Link {
         Ok(plain)
     }
 
-    /// Writes; gives how many bytes were taken, fewer when the socket takes no more now, none during a handshake.
-    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+    /// Writes bytes; returns how many were taken: fewer if the socket is full, none during a handshake.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<usize, LinkError> {
         let Some(session) = &mut self.tls else {
             let n = send(&mut self.stream, bytes)?;
             self.blocked = n < bytes.len();
@@ -118,8 +118,8 @@ impl Link {
         Ok(taken)
     }
 
-    /// Writes what TLS has ready.
-    pub(super) fn flush(&mut self) -> Result<(), Broken> {
+    /// Flushes the TLS output.
+    pub(super) fn flush(&mut self) -> Result<(), LinkError> {
         let Some(session) = &mut self.tls else { return Ok(()) };
         let waiting = session.outgoing();
         if !waiting.is_empty() {
@@ -131,8 +131,7 @@ impl Link {
         Ok(())
     }
 
-    /// Tells the loop what is waited for, if that changed: to read if bytes that come are wanted now, to write if there
-    /// is more than was tried.
+    /// Updates the registered events: readable if received bytes are wanted, writable if output is pending.
     pub(super) fn watch(&mut self, epoll: &OwnedFd, reads: bool, writes: bool) -> Result<()> {
         let mut flags = EventFlags::empty();
         flags.set(EventFlags::IN, reads);
@@ -148,14 +147,14 @@ impl Link {
         .context("cannot watch a connection")
     }
 
-    /// Ends the connection at once, without the time of waiting in which its port could not be used again.
+    /// Closes the connection with a reset, so that its port is free immediately (no TIME_WAIT).
     pub(super) fn abort(self) {
-        // A socket that is closed already has nothing to set.
+        // If the socket is already closed, there is nothing to set.
         sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).ok();
     }
 }
 
-fn receive(stream: &mut TcpStream, into: &mut [u8]) -> Result<usize, Broken> {
+fn receive(stream: &mut TcpStream, into: &mut [u8]) -> Result<usize, LinkError> {
     match stream.read(into) {
         Ok(0) => Err(CLOSED),
         Ok(n) => Ok(n),
@@ -164,7 +163,7 @@ fn receive(stream: &mut TcpStream, into: &mut [u8]) -> Result<usize, Broken> {
     }
 }
 
-fn send(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, Broken> {
+fn send(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, LinkError> {
     match stream.write(bytes) {
         Ok(n) => Ok(n),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),

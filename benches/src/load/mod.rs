@@ -1,17 +1,17 @@
-//! The load: clients and the upstream in one epoll loop of one thread, so that both together cost less than any proxy
-//! does. Protocols are spoken by hand, and only as far as proxies need it.
+//! The load: clients and the upstream in one epoll loop on one thread, so that both together cost less CPU time than
+//! any proxy. Protocols are implemented only as far as needed.
 //!
-//! [`Work`] says what is done. [`Load::new`] opens the upstream, [`Load::connect`] makes the clients, [`Load::run`]
-//! serves until [`Counts::stop`], which another thread calls; it reads the counters before that. After
-//! [`Load::disconnect`] other clients can be made. Requests that are under way when a run ends go on in the next one,
-//! but their latencies are not taken.
+//! [`Work`] describes the load. [`Load::new`] opens the upstream, [`Load::connect`] creates the clients, [`Load::run`]
+//! runs until [`Counts::stop`] is called by another thread, which reads the counters before. After
+//! [`Load::disconnect`], other clients can be created. Requests in flight when a run ends continue in the next one, but
+//! their latencies are not recorded.
 //!
-//! Without a rate each client sends a request when it has its answer. With one, a request is sent when it is due and a
-//! client is free, and its latency counts from when it was due: a proxy that stalls is not asked fewer questions.
-//! Connections are opened a few dozens at a time, while the loop runs.
+//! Without a rate, each client sends a request when it has received the previous response. With a rate, a request is
+//! sent when it is due and a client is free, and its latency is measured from the time when it was due: a stalled proxy
+//! does not receive fewer requests. Connections are opened a few dozen at a time, while the loop runs.
 //!
-//! Every answer is checked: its status, its length, and what else its kind of load has to be (gRPC: the status in the
-//! trailers; messages: each byte).
+//! Every response is checked: its status, its length, and further properties of the kind of load (gRPC: the status in
+//! the trailers; messages: each byte).
 
 mod chunked;
 mod client;
@@ -41,32 +41,33 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use self::client::{Client, Turn};
+use self::client::{Client, ClientContext};
 pub(crate) use self::counts::Counts;
 use self::counts::count;
 pub(crate) use self::latency::Latencies;
-use self::link::{Broken, Buffers};
+use self::link::{Buffers, LinkError};
 use self::pace::Pace;
 use self::plan::Plan;
 use self::upstream::{Speech, Upstream};
 pub(crate) use self::work::{Direction, HOSTS, Kind, PATHS, Work, request};
 
-/// Errors after which a run is given up.
+/// Number of errors after which a run is aborted.
 const ERRORS_MAX: u64 = 1000;
-/// How often a loop without clients looks whether it is to stop when nothing happens.
+/// How often a loop without clients checks whether to stop when no events arrive.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-/// A loop with clients never sleeps: on loopback the proxy would pay for waking it, with an interrupt of another core at
-/// each write, which behind a network card it does not.
+/// A loop with clients never sleeps: on loopback, the proxy would pay for waking it, with an inter-processor interrupt
+/// at each write, which does not happen with a network card.
 const SPIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-/// Events taken at once.
+/// Maximum number of events per call.
 const EVENTS: usize = 512;
-/// Connections that are being opened at the same time, so that they fit into a proxy's queue.
+/// Maximum number of connections being opened at the same time, so that they fit into a proxy's accept queue.
 const OPENING: usize = 64;
-/// Requests of a rate that are sent before events are looked at again.
+/// Maximum number of due requests sent before events are polled again.
 const DUE_AT_ONCE: usize = 64;
-/// Files that are open for other things than clients and upstream connections.
+/// Number of open files besides client and upstream connections.
 const OTHER_FILES: u64 = 64;
-/// The token of the upstream's listener. Clients have their place, upstream connections theirs after `UPSTREAM`.
+/// The epoll token of the upstream's listener. Clients use their index, upstream connections `UPSTREAM` plus their
+/// index.
 const LISTENER: u64 = u64::MAX;
 const UPSTREAM: u64 = 1 << 32;
 
@@ -79,15 +80,15 @@ pub(crate) struct Load {
     connections: usize,
     pace: Pace,
     clients: Vec<Client>,
-    /// Clients before this one have begun.
+    /// Number of clients that have started.
     begun: usize,
     proxy: Option<SocketAddr>,
     buffers: Buffers,
-    wrong: Broken,
+    wrong: LinkError,
 }
 
 impl Load {
-    /// The upstream of this work, without clients.
+    /// The upstream for this load, without clients.
     pub(crate) fn new(work: &Work) -> Result<Self> {
         let speech = match work.kind {
             Kind::Tcp => Speech::Echo,
@@ -115,12 +116,12 @@ impl Load {
         })
     }
 
-    /// Where the upstream listens.
+    /// The address of the upstream.
     pub(crate) fn upstream(&self) -> Result<SocketAddr> {
         self.upstream.address()
     }
 
-    /// Makes the clients. They begin with the next run.
+    /// Creates the clients. They start with the next run.
     pub(crate) fn connect(&mut self, proxy: SocketAddr) -> Result<()> {
         self.disconnect();
         allow_files(2 * self.connections as u64 + OTHER_FILES)?;
@@ -137,7 +138,7 @@ impl Load {
         self.pace.forget_clients();
     }
 
-    /// Serves until [`Counts::stop`]. Fails after too many errors.
+    /// Runs until [`Counts::stop`]. Fails after too many errors.
     pub(crate) fn run(&mut self, counts: &Counts) -> Result<()> {
         let mut events = Vec::with_capacity(EVENTS);
         let timeout = if self.clients.is_empty() { TICK } else { SPIN };
@@ -162,23 +163,23 @@ impl Load {
         Ok(())
     }
 
-    /// Lets clients begin, if not too many others wait for their connections.
+    /// Starts clients, unless too many others wait for their connections.
     fn open(&mut self, counts: &Counts) -> Result<()> {
         let waits = |clients: &[Client], at: usize| clients.get(at).is_some_and(|client| !client.is_settled());
         while self.begun < self.clients.len() && !(self.begun >= OPENING && waits(&self.clients, self.begun - OPENING))
         {
             let token = self.begun as u64;
             self.begun += 1;
-            self.with_client(token, counts, |client, turn, _| client.begin(turn))?;
+            self.with_client(token, counts, |client, context, _| client.begin(context))?;
         }
         Ok(())
     }
 
-    /// Sends requests whose time has come.
+    /// Sends the due requests.
     fn start_due(&mut self, counts: &Counts) -> Result<()> {
         for _request in 0..DUE_AT_ONCE {
             let Some((token, due)) = self.pace.due() else { break };
-            self.with_client(token, counts, |client, turn, _| client.start(due, turn))?;
+            self.with_client(token, counts, |client, context, _| client.start(due, context))?;
         }
         Ok(())
     }
@@ -192,23 +193,29 @@ impl Load {
             count(&counts.served, answered);
             return Ok(());
         }
-        self.with_client(token, counts, |client, turn, buffers| client.ready(flags, turn, buffers))
+        self.with_client(token, counts, |client, context, buffers| client.ready(flags, context, buffers))
     }
 
     fn with_client(
         &mut self,
         token: u64,
         counts: &Counts,
-        act: impl FnOnce(&mut Client, &mut Turn<'_>, &mut Buffers) -> Result<()>,
+        act: impl FnOnce(&mut Client, &mut ClientContext<'_>, &mut Buffers) -> Result<()>,
     ) -> Result<()> {
         let (Some(client), Some(proxy)) = (self.clients.get_mut(token as usize), self.proxy) else { return Ok(()) };
-        let mut turn =
-            Turn { epoll: &self.epoll, plan: &self.plan, proxy, pace: &mut self.pace, counts, wrong: &mut self.wrong };
-        act(client, &mut turn, &mut self.buffers)
+        let mut context = ClientContext {
+            epoll: &self.epoll,
+            plan: &self.plan,
+            proxy,
+            pace: &mut self.pace,
+            counts,
+            wrong: &mut self.wrong,
+        };
+        act(client, &mut context, &mut self.buffers)
     }
 }
 
-/// Makes sure that so many files can be open.
+/// Raises the limit of open files to at least this number.
 fn allow_files(files: u64) -> Result<()> {
     let now = getrlimit(Resource::Nofile);
     if now.current.is_none_or(|most| most >= files) {

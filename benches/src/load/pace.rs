@@ -1,11 +1,11 @@
-//! When requests are sent: each after an answer, or at a rate.
+//! Determines when requests are sent: each after a response, or at a rate.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::counts::{Counts, count};
 
-/// When a request was to be sent, in nanoseconds of the load. Zero: it does not count.
+/// When a request was due, in nanoseconds of the load. Zero: the request is not measured.
 pub(super) type Due = u64;
 
 #[derive(Debug)]
@@ -13,22 +13,22 @@ pub(super) struct Pace {
     epoch: Instant,
     /// Nanoseconds between requests, if there is a rate.
     interval: Option<f64>,
-    /// When the next request is to be sent.
+    /// When the next request is due.
     next: f64,
-    /// Requests that were to be sent before this belong to an earlier run.
+    /// Requests due before this time belong to an earlier run.
     begun: u64,
-    /// Clients that wait for a request, once for each they could send.
+    /// Clients that wait for a request, once for each free slot.
     free: VecDeque<u64>,
 }
 
 impl Pace {
     pub(super) fn new(rate: Option<u32>) -> Self {
         let interval = rate.map(|rate| 1e9 / f64::from(rate.max(1)));
-        // One is the first moment, as zero says that there is none.
+        // Times start at 1, as zero has a special meaning.
         Self { epoch: Instant::now(), interval, next: 1.0, begun: 1, free: VecDeque::new() }
     }
 
-    /// A run begins; what should have been sent in the meantime is not made up for.
+    /// Starts a run; requests due between runs are skipped.
     pub(super) fn begin(&mut self) {
         let now = self.now();
         self.next = now as f64;
@@ -39,7 +39,7 @@ impl Pace {
         self.free.clear();
     }
 
-    /// Asks for a request to send. Without one the client is remembered, and [`Pace::due`] tells it later.
+    /// Requests work for a client. If no request is due, the client is queued, and [`Pace::due`] returns it later.
     pub(super) fn want(&mut self, token: u64) -> Option<Due> {
         if self.interval.is_some() {
             self.free.push_back(token);
@@ -48,7 +48,7 @@ impl Pace {
         Some(0)
     }
 
-    /// A client that is to send a request, if it is time.
+    /// The client that has to send a request, if one is due.
     pub(super) fn due(&mut self) -> Option<(u64, Due)> {
         let interval = self.interval?;
         if self.free.is_empty() || self.next > self.now() as f64 {
@@ -59,7 +59,7 @@ impl Pace {
         Some((self.free.pop_front()?, due))
     }
 
-    /// A right answer came.
+    /// Records a correct response.
     pub(super) fn answered(&self, counts: &Counts, due: Due) {
         count(&counts.answered, 1);
         if due >= self.begun {

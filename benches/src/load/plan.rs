@@ -1,4 +1,4 @@
-//! What clients send and expect, made once from [`Work`].
+//! The requests of clients and their expected responses, prepared once from [`Work`].
 
 use std::sync::Arc;
 
@@ -11,39 +11,39 @@ use super::h2::wire::WINDOW;
 use super::work::{FIELDS, Kind, Work, h1_head};
 use super::{tls, websocket};
 
-/// Long bodies are written in pieces of this size.
+/// Size of the blocks in which long bodies are written.
 pub(super) const BLOCK: usize = 128 * 1024;
-/// Bytes of a body that each target keeps behind its head, when there are few targets and when there are many.
+/// Size of the body prefix that each target stores behind its head, for few targets and for many.
 const INLINE_FEW: u64 = 64 * 1024;
 const INLINE_MANY: u64 = 2 * 1024;
 const FEW: usize = 64;
-/// Fields of a request over HTTP/2, which go into one frame.
+/// Maximum length of the HTTP/2 request fields, which have to fit into one frame.
 const FIELDS_MAX: usize = 12 * 1024;
-/// Bytes before a message of gRPC.
+/// Length of the prefix of a gRPC message.
 const GRPC_PREFIX: u64 = 5;
 
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) kind: Kind,
-    /// Bytes of the bodies of responses.
+    /// Size of response bodies.
     pub(super) down: u64,
-    /// Requests under way on a connection.
+    /// Number of concurrent requests per connection.
     pub(super) streams: usize,
     pub(super) targets: Vec<Target>,
     pub(super) tls: Option<Arc<ClientConfig>>,
-    /// Connections begin with the handshake of a WebSocket.
+    /// Connections begin with a WebSocket handshake.
     pub(super) upgrade: bool,
-    /// A message, and how it comes back.
+    /// A message, and its echo.
     pub(super) there: Vec<u8>,
     pub(super) back: Vec<u8>,
-    /// HTTP/2: the body of a request, the length of the one that comes back, and the fields of every request after
-    /// those of [`Target::h2`].
+    /// HTTP/2: the body of a request, the length of the response body, and the fields common to all requests, which
+    /// follow [`Target::h2`].
     pub(super) content: Vec<u8>,
     pub(super) content_back: u64,
     pub(super) common: Common,
-    /// What bodies are made of.
+    /// The content of bodies.
     pub(super) block: Vec<u8>,
-    /// The targets of each connection: those that it may use, and whether it goes round them.
+    /// The targets of each connection, and whether it alternates between them.
     lists: Vec<Arc<[usize]>>,
     rounds: bool,
 }
@@ -52,13 +52,13 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) name: ServerName<'static>,
-    /// The request's head, with as much of its body as goes into the first write.
+    /// The request's head, with the part of its body that belongs to the first write.
     pub(super) h1: Vec<u8>,
-    /// Bytes of the head.
+    /// Length of the head.
     pub(super) h1_head: usize,
-    /// Bytes of the body that are not in it.
+    /// Remaining body bytes after that.
     pub(super) h1_rest: u64,
-    /// The first fields of the request over HTTP/2.
+    /// The first fields of the HTTP/2 request.
     pub(super) h2: Vec<u8>,
 }
 
@@ -102,12 +102,12 @@ impl Plan {
         })
     }
 
-    /// Each request has a connection of its own.
+    /// Whether each request uses a new connection.
     pub(super) fn fresh(&self) -> bool {
         matches!(self.kind, Kind::H1Fresh | Kind::TlsFull)
     }
 
-    /// Where a connection sends its requests.
+    /// The targets of a connection's requests.
     pub(super) fn round(&self, token: u64) -> Round {
         let at = token as usize;
         let list = self.lists.get(at % self.lists.len().max(1)).cloned().unwrap_or_default();
@@ -149,7 +149,7 @@ impl Target {
     }
 }
 
-/// The fields of a request over HTTP/2 that are not the same for all.
+/// The HTTP/2 request fields that are specific to a target.
 fn h2_fields(work: &Work, host: &str, path: &str) -> Vec<u8> {
     let mut block = Vec::new();
     let post = work.up() > 0 || work.kind == Kind::Grpc;
@@ -160,7 +160,7 @@ fn h2_fields(work: &Work, host: &str, path: &str) -> Vec<u8> {
     block
 }
 
-/// A message of gRPC with so many bytes.
+/// A gRPC message of this size.
 pub(super) fn grpc_message(bytes: u64) -> Vec<u8> {
     let [_, _, _, _, length @ ..] = bytes.to_be_bytes();
     let mut message = [&[0], &length[..]].concat();
@@ -168,13 +168,13 @@ pub(super) fn grpc_message(bytes: u64) -> Vec<u8> {
     message
 }
 
-/// About how long the fields of the longest request are.
+/// Approximate length of the longest request's fields.
 fn fields_length(work: &Work, pairs: &[(String, String)]) -> usize {
     let sum = |(name, value): &(String, String)| name.len() + value.len();
     work.headers.iter().map(sum).sum::<usize>() + pairs.iter().map(sum).max().unwrap_or(0)
 }
 
-/// The fields of every request over HTTP/2.
+/// The HTTP/2 fields common to all requests.
 fn common(work: &Work) -> Common {
     let mut fields: Vec<(String, String)> = Vec::new();
     let own: &[(&str, &str)] = match work.kind {
@@ -190,7 +190,7 @@ fn common(work: &Work) -> Common {
     Common::new(&fields)
 }
 
-/// A message of the clients, if they send messages, and how it comes back.
+/// A message of the clients, if they send messages, and its echo.
 fn messages(work: &Work) -> (Vec<u8>, Vec<u8>) {
     let message: Vec<u8> = (0..work.body).map(|at| (at % 251) as u8).collect();
     match work.kind {
@@ -200,7 +200,7 @@ fn messages(work: &Work) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-/// For each of the first connections, the targets it may use; further connections repeat them.
+/// The possible targets of each of the first connections; further connections repeat them.
 fn lists(work: &Work, pairs: &[(String, String)]) -> Vec<Arc<[usize]>> {
     let all: Arc<[usize]> = (0..pairs.len()).collect();
     if work.targets.is_some() && !work.kind.tls() {
@@ -225,7 +225,7 @@ fn lists(work: &Work, pairs: &[(String, String)]) -> Vec<Arc<[usize]>> {
     lists.into_iter().map(Arc::from).collect()
 }
 
-/// The targets of a connection, one after another.
+/// Iterates over the targets of a connection.
 #[derive(Debug)]
 pub(super) struct Round {
     list: Arc<[usize]>,
@@ -241,7 +241,7 @@ impl Round {
         index
     }
 
-    /// The target whose request would come next.
+    /// The target of the next request, without advancing.
     pub(super) fn first(&self) -> usize {
         self.list.get(self.at % self.list.len().max(1)).copied().unwrap_or_default()
     }

@@ -1,24 +1,24 @@
-//! Checks one response after another as their bytes arrive.
+//! Checks consecutive responses as their bytes arrive.
 
 use super::head;
 
-/// Heads longer than this are wrong.
+/// Maximum length of a head.
 const HEAD_MAX: usize = 16 * 1024;
 
-/// A response under way.
+/// A response that is being received.
 #[derive(Debug, Default)]
 pub(super) struct Response {
-    /// A head that is not complete.
+    /// An incomplete head.
     head: Vec<u8>,
-    /// Bytes of the body still to come, once the head was read.
+    /// Remaining body bytes, once the head was read.
     left: Option<u64>,
-    /// Bytes of bodies that came and were not yet asked for.
+    /// Number of received body bytes not yet returned by [`Response::take_arrived`].
     arrived: u64,
-    /// The server will close.
+    /// The server announced that it closes the connection.
     close: bool,
 }
 
-/// What is known after some bytes.
+/// The state after some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     More,
@@ -26,7 +26,7 @@ pub(super) enum Progress {
 }
 
 impl Response {
-    /// Takes bytes. The response must have status 200 and a body of `body` bytes by its length.
+    /// Parses bytes. The response must have status 200 and a body of `body` bytes by its length.
     pub(super) fn push(&mut self, bytes: &[u8], body: u64) -> Result<Progress, &'static str> {
         if let Some(left) = self.left {
             return self.push_body(left, bytes.len() as u64);
@@ -48,7 +48,7 @@ impl Response {
         }
     }
 
-    /// Bytes of bodies that came since this was last asked.
+    /// Number of body bytes received since the last call.
     pub(super) fn take_arrived(&mut self) -> u64 {
         std::mem::take(&mut self.arrived)
     }
@@ -85,7 +85,7 @@ impl Response {
 mod tests {
     use super::*;
 
-    /// Feeds `text` in pieces of every size.
+    /// Parses `text` in parts of every size.
     fn check(text: &str, body: u64, expect: Result<Progress, &'static str>) {
         for size in 1..=text.len() {
             let mut response = Response::default();

@@ -1,4 +1,4 @@
-//! Each kind of client against an upstream, without a proxy between them.
+//! Tests each kind of client directly against an upstream, without a proxy.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use super::h2::hpack;
 use super::h2::wire::Wire;
 use super::*;
 
-/// What came of a run.
+/// The result of a run.
 struct Ran {
     answered: u64,
     served: u64,
@@ -19,7 +19,7 @@ struct Ran {
     latencies: Latencies,
 }
 
-/// Runs until so many answers came.
+/// Runs until this many responses were received.
 fn run(load: &mut Load, proxy: SocketAddr, answers: u64) -> Ran {
     load.connect(proxy).unwrap();
     let counts = Counts::default();
@@ -48,7 +48,7 @@ fn run(load: &mut Load, proxy: SocketAddr, answers: u64) -> Ran {
     }
 }
 
-/// Ends a run, also when a test fails.
+/// Stops a run, even if a test fails.
 struct StopAtEnd<'a>(&'a Counts);
 
 impl Drop for StopAtEnd<'_> {
@@ -57,7 +57,7 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Clients that speak to the upstream itself.
+/// Connects clients directly to the upstream.
 fn check(work: &Work, answers: u64) -> Ran {
     let mut load = Load::new(work).unwrap();
     let upstream = load.upstream().unwrap();
@@ -129,7 +129,7 @@ fn a_websocket_upstream_answers_plain_requests() {
     });
 }
 
-/// A server that does TLS and passes on what is in it.
+/// A server that terminates TLS and forwards the content.
 fn terminator(alpn: &[u8], upstream: SocketAddr) -> SocketAddr {
     let made = rcgen::generate_simple_self_signed(["shop.bench.test".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -154,7 +154,7 @@ fn terminator(alpn: &[u8], upstream: SocketAddr) -> SocketAddr {
     address
 }
 
-/// One connection of the terminator, which closes when a request said so.
+/// One connection of the terminator, which closes if a request asked for it.
 fn terminate(mut client: TcpStream, mut tls: rustls::ServerConnection, mut upstream: TcpStream) {
     client.set_nonblocking(true).unwrap();
     upstream.set_nonblocking(true).unwrap();
@@ -197,7 +197,7 @@ fn terminate(mut client: TcpStream, mut tls: rustls::ServerConnection, mut upstr
     }
 }
 
-/// Clients that do TLS with the terminator in front of the upstream.
+/// Connects clients through the TLS terminator to the upstream.
 fn check_tls(work: &Work, load: &mut Load, alpn: &[u8], answers: u64) -> Ran {
     let proxy = terminator(alpn, load.upstream().unwrap());
     run(load, proxy, answers.min(10));
@@ -288,7 +288,7 @@ fn refuse(mut client: TcpStream, fields: &[u8]) {
             let Frame::Headers { id, end: true, .. } = frame else { return wire.take(frame) };
             count += 1;
             if count > 50 {
-                // It came after the connection was closed to it.
+                // The request arrived after the GOAWAY.
             } else if count % 10 == 5 {
                 frame::head(&mut wire.out, 4, 3, 0, id);
                 wire.out.extend_from_slice(&[0, 0, 0, 7]);

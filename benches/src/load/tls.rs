@@ -1,8 +1,8 @@
-//! TLS of the clients: as cheap as it can be while the proxy has all of its work to do.
+//! TLS of the clients: as cheap as possible, while the proxy does all of its usual work.
 //!
-//! Clients do not look at certificates and signatures, and use one key pair of the key exchange for all connections;
-//! neither changes anything for the proxy. There is one version, one cipher suite and one group, so that all proxies
-//! do the same work: TLS 1.3 with AES-128-GCM, which browsers ask for first, and X25519.
+//! Clients do not verify certificates and signatures, and use one key pair of the key exchange for all connections;
+//! neither affects the proxy. There is one version, one cipher suite and one group, so that all proxies do the same
+//! work: TLS 1.3 with AES-128-GCM, which browsers prefer, and X25519.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, version};
 
-use super::link::Broken;
+use super::link::LinkError;
 
-/// No more is encrypted while so much waits to be sent.
+/// Limit on unsent output above which no more data is encrypted.
 const OUTGOING_MAX: usize = 128 * 1024;
-/// Bytes in a record, and what a record adds to them, with much to spare.
+/// Maximum content of a record, and a generous bound on its overhead.
 const RECORD: usize = 16 * 1024;
 const OVERHEAD: usize = 256;
-const FAILED: Broken = "TLS failed";
+const FAILED: LinkError = "TLS failed";
 
-/// What failed, as far as it can be told in few words.
-fn failure(error: &Error) -> Broken {
+/// The reason of a failure, as a short text.
+fn failure(error: &Error) -> LinkError {
     match error {
         Error::AlertReceived(_) => "the proxy ended TLS with an alert",
         Error::NoApplicationProtocol => "the proxy does not speak this protocol over TLS",
@@ -35,7 +35,7 @@ fn failure(error: &Error) -> Broken {
     }
 }
 
-/// What clients ask for. Without `resumes` each handshake is a full one.
+/// The configuration of clients. Without `resumes`, each handshake is a full one.
 pub(super) fn config(alpn: &[u8], resumes: bool) -> Result<Arc<ClientConfig>> {
     let provider = CryptoProvider {
         cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
@@ -58,9 +58,9 @@ pub(super) fn config(alpn: &[u8], resumes: bool) -> Result<Arc<ClientConfig>> {
 /// A TLS connection without its socket.
 pub(super) struct Session {
     connection: UnbufferedClientConnection,
-    /// The beginning of a record that is not complete.
+    /// The start of an incomplete record.
     carried: Vec<u8>,
-    /// Records to be sent; those before `sent` were.
+    /// Records to send; those before `sent` have been sent.
     outgoing: Vec<u8>,
     sent: usize,
     open: bool,
@@ -80,20 +80,20 @@ impl Session {
         Ok(session)
     }
 
-    /// The handshake is over.
+    /// Whether the handshake is complete.
     pub(super) fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Puts the record that is not complete to the front of the buffer; gives its length.
-    pub(super) fn restore(&self, buffer: &mut [u8]) -> Result<usize, Broken> {
+    /// Copies the incomplete record to the start of the buffer; returns its length.
+    pub(super) fn restore(&self, buffer: &mut [u8]) -> Result<usize, LinkError> {
         let front = buffer.get_mut(..self.carried.len()).ok_or("a TLS record is too long")?;
         front.copy_from_slice(&self.carried);
         Ok(front.len())
     }
 
-    /// Takes records, which begin with what [`Session::restore`] gave, and adds what was in them to `plain`.
-    pub(super) fn take(&mut self, incoming: &mut [u8], plain: &mut Vec<u8>) -> Result<(), Broken> {
+    /// Decrypts records, which begin with those of [`Session::restore`], and appends their content to `plain`.
+    pub(super) fn take(&mut self, incoming: &mut [u8], plain: &mut Vec<u8>) -> Result<(), LinkError> {
         let mut used = 0;
         loop {
             let rest = incoming.get_mut(used..).ok_or(FAILED)?;
@@ -108,7 +108,7 @@ impl Session {
                     }
                 }
                 ConnectionState::EncodeTlsData(mut data) => {
-                    // It is asked how long the record is before there is room for it.
+                    // The first call only determines the length of the record, for which space is reserved.
                     let Err(EncodeError::InsufficientSize(record)) = data.encode(&mut []) else { return Err(FAILED) };
                     let at = self.outgoing.len();
                     self.outgoing.resize(at + record.required_size, 0);
@@ -120,7 +120,7 @@ impl Session {
                     more = false;
                 }
                 ConnectionState::BlockedHandshake | ConnectionState::Closed => more = false,
-                // The end of the connection follows, and is what counts.
+                // The end of the connection follows, which is handled instead.
                 ConnectionState::PeerClosed => {}
                 _ => return Err(FAILED),
             }
@@ -134,8 +134,8 @@ impl Session {
         Ok(())
     }
 
-    /// Encrypts; gives how many bytes were taken, none during the handshake.
-    pub(super) fn seal(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+    /// Encrypts bytes; returns how many were taken, none during the handshake.
+    pub(super) fn seal(&mut self, bytes: &[u8]) -> Result<usize, LinkError> {
         if !self.open || bytes.is_empty() {
             return Ok(0);
         }
@@ -155,12 +155,12 @@ impl Session {
         Ok(taken)
     }
 
-    /// What is to be sent.
+    /// The unsent output.
     pub(super) fn outgoing(&self) -> &[u8] {
         self.outgoing.get(self.sent..).unwrap_or_default()
     }
 
-    /// So many bytes of it were.
+    /// Marks this many bytes as sent.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent += bytes;
         if self.sent == self.outgoing.len() {
@@ -170,7 +170,7 @@ impl Session {
     }
 }
 
-/// X25519 with one key pair.
+/// X25519 with a fixed key pair.
 struct SameKey {
     private: Arc<agreement::PrivateKey>,
     public: Vec<u8>,
@@ -216,7 +216,7 @@ impl ActiveKeyExchange for SameKey {
     }
 }
 
-/// Believes every server.
+/// Accepts every server.
 #[derive(Debug)]
 struct Trusting;
 

@@ -1,12 +1,12 @@
-//! What has to be known of WebSockets ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455)): the handshake and frames.
+//! WebSocket ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455)) as far as needed: the handshake and frames.
 
-/// The key that clients send, and what a server answers to it. They are the example of section 1.3.
+/// The key sent by clients, and the server's response to it. They are the example of section 1.3.
 pub(super) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub(super) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// The mask of all messages of the clients.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-/// The first byte of a frame that is a whole binary message.
+/// The first byte of a frame with a complete binary message.
 const BINARY: u8 = 0x82;
 
 /// A message of a client.
@@ -40,22 +40,22 @@ fn length(length: usize, flag: u8, frame: &mut Vec<u8>) {
     }
 }
 
-/// Turns a client's frames into the server's, as their bytes come: messages go back, pings are answered.
+/// Converts a client's frames into the server's, as their bytes arrive: messages are echoed, pings are answered.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
-    /// A frame's head that is not complete.
+    /// An incomplete frame header.
     head: Vec<u8>,
     mask: [u8; 4],
-    /// Bytes of the payload still to come.
+    /// Remaining bytes of the payload.
     left: u64,
-    /// The frame goes back.
+    /// The frame is echoed.
     back: bool,
     /// The frame is the last one of a message.
     last: bool,
 }
 
 impl Echo {
-    /// Takes bytes and adds to `out`; gives how many messages were complete.
+    /// Parses bytes and appends to `out`; returns the number of completed messages.
     pub(super) fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<u64, &'static str> {
         let mut messages = 0;
         while !bytes.is_empty() {
@@ -70,7 +70,7 @@ impl Echo {
                 unmask(payload, self.mask, out);
             }
             self.mask.rotate_left(n % 4);
-            // A head that is not complete leaves neither.
+            // While a header is incomplete, `left` is 0 although the frame has not ended.
             if self.left == 0 && self.head.is_empty() && std::mem::take(&mut self.last) {
                 messages += 1;
             }
@@ -78,7 +78,7 @@ impl Echo {
         Ok(messages)
     }
 
-    /// Takes bytes of a head; gives what follows them.
+    /// Parses bytes of a frame header; returns the rest.
     fn push_head<'b>(&mut self, bytes: &'b [u8], out: &mut Vec<u8>) -> Result<&'b [u8], &'static str> {
         let mut taken = 0;
         while self.head.len() < self.need() {
@@ -111,7 +111,7 @@ impl Echo {
         Ok(bytes.get(taken..).unwrap_or_default())
     }
 
-    /// Bytes of the head, as far as is known.
+    /// Length of the frame header, as far as known.
     fn need(&self) -> usize {
         match self.head.get(1).map(|byte| byte & 0x7f) {
             None => 2,

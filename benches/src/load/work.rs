@@ -1,4 +1,4 @@
-//! What a load is made of.
+//! The description of a load.
 
 /// Hosts and paths of the usual targets; the proxies route by both.
 pub(crate) const HOSTS: [&str; 4] = ["shop", "users", "orders", "images"];
@@ -6,83 +6,85 @@ pub(crate) const PATHS: [&str; 4] = ["v1", "v2", "search", "static"];
 /// Connections of the usual load.
 pub(crate) const CONNECTIONS: usize = 64;
 
-/// What clients speak to the proxy. The upstream speaks HTTP/1.1, but where it is said.
+/// The protocol of the clients. The upstream uses HTTP/1.1 unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// HTTP/1.1 on connections that stay.
+    /// HTTP/1.1 with keep-alive.
     H1,
     /// The same over TLS; sessions may be resumed.
     H1Tls,
-    /// HTTP/1.1 with a new connection for each request, which asks the proxy to close it.
+    /// HTTP/1.1 with a new connection for each request, which requests `Connection: close`.
     H1Fresh,
-    /// HTTP/1.1 over TLS with a new connection and a full handshake for each request, which asks the proxy to close it.
+    /// HTTP/1.1 over TLS with a new connection and a full handshake for each request, which requests `Connection:
+    /// close`.
     TlsFull,
     /// HTTP/2 without TLS, by prior knowledge.
     H2,
     /// HTTP/2 over TLS.
     #[allow(dead_code, reason = "no scenario has it yet")]
     H2Tls,
-    /// gRPC, unary, over HTTP/2 without TLS, to an upstream that speaks the same.
+    /// gRPC, unary, over HTTP/2 without TLS, to an upstream with the same protocol.
     Grpc,
-    /// Messages over TCP, to an upstream that sends them back.
+    /// Messages over TCP, to an echo upstream.
     Tcp,
-    /// Messages over a WebSocket, to an upstream that sends them back.
+    /// Messages over a WebSocket, to an echo upstream.
     WebSocket,
 }
 
 impl Kind {
-    /// Clients begin with a TLS handshake.
+    /// Whether clients use TLS.
     pub(crate) fn tls(self) -> bool {
         matches!(self, Self::H1Tls | Self::TlsFull | Self::H2Tls)
     }
 
-    /// Clients speak HTTP/2.
+    /// Whether clients use HTTP/2.
     pub(crate) fn http2(self) -> bool {
         matches!(self, Self::H2 | Self::H2Tls | Self::Grpc)
     }
 
-    /// Clients send messages, which come back.
+    /// Whether clients send messages, which are echoed.
     pub(crate) fn messages(self) -> bool {
         matches!(self, Self::Tcp | Self::WebSocket)
     }
 }
 
-/// Which of request and response has a body of [`Work::body`] bytes; the other one has none. Messages
-/// ([`Kind::Tcp`], [`Kind::WebSocket`]) always go both ways.
+/// Whether requests or responses have a body of [`Work::body`] bytes; the other direction has none. Messages
+/// ([`Kind::Tcp`], [`Kind::WebSocket`]) always have both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// Responses have it.
+    /// Responses have the body.
     Down,
-    /// Requests have it.
+    /// Requests have the body.
     Up,
-    /// Both have it.
+    /// Both have the body.
     Both,
 }
 
-/// What the clients do, and how many there are.
+/// The number of clients and their requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
     pub(crate) kind: Kind,
-    /// Connections that are open at the same time.
+    /// Number of concurrent connections.
     pub(crate) connections: usize,
-    /// Requests under way on one HTTP/2 connection at the same time; other kinds have one.
+    /// Number of concurrent requests on one HTTP/2 connection; other kinds have one.
     pub(crate) streams: usize,
-    /// Bytes of a body or a message.
+    /// Size of a body or a message.
     pub(crate) body: usize,
     pub(crate) direction: Direction,
-    /// Further fields of each request: name and value.
+    /// Additional fields of each request: name and value.
     pub(crate) headers: Vec<(String, String)>,
-    /// Host and path (with its query) of the requests. Without it there are sixteen, of [`HOSTS`] and [`PATHS`], and a
-    /// connection keeps to one of them (HTTP/2: to those of one host); with it each connection goes round all of them
-    /// (with TLS, where names have to agree, all of the same host).
+    /// Host and path (with query) of the requests. By default, there are sixteen targets, of [`HOSTS`] and [`PATHS`],
+    /// and each connection uses one of them (HTTP/2: those of one host). If set, each connection alternates between all
+    /// of them (with TLS, where server names have to match, all of one host).
     pub(crate) targets: Option<Vec<(String, String)>>,
-    /// Requests a second of all connections together. A request is sent when its time has come and a connection
-    /// is free, and its latency counts from the former. Without it requests follow answers, and latencies are not taken.
+    /// Requests per second of all connections together. A request is sent when it is due and a connection is free, and
+    /// its latency is measured from the time when it was due. Without a rate, each request follows a response, and
+    /// latencies are not recorded.
     pub(crate) rate: Option<u32>,
 }
 
 impl Work {
-    /// The usual load: GET over 64 connections, HTTP/1.1, answers of `body` bytes.
+    /// The usual load: GET over 64 connections, HTTP/1.1, response bodies of `body` bytes.
     pub(crate) fn plain(body: usize) -> Self {
         Self {
             kind: Kind::H1,
@@ -96,12 +98,12 @@ impl Work {
         }
     }
 
-    /// Bytes of a request's body.
+    /// Size of a request body.
     pub(super) fn up(&self) -> u64 {
         if self.direction == Direction::Down || self.kind.messages() { 0 } else { self.body as u64 }
     }
 
-    /// Bytes of a response's body.
+    /// Size of a response body.
     pub(super) fn down(&self) -> u64 {
         if self.direction == Direction::Up || self.kind.messages() { 0 } else { self.body as u64 }
     }
@@ -128,7 +130,7 @@ pub(crate) fn request(host: &str, path: &str) -> String {
     h1_head("GET", &format!("{host}.bench.test"), &format!("/{path}/items/1234?page=3"), &[])
 }
 
-/// The head of an HTTP/1.1 request, with further fields.
+/// The head of an HTTP/1.1 request, with additional fields.
 pub(super) fn h1_head(method: &str, host: &str, path: &str, further: &[(String, String)]) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
     let usual = FIELDS.iter().copied();

@@ -1,4 +1,4 @@
-//! Cardinal as it is installed, with its access log off.
+//! Cardinal with the default installation, and its access log off.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -20,6 +20,7 @@ pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
     let mut settings = vec![
         format!("proxy_listen={}, {} http2 ssl, {} http2", site.http, site.tls, site.h2c),
         format!("status_listen={}", site.status),
+        "admin_listen=off".to_owned(),
         format!("ssl_cert={}", dir.join("cert.pem").display()),
         format!("ssl_cert_key={}", dir.join("key.pem").display()),
     ];
@@ -32,7 +33,7 @@ pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
     Ok(command)
 }
 
-/// The number of the configuration that is served, as the status listener tells it.
+/// The number of the active configuration, from the status listener.
 pub(super) fn generation(status: SocketAddr) -> Result<u64> {
     let mut stream = TcpStream::connect(status).context("Cardinal's status is not served")?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
@@ -82,7 +83,7 @@ fn http_route(text: &mut String, host: &str, path: &str, further: &str) {
     write!(text, "  - name: {host}-{path}\n    hosts: [{host}.bench.test]\n    paths: [/{path}]\n{further}").ok();
 }
 
-/// What gateways are used for most: who is it, is it too much, and which request was it.
+/// The most common gateway features: authentication, rate limiting and request ids.
 fn plugins(text: &mut String) {
     write!(
         text,

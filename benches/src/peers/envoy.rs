@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::Site;
 use super::site::Setup;
 
-/// Connections, and requests, that may be under way to the upstream; by default there are 1024.
+/// Maximum number of upstream connections and of in-flight requests; the default is 1024.
 const UNDER_WAY_MAX: u32 = 65_536;
 
 pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
@@ -81,7 +81,7 @@ fn manager(text: &mut String, codec: &str, site: &Site) {
     )
     .ok();
     for (host, paths) in Site::routes() {
-        // The port is the one of the Host field, which the clients leave out.
+        // The port is part of the Host field, but the clients omit it.
         write!(
             text,
             "            - name: {host}

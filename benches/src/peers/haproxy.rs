@@ -13,13 +13,13 @@ pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
     let config = site.dir.file("haproxy.cfg", &file(site))?;
     site.dir.file("routes.map", &routes())?;
     let mut command = Command::new(program);
-    // In the foreground, and without words.
+    // In the foreground, and without output.
     command.arg("-db").arg("-q").arg("-f").arg(config);
     Ok(command)
 }
 
-/// Without `cpu-map` it would choose a core by itself. Strict limits would want twice as many files as connections, also
-/// where most of these are idle.
+/// Without `cpu-map`, it would choose a core by itself. Strict limits would require twice as many files as connections,
+/// even if most of these are idle.
 pub(super) fn file(site: &Site) -> String {
     let mut text = "global
   nbthread 1
@@ -41,7 +41,7 @@ defaults
     text
 }
 
-/// Host and path of the routes, each with the part that is stripped.
+/// Host and path of the routes, each with the path prefix to strip.
 pub(super) fn routes() -> String {
     let mut text = String::new();
     for (host, paths) in Site::routes() {

@@ -1,6 +1,6 @@
-//! The proxies: each is started on core 0 with one worker and configured for the same work, and ended when dropped.
+//! The proxies: each is started on core 0 with one worker, configured for the same load, and stopped when dropped.
 //!
-//! A module for each program says how it is started and writes its configuration for a [`Site`].
+//! There is a module for each program, which starts it and writes its configuration for a [`Site`].
 
 mod cardinal;
 mod envoy;
@@ -25,12 +25,12 @@ pub(crate) use self::site::{KEY, Setup};
 use crate::cores;
 use crate::load::{Kind, request};
 
-/// How long a proxy may take to start, and to end.
+/// Time limit for a proxy to start, and to stop.
 const START_MAX: Duration = Duration::from_secs(60);
 const END_MAX: Duration = Duration::from_secs(5);
-/// One answer must come within this time.
+/// Time limit for a single response.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// How often is looked whether something has happened.
+/// Interval between polls.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A program that can be measured.
@@ -39,16 +39,19 @@ pub(crate) enum Program {
     Nginx,
     Haproxy,
     Envoy,
-    /// Copies bytes both ways and looks at nothing: what no proxy can be cheaper than
+    /// Copies bytes in both directions without parsing them: the lower bound of the cost of a proxy
     Relay,
+    /// Another build of Cardinal, given by --baseline
+    Baseline,
     Cardinal,
 }
 
 impl Program {
-    /// Those that do the work.
-    pub(crate) const PROXIES: &[Self] = &[Self::Nginx, Self::Haproxy, Self::Envoy, Self::Cardinal];
-    /// Those, and the relay.
-    pub(crate) const ALL: &[Self] = &[Self::Nginx, Self::Haproxy, Self::Envoy, Self::Relay, Self::Cardinal];
+    /// The programs that proxy HTTP.
+    pub(crate) const PROXIES: &[Self] = &[Self::Nginx, Self::Haproxy, Self::Envoy, Self::Baseline, Self::Cardinal];
+    /// All programs.
+    pub(crate) const ALL: &[Self] =
+        &[Self::Nginx, Self::Haproxy, Self::Envoy, Self::Relay, Self::Baseline, Self::Cardinal];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -56,41 +59,45 @@ impl Program {
             Self::Haproxy => "HAProxy",
             Self::Envoy => "Envoy",
             Self::Relay => "relay",
+            Self::Baseline => "baseline",
             Self::Cardinal => "Cardinal",
         }
     }
 }
 
-/// Where the programs are.
+/// The paths of the programs.
 #[derive(Debug)]
 pub(crate) struct Programs {
     pub(crate) cardinal: PathBuf,
+    /// An earlier build of Cardinal.
+    pub(crate) baseline: Option<PathBuf>,
     pub(crate) nginx: PathBuf,
     pub(crate) haproxy: PathBuf,
     pub(crate) envoy: PathBuf,
-    /// This program, which is also the relay.
+    /// This program, which also implements the relay.
     pub(crate) relay: PathBuf,
 }
 
 impl Programs {
-    /// Where a program is; an error that says how to get it if it is not there.
+    /// The path of a program; if it is missing, an error that explains how to install it.
     pub(crate) fn path(&self, program: Program) -> Result<&PathBuf> {
         let path = match program {
             Program::Nginx => &self.nginx,
             Program::Haproxy => &self.haproxy,
             Program::Envoy => &self.envoy,
             Program::Relay => &self.relay,
+            Program::Baseline => self.baseline.as_ref().context("there is no baseline: name one with --baseline")?,
             Program::Cardinal => &self.cardinal,
         };
         ensure!(path.exists(), "there is no {} (scripts/install-test-deps.sh --bench installs it)", path.display());
         Ok(path)
     }
 
-    /// The first line in which a program tells its version; the relay has none.
+    /// The first line of a program's version output; the relay has none.
     pub(crate) fn version(&self, program: Program) -> Result<String> {
         let flag = match program {
             Program::Nginx | Program::Haproxy => "-v",
-            Program::Envoy | Program::Cardinal => "--version",
+            Program::Envoy | Program::Baseline | Program::Cardinal => "--version",
             Program::Relay => return Ok(String::new()),
         };
         let path = self.path(program)?;
@@ -102,7 +109,7 @@ impl Programs {
     }
 }
 
-/// The version in the line in which a program tells it.
+/// Parses the version from the first line of a program's version output.
 fn version(program: Program, line: &str) -> &str {
     let word = |at: usize| line.split_whitespace().nth(at).unwrap_or(line);
     match program {
@@ -110,12 +117,12 @@ fn version(program: Program, line: &str) -> &str {
         Program::Haproxy => word(2),
         // `PATH  version: REVISION/VERSION/Clean/RELEASE/BoringSSL`
         Program::Envoy => line.split("version:").nth(1).and_then(|v| v.split('/').nth(1)).unwrap_or(line),
-        Program::Cardinal => word(1),
+        Program::Baseline | Program::Cardinal => word(1),
         Program::Relay => line,
     }
 }
 
-/// A proxy that runs.
+/// A running proxy.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) program: Program,
@@ -124,14 +131,14 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts a proxy in front of `upstream` and waits until it listens.
+    /// Starts a proxy in front of `upstream` and waits until it is listening.
     pub(crate) fn start(programs: &Programs, program: Program, setup: &Setup, upstream: SocketAddr) -> Result<Self> {
         let mut peer = Self::spawn(programs, program, setup, upstream)?;
         peer.wait_until_open().map_err(|error| anyhow!("{error:#}; {}", peer.log()))?;
         Ok(peer)
     }
 
-    /// Starts a proxy and does not wait.
+    /// Starts a proxy without waiting.
     pub(crate) fn spawn(programs: &Programs, program: Program, setup: &Setup, upstream: SocketAddr) -> Result<Self> {
         let path = programs.path(program)?;
         let site = Site::new(program, setup.clone(), upstream)?;
@@ -140,7 +147,7 @@ impl Peer {
             Program::Haproxy => haproxy::command(path, &site),
             Program::Envoy => envoy::command(path, &site),
             Program::Relay => Ok(relay::command(path, &site)),
-            Program::Cardinal => cardinal::command(path, &site),
+            Program::Baseline | Program::Cardinal => cardinal::command(path, &site),
         }?;
         let log = std::fs::File::create(site.dir.path().join("output.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -151,15 +158,17 @@ impl Peer {
         Ok(Self { program, child, site })
     }
 
-    /// The process that does the work.
+    /// The process that serves requests.
     pub(crate) fn worker(&self) -> Result<u32> {
         match self.program {
             Program::Nginx => nginx::worker(self.child.id()),
-            Program::Haproxy | Program::Envoy | Program::Relay | Program::Cardinal => Ok(self.child.id()),
+            Program::Haproxy | Program::Envoy | Program::Relay | Program::Baseline | Program::Cardinal => {
+                Ok(self.child.id())
+            }
         }
     }
 
-    /// Where clients of a kind are served.
+    /// The address for clients of a kind.
     pub(crate) fn address(&self, kind: Kind) -> SocketAddr {
         if self.program == Program::Relay {
             return self.site.tcp;
@@ -184,7 +193,7 @@ impl Peer {
         Ok(())
     }
 
-    /// An error if it has ended.
+    /// Fails if the proxy has exited.
     pub(crate) fn runs(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             Some(status) => bail!("{} ended: {status}", self.program.name()),
@@ -192,8 +201,8 @@ impl Peer {
         }
     }
 
-    /// Sends one HTTP/1.1 request that is to close the connection; the upstream must be served. False if it was not
-    /// answered with 200.
+    /// Sends one HTTP/1.1 request with `Connection: close`; the upstream must be running. Returns `false` unless the
+    /// response has status 200.
     pub(crate) fn answers(&self) -> bool {
         let ask = || -> Result<bool> {
             let (host, path) = self.site.setup.target();
@@ -208,7 +217,7 @@ impl Peer {
         ask().unwrap_or(false)
     }
 
-    /// Changes the configuration for the `n`th time. [`Self::generation`] tells when the change is taken over.
+    /// Changes the configuration for the `n`th time. [`Self::generation`] shows when the change has been applied.
     pub(crate) fn change(&self, n: u32) -> Result<()> {
         self.site.extra.set(n);
         match self.program {
@@ -216,23 +225,23 @@ impl Peer {
                 self.site.replace("nginx.conf", &nginx::file(&self.site))?;
                 kill_process(Pid::from_child(&self.child), Signal::HUP).context("cannot signal nginx")
             }
-            Program::Cardinal => self.site.replace("kong.yaml", &cardinal::file(&self.site)),
+            Program::Baseline | Program::Cardinal => self.site.replace("kong.yaml", &cardinal::file(&self.site)),
             Program::Haproxy | Program::Envoy | Program::Relay => {
                 bail!("{} is not changed while it serves", self.program.name())
             }
         }
     }
 
-    /// A number that is another one after each change: of nginx the newest worker.
+    /// A number that changes with each applied change: for nginx, the newest worker.
     pub(crate) fn generation(&self) -> Result<u64> {
         match self.program {
-            Program::Cardinal => cardinal::generation(self.site.status),
+            Program::Baseline | Program::Cardinal => cardinal::generation(self.site.status),
             Program::Nginx => nginx::newest_worker(self.child.id()).map(u64::from),
             Program::Haproxy | Program::Envoy | Program::Relay => Ok(0),
         }
     }
 
-    /// What it wrote while it ran.
+    /// The output of the program.
     pub(crate) fn log(&self) -> String {
         let read = |name| std::fs::read_to_string(self.site.dir.path().join(name)).unwrap_or_default();
         let text = format!("{}{}", read("output.log"), read("error.log"));

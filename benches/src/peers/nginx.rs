@@ -11,7 +11,7 @@ use super::Site;
 use super::site::Setup;
 use crate::procfs;
 
-/// Where Debian has the module that proxies TCP. Other builds have it inside.
+/// The path of the TCP proxy module in Debian. Other builds include the module.
 const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
@@ -22,7 +22,7 @@ pub(super) fn command(program: &Path, site: &Site) -> Result<Command> {
     Ok(command)
 }
 
-/// The one worker of the master. While a new one takes over, there are more.
+/// The only worker of the master. During a reload, there are more.
 pub(super) fn worker(master: u32) -> Result<u32> {
     let start = Instant::now();
     loop {
@@ -34,7 +34,7 @@ pub(super) fn worker(master: u32) -> Result<u32> {
     }
 }
 
-/// The worker that was started last.
+/// The most recently started worker.
 pub(super) fn newest_worker(master: u32) -> Result<u32> {
     procfs::children(master)?.last().copied().context("nginx has no worker")
 }
@@ -119,7 +119,7 @@ fn http(text: &mut String, site: &Site) {
     text.push_str("}\n");
 }
 
-/// Adds what Cardinal adds, and strips the path, but not of gRPC's methods.
+/// Adds the same fields as Cardinal, and strips the path, except for gRPC methods.
 fn location(text: &mut String, path: &str, setup: &Setup) {
     let onward = match setup {
         Setup::Grpc => "grpc_pass grpc://bench",

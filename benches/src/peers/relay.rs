@@ -1,4 +1,4 @@
-//! The relay: this program, which copies bytes both ways and looks at nothing.
+//! The relay: this program, copying bytes in both directions without parsing them.
 
 use std::path::Path;
 use std::process::Command;

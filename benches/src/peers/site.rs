@@ -1,4 +1,4 @@
-//! What a configuration is written for: addresses, files, routes.
+//! The input of a proxy configuration: addresses, files, routes.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -9,20 +9,20 @@ use super::Program;
 use crate::load::{HOSTS, PATHS};
 use crate::temp::TempDir;
 
-/// What a proxy is configured for.
+/// The setup of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Setup {
-    /// Sixteen routes to an upstream that speaks HTTP/1.1; clients speak HTTP/1.1, with TLS or without, and HTTP/2.
+    /// Sixteen routes to an HTTP/1.1 upstream; clients use HTTP/1.1, with or without TLS, and HTTP/2.
     Http,
-    /// The same. Where upgrades have to be allowed, they are.
+    /// The same, with upgrades allowed.
     WebSocket,
-    /// The same. Cardinal also checks a key, counts requests against a limit and gives them an id.
+    /// The same. Cardinal also checks an API key, applies a rate limit and adds a request id.
     Plugins,
-    /// Sixteen routes to an upstream that speaks gRPC.
+    /// Sixteen routes to a gRPC upstream.
     Grpc,
-    /// Bytes.
+    /// TCP proxying.
     Tcp,
-    /// So many routes; only Cardinal.
+    /// This many routes; only Cardinal.
     Routes(usize),
 }
 
@@ -38,7 +38,7 @@ impl Setup {
         }
     }
 
-    /// Host and path of `count` requests that are spread over the routes; for [`Setup::Routes`].
+    /// Host and path of `count` requests, distributed over the routes; for [`Setup::Routes`].
     pub(crate) fn targets(count: usize, routes: usize) -> Vec<(String, String)> {
         (0..count.min(routes))
             .map(|at| {
@@ -49,12 +49,12 @@ impl Setup {
     }
 }
 
-/// Host, without its domain, and path of a route of many: ten paths for each host.
+/// Host, without its domain, and path of one of many routes: ten paths per host.
 pub(super) fn route(at: usize) -> (String, String) {
     (format!("h{}", at / 10), format!("r{}", at % 10))
 }
 
-/// Where things are while a proxy is being configured.
+/// Addresses and files of a proxy.
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) dir: TempDir,
@@ -68,13 +68,13 @@ pub(super) struct Site {
     pub(super) h2c: SocketAddr,
     pub(super) tcp: SocketAddr,
     pub(super) status: SocketAddr,
-    /// Tells one changed configuration from another.
+    /// Distinguishes changed configurations.
     pub(super) extra: Cell<u32>,
 }
 
 impl Site {
     pub(super) fn new(program: Program, setup: Setup, upstream: SocketAddr) -> Result<Self> {
-        // All are held until all are known, so that they differ.
+        // All sockets are held until all ports are known, so that the ports differ.
         let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port");
         let held = [free()?, free()?, free()?, free()?, free()?];
         let [http, tls, h2c, tcp, status] = &held;
@@ -97,7 +97,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Where a program listens for clients.
+    /// The addresses on which a program listens for clients.
     pub(super) fn listens(&self, program: Program) -> Vec<SocketAddr> {
         if program == Program::Relay || self.setup == Setup::Tcp {
             vec![self.tcp]
@@ -106,13 +106,13 @@ impl Site {
         }
     }
 
-    /// Replaces a file as a whole, so that nobody reads half of it.
+    /// Replaces a file atomically, so that no process reads a partial file.
     pub(super) fn replace(&self, name: &str, text: &str) -> Result<()> {
         let new = self.dir.file(&format!("{name}.new"), text)?;
         std::fs::rename(&new, self.dir.path().join(name)).context("cannot replace the configuration")
     }
 
-    /// Host (without its domain) and paths of the routes, but for [`Setup::Routes`].
+    /// Host (without its domain) and paths of the routes, except for [`Setup::Routes`].
     pub(super) fn routes() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
         HOSTS.iter().map(|host| (*host, PATHS.as_slice()))
     }

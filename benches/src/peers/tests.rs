@@ -12,7 +12,7 @@ fn site(program: Program, setup: &Setup) -> Site {
     Site::new(program, setup.clone(), upstream).unwrap()
 }
 
-/// Has a program judge the configuration of each setup.
+/// Lets a program validate the configuration of each setup.
 fn judged(program: Program, path: &Path, command: impl Fn(&Path, &Site) -> Command) {
     for setup in &SETUPS {
         let site = site(program, setup);
@@ -25,7 +25,7 @@ fn judged(program: Program, path: &Path, command: impl Fn(&Path, &Site) -> Comma
 
 #[test]
 fn nginx_takes_its_configuration() {
-    // The module is loaded by its path, if it is there.
+    // The module is loaded by its path, if it exists.
     let Some([nginx, _]) = tools!("nginx", "nginx-stream") else { return };
     judged(Program::Nginx, &nginx, |path, site| {
         let mut command = nginx::command(path, site).unwrap();
@@ -56,7 +56,8 @@ fn envoy_takes_its_configuration() {
 
 #[test]
 fn cardinal_takes_its_configuration() {
-    // The test's binary is in `deps` of the folder of binaries. Tests of the whole workspace build the other one, too.
+    // The test binary is in `deps` below the folder of binaries. Testing the whole workspace builds the other binary,
+    // too.
     let beside = std::env::current_exe().unwrap();
     let cardinal: PathBuf = beside.parent().unwrap().with_file_name("cardinal");
     if !cardinal.exists() {

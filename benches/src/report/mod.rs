@@ -1,4 +1,4 @@
-//! The page, its plots, and the file both are made from. A function of the results: nothing else goes in.
+//! The results page, its plots, and the file from which both are generated: a pure function of the results.
 
 mod page;
 mod plot;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 pub(crate) use self::page::section;
 use crate::results::Results;
 
-/// The results, below the folder of the documentation.
+/// The results, below the documentation folder.
 pub(crate) const RESULTS: &str = "benchmarks/results.json";
 /// The page, and the folder of plots and results.
 const PAGE: &str = "benchmarks.md";

@@ -8,22 +8,22 @@ use crate::peers::Program;
 use crate::results::{Entry, Outcome, Results, Rounds, Spread};
 use crate::scenario::{Aim, Group, SCENARIOS, Scenario};
 
-/// What is between these lines of the page is written by this program.
+/// The text between these lines of the page is generated.
 const BEGIN: &str = "<!-- measured -->\n";
 const END: &str = "<!-- end: measured -->";
-/// The one that all this is about.
+/// The program that is compared with the others.
 const CARDINAL: &str = Program::Cardinal.name();
-/// Those that it is compared with.
+/// The other programs.
 const OTHERS: [Program; 4] = [Program::Nginx, Program::Haproxy, Program::Envoy, Program::Relay];
 
-/// The page with what is between the lines replaced; nothing if it has not both lines.
+/// The page with the text between the lines replaced; `None` if a line is missing.
 pub(super) fn replaced(page: &str, tables: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
     let (_old, after) = rest.split_once(END)?;
     Some(format!("{before}{BEGIN}\n{}\n\n{END}{after}", tables.trim()))
 }
 
-/// Everything that was measured. `plots` are the files there are.
+/// All results. `plots` lists the existing plot files.
 pub(super) fn tables(results: &Results, plots: &[&str]) -> String {
     let mut text = head(results);
     text.push_str(&summary(results));
@@ -57,7 +57,7 @@ fn head(results: &Results) -> String {
     text
 }
 
-/// The version of each program that most scenarios were measured with.
+/// The version of each program used in most scenarios.
 fn usual(results: &Results) -> BTreeMap<String, String> {
     let mut counts: BTreeMap<&String, BTreeMap<&String, usize>> = BTreeMap::new();
     for (name, version) in results.scenarios.values().flat_map(|entry| &entry.programs) {
@@ -108,7 +108,7 @@ fn note(metric: Metric) -> &'static str {
     if metric.more_is_better() { "" } else { " (less is better)" }
 }
 
-/// The headline, and what else is aimed at in comparison.
+/// The compared metrics: the headline, and metrics with a target relative to other programs.
 pub(super) fn compared(scenario: &Scenario) -> Vec<Metric> {
     let mut metrics = vec![scenario.headline];
     for aim in scenario.aims.iter().filter(|aim| aim.to.is_some()) {
@@ -119,7 +119,7 @@ pub(super) fn compared(scenario: &Scenario) -> Vec<Metric> {
     metrics
 }
 
-/// What is aimed at in comparison with a program.
+/// The target in comparison with a program.
 pub(super) fn aim(scenario: &Scenario, metric: Metric, to: Program) -> Option<&'static Aim> {
     scenario.aims.iter().find(|aim| aim.metric == metric && aim.to == Some(to))
 }
@@ -140,7 +140,7 @@ fn spread_text(ratio: Spread) -> String {
     format!("{:.2} [{:.2} - {:.2}]", ratio.median, ratio.min, ratio.max)
 }
 
-/// One scenario: what happens, the table, and how it was measured.
+/// One scenario: its description, the table, and the conditions of the measurement.
 pub(crate) fn section(scenario: &Scenario, entry: &Entry) -> String {
     let mut text = format!("#### {} (`{}`)\n\n{}\n\n", scenario.title, scenario.name, scenario.about);
     match &entry.outcome {
@@ -154,6 +154,9 @@ pub(crate) fn section(scenario: &Scenario, entry: &Entry) -> String {
             }
             text.push_str(".\n");
             text.push_str(&absolute_aims(scenario, rounds));
+            if let Some(ratio) = rounds.ratio(CARDINAL, Program::Baseline.name(), scenario.headline) {
+                writeln!(text, "Ratio to the baseline: {}.", spread_text(ratio)).ok();
+            }
         }
         Outcome::TooBusy { repeated } => {
             writeln!(text, "Not measured: something else used core 0 in {repeated} measurements.").ok();
@@ -172,10 +175,10 @@ fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// The proxies, in the order they ran.
+/// The proxies, in the order of measurement.
 fn table(scenario: &Scenario, rounds: &Rounds) -> String {
     let columns = scenario.columns();
-    // Zeros of a column that mean that nothing happened are not told.
+    // A column of zeros that only shows the absence of events is left out.
     let columns: Vec<Metric> = columns
         .into_iter()
         .filter(|metric| {
@@ -215,7 +218,7 @@ fn cell(rounds: &Rounds, name: &str, metric: Metric) -> String {
     value.map_or_else(String::new, |value| metric.show(value))
 }
 
-/// Aims that are no ratios.
+/// Absolute targets.
 fn absolute_aims(scenario: &Scenario, rounds: &Rounds) -> String {
     let mut text = String::new();
     for aim in scenario.aims.iter().filter(|aim| aim.to.is_none()) {

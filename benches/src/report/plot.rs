@@ -1,4 +1,4 @@
-//! The results as SVG: bars with whiskers from the smallest to the largest round, and marks where something is aimed at.
+//! The results as SVG: bars with whiskers from the smallest to the largest round, and marks at the targets.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::results::{Results, Spread};
 use crate::scenario::{Group, Measure, SCENARIOS, Scenario};
 
 const WIDTH: f64 = 760.0;
-/// Where bars begin, and how long the longest may be.
+/// The position of bars, and their maximum length.
 const LEFT: f64 = 130.0;
 const SPAN: f64 = 520.0;
 const HEAD: f64 = 58.0;
@@ -17,7 +17,7 @@ const BAR: f64 = 15.0;
 const STEP: f64 = 21.0;
 const LABEL: f64 = 26.0;
 const FOOT: f64 = 34.0;
-/// Lines of the scale, at most.
+/// Maximum number of scale lines.
 const TICKS_MAX: f64 = 7.0;
 
 /// Colours follow the reader's choice of light or dark.
@@ -33,17 +33,17 @@ const STYLE: &str = "
       .nginx { fill: #2f8550 } .haproxy { fill: #2f6bc2 } .envoy { fill: #8a52b3 } .relay { fill: #656d76 } .cardinal { fill: #c2382f }
     }";
 
-/// One picture.
+/// A plot.
 struct Plot {
     title: &'static str,
-    /// What a bar's length means.
+    /// The unit of the bars.
     unit: String,
     rows: Vec<Row>,
-    /// A ratio of one is marked.
+    /// A ratio of 1 is marked.
     ratios: bool,
 }
 
-/// Bars that belong together.
+/// A group of bars.
 struct Row {
     label: String,
     bars: Vec<Bar>,
@@ -58,7 +58,7 @@ struct Bar {
     aim: Option<f64>,
 }
 
-/// Name and text of the file of each group of which something was measured.
+/// Name and content of the plot of each group with results.
 pub(super) fn all(results: &Results) -> Vec<(String, String)> {
     let plots = Group::ALL.iter().filter_map(|group| Some((format!("{}.svg", group.file()), plot(*group, results)?)));
     plots.map(|(name, plot)| (name, svg(&plot))).collect()
@@ -78,7 +78,7 @@ fn plot(group: Group, results: &Results) -> Option<Plot> {
     (!rows.is_empty()).then_some(Plot { title: group.title(), unit, rows, ratios })
 }
 
-/// Cardinal's ratios to the others, a row for each number that is compared.
+/// Cardinal's ratios to the others, with a row per compared metric.
 fn of_ratios(scenario: &Scenario, results: &Results) -> Vec<Row> {
     let Some(rounds) = results.scenarios.get(scenario.name).and_then(|entry| entry.rounds()) else { return Vec::new() };
     let row = |metric: Metric| {
@@ -101,7 +101,7 @@ fn of_ratios(scenario: &Scenario, results: &Results) -> Vec<Row> {
     compared(scenario).into_iter().map(row).filter(|row| !row.bars.is_empty()).collect()
 }
 
-/// What was measured of each.
+/// The measured values.
 fn of_values(scenario: &Scenario, results: &Results) -> Vec<Row> {
     let Some(rounds) = results.scenarios.get(scenario.name).and_then(|entry| entry.rounds()) else { return Vec::new() };
     let bars = rounds.names.iter().filter_map(|name| {
@@ -190,7 +190,7 @@ fn draw(text: &mut String, bar: &Bar, y: f64, scale: f64) {
         let x = LEFT + aim * scale;
         let (above, below) = (y - 2.0, y + BAR + 2.0);
         writeln!(text, "  <line class=\"aim\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{above:.1}\" y2=\"{below:.1}\"/>").ok();
-        // The value stands at its bar, but not on the mark.
+        // The value is written next to its bar, but must not overlap the mark.
         if x > end - 4.0 && x < end + 7.0 + 8.0 * bar.text.len() as f64 {
             end = x;
         }
@@ -198,7 +198,7 @@ fn draw(text: &mut String, bar: &Bar, y: f64, scale: f64) {
     writeln!(text, "  <text x=\"{:.1}\" y=\"{base:.1}\">{}</text>", end + 7.0, escaped(&bar.text)).ok();
 }
 
-/// 1, 2 or 5 times a power of ten, and not less.
+/// 1, 2 or 5 times a power of ten, at least `least`.
 fn nice(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let found = [1.0, 2.0, 5.0].into_iter().map(|times| times * power).find(|value| *value >= least * 0.999);

@@ -5,7 +5,7 @@ use crate::metric::{Metric, Sample};
 use crate::results::{Outcome, Results};
 use crate::temp::TempDir;
 
-/// Results with each outcome: measured ratios and values, too busy, failed, at another time, left out.
+/// Results with each outcome: measured ratios and values, too busy, failed, older, left out.
 fn fixed() -> Results {
     Results::read(&golden("results.json")).unwrap()
 }
@@ -14,7 +14,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/testdata").join(name)
 }
 
-/// Compares with the file, or writes it when asked to.
+/// Compares with the golden file, or updates it.
 fn check(name: &str, text: &str) {
     let path = golden(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

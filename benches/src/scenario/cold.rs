@@ -1,4 +1,4 @@
-//! From the start of a program to its first answer.
+//! Time from the start of a program to its first response.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use crate::metric::{Metric, Sample};
 use crate::peers::{Peer, Program, Setup};
 use crate::results::Outcome;
 
-/// How long it may take.
+/// Time limit for the start.
 const START_MAX: Duration = Duration::from_secs(20);
-/// The time between attempts.
+/// Interval between attempts.
 const LOOK: Duration = Duration::from_micros(300);
 
 pub(super) fn run(bench: &Bench, left_out: &mut Vec<String>) -> Result<Outcome> {
     let mut load = Load::new(&Work::plain(1024))?;
     let upstream = load.upstream()?;
-    // Once outside the measurement: the file of the program is then in memory.
+    // One start before the measurement loads the program file into memory.
     let setup = Setup::Http;
     let tried =
         start(bench, Program::PROXIES, left_out, |program| Peer::start(&bench.programs, program, &setup, upstream))?;

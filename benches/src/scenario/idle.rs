@@ -1,4 +1,4 @@
-//! Memory with idle connections, each of which did one request.
+//! Memory with idle connections, each after one request.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,14 +14,14 @@ use crate::procfs;
 use crate::results::Outcome;
 use crate::sample::mib;
 
-/// Connections that are open: first so many, at the end so many.
+/// Numbers of open connections: first few, then many.
 const FEW: usize = 64;
 const MANY: usize = 10_000;
-/// Connections with a request under way at the same time.
-const AT_ONCE: usize = 64;
-/// After this time connections are at rest.
-const REST: Duration = Duration::from_secs(3);
-/// The body of an answer, and how long one may take.
+/// Maximum number of connections with a request in flight.
+const CONCURRENT_MAX: usize = 64;
+/// Time after which connections are considered idle.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
+/// Size of a response body, and time limit of a response.
 const BODY: usize = 1024;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -35,7 +35,7 @@ pub(super) fn run(bench: &Bench, left_out: &mut Vec<String>) -> Result<Outcome> 
         Ok(peer)
     })?;
     let names = peers.iter().map(|peer| peer.program.name().to_owned()).collect();
-    // Nothing is repeated: a second time the memory of the first is still there.
+    // Not repeated: in a second run, memory of the first one would still be allocated.
     serving(&mut load, |_| {
         rounds::run(bench, 1, names, |at| {
             let Some(peer) = peers.get(at) else { unreachable!("a name for each peer") };
@@ -49,10 +49,10 @@ fn measure(peer: &Peer) -> Result<Sample> {
     let start = rss()?;
     let mut streams = Vec::with_capacity(MANY);
     open(peer, &mut streams, FEW)?;
-    std::thread::sleep(REST);
+    std::thread::sleep(SETTLE_TIME);
     let few = rss()?;
     open(peer, &mut streams, MANY)?;
-    std::thread::sleep(REST);
+    std::thread::sleep(SETTLE_TIME);
     let many = rss()?;
     Ok(Sample::from([
         (Metric::RssStart, mib(start)),
@@ -70,10 +70,10 @@ fn open(peer: &Peer, streams: &mut Vec<TcpStream>, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Opens some connections, and does one request on each.
+/// Opens some connections, and sends one request on each.
 fn wave(peer: &Peer, streams: &mut Vec<TcpStream>, count: usize) -> Result<()> {
     let first = streams.len();
-    for at in first..count.min(first + AT_ONCE) {
+    for at in first..count.min(first + CONCURRENT_MAX) {
         let mut stream = TcpStream::connect(peer.address(Kind::H1)).with_context(|| format!("connection {at}"))?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;
         let (host, path) = (HOSTS.get(at % 4).copied(), PATHS.get(at / 4 % 4).copied());

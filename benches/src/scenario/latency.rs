@@ -1,4 +1,4 @@
-//! Latencies at a fixed rate, and what a proxy adds to them.
+//! Latencies at a fixed rate, and the latency added by a proxy.
 
 use anyhow::Result;
 
@@ -9,9 +9,9 @@ use crate::peers::{Peer, Program, Setup};
 use crate::results::Outcome;
 use crate::sample;
 
-/// Requests a second: few enough that a slow proxy does not queue them.
+/// Requests per second: few enough that a slow proxy does not queue them.
 pub(super) const RATE: u32 = 2000;
-/// A measurement is so much longer than others, for the sake of the longest latencies.
+/// Factor by which measurements are longer than others, to observe rare long latencies.
 pub(super) const WINDOWS: f64 = 2.0;
 /// The name of the upstream without a proxy.
 const DIRECT: &str = "direct";
@@ -28,7 +28,7 @@ pub(super) fn run(bench: &Bench, left_out: &mut Vec<String>) -> Result<Outcome> 
     })?;
     let names = std::iter::once(DIRECT).chain(peers.iter().map(|peer| peer.program.name()));
     let mut outcome = rounds::run(bench, bench.rounds, names.map(str::to_owned).collect(), |at| {
-        // The first one is the upstream itself.
+        // The first candidate is the upstream itself.
         let peer = at.checked_sub(1).and_then(|at| peers.get(at));
         under_load(&mut load, peer.map_or(upstream, |peer| peer.address(work.kind)), |counts| {
             warm_up(counts, &work)?;
@@ -49,14 +49,14 @@ pub(super) fn run(bench: &Bench, left_out: &mut Vec<String>) -> Result<Outcome> 
     Ok(outcome)
 }
 
-/// The latencies since then, in microseconds.
+/// The latencies since `before`, in microseconds.
 pub(super) fn taken(counts: &Counts, before: &Latencies) -> Sample {
     let latencies = counts.latencies().since(before);
     let micros = |quantile| latencies.quantile(quantile).as_secs_f64() * 1e6;
     Sample::from([(Metric::P50, micros(0.5)), (Metric::P99, micros(0.99)), (Metric::P999, micros(0.999))])
 }
 
-/// Takes the latencies of the first sample off those of the others.
+/// Subtracts the latencies of the first sample from those of the others.
 fn add_what_is_added(round: &mut [Sample]) {
     let Some((direct, proxied)) = round.split_first_mut() else { return };
     let pairs = [(Metric::P50, Metric::AddedP50), (Metric::P99, Metric::AddedP99), (Metric::P999, Metric::AddedP999)];

@@ -1,32 +1,32 @@
-//! The scenarios, in the order of the page, and what Cardinal is to reach in them.
+//! The scenarios, in the order of the page, and Cardinal's targets.
 
 use super::{Aim, Group, Measure, Scenario};
 use crate::load::{Direction, Kind, Work};
 use crate::metric::Metric;
-use crate::peers::Program::{self, Cardinal, Envoy, Haproxy, Nginx, Relay};
+use crate::peers::Program::{self, Baseline, Cardinal, Envoy, Haproxy, Nginx, Relay};
 use crate::peers::{KEY, Setup};
 
-/// Connections of HTTP/2 clients, and streams on each.
+/// Number of connections of HTTP/2 clients, and of streams on each.
 const H2_CONNECTIONS: usize = 8;
 const H2_STREAMS: usize = 8;
-/// Connections with bodies of 10 MiB.
+/// Number of connections with bodies of 10 MiB.
 const LONG_CONNECTIONS: usize = 8;
-/// Connections of many clients.
+/// Number of connections of many clients.
 const MANY: usize = 2000;
-/// Those with the relay, which has no HTTP.
-const TCP: &[Program] = &[Nginx, Haproxy, Envoy, Relay, Cardinal];
+/// Programs that proxy TCP.
+const TCP: &[Program] = &[Nginx, Haproxy, Envoy, Relay, Baseline, Cardinal];
 
-/// A floor of requests per CPU-second, as ratio.
+/// A minimum ratio of requests per CPU-second.
 const fn cpu(to: Program, at: f64) -> Aim {
     Aim { metric: Metric::PerCpuSecond, to: Some(to), at }
 }
 
-/// A floor of bytes per CPU-second, as ratio.
+/// A minimum ratio of bytes per CPU-second.
 const fn bytes(to: Program, at: f64) -> Aim {
     Aim { metric: Metric::MibPerCpuSecond, to: Some(to), at }
 }
 
-/// A ceiling, as ratio.
+/// A maximum ratio.
 const fn at_most(metric: Metric, to: Program, at: f64) -> Aim {
     Aim { metric, to: Some(to), at }
 }

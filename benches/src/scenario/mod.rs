@@ -1,4 +1,4 @@
-//! What is measured. [`list`] names the scenarios and what is aimed at; a module for each way of measuring.
+//! The scenarios. [`list`] defines them with their targets; there is a module for each measuring method.
 
 mod cold;
 mod idle;
@@ -22,11 +22,11 @@ use crate::peers::{Peer, Program, Programs, Setup};
 use crate::progress::Progress;
 use crate::results::{Entry, Outcome};
 
-/// How long connections are used before a measurement begins, at least and at most.
+/// Minimum and maximum duration of the warm-up before a measurement.
 const WARM_UP: Duration = Duration::from_millis(300);
 const WARM_UP_MAX: Duration = Duration::from_secs(5);
 
-/// How measurements are made.
+/// Parameters of the measurements.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) programs: Programs,
@@ -35,23 +35,23 @@ pub(crate) struct Bench {
     pub(crate) rounds: u32,
     /// The length of one measurement.
     pub(crate) window: Duration,
-    /// The share of core 0 that others may use.
+    /// Maximum share of core 0 used by other processes.
     pub(crate) foreign_max: f64,
     /// Version of each program.
     pub(crate) versions: BTreeMap<String, String>,
     pub(crate) progress: RefCell<Progress>,
 }
 
-/// One thing that is measured.
+/// A scenario.
 #[derive(Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
-    /// What happens, for the reader.
+    /// The description, for readers.
     pub(crate) about: &'static str,
     pub(crate) group: Group,
     pub(crate) measure: Measure,
-    /// The number that counts most.
+    /// The most important metric.
     pub(crate) headline: Metric,
     pub(crate) aims: &'static [Aim],
 }
@@ -71,10 +71,10 @@ pub(crate) enum Group {
     Start,
 }
 
-/// How something is measured.
+/// The measuring method of a scenario.
 #[derive(Debug)]
 pub(crate) enum Measure {
-    /// CPU time under as much load as there can be.
+    /// CPU time under maximum load.
     Throughput { work: fn() -> Work, setup: Setup, programs: &'static [Program] },
     /// Latencies at a fixed rate.
     Latency,
@@ -82,24 +82,24 @@ pub(crate) enum Measure {
     Reload,
     /// CPU time of Cardinal with few and many routes.
     Routes,
-    /// Time to the first answer.
+    /// Time to the first response.
     Cold,
     /// Memory with idle connections.
     Idle,
 }
 
-/// What Cardinal is to reach.
+/// A target for Cardinal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Aim {
     pub(crate) metric: Metric,
-    /// The ratio to this program's value; without it the value itself.
+    /// The target is a ratio to this program's value; if `None`, an absolute value.
     pub(crate) to: Option<Program>,
-    /// At least this where more is better, else at most.
+    /// The minimum if higher values are better, otherwise the maximum.
     pub(crate) at: f64,
 }
 
 impl Aim {
-    /// Whether a value is as good.
+    /// Whether a value meets the target.
     pub(crate) fn is_met(&self, value: f64) -> bool {
         if self.metric.more_is_better() { value >= self.at } else { value <= self.at }
     }
@@ -134,7 +134,7 @@ impl Group {
         }
     }
 
-    /// The name of its plot's file, without ending.
+    /// The file name of its plot, without extension.
     pub(crate) fn file(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -156,7 +156,7 @@ impl Scenario {
         SCENARIOS.iter().find(|scenario| scenario.name == name)
     }
 
-    /// The candidate that others are compared with in the table, if any.
+    /// The candidate with which others are compared in the table, if any.
     pub(crate) fn base(&self) -> Option<&'static str> {
         match self.measure {
             Measure::Throughput { .. } | Measure::Latency | Measure::Idle | Measure::Cold => Some("nginx"),
@@ -200,7 +200,7 @@ impl Scenario {
         }
     }
 
-    /// Measurements are so many times as long as the usual ones; zero where time does not end them.
+    /// Factor by which measurements are longer than usual; zero if they have no fixed duration.
     fn windows(&self) -> f64 {
         match self.measure {
             Measure::Throughput { .. } | Measure::Routes => 1.0,
@@ -210,11 +210,11 @@ impl Scenario {
         }
     }
 
-    /// Seconds it takes if nothing is repeated.
+    /// Estimated seconds without repetitions.
     pub(crate) fn estimate(&self, bench: &Bench) -> f64 {
         let chosen = |programs: &[Program]| programs.iter().filter(|p| bench.chosen.contains(p)).count() as f64;
         let rounds = f64::from(bench.rounds);
-        // What goes before and after it included.
+        // Includes the time before and after the measurement.
         let one = bench.window.as_secs_f64() * self.windows() + WARM_UP.as_secs_f64() + 0.1;
         match self.measure {
             Measure::Throughput { programs, .. } => chosen(programs) * (rounds * one + 1.5),
@@ -226,7 +226,7 @@ impl Scenario {
         }
     }
 
-    /// Measures. What goes wrong is told in the entry.
+    /// Measures the scenario. Failures are recorded in the entry.
     pub(crate) fn run(&self, bench: &Bench) -> Entry {
         bench.progress.borrow_mut().begin(self.name, self.estimate(bench));
         let mut left_out = Vec::new();
@@ -255,7 +255,7 @@ impl Scenario {
     }
 }
 
-/// Runs `work` while another thread serves `load`.
+/// Runs `work` while another thread runs `load`.
 fn serving<T>(load: &mut Load, work: impl FnOnce(&Counts) -> Result<T>) -> Result<T> {
     let counts = Counts::default();
     std::thread::scope(|scope| {
@@ -269,7 +269,7 @@ fn serving<T>(load: &mut Load, work: impl FnOnce(&Counts) -> Result<T>) -> Resul
     })
 }
 
-/// Runs `work` while clients, on fresh connections, make load on a proxy.
+/// Runs `work` while clients on new connections generate load on a proxy.
 fn under_load<T>(load: &mut Load, proxy: std::net::SocketAddr, work: impl FnOnce(&Counts) -> Result<T>) -> Result<T> {
     load.connect(proxy)?;
     let result = serving(load, work);
@@ -277,7 +277,7 @@ fn under_load<T>(load: &mut Load, proxy: std::net::SocketAddr, work: impl FnOnce
     result
 }
 
-/// Waits until connections are in use: each has had an answer on the average.
+/// Waits until connections are warm: on average, each has received a response.
 fn warm_up(counts: &Counts, work: &Work) -> Result<()> {
     let start = Instant::now();
     std::thread::sleep(WARM_UP);
@@ -288,8 +288,8 @@ fn warm_up(counts: &Counts, work: &Work) -> Result<()> {
     Ok(())
 }
 
-/// Starts the chosen ones of some programs and has each answer. Without Cardinal there is nothing to measure; any other
-/// that cannot is left out.
+/// Starts the selected programs of a list and checks a response of each. Without Cardinal, nothing can be measured;
+/// other programs that fail are left out.
 fn start(
     bench: &Bench,
     programs: &[Program],
@@ -308,7 +308,7 @@ fn start(
     Ok(peers)
 }
 
-/// Keeps Cardinal under load, for a profiler that is given its process id.
+/// Keeps Cardinal under load, for a profiler that attaches to its process id.
 pub(crate) fn hold(programs: &Programs, time: Duration) -> Result<()> {
     let mut load = Load::new(&Work::plain(1024))?;
     let peer = Peer::start(programs, Program::Cardinal, &Setup::Http, load.upstream()?)?;
@@ -322,13 +322,14 @@ pub(crate) fn hold(programs: &Programs, time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// A bench for tests that start nothing.
+/// A bench for tests that start no programs.
 #[cfg(test)]
 pub(crate) fn tests_bench() -> Bench {
     let nowhere = || std::path::PathBuf::from("/nowhere");
     Bench {
         programs: Programs {
             cardinal: nowhere(),
+            baseline: None,
             nginx: nowhere(),
             haproxy: nowhere(),
             envoy: nowhere(),

@@ -1,4 +1,4 @@
-//! Latencies and failures at a fixed rate while the configuration changes again and again.
+//! Latencies and failures at a fixed rate during repeated configuration changes.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ use crate::metric::Metric;
 use crate::peers::{Peer, Program, Setup};
 use crate::results::Outcome;
 
-/// The time between changes.
+/// Interval between changes.
 const EVERY: Duration = Duration::from_millis(500);
-/// A measurement is so much longer than others, so that there is room for changes.
+/// Factor by which measurements are longer than others, to include several changes.
 pub(super) const WINDOWS: f64 = 3.0;
-/// The programs that take over a changed file.
+/// The programs that reload a changed file.
 const PROGRAMS: &[Program] = &[Program::Nginx, Program::Cardinal];
 
 pub(super) fn run(bench: &Bench, left_out: &mut Vec<String>) -> Result<Outcome> {
@@ -32,7 +32,7 @@ pub(super) fn run(bench: &Bench, left_out: &mut Vec<String>) -> Result<Outcome> 
     let names = names.flat_map(|name| [name.to_owned(), format!("{name}, changing")]).collect();
     let mut changes = 0;
     rounds::run(bench, bench.rounds, names, |at| {
-        // Each has two places: at rest, and changing.
+        // Each program is a candidate twice: without and with changes.
         let Some(peer) = peers.get_mut(at / 2) else { unreachable!("two names for each peer") };
         let address = peer.address(work.kind);
         under_load(&mut load, address, |counts| {
@@ -53,7 +53,7 @@ pub(super) fn run(bench: &Bench, left_out: &mut Vec<String>) -> Result<Outcome> 
     })
 }
 
-/// Changes the configuration until the time is over; how many changes were taken over.
+/// Changes the configuration until the window ends; returns the number of applied changes.
 fn change(peer: &mut Peer, changes: &mut u32, window: Duration) -> Result<u32> {
     let start = Instant::now();
     let mut last = peer.generation()?;

@@ -6,8 +6,8 @@ use super::Bench;
 use crate::metric::{Metric, Sample};
 use crate::results::{Outcome, Rounds};
 
-/// Measures each candidate in each round. A measurement in which something else used core 0 is repeated at once; when
-/// half as many were repeated as there are to be, the machine is too busy.
+/// Measures each candidate in each round. A measurement during which other processes used core 0 is repeated
+/// immediately; if the number of repetitions reaches half of the planned measurements, the machine is too busy.
 pub(super) fn run(
     bench: &Bench,
     rounds: u32,
@@ -39,7 +39,7 @@ pub(super) fn run(
     Ok(Outcome::Measured(measured))
 }
 
-/// The number of each candidate that says most.
+/// The most important value of each candidate.
 fn summary(names: &[String], round: &[Sample]) -> String {
     let order = [Metric::Micros, Metric::MibPerCpuSecond, Metric::P50, Metric::Start, Metric::Rss64];
     let one = |(name, sample): (&String, &Sample)| {

@@ -11,12 +11,12 @@ use crate::peers::{Peer, Program, Setup};
 use crate::results::Outcome;
 use crate::sample;
 
-/// Routes, and the name of the candidate that has them.
+/// Numbers of routes, with the names of the candidates.
 const ROUTES: [(usize, &str); 4] =
     [(100, BASE), (1000, "1,000 routes"), (10_000, "10,000 routes"), (100_000, "100,000 routes")];
-/// What the others are compared with.
+/// The candidate with which the others are compared.
 pub(super) const BASE: &str = "100 routes";
-/// Routes that requests go to.
+/// Number of routes that receive requests.
 const TARGETS_MAX: usize = 10_000;
 
 struct Candidate {

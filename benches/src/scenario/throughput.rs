@@ -1,4 +1,4 @@
-//! CPU time under as much load as the proxy takes.
+//! CPU time under maximum load.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::peers::{Peer, Program, Setup};
 use crate::results::Outcome;
 use crate::sample;
 
-/// How long a proxy is tried before it is measured, at least and at most.
+/// Minimum and maximum duration of the trial before a proxy is measured.
 const TRIAL: Duration = Duration::from_millis(100);
 const TRIAL_MAX: Duration = Duration::from_secs(5);
 
@@ -38,7 +38,7 @@ pub(super) fn run(
     })
 }
 
-/// A little load, which must not fail.
+/// Runs a short trial load, which must not fail.
 pub(super) fn try_out(load: &mut Load, peer: &Peer, work: &Work) -> Result<()> {
     let (moved, errors) = under_load(load, peer.address(work.kind), |counts| {
         let start = Instant::now();

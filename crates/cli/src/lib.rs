@@ -9,9 +9,11 @@ mod check;
 mod config;
 pub mod echo;
 mod explain;
+mod history;
 mod manual;
 mod out;
 mod run;
+mod store;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,7 +25,7 @@ use cardinal_sdk::{PluginDef, Services};
 use clap::Parser as _;
 use tokio::runtime::Runtime;
 
-use args::{Cli, Command};
+use args::{AuditCommand, Cli, Command};
 
 /// Called once when a node has started to serve: for what plugins show of a node before they are configured.
 pub type Started = fn(&Services);
@@ -57,6 +59,12 @@ fn dispatch(command: Command, plugins: &'static [&'static PluginDef], started: S
         Command::Run(args) => run::run(args, plugins, started, environment()),
         Command::Check(args) => check::check(args, plugins, environment()),
         Command::Explain(args) => explain::explain(args, plugins, environment()),
+        Command::Store(command) => store::run(command, plugins, environment()),
+        Command::History(args) => history::history(args, plugins, environment()),
+        Command::Show(args) => history::show(args, plugins, environment()),
+        Command::Diff(args) => history::diff(args, plugins, environment()),
+        Command::Rollback(args) => history::rollback(args, plugins, environment()),
+        Command::Audit(AuditCommand::Verify(args)) => history::verify(args, plugins, environment()),
         Command::Echo(args) => echo_backend(args.listen),
         Command::Version(args) => manual::version(args.output),
         Command::Completions(args) => manual::completions(args.shell),

@@ -1,8 +1,8 @@
-//! What a generation costs: times of first plans and of edits, memory, and lookups of credentials.
+//! Measures the cost of a generation: times of first plans and of edits, memory, and lookups of credentials.
 //!
-//! `plans [ROUTES] [SERVICES] [CONSUMERS]` prints a table. `plans serve PORT` answers requests and applies a generation
-//! of 100,000 other routes twice a second from the sixth second on, to see what that does to latencies; `plans edit PORT`
-//! changes one of the 100,000 routes ten times a second instead. `taskset` says on how many cores.
+//! `plans [ROUTES] [SERVICES] [CONSUMERS]` prints a table. `plans serve PORT` serves requests and applies a generation
+//! of 100,000 other routes twice a second from the sixth second on, to show the effect on latencies; `plans edit PORT`
+//! changes one of the 100,000 routes ten times a second instead. `taskset` selects the cores.
 
 #![allow(unsafe_code, reason = "an allocator that counts can only be written so")]
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "an example measures and prints")]
@@ -31,18 +31,18 @@ struct Counting;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is handed on to the system's allocator unchanged.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
         CALLS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.dealloc(ptr, layout) }
     }
 }
@@ -59,7 +59,7 @@ const CONSUMER: u128 = 3 << 96;
 const KEY: u128 = 4 << 96;
 const PLUGIN: u128 = 5 << 96;
 
-/// Ids that are spread as random ones are.
+/// Ids that are distributed like random ones.
 fn id(kind: u128, number: usize) -> Id {
     let mixed = (number as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     Id::from_u128(mixed ^ kind)
@@ -166,7 +166,7 @@ fn ms(work: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
-/// What `work` leaves behind in memory.
+/// Runs `work`; returns its result and the memory still allocated afterwards.
 fn bytes<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = LIVE.load(Ordering::Relaxed);
     let made = work();
@@ -258,7 +258,7 @@ fn serve(port: u16, whole: bool) {
     let [mut ir, other] = generations;
     drop(other);
     for turn in 1..=100 {
-        // As when it is lowered: the record is another one, the rest stay.
+        // Like after lowering: the record is replaced, the others are unchanged.
         let mut one = route(turn * 997, 1_000, true);
         one.rewrite.preserve_host = turn % 2 == 0;
         ir.routes.insert(id(ROUTE, turn * 997), one);

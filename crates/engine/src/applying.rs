@@ -1,8 +1,8 @@
 //! [`Applier`]: the threads that plan generations and free old ones, so that no worker ever does.
 //!
-//! An edit takes less than a millisecond and is planned at once. A generation that shares little with the one that is
-//! served takes long: where workers need all cores, it is planned by a thread that gives way to them, and so are old
-//! generations freed.
+//! Updates with at most [`EDIT_RECORDS_MAX`] changed records take less than a millisecond to plan, and are planned on a
+//! thread of normal priority. Larger updates take longer: a low-priority thread plans them, so that workers keep their
+//! cores, and also frees old generations.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -23,15 +23,15 @@ use crate::node::Node;
 use crate::outcome::{Applied, ApplyError};
 use crate::plan::{Plan, PlanCx};
 
-/// How often plans are looked at that requests may still hold.
+/// Interval between attempts to free replaced plans, which requests may still hold.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
-/// Niceness of the thread that gives way: a worker that wakes up runs at once, and one that is busy all the time leaves
-/// the thread a tenth of its core.
+/// Niceness of the low-priority thread: a worker that wakes up preempts it immediately, and a busy worker leaves it a
+/// tenth of the core.
 const NICE: i32 = 10;
-/// Records that an edit changes at most. More are another generation, which takes long to plan.
+/// Maximum number of changed records of an edit. Larger updates take long to plan.
 const EDIT_RECORDS_MAX: usize = 1_024;
 
-/// What is served from now on, or why not.
+/// The generation that is now served, or why the update was rejected.
 type Outcome = Result<Applied, ApplyError>;
 
 struct Job {
@@ -39,14 +39,14 @@ struct Job {
     reply: SyncSender<Outcome>,
 }
 
-/// Plans generations one after the other, on threads of its own.
+/// Plans generations one after the other, on dedicated threads.
 pub(crate) struct Applier {
     node: Arc<Node>,
     one_at_a_time: Mutex<()>,
-    /// Plans edits.
-    prompt: Option<SyncSender<Job>>,
-    /// Plans what takes long, and frees.
-    patient: Option<SyncSender<Job>>,
+    /// Queue of the thread that plans edits.
+    edit_jobs: Option<SyncSender<Job>>,
+    /// Queue of the low-priority thread, which plans larger updates and frees old generations.
+    bulk_jobs: Option<SyncSender<Job>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -59,33 +59,33 @@ impl Applier {
         runtime: &Handle,
         workers: usize,
     ) -> std::io::Result<Self> {
-        let spawn = |name: &str, work: fn(&Crew, &Receiver<Job>)| {
+        let spawn = |name: &str, work: fn(&PlanningThread, &Receiver<Job>)| {
             let (jobs, waiting) = sync_channel(1);
             let (node, sockets) = (Arc::clone(node), Arc::clone(sockets));
-            let crew = Crew { node, sockets, plugins: plugins.to_vec(), workers };
+            let planning = PlanningThread { node, sockets, plugins: plugins.to_vec(), workers };
             let runtime = runtime.clone();
             let thread = Builder::new().name(name.to_owned()).spawn(move || {
                 let _entered = runtime.enter();
-                work(&crew, &waiting);
+                work(&planning, &waiting);
             })?;
             std::io::Result::Ok((jobs, thread))
         };
-        let (prompt, first) = spawn("planner", Crew::plan_edits)?;
-        let (patient, second) = spawn("planner-patient", Crew::plan_patiently)?;
+        let (edit_jobs, first) = spawn("planner", PlanningThread::plan_edits)?;
+        let (bulk_jobs, second) = spawn("planner-bulk", PlanningThread::plan_bulk)?;
         Ok(Self {
             node: Arc::clone(node),
             one_at_a_time: Mutex::new(()),
-            prompt: Some(prompt),
-            patient: Some(patient),
+            edit_jobs: Some(edit_jobs),
+            bulk_jobs: Some(bulk_jobs),
             threads: vec![first, second],
         })
     }
 
-    /// Plans a generation and serves it; waits for it.
+    /// Plans and serves a generation; blocks until it is served or rejected.
     pub(crate) fn apply(&self, update: Update) -> Outcome {
         let _one_at_a_time = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         let is_edit = self.node.plan().is_some_and(|plan| is_edit(&plan, &update));
-        let jobs = if is_edit { &self.prompt } else { &self.patient };
+        let jobs = if is_edit { &self.edit_jobs } else { &self.bulk_jobs };
         let (reply, outcome) = sync_channel(1);
         let sent = jobs.as_ref().and_then(|jobs| jobs.send(Job { update, reply }).ok());
         // The threads catch panics and end only with the engine.
@@ -95,36 +95,36 @@ impl Applier {
 
 impl Drop for Applier {
     fn drop(&mut self) {
-        drop((self.prompt.take(), self.patient.take()));
+        drop((self.edit_jobs.take(), self.bulk_jobs.take()));
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }
     }
 }
 
-/// What the threads have.
-struct Crew {
+/// The context of a planning thread.
+struct PlanningThread {
     node: Arc<Node>,
     sockets: Arc<Sockets>,
     plugins: Vec<&'static PluginDef>,
     workers: usize,
 }
 
-impl Crew {
+impl PlanningThread {
     fn plan_edits(&self, waiting: &Receiver<Job>) {
         while let Ok(job) = waiting.recv() {
             self.work(job);
         }
     }
 
-    fn plan_patiently(&self, waiting: &Receiver<Job>) {
+    fn plan_bulk(&self, waiting: &Receiver<Job>) {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         if cores <= self.workers
             && let Err(error) = rustix::process::setpriority_process(None, NICE)
         {
             tracing::warn!(%error, "cannot lower the priority of the planning thread");
         }
-        // Generations that were replaced as a whole: edits leave nothing that is worth giving back.
+        // Memory is only trimmed after whole generations were replaced: edits free too little.
         let mut is_replaced = false;
         loop {
             match waiting.recv_timeout(LOOK_PERIOD) {
@@ -145,7 +145,7 @@ impl Crew {
     fn work(&self, Job { update, reply }: Job) {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.serve(update)));
         let outcome = outcome.unwrap_or_else(|panic| Err(ApplyError::Panicked(panic_text(&*panic).to_owned())));
-        // The caller may have given up.
+        // The caller may have stopped waiting.
         reply.send(outcome).ok();
     }
 
@@ -178,7 +178,7 @@ pub(crate) fn plan(
     Plan::build(configuration, generation, &cx)
 }
 
-/// Whether an update changes little of what is served.
+/// Whether an update changes few records of the active generation.
 fn is_edit(plan: &Plan, update: &Update) -> bool {
     Arc::ptr_eq(update.base(), &plan.ir) && update.delta().len() <= EDIT_RECORDS_MAX
 }

@@ -1,12 +1,13 @@
-//! [`Arrived`]: a connection of a listener, what its requests have in common, and its TLS.
+//! [`Arrived`]: an accepted connection with its TLS session and the properties that all of its requests share.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
+use cardinal_base::Tick;
 use cardinal_ir::{Id, Listener, ListenerKind};
 use cardinal_net::identity::IdentityServer;
 use cardinal_net::tls::{self, ServerTls};
-use cardinal_net::{ConnectionEntry, ConnectionFacts};
+use cardinal_net::{ConnectionEntry, ConnectionProperties, Timer};
 use cardinal_sdk::{Client, TlsInfo};
 use rustls::ServerConnection;
 use tokio::net::TcpStream;
@@ -15,25 +16,25 @@ use tokio_rustls::server::TlsStream;
 use crate::plan::{Plan, TlsPolicy, own_identity};
 use crate::worker::Worker;
 
-/// What a request says about itself that is not in its head.
+/// The properties of a request that follow from its connection instead of its head.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionInfo {
-    /// The request counts as made over TLS on the wire.
+    /// Whether the request arrived over TLS.
     pub(crate) tls: bool,
     /// The client sends plain HTTP to a listener with TLS.
     pub(crate) plain_on_tls: bool,
-    /// Port of the listener, mapped.
+    /// Port of the listener, after port mapping.
     pub(crate) listener_port: u16,
-    /// How the client was verified in its TLS handshake, see [`Plan::admits`].
+    /// Number of the client verification of the TLS handshake, see [`Plan::admits`].
     pub(crate) verification: Option<u64>,
-    /// Where the connection came in; `None` for a listener of the node's settings.
+    /// The listener that accepted the connection; `None` for a listener of the node's settings.
     pub(crate) entrance: Option<Rc<Entrance>>,
 }
 
-/// Where a connection came in.
+/// The listener that accepted a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Entrance {
-    /// The listener as it was then, by the id of its record; `None` for a listener of the node's settings.
+    /// The listener at the time of accepting, with the id of its record; `None` for a listener of the node's settings.
     pub(crate) listener: Option<(Id, Arc<Listener>)>,
     /// The listener's group; `None` is the default group.
     pub(crate) group: Option<Id>,
@@ -45,29 +46,47 @@ impl ConnectionInfo {
         self.entrance.as_ref()?.group
     }
 
-    /// Whether the listener may go while the node goes on.
+    /// Whether the listener may be removed while the node keeps running.
     pub(crate) fn may_be_closed(&self) -> bool {
         self.entrance.is_some()
     }
 
-    /// Whether a plan lets requests of the connection be served.
+    /// Whether a plan allows serving further requests of the connection.
     pub(crate) fn are_admitted(&self, plan: &Plan, client: &Client) -> bool {
-        // Plain HTTP on a listener with TLS is answered with an error, whatever it asks for.
+        // Plain HTTP on a listener with TLS always receives an error.
         let listener = self.entrance.as_ref().and_then(|entrance| entrance.listener.as_ref());
         self.plain_on_tls || plan.admits(listener, self.verification, client.peer_identity.as_deref())
     }
 }
 
-/// The listener of a connection, as it was when the connection came.
+/// An accepted connection with its listener, as it was at the time of accepting.
 pub(crate) struct Arrived {
-    /// The record, unless it is a listener of the node's settings.
+    /// The listener's record, unless it is a listener of the node's settings.
     pub(crate) record: Option<Id>,
     pub(crate) listener: Arc<Listener>,
+    /// Time of accepting.
+    pub(crate) accepted: Tick,
+    /// Number of the client verification, see [`Plan::admits`]. TLS that a listener passes through counts as verified
+    /// by the TLS settings of that listener.
+    pub(crate) verification: Option<u64>,
 }
 
 impl Arrived {
-    /// What requests of a connection in clear text have in common.
-    pub(crate) fn facts(&self, client: &Client) -> ConnectionInfo {
+    /// Limits a future to the rest of the time for the arrival: PROXY protocol header, ClientHello, filters and
+    /// handshake share `client_handshake_timeout`, which starts when the connection is accepted. `None` if it has
+    /// expired.
+    pub(crate) async fn in_time<F: Future>(&self, worker: &Worker, future: F) -> Option<F::Output> {
+        Timer::new(&worker.wheel).limit(self.left_ms(worker), future).await
+    }
+
+    /// The rest of that time, milliseconds.
+    pub(crate) fn left_ms(&self, worker: &Worker) -> u64 {
+        let limit_ms = worker.plan().node().limits.handshake_timeout_ms;
+        limit_ms.saturating_sub(worker.now().millis_since(self.accepted))
+    }
+
+    /// The properties shared by all requests of a clear-text connection.
+    pub(crate) fn info(&self, client: &Client) -> ConnectionInfo {
         ConnectionInfo {
             tls: false,
             plain_on_tls: false,
@@ -80,7 +99,8 @@ impl Arrived {
         }
     }
 
-    /// TLS of the listener now; `None` when it had some and is gone, so that nobody can say how clients are verified.
+    /// The current TLS settings of the listener; `None` if a TLS listener was removed, so that its client verification
+    /// is unknown.
     pub(crate) fn tls(&self, plan: &Plan) -> Option<ConnectionTls> {
         let policy = self.record.and_then(|id| plan.listeners.get(&id)).map(|plan| &plan.tls);
         Some(match policy {
@@ -99,18 +119,19 @@ impl Arrived {
         })
     }
 
-    /// Enters a connection in the worker's registry.
+    /// Registers a connection with the worker.
     pub(crate) fn register(&self, worker: &Worker, client: &Client) -> ConnectionEntry {
-        worker.connections().add(ConnectionFacts {
+        worker.connections().add(ConnectionProperties {
             listener: self.record,
             group: self.listener.group,
             peer_identity: client.peer_identity.clone(),
+            verification: self.verification,
             started: worker.now(),
         })
     }
 }
 
-/// TLS of a connection.
+/// The TLS settings of a connection.
 pub(crate) enum ConnectionTls {
     Clear,
     Server(ServerTls),
@@ -118,7 +139,16 @@ pub(crate) enum ConnectionTls {
 }
 
 impl ConnectionTls {
-    /// Whether clients may do without.
+    /// Number of the client verification of connections whose TLS is not terminated, see [`Plan::admits`].
+    pub(crate) fn verification(&self) -> Option<u64> {
+        match self {
+            Self::Clear => None,
+            Self::Server(tls) => Some(tls.verification()),
+            Self::Identity { server, clear_text } => (!clear_text).then(|| own_identity(server)),
+        }
+    }
+
+    /// Whether clients may connect without TLS.
     pub(crate) fn allows_clear_text(&self) -> bool {
         match self {
             Self::Clear => true,
@@ -128,7 +158,7 @@ impl ConnectionTls {
     }
 }
 
-/// A connection over TLS.
+/// A connection after the TLS handshake.
 pub(crate) struct AcceptedTls {
     pub(crate) stream: Box<TlsStream<TcpStream>>,
     pub(crate) info: TlsInfo,
@@ -143,7 +173,7 @@ pub(crate) fn handshake_failed(worker: &Worker, client: &Client, listener: &List
     tracing::info!(failure = "client_tls", listener = %listener.name, client = %client.peer, "client_tls: {text}");
 }
 
-/// Does the handshake on a connection of which `prefix` was read.
+/// Performs the handshake on a connection from which `prefix` was already read.
 pub(crate) async fn accept_tls(tls: &ConnectionTls, tcp: TcpStream, prefix: &[u8]) -> std::io::Result<AcceptedTls> {
     match tls {
         ConnectionTls::Clear => Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "the listener has no TLS")),
@@ -161,7 +191,7 @@ pub(crate) async fn accept_tls(tls: &ConnectionTls, tcp: TcpStream, prefix: &[u8
     }
 }
 
-/// What logs and filters are told about TLS.
+/// The TLS properties that logs and filters see.
 fn tls_info(connection: &ServerConnection) -> TlsInfo {
     let version = match connection.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",

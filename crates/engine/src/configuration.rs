@@ -1,4 +1,4 @@
-//! [`Configuration`]: what an engine serves.
+//! [`Configuration`]: the input of an engine.
 
 use std::sync::Arc;
 
@@ -12,42 +12,42 @@ pub struct Configuration {
     pub ir: Arc<Ir>,
     /// The secrets that the records refer to.
     pub secrets: Secrets,
-    /// What the operator of this node configured.
+    /// The settings made by the operator of this node.
     pub node: Arc<NodeSettings>,
 }
 
 impl Configuration {
-    /// Of a generation that refers to no secrets, and settings.
+    /// A configuration that refers to no secrets.
     pub fn new(ir: Ir, node: NodeSettings) -> Self {
         Self { ir: Arc::new(ir), secrets: Secrets::default(), node: Arc::new(node) }
     }
 
-    /// With the secrets that the records refer to.
+    /// Adds the secrets that the records refer to.
     #[must_use]
     pub fn with_secrets(mut self, secrets: Secrets) -> Self {
         self.secrets = secrets;
         self
     }
 
-    /// The records, to change them.
+    /// Mutable access to the records.
     pub fn ir_mut(&mut self) -> &mut Ir {
         Arc::make_mut(&mut self.ir)
     }
 
-    /// The settings, to change them.
+    /// Mutable access to the settings.
     pub fn node_mut(&mut self) -> &mut NodeSettings {
         Arc::make_mut(&mut self.node)
     }
 }
 
-/// With the settings that hold by default.
+/// With default settings.
 impl From<Ir> for Configuration {
     fn from(ir: Ir) -> Self {
         Self::new(ir, NodeSettings::default())
     }
 }
 
-/// The generation of an update; with the settings that hold by default, if the update has none.
+/// The generation of an update; with default settings if the update has none.
 impl From<Update> for Configuration {
     fn from(update: Update) -> Self {
         let UpdateParts { generation: ir, secrets, node, .. } = update.into_parts();

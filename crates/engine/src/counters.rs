@@ -1,4 +1,4 @@
-//! What a worker counts. Each worker has its own cache lines; readers add them up.
+//! Counters of a worker. Each worker has its own cache lines; readers sum over the workers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,7 +28,7 @@ pub(crate) struct Counters {
 pub struct Totals {
     /// Connections accepted since start.
     pub accepted: u64,
-    /// Connections closed at once because of a limit.
+    /// Connections closed immediately because of a limit.
     pub refused: u64,
     /// Requests since start.
     pub requests: u64,
@@ -36,11 +36,11 @@ pub struct Totals {
     pub active: u64,
     /// Requests in progress now.
     pub serving: u64,
-    /// TLS server names whose upstream connections made room for those of others.
+    /// TLS server names whose upstream connections were evicted in favour of other names.
     pub pool_evictions: u64,
     /// Failures by kind, in the order of [`FailureKind::ALL`].
     pub failures: Vec<(FailureKind, u64)>,
-    /// Copies of requests for mirrors, by what became of them.
+    /// Copies of requests for mirrors, by outcome.
     pub mirrored: Vec<(&'static str, u64)>,
     /// Retries by reason.
     pub retries: Vec<(&'static str, u64)>,
@@ -67,7 +67,7 @@ impl Counters {
         add(&self.serving, 1);
     }
 
-    /// A request that was counted goes on without its plan.
+    /// A request that is already counted continues as a tunnel, without its plan.
     pub(crate) fn tunnel_started(&self) {
         add(&self.serving, 1);
     }
@@ -76,7 +76,7 @@ impl Counters {
         self.serving.store(self.serving.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }
 
-    /// So many classes of upstream connections were evicted since the worker started.
+    /// Sets the number of upstream connection classes evicted since the worker started.
     pub(crate) fn pool_evictions(&self, count: u64) {
         self.pool_evictions.store(count, Ordering::Relaxed);
     }
@@ -93,14 +93,14 @@ impl Counters {
         }
     }
 
-    /// A request is sent again.
+    /// Counts a retry.
     pub(crate) fn retried(&self, reason: Reason) {
         if let Some(counter) = self.retries.get(reason as usize) {
             add(counter, 1);
         }
     }
 
-    /// A request would be sent again, had the budget room for it.
+    /// Counts a retry that the retry budget prevented.
     pub(crate) fn retry_budget_exhausted(&self) {
         add(&self.retry_budget_exhausted, 1);
     }
@@ -135,7 +135,7 @@ impl Counters {
     }
 }
 
-/// Only the worker itself writes, so a load and a store do what a locked addition would.
+/// Only the worker itself writes, so a load and a store suffice in place of an atomic addition.
 fn add(counter: &AtomicU64, count: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
 }

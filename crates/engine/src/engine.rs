@@ -1,4 +1,4 @@
-//! [`Engine`]: starts workers, takes generations, drains.
+//! [`Engine`]: starts workers, applies generations, drains connections.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,6 +24,7 @@ use crate::certificate_reader::CertificateReader;
 use crate::configuration::Configuration;
 use crate::connector::Trust;
 use crate::counters::{Counters, Totals};
+use crate::handle::NodeHandle;
 use crate::listening::{Command, Handover, Listening, Mailbox, Socket, Sockets, WorkerSockets};
 use crate::names::Names;
 use crate::network::NodeNetwork;
@@ -35,38 +36,38 @@ use crate::redis_client::RedisClient;
 use crate::worker::Worker;
 use crate::{accept, health, memory_trim, status, stream};
 
-/// How to start an engine.
+/// Options for starting an engine.
 #[derive(Default)]
 pub struct Options {
-    /// Threads that serve; 0 for one a core.
+    /// Number of worker threads; 0 means one per core.
     pub workers: usize,
-    /// All plugins of the program.
+    /// All plugins of the binary.
     pub plugins: Vec<&'static PluginDef>,
-    /// Where access records go.
+    /// The access log.
     pub access_log: Option<AccessLog>,
-    /// File descriptors that the process may have: client connections are limited to what they suffice for, and some are
-    /// kept for the node itself. `None` limits nothing.
+    /// Maximum number of file descriptors of the process. The number of client connections is limited accordingly, and
+    /// some descriptors are reserved for the node itself. `None` is unlimited.
     pub descriptors_max: Option<u64>,
-    /// What the source of the configuration reports to, for `/status` and `/metrics`.
+    /// The status that the configuration source updates, for `/status` and `/metrics`.
     pub config_status: Option<Arc<ConfigStatus>>,
-    /// The form of status pages; a plain one when absent.
+    /// The format of status pages; [`None`] selects the plain format.
     pub status_form: Option<&'static dyn StatusForm>,
-    /// Sockets that a predecessor hands over; used where a listener's address and kind fit.
+    /// Sockets handed over by a predecessor; used if address and kind of a listener match.
     pub inherited: Vec<Handover>,
-    /// The clock of everything that the engine does; the machine's when absent.
+    /// The clock of the engine; `None` selects the system clock.
     pub clock: Option<Arc<dyn Clock>>,
-    /// Seed of the randomness that is not used for keys: request IDs, load balancing, sampling. Worker `n` uses
-    /// `seed + n`. Taken from the operating system when absent.
+    /// Seed of all randomness except keys: request ids, load balancing, sampling. Worker `n` uses `seed + n`. `None`
+    /// seeds from the operating system.
     pub seed: Option<u64>,
 }
 
-/// A running data plane. Dropping it ends it without draining.
+/// A running data plane. Dropping it stops it without draining.
 pub struct Engine {
     node: Arc<Node>,
     applier: Applier,
     workers: Mutex<Vec<Running>>,
     sockets: Arc<Sockets>,
-    /// What serves the node's own state.
+    /// Tasks of the status listeners.
     status: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     control: Control,
 }
@@ -80,9 +81,9 @@ impl Engine {
     /// Starts serving a configuration on its listeners.
     ///
     /// # Errors
-    /// See [`EngineError`]; then nothing is served.
+    /// See [`EngineError`]; nothing is served in that case.
     pub fn start(configuration: Configuration, options: Options) -> Result<(Self, Applied), EngineError> {
-        // The process has one TLS provider; who comes second finds it installed.
+        // The TLS provider is process-wide; for a second engine it is already installed.
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let start = |what| move |error| EngineError::Start { what, error };
         let control = Builder::new_multi_thread()
@@ -131,31 +132,32 @@ impl Engine {
         Ok((engine, Applied { generation: 1, diagnostics }))
     }
 
-    /// Serves another generation. Requests in progress end by the one they began with. The listeners of the generation are
-    /// opened and closed without a connection being lost: those of a listener that is gone end with their request, and
-    /// others notice nothing. The listeners of the node's settings stay as they are. The work is done on a thread beside
-    /// the workers; the caller waits.
+    /// Applies another generation. Requests in progress finish with the generation they started with. Listeners of the
+    /// generation are opened and closed without losing connections: connections of a removed listener end after their
+    /// current request, others are unaffected. Listeners of the node's settings are unchanged. Planning runs on a
+    /// dedicated thread; the caller waits for it.
     ///
     /// # Errors
-    /// See [`ApplyError`]; then the old generation stays.
+    /// See [`ApplyError`]; the old generation stays active in that case.
     pub fn apply(&self, update: Update) -> Result<Applied, ApplyError> {
         self.applier.apply(update)
     }
 
-    /// The update from what is served to another configuration, for callers that are no source.
+    /// Builds the update from the active generation to another configuration, for callers without a configuration
+    /// source.
     pub fn update(&self, Configuration { ir, secrets, node }: Configuration) -> Update {
         let served = self.plan().map(|plan| Arc::clone(&plan.ir)).unwrap_or_default();
         Update::between(&served, &ir).with_secrets(secrets).with_node(node)
     }
 
-    /// Serves the updates of a source, one after the other, until it ends. The thread is blocked while an update is planned.
+    /// Applies the updates of a source in order until the source ends. Blocks the thread while an update is planned.
     pub async fn follow(&self, source: &mut dyn ConfigSource) {
         while let Some(update) = source.next().await {
             source.ack(self.apply(update).map_or_else(Into::into, Into::into));
         }
     }
 
-    /// The generation that is served.
+    /// The active generation.
     pub fn plan(&self) -> Option<Arc<Plan>> {
         self.node.plan()
     }
@@ -165,31 +167,31 @@ impl Engine {
         self.node.retired_plans()
     }
 
-    /// Client connections that may be open at once: what the settings say (0 is no limit), or fewer where there are not
-    /// enough file descriptors.
+    /// Maximum number of open client connections: the configured limit (0 is no limit), or fewer if the file
+    /// descriptors do not suffice.
     pub fn connections_max(&self) -> u32 {
         self.node.connections_max(self.plan().map_or(0, |plan| plan.node().limits.connections_max))
     }
 
-    /// Where is listened, with the ports that the system chose.
+    /// The listening addresses, with ports that the system assigned.
     pub fn addresses(&self) -> Vec<(Arc<Listener>, SocketAddr)> {
         self.sockets.addresses()
     }
 
-    /// Identities of the node, and the trust bundles that peers are verified by: a live handle. A certificate or a bundle
-    /// that is set here holds for the next handshake, without a new generation. Identities are keyed by the id of their
-    /// record.
+    /// Identities of the node, and the trust bundles by which peers are verified: a live handle. A certificate or
+    /// bundle set here is used from the next handshake on, without a new generation. Identities are keyed by the id of
+    /// their record.
     pub fn identities(&self) -> &Arc<IdentityStore> {
         self.node.shared.registry.identities()
     }
 
-    /// Closes connections whose peer is not allowed any more by what [`Engine::identities`] holds now: its trust domain
-    /// has no bundle, or the listener has lost its own identity. A new generation does this by itself.
+    /// Closes connections whose peer is no longer allowed by [`Engine::identities`]: its trust domain has no bundle, or
+    /// the listener has lost its own identity. Applying a generation does this by itself.
     pub fn close_unauthorized(&self) {
         self.sockets.review();
     }
 
-    /// What was counted.
+    /// The counters of all workers.
     pub fn totals(&self) -> Totals {
         self.node.totals()
     }
@@ -199,26 +201,31 @@ impl Engine {
         &self.node.services
     }
 
-    /// What the source of the configuration reports to, for `/status` and `/metrics`.
+    /// The status that the configuration source updates, for `/status` and `/metrics`.
     pub fn config_status(&self) -> &Arc<ConfigStatus> {
         &self.node.config
     }
 
-    /// Copies of all listening sockets, for a successor.
+    /// The node, for APIs in the same process.
+    pub fn handle(&self) -> NodeHandle {
+        NodeHandle::new(&self.node)
+    }
+
+    /// Copies of all listening sockets, for a successor process.
     ///
     /// # Errors
-    /// When the process has no descriptors left.
+    /// If the process has no free descriptors.
     pub fn handover(&self) -> std::io::Result<Vec<Handover>> {
         self.sockets.handover()
     }
 
-    /// Answers no more questions about the node's state: a successor does, on the same socket.
+    /// Stops the status listeners, because a successor process serves the same sockets.
     pub fn stop_status(&self) {
         lock(&self.status).drain(..).for_each(|task| task.abort());
     }
 
-    /// Takes no new connections, lets requests in progress end for at most `budget`, then ends. Says how many
-    /// connections were cut off.
+    /// Drains: accepts no new connections, lets requests in progress finish for at most `budget`, then stops. Returns
+    /// the number of connections that were cut off.
     pub fn drain(mut self, budget: Duration) -> u64 {
         self.node.start_draining();
         self.sockets.clear();
@@ -299,7 +306,7 @@ impl Drop for Engine {
     }
 }
 
-/// The control runtime, which ends with its owner. It may be dropped within another runtime.
+/// The control runtime, shut down when dropped. It may be dropped within another runtime.
 struct Control(Option<Runtime>);
 
 impl Control {
@@ -320,34 +327,34 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How the file descriptors of the process are used.
+/// The division of the process's file descriptors.
 #[derive(Debug, PartialEq, Eq)]
 struct Descriptors {
-    /// The first one that connections may not have.
+    /// The first descriptor number that connections must not use.
     ceiling: u64,
-    /// Client connections that the others suffice for.
+    /// Maximum number of client connections.
     connections: u32,
 }
 
 impl Descriptors {
-    /// Of `limit` descriptors `used` are open before the workers start.
+    /// Divides `limit` descriptors, of which `used` are open before the workers start.
     fn split(limit: u64, used: u64, workers: usize) -> Self {
         let reserve = (limit / 8).clamp(RESERVE_MIN, RESERVE_MAX).min(limit / 4);
         let ceiling = limit - reserve;
         let free = ceiling.saturating_sub(used + WORKER_DESCRIPTORS * workers as u64);
-        // A client's connection may need another one to an upstream.
+        // A client connection may need a second descriptor for an upstream.
         let connections = u32::try_from(free / 2).unwrap_or(u32::MAX).max(1);
         Self { ceiling, connections }
     }
 }
 
-/// Descriptors that are kept for the node itself: an eighth of all, but within these bounds.
+/// Bounds on the descriptors that are reserved for the node itself: an eighth of all, within these bounds.
 const RESERVE_MIN: u64 = 32;
 const RESERVE_MAX: u64 = 256;
-/// Descriptors of a worker besides its listening sockets and connections.
+/// Descriptors of a worker in addition to its listening sockets and connections.
 const WORKER_DESCRIPTORS: u64 = 6;
 
-/// Sets up what all share.
+/// Builds the state that all workers share.
 pub(crate) fn make_node(
     settings: &NodeSettings,
     control: &Handle,
@@ -382,13 +389,13 @@ pub(crate) fn make_node(
     Ok(Node::new(shared, services, Names::new(dns, clock), access_log))
 }
 
-/// Name of the machine.
+/// The host name of the machine.
 pub fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "localhost".to_owned(), |n| n.trim().to_owned())
 }
 
-/// The life of a worker.
+/// The main function of a worker.
 async fn work(
     index: usize,
     node: Arc<Node>,
@@ -398,7 +405,7 @@ async fn work(
 ) {
     let Some(plan) = node.plan() else { return };
     let worker = Worker::new(index, node, plan);
-    drop(task::spawn_local("deadlines", Rc::clone(&worker.wheel).turn()));
+    drop(task::spawn_local("deadlines", Rc::clone(&worker.wheel).run()));
     drop(task::spawn_local("upstream pool", Rc::clone(&worker).sweep()));
     drop(task::spawn_local("idle connections", yield_connections(Rc::clone(&worker))));
     let mut accepting = HashMap::new();
@@ -425,7 +432,12 @@ async fn work(
                 accepting.remove(&number).into_iter().for_each(Accepting::stop);
                 drop(task::spawn_local("closed listener", Rc::clone(&worker).end_connections_of(record, budget)));
             }
-            Command::Review => worker.close_unauthorized(),
+            Command::Review(budget) => {
+                worker.close_unauthorized();
+                if let Some(budget) = budget.filter(|_| worker.has_outdated()) {
+                    drop(task::spawn_local("outdated connections", Rc::clone(&worker).end_outdated(budget)));
+                }
+            }
             Command::StopAccepting => accepting.drain().for_each(|(_, accepting)| accepting.stop()),
             Command::Drain(budget) => return drain(&worker, budget).await,
             Command::End => return,
@@ -433,7 +445,7 @@ async fn work(
     }
 }
 
-/// What accepts on a socket.
+/// The task that accepts on a socket.
 enum Accepting {
     Tcp(Rc<Notify>),
     Udp(tokio::task::JoinHandle<()>),
@@ -464,22 +476,22 @@ impl Accepting {
     }
 }
 
-/// Waits until the worker has no connection left, but no longer than `budget`.
+/// Waits until the worker has no connections, but no longer than `budget`.
 async fn drain(worker: &Worker, budget: Duration) {
     let deadline = worker.now().0.saturating_add(u64::try_from(budget.as_micros()).unwrap_or(u64::MAX));
     worker.start_draining();
-    // Listeners take what is still in their queues.
+    // Listeners still accept the connections in their queues.
     worker.sleep(Duration::from_millis(10)).await;
     while worker.open_connections() > 0 && worker.now().0 < deadline {
         worker.sleep(Duration::from_millis(10)).await;
-        // A connection may have become idle since the last look.
+        // Connections may have become idle since the last iteration.
         worker.start_draining();
     }
     let left = worker.open_connections();
     if left > 0 {
         worker.node.cut_off.fetch_add(left as u64, Ordering::Relaxed);
         worker.start_cutting();
-        // For the log records of what was cut off.
+        // Leaves time for the log records of connections that were cut off.
         worker.sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What would happen to a request, and why: the code that serves, without a socket.
+//! Explains how a request would be handled, and why. Runs the code of the request path without a socket.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -30,28 +30,28 @@ use crate::policy::retry::retry_text;
 use crate::policy::telemetry::{self, TelemetryPlan};
 use crate::policy::timeouts::timeouts_text;
 
-/// A request to ask about.
+/// The request to explain.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
     /// Method.
     pub method: String,
     /// `http://` or `https://` URL, or a path (then `http` and no host, unless a header has one).
     pub url: String,
-    /// Fields, in order.
+    /// Header fields, in order.
     pub headers: Vec<(String, String)>,
-    /// The connection's other end; loopback when absent.
+    /// The client address; loopback if absent.
     pub client_ip: Option<IpAddr>,
-    /// TLS server name; the URL's host when absent and the URL is `https`.
+    /// TLS server name; if absent and the URL is `https`, the URL's host.
     pub sni: Option<String>,
-    /// Make the request over HTTP/2.
+    /// Use HTTP/2.
     pub http2: bool,
     /// The request's body.
     pub body: Bytes,
-    /// The group of listeners that it comes by; `None` is the default group.
+    /// The listener group that receives the request; `None` is the default group.
     pub group: Option<Id>,
 }
 
-/// Why a question cannot be asked.
+/// Why a question is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
     /// The method is not a token.
@@ -60,12 +60,12 @@ pub enum QuestionError {
     /// The URL is neither a URL nor a path.
     #[error("{0:?} is neither an http or https URL nor a path")]
     Url(String),
-    /// The field is not legal.
+    /// The header field is invalid.
     #[error("{0:?} is not a legal header")]
     Header(String),
 }
 
-/// An object of the user.
+/// A user object with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// Its id.
@@ -92,94 +92,94 @@ pub struct Applied {
 /// The tracing that applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracing {
-    /// The user's object that asks for it.
+    /// The user object that configures it.
     pub policy: Named,
-    /// Whether spans are made of the request. Where that is left to chance, another request may be treated otherwise.
+    /// Whether the request is traced. If this depends on random sampling, other requests may differ.
     pub sampled: bool,
-    /// Where spans go; `None` when none are exported.
+    /// The destination of spans; `None` if none are exported.
     pub exporter: Option<String>,
 }
 
-/// A route that was close.
+/// A route that did not win.
 #[derive(Clone, Debug)]
 pub struct Loser {
     /// The route.
     pub route: Named,
-    /// The record of the route that was compared; a route may have several.
+    /// The compared record of the route; a route may have several.
     pub record: Id,
-    /// It matches too, and the route that was chosen goes before it.
+    /// It matches too, but the chosen route has precedence.
     pub matches: bool,
     /// Why it lost.
     pub reason: String,
 }
 
-/// A backend that gets a part of the requests of a route.
+/// A backend that receives a share of a route's requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Share {
     /// The backend.
     pub backend: Named,
     /// Its weight.
     pub weight: u32,
-    /// Its part of all requests of the route, per cent.
+    /// Its share of all requests of the route, percent.
     pub percent: f64,
 }
 
-/// A backend that copies of requests go to.
+/// A backend that receives copies of requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mirrored {
     /// The backend.
     pub backend: Named,
-    /// How many of the requests are copied, per cent.
+    /// Percentage of requests that are copied.
     pub percent: f64,
 }
 
-/// What would happen.
+/// The result of an explanation.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
     /// The route that matches.
     pub route: Option<Named>,
-    /// The record of the route that matches; a route may have several.
+    /// The matching record of the route; a route may have several.
     pub record: Option<Id>,
-    /// Others that were close, the closest first.
+    /// Other routes that came close, the closest first.
     pub losers: Vec<Loser>,
-    /// How many others there are beside these.
+    /// Number of further routes.
     pub losers_more: usize,
-    /// The backend; of several, the one that gets the most requests. What is said about plugins and the upstream is
-    /// about requests to this one.
+    /// The backend; of several, the backend with the largest share. Plugins and upstream are described for requests to
+    /// this one.
     pub backend: Option<Named>,
-    /// The backends that requests of the route are split over; empty if it forwards to one or none.
+    /// The backends over which the route's requests are split; empty if it forwards to at most one backend.
     pub shares: Vec<Share>,
-    /// The backends that copies of requests of the route go to.
+    /// The backends that receive copies of the route's requests.
     pub mirrors: Vec<Mirrored>,
-    /// Path and query that go upstream.
+    /// The upstream path and query.
     pub upstream_uri: Option<String>,
-    /// Host that goes upstream.
+    /// The upstream Host.
     pub upstream_host: Option<String>,
-    /// The head that goes upstream, as HTTP/1.1 lines.
+    /// The upstream request head, as HTTP/1.1 lines.
     pub upstream_head: Option<String>,
-    /// Filters in their order.
+    /// Filters in order.
     pub plugins: Vec<Applied>,
-    /// The reply, when none comes from an upstream.
+    /// The local reply, if the request is not forwarded.
     pub reply: Option<(u16, String)>,
-    /// How the endpoint is chosen, and from which.
+    /// The load balancing algorithm and its targets.
     pub balancer: Option<String>,
-    /// When the request is sent again, and how often; `None` for never.
+    /// When and how often the request is retried; `None` for never.
     pub retry: Option<String>,
-    /// The time limits towards the upstream.
+    /// The timeouts towards the upstream.
     pub timeouts: Option<String>,
     /// The tracing that applies.
     pub tracing: Option<Tracing>,
-    /// The principal that the request is authenticated as.
+    /// The authenticated principal.
     pub principal: Option<Named>,
 }
 
-/// Answers questions about a configuration.
+/// Explains requests against a configuration.
 pub struct Explainer {
     plan: Plan,
     wheel: Rc<Wheel>,
 }
 
-/// A body that is at hand.
+/// A body that is given completely.
 struct Given(Bytes);
 
 impl Body for Given {
@@ -201,22 +201,23 @@ impl Body for Given {
         })
     }
 
-    /// No time passes while explaining.
+    /// Explaining does not wait.
     fn pause<'a>(&'a mut self, _s: &'a Scratch, _ms: u64) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// Explained is what happens to all requests, not what happens to some at random.
+    /// The explanation covers what happens to all requests, not what happens to a random share.
     fn random(&self, _series: &std::cell::Cell<u64>) -> u64 {
         u64::MAX
     }
 }
 
 impl Explainer {
-    /// Plans a configuration. Must be called within a runtime, on which filters run. What cannot be served is reported.
+    /// Plans a configuration. Must be called within a runtime, on which filters run. Entities that cannot be served are
+    /// reported.
     ///
     /// # Errors
-    /// When nothing can be served.
+    /// If the configuration cannot be served at all.
     pub fn new(
         configuration: Configuration,
         plugins: &[&'static PluginDef],
@@ -230,15 +231,15 @@ impl Explainer {
         Ok((Self { plan, wheel: Wheel::new(clock) }, diagnostics))
     }
 
-    /// What would happen to a request. Shows up to `losers_max` routes that were close.
+    /// Explains how a request would be handled. Lists up to `losers_max` other routes that came close.
     ///
     /// # Errors
-    /// When the question is not a request.
+    /// If the question is not a valid request.
     pub async fn decide(&self, question: &Question, losers_max: usize) -> Result<Decision, QuestionError> {
         let mut s = Scratch::new(&self.wheel);
-        let facts = ask(question, &mut s)?;
+        let info = ask(question, &mut s)?;
         let mut decision = Decision::default();
-        match self.follow(&mut s, &facts, Given(question.body.clone()), losers_max, &mut decision).await {
+        match self.follow(&mut s, &info, Given(question.body.clone()), losers_max, &mut decision).await {
             Ok(Some(reply)) => decision.reply = Some((reply.status, reply_text(&reply))),
             Ok(None) => {}
             Err(failure) => {
@@ -255,16 +256,16 @@ impl Explainer {
         Ok(decision)
     }
 
-    /// What the engine decides about a request, and what would go upstream.
+    /// Decides how to handle a request, and builds the upstream request.
     async fn follow(
         &self,
         s: &mut Scratch,
-        facts: &ConnectionInfo,
+        info: &ConnectionInfo,
         mut body: Given,
         losers_max: usize,
         decision: &mut Decision,
     ) -> Result<Option<Reply>, Failure> {
-        let (plan, group) = (&self.plan, self.plan.group(facts.group()));
+        let (plan, group) = (&self.plan, self.plan.group(info.group()));
         let mut steps = Steps::new(group);
         let mut explanation = None;
         let find = |s: &Scratch| {
@@ -273,7 +274,7 @@ impl Explainer {
             explanation = Some(found);
             matched
         };
-        let decided = decide((plan, group, &mut steps), s, facts, &mut body, (find, RoutePlan::largest, fixed())).await;
+        let decided = decide((plan, group, &mut steps), s, info, &mut body, (find, RoutePlan::largest, fixed())).await;
         if let Some(explanation) = explanation {
             decision.losers = explanation.losers.iter().map(loser).collect();
             decision.losers_more = explanation.more;
@@ -306,7 +307,7 @@ impl Explainer {
         }
     }
 
-    /// What would go upstream.
+    /// Describes the upstream request.
     fn upstream(
         &self,
         route: &RoutePlan,
@@ -348,7 +349,7 @@ impl Explainer {
     }
 }
 
-/// Puts the question into the form that requests have when they are read.
+/// Converts the question into the form of a received request.
 fn ask(question: &Question, s: &mut Scratch) -> Result<ConnectionInfo, QuestionError> {
     let bad_url = || QuestionError::Url(question.url.clone());
     let (https, rest) = match question.url.split_once("://") {
@@ -393,7 +394,7 @@ fn ask(question: &Question, s: &mut Scratch) -> Result<ConnectionInfo, QuestionE
     })
 }
 
-/// Numbers for ids in an explanation: the same each time.
+/// Fixed numbers for ids in an explanation.
 fn fixed() -> impl Fn() -> u64 {
     let rng = std::cell::RefCell::new(SeededRng::new(1));
     move || rng.borrow_mut().next_u64()
@@ -409,7 +410,7 @@ fn route_named(route: &cardinal_ir::Route) -> Named {
     Named { id: route.origin.id, name: route.origin.name.as_deref().map(str::to_owned) }
 }
 
-/// The backends that an action splits requests over.
+/// The backends over which an action splits requests.
 fn shares(ir: &Ir, action: &Action) -> Vec<Share> {
     let Action::Split(list) = action else { return Vec::new() };
     let total: f64 = list.iter().map(|to| f64::from(to.weight)).sum();
@@ -443,13 +444,13 @@ fn reason_text(loser: &cardinal_route::Loser<'_>) -> String {
     }
 }
 
-/// The filters whose response phases see a reply that is made before any request phase.
+/// The filters whose response phases process a reply that is made before any request phase.
 fn chosen(chain: &Chain, s: &mut Scratch) -> Vec<Applied> {
     choose_all(chain, s);
     applied(chain, s)
 }
 
-/// The filters that apply, as the request phase has chosen them.
+/// The filters that apply, as selected in the request phase.
 fn applied(chain: &Chain, s: &Scratch) -> Vec<Applied> {
     let instances =
         s.choices.iter().enumerate().filter_map(|(slot, choice)| chain.instance(u16::try_from(slot).ok()?, *choice));
@@ -477,7 +478,7 @@ fn describe(instance: &Instance<'_>) -> Applied {
     }
 }
 
-/// Whether a member with a weight has a name that may have addresses.
+/// Whether a member with a weight has a name that may resolve to addresses.
 fn may_resolve(group: &Group) -> bool {
     let members = group.status().members;
     !group.names().is_empty() && members.iter().any(|member| member.node_weight > 0 && member.addresses.is_empty())
@@ -503,11 +504,10 @@ fn balancer_text(backend: &BackendPlan) -> String {
     parts.join("; ")
 }
 
-/// Targets with their weights, and with their priorities where there are several:
-/// `10.0.0.1:80 weight 100 priority 1`.
+/// Targets with their weights, and with their priorities if there are several: `10.0.0.1:80 weight 100 priority 1`.
 fn targets_text(members: &[MemberStatus]) -> String {
     let several = members.iter().any(|member| member.priority != Some(0));
-    // The weights of addresses are known only once names are resolved.
+    // The weights of addresses are only known once names are resolved.
     let of = |member: &MemberStatus| {
         let text = format!("{}:{} weight {}", member.host, member.port, member.node_weight);
         match member.priority {
@@ -520,7 +520,7 @@ fn targets_text(members: &[MemberStatus]) -> String {
     if targets.is_empty() { "no targets".to_owned() } else { targets.join(", ") }
 }
 
-/// The policies of a cluster that concern how requests are spread over it.
+/// The policies of a cluster that affect load balancing.
 fn policy_texts(cluster: &Cluster) -> Vec<String> {
     let mut texts = Vec::new();
     if let Some(policy) = &cluster.locality {

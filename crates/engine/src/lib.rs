@@ -1,13 +1,13 @@
 //! The data plane: IR to plan to traffic.
 //!
-//! Workers are threads with a runtime of their own each; a request lives on one of them from its first byte to its
-//! last. Control work (name resolution, health checks, status, log shipping, export of spans) runs on a small runtime
-//! beside them, and generations are planned on threads of their own.
+//! Each worker is a thread with its own runtime, and a request stays on one worker. Control work (name resolution,
+//! health checks, status, log shipping, span export) runs on a separate small runtime, and generations are planned on
+//! dedicated threads.
 //!
 //! *Must not know*: plugins by name, front ends, stores, where its configuration comes from.
 //!
 //! Start at [`Engine`]; the life of a request is `http::request` with `http::decide`, then `http::upstream_call`; a
-//! generation is made ready in [`plan`]; policies are in `policy`, a folder each.
+//! generation is planned in [`plan`]; policies are in `policy`, one folder each.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
@@ -25,6 +25,7 @@ mod detect;
 mod engine;
 mod exchange;
 pub mod explain;
+mod handle;
 mod health;
 mod http;
 mod http_client;
@@ -47,6 +48,7 @@ pub use access_log::AccessLog;
 pub use configuration::Configuration;
 pub use counters::Totals;
 pub use engine::{Engine, Options, hostname};
+pub use handle::{NodeHandle, SetHealthError};
 pub use listening::{Handover, Socket};
 pub use loopback::Loopback;
 pub use outcome::{Applied, ApplyError, EngineError};

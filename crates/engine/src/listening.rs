@@ -14,12 +14,12 @@ use tokio::sync::Notify;
 use crate::outcome::EngineError;
 use crate::plan::{ListenerPlan, Plan, is_same_socket};
 
-/// A listening socket on its way from one process to the next.
+/// A listening socket handed over from one process to the next.
 #[derive(Debug)]
 pub struct Handover {
-    /// The address it was configured with.
+    /// The configured address.
     pub address: SocketAddr,
-    /// What it serves.
+    /// The kind of listener.
     pub kind: ListenerKind,
     /// The socket.
     pub socket: Socket,
@@ -61,44 +61,54 @@ impl Socket {
     }
 }
 
-/// A listener that a worker accepts for.
+/// A listener on which a worker accepts.
 #[derive(Clone, Debug)]
 pub(crate) struct Listening {
-    /// The record, of which connections look up what holds now; `None` for a listener of the node's settings.
+    /// The record, by which connections look up the current settings; `None` for a listener of the node's settings.
     pub(crate) record: Option<Id>,
-    /// As it was when the socket was opened.
+    /// The listener at the time when the socket was opened.
     pub(crate) listener: Arc<Listener>,
 }
 
 impl Listening {
-    /// The listener as it is in a plan; `None` if it is gone.
-    pub(crate) fn current(&self, plan: &Plan) -> Option<Arc<Listener>> {
-        match self.record {
-            None => Some(Arc::clone(&self.listener)),
-            Some(id) => plan.listeners.get(&id).map(|plan| Arc::clone(&plan.listener)),
+    /// The listener in a plan, with its record, or the one that has taken over its address; `None` if no listener uses
+    /// the address.
+    pub(crate) fn current(&self, plan: &Plan) -> Option<(Option<Id>, Arc<Listener>)> {
+        let Some(id) = self.record else { return Some((None, Arc::clone(&self.listener))) };
+        let found = |plan: &Arc<ListenerPlan>| (Some(plan.id), Arc::clone(&plan.listener));
+        match plan.listeners.get(&id) {
+            Some(now)
+                if Arc::ptr_eq(&now.listener, &self.listener) || is_same_socket(&self.listener, &now.listener) =>
+            {
+                Some(found(now))
+            }
+            moved => {
+                plan.listeners.iter().find(|other| takes_over(&other.listener, &self.listener)).or(moved).map(found)
+            }
         }
     }
 }
 
-/// What workers are told.
+/// Messages to workers.
 pub(crate) enum Command {
-    /// To accept on a socket, which has this number.
+    /// Accept on a socket with this number.
     Accept(u64, Listening, Socket),
-    /// To accept no more on the socket of this number, and to let its connections end. What is left after so long is
-    /// closed.
+    /// Stop accepting on the socket of this number, and close its connections after their current request; the
+    /// remaining ones are closed after the given time.
     Close(u64, Option<Id>, Duration),
-    /// To close the connections that are not allowed any more.
-    Review,
-    /// To accept no more on any socket.
+    /// Close connections that are no longer allowed. After the given time, if any, also close those that the listener
+    /// would not serve with its current settings.
+    Review(Option<Duration>),
+    /// Stop accepting on all sockets.
     StopAccepting,
-    /// To let connections end after their request, and to end when all have, or after so long.
+    /// Drain: close connections after their current request; stop when none are left, or after the given time.
     Drain(Duration),
-    /// To end at once.
+    /// Stop immediately.
     End,
 }
 
-/// The commands on their way to one worker. Senders never wait. There are as many commands as listeners change before the
-/// worker looks, so that no bound is needed.
+/// The command queue of one worker. Senders never wait. The queue needs no bound: it holds at most as many commands as
+/// listeners changed since the worker last read it.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     commands: Mutex<VecDeque<Command>>,
@@ -111,7 +121,7 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
-    /// The next command. For one receiver.
+    /// The next command. Only one task may receive.
     pub(crate) async fn receive(&self) -> Command {
         loop {
             let next = self.commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -139,7 +149,7 @@ struct State {
     open: Vec<Open>,
 }
 
-/// An open listener, with a socket for each worker.
+/// An open listener, with one socket per worker.
 struct Open {
     number: u64,
     listening: Listening,
@@ -147,14 +157,14 @@ struct Open {
     sockets: Vec<Socket>,
 }
 
-/// Whether datagrams are received, and where.
+/// Whether the socket receives datagrams, and its address.
 type Place = (bool, SocketAddr);
 
 fn place(listener: &Listener, bound: SocketAddr) -> Place {
     (listener.kind == ListenerKind::Udp, bound)
 }
 
-/// A listener of a record that is open.
+/// An open listener of a record.
 struct Known {
     number: u64,
     record: Option<Id>,
@@ -162,23 +172,24 @@ struct Known {
     place: Place,
 }
 
-/// What turns the sockets of one generation into those of the next.
+/// The difference between the sockets of two generations.
 #[derive(Default)]
 pub(crate) struct SocketChange {
     opened: Vec<Open>,
-    /// Numbers of those that go.
+    /// Numbers of the sockets to close.
     closed: Vec<u64>,
-    /// Listeners whose record changed, with the socket they keep.
+    /// Listeners with a changed record that keep their socket.
     kept: Vec<(u64, Arc<Listener>)>,
-    /// What cannot be listened on, and why.
+    /// Listeners that cannot be opened, with the reasons.
     pub(crate) failed: Vec<Diagnostic>,
 }
 
 impl Sockets {
-    /// Opens the listeners of the node's settings, a socket for each of so many workers, or takes those of a predecessor.
+    /// Opens the listeners of the node's settings, with one socket for each of `workers` workers, or takes over those
+    /// of a predecessor.
     ///
     /// # Errors
-    /// One of them cannot be opened.
+    /// If one of them cannot be opened.
     pub(crate) fn open_node(
         &self,
         listeners: &[Listener],
@@ -210,7 +221,7 @@ impl Sockets {
         }
         while sockets.len() < wanted {
             let socket = Socket::bind(listener, bound)?;
-            // All of a listener's sockets have the port that the system chose for the first.
+            // All sockets of a listener use the port that the system chose for the first one.
             bound = socket.local_addr()?;
             sockets.push(socket);
         }
@@ -218,7 +229,7 @@ impl Sockets {
         Ok(Open { number, listening, bound, sockets })
     }
 
-    /// Opens what a plan has more than is open. Nothing is served on it, and nothing is closed, before [`Self::commit`].
+    /// Opens the new sockets of a plan. Nothing is served on them, and nothing is closed, before [`Self::commit`].
     pub(crate) fn prepare(&self, plan: &Plan, workers: usize, inherited: &mut Vec<Handover>) -> SocketChange {
         let mut change = SocketChange::default();
         let (mut known, mut taken) = self.known();
@@ -237,10 +248,12 @@ impl Sockets {
             }
         }
         for (id, listener) in new {
-            // The kernel would distribute connections between both, whatever their TLS and routes are.
+            // With two sockets on one address, the kernel would distribute connections between both listeners,
+            // regardless of their TLS settings and routes.
             let opened = match taken.contains(&place(listener, listener.address)) {
                 true => Err(std::io::Error::other("another listener of this node has the address")),
                 false => {
+                    inherited.extend(self.left_behind(listener, &known));
                     let listening = Listening { record: Some(id), listener: Arc::clone(listener) };
                     self.open(listening, workers, inherited)
                 }
@@ -257,7 +270,18 @@ impl Sockets {
         change
     }
 
-    /// The open listeners of records, and the places of those of the node's settings, which stay.
+    /// Copies of the sockets of a removed listener, for the listener that takes over its address: connections in their
+    /// queues are not lost. If copying fails, new sockets are opened.
+    fn left_behind(&self, listener: &Listener, known: &[Known]) -> Vec<Handover> {
+        let Some(goes) = known.iter().find(|open| takes_over(listener, &open.listener)) else { return Vec::new() };
+        let state = self.lock();
+        let sockets = state.open.iter().filter(|open| open.number == goes.number).flat_map(|open| &open.sockets);
+        let copies: std::io::Result<Vec<Socket>> = sockets.map(Socket::try_clone).collect();
+        let Listener { address, kind, .. } = *listener;
+        copies.unwrap_or_default().into_iter().map(|socket| Handover { address, kind, socket }).collect()
+    }
+
+    /// The open listeners of records, and the addresses of the node's own listeners, which stay open.
     fn known(&self) -> (Vec<Known>, Vec<Place>) {
         let state = self.lock();
         let (mut known, mut taken) = (Vec::new(), Vec::new());
@@ -272,8 +296,8 @@ impl Sockets {
         (known, taken)
     }
 
-    /// Serves on the sockets that were opened, and closes those that are gone. What connections of these have begun may
-    /// take so long.
+    /// Starts serving on the opened sockets, and closes the removed ones. Connections of removed listeners may continue
+    /// for `drain`.
     pub(crate) fn commit(&self, change: SocketChange, drain: Duration) {
         let SocketChange { opened, closed, kept, failed: _ } = change;
         let mut state = self.lock();
@@ -306,18 +330,18 @@ impl Sockets {
             });
             state.open.push(open);
         }
-        state.tell(|_| Some(Command::Review));
+        state.tell(|_| Some(Command::Review(Some(drain))));
     }
 
-    /// Tells all workers to close the connections that are not allowed any more.
+    /// Tells all workers to close connections that are no longer allowed.
     pub(crate) fn review(&self) {
-        self.lock().tell(|_| Some(Command::Review));
+        self.lock().tell(|_| Some(Command::Review(None)));
     }
 
-    /// What each worker accepts on.
+    /// The sockets of each worker.
     ///
     /// # Errors
-    /// The process has no descriptors left.
+    /// If the process has no free descriptors.
     pub(crate) fn per_worker(&self, workers: usize) -> std::io::Result<Vec<WorkerSockets>> {
         let mut all: Vec<WorkerSockets> = (0..workers).map(|_| Vec::new()).collect();
         for open in self.lock().open.iter().filter(|open| open.listening.listener.kind != ListenerKind::Status) {
@@ -330,7 +354,7 @@ impl Sockets {
         Ok(all)
     }
 
-    /// From now on changes reach these workers.
+    /// Sets the workers that receive further changes.
     pub(crate) fn set_workers(&self, workers: Vec<Arc<Mailbox>>) {
         self.lock().workers = workers;
     }
@@ -338,7 +362,7 @@ impl Sockets {
     /// A copy of the status socket of this listener.
     ///
     /// # Errors
-    /// The process has no descriptors left.
+    /// If the process has no free descriptors.
     pub(crate) fn status_socket(&self, address: SocketAddr) -> std::io::Result<Option<TcpListener>> {
         let is_own = |open: &&Open| {
             open.listening.listener.kind == ListenerKind::Status && open.listening.listener.address == address
@@ -351,15 +375,15 @@ impl Sockets {
         }
     }
 
-    /// Where is listened, with the ports that the system chose.
+    /// The listening addresses, with ports that the system assigned.
     pub(crate) fn addresses(&self) -> Vec<(Arc<Listener>, SocketAddr)> {
         self.lock().open.iter().map(|open| (Arc::clone(&open.listening.listener), open.bound)).collect()
     }
 
-    /// Copies of all sockets, for a successor.
+    /// Copies of all sockets, for a successor process.
     ///
     /// # Errors
-    /// The process has no descriptors left.
+    /// If the process has no free descriptors.
     pub(crate) fn handover(&self) -> std::io::Result<Vec<Handover>> {
         let state = self.lock();
         let copies = state.open.iter().flat_map(|open| {
@@ -380,7 +404,7 @@ impl Sockets {
 }
 
 impl State {
-    /// Tells each worker what `command` gives for its number.
+    /// Sends each worker the command that `command` returns for its number.
     fn tell(&self, mut command: impl FnMut(usize) -> Option<Command>) {
         for (number, worker) in self.workers.iter().enumerate() {
             if let Some(command) = command(number) {
@@ -388,6 +412,12 @@ impl State {
             }
         }
     }
+}
+
+/// Whether a listener can use the sockets of another one. Datagram sockets are closed with their sessions, and a port
+/// assigned by the system need not be kept.
+fn takes_over(new: &Listener, old: &Listener) -> bool {
+    new.kind != ListenerKind::Udp && new.address.port() != 0 && is_same_socket(old, new)
 }
 
 fn cannot_listen(listener: &Listener, error: &std::io::Error) -> Diagnostic {

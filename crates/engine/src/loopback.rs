@@ -1,8 +1,7 @@
-//! [`Loopback`]: one worker whose connections are made of memory, on the caller's own thread.
+//! [`Loopback`]: a worker with in-memory connections that runs on the caller's thread.
 //!
-//! What such a worker does for a request is what any worker does, without the system calls: the same number of
-//! instructions and of allocations each time, on a busy machine too. Its time is the caller's: nothing here waits for
-//! the machine's.
+//! It runs the same code as any worker without system calls, so that instruction and allocation counts are reproducible
+//! on a busy machine. The caller controls the clock; nothing waits for real time.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -24,23 +23,24 @@ use crate::http::serve_h1;
 use crate::outcome::EngineError;
 use crate::worker::Worker;
 
-/// Bytes that fit into a connection's memory, each way.
+/// Capacity of a connection in each direction, bytes.
 const PIPE_BYTES: usize = 256 * 1024;
 
 /// One worker without sockets.
 pub struct Loopback {
-    // Dropped before the runtimes, in this order.
+    // Fields are dropped in this order, before the runtimes.
     worker: Rc<Worker>,
     runtime: LocalRuntime,
     _control: Runtime,
 }
 
 impl Loopback {
-    /// A worker that serves `configuration` and goes by `clock`. `dial` is called for each connection to a backend: it gets the
-    /// address, and gives the near end. Backends must be addresses, without TLS.
+    /// Creates a worker that serves `configuration` and uses `clock`. `dial` is called with the address for each
+    /// connection to a backend, and returns the gateway's end of the connection. Backends must be addresses, without
+    /// TLS.
     ///
     /// # Errors
-    /// When the generation is refused or the runtimes cannot be had.
+    /// If the generation is rejected or the runtimes cannot be created.
     pub fn start(
         configuration: Configuration,
         plugins: &[&'static PluginDef],
@@ -51,7 +51,7 @@ impl Loopback {
         let control = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let control = control.map_err(failed("the control runtime"))?;
         let node = Arc::new(make_node(&configuration.node, control.handle(), clock, 1, None)?);
-        // A node is asked for its dialler only after this.
+        // The node does not use its dialler before this point.
         node.dial.set(Box::new(move |address| Io::Memory(dial(address)))).ok();
         let (first, _) = plan(&node, plugins, configuration, 1).map_err(EngineError::Refused)?;
         node.publish(first);
@@ -67,20 +67,20 @@ impl Loopback {
         self.runtime.block_on(work)
     }
 
-    /// Wakes what waits for a deadline that has passed by the clock. Workers with sockets do so every 20 ms.
+    /// Wakes tasks whose deadline has passed according to the clock. Workers with sockets do this every 20 ms.
     pub fn fire_deadlines(&self) {
         self.worker.wheel.fire();
     }
 
-    /// A new client connection in clear text: HTTP/1, or HTTP/2 by its preface. Only inside of [`Loopback::run`].
+    /// Opens a clear-text client connection: HTTP/1, or HTTP/2 by its preface. Only inside of [`Loopback::run`].
     pub fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(PIPE_BYTES);
         let local = SocketAddr::from(([127, 0, 0, 1], 80));
         let mut client = Client::at(SocketAddr::from(([127, 0, 0, 1], 50_000)), local);
         client.connection = self.worker.node.next_connection.fetch_add(1, Ordering::Relaxed);
-        let facts =
+        let info =
             ConnectionInfo { tls: false, plain_on_tls: false, listener_port: 80, verification: None, entrance: None };
-        let serving = serve_h1(Rc::clone(&self.worker), Box::new(H1::new(Io::Memory(far), b"")), client, facts);
+        let serving = serve_h1(Rc::clone(&self.worker), Box::new(H1::new(Io::Memory(far), b"")), client, info);
         drop(task::spawn_local("connection", serving));
         near
     }

@@ -1,4 +1,4 @@
-//! Names of endpoints: resolved when first needed, then watched for as long as a generation uses them.
+//! DNS names of endpoints: resolved on first use, then watched while a generation uses them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,17 +11,17 @@ use cardinal_net::dns::{Answer, Dns, DnsError, WatchGuard, WatchResult};
 
 use crate::plan::{News, Registry};
 
-/// Names by the group they are for.
+/// Watched names by their group.
 type Watched = HashMap<Id, Vec<Watching>>;
 
-/// One endpoint's name.
+/// The name of one endpoint.
 struct Watching {
     endpoint: Id,
     host: Host,
     _guard: WatchGuard,
 }
 
-/// The names that the served generation uses.
+/// The names used by the active generation.
 pub(crate) struct Names {
     pub(crate) dns: Dns,
     clock: Arc<dyn Clock>,
@@ -35,7 +35,7 @@ impl Names {
         Self { servers: dns.servers(), dns, clock, watched: Mutex::default() }
     }
 
-    /// Watches the names of all groups, and no others. Looks only at groups that changed since the last time.
+    /// Watches the names of all groups, and no others. Only processes groups that changed since the last call.
     pub(crate) fn follow(&self, registry: &Registry) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         for news in registry.take_news() {
@@ -70,11 +70,11 @@ impl Names {
         Watching { endpoint, host, _guard: guard }
     }
 
-    /// Resolves the names of a group that nobody has resolved yet.
+    /// Resolves the unresolved names of a group.
     ///
     /// # Errors
-    /// When none of them resolves: [`FailureKind::NameResolution`], [`FailureKind::Resolver`] when no server answered, or
-    /// [`FailureKind::Overloaded`] when the node had no resources to ask one. The source tells the names and why.
+    /// If none of them resolves: [`FailureKind::NameResolution`], [`FailureKind::Resolver`] if no server answered, or
+    /// [`FailureKind::Overloaded`] if the node had no resources for a query. The source lists the names and reasons.
     pub(crate) async fn resolve(&self, group: &Group) -> Result<(), Failure> {
         let (mut resolved, mut definite, mut local, mut failed) = (false, false, false, Vec::new());
         for (endpoint, host) in group.names() {
@@ -103,7 +103,7 @@ impl Names {
         }
     }
 
-    /// The failure to pick an address of a group of members.
+    /// The failure when no address of a group can be picked.
     pub(crate) fn no_peer(group: &Group) -> Failure {
         let no_peer = |detail| Failure::new(FailureKind::NoHealthyEndpoint, detail);
         match group.vacancy() {
@@ -115,7 +115,7 @@ impl Names {
         }
     }
 
-    /// The failure of a group none of whose names has addresses, as far as is known.
+    /// The failure of a group in which no name is known to have addresses.
     pub(crate) fn unresolved(group: &Group) -> Failure {
         let failure = Failure::new(FailureKind::NameResolution, NOT_RESOLVED);
         match group.vacancy() {
@@ -132,10 +132,10 @@ fn name_failure(error: DnsError, servers: &str) -> NameFailure {
     NameFailure { shown: error.to_string().into(), reason: error.reason(servers).into() }
 }
 
-/// Names in one log line.
+/// Maximum number of names in one log line.
 const NAMES_SHOWN_MAX: usize = 4;
 
-/// The failure to resolve these names, each with the reason.
+/// The failure to resolve these names, each with its reason.
 fn not_resolved(kind: FailureKind, failed: &[String]) -> Failure {
     let mut text = failed.get(..NAMES_SHOWN_MAX).unwrap_or(failed).join("; ");
     if failed.len() > NAMES_SHOWN_MAX {

@@ -1,4 +1,4 @@
-//! [`Node`]: what all workers and the control runtime share.
+//! [`Node`]: the state shared by all workers and the control runtime.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -18,15 +18,15 @@ use crate::plan::{Plan, Registry};
 use crate::policy::circuit::Shortage;
 use crate::status::{Digests, PlainStatus};
 
-/// Makes connections to backends, where they are not made over the network.
+/// Opens connections to backends in memory, in tests and benchmarks.
 pub(crate) type Dial = Box<dyn Fn(SocketAddr) -> Io + Send + Sync>;
 
-/// What all workers share.
+/// The state shared by all workers.
 pub(crate) struct Node {
     plan: ArcSwapOption<Plan>,
-    /// Number of the plan; workers look here before each request.
+    /// Number of the active plan; workers check it before each request.
     generation: AtomicU64,
-    /// Plans that requests may still hold; freed here, not on a worker.
+    /// Replaced plans that requests may still hold; freed by the planning thread instead of a worker.
     retired: Mutex<Vec<Arc<Plan>>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) services: Services,
@@ -34,33 +34,33 @@ pub(crate) struct Node {
     pub(crate) access_log: Option<AccessLog>,
     /// Hashes of generations, for the status listener.
     pub(crate) digests: Digests,
-    /// Seed of the workers' randomness; `None` for the operating system's.
+    /// Seed of the workers' randomness; `None` seeds from the operating system.
     pub(crate) seed: Option<u64>,
     /// The result of the last change of the configuration.
     pub(crate) config: Arc<ConfigStatus>,
-    /// The form of status pages.
+    /// The format of status pages.
     pub(crate) status_form: &'static dyn StatusForm,
     /// When the node was started.
     pub(crate) started: UnixMillis,
-    /// Client connections open, of all workers.
+    /// Number of open client connections of all workers.
     pub(crate) connections: AtomicUsize,
-    /// Asks workers for idle connections that others wait for.
+    /// Signals to workers that other workers wait for connections.
     pub(crate) shortage: Shortage,
-    /// Numbers connections.
+    /// The next connection number.
     pub(crate) next_connection: AtomicU64,
     draining: AtomicBool,
     pub(crate) dial: OnceLock<Dial>,
-    /// Client connections that the file descriptors of the process suffice for; 0 when that is not known.
+    /// Maximum number of client connections for which the file descriptors of the process suffice; 0 if unknown.
     connections_fitting: AtomicU32,
-    /// Connections that were still open when the time for draining was over.
+    /// Number of connections that were still open when the drain timeout expired.
     pub(crate) cut_off: AtomicU64,
 }
 
-/// The part of the node that metrics look at; filters hold it too.
+/// The part of the node that metrics read; filters hold it too.
 pub(crate) struct Shared {
     pub(crate) counters: Vec<Counters>,
     pub(crate) registry: Registry,
-    /// By whom the node's own calls verify servers.
+    /// The certificate authorities that verify servers of the node's own calls.
     pub(crate) trust: Arc<Trust>,
 }
 
@@ -91,8 +91,8 @@ impl Node {
         }
     }
 
-    /// Client connections that the node may have: what the settings say (0 is no limit), or fewer where there are not
-    /// enough file descriptors.
+    /// Maximum number of client connections: the configured limit (0 is no limit), or fewer if the file descriptors do
+    /// not suffice.
     pub(crate) fn connections_max(&self, configured: u32) -> u32 {
         match (configured, self.connections_fitting.load(Ordering::Relaxed)) {
             (configured, 0) => configured,
@@ -105,17 +105,17 @@ impl Node {
         self.connections_fitting.store(count, Ordering::Relaxed);
     }
 
-    /// Number of the plan that is served; 0 before the first.
+    /// Number of the active plan; 0 before the first.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The plan that is served.
+    /// The active plan.
     pub(crate) fn plan(&self) -> Option<Arc<Plan>> {
         self.plan.load_full()
     }
 
-    /// Serves another plan. Requests in progress keep theirs.
+    /// Activates a plan. Requests in progress keep theirs.
     pub(crate) fn publish(&self, plan: Plan) {
         let generation = plan.generation;
         self.shared.trust.set(plan.node().upstream_authorities.as_deref());
@@ -126,13 +126,13 @@ impl Node {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(old);
     }
 
-    /// The number of plans that were replaced and that requests may still hold.
+    /// The number of replaced plans that requests may still hold.
     pub(crate) fn retired_plans(&self) -> usize {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Frees plans that no request holds any more; `false` if there are none. Called by the thread that plans, from time
-    /// to time.
+    /// Frees replaced plans that no request holds any more; `false` if there are none. Called periodically by the
+    /// planning thread.
     pub(crate) fn free_retired(&self) -> bool {
         let free: Vec<_> = {
             let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);

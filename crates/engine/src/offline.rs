@@ -1,4 +1,4 @@
-//! A node that connects to no server: what validating and explaining a configuration need.
+//! An offline node that opens no connections, for validating and explaining configurations.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,11 +18,11 @@ use crate::outcome::EngineError;
 use crate::plan::{PlanCx, Registry, validate};
 
 impl Configuration {
-    /// What an engine would leave out of the configuration, and why. Nothing is served, and no server is connected to. Must
-    /// be called within a runtime.
+    /// Lists the entities that an engine would skip, with the reasons. Nothing is served, and no connections are
+    /// opened. Must be called within a runtime.
     ///
     /// # Errors
-    /// When nothing can be served.
+    /// If the configuration cannot be served at all.
     pub fn validate(&self, plugins: &[&'static PluginDef]) -> Result<Vec<Diagnostic>, EngineError> {
         let services = offline_services(&self.node);
         let registry =
@@ -32,7 +32,7 @@ impl Configuration {
     }
 }
 
-/// A node that calls nobody.
+/// A node that opens no connections.
 struct Alone;
 
 impl HttpCaller for Alone {
@@ -61,7 +61,7 @@ fn offline(host: &str) -> CallError {
     CallError::Transport(format!("{host} is not contacted while explaining"))
 }
 
-/// No server is asked, so that nothing is counted or stored there: each command gets the reply of an empty database.
+/// Fake Redis: each command gets the reply of an empty database.
 impl Redis for Alone {
     fn server(&self, _settings: &RedisSettings) -> Arc<dyn RedisServer> {
         Arc::new(Self)
@@ -90,7 +90,7 @@ impl NodeView for Alone {
 
 /// The services of a node that connects to no server. Must be called within a runtime.
 pub(crate) fn offline_services(settings: &NodeSettings) -> Services {
-    // The process has one TLS provider; a second caller finds it installed.
+    // The TLS provider is process-wide; for a second caller it is already installed.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     Services {
         clock: Arc::new(SystemClock::new()),

@@ -1,4 +1,4 @@
-//! What comes of starting an engine and of applying a configuration: [`Applied`], [`EngineError`], [`ApplyError`].
+//! Results of starting an engine and of applying a configuration: [`Applied`], [`EngineError`], [`ApplyError`].
 
 use std::net::SocketAddr;
 
@@ -8,22 +8,22 @@ use cardinal_sync::{Ack, Refusal};
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// A socket cannot be had.
+    /// A socket cannot be opened.
     #[error("cannot listen on {address} ({name}): {error}")]
     Listen {
-        /// The listener.
+        /// The name of the listener.
         name: Box<str>,
-        /// Its address.
+        /// The address of the listener.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         error: std::io::Error,
     },
-    /// Threads or runtimes cannot be had.
+    /// A thread or a runtime cannot be created.
     #[error("cannot start {what}: {error}")]
     Start {
-        /// What.
+        /// The thread or runtime.
         what: &'static str,
-        /// Why.
+        /// The reason.
         error: std::io::Error,
     },
     /// Name resolution or TLS cannot be set up.
@@ -34,25 +34,25 @@ pub enum EngineError {
     Refused(Diagnostics),
 }
 
-/// A generation that is served.
+/// An applied generation.
 #[derive(Debug)]
 pub struct Applied {
-    /// Its number, from 1.
+    /// Number of the generation, from 1.
     pub generation: u64,
-    /// What was left out of it.
+    /// The entities that were skipped, with the reasons.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Why a configuration is not served. The one before it stays.
+/// Why a configuration was rejected. The previous one stays active.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ApplyError {
-    /// It breaks an invariant, or a plugin panicked while an instance was built.
+    /// The configuration breaks an invariant, or a plugin panicked while an instance was built.
     #[error("{0}")]
     Refused(Diagnostics),
-    /// Planning panicked, which is a defect of this program. The message of the panic.
+    /// Planning panicked, which is a bug in this program; the message of the panic.
     #[error("planning the configuration panicked: {0}")]
     Panicked(String),
-    /// The engine is ending.
+    /// The engine is stopping.
     #[error("the engine is ending")]
     Ending,
 }

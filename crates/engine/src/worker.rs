@@ -1,4 +1,4 @@
-//! [`Worker`]: a thread that serves, with everything it needs at hand.
+//! [`Worker`]: the state of a worker thread.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -19,16 +19,16 @@ use crate::node::Node;
 use crate::plan::Plan;
 use crate::policy::mirror::InFlight;
 
-/// Scratches that a worker keeps for the next requests, at most: what a while did not need is given up.
+/// Maximum number of scratches that a worker keeps for reuse; scratches not needed for a while are freed.
 const SCRATCHES_KEPT: usize = 16 * 1024;
 
-/// How long an idle connection may still bring a request when the node stops, milliseconds.
+/// How long idle connections stay open when the node stops, in case a request is in flight, milliseconds.
 const IDLE_GRACE_MS: u64 = 1_000;
 
-/// A plan, held by a request without touching what other workers touch.
+/// A plan held by a request; cloning it does not write to memory shared with other workers.
 pub(crate) type PlanRef = Rc<Arc<Plan>>;
 
-/// A thread that serves.
+/// A worker thread.
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) node: Arc<Node>,
@@ -36,19 +36,19 @@ pub(crate) struct Worker {
     pub(crate) pool: RefCell<Pool>,
     plan: RefCell<PlanRef>,
     pickers: RefCell<HashMap<Id, Picker>>,
-    /// Groups are gone since pickers were looked through.
+    /// Groups were removed since unused pickers were last dropped.
     groups_went: Cell<bool>,
     rng: RefCell<SeededRng>,
     #[allow(clippy::vec_box, reason = "boxes move between here and requests without being copied")]
     scratches: RefCell<ObjectPool<Box<Scratch>>>,
-    /// When draining began.
+    /// When draining started.
     draining: Cell<Option<Tick>>,
     cutting: Cell<bool>,
     /// The same moment on both clocks.
     compared: Cell<(Tick, UnixMillis)>,
     connections: Cell<usize>,
     registry: Rc<ConnectionRegistry>,
-    /// Copies of requests for mirrors.
+    /// Mirror copies in flight.
     pub(crate) mirrors: InFlight,
 }
 
@@ -82,12 +82,12 @@ impl Worker {
         self.wheel.now()
     }
 
-    /// Waits for the node's clock.
+    /// Sleeps by the node's clock.
     pub(crate) fn sleep(&self, duration: std::time::Duration) -> Sleep {
         self.node.services.clock.sleep(duration)
     }
 
-    /// The wall clock at a tick. The two clocks are compared once a second.
+    /// The wall clock time of a tick. The two clocks are synchronized once per second.
     pub(crate) fn unix(&self, at: Tick) -> UnixMillis {
         let (mut tick, mut unix) = self.compared.get();
         if at.millis_since(tick) >= 1_000 || tick > at {
@@ -102,7 +102,7 @@ impl Worker {
         self.node.shared.counters.get(self.index).unwrap_or(&NONE)
     }
 
-    /// The plan to serve the next request by.
+    /// The plan for the next request.
     pub(crate) fn plan(&self) -> PlanRef {
         let current = Rc::clone(&self.plan.borrow());
         if current.generation == self.node.generation() {
@@ -115,7 +115,7 @@ impl Worker {
         newer
     }
 
-    /// Takes over a new plan although no request came, so that the old one can be freed.
+    /// Switches to a new plan even without a request, so that the old one can be freed.
     pub(crate) fn refresh(&self) {
         drop(self.plan());
     }
@@ -125,7 +125,7 @@ impl Worker {
         self.with_picker(group, |picker| picker.pick(input))
     }
 
-    /// Access to the limits of a cluster, where it has any.
+    /// The limits of a cluster, if it has any.
     pub(crate) fn seats(&self, group: &Arc<Group>) -> Option<Arc<Seats>> {
         self.with_picker(group, |picker| picker.seats().map(Arc::clone))
     }
@@ -154,30 +154,30 @@ impl Worker {
         self.rng.borrow_mut().below(bound)
     }
 
-    /// Memory for a request.
+    /// Takes a scratch for a request.
     pub(crate) fn take_scratch(&self) -> Box<Scratch> {
         self.scratches.borrow_mut().take().unwrap_or_else(|| Box::new(Scratch::new(&self.wheel)))
     }
 
-    /// Takes memory back.
+    /// Returns a scratch for reuse.
     pub(crate) fn give_scratch(&self, mut scratch: Box<Scratch>) {
         if scratch.trim() {
             self.scratches.borrow_mut().give(scratch);
         }
     }
 
-    /// Whether connections should end after their request.
+    /// Whether connections should end after their current request.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get().is_some()
     }
 
-    /// Whether idle connections should end now. Not at once: a client that keeps its connection busy has a request on
-    /// its way, and learns from the answer that the connection ends.
+    /// Whether idle connections should be closed now. They stay open for a moment: a busy client has a request in
+    /// flight, and is informed by the response that the connection closes.
     pub(crate) fn closes_idle(&self) -> bool {
         self.draining.get().is_some_and(|began| self.now().millis_since(began) >= IDLE_GRACE_MS)
     }
 
-    /// Lets connections end after their request, idle ones a little later.
+    /// Starts draining: connections end after their current request, idle ones shortly afterwards.
     pub(crate) fn start_draining(&self) {
         if self.draining.get().is_none() {
             self.draining.set(Some(self.now()));
@@ -185,50 +185,73 @@ impl Worker {
         self.wheel.wake_all();
     }
 
-    /// Whether tunnels have to end now.
+    /// Whether tunnels must end now.
     pub(crate) fn is_cutting(&self) -> bool {
         self.cutting.get()
     }
 
-    /// Ends tunnels: the time for draining is over.
+    /// Ends tunnels, because the drain timeout has expired.
     pub(crate) fn start_cutting(&self) {
         self.cutting.set(true);
         self.wheel.wake_all();
     }
 
-    /// The connections whose handshake is over.
+    /// The connections that completed their handshake.
     pub(crate) fn connections(&self) -> &Rc<ConnectionRegistry> {
         &self.registry
     }
 
-    /// Closes connections that a listener would not accept now.
+    /// Closes connections that their listener would not accept now.
     pub(crate) fn close_unauthorized(&self) {
         let plan = self.plan();
-        let closed = self.registry.revoke(|facts| !plan.allows(facts));
+        let closed = self.registry.revoke(|connection| !plan.allows(connection));
         if closed > 0 {
             tracing::info!(closed, "connections closed: their peers are not allowed any more");
         }
-        // Idle connections of listeners that are gone, or that verify clients in another way, end now.
+        // Idle connections end now if their listener was removed or verifies clients differently.
         self.wheel.wake_all();
     }
 
-    /// Closes what is left after `budget` of the connections that a listener has accepted until now.
+    /// Waits for `budget`, then closes the remaining connections that a listener accepted before the call.
     pub(crate) async fn end_connections_of(self: Rc<Self>, listener: Option<Id>, budget: Duration) {
         let began = self.now();
         self.wheel.wake_all();
-        let timer = Timer::new(&self.wheel);
-        timer.limit(u64::try_from(budget.as_millis()).unwrap_or(u64::MAX).max(1), std::future::pending::<()>()).await;
-        let closed = self.registry.revoke(|facts| facts.listener == listener && facts.started.0 <= began.0);
+        self.pass(budget).await;
+        let closed =
+            self.registry.revoke(|connection| connection.listener == listener && connection.started.0 <= began.0);
         if closed > 0 {
             tracing::info!(closed, "connections of a listener that is gone closed: the time for draining is over");
         }
+    }
+
+    /// Whether there are connections that their listener would not serve with its current settings.
+    pub(crate) fn has_outdated(&self) -> bool {
+        let plan = self.plan();
+        self.registry.count(|connection, _| !plan.serves(connection)) > 0
+    }
+
+    /// Waits for `budget`, then closes the remaining ones of them.
+    pub(crate) async fn end_outdated(self: Rc<Self>, budget: Duration) {
+        let began = self.now();
+        self.pass(budget).await;
+        let plan = self.plan();
+        let closed = self.registry.revoke(|connection| connection.started.0 <= began.0 && !plan.serves(connection));
+        if closed > 0 {
+            tracing::info!(closed, "connections of a listener that has changed closed: the time for draining is over");
+        }
+    }
+
+    /// Waits for this time.
+    async fn pass(&self, budget: Duration) {
+        let timer = Timer::new(&self.wheel);
+        timer.limit(u64::try_from(budget.as_millis()).unwrap_or(u64::MAX).max(1), std::future::pending::<()>()).await;
     }
 
     pub(crate) fn open_connections(&self) -> usize {
         self.connections.get()
     }
 
-    /// Limits of the pools by the plan that is served.
+    /// Pool limits of the active plan.
     pub(crate) fn pool_limits(plan: &Plan) -> PoolLimits {
         let spec = &plan.node().upstream_pool;
         PoolLimits {
@@ -239,7 +262,7 @@ impl Worker {
         }
     }
 
-    /// The class of connections over TLS with these settings and this server name.
+    /// The class of TLS connections with these settings and this server name.
     pub(crate) fn tls_class(&self, settings: u64, name: &str, limits: &PoolLimits) -> Class {
         let mut pool = self.pool.borrow_mut();
         let class = pool.class(settings, name, limits);
@@ -247,13 +270,13 @@ impl Worker {
         class
     }
 
-    /// Drops idle upstream connections that are too old, and what else is not needed, as long as the worker lives.
+    /// Periodically drops expired idle upstream connections and other unused state, as long as the worker lives.
     pub(crate) async fn sweep(self: Rc<Self>) {
         loop {
             self.sleep(std::time::Duration::from_secs(1)).await;
             self.refresh();
             if self.groups_went.take() {
-                // Whoever still needs such a picker makes another one.
+                // A request that still needs such a picker creates a new one.
                 self.pickers.borrow_mut().retain(|_, picker| Arc::strong_count(picker.group()) > 1);
             }
             let limits = Self::pool_limits(&self.plan());
@@ -268,19 +291,19 @@ impl Worker {
 }
 
 impl Scratch {
-    /// The time. Looking at the clock is not free, so it is done once between two waits.
+    /// The current time. Reading the clock has a cost, so the time is cached between two waits.
     pub(crate) fn now(&mut self, worker: &Worker) -> Tick {
         self.looked_at(|| worker.now())
     }
 }
 
-/// A client connection's place in the node's counts.
+/// Counts a client connection of the node until dropped.
 pub(crate) struct ConnectionGuard {
     worker: Rc<Worker>,
 }
 
 impl ConnectionGuard {
-    /// `None` when the node has as many connections as it may.
+    /// `None` if the node's limit on connections is reached.
     pub(crate) fn new(worker: &Rc<Worker>, max: u32) -> Option<Self> {
         let before = worker.node.connections.fetch_add(1, Ordering::Relaxed);
         if max != 0 && before >= max as usize {

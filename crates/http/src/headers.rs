@@ -244,6 +244,11 @@ impl HeaderList {
         self.fields.len()
     }
 
+    /// Bytes of all fields as lines of HTTP/1.
+    pub fn line_bytes(&self) -> usize {
+        self.fields.iter().map(|field| field.name_len as usize + field.value_len as usize + ": \r\n".len()).sum()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
@@ -646,6 +651,19 @@ mod tests {
         (Name::XForwardedPrefix, "X-Forwarded-Prefix"),
         (Name::XRealIp, "X-Real-IP"),
     ];
+
+    #[test]
+    fn the_size_of_lines_is_that_of_what_is_written() {
+        let mut list = HeaderList::new();
+        for (name, value) in [("Host", "a.example"), ("X-Empty", ""), ("Via", "1.1 a")] {
+            assert!(list.append(name.as_bytes(), value.as_bytes()));
+        }
+        list.set(b"via", b"2 b, 1.1 a");
+        list.remove(b"host");
+        let mut out = Vec::new();
+        list.write_h1(&mut out);
+        assert_eq!(list.line_bytes(), out.len());
+    }
 
     #[test]
     fn fields_are_found_in_any_spelling() {

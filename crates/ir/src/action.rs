@@ -1,26 +1,25 @@
-//! [`Action`]: what happens to a request that a route matched and no filter answered.
+//! [`Action`]: how a matched request is handled if no filter replies.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Id;
 
-/// What happens to a request that a route matched and no filter answered. Connections can only be forwarded.
+/// How a matched request is handled if no filter replies. Connections can only be forwarded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Nothing: a filter has to answer, or the reply is 503.
+    /// No action: a filter has to reply, otherwise the response is 503.
     #[default]
     None,
-    /// The request goes to this backend.
+    /// The request is forwarded to this backend.
     Forward(Id),
-    /// Requests are distributed at random over several backends, each of which gets the share that its weight is of the
-    /// sum of all weights. The filters of a request are those of the chosen backend. If the sum is 0 the reply is 503, and
-    /// the filters are those of the route. A backend that cannot be used does not give its share to the others: requests for
-    /// it are answered 503.
+    /// Requests are distributed at random over several backends, in proportion to their weights. The filters of a
+    /// request are those of the chosen backend. If the sum of the weights is 0, the response is 503, and the filters
+    /// are those of the route. The share of an unusable backend is not given to the others: its requests receive 503.
     Split(Box<[WeightedBackend]>),
-    /// The client is sent to another URL.
+    /// The client is redirected to another URL.
     Redirect(Box<Redirect>),
-    /// The reply is fixed.
+    /// A fixed response.
     Respond(Box<DirectResponse>),
 }
 
@@ -30,7 +29,7 @@ pub enum Action {
 pub struct WeightedBackend {
     /// The backend.
     pub backend: Id,
-    /// Its share is this number over the sum of all weights of the route; 0 gets no requests.
+    /// Its share is this number divided by the sum of all weights of the route; 0 receives no requests.
     pub weight: u32,
 }
 
@@ -40,7 +39,7 @@ impl Default for WeightedBackend {
     }
 }
 
-/// A redirect. Parts of the URL that are not set are those of the request; the query is kept.
+/// A redirect. Parts of the URL that are not set are taken from the request; the query is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Redirect {
@@ -48,8 +47,8 @@ pub struct Redirect {
     pub scheme: Option<Scheme>,
     /// Host name or address, without port.
     pub host: Option<Box<str>>,
-    /// The port. When it is not set it is the default port of [`Redirect::scheme`] if that is set, else the port that the
-    /// client used. Default ports are not written.
+    /// The port. If it is not set, the default port of [`Redirect::scheme`] is used if that is set, or else the port
+    /// that the client used. Default ports are not written.
     pub port: Option<u16>,
     /// The path.
     pub path: Option<PathRewrite>,
@@ -74,7 +73,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The text in front of `://`.
+    /// The text before `://`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -82,7 +81,7 @@ impl Scheme {
         }
     }
 
-    /// The port of URLs that name none.
+    /// The port of URLs without a port.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -95,23 +94,23 @@ impl Scheme {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathRewrite {
-    /// The whole path is this. The query is kept, unless this text has one.
+    /// Replaces the whole path. The query is kept, unless this text has one.
     Full(Box<str>),
-    /// The part that the route matched is replaced by this; a slash at its end is ignored. `/a/b` matched by `/a` becomes
-    /// `/x/b` by `/x`, and `/b` by an empty text. A route without a condition on the path matched nothing of it, so that
-    /// the text is put in front.
+    /// Replaces the part that the route matched; a trailing slash of the replacement is ignored. `/a/b` matched by `/a`
+    /// becomes `/x/b` with `/x`, and `/b` with an empty text. If the route has no path condition, the matched part is
+    /// empty, and the text is prepended.
     Prefix(Box<str>),
 }
 
-/// A reply that is the same for all requests.
+/// A fixed response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DirectResponse {
-    /// Status, from 200 on.
+    /// Status, at least 200.
     pub status: u16,
-    /// Fields. Of those about the connection and the length of the body, none is sent.
+    /// Header fields. Connection-specific and framing fields are not sent.
     pub headers: Vec<(Box<str>, Box<str>)>,
-    /// Body. Its `Content-Type` is one of the fields, or none is sent.
+    /// Body. `Content-Type` is only sent if it is among the header fields.
     pub body: Box<str>,
 }
 
@@ -122,7 +121,7 @@ impl Default for DirectResponse {
 }
 
 impl Action {
-    /// The backends that requests may go to, with their weights, in the order of the record.
+    /// The possible backends of a request, with their weights, in the order of the record.
     pub fn backends(&self) -> impl Iterator<Item = WeightedBackend> {
         let (one, several) = match self {
             Self::Forward(id) => (Some(WeightedBackend { backend: *id, weight: 1 }), &[][..]),
@@ -132,7 +131,7 @@ impl Action {
         one.into_iter().chain(several.iter().copied())
     }
 
-    /// The backend of a route that forwards to one.
+    /// The backend, if the route forwards to a single one.
     pub fn backend(&self) -> Option<Id> {
         match self {
             Self::Forward(id) => Some(*id),
@@ -141,7 +140,7 @@ impl Action {
     }
 }
 
-/// To a backend, if there is one.
+/// Forwards to the backend, if there is one.
 impl From<Option<Id>> for Action {
     fn from(backend: Option<Id>) -> Self {
         backend.map_or(Self::None, Self::Forward)

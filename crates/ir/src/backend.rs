@@ -1,4 +1,4 @@
-//! Where requests go: backends, clusters of endpoints, health checks.
+//! Destinations of requests: backends, clusters of endpoints, health checks.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,24 +17,24 @@ pub struct Backend {
     pub origin: Origin,
     /// TCP or UDP.
     pub l4: L4,
-    /// Which HTTP to speak; `None` for plain bytes.
+    /// HTTP version; `None` for byte streams and datagrams.
     pub http: Option<HttpVersion>,
-    /// gRPC is expected of this backend.
+    /// Requests to this backend are expected to be gRPC calls.
     pub grpc: bool,
     /// TLS towards the upstream; `None` for clear text.
     pub tls: Option<UpstreamTls>,
-    /// Whom to connect to.
+    /// The host or cluster to connect to.
     pub target: Target,
-    /// Path in front of the request's path.
+    /// Prefix of the upstream path.
     pub path: Option<Box<str>>,
-    /// Time limits.
+    /// Timeouts.
     pub timeouts: Timeouts,
-    /// When a request is sent again; `None`: never. Sessions of streams go by its `attempts` alone, and try again only
-    /// what could not be connected. Records that have the same may share it.
+    /// Retry policy; `None` for no retries. Stream sessions only use `attempts`, and only retry failed connects. Equal
+    /// policies may be shared between records.
     pub retry: Option<Arc<Retry>>,
-    /// Protocols that clients may switch to with `Upgrade`, besides `websocket`: lower-case names without a version.
+    /// Allowed protocols of `Upgrade` in addition to `websocket`: lower-case names without a version.
     pub upgrade_protocols: Vec<Box<str>>,
-    /// Behind [`Backend::document`].
+    /// The data of [`Backend::document`].
     pub document: Document,
 }
 
@@ -51,7 +51,7 @@ pub enum L4 {
     Udp,
 }
 
-/// Which HTTP an upstream is spoken to in.
+/// The HTTP version for an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HttpVersion {
@@ -59,7 +59,7 @@ pub enum HttpVersion {
     H1,
     /// HTTP/2 by prior knowledge, or by ALPN over TLS.
     H2,
-    /// Over TLS what ALPN settles on; HTTP/1.1 in clear text.
+    /// Negotiated by ALPN over TLS; HTTP/1.1 in clear text.
     Negotiate,
 }
 
@@ -69,13 +69,13 @@ pub enum HttpVersion {
 pub struct UpstreamTls {
     /// Whether the peer's certificate is verified.
     pub verify: bool,
-    /// Longest chain between leaf and root when verifying.
+    /// Maximum number of intermediate certificates.
     pub verify_depth: Option<u8>,
-    /// Authorities to trust; empty means the node's.
+    /// Trusted authorities; if empty, those of the node.
     pub trust_bundles: Vec<Id>,
-    /// The certificate to show.
+    /// The client certificate.
     pub client_certificate: Option<Id>,
-    /// Mutual TLS by SPIFFE identities. It replaces all of the fields above.
+    /// Mutual TLS by SPIFFE identities. Replaces all fields above.
     pub identity: Option<Box<UpstreamIdentity>>,
 }
 
@@ -83,27 +83,26 @@ pub struct UpstreamTls {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpstreamIdentity {
-    /// The identity to prove, and the upstreams that are allowed.
+    /// The node's own identity, and the allowed identities of the upstream.
     pub tls: MutualTls,
-    /// The server name to ask for (SNI), which says nothing about who the upstream is; that of the request's host when
-    /// absent.
+    /// The server name to send (SNI), which is not verified; if absent, the request's host.
     pub server_name: Option<Box<str>>,
 }
 
-/// Whom to connect to.
+/// The destination of a backend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// One host, balanced over what its name resolves to.
+    /// One host, balanced over the addresses to which its name resolves.
     Host(Host),
     /// A load-balanced set of endpoints.
     Cluster {
         /// The cluster.
         id: Id,
-        /// Port for members that have none of their own.
+        /// Port for members without a port.
         port: u16,
-        /// Only the endpoints that have all these labels; empty is all endpoints. Subsets of a cluster share the health,
-        /// the ejections and the limits of the cluster; [`Cluster::subset_fallback`] applies to one without endpoints.
+        /// Selects the endpoints that have all these labels; if empty, all endpoints. Subsets share the health, the
+        /// ejections and the limits of the cluster; [`Cluster::subset_fallback`] applies if no endpoint matches.
         #[serde(default)]
         subset: Labels,
     },
@@ -116,7 +115,7 @@ impl Default for Target {
 }
 
 impl Target {
-    /// The cluster, when the target is one.
+    /// The cluster, if the target is one.
     pub fn cluster(&self) -> Option<Id> {
         match self {
             Self::Cluster { id, .. } => Some(*id),
@@ -136,7 +135,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// The address, when the host is one and not a name.
+    /// The address, if the host is an address.
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
@@ -148,31 +147,31 @@ impl Host {
 pub struct Cluster {
     /// The user's object.
     pub origin: Origin,
-    /// How one is chosen.
+    /// The load balancing algorithm.
     pub algorithm: Algorithm,
     /// Points on the hash ring, and the wheel's size.
     pub slots: u32,
-    /// What consistent hashing hashes.
+    /// The input of consistent hashing.
     pub hash_on: HashInput,
-    /// What it hashes when the first is missing.
+    /// The input if the first one is missing.
     pub hash_fallback: HashInput,
     /// Health checks.
     pub health: HealthChecks,
-    /// Ejection of endpoints that fail real traffic; `None` ejects none.
+    /// Outlier detection by real traffic; `None` disables it.
     pub outlier: Option<Box<OutlierDetection>>,
-    /// Limits on connections and requests; `None` has none.
+    /// Circuit breaker limits; `None` for no limits.
     pub circuit: Option<Box<CircuitLimits>>,
-    /// Spread of requests over priorities and zones; `None` uses the lowest priority that has an available endpoint.
+    /// Distribution of requests over priorities and zones; `None` uses the lowest priority with an available endpoint.
     pub locality: Option<Box<LocalityPolicy>>,
-    /// What a backend does whose subset has no endpoints.
+    /// What a backend does if its subset has no endpoints.
     pub subset_fallback: SubsetFallback,
     /// Host header to send instead of the endpoint's name.
     pub host_header: Option<Box<str>>,
-    /// The certificate to show when the backend has none of its own.
+    /// The client certificate, if the backend does not set one.
     pub client_certificate: Option<Id>,
-    /// Send the name of the SRV record that was followed as Host.
+    /// Send the target name of the SRV record as Host.
     pub use_srv_name: bool,
-    /// Behind [`Cluster::document`].
+    /// The data of [`Cluster::document`].
     pub document: Document,
 }
 
@@ -213,8 +212,8 @@ impl Default for Cluster {
     }
 }
 
-/// One address in a cluster. The fields from `weight` on are data: a change of them replaces nothing but the picture of
-/// the cluster that picks look at.
+/// One address in a cluster. Changes of the fields from `weight` on do not restart anything: they only replace the
+/// snapshot of the cluster from which endpoints are picked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Endpoint {
@@ -224,13 +223,13 @@ pub struct Endpoint {
     pub cluster: Id,
     /// Name or address, and port.
     pub host: Host,
-    /// Share of the traffic; 0 takes none.
+    /// Share of the traffic; an endpoint with 0 receives none.
     pub weight: u32,
-    /// Lower ones come first; how much of them has to be available is up to [`Cluster::locality`].
+    /// Lower values are preferred; [`Cluster::locality`] determines how many of them have to be available.
     pub priority: u32,
-    /// Where it is.
+    /// Location of the endpoint.
     pub locality: Locality,
-    /// What it is, for subsets and affinities.
+    /// Labels of the endpoint, for subsets and affinities.
     pub labels: Labels,
 }
 
@@ -248,7 +247,7 @@ impl Default for Endpoint {
     }
 }
 
-/// How an endpoint is chosen.
+/// The load balancing algorithm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
@@ -261,7 +260,7 @@ pub enum Algorithm {
     ConsistentHashing,
     /// Peak response time, two random choices.
     Latency,
-    /// A cookie names the endpoint.
+    /// Sticky sessions: a cookie identifies the endpoint.
     Sticky {
         /// Cookie name.
         cookie: Box<str>,
@@ -270,20 +269,20 @@ pub enum Algorithm {
     },
 }
 
-/// What a hash is computed from.
+/// The input of a hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HashInput {
-    /// Nothing: every request hashes alike, unless a fallback says otherwise.
+    /// None: all requests have the same hash, unless a fallback is set.
     #[default]
     None,
-    /// The principal's id, else the credential's.
+    /// The principal's id, or else the credential's id.
     Principal,
     /// The client's address.
     Ip,
     /// A header's values.
     Header(Box<str>),
-    /// A cookie, made when absent.
+    /// A cookie, which is created if absent.
     Cookie {
         /// Cookie name.
         name: Box<str>,
@@ -304,18 +303,18 @@ pub enum HashInput {
 pub struct HealthChecks {
     /// Probes.
     pub active: Active,
-    /// Judgement by real traffic.
+    /// Evaluation of real traffic.
     pub passive: Passive,
-    /// The group is healthy while strictly more than this percentage of its weight is available.
+    /// The group is healthy while more than this percentage of its weight is available.
     #[serde(serialize_with = "crate::binary::one_zero")]
     pub threshold_percent: f64,
 }
 
-/// What a probe speaks.
+/// The protocol of a probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProbeKind {
-    /// A connection is enough.
+    /// Connecting succeeds.
     Tcp,
     /// GET over HTTP/1.1.
     #[default]
@@ -328,56 +327,56 @@ pub enum ProbeKind {
     Grpcs,
 }
 
-/// Probes.
+/// Active health checks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Active {
-    /// What to speak.
+    /// The protocol.
     pub kind: ProbeKind,
-    /// Limit on one probe, in milliseconds.
+    /// Timeout of a probe, milliseconds.
     pub timeout_ms: u64,
-    /// Probes in progress at once.
+    /// Maximum number of concurrent probes.
     pub concurrency: u32,
     /// Path of the probe.
     pub path: Box<str>,
     /// Headers of the probe.
     pub headers: Vec<(Box<str>, Box<str>)>,
-    /// Server name for TLS; the endpoint's name when absent.
+    /// Server name for TLS; if absent, the name of the endpoint.
     pub sni: Option<Box<str>>,
     /// Whether the certificate is verified.
     pub verify: bool,
-    /// Between probes of healthy endpoints, in milliseconds; 0 is off.
+    /// Interval between probes of healthy endpoints, milliseconds; 0 disables them.
     pub healthy_interval_ms: u64,
-    /// Between probes of unhealthy endpoints, in milliseconds; 0 is off.
+    /// Interval between probes of unhealthy endpoints, milliseconds; 0 disables them.
     pub unhealthy_interval_ms: u64,
-    /// When to change one's mind.
+    /// Thresholds for a change of state.
     pub counts: Counts,
 }
 
-/// Judgement by real traffic.
+/// Passive health checks, by real traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Passive {
-    /// What the traffic is.
+    /// The protocol of the traffic.
     pub kind: ProbeKind,
-    /// When to change one's mind.
+    /// Thresholds for a change of state.
     pub counts: Counts,
 }
 
-/// Statuses and how many of them in a row change the verdict; 0 disables a judgement.
+/// Statuses, and the number of consecutive results that change the state; 0 disables a threshold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
     /// Statuses that count as success.
     pub healthy_statuses: Vec<u16>,
-    /// Successes until healthy.
+    /// Successes until an endpoint is healthy.
     pub successes: u8,
     /// Statuses that count as failure.
     pub unhealthy_statuses: Vec<u16>,
-    /// Failed connections until unhealthy.
+    /// Failed connections until an endpoint is unhealthy.
     pub tcp_failures: u8,
-    /// Timeouts until unhealthy.
+    /// Timeouts until an endpoint is unhealthy.
     pub timeouts: u8,
-    /// Failure statuses until unhealthy.
+    /// Failure statuses until an endpoint is unhealthy.
     pub http_failures: u8,
 }

@@ -1,5 +1,5 @@
-//! The binary form of records: MessagePack with the names of the fields. It is canonical (equal records have equal bytes),
-//! and a reader ignores fields that it does not know.
+//! The binary encoding of records: MessagePack with field names. It is canonical (equal records have equal bytes), and
+//! readers ignore unknown fields.
 
 use std::io;
 use std::sync::Arc;
@@ -9,36 +9,36 @@ use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// Writes the binary form.
+/// Writes the binary encoding.
 ///
 /// # Errors
-/// Those of the writer.
+/// The error of the writer.
 pub fn write(record: &impl Serialize, out: &mut impl io::Write) -> Result<(), rmp_serde::encode::Error> {
     record.serialize(&mut rmp_serde::Serializer::new(out).with_struct_map())
 }
 
-/// The binary form.
+/// Returns the binary encoding.
 ///
 /// # Errors
-/// When a value has no such form; records always have one.
+/// If a value cannot be encoded. Records can always be encoded.
 pub fn encode(record: &impl Serialize) -> Result<Vec<u8>, rmp_serde::encode::Error> {
     rmp_serde::to_vec_named(record)
 }
 
-/// Reads the binary form.
+/// Decodes the binary encoding.
 ///
 /// # Errors
-/// When the bytes are not that of a `T`.
+/// If the bytes are not the encoding of a `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
     rmp_serde::from_slice(bytes)
 }
 
-/// Serialises a number so that the two zeros, which are equal, have one form.
+/// Serializes a number so that the two zeros, which are equal, have one encoding.
 pub(crate) fn one_zero<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(*number + 0.0)
 }
 
-/// Numbers of 128 bits as text of 32 hexadecimal digits: JSON and MessagePack have none that wide.
+/// 128-bit numbers as text of 32 hexadecimal digits: JSON and MessagePack have no integers of this width.
 pub(crate) mod wide {
     use std::borrow::Cow;
 
@@ -55,12 +55,13 @@ pub(crate) mod wide {
     }
 }
 
-/// Serialises a free-form value with the keys of its objects in order, whatever order they were written in.
+/// Serializes a free-form value with the keys of its objects in order, independent of the order in which they were
+/// written.
 pub(crate) fn in_key_order<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
     InKeyOrder(value).serialize(serializer)
 }
 
-/// The same of a shared value.
+/// The same for a shared value.
 pub(crate) fn shared_in_key_order<S: Serializer>(value: &Arc<Value>, serializer: S) -> Result<S::Ok, S::Error> {
     in_key_order(value, serializer)
 }

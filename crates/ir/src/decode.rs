@@ -1,4 +1,4 @@
-//! Reading records that another version of this program wrote, one at a time.
+//! Decodes records written by another version of this program, one at a time.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use serde_json::Value;
 use crate::tables::Row;
 use crate::{Change, Delta, Id, RecordKind, Table};
 
-/// A record that cannot be read.
+/// A record that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// The table.
     pub kind: RecordKind,
-    /// The record's id as it was written; it may itself be what cannot be read.
+    /// The record's id as written; the id itself may be the invalid part.
     pub id: String,
-    /// What is wrong, and with which field.
+    /// The error, with the field.
     pub reason: String,
 }
 
-/// Takes a table out of a JSON object of tables.
+/// Removes a table from a JSON object of tables and decodes it.
 pub(crate) fn read_table<T: Row>(tables: &mut Value, rejected: &mut Vec<Rejected>) -> Table<T> {
     let mut records = Vec::new();
     read::<T>(
@@ -33,7 +33,7 @@ pub(crate) fn read_table<T: Row>(tables: &mut Value, rejected: &mut Vec<Rejected
     Table::from_shared(records)
 }
 
-/// Takes the changes of a table out of a JSON object of tables.
+/// Removes the changes of a table from a JSON object of tables and decodes them.
 pub(crate) fn read_changes<T: Row>(tables: &mut Value, rejected: &mut Vec<Rejected>) -> Delta<T> {
     let mut changes = Vec::new();
     read::<T>(tables, rejected, Option::<Arc<T>>::deserialize, |id, new| {

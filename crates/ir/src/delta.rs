@@ -1,4 +1,4 @@
-//! [`Delta`]: what changes in one table.
+//! [`Delta`]: the changes of one table.
 
 use std::sync::Arc;
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Id, Row, SecretRef, Table};
 
-/// The change of one record. A change without a new record removes the record.
+/// The change of one record. Without a new record, the change is a removal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change<T> {
     /// The record's id.
     pub id: Id,
-    /// The record before the change; `None` for an addition, and where it is not known ([`Table::apply`] fills it in).
+    /// The record before the change; `None` for an addition, and if it is unknown ([`Table::apply`] fills it in).
     pub old: Option<Arc<T>>,
     /// The record after the change.
     pub new: Option<Arc<T>>,
 }
 
-/// The changes of one table, in the order of the ids.
+/// The changes of one table, in the order of ids.
 ///
-/// The serial form is a map from id to the new record, or to `null` for a removed one.
+/// The serial form is a map from id to the new record, or to `null` for a removal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delta<T>(Vec<Change<T>>);
 
 impl<T> Delta<T> {
-    /// Whether nothing changes.
+    /// Whether there are no changes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -39,12 +39,12 @@ impl<T> Delta<T> {
         self.0.iter()
     }
 
-    /// The records that are there afterwards and were not before, or differed.
+    /// The added and changed records.
     pub fn put(&self) -> impl Iterator<Item = (Id, &Arc<T>)> {
         self.0.iter().filter_map(|change| Some((change.id, change.new.as_ref()?)))
     }
 
-    /// The ids of records that are not there afterwards.
+    /// The ids of removed records.
     pub fn removed(&self) -> impl Iterator<Item = Id> {
         self.0.iter().filter(|change| change.new.is_none()).map(|change| change.id)
     }
@@ -57,10 +57,10 @@ impl<T> Default for Delta<T> {
 }
 
 impl<T, C: Into<Change<T>>> FromIterator<C> for Delta<T> {
-    /// Of several changes of one record the last one counts.
+    /// If a record is changed several times, the last change is used.
     fn from_iter<I: IntoIterator<Item = C>>(changes: I) -> Self {
         let mut changes: Vec<Change<T>> = changes.into_iter().map(Into::into).collect();
-        // Stable, so that of equal ids the last one is the last one still.
+        // The sort is stable, so the last of equal ids stays last.
         changes.sort_by_key(|change| change.id);
         changes.reverse();
         changes.dedup_by_key(|change| change.id);
@@ -91,7 +91,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Delta<T> {
     }
 }
 
-/// The changes, and those records unchanged that refer to a secret for which `is_affected` holds.
+/// The changes, plus the unchanged records that refer to a secret for which `is_affected` returns true.
 pub(crate) fn with_affected<T: Row>(
     table: &Table<T>,
     delta: Delta<T>,
@@ -105,15 +105,15 @@ pub(crate) fn with_affected<T: Row>(
             affected.push(Change { id: *id, old: Some(Arc::clone(record)), new: Some(Arc::clone(record)) });
         }
     }
-    // Of two changes of one record the last one counts.
+    // If a record is changed twice, the second change is used.
     if affected.is_empty() { delta } else { affected.into_iter().chain(delta.0).collect() }
 }
 
-/// Above this share of changed records a table is built anew: so many single changes would leave chunks half empty.
+/// Above this share of changed records, a table is rebuilt: so many single changes would leave chunks half empty.
 const REBUILD_SHARE: usize = 4;
 
 impl<T: PartialEq> Table<T> {
-    /// What turns `self` into `newer`. The cost depends on what they do not share.
+    /// The changes from `self` to `newer`. The cost depends on the parts that they do not share.
     pub fn diff(&self, newer: &Self) -> Delta<T> {
         let mut changes = Vec::new();
         self.each_unshared(newer, |id, old, new| {
@@ -124,8 +124,8 @@ impl<T: PartialEq> Table<T> {
         Delta(changes)
     }
 
-    /// Makes the changes, and returns those that had an effect, complete with the records before them. Records that do
-    /// not change stay shared with clones of the table.
+    /// Applies the changes, and returns the effective ones together with the previous records. Unchanged records stay
+    /// shared with clones of the table.
     pub fn apply(&mut self, delta: Delta<T>) -> Delta<T> {
         let mut changes = delta.0;
         changes.retain_mut(|change| {
@@ -145,7 +145,7 @@ impl<T: PartialEq> Table<T> {
         Delta(changes)
     }
 
-    /// The table after these changes, in full chunks.
+    /// The table after these changes, built with full chunks.
     fn rebuilt(&self, changes: &[Change<T>]) -> Self {
         let mut records = Vec::with_capacity(self.len() + changes.len());
         let mut changes = changes.iter().peekable();

@@ -9,14 +9,32 @@ use sha2::{Digest as _, Sha256};
 use crate::tables::Visit;
 use crate::{Id, Ir, Row, Table, binary};
 
-/// The first 16 bytes of a SHA-256 hash over the [binary form](crate::binary) of records, which is canonical. Displayed
-/// as 32 hexadecimal digits.
+/// The first 16 bytes of a SHA-256 hash of the canonical [binary encoding](crate::binary) of records. Displayed as 32
+/// hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Digest(Id);
 
 impl Digest {
     /// Digest of a generation without records.
     pub const EMPTY: Self = Self(Id::nil());
+
+    /// The hash of a record that is given in its [binary form](crate::binary): that of [`Record::digest`](crate::Record::digest)
+    /// if this version of the program reads and writes every field of the record.
+    pub fn of_encoded(record: &[u8]) -> Self {
+        let mut hasher = Hasher::default();
+        hasher.0.update(record);
+        hasher.finish()
+    }
+
+    /// The hash with these bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Id::from_bytes(bytes))
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
 }
 
 impl fmt::Display for Digest {
@@ -32,7 +50,7 @@ impl fmt::Debug for Digest {
 }
 
 impl Ir {
-    /// The hash of all records and their ids. Two generations have the same hash exactly when they are equal.
+    /// The hash of all records and their ids. Two generations have the same hash if and only if they are equal.
     pub fn digest(&self) -> Digest {
         if self.is_empty() {
             return Digest::EMPTY;
@@ -55,7 +73,7 @@ struct Hasher(Sha256);
 
 impl Hasher {
     fn write_row<T: Row>(&mut self, row: &T) {
-        // Hashing does not fail, and a record that has no binary form does not exist.
+        // Hashing does not fail, and every record can be encoded.
         let written = binary::write(row, &mut *self);
         debug_assert!(written.is_ok(), "{written:?}");
     }
@@ -81,7 +99,8 @@ impl io::Write for Hasher {
 
 impl Visit for Hasher {
     fn table<T: Row>(&mut self, table: &Table<T>) {
-        // A binary record ends where it ends, and ids have one length: no two generations write the same bytes.
+        // The encoding of a record determines its length, and ids have a fixed length: different generations never
+        // produce the same bytes.
         self.0.update([T::KIND as u8]);
         self.0.update(u64::try_from(table.len()).unwrap_or(u64::MAX).to_be_bytes());
         for (id, row) in table.iter() {

@@ -1,4 +1,4 @@
-//! [`Document`]: the user's object behind a record, without what the record says anyway.
+//! [`Document`]: the user's object from which a record was lowered, without the parts that the record contains.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use crate::{Backend, Cluster, HostMatch, HostPattern, Matches, Origin, PathMatch, Principal, Route, Target};
 
-/// The user's object as compact JSON, for log records: made when it is asked for (see [`Route::document`] and its
-/// likes). What is kept is the text with gaps, which records of one shape share, and the values that neither the text
-/// nor the record has.
+/// The user's object as compact JSON, for log records; built on demand (see [`Route::document`] and similar methods).
+/// It stores a template with gaps, which records of the same shape share, and the values that are neither in the
+/// template nor in the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document(Arc<Recipe>);
 
-/// Gaps are control characters, which JSON text does not have.
+/// Gaps are control characters, which do not occur in JSON text.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Recipe {
     text: Arc<str>,
-    /// For the gaps of [`Part::Value`], in their order.
+    /// The values of the [`Part::Value`] gaps, in order.
     values: Box<[Box<str>]>,
 }
 
-/// What fills a gap in a [`Document`], as JSON.
+/// The content of a gap in a [`Document`], as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// [`Origin::id`].
@@ -33,9 +33,9 @@ pub enum Part {
     Hosts,
     /// The paths that it matches.
     Paths,
-    /// The host of a backend that is one.
+    /// The host of a backend with a single host.
     Host,
-    /// Its port.
+    /// The port of that host.
     Port,
     /// [`Principal::custom_id`].
     CustomId,
@@ -56,7 +56,7 @@ impl Part {
         (Self::CustomId, '\u{b}'),
     ];
 
-    /// The character that stands for the part in the text with gaps.
+    /// The character that represents the part in the template.
     pub fn gap(self) -> char {
         Self::ALL.iter().find(|(part, _)| *part == self).map_or('\u{8}', |(_, gap)| *gap)
     }
@@ -66,19 +66,19 @@ impl Part {
     }
 }
 
-/// What a [`Document`] is about.
+/// The record of a [`Document`].
 pub trait Parts {
-    /// Appends a part as JSON; says whether the record has it.
+    /// Appends a part as JSON; returns whether the record has it.
     fn part(&self, part: Part, out: &mut String) -> bool;
 }
 
 impl Document {
-    /// A text with gaps (see [`Part::gap`]), and the values for those that the record does not fill.
+    /// A template with gaps (see [`Part::gap`]), and the values of the gaps that the record does not fill.
     pub fn new(text: Arc<str>, values: Vec<Box<str>>) -> Self {
         Self(Arc::new(Recipe { text, values: values.into() }))
     }
 
-    /// The text with its gaps filled.
+    /// The template with its gaps filled.
     pub(crate) fn fill(&self, record: &impl Parts) -> Cow<'_, str> {
         let is_gap = |c: char| c < ' ';
         let Recipe { text, values } = &*self.0;
@@ -226,7 +226,7 @@ fn host(host: &HostMatch, out: &mut String) -> bool {
     }
 }
 
-/// Equality, serial form and the document of a record that has one: the gaps are filled from all its other fields.
+/// Equality, serial form and document of a record with a document: the gaps are filled from its other fields.
 macro_rules! documented {
     ($record:ident { $($field:ident),* }) => {
         impl $record {

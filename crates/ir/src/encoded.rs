@@ -1,16 +1,16 @@
-//! Records one by one in their binary form, for files and streams that hold whole generations.
+//! Records one at a time in their binary encoding, for files and streams with whole generations.
 
 use crate::tables::Visit;
 use crate::{Id, Ir, RecordKind, Row, Table, binary};
 
-/// Receives table, id and binary form of a record.
+/// Receives the table, the id and the binary encoding of a record.
 pub type VisitEncoded<'v, E> = dyn FnMut(RecordKind, Id, &[u8]) -> Result<(), E> + 'v;
 
 impl Ir {
-    /// Calls `visit` with each record in its [binary form](crate::binary), table by table and in the order of ids, until
-    /// it fails. [`Ir::insert_encoded`] is the opposite.
+    /// Calls `visit` with the [binary encoding](crate::binary) of each record, table by table and in the order of ids,
+    /// until it fails. [`Ir::insert_encoded`] is the inverse.
     ///
-    /// # Errors
+    /// The first error of `visit`, or an encoding error.
     /// The first one of `visit`, or that a record has no binary form.
     pub fn for_each_encoded<E: From<rmp_serde::encode::Error>>(
         &self,

@@ -1,4 +1,4 @@
-//! Filters and where they apply.
+//! Filters and their scopes.
 
 use std::sync::Arc;
 
@@ -7,28 +7,29 @@ use serde_json::Value;
 
 use crate::{Id, Origin, Wire};
 
-/// Filters of one author with one scope. A Kong plugin instance is a set of one.
+/// Filters of one user object with a common scope. A Kong plugin instance is a set of one filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FilterSet {
     /// The user's object.
     pub origin: Origin,
-    /// What requests it is for.
+    /// The requests to which it applies.
     pub scope: Scope,
-    /// Among sets that hold the same kind of filter for a request, the highest wins. The front end computes it.
+    /// Among the sets with the same kind of filter that apply to a request, the one with the highest precedence is
+    /// used. Computed by the front end.
     pub precedence: u32,
     /// The filters.
     pub filters: Vec<Filter>,
 }
 
-/// What requests a set is for: all parts that are set must hold.
+/// The requests to which a set applies: all parts that are set must match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Scope {
-    /// Requests that arrive at the listeners of this group; `None` is the default group, that of listeners which have
-    /// none. It does not count where [`route`](Self::route) is set: a route has a group itself.
+    /// Requests that arrive at the listeners of this group; `None` is the default group, of listeners without a group.
+    /// Ignored if [`route`](Self::route) is set: a route itself belongs to a group.
     pub listeners: Option<Id>,
-    /// Requests of this route (the origin id, so that it holds for every part of a split route).
+    /// Requests of this route (the origin id, so that it applies to every part of a split route).
     pub route: Option<Id>,
     /// Requests to this backend.
     pub backend: Option<Id>,
@@ -39,22 +40,22 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Whether the scope can be decided by the route alone, before anybody is authenticated.
+    /// Whether the scope can be evaluated by the route alone, before the client is authenticated.
     pub fn is_static(&self) -> bool {
         self.principal.is_none() && self.group.is_none()
     }
 }
 
-/// An intrinsic: what only its plugin can read.
+/// A filter, whose parameters only its plugin interprets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
     /// The plugin's name.
     pub kind: Box<str>,
-    /// Its parameters, which instances that say the same may share: complete with defaults and valid by the plugin's schema.
+    /// Its parameters, which equal instances may share: complete with defaults, and valid by the plugin's schema.
     #[serde(serialize_with = "crate::binary::shared_in_key_order")]
     pub params: Arc<Value>,
-    /// Wire forms it acts on; empty means any.
+    /// Wire forms to which it applies; empty means all.
     pub wires: Vec<Wire>,
     /// The user's name for this instance.
     pub instance_name: Option<Box<str>>,

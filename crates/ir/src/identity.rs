@@ -12,15 +12,15 @@ use crate::document::documented;
 use crate::secret::references_in;
 use crate::{Document, Id, Origin, SecretRef, Secrets, UnresolvedSecret};
 
-/// A certificate with its key, and the names it serves.
+/// A certificate with its key, and its server names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Certificate {
     /// The user's object.
     pub origin: Origin,
-    /// Chain and key, one or two of them with different key types.
+    /// Chain and key; one or two pairs with different key types.
     pub pairs: Vec<KeyPair>,
-    /// Server names, exact, `*.x` or `x.*`, lower-case. `*` is the default certificate.
+    /// Server names, exact, `*.x` or `x.*`, lower-case. `*` marks the default certificate.
     pub server_names: Vec<Box<str>>,
 }
 
@@ -42,8 +42,8 @@ pub struct TrustBundle {
     pub origin: Origin,
     /// PEM: exactly one certificate, or several for a trust domain.
     pub certificate: Box<str>,
-    /// The SPIFFE trust domain that the certificates are the roots of: `example.org`. A trust domain has one bundle.
-    /// `None`: authorities that other records name.
+    /// The SPIFFE trust domain of which these are the root certificates: `example.org`. A trust domain has one bundle.
+    /// `None` for authorities that other records refer to.
     pub trust_domain: Option<Box<str>>,
 }
 
@@ -55,12 +55,12 @@ pub struct Identity {
     pub origin: Origin,
     /// The SPIFFE ID: `spiffe://example.org/ns/default/sa/web`.
     pub id: Box<str>,
-    /// Certificate and key, which must be those of the ID. `None`: the node gets them, and their successors, from whoever
-    /// issues them; until then connections by this identity fail.
+    /// Certificate and key, which must match the ID. `None`: an issuer supplies and rotates them on the node; until
+    /// then, connections with this identity fail.
     pub pair: Option<KeyPair>,
 }
 
-/// Who may call.
+/// An authenticated client.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Principal {
@@ -68,63 +68,63 @@ pub struct Principal {
     pub origin: Origin,
     /// The name (Kong: `username`).
     pub name: Option<Box<str>>,
-    /// The name in somebody else's books.
+    /// The id of the principal in an external system.
     pub custom_id: Option<Box<str>>,
     /// Groups it is a member of.
     pub groups: Vec<Id>,
-    /// Behind [`Principal::document`].
+    /// The data of [`Principal::document`].
     pub document: Document,
 }
 
 documented!(Principal { origin, name, custom_id, groups });
 
-/// A group that filter sets may be scoped to.
+/// A group to which filter sets can be scoped.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PrincipalGroup {
     /// The user's object.
     pub origin: Origin,
-    /// The name. Where a principal is in several groups, the alphabetically first one with a set wins.
+    /// The name. If a principal is in several groups, the set of the alphabetically first group is used.
     pub name: Box<str>,
 }
 
-/// What a principal proves itself with, or what is attached to it (an ACL group is a credential of kind `acl`).
+/// A credential of a principal, or an attachment of a principal (an ACL group is a credential of kind `acl`).
 #[derive(Clone, Default)]
 pub struct Credential {
     /// The user's object.
     pub origin: Origin,
-    /// What credentials of one kind mostly share; read as if it were here.
+    /// The attributes that credentials of one kind often share; they are accessible as fields of the credential.
     attributes: Arc<Attributes>,
-    /// Whose it is.
+    /// The owner.
     pub principal: Id,
-    /// What requests name it by: the key, the user name, the issuer. Unique within the kind unless the kind is an
-    /// attachment that only its principal leads to.
+    /// The value by which requests refer to it: the key, the user name, the issuer. Unique within the kind, unless the
+    /// kind is an attachment that is only found through its principal.
     pub lookup: Lookup,
 }
 
-/// What requests name a [`Credential`] by.
+/// The value by which requests refer to a [`Credential`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// A name that is no secret. It does not begin with [`SecretRef::PREFIX`].
+    /// A name that is not secret. It does not begin with [`SecretRef::PREFIX`].
     Text(Box<str>),
-    /// The name is the secret itself: an API key.
+    /// The name is itself the secret: an API key.
     Secret(SecretRef),
 }
 
-/// What a [`Credential`] is, apart from who it is.
+/// The kind and data of a [`Credential`], without its owner.
 #[derive(Debug, Default, PartialEq)]
 pub struct Attributes {
-    /// The plugin that reads it.
+    /// The plugin that uses it.
     pub kind: Box<str>,
-    /// What its plugin's schema describes, with references in the place of secrets. Where [`Credential::lookup`] is one of
-    /// the fields there is `null` in its place; see [`Credential::complete_data`].
+    /// The data, as described by the plugin's schema, with references in place of secrets. If [`Credential::lookup`] is
+    /// one of the fields, it is `null` here; see [`Credential::complete_data`].
     pub data: Value,
-    /// The field that is the lookup.
+    /// The name of the field that is the lookup.
     lookup_field: Option<Box<str>>,
 }
 
 impl Attributes {
-    /// Of a credential with these data, whose field of this name is its lookup: that is taken out.
+    /// The attributes of a credential with this data; the field that is the lookup is removed.
     pub fn new(kind: &str, mut data: Value, lookup_field: &str) -> Self {
         let field = data.get_mut(lookup_field);
         let lookup_field = field.is_some().then(|| lookup_field.into());
@@ -179,15 +179,15 @@ impl<'de> Deserialize<'de> for Lookup {
 }
 
 impl Credential {
-    /// A credential whose attributes others may share.
+    /// A credential whose attributes may be shared.
     pub fn new(origin: Origin, attributes: Arc<Attributes>, principal: Id, lookup: Lookup) -> Self {
         Self { origin, attributes, principal, lookup }
     }
 
-    /// The same with the secrets of `secrets` in its data. Its lookup stays as it is.
+    /// Replaces the references in its data by the secrets in `secrets`. The lookup is unchanged.
     ///
     /// # Errors
-    /// The first reference that cannot be resolved.
+    /// The first unresolvable reference.
     pub fn resolved(&self, secrets: &Secrets) -> Result<Cow<'_, Self>, UnresolvedSecret> {
         let Cow::Owned(data) = secrets.resolve_value(&self.data)? else { return Ok(Cow::Borrowed(self)) };
         let attributes = Attributes { kind: self.kind.clone(), data, lookup_field: self.lookup_field.clone() };
@@ -195,7 +195,7 @@ impl Credential {
         Ok(Cow::Owned(Self { origin, attributes: Arc::new(attributes), principal: self.principal, lookup }))
     }
 
-    /// Calls `visit` with each secret that it refers to.
+    /// Calls `visit` with each secret to which it refers.
     pub(crate) fn secrets(&self, visit: &mut dyn FnMut(SecretRef)) {
         if let Lookup::Secret(reference) = self.lookup {
             visit(reference);
@@ -203,7 +203,7 @@ impl Credential {
         references_in(&self.data, visit);
     }
 
-    /// All that its plugin's schema describes.
+    /// The complete data described by the plugin's schema.
     pub fn complete_data(&self) -> Value {
         let mut data = self.data.clone();
         if let Some(field) = self.lookup_field.as_ref().and_then(|field| data.get_mut(&**field)) {

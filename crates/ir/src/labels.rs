@@ -1,4 +1,4 @@
-//! [`Labels`] and [`Locality`]: what endpoints and nodes are, and where.
+//! [`Labels`] and [`Locality`]: labels and locations of endpoints and nodes.
 
 use std::collections::BTreeMap;
 
@@ -22,13 +22,13 @@ impl std::fmt::Display for TooManyLabels {
 impl std::error::Error for TooManyLabels {}
 
 impl Labels {
-    /// Labels of one set.
+    /// Maximum number of labels of a set.
     pub const MAX: usize = 64;
 
-    /// A set of these labels.
+    /// Creates a set of these labels.
     ///
     /// # Errors
-    /// When there are too many.
+    /// If there are too many.
     pub fn new<K: Into<Box<str>>, V: Into<Box<str>>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, TooManyLabels> {
@@ -41,12 +41,12 @@ impl Labels {
         self.0.get(key).map(|value| &**value)
     }
 
-    /// Whether all labels of `other` are here, with the same values.
+    /// Whether `self` has all labels of `other`, with the same values.
     pub fn contains_all(&self, other: &Self) -> bool {
         other.0.len() <= self.0.len() && other.iter().all(|(key, value)| self.get(key) == Some(value))
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -81,7 +81,7 @@ impl From<Labels> for BTreeMap<Box<str>, Box<str>> {
     }
 }
 
-/// Where an endpoint or a node is. Empty parts are not known.
+/// The location of an endpoint or a node. Empty parts are unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Locality {

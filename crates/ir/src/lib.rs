@@ -1,18 +1,18 @@
-//! The intermediate representation: what every front end lowers to and the engine plans from.
+//! The intermediate representation: front ends lower to it, and the engine plans from it.
 //!
-//! Flat tables of plain values keyed by id. A child refers to its parent, so one edit changes one record, and the record is
-//! the unit of diff, transfer, hashing and rejection. Records are sent to other nodes and stored, so every field has a
-//! default, and names of fields and variants do not change. No record holds a secret: a [`SecretRef`] names one of
-//! [`Secrets`], the store beside the records.
+//! Flat tables of plain values keyed by id. A child refers to its parent, so one edit changes one record, and the
+//! record is the unit of diff, transfer, hashing and rejection. Records are sent to other nodes and stored, so every
+//! field has a default, and names of fields and variants do not change. No record contains a secret: a [`SecretRef`]
+//! refers to an entry in [`Secrets`], a separate store.
 //!
-//! Policies have types. Those of a destination are fields of [`Cluster`] and [`Backend`], those of a route are
-//! [`Route::action`] and [`Route::policies`]; those that depend on the client are records of their own ([`Policy`],
-//! [`Telemetry`]), with a scope and a precedence.
+//! Policies are typed. Those of a destination are fields of [`Cluster`] and [`Backend`], those of a route are
+//! [`Route::action`] and [`Route::policies`]; those that depend on the client are separate records ([`Policy`],
+//! [`Telemetry`]) with a scope and a precedence.
 //!
-//! *Must not know*: tokio, sockets, TLS libraries, regex engines, front ends. No clock, no lock, no I/O: what a field
-//! means is written here, and other crates execute it.
+//! *Must not know*: tokio, sockets, TLS libraries, regex engines, front ends. No clock, no lock, no I/O: this crate
+//! defines the meaning of fields, and other crates implement it.
 //!
-//! Start at [`Ir`]; then [`Route`] and [`resolve`](resolve::resolve), which says what a request through a route meets.
+//! Start at [`Ir`]; then [`Route`] and [`resolve`](resolve::resolve), which finds the records that apply to a request.
 
 mod action;
 mod backend;
@@ -75,7 +75,7 @@ pub use telemetry::{
 };
 pub use verify::Verified;
 
-/// Identifies a record within its table; unique over the tables of one generation where the front end makes it so.
+/// Identifies a record within its table; unique over all tables of a generation if the front end ensures it.
 pub type Id = uuid::Uuid;
 
 #[cfg(test)]

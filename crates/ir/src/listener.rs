@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Id, Origin};
 
-/// Listeners that share routes: `inbound`, `outbound`. Each group has route tables of its own, one for HTTP and one for
-/// streams: the routes whose [`Route::group`](crate::Route::group) it is. Listeners without a group use the routes without
-/// a group; that is the default group.
+/// Listeners that share routes: `inbound`, `outbound`. Each group has its own route tables, one for HTTP and one for
+/// streams, with the routes whose [`Route::group`](crate::Route::group) it is. Listeners without a group use the routes
+/// without a group, which form the default group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ListenerGroup {
@@ -28,21 +28,21 @@ pub struct Listener {
     pub group: Option<Id>,
     /// For logs: `proxy 0.0.0.0:8000`.
     pub name: Box<str>,
-    /// Address. Port 0 lets the system choose.
+    /// Address. With port 0, the system assigns a port.
     pub address: SocketAddr,
-    /// What is served.
+    /// The traffic to serve.
     pub kind: ListenerKind,
-    /// TLS, which is terminated (for [`ListenerKind::Stream`]: unless a passthrough route matches); `None` for clear text.
+    /// TLS to terminate (for [`ListenerKind::Stream`]: unless a passthrough route matches); `None` for clear text.
     pub tls: Option<ListenerTls>,
-    /// HTTP/2 by ALPN, and by prior knowledge in clear text.
+    /// HTTP/2 by ALPN, or by prior knowledge in clear text.
     pub http2: bool,
     /// Each connection starts with a PROXY protocol header, version 1 or 2.
     pub proxy_protocol: bool,
-    /// How connections get to the listener.
+    /// How connections are directed to the listener.
     pub capture: Capture,
-    /// Pending connections.
+    /// Length of the queue of pending connections.
     pub backlog: u32,
-    /// The port that matching and `X-Forwarded-Port` see, when it differs (Kong's `port_maps`).
+    /// The port used for matching and `X-Forwarded-Port`, if it differs (Kong's `port_maps`).
     pub mapped_port: Option<u16>,
 }
 
@@ -64,36 +64,36 @@ impl Default for Listener {
     }
 }
 
-/// What a listener serves.
+/// The traffic that a listener serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ListenerKind {
-    /// HTTP in all versions.
+    /// HTTP in all supported versions.
     #[default]
     Http,
-    /// Bytes over TCP, by stream routes.
+    /// Byte streams over TCP, by stream routes.
     Stream,
-    /// What the first bytes of a connection tell: HTTP by HTTP routes, anything else by stream routes. TLS that the
-    /// listener does not terminate is a stream. A client that stays silent is taken for one of a protocol in which the
-    /// server speaks first.
+    /// Detected by the first bytes of a connection: HTTP is served by HTTP routes, everything else by stream routes.
+    /// TLS that the listener does not terminate is a stream. If a client sends nothing, a protocol in which the server
+    /// speaks first is assumed.
     Detect,
     /// Datagrams, by stream routes.
     Udp,
-    /// The node's own state: `/status`, `/metrics`.
+    /// The state of the node: `/status`, `/metrics`.
     Status,
 }
 
-/// How connections get to a listener.
+/// How connections are directed to a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Capture {
-    /// Clients connect to it.
+    /// Clients connect to the listener.
     #[default]
     Direct,
-    /// A `REDIRECT` rule of the packet filter leads connections to it. Routes see the original destination. Connections
-    /// that were not redirected are closed.
+    /// Redirected by a `REDIRECT` rule of the packet filter. Routes see the original destination. Connections that were
+    /// not redirected are closed.
     Redirect,
-    /// A `TPROXY` rule leads connections to it, which needs the capability `CAP_NET_ADMIN`. Otherwise as
+    /// Redirected by a `TPROXY` rule, which requires the capability `CAP_NET_ADMIN`. Otherwise like
     /// [`Capture::Redirect`].
     Transparent,
 }
@@ -102,7 +102,8 @@ pub enum Capture {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerTls {
-    /// By the settings of the node: all certificates of the generation by server name, and the node's rules for clients.
+    /// By the node's settings: all certificates of the generation by server name, and the node's settings for client
+    /// certificates.
     Node,
     /// With certificates of the generation.
     Certificates(TlsTermination),
@@ -114,34 +115,35 @@ pub enum ListenerTls {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TlsTermination {
-    /// Certificates, chosen by server name. Without one for a name the first is served.
+    /// Certificates, selected by server name. If none matches, the first one is used.
     pub certificates: Vec<Id>,
-    /// Authorities of client certificates. Empty: clients are not asked for one.
+    /// Authorities of client certificates. If empty, no client certificate is requested.
     pub client_trust_bundles: Vec<Id>,
-    /// Clients without a certificate are refused.
+    /// Reject clients without a certificate.
     pub client_required: bool,
-    /// Lowest TLS version served is 1.3.
+    /// Require TLS 1.3.
     pub tls13_only: bool,
 }
 
-/// Mutual TLS by SPIFFE identities: both sides prove who they are.
+/// Mutual TLS by SPIFFE identities: both sides prove their identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MutualTls {
-    /// The identity to prove.
+    /// The node's own identity.
     pub identity: Id,
-    /// Peers that are allowed, verified by the trust bundle of their trust domain. Empty: none.
+    /// Allowed peers, verified by the trust bundle of their trust domain. If empty, no peer is allowed.
     pub peers: Vec<PeerMatch>,
-    /// Clients may also connect without TLS; they have no identity then (Kuma's mode `Permissive`). Only of listeners.
+    /// Clients may also connect without TLS, in which case they have no identity (Kuma's mode `Permissive`). Only for
+    /// listeners.
     pub clear_text: bool,
 }
 
-/// A SPIFFE ID, or a family of them.
+/// A SPIFFE ID, or a set of IDs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerMatch {
     /// This ID: `spiffe://example.org/ns/default/sa/web`.
     Exact(Box<str>),
-    /// This ID and all below it, by whole path segments. `spiffe://example.org` stands for its whole trust domain.
+    /// This ID and all IDs below it, by whole path segments. `spiffe://example.org` matches its whole trust domain.
     Within(Box<str>),
 }

@@ -1,4 +1,4 @@
-//! What a route matches: indexed conditions, or a free predicate.
+//! The condition of a route: indexed conditions, or a free predicate.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,8 +19,8 @@ impl Default for Matches {
     }
 }
 
-/// Kinds are ANDed, values within a kind are ORed, an empty kind matches everything. Made from [`Criteria`]; what few
-/// routes have is kept apart, and read as if it were here.
+/// Kinds are ANDed, values within a kind are ORed, an empty kind matches everything. Built from [`Criteria`]; rarely
+/// used conditions are stored separately, and accessible as fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Conditions {
     /// Host, optionally with a port. Host patterns are lower-case.
@@ -30,7 +30,7 @@ pub struct Conditions {
     rare: Option<Box<RareConditions>>,
 }
 
-/// The conditions that few routes have.
+/// Rarely used conditions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RareConditions {
     /// Exact, upper-case methods.
@@ -45,24 +45,25 @@ pub struct RareConditions {
     pub sources: Vec<AddrMatch>,
     /// Local address and port.
     pub destinations: Vec<AddrMatch>,
-    /// Wire forms that may match; empty means any. Kong's default flavor leaves it empty for HTTP routes.
+    /// Wire forms that match; empty means all. Kong's default flavor leaves it empty for HTTP routes.
     pub wires: Vec<Wire>,
-    /// How the route is chosen among those that match.
+    /// How the route is selected among the matching ones.
     pub selection: Selection,
 }
 
-/// How a route is chosen among those that match a request.
+/// How a route is selected among those that match a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
     /// The highest rank wins.
     #[default]
     ByRank,
-    /// The highest rank decides which kinds of conditions the winner has. Among the routes with these kinds, one that
-    /// names the request's own host, header, path, method or server name is preferred, whichever of these fewest routes
-    /// name; `cardinal_route` has the rules. All routes for HTTP of a generation must be chosen like this, or none.
+    /// The highest rank determines which kinds of conditions the selected route has. Among the routes with these kinds,
+    /// a route is preferred that names the request's own host, header, path, method or server name, whichever of these
+    /// is named by the fewest routes; see `cardinal_route` for the rules. Either all HTTP routes of a generation use
+    /// this selection, or none.
     ByKinds {
-        /// The order among all routes, whatever their kinds: higher comes first.
+        /// The order among all routes, regardless of their kinds: higher values are preferred.
         #[serde(with = "crate::binary::wide")]
         order: u128,
     },
@@ -93,7 +94,7 @@ impl std::ops::Deref for Conditions {
     }
 }
 
-/// [`Conditions`] while they are put together, with all kinds side by side; also their serial form.
+/// [`Conditions`] under construction, with all kinds in one struct; also their serial form.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename = "Conditions")]
 #[expect(missing_docs, reason = "see the fields of `Conditions`")]
@@ -144,12 +145,12 @@ impl<'de> Deserialize<'de> for Conditions {
     }
 }
 
-/// A list that mostly has one element, which it keeps in its own place.
+/// A list that usually has one element, which is stored inline.
 #[derive(Clone, Debug)]
 pub enum OneOrMany<T> {
-    /// One.
+    /// One element.
     One(T),
-    /// None, or several.
+    /// No element, or several.
     Many(Box<[T]>),
 }
 
@@ -194,7 +195,7 @@ impl<'f, T> IntoIterator for &'f OneOrMany<T> {
     }
 }
 
-/// What a connection speaks, as far as matching is concerned (`net.protocol`).
+/// The protocol of a connection for the purpose of matching (`net.protocol`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wire {
@@ -206,14 +207,14 @@ pub enum Wire {
     Tcp,
     /// Bytes over TLS, terminated here.
     Tls,
-    /// TLS that is forwarded unopened.
+    /// TLS that is forwarded without termination.
     TlsPassthrough,
     /// Datagrams.
     Udp,
 }
 
 impl Wire {
-    /// The name that expressions compare with.
+    /// The name used in expressions.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -226,15 +227,15 @@ impl Wire {
     }
 }
 
-/// A host name or a family of them. Text is lower-case.
+/// A host name or a pattern. Text is lower-case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostPattern {
     /// The whole name.
     Exact(Box<str>),
-    /// Everything that ends with this text, which starts with a dot (`*.example.com`).
+    /// All names that end with this text, which begins with a dot (`*.example.com`).
     Suffix(Box<str>),
-    /// Everything that starts with this text, which ends with a dot (`example.*`).
+    /// All names that begin with this text, which ends with a dot (`example.*`).
     Prefix(Box<str>),
 }
 
@@ -252,21 +253,21 @@ pub struct HostMatch {
     pub host: HostPattern,
     /// The port of the Host header.
     pub port: Option<u16>,
-    /// What a Host header without a port means.
+    /// The meaning of a Host header without a port.
     #[serde(skip_serializing_if = "ImpliedPort::is_default")]
     pub implied_port: ImpliedPort,
 }
 
-/// The port that a Host header without one stands for.
+/// The port that a Host header without a port stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImpliedPort {
-    /// That of the listener.
+    /// The port of the listener.
     #[default]
     Listener,
-    /// That of the scheme: 80, or 443 over TLS.
+    /// The default port of the scheme: 80, or 443 over TLS.
     Scheme,
-    /// None: only a header that names the port fits.
+    /// None: only a header with a port matches.
     None,
 }
 
@@ -280,23 +281,23 @@ impl ImpliedPort {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathMatch {
-    /// The path starts with this text, without regard to segments.
+    /// The path begins with this text, regardless of segments.
     Prefix(Box<str>),
-    /// A regular expression that must match from the start of the path, not to its end, without anchors added. Text
-    /// that starts with `(?-u)` is about bytes; other text is about characters.
+    /// A regular expression that must match from the start of the path, but not to its end; no anchors are added. A
+    /// pattern that starts with `(?-u)` matches bytes; other patterns match characters.
     Regex(Box<str>),
     /// The whole path.
     Exact(Box<str>),
-    /// The path starts with these segments: `/a` matches `/a`, `/a/` and `/a/b`, but not `/ab`. A slash at the end of
-    /// the text is ignored; `/` matches every path. (`PathPrefix` of the Gateway API.)
+    /// The path begins with these segments: `/a` matches `/a`, `/a/` and `/a/b`, but not `/ab`. A trailing slash of the
+    /// text is ignored; `/` matches every path. (`PathPrefix` of the Gateway API.)
     SegmentPrefix(Box<str>),
     /// A regular expression that must match the whole path; otherwise like [`PathMatch::Regex`].
     FullRegex(Box<str>),
 }
 
 impl PathMatch {
-    /// The text of a [`PathMatch::SegmentPrefix`] as it is compared: without the slash at its end. A request path matches
-    /// if it is equal, or continues with a slash.
+    /// The text of a [`PathMatch::SegmentPrefix`] for comparison: without its trailing slash. A request path matches if
+    /// it is equal, or continues with a slash.
     pub fn segments(prefix: &str) -> &str {
         prefix.strip_suffix('/').unwrap_or(prefix)
     }
@@ -308,8 +309,7 @@ impl PathMatch {
 pub struct HeaderMatch {
     /// Lower-case name.
     pub name: Box<str>,
-    /// Any of these. A header that is sent several times has several values, each of which is compared by itself; one
-    /// that fits is enough.
+    /// Any of these. If a header is sent several times, each value is compared separately; one match is enough.
     pub any_of: Vec<TextMatch>,
 }
 
@@ -317,37 +317,37 @@ pub struct HeaderMatch {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextMatch {
-    /// Equal, without regard to case. Lower-case.
+    /// Equal, ignoring case. Lower-case.
     Exact(Box<str>),
     /// A regular expression found anywhere in the lower-cased value.
     Regex(Box<str>),
-    /// A condition on the value as it was sent.
+    /// A condition on the unchanged value.
     Value(ValueMatch),
-    /// The header was not sent at all.
+    /// The header is absent.
     Absent,
 }
 
-/// A condition on a value, with regard to case.
+/// A case-sensitive condition on a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueMatch {
     /// Any value, even an empty one.
     Present,
-    /// Equal.
+    /// Equal to this text.
     Exact(Box<str>),
-    /// The value starts with this text.
+    /// The value begins with this text.
     Prefix(Box<str>),
     /// A regular expression that must match the whole value.
     Regex(Box<str>),
 }
 
-/// A condition on one query parameter. The query is read as a form (`application/x-www-form-urlencoded`): names and values
-/// are percent-decoded, `+` is a space, and a parameter without `=` has an empty value. Of a parameter that is repeated,
-/// the first value counts.
+/// A condition on one query parameter. The query is parsed as a form (`application/x-www-form-urlencoded`): names and
+/// values are percent-decoded, `+` is a space, and a parameter without `=` has an empty value. If a parameter is
+/// repeated, its first value is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QueryMatch {
-    /// Decoded name, with regard to case.
+    /// Decoded name, case-sensitive.
     pub name: Box<str>,
     /// Any of these.
     pub any_of: Vec<ValueMatch>,
@@ -357,13 +357,13 @@ pub struct QueryMatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AddrMatch {
-    /// Network (a single address is a network of full length). An IPv4 address mapped into IPv6 counts as IPv4.
+    /// Network (a single address is a network of full length). An IPv4-mapped IPv6 address is treated as IPv4.
     pub net: Option<IpNet>,
     /// Port.
     pub port: Option<u16>,
 }
 
-/// A boolean expression over the fields of a request. Its meaning is that of Kong's `expressions` router flavor.
+/// A boolean expression over the fields of a request, with the semantics of Kong's `expressions` router flavor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Predicate {
@@ -373,17 +373,17 @@ pub enum Predicate {
     Any(Vec<Predicate>),
     /// Negation.
     Not(Box<Predicate>),
-    /// A comparison. False when the field is missing, whatever the operator.
+    /// A comparison. False if the field is missing, regardless of the operator.
     Compare {
-        /// What is compared.
+        /// The field.
         field: Field,
-        /// Lower-case the field's value first.
+        /// Convert the field's value to lower case first.
         lower: bool,
         /// For a field with several values: one match is enough; otherwise all must match.
         any: bool,
-        /// How.
+        /// The operator.
         op: Op,
-        /// With what.
+        /// The value to compare with.
         value: Literal,
     },
 }
@@ -404,7 +404,7 @@ pub enum Field {
     Path,
     /// `http.path.segments.len`.
     SegmentCount,
-    /// `http.path.segments.N` or `.N_M`: segments from, up to and including, joined by `/`.
+    /// `http.path.segments.N` or `.N_M`: the segments from N up to and including M, joined by `/`.
     Segments(u16, u16),
     /// `http.headers.<name>`; lower-case, `_` for `-`.
     Header(Box<str>),

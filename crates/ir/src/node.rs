@@ -1,4 +1,4 @@
-//! What holds for a node as a whole: sockets, limits, header policy, error pages.
+//! Settings of a node as a whole: sockets, limits, header policy, error pages.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,64 +8,64 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Id, Labels, Listener, Locality, Origin};
 
-/// What the operator of one node configured. It is not part of a generation, which all nodes of a role receive: a plan is
-/// made from both.
+/// The settings made by the operator of one node. They are not part of a generation, which all nodes of a role receive:
+/// a plan is built from both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NodeSettings {
-    /// Sockets that the operator of the node asked for. They belong to the default group and are opened when the node
-    /// starts; [`Ir::listeners`](crate::Ir::listeners) come and go with generations.
+    /// Listeners configured by the operator of the node. They belong to the default group and are opened when the node
+    /// starts; [`Ir::listeners`](crate::Ir::listeners) change with generations.
     pub listeners: Vec<Listener>,
     /// The node's id, for hash seeds, logs and metrics.
     pub id: Id,
-    /// Limits on clients.
+    /// Limits for clients.
     pub limits: Limits,
-    /// Header names and tokens of this front end.
+    /// Header names and tokens of the front end.
     pub headers: HeaderPolicy,
-    /// Whom to believe about the client.
+    /// Trusted proxies.
     pub real_ip: RealIp,
     /// Forwarding headers.
     pub forwarded: ForwardedPolicy,
-    /// Names (lower-case) of the trailer fields of requests that are passed to upstreams; others are dropped.
+    /// Names (lower-case) of the request trailer fields that are forwarded to upstreams; others are dropped.
     pub request_trailers: Vec<Box<str>>,
-    /// Texts of generated errors.
+    /// Texts of generated error responses.
     pub errors: ErrorPages,
     /// Connections to upstreams.
     pub upstream_pool: UpstreamPool,
     /// Name resolution.
     pub resolver: Resolver,
-    /// Certificate to serve when no name matches; the node makes a self-signed one when absent.
+    /// Certificate used if no server name matches; if absent, the node creates a self-signed one.
     pub default_certificate: Option<NodeCertificate>,
-    /// Ask clients for a certificate and verify it against these authorities (PEM bundle); `None` does not ask.
+    /// Request a client certificate and verify it by these authorities (PEM bundle); `None` requests none.
     pub client_authorities: Option<Box<str>>,
-    /// Refuse clients without a valid certificate.
+    /// Reject clients without a valid certificate.
     pub client_certificate_required: bool,
     /// Authorities for upstream certificates (PEM bundle); `None` means the system's.
     pub upstream_authorities: Option<Box<str>>,
-    /// Request header names (lower-case) whose values logs must not show.
+    /// Request header names (lower-case) whose values are not logged.
     pub redacted_headers: Vec<Box<str>>,
     /// Cipher suites by IANA or OpenSSL name, first is preferred; empty means the library's.
     pub cipher_suites: Vec<Box<str>>,
-    /// Lowest TLS version served is 1.3.
+    /// Require TLS 1.3.
     pub tls13_only: bool,
-    /// Where the node is, for [`ZonePreference`](crate::policy::ZonePreference).
+    /// Location of the node, for [`ZonePreference`](crate::policy::ZonePreference).
     pub locality: Locality,
-    /// What the node is, for affinities.
+    /// Labels of the node, for affinities.
     pub labels: Labels,
 }
 
-/// A certificate of the node itself. Its keys come from the operator of the node and stay there, so they are not references
-/// to secrets.
+/// A certificate of the node itself. Its keys are supplied by the operator of the node and stay on the node, so they
+/// are not references to secrets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NodeCertificate {
-    /// The setting that it comes from.
+    /// The setting from which it was read.
     pub origin: Origin,
-    /// Chain and key, one or more of them with different key types.
+    /// Chain and key; one or more pairs with different key types.
     pub pairs: Vec<PemPair>,
 }
 
-/// A chain and its key. The key is neither shown nor serialised.
+/// A chain and its key. The key is neither displayed nor serialized.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PemPair {
@@ -82,45 +82,45 @@ impl std::fmt::Debug for PemPair {
     }
 }
 
-/// Limits on what a client may make the node hold or do. Everything has a default; 0 means what the comment says.
+/// Limits on the resources that clients may use. All have defaults; the meaning of 0 is documented at each field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Request head, bytes.
+    /// Size of a request head, bytes.
     pub head_bytes_max: u32,
-    /// Request line, bytes.
+    /// Size of a request line, bytes.
     pub line_bytes_max: u32,
-    /// Header fields of a head, and of a trailer section.
+    /// Number of header fields of a head, and of a trailer section.
     pub header_count_max: u32,
-    /// Response head, bytes.
+    /// Size of a response head, bytes.
     pub response_head_bytes_max: u32,
-    /// Request body, bytes; 0 is unlimited.
+    /// Size of a request body, bytes; 0 is unlimited.
     pub body_bytes_max: u64,
-    /// Body held in memory for a filter that needs it whole, bytes.
+    /// Size of a body that is buffered for a filter, bytes.
     pub buffered_body_bytes_max: u64,
-    /// Bodies and log entries held in memory by the node at once, bytes.
+    /// Total size of bodies and log entries that the node buffers, bytes.
     pub buffered_bytes_total_max: u64,
-    /// Open client connections of the node.
+    /// Number of open client connections of the node.
     pub connections_max: u32,
-    /// Concurrent streams of an HTTP/2 connection.
+    /// Number of concurrent streams of an HTTP/2 connection.
     pub streams_max: u32,
-    /// Requests of a connection before it is closed.
+    /// Number of requests after which a connection is closed.
     pub requests_per_connection_max: u64,
-    /// For a request head to arrive, milliseconds.
+    /// Timeout for receiving a request head, milliseconds.
     pub head_timeout_ms: u64,
-    /// Between two reads of a request body, milliseconds.
+    /// Timeout between two reads of a request body, milliseconds.
     pub body_timeout_ms: u64,
-    /// Between two writes to a client, milliseconds.
+    /// Timeout between two writes to a client, milliseconds.
     pub send_timeout_ms: u64,
-    /// Between two requests, milliseconds.
+    /// Idle timeout between two requests, milliseconds.
     pub keepalive_timeout_ms: u64,
-    /// For a TLS handshake, or a PROXY header, milliseconds.
+    /// Timeout for a TLS handshake or a PROXY protocol header, milliseconds.
     pub handshake_timeout_ms: u64,
-    /// For open requests to end when the node stops, milliseconds.
+    /// Drain timeout when the node stops, milliseconds.
     pub drain_timeout_ms: u64,
-    /// Idle time of a UDP session, milliseconds.
+    /// Idle timeout of a UDP session, milliseconds.
     pub udp_idle_timeout_ms: u64,
-    /// UDP sessions of a listener.
+    /// Number of UDP sessions of a listener.
     pub udp_sessions_max: u32,
 }
 
@@ -149,61 +149,61 @@ impl Default for Limits {
     }
 }
 
-/// Names of the headers that tell about the proxy, and tokens in them. `None` leaves a header out.
+/// Names of the headers about the proxy, and their tokens. `None` omits a header.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HeaderPolicy {
-    /// `Server` of replies made here: `cardinal/0.1.0`.
+    /// `Server` of local replies: `cardinal/0.1.0`.
     pub server: Option<Box<str>>,
     /// The pseudonym in `Via` of responses, after the protocol version: `cardinal`.
     pub via: Option<Box<str>>,
-    /// The same in requests to upstreams.
+    /// The pseudonym in `Via` of upstream requests.
     pub via_upstream: Option<Box<str>>,
-    /// Request id, to upstreams.
+    /// Header with the request id for upstreams.
     pub request_id_upstream: Option<Box<str>>,
-    /// Request id, to clients.
+    /// Header with the request id for clients.
     pub request_id: Option<Box<str>>,
-    /// Milliseconds until the upstream's response head.
+    /// Header with the milliseconds until the upstream's response head.
     pub upstream_latency: Option<Box<str>>,
-    /// Milliseconds spent here, on proxied responses.
+    /// Header with the milliseconds spent in the gateway, for proxied responses.
     pub proxy_latency: Option<Box<str>>,
-    /// Milliseconds spent here, on replies made here.
+    /// Header with the milliseconds spent in the gateway, for local replies.
     pub response_latency: Option<Box<str>>,
-    /// Status that the upstream answered with.
+    /// Header with the status of the upstream's response.
     pub upstream_status: Option<Box<str>>,
-    /// Headers that tell a client which route and backend its request took, when allowed.
+    /// Debug headers that name the route and backend of a request, if enabled.
     pub debug: Option<Box<DebugHeaders>>,
 }
 
-/// Headers that tell a client which route and backend its request took.
+/// Debug headers that name the route and backend of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DebugHeaders {
-    /// Request header that asks for them, with the value `1`.
+    /// Request header that enables them, with the value `1`.
     pub request: Box<str>,
-    /// Id of the route.
+    /// Header with the id of the route.
     pub route_id: Box<str>,
-    /// Name of the route; empty if it has none.
+    /// Header with the name of the route; empty if it has none.
     pub route_name: Box<str>,
-    /// Id of the backend.
+    /// Header with the id of the backend.
     pub backend_id: Box<str>,
-    /// Name of the backend; empty if it has none.
+    /// Header with the name of the backend; empty if it has none.
     pub backend_name: Box<str>,
 }
 
-/// Who may say what the client's address is.
+/// How the client address is determined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RealIp {
-    /// Peers to believe.
+    /// Addresses of trusted proxies.
     pub trusted: Vec<IpNet>,
-    /// Where the address stands.
+    /// Where the client address is read from.
     pub source: RealIpSource,
-    /// In a list, skip trusted addresses from the right.
+    /// For a list: skip trusted addresses from the right.
     pub recursive: bool,
 }
 
-/// Where the client's address stands.
+/// Where the client address is read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RealIpSource {
@@ -216,7 +216,7 @@ pub enum RealIpSource {
     ProxyProtocol,
 }
 
-/// Which forwarding headers are sent upstream.
+/// Forwarding headers in upstream requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ForwardedPolicy {
@@ -232,11 +232,11 @@ impl Default for ForwardedPolicy {
     }
 }
 
-/// Texts of replies made here. `{{message}}` and `{{request_id}}` in a template are replaced, escaped for the format.
+/// Texts of local error replies. `{{message}}` and `{{request_id}}` in a template are replaced, escaped for the format.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ErrorPages {
-    /// For `application/json`; `None` takes the built-in template.
+    /// For `application/json`; `None` uses the built-in template.
     pub json: Option<Box<str>>,
     /// For `text/html`.
     pub html: Option<Box<str>>,
@@ -244,26 +244,26 @@ pub struct ErrorPages {
     pub plain: Option<Box<str>>,
     /// For `application/xml`.
     pub xml: Option<Box<str>>,
-    /// Media type when the request does not say; `text/plain` when absent.
+    /// Media type if the request does not specify one; `text/plain` if absent.
     pub default_type: Option<Box<str>>,
-    /// Message of a failure by the failure's label (`no_route`, `upstream_timeout`), and of a request that is not as
-    /// required (`method_refused`, `tls_required`, `http2_required`, `grpc_required`, `grpc_tls_required`); the built-in
-    /// text when absent.
+    /// Messages by the label of a failure (`no_route`, `upstream_timeout`) or of an unmet requirement
+    /// (`method_refused`, `tls_required`, `http2_required`, `grpc_required`, `grpc_tls_required`); the built-in text if
+    /// absent.
     pub messages: BTreeMap<Box<str>, Box<str>>,
 }
 
-/// Idle connections to upstreams, for each worker.
+/// Idle upstream connections, per worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpstreamPool {
-    /// Idle connections kept for one endpoint; 0 closes after each request.
+    /// Maximum number of idle connections to one endpoint; with 0, connections are closed after each request.
     pub idle_max: u32,
-    /// Requests of a connection before it is closed; 0 is unlimited.
+    /// Number of requests after which a connection is closed; 0 is unlimited.
     pub requests_max: u32,
-    /// How long a connection may be idle, milliseconds.
+    /// Idle timeout, milliseconds.
     pub idle_timeout_ms: u64,
-    /// Different TLS settings and server names for which connections are kept; the least recently used one makes room
-    /// for another one.
+    /// Maximum number of different TLS settings and server names with kept connections; the least recently used one is
+    /// evicted.
     pub classes_max: u32,
 }
 
@@ -277,21 +277,21 @@ impl Default for UpstreamPool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resolver {
-    /// Servers; empty means those of `/etc/resolv.conf`.
+    /// Servers; if empty, those of `/etc/resolv.conf`.
     pub servers: Vec<SocketAddr>,
     /// Hosts file.
     pub hosts_file: Box<str>,
-    /// Record types in the order they are tried: `LAST`, `SRV`, `A`, `AAAA`, `CNAME`.
+    /// Record types in the order of queries: `LAST`, `SRV`, `A`, `AAAA`, `CNAME`.
     pub order: Vec<Box<str>>,
-    /// How long an expired answer may serve while a new one is fetched, seconds.
+    /// How long an expired answer may be served while a new one is fetched, seconds.
     pub stale_ttl_s: u32,
-    /// How long "no such name" is remembered, seconds.
+    /// How long "no such name" is cached, seconds.
     pub not_found_ttl_s: u32,
-    /// How long another failure is remembered, seconds.
+    /// How long other failures are cached, seconds.
     pub error_ttl_s: u32,
-    /// TTL to use instead of the answer's, seconds.
+    /// TTL that replaces the TTL of answers, seconds.
     pub valid_ttl_s: Option<u32>,
-    /// Names held; the least recently used go first.
+    /// Maximum number of cached names; the least recently used ones are evicted.
     pub names_max: u32,
 }
 

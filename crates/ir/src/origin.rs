@@ -1,4 +1,4 @@
-//! Where a record came from, and what a front end has to say about it.
+//! The origin of a record, and diagnostics of front ends.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,22 +7,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Id;
 
-/// The user's own object behind an IR record, for logs, metrics, errors and `explain`. It does not change and does not
-/// depend on where the object was written: positions in files are kept by front ends.
+/// The user's own object from which an IR record was lowered, for logs, metrics, errors and `explain`. It is stable and
+/// does not depend on where the object was written: positions in files are kept by front ends.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
     /// Shared by all objects of one kind; `None` is [`OriginKind::default`].
     kind: Option<Arc<OriginKind>>,
-    /// The id users know the object by.
+    /// The id by which users know the object.
     pub id: Id,
-    /// The name users know the object by, if it has one.
+    /// The name by which users know the object, if it has one.
     pub name: Option<Box<str>>,
 }
 
 /// The kind of a user's object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OriginKind {
-    /// The front end that lowered it: `kong`, `kuma`.
+    /// The front end that lowered the object: `kong`, `kuma`.
     pub front_end: Box<str>,
     /// The front end's own noun: `routes`, `MeshHTTPRoute`.
     pub noun: Box<str>,
@@ -35,17 +35,17 @@ impl Origin {
         Self::of(&Arc::new(kind), id, None)
     }
 
-    /// An object of a kind that origins share.
+    /// An object of a shared kind.
     pub fn of(kind: &Arc<OriginKind>, id: Id, name: Option<Box<str>>) -> Self {
         Self { kind: Some(Arc::clone(kind)), id, name }
     }
 
-    /// The same with a name.
+    /// Adds a name.
     pub fn named(self, name: &str) -> Self {
         Self { name: Some(name.into()), ..self }
     }
 
-    /// The front end that lowered it; empty when that is not known.
+    /// The front end that lowered the object; empty if unknown.
     pub fn front_end(&self) -> &str {
         self.kind.as_ref().map_or("", |kind| &kind.front_end)
     }
@@ -55,7 +55,7 @@ impl Origin {
         self.kind.as_ref().map_or("", |kind| &kind.noun)
     }
 
-    /// What to call the object in a message: its name, else its id.
+    /// The text for the object in a message: its name, or else its id.
     pub fn label(&self) -> String {
         match &self.name {
             Some(name) => format!("{} {:?}", self.kind(), name),
@@ -102,7 +102,7 @@ impl<'de> Deserialize<'de> for Origin {
     }
 }
 
-/// A place in a file. Lines and columns count from 1.
+/// A position in a file. Lines and columns count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Location {
     /// File name as given by the user.
@@ -113,37 +113,37 @@ pub struct Location {
     pub column: u32,
 }
 
-/// How bad a diagnostic is.
+/// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Works, but probably not what was meant.
+    /// Valid, but probably not intended.
     Warning,
-    /// The object is left out (or the whole set refused, in strict mode).
+    /// The object is left out (or the whole set is rejected, in strict mode).
     Error,
 }
 
-/// Which rule a diagnostic is about. Closed, so that codes can be documented.
+/// The rule that a diagnostic is about. Closed, so that codes can be documented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
-    /// A field or a set of fields breaks its schema.
+    /// A field or a set of fields violates its schema.
     Schema,
-    /// A reference names nothing.
+    /// A reference to an unknown object.
     Reference,
-    /// Two objects claim one unique value.
+    /// Two objects have the same unique value.
     Unique,
-    /// The object needs something that this program does not have.
+    /// The object requires something that this program does not support.
     Unsupported,
-    /// A regular expression or expression does not compile.
+    /// A regular expression or expression is invalid.
     Pattern,
-    /// Key material or a certificate cannot be used.
+    /// A key or certificate cannot be used.
     Certificate,
-    /// The record breaks an invariant of the IR.
+    /// The record violates an invariant of the IR.
     Invariant,
-    /// A secret could not be resolved.
+    /// A secret cannot be resolved.
     Secret,
-    /// The node has run out of descriptors or memory; the same configuration may be usable a little later.
+    /// The node has run out of descriptors or memory; the same configuration may be usable later.
     Shortage,
     /// A plugin panicked.
     Panic,
@@ -151,22 +151,22 @@ pub enum Code {
     Listener,
 }
 
-/// One thing wrong with one object. Many are reported at once.
+/// A problem of one object. Several are reported at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Diagnostic {
-    /// How bad.
+    /// The severity.
     pub severity: Severity,
-    /// Which rule.
+    /// The violated rule.
     pub code: Code,
     /// The object.
     pub origin: Origin,
-    /// Where the object was written, if its front end read it from a file and has said so.
+    /// Where the object was written, if its front end read it from a file and recorded the position.
     pub location: Option<Location>,
     /// The field within the object, dotted (`config.minute`, `paths[0]`); empty for the whole object.
     pub path: String,
-    /// What is wrong, one sentence.
+    /// The problem, in one sentence.
     pub message: String,
-    /// What to do about it, if that can be said.
+    /// How to fix it, if known.
     pub hint: Option<String>,
 }
 
@@ -187,7 +187,7 @@ impl std::fmt::Display for Diagnostic {
     }
 }
 
-/// Errors that refuse something as a whole: at least one diagnostic.
+/// The reasons for rejecting something as a whole: at least one diagnostic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostics(Box<[Diagnostic]>);
 
@@ -198,12 +198,12 @@ impl Diagnostics {
         (!all.is_empty()).then_some(Self(all))
     }
 
-    /// All of them, in their order.
+    /// All diagnostics, in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
 
-    /// All of them, in their order.
+    /// All diagnostics, in order.
     pub fn into_vec(self) -> Vec<Diagnostic> {
         self.0.into_vec()
     }

@@ -1,11 +1,11 @@
-//! Removing records whose references lead nowhere.
+//! Removes records with dangling references.
 
 use crate::tables::Visit;
 use crate::{Id, Ir, RecordKind, Rejected, Row, Table};
 
 impl Ir {
-    /// Removes each record that refers to a record that is not there, and then those that refer to it, until every
-    /// reference leads to a record. To be called after records were rejected, so that the others can be served.
+    /// Removes all records that refer to missing records, and repeatedly those that refer to removed ones, until every
+    /// reference is valid. To be called after records were rejected, so that the others can be served.
     pub fn remove_dangling(&mut self) -> Vec<Rejected> {
         let mut removed = Vec::new();
         loop {

@@ -1,6 +1,7 @@
-//! Which filters, policies and tracing a request through a route meets: scope precedence, flattened.
+//! Resolves the filters, policies and tracing that apply to a request through a route, by scope and precedence.
 //!
-//! Pure, and shared: the engine calls it while planning, `explain` and the APIs to show effective configuration.
+//! Pure and shared: the engine calls it while planning, `explain` and the APIs use it to show the effective
+//! configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub enum ScopedRecord {
     Policy(Arc<Policy>),
 }
 
-/// Identifies a [`ScopedRecord`]: records of two tables may have one id.
+/// Identifies a [`ScopedRecord`]: records of two tables may have the same id.
 pub type ScopedId = (Id, RecordKind);
 
 impl ScopedRecord {
@@ -36,7 +37,7 @@ impl ScopedRecord {
         }
     }
 
-    /// What requests the record is for.
+    /// The requests to which the record applies.
     pub fn scope(&self) -> &Scope {
         match self {
             Self::Filters(set) => &set.scope,
@@ -44,7 +45,7 @@ impl ScopedRecord {
         }
     }
 
-    /// Among records in one slot, the highest that applies wins.
+    /// Among the applicable records in one slot, the one with the highest precedence is used.
     pub fn precedence(&self) -> u32 {
         match self {
             Self::Filters(set) => set.precedence,
@@ -52,7 +53,7 @@ impl ScopedRecord {
         }
     }
 
-    /// Whether the route alone tells that the record applies, without knowing the client.
+    /// Whether the route alone determines that the record applies, without knowing the client.
     pub fn is_static(&self) -> bool {
         match self {
             Self::Filters(set) => set.scope.is_static(),
@@ -60,7 +61,7 @@ impl ScopedRecord {
         }
     }
 
-    /// The wire forms that the part of the record at `index` acts on; empty means any.
+    /// The wire forms to which the part of the record at `index` applies; empty means all.
     pub fn wires(&self, index: usize) -> &[Wire] {
         match self {
             Self::Filters(set) => set.filters.get(index).map_or(&[], |filter| &filter.wires),
@@ -68,18 +69,19 @@ impl ScopedRecord {
         }
     }
 
-    /// Whether the wire form is among the conditions on which the record is taken. Of the instances of a plugin one is
-    /// taken whatever its wire forms are, and does not act on others (Kong); a policy leaves them to the next one.
+    /// Whether the wire form is a condition for selecting the record. An instance of a plugin is selected regardless of
+    /// its wire forms, and inactive for others (as in Kong); a policy leaves them to the next candidate.
     pub fn is_taken_by_wire(&self) -> bool {
         matches!(self, Self::Policy(policy) if policy.plugin.is_none())
     }
 
-    /// Whether the part at `index` is taken wherever the record applies, so that nothing of a lower precedence is.
+    /// Whether the part at `index` is selected whenever the record applies, so that candidates of lower precedence
+    /// never are.
     fn hides_others(&self, index: usize) -> bool {
         self.is_static() && (!self.is_taken_by_wire() || self.wires(index).is_empty())
     }
 
-    /// Whether both are the same allocation.
+    /// Whether both refer to the same allocation.
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Filters(a), Self::Filters(b)) => Arc::ptr_eq(a, b),
@@ -88,7 +90,7 @@ impl ScopedRecord {
         }
     }
 
-    /// The number of parts that act by themselves.
+    /// The number of independent parts.
     fn len(&self) -> usize {
         match self {
             Self::Filters(set) => set.filters.len(),
@@ -108,26 +110,27 @@ impl ScopedRecord {
     }
 }
 
-/// What competes: of all candidates with one key at most one applies to a request.
+/// The key by which candidates compete: at most one candidate with a key applies to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SlotKey<N = Box<str>> {
-    /// Filters of this plugin, and policies that were lowered from its instances.
+    /// Filters of this plugin, and policies lowered from its instances.
     Plugin(N),
     /// Other policies of this kind at this position.
     Policy(PolicyKind, i32),
 }
 
-/// All candidates for one place in the chain of a route, best first.
+/// All candidates for one position in the chain of a route, best first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
-    /// What they have in common.
+    /// The common key.
     pub key: SlotKey,
-    /// Candidates in falling precedence. At run time the first whose conditions on the client, and for policies on the wire
-    /// form, hold is taken; nothing after the first without such conditions can be.
+    /// Candidates in descending precedence. At run time, the first one whose conditions on the client (and, for
+    /// policies, on the wire form) hold is selected; candidates after the first one without such conditions are never
+    /// selected.
     pub candidates: Vec<Candidate>,
 }
 
-/// One filter or policy that may be the one.
+/// A candidate: one filter or policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// Id of the record.
@@ -144,13 +147,13 @@ impl Candidate {
         (self.id, self.record.kind())
     }
 
-    /// Where it applies.
+    /// The scope of the record.
     pub fn scope(&self) -> &Scope {
         self.record.scope()
     }
 }
 
-/// Scoped records grouped by where they can apply, so that resolving a route costs what the route meets.
+/// Scoped records grouped by scope, so that the cost of resolving a route depends on the records that apply to it.
 #[derive(Debug, Default)]
 pub struct Index {
     by_route: BTreeMap<Id, Vec<(Id, ScopedRecord)>>,
@@ -185,8 +188,8 @@ impl Index {
         self.by_backend.contains_key(backend)
     }
 
-    /// The slots of a request that arrives at `listeners` (a group) through `route` (an origin id) to `backend`, in no order
-    /// that matters: the planner sorts by the positions. Keys come in their order.
+    /// The slots of a request that arrives at `listeners` (a group) through `route` (an origin id) to `backend`. The
+    /// order is irrelevant, as the planner sorts by position; slots are returned in the order of keys.
     pub fn resolve(&self, listeners: Option<Id>, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
         let none = Vec::new();
         let of_route = route.and_then(|id| self.by_route.get(&id)).unwrap_or(&none);
@@ -196,8 +199,8 @@ impl Index {
     }
 }
 
-/// The slots that these records come to for requests that arrive at `listeners` and go to `backend`: those of the route, of
-/// the backend, and those for all. See [`Index::resolve`], which finds the records.
+/// The slots formed by these records for requests that arrive at `listeners` and go to `backend`: those of the route,
+/// of the backend, and those for all. See [`Index::resolve`], which finds the records.
 pub fn slots<'s>(
     records: impl Iterator<Item = (&'s Id, &'s ScopedRecord)>,
     listeners: Option<Id>,
@@ -226,8 +229,8 @@ fn owned(key: SlotKey<&str>) -> SlotKey {
     }
 }
 
-/// Sorts by precedence (ties by id, so that the outcome does not depend on input order) and drops what can never be
-/// taken.
+/// Sorts by precedence (ties by id, so that the result does not depend on input order) and drops candidates that are
+/// never selected.
 fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates.sort_by(|a, b| {
         let by_precedence = b.record.precedence().cmp(&a.record.precedence());
@@ -239,13 +242,14 @@ fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates
 }
 
-/// [`Index::resolve`] for a single question.
+/// [`Index::resolve`] for a single request.
 pub fn resolve(ir: &Ir, listeners: Option<Id>, route: Option<Id>, backend: Option<Id>) -> Vec<Slot> {
     Index::new(ir).resolve(listeners, route, backend)
 }
 
-/// The tracing of requests that arrive at `listeners` (a group) through `route` (an origin id) to `backend`, with the id of
-/// its record: of those whose scopes hold, the one of the highest precedence, and of equal ones that of the lowest id.
+/// The tracing of requests that arrive at `listeners` (a group) through `route` (an origin id) to `backend`, with the
+/// id of its record: of those whose scopes match, the one with the highest precedence; of equal ones, the one with the
+/// lowest id.
 pub fn telemetry(
     ir: &Ir,
     listeners: Option<Id>,

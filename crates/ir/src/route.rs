@@ -1,4 +1,4 @@
-//! [`Route`]: what to match, and what to do with a match.
+//! [`Route`]: a condition and the handling of matches.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,33 +6,33 @@ use crate::document::documented;
 use crate::policy::RoutePolicies;
 use crate::{Action, Document, Id, Matches, Origin};
 
-/// A rule that a connection or a request may match.
+/// A rule that connections or requests may match.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct Route {
     /// The user's object. Several records share one origin where a front end splits its object.
     pub origin: Origin,
-    /// The group of listeners that the route is for; `None` is the default group.
+    /// The listener group of the route; `None` is the default group.
     pub group: Option<Id>,
-    /// The order among routes of the group: higher is tried first.
+    /// The order among routes of the group: higher ranks are tried first.
     pub rank: Rank,
     /// Whether requests or connections are matched.
     pub traffic: Traffic,
     /// The condition.
     pub matches: Matches,
-    /// What happens to a match that no filter answers.
+    /// The action for a match if no filter replies.
     pub action: Action,
-    /// How the request changes on its way.
+    /// How the upstream request target and Host are formed.
     pub rewrite: Rewrite,
-    /// What a matching request must be, and the reply when it is not.
+    /// Requirements on a matching request, and the reply if they are not met.
     pub require: Require,
-    /// Hold a request back until its body has arrived whole.
+    /// Forward a request only after its body has been received completely.
     pub request_buffering: bool,
     /// Read a response as fast as the upstream sends it, within the buffer limits.
     pub response_buffering: bool,
-    /// Policies that replace those of the backend.
+    /// Policies that override those of the backend.
     pub policies: Option<Box<RoutePolicies>>,
-    /// Behind [`Route::document`].
+    /// The data of [`Route::document`].
     pub document: Document,
 }
 
@@ -69,7 +69,7 @@ impl Default for Route {
     }
 }
 
-/// What a route is about.
+/// The kind of traffic that a route matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Traffic {
@@ -89,49 +89,49 @@ pub struct Rank {
     /// Specificity.
     #[serde(with = "crate::binary::wide")]
     pub weight: u128,
-    /// What decides between equals; different for each route, so that the order is total.
+    /// Breaks ties between equal weights; different for each route, so that the order is total.
     #[serde(with = "crate::binary::wide")]
     pub tie: u128,
 }
 
-/// How the upstream request line and Host are made from the client's.
+/// How the upstream request line and Host are formed from the client's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Rewrite {
-    /// Take the matched part of the path away.
+    /// Remove the matched part of the path.
     pub strip_path: bool,
-    /// How the backend's path and the request's are joined.
+    /// How the backend's path and the request's path are joined.
     pub path_handling: PathHandling,
     /// Send the client's Host instead of the backend's.
     pub preserve_host: bool,
 }
 
-/// How the backend's path and the request's are joined (Kong's `path_handling`).
+/// How the backend's path and the request's path are joined (Kong's `path_handling`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathHandling {
-    /// Slashes at the joint are made one.
+    /// Slashes at the joint are merged.
     #[default]
     V0,
     /// Plain concatenation.
     V1,
 }
 
-/// What a matching request must be. Checked after the match, so that the reply can say what is missing.
+/// Requirements on a matching request. Checked after the match, so that the reply can state which one is not met.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Require {
     /// TLS is required; the reply to a request without it.
     pub tls: Option<TlsRequired>,
-    /// Only gRPC over HTTP/2 is served.
+    /// Only gRPC over HTTP/2 is allowed.
     pub grpc: bool,
 }
 
-/// The reply to a request without TLS on a route that requires it. Serialised as its status.
+/// The reply to a request without TLS on a route that requires it. Serialized as its status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "u16", try_from = "u16")]
 pub enum TlsRequired {
-    /// 426, which asks for TLS.
+    /// 426, which requests an upgrade to TLS.
     #[default]
     Upgrade,
     /// 301 to the same URL with `https`.
@@ -156,7 +156,7 @@ impl TlsRequired {
         }
     }
 
-    /// The reply of this status, if there is one.
+    /// The reply with this status, if there is one.
     pub fn of(status: u16) -> Option<Self> {
         [Self::Upgrade, Self::Moved, Self::Found, Self::Temporary, Self::Permanent]
             .into_iter()
@@ -182,7 +182,7 @@ impl TryFrom<u16> for TlsRequired {
 mod tests {
     use super::*;
 
-    /// There may be hundreds of thousands of them.
+    /// A generation may have hundreds of thousands of records.
     #[test]
     fn records_are_small() {
         assert_eq!((size_of::<Matches>(), size_of::<Origin>()), (64, 40));

@@ -8,15 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Id;
 
-/// Records in a chunk at most; a full one is split.
+/// Maximum number of records in a chunk; a full chunk is split.
 const CHUNK_MAX: usize = 128;
-/// Neighbours that together have so few become one.
+/// Adjacent chunks with at most this many records together are merged.
 const CHUNK_MIN: usize = CHUNK_MAX / 4;
 
 /// Records of one kind by id. Iteration is in id order, so equal tables print and hash equally.
 ///
-/// Kept in chunks that clones share: a clone costs nothing, and a change of one record copies one chunk and the list
-/// of chunks (8 bytes for each 128 records).
+/// Stored in chunks that clones share: cloning is cheap, and changing a record copies one chunk and the list of chunks
+/// (8 bytes per 128 records).
 #[derive(Debug)]
 pub struct Table<T> {
     chunks: Arc<Vec<Arc<Chunk<T>>>>,
@@ -31,10 +31,10 @@ struct Chunk<T> {
 }
 
 impl<T> Table<T> {
-    /// A table of shared records. Of equal ids the last one counts.
+    /// Creates a table of shared records. Of equal ids, the last one is used.
     pub fn from_shared(mut records: Vec<(Id, Arc<T>)>) -> Self {
         if !records.is_sorted_by(|(a, _), (b, _)| a < b) {
-            // Stable, so that of equal ids the last one is the last one still.
+            // The sort is stable, so the last of equal ids stays last.
             records.sort_by_key(|(id, _)| *id);
             records.reverse();
             records.dedup_by_key(|(id, _)| *id);
@@ -60,17 +60,17 @@ impl<T> Table<T> {
         chunk.records.get(at)
     }
 
-    /// Adds or replaces a record; returns the one replaced.
+    /// Adds or replaces a record; returns the previous one.
     pub fn insert(&mut self, id: Id, record: T) -> Option<Arc<T>> {
         self.insert_shared(id, Arc::new(record))
     }
 
-    /// Adds a record that another table may share.
+    /// Adds a record that may be shared with another table.
     pub fn insert_shared(&mut self, id: Id, record: Arc<T>) -> Option<Arc<T>> {
         let at = self.chunk_of(&id);
         let chunks = Arc::make_mut(&mut self.chunks);
         let last = chunks.len().wrapping_sub(1);
-        // Behind the last record a full chunk stays as it is: tables are mostly made in id order.
+        // A full chunk at the end is not split: tables are usually built in id order.
         let at = if at > last && chunks.get(last).is_some_and(|chunk| chunk.ids.len() < CHUNK_MAX) { last } else { at };
         let Some(shared) = chunks.get_mut(at) else {
             chunks.push(Arc::new(Chunk { ids: vec![id], records: vec![record] }));
@@ -93,7 +93,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// Takes a record out.
+    /// Removes a record.
     pub fn remove(&mut self, id: &Id) -> Option<Arc<T>> {
         let at = self.chunk_of(id);
         let found = self.chunks.get(at)?.ids.binary_search(id).ok()?;
@@ -115,7 +115,7 @@ impl<T> Table<T> {
         Some(record)
     }
 
-    /// Whether a record has this id.
+    /// Whether the table has a record with this id.
     pub fn contains(&self, id: &Id) -> bool {
         self.get(id).is_some()
     }
@@ -130,18 +130,18 @@ impl<T> Table<T> {
         self.chunks.iter().flat_map(|chunk| &chunk.records)
     }
 
-    /// How many records there are.
+    /// Number of records.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Calls `visit` with each id whose record the tables do not share, in id order, and the record of either. Parts
-    /// that clones still share are passed over unseen.
+    /// Calls `visit` with each id whose records are not shared between the tables, in id order, and with the record of
+    /// either table. Shared chunks are skipped.
     pub(crate) fn each_unshared<'t>(
         &'t self,
         newer: &'t Self,
@@ -180,14 +180,15 @@ impl<T> Table<T> {
         }
     }
 
-    /// The chunk that has the id or would have it; one behind the last for an id behind all.
+    /// The index of the chunk that contains the id or would contain it; for an id beyond the last record, one past the
+    /// last chunk.
     fn chunk_of(&self, id: &Id) -> usize {
         self.chunks.partition_point(|chunk| chunk.ids.last().is_some_and(|last| last < id))
     }
 }
 
 impl<T> Chunk<T> {
-    /// Takes the second half out.
+    /// Splits off the second half.
     fn split(&mut self) -> Self {
         let half = self.ids.len() / 2;
         Self { ids: self.ids.split_off(half), records: self.records.split_off(half) }
@@ -205,7 +206,7 @@ impl<T> Clone for Chunk<T> {
     }
 }
 
-/// A place in a table.
+/// A position in a table.
 struct Cursor<'t, T> {
     chunks: &'t [Arc<Chunk<T>>],
     at: usize,
@@ -233,7 +234,7 @@ impl<'t, T> Cursor<'t, T> {
         self.at = 0;
     }
 
-    /// Whether both stand at the start of one shared chunk.
+    /// Whether both are at the start of a shared chunk.
     fn skips(&self, other: &Self) -> bool {
         self.at == 0
             && other.at == 0
@@ -288,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    /// Puts and removes; every table made on the way is kept, so that chunks are shared.
+    /// Inserts and removals; every intermediate table is kept, so that chunks are shared.
     fn steps() -> impl Strategy<Value = Vec<(u128, Option<u8>)>> {
         proptest::collection::vec((0_u128..700, proptest::option::weighted(0.7, any::<u8>())), 0..2000)
     }
@@ -322,7 +323,7 @@ mod tests {
                 check(old, old_model);
                 let mut seen = BTreeMap::new();
                 old.each_unshared(&table, |id, a, b| { seen.insert(id, (a.copied_value(), b.copied_value())); });
-                // What is not told of is the same record; what is told of is told once and right.
+                // A record that is not reported is unchanged; a changed record is reported exactly once.
                 for id in old_model.keys().chain(model.keys()) {
                     match seen.get(id) {
                         Some((a, b)) => prop_assert_eq!((*a, *b), (old_model.get(id).copied(), model.get(id).copied())),

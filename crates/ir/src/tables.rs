@@ -1,5 +1,5 @@
-//! [`tables!`]: the only list of tables. It makes [`Ir`], [`RecordKind`], [`Record`], [`IrDelta`], and all code that
-//! visits every table.
+//! `tables!`: the only list of tables. It generates [`Ir`], [`RecordKind`], [`Record`], [`IrDelta`], and all code
+//! that visits every table.
 
 use std::sync::Arc;
 
@@ -25,21 +25,21 @@ impl std::fmt::Display for UnknownTable {
 
 impl std::error::Error for UnknownTable {}
 
-/// What each record type provides for its table.
+/// The properties that each record type provides for its table.
 pub trait Row: Clone + Default + PartialEq + Serialize + DeserializeOwned {
     /// The table.
     const KIND: RecordKind;
-    /// The tables that its records may refer to.
+    /// The tables to which its records may refer.
     const REFERS_TO: &'static [RecordKind];
 
-    /// The user's object that the record was made of.
+    /// The user's object from which the record was lowered.
     fn origin(&self) -> &Origin;
 
     /// Calls `visit` with the field, the table and the id of each reference to another record. The table is one of
     /// [`Row::REFERS_TO`].
     fn references(&self, visit: &mut dyn FnMut(&'static str, RecordKind, Id));
 
-    /// Calls `visit` with each secret that the record refers to.
+    /// Calls `visit` with each secret to which the record refers.
     fn secrets(&self, visit: &mut dyn FnMut(SecretRef));
 }
 
@@ -52,7 +52,7 @@ macro_rules! tables {
             $($(#[doc = $doc])+ #[serde(skip_serializing_if = "Table::is_empty")] pub $table: Table<$record>,)+
         }
 
-        /// Which table a record belongs to.
+        /// The table of a record.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum RecordKind {
@@ -68,6 +68,18 @@ macro_rules! tables {
                 match self {
                     $(Self::$record => stringify!($table),)+
                 }
+            }
+
+            /// The name of the record type: `Route`.
+            pub fn type_name(self) -> &'static str {
+                match self {
+                    $(Self::$record => stringify!($record),)+
+                }
+            }
+
+            /// The kind whose record type has this name.
+            pub fn of_type(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.type_name() == name)
             }
         }
 
@@ -90,14 +102,14 @@ macro_rules! tables {
         }
 
         impl Record {
-            /// The table that it belongs to.
+            /// The table of the record.
             pub fn kind(&self) -> RecordKind {
                 match self {
                     $(Self::$record(_) => RecordKind::$record,)+
                 }
             }
 
-            /// The user's object that the record was made of.
+            /// The user's object from which the record was lowered.
             pub fn origin(&self) -> &Origin {
                 match self {
                     $(Self::$record(record) => record.origin(),)+
@@ -111,6 +123,26 @@ macro_rules! tables {
                 }
             }
 
+            /// The [binary form](crate::binary).
+            ///
+            /// # Errors
+            /// When a value has no such form; records always have one.
+            pub fn encode(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+                match self {
+                    $(Self::$record(record) => crate::binary::encode(&**record),)+
+                }
+            }
+
+            /// Reads a record of this kind from its [binary form](crate::binary).
+            ///
+            /// # Errors
+            /// When the bytes are not such a record, or have a variant that this version does not know.
+            pub fn decode(kind: RecordKind, bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
+                match kind {
+                    $(RecordKind::$record => crate::binary::decode(bytes).map(|record| Self::$record(Arc::new(record))),)+
+                }
+            }
+
             /// The hash of the record, without its id. Equal records have equal hashes, on every node.
             pub fn digest(&self) -> crate::Digest {
                 match self {
@@ -119,7 +151,7 @@ macro_rules! tables {
             }
         }
 
-        /// What turns one generation into another, by table. See [`Ir::diff`] and [`Ir::apply`].
+        /// The changes from one generation to another, by table. See [`Ir::diff`] and [`Ir::apply`].
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct IrDelta {
@@ -131,7 +163,7 @@ macro_rules! tables {
         }
 
         impl IrDelta {
-            /// Whether nothing changes.
+            /// Whether there are no changes.
             pub fn is_empty(&self) -> bool {
                 $(self.$table.is_empty())&&+
             }
@@ -148,46 +180,46 @@ macro_rules! tables {
         }
 
         impl Ir {
-            /// What turns `self` into `newer`. The cost depends on what they do not share.
+            /// The changes from `self` to `newer`. The cost depends on the parts that they do not share.
             pub fn diff(&self, newer: &Self) -> IrDelta {
                 IrDelta { $($table: self.$table.diff(&newer.$table),)+ }
             }
 
-            /// Makes the changes. Returns those that had an effect, with the records that they replaced: `delta` may come
+            /// Applies the changes. Returns the effective ones, with the records that they replaced: `delta` may come
             /// from another process, without them.
             pub fn apply(&mut self, delta: IrDelta) -> IrDelta {
                 IrDelta { $($table: self.$table.apply(delta.$table),)+ }
             }
 
-            /// Whether there is a record of this kind and id.
+            /// Whether there is a record with this kind and id.
             pub fn contains(&self, kind: RecordKind, id: &Id) -> bool {
                 match kind {
                     $(RecordKind::$record => self.$table.contains(id),)+
                 }
             }
 
-            /// The record of this kind and id.
+            /// The record with this kind and id.
             pub fn get(&self, kind: RecordKind, id: &Id) -> Option<Record> {
                 match kind {
                     $(RecordKind::$record => self.$table.get(id).map(|record| Record::$record(Arc::clone(record))),)+
                 }
             }
 
-            /// Calls `visit` with each secret that the records refer to, as often as they do.
+            /// Calls `visit` with each secret to which the records refer, once per reference.
             pub fn secrets(&self, visit: &mut dyn FnMut(SecretRef)) {
                 $(self.$table.values().for_each(|record| record.secrets(visit));)+
             }
 
-            /// `delta` with the records added that refer to a secret for which `is_affected` holds: to them, it is as if they
-            /// were replaced by themselves.
+            /// `delta` plus the records that refer to a secret for which `is_affected` returns true, as if they were
+            /// replaced by themselves.
             pub fn with_affected(&self, delta: IrDelta, is_affected: &dyn Fn(SecretRef) -> bool) -> IrDelta {
                 IrDelta { $($table: crate::delta::with_affected(&self.$table, delta.$table, is_affected),)+ }
             }
 
-            /// Adds or replaces a record that is given in its [binary form](crate::binary).
+            /// Adds or replaces a record in its [binary encoding](crate::binary).
             ///
             /// # Errors
-            /// When the bytes are not such a record, or have a variant that this version does not know.
+            /// If the bytes are not a valid record, or contain a variant unknown to this version.
             pub fn insert_encoded(
                 &mut self,
                 kind: RecordKind,
@@ -200,14 +232,14 @@ macro_rules! tables {
                 Ok(())
             }
 
-            /// Removes a record, and says whether it was there.
+            /// Removes a record; returns whether it existed.
             pub fn remove(&mut self, kind: RecordKind, id: &Id) -> bool {
                 match kind {
                     $(RecordKind::$record => self.$table.remove(id).is_some(),)+
                 }
             }
 
-            /// Adds a record, or replaces that of its kind and id.
+            /// Adds a record, or replaces the one with its kind and id.
             pub fn insert(&mut self, id: Id, record: Record) {
                 match record {
                     $(Record::$record(record) => drop(self.$table.insert_shared(id, record)),)+
@@ -225,12 +257,12 @@ macro_rules! tables {
             }
         }
 
-        /// A visitor of all tables, whatever their records.
+        /// A visitor of all tables, independent of the record type.
         pub(crate) trait Visit {
             fn table<T: Row>(&mut self, table: &Table<T>);
         }
 
-        /// A visitor of all tables and what changes in them.
+        /// A visitor of all tables and their changes.
         pub(crate) trait VisitDelta {
             fn table<T: Row>(&mut self, table: &Table<T>, delta: &Delta<T>);
         }
@@ -245,14 +277,15 @@ macro_rules! tables {
             }
         }
 
-        /// Reads the tables of a JSON object one record at a time.
+        /// Decodes the tables of a JSON object one record at a time.
         pub(crate) mod read {
             use super::*;
             use crate::decode::{Rejected, read_changes, read_table};
 
             impl Ir {
-                /// Reads a generation of another version of this program. Unknown fields and tables are ignored; a record
-                /// that cannot be read, such as one with an unknown variant, is rejected alone.
+                /// Decodes a generation written by another version of this program. Unknown fields and tables are
+                /// ignored; a record that cannot be decoded, such as one with an unknown variant, is rejected on its
+                /// own.
                 pub fn from_value(value: serde_json::Value) -> (Self, Vec<Rejected>) {
                     let (mut tables, mut rejected) = (value, Vec::new());
                     let ir = Self { $($table: read_table(&mut tables, &mut rejected),)+ };
@@ -261,7 +294,7 @@ macro_rules! tables {
             }
 
             impl IrDelta {
-                /// Reads changes from another version of this program, as [`Ir::from_value`] does.
+                /// Decodes changes written by another version of this program, as [`Ir::from_value`] does.
                 pub fn from_value(value: serde_json::Value) -> (Self, Vec<Rejected>) {
                     let (mut tables, mut rejected) = (value, Vec::new());
                     let delta = Self { $($table: read_changes(&mut tables, &mut rejected),)+ };
@@ -287,27 +320,27 @@ tables! {
     clusters: Cluster,
     /// The endpoints of the clusters.
     endpoints: Endpoint,
-    /// Where requests go.
+    /// Destinations of requests.
     backends: Backend,
-    /// What to match and what to do with a match.
+    /// Conditions on requests, and the handling of matches.
     routes: Route,
-    /// Named groups of principals that filter sets may be scoped to.
+    /// Named groups of principals to which filter sets can be scoped.
     groups: PrincipalGroup,
-    /// Who may call: consumers, workloads.
+    /// Authenticated clients: consumers, workloads.
     principals: Principal,
-    /// What a principal authenticates with, and what is attached to it.
+    /// Credentials and attachments of principals.
     credentials: Credential,
-    /// Filters and where they apply.
+    /// Filters and their scopes.
     filter_sets: FilterSet,
-    /// Policies and where they apply.
+    /// Policies and their scopes.
     policies: Policy,
-    /// Which requests are traced, and where their spans go.
+    /// Tracing: which requests are traced, and where spans are exported.
     telemetry: Telemetry,
 }
 
-/// Implements [`Row`] for a record with a field `origin`. References are listed as
-/// `"field" in Table: expression` where the expression is an iterator of ids. `secrets` is followed by a function that
-/// visits the secrets of the record, if it has any.
+/// Implements [`Row`] for a record with a field `origin`. References are listed as `"field" in Table: expression`,
+/// where the expression is an iterator of ids. `secrets` is followed by a function that visits the secrets of the
+/// record, if it has any.
 macro_rules! row {
     (
         $record:ident |$this:ident| { $($field:literal in $kind:ident: $ids:expr),* $(,)? }
@@ -392,7 +425,7 @@ row!(Policy |this| {
     "spec.rules.clients" in Principal: this.spec.principals(),
 } secrets |this, visit| this.plugin.iter().for_each(|plugin| references_in(&plugin.params, visit)));
 
-/// The change of a record with an id, for tests and callers that edit by hand.
+/// The change of the record with an id, for tests and callers that edit records directly.
 impl<T: Row> From<(Id, Option<T>)> for Change<T> {
     fn from((id, record): (Id, Option<T>)) -> Self {
         Self { id, old: None, new: record.map(Arc::new) }

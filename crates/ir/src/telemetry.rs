@@ -1,4 +1,4 @@
-//! Distributed tracing: which requests are traced, how trace contexts travel, and where spans go.
+//! Distributed tracing: which requests are traced, how trace contexts are propagated, and where spans are exported.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,46 +10,47 @@ use crate::{Id, Origin};
 pub struct Telemetry {
     /// The user's object.
     pub origin: Origin,
-    /// What requests it is for.
+    /// The requests to which it applies.
     pub scope: TelemetryScope,
-    /// Among records whose scopes hold for a request, the highest wins. The front end computes it.
+    /// Among the records whose scopes match a request, the one with the highest precedence is used. Computed by the
+    /// front end.
     pub precedence: u32,
     /// Which requests are traced.
     pub sampling: Sampling,
-    /// Which headers carry trace contexts.
+    /// The headers with trace contexts.
     pub propagation: Propagation,
-    /// Attributes that every span gets.
+    /// Attributes of every span.
     pub tags: Vec<SpanTag>,
-    /// What the spans are of, by name: `service.name`. The engine adds `service.name`, `service.version` and
-    /// `service.instance.id` where they are absent.
+    /// Resource attributes by name: `service.name`. The engine adds `service.name`, `service.version` and
+    /// `service.instance.id` if they are absent.
     pub resource: Vec<(Box<str>, Box<str>)>,
-    /// Where spans go. Without it, contexts are propagated and no spans are made.
+    /// Where spans are exported. Without it, contexts are propagated and no spans are recorded.
     pub exporter: Option<SpanExporter>,
 }
 
-/// What requests tracing is for: all parts that are set must hold.
+/// The requests to which tracing applies: all parts that are set must match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TelemetryScope {
-    /// Requests that arrive at the listeners of this group; `None` is the default group. It does not count where
-    /// [`route`](Self::route) is set: a route has a group itself.
+    /// Requests that arrive at the listeners of this group; `None` is the default group. Ignored if
+    /// [`route`](Self::route) is set: a route itself belongs to a group.
     pub listeners: Option<Id>,
-    /// Requests of this route (the origin id, so that it holds for every part of a split route).
+    /// Requests of this route (the origin id, so that it applies to every part of a split route).
     pub route: Option<Id>,
     /// Requests to this backend.
     pub backend: Option<Id>,
 }
 
-/// Which requests are traced, in percent from 0 to 100. The request's own decision comes first: one whose context says
-/// that it is not sampled is not traced; `client_percent` applies to one that asks to be traced, and `random_percent` to
-/// one that leaves it open.
+/// Which requests are traced, in percent from 0 to 100. The request's own decision takes precedence: a request whose
+/// context is not sampled is not traced; `client_percent` applies to requests that ask to be traced, and
+/// `random_percent` to requests without a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sampling {
-    /// Of requests that ask to be traced: by a sampled context, or by the header `x-client-trace-id`.
+    /// For requests that ask to be traced: by a sampled context, or by the header `x-client-trace-id`.
     #[serde(serialize_with = "crate::binary::one_zero")]
     pub client_percent: f64,
-    /// Of requests that say nothing about it.
+    /// For requests without a decision.
     #[serde(serialize_with = "crate::binary::one_zero")]
     pub random_percent: f64,
     /// Upper limit on both.
@@ -63,18 +64,18 @@ impl Default for Sampling {
     }
 }
 
-/// Which headers carry trace contexts.
+/// The headers with trace contexts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Propagation {
-    /// Formats to look for in a request, in this order; the first that is found counts. Empty ignores the client's
-    /// context: every request starts a trace.
+    /// Formats to extract from a request, in this order; the first one found is used. If empty, the client's context is
+    /// ignored: every request starts a trace.
     pub extract: Vec<TraceFormat>,
-    /// Names of request headers to remove after that.
+    /// Names of request headers to remove afterwards.
     pub clear: Vec<Box<str>>,
-    /// Formats that upstreams get. Empty injects nothing, and leaves the client's headers as they are.
+    /// Formats to inject into upstream requests. If empty, nothing is injected, and the client's headers are unchanged.
     pub inject: Vec<TraceInjection>,
-    /// What [`TraceInjection::Preserve`] injects when no context was found in the request.
+    /// The format for [`TraceInjection::Preserve`] if the request has no context.
     pub default_format: TraceFormat,
 }
 
@@ -89,22 +90,22 @@ impl Default for Propagation {
     }
 }
 
-/// Headers that carry a trace context.
+/// A format of trace context headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceFormat {
     /// `traceparent` and `tracestate` (W3C Trace Context).
     #[default]
     W3c,
-    /// `X-B3-TraceId` and its siblings. Extraction also takes the single header `b3`, which goes first.
+    /// `X-B3-TraceId` and related headers. Extraction also reads the single header `b3`, which takes precedence.
     B3,
     /// The single header `b3`.
     B3Single,
-    /// `x-datadog-trace-id` and its siblings.
+    /// `x-datadog-trace-id` and related headers.
     Datadog,
     /// `uber-trace-id`
     Jaeger,
-    /// `ot-tracer-traceid` and its siblings (OpenTracing).
+    /// `ot-tracer-traceid` and related headers (OpenTracing).
     Ot,
     /// `X-Amzn-Trace-Id` (AWS X-Ray).
     Aws,
@@ -132,27 +133,27 @@ impl TraceFormat {
     }
 }
 
-/// Which format an upstream gets.
+/// The format to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceInjection {
-    /// The format that the request came with, or [`Propagation::default_format`].
+    /// The format of the client's context, or [`Propagation::default_format`].
     Preserve,
-    /// This one.
+    /// This format.
     Format(TraceFormat),
 }
 
-/// An attribute that every span gets.
+/// An attribute of every span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SpanTag {
     /// Name of the attribute.
     pub name: Box<str>,
-    /// Where the value comes from.
+    /// The source of the value.
     pub value: TagValue,
 }
 
-/// Where the value of an attribute comes from.
+/// The source of an attribute's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TagValue {
@@ -162,7 +163,7 @@ pub enum TagValue {
     Header {
         /// Its name.
         name: Box<str>,
-        /// The value when the request has no such header; `None` leaves the attribute out.
+        /// The value if the request has no such header; `None` omits the attribute.
         default: Option<Box<str>>,
     },
 }
@@ -173,13 +174,13 @@ impl Default for TagValue {
     }
 }
 
-/// Where spans go, and how.
+/// Where and how spans are exported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SpanExporter {
-    /// What the collector speaks.
+    /// The protocol of the collector.
     pub protocol: SpanProtocol,
-    /// The collector: `http://` or `https://` with the whole path, such as `http://collector:4318/v1/traces`. For
+    /// The collector: `http://` or `https://` with the complete path, such as `http://collector:4318/v1/traces`. For
     /// [`SpanProtocol::OtlpGrpc`] without a path: `http://collector:4317`.
     pub url: Box<str>,
     /// Headers of each call, such as those with an API key; for gRPC, its metadata. A value may be a reference to a secret,
@@ -187,11 +188,11 @@ pub struct SpanExporter {
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// Do not verify the collector's certificate.
     pub insecure: bool,
-    /// Compress what is sent with gzip.
+    /// Compress requests with gzip.
     pub gzip: bool,
-    /// Limit on a call, milliseconds.
+    /// Timeout of a call, milliseconds.
     pub timeout_ms: u64,
-    /// What waits for the collector.
+    /// The export queue.
     pub queue: SpanQueue,
 }
 
@@ -209,7 +210,7 @@ impl Default for SpanExporter {
     }
 }
 
-/// What a collector speaks.
+/// The protocol of a collector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanProtocol {
@@ -236,23 +237,23 @@ impl SpanProtocol {
     }
 }
 
-/// What waits for a collector: the spans of so many requests. When the queue is full, the oldest ones are dropped.
+/// The export queue. When it is full, the oldest spans are dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SpanQueue {
-    /// Requests of one call at most; 0 counts as 1.
+    /// Maximum number of traced requests per call; 0 is treated as 1.
     pub batch_requests_max: u32,
-    /// How long a batch may wait to be full, milliseconds.
+    /// How long to wait for a batch to fill up, milliseconds.
     pub batch_delay_ms: u64,
-    /// Requests that may wait; 0 counts as 1.
+    /// Maximum number of queued requests; 0 is treated as 1.
     pub requests_max: u32,
-    /// Memory of what waits, bytes.
+    /// Maximum memory of the queue, bytes.
     pub bytes_max: u64,
-    /// A batch that fails later than this after its first try is dropped, milliseconds; 0 tries once.
+    /// Time after the first attempt at which a failed batch is dropped, milliseconds; with 0, there are no retries.
     pub retry_ms_max: u64,
-    /// Before the first retry, milliseconds; it doubles with each.
+    /// Delay before the first retry, milliseconds; it doubles with each retry.
     pub retry_delay_ms: u64,
-    /// Between retries at most, also when the collector asks for more, milliseconds.
+    /// Maximum delay between retries, also if the collector requests more, milliseconds.
     pub retry_delay_ms_max: u64,
 }
 

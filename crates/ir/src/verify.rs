@@ -1,4 +1,4 @@
-//! The verifier: invariants that every front end must keep. Runs after each lowering and before each publish.
+//! The verifier: checks the invariants of the IR. Runs after each lowering and before each publication.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::tables::{Visit, VisitDelta};
 use crate::{Code, Delta, Diagnostic, Diagnostics, Id, Ir, IrDelta, Origin, RecordKind, Route, Row, Severity, Table};
 
 impl Ir {
-    /// What is wrong with the generation; empty when it may be published.
+    /// The problems of the generation; empty if it may be published.
     pub fn verify(&self) -> Vec<Diagnostic> {
         let mut check = Check { ir: self, found: Vec::new() };
         self.visit(&mut All(&mut check));
@@ -18,7 +18,7 @@ impl Ir {
     }
 }
 
-/// A generation in which nothing is wrong: what the next one is verified against, at the cost of what changes.
+/// A valid generation: the next one is verified against it, at a cost that depends on the changes.
 #[derive(Clone, Debug)]
 pub struct Verified {
     ir: Arc<Ir>,
@@ -30,7 +30,7 @@ impl Verified {
     /// Verifies a whole generation.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The problems of the generation.
     pub fn new(ir: Arc<Ir>) -> Result<Self, Diagnostics> {
         let own_ties = ir.routes.iter().all(|(id, route)| breaks_own_tie(id, route));
         match Diagnostics::of(ir.verify()) {
@@ -44,11 +44,11 @@ impl Verified {
         &self.ir
     }
 
-    /// Verifies the generation `newer` that `delta` makes of this one: the records that change, and, where records are
-    /// removed, that no other record refers to them. Finds something exactly when [`Ir::verify`] does.
+    /// Verifies the generation `newer` that results from this one by `delta`: the changed records and, if records are
+    /// removed, that no other record refers to them. Reports problems if and only if [`Ir::verify`] does.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The problems of the generation.
     pub fn advance(&self, newer: Arc<Ir>, delta: &IrDelta) -> Result<Self, Diagnostics> {
         let mut check = Check { ir: &newer, found: Vec::new() };
         newer.visit_delta(delta, &mut Changed(&mut check));
@@ -77,7 +77,7 @@ struct Check<'c> {
     found: Vec<Diagnostic>,
 }
 
-/// Looks at all records.
+/// Checks all records.
 struct All<'a, 'c>(&'a mut Check<'c>);
 
 impl Visit for All<'_, '_> {
@@ -86,7 +86,7 @@ impl Visit for All<'_, '_> {
     }
 }
 
-/// Looks at the records that are new or differ.
+/// Checks the new and changed records.
 struct Changed<'a, 'c>(&'a mut Check<'c>);
 
 impl VisitDelta for Changed<'_, '_> {
@@ -95,7 +95,7 @@ impl VisitDelta for Changed<'_, '_> {
     }
 }
 
-/// Collects what is removed.
+/// Collects the removed records.
 #[derive(Default)]
 struct Removed {
     kinds: HashSet<RecordKind>,
@@ -111,7 +111,7 @@ impl VisitDelta for Removed {
     }
 }
 
-/// Looks at the other records of tables that may refer to something removed.
+/// Checks the other records of tables that may refer to removed ones.
 struct Unchanged<'a, 'c> {
     check: &'a mut Check<'c>,
     removed: &'a Removed,
@@ -143,7 +143,7 @@ impl Check<'_> {
         });
     }
 
-    /// The order of routes must be total, or two nodes could serve one generation differently.
+    /// The order of routes must be total; otherwise two nodes could serve one generation differently.
     fn ranks(&mut self) {
         let mut routes: Vec<_> = self.ir.routes.values().map(|r| (r.traffic as u8, r.rank, r)).collect();
         routes.sort_by_key(|(traffic, rank, _)| (*traffic, *rank));

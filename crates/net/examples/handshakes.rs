@@ -1,7 +1,7 @@
-//! What a mutual TLS handshake costs: by an identity policy, by the verifiers of rustls, and resumed by a ticket. Both
-//! sides are on one thread and connected by memory, so the time is the CPU time of both.
+//! Measures the cost of a mutual TLS handshake: by an identity policy, by the verifiers of rustls, and resumed by a
+//! ticket. Both sides run on one thread over in-memory connections, so the time is the CPU time of both.
 //!
-//! `cargo run --profile profiling -p cardinal-net --example handshakes -- 2000`: how many of each.
+//! `cargo run --profile profiling -p cardinal-net --example handshakes -- 2000`: the number of handshakes of each kind.
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "an example measures and prints")]
 
@@ -34,7 +34,7 @@ async fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Ou
     let name = ServerName::try_from("a.test")?;
     let asked = async {
         let mut stream = connector.connect(name, near).await?;
-        // Tickets come before it.
+        // Tickets arrive before the byte.
         stream.read_u8().await?;
         Ok::<_, std::io::Error>(stream.get_ref().1.handshake_kind())
     };
@@ -54,7 +54,7 @@ async fn measure(what: &str, count: u32, client: Arc<ClientConfig>, server: Arc<
     Ok(())
 }
 
-/// Both sides with the verifiers of rustls, which look at names and know no SPIFFE IDs.
+/// Both sides with the verifiers of rustls, which check names and do not support SPIFFE IDs.
 fn plain(ca: &Ca, svid: &X509Svid, resumes: bool) -> Outcome<(Arc<ClientConfig>, Arc<ServerConfig>)> {
     let provider = tls::provider(&[]).0;
     let mut roots = RootCertStore::empty();

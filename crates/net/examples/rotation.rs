@@ -1,7 +1,8 @@
-//! Certificates rotated in real time under load: leaves every 2 seconds and roots every 10, with overlap, for a minute.
-//! Handshakes go over loopback without a pause. It prints handshakes, failures, and resident memory.
+//! Rotates certificates in real time under load: leaves every 2 seconds and roots every 10, with overlap, for a minute.
+//! Handshakes are performed over loopback without a pause. Prints the numbers of handshakes and failures, and the
+//! resident memory.
 //!
-//! `cargo run --profile profiling -p cardinal-net --example rotation -- 60`: for how many seconds.
+//! `cargo run --profile profiling -p cardinal-net --example rotation -- 60`: the duration in seconds.
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "an example measures and prints")]
 
@@ -55,8 +56,8 @@ impl Mesh {
         Ok(Self { clock, domain, ca, next: None, retired: None, bundle, nodes })
     }
 
-    /// What the control plane does in this second: a new root is published, then issues; the old one is withdrawn when
-    /// the last leaf that it issued has expired.
+    /// The steps of the control plane in this second: a new root is published, then issues certificates; the old one is
+    /// withdrawn when the last leaf that it issued has expired.
     fn step(&mut self, second: u64) -> Outcome<()> {
         if second % ROOT_SECONDS == ROOT_SECONDS - LEAF_SECONDS {
             let next = root(&self.domain, &*self.clock)?;
@@ -96,7 +97,7 @@ async fn serve(listener: TcpListener, server: Arc<IdentityServer>) {
     while let Ok((tcp, _)) = listener.accept().await {
         let server = Arc::clone(&server);
         drop(cardinal_base::task::spawn("connection", async move {
-            // The client counts what fails.
+            // The client counts failures.
             tcp.set_nodelay(true).ok();
             let Ok(mut found) = server.accept(tcp).await else { return };
             let mut byte = [0; 1];
@@ -124,7 +125,7 @@ async fn load(address: std::net::SocketAddr, client: Arc<IdentityClient>, figure
     }
 }
 
-/// A number of `/proc/self/status`, in KiB.
+/// A value in `/proc/self/status`, in KiB.
 fn status(name: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -141,7 +142,7 @@ async fn run(seconds: u64) -> Outcome<()> {
     let address = listener.local_addr()?;
     drop(cardinal_base::task::spawn("listener", serve(listener, Arc::clone(&server))));
 
-    // A connection that stays, as one in a pool does.
+    // A long-lived connection, as in a pool.
     let mut pooled = client.connect(ServerName::try_from("a.test")?, TcpStream::connect(address).await?).await?;
     let figures = Arc::new(Figures::default());
     let clients: Vec<_> = (0..CLIENTS)

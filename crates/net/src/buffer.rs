@@ -1,29 +1,28 @@
-//! Read buffers, from a pool of the thread: held only while bytes are in flight.
+//! Read buffers from a per-thread pool: a connection holds one only while bytes are in flight.
 //!
-//! There are two sizes. Large buffers make fewer system calls of a long body; a thread lends only a few of them at a
-//! time, so that many slow receivers cannot make it hold much.
+//! There are two sizes. Large buffers need fewer system calls for a long body; a thread lends only a few of them at a
+//! time, so that many slow receivers cannot use up much memory.
 
 use std::cell::{Cell, RefCell};
 
 use cardinal_base::ObjectPool;
 
-/// Bytes of a buffer.
+/// Size of a buffer, bytes.
 pub const SIZE: usize = 16 * 1024;
 
-/// Bytes of a large buffer: a body of 64 KiB and its head come with one call.
+/// Size of a large buffer, bytes: a body of 64 KiB and its head fit into one read.
 pub(crate) const LARGE: usize = 128 * 1024;
 
-/// Buffers that a thread keeps for the next connections that need them, at most: [`sweep`] gives up what a while did not
-/// need.
+/// Maximum number of buffers that a thread keeps for reuse; [`sweep`] frees buffers that were not needed for a while.
 const KEPT_MAX: usize = 16 * 1024;
 
-/// Large buffers that a thread keeps.
+/// Maximum number of large buffers that a thread keeps.
 const LARGE_KEPT: usize = 8;
 
-/// Large buffers that a thread lends at a time; connections beyond that go on with ordinary ones.
+/// Maximum number of large buffers lent at a time; further connections use ordinary buffers.
 const LARGE_LENT_MAX: usize = 32;
 
-/// Capacity of a vector to gather output in.
+/// Capacity of an output vector, bytes.
 const OUTPUT: usize = 2048;
 
 thread_local! {
@@ -33,24 +32,24 @@ thread_local! {
     static FREE_OUTPUT: RefCell<ObjectPool<Vec<u8>>> = const { RefCell::new(ObjectPool::new(KEPT_MAX)) };
 }
 
-/// Gives up buffers of this thread that were not needed lately. Call it every second or so.
+/// Frees buffers of this thread that were not needed lately. To be called about once per second.
 pub fn sweep() {
     FREE.with_borrow_mut(ObjectPool::sweep);
     FREE_OUTPUT.with_borrow_mut(ObjectPool::sweep);
 }
 
-/// An empty vector to gather output in.
+/// An empty vector for output.
 pub fn take_output() -> Vec<u8> {
     FREE_OUTPUT.with_borrow_mut(ObjectPool::take).unwrap_or_else(|| Vec::with_capacity(OUTPUT))
 }
 
-/// Vectors that this thread has for outputs.
+/// Number of output vectors kept by this thread.
 #[cfg(test)]
 pub(crate) fn outputs_kept() -> usize {
     FREE_OUTPUT.with_borrow(ObjectPool::len)
 }
 
-/// Takes a vector back; one that grew large, or never was one of ours, is freed.
+/// Returns an output vector for reuse; a vector that has grown large, or was not taken from the pool, is freed.
 pub fn give_output(mut bytes: Vec<u8>) {
     if bytes.capacity() < OUTPUT || bytes.capacity() > 2 * SIZE {
         return;
@@ -59,7 +58,7 @@ pub fn give_output(mut bytes: Vec<u8>) {
     FREE_OUTPUT.with_borrow_mut(|free| free.give(bytes));
 }
 
-/// A buffer of [`SIZE`] zeroed or stale bytes.
+/// A buffer of [`SIZE`] bytes with arbitrary content.
 fn take() -> Vec<u8> {
     FREE.with_borrow_mut(ObjectPool::take).unwrap_or_else(|| vec![0; SIZE])
 }
@@ -70,7 +69,7 @@ fn give(bytes: Vec<u8>) {
     }
 }
 
-/// A buffer of [`LARGE`] bytes, if there is one to lend.
+/// A buffer of [`LARGE`] bytes, if the limit allows.
 fn take_large() -> Option<Vec<u8>> {
     if LARGE_LENT.get() >= LARGE_LENT_MAX {
         return None;
@@ -88,7 +87,7 @@ fn give_large(bytes: Vec<u8>) {
     });
 }
 
-/// Bytes that were read and not yet used. Without memory while empty.
+/// Bytes that were read and not yet consumed. Holds no memory while empty.
 #[derive(Debug, Default)]
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -99,7 +98,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// A buffer that starts with these bytes.
+    /// Creates a buffer with these bytes.
     pub fn with(bytes: &[u8]) -> Self {
         let mut buffer = Self::default();
         if !bytes.is_empty() {
@@ -112,22 +111,22 @@ impl Buffer {
         buffer
     }
 
-    /// What was read.
+    /// The unread bytes.
     pub fn filled(&self) -> &[u8] {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// How much was read.
+    /// Number of unread bytes.
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 
-    /// Whether nothing is left.
+    /// Whether there are no unread bytes.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Drops bytes from the front.
+    /// Removes bytes from the front.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
         if self.is_empty() {
@@ -135,7 +134,7 @@ impl Buffer {
         }
     }
 
-    /// Room to read into, at least one byte; grows up to `max` bytes of unread content. `None` at that limit.
+    /// Free space to read into, at least one byte; grows up to `max` bytes of unread content. `None` at that limit.
     pub fn room(&mut self, max: usize) -> Option<&mut [u8]> {
         if self.bytes.is_empty() {
             self.bytes = take();
@@ -154,7 +153,7 @@ impl Buffer {
         self.bytes.get_mut(self.end..)
     }
 
-    /// Adds bytes at the end, as many as keep the unread content below `max`; says how many.
+    /// Appends bytes, as long as the unread content stays within `max`; returns how many were appended.
     pub fn extend(&mut self, mut bytes: &[u8], max: usize) -> usize {
         let before = bytes.len();
         while !bytes.is_empty() {
@@ -169,7 +168,7 @@ impl Buffer {
         before - bytes.len()
     }
 
-    /// Takes a large buffer to read into, if nothing is unread and there is one to lend.
+    /// Switches to a large buffer, if nothing is unread and the limit allows.
     pub fn enlarge(&mut self) {
         if self.large || !self.is_empty() {
             return;
@@ -180,12 +179,12 @@ impl Buffer {
         }
     }
 
-    /// So many bytes were read into [`Buffer::room`].
+    /// Marks `count` bytes of [`Buffer::room`] as read.
     pub fn advance(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
     }
 
-    /// Gives the memory back when nothing is left.
+    /// Releases the memory if nothing is unread.
     pub fn release(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
             (self.start, self.end) = (0, 0);
@@ -239,7 +238,7 @@ mod tests {
         let sizes: Vec<usize> = buffers.iter_mut().map(|b| b.room(SIZE).unwrap().len()).collect();
         assert_eq!(sizes.iter().filter(|size| **size == LARGE).count(), LARGE_LENT_MAX);
         assert_eq!(sizes.last(), Some(&SIZE));
-        // One that is given back, in either way, can be lent again; unread bytes stay where they are.
+        // A buffer that is released or dropped can be lent again; unread bytes stay in place.
         buffers[0].release();
         drop(buffers.remove(1));
         let mut other = Buffer::with(b"unread");

@@ -1,4 +1,4 @@
-//! [`ByteStream`]: a connection with what was read and not used, and what was written and not sent.
+//! [`ByteStream`]: a connection with its unread input and unsent output.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,22 +9,22 @@ use crate::NetError;
 use crate::buffer::{self, Buffer};
 use crate::io::Io;
 
-/// A connection of bytes: what raw TCP is forwarded over, and what an HTTP/1 connection reads from and writes to.
+/// A byte connection: used for forwarding raw TCP, and below an HTTP/1 connection.
 #[derive(Debug)]
 pub struct ByteStream {
     pub(crate) io: Io,
-    /// What was read and not used.
+    /// Bytes read but not consumed.
     pub(crate) input: Buffer,
-    /// What was gathered to be sent.
+    /// Bytes to be sent.
     pub(crate) output: Vec<u8>,
-    /// Bytes of `output` that were sent.
+    /// Number of bytes of `output` that have been sent.
     pub(crate) written: usize,
-    /// Bytes have been sent since this was last reset.
+    /// Bytes have been sent since the flag was reset.
     pub(crate) has_sent: bool,
 }
 
 impl ByteStream {
-    /// A connection of which only `input` was read.
+    /// Creates a connection from which only `input` was read.
     pub fn new(io: Io, input: Buffer) -> Self {
         Self { io, input, output: Vec::new(), written: 0, has_sent: false }
     }
@@ -34,31 +34,31 @@ impl ByteStream {
         &mut self.io
     }
 
-    /// Takes the connection apart: the stream, and what was read and not used. What was not sent is lost.
+    /// Splits the connection into the stream and the unread input. Unsent output is dropped.
     pub fn into_parts(mut self) -> (Io, Buffer) {
         buffer::give_output(std::mem::take(&mut self.output));
         (self.io, self.input)
     }
 
-    /// What was read and not used.
+    /// The unread input.
     pub fn unread(&self) -> &[u8] {
         self.input.filled()
     }
 
-    /// Takes what was read and not used.
+    /// Takes the unread input.
     pub fn take_unread(&mut self) -> Buffer {
         std::mem::take(&mut self.input)
     }
 
-    /// Reads more; 0 at the end of the stream. `max` limits what may lie unused.
+    /// Reads more; 0 at the end of the stream. `max` limits the unread input.
     ///
     /// # Errors
-    /// The connection breaks, or so much lies unused.
+    /// If the connection fails, or the unread input has reached its limit.
     pub fn poll_read_more(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<usize, NetError>> {
         self.poll_read(cx, max).map_ok(|(count, _)| count)
     }
 
-    /// [`Self::poll_read_more`], which also tells whether there was room for no more.
+    /// Like [`Self::poll_read_more`]; also returns whether the buffer is full.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<(usize, bool), NetError>> {
         let Some(room) = self.input.room(max) else { return Poll::Ready(Err(NetError::BufferFull)) };
         let mut buf = ReadBuf::new(room);
@@ -78,10 +78,10 @@ impl ByteStream {
         }
     }
 
-    /// Sends what was gathered.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// The connection breaks.
+    /// If the connection fails.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetError>> {
         ready!(self.poll_write_output(cx))?;
         Pin::new(&mut self.io).poll_flush(cx).map_err(NetError::Io)
@@ -100,7 +100,7 @@ impl ByteStream {
             }
         }
         self.written = 0;
-        // A connection that waits for an answer holds no buffer.
+        // A connection that waits for a response holds no buffer.
         buffer::give_output(std::mem::take(&mut self.output));
         Poll::Ready(Ok(()))
     }

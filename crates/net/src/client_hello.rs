@@ -1,8 +1,8 @@
-//! The server name in a TLS ClientHello, read without answering it: for passthrough by SNI.
+//! Reads the server name of a TLS ClientHello without answering it, for passthrough by SNI.
 
 use rustls::server::Acceptor;
 
-/// How far reading came.
+/// The result of reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hello {
     /// More bytes are needed.
@@ -18,27 +18,27 @@ pub enum Hello {
     NotTls,
 }
 
-/// The most bytes a ClientHello is waited for with.
+/// Maximum number of bytes to read for a ClientHello.
 pub const MAX: usize = 16 * 1024;
 
-/// Reads the ClientHello at the start of `bytes`. It may stretch over several records.
+/// Reads the ClientHello at the start of `bytes`. It may span several records.
 pub fn parse(bytes: &[u8]) -> Hello {
     Reader::default().read(bytes)
 }
 
-/// Reads a ClientHello that arrives in pieces, without reading any byte twice.
+/// Reads a ClientHello that arrives in parts, without reading any byte twice.
 #[derive(Default)]
 pub struct Reader {
     acceptor: Acceptor,
-    /// Bytes that the acceptor has.
+    /// Number of bytes passed to the acceptor.
     fed: usize,
 }
 
 impl Reader {
-    /// Goes on with `bytes`, which are all that have come since the start of the connection. Do not call it again once
-    /// the outcome is no longer [`Hello::Partial`].
+    /// Continues with `bytes`: all bytes since the start of the connection. Must not be called again once the result is
+    /// not [`Hello::Partial`].
     pub fn read(&mut self, bytes: &[u8]) -> Hello {
-        // 22: handshake record, 3.x: TLS. Decided early, so that what is not TLS is not waited for.
+        // 22: handshake record, 3.x: TLS. Checked early, so that a client that does not use TLS is not waited for.
         match bytes {
             [] | [22] => return Hello::Partial,
             [22, 3, ..] => {}

@@ -1,28 +1,28 @@
-//! What can go wrong on one side of an exchange. Which side it was, and so what kind of failure, the engine knows.
+//! I/O and protocol errors on one side of an exchange. The engine adds the side and derives the failure kind.
 
 use cardinal_http::h1::{BodyError, HeadError};
 
 use crate::h2::H2Error;
 
-/// What went wrong on a connection or a stream.
+/// An error of a connection or a stream.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
-    /// The peer ended the connection where a message was not over.
+    /// The peer closed the connection in the middle of a message.
     #[error("connection closed")]
     Closed,
-    /// The system says so.
+    /// An I/O error.
     #[error("{}", crate::tls::io_text(.0))]
     Io(std::io::Error),
-    /// The head is not one.
+    /// The head is invalid.
     #[error("{0}")]
     Head(HeadError),
-    /// The body is not what was announced.
+    /// The body does not match its framing.
     #[error("{0}")]
     Body(BodyError),
-    /// HTTP/2 says so.
+    /// An HTTP/2 error.
     #[error("{0}")]
     H2(H2Error),
-    /// More was to be held than is allowed.
+    /// A buffer limit is exceeded.
     #[error("buffer limit reached")]
     BufferFull,
     /// The message cannot be expressed in this protocol.
@@ -31,12 +31,12 @@ pub enum NetError {
 }
 
 impl NetError {
-    /// Whether the node has run out of something, so that this tells nothing about the peer.
+    /// Whether the node has run out of a resource; the peer is not the cause.
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Io(error) if cardinal_base::descriptors::is_local(error))
     }
 
-    /// Whether the peer is gone, as opposed to speaking nonsense.
+    /// Whether the peer has disconnected, as opposed to violating the protocol.
     pub fn is_disconnect(&self) -> bool {
         match self {
             Self::Closed | Self::Io(_) | Self::Body(BodyError::Truncated) => true,

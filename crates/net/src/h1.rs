@@ -15,28 +15,28 @@ use crate::buffer::{self, Buffer, SIZE};
 use crate::byte_stream::ByteStream;
 use crate::io::Io;
 
-/// A head and body bytes are gathered by copying them up to this size, and written from where they lie above it.
+/// Head and body are copied into one buffer up to this size; larger data is written directly, without copying.
 const GATHER_MAX: usize = SIZE;
 
-/// A body of which so many bytes are to come is worth splicing. Measured on loopback: of half of it, what lies in the
-/// caches of the processor is copied at less cost.
+/// Remaining body size from which splicing is worthwhile. Measured on loopback: with half of it, copying data that is
+/// in the processor cache costs less.
 const SPLICED_MIN: u64 = 1024 * 1024;
 
-/// So few bytes that are left of a body are read, even of one that was spliced so far.
+/// The rest of a body below this size is read, even if the body was spliced so far.
 const SPLICED_LEFT_MIN: u64 = 4 * SIZE as u64;
 
-/// How a body that is written ends.
+/// The framing state of a body being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoder {
     /// Nothing more may be written.
     Done,
-    /// So many bytes are to come.
+    /// Remaining number of bytes.
     Length(u64),
-    /// Chunks, the next of which has not begun.
+    /// Chunked; no chunk is in progress.
     Chunked,
-    /// So many bytes of a chunk are to come.
+    /// Chunked; remaining number of bytes of the current chunk.
     Chunk(u64),
-    /// The end of the connection.
+    /// Ended by closing the connection.
     Close,
 }
 
@@ -44,30 +44,30 @@ enum Encoder {
 #[derive(Debug)]
 pub struct H1 {
     stream: ByteStream,
-    /// Body bytes at the front of what was read.
+    /// Number of body bytes at the front of the unread input.
     run: usize,
     decoder: BodyDecoder,
     /// Trailer fields of the message being read.
     trailers: HeaderList,
     encoder: Encoder,
     eof: bool,
-    /// Much comes at once: reads are worth a large buffer.
+    /// Data arrives in large chunks, so a large read buffer pays off.
     bulk: bool,
-    /// As much comes at once as is worth splicing.
+    /// Data arrives fast enough for splicing.
     flood: bool,
-    /// Some of the message being read was spliced.
+    /// Part of the message being read was spliced.
     spliced: bool,
-    /// Counts the connection for as long as it exists.
+    /// The connection permit, held as long as the connection exists.
     permit: Option<Permit>,
 }
 
 impl H1 {
-    /// A connection on which nothing was read yet but `prefix`.
+    /// Creates a connection from which only `prefix` was read.
     pub fn new(io: Io, prefix: &[u8]) -> Self {
         Self::with_input(io, Buffer::with(prefix))
     }
 
-    /// A connection on which nothing was read yet but `input`, which is taken as it is.
+    /// Creates a connection from which only `input` was read; takes over the buffer.
     pub fn with_input(io: Io, input: Buffer) -> Self {
         Self {
             stream: ByteStream::new(io, input),
@@ -83,12 +83,12 @@ impl H1 {
         }
     }
 
-    /// Has the connection count for a limit for as long as it exists.
+    /// Attaches the connection permit.
     pub fn hold(&mut self, permit: Option<Permit>) {
         self.permit = permit;
     }
 
-    /// What the connection counts for.
+    /// The connection permit.
     pub fn permit(&self) -> Option<&Permit> {
         self.permit.as_ref()
     }
@@ -98,33 +98,33 @@ impl H1 {
         &mut self.stream.io
     }
 
-    /// Takes the connection apart: the stream, and what was read and not used.
+    /// Splits the connection into the stream and the unread input.
     pub fn into_parts(self) -> (Io, Buffer) {
         self.stream.into_parts()
     }
 
-    /// The bytes under it, for who goes on without HTTP.
+    /// The underlying byte stream, for use after an upgrade.
     pub fn stream(&mut self) -> &mut ByteStream {
         self.run = 0;
         &mut self.stream
     }
 
-    /// What was read and not used.
+    /// The unread input.
     pub fn unread(&self) -> &[u8] {
         self.stream.input.filled()
     }
 
-    /// Drops unused bytes: a head that was parsed.
+    /// Removes a parsed head from the unread input.
     pub fn consume_head(&mut self, count: usize) {
         self.stream.input.consume(count);
     }
 
-    /// The request being read has a body of this framing, which starts at the unused bytes.
+    /// Starts reading a request body with this framing at the unread input.
     pub fn start_reading(&mut self, framing: Framing) {
         self.start_body(BodyDecoder::new(framing), framing);
     }
 
-    /// The response being read has a body of this framing, which starts at the unused bytes.
+    /// Starts reading a response body with this framing at the unread input.
     pub fn start_reading_response(&mut self, framing: Framing) {
         self.start_body(BodyDecoder::of_response(framing), framing);
     }
@@ -136,12 +136,12 @@ impl H1 {
         if matches!(framing, Framing::None) || matches!(framing, Framing::Length(length) if length <= SIZE as u64) {
             self.bulk = false;
         }
-        // Where no length is known, it has to be seen that much comes.
+        // Without a known length, splicing only starts once much data has arrived.
         self.flood = matches!(framing, Framing::Length(_));
         self.spliced = false;
     }
 
-    /// Reads more; 0 at the end of the stream. `max` limits what may lie unused.
+    /// Reads more; 0 at the end of the stream. `max` limits the unread input.
     pub fn poll_read_more(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<usize, NetError>> {
         if self.bulk {
             self.stream.input.enlarge();
@@ -153,7 +153,7 @@ impl H1 {
         Poll::Ready(Ok(count))
     }
 
-    /// Waits for body bytes: `true` when [`H1::data`] has some, `false` at the end of the body.
+    /// Waits for body bytes: `true` if [`H1::data`] has some, `false` at the end of the body.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, NetError>> {
         loop {
             if self.run > 0 {
@@ -180,21 +180,21 @@ impl H1 {
         }
     }
 
-    /// Body bytes that can be taken from the stream itself: 0 when there are few, or some were read and not used.
+    /// Number of body bytes that can be spliced from the stream: 0 if few remain, or if unread input exists.
     pub(crate) fn spliceable(&self) -> u64 {
         let left = if self.decoder.ends_at_close() { u64::MAX } else { self.decoder.remaining().unwrap_or(0) };
         let least = if self.spliced { SPLICED_LEFT_MIN } else { SPLICED_MIN };
         if left >= least && self.flood && self.stream.input.is_empty() { left } else { 0 }
     }
 
-    /// Body bytes were taken from the stream itself.
+    /// Records body bytes that were spliced from the stream.
     pub(crate) fn spliced_from(&mut self, count: usize) {
         self.decoder.consumed(count);
         self.flood = count >= SIZE;
         self.spliced = true;
     }
 
-    /// Body bytes that may be put into the stream itself, after those that wait.
+    /// Number of body bytes that may be spliced into the stream after flushing the output.
     pub(crate) fn splice_room(&self) -> u64 {
         match self.encoder {
             Encoder::Length(left) => left,
@@ -203,7 +203,7 @@ impl H1 {
         }
     }
 
-    /// Body bytes were put into the stream itself.
+    /// Records body bytes that were spliced into the stream.
     pub(crate) fn spliced_to(&mut self, count: usize) {
         self.stream.has_sent = true;
         if let Encoder::Length(left) = self.encoder {
@@ -212,12 +212,12 @@ impl H1 {
         }
     }
 
-    /// Body bytes that are here.
+    /// The available body bytes.
     pub fn data(&self) -> &[u8] {
         self.stream.input.filled().get(..self.run).unwrap_or_default()
     }
 
-    /// Body bytes were used.
+    /// Marks body bytes as consumed.
     pub fn consume(&mut self, count: usize) {
         let count = count.min(self.run);
         self.stream.input.consume(count);
@@ -225,27 +225,27 @@ impl H1 {
         self.decoder.consumed(count);
     }
 
-    /// Whether the body was read to its end.
+    /// Whether the body was read completely.
     pub fn body_done(&self) -> bool {
         self.run == 0 && self.decoder.is_done()
     }
 
-    /// Bytes of the body still to come, where known.
+    /// Remaining bytes of the body, if known.
     pub fn body_remaining(&self) -> Option<u64> {
         self.decoder.remaining()
     }
 
-    /// Trailer fields of the body that was read.
+    /// Trailer fields of the body.
     pub fn trailers(&self) -> &HeaderList {
         &self.trailers
     }
 
-    /// The stream ended.
+    /// Whether the stream has ended.
     pub fn is_eof(&self) -> bool {
         self.eof
     }
 
-    /// Starts a message: the head is what `write` appends; a body of this framing follows.
+    /// Starts a message: `write` appends the head; a body with this framing follows.
     pub fn start_writing(&mut self, framing: Framing, write: impl FnOnce(&mut Vec<u8>)) {
         self.take_output();
         self.stream.has_sent = false;
@@ -258,15 +258,15 @@ impl H1 {
         };
     }
 
-    /// Makes sure that there is memory to gather in.
+    /// Makes sure that an output buffer is allocated.
     fn take_output(&mut self) {
         if self.stream.output.capacity() == 0 {
             self.stream.output = buffer::take_output();
         }
     }
 
-    /// Takes body bytes: some of `data` when `Ready`. Bytes are gathered with the head and with each other up to a
-    /// buffer's size, so a call may return before anything is sent: [`H1::poll_flush`] sends.
+    /// Sends body bytes; `Ready` returns how many bytes of `data` were taken. Small data is collected with the head up
+    /// to a buffer's size, so a call may return before anything is sent: [`H1::poll_flush`] sends it.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, NetError>> {
         if data.is_empty() {
             return Poll::Ready(Ok(0));
@@ -291,7 +291,7 @@ impl H1 {
         }
     }
 
-    /// Sends bytes of a chunk of which `left` are to come.
+    /// Sends bytes of a chunk with `left` bytes remaining.
     fn poll_send_chunk(&mut self, cx: &mut Context<'_>, data: &[u8], left: u64) -> Poll<Result<usize, NetError>> {
         let data = data.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(data);
         let last = data.len() as u64 == left;
@@ -301,13 +301,14 @@ impl H1 {
         Poll::Ready(Ok(count))
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes without chunk framing.
     fn poll_send_plain(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, NetError>> {
         self.poll_send_parts(cx, data, b"")
     }
 
-    /// Sends what waits, some of `data` and, after all of it, `tail`: what waits is joined while that is little, and
-    /// else all go from where they lie. How much of `data` was taken; with the last of it, all of `tail` was.
+    /// Sends the pending output, part of `data` and, after all of it, `tail`: joined into one buffer if small,
+    /// otherwise with a vectored write. Returns how many bytes of `data` were taken; when it returns the last of them,
+    /// `tail` was taken completely.
     fn poll_send_parts(&mut self, cx: &mut Context<'_>, data: &[u8], tail: &[u8]) -> Poll<Result<usize, NetError>> {
         loop {
             let waiting = self.stream.output.get(self.stream.written..).unwrap_or_default();
@@ -343,7 +344,7 @@ impl H1 {
         }
     }
 
-    /// Takes the message being written back, if nothing of it has left: another one may be written in its place.
+    /// Discards the message being written if nothing of it has been sent: another message may then be written instead.
     pub fn retract(&mut self) -> bool {
         if self.stream.has_sent {
             return false;
@@ -354,7 +355,7 @@ impl H1 {
         true
     }
 
-    /// Writes the end of the body: the last chunk and trailers. Call once.
+    /// Writes the end of the body: the last chunk and trailers. To be called once.
     pub fn finish(&mut self, trailers: Option<&HeaderList>) -> Result<(), NetError> {
         match std::mem::replace(&mut self.encoder, Encoder::Done) {
             Encoder::Chunked => {
@@ -371,12 +372,12 @@ impl H1 {
         }
     }
 
-    /// Whether the message was written to its end.
+    /// Whether the message was written completely.
     pub fn send_done(&self) -> bool {
         self.encoder == Encoder::Done && self.stream.written == self.stream.output.len()
     }
 
-    /// Sends what was gathered.
+    /// Flushes the output.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetError>> {
         self.stream.poll_flush(cx)
     }
@@ -385,7 +386,7 @@ impl H1 {
         self.stream.poll_write_output(cx)
     }
 
-    /// Gives memory back between messages.
+    /// Releases memory between messages.
     pub fn rest(&mut self) {
         self.stream.input.release();
         self.trailers = HeaderList::new();
@@ -400,7 +401,7 @@ mod tests {
 
     use super::*;
 
-    /// Sends `body` in parts over a pipe of so many bytes, and gives what comes out at its other end.
+    /// Sends `body` in chunks through a pipe with this capacity, and returns the output of its other end.
     fn through(pipe: usize, framing: Framing, parts: &[usize]) -> Vec<u8> {
         let (near, far) = duplex(pipe);
         let (mut sender, mut receiver) = (H1::new(Io::Memory(near), b""), H1::new(Io::Memory(far), b""));
@@ -429,7 +430,7 @@ mod tests {
             receiver.consume_head(4);
             receiver.start_reading(framing);
             while poll_fn(|cx| receiver.poll_body(cx)).await.unwrap() {
-                // Not all at once: a part of what is here stays for the next time.
+                // Consumes only part of the available data; the rest stays for the next iteration.
                 let count = receiver.data().len().div_ceil(2);
                 seen.extend_from_slice(&receiver.data()[..count]);
                 receiver.consume(count);
@@ -460,14 +461,14 @@ mod tests {
         }
     }
 
-    /// What is written from where it lies is sent; what is gathered can still be taken back.
+    /// Data that is written directly is sent; buffered data can still be retracted.
     #[test]
     fn a_message_can_be_taken_back_while_it_is_gathered() {
         for (body, gathered) in [(SIZE - 4, true), (SIZE, false)] {
             let (near, _far) = duplex(1_000_000);
             let mut h1 = H1::new(Io::Memory(near), b"");
             h1.start_writing(Framing::Chunked, |out| out.extend_from_slice(b"HEAD"));
-            // A chunk's line counts too.
+            // The chunk header counts too.
             let body = pattern(body - 6);
             let mut cx = Context::from_waker(std::task::Waker::noop());
             assert!(matches!(h1.poll_send(&mut cx, &body), Poll::Ready(Ok(count)) if count == body.len()));

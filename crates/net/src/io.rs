@@ -1,14 +1,15 @@
-//! [`Io`]: a byte stream, whatever carries it.
+//! [`Io`]: a byte stream over TCP, TLS or memory.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
-/// A byte stream. The type of what carries it ends here.
+/// A byte stream. Code above this type does not depend on the transport.
 #[derive(Debug)]
 pub enum Io {
     /// TCP.
@@ -17,14 +18,15 @@ pub enum Io {
     ServerTls(Box<server::TlsStream<TcpStream>>),
     /// TLS with an upstream.
     ClientTls(Box<client::TlsStream<TcpStream>>),
-    /// TLS with an upstream, through a tunnel that has TLS itself.
+    /// TLS with an upstream, through a tunnel that uses TLS itself.
     TunnelTls(Box<client::TlsStream<Io>>),
-    /// Memory.
+    /// In-memory pipe.
     Memory(DuplexStream),
 }
 
 impl Io {
-    /// Whether a connection that should be silent still is, and is open. Costs no system call while nothing came.
+    /// Whether an idle connection is still open and no bytes have arrived. Needs no system call if no event has
+    /// occurred.
     pub fn is_silent(&mut self) -> bool {
         let mut byte = [0; 1];
         let mut buf = ReadBuf::new(&mut byte);
@@ -32,7 +34,7 @@ impl Io {
         Pin::new(self).poll_read(&mut cx, &mut buf).is_pending()
     }
 
-    /// The TCP stream under it.
+    /// The underlying TCP stream.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(tcp) => Some(tcp),
@@ -43,8 +45,8 @@ impl Io {
         }
     }
 
-    /// Tells the peer that nothing follows, if that takes no waiting: TLS says so in a record of its own. The connection
-    /// is to be dropped after it.
+    /// Announces the end of the data if that needs no waiting: TLS sends `close_notify`. The connection has to be
+    /// dropped afterwards.
     pub fn close_idle(&mut self) {
         let mut record = Vec::new();
         let (tcp, session) = match self {
@@ -64,7 +66,7 @@ impl Io {
                 if session.write_tls(&mut record).is_ok()
                     && let Self::ClientTls(tunnel) = below
                 {
-                    // It is in memory, and leaves with the tunnel's own record.
+                    // The record is in memory, and is sent with the tunnel's own record.
                     io::Write::write_all(&mut tunnel.get_mut().1.writer(), &record).ok();
                 }
                 return below.close_idle();
@@ -72,15 +74,15 @@ impl Io {
             Self::Tcp(_) | Self::Memory(_) => return,
         };
         if session.is_ok() {
-            // Best effort: a peer that takes nothing more sees the end of TCP.
+            // Best effort: a peer that does not read sees the end of TCP.
             tcp.try_write(&record).ok();
         }
     }
 
-    /// Whether TLS has failed for something that the peer sent. An alert has then been sent, and nothing more may be
-    /// (RFC 8446 section 6.2).
+    /// Whether TLS has failed because of the peer's data. An alert has then been sent, and no more data may follow (RFC
+    /// 8446 section 6.2).
     pub fn tls_has_failed(&mut self) -> bool {
-        // An error is given again each time; without one, everything that was read has been processed before.
+        // rustls returns an error again on each call; without an error, all input has already been processed.
         match self {
             Self::ServerTls(tls) => tls.get_mut().1.process_new_packets().is_err(),
             Self::ClientTls(tls) => tls.get_mut().1.process_new_packets().is_err(),
@@ -92,7 +94,7 @@ impl Io {
         }
     }
 
-    /// Reads and drops what the peer still sends, below TLS; how much it was, 0 at the end.
+    /// Reads and drops further input, below TLS; returns the number of bytes, 0 at the end.
     pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [0; 4096];
         let mut buf = ReadBuf::new(&mut bytes);
@@ -106,10 +108,25 @@ impl Io {
         read.map_ok(|()| buf.filled().len())
     }
 
+    /// Shuts down the write side, then reads and drops at most `max` bytes or up to the end: closing a socket with
+    /// unread input sends a reset, which may overtake the last output (RFC 9112 section 9.6; nginx's lingering close).
+    /// The caller enforces the timeout.
+    pub async fn shutdown_and_discard(&mut self, max: usize) {
+        // The peer may have closed the connection; the error has no other recipient.
+        self.shutdown().await.ok();
+        let mut left = max;
+        while left > 0 {
+            match poll_fn(|cx| self.poll_discard(cx)).await {
+                Ok(count @ 1..) => left = left.saturating_sub(count),
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+
     /// Makes closing it send a reset: for a response that must not look complete.
     pub fn reset_on_close(&self) {
         if let Some(tcp) = self.tcp() {
-            // Best effort: without it the peer sees an early end instead.
+            // Best effort: without the option, the peer sees an early end instead.
             socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO)).ok();
         }
     }

@@ -3,8 +3,8 @@
 //!
 //! *Must not know*: routes, filters, plugins, what a request means.
 //!
-//! Start at [`Peer`]: one side of an exchange, in either version of HTTP. [`Io`] is the byte stream under it, and
-//! [`ByteStream`] a connection without HTTP. [`Connector`] is the way to an upstream, [`identity`] mutual TLS by SPIFFE
+//! Start at [`Peer`]: one side of an exchange, over either version of HTTP. [`Io`] is the byte stream below it, and
+//! [`ByteStream`] a connection without HTTP. [`Connector`] connects to upstreams, [`identity`] is mutual TLS by SPIFFE
 //! IDs.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
@@ -44,7 +44,7 @@ pub use pool::{
     Class, H2_STREAMS_MAX, H2Connection, Limits as PoolLimits, Opening, OpeningGuard, Pool, PoolKey, Pooled,
     SharedPool, StreamGuard,
 };
-pub use registry::{ConnectionEntry, ConnectionFacts, ConnectionRegistry, ConnectionState};
+pub use registry::{ConnectionEntry, ConnectionProperties, ConnectionRegistry, ConnectionState};
 pub use sniff::{
     Classifier, ClientHello, Detection, Evidence, Protocol, SERVER_FIRST_PORTS, SNIFF_MAX, SniffTimeouts, Sniffed,
     sniff,

@@ -1,25 +1,25 @@
-//! Sockets that accept: `SO_REUSEPORT`, so that each worker, and a successor of this process, has its own queue.
+//! Listening sockets: `SO_REUSEPORT` gives each worker, and a successor of this process, its own queue.
 
 use std::io;
 use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-/// A bound socket and the address it got.
+/// A bound socket with its address.
 #[derive(Debug)]
 pub struct Bound<S> {
     /// The socket, not yet registered with a runtime.
     pub socket: S,
-    /// Its address, with the port that the system chose.
+    /// Its address, with the port that the system assigned.
     pub address: SocketAddr,
 }
 
-/// Listens on TCP. `backlog` is the length of the queue of connections that wait to be accepted.
+/// Listens on TCP. `backlog` is the maximum number of connections waiting to be accepted.
 pub fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Bound<std::net::TcpListener>> {
     bind_tcp_with(address, backlog, |_| Ok(()))
 }
 
-/// As [`bind_tcp`], with options that `prepare` sets before the socket is bound.
+/// Like [`bind_tcp`], with options that `prepare` sets before the socket is bound.
 pub(crate) fn bind_tcp_with(
     address: SocketAddr,
     backlog: u32,
@@ -32,8 +32,7 @@ pub(crate) fn bind_tcp_with(
     Ok(Bound { socket, address })
 }
 
-/// Lets all connections that are accepted from now on send small messages at once (`TCP_NODELAY`, which Linux hands on
-/// from the listening socket).
+/// Sets `TCP_NODELAY` for all connections accepted from now on; on Linux, they inherit it from the listening socket.
 pub fn send_at_once(listener: &tokio::net::TcpListener) -> io::Result<()> {
     SockRef::from(listener).set_tcp_nodelay(true)
 }
@@ -45,7 +44,8 @@ pub fn bind_udp(address: SocketAddr) -> io::Result<Bound<std::net::UdpSocket>> {
     Ok(Bound { socket, address })
 }
 
-/// Whether a socket of somebody else is bound to the address: the system would then share what comes between both.
+/// Whether a socket of another process is bound to the address: the system would then distribute connections between
+/// both sockets.
 pub fn is_taken(address: SocketAddr, udp: bool) -> bool {
     let (kind, protocol) = if udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
     let probe = || -> io::Result<()> {
@@ -54,7 +54,7 @@ pub fn is_taken(address: SocketAddr, udp: bool) -> bool {
             socket.set_only_v6(true)?;
         }
         if !udp {
-            // What is left of closed connections does not count.
+            // Ignores remains of closed connections.
             socket.set_reuse_address(true)?;
         }
         socket.bind(&SockAddr::from(address))
@@ -70,7 +70,7 @@ fn bind(
 ) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
-        // As nginx: `[::]` does not take the place of `0.0.0.0`.
+        // As in nginx, `[::]` does not include `0.0.0.0`.
         socket.set_only_v6(true)?;
     }
     if kind == Type::STREAM {

@@ -1,4 +1,4 @@
-//! [`Peer`]: one side of an exchange, whatever it speaks.
+//! [`Peer`]: one side of an exchange, over either version of HTTP.
 
 use std::task::{Context, Poll};
 
@@ -11,14 +11,14 @@ use crate::h2::H2;
 /// One side of an exchange.
 #[derive(Debug)]
 pub enum Peer {
-    /// HTTP/1 on its own connection.
+    /// HTTP/1 on an exclusive connection.
     H1(Box<H1>),
     /// A stream of an HTTP/2 connection.
     H2(Box<H2>),
 }
 
 impl Peer {
-    /// Waits for body bytes: `true` when [`Peer::data`] has some, `false` at the end of the body.
+    /// Waits for body bytes: `true` if [`Peer::data`] has some, `false` at the end of the body.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, NetError>> {
         match self {
             Self::H1(peer) => peer.poll_body(cx),
@@ -26,7 +26,7 @@ impl Peer {
         }
     }
 
-    /// Body bytes that are here.
+    /// The available body bytes.
     pub fn data(&self) -> &[u8] {
         match self {
             Self::H1(peer) => peer.data(),
@@ -34,7 +34,7 @@ impl Peer {
         }
     }
 
-    /// Body bytes were used.
+    /// Marks body bytes as consumed.
     pub fn consume(&mut self, count: usize) {
         match self {
             Self::H1(peer) => peer.consume(count),
@@ -42,7 +42,7 @@ impl Peer {
         }
     }
 
-    /// Whether the body was read to its end.
+    /// Whether the body was read completely.
     pub fn body_done(&self) -> bool {
         match self {
             Self::H1(peer) => peer.body_done(),
@@ -50,7 +50,7 @@ impl Peer {
         }
     }
 
-    /// Trailer fields of the body that was read.
+    /// Trailer fields of the body.
     pub fn trailers(&self) -> &HeaderList {
         match self {
             Self::H1(peer) => peer.trailers(),
@@ -58,7 +58,7 @@ impl Peer {
         }
     }
 
-    /// Takes body bytes: some of `data` when `Ready`.
+    /// Sends body bytes; `Ready` returns how many bytes of `data` were taken.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, NetError>> {
         match self {
             Self::H1(peer) => peer.poll_send(cx, data),
@@ -66,7 +66,7 @@ impl Peer {
         }
     }
 
-    /// Ends the body that is sent.
+    /// Ends the body being sent.
     pub fn finish(&mut self, trailers: Option<&HeaderList>) -> Result<(), NetError> {
         match self {
             Self::H1(peer) => peer.finish(trailers),
@@ -74,23 +74,24 @@ impl Peer {
         }
     }
 
-    /// Sends what was gathered.
+    /// Flushes the output.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetError>> {
         match self {
             Self::H1(peer) => peer.poll_flush(cx),
-            // What was sent leaves with the connection's next turn; windows bound it.
+            // The output is sent when the connection is next polled; windows limit it.
             Self::H2(_) => Poll::Ready(Ok(())),
         }
     }
 
-    /// Whether the peer has gone while it should be waiting. For HTTP/1 an end of the stream counts, as in nginx.
+    /// Whether the peer has disconnected while it waits for a response. For HTTP/1, the end of the stream counts, as in
+    /// nginx.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::H1(peer) => {
                 if peer.is_eof() {
                     return Poll::Ready(());
                 }
-                // What comes meanwhile is the next request, of which a buffer's worth is taken.
+                // Input received meanwhile is the next request; up to a buffer's size of it is read.
                 loop {
                     match peer.poll_read_more(cx, crate::buffer::SIZE) {
                         Poll::Ready(Ok(1..)) => {}

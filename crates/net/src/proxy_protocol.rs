@@ -1,48 +1,48 @@
-//! The PROXY protocol, versions 1 and 2 (haproxy.org, `proxy-protocol.txt`), receiving side.
+//! The PROXY protocol, versions 1 and 2 (haproxy.org, `proxy-protocol.txt`), receiver.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The longest header of version 1, CRLF included.
+/// Maximum length of a version 1 header, CRLF included.
 const V1_MAX: usize = 107;
 
-/// Extensions of version 2 longer than this are refused.
+/// Maximum length of a version 2 header, extensions included.
 const V2_MAX: usize = 16 + 4096;
 
 const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What a header says.
+/// The content of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
     /// Source and destination of the original connection.
     Proxied {
-        /// Who connected.
+        /// The source address.
         source: SocketAddr,
-        /// To whom.
+        /// The destination address.
         destination: SocketAddr,
     },
-    /// The proxy itself connected, or does not say: the connection's own addresses count.
+    /// The proxy itself connected, or the addresses are unspecified: the connection's own addresses apply.
     Local,
 }
 
-/// How far parsing came.
+/// The result of parsing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// More bytes are needed.
     Partial,
-    /// The header is so many bytes long.
+    /// The header is complete and has this length.
     Complete(usize, Header),
 }
 
-/// Why bytes are not a header.
+/// Why a header is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// They start like none.
+    /// The signature is missing.
     #[error("not a PROXY protocol header")]
     Signature,
-    /// They start like one and go on wrong.
+    /// The header is malformed after its signature.
     #[error("malformed PROXY protocol header")]
     Malformed,
-    /// It is longer than allowed.
+    /// The header is longer than allowed.
     #[error("PROXY protocol header too long")]
     TooLong,
 }
@@ -124,7 +124,7 @@ fn parse_v2(buf: &[u8]) -> Result<Parsed, ProxyError> {
             let ip = |at: usize| Ipv6Addr::from(slice::<16>(&b, at)).into();
             addresses(ip(0), ip(16), slice(&b, 32), slice(&b, 34))
         }
-        // Unix sockets and unspecified: nothing that an address could be made of.
+        // Unix sockets and unspecified: no IP address is available.
         0x00 | 0x31 | 0x32 => Header::Local,
         _ => return Err(ProxyError::Malformed),
     };

@@ -1,5 +1,5 @@
-//! Deadlines in a coarse wheel, one wheel a worker. Moving a deadline is a store to a cell: nothing is allocated, and
-//! the clock is not read but for short ones.
+//! Deadlines in a coarse timer wheel, one wheel per worker. Moving a deadline is a store to a cell: nothing is
+//! allocated, and the clock is only read for short deadlines.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -8,41 +8,41 @@ use std::task::{Context, Waker};
 use cardinal_base::{Clock, Tick};
 use std::sync::Arc;
 
-/// Milliseconds of a slot. Deadlines fire up to three slots late: one because the time that [`Timer::arm`] goes by is
-/// up to a slot old, for which another one is added, and one because a slot fires as a whole. Short ones fire up to one
+/// Milliseconds per slot. Deadlines fire up to three slots late: one because the time used by [`Timer::arm`] is up to a
+/// slot old, for which another one is added, and one because a slot fires as a whole. Short deadlines fire up to one
 /// slot late.
 pub(crate) const SLOT_MS: u64 = 20;
 
-/// Deadlines shorter than this start at the clock's time, others at the wheel's.
+/// Deadlines shorter than this start at the clock's time, others at the wheel's cached time.
 const SHORT_MS: u64 = 10 * SLOT_MS;
 
-/// Slots of the wheel; later deadlines go round.
+/// Number of slots; later deadlines wrap around.
 const SLOTS: usize = 4096;
 
-/// Never.
+/// No deadline.
 const NEVER: u64 = u64::MAX;
 
 /// The deadlines of one worker.
 pub struct Wheel {
     clock: Arc<dyn Clock>,
     slots: RefCell<Vec<Vec<Rc<Entry>>>>,
-    /// Milliseconds when somebody last looked at the clock; the wheel itself does as long as anything is queued.
+    /// Milliseconds at the last reading of the clock; the wheel itself reads it as long as deadlines are queued.
     seen_ms: Cell<u64>,
-    /// Slot number up to which all has fired.
+    /// Number of the last slot that has fired.
     done: Cell<u64>,
-    /// Entries in slots.
+    /// Number of queued entries.
     queued: Cell<usize>,
-    /// Wakes the task that turns the wheel when it had nothing to do.
-    turner: RefCell<Option<Waker>>,
+    /// Wakes the task that advances the wheel when it was idle.
+    runner: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// Millisecond of the deadline.
+    /// The deadline, milliseconds.
     deadline: Cell<u64>,
-    /// Slot number it waits in, [`NEVER`] when in none.
+    /// Number of the slot in which the entry is queued; [`NEVER`] if it is not queued.
     slot: Cell<u64>,
-    /// Its place among the entries of that slot.
+    /// The index of the entry in that slot.
     place: Cell<usize>,
     waker: RefCell<Option<Waker>>,
 }
@@ -58,7 +58,7 @@ impl Wheel {
             slots: RefCell::new((0..SLOTS).map(|_| Vec::new()).collect()),
             done: Cell::new(now),
             queued: Cell::new(0),
-            turner: RefCell::new(None),
+            runner: RefCell::new(None),
         })
     }
 
@@ -69,31 +69,32 @@ impl Wheel {
         now
     }
 
-    /// The millisecond when somebody last looked at the clock: as long as it stays, no deadline need be moved.
+    /// Milliseconds at the last reading of the clock: as long as the value stays the same, no deadline needs to be
+    /// moved.
     pub fn seen_ms(&self) -> u64 {
         self.seen_ms.get()
     }
 
-    /// The millisecond that is `ms` from now.
+    /// The time `ms` milliseconds from now.
     fn after(&self, ms: u64) -> u64 {
         if ms < SHORT_MS {
             self.now().millis() + ms
         } else if self.queued.get() == 0 {
-            // The wheel stands still.
+            // The wheel is idle, so its cached time is not updated.
             self.now().millis().saturating_add(ms)
         } else {
             self.seen_ms.get().saturating_add(SLOT_MS).saturating_add(ms)
         }
     }
 
-    /// Turns the wheel for as long as the worker lives. Run it as a task of the worker.
-    pub async fn turn(self: Rc<Self>) {
+    /// Advances the wheel for as long as the worker lives. To be run as a task of the worker.
+    pub async fn run(self: Rc<Self>) {
         loop {
             std::future::poll_fn(|cx| {
                 if self.queued.get() > 0 {
                     return std::task::Poll::Ready(());
                 }
-                *self.turner.borrow_mut() = Some(cx.waker().clone());
+                *self.runner.borrow_mut() = Some(cx.waker().clone());
                 std::task::Poll::Pending
             })
             .await;
@@ -102,11 +103,11 @@ impl Wheel {
         }
     }
 
-    /// Wakes whose deadline has passed.
+    /// Wakes tasks whose deadline has passed.
     pub fn fire(&self) {
         let now_ms = self.now().millis();
         let now = now_ms / SLOT_MS;
-        // After a long pause one round looks at every slot.
+        // After a long pause, one round visits every slot.
         let first = (self.done.get() + 1).max(now.saturating_sub(SLOTS as u64 - 1));
         for number in first..=now {
             let Some(entries) = self.slots.borrow_mut().get_mut(index(number)).map(std::mem::take) else { continue };
@@ -131,14 +132,15 @@ impl Wheel {
         self.done.set(now.max(self.done.get()));
     }
 
-    /// Wakes every task that waits for a deadline, before it: so that all of them look at what has changed.
+    /// Wakes every task that waits for a deadline, before the deadline, so that all of them check for changes.
     pub fn wake_all(&self) {
         let wakers: Vec<_> =
             self.slots.borrow().iter().flatten().filter_map(|entry| entry.waker.borrow_mut().take()).collect();
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Puts an entry into the slot after its deadline, unless it waits in an earlier one: from there it goes on.
+    /// Queues an entry in the slot after its deadline, unless it is already queued in an earlier slot: from there it is
+    /// moved on.
     fn queue(&self, entry: &Rc<Entry>, deadline: u64) {
         let slot = (deadline / SLOT_MS + 1).max(self.done.get() + 1);
         if entry.slot.get() <= slot {
@@ -151,12 +153,12 @@ impl Wheel {
             entries.push(Rc::clone(entry));
             self.queued.set(self.queued.get() + 1);
         }
-        if let Some(turner) = self.turner.borrow_mut().take() {
-            turner.wake();
+        if let Some(runner) = self.runner.borrow_mut().take() {
+            runner.wake();
         }
     }
 
-    /// Takes an entry out of its slot; the last one of the slot gets its place.
+    /// Removes an entry from its slot; the last entry of the slot takes over its index.
     fn unqueue(&self, entry: &Entry) {
         let slot = entry.slot.replace(NEVER);
         if slot == NEVER {
@@ -179,14 +181,14 @@ fn index(slot: u64) -> usize {
     (slot % SLOTS as u64) as usize
 }
 
-/// A deadline that one task waits for. Made once for a connection and moved as often as needed.
+/// A deadline that one task waits for. Created once per connection and moved as often as needed.
 pub struct Timer {
     wheel: Rc<Wheel>,
     entry: Rc<Entry>,
 }
 
 impl Timer {
-    /// A deadline that is never.
+    /// A timer without a deadline.
     pub fn new(wheel: &Rc<Wheel>) -> Self {
         let entry = Entry {
             deadline: Cell::new(NEVER),
@@ -204,7 +206,7 @@ impl Timer {
         self.wheel.queue(&self.entry, deadline);
     }
 
-    /// Sets the deadline to never.
+    /// Removes the deadline.
     pub fn disarm(&self) {
         self.entry.deadline.set(NEVER);
     }
@@ -222,7 +224,7 @@ impl Timer {
         false
     }
 
-    /// Has the task woken at the deadline: for one that was armed just now.
+    /// Registers the task for a deadline that was just armed.
     pub fn register(&self, cx: &Context<'_>) {
         let mut waker = self.entry.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
@@ -238,7 +240,7 @@ impl Timer {
         .await;
     }
 
-    /// The future's outcome, or `None` when it takes longer than `ms`.
+    /// The result of the future, or `None` if it takes longer than `ms`.
     pub async fn limit<F: Future>(&self, ms: u64, future: F) -> Option<F::Output> {
         self.arm(ms);
         let mut future = std::pin::pin!(future);
@@ -253,7 +255,7 @@ impl Timer {
         outcome
     }
 
-    /// The wheel it is on.
+    /// The wheel of this timer.
     pub fn wheel(&self) -> &Rc<Wheel> {
         &self.wheel
     }
@@ -299,7 +301,7 @@ mod tests {
         timer.arm(100);
         assert!(!timer.poll_expired(&cx));
         assert_eq!(step(90), 0);
-        // Moved further away, twice, and then nearer.
+        // Moved to a later time twice, and then to an earlier one.
         timer.arm(500_000);
         timer.arm(1_000);
         assert!(!timer.poll_expired(&cx));
@@ -361,8 +363,8 @@ mod tests {
         assert!((far..far + 3 * SLOT_MS + 10).contains(&passed), "{passed}");
     }
 
-    /// A wheel that turns as it should looks at the clock each slot: whatever is armed in between, with the time of the
-    /// last look, is not early, and late by three slots at most.
+    /// An advancing wheel reads the clock once per slot: deadlines armed in between, based on the cached time, are not
+    /// early, and at most three slots late.
     #[test]
     fn no_deadline_is_early_though_the_clock_is_read_once_a_slot() {
         for ms in [0, 1, 30, SHORT_MS - 1, SHORT_MS, 5_000] {

@@ -15,6 +15,7 @@ pub mod basic_auth;
 mod consumer_headers;
 #[cfg(test)]
 mod fixture;
+pub mod hmac_auth;
 pub mod jwt;
 pub mod key_auth;
 mod query_values;
@@ -22,4 +23,5 @@ mod query_values;
 use cardinal_sdk::PluginDef;
 
 /// All plugins of the family, in alphabetical order.
-pub const PLUGINS: &[&PluginDef] = &[&acl::PLUGIN, &basic_auth::PLUGIN, &jwt::PLUGIN, &key_auth::PLUGIN];
+pub const PLUGINS: &[&PluginDef] =
+    &[&acl::PLUGIN, &basic_auth::PLUGIN, &hmac_auth::PLUGIN, &jwt::PLUGIN, &key_auth::PLUGIN];

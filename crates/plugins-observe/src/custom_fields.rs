@@ -88,7 +88,7 @@ impl CustomFields {
             let chunk = chunk.as_str().unwrap_or_default();
             parse(chunk).map(|expression| (path.as_str().into(), expression)).map_err(|reason| {
                 let message = format!(
-                    "cannot run '{chunk}': {reason}: only 'return' with an expression of literals, operators, string \
+                    "cannot run the chunk: {reason}: only 'return' with an expression of literals, operators, string \
                      functions and {} is supported; other Lua code does not run here",
                     NAMES.functions.join(", ")
                 );
@@ -285,7 +285,7 @@ mod tests {
             ("return inf", "'inf' is not known"),
             ("local x = 1 return x", "must start with 'return'"),
             ("", "must start with 'return'"),
-            ("return 1, 2", "unexpected ', 2'"),
+            ("return 1, 2", "unexpected ','"),
         ] {
             let config = json!({"custom_fields_by_lua": {"a.b": chunk}});
             let error = CustomFields::read(&config).unwrap_err();

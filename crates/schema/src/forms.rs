@@ -22,7 +22,9 @@ impl Schema {
 
     fn kong_record(&self) -> Map<String, Value> {
         let mut out = Map::new();
-        let fields: Vec<Value> = self.fields.iter().map(|n| json!({ n.name: kong_field(&n.field) })).collect();
+        // Clients fill in what is described here, and what Kong does not have is not shown while it is unset.
+        let fields = self.fields.iter().filter(|named| !named.field.addition);
+        let fields: Vec<Value> = fields.map(|n| json!({ n.name: kong_field(&n.field) })).collect();
         out.insert("fields".to_owned(), fields.into());
         if !self.shorthands.is_empty() {
             let all: Vec<Value> = self.shorthands.iter().map(kong_shorthand).collect();

@@ -1,4 +1,4 @@
-//! The certificate phase: a filter supplies the certificate that a client is shown in its TLS handshake.
+//! The certificate phase: a filter supplies the certificate for a TLS handshake with a client.
 
 use std::any::Any;
 use std::fmt;
@@ -11,13 +11,13 @@ use cardinal_ir::Id;
 use crate::exchange::Client;
 use crate::services::Services;
 
-/// The certificate phase: the ClientHello is here and has not been answered.
+/// The certificate phase: the ClientHello has been received and not answered yet.
 pub struct CertificateCx<'x> {
-    /// The server name that the client asks for (SNI), lower-case.
+    /// The server name (SNI), lower-case.
     pub server_name: Option<&'x str>,
-    /// The protocols that the client offers (ALPN), its preferred one first.
+    /// The ALPN protocols, in the client's order of preference.
     pub protocols: &'x [Vec<u8>],
-    /// Addresses of the client and of the node. [`Client::wire`] tells what the listener serves; there is no TLS yet.
+    /// Addresses of the client and of the node. [`Client::wire`] is the protocol of the listener; there is no TLS yet.
     pub client: &'x Client,
     /// The listener's group; `None` is the default group.
     pub group: Option<Id>,
@@ -32,25 +32,26 @@ impl CertificateCx<'_> {
     }
 }
 
-/// What comes after a filter's part in the certificate phase.
+/// The result of a filter's certificate phase.
 pub enum CertificateStep<'a> {
-    /// The next filter; after the last one, the certificates of the configuration.
+    /// Continue with the next filter; after the last one, the certificates of the configuration are used.
     Continue,
-    /// This answer. Later filters are not asked.
+    /// Answer the handshake. Later filters are skipped.
     Answer(CertificateAnswer),
-    /// What the future says.
+    /// Wait for the future, and use its decision.
     Wait(Pin<Box<dyn Future<Output = CertificateDecision> + 'a>>),
-    /// The filter failed: the reason is logged. A plugin that fails open is skipped; the handshake is refused otherwise.
+    /// The filter failed with this reason, which is logged. If the plugin fails open, the filter is skipped; otherwise,
+    /// the handshake is refused.
     Fail(String),
 }
 
 impl CertificateStep<'_> {
-    /// This certificate.
+    /// Answers with this certificate.
     pub fn serve(certificate: ServerCertificate) -> Self {
         Self::Answer(CertificateAnswer::Serve(certificate))
     }
 
-    /// The decision, waiting for it where the filter does.
+    /// The decision; waits if the filter does.
     pub async fn settle(self) -> CertificateDecision {
         match self {
             Self::Continue => CertificateDecision::Continue,
@@ -72,40 +73,40 @@ impl fmt::Debug for CertificateStep<'_> {
     }
 }
 
-/// What a filter decided, once it waits no more.
+/// The decision of a filter after it has waited.
 #[derive(Clone, Debug)]
 pub enum CertificateDecision {
-    /// The next filter.
+    /// Continue with the next filter.
     Continue,
-    /// This answer.
+    /// Answer the handshake.
     Answer(CertificateAnswer),
     /// The filter failed.
     Fail(String),
 }
 
 impl CertificateDecision {
-    /// This certificate.
+    /// Answers with this certificate.
     pub fn serve(certificate: ServerCertificate) -> Self {
         Self::Answer(CertificateAnswer::Serve(certificate))
     }
 }
 
-/// How a ClientHello is answered.
+/// The answer to a ClientHello.
 #[derive(Clone, Debug)]
 pub enum CertificateAnswer {
-    /// With this certificate, and otherwise as the listener's TLS is configured: versions, verification of clients, ALPN. A
-    /// session is resumed only where the same certificate is supplied again.
+    /// Use this certificate; versions, client verification and ALPN are those of the listener. A session is only
+    /// resumed if the same certificate is supplied again.
     Serve(ServerCertificate),
-    /// With this certificate, to prove control of the server name (ACME's `tls-alpn-01`, RFC 8737). The handshake agrees on
-    /// `protocol` alone, no client certificate is asked for, no session can be resumed, and the connection is closed after
-    /// the handshake: nothing is served on it.
+    /// Use this certificate to prove control of the server name (ACME's `tls-alpn-01`, RFC 8737). Only `protocol` is
+    /// negotiated, no client certificate is requested, no session can be resumed, and the connection is closed after
+    /// the handshake without serving anything.
     Challenge {
         /// The certificate.
         certificate: ServerCertificate,
         /// The protocol, `acme-tls/1`.
         protocol: Box<[u8]>,
     },
-    /// With this alert.
+    /// Refuse the handshake with this alert.
     Refuse(TlsAlert),
 }
 
@@ -134,18 +135,18 @@ impl TlsAlert {
     }
 }
 
-/// A certificate chain with its private key, read by [`Certificates::parse`]. Cheap to clone. Keep it instead of reading the
-/// same text again.
+/// A certificate chain with its private key, parsed by [`Certificates::parse`]. Cheap to clone. Keep it instead of
+/// parsing the same text again.
 #[derive(Clone)]
 pub struct ServerCertificate(Arc<dyn Any + Send + Sync>);
 
 impl ServerCertificate {
-    /// A certificate in the form of the node. Filters get theirs from [`Certificates::parse`].
+    /// Wraps a certificate in the representation of the node. Filters get certificates from [`Certificates::parse`].
     pub fn new<T: Any + Send + Sync>(parsed: T) -> Self {
         Self(Arc::new(parsed))
     }
 
-    /// The certificate in the form of the node, if this is what it was made of.
+    /// The certificate in the representation of the node, if it has type `T`.
     pub fn parsed<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.0.downcast_ref()
     }
@@ -157,13 +158,13 @@ impl fmt::Debug for ServerCertificate {
     }
 }
 
-/// Reads certificates for the certificate phase.
+/// Parses certificates for the certificate phase.
 pub trait Certificates: Send + Sync {
-    /// Reads a chain, leaf first, and its private key, both in PEM. This takes processor time: do it when the certificate
-    /// changes, and not in each handshake.
+    /// Parses a chain, leaf first, and its private key, both in PEM. Parsing takes CPU time: do it when the certificate
+    /// changes, not in each handshake.
     ///
     /// # Errors
-    /// The chain or the key cannot be read or used, or they do not belong together.
+    /// If the chain or the key is invalid, or they do not match.
     fn parse(&self, chain: &str, key: &str) -> Result<ServerCertificate, CertificateError>;
 }
 
@@ -183,7 +184,7 @@ mod tests {
     use crate::testing::{Bench, FakeCertificate};
     use crate::{FailureMode, Filter, HTTP_PROTOCOLS, Phases, PluginDef, Scopes};
 
-    /// Reads one certificate on demand and keeps it.
+    /// Parses one certificate on demand and keeps it.
     #[derive(Default)]
     struct Lazy {
         known: std::sync::OnceLock<ServerCertificate>,
@@ -240,7 +241,7 @@ mod tests {
         let alert = TlsAlert::UnrecognizedName;
         assert!(matches!(refused, CertificateDecision::Answer(CertificateAnswer::Refuse(found)) if found == alert));
         assert_eq!(alert.code(), 112);
-        // What cannot be read is an error, and what was read is kept.
+        // An unparsable certificate is an error, and the previously parsed one is kept.
         let failed = bench.certificate(Some("a.test"), &[]).await;
         assert!(matches!(failed, CertificateDecision::Fail(reason) if reason == "certificate: empty"));
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! How a plugin describes itself.
+//! The definition of a plugin.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -13,31 +13,32 @@ use crate::services::Services;
 /// A plugin. Each plugin's folder exports one constant of this type, named `PLUGIN`.
 #[derive(Debug)]
 pub struct PluginDef {
-    /// The name users write: `key-auth`.
+    /// The name in configurations: `key-auth`.
     pub name: &'static str,
-    /// One sentence for the manual.
+    /// One sentence for the documentation.
     pub summary: &'static str,
-    /// Place in the order: higher runs first. Kong's number where Kong has the plugin. Different for each plugin.
+    /// Position in the filter chain: higher priorities run first. Kong's number if Kong has the plugin. Unique for each
+    /// plugin.
     pub priority: i32,
-    /// Description of `config`.
+    /// Schema of `config`.
     pub schema: fn() -> Schema,
-    /// Entities it brings: credentials, and what is attached to principals.
+    /// The plugin's entities: credentials, and attachments of principals.
     pub entities: &'static [EntityDef],
-    /// What an instance may be scoped to besides globally.
+    /// Scopes of instances besides the global one.
     pub scopes: Scopes,
-    /// Protocols it may be configured for, in Kong's order (the default of an instance's `protocols`).
+    /// Supported protocols, in Kong's order (the default of an instance's `protocols`).
     pub protocols: &'static [&'static str],
-    /// What happens to requests for an instance that cannot be built.
+    /// How requests are handled if an instance cannot be built.
     pub failure: FailureMode,
-    /// Makes an instance. Called when a generation is planned, off the request path, for parameters that are valid.
+    /// Builds an instance from valid parameters. Called when a generation is planned, off the request path.
     pub build: Build,
-    /// Turns parameters into the policy that has the same effect. Front ends call it; where there is a policy, `build` is
-    /// not called.
+    /// Converts parameters into the policy with the same effect. Called by front ends; if it returns a policy, `build`
+    /// is not called.
     pub lower: Option<Lower>,
 }
 
 impl PluginDef {
-    /// [`PluginDef::build`] of a plugin all of whose instances are lowered to policies.
+    /// [`PluginDef::build`] of a plugin whose instances are all lowered to policies.
     pub const NO_FILTER: Build =
         |_, _| Err(BuildError::new("config", "the plugin has no filter of its own: it is a policy"));
 }
@@ -48,18 +49,18 @@ pub type Lower = fn(&Value) -> Result<Option<PolicySpec>, BuildError>;
 /// See [`PluginDef::build`].
 pub type Build = fn(&Value, &BuildCx<'_>) -> Result<Arc<dyn Filter>, BuildError>;
 
-/// What happens to requests for an instance that cannot be built, and to TLS handshakes in which an instance fails.
+/// How requests are handled if an instance cannot be built, and TLS handshakes if an instance fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureMode {
-    /// They are served without the instance. For plugins that protect nothing and change nothing that clients or
-    /// upstreams depend on: logs, metrics, ids.
+    /// Fail open: they are served without the instance. For plugins that do not protect anything and do not change
+    /// anything on which clients or upstreams depend: logs, metrics, ids.
     Open,
-    /// They fail with status 500, connections are closed. For all others.
+    /// Fail closed: requests receive status 500, connections are closed. For all other plugins.
     Closed,
 }
 
 impl FailureMode {
-    /// For tables: `open`, `closed`.
+    /// The name in tables: `open`, `closed`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -68,7 +69,7 @@ impl FailureMode {
     }
 }
 
-/// What a plugin instance may be scoped to.
+/// The possible scopes of a plugin instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scopes {
     /// A route.
@@ -82,16 +83,16 @@ pub struct Scopes {
 }
 
 impl Scopes {
-    /// Anything.
+    /// All scopes.
     pub const ALL: Self = Self { route: true, service: true, consumer: true, consumer_group: true };
-    /// Anything that is known before authentication.
+    /// All scopes that are known before authentication.
     pub const NO_CONSUMER: Self = Self { route: true, service: true, consumer: false, consumer_group: false };
 }
 
 /// Protocols of HTTP plugins.
 pub const HTTP_PROTOCOLS: &[&str] = &["grpc", "grpcs", "http", "https"];
 
-/// An entity that a plugin brings; it always belongs to a consumer.
+/// An entity of a plugin; it always belongs to a consumer.
 #[derive(Debug)]
 pub struct EntityDef {
     /// Name in declarative files: `keyauth_credentials`.
@@ -100,51 +101,51 @@ pub struct EntityDef {
     pub collection: &'static str,
     /// Name in nested Admin API paths: `key-auth`.
     pub nested: &'static str,
-    /// The kind that [`Directory`](crate::Directory) finds it under: the plugin's name.
+    /// The kind by which [`Directory`](crate::Directory) finds it: the plugin's name.
     pub kind: &'static str,
-    /// Description of its own fields, without `id`, `created_at`, `tags` and `consumer`.
+    /// Schema of its own fields, without `id`, `created_at`, `tags` and `consumer`.
     pub schema: fn() -> Schema,
-    /// The field that requests name it by. Unique, unless the entity is attached (`unique` is false).
+    /// The field by which requests refer to it. Unique, unless the entity is an attachment (`unique` is false).
     pub lookup: &'static str,
     /// Whether `lookup` is unique over all consumers (a key) or only within one (an ACL group).
     pub unique: bool,
-    /// Fields that are secrets, besides those that the schema marks as encrypted. `lookup` may be one of them. Records hold
-    /// references in their place.
+    /// Fields that are secrets, in addition to those that the schema marks as encrypted; possibly including `lookup`.
+    /// Records contain references in their place.
     pub secrets: &'static [&'static str],
-    /// Changes a valid record before it is kept: hashes a password.
+    /// Transforms a valid record before it is stored, such as hashing a password.
     pub seal: Option<Seal>,
-    /// Makes ready what requests need: parses keys. References in its data have been replaced by the secrets. An error
-    /// leaves the credential out.
+    /// Prepares a credential for requests, such as parsing keys. References in its data have been replaced by the
+    /// secrets. If it returns an error, the credential is left out.
     pub prepare: Option<Prepare>,
 }
 
 /// See [`EntityDef::seal`].
 #[derive(Debug)]
 pub struct Seal {
-    /// The field that is changed. It cannot be set without a consumer.
+    /// The field that is transformed. It cannot be set without a consumer.
     pub field: &'static str,
-    /// Changes the record. `principal` is its consumer.
+    /// Transforms the record. `principal` is its consumer.
     pub run: fn(&mut Value, principal: Id),
 }
 
 /// See [`EntityDef::prepare`].
 pub type Prepare = fn(&Credential) -> Result<Prepared, String>;
 
-/// What a plugin made of a credential at plan time.
+/// The result of preparing a credential at plan time.
 pub type Prepared = Arc<dyn Any + Send + Sync>;
 
-/// What building an instance may use.
+/// The input for building an instance.
 #[derive(Debug)]
 pub struct BuildCx<'x> {
     /// The node.
     pub services: &'x Services,
-    /// The instance's id.
+    /// The instance id.
     pub id: Id,
-    /// The route it is scoped to.
+    /// The route to which it is scoped.
     pub route: Option<Id>,
-    /// The service it is scoped to.
+    /// The service to which it is scoped.
     pub backend: Option<Id>,
-    /// The consumer it is scoped to.
+    /// The consumer to which it is scoped.
     pub principal: Option<Id>,
 }
 
@@ -152,9 +153,9 @@ pub struct BuildCx<'x> {
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {message}")]
 pub struct BuildError {
-    /// The field, dotted.
+    /// The field path, dotted.
     pub path: String,
-    /// What is wrong with it.
+    /// The error message.
     pub message: String,
 }
 

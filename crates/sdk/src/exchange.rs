@@ -1,4 +1,4 @@
-//! [`Exchange`]: the facts about one request (or one stream session), as all phases see them.
+//! [`Exchange`]: the properties of one request (or stream session), as seen by all phases.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ use crate::phase::BodyMode;
 use crate::trace::SpanContext;
 use crate::upstream_phases::ChunkAccess;
 
-/// Identifies a request in headers, logs and error bodies. Displays as 32 hex digits.
+/// Identifies a request in headers, logs and error bodies. Displayed as 32 hex digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RequestId(pub u128);
 
@@ -26,90 +26,90 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// The facts about one request.
+/// The properties of one request.
 #[derive(Debug)]
 pub struct Exchange {
     /// Its id.
     pub id: RequestId,
-    /// Who sent it, over what.
+    /// The client and its connection.
     pub client: Client,
-    /// The request line as it came.
+    /// The original request line.
     pub original: Original,
     /// The matched route; `None` before the match and without one.
     pub route: Option<RouteInfo>,
     /// The backend of the route.
     pub backend: Option<Arc<BackendInfo>>,
-    /// What the path pattern captured.
+    /// The captures of the path pattern.
     pub captures: Captures,
-    /// Who it is authenticated as.
+    /// The authenticated identity.
     pub identity: Identity,
-    /// When things happened.
+    /// Timestamps.
     pub timing: Timing,
     /// Attempts to reach an upstream.
     pub tries: Vec<Try>,
-    /// Bytes moved.
+    /// Numbers of transferred bytes.
     pub bytes: Bytes,
-    /// Who made the response.
+    /// The source of the response.
     pub source: Source,
-    /// Why it ended early.
+    /// The failure, if the request failed.
     pub failure: Option<FailureKind>,
-    /// Request path and query sent upstream; empty when none was.
+    /// Path and query sent upstream; empty if none was.
     pub upstream_uri: Vec<u8>,
-    /// `Set-Cookie` values that the response gets.
+    /// `Set-Cookie` values to add to the response.
     pub response_cookies: Vec<String>,
-    /// Further fields for log records: `correlation_id`.
+    /// Additional fields for log records: `correlation_id`.
     pub log_fields: Vec<(&'static str, serde_json::Value)>,
     /// Per-filter state, by slot.
     pub slots: Slots,
-    /// The trace that it is part of, and its span; `None` where no tracing applies.
+    /// The trace context of the request; `None` without tracing.
     pub trace: Option<SpanContext>,
-    /// What filters want of the response body.
+    /// How filters process the response body.
     pub body_mode: BodyMode,
-    /// What filters do with the parts of the request body.
+    /// How filters process the chunks of the request body.
     pub request_chunks: ChunkAccess,
-    /// Most bytes of request body that may pass, if a filter said so, and the reply to more.
+    /// Maximum size of the request body and the message for longer ones, if a filter set them.
     pub request_body_max: Option<(u64, &'static str)>,
-    /// Most bytes of the response body that may pass in each second, if a filter said so.
+    /// Maximum rate of the response body, bytes per second, if a filter set it.
     pub response_rate_max: Option<NonZeroU64>,
-    /// Memory that is held for its bodies, until it is over.
+    /// Memory reserved for buffered bodies, until the end of the exchange.
     pub held: Reservation,
 }
 
-/// The request line as it came.
+/// The original request line.
 #[derive(Clone, Debug, Default)]
 pub struct Original {
     /// Method.
     pub method: Method,
-    /// Target: path and query, as they came.
+    /// Target: path and query, unchanged.
     pub target: Vec<u8>,
-    /// Host without port, lower-case; empty when there was none.
+    /// Host without port, lower-case; empty if absent.
     pub host: String,
-    /// The port of the request's authority, else the listener's.
+    /// The port of the request's authority, or else the listener's.
     pub port: u16,
 }
 
-/// Who sent a request, over what.
+/// The client of a request and its connection.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// The other end of the connection.
+    /// The peer address of the connection.
     pub peer: SocketAddr,
-    /// This end of the connection.
+    /// The local address of the connection.
     pub local: SocketAddr,
-    /// The client's address: the peer's, or what a trusted peer said by header or PROXY protocol.
+    /// The client address: the peer's, or the one reported by a trusted peer in a header or by the PROXY protocol.
     pub ip: IpAddr,
-    /// The client's port, where known.
+    /// The client's port, if known.
     pub port: u16,
-    /// Whether the peer is trusted to say who the client is.
+    /// Whether the peer is a trusted proxy.
     pub trusted: bool,
     /// TLS on the connection.
     pub tls: Option<Arc<TlsInfo>>,
-    /// The TLS server name, lower-case, of a connection whose TLS ends at the upstream.
+    /// The TLS server name, lower-case, of a connection whose TLS is passed through to the upstream.
     pub passed_server_name: Option<Arc<str>>,
-    /// The SPIFFE ID that the peer has proved by mutual TLS. `None`: the peer has no verified identity.
+    /// The SPIFFE ID proved by the peer in mutual TLS. `None`: the peer has no verified identity.
     pub peer_identity: Option<Arc<str>>,
-    /// What was spoken, as matching sees it.
+    /// The protocol, as used for matching.
     pub wire: Wire,
-    /// The request counts as made over HTTPS: by TLS, or because a trusted peer says so.
+    /// The request counts as HTTPS: because of TLS, or because a trusted peer reports it.
     pub https: bool,
     /// HTTP version.
     pub version: Version,
@@ -120,7 +120,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of this address, in clear text; what tests start from.
+    /// A client with this address, in clear text; for tests.
     pub fn at(peer: SocketAddr, local: SocketAddr) -> Self {
         Self {
             peer,
@@ -141,7 +141,7 @@ impl Client {
 }
 
 impl Client {
-    /// The TLS server name, lower-case, wherever TLS ends.
+    /// The TLS server name, lower-case, for terminated and passed-through TLS.
     pub fn server_name(&self) -> Option<&str> {
         let ended_here = self.tls.as_ref().and_then(|tls| tls.sni.as_deref());
         ended_here.or(self.passed_server_name.as_deref())
@@ -157,7 +157,7 @@ pub struct TlsInfo {
     pub cipher: String,
     /// Server name, lower-case.
     pub sni: Option<Box<str>>,
-    /// Negotiated protocol.
+    /// Negotiated ALPN protocol.
     pub alpn: Option<Box<str>>,
     /// `NONE`, `SUCCESS` or `FAILED:reason`, as nginx's `$ssl_client_verify`.
     pub client_verify: Box<str>,
@@ -165,7 +165,7 @@ pub struct TlsInfo {
     pub client_certificate: Option<Arc<[u8]>>,
 }
 
-/// A route, as logs and filters see it. It reads through the record; a clone is another handle.
+/// A route, as seen by logs and filters: a handle on the record.
 #[derive(Clone, Debug)]
 pub struct RouteInfo(Arc<Route>);
 
@@ -175,7 +175,7 @@ impl RouteInfo {
         Self(record)
     }
 
-    /// The id users know.
+    /// The id known to users.
     pub fn id(&self) -> Id {
         self.0.origin.id
     }
@@ -191,7 +191,7 @@ impl RouteInfo {
     }
 }
 
-/// A backend, as logs and filters see it. It reads through the records.
+/// A backend, as seen by logs and filters: a handle on the records.
 #[derive(Clone, Debug)]
 pub struct BackendInfo {
     record: Arc<Backend>,
@@ -199,12 +199,12 @@ pub struct BackendInfo {
 }
 
 impl BackendInfo {
-    /// The backend of a record, and the group that it names, if it does.
+    /// The backend of a record, and its cluster, if it has one.
     pub const fn new(record: Arc<Backend>, group: Option<Arc<Cluster>>) -> Self {
         Self { record, group }
     }
 
-    /// The id users know.
+    /// The id known to users.
     pub fn id(&self) -> Id {
         self.record.origin.id
     }
@@ -214,7 +214,7 @@ impl BackendInfo {
         self.record.origin.name.as_deref()
     }
 
-    /// The host it was configured with: a name or an address, or the name of its group.
+    /// The configured host: a name or an address, or the name of its cluster.
     pub fn host(&self) -> &str {
         match &self.record.target {
             Target::Host(host) => &host.host,
@@ -228,7 +228,7 @@ impl BackendInfo {
     }
 }
 
-/// What the route's path pattern captured.
+/// The captures of the route's path pattern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captures {
     /// By number; 0 is the whole match.
@@ -246,21 +246,21 @@ impl Captures {
         self.numbered.get(key.parse::<usize>().ok()?)?.as_deref()
     }
 
-    /// Forgets everything.
+    /// Removes all captures.
     pub fn clear(&mut self) {
         self.numbered.clear();
         self.named.clear();
     }
 }
 
-/// Who a request is authenticated as.
+/// The identity as which a request is authenticated.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// The principal (consumer).
     pub principal: Option<Arc<PrincipalEntry>>,
-    /// The credential it proved itself with. `None` for an anonymous principal.
+    /// The credential used. `None` for an anonymous principal.
     pub credential: Option<CredentialRef>,
-    /// Groups that an authentication filter vouches for, without a principal's own.
+    /// Groups reported by an authentication filter, without a principal's own groups.
     pub authenticated_groups: Option<Vec<Box<str>>>,
 }
 
@@ -280,12 +280,12 @@ impl CredentialRef {
         Self(Proof::Entry(Arc::clone(entry)))
     }
 
-    /// One that is not in the directory: what stands for its id, and whose it is.
+    /// A credential that is not in the directory: a text that replaces its id, and its owner.
     pub fn foreign(id: impl Into<Arc<str>>, principal: Option<Id>) -> Self {
         Self(Proof::Foreign { id: id.into(), principal })
     }
 
-    /// Its id, or what stands for it, as text.
+    /// Its id, or the replacement, as text.
     pub fn id(&self) -> CredentialId<'_> {
         match &self.0 {
             Proof::Entry(entry) => CredentialId::of(entry),
@@ -293,7 +293,7 @@ impl CredentialRef {
         }
     }
 
-    /// Whose it is.
+    /// The owner.
     pub fn principal(&self) -> Option<Id> {
         match &self.0 {
             Proof::Entry(entry) => Some(entry.record.principal),
@@ -301,7 +301,7 @@ impl CredentialRef {
         }
     }
 
-    /// The credential itself, when it is one of the directory's.
+    /// The entry, if the credential is in the directory.
     pub fn entry(&self) -> Option<&Arc<CredentialEntry>> {
         match &self.0 {
             Proof::Entry(entry) => Some(entry),
@@ -310,7 +310,7 @@ impl CredentialRef {
     }
 }
 
-/// The id of a credential as text, made without allocating.
+/// The id of a credential as text, formatted without allocating.
 #[derive(Clone, Debug)]
 pub struct CredentialId<'c>(IdText<'c>);
 
@@ -334,7 +334,7 @@ impl std::ops::Deref for CredentialId<'_> {
 
     fn deref(&self) -> &str {
         match &self.0 {
-            // Digits and dashes are text.
+            // Digits and dashes are valid UTF-8.
             IdText::Made(text) => std::str::from_utf8(text).unwrap_or_default(),
             IdText::Foreign(text) => text,
         }
@@ -342,56 +342,56 @@ impl std::ops::Deref for CredentialId<'_> {
 }
 
 impl Identity {
-    /// Whether an authentication filter has let the request in, be it as an anonymous principal.
+    /// Whether an authentication filter has accepted the request, including as an anonymous principal.
     pub fn is_authenticated(&self) -> bool {
         self.credential.is_some()
     }
 }
 
-/// When things happened.
+/// Timestamps of an exchange.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timing {
-    /// The first byte of the request was read.
+    /// When the first byte of the request was read.
     pub started: Tick,
     /// The same on the wall clock.
     pub started_unix: UnixMillis,
-    /// The request phase of the filters ended.
+    /// When the request phase of the filters ended.
     pub filtered: Tick,
-    /// Time spent waiting for the upstream's response head began.
+    /// When the wait for the upstream's response head began.
     pub upstream_sent: Option<Tick>,
-    /// The upstream's response head arrived.
+    /// When the upstream's response head arrived.
     pub upstream_head: Option<Tick>,
-    /// The last byte went to the client.
+    /// When the last byte was sent to the client.
     pub ended: Tick,
 }
 
 /// An attempt to reach an upstream.
 #[derive(Clone, Debug)]
 pub struct Try {
-    /// Whom.
+    /// The endpoint.
     pub address: SocketAddr,
     /// When the endpoint was chosen, on the wall clock.
     pub started: UnixMillis,
     /// When the endpoint was chosen.
     pub tick: Tick,
-    /// Microseconds that choosing took.
+    /// Duration of the endpoint selection, microseconds.
     pub balancer_us: u64,
-    /// What became of it; `None` while in progress and on success.
+    /// The outcome; `None` while in progress and on success.
     pub state: Option<TryState>,
-    /// Status of the answer, or the one that stands for its failure.
+    /// Status of the response, or the status that represents the failure.
     pub status: Option<u16>,
 }
 
-/// What became of an attempt.
+/// The outcome of an unsuccessful attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryState {
-    /// No answer.
+    /// No response.
     Failed,
-    /// An answer that made the next endpoint be tried.
+    /// A response that caused a retry at the next endpoint.
     Next,
 }
 
-/// Bytes moved on the client's side.
+/// Bytes transferred on the client's side.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bytes {
     /// Head and body of the request.
@@ -400,16 +400,16 @@ pub struct Bytes {
     pub sent: u64,
     /// Body of the response.
     pub body_sent: u64,
-    /// Stream sessions: from the upstream.
+    /// Stream sessions: received from the upstream.
     pub upstream_received: u64,
-    /// Stream sessions: to the upstream.
+    /// Stream sessions: sent to the upstream.
     pub upstream_sent: u64,
 }
 
-/// Who made the response.
+/// The source of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// A filter, or the proxy itself: a refusal, an error.
+    /// A local reply, by a filter or the proxy itself: a rejection, an error.
     #[default]
     Local,
     /// The upstream.
@@ -424,7 +424,7 @@ pub type State = Box<dyn Any + Send>;
 pub struct Slots(Vec<Option<State>>);
 
 impl Slots {
-    /// Forgets all states and makes room for `count`.
+    /// Drops all states and reserves slots for `count` filters.
     pub fn reset(&mut self, count: usize) {
         self.0.clear();
         self.0.resize_with(count, || None);
@@ -455,7 +455,7 @@ impl fmt::Debug for Slots {
 }
 
 impl Exchange {
-    /// The facts before anything is known but the client.
+    /// The initial state, with only the client known.
     pub fn new(client: Client) -> Self {
         Self {
             id: RequestId::default(),
@@ -483,7 +483,7 @@ impl Exchange {
         }
     }
 
-    /// Makes it ready for the connection's next request, keeping the memory.
+    /// Resets it for the connection's next request, keeping the memory.
     pub fn clear(&mut self) {
         self.original.target.clear();
         self.original.host.clear();

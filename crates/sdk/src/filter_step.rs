@@ -1,4 +1,4 @@
-//! [`FilterStep`]: what a filter says in the phases after the request head.
+//! [`FilterStep`]: the result of a filter in the phases after the request head.
 
 use std::fmt;
 use std::future::Future;
@@ -6,15 +6,15 @@ use std::pin::Pin;
 
 use crate::reply::Reply;
 
-/// What comes after a filter's part in a phase.
+/// The result of a filter in a phase.
 pub enum FilterStep<'a> {
-    /// The next filter.
+    /// Continue with the next filter.
     Continue,
-    /// This reply, instead of what the upstream sends.
+    /// Reply instead of the upstream's response.
     Reply(Box<Reply>),
-    /// What the future says.
+    /// Wait for the future, and use its decision.
     Wait(Pin<Box<dyn Future<Output = FilterDecision> + 'a>>),
-    /// The filter failed: the reason is logged, the client gets 500 `An unexpected error occurred`.
+    /// The filter failed with this reason, which is logged; the client receives 500 `An unexpected error occurred`.
     Fail(String),
 }
 
@@ -24,7 +24,7 @@ impl FilterStep<'_> {
         Self::Reply(Box::new(reply))
     }
 
-    /// The decision, waiting for it where the filter does.
+    /// The decision; waits if the filter does.
     pub async fn settle(self) -> FilterDecision {
         match self {
             FilterStep::Continue => FilterDecision::Continue,
@@ -46,12 +46,12 @@ impl fmt::Debug for FilterStep<'_> {
     }
 }
 
-/// What a filter decided, in a phase that does not wait or after it has waited.
+/// The decision of a filter, in a phase without waiting or after it has waited.
 #[derive(Clone, Debug)]
 pub enum FilterDecision {
-    /// The next filter.
+    /// Continue with the next filter.
     Continue,
-    /// This reply, instead of what the upstream sends.
+    /// Reply instead of the upstream's response.
     Reply(Box<Reply>),
     /// The filter failed.
     Fail(String),

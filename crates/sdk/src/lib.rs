@@ -1,10 +1,10 @@
-//! What a plugin is written against: the filter trait, what each phase may see and do, what the node offers, and how a
-//! plugin describes itself.
+//! The interface for plugins: the filter trait, the context of each phase, the services of the node, and the definition
+//! of a plugin.
 //!
-//! A plugin is a folder that exports one [`PluginDef`]. Filters are *sync-first*: a phase returns at once, unless it
-//! has to wait, and then it boxes a future. Phases are types: what a phase may not do is not there. Parameters that have
-//! the effect of a policy may be lowered to it ([`PluginDef::lower`]); then there is no filter. Policies of the engine are
-//! filters, too, and share [`queue`], [`rate`] and [`trace`] with plugins.
+//! A plugin is a folder that exports one [`PluginDef`]. Filters are *sync-first*: a phase returns immediately, unless
+//! it has to wait, in which case it boxes a future. Phases are types: a context only has the operations that its phase
+//! allows. Parameters with the effect of a policy may be lowered to it ([`PluginDef::lower`]); then there is no filter.
+//! Policies of the engine are filters, too, and share [`queue`], [`rate`] and [`trace`] with plugins.
 //!
 //! *Must not know*: the engine, front ends, other plugins.
 //!

@@ -1,4 +1,4 @@
-//! [`Network`]: connections and datagrams of plugins to servers that speak neither HTTP nor Redis.
+//! [`Network`]: connections and datagrams for plugins to servers that use neither HTTP nor Redis.
 
 use std::fmt;
 use std::future::Future;
@@ -13,30 +13,30 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::services::CallError;
 
-/// What a network service promises.
+/// The future of a network operation.
 pub type NetworkFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send + 'a>>;
 
-/// Largest datagram that UDP carries over IPv4, bytes.
+/// Maximum size of a UDP datagram over IPv4, bytes.
 pub const DATAGRAM_MAX: usize = 65_507;
 
 /// Connections and datagrams. Names are resolved by the node's resolver, servers are verified by the node's certificate
 /// authorities, and the number of connections is limited.
 pub trait Network: Send + Sync {
-    /// Connects to a server. Dropping the future ends it.
+    /// Connects to a server. Dropping the future cancels it.
     fn connect(&self, to: ConnectTo) -> NetworkFuture<'static, ServerConnection>;
 
-    /// A way for datagrams to a server. The name is resolved now; make another one to follow its changes.
+    /// Opens a socket for datagrams to a server. The name is resolved once; open another socket to follow its changes.
     fn datagrams(&self, host: &str, port: u16) -> NetworkFuture<'static, Box<dyn Datagrams>>;
 
-    /// The addresses of a name, as the resolver's order of record types gives them: A, AAAA, or those that SRV records
-    /// of the lowest priority lead to. `port` is that of addresses that come with none.
+    /// The addresses of a name, according to the resolver's order of record types: A, AAAA, or the targets of the SRV
+    /// records with the lowest priority. `port` is used for addresses without a port.
     fn lookup(&self, host: &str, port: u16) -> NetworkFuture<'static, Vec<ResolvedAddress>>;
 }
 
-/// An address that a name resolves to.
+/// An address to which a name resolves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResolvedAddress {
-    /// The address; the port is the SRV record's, if that has led here.
+    /// The address; with the port of the SRV record, if there is one.
     pub address: SocketAddr,
     /// Weight of the SRV record.
     pub weight: Option<u32>,
@@ -44,36 +44,35 @@ pub struct ResolvedAddress {
     pub priority: u16,
 }
 
-/// Where to connect to, and how.
+/// The server to connect to, and the settings.
 #[derive(Clone, Debug)]
 pub struct ConnectTo {
     /// Host name or address.
     pub host: String,
     /// Port.
     pub port: u16,
-    /// TLS from the start; see [`ServerConnection::start_tls`] for later.
+    /// TLS from the start; see [`ServerConnection::start_tls`] for later upgrades.
     pub tls: Option<ConnectTls>,
-    /// Limit on connecting, and on each operation of the connection.
+    /// Timeout of connecting, and of each operation of the connection.
     pub timeout: Duration,
 }
 
-/// TLS with a server.
+/// TLS settings for a server.
 #[derive(Clone, Debug)]
 pub struct ConnectTls {
     /// Verify the server's certificate.
     pub verify: bool,
-    /// The name to ask for and to verify; the host's when `None`.
+    /// The server name to send and to verify; `None` uses the host.
     pub server_name: Option<String>,
 }
 
-/// What carries a [`ServerConnection`]. Made by the engine, and by tests.
+/// The transport of a [`ServerConnection`]. Implemented by the engine and by tests.
 pub trait NetworkTransport: AsyncRead + AsyncWrite + Send + Sync + Unpin {
-    /// Does the TLS handshake, on a transport that has none yet.
+    /// Performs the TLS handshake on a clear-text transport.
     fn start_tls(self: Box<Self>, host: &str, tls: ConnectTls) -> NetworkFuture<'static, Box<dyn NetworkTransport>>;
 }
 
-/// A connection to a server. Each operation has the time limit it was made with. Nothing is buffered beyond what the caller
-/// provides.
+/// A connection to a server. Each operation has the timeout given when connecting. Only the caller's buffers are used.
 pub struct ServerConnection {
     transport: Box<dyn NetworkTransport>,
     host: Arc<str>,
@@ -88,15 +87,15 @@ impl fmt::Debug for ServerConnection {
 }
 
 impl ServerConnection {
-    /// A connection over a transport.
+    /// Creates a connection over a transport.
     pub fn new(transport: Box<dyn NetworkTransport>, host: &str, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
         Self { transport, host: host.into(), clock, timeout }
     }
 
-    /// Sends all of these bytes.
+    /// Sends all bytes.
     ///
     /// # Errors
-    /// When the connection has failed or the server does not take them in time.
+    /// If the connection has failed, or the server does not read them in time.
     pub async fn send(&mut self, data: &[u8]) -> Result<(), CallError> {
         let Self { transport, .. } = self;
         let sending = async {
@@ -106,10 +105,11 @@ impl ServerConnection {
         limited(&*self.clock, self.timeout, sending).await
     }
 
-    /// Reads what comes next to the end of `into`, so that it has at most `max` bytes; how much came: 0 is the end.
+    /// Appends received bytes to `into`, up to a total of `max` bytes; returns how many were received: 0 is the end.
     ///
     /// # Errors
-    /// [`CallError::TooLarge`] when `into` has `max` bytes, or when the connection has failed or nothing comes in time.
+    /// [`CallError::TooLarge`] if `into` already has `max` bytes; otherwise if the connection has failed or no bytes
+    /// arrive in time.
     pub async fn receive(&mut self, into: &mut Vec<u8>, max: usize) -> Result<usize, CallError> {
         let room = max.saturating_sub(into.len()) as u64;
         if room == 0 {
@@ -119,18 +119,18 @@ impl ServerConnection {
         limited(&*self.clock, self.timeout, bounded.read_buf(into)).await
     }
 
-    /// Tells the server that nothing follows.
+    /// Signals the end of the data to the server.
     ///
     /// # Errors
-    /// When the connection has failed or that takes too long.
+    /// If the connection has failed or the operation times out.
     pub async fn finish(&mut self) -> Result<(), CallError> {
         limited(&*self.clock, self.timeout, self.transport.shutdown()).await
     }
 
-    /// Goes on with TLS (LDAP's StartTLS). Bytes that the server has sent before are lost to it.
+    /// Upgrades the connection to TLS (LDAP's StartTLS). Unread bytes from the server are dropped.
     ///
     /// # Errors
-    /// When the handshake fails or takes too long.
+    /// If the handshake fails or times out.
     pub async fn start_tls(self, tls: ConnectTls) -> Result<Self, CallError> {
         let Self { transport, host, clock, timeout: limit } = self;
         let started = timeout(&*clock, limit, transport.start_tls(&host, tls)).await;
@@ -150,8 +150,8 @@ async fn limited<T>(
     }
 }
 
-/// A way for datagrams to one server.
+/// A socket for datagrams to one server.
 pub trait Datagrams: Send + Sync {
-    /// Sends a datagram of at most [`DATAGRAM_MAX`] bytes. Whether it arrives is not known.
+    /// Sends a datagram of at most [`DATAGRAM_MAX`] bytes, without confirmation of delivery.
     fn send<'a>(&'a self, datagram: &'a [u8]) -> NetworkFuture<'a, ()>;
 }

@@ -1,4 +1,4 @@
-//! Phase contexts: what a filter sees and may do in each phase.
+//! Phase contexts: the data and operations available to a filter in each phase.
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -15,45 +15,45 @@ use std::sync::Arc;
 
 /// The request phase.
 pub struct HeadCx<'x> {
-    /// The request: as the client sent it, and, edited, as the upstream gets it.
+    /// The request: received from the client; edits are sent to the upstream.
     pub request: &'x mut RequestHead,
-    /// The facts.
+    /// The properties of the exchange.
     pub exchange: &'x mut Exchange,
-    /// What is asked of the upstream besides the head.
+    /// Changes of the upstream request besides its head.
     pub upstream: &'x mut UpstreamRequest,
     /// The node.
     pub services: &'x Services,
     /// Principals and credentials of this generation.
     pub directory: &'x Directory,
-    /// The path of the request, normalised as routes see it. The client's own is in `request`.
+    /// The normalized path of the request, as matched by routes. The original path is in `request`.
     pub path: &'x [u8],
-    /// Length of the client's request body: 0 without one, `None` when only its end will tell.
+    /// Length of the client's request body: 0 without a body, `None` if it is only known when the body ends.
     pub body_length: Option<u64>,
-    /// 64 random bits at each call. Not for keys or tokens.
+    /// Returns 64 random bits on each call. Not for keys or tokens.
     pub random: &'x dyn Fn() -> u64,
     /// This filter's slot.
     pub slot: usize,
 }
 
-/// What is asked of the upstream besides the request head.
+/// Changes of the upstream request besides its head.
 #[derive(Debug, Default)]
 pub struct UpstreamRequest {
-    /// Path to ask for, percent-encoded, with the backend's path in front, without the query (which stays in
+    /// Upstream path, percent-encoded, including the backend's path, without the query (which stays in
     /// [`RequestHead::query`]).
     pub path: Vec<u8>,
-    /// The request body, once a filter asked for it whole. Setting it replaces the body.
+    /// The request body, if a filter has buffered it. Setting it replaces the body.
     pub body: Option<Bytes>,
     host: Option<Box<str>>,
 }
 
 impl UpstreamRequest {
-    /// Host to send instead of the one that route and backend give.
+    /// Host to send in place of the one determined by route and backend.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
 
-    /// Sets [`UpstreamRequest::host`]. `false` when the bytes are not a host with an optional port
-    /// ([`is_authority`]); then nothing changes.
+    /// Sets [`UpstreamRequest::host`]. Returns `false` and changes nothing if the bytes are not a host with an optional
+    /// port ([`is_authority`]).
     pub fn set_host(&mut self, host: &[u8]) -> bool {
         let host = std::str::from_utf8(host).ok().filter(|host| is_authority(host.as_bytes()));
         if let Some(host) = host {
@@ -62,7 +62,7 @@ impl UpstreamRequest {
         host.is_some()
     }
 
-    /// Forgets everything, keeping the memory of the path.
+    /// Resets all values, keeping the memory of the path.
     pub fn clear(&mut self) {
         self.path.clear();
         self.body = None;
@@ -76,47 +76,47 @@ impl HeadCx<'_> {
         self.exchange.client.ip
     }
 
-    /// The request body, once [`Flow::NeedBody`](crate::Flow::NeedBody) has brought it.
+    /// The request body, after [`Flow::NeedBody`](crate::Flow::NeedBody).
     pub fn body(&self) -> Option<&Bytes> {
         self.upstream.body.as_ref()
     }
 
-    /// Replaces the request body. The framing headers are made anew.
+    /// Replaces the request body. The framing headers are rewritten.
     pub fn set_body(&mut self, body: Bytes) {
         self.upstream.body = Some(body);
     }
 
-    /// Asks for the parts of the request body on their way to the upstream: see
+    /// Requests the chunks of the request body on their way to the upstream: see
     /// [`Filter::on_request_body`](crate::Filter::on_request_body).
     pub fn want_body_chunks(&mut self, access: ChunkAccess) {
         let wanted = &mut self.exchange.request_chunks;
         *wanted = access.max(*wanted);
     }
 
-    /// Lets at most `max` bytes of request body pass; a longer one is answered with 413 and this message.
+    /// Limits the request body to `max` bytes; a longer one receives 413 and this message.
     pub fn limit_body(&mut self, max: u64, message: &'static str) {
         if self.exchange.request_body_max.is_none_or(|(set, _)| max < set) {
             self.exchange.request_body_max = Some((max, message));
         }
     }
 
-    /// Lets at most so many bytes of the response body pass in each second.
+    /// Limits the rate of the response body, bytes per second.
     pub fn limit_response_rate(&mut self, bytes_per_second: NonZeroU64) {
         let rate = &mut self.exchange.response_rate_max;
         *rate = Some(rate.map_or(bytes_per_second, |set| set.min(bytes_per_second)));
     }
 
-    /// This filter's state.
+    /// The state of this filter.
     pub fn state<T: Send + 'static>(&mut self) -> Option<&mut T> {
         self.exchange.slots.get_mut(self.slot)
     }
 
-    /// Keeps state for this filter's later phases.
+    /// Stores state for later phases of this filter.
     pub fn set_state<T: Send + 'static>(&mut self, state: T) {
         self.exchange.slots.set(self.slot, state);
     }
 
-    /// The request is authenticated: as `principal`, with `credential`.
+    /// Authenticates the request as `principal`, with `credential`.
     pub fn authenticate(&mut self, principal: Option<Arc<PrincipalEntry>>, credential: Option<CredentialRef>) {
         self.exchange.identity.principal = principal;
         self.exchange.identity.credential = credential;
@@ -131,15 +131,15 @@ impl HeadCx<'_> {
     }
 }
 
-/// What filters want of the response body. The strongest wish of all filters holds.
+/// How filters process the response body. The strongest requirement of all filters applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BodyMode {
-    /// Nothing: bytes pass unseen.
+    /// Not processed: bytes are forwarded without filters.
     #[default]
     Pass,
-    /// Every part as it passes.
+    /// Each chunk as it is forwarded.
     Chunks,
-    /// All at once, up to so many bytes; a longer body is answered with 502.
+    /// The complete body, up to this many bytes; a longer body receives 502.
     Whole(u64),
 }
 
@@ -147,9 +147,9 @@ pub enum BodyMode {
 pub struct ResponseCx<'x> {
     /// The response.
     pub response: &'x mut ResponseHead,
-    /// The request, as it went upstream.
+    /// The upstream request.
     pub request: &'x RequestHead,
-    /// The facts.
+    /// The properties of the exchange.
     pub exchange: &'x mut Exchange,
     /// The node.
     pub services: &'x Services,
@@ -158,12 +158,12 @@ pub struct ResponseCx<'x> {
 }
 
 impl ResponseCx<'_> {
-    /// Who made the response.
+    /// The source of the response.
     pub fn source(&self) -> Source {
         self.exchange.source
     }
 
-    /// Asks for the body. A filter that will change its length in [`BodyMode::Chunks`] must remove `Content-Length`.
+    /// Requests the body. A filter that changes its length in [`BodyMode::Chunks`] must remove `Content-Length`.
     pub fn want_body(&mut self, mode: BodyMode) {
         self.exchange.body_mode = match (self.exchange.body_mode, mode) {
             (BodyMode::Whole(a), BodyMode::Whole(b)) => BodyMode::Whole(a.min(b)),
@@ -171,12 +171,12 @@ impl ResponseCx<'_> {
         };
     }
 
-    /// This filter's state.
+    /// The state of this filter.
     pub fn state<T: Send + 'static>(&mut self) -> Option<&mut T> {
         self.exchange.slots.get_mut(self.slot)
     }
 
-    /// Keeps state for this filter's later phases.
+    /// Stores state for later phases of this filter.
     pub fn set_state<T: Send + 'static>(&mut self, state: T) {
         self.exchange.slots.set(self.slot, state);
     }
@@ -184,11 +184,11 @@ impl ResponseCx<'_> {
 
 /// The response body phase.
 pub struct BodyCx<'x> {
-    /// The response head, as it is sent.
+    /// The response head as sent.
     pub response: &'x ResponseHead,
-    /// The request, as it went upstream.
+    /// The upstream request.
     pub request: &'x RequestHead,
-    /// The facts.
+    /// The properties of the exchange.
     pub exchange: &'x mut Exchange,
     /// The node.
     pub services: &'x Services,
@@ -197,30 +197,30 @@ pub struct BodyCx<'x> {
 }
 
 impl BodyCx<'_> {
-    /// This filter's state.
+    /// The state of this filter.
     pub fn state<T: Send + 'static>(&mut self) -> Option<&mut T> {
         self.exchange.slots.get_mut(self.slot)
     }
 }
 
-/// A part of a body.
+/// A chunk of a body.
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
     /// Its bytes; may be replaced.
     pub data: Bytes,
-    /// Nothing comes after it.
+    /// This is the last chunk.
     pub last: bool,
 }
 
-/// The log phase: everything is over and nothing can be changed.
+/// The log phase: the exchange has ended and cannot be changed.
 pub struct LogCx<'x> {
-    /// The request, as it went upstream.
+    /// The upstream request.
     pub request: &'x RequestHead,
-    /// The response, as it was sent; `None` for a stream session and for a client that left before.
+    /// The response as sent; `None` for a stream session and for a client that disconnected before.
     pub response: Option<&'x ResponseHead>,
-    /// The facts.
+    /// The properties of the exchange.
     pub exchange: &'x Exchange,
-    /// The path of the request, normalised as routes see it; empty for a stream session.
+    /// The normalized path of the request, as matched by routes; empty for a stream session.
     pub path: &'x [u8],
     /// The node.
     pub services: &'x Services,
@@ -229,7 +229,7 @@ pub struct LogCx<'x> {
 }
 
 impl LogCx<'_> {
-    /// This filter's state.
+    /// The state of this filter.
     pub fn state<T: Send + 'static>(&self) -> Option<&T> {
         self.exchange.slots.get(self.slot)
     }
@@ -237,7 +237,7 @@ impl LogCx<'_> {
 
 /// A connection of a stream route.
 pub struct ConnectCx<'x> {
-    /// The facts.
+    /// The properties of the exchange.
     pub exchange: &'x mut Exchange,
     /// The node.
     pub services: &'x Services,

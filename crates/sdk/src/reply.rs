@@ -1,16 +1,16 @@
-//! [`Reply`]: a response made here.
+//! [`Reply`]: a local reply.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use cardinal_http::HeaderList;
 
-/// A response made by a filter or by the proxy itself.
+/// A reply made by a filter or by the proxy itself.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// Status.
     pub status: u16,
-    /// Fields; `Content-Length` is added when it is sent, and fields about the connection are not sent.
+    /// Header fields; `Content-Length` is added when it is sent, and connection-specific fields are dropped.
     pub headers: HeaderList,
     /// Body.
     pub body: ReplyBody,
@@ -19,15 +19,15 @@ pub struct Reply {
 /// The body of a [`Reply`].
 #[derive(Clone, Debug)]
 pub enum ReplyBody {
-    /// None.
+    /// No body.
     Empty,
-    /// None, in the answer to a HEAD: the reply's fields say how long that to a GET is, if that is known.
+    /// No body, in the response to a HEAD request: the fields contain the length for a GET request, if it is known.
     Omitted,
     /// An error message in the format the client accepts, with the request id (Kong's `kong.response.error`).
     Error(Cow<'static, str>),
     /// `{"message":"..."}` in compact JSON (Kong's `kong.response.exit` with a table).
     Message(Cow<'static, str>),
-    /// These bytes. The reply's headers say of what type.
+    /// These bytes. The media type is in the reply's headers.
     Bytes(Bytes),
 }
 
@@ -47,19 +47,19 @@ impl Reply {
         Self { body: ReplyBody::Message(message.into()), ..Self::new(status) }
     }
 
-    /// A JSON body, `Content-Type: application/json; charset=utf-8`.
+    /// A JSON body with `Content-Type: application/json; charset=utf-8`.
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
         Self::bytes(status, "application/json; charset=utf-8", body.to_string())
     }
 
-    /// A body of this type.
+    /// A body with this media type.
     pub fn bytes(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
         let mut reply = Self { body: ReplyBody::Bytes(body.into()), ..Self::new(status) };
         reply.headers.set(b"Content-Type", content_type.as_bytes());
         reply
     }
 
-    /// With another field; an illegal one is left out.
+    /// Adds a field; an invalid one is left out.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.append(name.as_bytes(), value.as_bytes());

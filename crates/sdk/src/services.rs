@@ -1,4 +1,4 @@
-//! [`Services`]: what the node offers to filters, across generations.
+//! [`Services`]: the services of the node for filters, independent of generations.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -17,24 +17,24 @@ use crate::certificate::Certificates;
 use crate::network::Network;
 use crate::redis::Redis;
 
-/// What the node offers to filters. Cheap to clone.
+/// The services of the node for filters. Cheap to clone.
 #[derive(Clone)]
 pub struct Services {
-    /// Time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// State that outlives generations: counters, caches.
+    /// State that persists across generations: counters, caches.
     pub shared: Arc<Shared>,
     /// HTTP calls to other servers.
     pub http: Arc<dyn HttpCaller>,
-    /// Commands to Redis servers.
+    /// The Redis client.
     pub redis: Arc<dyn Redis>,
     /// Connections and datagrams to other servers, and the resolver.
     pub network: Arc<dyn Network>,
     /// Reads certificates for [`Filter::on_certificate`](crate::Filter::on_certificate).
     pub certificates: Arc<dyn Certificates>,
-    /// The control runtime: for tasks and connections that are not a request's. Never a worker's thread.
+    /// The control runtime: for tasks and connections that do not belong to a request. It does not use worker threads.
     pub runtime: tokio::runtime::Handle,
-    /// Memory for bodies that are held, and for log entries that wait: see [`Exchange::held`](crate::Exchange::held).
+    /// Memory budget for buffered bodies and queued log entries: see [`Exchange::held`](crate::Exchange::held).
     pub memory: Arc<Budget>,
     /// The node itself, for metrics.
     pub node: Arc<dyn NodeView>,
@@ -42,7 +42,7 @@ pub struct Services {
     pub node_id: Id,
     /// Host name of the machine.
     pub hostname: Arc<str>,
-    /// Request header names (lower-case) whose values logs must not show.
+    /// Request header names (lower-case) whose values are not logged.
     pub redacted_headers: Arc<[Box<str>]>,
 }
 
@@ -52,10 +52,10 @@ impl fmt::Debug for Services {
     }
 }
 
-/// Text of metrics in Prometheus exposition format, written when somebody asks.
+/// Writes metrics in Prometheus exposition format, on demand.
 pub type Collector = Arc<dyn Fn(&mut String) + Send + Sync>;
 
-/// State that outlives generations, by type and key. Looked up when filters are built, not on the request path.
+/// State that persists across generations, by type and key. Looked up when filters are built, not on the request path.
 #[derive(Default)]
 pub struct Shared {
     entries: Mutex<HashMap<(TypeId, String), Arc<dyn Any + Send + Sync>>>,
@@ -69,20 +69,20 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// The state of this type and key, made when absent. It stays as long as the node runs, so keys must be bounded
-    /// by what plugins name, never by requests.
+    /// The state with this type and key, created if absent. It stays as long as the node runs, so keys must be limited
+    /// to what plugins name, and must not depend on requests.
     pub fn get_or_insert<T: Any + Send + Sync>(&self, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry((TypeId::of::<T>(), key.to_owned())).or_insert_with(|| Arc::new(make()));
         Arc::clone(entry).downcast().unwrap_or_else(|_| unreachable!("the type is part of the key"))
     }
 
-    /// Adds text to `/metrics`; a collector of the same name is replaced.
+    /// Adds text to `/metrics`; replaces a collector with the same name.
     pub fn set_collector(&self, name: &str, collector: Collector) {
         self.collectors.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), collector);
     }
 
-    /// The text of all collectors, in the order of their names.
+    /// The text of all collectors, ordered by name.
     pub fn collect(&self) -> String {
         let collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sorted: Vec<_> =
@@ -97,28 +97,28 @@ impl Shared {
     }
 }
 
-/// An HTTP call that is not a request being proxied.
+/// An HTTP call of the node itself.
 #[derive(Clone, Debug, Default)]
 pub struct HttpCall {
     /// Method.
     pub method: String,
     /// `http://` or `https://` URL.
     pub url: String,
-    /// Fields; `Host` and framing are added.
+    /// Header fields; `Host` and framing fields are added.
     pub headers: HeaderList,
     /// Body.
     pub body: Bytes,
-    /// Limit on the whole call.
+    /// Timeout of the whole call.
     pub timeout: Duration,
     /// How long a connection may be kept for the next call.
     pub keepalive: Duration,
     /// Do not verify the server's certificate.
     pub insecure: bool,
-    /// Most bytes of answer that are read; more is an error.
+    /// Maximum size of the response body, bytes; a longer body is an error.
     pub body_max: u64,
 }
 
-/// What a call brought.
+/// The response to a call.
 #[derive(Clone, Debug)]
 pub struct HttpReply {
     /// Status.
@@ -129,24 +129,24 @@ pub struct HttpReply {
     pub body: Bytes,
 }
 
-/// Why a call brought nothing.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The URL cannot be called.
     #[error("cannot call {url}: {reason}")]
     Url {
-        /// As given.
+        /// The URL as given.
         url: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// It took too long.
+    /// The call timed out.
     #[error("timeout")]
     Timeout,
-    /// The answer is larger than allowed.
+    /// The response is larger than allowed.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
-    /// The node has run out of descriptors, memory or ports: this tells nothing about the server.
+    /// The node has run out of descriptors, memory or ports; the server is not the cause.
     #[error("{0}")]
     Local(String),
     /// Connecting, TLS, or the exchange failed.
@@ -159,45 +159,45 @@ pub enum CallError {
 pub struct GrpcCall {
     /// `http://` or `https://` URL whose path is the method: `/package.Service/Method`.
     pub url: String,
-    /// Metadata; fields that belong to the protocol are left out.
+    /// Metadata; protocol fields are left out.
     pub metadata: HeaderList,
-    /// The message, serialised, without its prefix.
+    /// The serialized message, without its prefix.
     pub message: Bytes,
     /// The message is compressed with gzip.
     pub gzip: bool,
-    /// Limit on the whole call; the server is told.
+    /// Timeout of the whole call; also sent to the server.
     pub timeout: Duration,
     /// Do not verify the server's certificate.
     pub insecure: bool,
-    /// Most bytes of the answer's message; more is an error.
+    /// Maximum size of the response message, bytes; a longer message is an error.
     pub message_max: usize,
 }
 
-/// What a gRPC call brought.
+/// The response to a gRPC call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrpcReply {
-    /// `grpc-status`, or what stands for the HTTP status of an answer without it.
+    /// `grpc-status`, or the equivalent of the HTTP status if the response has none.
     pub status: u32,
     /// `grpc-message`, decoded.
     pub reason: String,
     /// `grpc-status-details-bin`, decoded: a `google.rpc.Status`.
     pub details: Bytes,
-    /// The message; empty when there is none.
+    /// The message; empty if there is none.
     pub message: Bytes,
 }
 
 /// Makes HTTP calls, on the control runtime, with kept-alive connections.
 pub trait HttpCaller: Send + Sync {
-    /// Makes a call. Dropping the future ends it.
+    /// Makes a call. Dropping the future cancels it.
     fn call(&self, call: HttpCall) -> Pin<Box<dyn Future<Output = Result<HttpReply, CallError>> + Send>>;
 
-    /// Makes a gRPC call, over HTTP/2. Dropping the future ends it. A caller that does not speak gRPC fails it.
+    /// Makes a gRPC call, over HTTP/2. Dropping the future cancels it. The default implementation fails.
     fn grpc(&self, call: GrpcCall) -> Pin<Box<dyn Future<Output = Result<GrpcReply, CallError>> + Send>> {
         Box::pin(async move { Err(CallError::Url { url: call.url, reason: "gRPC is not available here" }) })
     }
 }
 
-/// What metrics say about the node.
+/// The state of the node, for metrics.
 pub trait NodeView: Send + Sync {
     /// Client connections.
     fn connections(&self) -> ConnectionCounts;
@@ -205,7 +205,7 @@ pub trait NodeView: Send + Sync {
     fn targets(&self) -> Vec<TargetHealth>;
 }
 
-/// Client connections, named as nginx does.
+/// Client connections, with the names used by nginx.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
     /// Accepted since start.
@@ -231,7 +231,7 @@ pub struct TargetHealth {
     pub upstream: Box<str>,
     /// `host:port` as configured.
     pub target: Box<str>,
-    /// Resolved address; empty when the name does not resolve.
+    /// Resolved address; empty if the name does not resolve.
     pub address: Box<str>,
     /// `healthy`, `unhealthy`, `healthchecks_off`, `dns_error`.
     pub state: &'static str,

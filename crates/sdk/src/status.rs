@@ -1,45 +1,45 @@
-//! [`StatusForm`]: the form in which a node shows its state. Front ends supply the one that their users know.
+//! [`StatusForm`]: the format of a node's status page, supplied by the front end.
 
 use serde_json::Value;
 
 use crate::ConnectionCounts;
 
-/// What a node shows at `/status`.
+/// The content of `/status`.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
-    /// Connections of clients, and requests.
+    /// Client connections, and requests.
     pub connections: ConnectionCounts,
-    /// The process.
+    /// The process id.
     pub pid: u32,
-    /// Resident memory of the process, where the system tells it.
+    /// Resident memory of the process, if the system provides it.
     pub resident_bytes: Option<u64>,
-    /// Program and process: version, id, start, number of the generation.
+    /// Program and process: version, id, start time, number of the generation.
     pub node: Value,
     /// The result of the last change of the configuration.
     pub config: Value,
-    /// Hash of the records that are served; `None` before the first generation.
+    /// Hash of the active records; `None` before the first generation.
     pub configuration_hash: Option<String>,
 }
 
-/// Whether traffic should be sent to a node.
+/// Whether a node is ready for traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Yes.
+    /// The node is ready.
     Ready,
     /// The node is draining.
     Draining,
-    /// No configuration was served yet.
+    /// No configuration has been applied yet.
     NoConfiguration,
     /// The configuration has no records.
     EmptyConfiguration,
 }
 
-/// The form in which a node shows its state.
+/// The format of a node's status page.
 pub trait StatusForm: Send + Sync {
-    /// The answer to `GET /status` with this query.
+    /// The response to `GET /status` with this query.
     ///
     /// # Errors
-    /// What is wrong with the query.
+    /// The error in the query.
     fn status(&self, status: NodeStatus, query: &[u8]) -> Result<Value, String>;
 
     /// The message of `GET /status/ready`.

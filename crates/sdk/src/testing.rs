@@ -1,4 +1,4 @@
-//! A bench for plugin tests: a request goes through one filter, without an engine.
+//! A bench for plugin tests: runs a request through one filter, without an engine.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,13 +21,13 @@ use crate::{
     ServerCertificate, Services, Shared, Source, TargetHealth, UpstreamRequest, Verdict,
 };
 
-/// A route of this id, name and document.
+/// A route with this id, name and document.
 pub fn route(id: Id, name: Option<&str>, document: &str) -> RouteInfo {
     let origin = origin(id, name);
     RouteInfo::new(Arc::new(Route { origin, document: document.into(), ..Route::default() }))
 }
 
-/// A backend of this id, name, host and document.
+/// A backend with this id, name, host and document.
 pub fn backend(id: Id, name: Option<&str>, host: &str, document: &str) -> Arc<BackendInfo> {
     let origin = origin(id, name);
     let record = Backend {
@@ -54,7 +54,7 @@ fn origin(id: Id, name: Option<&str>) -> Origin {
     }
 }
 
-/// A node that calls nobody, with a clock that stands still.
+/// A node that opens no connections, with a paused clock.
 pub fn services(clock: Arc<dyn Clock>) -> Services {
     Services {
         clock,
@@ -74,7 +74,7 @@ pub fn services(clock: Arc<dyn Clock>) -> Services {
 
 struct Nobody;
 
-/// What a bench reads a certificate to.
+/// The result of parsing a certificate on a bench.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FakeCertificate {
     /// The chain, as given.
@@ -120,10 +120,10 @@ impl Redis for Nobody {
     }
 }
 
-/// What a [`FakeRedis`] replies to a command.
+/// Computes the reply of a [`FakeRedis`] to a command.
 type Answer = dyn Fn(&[&[u8]]) -> Result<RedisReply, RedisError> + Send + Sync;
 
-/// Redis servers that exist only in a test; all of them answer alike. For [`Services::redis`].
+/// In-memory Redis servers for tests, all with the same replies. For [`Services::redis`].
 #[derive(Clone)]
 pub struct FakeRedis {
     answer: Arc<Answer>,
@@ -131,13 +131,13 @@ pub struct FakeRedis {
 }
 
 impl FakeRedis {
-    /// `answer` gets the name and the arguments of each command; scripts come as `EVAL` with their text. An error of it
-    /// fails the call as a whole.
+    /// `answer` receives the name and the arguments of each command; scripts are passed as `EVAL` with their text. If
+    /// it returns an error, the whole call fails.
     pub fn new(answer: impl Fn(&[&[u8]]) -> Result<RedisReply, RedisError> + Send + Sync + 'static) -> Self {
         Self { answer: Arc::new(answer), settings: Arc::default() }
     }
 
-    /// The settings of the servers that were asked for.
+    /// The settings of the servers that were requested.
     pub fn settings(&self) -> Vec<RedisSettings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -184,7 +184,7 @@ impl NodeView for Nobody {
     }
 }
 
-/// One filter, and what it meets. Make it inside a tokio runtime.
+/// A filter with its input and output. Has to be created inside a tokio runtime.
 pub struct Bench {
     /// The node.
     pub services: Services,
@@ -196,17 +196,17 @@ pub struct Bench {
     pub filter: Arc<dyn Filter>,
     /// The request.
     pub request: RequestHead,
-    /// The facts.
+    /// The properties of the exchange.
     pub exchange: Exchange,
-    /// What goes upstream.
+    /// The upstream request.
     pub upstream: UpstreamRequest,
-    /// The normalised path; [`Bench::get`] takes the target's as it is.
+    /// The normalized path; [`Bench::get`] uses the target's path unchanged.
     pub path: Vec<u8>,
-    /// The client's request body, given to a filter that asks for it.
+    /// The client's request body, passed to a filter that requests it.
     pub body: Bytes,
-    /// What [`HeadCx::random`] gives.
+    /// The result of [`HeadCx::random`].
     pub random: u64,
-    /// How long the filter had the request wait, milliseconds.
+    /// How long the filter delayed the request, milliseconds.
     pub delayed_ms: u64,
 }
 
@@ -214,7 +214,7 @@ impl Bench {
     /// A bench for an instance of `plugin`. `config` is completed with the schema's defaults, and must be valid.
     ///
     /// # Panics
-    /// When the configuration is invalid or the instance cannot be built: this is for tests.
+    /// If the configuration is invalid or the instance cannot be built: this is for tests.
     #[allow(clippy::panic, reason = "a test bench")]
     pub fn new(plugin: &'static PluginDef, config: Value) -> Self {
         Self::with_ir(plugin, config, &Ir::default())
@@ -223,7 +223,7 @@ impl Bench {
     /// The same, with principals and credentials.
     ///
     /// # Panics
-    /// As [`Bench::new`], and when a credential is refused.
+    /// Like [`Bench::new`], and if a credential is rejected.
     #[allow(clippy::panic, reason = "a test bench")]
     pub fn with_ir(plugin: &'static PluginDef, config: Value, ir: &Ir) -> Self {
         let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
@@ -252,7 +252,7 @@ impl Bench {
         bench
     }
 
-    /// Starts a new `GET` of this target, with `Host: example.com`.
+    /// Starts a new `GET` request for this target, with `Host: example.com`.
     pub fn get(&mut self, target: &str) -> &mut Self {
         self.request.clear();
         assert!(self.request.set_target(target.as_bytes()), "not a target: {target}");
@@ -273,10 +273,10 @@ impl Bench {
         self
     }
 
-    /// Runs the request phase; the reply, if the filter gave one.
+    /// Runs the request phase; returns the reply, if there is one.
     ///
     /// # Panics
-    /// When the filter fails.
+    /// If the filter fails.
     #[allow(clippy::panic, reason = "a test bench")]
     pub async fn request(&mut self) -> Option<Reply> {
         match self.verdict().await {
@@ -286,7 +286,7 @@ impl Bench {
         }
     }
 
-    /// Runs the request phase; the filter gets the body when it asks for it.
+    /// Runs the request phase; passes the body to the filter if it requests it.
     pub async fn verdict(&mut self) -> Verdict {
         loop {
             let mut cx = HeadCx {
@@ -311,7 +311,7 @@ impl Bench {
         }
     }
 
-    /// Runs the request body phase on one part; what the filter makes of it, and its decision.
+    /// Runs the request body phase on one chunk; returns the output of the filter, and its decision.
     pub fn request_part(&mut self, data: &[u8], last: bool) -> (Bytes, FilterDecision) {
         let mut chunk = Chunk { data: Bytes::copy_from_slice(data), last };
         let mut cx =
@@ -320,7 +320,7 @@ impl Bench {
         (chunk.data, decision)
     }
 
-    /// Runs the attempt phase for attempt `number` to an endpoint; the fields of the attempt, and the decision.
+    /// Runs the attempt phase for attempt `number` to an endpoint; returns the fields of the attempt, and the decision.
     pub async fn attempt(&mut self, number: usize, endpoint: SocketAddr) -> (HeaderList, FilterDecision) {
         let mut headers = HeaderList::new();
         let mut cx = AttemptCx {
@@ -338,10 +338,10 @@ impl Bench {
         (headers, decision)
     }
 
-    /// Runs the response head phase on a response of `source`, for a filter that lets it pass without waiting.
+    /// Runs the response head phase on a response from `source`, for a filter that does not wait or reply.
     ///
     /// # Panics
-    /// When the filter waits, replies or fails; [`Bench::response_decision`] is for those.
+    /// If the filter waits, replies or fails; use [`Bench::response_decision`] for this.
     #[allow(clippy::panic, reason = "a test bench")]
     pub fn response(&mut self, response: &mut ResponseHead, source: Source) -> BodyMode {
         let polled = pin!(self.response_decision(response, source)).poll(&mut Context::from_waker(Waker::noop()));
@@ -353,7 +353,7 @@ impl Bench {
         self.exchange.body_mode
     }
 
-    /// Runs the response head phase on a response of `source`.
+    /// Runs the response head phase on a response from `source`.
     pub async fn response_decision(&mut self, response: &mut ResponseHead, source: Source) -> FilterDecision {
         self.exchange.source = source;
         let mut cx = ResponseCx {
@@ -366,7 +366,7 @@ impl Bench {
         self.filter.on_response_head(&mut cx).settle().await
     }
 
-    /// Runs the response body phase on one part.
+    /// Runs the response body phase on one chunk.
     pub fn body_part(&mut self, response: &ResponseHead, data: &[u8], last: bool) -> Bytes {
         let mut chunk = Chunk { data: Bytes::copy_from_slice(data), last };
         let mut cx = BodyCx {
@@ -380,7 +380,7 @@ impl Bench {
         chunk.data
     }
 
-    /// Runs the certificate phase, for a client that asks for this server name and offers these protocols.
+    /// Runs the certificate phase for a client with this server name and these ALPN protocols.
     pub async fn certificate(&self, server_name: Option<&str>, protocols: &[&[u8]]) -> CertificateDecision {
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let mut cx = CertificateCx {
@@ -407,7 +407,7 @@ impl Bench {
     }
 }
 
-/// Completes `config` with the schema's defaults and lowers it to a policy; the reason when either fails.
+/// Completes `config` with the schema's defaults and lowers it to a policy; the error states the reason.
 pub fn lower(plugin: &'static PluginDef, config: &Value) -> Result<Option<PolicySpec>, String> {
     let config = complete(plugin, config)?;
     plugin.lower.map_or(Ok(None), |lower| lower(&config)).map_err(|error| error.to_string())
@@ -418,7 +418,7 @@ fn complete(plugin: &PluginDef, config: &Value) -> Result<Value, String> {
     processed.map_err(|errors| format!("{errors:?}"))
 }
 
-/// Stands for the policy that an instance is lowered to.
+/// Placeholder for an instance that is lowered to a policy.
 struct Lowered;
 
 impl Filter for Lowered {
@@ -427,7 +427,7 @@ impl Filter for Lowered {
     }
 }
 
-/// Completes `config` with the schema's defaults and builds an instance; the reason when either fails. For an instance that
+/// Completes `config` with the schema's defaults and builds an instance; the error states the reason. If the instance
 /// is lowered to a policy, which only the engine can build, the filter does nothing.
 pub fn build(plugin: &'static PluginDef, config: Value, services: &Services) -> Result<Arc<dyn Filter>, String> {
     if lower(plugin, &config)?.is_some() {

@@ -1,4 +1,4 @@
-//! Contexts of the phases between the request head and the response head: parts of the request body, and attempts.
+//! Contexts of the phases between the request head and the response head: request body chunks, and attempts.
 
 use std::net::SocketAddr;
 
@@ -8,24 +8,23 @@ use cardinal_http::{HeaderList, RequestHead};
 use crate::exchange::Exchange;
 use crate::services::Services;
 
-/// What filters do with the parts of the request body that goes upstream. The strongest wish of all filters holds.
+/// How filters process chunks of the upstream request body. The strongest requirement of all filters applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChunkAccess {
-    /// Nothing: bytes pass unseen.
+    /// Not processed: bytes are forwarded without filters.
     #[default]
     None,
-    /// They look at each part. The body keeps its `Content-Length`; a filter that changes a part fails the request.
+    /// Read only. The body keeps its `Content-Length`; a filter that changes a chunk fails the request.
     Read,
-    /// They may change parts, hold them back and add to them. A body that is streamed goes upstream without
-    /// `Content-Length`.
+    /// Chunks may be changed, held back and added. A streamed body is sent upstream without `Content-Length`.
     Change,
 }
 
-/// The request body phase: a part of the body on its way to the upstream.
+/// The request body phase: a chunk of the body on its way to the upstream.
 pub struct RequestBodyCx<'x> {
-    /// The request, as it goes upstream.
+    /// The upstream request.
     pub request: &'x RequestHead,
-    /// The facts.
+    /// The properties of the exchange.
     pub exchange: &'x mut Exchange,
     /// The node.
     pub services: &'x Services,
@@ -34,33 +33,33 @@ pub struct RequestBodyCx<'x> {
 }
 
 impl RequestBodyCx<'_> {
-    /// This filter's state.
+    /// The state of this filter.
     pub fn state<T: Send + 'static>(&mut self) -> Option<&mut T> {
         self.exchange.slots.get_mut(self.slot)
     }
 
-    /// Keeps state for this filter's later calls and phases.
+    /// Stores state for later calls and phases of this filter.
     pub fn set_state<T: Send + 'static>(&mut self, state: T) {
         self.exchange.slots.set(self.slot, state);
     }
 }
 
-/// The attempt phase: the endpoint is chosen, and nothing has been sent to it.
+/// The attempt phase: the endpoint is selected, and nothing has been sent to it.
 pub struct AttemptCx<'x> {
-    /// The request, as it goes upstream, without `headers`.
+    /// The upstream request, without `headers`.
     pub request: &'x RequestHead,
-    /// Fields of this attempt: they replace those of the request that have the same name, and the next attempt begins
-    /// without them. Fields about the connection or the length of the body are not sent.
+    /// Header fields of this attempt: they replace fields of the request with the same name, and are cleared for the
+    /// next attempt. Connection-specific and framing fields are not sent.
     pub headers: &'x mut HeaderList,
     /// The endpoint.
     pub endpoint: SocketAddr,
-    /// The value of `Host` that is sent.
+    /// The value of `Host` for the upstream.
     pub host: &'x str,
     /// Number of the attempt, from 1.
     pub number: usize,
-    /// The request body, if it is at hand; `None` when it is streamed.
+    /// The request body, if it is buffered; `None` if it is streamed.
     pub body: Option<&'x Bytes>,
-    /// The facts. [`Exchange::upstream_uri`] is the path and query that are sent.
+    /// The properties of the exchange. [`Exchange::upstream_uri`] is the upstream path and query.
     pub exchange: &'x mut Exchange,
     /// The node.
     pub services: &'x Services,
@@ -69,12 +68,12 @@ pub struct AttemptCx<'x> {
 }
 
 impl AttemptCx<'_> {
-    /// This filter's state.
+    /// The state of this filter.
     pub fn state<T: Send + 'static>(&mut self) -> Option<&mut T> {
         self.exchange.slots.get_mut(self.slot)
     }
 
-    /// Keeps state for this filter's later attempts and phases.
+    /// Stores state for later attempts and phases of this filter.
     pub fn set_state<T: Send + 'static>(&mut self, state: T) {
         self.exchange.slots.set(self.slot, state);
     }
@@ -105,7 +104,7 @@ mod tests {
 
         fn on_request_head<'a>(&'a self, cx: &'a mut HeadCx<'_>) -> Flow<'a> {
             cx.want_body_chunks(ChunkAccess::Change);
-            // A weaker wish changes nothing.
+            // A weaker requirement has no effect.
             cx.want_body_chunks(ChunkAccess::Read);
             cx.set_state(0_usize);
             Flow::Continue
@@ -170,7 +169,7 @@ mod tests {
         response.status = 404;
         let decision = bench.response_decision(&mut response, Source::Upstream).await;
         assert!(matches!(decision, FilterDecision::Reply(reply) if reply.status == 502));
-        // The next request begins anew.
+        // The next request starts from the initial state.
         assert_eq!(bench.get("/").exchange.request_chunks, ChunkAccess::None);
     }
 }

@@ -5,24 +5,24 @@ use cardinal_ir::{Diagnostic, Diagnostics, Origin, Severity};
 /// The result of an update.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ack {
-    /// The update is served, without the records that were rejected.
+    /// The update is served, except for the rejected records.
     Applied {
         /// Number of the generation on this node, from 1.
         generation: u64,
-        /// Errors about records that were rejected, and warnings, of the whole generation.
+        /// Errors of rejected records, and warnings, for the whole generation.
         diagnostics: Vec<Diagnostic>,
     },
-    /// The update is refused as a whole: what was served before still is.
+    /// The update is rejected as a whole: the previous generation stays active.
     Refused(Refusal),
 }
 
-/// Why an update is refused as a whole.
+/// Why an update is rejected as a whole.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// These records break an invariant, or cannot be used at all.
     #[error("{0}")]
     Invalid(Diagnostics),
-    /// The node failed, whatever the records are.
+    /// The node failed, regardless of the records.
     #[error("{0}")]
     Failed(String),
 }
@@ -30,11 +30,11 @@ pub enum Refusal {
 /// The result of one record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RecordResult<'a> {
-    /// It is served.
+    /// The record is served.
     Accepted,
-    /// It is not served, because of this error about the object that it was made of.
+    /// The record is not served, because of this error of the object from which it was lowered.
     Rejected(&'a Diagnostic),
-    /// The update is refused because of other records, or for a reason that is about none.
+    /// The update is rejected because of other records, or for another reason.
     Withheld,
 }
 
@@ -54,7 +54,7 @@ impl Ack {
         all.filter(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// The result of the records that were made of this object.
+    /// The result of the records lowered from this object.
     pub fn result_of(&self, origin: &Origin) -> RecordResult<'_> {
         match self.errors().find(|error| error.origin == *origin) {
             Some(error) => RecordResult::Rejected(error),

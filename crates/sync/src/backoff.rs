@@ -1,12 +1,12 @@
-//! [`Backoff`]: when something that failed is tried again.
+//! [`Backoff`]: the delay before a failed operation is retried.
 
 use cardinal_base::Tick;
 
-/// First and longest pause, in milliseconds.
+/// Minimum and maximum delay, milliseconds.
 const DELAY_MS_MIN: u64 = 200;
 const DELAY_MS_MAX: u64 = 5_000;
 
-/// When something that failed is tried again: after 0.2 s, then after twice the time, up to 5 s.
+/// The delay before a failed operation is retried: 0.2 s at first, doubled with each failure, up to 5 s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
     at: Option<Tick>,
@@ -14,24 +14,24 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Notes a failed attempt.
+    /// Records a failed attempt.
     pub fn failed(&mut self, now: Tick) {
         self.delay_ms = (self.delay_ms * 2).clamp(DELAY_MS_MIN, DELAY_MS_MAX);
         self.at = Some(now.plus_millis(self.delay_ms));
     }
 
-    /// Nothing is to be tried again.
+    /// Cancels further attempts.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Milliseconds until the next attempt; `None` if there is none.
+    /// Milliseconds until the next attempt; `None` if none is due.
     pub fn wait_ms(&self, now: Tick) -> Option<u64> {
-        // Rounded up, or the wait would end just before its time.
+        // Rounded up; otherwise the wait would end slightly too early.
         self.at.map(|at| at.0.saturating_sub(now.0).div_ceil(1_000))
     }
 
-    /// Whether it is time for the next attempt.
+    /// Whether the next attempt is due.
     pub fn is_due(&self, now: Tick) -> bool {
         self.wait_ms(now) == Some(0)
     }

@@ -1,11 +1,13 @@
-//! The configuration stream: where generations come from, and what became of each.
+//! Configuration updates: their sources and their results.
 //!
-//! A [`ConfigSource`] gives [`Update`]s and receives an [`Ack`] for each. Memory ([`MemorySource`]) is a source, the files
-//! of the command line are another, and the engine does not know which one it follows. [`ConfigStatus`] holds the result
-//! of the last change for status pages. The last generation that was served is kept in a file ([`LastGood`]), with the
-//! secrets that its records refer to, so that a node restarts without its source.
+//! A [`ConfigSource`] supplies [`Update`]s and receives an [`Ack`] for each. [`MemorySource`] is a source in memory,
+//! the files of the command line are another, and the engine does not depend on the kind of source. [`ConfigStatus`]
+//! contains the result of the last change for status pages. The last active generation is saved in a file
+//! ([`LastGood`]), with the secrets to which its records refer, so that a node can restart without its source.
 //!
-//! *Must not know*: what the records mean, front ends, the engine.
+//! [`stream`] is the protocol by which control planes send generations to data planes.
+//!
+//! *Must not know*: the meaning of records, front ends, the engine.
 //!
 //! Start at [`ConfigSource`], then [`MemorySource`], the smallest one.
 
@@ -15,8 +17,10 @@ mod ack;
 mod backoff;
 mod last_good;
 mod memory;
+mod restricting;
 mod source;
 mod status;
+pub mod stream;
 mod update;
 
 pub use ack::{Ack, RecordResult, Refusal};
@@ -24,5 +28,5 @@ pub use backoff::Backoff;
 pub use last_good::{Keeper, LastGood, LoadError, Loaded, SaveError, Saved};
 pub use memory::{Ended, MemoryHandle, MemorySource};
 pub use source::{ConfigSource, Next};
-pub use status::{ConfigFacts, ConfigOutcome, ConfigProblem, ConfigStatus};
+pub use status::{ConfigOutcome, ConfigProblem, ConfigState, ConfigStatus, Incomplete, ProblemList};
 pub use update::{Update, UpdateParts};

@@ -6,10 +6,10 @@ use cardinal_ir::{Ir, IrDelta, NodeSettings, Record, RecordKind, Secrets};
 
 use crate::{Ack, RecordResult};
 
-/// A change of the configuration: the generation that is to be served, and how it differs from the one before it.
+/// A change of the configuration: the new generation, and its difference from the previous one.
 ///
-/// The difference is computed once, here, and everything that works on the change uses it. It always leads from
-/// [`Update::base`] to [`Update::generation`], and records that do not change are shared between both.
+/// The difference is computed once, here, and used by all code that processes the change. It always leads from
+/// [`Update::base`] to [`Update::generation`], and unchanged records are shared between both.
 #[derive(Clone, Debug)]
 pub struct Update {
     base: Arc<Ir>,
@@ -22,9 +22,9 @@ pub struct Update {
 /// The parts of an [`Update`].
 #[derive(Clone, Debug)]
 pub struct UpdateParts {
-    /// The generation that is to be served.
+    /// The new generation.
     pub generation: Arc<Ir>,
-    /// What changes.
+    /// The changes.
     pub delta: IrDelta,
     /// The secrets of the generation, if they changed.
     pub secrets: Option<Secrets>,
@@ -40,33 +40,33 @@ impl Update {
         Self { base, generation, delta, secrets: None, node: Some(node) }
     }
 
-    /// From `base` to the records of `newer`.
+    /// The update from `base` to the records of `newer`.
     pub fn between(base: &Arc<Ir>, newer: &Ir) -> Self {
         Self::of_delta(base, base.diff(newer))
     }
 
-    /// From `base` by these changes. Changes without effect are left out.
+    /// The update of `base` by these changes. Changes without effect are left out.
     pub fn of_delta(base: &Arc<Ir>, delta: IrDelta) -> Self {
         let mut generation = Ir::clone(base);
         let delta = generation.apply(delta);
         Self { base: Arc::clone(base), generation: Arc::new(generation), delta, secrets: None, node: None }
     }
 
-    /// With the secrets of the generation: all that its records refer to. Without them, the node uses those that it has.
+    /// Adds the secrets of the generation: all that its records refer to. Without this, the node keeps its secrets.
     #[must_use]
     pub fn with_secrets(mut self, secrets: Secrets) -> Self {
         self.secrets = Some(secrets);
         self
     }
 
-    /// With settings of the node that differ.
+    /// Adds changed settings of the node.
     #[must_use]
     pub fn with_node(mut self, node: Arc<NodeSettings>) -> Self {
         self.node = Some(node);
         self
     }
 
-    /// The same generation as a change of the one that is served. Free when that is [`Update::base`].
+    /// The same generation as a change of the active one. Free if that is [`Update::base`].
     #[must_use]
     pub fn rebased(self, served: &Arc<Ir>) -> Self {
         if Arc::ptr_eq(&self.base, served) {
@@ -75,17 +75,17 @@ impl Update {
         Self { secrets: self.secrets, node: self.node, ..Self::between(served, &self.generation) }
     }
 
-    /// The generation that the changes start from.
+    /// The generation from which the changes start.
     pub fn base(&self) -> &Arc<Ir> {
         &self.base
     }
 
-    /// The generation that is to be served.
+    /// The new generation.
     pub fn generation(&self) -> &Arc<Ir> {
         &self.generation
     }
 
-    /// What changes.
+    /// The changes.
     pub fn delta(&self) -> &IrDelta {
         &self.delta
     }
@@ -100,13 +100,13 @@ impl Update {
         self.node.as_ref()
     }
 
-    /// Its parts.
+    /// Splits the update into its parts.
     pub fn into_parts(self) -> UpdateParts {
         let Self { generation, delta, secrets, node, .. } = self;
         UpdateParts { generation, delta, secrets, node }
     }
 
-    /// The result of each record that is new or changed.
+    /// The result of each new or changed record.
     pub fn results<'u>(&'u self, ack: &'u Ack) -> Vec<(RecordKind, cardinal_ir::Id, RecordResult<'u>)> {
         let mut results = Vec::new();
         self.delta.for_each_id(|kind, id| {

@@ -1,4 +1,4 @@
-//! http-cache-tests: how a cache keeps to RFC 9111, against the plugin `proxy-cache`.
+//! http-cache-tests: conformance of a cache with RFC 9111, for the plugin `proxy-cache`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,7 +58,7 @@ fn obtain(context: &Context<'_>) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The tests that a cache must pass, without those for browsers.
+/// The tests that are mandatory for a cache, without those for browsers.
 fn required(node: &Path, folder: &Path) -> Result<Vec<String>> {
     let script = "import suites from './tests/index.mjs'; \
         console.log(JSON.stringify(suites.flatMap(s => s.tests).filter(t => (t.kind ?? 'required') === 'required' \

@@ -1,4 +1,4 @@
-//! Clients that people use, against the product: curl, nghttp and h2load of nghttp2, OpenSSL, and the gRPC library.
+//! Common clients against the product: curl, nghttp and h2load of nghttp2, OpenSSL, and the gRPC library.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,10 +16,10 @@ pub(super) const SUITE: Suite = Suite {
     run,
 };
 
-/// A call of a client and what its output must have.
+/// A call of a client and the expected output.
 struct Call {
     name: &'static str,
-    /// As a shell runs it. `HTTP` and `HTTPS` are the product's URLs, `ADDRESS` is host and port of the latter, `DIR` a
+    /// A shell command. `HTTP` and `HTTPS` are the product's URLs, `ADDRESS` is host and port of the latter, `DIR` a
     /// folder with the file `upload` of 1 MiB.
     script: &'static str,
     expect: &'static str,
@@ -29,7 +29,7 @@ const fn call(name: &'static str, script: &'static str, expect: &'static str) ->
     Call { name, script, expect }
 }
 
-/// What curl writes at the end: version, status and number of connections.
+/// The last output of curl: version, status and number of connections.
 const CALLS: [Call; 36] = [
     call("curl: HTTP/1.0", "curl $W --http1.0 HTTP/x", "1.1/200/1"),
     call("curl: HTTP/1.1", "curl $W --http1.1 HTTP/x", "1.1/200/1"),
@@ -105,7 +105,7 @@ const CALLS: [Call; 36] = [
     ),
 ];
 
-/// Calls of each kind. Messages are bytes, so nothing is compiled.
+/// Calls of each kind. Messages are bytes, so no code is generated.
 const GRPC: &str = r#"
 import sys
 import grpc
@@ -172,7 +172,7 @@ fn grpc(python: &Path, product: &Product) -> Result<Vec<Case>> {
     Ok(["unary", "client stream", "server stream", "both streams"].map(case).into())
 }
 
-/// Versions, as far as their numbers go: that of Debian's package would differ between machines of one release.
+/// Versions without the suffix of Debian's package, which would differ between machines of one release.
 fn versions(paths: &[PathBuf]) -> Result<String> {
     let mut all = Vec::new();
     for (name, path) in ["curl", "nghttp2", "h2load", "OpenSSL", "grpcio"].iter().zip(paths) {

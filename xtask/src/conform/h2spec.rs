@@ -1,4 +1,4 @@
-//! h2spec: how a server keeps to RFC 9113 and RFC 7541.
+//! h2spec: conformance of a server with RFC 9113 and RFC 7541.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Case, Context, Outcome, Report, Suite, install, program};
 
-/// The newest version that the Go module proxy has.
+/// The newest version in the Go module proxy.
 const MODULE: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
 
 pub(super) const CLEARTEXT: Suite = Suite {

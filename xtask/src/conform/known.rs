@@ -1,6 +1,6 @@
-//! Cases that are known to fail, and why.
+//! Known failures, with the reasons.
 
-/// Suites whose name begins with this, cases, and the reason. A case that ends with `*` is a prefix.
+/// Prefix of the suite's name, cases, and the reason. A case that ends with `*` is a prefix.
 const KNOWN: &[(&str, &[&str], &str)] = &[
     (
         "h2spec, cleartext",
@@ -76,7 +76,7 @@ const KNOWN: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Why a case fails, if that is known.
+/// The known reason of a failure.
 pub(super) fn reason(suite: &str, case: &str) -> Option<&'static str> {
     let fits = |pattern: &str| match pattern.strip_suffix('*') {
         Some(start) => case.starts_with(start),

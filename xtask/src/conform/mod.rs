@@ -1,11 +1,12 @@
-//! `conform`: external conformance suites and real clients against the product, and the page of their results.
+//! `conform`: runs external conformance suites and real clients against the product, and writes the results page.
 //!
-//! Each suite in [`SUITES`] is obtained if its tools are there, run against the binary on free ports, and reported in a
-//! section of `docs/conformance.md`. A suite that cannot be run keeps its section. A case that failed and is not in the
-//! committed page, or has no reason in [`known`], fails the command. Start at [`run`].
+//! Each suite in [`SUITES`] is downloaded if its tools are available, run against the binary on free ports, and
+//! reported in a section of `docs/conformance.md`. If a suite cannot be run, its section is kept. The command fails if
+//! a case fails that is not in the committed page, or that has no reason in [`known`]. Start at [`run`].
 
 mod cache_tests;
 mod clients;
+mod go_kong;
 mod h2spec;
 mod known;
 mod page;
@@ -40,27 +41,35 @@ pub(crate) struct Args {
     accept: bool,
 }
 
-/// What a suite needs in addition to the product.
+/// The input of a suite besides the product.
 pub(super) struct Context<'a> {
-    /// Where tools are installed.
+    /// Folder of installed tools.
     cache: PathBuf,
     tlsfuzzer: Option<&'a Path>,
 }
 
 /// An external suite.
 pub(super) struct Suite {
-    /// Names its section.
+    /// The name of its section.
     name: &'static str,
     /// What it tests, and how it is obtained.
     about: &'static str,
-    /// Runs it. An error that is [`Unavailable`] leaves the section unchanged.
+    /// Runs the suite. If the error is [`Unavailable`], the section is kept.
     run: fn(&Context<'_>, &Product) -> Result<Report>,
 }
 
 /// The suites, in the order of the page.
-const SUITES: [Suite; 5] = [h2spec::CLEARTEXT, h2spec::TLS, clients::SUITE, cache_tests::SUITE, tlsfuzzer::SUITE];
+const SUITES: [Suite; 7] = [
+    h2spec::CLEARTEXT,
+    h2spec::TLS,
+    clients::SUITE,
+    cache_tests::SUITE,
+    tlsfuzzer::SUITE,
+    go_kong::SQLITE,
+    go_kong::EXPRESSIONS,
+];
 
-/// A suite cannot be run on this machine, and why.
+/// Why a suite cannot be run on this machine.
 #[derive(Debug)]
 pub(super) struct Unavailable(String);
 
@@ -72,7 +81,7 @@ impl std::fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// What a suite found.
+/// The results of a suite.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Report {
     /// The tool and its version.
@@ -90,7 +99,7 @@ pub(super) struct Case {
 pub(super) enum Outcome {
     Passed,
     Skipped,
-    /// With the output of the tool.
+    /// Contains the output of the tool.
     Failed(String),
 }
 
@@ -105,7 +114,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let mut after = before.clone();
     let mut worse = Vec::new();
     for suite in SUITES.iter().filter(|suite| args.suite.as_ref().is_none_or(|name| suite.name.starts_with(name))) {
-        // Each suite gets a product of its own, so that none sees the state another one left.
+        // Each suite gets its own product instance, so that suites do not affect each other.
         let product = Product::start(&binary)?;
         match (suite.run)(&context, &product) {
             Ok(report) => {
@@ -144,7 +153,7 @@ fn cache() -> Result<PathBuf> {
     Ok(cache)
 }
 
-/// Runs a command that installs something. When it fails, the suite is unavailable.
+/// Runs an installation command. If it fails, the suite is unavailable.
 fn install(what: &str, command: &mut Command) -> Result<()> {
     let output = command.output().map_err(|error| Unavailable(format!("{what} cannot be installed: {error}")))?;
     if output.status.success() {
@@ -154,7 +163,7 @@ fn install(what: &str, command: &mut Command) -> Result<()> {
     Err(Unavailable(format!("{what} cannot be installed: {text}")).into())
 }
 
-/// A program on `PATH`, or a reason why the suite cannot be run.
+/// Finds a program on `PATH`; if it is missing, the suite is unavailable.
 fn program(name: &str) -> Result<PathBuf> {
     let probe = cardinal_test_tools::Probe::Command(name.to_owned());
     Ok(probe.find().ok_or_else(|| Unavailable(format!("{name} is not installed")))?)

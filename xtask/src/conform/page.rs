@@ -1,4 +1,4 @@
-//! `docs/conformance.md`: a section for each suite, which is also what the next run is compared with.
+//! `docs/conformance.md`: a section for each suite, with which the next run is compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Outcome, Report, SUITES, Suite, known};
 
-/// The page below the root.
+/// The path of the page below the root.
 pub(super) const PAGE: &str = "docs/conformance.md";
 
 const HEAD: &str = "# Conformance
@@ -17,7 +17,7 @@ tools it can obtain and writes this page. A case that fails and is not listed he
 command.
 ";
 
-/// What stands in place of results.
+/// The placeholder for missing results.
 const NOT_RUN: &str = "Not run yet.";
 
 /// The page: sections by the name of the suite.
@@ -47,12 +47,12 @@ impl Page {
         let passed = rest.split(' ').next()?.parse().ok()?;
         let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
         let failed = rows.filter_map(|row| row.split(" | ").next());
-        // Names of cases are separated by commas outside of the code.
+        // Case names are separated by commas outside of the code spans.
         let failed = failed.flat_map(|cell| cell.trim_end_matches('`').split("`, `")).map(str::to_owned).collect();
         Some(Section { passed, failed })
     }
 
-    /// Puts new results in the place of a section.
+    /// Replaces a section by new results.
     pub(super) fn set(&mut self, suite: &Suite, report: &Report) {
         self.0.insert(suite.name.to_owned(), section(suite, report));
     }
@@ -101,7 +101,7 @@ fn failed(report: &Report) -> BTreeSet<&str> {
     failed.map(|case| case.name.as_str()).collect()
 }
 
-/// What is worse in a report than in the committed page.
+/// The results of a report that are worse than in the committed page.
 pub(super) fn worse(suite: &str, before: Option<Section>, report: &Report) -> Vec<String> {
     let mut worse = Vec::new();
     let passed = report.cases.iter().filter(|case| case.outcome == Outcome::Passed).count();

@@ -1,4 +1,4 @@
-//! The product under test: the binary on free ports, with an upstream of its own.
+//! The product under test: the binary on free ports, with its own upstream.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// How long a server may take to listen.
+/// Time limit for a server to listen.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// The gateway with every route to the echo upstream, and processes that a suite adds. All end when it is dropped.
+/// The gateway with all routes to the echo upstream, and additional processes of a suite. All are stopped when it is
+/// dropped.
 pub(super) struct Product {
     children: Vec<Child>,
     binary: PathBuf,
@@ -66,6 +67,7 @@ impl Product {
         for setting in [
             format!("proxy_listen={listen}"),
             "status_listen=off".to_owned(),
+            "admin_listen=off".to_owned(),
             format!("ssl_cert={}", certificate.display()),
             format!("ssl_cert_key={}", key.display()),
         ] {
@@ -74,7 +76,20 @@ impl Product {
         self.spawn(&mut command, port)
     }
 
-    /// Starts a server that is ready when its port takes connections.
+    /// Starts a gateway with a store and the Admin API on this port.
+    pub(super) fn with_store(&mut self, name: &str, admin: u16, settings: &[&str]) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.arg("run").arg("--data-dir").arg(self.folder.join(name));
+        command.args(["--access-log", "off", "--log-format", "text"]);
+        command.args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=off"]);
+        command.args(["--set", &format!("admin_listen=127.0.0.1:{admin}")]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        self.spawn(&mut command, admin)
+    }
+
+    /// Starts a server and waits until its port accepts connections.
     pub(super) fn spawn(&mut self, command: &mut Command, port: u16) -> Result<()> {
         let name = format!("{command:?}");
         let log = fs::File::create(self.folder.join(format!("{port}.log")))?;
@@ -96,7 +111,7 @@ impl Product {
 impl Drop for Product {
     fn drop(&mut self) {
         for child in self.children.iter_mut().rev() {
-            // It may have ended by itself.
+            // The process may have exited by itself.
             let _killed = child.kill();
             let _status = child.wait();
         }
@@ -104,7 +119,7 @@ impl Drop for Product {
     }
 }
 
-/// A certificate with an RSA key, which every client and suite takes.
+/// A certificate with an RSA key, which all clients and suites accept.
 fn certificate(folder: &Path) -> Result<()> {
     let openssl = super::program("openssl")?;
     let output = Command::new(openssl)

@@ -87,7 +87,7 @@ fn results_of_the_cache_tests_are_read() {
     assert_eq!(failed, Outcome::Failed("[\"Assertion\",\"why\"]".to_owned()));
 }
 
-/// The committed page is as the command would write it, and every failure in it has a reason.
+/// The committed page equals the output of the command, and every failure in it has a reason.
 #[test]
 fn the_committed_page_is_well_formed() {
     let text = std::fs::read_to_string(crate::workspace::root().join(PAGE)).unwrap();
@@ -98,4 +98,13 @@ fn the_committed_page_is_well_formed() {
             assert!(known::reason(suite.name, &case).is_some(), "{}: {case}", suite.name);
         }
     }
+}
+
+#[test]
+fn results_of_go_tests_are_read() {
+    let text = "=== RUN   TestA\n--- PASS: TestA (0.00s)\n=== RUN   TestB\n    b_test.go:3: wrong\n--- FAIL: TestB (0.01s)\n    \
+                --- FAIL: TestB/sub (0.00s)\n=== RUN   TestC\n    c_test.go:9: skipping\n--- SKIP: TestC (0.00s)\nFAIL\n";
+    let failed = Outcome::Failed("b_test.go:3: wrong".to_owned());
+    let expect = [case("TestA", Outcome::Passed), case("TestB", failed), case("TestC", Outcome::Skipped)];
+    assert_eq!(go_kong::cases(text), expect);
 }

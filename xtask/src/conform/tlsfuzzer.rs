@@ -1,4 +1,4 @@
-//! tlsfuzzer: how a TLS server answers to unusual and broken handshakes and records.
+//! tlsfuzzer: the behaviour of a TLS server for unusual and invalid handshakes and records.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,12 @@ pub(super) const SUITE: Suite = Suite {
     run,
 };
 
-/// The library that tlsfuzzer drives, in the version that it requires.
+/// The library used by tlsfuzzer, in the version that it requires.
 const LIBRARY: &str = "tlslite-ng==0.9.0b2";
 
-/// The scripts. Left out are those that choose cases at random or depend on timing, those that need a server of another
-/// configuration (client certificates, other keys, early data), and those of TLS 1.2, which all use cipher suites with CBC.
+/// The scripts. Excluded are scripts that choose cases at random or depend on timing, that need a differently
+/// configured server (client certificates, other keys, early data), and those for TLS 1.2, which all use CBC cipher
+/// suites.
 const SCRIPTS: [&str; 14] = [
     "test-tls13-ccs",
     "test-tls13-conversation",
@@ -69,14 +70,14 @@ fn obtain(context: &Context<'_>) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// The commit of a checkout, if it is one of git.
+/// The commit of a checkout, if it is a git checkout.
 fn revision(checkout: &Path) -> String {
     let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).current_dir(checkout).output();
     let text = output.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
     text.unwrap_or_else(|| "of an unknown commit".to_owned())
 }
 
-/// Reads a script's summary: counts, and the names of what failed. Cases that passed have no names there.
+/// Parses a script's summary: counts, and the names of failed cases. Passed cases have no names there.
 pub(super) fn cases_of(script: &str, text: &str) -> Vec<Case> {
     let count = |key: &str| -> Option<usize> {
         text.lines().rev().find_map(|line| line.strip_prefix(key)).and_then(|rest| rest.trim().parse().ok())

@@ -33,7 +33,7 @@ pub(super) fn tables(plugins: &[&'static PluginDef]) -> String {
     out
 }
 
-/// The fields that there are only with expressions.
+/// The fields that only exist with the expressions flavor.
 fn fields_of_flavor(plain: &[DocRow], rows: Vec<DocRow>) -> Vec<DocRow> {
     let is_new = |row: &DocRow| plain.iter().all(|known| known.path != row.path);
     let marked = |row: DocRow| DocRow { text: format!("{} With `router_flavor = expressions`.", row.text), ..row };

@@ -4,7 +4,7 @@ use cardinal_http::{FailureKind, Side};
 
 use super::markdown::{code, table};
 
-/// Each kind with its status, side, meaning and what to do about it.
+/// Each kind with its status, side, meaning and remedy.
 pub(super) fn kinds() -> String {
     let rows = FailureKind::ALL.iter().map(|kind| {
         let side = match kind.side() {
@@ -18,7 +18,7 @@ pub(super) fn kinds() -> String {
     table(["kind", "status", "cause", "meaning", "first action"], rows)
 }
 
-/// What a kind means, and what to do first.
+/// The meaning of a kind, and the first remedy.
 fn explained(kind: FailureKind) -> (&'static str, &'static str) {
     use FailureKind as F;
     match kind {

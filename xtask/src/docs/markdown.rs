@@ -37,7 +37,7 @@ fn field(row: &DocRow) -> [String; 4] {
     [code(&row.path), row.kind.clone(), default, meaning]
 }
 
-/// As code, whatever ticks are inside.
+/// Formats a code span, with any backticks inside.
 pub(super) fn code(text: &str) -> String {
     if text.contains('`') { format!("`` {text} ``") } else { format!("`{text}`") }
 }

@@ -1,6 +1,6 @@
-//! `gen`: the parts of `docs/` that come from the schemas.
+//! `gen`: the generated parts of `docs/`.
 //!
-//! A generated part stands in a file between two comments that name it; what is around them is written by hand.
+//! A generated part is enclosed by two comments with its name; the text around them is written by hand.
 
 mod entities;
 mod failures;
@@ -22,11 +22,11 @@ mod tests;
 
 /// A generated part.
 struct Part {
-    /// The file below the root.
+    /// The path of the file below the root.
     file: &'static str,
     /// Its name in the comments.
     name: &'static str,
-    /// What stands there.
+    /// Its text.
     text: String,
 }
 
@@ -56,14 +56,14 @@ fn parts() -> Vec<Part> {
     ]
 }
 
-/// The files that are not as they would be written.
+/// The files that are out of date.
 pub(crate) fn stale(root: &Path) -> Result<Vec<Problem>> {
     let files = rendered(root)?;
     let stale = files.iter().filter(|(_, (before, after))| before != after);
     Ok(stale.map(|(file, _)| Problem::new(*file, "is not what the schemas say: run `cargo xtask gen`")).collect())
 }
 
-/// Writes the files that are out of date; their names.
+/// Writes the files that are out of date; returns their names.
 pub(crate) fn write(root: &Path) -> Result<Vec<&'static str>> {
     let mut written = Vec::new();
     for (file, (before, after)) in rendered(root)? {
@@ -91,7 +91,7 @@ fn rendered(root: &Path) -> Result<BTreeMap<&'static str, (String, String)>> {
     Ok(files)
 }
 
-/// `page` with another text in the part of this name.
+/// Replaces the part with this name in `page`.
 fn replace(page: &str, name: &str, text: &str) -> Result<String> {
     let (open, close) = (format!("<!-- generated: {name} -->"), format!("<!-- end: {name} -->"));
     let (Some((before, rest)), Some((_, after))) = (page.split_once(&open), page.split_once(&close)) else {

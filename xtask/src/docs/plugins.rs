@@ -65,7 +65,7 @@ pub(super) fn status(registry: &Registry) -> String {
     )
 }
 
-/// Which of Kong's plugins are here, and which are ours.
+/// Lists which of Kong's plugins are implemented, and which plugins are additional.
 pub(super) fn comparison(registry: &Registry) -> String {
     let here = |name: &str| registry.plugin(name).is_some();
     let of_kong =
@@ -76,7 +76,7 @@ pub(super) fn comparison(registry: &Registry) -> String {
     table(["plugin", "here"], rows.into_iter().map(|(name, state)| [code(name), state.to_owned()]))
 }
 
-/// A section for each plugin with the fields of its `config`, and of the entities it brings.
+/// A section for each plugin with the fields of its `config`, and of its entities.
 pub(super) fn tables(registry: &Registry) -> String {
     let mut plugins: Vec<_> = registry.plugins().collect();
     plugins.sort_by_key(|plugin| plugin.def.name);
@@ -87,7 +87,7 @@ pub(super) fn tables(registry: &Registry) -> String {
     out
 }
 
-/// The index of the manual: each family's plugins with what they do, highest priority first.
+/// The index of the manual: the plugins of each family with their summaries, highest priority first.
 pub(super) fn index(families: &[(&str, &[&PluginDef])]) -> String {
     let mut all: Vec<_> =
         families.iter().flat_map(|(family, plugins)| plugins.iter().map(move |plugin| (*family, *plugin))).collect();

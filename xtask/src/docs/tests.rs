@@ -62,7 +62,7 @@ fn the_documentation_is_current() {
     assert_eq!(stale(&crate::workspace::root()).unwrap(), Vec::new());
 }
 
-/// Every block of YAML in the manuals, and every example file, is a configuration that is accepted.
+/// Every YAML block in the manuals, and every example file, is a valid configuration.
 #[test]
 fn what_the_manuals_show_is_valid() {
     let root = crate::workspace::root();
@@ -98,7 +98,8 @@ fn collect(folder: &Path, extension: &str, found: &mut Vec<std::path::PathBuf>) 
     }
 }
 
-/// The blocks of YAML on a page, with their places. Lines before a block are kept empty, so that errors name its lines.
+/// The YAML blocks on a page, with their positions. Lines before a block are kept empty, so that errors refer to its
+/// lines.
 fn blocks(page: &Path) -> Vec<(String, String)> {
     let text = fs::read_to_string(page).unwrap();
     let mut blocks = Vec::new();
@@ -119,7 +120,7 @@ fn blocks(page: &Path) -> Vec<(String, String)> {
     blocks
 }
 
-/// What the page of limits names is a setting, a failure, a field of services or routes, a plugin or a metric.
+/// Every name in the page of limits is a setting, a failure, a field of services or routes, a plugin or a metric.
 #[test]
 fn the_page_of_limits_names_what_exists() {
     let page = fs::read_to_string(crate::workspace::root().join("docs/limits.md")).unwrap();
@@ -139,7 +140,7 @@ fn the_page_of_limits_names_what_exists() {
     }
 }
 
-/// The default that the page of limits gives for a setting is that of the setting.
+/// The defaults in the page of limits are those of the settings.
 #[test]
 fn the_page_of_limits_has_the_defaults() {
     let page = fs::read_to_string(crate::workspace::root().join("docs/limits.md")).unwrap();

@@ -1,4 +1,5 @@
-//! The floors: a crate may depend on crates of strictly lower floors only, so there are no cycles and no siblings.
+//! The floors: a crate may only depend on crates of strictly lower floors, so there are no cycles and no dependencies
+//! between siblings.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +10,10 @@ use crate::problem::Problem;
 #[cfg(test)]
 mod tests;
 
-/// Crates that stand outside the floors; nothing may depend on them.
+/// Crates outside the floors; no crate may depend on them.
 const OUTSIDE: [&str; 3] = ["cardinal-bench", "cardinal-guard", "xtask"];
 
-/// Checks the dependencies in `cargo metadata`. Development dependencies may point anywhere.
+/// Checks the dependencies in `cargo metadata`. Development dependencies are exempt.
 pub(crate) fn check(metadata: &Value) -> Vec<Problem> {
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let floors: BTreeMap<&str, Option<u64>> =

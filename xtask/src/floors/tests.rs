@@ -5,7 +5,7 @@ use super::*;
 /// Name, floor, dependencies with their kinds.
 type Crate<'a> = (&'a str, Option<u64>, &'a [(&'a str, Option<&'a str>)]);
 
-/// Checks crates given as (name, floor, [(dependency, kind)]); gives `crate: message` lines.
+/// Checks crates given as (name, floor, [(dependency, kind)]); returns `crate: message` lines.
 fn problems(crates: &[Crate<'_>]) -> Vec<String> {
     let packages: Vec<_> = crates
         .iter()

@@ -1,4 +1,4 @@
-//! Where this machine gets its Debian packages from: no mirror is named in the repository.
+//! The package sources of this machine's apt: the repository names no mirror.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,14 +15,14 @@ pub(super) struct Source {
     pub(super) components: Vec<String>,
 }
 
-/// Debian as this machine gets it.
+/// The package sources of this machine.
 #[derive(Debug)]
 pub(super) struct Sources {
-    /// The sources of this release, or the one mirror that was named.
+    /// The sources of this release, or the one given mirror.
     list: Vec<Source>,
-    /// The release of this machine, which the suites begin with.
+    /// The release of this machine, with which the suite names begin.
     release: String,
-    /// Settings of apt for downloads.
+    /// Download settings of apt.
     settings: String,
 }
 
@@ -68,7 +68,7 @@ impl Sources {
         out
     }
 
-    /// The settings of apt that are to hold in the system, too.
+    /// The apt settings to use in the system, too.
     pub(super) fn settings(&self) -> &str {
         &self.settings
     }
@@ -96,8 +96,8 @@ fn dump() -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Of `apt-config dump`, what is about downloading: proxies, certificates, clocks. A proxy found by a program of this
-/// machine is not: the program is not in the other system.
+/// The download settings in `apt-config dump`: proxies, certificates, clocks. A proxy auto-detection program is left
+/// out, because it is not available in the other system.
 pub(super) fn settings(dump: &str) -> String {
     let kept = ["http", "https", "Check-", "Retries", "ForceIP"].map(|key| format!("Acquire::{key}"));
     let lines = dump.lines().filter(|line| kept.iter().any(|key| line.starts_with(key.as_str())));
@@ -126,7 +126,7 @@ pub(super) fn debian(all: Vec<Source>, release: &str) -> Vec<Source> {
     kept
 }
 
-/// Reads a file of sources, in either of apt's formats.
+/// Parses a sources file, in either of apt's formats.
 pub(super) fn parse(file: &Path, text: &str) -> Vec<Source> {
     match file.extension().and_then(|extension| extension.to_str()) {
         Some("sources") => text.split("\n\n").filter_map(paragraph).collect(),

@@ -1,4 +1,4 @@
-//! The full form: the README's two commands, with everything built in the system.
+//! The full form: runs the README's two commands, which build everything in the system.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,22 +16,22 @@ use super::{Times, copy_tree, stopwatch, succeed};
 /// The ports of the quick start.
 const PORTS: [u16; 4] = [8000, 8443, 8007, 9080];
 
-/// Requests of the README's tour and their statuses.
+/// Requests of the README's tour and their expected statuses.
 const REQUESTS: [(u16, &str, &str); 4] =
     [(8000, "/hello", "200"), (8000, "/private", "401"), (8007, "/status", "200"), (9080, "/", "200")];
 
-/// How long `make run` may take to build and start.
+/// Time limit for `make run` to build and start.
 const START_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// How long it may take to end after Ctrl-C.
+/// Time limit for it to stop after Ctrl-C.
 const STOP_MAX: Duration = Duration::from_secs(60);
 
-/// Where the source tree is in the system.
+/// The path of the source tree in the system.
 const TREE: &str = "/root/cardinal";
 
 pub(super) fn run(root: &Path, room: &Room, with_crates: bool, times: &mut Times) -> Result<bool> {
     for port in PORTS {
-        // The commands download, so they have the network of this machine.
+        // The commands download packages, so they use the network of this machine.
         ensure!(TcpListener::bind(address(port)).is_ok(), "port {port} of the quick start is taken on this machine");
     }
     copy_tree(root, &room.path(TREE))?;
@@ -44,24 +44,24 @@ pub(super) fn run(root: &Path, room: &Room, with_crates: bool, times: &mut Times
         command.args(["-c", text]);
         command
     };
-    // Prerequisites in the README other than Rust.
+    // Prerequisites in the README except Rust.
     times.step("apt-get install make", || {
         succeed(&mut shell("apt-get update -qq && apt-get install -y -qq --no-install-recommends make"))
     })?;
     times.step("make run, until it answers, and Ctrl-C", || quick_start(room, tree))?;
-    // Everything that tests need is installed by then.
+    // All tools that tests need are installed by then.
     let test = "CARDINAL_REQUIRE_ALL=1 make test";
     times.step("make test", || Ok(shell(test).status().context("cannot run make test")?.success()))
 }
 
-/// Runs `make run` until the quick start answers, then ends it as Ctrl-C does.
+/// Runs `make run` until the quick start responds, then stops it like Ctrl-C.
 fn quick_start(room: &Room, tree: &Path) -> Result<()> {
-    // A shell without job control starts its background jobs with SIGINT ignored, and children inherit that.
+    // A shell without job control starts its background jobs with SIGINT ignored, which children inherit.
     let mut command = room.command(Network::Shared, tree, "env");
     command.args(["--default-signal=INT", "make", "run"]).process_group(0);
     let mut child = command.spawn().context("cannot run make")?;
     let answered = wait_for_answers(&mut child);
-    // Whatever came of it, nothing may be left.
+    // In any case, no processes may be left.
     let ended = stop(&mut child);
     answered?;
     let status = ended?;

@@ -1,9 +1,9 @@
-//! `fresh`: the README's commands, and the tests, in a minimal Debian in which nothing else is installed.
+//! `fresh`: runs the README's commands, and the tests, in a minimal Debian without further packages.
 //!
-//! The system is made with debootstrap in the user's cache folder and copied for each run. Commands run in it by chroot,
-//! in mount and process namespaces of their own, so that no mount and no process outlives them, however this program
-//! ends. The full form runs `make run` and `make test`; the quick form runs the test executables that are built already,
-//! after installing what `scripts/tools.txt` lists. Start at [`run`].
+//! The system is created with debootstrap in the user's cache folder and copied for each run. Commands run in it by
+//! chroot, in separate mount and process namespaces, so that no mount and no process outlives them, however this
+//! program ends. The full form runs `make run` and `make test`; the quick form runs the existing test executables,
+//! after installing the packages in `scripts/tools.txt`. Start at [`run`].
 
 mod apt;
 mod full;
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Debian mirror; by default that of the apt sources of this machine
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-    /// Downloads all crates anew (full form) instead of taking along those in this machine's cargo cache
+    /// Download all crates again (full form) instead of taking along those in this machine's cargo cache
     #[arg(long)]
     download: bool,
     /// Keeps the directory of the system afterwards, and prints its path
@@ -72,7 +72,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Where systems are kept.
+/// The folder of cached systems.
 fn cache() -> Result<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
@@ -81,7 +81,7 @@ fn cache() -> Result<PathBuf> {
     Ok(cache)
 }
 
-/// How long each step took.
+/// The durations of the steps.
 #[derive(Debug, Default)]
 struct Times(Vec<(String, Duration)>);
 
@@ -110,7 +110,7 @@ pub(crate) fn stopwatch() -> impl Fn() -> Duration {
     move || start.elapsed()
 }
 
-/// Runs a program to its end; an error if it fails.
+/// Runs a program to completion; fails if it fails.
 fn succeed(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("cannot run {program}"))?;
@@ -131,7 +131,7 @@ fn copy_tree(root: &Path, to: &Path) -> Result<()> {
     for file in output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let file = std::str::from_utf8(file).context("a file name is not UTF-8")?;
         let (from, to) = (root.join(file), to.join(file));
-        // A file that was deleted is still in the index.
+        // A deleted file may still be in the index.
         if from.is_file() {
             std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
             std::fs::copy(&from, &to).with_context(|| format!("cannot copy {file}"))?;

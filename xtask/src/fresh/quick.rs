@@ -1,4 +1,4 @@
-//! The quick form: test executables that are built here, run in the system.
+//! The quick form: runs test executables built on this machine in the system.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,7 @@ use super::room::{Network, Room};
 use super::{Times, copy_tree, succeed};
 use crate::workspace;
 
-/// Where the script and the list of skipped tests are in the system.
+/// The paths of the script and of the list of skipped tests in the system.
 const SCRIPT: &str = "/root/run-tests.sh";
 const SKIPS: &str = "/root/skipped-tests.txt";
 
@@ -20,12 +20,12 @@ const SKIPS: &str = "/root/skipped-tests.txt";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tests {
     pub(super) package: String,
-    /// The folder of the package, in which cargo runs its tests.
+    /// The folder of the package, used as the working directory like in cargo.
     pub(super) folder: PathBuf,
     pub(super) executable: PathBuf,
 }
 
-/// Builds all tests as `make test` does.
+/// Builds all tests in the same way as `make test`.
 pub(super) fn build(root: &Path) -> Result<Vec<Tests>> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["test", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"])
@@ -39,7 +39,7 @@ pub(super) fn build(root: &Path) -> Result<Vec<Tests>> {
     Ok(tests)
 }
 
-/// Reads cargo's messages.
+/// Parses cargo's messages.
 pub(super) fn executables(messages: &str) -> Result<Vec<Tests>> {
     let mut tests = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
@@ -48,7 +48,7 @@ pub(super) fn executables(messages: &str) -> Result<Vec<Tests>> {
         let Some(executable) = message["executable"].as_str().filter(|_| is_test) else { continue };
         let manifest = Path::new(message["manifest_path"].as_str().context("an artifact without manifest")?);
         let folder = manifest.parent().context("a manifest without folder")?.to_path_buf();
-        // The id ends with `#NAME@VERSION`, or `#VERSION` where the folder has the name.
+        // The id ends with `#NAME@VERSION`, or with `#VERSION` if the folder has the package's name.
         let id = message["package_id"].as_str().unwrap_or_default();
         let name = id.rsplit('#').next().and_then(|end| end.split_once('@')).map(|(name, _)| name.to_owned());
         let name = name.or_else(|| Some(folder.file_name()?.to_string_lossy().into_owned()));
@@ -57,7 +57,7 @@ pub(super) fn executables(messages: &str) -> Result<Vec<Tests>> {
     Ok(tests)
 }
 
-/// Installs what tests need in the system and runs them there.
+/// Installs the packages that tests need in the system and runs the tests there.
 pub(super) fn run(root: &Path, room: &mut Room, tests: &[Tests], times: &mut Times) -> Result<bool> {
     copy_tree(root, &room.path(root))?;
     let metadata = workspace::metadata(root)?;
@@ -78,7 +78,7 @@ pub(super) fn run(root: &Path, room: &mut Room, tests: &[Tests], times: &mut Tim
     Ok(passed)
 }
 
-/// Runs every executable as cargo does; fails if one of them fails.
+/// A script that runs every executable as cargo does; fails if one of them fails.
 pub(super) fn script(tests: &[Tests]) -> String {
     let mut out = format!("export CARDINAL_REQUIRE_ALL=1 CARDINAL_SKIPS={SKIPS}\nfailed=()\n");
     for test in tests {
@@ -93,7 +93,7 @@ pub(super) fn script(tests: &[Tests]) -> String {
     out
 }
 
-/// A path as a word of a shell script.
+/// Quotes a path for a shell script.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::apt::Sources;
 use super::succeed;
 
-/// Mounts what a system needs and runs a command in it. Mounts are made in a namespace that ends with the command.
-/// Arguments: the system, `own` or `shared` network, binds (`ro` or `rw`, where from, where to in the system), `--`, the
+/// Creates the mounts of a system and runs a command in it. Mounts are in a namespace that ends with the command.
+/// Arguments: the system, `own` or `shared` network, binds (`ro` or `rw`, source, destination in the system), `--`, the
 /// command.
 const SCRIPT: &str = r#"
 root=$1; network=$2; shift 2
@@ -28,18 +28,18 @@ shift
 chroot "$root" "$@"
 "#;
 
-/// Where the toolchain is in the system.
+/// The path of the toolchain in the system.
 const TOOLCHAIN: &str = "/opt/rust";
 
-/// Variables that hold in the system, too: how the network is reached. Those that begin with these.
+/// Prefixes of variables that are passed on to the system: network settings.
 const PASSED: [&str; 5] = ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_DEFAULT", "CARGO_SOURCE_"];
 
 /// The network of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Network {
-    /// Its own: only a loopback, with all ports free.
+    /// A separate network: only a loopback, with all ports free.
     Own,
-    /// That of this machine, for downloads.
+    /// The network of this machine, for downloads.
     Shared,
 }
 
@@ -50,9 +50,9 @@ pub(super) struct Room {
     keep: bool,
     /// The toolchain of this machine.
     toolchain: PathBuf,
-    /// Packages that were downloaded before.
+    /// Cached packages.
     packages: PathBuf,
-    /// More folders of this machine that are to be there, in the same place, read-only.
+    /// Further folders of this machine to mount read-only at the same path.
     binds: Vec<PathBuf>,
 }
 
@@ -68,18 +68,18 @@ impl Room {
         Ok(Self { root, keep, toolchain: toolchain()?, packages, binds: Vec::new() })
     }
 
-    /// A place in the system, seen from this machine.
+    /// A path in the system, as a path of this machine.
     pub(super) fn path(&self, inside: impl AsRef<Path>) -> PathBuf {
         let inside = inside.as_ref();
         self.root.join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
-    /// Makes a folder of this machine readable in the same place in the system.
+    /// Mounts a folder of this machine read-only at the same path.
     pub(super) fn bind(&mut self, folder: &Path) {
         self.binds.push(folder.to_path_buf());
     }
 
-    /// Name resolution, package sources and trusted certificates, as on this machine.
+    /// Copies the settings of name resolution, package sources and trusted certificates of this machine.
     pub(super) fn carry_in(&self, sources: &Sources, suite: &str) -> Result<()> {
         for file in ["/etc/resolv.conf", "/etc/hosts"] {
             fs::copy(file, self.path(file)).with_context(|| format!("cannot copy {file}"))?;
@@ -101,7 +101,7 @@ impl Room {
         Ok(())
     }
 
-    /// Takes along the crates that this machine's cargo has downloaded.
+    /// Copies the crates that this machine's cargo has downloaded.
     pub(super) fn carry_in_crates(&self) -> Result<()> {
         let registry = cargo_home()?.join("registry");
         let to = self.path("/root/.cargo/registry");
@@ -112,7 +112,7 @@ impl Room {
         Ok(())
     }
 
-    /// A command in the system. It is ended when this program ends, and its mounts with it.
+    /// A command in the system. It is stopped, and its mounts are removed, when this program ends.
     pub(super) fn command(&self, network: Network, folder: &Path, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
@@ -146,7 +146,7 @@ impl Drop for Room {
     }
 }
 
-/// The variables that are to hold in the system, as `NAME=VALUE`.
+/// The variables to pass on to the system, as `NAME=VALUE`.
 pub(super) fn passed(all: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let is_passed = |name: &str| {
         name.to_ascii_lowercase().ends_with("_proxy") || PASSED.iter().any(|prefix| name.starts_with(prefix))
@@ -157,7 +157,7 @@ pub(super) fn passed(all: impl Iterator<Item = (String, String)>) -> Vec<String>
     passed
 }
 
-/// Removes a system, unless something is mounted in it.
+/// Removes a system, unless it contains mounts.
 fn remove(root: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
     ensure!(!is_mounted(&mounts, root), "something is mounted in {}: it is not removed", root.display());

@@ -1,4 +1,4 @@
-//! The minimal Debian that every run begins with.
+//! The minimal Debian from which every run starts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::apt::Sources;
 use super::succeed;
 
-/// A system as debootstrap makes it; from the cache if it is there.
+/// Creates a system with debootstrap, or takes it from the cache.
 pub(super) fn base(cache: &Path, suite: &str, sources: &Sources) -> Result<PathBuf> {
     let base = cache.join(suite);
     if base.exists() {

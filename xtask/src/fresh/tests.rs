@@ -86,7 +86,7 @@ fn cargos_messages_name_the_tests() {
     assert_eq!(found, [test("cardinal-a", "/t/a-1"), test("a", "/t/a-2")]);
 }
 
-/// Runs the script of these executables: whether it succeeds, and its output.
+/// Runs the script of these executables; returns whether it succeeds, and its output.
 fn run_script(executables: &[PathBuf], folder: &Path) -> (bool, String) {
     let tests: Vec<_> = executables
         .iter()

@@ -1,22 +1,22 @@
-//! [`Counts`]: the file of counts; [`Verdict`]: what a count is, against it.
+//! [`Counts`]: the file of counts; [`Verdict`]: the result of comparing a count with the file.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Where the counts are, below the root.
+/// The path of the file below the root.
 pub(super) const FILE: &str = "benches/guard/counts.txt";
 
-/// A count may differ from the file's by so much.
+/// Maximum deviation of a count from the file, percent.
 pub(super) const PERCENT_MAX: u64 = 3;
 
-/// Heads the rows.
+/// The heading of the rows.
 pub(super) const HEADER: &str = "workload        stored          now    change";
 
 const MADE_BY: &str = "# Counted with ";
 
-/// Instructions of a request, for each workload.
+/// Instructions per request, for each workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Compiler, target and counter.
@@ -25,7 +25,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Reads the file: lines of a name and a number, and comments.
+    /// Parses the file: lines with a name and a number, and comments.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut counts = Self::default();
         for (at, line) in (1..).zip(text.lines().map(str::trim)) {
@@ -42,7 +42,7 @@ impl Counts {
         Ok(counts)
     }
 
-    /// These counts with newer ones: all of them, or some that were counted the same way.
+    /// Updates these counts: replaces all of them, or some that were counted under the same conditions.
     pub(super) fn updated(mut self, now: Self, whole: bool) -> Result<Self> {
         if whole {
             return Ok(now);
@@ -68,10 +68,10 @@ impl fmt::Display for Counts {
     }
 }
 
-/// What a count is, against the file's.
+/// The result of comparing a count with the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Near enough.
+    /// Within the tolerance.
     Same,
     Grew,
     Shrank,
@@ -102,7 +102,7 @@ pub(super) fn row(name: &str, stored: Option<u64>, now: u64) -> String {
     format!("{name:<10} {:>11} {now_text:>12} {change:>+7.1} %", grouped(stored))
 }
 
-/// A number with a space after thousands.
+/// A number with spaces between thousands.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

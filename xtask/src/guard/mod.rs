@@ -1,8 +1,8 @@
-//! `guard`: instruction counts of requests of fixed workloads, compared with the counts in the repository.
+//! `guard`: instruction counts of requests in fixed workloads, compared with the counts in the repository.
 //!
-//! Instructions repeat on a busy machine, where time does not. Callgrind counts those of n and of 2n requests; the
-//! difference, divided by n, is what one costs when everything is warm. Start at [`run`]; [`counts`] is the file and the
-//! comparison, [`valgrind`] does the counting.
+//! Instruction counts are reproducible on a busy machine, unlike times. Callgrind counts the instructions of n and of
+//! 2n requests; the difference, divided by n, is the cost of one request when everything is warm. Start at [`run`];
+//! [`counts`] is the file and the comparison, [`valgrind`] does the counting.
 
 mod counts;
 #[cfg(test)]
@@ -18,10 +18,10 @@ use serde_json::Value;
 use self::counts::{Counts, FILE, Verdict, grouped};
 use self::valgrind::Valgrind;
 
-/// Functions that a failure shows.
+/// Number of functions listed on failure.
 const FUNCTIONS_SHOWN: usize = 15;
 
-/// Functions that `--annotate` shows.
+/// Number of functions listed by `--annotate`.
 const FUNCTIONS_ANNOTATED: usize = 60;
 
 /// Counts the instructions that requests of fixed workloads cost.
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     binary: Option<PathBuf>,
 }
 
-/// A workload, and the requests after which its count repeats.
+/// A workload, and the number of requests after which its count is reproducible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Work {
     name: String,
@@ -145,7 +145,7 @@ fn judge(found: &Findings<'_>, listing: impl Fn(&Work) -> Result<String>) -> Res
     Ok(code)
 }
 
-/// How to find out what has become dearer.
+/// How to find the cause of an increased count.
 fn advice(name: &str) -> String {
     format!(
         "To see what has grown, compare with the code before, for example:\n  \
@@ -155,7 +155,7 @@ fn advice(name: &str) -> String {
     )
 }
 
-/// Functions and what they take of a request: alone, or with all that they call.
+/// Functions and their share of a request: alone, or including the functions that they call.
 fn listing(valgrind: &Valgrind, folder: &Path, work: &Work, inclusive: bool) -> Result<String> {
     let rows = if inclusive { FUNCTIONS_ANNOTATED } else { FUNCTIONS_SHOWN };
     let functions = valgrind.profile(folder, work, inclusive)?;
@@ -166,7 +166,7 @@ fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Builds the program that is counted, and returns its path.
+/// Builds the measured program, and returns its path.
 fn build(root: &Path) -> Result<PathBuf> {
     let output = cargo()
         .args(["build", "--profile", "profiling", "--package", "cardinal-guard", "--bin", "cardinal-guard"])
@@ -179,14 +179,14 @@ fn build(root: &Path) -> Result<PathBuf> {
     built(&String::from_utf8_lossy(&output.stdout)).context("cargo build tells of no program")
 }
 
-/// The program, from cargo's messages.
+/// The path of the program, from cargo's messages.
 fn built(messages: &str) -> Option<PathBuf> {
     let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let program = messages.find(|m| m["reason"] == "compiler-artifact" && m["executable"].is_string())?;
     program["executable"].as_str().map(PathBuf::from)
 }
 
-/// What the program can run.
+/// The workloads of the program.
 fn listed(binary: &Path) -> Result<Vec<Work>> {
     let output = Command::new(binary).output().with_context(|| format!("cannot run {}", binary.display()))?;
     let works = works(&String::from_utf8_lossy(&output.stdout));
@@ -218,7 +218,7 @@ fn choose(all: &[Work], names: &[String]) -> Result<Vec<Work>> {
     Ok(chosen)
 }
 
-/// Everything but the code that a count depends on.
+/// The conditions of a count other than the code.
 fn made_by(valgrind: &Valgrind) -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).arg("-vV").output().context("cannot run rustc -vV")?;
@@ -228,7 +228,7 @@ fn made_by(valgrind: &Valgrind) -> Result<String> {
     Ok(format!("{rustc} for {host}{}, {}", vectors(), valgrind.version))
 }
 
-/// What long copies are made with, where processors differ.
+/// The vector instructions used for long copies, which differ between processors.
 fn vectors() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     if !std::arch::is_x86_feature_detected!("avx2") {

@@ -8,15 +8,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Work;
 
-/// Callgrind counts while this function of cardinal-guard runs, on the thread that runs it.
+/// Callgrind only counts while this function of cardinal-guard runs, on its thread.
 const MEASURED: &str = "cardinal_guard::measured*";
 
-/// The C library's allocator reuses freed memory without merging or splitting chunks. The cost of merging and
-/// splitting depends on the memory layout, which hashing with random seeds decides: up to 1 % of a request.
-/// How often requests allocate is for the tests of cardinal-guard to hold.
+/// Makes the C library's allocator reuse freed memory without merging or splitting chunks. The cost of merging and
+/// splitting depends on the memory layout, which hashing with random seeds influences: up to 1 % of a request. The
+/// number of allocations is limited by the tests of cardinal-guard.
 const ALLOCATOR: &str = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=65535:glibc.malloc.tcache_max=65536";
 
-/// Valgrind, installed here.
+/// An installed Valgrind.
 pub(super) struct Valgrind {
     pub(super) version: String,
 }
@@ -46,7 +46,7 @@ impl Valgrind {
         Ok(twice?.saturating_sub(once?) / work.requests)
     }
 
-    /// Instructions of so many requests.
+    /// Instructions of this many requests.
     fn collect(&self, binary: &Path, work: &Work, requests: u64, folder: &Path) -> Result<u64> {
         let output = quiet("valgrind")
             .args(["--tool=callgrind", "--command-line-only=yes"])
@@ -61,7 +61,8 @@ impl Valgrind {
         collected(&said).with_context(|| format!("valgrind counts nothing of `{}`:\n{said}", work.name))
     }
 
-    /// Instructions of one request by function, most first: of the function alone, or with all that it calls.
+    /// Instructions of one request by function, in descending order: of the function alone, or including the functions
+    /// that it calls.
     pub(super) fn profile(&self, folder: &Path, work: &Work, inclusive: bool) -> Result<Vec<(u64, String)>> {
         let requests = work.requests * 2;
         let output = quiet("callgrind_annotate")
@@ -80,7 +81,7 @@ fn profile_path(folder: &Path, work: &Work, requests: u64) -> PathBuf {
     folder.join(format!("{}.{requests}.callgrind", work.name))
 }
 
-/// A program in an environment that is the same everywhere: its size moves the stack, too.
+/// A program with a fixed environment: its size affects the stack position, too.
 fn quiet(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("GLIBC_TUNABLES", ALLOCATOR);
@@ -98,8 +99,8 @@ pub(super) fn collected(said: &str) -> Option<u64> {
     line.1.trim().parse().ok().filter(|count| *count > 0)
 }
 
-/// Reads the list of functions: `1,234  file:function [object]`. A function has a line for each file of which it holds
-/// code: alone, their sum is its cost; with all that it calls, each line already holds that of the others.
+/// Parses the list of functions: `1,234  file:function [object]`. A function has a line for each file with code of it:
+/// alone, its cost is the sum of the lines; inclusively, each line already includes the others.
 pub(super) fn functions(text: &str, requests: u64, inclusive: bool) -> Vec<(u64, String)> {
     let mut sums = BTreeMap::<&str, u64>::new();
     for line in text.lines() {

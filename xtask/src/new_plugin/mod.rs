@@ -12,10 +12,10 @@ use clap::ValueEnum;
 #[cfg(test)]
 mod tests;
 
-/// What to lay out.
+/// The parameters of the new plugin.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The name users write, in lower case with hyphens: `request-stamp`.
+    /// The name in configurations, in lower case with hyphens: `request-stamp`.
     name: String,
     /// The family it belongs to.
     #[arg(long, value_enum, default_value = "traffic")]
@@ -112,14 +112,14 @@ fn fill(template: &str, name: &str, module: &str, priority: i32) -> String {
         .replace("@PRIORITY@", &priority.to_string())
 }
 
-/// `request-stamp` to `RequestStamp`.
+/// Converts `request-stamp` to `RequestStamp`.
 fn type_name(name: &str) -> String {
     let capital =
         |word: &str| word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect();
     name.split('-').map(capital).collect::<Vec<String>>().concat()
 }
 
-/// The lowest positive priority that no plugin has.
+/// The lowest positive priority that no plugin uses.
 fn free_priority(root: &Path) -> Result<i32> {
     let mut taken = BTreeSet::new();
     for family in Family::ALL {

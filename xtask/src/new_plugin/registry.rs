@@ -1,11 +1,11 @@
-//! The list of plugins in a family's `lib.rs`, read and rewritten as text.
+//! Reads and rewrites the list of plugins in a family's `lib.rs` as text.
 
 use anyhow::{Context as _, Result, bail};
 
 const DECLARATION: &str = "PLUGINS: &[&PluginDef] =";
 const WIDTH_MAX: usize = 120;
 
-/// The modules whose `PLUGIN` is registered, in the order of the list. Empty when there is no list.
+/// The modules whose `PLUGIN` is registered, in the order of the list. Empty if there is no list.
 pub(crate) fn plugins(lib: &str) -> Vec<String> {
     list(lib).map(|(start, end)| modules(lib.get(start..end).unwrap_or_default())).unwrap_or_default()
 }
@@ -25,11 +25,12 @@ pub(super) fn with_plugin(lib: &str, module: &str) -> Result<String> {
     Ok(format!("{declared}{}{tail}", expression(&modules, column)))
 }
 
-/// The list as rustfmt writes it after a `=` that ends at `column`.
+/// The list in rustfmt's format after a `=` that ends at `column`.
 fn expression(modules: &[String], column: usize) -> String {
     let items: Vec<_> = modules.iter().map(|m| format!("&{m}::PLUGIN")).collect();
     let one_line = format!("&[{}]", items.join(", "));
-    // A space before and a semicolon behind, or four spaces before on a line of its own.
+    // Either on the same line, with a space before and a semicolon after it, or on a separate line with four spaces
+    // before it.
     if column + one_line.len() + 2 <= WIDTH_MAX {
         format!(" {one_line}")
     } else if one_line.len() + 5 <= WIDTH_MAX {
@@ -39,7 +40,7 @@ fn expression(modules: &[String], column: usize) -> String {
     }
 }
 
-/// Where the list starts, just after `=`, and where it ends, just before `;`.
+/// The start of the list, just after `=`, and its end, just before `;`.
 fn list(lib: &str) -> Option<(usize, usize)> {
     let start = lib.find(DECLARATION)? + DECLARATION.len();
     let end = start + lib.get(start..)?.find(';')?;
@@ -52,7 +53,7 @@ fn modules(list: &str) -> Vec<String> {
     items.map(|item| item.trim_start_matches('&').trim_end_matches("::PLUGIN").to_owned()).collect()
 }
 
-/// Adds `pub mod module;` among its like, or after the imports.
+/// Adds `pub mod module;` in order among the module declarations, or after the imports.
 fn declare(head: &str, module: &str) -> String {
     let lines: Vec<_> = head.split_inclusive('\n').collect();
     let name_of = |line: &str| {

@@ -103,7 +103,7 @@ fn names_are_checked() {
 
 #[test]
 fn the_templates_use_the_sdk_that_is_there() {
-    // The templates are text to the compiler; what they name must exist.
+    // The compiler treats the templates as text; the names in them must exist.
     let sdk = fs::read_to_string(crate::workspace::root().join("crates/sdk/src/def.rs")).unwrap();
     let (_, definition) = sdk.split_once("pub struct PluginDef {").unwrap();
     let (definition, _) = definition.split_once("\n}").unwrap();

@@ -1,4 +1,4 @@
-//! Dependencies that no source file of their crate names.
+//! Unused dependencies: those that no source file of their crate names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::entries;
 use crate::problem::Problem;
 
-/// Dependencies that are not named in code, and what they are there for: crate, dependency, reason.
+/// Dependencies that code does not name, with their purpose: crate, dependency, reason.
 const NOT_NAMED: &[(&str, &str, &str)] = &[];
 
 /// Checks the direct dependencies of each crate that `cargo metadata` lists.
@@ -36,7 +36,7 @@ fn check_package(package: &Value, sources: &Sources, problems: &mut Vec<Problem>
             continue;
         }
         let message = match dependency["kind"].as_str() {
-            // More features of a dependency, for tests only.
+            // A second entry may add features of a dependency for tests only.
             Some("dev") if all.iter().any(|d| d["name"] == target && d["kind"].is_null()) => None,
             Some("dev") if sources.any(&identifier) => None,
             Some("dev") => Some("no file of this crate names it: remove the development dependency"),
@@ -69,7 +69,7 @@ impl Sources {
         for path in entries(folder)? {
             let place = path.strip_prefix(within).unwrap_or(&path).to_string_lossy().into_owned();
             if path.is_dir() {
-                // A crate may lie in the folder of another one.
+                // A crate may be inside the folder of another one.
                 if !crates.contains(&path.as_path()) && place != "target" {
                     self.collect(&path, within, crates)?;
                 }
@@ -96,7 +96,7 @@ impl Sources {
     }
 }
 
-/// Whether code names this crate: a path that begins with it, or an import of it as a whole.
+/// Whether code names this crate: as the start of a path, or by importing the crate itself.
 fn names(code: &str, identifier: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(identifier).any(|(at, _)| {

@@ -1,5 +1,5 @@
-//! Rules of this repository that no compiler checks: sizes, names, module roots, opening comments, plugin folders,
-//! words, front ends that are named below them, circular imports.
+//! Rules of this repository that the compiler does not check: sizes, names, module roots, opening comments, plugin
+//! folders, words, front ends named in lower crates, circular imports.
 
 mod cycles;
 pub(crate) mod dependencies;
@@ -19,10 +19,10 @@ use crate::problem::Problem;
 #[cfg(test)]
 mod tests;
 
-/// Lines a source file may have. Tests are not counted.
+/// Maximum number of lines of a source file, without tests.
 const LINES_MAX: usize = 800;
 
-/// Files that may be longer, and why.
+/// Files that may be longer, with the reasons.
 const LONG: &[(&str, &str)] = &[];
 
 /// Names that do not describe the contents.
@@ -77,7 +77,7 @@ fn check_crate(root: &Path, folder: &Path, problems: &mut Vec<Problem>) -> Resul
     Ok(())
 }
 
-/// Test binaries of their own: what they measure must not see other tests.
+/// Separate test binaries: their measurements must not be affected by other tests.
 const OWN_BINARIES: [&str; 1] = ["crates/kong/tests/memory.rs"];
 
 /// One test binary for each crate: linking is the slowest part of testing.
@@ -150,7 +150,7 @@ fn inherits_lints(manifest: &str) -> bool {
     lines.find(|line| !line.is_empty()) == Some("workspace = true")
 }
 
-/// Looks into the comment at the top of the file only. Emphasis may stand in the middle of the words.
+/// Only checks the comment at the top of the file. Emphasis may occur in the middle of the words.
 fn says_what_it_must_not_know(text: &str) -> bool {
     let opening: String = text.lines().take_while(|line| line.starts_with("//!")).map(|l| format!("{l} ")).collect();
     let plain: String =
@@ -158,7 +158,7 @@ fn says_what_it_must_not_know(text: &str) -> bool {
     plain.split_whitespace().collect::<Vec<_>>().join(" ").contains("must not know")
 }
 
-/// What is in a folder, sorted.
+/// The entries of a folder, sorted.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let list = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     let mut paths = list.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;

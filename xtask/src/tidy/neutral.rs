@@ -1,4 +1,4 @@
-//! Crates below the front ends do not name one: what a front end wants to be different is data that it supplies.
+//! Crates below the front ends must not name one: differences between front ends are data supplied by the front end.
 //!
 //! Comments may name the program whose behaviour is reproduced, and tests may use its names.
 
@@ -9,13 +9,13 @@ use anyhow::Result;
 use super::{entries, is_test, read, shown};
 use crate::problem::Problem;
 
-/// Crates that know no front end.
+/// Crates that must not name a front end.
 const CRATES: [&str; 10] = ["balance", "base", "engine", "http", "ir", "net", "pki", "route", "sdk", "sync"];
 
 /// Names of front ends.
 const NAMES: [&str; 2] = ["kong", "kuma"];
 
-/// Files that name one, and why.
+/// Files that may name one, with the reasons.
 const ALLOWED: [(&str, &str); 2] = [
     ("crates/http/src/hpack/rules.rs", "names of fields that are known to differ in each response; others work too"),
     ("crates/sdk/src/log/mod.rs", "the one format of log records that plugins have"),

@@ -14,7 +14,7 @@ const PARTS: [&str; 4] = ["README.md", FILTER, "schema.rs", "tests.rs"];
 /// The behaviour of a plugin.
 const FILTER: &str = "filter.rs";
 
-/// What a plugin has instead if its parameters are always lowered to a policy.
+/// Replaces the filter file if a plugin's parameters are always lowered to a policy.
 const LOWERING: &str = "lower.rs";
 
 /// Checks the plugin folders of one family.
@@ -52,7 +52,7 @@ fn check_plugin(root: &Path, folder: &Path, registered: &[String], problems: &mu
     Ok(())
 }
 
-/// A part that has grown is a folder of the same name.
+/// A large part may be a folder with the same name.
 fn part_exists(folder: &Path, part: &str) -> bool {
     let module = part.strip_suffix(".rs").is_some_and(|module| folder.join(module).join("mod.rs").exists());
     module || folder.join(part).exists()

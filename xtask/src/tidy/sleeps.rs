@@ -1,21 +1,21 @@
-//! Tests do not sleep: they wait for a condition (`cardinal_testkit::until` and its kin) or move a `ManualClock`. For that
-//! the data plane waits for the node's clock.
+//! Tests do not sleep: they wait for a condition (`cardinal_testkit::until` and similar) or advance a `ManualClock`.
+//! For this, the data plane uses the node's clock for waiting.
 
 use super::is_test;
 use crate::problem::Problem;
 
-/// Files that may pause, and why.
+/// Files that may sleep, with the reasons.
 const MAY_PAUSE: &[(&str, &str)] = &[
     ("crates/testkit/src/wait.rs", "the one place that pauses between two looks at a condition"),
     ("crates/testkit/src/echo/behaviour.rs", "a peer that is slow on purpose"),
     ("crates/testkit/src/script.rs", "a peer that is slow on purpose"),
 ];
 
-/// Code that waits for the node's clock.
+/// Code that uses the node's clock for waiting.
 const CLOCKED: [&str; 5] =
     ["crates/balance/src/", "crates/engine/src/", "crates/net/src/", "crates/plugins-", "crates/sdk/src/"];
 
-/// Files among it that wait for the machine's, and why.
+/// Files in it that use the system clock, with the reasons.
 const MACHINE_TIME: &[(&str, &str)] =
     &[("crates/net/src/connect/mod.rs", "the pause between two address families is about the network")];
 
@@ -43,7 +43,7 @@ pub(super) fn check(place: &str, text: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Whether a line calls a function that sleeps. Methods are those of clocks.
+/// Whether a line calls a function that sleeps. Methods named so belong to clocks.
 fn sleeps(line: &str) -> bool {
     ["sleep(", "sleep_until("].iter().any(|call| {
         line.match_indices(call).any(|(at, _)| {

@@ -4,7 +4,7 @@ use crate::temp::TempTree;
 const LIB: &str = "//! What it is for.\n//!\n//! *Must not\n//! know*: the rest.\n";
 const MANIFEST: &str = "[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n";
 
-/// A tree with one valid crate `a` and these files; the problems that tidy reports.
+/// The problems that tidy reports for a tree with one valid crate `a` and these files.
 fn problems(files: &[(&str, &str)]) -> Vec<String> {
     let tree = TempTree::new();
     tree.file("crates/a/Cargo.toml", MANIFEST).file("crates/a/src/lib.rs", LIB);
@@ -14,7 +14,7 @@ fn problems(files: &[(&str, &str)]) -> Vec<String> {
     check(tree.path()).unwrap().iter().map(ToString::to_string).collect()
 }
 
-/// The one problem of such a tree.
+/// The only problem of such a tree.
 fn problem(files: &[(&str, &str)]) -> String {
     let found = problems(files);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -187,4 +187,18 @@ fn this_workspace_is_tidy() {
     let root = crate::workspace::root();
     assert_eq!(check(&root).unwrap(), Vec::new());
     assert_eq!(dependencies::check(&crate::workspace::metadata(&root).unwrap()).unwrap(), Vec::new());
+}
+
+#[test]
+fn words_of_comments_are_checked_in_some_crates() {
+    let text = "fn f() {}\n\n/// Checked: a body at\n/// hand.\nfn g() {}\n// `nobody` is a name.\n";
+    let tests = "#[cfg(test)]\nmod tests {\n    // nobody\n}\n";
+    let found = problems(&[
+        ("crates/net/Cargo.toml", MANIFEST),
+        ("crates/net/src/lib.rs", LIB),
+        ("crates/net/src/x.rs", &format!("{text}{tests}")),
+        ("crates/net/src/tests.rs", "// nobody\n"),
+        ("crates/a/src/x.rs", text),
+    ]);
+    assert_eq!(found, ["crates/net/src/x.rs:3: \"at hand\": write buffered, available"]);
 }

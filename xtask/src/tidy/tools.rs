@@ -1,4 +1,4 @@
-//! Programs that tests run: each is in `scripts/tools.txt`, so that it is installed before.
+//! Programs that tests run: each has to be listed in `scripts/tools.txt`, so that it is installed before.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::read;
 use crate::problem::Problem;
 
-/// Checks the sources of one test file. Programs named by a path are looked up by name, too.
+/// Checks the sources of one test file. For programs with a path, the file name is looked up, too.
 pub(super) fn check(place: &str, path: &Path, problems: &mut Vec<Problem>) -> Result<()> {
     for (at, line) in read(path)?.lines().enumerate() {
         let Some(program) = program(line) else { continue };

@@ -1,4 +1,4 @@
-//! How often a request asks for memory, on the thread that serves it, once everything is warm.
+//! The number of allocations per request, on the thread that serves it, once everything is warm.
 
 #![allow(unsafe_code, reason = "a global allocator is unsafe to make; this one hands everything on to the system's")]
 
@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use cardinal_guard::{Prepared, Workload};
 
-/// Requests that are counted, and as many before them to warm up.
+/// Number of measured requests; as many are made before to warm up.
 const REQUESTS: usize = 2_000;
 
-/// Requests whose allocations are shown when there are too many.
+/// Number of requests whose allocations are listed if there are too many.
 const TRACED: usize = 50;
 
 #[global_allocator]
@@ -24,12 +24,12 @@ thread_local! {
     static TRACES: RefCell<Vec<Backtrace>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The system's allocator; counts how often memory is asked for on this thread.
+/// The system allocator with a count of allocations per thread.
 struct Counting;
 
 impl Counting {
     fn count() {
-        // A thread that ends has no counter any more.
+        // A thread that is exiting has no counter any more.
         COUNT.try_with(|count| count.set(count.get() + 1)).ok();
         if TRACING.try_with(Cell::take) == Ok(true) {
             TRACES.with_borrow_mut(|traces| traces.push(Backtrace::force_capture()));
@@ -38,8 +38,8 @@ impl Counting {
     }
 }
 
-// SAFETY: each call is handed on as it is; what is done besides makes no use of the memory, and memory that it asks for
-// itself comes through here without being traced.
+// SAFETY: each call is passed on unchanged; the additional code does not use the memory, and its own allocations pass
+// through here without being traced.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count();
@@ -61,14 +61,14 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Makes requests; says how often memory was asked for.
+/// Makes requests; returns the number of allocations.
 fn count(prepared: &mut Prepared, requests: usize) -> u64 {
     let before = COUNT.get();
     prepared.run(requests).unwrap();
     COUNT.get() - before
 }
 
-/// A thousand requests of the workload may ask for memory so many times.
+/// Checks the maximum number of allocations of a thousand requests of the workload.
 fn check(workload: Workload, thousand_max: u64) {
     let mut prepared = workload.prepare().unwrap();
     prepared.run(REQUESTS).unwrap();
@@ -80,7 +80,7 @@ fn check(workload: Workload, thousand_max: u64) {
     }
 }
 
-/// Where requests allocate.
+/// The places at which requests allocate.
 fn places(prepared: &mut Prepared) -> String {
     TRACING.set(true);
     prepared.run(TRACED).unwrap();
@@ -98,8 +98,8 @@ fn places(prepared: &mut Prepared) -> String {
     text
 }
 
-/// The innermost frames of a trace that belong neither to the counting nor to the standard library. Their places are
-/// known where the build has debug information.
+/// The innermost frames of a trace that belong neither to the counting nor to the standard library. Their positions are
+/// known if the build has debug information.
 fn own_frames(trace: &str) -> String {
     let lines: Vec<&str> = trace.lines().map(str::trim).collect();
     let place_after = |at: usize| lines.get(at + 1).and_then(|line| line.strip_prefix("at "));
@@ -109,7 +109,7 @@ fn own_frames(trace: &str) -> String {
         Some((name.to_owned(), place_after(at)))
     };
     let frames: Vec<(String, Option<&str>)> = lines.iter().enumerate().filter_map(frame).collect();
-    // Below it are the allocator and the making of the trace.
+    // The frames below belong to the allocator and to the creation of the trace.
     let asked = frames.iter().position(|(name, _)| name.contains("__rust_") && name.contains("alloc"));
     let asked = asked.or_else(|| frames.iter().rposition(|(name, _)| name.contains("Counting")));
     let own = frames.iter().skip(asked.map_or(0, |at| at + 1)).filter(|(name, place)| match place {
@@ -124,12 +124,12 @@ fn own_frames(trace: &str) -> String {
         .collect()
 }
 
-/// A name without the types of its parameters.
+/// A name without its type parameters.
 fn short(name: &str) -> &str {
     name.split_once('<').map_or(name, |(short, _)| if short.is_empty() { name } else { short })
 }
 
-/// A place in a crate of the registry without the way to there.
+/// A path in a crate of the registry, without the directories above.
 fn in_crate(place: &str) -> &str {
     place.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(place, |(_, rest)| rest)
 }
@@ -154,7 +154,7 @@ fn long_bodies_up_allocate_nothing() {
     check(Workload::Up64k, 0);
 }
 
-/// Four of them make and fill the memory that stands for the connection.
+/// Four of the allocations are for the in-memory connection itself.
 #[test]
 fn a_connection_allocates_little() {
     check(Workload::Fresh, 8_050);
@@ -182,7 +182,7 @@ fn an_allocation_is_counted_and_its_place_told() {
     let own = own_frames(&trace);
     let frame = own.lines().find(|line| line.contains("an_allocation_is_counted_and_its_place_told"));
     let frame = frame.unwrap_or_else(|| panic!("{own}\nof {trace}"));
-    // Without debug information there are names only.
+    // Without debug information, there are only names.
     let has_places = trace.contains("allocations.rs:");
     assert_eq!(frame.contains("allocations.rs:"), has_places, "{trace}");
 }

@@ -1,3 +1,3 @@
-//! What requests of the fixed workloads may ask of the machine. Instructions are counted elsewhere: `cargo xtask guard`.
+//! Limits on the resources of requests in the fixed workloads. Instructions are counted by `cargo xtask guard`.
 
 mod allocations;

@@ -1,15 +1,15 @@
-//! HTTP/1.1: a request, its answer, the next request; on one connection or on one for each.
+//! HTTP/1.1 client: sends one request after another, on one connection or on a new one for each.
 
 use anyhow::Result;
 use rustix::event::epoll::EventFlags;
 
-use super::Turn;
-use crate::load::link::{Broken, Buffers, Link};
+use super::ClientContext;
+use crate::load::link::{Buffers, Link, LinkError};
 use crate::load::pace::Due;
 use crate::load::plan::{BLOCK, Plan, Round, Target};
 use crate::load::response::{Progress, Response};
 
-/// Pieces of a body written before other connections get their turn.
+/// Maximum number of body blocks written before other connections are served.
 const BLOCKS_AT_ONCE: usize = 4;
 
 #[derive(Debug)]
@@ -23,11 +23,11 @@ pub(in crate::load) struct H1 {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// There is no request.
+    /// No request is in progress.
     Idle,
-    /// A request to a target: bytes sent of its text, and bytes of its body still to be sent after that.
+    /// A request to a target: number of bytes sent of its text, and remaining bytes of its body.
     Busy { due: Due, target: usize, sent: usize, rest: u64 },
-    /// The answer is complete; the proxy is to close the connection.
+    /// The response is complete; the proxy has to close the connection.
     Closing,
 }
 
@@ -36,12 +36,12 @@ impl H1 {
         Self { token, round: plan.round(token), link: None, state: State::Idle, response: Response::default() }
     }
 
-    pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<()> {
-        if !turn.plan.fresh() {
-            self.open(turn)?;
+    pub(super) fn begin(&mut self, context: &mut ClientContext<'_>) -> Result<()> {
+        if !context.plan.fresh() {
+            self.open(context)?;
         }
-        self.next(turn)?;
-        self.watch(turn)
+        self.next(context)?;
+        self.watch(context)
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -49,94 +49,99 @@ impl H1 {
     }
 
     /// Sends a request.
-    pub(super) fn start(&mut self, due: Due, turn: &Turn<'_>) -> Result<()> {
+    pub(super) fn start(&mut self, due: Due, context: &ClientContext<'_>) -> Result<()> {
         if self.link.is_none() {
-            self.open(turn)?;
+            self.open(context)?;
         }
         let target = self.round.next();
-        let rest = turn.plan.target(target).map_or(0, |target| target.h1_rest);
+        let rest = context.plan.target(target).map_or(0, |target| target.h1_rest);
         self.state = State::Busy { due, target, sent: 0, rest };
         self.response = Response::default();
-        // If it fails, an event of the connection tells so.
-        self.write(turn).ok();
-        self.watch(turn)
+        // If writing fails, an event of the connection reports it.
+        self.write(context).ok();
+        self.watch(context)
     }
 
-    pub(super) fn ready(&mut self, flags: EventFlags, turn: &mut Turn<'_>, buffers: &mut Buffers) -> Result<()> {
+    pub(super) fn ready(
+        &mut self,
+        flags: EventFlags,
+        context: &mut ClientContext<'_>,
+        buffers: &mut Buffers,
+    ) -> Result<()> {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.event(flags);
         let outcome = link.read(buffers).and_then(|bytes| match self.state {
             _ if bytes.is_empty() => Ok(Progress::More),
-            State::Busy { .. } => self.response.push(bytes, turn.plan.down),
+            State::Busy { .. } => self.response.push(bytes, context.plan.down),
             State::Idle | State::Closing => Err("bytes came that nobody asked for"),
         });
-        turn.passed(self.response.take_arrived());
-        match outcome.and_then(|progress| self.write(turn).map(|()| progress)) {
+        context.passed(self.response.take_arrived());
+        match outcome.and_then(|progress| self.write(context).map(|()| progress)) {
             Ok(Progress::More) => {}
-            Ok(Progress::Done { close }) => self.answered(close, turn)?,
-            Err(what) => self.broken(what, turn)?,
+            Ok(Progress::Done { close }) => self.answered(close, context)?,
+            Err(what) => self.connection_failed(what, context)?,
         }
-        self.watch(turn)
+        self.watch(context)
     }
 
-    fn open(&mut self, turn: &Turn<'_>) -> Result<()> {
-        self.link = Some(turn.open(self.token, self.round.first())?);
+    fn open(&mut self, context: &ClientContext<'_>) -> Result<()> {
+        self.link = Some(context.open(self.token, self.round.first())?);
         Ok(())
     }
 
-    /// Sends the next request, if it is time.
-    fn next(&mut self, turn: &mut Turn<'_>) -> Result<()> {
+    /// Sends the next request, if one is due.
+    fn next(&mut self, context: &mut ClientContext<'_>) -> Result<()> {
         self.state = State::Idle;
-        turn.pace.want(self.token).map_or(Ok(()), |due| self.start(due, turn))
+        context.pace.want(self.token).map_or(Ok(()), |due| self.start(due, context))
     }
 
-    fn answered(&mut self, close: bool, turn: &mut Turn<'_>) -> Result<()> {
+    fn answered(&mut self, close: bool, context: &mut ClientContext<'_>) -> Result<()> {
         let State::Busy { due, .. } = self.state else { return Ok(()) };
-        if self.unsent(turn) {
-            return self.broken("the answer came before the request was sent", turn);
+        if self.unsent(context) {
+            return self.connection_failed("the answer came before the request was sent", context);
         }
-        turn.pace.answered(turn.counts, due);
-        if turn.plan.fresh() && close {
+        context.pace.answered(context.counts, due);
+        if context.plan.fresh() && close {
             self.state = State::Closing;
             return Ok(());
         }
-        if turn.plan.fresh() {
-            // A proxy that does not do as it is asked.
+        if context.plan.fresh() {
+            // The proxy does not close the connection as requested.
             if let Some(link) = self.link.take() {
                 link.abort();
             }
         } else if close {
-            self.open(turn)?;
+            self.open(context)?;
         }
-        self.next(turn)
+        self.next(context)
     }
 
-    /// The connection is over.
-    fn broken(&mut self, what: Broken, turn: &mut Turn<'_>) -> Result<()> {
+    /// Handles the failure of the connection.
+    fn connection_failed(&mut self, what: LinkError, context: &mut ClientContext<'_>) -> Result<()> {
         self.link = None;
         match self.state {
-            // A proxy may close a connection that does nothing; the next request opens one.
+            // A proxy may close an idle connection; the next request opens a new one.
             State::Idle => Ok(()),
-            State::Closing => self.next(turn),
+            State::Closing => self.next(context),
             State::Busy { .. } => {
-                turn.failed(what);
-                self.next(turn)
+                context.failed(what);
+                self.next(context)
             }
         }
     }
 
-    /// Sends more of the request.
-    fn write(&mut self, turn: &Turn<'_>) -> Result<(), Broken> {
+    /// Continues sending the request.
+    fn write(&mut self, context: &ClientContext<'_>) -> Result<(), LinkError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         let State::Busy { target, sent, rest, .. } = &mut self.state else { return link.flush() };
-        let Some(Target { h1: text, h1_head: head, .. }) = turn.plan.target(*target) else { return Ok(()) };
+        let Some(Target { h1: text, h1_head: head, .. }) = context.plan.target(*target) else { return Ok(()) };
         let unsent = text.get(*sent..).unwrap_or_default();
         if unsent.is_empty() && *rest == 0 {
             return link.flush();
         }
         if !unsent.is_empty() {
             let n = link.put(unsent)?;
-            turn.passed((*sent + n).saturating_sub((*sent).max(*head)) as u64);
+            context.passed((*sent + n).saturating_sub((*sent).max(*head)) as u64);
             *sent += n;
             if n < unsent.len() {
                 return Ok(());
@@ -144,9 +149,9 @@ impl H1 {
         }
         for _block in 0..BLOCKS_AT_ONCE {
             let size = (*rest).min(BLOCK as u64) as usize;
-            let n = if size > 0 { link.put(turn.plan.block.get(..size).unwrap_or_default())? } else { 0 };
+            let n = if size > 0 { link.put(context.plan.block.get(..size).unwrap_or_default())? } else { 0 };
             *rest -= n as u64;
-            turn.passed(n as u64);
+            context.passed(n as u64);
             if n < size || size == 0 {
                 break;
             }
@@ -154,14 +159,14 @@ impl H1 {
         Ok(())
     }
 
-    /// Some of the request is still to be sent.
-    fn unsent(&self, turn: &Turn<'_>) -> bool {
+    /// Whether part of the request is still unsent.
+    fn unsent(&self, context: &ClientContext<'_>) -> bool {
         let State::Busy { target, sent, rest, .. } = self.state else { return false };
-        rest > 0 || turn.plan.target(target).is_some_and(|target| sent < target.h1.len())
+        rest > 0 || context.plan.target(target).is_some_and(|target| sent < target.h1.len())
     }
 
-    fn watch(&mut self, turn: &Turn<'_>) -> Result<()> {
-        let unsent = self.unsent(turn);
-        self.link.as_mut().map_or(Ok(()), |link| link.watch(turn.epoll, true, unsent && link.is_open()))
+    fn watch(&mut self, context: &ClientContext<'_>) -> Result<()> {
+        let unsent = self.unsent(context);
+        self.link.as_mut().map_or(Ok(()), |link| link.watch(context.epoll, true, unsent && link.is_open()))
     }
 }

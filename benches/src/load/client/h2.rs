@@ -1,21 +1,21 @@
-//! HTTP/2 and gRPC: several requests at a time on a connection.
+//! HTTP/2 and gRPC client: several concurrent requests on a connection.
 
 use anyhow::Result;
 use rustix::event::epoll::EventFlags;
 
-use super::Turn;
+use super::ClientContext;
 use crate::load::counts::count;
 use crate::load::h2::frame::{Frame, Reader};
 use crate::load::h2::hpack::{self, Status};
 use crate::load::h2::wire::Wire;
-use crate::load::link::{Broken, Buffers, Link};
+use crate::load::link::{Buffers, Link, LinkError};
 use crate::load::pace::Due;
 use crate::load::plan::{Plan, Round};
 use crate::load::work::Kind;
 
-/// The code of a stream that was not looked at.
+/// The error code of a stream that was not processed.
 const REFUSED_STREAM: u32 = 7;
-/// A connection is given up when its streams have these numbers.
+/// The connection is replaced when its stream ids reach this number.
 const ID_MAX: u32 = 1 << 30;
 
 #[derive(Debug)]
@@ -26,44 +26,44 @@ pub(in crate::load) struct H2 {
     wire: Wire,
     reader: Reader,
     slots: Vec<Slot>,
-    /// Slots that are waiting, and that are busy.
+    /// Numbers of waiting and of busy slots.
     waiting: usize,
     busy: u32,
     next_id: u32,
-    /// No more requests go on this connection.
+    /// No further requests are sent on this connection.
     draining: bool,
     table: Table,
 }
 
-/// A place for a request.
+/// A slot for a request.
 #[derive(Debug, Default)]
 struct Slot {
     state: State,
     due: Due,
     id: u32,
-    /// Bytes of the body that came.
+    /// Number of received body bytes.
     got: u64,
-    /// The fields before it came, and those after it, and were right.
+    /// The head has been received and is correct; and the trailers.
     head: bool,
     trailers: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// There is no request.
+    /// No request is in progress.
     #[default]
     Free,
-    /// It could not be sent yet.
+    /// The request could not be sent yet.
     Waiting,
     Busy,
 }
 
-/// What the other end knows of the fields that each request has.
+/// The peer's header table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Table {
     Empty,
     Filled,
-    /// It wants to know nothing, and has been told that it will not.
+    /// The peer uses no table, and was informed that this side does not either.
     None,
 }
 
@@ -84,10 +84,10 @@ impl H2 {
         }
     }
 
-    pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<()> {
-        self.open(turn)?;
-        self.next(self.slots.len(), turn);
-        self.send(turn)
+    pub(super) fn begin(&mut self, context: &mut ClientContext<'_>) -> Result<()> {
+        self.open(context)?;
+        self.next(self.slots.len(), context);
+        self.send(context)
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -95,30 +95,35 @@ impl H2 {
     }
 
     /// Sends a request.
-    pub(super) fn start(&mut self, due: Due, turn: &Turn<'_>) -> Result<()> {
+    pub(super) fn start(&mut self, due: Due, context: &ClientContext<'_>) -> Result<()> {
         self.place(due);
-        self.send(turn)
+        self.send(context)
     }
 
-    pub(super) fn ready(&mut self, flags: EventFlags, turn: &mut Turn<'_>, buffers: &mut Buffers) -> Result<()> {
+    pub(super) fn ready(
+        &mut self,
+        flags: EventFlags,
+        context: &mut ClientContext<'_>,
+        buffers: &mut Buffers,
+    ) -> Result<()> {
         let free = self.free();
         let mut reader = std::mem::take(&mut self.reader);
         let Some(link) = &mut self.link else { return Ok(()) };
         link.event(flags);
-        let outcome = link.read(buffers).and_then(|bytes| reader.push(bytes, &mut |frame| self.take(frame, turn)));
+        let outcome = link.read(buffers).and_then(|bytes| reader.push(bytes, &mut |frame| self.take(frame, context)));
         self.reader = reader;
         if let Err(what) = outcome {
-            self.broken(what, turn);
+            self.connection_failed(what, context);
         } else if self.draining && self.busy == 0 {
             self.link = None;
         }
-        self.next(self.free().saturating_sub(free), turn);
-        self.send(turn)
+        self.next(self.free().saturating_sub(free), context);
+        self.send(context)
     }
 
-    fn open(&mut self, turn: &Turn<'_>) -> Result<()> {
-        self.link = Some(turn.open(self.token, self.round.first())?);
-        self.wire = Wire::client(turn.plan.kind != Kind::Grpc);
+    fn open(&mut self, context: &ClientContext<'_>) -> Result<()> {
+        self.link = Some(context.open(self.token, self.round.first())?);
+        self.wire = Wire::client(context.plan.kind != Kind::Grpc);
         self.reader = Reader::default();
         (self.next_id, self.draining, self.table) = (1, false, Table::Empty);
         Ok(())
@@ -128,10 +133,10 @@ impl H2 {
         self.slots.len() - self.waiting - self.busy as usize
     }
 
-    /// Asks for requests for so many free places.
-    fn next(&mut self, places: usize, turn: &mut Turn<'_>) {
+    /// Requests work for this many free slots.
+    fn next(&mut self, places: usize, context: &mut ClientContext<'_>) {
         for _place in 0..places {
-            if let Some(due) = turn.pace.want(self.token) {
+            if let Some(due) = context.pace.want(self.token) {
                 self.place(due);
             }
         }
@@ -144,31 +149,31 @@ impl H2 {
         }
     }
 
-    /// Sends what waits, on a new connection if there is none.
-    fn send(&mut self, turn: &Turn<'_>) -> Result<()> {
+    /// Sends the waiting requests, on a new connection if there is none.
+    fn send(&mut self, context: &ClientContext<'_>) -> Result<()> {
         if self.link.is_none() && self.waiting > 0 {
-            self.open(turn)?;
+            self.open(context)?;
         }
         if self.waiting > 0 && !self.draining {
-            self.send_waiting(turn);
+            self.send_waiting(context);
         }
         if let Some(link) = &mut self.link {
-            turn.passed(self.wire.pump(&turn.plan.content, &[]));
-            // If it fails, an event of the connection tells so.
+            context.passed(self.wire.pump(&context.plan.content, &[]));
+            // If flushing fails, an event of the connection reports it.
             self.wire.flush(link).ok();
             let writes = self.wire.is_sending() && link.is_open();
-            link.watch(turn.epoll, true, writes)?;
+            link.watch(context.epoll, true, writes)?;
         }
         Ok(())
     }
 
-    fn send_waiting(&mut self, turn: &Turn<'_>) {
+    fn send_waiting(&mut self, context: &ClientContext<'_>) {
         for slot in self.slots.iter_mut().filter(|slot| slot.state == State::Waiting) {
             if self.busy >= self.wire.streams_max {
                 break;
             }
-            let Some(target) = turn.plan.target(self.round.next()) else { break };
-            let common = &turn.plan.common;
+            let Some(target) = context.plan.target(self.round.next()) else { break };
+            let common = &context.plan.common;
             let mut change = Vec::new();
             let fields = match self.table {
                 Table::None => &common.plain,
@@ -183,7 +188,7 @@ impl H2 {
                 }
                 Table::Filled => &common.later,
             };
-            let content = !turn.plan.content.is_empty();
+            let content = !context.plan.content.is_empty();
             self.wire.headers(self.next_id, &[&change, &target.h2, fields], !content);
             if content {
                 self.wire.begin(self.next_id, 0);
@@ -199,7 +204,7 @@ impl H2 {
         }
     }
 
-    fn take(&mut self, frame: Frame<'_>, turn: &mut Turn<'_>) -> Result<(), Broken> {
+    fn take(&mut self, frame: Frame<'_>, context: &mut ClientContext<'_>) -> Result<(), LinkError> {
         match frame {
             Frame::Headers { id, block, end } => {
                 let Some(slot) = busy(&mut self.slots, id) else { return Ok(()) };
@@ -209,17 +214,17 @@ impl H2 {
                         Status::Interim if !end => {}
                         Status::Interim | Status::Other => return Err("the status is not 200"),
                     }
-                } else if turn.plan.kind == Kind::Grpc {
+                } else if context.plan.kind == Kind::Grpc {
                     slot.trailers = hpack::grpc_ok(block)?;
                 }
-                if end { self.finish(id, turn) } else { Ok(()) }
+                if end { self.finish(id, context) } else { Ok(()) }
             }
             Frame::Data { id, bytes, end, .. } => {
                 self.wire.take(frame)?;
-                turn.passed(u64::from(bytes));
+                context.passed(u64::from(bytes));
                 let Some(slot) = busy(&mut self.slots, id) else { return Ok(()) };
                 slot.got += u64::from(bytes);
-                if end { self.finish(id, turn) } else { Ok(()) }
+                if end { self.finish(id, context) } else { Ok(()) }
             }
             Frame::Reset { id, code } => {
                 self.wire.take(frame)?;
@@ -228,10 +233,10 @@ impl H2 {
                 if code == REFUSED_STREAM {
                     slot.state = State::Waiting;
                     self.waiting += 1;
-                    count(&turn.counts.retried, 1);
+                    count(&context.counts.retried, 1);
                 } else {
                     slot.state = State::Free;
-                    turn.failed("a stream was reset");
+                    context.failed("a stream was reset");
                 }
                 Ok(())
             }
@@ -242,7 +247,7 @@ impl H2 {
                     slot.state = State::Waiting;
                     self.busy -= 1;
                     self.waiting += 1;
-                    count(&turn.counts.retried, 1);
+                    count(&context.counts.retried, 1);
                 }
                 Ok(())
             }
@@ -250,41 +255,41 @@ impl H2 {
         }
     }
 
-    /// The answer on a stream is complete.
-    fn finish(&mut self, id: u32, turn: &mut Turn<'_>) -> Result<(), Broken> {
+    /// Handles the complete response on a stream.
+    fn finish(&mut self, id: u32, context: &mut ClientContext<'_>) -> Result<(), LinkError> {
         let Some(slot) = busy(&mut self.slots, id) else { return Ok(()) };
         slot.state = State::Free;
         self.busy -= 1;
         let wrong = if !slot.head {
             Some("there was no head")
-        } else if turn.plan.kind == Kind::Grpc && !slot.trailers {
+        } else if context.plan.kind == Kind::Grpc && !slot.trailers {
             Some("gRPC's status is not 0")
-        } else if slot.got != turn.plan.content_back {
+        } else if slot.got != context.plan.content_back {
             Some("the length is wrong")
-        } else if !turn.plan.content.is_empty() && self.wire.sends(id) {
+        } else if !context.plan.content.is_empty() && self.wire.sends(id) {
             Some("the answer came before the request was sent")
         } else {
             None
         };
         match wrong {
-            None => turn.pace.answered(turn.counts, slot.due),
-            Some(what) => turn.failed(what),
+            None => context.pace.answered(context.counts, slot.due),
+            Some(what) => context.failed(what),
         }
         Ok(())
     }
 
-    /// The connection is over.
-    fn broken(&mut self, what: Broken, turn: &mut Turn<'_>) {
+    /// Handles the failure of the connection.
+    fn connection_failed(&mut self, what: LinkError, context: &mut ClientContext<'_>) {
         self.link = None;
         for slot in self.slots.iter_mut().filter(|slot| slot.state == State::Busy) {
-            turn.failed(what);
+            context.failed(what);
             slot.state = State::Free;
         }
         self.busy = 0;
     }
 }
 
-/// The place whose request has this stream.
+/// The slot of the request on this stream.
 fn busy(slots: &mut [Slot], id: u32) -> Option<&mut Slot> {
     slots.iter_mut().find(|slot| slot.id == id && slot.state == State::Busy)
 }

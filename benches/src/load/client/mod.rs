@@ -1,4 +1,4 @@
-//! The clients: one for each connection, of the sort that the kind of the load wants.
+//! The clients: one per connection, of the type required by the kind of load.
 
 mod h1;
 mod h2;
@@ -14,31 +14,31 @@ use self::h1::H1;
 use self::h2::H2;
 use self::pong::Pong;
 use super::counts::{Counts, count};
-use super::link::{Broken, Buffers, Link};
+use super::link::{Buffers, Link, LinkError};
 use super::pace::{Due, Pace};
 use super::plan::Plan;
 use super::work::Kind;
 
-/// What clients share while one of them has its turn.
+/// State shared by all clients, borrowed by the client that is being processed.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(super) struct ClientContext<'a> {
     pub(super) epoll: &'a OwnedFd,
     pub(super) plan: &'a Plan,
     pub(super) proxy: SocketAddr,
     pub(super) pace: &'a mut Pace,
     pub(super) counts: &'a Counts,
     /// The last error.
-    pub(super) wrong: &'a mut Broken,
+    pub(super) wrong: &'a mut LinkError,
 }
 
-impl Turn<'_> {
+impl ClientContext<'_> {
     /// Counts an error.
-    fn failed(&mut self, what: Broken) {
+    fn failed(&mut self, what: LinkError) {
         *self.wrong = what;
         count(&self.counts.errors, 1);
     }
 
-    /// Begins a connection for requests to this target.
+    /// Opens a connection for requests to this target.
     fn open(&self, token: u64, target: usize) -> Result<Link> {
         let name = self.plan.target(target).map(|target| &target.name);
         Link::open(self.proxy, token, self.plan.tls.as_ref().zip(name))
@@ -66,16 +66,16 @@ impl Client {
         }
     }
 
-    /// Opens the connection, if it is to stay, and asks for the first requests.
-    pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<()> {
+    /// Opens the connection, if it is kept alive, and starts the first requests.
+    pub(super) fn begin(&mut self, context: &mut ClientContext<'_>) -> Result<()> {
         match self {
-            Self::H1(client) => client.begin(turn),
-            Self::H2(client) => client.begin(turn),
-            Self::Pong(client) => client.begin(turn),
+            Self::H1(client) => client.begin(context),
+            Self::H2(client) => client.begin(context),
+            Self::Pong(client) => client.begin(context),
         }
     }
 
-    /// The client does not wait for its connection to be opened.
+    /// Whether the client does not wait for its connection to be opened.
     pub(super) fn is_settled(&self) -> bool {
         match self {
             Self::H1(client) => client.is_settled(),
@@ -85,20 +85,25 @@ impl Client {
     }
 
     /// Sends a request.
-    pub(super) fn start(&mut self, due: Due, turn: &Turn<'_>) -> Result<()> {
+    pub(super) fn start(&mut self, due: Due, context: &ClientContext<'_>) -> Result<()> {
         match self {
-            Self::H1(client) => client.start(due, turn),
-            Self::H2(client) => client.start(due, turn),
-            Self::Pong(client) => client.start(due, turn),
+            Self::H1(client) => client.start(due, context),
+            Self::H2(client) => client.start(due, context),
+            Self::Pong(client) => client.start(due, context),
         }
     }
 
-    /// Reads and writes as far as it goes, but not for long.
-    pub(super) fn ready(&mut self, flags: EventFlags, turn: &mut Turn<'_>, buffers: &mut Buffers) -> Result<()> {
+    /// Reads and writes without blocking, for a limited time.
+    pub(super) fn ready(
+        &mut self,
+        flags: EventFlags,
+        context: &mut ClientContext<'_>,
+        buffers: &mut Buffers,
+    ) -> Result<()> {
         match self {
-            Self::H1(client) => client.ready(flags, turn, buffers),
-            Self::H2(client) => client.ready(flags, turn, buffers),
-            Self::Pong(client) => client.ready(flags, turn, buffers),
+            Self::H1(client) => client.ready(flags, context, buffers),
+            Self::H2(client) => client.ready(flags, context, buffers),
+            Self::Pong(client) => client.ready(flags, context, buffers),
         }
     }
 }

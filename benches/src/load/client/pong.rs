@@ -1,18 +1,18 @@
-//! Messages that are sent back: over TCP, or over a WebSocket.
+//! Client for echoed messages, over TCP or WebSocket.
 
 use anyhow::Result;
 use rustix::event::epoll::EventFlags;
 
-use super::Turn;
+use super::ClientContext;
 use crate::load::head;
-use crate::load::link::{Broken, Buffers, Link};
+use crate::load::link::{Buffers, Link, LinkError};
 use crate::load::pace::Due;
 use crate::load::plan::{Plan, Round};
 use crate::load::websocket::ACCEPT;
 
-/// Bytes of a message that are sent before others get their turn.
+/// Maximum number of message bytes sent before other connections are served.
 const SEND_MAX: usize = 512 * 1024;
-/// Heads longer than this are wrong.
+/// Maximum length of a head.
 const HEAD_MAX: usize = 16 * 1024;
 
 #[derive(Debug)]
@@ -21,9 +21,9 @@ pub(in crate::load) struct Pong {
     round: Round,
     link: Option<Link>,
     upgrade: Upgrade,
-    /// A message is under way.
+    /// When the message in flight was due.
     due: Option<Due>,
-    /// Bytes of it that were sent, and that came back.
+    /// Numbers of its bytes sent and received back.
     sent: usize,
     got: usize,
 }
@@ -31,9 +31,9 @@ pub(in crate::load) struct Pong {
 /// The handshake before the first message.
 #[derive(Debug)]
 enum Upgrade {
-    /// There is none, or it is over.
+    /// There is no handshake, or it is complete.
     Done,
-    /// Bytes that were sent of the request, and what has come of the answer's head.
+    /// Number of request bytes sent, and the received part of the response head.
     Under { sent: usize, head: Vec<u8> },
 }
 
@@ -43,72 +43,77 @@ impl Pong {
         Self { token, round, link: None, upgrade: Upgrade::Done, due: None, sent: 0, got: 0 }
     }
 
-    pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<()> {
-        self.open(turn)?;
-        self.next(turn)?;
-        self.watch(turn)
+    pub(super) fn begin(&mut self, context: &mut ClientContext<'_>) -> Result<()> {
+        self.open(context)?;
+        self.next(context)?;
+        self.watch(context)
     }
 
     pub(super) fn is_settled(&self) -> bool {
         self.link.as_ref().is_none_or(Link::is_open)
     }
 
-    /// Sends a message, if need be after the handshake.
-    pub(super) fn start(&mut self, due: Due, turn: &Turn<'_>) -> Result<()> {
+    /// Sends a message, after the handshake if required.
+    pub(super) fn start(&mut self, due: Due, context: &ClientContext<'_>) -> Result<()> {
         if self.link.is_none() {
-            self.open(turn)?;
+            self.open(context)?;
         }
         self.due = Some(due);
         (self.sent, self.got) = (0, 0);
-        // If it fails, an event of the connection tells so.
-        self.write(turn).ok();
-        self.watch(turn)
+        // If writing fails, an event of the connection reports it.
+        self.write(context).ok();
+        self.watch(context)
     }
 
-    pub(super) fn ready(&mut self, flags: EventFlags, turn: &mut Turn<'_>, buffers: &mut Buffers) -> Result<()> {
+    pub(super) fn ready(
+        &mut self,
+        flags: EventFlags,
+        context: &mut ClientContext<'_>,
+        buffers: &mut Buffers,
+    ) -> Result<()> {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.event(flags);
         let outcome = match link.read(buffers) {
-            Ok(bytes) => self.take(bytes, turn).and_then(|done| self.write(turn).map(|()| done)),
+            Ok(bytes) => self.take(bytes, context).and_then(|done| self.write(context).map(|()| done)),
             Err(what) => Err(what),
         };
         match outcome {
             Ok(None) => {}
             Ok(Some(due)) => {
-                turn.pace.answered(turn.counts, due);
-                self.next(turn)?;
+                context.pace.answered(context.counts, due);
+                self.next(context)?;
             }
-            Err(what) => self.broken(what, turn)?,
+            Err(what) => self.connection_failed(what, context)?,
         }
-        self.watch(turn)
+        self.watch(context)
     }
 
-    fn open(&mut self, turn: &Turn<'_>) -> Result<()> {
-        self.link = Some(turn.open(self.token, self.round.first())?);
-        self.upgrade = match turn.plan.upgrade {
+    fn open(&mut self, context: &ClientContext<'_>) -> Result<()> {
+        self.link = Some(context.open(self.token, self.round.first())?);
+        self.upgrade = match context.plan.upgrade {
             true => Upgrade::Under { sent: 0, head: Vec::new() },
             false => Upgrade::Done,
         };
         Ok(())
     }
 
-    fn next(&mut self, turn: &mut Turn<'_>) -> Result<()> {
+    fn next(&mut self, context: &mut ClientContext<'_>) -> Result<()> {
         self.due = None;
-        turn.pace.want(self.token).map_or(Ok(()), |due| self.start(due, turn))
+        context.pace.want(self.token).map_or(Ok(()), |due| self.start(due, context))
     }
 
-    fn broken(&mut self, what: Broken, turn: &mut Turn<'_>) -> Result<()> {
+    fn connection_failed(&mut self, what: LinkError, context: &mut ClientContext<'_>) -> Result<()> {
         self.link = None;
         if self.due.is_none() {
-            // The next message opens a connection.
+            // The next message opens a new connection.
             return Ok(());
         }
-        turn.failed(what);
-        self.next(turn)
+        context.failed(what);
+        self.next(context)
     }
 
-    /// Takes what came; gives when the message was due, if all of it is back.
-    fn take(&mut self, bytes: &[u8], turn: &Turn<'_>) -> Result<Option<Due>, Broken> {
+    /// Checks received bytes; returns when the message was due, if all of it has been received.
+    fn take(&mut self, bytes: &[u8], context: &ClientContext<'_>) -> Result<Option<Due>, LinkError> {
         if let Upgrade::Under { head, .. } = &mut self.upgrade {
             head.extend_from_slice(bytes);
             match head::end(head) {
@@ -126,25 +131,26 @@ impl Pong {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let expected = turn.plan.back.get(self.got..self.got + bytes.len()).unwrap_or_default();
+        let expected = context.plan.back.get(self.got..self.got + bytes.len()).unwrap_or_default();
         if self.due.is_none() || expected != bytes {
             return Err("what came back is not what was sent");
         }
         self.got += bytes.len();
-        turn.passed(bytes.len() as u64);
-        let complete = self.got == turn.plan.back.len() && self.sent == turn.plan.there.len();
+        context.passed(bytes.len() as u64);
+        let complete = self.got == context.plan.back.len() && self.sent == context.plan.there.len();
         Ok(if complete { self.due } else { None })
     }
 
-    fn write(&mut self, turn: &Turn<'_>) -> Result<(), Broken> {
+    fn write(&mut self, context: &ClientContext<'_>) -> Result<(), LinkError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         if let Upgrade::Under { sent, .. } = &mut self.upgrade {
-            let request = turn.plan.target(self.round.first()).map(|target| target.h1.as_slice()).unwrap_or_default();
+            let request =
+                context.plan.target(self.round.first()).map(|target| target.h1.as_slice()).unwrap_or_default();
             let unsent = request.get(*sent..).unwrap_or_default();
             *sent += if unsent.is_empty() { 0 } else { link.put(unsent)? };
             return Ok(());
         }
-        let there = turn.plan.there.as_slice();
+        let there = context.plan.there.as_slice();
         let end = there.len().min(self.sent + SEND_MAX);
         let unsent = there.get(self.sent..end).unwrap_or_default();
         if self.due.is_none() || unsent.is_empty() {
@@ -152,13 +158,13 @@ impl Pong {
         }
         let n = link.put(unsent)?;
         self.sent += n;
-        turn.passed(n as u64);
+        context.passed(n as u64);
         Ok(())
     }
 
-    fn watch(&mut self, turn: &Turn<'_>) -> Result<()> {
+    fn watch(&mut self, context: &ClientContext<'_>) -> Result<()> {
         let upgraded = matches!(self.upgrade, Upgrade::Done);
-        let unsent = upgraded && self.due.is_some() && self.sent < turn.plan.there.len();
-        self.link.as_mut().map_or(Ok(()), |link| link.watch(turn.epoll, true, unsent && link.is_open()))
+        let unsent = upgraded && self.due.is_some() && self.sent < context.plan.there.len();
+        self.link.as_mut().map_or(Ok(()), |link| link.watch(context.epoll, true, unsent && link.is_open()))
     }
 }

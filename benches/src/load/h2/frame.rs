@@ -1,14 +1,14 @@
-//! Frames, as their bytes come.
+//! Parses and writes frames.
 
-use crate::load::link::Broken;
+use crate::load::link::LinkError;
 
-/// The longest payload that is taken; nobody may send longer ones unless told so.
+/// Maximum length of a received payload; peers must not send longer ones by default.
 const PAYLOAD_MAX: usize = 16 * 1024;
-/// The longest block of fields.
+/// Maximum length of a header block.
 const BLOCK_MAX: usize = 64 * 1024;
 const HEAD: usize = 9;
 
-/// Types of frames.
+/// Frame types.
 pub(in crate::load) const DATA: u8 = 0;
 pub(in crate::load) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -26,23 +26,23 @@ pub(in crate::load) const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 
-/// What came. Frames that nobody needs to know of are left out.
+/// A parsed frame. Irrelevant frames are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::load) enum Frame<'a> {
-    /// A whole block of fields.
+    /// A complete header block.
     Headers {
         id: u32,
         block: &'a [u8],
         end: bool,
     },
-    /// Bytes of a body, or a part of them; `flow` of them count for windows. `end`: they are the last.
+    /// Bytes of a body, or a part of them; `flow` of them count for flow control. `end`: these are the last bytes.
     Data {
         id: u32,
         bytes: u32,
         flow: u32,
         end: bool,
     },
-    /// A stream is given up.
+    /// A stream reset.
     Reset {
         id: u32,
         code: u32,
@@ -56,25 +56,25 @@ pub(in crate::load) enum Frame<'a> {
         ack: bool,
         text: [u8; 8],
     },
-    /// Streams after this one were not looked at.
+    /// Streams after this one were not processed.
     GoAway {
         last: u32,
     },
-    /// Id 0: of the connection.
+    /// Id 0 is the connection.
     Window {
         id: u32,
         more: u32,
     },
 }
 
-/// Cuts bytes into frames.
+/// Splits bytes into frames.
 #[derive(Debug, Default)]
 pub(in crate::load) struct Reader {
-    /// A frame that is not complete.
+    /// An incomplete frame.
     partial: Vec<u8>,
-    /// The DATA frame whose payload comes: its stream, what is left, and whether it is the last.
+    /// The DATA frame being received: its stream, its remaining length, and whether it is the last.
     data: Option<(u32, u32, bool)>,
-    /// A block that is not complete: its stream and whether the body ends with it.
+    /// The incomplete header block: its stream, and whether it ends the body.
     block: Option<(u32, bool, Vec<u8>)>,
 }
 
@@ -87,7 +87,7 @@ struct Head {
 }
 
 impl Head {
-    fn parse(bytes: &[u8]) -> Result<Option<Self>, Broken> {
+    fn parse(bytes: &[u8]) -> Result<Option<Self>, LinkError> {
         let Some(&[a, b, c, kind, flags, d, e, f, g]) = bytes.first_chunk::<HEAD>() else { return Ok(None) };
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         if length > PAYLOAD_MAX {
@@ -100,19 +100,19 @@ impl Head {
         self.flags & flag != 0
     }
 
-    /// The payload can be taken piece by piece.
+    /// Whether the payload can be processed in parts.
     fn is_plain_data(self) -> bool {
         self.kind == DATA && !self.has(PADDED)
     }
 }
 
 impl Reader {
-    /// Takes bytes and hands over what is complete.
+    /// Parses bytes and passes on complete frames.
     pub(in crate::load) fn push(
         &mut self,
         mut bytes: &[u8],
-        take: &mut impl FnMut(Frame<'_>) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
+        take: &mut impl FnMut(Frame<'_>) -> Result<(), LinkError>,
+    ) -> Result<(), LinkError> {
         loop {
             if let Some((id, left, end)) = self.data {
                 let n = left.min(bytes.len() as u32);
@@ -134,12 +134,12 @@ impl Reader {
         }
     }
 
-    /// Takes a frame that begins here, or keeps what there is of it; gives what follows.
+    /// Parses a frame that begins here, or stores its incomplete part; returns the rest.
     fn direct<'b>(
         &mut self,
         bytes: &'b [u8],
-        take: &mut impl FnMut(Frame<'_>) -> Result<(), Broken>,
-    ) -> Result<&'b [u8], Broken> {
+        take: &mut impl FnMut(Frame<'_>) -> Result<(), LinkError>,
+    ) -> Result<&'b [u8], LinkError> {
         if let Some(head) = Head::parse(bytes)? {
             if head.is_plain_data() {
                 self.data = Some((head.id, head.length as u32, head.has(END_STREAM)));
@@ -154,12 +154,12 @@ impl Reader {
         Ok(&[])
     }
 
-    /// Goes on with a frame of which something is there; gives what follows.
+    /// Continues an incomplete frame; returns the rest.
     fn joined<'b>(
         &mut self,
         bytes: &'b [u8],
-        take: &mut impl FnMut(Frame<'_>) -> Result<(), Broken>,
-    ) -> Result<&'b [u8], Broken> {
+        take: &mut impl FnMut(Frame<'_>) -> Result<(), LinkError>,
+    ) -> Result<&'b [u8], LinkError> {
         let rest = self.fill(bytes, HEAD);
         let Some(head) = Head::parse(&self.partial)? else { return Ok(rest) };
         if head.is_plain_data() {
@@ -177,7 +177,7 @@ impl Reader {
         Ok(rest)
     }
 
-    /// Adds to the frame until it has this length; gives what follows.
+    /// Appends to the frame up to this length; returns the rest.
     fn fill<'b>(&mut self, bytes: &'b [u8], length: usize) -> &'b [u8] {
         let n = length.saturating_sub(self.partial.len()).min(bytes.len());
         let (more, rest) = bytes.split_at(n);
@@ -189,8 +189,8 @@ impl Reader {
         &mut self,
         head: Head,
         payload: &[u8],
-        take: &mut impl FnMut(Frame<'_>) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
+        take: &mut impl FnMut(Frame<'_>) -> Result<(), LinkError>,
+    ) -> Result<(), LinkError> {
         if self.block.is_some() != (head.kind == CONTINUATION) {
             return Err("a block of fields is interrupted");
         }
@@ -237,7 +237,7 @@ impl Reader {
     }
 }
 
-fn unpadded(head: Head, payload: &[u8]) -> Result<&[u8], Broken> {
+fn unpadded(head: Head, payload: &[u8]) -> Result<&[u8], LinkError> {
     if !head.has(PADDED) {
         return Ok(payload);
     }
@@ -246,13 +246,13 @@ fn unpadded(head: Head, payload: &[u8]) -> Result<&[u8], Broken> {
     Ok(rest.get(..length).unwrap_or_default())
 }
 
-/// Four bytes at a place.
-pub(in crate::load) fn number(bytes: &[u8], at: usize) -> Result<u32, Broken> {
+/// The 32-bit number at a position.
+pub(in crate::load) fn number(bytes: &[u8], at: usize) -> Result<u32, LinkError> {
     let four = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or("a frame is too short")?;
     Ok(u32::from_be_bytes(*four))
 }
 
-/// Writes the head of a frame.
+/// Writes a frame header.
 pub(in crate::load) fn head(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, id: u32) {
     let [_, a, b, c] = (length as u32).to_be_bytes();
     let [d, e, f, g] = id.to_be_bytes();
@@ -270,8 +270,8 @@ mod tests {
         out
     }
 
-    /// What comes of bytes in pieces of some size, DATA added up.
-    fn read(bytes: &[u8], size: usize) -> Result<Vec<String>, Broken> {
+    /// The frames parsed from bytes in parts of some size, with DATA lengths added up.
+    fn read(bytes: &[u8], size: usize) -> Result<Vec<String>, LinkError> {
         let mut reader = Reader::default();
         let mut found = Vec::new();
         let (mut body, mut flowed) = (0, 0);

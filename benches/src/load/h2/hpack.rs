@@ -1,14 +1,15 @@
-//! Blocks of fields ([RFC 7541](https://www.rfc-editor.org/rfc/rfc7541)).
+//! Header blocks ([RFC 7541](https://www.rfc-editor.org/rfc/rfc7541)).
 //!
-//! Requests are written without Huffman coding. Fields that each request has go into the table with the first request
-//! of a connection and are named by their number after that, as browsers do; paths and hosts are written out.
+//! Requests are written without Huffman coding. Fields common to all requests are added to the dynamic table with the
+//! first request of a connection and referenced by index afterwards, as browsers do; paths and hosts are written
+//! literally.
 //!
-//! Of responses only the status is read, and of gRPC's trailers one field. For this there need be no table: a status
-//! of 200 has a fixed number, and gRPC clients say that their table is empty.
+//! Of responses, only the status is read, and of gRPC trailers one field. This requires no dynamic table: status 200
+//! has an index in the static table, and gRPC clients set their table size to 0.
 
-use crate::load::link::Broken;
+use crate::load::link::LinkError;
 
-/// Numbers of the fixed table.
+/// Indices of the static table.
 pub(in crate::load) const AUTHORITY: u8 = 1;
 pub(in crate::load) const METHOD_GET: u8 = 2;
 pub(in crate::load) const METHOD_POST: u8 = 3;
@@ -18,7 +19,7 @@ pub(in crate::load) const SCHEME_HTTPS: u8 = 7;
 pub(in crate::load) const STATUS_200: u8 = 8;
 const STATUS_LAST: u64 = 14;
 const FIRST_OWN: u64 = 62;
-/// What the table of the other end holds before it says something else, and what an entry takes besides its text.
+/// Default size of the peer's table, and overhead of an entry in addition to its text.
 const TABLE: usize = 4096;
 const ENTRY: usize = 32;
 
@@ -26,37 +27,37 @@ const ENTRY: usize = 32;
 const GRPC_STATUS: [u8; 8] = [0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f];
 const ZERO: [u8; 1] = [0x07];
 
-/// Writes a field of the fixed table.
+/// Writes a field of the static table.
 pub(in crate::load) fn indexed(out: &mut Vec<u8>, index: u8) {
     integer(out, 0x80, 7, u64::from(index));
 }
 
-/// Writes a field that goes into no table; its name is one of the fixed table.
+/// Writes a literal field without indexing, with a name of the static table.
 pub(in crate::load) fn named(out: &mut Vec<u8>, name: u8, value: &str) {
     integer(out, 0, 4, u64::from(name));
     text(out, value);
 }
 
-/// Writes a field that goes into no table.
+/// Writes a literal field without indexing.
 pub(in crate::load) fn literal(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(0);
     text(out, &name.to_ascii_lowercase());
     text(out, value);
 }
 
-/// Says that the table is empty from now on.
+/// Sets the table size to 0.
 pub(in crate::load) fn no_table(out: &mut Vec<u8>) {
     out.push(0x20);
 }
 
-/// The fields of every request in the three forms they are sent in.
+/// The fields common to all requests, in the three encodings used.
 #[derive(Debug, Default)]
 pub(in crate::load) struct Common {
-    /// With the first request: they go into the table.
+    /// With the first request: with indexing.
     pub(in crate::load) first: Vec<u8>,
-    /// Later: their numbers.
+    /// Later: by index.
     pub(in crate::load) later: Vec<u8>,
-    /// To those who want no table.
+    /// For peers without a table.
     pub(in crate::load) plain: Vec<u8>,
 }
 
@@ -81,7 +82,7 @@ impl Common {
             common.first.push(0x40);
             text(&mut common.first, &name.to_ascii_lowercase());
             text(&mut common.first, value);
-            // The last one in has the lowest number.
+            // The newest entry has the lowest index.
             integer(&mut common.later, 0x80, 7, FIRST_OWN + (kept - 1 - at) as u64);
         }
         common
@@ -108,24 +109,24 @@ fn integer(out: &mut Vec<u8>, flags: u8, bits: u32, value: u64) {
     out.push(rest as u8);
 }
 
-/// What a response's block begins with.
+/// The status of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::load) enum Status {
     Ok,
-    /// 1xx: another one follows.
+    /// 1xx: another response follows.
     Interim,
     Other,
 }
 
-/// Finds the status, which comes first.
-pub(in crate::load) fn status(block: &[u8]) -> Result<Status, Broken> {
+/// Parses the status, which is the first field.
+pub(in crate::load) fn status(block: &[u8]) -> Result<Status, LinkError> {
     let mut fields = Fields(block);
     let field = fields.next()?.ok_or("a response has no fields")?;
     Ok(match field {
         Field { index, value: None, .. } if index == u64::from(STATUS_200) => Status::Ok,
         Field { index, value: Some(value), .. } if (u64::from(STATUS_200)..=STATUS_LAST).contains(&index) => {
             match (value.coded, value.bytes) {
-                // "200" in Huffman coding, then plain.
+                // "200" in Huffman coding or plain.
                 (true, [0x10, 0x01]) | (false, b"200") => Status::Ok,
                 // "10" begins with five zero bits and then five more, or one and four zeros.
                 (false, [b'1', ..]) => Status::Interim,
@@ -137,8 +138,8 @@ pub(in crate::load) fn status(block: &[u8]) -> Result<Status, Broken> {
     })
 }
 
-/// gRPC's trailers say that all went well.
-pub(in crate::load) fn grpc_ok(block: &[u8]) -> Result<bool, Broken> {
+/// Whether gRPC trailers report success.
+pub(in crate::load) fn grpc_ok(block: &[u8]) -> Result<bool, LinkError> {
     let mut fields = Fields(block);
     while let Some(field) = fields.next()? {
         let (Some(name), Some(value)) = (field.name, field.value) else { continue };
@@ -149,10 +150,10 @@ pub(in crate::load) fn grpc_ok(block: &[u8]) -> Result<bool, Broken> {
     Ok(false)
 }
 
-/// The fields of a block.
+/// Iterates over the fields of a block.
 struct Fields<'a>(&'a [u8]);
 
-/// A field: a number for name or both, or texts.
+/// A field: indices or texts for name and value.
 struct Field<'a> {
     index: u64,
     name: Option<Text<'a>>,
@@ -172,7 +173,7 @@ impl Text<'_> {
 }
 
 impl<'a> Fields<'a> {
-    fn next(&mut self) -> Result<Option<Field<'a>>, Broken> {
+    fn next(&mut self) -> Result<Option<Field<'a>>, LinkError> {
         while let Some(&first) = self.0.first() {
             if first & 0x80 != 0 {
                 return Ok(Some(Field { index: self.integer(7)?, name: None, value: None }));
@@ -188,7 +189,7 @@ impl<'a> Fields<'a> {
         Ok(None)
     }
 
-    fn text(&mut self) -> Result<Text<'a>, Broken> {
+    fn text(&mut self) -> Result<Text<'a>, LinkError> {
         let coded = self.0.first().is_some_and(|first| first & 0x80 != 0);
         let length = self.integer(7)? as usize;
         let (bytes, rest) = self.0.split_at_checked(length).ok_or(CUT)?;
@@ -196,7 +197,7 @@ impl<'a> Fields<'a> {
         Ok(Text { coded, bytes })
     }
 
-    fn integer(&mut self, bits: u32) -> Result<u64, Broken> {
+    fn integer(&mut self, bits: u32) -> Result<u64, LinkError> {
         let most = (1u64 << bits) - 1;
         let mut value = u64::from(self.byte()?) & most;
         if value < most {
@@ -212,14 +213,14 @@ impl<'a> Fields<'a> {
         Err("a number in a block of fields is too large")
     }
 
-    fn byte(&mut self) -> Result<u8, Broken> {
+    fn byte(&mut self) -> Result<u8, LinkError> {
         let (first, rest) = self.0.split_first().ok_or(CUT)?;
         self.0 = rest;
         Ok(*first)
     }
 }
 
-const CUT: Broken = "a block of fields is cut off";
+const CUT: LinkError = "a block of fields is cut off";
 
 #[cfg(test)]
 mod tests {
@@ -295,7 +296,7 @@ mod tests {
         assert_eq!(common.first, b"\x40\x01a\x011\x40\x01b\x012");
         assert_eq!(common.later, [0x80 | 63, 0x80 | 62]);
         assert_eq!(common.plain, b"\x00\x01a\x011\x00\x01b\x012");
-        // What does not fit is written out each time.
+        // A field that does not fit into the table is written literally each time.
         let long = [fields[0].clone(), ("C".to_owned(), "x".repeat(5000))];
         let common = Common::new(&long);
         assert_eq!(common.later[0], 0x80 | 62);

@@ -1,6 +1,6 @@
-//! HTTP/2 ([RFC 9113](https://www.rfc-editor.org/rfc/rfc9113)) as far as clients and the upstream need it.
+//! HTTP/2 ([RFC 9113](https://www.rfc-editor.org/rfc/rfc9113)), limited to what the clients and the upstream need.
 //!
-//! [`frame`] takes frames from bytes, [`wire`] is what both ends do alike, [`hpack`] is about fields.
+//! [`frame`] parses frames, [`wire`] is the common part of both sides, [`hpack`] encodes and decodes fields.
 
 pub(super) mod frame;
 pub(super) mod hpack;

@@ -1,16 +1,16 @@
-//! What both ends of a connection do alike: settings, pings, windows, and bodies within windows.
+//! The common part of both sides of a connection: settings, pings, windows, and bodies under flow control.
 
 use std::collections::VecDeque;
 
 use super::frame::{self, Frame};
-use crate::load::link::{Broken, Link};
+use crate::load::link::{Link, LinkError};
 
-/// What the windows are that are given to the other end; they are large so that nobody waits for them.
+/// Window size granted to the peer; large enough that it never waits.
 pub(in crate::load) const WINDOW: u32 = 1 << 30;
-/// Windows before somebody says something else, and the longest payload.
+/// Initial window size, and maximum frame payload.
 const FIRST_WINDOW: i64 = 65_535;
 const PAYLOAD: usize = 16 * 1024;
-/// No more of bodies is put into frames while so much waits to be sent.
+/// Limit on unsent output above which no more body data is framed.
 const OUT_MAX: usize = 128 * 1024;
 
 const SETTING_TABLE: u16 = 1;
@@ -21,35 +21,35 @@ const SETTING_PAYLOAD: u16 = 5;
 
 #[derive(Debug)]
 pub(in crate::load) struct Wire {
-    /// Frames to be sent, of which so many bytes were.
+    /// Frames to send, and the number of bytes already sent.
     pub(in crate::load) out: Vec<u8>,
     sent: usize,
-    /// What may still be sent on the connection, and on a new stream.
+    /// Send windows of the connection and of a new stream.
     window: i64,
     stream_window: i64,
     payload: usize,
-    /// Streams that may be open at the same time.
+    /// Maximum number of concurrent streams.
     pub(in crate::load) streams_max: u32,
-    /// The other end keeps a table of fields of the usual size.
+    /// The peer has a header table of the default size.
     pub(in crate::load) table: bool,
-    /// Bytes that came and were not yet given back to the window.
+    /// Number of received bytes not yet returned to the peer's window.
     taken: u32,
     bodies: VecDeque<Body>,
-    /// Bodies that wait for windows of their streams.
+    /// Bodies that wait for their stream windows.
     waiting: Vec<Body>,
 }
 
-/// A body that is being sent.
+/// A body being sent.
 #[derive(Debug)]
 struct Body {
     id: u32,
-    /// How much of it was put into frames.
+    /// Number of bytes already framed.
     at: usize,
     window: i64,
 }
 
 impl Wire {
-    /// A connection that begins with these settings, which are followed by a large window.
+    /// A connection that begins with these settings, followed by a window update.
     pub(in crate::load) fn new(preface: &[u8], settings: &[(u16, u32)]) -> Self {
         let mut out = preface.to_vec();
         frame::head(&mut out, settings.len() * 6, frame::SETTINGS, 0, 0);
@@ -85,8 +85,8 @@ impl Wire {
         Self::new(b"", &[(SETTING_STREAMS, 4096), (SETTING_WINDOW, WINDOW)])
     }
 
-    /// Takes a frame that is of the connection, or a window of a body that is being sent.
-    pub(in crate::load) fn take(&mut self, frame: Frame<'_>) -> Result<(), Broken> {
+    /// Processes a connection-level frame, or a window update of a body being sent.
+    pub(in crate::load) fn take(&mut self, frame: Frame<'_>) -> Result<(), LinkError> {
         match frame {
             Frame::Settings { ack: false, pairs } => self.settings(pairs)?,
             Frame::Ping { ack: false, text } => {
@@ -111,7 +111,7 @@ impl Wire {
         Ok(())
     }
 
-    fn settings(&mut self, pairs: &[u8]) -> Result<(), Broken> {
+    fn settings(&mut self, pairs: &[u8]) -> Result<(), LinkError> {
         for pair in pairs.chunks(6) {
             let (number, value) = pair.split_first_chunk::<2>().ok_or("settings are cut off")?;
             let value = frame::number(value, 0)?;
@@ -149,18 +149,18 @@ impl Wire {
         }
     }
 
-    /// Begins a body, which [`Wire::pump`] puts into frames. `more`: what its window has got before.
+    /// Starts a body, which [`Wire::pump`] frames. `more`: window updates received before.
     pub(in crate::load) fn begin(&mut self, id: u32, more: u32) {
         self.bodies.push_back(Body { id, at: 0, window: self.stream_window + i64::from(more) });
     }
 
-    /// The body of this stream is still being sent.
+    /// Whether the body of this stream is still being sent.
     pub(in crate::load) fn sends(&self, id: u32) -> bool {
         self.bodies.iter().chain(&self.waiting).any(|body| body.id == id)
     }
 
-    /// Puts bodies into frames, each a piece in turn. All bodies are `content`; after it comes a block of fields, if it
-    /// is not empty. Gives how many bytes of bodies it were.
+    /// Frames body data, alternating between bodies. All bodies are `content`, followed by a header block if `trailers`
+    /// is not empty. Returns the number of framed body bytes.
     pub(in crate::load) fn pump(&mut self, content: &[u8], trailers: &[u8]) -> u64 {
         let mut bytes = 0;
         while self.out.len() - self.sent < OUT_MAX {
@@ -169,7 +169,7 @@ impl Wire {
             let n = left.min(self.payload).min(self.window.max(0) as usize).min(body.window.max(0) as usize);
             if n == 0 && left > 0 {
                 if body.window > 0 {
-                    // The connection has no window, so that nobody can send.
+                    // The connection window is used up, so no body can be sent.
                     self.bodies.push_front(body);
                     break;
                 }
@@ -193,7 +193,7 @@ impl Wire {
         bytes
     }
 
-    /// Writes a block of fields, which must be shorter than a frame.
+    /// Writes a header block, which must fit into one frame.
     pub(in crate::load) fn headers(&mut self, id: u32, block: &[&[u8]], end: bool) {
         let length = block.iter().map(|part| part.len()).sum();
         let flags = frame::END_HEADERS | if end { frame::END_STREAM } else { 0 };
@@ -203,8 +203,8 @@ impl Wire {
         }
     }
 
-    /// Sends what there is.
-    pub(in crate::load) fn flush(&mut self, link: &mut Link) -> Result<(), Broken> {
+    /// Flushes the output.
+    pub(in crate::load) fn flush(&mut self, link: &mut Link) -> Result<(), LinkError> {
         let unsent = self.out.get(self.sent..).unwrap_or_default();
         if unsent.is_empty() {
             return link.flush();
@@ -220,7 +220,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Something is still to be sent and can be.
+    /// Whether unsent data can be sent.
     pub(in crate::load) fn is_sending(&self) -> bool {
         self.sent < self.out.len() || (self.window > 0 && !self.bodies.is_empty())
     }
@@ -231,7 +231,7 @@ mod tests {
     use super::super::frame::Reader;
     use super::*;
 
-    /// The frames that are to be sent: DATA as stream and length, with a `!` at its end, others as their name.
+    /// The frames in the output: DATA as stream and length, with a `!` at its end, others as their name.
     fn sent(wire: &mut Wire) -> Vec<String> {
         let mut found = Vec::new();
         let out = std::mem::take(&mut wire.out);

@@ -1,4 +1,4 @@
-//! Sends back what it gets: bytes of a TCP connection, or messages of a WebSocket.
+//! Echo server: returns the bytes of a TCP connection, or WebSocket messages.
 
 use std::os::fd::OwnedFd;
 
@@ -8,22 +8,22 @@ use crate::load::websocket;
 
 #[derive(Debug, Default)]
 pub(super) struct Echo {
-    /// What a WebSocket's frames are turned into; without it bytes go back as they are.
+    /// The conversion of WebSocket frames; if `None`, bytes are returned unchanged.
     frames: Option<websocket::Echo>,
-    /// Bytes since the last whole message of a TCP connection.
+    /// Number of bytes since the last complete message of a TCP connection.
     counted: u64,
-    /// What is to be written, and how much of it was.
+    /// The output, and the number of its bytes already written.
     out: Vec<u8>,
     written: usize,
 }
 
 impl Echo {
-    /// After the handshake, of which this is the answer.
+    /// A connection after the handshake, of which this is the response.
     pub(super) fn websocket(answer: Vec<u8>) -> Self {
         Self { frames: Some(websocket::Echo::default()), out: answer, ..Self::default() }
     }
 
-    /// Reads and writes; the number of messages that came. `message`: bytes of one.
+    /// Reads and writes; returns the number of messages received. `message`: size of a message.
     pub(super) fn ready(
         &mut self,
         link: &mut Link,
@@ -52,7 +52,7 @@ impl Echo {
         Ok(messages)
     }
 
-    /// Writes what waits.
+    /// Writes the pending output.
     pub(super) fn write(&mut self, link: &mut Link) -> Result<(), Closed> {
         if !self.out.is_empty() {
             self.written += link.put(self.out.get(self.written..).unwrap_or_default())?;

@@ -1,4 +1,4 @@
-//! Answers each HTTP/1.1 request with the same six fields and a body.
+//! HTTP/1.1 upstream: responds to each request with the same six fields and a body.
 
 use std::os::fd::OwnedFd;
 
@@ -9,27 +9,27 @@ use crate::load::plan::BLOCK;
 use crate::load::work::{Kind, Work};
 use crate::load::{head, websocket};
 
-/// Bytes of a body that are written together with the head.
+/// Number of body bytes that are written together with the head.
 const INLINE: u64 = 64 * 1024;
-/// Pieces written before other connections get their turn.
+/// Maximum number of blocks written before other connections are served.
 const BLOCKS_AT_ONCE: usize = 4;
-/// Heads longer than this are not served.
+/// Maximum length of a head.
 const HEAD_MAX: usize = 16 * 1024;
 
-/// What is answered.
+/// The prepared responses.
 #[derive(Debug)]
 pub(super) struct Answers {
     usual: Answer,
-    /// To requests with a body of another length than the clients', and to wrong handshakes.
+    /// For requests with an unexpected body length, and for wrong handshakes.
     wrong: Answer,
-    /// The length of the bodies of requests other than GET, if it is known.
+    /// The expected body length of requests other than GET, if known.
     expected: Option<u64>,
-    /// WebSockets are served.
+    /// WebSockets are accepted.
     upgrades: bool,
     block: Vec<u8>,
 }
 
-/// A head with as much of its body as goes into the first write, and the number of bytes after that.
+/// A head with the part of its body that belongs to the first write, and the remaining number of bytes.
 #[derive(Debug)]
 struct Answer {
     text: Vec<u8>,
@@ -45,13 +45,13 @@ enum Which {
 /// A connection.
 #[derive(Debug, Default)]
 pub(super) struct H1 {
-    /// A head that is not complete.
+    /// An incomplete head.
     head: Vec<u8>,
-    /// The request's body, of which something is to come.
+    /// The incomplete request body.
     body: Option<Body>,
-    /// The answer that is being written, bytes written of its text, and bytes still to be written after that.
+    /// The response being written, the number of bytes written of its text, and the remaining bytes.
     writing: Option<(Which, usize, u64)>,
-    /// The client asked for a WebSocket.
+    /// The client requested a WebSocket.
     upgraded: bool,
 }
 
@@ -63,14 +63,14 @@ struct Body {
 
 #[derive(Debug)]
 enum Framing {
-    /// So many bytes in all.
+    /// Total length.
     Length(u64),
     Chunked(Chunked),
 }
 
 impl Answers {
     pub(super) fn new(work: &Work) -> Self {
-        // Where messages are the work, requests come from those who look whether all is well.
+        // If the load consists of messages, requests are only health checks.
         let down = if work.kind.messages() { work.body as u64 } else { work.down() };
         Self {
             usual: Answer::new("200 OK", down),
@@ -103,7 +103,7 @@ impl Answer {
 }
 
 impl H1 {
-    /// Reads and writes; the number of requests of which an answer begins.
+    /// Reads and writes; returns the number of requests whose response was started.
     pub(super) fn ready(
         &mut self,
         link: &mut Link,
@@ -124,12 +124,12 @@ impl H1 {
         Ok(answered)
     }
 
-    /// The client asked for a WebSocket, which is to begin.
+    /// Whether the client requested a WebSocket, which has to start.
     pub(super) fn upgraded(&self) -> bool {
         self.upgraded
     }
 
-    /// Takes bytes of a request; when it is complete, what it is answered with. Requests are not pipelined.
+    /// Parses bytes of a request; when it is complete, returns its response. Requests are not pipelined.
     fn read(&mut self, bytes: &[u8], answers: &Answers) -> Result<Option<Which>, Closed> {
         if bytes.is_empty() {
             return Ok(None);
@@ -230,7 +230,7 @@ mod tests {
     use super::super::super::work::Direction;
     use super::*;
 
-    /// Feeds a request in pieces of every size.
+    /// Parses a request in parts of every size.
     fn check(text: &str, up: usize, expect: Option<Which>) {
         let answers = Answers::new(&Work { direction: Direction::Up, ..Work::plain(up) });
         for size in 1..=text.len() {

@@ -1,4 +1,4 @@
-//! Answers each HTTP/2 request with the same fields and a body; for gRPC with trailers.
+//! HTTP/2 upstream: responds to each request with the same fields and a body; for gRPC, with trailers.
 
 use std::os::fd::OwnedFd;
 
@@ -6,26 +6,26 @@ use super::Closed;
 use crate::load::h2::frame::{Frame, Reader};
 use crate::load::h2::hpack;
 use crate::load::h2::wire::Wire;
-use crate::load::link::{Broken, Buffers, Link};
+use crate::load::link::{Buffers, Link, LinkError};
 use crate::load::plan::grpc_message;
 use crate::load::work::Work;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Requests under way at the same time.
+/// Maximum number of concurrent requests.
 const STREAMS_MAX: usize = 4096;
-/// Nothing is read while so much waits to be sent.
+/// Limit on unsent output above which no input is read.
 const OUT_MAX: usize = 1 << 20;
 const CONTENT_TYPE: u8 = 31;
 
-/// What is answered.
+/// The prepared responses.
 #[derive(Debug)]
 pub(super) struct Answers {
     head: Vec<u8>,
     content: Vec<u8>,
     trailers: Vec<u8>,
-    /// To requests with a body of another length than the clients'.
+    /// For requests with an unexpected body length.
     wrong: Vec<u8>,
-    /// The length of the bodies of requests.
+    /// The expected body length of requests.
     expected: u64,
 }
 
@@ -35,11 +35,11 @@ pub(super) struct H2 {
     wire: Wire,
     reader: Reader,
     streams: Streams,
-    /// Bytes of the preface that came.
+    /// Number of preface bytes received.
     preface: usize,
 }
 
-/// Requests that are not complete.
+/// Incomplete requests.
 #[derive(Debug, Default)]
 struct Streams(Vec<Stream>);
 
@@ -47,12 +47,12 @@ struct Streams(Vec<Stream>);
 struct Stream {
     id: u32,
     got: u64,
-    /// What its window has got.
+    /// Window updates received before the response.
     more: u32,
 }
 
 impl Answers {
-    /// Of gRPC or, for clients without a proxy, of plain HTTP/2.
+    /// For gRPC or, without a proxy, for plain HTTP/2.
     pub(super) fn new(work: &Work, grpc: bool) -> Self {
         let (mut head, mut trailers, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
         hpack::indexed(&mut head, hpack::STATUS_200);
@@ -72,7 +72,7 @@ impl H2 {
         Self { wire: Wire::server(), reader: Reader::default(), streams: Streams::default(), preface: 0 }
     }
 
-    /// Reads and writes; the number of requests of which an answer begins.
+    /// Reads and writes; returns the number of requests whose response was started.
     pub(super) fn ready(
         &mut self,
         link: &mut Link,
@@ -90,8 +90,8 @@ impl H2 {
         Ok(answered)
     }
 
-    /// Takes bytes; the number of requests that were complete.
-    fn read(&mut self, bytes: &[u8], answers: &Answers) -> Result<u64, Broken> {
+    /// Parses bytes; returns the number of completed requests.
+    fn read(&mut self, bytes: &[u8], answers: &Answers) -> Result<u64, LinkError> {
         let missing = PREFACE.get(self.preface..).unwrap_or_default();
         let (preface, frames) = bytes.split_at(missing.len().min(bytes.len()));
         if !missing.starts_with(preface) {
@@ -112,11 +112,11 @@ impl H2 {
 }
 
 impl Streams {
-    /// Takes a frame; gives a request that is complete with it.
-    fn take(&mut self, frame: Frame<'_>, wire: &mut Wire) -> Result<Option<Stream>, Broken> {
+    /// Processes a frame; returns a request completed by it.
+    fn take(&mut self, frame: Frame<'_>, wire: &mut Wire) -> Result<Option<Stream>, LinkError> {
         let (id, ended) = match frame {
             Frame::Headers { id, end, .. } => {
-                // The second ones are trailers.
+                // A second header block contains trailers.
                 if self.find(id).is_none() {
                     if self.0.len() == STREAMS_MAX {
                         return Err("there are too many streams");
@@ -152,7 +152,7 @@ impl Streams {
         Ok(if ended { self.find(id).map(|at| self.0.swap_remove(at)) } else { None })
     }
 
-    /// The last ones are asked for most.
+    /// The most recent ones are looked up most often.
     fn find(&self, id: u32) -> Option<usize> {
         self.0.iter().rposition(|stream| stream.id == id)
     }

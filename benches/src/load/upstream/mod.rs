@@ -1,4 +1,4 @@
-//! The upstream: accepts connections and answers on them.
+//! The upstream: accepts connections and responds on them.
 
 mod echo;
 mod h1;
@@ -18,12 +18,12 @@ use super::link::{Buffers, Link};
 use super::work::Work;
 use super::{LISTENER, UPSTREAM};
 
-/// What an upstream speaks.
+/// The protocol of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speech {
-    /// HTTP/1.1; if that is the work, also WebSockets that send messages back.
+    /// HTTP/1.1; with WebSockets that echo messages, if the load requires them.
     Http1,
-    /// Nothing; what comes goes back.
+    /// Echoes bytes.
     Echo,
     /// gRPC over HTTP/2 without TLS.
     Grpc,
@@ -32,7 +32,7 @@ pub(super) enum Speech {
     Http2,
 }
 
-/// The answer to the handshake of a WebSocket.
+/// The response to a WebSocket handshake.
 const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
@@ -45,12 +45,12 @@ pub(super) struct Upstream {
     answers: Answers,
 }
 
-/// What is answered.
+/// The prepared responses.
 #[derive(Debug)]
 struct Answers {
     h1: h1::Answers,
     h2: h2::Answers,
-    /// Bytes of a message.
+    /// Size of a message.
     message: u64,
 }
 
@@ -67,8 +67,8 @@ enum Connection {
     Echo(Echo),
 }
 
-/// The connection is over: the proxy closed it, which it may do at any time, or wrote what is not to be answered. What
-/// was lost by that shows at the client.
+/// The connection has ended: the proxy closed it, which it may do at any time, or sent an invalid request. The
+/// resulting loss is detected by the client.
 #[derive(Debug)]
 struct Closed;
 
@@ -101,7 +101,7 @@ impl Upstream {
         self.listener.local_addr().context("the upstream has no address")
     }
 
-    /// Accepts what waits.
+    /// Accepts waiting connections.
     pub(super) fn accept(&mut self, epoll: &OwnedFd) -> Result<()> {
         loop {
             let stream = match self.listener.accept() {
@@ -126,7 +126,7 @@ impl Upstream {
         }
     }
 
-    /// Reads and writes on a connection; the number of requests that were answered.
+    /// Reads and writes on a connection; returns the number of requests that were responded to.
     pub(super) fn ready(&mut self, epoll: &OwnedFd, slot: u64, flags: EventFlags, buffers: &mut Buffers) -> u64 {
         let slot = slot as usize;
         let Some(place) = self.places.get_mut(slot) else { return 0 };

@@ -352,6 +352,72 @@ fn secrets_beside_an_error_are_not_printed() {
     assert!(text.contains("[{key: ***, keyy: ***}]") && !text.contains("s3cret"), "{text}");
 }
 
+/// Each has an error in the line of the secret, or about it.
+const WITH_SECRETS: &[&str] = &[
+    "keyauth_credentials:\n- key: S3CR3T\n  consumer: nobody",
+    "keyauth_credentials:\n- key: S3CR3T\n  consumer: nobody\n- key: S3CR3T2\n  consumer: nobody",
+    "jwt_secrets:\n- key: S3CR3T\n  consumer: nobody",
+    "keyauth_credentials:\n- key: k\n  consumer: {username: a, password: S3CR3T}",
+    "consumers:\n- username: a\n  keyauth_credentials:\n  - S3CR3T",
+    "consumers:\n- username: a\n  keyauth_credentials: S3CR3T",
+    "consumers:\n- username: a\n  keyauth_credentials: [S3CR3T]",
+    "consumers:\n- username: a\n  basicauth_credentials:\n  - user:S3CR3T",
+    "consumers:\n- username: a\n  jwt_secrets:\n  - - S3CR3T",
+    "hmacauth_credentials:\n- S3CR3T",
+    "oauth2_credentials:\n- S3CR3T",
+    "consumers:\n- username: a\n  basicauth_credentials:\n  - {username: u, password: {x: S3CR3T}}",
+    "consumers:\n- username: a\n  basicauth_credentials:\n  - username: u\n    password:\n      x: S3CR3T",
+    "consumers:\n- username: a\n  basicauth_credentials:\n  - username: u\n    password: [[S3CR3T], {x: S3CR3T}]",
+    "consumers:\n- username: a\n  keyauth_credentials:\n  - key: |\n      S3CR3T\n      two\n    bogus: 1",
+    "services:\n- host: h\n  bogus:\n    password:\n      x:\n        y: [S3CR3T\n  : }",
+    "plugins:\n- name: request-transformer\n  config:\n    add:\n      headers: [S3CR3T]",
+    "plugins:\n- name: request-transformer\n  config:\n    add:\n      headers: ['x y:S3CR3T']",
+    "plugins:\n- name: request-transformer\n  config:\n    add:\n      headers:\n      - 'x y:Bearer S3CR3T'",
+    "plugins:\n- name: request-transformer\n  config:\n    replace:\n      body: [{x: S3CR3T}]",
+    "plugins:\n- name: request-transformer\n  config:\n    append:\n      querystring: [S3CR3T]",
+    "plugins:\n- name: request-transformer\n  config:\n    add:\n      headers: ['X-A:Bearer $(S3CR3T']",
+    "plugins:\n- name: request-transformer\n  config:\n    add:\n      headers: ['X-A:$(os.time()) S3CR3T']",
+    "plugins:\n- name: response-transformer\n  config:\n    add:\n      headers: [S3CR3T]",
+    "plugins:\n- name: response-transformer\n  config:\n    add:\n      json: [S3CR3T]",
+    "plugins:\n- name: http-log\n  config: {http_endpoint: 'S3CR3T'}",
+    "plugins:\n- name: http-log\n  config: {http_endpoint: 'http://h', custom_fields_by_lua: {a: \"return 'S3CR3T' x 'S3CR3T'\"}}",
+];
+
+#[test]
+fn no_error_shows_a_secret() {
+    for entity in WITH_SECRETS {
+        let text = format!("_format_version: '3.0'\n{entity}\n");
+        for output in ["human", "json"] {
+            let (code, told) = check(&text, &["--strict", "--output", output]);
+            assert_eq!(code, Some(1), "{text}\n{told}");
+            assert!(!told.contains("S3CR3T"), "{text}\n{told}");
+            // The place is told nevertheless.
+            let place = if output == "json" { "\"line\"" } else { "kong.yaml:" };
+            assert!(told.contains(place), "{text}\n{told}");
+        }
+    }
+}
+
+#[test]
+fn references_that_are_literal_text_are_warned_about() {
+    let text = "_format_version: '3.0'\nconsumers:\n- username: a\n  basicauth_credentials:\n  - username: u\n    password: \
+                '{vault://env/p}'\n  jwt_secrets:\n  - key: k\n    secret: '{vault://env/s}'\nplugins:\n- name: \
+                request-transformer\n  config: {add: {headers: ['x-a:{vault://env/h}']}}\n- name: rate-limiting\n  config: \
+                {minute: 1, policy: redis, redis: {host: r, password: '{vault://env/r}'}}\n";
+    let (code, found) = check_json(text, &[]);
+    assert_eq!(code, Some(0), "{found}");
+    let warnings = found["warnings"].as_array().unwrap().iter();
+    let literal = warnings.filter(|warning| warning["message"].as_str().unwrap().contains("is used as literal text"));
+    let told: Vec<_> =
+        literal.map(|w| [&w["entity"], &w["field"], &w["line"]].map(Value::to_string).join(" ")).collect();
+    let expected = [
+        "\"basicauth_credentials \\\"u\\\"\" \"password\" 6",
+        "\"jwt_secrets \\\"1\\\"\" \"secret\" 9",
+        "\"plugins \\\"request-transformer\\\"\" \"config.add.headers[0]\" 12",
+    ];
+    assert_eq!(told, expected, "{found}");
+}
+
 #[test]
 fn values_of_unknown_fields_beside_secrets_are_not_printed() {
     for (entity, shown) in [
@@ -506,7 +572,7 @@ fn settings_families_of_kong_enterprise_are_named() {
         ("rbac", "Kong Enterprise"),
         ("vault_aws_region", "Kong Enterprise"),
         ("keyring_enabled", "Kong Enterprise"),
-        ("pg_host", "there is no database"),
+        ("pg_schema", "does nothing here"),
         ("pluginserver_x_socket", "there are no plugin servers"),
     ] {
         let conf = folder.write("kong.conf", format!("{name} = x\n")).display().to_string();

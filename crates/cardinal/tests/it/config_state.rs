@@ -34,7 +34,7 @@ impl Watched {
             "cardinal_config_reloads_total{result=\"success\"}",
             "cardinal_config_reloads_total{result=\"failure\"}",
             "cardinal_config_from_last_good",
-            "cardinal_config_left_out",
+            "cardinal_config_entities_left_out",
         ];
         let text = self.get("/metrics").await;
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -86,9 +86,19 @@ async fn a_file_that_comes_back_as_it_was_is_a_success() {
     std::fs::rename(&config, &away).unwrap();
     node.process.wait_for("is refused, generation 1 stays: cannot read");
     assert_eq!(node.metrics().await[..3], [0, 0, 1]);
+    // Asked for, it is tried at once, and the result is told again.
+    node.process.signal(Signal::HUP);
+    node.process.wait_for("reload requested (SIGHUP)");
+    node.process.wait_for("is refused, generation 1 stays: cannot read");
+    assert_eq!(node.metrics().await[..3], [0, 0, 2]);
+    std::fs::rename(&away, &config).unwrap();
+    node.process.wait_for("generation 2");
+    assert_eq!(node.metrics().await[..3], [1, 1, 2]);
+    std::fs::rename(&config, &away).unwrap();
+    node.process.wait_for("is refused, generation 2 stays: cannot read");
     std::fs::rename(&away, &config).unwrap();
     node.process.wait_for("can be read again");
-    assert_eq!(node.metrics().await[..3], [1, 1, 1]);
+    assert_eq!(node.metrics().await[..3], [1, 2, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,10 +113,68 @@ async fn the_last_known_good_configuration_is_reported() {
     folder.write("kong.yaml", "services: [");
     let mut node = Watched::start(&config, &["--data-dir", &data]);
     assert_eq!(node.metrics().await, [0, 0, 0, 1, 0]);
+    let said = node.process.seen().iter().find(|line| line.contains("serving the last known good configuration"));
+    assert!(said.is_some_and(|said| said.contains("from 1 saved file, saved ") && said.contains(" ago; ")), "{said:?}");
+    let state = node.config().await;
+    let saved_at = state["last_good_saved_at"].as_u64().unwrap();
+    assert!(saved_at > 1_600_000_000 && saved_at <= state["applied_at"].as_u64().unwrap(), "{state}");
+    assert!(state["last_good_age_seconds"].as_u64().is_some(), "{state}");
+    assert!(node.get("/metrics").await.contains("\ncardinal_config_last_good_age_seconds "));
     assert!(node.config().await["error_count"].as_u64().is_some_and(|count| count > 0));
     folder.write("kong.yaml", kong_yaml(&echo.url()));
     node.process.wait_for("generation 2");
     assert_eq!(node.metrics().await, [1, 1, 0, 0, 0]);
+    assert_eq!(node.config().await["last_good_age_seconds"], Value::Null);
+    assert!(!node.get("/metrics").await.contains("last_good_age"));
+}
+
+/// A plugin that cannot be built, and a reference to a secret that is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_from_a_configuration_is_reported() {
+    let (folder, echo) = (TempDir::new("config-state"), EchoServer::start("backend").await);
+    let good = kong_yaml(&echo.url());
+    let bad = good.clone()
+        + "plugins:
+- name: http-log
+  config:
+    http_endpoint: 'http://127.0.0.1:9'
+    custom_fields_by_lua: {x: 'return os.time()'}
+- name: rate-limiting
+  config:
+    minute: 5
+    redis: {password: '{vault://env/not-there}'}
+";
+    let config = folder.write("kong.yaml", &bad);
+    let data = folder.path().join("data").display().to_string();
+    let mut node = Watched::start(&config, &["--data-dir", &data]);
+    let check = async |node: &Watched| {
+        let said = node.process.seen().iter().find(|line| line.starts_with("generation 1: ")).unwrap();
+        assert!(said.contains("; entities left out: 1 (plugins \"http-log\": "), "{said}");
+        assert!(said.contains("; secrets missing: 1 (plugins \"rate-limiting\": {vault://env/not-there} "), "{said}");
+        assert_eq!(node.metrics().await[4], 1);
+        assert!(node.get("/metrics").await.contains("\ncardinal_config_secrets_missing 1\n"));
+        let state = node.config().await;
+        assert_eq!((&state["left_out"], &state["missing_secrets"]), (&1.into(), &1.into()), "{state}");
+        assert_eq!(state["left_out_entities"][0]["entity"], "plugins \"http-log\"", "{state}");
+        assert!(state["left_out_entities"][0]["message"].as_str().unwrap().contains("Lua"), "{state}");
+        let secret = &state["missing_secret_references"][0];
+        assert_eq!(
+            (&secret["entity"], &secret["field"]),
+            (&"plugins \"rate-limiting\"".into(), &"config.redis.password".into())
+        );
+    };
+    check(&node).await;
+    assert_eq!(node.config().await["left_out_entities"][0]["line"], 20);
+    node.process.signal(Signal::TERM);
+    assert!(node.process.ends().success());
+    // The last known good configuration lacks the same.
+    folder.write("kong.yaml", "services: [");
+    let mut node = Watched::start(&config, &["--data-dir", &data]);
+    check(&node).await;
+    folder.write("kong.yaml", good);
+    let said = node.process.wait_for("generation 2");
+    assert!(!said.contains("left out") && !said.contains("missing"), "{said}");
+    assert_eq!(node.metrics().await[4], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

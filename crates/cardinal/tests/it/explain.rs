@@ -168,3 +168,23 @@ services:
         assert!(text.contains("balancer: round-robin over the addresses of c.test:80\n"), "{text}");
     }
 }
+
+#[test]
+fn plugins_that_cannot_be_built_are_marked() {
+    let folder = TempDir::new("explain");
+    let yaml = kong_yaml("http://127.0.0.1:9999")
+        + "plugins:
+- name: http-log
+  config:
+    http_endpoint: 'http://127.0.0.1:9'
+    custom_fields_by_lua: {x: 'return os.time()'}
+";
+    let config = folder.write("kong.yaml", yaml).display().to_string();
+    let text = stdout(&["explain", "--config", &config, "GET", "/private"]);
+    assert!(text.contains("http-log (global)") && text.contains("─ left out: "), "{text}");
+    assert_eq!(text.matches("left out: ").count(), 1, "key-auth is built: {text}");
+    let json = stdout(&["explain", "--config", &config, "--output", "json", "GET", "/private"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let left_out = |at: usize| json["plugins"][at].get("left_out").is_some();
+    assert_eq!((left_out(0), left_out(1)), (false, true), "{json}");
+}

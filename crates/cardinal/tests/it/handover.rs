@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};
-use cardinal_testkit::{EchoServer, H1Client, TempDir, until, until_some_blocking};
+use cardinal_testkit::{EchoServer, H1Client, TempDir, free_port, until, until_some_blocking};
+use rustix::process::Signal;
 use tokio::task::JoinSet;
 
 use crate::kong_yaml;
@@ -67,12 +68,44 @@ async fn a_successor_that_does_not_start_leaves_its_predecessor_alone() {
     // It gets the sockets, but not the second address.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("proxy_listen=127.0.0.1:0, {}", taken.local_addr().unwrap());
-    let mut successor = Process::run(&config, &["--data-dir", &data, "--set", &listen]);
-    successor.wait_for("not started");
+    let mut successor = Process::run(&config, &["--data-dir", &data, "--takeover", "--set", &listen]);
+    let said = successor.wait_for("not started");
+    let taken = taken.local_addr().unwrap();
+    let refused = format!("proxy_listen: cannot listen on {taken}: Address already in use");
+    assert!(said.contains(&refused) && said.contains(&format!("sport = :{}'", taken.port())), "{said}");
     assert_eq!(successor.ends().code(), Some(1));
     node.wait_for("this process keeps serving");
     let response = H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap();
     assert_eq!(response.status, 200);
+}
+
+/// Another service that was given the same directory by mistake.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_listens_elsewhere_does_not_take_over() {
+    let (folder, echo) = (TempDir::new("upgrade"), EchoServer::start("backend").await);
+    let config = folder.write("kong.yaml", kong_yaml(&echo.url()));
+    let data = folder.path().join("data").display().to_string();
+    let mut node = Process::run(&config, &["--data-dir", &data]);
+    let address = node.address();
+    let elsewhere = format!("proxy_listen=127.0.0.1:{}", free_port());
+    let mut other = Process::run(&config, &["--data-dir", &data, "--set", &elsewhere]);
+    let said = other.wait_for("not started");
+    let held =
+        format!("the data directory {data} is in use by process {}, which listens on other addresses", node.id());
+    assert!(said.contains(&held) && said.contains("--data-dir"), "{said}");
+    assert_eq!(other.ends().code(), Some(1));
+    node.wait_for("does not take over");
+    let response = H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap();
+    assert_eq!((response.status, node.has_ended()), (200, false));
+    assert_eq!(folder.read("data/cardinal.pid"), format!("{}\n", node.id()));
+    // Asked for, it does.
+    let mut successor = Process::run(&config, &["--data-dir", &data, "--takeover", "--set", &elsewhere]);
+    successor.wait_for("the previous process is draining");
+    assert!(node.ends().success());
+    assert_eq!(folder.read("data/cardinal.pid"), format!("{}\n", successor.id()));
+    successor.signal(Signal::TERM);
+    assert!(successor.ends().success());
+    assert!(!folder.path().join("data/cardinal.pid").exists());
 }
 
 /// Both ask at once; one of them must come second, and take over from the first.

@@ -1,5 +1,6 @@
 //! A node whose files cannot be served starts with what was served last.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -149,4 +150,27 @@ async fn the_last_generation_is_saved_and_no_rejected_one() {
     let mut node = stage.run();
     let address = node.address();
     assert_eq!((status_of(address, "/open").await, status_of(address, "/second").await), (404, 200));
+}
+
+/// The directory was made by somebody else, and its files were copied there without their modes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_open_to_others_is_reported_and_its_files_are_closed() {
+    let stage = Stage::served().await;
+    let open = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let key = stage.data().join("secret-key");
+    open(&key, 0o644);
+    open(&stage.saved(), 0o640);
+    open(&stage.data(), 0o755);
+    let mut node = stage.run();
+    node.address();
+    let data = stage.data().display().to_string();
+    let told = format!("the data directory {data} is open to other users (mode 0755): run 'chmod 700 {data}'");
+    assert!(node.seen().contains(&told), "{:?}", node.seen());
+    assert_eq!([mode(&key), mode(&stage.saved()), mode(&stage.data())], [0o600, 0o600, 0o755]);
+    node.signal(Signal::TERM);
+    assert!(node.ends().success());
+    open(&stage.data(), 0o700);
+    let mut node = stage.run();
+    node.address();
+    assert!(!node.seen().iter().any(|line| line.contains("other users")), "{:?}", node.seen());
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cardinal_test_tools::tools;
-use cardinal_testkit::{EchoServer, H1Client, TempDir, free_port, until, until_some};
+use cardinal_testkit::{EchoServer, H1Client, H2Client, TempDir, free_port, until, until_some};
 use rustix::process::Signal;
 
 use crate::kong_yaml;
@@ -127,6 +127,37 @@ async fn a_second_signal_ends_a_node_whose_logs_are_blocked() {
     assert_eq!(node.process.ends().code(), Some(1));
 }
 
+/// Heads count, in either version.
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_include_heads_in_http1_and_http2() {
+    let (folder, echo) = (TempDir::new("logs"), EchoServer::start("backend").await);
+    let log = folder.path().join("requests.log");
+    let yaml =
+        kong_yaml(&echo.url()) + &format!("plugins:\n- name: file-log\n  config:\n    path: {}\n", log.display());
+    let config = folder.write("kong.yaml", yaml);
+    let mut command = cardinal();
+    command.args(["run", "--workers", "1", "--access-log", "off", "--config"]).arg(&config);
+    command.args(["--set", "proxy_listen=127.0.0.1:0 http2", "--set", "status_listen=off"]);
+    let mut node = Process::start(command);
+    let address = node.address();
+    let (long, body) = ("a".repeat(1_000), [b'b'; 500]);
+    let fields = [("x-long", long.as_str())];
+    let mut client = H1Client::connect(address).await.unwrap();
+    let one = client.request("POST", "/open", "a.example", &fields, &body).await.unwrap();
+    let two = H2Client::connect(address).await.unwrap().request("POST", "a.example", "/open", &fields, &body).await;
+    assert_eq!((one.status, two.unwrap().status), (200, 200));
+    let lines = async || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        let lines: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (lines.len() == 2).then_some(lines)
+    };
+    let lines = until_some("both requests to be logged", lines).await.unwrap();
+    let sizes = |of: &str| [0, 1].map(|at| lines[at][of]["size"].as_u64().unwrap());
+    for [one, two] in [sizes("request"), sizes("response")] {
+        assert!(one > 1_500 && two > 1_500 && one.abs_diff(two) < 300, "{one} and {two}: {lines:?}");
+    }
+}
+
 fn fifo(folder: &TempDir, name: &str) -> PathBuf {
     let path = folder.path().join(name);
     let [mkfifo] = tools!("mkfifo").expect("every system has mkfifo");
@@ -170,7 +201,16 @@ fn a_signal_ends_a_node_that_waits_to_take_over() {
     let lock = std::fs::File::create(data.join("handover.lock")).unwrap();
     lock.lock().unwrap();
     let mut command = cardinal();
-    command.args(["run", "--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=off", "--data-dir"]).arg(&data);
+    command.args([
+        "run",
+        "--set",
+        "proxy_listen=127.0.0.1:0",
+        "--set",
+        "status_listen=off",
+        "--set",
+        "admin_listen=off",
+    ]);
+    command.arg("--data-dir").arg(&data);
     let mut node = Process::start(command);
     node.wait_for("waiting for another process");
     node.signal(Signal::TERM);

@@ -1,11 +1,14 @@
 //! The product as users meet it: the binary, its files, signals and sockets.
 
+mod admin;
 mod check;
 mod config_state;
+mod dbless;
 mod descriptors;
 mod explain;
 mod failures;
 mod handover;
+mod history;
 mod last_good;
 mod logs;
 mod manual;
@@ -15,6 +18,7 @@ mod reload;
 mod run;
 mod secrets;
 mod stop;
+mod store;
 
 /// A configuration with an open route and one that wants a key, in front of a backend.
 fn kong_yaml(backend: &str) -> String {

@@ -9,6 +9,7 @@ const ORDER: &[(&str, i32)] = &[
     ("jwt", 1450),
     ("key-auth", 1250),
     ("basic-auth", 1100),
+    ("hmac-auth", 1030),
     ("ip-restriction", 990),
     ("request-size-limiting", 951),
     ("acl", 950),

@@ -10,10 +10,11 @@ use cardinal_testkit::{PATIENCE, until_some_blocking};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// The binary, with an environment of its own.
+/// The binary, with an environment of its own. Nodes have no Admin API unless they are told to: all of them would have the
+/// same address.
 pub(crate) fn cardinal() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cardinal"));
-    command.env_clear().stdin(Stdio::null());
+    command.env_clear().env("KONG_ADMIN_LISTEN", "off").stdin(Stdio::null());
     command
 }
 
@@ -94,10 +95,10 @@ impl Process {
         at.unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
-    /// Where it listens for traffic and for questions about its state, once it does.
+    /// Where it listens for traffic, and for status or Admin API requests, once it does.
     pub(crate) fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
         let mut lines = [self.wait_for("listening on "), self.wait_for("listening on ")];
-        lines.sort_by_key(|line| line.contains("(status"));
+        lines.sort_by_key(|line| line.contains("(status") || line.contains("(admin"));
         let [proxy, status] = lines.map(|line| line.split_whitespace().nth(2).and_then(|at| at.parse().ok()));
         proxy.zip(status).expect("lines have addresses")
     }

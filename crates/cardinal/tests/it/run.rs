@@ -179,8 +179,9 @@ async fn the_last_good_configuration_survives_a_broken_file() {
     assert_eq!(strict.ends().code(), Some(1));
     let mut node = Process::run(&config, &["--data-dir", &data]);
     let address = node.address();
-    let expected = "serving the last known good configuration, from 1 saved file; fix the files";
-    assert!(node.seen().iter().any(|line| line.starts_with(expected)), "{:?}", node.seen());
+    let expected = "serving the last known good configuration, from 1 saved file, saved ";
+    let is_told = |line: &String| line.starts_with(expected) && line.contains(" ago; fix the files");
+    assert!(node.seen().iter().any(is_told), "{:?}", node.seen());
     let get =
         || async { H1Client::connect(address).await.unwrap().get("/open", "a.example", &[]).await.unwrap().status };
     assert_eq!(get().await, 200);

@@ -65,3 +65,16 @@ async fn the_time_to_end_is_limited() {
     node.wait_for("drain timeout exceeded, 1 connection closed");
     assert!(node.ends().success());
 }
+
+/// Nothing of an echo backend is to be loaded again.
+#[test]
+fn a_hangup_does_not_end_an_echo_backend() {
+    let mut command = crate::process::cardinal();
+    command.args(["echo", "--listen", "127.0.0.1:0"]);
+    let mut echo = Process::start(command);
+    echo.wait_for("echo: listening on");
+    echo.signal(Signal::HUP);
+    assert!(!echo.has_ended());
+    echo.signal(Signal::TERM);
+    assert_eq!(echo.ends().code(), Some(0));
+}

@@ -2,34 +2,44 @@
 
 pub(super) const ALL: &str = "\
 Examples:
-  cardinal echo &                                       a test backend
-  cardinal check kong.yaml                              validate the file, report differences from Kong
-  cardinal run --config kong.yaml                       serve it on ports 8000 and 8443
-  cardinal explain --config kong.yaml GET http://a.example/orders -H 'apikey: k'
+  cardinal echo &                    a test backend
+  cardinal check kong.yaml           validate the file, report differences
+                                     from Kong
+  cardinal run --config kong.yaml    serve it on ports 8000 and 8443
+  cardinal run                       serve the entities of the Admin API
+  cardinal history                   the revisions of these entities
+  cardinal explain --config kong.yaml GET http://a.example/x -H 'apikey: k'
 
-16 of the 45 plugins bundled with Kong Gateway 3.10 are available: 'cardinal plugins' lists them. 'cardinal check' names
-plugins that a file uses and this version does not have.
+17 of the 45 plugins bundled with Kong Gateway 3.10 are available:
+'cardinal plugins' lists them. 'cardinal check' names plugins that a file
+uses and this version does not have.
 
 'cardinal COMMAND --help' has more examples.";
 
 pub(super) const RUN: &str = "\
 Examples:
   cardinal run --config kong.yaml
-  cardinal run --config /etc/cardinal/conf.d -C /etc/kong/kong.conf --data-dir /var/lib/cardinal
-  cardinal run --config kong.yaml --set proxy_listen='0.0.0.0:80, 0.0.0.0:443 ssl http2'
+  cardinal run --config /etc/cardinal/conf.d -C /etc/kong/kong.conf \\
+    --data-dir /var/lib/cardinal
+  cardinal run --config kong.yaml \\
+    --set proxy_listen='0.0.0.0:80, 0.0.0.0:443 ssl http2'
   CARDINAL_LOG_LEVEL=info cardinal run --config kong.yaml --access-log off
 
-Settings have Kong's names ('cardinal settings' lists them). They come from the file of -C, from the environment as
-KONG_NAME or CARDINAL_NAME, and from the command line; later ones take
-precedence.
+Settings have Kong's names ('cardinal settings' lists them). They come from
+the file of -C, from the environment as KONG_NAME or CARDINAL_NAME, and from
+the command line; later ones take precedence.
 
 While it runs:
-  a changed file, SIGHUP   hot reload; an invalid configuration is rejected, and the current one stays in use
+  a changed file, SIGHUP   hot reload; an invalid configuration is rejected,
+                           and the current one stays in use
   SIGUSR1                  reopen log files
-  SIGTERM, SIGINT          graceful shutdown: drain connections (setting drain_timeout); a second signal stops immediately
+  SIGTERM, SIGINT          graceful shutdown: drain connections (setting
+                           drain_timeout); a second signal stops immediately
 
-Another 'cardinal run' with the same --data-dir takes over the listening sockets, so that no connection is refused during
-an upgrade; the old process drains and exits.";
+Another 'cardinal run' with the same --data-dir and the same addresses takes
+over the listening sockets, so that no connection is refused during an
+upgrade; the old process drains and exits. With other addresses it does not
+start, except with --takeover.";
 
 pub(super) const CHECK: &str = "\
 Examples:
@@ -37,18 +47,24 @@ Examples:
   cardinal check conf.d/ --strict && systemctl reload cardinal
   cardinal check kong.yaml --output json | jq '.entities.routes'
 
-Exits with 0 when the configuration is valid, with 1 when it is not. A valid configuration may contain entities that cannot
-be served, such as a broken certificate: they are reported, and with --strict they make the configuration invalid.";
+Exits with 0 when the configuration is valid, with 1 when it is not. A valid
+configuration may contain entities that cannot be served, such as a broken
+certificate: they are reported, and with --strict they make the configuration
+invalid.";
 
 pub(super) const EXPLAIN: &str = "\
 Examples:
   cardinal explain --config kong.yaml GET http://a.example/orders
-  cardinal explain --config kong.yaml POST https://a.example/orders -H 'apikey: k' --client-ip 203.0.113.9
+  cardinal explain --config kong.yaml POST https://a.example/orders \\
+    -H 'apikey: k' --client-ip 203.0.113.9
   cardinal explain --config kong.yaml --requests requests.jsonl --output json
+  cardinal explain --generation 12 GET http://a.example/orders
 
-The decision is made by the code that serves traffic; no connection is opened. A line of a file of requests is
-  {\"method\":\"GET\",\"url\":\"http://a.example/\",\"headers\":{\"apikey\":\"k\"},\"client_ip\":\"203.0.113.9\",\"sni\":\"a.example\"}
-Only the URL is required.";
+The decision is made by the code that serves traffic; no connection is opened.
+A line of a file of requests is a JSON object; only 'url' is required:
+  {\"method\":\"GET\",\"url\":\"https://a.example/\",\"headers\":{\"apikey\":\"k\"},
+   \"client_ip\":\"203.0.113.9\",\"sni\":\"a.example\",\"http2\":true,\"body\":\"text\"}
+(in the file on one line).";
 
 pub(super) const ECHO: &str = "\
 Examples:
@@ -57,7 +73,8 @@ Examples:
   curl 127.0.0.1:9000/status/503       a response with this status
   curl 127.0.0.1:9000/delay/250        a response after this many milliseconds
 
-It also speaks HTTP/2 in the clear, gRPC (each message comes back) and WebSocket (each frame comes back).";
+It also speaks HTTP/2 in the clear, gRPC (each message comes back) and
+WebSocket (each frame comes back).";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
@@ -67,5 +84,77 @@ Examples:
 
 pub(super) const PLUGINS: &str = "\
 Examples:
-  cardinal plugins                     the available plugins: 16 of the 45 bundled with Kong Gateway 3.10
-  cardinal plugins rate-limiting       the fields of one";
+  cardinal plugins                 the available plugins: 17 of the 45 bundled
+                                   with Kong Gateway 3.10
+  cardinal plugins rate-limiting   the fields of one";
+
+pub(super) const STORE: &str = "\
+Examples:
+  cardinal store status
+  cardinal store export --out kong.yaml
+  cardinal store import kong.yaml --dry-run
+  cardinal store backup /backup/store.db
+
+The store is that of 'cardinal run' without files: SQLite in the data
+directory, or PostgreSQL (settings database, pg_host, ...). All commands but
+'restore' work while nodes use it.";
+
+pub(super) const EXPORT: &str = "\
+Examples:
+  cardinal store export --out kong.yaml
+  cardinal store export | cardinal check -
+  cardinal store export --format json-lines | jq -r .kind | sort | uniq -c
+
+The file holds secrets in the clear. Defaults are part of it, times are not.
+With basic-auth credentials, whose passwords are hashed, the file says
+'_transform: false'; decK does not read such files.";
+
+pub(super) const IMPORT: &str = "\
+Examples:
+  cardinal store import kong.yaml --dry-run
+  cardinal store import kong.yaml
+  cardinal store import --merge team-a.yaml
+
+All changes are one revision: either all of them are made, or none. An entity
+with the name of one in the store takes its id. 'cardinal rollback' undoes an
+import.";
+
+pub(super) const HISTORY: &str = "\
+Examples:
+  cardinal history
+  cardinal history --before 120 --limit 50
+  cardinal history --output json | jq '.[0].revision'";
+
+pub(super) const SHOW: &str = "\
+Examples:
+  cardinal show 12                 the fields that revision 12 changed
+  cardinal show 12 --reveal        with secrets
+  cardinal show 12 --output json | jq '.entities[].name'";
+
+pub(super) const DIFF: &str = "\
+Examples:
+  cardinal diff 10 12
+  cardinal diff 10                 with the newest revision
+  cardinal diff 10 --output json | jq '.routes'
+
+The effect on routes is computed by the code that serves: a route is listed if
+it matches, forwards or filters requests differently.";
+
+pub(super) const ROLLBACK: &str = "\
+Examples:
+  cardinal rollback 10 --dry-run
+  cardinal rollback 10
+
+The store gets exactly the entities of the revision, in one new revision, so
+that a rollback can be undone like any other change. Nodes that run follow at
+once; no restart is needed.";
+
+pub(super) const AUDIT: &str = "\
+Examples:
+  cardinal audit verify
+  cardinal audit verify --output json | jq -r .hash
+
+Each entry of the change log has a hash that covers the entry before it.
+'verify' finds entries that were changed, removed or added, and exits with 1.
+Keep the printed hash elsewhere: it shows later whether the whole log was
+rewritten.";

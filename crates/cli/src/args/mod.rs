@@ -1,6 +1,7 @@
 //! What can be typed. The help texts are the manual: the man pages and completions are made from them.
 
 mod examples;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -11,9 +12,14 @@ use cardinal_base::log::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use store::{
+    AuditCommand, BackupArgs, DiffArgs, ExportArgs, ExportFormat, HistoryArgs, ImportArgs, RestoreArgs, RollbackArgs,
+    ShowArgs, StatusArgs, StoreArgs, StoreCommand,
+};
+
 /// API gateway that runs unchanged Kong Gateway 3.x declarative files.
 #[derive(Debug, Parser)]
-#[command(name = "cardinal", version, arg_required_else_help = true, after_help = examples::ALL)]
+#[command(name = "cardinal", version, arg_required_else_help = true, max_term_width = 100, after_help = examples::ALL)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -30,6 +36,24 @@ pub(crate) enum Command {
     /// Show what would happen to a request, and why
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
+    /// Show, export, import, back up or restore the store of entities
+    #[command(subcommand, arg_required_else_help = true, after_help = examples::STORE)]
+    Store(StoreCommand),
+    /// List the revisions of the store: when, who, how many changes
+    #[command(after_help = examples::HISTORY)]
+    History(HistoryArgs),
+    /// Show what a revision changed
+    #[command(after_help = examples::SHOW)]
+    Show(ShowArgs),
+    /// Compare two revisions: entities, and the effect on routes
+    #[command(after_help = examples::DIFF)]
+    Diff(DiffArgs),
+    /// Restore the entities of an older revision
+    #[command(after_help = examples::ROLLBACK)]
+    Rollback(RollbackArgs),
+    /// Verify the change log of the store
+    #[command(subcommand, arg_required_else_help = true, after_help = examples::AUDIT)]
+    Audit(AuditCommand),
     /// Run a test backend that echoes requests
     #[command(after_help = examples::ECHO)]
     Echo(EchoArgs),
@@ -103,16 +127,20 @@ pub(crate) struct RunArgs {
     pub(crate) config: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
-    /// Directory for state: the last known good configuration and the handover socket
+    /// Directory for state: the last known good configuration, the handover socket, the pid file. One process at a time
+    /// uses it; another one on the same addresses takes over
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Take over from the process that uses the data directory even if it listens on other addresses
+    #[arg(long, requires = "data_dir")]
+    pub(crate) takeover: bool,
     /// Number of worker threads (setting nginx_worker_processes; default: one per core)
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<u32>,
-    /// Fail if any entity would be skipped
+    /// Fail if any entity would be left out; warnings, such as a missing secret, do not count
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Minimum log level: debug, info, notice, warn, error, crit
+    /// Minimum log level: debug, info, notice, warn, error, crit, alert or emerg (setting log_level; default: notice)
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
     /// Log format
@@ -136,7 +164,7 @@ pub(crate) struct CheckArgs {
     /// Output format
     #[arg(long, value_name = "FORM", default_value = "human")]
     pub(crate) output: Output,
-    /// Fail if any entity would be skipped
+    /// Fail if any entity would be left out; warnings, such as a missing secret, do not count
     #[arg(long)]
     pub(crate) strict: bool,
     /// Report only differences
@@ -151,6 +179,12 @@ pub(crate) struct ExplainArgs {
     pub(crate) config: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
+    /// Explain by the entities of the store at this revision instead of files
+    #[arg(long, value_name = "REVISION", conflicts_with = "config")]
+    pub(crate) generation: Option<u64>,
+    /// Directory of the store
+    #[arg(long, value_name = "DIR", requires = "generation")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// The request's method
     #[arg(value_name = "METHOD")]
     pub(crate) method: Option<String>,

@@ -14,6 +14,28 @@ fn definitions_are_consistent() {
     Cli::command().debug_assert();
 }
 
+/// Examples are not wrapped well by a program.
+#[test]
+fn help_fits_into_80_columns() {
+    let mut cli = Cli::command().term_width(80);
+    cli.build();
+    let all = cli.get_subcommands().map(|command| command.get_name().to_owned()).collect::<Vec<_>>();
+    let mut texts = vec![cli.render_long_help().to_string()];
+    for name in all {
+        let command = cli.find_subcommand_mut(&name).unwrap();
+        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for nested in command.get_subcommands() {
+            texts.push(nested.clone().term_width(80).render_long_help().to_string());
+        }
+        let long = command.clone().term_width(80).render_long_help().to_string();
+        // As they were written.
+        assert!(long.contains(&examples), "{name}: {long}");
+        texts.push(long);
+    }
+    let too_long: Vec<&str> = texts.iter().flat_map(|text| text.lines()).filter(|line| line.len() > 80).collect();
+    assert!(too_long.is_empty(), "{too_long:#?}");
+}
+
 #[test]
 fn method_and_url_may_follow_the_files() {
     for line in [

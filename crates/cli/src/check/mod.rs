@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use cardinal_ir::{Diagnostic, Id, Severity};
 use cardinal_kong::check::{self, Line, OrderReport, RouteLabel, Verdict, check_refused};
-use cardinal_kong::declarative::{Hidden, discreet};
+use cardinal_kong::declarative::Hidden;
 use cardinal_kong::{LoadErrors, Source};
 use cardinal_sdk::PluginDef;
 use serde_json::{Map, Value, json};
@@ -171,11 +171,11 @@ impl Found {
                 found
             }
             Outcome::Invalid(errors) => {
-                let fields = match errors.fields() {
+                let fields = match errors.fields_without_secrets() {
                     // A file that is no YAML at all has no fields.
                     Value::Null => json!({ "error": errors.message() }),
                     Value::Object(map) if map.is_empty() => json!({ "error": errors.message() }),
-                    fields => messages_redacted(fields),
+                    fields => fields,
                 };
                 json!({
                     "valid": false,
@@ -233,16 +233,6 @@ impl Found {
 fn left_out(diagnostics: &[Diagnostic]) -> BTreeSet<(&str, Id)> {
     let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
     errors.map(|error| (error.origin.kind(), error.origin.id)).collect()
-}
-
-/// A tree of messages in which no message names a secret.
-fn messages_redacted(tree: Value) -> Value {
-    match tree {
-        Value::Object(map) => map.into_iter().map(|(name, below)| (name, messages_redacted(below))).collect(),
-        Value::Array(list) => list.into_iter().map(messages_redacted).collect(),
-        Value::String(message) => discreet(&message).into(),
-        other => other,
-    }
 }
 
 /// A line for each entity or field, verdict first.

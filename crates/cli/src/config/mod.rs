@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
@@ -20,7 +21,7 @@ use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, SecretKey, Severity};
 use cardinal_kong::check::{OrderReport, Report, order_report};
 use cardinal_kong::declarative::{Hidden, fill, redact_map};
 use cardinal_kong::entities::{Kind, choices};
-use cardinal_kong::settings::{Inputs, Note};
+use cardinal_kong::settings::{Database, Inputs, Note};
 use cardinal_kong::{Registry, Settings, Snapshot, Source, SourceMap, load, lower, lower_owned};
 use cardinal_sdk::PluginDef;
 
@@ -85,6 +86,19 @@ pub(crate) struct LoweredConfig {
     pub(crate) hidden: Hidden,
     /// Where the entities were written.
     pub(crate) source_map: SourceMap,
+    /// The entities, if they are kept.
+    pub(crate) entities: Option<Arc<Snapshot>>,
+}
+
+/// How a node reads a configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reading {
+    /// All of it is served, or nothing.
+    pub(crate) strict: bool,
+    /// The entities are kept. They are freed as they are lowered otherwise.
+    pub(crate) keep_entities: bool,
+    /// A client sent it, whom the environment of the process does not concern: no variable is filled in.
+    pub(crate) is_posted: bool,
 }
 
 /// A configuration that can be served, for a report.
@@ -261,22 +275,28 @@ impl Site {
         Ok(Examined { configuration, diagnostics, warnings, report, order, counts, entities, hidden, source_map })
     }
 
-    /// The same for a node, which needs no more than what it serves. With `strict`, all of it or nothing.
+    /// The same for a node, which needs no more than what it serves.
     pub(crate) fn lowered(
         &self,
         settings: &Settings,
         sources: &[Source],
-        strict: bool,
+        reading: Reading,
     ) -> Result<LoweredConfig, Refusal> {
+        let Reading { strict, keep_entities, is_posted } = reading;
         let registry = self.registry(settings)?;
-        let sources = self.filled(sources)?;
+        let sources = if is_posted { Cow::Borrowed(sources) } else { self.filled(sources)? };
         let snapshot = load(&sources, &registry, settings).map_err(Refusal::Load)?;
         let summary = Counts::of(&snapshot, &registry).summary(|_, all| all);
         let (hidden, source_map) = (Hidden::of_files(&sources, &registry), SourceMap::of(&snapshot));
-        let (ir, secrets, mut diagnostics) = lower_owned(snapshot, &registry, settings);
+        let (entities, (ir, secrets, mut diagnostics)) = if keep_entities {
+            let lowered = lower(&snapshot, &registry, settings);
+            (Some(Arc::new(snapshot)), lowered)
+        } else {
+            (None, lower_owned(snapshot, &registry, settings))
+        };
         hidden.hide_in(&mut diagnostics);
         let configuration = Configuration::new(ir, settings.node.clone()).with_secrets(secrets);
-        let lowered = LoweredConfig { configuration, diagnostics, summary, hidden, source_map };
+        let lowered = LoweredConfig { configuration, diagnostics, summary, hidden, source_map, entities };
         if strict {
             self.refuse_incomplete(&lowered, &sources)?;
         }
@@ -320,7 +340,28 @@ impl Site {
         Ok(diagnostics)
     }
 
-    fn registry(&self, settings: &Settings) -> Result<Registry, Refusal> {
+    /// Whether entities are in a store, and not in files.
+    pub(crate) fn uses_store(&self, settings: &Settings) -> bool {
+        match settings.database {
+            // Files of the command line win over settings.
+            _ if !self.files.is_empty() => false,
+            Some(database) => database != Database::Off,
+            None => self.paths(settings).is_empty() && settings.declarative_config_string.is_none(),
+        }
+    }
+
+    /// Whether settings name a database, and the files of the command line are used instead.
+    pub(crate) fn ignores_database(&self, settings: &Settings) -> bool {
+        !self.files.is_empty() && settings.database.is_some_and(|database| database != Database::Off)
+    }
+
+    /// The environment.
+    pub(crate) fn env(&self) -> &BTreeMap<String, String> {
+        &self.env
+    }
+
+    /// The kinds of entities and plugins of the node.
+    pub(crate) fn registry(&self, settings: &Settings) -> Result<Registry, Refusal> {
         let refused = |notes| Refusal::Settings { notes, transient: false };
         Registry::for_settings(self.plugins, settings).map_err(refused)
     }

@@ -16,7 +16,7 @@ fn loaded(site: &Site) -> Result<Loaded, Refusal> {
 fn summary(site: &Site) -> String {
     let preferences = site.settings().unwrap();
     let texts = site.texts(&preferences).unwrap();
-    site.lowered(&preferences.settings, &texts.sources, false).unwrap().summary
+    site.lowered(&preferences.settings, &texts.sources, Reading::default()).unwrap().summary
 }
 
 #[test]
@@ -115,7 +115,9 @@ fn keys_that_stand_twice_are_a_warning_unless_strict() {
     assert_eq!(found.diagnostics.iter().map(|d| d.severity).collect::<Vec<_>>(), [Severity::Warning]);
     let preferences = site.settings().unwrap();
     let texts = site.texts(&preferences).unwrap();
-    let refused = site.lowered(&preferences.settings, &texts.sources, true).unwrap_err();
+    let refused = site
+        .lowered(&preferences.settings, &texts.sources, Reading { strict: true, ..Reading::default() })
+        .unwrap_err();
     assert!(refused.render().contains("error: key \"host\": duplicate key in a map"), "{}", refused.render());
 }
 

@@ -7,22 +7,23 @@ mod requests;
 mod tests;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use cardinal_engine::EngineError;
-use cardinal_engine::explain::{Decision, Explainer, Question};
-use cardinal_ir::Diagnostic;
+use cardinal_engine::explain::{Applied, Decision, Explainer, Question};
+use cardinal_ir::{Diagnostic, Id, Severity};
 use cardinal_kong::{Settings, Source, SourceMap};
 use cardinal_sdk::PluginDef;
 use tokio::runtime::Builder;
 
-use crate::args::{ExplainArgs, Output};
+use crate::args::{ExplainArgs, Output, StoreArgs};
 use crate::config::{Loaded, Refusal, Site, is_stdin, is_stream, read_stream, read_text, render_diagnostics};
 use crate::out::{self, Screen};
+use crate::store::source_at;
 
 /// Maximum number of similar routes that are shown.
 const LOSERS_MAX: usize = 5;
@@ -37,12 +38,18 @@ pub(crate) fn explain(
     if args.requests.as_ref().is_some_and(both) {
         bail!("--config and --requests cannot both be standard input");
     }
-    let site = Site::new(plugins, args.config.clone(), args.settings.clone(), env);
+    let site = Site::new(plugins, args.config.clone(), args.settings.clone(), env.clone());
     let refused = |refusal: Refusal| anyhow!(refusal.report());
     let preferences = site.settings().map_err(refused)?;
-    let sources = site.texts(&preferences).map_err(refused)?.sources;
+    let sources = match args.generation {
+        Some(revision) => {
+            let store = StoreArgs { settings: args.settings.clone(), data_dir: args.data_dir.clone() };
+            vec![source_at(store, plugins, env, revision)?]
+        }
+        None => site.texts(&preferences).map_err(refused)?.sources,
+    };
     if sources.is_empty() {
-        bail!("no configuration: name files with --config");
+        bail!("no configuration: name files with --config, or a revision of the store with --generation");
     }
     let loaded = site.load(&preferences.settings, &sources).map_err(refused)?;
     // Filters that use the network run on it; their calls fail without a connection.
@@ -60,7 +67,10 @@ pub(crate) fn explain(
             error => error.into(),
         })?;
         source_map.fill(&mut diagnostics);
-        let asking = Asking { explainer, loaded: &loaded, settings: &preferences.settings, sources: &sources };
+        let left_out: Vec<Diagnostic> = loaded.diagnostics.iter().chain(&diagnostics).cloned().collect();
+        let settings = &preferences.settings;
+        let asking =
+            Asking { explainer, loaded: &loaded, settings, sources: &sources, left_out: LeftOut::of(&left_out) };
         match &args.requests {
             Some(path) => {
                 let read =
@@ -69,7 +79,6 @@ pub(crate) fn explain(
                 asking.answer_lines(&text, args.output, &mut screen).await
             }
             None => {
-                let left_out: Vec<Diagnostic> = loaded.diagnostics.iter().chain(&diagnostics).cloned().collect();
                 screen.complain(&render_diagnostics(&left_out, &sources));
                 asking.answer(&typed(&args)?, args.output, &mut screen).await
             }
@@ -108,6 +117,21 @@ struct Asking<'a> {
     loaded: &'a Loaded,
     settings: &'a Settings,
     sources: &'a [Source],
+    left_out: LeftOut,
+}
+
+/// Why plugins were left out, by their ids.
+pub(super) struct LeftOut(HashMap<Id, String>);
+
+impl LeftOut {
+    fn of(diagnostics: &[Diagnostic]) -> Self {
+        let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error && d.origin.kind() == "plugins");
+        Self(errors.map(|error| (error.origin.id, error.message.clone())).collect())
+    }
+
+    fn reason(&self, plugin: &Applied) -> Option<&str> {
+        self.0.get(&plugin.id).map(String::as_str)
+    }
 }
 
 impl Asking<'_> {
@@ -119,8 +143,8 @@ impl Asking<'_> {
 
     fn show(&self, question: &Question, decision: &Decision, output: Output, screen: &mut Screen) -> Result<()> {
         match output {
-            Output::Human => screen.print(&tree::tree(question, decision, self.loaded, self.settings, self.sources)),
-            Output::Json => screen.print_json(requests::json(question, decision)),
+            Output::Human => screen.print(&tree::tree(question, decision, self)),
+            Output::Json => screen.print_json(requests::json(question, decision, &self.left_out)),
         }
     }
 

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use cardinal_engine::explain::{Decision, Named, Question};
+use cardinal_engine::explain::{Applied, Decision, Named, Question};
 use cardinal_kong::scope_text;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::discreet;
+use super::{LeftOut, discreet};
 
 /// One line of a file of requests.
 #[derive(Deserialize)]
@@ -66,16 +66,19 @@ pub(super) fn question(line: &str) -> Result<Question, String> {
 }
 
 /// A decision as an object of one line.
-pub(super) fn json(question: &Question, decision: &Decision) -> Value {
+pub(super) fn json(question: &Question, decision: &Decision, left_out: &LeftOut) -> Value {
     let named = |named: &Option<Named>| match named {
         Some(named) => json!({ "id": named.id, "name": named.name }),
         None => Value::Null,
     };
-    let plugins: Vec<Value> = decision
-        .plugins
-        .iter()
-        .map(|plugin| json!({ "name": plugin.name, "scope": scope_text(&plugin.scope) }))
-        .collect();
+    let plugin = |plugin: &Applied| {
+        let mut object = json!({ "name": plugin.name, "scope": scope_text(&plugin.scope) });
+        if let Some(reason) = left_out.reason(plugin) {
+            object["left_out"] = reason.into();
+        }
+        object
+    };
+    let plugins: Vec<Value> = decision.plugins.iter().map(plugin).collect();
     let mut object = json!({
         "route": named(&decision.route),
         "service": named(&decision.backend),

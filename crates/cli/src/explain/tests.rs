@@ -67,11 +67,11 @@ fn tracing_is_shown_with_its_destination() {
     let decision = Decision { tracing: Some(tracing.clone()), ..Decision::default() };
     let text = tree::tracing_text(&tracing);
     assert_eq!(text, "tracing: all: sampled, spans go to http://c:4318/v1/traces (otlp_http)");
-    let json = requests::json(&Question::default(), &decision);
+    let json = requests::json(&Question::default(), &decision, &LeftOut::of(&[]));
     let expected =
         json!({ "id": cardinal_ir::Id::nil(), "sampled": true, "exporter": "http://c:4318/v1/traces (otlp_http)" });
     assert_eq!(json["tracing"], expected);
-    assert_eq!(requests::json(&Question::default(), &Decision::default()).get("tracing"), None);
+    assert_eq!(requests::json(&Question::default(), &Decision::default(), &LeftOut::of(&[])).get("tracing"), None);
     let idle = Tracing { sampled: false, exporter: None, ..tracing };
     assert_eq!(tree::tracing_text(&idle), "tracing: all: not sampled, no spans are exported");
 }

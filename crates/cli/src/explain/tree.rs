@@ -3,13 +3,13 @@
 use cardinal_engine::explain::{Applied, Decision, Loser, Mirrored, Named, Question, Share, Tracing};
 use cardinal_ir::Id;
 use cardinal_kong::check::why_first;
-use cardinal_kong::{Settings, Source, scope_text};
+use cardinal_kong::{Settings, scope_text};
 use serde_json::Value;
 
 use crate::config::Loaded;
 
-use super::discreet;
 use super::origins::{Leaf, leaves};
+use super::{Asking, discreet};
 
 /// A line with what belongs to it.
 #[derive(Debug, Default)]
@@ -38,17 +38,12 @@ impl Branch {
 }
 
 /// The decision as a tree, ending with a line end.
-pub(super) fn tree(
-    question: &Question,
-    decision: &Decision,
-    loaded: &Loaded,
-    settings: &Settings,
-    sources: &[Source],
-) -> String {
+pub(super) fn tree(question: &Question, decision: &Decision, asking: &Asking<'_>) -> String {
+    let Asking { loaded, settings, .. } = *asking;
     let root = Branch::new(format!("{} {}", question.method, question.url)).with(
         [
             Some(route(decision, loaded, settings)),
-            plugins(decision, loaded, sources),
+            plugins(decision, asking),
             decision.principal.as_ref().map(|c| Branch::new(format!("consumer: {}", label(c, "consumers", loaded)))),
             decision.backend.as_ref().map(|s| Branch::new(format!("service: {}", label(s, "services", loaded)))),
             shares(decision, loaded),
@@ -87,20 +82,22 @@ fn why_below(decision: &Decision, loser: &Loser, loaded: &Loaded, settings: &Set
     why_first(&loaded.snapshot, settings, (&winner.id, record), loser)
 }
 
-fn plugins(decision: &Decision, loaded: &Loaded, sources: &[Source]) -> Option<Branch> {
+fn plugins(decision: &Decision, asking: &Asking<'_>) -> Option<Branch> {
     decision.route.as_ref()?;
     if decision.plugins.is_empty() {
         return Some(Branch::new("plugins: none"));
     }
-    let all = decision.plugins.iter().enumerate().map(|(i, plugin)| plugin_branch(i + 1, plugin, loaded, sources));
+    let all = decision.plugins.iter().enumerate().map(|(i, plugin)| plugin_branch(i + 1, plugin, asking));
     Some(Branch::new("plugins, in the order they run").with(all))
 }
 
-fn plugin_branch(number: usize, plugin: &Applied, loaded: &Loaded, sources: &[Source]) -> Branch {
+fn plugin_branch(number: usize, plugin: &Applied, asking: &Asking<'_>) -> Branch {
+    let (loaded, sources) = (asking.loaded, asking.sources);
     let instance = plugin.instance_name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
     let location = loaded.snapshot.get("plugins", &plugin.id).and_then(|entity| entity.location);
     let at = location.as_ref().map(|at| format!("  {}:{}", at.file, at.line)).unwrap_or_default();
-    let branch = Branch::new(format!("{number}. {}{instance} ({}){at}", plugin.name, scope_text(&plugin.scope)));
+    let branch = Branch::new(format!("{number}. {}{instance} ({}){at}", plugin.name, scope_text(&plugin.scope)))
+        .with(asking.left_out.reason(plugin).map(|reason| Branch::new(format!("left out: {reason}"))));
     let Some(kind) = loaded.registry.plugin(plugin.name) else { return branch };
     let config = with_vault_references(&plugin.config, loaded);
     let leaves = leaves(&config, &kind.config, location.as_ref(), sources);

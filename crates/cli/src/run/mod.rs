@@ -3,17 +3,22 @@
 //! One thread decides everything: it waits for an [`Event`] or an update of the configuration, and handles it. Threads for
 //! signals, file changes and successors only send events and requests.
 
+mod control;
+mod data_dir;
 mod descriptors;
 mod file_source;
 mod handover;
+mod incomplete;
 mod kept;
 mod last_good_text;
+mod listen_error;
 mod logs;
 mod node;
 mod node_id;
 mod quiet;
 mod secret_key;
 mod signals;
+mod source;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -29,8 +34,8 @@ use crate::args::RunArgs;
 use crate::config::{Refusal, Site};
 use crate::out;
 
-use file_source::FileSource;
 use node::{Node, Senders};
+use source::Source;
 
 pub(crate) use signals::stop_signal;
 
@@ -56,7 +61,8 @@ pub(crate) fn run(
     started: crate::Started,
     env: BTreeMap<String, String>,
 ) -> Result<ExitCode> {
-    let RunArgs { files, config, settings, data_dir, workers, strict, log_level, log_format, access_log } = args;
+    let RunArgs { files, config, settings, data_dir, takeover, workers, strict, log_level, log_format, access_log } =
+        args;
     let mut site = Site::new(plugins, [files, config].concat(), settings, env);
     if let Some(workers) = workers {
         site.set("nginx_worker_processes", workers.to_string());
@@ -85,7 +91,7 @@ pub(crate) fn run(
         site,
         preferences,
         logs,
-        node::Options { data_dir, strict, started, descriptors_max },
+        node::Options { data_dir, takeover, strict, started, descriptors_max },
         (senders, requested),
     ) {
         Ok(node) => node,
@@ -106,10 +112,17 @@ pub(crate) fn run(
 }
 
 /// Handles events until one of them ends the loop. While the node drains, events are rejected.
-fn serve(node: Node, source: FileSource, events: Receiver<Event>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().context("the main thread")?;
+fn serve(node: Node, source: Source, events: Receiver<Event>) -> Result<()> {
+    let acting = act(&node, source, events);
     // The source and the receiver are gone afterwards.
-    match runtime.block_on(act(&node, source, events)) {
+    let end = match node.control() {
+        Some(control) => control.runtime().block_on(acting),
+        None => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.context("the main thread")?.block_on(acting)
+        }
+    };
+    match end {
         End::Succeeded => node.give_way(),
         End::Asked => node.drain("stopping"),
         End::Alone => node.drain("internal error: the event threads have ended"),
@@ -130,7 +143,7 @@ enum End {
 
 /// Follows the source of the configuration, and acts on events until one of them is the end. Both happen on this thread,
 /// one after the other.
-async fn act(node: &Node, mut source: FileSource, mut events: Receiver<Event>) -> End {
+async fn act(node: &Node, mut source: Source, mut events: Receiver<Event>) -> End {
     let mut following = std::pin::pin!(node.engine().follow(&mut source));
     loop {
         let event = tokio::select! {

@@ -15,17 +15,22 @@ use crate::config::{Preferences, Refusal, Site};
 use crate::out;
 
 use super::Event;
+use super::control::Control;
+use super::data_dir::{self, PidFile};
 use super::file_source::{FileSource, Request};
-use super::handover::{self, TakeoverLock};
+use super::handover::{self, Takeover, TakeoverLock};
 use super::logs::Logs;
+use super::source::Source;
 use super::watch::Watch;
-use super::{node_id, secret_key};
+use super::{listen_error, node_id, secret_key};
 
 /// Options of the command line.
 #[derive(Debug)]
 pub(super) struct Options {
     /// Directory for what outlives the process.
     pub(super) data_dir: Option<PathBuf>,
+    /// A process that uses the data directory is replaced whatever it listens on.
+    pub(super) takeover: bool,
     /// Nothing may be left out.
     pub(super) strict: bool,
     /// Called when the node serves.
@@ -47,6 +52,9 @@ pub(super) struct Senders {
 pub(super) struct Node {
     engine: Engine,
     logs: Logs,
+    control: Option<Control>,
+    /// Removed when the node has ended.
+    _pid_file: Option<PidFile>,
 }
 
 impl Node {
@@ -58,12 +66,23 @@ impl Node {
         logs: Logs,
         options: Options,
         (senders, requests): (Senders, Receiver<Request>),
-    ) -> Result<(Self, FileSource)> {
-        let Options { data_dir, strict, started, descriptors_max } = options;
+    ) -> Result<(Self, Source)> {
+        let Options { data_dir, takeover, strict, started, descriptors_max } = options;
+        let uses_store = site.uses_store(&preferences.settings);
+        if site.ignores_database(&preferences.settings) {
+            tracing::warn!("the setting database has no effect: entities come from the files of the command line");
+        }
+        let data_dir = match data_dir {
+            None if uses_store => Some(crate::store::default_data_dir(site.env())?),
+            given => given,
+        };
         let keeper = data_dir.as_deref().map(|folder| {
             Keeper::open(folder).with_context(|| format!("cannot make the data directory {}", folder.display()))
         });
         let keeper = keeper.transpose()?;
+        if let Some(folder) = &data_dir {
+            data_dir::protect(folder);
+        }
         if !preferences.settings.node_id_given {
             site.node_id = Some(node_id::find(data_dir.as_deref())?);
         }
@@ -83,30 +102,57 @@ impl Node {
             ..EngineOptions::default()
         };
         let connections_max = preferences.settings.node.limits.connections_max;
-        let (mut source, first) = FileSource::start(site, preferences, keeper, strict, (watch, requests))?;
-        let takeover =
-            data_dir.as_deref().map(|dir| TakeoverLock::wait(dir, handover::TAKEOVER_WAIT_MAX)).transpose()?;
-        let (inherited, predecessor) = data_dir.as_deref().map(handover::inherit).transpose()?.unwrap_or_default();
+        let (mut source, first, control) = match data_dir.as_deref().filter(|_| uses_store) {
+            Some(folder) => {
+                let registry = site.registry(&preferences.settings)?;
+                let (control, source, first) = Control::start(registry, preferences.settings, folder)?;
+                (Source::Store(Box::new(source)), first, Some(control))
+            }
+            None => {
+                let settings = Some(&preferences.settings).filter(|settings| !settings.admin.listeners.is_empty());
+                let control = settings.map(|settings| Control::of_files(site.registry(settings)?, settings.clone()));
+                let (control, api) = control.transpose()?.unzip();
+                let (source, first) = FileSource::start(site, preferences, keeper, strict, (watch, requests, api))?;
+                (Source::Files(Box::new(source)), first, control)
+            }
+        };
+        let lock = data_dir.as_deref().map(|dir| TakeoverLock::wait(dir, handover::TAKEOVER_WAIT_MAX)).transpose()?;
+        let takeover = if takeover { Takeover::Any } else { Takeover::of_same(&source.listeners()) };
+        let inherited = data_dir.as_deref().map(|dir| handover::inherit(dir, &takeover)).transpose()?;
+        let (inherited, predecessor) = inherited.unwrap_or_default();
         let config_status = Some(std::sync::Arc::clone(source.status()));
         let engine_options = EngineOptions { inherited, config_status, ..engine_options };
         let (engine, applied) =
             Engine::start(Configuration::from(first), engine_options).map_err(|error| match error {
                 EngineError::Refused(found) => source.refusal_of_first(found),
+                EngineError::Listen { name, address, error } => {
+                    anyhow!(listen_error::text(&source.listeners(), &name, address, &error))
+                }
                 error => anyhow!(error),
             })?;
         started(engine.services());
         source.ack(applied.into());
-        let node = Self { engine, logs };
+        // Before the predecessor ends: it removes a file that is its own.
+        let pid_file = data_dir.as_deref().and_then(PidFile::write);
+        let node = Self { engine, logs, control, _pid_file: pid_file };
         node.announce(connections_max, descriptors_max);
+        if let Some(control) = &node.control {
+            control.serve(&node.engine, predecessor.is_some())?;
+        }
         if let Some(predecessor) = predecessor {
             predecessor.tell_ready();
         }
         if let Some(data_dir) = &data_dir {
             handover::offer(data_dir, senders.events);
         }
-        drop(takeover);
+        drop(lock);
         cardinal_base::memory::release_free();
         Ok((node, source))
+    }
+
+    /// The control plane of the process, if it has one.
+    pub(super) fn control(&self) -> Option<&Control> {
+        self.control.as_ref()
     }
 
     /// The engine.
@@ -138,6 +184,9 @@ impl Node {
     /// Ends because a successor serves, which answers for the node from now on.
     pub(super) fn give_way(self) {
         self.engine.stop_status();
+        if let Some(control) = &self.control {
+            control.stop();
+        }
         self.drain("replaced by a new process");
     }
 

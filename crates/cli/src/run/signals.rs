@@ -13,8 +13,11 @@ use super::Event;
 use super::file_source::Request;
 use super::node::Senders;
 
-/// A future that resolves at a stop signal. From now on the signals do not end the process by themselves.
+/// A future that resolves at a stop signal. From now on the signals do not end the process by themselves, and SIGHUP has no
+/// effect.
 pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    // Its default action, which ends the process, stays replaced.
+    drop(signal(SignalKind::hangup())?);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! An exchange in a few words, for people at a terminal.
+//! The access log line in its short form, for a terminal.
 
 use std::io::Write as _;
 

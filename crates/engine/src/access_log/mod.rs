@@ -1,8 +1,8 @@
-//! [`AccessLog`]: one line of JSON for each exchange that is over, in the shape of log records, to a file; a few words
-//! on a terminal.
+//! [`AccessLog`]: writes one line per finished exchange: JSON in the shape of log records to a file, or a short form to
+//! a terminal.
 //!
-//! Whoever serves only makes the line and puts it into the bounded queue of a [`Sink`]: a slow disk slows no request
-//! down.
+//! Worker threads only format the line and push it into the bounded queue of a [`Sink`], so that a slow disk does not
+//! slow down requests.
 
 mod brief;
 
@@ -14,22 +14,22 @@ use cardinal_sdk::{LogCx, Services, log};
 
 use crate::exchange::Scratch;
 
-/// Room for a usual line.
+/// Capacity for a line of usual length.
 const LINE_BYTES: usize = 2_048;
 
-/// Where access records go. Clones write to the same place; it is closed with the last one.
+/// The destination of access records. Clones write to the same destination; it is closed with the last clone.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     sink: Sink,
-    /// People read it: a few words instead of a record.
+    /// Write the short form, for people, instead of a JSON record.
     brief: bool,
 }
 
 impl AccessLog {
-    /// Writes to a file, at its end, or to `/dev/stdout` or `/dev/stderr` whatever those are.
+    /// Appends to a file, or writes to `/dev/stdout` or `/dev/stderr`, whatever kind of file these are.
     ///
     /// # Errors
-    /// When the file cannot be opened or the thread cannot be started.
+    /// If the file cannot be opened or the thread cannot be started.
     pub fn open(path: &Path) -> io::Result<Self> {
         let brief = match path.to_str() {
             Some("/dev/stdout") => io::stdout().is_terminal(),
@@ -39,7 +39,7 @@ impl AccessLog {
         Ok(Self { sink: Sink::start(Destination::open(path)?, "access records")?, brief })
     }
 
-    /// Notes an exchange that is over. `answered`: a response head was sent.
+    /// Records a finished exchange. `answered`: a response head was sent.
     pub(crate) fn write(&self, services: &Services, s: &Scratch, answered: bool) {
         let mut line = Vec::with_capacity(LINE_BYTES);
         let cx = LogCx {
@@ -48,7 +48,7 @@ impl AccessLog {
             exchange: &s.exchange,
             path: &s.path,
             services,
-            // No filter's: there is no state to look at.
+            // No filter: there is no filter state to read.
             slot: usize::MAX,
         };
         if self.brief {
@@ -60,19 +60,19 @@ impl AccessLog {
         self.sink.push(line);
     }
 
-    /// Opens the file again, after it was moved away. Lines that were noted just before may still go to the old one;
-    /// while the new one cannot be opened all do, and the reason is logged.
+    /// Reopens the file, for log rotation. Lines that were queued just before may still go to the old file. If the new
+    /// file cannot be opened, all lines go to the old file, and the reason is logged.
     pub fn reopen(&self) {
         self.sink.reopen();
     }
 
-    /// Waits until everything noted so far is written: at most 5 seconds, and no longer than a second without progress;
-    /// `false` when that was not enough. Blocks the thread: not for those who serve.
+    /// Waits until all queued lines are written: at most 5 seconds, and at most one second without progress; returns
+    /// `false` if lines remain. Blocks the thread, so workers must not call it.
     pub fn flush(&self) -> bool {
         self.sink.flush(FLUSH_TIMEOUT)
     }
 
-    /// Lines that did not fit or could not be written, since the start.
+    /// Number of lines since the start that were dropped because the queue was full or writing failed.
     pub fn dropped(&self) -> u64 {
         self.sink.dropped()
     }

@@ -32,7 +32,7 @@ async fn a_record_is_one_line_of_json() {
     assert_eq!(records.len(), 2);
     assert_eq!(records[0]["request"]["uri"], "/a?b=c");
     assert_eq!(records[0]["response"]["status"], 204);
-    // A client that left before.
+    // A client that disconnected before the response.
     assert_eq!(records[1]["response"]["status"], 499);
 
     let cx = LogCx {

@@ -1,9 +1,9 @@
-//! How calls of both kinds fail and end.
+//! Failures of HTTP and gRPC calls, and the end of their connections.
 
 use cardinal_sdk::CallError;
 use tokio::task::JoinHandle;
 
-/// A call whose caller may leave.
+/// Aborts the task of a call when the caller stops waiting.
 pub(super) struct EndOnDrop(pub(super) JoinHandle<()>);
 
 impl Drop for EndOnDrop {
@@ -12,7 +12,7 @@ impl Drop for EndOnDrop {
     }
 }
 
-/// Why a call failed: because of the node itself, or of the server.
+/// The error of a failed call. `is_local`: the cause is the node itself, not the server.
 pub(super) fn failed(is_local: bool, reason: String) -> CallError {
     if is_local { CallError::Local(reason) } else { CallError::Transport(reason) }
 }

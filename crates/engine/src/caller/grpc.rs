@@ -1,4 +1,4 @@
-//! gRPC calls with one message in each direction, over HTTP/2, with connections that are kept for the next call.
+//! Unary gRPC calls over HTTP/2 with keep-alive connections.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -23,16 +23,16 @@ use super::idle::Key;
 use super::url::Url;
 use crate::connector::{ConnectFailure, Connector, Tls, Trust};
 
-/// Calls in progress at once; more wait, within their own time limits.
+/// Maximum number of concurrent calls; further calls wait, within their own time limits.
 const CALLS_MAX: usize = 256;
-/// Servers to which a connection is kept.
+/// Maximum number of servers with a cached connection.
 const KEPT_MAX: usize = 64;
 /// How long a connection is kept for the next call.
 const KEPT_FOR: Duration = Duration::from_secs(60);
-/// Header list of an answer, bytes.
+/// Maximum header list size of a response, bytes.
 const HEADER_LIST_MAX: u32 = 64 * 1024;
 
-/// `grpc-status` values that stand for HTTP statuses.
+/// `grpc-status` values that HTTP statuses map to.
 const UNKNOWN: u32 = 2;
 const PERMISSION_DENIED: u32 = 7;
 const UNIMPLEMENTED: u32 = 12;
@@ -58,7 +58,7 @@ impl GrpcCaller {
         Self { connector, kept: Mutex::default(), calls: Semaphore::new(CALLS_MAX) }
     }
 
-    /// Makes a call on this runtime, whoever awaits it. Dropping the future ends it.
+    /// Makes a call on this runtime, regardless of the runtime that awaits it. Dropping the future cancels the call.
     pub(super) fn start(
         self: Arc<Self>,
         call: GrpcCall,
@@ -71,7 +71,7 @@ impl GrpcCaller {
                 EndOnDrop(task::spawn("gRPC call", async move {
                     let clock = self.connector.clock();
                     let limited = cardinal_base::timeout(&**clock, call.timeout, self.call(&call)).await;
-                    // Nobody waits any more when this fails.
+                    // Sending fails if the caller has stopped waiting.
                     answer.send(limited.unwrap_or(Err(CallError::Timeout))).ok();
                 }))
             };
@@ -88,7 +88,7 @@ impl GrpcCaller {
         let key = Key::of(&url, call.insecure, &self.connector);
         let _place = self.calls.acquire().await.map_err(|_| transport("the node is stopping"))?;
         let sender = match self.take(&key) {
-            // The server may have closed it meanwhile.
+            // The server may have closed the connection meanwhile.
             Some(kept) => kept.ready().await.ok(),
             None => None,
         };
@@ -109,7 +109,7 @@ impl GrpcCaller {
         kept.remove(key).map(|kept| kept.sender)
     }
 
-    /// Keeps a connection that has just brought an answer.
+    /// Keeps a connection after a response for the next call.
     fn keep(&self, key: Key, sender: SendRequest<Bytes>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT_MAX || kept.contains_key(&key) {
@@ -127,7 +127,7 @@ impl GrpcCaller {
         let mut builder = h2::client::Builder::new();
         builder.enable_push(false).max_header_list_size(HEADER_LIST_MAX);
         let (sender, connection) = builder.handshake(connected.io).await.map_err(|error| broken(&error))?;
-        // It ends with the connection, or when nobody has a sender any more.
+        // The task ends with the connection, or when the last sender is dropped.
         drop(task::spawn("gRPC connection", async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "gRPC connection ended");
@@ -142,7 +142,7 @@ fn broken(error: &h2::Error) -> CallError {
     failed(is_local, error.to_string())
 }
 
-/// Sends the message and reads the answer.
+/// Sends the message and reads the response.
 async fn exchange(
     sender: &mut SendRequest<Bytes>,
     request: Request<()>,
@@ -172,7 +172,7 @@ async fn exchange(
     Ok(reply(status, trailers.as_ref().unwrap_or(&parts.headers), &framed))
 }
 
-/// What the last fields and the body of an answer say.
+/// Builds the reply from the final fields and the body of a response.
 fn reply(http_status: u16, fields: &HeaderMap, framed: &[u8]) -> GrpcReply {
     let text = |name: &str| fields.get(name).and_then(|value| value.to_str().ok());
     let Some(status) = text("grpc-status").and_then(|status| status.parse().ok()) else {
@@ -199,14 +199,14 @@ fn reply(http_status: u16, fields: &HeaderMap, framed: &[u8]) -> GrpcReply {
     }
 }
 
-/// The only message of an answer, which is not compressed: the call did not offer that.
+/// The only message of a response. It is not compressed, because the call does not offer compression.
 fn unframe(framed: &[u8]) -> Option<&[u8]> {
     let (prefix, message) = framed.split_first_chunk::<5>()?;
     let [0, a, b, c, d] = *prefix else { return None };
     (usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()? == message.len()).then_some(message)
 }
 
-/// What an answer without `grpc-status` means: it is a proxy's.
+/// The reply for a response without `grpc-status`, which comes from a proxy.
 fn of_http(status: u16) -> GrpcReply {
     let code = match status {
         400 => INTERNAL,
@@ -219,7 +219,7 @@ fn of_http(status: u16) -> GrpcReply {
     GrpcReply { status: code, reason: format!("HTTP status {status} without grpc-status"), ..GrpcReply::default() }
 }
 
-/// Fields of the protocol, which metadata does not set.
+/// Protocol fields, which metadata cannot set.
 const OURS: [&str; 11] = [
     "host",
     "connection",
@@ -255,7 +255,7 @@ fn request(call: &GrpcCall) -> Option<Request<()>> {
     Some(request)
 }
 
-/// A time limit as gRPC writes it: at most eight digits and a unit.
+/// A timeout in the format of gRPC: at most eight digits and a unit.
 fn timeout(limit: Duration) -> String {
     match limit.as_millis() {
         millis @ ..=99_999_999 => format!("{millis}m"),

@@ -1,4 +1,4 @@
-//! Connections that wait for their next call.
+//! The pool of idle connections.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,20 +10,20 @@ use super::url::Url;
 use crate::connector::Connector;
 use crate::http_client::Connection;
 
-/// Connections kept for one host.
+/// Maximum number of idle connections to one host.
 const PER_HOST_MAX: usize = 8;
-/// Connections kept in all.
+/// Maximum number of idle connections in total.
 const ALL_MAX: usize = 256;
-/// How often connections that waited too long are looked for.
+/// Interval between sweeps for expired connections.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
-/// What connections must have in common to stand in for each other.
+/// The properties that a connection must have to serve a call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) tls: bool,
     /// The server was not verified.
     pub(super) insecure: bool,
-    /// The authorities that the server was verified by.
+    /// Number of the authorities by which the server was verified.
     pub(super) trust: u64,
     /// Lower-case.
     pub(super) host: Box<str>,
@@ -31,7 +31,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The connections that serve calls to the URL.
+    /// The key of connections that can serve calls to the URL.
     pub(super) fn of(url: &Url<'_>, insecure: bool, connector: &Connector) -> Self {
         let insecure = url.tls && insecure;
         Self {
@@ -44,7 +44,7 @@ impl Key {
     }
 }
 
-/// Connections that wait for their next call.
+/// Idle connections that wait for their next call.
 pub(super) struct Idle {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -52,10 +52,10 @@ pub(super) struct Idle {
 
 #[derive(Default)]
 struct State {
-    /// The last one used is at the end.
+    /// The most recently used connection is last.
     waiting: HashMap<Key, Vec<Waiting>>,
     count: usize,
-    /// A task looks for those that waited too long.
+    /// A sweeper task is running.
     sweeping: bool,
 }
 
@@ -75,7 +75,7 @@ impl Idle {
         Self { clock, state: Mutex::default() }
     }
 
-    /// A connection that is still open and ready for a request; the one that waited least.
+    /// Takes the most recently used connection that is still open and ready for a request.
     pub(super) fn take(&self, key: &Key) -> Option<Connection> {
         let now = self.clock.tick();
         let mut state = self.lock();
@@ -95,8 +95,8 @@ impl Idle {
         found
     }
 
-    /// Keeps a connection for so long. Where there is no room, the one of its host that waited longest makes room, or
-    /// this one is closed.
+    /// Keeps a connection for the given time. If the pool is full, the connection of the same host that has been idle
+    /// longest is closed, or else this one.
     pub(super) fn put(self: &Arc<Self>, key: Key, connection: Connection, keepalive: Duration) {
         let now = self.clock.tick();
         let until = now.plus(keepalive);
@@ -135,7 +135,7 @@ impl Idle {
         }
     }
 
-    /// How many wait.
+    /// Number of idle connections.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lock().count

@@ -1,5 +1,5 @@
-//! [`Caller`]: HTTP calls of the node itself, such as those of log shippers and token checks, on the control runtime.
-//! Connections are kept for the next call.
+//! [`Caller`]: the HTTP client for calls of the node itself, such as log shipping and token introspection. Calls run on
+//! the control runtime over keep-alive connections.
 
 mod failure;
 mod grpc;
@@ -27,7 +27,7 @@ use grpc::GrpcCaller;
 use idle::{Idle, Key};
 use url::Url;
 
-/// Calls in progress at once; more wait, within their own time limits.
+/// Maximum number of concurrent calls; further calls wait, within their own time limits.
 const CALLS_MAX: usize = 1_024;
 
 /// Makes HTTP calls. Follows no redirects, sends no cookies, uses no proxy.
@@ -44,7 +44,8 @@ struct Inner {
 }
 
 impl Caller {
-    /// A caller that verifies servers by these authorities. Calls run on the resolver's runtime, whoever awaits them.
+    /// Creates a caller that verifies servers by these authorities. Calls run on the resolver's runtime, whichever
+    /// runtime awaits them.
     pub(crate) fn new(dns: Arc<Dns>, trust: Arc<Trust>) -> Self {
         let (runtime, clock) = (dns.runtime().clone(), Arc::clone(dns.clock()));
         let grpc = Arc::new(GrpcCaller::new(Arc::clone(&dns), Arc::clone(&trust)));
@@ -66,7 +67,7 @@ impl HttpCaller for Caller {
                 let _entered = runtime.enter();
                 EndOnDrop(task::spawn("HTTP call", async move {
                     let limited = timeout(&**inner.connector.clock(), call.timeout, inner.call(&call)).await;
-                    // Nobody waits any more when this fails.
+                    // Sending fails if the caller has stopped waiting.
                     answer.send(limited.unwrap_or(Err(CallError::Timeout))).ok();
                 }))
             };
@@ -103,7 +104,7 @@ impl Inner {
         self.run(connected, request, call, &key).await.map_err(|failed| call_error(failed.cause, call))
     }
 
-    /// One request and its response; the connection is kept if it can serve another one.
+    /// Runs one request and reads its response; keeps the connection if it can be reused.
     async fn run(
         &self,
         mut connection: Connection,
@@ -127,8 +128,8 @@ impl Inner {
     }
 }
 
-/// Whether a request that failed on a kept connection is made again: the server closed it before it answered, and
-/// nothing happened, or would happen twice without harm (RFC 9110 section 9.2.2).
+/// Whether a request that failed on a kept connection is sent again: the server closed the connection before it
+/// responded, and either did not process the request or can safely process it twice (RFC 9110 section 9.2.2).
 fn may_repeat(failed: &Failed, method: &Method) -> bool {
     failed.cause.is_disconnect() && !failed.answered && (!failed.sent || method.is_idempotent())
 }
@@ -146,8 +147,8 @@ fn method(call: &HttpCall) -> Result<Method, CallError> {
     method.ok_or_else(|| transport("the method cannot be called"))
 }
 
-/// The fields of a request. Those about the connection and the framing are this connection's, not the caller's; a
-/// `Host` that the caller gives is sent instead of the URL's.
+/// The fields of a request. Connection and framing fields are set for this connection, not taken from the caller; a
+/// `Host` given by the caller replaces that of the URL.
 fn fields(call: &HttpCall, url: &Url<'_>, method: &Method) -> Result<HeaderMap, CallError> {
     let host = call.headers.known(Name::Host).unwrap_or(url.authority.as_bytes());
     let host = HeaderValue::from_bytes(host).ok().filter(|host| is_authority(host.as_bytes()));
@@ -155,7 +156,7 @@ fn fields(call: &HttpCall, url: &Url<'_>, method: &Method) -> Result<HeaderMap, 
     let mut fields = HeaderMap::new();
     fields.insert(HOST, host);
     if call.body.is_empty() && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
-        // hyper says so only of a body that has bytes.
+        // hyper only sets the field for a non-empty body.
         fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if call.keepalive.is_zero() {
@@ -180,7 +181,7 @@ fn http_reply(reply: Reply) -> HttpReply {
     HttpReply { status: reply.status.as_u16(), headers, body: reply.body }
 }
 
-/// Fields that a call does not set, lower-case.
+/// Fields that a call cannot set, lower-case.
 const OURS: [&[u8]; 10] = [
     b"host",
     b"content-length",

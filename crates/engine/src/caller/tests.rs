@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// A caller for which `a.test` is this machine.
+/// A caller that resolves `a.test` to this machine.
 fn caller(authorities: Option<&str>) -> Caller {
     let trust = Arc::new(Trust::default());
     trust.set(authorities);
@@ -40,7 +40,7 @@ fn post(url: impl Into<String>, body: impl Into<Bytes>) -> HttpCall {
     HttpCall { method: "POST".to_owned(), body: body.into(), ..get(url) }
 }
 
-/// What the server saw, once it has seen so many requests to their end: it notes them after it has answered.
+/// The server's reports, after it has received this many requests: it records them after responding.
 async fn reports(echo: &EchoServer, count: usize) -> Vec<Report> {
     until("requests to end", || echo.seen().len() >= count).await.unwrap();
     echo.seen()
@@ -139,7 +139,7 @@ async fn what_cannot_be_called_is_said() {
     }
 }
 
-/// The server answers once, and closes when the second request came, after having sent `rest`.
+/// The server responds once, and sends `rest` and closes the connection after the second request.
 async fn reused(call: impl Fn(String) -> HttpCall, rest: &str) -> (Result<HttpReply, CallError>, usize) {
     let closing = vec![Step::until("\r\n\r\n"), Step::send(ANSWER), Step::until("\r\n\r\n"), Step::send(rest)];
     let peer = ScriptedPeer::start(vec![closing, vec![Step::until("\r\n\r\n"), Step::send(ANSWER)]]).await;
@@ -208,7 +208,7 @@ async fn servers_are_verified_unless_told_otherwise() {
     assert_eq!(reports(&echo, 1).await[0].sni.as_deref(), Some("a.test"));
     let other_name = format!("https://{}/", echo.address());
     assert!(matches!(knows.call(get(&other_name)).await, Err(CallError::Transport(_))));
-    // Other authorities after a reload: neither the kept connection nor a session is used any more.
+    // Other authorities after a reload: neither the kept connection nor its session is reused.
     trust.set(Some(Authority::new("theirs").cert_pem()));
     assert!(matches!(knows.call(get(&by_name)).await, Err(CallError::Transport(_))));
     trust.set(Some(authority.cert_pem()));
@@ -217,7 +217,7 @@ async fn servers_are_verified_unless_told_otherwise() {
     assert!(matches!(stranger.call(get(&by_name)).await, Err(CallError::Transport(_))));
     let insecure = HttpCall { insecure: true, ..get(&by_name) };
     assert_eq!(stranger.call(insecure).await.unwrap().status, 200);
-    // A connection that was not verified does not serve who wants it verified.
+    // A call that requires verification does not reuse an unverified connection.
     assert!(matches!(stranger.call(get(&by_name)).await, Err(CallError::Transport(_))));
     let broken = caller(Some("no PEM"));
     assert!(matches!(broken.call(get(&by_name)).await, Err(CallError::Transport(_))));

@@ -1,4 +1,4 @@
-//! What a URL says about whom to call and what to ask for.
+//! Parses a URL into the server to call and the request target.
 
 use std::net::Ipv6Addr;
 
@@ -11,21 +11,21 @@ use crate::http_client;
 pub(super) struct Url<'u> {
     /// `https`.
     pub(super) tls: bool,
-    /// Host as it is written, IPv6 in brackets, with the port if there is one: what `Host` says.
+    /// Host as written, IPv6 in brackets, with the port if there is one: the value of `Host`.
     pub(super) authority: &'u str,
     /// Name or address, without brackets.
     pub(super) host: &'u str,
-    /// The port, or the scheme's.
+    /// The port, or the default port of the scheme.
     pub(super) port: u16,
     /// Path and query; may be empty or start with `?`.
     path: &'u str,
 }
 
 impl<'u> Url<'u> {
-    /// Takes a URL apart. A fragment is left out, as it is never sent.
+    /// Parses a URL. A fragment is dropped, because it is never sent.
     ///
     /// # Errors
-    /// Why it cannot be called.
+    /// The reason why the URL cannot be called.
     pub(super) fn parse(url: &'u str) -> Result<Self, &'static str> {
         if !url.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("it has characters that must be percent-encoded");

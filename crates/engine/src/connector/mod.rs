@@ -1,5 +1,5 @@
-//! [`Connector`]: connections of the node itself to other servers, such as those of HTTP calls and of Redis. Names are
-//! resolved by the node's resolver, and servers are verified by the node's certificate authorities.
+//! [`Connector`]: opens connections of the node itself, such as for HTTP calls and Redis. Names are resolved by the
+//! node's resolver, and servers are verified by the node's certificate authorities.
 
 mod trust;
 
@@ -17,37 +17,37 @@ use rustls::pki_types::ServerName;
 
 pub(crate) use trust::Trust;
 
-/// Addresses of a name that are tried.
+/// Maximum number of addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 4;
-/// Limit on connecting to one address, while there are others.
+/// Limit on connecting to one address if there are others.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connects to servers for one protocol.
+/// Connects to servers of one protocol.
 pub(crate) struct Connector {
     dns: Arc<Dns>,
     trust: Arc<Trust>,
-    /// Protocols to offer with TLS.
+    /// ALPN protocols to offer.
     alpn: &'static [&'static [u8]],
-    /// TLS that verifies servers, and the number of the authorities it was made with.
+    /// The TLS configuration that verifies servers, and the number of the authorities it was built with.
     verified: Mutex<Option<(u64, Arc<ClientConfig>)>>,
     unverified: OnceLock<Arc<ClientConfig>>,
-    /// Spreads connections over a name's addresses.
-    turn: AtomicUsize,
+    /// Distributes connections over the addresses of a name.
+    next_address: AtomicUsize,
 }
 
-/// TLS with a server.
+/// TLS settings for one server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tls<'n> {
     /// Verify the server's certificate.
     pub(crate) verify: bool,
-    /// The name to ask for and to verify: a host name or an address.
+    /// The name to send as SNI and to verify: a host name or an address.
     pub(crate) server_name: &'n str,
 }
 
-/// Why there is no connection.
+/// Why connecting failed.
 #[derive(Debug)]
 pub(crate) struct ConnectFailure {
-    /// The node has run out of descriptors, memory or ports: this tells nothing about the server.
+    /// The node has run out of descriptors, memory or ports; the server is not the cause.
     pub(crate) is_local: bool,
     /// For logs.
     pub(crate) reason: String,
@@ -60,23 +60,30 @@ impl ConnectFailure {
 }
 
 impl Connector {
-    /// A connector that verifies servers by these authorities.
+    /// Creates a connector that verifies servers by these authorities.
     pub(crate) fn new(dns: Arc<Dns>, trust: Arc<Trust>, alpn: &'static [&'static [u8]]) -> Self {
-        Self { dns, trust, alpn, verified: Mutex::default(), unverified: OnceLock::new(), turn: AtomicUsize::new(0) }
+        Self {
+            dns,
+            trust,
+            alpn,
+            verified: Mutex::default(),
+            unverified: OnceLock::new(),
+            next_address: AtomicUsize::new(0),
+        }
     }
 
-    /// The number of the authorities that verify servers now. A connection that was made under another number must not
-    /// be used where the server is to be verified.
+    /// The number of the current authorities. A connection that was made under another number must not be reused if the
+    /// server has to be verified.
     pub(crate) fn trust_number(&self) -> u64 {
         self.trust.number()
     }
 
-    /// The clock of time limits.
+    /// The clock used for time limits.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         self.dns.clock()
     }
 
-    /// Connects to a host. The caller limits the time.
+    /// Connects to a host. The caller enforces the timeout.
     pub(crate) async fn connect(
         &self,
         host: &str,
@@ -89,14 +96,14 @@ impl Connector {
             .map_err(|error| ConnectFailure { is_local: error.is_local(), reason: format!("{host}: {error}") })?;
         let mut addresses: Vec<SocketAddr> = answer.addresses().map(|a| a.addr).collect();
         if !addresses.is_empty() {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
-            addresses.rotate_left(turn);
+            let first = self.next_address.fetch_add(1, Ordering::Relaxed) % addresses.len();
+            addresses.rotate_left(first);
         }
         addresses.truncate(ADDRESSES_MAX);
         connect_any(&**self.clock(), &addresses, tls.as_ref()).await
     }
 
-    /// Does the TLS handshake on a connection in clear text. The caller limits the time.
+    /// Performs the TLS handshake on a clear-text connection. The caller enforces the timeout.
     pub(crate) async fn start_tls(&self, io: Io, tls: Tls<'_>) -> Result<Io, ConnectFailure> {
         let target = self.target(tls)?;
         let Io::Tcp(tcp) = io else { return Err(ConnectFailure::of_server("the connection has TLS already")) };
@@ -131,14 +138,15 @@ impl Connector {
         if let Some((_, config)) = verified.as_ref().filter(|(made_with, _)| *made_with == number) {
             return Ok(Arc::clone(config));
         }
-        // Sessions that began under other authorities are not resumed: they belong to the other configuration.
+        // Sessions established under other authorities are not resumed: the session cache belongs to the old
+        // configuration.
         let config = make(authorities.as_deref().map(str::to_owned))?;
         *verified = Some((number, Arc::clone(&config)));
         Ok(config)
     }
 }
 
-/// Connects to one of these addresses; the first one that has another family is tried beside the first.
+/// Connects to one of these addresses; the first address of the other family is tried in parallel.
 async fn connect_any(
     clock: &dyn Clock,
     addresses: &[SocketAddr],

@@ -1,21 +1,21 @@
-//! [`Trust`]: the certificate authorities by which the node verifies the servers that it calls itself. They follow the
-//! generation that is served.
+//! [`Trust`]: the certificate authorities by which the node verifies servers of its own calls. They follow the active
+//! generation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The certificate authorities of the served generation.
+/// The certificate authorities of the active generation.
 #[derive(Debug, Default)]
 pub(crate) struct Trust {
-    /// In PEM; the system's when `None`.
+    /// PEM; `None` means those of the system.
     authorities: Mutex<Option<Arc<str>>>,
-    /// Counts the changes: a server that was verified under another number was verified by other authorities. Changed
-    /// only while `authorities` is locked.
+    /// Counts the changes: a server verified under another number was verified by other authorities. Only changed while
+    /// `authorities` is locked.
     number: AtomicU64,
 }
 
 impl Trust {
-    /// Trusts these authorities from now on (PEM; the system's when `None`).
+    /// Replaces the authorities (PEM; `None` means those of the system).
     pub(crate) fn set(&self, authorities: Option<&str>) {
         let mut current = self.lock();
         if current.as_deref() != authorities {

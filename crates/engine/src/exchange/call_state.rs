@@ -1,4 +1,4 @@
-//! [`CallState`]: what lasts over all attempts of a request.
+//! [`CallState`]: the state that all attempts of a request share.
 
 use cardinal_base::Permit;
 use cardinal_http::{Failure, Side};
@@ -8,7 +8,7 @@ use super::replay::Replay;
 use crate::policy::retry::BudgetGuard;
 use crate::policy::timeouts::{Expiry, Watch};
 
-/// What lasts over all attempts of a request. Requests without such policies have none of it.
+/// The state shared by all attempts of a request. Requests without retries, budgets or limits do not allocate it.
 #[derive(Default)]
 pub(crate) struct CallState(pub(crate) Option<Box<Lasting>>);
 
@@ -18,16 +18,17 @@ pub(crate) struct Lasting {
     pub(crate) watch: Option<Watch>,
     /// The beginning of a streamed body.
     pub(crate) replay: Option<Box<Replay>>,
-    /// A streamed body that goes through filters, between two attempts.
+    /// A streamed body that passes through filters, between two attempts.
     pub(crate) filtered: Option<Box<FilteredBody>>,
-    /// The request in the counts of its cluster.
+    /// Counts the request as active in its cluster, for the retry budget.
     pub(crate) budget: Option<BudgetGuard>,
-    /// Its place among the retries of its cluster, from the first retry to the end.
+    /// The permit of a retry in its cluster, from the first retry to the end.
     pub(crate) permit: Option<Permit>,
 }
 
 impl CallState {
-    /// Takes it out, to be used beside what it belongs to; [`put_back`](Self::put_back) follows.
+    /// Takes the state out, so that it can be used in parallel with the rest of the scratch;
+    /// [`put_back`](Self::put_back) must follow.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self(self.0.take())
@@ -35,13 +36,13 @@ impl CallState {
 
     #[inline]
     pub(crate) fn put_back(&mut self, taken: Self) {
-        // Mostly there is nothing: then nothing has to be dropped here.
+        // The value is usually empty, which avoids drop code here.
         if let Some(lasting) = taken.0 {
             self.0 = Some(lasting);
         }
     }
 
-    /// Forgets everything.
+    /// Resets the state.
     pub(crate) fn clear(&mut self) {
         if let Some(lasting) = self.0.take() {
             drop(lasting);
@@ -83,8 +84,8 @@ impl CallState {
         }
     }
 
-    /// Whether a failure tells something about the endpoint. That an exchange has reached its maximum lifetime does not, nor
-    /// does a limit that has expired while the client was waited for.
+    /// Whether a failure counts against the endpoint. The expiry of the maximum lifetime does not, nor does a limit
+    /// that expired while waiting for the client.
     pub(crate) fn blames_upstream(&mut self, failure: &Failure) -> bool {
         let is_excused = |watch: &mut Watch| watch.expired() == Some(Expiry::Stream) || watch.is_upstream_excused();
         failure.kind().side() == Side::Upstream && !self.watch().is_some_and(is_excused)

@@ -1,4 +1,4 @@
-//! The endpoint of an attempt: how one is chosen, what logs call it, and what is noted when it fails.
+//! The endpoint of an attempt: its selection, its name in logs, and the health report when it fails.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
     let hash = backend.endpoints.as_deref().and_then(|endpoints| hash_value(worker, endpoints, s));
     let cookie = sticky_cookie(backend, s);
     let mut resolved = false;
-    // Sessions count as connections.
+    // Stream sessions are counted as connections.
     let uncounted = !matches!(s.exchange.client.wire, Wire::Http | Wire::Https);
     loop {
         let now = s.now(worker);
@@ -30,7 +30,7 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
                 return Ok(picked);
             }
             Err(NoHealthyEndpoint::Overflow) => return Err(circuit::too_many_requests(&backend.group)),
-            // A single host that is down has failed by name, not by health: the resolver remembers how.
+            // A single host without addresses has failed by resolution, not by health: the resolver has the reason.
             Err(reason) if !resolved && (reason == NoHealthyEndpoint::Unresolved || backend.endpoints.is_none()) => {
                 let outcome = Box::pin(worker.node.names.resolve(&backend.group)).await;
                 s.time_passed();
@@ -47,7 +47,7 @@ pub(crate) async fn pick(worker: &Rc<Worker>, backend: &BackendPlan, s: &mut Scr
     }
 }
 
-/// What consistent hashing hashes (Kong's rules; see `cardinal_balance::ring`).
+/// The value that consistent hashing hashes (Kong's rules; see `cardinal_balance::ring`).
 fn hash_value(worker: &Worker, endpoints: &cardinal_ir::Cluster, s: &mut Scratch) -> Option<Vec<u8>> {
     if endpoints.algorithm != Algorithm::ConsistentHashing {
         return None;
@@ -72,7 +72,7 @@ fn hash_input(worker: &Worker, input: &HashInput, s: &mut Scratch) -> Option<Vec
             if let Some(value) = cookie(s, name) {
                 return Some(value.into_bytes());
             }
-            // Nothing to go by yet: from now on there is.
+            // The first request has no cookie yet; its response sets one.
             let value = cardinal_ir::Id::from_u64_pair(worker.random(), worker.random()).to_string();
             let value = set_version_4(value);
             let field = format!("{name}={value}; Path={path}; Same-Site=Lax; HttpOnly");
@@ -93,7 +93,7 @@ fn hash_input(worker: &Worker, input: &HashInput, s: &mut Scratch) -> Option<Vec
     }
 }
 
-/// Makes 128 random bits look like what they are: a random UUID.
+/// Sets the version and variant bits of a random UUID.
 fn set_version_4(mut text: String) -> String {
     text.replace_range(14..15, "4");
     text.replace_range(19..20, "a");
@@ -125,7 +125,7 @@ fn remember_cookie(backend: &BackendPlan, picked: &Picked, s: &mut Scratch) {
     }
 }
 
-/// Notes a failed attempt for logs, and for health checks unless the node itself failed.
+/// Records a failed attempt for logs and, unless the node itself failed, for health checks.
 pub(crate) fn report_failure(worker: &Worker, group: &Group, picked: &Picked, s: &mut Scratch, failure: &Failure) {
     let timeout = failure.kind().status() == 504;
     if failure.kind().side() == Side::Upstream {
@@ -141,7 +141,7 @@ pub(crate) fn report_failure(worker: &Worker, group: &Group, picked: &Picked, s:
     }
 }
 
-/// An endpoint as logs show it.
+/// The endpoint as text for logs.
 pub(crate) fn picked_text(picked: &Picked) -> Box<str> {
     target_text(picked.host(), picked.address()).into()
 }

@@ -1,8 +1,7 @@
-//! The log line of a failure: the kind and what happened in the message, and as fields what was asked for, by which route
-//! it went, and to whom.
+//! The log line of a failure: the message has the kind and the cause, the fields have the request, route and upstream.
 //!
-//! Nothing here is called, and no text is made, but for a line that is written. Fields are of limited length, without the
-//! query (which may hold secrets), and control characters are escaped.
+//! Text is formatted only for lines that are written. Fields have limited length and leave out the query (which may
+//! contain secrets); control characters are escaped.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,21 +10,21 @@ use cardinal_http::{Failure, FailureKind, Side};
 
 use super::scratch::Scratch;
 
-/// Which line is written.
+/// The kind of log line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// The node cannot do its work.
+    /// An error of the node itself.
     Error,
-    /// An upstream or the configuration is at fault.
+    /// A problem of an upstream or of the configuration.
     Warning,
-    /// The client is at fault, or asks for what is not there.
+    /// A client error.
     Notice,
-    /// It is tried again.
+    /// The request is retried.
     Retry,
 }
 
 impl Line {
-    /// The line of a failure that ends a request.
+    /// The kind of line for a failure that ends a request.
     pub(crate) fn of(kind: FailureKind) -> Self {
         match kind.side() {
             _ if kind == FailureKind::Filter => Self::Error,
@@ -67,22 +66,22 @@ pub(crate) fn write(line: Line, s: &Scratch, failure: &Failure) {
     }
 }
 
-/// Writes the line about a response that is dropped for another try.
+/// Writes the line about a response that is dropped for a retry.
 pub(crate) fn write_retry(s: &Scratch, reason: &str, target: &str) {
     let (request_id, client) = (s.exchange.id, s.exchange.client.ip);
     let status = s.response.status;
     tracing::info!(%request_id, %client, reason, status, target, "trying another target: the response asks for a retry");
 }
 
-/// What is known of a request or a session when it fails; `None` for what is not known yet.
+/// The known properties of a request or session when it fails; `None` if not known yet.
 struct About<'x> {
     method: Option<Shown<'x>>,
     host: Option<Shown<'x>>,
     path: Option<Shown<'x>>,
-    /// The name, or else the id.
+    /// The route's name, or else its id.
     route: Option<String>,
     service: Option<String>,
-    /// The name of an upstream, or the host of a service without one.
+    /// The name of the upstream, or the host of a service without an upstream.
     upstream: Option<Shown<'x>>,
     target: Option<String>,
     tries: Option<u64>,
@@ -113,7 +112,7 @@ impl<'x> About<'x> {
     }
 }
 
-/// An endpoint as logs show it: its address, and its name where it has one.
+/// The text of an endpoint in logs: its address, and its name if it has one.
 pub(crate) fn target_text(host: &str, address: SocketAddr) -> String {
     if host.trim_matches(['[', ']']).parse() == Ok(address.ip()) {
         return address.to_string();
@@ -121,10 +120,10 @@ pub(crate) fn target_text(host: &str, address: SocketAddr) -> String {
     format!("{}:{} ({address})", Shown(host.as_bytes()), address.port())
 }
 
-/// Most bytes of a field.
+/// Maximum length of a field, bytes.
 const SHOWN_MAX: usize = 256;
 
-/// Text of a peer: its beginning, with what is not printable ASCII escaped.
+/// Text received from a peer: a prefix of limited length, with everything except printable ASCII escaped.
 #[derive(Clone, Copy)]
 struct Shown<'x>(&'x [u8]);
 

@@ -1,4 +1,4 @@
-//! The end of an exchange: its failure is counted and logged, filters and the access log see it.
+//! The log phase at the end of an exchange: counts and logs its failure, runs log filters, writes the access log.
 
 use cardinal_http::Failure;
 use cardinal_sdk::{LogCx, Phases, Services};
@@ -9,7 +9,7 @@ use crate::plan::{Chain, NOT_CHOSEN, Phase};
 use crate::policy::telemetry;
 use crate::worker::Worker;
 
-/// Counts and logs a failure, once, here where it is handled.
+/// Counts and logs a failure; called once, where the failure is handled.
 pub(crate) fn note(worker: &Worker, s: &mut Scratch, failure: &Failure) {
     let kind = failure.kind();
     worker.counters().failed(kind);
@@ -17,7 +17,7 @@ pub(crate) fn note(worker: &Worker, s: &mut Scratch, failure: &Failure) {
     failure_log::write(Line::of(kind), s, failure);
 }
 
-/// The log phase, and the access log.
+/// Runs the log phase and writes the access log.
 pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &Scratch, answered: bool) {
     run_log(services, chain, s, answered);
     if s.trace.is_some() {
@@ -28,7 +28,7 @@ pub(crate) fn log_end(worker: &Worker, services: &Services, chain: &Chain, s: &S
     }
 }
 
-/// Chooses instances for a request that no filter saw before its response: one without a route.
+/// Selects filter instances for a request without a route, which no filter has seen before its response.
 pub(crate) fn choose_all(chain: &Chain, s: &mut Scratch) {
     s.choices.clear();
     s.exchange.slots.reset(chain.len());

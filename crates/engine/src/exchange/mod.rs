@@ -1,4 +1,4 @@
-//! What requests and sessions have in common: their memory, the choice of an endpoint, failures, tunnels, the log phase.
+//! Shared parts of requests and stream sessions: scratch memory, endpoint selection, failures, tunnels, the log phase.
 
 mod call_state;
 mod connecting;

@@ -1,4 +1,4 @@
-//! [`Scratch`]: the memory of a request, used again and again.
+//! [`Scratch`]: per-request memory that is reused across requests.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,13 +16,13 @@ use super::call_state::CallState;
 use super::copies::Copies;
 use crate::policy::telemetry::RequestTrace;
 
-/// Why a request whose body cannot be held is not served.
+/// The message for a request whose body cannot be buffered.
 pub(crate) const NO_ROOM: &str = "the memory budget for bodies is exhausted";
 
-/// More memory than this in one scratch is not kept.
+/// Maximum memory of one scratch that is kept for reuse.
 const KEPT_MAX: usize = 64 * 1024;
 
-/// The memory of a request.
+/// The per-request memory.
 pub(crate) struct Scratch {
     pub(crate) request: RequestHead,
     pub(crate) response: ResponseHead,
@@ -32,33 +32,33 @@ pub(crate) struct Scratch {
     pub(crate) path: Vec<u8>,
     /// Port in the client's Host header.
     pub(crate) host_port: Option<u16>,
-    /// Length of the part of `path` that the route matched.
+    /// Length of the prefix of `path` that the route matched.
     pub(crate) matched: Option<usize>,
-    /// Value of `X-Forwarded-Prefix`; empty for none.
+    /// Value of `X-Forwarded-Prefix`; empty if there is none.
     pub(crate) prefix: Vec<u8>,
-    /// Host that goes upstream.
+    /// The Host to send upstream.
     pub(crate) host: String,
-    /// The time, while no wait has come since it was looked at.
+    /// The cached time, until the next wait.
     looked: Option<Tick>,
-    /// A place to write text in, before it is a field.
+    /// A buffer for composing field values.
     pub(crate) text: RefCell<String>,
     /// Fields of the current attempt, which replace those of the request.
     pub(crate) attempt_headers: HeaderList,
-    /// Which candidate of each slot applies.
+    /// The selected candidate of each slot.
     pub(crate) choices: Vec<u16>,
-    /// Endpoints that this request has tried.
+    /// Endpoints already tried by this request.
     pub(crate) tried: SmallVec<[AddressKey; 4]>,
-    /// Copies for mirrors that wait for the body of the request.
+    /// Mirror copies that wait for the body of the request.
     pub(crate) copies: Option<Box<dyn Copies>>,
-    /// Its part in a trace; `None` where no tracing applies.
+    /// The trace data of the request; `None` without tracing.
     pub(crate) trace: Option<RequestTrace>,
-    /// Time limits towards the backend, with those of the route.
+    /// Timeouts for the backend, including those of the route.
     pub(crate) timeouts: Timeouts,
-    /// Retries and limits of the request as a whole.
+    /// Retry state and limits of the whole request.
     pub(crate) call: CallState,
-    /// Waits on the way to the upstream.
+    /// Timer for waits on the upstream.
     pub(crate) up_timer: Rc<Timer>,
-    /// Waits on the way to the client.
+    /// Timer for waits on the client.
     pub(crate) down_timer: Rc<Timer>,
 }
 
@@ -89,23 +89,23 @@ impl Scratch {
         }
     }
 
-    /// The time as it was looked at since the last wait, or else by `look`.
+    /// The time cached since the last wait, or else the result of `look`.
     pub(crate) fn looked_at(&mut self, look: impl FnOnce() -> Tick) -> Tick {
         *self.looked.get_or_insert_with(look)
     }
 
-    /// Something was waited for: the time is another one.
+    /// Invalidates the cached time after a wait.
     pub(crate) fn time_passed(&mut self) {
         self.looked = None;
     }
 
-    /// Frees the request body, once it is not sent to an upstream any more.
+    /// Frees the request body once it cannot be sent again.
     pub(crate) fn free_request_body(&mut self) {
         self.upstream.body = None;
         self.exchange.held.shrink(usize::MAX);
     }
 
-    /// Counts a body of `len` bytes that replaces one of which `counted` bytes are counted.
+    /// Updates the reservation for a body of `len` bytes that replaces one for which `counted` bytes are reserved.
     pub(crate) fn recount(&mut self, budget: &Arc<Budget>, counted: usize, len: usize) -> Result<(), Failure> {
         let held = &mut self.exchange.held;
         held.shrink(counted.saturating_sub(len));
@@ -113,7 +113,7 @@ impl Scratch {
         grown.map_err(|Exhausted| Failure::new(FailureKind::Overloaded, NO_ROOM))
     }
 
-    /// Makes it ready for a request of this client.
+    /// Prepares the scratch for a request of this client.
     pub(crate) fn start(&mut self, client: &Client) {
         self.request.clear();
         self.response.clear();
@@ -133,7 +133,7 @@ impl Scratch {
         self.trace = None;
     }
 
-    /// Lets go of what a request left behind; `false` when so much memory is held that it is better freed.
+    /// Drops the remains of a request. Returns `false` if the scratch holds so much memory that it should be freed.
     pub(crate) fn trim(&mut self) -> bool {
         self.exchange.clear();
         self.exchange.client.tls = None;

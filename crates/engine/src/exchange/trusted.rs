@@ -1,10 +1,10 @@
-//! Which peers are believed what they say of clients.
+//! Trusted proxies: peers whose forwarding headers are accepted.
 
 use std::net::IpAddr;
 
 use cardinal_ir::RealIp;
 
-/// Whether a peer is believed.
+/// Whether a peer is a trusted proxy.
 pub(crate) fn is_trusted(policy: &RealIp, ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     policy.trusted.iter().any(|net| net.contains(&ip))

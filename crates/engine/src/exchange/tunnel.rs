@@ -1,4 +1,4 @@
-//! Two connections, byte by byte: after an upgrade, and for streams.
+//! Copies bytes between two connections, after an upgrade and for stream routes.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,26 +11,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::worker::Worker;
 
-/// Bytes that come in large pieces before what comes after them is spliced.
+/// Number of bytes received in large chunks after which splicing starts.
 const FLOOD_MIN: u64 = 1024 * 1024;
 
-/// Bytes that went through.
+/// The result of a tunnel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moved {
     pub(crate) to_client: u64,
     pub(crate) to_upstream: u64,
-    /// Why it ended.
+    /// Why the tunnel ended.
     pub(crate) end: End,
 }
 
 /// Limits of a tunnel, milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TunnelLimits {
-    /// How long nothing may move.
+    /// Idle timeout.
     pub(crate) idle_ms: u64,
-    /// How long it may last from here on; 0 is unlimited.
+    /// Maximum lifetime from the start of the tunnel; 0 is unlimited.
     pub(crate) lifetime_ms: u64,
-    /// The setting of which `lifetime_ms` is what is left.
+    /// The configured limit of which `lifetime_ms` is the remainder.
     pub(crate) stream_ms: u64,
 }
 
@@ -40,40 +40,41 @@ pub(crate) enum End {
     /// Both sides have ended.
     #[default]
     Done,
-    /// The client's side broke.
+    /// The client's connection failed.
     Client,
-    /// The upstream's side broke.
+    /// The upstream's connection failed.
     Upstream,
-    /// Nothing moved for too long.
+    /// The idle timeout expired.
     Idle,
-    /// It has reached its maximum lifetime, milliseconds.
+    /// The tunnel has reached its maximum lifetime, milliseconds.
     Expired(u64),
-    /// The node stops.
+    /// The node is stopping.
     Cut,
 }
 
-/// One direction.
+/// One direction of a tunnel.
 struct Way {
-    /// What was read and not yet written.
+    /// Data read but not yet written.
     rest: Buffer,
-    /// What was taken and not yet given, when bytes do not go through `rest`.
+    /// Data in the kernel pipe, if bytes are spliced instead of copied through `rest`.
     splice: Splice,
     moved: u64,
-    /// What the other side gathered before, the answer to an upgrade perhaps, has left.
+    /// The data that the destination had buffered before the tunnel (such as the response to an upgrade) has been
+    /// flushed.
     begun: bool,
-    /// What was written may lie in the layer below.
+    /// Written data may still be buffered in the layer below.
     unflushed: bool,
-    /// Much comes at once: reads are worth a large buffer.
+    /// Data arrives in large chunks, so a large read buffer pays off.
     bulk: bool,
-    /// Bytes that have come in large pieces since a small one.
+    /// Number of bytes received in large chunks since the last small chunk.
     flood: u64,
-    /// The source has ended; its end is to be passed on.
+    /// The source has ended; the end is still to be forwarded.
     ended: bool,
     done: bool,
 }
 
 impl Way {
-    /// A way on which these bytes go first.
+    /// A direction that first sends the bytes in `rest`.
     fn new(rest: Buffer) -> Self {
         let splice = Splice::default();
         Self {
@@ -89,8 +90,8 @@ impl Way {
         }
     }
 
-    /// Moves what can be moved; `Err` says whether it was the source that broke. `spare` is an empty buffer that both
-    /// directions use in turn.
+    /// Forwards as much as possible. `Err` tells whether the source failed (or else the destination). `spare` is an
+    /// empty buffer that both directions share.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -149,7 +150,8 @@ impl Way {
         }
     }
 
-    /// Moves much past `rest`, which is empty. Whether all that was taken has left: what comes next is to be read.
+    /// Splices large amounts of data; `rest` must be empty. Returns whether everything taken from the source has been
+    /// sent, so that the source is to be read next.
     fn splice(&mut self, cx: &mut Context<'_>, from: &Io, to: &Io) -> Result<bool, bool> {
         loop {
             while self.splice.holds_bytes() {
@@ -167,12 +169,12 @@ impl Way {
         }
     }
 
-    /// Small pieces are cheaper to read.
+    /// Small chunks are cheaper to read than to splice.
     fn note(&mut self, count: usize) {
         self.flood = if count < SIZE { 0 } else { self.flood.saturating_add(count as u64) };
     }
 
-    /// Whether all has left.
+    /// Whether everything has been flushed.
     fn flush(&mut self, cx: &mut Context<'_>, to: &mut Io) -> Result<bool, bool> {
         if self.unflushed {
             let Poll::Ready(flushed) = Pin::new(to).poll_flush(cx) else { return Ok(false) };
@@ -184,15 +186,15 @@ impl Way {
 
     fn pass_end(&mut self, cx: &mut Context<'_>, to: &mut Io) -> Result<(), bool> {
         if self.flush(cx, to)? {
-            // A side that cannot be told has ended too.
+            // If the write end of a destination cannot be shut down, the destination has ended too.
             self.done = Pin::new(to).poll_shutdown(cx).is_ready();
         }
         Ok(())
     }
 }
 
-/// Connects two sides until both have ended, one breaks, or a limit is reached. What was read of either and not used goes
-/// first; what was written and not sent, too.
+/// Connects two sides until both have ended, one fails, or a limit is reached. Data read from either side but not used
+/// is sent first, as is data written but not flushed.
 pub(crate) async fn tunnel(
     worker: &Worker,
     client: &mut ByteStream,
@@ -206,7 +208,7 @@ pub(crate) async fn tunnel(
         lifetime.arm(limits.lifetime_ms);
     }
     let (mut up, mut down) = (Way::new(client.take_unread()), Way::new(upstream.take_unread()));
-    // What has moved, and when that was seen.
+    // Number of bytes forwarded, and the time of the last progress.
     let mut seen = (0, worker.wheel.seen_ms());
     let end = poll_fn(|cx| {
         let source_is_client = |is_source: bool| if is_source { End::Client } else { End::Upstream };
@@ -240,14 +242,14 @@ pub(crate) async fn tunnel(
 }
 
 impl End {
-    /// The failure that it is; `None` for an end in order.
+    /// The failure for this end; `None` for a regular end.
     pub(crate) fn failure(self) -> Option<Failure> {
         let (kind, detail) = match self {
             Self::Expired(limit_ms) => {
                 let failure = Failure::new(FailureKind::UpstreamTimeout, "tunnel: it was not over");
                 return Some(failure.within("stream_timeout", limit_ms));
             }
-            // As in nginx, silence ends a tunnel without being anybody's fault.
+            // As in nginx, the idle timeout of a tunnel is not an error.
             Self::Done | Self::Idle => return None,
             Self::Client => (FailureKind::ClientClosed, "tunnel: the client's side broke"),
             Self::Upstream => (FailureKind::UpstreamReset, "tunnel: the upstream's side broke"),

@@ -1,5 +1,5 @@
-//! `grpc.health.v1.Health/Check`: the request is empty (the server as a whole is asked for), and of the answer one
-//! field matters.
+//! `grpc.health.v1.Health/Check`: the request is empty (it checks the server as a whole), and only the field `status`
+//! of the response matters.
 
 use bytes::Bytes;
 use cardinal_balance::{Probe, ProbeOutcome};
@@ -12,14 +12,14 @@ use http_body_util::Full;
 use super::request::{authority, fields};
 use crate::http_client::{Cause, Connection};
 
-/// A message that is not compressed, of no bytes: all fields have their defaults.
+/// The frame of an uncompressed empty message: all fields have their default values.
 const EMPTY_MESSAGE: &[u8] = &[0, 0, 0, 0, 0];
-/// Most of an answer.
+/// Maximum size of a response, bytes.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024;
 /// `HealthCheckResponse.ServingStatus.SERVING`
 const SERVING: u64 = 1;
 
-/// Asks whether the server serves.
+/// Performs the health check call.
 pub(super) async fn check(io: Io, probe: &Probe) -> Result<ProbeOutcome, Cause> {
     let Some(request) = request(probe) else { return Ok(ProbeOutcome::TcpFailure) };
     let mut connection = Connection::http2(io).await.map_err(|failed| failed.cause)?;
@@ -57,17 +57,17 @@ fn request(probe: &Probe) -> Option<Request<Full<Bytes>>> {
     Some(request)
 }
 
-/// Fields of a connection, which HTTP/2 does not allow (RFC 9113 section 8.2.2), and those that hyper derives from the
-/// request.
+/// Connection-specific fields, which HTTP/2 does not allow (RFC 9113 section 8.2.2), and fields that hyper derives from
+/// the request.
 const NOT_IN_HTTP2: [&str; 7] =
     ["host", "connection", "content-length", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
-/// Whether `grpc-status`, if it is here, says OK.
+/// Whether `grpc-status`, if present, is OK.
 fn status_is_ok(fields: &HeaderMap) -> bool {
     fields.get("grpc-status").is_none_or(|status| status == "0")
 }
 
-/// Field 1 of a `HealthCheckResponse` in its frame; `None` when it is none.
+/// Field 1 of a `HealthCheckResponse` in its frame; `None` if the frame is malformed.
 fn serving_status(framed: &[u8]) -> Option<u64> {
     let (prefix, message) = framed.split_at_checked(5)?;
     let (flag, length) = prefix.split_first()?;

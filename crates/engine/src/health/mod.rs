@@ -1,6 +1,6 @@
-//! Health checks: runs the probes that balanced groups ask for, tells of what changed, and lists states for metrics.
+//! Active health checks: runs the probes that balanced groups schedule, logs changes, and lists states for metrics.
 //!
-//! Which address is probed when, and what a result means, the groups decide; here is the I/O.
+//! This module does the I/O. The groups decide when to probe an address and how to interpret the result.
 
 mod grpc;
 mod probe;
@@ -20,12 +20,12 @@ use crate::node::Node;
 use prober::Prober;
 pub(crate) use targets::{group_name, targets};
 
-/// Groups are looked at this often at least: those of a new generation may want probes at once.
+/// Maximum interval between two checks for due probes: a new generation may have groups that need probes immediately.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
-/// And this often at most.
+/// Minimum interval between two checks for due probes.
 const LOOK_PERIOD_MIN: Duration = Duration::from_millis(5);
 
-/// Runs probes for as long as the task lives. Probes in progress end by themselves.
+/// Runs probes until the task ends. Probes in progress end by themselves.
 pub(crate) async fn run_probes(node: Arc<Node>) {
     let prober = Prober::new(node);
     loop {
@@ -37,7 +37,7 @@ pub(crate) async fn run_probes(node: Arc<Node>) {
 }
 
 impl Prober {
-    /// Starts all probes that are due, and says when to look again.
+    /// Starts all due probes; returns when the next probe is due.
     fn look(self: &Arc<Self>, now: Tick) -> Option<Tick> {
         let mut next = None;
         for group in self.node.shared.registry.groups() {
@@ -47,7 +47,7 @@ impl Prober {
         next
     }
 
-    /// Starts the probes of a group that are due, and tells of what changed in it.
+    /// Starts the due probes of a group, and logs its state changes.
     fn start(self: &Arc<Self>, group: &Arc<Group>, now: Tick) {
         group.evaluate(now);
         for event in group.take_events() {
@@ -55,14 +55,14 @@ impl Prober {
         }
         for probe in group.due(now) {
             let (prober, group) = (Arc::clone(self), Arc::clone(group));
-            // Nobody waits for it: its result goes to the group.
+            // The task is detached: it reports its result to the group.
             drop(task::spawn("health probe", async move {
                 let (outcome, detail) = probe::run(&prober, &probe).await;
                 let detail = detail.as_deref().unwrap_or_default();
                 tracing::debug!(host = %probe.host, address = %probe.address, ?outcome, detail, "health probe");
                 let shown = (!detail.is_empty()).then_some(&detail as &dyn std::fmt::Display);
                 group.probe_result_with(probe.key, outcome, shown, prober.now());
-                // Its place is free for one that waits.
+                // The finished probe leaves room for a probe that waits.
                 prober.start(&group, prober.now());
             }));
         }
@@ -109,7 +109,7 @@ fn tell(group: &Group, event: &Event) {
     }
 }
 
-/// What changed a verdict, in words: `3 connection failures (traffic): ...`.
+/// The cause of a state change as text: `3 connection failures (traffic): ...`.
 fn reason(observed: &Observed, cause: &str) -> String {
     let (one, many) = match observed.signal {
         Signal::Success => ("success", "successes"),

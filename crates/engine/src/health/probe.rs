@@ -1,4 +1,4 @@
-//! One probe, in each of its kinds.
+//! A single health probe: TCP, HTTP(S) or gRPC.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use super::prober::Prober;
 use super::request::{authority, fields};
 use crate::http_client::{self, Cause, Connection};
 
-/// Outcome and details of a probe, where there are any.
+/// The outcome of a probe, with details if there are any.
 pub(super) type Outcome = (ProbeOutcome, Option<String>);
 
-/// Runs a probe. Its limit holds for connecting, TLS included, and again for the exchange: Kong's holds for each
-/// step, so that what is slow but answers stays healthy.
+/// Runs a probe. The time limit applies separately to connecting (including TLS) and to the exchange. Kong applies it
+/// to each step, so that a slow server that responds stays healthy.
 ///
-/// With the outcome comes more about it, where there is more to say.
+/// Returns the outcome, with details if there are any.
 pub(super) async fn run(prober: &Prober, probe: &Probe) -> Outcome {
     let limit_ms = probe.settings.health.active.timeout_ms;
     let late = |what: &str| (ProbeOutcome::Timeout, Some(format!("{what} within timeout {limit_ms} ms")));
@@ -65,7 +65,7 @@ pub(super) async fn run(prober: &Prober, probe: &Probe) -> Outcome {
     }
 }
 
-/// What it says of the target that there is no response.
+/// The outcome when there is no response.
 fn failed(cause: &Cause) -> Outcome {
     let outcome = match cause {
         Cause::Io { is_local: true, .. } => ProbeOutcome::NotRun,
@@ -80,7 +80,7 @@ async fn within<T>(prober: &Prober, probe: &Probe, step: impl Future<Output = T>
     timeout(&*prober.node.services.clock, limit, step).await.ok()
 }
 
-/// The name to ask for and to verify: `sni`, else the endpoint's.
+/// The server name to send and to verify: `sni`, or else the name of the endpoint.
 fn server_name(probe: &Probe) -> Option<ServerName<'static>> {
     let name = probe.settings.health.active.sni.as_deref().unwrap_or(&probe.host);
     let name = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
@@ -89,13 +89,13 @@ fn server_name(probe: &Probe) -> Option<ServerName<'static>> {
         .ok()
 }
 
-/// The status of a response; its body is not read.
+/// Checks the status of a response; the body is not read.
 async fn http(io: Io, probe: &Probe) -> Result<ProbeOutcome, Cause> {
     let mut request = Request::new(Full::new(Bytes::new()));
     let unsendable = |what| Cause::Answer(format!("the probe cannot be sent: {what}"));
     *request.uri_mut() = http_client::target(&probe.settings.health.active.path).map_err(unsendable)?.into();
     let mut fields = fields(probe);
-    // The request has no body, whatever is configured.
+    // The request has no body, regardless of the configured fields.
     fields.remove(CONTENT_LENGTH);
     fields.remove(TRANSFER_ENCODING);
     if !fields.contains_key(HOST) {

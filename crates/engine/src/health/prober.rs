@@ -1,4 +1,4 @@
-//! [`Prober`]: what probes have in common.
+//! [`Prober`]: the context that all probes share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use super::targets::group_name;
 use crate::node::Node;
 use crate::plan::{Plan, client_pair};
 
-/// What probes have in common.
+/// The state shared by all probes.
 pub(super) struct Prober {
     pub(super) node: Arc<Node>,
     configs: Mutex<Configs>,
@@ -30,7 +30,7 @@ struct Configs {
 struct ConfigKey {
     verify: bool,
     http2: bool,
-    /// The certificate to show.
+    /// The client certificate.
     client: Option<Id>,
 }
 
@@ -43,7 +43,7 @@ impl Prober {
         self.node.services.clock.tick()
     }
 
-    /// TLS for a probe; otherwise what comes of a probe without it. Settings that cannot be used are logged once a
+    /// The TLS settings of a probe, or the outcome if they cannot be built. Invalid settings are logged once per
     /// generation.
     pub(super) fn tls(&self, probe: &Probe, http2: bool) -> Result<Arc<ClientConfig>, ProbeOutcome> {
         let plan = self.node.plan().ok_or(ProbeOutcome::NotRun)?;

@@ -1,14 +1,14 @@
-//! What requests of all kinds of probes have in common.
+//! Sends the request of a probe; shared by all kinds of probes.
 
 use cardinal_balance::Probe;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The host that the request is for (Kong: the group's host header, else the target's name, in both cases as it is).
+/// The host of the request (Kong: the group's host header, or else the target's name, both unchanged).
 pub(super) fn authority(probe: &Probe) -> &str {
     probe.settings.host_header.as_deref().unwrap_or(&probe.host)
 }
 
-/// The configured fields that can be sent.
+/// The valid fields of the configuration.
 pub(super) fn fields(probe: &Probe) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for (name, value) in &probe.settings.health.active.headers {

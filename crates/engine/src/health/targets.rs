@@ -1,4 +1,4 @@
-//! Health of addresses, as metrics show it.
+//! Health states of addresses for metrics.
 
 use cardinal_balance::State;
 use cardinal_ir::{Cluster, Origin};
@@ -6,7 +6,7 @@ use cardinal_sdk::TargetHealth;
 
 use crate::plan::Registry;
 
-/// Health of all addresses of all balanced groups, for metrics. A backend that names one host has no group.
+/// Health of all addresses of all balanced groups, for metrics. A backend with a single host has no group.
 pub(crate) fn targets(registry: &Registry) -> Vec<TargetHealth> {
     let mut targets = Vec::new();
     for group in registry.groups() {
@@ -29,7 +29,7 @@ pub(crate) fn targets(registry: &Registry) -> Vec<TargetHealth> {
     targets
 }
 
-/// What users call the group; `None` for one that no user made.
+/// The name of the user's upstream; `None` for a group that no user created.
 pub(crate) fn group_name(spec: &Cluster) -> Option<Box<str>> {
     if spec.origin == Origin::default() {
         return None;
@@ -37,7 +37,7 @@ pub(crate) fn group_name(spec: &Cluster) -> Option<Box<str>> {
     Some(spec.origin.name.clone().unwrap_or_else(|| spec.origin.id.to_string().into()))
 }
 
-/// As Kong's metrics spell it.
+/// State names of Kong's metrics.
 const fn metric_state(state: State) -> &'static str {
     match state {
         State::Healthy => "healthy",

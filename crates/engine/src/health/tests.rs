@@ -24,7 +24,7 @@ use crate::plan::{Plan, PlanCx, Registry};
 const GROUP: Id = Id::from_u128(1);
 const CERTIFICATE: Id = Id::from_u128(9);
 
-/// A node that serves nothing yet.
+/// A node without a generation.
 pub(crate) fn node(clock: Arc<dyn Clock>) -> Arc<Node> {
     let services = cardinal_sdk::Services {
         clock: Arc::clone(&clock),
@@ -99,7 +99,7 @@ fn active(kind: ProbeKind) -> Active {
     }
 }
 
-/// What a probe of this group's one endpoint comes to.
+/// The outcome of probing this group's only endpoint.
 async fn outcome(configuration: impl Into<Configuration>) -> ProbeOutcome {
     let clock = Arc::new(ManualClock::default());
     let node = node(Arc::clone(&clock) as Arc<dyn Clock>);
@@ -109,15 +109,15 @@ async fn outcome(configuration: impl Into<Configuration>) -> ProbeOutcome {
     let probe = group.due(clock.tick()).remove(0);
     let prober = Prober::new(node);
     let probing = probe::run(&prober, &probe);
-    // Time passes only for limits that are to be reached.
+    // Time only advances for timeouts that are expected to expire.
     let step = if probe.settings.health.active.timeout_ms == SHORT_MS { 10 } else { 0 };
     while_time_passes("a probe", &clock, Duration::from_millis(step), probing).await.unwrap().0
 }
 
-/// The limit of probes that are to reach it.
+/// The timeout of probes that are expected to time out.
 const SHORT_MS: u64 = 50;
 
-/// What the server saw, once it has seen so many requests to their end: probes leave before.
+/// The server's reports, after it has received this many requests: probes end before.
 async fn reports(echo: &EchoServer, count: usize) -> Vec<Report> {
     until("requests to end", || echo.seen().len() >= count).await.unwrap();
     echo.seen()
@@ -176,7 +176,7 @@ async fn what_is_no_answer_is_told_apart() {
     }
 }
 
-/// A group whose probes trust this authority and show this certificate.
+/// A group whose probes trust this authority and present this certificate.
 fn with_tls(active: Active, address: SocketAddr, authority: &Authority, shown: Option<&Issued>) -> Configuration {
     let mut ir = ir(active, &[("127.0.0.1", address.port())]);
     let mut secrets = Secrets::default();
@@ -218,7 +218,7 @@ async fn tls_is_verified_by_the_name_that_is_asked_for() {
     assert_eq!(outcome(with_tls(named, strict.address(), &authority, None)).await, ProbeOutcome::TcpFailure);
 }
 
-/// A gRPC server that answers all calls with this message and status.
+/// A gRPC server that responds to all calls with this message and status.
 async fn grpc_server(
     message: Vec<u8>,
     grpc_status: &'static str,
@@ -299,7 +299,7 @@ fn states(node: &Node) -> Vec<(String, &'static str)> {
     targets(&node.shared.registry).into_iter().map(|t| (t.target.into(), t.state)).collect()
 }
 
-/// Waits until the states are these, while time passes.
+/// Waits for these states, while time advances.
 async fn until_states(node: &Node, clock: &ManualClock, expect: &[(String, &'static str)]) {
     let same = until("health to change", || states(node) == expect);
     let waited = while_time_passes("health to change", clock, Duration::from_millis(5), same).await;
@@ -315,14 +315,14 @@ async fn probes_change_what_is_told_of_targets() {
     let clock = Arc::new(ManualClock::default());
     let node = node(Arc::clone(&clock) as Arc<dyn Clock>);
     let probing = task::spawn("probes", run_probes(Arc::clone(&node)));
-    // A generation that comes later is probed too.
+    // A later generation is probed, too.
     let active = Active { healthy_interval_ms: 20, unhealthy_interval_ms: 20, ..active(ProbeKind::Http) };
     publish(&node, ir(active.clone(), &[("127.0.0.1", up), ("127.0.0.1", down)]));
     let (up_name, down_name) = (format!("127.0.0.1:{up}"), format!("127.0.0.1:{down}"));
     let mut expect = vec![(up_name.clone(), "healthy"), (down_name.clone(), "unhealthy")];
     expect.sort();
     until_states(&node, &clock, &expect).await;
-    // The other one comes up.
+    // The other endpoint starts.
     let address = SocketAddr::from(([127, 0, 0, 1], down));
     let second = EchoServer::start_at(address, "b", None).await.unwrap();
     for state in &mut expect {

@@ -1,4 +1,4 @@
-//! [`Body`]: a request body as filters ask for it, and how long it may be.
+//! [`Body`]: a request body in the form that filters require (streamed or buffered), and its size limit.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -10,12 +10,12 @@ use cardinal_ir::Limits;
 use crate::exchange::Scratch;
 use crate::plan::Plan;
 
-/// A request body that can be had whole.
+/// A request body that can be read completely.
 pub(crate) trait Body {
-    /// Its length, 0 without one; `None` when only its end will tell.
+    /// The length of the body, 0 without a body; `None` if it is only known when the body ends.
     fn length(&self) -> Option<u64>;
 
-    /// All of it, up to `max` bytes.
+    /// Reads the complete body, up to `max` bytes.
     fn whole<'a>(
         &'a mut self,
         plan: &'a Plan,
@@ -23,10 +23,10 @@ pub(crate) trait Body {
         max: u64,
     ) -> Pin<Box<dyn Future<Output = Result<Bytes, Failure>> + 'a>>;
 
-    /// Waits so many milliseconds, at least 1, as long as the client stays.
+    /// Waits this many milliseconds, at least 1; fails if the client disconnects meanwhile.
     fn pause<'a>(&'a mut self, s: &'a Scratch, ms: u64) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
-    /// 64 random bits, the next of the series whose state is given.
+    /// 64 random bits: the next number of the series with the given state.
     fn random(&self, series: &Cell<u64>) -> u64 {
         splitmix(series)
     }
@@ -41,13 +41,13 @@ fn splitmix(series: &Cell<u64>) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Most bytes of request body that may pass.
+/// Maximum size of the request body, bytes.
 pub(super) fn body_max(limits: &Limits, s: &Scratch) -> u64 {
     let node = if limits.body_bytes_max == 0 { u64::MAX } else { limits.body_bytes_max };
     s.exchange.request_body_max.map_or(node, |(max, _)| max.min(node))
 }
 
-/// A body whose length is known and over the limit is refused before anything else is done.
+/// Refuses a body whose declared length exceeds the limit, before any further processing.
 pub(crate) fn check_body_length(limits: &Limits, s: &Scratch, length: Option<u64>) -> Result<(), Failure> {
     match length {
         Some(length) if length > body_max(limits, s) => {

@@ -17,7 +17,7 @@ use super::session::Session;
 use crate::exchange::{NO_ROOM, Scratch};
 use crate::plan::Plan;
 
-/// The body on a client's connection.
+/// The request body, read from the client's connection.
 pub(super) struct ClientBody<'x> {
     pub(super) down: &'x mut Peer,
     pub(super) session: &'x mut Session,

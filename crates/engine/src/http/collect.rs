@@ -11,45 +11,46 @@ use cardinal_net::{NetError, Peer};
 use super::forward::Stall;
 use super::halt::Halt;
 
-/// Minimum rate of a body that is collected, bytes per second, once the timeout between two reads has passed.
+/// Minimum rate of a body that is collected, bytes per second; applies after the timeout between two reads has passed
+/// once.
 pub(super) const BODY_RATE_MIN: u64 = 8 * 1024;
 
-/// Why a body could not be had whole.
+/// Why a body could not be collected.
 pub(super) enum Collect {
     TooLarge,
-    /// The budget of the node, or of the connection, has no room for it.
+    /// The memory budget of the node or of the connection is exhausted.
     NoRoom,
     TransferError(NetError),
-    /// It took too long, or the exchange ended meanwhile.
+    /// The read timed out, or the exchange ended meanwhile.
     Halted(Halt),
 }
 
-/// On what terms a body is held.
+/// Limits of collecting a body.
 pub(super) struct Terms<'x> {
-    /// Most bytes.
+    /// Maximum size, bytes.
     pub(super) max: u64,
-    /// Bytes that were announced, or `max`.
+    /// Declared length, or `max`.
     pub(super) expected: u64,
-    /// Between two reads, milliseconds; 0 is unlimited.
+    /// Timeout between two reads, milliseconds; 0 is unlimited.
     pub(super) timeout_ms: u64,
-    /// What it is when that is over.
+    /// The kind of stall to report when the timeout expires.
     pub(super) late: Stall,
     /// Minimum average rate after the first `timeout_ms`, bytes per second.
     pub(super) slowest: u64,
-    /// Where the memory comes from, unless the connection has a budget of its own.
+    /// The memory budget, unless the connection has a budget of its own.
     pub(super) budget: &'x Arc<Budget>,
 }
 
 impl Terms<'_> {
-    /// [`patience_ms`] when so many bytes have come in so long.
+    /// [`patience_ms`] after `received` bytes in `elapsed_ms`.
     fn patience_ms(&self, received: usize, elapsed_ms: u64) -> Option<u64> {
         patience_ms(self.timeout_ms, self.slowest, received as u64, elapsed_ms)
     }
 }
 
-/// How long the other side may keep a body waiting that is held in memory and of which so many bytes have moved in so
-/// long, milliseconds; 0 is unlimited, `None` when it is over. `slowest` are the bytes per second that have to move on
-/// average after the first `timeout_ms`.
+/// Remaining time, in milliseconds, for the peer to send or take more of a body that is held in memory, after `moved`
+/// bytes in `elapsed_ms`. 0 is unlimited; `None` means that the time has expired. `slowest` is the minimum average rate
+/// in bytes per second after the first `timeout_ms`.
 pub(super) fn patience_ms(timeout_ms: u64, slowest: u64, moved: u64, elapsed_ms: u64) -> Option<u64> {
     if timeout_ms == 0 {
         return Some(0);
@@ -59,9 +60,9 @@ pub(super) fn patience_ms(timeout_ms: u64, slowest: u64, moved: u64, elapsed_ms:
     (left_ms > 0).then(|| left_ms.min(timeout_ms))
 }
 
-/// Reads a body to its end. What it takes of the budget stays in `held`, unless it fails. `meanwhile` is called whenever
-/// more of the body has to be waited for, with the peer that sends it and the bytes that have come: it moves the rest of the
-/// exchange on, and ends the collecting by an error.
+/// Reads a body to its end. Memory reserved from the budget stays in `held`, unless reading fails. `meanwhile` is
+/// called each time the function has to wait for more of the body, with the sending peer and the number of bytes
+/// received: it advances the rest of the exchange, and stops the collecting by returning an error.
 pub(super) async fn collect(
     peer: &mut Peer,
     terms: &Terms<'_>,

@@ -1,8 +1,8 @@
-//! [`decide`]: what happens to a request, from its head to the choice of a backend.
+//! [`decide`]: decides how to handle a request, from its head to the choice of a backend.
 //!
-//! The order is: facts, route, requirements of the route, policies and filters by falling order (authorization, rate
-//! limits, faults and plugins are in one chain), action. `serve` executes the decision and `explain` describes it; neither
-//! has a list of its own.
+//! The steps are: request info, route, requirements of the route, policies and filters in descending order
+//! (authorization, rate limits, faults and plugins form one chain), action. `serve` executes the decision and `explain`
+//! describes it, so that both follow the same steps.
 
 use std::sync::Arc;
 
@@ -12,42 +12,42 @@ use cardinal_route::Match;
 use cardinal_sdk::Reply;
 
 use super::body::{Body, check_body_length};
-use super::facts::{apply_match, read_facts, refusal, refused_method};
 use super::filters::run_request;
+use super::request_info::{apply_match, read_request_info, refusal, refused_method};
 use super::upstream_head::strip_listed;
 use crate::arrival::ConnectionInfo;
 use crate::exchange::Scratch;
 use crate::plan::{BackendPlan, Chain, Destination, GroupPlan, Plan, RoutePlan};
 use crate::policy::{action, headers, rewrite, telemetry};
 
-/// What happens to a request.
+/// How a request is handled.
 pub(crate) enum Decided<'p> {
-    /// The reply is made here.
+    /// The gateway replies itself.
     Reply(Box<Reply>),
-    /// The request goes to this backend.
+    /// The request is forwarded to this backend.
     Forward(&'p RoutePlan, &'p Arc<BackendPlan>),
 }
 
-/// How far a decision came.
+/// How far the decision proceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// No filter has seen the request.
     Head,
-    /// It is known which filters apply to the request.
+    /// The filters that apply to the request are known.
     Chosen,
     /// The request phase of the filters is over.
     Filtered,
 }
 
-/// What is known about a decision, however it ends.
+/// The state of a decision; also valid when it ends early.
 pub(crate) struct Steps<'p> {
     /// The filters that see the response.
     pub(crate) chain: &'p Arc<Chain>,
     /// The matched route.
     pub(crate) route: Option<&'p RoutePlan>,
-    /// The record of the matched route; a route may have several.
+    /// The record of the matched route. A route may have several records.
     pub(crate) record: Option<Id>,
-    /// How far the decision came.
+    /// How far the decision proceeded.
     pub(crate) stage: Stage,
     /// The connection cannot serve another request.
     pub(crate) close: bool,
@@ -59,19 +59,19 @@ impl<'p> Steps<'p> {
     }
 }
 
-/// Decides about the request whose head is in the scratch. `find` matches it against the routes of the listener's group,
-/// `choose` says which of a route's destinations it takes; that is settled before filters run, as they depend on it.
-/// `random` gives numbers for the ids of traces. What comes before the filters is done at once, so that the future holds no
-/// more than these need; and it is inlined, so that the future is made where it stays.
+/// Decides how to handle the request whose head is in the scratch. `find` matches it against the routes of the
+/// listener's group; `choose` selects one of the route's destinations before filters run, because filters depend on it.
+/// `random` supplies random numbers for trace ids. The steps before the filters run synchronously, so that the future
+/// only holds what the filters need. The function is inlined, so that the future is built in its final place.
 #[inline(always)]
 pub(crate) fn decide<'a, 'p>(
     (plan, group, steps): (&'p Plan, &'p GroupPlan, &'a mut Steps<'p>),
     s: &'a mut Scratch,
-    facts: &ConnectionInfo,
+    info: &ConnectionInfo,
     body: &'a mut dyn Body,
     by: (impl FnOnce(&Scratch) -> Option<Match<'p>>, impl FnOnce(&RoutePlan) -> usize, impl Fn() -> u64),
 ) -> impl Future<Output = Result<Decided<'p>, Failure>> {
-    let routed = route((plan, group, steps), s, facts, by);
+    let routed = route((plan, group, steps), s, info, by);
     let routed = routed.and_then(|routed| {
         if let Routed::Found(..) = routed {
             check_body_length(&plan.node().limits, s, body.length())?;
@@ -81,7 +81,7 @@ pub(crate) fn decide<'a, 'p>(
     act((plan, steps), s, body, routed)
 }
 
-/// Runs the filters, then does what the route says.
+/// Runs the filters, then the action of the route.
 async fn act<'p>(
     (plan, steps): (&'p Plan, &mut Steps<'p>),
     s: &mut Scratch,
@@ -102,7 +102,7 @@ async fn act<'p>(
     perform((route, to), s)
 }
 
-/// The action of the route, once no filter has answered.
+/// Runs the action of the route if no filter replied.
 fn perform<'p>((route, to): (&'p RoutePlan, &'p Destination), s: &mut Scratch) -> Result<Decided<'p>, Failure> {
     if let Some(backend) = &to.backend {
         let policies = route.route.policies.as_deref();
@@ -122,19 +122,19 @@ fn perform<'p>((route, to): (&'p RoutePlan, &'p Destination), s: &mut Scratch) -
     })
 }
 
-/// What comes before the filters.
+/// The result of the steps before the filters.
 enum Routed<'p> {
-    /// The route, which is in [`Steps::route`], too, and which of its destinations the request takes.
+    /// The route, which is also in [`Steps::route`], and the destination chosen for the request.
     Found(&'p RoutePlan, &'p Destination),
-    /// The reply is made here.
+    /// The gateway replies itself.
     Reply(Box<Reply>),
 }
 
-/// Reads the facts, finds the route and checks what it requires.
+/// Reads the request info, finds the route and checks the route's requirements.
 fn route<'p>(
     (plan, group, steps): (&'p Plan, &'p GroupPlan, &mut Steps<'p>),
     s: &mut Scratch,
-    facts: &ConnectionInfo,
+    info: &ConnectionInfo,
     (find, choose, random): (
         impl FnOnce(&Scratch) -> Option<Match<'p>>,
         impl FnOnce(&RoutePlan) -> usize,
@@ -142,10 +142,10 @@ fn route<'p>(
     ),
 ) -> Result<Routed<'p>, Failure> {
     strip_listed(&mut s.request);
-    let plain_on_tls = facts.plain_on_tls;
+    let plain_on_tls = info.plain_on_tls;
     steps.close = true;
-    if !read_facts(plan.node(), facts, s) {
-        // As after any other head that cannot be read.
+    if !read_request_info(plan.node(), info, s) {
+        // Handled like any other malformed head.
         return Err(Failure::new(FailureKind::BadRequest, "target, scheme or host"));
     }
     if plain_on_tls {
@@ -155,7 +155,7 @@ fn route<'p>(
         return Ok(Routed::Reply(Box::new(reply)));
     }
     steps.close = false;
-    let listeners = facts.group();
+    let listeners = info.group();
     let trace = |route, backend, s: &mut Scratch| {
         if let Some(tracing) = &plan.telemetry {
             telemetry::start(tracing, (listeners, route, backend), s, random);

@@ -18,8 +18,8 @@ use crate::exchange::Scratch;
 use crate::exchange::failure_log::{self, Line};
 use crate::plan::{Chain, NOT_CHOSEN, Phase, Plan};
 
-/// Runs the request phase. `Ok(Some(reply))` when a filter answered; its later filters' request phases are skipped, but
-/// which of them apply is settled, for the phases that follow.
+/// Runs the request phase. Returns `Ok(Some(reply))` if a filter replied: the request phase of later filters is
+/// skipped, but it is still determined which of them apply, for the phases that follow.
 pub(crate) async fn run_request(
     plan: &Plan,
     chain: &Chain,
@@ -32,7 +32,8 @@ pub(crate) async fn run_request(
     let mut answer = None;
     let mut failed = None;
     let mut wanted = chain.list(Phase::Request).iter().peekable();
-    // All slots are visited, so that instances are chosen in order, each by who is authenticated by then.
+    // All slots are visited, so that filter instances are selected in order, each for the consumer authenticated so
+    // far.
     for slot in 0..u16::try_from(chain.len()).unwrap_or(u16::MAX) {
         let choice = chain.choose(slot, &s.exchange);
         if let Some(place) = s.choices.get_mut(usize::from(slot)) {
@@ -57,7 +58,7 @@ pub(crate) async fn run_request(
             let verdict = filter.on_request_head(&mut cx).settle().await;
             let new = place(s.upstream.body.as_ref());
             if let Some((_, len)) = new.filter(|_| new != body_before) {
-                // The filter has replaced the body, of which all that is held so far was counted.
+                // The filter has replaced the body; everything buffered so far was counted.
                 failed = s.recount(&plan.services.memory, s.exchange.held.bytes(), len).err();
             }
             match verdict {
@@ -91,13 +92,13 @@ pub(crate) async fn run_request(
     failed.map_or(Ok(answer), Err)
 }
 
-/// What a filter's randomness starts from: the id of a request is random itself, drawn by the worker.
+/// The seed of a filter's random numbers. It is derived from the request id, which the worker draws at random.
 #[allow(clippy::cast_possible_truncation, reason = "one half is random enough")]
 fn seed(id: RequestId, slot: u16) -> u64 {
     id.0 as u64 ^ u64::from(slot).rotate_right(16)
 }
 
-/// Address and length of a body, by which a filter's replacement is told from the body before it.
+/// Address and length of a body: detects that a filter has replaced it.
 fn place(body: Option<&Bytes>) -> Option<(usize, usize)> {
     body.map(|body| (body.as_ptr().addr(), body.len()))
 }
@@ -108,7 +109,7 @@ pub(super) fn filter_failed(chain: &Chain, slot: u16, reason: &str) -> Failure {
     Failure::new(FailureKind::Filter, "a plugin failed").with_source(source)
 }
 
-/// What a filter has decided, if it does so within the time limit that this setting has.
+/// Waits for the decision of a filter, up to the time limit of its setting.
 async fn settle(
     step: FilterStep<'_>,
     timer: &Timer,
@@ -123,7 +124,7 @@ async fn settle(
     }
 }
 
-/// Runs the attempt phase: the request is about to be sent to `endpoint`.
+/// Runs the attempt phase, before the request is sent to `endpoint`.
 pub(super) async fn run_attempt(plan: &Plan, chain: &Chain, s: &mut Scratch, endpoint: SocketAddr) -> Result<(), Halt> {
     s.attempt_headers.clear();
     let (timer, limit) = (Rc::clone(&s.up_timer), ("connect_timeout", s.timeouts.connect_ms));
@@ -152,11 +153,11 @@ pub(super) async fn run_attempt(plan: &Plan, chain: &Chain, s: &mut Scratch, end
     Ok(())
 }
 
-/// Makes the response of the scratch from a reply, and gives its body.
+/// Converts a reply into the response of the scratch, and returns its body.
 pub(super) type MakeResponse = fn(&Plan, &mut Scratch, Reply) -> Bytes;
 
-/// Runs the response head phase, in which waits are limited by `limit`. When a filter replies, `make` puts that in place of
-/// the response, the later filters see it, and its body is what is returned.
+/// Runs the response head phase. Waits are limited by `limit`. If a filter replies, `make` replaces the response by
+/// this reply, the later filters see the new response, and its body is returned.
 pub(super) async fn run_response(
     plan: &Plan,
     chain: &Chain,
@@ -185,7 +186,7 @@ pub(super) async fn run_response(
         let failure = match decision {
             Ok(FilterDecision::Continue) => continue,
             Ok(FilterDecision::Reply(reply)) if (200..=999).contains(&reply.status) => {
-                // What filters asked of the body before does not hold for this one.
+                // The response body phases requested for the previous body do not apply to this one.
                 s.exchange.body_mode = BodyMode::Pass;
                 replaced = Some(make(plan, s, *reply));
                 s.exchange.source = Source::Local;
@@ -206,7 +207,7 @@ pub(super) async fn run_response(
     Ok(replaced)
 }
 
-/// Runs the response body phase on one part.
+/// Runs the response body phase on one chunk.
 pub(crate) fn run_body(plan: &Plan, chain: &Chain, s: &mut Scratch, data: Bytes, last: bool) -> Bytes {
     let mut chunk = Chunk { data, last };
     for slot in chain.list(Phase::Body) {

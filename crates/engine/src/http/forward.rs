@@ -1,4 +1,4 @@
-//! Moves bodies: both directions of an exchange in one task, each at the speed of its slower side.
+//! Forwards bodies in both directions of an exchange within one task, with backpressure from the slower side.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -17,34 +17,34 @@ use super::request_body::BodyFilters;
 use crate::exchange::{Copies, FilteredBody, Replay, Throttle};
 use crate::policy::timeouts::{Expiry, Watch};
 
-/// How far a direction came.
+/// The state of a direction after a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// All is through.
+    /// Everything has been forwarded.
     Done,
-    /// The client is waited for.
+    /// Waiting for the client.
     Client,
-    /// The upstream is waited for.
+    /// Waiting for the upstream.
     Upstream,
-    /// The time is waited for at which a rate limit lets more pass.
+    /// Waiting for the rate limit to allow more.
     Throttled,
 }
 
-/// What broke a direction.
+/// Why a transfer failed.
 #[derive(Debug)]
 pub(super) enum TransferError {
-    /// The client's side.
+    /// The client's connection failed.
     Client(NetError),
-    /// The upstream's side.
+    /// The upstream's connection failed.
     Upstream(NetError),
     /// The request body is longer than allowed.
     TooLarge,
-    /// A filter of the request body.
+    /// A filter stopped the request body.
     Filter(Halt),
 }
 
 impl TransferError {
-    /// As a failure that is not to be retried.
+    /// Converts into a failure without retry.
     pub(super) fn failure(self) -> Failure {
         match self {
             Self::Client(error) if error.is_disconnect() => {
@@ -63,7 +63,7 @@ impl TransferError {
         }
     }
 
-    /// The same, where a filter may reply.
+    /// Converts into a [`Halt`], for places where a filter may reply.
     pub(super) fn halt(self) -> Halt {
         match self {
             Self::Filter(halt) => halt,
@@ -72,34 +72,35 @@ impl TransferError {
     }
 }
 
-/// The request body's way.
+/// Forwards the request body.
 #[derive(Debug)]
 pub(super) struct Upload {
-    /// A body that was held; else the client's is streamed.
+    /// A buffered body; if `None`, the client's body is streamed.
     held: Option<Bytes>,
-    /// Bytes that may pass.
+    /// Number of bytes that may still be forwarded.
     max: u64,
-    /// Names of the trailer fields that pass. Mostly none do, so they are boxed twice.
+    /// Names of the trailer fields to forward. Usually there are none, so the list is boxed twice to keep the struct
+    /// small.
     trailers: Option<Box<Box<[Box<str>]>>>,
-    /// The body comes from the client as it is sent.
+    /// The body is streamed from the client.
     streamed: bool,
-    /// All of a streamed body that has moved so far, in this try and in those before.
+    /// The part of a streamed body that has been forwarded in this attempt and in earlier ones.
     replay: Option<Box<Replay>>,
-    /// Bytes that passed.
+    /// Number of bytes forwarded.
     pub(super) moved: u64,
-    /// All is written, but perhaps not flushed.
+    /// The whole body is written, but perhaps not flushed.
     finished: bool,
     done: bool,
     splice: Splice,
-    /// Copies of the request for mirrors, which get what is streamed from the client.
+    /// Copies of the request for mirrors; these receive the chunks streamed from the client.
     pub(super) copies: Option<Box<dyn Copies>>,
-    /// Set where filters look at the parts of a streamed body.
+    /// Set if filters process the chunks of a streamed body.
     pub(super) filtered: Option<Box<FilteredBody>>,
 }
 
 impl Upload {
-    /// `trailers`: names of the fields that pass if the body is streamed and ends with trailers. `replay`: what has
-    /// been read of it, if it is kept for other tries.
+    /// `trailers`: names of the trailer fields to forward if the body is streamed. `replay`: the part of the body that
+    /// has been read, if it is kept for retries.
     pub(super) fn new(
         held: Option<Bytes>,
         max: Option<u64>,
@@ -125,7 +126,7 @@ impl Upload {
         self.done
     }
 
-    /// Body bytes read from the client on the way: none of a body that was collected before.
+    /// Number of body bytes read from the client during the transfer; 0 for a body that was buffered before.
     pub(super) fn received(&self) -> u64 {
         match &self.filtered {
             Some(filtered) => filtered.received,
@@ -134,18 +135,19 @@ impl Upload {
         }
     }
 
-    /// Grows with each byte that is read or sent.
+    /// A counter that grows with each byte read or sent.
     pub(super) fn activity(&self) -> u64 {
         self.moved + self.filtered.as_ref().map_or(0, |filtered| filtered.received)
     }
 
-    /// Whether the client may leave without [`Upload::poll`] noticing it, because nothing is read from the client. An
-    /// HTTP/1 client whose body is streamed is left alone: looking means to read, and so to copy what could be spliced.
+    /// Whether [`Upload::poll`] would not notice that the client disconnects, because it does not read from the client.
+    /// An HTTP/1 client whose body is streamed is not checked: a check would have to read, and so to copy data that
+    /// could be spliced.
     pub(super) fn misses_end_of(&self, client: &Peer) -> bool {
         !self.streamed || self.finished || matches!(client, Peer::H2(_))
     }
 
-    /// Whether all of the body is written, but perhaps not flushed.
+    /// Whether the whole body is written, though perhaps not flushed.
     pub(super) fn is_finished(&self) -> bool {
         self.finished
     }
@@ -157,20 +159,20 @@ impl Upload {
         !self.streamed || self.replay.is_some() || !has_begun()
     }
 
-    /// There is no further try.
+    /// Stops keeping the body, because there will be no further attempt.
     pub(super) fn stop_keeping(&mut self) {
-        // What is still to be sent of it stays until it has been.
+        // Kept data that has not been sent yet stays until it is sent.
         if let Some(replay) = &mut self.replay {
             replay.max = replay.bytes.len();
         }
     }
 
-    /// What was kept for another try.
+    /// Takes the part of the body that was kept for a retry.
     pub(super) fn take_replay(&mut self) -> Option<Box<Replay>> {
         self.replay.take()
     }
 
-    /// Moves what can be moved, by way of `filters` if they look at the parts.
+    /// Forwards as much as possible, through `filters` if they process chunks.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -251,7 +253,7 @@ impl Upload {
         if self.replay.is_some() {
             return self.poll_client(cx, client, up);
         }
-        // What is spliced is not seen.
+        // Spliced data is not visible to the process.
         let spliced = match self.copies {
             Some(_) => Poll::Ready(Ok(0)),
             None => self.splice.poll_body(cx, client, up, self.max.saturating_sub(self.moved)),
@@ -302,7 +304,7 @@ impl Upload {
         }
     }
 
-    /// Takes a part from the client through the filters, or sends what they have made.
+    /// Reads a chunk from the client and runs the filters on it, or sends the filters' output.
     fn poll_filtered(
         &mut self,
         cx: &mut Context<'_>,
@@ -343,7 +345,7 @@ impl Upload {
         };
         let made = filters.run(data, filtered.is_complete).map_err(TransferError::Filter)?;
         self.copies = self.copies.take().and_then(|copies| copies.with(&made));
-        // What is kept is sent from there.
+        // If the output is kept for a retry, it is sent from there.
         if !self.replay.as_mut().is_some_and(|replay| replay.keep(&made)) {
             self.replay = None;
             filtered.pending = made;
@@ -366,7 +368,7 @@ impl Upload {
     }
 }
 
-/// Lets the upstream have what came so far while the rest is waited for.
+/// Flushes the data written so far to the upstream while waiting for more.
 fn flush_upstream(cx: &mut Context<'_>, up: &mut Peer) -> Result<Progress, TransferError> {
     match up.poll_flush(cx) {
         Poll::Ready(Err(error)) => Err(TransferError::Upstream(error)),
@@ -375,49 +377,49 @@ fn flush_upstream(cx: &mut Context<'_>, up: &mut Peer) -> Result<Progress, Trans
     }
 }
 
-/// Bytes that a filter made of a part, on their way to the client.
+/// Output of filters for one chunk, on its way to the client.
 #[derive(Debug, Default)]
 struct Filtered {
-    /// To be sent.
+    /// Data still to be sent.
     data: Bytes,
-    /// Nothing comes after it.
+    /// This is the last chunk.
     last: bool,
 }
 
-/// The response body's way.
+/// Forwards the response body.
 #[derive(Debug)]
 pub(super) struct Download {
-    /// Bytes of body sent to the client.
+    /// Number of body bytes sent to the client.
     pub(super) moved: u64,
-    /// Used when filters look at the body.
+    /// Set if filters process the body.
     filtered: Option<Filtered>,
     finished: bool,
     passage: Passage,
 }
 
-/// How fast bytes may pass.
+/// The rate at which bytes are forwarded.
 #[derive(Debug)]
 enum Passage {
-    /// As fast as both sides are, if possible inside the kernel.
+    /// As fast as both peers allow, inside the kernel if possible.
     Free(Splice),
     /// At a limited rate.
     Limited(Box<Throttle>),
 }
 
 impl Download {
-    /// `filtered`: filters look at the body.
+    /// `filtered`: filters process the body.
     pub(super) fn new(filtered: bool) -> Self {
         let filtered = filtered.then(Filtered::default);
         Self { moved: 0, filtered, finished: false, passage: Passage::Free(Splice::default()) }
     }
 
-    /// Limits the rate of the body to so many bytes in each second.
+    /// Limits the rate of the body to this number of bytes per second.
     pub(super) fn with_rate(self, bytes_per_second: NonZeroU64, wheel: &Rc<Wheel>) -> Self {
         Self { passage: Passage::Limited(Box::new(Throttle::new(bytes_per_second, wheel))), ..self }
     }
 
-    /// Moves what can be moved. `filter` makes of a part what is sent, when filters look at the body; it is called
-    /// with the last part too, which may be empty.
+    /// Forwards as much as possible. If filters process the body, `filter` maps each chunk to the data to send; it is
+    /// called with the last chunk too, which may be empty.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -454,7 +456,7 @@ impl Download {
         }
     }
 
-    /// Sends what filters made.
+    /// Sends the output of the filters.
     fn poll_filtered(
         &mut self,
         cx: &mut Context<'_>,
@@ -474,7 +476,7 @@ impl Download {
         Ok(stalled)
     }
 
-    /// Takes a part from the upstream through the filters.
+    /// Reads a chunk from the upstream and runs the filters on it.
     fn poll_part(
         &mut self,
         cx: &mut Context<'_>,
@@ -556,7 +558,7 @@ fn allowed<'d>(passage: &Passage, data: &'d [u8]) -> &'d [u8] {
     }
 }
 
-/// The trailer fields that go on: those that `passes` names, without those that belong in a head.
+/// The trailer fields to forward: those accepted by `passes`, without fields that are only valid in a head.
 fn passed_trailers(trailers: &HeaderList, passes: impl Fn(&[u8]) -> bool) -> Option<Cow<'_, HeaderList>> {
     if trailers.is_empty() {
         return None;
@@ -570,12 +572,12 @@ fn passed_trailers(trailers: &HeaderList, passes: impl Fn(&[u8]) -> bool) -> Opt
     (!passed.is_empty()).then_some(Cow::Owned(passed))
 }
 
-/// The failure when a client leaves before it has its answer.
+/// The failure reported when a client disconnects before the response.
 pub(super) fn client_gone(detail: &'static str) -> Failure {
     Failure::new(FailureKind::ClientClosed, detail)
 }
 
-/// Waits for something else than the client, for as long as the client waits for its answer and `watch` allows.
+/// Waits for something other than the client, as long as the client stays connected and `watch` allows.
 pub(super) async fn unless_gone<T, E: From<Failure>>(
     client: &mut Peer,
     mut watch: Option<&mut Watch>,
@@ -596,7 +598,8 @@ pub(super) async fn unless_gone<T, E: From<Failure>>(
     .await
 }
 
-/// Fails when a limit on the request as a whole has expired. `by_client`: what silence is when the client is waited for.
+/// Fails if a limit on the whole request has expired. `by_client`: the failure to report if the exchange is waiting for
+/// the client.
 pub(super) fn check_watch(
     cx: &Context<'_>,
     watch: &mut Watch,
@@ -621,7 +624,7 @@ pub(super) fn check_watch(
     Err(Stall { kind, detail, setting }.failure(limit_ms))
 }
 
-/// Lets the client have what came so far while the upstream is waited for.
+/// Flushes the data written so far to the client while waiting for the upstream.
 fn flush(cx: &mut Context<'_>, client: &mut Peer) -> Result<Progress, TransferError> {
     match client.poll_flush(cx) {
         Poll::Ready(Ok(())) => Ok(Progress::Upstream),
@@ -630,7 +633,7 @@ fn flush(cx: &mut Context<'_>, client: &mut Peer) -> Result<Progress, TransferEr
     }
 }
 
-/// A wait that has a limit: what its end means, and the setting that limits it.
+/// A wait that has a limit: the failure when it expires, and the setting that limits it.
 #[derive(Clone, Copy)]
 pub(super) struct Stall {
     kind: FailureKind,
@@ -639,7 +642,7 @@ pub(super) struct Stall {
 }
 
 impl Stall {
-    /// The failure when it has taken so many milliseconds.
+    /// The failure after waiting `limit_ms` milliseconds.
     pub(super) fn failure(self, limit_ms: u64) -> Failure {
         Failure::new(self.kind, self.detail).within(self.setting, limit_ms)
     }
@@ -653,14 +656,14 @@ pub(super) const CLIENT_STALL: Stall =
     Stall { kind: FailureKind::ClientTimeout, detail: "the client took no bytes", setting: "client_send_timeout" };
 pub(super) const UPSTREAM_STALL: Stall =
     Stall { kind: FailureKind::UpstreamTimeout, detail: "no response from the upstream", setting: "read_timeout" };
-/// After the response head.
+/// The stall of a response body, after the response head.
 pub(super) const RESPONSE_BODY_STALL: Stall = Stall {
     kind: FailureKind::UpstreamTimeout,
     detail: "the response body stalled: no bytes from the upstream",
     setting: "read_timeout",
 };
 
-/// How long each side may keep a direction waiting, and who does now.
+/// How long each side may stall a direction, and the side that currently stalls it.
 pub(super) struct StallTimer<'x> {
     timer: &'x Timer,
     client_ms: u64,
@@ -671,7 +674,7 @@ pub(super) struct StallTimer<'x> {
 }
 
 impl<'x> StallTimer<'x> {
-    /// For the request's way.
+    /// For the request body.
     pub(super) fn upload(timer: &'x Timer, limits: &Limits, timeouts: &Timeouts) -> Self {
         Self {
             timer,
@@ -683,7 +686,7 @@ impl<'x> StallTimer<'x> {
         }
     }
 
-    /// For the response; `stall` says what the upstream is late with.
+    /// For the response; `stall` names the part that is waited for.
     pub(super) fn download(timer: &'x Timer, limits: &Limits, timeouts: &Timeouts, stall: Stall) -> Self {
         Self {
             timer,
@@ -695,7 +698,8 @@ impl<'x> StallTimer<'x> {
         }
     }
 
-    /// Says when a side has kept us waiting too long. `moved` tells whether anything happened since the last call.
+    /// Fails if a side has stalled for too long. `moved` is a counter that shows whether data moved since the last
+    /// call.
     pub(super) fn check(&mut self, cx: &Context<'_>, progress: Progress, moved: u64) -> Result<(), Failure> {
         if matches!(progress, Progress::Done | Progress::Throttled) {
             self.timer.disarm();

@@ -1,4 +1,4 @@
-//! A client's HTTP/1 connection: one request after the other.
+//! Serves a client's HTTP/1 connection: requests run one after the other.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -12,7 +12,6 @@ use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
 use cardinal_net::{Io, NetError, Peer, Timer};
 use cardinal_sdk::Client;
-use tokio::io::AsyncWriteExt;
 
 use super::h2;
 use super::request::{refuse, run};
@@ -22,36 +21,36 @@ use crate::exchange::Scratch;
 use crate::plan::{GroupPlan, Plan};
 use crate::worker::Worker;
 
-/// What an HTTP/2 client says first.
+/// The connection preface of an HTTP/2 client.
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What came of waiting for a request.
+/// The result of waiting for a request.
 enum Next {
-    /// A head is in the scratch; this framing follows, and perhaps `100 Continue` is waited for.
+    /// A head is in the scratch; a body with this framing follows. The flag: the client waits for `100 Continue`.
     Request(Framing, bool),
-    /// The client is done, or has been idle too long.
+    /// The client closed the connection, or has been idle for too long.
     Over,
-    /// HTTP/2 is spoken.
+    /// The client speaks HTTP/2.
     Http2,
-    /// What came is not a request that can be served.
+    /// The input is not a request that can be served.
     Bad(Failure),
 }
 
-/// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, h1: Box<H1>, mut client: Client, facts: ConnectionInfo) {
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, h1: Box<H1>, mut client: Client, info: ConnectionInfo) {
     let mut down = Peer::H1(h1);
     let idle = Timer::new(&worker.wheel);
     let mut sequence = 0;
     let mut end = End::Cut;
     loop {
         let limits = worker.plan().node().limits.clone();
-        let leaves = || worker.closes_idle() || (facts.may_be_closed() && !facts.are_admitted(&worker.plan(), &client));
+        let leaves = || worker.closes_idle() || (info.may_be_closed() && !info.are_admitted(&worker.plan(), &client));
         if !wait_for_bytes(&mut down, &idle, &limits, sequence == 0, leaves).await {
             break;
         }
         let plan = worker.plan();
-        if !facts.are_admitted(&plan, &client) {
-            // Not even read: the client repeats its request on a new connection.
+        if !info.are_admitted(&plan, &client) {
+            // The request is not read: the client repeats it on a new connection.
             break;
         }
         sequence += 1;
@@ -61,39 +60,39 @@ pub(crate) async fn serve(worker: Rc<Worker>, h1: Box<H1>, mut client: Client, f
         let next = read_head(&worker, &plan, &mut down, &mut scratch, &idle).await;
         let go_on = match next {
             Next::Over => false,
-            // Over TLS, HTTP/2 is agreed on by ALPN (RFC 9113 section 3.2), and then it is not spoken here.
+            // Over TLS, HTTP/2 is negotiated by ALPN (RFC 9113 section 3.2), so the preface is not accepted there.
             Next::Http2 if sequence == 1 && client.tls.is_none() => {
                 worker.give_scratch(scratch);
                 if let Peer::H1(h1) = down {
                     let (io, buffer) = h1.into_parts();
-                    Box::pin(h2::serve(worker, io, buffer, client, facts)).await;
+                    Box::pin(h2::serve(worker, io, buffer, client, info)).await;
                 }
                 return;
             }
             Next::Http2 => {
                 let detail = if sequence > 1 { "HTTP/2 after HTTP/1.1" } else { "HTTP/2 without ALPN" };
                 let failure = Failure::new(FailureKind::VersionNotSupported, detail);
-                refuse_head(&worker, (&plan, plan.group(facts.group())), &mut down, &mut scratch, failure).await;
+                refuse_head(&worker, (&plan, plan.group(info.group())), &mut down, &mut scratch, failure).await;
                 false
             }
             Next::Bad(failure) => {
                 end = End::Cut;
-                refuse_head(&worker, (&plan, plan.group(facts.group())), &mut down, &mut scratch, failure).await;
+                refuse_head(&worker, (&plan, plan.group(info.group())), &mut down, &mut scratch, failure).await;
                 false
             }
             Next::Request(framing, expects_continue) => {
                 let last = sequence >= limits.requests_per_connection_max && limits.requests_per_connection_max != 0;
                 let keep = keep_alive(scratch.request.version, &scratch.request.headers) && !last;
                 let mut session = Session::new(framing, expects_continue, keep);
-                let turn = RequestContext {
+                let context = RequestContext {
                     worker: &worker,
                     plan: &plan,
-                    group: plan.group(facts.group()),
+                    group: plan.group(info.group()),
                     down: &mut down,
                     s: &mut scratch,
                     session: &mut session,
                 };
-                if let Some(switched) = run(turn, &facts).await {
+                if let Some(switched) = run(context, &info).await {
                     drop(plan);
                     switched.run(&worker, &mut down, &mut scratch, &mut session).await;
                 }
@@ -113,7 +112,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, h1: Box<H1>, mut client: Client, f
     close(down, end, &idle).await;
 }
 
-/// Waits for the first byte of a request. `false` when none will come.
+/// Waits for the first byte of a request. Returns `false` if no request will follow.
 async fn wait_for_bytes(
     down: &mut Peer,
     idle: &Timer,
@@ -134,7 +133,7 @@ async fn wait_for_bytes(
         if !std::mem::replace(&mut waiting, true) {
             h1.rest();
         }
-        // A connection that has not been used yet may have a request on its way.
+        // On a connection that has not been used yet, a request may already be in flight.
         let leave = !first && leaves();
         if leave || idle.poll_expired(cx) { Poll::Ready(false) } else { Poll::Pending }
     })
@@ -143,7 +142,7 @@ async fn wait_for_bytes(
     came
 }
 
-/// Reads a head whose first bytes are here.
+/// Reads a head after its first bytes have arrived.
 async fn read_head(worker: &Worker, plan: &Plan, down: &mut Peer, s: &mut Scratch, timer: &Timer) -> Next {
     let Peer::H1(h1) = down else { return Next::Over };
     let limits = &plan.node().limits;
@@ -204,7 +203,7 @@ async fn read_head(worker: &Worker, plan: &Plan, down: &mut Peer, s: &mut Scratc
     }
 }
 
-/// Finds out how the body ends.
+/// Determines how the body ends.
 fn begin_body(h1: &mut H1, s: &Scratch) -> Next {
     let bad = |error: FramingError| {
         let kind =
@@ -232,7 +231,7 @@ fn head_failure(error: HeadError) -> Failure {
     Failure::new(kind, "request head").with_source(error)
 }
 
-/// Answers what cannot be served.
+/// Responds to a request that cannot be served.
 async fn refuse_head(
     worker: &Rc<Worker>,
     (plan, group): (&Plan, &GroupPlan),
@@ -244,22 +243,21 @@ async fn refuse_head(
     Box::pin(refuse(RequestContext { worker, plan, group, down, s, session }, failure)).await;
 }
 
-/// How the last request of a connection ended.
+/// How the last exchange of a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// It was read and answered to its end.
+    /// The request was read and answered completely.
     Over,
-    /// It was not, or there was none.
+    /// The request was not read completely, or there was no request.
     Cut,
-    /// Its answer is not whole, and must not look as if it were.
+    /// The response is incomplete and must not look complete.
     Aborted,
 }
 
-/// How long a client that sends more than it gets an answer to is listened to, milliseconds.
-const LINGER_MS: u64 = 2_000;
+/// Maximum duration of a lingering close, milliseconds.
+pub(crate) const LINGER_MS: u64 = 2_000;
 
-/// Ends a connection so that what was sent last arrives: a socket that is closed while something lies unread sends a
-/// reset, which may overtake the answer (RFC 9112 section 9.6; nginx's lingering close).
+/// Closes a connection so that the last response arrives: [`Io::shutdown_and_discard`].
 async fn close(down: Peer, end: End, timer: &Timer) {
     let Peer::H1(mut h1) = down else { return };
     if end == End::Aborted && !h1.io().tls_has_failed() {
@@ -267,20 +265,10 @@ async fn close(down: Peer, end: End, timer: &Timer) {
     }
     let more = !h1.unread().is_empty() || (!h1.is_eof() && !h1.io().is_silent());
     if end == End::Over && !more && matches!(h1.io(), Io::Tcp(_)) {
-        // Closing a TCP socket says all that shutting it down would.
+        // For a plain TCP socket, closing it is enough: a shutdown would add nothing.
         return;
     }
-    let linger = async {
-        // The peer may be gone; there is nobody to tell.
-        h1.io().shutdown().await.ok();
-        let mut left = if more { LINGER_MAX } else { 0 };
-        while left > 0 {
-            match poll_fn(|cx| h1.io().poll_discard(cx)).await {
-                Ok(count @ 1..) => left = left.saturating_sub(count),
-                Ok(0) | Err(_) => return,
-            }
-        }
-    };
+    let linger = h1.io().shutdown_and_discard(if more { LINGER_MAX } else { 0 });
     timer.limit(LINGER_MS, linger).await;
 }
 
@@ -288,7 +276,7 @@ async fn close(down: Peer, end: End, timer: &Timer) {
 mod tests {
     use super::*;
 
-    /// What an idle connection costs is mostly this future.
+    /// The memory of an idle connection is mostly this future.
     #[test]
     fn a_connection_is_small() {
         fn size_of_output<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {

@@ -1,4 +1,4 @@
-//! A client's HTTP/2 connection: requests beside each other, each a task of its own.
+//! Serves a client's HTTP/2 connection: requests run concurrently, one task per stream.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -19,16 +19,16 @@ use super::session::{LINGER_MAX, RequestContext, Session};
 use crate::arrival::ConnectionInfo;
 use crate::worker::Worker;
 
-/// Window of a stream, bytes: what one slow upstream can make us hold.
+/// Receive window of a stream, bytes: the most that one slow upstream can make the gateway buffer.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// Window of a connection, bytes.
+/// Receive window of a connection, bytes.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// How long a client has to acknowledge that the connection ends, and to take what is sent last, milliseconds.
+/// How long the client may take, after a GOAWAY, to acknowledge it and to read the last data, milliseconds.
 const LEAVE_MS: u64 = 2_000;
 
-/// Serves a connection, of which `input` was read already, to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Client, facts: ConnectionInfo) {
+/// Serves a connection until it closes; `input` was already read from it.
+pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Client, info: ConnectionInfo) {
     let limits = worker.plan().node().limits.clone();
     let settings = Settings {
         stream_window: STREAM_WINDOW,
@@ -42,7 +42,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Cli
     match idle.limit(limits.handshake_timeout_ms, introduced).await {
         Some(Ok(())) => {
             let memory = Arc::new(worker.node.services.memory.child(memory_max(&limits)));
-            accept(&worker, &server, &Asking { client: &client, facts, memory }, &idle).await;
+            accept(&worker, &server, &Asking { client: &client, info, memory }, &idle).await;
         }
         Some(Err(error)) => tracing::debug!(client = %client.peer, %error, "HTTP/2 preface"),
         None => return,
@@ -55,23 +55,23 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, input: Buffer, client: Cli
     idle.limit(LEAVE_MS, ending).await;
 }
 
-/// What the streams of a connection have in common.
+/// State shared by the streams of a connection.
 struct Asking<'x> {
     client: &'x Client,
-    facts: ConnectionInfo,
-    /// Memory for their bodies that are held.
+    info: ConnectionInfo,
+    /// Memory budget for buffered bodies of the connection.
     memory: Arc<Budget>,
 }
 
-/// Memory for held bodies of one connection, bytes: an eighth of the node's, but enough for one body.
+/// Memory for buffered bodies of one connection, bytes: an eighth of the node's budget, but enough for one body.
 fn memory_max(limits: &Limits) -> usize {
     let max = (limits.buffered_bytes_total_max / 8).max(limits.buffered_body_bytes_max);
     usize::try_from(max).unwrap_or(usize::MAX)
 }
 
-/// Accepts streams until the client is done, idle too long, or the node stops.
+/// Accepts streams until the client closes the connection, is idle for too long, or the node stops.
 async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle: &Timer) {
-    let Asking { client, facts, memory } = asking;
+    let Asking { client, info, memory } = asking;
     let mut sequence = 0;
     let mut leaving = false;
     loop {
@@ -83,12 +83,12 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
             if !std::mem::replace(&mut armed, true) {
                 idle.arm(patience_ms(worker, sequence, leaving));
             }
-            let ends = !leaving && is_ending(worker, facts, client);
+            let ends = !leaving && is_ending(worker, info, client);
             if ends || idle.poll_expired(cx) { Poll::Ready(None) } else { Poll::Pending }
         })
         .await;
         match next {
-            Some(Some(Ok(mut request))) if !facts.are_admitted(&worker.plan(), client) => {
+            Some(Some(Ok(mut request))) if !info.are_admitted(&worker.plan(), client) => {
                 // The client may repeat the request on a new connection (RFC 9113 section 8.7).
                 request.stream.reset(Code::REFUSED_STREAM);
                 leaving = true;
@@ -97,10 +97,10 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
             Some(Some(Ok(request))) => {
                 sequence += 1;
                 let client = Client { sequence, ..(*client).clone() };
-                let (stream_worker, facts, held) =
-                    (Rc::clone(worker), facts.clone(), Reservation::of(Arc::clone(memory)));
+                let (stream_worker, info, held) =
+                    (Rc::clone(worker), info.clone(), Reservation::of(Arc::clone(memory)));
                 drop(task::spawn_local("http/2 stream", async move {
-                    stream(&stream_worker, request, &client, &facts, held).await;
+                    stream(&stream_worker, request, &client, &info, held).await;
                 }));
                 let requests_max = worker.plan().node().limits.requests_per_connection_max;
                 if requests_max != 0 && sequence >= requests_max && !leaving {
@@ -113,9 +113,9 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
                 return;
             }
             Some(None) => return,
-            // A client that does not answer our goodbye is not waited for.
+            // The connection does not wait for a client that ignores the GOAWAY.
             None if leaving && (server.streams() == 0 || worker.is_cutting()) => return,
-            None if leaving || (server.streams() > 0 && !is_ending(worker, facts, client)) => {}
+            None if leaving || (server.streams() > 0 && !is_ending(worker, info, client)) => {}
             None => {
                 leaving = true;
                 server.start_graceful_shutdown();
@@ -124,13 +124,13 @@ async fn accept(worker: &Rc<Worker>, server: &Server, asking: &Asking<'_>, idle:
     }
 }
 
-/// Whether the connection is to end although the client may have more requests: the node stops, or the listener is gone or
-/// would not accept the client now.
-fn is_ending(worker: &Worker, facts: &ConnectionInfo, client: &Client) -> bool {
-    worker.is_draining() || (facts.may_be_closed() && !facts.are_admitted(&worker.plan(), client))
+/// Whether the connection should be shut down: the node stops, or the listener was removed or would no longer accept
+/// the client.
+fn is_ending(worker: &Worker, info: &ConnectionInfo, client: &Client) -> bool {
+    worker.is_draining() || (info.may_be_closed() && !info.are_admitted(&worker.plan(), client))
 }
 
-/// How long to wait for a stream, milliseconds.
+/// How long to wait for a new stream, milliseconds.
 fn patience_ms(worker: &Worker, sequence: u64, leaving: bool) -> u64 {
     let plan = worker.plan();
     let limits = &plan.node().limits;
@@ -141,7 +141,7 @@ fn patience_ms(worker: &Worker, sequence: u64, leaving: bool) -> u64 {
     }
 }
 
-async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, facts: &ConnectionInfo, held: Reservation) {
+async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, info: &ConnectionInfo, held: Reservation) {
     let mut s = worker.take_scratch();
     s.start(client);
     s.exchange.held = held;
@@ -149,6 +149,7 @@ async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, fact
     s.exchange.timing.started_unix = worker.unix(s.exchange.timing.started);
     let plan = worker.plan();
     std::mem::swap(&mut s.request, &mut request.head);
+    s.exchange.bytes.received = head_bytes(&s.request);
     let failure = refusal(&plan.node().limits, &request, &s.request);
     let Request { stream, head, ended, .. } = request;
     stream.give_head(head);
@@ -160,19 +161,25 @@ async fn stream(worker: &Rc<Worker>, mut request: Request, client: &Client, fact
         None => Framing::Chunked,
     };
     let mut session = Session::new(framing, false, true);
-    let group = plan.group(facts.group());
-    let turn = RequestContext { worker, plan: &plan, group, down: &mut down, s: &mut s, session: &mut session };
+    let group = plan.group(info.group());
+    let context = RequestContext { worker, plan: &plan, group, down: &mut down, s: &mut s, session: &mut session };
     match failure {
-        None => drop(run(turn, facts).await),
-        Some(failure) => refuse(turn, failure).await,
+        None => drop(run(context, info).await),
+        Some(failure) => refuse(context, failure).await,
     }
-    // A request that was not read to its end is dropped here: its stream is then reset without error, after the response
-    // (RFC 9113 section 8.1).
+    // A request that was not read to its end is dropped here, after the response: the stream is then reset with
+    // NO_ERROR (RFC 9113 section 8.1).
     drop(down);
     worker.give_scratch(s);
 }
 
-/// Why a request is not served.
+/// The size of a head for logs: the size of its decoded fields, as compression depends on the state of the connection.
+fn head_bytes(head: &RequestHead) -> u64 {
+    let line = head.method.as_str().len() + head.target().len();
+    (line + head.headers.line_bytes()) as u64
+}
+
+/// Why a request is not served, if so.
 fn refusal(limits: &Limits, request: &Request, head: &RequestHead) -> Option<Failure> {
     if request.oversized {
         Some(Failure::new(FailureKind::HeadTooLarge, "request head"))

@@ -19,7 +19,7 @@ impl From<Failure> for Halt {
 }
 
 impl Halt {
-    /// The failure, where there is no place for a reply.
+    /// The failure, where a reply is not possible.
     pub(super) fn into_failure(self) -> Failure {
         match self {
             Self::Failed(failure) => failure,
@@ -27,7 +27,7 @@ impl Halt {
         }
     }
 
-    /// The same, with another failure.
+    /// Replaces the failure.
     pub(super) fn map_failure(self, map: impl FnOnce(Failure) -> Failure) -> Self {
         match self {
             Self::Failed(failure) => Self::Failed(map(failure)),

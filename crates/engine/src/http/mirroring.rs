@@ -1,5 +1,5 @@
-//! Sends copies of requests to the mirrors of their route. Nothing here delays or fails a request: what cannot be copied is
-//! counted and dropped.
+//! Sends copies of requests to the mirrors of their route. Mirroring never delays or fails a request: copies that
+//! cannot be made are counted and dropped.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,13 +27,14 @@ use crate::policy::circuit;
 use crate::policy::mirror::{Fate, Place, is_chosen, mark_host};
 use crate::worker::{PlanRef, Worker};
 
-/// Bytes of an answer that are read, so that its connection can be used again; of a longer one the connection is closed.
+/// Maximum number of response bytes read so that the connection can be reused; if the response is longer, the
+/// connection is closed.
 const DISCARD_MAX: u64 = 1 << 20;
 
-/// Limit on a whole exchange with a backend that has no time limits, milliseconds.
+/// Limit on an exchange with a backend that has no timeouts, milliseconds.
 const EXCHANGE_MS_MAX: u64 = 180_000;
 
-/// A request that is copied, until its body is complete.
+/// The copies of a request, until its body is complete.
 pub(super) struct MirrorCopies {
     worker: Rc<Worker>,
     route: RoutePlan,
@@ -57,8 +58,8 @@ impl fmt::Debug for MirrorCopies {
     }
 }
 
-/// Copies the request whose upstream request is settled, for each mirror of the route that is chosen. The body is to
-/// follow.
+/// Makes a copy of the request for each selected mirror of the route. The upstream request is final at this point; the
+/// body follows.
 pub(super) fn copies(
     worker: &Rc<Worker>,
     plan: &Plan,
@@ -96,7 +97,7 @@ fn copy(worker: &Worker, plan: &Plan, mirror: &Mirror, s: &Scratch, length: Opti
     })
 }
 
-/// What the head of the copy, and the choice of an endpoint for it, are made of.
+/// Builds the scratch from which the head of the copy is made and its endpoint is chosen.
 fn copy_of(worker: &Worker, s: &Scratch) -> Box<Scratch> {
     let mut copy = worker.take_scratch();
     copy.start(&s.exchange.client);
@@ -117,7 +118,7 @@ fn copy_of(worker: &Worker, s: &Scratch) -> Box<Scratch> {
 }
 
 impl MirrorCopies {
-    /// The body is at hand.
+    /// Completes the copies with a body that is already buffered.
     pub(super) fn complete_with(mut self, body: Bytes) {
         let budget = &self.worker.node.services.memory;
         if self.held.grow(budget, body.len()).is_err() {
@@ -133,7 +134,7 @@ impl MirrorCopies {
             let held = Rc::clone(&held);
             task::spawn_local("mirrored request", async move {
                 deliver(&worker, route, copy, body).await;
-                // The memory is free when the last copy is through.
+                // The memory is released when the last copy has been sent.
                 drop(held);
             });
         }
@@ -180,11 +181,11 @@ impl Drop for MirrorCopies {
     }
 }
 
-/// Sends a copy, and reads the answer.
+/// Sends a copy and reads the response.
 async fn deliver(worker: &Rc<Worker>, route: RoutePlan, copy: Copy, body: Bytes) {
     let Copy { mut scratch, backend, keep_host, place, .. } = copy;
-    // Route and backend are those of the request. Only settings of the node are read from the plan, which may be a newer one:
-    // a copy must not keep that of its request in memory.
+    // Route and backend come from the request. The plan, which may be newer, supplies node settings only: a copy must
+    // not keep the plan of its request in memory.
     let plan = worker.plan();
     let timer = Rc::clone(&scratch.down_timer);
     let sending = Sending { worker, plan: &plan, route: &route, backend: &backend, keep_host };
@@ -207,7 +208,7 @@ async fn deliver(worker: &Rc<Worker>, route: RoutePlan, copy: Copy, body: Bytes)
     drop(place);
 }
 
-/// Limit on a whole exchange, milliseconds.
+/// Limit on an exchange, milliseconds.
 fn exchange_ms(timeouts: &Timeouts) -> u64 {
     match timeouts.connect_ms.saturating_add(timeouts.write_ms).saturating_add(timeouts.read_ms) {
         0 => EXCHANGE_MS_MAX,
@@ -215,7 +216,7 @@ fn exchange_ms(timeouts: &Timeouts) -> u64 {
     }
 }
 
-/// A copy on its way.
+/// The upload of a copy.
 struct Sending<'x> {
     worker: &'x Rc<Worker>,
     plan: &'x PlanRef,
@@ -229,7 +230,7 @@ impl Sending<'_> {
         let Self { worker, plan, route, backend, .. } = *self;
         let reached = acquire_connection(worker, plan, (route, backend, None), s, false).await;
         let reached = reached.map_err(Halt::into_failure)?;
-        // Only now: the name for TLS is that of the backend.
+        // Set only now: the TLS server name comes from the backend.
         if !self.keep_host {
             mark_host(&mut s.host);
         }
@@ -260,14 +261,14 @@ impl Sending<'_> {
         }
     }
 
-    /// Sends the body and reads the answer. Whether the connection is in order afterwards.
+    /// Sends the body and reads the response. Returns whether the connection can be reused.
     async fn answer(&self, up: &mut Peer, s: &mut Scratch, mut body: Bytes) -> Result<bool, Failure> {
         let limits = head_limits(&self.plan.node().limits);
         let mut sending = Upload::Body;
         for _ in 0..=INTERIM_MAX {
             let response = &mut s.response;
             let head = poll_fn(|cx| {
-                // An upstream that takes no more may have answered.
+                // The upstream may have responded before it stopped reading.
                 let broken = sending.poll(cx, up, &mut body).err();
                 match (poll_head(cx, up, response, &limits), broken) {
                     (Poll::Pending, Some(error)) => Poll::Ready(Err(error)),
@@ -293,7 +294,7 @@ impl Sending<'_> {
     }
 }
 
-/// How far the body of a copy came.
+/// The state of the upload of a copy's body.
 enum Upload {
     Body,
     Flush,
@@ -321,7 +322,7 @@ impl Upload {
     }
 }
 
-/// Reads a body to its end, or `false` when it is too long.
+/// Reads a body to its end; `false` if it is too long.
 async fn discard(up: &mut Peer) -> Result<bool, NetError> {
     let mut left = DISCARD_MAX;
     poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! Writes responses to clients: those of upstreams, and those made here.
+//! Writes responses to clients: upstream responses and local replies.
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -22,13 +22,13 @@ use crate::exchange::{Scratch, Throttle, choose_all};
 use crate::plan::{Chain, Phase, Plan};
 use crate::worker::Worker;
 
-/// The text of a failure that has no other.
+/// The message of failures without a message of their own.
 pub(crate) const MESSAGE_UNEXPECTED: &str = "An unexpected error occurred";
 
-/// Media types of error bodies, best first.
+/// Media types of error bodies, in order of preference.
 const ERROR_TYPES: [&str; 4] = ["application/json", "text/html", "text/plain", "application/xml"];
 
-/// The text that a client gets for a failure.
+/// The message that a client receives for a failure.
 pub(crate) fn message(pages: &ErrorPages, kind: FailureKind) -> String {
     if let Some(text) = pages.messages.get(kind.label()) {
         return text.clone().into();
@@ -50,8 +50,8 @@ pub(crate) fn message(pages: &ErrorPages, kind: FailureKind) -> String {
     text.to_owned()
 }
 
-/// The reply to a failure; for that of a filter as a bare message. So are replies to gRPC calls, which then have the text
-/// in `grpc-message`, but for failures before the request is proxied: of those a gRPC client gets the name of the status.
+/// The reply to a failure. For the failure of a filter, the body is a bare message. Replies to gRPC calls have the
+/// message in `grpc-message`; for failures before the request is proxied it is the name of the status.
 pub(super) fn error_reply(plan: &Plan, s: &Scratch, kind: FailureKind) -> Reply {
     let text = message(&plan.node().errors, kind);
     let before_proxying = matches!(
@@ -68,7 +68,7 @@ pub(super) fn error_reply(plan: &Plan, s: &Scratch, kind: FailureKind) -> Reply 
     Reply::error(kind.status(), text)
 }
 
-/// Answers a client that waits for it, before its body is read.
+/// Sends `100 Continue` if the client expects it, before its body is read.
 pub(super) async fn send_continue(
     plan: &Plan,
     down: &mut Peer,
@@ -79,7 +79,7 @@ pub(super) async fn send_continue(
         return Ok(());
     }
     let Peer::H1(h1) = down else { return Ok(()) };
-    // A body that is here already needs no invitation.
+    // If the body has already begun to arrive, `100 Continue` is unnecessary.
     if !h1.unread().is_empty() {
         return Ok(());
     }
@@ -87,7 +87,7 @@ pub(super) async fn send_continue(
     flush(plan, down, s).await
 }
 
-/// Passes an informational response on.
+/// Forwards an informational response.
 pub(super) async fn send_informational(plan: &Plan, down: &mut Peer, s: &mut Scratch) -> Result<(), Failure> {
     super::upstream_head::strip_response(&mut s.response);
     s.response.headers.remove_known(Name::ContentLength);
@@ -107,10 +107,10 @@ async fn flush(plan: &Plan, down: &mut Peer, s: &Scratch) -> Result<(), Failure>
     flushed.ok_or_else(|| CLIENT_STALL.failure(limit_ms))?.map_err(|error| TransferError::Client(error).failure())
 }
 
-/// Sends a reply made here, by way of the response phases. Reads what is left of the request body where that keeps the
-/// connection usable.
-pub(super) async fn send_reply(turn: &mut RequestContext<'_>, chain: &Chain, reply: Reply) -> Result<(), Failure> {
-    let (plan, s) = (turn.plan, &mut *turn.s);
+/// Sends a local reply through the response phases. Reads the rest of the request body if the connection stays usable
+/// that way.
+pub(super) async fn send_reply(context: &mut RequestContext<'_>, chain: &Chain, reply: Reply) -> Result<(), Failure> {
+    let (plan, s) = (context.plan, &mut *context.s);
     if !(200..=999).contains(&reply.status) {
         return Err(Failure::new(FailureKind::UnsendableHead, "a filter's reply has a status that ends no request"));
     }
@@ -122,64 +122,65 @@ pub(super) async fn send_reply(turn: &mut RequestContext<'_>, chain: &Chain, rep
     let body = make_response(plan, s, reply);
     s.exchange.source = Source::Local;
     let limit = ("client_send_timeout", plan.node().limits.send_timeout_ms);
-    match response_phase(turn, chain, limit).await? {
-        Some(other) => send_local(turn, chain, other).await,
-        None if omitted => send(turn, Framing::None, Bytes::new()).await,
-        None => send_local(turn, chain, body).await,
+    match response_phase(context, chain, limit).await? {
+        Some(other) => send_local(context, chain, other).await,
+        None if omitted => send(context, Framing::None, Bytes::new()).await,
+        None => send_local(context, chain, body).await,
     }
 }
 
-/// Runs the response head phase; the body of the response if a filter has put another one in its place. Waits have the
-/// time that `limit` gives, and as much as the client and the limits on the request allow.
+/// Runs the response head phase. Returns the body of the response if a filter replaced the response. Waits are limited
+/// by `limit`, by the presence of the client, and by the limits on the request.
 pub(super) async fn response_phase(
-    turn: &mut RequestContext<'_>,
+    context: &mut RequestContext<'_>,
     chain: &Chain,
     limit: (&'static str, u64),
 ) -> Result<Option<Bytes>, Failure> {
     if chain.list(Phase::Response).is_empty() {
         return Ok(None);
     }
-    let RequestContext { plan, down, s, .. } = turn;
+    let RequestContext { plan, down, s, .. } = context;
     let mut call = std::mem::take(&mut s.call);
     let outcome = unless_gone(down, call.watch(), pin!(run_response(plan, chain, s, limit, make_response))).await;
     s.call = call;
     outcome
 }
 
-/// Sends a response made here whose head has been through the response phase.
-pub(super) async fn send_local(turn: &mut RequestContext<'_>, chain: &Chain, body: Bytes) -> Result<(), Failure> {
-    let (plan, s) = (turn.plan, &mut *turn.s);
+/// Sends a local response whose head has passed the response phase.
+pub(super) async fn send_local(context: &mut RequestContext<'_>, chain: &Chain, body: Bytes) -> Result<(), Failure> {
+    let (plan, s) = (context.plan, &mut *context.s);
     let body = if s.exchange.body_mode == BodyMode::Pass { body } else { run_body(plan, chain, s, body, true) };
-    // A body that is shared with others, such as a cached one, is kept in memory by them.
+    // A shared body, such as a cached one, is kept in memory by its other owners anyway.
     if body.len() > UNCOUNTED_MAX && body.is_unique() {
         s.recount(&plan.services.memory, 0, body.len())?;
     }
-    send_whole(turn, body).await
+    send_whole(context, body).await
 }
 
-/// A reply with a body of at most so many bytes is sent even if the memory budget for bodies is exhausted: error
-/// messages are such.
+/// A local reply of at most this size is sent even if the memory budget for bodies is exhausted: error messages are
+/// small.
 const UNCOUNTED_MAX: usize = 16 * 1024;
 
-/// Minimum average rate at which a client takes a larger body that is held, bytes per second, once
-/// `client_send_timeout` is over.
+/// Minimum average rate at which a client has to read a larger buffered body, bytes per second, once
+/// `client_send_timeout` has passed.
 const SEND_RATE_MIN: u64 = 1024;
 
-/// Sends a response whose body is at hand.
-pub(super) async fn send_whole(turn: &mut RequestContext<'_>, body: Bytes) -> Result<(), Failure> {
-    send(turn, Framing::Length(body.len() as u64), body).await
+/// Sends a response whose body is buffered.
+pub(super) async fn send_whole(context: &mut RequestContext<'_>, body: Bytes) -> Result<(), Failure> {
+    send(context, Framing::Length(body.len() as u64), body).await
 }
 
-/// The same, of this framing: that of another body, if the response has none.
-pub(super) async fn send(turn: &mut RequestContext<'_>, framing: Framing, body: Bytes) -> Result<(), Failure> {
-    let (down, session) = (&mut *turn.down, &mut *turn.session);
+/// Like [`send_whole`], with an explicit framing: the response may have no body but announce the framing of another
+/// one.
+pub(super) async fn send(context: &mut RequestContext<'_>, framing: Framing, body: Bytes) -> Result<(), Failure> {
+    let (down, session) = (&mut *context.down, &mut *context.session);
     let unread = session.framing != Framing::None && !down.body_done();
     if unread && !worth_reading(down, session) {
         session.keep_alive = false;
     }
     let broken = |error: NetError| TransferError::Client(error).failure();
-    start_response(turn, framing).map_err(broken)?;
-    let RequestContext { worker, plan, down, s, session, .. } = turn;
+    start_response(context, framing).map_err(broken)?;
+    let RequestContext { worker, plan, down, s, session, .. } = context;
     let bodyless = is_bodyless(s);
     let limit_ms = plan.node().limits.send_timeout_ms;
     let timer = Rc::clone(&s.down_timer);
@@ -187,8 +188,8 @@ pub(super) async fn send(turn: &mut RequestContext<'_>, framing: Framing, body: 
     s.exchange.bytes.body_sent += rest.len() as u64;
     s.exchange.bytes.sent += rest.len() as u64;
     let stalled = || CLIENT_STALL.failure(limit_ms);
-    // The limit is between two writes, as that of bodies that are streamed: a slow client may take its time. But memory
-    // is not held forever for one that takes a byte now and then.
+    // The timeout applies between two writes, as for streamed bodies, so a slow client is tolerated. The minimum rate
+    // keeps a client that reads a byte now and then from holding memory forever.
     if let Some(rate) = s.exchange.response_rate_max {
         let throttle = Throttle::new(rate, &worker.wheel);
         Box::pin(send_slowly(down, &mut rest, throttle, (&timer, limit_ms))).await?;
@@ -211,7 +212,7 @@ pub(super) async fn send(turn: &mut RequestContext<'_>, framing: Framing, body: 
     Ok(())
 }
 
-/// Sends a body at a limited rate, as long as the client stays.
+/// Sends a body at a limited rate, as long as the client stays connected.
 async fn send_slowly(
     down: &mut Peer,
     rest: &mut Bytes,
@@ -224,7 +225,7 @@ async fn send_slowly(
             if throttle.poll_ready(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            // What was sent so far does not wait for the next part.
+            // Data written so far is flushed at once instead of with the next chunk.
             match down.poll_flush(cx) {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(broken(error))),
                 _ if down.poll_gone(cx).is_ready() => Poll::Ready(Err(client_gone("while sending the response"))),
@@ -241,9 +242,9 @@ async fn send_slowly(
     Ok(())
 }
 
-/// Bytes of a request body that are read although nobody wants them, to keep the connection.
+/// Maximum number of unread request body bytes that are drained to keep the connection alive.
 const DISCARD_MAX: u64 = 64 * 1024;
-/// How long that, or a lingering close, may take, milliseconds.
+/// Time limit of this draining and of a lingering close, milliseconds.
 const DISCARD_MS: u64 = 2_000;
 
 fn worth_reading(down: &Peer, session: &Session) -> bool {
@@ -253,14 +254,15 @@ fn worth_reading(down: &Peer, session: &Session) -> bool {
     }
 }
 
-/// Reads and drops the rest of a request body: all of it when the connection goes on; else as much as keeps the client
-/// from missing the response over a reset (nginx's lingering close).
+/// Reads and drops the rest of a request body: all of it if the connection is kept alive; otherwise enough to keep a
+/// reset from discarding the response (nginx's lingering close).
 async fn discard(down: &mut Peer, session: &mut Session, timer: &cardinal_net::Timer) {
     if session.expects_continue && !session.keep_alive {
         return;
     }
     if matches!(down, Peer::H2(_)) {
-        // RFC 9113 section 8.1: the response is complete, the request need not be. The stream's end takes care of it.
+        // RFC 9113 section 8.1: the response may be complete before the request. The end of the stream handles the
+        // rest.
         return;
     }
     let mut budget = DISCARD_MAX * 16;
@@ -288,7 +290,7 @@ async fn discard(down: &mut Peer, session: &mut Session, timer: &cardinal_net::T
     }
 }
 
-/// Makes `s.response` of a reply; returns the body.
+/// Builds `s.response` from a reply; returns the body.
 fn make_response(plan: &Plan, s: &mut Scratch, reply: Reply) -> Bytes {
     let Reply { status, headers, body } = reply;
     s.response.clear();
@@ -296,7 +298,7 @@ fn make_response(plan: &Plan, s: &mut Scratch, reply: Reply) -> Bytes {
     s.response.headers = headers;
     if is_grpc(s) {
         match &body {
-            // What has a type of its own is passed as it is.
+            // A body with a media type of its own is passed on unchanged.
             ReplyBody::Omitted => {}
             ReplyBody::Bytes(_) if s.response.headers.known(Name::ContentType).is_some() => {}
             ReplyBody::Bytes(text) => return grpc_reply(s, status, Some(text)),
@@ -321,7 +323,7 @@ fn make_response(plan: &Plan, s: &mut Scratch, reply: Reply) -> Bytes {
     }
 }
 
-/// Whether the request is a gRPC call: in HTTP/1.1 there are none.
+/// Whether the request is a gRPC call; never with HTTP/1.1.
 fn is_grpc(s: &Scratch) -> bool {
     if s.request.version != Version::H2 {
         return false;
@@ -330,8 +332,8 @@ fn is_grpc(s: &Scratch) -> bool {
     content_type.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
 }
 
-/// gRPC clients get the status in `grpc-status`, the text in `grpc-message`, and no body. Without a text the
-/// message is the name of the status.
+/// Builds a gRPC reply: the status is in `grpc-status`, the text in `grpc-message`, and there is no body. Without a
+/// text, the message is the name of the status.
 fn grpc_reply(s: &mut Scratch, status: u16, text: Option<&[u8]>) -> Bytes {
     let (code, name) = grpc_status(status);
     let text = text.unwrap_or(name.as_bytes());
@@ -344,11 +346,11 @@ fn grpc_reply(s: &mut Scratch, status: u16, text: Option<&[u8]>) -> Bytes {
     Bytes::new()
 }
 
-/// A text as `grpc-message` has it: what is not printable ASCII, and `%`, is percent-encoded (the protocol's
+/// Encodes a text for `grpc-message`: `%` and everything except printable ASCII is percent-encoded (the protocol's
 /// `Percent-Encoded`).
 fn grpc_message(text: &[u8]) -> Cow<'_, [u8]> {
     let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'%';
-    // Fields have no spaces at their ends.
+    // Field values cannot begin or end with spaces.
     if text.iter().all(plain) && text == cardinal_http::trim(text) {
         return Cow::Borrowed(text);
     }
@@ -381,8 +383,8 @@ fn grpc_status(status: u16) -> (&'static str, &'static str) {
     }
 }
 
-/// The type of an error body: by `Accept`; for errors of the proxy itself then by the request's own type, then by the
-/// node's default.
+/// The media type of an error body: by `Accept`; for errors of the proxy itself then by the request's own media type,
+/// then by the node's default.
 fn error_type(pages: &ErrorPages, s: &Scratch, by_filter: bool) -> &'static str {
     let headers = &s.request.headers;
     let accepted = headers.known_all(Name::Accept);
@@ -411,7 +413,7 @@ fn error_body(pages: &ErrorPages, kind: &str, text: &str, s: &Scratch) -> String
     let message = match kind {
         "application/json" => {
             let quoted = serde_json::Value::from(text).to_string();
-            // Only the quotes around it: the text may end in one of its own.
+            // Only the enclosing quotes are removed: the text itself may end with a quote.
             quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
         }
         "text/plain" => text.to_owned(),
@@ -428,35 +430,35 @@ const DEFAULT_XML: &str = "<error><message>{{message}}</message><request_id>{{re
 
 const DEFAULT_PLAIN: &str = "{{message}}\nrequest {{request_id}}\n";
 
-/// Whether the client has sent a HEAD. A filter may have made another method of it for the upstream.
+/// Whether the client sent a HEAD request. A filter may have changed the method for the upstream.
 pub(super) fn is_to_head(s: &Scratch) -> bool {
     s.exchange.original.method == Method::Head
 }
 
-/// Whether the response has no body, whatever its fields say.
+/// Whether the response has no body, regardless of its fields.
 pub(super) fn is_bodyless(s: &Scratch) -> bool {
     is_to_head(s) || matches!(s.response.status, 204 | 304)
 }
 
-/// Makes the fields about framing tell what is sent, whatever the upstream and filters have put there: a client that
-/// believes another length takes a part of this response for the next one.
+/// Sets the framing fields to match what is sent, regardless of the fields that the upstream and filters have set: with
+/// a wrong length, the client would take a part of this response for the next one.
 fn settle_framing(s: &mut Scratch, framing: Framing) {
     let bodyless = is_bodyless(s);
     let (status, headers) = (s.response.status, &mut s.response.headers);
     for name in [Name::TransferEncoding, Name::KeepAlive, Name::ProxyConnection] {
         headers.remove_known(name);
     }
-    // The answer that asks for another protocol names it (RFC 9110 section 15.5.22).
+    // A response with status 426 has to name the required protocol (RFC 9110 section 15.5.22).
     if status != 426 {
         headers.remove_known(Name::Connection);
         headers.remove_known(Name::Upgrade);
     }
     match framing {
-        // RFC 9110 section 8.6: never with these.
+        // RFC 9110 section 8.6: not allowed with these statuses.
         _ if status == 204 => {
             headers.remove_known(Name::ContentLength);
         }
-        // The same as in the answer to a GET.
+        // The same length as in the response to a GET.
         Framing::Length(length) if status != 304 => {
             let mut digits = itoa::Buffer::new();
             headers.set_known(Name::ContentLength, b"Content-Length", digits.format(length).as_bytes());
@@ -464,12 +466,12 @@ fn settle_framing(s: &mut Scratch, framing: Framing) {
         Framing::UntilClose | Framing::Chunked | Framing::None if !bodyless => {
             headers.remove_known(Name::ContentLength);
         }
-        // A length of what a GET would get.
+        // The length that the response to a GET would have.
         _ => keep_one_length(headers),
     }
 }
 
-/// Leaves one `Content-Length`, if there is one that is a number.
+/// Leaves one valid `Content-Length`, if there is one.
 fn keep_one_length(headers: &mut HeaderList) {
     if headers.known(Name::ContentLength).is_none() {
         return;
@@ -483,10 +485,10 @@ fn keep_one_length(headers: &mut HeaderList) {
     }
 }
 
-/// Sends the head in `s.response`, with our fields. A body of `framing` follows; [`Framing::UntilClose`] stands for a
-/// length that is not known, whatever the client's version makes of it.
-pub(super) fn start_response(turn: &mut RequestContext<'_>, framing: Framing) -> Result<(), NetError> {
-    let RequestContext { worker, plan, down, s, session, .. } = turn;
+/// Sends the head in `s.response`, with the gateway's own fields. A body of `framing` follows. [`Framing::UntilClose`]
+/// stands for an unknown length; the actual framing depends on the client's version.
+pub(super) fn start_response(context: &mut RequestContext<'_>, framing: Framing) -> Result<(), NetError> {
+    let RequestContext { worker, plan, down, s, session, .. } = context;
     settle_framing(s, framing);
     add_own_fields(worker, plan.node(), s);
     session.answered = true;
@@ -494,6 +496,7 @@ pub(super) fn start_response(turn: &mut RequestContext<'_>, framing: Framing) ->
     match down {
         Peer::H2(h2) => {
             let end = matches!(framing, Framing::None | Framing::Length(0));
+            s.exchange.bytes.sent += s.response.headers.line_bytes() as u64;
             h2.send_response(&s.response, end)
         }
         Peer::H1(h1) => {
@@ -532,12 +535,12 @@ pub(super) fn start_response(turn: &mut RequestContext<'_>, framing: Framing) ->
 }
 
 /// Sends the head of `101 Switching Protocols`.
-pub(super) fn start_switch(turn: &mut RequestContext<'_>) {
-    let RequestContext { worker, plan, down, s, session, .. } = turn;
+pub(super) fn start_switch(context: &mut RequestContext<'_>) {
+    let RequestContext { worker, plan, down, s, session, .. } = context;
     for name in [Name::KeepAlive, Name::ProxyConnection, Name::TransferEncoding, Name::ContentLength] {
         s.response.headers.remove_known(name);
     }
-    // Required with `Upgrade` (RFC 9110 section 7.8), and not all servers send it.
+    // Required with `Upgrade` (RFC 9110 section 7.8), but some servers omit it.
     s.response.headers.set_known(Name::Connection, b"Connection", b"upgrade");
     add_own_fields(worker, plan.node(), s);
     session.answered = true;
@@ -547,7 +550,7 @@ pub(super) fn start_switch(turn: &mut RequestContext<'_>) {
     }
 }
 
-/// Writes status line and fields; `rest` writes what comes after them.
+/// Writes the status line and the fields; `rest` writes the end of the head.
 fn write_head(out: &mut Vec<u8>, response: &cardinal_http::ResponseHead, rest: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(b"HTTP/1.1 ");
     let mut digits = itoa::Buffer::new();
@@ -559,7 +562,7 @@ fn write_head(out: &mut Vec<u8>, response: &cardinal_http::ResponseHead, rest: i
     rest(out);
 }
 
-/// Adds the fields that tell about the proxy.
+/// Adds the fields about the proxy itself.
 fn add_own_fields(worker: &Worker, node: &NodeSettings, s: &mut Scratch) {
     let now = s.now(worker);
     let Scratch { response, exchange, request, .. } = s;
@@ -607,7 +610,7 @@ fn add_own_fields(worker: &Worker, node: &NodeSettings, s: &mut Scratch) {
     }
 }
 
-/// Who served the request.
+/// Adds the debug fields that name the route and backend that served the request.
 fn add_debug_fields(names: &DebugHeaders, exchange: &cardinal_sdk::Exchange, headers: &mut cardinal_http::HeaderList) {
     let mut add = |name: &str, value: &str| headers.set(name.as_bytes(), value.as_bytes());
     if let Some(route) = &exchange.route {

@@ -11,9 +11,9 @@ use cardinal_sdk::{BodyMode, Reply};
 
 use super::client_body::ClientBody;
 use super::decide::{Decided, Stage, Steps, decide};
-use super::facts::route_request;
 use super::halt::Halt;
 use super::reply::{error_reply, send_reply};
+use super::request_info::route_request;
 use super::session::{RequestContext, Session, Switched};
 use super::upstream_start::UpstreamCall;
 use crate::arrival::ConnectionInfo;
@@ -21,24 +21,24 @@ use crate::exchange::{Scratch, choose_all, log_end, note, picked_text, tunnel};
 use crate::plan::{Chain, RoutePlan};
 use crate::worker::Worker;
 
-/// Serves the request whose head is in the scratch, to its log record; or, if it leaves HTTP, until the bytes of a tunnel
-/// are all that is left ([`Switched::run`]).
-pub(super) async fn run(mut turn: RequestContext<'_>, facts: &ConnectionInfo) -> Option<Box<Switched>> {
-    let _counted = RequestGuard::new(turn.worker);
-    turn.s.exchange.id = turn.worker.request_id();
-    let mut chain = &turn.group.unrouted;
-    if let Err(failure) = serve(&mut turn, &mut chain, facts).await {
-        Box::pin(fail(&mut turn, chain, failure)).await;
+/// Serves the request whose head is in the scratch, up to its log record. If the connection switches to another
+/// protocol, returns the tunnel that remains ([`Switched::run`]).
+pub(super) async fn run(mut context: RequestContext<'_>, info: &ConnectionInfo) -> Option<Box<Switched>> {
+    let _counted = RequestGuard::new(context.worker);
+    context.s.exchange.id = context.worker.request_id();
+    let mut chain = &context.group.unrouted;
+    if let Err(failure) = serve(&mut context, &mut chain, info).await {
+        Box::pin(fail(&mut context, chain, failure)).await;
     }
-    if turn.session.switched.is_some() {
-        return turn.session.switched.take();
+    if context.session.switched.is_some() {
+        return context.session.switched.take();
     }
-    finish(&mut turn, chain);
+    finish(&mut context, chain);
     None
 }
 
 impl Switched {
-    /// Passes bytes both ways until one side ends, to the log record.
+    /// Copies bytes in both directions until one side ends, then writes the log record.
     pub(super) async fn run(self, worker: &Rc<Worker>, down: &mut Peer, s: &mut Scratch, session: &mut Session) {
         let Self { mut upstream, picked, group, limits, chain, services } = self;
         let _counted = RequestGuard::of_tunnel(worker);
@@ -57,7 +57,7 @@ impl Switched {
     }
 }
 
-/// A request's place in the worker's counts, given back however the request ends.
+/// Counts a request as active in the worker's counters until it is dropped.
 struct RequestGuard<'w>(&'w Worker);
 
 impl<'w> RequestGuard<'w> {
@@ -66,7 +66,7 @@ impl<'w> RequestGuard<'w> {
         Self(worker)
     }
 
-    /// The request was counted when it came, and goes on as a tunnel.
+    /// The request is already counted, and continues as a tunnel.
     fn of_tunnel(worker: &'w Worker) -> Self {
         worker.counters().tunnel_started();
         Self(worker)
@@ -79,105 +79,105 @@ impl Drop for RequestGuard<'_> {
     }
 }
 
-/// Answers what cannot be served, to its log record; the connection ends after it.
-pub(super) async fn refuse(mut turn: RequestContext<'_>, failure: Failure) {
-    turn.s.exchange.id = turn.worker.request_id();
-    turn.s.exchange.original.method.clone_from(&turn.s.request.method);
-    let chain = &*turn.group.unrouted;
-    choose_all(chain, turn.s);
+/// Responds to a request that cannot be served, up to its log record; the connection ends after it.
+pub(super) async fn refuse(mut context: RequestContext<'_>, failure: Failure) {
+    context.s.exchange.id = context.worker.request_id();
+    context.s.exchange.original.method.clone_from(&context.s.request.method);
+    let chain = &*context.group.unrouted;
+    choose_all(chain, context.s);
     let silent = failure.kind() == FailureKind::ClientClosed;
-    fail(&mut turn, chain, failure).await;
+    fail(&mut context, chain, failure).await;
     if !silent {
-        finish(&mut turn, chain);
+        finish(&mut context, chain);
     }
 }
 
-/// Notes the end, and tells whoever wants to know.
-fn finish(turn: &mut RequestContext<'_>, chain: &Chain) {
-    let RequestContext { worker, plan, s, session, .. } = turn;
+/// Records the end of the request and runs the log phase.
+fn finish(context: &mut RequestContext<'_>, chain: &Chain) {
+    let RequestContext { worker, plan, s, session, .. } = context;
     s.exchange.timing.ended = s.now(worker);
     log_end(worker, &plan.services, chain, s, session.answered);
 }
 
 async fn serve<'x>(
-    turn: &mut RequestContext<'x>,
+    context: &mut RequestContext<'x>,
     chain: &mut &'x Arc<Chain>,
-    facts: &ConnectionInfo,
+    info: &ConnectionInfo,
 ) -> Result<(), Failure> {
-    let (plan, group) = (turn.plan, turn.group);
-    // What deciding needs is gone before the request is proxied: the future of a connection is as large as its largest
-    // state.
+    let (plan, group) = (context.plan, context.group);
+    // The state of the decision is dropped before the request is proxied: the future of a connection is as large as its
+    // largest state.
     let decided = {
-        let s = &mut *turn.s;
+        let s = &mut *context.s;
         let mut steps = Steps::new(group);
-        let mut body = ClientBody { down: &mut *turn.down, session: &mut *turn.session };
+        let mut body = ClientBody { down: &mut *context.down, session: &mut *context.session };
         let find = |s: &Scratch| route_request(&group.http, s);
-        let choose = |route: &RoutePlan| route.choose(|bound| turn.worker.random_below(bound));
+        let choose = |route: &RoutePlan| route.choose(|bound| context.worker.random_below(bound));
         let decided =
-            decide((plan, group, &mut steps), s, facts, &mut body, (find, choose, || turn.worker.random())).await;
+            decide((plan, group, &mut steps), s, info, &mut body, (find, choose, || context.worker.random())).await;
         *chain = steps.chain;
         if steps.close {
-            turn.session.keep_alive = false;
+            context.session.keep_alive = false;
         }
         if steps.stage == Stage::Filtered {
             if steps.chain.len() > 0 {
                 s.time_passed();
             }
-            s.exchange.timing.filtered = s.now(turn.worker);
+            s.exchange.timing.filtered = s.now(context.worker);
         }
         decided?
     };
     let reply = match decided {
         Decided::Reply(reply) => reply,
         Decided::Forward(route, backend) => {
-            turn.s.timeouts = route.timeouts(backend);
-            let outcome = UpstreamCall { worker: turn.worker, plan, route, backend, chain }.run(turn).await;
-            turn.s.call.clear();
+            context.s.timeouts = route.timeouts(backend);
+            let outcome = UpstreamCall { worker: context.worker, plan, route, backend, chain }.run(context).await;
+            context.s.call.clear();
             match outcome {
                 Ok(()) => return Ok(()),
-                Err(Halt::Replied(reply)) if !turn.session.answered || retract(turn) => {
-                    turn.session.answered = false;
-                    // What filters asked of the upstream's body does not hold for ours.
-                    turn.s.exchange.body_mode = BodyMode::Pass;
+                Err(Halt::Replied(reply)) if !context.session.answered || retract(context) => {
+                    context.session.answered = false;
+                    // The phases that filters requested for the upstream's body do not apply to the local reply.
+                    context.s.exchange.body_mode = BodyMode::Pass;
                     reply
                 }
                 Err(halt) => return Err(halt.into_failure()),
             }
         }
     };
-    send_reply(turn, chain, *reply).await
+    send_reply(context, chain, *reply).await
 }
 
-/// Answers a failure where that is still possible; else cuts the response short.
-async fn fail(turn: &mut RequestContext<'_>, chain: &Chain, failure: Failure) {
-    note(turn.worker, turn.s, &failure);
-    if turn.session.answered && failure.kind() != FailureKind::ClientClosed && retract(turn) {
-        turn.session.answered = false;
+/// Responds to a failure if that is still possible; otherwise cuts the response short.
+async fn fail(context: &mut RequestContext<'_>, chain: &Chain, failure: Failure) {
+    note(context.worker, context.s, &failure);
+    if context.session.answered && failure.kind() != FailureKind::ClientClosed && retract(context) {
+        context.session.answered = false;
     }
-    if turn.session.answered || failure.kind() == FailureKind::ClientClosed {
-        abort(turn.down, turn.session);
+    if context.session.answered || failure.kind() == FailureKind::ClientClosed {
+        abort(context.down, context.session);
         return;
     }
-    // What a filter asked of the upstream's body does not hold for ours.
-    turn.s.exchange.body_mode = BodyMode::Pass;
-    let reply = match turn.s.exchange.request_body_max {
+    // The phases that filters requested for the upstream's body do not apply to the local reply.
+    context.s.exchange.body_mode = BodyMode::Pass;
+    let reply = match context.s.exchange.request_body_max {
         Some((_, message)) if failure.kind() == FailureKind::BodyTooLarge => Reply::error(413, message),
-        _ => error_reply(turn.plan, turn.s, failure.kind()),
+        _ => error_reply(context.plan, context.s, failure.kind()),
     };
-    if let Err(second) = send_reply(turn, chain, reply).await {
-        note(turn.worker, turn.s, &second);
-        abort(turn.down, turn.session);
+    if let Err(second) = send_reply(context, chain, reply).await {
+        note(context.worker, context.s, &second);
+        abort(context.down, context.session);
     }
 }
 
-/// Takes a response back of which the client has seen nothing.
-fn retract(turn: &mut RequestContext<'_>) -> bool {
-    let Peer::H1(h1) = &mut *turn.down else { return false };
+/// Withdraws a response if nothing of it was sent to the client.
+fn retract(context: &mut RequestContext<'_>) -> bool {
+    let Peer::H1(h1) = &mut *context.down else { return false };
     if !h1.retract() {
         return false;
     }
-    turn.s.exchange.bytes.sent = 0;
-    turn.s.exchange.bytes.body_sent = 0;
+    context.s.exchange.bytes.sent = 0;
+    context.s.exchange.bytes.body_sent = 0;
     true
 }
 

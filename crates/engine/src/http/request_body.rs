@@ -1,4 +1,4 @@
-//! The request body on its way through the filters that want its parts.
+//! Passes request body chunks through the filters that process them.
 
 use bytes::Bytes;
 use cardinal_http::RequestHead;
@@ -10,7 +10,8 @@ use super::halt::Halt;
 use crate::exchange::Scratch;
 use crate::plan::{Chain, NOT_CHOSEN, Phase, Plan};
 
-/// Passes the request body through filters that want its parts: at once, if it is at hand; else as it is streamed.
+/// Starts passing the request body through the filters that process its chunks: immediately if the body is buffered,
+/// otherwise as it is streamed.
 pub(super) fn start(plan: &Plan, chain: &Chain, s: &mut Scratch) -> Result<(), Halt> {
     let Some(body) = s.upstream.body.take() else {
         s.call.keep_filtered(Some(Box::default()));
@@ -25,18 +26,18 @@ pub(super) fn start(plan: &Plan, chain: &Chain, s: &mut Scratch) -> Result<(), H
     Ok(())
 }
 
-/// How the request body ends for the upstream; `client` is how it does for the client.
+/// The framing of the request body for the upstream; `client` is the framing used by the client.
 pub(super) fn upstream_framing(s: &Scratch, client: Framing) -> Framing {
     match &s.upstream.body {
         Some(body) if body.is_empty() => Framing::None,
         Some(body) => Framing::Length(body.len() as u64),
-        // Its length is not known before filters have seen all of it.
+        // The length is unknown until the filters have processed the whole body.
         None if s.exchange.request_chunks == ChunkAccess::Change => Framing::Chunked,
         None => client,
     }
 }
 
-/// The filters of a request, while its body passes.
+/// The filters of a request while its body is forwarded.
 pub(super) struct BodyFilters<'x> {
     pub(super) plan: &'x Plan,
     pub(super) chain: &'x Chain,
@@ -50,7 +51,7 @@ impl<'x> BodyFilters<'x> {
         Self { plan, chain, choices: &s.choices, request: &s.request, exchange: &mut s.exchange }
     }
 
-    /// What the filters make of a part.
+    /// Runs the filters on a chunk.
     pub(super) fn run(&mut self, data: Bytes, last: bool) -> Result<Bytes, Halt> {
         let mut chunk = Chunk { data, last };
         for slot in self.chain.list(Phase::RequestBody) {
@@ -70,7 +71,7 @@ impl<'x> BodyFilters<'x> {
                 FilterDecision::Reply(reply) => return Err(Halt::Replied(reply)),
                 FilterDecision::Fail(reason) => return Err(filter_failed(self.chain, *slot, &reason).into()),
             }
-            // The length that the upstream is told would be wrong.
+            // The content length already sent to the upstream would be wrong.
             if before.is_some_and(|before| !is_same(&before, &chunk.data)) {
                 let reason = "the plugin has changed a request body that it asked only to read";
                 return Err(filter_failed(self.chain, *slot, reason).into());

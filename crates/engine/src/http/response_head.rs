@@ -1,4 +1,4 @@
-//! Waits for the head of an upstream's response, in either version of HTTP.
+//! Waits for the head of an upstream's response, over HTTP/1 or HTTP/2.
 
 use std::task::{Context, Poll};
 
@@ -8,7 +8,7 @@ use cardinal_ir::Limits;
 use cardinal_net::h1::H1;
 use cardinal_net::{NetError, Peer};
 
-/// What went wrong while a response head was waited for.
+/// The failure for an error while waiting for a response head.
 pub(super) fn head_failure(error: NetError, limits: &HeadLimits) -> Failure {
     let kind = match &error {
         error if error.is_local() => FailureKind::Overloaded,
@@ -17,9 +17,9 @@ pub(super) fn head_failure(error: NetError, limits: &HeadLimits) -> Failure {
         _ => FailureKind::UpstreamReset,
     };
     let retry = match &error {
-        // The upstream says that it has done nothing for it.
+        // The upstream guarantees that it has not processed the request.
         NetError::H2(error) if error.is_refusal() => Retry::Safe,
-        // The request may have arrived: only what may be repeated is.
+        // The upstream may have received the request, so only idempotent requests are retried.
         _ => Retry::IfIdempotent,
     };
     let failure = match error {

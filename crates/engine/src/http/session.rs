@@ -1,4 +1,4 @@
-//! [`Session`]: the client's side of a request, and [`RequestContext`]: what serves it.
+//! [`Session`]: the downstream side of a request, and [`RequestContext`]: the worker and plan that serve it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::exchange::{Scratch, TunnelLimits};
 use crate::plan::{Chain, GroupPlan, Plan};
 use crate::worker::Worker;
 
-/// How many bytes of a client that sends more than it gets an answer to are read when its connection ends.
-pub(super) const LINGER_MAX: usize = 1024 * 1024;
+/// Maximum number of bytes read in a lingering close.
+pub(crate) const LINGER_MAX: usize = 1024 * 1024;
 
-/// The client's side of one request.
+/// The downstream side of one request.
 pub(super) struct Session {
-    /// How the request body ends.
+    /// The framing of the request body.
     pub(super) framing: Framing,
     /// The client waits for `100 Continue`.
     pub(super) expects_continue: bool,
@@ -28,7 +28,7 @@ pub(super) struct Session {
     pub(super) answered: bool,
     /// The response was cut short: the connection must not look as if it were complete.
     pub(super) aborted: bool,
-    /// The client and an upstream have left HTTP.
+    /// The client and the upstream have switched to another protocol.
     pub(super) switched: Option<Box<Switched>>,
 }
 
@@ -38,7 +38,7 @@ impl Session {
     }
 }
 
-/// A request being served: who serves it, by what, and the client's side of it.
+/// A request being served: the worker, the plan, and the downstream connection.
 pub(super) struct RequestContext<'x> {
     pub(super) worker: &'x Rc<Worker>,
     pub(super) plan: &'x Plan,
@@ -49,8 +49,8 @@ pub(super) struct RequestContext<'x> {
     pub(super) session: &'x mut Session,
 }
 
-/// A request that has left HTTP. It holds what its end needs of the plan and no more: it may last for days, and with it a
-/// plan, with all routes of a generation, would stay in memory.
+/// A request that has switched to another protocol. It holds only the parts of the plan that its end needs: it may last
+/// for days and would otherwise keep a whole plan, with all routes of a generation, in memory.
 pub(super) struct Switched {
     pub(super) upstream: Box<H1>,
     pub(super) picked: Picked,

@@ -1,4 +1,5 @@
-//! A connection to an upstream for one attempt: chosen by the balancer, from the pool or new.
+//! Acquires the upstream connection of an attempt: the balancer picks the endpoint, the pool supplies an idle
+//! connection, or a new one is opened.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -23,31 +24,33 @@ use crate::plan::{BackendPlan, Chain, Phase, Plan, RoutePlan};
 use crate::policy::circuit::{self, Connection, Full};
 use crate::worker::Worker;
 
-/// Window of an upstream HTTP/2 stream, bytes: what one slow client can make us hold.
+/// Receive window of an upstream HTTP/2 stream, bytes: the most that one slow client can make the gateway buffer.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
-/// Window of an upstream HTTP/2 connection, bytes: the streams of clients that do not read must leave room for others.
+/// Receive window of an upstream HTTP/2 connection, bytes: streams of clients that do not read must leave room for
+/// others.
 const H2_CONNECTION_WINDOW: u32 = H2_STREAM_WINDOW * H2_STREAMS_MAX as u32;
-/// Header list of an upstream HTTP/2 response, bytes.
+/// Maximum header list size of an upstream HTTP/2 response, bytes.
 const H2_HEADER_LIST_MAX: u32 = 64 * 1024;
 
-/// A way to an upstream.
+/// A connection for one attempt, with its endpoint.
 pub(super) struct AcquiredConnection {
     pub(super) transport: Transport,
     pub(super) picked: Picked,
     pub(super) key: PoolKey,
-    /// Requests that the connection has served before.
+    /// Number of requests that the connection served before.
     pub(super) requests: u32,
 }
 
-/// What a request is sent over.
+/// The connection or stream that carries the request.
 pub(super) enum Transport {
-    /// A connection of its own.
+    /// An exclusive HTTP/1 connection.
     H1(Box<H1>),
-    /// A place on a shared connection.
+    /// A stream of a shared HTTP/2 connection.
     H2(Client, StreamGuard),
 }
 
-/// Chooses an endpoint and connects to it, after the filters of the chain have seen the attempt. `upgrade` needs HTTP/1.
+/// Chooses an endpoint and connects to it, after the filters of the chain have run the attempt phase. `upgrade`
+/// requires HTTP/1.
 pub(super) async fn acquire_connection(
     worker: &Rc<Worker>,
     plan: &Plan,
@@ -69,7 +72,7 @@ pub(super) async fn acquire_connection(
         state: None,
         status: None,
     });
-    // Before there is a connection, which would wait for them, too.
+    // The filters run first: otherwise the acquired connection would wait for them, too.
     if let Some(chain) = chain.filter(|chain| !chain.list(Phase::Attempt).is_empty()) {
         Box::pin(run_attempt(plan, chain, s, address)).await?;
     }
@@ -133,7 +136,7 @@ pub(super) async fn acquire_connection(
     Err(failure.with_target(|| picked_text(&picked)).into())
 }
 
-/// A connection that exists, for a request that waits because there may be no more of them.
+/// Takes an existing connection, for a request that waits because the limit on connections is reached.
 fn again(worker: &Worker, key: &PoolKey, limits: &PoolLimits, shared: bool) -> Option<(Transport, u32)> {
     let mut pool = worker.pool.borrow_mut();
     if shared && let Some((client, guard)) = pool.take_h2(key, limits, true) {
@@ -142,7 +145,7 @@ fn again(worker: &Worker, key: &PoolKey, limits: &PoolLimits, shared: bool) -> O
     pool.take(key, limits, worker.now()).map(|pooled| (Transport::H1(pooled.h1), pooled.requests))
 }
 
-/// A place on an HTTP/2 connection: one that is open, or one that another request is opening.
+/// Acquires a stream on an HTTP/2 connection that is open, or that another request is opening.
 async fn place(
     worker: &Worker,
     key: &PoolKey,
@@ -157,7 +160,7 @@ async fn place(
                 return open;
             }
             let opening = worker.pool.borrow_mut().join_opening(key)?;
-            // Whoever waited in vain opens a connection of its own; others may have been quicker to take the places.
+            // If the other request's connection has no free stream left, this request opens a connection of its own.
             if !opening.wait().await {
                 return None;
             }
@@ -166,7 +169,8 @@ async fn place(
     found.await.flatten()
 }
 
-/// An address of the same host in the other family, to be tried beside the first when that is slow (RFC 8305).
+/// An address of the same host in the other address family, to be tried in parallel if the first one is slow (RFC
+/// 8305).
 fn other_family(worker: &Worker, backend: &BackendPlan, picked: &Picked) -> Option<SocketAddr> {
     if backend.endpoints.is_some() {
         return None;
@@ -176,12 +180,12 @@ fn other_family(worker: &Worker, backend: &BackendPlan, picked: &Picked) -> Opti
     (other.is_ipv4() != picked.address().is_ipv4()).then_some(other)
 }
 
-/// The name to ask for in TLS.
+/// The server name for TLS.
 fn tls_name<'x>(backend: &'x BackendPlan, host: &'x str) -> &'x str {
     backend.server_name().unwrap_or_else(|| server_name(host))
 }
 
-/// The name for TLS of a Host value: without port.
+/// The TLS server name of a Host value: the value without port.
 fn server_name(host: &str) -> &str {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split(']').next().unwrap_or(rest);
@@ -190,7 +194,7 @@ fn server_name(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// A new connection.
+/// Opens a new connection.
 async fn open(
     worker: &Rc<Worker>,
     backend: &BackendPlan,
@@ -201,7 +205,7 @@ async fn open(
 ) -> Result<Transport, Failure> {
     let made = match worker.node.dial.get() {
         None => match connect(key.address, other, tls.as_ref(), stage).await {
-            // Idle connections to other endpoints make room.
+            // Idle connections to other endpoints are closed to free descriptors.
             Err(error) if descriptors::is_exhausted(error.io()) && worker.pool.borrow_mut().close_idle() => {
                 connect(key.address, other, tls.as_ref(), stage).await
             }
@@ -219,7 +223,7 @@ async fn open(
     Ok(Transport::H1(h1))
 }
 
-/// Speaks HTTP/2 on a new connection, which is then shared.
+/// Starts HTTP/2 on a new connection, which is shared from then on.
 fn start_h2(worker: &Rc<Worker>, io: Io, key: PoolKey, permit: Option<Permit>) -> (Client, StreamGuard) {
     let settings = Settings {
         stream_window: H2_STREAM_WINDOW,

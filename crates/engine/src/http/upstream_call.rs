@@ -1,4 +1,4 @@
-//! A request on its way to a backend and back.
+//! Sends a request to a backend and forwards the response, with retries.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -17,7 +17,6 @@ use cardinal_sdk::{BodyMode, ChunkAccess, Source, TryState};
 use super::body::{Body, body_max};
 use super::client_body::ClientBody;
 use super::collect::{BODY_RATE_MIN, Collect, Terms, collect};
-use super::facts::{switches_as_asked, upgrade};
 use super::filters::run_body;
 use super::forward::{
     Download, Progress, RESPONSE_BODY_STALL, StallTimer, TransferError, UPSTREAM_STALL, Upload, check_watch,
@@ -27,6 +26,7 @@ use super::halt::Halt;
 use super::mirroring::copies;
 use super::reply::{self, send_continue};
 use super::request_body::{self, BodyFilters, upstream_framing};
+use super::request_info::{switches_as_asked, upgrade};
 use super::response_head::{head_failure, head_limits, poll_head};
 use super::session::{RequestContext, Session, Switched};
 use super::upstream::acquire_connection;
@@ -41,31 +41,31 @@ use crate::policy::retry::{
 use crate::policy::timeouts::Watch;
 use crate::policy::{headers, telemetry};
 
-/// Bytes of a request body that are held, so that another endpoint can be tried.
+/// Maximum number of request body bytes that are kept for a retry at another endpoint.
 const REPLAY_MAX: u64 = 64 * 1024;
 
-/// Bytes of a response that is dropped for another try which are read to keep the connection. More, or what is not there
-/// yet, closes it.
+/// Maximum number of bytes read of a response that is dropped for a retry, to keep its connection. If the rest is
+/// longer or has not arrived, the connection is closed.
 const DROPPED_MAX: usize = 16 * 1024;
 
-/// An upstream that has the request, or is getting it, and has answered with a head.
+/// An upstream that has sent a response head; the request may still be uploading.
 struct Answering {
     up: Peer,
     reached: Way,
     upload: Upload,
 }
 
-/// What follows an attempt.
+/// The step after an attempt.
 enum Next<'t> {
-    /// Its outcome is that of the request.
+    /// The outcome of the attempt is the outcome of the request.
     Answer(Result<Answering, Halt>),
-    /// Another one, after this.
+    /// A further attempt, after this future.
     Retry(Pin<Box<dyn Future<Output = Result<(), Failure>> + 't>>),
 }
 
 impl UpstreamCall<'_> {
-    pub(super) async fn run(&self, turn: &mut RequestContext<'_>) -> Result<(), Halt> {
-        let RequestContext { down, s, session, .. } = turn;
+    pub(super) async fn run(&self, context: &mut RequestContext<'_>) -> Result<(), Halt> {
+        let RequestContext { down, s, session, .. } = context;
         make_uri(s);
         if session.framing == Framing::None && s.upstream.body.is_none() {
             s.upstream.body = Some(Bytes::new());
@@ -96,10 +96,11 @@ impl UpstreamCall<'_> {
                 Next::Retry(prepare) => prepare.await?,
             }
         };
-        self.answer(answering, turn).await
+        self.answer(answering, context).await
     }
 
-    /// Copies the request for the mirrors of the route. The copies of a body that is not at hand leave when it has passed.
+    /// Copies the request for the mirrors of the route. If the body is not buffered, the copies are sent when it has
+    /// been forwarded.
     fn mirror(&self, s: &mut Scratch, session: &Session) {
         let length = match upstream_framing(s, session.framing) {
             Framing::None => Some(0),
@@ -113,7 +114,7 @@ impl UpstreamCall<'_> {
         }
     }
 
-    /// When the request is sent again.
+    /// The retry settings that apply to the request.
     fn retry(&self) -> Option<&Retry> {
         self.route.retry(self.backend)
     }
@@ -127,12 +128,13 @@ impl UpstreamCall<'_> {
         CallState(lasts.then(|| Box::new(Lasting { watch, budget, ..Lasting::default() })))
     }
 
-    /// Sees to it that the request body can be sent again, where a retry may need it: a body whose length says that it can
-    /// be held is read whole before an endpoint is chosen; of one without a length, what has been sent is kept.
+    /// Makes sure that the request body can be sent again if a retry may need it: a body whose declared length is small
+    /// enough is read completely before an endpoint is chosen; of a body without a length, the part already sent is
+    /// kept.
     async fn hold_body(&self, down: &mut Peer, s: &mut Scratch, session: &mut Session) -> Result<(), Failure> {
         let repeats = self.retry().is_some_and(|retry| may_repeat(retry, &s.request));
         match session.framing {
-            // A body of no length is waited for all the same: in HTTP/2 its end may show that the length was a lie.
+            // A body of length 0 is read too: in HTTP/2 the end of the stream may show that the length was wrong.
             Framing::Length(length) if length == 0 || (repeats && self.is_held(length, s)) => {
                 let whole = ClientBody { down, session }.whole(self.plan, s, REPLAY_MAX).await?;
                 s.time_passed();
@@ -147,14 +149,14 @@ impl UpstreamCall<'_> {
         Ok(())
     }
 
-    /// Whether a body of this length is held for another try.
+    /// Whether a body of this length is buffered for a retry.
     fn is_held(&self, length: u64, s: &Scratch) -> bool {
         let fits = |length| s.exchange.held.fits(&self.plan.services.memory, length);
         length <= REPLAY_MAX && usize::try_from(length).is_ok_and(fits)
     }
 
-    /// What follows an attempt. It is not async, so that the future of a request has no room for an attempt that is
-    /// dropped, which is rare.
+    /// Determines the step after an attempt. It is not async, so that the future of a request needs no space for
+    /// dropping an attempt, which is rare.
     fn next_try<'t>(&'t self, attempt: Result<Answering, Halt>, down: &'t mut Peer, s: &'t mut Scratch) -> Next<'t> {
         match self.decide(&attempt, s) {
             None => Next::Answer(attempt),
@@ -162,7 +164,7 @@ impl UpstreamCall<'_> {
         }
     }
 
-    /// Whether the request is sent again after this attempt, and when.
+    /// Whether and when the request is sent again after this attempt.
     fn decide(&self, outcome: &Result<Answering, Halt>, s: &mut Scratch) -> Option<Delay> {
         let retry = self.retry()?;
         let now = self.worker.unix(s.now(self.worker));
@@ -182,7 +184,7 @@ impl UpstreamCall<'_> {
             now,
         };
         let delay = decide(retry, attempt, &situation, |bound| self.worker.random_below(bound))?;
-        // First what is given back by itself if the budget refuses.
+        // Permits come first: they are released on drop if the retry budget refuses.
         let permit = if s.call.has_permit() { None } else { circuit::retry(self.worker, &self.backend.group).ok()? };
         if let (Some(Lasting { budget: Some(guard), .. }), Some(budget)) = (s.call.0.as_deref_mut(), retry.budget)
             && !guard.start_retry(budget)
@@ -195,7 +197,7 @@ impl UpstreamCall<'_> {
         Some(delay)
     }
 
-    /// Drops what an attempt has left behind, and waits.
+    /// Drops the remains of an attempt, and waits for the backoff.
     async fn prepare_retry(
         &self,
         attempt: Result<Answering, Halt>,
@@ -227,8 +229,8 @@ impl UpstreamCall<'_> {
         Ok(())
     }
 
-    /// Drops a response for another try: nothing of it has been sent to the client. Its connection is kept if the rest of
-    /// the response is here. Gives what was kept of the request body.
+    /// Drops a response before a retry: nothing of it has been sent to the client. Its connection is kept if the rest
+    /// of the response has already arrived. Returns the kept part of the request body.
     async fn drop_response(&self, mut answering: Answering, s: &mut Scratch) -> Option<Box<Replay>> {
         let status = s.response.status;
         if let Some(attempt) = s.exchange.tries.last_mut() {
@@ -253,7 +255,8 @@ impl UpstreamCall<'_> {
         replay
     }
 
-    /// Reads what is here of a response body that is not wanted, and keeps the connection if that is all.
+    /// Reads the part of an unwanted response body that has already arrived, and keeps the connection if that completes
+    /// the body.
     async fn skip_body(&self, mut answering: Answering, s: &mut Scratch) {
         let Peer::H1(h1) = &mut answering.up else {
             let Answering { up, reached, .. } = answering;
@@ -283,7 +286,7 @@ impl UpstreamCall<'_> {
         let protocol = protocol.filter(|_| matches!(down, Peer::H1(_)));
         let upgrading = protocol.is_some();
         let (worker, plan) = (self.worker, self.plan);
-        // The watch is polled beside what uses the rest of the scratch.
+        // The watch is polled in parallel with code that uses the rest of the scratch.
         let mut call = s.call.take();
         let to = (self.route, self.backend, Some(&**self.chain));
         let reached = unless_gone(down, call.watch(), pin!(acquire_connection(worker, plan, to, s, upgrading))).await;
@@ -320,7 +323,7 @@ impl UpstreamCall<'_> {
         };
         s.time_passed();
         let Answering { mut up, reached: way, mut upload } = answering;
-        // If there is another try, the copies go on with what it reads from the client.
+        // If there is a further attempt, the copies continue with the data that it reads from the client.
         s.copies = upload.copies.take();
         if let (FailureKind::UpstreamTimeout, Peer::H2(h2)) = (failure.kind(), &mut up) {
             h2.mark_suspect();
@@ -328,8 +331,8 @@ impl UpstreamCall<'_> {
         if s.call.blames_upstream(&failure) {
             report_failure(self.worker, &self.backend.group, &way.picked, s, &failure);
         }
-        // A client's body that has begun to move and was not kept cannot be sent again. What the upstream did not answer in
-        // time may have taken effect, like what it broke off.
+        // A client's body that has been partly forwarded and was not kept cannot be sent again. A request that timed
+        // out or was interrupted at the upstream may have taken effect.
         let repeat = match failure.retry() {
             _ if !upload.is_repeatable() => Repeat::Never,
             Repeat::Never if failure.kind().side() == cardinal_http::Side::Upstream => Repeat::IfIdempotent,
@@ -342,13 +345,13 @@ impl UpstreamCall<'_> {
         Err(failure.into())
     }
 
-    /// Names of the trailer fields of the request that go upstream.
+    /// Names of the trailer fields of the request that are forwarded.
     fn passed_trailers(&self) -> Box<[Box<str>]> {
         let named = self.plan.node().request_trailers.iter();
         named.filter(|name| !self.chain.owns_header(name.as_bytes())).cloned().collect()
     }
 
-    /// Sends the body while waiting for the response head. Informational heads are passed on.
+    /// Sends the body while waiting for the response head. Informational responses are forwarded.
     async fn wait_for_head(&self, down: &mut Peer, answering: &mut Answering, s: &mut Scratch) -> Result<(), Halt> {
         for _ in 0..=INTERIM_MAX {
             self.wait_for_any_head(down, answering, s).await?;
@@ -357,7 +360,7 @@ impl UpstreamCall<'_> {
                 s.exchange.timing.upstream_head = Some(s.now(self.worker));
                 return Ok(());
             }
-            // The client has had its 100 from us.
+            // The gateway has already sent `100 Continue` itself.
             if s.response.status != 100 && s.request.version != Version::H10 {
                 reply::send_informational(self.plan, down, s).await?;
             }
@@ -375,8 +378,8 @@ impl UpstreamCall<'_> {
         let Answering { up, upload, .. } = answering;
         let mut sent = upload.moved > 0;
         poll_fn(|cx| {
-            // The answer first: an upstream may answer and close before it has read the whole body. Before it has the
-            // head it does not answer.
+            // The response is polled first: an upstream may respond and close before it has read the whole body. It
+            // does not respond before it has received the head.
             if std::mem::replace(&mut sent, true)
                 && let Poll::Ready(outcome) = poll_head(cx, up, response, &limits)
             {
@@ -388,14 +391,14 @@ impl UpstreamCall<'_> {
                 }
                 Ok(Progress::Done) => waiting.check(cx, Progress::Upstream, 0).map(|()| Progress::Upstream)?,
                 Ok(progress) => sending.check(cx, progress, upload.activity()).map(|()| progress)?,
-                // An upstream that takes no more may have answered.
+                // The upstream may have responded before it stopped reading.
                 Err(TransferError::Upstream(error)) => match poll_head(cx, up, response, &limits) {
                     Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                     _ => return Poll::Ready(Err(head_failure(error, &limits).into())),
                 },
                 Err(broken) => return Poll::Ready(Err(broken.halt())),
             };
-            // Flushing may have let the answer in.
+            // Flushing may have made the response readable.
             let outcome = poll_head(cx, up, response, &limits).map_err(|error| head_failure(error, &limits).into());
             if let (Some(watch), Poll::Pending) = (call.watch(), &outcome) {
                 if upload.is_finished() {
@@ -409,15 +412,15 @@ impl UpstreamCall<'_> {
         .await
     }
 
-    /// Gives the response to the client.
+    /// Sends the response to the client.
     #[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and this one is large")]
     fn answer(
         &self,
         mut answering: Answering,
-        turn: &mut RequestContext<'_>,
+        context: &mut RequestContext<'_>,
     ) -> impl Future<Output = Result<(), Halt>> {
         async move {
-            let s = &mut *turn.s;
+            let s = &mut *context.s;
             let status = s.response.status;
             answering.upload.stop_keeping();
             if let Some(attempt) = s.exchange.tries.last_mut() {
@@ -429,7 +432,7 @@ impl UpstreamCall<'_> {
                 .map_err(|error| Failure::new(FailureKind::UpstreamProtocol, "response framing").with_source(error))
                 .map_err(|failure| failure.with_target(|| picked_text(&answering.reached.picked)))?;
             if answering.upload.is_done() {
-                // There is no further try that would need it.
+                // No further attempt can need the request body.
                 s.free_request_body();
             }
             if let Peer::H1(h1) = &mut answering.up {
@@ -443,35 +446,35 @@ impl UpstreamCall<'_> {
                 }
             }
             let limit = ("read_timeout", s.timeouts.read_ms);
-            if let Some(body) = reply::response_phase(turn, self.chain, limit).await? {
-                return Ok(Box::pin(self.replace(answering, reusable, body, turn)).await?);
+            if let Some(body) = reply::response_phase(context, self.chain, limit).await? {
+                return Ok(Box::pin(self.replace(answering, reusable, body, context)).await?);
             }
             if status == 101 {
-                return Ok(self.switch(answering, turn)?);
+                return Ok(self.switch(answering, context)?);
             }
-            let outcome = self.body(&mut answering, framing, turn).await;
-            turn.s.exchange.bytes.received += answering.upload.received();
+            let outcome = self.body(&mut answering, framing, context).await;
+            context.s.exchange.bytes.received += answering.upload.received();
             let target = || picked_text(&answering.reached.picked);
             let outcome = outcome.map_err(|halt| halt.map_failure(|failure| failure.with_target(target)));
             let failed = match &outcome {
-                Err(Halt::Failed(failure)) => turn.s.call.blames_upstream(failure),
+                Err(Halt::Failed(failure)) => context.s.call.blames_upstream(failure),
                 Err(Halt::Replied(_)) | Ok(()) => false,
             };
-            self.report(&answering.reached, turn.s, status, failed);
-            self.keep(answering, reusable && outcome.is_ok(), turn.s);
+            self.report(&answering.reached, context.s, status, failed);
+            self.keep(answering, reusable && outcome.is_ok(), context.s);
             outcome
         }
     }
 
-    /// Sends the response that a filter has put in place of the upstream's.
+    /// Sends a filter's reply in place of the upstream's response.
     async fn replace(
         &self,
         answering: Answering,
         reusable: bool,
         body: Bytes,
-        turn: &mut RequestContext<'_>,
+        context: &mut RequestContext<'_>,
     ) -> Result<(), Failure> {
-        let s = &mut *turn.s;
+        let s = &mut *context.s;
         s.exchange.bytes.received += answering.upload.received();
         if let Some(status) = s.exchange.tries.last().and_then(|attempt| attempt.status) {
             self.report(&answering.reached, s, status, false);
@@ -482,22 +485,22 @@ impl UpstreamCall<'_> {
             drop(answering);
         }
         s.free_request_body();
-        reply::send_local(turn, self.chain, body).await
+        reply::send_local(context, self.chain, body).await
     }
 
-    /// Passes the response body on, by way of filters that want it.
+    /// Forwards the response body, through filters if they process it.
     async fn body(
         &self,
         answering: &mut Answering,
         framing: Framing,
-        turn: &mut RequestContext<'_>,
+        context: &mut RequestContext<'_>,
     ) -> Result<(), Halt> {
-        let s = &mut *turn.s;
+        let s = &mut *context.s;
         if let BodyMode::Whole(max) = s.exchange.body_mode
             && framing != Framing::None
         {
             let before = s.exchange.held.bytes();
-            let whole = Box::pin(self.whole(answering, (framing, max), turn.down, s)).await?;
+            let whole = Box::pin(self.whole(answering, (framing, max), context.down, s)).await?;
             s.time_passed();
             let counted = s.exchange.held.bytes().saturating_sub(before);
             let place = whole.as_ptr();
@@ -505,44 +508,44 @@ impl UpstreamCall<'_> {
             if body.as_ptr() != place {
                 s.recount(&self.plan.services.memory, counted, body.len())?;
             }
-            return Ok(reply::send_whole(turn, body).await?);
+            return Ok(reply::send_whole(context, body).await?);
         }
         if framing != Framing::None && reply::is_to_head(s) {
-            // The upstream was asked with another method: the client gets the head alone.
-            return Ok(reply::send(turn, framing, Bytes::new()).await?);
+            // A filter changed the method for the upstream from the client's HEAD: the client receives the head only.
+            return Ok(reply::send(context, framing, Bytes::new()).await?);
         }
         let filtered = s.exchange.body_mode != BodyMode::Pass;
         let known = s.response.headers.known(cardinal_http::Name::ContentLength).is_some();
         let framing = match framing {
             Framing::Length(length) if !filtered || known => Framing::Length(length),
             Framing::None if reply::is_bodyless(s) => Framing::None,
-            // The upstream was asked with HEAD, and the client waits for a body.
+            // A filter changed the client's method to HEAD for the upstream: the client expects a body.
             Framing::None => Framing::Length(0),
-            // A head that is all there is stays so: gRPC tells an error by it ("trailers only").
-            _ if !filtered && matches!(answering.up, Peer::H2(_)) && answering.up.body_done() => match turn.down {
+            // A response that consists of a head only stays so: gRPC uses this for errors ("trailers only").
+            _ if !filtered && matches!(answering.up, Peer::H2(_)) && answering.up.body_done() => match context.down {
                 Peer::H1(_) => Framing::Length(0),
                 Peer::H2(_) => Framing::None,
             },
             _ => Framing::UntilClose,
         };
-        let sent = reply::start_response(turn, framing);
+        let sent = reply::start_response(context, framing);
         sent.map_err(|error| TransferError::Client(error).failure())?;
         let mut download = Download::new(filtered);
-        if let Some(rate) = turn.s.exchange.response_rate_max {
+        if let Some(rate) = context.s.exchange.response_rate_max {
             download = download.with_rate(rate, &self.worker.wheel);
         }
-        let outcome = self.pump(answering, &mut download, turn.down, turn.s).await;
-        let s = &mut *turn.s;
+        let outcome = self.pump(answering, &mut download, context.down, context.s).await;
+        let s = &mut *context.s;
         s.exchange.bytes.body_sent += download.moved;
         s.exchange.bytes.sent += download.moved;
         if !answering.upload.is_done() {
-            // The answer came before the request was over: the rest of it has no reader.
-            turn.session.keep_alive = false;
+            // The response ended before the request: the rest of the request is not read.
+            context.session.keep_alive = false;
         }
         outcome
     }
 
-    /// Moves both bodies until the response is through.
+    /// Forwards both bodies until the response is complete.
     async fn pump(
         &self,
         answering: &mut Answering,
@@ -594,7 +597,8 @@ impl UpstreamCall<'_> {
         outcome
     }
 
-    /// The whole response body, for filters that need it so. What is left of the request body moves on meanwhile.
+    /// Collects the whole response body for filters that require it. The rest of the request body is forwarded
+    /// meanwhile.
     async fn whole(
         &self,
         answering: &mut Answering,
@@ -645,20 +649,20 @@ impl UpstreamCall<'_> {
         })
     }
 
-    /// Leaves HTTP: both sides are connected byte by byte from here on.
-    fn switch(&self, answering: Answering, turn: &mut RequestContext<'_>) -> Result<(), Failure> {
-        reply::start_switch(turn);
-        turn.session.keep_alive = false;
-        let (Peer::H1(_), Peer::H1(upstream)) = (&*turn.down, answering.up) else {
+    /// Switches protocols: both sides are connected as a byte tunnel from here on.
+    fn switch(&self, answering: Answering, context: &mut RequestContext<'_>) -> Result<(), Failure> {
+        reply::start_switch(context);
+        context.session.keep_alive = false;
+        let (Peer::H1(_), Peer::H1(upstream)) = (&*context.down, answering.up) else {
             return Err(Failure::new(FailureKind::UpstreamProtocol, "101 over HTTP/2"));
         };
         let Way { picked, .. } = answering.reached;
         let limits = TunnelLimits {
-            idle_ms: turn.s.timeouts.tunnel_idle_ms(),
-            lifetime_ms: turn.s.call.watch().map_or(0, |watch| watch.stream_left_ms()),
-            stream_ms: turn.s.timeouts.stream_ms,
+            idle_ms: context.s.timeouts.tunnel_idle_ms(),
+            lifetime_ms: context.s.call.watch().map_or(0, |watch| watch.stream_left_ms()),
+            stream_ms: context.s.timeouts.stream_ms,
         };
-        turn.session.switched = Some(Box::new(Switched {
+        context.session.switched = Some(Box::new(Switched {
             upstream,
             picked,
             group: Arc::clone(&self.backend.group),
@@ -669,7 +673,7 @@ impl UpstreamCall<'_> {
         Ok(())
     }
 
-    /// Tells the balancer how it went.
+    /// Reports the outcome of the attempt to the balancer.
     fn report(&self, way: &Way, s: &mut Scratch, status: u16, failed: bool) {
         let now = s.now(self.worker);
         let group = &self.backend.group;
@@ -679,7 +683,7 @@ impl UpstreamCall<'_> {
         }
     }
 
-    /// Lets go of what is not used again: a connection, or a stream, which may leave a shared connection idle.
+    /// Releases a connection or stream that is not reused; this may leave a shared connection idle.
     pub(super) fn let_go(&self, up: Peer, way: Way) {
         let is_stream = matches!(up, Peer::H2(_));
         let Way { picked, _guard, .. } = way;
@@ -689,7 +693,7 @@ impl UpstreamCall<'_> {
         }
     }
 
-    /// Keeps the connection for the next request, if it is in order.
+    /// Returns the connection to the pool if it can be reused.
     fn keep(&self, answering: Answering, reusable: bool, s: &mut Scratch) {
         let Answering { up, reached, upload } = answering;
         let h1 = match up {
@@ -702,7 +706,7 @@ impl UpstreamCall<'_> {
     }
 }
 
-/// Moves the rest of the request body while the response comes. `false` when there is nothing more to move.
+/// Forwards the rest of the request body during the response. Returns `false` when nothing is left to forward.
 fn upload_rest(
     cx: &mut Context<'_>,
     upload: &mut Upload,
@@ -713,28 +717,28 @@ fn upload_rest(
     match upload.poll(cx, down, up, filters) {
         Ok(Progress::Done) => Ok(false),
         Ok(progress) => Ok(sending.check(cx, progress, upload.activity()).map(|()| true)?),
-        // An upstream need not read a request to its end to answer it.
+        // An upstream may respond without reading the whole request.
         Err(TransferError::Upstream(_)) => Ok(false),
         Err(broken) => Err(broken.halt()),
     }
 }
 
-/// Refuses a response with status 101 to a request that did not ask for it, or not for that protocol.
+/// Refuses a response with status 101 if the request did not ask for an upgrade, or asked for another protocol.
 fn check_switch(asked: Option<&[u8]>, response: &ResponseHead) -> Result<(), Failure> {
     let as_asked = response.status != 101 || asked.is_some_and(|asked| switches_as_asked(asked, &response.headers));
     let refused = || Failure::new(FailureKind::UpstreamProtocol, "101 with a protocol that was not asked for");
     as_asked.then_some(()).ok_or_else(refused)
 }
 
-/// Whether the connection may serve another request after the response whose head is here. What must not have a body and
-/// announces one may send it: nobody else gets it.
+/// Whether the connection can serve another request after the response whose head has been read. If a response must not
+/// have a body but announces one, the upstream may send it, and another client would receive it as a response.
 fn is_reusable(s: &Scratch) -> bool {
     keep_alive(s.response.version, &s.response.headers)
         && !(s.response.status == 204 && announces_body(&s.response.headers))
         && s.request.method != Method::Connect
 }
 
-/// Fails when a limit on the request as a whole has expired while bodies move.
+/// Fails if a limit on the whole request has expired while bodies are forwarded.
 fn watch_both(
     cx: &Context<'_>,
     watch: &mut Watch,
@@ -745,6 +749,6 @@ fn watch_both(
     if upload.is_finished() {
         watch.try_sent();
     }
-    // One more than while the head was waited for, whose arrival is something that moved.
+    // The count is one higher than while waiting for the head, because the arrival of the head counts as activity.
     check_watch(cx, watch, upload.activity() + received + 1, by_client)
 }

@@ -1,4 +1,4 @@
-//! The head that goes to an upstream: the client's fields without those of its connection, and ours.
+//! Builds the request head for an upstream: the client's headers without hop-by-hop headers, plus forwarding headers.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -14,19 +14,20 @@ use cardinal_sdk::{Exchange, RequestId};
 
 use crate::exchange::Scratch;
 
-/// A head on its way to an upstream, which was checked: it can be written.
+/// A checked request head for an upstream.
 pub(crate) struct Outgoing<'x> {
     s: &'x Scratch,
     node: &'x NodeSettings,
     framing: Framing,
-    /// The request leaves HTTP: by this protocol.
+    /// The protocol to switch to, if the request asks for an upgrade.
     upgrade: Option<&'x [u8]>,
 }
 
 impl<'x> Outgoing<'x> {
-    /// Checks the parts of the head that are not fields: method, target and host. Whoever set them, none of their bytes
-    /// may end a line early, or be read as another part. Fields need no check here: [`HeaderList`] takes only legal ones.
-    /// That the Host is a host is checked where it is set, unless it comes from the configuration.
+    /// Checks the parts of the head that are not fields: method, target and host. Filters may have set them, so they
+    /// must not contain bytes that end a line or can be parsed as another part. Fields need no check here:
+    /// `HeaderList` only accepts valid ones. A Host is validated where it is set, unless it comes from the
+    /// configuration.
     ///
     /// # Errors
     /// [`FailureKind::UnsendableHead`].
@@ -53,7 +54,7 @@ impl<'x> Outgoing<'x> {
         Ok(Self { s, node, framing, upgrade })
     }
 
-    /// Whether a field of the client goes upstream as it is. `Trailer` announces what is dropped unless a setting passes it.
+    /// Whether a field of the client is forwarded. `Trailer` is dropped unless a setting forwards trailers.
     fn forwards(&self, id: Name, name: &[u8]) -> bool {
         let is_own_id = |own: &str| own.len() == name.len() && eq_field_name(own.as_bytes(), name);
         is_forwarded(id)
@@ -62,7 +63,7 @@ impl<'x> Outgoing<'x> {
             && !self.node.headers.request_id_upstream.as_deref().is_some_and(is_own_id)
     }
 
-    /// What HTTP/2 has instead of the request line and `Host`.
+    /// The pseudo-header fields of HTTP/2, in place of the request line and `Host`.
     pub(crate) fn target(&self, https: bool) -> Target<'x> {
         let s = self.s;
         Target { method: &s.request.method, https, authority: s.host.as_bytes(), path: &s.exchange.upstream_uri }
@@ -131,7 +132,7 @@ pub(crate) fn set_host(route: &Route, backend: &Backend, s: &mut Scratch, endpoi
     if route.rewrite.preserve_host
         && let Some(authority) = request.authority().and_then(|a| std::str::from_utf8(a).ok())
     {
-        // One that a filter has made of it, and is none, is left out: the head cannot be sent then.
+        // An invalid authority set by a filter is left out: the head then fails the check.
         if is_authority(authority.as_bytes()) {
             host.push_str(authority);
         }
@@ -155,7 +156,7 @@ pub(crate) fn set_host(route: &Route, backend: &Backend, s: &mut Scratch, endpoi
 #[inline]
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     debug_assert!(is_token(name.as_bytes()) && is_value(value), "a field of the proxy's own is malformed");
-    // The names are constants: written where they are known, they are a store or two.
+    // The names are constants: with a name known at compile time, the copy is one or two stores.
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
@@ -163,13 +164,14 @@ fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Whether a method usually has a body, so that its absence is worth saying (RFC 9110 section 8.6).
+/// Whether requests with this method usually have a body, so that an absent body is declared explicitly (RFC 9110
+/// section 8.6).
 fn expects_length(request: &RequestHead) -> bool {
     matches!(request.method.as_str(), "POST" | "PUT" | "PATCH")
 }
 
-/// Removes the fields that the client's `Connection` names (RFC 9110 section 7.6.1). Before any filter runs, so that a
-/// client cannot have removed what filters add.
+/// Removes the fields that the client's `Connection` names (RFC 9110 section 7.6.1). This runs before any filter, so
+/// that a client cannot remove fields that filters add.
 pub(crate) fn strip_listed(request: &mut RequestHead) {
     let plain = |token: &[u8]| {
         [b"keep-alive".as_slice(), b"close", b"upgrade", b"te", b"host", b"content-length", b"transfer-encoding"]
@@ -185,7 +187,7 @@ pub(crate) fn strip_listed(request: &mut RequestHead) {
     }
 }
 
-/// Whether a field of the client goes upstream as it is.
+/// Whether a field of the client is forwarded unchanged.
 fn is_forwarded(id: Name) -> bool {
     !matches!(
         id,
@@ -211,7 +213,7 @@ fn is_forwarded(id: Name) -> bool {
     )
 }
 
-/// The fields that we add.
+/// The fields that the gateway adds.
 #[inline]
 fn extra(s: &Scratch, node: &NodeSettings, mut add: impl FnMut(&str, &[u8])) {
     let (request, exchange) = (&s.request, &s.exchange);
@@ -265,7 +267,7 @@ fn via(text: &mut String, request: &RequestHead, node: &NodeSettings) {
     }
 }
 
-/// `X-Real-IP` and `X-Forwarded-*`: the client's values are kept only from a trusted peer.
+/// `X-Real-IP` and `X-Forwarded-*`. The client's values are kept only if the peer is trusted.
 #[inline]
 fn forwarded(request: &RequestHead, exchange: &Exchange, text: &mut String, add: &mut impl FnMut(&str, &[u8])) {
     let client = &exchange.client;
@@ -281,7 +283,7 @@ fn forwarded(request: &RequestHead, exchange: &Exchange, text: &mut String, add:
         }
         push_ip(text, client.peer.ip().to_canonical());
     }
-    // A list begins with the client, as far as that is known (Kong).
+    // A new list begins with the client address, as far as it is known (as in Kong).
     add("X-Forwarded-For", text.as_bytes());
     let tls = client.wire == cardinal_ir::Wire::Https;
     add("X-Forwarded-Proto", kept(Name::XForwardedProto).unwrap_or(if tls { b"https" } else { b"http" }));
@@ -311,7 +313,7 @@ fn push_ip(text: &mut String, ip: IpAddr) {
         write!(text, "{ip}").ok();
         return;
     };
-    // Nearly every request has two of these: a few instructions instead of the formatting machinery.
+    // Nearly every request has two of these: this needs a few instructions instead of the formatting machinery.
     let mut digits = itoa::Buffer::new();
     for (place, octet) in v4.octets().into_iter().enumerate() {
         if place > 0 {
@@ -321,13 +323,13 @@ fn push_ip(text: &mut String, ip: IpAddr) {
     }
 }
 
-/// Removes from a response what belongs to the upstream's connection. A response with status 426 keeps the protocols that
-/// it asks for (RFC 9110 section 15.5.22): they are for the client.
+/// Removes the hop-by-hop fields from a response. A response with status 426 keeps its `Upgrade` field (RFC 9110
+/// section 15.5.22), which is meant for the client.
 pub(crate) fn strip_response(response: &mut ResponseHead) {
     const OWN: [Name; 5] =
         [Name::Connection, Name::KeepAlive, Name::ProxyConnection, Name::TransferEncoding, Name::Upgrade];
     let (status, headers) = (response.status, &mut response.headers);
-    // Without `Connection`, none is listed either.
+    // Without a `Connection` field, no other field is listed in it.
     if !headers.may_have_known(&OWN) {
         return;
     }
@@ -350,7 +352,7 @@ pub(crate) fn strip_response(response: &mut ResponseHead) {
     }
 }
 
-/// What goes upstream: path and query.
+/// Builds the upstream request target: path and query.
 pub(crate) fn make_uri(s: &mut Scratch) {
     let uri = &mut s.exchange.upstream_uri;
     uri.clear();

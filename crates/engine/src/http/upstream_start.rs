@@ -1,4 +1,4 @@
-//! A request's first step to a backend: its head goes out on a connection.
+//! The first step of an upstream call: sends the request head on a connection.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::exchange::Scratch;
 use crate::plan::{BackendPlan, Chain, Plan, RoutePlan};
 use crate::worker::Worker;
 
-/// Informational responses before the final one; they are not flow-controlled, so they are counted.
+/// Maximum number of informational responses before the final one; they are not flow-controlled, so they are counted.
 pub(super) const INTERIM_MAX: usize = 32;
 
 /// A request on its way to a backend.
@@ -28,7 +28,7 @@ pub(super) struct UpstreamCall<'x> {
     pub(super) chain: &'x Arc<Chain>,
 }
 
-/// What is left of [`AcquiredConnection`] once its transport is in use.
+/// The parts of [`AcquiredConnection`] that remain once its transport is in use.
 pub(super) struct Way {
     pub(super) picked: cardinal_balance::Picked,
     pub(super) key: cardinal_net::PoolKey,

@@ -6,30 +6,30 @@ use std::io;
 use cardinal_base::descriptors;
 use cardinal_net::tls;
 
-/// Why a request brought nothing.
+/// Why a request got no response.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) cause: Cause,
-    /// Bytes of the request went out.
+    /// Part of the request was sent.
     pub(crate) sent: bool,
-    /// Bytes of a response came in.
+    /// Part of a response was received.
     pub(crate) answered: bool,
 }
 
-/// What went wrong.
+/// The cause of a failure.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
-    /// The server closed the connection where a message was not over.
+    /// The server closed the connection in the middle of a message.
     #[error("connection closed")]
     Closed,
-    /// The system reports it.
+    /// An I/O error.
     #[error("{text}")]
     Io {
-        /// The node has run out of descriptors or memory: this tells nothing about the server.
+        /// The node has run out of descriptors or memory; the server is not the cause.
         is_local: bool,
         text: String,
     },
-    /// The response cannot be understood.
+    /// The response is malformed.
     #[error("invalid response: {0}")]
     Answer(String),
     /// The body is larger than allowed.
@@ -38,7 +38,7 @@ pub(crate) enum Cause {
 }
 
 impl Failed {
-    /// Before anything was sent on a connection.
+    /// A failure before anything was sent on a connection.
     pub(super) fn before(error: &hyper::Error) -> Self {
         Self { cause: Cause::of(error), sent: false, answered: false }
     }
@@ -50,7 +50,7 @@ impl Cause {
             if error.kind() == io::ErrorKind::UnexpectedEof {
                 return Self::Closed;
             }
-            // hyper reports a malformed chunk this way, too.
+            // hyper reports a malformed chunk with the same kind.
             let is_malformed = matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
             if is_malformed && !error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) {
                 return Self::Answer(error.to_string());
@@ -70,13 +70,13 @@ impl Cause {
         Self::Answer(text)
     }
 
-    /// Whether the server is gone, as opposed to sending what cannot be understood.
+    /// Whether the server closed the connection, as opposed to sending a malformed response.
     pub(crate) fn is_disconnect(&self) -> bool {
         matches!(self, Self::Closed | Self::Io { .. })
     }
 }
 
-/// The error of the byte stream, if there is one among the causes.
+/// The I/O error in the chain of causes, if there is one.
 fn io_error(error: &hyper::Error) -> Option<&io::Error> {
     let mut source = error.source();
     while let Some(cause) = source {

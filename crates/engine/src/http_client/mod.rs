@@ -1,8 +1,8 @@
-//! [`Connection`]: a connection for HTTP requests that the node itself makes: calls of plugins and health probes. The
-//! protocol is hyper's; this module adds the node's byte streams, limits on what a server may send, and errors that tell
+//! [`Connection`]: a connection for HTTP requests of the node itself: calls of plugins and health probes. The protocol
+//! implementation is hyper; this module adds the node's byte streams, limits on responses, and errors that distinguish
 //! failures of the node from failures of the server.
 //!
-//! Connecting is the caller's part, as is the time limit: a request that is dropped ends its connection.
+//! The caller connects and enforces the timeout. Dropping a request closes its connection.
 
 mod failure;
 mod stream;
@@ -24,12 +24,12 @@ use tokio::task::JoinHandle;
 pub(crate) use failure::{Cause, Failed};
 use stream::{Counted, Traffic};
 
-/// Limits on a response head, and the size of a buffer.
+/// Limit on a response head, and the size of a buffer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADER_COUNT_MAX: usize = 1_000;
-/// Flow control windows of HTTP/2: answers are small.
+/// Flow control window of HTTP/2: responses are small.
 const WINDOW_BYTES: u32 = 64 * 1024;
-/// How often the task that drives a connection is given way to, until the connection is ready for another request.
+/// How many times to yield to the task that drives a connection until the connection is ready for another request.
 const YIELDS_MAX: usize = 4;
 
 /// A connection to a server. Dropping it closes it.
@@ -44,7 +44,7 @@ enum Sender {
     H2(http2::SendRequest<Full<Bytes>>),
 }
 
-/// A response that was read to its end.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -54,23 +54,23 @@ pub(crate) struct Reply {
 }
 
 impl Connection {
-    /// HTTP/1.1 on a byte stream.
+    /// Starts HTTP/1.1 on a byte stream.
     pub(crate) async fn http1(io: Io) -> Result<Self, Failed> {
         let (io, traffic) = Counted::new(io);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADER_COUNT_MAX)
-            // Some servers know only the usual spelling.
+            // Some servers only accept the usual capitalization.
             .title_case_headers(true)
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Failed::before(&error))?;
-        // What ends the connection is reported to the request.
+        // A connection error is reported to the request.
         let driver = task::spawn("HTTP/1.1 connection", async { drop(connection.await) });
         Ok(Self { sender: Sender::H1(sender), traffic, _driver: AbortOnDrop(driver) })
     }
 
-    /// HTTP/2 on a byte stream, by prior knowledge or after ALPN.
+    /// Starts HTTP/2 on a byte stream, by prior knowledge or after ALPN.
     pub(crate) async fn http2(io: Io) -> Result<Self, Failed> {
         let (io, traffic) = Counted::new(io);
         let (sender, connection) = http2::Builder::new(Spawn)
@@ -84,8 +84,8 @@ impl Connection {
         Ok(Self { sender: Sender::H2(sender), traffic, _driver: AbortOnDrop(driver) })
     }
 
-    /// Sends a request and reads the head of the response; informational responses are skipped. A server may answer
-    /// before it has read everything.
+    /// Sends a request and reads the head of the response; informational responses are skipped. A server may respond
+    /// before it has read the whole request.
     pub(crate) async fn request(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failed> {
         self.traffic.start();
         let response = match &mut self.sender {
@@ -105,7 +105,7 @@ impl Connection {
         Ok(response)
     }
 
-    /// Reads a response to its end, unless its body is larger than this.
+    /// Reads a response to its end, unless its body is larger than `body_max`.
     pub(crate) async fn read(&self, response: Response<Incoming>, body_max: u64) -> Result<Reply, Failed> {
         let (head, mut incoming) = response.into_parts();
         if incoming.size_hint().lower() > body_max {
@@ -123,7 +123,7 @@ impl Connection {
         Ok(Reply { status: head.status, headers: head.headers, body: body.into(), trailers })
     }
 
-    /// Whether another request can be sent, after a response was read to its end.
+    /// Whether another request can be sent, after a response was read completely.
     pub(crate) async fn is_reusable(&self) -> bool {
         for _ in 0..YIELDS_MAX {
             if self.is_ready() || self.is_closed() {
@@ -134,7 +134,7 @@ impl Connection {
         self.is_ready()
     }
 
-    /// Whether the connection waits for a request and the server has not closed it.
+    /// Whether the connection is idle and the server has not closed it.
     pub(crate) fn is_ready(&self) -> bool {
         match &self.sender {
             Sender::H1(sender) => sender.is_ready(),
@@ -154,8 +154,8 @@ impl Connection {
     }
 }
 
-/// The target of a request line from a path with an optional query. Bytes that a target cannot have are percent-encoded;
-/// escapes that are there stay.
+/// The request target for a path with an optional query. Bytes that are not allowed in a target are percent-encoded;
+/// existing escapes stay.
 pub(crate) fn target(path: &str) -> Result<PathAndQuery, &'static str> {
     const NOT_IN_TARGET: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'<').add(b'>').add(b'"').add(b'`');
     let slash = if path.starts_with('/') { "" } else { "/" };
@@ -163,7 +163,7 @@ pub(crate) fn target(path: &str) -> Result<PathAndQuery, &'static str> {
     PathAndQuery::try_from(text).map_err(|_| "its path cannot be sent")
 }
 
-/// A task that ends with its owner.
+/// Aborts a task when dropped.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -172,7 +172,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Runs what hyper wants to run beside a connection.
+/// Spawns the background tasks of hyper.
 #[derive(Clone, Copy, Debug)]
 struct Spawn;
 

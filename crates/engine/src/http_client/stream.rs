@@ -1,4 +1,4 @@
-//! [`Counted`]: a byte stream that tells whether a request was sent and whether anything came back.
+//! [`Counted`]: a byte stream that records whether a request was sent and whether any response bytes arrived.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use cardinal_net::Io;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Whether bytes went in each direction since a request began.
+/// Whether bytes were transferred in each direction since the start of a request.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     sent: AtomicBool,
@@ -17,7 +17,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// A request begins.
+    /// Resets the record at the start of a request.
     pub(super) fn start(&self) {
         self.sent.store(false, Ordering::Relaxed);
         self.received.store(false, Ordering::Relaxed);
@@ -32,7 +32,7 @@ impl Traffic {
     }
 }
 
-/// A byte stream that notes its traffic.
+/// A byte stream that records its traffic.
 pub(super) struct Counted {
     io: Io,
     traffic: Arc<Traffic>,

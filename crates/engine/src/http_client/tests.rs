@@ -22,7 +22,7 @@ async fn exchange(connection: &mut Connection, body_max: u64) -> Result<Reply, F
     within("a body", connection.read(response, body_max)).await.unwrap()
 }
 
-/// What becomes of a request to a peer that does this: disconnect, sent, answered; the text.
+/// The failure of a request to a peer that behaves like this: disconnected, sent, answered; and the text.
 async fn failure(play: Play) -> ((bool, bool, bool), String) {
     let peer = ScriptedPeer::start(vec![play]).await;
     let failed = exchange(&mut connection(peer.address()).await, 1_000).await.unwrap_err();

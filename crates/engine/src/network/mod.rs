@@ -1,4 +1,4 @@
-//! The network service: connections and datagrams of plugins.
+//! The network service: connections and datagrams for plugins.
 
 #[cfg(test)]
 mod tests;
@@ -24,13 +24,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::connector::{ConnectFailure, Connector, Tls, Trust};
 
-/// Connections at once. More are failures of the node.
+/// Maximum number of open connections. Further ones fail as failures of the node.
 const CONNECTIONS_MAX: usize = 1_024;
 
 /// Limit on resolving a name for datagrams, and on sending one.
 const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The network of a node. Sockets belong to the resolver's runtime, whoever uses them.
+/// The network of a node. Sockets belong to the resolver's runtime, regardless of the thread that uses them.
 pub(crate) struct NodeNetwork {
     dns: Arc<Dns>,
     connector: Arc<Connector>,
@@ -38,7 +38,7 @@ pub(crate) struct NodeNetwork {
 }
 
 impl NodeNetwork {
-    /// A network in which servers are verified by these authorities.
+    /// Creates a network that verifies servers by these authorities.
     pub(crate) fn new(dns: Arc<Dns>, trust: Arc<Trust>) -> Self {
         let connector = Arc::new(Connector::new(Arc::clone(&dns), trust, &[]));
         Self { dns, connector, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
@@ -91,7 +91,7 @@ impl Network for NodeNetwork {
     }
 }
 
-/// Runs on the control runtime, and ends there when its future is dropped.
+/// Runs a future on the control runtime. Dropping the returned future aborts it.
 fn on<T: Send + 'static>(
     runtime: &Handle,
     work: impl Future<Output = Result<T, CallError>> + Send + 'static,
@@ -144,7 +144,7 @@ fn io_error(error: std::io::Error) -> CallError {
     }
 }
 
-/// A stream, and its place among the connections.
+/// A stream with its connection permit.
 struct Carrier {
     io: Io,
     connector: Arc<Connector>,

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// A network for which `a.test` is this machine.
+/// A network that resolves `a.test` to this machine.
 fn network(authorities: Option<&str>) -> NodeNetwork {
     let trust = Arc::new(Trust::default());
     trust.set(authorities);

@@ -1,4 +1,4 @@
-//! Backends, and the state of their balanced groups, which outlives generations.
+//! Plans backends, and keeps the state of their balanced groups across generations.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,32 +22,33 @@ use super::client_pair::client_pair;
 use super::identities::policy_of;
 use crate::policy::retry::watches_responses;
 
-/// A destination, ready to use.
+/// A backend, ready for use.
 pub struct BackendPlan {
     /// The record's id.
     pub id: Id,
-    /// The backend.
+    /// The backend record.
     pub backend: Arc<Backend>,
-    /// The backend, as filters and logs see it.
+    /// The backend as filters and logs see it.
     pub info: Arc<BackendInfo>,
     /// Its endpoints.
     pub group: Arc<Group>,
-    /// The group's settings, when the backend names a group.
+    /// The cluster, if the backend names one.
     pub endpoints: Option<Arc<Cluster>>,
     /// TLS; `None` for clear text.
     pub tls: Option<BackendTls>,
-    /// Number of what connections have in common besides address and server name.
+    /// Settings number of connections: connections are interchangeable if their address, server name and this number
+    /// are equal.
     pub settings: u64,
-    /// Whether its retry policy looks at responses.
+    /// Whether its retry policy examines responses.
     pub(crate) watches_responses: bool,
 }
 
-/// All backends of a generation that can be used, and what is wrong with the others.
+/// The usable backends of a generation, and the problems of the others.
 #[derive(Clone, Default)]
 pub(super) struct Backends {
     plans: Sharded<ById>,
     problems: BTreeMap<Id, Diagnostic>,
-    /// The generation, to know whether a registry is at it.
+    /// The generation, by which a registry detects that it matches.
     generation: u64,
 }
 
@@ -63,39 +64,40 @@ impl Keyed for ById {
 }
 
 impl Backends {
-    /// The backend of this id.
+    /// The backend with this id.
     pub(super) fn get(&self, id: &Id) -> Option<&Arc<BackendPlan>> {
         self.plans.find(id).map(|found| &found.0)
     }
 
-    /// What was left out, and why.
+    /// The backends that were left out, with the reasons.
     pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
         self.problems.values().cloned()
     }
 }
 
-/// TLS with a backend.
+/// TLS settings towards a backend.
 #[derive(Clone)]
 pub struct BackendTls {
-    /// With the protocols that the backend asks for.
+    /// Offers the ALPN protocols of the backend.
     pub config: Arc<ClientConfig>,
-    /// Only HTTP/1.1 offered: for upgrades, and for plain bytes.
+    /// Offers only HTTP/1.1: for upgrades and byte streams.
     pub config_h1: Arc<ClientConfig>,
 }
 
 impl BackendPlan {
-    /// The server name to ask for, where it does not follow the request's host.
+    /// The server name to send, if it does not depend on the request's host.
     pub fn server_name(&self) -> Option<&str> {
         self.backend.tls.as_ref()?.identity.as_ref()?.server_name.as_deref()
     }
 
-    /// Whether HTTP/2 is spoken without asking.
+    /// Whether HTTP/2 is used by prior knowledge.
     pub fn h2_only(&self) -> bool {
         self.backend.http == Some(HttpVersion::H2)
     }
 }
 
-/// What outlives generations: balanced groups with health and counters, TLS settings, the node's own certificate.
+/// State that persists across generations: balanced groups with their health and counters, TLS settings, and the node's
+/// self-signed certificate.
 pub struct Registry {
     state: Mutex<State>,
     next_settings: AtomicU64,
@@ -105,50 +107,50 @@ pub struct Registry {
 
 #[derive(Default)]
 struct State {
-    /// Groups that users made.
+    /// Groups of the users' clusters.
     balanced: HashMap<Id, Arc<Group>>,
-    /// Groups of backends that name a host, with the number of these backends.
+    /// Groups of backends with a single host, and the number of backends that use each.
     hosts: HashMap<Id, (Arc<Group>, usize)>,
-    /// Groups of subsets, with the number of backends that use them.
+    /// Groups of subsets, and the number of backends that use each.
     subsets: HashMap<Id, (Arc<Group>, usize)>,
-    /// Where the node is.
+    /// The location of the node.
     place: Arc<NodePlace>,
-    /// What happened to groups since somebody asked.
+    /// Changes of groups since the last [`Registry::take_news`].
     news: Vec<News>,
-    /// Groups that went, ever.
+    /// Number of groups removed since the start.
     gone: u64,
-    /// The generation that all this is of.
+    /// The generation of this state.
     generation: u64,
     tls: KnownTls,
-    /// Seed of the groups' randomness; `None` for the operating system's.
+    /// Seed of the groups' randomness; `None` seeds from the operating system.
     seed: Option<u64>,
     self_signed: Option<Arc<CertifiedKey>>,
 }
 
-/// TLS settings that some plan still uses, by their fingerprint, with their numbers. Those that no plan uses are gone, and
-/// with them the private keys in them.
+/// TLS settings in use by some plan, by their fingerprint, with their numbers. Unused settings are freed together with
+/// their private keys.
 type KnownTls = HashMap<[u8; 32], (u64, Weak<ClientConfig>, Weak<ClientConfig>)>;
 
-/// What happened to a group.
+/// A change of a group.
 pub(crate) enum News {
-    /// It is new, or its members are others.
+    /// The group is new, or has other members.
     Put(Arc<Group>),
     /// No backend uses it any more.
     Gone(Id),
 }
 
-/// Settings number of HTTP/1.1 in clear text.
+/// Settings number for clear-text HTTP/1.1.
 const PLAIN_H1: u64 = 1;
-/// Settings number of HTTP/2 in clear text.
+/// Settings number for clear-text HTTP/2.
 const PLAIN_H2: u64 = 2;
-/// First settings number of TLS.
+/// First settings number for TLS.
 const FIRST_TLS: u64 = 16;
 
 impl Registry {
-    /// An empty one. The validity of identities is judged by this clock.
+    /// An empty registry. The validity of identities is checked by this clock.
     ///
     /// # Errors
-    /// When the system gives no randomness for session tickets.
+    /// If the system has no randomness for session tickets.
     pub fn new(clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         Ok(Self {
             state: Mutex::default(),
@@ -163,17 +165,17 @@ impl Registry {
         &self.identities
     }
 
-    /// Seeds the randomness of the groups that are made from now on.
+    /// Sets the seed for groups created from now on.
     pub(crate) fn seed_with(&self, seed: Option<u64>) {
         self.lock().seed = seed;
     }
 
-    /// Makes session tickets for all generations.
+    /// The ticketer for all generations.
     pub(super) fn ticketer(&self) -> Arc<dyn ProducesTickets> {
         Arc::clone(&self.ticketer)
     }
 
-    /// The certificate of a node that has none.
+    /// The self-signed certificate, for nodes without certificates.
     pub(super) fn self_signed(&self) -> Result<Arc<CertifiedKey>, TlsError> {
         let mut state = self.lock();
         if let Some(made) = &state.self_signed {
@@ -184,28 +186,28 @@ impl Registry {
         Ok(made)
     }
 
-    /// All groups that users made, of the served generation.
+    /// The groups of all users' clusters in the active generation.
     pub fn groups(&self) -> Vec<Arc<Group>> {
         self.lock().balanced.values().map(Arc::clone).collect()
     }
 
-    /// The group of a balanced set of endpoints.
+    /// The group of a cluster.
     pub fn group(&self, id: &Id) -> Option<Arc<Group>> {
         self.lock().balanced.get(id).map(Arc::clone)
     }
 
-    /// How many groups went since the node started.
+    /// Number of groups removed since the node started.
     pub(crate) fn groups_gone(&self) -> u64 {
         self.lock().gone
     }
 
-    /// What happened to groups since the last call, in order.
+    /// The changes of groups since the last call, in order.
     pub(crate) fn take_news(&self) -> Vec<News> {
         std::mem::take(&mut self.lock().news)
     }
 
-    /// Plans the backends of `ir`, and says which backends are others than in `previous`. Groups that stay keep their
-    /// health and counters.
+    /// Plans the backends of `ir`, and determines which backends differ from those in `previous`. Unchanged groups keep
+    /// their health and counters.
     pub(super) fn backends(
         &self,
         records: Records<'_>,
@@ -222,7 +224,7 @@ impl Registry {
         let previous = if follows { previous } else { &nothing };
         let mut concerned = concerned(ir, changes, previous);
         if !follows {
-            // Nothing is known of what these groups are used for.
+            // The uses of these groups are counted again.
             state.hosts.values_mut().chain(state.subsets.values_mut()).for_each(|(_, uses)| *uses = 0);
             concerned.extend(ir.backends.iter().map(|(id, _)| *id));
         }
@@ -253,7 +255,7 @@ impl Registry {
         (next, concerned)
     }
 
-    /// Takes in what changed in the groups that users made.
+    /// Applies the changes of the users' clusters.
     fn update_groups(&self, state: &mut State, ir: &Ir, changes: &Changes, all: bool, services: &Services) {
         let now = services.clock.tick();
         let mut concerned: HashSet<Id> = changes.delta.clusters.iter().map(|change| change.id).collect();
@@ -288,7 +290,7 @@ impl Registry {
         }
     }
 
-    /// TLS settings, made once for all backends and generations that have the same.
+    /// TLS settings, built once for all backends and generations with equal settings.
     fn client_tls(
         &self,
         known: &mut KnownTls,
@@ -301,7 +303,8 @@ impl Registry {
             return self.identity_tls(known, backend, identity);
         }
         let client = spec.client_certificate.or_else(|| endpoints.and_then(|e| e.client_certificate));
-        // References are verified; still, none that is missing may mean to connect without a certificate, or to trust others.
+        // The references are verified; if one is missing nevertheless, connecting without a certificate or with other
+        // trust anchors must be prevented.
         let missing = || TlsError::Config("its trust bundle is not in this generation".to_owned());
         let client = client.map(|id| client_pair(ir, secrets, id)).transpose()?;
         let trusted = |id| ir.trust_bundles.get(id).map(|bundle| &*bundle.certificate);
@@ -333,14 +336,14 @@ impl Registry {
         let alpn_h1 = if backend.http.is_some() { vec![b"http/1.1".to_vec()] } else { Vec::new() };
         let config_h1 = tls::client_config(&ClientSettings { alpn: alpn_h1, ..settings.clone() })?;
         let tls = BackendTls { config: tls::client_config(&settings)?, config_h1 };
-        // Two numbers: connections that were offered only HTTP/1.1 are kept apart.
+        // Two numbers: connections that only offered HTTP/1.1 are kept separate.
         let number = self.next_settings.fetch_add(2, Ordering::Relaxed);
         known.insert(key, (number, Arc::downgrade(&tls.config), Arc::downgrade(&tls.config_h1)));
         Ok((number, tls))
     }
 
-    /// Mutual TLS by SPIFFE identities. The settings are those of the policy: a rotation of certificates or roots is no
-    /// change of them.
+    /// Mutual TLS by SPIFFE identities. The settings number depends on the policy only: a rotation of certificates or
+    /// roots does not change it.
     fn identity_tls(
         &self,
         known: &mut KnownTls,
@@ -368,7 +371,7 @@ impl Registry {
         Ok((number, tls))
     }
 
-    /// The groups, and how often those of hosts are used.
+    /// Describes the groups, with the use counts of those with a single host.
     #[cfg(test)]
     pub(super) fn describe(&self) -> String {
         let state = self.lock();
@@ -381,7 +384,7 @@ impl Registry {
         format!("{balanced:?} {hosts:?} {subsets:?}")
     }
 
-    /// How many TLS settings are held.
+    /// Number of TLS settings in memory.
     #[cfg(test)]
     pub(super) fn tls_settings(&self) -> usize {
         self.lock().tls.len()
@@ -392,7 +395,7 @@ impl Registry {
     }
 }
 
-/// What backends are planned from.
+/// The records from which backends are planned.
 #[derive(Clone, Copy)]
 pub(super) struct Records<'x> {
     pub(super) ir: &'x Ir,
@@ -400,7 +403,7 @@ pub(super) struct Records<'x> {
     pub(super) node: &'x NodeSettings,
 }
 
-/// Plans backends, making equal TLS settings once.
+/// Plans backends; builds equal TLS settings once.
 struct BackendPlanner<'x> {
     registry: &'x Registry,
     records: Records<'x>,
@@ -443,7 +446,7 @@ impl BackendPlanner<'_> {
     }
 }
 
-/// The seed of a group: the same in each run with the same seed, whatever other groups there are.
+/// The seed of a group: deterministic for the same base seed, regardless of other groups.
 fn group_seed(seed: Option<u64>, id: Id) -> u64 {
     match seed {
         Some(seed) => seed.wrapping_add(id.as_u64_pair().1),
@@ -452,7 +455,7 @@ fn group_seed(seed: Option<u64>, id: Id) -> u64 {
 }
 
 impl State {
-    /// Takes in where the node is now.
+    /// Applies the current location of the node.
     fn moved(&mut self, node: &NodeSettings, services: &Services) {
         let place = NodePlace { locality: node.locality.clone(), labels: node.labels.clone() };
         if *self.place != place {
@@ -462,7 +465,7 @@ impl State {
         }
     }
 
-    /// The group of a cluster, or that of a subset of it, which one backend more uses.
+    /// The group of a cluster or of a subset of it; counts one more use.
     fn balanced(&mut self, cluster: &Id, subset: &Labels) -> Option<Arc<Group>> {
         let group = self.balanced.get(cluster)?;
         if subset.is_empty() {
@@ -470,7 +473,7 @@ impl State {
         }
         let made = group.subset(subset);
         let (known, uses) = self.subsets.entry(made.id()).or_insert_with(|| (Arc::clone(&made), 0));
-        // The cluster may have gone and come back: what is left of the old one is another group.
+        // The cluster may have been removed and added again: the old subset then belongs to another group.
         if !known.is_related(group) {
             (*known, *uses) = (made, 0);
         }
@@ -478,7 +481,7 @@ impl State {
         Some(Arc::clone(known))
     }
 
-    /// The group of a host, which one backend more uses.
+    /// The group of a host; counts one more use.
     fn host(&mut self, host: &Host, services: &Services) -> Arc<Group> {
         let id = host_id(host);
         let (news, seed) = (&mut self.news, self.seed);
@@ -491,7 +494,7 @@ impl State {
         Arc::clone(group)
     }
 
-    /// A backend less uses the group of its host.
+    /// Counts one use less of the group of the backend's host.
     fn release(&mut self, backend: &BackendPlan) {
         let id = backend.group.id();
         if backend.endpoints.is_some() {
@@ -515,7 +518,7 @@ impl State {
         }
     }
 
-    /// Lets go of all groups of hosts that no backend uses.
+    /// Drops all groups of hosts that no backend uses.
     fn release_unused(&mut self) {
         let unused: Vec<Id> = self.hosts.extract_if(|_, (_, uses)| *uses == 0).map(|(id, _)| id).collect();
         unused.into_iter().for_each(|id| self.went(id));
@@ -535,7 +538,7 @@ fn host_id(host: &Host) -> Id {
     Id::new_v5(&Id::NAMESPACE_DNS, format!("{}:{}", host.host, host.port).as_bytes())
 }
 
-/// The backends that have to be planned anew.
+/// The backends that have to be planned again.
 fn concerned(ir: &Ir, changes: &Changes, previous: &Backends) -> HashSet<Id> {
     let mut concerned: HashSet<Id> = changes.delta.backends.iter().map(|change| change.id).collect();
     let groups: HashSet<Id> = changes.delta.clusters.iter().map(|change| change.id).collect();
@@ -548,13 +551,13 @@ fn concerned(ir: &Ir, changes: &Changes, previous: &Backends) -> HashSet<Id> {
         let more = previous.plans.iter().map(|found| (found.0.id, &found.0.backend));
         let more = more.filter(|(_, backend)| (tls && backend.tls.is_some()) || of_group(backend));
         concerned.extend(more.map(|(id, _)| id));
-        // Those that could not be used may be fit now.
+        // Backends that were left out may be usable now.
         concerned.extend(previous.problems.keys().filter(|id| ir.backends.contains(id)));
     }
     concerned
 }
 
-/// The members of each of these groups.
+/// The members of each group.
 fn members(ir: &Ir, groups: &HashSet<Id>) -> HashMap<Id, Vec<Member>> {
     let mut members: HashMap<Id, Vec<Member>> = HashMap::new();
     for (id, endpoint) in ir.endpoints.iter().filter(|(_, endpoint)| groups.contains(&endpoint.cluster)) {
@@ -564,11 +567,11 @@ fn members(ir: &Ir, groups: &HashSet<Id>) -> HashMap<Id, Vec<Member>> {
     members
 }
 
-/// Sees to it that the system's CA certificates were read once, if an upstream is verified by them: from then on they are
-/// there, whatever happens.
+/// Reads the system's CA certificates if an upstream is verified by them and they have not been read yet. They are then
+/// available for the life of the process.
 ///
 /// # Errors
-/// The node has run out of something, and they never were read.
+/// If the node has run out of a resource before they were ever read.
 pub(super) fn read_system_authorities(ir: &Ir, node: &NodeSettings) -> Result<(), TlsError> {
     let by_system =
         |backend: &Backend| backend.tls.as_ref().is_some_and(|spec| spec.verify && spec.trust_bundles.is_empty());

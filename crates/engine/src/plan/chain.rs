@@ -1,4 +1,4 @@
-//! Filters and policies of a route, in order, with a list for each phase.
+//! The filter chain of a route: filters and policies in order, with one list per phase.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -19,16 +19,16 @@ use smallvec::SmallVec;
 
 use crate::policy::{self, Clients, PolicyCx};
 
-/// No candidate of a slot applies to a request.
+/// Marks a slot in which no candidate applies to a request.
 pub(crate) const NOT_CHOSEN: u16 = u16::MAX;
 
-/// Candidates of one slot at most; more are refused when planning.
+/// Maximum number of candidates of a slot; planning rejects more.
 const CANDIDATES_MAX: usize = NOT_CHOSEN as usize - 2;
 
-/// Slots of a route at most; more are refused when planning. The lists of all phases together are numbered by 16 bits.
+/// Maximum number of slots of a route; planning rejects more. The lists of all phases together are indexed by 16 bits.
 pub(super) const SLOTS_MAX: usize = u16::MAX as usize / PHASES.len();
 
-/// A phase's list.
+/// The phases with a list of slots.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Phase {
     /// Request heads.
@@ -37,13 +37,13 @@ pub(crate) enum Phase {
     Response,
     /// Response bodies.
     Body,
-    /// The end.
+    /// The log phase.
     Log,
-    /// Connections.
+    /// New connections of stream routes.
     Connect,
-    /// Parts of request bodies.
+    /// Chunks of request bodies.
     RequestBody,
-    /// Attempts.
+    /// Attempts to reach an upstream.
     Attempt,
     /// TLS handshakes.
     Certificate,
@@ -60,34 +60,34 @@ const PHASES: [(Phase, Phases); 8] = [
     (Phase::Certificate, Phases::CERTIFICATE),
 ];
 
-/// Filters and policies of a route. Slots are in the order of their positions; each phase lists the slots that want it.
+/// Filters and policies of a route. Slots are sorted by position; each phase lists the slots that take part in it.
 #[derive(Default)]
 pub(crate) struct Chain {
     slots: Box<[SlotPlan]>,
     /// The lists of all phases, one after the other.
     lists: Box<[u16]>,
-    /// Where the list of each phase ends.
+    /// The end of each phase's list.
     ends: [u16; PHASES.len()],
 }
 
-/// All instances of one plugin, or policies in one place, that may apply.
+/// The instances of one plugin, or the policies of one kind and position, that may apply.
 struct SlotPlan {
     place: Place,
-    /// Best first. Nearly always one.
+    /// The best first; nearly always one.
     candidates: SmallVec<[CandidatePlan; 1]>,
 }
 
-/// What competes for a slot.
+/// The key by which instances compete for a slot.
 #[derive(Clone, Copy)]
 enum Place {
-    /// Instances of a plugin, be they filters or policies.
+    /// Instances of a plugin: filters or policies.
     Plugin(&'static PluginDef),
     /// Policies of a kind at a position.
     Policy(PolicyKind, i32),
 }
 
 impl Place {
-    /// Higher comes first.
+    /// Slots with a higher order run first.
     fn order(self) -> i32 {
         match self {
             Self::Plugin(plugin) => plugin.priority,
@@ -122,20 +122,20 @@ impl Place {
 struct CandidatePlan {
     filter: Contained,
     record: ScopedRecord,
-    /// Of the filter in its set.
+    /// The index of the filter in its set.
     index: u32,
     phases: Phases,
     /// Applies to all clients.
     any_client: bool,
     /// Applies to all wire forms.
     any_wire: bool,
-    /// Where it does not, the next candidate may.
+    /// If it does not apply to the wire form, the next candidate may.
     by_wire: bool,
     /// Conditions on the client that do not depend on authentication.
     clients: Option<Arc<Clients>>,
 }
 
-/// An instance, for people who ask.
+/// Describes an instance for `explain`.
 pub(crate) struct Instance<'x> {
     pub(crate) name: &'static str,
     pub(crate) record: &'x ScopedRecord,
@@ -143,19 +143,19 @@ pub(crate) struct Instance<'x> {
 }
 
 impl Chain {
-    /// How many slots there are.
+    /// Number of slots.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// The slots that want a phase, in order.
+    /// The slots that take part in a phase, in order.
     pub(crate) fn list(&self, phase: Phase) -> &[u16] {
         let end = |phase: usize| self.ends.get(phase).map_or(0, |end| usize::from(*end));
         let start = (phase as usize).checked_sub(1).map_or(0, end);
         self.lists.get(start..end(phase as usize)).unwrap_or_default()
     }
 
-    /// Which candidate of a slot applies to a request; [`NOT_CHOSEN`] for none.
+    /// The candidate of a slot that applies to a request; [`NOT_CHOSEN`] if there is none.
     #[allow(clippy::cast_possible_truncation, reason = "at most CANDIDATES_MAX")]
     pub(crate) fn choose(&self, slot: u16, exchange: &Exchange) -> u16 {
         let Some(slot) = self.slots.get(usize::from(slot)) else { return NOT_CHOSEN };
@@ -168,7 +168,7 @@ impl Chain {
         }
     }
 
-    /// The filter that was chosen, if it wants `phase`.
+    /// The selected filter, if it takes part in `phase`.
     pub(crate) fn filter(&self, slot: u16, choice: u16, phase: Phases) -> Option<&Arc<dyn Filter>> {
         let candidate = self.slots.get(usize::from(slot))?.candidates.get(usize::from(choice))?;
         if candidate.phases.has(phase) { candidate.filter.0.as_ref() } else { None }
@@ -179,30 +179,30 @@ impl Chain {
         self.slots.get(usize::from(slot)).map_or("", |slot| slot.place.name())
     }
 
-    /// Whether a failure of the filter may be passed over.
+    /// Whether the filter fails open.
     pub(crate) fn fails_open(&self, slot: u16) -> bool {
         self.slots.get(usize::from(slot)).is_some_and(|slot| slot.place.failure() == FailureMode::Open)
     }
 
-    /// Whether a filter of the chain, chosen or not, owns a request header: see [`Filter::owns_header`].
+    /// Whether a filter of the chain, selected or not, owns a request header: see [`Filter::owns_header`].
     pub(crate) fn owns_header(&self, name: &[u8]) -> bool {
         self.slots.iter().flat_map(|slot| &slot.candidates).any(|candidate| candidate.filter.owns_header(name))
     }
 
-    /// The instance that was chosen.
+    /// The selected instance.
     pub(crate) fn instance(&self, slot: u16, choice: u16) -> Option<Instance<'_>> {
         let slot = self.slots.get(usize::from(slot))?;
         let candidate = slot.candidates.get(usize::from(choice))?;
         Some(Instance { name: slot.place.name(), record: &candidate.record, index: candidate.index as usize })
     }
 
-    /// The instance of a filter that this chain has, too.
+    /// The existing instance of a filter, if this chain has it too.
     fn shared(&self, place: Place, wanted: &Candidate) -> Option<&CandidatePlan> {
         let slot = self.slots.iter().find(|slot| slot.place.is(place))?;
         slot.candidates.iter().find(|c| c.index as usize == wanted.index && c.record.is(&wanted.record))
     }
 
-    /// What distinguishes chains to an observer: plugins, sets in order, and what each phase runs.
+    /// The observable properties of a chain: plugins, sets in order, and the slots of each phase.
     #[cfg(test)]
     pub(crate) fn describe(&self) -> String {
         let slots = self.slots.iter().map(|slot| {
@@ -234,7 +234,7 @@ impl CandidatePlan {
         }
     }
 
-    /// Whether the conditions that are not known from the route hold.
+    /// Whether the conditions hold that do not follow from the route.
     fn applies(&self, exchange: &Exchange) -> bool {
         self.any_client
             || ((self.record.scope().is_static() || applies(self.record.scope(), &exchange.identity))
@@ -246,13 +246,13 @@ impl CandidatePlan {
     }
 }
 
-/// Whether the conditions of a scope that are not known from the route hold.
+/// Whether the conditions of a scope hold that do not follow from the route.
 fn applies(scope: &Scope, identity: &Identity) -> bool {
     let Some(principal) = &identity.principal else { return false };
     scope.principal.is_none_or(|id| id == principal.id) && scope.group.is_none_or(|id| principal.groups.contains(&id))
 }
 
-/// Stands for an instance that cannot be built and that requests do not depend on. It keeps its place, so that no other
+/// Placeholder for an instance that cannot be built and that is not critical. It occupies the slot, so that no other
 /// instance of the plugin runs instead.
 struct Absent;
 
@@ -262,7 +262,8 @@ impl Filter for Absent {
     }
 }
 
-/// Stands for an instance that cannot be built. What it should have guarded does not go open.
+/// Placeholder for an instance that cannot be built: it fails closed, so that requests are not served without the
+/// instance.
 struct Unbuildable;
 
 impl Filter for Unbuildable {
@@ -279,8 +280,8 @@ impl Filter for Unbuildable {
     }
 }
 
-/// An instance of a plugin. A panic while it is freed is logged and goes no further: it would end the thread that frees
-/// plans, or the process if two instances panicked.
+/// An instance of a plugin. A panic in its destructor is caught and logged: otherwise it would end the thread that
+/// frees plans, or abort the process if two instances panicked.
 #[derive(Clone)]
 struct Contained(Option<Arc<dyn Filter>>);
 
@@ -288,7 +289,7 @@ impl Deref for Contained {
     type Target = dyn Filter;
 
     fn deref(&self) -> &(dyn Filter + 'static) {
-        // There is none only while it is dropped.
+        // The value is only absent during drop.
         self.0.as_deref().unwrap_or(&Absent)
     }
 }
@@ -307,7 +308,7 @@ fn error(candidate: &Candidate, code: Code, path: &str, message: String) -> Diag
     Diagnostic { severity: Severity::Error, code, origin, location: None, path, message, hint: None }
 }
 
-/// Why a filter or policy cannot be made.
+/// Why a filter or policy cannot be built.
 struct NotMade {
     code: Code,
     error: BuildError,
@@ -325,7 +326,7 @@ impl From<UnresolvedSecret> for NotMade {
     }
 }
 
-/// Builds filters and policies, each instance once; one whose record did not change is taken from where it was.
+/// Builds filters and policies, each instance once; instances of unchanged records are reused.
 pub(super) struct ChainBuilder<'x> {
     services: &'x Services,
     secrets: &'x Secrets,
@@ -340,10 +341,10 @@ impl<'x> ChainBuilder<'x> {
         Self { services, secrets, plugins, built: HashMap::new(), problems: BTreeMap::new() }
     }
 
-    /// Builds the instances of all records that are new or differ.
+    /// Builds the instances of all new and changed records.
     ///
     /// # Errors
-    /// The instances whose plugins panicked: a generation with them is not served.
+    /// The instances whose plugins panicked: such a generation is rejected.
     pub(super) fn build_all(&mut self, delta: &IrDelta) -> Result<(), Diagnostics> {
         let mut panics = Vec::new();
         for (id, set) in delta.filter_sets.put() {
@@ -369,12 +370,12 @@ impl<'x> ChainBuilder<'x> {
         }
     }
 
-    /// What was refused, by the ids of the records.
+    /// The problems, by the ids of the records.
     pub(super) fn into_problems(self) -> BTreeMap<ScopedId, Vec<Diagnostic>> {
         self.problems
     }
 
-    /// The chain of these slots. Instances that one of the chains `old` has are not built again.
+    /// Builds the chain of these slots. Instances that one of the chains in `old` contains are reused.
     pub(super) fn chain(&mut self, mut slots: Vec<Slot>, old: &[&Chain]) -> Chain {
         let over = slots.get(SLOTS_MAX).and_then(|slot| slot.candidates.first().cloned());
         slots.truncate(SLOTS_MAX);
@@ -394,7 +395,7 @@ impl<'x> ChainBuilder<'x> {
         Chain { slots: planned.into(), lists: lists.into(), ends }
     }
 
-    /// Lets no request through a chain that would lack some of its filters and policies.
+    /// Makes the chain reject all requests, because it would lack some of its filters and policies.
     fn refuse_slots(&mut self, over: &Candidate, planned: &mut Vec<SlotPlan>) {
         let effect = "its requests are answered 500";
         let message = format!("more than {SLOTS_MAX} plugins and policies apply to one route; {effect}");
@@ -406,13 +407,13 @@ impl<'x> ChainBuilder<'x> {
         planned.push(SlotPlan { place, candidates: SmallVec::from_iter([stand_in]) });
     }
 
-    /// The place of a policy.
+    /// The slot key of a policy.
     fn place_of(&self, policy: &Policy) -> Place {
         let plugin = policy.plugin.as_ref().and_then(|plugin| self.plugins.get(&*plugin.name));
         plugin.map_or(Place::Policy(policy.spec.kind(), policy.order), |plugin| Place::Plugin(plugin))
     }
 
-    /// The plan of a slot. Of a plugin that this program does not have, the policies are left.
+    /// Plans a slot. If the binary does not contain a plugin, only its policies remain.
     fn slot(&mut self, slot: Slot, old: &[&Chain]) -> Option<SlotPlan> {
         let Slot { key, mut candidates } = slot;
         let place = match key {
@@ -449,7 +450,7 @@ impl<'x> ChainBuilder<'x> {
         let mut candidates: SmallVec<[CandidatePlan; 1]> =
             candidates.filter_map(|c| self.candidate(place, c, old)).collect();
         if let (Some(over), FailureMode::Closed) = (all.get(CANDIDATES_MAX), place.failure()) {
-            // For all that only the instances left out would have been for.
+            // Stands in for requests to which only the omitted instances would have applied.
             let stand_in = CandidatePlan::new(Arc::new(Unbuildable), over);
             candidates.push(CandidatePlan { any_client: true, any_wire: true, ..stand_in });
         }
@@ -464,13 +465,13 @@ impl<'x> ChainBuilder<'x> {
         }
         let found = match old.iter().find_map(|chain| chain.shared(place, candidate)) {
             Some(same) => same.clone(),
-            // It was known before, and only now a route needs it.
+            // The record is unchanged, but no route needed it before.
             None => self.build(place, candidate).unwrap_or_else(|panic| {
                 self.problems.entry(candidate.scoped_id()).or_default().push(*panic);
                 CandidatePlan::new(Arc::new(Unbuildable), candidate)
             }),
         };
-        // What is for one route is met again only by its own chain.
+        // An instance for a single route can only be shared with that route's own chain.
         if candidate.scope().route.is_none() {
             self.built.insert(key, found.clone());
         }
@@ -499,7 +500,7 @@ impl<'x> ChainBuilder<'x> {
         Ok(CandidatePlan::new(built, candidate))
     }
 
-    /// Makes the filter of a candidate: the plugin's, or a policy.
+    /// Builds the filter of a candidate: a plugin's filter, or a policy.
     fn make(&self, place: Place, candidate: &Candidate) -> Result<Arc<dyn Filter>, NotMade> {
         let scope = candidate.scope();
         let policy_cx = |order, of_plugin| PolicyCx {
@@ -519,7 +520,7 @@ impl<'x> ChainBuilder<'x> {
         };
         let params = set.filters.get(candidate.index).map_or(&Value::Null, |filter| &*filter.params);
         let params = &*self.secrets.resolve_value(params)?;
-        // Its front end may not have lowered it.
+        // The front end may not have lowered the parameters.
         if let Some(spec) = plugin.lower.map_or(Ok(None), |lower| lower(params))? {
             return Ok(policy::build(&spec, &policy_cx(plugin.priority, true))?);
         }

@@ -9,34 +9,34 @@ use cardinal_route::{RouteTable, Router};
 use super::planner::Planner;
 use super::{Chain, RoutePlans};
 
-/// What the listeners of one group serve.
+/// The route tables of one listener group.
 #[derive(Default)]
 pub struct GroupPlan {
     /// Routes of HTTP requests.
     pub http: Router,
-    /// What to do with a match of [`GroupPlan::http`], by [`Match::slot`](cardinal_route::Match::slot).
+    /// The plans of the matches of [`GroupPlan::http`], by [`Match::slot`](cardinal_route::Match::slot).
     pub http_routes: RoutePlans,
-    /// Routes of connections.
+    /// Routes of byte streams and datagrams.
     pub stream: Router,
-    /// What to do with a match of [`GroupPlan::stream`].
+    /// The plans of the matches of [`GroupPlan::stream`].
     pub stream_routes: RoutePlans,
     /// Global filters, for requests that match no route.
     pub(crate) unrouted: Arc<Chain>,
 }
 
-/// The groups of a generation.
+/// The listener groups of a generation.
 pub(super) struct Groups {
-    /// Of listeners without a group.
+    /// The group of listeners without a group.
     default: Arc<GroupPlan>,
     others: BTreeMap<Id, Arc<GroupPlan>>,
-    /// What a listener has whose group is gone: it is about to be closed.
+    /// The group of a listener whose group was removed; the listener is about to be closed.
     nothing: Arc<GroupPlan>,
 }
 
-/// What is wrong with routes, by their ids.
+/// Problems of routes, by their ids.
 pub(super) type RouteProblems = BTreeMap<Id, Vec<Diagnostic>>;
 
-/// Changes of the routes of a group. One that moves to another group is in both.
+/// Changed routes of a group. A route that moves to another group is listed in both.
 type Changed = Vec<(Id, Option<Arc<Route>>)>;
 
 impl Groups {
@@ -48,7 +48,7 @@ impl Groups {
         }
     }
 
-    /// Plans the groups of `ir`, in which these routes changed.
+    /// Plans the groups of `ir`, given the changed routes.
     pub(super) fn build(
         previous: Option<&Self>,
         ir: &Ir,
@@ -81,12 +81,12 @@ impl Groups {
     }
 }
 
-/// The groups of a generation; `None` is the default group.
+/// The ids of a generation's groups; `None` is the default group.
 pub(super) fn ids(ir: &Ir) -> impl Iterator<Item = Option<Id>> {
     [None].into_iter().chain(ir.listener_groups.iter().map(|(id, _)| Some(*id)))
 }
 
-/// All groups that a generation has routes for.
+/// The route tables of all groups that have routes.
 pub(super) fn route_tables(ir: &Ir) -> impl Iterator<Item = RouteTable> {
     ids(ir).flat_map(|group| [Traffic::Http, Traffic::Stream].map(|traffic| RouteTable { group, traffic }))
 }
@@ -112,7 +112,7 @@ fn group_plan(
         let table = RouteTable { group, traffic };
         let (router, found) = match old {
             Some(old) => old.update(changed.iter().cloned(), table),
-            // All routes are among the changes of a group that is new, but for the default group nothing need be sorted.
+            // For a new group, all routes are in its changes; for the default group, no sorting is needed.
             None if group.is_some() => Router::default().update(changed.iter().cloned(), table),
             None => Router::build(ir, table),
         };
@@ -127,7 +127,7 @@ fn group_plan(
     GroupPlan { http, http_routes, stream, stream_routes, unrouted: planner.unrouted(group) }
 }
 
-/// Notes which of the records the matcher cannot use. `found` names their origins; several records may share one.
+/// Records the routes that the matcher cannot use. `found` lists their origins; several records may share an origin.
 pub(super) fn note_unmatchable<'r>(
     found: &[Diagnostic],
     routes: impl Iterator<Item = (Id, &'r Arc<Route>)>,
@@ -139,7 +139,7 @@ pub(super) fn note_unmatchable<'r>(
     }
     let bad: HashSet<Id> = found.iter().map(|problem| problem.origin.id).collect();
     for (id, route) in routes.filter(|(_, route)| table.holds(route) && bad.contains(&route.origin.id)) {
-        // Parts of a route are told apart by trying them alone.
+        // Trying each record alone shows which of them is invalid.
         let (_, found) = Router::from_routes([(id, Arc::clone(route))]);
         if !found.is_empty() {
             problems.insert(id, found);

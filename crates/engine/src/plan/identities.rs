@@ -1,4 +1,4 @@
-//! Identities and trust bundles of a generation on their way to the node's identity store.
+//! Loads identities and trust bundles of a generation into the node's identity store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use cardinal_pki::{self as pki, SpiffeId, TrustDomain, X509Svid};
 
 use super::changes::Changes;
 
-/// What is wrong with identities and trust bundles, by their ids.
+/// Problems of identities and trust bundles, by their ids.
 pub(super) type Problems = BTreeMap<Id, Diagnostic>;
 
-/// Changes of the store that planning has prepared. What cannot be used is left out and reported; the store then has no
-/// such identity or trust domain, so that handshakes by it fail.
+/// Prepared changes of the store. Unusable entries are left out and reported; the store then lacks the identity or
+/// trust domain, so that handshakes with it fail.
 #[derive(Default)]
 pub(super) struct Prepared {
-    /// Identities to be set; `None` removes.
+    /// Identities to set; `None` removes one.
     identities: Vec<(Id, Option<X509Svid>)>,
     set: Vec<pki::TrustBundle>,
     removed: Vec<TrustDomain>,
 }
 
 impl Prepared {
-    /// What makes the store follow these changes.
+    /// Prepares the changes of the store.
     pub(super) fn new((ir, secrets): (&Ir, &Secrets), changes: &Changes, problems: &mut Problems) -> Self {
         let mut prepared = Self::default();
         prepared.identities(&changes.delta.identities, secrets, problems);
@@ -40,7 +40,7 @@ impl Prepared {
             let svid = change.new.as_ref().map(|new| read(new, secrets)).transpose();
             match svid {
                 Ok(Some(Some(svid))) => self.identities.push((change.id, Some(svid))),
-                // Whoever issues its certificates has set it, or will.
+                // The issuer of its certificates has set them, or will.
                 Ok(Some(None)) if !had_pair => {}
                 Ok(_) => self.identities.push((change.id, None)),
                 Err((code, path, message)) => {
@@ -59,7 +59,7 @@ impl Prepared {
             problems.remove(&change.id);
             touched.extend(change.old.iter().chain(&change.new).filter_map(domain_of));
         }
-        // Several records may name one domain, of which one counts: which one must not depend on what came first.
+        // If several records name one domain, one of them is used; the choice must not depend on the order of changes.
         for name in touched {
             let mut of_domain =
                 ir.trust_bundles.iter().filter(|(_, bundle)| bundle.trust_domain.as_ref() == Some(&name));
@@ -94,7 +94,7 @@ impl Prepared {
         }
     }
 
-    /// Makes the changes, all at once.
+    /// Applies all changes atomically.
     pub(super) fn store(self, store: &IdentityStore, problems: &mut Problems, ir: &Ir) {
         let Self { identities, set, removed } = self;
         if identities.is_empty() && set.is_empty() && removed.is_empty() {
@@ -116,7 +116,7 @@ impl Prepared {
     }
 }
 
-/// The certificate of an identity that has one in its record.
+/// The certificate of an identity whose record contains one.
 fn read(identity: &Identity, secrets: &Secrets) -> Result<Option<X509Svid>, (Code, &'static str, String)> {
     let unusable = |path| move |error: &dyn std::fmt::Display| (Code::Certificate, path, error.to_string());
     let id = SpiffeId::parse(&identity.id).map_err(|error| unusable("id")(&error))?;
@@ -129,7 +129,7 @@ fn read(identity: &Identity, secrets: &Secrets) -> Result<Option<X509Svid>, (Cod
     Ok(Some(svid))
 }
 
-/// The policy that a record describes, without ALPN. The message when it cannot be read.
+/// The policy of a record, without ALPN. The error is the message for an unreadable policy.
 pub(super) fn policy_of(tls: &MutualTls) -> Result<IdentityPolicy, String> {
     let id = |text: &str| SpiffeId::parse(text).map_err(|error| format!("{text}: {error}"));
     let rule = |peer: &PeerMatch| match peer {

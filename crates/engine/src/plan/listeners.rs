@@ -1,4 +1,4 @@
-//! [`Listeners`]: listeners that come and go with generations, and the TLS of each.
+//! [`Listeners`]: the listeners of a generation, with their TLS settings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::changes::Changes;
 use super::identities::policy_of;
 use super::{Registry, TlsPlan};
 
-/// The listeners of a generation that can be opened, and what is wrong with the others.
+/// The usable listeners of a generation, and the problems of the others.
 #[derive(Clone, Default)]
 pub(crate) struct Listeners {
     plans: BTreeMap<Id, Arc<ListenerPlan>>,
@@ -29,11 +29,11 @@ pub(crate) struct ListenerPlan {
     pub(crate) tls: TlsPolicy,
 }
 
-/// TLS of a listener.
+/// The TLS policy of a listener.
 pub(crate) enum TlsPolicy {
-    /// There is none.
+    /// Clear text.
     Clear,
-    /// By the settings of the node: [`TlsPlan`].
+    /// By the node's settings: [`TlsPlan`].
     Node,
     /// With certificates of the generation.
     Certificates(ServerTls),
@@ -46,9 +46,9 @@ pub(crate) enum TlsPolicy {
 }
 
 impl TlsPolicy {
-    /// Whether requests of a connection may still be served that was accepted with this verification, `None` in clear
-    /// text, and whose peer has this identity.
-    fn admits(&self, node: &TlsPlan, verification: Option<u64>, peer: Option<&str>) -> bool {
+    /// Whether requests may still be served on a connection that was accepted with this verification (`None` for clear
+    /// text) from a peer with this identity.
+    pub(super) fn admits(&self, node: &TlsPlan, verification: Option<u64>, peer: Option<&str>) -> bool {
         match (self, verification) {
             (Self::Clear, verification) => verification.is_none(),
             (Self::Node, verification) => verification == Some(node.http2.verification()),
@@ -62,23 +62,23 @@ impl TlsPolicy {
 }
 
 impl TlsPolicy {
-    /// Whether a peer with this verified identity, `None` without one, would be accepted now.
+    /// Whether a peer with this verified identity (`None` without one) would be accepted now.
     pub(super) fn allows(&self, peer: Option<&str>) -> bool {
         match (self, peer) {
             (Self::Identity { server, .. }, Some(peer)) => server.accepts(peer),
             (Self::Identity { clear_text, .. }, None) => *clear_text,
-            // Requests are asked about by `Listeners::admits`.
+            // Connections without peer identity are checked by `Listeners::admits`, at each request.
             (Self::Clear | Self::Node | Self::Certificates(_), _) => true,
         }
     }
 }
 
-/// What a connection by this TLS is known by, see [`Listeners::admits`].
+/// The verification number of connections with this TLS policy, see [`Listeners::admits`].
 pub(crate) fn own_identity(server: &IdentityServer) -> u64 {
     server.policy().identity().as_u64_pair().0
 }
 
-/// What planning listeners needs.
+/// The input for planning listeners.
 pub(super) struct ListenersCx<'x> {
     pub(super) ir: &'x Ir,
     pub(super) node: &'x NodeSettings,
@@ -88,7 +88,7 @@ pub(super) struct ListenersCx<'x> {
 }
 
 impl Listeners {
-    /// Plans the listeners of a generation. One that cannot be opened as it is meant to be is left out and reported.
+    /// Plans the listeners of a generation. A listener whose settings cannot be used is left out and reported.
     pub(super) fn build(cx: &ListenersCx<'_>, previous: Option<&Self>) -> Self {
         let mut next = previous.cloned().unwrap_or_default();
         let tls_changed = cx.changes.touches_tls();
@@ -127,8 +127,8 @@ impl Listeners {
         self.plans.values()
     }
 
-    /// [`TlsPolicy::admits`]; nothing is admitted by a listener that is gone, or elsewhere, or serves other routes than it
-    /// did.
+    /// Calls [`TlsPolicy::admits`]. Connections of a listener that was removed, moved, or assigned to other routes are
+    /// not admitted.
     pub(super) fn admits(
         &self,
         (id, was): (&Id, &Arc<Listener>),
@@ -142,7 +142,7 @@ impl Listeners {
     }
 }
 
-/// What is wrong with a listener: the field, and a message.
+/// The problem of a listener: the field and a message.
 type Problem = (&'static str, String);
 
 fn check(listener: &Listener) -> Result<(), Problem> {
@@ -222,7 +222,7 @@ fn unusable(origin: Origin, path: &str, message: String) -> Diagnostic {
     Diagnostic { severity, code, origin, location: None, path, message, hint: None }
 }
 
-/// Whether the socket of one serves the other. For datagrams the sessions know the listener by its socket.
+/// Whether both listeners can use the same socket. For datagrams, sessions identify the listener by its socket.
 pub(crate) fn is_same_socket(old: &Listener, new: &Listener) -> bool {
     let socket = |listener: &Listener| {
         let Listener { address, kind, capture, backlog, group, mapped_port, .. } = *listener;

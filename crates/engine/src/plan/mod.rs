@@ -1,7 +1,7 @@
-//! [`Plan`]: a generation in the form that requests are served from. Built off the request path, never changed.
+//! [`Plan`]: the immutable run-time form of a generation, built off the request path.
 //!
-//! A plan is made from the one before it: what did not change is shared, be it routes, chains, backends, credentials or
-//! TLS. The work grows with what changed ([`Changes`]).
+//! A plan is built from the previous one: unchanged routes, chains, backends, credentials and TLS configurations are
+//! shared. The cost grows with the number of changes ([`Changes`]).
 
 mod backend;
 mod chain;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, Listener, NodeSettings, Secrets, Severity, Verified};
-use cardinal_net::ConnectionFacts;
+use cardinal_net::ConnectionProperties;
 use cardinal_sdk::{Directory, PluginDef, Services};
 use cardinal_sync::{Update, UpdateParts};
 
@@ -50,57 +50,57 @@ use crate::policy::telemetry::TelemetryPlans;
 pub struct Plan {
     /// Number of the generation, from 1.
     pub generation: u64,
-    /// The generation that it was planned from. It shares the records that did not change with the one before it.
+    /// The generation from which the plan was built. It shares unchanged records with the previous one.
     pub ir: Arc<Ir>,
-    /// The settings of this node that it was planned from.
+    /// The node settings from which the plan was built.
     pub node: Arc<NodeSettings>,
     /// The route tables of each group of listeners.
     groups: Groups,
-    /// Listeners that come and go with generations.
+    /// Listeners defined by the generation.
     pub(crate) listeners: Listeners,
     /// Principals and credentials.
     pub directory: Directory,
-    /// The node, as filters see it.
+    /// The node's services for filters.
     pub services: Services,
-    /// TLS with clients.
+    /// Downstream TLS.
     pub tls: TlsPlan,
-    /// Tracing; `None` where there is none.
+    /// Tracing; `None` if no record configures it.
     pub(crate) telemetry: Option<Arc<TelemetryPlans>>,
-    /// How many groups went since the node started, for those who keep something about groups.
+    /// Number of groups removed since the node started, so that caches of group data can detect removals.
     pub(crate) groups_gone: u64,
     verified: Verified,
     backends: Backends,
     chains: Chains,
-    /// What the records refer to.
+    /// The secrets that the records refer to.
     secrets: Secrets,
-    /// Whether one of their secrets is missing.
+    /// Whether a referenced secret is missing.
     has_unresolved: bool,
-    /// What is wrong with identities and trust bundles that were left out.
+    /// Problems of identities and trust bundles that were left out.
     identity_problems: identities::Problems,
-    /// What is wrong with routes that were left out.
+    /// Problems of routes that were left out.
     route_problems: RouteProblems,
 }
 
-/// What planning needs besides the IR.
+/// The input for planning besides the IR.
 #[derive(Clone)]
 pub struct PlanCx<'x> {
-    /// All plugins of the program.
+    /// All plugins of the binary.
     pub plugins: &'x [&'static PluginDef],
-    /// The node, as filters see it.
+    /// The node's services for filters.
     pub services: Services,
-    /// What outlives generations: balanced groups, TLS settings.
+    /// State that persists across generations: balanced groups, TLS settings.
     pub registry: &'x Registry,
-    /// The generation that is served now: what did not change is taken from it.
+    /// The active plan, whose unchanged parts are reused.
     pub previous: Option<&'x Plan>,
 }
 
 impl Plan {
-    /// Settings of the node.
+    /// The settings of the node.
     pub fn node(&self) -> &NodeSettings {
         &self.node
     }
 
-    /// What the records refer to.
+    /// The secrets that the records refer to.
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.secrets
     }
@@ -110,10 +110,9 @@ impl Plan {
         self.groups.get(group)
     }
 
-    /// Whether requests of a connection may be served that a listener, `None` for one of the node's settings, has
-    /// accepted with this verification (`None` in clear text), and whose peer has this identity. When clients are
-    /// verified in another way than they were then, or the listener is elsewhere or serves other routes, they have to
-    /// connect again.
+    /// Whether requests may be served on a connection that a listener (`None` for a listener of the node's settings)
+    /// accepted with this verification (`None` for clear text) from a peer with this identity. Clients have to
+    /// reconnect if clients are now verified differently, or if the listener was moved or serves other routes.
     pub(crate) fn admits(
         &self,
         listener: Option<&(Id, Arc<Listener>)>,
@@ -126,18 +125,28 @@ impl Plan {
         }
     }
 
-    /// Whether the peer of a connection would be accepted now by the listener that has accepted it. A listener that is gone
-    /// lets its connections end by themselves.
-    pub(crate) fn allows(&self, connection: &ConnectionFacts) -> bool {
+    /// Whether the listener of a connection would accept its peer now. Connections of removed listeners are not closed
+    /// by this check.
+    pub(crate) fn allows(&self, connection: &ConnectionProperties) -> bool {
         let listener = connection.listener.and_then(|id| self.listeners.get(&id));
         listener.is_none_or(|listener| listener.tls.allows(connection.peer_identity.as_deref()))
+    }
+
+    /// Whether a connection may continue although its listener has changed: like [`Self::admits`], for connections
+    /// without requests. Connections of a removed listener are ended with it.
+    pub(crate) fn serves(&self, connection: &ConnectionProperties) -> bool {
+        let listener = connection.listener.and_then(|id| self.listeners.get(&id));
+        listener.is_none_or(|now| {
+            let ConnectionProperties { verification, peer_identity, .. } = connection;
+            now.listener.group == connection.group && now.tls.admits(&self.tls, *verification, peer_identity.as_deref())
+        })
     }
 
     /// Plans `ir` for a node with these settings. Records that cannot be used are left out and reported; the others are
     /// served.
     ///
     /// # Errors
-    /// The diagnostics, when the generation breaks an invariant or the node's own TLS cannot be set up.
+    /// The diagnostics, if the generation breaks an invariant or the node's own TLS cannot be set up.
     pub fn build(
         Configuration { ir, secrets, node }: Configuration,
         generation: u64,
@@ -152,10 +161,10 @@ impl Plan {
         Self::of_changes((verified, secrets, node), Changes { node: true, delta }, generation, cx)
     }
 
-    /// Plans the generation of an update, from this plan and what changes.
+    /// Plans the generation of an update from this plan and the changes.
     ///
     /// # Errors
-    /// Those of [`Plan::build`].
+    /// See [`Plan::build`].
     pub fn advance(
         &self,
         update: Update,
@@ -166,7 +175,7 @@ impl Plan {
         let verified = self.verified.advance(ir, &delta)?;
         let secrets = secrets.unwrap_or_else(|| self.secrets.clone());
         if self.has_unresolved {
-            // What was left out for want of a secret is planned again when the secret comes.
+            // Records left out because of a missing secret are planned again when the secret arrives.
             let has_come = |reference| self.secrets.get(reference).is_none() && secrets.get(reference).is_some();
             delta = verified.ir().with_affected(delta, &has_come);
         }
@@ -196,7 +205,7 @@ impl Plan {
         let listeners = Listeners::build(&listeners, previous.map(|previous| &previous.listeners));
         let mut builder = ChainBuilder::new(cx.plugins, &cx.services, &secrets);
         builder.build_all(&changes.delta)?;
-        // From here on nothing fails: the registry follows.
+        // Nothing fails from here on: the registry is updated.
         let nothing = Directory::default();
         let directory = previous.map_or(&nothing, |previous| &previous.directory);
         let directory = directory.rebuild(&changes.delta, (&ir, &secrets), cx.plugins);
@@ -243,17 +252,17 @@ impl Plan {
         Ok((plan, diagnostics))
     }
 
-    /// What the chains of the next generation are made from.
+    /// The parts from which the chains of the next generation are built.
     fn before(&self) -> Before<'_> {
         Before { chains: &self.chains, backends: &self.backends }
     }
 
-    /// A backend that can be used.
+    /// A usable backend.
     pub(crate) fn backend(&self, id: &Id) -> Option<&Arc<BackendPlan>> {
         self.backends.get(id)
     }
 
-    /// What was left out of the generation, and why.
+    /// The entities that were left out of the generation, with the reasons.
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut all = self.directory.diagnostics();
         all.extend(self.tls.diagnostics());
@@ -266,7 +275,7 @@ impl Plan {
         all
     }
 
-    /// Whether anything was refused.
+    /// Whether the diagnostics contain errors.
     pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
         diagnostics.iter().any(|d| d.severity == Severity::Error)
     }

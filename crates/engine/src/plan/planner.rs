@@ -1,4 +1,4 @@
-//! [`Planner`]: from matches to what is done with them. Only what changed is planned anew.
+//! [`Planner`]: plans backends, filter chains and actions of matches. Only changed parts are planned again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use super::routes::{Destination, Destinations, Split, tag};
 use super::scopes::{Dirty, Scopes};
 use super::{BackendPlan, Chain, RoutePlan, RoutePlans};
 
-/// What chains are made from, and the chains that several routes share.
+/// The input of chains, and the chains that several routes share.
 #[derive(Clone, Default)]
 pub(super) struct Chains {
     scopes: Scopes,
-    /// Of backends that have filters, by group of listeners: for their routes that have none of their own.
+    /// Chains of backends with filters, by listener group: for routes without filters of their own.
     of_backends: Sharded<BackendChain>,
-    /// Of requests that match no route, by group of listeners.
+    /// Chains of requests that match no route, by listener group.
     unrouted: HashMap<Option<Id>, Arc<Chain>>,
-    /// What is wrong with filters and policies, by the ids of their records.
+    /// Problems of filters and policies, by the ids of their records.
     problems: BTreeMap<ScopedId, Vec<Diagnostic>>,
 }
 
 impl Chains {
-    /// What was left out, and why.
+    /// The filters and policies that were left out, with the reasons.
     pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
         self.problems.values().flatten().cloned()
     }
 }
 
-/// The filter sets and policies that change.
+/// The changed filter sets and policies.
 fn scoped_ids(delta: &IrDelta) -> impl Iterator<Item = ScopedId> {
     let sets = delta.filter_sets.iter().map(|change| (change.id, RecordKind::FilterSet));
     sets.chain(delta.policies.iter().map(|change| (change.id, RecordKind::Policy)))
@@ -43,7 +43,7 @@ fn scoped_ids(delta: &IrDelta) -> impl Iterator<Item = ScopedId> {
 #[derive(Clone)]
 struct BackendChain(Arc<(Id, ByListeners)>);
 
-/// Chains by group of listeners.
+/// Chains by listener group.
 type ByListeners = Vec<(Option<Id>, Arc<Chain>)>;
 
 impl BackendChain {
@@ -60,28 +60,28 @@ impl Keyed for BackendChain {
     }
 }
 
-/// The generation before, as far as chains are made from it.
+/// The parts of the previous generation from which chains are built.
 #[derive(Clone, Copy)]
 pub(super) struct Before<'x> {
     pub(super) chains: &'x Chains,
     pub(super) backends: &'x Backends,
 }
 
-/// Plans routes, sharing what is equal.
+/// Plans routes, sharing equal parts.
 pub(super) struct Planner<'x> {
     previous: Option<Before<'x>>,
     backends: &'x Backends,
     chains: Chains,
     dirty: Dirty,
-    /// Backends that are not what they were.
+    /// Backends that changed.
     concerned: HashSet<Id>,
-    /// Chains of routes that have filters of their own, by route and backend, made here.
+    /// Chains of routes with filters of their own, by route and backend, built in this run.
     made: HashMap<(Id, Option<Id>), Arc<Chain>>,
     builder: ChainBuilder<'x>,
 }
 
 impl<'x> Planner<'x> {
-    /// The planner of these groups of listeners. `concerned` are the backends that changed.
+    /// Creates the planner for these listener groups. `concerned` lists the changed backends.
     pub(super) fn new(
         previous: Option<Before<'x>>,
         mut builder: ChainBuilder<'x>,
@@ -113,23 +113,23 @@ impl<'x> Planner<'x> {
         planner
     }
 
-    /// The chain of requests to a group of listeners that match no route.
+    /// The chain of requests to a listener group that match no route.
     pub(super) fn unrouted(&self, listeners: Option<Id>) -> Arc<Chain> {
         self.chains.unrouted.get(&listeners).map_or_else(Arc::default, Arc::clone)
     }
 
-    /// Whether the plans of routes that did not change are what they were.
+    /// Whether the plans of unchanged routes stay valid.
     pub(super) fn keeps_routes(&self) -> bool {
         self.concerned.is_empty() && !self.dirty.rest && self.dirty.routes.is_empty() && self.dirty.backends.is_empty()
     }
 
-    /// What the next generation starts from.
+    /// The chains from which the next generation starts.
     pub(super) fn finish(mut self) -> Chains {
         self.chains.problems.extend(self.builder.into_problems());
         self.chains
     }
 
-    /// Makes the chains of backends whose filters changed.
+    /// Rebuilds the chains of backends whose filters changed.
     fn backend_chains(&mut self) {
         let mut dirty = self.dirty.backends.clone();
         if self.dirty.rest {
@@ -154,7 +154,7 @@ impl<'x> Planner<'x> {
         }
     }
 
-    /// Builds the chains of routes that have filters of their own, for what is wrong with these.
+    /// Builds the chains of routes with filters of their own, to find their problems.
     pub(super) fn build_chains<'r>(&mut self, routes: impl Iterator<Item = &'r Route>) {
         for route in routes {
             if self.chains.scopes.of_route(&route.origin.id).is_empty() {
@@ -169,7 +169,7 @@ impl<'x> Planner<'x> {
         }
     }
 
-    /// The plans of a router's routes. `previous` are the router that it was made from and the plans of that one.
+    /// Plans the routes of a router. `previous` is the router from which it was built, with its plans.
     pub(super) fn routes(&mut self, router: &Router, previous: Option<(&Router, &RoutePlans)>) -> RoutePlans {
         let Some((old_router, old_plans)) = previous else {
             return router.routes().map(|(slot, _, route)| (slot, self.route(route, None))).collect();
@@ -189,7 +189,7 @@ impl<'x> Planner<'x> {
         plans
     }
 
-    /// Slots of routes that are what they were, but whose backend or filters are not.
+    /// The slots of unchanged routes whose backend or filters changed.
     fn touched(&self, plans: &RoutePlans) -> Vec<usize> {
         let (dirty, previous) = (&self.dirty, self.previous);
         let concerned: HashSet<&Id> = self.concerned.iter().chain(&dirty.backends).collect();
@@ -212,7 +212,7 @@ impl<'x> Planner<'x> {
         plans.numbered().filter(|(_, plan)| is_touched(plan)).map(|(slot, _)| slot).collect()
     }
 
-    /// The plan of a route; `old` is what was in its slot.
+    /// Plans a route; `old` is the previous plan in its slot.
     fn route(&mut self, route: &Arc<Route>, old: Option<&RoutePlan>) -> RoutePlan {
         let to = match &route.action {
             Action::Split(list) => {
@@ -230,7 +230,7 @@ impl<'x> Planner<'x> {
         Destination { backend: backend.and_then(|id| self.backends.get(&id)).map(Arc::clone), chain }
     }
 
-    /// The chain of a route and one of its backends; shared by all that have no filters of their own.
+    /// The chain of a route and one of its backends; shared by all routes without filters of their own.
     fn chain(&mut self, route: &Route, backend: Option<Id>, old: Option<&RoutePlan>) -> Arc<Chain> {
         let id = route.origin.id;
         let own = self.chains.scopes.of_route(&id);

@@ -1,4 +1,4 @@
-//! [`RoutePlans`]: what to do with each match, in chunks that generations share.
+//! [`RoutePlans`]: the route plan of each match, in chunks that generations share.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -9,29 +9,29 @@ use cardinal_sdk::RouteInfo;
 
 use super::{BackendPlan, Chain};
 
-/// Plans of a chunk. A change copies one chunk, and the list of chunks.
+/// Plans per chunk. A change copies one chunk and the list of chunks.
 const CHUNK: usize = 256;
 
-/// What to do with a match.
+/// The plan for a match.
 #[derive(Clone)]
 pub struct RoutePlan {
     /// The route.
     pub route: Arc<Route>,
     pub(super) to: Destinations,
-    /// Part of the origin's id, for finding the parts of a route without a look at each record.
+    /// Part of the origin's id, for finding the records of a route without reading each record.
     pub(super) tag: u32,
 }
 
-/// A way that requests of a route may take.
+/// A destination of a route's requests.
 #[derive(Clone)]
 pub(crate) struct Destination {
-    /// `None`: the route forwards to none, or to one that cannot be used.
+    /// `None` if the route does not forward, or its backend cannot be used.
     pub(crate) backend: Option<Arc<BackendPlan>>,
-    /// Filters of requests that go this way.
+    /// The filters of requests to this destination.
     pub(crate) chain: Arc<Chain>,
 }
 
-/// All ways of a route.
+/// All destinations of a route.
 #[derive(Clone)]
 pub(super) enum Destinations {
     One(Destination),
@@ -42,18 +42,18 @@ pub(super) enum Destinations {
 pub(super) struct Split {
     /// In the order of the record.
     shares: Box<[Share]>,
-    /// When no destination has a weight.
+    /// Used if no destination has a weight.
     none: Destination,
 }
 
 struct Share {
-    /// The sum of the weights up to this one.
+    /// Cumulative weight up to this destination.
     end: u64,
     to: Destination,
 }
 
 impl Split {
-    /// Destinations with their weights, and one for requests that go to none of them.
+    /// Creates destinations with their weights; `none` is used if none has a weight.
     pub(super) fn new(weighted: impl IntoIterator<Item = (u32, Destination)>, none: Destination) -> Self {
         let mut end = 0;
         let shares = weighted.into_iter().map(|(weight, to)| {
@@ -63,13 +63,13 @@ impl Split {
         Self { shares: shares.collect(), none }
     }
 
-    /// The sum of the weights.
+    /// The total weight.
     fn total(&self) -> u64 {
         self.shares.last().map_or(0, |last| last.end)
     }
 }
 
-/// Part of a hash of an id: what differs in it is not the same.
+/// Part of the hash of an id: ids with different tags differ.
 #[allow(clippy::cast_possible_truncation, reason = "the low part is meant")]
 pub(super) const fn tag(id: &Id) -> u32 {
     let wide = id.as_u128();
@@ -83,13 +83,13 @@ impl RoutePlan {
         RouteInfo::new(Arc::clone(&self.route))
     }
 
-    /// The backends that can be used, in the order of the record.
+    /// The usable backends, in the order of the record.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<BackendPlan>> {
         self.destinations().filter_map(|to| to.backend.as_ref())
     }
 
-    /// Chooses a destination: its place in the order of the record. `below` gives a random number below a bound; it is
-    /// called only if there is a choice.
+    /// Chooses a destination: its index in the order of the record. `below` returns a random number below a bound; it
+    /// is called only if there are several destinations.
     #[inline]
     pub(crate) fn choose(&self, below: impl FnOnce(u64) -> u64) -> usize {
         match &self.to {
@@ -104,7 +104,7 @@ impl RoutePlan {
         }
     }
 
-    /// A destination that was chosen.
+    /// The destination with this index.
     #[inline]
     pub(crate) fn destination(&self, place: usize) -> &Destination {
         match &self.to {
@@ -113,7 +113,7 @@ impl RoutePlan {
         }
     }
 
-    /// The destination of the most requests; of several, the first.
+    /// The index of the destination with the largest weight; of several, the first.
     pub(crate) fn largest(&self) -> usize {
         let weights = self.route.action.backends().map(|to| to.weight).enumerate();
         match weights.max_by_key(|(place, weight)| (*weight, Reverse(*place))) {
@@ -122,7 +122,7 @@ impl RoutePlan {
         }
     }
 
-    /// All destinations, in the order of the record; then that of requests which go to none.
+    /// All destinations in the order of the record, followed by the one that is used if none has a weight.
     pub(super) fn destinations(&self) -> impl Iterator<Item = &Destination> {
         let (shares, last) = match &self.to {
             Destinations::One(to) => (&[][..], to),
@@ -131,7 +131,7 @@ impl RoutePlan {
         shares.iter().map(|share| &share.to).chain([last])
     }
 
-    /// The filters of requests to this backend of the route.
+    /// The chain of requests to this backend of the route.
     pub(super) fn chain_of(&self, backend: Option<Id>) -> Option<&Arc<Chain>> {
         let ids = self.route.action.backends().map(|to| Some(to.backend));
         let last = (!matches!(self.route.action, Action::Forward(_))).then_some(None);
@@ -139,8 +139,7 @@ impl RoutePlan {
         all.find_map(|(id, to)| (id == backend).then_some(&to.chain))
     }
 
-    /// The time limits towards a backend of the route. Waits for single operations that are not limited are as long as
-    /// can be.
+    /// The timeouts towards a backend of the route. Timeouts that are not set are as long as possible.
     pub(crate) fn timeouts(&self, backend: &BackendPlan) -> Timeouts {
         let mut timeouts = backend.backend.timeouts;
         if let Some(overrides) = self.route.policies.as_ref().and_then(|policies| policies.timeouts.as_ref()) {
@@ -152,19 +151,19 @@ impl RoutePlan {
         timeouts
     }
 
-    /// When requests to a backend of the route are sent again; `None` for never.
+    /// The retry policy for a backend of the route; `None` for no retries.
     pub(crate) fn retry<'x>(&'x self, backend: &'x BackendPlan) -> Option<&'x Retry> {
         let own = self.route.policies.as_ref().and_then(|policies| policies.retry.as_deref());
         own.or(backend.backend.retry.as_deref()).filter(|retry| retry.attempts > 0)
     }
 }
 
-/// Plans of routes, by [`Match::slot`](cardinal_route::Match::slot). A clone shares them all.
+/// Plans of routes, by [`Match::slot`](cardinal_route::Match::slot). Clones share all chunks.
 #[derive(Clone, Default)]
 pub struct RoutePlans(Vec<Arc<Vec<Option<RoutePlan>>>>);
 
 impl RoutePlans {
-    /// What to do with the match of this slot.
+    /// The plan for the match with this slot.
     pub fn get(&self, index: usize) -> Option<&RoutePlan> {
         self.0.get(index / CHUNK)?.get(index % CHUNK)?.as_ref()
     }
@@ -180,7 +179,7 @@ impl RoutePlans {
         places.filter_map(|(slot, plan)| plan.as_ref().map(|plan| (slot, plan)))
     }
 
-    /// Puts a plan in its place, or empties the place.
+    /// Sets or clears the plan of a slot.
     pub(super) fn set(&mut self, index: usize, plan: Option<RoutePlan>) {
         while self.0.len() <= index / CHUNK {
             self.0.push(Arc::new(vec![None; CHUNK]));
@@ -190,7 +189,7 @@ impl RoutePlans {
         }
     }
 
-    /// Lets go of the chunks beyond the last slot.
+    /// Drops the chunks beyond the last slot.
     pub(super) fn truncate(&mut self, slots: usize) {
         self.0.truncate(slots.div_ceil(CHUNK));
     }
@@ -222,7 +221,7 @@ mod tests {
         RoutePlan { route: Arc::new(Route { action, ..Route::default() }), to, tag: 0 }
     }
 
-    /// The places chosen for each number below the sum of the weights.
+    /// The destinations chosen for each number below the sum of the weights.
     fn places(weights: &[u32]) -> Vec<usize> {
         let (plan, total) = (split(weights), weights.iter().map(|weight| u64::from(*weight)).sum());
         (0..total).map(|number| plan.choose(|below| (below == total).then_some(number).expect("the sum"))).collect()

@@ -1,4 +1,4 @@
-//! [`Scopes`]: filter sets and policies by where they apply, carried from generation to generation.
+//! [`Scopes`]: filter sets and policies indexed by scope, updated from generation to generation.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use cardinal_ir::{Id, IrDelta, Scope};
 /// A filter set or a policy under its id.
 pub(super) type Set = (Id, ScopedRecord);
 
-/// Filter sets and policies by where they apply.
+/// Filter sets and policies by their scope.
 #[derive(Clone, Default)]
 pub(super) struct Scopes {
     by_route: Sharded<OfRoute>,
@@ -18,19 +18,19 @@ pub(super) struct Scopes {
     rest: Arc<BTreeMap<ScopedId, Set>>,
 }
 
-/// Where filter sets and policies changed.
+/// The scopes that changed.
 #[derive(Default)]
 pub(super) struct Dirty {
-    /// Sets that are for no particular route or backend.
+    /// Sets without a route or backend.
     pub(super) rest: bool,
-    /// Routes that have sets of their own, or had.
+    /// Routes that have or had sets of their own.
     pub(super) routes: HashSet<Id>,
-    /// Backends that have sets of their own, or had.
+    /// Backends that have or had sets of their own.
     pub(super) backends: HashSet<Id>,
 }
 
 impl Scopes {
-    /// The scopes after these changes, and where they are.
+    /// The scopes after these changes, and the scopes that changed.
     pub(super) fn rebuild(&self, delta: &IrDelta) -> (Self, Dirty) {
         let (mut next, mut dirty) = (self.clone(), Dirty::default());
         for change in &delta.filter_sets {
@@ -66,12 +66,12 @@ impl Scopes {
         self.by_route.find(id).map_or(&[], |sets| sets.0.as_slice())
     }
 
-    /// Sets for this backend, whatever the route.
+    /// Sets for this backend and any route.
     pub(super) fn of_backend(&self, id: &Id) -> &[Set] {
         self.by_backend.find(id).map_or(&[], |sets| sets.0.as_slice())
     }
 
-    /// Sets for requests of any route and backend.
+    /// Sets for any route and backend.
     pub(super) fn rest(&self) -> impl Iterator<Item = (&Id, &ScopedRecord)> {
         self.rest.values().map(|(id, record)| (id, record))
     }
@@ -121,11 +121,11 @@ impl Dirty {
     }
 }
 
-/// Sets that are for one route, in the order of their ids.
+/// Sets for one route, in the order of their ids.
 #[derive(Clone)]
 struct OfRoute(OneOrMany<Set>);
 
-/// Sets that are for one backend, in the order of their ids.
+/// Sets for one backend, in the order of their ids.
 #[derive(Clone)]
 struct OfBackend(OneOrMany<Set>);
 
@@ -151,7 +151,7 @@ fn scoped_id((id, record): &Set) -> ScopedId {
     (*id, record.kind())
 }
 
-/// The sets and this one.
+/// Adds a set.
 fn with(sets: Option<OneOrMany<Set>>, set: Set) -> OneOrMany<Set> {
     let id = scoped_id(&set);
     match sets {

@@ -1,4 +1,4 @@
-//! TLS with clients, as a generation has it.
+//! Downstream TLS configuration of a generation.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use rustls::sign::CertifiedKey;
 
 use super::Registry;
 
-/// TLS of the three kinds of listeners.
+/// TLS settings of the three kinds of listeners.
 pub struct TlsPlan {
-    /// HTTP with HTTP/2.
+    /// HTTP listeners with HTTP/2.
     pub http2: ServerTls,
-    /// HTTP without.
+    /// HTTP listeners without HTTP/2.
     pub http1: ServerTls,
-    /// Streams: no ALPN.
+    /// Stream listeners: no ALPN.
     pub stream: ServerTls,
     /// Certificates by name.
     pub names: Arc<Names>,
-    /// Certificates that can be used, with what they were read from.
+    /// Usable certificates, with the records they were read from.
     usable: Arc<HashMap<Id, Usable>>,
     problems: Vec<Diagnostic>,
 }
@@ -33,7 +33,7 @@ struct Usable {
 }
 
 impl TlsPlan {
-    /// TLS of a generation in which certificates and settings are those of this one.
+    /// The TLS plan of a generation with equal certificates and settings.
     pub(super) fn share(&self) -> Self {
         Self {
             http2: self.http2.clone(),
@@ -45,23 +45,23 @@ impl TlsPlan {
         }
     }
 
-    /// Whether requests of a connection may be served whose handshake was verified so; `None` is clear text. When
-    /// clients are verified in another way than they were then, they have to connect again.
+    /// Whether requests may be served on a connection with this client verification; `None` is clear text. If clients
+    /// are now verified differently, they have to reconnect.
     pub(crate) fn admits(&self, verification: Option<u64>) -> bool {
         verification.is_none_or(|verification| verification == self.http2.verification())
     }
 
-    /// A certificate of the generation with its keys, if it can be used.
+    /// A usable certificate of the generation with its keys.
     pub(super) fn certificate(&self, id: &Id) -> Option<(&Certificate, &[Arc<CertifiedKey>])> {
         self.usable.get(id).map(|usable| (&*usable.record, &*usable.pairs))
     }
 
-    /// What was left out, and why.
+    /// The certificates that were left out, with the reasons.
     pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
         self.problems.iter().cloned()
     }
 
-    /// Reads the certificates that `previous` has not read. One that cannot be used is left out and said.
+    /// Reads the certificates that `previous` does not contain. An unusable certificate is left out and reported.
     pub(super) fn build(
         (ir, secrets, node): (&Ir, &Secrets, &NodeSettings),
         registry: &Registry,
@@ -113,7 +113,7 @@ impl TlsPlan {
     }
 }
 
-/// The certificates that can be used, and what is wrong with the others.
+/// The usable certificates, and the problems of the others.
 fn read(ir: &Ir, secrets: &Secrets, previous: Option<&TlsPlan>) -> (HashMap<Id, Usable>, Vec<Diagnostic>) {
     let (mut usable, mut problems) = (HashMap::new(), Vec::new());
     for (id, certificate) in ir.certificates.iter() {
@@ -143,7 +143,7 @@ fn by_name(ir: &Ir, usable: &HashMap<Id, Usable>, default: &[Arc<CertifiedKey>])
     names
 }
 
-/// What is wrong with a certificate: the field, and a message.
+/// The problem of a certificate: the code, the field and a message.
 type Problem = (Code, &'static str, String);
 
 fn pairs(certificate: &Certificate, secrets: &Secrets) -> Result<Vec<Arc<CertifiedKey>>, Problem> {

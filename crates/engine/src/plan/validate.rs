@@ -1,4 +1,4 @@
-//! Validating a configuration: what planning would leave out, without the plan.
+//! Validates a configuration: lists entities that planning would skip, without building the plan.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +18,11 @@ use super::tls::{self, TlsPlan};
 use crate::configuration::Configuration;
 use crate::policy::telemetry::TelemetryPlans;
 
-/// What [`Plan::build`](super::Plan::build) would leave out of a configuration, and why. Neither routes nor principals are
-/// indexed, which is most of a large plan. Must be called within a runtime.
+/// Lists what [`Plan::build`](super::Plan::build) would leave out of a configuration, with the reasons. Routes and
+/// principals are not indexed, which saves most of the work for a large configuration. Must be called within a runtime.
 ///
 /// # Errors
-/// Those of `Plan::build`.
+/// See `Plan::build`.
 pub(crate) fn validate(configuration: &Configuration, cx: &PlanCx<'_>) -> Result<Vec<Diagnostic>, Diagnostics> {
     let Configuration { ir, secrets, node } = configuration;
     if let Some(found) = Diagnostics::of(ir.verify()) {

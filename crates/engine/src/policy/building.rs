@@ -1,9 +1,9 @@
-//! What building a policy may use, and what its records are checked for.
+//! The context for building a policy, and the checks of its records.
 
 use cardinal_ir::{Id, Scope};
 use cardinal_sdk::{BuildError, Services};
 
-/// What building a policy may use.
+/// The input for building a policy.
 pub(crate) struct PolicyCx<'x> {
     pub(crate) services: &'x Services,
     /// The name of the user's object, for logs.
@@ -16,7 +16,7 @@ pub(crate) struct PolicyCx<'x> {
     pub(crate) of_plugin: bool,
 }
 
-/// A status of a final response.
+/// Checks the status of a final response.
 pub(super) fn final_status(field: &str, status: u16) -> Result<u16, BuildError> {
     match status {
         200..=599 => Ok(status),
@@ -24,7 +24,7 @@ pub(super) fn final_status(field: &str, status: u16) -> Result<u16, BuildError> 
     }
 }
 
-/// Refuses header fields that cannot be sent.
+/// Rejects header fields that cannot be sent.
 pub(super) fn check_fields(field: &str, fields: &[(Box<str>, Box<str>)]) -> Result<(), BuildError> {
     let is_legal = |(name, value): &(Box<str>, Box<str>)| {
         cardinal_http::is_token(name.as_bytes()) && cardinal_http::is_value(value.as_bytes())

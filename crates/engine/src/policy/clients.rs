@@ -9,10 +9,10 @@ use cardinal_sdk::{CredentialEntry, Exchange};
 
 use super::ranges::Ranges;
 
-/// Properties of clients; a client matches if one of them holds. What is not known about a client matches nothing.
+/// Conditions on clients; a client matches if one of them holds. Unknown properties of a client match no condition.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
-    /// There is no condition: all clients match.
+    /// There are no conditions: all clients match.
     any: bool,
     networks: Ranges,
     identities: Vec<IdentityMatch>,
@@ -25,14 +25,14 @@ pub(crate) struct Clients {
 /// The groups of a client.
 #[derive(Clone, Copy)]
 pub(crate) enum Groups<'g> {
-    /// An authentication filter vouches for them.
+    /// Reported by an authentication filter.
     Vouched(&'g [Box<str>]),
-    /// The principal's own, and the names of the principal groups it is in.
+    /// The principal's own groups, and the names of the principal groups that contain it.
     Own(&'g [Arc<CredentialEntry>], &'g [Box<str>]),
 }
 
 impl<'g> Groups<'g> {
-    /// The names, those of the principal's own groups first.
+    /// The names; those of the principal's own groups come first.
     pub(crate) fn names(self) -> impl Iterator<Item = &'g str> {
         let (own, others): (&[Arc<CredentialEntry>], &[Box<str>]) = match self {
             Self::Vouched(groups) => (&[], groups),
@@ -41,14 +41,14 @@ impl<'g> Groups<'g> {
         own.iter().map(|entry| entry.lookup()).chain(others.iter().map(|group| &**group))
     }
 
-    /// Whether somebody has said which groups the client is in, be it none.
+    /// Whether the groups of the client are known, even if there are none.
     pub(crate) fn are_known(self) -> bool {
         matches!(self, Self::Vouched(_)) || self.names().next().is_some()
     }
 }
 
 impl Clients {
-    /// Those that one of these describes; all if there is none.
+    /// Matches the clients described by one of `matches`; all clients if it is empty.
     pub(crate) fn new(matches: &[ClientMatch]) -> Self {
         let mut clients = Self { any: matches.is_empty(), ..Self::default() };
         let mut networks = Vec::new();
@@ -66,7 +66,7 @@ impl Clients {
         clients
     }
 
-    /// Whether a client is one of them. `groups` is `None` when nobody has said who the client is.
+    /// Whether a client matches. `groups` is `None` if the client is not authenticated.
     pub(crate) fn contain(&self, exchange: &Exchange, groups: Option<Groups<'_>>) -> bool {
         if self.any {
             return true;

@@ -1,22 +1,22 @@
-//! What policies did, for `/metrics`.
+//! Counters of policies for `/metrics`.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// What a policy did. The set is closed: labels of metrics are made of it.
+/// Actions of policies. The set is closed, because the actions are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// An authorization allowed a request or a connection.
     Allowed,
-    /// An authorization denied one.
+    /// An authorization denied a request or a connection.
     Denied,
-    /// An authorization in shadow mode, or a rule of it, would have denied one.
+    /// An authorization in shadow mode, or a rule of it, would have denied a request or a connection.
     ShadowDenied,
-    /// A rate limit refused one.
+    /// A rate limit rejected a request or a connection.
     Limited,
     /// A fault delayed a request.
     Delayed,
-    /// A fault answered a request.
+    /// A fault aborted a request.
     Aborted,
     /// A fault slowed down a response.
     Throttled,
@@ -35,7 +35,7 @@ const STRIPES: usize = 16;
 #[repr(align(128))]
 struct Stripe([AtomicU64; Event::ALL.len()]);
 
-/// What all policies of a node did since it started.
+/// Counts of the actions of all policies of a node since the start.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyCounts([Stripe; STRIPES]);
 
@@ -55,7 +55,7 @@ impl PolicyCounts {
     }
 }
 
-/// The group of this thread.
+/// The stripe of this thread.
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {

@@ -1,7 +1,7 @@
 //! Policies: behaviour that the engine itself implements, one folder each.
 //!
-//! A policy is built from its record when a generation is planned, and runs in the filter chain like the filter of a plugin.
-//! The records say what each field means ([`cardinal_ir::policy`]).
+//! A policy is built from its record when a generation is planned, and runs in the filter chain like the filter of a
+//! plugin. The fields are documented at the records ([`cardinal_ir::policy`]).
 
 pub(crate) mod action;
 mod authorization;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// A set of addresses. IPv4 addresses that are mapped into IPv6 are the IPv4 addresses.
+/// A set of addresses. IPv4-mapped IPv6 addresses are treated as IPv4 addresses.
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
     v4: Vec<(u32, u32)>,
@@ -32,7 +32,7 @@ impl Ranges {
         }
     }
 
-    /// A network so wide that it has the mapped addresses, too, has the IPv4 addresses.
+    /// A network that includes the range of mapped addresses includes the IPv4 addresses, too.
     fn add_v6(&mut self, first: Ipv6Addr, last: Ipv6Addr) {
         let (first, last) = (u128::from(first), u128::from(last));
         if first <= 0xffff_0000_0000 && last >= 0xffff_ffff_ffff {
@@ -59,7 +59,7 @@ fn holds<N: Ord + Copy>(ranges: &[(N, N)], address: N) -> bool {
     after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|(_, last)| address <= *last)
 }
 
-/// Sorts, and joins ranges that overlap or touch.
+/// Sorts the ranges, and joins those that overlap or touch.
 fn merged<N: Ord + Copy>(mut ranges: Vec<(N, N)>, next: impl Fn(N) -> Option<N>) -> Vec<(N, N)> {
     ranges.sort_unstable();
     let mut out: Vec<(N, N)> = Vec::with_capacity(ranges.len());

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// The policy of this number.
+/// The policy with this number.
 pub(super) fn built(spec: &PolicySpec, number: u128, services: &Services) -> Result<Arc<dyn Filter>, BuildError> {
     let scope = Scope::default();
     let cx = PolicyCx {
@@ -23,12 +23,12 @@ pub(super) fn built(spec: &PolicySpec, number: u128, services: &Services) -> Res
     build(spec, &cx)
 }
 
-/// What a plugin's configuration is lowered to.
+/// The policy to which a plugin's configuration is lowered.
 pub(super) fn lowered(plugin: &'static PluginDef, config: &Value) -> PolicySpec {
     testing::lower(plugin, config).unwrap().unwrap_or_else(|| panic!("{config} is not lowered"))
 }
 
-/// A bench of the policy that a plugin's configuration is lowered to.
+/// A bench for the policy to which a plugin's configuration is lowered.
 pub(super) fn bench(plugin: &'static PluginDef, config: Value) -> Bench {
     bench_with(plugin, config, &Ir::default())
 }
@@ -43,7 +43,7 @@ pub(super) fn bench_with(plugin: &'static PluginDef, config: Value, ir: &Ir) -> 
     bench
 }
 
-/// A bench of a policy.
+/// A bench for a policy.
 pub(super) fn bench_of(spec: PolicySpec) -> Bench {
     let config = serde_json::json!({"status_code": 503});
     let mut bench = Bench::new(&cardinal_plugins_security::request_termination::PLUGIN, config);

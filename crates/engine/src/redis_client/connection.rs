@@ -15,21 +15,21 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisConnectionInfo, ServerError, Value};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection that is logged in.
+/// An authenticated connection.
 pub(super) struct Connection {
     commands: MultiplexedConnection,
-    /// The number of the authorities that verified the server.
+    /// Number of the authorities that verified the server.
     pub(super) trust: u64,
     used: AtomicBool,
-    /// Bytes that arrived since a call was completed.
+    /// Number of bytes received since a call was completed.
     arrived: Arc<AtomicU64>,
     arrived_max: u64,
 }
 
-/// The future that reads and writes on a connection, until it fails or nobody holds it any more.
+/// The future that performs the I/O of a connection, until it fails or its last handle is dropped.
 pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Logs in and chooses the database.
+/// Authenticates and selects the database.
 pub(super) async fn log_in(
     io: Io,
     settings: &RedisSettings,
@@ -45,7 +45,7 @@ pub(super) async fn log_in(
     }
     let arrived = Arc::<AtomicU64>::default();
     let io = Limited { io, arrived: Arc::clone(&arrived), arrived_max };
-    // Calls limit their time themselves.
+    // Calls have their own timeouts.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let (commands, driver) =
         MultiplexedConnection::new_with_config(&login, io, config).await.map_err(|error| login_error(&error))?;
@@ -54,8 +54,8 @@ pub(super) async fn log_in(
 }
 
 impl Connection {
-    /// Sends the commands of a call and awaits their replies. Scripts that the server does not know are sent again with
-    /// their text.
+    /// Sends the commands of a call and awaits their replies. Scripts unknown to the server are sent again with their
+    /// text.
     pub(super) async fn run(&self, call: &RedisCall) -> Result<Vec<RedisReply>, RedisError> {
         let mut replies = self.send(call.commands().map(|command| (command, false))).await?;
         let unknown: Vec<usize> = call
@@ -77,7 +77,7 @@ impl Connection {
         Ok(replies)
     }
 
-    /// Sends commands together; scripts with their text where the flag says so.
+    /// Sends commands in one batch; scripts with their text if the flag is set.
     async fn send(
         &self,
         commands: impl Iterator<Item = (RedisCommand<'_>, bool)>,
@@ -95,7 +95,7 @@ impl Connection {
         let arrived = self.arrived.swap(0, Ordering::Relaxed);
         match values {
             Ok(values) => Ok(values.into_iter().map(reply).collect()),
-            // The library tells only that the connection has ended.
+            // The library only reports that the connection has ended.
             Err(_) if arrived > self.arrived_max => {
                 Err(RedisError::Broken(format!("the reply is larger than {} bytes", self.arrived_max)))
             }
@@ -103,12 +103,12 @@ impl Connection {
         }
     }
 
-    /// Notes that a call uses the connection.
+    /// Records that a call uses the connection.
     pub(super) fn note_use(&self) {
         self.used.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a call has used the connection since this was last asked.
+    /// Whether a call has used the connection since the last query.
     pub(super) fn take_use(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
     }
@@ -152,7 +152,7 @@ fn reply(value: Value) -> RedisReply {
         Value::Attribute { data, .. } => reply(*data),
         Value::Push { data, .. } => list(data),
         Value::ServerError(error) => refusal(&error),
-        // A type of a later version of the protocol, which is not asked for.
+        // A type of a newer protocol version, which is not negotiated.
         _ => RedisReply::Bytes(Bytes::new()),
     }
 }
@@ -177,7 +177,7 @@ fn text(error: &redis::RedisError) -> String {
     }
 }
 
-/// A stream that fails when too much arrives for one reply: replies are held in memory until they are whole.
+/// A stream that fails if too many bytes arrive for one reply: replies are held in memory until they are complete.
 struct Limited {
     io: Io,
     arrived: Arc<AtomicU64>,

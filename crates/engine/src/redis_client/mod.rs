@@ -1,7 +1,7 @@
 //! [`RedisClient`]: the node's client for Redis servers, shared by all plugins.
 //!
-//! The calls of many requests share one connection to a server, on the control runtime. `server` keeps it: makes it, gives
-//! it up, and makes it anew; `connection` is one connection and what is said on it.
+//! Calls of all requests are multiplexed over one connection per server on the control runtime. `server` opens, closes
+//! and reconnects it; `connection` is a single connection and its protocol state.
 
 mod connection;
 mod server;
@@ -21,12 +21,12 @@ use shared::{Limits, Shared};
 /// The node's client for Redis servers.
 pub(crate) struct RedisClient {
     shared: Arc<Shared>,
-    /// Servers that somebody holds.
+    /// Servers that are in use.
     servers: Mutex<HashMap<RedisSettings, Weak<Server>>>,
 }
 
 impl RedisClient {
-    /// A client that verifies servers by these authorities. Connections live on the resolver's runtime.
+    /// Creates a client that verifies servers by these authorities. Connections run on the resolver's runtime.
     pub(crate) fn new(dns: Arc<Dns>, trust: Arc<Trust>) -> Self {
         Self::with_limits(dns, trust, Limits::default())
     }
@@ -52,7 +52,7 @@ impl Redis for RedisClient {
     }
 }
 
-/// Who may send calls to a server.
+/// A handle for sending calls to a server.
 struct Holder(Arc<Server>);
 
 impl RedisServer for Holder {
@@ -63,7 +63,7 @@ impl RedisServer for Holder {
     fn call(&self, call: RedisCall) -> RedisReplies {
         let server = Arc::clone(&self.0);
         Box::pin(async move {
-            // The connection's socket and timers belong to the control runtime, whatever thread asks.
+            // The connection's socket and timers belong to the control runtime, regardless of the calling thread.
             let runtime = server.runtime().clone();
             let running = runtime.spawn(async move { server.run(&call).await });
             running.await.unwrap_or_else(|error| Err(RedisError::Broken(error.to_string())))

@@ -1,4 +1,4 @@
-//! A server and its connection, which is made when a call needs it and shared by all calls.
+//! A server and its connection, which is opened on demand and shared by all calls.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,17 +13,18 @@ use super::connection::{self, Connection, Driver};
 use super::shared::Shared;
 use crate::connector::Tls;
 
-/// How long after a failed attempt to connect no other is made.
+/// Minimum time between a failed connection attempt and the next one.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
-/// A server, held by those that send calls to it.
+/// A server, kept alive by the handles that send calls to it.
 pub(super) struct Server {
     shared: Arc<Shared>,
     settings: RedisSettings,
     name: Box<str>,
-    /// The connection for calls; none when it has failed or was not used for a while.
+    /// The connection for calls; `None` if it failed or was idle for too long.
     current: ArcSwapOption<Connection>,
-    /// Held while connecting, so that there is one attempt at a time: the last one, if it failed because of the server.
+    /// Held while connecting, so that there is one attempt at a time. Contains the last attempt, if it failed because
+    /// of the server.
     connecting: Mutex<Option<(Tick, RedisError)>>,
 }
 
@@ -41,7 +42,7 @@ impl Server {
         &self.shared.runtime
     }
 
-    /// Runs a call, on the control runtime.
+    /// Runs a call on the control runtime.
     pub(super) async fn run(self: &Arc<Self>, call: &RedisCall) -> Result<Vec<RedisReply>, RedisError> {
         let _place = self.shared.enter()?;
         let limit = call.timeout().unwrap_or(self.settings.timeout);
@@ -53,7 +54,7 @@ impl Server {
                 Ok(replies) => return Ok(replies),
                 Err(error) => error,
             };
-            // Replies that are late would be taken for those of later calls.
+            // Late replies would be assigned to later calls.
             self.give_up(Arc::as_ptr(&connection));
             if is_fresh || !may_repeat || !matches!(error, RedisError::Broken(_)) {
                 return Err(error);
@@ -62,7 +63,7 @@ impl Server {
         }
     }
 
-    /// A connection, and whether it was made just now.
+    /// The current connection, and whether it was just opened.
     async fn connection(self: &Arc<Self>) -> Result<(Arc<Connection>, bool), RedisError> {
         if let Some(connection) = self.usable() {
             return Ok((connection, false));
@@ -99,7 +100,7 @@ impl Server {
 
     fn usable(&self) -> Option<Arc<Connection>> {
         let connection = self.current.load_full()?;
-        // Other certificate authorities may not have verified the server.
+        // Other certificate authorities might not verify the server.
         if connection.trust != self.trust() {
             return None;
         }
@@ -107,7 +108,7 @@ impl Server {
         Some(connection)
     }
 
-    /// The number of the authorities that verify the server; 0 where it is not verified.
+    /// The number of the authorities that verify the server; 0 if it is not verified.
     fn trust(&self) -> u64 {
         let verifies = self.settings.tls.as_ref().is_some_and(|tls| tls.verify);
         if verifies { self.shared.connector.trust_number() } else { 0 }
@@ -134,14 +135,13 @@ impl Server {
         Ok(connection)
     }
 
-    /// Takes the connection from later calls. It is closed when the calls that use it have ended.
+    /// Removes the connection for later calls. It is closed when the current calls have ended.
     fn give_up(&self, connection: *const Connection) {
         drop(self.current.compare_and_swap(connection, None));
     }
 }
 
-/// Drives a connection to its end: when it fails, when it was not used for a while, or when nobody holds the server any
-/// more.
+/// Drives a connection to its end: it fails, is idle for too long, or has no more handles.
 async fn drive(
     mut driver: Driver,
     server: Weak<Server>,

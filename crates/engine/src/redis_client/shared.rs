@@ -1,4 +1,4 @@
-//! [`Shared`]: what all servers share, and its limits.
+//! [`Shared`]: the state that all servers share, with its limits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio::runtime::Handle;
 
 use crate::connector::Connector;
 
-/// Limits on what the client holds.
+/// Limits of the client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Calls in progress at once, to all servers; more are refused.
+    /// Maximum number of concurrent calls to all servers; further calls are rejected.
     pub(super) calls_max: usize,
-    /// Bytes that may arrive on a connection without completing a call.
+    /// Maximum number of bytes received on a connection without completing a call.
     pub(super) reply_bytes_max: u64,
-    /// A connection that was not used for so long is closed, within the same time again.
+    /// Idle timeout. An idle connection is closed after at most twice this time.
     pub(super) idle_timeout: Duration,
 }
 
@@ -25,7 +25,7 @@ impl Default for Limits {
     }
 }
 
-/// What all servers share.
+/// The state shared by all servers.
 pub(super) struct Shared {
     pub(super) connector: Connector,
     pub(super) runtime: Handle,
@@ -34,7 +34,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// A place for a call.
+    /// Acquires the permit of a call.
     pub(super) fn enter(&self) -> Result<Place<'_>, RedisError> {
         let place = Place(&self.calls);
         if self.calls.fetch_add(1, Ordering::Relaxed) >= self.limits.calls_max {

@@ -1,4 +1,4 @@
-//! Against real Redis servers, and scripted ones that misbehave.
+//! Tests with real Redis servers, and with scripted servers that misbehave.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 
-/// DNS that knows one name, which is not in the hosts file.
+/// A DNS client with one name, which is not in the hosts file.
 #[derive(Debug)]
 struct OneName;
 
@@ -27,7 +27,7 @@ impl Lookup for OneName {
     }
 }
 
-/// A resolver for which `redis.test` and `other.test` are this machine by its hosts file, and `by-dns.test` by DNS.
+/// A resolver that resolves `redis.test` and `other.test` to this machine by its hosts file, and `by-dns.test` by DNS.
 fn dns() -> Arc<Dns> {
     let folder = TempDir::new("redis-client");
     let hosts = folder.write("hosts", "127.0.0.1 redis.test other.test\n");
@@ -68,14 +68,14 @@ fn add(call: &mut RedisCall, words: &[&str]) {
     }
 }
 
-/// The reply to one command, which the server did not refuse.
+/// The reply to one command, which the server must accept.
 async fn ask(server: &Arc<dyn RedisServer>, words: &[&str]) -> Result<RedisReply, RedisError> {
     let mut replies = within("a reply", server.call(command(words).repeatable())).await.unwrap()?;
     assert_eq!(replies.len(), 1);
     replies.remove(0).accepted()
 }
 
-/// The number that the server gave to the connection.
+/// The server's id of the connection.
 async fn number(server: &Arc<dyn RedisServer>) -> i64 {
     ask(server, &["CLIENT", "ID"]).await.unwrap().integer().unwrap().unwrap()
 }
@@ -145,7 +145,7 @@ async fn only_equal_settings_share_a_connection() {
     ask(&first, &["SET", "key", "0"]).await.unwrap();
     assert_eq!(ask(&second, &["GET", "key"]).await, Ok(RedisReply::Nil));
     assert_eq!(ask(&third, &["ACL", "WHOAMI"]).await, Ok(bytes("alice")));
-    // While the connection of the user is still open.
+    // The connection of the user is still open.
     let error = ask(&client.server(&user("changed")), &["PING"]).await.unwrap_err();
     assert!(matches!(error, RedisError::Auth(_)), "{error}");
 }
@@ -191,7 +191,7 @@ async fn servers_are_verified_by_the_nodes_authorities() {
     refused(ask(&stranger.server(&verified), &["PING"]).await, "another authority");
     refused(ask(&client().server(&verified), &["PING"]).await, "the system's authorities");
     assert!(ask(&client().server(&settings), &["PING"]).await.is_err(), "the server speaks TLS only");
-    // Other authorities after a reload: the connection that the old ones verified is not used any more.
+    // Other authorities after a reload: the connection verified by the old ones is not reused.
     trust.set(Some(Authority::new("theirs").cert_pem()));
     refused(ask(&server, &["PING"]).await, "authorities that changed");
 }
@@ -284,9 +284,9 @@ async fn scripts_are_sent_by_digest_until_the_server_forgets_them() {
         panic!("no text")
     };
     let statistics = String::from_utf8(statistics.to_vec()).unwrap();
-    // Two commands a round were not known in the first and the third.
+    // Two commands per round were unknown in the first and the third round.
     assert!(statistics.contains("cmdstat_eval:calls=4,"), "{statistics}");
-    // A user who may run scripts only by their text.
+    // A user who may only run scripts by their text.
     let mut settings = at(process.address().port());
     (settings.username, settings.password) = (Some("alice".into()), Some("hush".into()));
     let replies = client.server(&settings).call(call()).await.unwrap();
@@ -371,7 +371,7 @@ async fn a_connection_that_is_not_used_is_closed() {
     };
     within("the idle connection to be closed", closed(before)).await.unwrap();
     assert_ne!(number(&server).await, before);
-    // One that nobody holds any more is closed without waiting.
+    // A connection without handles is closed immediately.
     let long = client();
     let dropped = long.server(&at(process.address().port()));
     let number = number(&dropped).await;

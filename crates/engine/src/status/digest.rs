@@ -1,5 +1,5 @@
-//! The hash of a generation: 32 digits by which a control plane sees that a node has lost or changed its
-//! configuration. That of a generation without records is all zeros.
+//! The hash of a generation: 32 hexadecimal digits by which a control plane detects that a node has lost or changed its
+//! configuration. A generation without records has a hash of zeros.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,15 +7,15 @@ use cardinal_ir::Digest;
 
 use crate::plan::Plan;
 
-/// Hashes, made once a generation when somebody asks.
+/// Hashes of generations, computed on demand once per generation.
 #[derive(Default)]
 pub(crate) struct Digests(Arc<Mutex<Option<(u64, Digest)>>>);
 
 impl Digests {
     /// The hash of a generation.
-    pub(super) async fn of(&self, plan: &Arc<Plan>) -> Digest {
+    pub(crate) async fn of(&self, plan: &Arc<Plan>) -> Digest {
         let (kept, plan) = (Arc::clone(&self.0), Arc::clone(plan));
-        // A large configuration takes a while; whoever asks for it in the meantime waits for the same answer.
+        // Hashing a large configuration takes time; concurrent callers wait for the same result.
         let work = tokio::task::spawn_blocking(move || {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             match &*kept {

@@ -1,9 +1,9 @@
-//! [`PlainStatus`]: the form of `/status` where the front end supplies none.
+//! [`PlainStatus`]: the default format of `/status`, used if the front end supplies none.
 
 use cardinal_sdk::{NodeStatus, Readiness, StatusForm};
 use serde_json::{Value, json};
 
-/// The facts under their own names.
+/// Renders the fields under their own names.
 pub(crate) struct PlainStatus;
 
 impl StatusForm for PlainStatus {

@@ -1,4 +1,6 @@
-//! Text of `/metrics`: what plugins collect, then what the engine itself counts.
+//! The text of `/metrics`: metrics of plugins, then metrics of the engine.
+
+use cardinal_sync::Incomplete;
 
 use super::pages::resident_bytes;
 use super::text::Text;
@@ -84,7 +86,7 @@ pub(super) fn text(node: &Node) -> String {
     text.0
 }
 
-/// What policies did.
+/// Counters of policies.
 fn policies(node: &Node, text: &mut Text) {
     let counts = node.services.shared.get_or_insert(PolicyCounts::KEY, PolicyCounts::default);
     let help = "Requests and connections that an authorization policy decided about, by decision; those that shadow mode \
@@ -103,19 +105,27 @@ fn policies(node: &Node, text: &mut Text) {
     }
 }
 
-/// How the last change of the configuration went.
+/// The result of the last change of the configuration.
 fn config(node: &Node, text: &mut Text) {
-    let facts = node.config.facts();
+    let state = node.config.state();
     let help = "Whether the last reload of the configuration, or else the start, was successful.";
-    text.one("config_last_reload_successful", "gauge", help, u8::from(facts.successful));
+    text.one("config_last_reload_successful", "gauge", help, u8::from(state.successful));
     let help = "When the configuration was last reloaded, or else at the start, successfully or not.";
-    text.one("config_last_reload_timestamp_seconds", "gauge", help, facts.at.seconds());
+    text.one("config_last_reload_timestamp_seconds", "gauge", help, state.at.seconds());
     let help = "When the active configuration was applied.";
-    text.one("config_applied_timestamp_seconds", "gauge", help, facts.applied_at.seconds());
+    text.one("config_applied_timestamp_seconds", "gauge", help, state.applied_at.seconds());
     text.head("config_reloads_total", "counter", "Reloads of the configuration, by result.");
-    text.line("config_reloads_total", &[("result", "success")], facts.reloads_succeeded);
-    text.line("config_reloads_total", &[("result", "failure")], facts.reloads_failed);
+    text.line("config_reloads_total", &[("result", "success")], state.reloads_succeeded);
+    text.line("config_reloads_total", &[("result", "failure")], state.reloads_failed);
     let help = "Whether the last known good configuration is active because the files were rejected at the start.";
-    text.one("config_from_last_good", "gauge", help, u8::from(facts.from_last_good));
-    text.one("config_left_out", "gauge", "Entities of the active configuration that are not served.", facts.left_out);
+    text.one("config_from_last_good", "gauge", help, u8::from(state.from_last_good));
+    if let Some(age) = node.config.last_good_age_seconds() {
+        let help = "Seconds since the last known good configuration that is active was saved.";
+        text.one("config_last_good_age_seconds", "gauge", help, age);
+    }
+    let Incomplete { left_out, missing_secrets } = state.incomplete;
+    let help = "Entities of the active configuration that are not served.";
+    text.one("config_entities_left_out", "gauge", help, left_out.count());
+    let help = "References to secrets in the active configuration that cannot be resolved.";
+    text.one("config_secrets_missing", "gauge", help, missing_secrets.count());
 }

@@ -1,7 +1,8 @@
-//! The status listener: status and metrics over HTTP/1.1, apart from the workers, so that it answers when they are busy.
+//! The status listener: status and metrics over HTTP/1.1, separate from the workers, so that it responds when they are
+//! busy.
 //!
-//! `router` has the paths, `pages` and `metrics` their contents; `server` serves any router, with limits on connections
-//! and on slow clients.
+//! `router` has the paths, `pages` and `metrics` their contents; `server` serves any router, with connection limits and
+//! timeouts for slow clients.
 
 mod digest;
 mod form;
@@ -21,8 +22,9 @@ use tokio::net::TcpListener;
 use crate::node::Node;
 pub(crate) use digest::Digests;
 pub(crate) use form::PlainStatus;
+pub(crate) use pages::form;
 
-/// Serves status requests for as long as the task lives; its connections end with it. With `tls`, by the node's own
+/// Serves status requests until the task ends, together with its connections. With `tls`, uses the node's own
 /// certificates.
 pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, tls: bool) {
     let router = router::router(Arc::clone(&node));

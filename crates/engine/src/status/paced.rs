@@ -1,4 +1,4 @@
-//! [`Paced`]: a byte stream with time limits on the client, so that slow clients cannot hold connections.
+//! [`Paced`]: a byte stream with read and write timeouts, so that slow clients cannot hold connections.
 
 use std::io;
 use std::pin::Pin;
@@ -11,17 +11,17 @@ use cardinal_base::{Clock, Sleep};
 use cardinal_net::Io;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// For a request head to arrive after its first byte, for a response to be taken.
+/// Timeout for a request head after its first byte, and for the client to read a response.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two requests.
+/// Timeout between two requests.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the service of a connection tells its byte stream.
+/// Progress of the requests of a connection, reported by the service to the byte stream.
 #[derive(Debug, Default)]
 pub(super) struct Progress(AtomicU32);
 
 impl Progress {
-    /// A request has arrived, or its response is there.
+    /// A request has been received, or its response is ready.
     pub(super) fn step(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -31,14 +31,14 @@ impl Progress {
     }
 }
 
-/// A byte stream with time limits on the client.
+/// A byte stream with client timeouts.
 pub(super) struct Paced {
     io: Io,
     clock: Arc<dyn Clock>,
     progress: Arc<Progress>,
-    /// Steps of the progress when the limit on reading was set.
+    /// Value of the progress when the read timeout was set.
     seen: u32,
-    /// The limit on reading, and whether the next request has begun.
+    /// The read timeout, and whether the next request has begun.
     reading: Option<(Pin<Box<Sleep>>, bool)>,
     writing: Option<Pin<Box<Sleep>>>,
 }
@@ -52,7 +52,7 @@ impl Paced {
         self.io
     }
 
-    /// Whether a request is being answered: then there is nothing to wait for on the client's side.
+    /// Whether a request is being processed: the client is not waited for then.
     fn is_answering(&mut self) -> bool {
         let steps = self.progress.steps();
         if steps != self.seen {
@@ -71,7 +71,7 @@ impl Paced {
         Poll::Ready(late("no request within the time limit"))
     }
 
-    /// Bytes have arrived.
+    /// Restarts the read timeout after bytes were received.
     fn has_read(&mut self) {
         if !self.is_answering() && !self.reading.as_ref().is_some_and(|(_, begun)| *begun) {
             self.reading = Some((Box::pin(self.clock.sleep(STEP_TIMEOUT)), true));
@@ -127,7 +127,7 @@ impl AsyncWrite for Paced {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.io).poll_flush(cx) {
             Poll::Pending => self.poll_late_to_write(cx).map(Err),
-            // The response is out as a whole.
+            // The response has been sent completely.
             flushed @ Poll::Ready(_) => {
                 self.writing = None;
                 flushed

@@ -1,5 +1,6 @@
 //! The pages of the status listener.
 
+use cardinal_base::UnixMillis;
 use cardinal_sdk::{NodeStatus, NodeView as _, Readiness};
 use serde_json::{Value, json};
 
@@ -30,12 +31,20 @@ pub(super) fn upstreams(node: &Node) -> Page {
     Page::json(200, &upstreams::page(node))
 }
 
-/// The state of the node, in the form of the front end.
+/// The state of the node, in the format of the front end.
 pub(super) async fn status(node: &Node, query: &[u8]) -> Page {
     let configuration_hash = match node.plan() {
         Some(plan) => Some(node.digests.of(&plan).await.to_string()),
         None => None,
     };
+    match form(node, query, configuration_hash) {
+        Ok(status) => Page::json(200, &status),
+        Err(message) => Page::message(400, &message),
+    }
+}
+
+/// The same with a hash that is known.
+pub(crate) fn form(node: &Node, query: &[u8], configuration_hash: Option<String>) -> Result<Value, String> {
     let status = NodeStatus {
         connections: node.shared.connections(),
         pid: std::process::id(),
@@ -44,13 +53,10 @@ pub(super) async fn status(node: &Node, query: &[u8]) -> Page {
         config: config(node),
         configuration_hash,
     };
-    match node.status_form.status(status, query) {
-        Ok(status) => Page::json(200, &status),
-        Err(message) => Page::message(400, &message),
-    }
+    node.status_form.status(status, query)
 }
 
-/// The program and the process.
+/// Properties of the program and the process.
 fn about(node: &Node) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -62,22 +68,27 @@ fn about(node: &Node) -> Value {
     })
 }
 
-/// How the last change of the configuration went.
+/// The result of the last change of the configuration.
 fn config(node: &Node) -> Value {
-    let facts = node.config.facts();
+    let state = node.config.state();
     json!({
-        "last_reload_successful": facts.successful,
-        "last_reload_at": facts.at.seconds(),
-        "applied_at": facts.applied_at.seconds(),
-        "reloads": { "success": facts.reloads_succeeded, "failure": facts.reloads_failed },
-        "from_last_good": facts.from_last_good,
-        "left_out": facts.left_out,
-        "error_count": facts.problem_count,
-        "errors": facts.problems,
+        "last_reload_successful": state.successful,
+        "last_reload_at": state.at.seconds(),
+        "applied_at": state.applied_at.seconds(),
+        "reloads": { "success": state.reloads_succeeded, "failure": state.reloads_failed },
+        "from_last_good": state.from_last_good,
+        "last_good_saved_at": state.last_good_saved_at.map(UnixMillis::seconds),
+        "last_good_age_seconds": node.config.last_good_age_seconds(),
+        "left_out": state.incomplete.left_out.count(),
+        "left_out_entities": state.incomplete.left_out.first(),
+        "missing_secrets": state.incomplete.missing_secrets.count(),
+        "missing_secret_references": state.incomplete.missing_secrets.first(),
+        "error_count": state.problems.count(),
+        "errors": state.problems.first(),
     })
 }
 
-/// Whether traffic should be sent here.
+/// Readiness: whether traffic should be sent to this node.
 pub(super) fn ready(node: &Node) -> Page {
     let readiness = match node.plan() {
         _ if node.is_draining() => Readiness::Draining,
@@ -94,7 +105,7 @@ pub(super) fn dns(node: &Node) -> Page {
     Page::json(200, &json!({ "worker": { "count": node.shared.counters.len() }, "stats": { "names": names } }))
 }
 
-/// What the process holds in memory, where the system says.
+/// Resident memory of the process, if the system provides it.
 pub(super) fn resident_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

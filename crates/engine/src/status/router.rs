@@ -13,12 +13,12 @@ use super::metrics;
 use super::pages::{self, Page};
 use crate::node::Node;
 
-/// The paths of the status listener and an answer to all others.
+/// The paths of the status listener, with a fallback for all others.
 pub(super) fn router(node: Arc<Node>) -> Router {
     routes().fallback(not_found).with_state(node)
 }
 
-/// The paths alone, to be merged with those of another router: of these only one may have a fallback.
+/// The paths without the fallback, for merging with another router: of merged routers, only one may have a fallback.
 pub(super) fn routes() -> Router<Arc<Node>> {
     Router::new()
         .route("/status", page(get(status)))
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<Arc<Node>> {
         .route("/metrics", page(get(all_metrics)))
 }
 
-/// A page is read with GET and HEAD.
+/// Pages support GET and HEAD.
 fn page(methods: MethodRouter<Arc<Node>>) -> MethodRouter<Arc<Node>> {
     methods.fallback(method_not_allowed)
 }

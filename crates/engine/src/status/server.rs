@@ -1,5 +1,5 @@
-//! Serves a router on a socket, over HTTP/1.1: limits on connections, heads and slow clients, TLS, and what all
-//! responses have in common.
+//! Serves a router on a socket over HTTP/1.1: TLS, common response headers, and limits on connections, request heads
+//! and slow clients.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -30,21 +30,21 @@ use super::pages::Page;
 use super::tls::StatusTls;
 use crate::node::Node;
 
-/// Connections at once; more are closed.
+/// Maximum number of connections; further ones are closed.
 pub(super) const CONNECTIONS_MAX: usize = 64;
-/// Requests of one connection.
+/// Maximum number of requests per connection.
 pub(super) const REQUESTS_MAX: u32 = 1_000;
 /// Limits on a request head.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub(super) const TARGET_BYTES_MAX: usize = 8 * 1024;
 pub(super) const HEADER_COUNT_MAX: usize = 100;
-/// After accepting failed.
+/// The pause after accepting failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// For a client to take notice of the end, and what is read from it meanwhile.
+/// Maximum duration of a lingering close.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
-/// Serves a router for as long as the task lives; its connections end with it.
+/// Serves a router until the task ends, together with its connections.
 pub(super) async fn serve(node: Arc<Node>, router: Router, listener: TcpListener, tls: bool) {
     let server = Arc::new(Server { node, router, tls: tls.then(StatusTls::default) });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -77,7 +77,7 @@ pub(super) async fn serve(node: Arc<Node>, router: Router, listener: TcpListener
     }
 }
 
-/// What connections have in common.
+/// The state shared by all connections.
 struct Server {
     node: Arc<Node>,
     router: Router,
@@ -99,7 +99,7 @@ enum ConnectionError {
 
 impl Server {
     async fn connection(self: &Arc<Self>, tcp: TcpStream) -> Result<(), ConnectionError> {
-        // Without it small responses may wait for an acknowledgement; a failure costs only speed.
+        // Without the option, small responses may wait for an acknowledgement; a failure only costs speed.
         tcp.set_nodelay(true).ok();
         let clock = &self.node.services.clock;
         let io = match &self.tls {
@@ -126,7 +126,7 @@ impl Server {
         let mut connection = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADER_COUNT_MAX)
-            // `Paced` has the limits.
+            // `Paced` enforces the timeouts.
             .header_read_timeout(None)
             .half_close(true)
             .auto_date_header(false)
@@ -134,13 +134,13 @@ impl Server {
             .serve_connection(TokioIo::new(io), service);
         let result = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
         let io = connection.into_parts().io.into_inner().into_inner();
-        // It ends in any case.
+        // The connection ends in any case.
         timeout(&**clock, LINGER_TIMEOUT, linger(io)).await.ok();
         result.map_err(ConnectionError::Http)
     }
 
     async fn answer(&self, request: Request<Incoming>, is_last: bool) -> Response<Body> {
-        // A body, which no request here needs, is not read, and so ends the connection.
+        // No request needs a body here; an unread body ends the connection.
         let mut close = is_last || !request.body().is_end_stream();
         let mut response = match refusal(&request) {
             Some(page) => {
@@ -164,7 +164,7 @@ impl Server {
     }
 }
 
-/// The answer to a request that is refused as such: hyper does not look at these.
+/// The response to requests that are invalid in ways that hyper does not check.
 fn refusal(request: &Request<Incoming>) -> Option<Page> {
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > TARGET_BYTES_MAX) {
         return Some(Page::message(414, "URI too long"));
@@ -178,7 +178,7 @@ fn refusal(request: &Request<Incoming>) -> Option<Page> {
     (!is_readable).then(|| Page::message(400, "Bad request"))
 }
 
-/// Ends a connection. What the client still sends is read for a moment: closing before that would reset the
+/// Lingering close: input is read and dropped for a moment, because closing the socket earlier would reset the
 /// connection, and the client might lose the response.
 async fn linger(mut io: Io) -> std::io::Result<()> {
     io.shutdown().await?;

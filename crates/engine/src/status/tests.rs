@@ -128,7 +128,7 @@ async fn only_what_is_there_is_answered() {
     let response = client.request("POST", "/status/ready", "status", &[], b"").await.unwrap();
     assert_eq!((response.status, response.json()), (405, json!({ "message": "Method not allowed" })));
     assert_eq!(response.header("allow"), Some("GET, HEAD"));
-    // The same connection serves on, until told otherwise.
+    // The same connection is served until a limit is reached.
     let head = client.request("HEAD", "/status/dns", "status", &[], b"").await.unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_ne!(head.header("content-length"), Some("0"));
@@ -158,7 +158,7 @@ async fn what_is_no_request_ends_the_connection() {
         assert_eq!((response.status, response.header("connection")), (status, Some("close")));
         within("the end", client.read_to_end()).await.unwrap().unwrap();
     }
-    // A body is not read, so what follows it is not either.
+    // A body is not read, so a request after it is not read either.
     let mut client = H1Client::connect(bench.address).await.unwrap();
     let response = client.request("GET", "/status/dns", "status", &[], b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert_eq!((response.status, response.header("connection")), (200, Some("close")));
@@ -179,7 +179,7 @@ async fn connections_are_bounded_and_end_with_the_server() {
     assert!(ended.is_err() || rest.is_empty());
     bench.serving.abort();
     for mut client in open {
-        // A request at once might be answered: the task ends when it is looked at.
+        // The task ends when it is next polled, so the first request might still be served.
         assert!(
             within("the end of a connection", client.read_to_end()).await.unwrap().is_ok_and(|rest| rest.is_empty())
         );
@@ -194,7 +194,7 @@ async fn slow_clients_are_cut_off() {
     publish(&tls.node, one_group());
     let mut idle = H1Client::connect(plain.address).await.unwrap();
     assert_eq!(idle.get("/status/dns", "status", &[]).await.unwrap().status, 200);
-    // Half a head, and a handshake that does not begin.
+    // An incomplete head, and a handshake that is not started.
     let mut half = H1Client::connect(plain.address).await.unwrap();
     half.send("GET /status/dns HTTP/1.1\r\nHost:").await.unwrap();
     let mut silent = H1Client::connect(tls.address).await.unwrap();
@@ -251,7 +251,7 @@ async fn tls_follows_the_generation() {
         let certificate = NodeCertificate { origin: Origin::default(), pairs: vec![pair] };
         let settings = configuration.node_mut();
         settings.default_certificate = Some(certificate);
-        // Clients of the proxy would have to show a certificate.
+        // Clients of the proxy would have to present a certificate.
         settings.client_authorities = Some(authority.cert_pem().into());
         settings.client_certificate_required = true;
         publish(&bench.node, configuration);

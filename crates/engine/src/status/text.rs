@@ -17,7 +17,7 @@ impl Text {
         self.write(format_args!("# HELP cardinal_{name} {help}\n# TYPE cardinal_{name} {kind}\n"));
     }
 
-    /// A sample. The values of labels may be names that users gave.
+    /// Writes a sample. Label values may be names chosen by users.
     pub(super) fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.write(format_args!("cardinal_{name}"));
         for (at, (label, text)) in labels.iter().enumerate() {
@@ -33,7 +33,7 @@ impl Text {
     }
 }
 
-/// The value of a label: backslashes, quotes and line ends have escapes.
+/// The escaped value of a label: backslashes, quotes and line ends.
 fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(['\\', '"', '\n']) {
         return Cow::Borrowed(text);

@@ -1,4 +1,4 @@
-//! [`StatusTls`]: TLS of the status listener, with the certificates of the generation that is served.
+//! [`StatusTls`]: TLS of the status listener, with the certificates of the active generation.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,12 +15,12 @@ pub(super) struct StatusTls(Mutex<Made>);
 #[derive(Default)]
 struct Made {
     ticketer: Option<Arc<dyn ProducesTickets>>,
-    /// The settings, and the generation that they were made for.
+    /// The settings, and the generation for which they were built.
     config: Option<(u64, Arc<ServerConfig>)>,
 }
 
 impl StatusTls {
-    /// The settings for the generation that is served now.
+    /// The settings for the active generation.
     pub(super) fn config(&self, node: &Node) -> Result<Arc<ServerConfig>, &'static str> {
         let plan = node.plan().ok_or("there is no configuration")?;
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,7 +34,7 @@ impl StatusTls {
             None => tls::ticketer().map_err(|_| "no randomness for session tickets")?,
         };
         made.ticketer = Some(Arc::clone(&ticketer));
-        // Clients of the status listener show no certificate, whatever clients of the proxy have to show.
+        // Clients of the status listener need no certificate, regardless of the settings for clients of the proxy.
         let settings = ServerSettings {
             provider: tls::provider(&plan.node().cipher_suites).0,
             names: Arc::clone(&plan.tls.names),

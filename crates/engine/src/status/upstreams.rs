@@ -1,4 +1,4 @@
-//! What is shown of balanced groups: `/status/upstreams`, and their metrics.
+//! The status page `/status/upstreams` and the metrics of balanced groups.
 
 use cardinal_balance::{AddressStatus, EjectionCounts, Group, GroupStatus, LimitStatus, MemberStatus};
 use cardinal_base::Tick;
@@ -8,7 +8,7 @@ use super::text::Text;
 use crate::health::group_name;
 use crate::node::Node;
 
-/// Groups that users made, by name.
+/// Groups of the users' clusters, by name.
 fn groups(node: &Node) -> Vec<(Box<str>, GroupStatus)> {
     let named = |group: &std::sync::Arc<Group>| Some((group_name(&group.spec())?, group.status()));
     let mut groups: Vec<_> = node.shared.registry.groups().iter().filter_map(named).collect();
@@ -81,7 +81,7 @@ fn address(address: &AddressStatus, now: Tick) -> Value {
     shown
 }
 
-/// Metrics of groups that have the policies in question. Others add nothing.
+/// Metrics of groups that have circuit breakers or outlier detection. Other groups add nothing.
 pub(super) fn metrics(node: &Node, text: &mut Text) {
     let groups = groups(node);
     let ejecting: Vec<_> = groups.iter().filter_map(|(name, s)| Some((&**name, s.ejections.as_deref()?))).collect();

@@ -1,8 +1,8 @@
 //! Streams: TCP and TLS connections and UDP sessions, by stream routes.
 //!
-//! A session of any kind has one life, told by [`session::Session`]: facts, route, filters' connect phase, an endpoint
-//! of the backend, bytes both ways, log phase. [`tcp`] and [`udp`] say how the bytes move; [`tls`] is what a listener
-//! with TLS does before; [`table`] keeps UDP sessions, which nobody opens or closes.
+//! All kinds of sessions have the same life cycle ([`session::Session`]): connection info, route, connect phase of the
+//! filters, endpoint selection, forwarding in both directions, log phase. [`tcp`] and [`udp`] forward bytes; [`tls`]
+//! handles TLS on the listener beforehand; [`table`] keeps UDP sessions, which have no explicit open or close.
 
 mod session;
 mod table;

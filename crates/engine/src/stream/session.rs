@@ -1,4 +1,4 @@
-//! [`Session`]: one client's session with one upstream, from its facts to its log record.
+//! [`Session`]: one client's session with one upstream, from its connection info to its log record.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -19,19 +19,19 @@ use crate::plan::{BackendPlan, Chain, Destination, GroupPlan, NOT_CHOSEN, Phase,
 use crate::policy::circuit::{self, Connection, Full};
 use crate::worker::{PlanRef, Worker};
 
-/// One client's session. It keeps the plan it began with until bytes flow: it may last for days, and with it a plan, with
-/// all routes of a generation, would stay in memory.
+/// One client's session. It holds the plan it started with only until bytes are forwarded: a session may last for days
+/// and would otherwise keep a whole plan, with all routes of a generation, in memory.
 pub(super) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) plan: PlanRef,
     pub(super) scratch: Box<Scratch>,
     /// The listener's group.
     group: Option<Id>,
-    /// Slot of its route among those of the group, and which of the route's destinations it takes.
+    /// Slot of its route in the group, and the index of the chosen destination.
     route: Option<(usize, usize)>,
 }
 
-/// A session whose bytes flow, with what its end needs of the plan.
+/// A session that forwards bytes, with the parts of the plan that its end needs.
 pub(super) struct Flowing {
     pub(super) worker: Rc<Worker>,
     pub(super) scratch: Box<Scratch>,
@@ -39,41 +39,41 @@ pub(super) struct Flowing {
     services: Services,
 }
 
-/// A route that a session may take.
+/// A matching route.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
     pub(super) rank: (Rank, Id),
     slot: usize,
 }
 
-/// A way to an upstream.
+/// An upstream connection of a session.
 pub(super) struct AcquiredConnection<T> {
     pub(super) transport: T,
     pub(super) endpoint: Chosen,
 }
 
-/// The endpoint of a session; counts as busy until dropped.
+/// The endpoint of a session; counts as in use until dropped.
 pub(super) struct Chosen {
     picked: Picked,
     group: Arc<Group>,
-    /// The place of a TCP connection among those of the cluster.
+    /// The connection permit of a TCP session.
     _connection: Option<Permit>,
 }
 
 impl Chosen {
-    /// Tells the balancer that the upstream did its part (Kong: the status of a session that was proxied is 200).
+    /// Reports success to the balancer (Kong: the status of a proxied session is 200).
     pub(super) fn succeeded(&self, flowing: &Flowing) {
         self.group.report(&self.picked, Outcome::Status(200), flowing.worker.now());
     }
 
-    /// Tells the balancer that the upstream is not there after all.
+    /// Reports to the balancer that the upstream is unreachable after all.
     pub(super) fn failed(&self, flowing: &mut Flowing, failure: &Failure) {
         report_failure(&flowing.worker, &self.group, &self.picked, &mut flowing.scratch, failure);
     }
 }
 
 impl Session {
-    /// A session of a client that speaks `wire`, of which no more is known than its addresses.
+    /// Starts a session of a client that uses the protocol `wire`; only the client's addresses are known yet.
     pub(super) fn start(worker: &Rc<Worker>, client: &Client, wire: Wire, listener: &Listener) -> Self {
         let mut scratch = worker.take_scratch();
         scratch.start(client);
@@ -84,7 +84,7 @@ impl Session {
         let plan = worker.plan();
         exchange.client.trusted = is_trusted(&plan.node().real_ip, client.peer.ip());
         if !exchange.client.trusted {
-            // The PROXY protocol's source, if there is one, is not believed.
+            // The source address of a PROXY protocol header is ignored.
             (exchange.client.ip, exchange.client.port) = (client.peer.ip(), client.peer.port());
         }
         exchange.client.ip = exchange.client.ip.to_canonical();
@@ -94,12 +94,12 @@ impl Session {
         Self { worker: Rc::clone(worker), plan, scratch, group: listener.group, route: None }
     }
 
-    /// The facts.
+    /// The exchange data of the session.
     pub(super) fn exchange(&mut self) -> &mut Exchange {
         &mut self.scratch.exchange
     }
 
-    /// The route of a session that speaks `wire`.
+    /// Finds the route of a session that uses the protocol `wire`.
     pub(super) fn find(&self, wire: Wire, sni: Option<&str>) -> Option<Found> {
         let exchange = &self.scratch.exchange;
         let found = self.plan.group(self.group).stream.find(&Request {
@@ -117,7 +117,7 @@ impl Session {
         found.map(|found| Found { rank: found.rank(), slot: found.slot })
     }
 
-    /// Takes a route that [`Session::find`] found, or fails without one.
+    /// Uses a route that [`Session::find`] found; fails if there is none.
     pub(super) fn take_route(&mut self, wire: Wire, found: Option<Found>) -> Result<(), Failure> {
         let exchange = &mut self.scratch.exchange;
         exchange.client.wire = wire;
@@ -134,7 +134,7 @@ impl Session {
         Ok(())
     }
 
-    /// Asks the filters of the route. The first that says no is the last that is asked.
+    /// Runs the connect phase of the route's filters. The first rejection is decisive.
     pub(super) fn admit(&mut self) -> Admit {
         let Self { worker, plan, scratch, group, route } = self;
         let chain = chain(plan.group(*group), *route);
@@ -154,7 +154,7 @@ impl Session {
         Admit::Yes
     }
 
-    /// Opens a way to an endpoint of the backend; to others while that fails and retries are left.
+    /// Connects to an endpoint of the backend; tries other endpoints while connecting fails and retries remain.
     pub(super) async fn acquire_connection<T>(
         &mut self,
         open: impl AsyncFn(&RoutePlan, &BackendPlan, &Picked, &Exchange, &Stage) -> Result<T, Failure>,
@@ -215,7 +215,7 @@ impl Session {
         }
     }
 
-    /// How long it may be silent, and how long it may last.
+    /// The idle timeout and the maximum lifetime.
     pub(super) fn tunnel_limits(&self) -> TunnelLimits {
         let routed = routed(self.plan.group(self.group), self.route);
         let timeouts = routed.and_then(|(route, to)| Some(route.timeouts(to.backend.as_ref()?))).unwrap_or_default();
@@ -226,7 +226,7 @@ impl Session {
         }
     }
 
-    /// Releases the plan: all that is left is to pass bytes, and to end.
+    /// Releases the plan: from here on, the session only forwards bytes and ends.
     pub(super) fn flow(self) -> Flowing {
         let Self { worker, plan, mut scratch, group, route } = self;
         let group = plan.group(group);
@@ -237,7 +237,7 @@ impl Session {
         Flowing { worker, scratch, chain: Arc::clone(chain), services: plan.services.clone() }
     }
 
-    /// Ends it before bytes flowed, for the reason that is given.
+    /// Ends the session before bytes were forwarded, with the given failure.
     pub(super) fn end(self, failure: Option<&Failure>) {
         let mut flowing = self.flow();
         if let Some(failure) = failure {
@@ -248,17 +248,17 @@ impl Session {
 }
 
 impl Flowing {
-    /// The facts.
+    /// The exchange data of the session.
     pub(super) fn exchange(&mut self) -> &mut Exchange {
         &mut self.scratch.exchange
     }
 
-    /// Notes why it ends early.
+    /// Records a failure that ends the session early.
     pub(super) fn fail(&mut self, failure: &Failure) {
         note(&self.worker, &mut self.scratch, failure);
     }
 
-    /// The log phase.
+    /// Runs the log phase.
     pub(super) fn finish(self) {
         let Self { worker, mut scratch, chain, services } = self;
         scratch.exchange.timing.ended = worker.now();
@@ -267,7 +267,7 @@ impl Flowing {
     }
 }
 
-/// A place for the connection of a TCP session, and how long it may take to connect, milliseconds.
+/// Acquires the connection permit of a TCP session; returns it with the connect timeout in milliseconds.
 async fn connection(
     worker: &Worker,
     backend: &BackendPlan,
@@ -296,7 +296,7 @@ fn routed(group: &GroupPlan, route: Option<(usize, usize)>) -> Option<(&RoutePla
     Some((route, route.destination(place)))
 }
 
-/// The filters of the route, or the global ones without a route.
+/// The filters of the route, or the global filters without a route.
 fn chain(group: &GroupPlan, route: Option<(usize, usize)>) -> &Chain {
     routed(group, route).map_or(&*group.unrouted, |(_, to)| &*to.chain)
 }

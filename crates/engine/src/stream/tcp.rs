@@ -1,4 +1,4 @@
-//! TCP connections that are forwarded as bytes: both ways, TLS or not on either side.
+//! Forwards TCP connections as bytes in both directions, with or without TLS on either side.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::exchange::{TunnelLimits, connect_failure, tunnel};
 use crate::plan::{BackendPlan, RoutePlan};
 use crate::worker::Worker;
 
-/// Serves one connection of a stream listener to its end. `client` has the connection's addresses, or those of its
-/// PROXY protocol header, which has been read.
+/// Serves one connection of a stream listener until it ends. `client` contains the addresses of the connection, or
+/// those of its PROXY protocol header, which has already been read.
 ///
-/// A node that drains leaves it alone: a byte stream has no end that one could wait for but its own, so it goes on
-/// until the drain budget is spent.
-pub(crate) async fn serve_tcp(worker: Rc<Worker>, tcp: TcpStream, client: Client, arrived: Arrived) {
+/// A draining node does not interrupt the session: a byte stream has no boundary at which it could be ended, so it
+/// continues until the drain timeout.
+pub(crate) async fn serve_tcp(worker: Rc<Worker>, tcp: TcpStream, client: Client, mut arrived: Arrived) {
     let Some(tls) = arrived.tls(&worker.plan()) else { return };
     let wire = if matches!(tls, ConnectionTls::Clear) { Wire::Tcp } else { Wire::Tls };
     let mut session = Session::start(&worker, &client, wire, &arrived.listener);
     let stream = ByteStream::new(Io::Tcp(tcp), Buffer::default());
-    let down = match tls::accept(&mut session, stream, tls, &arrived.listener).await {
+    let down = match tls::accept(&mut session, stream, tls, &mut arrived).await {
         Ok(Some(down)) => down,
         Ok(None) => return session.end(None),
         Err(failure) => return session.end(Some(&failure)),
@@ -40,7 +40,7 @@ pub(crate) async fn serve_tcp(worker: Rc<Worker>, tcp: TcpStream, client: Client
     entry.unless_revoked(Box::pin(relay(session, down))).await;
 }
 
-/// Serves a connection of which it is known what is spoken, and perhaps some bytes were read.
+/// Serves a connection of a known protocol, from which bytes may already have been read.
 pub(crate) async fn serve_bytes(worker: Rc<Worker>, down: ByteStream, client: Client, arrived: Arrived, wire: Wire) {
     let mut session = Session::start(&worker, &client, wire, &arrived.listener);
     let sni = client.tls.as_ref().and_then(|tls| tls.sni.clone());
@@ -53,7 +53,7 @@ pub(crate) async fn serve_bytes(worker: Rc<Worker>, down: ByteStream, client: Cl
     entry.unless_revoked(Box::pin(relay(session, down))).await;
 }
 
-/// A session whose route is known: filters, an endpoint, bytes both ways.
+/// Serves a session with a known route: filters, endpoint, forwarding.
 async fn relay(mut session: Session, mut down: ByteStream) {
     if session.admit() == Admit::No {
         return session.end(None);
@@ -68,7 +68,7 @@ async fn relay(mut session: Session, mut down: ByteStream) {
     flowing.finish();
 }
 
-/// Passes bytes both ways until both sides have ended.
+/// Forwards bytes in both directions until both sides have ended.
 async fn pass(
     worker: &Worker,
     down: &mut ByteStream,
@@ -87,7 +87,7 @@ async fn pass(
     }
 }
 
-/// Connects to an endpoint. What passes through unopened needs no TLS of ours, whatever the backend says.
+/// Connects to an endpoint. TLS that is passed through is not encrypted again, regardless of the backend's settings.
 async fn open(
     route: &RoutePlan,
     backend: &BackendPlan,
@@ -103,8 +103,8 @@ async fn open(
     connect(picked.address(), None, tls.as_ref(), stage).await.map(|connected| connected.io).map_err(connect_failure)
 }
 
-/// The name to ask an upstream for: that of the backend's identity, the client's when the route preserves it, else the
-/// endpoint's.
+/// The server name for the upstream: that of the backend's identity, the client's if the route preserves it, or else
+/// the endpoint's.
 fn server_name(route: &RoutePlan, backend: &BackendPlan, picked: &Picked, exchange: &Exchange) -> ServerName<'static> {
     let asked = exchange.client.tls.as_ref().and_then(|tls| tls.sni.as_deref());
     let preserved = asked.filter(|_| route.route.rewrite.preserve_host);

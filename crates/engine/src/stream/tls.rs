@@ -1,62 +1,73 @@
-//! What a stream listener with TLS does first: read the ClientHello, choose the route by it, and terminate TLS or not.
+//! TLS on stream listeners: reads the ClientHello, selects the route by it, and terminates TLS or passes it through.
 
-use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use cardinal_http::{Failure, FailureKind};
-use cardinal_ir::{Listener, Wire};
+use cardinal_ir::Wire;
 use cardinal_net::buffer::Buffer;
-use cardinal_net::{ByteStream, ClientHello, Io, NetError, Timer};
+use cardinal_net::{ByteStream, ClientHello, Io, NetError};
 
 use super::session::Session;
-use crate::arrival::{AcceptedTls, ConnectionTls};
-use crate::certificates::{self, Answer};
+use crate::arrival::{AcceptedTls, Arrived, ConnectionTls};
+use crate::certificates::{self, Answer, Handshake};
 
-/// Takes the route that the connection leads to, and gives the bytes of the session: the client's as they are in clear
-/// text and for `tls_passthrough`, decrypted ones otherwise.
+/// Selects the route of a connection, and returns the bytes of the session: unchanged for clear text and
+/// `tls_passthrough`, decrypted otherwise.
 ///
-/// The route of the highest rank decides, be it one that passes TLS through or one that terminates it. Without a route the
-/// client is not even answered (Kong: both are settled before TLS). `None`: TLS proved a name, and the connection is over.
+/// The matching route of the highest rank decides whether TLS is passed through or terminated. Without a route, the
+/// connection is closed without a response (as in Kong, which selects the route before TLS). Returns `None` if TLS
+/// proved control of a name; the connection has ended then.
 pub(super) async fn accept(
     session: &mut Session,
     down: ByteStream,
     tls: ConnectionTls,
-    listener: &Listener,
+    arrived: &mut Arrived,
 ) -> Result<Option<ByteStream>, Failure> {
     if matches!(tls, ConnectionTls::Clear) {
         session.take_route(Wire::Tcp, session.find(Wire::Tcp, None))?;
         return Ok(Some(down));
     }
-    let timeout_ms = session.plan.node().limits.handshake_timeout_ms;
-    let timer = Timer::new(&session.worker.wheel);
-    let late =
-        || Err(Failure::new(FailureKind::ClientTls, "no TLS handshake").within("client_handshake_timeout", timeout_ms));
-    if !certificates::are_asked(&session.plan, &tls, listener) {
-        let all = async {
-            match begin(session, down, &tls).await? {
-                Begun::Settled(down) => Ok(Some(down)),
-                Begun::Hello(down, _) => terminate(session, down, &tls, Answer::Configured).await,
-            }
-        };
-        return timer.limit(timeout_ms, Box::pin(all)).await.unwrap_or_else(late);
-    }
-    let begun = timer.limit(timeout_ms, Box::pin(begin(session, down, &tls))).await;
-    let (down, hello) = match begun {
-        Some(Ok(Begun::Hello(down, hello))) => (down, hello),
-        Some(Ok(Begun::Settled(down))) => return Ok(Some(down)),
-        Some(Err(failure)) => return Err(failure),
-        None => return late(),
+    let worker = Rc::clone(&session.worker);
+    let begun = arrived.in_time(&worker, Box::pin(begin(session, down, &tls))).await;
+    let (mut down, hello) = match begun.unwrap_or_else(|| Err(late(session)))? {
+        Begun::Hello(down, hello) => (down, hello),
+        Begun::Settled(down) => {
+            arrived.verification = tls.verification();
+            return Ok(Some(down));
+        }
     };
     let client = session.exchange().client.clone();
-    let answer = Box::pin(certificates::ask(&session.worker, &tls, &client, listener, &hello)).await;
-    timer.limit(timeout_ms, Box::pin(terminate(session, down, &tls, answer))).await.unwrap_or_else(late)
+    let handshake = Handshake { worker: &worker, tls: &tls, client: &client, arrived };
+    let answer = if certificates::are_asked(&session.plan, &tls, &arrived.listener) {
+        Box::pin(handshake.ask(&hello, &mut down)).await
+    } else {
+        Answer::Configured
+    };
+    if matches!(answer, Answer::Left) {
+        return Err(Failure::new(FailureKind::ClientClosed, "while a filter waited in the certificate phase"));
+    }
+    let finished = Box::pin(handshake.finish(answer, down)).await.ok_or_else(|| late(session))?;
+    let accepted = finished.map_err(|error| {
+        Failure::new(FailureKind::ClientTls, "TLS handshake with the client").with_source(NetError::Io(error))
+    })?;
+    let Some(AcceptedTls { stream, info, peer, verification }) = accepted else { return Ok(None) };
+    arrived.verification = Some(verification);
+    let client = &mut session.exchange().client;
+    (client.tls, client.peer_identity) = (Some(Arc::new(info)), peer);
+    Ok(Some(ByteStream::new(Io::ServerTls(stream), Buffer::default())))
+}
+
+fn late(session: &Session) -> Failure {
+    let limit_ms = session.plan.node().limits.handshake_timeout_ms;
+    Failure::new(FailureKind::ClientTls, "no TLS handshake").within("client_handshake_timeout", limit_ms)
 }
 
 /// A connection whose route is known.
 enum Begun {
     /// There is no TLS to terminate.
     Settled(ByteStream),
-    /// There is, and this is its ClientHello.
+    /// TLS is to be terminated; contains the ClientHello.
     Hello(ByteStream, ClientHello),
 }
 
@@ -72,7 +83,7 @@ async fn begin(session: &mut Session, mut down: ByteStream, tls: &ConnectionTls)
     let sni = hello.sni.as_deref();
     let passthrough = session.find(Wire::TlsPassthrough, sni);
     let terminated = session.find(Wire::Tls, sni);
-    // A handshake without a name counts as plain TCP in Kong's router, which does not look at SNI conditions then.
+    // In Kong's router, a handshake without a server name counts as plain TCP, and SNI conditions are ignored.
     let terminated = terminated.or_else(|| if sni.is_none() { session.find(Wire::Tcp, None) } else { None });
     if let Some(first) = passthrough
         && terminated.is_none_or(|second| first.rank > second.rank)
@@ -91,23 +102,4 @@ fn read_failure(error: NetError) -> Failure {
     }
     let kind = if error.is_disconnect() { FailureKind::ClientClosed } else { FailureKind::ClientTls };
     Failure::new(kind, "reading a TLS handshake").with_source(error)
-}
-
-/// Ends the client's TLS here.
-async fn terminate(
-    session: &mut Session,
-    down: ByteStream,
-    tls: &ConnectionTls,
-    answer: Answer,
-) -> Result<Option<ByteStream>, Failure> {
-    let failed = |error: io::Error| {
-        Failure::new(FailureKind::ClientTls, "TLS handshake with the client").with_source(NetError::Io(error))
-    };
-    let (io, hello) = down.into_parts();
-    let Io::Tcp(tcp) = io else { return Err(Failure::new(FailureKind::ClientTls, "TLS within TLS")) };
-    let accepted = certificates::finish(answer, tls, tcp, hello.filled()).await.map_err(failed)?;
-    let Some(AcceptedTls { stream, info, peer, .. }) = accepted else { return Ok(None) };
-    let client = &mut session.exchange().client;
-    (client.tls, client.peer_identity) = (Some(Arc::new(info)), peer);
-    Ok(Some(ByteStream::new(Io::ServerTls(stream), Buffer::default())))
 }

@@ -1,5 +1,5 @@
-//! Actions and conditions of routes that no configuration file expresses yet, through the product: records are served, and
-//! `explain` says the same.
+//! Route actions and conditions that configuration files cannot express yet, through the product: records are served,
+//! and `explain` agrees.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Records {
         id
     }
 
-    /// A route of this number; the lower the number, the earlier it is tried.
+    /// A route with this number; lower numbers are tried first.
     fn route(&mut self, number: u128, criteria: Criteria, action: Action) -> Id {
         let id = Id::from_u128(number);
         let rank = Rank { weight: u128::MAX - number, tie: number };
@@ -38,7 +38,7 @@ impl Records {
         id
     }
 
-    /// A filter that answers requests to this backend.
+    /// A filter that replies to requests to this backend.
     fn termination(&mut self, number: u128, backend: Id, status: u16) {
         let id = Id::from_u128(number);
         let params = json!({"status_code": status, "message": "no", "echo": false});
@@ -160,7 +160,7 @@ async fn conditions_on_paths_headers_and_parameters() -> Result<()> {
     Ok(())
 }
 
-/// Which servers answered so many requests.
+/// The servers that responded to this many requests.
 async fn servers(world: &World, requests: usize) -> Result<Vec<String>> {
     let mut client = H1Client::connect(world.http()).await?;
     let mut seen = Vec::new();
@@ -183,12 +183,12 @@ async fn requests_are_split_by_weight() -> Result<()> {
     let world = records.serve()?;
     assert_eq!(servers(&world, 20).await?, vec!["one"; 20]);
 
-    // The weights change under traffic. A record changes, and nothing else.
+    // The weights change under traffic: only the record changes.
     records.route(9, Criteria::default(), split(&[(a, 0), (b, 100)]));
     world.serve_other(records.configuration())?;
     assert_eq!(servers(&world, 20).await?, vec!["two"; 20]);
 
-    // With equal shares, 300 requests that all go to one of them are less likely than 2^-298.
+    // With equal shares, the probability that 300 requests all go to one of them is less than 2^-298.
     records.route(9, Criteria::default(), split(&[(a, 5), (b, 5)]));
     world.serve_other(records.configuration())?;
     let seen = servers(&world, 300).await?;
@@ -233,7 +233,7 @@ async fn shares_are_explained() -> Result<()> {
     let decision = records.explain("/x", &[]).await?;
     let shares: Vec<_> = decision.shares.iter().map(|share| (share.backend.id, share.weight, share.percent)).collect();
     assert_eq!(shares, [(a, 1, 25.0), (b, 3, 75.0), (a, 0, 0.0)]);
-    // The rest is about the largest share.
+    // The decision describes the backend with the largest share.
     assert_eq!(decision.backend.map(|service| service.id), Some(b));
     assert_eq!(decision.reply.map(|(status, _)| status), Some(451));
     assert!(records.explain("/x", &[]).await?.plugins.iter().any(|plugin| plugin.name == "request-termination"));

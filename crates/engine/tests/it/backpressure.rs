@@ -1,4 +1,5 @@
-//! Who does not read is not read for: memory does not grow with the size of a body.
+//! Backpressure: while a peer does not read, the other side is not read either, so memory does not grow with the size
+//! of a body.
 
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use tokio::net::TcpListener;
 use crate::plugins;
 use crate::scene::one;
 
-/// Bytes that an upstream offers.
+/// Number of bytes offered by an upstream.
 const BODY: u64 = 512 << 20;
-/// What sockets of the system and windows may hold on the way; far below what is offered.
+/// Maximum amount buffered by sockets and flow control windows; far below the amount offered.
 const HELD_MAX: u64 = 48 << 20;
 
 async fn flooding() -> ScriptedPeer {
@@ -58,7 +59,7 @@ async fn a_stream_that_is_not_read_stops_only_itself() -> Result<()> {
 
 #[tokio::test]
 async fn an_upstream_that_does_not_read_stops_the_client() -> Result<()> {
-    // It accepts by the system alone, and never reads.
+    // Only the kernel accepts the connection, and nothing reads from it.
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let world = World::start(plugins(), &one(&url, json!({}), json!({})), &[])?;
@@ -85,7 +86,7 @@ async fn those_that_do_not_read_leave_room_on_a_shared_connection() -> Result<()
         assert_eq!(client.head().await?.0, 200);
         silent.push(client);
     }
-    // Until whatever there is between the two is full.
+    // Waits until all buffers between both sides are full.
     settled("the clients' buffers to be full", || silent.iter().map(H1Client::arrived).sum()).await?;
     for _ in 0..4 {
         let mut client = H1Client::connect(world.http()).await?;

@@ -1,4 +1,4 @@
-//! Which target gets a request.
+//! Load balancing: the target selected for each request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,14 +24,14 @@ fn targets(echoes: &[EchoServer]) -> Vec<(String, u32)> {
     echoes.iter().map(|echo| target(echo.address())).collect()
 }
 
-/// Who answered.
+/// The server that responded.
 async fn server(client: &mut H1Client, path: &str, fields: &[(&str, &str)]) -> Result<String> {
     let response = client.get(path, "a.test", fields).await?;
     assert_eq!(response.status, 200, "{}", response.text());
     Ok(response.json()["server"].as_str().unwrap().to_owned())
 }
 
-/// How often each backend answered so many requests on one connection.
+/// How many of this many requests on one connection each backend received.
 async fn counts(world: &World, requests: usize) -> Result<BTreeMap<String, usize>> {
     let mut client = H1Client::connect(world.http()).await?;
     let mut counts = BTreeMap::new();
@@ -111,7 +111,7 @@ async fn the_least_busy_gets_the_next() -> Result<()> {
     Ok(())
 }
 
-/// Every request with these fields goes to one backend, over all connections and generations.
+/// All requests with these fields go to one backend, across connections and generations.
 async fn always(world: &World, path: &str, fields: &[(&str, &str)]) -> Result<String> {
     let mut seen = BTreeSet::new();
     for _ in 0..3 {

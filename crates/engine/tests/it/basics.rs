@@ -1,11 +1,11 @@
-//! The thin slice: one service, one route, key-auth, over every protocol pair.
+//! A minimal configuration: one service, one route, key-auth, over every protocol pair.
 
 use anyhow::Result;
 use cardinal_testkit::{Authority, EchoServer, H1Client, H2Client, WebSocket, World, frame};
 
 use crate::plugins;
 
-/// A file with one service at `url` behind `/api`, and what `more` adds to the route.
+/// A file with one service at `url` behind `/api`, with `more` merged into the route.
 fn file(url: &str, more: &str) -> String {
     format!(
         "_format_version: \"3.0\"\nservices:\n- name: echo\n  url: {url}/base\n  routes:\n  - name: api\n    paths: [/api]\n{more}"

@@ -1,4 +1,4 @@
-//! Bodies that are held for plugins take no more memory than the budget of the node, nor than the connection's part.
+//! Bodies buffered for plugins use no more memory than the budget of the node, and of the connection.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use crate::plugins;
 use crate::scene::one;
 
 const MIB: usize = 1 << 20;
-/// Sent of each body, which is never ended.
+/// Part of each body that is sent; the body is never completed.
 const PART: usize = 400 * 1024;
 
 fn world(url: &str, plugin: Value, settings: &[(&str, &str)]) -> Result<World> {
     World::start(plugins(), &one(url, json!({}), json!({ "plugins": [plugin] })), settings)
 }
 
-/// Collects request bodies.
+/// Buffers request bodies.
 fn transformer() -> Value {
     json!({ "name": "request-transformer", "config": { "add": { "body": ["a:b"] } } })
 }
 
-/// Collects request bodies before it knows who sends them.
+/// Buffers request bodies before authentication.
 fn key_in_body() -> Value {
     json!({ "name": "key-auth", "config": { "key_in_body": true } })
 }
@@ -47,13 +47,13 @@ async fn one_http2_connection_gets_its_part_only() -> Result<()> {
         let mut waiting = Vec::new();
         for _ in 0..8 {
             let mut stream = client.open("POST", "a", "/", &fields, false).await?;
-            // A stream that is refused is reset.
+            // A refused stream is reset.
             match stream.send(&vec![b'x'; PART], false).await {
                 Ok(()) => waiting.push(stream),
                 Err(_) => refused += 1,
             }
         }
-        // An eighth of the node's, and enough for one body.
+        // An eighth of the node's budget, and enough for one body.
         until("some are refused", || world.engine().services().memory.refused() > 0).await;
         assert!(used(&world) <= MIB, "{}", used(&world));
         let overloaded = |world: &World| {
@@ -61,7 +61,7 @@ async fn one_http2_connection_gets_its_part_only() -> Result<()> {
             failures.iter().find(|(kind, _)| kind.label() == "overloaded").map_or(0, |(_, count)| *count)
         };
         until("the others are answered 503", || overloaded(&world) + refused >= 5).await;
-        // Others are not concerned.
+        // Other connections are unaffected.
         let mut other = H1Client::connect(world.http()).await?;
         let response = other.request("POST", "/", "a", &fields, &vec![b'x'; PART]).await?;
         assert_eq!(response.status, if open { 200 } else { 401 }, "{}", response.text());
@@ -104,7 +104,7 @@ async fn slow_senders_do_not_hold_memory_for_ever() -> Result<()> {
     let settings = [("client_body_timeout", "300ms")];
     let world = world(&echo.url(), transformer(), &settings)?;
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n";
-    // One stops, the other one sends a byte from time to time.
+    // One client stops sending, the other sends a byte from time to time.
     let mut stopped = H1Client::connect(world.http()).await?;
     stopped.send(format!("{head}Content-Length: 1000\r\n\r\nx")).await?;
     let mut slow = H1Client::connect(world.http()).await?;

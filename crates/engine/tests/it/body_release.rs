@@ -1,5 +1,5 @@
-//! Memory for bodies that are held for plugins is given back as soon as the client leaves, and holds what plugins make
-//! of the bodies too. All timeouts are those of the defaults, a minute, unless a test sets one.
+//! Memory for bodies buffered for plugins is released as soon as the client disconnects, including memory for the
+//! plugins' output. All timeouts have the default of one minute, unless a test sets one.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::scene::{eventually, one};
 const MIB: usize = 1 << 20;
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
-/// Collects request bodies.
+/// Buffers request bodies.
 fn request_transformer() -> Value {
     json!([{ "name": "request-transformer", "config": { "add": { "body": ["a:b"] } } }])
 }
 
-/// Collects response bodies.
+/// Buffers response bodies.
 fn response_transformer() -> Value {
     json!([{ "name": "response-transformer", "config": { "add": { "json": ["a:b"] } } }])
 }
@@ -37,14 +37,14 @@ fn failed(world: &World, label: &str) -> u64 {
     failures.iter().find(|(kind, _)| kind.label() == label).map_or(0, |(_, count)| *count)
 }
 
-/// How a client leaves.
+/// How a client disconnects.
 #[derive(Clone, Copy, Debug)]
 enum Leave {
     /// Closes its connection.
     Close,
     /// Resets its connection, or its stream.
     Reset,
-    /// Sends nothing more, as far as TCP tells: to nginx, too, it has left.
+    /// Shuts down sending, which counts as a disconnect, as in nginx.
     Finish,
 }
 
@@ -76,7 +76,7 @@ impl Client {
         Ok(Self::H1(client))
     }
 
-    /// Leaves. What is returned has to live on for as long as the connection is to.
+    /// Disconnects. The returned value keeps the connection open if required.
     async fn leave(self, how: Leave) -> Result<Option<Self>> {
         match (self, how) {
             (Self::H1(client), Leave::Reset) => client.reset().map(|()| None),
@@ -93,7 +93,7 @@ impl Client {
     }
 }
 
-/// Lets clients leave in all ways, while at least `held` bytes are held for them.
+/// Lets clients disconnect in all ways, while at least `held` bytes are buffered for them.
 async fn all_leave(url: &str, plugins_used: Value, (length, sent): (usize, usize), held: usize) -> Result<()> {
     let world = world(url, plugins_used, &[])?;
     for h2 in [false, true] {
@@ -145,7 +145,7 @@ async fn while_the_response_body_is_collected() -> Result<()> {
     let mut answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n".to_vec();
     answer.resize(answer.len() + MIB / 2, b' ');
     let (_peer, url) = peer(vec![Step::until("\r\n\r\n"), Step::Send(answer), Step::Drain]).await;
-    // The body of the request is through: it does not count any more.
+    // The request body has been forwarded: it does not count any more.
     all_leave(&url, response_transformer(), (10, 10), MIB / 2).await
 }
 
@@ -159,7 +159,7 @@ async fn while_the_response_is_sent() -> Result<()> {
     for h2 in [false, true] {
         for how in [Leave::Close, Leave::Reset] {
             let before = failed(&world, "client_closed");
-            // The client reads no more than the head.
+            // The client only reads the head.
             let mut client = Client::start(&world, h2, 10, 10).await?;
             match &mut client {
                 Client::H1(client) => assert_eq!(client.head().await?.0, 200),
@@ -254,7 +254,7 @@ async fn request_bodies_count_as_plugins_make_them() -> Result<()> {
     for h2 in [false, true] {
         let world = world(&url, enlarging.clone(), &[])?;
         let _client = Client::start(&world, h2, 10, 10).await?;
-        // `xxxxxxxxxx=&a=yyyy…`, or without the `=` of an argument that has no value.
+        // `xxxxxxxxxx=&a=yyyy…`, or without the `=` of an argument without a value.
         let grown = || (12 + MIB / 2..16 + MIB / 2).contains(&used(&world));
         ensure!(eventually(grown).await, "h2={h2}: {} bytes are counted", used(&world));
     }
@@ -344,7 +344,7 @@ async fn clients_that_do_not_read_a_held_response_are_not_waited_for() -> Result
     let echo = EchoServer::start("backend").await;
     let settings = [("client_send_timeout", "200ms")];
     let world = world(&echo.url(), response_transformer(), &settings)?;
-    // More than all the buffers between.
+    // More than all buffers in between.
     let words = format!("bytes:{},header:Content-Type=application/json", 15 * MIB);
     let mut h1 = H1Client::connect(world.http()).await?;
     h1.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Echo: {words}\r\n\r\n")).await?;

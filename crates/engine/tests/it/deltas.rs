@@ -1,5 +1,5 @@
-//! Ten thousand random changes, received as deltas from a source, come to what starting from scratch comes to: byte for byte, in the
-//! hash of the configuration and in the responses.
+//! Ten thousand random changes, received as deltas from a source, have the same result as starting from scratch: byte
+//! for byte, in the hash of the configuration and in the responses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use serde_json::json;
 
 use crate::plugins;
 
-/// Changes; each touches up to four records.
+/// Number of changes; each touches up to four records.
 const DELTAS: u64 = 10_000;
-/// Every so many of them, a node starts from scratch and is asked the same.
+/// After this many changes, a node is started from scratch and receives the same requests.
 const FRESH_EVERY: u64 = 100;
 /// Ids of each table.
 const IDS: u64 = 6;
@@ -51,7 +51,7 @@ fn origin(kind: &str, id: Id) -> Origin {
     Origin::new("test", kind, id)
 }
 
-/// A record of this table, whose references may lead nowhere.
+/// A record of this table, whose references may dangle.
 fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -> Option<Record> {
     let address = |dice: &mut Dice| {
         let address = upstreams[dice.below(upstreams.len() as u64) as usize];
@@ -60,7 +60,7 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
     Some(match kind {
         RecordKind::Cluster => Record::Cluster(cluster(id, dice).into()),
         RecordKind::Endpoint => {
-            // All endpoints of a cluster are one server, so that answers do not depend on which is chosen.
+            // All endpoints of a cluster are one server, so that responses do not depend on the selection.
             let cluster = dice.id(RecordKind::Cluster);
             let address = upstreams[cluster.as_u128() as usize % upstreams.len()];
             let host = Host { host: address.ip().to_string().into(), port: address.port() };
@@ -96,7 +96,7 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
                 criteria.hosts.push(HostMatch { host, ..HostMatch::default() });
             }
             let weighted = |dice: &mut Dice, weight| WeightedBackend { backend: dice.id(RecordKind::Backend), weight };
-            // Of several backends one gets all, so that answers do not depend on chance.
+            // One of several backends receives all requests, so that responses do not depend on chance.
             let action = match dice.below(16) {
                 0 => Action::None,
                 1 => {
@@ -128,7 +128,7 @@ fn record(kind: RecordKind, id: Id, dice: &mut Dice, upstreams: &[SocketAddr]) -
     })
 }
 
-/// Tracing that is seen in the headers of requests.
+/// Tracing that is visible in request headers.
 fn telemetry(id: Id, dice: &mut Dice) -> Telemetry {
     let format = [TraceFormat::W3c, TraceFormat::B3Single, TraceFormat::Jaeger][dice.below(3) as usize];
     let scope = TelemetryScope {
@@ -145,7 +145,7 @@ fn telemetry(id: Id, dice: &mut Dice) -> Telemetry {
     }
 }
 
-/// A cluster whose policies leave the answers alone.
+/// A cluster whose policies do not affect responses.
 fn cluster(id: Id, dice: &mut Dice) -> Cluster {
     let mut cluster =
         Cluster { origin: origin("upstreams", id), slots: 10 + dice.below(2) as u32, ..Cluster::default() };
@@ -186,7 +186,7 @@ fn filter_set(set: Id, dice: &mut Dice) -> FilterSet {
         ),
     };
     let scope = scope(dice, kind != "key-auth");
-    // Of two instances that apply equally, the one of the lower id counts.
+    // Of two instances that apply equally, the one with the lower id is used.
     let precedence = [scope.route, scope.backend, scope.principal].iter().flatten().count() as u32;
     let filter = Filter { kind: kind.into(), params: params.into(), ..Filter::default() };
     FilterSet { origin: origin("plugins", set), scope, precedence, filters: vec![filter] }
@@ -203,7 +203,7 @@ fn scope(dice: &mut Dice, principals: bool) -> Scope {
     scope
 }
 
-/// A policy; some stand for instances of a plugin that filter sets have, too. They say what they are by a header.
+/// A policy; some represent instances of plugins that filter sets also contain. They add a header that identifies them.
 fn policy(id: Id, dice: &mut Dice) -> Policy {
     let status = 460 + dice.below(9) as u16;
     let spec = match dice.below(4) {
@@ -275,7 +275,7 @@ fn add<T>(delta: &mut cardinal_ir::Delta<T>, id: Id, new: Option<Arc<T>>) {
     *delta = all.into_iter().collect();
 }
 
-/// The generation with all records made anew, in tables that were filled in another order.
+/// The generation with all records copied, in tables filled in another order.
 fn from_scratch(ir: &Ir) -> Ir {
     binary::decode(&binary::encode(ir).unwrap()).unwrap()
 }
@@ -286,7 +286,7 @@ fn settings() -> NodeSettings {
     NodeSettings { listeners: vec![listener], limits: Limits::default(), ..NodeSettings::default() }
 }
 
-/// What a node answers, and whether it goes on to which upstream as what.
+/// The responses of a node, and the upstream requests.
 async fn answers(world: &World) -> Result<Vec<String>> {
     let mut client = H1Client::connect(world.http()).await?;
     let mut all = Vec::new();
@@ -296,7 +296,7 @@ async fn answers(world: &World) -> Result<Vec<String>> {
                 let fields: &[(&str, &str)] = if key.is_empty() { &[] } else { &[("apikey", key)] };
                 let target = format!("/p{path}/x");
                 let response = client.get(&target, host, fields).await?;
-                // Lines below the first one name the request.
+                // Lines after the first one contain the request id.
                 let mut said = String::from_utf8_lossy(&response.body).lines().next().unwrap_or_default().to_owned();
                 if let Ok(report) = serde_json::from_str::<serde_json::Value>(&said) {
                     let sent = |name: &str| {
@@ -313,7 +313,7 @@ async fn answers(world: &World) -> Result<Vec<String>> {
                             ["x-0", "x-1", "x-2", "x-consumer-username", "traceparent", "b3", "uber-trace-id"]
                                 .map(sent)
                         ),
-                        // The id of the request is another one each time.
+                        // The request id differs each time.
                         None => report["message"].to_string(),
                     };
                 }
@@ -337,14 +337,14 @@ async fn deltas_come_to_what_starting_from_scratch_comes_to() -> Result<()> {
     result
 }
 
-/// Sends random changes, and compares what is served with a node that starts from scratch.
+/// Sends random changes, and compares the active configuration with a node that starts from scratch.
 async fn change(handle: MemoryHandle, world: &World, node: &Arc<NodeSettings>, upstreams: &[SocketAddr]) -> Result<()> {
     let mut dice = Dice(SeededRng::new(11));
     let with = |ir: Ir| Configuration { ir: Arc::new(ir), node: Arc::clone(node), ..Configuration::default() };
     let mut served = Ir::default();
     let (mut refused, mut generation, mut distinct) = (0, 1, std::collections::HashSet::new());
     for number in 1..=DELTAS {
-        // As it comes from a control plane.
+        // In the form in which a control plane sends it.
         let sent = delta(&mut dice, upstreams);
         let received: IrDelta = binary::decode(&binary::encode(&sent)?)?;
         let mut next = served.clone();
@@ -371,10 +371,10 @@ async fn change(handle: MemoryHandle, world: &World, node: &Arc<NodeSettings>, u
             distinct.extend(ours);
         }
     }
-    // The test is worth something: most deltas are served, some are refused, and answers differ.
+    // Ensures that the test covers enough: most deltas are applied, some are rejected, and responses differ.
     ensure!(generation > DELTAS / 3 && refused > DELTAS / 20, "{generation} served, {refused} refused");
     ensure!(distinct.len() > 100, "{} different answers", distinct.len());
-    let facts = world.engine().config_status().facts();
-    ensure!(facts.reloads_failed + facts.reloads_succeeded + 1 == DELTAS, "{facts:?}");
+    let state = world.engine().config_status().state();
+    ensure!(state.reloads_failed + state.reloads_succeeded + 1 == DELTAS, "{state:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `explain` says what is served: random configurations, random requests, equal answers.
+//! `explain` agrees with the data plane, for random configurations and random requests.
 
 use anyhow::Result;
 use cardinal_base::{Rng, SeededRng};

@@ -1,4 +1,4 @@
-//! Bad input and broken upstreams: each has a defined answer, and nothing of one request shows in another.
+//! Invalid input and failing upstreams: each has a defined response, and requests do not affect each other.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn file(url: &str, service: &str) -> String {
     )
 }
 
-/// Sends bytes on a new connection and gives the status line and everything after it.
+/// Sends bytes on a new connection and returns the status line and the rest of the response.
 async fn raw(world: &World, bytes: &str) -> Result<String> {
     let mut client = H1Client::connect(world.http()).await?;
     client.send(bytes).await?;
@@ -224,7 +224,7 @@ async fn limits_hold() -> Result<()> {
     Ok(())
 }
 
-/// What a client sends beyond the connection's last request does not cost it the answers before.
+/// Input after the last request of a connection does not discard the responses before it.
 #[tokio::test]
 async fn the_last_answers_of_a_connection_arrive() -> Result<()> {
     let echo = EchoServer::start("e").await;
@@ -233,7 +233,7 @@ async fn the_last_answers_of_a_connection_arrive() -> Result<()> {
     for _ in 0..10 {
         let mut client = H1Client::connect(world.http()).await?;
         client.send(&"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4_000)).await?;
-        // A reset that came would undo what was not read yet.
+        // A reset would discard unread data.
         cardinal_testkit::until("the connection to end", || world.engine().totals().active == 0).await?;
         let answers = String::from_utf8(client.read_to_end().await?)?;
         assert_eq!((answers.matches("HTTP/1.1 200").count(), answers.matches("Connection: close").count()), (50, 1));
@@ -268,7 +268,7 @@ async fn a_response_of_which_nothing_was_sent_is_replaced() -> Result<()> {
     Ok(())
 }
 
-/// A message may end in a quote of its own.
+/// A message may end with a quote.
 #[tokio::test]
 async fn messages_with_quotes_are_valid_json() -> Result<()> {
     let text = "stop \"now\"";
@@ -305,7 +305,7 @@ async fn an_http2_client_that_ignores_the_goodbye_is_left() -> Result<()> {
     configuration.node_mut().limits.keepalive_timeout_ms = 200;
     let world = World::of(plugins(), configuration)?;
     let mut client = H1Client::connect(world.http()).await?;
-    // A preface and empty SETTINGS, then nothing: no acknowledgement of anything.
+    // A preface and empty SETTINGS, then nothing: no acknowledgements.
     client.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await?;
     client.read_to_end().await?;
     Ok(())
@@ -314,7 +314,7 @@ async fn an_http2_client_that_ignores_the_goodbye_is_left() -> Result<()> {
 #[tokio::test]
 async fn what_is_left_out_does_not_go_open() -> Result<()> {
     let echo = EchoServer::start("e").await;
-    // A realm that breaks the header apart cannot be built; nor can a template that is a program.
+    // A realm that breaks the header cannot be built; nor can a template that is a program.
     for plugin in [
         "{name: basic-auth, config: {realm: \"a\\r\\nX: y\"}}",
         "{name: request-transformer, config: {add: {headers: [\"x:$(os.exit())\"]}}}",

@@ -1,4 +1,4 @@
-//! Fields that belong to one connection, fields that are added, and who may change them.
+//! Hop-by-hop fields, fields that are added, and the sources that may change them.
 
 use anyhow::Result;
 use cardinal_testkit::{EchoServer, H1Client, H2Client, Response, ScriptedPeer, Step, World};
@@ -9,14 +9,14 @@ use crate::scene::{file, one, sent, sent_all, service_of};
 
 const VIA: &str = "cardinal";
 
-/// A world with one backend that reports.
+/// A world with one backend that reports requests.
 async fn plain(settings: &[(&str, &str)]) -> Result<(EchoServer, World)> {
     let echo = EchoServer::start("e").await;
     let world = World::start(plugins(), &one(&echo.url(), json!({}), json!({})), settings)?;
     Ok((echo, world))
 }
 
-/// What an upstream that says this makes of a response.
+/// The response received by a client for an upstream response.
 async fn answered(answer: &str, settings: &[(&str, &str)]) -> Result<Response> {
     let peer = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), Step::send(answer)]]).await;
     let url = format!("http://{}", peer.address());
@@ -110,7 +110,7 @@ const OWN: [&str; 15] = [
     "X-Kong-Request-Id",
 ];
 
-/// The same name to CGI and its successors.
+/// The name of the variable in CGI and similar interfaces.
 fn variable(name: &str) -> String {
     name.to_ascii_lowercase().replace('-', "_")
 }

@@ -1,4 +1,4 @@
-//! Targets that are taken out of service and come back.
+//! Health checks: targets become unhealthy and healthy again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::plugins;
 use crate::scene::{JSON, balanced, eventually, health, no_peer, outcome, target, until_state};
 use crate::upstream_http2::{Exchange, Server};
 
-/// An address where nobody listens.
+/// An address without a listener.
 fn nowhere() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
-/// Passive checks that turn at so many failures of a kind.
+/// Passive checks with this threshold for a kind of failure.
 fn passive(kind: &str, count: u32) -> Value {
     json!({ "healthchecks": { "passive": { "unhealthy": { kind: count } } } })
 }
 
-/// Active checks of a kind: every 20 ms, one success or failure turns.
+/// Active checks of a kind: every 20 ms, with thresholds of one.
 fn active(kind: &str, more: Value) -> Value {
     let mut checks = crate::scene::merged(
         json!({
@@ -39,7 +39,7 @@ fn active(kind: &str, more: Value) -> Value {
     checks
 }
 
-/// Statuses of so many requests on one connection.
+/// Statuses of this many requests on one connection.
 async fn statuses(world: &World, count: usize, fields: &[(&str, &str)]) -> Result<Vec<u16>> {
     let mut client = H1Client::connect(world.http()).await?;
     let mut statuses = Vec::new();
@@ -118,7 +118,7 @@ async fn statuses_and_timeouts_count_as_configured() -> Result<()> {
         assert_eq!(seen, expect, "{kind} {behaviour}");
         assert_eq!(refusal(&world).await?, no_peer());
     }
-    // What is not in the list does not count, and neither does what has no limit.
+    // Statuses outside the list, and failures without a threshold, are ignored.
     for (kind, behaviour) in
         [("http_failures", "status:502"), ("tcp_failures", "status:500"), ("timeouts", "status:500")]
     {
@@ -136,7 +136,8 @@ async fn a_success_forgives_failures() -> Result<()> {
     let checks = json!({ "healthchecks": { "passive": {
         "healthy": { "successes": 1 }, "unhealthy": { "http_failures": 3 } } } });
     let world = World::start(plugins(), &balanced(&[target(echo.address())], checks, json!({})), &[])?;
-    // One connection: what a response says is reported before the next request is read, so that the order is known.
+    // One connection: the outcome of a response is reported before the next request is read, so the order is
+    // deterministic.
     let mut client = H1Client::connect(world.http()).await?;
     let mut seen = Vec::new();
     for (count, echo) in [(2, "status:500"), (1, "status:200")].repeat(3).into_iter().chain([(4, "status:500")]) {
@@ -225,7 +226,7 @@ async fn probes_judge_by_status_and_time() -> Result<()> {
     let silent = vec![Step::until("\r\n\r\n"), Step::Pause(Duration::from_secs(10))];
     let (bad, good) = (answer("500 Sorry"), answer("302 Found"));
     for failing in [bad, silent, answer("nonsense")] {
-        // Long enough to be seen.
+        // Enough failures to be observed.
         let mut plays = vec![failing; 6];
         plays.push(good.clone());
         let peer = ScriptedPeer::start(plays).await;
@@ -274,7 +275,7 @@ async fn health_and_counts_outlive_a_reload() -> Result<()> {
     assert_eq!(statuses(&world, 4, &failing).await?, [500; 4]);
     world.apply(&at(1))?;
     assert_eq!(states(&world, &[one.address(), two.address()]), ["healthy", "healthy"]);
-    // Each has two of three failures from before.
+    // Each has two of three failures already.
     let seen = statuses(&world, 3, &failing).await?;
     assert_eq!(seen, [500, 500, 503]);
     world.apply(&at(2))?;
@@ -296,7 +297,7 @@ async fn too_few_are_none() -> Result<()> {
         let mut upstream = passive("tcp_failures", 1);
         upstream["healthchecks"]["threshold"] = json!(threshold);
         let world = World::start(plugins(), &balanced(&targets, upstream, json!({ "retries": 5 })), &[])?;
-        // Until the dead are known as such, requests get through or not.
+        // Requests may fail until the endpoints that are down have been detected.
         statuses(&world, 8, &[]).await?;
         assert_eq!(states(&world, &dead[..down]), vec!["unhealthy"; down]);
         let expect = if serves { (200, String::new()) } else { no_peer() };

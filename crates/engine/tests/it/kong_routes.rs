@@ -1,6 +1,6 @@
-//! Kong's answers to 900 random route tables, as `explain` says them and as requests find them.
+//! Kong's results for 900 random route tables, compared with `explain` and with requests.
 //!
-//! The cases are those of `cardinal-kong`, whose tests hand them to the matcher.
+//! The cases are those of `cardinal-kong`, whose tests run them with the matcher.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ fn cases() -> Result<Vec<Value>> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// The file of a case, with all services at one backend.
+/// The file of a case, with one backend for all services.
 fn file(case: &Value, echo: &EchoServer) -> String {
     let (mut services, mut routes) = (Vec::new(), Vec::new());
     for (number, entry) in case["routes"].as_array().unwrap().iter().enumerate() {
@@ -38,7 +38,7 @@ fn file(case: &Value, echo: &EchoServer) -> String {
     json!({ "_format_version": "3.0", "services": services, "routes": routes }).to_string()
 }
 
-/// A node with a router flavor and an order of routes, and where it is asked.
+/// A node with a router flavor and an order of routes, and its clients.
 struct Node {
     world: World,
     authority: Authority,
@@ -62,10 +62,10 @@ impl Node {
         Ok(Self { world, authority })
     }
 
-    /// Compares the answers to a case with what is expected; says whether the request reached the backend.
+    /// Compares the results of a case with the expected ones; returns whether the request reached the backend.
     async fn check(&self, case: &Value, expected: Option<&str>, echo: &EchoServer) -> Result<bool> {
         let yaml = file(case, echo);
-        // The path that Kong recorded is that of the route that Kong chose.
+        // The path recorded by Kong belongs to the route selected by Kong.
         let path = case["expect"]["upstream_uri"].as_str().filter(|_| expected == case["expect"]["route"].as_str());
         let explained = self.explain(case, &yaml).await?;
         let served = self.serve(case, &yaml).await?;

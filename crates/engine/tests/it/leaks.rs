@@ -1,4 +1,4 @@
-//! Many clients with a secret each, mixed as badly as can be: nobody ever sees what belongs to somebody else.
+//! Many concurrent clients with different secrets: no data of one client is sent to another.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn spawn(task: impl Future<Output = Result<()>> + Send + 'static) -> tokio::task
     tokio::spawn(task)
 }
 
-/// Runs all of them and gives the first failure.
+/// Awaits all tasks and returns the first failure.
 async fn all(tasks: Vec<tokio::task::JoinHandle<Result<()>>>) -> Result<()> {
     for task in tasks {
         task.await??;
@@ -24,7 +24,7 @@ async fn all(tasks: Vec<tokio::task::JoinHandle<Result<()>>>) -> Result<()> {
     Ok(())
 }
 
-/// OneOrMany upstream connections for many clients, and a plugin in each phase.
+/// Few upstream connections for many clients, and a plugin in each phase.
 async fn start() -> Result<(EchoServer, Arc<World>)> {
     let echo = EchoServer::start("e").await;
     let file = json!({"_format_version": "3.0", "services": [{"name": "s", "url": echo.url(), "retries": 0,
@@ -38,7 +38,8 @@ async fn start() -> Result<(EchoServer, Arc<World>)> {
     Ok((echo, Arc::new(world)))
 }
 
-/// A secret that only this client in this round has; all secrets are of one length, so that a stale end shows.
+/// A secret specific to the client and the round; all secrets have the same length, so that stale suffixes are
+/// detected.
 fn secret(kind: &str, client: usize, round: usize) -> String {
     format!("SECRET-{kind}-{client:03}-{round:03}-END")
 }
@@ -48,7 +49,7 @@ fn secrets(text: &str) -> Vec<&str> {
     text.match_indices("SECRET-").map(|(at, _)| text.get(at..at + 22).unwrap_or(&text[at..])).collect()
 }
 
-/// Fields and body of a response have no secret but this one; the report says that the backend saw no other either.
+/// Checks that fields and body of a response contain no other secret, and that the backend saw no other.
 fn check(response: &Response, own: &str) -> Result<()> {
     let text = format!("{:?} {:?} {}", response.headers, response.trailers, response.text());
     let found = secrets(&text);
@@ -59,7 +60,7 @@ fn check(response: &Response, own: &str) -> Result<()> {
     only_once(&response.headers)
 }
 
-/// Fields that a response has once do not come twice, nor those of another one.
+/// Checks that single-valued fields occur once, with the right value.
 fn only_once(headers: &Fields) -> Result<()> {
     for name in ["x-own", "x-id", "x-seen", "x-kong-request-id", "content-length", "content-type", "via", "server"] {
         let count = headers.all(name).count();
@@ -159,7 +160,7 @@ async fn responses_that_stop_leave_nothing_behind() -> Result<()> {
                 } else if let Ok(response) = response {
                     ensure!(response.status == 502, "{}", response.status);
                     ensure!(secrets(&response.text()).is_empty(), "{}", response.text());
-                    // What the failed one said must not stick to the next one on this connection.
+                    // Data of the failed request must not appear in the next one on this connection.
                     let next = connection.get("/next", "a", &[("X-Secret", "none")]).await?;
                     ensure!(secrets(&format!("{next:?} {}", next.text())).is_empty(), "{next:?}");
                 }
@@ -182,7 +183,7 @@ async fn pipelined_requests_get_their_own_answers() -> Result<()> {
             for round in 0..ROUNDS {
                 let own = secret("PIP", client, round);
                 let mine = match round % 4 {
-                    // Refused by nobody, answered by the gateway: no field of another may show here.
+                    // A local reply: it must not contain fields of another request.
                     3 => "GET /none HTTP/1.1\r\nHost: a\r\nX-Echo: status:204,body:empty\r\n\r\n".to_owned(),
                     1 => format!(
                         "POST /{own} HTTP/1.1\r\nHost: {own}\r\nX-Secret: {own}\r\nX-Echo: header:X-Own={own}\r\nTransfer-Encoding: chunked\r\n\r\n16\r\n{own}\r\n0\r\nX-Trailer: {own}\r\n\r\n"

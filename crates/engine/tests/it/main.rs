@@ -1,4 +1,4 @@
-//! The data plane against real sockets: a Kong file, an engine, backends and clients, all on loopback.
+//! The data plane with real sockets: a Kong file, an engine, backends and clients, all on loopback.
 
 mod actions;
 mod backpressure;

@@ -1,4 +1,4 @@
-//! A front end of a few lines: changes from memory drive a running engine, which knows the words of no front end.
+//! A minimal front end: changes from memory drive a running engine, which does not depend on a front end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Scene {
         let missing = self.get("/a").await;
         assert_eq!((missing.status, missing.header("server")), (404, None));
         assert_eq!(missing.json()["message"], "no route matches");
-        // A record that refers to nothing refuses the change, and names the record.
+        // A dangling reference rejects the change, and the error names the record.
         let refused = self.apply(route(Some("/a"))).await;
         assert!(matches!(refused, Ack::Refused(Refusal::Invalid(_))), "{refused:?}");
         assert!(matches!(refused.result_of(&origin("routes", ROUTE)), RecordResult::Rejected(_)));
@@ -104,7 +104,7 @@ impl Scene {
         assert_eq!(self.get("/a").await.status, 200);
         assert_eq!(generation(&self.apply(route(Some("/b"))).await), 4);
         assert_eq!((self.get("/a").await.status, self.get("/b").await.status), (404, 200));
-        // A record that cannot be used is rejected alone.
+        // An unusable record is rejected on its own.
         let partly = self.apply(filters(Some("no-such-filter"))).await;
         assert_eq!(generation(&partly), 5);
         assert!(matches!(partly.result_of(&origin("filters", FILTERS)), RecordResult::Rejected(_)), "{partly:?}");
@@ -113,7 +113,7 @@ impl Scene {
         generation(&self.apply(filters(Some("request-termination"))).await);
         assert_eq!(self.get("/b").await.status, 418);
         generation(&self.apply(filters(None)).await);
-        // Settings of the node change with records or without.
+        // Settings of the node can be changed with or without records.
         let headers = HeaderPolicy { server: Some("test".into()), ..HeaderPolicy::default() };
         generation(&self.handle.configure(settings(headers), IrDelta::default()).await.unwrap());
         assert_eq!((self.get("/a").await.header("server"), self.get("/b").await.status), (Some("test"), 200));

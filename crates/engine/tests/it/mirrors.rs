@@ -1,4 +1,4 @@
-//! Copies of requests for mirrors: what they are, and that nobody waits for them.
+//! Mirroring: the content of copies, and that mirroring never delays requests.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn copy(address: std::net::SocketAddr) -> Backend {
     backend(Id::from_u128(COPY), address)
 }
 
-/// A peer that answers each request, of which the last bytes are these.
+/// A peer that responds to each request; a request ends with these bytes.
 async fn peer(end: &str) -> ScriptedPeer {
     let answer = || [Step::until(end), Step::send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")];
     ScriptedPeer::start(vec![(0..64).flat_map(|_| answer()).collect::<Play>()]).await
@@ -57,7 +57,7 @@ async fn chunked(client: &mut H1Client, method: &str, parts: &[&str]) -> Result<
     client.response().await
 }
 
-/// How many copies met this fate.
+/// Number of copies with this outcome.
 fn count(world: &World, fate: &str) -> u64 {
     let totals = world.engine().totals();
     totals.mirrored.iter().find(|(label, _)| *label == fate).map_or(0, |(_, count)| *count)
@@ -85,7 +85,7 @@ async fn head_and_body_are_copied() -> Result<()> {
     assert!(text.contains("X-A: b\r\n") && text.contains("Content-Length: 18\r\n"), "{text}");
     assert!(text.contains("X-Forwarded-For: 127.0.0.1\r\n") && text.ends_with("\r\n\r\nsome text, the end"), "{text}");
 
-    // A body of unknown length is copied as it passes; the connection is used again.
+    // A body of unknown length is copied as it is streamed; the connection is reused.
     let response = chunked(&mut client, "PUT", &["one, ", "the end"]).await?;
     assert_eq!(response.json()["body"]["text"].as_str(), Some("one, the end"));
     until(&world, "answered", 2).await?;
@@ -105,7 +105,7 @@ async fn the_host_is_kept_where_that_is_asked_for() -> Result<()> {
     until(&world, "answered", 1).await?;
     assert!(received(&copies).contains(&format!("Host: {}\r\n", copies.address())), "{}", received(&copies));
 
-    // The client's Host, where the route preserves it, with the mark.
+    // If the route preserves the client's Host, the copy's Host is marked.
     let (id, route) = configuration.ir.routes.iter().next().map(|(id, route)| (*id, Route::clone(route))).unwrap();
     let mut ir = Ir::clone(&configuration.ir);
     let policies = RoutePolicies { mirrors: vec![mirror()], ..RoutePolicies::default() };
@@ -124,7 +124,7 @@ async fn a_mirror_that_hangs_delays_nobody_and_its_copies_are_limited() -> Resul
     let main = EchoServer::start("main").await;
     let hanging = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
     let world = World::of(plugins(), configuration(&main, copy(hanging.address()), mirror()))?;
-    // All on one worker: the limit is one of each.
+    // All requests are on one worker: the limit applies per worker.
     let mut client = H1Client::connect(world.http()).await?;
     for _ in 0..140 {
         let response = client.request("POST", "/", "a.test", &[], b"text").await?;
@@ -144,7 +144,7 @@ async fn a_mirror_that_fails_is_counted_and_nothing_else() -> Result<()> {
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);
     until(&world, "failed", 1).await?;
 
-    // One that closes instead of answering, and one that answers too late for its own time limits.
+    // A backend that closes the connection instead of responding, and one that exceeds its timeouts.
     let closing = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n")]]).await;
     world.serve_other(configuration(&main, copy(closing.address()), mirror()))?;
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);
@@ -157,7 +157,7 @@ async fn a_mirror_that_fails_is_counted_and_nothing_else() -> Result<()> {
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);
     until(&world, "failed", 3).await?;
 
-    // One whose TLS cannot be set up.
+    // A backend whose TLS cannot be set up.
     let tls = Some(UpstreamTls { client_certificate: Some(Id::from_u128(9)), ..UpstreamTls::default() });
     let mut broken = configuration(&main, Backend { tls, ..copy(nobody) }, mirror());
     let mut ir = Ir::clone(&broken.ir);
@@ -176,7 +176,7 @@ async fn long_bodies_pass_and_are_not_copied() -> Result<()> {
     let world = World::of(plugins(), configuration(&main, copy(copies.address()), small))?;
     let mut client = H1Client::connect(world.http()).await?;
     let long = "x".repeat(4 << 20);
-    // By its length, and by what has come of it.
+    // Too long by its declared length, and by the received data.
     let response = client.request("POST", "/", "a.test", &[], long.as_bytes()).await?;
     assert_eq!(response.json()["body"]["bytes"].as_u64(), Some(4 << 20));
     assert_eq!(count(&world, "body_too_large"), 1);
@@ -185,7 +185,7 @@ async fn long_bodies_pass_and_are_not_copied() -> Result<()> {
     assert_eq!(count(&world, "body_too_large"), 2);
     assert_eq!(copies.connections(), 0);
 
-    // A body that is within the limit and longer than what is spliced otherwise passes whole, and is copied whole.
+    // A body that is within the limit but long enough for splicing is forwarded and copied completely.
     let ending = peer("xxx, the end").await;
     let large = Mirror { body_bytes_max: 8 << 20, ..mirror() };
     world.serve_other(configuration(&main, copy(ending.address()), large))?;
@@ -221,7 +221,7 @@ async fn shares_of_requests_are_copied_and_explained() -> Result<()> {
     assert_eq!(copies.connections(), 0);
     let half = configuration(&main, copy(copies.address()), Mirror { percent: 50.0, ..mirror() });
     world.serve_other(half.clone())?;
-    // That all or none of 300 are copied is less likely than 2^-298.
+    // The probability that all or none of 300 requests are copied is less than 2^-298.
     let requests = 300;
     for _ in 0..requests {
         assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);

@@ -1,4 +1,4 @@
-//! TLS on both sides: which certificate is shown to whom, and who is believed.
+//! TLS on both sides: certificate selection, and verification of peers.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::plugins;
 use crate::scene::{JSON, certificate, file, merged, one, outcome, sent, service_of};
 
-/// A client that takes any certificate with a key of this kind (`RSA`, `ECDSA`, or both when empty).
+/// A client that accepts any certificate with a key of this kind (`RSA`, `ECDSA`, or both if empty).
 fn client(version: &'static rustls::SupportedProtocolVersion, kind: &str) -> Arc<ClientConfig> {
     let mut provider = aws_lc_rs::default_provider();
     let mapping = provider.signature_verification_algorithms.mapping.iter().copied();
@@ -30,7 +30,7 @@ fn client(version: &'static rustls::SupportedProtocolVersion, kind: &str) -> Arc
     Arc::new(config)
 }
 
-/// Connects; gives the connection, the certificate that was shown, and the version.
+/// Connects; returns the connection, the presented certificate, and the version.
 async fn handshake(
     world: &World,
     name: &str,
@@ -178,7 +178,7 @@ fn authorities(list: &[(&str, &Authority)]) -> Value {
     list.iter().map(|(id, authority)| json!({ "id": id, "cert": authority.cert_pem() })).collect()
 }
 
-/// The answer to a request by way of a service with these settings.
+/// The response to a request through a service with these settings.
 async fn by_service(tables: Value, settings: &[(&str, &str)]) -> Result<cardinal_testkit::Response> {
     let world = World::start(plugins(), &file(tables), settings)?;
     H1Client::connect(world.http()).await?.get("/", "client.test:99", &[JSON]).await

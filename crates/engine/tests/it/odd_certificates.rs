@@ -1,4 +1,4 @@
-//! Certificates that OpenSSL takes and that a strict verification does not: of upstreams, and of the node itself.
+//! Certificates that OpenSSL accepts but a strict verification rejects: of upstreams, and of the node itself.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn version_1(bits: &str) -> Result<(String, String)> {
     Ok((folder.read("crt"), folder.read("key")))
 }
 
-/// A server that shows a certificate, whatever it is.
+/// A server that presents this certificate, valid or not.
 pub(crate) fn shows(pair: CertifiedKey, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(versions)
@@ -58,7 +58,7 @@ const PSS_2048: &[&str] = &["RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"];
 const PSS_1024: &[&str] = &["RSA-PSS", "-pkeyopt", "rsa_keygen_bits:1024"];
 const EC: &[&str] = &["EC", "-pkeyopt"];
 
-/// What the certificate is, its key, its extensions, how it is signed, and how the server is started.
+/// The description of the certificate, its key, its extensions, how it is signed, and how the server is started.
 type Case = (&'static str, Vec<&'static str>, &'static str, &'static [&'static str], &'static [&'static str]);
 
 fn cases() -> Vec<Case> {
@@ -137,7 +137,7 @@ async fn an_upstream_needs_the_key_of_its_certificate() -> Result<()> {
             (&v1, &v1_key, 200),
             (&v1, &rsa.key_pem, 502),
         ] {
-            // The chain of one, the key of the other.
+            // The chain of one certificate, the key of the other.
             let own = [&rsa, &other_rsa, &ec].into_iter().find(|issued| issued.key_pem == *key);
             let own = own.map_or(&v1, |issued| &issued.cert_pem);
             let mut pair = Arc::unwrap_or_clone(certified_key(own, key)?);
@@ -204,7 +204,7 @@ async fn expired_upstreams_are_refused_when_verified() -> Result<()> {
     Ok(())
 }
 
-/// The certificate that a client with this server name gets.
+/// The certificate that a client with this server name receives.
 async fn shown(world: &World, name: &str) -> Result<Vec<u8>> {
     let config = cardinal_net::tls::client_config(&cardinal_net::tls::ClientSettings::default())?;
     let socket = Socket::connect(world.https()).await?.start_tls(name, config).await?;

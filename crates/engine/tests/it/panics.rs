@@ -1,4 +1,4 @@
-//! A plugin that panics, wherever it may, harms neither the node nor the traffic of others.
+//! A plugin that panics, in any phase, affects neither the node nor other traffic.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::scene::eventually;
 
-/// Panics in the phase that its parameter `phase` names.
+/// Panics in the phase named by its parameter `phase`.
 static FRAGILE: PluginDef = PluginDef {
     name: "fragile",
     summary: "Panics.",
@@ -99,10 +99,10 @@ impl Drop for Fragile {
     }
 }
 
-/// Two routes, of which the one of `/fragile` has these instances; the other one says which `turn` it is.
+/// Two routes: `/fragile` has these instances; the other one responds with `turn`.
 fn file(url: &str, turn: u32, phases: &[&str]) -> String {
     let instances = phases.iter().enumerate().map(|(n, phase)| {
-        // Of several instances of one plugin a route has one.
+        // A route uses one of several instances of a plugin.
         let scope = if n == 0 { json!({"route": {"name": "fragile"}}) } else { json!({"service": {"name": "other"}}) };
         let mut instance =
             json!({"name": "fragile", "instance_name": format!("on-{phase}-{n}"), "config": {"phase": phase}});
@@ -133,7 +133,7 @@ async fn a_generation_whose_plugin_panics_is_refused() -> Result<()> {
         assert!(found.contains("\"fragile\"") && found.contains("on purpose in build"), "{found}");
         assert!(found.starts_with("plugins "), "the record is named: {found}");
     };
-    // There is nothing to fall back to when the node starts.
+    // At the start, there is no previous generation.
     let refused = World::start(PLUGINS, &file(&echo.url(), 0, &["build"]), &[]).err().expect("a refusal");
     match refused.downcast_ref::<EngineError>() {
         Some(EngineError::Refused(found)) => named(&found.to_string()),
@@ -195,7 +195,7 @@ async fn a_panic_when_a_session_begins_ends_that_session() -> Result<()> {
         let said = async || {
             let mut socket = Socket::connect(world.stream(false)).await?;
             let mut text = String::new();
-            // A connection that is reset has ended, too.
+            // A reset connection has ended, too.
             socket.read_to_string(&mut text).await.ok();
             anyhow::Ok(text)
         };
@@ -214,7 +214,7 @@ async fn panics_while_plans_are_freed_go_no_further() -> Result<()> {
     let world = World::start(PLUGINS, &file(&echo.url(), 1, &["drop", "drop"]), &[])?;
     assert_eq!(turn(&world).await?, "1");
     for number in 2..6 {
-        // One with such instances, one without.
+        // One generation with such instances, one without.
         let phases: &[&str] = if number % 2 == 0 { &[] } else { &["drop", "drop"] };
         world.apply(&file(&echo.url(), number, phases))?;
         assert_eq!(turn(&world).await?, number.to_string());

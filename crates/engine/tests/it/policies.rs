@@ -1,4 +1,4 @@
-//! Policies, written by hand as records and served.
+//! Policies in records built by the tests.
 
 use std::net::SocketAddr;
 
@@ -133,7 +133,7 @@ async fn an_identity_that_nobody_has_proved_is_not_allowed() -> Result<()> {
     {
         let spec = access(vec![allow(vec![ClientMatch::Identity(identity)])]);
         let world = serve(records(echo.address(), vec![policy(spec)]))?;
-        // A header does not prove one.
+        // A header proves no identity.
         let response = get(&world, "/", &[("X-Forwarded-Client-Cert", "URI=spiffe://d/x")]).await?;
         assert_eq!(response.status, 403);
     }
@@ -208,7 +208,7 @@ async fn requests_are_delayed_and_aborted() -> Result<()> {
     assert!(clock.tick().millis_since(started) >= 60);
     assert_eq!(echo.requests(), 0);
 
-    // The time of the delay is no time of the backend's, and the body is still read after it.
+    // The delay does not count towards the backend's timeouts, and the body is still read after it.
     let fault = Fault { delay: Some(FaultDelay { delay_ms: 60, percent: 100.0 }), ..Fault::default() };
     let world = serve(records(echo.address(), vec![policy(PolicySpec::Fault(fault))]))?;
     let mut client = H1Client::connect(world.http()).await?;
@@ -255,7 +255,7 @@ async fn grpc_calls_are_aborted_with_their_own_status() -> Result<()> {
 async fn bodies_are_slowed_down() -> Result<()> {
     let clock = SystemClock::new();
     let echo = EchoServer::start("e").await;
-    // A tenth of a second's worth passes at once.
+    // A burst of a tenth of a second is sent at once.
     let (rate, bytes, least_ms) = (400_000, 120_000, 180);
     let bandwidth = Some(FaultBandwidth { bytes_per_second: rate, percent: 100.0 });
     let spec = PolicySpec::Fault(Fault { bandwidth, ..Fault::default() });
@@ -263,7 +263,7 @@ async fn bodies_are_slowed_down() -> Result<()> {
     let target = format!("/?echo=bytes:{bytes}");
     for filtered in [false, true] {
         if filtered {
-            // A filter looks at each part of the body.
+            // A filter processes each chunk of the body.
             let params = json!({"add": {"json": ["a:b"], "headers": [], "json_types": []}, "remove": {"json": [],
                 "headers": []}, "replace": {"json": [], "json_types": [], "headers": []}, "rename": {"headers": [],
                 "json": []}, "append": {"json": [], "json_types": [], "headers": []}});
@@ -283,7 +283,7 @@ async fn bodies_are_slowed_down() -> Result<()> {
         assert!(clock.tick().millis_since(started) >= least_ms, "{filtered}");
         assert_eq!(metric(&world, "faults_injected_total{type=\"bandwidth\"}").await?, 2);
     }
-    // A response that is made here, by a policy that comes later.
+    // A local reply, by a policy that runs later.
     let body = RespondBody::Text("x".repeat(bytes).into());
     let made = at(-1, PolicySpec::Respond(Respond { status: 200, body, ..Respond::default() }));
     ir.policies.insert(Id::from_u128(101), Policy { origin: origin("policies", 101), ..made });
@@ -339,7 +339,7 @@ async fn responses_are_made_here() -> Result<()> {
     Ok(())
 }
 
-/// Policies of one kind at one position compete; others all apply, in the order of their positions.
+/// Policies of one kind at one position compete; all others apply, ordered by position.
 #[tokio::test]
 async fn policies_apply_by_scope_and_position() -> Result<()> {
     let echo = EchoServer::start("e").await;
@@ -357,7 +357,7 @@ async fn policies_apply_by_scope_and_position() -> Result<()> {
     let first = at(6, fault(475));
     let all = [elsewhere, here, of_route, of_backend, for_all, first];
     for (without, expect) in [(6, 475), (5, 471), (4, 472), (3, 473), (2, 474)] {
-        // The policies that counted before are left out, one after the other.
+        // The policies that applied before are removed one by one.
         let mut kept = all.to_vec();
         if without < 6 {
             kept.remove(5);
@@ -390,7 +390,7 @@ async fn a_policy_of_a_plugin_competes_with_its_filters() -> Result<()> {
     let route = json!({"plugins": [{"name": "rate-limiting", "config": redis}]});
     for (service, route, expect) in [
         (service.clone(), json!({}), [200, 461]),
-        // The instance of the route counts in Redis, which nobody serves: requests pass.
+        // The instance of the route counts in Redis, which is unreachable: requests are allowed.
         (service.clone(), route.clone(), [200, 200]),
         (json!({"plugins": route["plugins"]}), json!({"plugins": service["plugins"]}), [200, 461]),
     ] {
@@ -402,7 +402,7 @@ async fn a_policy_of_a_plugin_competes_with_its_filters() -> Result<()> {
     Ok(())
 }
 
-/// Principals are known only after authentication, which runs before the policy.
+/// Principals are only known after authentication, which runs before the policy.
 #[tokio::test]
 async fn principals_are_compared() -> Result<()> {
     let echo = EchoServer::start("e").await;
@@ -427,7 +427,7 @@ async fn principals_are_compared() -> Result<()> {
     for (key, expect) in [("k0", 200), ("k1", 403), ("", 401)] {
         assert_eq!(get(&world, "/", &[("apikey", key)]).await?.status, expect, "{key}");
     }
-    // A rule about a principal that does not exist is refused as a whole.
+    // A rule about a missing principal is rejected as a whole.
     ir.principals.remove(&consumer(0));
     ir.credentials.remove(&Id::from_u128(40));
     assert!(ir.verify().iter().any(|found| found.path == "spec.rules.clients"), "{:?}", ir.verify());

@@ -1,4 +1,4 @@
-//! Upstream connections that are kept for many server names.
+//! Upstream connections for many server names.
 
 use anyhow::Result;
 use cardinal_testkit::{Authority, EchoServer, H1Client, World};
@@ -29,7 +29,7 @@ async fn names_that_clients_choose_push_out_only_the_least_recently_used_one() -
         assert_eq!(made, [4, 4, 5, 5, 6, 6, 10, 10], "{alpn:?}");
         let metrics = H1Client::connect(world.status()).await?.get("/metrics", "a", &[]).await?.text();
         assert!(metrics.contains("\ncardinal_upstream_pool_evictions_total 6\n"), "{metrics}");
-        // Another limit holds at once for new names, and soon for those that are there.
+        // A changed limit applies to new names immediately, and to existing ones soon.
         world.apply_with(&yaml, &[("upstream_keepalive_max_names", "1")])?;
         assert!(eventually(|| world.engine().totals().pool_evictions == 9).await);
     }

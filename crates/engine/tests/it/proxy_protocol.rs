@@ -1,4 +1,4 @@
-//! Who the client is: the PROXY protocol, and headers of peers that are trusted.
+//! The client address: the PROXY protocol, and headers of trusted peers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn after(world: &World, header: &[u8]) -> Result<H1Client> {
     Ok(client)
 }
 
-/// What reached the backend of a request with these fields.
+/// The request received by the backend for these fields.
 async fn report(client: &mut H1Client, fields: &[(&str, &str)]) -> Result<Value> {
     let response: Response = client.get("/x", "a.test", fields).await?;
     assert_eq!(response.status, 200, "{}", response.text());
@@ -111,7 +111,7 @@ async fn what_does_not_begin_with_a_header_is_closed() -> Result<()> {
         v2(1, 0x11, &[0; 4]),
     ] {
         let mut client = after(&world, &bytes).await?;
-        // The peer may be told by a reset: bytes of its own were not read.
+        // The peer may receive a reset, because some of its bytes were not read.
         let answer = client.read_to_end().await.unwrap_or_default();
         assert!(answer.is_empty(), "{} was answered", bytes.escape_ascii());
     }
@@ -134,7 +134,7 @@ async fn a_header_may_come_in_pieces_and_before_tls() -> Result<()> {
     for (number, piece) in pieces.enumerate() {
         client.send(piece).await?;
         if number < last {
-            // The node has seen a part, and looks again a little later.
+            // The node has received a part, and polls for the rest.
             let soon = clock.tick().plus_millis(10);
             let waits = || clock.next_deadline().is_some_and(|next| next <= soon);
             cardinal_testkit::until("the node to see a part", waits).await?;

@@ -1,4 +1,4 @@
-//! Programs that people use, against the product.
+//! Common client programs against the product.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ impl Stage {
         format!("https://secure.test:{}{path}", self.world.https().port())
     }
 
-    /// Runs curl, quietly, with the product's name resolved to where it is.
+    /// Runs curl silently, with the product's name resolved to its address.
     async fn curl(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(find("curl").context("curl")?);
         let resolve = format!("secure.test:{}:127.0.0.1", self.world.https().port());
@@ -61,7 +61,7 @@ fn file(url: &str) -> String {
     .to_string()
 }
 
-/// Runs a program to its end, without holding up the backend.
+/// Runs a program to completion, without blocking the backend.
 async fn run(mut command: Command, input: Vec<u8>) -> Result<Output> {
     let work = move || -> Result<Output> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -140,7 +140,7 @@ async fn curl_gets_streams_heads_and_errors() -> Result<()> {
     let Some(_) = tools!("curl") else { return Ok(()) };
     let stage = Stage::start().await?;
     for version in ["--http1.1", "--http2-prior-knowledge"] {
-        // The first part comes long before the last.
+        // The first part arrives long before the last one.
         let url = stage.http("/s?echo=bytes:400,part:100,slow:60,framing:chunked");
         let text = stage
             .curl_text(&[version, "-N", "-o", "/dev/null", "-w", "%{time_starttransfer} %{time_total}", &url])
@@ -304,7 +304,7 @@ assert stream.read() == b""
 print("fine")
 "#;
 
-/// A generic stub: messages are bytes, so nothing is compiled.
+/// A generic stub: messages are bytes, so no code is generated.
 const GRPC: &str = r#"
 import sys
 import grpc
@@ -320,7 +320,7 @@ assert list(channel.unary_stream("/test.Echo/Down", **kinds)(b"one", timeout=10)
 print("fine")
 "#;
 
-/// Runs a Python script, with the product's port as its argument; what it prints.
+/// Runs a Python script with the product's port as its argument; returns its output.
 async fn run_script(python: PathBuf, stage: &Stage, script: &str) -> Result<String> {
     let path = stage.folder.write("script.py", script);
     let mut command = Command::new(python);

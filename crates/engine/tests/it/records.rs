@@ -1,4 +1,4 @@
-//! Records for tests of what no configuration file expresses, and the settings of a node that serves them.
+//! Records for features that configuration files cannot express, and the settings of a node.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ pub(crate) fn origin(kind: &str, id: Id) -> Origin {
     Origin::new("test", kind, id)
 }
 
-/// A backend that is one address and speaks HTTP/1.1.
+/// A backend with one address, over HTTP/1.1.
 pub(crate) fn backend(id: Id, address: SocketAddr) -> Backend {
     let target = Target::Host(Host { host: address.ip().to_string().into(), port: address.port() });
     Backend { origin: origin("services", id), http: Some(HttpVersion::H1), target, ..Backend::default() }
 }
 
-/// A node with a listener for plain HTTP and one for its status, each on a port that the system chooses.
+/// A node with a listener for plain HTTP and one for its status, each on a port that the system assigns.
 pub(crate) fn node() -> Arc<NodeSettings> {
     let address = ([127, 0, 0, 1], 0).into();
     let listener =

@@ -1,4 +1,4 @@
-//! Generations change under load, and nobody notices.
+//! Hot reload under load, without affecting clients.
 
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
@@ -50,7 +50,7 @@ async fn a_thousand_reloads_under_load_fail_no_request() -> Result<()> {
                 last = seen;
                 requests.fetch_add(1, Ordering::Relaxed);
                 if response.header("connection") == Some("close") {
-                    // A connection serves so many requests and no more.
+                    // A connection serves a limited number of requests.
                     client = H1Client::connect(world.http()).await?;
                 }
             }
@@ -61,7 +61,7 @@ async fn a_thousand_reloads_under_load_fail_no_request() -> Result<()> {
         let (world, stop, requests) = (Arc::clone(&world), Arc::clone(&stop), Arc::clone(&requests));
         tasks.push(spawn(async move {
             let mut client = H2Client::connect(world.http()).await?;
-            // One stream stays open all the time, on a connection of its own.
+            // One stream stays open all the time, on a separate connection.
             let mut other = H2Client::connect(world.http()).await?;
             let mut long = other.open("POST", "a", "/long", &[("x-echo", "body:echo")], false).await?;
             long.send(b"first", false).await?;
@@ -71,7 +71,7 @@ async fn a_thousand_reloads_under_load_fail_no_request() -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 count += 1;
                 if count.is_multiple_of(5_000) {
-                    // A connection serves so many requests and no more.
+                    // A connection serves a limited number of requests.
                     client = H2Client::connect(world.http()).await?;
                 }
                 let response = client.request("GET", "a", "/", &[], b"").await?;
@@ -144,7 +144,7 @@ async fn draining_ends_when_requests_have() -> Result<()> {
     Ok(())
 }
 
-/// A connection that the system has accepted is served, though nobody had taken it yet.
+/// A connection accepted by the kernel is served, even if no worker has accepted it yet.
 #[tokio::test]
 async fn connections_in_the_queue_are_served_when_the_node_stops() -> Result<()> {
     let echo = EchoServer::start("e").await;
@@ -173,7 +173,7 @@ async fn connections_in_the_queue_are_served_when_the_node_stops() -> Result<()>
 /// The names of the threads that dropped a filter of [`PROBE`].
 static FREED_ON: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Counts as one of a generation's parts: notes the thread that frees it.
+/// Records the thread on which it is freed, as a part of a generation.
 struct Probe;
 
 impl Filter for Probe {
@@ -207,7 +207,7 @@ static PROBE: PluginDef = PluginDef {
 
 static PROBES: &[&PluginDef] = &[&PROBE];
 
-/// Generation `n`: all of its instances are others.
+/// Generation `n`: all instances differ from those of other generations.
 fn probed(url: &str, n: u32) -> String {
     let plugin = json!([{ "name": "probe", "config": { "generation": n } }]);
     let route =
@@ -241,7 +241,7 @@ async fn no_worker_frees_a_generation() -> Result<()> {
     let (reloading, url) = (Arc::clone(&world), echo.url());
     let reloads = tokio::task::spawn_blocking(move || {
         (1..=GENERATIONS).try_for_each(|n| {
-            // Each generation serves something.
+            // Each generation serves requests.
             let served = || reloading.engine().totals().requests;
             let before = served();
             cardinal_testkit::until_some_blocking("a request", || (served() > before).then_some(()))?;
@@ -257,11 +257,11 @@ async fn no_worker_frees_a_generation() -> Result<()> {
         task.await??;
     }
     let threads: HashSet<String> = FREED_ON.lock().unwrap().iter().cloned().collect();
-    assert_eq!(threads, HashSet::from(["planner-patient".to_owned()]));
+    assert_eq!(threads, HashSet::from(["planner-bulk".to_owned()]));
     Ok(())
 }
 
-/// What lasts for days must not keep all routes of the generation in which it began.
+/// Long-lived tunnels and sessions must not keep the routes of the generation in which they began.
 #[tokio::test]
 async fn tunnels_and_sessions_hold_no_replaced_configuration() -> Result<()> {
     let echo = EchoServer::start("e").await;

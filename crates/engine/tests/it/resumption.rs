@@ -1,4 +1,4 @@
-//! TLS sessions that are resumed after the configuration has changed.
+//! TLS session resumption after configuration changes.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) fn client(
     Arc::new(config)
 }
 
-/// How a request went: refused (in the handshake or after it), or served after a full or a resumed handshake.
+/// The outcome of a request: rejected (in the handshake or after it), or served after a full or a resumed handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Refused,
@@ -95,10 +95,11 @@ async fn sessions_end_with_the_verification_under_which_they_began() -> Result<(
     for (version, stream) in [(BOTH[0], false), (BOTH[1], false), (BOTH[0], true), (BOTH[1], true)] {
         let who = |identity| client(version, &ours, identity, "http/1.1");
         let (nobody, good, other) = (who(None), who(Some(&good)), who(Some(&other)));
-        // What is changed to, and what becomes of those without a certificate, with a good one, and with another one.
+        // The changed settings, and the outcome for clients without a certificate, with a good one, and with another
+        // one.
         for (mode, authority, expect) in [
             ("off", a, [Full, Full, Full]),
-            // Settings that are what they were: sessions stay.
+            // Unchanged settings: sessions stay valid.
             ("off", a, [Resumed, Resumed, Resumed]),
             ("on", a, [Refused, Full, Refused]),
             ("on", a, [Refused, Resumed, Refused]),
@@ -132,7 +133,7 @@ async fn sessions_outlive_other_changes() -> Result<()> {
     for version in BOTH {
         let config = client(version, &ours, Some(&good), "http/1.1");
         assert_eq!(request(&world, false, &config).await, Full);
-        // Another route, another certificate, another limit.
+        // Other routes, certificates and limits.
         let more = file(json!({
             "certificates": [certificate(&ours.issue(&[NAME, "b.test"]), &[NAME, "b.test"])],
             "services": [service_of(&echo.url(), json!({ "retries": 1 }), json!({}))],
@@ -140,7 +141,7 @@ async fn sessions_outlive_other_changes() -> Result<()> {
         world.apply_with(&more, &[&on[..], &[("client_max_body_size", "1m")]].concat())?;
         assert_eq!(request(&world, false, &config).await, Resumed, "{:?}", version.version);
         world.apply_with(&tables(&server, &echo, "one"), &on)?;
-        // A session of one kind of listener is none of the other's.
+        // Sessions of the two kinds of listeners are separate.
         assert_eq!(request(&world, true, &config).await, Full);
     }
     Ok(())
@@ -193,7 +194,8 @@ async fn sessions_with_upstreams_end_with_their_settings() -> Result<()> {
             "services": [service_of(&url, merged(service, json!({ "retries": 0 })), json!({}))],
         }))
     };
-    // No connection is kept, so that every request makes a handshake; trusted by default is who signed nothing here.
+    // No connection is kept, so that every request performs a handshake; the default authority has signed none of the
+    // certificates.
     let settings = [("upstream_keepalive_pool_size", "0"), ("lua_ssl_trusted_certificate", other.cert_pem())];
     let world = World::start(plugins(), &tables(json!({})), &settings)?;
     let mut client = H1Client::connect(world.http()).await?;
@@ -218,7 +220,7 @@ async fn sessions_with_upstreams_end_with_their_settings() -> Result<()> {
     Ok(())
 }
 
-/// The same ids and names throughout: only what is behind them changes.
+/// The ids and names stay the same: only the referenced entities change.
 #[tokio::test]
 async fn sessions_with_upstreams_end_with_what_their_settings_refer_to() -> Result<()> {
     let (good, other) = (Authority::new("good"), Authority::new("other"));

@@ -1,4 +1,4 @@
-//! Routes through the whole stack. What matches what in every detail is the matcher's own suite.
+//! Routes through the whole stack. Details of matching are covered by the matcher's own tests.
 
 use anyhow::Result;
 use cardinal_testkit::{EchoServer, H1Client, H2Client, World};
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use crate::plugins;
 use crate::scene::{file, merged, outcome, sent};
 
-/// A world with these routes to one backend, which tells who served.
+/// A world with these routes to one backend, which reports the route.
 fn world(echo: &EchoServer, routes: Value, flavor: &str) -> Result<World> {
     let yaml = file(json!({ "services": [{ "name": "s", "url": echo.url(), "routes": routes }] }));
     World::start(plugins(), &yaml, &[("router_flavor", flavor), ("allow_debug_header", "on")])
 }
 
-/// The name of the route that serves a request; empty when none does.
+/// The name of the route that serves a request; empty if none does.
 async fn route(
     client: &mut H1Client,
     method: &str,
@@ -223,7 +223,7 @@ async fn paths_go_upstream_as_the_table_says() -> Result<()> {
             for (column, (handling, strip)) in kinds.iter().enumerate() {
                 let host = format!("{row}-{handling}-{strip}.test");
                 let seen = client.get(&format!("{request}?q=%2f"), &host, &[]).await?.json();
-                // Only the old flavor knows the old handling.
+                // Only the traditional flavor supports the old handling.
                 let column = if flavor == "traditional" { column } else { column % 2 };
                 assert_eq!(seen["target"], format!("{}?q=%2f", expect[column]), "{flavor} {host} {request}");
             }

@@ -1,4 +1,4 @@
-//! What the tests say about configurations and reports, in few words.
+//! Shorthands for configurations and reports.
 
 use std::net::SocketAddr;
 
@@ -41,13 +41,13 @@ pub(crate) fn target(address: SocketAddr) -> (String, u32) {
     (address.to_string(), 100)
 }
 
-/// A certificate, as a table has it.
+/// A certificate as a table entry.
 pub(crate) fn certificate(issued: &Issued, names: &[&str]) -> Value {
     let names: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
     json!({ "cert": issued.cert_pem, "key": issued.key_pem, "snis": names })
 }
 
-/// The first object with the fields of the second.
+/// The first object, with the fields of the second added.
 pub(crate) fn merged(mut one: Value, two: Value) -> Value {
     let Value::Object(fields) = two else { panic!("not an object: {two}") };
     for (name, value) in fields {
@@ -63,7 +63,7 @@ pub(crate) fn sent_all(report: &Value, name: &str) -> Vec<String> {
     fields.iter().filter(same).map(|field| field[1].as_str().unwrap().to_owned()).collect()
 }
 
-/// The one value of a field that reached the backend; empty when there is none.
+/// The only value of a field received by the backend; empty if there is none.
 pub(crate) fn sent(report: &Value, name: &str) -> String {
     let mut all = sent_all(report, name);
     assert!(all.len() < 2, "{name} was sent {} times: {all:?}", all.len());
@@ -80,12 +80,12 @@ pub(crate) fn outcome(response: &Response) -> (u16, String) {
 /// Makes the error texts JSON.
 pub(crate) const JSON: (&str, &str) = ("Accept", "application/json");
 
-/// What no healthy peer looks like.
+/// The response if no peer is healthy.
 pub(crate) fn no_peer() -> (u16, String) {
     (503, "failure to get a peer from the ring-balancer".to_owned())
 }
 
-/// State of each address of each target, as metrics tell it.
+/// State of each address of each target, from the metrics.
 pub(crate) fn health(engine: &Engine) -> Vec<(String, &'static str)> {
     engine.services().node.targets().into_iter().map(|t| (t.target.into(), t.state)).collect()
 }
@@ -98,7 +98,7 @@ pub(crate) async fn until_state(world: &World, target: SocketAddr, state: &str) 
     Ok(())
 }
 
-/// Whether a condition comes true in time.
+/// Whether a condition becomes true in time.
 pub(crate) async fn eventually(is: impl Fn() -> bool) -> bool {
     cardinal_testkit::until("a condition of a test", is).await.is_ok()
 }

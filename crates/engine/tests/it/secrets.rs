@@ -1,4 +1,4 @@
-//! Secrets beside the records: what is served with them, and what is left out without them.
+//! Secrets are separate from records: entities with secrets, and entities skipped without them.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,13 +11,13 @@ use crate::plugins;
 
 static KEPT: Mutex<Option<Secrets>> = Mutex::new(None);
 
-/// Keeps a secret for the records of any test.
+/// Stores a secret for the records of any test.
 pub(crate) fn keep(secret: &str) -> SecretRef {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     kept.get_or_insert_default().add(&SecretKey::default(), secret)
 }
 
-/// All that was kept.
+/// All stored secrets.
 pub(crate) fn known() -> Secrets {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
 }
@@ -28,7 +28,7 @@ fn indented(pem: &str) -> String {
     pem.lines().map(|line| format!("    {line}\n")).collect()
 }
 
-/// A certificate, an API key, and an instance whose parameters have a password.
+/// A certificate, an API key, and an instance with a password in its parameters.
 fn file(echo: &EchoServer, authority: &Authority) -> String {
     let issued = authority.issue(&["secure.test"]);
     format!(
@@ -52,7 +52,7 @@ async fn statuses(world: &World) -> Result<[u16; 3]> {
     Ok(found)
 }
 
-/// Kinds of the objects that were left out for want of a secret.
+/// Kinds of the objects skipped because of a missing secret.
 fn left_out(diagnostics: &[Diagnostic]) -> Vec<&str> {
     let missing = |found: &&Diagnostic| found.code == Code::Secret && found.severity == Severity::Error;
     let mut kinds: Vec<&str> = diagnostics.iter().filter(missing).map(|found| found.origin.kind()).collect();
@@ -70,7 +70,7 @@ async fn what_lacks_its_secret_is_left_out_until_it_comes() -> Result<()> {
     let world = World::of(plugins(), bare.clone())?;
     let named = world.engine().plan().is_some_and(|plan| plan.tls.names.find(Some("secure.test")).is_empty());
     ensure!(named || !world.engine().plan().is_some_and(|plan| plan.ir.certificates.is_empty()));
-    // No consumer has the key, and the instance that cannot be built lets nothing through.
+    // No consumer has the key, and the instance that cannot be built rejects all requests.
     assert_eq!(statuses(&world).await?, [401, 500, 200]);
     for (configuration, expect) in [(&whole, [200; 3]), (&whole, [200; 3])] {
         let applied = world.engine().apply(world.engine().update(configuration.clone()))?;

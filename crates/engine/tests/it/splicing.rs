@@ -1,4 +1,4 @@
-//! Long bodies, which go from socket to socket without being read: nothing may differ by that.
+//! Long bodies, which are spliced from socket to socket: the result must be the same as without splicing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 31 + at / 251) as u8).collect()
 }
 
-/// Gives bodies back as they come, whole, on connections that stay.
+/// Echoes complete bodies, on keep-alive connections.
 struct Mirror {
     url: String,
     connections: Arc<AtomicU64>,
@@ -109,7 +109,7 @@ async fn tls_on_one_side_changes_nothing() -> Result<()> {
     let world = World::start(plugins(), &text, &[("nginx_http_client_max_body_size", "0")])?;
     let mut client = H1Client::connect_tls(world.https(), "a", authority.client(None, &["http/1.1"])).await?;
     mirrored(&mut client, LONG).await?;
-    // The connection to the upstream has been used with TLS before it, and is with it again.
+    // The upstream connection was used with TLS clients before, and is used with them again.
     let mut plain = H1Client::connect(world.http()).await?;
     mirrored(&mut plain, LONG).await?;
     mirrored(&mut client, LONG).await
@@ -165,10 +165,10 @@ async fn a_client_that_leaves_ends_the_upstreams_work() -> Result<()> {
         } else {
             drop(client)
         }
-        // It stops once the connection is closed.
+        // It stops when the connection is closed.
         assert!(cardinal_testkit::settled("the upstream to stop", || peer.flooded()).await? < ALL);
     }
-    // Both plays ended by the other side's leaving, not by their own end.
+    // Both scripts ended because the other side disconnected, not because they were complete.
     assert!(eventually(|| peer.connections() == 2).await);
     Ok(())
 }

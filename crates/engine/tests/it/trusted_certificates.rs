@@ -1,4 +1,4 @@
-//! Self-signed certificates that are themselves among the trusted CA certificates: of upstreams and of clients.
+//! Self-signed certificates that are among the trusted CA certificates: of upstreams and of clients.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ const CA: &str = "c5d5d4ee-2b5f-4b9c-a1c8-0d4a3f1b8f01";
 /// Certificate and key in PEM.
 type Pair = (String, String);
 
-/// A self-signed certificate for these names, or for the common name alone.
+/// A self-signed certificate for these names, or only for the common name.
 fn own(names: &[&str], uses: &[ExtendedKeyUsagePurpose], years: (i32, i32)) -> Pair {
     let issued = Issued::self_signed(names, "localhost", uses, years);
     (issued.cert_pem, issued.key_pem)
 }
 
-/// A self-signed certificate that openssl makes; of X.509 version 1 where there are no extensions.
+/// A self-signed certificate created by openssl; X.509 version 1 if there are no extensions.
 fn made(common_name: &str, extensions: &str) -> Result<Pair> {
     let folder = TempDir::new("trusted");
     folder.write("extensions", extensions);
@@ -39,7 +39,7 @@ fn made(common_name: &str, extensions: &str) -> Result<Pair> {
     Ok((folder.read("crt"), folder.read("key")))
 }
 
-/// The status of a request to an upstream that shows a certificate.
+/// The status of a request to an upstream that presents a certificate.
 async fn proxied(
     (shown, key): &Pair,
     version: &'static SupportedProtocolVersion,

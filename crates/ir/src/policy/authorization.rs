@@ -5,60 +5,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::Id;
 
-/// Rules that are tried in their order. The first rule that matches and allows or denies decides. A request or connection
-/// that no rule decides about is denied, unless `allow_by_default` is set.
+/// Rules that are evaluated in order. The first rule that matches and allows or denies is decisive. A request or
+/// connection without a decisive rule is denied, unless `allow_by_default` is set.
 ///
-/// On listeners of streams the policy decides about connections, where conditions about requests cannot be checked: there
-/// an allowing rule with such conditions does not match, and a denying one matches as if it had none.
+/// On stream listeners, the policy applies to connections, for which conditions on requests cannot be evaluated: an
+/// allowing rule with such conditions does not match, and a denying rule matches regardless of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Authorization {
-    /// The rules, in the order in which they are tried.
+    /// The rules, in the order of evaluation.
     pub rules: Vec<AccessRule>,
-    /// What no rule decides about is allowed.
+    /// Requests and connections without a decisive rule are allowed.
     pub allow_by_default: bool,
-    /// Denials are counted and logged, and nothing is refused.
+    /// Denials are only counted and logged.
     pub shadow: bool,
     /// The reply to a denied request.
     pub refusal: Refusal,
-    /// The reply to a denied request that is not authenticated and of whose client no group is known. `None`: `refusal`.
+    /// The reply to a denied request that is not authenticated and whose client has no known group. `None`: `refusal`.
     pub unidentified_refusal: Option<Refusal>,
-    /// Where the groups of clients come from. `None`: no group is known.
+    /// The source of the clients' groups. `None`: groups are unknown.
     pub groups: Option<Box<GroupSource>>,
 }
 
-/// One rule. Each condition that is not empty must hold.
+/// One rule. All non-empty conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccessRule {
-    /// What happens to requests and connections that match.
+    /// The action for matching requests and connections.
     pub action: AccessAction,
-    /// One of these describes the client.
+    /// The client matches one of these.
     pub clients: Vec<ClientMatch>,
-    /// The TLS server name is one of these, in lower case. A connection without a server name matches none.
+    /// The TLS server name is one of these, lower-case. A connection without a server name matches none.
     pub server_names: Vec<Box<str>>,
-    /// One of these describes the request.
+    /// The request matches one of these.
     pub requests: Vec<RequestCondition>,
 }
 
-/// What happens to requests and connections that match a rule.
+/// The action for requests and connections that match a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessAction {
-    /// They are allowed.
+    /// Allow.
     Allow,
-    /// They are denied.
+    /// Deny.
     #[default]
     Deny,
-    /// They would be denied: that is counted and logged, and later rules decide.
+    /// Only count and log the denial, and continue with later rules.
     ShadowDeny,
 }
 
-/// A property of a client. What is not known about a client matches nothing.
+/// A property of a client. Unknown properties match nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientMatch {
-    /// The client's address is in this network. IPv4 addresses that are mapped into IPv6 are the IPv4 addresses.
+    /// The client address is in this network. IPv4-mapped IPv6 addresses are treated as IPv4.
     Network(IpNet),
     /// The SPIFFE identity that the peer has proved by mutual TLS.
     Identity(IdentityMatch),
@@ -68,7 +68,7 @@ pub enum ClientMatch {
     Principal(Id),
     /// Authenticated with a credential.
     Authenticated,
-    /// No principal, and no authentication filter vouches for any groups.
+    /// No principal, and no groups reported by an authentication filter.
     Unidentified,
 }
 
@@ -76,33 +76,33 @@ pub enum ClientMatch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IdentityMatch {
-    /// This identity.
+    /// Exactly this identity.
     Exact(Box<str>),
-    /// Identities whose text starts with this. End it with `/` to match whole path segments.
+    /// Identities that begin with this text. End it with `/` to match whole path segments.
     Prefix(Box<str>),
     /// Identities of this trust domain: `example.org`.
     TrustDomain(Box<str>),
 }
 
-/// A condition on a request. Each part that is not empty must hold.
+/// A condition on a request. All non-empty parts must hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RequestCondition {
     /// The method is one of these (case-sensitive).
     pub methods: Vec<Box<str>>,
-    /// The normalised path matches one of these.
+    /// The normalized path matches one of these.
     pub paths: Vec<PathCondition>,
     /// All of these hold.
     pub headers: Vec<HeaderCondition>,
 }
 
-/// A condition on a normalised path.
+/// A condition on a normalized path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathCondition {
-    /// This path.
+    /// Exactly this path.
     Exact(Box<str>),
-    /// This path and all below it, by whole segments: `/a` matches `/a` and `/a/b`, not `/ab`.
+    /// This path and all paths below it, by whole segments: `/a` matches `/a` and `/a/b`, not `/ab`.
     Prefix(Box<str>),
 }
 
@@ -110,9 +110,9 @@ pub enum PathCondition {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HeaderCondition {
-    /// The name, in any case; `_` counts as `-`.
+    /// The name, case-insensitive; `_` is treated as `-`.
     pub name: Box<str>,
-    /// What its values must be. Of several fields of this name, one must match.
+    /// The condition on its values. If there are several fields of this name, one must match.
     pub value: ValueCondition,
 }
 
@@ -120,14 +120,14 @@ pub struct HeaderCondition {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueCondition {
-    /// The header is there.
+    /// The header is present.
     #[default]
     Present,
-    /// The header is not there.
+    /// The header is absent.
     Absent,
-    /// This value.
+    /// Exactly this value.
     Exact(Box<str>),
-    /// A value that starts with this.
+    /// A value that begins with this text.
     Prefix(Box<str>),
 }
 
@@ -157,21 +157,21 @@ pub enum RefusalMessage {
     WithClientAddress(Box<str>),
 }
 
-/// Where the groups of a client come from, and how the upstream gets to know them.
+/// The source of a client's groups, and the headers that pass them to the upstream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GroupSource {
-    /// The kind of [`Credential`](crate::Credential) that names a group of its principal in `lookup`.
+    /// The kind of [`Credential`](crate::Credential) whose `lookup` names a group of its principal.
     pub credential_kind: Box<str>,
-    /// The names of the [`PrincipalGroup`](crate::PrincipalGroup)s of the principal count as well.
+    /// Also use the names of the principal's [`PrincipalGroup`](crate::PrincipalGroup)s.
     pub principal_groups: bool,
-    /// Groups that an authentication filter vouches for replace those of an authenticated principal. Otherwise they count
-    /// only for requests without a principal and for those of an anonymous one.
+    /// Groups reported by an authentication filter replace those of an authenticated principal. Otherwise they are only
+    /// used for requests without a principal or with an anonymous one.
     pub vouched_first: bool,
-    /// The request header that tells the upstream the groups of a principal. Fields of this name from clients are removed.
+    /// The upstream request header with the groups of a principal. Fields of this name from clients are removed.
     pub own_header: Box<str>,
-    /// The same for groups that an authentication filter vouches for.
+    /// The upstream request header with the groups reported by an authentication filter.
     pub vouched_header: Box<str>,
-    /// The upstream is told the groups.
+    /// Send the groups to the upstream.
     pub send_headers: bool,
 }

@@ -1,16 +1,16 @@
-//! [`Fault`]: faults that are injected to test how clients cope with them.
+//! [`Fault`]: fault injection, for testing clients.
 
 use serde::{Deserialize, Serialize};
 
-/// Faults of requests. Each is decided about by a random draw of its own, the delay first.
+/// Faults injected into requests. Each kind is drawn at random independently, the delay first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Fault {
-    /// Requests are held back before anything else is done with them.
+    /// Delays requests before they are processed further.
     pub delay: Option<FaultDelay>,
-    /// Requests are answered with an error.
+    /// Replies to requests with an error.
     pub abort: Option<FaultAbort>,
-    /// Bodies of responses are slowed down.
+    /// Slows down response bodies.
     pub bandwidth: Option<FaultBandwidth>,
 }
 
@@ -20,7 +20,7 @@ pub struct Fault {
 pub struct FaultDelay {
     /// Milliseconds.
     pub delay_ms: u64,
-    /// How many of 100 requests are delayed, 0 to 100.
+    /// Percentage of requests that are delayed, 0 to 100.
     #[serde(serialize_with = "crate::binary::one_zero")]
     pub percent: f64,
 }
@@ -31,7 +31,7 @@ pub struct FaultDelay {
 pub struct FaultAbort {
     /// The status.
     pub status: FaultStatus,
-    /// How many of 100 requests are answered with it, 0 to 100.
+    /// Percentage of requests that receive the error, 0 to 100.
     #[serde(serialize_with = "crate::binary::one_zero")]
     pub percent: f64,
 }
@@ -52,13 +52,13 @@ impl Default for FaultStatus {
     }
 }
 
-/// A limit on the speed of a response body.
+/// A rate limit on a response body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FaultBandwidth {
-    /// Bytes of body in each second; 0 counts as 1.
+    /// Body bytes per second; 0 is treated as 1.
     pub bytes_per_second: u64,
-    /// How many of 100 responses are slowed down, 0 to 100.
+    /// Percentage of responses that are slowed down, 0 to 100.
     #[serde(serialize_with = "crate::binary::one_zero")]
     pub percent: f64,
 }

@@ -1,30 +1,32 @@
-//! Preference for endpoints by priority and by where they are.
+//! Preference for endpoints by priority and location.
 
 use serde::{Deserialize, Serialize};
 
-/// How requests are spread over the priorities of a cluster, and which priority an endpoint has.
+/// How requests are distributed over the priorities of a cluster, and how the priority of an endpoint is determined.
 ///
-/// Without this policy, the lowest [`Endpoint::priority`](crate::Endpoint::priority) that has an available endpoint gets
-/// all requests, and [`HealthChecks::threshold_percent`](crate::HealthChecks::threshold_percent) decides whether the
-/// cluster serves. With it, a priority gets requests as far as its availability times the overprovisioning factor
-/// suffices, and the rest goes to the next one; the threshold is not consulted. Availability is the share of addresses
-/// that are healthy and not ejected.
+/// Without this policy, the lowest [`Endpoint::priority`](crate::Endpoint::priority) with an available endpoint
+/// receives all requests, and [`HealthChecks::threshold_percent`](crate::HealthChecks::threshold_percent) determines
+/// whether the cluster is available. With it, a priority receives requests up to its availability times the
+/// overprovisioning factor, and the rest goes to the next priority; the threshold is ignored. Availability is the share
+/// of addresses that are healthy and not ejected.
 ///
-/// Records are the same for all nodes: what depends on where a node is, its own [`NodeSettings::locality`] and
-/// [`NodeSettings::labels`], is compared when the node takes the records in.
+/// Records are the same for all nodes: conditions that depend on the location of a node, its [`NodeSettings::locality`]
+/// and [`NodeSettings::labels`], are evaluated when the node applies the records.
 ///
 /// [`NodeSettings::locality`]: crate::NodeSettings::locality
 /// [`NodeSettings::labels`]: crate::NodeSettings::labels
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LocalityPolicy {
-    /// A priority of which `p` percent are available gets at most `p` times this, divided by 100, percent of the requests:
-    /// with 140, it gets all of them while at least 72 % are available. 0 lets it have all while any is available.
+    /// A priority of which `p` percent are available receives at most `p` times this, divided by 100, percent of the
+    /// requests: with 140, it receives all of them while at least 72 % are available. With 0, it receives all of them
+    /// while any endpoint is available.
     pub overprovisioning_percent: u32,
-    /// While all priorities together cannot take all requests, one of which less than this percentage is available uses
-    /// all its addresses, available or not: better some failures than an overload of the few that are left. 0 is never.
+    /// If all priorities together cannot take all requests, a priority of which less than this percentage is available
+    /// uses all its addresses, available or not: some failures are better than an overload of the few available
+    /// addresses. 0 disables this.
     pub panic_percent: u32,
-    /// Endpoints of the node's own zone come first; `None` ignores where endpoints are.
+    /// Prefer endpoints of the node's own zone; `None` ignores the location of endpoints.
     pub zones: Option<ZonePreference>,
 }
 
@@ -34,19 +36,20 @@ impl Default for LocalityPolicy {
     }
 }
 
-/// Priorities by zone. They go before [`Endpoint::priority`](crate::Endpoint::priority), which orders the endpoints of one
-/// such priority. On a node whose own zone is not known, all endpoints count as local.
+/// Priorities by zone. They take precedence over [`Endpoint::priority`](crate::Endpoint::priority), which orders the
+/// endpoints within one such priority. On a node with an unknown zone, all endpoints are local.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ZonePreference {
-    /// Within the node's own zone: an endpoint belongs to the first of these whose label it has with the node's own value.
+    /// Within the node's own zone: an endpoint belongs to the first entry whose label has the same value as on the
+    /// node.
     pub affinity: Vec<Affinity>,
-    /// The weight of the local endpoints that belong to none of [`ZonePreference::affinity`].
+    /// The weight of the local endpoints that match no entry of [`ZonePreference::affinity`].
     pub rest_weight: u32,
-    /// Where requests go when the node's own zone does not suffice: rule `n`, counted from 0, has priority `n + 1`, whether
-    /// or not rules before it apply to this node. The first rule that lists an endpoint's zone counts.
+    /// The destinations if the node's own zone does not suffice: rule `n`, counted from 0, has priority `n + 1`, even
+    /// if rules before it do not apply to this node. The first rule that lists an endpoint's zone is used.
     pub failover: Vec<FailoverRule>,
-    /// Endpoints of other zones that no rule lists.
+    /// How endpoints of other zones without a rule are used.
     pub unlisted: Unlisted,
 }
 
@@ -56,8 +59,8 @@ impl Default for ZonePreference {
     }
 }
 
-/// A preference within a zone. Local endpoints are picked in proportion to these weights, which shrink as their endpoints
-/// become unavailable.
+/// A preference within a zone. Requests are distributed over local endpoints in proportion to these weights, which
+/// shrink as their endpoints become unavailable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Affinity {
@@ -67,11 +70,11 @@ pub struct Affinity {
     pub weight: u32,
 }
 
-/// Where requests of some zones go.
+/// The destination of requests of some zones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FailoverRule {
-    /// Zones of nodes that the rule is for; empty is all.
+    /// Zones of nodes to which the rule applies; empty means all.
     pub from: Vec<Box<str>>,
     /// Zones of endpoints.
     pub to: ZoneSet,
@@ -86,7 +89,7 @@ pub enum ZoneSet {
     None,
     /// Every zone.
     Any,
-    /// Every zone but these.
+    /// Every zone except these.
     AnyExcept(Vec<Box<str>>),
     /// These zones.
     Only(Vec<Box<str>>),
@@ -104,18 +107,18 @@ impl ZoneSet {
     }
 }
 
-/// What becomes of endpoints of other zones that no failover rule lists.
+/// How endpoints of other zones that no failover rule lists are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unlisted {
-    /// They come after those of all rules.
+    /// After those of all rules.
     #[default]
     Last,
-    /// They get no requests.
+    /// Not at all.
     Unused,
 }
 
-/// What a backend does whose subset has no endpoints.
+/// What a backend does if its subset has no endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubsetFallback {

@@ -1,7 +1,8 @@
 //! Policies: behaviour that the engine itself implements, with a type for each kind.
 //!
-//! A [`Policy`] applies to requests by its scope and precedence like a [`FilterSet`](crate::FilterSet), and runs among the
-//! filters at the position [`Policy::order`]. See [`resolve`](crate::resolve) for which of several policies applies.
+//! A [`Policy`] applies to requests by its scope and precedence like a [`FilterSet`](crate::FilterSet), and runs among
+//! the filters at the position [`Policy::order`]. See [`resolve`](crate::resolve) for the selection among several
+//! policies.
 
 mod authorization;
 mod circuit;
@@ -42,7 +43,7 @@ pub use retry::{
 pub use rewrite::UrlRewrite;
 pub use timeouts::{TimeoutOverrides, Timeouts};
 
-/// Behaviour of one type for the requests and connections of a scope.
+/// A typed behaviour for the requests and connections in a scope.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
@@ -50,17 +51,17 @@ pub struct Policy {
     pub origin: Origin,
     /// The requests that the policy applies to.
     pub scope: Scope,
-    /// The clients that the policy applies to: those that one of the entries matches. Empty: all clients. These conditions
-    /// are known as soon as a client has connected; those about groups and principals belong in `scope`.
+    /// The clients to which the policy applies: those that match one of the entries. Empty: all clients. These
+    /// conditions are known as soon as a client has connected; conditions on groups and principals belong in `scope`.
     pub clients: Vec<ClientMatch>,
-    /// Of several policies in one slot (see [`resolve::SlotKey`](crate::resolve::SlotKey)) that apply to a request, the one
-    /// of the highest precedence takes effect. The front end computes it.
+    /// Among the policies in one slot (see [`resolve::SlotKey`](crate::resolve::SlotKey)) that apply to a request, the
+    /// one with the highest precedence is used. Computed by the front end.
     pub precedence: u32,
     /// The position among filters and other policies: higher runs first (Kong's priority number).
     pub order: i32,
-    /// The wire forms that the policy applies to; empty: all.
+    /// The wire forms to which the policy applies; empty means all.
     pub wires: Vec<Wire>,
-    /// The plugin instance that the policy was lowered from, if it was.
+    /// The plugin instance from which the policy was lowered, if any.
     pub plugin: Option<PluginInstance>,
     /// The behaviour.
     pub spec: PolicySpec,
@@ -74,7 +75,7 @@ impl Policy {
 }
 
 /// A plugin instance of the user. The policy competes with filters of the plugin by precedence, runs at the plugin's
-/// position, and is shown to users under the plugin's name and with its parameters.
+/// position, and is displayed under the plugin's name and with its parameters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PluginInstance {
@@ -91,13 +92,13 @@ pub struct PluginInstance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicySpec {
-    /// Which clients may send which requests.
+    /// Access control: which clients may send which requests.
     Authorization(Authorization),
-    /// How many requests or connections are let through.
+    /// Limits the number of requests or connections.
     RateLimit(RateLimit),
-    /// Faults that are injected to test clients.
+    /// Fault injection.
     Fault(Fault),
-    /// A response that is made here.
+    /// A local reply.
     Respond(Respond),
 }
 
@@ -119,7 +120,7 @@ impl PolicySpec {
         }
     }
 
-    /// The principals that the behaviour names.
+    /// The principals to which the behaviour refers.
     pub(crate) fn principals(&self) -> impl Iterator<Item = Id> {
         let rules = match self {
             Self::Authorization(authorization) => &authorization.rules[..],
@@ -147,7 +148,7 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
-    /// As in records: `rate_limit`.
+    /// The name in records: `rate_limit`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Authorization => "authorization",
@@ -158,19 +159,20 @@ impl PolicyKind {
     }
 }
 
-/// Policies of a route. Each replaces that of the route's backends; one that is absent leaves theirs in force.
+/// Policies of a route. Each replaces the corresponding policy of the route's backends; for an absent one, that of the
+/// backend applies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RoutePolicies {
-    /// Where copies of the requests go.
+    /// Mirrors of the requests.
     pub mirrors: Vec<Mirror>,
-    /// Changes of the head that goes to the backend, after all filters.
+    /// Edits of the upstream request head, after all filters.
     pub request_headers: Option<HeaderEdits>,
-    /// Changes of the head of the backend's response before filters see it, and of replies of the route's action.
+    /// Edits of the upstream response head before filters see it, and of replies of the route's action.
     pub response_headers: Option<HeaderEdits>,
-    /// Another URL towards the backend.
+    /// Rewrites the URL for the backend.
     pub rewrite: Option<UrlRewrite>,
-    /// Replaces [`Backend::retry`](crate::Backend::retry) as a whole; `attempts: 0` turns retries off.
+    /// Replaces [`Backend::retry`](crate::Backend::retry) as a whole; `attempts: 0` disables retries.
     pub retry: Option<Arc<Retry>>,
     /// Replaces single values of [`Backend::timeouts`](crate::Backend::timeouts).
     pub timeouts: Option<TimeoutOverrides>,

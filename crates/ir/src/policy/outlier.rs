@@ -1,34 +1,34 @@
-//! Ejection of endpoints whose responses are worse than they should be.
+//! Outlier detection: ejects endpoints with failing responses.
 
 use serde::{Deserialize, Serialize};
 
-/// Endpoints that fail real traffic are ejected: they get no requests for a while, and return by themselves.
+/// Endpoints that fail real traffic are ejected: they receive no requests for a while, and return automatically.
 ///
-/// An ejection lasts [`base_ejection_ms`](Self::base_ejection_ms) times the number of ejections in a row, at most
-/// [`max_ejection_ms`](Self::max_ejection_ms); each interval that the endpoint spends without being ejected takes one off
-/// that number. Ejections are independent of health checks: an endpoint gets requests when it is healthy and not ejected.
-/// An ejection makes an endpoint unavailable for [`LocalityPolicy`](super::LocalityPolicy), whose panic threshold may use
-/// it all the same, and for [`HealthChecks::threshold_percent`](crate::HealthChecks::threshold_percent).
+/// An ejection lasts [`base_ejection_ms`](Self::base_ejection_ms) times the number of consecutive ejections, at most
+/// [`max_ejection_ms`](Self::max_ejection_ms); each interval without an ejection reduces that number by one. Ejections
+/// are independent of health checks: an endpoint receives requests if it is healthy and not ejected. An ejected
+/// endpoint is unavailable for [`LocalityPolicy`](super::LocalityPolicy), whose panic threshold may still use it, and
+/// for [`HealthChecks::threshold_percent`](crate::HealthChecks::threshold_percent).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OutlierDetection {
-    /// Whether endpoints are ejected. When it becomes false, all return.
+    /// Whether outlier detection is enabled. When it is disabled, all ejected endpoints return.
     pub enabled: bool,
-    /// Between two evaluations of success rates, and of which endpoints return, in milliseconds.
+    /// Interval between evaluations of success rates and of ended ejections, milliseconds.
     pub interval_ms: u64,
-    /// Duration of a first ejection, in milliseconds.
+    /// Duration of a first ejection, milliseconds.
     pub base_ejection_ms: u64,
-    /// Longest duration of an ejection, in milliseconds; the base duration where that is longer.
+    /// Maximum duration of an ejection, milliseconds; the base duration if that is longer.
     pub max_ejection_ms: u64,
-    /// Most addresses of the cluster that are ejected at once, in percent. One may always be ejected unless this is 0
-    /// (Envoy's rule), so that small clusters have the protection as well.
+    /// Maximum percentage of addresses of the cluster that are ejected at once. Unless this is 0, one address may
+    /// always be ejected (Envoy's rule), so that small clusters are protected, too.
     pub max_ejection_percent: u32,
-    /// Failures to connect, resets and timeouts are judged apart from statuses: by [`Detectors::local_origin`] and by rates
-    /// of their own. Otherwise they count as statuses 502 and 504, and [`Detectors::local_origin`] is not consulted.
+    /// Evaluate failures to connect, resets and timeouts separately from statuses: by [`Detectors::local_origin`] and
+    /// by separate rates. Otherwise they count as statuses 502 and 504, and [`Detectors::local_origin`] is ignored.
     pub split_local_origin: bool,
     /// A successful probe of active health checks ends an ejection (Envoy's default).
     pub returns_on_probe: bool,
-    /// What ejects an endpoint.
+    /// The conditions for an ejection.
     pub detectors: Detectors,
 }
 
@@ -51,28 +51,28 @@ impl Default for OutlierDetection {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Detectors {
-    /// Responses with a status of 500 or more in a row.
+    /// Consecutive responses with a status of 500 or more.
     pub total: u32,
-    /// Responses with status 502, 503 or 504 in a row.
+    /// Consecutive responses with status 502, 503 or 504.
     pub gateway: u32,
-    /// Failures to connect, resets and timeouts in a row.
+    /// Consecutive failures to connect, resets and timeouts.
     pub local_origin: u32,
-    /// An endpoint is worse than the others.
+    /// Comparison with the other endpoints.
     pub success_rate: Option<SuccessRate>,
-    /// An endpoint is worse than a fixed threshold.
+    /// Comparison with a fixed threshold.
     pub failure_percentage: Option<FailurePercentage>,
 }
 
-/// Ejects endpoints whose success rate of an interval is lower than the mean of all minus `stdev_factor` standard
+/// Ejects endpoints whose success rate in an interval is lower than the mean of all minus `stdev_factor` standard
 /// deviations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SuccessRate {
-    /// Addresses with enough requests that the comparison needs.
+    /// Minimum number of addresses with enough requests.
     pub minimum_hosts: u32,
-    /// Requests of an address in one interval from which its rate counts.
+    /// Minimum number of requests of an address in one interval.
     pub request_volume: u32,
-    /// Standard deviations below the mean.
+    /// Number of standard deviations below the mean.
     #[serde(serialize_with = "crate::binary::one_zero")]
     pub stdev_factor: f64,
 }
@@ -87,9 +87,9 @@ impl Default for SuccessRate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FailurePercentage {
-    /// Addresses with enough requests that the detector needs.
+    /// Minimum number of addresses with enough requests.
     pub minimum_hosts: u32,
-    /// Requests of an address in one interval from which its share counts.
+    /// Minimum number of requests of an address in one interval.
     pub request_volume: u32,
     /// Share of failures, in percent.
     pub threshold_percent: u32,

@@ -1,36 +1,36 @@
-//! [`RateLimit`]: how many requests or connections are let through by this node.
+//! [`RateLimit`]: limits the requests or connections of this node.
 
 use serde::{Deserialize, Serialize};
 
-/// A limit that this node keeps by itself. Its counters are in memory that all workers share, and they outlive generations.
-/// On listeners of streams connections are counted, by the address of the client or all together.
+/// A limit local to this node. Its counters are shared by all workers and kept across generations. On stream listeners,
+/// connections are counted, by client address or all together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RateLimit {
-    /// How it is counted.
+    /// The algorithm.
     pub limiter: Limiter,
-    /// What has a counter of its own.
+    /// The property by which requests are counted separately.
     pub by: LimitBy,
-    /// The status of refused requests, 100 to 599; 0 is 429.
+    /// The status of rejected requests, 100 to 599; 0 is 429.
     pub status: u16,
-    /// The message of refused requests.
+    /// The message of rejected requests.
     pub message: Box<str>,
-    /// Fields that replace those of the same name in the reply to refused requests.
+    /// Fields that replace those with the same name in the reply to rejected requests.
     pub set_headers: Vec<(Box<str>, Box<str>)>,
-    /// Fields that are added to the reply to refused requests.
+    /// Fields that are added to the reply to rejected requests.
     pub add_headers: Vec<(Box<str>, Box<str>)>,
-    /// Responses say nothing about the limit (`RateLimit-*`, `X-RateLimit-*`, `Retry-After`). A [`Limiter::Bucket`] never
-    /// adds them.
+    /// Do not add headers about the limit to responses (`RateLimit-*`, `X-RateLimit-*`, `Retry-After`). A
+    /// [`Limiter::Bucket`] never adds them.
     pub hide_headers: bool,
 }
 
-/// How requests are counted.
+/// The counting algorithm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limiter {
-    /// In windows of the calendar. A request is refused when one of them is used up; only requests that pass are counted.
+    /// Calendar windows. A request is rejected if one of them is used up; only accepted requests are counted.
     Windows(Windows),
-    /// By a bucket of tokens, one for each request.
+    /// A token bucket; each request takes one token.
     Bucket(TokenBucket),
 }
 
@@ -40,13 +40,13 @@ impl Default for Limiter {
     }
 }
 
-/// Windows of the calendar, UTC.
+/// Calendar windows, in UTC.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Windows {
-    /// The limits, one for each period at most.
+    /// The limits, at most one per period.
     pub limits: Vec<RateWindow>,
-    /// The share of the window before that still lies within the window's length counts as well.
+    /// Sliding windows: the overlapping share of the previous window is counted, too.
     pub sliding: bool,
 }
 
@@ -60,7 +60,7 @@ pub struct RateWindow {
     pub limit: f64,
 }
 
-/// A period of the calendar.
+/// A calendar period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RatePeriod {
@@ -78,27 +78,28 @@ pub enum RatePeriod {
     Year,
 }
 
-/// A bucket that is full at first and is filled with `tokens` tokens at the end of each interval, never over that number.
-/// The default lets nothing through.
+/// A bucket that starts full and is refilled with `tokens` tokens at the end of each interval, up to that number. The
+/// default rejects everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TokenBucket {
-    /// Requests or connections in each interval.
+    /// Requests or connections per interval.
     pub tokens: u32,
     /// Length of the interval, milliseconds; 0 is one second.
     pub interval_ms: u64,
 }
 
-/// What has a counter of its own. A request without the property is counted by the address of its client.
+/// The property by which requests are counted separately. A request without the property is counted by its client
+/// address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitBy {
-    /// All requests that the policy applies to are counted together.
+    /// All requests to which the policy applies are counted together.
     #[default]
     All,
-    /// The address of the client.
+    /// The client address.
     ClientAddress,
-    /// The principal; a credential without a principal counts by itself.
+    /// The principal; a credential without a principal is counted separately.
     Principal,
     /// The credential.
     Credential,

@@ -1,19 +1,19 @@
-//! [`Respond`]: a response that is made here.
+//! [`Respond`]: a local reply.
 
 use serde::{Deserialize, Serialize};
 
-/// A response that is sent without asking the backend.
+/// A local reply, sent without forwarding the request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Respond {
     /// The status, 200 to 599.
     pub status: u16,
-    /// Fields of the response, in their order.
+    /// Header fields of the reply, in order.
     pub headers: Vec<(Box<str>, Box<str>)>,
-    /// The body. Responses of status 204 and 304 have none.
+    /// The body. Replies with status 204 and 304 have none.
     pub body: RespondBody,
-    /// Only requests with a header or a query argument of this name get the response; others go on. In a header,
-    /// underscores of the name may also be dashes.
+    /// Only requests with a header or a query argument of this name receive the reply. In a header, underscores of the
+    /// name may also be dashes.
     pub trigger: Option<Box<str>>,
 }
 
@@ -27,7 +27,7 @@ impl Default for Respond {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RespondBody {
-    /// None.
+    /// No body.
     #[default]
     Empty,
     /// `{"message":"..."}`.
@@ -36,9 +36,9 @@ pub enum RespondBody {
     Text(Box<str>),
     /// A copy of the request as JSON, for debugging.
     Echo {
-        /// The value of `message`, if there is one.
+        /// The value of `message`, if any.
         message: Option<Box<str>>,
-        /// The name of the object that describes this node; empty: there is none.
+        /// The name of the object that describes this node; empty: none.
         node_key: Box<str>,
     },
 }

@@ -1,53 +1,53 @@
-//! [`Retry`]: when a request is sent again, how often, and after what wait.
+//! [`Retry`]: when a request is retried, how often, and after which delay.
 
 use serde::{Deserialize, Serialize};
 
-/// When a request is sent to an endpoint again, and after what wait. Endpoints that a request has tried are not tried
-/// again while there are others.
+/// When a request is sent to an endpoint again, and after which delay. Endpoints that were already tried are avoided
+/// while there are others.
 ///
-/// A request whose body has begun to move is sent again only if the body is held: one of at most 64 KiB, within the memory
-/// budget for bodies. A response is dropped for another try only as long as nothing of it was sent to the client.
+/// A request whose body has been partly forwarded is only retried if the body is buffered: at most 64 KiB, within the
+/// memory budget for bodies. A response is only dropped for a retry while nothing of it has been sent to the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Retry {
-    /// Tries after the first one; 0 is off.
+    /// Number of retries; 0 disables retries.
     pub attempts: u16,
-    /// What is tried again: any of these.
+    /// Conditions for a retry; one of them must hold.
     pub conditions: Vec<RetryCondition>,
-    /// Which methods are sent again.
+    /// Methods that are retried.
     pub methods: RetryMethods,
-    /// The request must have one of these; empty for no such requirement.
+    /// The request must match one of these; empty for no such requirement.
     pub request_headers: Vec<HeaderCheck>,
-    /// The wait before a retry.
+    /// The delay before a retry.
     pub backoff: Backoff,
-    /// The wait before a retry when the response says how long to wait; takes the place of `backoff` then.
+    /// The delay before a retry if the response requests one; replaces `backoff` in this case.
     pub rate_limited: Option<RateLimitedBackoff>,
-    /// Limit on retries that are in progress at once; `None` is unlimited.
+    /// Limit on concurrent retries; `None` is unlimited.
     pub budget: Option<RetryBudget>,
-    /// From the end of the request until the end of the response of one try, in milliseconds; 0 is off.
+    /// Timeout of one attempt, from the end of the request to the end of the response, milliseconds; 0 is off.
     pub per_try_timeout_ms: u64,
-    /// How long one try may go without a byte moving in either direction, in milliseconds; 0 is off.
+    /// Timeout of one attempt without any bytes transferred in either direction, milliseconds; 0 is off.
     pub per_try_idle_timeout_ms: u64,
 }
 
-/// What is tried again. A front end whose term stands for several of them lists each: Envoy's `5xx`, for example, is
+/// A condition for a retry. A front end whose term covers several of them lists each: Envoy's `5xx`, for example, is
 /// [`ServerError`](Self::ServerError), [`Reset`](Self::Reset), [`ConnectFailure`](Self::ConnectFailure) and
 /// [`PerTryTimeout`](Self::PerTryTimeout).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetryCondition {
-    /// There was no connection: refused, not in time, or TLS failed.
+    /// Connecting failed: refused, timed out, or TLS failed.
     ConnectFailure,
-    /// The connection or the stream ended before a response head, for whatever reason.
+    /// The connection or the stream ended before a response head, for any reason.
     Reset,
-    /// The connection or the stream ended, and the request had not reached the upstream.
+    /// The connection or the stream ended before the request reached the upstream.
     ResetBeforeRequest,
-    /// The upstream refused the stream without looking at it (`REFUSED_STREAM`, or `GOAWAY` before it).
+    /// The upstream refused the stream without processing it (`REFUSED_STREAM`, or a preceding `GOAWAY`).
     RefusedStream,
-    /// The upstream did not take the request, or did not respond, in time: `write_ms` and `read_ms` of
-    /// [`Timeouts`](super::Timeouts), and the timeouts of a try.
+    /// The upstream did not read the request, or did not respond, in time: `write_ms` and `read_ms` of
+    /// [`Timeouts`](super::Timeouts), and the timeouts of an attempt.
     Timeout,
-    /// The timeouts of a try: [`Retry::per_try_timeout_ms`] and [`Retry::per_try_idle_timeout_ms`].
+    /// The timeouts of an attempt: [`Retry::per_try_timeout_ms`] and [`Retry::per_try_idle_timeout_ms`].
     PerTryTimeout,
     /// The status is 500 to 599.
     ServerError,
@@ -55,15 +55,15 @@ pub enum RetryCondition {
     GatewayError,
     /// The status is 409.
     Retriable4xx,
-    /// The status is this.
+    /// This status.
     Status(u16),
     /// The response has this header.
     ResponseHeader(HeaderCheck),
-    /// `grpc-status` in the response head (a response without messages, "trailers only") is this.
+    /// `grpc-status` in the response head (a response without messages, "trailers only") has this value.
     Grpc(GrpcCode),
 }
 
-/// A status of gRPC that may be worth another try.
+/// A gRPC status that can be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrpcCode {
@@ -92,17 +92,17 @@ impl GrpcCode {
     }
 }
 
-/// Which methods are sent again.
+/// Methods that are retried.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetryMethods {
-    /// A request that may have reached an upstream only if its method is idempotent (RFC 9110 section 9.2.2); one that
-    /// has not, whatever its method.
+    /// If the request may have reached an upstream, only idempotent methods (RFC 9110 section 9.2.2); otherwise all
+    /// methods.
     #[default]
     Idempotent,
-    /// All: the upstream is known to bear repeated requests.
+    /// All methods: the upstream is known to tolerate repeated requests.
     Any,
-    /// These, whether or not they are idempotent, and no others.
+    /// Exactly these methods, idempotent or not.
     Listed(Vec<Box<str>>),
 }
 
@@ -110,59 +110,60 @@ pub enum RetryMethods {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HeaderCheck {
-    /// Name, in any case.
+    /// Name, case-insensitive.
     pub name: Box<str>,
-    /// What its values must be.
+    /// The condition on its values.
     pub value: HeaderValue,
 }
 
-/// What the values of a header must be. One that satisfies the condition suffices.
+/// A condition on the values of a header. One matching value suffices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeaderValue {
-    /// There is one.
+    /// The header is present.
     #[default]
     Present,
-    /// There is none.
+    /// The header is absent.
     Absent,
-    /// It is this.
+    /// Exactly this value.
     Exact(Box<str>),
-    /// It starts with this.
+    /// A value that begins with this text.
     Prefix(Box<str>),
 }
 
-/// An exponential wait with full jitter: the wait before retry `n` (from 1) is random between 0 and
-/// `base_ms * (2^n - 1)`, but below `max_ms`.
+/// Exponential backoff with full jitter: the delay before retry `n` (from 1) is random between 0 and `base_ms * (2^n -
+/// 1)`, but below `max_ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Backoff {
-    /// In milliseconds; 0 is no wait.
+    /// Milliseconds; 0 is no delay.
     pub base_ms: u64,
-    /// In milliseconds; 0 is ten times `base_ms`.
+    /// Milliseconds; 0 is ten times `base_ms`.
     pub max_ms: u64,
 }
 
-/// A wait that the response asks for. Up to half of it is added at random, so that clients do not return at once.
+/// A delay requested by the response. Up to half of it is added at random, so that clients do not return
+/// simultaneously.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RateLimitedBackoff {
-    /// Headers that tell the wait; the first that is there and can be used counts.
+    /// Headers that contain the delay; the first usable one is used.
     pub headers: Vec<ResetHeader>,
-    /// A header that asks for more is not used, in milliseconds.
+    /// Maximum delay, milliseconds; a header with a longer delay is ignored.
     pub max_ms: u64,
 }
 
-/// A header that tells how long to wait.
+/// A header that contains a delay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ResetHeader {
-    /// Name, in any case: `Retry-After`, `X-RateLimit-Reset`.
+    /// Name, case-insensitive: `Retry-After`, `X-RateLimit-Reset`.
     pub name: Box<str>,
-    /// What its value is.
+    /// The format of its value.
     pub format: ResetFormat,
 }
 
-/// What the value of a [`ResetHeader`] is.
+/// The format of the value of a [`ResetHeader`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResetFormat {
@@ -173,14 +174,14 @@ pub enum ResetFormat {
     UnixTimestamp,
 }
 
-/// A limit on retries to a cluster that are in progress at once, on the whole node: as a share of the requests to it that are
-/// subject to a budget, so that retries do not multiply the load of a cluster that fails.
+/// A limit on concurrent retries to a cluster, for the whole node: as a share of the requests to it that are subject to
+/// a budget, so that retries do not multiply the load of a failing cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RetryBudget {
-    /// Retries in progress, in percent of the requests in progress.
+    /// Retries in progress, as a percentage of the requests in progress.
     pub percent: u32,
-    /// So many retries may be in progress whatever that comes to.
+    /// Number of concurrent retries that is always allowed.
     pub min_concurrency: u32,
 }
 

@@ -2,23 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Time limits towards a backend, in milliseconds; 0 is off. What concerns the client's side alone (its connections,
-/// its request heads) is not here but in the limits of the node and of listeners.
+/// Timeouts towards a backend, milliseconds; 0 is off. Limits on the client's side (connections, request heads) are
+/// among the limits of the node and of listeners instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timeouts {
-    /// Until connected, TLS included.
+    /// Connect timeout, including TLS.
     pub connect_ms: u64,
-    /// Between two successful reads from the upstream.
+    /// Timeout between two successful reads from the upstream.
     pub read_ms: u64,
-    /// Between two successful writes to the upstream.
+    /// Timeout between two successful writes to the upstream.
     pub write_ms: u64,
-    /// From the end of the request until the end of the response, with all retries and the waits between them. Tunnels are
-    /// not concerned once they are set up.
+    /// From the end of the request to the end of the response, including all retries and their delays. Does not apply
+    /// to established tunnels.
     pub request_ms: u64,
-    /// No byte of a body has moved in either direction, or no response head has come. For tunnels and TCP sessions
-    /// it takes the place of [`read_ms`](Self::read_ms) and [`write_ms`](Self::write_ms), which otherwise limit
-    /// their silence.
+    /// No body byte was transferred in either direction, or no response head was received. For tunnels and TCP
+    /// sessions, it replaces [`read_ms`](Self::read_ms) and [`write_ms`](Self::write_ms), which otherwise are their
+    /// idle timeouts.
     pub idle_ms: u64,
     /// Maximum lifetime of a stream: a request with its response, a tunnel, a TCP session.
     pub stream_ms: u64,
@@ -30,7 +30,7 @@ impl Default for Timeouts {
     }
 }
 
-/// Values that replace those of [`Timeouts`], in milliseconds; 0 is off, an absent one changes nothing.
+/// Overrides of [`Timeouts`], milliseconds; 0 is off, an absent value changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TimeoutOverrides {
@@ -49,7 +49,7 @@ pub struct TimeoutOverrides {
 }
 
 impl Timeouts {
-    /// The values with these replaced.
+    /// The timeouts with these overrides.
     #[must_use]
     pub fn overridden(self, by: &TimeoutOverrides) -> Self {
         Self {
@@ -62,8 +62,8 @@ impl Timeouts {
         }
     }
 
-    /// How long no byte may move in a tunnel or a TCP session, in milliseconds; 0 is unlimited. Without
-    /// [`idle_ms`](Self::idle_ms), one limit for both directions, as nginx's `proxy_timeout`.
+    /// Idle timeout of a tunnel or a TCP session, milliseconds; 0 is unlimited. Without [`idle_ms`](Self::idle_ms), one
+    /// limit for both directions, as nginx's `proxy_timeout`.
     pub fn tunnel_idle_ms(&self) -> u64 {
         if self.idle_ms == 0 { self.read_ms.max(self.write_ms) } else { self.idle_ms }
     }

@@ -1,11 +1,13 @@
-//! [`SecretRef`]: what records hold in place of a secret. [`Secrets`]: the secrets themselves, beside the records.
+//! [`SecretRef`]: the placeholder of a secret in records. [`Secrets`]: the secrets themselves, stored separately from
+//! the records.
 //!
-//! Records are stored, sent and shown; secrets are private keys, passwords and tokens, which only the node that uses them
-//! may read. A reference is a keyed hash of the secret: a secret that changes has another reference, so that what depends
-//! on it is planned anew, and without the [`SecretKey`] a weak secret cannot be found by trying candidates.
+//! Records are stored, sent and displayed; secrets are private keys, passwords and tokens, which only the node that
+//! uses them may read. A reference is a keyed hash of the secret: a changed secret has another reference, so that
+//! everything that depends on it is planned again, and without the [`SecretKey`], a weak secret cannot be found by
+//! trying candidates.
 //!
-//! In free-form values, such as the parameters of a plugin, a text that begins with [`SecretRef::PREFIX`] is a reference. A
-//! front end keeps literal texts that begin so as secrets, so that no user can write a reference.
+//! In free-form values, such as the parameters of a plugin, a text that begins with [`SecretRef::PREFIX`] is a
+//! reference. Front ends store literal texts with this prefix as secrets, so that users cannot write references.
 
 mod store;
 #[cfg(test)]
@@ -25,32 +27,32 @@ pub use store::{Secrets, UnresolvedSecret};
 
 use crate::Id;
 
-/// Stands for a secret in a record. Displayed and serialised as `secret:` and 32 hexadecimal digits.
+/// The placeholder of a secret in a record. Displayed and serialized as `secret:` and 32 hexadecimal digits.
 ///
-/// The default stands for no secret and is never resolved.
+/// The default refers to no secret and is never resolved.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretRef(Id);
 
-/// A text is not a reference to a secret. The text is not repeated: it may be the secret itself.
+/// A text is not a reference to a secret. The error does not contain the text, which may be the secret itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSecretRef;
 
-/// A secret. It is never shown, and its memory is overwritten when it is freed.
+/// A secret. It is never displayed, and its memory is overwritten when it is freed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
-/// What references are derived with. It belongs to an installation and is itself a secret: who has it can verify guesses of
-/// the secrets behind references. Nodes with the same key have the same references for the same secrets.
+/// The key for deriving references. It belongs to an installation and is itself a secret: with the key, guesses of the
+/// secrets behind references can be verified. Nodes with the same key have the same references for the same secrets.
 ///
-/// The default is known to everybody. It is for tests, and for configurations that do not leave the process.
+/// The default is public. It is for tests, and for configurations that do not leave the process.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretKey([u8; 32]);
 
 impl SecretRef {
-    /// What its text begins with.
+    /// The prefix of its text.
     pub const PREFIX: &str = "secret:";
 
-    /// Whether a text is a reference, be it well-formed or not.
+    /// Whether a text has the prefix of references, well-formed or not.
     pub fn is_meant_by(text: &str) -> bool {
         text.starts_with(Self::PREFIX)
     }
@@ -71,7 +73,7 @@ impl fmt::Debug for SecretRef {
 impl FromStr for SecretRef {
     type Err = NoSecretRef;
 
-    /// Reads what [`SecretRef`] is displayed as, and no other form.
+    /// Parses exactly the displayed form of a [`SecretRef`].
     fn from_str(text: &str) -> Result<Self, NoSecretRef> {
         let digits = text.strip_prefix(Self::PREFIX).ok_or(NoSecretRef)?;
         let is_canonical = digits.len() == 32 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -129,12 +131,12 @@ impl Drop for Secret {
 const BLOCK: usize = 64;
 
 impl SecretKey {
-    /// The key of these bytes, which must be random.
+    /// A key with these bytes, which must be random.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The key that a text stands for, which must be as hard to guess as a key.
+    /// Derives a key from a text, which must be as hard to guess as a key.
     pub fn of_text(text: &str) -> Self {
         Self(Sha256::digest(text).into())
     }
@@ -144,6 +146,12 @@ impl SecretKey {
         let mut short = [0; 16];
         short.iter_mut().zip(self.hmac(secret.as_bytes())).for_each(|(short, byte)| *short = byte);
         SecretRef(Id::from_bytes(short))
+    }
+
+    /// A code that shows that a holder of the key has made a message: its HMAC-SHA256, apart from references and from other uses
+    /// of the key. `purpose` names the use.
+    pub fn authenticate(&self, purpose: &str, message: &[u8]) -> [u8; 32] {
+        self.hmac(&[b"cardinal ", purpose.as_bytes(), b"\0", message].concat())
     }
 
     fn hmac(&self, message: &[u8]) -> [u8; 32] {

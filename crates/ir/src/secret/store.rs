@@ -1,4 +1,4 @@
-//! [`Secrets`]: what references stand for.
+//! [`Secrets`]: the secrets behind references.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,24 +10,24 @@ use serde_json::{Map, Value};
 use super::{Secret, SecretKey, SecretRef};
 use crate::{Ir, Table};
 
-/// The secrets that the records of a generation refer to. A clone shares them.
+/// The secrets to which the records of a generation refer. Clones share them.
 ///
-/// It has no serial form and shows nothing of its content. What sends or stores a generation handles the secrets apart from
-/// the records, with [`Secrets::iter`].
+/// It has no serial form and does not display its content. Code that sends or stores a generation handles the secrets
+/// separately from the records, with [`Secrets::iter`].
 #[derive(Clone, Default, PartialEq)]
 pub struct Secrets(Table<Secret>);
 
-/// A reference cannot be resolved: it is not well-formed, or the node does not have the secret.
+/// A reference cannot be resolved: it is malformed, or the node does not have the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnresolvedSecret {
-    /// The reference; `None` if it is not well-formed.
+    /// The reference; `None` if it is malformed.
     pub reference: Option<SecretRef>,
-    /// The place in a free-form value, dotted; empty for the value itself.
+    /// The position in a free-form value, dotted; empty for the value itself.
     pub path: String,
 }
 
 impl Secrets {
-    /// Keeps a secret, and returns the reference to it.
+    /// Stores a secret, and returns its reference.
     pub fn add(&mut self, key: &SecretKey, secret: &str) -> SecretRef {
         let reference = key.reference(secret);
         if !self.0.contains(&reference.0) {
@@ -36,18 +36,29 @@ impl Secrets {
         reference
     }
 
-    /// Keeps a secret whose reference was derived elsewhere.
+    /// Stores a secret whose reference was derived elsewhere.
     pub fn insert(&mut self, reference: SecretRef, secret: Secret) {
         self.0.insert(reference.0, secret);
     }
 
-    /// Keeps the secrets of another store, too.
+    /// Adds the secrets of another store.
     pub fn merge(&mut self, other: &Self) {
         for change in &self.0.diff(&other.0) {
             if let Some(secret) = &change.new {
                 self.0.insert_shared(change.id, Arc::clone(secret));
             }
         }
+    }
+
+    /// Removes a secret, and says whether it was there.
+    pub fn remove(&mut self, reference: SecretRef) -> bool {
+        self.0.remove(&reference.0).is_some()
+    }
+
+    /// What turns this store into a newer one: each secret that is new, and `None` for each that is gone. The cost depends on
+    /// what they do not share.
+    pub fn diff(&self, newer: &Self) -> Vec<(SecretRef, Option<Arc<Secret>>)> {
+        self.0.diff(&newer.0).iter().map(|change| (SecretRef(change.id), change.new.clone())).collect()
     }
 
     /// Removes the secrets that no record refers to.
@@ -63,24 +74,24 @@ impl Secrets {
         }
     }
 
-    /// The secret that a reference stands for.
+    /// The secret of a reference.
     pub fn get(&self, reference: SecretRef) -> Option<&Arc<Secret>> {
         self.0.get(&reference.0)
     }
 
-    /// The secret that a reference stands for.
+    /// The secret of a reference.
     ///
     /// # Errors
-    /// When the node does not have it.
+    /// If the node does not have it.
     pub fn resolve(&self, reference: SecretRef) -> Result<&Arc<Secret>, UnresolvedSecret> {
         let unresolved = || UnresolvedSecret { reference: Some(reference), path: String::new() };
         self.get(reference).ok_or_else(unresolved)
     }
 
-    /// A text, or the secret if it is a reference to one.
+    /// The text itself, or the secret if it is a reference.
     ///
     /// # Errors
-    /// When it is a reference that cannot be resolved.
+    /// If it is a reference that cannot be resolved.
     pub fn resolve_text<'t>(&'t self, text: &'t str) -> Result<&'t str, UnresolvedSecret> {
         if !SecretRef::is_meant_by(text) {
             return Ok(text);
@@ -89,10 +100,10 @@ impl Secrets {
         Ok(self.resolve(text.parse().map_err(malformed)?)?.expose())
     }
 
-    /// A free-form value with the secrets in the places of references.
+    /// A free-form value with its references replaced by the secrets.
     ///
     /// # Errors
-    /// The first reference that cannot be resolved.
+    /// The first unresolvable reference.
     pub fn resolve_value<'v>(&self, value: &'v Value) -> Result<Cow<'v, Value>, UnresolvedSecret> {
         if has_references(value) { self.resolved(value, "").map(Cow::Owned) } else { Ok(Cow::Borrowed(value)) }
     }
@@ -113,7 +124,7 @@ impl Secrets {
         }
     }
 
-    /// All secrets with their references, in the order of these.
+    /// All secrets with their references, ordered by reference.
     pub fn iter(&self) -> impl Iterator<Item = (SecretRef, &Secret)> {
         self.0.iter().map(|(id, secret)| (SecretRef(*id), &**secret))
     }

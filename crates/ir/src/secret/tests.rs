@@ -94,3 +94,18 @@ fn lookups_are_texts_or_references() {
         assert_eq!(serde_json::from_value::<Lookup>(text).unwrap(), lookup);
     }
 }
+
+#[test]
+fn a_difference_of_stores_names_what_is_new_and_what_is_gone() {
+    let key = SecretKey::default();
+    let (mut old, mut new) = (Secrets::default(), Secrets::default());
+    let (kept, gone) = (old.add(&key, "kept"), old.add(&key, "gone"));
+    new.add(&key, "kept");
+    let added = new.add(&key, "added");
+    let mut expected = vec![(gone, None), (added, Some("added".to_owned()))];
+    expected.sort();
+    let mut found: Vec<_> = old.diff(&new).into_iter().map(|(r, s)| (r, s.map(|s| s.expose().to_owned()))).collect();
+    found.sort();
+    assert_eq!(found, expected);
+    assert!(old.remove(kept) && !old.remove(kept));
+}

@@ -1,4 +1,4 @@
-//! Properties that hold for the records of every table.
+//! Properties of the records of all tables.
 
 mod samples;
 mod verify;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{Digest, Ir, IrDelta, Record, RecordKind, Rejected, binary};
 use samples::{ir, record};
 
-/// A copy of a generation that shares nothing with it.
+/// A copy of a generation that shares no records with it.
 fn unshared(ir: &Ir) -> Ir {
     serde_json::from_str(&serde_json::to_string(ir).unwrap()).unwrap()
 }
@@ -45,6 +45,15 @@ proptest! {
     }
 
     #[test]
+    fn a_record_is_read_from_the_form_that_its_hash_is_of(record in record()) {
+        let bytes = record.encode().unwrap();
+        prop_assert_eq!(Digest::of_encoded(&bytes), record.digest());
+        prop_assert_eq!(Digest::from_bytes(*record.digest().as_bytes()), record.digest());
+        let kind = RecordKind::of_type(record.kind().type_name()).unwrap();
+        prop_assert_eq!(Record::decode(kind, &bytes).unwrap(), record);
+    }
+
+    #[test]
     fn no_reference_dangles_after_removing_what_does(ir in ir()) {
         let mut served = ir.clone();
         let removed = served.remove_dangling();
@@ -62,7 +71,7 @@ proptest! {
         prop_assert_eq!(&applied.apply(delta.clone()), &delta);
         prop_assert_eq!(&applied, &b);
         prop_assert_eq!(a.diff(&applied), delta.clone());
-        // The same changes from another process, which do not say what was there before.
+        // The same changes from another process, without the previous records.
         for received in [
             serde_json::from_str::<IrDelta>(&serde_json::to_string(&delta).unwrap()).unwrap(),
             binary::decode(&binary::encode(&delta).unwrap()).unwrap(),
@@ -148,7 +157,7 @@ fn the_tracing_of_the_highest_precedence_applies() {
         let telemetry = Telemetry { scope, precedence, ..Telemetry::default() };
         ir.insert(samples::id(n), Record::Telemetry(telemetry.into()));
     }
-    // Of two that are equal, the lower id applies, which is the higher number here.
+    // Of two equal records, the one with the lower id applies, which is the higher number here.
     let same = Telemetry { precedence: 1, ..Telemetry::default() };
     ir.insert(samples::id(5), Record::Telemetry(same.into()));
     let find = |route: Option<u8>, backend: Option<u8>| {
@@ -184,7 +193,7 @@ fn a_record_of_a_newer_version_is_read_as_far_as_possible() {
     other.as_object_mut().unwrap().remove("traffic");
     value["routes"][b.to_string()] = other;
     value["planets"] = json!({"x": {}});
-    // An unknown variant rejects the record alone, and so does an id that is none.
+    // An unknown variant only rejects its record, and so does an invalid id.
     let mut strange = route.clone();
     strange["traffic"] = json!("smoke-signals");
     value["routes"][c.to_string()] = strange.clone();

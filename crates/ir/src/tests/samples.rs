@@ -1,4 +1,4 @@
-//! Random records, of every table and with every variant.
+//! Random records of all tables and with all variants.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::policy::*;
 use crate::*;
 
-/// Ids are from here down.
+/// Ids are below this number.
 pub(super) const IDS: u8 = 6;
 
 pub(super) fn id(n: u8) -> Id {
@@ -522,7 +522,7 @@ fn route() -> impl Strategy<Value = Route> {
     )
 }
 
-/// A route that differs from those of other numbers.
+/// A route that differs from those with other numbers.
 pub(super) fn named_route(n: u8) -> Route {
     Route { origin: Origin::new("test", "routes", id(n)), document: "{}".into(), ..Route::default() }
 }
@@ -648,7 +648,7 @@ fn rate_limit() -> impl Strategy<Value = PolicySpec> {
     )
 }
 
-/// A number, of either zero.
+/// A number, including both zeros.
 fn number() -> impl Strategy<Value = f64> {
     prop::sample::select(vec![0.0, -0.0, 0.5, 100.0])
 }
@@ -768,7 +768,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
     ]
 }
 
-/// A generation with records of several tables. References may lead nowhere.
+/// A generation with records of several tables. References may dangle.
 pub(super) fn ir() -> impl Strategy<Value = Ir> {
     collection::vec((any_id(), record()), 0..24).prop_map(|records| {
         let mut ir = Ir::default();

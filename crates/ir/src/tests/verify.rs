@@ -1,4 +1,4 @@
-//! Verifying a change finds what verifying the whole generation finds.
+//! Verifying a change finds the same problems as verifying the whole generation.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ fn origin(n: u8) -> Origin {
     Origin::new("test", "thing", id(n))
 }
 
-/// A record of each table that refers to others, with `a` for what it refers to.
+/// A record of each table with references, which refer to `a`.
 fn records(n: u8, a: u8) -> Vec<Record> {
     let (origin, to) = (origin(n), id(a));
     let route = Route {
@@ -123,7 +123,7 @@ proptest! {
 
 #[test]
 fn every_reference_is_verified() {
-    // Each record refers to nothing that exists.
+    // No record refers to an existing one.
     for record in records(4, 2).into_iter().chain(records(2, 1)).chain(records(5, 5)) {
         let mut ir = Ir::default();
         let kind = record.kind();

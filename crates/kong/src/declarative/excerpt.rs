@@ -7,6 +7,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
 
+use serde_json::Value;
+
+use super::masks;
+use super::redact::redact;
 use super::source::{Place, Source};
 
 /// Widest line, characters.
@@ -67,6 +71,8 @@ pub struct Excerpts<'s> {
     lines: HashMap<*const u8, Vec<&'s str>>,
     /// The secrets of a part of a line, with the address and the length of the part.
     secrets: Option<(*const u8, usize, Vec<Range<usize>>)>,
+    /// The secrets of a line by where it stands, with the address of the line.
+    masks: Option<(*const u8, Vec<Range<usize>>)>,
     /// Fields whose values are hidden besides those that are known to hold secrets.
     names: &'s [String],
 }
@@ -85,7 +91,12 @@ impl<'s> Excerpts<'s> {
         let all = self.lines.entry(text.as_ptr()).or_insert_with(|| text.lines().collect());
         let last = (place.line as usize).checked_sub(1)?;
         let lines = all.get(last.saturating_sub(LINES_MAX)..=last)?;
-        let (shown, caret) = view(lines, place.column, self.names, &mut self.secrets);
+        let line = lines.last()?.as_ptr();
+        if self.masks.as_ref().is_none_or(|(known, _)| *known != line) {
+            self.masks = Some((line, masks::of_last(all.get(..=last)?, self.names)));
+        }
+        let masks = self.masks.as_ref().map(|(_, masks)| &**masks).unwrap_or_default();
+        let (shown, caret) = view(lines, (place.column, masks), self.names, &mut self.secrets);
         let number = place.line.to_string();
         let (gutter, caret) = (" ".repeat(number.len()), " ".repeat(caret));
         Some(format!("{gutter} |\n{number} | {shown}\n{gutter} | {caret}^\n"))
@@ -94,6 +105,10 @@ impl<'s> Excerpts<'s> {
 
 /// Kong's message without the value, should it name one that is secret.
 pub fn discreet(message: &str) -> String {
+    // A reference that is no name may be anything.
+    if let Some((head, value, tail)) = invalid_reference(message) {
+        return format!("{head}{}{tail}", redact(&value, None));
+    }
     let parts = message.split_once(" entity with ").and_then(|(head, rest)| {
         let (name, rest) = rest.split_once(" set to '")?;
         let (_, tail) = rest.rsplit_once("' already declared")?;
@@ -105,10 +120,17 @@ pub fn discreet(message: &str) -> String {
     }
 }
 
+/// The parts of Kong's message about a reference that is an object.
+fn invalid_reference(message: &str) -> Option<(&str, Value, &str)> {
+    let start = message.strip_prefix("invalid reference '")?.find(": {")? + "invalid reference '".len() + 2;
+    let end = message.rfind("' (no such entry in '")?;
+    Some((message.get(..start)?, serde_json::from_str(message.get(start..end)?).ok()?, message.get(end..)?))
+}
+
 /// The last line as it is shown, and where the caret stands, in characters.
 fn view(
     lines: &[&str],
-    column: u32,
+    (column, masks): (u32, &[Range<usize>]),
     names: &[String],
     known: &mut Option<(*const u8, usize, Vec<Range<usize>>)>,
 ) -> (String, usize) {
@@ -127,6 +149,8 @@ fn view(
         *known = Some((part.as_ptr(), part.len(), secrets_and(part, names)));
     }
     let secrets = inside.as_deref().or(known.as_ref().map(|known| &*known.2)).unwrap_or_default();
+    let masks = masks.iter().filter(|mask| mask.start < to && from < mask.end);
+    let secrets = &united(secrets, masks.map(|mask| mask.start.max(from) - from..mask.end.min(to) - from));
     let near = near(part, at, secrets);
     let secrets = secrets.iter().filter(|secret| near.start <= secret.start && secret.end <= near.end).cloned();
     let (mut chars, mut caret, mut next) = (Vec::new(), 0, near.start);
@@ -144,6 +168,20 @@ fn view(
         next = end;
     }
     clip(&chars, caret, from + near.start > 0, from + near.end < line.len())
+}
+
+/// Both, in order, with what overlaps as one.
+fn united(some: &[Range<usize>], others: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
+    let mut all: Vec<_> = some.iter().cloned().chain(others).collect();
+    all.sort_by_key(|range| range.start);
+    let mut out: Vec<Range<usize>> = Vec::with_capacity(all.len());
+    for range in all {
+        match out.last_mut().filter(|last| range.start < last.end) {
+            Some(last) => last.end = last.end.max(range.end),
+            None => out.push(range),
+        }
+    }
+    out
 }
 
 /// What of a text can be shown around a place: no secret is cut.
@@ -344,7 +382,7 @@ fn value(line: &str, from: usize) -> Option<Range<usize>> {
 }
 
 /// Where a quoted text ends.
-fn closing(inner: &str, quote: char) -> Option<usize> {
+pub(super) fn closing(inner: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     let mut chars = inner.char_indices().peekable();
     while let Some((i, c)) = chars.next() {
@@ -389,7 +427,7 @@ mod tests {
     }
 
     fn check(line: &str, expect: &str) {
-        assert_eq!(view(&[line], 1, &[], &mut None).0, expect);
+        assert_eq!(view(&[line], (1, &masks::of_last(&[line], &[])), &[], &mut None).0, expect);
     }
 
     #[test]
@@ -415,7 +453,10 @@ mod tests {
 
     #[test]
     fn values_of_named_fields_are_not_shown() {
-        let check = |line: &str, expect: &str| assert_eq!(view(&[line], 1, &["bogus".to_owned()], &mut None).0, expect);
+        let check = |line: &str, expect: &str| {
+            let names = ["bogus".to_owned()];
+            assert_eq!(view(&[line], (1, &masks::of_last(&[line], &names)), &names, &mut None).0, expect);
+        };
         check("  bogus: SECRET", "  bogus: ***");
         check("[{bogus: SECRET, tags: [a]}]", "[{bogus: ***, tags: [a]}]");
         check("  bogus: {a: SECRET}", "  bogus: ***");

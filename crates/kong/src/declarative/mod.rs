@@ -6,15 +6,18 @@
 mod collect;
 mod complete;
 mod excerpt;
+mod export;
 mod fill;
 mod flatten;
 mod hidden;
 mod ids;
 mod item;
+mod masks;
 mod migrate;
 mod order;
 mod quick;
 mod redact;
+mod references;
 mod report;
 mod resolve;
 mod scalars;
@@ -32,6 +35,7 @@ use cardinal_schema::{Auto, Errors};
 use serde_json::{Map, Value};
 
 pub use excerpt::{Excerpts, discreet, is_secret};
+pub use export::export;
 pub use fill::fill;
 pub use hidden::Hidden;
 pub use redact::{redact, redact_map, redact_text};
@@ -79,8 +83,8 @@ fn without_mark(text: &str) -> &str {
 /// # Errors
 /// Everything that is wrong: nothing is left out silently.
 pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Result<Snapshot, Box<LoadErrors>> {
-    let loaded = parse_all(files).and_then(|(roots, warnings)| {
-        let parsed_again = || parse_all(files).map(|(roots, _)| roots).unwrap_or_default();
+    let loaded = parse_all(files, registry).and_then(|(roots, warnings)| {
+        let parsed_again = || parse_all(files, registry).map(|(roots, _)| roots).unwrap_or_default();
         let mut snapshot = load_nodes(roots, parsed_again, files, (registry, settings))?;
         snapshot.warnings.splice(0..0, warnings);
         Ok(snapshot)
@@ -92,7 +96,7 @@ pub fn load(files: &[Source], registry: &Registry, settings: &Settings) -> Resul
 }
 
 /// The trees of files, with warnings.
-fn parse_all(files: &[Source]) -> Result<(Vec<Node>, Vec<Diagnostic>), Box<LoadErrors>> {
+fn parse_all(files: &[Source], registry: &Registry) -> Result<(Vec<Node>, Vec<Diagnostic>), Box<LoadErrors>> {
     let mut roots = Vec::with_capacity(files.len());
     let (mut findings, mut warnings) = (Vec::new(), Vec::new());
     for (i, file) in files.iter().enumerate() {
@@ -103,6 +107,7 @@ fn parse_all(files: &[Source]) -> Result<(Vec<Node>, Vec<Diagnostic>), Box<LoadE
                     node.set_places(&place);
                 }
                 warnings.extend(variables::unresolved(&node, file));
+                warnings.extend(references::literal(&node, file, registry));
                 roots.push(node);
                 let duplicates = oddities.duplicates.into_iter().map(|d| Duplicate { place: place(d.place), ..d });
                 warnings.extend(duplicates.map(|duplicate| twice(file, duplicate)));
@@ -270,7 +275,21 @@ fn refuse(all: Collected<'_, '_>, registry: &Registry, files: &[Source], broken:
     let sound = items.iter().filter(|i| i.errors().is_empty()).map(report::subject).collect();
     let sources = files.to_vec();
     let unknown_secrets = report::unknown_secrets(&items, registry);
-    Box::new(LoadErrors { fields, leftover, flattened, findings, sources, message: None, sound, unknown_secrets })
+    let discreet = report::discreet_messages(&items, registry);
+    let is_secret = |kind: &&crate::entities::Kind| kind.key.is_some() && kind.label_field().is_none();
+    let secret_keys = registry.kinds().filter(is_secret).map(|kind| kind.name).collect();
+    Box::new(LoadErrors {
+        fields,
+        leftover,
+        flattened,
+        findings,
+        sources,
+        message: None,
+        sound,
+        unknown_secrets,
+        discreet,
+        secret_keys,
+    })
 }
 
 /// Applies a plugin's `seal` to a valid entity before it is stored: a hash of a password.

@@ -5,6 +5,7 @@ use cardinal_schema::{Field, Kind, Schema, is_reference};
 use serde_json::{Map, Value};
 
 use super::excerpt::{MASK, is_secret, secrets};
+use super::masks::is_list_of_credentials;
 
 /// The value with `***` in the place of secrets: of fields that the schema marks as encrypted, of fields with the
 /// name of a secret (also misspelt ones), of private keys, of references to secrets, and of texts like `Authorization: ...` and
@@ -22,7 +23,13 @@ pub fn redact(value: &Value, schema: Option<&Schema>) -> Value {
 pub fn redact_map(map: &Map<String, Value>, schema: Option<&Schema>) -> Map<String, Value> {
     let of = |(name, value): (&String, &Value)| {
         let field = schema.and_then(|schema| schema.field(name));
-        let shown = if is_secret(name) { hide(value) } else { redact_field(value, field) };
+        let shown = match value {
+            value if is_secret(name) => hide(value),
+            Value::String(_) | Value::Array(_) | Value::Object(_) if is_list_of_credentials(name) => {
+                credentials(value, field)
+            }
+            value => redact_field(value, field),
+        };
         (name.clone(), shown)
     };
     map.iter().map(of).collect()
@@ -63,6 +70,47 @@ fn redact_field(value: &Value, field: Option<&Field>) -> Value {
             _ => redact(value, None),
         },
         None => redact(value, None),
+    }
+}
+
+/// A list of credentials; what is no record there may be the secret itself.
+fn credentials(value: &Value, field: Option<&Field>) -> Value {
+    match value {
+        Value::Array(list) if list.iter().all(Value::is_object) => redact_field(value, field),
+        Value::Array(list) => {
+            let each = |value: &Value| if value.is_object() { redact(value, None) } else { hide(value) };
+            list.iter().map(each).collect()
+        }
+        other => hide(other),
+    }
+}
+
+/// The value with `***` in the place of the values that a transformer adds.
+pub(super) fn hide_additions(value: &mut Value) {
+    for (_, group) in value.as_object_mut().into_iter().flatten() {
+        let Value::Object(group) = group else { continue };
+        for (name, lists) in group {
+            match lists {
+                Value::Object(lists) if matches!(name.as_str(), "add" | "append" | "replace") => {
+                    lists.values_mut().for_each(hide_values);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Of `name:value` the value is hidden.
+fn hide_values(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            *value = match text.split_once(':') {
+                Some((name, _)) => format!("{name}:{MASK}").into(),
+                None => MASK.into(),
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(hide_values),
+        other => *other = hide(other),
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use cardinal_schema::{Errors, Schema, Step};
+use cardinal_schema::{Errors, Kind, Schema, Step};
 use serde_json::{Map, Value, json};
 
-use super::excerpt::{Excerpts, discreet, is_secret};
+use super::excerpt::{Excerpts, MASK, discreet, is_secret};
 use super::hidden::Hidden;
 use super::item::Item;
-use super::redact::hide_fields;
-use super::source::{Data, Place, Scalar, Source};
+use super::redact::{hide_additions, hide_fields};
+use super::source::{Data, Node, Place, Scalar, Source};
 use crate::entities::Registry;
 
 /// Maximum number of findings in text for people.
@@ -50,6 +50,10 @@ pub struct LoadErrors {
     pub(super) sound: Vec<String>,
     /// Unknown fields of entities with secrets: perhaps a misspelt name of a secret.
     pub(super) unknown_secrets: Vec<String>,
+    /// What is shown in the place of messages that quote a secret.
+    pub(super) discreet: HashMap<String, String>,
+    /// Kinds of entities whose lookup keys are secret, such as keys of consumers.
+    pub(super) secret_keys: Vec<&'static str>,
 }
 
 impl LoadErrors {
@@ -58,7 +62,8 @@ impl LoadErrors {
         let message = findings.first().map(|first| first.message.clone());
         let (fields, leftover) = (Errors::default(), Errors::default());
         let (flattened, sound, sources) = (Vec::new(), Vec::new(), files.to_vec());
-        Self { fields, leftover, flattened, findings, sources, message, sound, unknown_secrets: Vec::new() }
+        let (unknown_secrets, discreet, secret_keys) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { fields, leftover, flattened, findings, sources, message, sound, unknown_secrets, discreet, secret_keys }
     }
 
     /// Takes secrets out of all messages.
@@ -77,11 +82,37 @@ impl LoadErrors {
         }
         self.message = self.message.take().map(|message| hide(&message));
         self.sound.iter_mut().for_each(|subject| *subject = hide(subject));
+        self.discreet = std::mem::take(&mut self.discreet).into_iter().map(|(of, to)| (hide(&of), hide(&to))).collect();
     }
 
     /// The tree of errors by position, as Kong's `fields`.
     pub fn fields(&self) -> Value {
         self.fields.to_json()
+    }
+
+    /// The same without secrets in messages and in names of entities.
+    pub fn fields_without_secrets(&self) -> Value {
+        let mut fields = self.discreet_texts(self.fields.to_json());
+        for kind in &self.secret_keys {
+            if let Some(Value::Object(by_key)) = fields.get_mut(*kind) {
+                let entries = std::mem::take(by_key).into_iter().enumerate();
+                by_key.extend(entries.map(|(at, (_, below))| match at {
+                    0 => (MASK.to_owned(), below),
+                    at => (format!("{MASK} ({})", at + 1), below),
+                }));
+            }
+        }
+        fields
+    }
+
+    /// A tree of messages in which no message names a secret.
+    fn discreet_texts(&self, tree: Value) -> Value {
+        match tree {
+            Value::Object(map) => map.into_iter().map(|(name, below)| (name, self.discreet_texts(below))).collect(),
+            Value::Array(list) => list.into_iter().map(|below| self.discreet_texts(below)).collect(),
+            Value::String(text) => self.discreet.get(&text).cloned().unwrap_or_else(|| discreet(&text)).into(),
+            other => other,
+        }
     }
 
     /// One entry for each entity with errors, as Kong's `flattened_errors`.
@@ -92,8 +123,14 @@ impl LoadErrors {
     /// The same without the values of fields that may be misspelt secrets.
     pub fn flattened_without_secrets(&self) -> Vec<Value> {
         let mut entries = self.flattened.clone();
-        for entity in entries.iter_mut().filter_map(|entry| entry.get_mut("entity")) {
-            hide_fields(entity, &self.unknown_secrets);
+        for entry in &mut entries {
+            if let Some(entity) = entry.get_mut("entity") {
+                hide_fields(entity, &self.unknown_secrets);
+                hide_additions(entity);
+            }
+            if let Some(errors) = entry.get_mut("errors") {
+                *errors = self.discreet_texts(errors.take());
+            }
         }
         entries
     }
@@ -117,7 +154,7 @@ impl LoadErrors {
     pub fn message(&self) -> String {
         match &self.message {
             Some(message) => format!("failed parsing declarative configuration: {message}"),
-            None => format!("declarative config is invalid: {}", lua_table(&self.fields.to_json())),
+            None => format!("declarative config is invalid: {}", lua_table(&self.fields_without_secrets())),
         }
     }
 
@@ -234,12 +271,98 @@ pub(super) fn findings(
                     .or_else(|| reference_hint(item, items, &path, message)),
                 message: for_people(item, registry, message)
                     .or_else(|| missing_target(item, &path).map(|(_, text)| text))
-                    .unwrap_or_else(|| discreet(message)),
+                    .unwrap_or_else(|| discreet_of(item, registry, &path, message)),
                 path,
             });
         }
     }
     out
+}
+
+/// The messages that quote a secret, with what is shown instead.
+pub(super) fn discreet_messages(items: &[Item<'_, '_>], registry: &Registry) -> HashMap<String, String> {
+    let mut out = HashMap::new();
+    for item in items.iter().filter(|item| !item.errors().is_empty()) {
+        for (path, message) in item.errors().messages() {
+            let shown = discreet_of(item, registry, &path, message);
+            if shown != message {
+                out.insert(message.to_owned(), shown);
+            }
+        }
+    }
+    out
+}
+
+/// Kong's message about a field without the value, should that be a secret.
+fn discreet_of(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> String {
+    let mut shown = discreet(message);
+    if may_hold_secret(item, registry, path) {
+        let mut texts = Vec::new();
+        if let Some(node) = node_at(item, path) {
+            texts_of(node, &mut texts);
+        }
+        for text in texts {
+            // Of `name:value` the name is shown.
+            let parts = [Some(text), text.split_once(':').map(|(_, value)| value.trim())];
+            parts.into_iter().flatten().filter(|part| !part.is_empty()).for_each(|part| without(&mut shown, part));
+        }
+    }
+    shown
+}
+
+/// Shorter texts are replaced only where a message quotes them.
+const QUOTED_ANYWHERE: usize = 4;
+
+fn without(message: &mut String, secret: &str) {
+    if secret.len() >= QUOTED_ANYWHERE {
+        *message = message.replace(secret, MASK);
+        return;
+    }
+    *message = message.replace(&format!("'{secret}'"), &format!("'{MASK}'"));
+    if let Some(head) = message.strip_suffix(secret).filter(|head| head.ends_with(": ")) {
+        *message = format!("{head}{MASK}");
+    }
+}
+
+fn texts_of<'n>(node: &'n Node, out: &mut Vec<&'n str>) {
+    match &node.data {
+        Data::Scalar(Scalar::String(text)) => out.push(text),
+        Data::Scalar(_) => {}
+        Data::List(list) => list.iter().for_each(|node| texts_of(node, out)),
+        Data::Map(map) => map.iter().for_each(|(_, _, node)| texts_of(node, out)),
+    }
+}
+
+/// Whether a field may hold a secret: by its name, by its schema, or as a value that a transformer adds.
+fn may_hold_secret(item: &Item<'_, '_>, registry: &Registry, path: &str) -> bool {
+    let steps: Vec<&str> = path.split(['.', '[']).filter(|step| !step.is_empty()).collect();
+    let is_added = |pair: &[&str]| match pair {
+        [group, list] => {
+            matches!(*group, "add" | "append" | "rename" | "replace")
+                && matches!(*list, "body" | "headers" | "json" | "querystring" | "uri")
+        }
+        _ => false,
+    };
+    if steps.iter().any(|step| is_secret(step)) || steps.windows(2).any(is_added) {
+        return true;
+    }
+    let own = item.own();
+    let Ok(schema) = registry.schema_of(item.kind, &own) else { return false };
+    let mut steps = steps.into_iter();
+    let mut field = steps.next().and_then(|name| schema.field(name));
+    while let Some(at) = field {
+        if at.encrypted || at.referenceable {
+            return true;
+        }
+        field = match (&at.kind, steps.next()) {
+            (Kind::Record(schema), Some(name)) => schema.field(name),
+            (Kind::Array(of) | Kind::Set(of) | Kind::Map(_, of), Some(_)) => Some(&**of),
+            // An error of the whole may quote an element.
+            (Kind::Array(of) | Kind::Set(of) | Kind::Map(_, of), None) => Some(&**of),
+            _ => None,
+        };
+    }
+    false
 }
 
 /// The names of unknown fields beside secrets: in credentials, and in records with encrypted fields.
@@ -253,7 +376,7 @@ pub(super) fn unknown_secrets(items: &[Item<'_, '_>], registry: &Registry) -> Ve
             let record = match above {
                 "" => schema,
                 above => schema.and_then(|schema| match &schema.field_at(above)?.kind {
-                    cardinal_schema::Kind::Record(record) => Some(&**record),
+                    Kind::Record(record) => Some(&**record),
                     _ => None,
                 }),
             };
@@ -308,10 +431,9 @@ fn hint(item: &Item<'_, '_>, registry: &Registry, path: &str, message: &str) -> 
     None
 }
 
-/// The scalar that the user wrote at a dotted path.
-fn written_at(item: &Item<'_, '_>, path: &str) -> String {
-    let Some(whole) = item.node else { return String::new() };
-    let mut node = whole;
+/// What the user wrote at a dotted path, or the nearest above it.
+fn node_at<'n>(item: &Item<'_, 'n>, path: &str) -> Option<&'n Node> {
+    let mut node = item.node?;
     for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
         let list_at = step.strip_suffix(']').and_then(|step| step.parse::<usize>().ok());
         let next = match list_at {
@@ -321,6 +443,12 @@ fn written_at(item: &Item<'_, '_>, path: &str) -> String {
         let Some(next) = next else { break };
         node = next;
     }
+    Some(node)
+}
+
+/// The scalar that the user wrote at a dotted path.
+fn written_at(item: &Item<'_, '_>, path: &str) -> String {
+    let (Some(whole), Some(node)) = (item.node, node_at(item, path)) else { return String::new() };
     // The host of a URL is wrong because the URL is.
     let node = if node.place == whole.place { whole.get("url").unwrap_or(node) } else { node };
     match &node.data {
@@ -381,7 +509,7 @@ fn unknown_field_hint(item: &Item<'_, '_>, registry: &Registry, path: &str) -> O
     let record = match above {
         "" => schema,
         above => match &schema.field_at(above)?.kind {
-            cardinal_schema::Kind::Record(record) => record,
+            Kind::Record(record) => record,
             _ => return None,
         },
     };

@@ -1,6 +1,7 @@
 //! [`Snapshot`]: the entities of a configuration, complete and consistent.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use cardinal_ir::{Diagnostic, Id, Location, Origin, OriginKind};
@@ -105,10 +106,35 @@ impl Snapshot {
         Self { names, entities, ..Self::default() }
     }
 
+    /// Complete entities whose references are resolved, and the groups of each consumer in ascending order.
+    pub fn of_entities(
+        registry: &crate::Registry,
+        entities: impl IntoIterator<Item = (&'static str, Entity)>,
+        memberships: BTreeMap<Id, Vec<Id>>,
+    ) -> Self {
+        let mut snapshot = Self { names: registry.field_names(), memberships, ..Self::default() };
+        for (kind, entity) in entities {
+            snapshot.put(kind, entity);
+        }
+        snapshot
+    }
+
     /// The entities of a kind, in the order of their ids.
     pub fn of(&self, kind: &str) -> impl Iterator<Item = Entity> {
         let all = self.entities.get(kind).into_iter().flatten();
         all.map(|(id, stored)| stored.entity(*id, &self.names))
+    }
+
+    /// The entities of a kind with ids greater than this one, in the order of their ids.
+    pub fn after<'s>(&'s self, kind: &str, id: Option<Id>) -> impl Iterator<Item = Entity> + use<'s> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        let all = self.entities.get(kind).map(|all| all.range((from, Bound::Unbounded)));
+        all.into_iter().flatten().map(|(id, stored)| stored.entity(*id, &self.names))
+    }
+
+    /// The groups of each consumer that is in one, in ascending order.
+    pub fn memberships(&self) -> &BTreeMap<Id, Vec<Id>> {
+        &self.memberships
     }
 
     /// How many entities of a kind there are.

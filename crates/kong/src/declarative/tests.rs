@@ -645,8 +645,8 @@ proptest::proptest! {
         let text = |parts: &Vec<&str>| format!("{HEAD}{}\n", parts.join("\n"));
         let files: Vec<Source> = parts.iter().map(|parts| Source::new("kong.yaml", text(parts))).collect();
         let settings = Settings::default();
-        let (roots, _) = parse_all(&files).unwrap();
-        let again = || parse_all(&files).unwrap().0;
+        let (roots, _) = parse_all(&files, &registry).unwrap();
+        let again = || parse_all(&files, &registry).unwrap().0;
         let freed = load_nodes(again(), again, &files, (&registry, &settings));
         match (freed, load_with_nodes(&roots, &files, &registry, &settings)) {
             (Ok(freed), Ok(held)) => proptest::prop_assert_eq!(freed, held),

@@ -244,6 +244,11 @@ impl Registry {
         self.plugins.get(name)
     }
 
+    /// A type of vaults by name: the schema of its entities.
+    pub fn vault(&self, name: &str) -> Option<&Schema> {
+        self.vaults.get(name)
+    }
+
     /// The kinds whose entities may be nested in an entity of the kind `parent`, with the field that references it.
     pub fn children(&self, parent: &str) -> impl Iterator<Item = (&Kind, &'static str)> {
         let children = self.children.get(parent).into_iter().flatten();

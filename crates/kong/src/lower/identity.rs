@@ -88,11 +88,6 @@ impl Lowering<'_> {
     pub(super) fn credential(&mut self, kind: &'static str, def: &EntityDef, entity: &Entity) {
         let value = self.resolved(kind, entity);
         let lookup = value.get(def.lookup).and_then(Value::as_str).filter(|text| !text.is_empty());
-        // A reference in a field that may not hold references is literal text, as in Kong. That is rarely intended.
-        if lookup.is_some_and(|text| text.starts_with("{vault://")) {
-            let message = "a reference to a vault is not resolved here, its text itself is what requests name";
-            self.warn(kind, entity, Code::Secret, def.lookup, message);
-        }
         let Some(lookup) = lookup else {
             self.refuse(kind, entity, Code::Secret, def.lookup, "has no value, so no request can name it");
             return;

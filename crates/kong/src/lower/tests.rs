@@ -143,7 +143,7 @@ fn a_reference_where_none_is_resolved_is_told() {
     assert_eq!((ir.credentials.len(), diagnostics.len()), (1, 1), "{diagnostics:?}");
     let told = &diagnostics[0];
     assert_eq!((told.severity, told.code, told.path.as_str()), (Severity::Warning, Code::Secret, "key"));
-    assert!(told.message.contains("is not resolved here"), "{}", told.message);
+    assert!(told.message.contains("is used as literal text"), "{}", told.message);
 }
 
 #[test]

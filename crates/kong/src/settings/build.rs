@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use super::table::{Shape, row};
 use super::values::{Note, Values};
-use super::{Choice, ReadFile, RouteOrder, RouterFlavor, Settings, listen, messages, shapes, tls};
+use super::{
+    AdminSettings, Choice, Database, Postgres, ReadFile, RouteOrder, RouterFlavor, Settings, listen, messages, shapes,
+    tls,
+};
 use crate::entities::pem;
 use crate::secrets::Secrets;
 
@@ -93,6 +96,31 @@ impl Builder<'_> {
             },
             prefix: self.text("prefix"),
             log_places: [self.place("proxy_access_log"), self.place("proxy_error_log")],
+            admin: AdminSettings {
+                listeners: self.parsed("admin_listen", listen::admin_listeners).unwrap_or_default(),
+                is_given: !self.place("admin_listen").is_empty(),
+                version: self.text("admin_version").unwrap_or_default(),
+                // An origin has no path.
+                origins: self.list("admin_gui_url").iter().map(|url| origin_of(url)).collect(),
+            },
+            database: match self.text("database").as_deref() {
+                Some("off") => Some(Database::Off),
+                Some("sqlite") => Some(Database::Sqlite),
+                Some("postgres") => Some(Database::Postgres),
+                _ => None,
+            },
+            store_key: self.text("store_key"),
+            postgres: Postgres {
+                host: self.text("pg_host").unwrap_or_default(),
+                port: self
+                    .parsed("pg_port", |text| text.parse().map_err(|_| "expected a port".to_owned()))
+                    .unwrap_or(5_432),
+                user: self.text("pg_user").unwrap_or_default(),
+                password: self.text("pg_password"),
+                database: self.text("pg_database").unwrap_or_default(),
+                tls: self.flag("pg_ssl"),
+                verify: self.flag("pg_ssl_verify"),
+            },
             secrets: Secrets {
                 dir: self.text("vault_file_dir"),
                 env_prefix: self.text("vault_env_prefix").unwrap_or_default(),
@@ -105,12 +133,9 @@ impl Builder<'_> {
 
     /// Rejects values of features that do not exist here.
     fn refusals(&mut self) {
-        if let Some(kind) = self.text("database").filter(|d| d != "off") {
-            let message = format!(
-                "'{kind}' is not supported: entities come from files, so set database = off and name them in \
-                 declarative_config"
-            );
-            self.fail::<()>("database", &message);
+        if let Some(kind) = self.text("database").filter(|kind| !matches!(kind.as_str(), "off" | "sqlite" | "postgres"))
+        {
+            self.fail::<()>("database", &format!("expected one of: sqlite, postgres, off, not '{kind}'"));
         }
         if let Some(role) = self.values.get("role").map(|given| given.text).filter(|role| role != "traditional") {
             let message = match role.as_str() {
@@ -283,8 +308,15 @@ impl Builder<'_> {
             ("stream_listen", ListenerKind::Stream),
             ("status_listen", ListenerKind::Status),
         ] {
-            all.extend(self.parsed(name, |text| listen::listeners(kind, text)).unwrap_or_default());
+            let found = self.parsed(name, |text| listen::listeners(kind, text)).unwrap_or_default();
+            for listener in &found {
+                if let Some(conflict) = listen::conflict(name, listener, &all) {
+                    self.fail::<()>(name, &conflict);
+                }
+                all.push((name, listener.clone()));
+            }
         }
+        let mut all: Vec<_> = all.into_iter().map(|(_, listener)| listener).collect();
         for listener in &mut all {
             listener.mapped_port = maps.iter().find(|(_, inner)| *inner == listener.address.port()).map(|(o, _)| *o);
         }
@@ -639,4 +671,12 @@ fn add_header(policy: &mut HeaderPolicy, token: &str, identity: Identity) -> boo
 /// Whether a byte may stand in the name of a header field (RFC 9110 section 5.6.2).
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The origin of a URL: its scheme, host and port.
+fn origin_of(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()),
+        None => url.to_owned(),
+    }
 }

@@ -240,7 +240,9 @@ pub(super) fn unknown(name: &str) -> Option<Result<String, Option<String>>> {
     };
     let elsewhere = DIRECTIVES.iter().find(|known| known.name == directive && !known.settings.is_empty());
     Some(Ok(match (block, elsewhere) {
-        ("admin" | "admin_gui", _) => "the Admin API and its console are not served by this version".to_owned(),
+        ("admin" | "admin_gui", _) => {
+            "the Admin API has limits of its own, and its console is not served by this version".to_owned()
+        }
         ("status" | "debug", _) => "directives of this block are not supported".to_owned(),
         ("wasm", _) => "there is no Wasm runtime".to_owned(),
         (_, Some(known)) => {

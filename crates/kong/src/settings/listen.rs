@@ -19,6 +19,12 @@ pub(super) fn listeners(kind: ListenerKind, text: &str) -> Result<Vec<Listener>,
     entries.iter().map(|entry| listener(kind, entry)).collect()
 }
 
+/// The addresses of the Admin API, and whether they have TLS. `off` is none.
+pub(super) fn admin_listeners(text: &str) -> Result<Vec<(SocketAddr, bool)>, String> {
+    let of = |listener: Listener| (listener.address, listener.tls.is_some());
+    Ok(listeners(ListenerKind::Status, text)?.into_iter().map(of).collect())
+}
+
 fn listener(kind: ListenerKind, entry: &str) -> Result<Listener, String> {
     let mut words = entry.split_whitespace();
     let address = address(words.next().unwrap_or_default())?;
@@ -58,6 +64,37 @@ fn listener(kind: ListenerKind, entry: &str) -> Result<Listener, String> {
         return Err("udp cannot be combined with ssl or proxy_protocol".to_owned());
     }
     Ok(out)
+}
+
+/// Why an address cannot be listened on beside those of the settings before it: the kernel would distribute connections
+/// between both listeners, whatever is expected of each. Port 0 is another port each time.
+pub(super) fn conflict(setting: &str, listener: &Listener, others: &[(&str, Listener)]) -> Option<String> {
+    let is_udp = |listener: &Listener| listener.kind == ListenerKind::Udp;
+    let is_same = |other: &Listener| other.address == listener.address && is_udp(other) == is_udp(listener);
+    let (first, other) = others.iter().find(|(_, other)| is_same(other)).filter(|_| listener.address.port() != 0)?;
+    let address = listener.address;
+    Some(match (*first == setting, flags(other) == flags(listener)) {
+        (true, true) => format!("{address} is listed twice: remove one of the entries"),
+        (true, false) => format!(
+            "{address} is listed twice, with different flags ({} and {}): an address has one set of flags, remove one of the \
+             entries or give it another port",
+            flags(other),
+            flags(listener)
+        ),
+        (false, _) => format!("{address} is already an address of {first}: give one of them another port"),
+    })
+}
+
+/// The flags that tell listeners apart.
+fn flags(listener: &Listener) -> String {
+    let all = [
+        ("ssl", listener.tls.is_some()),
+        ("http2", listener.http2),
+        ("proxy_protocol", listener.proxy_protocol),
+        ("udp", listener.kind == ListenerKind::Udp),
+    ];
+    let set: Vec<&str> = all.into_iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| flag).collect();
+    if set.is_empty() { "none".to_owned() } else { set.join(" ") }
 }
 
 fn unknown_flag(word: &str, allowed: &[&str]) -> String {

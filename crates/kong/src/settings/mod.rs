@@ -16,6 +16,8 @@ mod tests;
 mod tls;
 mod values;
 
+use std::net::SocketAddr;
+
 use cardinal_ir::{NodeSettings, SecretKey};
 
 pub use crate::rank::RouteOrder;
@@ -36,6 +38,82 @@ pub enum RouterFlavor {
     TraditionalCompatible,
     /// Conditions are expressions; plain fields are taken as well.
     Expressions,
+}
+
+/// Where entities are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// Nowhere: they come from files.
+    Off,
+    /// In a file in the data directory.
+    Sqlite,
+    /// In a PostgreSQL database.
+    Postgres,
+}
+
+/// How the PostgreSQL database is reached.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Postgres {
+    /// Name or address of the server, or the directory of its Unix socket.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The user.
+    pub user: String,
+    /// The user's password.
+    pub password: Option<String>,
+    /// The database.
+    pub database: String,
+    /// Over TLS.
+    pub tls: bool,
+    /// The certificate of the server is verified.
+    pub verify: bool,
+}
+
+/// Without the password.
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, port, user, database, .. } = self;
+        write!(f, "Postgres({user}@{host}:{port}/{database})")
+    }
+}
+
+impl Postgres {
+    /// The URL of the database, as libpq takes it. It has the password.
+    pub fn url(&self) -> String {
+        let escaped =
+            |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let password = self.password.as_deref().map_or_else(String::new, |password| format!(":{}", escaped(password)));
+        let mode = match (self.tls, self.verify) {
+            (false, _) => "disable",
+            (true, false) => "require",
+            (true, true) => "verify-full",
+        };
+        let (user, database, port) = (escaped(&self.user), escaped(&self.database), self.port);
+        match &*self.host {
+            // The directory of a Unix socket.
+            path if path.starts_with('/') => {
+                format!("postgres://{user}{password}@localhost:{port}/{database}?sslmode={mode}&host={}", escaped(path))
+            }
+            address if address.contains(':') => {
+                format!("postgres://{user}{password}@[{address}]:{port}/{database}?sslmode={mode}")
+            }
+            name => format!("postgres://{user}{password}@{name}:{port}/{database}?sslmode={mode}"),
+        }
+    }
+}
+
+/// Settings of the Admin API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Its addresses, and whether they have TLS.
+    pub listeners: Vec<(SocketAddr, bool)>,
+    /// Whether they were given; they are the default otherwise.
+    pub is_given: bool,
+    /// The version of Kong that it reports.
+    pub version: String,
+    /// Origins of web pages that may use it.
+    pub origins: Vec<String>,
 }
 
 /// Which plugins or vaults to load.
@@ -103,6 +181,14 @@ pub struct Settings {
     pub prefix: Option<String>,
     /// Where `proxy_access_log` and `proxy_error_log` were given; empty for a default.
     pub log_places: [String; 2],
+    /// The Admin API.
+    pub admin: AdminSettings,
+    /// Where entities are stored; `None` if the settings do not say.
+    pub database: Option<Database>,
+    /// The PostgreSQL database.
+    pub postgres: Postgres,
+    /// Where the key comes from that encrypts secrets in the database: `file:...`, `env:...` or `command:...`.
+    pub store_key: Option<String>,
     /// Where references to vaults are looked up.
     pub secrets: Secrets,
     /// Seconds since the epoch that entities without times get. Kept over reloads, so that they do not change.

@@ -34,6 +34,25 @@ fn defaults_are_those_of_kong() {
 }
 
 #[test]
+fn an_address_is_listened_on_once() {
+    let refused = |text: &str| load(text, &[]).unwrap_err().join("\n");
+    let flags = refused("proxy_listen = 127.0.0.1:8000, 127.0.0.1:8000 ssl http2");
+    assert!(flags.contains("proxy_listen: 127.0.0.1:8000 is listed twice, with different flags (none and ssl http2)"));
+    let twice = refused("proxy_listen = 127.0.0.1:8000, 127.0.0.1:8000 reuseport");
+    assert!(twice.contains("proxy_listen: 127.0.0.1:8000 is listed twice: remove one"), "{twice}");
+    let shared = refused("proxy_listen = 127.0.0.1:8007");
+    assert!(shared.contains("status_listen: 127.0.0.1:8007 is already an address of proxy_listen"), "{shared}");
+    for fine in [
+        "proxy_listen = 127.0.0.1:0, 127.0.0.1:0 ssl",
+        "stream_listen = 0.0.0.0:8000 udp",
+        "proxy_listen = 0.0.0.0:9000, 127.0.0.1:9000",
+        "proxy_listen = 0.0.0.0:9000, [::]:9000",
+    ] {
+        load(fine, &[]).unwrap();
+    }
+}
+
+#[test]
 fn trailers_of_identity_and_framing_cannot_be_named() {
     let (settings, _) = load("request_trailers = X-Checksum, Grpc-Trace-Bin", &[]).unwrap();
     assert_eq!(settings.node.request_trailers.join(" "), "x-checksum grpc-trace-bin");
@@ -87,11 +106,10 @@ fn later_sources_win() {
 fn what_is_wrong_is_told_with_its_place() {
     let file = "databse = off\nport_maps = 80:8000, x\n\nproxy_listen = 0.0.0.0:80 htpp2\nclient_max_body_size = 8q";
     assert_eq!(
-        load(file, &[("KONG_DATABASE", "postgres"), ("KONG_ROUTER_FLAVOR", "expresions")]).unwrap_err(),
+        load(file, &[("KONG_DATABASE", "cassandra"), ("KONG_ROUTER_FLAVOR", "expresions")]).unwrap_err(),
         [
             "kong.conf:1: databse: unknown setting, did you mean 'database'?",
-            "KONG_DATABASE: database: 'postgres' is not supported: entities come from files, so set database = off and \
-             name them in declarative_config",
+            "KONG_DATABASE: database: expected one of: sqlite, postgres, off, not 'cassandra'",
             "kong.conf:5: client_max_body_size: expected a size such as 8k, 10m or 1g, not '8q'",
             "kong.conf:2: port_maps: 'x' is not <outer port>:<inner port>",
             "kong.conf:4: proxy_listen: unknown flag 'htpp2', did you mean 'http2'?",
@@ -103,15 +121,32 @@ fn what_is_wrong_is_told_with_its_place() {
 
 #[test]
 fn what_is_not_served_is_said() {
-    let env = [("KONG_ADMIN_LISTEN", "0.0.0.0:8001"), ("KONG_PG_HOST", "db"), ("KONG_SERVICE_HOST", "10.0.0.1")];
+    let env = [("KONG_CLUSTER_LISTEN", "0.0.0.0:8005"), ("KONG_PG_SCHEMA", "s"), ("KONG_SERVICE_HOST", "10.0.0.1")];
     let (_, notes) = load("admin_gui_listen = off\nlua_package_path = x", &env).unwrap();
     assert_eq!(
         notes,
         [
-            "KONG_ADMIN_LISTEN: admin_listen: not served by this version: Addresses for the Admin API.",
-            "KONG_PG_HOST: pg_host: has no effect: there is no database",
+            "KONG_CLUSTER_LISTEN: cluster_listen: not served by this version: Address that data planes connect to.",
+            "KONG_PG_SCHEMA: pg_schema: has no effect: this setting of Kong's PostgreSQL client does nothing here",
         ]
     );
+}
+
+#[test]
+fn the_database_is_reached_by_kongs_settings() {
+    let file = "database = postgres\npg_host = db.test\npg_user = a b\npg_password = p@ss/w\npg_ssl = on";
+    let (settings, notes) = load(file, &[("KONG_PG_PORT", "6432")]).unwrap();
+    assert_eq!(notes, Vec::<String>::new());
+    assert_eq!(settings.database, Some(Database::Postgres));
+    let url = "postgres://a%20b:p%40ss%2Fw@db.test:6432/kong?sslmode=require";
+    assert_eq!(settings.postgres.url(), url);
+    assert!(!format!("{settings:?}").contains("p@ss/w"));
+    let (settings, _) = load("pg_ssl = on\npg_ssl_verify = on", &[]).unwrap();
+    assert_eq!(settings.postgres.url(), "postgres://kong@127.0.0.1:5432/kong?sslmode=verify-full");
+    let (settings, _) = load("pg_host = ::1", &[]).unwrap();
+    assert_eq!(settings.postgres.url(), "postgres://kong@[::1]:5432/kong?sslmode=disable");
+    let (settings, _) = load("pg_host = /run/pg", &[]).unwrap();
+    assert_eq!(settings.postgres.url(), "postgres://kong@localhost:5432/kong?sslmode=disable&host=%2Frun%2Fpg");
 }
 
 #[test]
@@ -207,7 +242,10 @@ fn directives_with_an_equivalent_name_it() {
     check("nginx_upstream_least_conn", "use algorithm of the upstream");
     check("nginx_main_error_log", "use proxy_error_log");
     check("nginx_http_lua_shared_dict", "there is no Lua");
-    check("nginx_admin_client_max_body_size", "the Admin API and its console are not served by this version");
+    check(
+        "nginx_admin_client_max_body_size",
+        "the Admin API has limits of its own, and its console is not served by this version",
+    );
     check("nginx_status_access_log", "directives of this block are not supported");
     check("nginx_main_client_max_body_size", "the directive is not supported in this block: use client_max_body_size");
     for (block, directive) in [("main", "pcre_jit"), ("http", "brotli_types"), ("supstream", "zone"), ("proxy", "etag")]

@@ -68,9 +68,9 @@ const OF_PEOPLE: [Tolerance; 8] = [
         is: |_, error| error.as_str().is_some_and(|e| e.starts_with("ngx shared dict 'prometheus_metrics'")),
     },
     Tolerance {
-        reason: "credentials of plugins that this product does not have yet",
+        reason: "credentials of a plugin that this product does not have yet",
         whose: Whose::Ours,
-        is: |key, error| matches!(key, "hmacauth_credentials" | "oauth2_credentials") && error == "unknown field",
+        is: |key, error| key == "oauth2_credentials" && error == "unknown field",
     },
 ];
 

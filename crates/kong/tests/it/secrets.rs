@@ -34,6 +34,7 @@ impl File {
                 "keyauth_credentials": [{"key": s[0]}, {"key": format!("secret:{}", s[1]), "ttl": 60}],
                 "basicauth_credentials": [{"username": "alice", "password": s[2]}],
                 "jwt_secrets": [{"key": "issuer", "secret": s[3]}],
+                "hmacauth_credentials": [{"username": "signer", "secret": s[9]}],
                 "acls": [{"group": "gold"}],
             }],
             "plugins": [
@@ -86,13 +87,13 @@ proptest! {
         let line_of_key = file.certificate.1.lines().nth(1).unwrap();
         // A password is kept as a hash, which is a secret as well.
         let sealed: Vec<&str> = kept.iter().map(|(_, secret)| secret.expose()).collect();
-        let hidden = secrets[..9].iter().map(String::as_str).chain([line_of_key]).chain(sealed.iter().copied());
+        let hidden = secrets[..10].iter().map(String::as_str).chain([line_of_key]).chain(sealed.iter().copied());
         for text in hidden {
             for form in forms(&ir, &kept) {
                 prop_assert!(!form.contains(text), "{text} in {form}");
             }
         }
-        for plain in &secrets[..9] {
+        for plain in &secrets[..10] {
             prop_assert_eq!(sealed.iter().any(|secret| secret.contains(plain.as_str())), *plain != secrets[2]);
         }
         // All that the records refer to is there, and nothing else.

@@ -1,7 +1,7 @@
-//! Arrivals: where a connection that was accepted wanted to go, and who sent it.
+//! Arrivals: the original destination and the source of an accepted connection.
 //!
-//! A listener that takes captured connections is either the target of a `REDIRECT` rule, in which case the kernel keeps
-//! the original destination beside the connection, or of a `TPROXY` rule, in which case the local address of the
+//! A listener for captured connections is the target of a `REDIRECT` rule or of a `TPROXY` rule. With `REDIRECT`, the
+//! kernel keeps the original destination as a property of the connection; with `TPROXY`, the local address of the
 //! connection is the original destination. The reasons are in `docs/adr/0013-arrivals.md`.
 
 mod original;
@@ -19,29 +19,29 @@ use tokio::net::TcpStream;
 use crate::Protocol;
 use crate::listener::{self, Bound};
 
-/// A connection that a listener has accepted.
+/// An accepted connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// The listener.
     pub listener: Id,
-    /// Address of the client, or of a proxy before it.
+    /// Address of the client, or of a proxy in front of it.
     pub peer: SocketAddr,
-    /// Address that the connection was accepted on.
+    /// Local address of the connection.
     pub local: SocketAddr,
-    /// Where the client wanted to go; `None` if the connection was not captured.
+    /// The original destination; `None` if the connection was not captured.
     pub original_dst: Option<SocketAddr>,
     /// Verified identity of the peer, as a URI; `None` before a TLS handshake, and without a client certificate.
     pub peer_identity: Option<Arc<str>>,
-    /// What is spoken.
+    /// The protocol of the client.
     pub protocol: Protocol,
 }
 
 impl Arrival {
-    /// A connection that `listener`, which is bound to `bound`, has accepted from `peer`. Neither its identity nor its
-    /// protocol is known yet: they are `None` and `protocol`.
+    /// A connection that `listener`, which is bound to `bound`, accepted from `peer`. Its peer identity is not known
+    /// yet; `protocol` is the expected protocol.
     ///
     /// # Errors
-    /// When the system does not tell the addresses: the connection has been reset.
+    /// If the system does not return the addresses: the connection has been reset.
     pub fn accepted(
         listener: Id,
         bound: SocketAddr,
@@ -60,26 +60,26 @@ impl Arrival {
     }
 }
 
-/// How connections get to a listener.
+/// How connections are directed to a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Capture {
-    /// Clients connect to it.
+    /// Clients connect to the listener.
     #[default]
     Direct,
-    /// A `REDIRECT` rule of the packet filter leads them to it.
+    /// Redirected by a `REDIRECT` rule of the packet filter.
     Redirect,
-    /// A `TPROXY` rule leads them to it. Bind it with [`bind_transparent`].
+    /// Redirected by a `TPROXY` rule. Bind the listener with [`bind_transparent`].
     Transparent,
 }
 
 impl Capture {
-    /// Where the client of this connection wanted to go, if that is not the listener itself, which is bound to `bound`.
+    /// The original destination of this connection, if it differs from the listener, which is bound to `bound`.
     ///
-    /// `None` for a connection that was not captured. To forward such a connection to its destination would lead back to
-    /// the listener, so a listener that only takes captured connections has to close it.
+    /// Returns `None` for a connection that was not captured. Forwarding such a connection to its destination would
+    /// lead back to the listener, so a listener for captured connections has to close it.
     ///
     /// # Errors
-    /// When the system does not tell: the connection has been reset.
+    /// If the system does not return the address: the connection has been reset.
     pub fn original_dst(self, tcp: &TcpStream, bound: SocketAddr, local: SocketAddr) -> io::Result<Option<SocketAddr>> {
         let original = match self {
             Self::Direct => None,
@@ -90,17 +90,17 @@ impl Capture {
     }
 }
 
-/// Why a socket for captured connections cannot be bound.
+/// Why a transparent socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum TransparentError {
-    /// The process may not accept connections to foreign addresses.
+    /// The process may not accept connections to addresses of other hosts.
     #[error(
         "cannot set IP_TRANSPARENT on the listener {address}: {error}; the process needs the capability CAP_NET_ADMIN"
     )]
     Option {
         /// The listener.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
     /// The address cannot be bound.
@@ -108,15 +108,15 @@ pub enum TransparentError {
     Bind {
         /// The listener.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
 }
 
-/// Listens on TCP for connections to any address that a `TPROXY` rule leads here.
+/// Listens on TCP for connections to any address that a `TPROXY` rule directs here.
 ///
 /// # Errors
-/// Without the capability, or when the address cannot be bound.
+/// If the capability is missing or the address cannot be bound.
 pub fn bind_transparent(address: SocketAddr, backlog: u32) -> Result<Bound<std::net::TcpListener>, TransparentError> {
     let mut refused = None;
     let bound = listener::bind_tcp_with(address, backlog, |socket| {
@@ -133,7 +133,7 @@ pub fn bind_transparent(address: SocketAddr, backlog: u32) -> Result<Bound<std::
     })
 }
 
-/// Lets a socket have addresses that are not this machine's.
+/// Allows a socket to use addresses that do not belong to this machine.
 pub(crate) fn set_transparent(socket: &SockRef<'_>, ipv6: bool) -> io::Result<()> {
     if ipv6 { socket.set_ip_transparent_v6(true) } else { socket.set_ip_transparent_v4(true) }
 }

@@ -4,7 +4,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// A connection to a listener that is bound to `bind`, of which there is one port for both addresses.
+/// A connection to a listener bound to `bind`; both addresses use the same port.
 async fn connection(bind: &str, to: &str) -> (Arrival, Arrival, Arrival) {
     let bound = crate::bind_tcp(format!("{bind}:0").parse().unwrap(), 16).unwrap();
     let listener = TcpListener::from_std(bound.socket).unwrap();
@@ -41,7 +41,7 @@ fn only_the_listener_itself_is_a_loop() {
     check("127.9.9.9:15001", "0.0.0.0:15001", true);
     check("[::1]:15001", "[::]:15001", true);
     check("192.0.2.1:15001", "192.0.2.1:15001", true);
-    // The same port elsewhere, and another port here.
+    // The same port at another address, and another port at the same address.
     check("192.0.2.1:15001", "0.0.0.0:15001", false);
     check("[2001:db8::1]:15001", "[::]:15001", false);
     check("127.0.0.2:15001", "127.0.0.1:15001", false);

@@ -1,6 +1,6 @@
-//! Connections to upstreams: happy eyeballs, a tunnel if there is one, then TLS.
+//! Connections to upstreams: happy eyeballs, an optional tunnel, then TLS.
 //!
-//! [`Connector`] is the one way to open them; [`connect`] is the direct one.
+//! [`Connector`] opens all of them; [`connect`] is the shortcut for direct ones.
 
 mod options;
 #[cfg(test)]
@@ -26,15 +26,15 @@ pub use self::tunnel::{Tunnel, TunnelError};
 use crate::io::Io;
 use crate::tls;
 
-/// How long an address has before the next one is tried beside it (RFC 8305 section 5).
+/// Delay before the next address is tried in parallel (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// TLS with an upstream.
+/// TLS settings for an upstream.
 #[derive(Clone, Debug)]
 pub struct TlsTarget {
-    /// Settings.
+    /// The TLS configuration.
     pub config: Arc<ClientConfig>,
-    /// Name to ask for and to verify.
+    /// The server name to send and to verify.
     pub server_name: ServerName<'static>,
 }
 
@@ -43,63 +43,62 @@ pub struct TlsTarget {
 pub struct Connected {
     /// The stream.
     pub io: Io,
-    /// Whom it leads to.
+    /// The address of the peer.
     pub address: SocketAddr,
-    /// ALPN settled on HTTP/2.
+    /// ALPN selected HTTP/2.
     pub h2: bool,
 }
 
-/// Why there is no connection.
+/// Why connecting failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// TCP, or the tunnel: [`ConnectError::tunnel`] tells.
+    /// TCP or the tunnel failed; [`ConnectError::tunnel`] distinguishes these.
     #[error("connect to {address}: {error}")]
     Tcp {
-        /// Whom.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The error.
         error: std::io::Error,
     },
-    /// TLS.
+    /// TLS failed.
     #[error("TLS with {address} (server name {server_name}): {}{explanation}", tls::io_text(.error))]
     Tls {
-        /// Whom.
+        /// The address.
         address: SocketAddr,
-        /// The name that was asked for.
+        /// The requested server name.
         server_name: Box<str>,
-        /// Why.
+        /// The error.
         error: std::io::Error,
-        /// The reason in other words, where those of the protocol tell little; empty elsewhere.
+        /// An additional explanation, if the protocol error is not clear by itself; otherwise empty.
         explanation: Box<str>,
     },
 }
 
 impl ConnectError {
-    /// What the system said.
+    /// The error of the system.
     pub fn io(&self) -> &std::io::Error {
         match self {
             Self::Tcp { error, .. } | Self::Tls { error, .. } => error,
         }
     }
 
-    /// Whether the node has run out of something, or may not set what is to be set on the socket, so that this tells
-    /// nothing about the peer.
+    /// Whether the node has run out of a resource or may not set a socket option; the peer is not the cause.
     pub fn is_local(&self) -> bool {
         descriptors::is_local(self.io()) || self.option().is_some()
     }
 
-    /// Why the proxy has opened no tunnel, if that is the reason.
+    /// The tunnel error, if the tunnel failed.
     pub fn tunnel(&self) -> Option<&TunnelError> {
         self.io().get_ref()?.downcast_ref()
     }
 
-    /// The option that could not be set on the socket, if that is the reason.
+    /// The socket option that could not be set, if that is the error.
     pub fn option(&self) -> Option<&OptionError> {
         self.io().get_ref()?.downcast_ref()
     }
 }
 
-/// How far connecting has come, so that a caller whose time is over knows what was late.
+/// The current step of connecting, so that a timeout error can name the slow step.
 #[derive(Debug, Default)]
 pub struct Stage(AtomicU8);
 
@@ -111,12 +110,12 @@ impl Stage {
         self.0.store(stage, Ordering::Relaxed);
     }
 
-    /// Whether TCP is connected and the TLS handshake has begun.
+    /// Whether TCP is connected and the TLS handshake has started.
     pub fn is_handshake(&self) -> bool {
         self.0.load(Ordering::Relaxed) == Self::HANDSHAKE
     }
 
-    /// What is not there yet, for logs.
+    /// The missing part, for logs.
     pub fn missing(&self) -> &'static str {
         match self.0.load(Ordering::Relaxed) {
             Self::TUNNEL => "connected to the proxy, but the tunnel was not opened",
@@ -126,24 +125,24 @@ impl Stage {
     }
 }
 
-/// How connections to upstreams are opened.
+/// Opens connections to upstreams.
 #[derive(Clone, Debug, Default)]
 pub struct Connector {
-    /// What is set on the sockets.
+    /// Options of the sockets.
     pub options: SocketOptions,
-    /// The proxy between, if there is one.
+    /// The proxy to tunnel through, if any.
     pub tunnel: Option<Box<Tunnel>>,
 }
 
 impl Connector {
-    /// Straight to the upstream.
+    /// Connects directly.
     pub const DIRECT: Self = Self { options: SocketOptions::NONE, tunnel: None };
 
-    /// Connects to `address`, or to `other` (an address of the other family) where that answers sooner; through a tunnel
-    /// always to `address`. The caller limits the time; `stage` tells it how far the attempt came.
+    /// Connects to `address`, or to `other` (an address of the other family) if that connects sooner; a tunnel always
+    /// leads to `address`. The caller enforces the timeout; `stage` reports the current step to it.
     ///
     /// # Errors
-    /// When there is no connection.
+    /// If connecting fails.
     pub async fn connect(
         &self,
         address: SocketAddr,
@@ -152,16 +151,16 @@ impl Connector {
         stage: &Stage,
     ) -> Result<Connected, ConnectError> {
         if let Some(tunnel) = &self.tunnel {
-            // Boxed, so that the future of direct connections is no larger.
+            // Boxed, so that the future of direct connections stays small.
             return Box::pin(self.connect_through(tunnel, address, tls, stage)).await;
         }
         let (tcp, address) = match other {
-            // What cannot be reached from the source address must not hide why the rest was not.
+            // The error of an address that does not fit the source address must not hide the error of the other one.
             Some(other) if !self.options.suit(address) => (self.options.connect(other).await?, other),
             Some(other) if self.options.suit(other) => race(&self.options, address, other).await?,
             _ => (self.options.connect(address).await?, address),
         };
-        // Without it small messages may wait for an acknowledgement; a failure costs only speed.
+        // Without the option, small messages may wait for an acknowledgement; a failure only costs speed.
         tcp.set_nodelay(true).ok();
         let Some(tls) = tls else { return Ok(Connected { io: Io::Tcp(tcp), address, h2: false }) };
         stage.set(Stage::HANDSHAKE);
@@ -202,10 +201,10 @@ impl Connector {
     }
 }
 
-/// As [`Connector::connect`] of [`Connector::DIRECT`].
+/// Same as [`Connector::connect`] of [`Connector::DIRECT`].
 ///
 /// # Errors
-/// When there is no connection.
+/// If connecting fails.
 pub fn connect<'a>(
     address: SocketAddr,
     other: Option<SocketAddr>,
@@ -216,10 +215,10 @@ pub fn connect<'a>(
     DIRECT.connect(address, other, tls, stage)
 }
 
-/// Does the TLS handshake on a connection in clear text.
+/// Performs the TLS handshake on a clear-text connection.
 ///
 /// # Errors
-/// When the handshake fails.
+/// If the handshake fails.
 pub async fn start_tls(tcp: TcpStream, tls: &TlsTarget) -> Result<Io, ConnectError> {
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
     let address = tcp.peer_addr().unwrap_or(unspecified);
@@ -227,7 +226,7 @@ pub async fn start_tls(tcp: TcpStream, tls: &TlsTarget) -> Result<Io, ConnectErr
     Ok(Io::ClientTls(Box::new(stream)))
 }
 
-/// TLS on a connection to `address`, and whether ALPN settled on HTTP/2.
+/// Performs the TLS handshake on a connection to `address`; returns whether ALPN selected HTTP/2.
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
     address: SocketAddr,

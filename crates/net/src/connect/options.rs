@@ -1,4 +1,4 @@
-//! What is set on a socket before it connects.
+//! Socket options that are set before connecting.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,38 +8,38 @@ use tokio::net::TcpSocket;
 
 use crate::arrival::set_transparent;
 
-/// What is set on a socket before it connects.
+/// Socket options that are set before connecting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Mark of its packets (`SO_MARK`), by which rules of routing and of the packet filter tell them from others: for
-    /// example not to capture them again. Needs the capability `CAP_NET_ADMIN`.
+    /// Packet mark (`SO_MARK`), which routing and packet filter rules can match: for example, to avoid capturing the
+    /// connection again. Requires the capability `CAP_NET_ADMIN`.
     pub mark: Option<u32>,
-    /// Address that it connects from.
+    /// The source address.
     pub source: Option<Source>,
 }
 
-/// Address that a socket connects from. Port 0 lets the system choose one.
+/// The source address of a socket. With port 0, the system chooses the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// One of the machine's.
+    /// An address of this machine.
     Own(SocketAddr),
-    /// One that the machine will have (`IP_FREEBIND`).
+    /// An address that this machine will have later (`IP_FREEBIND`).
     Future(SocketAddr),
-    /// Somebody else's, usually the client's (`IP_TRANSPARENT`): the answers have to be routed back to this machine. Needs
-    /// the capability `CAP_NET_ADMIN`.
+    /// An address of another host, usually the client's (`IP_TRANSPARENT`): responses have to be routed back to this
+    /// machine. Requires the capability `CAP_NET_ADMIN`.
     Foreign(SocketAddr),
 }
 
-/// An option that could not be set on a socket.
+/// A socket option that could not be set.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set {option}: {error}{advice}")]
 pub struct OptionError {
     /// The option.
     pub option: Box<str>,
-    /// What the system said.
+    /// The error of the system.
     #[source]
     pub error: io::Error,
-    /// What to do about it; empty, or starts with a separator.
+    /// How to fix it; empty, or starts with a separator.
     advice: &'static str,
 }
 
@@ -58,15 +58,15 @@ impl From<OptionError> for io::Error {
 }
 
 impl SocketOptions {
-    /// None.
+    /// No options.
     pub const NONE: Self = Self { mark: None, source: None };
 
-    /// Whether a socket with them can connect to `target`: the source address is of its family.
+    /// Whether a socket with these options can connect to `target`: the source address is of the same family.
     pub(super) fn suit(&self, target: SocketAddr) -> bool {
         self.source.is_none_or(|source| source.address().is_ipv4() == target.is_ipv4())
     }
 
-    /// Sets them on a socket that is to connect to `target`.
+    /// Sets the options on a socket that is to connect to `target`.
     pub(super) fn set(&self, socket: &TcpSocket, target: SocketAddr) -> io::Result<()> {
         if let Some(mark) = self.mark {
             let set = SockRef::from(socket).set_mark(mark);
@@ -102,7 +102,7 @@ impl Source {
             }
         }
         if address.port() != 0 {
-            // The same address and port may have connections to other targets.
+            // Allows connections from the same address and port to other targets.
             options.set_reuse_address(true)?;
         }
         socket.bind(address).map_err(|error| failed("", error).into())

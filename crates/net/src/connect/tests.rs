@@ -9,7 +9,8 @@ use crate::tls::{ClientSettings, client_config, self_signed};
 
 const TARGET: &str = "192.0.2.1:25";
 
-/// A server whose only connection `serve` serves, over TLS if `tls` says so; `serve` gives what the client sent.
+/// A server that handles one connection by `serve`, over TLS if `tls` is set; returns the result of `serve`, such as
+/// the data sent by the client.
 async fn server<F, R>(tls: Option<TlsAcceptor>, serve: F) -> (SocketAddr, tokio::sync::oneshot::Receiver<R>)
 where
     F: AsyncFnOnce(Socket) -> R + 'static,
@@ -57,7 +58,7 @@ async fn local<T>(future: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().run_until(future).await
 }
 
-/// What a proxy's `response`, sent in pieces of `size` bytes, makes of a connection.
+/// The result of connecting through a proxy that sends `response` in parts of `size` bytes.
 async fn answered(response: &'static [u8], size: usize) -> Result<Connected, ConnectError> {
     let (proxy, _) = server(None, async move |mut socket| {
         read_head(&mut socket).await;
@@ -139,7 +140,7 @@ async fn a_tunnel_that_is_not_opened_says_why() {
         .await;
 }
 
-/// Interim responses, and one response, without end.
+/// Endless interim responses, and an endless response.
 #[tokio::test]
 async fn what_a_proxy_sends_is_bounded() {
     for endless in ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nX: ", "a", "X: y\r\n"] {
@@ -197,7 +198,7 @@ async fn tls_goes_through_tunnels() {
                 let mut inner = tls_server().accept(socket).await.unwrap();
                 inner.write_all(b"hello").await.unwrap();
                 let mut received = Vec::new();
-                // A clean end of TLS, or this is an error.
+                // Fails unless TLS ends cleanly.
                 inner.read_to_end(&mut received).await.map(|_| received)
             })
             .await;
@@ -243,7 +244,7 @@ async fn the_source_address_is_the_one_that_is_set() {
     assert!(error.is_local() && error.to_string().contains("cannot set the source address 192.0.2.1:0: "), "{error}");
 }
 
-/// With addresses of both families, the one that the source address can reach is the one that counts.
+/// With addresses of both families, the one that is reachable from the source address is used.
 #[tokio::test]
 async fn the_source_address_chooses_the_family() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -262,7 +263,7 @@ async fn the_source_address_chooses_the_family() {
     }
 }
 
-/// Tunnels are boxed, so that they do not make the future of a direct connection larger.
+/// Tunnels are boxed, so that they do not enlarge the future of a direct connection.
 #[test]
 fn the_direct_way_stays_small() {
     let stage = Stage::default();

@@ -13,17 +13,17 @@ use crate::Io;
 /// Limits of the proxy's response, interim responses included.
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 8 * 1024, line_bytes_max: 4 * 1024, header_count_max: 100 };
 
-/// Bytes that are looked at together.
+/// Number of bytes peeked at once.
 const PIECE: usize = 1024;
 
-/// A proxy that opens tunnels.
+/// A proxy that is used as a tunnel.
 #[derive(Clone)]
 pub struct Tunnel {
     /// Address of the proxy.
     pub proxy: SocketAddr,
     /// TLS with the proxy.
     pub tls: Option<TlsTarget>,
-    /// Host name that the proxy is to connect to instead of the target's address; the port remains the target's.
+    /// Host name to send to the proxy in place of the target's address; the port is still the target's.
     pub host: Option<Box<str>>,
     /// Value of `Proxy-Authorization`.
     pub authorization: Option<Box<str>>,
@@ -35,10 +35,10 @@ impl fmt::Debug for Tunnel {
     }
 }
 
-/// Why a proxy has opened no tunnel.
+/// Why a tunnel could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum TunnelError {
-    /// The proxy refuses.
+    /// The proxy refused.
     #[error("the proxy refused CONNECT {target} with status {status}")]
     Refused {
         /// `host:port`.
@@ -49,31 +49,31 @@ pub enum TunnelError {
     /// The proxy closed the connection instead.
     #[error("the proxy closed the connection during CONNECT {0}")]
     Closed(Box<str>),
-    /// The proxy does not speak HTTP/1, or too much of it.
+    /// The proxy's response is not HTTP/1, or its head exceeds the limit.
     #[error("malformed response of the proxy to CONNECT {target}: {error}")]
     Malformed {
         /// `host:port`.
         target: Box<str>,
-        /// What is wrong with it.
+        /// The parse error.
         error: HeadError,
     },
-    /// The host or the credentials cannot be sent.
+    /// The host or the credentials contain bytes that cannot be sent.
     #[error("{0} of the tunnel has characters that HTTP does not allow")]
     Unsendable(&'static str),
-    /// The connection to the proxy broke.
+    /// The connection to the proxy failed.
     #[error("connection to the proxy during CONNECT {target}: {error}")]
     Io {
         /// `host:port`.
         target: Box<str>,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: std::io::Error,
     },
 }
 
 impl Tunnel {
-    /// Asks the proxy at the other end of `io` for a connection to `target`. After that `io` leads there, and not a byte
-    /// that the target has sent was read.
+    /// Sends a `CONNECT` request for `target` to the proxy at the other end of `io`. On success, `io` leads to the
+    /// target, and no byte sent by the target has been read.
     pub(super) async fn open(&self, io: &mut Io, target: SocketAddr) -> Result<(), TunnelError> {
         let authority = self.authority(target)?;
         let broken = |error| TunnelError::Io { target: authority.clone(), error };
@@ -114,7 +114,7 @@ impl Tunnel {
     }
 }
 
-/// Reads exactly one response head. `read` holds interim heads that were read before it, which count for the limit.
+/// Reads exactly one response head. `read` holds preceding interim heads, which count towards the limit.
 async fn read_status(io: &mut Io, target: &str, read: &mut Vec<u8>) -> Result<u16, TunnelError> {
     let malformed = |error| TunnelError::Malformed { target: target.into(), error };
     let broken = |error| TunnelError::Io { target: target.into(), error };
@@ -133,7 +133,7 @@ async fn read_status(io: &mut Io, target: &str, read: &mut Vec<u8>) -> Result<u1
         }
         read.extend_from_slice(piece.get(..seen).unwrap_or_default());
         let mut head = ResponseHead::default();
-        // A head ends with a line, so a piece without the end of one need not be parsed.
+        // A head ends with a line end, so a chunk without a line end need not be parsed.
         let parsed = if piece.get(..seen).is_some_and(|piece| piece.contains(&b'\n')) {
             parse_response(read.get(start..).unwrap_or_default(), &LIMITS, &mut head).map_err(malformed)?
         } else {
@@ -144,7 +144,7 @@ async fn read_status(io: &mut Io, target: &str, read: &mut Vec<u8>) -> Result<u1
             Parsed::Complete(len) => (start + len).saturating_sub(before),
         };
         if let Io::Tcp(tcp) = io {
-            // They were only looked at, so this does not wait.
+            // The bytes were only peeked at, so this does not wait.
             tcp.read_exact(piece.get_mut(..used).unwrap_or_default()).await.map_err(broken)?;
         }
         if let Parsed::Complete(len) = parsed {
@@ -154,8 +154,8 @@ async fn read_status(io: &mut Io, target: &str, read: &mut Vec<u8>) -> Result<u1
     }
 }
 
-/// What comes next, of which no more may be taken than belongs to the head: TCP is looked at without taking anything,
-/// other streams have what they decrypted in memory and give it byte by byte.
+/// Returns the next bytes, without consuming more than the head: TCP data is peeked; other streams have decrypted data
+/// in memory and are read byte by byte.
 async fn look(io: &mut Io, piece: &mut [u8]) -> std::io::Result<usize> {
     match io {
         Io::Tcp(tcp) => tcp.peek(piece).await,

@@ -1,15 +1,15 @@
-//! What a name resolves to.
+//! The result of resolving a name.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use cardinal_base::Tick;
 
-/// One address of a name, without the port that only the asker knows.
+/// One address of a name. The port of the query is not part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) ip: IpAddr,
-    /// Port of the SRV record; 0 is none.
+    /// Port of the SRV record; 0 if there is none.
     pub(super) port: u16,
     pub(super) weight: Option<u32>,
     pub(super) priority: u16,
@@ -24,7 +24,7 @@ impl Record {
     }
 }
 
-/// Records of a name; one is kept without an allocation, for addresses and the hosts file.
+/// Records of a name. A single record needs no allocation, for addresses and the hosts file.
 #[derive(Clone, Debug)]
 pub(super) enum Records {
     One(Record),
@@ -49,15 +49,15 @@ impl PartialEq for Records {
 /// One address to connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolved<'a> {
-    /// Where to connect.
+    /// The address and port.
     pub addr: SocketAddr,
-    /// Weight of the SRV record that led here.
+    /// Weight of the SRV record that contained the target.
     pub weight: Option<u32>,
-    /// Priority of that record. An answer has the records of the lowest priority only.
+    /// Priority of that record. An answer only contains the records with the lowest priority.
     pub priority: u16,
-    /// Target of that record, without a dot at its end.
+    /// Target of that record, without a trailing dot.
     pub srv_target: Option<&'a Arc<str>>,
-    /// How many addresses share the weight: those that the target resolved to. At least 1.
+    /// Number of addresses that share the weight: those of the target. At least 1.
     pub shared_by: u32,
 }
 
@@ -81,12 +81,12 @@ impl Answer {
         })
     }
 
-    /// Until when the answer is fresh, on the clock of [`Dns`](super::Dns).
+    /// When the answer expires, on the clock of [`Dns`](super::Dns).
     pub fn expires(&self) -> Tick {
         self.expires
     }
 
-    /// Whether both name the same addresses in the same order with the same weights.
+    /// Whether both contain the same addresses in the same order with the same weights.
     pub fn same_addresses(&self, other: &Self) -> bool {
         self.port == other.port && self.records == other.records
     }

@@ -1,41 +1,41 @@
-//! Why a name has no addresses.
+//! Why a name cannot be resolved.
 
 use std::borrow::Cow;
 
-/// A name did not resolve. The texts are those that Kong shows as a target's `dns`, where it has one.
+/// The error of a name resolution. The texts are those of `dns` in Kong's target health, if Kong has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DnsError {
     /// The name does not exist.
     #[error("dns server error: 3 name error")]
     NotFound,
-    /// The name exists, but has no record of a type that is asked for.
+    /// The name exists, but has no record of a requested type.
     #[error("dns client error: 101 empty record received")]
     Empty,
-    /// A server refused or failed.
+    /// A server refused the query or failed.
     #[error("dns server error: {code} {}", response_text(*.code))]
     Server {
-        /// RFC 1035 and its successors: 2 is SERVFAIL.
+        /// The response code (RFC 1035 and its successors): 2 is SERVFAIL.
         code: u16,
     },
-    /// No usable answer came; the label says what happened instead.
+    /// No usable response arrived; the label names the cause.
     #[error("no answer from a DNS server: {0}")]
     Unreachable(&'static str),
-    /// Aliases or SRV records lead back to the name, or too far.
+    /// Aliases or SRV records form a loop, or the chain is too long.
     #[error("recursion detected")]
     Recursion,
-    /// The text is no host name.
+    /// The text is not a host name.
     #[error("not a host name")]
     Name,
     /// Too many names are being resolved at once.
     #[error("too many names are being resolved")]
     Busy,
-    /// The node has no descriptors, memory or ports left for a question.
+    /// The node has no descriptors, memory or ports left for a query.
     #[error("no resources left for a DNS question: {0}")]
     Local(&'static str),
 }
 
 impl DnsError {
-    /// The reason in the terms of DNS, for logs. `servers` are those that are asked; empty when they are not known.
+    /// The reason in DNS terms, for logs. `servers` are the queried servers; empty if unknown.
     pub fn reason(self, servers: &str) -> Cow<'static, str> {
         let several = servers.contains(',');
         match self {
@@ -58,28 +58,28 @@ impl DnsError {
         }
     }
 
-    /// Whether the name is known to have no addresses, as opposed to nobody having told. Kong answers 503
+    /// Whether the name is known to have no addresses, as opposed to a failed lookup. Kong answers 503
     /// `name resolution failed` to the former and 500 to the latter.
     pub const fn is_definite(self) -> bool {
         matches!(self, Self::NotFound | Self::Empty)
     }
 
-    /// Whether the name was not asked for at all, because the node has run out of something: nothing is known of it.
+    /// Whether no query was sent because the node has run out of a resource: the result says nothing about the name.
     pub const fn is_local(self) -> bool {
         matches!(self, Self::Busy | Self::Local(_))
     }
 }
 
-/// Settings that cannot be used.
+/// Invalid settings.
 #[derive(Debug, thiserror::Error)]
 pub enum DnsSettingsError {
-    /// A record type in the order that is none of `LAST`, `SRV`, `A`, `AAAA`, `CNAME`.
+    /// The order contains an unknown record type: not `LAST`, `SRV`, `A`, `AAAA`, `CNAME`.
     #[error("unknown DNS record type {0:?}")]
     Order(Box<str>),
-    /// No record type in the order.
+    /// The order contains no record type.
     #[error("no DNS record type to ask for")]
     OrderEmpty,
-    /// The wire client could not be made.
+    /// The DNS client could not be created.
     #[error("cannot make a DNS client")]
     Client(#[source] hickory_resolver::net::NetError),
 }

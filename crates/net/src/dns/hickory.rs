@@ -1,5 +1,5 @@
-//! The wire: hickory-resolver, used for its transports, its search domains and its following of aliases, without its
-//! cache and hosts file. The only file that knows hickory's types.
+//! The DNS client: hickory-resolver, used for its transports, search domains and alias handling, without its cache and
+//! hosts file. Only this file uses hickory's types.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -29,17 +29,17 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A client of these servers, or of those of `/etc/resolv.conf` when there are none. Search domains, `ndots`,
-    /// timeout and attempts come from that file in both cases.
+    /// A client of these servers, or of the servers in `/etc/resolv.conf` if the list is empty. Search domains,
+    /// `ndots`, timeout and attempts come from that file in both cases.
     pub fn new(servers: &[SocketAddr]) -> Result<Self, DnsSettingsError> {
         Self::with_timeout(servers, None)
     }
 
-    /// The same with another limit on one try of one question.
+    /// The same, with another timeout for each attempt of a query.
     pub(super) fn with_timeout(servers: &[SocketAddr], timeout: Option<Duration>) -> Result<Self, DnsSettingsError> {
         let (system, options) = match read_system_conf() {
             Ok(found) => found,
-            // It is read once: a node without descriptors must not go on for good as if there were no DNS servers.
+            // The file is read once: a shortage of file descriptors must not result in an empty list of DNS servers.
             Err(NetError::Io(error)) if descriptors::is_transient(&error) => {
                 return Err(DnsSettingsError::Client(NetError::Io(error)));
             }
@@ -123,7 +123,7 @@ fn failure(error: &NetError) -> DnsError {
         error if error.is_no_records_found() => DnsError::Empty,
         NetError::Dns(Semantic::ResponseCode(ResponseCode::NXDomain)) => DnsError::NotFound,
         NetError::Dns(Semantic::ResponseCode(code)) => DnsError::Server { code: u16::from(*code) },
-        // No socket, and so no server was asked.
+        // No socket could be opened, so no server was queried.
         NetError::Io(io) if descriptors::is_local(io) => DnsError::Local(error.as_metrics_label()),
         NetError::Busy => DnsError::Local(error.as_metrics_label()),
         NetError::Io(io) => DnsError::Unreachable(io_text(io).unwrap_or(error.as_metrics_label())),
@@ -132,7 +132,7 @@ fn failure(error: &NetError) -> DnsError {
     }
 }
 
-/// The usual reasons for a server that cannot be reached, in words.
+/// The usual reasons why a server is unreachable, as text.
 fn io_text(error: &std::io::Error) -> Option<&'static str> {
     Some(match error.kind() {
         ErrorKind::ConnectionRefused => "connection refused",

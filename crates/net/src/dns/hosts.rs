@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Names of a hosts file, lower-case, each with its first address of either family (as Kong reads it).
+/// Names of a hosts file, lower-case, each with its first address of either family (as in Kong).
 #[derive(Debug, Default)]
 pub(super) struct Hosts(HashMap<Box<str>, Families>);
 
@@ -13,7 +13,7 @@ struct Families {
     v6: Option<Ipv6Addr>,
 }
 
-/// Names held; a hosts file with more is cut there.
+/// Maximum number of names; a longer hosts file is truncated.
 const NAMES_MAX: usize = 100_000;
 
 impl Hosts {
@@ -39,11 +39,11 @@ impl Hosts {
         Self(names)
     }
 
-    /// The address of a lower-case name, of the first of these families that it has.
+    /// The address of a lower-case name, in the first of these families for which there is one.
     pub(super) fn get(&self, name: &str, families: &[Family]) -> Option<IpAddr> {
         let known = match self.0.get(name) {
             Some(known) => *known,
-            // RFC 6761: this name is the loopback interface whether or not the file says so.
+            // RFC 6761: this name is the loopback interface, even if the file does not list it.
             None if name == "localhost" => Families { v4: Some(Ipv4Addr::LOCALHOST), v6: Some(Ipv6Addr::LOCALHOST) },
             None => return None,
         };
@@ -54,7 +54,7 @@ impl Hosts {
     }
 }
 
-/// An address family that is asked for.
+/// A requested address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     V4,

@@ -1,10 +1,11 @@
-//! Name resolution with Kong's rules: record order, SRV, hosts file, stale answers, one question at a time for a name.
+//! Name resolution with Kong's rules: record order, SRV, hosts file, stale answers, one query at a time for each name.
 //!
-//! Lookups run on the control runtime. A worker asks [`Dns::cached`] first, which never waits, and awaits
-//! [`Dns::resolve`] when that has nothing. Groups of endpoints do neither: a [`Dns::watch`] keeps their addresses fresh.
+//! Lookups run on the control runtime. A worker calls [`Dns::cached`] first, which never waits, and awaits
+//! [`Dns::resolve`] if there is no cached answer. Groups of endpoints do neither: a [`Dns::watch`] keeps their
+//! addresses up to date.
 //!
-//! The parts: `walk` decides what to ask (and [`Lookup`] is the wire it asks), `cache` decides what to
-//! remember, `hosts` reads the hosts file, `watch` tells of changes, and this file puts them together.
+//! The parts: `walk` decides which queries to send (through [`Lookup`]), `cache` decides what to cache, `hosts` reads
+//! the hosts file, `watch` notifies of changes, and this file combines them.
 
 mod answer;
 mod cache;
@@ -38,26 +39,26 @@ use hosts::Hosts;
 use walk::{Fetched, Order, Walk};
 use watch::{Watch, Watches};
 
-/// Longest host name, RFC 1035, with a dot at its end.
+/// Longest host name (RFC 1035), with a trailing dot.
 const HOST_BYTES_MAX: usize = 254;
-/// Names being resolved at once; requests for more fail with [`DnsError::Busy`].
+/// Maximum number of concurrent lookups; further ones fail with [`DnsError::Busy`].
 const FETCHES_MAX: usize = 1_024;
-/// For one name, all its questions included.
+/// Timeout of resolving one name, including all queries.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often watched names are looked at.
+/// Interval between checks of watched names.
 const MAINTENANCE_PERIOD: Duration = Duration::from_millis(500);
-/// How often the hosts file is looked at, in milliseconds.
+/// Interval between checks of the hosts file, milliseconds.
 const HOSTS_PERIOD_MS: u64 = 5_000;
-/// Watched names are not asked for more often than this, whatever their TTL, in milliseconds.
+/// Minimum interval between queries for a watched name, regardless of its TTL, milliseconds.
 const WATCH_PERIOD_MIN_MS: u64 = 1_000;
-/// What addresses and hosts file entries are fresh for, in milliseconds: ten years, as in Kong.
+/// Lifetime of addresses and hosts file entries, milliseconds: ten years, as in Kong.
 const FOREVER_MS: u64 = 10 * 365 * 24 * 3_600 * 1_000;
 
-/// The node's resolver. Clones share everything.
+/// The node's resolver. Clones share all state.
 #[derive(Clone, Debug)]
 pub struct Dns(Arc<Shared>);
 
-/// What those that wait for a fetch hold: it turns `Some` when the fetch is over.
+/// The handle on which requests wait for a fetch: it becomes `Some` when the fetch is done.
 type Flight = flag::Receiver<Option<Result<Good, DnsError>>>;
 
 #[derive(Debug)]
@@ -69,14 +70,14 @@ struct Shared {
     cache: RwLock<DnsCache<Flight>>,
     hosts_file: Box<str>,
     hosts: ArcSwap<Hosts>,
-    /// Time and size of the hosts file when it was read.
+    /// Modification time and size of the hosts file when it was read.
     hosts_stamp: Mutex<Option<(SystemTime, u64)>>,
     hosts_due_us: AtomicU64,
     watches: Watches,
 }
 
 impl Dns {
-    /// A resolver that asks real servers. Lookups and callbacks run on `handle`; they end with the last clone.
+    /// A resolver that queries DNS servers. Lookups and callbacks run on `handle`; they end with the last clone.
     pub fn new(settings: &Resolver, clock: Arc<dyn Clock>, handle: Handle) -> Result<Self, DnsSettingsError> {
         let wire = Wire::new(&settings.servers)?;
         let dns = Self::with_lookup(settings, clock, handle, Box::new(wire))?;
@@ -84,8 +85,8 @@ impl Dns {
         Ok(dns)
     }
 
-    /// A resolver over another wire, for tests: nothing runs by itself, [`maintain`](Self::maintain) does what time
-    /// would.
+    /// A resolver with another [`Lookup`], for tests: there are no background tasks; [`maintain`](Self::maintain) runs
+    /// the due work.
     pub fn with_lookup(
         settings: &Resolver,
         clock: Arc<dyn Clock>,
@@ -108,14 +109,15 @@ impl Dns {
         Ok(Self(Arc::new(shared)))
     }
 
-    /// The addresses of the servers that are asked, for [`DnsError::reason`].
+    /// The addresses of the queried servers, for [`DnsError::reason`].
     pub fn servers(&self) -> Arc<str> {
         self.0.wire.servers()
     }
 
-    /// The addresses of a name, when that needs no waiting: a fresh answer, an address, a name of the hosts file.
+    /// The addresses of a name if they are available without waiting: a fresh answer, an address literal, a name in the
+    /// hosts file.
     ///
-    /// Answers with TTL 0 are never fresh. Takes no lock that a lookup holds for long, and allocates only when the name
+    /// Answers with TTL 0 are never fresh. Takes no lock that a lookup holds for long, and only allocates if the name
     /// has upper-case letters.
     pub fn cached(&self, host: &str, port: u16) -> Option<Answer> {
         let host = lower(host);
@@ -127,8 +129,8 @@ impl Dns {
         Some(answer(good, port))
     }
 
-    /// The addresses of a name. Waits when nothing is known of it, or when its TTL is 0; others that ask for the same
-    /// name wait for the same lookup. An answer that has expired is served while a new one is fetched.
+    /// Resolves a name. Waits if there is no cached answer or its TTL is 0; concurrent requests for a name wait for the
+    /// same lookup. An expired answer is served while a new one is fetched.
     ///
     /// May be awaited on any runtime.
     pub async fn resolve(&self, host: &str, port: u16) -> Result<Answer, DnsError> {
@@ -139,7 +141,7 @@ impl Dns {
             Asked::Known(good) => good,
             Asked::Flying(mut flight) => {
                 let landed = flight.wait_for(Option::is_some).await;
-                // A sender that is gone without a word: its runtime has shut down.
+                // The sender was dropped without a result: its runtime has shut down.
                 let result = landed.ok().and_then(|landed| (*landed).clone());
                 result.unwrap_or(Err(DnsError::Unreachable("the resolver has stopped")))?
             }
@@ -147,11 +149,11 @@ impl Dns {
         Ok(answer(good, port))
     }
 
-    /// Keeps a name fresh and calls back with its addresses: once when they are first known and then whenever they
-    /// change; also when they are lost, which is when a failure outlives the stale answer.
+    /// Keeps a name up to date. Calls back with its addresses when they are first known, whenever they change, and when
+    /// they are lost: a failure has outlived the stale answer.
     ///
-    /// The first call may come before this returns. Calls come one at a time and must be quick; they must not wait.
-    /// With TTL 0 the name is asked for once a second. A call that is in progress when the guard is dropped still ends.
+    /// The first call may happen before this returns. Calls are made one at a time and must not block. With TTL 0, the
+    /// name is queried once per second. A call in progress when the guard is dropped still completes.
     pub fn watch(&self, host: &str, port: u16, callback: impl Fn(&WatchResult) + Send + Sync + 'static) -> WatchGuard {
         let host = lower(host);
         let guard = self.0.watches.add(&host, port, Box::new(callback), self, self.0.clock.tick());
@@ -159,7 +161,8 @@ impl Dns {
         guard
     }
 
-    /// Does what is due: looks after watched names and the hosts file. [`new`](Self::new) has it done by itself.
+    /// Runs the due work: checks watched names and the hosts file. A resolver made by [`new`](Self::new) calls this
+    /// itself.
     pub fn maintain(&self) {
         self.0.maintain();
     }
@@ -169,12 +172,12 @@ impl Dns {
         &self.0.handle
     }
 
-    /// The clock by which answers expire.
+    /// The clock for the expiry of answers.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
     }
 
-    /// Names held in the cache, for metrics.
+    /// Number of names in the cache, for metrics.
     pub fn names(&self) -> usize {
         self.0.read().len()
     }
@@ -193,7 +196,7 @@ impl Dns {
     }
 }
 
-/// What asking the cache came to.
+/// The result of a cache lookup.
 enum Asked {
     Known(Good),
     Flying(Flight),
@@ -208,13 +211,13 @@ impl Shared {
         self.cache.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer for a host that needs no server: an address or a name of the hosts file.
+    /// The answer for a host that needs no query: an address or a name in the hosts file.
     fn local(&self, host: &str, now: Tick) -> Option<Good> {
         let ip = literal(host).or_else(|| self.hosts.load().get(host, &self.order.families))?;
         Some(Good { records: Records::One(Record::plain(ip)), expires: now.plus_millis(FOREVER_MS) })
     }
 
-    /// Asks the cache, and starts a fetch when it says so.
+    /// Looks up the cache, and starts a fetch if required.
     fn ask(self: &Arc<Self>, host: &str) -> Result<Asked, DnsError> {
         if host.is_empty() || host.len() > HOST_BYTES_MAX {
             return Err(DnsError::Name);
@@ -244,10 +247,10 @@ impl Shared {
         }
     }
 
-    /// Fetches a watched name if that makes sense now, and tells its watches what is known.
+    /// Fetches a watched name if it is due, and notifies its watches of the current result.
     fn look_after(self: &Arc<Self>, host: &str) {
         if self.local(host, self.clock.tick()).is_none() {
-            // What it says is told below, or when the fetch ends.
+            // The result is reported below, or when the fetch ends.
             let refused = self.ask(host).is_err_and(|error| error == DnsError::Name);
             if refused {
                 for watch in self.watches.of(host) {
@@ -293,8 +296,7 @@ impl Shared {
         }
     }
 
-    /// Reads the hosts file if it is another one than before; true when it was read. A file that cannot be read is
-    /// taken for an empty one.
+    /// Reads the hosts file if it has changed; returns whether it was read. An unreadable file is treated as empty.
     fn read_hosts(&self) -> bool {
         let path: &str = &self.hosts_file;
         let stamp = std::fs::metadata(path).ok().and_then(|meta| Some((meta.modified().ok()?, meta.len())));
@@ -322,7 +324,7 @@ impl Shared {
     }
 }
 
-/// A lookup in progress. Whatever becomes of it, the cache hears of its end.
+/// A lookup in progress. Its end is always reported to the cache, even if it is cancelled.
 struct Fetch {
     shared: Arc<Shared>,
     host: Box<str>,

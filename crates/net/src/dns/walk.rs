@@ -1,9 +1,10 @@
-//! From a name to addresses: which record types to ask for in which order, and where SRV records and aliases lead.
+//! Resolves a name to addresses: determines which record types to query in which order, and follows SRV records and
+//! aliases.
 //!
 //! The rules are those of Kong's resolver. Types are tried in the configured order until one has records; `LAST` stands
-//! for the type that answered last time. An SRV answer is reduced to its lowest priority, and each target is resolved to
-//! addresses. An alias is followed. Silence ends the search; a server's failure goes on to the next type, and the last
-//! failure is what the asker gets.
+//! for the type of the last answer. An SRV answer is reduced to its lowest priority, and each target is resolved to
+//! addresses. An alias is followed. A timeout ends the search; after a server failure, the next type is tried, and the
+//! last failure is returned.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,16 +19,16 @@ use super::answer::{Record, Records};
 use super::hosts::{Family, Hosts};
 use super::{DnsError, DnsSettingsError};
 
-/// Aliases followed for one name.
+/// Maximum number of aliases followed for one name.
 const ALIASES_MAX: usize = 8;
-/// SRV records followed for one name.
+/// Maximum number of SRV records followed for one name.
 const SRV_MAX: usize = 256;
-/// Addresses of one name.
+/// Maximum number of addresses of one name.
 const ADDRESSES_MAX: usize = 1_024;
-/// SRV targets resolved at a time.
+/// Number of SRV targets resolved concurrently.
 const SRV_CONCURRENCY: usize = 8;
 
-/// A record type to ask for.
+/// A record type to query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// IPv4 addresses.
@@ -40,12 +41,12 @@ pub enum Kind {
     Cname,
 }
 
-/// What a question over the wire brought. Never without data: that is [`DnsError::Empty`].
+/// The result of a query. Never empty: that is [`DnsError::Empty`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The records of the type that was asked for. A client that follows aliases itself gives what they lead to.
+    /// The records of the queried type. A client that follows aliases itself returns the records of the alias target.
     pub data: Vec<Data>,
-    /// The least TTL of all records of the answer, in seconds.
+    /// The minimum TTL of all records of the response, in seconds.
     pub ttl_s: u32,
 }
 
@@ -56,31 +57,32 @@ pub enum Data {
     Ip(IpAddr),
     /// An SRV record.
     Srv {
-        /// Lower is preferred.
+        /// Lower values are preferred.
         priority: u16,
-        /// Share within its priority.
+        /// Relative share within its priority.
         weight: u16,
-        /// Port; 0 means the asker's.
+        /// Port; 0 means the port of the request.
         port: u16,
-        /// Absolute name, with or without a dot at its end.
+        /// Absolute name, with or without a trailing dot.
         target: Box<str>,
     },
     /// A CNAME record's absolute name.
     Cname(Box<str>),
 }
 
-/// The wire: asks DNS servers one question. `name` ends with a dot when it is absolute; else search domains apply.
+/// The DNS client: sends one query to DNS servers. A `name` with a trailing dot is absolute; otherwise, search domains
+/// apply.
 pub trait Lookup: fmt::Debug + Send + Sync + 'static {
-    /// Asks for the records of one type.
+    /// Queries the records of one type.
     fn lookup<'a>(&'a self, name: &'a str, kind: Kind) -> BoxFuture<'a, Result<Found, DnsError>>;
 
-    /// The addresses of the servers, for logs; empty when there are none.
+    /// The addresses of the servers, for logs; empty if there are none.
     fn servers(&self) -> Arc<str> {
         Arc::default()
     }
 }
 
-/// A name's addresses, and for how long.
+/// The addresses of a name with their lifetime.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fetched {
     pub(super) records: Records,
@@ -118,11 +120,11 @@ impl Order {
         Ok(Self { kinds, families })
     }
 
-    /// The types to try, each once.
+    /// The types to query, each once.
     fn kinds(&self, last: Option<Kind>) -> Vec<Kind> {
         let mut kinds = Vec::with_capacity(self.kinds.len());
         for kind in self.kinds.iter().filter_map(|kind| kind.or(last)) {
-            // A type that is no longer in the order is not asked for again.
+            // A type that has been removed from the order is not queried again.
             if !kinds.contains(&kind) && self.kinds.contains(&Some(kind)) {
                 kinds.push(kind);
             }
@@ -141,7 +143,7 @@ impl Kind {
     }
 }
 
-/// What a walk needs.
+/// The context of a resolution.
 #[derive(Clone, Copy)]
 pub(super) struct Walk<'a> {
     pub(super) wire: &'a dyn Lookup,
@@ -150,7 +152,7 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The addresses of a name.
+    /// Resolves a name.
     pub(super) async fn resolve(&self, host: &str, last: Option<Kind>) -> Result<Fetched, DnsError> {
         let mut name: Box<str> = host.into();
         let mut ttl_s = u32::MAX;
@@ -181,7 +183,7 @@ impl Walk<'_> {
         Err(DnsError::Recursion)
     }
 
-    /// The first type that has records.
+    /// Queries the types in order, until one has records.
     async fn first(&self, name: &str, kinds: &[Kind]) -> Result<(Kind, Found), DnsError> {
         let mut failure = DnsError::Empty;
         for kind in kinds {
@@ -200,7 +202,7 @@ impl Walk<'_> {
         Err(failure)
     }
 
-    /// The addresses of the preferred SRV records. Targets that do not resolve are left out while others do.
+    /// Resolves the targets of the preferred SRV records. Targets that do not resolve are left out if others do.
     async fn services(&self, name: &str, data: &[Data], ttl_s: &mut u32) -> Result<Vec<Record>, DnsError> {
         let preferred =
             data.iter().filter_map(|d| if let Data::Srv { priority, .. } = d { Some(*priority) } else { None });
@@ -238,7 +240,7 @@ impl Walk<'_> {
                         shared_by,
                     }));
                 }
-                // The target may well have addresses: a part of the answer must not be remembered as the whole.
+                // The target may have addresses: a partial answer must not be cached as complete.
                 Err(error) if error.is_local() => return Err(error),
                 Err(error) => failure = error,
             }
@@ -247,7 +249,7 @@ impl Walk<'_> {
         if records.is_empty() { Err(failure) } else { Ok(records) }
     }
 
-    /// The addresses of an SRV record's target, which by RFC 2782 has addresses of its own.
+    /// The addresses of an SRV record's target, which has address records of its own (RFC 2782).
     async fn addresses(&self, target: &str) -> Result<(Vec<IpAddr>, u32), DnsError> {
         if let Some(ip) = self.known(target) {
             return Ok((vec![ip], u32::MAX));
@@ -258,7 +260,7 @@ impl Walk<'_> {
         Ok((ips(&found.data).take(ADDRESSES_MAX).collect(), found.ttl_s))
     }
 
-    /// The address of a name that needs no server.
+    /// The address of a name that needs no query.
     fn known(&self, name: &str) -> Option<IpAddr> {
         let name = name.strip_suffix('.').unwrap_or(name);
         name.parse().ok().or_else(|| self.hosts.get(name, &self.order.families))
@@ -269,13 +271,13 @@ fn ips(data: &[Data]) -> impl Iterator<Item = IpAddr> {
     data.iter().filter_map(|d| if let Data::Ip(ip) = d { Some(*ip) } else { None })
 }
 
-/// Whether all SRV records name the name itself.
+/// Whether the target of all SRV records is the name itself.
 fn leads_back(data: &[Data], name: &str) -> bool {
     let name = absolute(name);
     data.iter().all(|d| matches!(d, Data::Srv { target, .. } if *absolute(target) == *name))
 }
 
-/// Lower-case, with a dot at its end, so that no search domain applies.
+/// Lower-case with a trailing dot, so that no search domain applies.
 fn absolute(name: &str) -> Box<str> {
     let mut name = name.to_ascii_lowercase();
     if !name.ends_with('.') {

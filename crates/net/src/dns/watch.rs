@@ -1,4 +1,4 @@
-//! Names that somebody wants to be told about when their addresses change.
+//! Watched names: subscribers are notified when their addresses change.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use cardinal_base::Tick;
 
 use super::{Answer, Dns, DnsError};
 
-/// A name's present addresses, or why it has none.
+/// The current addresses of a name, or the error.
 pub type WatchResult = Result<Answer, DnsError>;
 
 /// All watches of a resolver.
@@ -90,7 +90,7 @@ impl Watch {
         &self.host
     }
 
-    /// Whether the name is to be looked at again; if so, not again before `next`.
+    /// Whether the name is due for a check; if so, the next check is not before `next`.
     pub(super) fn take_due(&self, now: Tick, next: Tick) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let due = state.due <= now;
@@ -100,8 +100,8 @@ impl Watch {
         due
     }
 
-    /// Tells what is known now, if it is news, and notes when to look again. `known` is read under the watch's lock, so
-    /// that of two reports at once the newer one is told last.
+    /// Reports the current result if it has changed, and sets the time of the next check. `known` is called under the
+    /// watch's lock, so that of two concurrent reports the newer one is delivered last.
     pub(super) fn tell(&self, known: impl FnOnce(u16) -> Option<(WatchResult, Tick)>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((result, due)) = known(self.port) else { return };

@@ -1,32 +1,31 @@
-//! How much useless work a peer may make: frames that carry nothing, and streams that are ended before they gave
-//! anything. Without a bound a peer keeps us busy at little cost (RFC 9113 section 10.5; CVE-2023-44487).
+//! Limits the useless work that a peer may cause: frames without effect, and streams that are reset early. Without a
+//! limit, a peer could keep the node busy at little cost (RFC 9113 section 10.5; CVE-2023-44487).
 
 use super::error::{Code, H2Error};
 
-/// What a peer may spend at once.
+/// Maximum budget.
 const FULL: u32 = 20_000;
 
-/// What it gets back a second.
+/// Refill per second.
 const PER_SECOND: u64 = 2_000;
 
-/// What it gets back for each stream that is served to its end.
+/// Refill for each stream that was served completely.
 const PER_STREAM: u32 = 20;
 
-/// What something costs.
+/// The cost of an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cost {
-    /// A frame that is of no use by itself.
+    /// A frame without effect by itself.
     Frame = 1,
-    /// A stream that was opened and is ended early, by the peer or because of what it sent. At most 2,000 at once and
-    /// 200 a second.
+    /// A stream that was reset early, by the peer or because of a peer error. At most 2,000 at once and 200 per second.
     Stream = 10,
 }
 
-/// What is left.
+/// The remaining budget.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: u32,
-    /// When some was last given back; milliseconds.
+    /// Time of the last refill, milliseconds.
     since_ms: Option<u64>,
 }
 
@@ -37,7 +36,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Gives back what time gives back.
+    /// Refills the budget by the elapsed time.
     pub(super) fn refill(&mut self, now_ms: u64) {
         if self.left == FULL {
             self.since_ms = Some(now_ms);
@@ -51,12 +50,12 @@ impl Budget {
         }
     }
 
-    /// Gives back what a stream that was served gives back.
+    /// Refills the budget for a served stream.
     pub(super) fn served(&mut self) {
         self.left = FULL.min(self.left + PER_STREAM);
     }
 
-    /// Takes what something costs; the connection is over when nothing is left.
+    /// Deducts a cost; the connection ends if the budget is exhausted.
     pub(super) fn spend(&mut self, cost: Cost) -> Result<(), H2Error> {
         self.left = self
             .left

@@ -12,11 +12,11 @@ use crate::NetError;
 use crate::buffer::{self, Buffer};
 use crate::io::Io;
 
-/// Tasks that are told when one more stream may be opened.
+/// Maximum number of tasks that wait for a free stream.
 const OPENERS_MAX: usize = 1024;
 
-/// A way to open streams. Clones are for the same connection, which ends when the last of them, and the last stream,
-/// has been dropped.
+/// A handle for opening streams. Clones use the same connection, which ends when the last handle and the last stream
+/// have been dropped.
 #[derive(Clone)]
 pub struct Client {
     link: Shared,
@@ -27,7 +27,7 @@ pub struct ClientDriver {
     link: Shared,
 }
 
-/// Speaks HTTP/2 with an upstream: the driver is to be polled by a task of its own.
+/// Creates an HTTP/2 connection to an upstream; the driver has to be polled by a task of its own.
 pub fn client(io: Io, settings: Settings) -> (Client, ClientDriver) {
     let state = State::new(Role::Client, settings, buffer::take_output());
     let link = Link::shared(io, Buffer::default(), state);
@@ -40,18 +40,18 @@ impl Client {
         self.link.borrow().state.refusal().is_none()
     }
 
-    /// Streams that the upstream lets us have open.
+    /// Maximum number of concurrent streams allowed by the upstream.
     pub fn streams_max(&self) -> usize {
         self.link.borrow().state.peer_streams_max as usize
     }
 
-    /// Streams that may be open now: one does not wait for what the upstream allows.
+    /// Maximum number of streams that can be open now: without waiting for the upstream's SETTINGS.
     pub(super) fn open_streams_max(&self) -> usize {
         let state = &self.link.borrow().state;
         if state.is_introduced() { state.peer_streams_max as usize } else { 1 }
     }
 
-    /// Waits until one more stream may be opened.
+    /// Waits until another stream can be opened.
     pub fn poll_ready(&self, cx: &Context<'_>) -> Poll<Result<(), NetError>> {
         let max = self.open_streams_max();
         let state = &mut self.link.borrow_mut().state;
@@ -63,7 +63,7 @@ impl Client {
         }
         if !state.openers.iter().any(|waker| waker.will_wake(cx.waker())) {
             if state.openers.len() >= OPENERS_MAX {
-                // Those that have given up go; the others come again.
+                // All waiting tasks are woken: those still interested register again.
                 state.openers.drain(..).for_each(std::task::Waker::wake);
             }
             state.openers.push(cx.waker().clone());
@@ -71,7 +71,7 @@ impl Client {
         Poll::Pending
     }
 
-    /// Opens a stream; `end` when no body follows. `fields` adds the fields of the head.
+    /// Opens a stream; `end` means that no body follows. `fields` adds the header fields.
     pub fn open(
         &self,
         target: &Target<'_>,
@@ -85,22 +85,21 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // It may have been the last one.
+        // This may have been the last handle.
         self.link.borrow_mut().state.wake_driver();
     }
 }
 
 impl ClientDriver {
-    /// Drives the connection to its end: an error, or that nobody wants it any more. `now_ms` is a clock of any
-    /// beginning.
+    /// Drives the connection until an error, or until the last handle is dropped. `now_ms` may have any origin.
     pub fn poll(&self, cx: &mut Context<'_>, now_ms: u64) -> Poll<Result<(), H2Error>> {
         let mut link = self.link.borrow_mut();
-        link.turn(cx, now_ms);
+        link.drive(cx, now_ms);
         if let Some(error) = link.state.dead {
             std::task::ready!(link.poll_close(cx));
             return Poll::Ready(Err(error));
         }
-        // Nobody but us has it, or the upstream has said goodbye and the last stream is over.
+        // No other handle exists, or the upstream has sent GOAWAY and the last stream has ended.
         let over =
             Rc::strong_count(&self.link) == 1 || (link.state.peer_leaves && link.state.streams.used_count() == 0);
         if over && link.poll_close(cx).is_ready() {

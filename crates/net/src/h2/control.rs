@@ -1,9 +1,9 @@
-//! Frames that carry no message: settings, windows, ends.
+//! Control frames: settings, window updates, resets, pings.
 
 use super::budget::Cost;
 use super::error::{Code, H2Error};
 use super::frame::{self, FrameHead, PAYLOAD_MAX, WINDOW_MAX, flag, setting};
-use super::state::{GOODBYE_PING, Leaving, Role, State, broken, protocol};
+use super::state::{Leaving, Role, SHUTDOWN_PING, State, broken, protocol};
 
 impl State {
     pub(super) fn on_priority(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), H2Error> {
@@ -25,8 +25,8 @@ impl State {
             self.check_not_idle(head.stream)?;
             return self.budget.spend(Cost::Frame);
         };
-        // Of a stream that we opened, or of which all has come, a reset tells only that no more is wanted: gRPC servers
-        // end each call so that they answer before the request is over.
+        // On a stream opened by this side, or completed on both sides, a reset only means that no more data is wanted:
+        // gRPC servers that respond before the end of the request reset each call this way.
         let expected = self.role == Role::Client
             || self.streams.get(slot).is_some_and(|stream| stream.receive_done && stream.send_done);
         self.end_early(slot, H2Error::Reset(Code(u32::from_be_bytes(code))));
@@ -83,11 +83,11 @@ impl State {
                 }
             }
             setting::MAX_FRAME_SIZE => match usize::try_from(value) {
-                // Larger ones would only make streams wait longer for each other.
+                // Larger frames would only make streams wait longer for each other.
                 Ok(PAYLOAD_MAX..=0xff_ffff) => {}
                 _ => return Err(protocol("MAX_FRAME_SIZE")),
             },
-            // MAX_HEADER_LIST_SIZE is advice; unknown ones are ignored.
+            // MAX_HEADER_LIST_SIZE is advisory; unknown settings are ignored.
             _ => {}
         }
         Ok(())
@@ -101,7 +101,7 @@ impl State {
         self.budget.spend(Cost::Frame)?;
         if !head.has(flag::ACK) {
             frame::ping(&mut self.out, flag::ACK, data);
-        } else if self.leaving == Leaving::Announced && data == GOODBYE_PING {
+        } else if self.leaving == Leaving::Announced && data == SHUTDOWN_PING {
             self.leaving = Leaving::Final;
             self.announced_last = self.last_id;
             frame::goaway(&mut self.out, self.last_id, Code::NO_ERROR.0, "");
@@ -133,7 +133,7 @@ impl State {
     }
 
     pub(super) fn on_window_update(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), H2Error> {
-        /// Steps below this are hardly worth the frame.
+        /// Increments below this are not worth a frame.
         const SMALL: i64 = 256;
         let Ok(step) = <[u8; 4]>::try_from(payload) else {
             return Err(broken(Code::FRAME_SIZE_ERROR, "WINDOW_UPDATE"));

@@ -1,4 +1,4 @@
-//! Bytes in and out for a connection's state: shared by its streams and by the task that drives it.
+//! The I/O of a connection's state: shared by its streams and the task that drives it.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,24 +15,24 @@ use super::state::State;
 use crate::buffer::{self, Buffer, SIZE};
 use crate::io::Io;
 
-/// Bytes that wait to leave before no more is read: answers to frames of the peer count, too.
+/// Limit on unsent output above which no more input is read: responses to the peer's control frames count, too.
 pub(super) const READ_MAX: usize = 2 * OUT_MAX;
 
-/// Capacity of the output that a connection keeps between its turns.
+/// Output capacity that a connection keeps between polls.
 const OUT_KEPT: usize = 2 * SIZE;
 
-/// Bytes that are read before others have their turn.
-const TURN_MAX: usize = 256 * 1024;
+/// Maximum number of bytes read per poll, so that other tasks can run.
+const READ_PER_POLL_MAX: usize = 256 * 1024;
 
-/// Bytes of a frame that must be here as a whole.
+/// Maximum size of a frame that has to be buffered completely.
 const FRAME_MAX: usize = HEAD + PAYLOAD_MAX;
 
-/// How far reading came.
+/// The result of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Read {
-    /// All that is there, or will ever be; the task is woken when more comes.
+    /// All available input was read; the task is woken when more arrives.
     All,
-    /// There may be more, which has to wait.
+    /// More input may be available, but has to wait.
     Halted,
 }
 
@@ -40,12 +40,12 @@ enum Read {
 pub(super) struct Link {
     io: Io,
     input: Buffer,
-    /// Much comes at once: reads are worth a large buffer.
+    /// Data arrives in large chunks, so a large read buffer pays off.
     bulk: bool,
     ended: bool,
-    /// What was written may lie in the layer below.
+    /// Written data may still be buffered in the layer below.
     unflushed: bool,
-    /// Bytes that came, ever.
+    /// Total number of bytes received.
     pub(super) received: u64,
     pub(super) state: State,
 }
@@ -54,14 +54,13 @@ pub(super) struct Link {
 pub(super) type Shared = Rc<RefCell<Link>>;
 
 impl Link {
-    /// `input` was read already.
+    /// `input` was already read from `io`.
     pub(super) fn shared(io: Io, input: Buffer, state: State) -> Shared {
         Rc::new(RefCell::new(Self { io, input, bulk: false, ended: false, unflushed: false, received: 0, state }))
     }
 
-    /// Takes what came and sends what is to be sent, as far as it goes without waiting. `now_ms` is a clock of any
-    /// beginning.
-    pub(super) fn turn(&mut self, cx: &mut Context<'_>, now_ms: u64) {
+    /// Processes the available input and sends the output, without waiting. `now_ms` may have any origin.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>, now_ms: u64) {
         self.state.driver = None;
         if self.state.out.capacity() == 0 {
             self.state.out = buffer::take_output();
@@ -76,22 +75,22 @@ impl Link {
             self.ended = true;
         }
         if halted && self.state.unsent() < READ_MAX {
-            // Nothing else tells that there is more to read.
+            // No other event signals that more input is available.
             cx.waker().wake_by_ref();
         }
         self.state.go_on();
         self.state.driver = Some(cx.waker().clone());
     }
 
-    /// Reads and takes in what is there.
+    /// Reads and processes the available input.
     fn read(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Read {
-        let mut budget = TURN_MAX;
+        let mut budget = READ_PER_POLL_MAX;
         loop {
             match self.state.receive(self.input.filled(), now_ms) {
                 Ok(used) => self.input.consume(used),
                 Err(_) => return Read::All,
             }
-            // A peer that does not read is not listened to.
+            // A peer that does not read is not served further.
             if budget == 0 || self.state.unsent() >= READ_MAX {
                 return Read::Halted;
             }
@@ -117,7 +116,7 @@ impl Link {
                 Poll::Ready(outcome) => {
                     let kind = outcome.map_or_else(|error| error.kind(), |()| io::ErrorKind::UnexpectedEof);
                     if self.io.tls_has_failed() {
-                        // Nothing follows the alert.
+                        // No data may follow the alert.
                         self.state.written = 0;
                         self.state.out.clear();
                     }
@@ -128,7 +127,7 @@ impl Link {
         }
     }
 
-    /// Sends what is to be sent.
+    /// Sends the output.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ended {
             return Poll::Ready(Ok(()));
@@ -142,7 +141,7 @@ impl Link {
                     *unflushed = true;
                 }
                 Poll::Pending => {
-                    // What has left is not to be held for ever by what has not.
+                    // The sent part must not stay in memory as long as the rest is unsent.
                     if state.written >= OUT_MAX {
                         state.base += state.written as u64;
                         state.out.drain(..std::mem::take(&mut state.written));
@@ -153,11 +152,11 @@ impl Link {
         }
         state.base += std::mem::take(&mut state.written) as u64;
         state.out.clear();
-        // A connection that rests holds no memory, nor does one that once had much to say.
+        // An idle connection holds no memory, nor does one whose output was once large.
         if state.streams.used_count() == 0 || state.out.capacity() > OUT_KEPT {
             buffer::give_output(std::mem::take(&mut state.out));
         }
-        // TLS may have taken what the socket has not.
+        // TLS may have buffered data that the socket has not taken.
         if *unflushed {
             ready!(Pin::new(io).poll_flush(cx))?;
             *unflushed = false;
@@ -165,8 +164,8 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads and drops what the peer still sends: closing a socket that has something to be read sends a reset, which may
-    /// overtake what was sent last. Ready at the end of the stream, or when it has been too much.
+    /// Reads and drops further input: closing a socket with unread input sends a reset, which may overtake the last
+    /// output. Ready at the end of the stream, or when `left` is used up.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
         while *left > 0 {
             match ready!(self.io.poll_discard(cx)) {
@@ -177,10 +176,10 @@ impl Link {
         Poll::Ready(())
     }
 
-    /// Sends the rest and ends the byte stream.
+    /// Flushes the output and shuts down the byte stream.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.ended && ready!(self.poll_write(cx)).is_ok() {
-            // The peer may be gone; there is nobody to tell.
+            // The peer may have closed the connection; the error has no other recipient.
             ready!(Pin::new(&mut self.io).poll_shutdown(cx)).ok();
         }
         self.ended = true;

@@ -1,4 +1,4 @@
-//! What can go wrong with a stream or a connection, and the codes it has on the wire.
+//! Errors of streams and connections, and their codes in frames.
 
 use std::fmt;
 
@@ -7,25 +7,25 @@ use std::fmt;
 pub struct Code(pub u32);
 
 impl Code {
-    /// Nothing went wrong.
+    /// No error.
     pub const NO_ERROR: Self = Self(0);
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1);
-    /// We cannot go on.
+    /// An internal error.
     pub const INTERNAL_ERROR: Self = Self(2);
-    /// More was sent than the window allows.
+    /// The peer exceeded the flow control window.
     pub const FLOW_CONTROL_ERROR: Self = Self(3);
-    /// A frame on a stream that was ended.
+    /// A frame was received on a closed stream.
     pub const STREAM_CLOSED: Self = Self(5);
-    /// A frame of the wrong size.
+    /// A frame has an invalid size.
     pub const FRAME_SIZE_ERROR: Self = Self(6);
-    /// The stream was not looked at.
+    /// The stream was not processed.
     pub const REFUSED_STREAM: Self = Self(7);
-    /// Nobody wants the stream any more.
+    /// The stream is no longer needed.
     pub const CANCEL: Self = Self(8);
-    /// Fields cannot be decoded.
+    /// The header fields cannot be decoded.
     pub const COMPRESSION_ERROR: Self = Self(9);
-    /// The peer makes work without use.
+    /// The peer causes excessive load.
     pub const ENHANCE_YOUR_CALM: Self = Self(11);
 }
 
@@ -54,33 +54,33 @@ impl fmt::Debug for Code {
     }
 }
 
-/// Why a stream, or a connection with all its streams, has ended early.
+/// Why a stream, or a connection with all its streams, ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum H2Error {
     /// The peer reset the stream.
     #[error("stream reset by the peer: {0:?}")]
     Reset(Code),
-    /// What came on the stream breaks the protocol; it was reset.
+    /// The peer violated the protocol on the stream; the stream was reset.
     #[error("stream error: {1} ({0:?})")]
     Stream(Code, &'static str),
-    /// The peer ended the connection, and has not looked at this stream.
+    /// The peer shut down the connection without processing this stream.
     #[error("connection ended by the peer: {0:?}")]
     GoAway(Code),
-    /// What came on the connection breaks the protocol; it was ended.
+    /// The peer violated the protocol on the connection; the connection was closed.
     #[error("connection error: {1} ({0:?})")]
     Connection(Code, &'static str),
-    /// The connection is gone.
+    /// The connection was lost.
     #[error("connection lost: {0}")]
     Lost(std::io::ErrorKind),
 }
 
 impl H2Error {
-    /// Whether the peer is gone, or wants no more, as opposed to speaking nonsense.
+    /// Whether the peer disconnected or cancelled, as opposed to violating the protocol.
     pub fn is_disconnect(self) -> bool {
         matches!(self, Self::Reset(_) | Self::GoAway(_) | Self::Lost(_))
     }
 
-    /// Whether the peer says that it has done nothing for the stream (RFC 9113 section 8.7).
+    /// Whether the peer guarantees that it has not processed the stream (RFC 9113 section 8.7).
     pub fn is_refusal(self) -> bool {
         matches!(self, Self::GoAway(_) | Self::Reset(Code::REFUSED_STREAM))
     }

@@ -1,21 +1,21 @@
-//! Frames of RFC 9113 section 4 and 6: their heads, and the small ones whole.
+//! Frames (RFC 9113 sections 4 and 6): frame headers, and small control frames.
 
-/// Bytes of a frame's head.
+/// Size of a frame header, bytes.
 pub(super) const HEAD: usize = 9;
 
-/// What a client sends first (RFC 9113 section 3.4).
+/// The connection preface of a client (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bytes of payload that each side takes without being asked to take more; we take no more.
+/// The initial maximum frame size, in bytes of payload, which this side does not raise.
 pub(super) const PAYLOAD_MAX: usize = 16_384;
 
-/// Window of a stream and of a connection until somebody says otherwise.
+/// Initial window of streams and connections.
 pub(super) const WINDOW: u32 = 65_535;
 
-/// Greatest window there may be.
+/// Maximum window size.
 pub(super) const WINDOW_MAX: i64 = (1 << 31) - 1;
 
-/// Types of frames.
+/// Frame types.
 pub(super) mod kind {
     pub(in super::super) const DATA: u8 = 0;
     pub(in super::super) const HEADERS: u8 = 1;
@@ -29,7 +29,7 @@ pub(super) mod kind {
     pub(in super::super) const CONTINUATION: u8 = 9;
 }
 
-/// Flags of frames.
+/// Frame flags.
 pub(super) mod flag {
     pub(in super::super) const END_STREAM: u8 = 1;
     pub(in super::super) const ACK: u8 = 1;
@@ -48,19 +48,19 @@ pub(super) mod setting {
     pub(in super::super) const MAX_HEADER_LIST_SIZE: u16 = 6;
 }
 
-/// A frame's head.
+/// A frame header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHead {
-    /// Bytes of payload.
+    /// Payload length, bytes.
     pub(super) length: usize,
     pub(super) kind: u8,
     pub(super) flags: u8,
-    /// 0 for the connection.
+    /// Stream id; 0 is the connection.
     pub(super) stream: u32,
 }
 
 impl FrameHead {
-    /// The head at the start of these bytes; `None` when it is not all here.
+    /// Parses the frame header at the start of these bytes; `None` if it is incomplete.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let [a, b, c, kind, flags, rest @ ..] = bytes.first_chunk::<HEAD>()?;
         let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
@@ -72,14 +72,14 @@ impl FrameHead {
     }
 }
 
-/// Writes a frame's head; its payload is to follow.
+/// Writes a frame header; the payload follows.
 pub(super) fn head(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, stream: u32) {
     let [a, b, c, d] = stream.to_be_bytes();
     let [_, x, y, z] = length_bytes(length);
     out.extend_from_slice(&[x, y, z, kind, flags, a, b, c, d]);
 }
 
-/// A length as it stands in a frame's head, behind a zero.
+/// The length field of a frame header, preceded by a zero byte.
 #[allow(clippy::cast_possible_truncation, reason = "payloads are of 16 KiB at most")]
 pub(super) fn length_bytes(length: usize) -> [u8; 4] {
     (length as u32).to_be_bytes()
@@ -111,7 +111,7 @@ pub(super) fn reset(out: &mut Vec<u8>, stream: u32, code: u32) {
     out.extend_from_slice(&code.to_be_bytes());
 }
 
-/// Writes PING or, with [`flag::ACK`], its answer.
+/// Writes PING or, with [`flag::ACK`], its acknowledgement.
 pub(super) fn ping(out: &mut Vec<u8>, flags: u8, data: [u8; 8]) {
     head(out, 8, kind::PING, flags, 0);
     out.extend_from_slice(&data);

@@ -1,26 +1,26 @@
-//! Heads of HTTP/2 messages: from header blocks, and to them.
+//! Converts between heads of messages and HTTP/2 header blocks.
 
 use cardinal_http::hpack::{Decoder, Encoder, Field, HpackError, Pseudo};
 use cardinal_http::{HeaderList, Method, Name, RequestHead, ResponseHead, Version, trim};
 
-/// What RFC 9113 section 6.5.2 adds to each field when the size of a list is counted, bytes.
+/// Overhead of each field when the size of a header list is computed (RFC 9113 section 6.5.2), bytes.
 const FIELD_OVERHEAD: usize = 32;
 
-/// A message that RFC 9113 section 8.1.1 calls malformed, and why.
+/// Why a message is malformed (RFC 9113 section 8.1.1).
 pub(super) type Malformed = &'static str;
 
-/// What a head says about its message.
+/// Properties of a message that follow from its head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct HeadInfo {
     /// `content-length`.
     pub(super) length: Option<u64>,
-    /// The list is longer than allowed; the head has a part of it.
+    /// The header list exceeds the limit; the head contains only a part of it.
     pub(super) oversized: bool,
-    /// Of a request: it has no place in HTTP/1 terms.
+    /// Of a request: it cannot be expressed in HTTP/1 terms.
     pub(super) unreadable: bool,
 }
 
-/// Memory that heads are read with.
+/// Memory for reading heads, reused.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     /// `:path`, then `:authority`.
@@ -29,30 +29,30 @@ pub(super) struct Reader {
     cookies: Vec<u8>,
 }
 
-/// A field list while it is read.
+/// The state of reading a field list.
 struct Progress {
-    facts: Facts,
+    info: HeadInfo,
     malformed: Option<Malformed>,
-    /// Regular fields have begun.
+    /// The first regular field has been read.
     regular: bool,
     left: usize,
 }
 
 impl Progress {
     fn new(list_max: usize) -> Self {
-        Self { facts: Facts::default(), malformed: None, regular: false, left: list_max }
+        Self { info: HeadInfo::default(), malformed: None, regular: false, left: list_max }
     }
 
-    /// Whether the field is to be looked at.
+    /// Whether the field is to be processed.
     fn takes(&mut self, field: &Field<'_>) -> bool {
         match self.left.checked_sub(field.name.len() + field.value.len() + FIELD_OVERHEAD) {
             Some(left) => self.left = left,
-            None => (self.left, self.facts.oversized) = (0, true),
+            None => (self.left, self.info.oversized) = (0, true),
         }
         if !field.legal {
             self.fail("an illegal field");
         }
-        self.malformed.is_none() && !self.facts.oversized
+        self.malformed.is_none() && !self.info.oversized
     }
 
     fn fail(&mut self, why: Malformed) {
@@ -75,9 +75,9 @@ impl Progress {
             Name::ContentLength => {
                 let length = std::str::from_utf8(field.value).ok().and_then(|v| v.parse().ok());
                 let digits = field.value.iter().all(u8::is_ascii_digit);
-                let before = self.facts.length.or(length);
+                let before = self.info.length.or(length);
                 self.check(digits && length.is_some() && before == length, "content-length");
-                self.facts.length = length;
+                self.info.length = length;
             }
             _ => {}
         }
@@ -86,7 +86,7 @@ impl Progress {
     }
 }
 
-/// The pseudo-fields of a request.
+/// The pseudo-header fields of a request.
 #[derive(Default)]
 struct Pseudos {
     method: Option<Method>,
@@ -96,7 +96,7 @@ struct Pseudos {
 }
 
 impl Pseudos {
-    /// Takes one; false when it came before.
+    /// Stores a pseudo-header field; `false` if it is a duplicate.
     fn take(&mut self, pseudo: Pseudo, value: &[u8], reader: &mut Reader) -> Result<bool, Malformed> {
         Ok(match pseudo {
             Pseudo::Method => self.method.replace(Method::parse(value).ok_or(":method")?).is_none(),
@@ -113,8 +113,8 @@ impl Pseudos {
         })
     }
 
-    /// Places them in the head: whether they are those that a request has.
-    fn place(self, head: &mut RequestHead, facts: &mut Facts, reader: &Reader) -> Result<(), Malformed> {
+    /// Stores the pseudo-header fields in the head, and checks that they are complete.
+    fn place(self, head: &mut RequestHead, info: &mut HeadInfo, reader: &Reader) -> Result<(), Malformed> {
         let Some(method) = self.method else { return Err("no :method") };
         let connect = method == Method::Connect;
         let complete = if connect {
@@ -129,15 +129,15 @@ impl Pseudos {
         head.method = method;
         let (path, authority) = (reader.path.as_slice(), reader.authority.as_slice());
         let origin = connect || path.first() == Some(&b'/') || path == b"*";
-        facts.unreadable |= !origin || !head.set_target(if connect { authority } else { path });
+        info.unreadable |= !origin || !head.set_target(if connect { authority } else { path });
         match self.scheme {
             Some(Scheme::Http) => head.set_scheme(false),
             Some(Scheme::Https) => head.set_scheme(true),
-            Some(Scheme::Other) => facts.unreadable = true,
+            Some(Scheme::Other) => info.unreadable = true,
             None => {}
         }
         if self.authority {
-            facts.unreadable |= authority.is_empty();
+            info.unreadable |= authority.is_empty();
             head.set_authority(authority);
         }
         Ok(())
@@ -145,14 +145,14 @@ impl Pseudos {
 }
 
 impl Reader {
-    /// Reads the head of a request. The outer error breaks the connection, the inner one the stream.
+    /// Reads a request head. The outer error is a connection error, the inner one a stream error.
     pub(super) fn request(
         &mut self,
         decoder: &mut Decoder,
         block: &[u8],
         list_max: usize,
         head: &mut RequestHead,
-    ) -> Result<Result<Facts, Malformed>, HpackError> {
+    ) -> Result<Result<HeadInfo, Malformed>, HpackError> {
         self.clear();
         head.clear();
         head.version = Version::H2;
@@ -172,14 +172,14 @@ impl Reader {
                 return;
             }
             if !std::mem::replace(&mut progress.regular, true) && pseudos.authority {
-                self.append_host(head, &mut progress.facts);
+                self.append_host(head, &mut progress.info);
             }
             match field.known {
-                // With `:authority`, `Host` is not needed, and must not disagree with it (RFC 9113 section 8.3.1). Like
-                // in HTTP/1.1, there is one at most.
+                // With `:authority`, `Host` is optional but must not differ from it (RFC 9113 section 8.3.1). As in
+                // HTTP/1.1, there is at most one.
                 Name::Host if pseudos.authority => {
                     let again = std::mem::replace(&mut hosted, true);
-                    progress.facts.unreadable |= again || !self.authority.eq_ignore_ascii_case(field.value);
+                    progress.info.unreadable |= again || !self.authority.eq_ignore_ascii_case(field.value);
                 }
                 Name::Cookie => {
                     if !self.cookies.is_empty() {
@@ -190,31 +190,31 @@ impl Reader {
                 id => progress.append(&mut head.headers, id, &field),
             }
         })?;
-        let Progress { mut facts, malformed, regular, .. } = progress;
+        let Progress { mut info, malformed, regular, .. } = progress;
         if let Some(why) = malformed {
             return Ok(Err(why));
         }
-        if facts.oversized {
-            return Ok(Ok(facts));
+        if info.oversized {
+            return Ok(Ok(info));
         }
         if !regular && pseudos.authority {
-            self.append_host(head, &mut facts);
+            self.append_host(head, &mut info);
         }
-        // One field, because HTTP/1 allows only one (RFC 9113 section 8.2.3).
+        // Cookies are joined into one field, because HTTP/1 allows only one (RFC 9113 section 8.2.3).
         if !self.cookies.is_empty() && !head.headers.append_legal(Name::Cookie, b"cookie", &self.cookies) {
             return Ok(Err("an illegal field"));
         }
-        facts.unreadable |= head.headers.known_all(Name::Host).count() > 1;
-        Ok(pseudos.place(head, &mut facts, self).map(|()| facts))
+        info.unreadable |= head.headers.known_all(Name::Host).count() > 1;
+        Ok(pseudos.place(head, &mut info, self).map(|()| info))
     }
 
-    /// As in nginx, filters and logs find the name where HTTP/1 has it.
-    fn append_host(&self, head: &mut RequestHead, facts: &mut Facts) {
-        // Fields with an illegal value are not taken.
-        facts.unreadable |= !head.headers.append_legal(Name::Host, b"host", &self.authority);
+    /// As in nginx, filters and logs find the host in the `Host` field, as for HTTP/1.
+    fn append_host(&self, head: &mut RequestHead, info: &mut HeadInfo) {
+        // The list rejects fields with an invalid value.
+        info.unreadable |= !head.headers.append_legal(Name::Host, b"host", &self.authority);
     }
 
-    /// Empties it; memory that a rare head needed is given back.
+    /// Clears the memory, and frees it after an unusually large head.
     fn clear(&mut self) {
         const KEPT: usize = 4096;
         for bytes in [&mut self.path, &mut self.authority, &mut self.cookies] {
@@ -226,17 +226,17 @@ impl Reader {
     }
 }
 
-/// What `:scheme` says.
+/// The value of `:scheme`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Http,
     Https,
-    /// One that is not served here.
+    /// A scheme that is not served.
     Other,
 }
 
 impl Scheme {
-    /// The one of this name (RFC 3986 section 3.1).
+    /// Parses a scheme (RFC 3986 section 3.1).
     fn of(text: &[u8]) -> Option<Self> {
         if text.eq_ignore_ascii_case(b"http") {
             return Some(Self::Http);
@@ -250,13 +250,13 @@ impl Scheme {
     }
 }
 
-/// Reads the head of a response.
+/// Reads a response head.
 pub(super) fn read_response(
     decoder: &mut Decoder,
     block: &[u8],
     list_max: usize,
     head: &mut ResponseHead,
-) -> Result<Result<Facts, Malformed>, HpackError> {
+) -> Result<Result<HeadInfo, Malformed>, HpackError> {
     head.clear();
     head.version = Version::H2;
     let mut progress = Progress::new(list_max);
@@ -278,8 +278,8 @@ pub(super) fn read_response(
         progress.check(fine, ":status");
         head.status = status;
     })?;
-    progress.check(head.status != 0 || progress.facts.oversized, "no :status");
-    Ok(progress.malformed.map_or(Ok(progress.facts), Err))
+    progress.check(head.status != 0 || progress.info.oversized, "no :status");
+    Ok(progress.malformed.map_or(Ok(progress.info), Err))
 }
 
 /// Reads trailer fields.
@@ -299,32 +299,32 @@ pub(super) fn read_trailers(
         }
         progress.append(trailers, field.known, &field);
     })?;
-    progress.check(!progress.facts.oversized, "trailers over their limit");
+    progress.check(!progress.info.oversized, "trailers over their limit");
     Ok(progress.malformed.map_or(Ok(()), Err))
 }
 
-/// What a request to an upstream is for.
+/// The target of a request to an upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'x> {
     /// The method.
     pub method: &'x Method,
-    /// The connection is secured.
+    /// The scheme is `https`.
     pub https: bool,
-    /// Host, with the port where it is not the default one.
+    /// Host, with the port if it is not the default port.
     pub authority: &'x [u8],
     /// Path and query.
     pub path: &'x [u8],
 }
 
-/// Takes the fields of a head that is sent.
+/// Writes the fields of a head to be sent.
 pub struct FieldWriter<'x> {
     pub(super) encoder: &'x mut Encoder,
     pub(super) out: &'x mut Vec<u8>,
 }
 
 impl FieldWriter<'_> {
-    /// Adds a field, unless it belongs to an HTTP/1 connection (RFC 9113 section 8.2.2); without spaces around its value
-    /// (section 8.2.1). `id` is the name's, as [`Name::of`] has it.
+    /// Adds a field, unless it is connection-specific (RFC 9113 section 8.2.2); strips white space around its value
+    /// (section 8.2.1). `id` is the id of the name, as returned by [`Name::of`].
     pub fn append(&mut self, id: Name, name: &[u8], value: &[u8]) {
         let value = trim(value);
         match id {

@@ -1,8 +1,8 @@
-//! HTTP/2 (RFC 9113), either role: a codec of our own.
+//! HTTP/2 (RFC 9113), client and server: the project's own implementation.
 //!
-//! `State` knows a connection and takes frames, without input or output; `Link` moves its bytes. Streams and the task
-//! that drives the connection share one `Link`, on one thread. What streams send is written into one output, which
-//! leaves when the driver has its turn: after the streams that were woken with it.
+//! `State` is the connection state and handles frames without I/O; `Link` performs the I/O. Streams and the task that
+//! drives the connection share one `Link`, on one thread. Streams write into a common output buffer, which is sent when
+//! the driver is polled: after all streams that were woken in the same iteration.
 //!
 //! Start at [`Server`] and [`client()`]; a stream is [`H2`].
 

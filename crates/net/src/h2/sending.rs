@@ -1,4 +1,4 @@
-//! What streams do to their connection: heads and bodies out, and the ends of streams.
+//! Sending on streams: heads, bodies, and the ends of streams.
 
 use std::task::{Context, Poll};
 
@@ -11,16 +11,16 @@ use super::state::{Role, State};
 use super::streams::{NOWHERE, Stream};
 use crate::NetError;
 
-/// Bytes that may wait to leave before bodies have to.
+/// Limit on unsent output above which bodies have to wait.
 pub(super) const OUT_MAX: usize = 64 * 1024;
 
 impl State {
-    /// Bytes that wait to leave.
+    /// Number of unsent output bytes.
     pub(super) fn unsent(&self) -> usize {
         self.out.len() - self.written
     }
 
-    /// The stream, if it may still be sent on.
+    /// The stream, if it can still send.
     fn sendable(&mut self, slot: u32) -> Result<&mut Stream, NetError> {
         let stream = self.streams.get_mut(slot).ok_or(NetError::Closed)?;
         match stream.error {
@@ -54,7 +54,7 @@ impl State {
         self.wake_driver();
     }
 
-    /// Corrects the length in a frame's head that lies in the output.
+    /// Sets the length in the header of a frame in the output.
     fn set_length(&mut self, at: usize, length: usize) {
         let [_, bytes @ ..] = frame::length_bytes(length);
         if let Some(place) = self.out.get_mut(at..at + 3) {
@@ -78,7 +78,7 @@ impl State {
         Ok(())
     }
 
-    /// Client role: opens a stream; `end` when no body follows. Its slot.
+    /// Client role: opens a stream; `end` means that no body follows. Returns the slot.
     pub(super) fn send_request(
         &mut self,
         target: &Target<'_>,
@@ -107,7 +107,7 @@ impl State {
         Ok(slot)
     }
 
-    /// Client role: why no stream may be opened.
+    /// Client role: why no stream can be opened.
     pub(super) fn refusal(&self) -> Option<H2Error> {
         match self.dead {
             Some(error) => Some(error),
@@ -116,7 +116,7 @@ impl State {
         }
     }
 
-    /// Sends a part of a body: says how much of it. `Pending` when windows or the output are full.
+    /// Sends part of a body; returns the number of bytes taken. `Pending` if a window or the output is full.
     pub(super) fn poll_send(&mut self, slot: u32, cx: &Context<'_>, data: &[u8]) -> Poll<Result<usize, NetError>> {
         let payload_max = self.peer_payload_max;
         let open = self.send_window > 0 && self.unsent() < OUT_MAX;
@@ -160,13 +160,13 @@ impl State {
         Poll::Ready(Ok(count))
     }
 
-    /// Where a frame is in the output, if nothing of it has left.
+    /// The position of a frame in the output, if nothing of it has been sent.
     fn place_of(&self, begins: u64) -> Option<usize> {
         let at = usize::try_from(begins.checked_sub(self.base)?).ok()?;
         (begins != NOWHERE && at >= self.written && at < self.out.len()).then_some(at)
     }
 
-    /// The last frame of the output, if it is this one and has room for so many bytes more: where, and how long then.
+    /// If this frame is the last in the output and has room for `more` bytes: its position and its new length.
     fn growing_frame(&self, begins: u64, more: usize) -> Option<(usize, usize)> {
         let at = self.place_of(begins)?;
         let length = self.out.len() - at - HEAD;
@@ -174,7 +174,7 @@ impl State {
         (head.length == length && length + more <= self.peer_payload_max).then_some((at, length + more))
     }
 
-    /// Ends what is sent on a stream.
+    /// Ends the sending side of a stream.
     pub(super) fn finish(&mut self, slot: u32, trailers: Option<&HeaderList>) -> Result<(), NetError> {
         let stream = self.sendable(slot)?;
         let (id, last_data) = (stream.id, stream.last_data);
@@ -182,7 +182,7 @@ impl State {
         match trailers.filter(|trailers| !trailers.is_empty()) {
             Some(trailers) => self.send_block(id, true, |fields| fields.append_all(trailers)),
             None => match self.place_of(last_data).and_then(|at| self.out.get_mut(at + 4)) {
-                // The last part of the body ends the stream.
+                // The last DATA frame ends the stream.
                 Some(flags) => *flags |= flag::END_STREAM,
                 None => frame::head(&mut self.out, 0, kind::DATA, flag::END_STREAM, id),
             },
@@ -192,7 +192,7 @@ impl State {
         Ok(())
     }
 
-    /// Lets as many of those that wait go on as there is room for: each may send one frame, and then waits behind the
+    /// Wakes as many waiting streams as there is room for: each may send one frame, and is then queued behind the
     /// others.
     pub(super) fn go_on(&mut self) {
         if self.waiting.is_empty() {
@@ -205,7 +205,8 @@ impl State {
         {
             let Some(stream) = self.streams.get_mut(slot) else { continue };
             stream.queued = false;
-            // One whose own window was taken back is woken when it opens, and holds nobody up.
+            // A stream whose own window was reduced below zero is woken when its window opens, and does not block
+            // others.
             if stream.send_window > 0 {
                 stream.granted = true;
                 stream.wake();
@@ -214,8 +215,8 @@ impl State {
         }
     }
 
-    /// Whoever held the stream does no more; `unread` bytes that it had taken were not used. A stream that is not over
-    /// ends: without error where it was answered in full (RFC 9113 section 8.1).
+    /// Releases a stream whose handle was dropped; `unread` bytes received by the handle were not consumed. An
+    /// unfinished stream is reset: with NO_ERROR if the response is complete (RFC 9113 section 8.1).
     pub(super) fn release(&mut self, slot: u32, unread: usize) {
         let role = self.role;
         let Some(stream) = self.streams.get_mut(slot) else { return };
@@ -226,13 +227,13 @@ impl State {
         let code = if role == Role::Server && stream.send_done { Code::NO_ERROR } else { Code::CANCEL };
         self.used_up(None, unread);
         self.reset(slot, code);
-        // Of a stream that was over already, nothing but its place is left.
+        // If the stream has already ended, only its slot is freed.
         self.settle(slot);
-        // The connection may be over with its last stream.
+        // The connection may end with its last stream.
         self.wake_driver();
     }
 
-    /// Ends a stream that is not over.
+    /// Resets a stream that has not ended.
     pub(super) fn reset(&mut self, slot: u32, code: Code) {
         self.end_early(slot, H2Error::Stream(code, "ended by this side"));
     }

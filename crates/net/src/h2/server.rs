@@ -11,38 +11,38 @@ use super::stream::H2;
 use crate::buffer::{self, Buffer};
 use crate::io::Io;
 
-/// A client's connection. Whoever polls it drives it. Dropping it ends its streams.
+/// A client's connection, driven by the task that polls it. Dropping it ends its streams.
 pub struct Server {
     link: Shared,
 }
 
-/// A request that a client has made.
+/// A request from the client.
 #[derive(Debug)]
 pub struct Request {
-    /// Its stream.
+    /// The stream of the request.
     pub stream: H2,
-    /// Its head. [`H2::give_head`] takes it, or another one, back.
+    /// The request head. [`H2::give_head`] returns it, or another head, for reuse.
     pub head: RequestHead,
     /// No body follows.
     pub ended: bool,
-    /// The head is longer than allowed, and not all here.
+    /// The header list exceeds the limit and is incomplete.
     pub oversized: bool,
-    /// The head has no place in HTTP/1 terms.
+    /// The head cannot be expressed in HTTP/1 terms.
     pub unreadable: bool,
 }
 
 impl Server {
-    /// Serves a connection of which `input` was read already: nothing, or the preface and what follows.
+    /// Serves a connection from which `input` was already read: nothing, or the preface and following bytes.
     pub fn new(io: Io, input: Buffer, settings: Settings) -> Self {
         let state = State::new(Role::Server, settings, buffer::take_output());
         Self { link: Link::shared(io, input, state) }
     }
 
-    /// Waits until the client has introduced itself (RFC 9113 section 3.4).
+    /// Waits for the client's connection preface (RFC 9113 section 3.4).
     pub fn poll_introduced(&self, cx: &mut Context<'_>, now_ms: u64) -> Poll<Result<(), H2Error>> {
         let mut link = self.link.borrow_mut();
         if !link.state.is_introduced() {
-            link.turn(cx, now_ms);
+            link.drive(cx, now_ms);
         }
         match link.state.dead {
             Some(error) => Poll::Ready(Err(error)),
@@ -51,12 +51,13 @@ impl Server {
         }
     }
 
-    /// Drives the connection until a request comes. `None` when it has ended as [`Server::start_graceful_shutdown`] wanted it.
+    /// Drives the connection until a request arrives. `None` when it has ended after
+    /// [`Server::start_graceful_shutdown`].
     pub fn poll_accept(&self, cx: &mut Context<'_>, now_ms: u64) -> Poll<Option<Result<Request, H2Error>>> {
         if let Some(request) = self.next() {
             return Poll::Ready(Some(Ok(request)));
         }
-        self.link.borrow_mut().turn(cx, now_ms);
+        self.link.borrow_mut().drive(cx, now_ms);
         if let Some(request) = self.next() {
             return Poll::Ready(Some(Ok(request)));
         }
@@ -68,19 +69,19 @@ impl Server {
         }
     }
 
-    /// After [`Server::poll_close`]: reads and drops up to `left` bytes that the client still sends.
+    /// To be called after [`Server::poll_close`]: reads and drops up to `left` bytes of further input.
     pub fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
         self.link.borrow_mut().poll_discard(cx, left)
     }
 
-    /// Sends what is left and closes. To be polled to its end once nothing more is accepted.
+    /// Flushes the output and closes the connection. To be polled to completion once no more requests are accepted.
     pub fn poll_close(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.link.borrow_mut().poll_close(cx)
     }
 
     fn next(&self) -> Option<Request> {
         let accepted = self.link.borrow_mut().state.accepted.pop_front();
-        let Accepted { slot, head, facts } = accepted?;
+        let Accepted { slot, head, info } = accepted?;
         let ended = self
             .link
             .borrow()
@@ -88,16 +89,16 @@ impl Server {
             .streams
             .get(slot)
             .is_some_and(|stream| stream.receive_done && stream.body.is_empty());
-        let (oversized, unreadable) = (facts.oversized, facts.unreadable);
+        let (oversized, unreadable) = (info.oversized, info.unreadable);
         Some(Request { stream: H2::new(&self.link, slot), head, ended, oversized, unreadable })
     }
 
-    /// Streams that are served.
+    /// Number of streams being served.
     pub fn streams(&self) -> usize {
         self.link.borrow().state.streams.used_count()
     }
 
-    /// Begins to end the connection in order.
+    /// Starts a graceful shutdown of the connection.
     pub fn start_graceful_shutdown(&self) {
         self.link.borrow_mut().state.start_graceful_shutdown();
     }

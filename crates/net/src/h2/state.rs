@@ -1,5 +1,5 @@
-//! What one connection knows, and what frames do to it. No input or output: bytes come by [`State::receive`], and what
-//! is to be sent lies in `State::out`.
+//! The state of a connection, and its changes by frames. No I/O: input is passed to [`State::receive`], and output is
+//! collected in `State::out`.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -10,82 +10,82 @@ use cardinal_http::{RequestHead, ResponseHead};
 use super::budget::{Budget, Cost};
 use super::error::{Code, H2Error};
 use super::frame::{self, FrameHead, HEAD, PAYLOAD_MAX, PREFACE, WINDOW, flag, kind, setting};
-use super::head::{Facts, Reader, read_response, read_trailers};
+use super::head::{HeadInfo, Reader, read_response, read_trailers};
 use super::streams::{NOWHERE, Stream, Streams};
 
-/// What a connection allows its peer.
+/// The limits that a connection sets for its peer.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Window of a stream, bytes: what one slow receiver can make us hold. At least 65,535, which a peer may use before
-    /// it has heard of less.
+    /// Receive window of a stream, bytes: limits what one slow receiver can make the node buffer. At least 65,535,
+    /// which the peer may use before it has received a smaller value.
     pub stream_window: u32,
-    /// Window of the connection, bytes.
+    /// Receive window of the connection, bytes.
     pub connection_window: u32,
-    /// Streams that a client may have open.
+    /// Maximum number of concurrent streams of a client.
     pub streams_max: u32,
-    /// Bytes of a header list, as RFC 9113 section 6.5.2 counts them.
+    /// Maximum header list size, as computed by RFC 9113 section 6.5.2.
     pub header_list_max: u32,
 }
 
-/// Which side we are.
+/// The role of this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Server,
     Client,
 }
 
-/// A request that a client has made.
+/// A request from the client.
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) slot: u32,
     pub(super) head: RequestHead,
-    pub(super) facts: Facts,
+    pub(super) info: HeadInfo,
 }
 
-/// DATA whose payload is not all here.
+/// A DATA frame whose payload is incomplete.
 #[derive(Clone, Copy, Debug)]
 struct DataRun {
-    /// `None`: nobody wants it.
+    /// `None` if the stream no longer needs the data.
     slot: Option<u32>,
     left: usize,
     padding: usize,
     end: bool,
 }
 
-/// A header block whose CONTINUATION is to come.
+/// A header block whose CONTINUATION frames are incomplete.
 #[derive(Clone, Copy, Debug)]
 struct BlockRun {
     stream: u32,
     end: bool,
-    /// CONTINUATION frames that came.
+    /// Number of CONTINUATION frames received.
     count: u32,
 }
 
-/// CONTINUATION frames of one header block.
+/// Maximum number of CONTINUATION frames of one header block.
 const CONTINUATIONS_MAX: u32 = 64;
 
-/// What a connection does until the peer's SETTINGS say otherwise: streams that we may open.
+/// Number of streams that may be opened before the peer's SETTINGS arrive.
 const STREAMS_UNTIL_TOLD: u32 = 100;
 
-/// Responses before the final one that nobody has taken.
+/// Maximum number of unread interim responses.
 const INTERIM_MAX: usize = 32;
 
-/// Heads that are kept for the next requests.
+/// Maximum number of heads kept for reuse.
 const SPARE_HEADS: usize = 8;
 
-/// Bytes of a head that is kept.
+/// Maximum size of a head kept for reuse, bytes.
 const SPARE_BYTES: usize = 4096;
 
-/// What the PING asks that goes with our goodbye.
-pub(super) const GOODBYE_PING: [u8; 8] = *b"goodbye!";
+/// Payload of the PING that follows the first GOAWAY.
+pub(super) const SHUTDOWN_PING: [u8; 8] = *b"shutdown";
 
-/// How our end of the connection is announced.
+/// The state of this side's shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
     No,
-    /// The peer was told, and may have opened streams before it heard.
+    /// GOAWAY was sent; the peer may have opened further streams before it received it.
     Announced,
-    /// Streams beyond the last one are ignored.
+    /// The last stream id is fixed; later streams are ignored.
     Final,
 }
 
@@ -93,30 +93,30 @@ pub(super) enum Leaving {
 pub(super) struct State {
     pub(super) role: Role,
     settings: Settings,
-    /// To be sent; the first `written` bytes have left.
+    /// Output; the first `written` bytes have been sent.
     pub(super) out: Vec<u8>,
     pub(super) written: usize,
-    /// Bytes that left before those in `out`.
+    /// Number of bytes sent before those in `out`.
     pub(super) base: u64,
     decoder: Decoder,
     pub(super) encoder: Encoder,
     reader: Reader,
     pub(super) streams: Streams,
-    /// Window of a new stream that we send on.
+    /// Initial send window of a new stream.
     pub(super) peer_window: i64,
-    /// Bytes of payload that the peer takes.
+    /// Maximum payload size that the peer accepts.
     pub(super) peer_payload_max: usize,
-    /// Streams that the peer lets us open.
+    /// Maximum number of streams that the peer allows.
     pub(super) peer_streams_max: u32,
-    /// Bytes that we may send.
+    /// Send window of the connection.
     pub(super) send_window: i64,
-    /// Bytes that the peer may send.
+    /// Receive window of the connection.
     receive_window: i64,
-    /// Bytes that were used and not yet announced to the peer.
+    /// Number of consumed bytes that have not been returned to the peer's window.
     unannounced: u32,
-    /// The last stream that the peer has opened.
+    /// The id of the last stream opened by the peer.
     pub(super) last_id: u32,
-    /// The next stream that we open.
+    /// The id of the next stream to open.
     pub(super) next_id: u32,
     preface_left: usize,
     pub(super) settings_seen: bool,
@@ -125,18 +125,18 @@ pub(super) struct State {
     block: Vec<u8>,
     pub(super) accepted: VecDeque<Accepted>,
     spare: Vec<RequestHead>,
-    /// Streams that wait until more may be sent, in their order.
+    /// Streams that wait to send, in order.
     pub(super) waiting: VecDeque<u32>,
     pub(super) budget: Budget,
     pub(super) leaving: Leaving,
-    /// The last stream that is served, once the peer was told.
+    /// The last stream id sent in a GOAWAY.
     pub(super) announced_last: u32,
-    /// The peer opens no more streams, or wants us to open none.
+    /// The peer opens no further streams, or sent GOAWAY.
     pub(super) peer_leaves: bool,
     pub(super) dead: Option<H2Error>,
-    /// Whoever drives the connection; `None` once woken.
+    /// The waker of the driving task; `None` once woken.
     pub(super) driver: Option<Waker>,
-    /// Those that wait to open a stream.
+    /// Tasks that wait to open a stream.
     pub(super) openers: Vec<Waker>,
 }
 
@@ -201,19 +201,20 @@ impl State {
         i64::from(self.settings.stream_window)
     }
 
-    /// What the peer may send, and what it will be told that it may: all of the window while nothing is held.
+    /// The peer's current window plus the bytes not yet returned to it: equals the full window while nothing is
+    /// buffered.
     #[cfg(test)]
     pub(super) fn window_balance(&self) -> i64 {
         self.receive_window + i64::from(self.unannounced)
     }
 
-    /// Whether the peer has introduced itself.
+    /// Whether the peer's connection preface has been received.
     pub(super) fn is_introduced(&self) -> bool {
         self.settings_seen
     }
 
-    /// Takes what came; says how much of it is used: the rest is the beginning of a frame. `now_ms` is a clock of any
-    /// beginning. After an error the connection is over.
+    /// Processes input; returns how much of it was consumed: the rest is an incomplete frame. `now_ms` may have any
+    /// origin. After an error, the connection has ended.
     pub(super) fn receive(&mut self, bytes: &[u8], now_ms: u64) -> Result<usize, H2Error> {
         let mut rest = bytes;
         self.budget.refill(now_ms);
@@ -226,7 +227,7 @@ impl State {
         }
     }
 
-    /// Takes one frame, or a part of one whose parts can be used.
+    /// Processes one frame, or a part of a frame that can be processed in parts.
     fn receive_part(&mut self, bytes: &[u8]) -> Result<usize, H2Error> {
         if self.preface_left > 0 {
             return self.receive_preface(bytes);
@@ -295,7 +296,7 @@ impl State {
         }
         let slot = self.data_stream(head.stream, whole)?;
         let left = head.length - prefix - padding;
-        // Padding is used as soon as it is here.
+        // Padding is consumed immediately.
         self.used_up(slot, prefix + padding);
         if slot.is_none() {
             self.used_up(None, left);
@@ -308,7 +309,7 @@ impl State {
         Ok(HEAD + prefix)
     }
 
-    /// The stream that DATA of so many bytes is for; `None` when nobody wants it.
+    /// The stream of a DATA frame with this length; `None` if the data is no longer needed.
     fn data_stream(&mut self, id: u32, whole: i64) -> Result<Option<u32>, H2Error> {
         let Some(slot) = self.streams.find(id) else {
             return self.on_closed(id).map(|()| None);
@@ -344,13 +345,13 @@ impl State {
         Ok(count + padding)
     }
 
-    /// Body bytes of a stream, and perhaps their end.
+    /// Stores body bytes of a stream, and its end.
     fn deliver(&mut self, slot: u32, part: &[u8], end: bool) -> Result<(), H2Error> {
         let window = self.settings.stream_window as usize;
         let Some(stream) = self.streams.get_mut(slot) else { return Ok(()) };
         let count = part.len() as u64;
         let over = stream.length_left.is_some_and(|left| left < count);
-        // The window bounds what is held: all of it has a place.
+        // The window limits the buffered data, so all of it fits.
         if over || stream.body.extend(part, window) < part.len() {
             self.used_up(None, part.len());
             return self.stream_error(slot, Code::PROTOCOL_ERROR, "more than its content-length");
@@ -374,7 +375,7 @@ impl State {
         Ok(())
     }
 
-    /// Bytes were used: the peer may send as many more, which it is told when they are worth a frame.
+    /// Releases consumed bytes to the window; the WINDOW_UPDATE is sent once enough bytes have accumulated.
     pub(super) fn used_up(&mut self, slot: Option<u32>, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.unannounced += count;
@@ -392,13 +393,13 @@ impl State {
         }
     }
 
-    /// Ends a stream because of what came on it.
+    /// Resets a stream because of a peer error.
     pub(super) fn stream_error(&mut self, slot: u32, code: Code, why: &'static str) -> Result<(), H2Error> {
         self.end_early(slot, H2Error::Stream(code, why));
         self.budget.spend(Cost::Stream)
     }
 
-    /// Ends a stream; the peer is told unless it was the one who did.
+    /// Ends a stream early; sends a reset unless the peer reset it.
     pub(super) fn end_early(&mut self, slot: u32, error: H2Error) {
         let code = match error {
             H2Error::Stream(code, _) => Some(code),
@@ -416,7 +417,7 @@ impl State {
         self.settle(slot);
     }
 
-    /// Forgets a stream that is over; see [`Streams::settle`].
+    /// Removes a finished stream; see [`Streams::settle`].
     pub(super) fn settle(&mut self, slot: u32) {
         let Some(stream) = self.streams.get_mut(slot).filter(|stream| stream.is_over()) else { return };
         if stream.error.is_none() {
@@ -437,11 +438,11 @@ impl State {
         }
     }
 
-    /// A frame for a stream that is not open.
+    /// Handles a frame for a stream that is not open.
     fn on_closed(&mut self, id: u32) -> Result<(), H2Error> {
         self.check_not_idle(id)?;
         if self.streams.was_reset(id) {
-            // Sent before the peer heard of it.
+            // The peer sent the frame before it received the reset.
             return Ok(());
         }
         frame::reset(&mut self.out, id, Code::STREAM_CLOSED.0);
@@ -449,7 +450,7 @@ impl State {
         self.budget.spend(Cost::Stream)
     }
 
-    /// RFC 9113 section 5.1: nothing comes on a stream that was never opened.
+    /// RFC 9113 section 5.1: no frame is allowed on a stream that was never opened.
     pub(super) fn check_not_idle(&self, id: u32) -> Result<(), H2Error> {
         let idle = match self.role {
             Role::Server => id > self.last_id || id.is_multiple_of(2),
@@ -490,7 +491,7 @@ impl State {
         self.on_block(run.stream, run.end, &block)
     }
 
-    /// A whole header block.
+    /// Handles a complete header block.
     fn on_block(&mut self, id: u32, end: bool, block: &[u8]) -> Result<(), H2Error> {
         if let Some(slot) = self.streams.find(id) {
             let answered = self.streams.get(slot).is_some_and(|stream| stream.answered);
@@ -521,18 +522,19 @@ impl State {
             return Ok(());
         }
         let max = self.settings.streams_max as usize;
-        // Those that the peer has ended count, too, until their work is: else ending them would be free.
+        // Streams that the peer has reset count until their tasks have ended: otherwise resetting them would bypass the
+        // limit.
         let full = self.streams.open_count() >= max || self.streams.used_count() >= max.saturating_mul(2);
-        let facts = match read {
-            Ok(facts) if end && facts.length.is_some_and(|length| length > 0) && !facts.oversized => Err(()),
+        let info = match read {
+            Ok(info) if end && info.length.is_some_and(|length| length > 0) && !info.oversized => Err(()),
             Ok(_) if full => {
                 self.give_head(head);
                 return self.refuse(id, Code::REFUSED_STREAM);
             }
-            Ok(facts) => Ok(facts),
+            Ok(info) => Ok(info),
             Err(_) => Err(()),
         };
-        let Ok(facts) = facts else {
+        let Ok(info) = info else {
             self.give_head(head);
             return self.refuse(id, Code::PROTOCOL_ERROR);
         };
@@ -540,13 +542,13 @@ impl State {
             id,
             held: true,
             receive_window: i64::from(self.settings.stream_window),
-            length_left: facts.length,
+            length_left: info.length,
             receive_done: end,
             send_window: self.peer_window,
             last_data: NOWHERE,
             ..Stream::default()
         });
-        self.accepted.push_back(Accepted { slot, head, facts });
+        self.accepted.push_back(Accepted { slot, head, info });
         Ok(())
     }
 
@@ -556,7 +558,7 @@ impl State {
         self.budget.spend(Cost::Stream)
     }
 
-    /// Takes a head back, for a later request.
+    /// Returns a head for reuse.
     pub(super) fn give_head(&mut self, head: RequestHead) {
         if self.spare.len() < SPARE_HEADS && head.headers.capacity() <= SPARE_BYTES {
             self.spare.push(head);
@@ -568,15 +570,15 @@ impl State {
         let list_max = self.settings.header_list_max as usize;
         let read = read_response(&mut self.decoder, block, list_max, &mut head).map_err(compression)?;
         let Some(stream) = self.streams.get_mut(slot) else { return Ok(()) };
-        let facts = match read {
-            Ok(facts) if facts.oversized => Err("a response head over its limit"),
+        let info = match read {
+            Ok(info) if info.oversized => Err("a response head over its limit"),
             Ok(_) if head.status < 200 && (end || head.status == 101) => Err("an informational response that is not"),
             Ok(_) if stream.heads.len() >= INTERIM_MAX => Err("too many informational responses"),
-            Ok(facts) => Ok(facts),
+            Ok(info) => Ok(info),
             Err(why) => Err(why),
         };
-        let facts = match facts {
-            Ok(facts) => facts,
+        let info = match info {
+            Ok(info) => info,
             Err(why) => return self.stream_error(slot, Code::PROTOCOL_ERROR, why),
         };
         let status = head.status;
@@ -586,7 +588,7 @@ impl State {
             return Ok(());
         }
         stream.answered = true;
-        stream.length_left = if stream.bodyless || matches!(status, 204 | 304) { Some(0) } else { facts.length };
+        stream.length_left = if stream.bodyless || matches!(status, 204 | 304) { Some(0) } else { info.length };
         if end {
             return self.end_of_body(slot);
         }
@@ -613,19 +615,19 @@ impl State {
         }
     }
 
-    /// Begins to end the connection in order: streams that are open are served to their end, and so are those that the
-    /// peer opens before it has heard of it (RFC 9113 section 6.8).
+    /// Starts a graceful shutdown: open streams are served to their end, as are those that the peer opens before it has
+    /// received the GOAWAY (RFC 9113 section 6.8).
     pub(super) fn start_graceful_shutdown(&mut self) {
         if self.leaving != Leaving::No || self.dead.is_some() {
             return;
         }
         self.leaving = Leaving::Announced;
         frame::goaway(&mut self.out, 0x7fff_ffff, Code::NO_ERROR.0, "");
-        frame::ping(&mut self.out, 0, GOODBYE_PING);
+        frame::ping(&mut self.out, 0, SHUTDOWN_PING);
         self.wake_driver();
     }
 
-    /// Ends the connection at once. If it was for what the peer sent, it is told.
+    /// Ends the connection immediately. For an error of the peer, sends GOAWAY with the code.
     pub(super) fn fail(&mut self, error: H2Error) {
         if self.dead.is_some() {
             return;
@@ -641,7 +643,7 @@ impl State {
         }
         let open: Vec<u32> = self.streams.open_slots().map(|(_, slot)| slot).collect();
         for slot in open {
-            // The peer is not told of each.
+            // No RST_STREAM is needed: GOAWAY and closing the connection end all streams.
             if let Some(stream) = self.streams.get_mut(slot) {
                 stream.error = Some(error);
                 stream.wake();
@@ -661,7 +663,7 @@ impl State {
     }
 }
 
-/// The part of a header block that HEADERS carries: without padding and priority.
+/// The header block fragment of a HEADERS frame: without padding and priority.
 fn fragment(head: FrameHead, payload: &[u8]) -> Result<&[u8], H2Error> {
     let mut rest = payload;
     if head.has(flag::PADDED) {

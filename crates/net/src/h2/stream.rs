@@ -1,4 +1,4 @@
-//! [`H2`]: one stream, as whoever serves it or asked for it sees it.
+//! [`H2`]: the handle of a stream, for servers and clients.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,16 +10,16 @@ use super::error::Code;
 use crate::NetError;
 use crate::buffer::Buffer;
 
-/// One HTTP/2 stream, either role. Dropping it ends the stream: what was sent still leaves.
+/// One HTTP/2 stream, client or server. Dropping it ends the stream; data already written is still sent.
 pub struct H2 {
     link: Shared,
     slot: u32,
-    /// Body bytes that are here and were not used.
+    /// Available body bytes that were not consumed.
     current: Buffer,
     receive_done: bool,
     trailers: HeaderList,
     send_done: bool,
-    /// Bytes that had come on the connection when the stream was opened.
+    /// Number of bytes received on the connection when the stream was opened.
     received: u64,
 }
 
@@ -33,7 +33,7 @@ impl std::fmt::Debug for H2 {
 }
 
 impl H2 {
-    /// The stream in a slot that is held.
+    /// Creates the handle of the stream in a slot.
     pub(super) fn new(link: &Shared, slot: u32) -> Self {
         let (mut receive_done, received) = (false, link.borrow().received);
         if let Some(stream) = link.borrow().state.streams.get(slot) {
@@ -50,7 +50,7 @@ impl H2 {
         }
     }
 
-    /// Client role: waits for the response head. Informational ones are given first.
+    /// Client role: waits for the response head. Informational responses are returned first.
     pub fn poll_response(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<Result<(), NetError>> {
         let mut link = self.link.borrow_mut();
         let stream = link.state.streams.get_mut(self.slot).ok_or(NetError::Closed)?;
@@ -65,7 +65,7 @@ impl H2 {
         Poll::Pending
     }
 
-    /// Server role: sends the response head; `end` when no body follows.
+    /// Server role: sends the response head; `end` means that no body follows.
     pub fn send_response(&mut self, head: &ResponseHead, end: bool) -> Result<(), NetError> {
         self.link.borrow_mut().state.send_response(self.slot, head, end)?;
         self.send_done = end && head.status >= 200;
@@ -94,26 +94,26 @@ impl H2 {
         if let Some(error) = stream.error {
             return Poll::Ready(Err(NetError::H2(error)));
         }
-        // A body that pauses holds no memory.
+        // A stream that waits for body bytes holds no memory.
         self.current.release();
         stream.body.release();
         stream.register(cx);
         Poll::Pending
     }
 
-    /// Body bytes that are here.
+    /// The available body bytes.
     pub fn data(&self) -> &[u8] {
         self.current.filled()
     }
 
-    /// Body bytes were used: the peer may send as many more.
+    /// Marks body bytes as consumed: the peer may send as many more.
     pub fn consume(&mut self, count: usize) {
         let count = count.min(self.current.len());
         self.current.consume(count);
         self.link.borrow_mut().state.used_up(Some(self.slot), count);
     }
 
-    /// Whether the body was read to its end.
+    /// Whether the body was read completely.
     pub fn body_done(&self) -> bool {
         let ended = || {
             let link = self.link.borrow();
@@ -122,7 +122,7 @@ impl H2 {
         self.current.is_empty() && (self.receive_done || ended())
     }
 
-    /// Trailer fields of the body that was read.
+    /// Trailer fields of the body.
     pub fn trailers(&self) -> &HeaderList {
         &self.trailers
     }
@@ -140,29 +140,29 @@ impl H2 {
         self.link.borrow_mut().state.finish(self.slot, trailers)
     }
 
-    /// Whether the message was written to its end.
+    /// Whether the message was written completely.
     pub fn send_done(&self) -> bool {
         self.send_done
     }
 
-    /// Takes a head back, for a later request of the connection.
+    /// Returns a head for reuse by a later request of the connection.
     pub fn give_head(&self, head: RequestHead) {
         self.link.borrow_mut().state.give_head(head);
     }
 
-    /// Says that no body is to be sent.
+    /// Marks the stream as having no body to send.
     pub(super) fn without_body(mut self, end: bool) -> Self {
         self.send_done = end;
         self
     }
 
-    /// Ends the stream early.
+    /// Resets the stream.
     pub fn reset(&mut self, code: Code) {
         self.link.borrow_mut().state.reset(self.slot, code);
     }
 
-    /// Client role: the answer is late. If nothing at all has come on the connection since the request, its peer may be
-    /// gone: no more streams are opened on it.
+    /// Client role: marks the connection as suspect after a response timeout. If nothing at all has been received since
+    /// the request, the peer may be gone: no further streams are opened on the connection.
     pub fn mark_suspect(&mut self) {
         let mut link = self.link.borrow_mut();
         if link.received == self.received {
@@ -170,7 +170,7 @@ impl H2 {
         }
     }
 
-    /// Whether the peer has ended the stream early.
+    /// Waits until the peer resets the stream.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut link = self.link.borrow_mut();
         let Some(stream) = link.state.streams.get_mut(self.slot) else { return Poll::Ready(()) };

@@ -1,4 +1,4 @@
-//! The streams of one connection: slots, found by the number on the wire as long as frames may come.
+//! The streams of one connection: stored in slots, and found by stream id as long as frames may arrive.
 
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
@@ -8,44 +8,44 @@ use cardinal_http::{HeaderList, ResponseHead};
 use super::error::H2Error;
 use crate::buffer::Buffer;
 
-/// Streams that we reset whose late frames are known as such.
+/// Number of recently reset streams for which late frames are recognized.
 const RESET_KEPT: usize = 256;
 
-/// Slots that a connection without streams keeps.
+/// Number of free slots that a connection without streams keeps.
 const FREE_KEPT: usize = 8;
 
 /// No frame.
 pub(super) const NOWHERE: u64 = u64::MAX;
 
-/// One stream. Both sides have ended it when `receive_done` and `send_done`.
+/// One stream. It has ended on both sides when `receive_done` and `send_done` are set.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     pub(super) id: u32,
-    /// Somebody holds it.
+    /// A handle of the stream exists.
     pub(super) held: bool,
-    /// Body bytes that nobody has taken yet.
+    /// Received body bytes that have not been read.
     pub(super) body: Buffer,
-    /// Bytes that the peer may send.
+    /// Receive window.
     pub(super) receive_window: i64,
-    /// Bytes that were used and not yet announced to the peer.
+    /// Number of consumed bytes that have not been returned to the peer's window.
     pub(super) unannounced: u32,
-    /// Body bytes to come, by `content-length`.
+    /// Remaining body bytes according to `content-length`.
     pub(super) length_left: Option<u64>,
     pub(super) receive_done: bool,
-    /// Bytes that we may send.
+    /// Send window.
     pub(super) send_window: i64,
     pub(super) send_done: bool,
-    /// Where in the output the last DATA frame begins.
+    /// Position of the last DATA frame in the output.
     pub(super) last_data: u64,
-    /// It waits until more may be sent.
+    /// The stream is queued until it can send.
     pub(super) queued: bool,
-    /// It has waited, and may send one frame before those that wait.
+    /// The stream was queued, and may send one frame before the queued ones.
     pub(super) granted: bool,
     pub(super) error: Option<H2Error>,
     pub(super) trailers: HeaderList,
-    /// Client role: heads of responses that nobody has taken yet.
+    /// Client role: received response heads that have not been read.
     pub(super) heads: VecDeque<ResponseHead>,
-    /// Client role: the final head came.
+    /// Client role: the final response head has been received.
     pub(super) answered: bool,
     /// Client role: the request was HEAD.
     pub(super) bodyless: bool,
@@ -59,14 +59,14 @@ impl Stream {
         }
     }
 
-    /// Has this task woken when something changes.
+    /// Registers the task to be woken on changes.
     pub(super) fn register(&mut self, cx: &Context<'_>) {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
     }
 
-    /// Nothing more will come or go.
+    /// Whether both sides have ended.
     pub(super) fn is_over(&self) -> bool {
         self.error.is_some() || (self.receive_done && self.send_done)
     }
@@ -77,11 +77,11 @@ impl Stream {
 pub(super) struct Streams {
     slots: Vec<Stream>,
     free: Vec<u32>,
-    /// Numbers and slots of streams that are not over, in the order of numbers.
+    /// Ids and slots of streams that have not ended, ordered by id.
     open: VecDeque<(u32, u32)>,
-    /// Numbers of streams that we reset.
+    /// Ids of streams that this side reset.
     reset: VecDeque<u32>,
-    /// Slots that are in use: of streams that are not over, or that somebody holds.
+    /// Number of slots in use: by streams that have not ended or have a handle.
     used: usize,
 }
 
@@ -94,13 +94,13 @@ impl Streams {
         self.slots.get_mut(slot as usize)
     }
 
-    /// The slot of a stream that is not over.
+    /// The slot of a stream that has not ended.
     pub(super) fn find(&self, id: u32) -> Option<u32> {
         let at = self.open.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         self.open.get(at).map(|(_, slot)| *slot)
     }
 
-    /// Makes a stream. Numbers only grow.
+    /// Adds a stream. Ids only increase.
     pub(super) fn open(&mut self, stream: Stream) -> u32 {
         let id = stream.id;
         let slot = match self.free.pop() {
@@ -118,7 +118,7 @@ impl Streams {
         slot
     }
 
-    /// Takes a stream that is over from those that frames are for; frees its slot if nobody holds it.
+    /// Removes a finished stream from the frame lookup; frees its slot if no handle exists.
     pub(super) fn settle(&mut self, slot: u32) {
         let Some(stream) = self.slots.get_mut(slot as usize).filter(|stream| stream.is_over()) else { return };
         let (id, held) = (stream.id, stream.held);
@@ -139,7 +139,7 @@ impl Streams {
         }
     }
 
-    /// Remembers that late frames of a stream are to be expected.
+    /// Records that late frames of a stream may arrive.
     pub(super) fn remember_reset(&mut self, id: u32) {
         if self.reset.len() == RESET_KEPT {
             self.reset.pop_front();
@@ -151,17 +151,17 @@ impl Streams {
         self.reset.contains(&id)
     }
 
-    /// How many are not over.
+    /// Number of streams that have not ended.
     pub(super) fn open_count(&self) -> usize {
         self.open.len()
     }
 
-    /// How many are not over, or held.
+    /// Number of streams that have not ended or have a handle.
     pub(super) fn used_count(&self) -> usize {
         self.used
     }
 
-    /// Those that are not over.
+    /// The streams that have not ended.
     pub(super) fn open_slots(&self) -> impl Iterator<Item = (u32, u32)> {
         self.open.iter().copied()
     }

@@ -1,12 +1,13 @@
 //! Workload identity for TLS on both sides: [`IdentityStore`], a live handle that is consulted at each handshake.
 //!
-//! The store holds certificates with their keys, by identity, and trust bundles, by trust domain. TLS configurations
-//! refer to it and are made from an [`IdentityPolicy`] only (own identity, allowed peers, protocols), so rotating a leaf
-//! or a root changes the store and no configuration, plan or pool. Peers are verified as X.509-SVIDs by the bundle of
-//! their own trust domain; neither a server name nor a `Host` counts.
+//! The store contains certificates with their keys, by identity, and trust bundles, by trust domain. TLS configurations
+//! refer to the store and are built from an [`IdentityPolicy`] only (own identity, allowed peers, protocols), so
+//! rotating a leaf or a root changes the store, but no configuration, plan or pool. Peers are verified as X.509-SVIDs
+//! by the bundle of their own trust domain, regardless of server name and `Host`.
 //!
 //! Sessions are not resumed: a resumed session would skip the verification of the peer, so that it could outlive the
-//! removal of a root, and a ticket could be carried to another policy. The cost is in docs/adr/0012-identity.md.
+//! removal of a root, and a ticket could be used with another policy. The cost is documented in
+//! docs/adr/0012-identity.md.
 
 mod policy;
 mod resolver;

@@ -1,15 +1,16 @@
-//! [`IdentityPolicy`]: what a TLS configuration of the mesh is made of.
+//! [`IdentityPolicy`]: the input of a mutual TLS configuration.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use cardinal_base::Id;
 use cardinal_pki::{SpiffeId, TrustDomain};
 
-/// Peers that are allowed.
+/// Allowed peers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerRule {
     /// This identity.
     Exact(SpiffeId),
-    /// This identity and all below it, by whole path segments. The ID of a trust domain allows all of its identities.
+    /// This identity and all identities below it, by whole path segments. The ID of a trust domain allows all of its
+    /// identities.
     Within(SpiffeId),
 }
 
@@ -19,7 +20,7 @@ impl PeerRule {
         Self::Within(domain.id())
     }
 
-    /// Whether it allows a peer whose ID has been verified.
+    /// Whether the rule allows a peer with this verified ID.
     fn allows_text(&self, peer: &str) -> bool {
         match self {
             Self::Exact(id) => peer == id.as_str(),
@@ -37,8 +38,8 @@ impl PeerRule {
     }
 }
 
-/// Who a node is on a connection, whom it talks to, and what they speak. TLS configurations are keyed by it; certificates
-/// and trust bundles are no part of it.
+/// The own identity, the allowed peers and the protocols of a connection. TLS configurations are keyed by it;
+/// certificates and trust bundles are not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdentityPolicy {
     identity: Id,
@@ -48,8 +49,8 @@ pub struct IdentityPolicy {
 }
 
 impl IdentityPolicy {
-    /// A policy for TLS 1.3 without ALPN. A peer is allowed if one of the rules allows it; without rules none is. Order and
-    /// repetition of rules do not matter.
+    /// A policy for TLS 1.3 without ALPN. A peer is allowed if one of the rules allows it; without rules, no peer is
+    /// allowed. Order and repetition of rules are irrelevant.
     pub fn new(identity: Id, peers: impl IntoIterator<Item = PeerRule>) -> Self {
         let mut peers: Vec<_> = peers.into_iter().collect();
         peers.sort_unstable();
@@ -57,13 +58,13 @@ impl IdentityPolicy {
         Self { identity, peers: peers.into(), alpn: Box::default(), tls12: false }
     }
 
-    /// The same with these ALPN protocols, by preference.
+    /// Sets the ALPN protocols, in order of preference.
     #[must_use]
     pub fn with_alpn(self, protocols: &[&[u8]]) -> Self {
         Self { alpn: protocols.iter().map(|protocol| (*protocol).into()).collect(), ..self }
     }
 
-    /// The same, for peers that may be limited to TLS 1.2.
+    /// Also allows TLS 1.2.
     #[must_use]
     pub fn with_tls12(self, allowed: bool) -> Self {
         Self { tls12: allowed, ..self }
@@ -74,18 +75,17 @@ impl IdentityPolicy {
         self.identity
     }
 
-    /// Whether this peer, whose identity has been verified, is allowed.
+    /// Whether a peer with this verified identity is allowed.
     pub fn allows(&self, peer: &SpiffeId) -> bool {
         self.peers.iter().any(|rule| rule.allows(peer))
     }
 
-    /// [`Self::allows`] for the text of an ID that has been verified. Other text than that of an ID is allowed by no rule
-    /// for one ID, and must not be asked about.
+    /// [`Self::allows`] for the text of a verified ID. Must not be called with other text.
     pub fn allows_verified(&self, peer: &str) -> bool {
         self.peers.iter().any(|rule| rule.allows_text(peer))
     }
 
-    /// ALPN protocols, by preference.
+    /// ALPN protocols, in order of preference.
     pub(super) fn alpn(&self) -> Vec<Vec<u8>> {
         self.alpn.iter().map(|protocol| protocol.to_vec()).collect()
     }
@@ -94,12 +94,12 @@ impl IdentityPolicy {
         self.tls12
     }
 
-    /// A digest that is the same for equal policies only: a key for pools, whose connections must not be shared between
+    /// A digest that is equal only for equal policies: a key for pools, whose connections must not be shared between
     /// policies. It does not change when certificates or bundles are rotated.
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut context = Context::new(&SHA256);
         let mut field = |bytes: &[u8]| {
-            // Lengths keep apart what stands beside each other.
+            // The length prefix separates adjacent values.
             context.update(&(bytes.len() as u64).to_be_bytes());
             context.update(bytes);
         };

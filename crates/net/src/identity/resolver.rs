@@ -10,8 +10,8 @@ use rustls::sign::CertifiedKey;
 
 use super::IdentityStore;
 
-/// The certificate of one identity. Without one in the store a server refuses the handshake; a client would go on
-/// without a certificate, which its verifier of the server prevents.
+/// The certificate of one identity. Without a certificate in the store, a server refuses the handshake; a client would
+/// continue without a certificate, which the verifier prevents.
 #[derive(Debug)]
 pub(super) struct OwnIdentity {
     pub(super) store: Arc<IdentityStore>,

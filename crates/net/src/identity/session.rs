@@ -1,4 +1,4 @@
-//! TLS by a policy: [`IdentityServer`] and [`IdentityClient`], and who the peer of a connection is.
+//! TLS by an identity policy: [`IdentityServer`] and [`IdentityClient`], and the peer identity of a connection.
 
 use std::io;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use super::verifier::Peers;
 use super::{IdentityPolicy, IdentityStore, PeerError};
 use crate::tls::{TlsError, accept_with, io_text, text};
 
-/// Why there is no authenticated connection.
+/// Why a connection could not be authenticated.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", io_text(.0))]
 pub struct AcceptError(#[source] pub io::Error);
 
-/// A connection whose peer has proved its identity.
+/// A connection with an authenticated peer.
 #[derive(Debug)]
 pub struct Authenticated<S> {
     /// The connection.
     pub stream: S,
-    /// The peer, which the policy allows.
+    /// The peer's identity, allowed by the policy.
     pub peer: SpiffeId,
 }
 
-/// TLS for listeners by an [`IdentityPolicy`]: clients must prove an identity that is allowed.
+/// TLS for listeners by an [`IdentityPolicy`]: clients must prove an allowed identity.
 #[derive(Debug)]
 pub struct IdentityServer {
     config: Arc<ServerConfig>,
@@ -42,8 +42,7 @@ pub struct IdentityServer {
     store: Arc<IdentityStore>,
 }
 
-/// TLS with upstreams by an [`IdentityPolicy`]: servers must prove an identity that is allowed, and this node proves its
-/// own.
+/// TLS with upstreams by an [`IdentityPolicy`]: servers must prove an allowed identity, and this node proves its own.
 #[derive(Debug)]
 pub struct IdentityClient {
     config: Arc<ClientConfig>,
@@ -51,32 +50,32 @@ pub struct IdentityClient {
 }
 
 impl IdentityServer {
-    /// For handshakes. The object is the same for the lifetime of the policy.
+    /// The TLS configuration. It is the same object for the lifetime of the policy.
     pub fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }
 
-    /// What it was made from.
+    /// The policy from which the configuration was built.
     pub fn policy(&self) -> &IdentityPolicy {
         &self.policy
     }
 
-    /// Whether a peer whose identity was verified at its handshake would still be accepted: the policy allows it, its trust
-    /// domain has a bundle, and the server has its own identity. Its certificate is not verified again.
+    /// Whether a peer whose identity was verified at its handshake would still be accepted: the policy allows it, its
+    /// trust domain has a bundle, and the server has its own identity. The certificate is not verified again.
     pub fn accepts(&self, peer: &str) -> bool {
         self.policy.allows_verified(peer) && self.store.knows(&self.policy, peer)
     }
 
-    /// The peer of a connection whose handshake was made with [`Self::config`]; `None` before the end of the handshake.
-    /// Do not ask for a connection of another configuration, whose peer may not have been verified.
+    /// The peer of a connection whose handshake used [`Self::config`]; `None` before the end of the handshake. Must not
+    /// be called for connections of another configuration, whose peer may not have been verified.
     pub fn peer_identity(&self, connection: &CommonState) -> Option<SpiffeId> {
         verified_peer(connection).ok().filter(|peer| self.policy.allows(peer))
     }
 
-    /// Does the handshake with a client.
+    /// Performs the handshake with a client.
     ///
     /// # Errors
-    /// It fails, or the client is not allowed.
+    /// If it fails, or the client is not allowed.
     pub async fn accept<S>(&self, io: S) -> Result<Authenticated<server::TlsStream<S>>, AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -86,10 +85,10 @@ impl IdentityServer {
         Ok(Authenticated { stream, peer })
     }
 
-    /// Does the handshake with a client of which `prefix` was read before.
+    /// Performs the handshake with a client from which `prefix` was already read.
     ///
     /// # Errors
-    /// It fails, or the client is not allowed.
+    /// If it fails, or the client is not allowed.
     pub async fn accept_after(
         &self,
         tcp: TcpStream,
@@ -102,28 +101,28 @@ impl IdentityServer {
 }
 
 impl IdentityClient {
-    /// For handshakes. The object is the same for the lifetime of the policy.
+    /// The TLS configuration. It is the same object for the lifetime of the policy.
     pub fn config(&self) -> &Arc<ClientConfig> {
         &self.config
     }
 
-    /// What it was made from.
+    /// The policy from which the configuration was built.
     pub fn policy(&self) -> &IdentityPolicy {
         &self.policy
     }
 
-    /// The peer of a connection whose handshake was made with [`Self::config`]; `None` before the end of the handshake.
-    /// Do not ask for a connection of another configuration, whose peer may not have been verified.
+    /// The peer of a connection whose handshake used [`Self::config`]; `None` before the end of the handshake. Must not
+    /// be called for connections of another configuration, whose peer may not have been verified.
     pub fn peer_identity(&self, connection: &CommonState) -> Option<SpiffeId> {
         verified_peer(connection).ok().filter(|peer| self.policy.allows(peer))
     }
 
-    /// Does the handshake with a server. The name is asked for by SNI, which zone proxies route by; who the server is has
-    /// nothing to do with it. Under TLS 1.3 the server judges this node's certificate after the client is done: a refusal
-    /// comes with the first read.
+    /// Performs the handshake with a server. The name is sent as SNI, by which zone proxies route; it is irrelevant for
+    /// the server's identity. With TLS 1.3, the server verifies this node's certificate after the client has finished,
+    /// so a rejection is returned by the first read.
     ///
     /// # Errors
-    /// It fails, or the server is not allowed.
+    /// If it fails, or the server is not allowed.
     pub async fn connect<S>(
         &self,
         name: ServerName<'static>,
@@ -138,7 +137,7 @@ impl IdentityClient {
     }
 }
 
-/// The identity in the certificate of a peer, which the verifier of the handshake has verified.
+/// The identity in the certificate of a peer, which was verified in the handshake.
 fn verified_peer(connection: &CommonState) -> Result<SpiffeId, AcceptError> {
     let leaf = connection.peer_certificates().and_then(<[_]>::first);
     leaf.ok_or(VerifyError::Empty).and_then(|leaf| spiffe_id(leaf)).map_err(|error| {
@@ -147,7 +146,7 @@ fn verified_peer(connection: &CommonState) -> Result<SpiffeId, AcceptError> {
     })
 }
 
-/// The time of a clock, for rustls.
+/// A clock as the time source of rustls.
 #[derive(Debug)]
 struct ClockTime(Arc<dyn Clock>);
 
@@ -176,7 +175,7 @@ pub(super) fn server(store: &Arc<IdentityStore>, policy: &IdentityPolicy) -> Res
         .with_client_cert_verifier(Arc::new(peers))
         .with_cert_resolver(Arc::new(own));
     config.alpn_protocols = policy.alpn();
-    // No session is resumed: neither by tickets nor by session ids.
+    // Sessions are not resumed: neither by tickets nor by session ids.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(IdentityServer { config: Arc::new(config), policy: policy.clone(), store: Arc::clone(store) })

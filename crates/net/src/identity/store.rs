@@ -13,7 +13,7 @@ use super::session::{self, IdentityClient, IdentityServer};
 use super::{IdentityPolicy, PeerError};
 use crate::tls::{self, TlsError};
 
-/// Why an identity cannot be held.
+/// Why an identity is rejected.
 #[derive(Debug, thiserror::Error)]
 #[error("the key of {id} cannot be used for TLS: {reason}")]
 pub struct IdentityError {
@@ -21,14 +21,14 @@ pub struct IdentityError {
     reason: String,
 }
 
-/// What the store holds at one moment.
+/// A snapshot of the store.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     identities: HashMap<Id, Arc<Identity>>,
     pub(super) bundles: TrustBundles,
 }
 
-/// An identity that handshakes can be made with.
+/// An identity for use in handshakes.
 #[derive(Debug)]
 struct Identity {
     id: SpiffeId,
@@ -44,18 +44,18 @@ pub struct IdentityStatus {
     pub key: Id,
     /// The SPIFFE ID of its certificate.
     pub id: SpiffeId,
-    /// From when on the certificate is valid.
+    /// Start of the validity of the certificate.
     pub not_before: UnixMillis,
-    /// When the certificate expires.
+    /// End of the validity of the certificate.
     pub not_after: UnixMillis,
 }
 
-/// A live handle on identities and trust bundles. Readers take no lock; a change becomes visible to all handshakes that
-/// look after it, and those in progress end with what they saw.
+/// A live handle on identities and trust bundles. Readers take no lock; a change is visible to all handshakes that read
+/// the store afterwards. Handshakes in progress use the state they have read.
 #[derive(Debug)]
 pub struct IdentityStore {
     held: ArcSwap<Held>,
-    /// One change at a time.
+    /// Serializes changes.
     writing: Mutex<()>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) provider: Arc<CryptoProvider>,
@@ -63,7 +63,7 @@ pub struct IdentityStore {
     clients: Mutex<HashMap<IdentityPolicy, Weak<IdentityClient>>>,
 }
 
-/// A change of several things that becomes visible at once.
+/// A change of several entries that becomes visible atomically.
 #[derive(Debug)]
 pub struct IdentityUpdate<'a> {
     held: Held,
@@ -71,10 +71,10 @@ pub struct IdentityUpdate<'a> {
 }
 
 impl IdentityUpdate<'_> {
-    /// Sets an identity, in place of the certificate that it had.
+    /// Sets an identity, replacing its previous certificate.
     ///
     /// # Errors
-    /// TLS cannot sign with its key.
+    /// If TLS cannot sign with its key.
     pub fn set_identity(&mut self, key: Id, svid: &X509Svid) -> Result<(), IdentityError> {
         let signer = self.provider.key_provider.load_private_key(svid.key().der().clone_key());
         let signer =
@@ -89,24 +89,24 @@ impl IdentityUpdate<'_> {
         Ok(())
     }
 
-    /// Removes an identity. Handshakes by it fail from then on, on both sides.
+    /// Removes an identity. Handshakes with it fail from then on, on both sides.
     pub fn remove_identity(&mut self, key: Id) {
         self.held.identities.remove(&key);
     }
 
-    /// Sets the bundle of a trust domain, in place of the one before.
+    /// Sets the bundle of a trust domain, replacing the previous one.
     pub fn set_bundle(&mut self, bundle: TrustBundle) {
         self.held.bundles.insert(bundle);
     }
 
-    /// Removes the bundle of a trust domain. No peer of it is accepted from then on.
+    /// Removes the bundle of a trust domain. Its peers are rejected from then on.
     pub fn remove_bundle(&mut self, domain: &TrustDomain) {
         self.held.bundles.remove(domain);
     }
 }
 
 impl IdentityStore {
-    /// An empty store. The validity of certificates is judged by this clock.
+    /// An empty store. The validity of certificates is checked by this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             held: ArcSwap::default(),
@@ -118,10 +118,10 @@ impl IdentityStore {
         })
     }
 
-    /// Changes the store. What `change` does becomes visible at once, or not at all if it fails.
+    /// Changes the store. The changes made by `change` become visible atomically, or not at all if it fails.
     ///
     /// # Errors
-    /// Those of `change`.
+    /// See `change`.
     pub fn update<E>(&self, change: impl FnOnce(&mut IdentityUpdate<'_>) -> Result<(), E>) -> Result<(), E> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut update = IdentityUpdate { held: Held::clone(&self.held.load()), provider: &self.provider };
@@ -133,7 +133,7 @@ impl IdentityStore {
     /// Sets one identity; see [`IdentityUpdate::set_identity`].
     ///
     /// # Errors
-    /// TLS cannot sign with its key.
+    /// If TLS cannot sign with its key.
     pub fn set_identity(&self, key: Id, svid: &X509Svid) -> Result<(), IdentityError> {
         self.update(|update| update.set_identity(key, svid))
     }
@@ -146,7 +146,7 @@ impl IdentityStore {
         });
     }
 
-    /// Whether there is the own identity of a policy, and a bundle of the peer's trust domain.
+    /// Whether the store has the own identity of a policy, and a bundle of the peer's trust domain.
     pub(super) fn knows(&self, policy: &IdentityPolicy, peer: &str) -> bool {
         let held = self.held();
         let peer = SpiffeId::parse(peer);
@@ -154,12 +154,12 @@ impl IdentityStore {
             && peer.is_ok_and(|peer| held.bundles.of(&peer.trust_domain()).is_some())
     }
 
-    /// What is held now.
+    /// The current snapshot.
     pub(super) fn held(&self) -> arc_swap::Guard<Arc<Held>> {
         self.held.load()
     }
 
-    /// The certificate and key of an identity now.
+    /// The current certificate and key of an identity.
     pub(super) fn certified(&self, key: Id) -> Option<Arc<CertifiedKey>> {
         self.held.load().identities.get(&key).map(|identity| Arc::clone(&identity.certified))
     }
@@ -183,7 +183,7 @@ impl IdentityStore {
 
     /// TLS for listeners by a policy. The same object is returned for equal policies as long as one of them is in use.
     ///
-    /// # Errors
+    /// If the TLS library rejects the settings, which is not expected.
     /// The TLS library refuses the settings; none is expected.
     pub fn server(self: &Arc<Self>, policy: &IdentityPolicy) -> Result<Arc<IdentityServer>, TlsError> {
         shared(&self.servers, policy, || session::server(self, policy))
@@ -191,16 +191,16 @@ impl IdentityStore {
 
     /// TLS with upstreams by a policy. The same object is returned for equal policies as long as one of them is in use.
     ///
-    /// # Errors
+    /// If the TLS library rejects the settings, which is not expected.
     /// The TLS library refuses the settings; none is expected.
     pub fn client(self: &Arc<Self>, policy: &IdentityPolicy) -> Result<Arc<IdentityClient>, TlsError> {
         shared(&self.clients, policy, || session::client(self, policy))
     }
 
-    /// Verifies a peer by its chain, leaf first, as a handshake at this moment would: for connections that exist when a
+    /// Verifies a peer by its chain, leaf first, as a handshake at this moment would: for existing connections when a
     /// bundle or a policy changes.
     ///
-    /// # Errors
+    /// If the peer would be rejected now.
     /// The peer would be refused now.
     pub fn verify(
         &self,
@@ -227,8 +227,8 @@ impl IdentityStore {
     }
 }
 
-/// What is in use for a policy, or else something new. What is no longer in use is forgotten, so that the map is never
-/// much longer than the policies in use.
+/// The object in use for a policy, or a new one. Unused entries are removed, so that the map is not much longer than
+/// the number of policies in use.
 fn shared<T>(
     known: &Mutex<HashMap<IdentityPolicy, Weak<T>>>,
     policy: &IdentityPolicy,

@@ -12,22 +12,22 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 
 use super::{IdentityPolicy, IdentityStore};
 
-/// Why a peer is refused.
+/// Why a peer is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     /// Its certificate does not prove an identity.
     #[error("the identity of the peer cannot be verified: {0}")]
     Unverified(#[source] VerifyError),
-    /// It has proved an identity that is not allowed here.
+    /// The peer has proved an identity that is not allowed here.
     #[error("the peer is {0}, which is not an identity that is allowed here")]
     Unexpected(SpiffeId),
-    /// This node cannot prove its own identity, so it does not talk to anybody.
+    /// This node cannot prove its own identity, so it rejects all peers.
     #[error("this node has no certificate for its own identity")]
     NoOwnIdentity,
 }
 
 impl From<PeerError> for Error {
-    /// Errors for which TLS has an alert of its own are told to the peer by that alert.
+    /// Errors that have a specific TLS alert are sent to the peer as that alert.
     fn from(error: PeerError) -> Self {
         use webpki::Error as Path;
         let own_alert = match &error {
@@ -95,7 +95,7 @@ impl Peers {
 }
 
 impl ServerCertVerifier for Peers {
-    /// The server name is what the connection asks for by SNI. It proves nothing and is not looked at.
+    /// The server name is only sent as SNI. It proves nothing and is ignored.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -131,7 +131,7 @@ impl ServerCertVerifier for Peers {
 }
 
 impl ClientCertVerifier for Peers {
-    /// No hints: they would name the authorities of the moment at which the configuration was made.
+    /// No hints: they would name the authorities at the time when the configuration was built.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -1,24 +1,24 @@
-//! [`Classes`]: classes of connections, of which the least recently used one makes room for a new one.
+//! [`Classes`]: classes of connections, with LRU eviction when the table is full.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-/// Class numbers below this one are those of clear text, which need no name.
+/// Class numbers below this are for clear text, which has no server name.
 pub(super) const FIXED: u32 = 16;
 
-/// Names a class of connections. It stays valid until the class makes room for another one, and never means another one.
+/// Identifies a class of connections. It stays valid until the class is evicted, and is never reused for another class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Class {
     slot: u32,
-    /// How often the slot was used before.
+    /// How many times the slot was used before.
     generation: u32,
 }
 
 /// No slot.
 const NONE: u32 = u32::MAX;
 
-/// Something for each pair of a number and a name, in the order of use.
+/// A value for each pair of settings number and name, in the order of use.
 #[derive(Debug)]
 pub(super) struct Classes<T> {
     slots: Vec<Slot<T>>,
@@ -27,7 +27,7 @@ pub(super) struct Classes<T> {
     hasher: RandomState,
     newest: u32,
     oldest: u32,
-    /// The first of the slots that are not in use; they are linked by `older`.
+    /// The first unused slot; unused slots are linked by `older`.
     free: u32,
 }
 
@@ -49,13 +49,13 @@ impl<T> Default for Classes<T> {
 }
 
 impl<T: Default> Classes<T> {
-    /// Classes in use.
+    /// Number of classes in use.
     pub(super) fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// The class of a number and a name, which is the most recently used one from now on. A new one beyond `max` gives
-    /// what the least recently used one had.
+    /// The class of a number and a name; it becomes the most recently used one. If a new class exceeds `max`, the value
+    /// of the evicted class is returned.
     pub(super) fn class(&mut self, settings: u64, name: &str, max: usize) -> (Class, Option<T>) {
         let hash = self.hasher.hash_one((settings, name));
         let slots = &self.slots;
@@ -76,24 +76,24 @@ impl<T: Default> Classes<T> {
         (self.named(at), evicted)
     }
 
-    /// What a class has; `None` when it has made room for another one.
+    /// The value of a class; `None` if it was evicted.
     pub(super) fn get_mut(&mut self, class: Class) -> Option<&mut T> {
         let at = class.slot.checked_sub(FIXED)?;
         let slot = self.slots.get_mut(at as usize)?;
         (slot.generation == class.generation).then_some(&mut slot.value)
     }
 
-    /// What all classes have.
+    /// The values of all classes.
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().map(|slot| &slot.value)
     }
 
-    /// What all classes have.
+    /// The values of all classes.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().map(|slot| &mut slot.value)
     }
 
-    /// Takes the least recently used class out.
+    /// Evicts the least recently used class.
     pub(super) fn evict(&mut self) -> Option<T> {
         let at = self.oldest;
         let slot = self.slots.get(at as usize)?;
@@ -132,7 +132,7 @@ impl<T: Default> Classes<T> {
         self.slots.len() as u32 - 1
     }
 
-    /// Makes a slot that is in no order the newest.
+    /// Links an unlinked slot as the most recently used.
     fn link(&mut self, at: u32) {
         let newest = std::mem::replace(&mut self.newest, at);
         if let Some(slot) = self.slots.get_mut(at as usize) {
@@ -144,7 +144,7 @@ impl<T: Default> Classes<T> {
         }
     }
 
-    /// Takes a slot out of the order.
+    /// Unlinks a slot.
     fn unlink(&mut self, at: u32) {
         let Some(slot) = self.slots.get(at as usize) else { return };
         let (newer, older) = (slot.newer, slot.older);
@@ -160,13 +160,13 @@ impl<T: Default> Classes<T> {
 }
 
 impl Class {
-    /// A class that has no name and always exists: clear text.
+    /// The class for clear text, which has no name and always exists.
     pub(super) fn fixed(settings: u64) -> Option<Self> {
         let slot = u32::try_from(settings).ok().filter(|slot| *slot < FIXED)?;
         Some(Self { slot, generation: 0 })
     }
 
-    /// The place of a class that always exists.
+    /// The index of a class that always exists.
     pub(super) fn fixed_place(self) -> Option<usize> {
         (self.slot < FIXED).then_some(self.slot as usize)
     }

@@ -1,4 +1,4 @@
-//! Kept-alive connections to upstreams, one pool a worker: no lock, no other thread.
+//! Kept-alive connections to upstreams, one pool per worker: no locks, no sharing between threads.
 
 mod classes;
 
@@ -18,40 +18,40 @@ use classes::Classes;
 use crate::h1::H1;
 use crate::h2::Client;
 
-/// Which connections may be used for each other.
+/// The key of interchangeable connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolKey {
     /// The endpoint.
     pub address: SocketAddr,
-    /// TLS settings, server name and protocol, as [`Pool::class`] numbers them.
+    /// TLS settings, server name and protocol, as numbered by [`Pool::class`].
     pub class: Class,
 }
 
 /// Limits of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Idle connections of one key; 0 keeps none.
+    /// Maximum number of idle connections per key; 0 keeps none.
     pub idle_max: usize,
-    /// Requests of a connection; 0 is unlimited.
+    /// Maximum number of requests per connection; 0 is unlimited.
     pub requests_max: u32,
-    /// How long a connection may be idle, milliseconds.
+    /// Idle timeout, milliseconds.
     pub idle_timeout_ms: u64,
-    /// Different TLS settings and server names whose connections are kept.
+    /// Maximum number of classes: combinations of TLS settings and server name.
     pub classes_max: usize,
 }
 
-/// HTTP/2 connections to one endpoint.
+/// Maximum number of HTTP/2 connections to one endpoint.
 const H2_CONNECTIONS_MAX: usize = 16;
 
-/// Streams of one HTTP/2 connection before another one is opened.
+/// Number of streams on one HTTP/2 connection before another connection is opened.
 pub const H2_STREAMS_MAX: usize = 100;
 
-/// An HTTP/1 connection and its past.
+/// An HTTP/1 connection with its request count.
 #[derive(Debug)]
 pub struct Pooled {
     /// The connection.
     pub h1: Box<H1>,
-    /// Requests it has served.
+    /// Number of requests served.
     pub requests: u32,
     since: Tick,
 }
@@ -59,15 +59,15 @@ pub struct Pooled {
 /// An HTTP/2 connection.
 pub struct H2Connection {
     client: Client,
-    /// Streams open.
+    /// Number of open streams.
     streams: Rc<Cell<usize>>,
     requests: u32,
     idle_since: Rc<Cell<Tick>>,
-    /// What the connection counts for.
+    /// The limit for which the connection counts.
     limit: Option<Arc<SharedLimit>>,
 }
 
-/// An HTTP/2 connection that somebody is opening, for those that can wait for it.
+/// An HTTP/2 connection that is being opened, for requests that can wait for it.
 #[derive(Debug, Default)]
 pub struct Opening {
     waiting: Cell<usize>,
@@ -77,7 +77,7 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Waits until the connection is there, or will not be: `false`.
+    /// Waits until the connection is open; `false` if opening failed.
     pub async fn wait(&self) -> bool {
         let told = self.told.notified();
         if !self.over.get() {
@@ -87,12 +87,12 @@ impl Opening {
     }
 }
 
-/// Held by who opens an HTTP/2 connection; dropping it tells those that wait.
+/// Held while an HTTP/2 connection is opened; dropping it wakes the waiters.
 #[derive(Debug)]
 pub struct OpeningGuard(Rc<Opening>);
 
 impl OpeningGuard {
-    /// The connection is there, in the pool.
+    /// The connection is open and in the pool.
     pub fn made(self) {
         self.0.made.set(true);
     }
@@ -105,7 +105,7 @@ impl Drop for OpeningGuard {
     }
 }
 
-/// An open stream's place on its connection; given back when dropped.
+/// The permit of an open stream on its connection; released when dropped.
 pub struct StreamGuard {
     streams: Rc<Cell<usize>>,
 }
@@ -116,10 +116,10 @@ impl Drop for StreamGuard {
     }
 }
 
-/// Connections of one worker.
+/// The connections of one worker.
 #[derive(Default)]
 pub struct Pool {
-    /// In clear text, which has no names; by the number of its settings.
+    /// Clear-text connections, which have no server name, by settings number.
     clear: [Connections; classes::FIXED as usize],
     named: Classes<Connections>,
     evicted: u64,
@@ -135,10 +135,10 @@ struct Connections {
 
 impl Pool {
     /// The class of a kind of connection: `settings` identifies TLS settings and protocol, `server_name` is empty
-    /// without TLS. With more of them than the limit allows, the least recently used one is evicted: its idle
+    /// without TLS. If the number of classes exceeds the limit, the least recently used class is evicted: its idle
     /// connections are closed, those in use end with their requests.
     pub fn class(&mut self, settings: u64, server_name: &str, limits: &Limits) -> Class {
-        // Clear text needs no name: its settings are numbers below those that are given out.
+        // Clear text needs no server name: its settings numbers are below those assigned to TLS.
         if server_name.is_empty()
             && let Some(class) = Class::fixed(settings)
         {
@@ -152,12 +152,12 @@ impl Pool {
         class
     }
 
-    /// Classes that had to make room for others, ever.
+    /// Total number of evicted classes.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// `None` when the class was evicted.
+    /// `None` if the class was evicted.
     fn connections(&mut self, class: Class) -> Option<&mut Connections> {
         match class.fixed_place() {
             Some(place) => self.clear.get_mut(place),
@@ -165,7 +165,7 @@ impl Pool {
         }
     }
 
-    /// An idle HTTP/1 connection that is alive, the most recently used.
+    /// Takes the most recently used idle HTTP/1 connection that is still open.
     pub fn take(&mut self, key: &PoolKey, limits: &Limits, now: Tick) -> Option<Pooled> {
         let idle = self.connections(key.class)?.h1.get_mut(&key.address)?;
         while let Some(mut pooled) = idle.pop() {
@@ -178,7 +178,7 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection after `requests` requests, if the limits allow.
+    /// Keeps a connection after `requests` requests, if the limits allow it.
     pub fn put(&mut self, key: PoolKey, mut h1: Box<H1>, requests: u32, limits: &Limits, now: Tick) {
         let is_worn = limits.requests_max != 0 && requests >= limits.requests_max;
         let is_scarce = h1.io().tcp().is_some_and(descriptors::is_scarce);
@@ -192,12 +192,12 @@ impl Pool {
         idle.push(Pooled { h1, requests, since: now });
     }
 
-    /// A place on an open HTTP/2 connection. With `crowded`, also on one that has as many streams as it should have: there
-    /// will be no other connection.
+    /// Takes a stream permit on an open HTTP/2 connection. With `crowded`, also on a connection that has reached its
+    /// intended number of streams, because no other connection can be opened.
     pub fn take_h2(&mut self, key: &PoolKey, limits: &Limits, crowded: bool) -> Option<(Client, StreamGuard)> {
         let open = self.connections(key.class)?.h2.get_mut(&key.address)?;
-        // One that was told to go away takes no more streams, though its driver runs until the last one has ended.
-        // One that has had its requests ends with the last of them.
+        // A connection that received GOAWAY accepts no more streams, though its driver runs until the last one has
+        // ended. A connection that has reached its request limit ends with its last stream.
         let worn = |c: &H2Connection| limits.requests_max != 0 && c.requests >= limits.requests_max;
         open.retain(|c| c.client.is_usable() && !worn(c));
         let full = crowded || open.len() >= H2_CONNECTIONS_MAX;
@@ -208,8 +208,8 @@ impl Pool {
         Some((connection.client.clone(), StreamGuard { streams: Rc::clone(&connection.streams) }))
     }
 
-    /// An HTTP/2 connection in progress that will have room for one more stream: waiting for it spares a connection.
-    /// Where the endpoint has shown that it speaks HTTP/1, there is nothing to wait for.
+    /// An HTTP/2 connection being opened that will have a free stream: waiting for it saves a connection. If the
+    /// endpoint has turned out to use HTTP/1, requests do not wait.
     pub fn join_opening(&mut self, key: &PoolKey) -> Option<Rc<Opening>> {
         let connections = self.connections(key.class)?;
         if connections.h1.contains_key(&key.address) {
@@ -222,7 +222,7 @@ impl Pool {
         Some(Rc::clone(found))
     }
 
-    /// Says that an HTTP/2 connection is being opened, until the guard is dropped.
+    /// Marks an HTTP/2 connection as being opened until the guard is dropped.
     pub fn start_opening(&mut self, key: PoolKey) -> OpeningGuard {
         let opening = Rc::new(Opening::default());
         if let Some(connections) = self.connections(key.class) {
@@ -231,12 +231,13 @@ impl Pool {
         OpeningGuard(opening)
     }
 
-    /// Keeps a new HTTP/2 connection; the first stream's place is taken. `limit` is what the connection counts for.
+    /// Keeps a new HTTP/2 connection, and takes the permit of its first stream. `limit` is the limit for which the
+    /// connection counts.
     pub fn put_h2(&mut self, key: PoolKey, client: Client, limit: Option<Arc<SharedLimit>>, now: Tick) -> StreamGuard {
         let streams = Rc::new(Cell::new(1));
         let guard = StreamGuard { streams: Rc::clone(&streams) };
         let idle_since = Rc::new(Cell::new(now));
-        // One whose class was evicted meanwhile serves this stream only.
+        // If the class was evicted meanwhile, the connection serves this stream only.
         if let Some(connections) = self.connections(key.class) {
             let connection = H2Connection { client, streams, requests: 1, idle_since, limit };
             connections.h2.entry(key.address).or_default().push(connection);
@@ -244,8 +245,7 @@ impl Pool {
         guard
     }
 
-    /// Drops what has been idle too long, and classes beyond a limit that is lower than it was. Call it once a second or
-    /// so.
+    /// Drops expired idle connections, and classes above a lowered limit. To be called about once per second.
     pub fn sweep(&mut self, limits: &Limits, now: Tick) {
         while self.named.len() > limits.classes_max.max(1) {
             let Some(evicted) = self.named.evict() else { break };
@@ -257,26 +257,26 @@ impl Pool {
         }
     }
 
-    /// Closes all idle connections, for their descriptors; `false` when there are none.
+    /// Closes all idle connections to free descriptors; `false` if there are none.
     pub fn close_idle(&mut self) -> bool {
         let before = self.counts();
         self.clear.iter_mut().chain(self.named.values_mut()).for_each(Connections::close_idle);
         self.counts() != before
     }
 
-    /// Closes one idle connection that counts for this limit; `false` when there is none.
+    /// Closes one idle connection that counts for this limit; `false` if there is none.
     pub fn close_one(&mut self, limit: &Arc<SharedLimit>) -> bool {
         self.clear.iter_mut().chain(self.named.values_mut()).any(|connections| connections.close_one(limit))
     }
 
-    /// Closes idle connections that count for limits whose permits others wait for, as many as are waited for.
+    /// Closes idle connections whose permits are waited for, as many as needed.
     pub fn close_wanted(&mut self) {
         for connections in self.clear.iter_mut().chain(self.named.values_mut()) {
             connections.close_wanted();
         }
     }
 
-    /// Idle HTTP/1 connections, and open HTTP/2 connections.
+    /// Numbers of idle HTTP/1 connections and of open HTTP/2 connections.
     pub fn counts(&self) -> (usize, usize) {
         let counts = self.clear.iter().chain(self.named.values()).map(Connections::counts);
         counts.fold((0, 0), |(h1, h2), (more_h1, more_h2)| (h1 + more_h1, h2 + more_h2))
@@ -317,7 +317,7 @@ impl Connections {
 
     fn close_one(&mut self, limit: &Arc<SharedLimit>) -> bool {
         for idle in self.h1.values_mut() {
-            // The one that was used least recently is the first.
+            // The first one is the least recently used.
             if let Some(at) = idle.iter().position(|pooled| counts_for(&pooled.h1, |of| Arc::ptr_eq(of, limit))) {
                 close(idle.remove(at).h1);
                 return true;
@@ -327,7 +327,7 @@ impl Connections {
             let is_idle =
                 |c: &H2Connection| c.streams.get() == 0 && c.limit.as_ref().is_some_and(|of| Arc::ptr_eq(of, limit));
             if let Some(at) = open.iter().position(is_idle) {
-                // It ends once nobody has it.
+                // The connection ends when the last handle is dropped.
                 open.remove(at);
                 return true;
             }
@@ -351,23 +351,23 @@ impl Connections {
         (self.h1.values().map(Vec::len).sum(), self.h2.values().map(Vec::len).sum())
     }
 
-    /// Closes what is idle. HTTP/2 connections end in order after their last stream.
+    /// Closes idle connections. HTTP/2 connections shut down gracefully after their last stream.
     fn close(self) {
         self.h1.into_values().flatten().for_each(|pooled| close(pooled.h1));
     }
 }
 
-/// Whether what a connection counts for is like this.
+/// Whether the limit for which a connection counts satisfies a condition.
 fn counts_for(h1: &H1, is: impl Fn(&Arc<SharedLimit>) -> bool) -> bool {
     h1.permit().is_some_and(|permit| is(permit.seat().limit()))
 }
 
-/// Closes an idle connection, which has nothing in progress.
+/// Closes an idle connection.
 fn close(mut h1: Box<H1>) {
     h1.io().close_idle();
 }
 
-/// A pool that tasks of one worker share.
+/// A pool shared by the tasks of one worker.
 pub type SharedPool = Rc<RefCell<Pool>>;
 
 #[cfg(test)]

@@ -3,14 +3,14 @@ use proptest::prelude::*;
 use super::classes::{Class, Classes};
 use super::*;
 
-/// What [`Classes`] does, in the plainest form: a list from the least to the most recently used.
+/// A naive model of [`Classes`]: a list from the least to the most recently used.
 #[derive(Default)]
 struct Naive {
     order: Vec<(u64, String, Class, u32)>,
 }
 
 impl Naive {
-    /// The value of the class that makes room.
+    /// Returns the value of the evicted class.
     fn class(&mut self, settings: u64, name: &str, class: Class, max: usize) -> Option<u32> {
         let found = self.order.iter().position(|(s, n, ..)| *s == settings && n == name);
         if let Some(at) = found {
@@ -29,7 +29,7 @@ impl Naive {
 #[derive(Clone, Debug)]
 enum Step {
     Class(u64, String),
-    /// Writes to the class that was given out so many steps ago.
+    /// Writes to the class that was returned this many steps ago.
     Write(usize, u32),
     Evict,
 }
@@ -79,7 +79,7 @@ const LIMITS: Limits = Limits { idle_max: 4, requests_max: 0, idle_timeout_ms: 6
 
 fn connection() -> Box<H1> {
     let (io, peer) = tokio::io::duplex(64);
-    // The peer stays open: a connection that has ended is not taken.
+    // The peer stays open: a closed connection would not be taken.
     std::mem::forget(peer);
     Box::new(H1::new(crate::Io::Memory(io), b""))
 }
@@ -95,18 +95,18 @@ fn one_class_makes_room_at_a_time() {
         pool.put(kept, connection(), 1, &LIMITS, Tick(0));
     }
     assert_eq!((pool.counts(), pool.evicted()), ((3, 0), 0));
-    // Using a again leaves b as the least recently used one.
+    // Using `a` again makes `b` the least recently used one.
     assert_eq!(key(&mut pool, "a"), a);
     let c = key(&mut pool, "c");
     assert_eq!((pool.counts(), pool.evicted()), ((2, 0), 1));
     assert!(pool.take(&b, &LIMITS, Tick(0)).is_none());
-    // A request that began in an evicted class leaves nothing behind, and finds nothing of the class in its place.
+    // A request that started in an evicted class leaves no connection behind, and finds none.
     pool.put(c, connection(), 1, &LIMITS, Tick(0));
     pool.put(b, connection(), 1, &LIMITS, Tick(0));
     assert_eq!(pool.counts(), (3, 0));
     assert!(pool.take(&b, &LIMITS, Tick(0)).is_none() && pool.join_opening(&b).is_none());
     assert!(pool.take(&a, &LIMITS, Tick(0)).is_some() && pool.take(&clear, &LIMITS, Tick(0)).is_some());
-    // A lower limit is met at the next sweep.
+    // A lowered limit is applied by the next sweep.
     pool.sweep(&Limits { classes_max: 1, ..LIMITS }, Tick(0));
     assert_eq!((pool.counts(), pool.evicted()), ((1, 0), 2));
 }

@@ -1,4 +1,4 @@
-//! [`ConnectionRegistry`]: the connections of a worker, which can be counted, drained and revoked.
+//! [`ConnectionRegistry`]: the connections of a worker, for counting, draining and closing them.
 
 #[cfg(test)]
 mod tests;
@@ -10,31 +10,34 @@ use std::task::{Context, Poll, Waker};
 
 use cardinal_base::{Id, Tick};
 
-/// What is known of a connection, to choose it by.
+/// The properties by which connections are selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectionFacts {
-    /// The listener; `None` for one of the node's settings.
+pub struct ConnectionProperties {
+    /// The listener; `None` for a listener of the node's settings.
     pub listener: Option<Id>,
     /// Group of the listener; `None` is the default group.
     pub group: Option<Id>,
     /// Verified identity of the peer, as a URI.
     pub peer_identity: Option<Arc<str>>,
+    /// Number of the peer's verification, whose meaning the owner defines; `None` for clear text.
+    pub verification: Option<u64>,
     /// When it was accepted.
     pub started: Tick,
 }
 
-/// What a connection has been told.
+/// The shutdown signal that a connection has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConnectionState {
-    /// Nothing: it is served.
+    /// None: the connection is served.
     Open,
-    /// To finish what is in progress and to begin nothing new.
+    /// Finish requests in progress, and start no new ones.
     Draining,
-    /// To end now.
+    /// End immediately.
     Revoked,
 }
 
-/// The connections of one worker. Adding and removing one takes constant time; choosing goes through all of them.
+/// The connections of one worker. Adding and removing a connection takes constant time; selecting iterates over all of
+/// them.
 #[derive(Debug, Default)]
 pub struct ConnectionRegistry {
     connections: RefCell<Vec<Rc<Connection>>>,
@@ -42,11 +45,11 @@ pub struct ConnectionRegistry {
 
 #[derive(Debug)]
 struct Connection {
-    facts: ConnectionFacts,
+    properties: ConnectionProperties,
     state: Cell<ConnectionState>,
-    /// Its place among the connections of the registry.
+    /// The index among the registry's connections.
     place: Cell<usize>,
-    /// The task that serves it, while it waits.
+    /// The waker of the serving task, while it waits.
     waker: RefCell<Option<Waker>>,
 }
 
@@ -57,10 +60,10 @@ impl ConnectionRegistry {
     }
 
     /// Adds a connection. It is removed when the entry is dropped.
-    pub fn add(self: &Rc<Self>, facts: ConnectionFacts) -> ConnectionEntry {
+    pub fn add(self: &Rc<Self>, properties: ConnectionProperties) -> ConnectionEntry {
         let mut connections = self.connections.borrow_mut();
         let connection = Rc::new(Connection {
-            facts,
+            properties,
             state: Cell::new(ConnectionState::Open),
             place: Cell::new(connections.len()),
             waker: RefCell::new(None),
@@ -69,33 +72,33 @@ impl ConnectionRegistry {
         ConnectionEntry { registry: Rc::clone(self), connection }
     }
 
-    /// How many connections there are.
+    /// Number of connections.
     pub fn len(&self) -> usize {
         self.connections.borrow().len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many connections fulfil the condition.
-    pub fn count(&self, condition: impl Fn(&ConnectionFacts, ConnectionState) -> bool) -> usize {
-        self.chosen(|connection| condition(&connection.facts, connection.state.get())).len()
+    /// Number of connections that satisfy the condition.
+    pub fn count(&self, condition: impl Fn(&ConnectionProperties, ConnectionState) -> bool) -> usize {
+        self.chosen(|connection| condition(&connection.properties, connection.state.get())).len()
     }
 
-    /// Tells the connections that fulfil the condition to finish what is in progress; how many had not been told before.
-    pub fn drain(&self, condition: impl Fn(&ConnectionFacts) -> bool) -> usize {
+    /// Signals the connections that satisfy the condition to drain; returns the number of newly signalled ones.
+    pub fn drain(&self, condition: impl Fn(&ConnectionProperties) -> bool) -> usize {
         self.tell(ConnectionState::Draining, condition)
     }
 
-    /// Ends the connections that fulfil the condition; how many had not been told before.
-    pub fn revoke(&self, condition: impl Fn(&ConnectionFacts) -> bool) -> usize {
+    /// Ends the connections that satisfy the condition; returns the number of newly signalled ones.
+    pub fn revoke(&self, condition: impl Fn(&ConnectionProperties) -> bool) -> usize {
         self.tell(ConnectionState::Revoked, condition)
     }
 
-    fn tell(&self, state: ConnectionState, condition: impl Fn(&ConnectionFacts) -> bool) -> usize {
-        let chosen = self.chosen(|connection| connection.state.get() < state && condition(&connection.facts));
+    fn tell(&self, state: ConnectionState, condition: impl Fn(&ConnectionProperties) -> bool) -> usize {
+        let chosen = self.chosen(|connection| connection.state.get() < state && condition(&connection.properties));
         for connection in &chosen {
             connection.state.set(state);
             if let Some(waker) = connection.waker.borrow_mut().take() {
@@ -105,13 +108,13 @@ impl ConnectionRegistry {
         chosen.len()
     }
 
-    /// Conditions run while the list is borrowed, and wakers do not, so that a waker may do anything.
+    /// Conditions run while the list is borrowed; wakers run afterwards, so that they may use the registry.
     fn chosen(&self, condition: impl Fn(&Connection) -> bool) -> Vec<Rc<Connection>> {
         self.connections.borrow().iter().filter(|connection| condition(connection)).map(Rc::clone).collect()
     }
 }
 
-/// A connection's place in the registry, held by the one task that serves it.
+/// The registration of a connection, held by the task that serves it.
 #[derive(Debug)]
 pub struct ConnectionEntry {
     registry: Rc<ConnectionRegistry>,
@@ -119,17 +122,17 @@ pub struct ConnectionEntry {
 }
 
 impl ConnectionEntry {
-    /// What is known of the connection.
-    pub fn facts(&self) -> &ConnectionFacts {
-        &self.connection.facts
+    /// The properties of the connection.
+    pub fn properties(&self) -> &ConnectionProperties {
+        &self.connection.properties
     }
 
-    /// What it has been told.
+    /// The signal received so far.
     pub fn state(&self) -> ConnectionState {
         self.connection.state.get()
     }
 
-    /// Waits until it has been told at least `state`.
+    /// Waits until the connection has received at least the signal `state`.
     pub fn poll_state(&self, cx: &Context<'_>, state: ConnectionState) -> Poll<()> {
         if self.state() >= state {
             return Poll::Ready(());
@@ -146,12 +149,12 @@ impl ConnectionEntry {
         std::future::poll_fn(|cx| self.poll_state(cx, ConnectionState::Draining)).await;
     }
 
-    /// Serves the connection: the outcome of `serving`, or `None` if it is revoked before. `serving` and all that it
-    /// holds, the socket for one, are dropped then.
+    /// Serves the connection: returns the result of `serving`, or `None` if the connection is revoked first. `serving`
+    /// is then dropped with everything it holds, such as the socket.
     pub async fn unless_revoked<F: Future>(&self, serving: F) -> Option<F::Output> {
         let mut serving = std::pin::pin!(serving);
         std::future::poll_fn(|cx| {
-            // First, so that a connection that always has something to do ends too.
+            // Polled first, so that a busy connection ends too.
             if self.poll_state(cx, ConnectionState::Revoked).is_ready() {
                 return Poll::Ready(None);
             }
@@ -165,7 +168,7 @@ impl Drop for ConnectionEntry {
     fn drop(&mut self) {
         let mut connections = self.registry.connections.borrow_mut();
         let place = self.connection.place.get();
-        // The last one gets its place.
+        // The last connection takes over the index.
         connections.swap_remove(place);
         if let Some(moved) = connections.get(place) {
             moved.place.set(place);

@@ -18,17 +18,18 @@ impl Wake for Counter {
     }
 }
 
-fn facts(group: u128, identity: Option<&str>, started: u64) -> ConnectionFacts {
+fn properties(group: u128, identity: Option<&str>, started: u64) -> ConnectionProperties {
     let started = Tick::from_millis(started);
-    ConnectionFacts {
+    ConnectionProperties {
         listener: None,
         group: Some(Id::from_u128(group)),
         peer_identity: identity.map(Arc::from),
+        verification: None,
         started,
     }
 }
 
-/// A connection of the model: its entry, what it should have been told, and its waker.
+/// A connection of the model: its entry, the expected signal, and its waker.
 struct Modelled {
     entry: ConnectionEntry,
     state: ConnectionState,
@@ -47,7 +48,7 @@ impl Modelled {
     }
 }
 
-/// Random operations against a plain list.
+/// Random operations, compared with a plain list.
 #[test]
 fn it_does_what_a_plain_list_would() {
     const IDENTITIES: [Option<&str>; 3] = [None, Some("spiffe://a/one"), Some("spiffe://a/two")];
@@ -57,12 +58,12 @@ fn it_does_what_a_plain_list_would() {
     let mut model: HashMap<usize, Modelled> = HashMap::new();
     for number in 0..4_000 {
         let (group, identity) = (below(4) as u128, IDENTITIES[below(3)]);
-        let chosen = |facts: &ConnectionFacts| {
-            facts.group == Some(Id::from_u128(group)) && facts.peer_identity.as_deref() == identity
+        let chosen = |properties: &ConnectionProperties| {
+            properties.group == Some(Id::from_u128(group)) && properties.peer_identity.as_deref() == identity
         };
         match below(40) {
             0..22 => {
-                let entry = registry.add(facts(group, identity, number as u64));
+                let entry = registry.add(properties(group, identity, number as u64));
                 let state = ConnectionState::Open;
                 model.insert(number, Modelled { entry, state, wakes: Arc::default(), wakes_expected: 0 });
             }
@@ -73,8 +74,10 @@ fn it_does_what_a_plain_list_would() {
                     ConnectionState::Draining => registry.drain(chosen),
                     _ => registry.revoke(chosen),
                 };
-                let expect =
-                    model.values_mut().filter(|c| chosen(c.entry.facts())).filter_map(|c| c.told(state).then_some(()));
+                let expect = model
+                    .values_mut()
+                    .filter(|c| chosen(c.entry.properties()))
+                    .filter_map(|c| c.told(state).then_some(()));
                 assert_eq!(told, expect.count());
             }
         }
@@ -104,7 +107,7 @@ fn it_does_what_a_plain_list_would() {
 async fn a_revoked_connection_is_closed_at_once() {
     let registry = ConnectionRegistry::new();
     let (mut client, server) = tokio::io::duplex(16);
-    let entry = registry.add(facts(1, Some("spiffe://a/one"), 0));
+    let entry = registry.add(properties(1, Some("spiffe://a/one"), 0));
     let local = tokio::task::LocalSet::new();
     let scene = local.run_until(async {
         let (ended, outcome) = tokio::sync::oneshot::channel();
@@ -119,7 +122,7 @@ async fn a_revoked_connection_is_closed_at_once() {
         assert_eq!(registry.drain(|_| true), 1);
         tokio::task::yield_now().await;
         assert_eq!(registry.len(), 1, "draining leaves it to the connection when it ends");
-        assert_eq!(registry.revoke(|facts| facts.peer_identity.as_deref() == Some("spiffe://a/one")), 1);
+        assert_eq!(registry.revoke(|properties| properties.peer_identity.as_deref() == Some("spiffe://a/one")), 1);
         assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
         outcome.await.unwrap()
     });
@@ -130,13 +133,13 @@ async fn a_revoked_connection_is_closed_at_once() {
 #[tokio::test]
 async fn who_waits_for_draining_is_woken_by_it() {
     let registry = ConnectionRegistry::new();
-    let entry = registry.add(facts(1, None, 0));
+    let entry = registry.add(properties(1, None, 0));
     let wakes = Arc::new(Counter::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut draining = std::pin::pin!(entry.draining());
     let poll = |draining: Pin<&mut _>| Future::poll(draining, &mut Context::from_waker(&waker));
     assert!(poll(draining.as_mut()).is_pending());
-    assert_eq!(registry.drain(|facts| facts.group == Some(Id::from_u128(2))), 0);
+    assert_eq!(registry.drain(|properties| properties.group == Some(Id::from_u128(2))), 0);
     assert_eq!((registry.drain(|_| true), registry.drain(|_| true)), (1, 0));
     assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
     assert!(poll(draining.as_mut()).is_ready());

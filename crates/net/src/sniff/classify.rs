@@ -1,20 +1,20 @@
-//! Which protocol the first bytes of a connection belong to, without I/O.
+//! Classifies the first bytes of a connection, without I/O.
 
 use cardinal_http::is_token;
 
 use super::Protocol;
 use crate::client_hello::{self, Hello, Reader};
 
-/// Bytes after which there is a decision in any case.
+/// Maximum number of bytes until a decision.
 pub const SNIFF_MAX: usize = client_hello::MAX;
 
-/// What a client with prior knowledge of HTTP/2 sends first (RFC 9113 section 3.4).
+/// The connection preface of an HTTP/2 client with prior knowledge (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bytes of line ends before a request line, at most: as many as the HTTP/1 codec skips (RFC 9112 section 2.2).
+/// Maximum number of line end bytes before a request line, as in the HTTP/1 codec (RFC 9112 section 2.2).
 const BLANK_MAX: usize = 64;
 
-/// The server name and the protocols that a TLS client asks for.
+/// The server name and ALPN protocols of a TLS client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientHello {
     /// Server name, lower-case.
@@ -23,16 +23,17 @@ pub struct ClientHello {
     pub alpn: Vec<Vec<u8>>,
 }
 
-/// Classifies the first bytes of a connection, which may come in any pieces. The result depends on the bytes alone, not
-/// on the pieces, and is there after [`SNIFF_MAX`] bytes at the latest. Each byte is looked at once.
+/// Classifies the first bytes of a connection, which may arrive in parts. The result depends on the bytes alone, not on
+/// the parts, and is available after at most [`SNIFF_MAX`] bytes. Each byte is read once.
 ///
-/// Whatever the HTTP/1 codec accepts is [`Protocol::Http1`]. So is much that it refuses, such as a request line with tabs
-/// or with an unknown version: lenient servers accept it, and it must not pass by the HTTP policies as mere bytes.
+/// Everything that the HTTP/1 codec accepts is [`Protocol::Http1`]. So is much that it rejects, such as a request line
+/// with tabs or with an unknown version: lenient servers accept it, and it must not bypass the HTTP policies as a byte
+/// stream.
 #[derive(Debug, Default)]
 pub struct Classifier {
-    /// Bytes that have been looked at.
+    /// Number of bytes read.
     seen: usize,
-    /// Where the first line begins.
+    /// Start of the first line.
     line: usize,
     part: Part,
     tls: Option<Box<Reader>>,
@@ -46,13 +47,13 @@ enum Part {
     #[default]
     Blank,
     Method,
-    /// What follows the method, up to the end of the line.
+    /// The rest of the line after the method.
     Rest,
 }
 
 impl Classifier {
-    /// Goes on with `bytes`, which are all that have come since the start of the connection: the protocol, or `None` if
-    /// more are needed.
+    /// Continues with `bytes`: all bytes since the start of the connection. Returns the protocol, or `None` if more
+    /// bytes are needed.
     pub fn classify(&mut self, bytes: &[u8]) -> Option<Protocol> {
         let bytes = bytes.get(..SNIFF_MAX).unwrap_or(bytes);
         match bytes {
@@ -64,7 +65,7 @@ impl Classifier {
         }
     }
 
-    /// What the ClientHello says, once the protocol is [`Protocol::Tls`].
+    /// The ClientHello, once the protocol is [`Protocol::Tls`].
     pub fn take_hello(&mut self) -> Option<ClientHello> {
         self.hello.take()
     }
@@ -103,12 +104,12 @@ impl Classifier {
         if bytes.len() < SNIFF_MAX {
             return None;
         }
-        // A target that is too long is answered by the HTTP/1 codec.
+        // A target that is too long is rejected by the HTTP/1 codec.
         Some(if self.part == Part::Rest { Protocol::Http1 } else { Protocol::Bytes })
     }
 }
 
-/// What separates the words of a request line for a lenient server (RFC 9112 section 3).
+/// White space between the words of a request line, as accepted by lenient servers (RFC 9112 section 3).
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c)
 }

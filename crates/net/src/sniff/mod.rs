@@ -1,7 +1,7 @@
-//! Protocol detection: what a client speaks on a connection, told by its first bytes, or by its silence when the server
-//! has to speak first. The reasons are in `docs/adr/0013-arrivals.md`.
+//! Protocol detection: by the first bytes of a client, or by a timeout if the server has to speak first. The reasons
+//! are in `docs/adr/0013-arrivals.md`.
 //!
-//! [`Classifier`] decides without I/O; [`sniff`] reads for it and keeps what was read.
+//! [`Classifier`] decides without I/O; [`sniff`] reads for it and returns the bytes read.
 
 mod classify;
 #[cfg(test)]
@@ -16,34 +16,34 @@ pub use self::classify::{Classifier, ClientHello, SNIFF_MAX};
 use crate::buffer::Buffer;
 use crate::{Io, NetError, Timer};
 
-/// What is spoken on a connection.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// TLS: a ClientHello has come.
+    /// TLS: a ClientHello was received.
     Tls,
     /// HTTP/1.
     Http1,
     /// HTTP/2 by prior knowledge.
     Http2,
-    /// Anything else.
+    /// Any other protocol.
     Bytes,
 }
 
-/// How a listener, or a port behind it, learns what is spoken.
+/// How the protocol of a listener or a port is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
-    /// It is configured; nothing is read. [`Protocol::Bytes`] makes the port opaque.
+    /// Configured; no bytes are read. [`Protocol::Bytes`] makes the port opaque.
     Declared(Protocol),
-    /// The first bytes tell.
+    /// Detected from the first bytes.
     Sniff(SniffTimeouts),
 }
 
-/// Limits of the time that [`sniff`] takes.
+/// Timeouts of [`sniff`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SniffTimeouts {
-    /// How long a client may send nothing before the connection counts as one where the server speaks first.
+    /// How long a client may send nothing before the server is assumed to speak first.
     pub silence_ms: u64,
-    /// How long the bytes that a decision needs may take once the first one has come.
+    /// How long the client may take, after its first byte, to send the bytes needed for a decision.
     pub unfinished_ms: u64,
 }
 
@@ -58,46 +58,47 @@ impl Default for SniffTimeouts {
 pub const SERVER_FIRST_PORTS: &[u16] = &[21, 22, 25, 110, 119, 143, 587, 3306, 4444, 5900];
 
 impl Detection {
-    /// The default for connections to this port: those on which servers usually speak first do not wait for the client.
+    /// The default for connections to this port: if servers on the port usually speak first, the client is not waited
+    /// for.
     pub fn for_port(port: u16, timeouts: SniffTimeouts) -> Self {
         if SERVER_FIRST_PORTS.contains(&port) { Self::Declared(Protocol::Bytes) } else { Self::Sniff(timeouts) }
     }
 }
 
-/// What a protocol is known by.
+/// The basis of the decision.
 ///
-/// A client chooses whether it speaks, so [`Evidence::Silence`] and [`Evidence::Unfinished`] must not open what a policy
-/// for HTTP forbids: where there is such a policy and nothing for bytes, the connection is to be closed.
+/// A client can choose to send nothing, so [`Evidence::Silence`] and [`Evidence::Unfinished`] must not bypass a policy
+/// for HTTP: if there is such a policy and no route for byte streams, the connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Evidence {
     /// The configuration.
     Declared,
     /// The bytes.
     Content,
-    /// The client sent nothing in time: probably the server speaks first.
+    /// The client sent nothing before the timeout: probably the server speaks first.
     Silence,
-    /// The client began to send and did not go on in time, or not at all.
+    /// The client started sending, but did not send enough before the timeout, or closed its side.
     Unfinished,
 }
 
 /// The outcome of [`sniff`].
 #[derive(Debug)]
 pub struct Sniffed {
-    /// What is spoken.
+    /// The protocol.
     pub protocol: Protocol,
-    /// How that is known.
+    /// The basis of the decision.
     pub evidence: Evidence,
-    /// What was read: it comes before everything that is still to be read.
+    /// The bytes read: they precede all bytes that are still to be read.
     pub prefix: Buffer,
-    /// What the ClientHello says, for [`Protocol::Tls`] by [`Evidence::Content`].
+    /// The ClientHello, for [`Protocol::Tls`] by [`Evidence::Content`].
     pub hello: Option<ClientHello>,
 }
 
-/// Finds out what is spoken on `io`. It takes no longer than the sum of the timeouts, and does not fail when they are
-/// over: the connection is then one of [`Protocol::Bytes`]. With [`Detection::Declared`] nothing is read.
+/// Determines the protocol on `io`. Takes at most the sum of the timeouts, and does not fail when they expire: the
+/// protocol is then [`Protocol::Bytes`]. With [`Detection::Declared`], nothing is read.
 ///
 /// # Errors
-/// When the connection breaks. Its end is none: a client may send nothing and still expect an answer.
+/// If the connection fails. The end of input is not an error: a client may send nothing and still expect a response.
 pub async fn sniff(io: &mut Io, detection: Detection, timer: &Timer) -> Result<Sniffed, NetError> {
     let mut prefix = Buffer::default();
     let timeouts = match detection {
@@ -135,7 +136,7 @@ pub async fn sniff(io: &mut Io, detection: Detection, timer: &Timer) -> Result<S
     Ok(Sniffed { protocol, evidence, prefix, hello: classifier.take_hello() })
 }
 
-/// Reads more into `prefix`, which has no memory while nothing came.
+/// Reads into `prefix`, which allocates no memory until bytes arrive.
 fn poll_read(io: &mut Io, cx: &mut Context<'_>, prefix: &mut Buffer) -> Poll<Result<usize, NetError>> {
     let Some(room) = prefix.room(SNIFF_MAX) else { return Poll::Ready(Err(NetError::BufferFull)) };
     let mut buf = ReadBuf::new(room);

@@ -30,7 +30,7 @@ fn in_records(hello: &[u8], size: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The protocol of `bytes`, and after how many of them it is known; the same in one piece and byte by byte.
+/// The protocol of `bytes`, and the number of bytes after which it is known; equal in one part and byte by byte.
 fn check(bytes: &[u8], expect: Option<Protocol>) {
     let shown = bytes.get(..60).unwrap_or(bytes).escape_ascii().to_string();
     assert_eq!(Classifier::default().classify(bytes), expect, "{shown}");
@@ -48,7 +48,7 @@ fn http_1_is_known_by_its_request_line() {
         "\r\n\r\nPOST http://a/b?c=d HTTP/1.1\r\nHost: a\r\n",
         "PRI / HTTP/1.1\r\n",
         "PRI * HTTP/2.0\r\n\r\nXX",
-        // What lenient servers accept.
+        // Requests that lenient servers accept.
         "get  /\t http/1.1 \n",
         "GET\t/ HTTP/3.0\r\n",
         "GET /\u{e9} HTTP/1.1\n",
@@ -142,7 +142,7 @@ proptest::proptest! {
     }
 }
 
-/// A connection whose client is `client`, and the timer that limits it.
+/// A connection with its client side, and the timer for its timeouts.
 struct Scene {
     client: DuplexStream,
     io: Io,
@@ -158,7 +158,7 @@ impl Scene {
         Self { client, io: Io::Memory(near), clock, timer }
     }
 
-    /// Sniffs while `act` is called every 10 ms with the time since the start; gives the outcome and that time.
+    /// Runs detection while `act` is called every 10 ms with the elapsed time; returns the result and the total time.
     async fn run(mut self, mut act: impl AsyncFnMut(&mut DuplexStream, u64)) -> (Sniffed, u64) {
         let mut sniffing = Box::pin(sniff(&mut self.io, Detection::Sniff(SniffTimeouts::default()), &self.timer));
         let mut cx = Context::from_waker(Waker::noop());
@@ -196,7 +196,7 @@ async fn silence_makes_it_bytes_in_time() {
     assert!((500..=560).contains(&passed), "{passed}");
 }
 
-/// A client that sends a byte now and then does not keep the connection from being passed on.
+/// A client that sends a byte from time to time does not delay forwarding forever.
 #[tokio::test]
 async fn unfinished_bytes_are_passed_on_in_time() {
     let (sniffed, passed) = Scene::new()

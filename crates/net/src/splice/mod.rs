@@ -1,7 +1,7 @@
-//! [`Splice`]: bytes go from one TCP connection to another inside the kernel, by way of a pipe (`splice(2)`).
+//! [`Splice`]: moves bytes from one TCP connection to another inside the kernel, through a pipe (`splice(2)`).
 //!
-//! It is for much that comes at once: who reads and writes copies each byte twice, and this not at all, but each step
-//! costs more. Wherever it does not work there is reading and writing, so nothing here fails that would not fail there.
+//! Suitable for large amounts of data: reading and writing copies each byte twice, splicing does not copy, but each
+//! step costs more. If splicing is not possible, the caller reads and writes, so splicing adds no failures.
 
 #[cfg(not(target_os = "linux"))]
 #[path = "pipe_none.rs"]
@@ -21,43 +21,43 @@ pub use self::pipe::release_idle;
 use crate::{Io, NetError, Peer};
 use tokio::io::Interest;
 
-/// Bytes that are taken at once. A task goes through its budget of steps with them, so they bound how long it runs.
+/// Maximum number of bytes spliced at once. The task's budget counts these steps, so the size limits how long the task
+/// runs.
 const TAKEN_MAX: usize = 512 * 1024;
 
 /// One direction between two connections.
 ///
-/// It holds a pipe only while bytes are in it, and takes more only when it is empty: whatever has to be waited for is
-/// then known, and a receiver that is slow is owed no more than one pipe. One that is dropped with bytes in it drops
-/// the pipe too.
+/// It holds a pipe only while bytes are in it, and takes more only when it is empty: this makes clear which side is
+/// waited for, and a slow receiver occupies at most one pipe. Dropping it with bytes in it drops the pipe too.
 #[derive(Debug, Default)]
 pub struct Splice {
     pipe: Option<Pipe>,
     used: bool,
 }
 
-/// Which side of a [`Splice`] broke.
+/// The side of a [`Splice`] that failed.
 #[derive(Debug)]
 pub enum SpliceError {
-    /// The one that bytes come from.
+    /// The source.
     Source(NetError),
-    /// The one that they go to.
+    /// The sink.
     Sink(NetError),
 }
 
 impl Splice {
-    /// Whether bytes were ever taken this way.
+    /// Whether bytes were ever spliced.
     pub fn is_used(&self) -> bool {
         self.used
     }
 
-    /// Whether bytes were taken that the sink does not have yet.
+    /// Whether the pipe contains bytes that the sink has not received yet.
     pub fn holds_bytes(&self) -> bool {
         self.pipe.is_some()
     }
 
-    /// Moves some of a body. How many bytes the sink got; 0 when it is to be read and written instead, because it is
-    /// not apt for this or because nothing has come. `Pending` while the sink is waited for. A body of which more than
-    /// `max` bytes are left is not begun.
+    /// Splices part of a body. Returns the number of bytes sent to the sink; 0 if the body has to be read and written
+    /// instead, because splicing is not possible or no bytes have arrived. `Pending` while waiting for the sink. A body
+    /// with more than `max` remaining bytes is not started.
     pub fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
@@ -84,11 +84,12 @@ impl Splice {
         Poll::Ready(Ok(count as u64))
     }
 
-    /// Takes up to `max` bytes that have come, to be given to a sink of this kind. 0 when they are to be read instead,
-    /// when none have come, and at the end of the stream: reading tells which it is. Call it when all is given.
+    /// Takes up to `max` available bytes, to be given to a sink of this kind. Returns 0 if they have to be read
+    /// instead, if none have arrived, and at the end of the stream: a read distinguishes these cases. To be called when
+    /// all taken bytes have been given.
     pub fn take(&mut self, cx: &mut Context<'_>, source: &Io, sink: &Io, max: u64) -> Result<usize, NetError> {
         let (Io::Tcp(source), Io::Tcp(_)) = (source, sink) else { return Ok(0) };
-        // Takes of the task's budget.
+        // Consumes the task's budget.
         let Poll::Ready(readable) = source.poll_read_ready(cx) else { return Ok(0) };
         readable.map_err(NetError::Io)?;
         let Some(mut pipe) = Pipe::lend() else { return Ok(0) };
@@ -101,7 +102,7 @@ impl Splice {
         Ok(count)
     }
 
-    /// Gives what was taken. How much the sink got; all is given when nothing is held any more.
+    /// Gives the taken bytes to the sink. Returns the number of bytes sent; all are given when the pipe is empty.
     pub fn poll_give(&mut self, cx: &mut Context<'_>, sink: &Io) -> Poll<Result<usize, NetError>> {
         let (Some(pipe), Io::Tcp(sink)) = (&mut self.pipe, sink) else { return Poll::Ready(Ok(0)) };
         let count = loop {

@@ -1,4 +1,4 @@
-//! [`Pipe`]: what bytes lie in between two sockets. A thread lends a bounded number, and keeps a few for the next time.
+//! [`Pipe`]: the pipe between two sockets. A thread lends a limited number of pipes, and keeps a few for reuse.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -9,25 +9,25 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// Pipes that a thread lends at a time; whoever comes then reads and writes. Two descriptors each.
+/// Maximum number of pipes lent at a time; further users read and write instead. Each needs two descriptors.
 pub(super) const LENT_MAX: usize = 32;
 
-/// Pipes that a thread keeps.
+/// Maximum number of pipes that a thread keeps.
 pub(super) const KEPT: usize = 8;
 
-/// What a pipe has room for, in bytes if they were pages of their own. Parts of packets take a place each, whatever
-/// their size, so that much less than this may fill it.
+/// Capacity of a pipe in bytes if all pages were full. Each fragment of a packet occupies a page slot regardless of its
+/// size, so much less data may fill the pipe.
 const SIZE: usize = 1024 * 1024;
 
-/// A pipe with less room is not worth its cost: users beyond their share of pages (`pipe-user-pages-soft`) get them.
+/// Minimum useful capacity: users beyond their share of pages (`pipe-user-pages-soft`) get smaller pipes.
 const SIZE_MIN: usize = 64 * 1024;
 
 thread_local! {
     static FREE: RefCell<Vec<Ends>> = const { RefCell::new(Vec::new()) };
     static LENT: Cell<usize> = const { Cell::new(0) };
-    /// The system refused one: it is not asked again for a while.
+    /// The system refused a pipe: no further attempt is made for a while.
     static REFUSED: Cell<bool> = const { Cell::new(false) };
-    /// One was lent since idle ones were looked for.
+    /// A pipe was lent since the last check for idle ones.
     static BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -37,7 +37,7 @@ struct Ends {
     write: OwnedFd,
 }
 
-/// A pipe that is lent. Given back when dropped, and closed if bytes are in it.
+/// A lent pipe. Returned for reuse when dropped; closed if it contains bytes.
 #[derive(Debug)]
 pub(super) struct Pipe {
     ends: Option<Ends>,
@@ -45,7 +45,7 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// An empty pipe, if there is one to lend.
+    /// An empty pipe, if the limits allow.
     pub(super) fn lend() -> Option<Self> {
         if LENT.get() >= LENT_MAX || REFUSED.get() {
             return None;
@@ -60,14 +60,14 @@ impl Pipe {
         self.held == 0
     }
 
-    /// Takes bytes from a socket. The pipe has to be empty: it is then the socket that has no more. 0 when none have
-    /// come, the stream has ended, or it is not to be had this way.
+    /// Splices bytes from a socket. The pipe has to be empty, so that blocking can only be due to the socket. Returns 0
+    /// if no bytes have arrived, the stream has ended, or splicing is not possible.
     pub(super) fn take(&mut self, source: &TcpStream, max: usize) -> io::Result<usize> {
         let Some(ends) = self.ends.as_ref().filter(|_| self.held == 0) else { return Ok(0) };
         let taken = source.try_io(Interest::READABLE, || {
             match splice(source, None, &ends.write, None, max, FLAGS) {
-                // Reading finds the same, and is waited with: the socket stays readable until it does. There are bytes
-                // that only reading gets by: those that are urgent.
+                // A read finds the same condition, and waits for it: the socket stays readable until the read. Urgent
+                // data can only be passed by reading.
                 Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Ok(0),
                 Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP | Errno::NOMEM) => {
                     REFUSED.set(true);
@@ -82,13 +82,13 @@ impl Pipe {
                 self.held = count;
                 Ok(count)
             }
-            // It was not readable after all.
+            // The socket was not readable after all.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(error) => Err(error),
         }
     }
 
-    /// Gives bytes to a socket. The pipe must not be empty: it is then the socket that takes no more.
+    /// Splices bytes to a socket. The pipe must not be empty, so that blocking can only be due to the socket.
     pub(super) fn give(&mut self, sink: &TcpStream) -> io::Result<usize> {
         let Some(ends) = self.ends.as_ref().filter(|_| self.held > 0) else { return Ok(0) };
         let count = splice(&ends.read, None, sink, None, self.held, FLAGS)?;
@@ -115,7 +115,7 @@ impl Drop for Pipe {
 fn make() -> Option<Ends> {
     let made = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok().and_then(|(read, write)| {
         cardinal_base::descriptors::check(&read).and_then(|()| cardinal_base::descriptors::check(&write)).ok()?;
-        // One that cannot be made larger may do as it is.
+        // If the capacity cannot be increased, the current one may suffice.
         let size = fcntl_setpipe_size(&write, SIZE).or_else(|_| rustix::pipe::fcntl_getpipe_size(&write));
         (size.ok()? >= SIZE_MIN).then_some(Ends { read, write })
     });
@@ -123,8 +123,8 @@ fn make() -> Option<Ends> {
     made
 }
 
-/// Closes this thread's pipes if none was needed since the last call, and lets it ask again for those that the system
-/// refused. To be called from time to time.
+/// Closes this thread's pipes if none was needed since the last call, and allows new attempts after the system refused
+/// a pipe. To be called periodically.
 pub fn release_idle() {
     REFUSED.set(false);
     if !BUSY.replace(false) {
@@ -132,7 +132,7 @@ pub fn release_idle() {
     }
 }
 
-/// Pipes that this thread lends and keeps.
+/// Numbers of pipes that this thread lends and keeps.
 #[cfg(test)]
 pub(super) fn counts() -> (usize, usize) {
     (LENT.get(), FREE.with_borrow(Vec::len))

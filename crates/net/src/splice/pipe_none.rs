@@ -1,4 +1,4 @@
-//! Systems without `splice(2)`: there is never a pipe.
+//! Systems without `splice(2)`: no pipe is ever available.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,5 +26,5 @@ impl Pipe {
     }
 }
 
-/// Nothing to do here.
+/// No pipes exist on this system.
 pub fn release_idle() {}

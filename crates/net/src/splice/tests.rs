@@ -24,7 +24,7 @@ fn peer(io: Io) -> Peer {
     Peer::H1(Box::new(H1::new(io, b"")))
 }
 
-/// Two connections that a body of this framing is to go through, and their far ends.
+/// Two connections for a body with this framing, and their far ends.
 async fn connected(framing: Framing) -> (Peer, Peer, TcpStream, TcpStream) {
     let ((from, near), (far, to)) = (pair().await, pair().await);
     let (mut source, mut sink) = (peer(Io::Tcp(near)), peer(Io::Tcp(far)));
@@ -34,7 +34,7 @@ async fn connected(framing: Framing) -> (Peer, Peer, TcpStream, TcpStream) {
     (source, sink, from, to)
 }
 
-/// Moves some: `false` at the end of the body.
+/// Moves some bytes; `false` at the end of the body.
 fn poll_move(
     cx: &mut Context<'_>,
     splice: &mut Splice,
@@ -70,7 +70,7 @@ async fn relay(splice: &mut Splice, source: &mut Peer, sink: &mut Peer) -> Resul
     Ok(moved)
 }
 
-/// Whether a body was spliced on its way; it arrives as it was sent in any case, and what comes after it stays.
+/// Whether a body was spliced. It arrives unchanged in any case, and bytes after it are kept.
 async fn passes(framing: Framing) -> bool {
     let (mut source, mut sink, mut from, mut to) = connected(framing).await;
     let body = pattern(BODY);
@@ -126,7 +126,7 @@ async fn a_pipe_with_bytes_is_never_used_again() {
     let mut splice = Splice::default();
     let part = pattern(1 << 20);
     let mut moved = 0;
-    // Nobody reads: it fills up, and one pipe is all that is held.
+    // The sink is not read: it fills up, and at most one pipe is occupied.
     let sending = async { while from.write_all(&part).await.is_ok() {} };
     let passing = poll_fn(|cx| {
         while poll_move(cx, &mut splice, &mut source, &mut sink, &mut moved).is_ready() {}
@@ -138,7 +138,7 @@ async fn a_pipe_with_bytes_is_never_used_again() {
     assert_eq!(pipe::counts().0, 1);
     drop(splice);
     assert_eq!(pipe::counts(), (0, kept));
-    // The one that comes next brings nothing of it.
+    // The next connection receives none of these bytes.
     drop((source, sink, from, to));
     assert!(passes(Framing::Length(BODY as u64)).await);
 }
@@ -182,7 +182,7 @@ async fn a_side_that_goes_away_is_told_apart() {
 async fn what_is_not_tcp_or_too_little_is_left_alone() {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut splice = Splice::default();
-    // Too little; too much for who asks; of unknown length, of which little came so far; a chunked sink.
+    // Too little data; more than the caller allows; of unknown length with little data so far; a chunked sink.
     let cases = [
         (Framing::Length(100_000), Framing::Length(100_000), u64::MAX),
         (Framing::Length(BODY as u64), Framing::Length(BODY as u64), BODY as u64 - 1),

@@ -1,4 +1,4 @@
-//! The handshake with a client of which some bytes may have been read.
+//! The handshake with a client from which some bytes may already have been read.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,10 +14,10 @@ use tokio_rustls::server::TlsStream;
 use super::ServerTls;
 use super::words::text;
 
-/// Accepts TLS on `tcp`, of which `prefix` was read before. The caller limits the time.
+/// Accepts TLS on `tcp`, from which `prefix` was already read. The caller enforces the timeout.
 ///
 /// # Errors
-/// When the handshake fails, or a resumed session may not be served: [`ServerTls::verify_resumed`].
+/// If the handshake fails, or a resumed session must not be served: [`ServerTls::verify_resumed`].
 pub async fn accept(tls: &ServerTls, tcp: TcpStream, prefix: &[u8]) -> io::Result<TlsStream<TcpStream>> {
     let stream = accept_with(tls.config(), tcp, prefix).await?;
     tls.verify_resumed(stream.get_ref().1).map_err(|error| {
@@ -26,7 +26,7 @@ pub async fn accept(tls: &ServerTls, tcp: TcpStream, prefix: &[u8]) -> io::Resul
     Ok(stream)
 }
 
-/// The handshake alone: sessions that may be resumed have to be verified after it.
+/// The handshake without the check of resumed sessions, which has to follow.
 pub(crate) async fn accept_with(
     config: &Arc<ServerConfig>,
     tcp: TcpStream,
@@ -36,17 +36,17 @@ pub(crate) async fn accept_with(
     let mut fed = Ok(());
     let mut accepting = pin!(acceptor.accept_with(tcp, |connection| fed = feed(connection, prefix)));
     if let Err(error) = fed {
-        // One step sends the alert. Another one would wait for the client, which may send nothing more.
+        // One poll sends the alert. A further poll would wait for the client, which may send nothing more.
         poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx).is_ready())).await;
         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
     }
     accepting.await
 }
 
-/// Gives a connection what was read of its peer.
+/// Passes the bytes already read to a connection.
 fn feed(connection: &mut ServerConnection, mut bytes: &[u8]) -> Result<(), rustls::Error> {
     while !bytes.is_empty() {
-        // It takes all there is until its buffer is full, which a handshake does not fill.
+        // The connection accepts input until its buffer is full, which a handshake does not reach.
         if !matches!(connection.read_tls(&mut bytes), Ok(1..)) {
             return Err(rustls::Error::General("too many bytes before the handshake".to_owned()));
         }

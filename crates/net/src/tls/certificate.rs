@@ -1,8 +1,8 @@
 //! Certificates and keys in PEM and DER.
 //!
-//! A certificate that a node shows, or that it does not verify, may be anything that carries a public key: X.509
-//! version 1, with extensions that cannot be read, with a validity in an odd form. So [`Fields`] only splits it, by the
-//! order of the fields of RFC 5280 section 4.1.
+//! A certificate that a node presents, or that it does not verify, may be in any form that contains a public key: X.509
+//! version 1, unreadable extensions, an unusual validity. So [`Fields`] only splits it, by the field order of RFC 5280
+//! section 4.1.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) struct PublicKey<'a> {
 }
 
 impl<'a> PublicKey<'a> {
-    /// Finds the public key in a certificate; `None` when these bytes are no certificate.
+    /// Finds the public key in a certificate; `None` if the bytes are not a certificate.
     pub(super) fn of(certificate: &'a [u8]) -> Option<Self> {
         Some(Fields::of(certificate)?.key)
     }
@@ -48,7 +48,7 @@ impl<'a> PublicKey<'a> {
     }
 }
 
-/// The fields of a certificate (RFC 5280 section 4.1), as contents of their elements.
+/// The fields of a certificate (RFC 5280 section 4.1), as element contents.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields<'a> {
     pub(super) issuer: &'a [u8],
@@ -56,12 +56,12 @@ pub(super) struct Fields<'a> {
     pub(super) validity: &'a [u8],
     pub(super) subject: &'a [u8],
     pub(super) key: PublicKey<'a>,
-    /// Nothing before X.509 version 3.
+    /// Absent before X.509 version 3.
     extensions: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// Splits a certificate; `None` when these bytes are no certificate.
+    /// Splits a certificate; `None` if the bytes are not a certificate.
     pub(super) fn of(certificate: &'a [u8]) -> Option<Self> {
         let (certificate, _) = expect(SEQUENCE, certificate)?;
         let (mut rest, _) = expect(SEQUENCE, certificate)?;
@@ -77,7 +77,7 @@ impl<'a> Fields<'a> {
         let (issuer, validity, subject, info) = (next(SEQUENCE)?, next(SEQUENCE)?, next(SEQUENCE)?, next(SEQUENCE)?);
         let (algorithm, bits) = expect(SEQUENCE, info)?;
         let (bits, _) = expect(BIT_STRING, bits)?;
-        // The first byte counts the unused bits at the end: none in a key.
+        // The first byte is the number of unused bits at the end, which is 0 for a key.
         let key = PublicKey { algorithm, bits: bits.strip_prefix(&[0])? };
         let extensions = elements(rest).find(|(tag, _)| *tag == EXTENSIONS);
         let extensions = extensions.and_then(|(_, contents)| expect(SEQUENCE, contents)).unwrap_or_default().0;
@@ -92,14 +92,14 @@ impl<'a> Fields<'a> {
     pub(super) fn extension(&self, id: &[u8]) -> Option<&'a [u8]> {
         elements(self.extensions).find_map(|(_, extension)| {
             let (found, rest) = expect(OBJECT_ID, extension)?;
-            // Between them may be whether it is critical.
+            // An element in between may state whether the extension is critical.
             let value = elements(rest).find(|(tag, _)| *tag == OCTET_STRING);
             value.filter(|_| found == id).map(|(_, value)| value)
         })
     }
 }
 
-/// The elements that follow each other, with their tags, up to one that is damaged.
+/// The consecutive elements, with their tags, up to a malformed one.
 pub(super) fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
         let (tag, contents, rest) = element(bytes)?;
@@ -118,7 +118,7 @@ pub(super) fn expect(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (found == tag).then_some((contents, rest))
 }
 
-/// The first element: its tag, its contents, and what follows it.
+/// The first element: its tag, its contents, and the remaining bytes.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -138,7 +138,7 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 /// Reads a chain and its key.
 ///
 /// # Errors
-/// The chain or the key cannot be read, TLS cannot sign with the key, or it is not the certificate's.
+/// If the chain or the key cannot be read, TLS cannot sign with the key, or the key does not match the certificate.
 pub fn certified_key(chain: &str, key: &str) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = certificates(chain)?;
     let key = private_key(key)?;
@@ -146,7 +146,7 @@ pub fn certified_key(chain: &str, key: &str) -> Result<Arc<CertifiedKey>, TlsErr
     let key = provider.key_provider.load_private_key(key).map_err(|e| TlsError::Key(text(&e).into()))?;
     let shown = chain.first().and_then(|leaf| PublicKey::of(leaf));
     let shown = shown.ok_or_else(|| TlsError::Certificate("it has no public key".to_owned()))?;
-    // rustls would compare them itself, but reads the certificate more strictly than needed here.
+    // rustls could compare them itself, but parses the certificate more strictly than needed here.
     let own = key.public_key();
     let own = own.as_ref().and_then(|info| {
         let (info, _) = expect(SEQUENCE, info)?;
@@ -164,20 +164,20 @@ pub(super) fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError>
     PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|e| TlsError::Key(e.to_string()))
 }
 
-/// Reads certificates in PEM; at least one.
+/// Reads certificates in PEM; at least one is required.
 ///
 /// # Errors
-/// The text holds none, or a block of it is damaged.
+/// If the text contains none, or a block of it is malformed.
 pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let found = found.map_err(|e| TlsError::Certificate(e.to_string()))?;
     if found.is_empty() { Err(TlsError::Certificate("no certificate in the PEM text".to_owned())) } else { Ok(found) }
 }
 
-/// Makes a certificate for `localhost`, signed by itself, for a node without one.
+/// Creates a self-signed certificate for `localhost`, for a node without certificates.
 ///
 /// # Errors
-/// The system gives no randomness.
+/// If the system provides no randomness.
 pub fn self_signed() -> Result<Arc<CertifiedKey>, TlsError> {
     let made =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(|e| TlsError::Config(e.to_string()))?;

@@ -1,4 +1,4 @@
-//! TLS with upstreams, and with whomever else the node calls.
+//! TLS with upstreams and with other servers that the node calls.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use super::unverified::unverified;
 use super::words::text;
 use super::{TlsError, certified_key, verify};
 
-/// What TLS with an upstream is made of.
+/// The settings of TLS with an upstream.
 #[derive(Clone, Default)]
 pub struct ClientSettings {
     /// Verify the upstream's certificate.
     pub verify: bool,
-    /// Most intermediate certificates when verifying.
+    /// Maximum number of intermediate certificates.
     pub verify_depth: Option<u8>,
-    /// Authorities in PEM; `None` for the system's.
+    /// Authorities in PEM; `None` means those of the system.
     pub authorities: Option<String>,
-    /// The certificate to show: chain and key in PEM.
+    /// The client certificate: chain and key in PEM.
     pub client: Option<(Box<str>, Box<str>)>,
-    /// Protocols to offer.
+    /// ALPN protocols to offer.
     pub alpn: Vec<Vec<u8>>,
 }
 
 impl ClientSettings {
-    /// A digest that is the same for equal settings only. It tells nothing about the private key.
+    /// A digest that is equal only for equal settings. It does not reveal the private key.
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut context = Context::new(&SHA256);
         let mut field = |bytes: Option<&[u8]>| {
-            // Lengths keep apart what stands beside each other.
+            // The length prefix separates adjacent values.
             context.update(&bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_be_bytes());
             context.update(bytes.unwrap_or_default());
         };
@@ -49,11 +49,11 @@ impl ClientSettings {
     }
 }
 
-/// Makes TLS with an upstream. Sessions are resumed only by connections of the same configuration: what is made of other
-/// settings has none of them.
+/// Builds the TLS configuration for an upstream. Sessions are only resumed by connections of the same configuration.
 ///
 /// # Errors
-/// The authorities, the certificate to show or its key cannot be used, or the system's authorities cannot be read now.
+/// If the authorities, the client certificate or its key cannot be used, or the system's authorities cannot be read
+/// now.
 pub fn client_config(settings: &ClientSettings) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(super::inner_plaintext::provider());
     let config_error = |e: rustls::Error| TlsError::Config(text(&e).into());

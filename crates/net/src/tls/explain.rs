@@ -1,11 +1,11 @@
-//! Why a handshake with an upstream failed, in plain words.
+//! Explains why a handshake with an upstream failed.
 
 use std::io::{Error, ErrorKind};
 
 use rustls::{AlertDescription, ClientConfig};
 
-/// What to add to an error of a handshake: what this node offers when the server wants something else, and where to read
-/// on. Empty where the error says enough.
+/// An explanation to add to a handshake error: what this node offers if the server requires something else, and where
+/// to find more. Empty if the error is clear by itself.
 pub(crate) fn explain(error: &Error, config: &ClientConfig) -> String {
     use AlertDescription as Alert;
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -35,7 +35,7 @@ pub(crate) fn explain(error: &Error, config: &ClientConfig) -> String {
         Some(rustls::Error::InvalidMessage(_)) => {
             return "; the server does not seem to speak TLS on this port".to_owned();
         }
-        // Some servers end the connection instead of saying that they refuse.
+        // Some servers close the connection instead of sending an alert.
         None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
             "the server closed the connection during the handshake, perhaps because it supports nothing that is offered"
         }

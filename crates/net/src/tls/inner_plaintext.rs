@@ -1,9 +1,9 @@
-//! TLS 1.3 records without a content type, answered with the alert that RFC 8446 section 5.4 demands.
+//! TLS 1.3 records without a content type: answered with the alert that RFC 8446 section 5.4 requires.
 //!
-//! The content type of a TLS 1.3 record is its last byte that is not zero, after decryption. For a record of zeros alone
-//! rustls reports an error and queues no alert, so that the connection would end with `close_notify`, as if all were
-//! well. Here the error is turned into the one for another content type that must not occur, for which rustls queues
-//! the same alert: `unexpected_message`.
+//! The content type of a TLS 1.3 record is its last non-zero byte after decryption. For a record of zeros alone, rustls
+//! reports an error and queues no alert, so that the connection would end with `close_notify`, as after a regular end.
+//! Here the error is mapped to the one for a disallowed content type, for which rustls queues the same alert:
+//! `unexpected_message`.
 
 use std::sync::LazyLock;
 

@@ -33,16 +33,16 @@ pub use supplied::{SuppliedCertificate, prove};
 pub use unverified::unverified;
 pub use words::{io_text, text};
 
-/// Why key material cannot be used.
+/// Why certificates or keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// Not PEM, or no certificate in it.
+    /// Not PEM, or without a certificate.
     #[error("certificate: {0}")]
     Certificate(String),
-    /// Not PEM, or no private key in it.
+    /// Not PEM, or without a private key.
     #[error("key: {0}")]
     Key(String),
-    /// The certificate is not the key's.
+    /// The certificate does not match the key.
     #[error("certificate does not match key")]
     Mismatch,
     /// The authorities cannot be used.
@@ -51,13 +51,13 @@ pub enum TlsError {
     /// The system's authorities cannot be read at the moment.
     #[error("the system's certificate authorities cannot be read: {0}")]
     SystemAuthorities(io::Error),
-    /// The configuration as a whole is refused.
+    /// The TLS library rejects the configuration.
     #[error("{0}")]
     Config(String),
 }
 
 impl TlsError {
-    /// Whether the same settings may be usable a little later.
+    /// Whether the same settings may be usable later.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::SystemAuthorities(_))
     }
@@ -83,7 +83,7 @@ pub fn provider(cipher_suites: &[Box<str>]) -> (Arc<CryptoProvider>, Vec<Box<str
     (Arc::new(provider), unknown)
 }
 
-/// Whether rustls's name of a suite is this IANA or OpenSSL name: `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`,
+/// Whether rustls's name of a suite corresponds to this IANA or OpenSSL name: `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`,
 /// `ECDHE-RSA-AES128-GCM-SHA256`.
 fn suite_is(ours: &str, theirs: &str) -> bool {
     let plain = |name: &str| {

@@ -1,4 +1,4 @@
-//! [`Names`]: which certificate is shown for which server name.
+//! [`Names`]: selects the certificate for a server name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Serves `pairs` (of different key types, preferred first) for a name: exact, `*.x`, `x.*`, or `*` for all others.
+    /// Uses `pairs` (of different key types, preferred first) for a name: exact, `*.x`, `x.*`, or `*` for all others.
     pub fn add(&mut self, name: &str, pairs: &[Arc<CertifiedKey>]) {
         let name = name.to_ascii_lowercase();
         if name == "*" {
@@ -32,7 +32,8 @@ impl Names {
         }
     }
 
-    /// The pairs for a server name (Kong: exact, then `*.` for the first label, then `.*` for the last, then default).
+    /// The pairs for a server name (as in Kong: exact, then `*.` for the first label, then `.*` for the last, then
+    /// default).
     pub fn find(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
         let Some(name) = name else { return &self.default };
         let lower;

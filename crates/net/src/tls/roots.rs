@@ -1,4 +1,4 @@
-//! [`Roots`]: the CA certificates that peers are verified by.
+//! [`Roots`]: the CA certificates by which peers are verified.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::trusted::Trusted;
 use super::words::text;
 use super::{TlsError, certificates};
 
-/// Trusted CA certificates: ends of chains, and what is trusted itself.
+/// Trusted CA certificates: roots of chains, and directly trusted certificates.
 #[derive(Debug)]
 pub(super) struct Roots {
     pub(super) store: Arc<RootCertStore>,
@@ -19,7 +19,7 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    /// Those of a PEM text.
+    /// Reads the certificates of a PEM text.
     pub(super) fn read(pem: &str) -> Result<Self, TlsError> {
         let certificates = certificates(pem)?;
         let trusted = Trusted::new(&certificates);
@@ -30,10 +30,10 @@ impl Roots {
         Ok(Self { store: Arc::new(store), trusted })
     }
 
-    /// Those of the system.
+    /// The certificates of the system.
     ///
     /// # Errors
-    /// They cannot be read now, and never were.
+    /// If they cannot be read now, and were never read before.
     pub(super) fn of_system() -> Result<Arc<Self>, TlsError> {
         Self::loaded(load_native_certs(), &mut Self::last())
     }
@@ -43,7 +43,8 @@ impl Roots {
         LAST.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was loaded, or else what was loaded last if the node could not read all of it. Equal roots are held once.
+    /// The loaded certificates, or those loaded before if the node could not read all of them. Equal roots are stored
+    /// once.
     pub(super) fn loaded(found: CertificateResult, last: &mut Option<Arc<Self>>) -> Result<Arc<Self>, TlsError> {
         let CertificateResult { certs, errors, .. } = found;
         if let Some(error) = errors.into_iter().find_map(shortage) {
@@ -65,20 +66,20 @@ impl Roots {
     }
 }
 
-/// Whether the system's CA certificates were read before.
+/// Whether the system's CA certificates have been read.
 pub fn has_system_authorities() -> bool {
     Roots::last().is_some()
 }
 
-/// Reads the system's CA certificates. From then on those are used when they cannot be read again.
+/// Reads the system's CA certificates. If they cannot be read again later, these are used.
 ///
 /// # Errors
-/// They cannot be read now, and never were.
+/// If they cannot be read now, and were never read before.
 pub fn read_system_authorities() -> Result<(), TlsError> {
     Roots::of_system().map(drop)
 }
 
-/// The error of the system, if reading may work a little later.
+/// The error of the system, if a later attempt may succeed.
 fn shortage(error: rustls_native_certs::Error) -> Option<io::Error> {
     use rustls::pki_types::pem;
     let error = match error.kind {

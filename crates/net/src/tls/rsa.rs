@@ -1,10 +1,10 @@
-//! Signatures by RSA keys of less than 2048 bits, which aws-lc verifies only in part. They prove little, but a peer that
-//! nobody verifies may have such a key (Kong accepts it). Nothing here is secret.
+//! Verifies signatures by RSA keys of less than 2048 bits, which aws-lc only supports in part. They prove little, but a
+//! peer that is not verified may have such a key (Kong accepts it). Nothing here is secret.
 
 use aws_lc_rs::digest::{self, digest};
 use num_bigint::BigUint;
 
-/// How a message becomes the number that is signed.
+/// The encoding of a message for signing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Padding {
     /// RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2).
@@ -13,13 +13,13 @@ pub(super) enum Padding {
     Pss,
 }
 
-/// The shortest modulus and the longest exponent, bytes.
+/// Minimum length of the modulus and maximum length of the exponent, bytes.
 const MODULUS_MIN: usize = 64;
 const EXPONENT_MAX: usize = 8;
-/// The longest modulus, bytes: longer keys are left to aws-lc.
+/// Maximum length of the modulus, bytes: longer keys are handled by aws-lc.
 pub(super) const MODULUS_MAX: usize = 255;
 
-/// Whether `signature` is the key's over `message`.
+/// Whether `signature` is a signature of `message` by the key.
 pub(super) fn verify(
     (modulus, exponent): (&[u8], &[u8]),
     (hash, padding): (&'static digest::Algorithm, Padding),
@@ -60,7 +60,7 @@ fn left_padded(number: &[u8], length: usize) -> Vec<u8> {
 
 /// EMSA-PKCS1-v1_5 (RFC 8017 section 9.2).
 fn pkcs1(hash: &'static digest::Algorithm, hashed: &[u8], length: usize) -> Option<Vec<u8>> {
-    // The last byte of SHA-2's object ids, 2.16.840.1.101.3.4.2.x.
+    // The last byte of the object ids of SHA-2, 2.16.840.1.101.3.4.2.x.
     let id = [(&digest::SHA256, 1), (&digest::SHA384, 2), (&digest::SHA512, 3)];
     let (_, id) = id.into_iter().find(|(known, _)| *known == hash)?;
     let size = hashed.len() as u8;
@@ -74,7 +74,7 @@ fn pkcs1(hash: &'static digest::Algorithm, hashed: &[u8], length: usize) -> Opti
     Some(expected)
 }
 
-/// EMSA-PSS-VERIFY (RFC 8017 section 9.1.2) of an encoded message of so many bits.
+/// EMSA-PSS-VERIFY (RFC 8017 section 9.1.2) of an encoded message of `bits` bits.
 fn is_pss(hash: &'static digest::Algorithm, hashed: &[u8], encoded: &[u8], bits: usize) -> Option<bool> {
     let size = hash.output_len();
     let (masked, rest) = encoded.split_at_checked(encoded.len().checked_sub(size + 1)?)?;

@@ -13,24 +13,24 @@ use super::roots::Roots;
 use super::words::text;
 use super::{Names, TlsError, verify};
 
-/// What a listener's TLS is made of.
+/// The settings of a listener's TLS.
 pub struct ServerSettings {
-    /// Crypto.
+    /// The crypto provider.
     pub provider: Arc<CryptoProvider>,
     /// Certificates.
     pub names: Arc<Names>,
     /// Offer HTTP/2.
     pub http2: bool,
-    /// Offer ALPN at all (HTTP listeners).
+    /// Offer ALPN (HTTP listeners).
     pub alpn: bool,
-    /// Ask for a client certificate and verify it by these PEM authorities.
+    /// Request a client certificate and verify it by these PEM authorities.
     pub client_authorities: Option<String>,
-    /// Refuse clients without one.
+    /// Reject clients without a certificate.
     pub client_required: bool,
-    /// Nothing below TLS 1.3.
+    /// Require TLS 1.3.
     pub tls13_only: bool,
-    /// Makes session tickets; shared by all generations, so that sessions outlive them. A session is resumed only under
-    /// the verification of clients under which it began.
+    /// Creates session tickets; shared by all generations, so that sessions outlive them. A session is only resumed
+    /// under the client verification under which it was established.
     pub ticketer: Arc<dyn ProducesTickets>,
 }
 
@@ -44,12 +44,12 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// For handshakes.
+    /// The TLS configuration.
     pub fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }
 
-    /// Identifies how clients are verified: another number when the mode or the authorities are others.
+    /// Identifies the client verification: the number changes with the mode or the authorities.
     pub fn verification(&self) -> u64 {
         self.verification
     }
@@ -62,10 +62,10 @@ impl ServerTls {
     }
 
     /// Whether a client may be served that has just completed its handshake. A full handshake has verified its
-    /// certificate; a resumed one has not, and since then it may have expired.
+    /// certificate; a resumed one has not, and the certificate may have expired since.
     ///
     /// # Errors
-    /// Those of the verification.
+    /// The error of the verification.
     pub fn verify_resumed(&self, connection: &ServerConnection) -> Result<(), rustls::Error> {
         let Some(verifier) = &self.verifier else { return Ok(()) };
         if connection.handshake_kind() != Some(HandshakeKind::Resumed) {
@@ -82,18 +82,18 @@ impl ServerTls {
     }
 }
 
-/// Session tickets with keys that rotate.
+/// A ticketer with rotating keys.
 ///
 /// # Errors
-/// When the system gives no randomness.
+/// If the system provides no randomness.
 pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, TlsError> {
     rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|e| TlsError::Config(text(&e).into()))
 }
 
-/// Makes a listener's TLS.
+/// Builds the TLS configuration of a listener.
 ///
 /// # Errors
-/// The authorities or the settings as a whole cannot be used.
+/// If the authorities or the settings as a whole cannot be used.
 pub fn server_config(settings: ServerSettings) -> Result<ServerTls, TlsError> {
     let config_error = |e: rustls::Error| TlsError::Config(text(&e).into());
     let versions: &[&rustls::SupportedProtocolVersion] =
@@ -122,8 +122,8 @@ pub fn server_config(settings: ServerSettings) -> Result<ServerTls, TlsError> {
     Ok(ServerTls { config: Arc::new(config), verifier, verification, tickets })
 }
 
-/// A digest of all that decides which clients are served, and of what is spoken: HTTP or not. The order of the
-/// authorities, and how their text is laid out, does not matter.
+/// A digest of the settings that determine which clients are served, and of the protocol: HTTP or not. The order of the
+/// authorities and the layout of their text are irrelevant.
 fn verification(settings: &ServerSettings) -> Result<[u8; 32], TlsError> {
     let mut context = Context::new(&SHA256);
     context.update(&[u8::from(settings.alpn), u8::from(settings.client_authorities.is_some())]);
@@ -142,8 +142,8 @@ fn verification(settings: &ServerSettings) -> Result<[u8; 32], TlsError> {
     Ok(digest)
 }
 
-/// Session tickets that are void under another verification of clients: a session that began without a certificate, or
-/// with one of an authority that is not trusted any more, must not be resumed where it would be refused today.
+/// Session tickets that are invalid under another client verification: a session established without a certificate, or
+/// with one of an authority that is no longer trusted, must not be resumed where it would be rejected today.
 #[derive(Debug)]
 pub(super) struct BoundTickets {
     pub(super) inner: Arc<dyn ProducesTickets>,

@@ -1,4 +1,4 @@
-//! [`SuppliedCertificate`]: a certificate that is not of the configuration, and TLS of a listener with it.
+//! [`SuppliedCertificate`]: a certificate that does not come from the configuration, and the TLS configuration with it.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use super::server::{BoundTickets, ServerTls};
 use super::words::text;
 use super::{TlsError, accept_with};
 
-/// A certificate that is supplied for one handshake at a time.
+/// A certificate that is supplied for single handshakes.
 #[derive(Debug)]
 pub struct SuppliedCertificate {
     key: Arc<CertifiedKey>,
-    /// Of the chain: what sessions are bound to.
+    /// Digest of the chain, to which sessions are bound.
     digest: [u8; 32],
 }
 
@@ -24,7 +24,7 @@ impl SuppliedCertificate {
     /// Reads a chain and its key in PEM.
     ///
     /// # Errors
-    /// The chain or the key cannot be read, TLS cannot sign with the key, or it is not the certificate's.
+    /// If the chain or the key cannot be read, TLS cannot sign with the key, or the key does not match the certificate.
     pub fn parse(chain: &str, key: &str) -> Result<Self, TlsError> {
         let key = certified_key(chain, key)?;
         let mut context = Context::new(&SHA256);
@@ -37,8 +37,9 @@ impl SuppliedCertificate {
 }
 
 impl ServerTls {
-    /// The same TLS with another certificate. Sessions that begin with it are resumed only with it, and sessions that
-    /// began with another one, or with those of the configuration, are not: a resumed handshake shows no certificate.
+    /// The same TLS settings with another certificate. Sessions established with it are only resumed with it, and
+    /// sessions established with another one, or with those of the configuration, are not resumed: a resumed handshake
+    /// presents no certificate.
     #[must_use]
     pub fn with_certificate(&self, certificate: &SuppliedCertificate) -> Self {
         let mut context = Context::new(&SHA256);
@@ -49,16 +50,16 @@ impl ServerTls {
         let mut config = ServerConfig::clone(&self.config);
         config.cert_resolver = Arc::new(Fixed(Arc::clone(&certificate.key)));
         config.ticketer = Arc::clone(&tickets) as _;
-        // The sessions that a node stores itself are those of one configuration, which is used once here.
+        // Server-side session storage belongs to one configuration, and this one is used once.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Self { config: Arc::new(config), verifier: self.verifier.clone(), verification: self.verification, tickets }
     }
 
-    /// TLS for a handshake that only proves control of a name, by this certificate and in this protocol (RFC 8737).
-    /// Nothing may be served on the connection: clients are not verified.
+    /// The TLS configuration for a handshake that only proves control of a name, by this certificate and ALPN protocol
+    /// (RFC 8737). No requests may be served on the connection: clients are not verified.
     ///
     /// # Errors
-    /// When the cryptography of this TLS cannot be used so.
+    /// If the crypto provider of this configuration cannot be used for it.
     pub fn challenge(&self, certificate: &SuppliedCertificate, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(self.config.crypto_provider()))
             .with_protocol_versions(rustls::ALL_VERSIONS)
@@ -72,14 +73,14 @@ impl ServerTls {
     }
 }
 
-/// Does the handshake of [`ServerTls::challenge`], and ends the connection.
+/// Performs the handshake of [`ServerTls::challenge`], and closes the connection.
 ///
 /// # Errors
-/// When the handshake fails.
+/// If the handshake fails.
 pub async fn prove(config: &Arc<ServerConfig>, tcp: tokio::net::TcpStream, prefix: &[u8]) -> std::io::Result<()> {
     use tokio::io::AsyncWriteExt as _;
     let mut stream = accept_with(config, tcp, prefix).await?;
-    // The client may have left, now that it knows.
+    // The client may have closed the connection after receiving the certificate.
     stream.shutdown().await.ok();
     Ok(())
 }
@@ -90,7 +91,7 @@ fn digest(context: Context) -> [u8; 32] {
     digest
 }
 
-/// One certificate for all names.
+/// The same certificate for all names.
 #[derive(Debug)]
 struct Fixed(Arc<CertifiedKey>);
 

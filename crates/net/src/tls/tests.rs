@@ -43,7 +43,7 @@ fn suites_have_two_spellings() {
     assert!(suite_is("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"));
 }
 
-/// A certificate of X.509 version 3 for `localhost`.
+/// An X.509 version 3 certificate for `localhost`.
 fn some_certificate() -> Vec<u8> {
     self_signed().unwrap().cert[0].to_vec()
 }
@@ -88,7 +88,7 @@ proptest! {
     }
 }
 
-/// Signatures of openssl over `a message` with the exponent 65537: modulus, hash, padding, signature.
+/// Signatures by openssl of `a message` with the exponent 65537: modulus, hash, padding, signature.
 const RSA_VECTORS: &str = include_str!("rsa_vectors.txt");
 
 #[test]
@@ -119,7 +119,7 @@ fn small_rsa_keys_verify_what_openssl_signs() {
     assert_eq!(count, 28);
 }
 
-/// A clock that stands at an hour.
+/// A clock that is set to an hour.
 #[derive(Debug)]
 struct Hour(u64);
 
@@ -129,10 +129,10 @@ impl TimeProvider for Hour {
     }
 }
 
-/// Years begin here, as hours since the epoch: 2030.
+/// The start of the tests' calendar, as hours since the epoch: 2030.
 const START: u64 = 525_960;
 
-/// An authority, and a client certificate of it that is valid for the first day of 2030.
+/// An authority, and a client certificate issued by it that is valid on the first day of 2030.
 fn client_certificate() -> (String, ClientConfigs) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
@@ -170,7 +170,7 @@ impl ClientConfigs {
     }
 }
 
-/// A handshake at an hour, and what comes of looking at it once more.
+/// The result of a handshake at an hour, and of verifying it once more.
 async fn handshake(tls: &ServerTls, client: &Arc<ClientConfig>) -> (Option<HandshakeKind>, bool) {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let served = async {
@@ -183,7 +183,7 @@ async fn handshake(tls: &ServerTls, client: &Arc<ClientConfig>) -> (Option<Hands
     let asked = async {
         let name = ServerName::try_from("a.test").unwrap();
         let mut stream = TlsConnector::from(Arc::clone(client)).connect(name, near).await.unwrap();
-        // The ticket comes before it.
+        // The ticket arrives before the byte.
         stream.read_u8().await.unwrap();
     };
     tokio::join!(served, asked).0
@@ -315,7 +315,7 @@ fn errors_are_told_in_plain_words() {
     assert_eq!(io_text(&std::io::ErrorKind::ConnectionReset.into()), "connection reset");
 }
 
-/// What looking for the system's authorities came to.
+/// The result of reading the system's authorities.
 fn found(certificates: &[&CertifiedKey], error: Option<i32>) -> rustls_native_certs::CertificateResult {
     let folder = std::env::temp_dir().join(format!("cardinal-roots-{}", std::process::id()));
     let mut found = rustls_native_certs::load_certs_from_paths(None, None);
@@ -338,7 +338,7 @@ fn a_shortage_does_not_take_the_systems_authorities_away() {
         assert!(error.is_transient() && last.is_none(), "{error}");
         let first = roots::Roots::loaded(found(&[&a], None), &mut last).unwrap();
         assert_eq!(first.store.len(), 1);
-        // The rest of them could not be read.
+        // The other certificates could not be read.
         let kept = roots::Roots::loaded(found(&[&b], shortage), &mut last).unwrap();
         assert!(Arc::ptr_eq(&first, &kept));
         let same = roots::Roots::loaded(found(&[&a], None), &mut last).unwrap();
@@ -346,7 +346,7 @@ fn a_shortage_does_not_take_the_systems_authorities_away() {
         let more = roots::Roots::loaded(found(&[&a, &b], None), &mut last).unwrap();
         assert_eq!(more.store.len(), 2);
     }
-    // What cannot be read at all is not there, and nothing is waited for.
+    // Unreadable certificates are treated as missing; a retry is not expected to help.
     let denied = Some(Errno::ACCESS.raw_os_error());
     assert_eq!(roots::Roots::loaded(found(&[&a], denied), &mut None).unwrap().store.len(), 1);
 }
@@ -362,7 +362,7 @@ proptest! {
         let trusted = trusted::Trusted::new(std::slice::from_ref(&certificate));
         let name = ServerName::try_from("localhost").unwrap();
         for purpose in [trusted::Purpose::Server(&name), trusted::Purpose::Client] {
-            // It must only come to an end.
+            // Verification only has to terminate.
             drop(trusted.verify(&certificate, purpose, UnixTime::now()));
         }
     }

@@ -1,8 +1,8 @@
-//! Certificates that are trusted themselves: a self-signed certificate that is also one of the trusted CA certificates.
+//! Directly trusted certificates: self-signed certificates that are also trusted CA certificates.
 //!
-//! webpki refuses most of them from a peer: a CA certificate ends a chain there, and cannot begin one. OpenSSL, and so
-//! Kong, accepts them as long as they are valid now, for the name and for the use. X.509 version 1 is accepted too, and
-//! the common names of a certificate without subject alternative names count.
+//! webpki rejects most of them as peer certificates: it only accepts a CA certificate as the end of a chain. OpenSSL,
+//! and so Kong, accepts them as long as they are valid for the time, the name and the usage. X.509 version 1 is
+//! accepted too, and the common names of a certificate without subject alternative names are used.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use rustls::{CertificateError, Error};
 
 use super::certificate::{BIT_STRING, Fields, OBJECT_ID, SEQUENCE, elements, expect};
 
-/// What the certificate of a peer is needed for.
+/// The usage for which a peer's certificate is verified.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose<'x> {
-    /// A server of this name.
+    /// A server with this name.
     Server(&'x ServerName<'x>),
     Client,
 }
@@ -35,13 +35,13 @@ impl Trusted {
         Self(digests.into())
     }
 
-    /// Whether this is one of the certificates, and signed by itself.
+    /// Whether this is one of the certificates, and self-signed.
     pub(super) fn contains(&self, certificate: &[u8]) -> bool {
         let is_self_issued = Fields::of(certificate).is_some_and(|fields| fields.issuer == fields.subject);
         is_self_issued && self.0.binary_search(&sha256(certificate)).is_ok()
     }
 
-    /// Verifies a certificate that is trusted itself; `None` for any other.
+    /// Verifies a directly trusted certificate; `None` for any other certificate.
     pub(super) fn verify(
         &self,
         certificate: &CertificateDer<'_>,
@@ -81,7 +81,7 @@ fn verify(
     }
     let parsed = match ParsedCertificate::try_from(certificate) {
         Ok(parsed) => Some(parsed),
-        // Without extensions it can be of an older version, which says no more than the fields above.
+        // Without extensions, the certificate may be of an older version, which only has the fields above.
         Err(_) if !fields.has_extensions() => None,
         Err(Error::InvalidCertificate(error)) => return Err(error),
         Err(_) => return Err(CertificateError::BadEncoding),
@@ -102,12 +102,12 @@ const KEY_USAGE: &[u8] = &[0x55, 29, 15];
 const SUBJECT_ALTERNATIVE_NAMES: &[u8] = &[0x55, 29, 17];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 29, 37];
 
-/// Whether the extensions for the use of the key, where there are any, allow what it is used for.
+/// Whether the key usage extensions, if any, allow the purpose.
 fn allows(fields: &Fields<'_>, purpose: Purpose<'_>) -> bool {
     /// `id-kp-serverAuth` and `id-kp-clientAuth`.
     const SERVER: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
     const CLIENT: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
-    /// Bits of the key usage, the first one the highest.
+    /// Bits of the key usage; the first bit is the highest.
     const DIGITAL_SIGNATURE: u8 = 0x80;
     const KEY_ENCIPHERMENT: u8 = 0x20;
     const KEY_AGREEMENT: u8 = 0x08;
@@ -120,7 +120,7 @@ fn allows(fields: &Fields<'_>, purpose: Purpose<'_>) -> bool {
         elements(ids).any(|(tag, found)| tag == OBJECT_ID && found == id)
     });
     let usage = fields.extension(KEY_USAGE).map(|value| {
-        // The first byte counts unused bits.
+        // The first byte is the number of unused bits.
         let found = expect(BIT_STRING, value).and_then(|(found, _)| found.get(1).copied());
         found.unwrap_or_default() & bits != 0
     });
@@ -154,18 +154,18 @@ fn common_names(subject: &[u8]) -> Vec<&str> {
     names.collect()
 }
 
-/// Whether a name is the pattern's, whose first label may be `*` for any one.
+/// Whether a name matches the pattern, whose first label may be `*`.
 fn host_matches(pattern: &str, name: &str) -> bool {
     let below = |name: &str| name.split_once('.').map(|(label, rest)| (!label.is_empty(), rest.to_ascii_lowercase()));
     let name = name.strip_suffix('.').unwrap_or(name);
     match pattern.strip_prefix("*.") {
-        // `*.test` would be all of a top-level domain.
+        // `*.test` would match a whole top-level domain.
         Some(rest) => rest.contains('.') && below(name) == Some((true, rest.to_ascii_lowercase())),
         None => pattern.eq_ignore_ascii_case(name),
     }
 }
 
-/// A time of a certificate: `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`; 1970 for what is before.
+/// A time in a certificate: `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`; 1970 for earlier times.
 fn time(tag: u8, text: &[u8]) -> Option<UnixTime> {
     /// `UTCTime` and `GeneralizedTime`.
     const SHORT: u8 = 0x17;
@@ -188,7 +188,7 @@ fn time(tag: u8, text: &[u8]) -> Option<UnixTime> {
     }
     let days = day_of_date(u64::from(year), u64::from(month), u64::from(day));
     let seconds = u64::from(hour * 3_600 + minute * 60 + second);
-    // Nothing that is verified now depends on which day before 1970 it was.
+    // The exact date is irrelevant for times before 1970.
     let Some(days) = days else { return Some(UnixTime::since_unix_epoch(Duration::ZERO)) };
     Some(UnixTime::since_unix_epoch(Duration::from_secs(days * 86_400 + seconds)))
 }

@@ -1,4 +1,4 @@
-//! Signatures of handshakes by keys of certificates that webpki does not read, and [`Unverified`]: TLS with a server
+//! Verifies handshake signatures by keys of certificates that webpki does not parse; [`Unverified`]: TLS with a server
 //! whose certificate is not verified.
 
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use super::certificate::PublicKey;
 use super::rsa::{self, Padding};
 
-/// A verifier that accepts any certificate, as OpenSSL does without verification (Kong's default). That the server has
-/// the private key of the certificate is checked all the same: its signature must belong to the handshake. Only schemes
-/// of the provider are accepted, and those of RSASSA-PSS keys that go with them.
+/// A verifier that accepts any certificate, as OpenSSL does without verification (Kong's default). It still checks that
+/// the server has the private key of the certificate, by the signature of the handshake. Only the provider's signature
+/// schemes are accepted, and the matching ones for RSASSA-PSS keys.
 pub fn unverified(provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Unverified(Signatures { provider, small_keys: true }))
 }
@@ -22,7 +22,7 @@ pub fn unverified(provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> 
 #[derive(Debug)]
 struct Unverified(Signatures);
 
-/// Verifies signatures of handshakes.
+/// Verifies handshake signatures.
 #[derive(Debug)]
 pub(super) struct Signatures {
     pub(super) provider: Arc<CryptoProvider>,
@@ -46,7 +46,7 @@ impl Signatures {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // PKCS#1 padding ended with TLS 1.2 (RFC 8446 section 4.2.3).
+        // TLS 1.3 does not allow PKCS#1 padding (RFC 8446 section 4.2.3).
         if matches!(rsa_scheme(signed.scheme), Some((_, Padding::Pkcs1, _))) {
             return Err(wrong_key());
         }
@@ -82,7 +82,7 @@ impl Signatures {
         }
     }
 
-    /// Whether one of the algorithms that a scheme may stand for, and that fits the key, accepts the signature.
+    /// Whether the signature is valid by one of the algorithms that the scheme allows and that match the key.
     fn by_provider(
         &self,
         message: &[u8],
@@ -103,18 +103,18 @@ impl Signatures {
     }
 }
 
-/// Object ids of RSA keys, with their tags: `rsaEncryption`, and `id-RSASSA-PSS` for keys that do nothing else.
+/// Object ids of RSA keys, with their tags: `rsaEncryption`, and `id-RSASSA-PSS` for PSS-only keys.
 const RSA: &[u8] = &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const RSA_PSS: &[u8] = &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
 
-/// `rsa_pss_pss_sha256` and its like (RFC 8446 section 4.2.3), which rustls has no names for.
+/// `rsa_pss_pss_sha256` and similar schemes (RFC 8446 section 4.2.3), for which rustls has no names.
 const PSS_PSS: [(SignatureScheme, SignatureScheme); 3] = [
     (SignatureScheme::Unknown(0x080b), SignatureScheme::RSA_PSS_SHA512),
     (SignatureScheme::Unknown(0x080a), SignatureScheme::RSA_PSS_SHA384),
     (SignatureScheme::Unknown(0x0809), SignatureScheme::RSA_PSS_SHA256),
 ];
 
-/// Hash, padding and kind of key of a scheme of RSA.
+/// Hash, padding and key type of an RSA scheme.
 fn rsa_scheme(scheme: SignatureScheme) -> Option<(&'static digest::Algorithm, Padding, &'static [u8])> {
     let id = if plain(scheme) == scheme { RSA } else { RSA_PSS };
     let (hash, padding) = match plain(scheme) {
@@ -129,7 +129,7 @@ fn rsa_scheme(scheme: SignatureScheme) -> Option<(&'static digest::Algorithm, Pa
     Some((hash, padding, id))
 }
 
-/// The scheme that verifies the same signatures and that rustls has a name for.
+/// The scheme with a name in rustls that verifies the same signatures.
 fn plain(scheme: SignatureScheme) -> SignatureScheme {
     PSS_PSS.iter().find(|(pss, _)| *pss == scheme).map_or(scheme, |(_, plain)| *plain)
 }

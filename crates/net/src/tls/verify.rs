@@ -1,5 +1,5 @@
-//! Verification of the certificates of peers, of servers and of clients: chains by webpki, and certificates that are
-//! trusted themselves by [`Trusted`](super::trusted::Trusted).
+//! Verifies the certificates of servers and clients: chains by webpki, and directly trusted certificates by
+//! [`Trusted`](super::trusted::Trusted).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::roots::Roots;
 use super::trusted::Purpose;
 use super::unverified::Signatures;
 
-/// Verifies servers. A chain may have so many intermediate certificates (nginx: `proxy_ssl_verify_depth`).
+/// Verifies servers. The depth limits the number of intermediate certificates (nginx: `proxy_ssl_verify_depth`).
 pub(super) fn servers(
     roots: &Arc<Roots>,
     provider: Arc<CryptoProvider>,
@@ -28,7 +28,7 @@ pub(super) fn servers(
     Ok(Arc::new(Servers { chains, own: Own::new(roots, provider), depth }))
 }
 
-/// Verifies clients, and refuses those without a certificate if it is `required`.
+/// Verifies clients, and rejects those without a certificate if it is `required`.
 pub(super) fn clients(
     roots: &Arc<Roots>,
     provider: Arc<CryptoProvider>,
@@ -47,7 +47,7 @@ fn unusable(error: VerifierBuilderError) -> TlsError {
     })
 }
 
-/// What webpki does not do: certificates that are trusted themselves, and signatures by their keys.
+/// Adds to webpki: directly trusted certificates, and signatures by their keys.
 #[derive(Debug)]
 struct Own {
     roots: Arc<Roots>,
@@ -59,7 +59,7 @@ impl Own {
         Self { roots: Arc::clone(roots), signatures: Signatures { provider, small_keys: false } }
     }
 
-    /// What webpki found, or what holds instead for a certificate that is trusted itself.
+    /// The result of webpki, or the result for a directly trusted certificate.
     fn certificate<T>(
         &self,
         found: Result<T, Error>,

@@ -1,4 +1,4 @@
-//! Errors of TLS in plain words. The library's own texts are in part the names of its types.
+//! TLS errors as text. The library's own texts partly consist of the names of its types.
 
 use std::borrow::Cow;
 use std::fmt::{Debug, Write as _};
@@ -7,7 +7,7 @@ use std::io;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error, PeerIncompatible};
 
-/// The text of an error of a connection, also where it is one of TLS.
+/// The text of a connection error, including TLS errors.
 pub fn io_text(error: &io::Error) -> Cow<'static, str> {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(error) => text(error),
@@ -15,7 +15,7 @@ pub fn io_text(error: &io::Error) -> Cow<'static, str> {
     }
 }
 
-/// Why a handshake failed, or a certificate or a setting cannot be used.
+/// Why a handshake failed, or a certificate or setting cannot be used, as text.
 pub fn text(error: &Error) -> Cow<'static, str> {
     match error {
         Error::InvalidCertificate(error) => certificate(error),
@@ -46,7 +46,7 @@ pub fn text(error: &Error) -> Cow<'static, str> {
 fn incompatible(why: &PeerIncompatible) -> Cow<'static, str> {
     use PeerIncompatible as E;
     match why {
-        // A client of TLS 1.2 that sends no signature algorithms means SHA-1, which is not supported either.
+        // A TLS 1.2 client that sends no signature algorithms implies SHA-1, which is not supported either.
         E::SignatureAlgorithmsExtensionRequired => {
             "the peer offers only TLS 1.1 or lower; TLS 1.2 and TLS 1.3 are supported".into()
         }
@@ -97,7 +97,7 @@ fn certificate(error: &CertificateError) -> Cow<'static, str> {
     }
 }
 
-/// What only webpki tells apart.
+/// Errors that only webpki distinguishes.
 fn chain(error: &webpki::Error) -> Cow<'static, str> {
     use webpki::Error as E;
     match error {
@@ -115,7 +115,7 @@ fn chain(error: &webpki::Error) -> Cow<'static, str> {
     }
 }
 
-/// Most names of a certificate that are shown, and most bytes of each.
+/// Maximum number of names of a certificate that are listed, and maximum length of each.
 const NAMES_MAX: usize = 5;
 const NAME_BYTES_MAX: usize = 64;
 
@@ -134,7 +134,7 @@ fn names(expected: &str, presented: &[String]) -> String {
         text.extend(name.escape_debug());
     }
     if presented.len() > NAMES_MAX {
-        // A text takes all that is written to it.
+        // Writing to a string does not fail.
         write!(text, " and {} more", presented.len() - NAMES_MAX).ok();
     }
     text.push_str(", not ");
@@ -142,10 +142,10 @@ fn names(expected: &str, presented: &[String]) -> String {
     text
 }
 
-/// The name of a signature algorithm, or else the object id.
+/// The name of a signature algorithm, or else its object id.
 fn algorithm(id: &[u8]) -> Cow<'static, str> {
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];
-    // webpki gives the contents of the algorithm identifier, which begin with the object id.
+    // webpki returns the content of the algorithm identifier, which begins with the object id.
     let id = match id {
         [6, length, rest @ ..] => rest.get(..usize::from(*length)).unwrap_or(rest),
         _ => id,
@@ -158,7 +158,7 @@ fn algorithm(id: &[u8]) -> Cow<'static, str> {
     }
 }
 
-/// An object id as numbers with dots (X.690 section 8.19).
+/// An object id in dotted notation (X.690 section 8.19).
 fn dotted(id: &[u8]) -> String {
     let mut text = "object id ".to_owned();
     let mut number = 0_u64;
@@ -170,7 +170,7 @@ fn dotted(id: &[u8]) -> String {
         }
         if is_first {
             let first = (number / 40).min(2);
-            // A text takes all that is written to it.
+            // Writing to a string does not fail.
             write!(text, "{first}.{}", number - first * 40).ok();
         } else {
             write!(text, ".{number}").ok();
@@ -180,7 +180,7 @@ fn dotted(id: &[u8]) -> String {
     text
 }
 
-/// `handshake_failure`, as RFC 8446 writes it.
+/// `handshake_failure`, as written in RFC 8446.
 fn alert_name(alert: &rustls::AlertDescription) -> String {
     words(alert).replace(' ', "_")
 }
@@ -192,7 +192,7 @@ fn words(variant: impl Debug) -> String {
     let mut before = ' ';
     for (at, c) in name.char_indices() {
         let next = name.get(at + c.len_utf8()..).and_then(|rest| rest.chars().next());
-        // A capital begins a word, unless it is in the middle of an abbreviation.
+        // A capital letter begins a word, unless it is in the middle of an abbreviation.
         let begins = c.is_ascii_uppercase()
             && before.is_ascii_alphanumeric()
             && (!before.is_ascii_uppercase() || next.is_some_and(|next| next.is_ascii_lowercase()));

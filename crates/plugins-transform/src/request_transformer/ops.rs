@@ -32,10 +32,10 @@ impl Ops {
                     let (name, value) = split(text);
                     let value = match value {
                         "" => None,
-                        value => Some(
-                            Template::parse(value)
-                                .map_err(|reason| BuildError::new(format!("config.{group}.{list}[{at}]"), reason))?,
-                        ),
+                        value => Some(Template::parse(value).map_err(|reason| {
+                            let path = format!("config.{group}.{list}[{at}]");
+                            BuildError::new(path, format!("the value of '{name}': {reason}"))
+                        })?),
                     };
                     Ok(Op { name: name.into(), value })
                 })
@@ -60,5 +60,8 @@ pub(super) fn rendered<'o>(
     ops: &'o [Op],
     environment: &'o Environment<'_>,
 ) -> impl Iterator<Item = Result<(&'o str, Vec<u8>), String>> + 'o {
-    ops.iter().filter_map(|op| Some(op.value.as_ref()?.render(environment).map(|value| (&*op.name, value))))
+    ops.iter().filter_map(|op| {
+        let value = op.value.as_ref()?.render(environment);
+        Some(value.map(|value| (&*op.name, value)).map_err(|reason| format!("the value of '{}': {reason}", op.name)))
+    })
 }

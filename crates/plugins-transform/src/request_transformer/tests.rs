@@ -200,7 +200,7 @@ async fn configurations_are_checked() {
     check(json!({"rename": {"headers": ["a:b c"]}}), "'b c' is not a valid header");
     check(json!({"add": {"headers": ["a"]}}), "invalid value: a");
     check(json!({"http_method": "get"}), "invalid value: get");
-    check(of("add", &["a:$(os.time())"]), "config.add.body[0]: cannot read the expression");
+    check(of("add", &["a:$(os.time())"]), "config.add.body[0]: the value of 'a': cannot read the expression");
     check(json!({"replace": {"uri": "/$(x)"}}), "config.replace.uri: cannot read the expression");
     let empty = (PLUGIN.schema)().process(&json!({}), &Default::default()).unwrap();
     let group = json!({"body": [], "headers": [], "querystring": []});

@@ -60,14 +60,18 @@ impl Template {
             }
             let parsed = Expression::parse_prefix(after, &NAMES).and_then(|(expression, rest)| {
                 let rest = rest.trim_start();
-                rest.strip_prefix(')').map(|rest| (expression, rest)).ok_or_else(|| format!("')' expected at '{rest}'"))
+                rest.strip_prefix(')').map(|rest| (expression, rest)).ok_or_else(|| "')' expected".to_owned())
             });
             match parsed {
                 Ok((expression, after)) => {
                     parts.push(Part::Value(expression));
                     rest = after;
                 }
-                Err(reason) => return Err(format!("cannot read the expression '$({after}': {reason}: {SUPPORTED}")),
+                Err(reason) => {
+                    let at = text.len() - after.len() - "$(".len() + 1;
+                    let reason = without_quotes(&reason);
+                    return Err(format!("cannot read the expression at byte {at} of the value: {reason}: {SUPPORTED}"));
+                }
             }
         }
         if !rest.is_empty() {
@@ -94,7 +98,7 @@ impl Template {
                 Part::Value(expression) => {
                     let value = expression
                         .evaluate(environment, &mut budget)
-                        .map_err(|failure| format!("cannot evaluate the template '{}': {failure}", self.text))?;
+                        .map_err(|failure| format!("cannot evaluate the template: {failure}"))?;
                     if value.is_true() {
                         value.write(&mut out);
                     }
@@ -103,6 +107,45 @@ impl Template {
         }
         Ok(out)
     }
+}
+
+/// What a message may quote besides punctuation: names that are known to be those of Lua and of proxies.
+const ROOTS: [&str; 20] = [
+    "coroutine",
+    "debug",
+    "function",
+    "headers",
+    "io",
+    "kong",
+    "local",
+    "math",
+    "ngx",
+    "os",
+    "query_params",
+    "return",
+    "shared",
+    "string",
+    "table",
+    "template_environment",
+    "tonumber",
+    "tostring",
+    "type",
+    "uri_captures",
+];
+
+/// A reason without the parts of the value that it quotes: a value that is no template may be a secret with `$(` in it.
+fn without_quotes(reason: &str) -> String {
+    let mut out = String::with_capacity(reason.len());
+    for (at, part) in reason.split('\'').enumerate() {
+        if at > 0 {
+            out.push('\'');
+        }
+        let is_method = out.ends_with("method '");
+        let is_name = is_method || ROOTS.contains(&part.split('.').next().unwrap_or_default());
+        let is_quoted = at % 2 == 1;
+        out.push_str(if is_quoted && !is_name && part.contains(char::is_alphanumeric) { "***" } else { part });
+    }
+    out
 }
 
 impl Lookup for Environment<'_> {

@@ -50,7 +50,7 @@ fn expressions_come_to_values_of_the_request() {
 fn what_cannot_be_evaluated_is_an_error() {
     let check = |text: &str, expect: &str| {
         let found = render(text);
-        assert!(found.starts_with(&format!("cannot evaluate the template '{text}': ")), "{found}");
+        assert!(found.starts_with("cannot evaluate the template: "), "{text}: {found}");
         assert!(found.ends_with(expect), "{found}");
     };
     check("a$(headers.absent:sub(1))", "attempt to call method 'sub' on a nil value");
@@ -70,8 +70,8 @@ fn other_lua_is_refused_with_the_reason() {
     check("$(headers.a:format())", "method 'format' is not supported");
     check("$(function() return 1 end)", "'function' is not supported");
     check("$(headers)", "a key must follow");
-    check("$(headers.a", "')' expected at ''");
-    check("$(headers[x])", "'x' is not known");
+    check("$(headers.a", "')' expected");
+    check("$(headers[x])", "'***' is not known");
     check("$('open)", "a text without an end");
     check("$('\\q')", "unknown escape");
     check("$()", "unexpected ')'");

@@ -1,7 +1,7 @@
 //! [`Directory`]: principals and credentials of one generation, indexed.
 //!
-//! The indexes hold no text: they find entries by hash and compare with the text in the record. A generation shares
-//! with the one before it what did not change.
+//! The indexes contain no text: they find entries by hash and compare with the text in the record. A generation shares
+//! the unchanged parts with the previous one.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,10 +15,10 @@ use cardinal_ir::{
 
 use crate::def::{PluginDef, Prepare};
 
-/// A principal and what belongs to it.
+/// A principal and its groups.
 #[derive(Debug)]
 pub struct PrincipalEntry {
-    /// The id users know.
+    /// The id known to users.
     pub id: Id,
     /// The record.
     pub record: Arc<Principal>,
@@ -28,25 +28,25 @@ pub struct PrincipalEntry {
     pub group_names: Box<[Box<str>]>,
 }
 
-/// A credential, made ready by its plugin.
+/// A credential, prepared by its plugin.
 pub struct CredentialEntry {
-    /// The id users know.
+    /// The id known to users.
     pub id: Id,
     /// The record.
     pub record: Arc<Credential>,
-    /// What the plugin made of it at plan time: parsed keys.
+    /// The result of the plugin's preparation at plan time, such as parsed keys.
     pub prepared: Option<Arc<dyn Any + Send + Sync>>,
     /// The lookup, if it is a secret.
     secret: Option<Arc<Secret>>,
 }
 
 impl CredentialEntry {
-    /// What requests name it by.
+    /// The value by which requests refer to it.
     pub fn lookup(&self) -> &str {
         match (&self.secret, &self.record.lookup) {
             (Some(secret), _) => secret.expose(),
             (None, Lookup::Text(text)) => text,
-            // Such a credential is refused.
+            // A credential in this state is rejected before.
             (None, Lookup::Secret(_)) => "",
         }
     }
@@ -58,7 +58,7 @@ impl fmt::Debug for CredentialEntry {
     }
 }
 
-/// Principals and credentials of one generation. A clone shares everything.
+/// Principals and credentials of one generation. Clones share all data.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     principals: Sharded<ById>,
@@ -66,28 +66,28 @@ pub struct Directory {
     by_custom_id: Unique<ByCustomId>,
     /// One for each plugin that has credentials.
     kinds: Vec<Kind>,
-    /// Credentials that their plugin cannot use.
+    /// Credentials rejected by their plugin.
     refused: BTreeMap<Id, Diagnostic>,
 }
 
 impl Directory {
-    /// Indexes the principals and credentials of `ir`, which refers to no secrets. A credential that its plugin cannot use
-    /// is left out and said.
+    /// Indexes the principals and credentials of `ir`, which refers to no secrets. A credential that its plugin rejects
+    /// is left out and reported.
     pub fn build(ir: &Ir, plugins: &[&'static PluginDef]) -> (Self, Vec<Diagnostic>) {
         let directory = Self::default().rebuild(&Ir::default().diff(ir), (ir, &Secrets::default()), plugins);
         let refused = directory.diagnostics();
         (directory, refused)
     }
 
-    /// The directory of `ir`, which `delta` makes of the generation of `self`. The cost depends on the changes. A credential
-    /// whose secrets cannot be resolved is left out.
+    /// The directory of `ir`, the result of applying `delta` to the generation of `self`. The cost depends on the
+    /// changes. A credential whose secrets cannot be resolved is left out.
     pub fn rebuild(&self, delta: &IrDelta, (ir, secrets): (&Ir, &Secrets), plugins: &[&'static PluginDef]) -> Self {
         let mut next = self.clone();
         for change in &delta.principals {
             next.put_principal(change.id, change.new.as_ref(), ir);
         }
         if !delta.groups.is_empty() {
-            // The order of a principal's groups is that of their names.
+            // The groups of a principal are sorted by name.
             let groups: HashSet<Id> = delta.groups.iter().map(|change| change.id).collect();
             let concerned = |p: &&ById| p.0.record.groups.iter().any(|group| groups.contains(group));
             for ById(entry) in self.principals.iter().filter(concerned) {
@@ -110,7 +110,7 @@ impl Directory {
         next
     }
 
-    /// The credentials of `ir` that their plugins cannot use, as building the directory would report them.
+    /// The credentials of `ir` that their plugins reject, as building the directory would report them.
     pub fn unusable_credentials(ir: &Ir, secrets: &Secrets, plugins: &[&'static PluginDef]) -> Vec<Diagnostic> {
         let entities = entities_of(plugins);
         let problem = |(id, record): (&Id, &Arc<Credential>)| {
@@ -120,12 +120,12 @@ impl Directory {
         ir.credentials.iter().filter_map(problem).collect()
     }
 
-    /// What was left out, and why.
+    /// The credentials that were left out, with the reasons.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         self.refused.values().cloned().collect()
     }
 
-    /// Replaces the entry of a principal; without a record it goes.
+    /// Replaces the entry of a principal; removes it if there is no record.
     fn put_principal(&mut self, id: Id, record: Option<&Arc<Principal>>, ir: &Ir) {
         if let Some(ById(old)) = self.principals.remove(&id) {
             self.by_name.remove(&ByName(Arc::clone(&old)));
@@ -180,37 +180,37 @@ impl Directory {
         }
     }
 
-    /// The principal of this id.
+    /// The principal with this id.
     pub fn principal(&self, id: &Id) -> Option<&Arc<PrincipalEntry>> {
         self.principals.find(id).map(|found| &found.0)
     }
 
-    /// The principal of this name (Kong: `username`).
+    /// The principal with this name (Kong: `username`).
     pub fn principal_by_name(&self, name: &str) -> Option<&Arc<PrincipalEntry>> {
         self.by_name.table.find(name).map(|found| &found.0)
     }
 
-    /// The principal of this custom id.
+    /// The principal with this custom id.
     pub fn principal_by_custom_id(&self, custom_id: &str) -> Option<&Arc<PrincipalEntry>> {
         self.by_custom_id.table.find(custom_id).map(|found| &found.0)
     }
 
-    /// The principal that a setting names, by id or by name (Kong: `anonymous`).
+    /// The principal that a setting refers to, by id or by name (Kong: `anonymous`).
     pub fn principal_by_id_or_name(&self, key: &str) -> Option<&Arc<PrincipalEntry>> {
         Id::parse_str(key).ok().and_then(|id| self.principal(&id)).or_else(|| self.principal_by_name(key))
     }
 
-    /// The credential of this kind that requests name so. Kinds that are not unique are found only by their principal.
+    /// The credential of this kind with this lookup. Kinds that are not unique are only found through their principal.
     pub fn credential(&self, kind: &str, lookup: &str) -> Option<&Arc<CredentialEntry>> {
         self.kind(kind)?.by_lookup.table.find(lookup).map(|found| &found.0)
     }
 
-    /// All credentials of this kind that a principal has, in the order of their ids.
+    /// All credentials of this kind that a principal has, ordered by id.
     pub fn attached(&self, kind: &str, principal: &Id) -> &[Arc<CredentialEntry>] {
         self.kind(kind).and_then(|kind| kind.by_principal.find(principal)).map_or(&[], |found| found.0.as_slice())
     }
 
-    /// Whether a principal has any credential.
+    /// Whether a principal has any credentials.
     pub fn has_credentials(&self, principal: &Id) -> bool {
         self.kinds.iter().any(|kind| kind.by_principal.find(principal).is_some())
     }
@@ -226,14 +226,14 @@ fn entities_of(plugins: &[&'static PluginDef]) -> HashMap<&'static str, EntityUs
     entities.map(|entity| (entity.kind, EntityUse { prepare: entity.prepare, unique: entity.unique })).collect()
 }
 
-/// What matters here of a plugin's entity.
+/// The relevant properties of a plugin's entity.
 #[derive(Clone, Copy)]
 struct EntityUse {
     prepare: Option<Prepare>,
     unique: bool,
 }
 
-/// Of credentials whose plugin is not in this program.
+/// For credentials whose plugin is not part of this program.
 impl Default for EntityUse {
     fn default() -> Self {
         Self { prepare: None, unique: true }
@@ -248,7 +248,7 @@ struct Kind {
     by_principal: Sharded<Attached>,
 }
 
-/// The credentials of one principal, in the order of their ids.
+/// The credentials of one principal, ordered by id.
 #[derive(Clone, Debug)]
 struct Attached(OneOrMany<Arc<CredentialEntry>>);
 
@@ -272,7 +272,7 @@ impl Keyed for ById {
     }
 }
 
-/// A value with an id besides its key.
+/// A value with an id in addition to its key.
 trait Numbered: Keyed {
     fn id(&self) -> Id;
 }
@@ -303,12 +303,12 @@ keyed_by_text!(ByName(PrincipalEntry), |entry| entry.record.name.as_deref().unwr
 keyed_by_text!(ByCustomId(PrincipalEntry), |entry| entry.record.custom_id.as_deref().unwrap_or_default());
 keyed_by_text!(ByLookup(CredentialEntry), CredentialEntry::lookup);
 
-/// Values of which no two should have the same key. Where two have, the one of the highest id is found, whatever the
-/// order they came in.
+/// Values that should have unique keys. If several values have the same key, the one with the highest id is found,
+/// regardless of the order of insertion.
 #[derive(Clone, Debug)]
 struct Unique<T> {
     table: Sharded<T>,
-    /// Values whose key another one has.
+    /// Values whose key another value has.
     hidden: Vec<T>,
 }
 
@@ -331,7 +331,7 @@ impl<T: Numbered + Clone> Unique<T> {
         }
     }
 
-    /// Takes the value with this key and id out.
+    /// Removes the value with this key and id.
     fn remove(&mut self, value: &T) {
         let id = value.id();
         if self.table.find(value.key()).is_none_or(|found| found.id() != id) {
@@ -347,7 +347,7 @@ impl<T: Numbered + Clone> Unique<T> {
     }
 }
 
-/// Makes a credential ready. The error says why it is left out.
+/// Prepares a credential. The error states why it is left out.
 fn entry_of(
     id: Id,
     record: &Arc<Credential>,

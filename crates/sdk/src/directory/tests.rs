@@ -97,7 +97,7 @@ fn apply(ir: &mut Ir, edit: Edit) {
     }
 }
 
-/// Everything that can be asked, answered.
+/// The results of all queries.
 fn answers(directory: &Directory) -> Vec<String> {
     let mut all = Vec::new();
     let principal = |found: Option<&Arc<PrincipalEntry>>| {
@@ -135,7 +135,7 @@ proptest! {
             step.into_iter().for_each(|edit| apply(&mut next, edit));
             let before = answers(&directory);
             let changes = ir.diff(&next);
-            // Records that are equal stay the same, as they are compared by their addresses.
+            // Equal records must stay identical, as they are compared by address.
             next = ir.clone();
             next.apply(changes.clone());
             let changed = directory.rebuild(&changes, (&next, &Secrets::default()), &[&PLUGIN]);

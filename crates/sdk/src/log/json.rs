@@ -1,4 +1,4 @@
-//! Writing JSON text piece by piece. Bytes that are not UTF-8 become replacement characters.
+//! Writes JSON text incrementally. Invalid UTF-8 is replaced by replacement characters.
 
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ impl<'o> Object<'o> {
         push_value(&Value::from(value), self.key(name));
     }
 
-    /// A value that is JSON text already.
+    /// A value that is already JSON text.
     pub(super) fn raw(&mut self, name: &str, json: &[u8]) {
         self.key(name).extend_from_slice(json);
     }

@@ -1,7 +1,7 @@
-//! Log records: Kong's serializer fields (`kong/pdk/log.lua`, `serialize`), from the facts of an exchange.
+//! Log records: Kong's serializer fields (`kong/pdk/log.lua`, `serialize`), from the properties of an exchange.
 //!
-//! There is one implementation, [`write()`], which makes JSON text without a tree in between: the documents of route,
-//! service and consumer are embedded as they are. [`record`] is the same as a tree, for those who edit it.
+//! There is one implementation, [`write()`], which writes JSON text without an intermediate tree: the documents of
+//! route, service and consumer are embedded unchanged. [`record`] returns the same as a tree, for editing.
 
 mod json;
 
@@ -18,30 +18,30 @@ use json::{Array, Object};
 #[cfg(test)]
 mod tests;
 
-/// Id of the one workspace there is: that of Kong without a database.
+/// Id of the only workspace: the one of Kong without a database.
 pub const WORKSPACE_ID: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
-/// Name of the one workspace there is.
+/// Name of the only workspace.
 pub const WORKSPACE_NAME: &str = "default";
 
-/// Query arguments that a record shows at most, as in Kong.
+/// Maximum number of query arguments in a record, as in Kong.
 const ARGUMENTS_MAX: usize = 100;
 
-/// What took how long, in whole milliseconds.
+/// Durations, in whole milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latencies {
-    /// In the proxy, until the request was on its way or answered here.
+    /// In the proxy, until the request was sent or replied to locally.
     pub kong: u64,
-    /// Waiting for the upstream's response head; `None` when the request was not proxied.
+    /// Waiting for the upstream's response head; `None` if the request was not proxied.
     pub proxy: Option<u64>,
-    /// All of it, from the first byte read to the last byte sent. For a stream, the session.
+    /// In total, from the first byte read to the last byte sent. For a stream, the session.
     pub request: u64,
     /// Receiving the response after its head.
     pub receive: u64,
 }
 
 impl Latencies {
-    /// Those of an exchange that is over.
+    /// The durations of a finished exchange.
     pub fn of(exchange: &Exchange) -> Self {
         let timing = &exchange.timing;
         Self {
@@ -98,11 +98,11 @@ pub fn write(cx: &LogCx<'_>, out: &mut Vec<u8>) {
     root.close();
 }
 
-/// Sets or, with `None`, removes a field of a record by its dotted path; `\.` stands for a dot within a name. Objects
-/// on the way are made. Kong: `kong.log.set_serialize_value`.
+/// Sets or, with `None`, removes a field of a record by its dotted path; `\.` is a dot within a name. Missing objects
+/// in the path are created. Kong: `kong.log.set_serialize_value`.
 ///
 /// # Errors
-/// When something on the way is not an object.
+/// If a value in the path is not an object.
 pub fn set_field(record: &mut Value, path: &str, value: Option<Value>) -> Result<(), String> {
     let mut names = split_path(path);
     let last = names.pop().unwrap_or_default();
@@ -196,7 +196,7 @@ fn write_request(cx: &LogCx<'_>, mut out: Object<'_>) {
     out.close();
 }
 
-/// The target from its path on, also when it came in absolute form.
+/// The target from its path on, even if it was received in absolute form.
 fn origin_form(target: &[u8]) -> &[u8] {
     let Some(scheme) = target.windows(3).position(|w| w == b"://").filter(|_| target.first() != Some(&b'/')) else {
         return target;
@@ -253,7 +253,7 @@ fn write_query(query: &[u8], mut out: Object<'_>) {
     out.close();
 }
 
-/// Names in lower case; a repeated name has a list of values.
+/// Names in lower case; repeated names have a list of values.
 fn write_headers(headers: &HeaderList, redacted: &[Box<str>], mut out: Object<'_>) {
     for (at, (name, value)) in headers.iter().enumerate() {
         if headers.iter().take(at).any(|(earlier, _)| earlier.eq_ignore_ascii_case(name)) {
@@ -347,13 +347,13 @@ fn stream_parts(cx: &LogCx<'_>, root: &mut Object<'_>) {
     out.close();
 }
 
-/// The status that is logged: of the response, else of what went wrong. As in nginx, a client that left before it
-/// got a response has 499, and a stream session that went well 200.
+/// The status to log: of the response, or else of the failure. As in nginx, a client that disconnected before a
+/// response has 499, and a successful stream session has 200.
 pub fn status(cx: &LogCx<'_>) -> u16 {
     let without_response = if is_stream(cx.exchange) { 200 } else { 499 };
     match cx.response {
         Some(head) => head.status,
-        // Kong's stream subsystem says 500 where no route matches, and 403 where a plugin refuses.
+        // Kong's stream subsystem logs 500 if no route matches, and 403 if a plugin rejects the connection.
         None => match cx.exchange.failure {
             Some(FailureKind::NoRoute) if is_stream(cx.exchange) => 500,
             Some(failure) => failure.status(),

@@ -5,13 +5,14 @@ use std::cmp::Ordering;
 
 use super::{Comparison, Environment, Failure, Function, Node, Operator, Value, number, strings};
 
-/// Longest text that an expression may make.
+/// Maximum length of a text created by an expression.
 const TEXT_MAX: usize = 256 << 10;
 
-/// Steps of one budget. A step is a node or a comparison of a pattern; at worst some milliseconds.
+/// Number of steps of one budget. A step is a node or a comparison of a pattern; all together take some milliseconds at
+/// worst.
 const STEPS_MAX: u32 = 500_000;
 
-/// What may still be spent on an evaluation.
+/// The remaining budget of an evaluation.
 #[derive(Debug)]
 pub struct Budget {
     steps: u32,
@@ -38,12 +39,12 @@ impl Budget {
         }
     }
 
-    /// Allows a text that is being made to have this length.
+    /// Checks the length of a text under construction.
     pub(super) fn text_grown(&self, len: usize) -> Result<(), Failure> {
         if len > TEXT_MAX { Err(Failure::new("resulting string too large")) } else { Ok(()) }
     }
 
-    /// Allows a text of this length; copying it costs steps too.
+    /// Checks the length of a text; copying it costs steps too.
     pub(super) fn text(&mut self, len: usize) -> Result<(), Failure> {
         self.text_grown(len)?;
         self.spend(u32::try_from(len / 16).unwrap_or(u32::MAX))
@@ -85,7 +86,7 @@ impl Node {
         }
     }
 
-    /// All values, where a function returns several.
+    /// All values, for functions with several results.
     fn values<'a>(&'a self, environment: &'a dyn Environment, budget: &mut Budget) -> Result<Vec<Value<'a>>, Failure> {
         match self {
             Self::Standard(function, arguments) => call(*function, &all(arguments, environment, budget)?, budget),
@@ -107,7 +108,7 @@ impl Node {
     }
 }
 
-/// Arguments: one value of each, all of the last.
+/// Arguments: the first value of each, and all values of the last.
 fn all<'a>(
     nodes: &'a [Node],
     environment: &'a dyn Environment,
@@ -184,7 +185,7 @@ fn compare(comparison: Comparison, left: &Value<'_>, right: &Value<'_>) -> Resul
     })
 }
 
-/// A number, or a text that is one.
+/// A number, or a numeric text.
 fn operand(value: &Value<'_>) -> Result<f64, Failure> {
     value
         .as_number()
@@ -259,7 +260,7 @@ impl Value<'_> {
         Self::Number(len as f64)
     }
 
-    /// As an operand of arithmetic.
+    /// The number used in arithmetic.
     pub(super) fn as_number(&self) -> Option<f64> {
         match self {
             Self::Number(number) => Some(*number),

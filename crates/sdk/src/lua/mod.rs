@@ -1,12 +1,12 @@
-//! A small, bounded part of Lua: single expressions, as configurations have them in templates and log fields.
+//! A small, bounded subset of Lua: single expressions, as used in templates and log fields of configurations.
 //!
-//! Expressions are parsed when a configuration is loaded and evaluated for each request. They follow Lua 5.1 as
-//! OpenResty runs it: precedence, short circuits, comparison, conversion between texts and numbers, and the string
-//! functions with their patterns. There are no statements, variables, tables or user-defined functions. What an
-//! expression may read is given by [`Names`] and [`Environment`].
+//! Expressions are parsed when a configuration is loaded and evaluated for each request. They follow Lua 5.1 as in
+//! OpenResty: precedence, short-circuit evaluation, comparison, conversion between texts and numbers, and the string
+//! functions with their patterns. There are no statements, variables, tables or user-defined functions. The accessible
+//! data is defined by [`Names`] and [`Environment`].
 //!
-//! Everything is bounded. The parser limits nesting and size; evaluation has a [`Budget`] of steps and a limit on the
-//! length of texts, so that neither a pattern nor a repetition can hold up a worker.
+//! All resources are bounded. The parser limits nesting and size; evaluation has a [`Budget`] of steps and a limit on
+//! the length of texts, so that neither a pattern nor a repetition can block a worker.
 //!
 //! Start at [`Expression::parse`], then `eval.rs`.
 
@@ -22,11 +22,11 @@ use std::borrow::Cow;
 
 pub use eval::Budget;
 
-/// An expression that was parsed.
+/// A parsed expression.
 #[derive(Debug, PartialEq)]
 pub struct Expression(Node);
 
-/// What an expression can evaluate to.
+/// The value of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     /// `nil`
@@ -39,12 +39,12 @@ pub enum Value<'a> {
     Text(Cow<'a, [u8]>),
 }
 
-/// Names that expressions may use besides the standard functions.
+/// Names available to expressions in addition to the standard functions.
 #[derive(Debug)]
 pub struct Names {
     /// Tables that are indexed by a key, such as `headers` in `headers.host`.
     pub tables: &'static [&'static str],
-    /// Tables without content: anything in them is `nil`, at any depth.
+    /// Empty tables: anything in them is `nil`, at any depth.
     pub empty_tables: &'static [&'static str],
     /// Functions, with their dots: `kong.request.get_header`.
     pub functions: &'static [&'static str],
@@ -52,16 +52,16 @@ pub struct Names {
 
 /// The values behind [`Names`], for one request.
 pub trait Environment {
-    /// The value under `key` in the table at this place of [`Names::tables`].
+    /// The value under `key` in the table with this index in [`Names::tables`].
     fn index(&self, table: usize, key: &[u8]) -> Value<'_>;
-    /// The result of the function at this place of [`Names::functions`].
+    /// The result of the function with this index in [`Names::functions`].
     ///
     /// # Errors
-    /// When the arguments are not what the function takes.
+    /// If the arguments are not valid for the function.
     fn call(&self, function: usize, arguments: &[Value<'_>]) -> Result<Value<'_>, Failure>;
 }
 
-/// Why an expression could not be evaluated, in Lua's words where Lua has the same error.
+/// Why an expression could not be evaluated, in the words of Lua if Lua has the same error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Failure(pub Cow<'static, str>);
@@ -69,14 +69,14 @@ pub struct Failure(pub Cow<'static, str>);
 #[derive(Debug, PartialEq)]
 enum Node {
     Constant(Value<'static>),
-    /// A table's place, and the key.
+    /// A table's index, and the key.
     Index(usize, Box<Node>),
-    /// A function's place, and its arguments.
+    /// A function's index, and its arguments.
     Call(usize, Vec<Node>),
     Standard(Function, Vec<Node>),
     /// `text:name(...)`
     Method(Box<Node>, Function, &'static str, Vec<Node>),
-    /// The first value, where there may be several.
+    /// The first of possibly several values.
     First(Box<Node>),
     Or(Vec<Node>),
     And(Vec<Node>),
@@ -125,7 +125,7 @@ enum Function {
     Upper,
 }
 
-/// String functions, which can be called as methods too.
+/// String functions, which can also be called as methods.
 const METHODS: &[(&str, Function)] = &[
     ("find", Function::Find),
     ("gsub", Function::Gsub),
@@ -143,27 +143,27 @@ const GLOBALS: &[(&str, Function)] =
     &[("tonumber", Function::ToNumber), ("tostring", Function::ToString), ("type", Function::Type)];
 
 impl Expression {
-    /// Parses the whole of `text`.
+    /// Parses all of `text`.
     ///
     /// # Errors
-    /// What is not understood, and where.
+    /// The syntax error and its position.
     pub fn parse(text: &str, names: &Names) -> Result<Self, String> {
         let (expression, rest) = Self::parse_prefix(text, names)?;
-        if rest.trim().is_empty() { Ok(expression) } else { Err(format!("unexpected '{}'", excerpt(rest.trim()))) }
+        if rest.trim().is_empty() { Ok(expression) } else { Err(format!("unexpected {}", start_of(rest.trim()))) }
     }
 
-    /// Parses the expression that `text` starts with; also the text after it.
+    /// Parses the expression at the start of `text`; also returns the text after it.
     ///
     /// # Errors
-    /// What is not understood, and where.
+    /// The syntax error and its position.
     pub fn parse_prefix<'t>(text: &'t str, names: &Names) -> Result<(Self, &'t str), String> {
         parse::expression(text, names).map(|(node, rest)| (Self(node), rest))
     }
 
-    /// Evaluates it. Of several values only the first is returned.
+    /// Evaluates the expression. Of several values, only the first is returned.
     ///
     /// # Errors
-    /// What Lua cannot do either, and what exceeds the budget.
+    /// Errors of Lua, and exceeding the budget.
     pub fn evaluate<'a>(&'a self, environment: &'a dyn Environment, budget: &mut Budget) -> Result<Value<'a>, Failure> {
         self.0.evaluate(environment, budget)
     }
@@ -175,17 +175,17 @@ impl<'a> Value<'a> {
         Self::Text(text.into())
     }
 
-    /// A text where there is one, else `nil`.
+    /// A text, or `nil` if there is none.
     pub fn optional(text: Option<impl Into<Cow<'a, [u8]>>>) -> Self {
         text.map_or(Self::Nil, Self::text)
     }
 
-    /// Whether a condition with this value holds: not for `nil` and `false`.
+    /// Whether the value is true as a condition: everything except `nil` and `false`.
     pub fn is_true(&self) -> bool {
         !matches!(self, Self::Nil | Self::Boolean(false))
     }
 
-    /// What `tostring` makes of it.
+    /// Writes the result of `tostring`.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Nil => out.extend_from_slice(b"nil"),
@@ -212,8 +212,16 @@ impl Failure {
     }
 }
 
-/// The start of a text, for messages.
-pub(crate) fn excerpt(text: &str) -> &str {
-    let end = text.char_indices().nth(40).map_or(text.len(), |(at, _)| at);
-    text.get(..end).unwrap_or_default()
+/// The start of a text for messages: a name or a symbol. Literals may be secrets, and are not shown.
+pub(crate) fn start_of(text: &str) -> String {
+    let is_name = |c: char| c.is_ascii_alphabetic() || c == '_' || c == '.';
+    let quoted = |end: usize| format!("'{}'", text.get(..end).unwrap_or_default());
+    match text.chars().next() {
+        Some('"' | '\'') => "a text".to_owned(),
+        Some('[') if text.starts_with("[[") || text.starts_with("[=") => "a text".to_owned(),
+        Some(c) if c.is_ascii_digit() => "a number".to_owned(),
+        Some(c) if is_name(c) => quoted(text.find(|c: char| !(is_name(c) || c.is_ascii_digit())).unwrap_or(text.len())),
+        Some(c) => quoted(c.len_utf8()),
+        None => "the end".to_owned(),
+    }
 }

@@ -1,4 +1,4 @@
-//! Numbers as Lua writes and reads them.
+//! Numbers in Lua's formats.
 
 /// `%.14g`.
 pub(super) fn write(number: f64) -> String {
@@ -24,7 +24,7 @@ fn trimmed(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
-/// A text as a number: decimal or hexadecimal, with space around it.
+/// Parses a number: decimal or hexadecimal, with optional white space around it.
 pub(super) fn read(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
     let (negative, digits) = match text.strip_prefix('-') {
@@ -39,7 +39,7 @@ pub(super) fn read(text: &[u8]) -> Option<f64> {
     Some(if negative { -number } else { number })
 }
 
-/// A whole number to a base from 2 to 36.
+/// Parses a whole number in a base from 2 to 36.
 pub(super) fn integer(digits: &str, base: u32) -> Option<f64> {
     if digits.is_empty() {
         return None;

@@ -1,16 +1,16 @@
-//! From text to [`Node`]s, by recursive descent with a limit on depth and on the number of nodes.
+//! Parses text into [`Node`]s, by recursive descent with a limit on depth and on the number of nodes.
 
 use std::borrow::Cow;
 
-use super::{Comparison, GLOBALS, METHODS, Names, Node, Operator, Value, excerpt, number};
+use super::{Comparison, GLOBALS, METHODS, Names, Node, Operator, Value, number, start_of};
 
-/// How deep expressions may be nested.
+/// Maximum nesting of expressions.
 const DEPTH_MAX: usize = 32;
 
-/// How many nodes an expression may have.
+/// Maximum number of nodes of an expression.
 const NODES_MAX: usize = 2_000;
 
-/// Words that are not names.
+/// Reserved words.
 const KEYWORDS: [&str; 21] = [
     "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "if", "in", "local", "nil", "not", "or",
     "repeat", "return", "then", "true", "until", "while",
@@ -52,7 +52,7 @@ impl<'t> Reader<'t, '_> {
         self.series(|reader| reader.word("and"), Self::comparison, Node::And)
     }
 
-    /// One or several operands of an operator that joins as many as there are.
+    /// One or several operands of an operator that joins any number of operands.
     fn series(
         &mut self,
         mut operator: impl FnMut(&mut Self) -> bool,
@@ -144,10 +144,10 @@ impl<'t> Reader<'t, '_> {
         self.node(Node::Arithmetic(Operator::Power, Box::new(base), Box::new(exponent)))
     }
 
-    /// A value and the methods that are called on it.
+    /// A value and the methods called on it.
     fn postfix(&mut self) -> Result<Node, String> {
         let (mut node, depth) = (self.primary()?, self.depth);
-        // A literal takes a method only in parentheses.
+        // Methods can only be called on a literal in parentheses.
         let is_literal = matches!(node, Node::Constant(_));
         while !is_literal && self.token(":") {
             self.deeper()?;
@@ -167,7 +167,7 @@ impl<'t> Reader<'t, '_> {
         if self.token("(") {
             let inner = self.or()?;
             self.expect(")")?;
-            // Also so that `("a"):upper()` is no literal.
+            // The node also makes `("a"):upper()` valid, as it is not a literal.
             return self.node(Node::First(Box::new(inner)));
         }
         if let Some(text) = self.text()? {
@@ -199,7 +199,7 @@ impl<'t> Reader<'t, '_> {
         self.node(Node::Constant(value))
     }
 
-    /// The call of a function whose name starts with this word.
+    /// Parses the call of a function whose name starts with this word.
     fn function(&mut self, first: &str) -> Result<Node, String> {
         let mut path = first.to_owned();
         while !self.peek("..") && self.token(".") {
@@ -279,11 +279,11 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn expect(&mut self, token: &str) -> Result<(), String> {
-        if self.token(token) { Ok(()) } else { Err(format!("'{token}' expected at '{}'", excerpt(self.rest))) }
+        if self.token(token) { Ok(()) } else { Err(format!("'{token}' expected at {}", start_of(self.rest))) }
     }
 
     fn unexpected(&self) -> String {
-        if self.rest.is_empty() { "unexpected end".to_owned() } else { format!("unexpected '{}'", excerpt(self.rest)) }
+        if self.rest.is_empty() { "unexpected end".to_owned() } else { format!("unexpected {}", start_of(self.rest)) }
     }
 
     /// A whole word.
@@ -327,8 +327,7 @@ impl<'t> Reader<'t, '_> {
         if let Some(at) = digits.find("..") {
             (digits, rest) = self.rest.split_at(at);
         }
-        let number =
-            number::read(digits.as_bytes()).ok_or_else(|| format!("malformed number '{}'", excerpt(digits)))?;
+        let number = number::read(digits.as_bytes()).ok_or_else(|| "malformed number".to_owned())?;
         self.rest = rest;
         Ok(Some(number))
     }
@@ -357,7 +356,7 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
-/// Reads what follows a backslash; the text after it.
+/// Parses an escape sequence after the backslash; returns the rest of the text.
 fn escape<'t>(text: &'t str, out: &mut Vec<u8>) -> Result<&'t str, String> {
     let mut characters = text.chars();
     let byte = match characters.next() {

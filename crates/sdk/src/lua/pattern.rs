@@ -1,13 +1,13 @@
 //! Lua's patterns: classes, sets, `* + - ?`, anchors, captures, back references, `%b` and `%f`.
 //!
-//! Matching backtracks, so every comparison is a step of the budget. Recursion is as deep as the pattern is long, and
-//! limited as in Lua.
+//! Matching backtracks, so every comparison is a step of the budget. The depth of recursion depends on the length of
+//! the pattern, and is limited as in Lua.
 
 use super::{Budget, Failure, Value};
 
 const CAPTURES_MAX: usize = 32;
 
-/// Nested calls at most.
+/// Maximum nesting of calls.
 const DEPTH_MAX: usize = 200;
 
 #[derive(Clone, Copy, Default)]
@@ -21,12 +21,12 @@ enum Length {
     /// The end is not reached yet.
     #[default]
     Open,
-    /// `()`: only the position counts.
+    /// `()`: captures only the position.
     Position,
     Bytes(usize),
 }
 
-/// A pattern at work on a text. The pattern has no `^` where [`Matcher::match_at`] is used.
+/// The matcher of a pattern on a text. The pattern has no leading `^` if [`Matcher::match_at`] is used.
 pub(super) struct Matcher<'m> {
     subject: &'m [u8],
     pattern: &'m [u8],
@@ -36,7 +36,7 @@ pub(super) struct Matcher<'m> {
     budget: &'m mut Budget,
 }
 
-/// Whether a pattern has characters with a meaning.
+/// Whether a pattern contains special characters.
 pub(super) fn has_specials(pattern: &[u8]) -> bool {
     pattern.iter().any(|byte| b"^$*+?.([%-".contains(byte))
 }
@@ -124,7 +124,7 @@ impl<'m> Matcher<'m> {
         }
     }
 
-    /// Where the item that starts at `p` ends.
+    /// The end of the item that starts at `p`.
     fn item_end(&self, p: usize) -> Result<usize, Failure> {
         let mut at = p + 1;
         match self.pattern.get(p) {
@@ -134,7 +134,7 @@ impl<'m> Matcher<'m> {
                 if self.pattern.get(at) == Some(&b'^') {
                     at += 1;
                 }
-                // A bracket right at the start is one of the set.
+                // A bracket directly at the start is a member of the set.
                 loop {
                     match self.pattern.get(at) {
                         None => return Err(malformed("malformed pattern (missing ']')")),
@@ -150,7 +150,7 @@ impl<'m> Matcher<'m> {
         }
     }
 
-    /// Whether the byte at `s` is one that the item from `p` to `end` stands for.
+    /// Whether the byte at `s` matches the item from `p` to `end`.
     fn fits(&self, s: usize, p: usize, end: usize) -> bool {
         let Some(byte) = self.subject.get(s).copied() else { return false };
         match self.pattern.get(p) {
@@ -161,7 +161,7 @@ impl<'m> Matcher<'m> {
         }
     }
 
-    /// Pays for looking at the item from `p` to `end` once: a set may be as long as the pattern.
+    /// Spends the steps for one comparison with the item from `p` to `end`: a set may be as long as the pattern.
     fn spend_on_set(&mut self, p: usize, end: usize) -> Result<(), Failure> {
         self.budget.spend(u32::try_from((end - p) / 8).unwrap_or(u32::MAX))
     }
@@ -222,7 +222,7 @@ impl<'m> Matcher<'m> {
         Ok(found)
     }
 
-    /// `%bxy`: from an `x` to the `y` that closes it.
+    /// `%bxy`: from an `x` to the matching `y`.
     fn balanced(&mut self, s: usize, p: usize) -> Result<Option<usize>, Failure> {
         let (Some(open), Some(close)) = (self.pattern.get(p).copied(), self.pattern.get(p + 1).copied()) else {
             return Err(malformed("missing arguments to '%b'"));
@@ -247,7 +247,7 @@ impl<'m> Matcher<'m> {
         Ok(None)
     }
 
-    /// `%f[set]`: between a byte that is not in the set and one that is. The end of the set.
+    /// `%f[set]`: between a byte outside the set and one inside. Returns the end of the set.
     fn frontier(&mut self, s: usize, p: usize) -> Result<Option<usize>, Failure> {
         if self.pattern.get(p) != Some(&b'[') {
             return Err(malformed("missing '[' after '%f' in pattern"));
@@ -260,7 +260,7 @@ impl<'m> Matcher<'m> {
         Ok((!in_set(before, set) && in_set(here, set)).then_some(end))
     }
 
-    /// `%1`: the text of a capture once more.
+    /// `%1`: the text of a capture, repeated.
     fn again(&mut self, s: usize, digit: u8) -> Result<Option<usize>, Failure> {
         let capture = usize::from(digit).checked_sub(usize::from(b'1')).filter(|at| *at < self.level);
         let capture = capture.and_then(|at| self.captures.get(at));
@@ -321,7 +321,7 @@ impl<'m> Matcher<'m> {
     }
 }
 
-/// Whether a byte is of the class that a letter after `%` stands for.
+/// Whether a byte belongs to the class of a letter after `%`.
 fn in_class(byte: u8, class: u8) -> bool {
     let is = match class.to_ascii_lowercase() {
         b'a' => byte.is_ascii_alphabetic(),
@@ -340,7 +340,7 @@ fn in_class(byte: u8, class: u8) -> bool {
     is != class.is_ascii_uppercase()
 }
 
-/// Whether a byte is in a set: what is between the brackets.
+/// Whether a byte is in a set, given without its brackets.
 fn in_set(byte: u8, set: &[u8]) -> bool {
     let (is, set) = match set.strip_prefix(b"^") {
         Some(rest) => (false, rest),

@@ -61,7 +61,7 @@ impl<'a> Call<'_, 'a> {
 
     fn integer(&self, at: usize) -> Result<i64, Failure> {
         let number = self.given.get(at).and_then(Value::as_number).ok_or_else(|| self.bad(at, "number"))?;
-        // Saturates: positions beyond a text mean its ends.
+        // Saturates: positions beyond a text are clamped to its ends.
         #[allow(clippy::cast_possible_truncation, reason = "towards zero, as Lua does")]
         Ok(number as i64)
     }
@@ -79,7 +79,7 @@ impl<'a> Call<'_, 'a> {
     }
 }
 
-/// The bytes from position `start` to `end`, both counted from 1 and from the end where negative.
+/// The bytes from position `start` to `end`, both counted from 1, or from the end if negative.
 fn range(len: usize, start: i64, end: i64) -> std::ops::Range<usize> {
     let len = i64::try_from(len).unwrap_or(i64::MAX);
     let from_end = |at: i64| if at < 0 { at.saturating_add(len).saturating_add(1) } else { at };
@@ -111,7 +111,7 @@ fn rep<'a>(call: &Call<'_, 'a>, subject: &[u8], budget: &mut Budget) -> Result<V
     Ok(vec![Value::text(text)])
 }
 
-/// Where a search starts; `None` beyond the end.
+/// The start position of a search; `None` beyond the end.
 fn start(call: &Call<'_, '_>, at: usize, len: usize) -> Result<Option<usize>, Failure> {
     let init = call.integer_or(at, 1)?;
     let len = i64::try_from(len).unwrap_or(i64::MAX);

@@ -1,10 +1,10 @@
-//! Batching queues for what is shipped elsewhere: bounded, retried, drained in the background. Kong's queue
-//! (`kong/tools/queue.lua`).
+//! Batching queues for data that is sent to other systems: bounded, with retries, drained in the background. Kong's
+//! queue (`kong/tools/queue.lua`).
 //!
-//! Filters [`push`](Queue::push) from any thread; a push never waits. One task on the control runtime takes entries
-//! out in batches and hands them to the queue's handler. Queues are named and live in [`Shared`]: the same name with
-//! the same parameters is the same queue, so that entries survive a change of configuration. A queue that nobody
-//! holds any more delivers what it has and ends.
+//! Filters [`push`](Queue::push) from any thread; a push never waits. One task on the control runtime takes entries out
+//! in batches and passes them to the queue's handler. Queues are named and stored in [`Shared`]: the same name with the
+//! same parameters is the same queue, so that entries survive a change of configuration. A queue without handles
+//! delivers its entries and ends.
 
 mod settings;
 mod worker;
@@ -29,23 +29,23 @@ pub use settings::Settings;
 #[cfg(test)]
 mod tests;
 
-/// What can wait in a queue.
+/// An entry of a queue.
 pub trait Entry: Send + 'static {
-    /// Bytes it counts for.
+    /// Its size, bytes.
     fn size(&self) -> usize;
 
-    /// Called when it is lost, for those who count by reason.
+    /// Called when the entry is lost, for counters by reason.
     fn lost(&self, _reason: Loss) {}
 }
 
-/// Why entries are lost.
+/// Why an entry was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Loss {
-    /// The queue was full, or there was no memory.
+    /// The queue was full, or the memory budget was exhausted.
     NoRoom,
     /// It could not be delivered within `max_retry_time`.
     Undelivered,
-    /// The receiver refuses it: see [`DeliveryError::is_final`].
+    /// The receiver rejected it: see [`DeliveryError::is_final`].
     Refused,
 }
 
@@ -67,7 +67,7 @@ impl Entry for String {
     }
 }
 
-/// What a handler does with a batch: an error makes it be tried again.
+/// The result of a delivery: after an error, the batch is retried.
 pub type Delivery = Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send>>;
 
 /// Why a batch was not delivered.
@@ -76,11 +76,11 @@ pub struct DeliveryError {
     /// For the log.
     pub reason: String,
     /// The node has run out of descriptors, memory or ports: the batch could not be sent at all, and this time does not
-    /// count for `max_retry_time`.
+    /// count towards `max_retry_time`.
     pub is_local: bool,
-    /// Trying again would not help: the batch is lost.
+    /// Retrying would not help: the batch is lost.
     pub is_final: bool,
-    /// The receiver does not want to be asked again earlier; it is waited no longer than `max_retry_delay`.
+    /// The receiver requests this delay before the next attempt; at most `max_retry_delay` is used.
     pub retry_after: Option<Duration>,
 }
 
@@ -92,19 +92,19 @@ impl From<String> for DeliveryError {
 
 type Handler<T> = Arc<dyn Fn(Vec<T>) -> Delivery + Send + Sync>;
 
-/// All queues together may hold a quarter of the memory budget.
+/// All queues together may use this fraction of the memory budget: a quarter.
 const SHARE: usize = 4;
 
-/// Milliseconds between log lines about dropped entries.
+/// Minimum milliseconds between log lines about dropped entries.
 const COMPLAINT_EVERY_MS: u64 = 10_000;
 
-/// Milliseconds between log lines about failed deliveries.
+/// Minimum milliseconds between log lines about failed deliveries.
 const FAILURE_EVERY_MS: u64 = 5_000;
 
-/// Plugin instances of a queue that a log line names.
+/// Maximum number of plugin instances of a queue named in a log line.
 const NAMED_MAX: usize = 3;
 
-/// A queue. Dropping the last one lets it deliver what it has.
+/// A queue. When the last handle is dropped, it delivers its remaining entries.
 pub struct Queue<T: Entry> {
     inner: Arc<Inner<T>>,
 }
@@ -121,30 +121,30 @@ pub(crate) struct Inner<T: Entry> {
     registry: Arc<Registry>,
     handler: Mutex<Handler<T>>,
     waiting: Mutex<Waiting<T>>,
-    /// Something came, or the queue is to end.
+    /// An entry was pushed, or the queue is to end.
     arrived: Notify,
-    /// A batch is done.
+    /// A batch was delivered or dropped.
     done: Notify,
-    /// Batches in progress.
+    /// Number of batches in progress.
     under_way: AtomicUsize,
-    /// Entries in those.
+    /// Number of entries in these batches.
     entries_under_way: AtomicUsize,
-    /// Waiting for a batch to fill is over: the node stops, or nobody pushes any more.
+    /// The queue no longer waits for a batch to fill: the node is stopping, or the last producer was dropped.
     hurry: AtomicBool,
     abandoned: AtomicBool,
     failures: Mutex<Failures>,
-    /// The plugin instances that push, as log lines name them.
+    /// The plugin instances that push, for log lines.
     users: Mutex<Vec<String>>,
 }
 
-/// Failed deliveries that were not logged by themselves.
+/// Failed deliveries that were counted instead of logged.
 #[derive(Default)]
 struct Failures {
     logged: Option<Tick>,
     unlogged: u64,
 }
 
-/// A plugin instance's use of a queue; the log lines of the queue name it.
+/// A plugin instance's handle on a queue; log lines of the queue name the instance.
 pub struct User<T: Entry> {
     queue: Arc<Queue<T>>,
     name: String,
@@ -176,7 +176,7 @@ impl<T: Entry> Drop for User<T> {
 struct Waiting<T> {
     entries: VecDeque<T>,
     bytes: usize,
-    /// Memory for them.
+    /// Memory reserved for the entries.
     held: Reservation,
     dropped: u64,
     complained: Option<Tick>,
@@ -188,7 +188,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<T: Entry + Clone> Queue<T> {
-    /// The queue of this name and these parameters, made when there is none. The handler replaces that of an
+    /// The queue with this name and these parameters, created if it does not exist. The handler replaces that of an
     /// existing queue.
     pub fn open<F, D, E>(services: &Services, settings: Settings, handler: F) -> Arc<Self>
     where
@@ -209,13 +209,13 @@ impl<T: Entry + Clone> Queue<T> {
             *lock(&queue.inner.handler) = handler;
             return queue;
         }
-        // Entries that wait must not take the memory that requests need.
+        // Queued entries must not use the memory that requests need.
         registry.memory.get_or_init(|| Arc::new(services.memory.child(0))).set_max(services.memory.max() / SHARE);
         let inner = Inner::new(services, settings, handler, Arc::clone(&registry));
         let queue = Arc::new(Self { inner: Arc::clone(&inner) });
         let handle: Weak<dyn Any + Send + Sync> = Arc::downgrade(&(Arc::clone(&queue) as Arc<dyn Any + Send + Sync>));
         let drain: Weak<dyn Drain> = Arc::downgrade(&(Arc::clone(&inner) as Arc<dyn Drain>));
-        // A queue of the same name that nobody holds may still be delivering; it is drained under a name of its own.
+        // A queue of the same name without handles may still be delivering; it is drained under a separate name.
         if let Some(old) = queues.insert(key, Known { handle, drain }) {
             let mut number = 0_u64;
             while queues.contains_key(&format!("old {number}")) {
@@ -229,7 +229,7 @@ impl<T: Entry + Clone> Queue<T> {
 }
 
 impl<T: Entry> Queue<T> {
-    /// The queue as the plugin instance that is built uses it.
+    /// The handle of the plugin instance being built.
     pub fn used_by(self: Arc<Self>, cx: &BuildCx<'_>) -> User<T> {
         let scopes = [("route", cx.route), ("service", cx.backend), ("consumer", cx.principal)];
         let scopes = scopes.iter().filter_map(|(noun, id)| Some(format!("{noun} {}", (*id)?)));
@@ -239,7 +239,8 @@ impl<T: Entry> Queue<T> {
         User { queue: self, name }
     }
 
-    /// Adds an entry; the oldest ones make room for it. An entry that could never fit is dropped.
+    /// Adds an entry, dropping the oldest ones if the queue is full. An entry that exceeds the limits by itself is
+    /// dropped.
     pub fn push(&self, entry: T) {
         let inner = &*self.inner;
         let size = entry.size();
@@ -261,17 +262,17 @@ impl<T: Entry> Queue<T> {
         inner.arrived.notify_one();
     }
 
-    /// Entries that wait, without those being delivered.
+    /// Number of entries waiting, without those being delivered.
     pub fn len(&self) -> usize {
         lock(&self.inner.waiting).entries.len()
     }
 
-    /// Whether no entry waits.
+    /// Whether no entries are waiting.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Entries lost since the start, for want of room or because they could not be delivered in time.
+    /// Number of entries lost since the start, because the queue was full or they could not be delivered in time.
     pub fn dropped(&self) -> u64 {
         lock(&self.inner.waiting).dropped
     }
@@ -316,7 +317,8 @@ impl<T: Entry> Inner<T> {
         if size > bytes_max {
             return Err("an entry is larger than the queue's max_bytes");
         }
-        // Without a limit on deliveries, what is in progress counts too: nothing is unbounded.
+        // If deliveries are not limited, those in progress count towards the limit of entries, so that their number is
+        // bounded.
         let busy = if self.settings.parallel { self.entries_under_way.load(Ordering::SeqCst) } else { 0 };
         let memory = self.registry.memory.get().unwrap_or(&self.services.memory);
         loop {
@@ -338,7 +340,7 @@ impl<T: Entry> Inner<T> {
         }
     }
 
-    /// Counts entries that are lost.
+    /// Counts lost entries.
     fn lose(&self, waiting: &mut Waiting<T>, entries: &[T], reason: Loss) {
         entries.iter().for_each(|entry| entry.lost(reason));
         let count = entries.len() as u64;
@@ -346,7 +348,7 @@ impl<T: Entry> Inner<T> {
         self.registry.dropped.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The plugin instances that use the queue, for the log.
+    /// The plugin instances that use the queue, for log lines.
     fn users(&self) -> String {
         let users = lock(&self.users);
         let named = users.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
@@ -356,7 +358,7 @@ impl<T: Entry> Inner<T> {
         }
     }
 
-    /// Logs a delivery that failed, unless another was logged a moment ago; then it is counted.
+    /// Logs a failed delivery, or counts it if another one was logged recently.
     fn failed(&self, reason: &str) {
         let mut failures = lock(&self.failures);
         let now = self.services.clock.tick();
@@ -371,7 +373,7 @@ impl<T: Entry> Inner<T> {
         tracing::warn!(queue, instances, reason, failures_not_logged = more, "handler could not process entries");
     }
 
-    /// Says so when entries are no longer dropped.
+    /// Logs when entries are no longer dropped.
     fn recover(&self) {
         let mut waiting = lock(&self.waiting);
         if waiting.complained.is_some() && waiting.entries.len() <= self.settings.max_entries / 2 {
@@ -380,7 +382,7 @@ impl<T: Entry> Inner<T> {
         }
     }
 
-    /// Logs that entries were lost, unless that was logged a moment ago.
+    /// Logs lost entries, unless this was logged recently.
     fn complain(&self, waiting: &mut Waiting<T>, what: &str, reason: Option<&str>) {
         let now = self.services.clock.tick();
         if waiting.complained.is_some_and(|last| now.millis_since(last) < COMPLAINT_EVERY_MS) {
@@ -405,7 +407,7 @@ impl<T: Entry> Inner<T> {
     }
 
     fn is_idle(&self) -> bool {
-        // The worker counts a batch as in progress before it lets go of the lock, so this cannot miss one.
+        // The worker counts a batch as in progress before it releases the lock, so no batch is missed here.
         let waiting = lock(&self.waiting);
         waiting.entries.is_empty() && self.under_way.load(Ordering::SeqCst) == 0
     }
@@ -414,22 +416,22 @@ impl<T: Entry> Inner<T> {
 #[derive(Default)]
 struct Registry {
     queues: Mutex<HashMap<String, Known>>,
-    /// For what waits in all queues together.
+    /// Memory budget of all queues together.
     memory: OnceLock<Arc<Budget>>,
-    /// Entries lost since the start, of all queues.
+    /// Number of entries lost since the start, in all queues.
     dropped: AtomicU64,
 }
 
-/// What waits in all queues, and what was lost.
+/// Numbers of waiting and lost entries of all queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Entries that wait or are being delivered.
+    /// Number of entries that are waiting or being delivered.
     pub entries: usize,
-    /// Entries lost since the start, for want of room or because they could not be delivered in time.
+    /// Number of entries lost since the start, because a queue was full or they could not be delivered in time.
     pub dropped: u64,
 }
 
-/// What waits in all queues, and what was lost.
+/// Numbers of waiting and lost entries of all queues.
 pub fn totals(shared: &Shared) -> Totals {
     let registry = registry(shared);
     let queues: Vec<_> = lock(&registry.queues).values().filter_map(|known| known.drain.upgrade()).collect();
@@ -437,7 +439,7 @@ pub fn totals(shared: &Shared) -> Totals {
     Totals { entries, dropped: registry.dropped.load(Ordering::Relaxed) }
 }
 
-/// A queue, as the registry knows it. `drain` lives longer than `handle`: until everything is delivered.
+/// The registry entry of a queue. `drain` outlives `handle`, until all entries are delivered.
 struct Known {
     handle: Weak<dyn Any + Send + Sync>,
     drain: Weak<dyn Drain>,
@@ -483,8 +485,8 @@ fn registry(shared: &Shared) -> Arc<Registry> {
     shared.get_or_insert("queues", Registry::default)
 }
 
-/// Delivers everything that waits in all queues, without waiting for batches to fill; for the end of the program,
-/// after the last request. Returns how many entries are left when `deadline` has passed.
+/// Delivers all entries of all queues, without waiting for batches to fill; called when the process stops, after the
+/// last request. Returns the number of entries left when `deadline` has passed.
 pub async fn drain(services: &Services, deadline: Duration) -> usize {
     let queues: Vec<Arc<dyn Drain>> =
         lock(&registry(&services.shared).queues).values().filter_map(|known| known.drain.upgrade()).collect();
@@ -494,7 +496,7 @@ pub async fn drain(services: &Services, deadline: Duration) -> usize {
             queue.idle().await;
         }
     };
-    // What the deadline cuts off is counted below.
+    // Entries cut off by the deadline are counted below.
     if timeout(&*services.clock, deadline, all).await.is_ok() {
         return 0;
     }

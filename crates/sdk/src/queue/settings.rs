@@ -7,25 +7,25 @@ use serde_json::Value;
 /// Parameters of a queue: Kong's `queue` record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Names the queue in logs, and, with the parameters, tells it from others. Put into it everything that two
-    /// queues must not share: where entries go.
+    /// The name in logs, which together with the parameters identifies the queue. It has to include everything that
+    /// distinguishes queues, such as the destination.
     pub name: String,
-    /// Entries delivered at a time.
+    /// Maximum number of entries per batch.
     pub max_batch_size: usize,
-    /// How long a batch may wait to be full, from its first entry on.
+    /// How long to wait for a batch to fill up, from its first entry on.
     pub max_coalescing_delay: Duration,
     /// Maximum number of entries in the queue; the oldest are dropped.
     pub max_entries: usize,
-    /// Bytes that may wait; the oldest entries are dropped.
+    /// Maximum size of the queue, bytes; the oldest entries are dropped.
     pub max_bytes: Option<usize>,
-    /// A batch that fails later than this after its first try is dropped.
+    /// Time after the first attempt at which a failed batch is dropped.
     pub max_retry_time: Duration,
-    /// Before the first retry; doubles.
+    /// Delay before the first retry; doubles with each retry.
     pub initial_retry_delay: Duration,
-    /// Between retries at most.
+    /// Maximum delay between retries.
     pub max_retry_delay: Duration,
-    /// Every entry is delivered at once, by itself (Kong: `concurrency_limit: -1`); `max_entries` limits how many are
-    /// in progress.
+    /// Each entry is delivered immediately and separately (Kong: `concurrency_limit: -1`); `max_entries` limits the
+    /// number in progress.
     pub parallel: bool,
 }
 
@@ -47,7 +47,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// From a `queue` record that is valid; what is absent has Kong's default.
+    /// Reads a valid `queue` record; absent values have Kong's defaults.
     pub fn from_config(name: impl Into<String>, record: &Value) -> Self {
         let default = Self::default();
         let count = |field: &str| record.get(field).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
@@ -65,8 +65,8 @@ impl Settings {
         }
     }
 
-    /// The same with what two old settings of loggers say (Kong: `get_plugin_params`): `queue_size` unless 1,
-    /// `flush_timeout` unless 2.
+    /// Applies two legacy settings of loggers (Kong: `get_plugin_params`): `queue_size` unless 1, `flush_timeout`
+    /// unless 2.
     #[must_use]
     pub fn with_old_names(mut self, config: &Value) -> Self {
         let size = config.get("queue_size").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());

@@ -19,7 +19,7 @@ fn settings(record: serde_json::Value) -> Settings {
     Settings::from_config("test", &record)
 }
 
-/// A queue whose handler fails the first `failures` times and keeps what it got afterwards.
+/// A queue whose handler fails the first `failures` times and records later batches.
 fn queue(services: &Services, settings: Settings, failures: usize) -> (Arc<Queue<String>>, Seen, Arc<AtomicUsize>) {
     let (seen, calls) = (Seen::default(), Arc::new(AtomicUsize::new(0)));
     let (kept, counted) = (Arc::clone(&seen), Arc::clone(&calls));
@@ -80,7 +80,7 @@ async fn a_shortage_of_the_node_loses_no_entries() {
         push(&queue, &["a"]);
         clock.pass(Duration::from_secs(25)).await;
         assert_eq!((batches(&seen), queue.dropped()), (vec!["a".to_owned()], 0), "{max_retry_time}");
-        // The limit holds for the receiver's failures.
+        // The limit applies to failures of the receiver.
         push(&queue, &["b"]);
         clock.pass(Duration::from_secs(25)).await;
         assert_eq!((batches(&seen), queue.dropped()), (vec!["a".to_owned()], 1), "{max_retry_time}");
@@ -239,7 +239,7 @@ async fn entries_take_no_more_than_their_part_of_the_memory() {
     assert_eq!(services.memory.used(), 0);
 }
 
-/// An entry that notes why it is lost.
+/// An entry that records why it is lost.
 #[derive(Clone)]
 struct Noted(&'static str, Arc<Mutex<Vec<(&'static str, Loss)>>>);
 
@@ -293,6 +293,6 @@ async fn a_receiver_may_ask_for_a_longer_pause_within_the_limit() {
     });
     push(&queue, &["a"]);
     clock.pass_until(drain(&services, Duration::from_secs(100))).await;
-    // The own delays are 1, 2, 4 and 8 seconds.
+    // The queue's own delays are 1, 2, 4 and 8 seconds.
     assert_eq!(*times.lock().unwrap(), [0, 7, 7 + 2, 9 + 20, 29 + 8]);
 }

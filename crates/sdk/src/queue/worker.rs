@@ -8,14 +8,14 @@ use cardinal_base::{Reservation, timeout};
 
 use super::{Entry, Inner, Loss, lock};
 
-/// The longest wait while the node itself has run out of something.
+/// Maximum delay while the node itself has run out of a resource.
 const LOCAL_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// Starts the queue's task on the control runtime.
 pub(super) fn start<T: Entry + Clone>(inner: Arc<Inner<T>>) {
     let runtime = inner.services.runtime.clone();
     let _entered = runtime.enter();
-    // The task ends with the queue; nobody waits for it.
+    // The task ends with the queue; it is not joined.
     drop(cardinal_base::task::spawn("queue", run(inner)));
 }
 
@@ -34,7 +34,7 @@ async fn run<T: Entry + Clone>(inner: Arc<Inner<T>>) {
             inner.fill().await;
         }
         let Some((batch, held)) = inner.take() else { continue };
-        // A task of its own: a handler that panics loses its batch alone.
+        // Each delivery is a separate task: if a handler panics, only its batch is lost.
         let delivery = Arc::clone(&inner);
         let task = cardinal_base::task::spawn("queue delivery", async move { delivery.deliver(batch, held).await });
         if !inner.settings.parallel {
@@ -102,7 +102,7 @@ impl<T: Entry + Clone> Inner<T> {
         }
     }
 
-    /// Loses a batch that cannot be delivered.
+    /// Drops a batch that cannot be delivered.
     fn give_up(&self, batch: &[T], reason: &str, loss: Loss) {
         let limit = self.settings.max_retry_time;
         let what = if limit.is_zero() || loss == Loss::Refused {
@@ -116,11 +116,11 @@ impl<T: Entry + Clone> Inner<T> {
     }
 }
 
-/// Counts a batch as done, also when its handler panics.
+/// Marks a batch as done, even if its handler panics.
 struct Finished<'i, T: Entry> {
     inner: &'i Inner<T>,
     count: usize,
-    /// Memory for the batch.
+    /// Memory reserved for the batch.
     _held: Reservation,
 }
 

@@ -12,13 +12,13 @@ use super::window::{PERIODS, Period};
 
 const SHARDS: usize = 64;
 
-/// Identifiers whose counters are kept in each shard; 131,072 in all.
+/// Maximum number of identifiers per shard; 131,072 in total.
 const SHARD_MAX: usize = 2_048;
 
-/// Entries looked at to find one that was not used for long.
+/// Number of entries examined to find one that was not used for long.
 const SAMPLE: usize = 8;
 
-/// Counters by key: scope and identifier. Bounded: when full, those not used for long make room.
+/// Counters by key: scope and identifier. Bounded: when full, counters not used for long are evicted.
 pub struct Counters {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
@@ -39,10 +39,10 @@ struct Entry {
 
 #[derive(Clone, Copy, Default)]
 struct Window {
-    /// When it began; of a bucket, the number of the interval.
+    /// Start of the window; for a bucket, the number of the interval.
     start: u64,
     count: u64,
-    /// The count of the window before; of a bucket, the length of its intervals.
+    /// The count of the previous window; for a bucket, the length of its intervals.
     previous: u64,
 }
 
@@ -53,7 +53,7 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// How often the key was counted in each limited period before. Counts it once more if no limit is used up.
+    /// The previous count of the key in each limited period. Counts the key once more if no limit is used up.
     pub fn count(&self, key: &[u8], limits: &Limits, now: u64, sliding: bool) -> Usage {
         let mut usage = [0; PERIODS];
         let Some(mut shard) = self.shard(key) else { return usage };
@@ -74,8 +74,8 @@ impl Counters {
         usage
     }
 
-    /// Takes one of `bucket.tokens` tokens that the key has in the interval of this time; `false` when none is left. Keys
-    /// must not be those of windows. `now_ms` comes from a clock that does not go back.
+    /// Takes one of the `bucket.tokens` tokens of the key in the current interval; `false` if none is left. Keys must
+    /// differ from those of windows. `now_ms` comes from a monotonic clock.
     pub fn take(&self, key: &[u8], bucket: TokenBucket, now_ms: u64) -> bool {
         let interval_ms = if bucket.interval_ms == 0 { 1_000 } else { bucket.interval_ms };
         let (interval, now) = (now_ms / interval_ms, now_ms / 1_000);
@@ -83,9 +83,9 @@ impl Counters {
         let Some(entry) = shard.entry(key, now) else { return false };
         entry.expires = ((interval + 1).saturating_mul(interval_ms)).div_ceil(1_000);
         let [window, ..] = &mut entry.windows;
-        // Numbers of intervals of another length are not comparable: the policy has changed.
+        // Interval numbers of a different length are not comparable: the policy has changed.
         let is_other = window.previous != interval_ms;
-        // Another worker may have looked at the clock a moment later.
+        // Another worker may have read the clock slightly later.
         if is_other || interval > window.start {
             *window = Window { start: interval, count: 0, previous: interval_ms };
         }

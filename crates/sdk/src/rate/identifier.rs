@@ -1,7 +1,8 @@
-//! What requests are counted by, as text.
+//! The identifier by which requests are counted, as text.
 //!
-//! Texts that are not ids, paths or addresses (header values, credentials that are not in the configuration) are written unchanged, as in Kong, so that nodes of both can share a Redis server; except where a client
-//! could choose a text that identifies another client: an address, a consumer, a path.
+//! Texts other than ids, paths and addresses (header values, credentials that are not in the configuration) are written
+//! unchanged, as in Kong, so that nodes of both can share a Redis server. The exception are texts that a client could
+//! choose to match the identifier of another client: an address, a consumer, a path.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -14,13 +15,13 @@ use crate::{CredentialRef, HeadCx};
 
 use super::Key;
 
-/// Longest text that is written unchanged; a longer one is replaced by its digest.
+/// Maximum length of a text that is written unchanged; a longer one is replaced by its digest.
 const TEXT_MAX: usize = 128;
 
-/// Kinds of texts.
+/// Kinds of texts, used as prefixes.
 const KINDS: [&str; 2] = ["header", "credential"];
 
-/// Writes what a request is counted by; the address of its client where the request does not have the property.
+/// Writes the identifier of a request; its client address if the request does not have the property.
 pub fn push_identifier(by: &LimitBy, cx: &HeadCx<'_>, key: &mut Key) {
     let identity = &cx.exchange.identity;
     let credential = || identity.credential.as_ref().map(CredentialRef::id);
@@ -78,7 +79,7 @@ fn push_text(kind: &str, text: &[u8], key: &mut Key) {
         }
         return;
     }
-    // The id of a credential is one of the configuration's own.
+    // The id of a credential is chosen by the configuration, not by the client.
     let is_own_id = kind == "credential" && is_id(text);
     if !is_own_id && stands_for_something_else(text) {
         key.extend_from_slice(kind.as_bytes());

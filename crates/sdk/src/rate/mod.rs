@@ -1,6 +1,6 @@
-//! Rate limits: windows of the calendar, token buckets, counters in the memory of this node, and what the client is told.
+//! Rate limits: calendar windows, token buckets, in-memory counters of this node, and the rate limit headers.
 //!
-//! Shared by the rate limit policy of the engine and by plugins that keep counters elsewhere.
+//! Shared by the rate limit policy of the engine and by plugins that store counters elsewhere.
 
 mod counters;
 mod identifier;
@@ -16,5 +16,5 @@ pub use identifier::{push_address, push_identifier};
 pub use quota::{Limits, Quota, Usage, is_used_up, limited, limits};
 pub use window::{PERIODS, Period};
 
-/// Text that a request is counted by. Long enough for what counters are named by, so that it stays off the heap.
+/// The key by which a request is counted. Long enough for the usual keys, so that they are not allocated on the heap.
 pub type Key = SmallVec<[u8; 128]>;

@@ -1,4 +1,4 @@
-//! The decision about a request by its counts, and the headers for the client.
+//! The rate limit decision for a request by its counts, and the headers for the client.
 
 use std::io::Write as _;
 
@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 
 use super::window::{PERIODS, Period};
 
-/// The limit of each period, where there is one, in the order of [`Period::ALL`].
+/// The limit of each period, if any, in the order of [`Period::ALL`].
 pub type Limits = [Option<f64>; PERIODS];
 
-/// Requests counted so far in each period, without the one being decided.
+/// Number of requests counted so far in each period, without the current one.
 pub type Usage = [u64; PERIODS];
 
 /// The limits of a policy, by period.
@@ -25,7 +25,7 @@ pub fn limits(windows: &Windows) -> Limits {
     limits
 }
 
-/// The limits that there are.
+/// The limits that are set.
 pub fn limited(limits: &Limits) -> impl Iterator<Item = (usize, Period, f64)> {
     Period::ALL
         .into_iter()
@@ -40,13 +40,13 @@ pub fn is_used_up(limits: &Limits, usage: &Usage) -> bool {
     limits.iter().zip(usage).any(|(limit, used)| limit.is_some_and(|limit| limit - *used as f64 <= 0.0))
 }
 
-/// The decision about a request, and the values of the headers.
+/// The decision for a request, and the values of the headers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quota {
-    /// The request is refused.
+    /// The request is rejected.
     pub refused: bool,
     rows: [Option<Row>; PERIODS],
-    /// Of the window with the least remaining.
+    /// The window with the fewest remaining requests.
     tightest: Row,
     reset_s: u64,
 }
@@ -66,13 +66,13 @@ impl Quota {
         let mut tightest: Option<(Row, Period)> = None;
         for (at, period, limit) in limited(limits) {
             let left = limit - usage.get(at).copied().unwrap_or(0) as f64;
-            // A refused request uses nothing up, so windows that would have let it pass keep their number.
+            // A rejected request is not counted, so windows that would have allowed it keep their number.
             let remaining = if !refused || left <= 0.0 { left - 1.0 } else { left }.max(0.0);
             let new = Row { limit, remaining };
             if let Some(row) = rows.get_mut(at) {
                 *row = Some(new);
             }
-            // Periods grow, so an equal one is longer.
+            // Periods are in ascending order, so an equal one is longer.
             if tightest.is_none_or(|(best, _)| remaining <= best.remaining) {
                 tightest = Some((new, period));
             }
@@ -104,7 +104,7 @@ impl Quota {
     }
 }
 
-/// As Lua writes it: whole numbers without a fraction.
+/// A number in Lua's format: whole numbers without a fraction.
 fn number(value: f64) -> SmallVec<[u8; 24]> {
     let mut text = SmallVec::new();
     #[allow(clippy::cast_possible_truncation, reason = "whole and below 2^53")]

@@ -8,7 +8,7 @@ fn a_bucket_does_not_go_back_in_time() {
     let bucket = TokenBucket { tokens: 2, interval_ms: 100 };
     let takes = |now_ms| counters.take(b"k", bucket, now_ms);
     assert!(takes(950) && takes(1_000));
-    // A worker that looked at the clock before takes from the interval that has begun since.
+    // A worker that read the clock earlier takes a token of the interval that has begun since.
     assert!(takes(999) && !takes(999) && !takes(1_099));
     assert!(takes(1_100));
     assert!(counters.take(b"other", bucket, 1_100));
@@ -29,7 +29,7 @@ fn counters_are_shared_by_threads() {
     assert_eq!(taken, 1_000);
 }
 
-/// The counters of a policy outlive its changes. Intervals of another length have other numbers.
+/// The counters of a policy survive its changes. Intervals of different lengths have different numbers.
 #[test]
 fn a_bucket_whose_interval_changes_is_filled() {
     let counters = Counters::default();

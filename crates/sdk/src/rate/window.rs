@@ -1,22 +1,22 @@
-//! Windows of the calendar, in UTC.
+//! Calendar windows, in UTC.
 
 use cardinal_base::civil::{date_of_day, day_of_date};
 use cardinal_ir::policy::RatePeriod;
 
-/// A length of time that requests are counted in.
+/// A period in which requests are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
-    /// From second to second.
+    /// A second.
     Second,
-    /// From minute to minute.
+    /// A minute.
     Minute,
-    /// From hour to hour.
+    /// An hour.
     Hour,
-    /// From midnight to midnight.
+    /// A day, from midnight to midnight.
     Day,
-    /// From the first day of a month to that of the next.
+    /// A month, from its first day to that of the next month.
     Month,
-    /// From New Year to New Year.
+    /// A year, from January 1st.
     Year,
 }
 
@@ -46,16 +46,16 @@ impl From<Period> for RatePeriod {
     }
 }
 
-/// How many periods there are.
+/// Number of periods.
 pub const PERIODS: usize = 6;
 
 const DAY_S: u64 = 86_400;
 
 impl Period {
-    /// Shorter ones first.
+    /// In ascending order of length.
     pub const ALL: [Self; PERIODS] = [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Year];
 
-    /// As in the configuration and in keys.
+    /// The name in the configuration and in keys.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Second => "second",
@@ -79,7 +79,7 @@ impl Period {
         }
     }
 
-    /// Seconds that Kong takes it to last, and keeps counters for.
+    /// Length in seconds as assumed by Kong, which is also the lifetime of counters.
     pub const fn nominal(self) -> u64 {
         match self {
             Self::Second => 1,
@@ -91,7 +91,7 @@ impl Period {
         }
     }
 
-    /// Where the window of this time starts. Times are seconds since 1970.
+    /// Start of the window that contains `now`. Times are seconds since 1970.
     pub fn start(self, now: u64) -> u64 {
         match self {
             Self::Second => now,
@@ -103,7 +103,7 @@ impl Period {
         }
     }
 
-    /// Where the window after the one that starts at `start` starts.
+    /// Start of the window after the one that starts at `start`.
     pub fn next(self, start: u64) -> u64 {
         match self {
             Self::Second | Self::Minute | Self::Hour | Self::Day => start + self.nominal(),
@@ -118,23 +118,23 @@ impl Period {
         }
     }
 
-    /// Where the window before the one that starts at `start` starts.
+    /// Start of the window before the one that starts at `start`.
     pub fn previous(self, start: u64) -> u64 {
         start.checked_sub(1).map_or(0, |before| self.start(before))
     }
 
-    /// What of the previous window's count lies within one window's length before `now`.
+    /// The share of the previous window's count that lies within one window's length before `now`.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn share(self, previous: u64, now: u64) -> u64 {
         let start = self.start(now);
         let (end, elapsed) = (self.next(start), now - start);
         let length = end - start;
-        // The window's first second counts fully; a window of one second has no other.
+        // The previous window counts fully in the first second; a window of one second has no other.
         (previous as f64 * (length - elapsed) as f64 / length as f64).floor() as u64
     }
 }
 
-/// The day since 1970 that a month (from 1) starts at.
+/// The day since 1970 on which a month (from 1) starts.
 fn first_day(year: u64, month: u64) -> u64 {
     day_of_date(year, month, 1).unwrap_or(0)
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 
-/// A script that runs in the server. The server keeps the scripts it has run, so that calls send the digest only; a server
-/// that does not know the script is sent its text.
+/// A server-side script. The server caches scripts, so calls only send the digest; if the server does not know the
+/// script, its text is sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RedisScript {
     text: Box<str>,
@@ -31,13 +31,13 @@ impl RedisScript {
         &self.text
     }
 
-    /// SHA-1 of the text in hexadecimal digits: the name of the script in the server.
+    /// SHA-1 of the text in hexadecimal digits, by which the server identifies the script.
     pub fn sha1(&self) -> &str {
         &self.sha1
     }
 }
 
-/// Commands that are sent together. Other calls may run between them; a script runs as a whole.
+/// Commands that are sent in one batch. Other calls may run between them; a script runs atomically.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,7 +54,7 @@ impl RedisScript {
 pub struct RedisCall {
     /// The arguments of all commands, one after the other.
     data: Vec<u8>,
-    /// Where each argument ends in `data`.
+    /// The end of each argument in `data`.
     ends: Vec<usize>,
     commands: Vec<Entry>,
     timeout: Option<Duration>,
@@ -64,39 +64,38 @@ pub struct RedisCall {
 #[derive(Clone)]
 struct Entry {
     script: Option<Arc<RedisScript>>,
-    /// Its first argument in `ends`.
+    /// Index of its first argument in `ends`.
     first: usize,
 }
 
 impl RedisCall {
-    /// Without commands. There is room for a few short ones, so that they cost no further allocation.
+    /// An empty call, with capacity for a few short commands, so that they need no further allocation.
     pub fn new() -> Self {
         let (data, ends, commands) = (Vec::with_capacity(192), Vec::with_capacity(8), Vec::with_capacity(2));
         Self { data, ends, commands, timeout: None, repeats: false }
     }
 
-    /// Limits the time for the replies, instead of the limit in the settings of the server. Connecting has its own limit
-    /// there.
+    /// Sets a timeout for the replies, in place of the one in the settings of the server. Connecting has a separate
+    /// timeout there.
     #[must_use]
     pub fn within(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
     }
 
-    /// Sends the commands again, once, when a connection that was used before ends before all replies have arrived: a server
-    /// that closes idle connections, or was restarted. It may then run them twice, so this is for commands where that does
-    /// no harm.
+    /// Sends the commands once more if a reused connection ends before all replies have arrived: the server closed an
+    /// idle connection, or was restarted. The server may then run the commands twice, so they must be safe to repeat.
     #[must_use]
     pub fn repeatable(self) -> Self {
         Self { repeats: true, ..self }
     }
 
-    /// Starts a command.
+    /// Adds a command.
     pub fn command(&mut self, name: &str) -> &mut Self {
         self.commands.push(Entry { script: None, first: self.ends.len() });
         self.arg(name)
     }
 
-    /// Starts a command that runs a script on these keys.
+    /// Adds a command that runs a script on these keys.
     pub fn script(&mut self, script: &Arc<RedisScript>, keys: &[impl AsRef<[u8]>]) -> &mut Self {
         self.commands.push(Entry { script: Some(Arc::clone(script)), first: self.ends.len() });
         self.integer(keys.len());
@@ -121,7 +120,7 @@ impl RedisCall {
         self
     }
 
-    /// The commands in their order.
+    /// The commands, in order.
     pub fn commands(&self) -> impl ExactSizeIterator<Item = RedisCommand<'_>> {
         self.commands.iter().enumerate().map(|(at, entry)| {
             let end = self.commands.get(at + 1).map_or(self.ends.len(), |next| next.first);
@@ -131,7 +130,7 @@ impl RedisCall {
         })
     }
 
-    /// The limit on the time for the replies, where it is not the server's.
+    /// The timeout for the replies, if it differs from the server's.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
@@ -148,7 +147,7 @@ impl Default for RedisCall {
     }
 }
 
-/// Values are not printed: they may be secrets.
+/// Values are not printed, because they may be secrets.
 impl fmt::Debug for RedisCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisCall").field("commands", &self.commands.len()).finish_non_exhaustive()
@@ -158,7 +157,7 @@ impl fmt::Debug for RedisCall {
 /// A command of a call.
 #[derive(Clone)]
 pub struct RedisCommand<'c> {
-    /// The script that it runs.
+    /// The script, if the command runs one.
     pub script: Option<&'c RedisScript>,
     /// The name and the arguments; for a script, the number of keys, the keys and the arguments.
     pub args: RedisArgs<'c>,
@@ -173,7 +172,7 @@ pub struct RedisArgs<'c> {
 }
 
 impl RedisArgs<'_> {
-    /// Bytes of all arguments that follow.
+    /// Total size of the remaining arguments, bytes.
     pub fn bytes(&self) -> usize {
         self.ends.last().map_or(0, |end| end - self.start)
     }

@@ -1,8 +1,8 @@
-//! [`Redis`]: commands to Redis servers. The node has one client for all plugins: it resolves names, makes TLS, logs in,
-//! and shares the connections of equal settings.
+//! [`Redis`]: commands to Redis servers. The node has one client for all plugins: it resolves names, performs TLS and
+//! authentication, and shares the connections of equal settings.
 //!
-//! A filter takes a [`RedisServer`] from [`Services::redis`](crate::Services::redis) when it is built, and sends it a
-//! [`RedisCall`] for each request.
+//! A filter requests a [`RedisServer`] from [`Services::redis`](crate::Services::redis) when it is built, and sends it
+//! a [`RedisCall`] for each request.
 
 mod call;
 mod error;
@@ -18,26 +18,28 @@ pub use error::RedisError;
 pub use reply::RedisReply;
 pub use settings::{RedisSettings, RedisTls};
 
-/// The replies to the commands of a call, in their order.
+/// The replies to the commands of a call, in order.
 pub type RedisReplies = Pin<Box<dyn Future<Output = Result<Vec<RedisReply>, RedisError>> + Send>>;
 
 /// The node's Redis client.
 pub trait Redis: Send + Sync {
-    /// The server of these settings; connections are shared by all that hold the server of equal settings. Connects only
-    /// when a command is sent. For filters that are built, not for the request path.
+    /// The server with these settings; all users of equal settings share its connections. Connects when the first
+    /// command is sent. To be called when filters are built, not on the request path.
     fn server(&self, settings: &RedisSettings) -> Arc<dyn RedisServer>;
 }
 
-/// A Redis server. Its connection is closed when it is no longer used for a while, or when the last holder is dropped.
+/// A Redis server. Its connection is closed when it has been idle for a while, or when the last handle is dropped.
 pub trait RedisServer: Send + Sync {
     /// `host:port`, for logs.
     fn name(&self) -> &str;
 
-    /// Sends the commands of a call together and awaits their replies, on any runtime. A call whose future is dropped still
-    /// runs to its end. A command that the server refuses fails alone: its reply is a [`RedisReply::Error`].
+    /// Sends the commands of a call in one batch and awaits their replies, on any runtime. A call whose future is
+    /// dropped still runs to its end. If the server rejects a command, only that command fails: its reply is a
+    /// [`RedisReply::Error`].
     ///
-    /// While the server cannot be reached, calls fail at once for a short time after each attempt. That the node itself
-    /// has run out of descriptors, memory or ports is [`RedisError::Local`], and is not remembered.
+    /// While the server is unreachable, calls fail immediately for a short time after each attempt. If the node itself
+    /// has run out of descriptors, memory or ports, the error is [`RedisError::Local`], and calls do not fail early
+    /// afterwards.
     fn call(&self, call: RedisCall) -> RedisReplies;
 }
 

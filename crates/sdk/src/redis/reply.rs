@@ -1,4 +1,4 @@
-//! What a Redis server replies to a command.
+//! Replies of a Redis server to commands.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use super::RedisError;
 /// The reply to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisReply {
-    /// Nothing, such as for a key that does not exist.
+    /// No value, such as for a key that does not exist.
     Nil,
     /// A number.
     Integer(i64),
@@ -17,20 +17,20 @@ pub enum RedisReply {
     Status(Box<str>),
     /// Several replies.
     List(Vec<RedisReply>),
-    /// The server refused the command.
+    /// The server rejected the command.
     Error {
         /// The first word of the error, such as `ERR` or `WRONGTYPE`.
         code: Box<str>,
-        /// The rest of it.
+        /// The rest of the error.
         message: Box<str>,
     },
 }
 
 impl RedisReply {
-    /// The reply itself, unless the server refused the command.
+    /// The reply itself, unless the server rejected the command.
     ///
     /// # Errors
-    /// The command was refused.
+    /// If the command was rejected.
     pub fn accepted(self) -> Result<Self, RedisError> {
         match self {
             Self::Error { code, message } if matches!(&*code, "NOAUTH" | "WRONGPASS") => {
@@ -41,10 +41,10 @@ impl RedisReply {
         }
     }
 
-    /// A number, also one that is stored as text; `None` for nothing.
+    /// A number, including one stored as text; `None` for no value.
     ///
     /// # Errors
-    /// The command was refused, or the reply is something else.
+    /// If the command was rejected, or the reply has another type.
     pub fn integer(self) -> Result<Option<i64>, RedisError> {
         const WRONG: RedisError = RedisError::WrongType("a number");
         match self.accepted()? {
@@ -57,10 +57,10 @@ impl RedisReply {
         }
     }
 
-    /// A string; `None` for nothing.
+    /// A string; `None` for no value.
     ///
     /// # Errors
-    /// The command was refused, or the reply is something else.
+    /// If the command was rejected, or the reply has another type.
     pub fn bytes(self) -> Result<Option<Bytes>, RedisError> {
         match self.accepted()? {
             Self::Nil => Ok(None),
@@ -70,10 +70,10 @@ impl RedisReply {
         }
     }
 
-    /// Several replies; `None` for nothing.
+    /// Several replies; `None` for no value.
     ///
     /// # Errors
-    /// The command was refused, or the reply is something else.
+    /// If the command was rejected, or the reply has another type.
     pub fn list(self) -> Result<Option<Vec<RedisReply>>, RedisError> {
         match self.accepted()? {
             Self::Nil => Ok(None),

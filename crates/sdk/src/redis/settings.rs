@@ -1,22 +1,22 @@
-//! How to reach a Redis server.
+//! Settings of a Redis server.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// How to reach a server and to log in. Connections are shared by those whose settings are equal in everything.
+/// Address and credentials of a server. Users with equal settings share connections.
 ///
-/// Holds a password, which is not printed.
+/// Contains a password, which is not printed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RedisSettings {
     /// Name or address.
     pub host: Box<str>,
     /// Port.
     pub port: u16,
-    /// Limit on connecting, TLS and login included.
+    /// Timeout of connecting, including TLS and authentication.
     pub connect_timeout: Duration,
-    /// Limit on the replies to a call that does not have its own.
+    /// Timeout of the replies to a call without its own timeout.
     pub timeout: Duration,
     /// User for `AUTH`; only used with a password.
     pub username: Option<Box<str>>,
@@ -24,16 +24,16 @@ pub struct RedisSettings {
     pub password: Option<Box<str>>,
     /// Number of the database.
     pub database: i64,
-    /// TLS, if the server is reached over it.
+    /// TLS settings, if TLS is used.
     pub tls: Option<RedisTls>,
 }
 
-/// TLS with a Redis server.
+/// TLS settings for a Redis server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RedisTls {
     /// Verify the server's certificate by the node's certificate authorities.
     pub verify: bool,
-    /// The name to ask for and to verify; the host where there is none.
+    /// The server name to send and to verify; `None` uses the host.
     pub server_name: Option<Box<str>>,
 }
 
@@ -58,10 +58,10 @@ impl RedisSettings {
         Self { tls: Some(RedisTls { verify, server_name: server_name.map(Into::into) }), ..self }
     }
 
-    /// From a record that is valid by [`cardinal_schema::typedefs::redis`].
+    /// Reads a record that is valid by [`cardinal_schema::typedefs::redis`].
     ///
     /// # Errors
-    /// The field and what is wrong with it.
+    /// The field and the error message.
     pub fn from_config(record: &Value) -> Result<Self, (&'static str, &'static str)> {
         let text = |field: &str| record.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
         let flag = |field: &str| record.get(field).and_then(Value::as_bool).unwrap_or(false);

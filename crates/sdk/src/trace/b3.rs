@@ -1,4 +1,4 @@
-//! B3 (Zipkin): one header `b3`, or several that start with `X-B3-`.
+//! B3 (Zipkin): the single header `b3`, or several headers that start with `X-B3-`.
 
 use cardinal_http::HeaderList;
 use cardinal_ir::TraceFormat;
@@ -33,7 +33,7 @@ pub(super) fn extract_single(headers: &HeaderList) -> Option<RemoteContext> {
     parts.next().is_none().then_some(context(TraceFormat::B3Single, Some(ids), sampled, debug))
 }
 
-/// Both ids, or the decision alone. One that is malformed counts as absent.
+/// Both ids, or the decision alone. A malformed value is treated as absent.
 pub(super) fn extract_multi(headers: &HeaderList) -> Option<RemoteContext> {
     let ids = only(headers, TRACE_ID).zip(only(headers, SPAN_ID)).and_then(|(trace, span)| ids(trace, span));
     let debug = only(headers, FLAGS) == Some(b"1");
@@ -46,7 +46,7 @@ pub(super) fn extract_multi(headers: &HeaderList) -> Option<RemoteContext> {
     (ids.is_some() || sampled.is_some()).then_some(context(TraceFormat::B3, ids, sampled, debug))
 }
 
-/// Whether the request is traced, and whether it has to be.
+/// Whether the request is traced, and whether tracing is forced.
 fn decision(text: &[u8]) -> Option<(bool, bool)> {
     match text {
         b"0" => Some((false, false)),
@@ -64,7 +64,7 @@ fn context(format: TraceFormat, ids: Option<(TraceId, SpanId)>, sampled: Option<
     RemoteContext { format, trace_id: ids.map(|ids| ids.0), span_id: ids.map(|ids| ids.1), sampled, debug }
 }
 
-/// The trace id with 32 digits, or with 16 as it came from a system that has such ids.
+/// Writes the trace id with 32 digits, or with 16 if it comes from a system with such ids.
 fn push_trace_id(value: &mut Text, id: TraceId) {
     if id.upper() != 0 {
         value.hex(id.upper());
@@ -90,7 +90,7 @@ pub(super) fn inject_multi(headers: &mut HeaderList, context: &SpanContext) {
     span_id.hex(context.span_id.get());
     headers.set_own(TRACE_ID, trace_id.as_bytes());
     headers.set_own(SPAN_ID, span_id.as_bytes());
-    // That of the client's span.
+    // The parent of the client's span.
     headers.remove(PARENT_SPAN_ID);
     if context.sampled && context.debug {
         headers.set_own(FLAGS, b"1");

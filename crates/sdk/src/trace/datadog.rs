@@ -12,13 +12,13 @@ const PRIORITY: &[u8] = b"x-datadog-sampling-priority";
 const TAGS: &[u8] = b"x-datadog-tags";
 const UPPER: &[u8] = b"_dd.p.tid=";
 
-/// Bytes of tags that are passed on, as Datadog's libraries do.
+/// Maximum size of forwarded tags, bytes, as in Datadog's libraries.
 const TAGS_BYTES_MAX: usize = 512;
 
 pub(super) fn extract(headers: &HeaderList) -> Option<RemoteContext> {
     let lower = only(headers, TRACE_ID).and_then(parse_decimal).filter(|id| *id != 0)?;
     let upper = tags(headers).find_map(|tag| tag.strip_prefix(UPPER)).and_then(parse_hex_16).unwrap_or(0);
-    // -1 and 0 reject, 1 and 2 keep; those of the extremes are the user's own wish.
+    // -1 and 0 reject, 1 and 2 keep; -1 and 2 are decisions of the user.
     let priority = only(headers, PRIORITY).and_then(|text| std::str::from_utf8(text).ok()?.parse::<i32>().ok());
     Some(RemoteContext {
         format: TraceFormat::Datadog,
@@ -44,7 +44,7 @@ pub(super) fn inject(headers: &mut HeaderList, context: &SpanContext, keep_tags:
     inject_tags(headers, context.trace_id.upper(), keep_tags);
 }
 
-/// The tags with this upper half of the trace id; other tags are kept or not.
+/// Writes the tags with this upper half of the trace id; other tags are kept if `keep` is set.
 fn inject_tags(headers: &mut HeaderList, upper: u64, keep: bool) {
     let has_tags = headers.contains(TAGS);
     if upper == 0 && !has_tags {

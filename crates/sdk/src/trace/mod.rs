@@ -1,8 +1,8 @@
 //! Trace contexts in request headers: W3C Trace Context, B3, Datadog and others, in both directions. No I/O, and no
-//! allocation but where a `tracestate` has to be shortened or tags have to be rewritten.
+//! allocation except for shortening a `tracestate` or rewriting tags.
 //!
-//! [`extract`] reads what a client sent, [`inject`] writes what an upstream gets. What a header says is never trusted to
-//! be well-formed: what cannot be read counts as absent.
+//! [`extract`] reads the client's headers, [`inject`] writes the headers for an upstream. Malformed values are treated
+//! as absent.
 
 mod b3;
 mod datadog;
@@ -19,28 +19,28 @@ use cardinal_ir::TraceFormat;
 #[cfg(test)]
 mod tests;
 
-/// Identifies a trace; never zero. Displays as 32 hex digits.
+/// Identifies a trace; never zero. Displayed as 32 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceId(NonZeroU128);
 
 impl TraceId {
-    /// `None` for zero, which no trace has.
+    /// `None` for zero, which is not a valid id.
     pub fn new(id: u128) -> Option<Self> {
         NonZeroU128::new(id).map(Self)
     }
 
-    /// A random one, of two random numbers.
+    /// A random id, from two random numbers.
     pub fn random(mut random: impl FnMut() -> u64) -> Self {
         let id = u128::from(random()) << 64 | u128::from(random());
         Self(NonZeroU128::new(id).unwrap_or(NonZeroU128::MIN))
     }
 
-    /// As a number.
+    /// The id as a number.
     pub const fn get(self) -> u128 {
         self.0.get()
     }
 
-    /// The upper 64 bits; 0 in traces of systems that have shorter ids.
+    /// The upper 64 bits; 0 for traces of systems with shorter ids.
     #[allow(clippy::cast_possible_truncation, reason = "shifted to 64 bits")]
     pub const fn upper(self) -> u64 {
         (self.get() >> 64) as u64
@@ -59,22 +59,22 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// Identifies a span within its trace; never zero. Displays as 16 hex digits.
+/// Identifies a span within its trace; never zero. Displayed as 16 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpanId(NonZeroU64);
 
 impl SpanId {
-    /// `None` for zero, which no span has.
+    /// `None` for zero, which is not a valid id.
     pub fn new(id: u64) -> Option<Self> {
         NonZeroU64::new(id).map(Self)
     }
 
-    /// A random one, of a random number.
+    /// A random id, from a random number.
     pub fn random(random: impl FnOnce() -> u64) -> Self {
         Self(NonZeroU64::new(random()).unwrap_or(NonZeroU64::MIN))
     }
 
-    /// As a number.
+    /// The id as a number.
     pub const fn get(self) -> u64 {
         self.0.get()
     }
@@ -86,35 +86,35 @@ impl fmt::Display for SpanId {
     }
 }
 
-/// What a request says about the trace that it is part of.
+/// The trace context of a received request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteContext {
-    /// Where it was found. Never [`TraceFormat::B3`] for the single header.
+    /// The format in which it was found. Never [`TraceFormat::B3`] for the single header.
     pub format: TraceFormat,
-    /// The trace; `None` where the client only says whether to trace the request.
+    /// The trace id; `None` if the client only sends a sampling decision.
     pub trace_id: Option<TraceId>,
-    /// The client's span; `None` when the client has none, or when it does not say.
+    /// The id of the client's span; `None` if absent.
     pub span_id: Option<SpanId>,
-    /// Whether the client traces the request; `None` leaves it to the receiver.
+    /// Whether the client traces the request; `None` leaves the decision to the receiver.
     pub sampled: Option<bool>,
-    /// The client wants the trace to be kept whatever the sampling (B3's debug flag, Datadog's priority 2).
+    /// The client wants the trace to be kept regardless of sampling (B3's debug flag, Datadog's priority 2).
     pub debug: bool,
 }
 
-/// What an upstream is told.
+/// The trace context sent to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanContext {
-    /// The trace.
+    /// The trace id.
     pub trace_id: TraceId,
-    /// The span whose children the upstream's spans are.
+    /// The parent of the upstream's spans.
     pub span_id: SpanId,
     /// Whether the request is traced.
     pub sampled: bool,
-    /// The trace is to be kept whatever the sampling. Only with `sampled`.
+    /// The trace is to be kept regardless of sampling. Only with `sampled`.
     pub debug: bool,
 }
 
-/// The context of the first of these formats that a request has.
+/// Extracts the context in the first of these formats that a request has.
 pub fn extract(headers: &HeaderList, formats: &[TraceFormat]) -> Option<RemoteContext> {
     formats.iter().find_map(|format| match format {
         TraceFormat::W3c => w3c::extract(headers),
@@ -128,9 +128,9 @@ pub fn extract(headers: &HeaderList, formats: &[TraceFormat]) -> Option<RemoteCo
     })
 }
 
-/// Sets the headers of a format. `received` is the format that the request's own context was found in: `tracestate` and
-/// Datadog's tags are passed on only with a context of their own format, and removed otherwise, because they belong to
-/// another trace then. Doing it again with another context replaces the first.
+/// Sets the headers of a format. `received` is the format in which the request's own context was found: `tracestate`
+/// and Datadog's tags are only forwarded with a context of their own format, and removed otherwise, because they then
+/// belong to another trace. Calling it again replaces the previous context.
 pub fn inject(headers: &mut HeaderList, format: TraceFormat, context: &SpanContext, received: Option<TraceFormat>) {
     match format {
         TraceFormat::W3c => w3c::inject(headers, context, received == Some(format)),
@@ -144,7 +144,7 @@ pub fn inject(headers: &mut HeaderList, format: TraceFormat, context: &SpanConte
     }
 }
 
-/// The only value of a header; `None` when there are several, which contradict each other.
+/// The only value of a header; `None` if there are several, possibly contradictory ones.
 fn only<'h>(headers: &'h HeaderList, name: &[u8]) -> Option<&'h [u8]> {
     let mut values = headers.get_all(name);
     let first = values.next()?;

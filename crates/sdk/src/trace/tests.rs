@@ -1,4 +1,4 @@
-//! Every format in both directions: known values, hostile ones, and random contexts.
+//! All formats in both directions: known values, malicious ones, and random contexts.
 
 use cardinal_base::{Rng as _, SeededRng};
 use cardinal_http::HeaderList;
@@ -18,7 +18,7 @@ fn headers(fields: &[(&str, &str)]) -> HeaderList {
     headers
 }
 
-/// What is extracted: the ids, the decision, the debug flag.
+/// The extracted values: the ids, the decision, the debug flag.
 type Found = Option<(u128, u64, Option<bool>, bool)>;
 
 fn found(fields: &[(&str, &str)], format: TraceFormat) -> Found {
@@ -55,17 +55,17 @@ fn w3c() {
             (&one(PARENT), of(true)),
             (&[("TraceParent", PARENT)], of(true)),
             (&one("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"), of(false)),
-            // Flags that are not known.
+            // Unknown flags.
             (&one("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02"), of(false)),
             (&one("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff"), of(true)),
-            // Later versions: as long, or longer after a dash.
+            // Later versions: equally long, or longer after a dash.
             (&one("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), of(true)),
             (&one("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what.the.future"), of(true)),
             (&one("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01.what"), None),
-            // Version 0 is never longer, and version 255 is none.
+            // Version 0 is never longer, and version 255 is invalid.
             (&one("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x"), None),
             (&one("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), None),
-            // Ids that are zero, short, in capitals, or not hexadecimal.
+            // Ids that are zero, short, in upper case, or not hexadecimal.
             (&one("00-00000000000000000000000000000000-b7ad6b7169203331-01"), None),
             (&one("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01"), None),
             (&one("00-0af7651916cd43dd8448eb211c80319-b7ad6b7169203331-001"), None),
@@ -101,14 +101,14 @@ fn tracestate_is_passed_on_within_limits() {
     let w3c = TraceFormat::W3c;
     assert_eq!(state(&["a=1, b@c=2,,x/y*z_-=! ~"], w3c).as_deref(), Some("a=1, b@c=2,,x/y*z_-=! ~"));
     assert_eq!(state(&["a=1", " ", "b=2 , c=3"], w3c).as_deref(), Some("a=1,b=2,c=3"));
-    // It belongs to another trace.
+    // The state belongs to another trace.
     assert_eq!(state(&["a=1"], TraceFormat::B3), None);
     for malformed in ["a", "=1", "A=1", "a=", "a=1=2", "a@b@c=1", "_a=1", "a=1,b", "a=\u{e9}", "a b=1"] {
         assert_eq!(state(&[malformed], w3c), None, "{malformed}");
     }
     let many: Vec<String> = (0..40).map(|n| format!("k{n}={n}")).collect();
     assert_eq!(state(&[&many.join(",")], w3c), Some(many[..32].join(",")));
-    // The last of the long members goes first, then the last ones.
+    // The last long member is dropped first, then the last ones.
     let (long, short) = (format!("long={}", "x".repeat(196)), format!("s={}", "y".repeat(100)));
     let members = [&*long, &short, &long, "z=1"];
     assert_eq!(state(&[&members.join(",")], w3c), Some(members.join(",")), "510 bytes");
@@ -158,7 +158,7 @@ fn b3() {
             (&[trace], None),
             (&[trace, span, span], None),
             (&[trace, ("x-b3-spanid", "0000000000000000")], None),
-            // The single header goes first, unless it says nothing.
+            // The single header takes precedence, unless it is empty.
             (&[trace, span, ("b3", "0")], Some((0, 0, Some(false), false))),
             (&[trace, span, ("b3", "nonsense")], both(None)),
         ],

@@ -1,20 +1,20 @@
-//! Numbers in headers.
+//! Formats and parses numbers in headers.
 
-/// Text of a header value, on the stack.
+/// The text of a header value, on the stack.
 pub(super) struct Text {
     bytes: [u8; Self::MAX],
     len: usize,
 }
 
 impl Text {
-    /// The longest value is that of [`TraceFormat::Aws`](cardinal_ir::TraceFormat::Aws), with 74 bytes.
+    /// The longest value is that of [`TraceFormat::Aws`](cardinal_ir::TraceFormat::Aws): 74 bytes.
     const MAX: usize = 96;
 
     pub(super) const fn new() -> Self {
         Self { bytes: [0; Self::MAX], len: 0 }
     }
 
-    /// Adds bytes, as far as there is room.
+    /// Adds bytes, up to the capacity.
     pub(super) fn push(&mut self, bytes: &[u8]) -> &mut Self {
         debug_assert!(self.len + bytes.len() <= Self::MAX, "a header value is longer than any should be");
         for (place, byte) in self.bytes.iter_mut().skip(self.len).zip(bytes) {
@@ -50,7 +50,7 @@ impl Text {
     }
 }
 
-/// The number of 1 to 32 hex digits in any case.
+/// Parses 1 to 32 hex digits in any case.
 pub(super) fn parse_hex(digits: &[u8]) -> Option<u128> {
     if digits.is_empty() || digits.len() > 32 {
         return None;
@@ -58,17 +58,17 @@ pub(super) fn parse_hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0_u128, |number, digit| Some(number << 4 | u128::from(char::from(*digit).to_digit(16)?)))
 }
 
-/// The number of exactly 16 hex digits.
+/// Parses exactly 16 hex digits.
 pub(super) fn parse_hex_16(digits: &[u8]) -> Option<u64> {
     if digits.len() == 16 { u64::try_from(parse_hex(digits)?).ok() } else { None }
 }
 
-/// A trace id of 16 or 32 hex digits.
+/// Parses a trace id of 16 or 32 hex digits.
 pub(super) fn parse_hex_16_or_32(digits: &[u8]) -> Option<u128> {
     if matches!(digits.len(), 16 | 32) { parse_hex(digits) } else { None }
 }
 
-/// A decimal number without sign.
+/// Parses a decimal number without sign.
 pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 20 {
         return None;

@@ -1,4 +1,4 @@
-//! Formats of single systems: Jaeger, OpenTracing, AWS X-Ray, Google Cloud.
+//! Vendor formats: Jaeger, OpenTracing, AWS X-Ray, Google Cloud.
 
 use cardinal_http::HeaderList;
 use cardinal_ir::TraceFormat;
@@ -13,8 +13,8 @@ const OT_SAMPLED: &[u8] = b"ot-tracer-sampled";
 const AWS: &[u8] = b"X-Amzn-Trace-Id";
 const GCP: &[u8] = b"X-Cloud-Trace-Context";
 
-/// `{trace id}:{span id}:{parent}:{flags}`, in hex digits whose leading zeros may be missing. Some clients send `%3A` for
-/// the colons.
+/// `{trace id}:{span id}:{parent}:{flags}`, in hex digits whose leading zeros may be missing. Some clients send `%3A`
+/// instead of colons.
 pub(super) fn extract_jaeger(headers: &HeaderList) -> Option<RemoteContext> {
     let value = only(headers, JAEGER).filter(|value| value.len() <= 96)?;
     let mut decoded = [0; 96];
@@ -30,7 +30,7 @@ pub(super) fn extract_jaeger(headers: &HeaderList) -> Option<RemoteContext> {
     let mut parts = decoded.get(..length)?.split(|byte| *byte == b':');
     let trace_id = TraceId::new(parse_hex(parts.next()?)?)?;
     let span_id = SpanId::new(u64::try_from(parse_hex(parts.next()?)?).ok()?);
-    // The parent of the client's span, which is of no use.
+    // The parent of the client's span is not needed.
     parts.next()?;
     let flags = parse_hex(parts.next()?)?;
     let (sampled, debug) = (flags & 1 == 1, flags & 3 == 3);
@@ -77,7 +77,7 @@ pub(super) fn inject_ot(headers: &mut HeaderList, context: &SpanContext) {
     headers.set_own(OT_SAMPLED, if context.sampled { b"1" } else { b"0" });
 }
 
-/// `Root=1-{8 digits}-{24 digits};Parent={16 digits};Sampled={0|1|?}` in any order. Load balancers send the root alone.
+/// `Root=1-{8 digits}-{24 digits};Parent={16 digits};Sampled={0|1|?}` in any order. Load balancers only send the root.
 pub(super) fn extract_aws(headers: &HeaderList) -> Option<RemoteContext> {
     let value = only(headers, AWS)?;
     let (mut trace_id, mut span_id, mut sampled) = (None, None, None);

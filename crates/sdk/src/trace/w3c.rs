@@ -9,16 +9,16 @@ use super::{RemoteContext, SpanContext, SpanId, TraceId, only};
 const TRACEPARENT: &[u8] = b"traceparent";
 const TRACESTATE: &[u8] = b"tracestate";
 
-/// Bytes of a `traceparent` of version 0.
+/// Length of a `traceparent` of version 0.
 const LENGTH: usize = 55;
-/// Bytes of `tracestate` that are passed on (section 3.3.1.5 asks for at least as many).
+/// Maximum number of `tracestate` bytes that are forwarded (section 3.3.1.5 requires at least as many).
 const STATE_BYTES_MAX: usize = 512;
-/// Members of `tracestate` that are passed on.
+/// Maximum number of `tracestate` members that are forwarded.
 const STATE_MEMBERS_MAX: usize = 32;
-/// When members have to be dropped, longer ones go first.
+/// If members have to be dropped, longer ones are dropped first.
 const MEMBER_BYTES_KEPT: usize = 128;
 
-/// `None` unless there is exactly one `traceparent` that is valid (section 2.2): later versions may be longer.
+/// `None` unless there is exactly one valid `traceparent` (section 2.2); later versions may be longer.
 pub(super) fn extract(headers: &HeaderList) -> Option<RemoteContext> {
     let value = only(headers, TRACEPARENT)?;
     let (known, rest) = value.split_at_checked(LENGTH)?;
@@ -63,18 +63,18 @@ pub(super) fn inject(headers: &mut HeaderList, context: &SpanContext, keep_state
     }
 }
 
-/// Whether a value can be passed on as it is.
+/// Whether a value can be forwarded unchanged.
 fn fits(state: &[u8]) -> bool {
     state.len() <= STATE_BYTES_MAX && members(state).count() <= STATE_MEMBERS_MAX && members(state).all(is_member)
 }
 
-/// The members of a value. Empty ones are allowed, and mean nothing.
+/// The members of a value. Empty members are allowed and ignored.
 fn members(state: &[u8]) -> impl Iterator<Item = &[u8]> {
     cardinal_http::split_list(state).filter(|member| !member.is_empty())
 }
 
-/// All values in one, without the members that are too many; `None` when it is malformed or empty. The first members are
-/// the most recent ones, so that the last ones go first.
+/// All values joined, without surplus members; `None` if malformed or empty. The first members are the most recent
+/// ones, so the last ones are dropped first.
 fn shortened(headers: &HeaderList) -> Option<Vec<u8>> {
     let mut kept: Vec<&[u8]> = Vec::new();
     for member in headers.get_all(TRACESTATE).flat_map(members) {

@@ -1,4 +1,4 @@
-//! The format of the file.
+//! The format of the file with the last known good configuration.
 //!
 //! | part | bytes |
 //! |---|---|
@@ -9,9 +9,9 @@
 //! | end of the records | one zero |
 //! | each secret | 1, length of the reference (1), reference, length (4, big-endian), the secret |
 //! | end of the secrets | one zero |
-//! | checksum | SHA-256 of everything before it (32) |
+//! | checksum | SHA-256 of everything before it (32); in a signed file the HMAC-SHA256 of that |
 //!
-//! The checksum is verified before anything is decoded. A record stands for itself, so that one which this version of the
+//! The version is 3 for signed files, else 2. The checksum is verified before anything is decoded. A record stands for itself, so that one which this version of the
 //! program cannot read does not affect the others. Records and secrets are in one file so that neither is ever replaced without
 //! the other.
 
@@ -19,21 +19,25 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use cardinal_ir::{Id, Ir, Policy, RecordKind, Rejected, Scope, Secret, Secrets, Table};
+use cardinal_ir::{Id, Ir, RecordKind, Rejected, Secret, SecretKey, Secrets};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{LoadError, Loaded, Saved};
+use crate::restricting;
 
 const MAGIC: &[u8; 8] = b"CARDINAL";
+/// Files that end with a checksum.
 const VERSION: u32 = 2;
+/// Files that end with a message authentication code.
+const VERSION_SIGNED: u32 = 3;
+/// What the key of the node is used for.
+const PURPOSE: &str = "last known good configuration";
 const CHECKSUM_LEN: u64 = 32;
-/// Tables that restrict what is served. To leave out one of their records would permit more than was configured.
-const RESTRICTING: [&str; 2] = ["filter_sets", "policies"];
 /// Rejected records that are reported one by one.
 const REJECTED_MAX: usize = 1_000;
 
-/// Why a file cannot be read; [`LoadError`] without its path.
+/// Why a file cannot be read: [`LoadError`] without its path.
 pub(super) enum Unreadable {
     Io(io::Error),
     Damaged(&'static str),
@@ -62,10 +66,10 @@ impl Unreadable {
 }
 
 /// Writes a configuration.
-pub(super) fn write(file: &mut File, saved: &Saved) -> io::Result<()> {
+pub(super) fn write(file: &mut File, saved: &Saved, key: Option<&SecretKey>) -> io::Result<()> {
     let mut out = Summed { out: BufWriter::new(file), sum: Sha256::new() };
     out.write_all(MAGIC)?;
-    out.write_all(&VERSION.to_be_bytes())?;
+    out.write_all(&version(key).to_be_bytes())?;
     write_sized(&mut out, &serde_json::to_vec(&saved.about)?)?;
     saved.ir.for_each_encoded(&mut |kind, id, bytes| {
         write_record(&mut out, kind.as_str(), id, bytes).map_err(WriteError::Io)
@@ -80,8 +84,17 @@ pub(super) fn write(file: &mut File, saved: &Saved) -> io::Result<()> {
     }
     out.write_all(&[0])?;
     let Summed { mut out, sum } = out;
-    out.write_all(&sum.finalize())?;
+    out.write_all(&seal(&sum.finalize(), key))?;
     out.flush()
+}
+
+fn version(key: Option<&SecretKey>) -> u32 {
+    if key.is_some() { VERSION_SIGNED } else { VERSION }
+}
+
+/// The end of a file whose content has this checksum.
+fn seal(sum: &[u8], key: Option<&SecretKey>) -> Vec<u8> {
+    key.map_or_else(|| sum.to_vec(), |key| key.authenticate(PURPOSE, sum).to_vec())
 }
 
 pub(super) fn write_record(out: &mut impl Write, table: &str, id: Id, bytes: &[u8]) -> io::Result<()> {
@@ -100,7 +113,7 @@ fn write_sized(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     out.write_all(bytes)
 }
 
-/// Failures while records are written.
+/// Errors while writing records.
 enum WriteError {
     Io(io::Error),
     Encode(rmp_serde::encode::Error),
@@ -121,7 +134,7 @@ impl From<WriteError> for io::Error {
     }
 }
 
-/// Writes on, and computes the checksum of what was written.
+/// A writer that also computes a checksum.
 struct Summed<W> {
     out: W,
     sum: Sha256,
@@ -140,27 +153,29 @@ impl<W: Write> Write for Summed<W> {
 }
 
 /// Reads a configuration. A record that cannot be decoded is rejected, and with it what refers to it.
-pub(super) fn read(mut file: File) -> Result<Loaded, Unreadable> {
+pub(super) fn read(mut file: File, key: Option<&SecretKey>) -> Result<Loaded, Unreadable> {
     let length = file.metadata()?.len();
     let mut start = [0; 12];
     file.read_exact(&mut start)?;
-    let Some(version) = start.strip_prefix(MAGIC) else {
+    let Some(found) = start.strip_prefix(MAGIC) else {
         return Err(Unreadable::Damaged("it does not begin as such a file does"));
     };
-    match version.try_into().map(u32::from_be_bytes) {
-        Ok(VERSION) => {}
+    match found.try_into().map(u32::from_be_bytes) {
+        Ok(found) if found == version(key) => {}
+        Ok(VERSION) => return Err(Unreadable::Damaged("it is not signed")),
+        Ok(VERSION_SIGNED) => return Err(Unreadable::Damaged("it is signed, and there is no key to verify it")),
         Ok(other) => return Err(Unreadable::Version(other)),
         Err(_) => return Err(Unreadable::Damaged("it ends early")),
     }
     file.seek(SeekFrom::Start(0))?;
     let summed = length.checked_sub(CHECKSUM_LEN).ok_or(Unreadable::Damaged("it ends early"))?;
-    verify(&mut file, summed)?;
+    verify(&mut file, summed, key)?;
     file.seek(SeekFrom::Start(start.len() as u64))?;
     read_records(&mut BufReader::new(file.take(summed.saturating_sub(start.len() as u64))))
 }
 
 /// Verifies the checksum of so many bytes, which follows them.
-fn verify(file: &mut File, length: u64) -> Result<(), Unreadable> {
+fn verify(file: &mut File, length: u64, key: Option<&SecretKey>) -> Result<(), Unreadable> {
     let (mut sum, mut left) = (Sha256::new(), length);
     let mut buffer = vec![0; 64 * 1024];
     while left > 0 {
@@ -172,7 +187,13 @@ fn verify(file: &mut File, length: u64) -> Result<(), Unreadable> {
     }
     let mut expected = [0; CHECKSUM_LEN as usize];
     file.read_exact(&mut expected)?;
-    if sum.finalize().as_slice() == expected { Ok(()) } else { Err(Unreadable::Damaged("its checksum is wrong")) }
+    // No early end: how long it takes does not depend on where the first difference is.
+    let differs = seal(&sum.finalize(), key).iter().zip(expected).fold(0, |differs, (a, b)| differs | (a ^ b));
+    match (differs, key) {
+        (0, _) => Ok(()),
+        (_, None) => Err(Unreadable::Damaged("its checksum is wrong")),
+        (_, Some(_)) => Err(Unreadable::Damaged("its signature is wrong")),
+    }
 }
 
 fn read_records(input: &mut impl Read) -> Result<Loaded, Unreadable> {
@@ -187,22 +208,25 @@ fn read_records(input: &mut impl Read) -> Result<Loaded, Unreadable> {
         let mut id = [0; 16];
         input.read_exact(&mut id)?;
         let (id, bytes) = (Id::from_bytes(id), read_sized(input)?);
-        let restricts = RESTRICTING.contains(&&*table);
         let problem = match table.parse::<RecordKind>() {
-            // A table of a later version may restrict access.
+            // An unknown table of a later version may restrict access.
             Err(unknown) => return Err(Unreadable::Unrestricted { table, reason: unknown.to_string() }),
             Ok(kind) => ir.insert_encoded(kind, id, &bytes).err().map(|error| (kind, error.to_string())),
         };
         match problem {
             None => {}
-            Some((_, reason)) if restricts => return Err(Unreadable::Unrestricted { table, reason }),
+            Some((kind, reason)) if restricting::restricts(kind) => {
+                return Err(Unreadable::Unrestricted { table, reason });
+            }
             Some((kind, reason)) => rejected.push(Rejected { kind, id: id.to_string(), reason }),
         }
     }
     if !rejected.is_empty() {
         let policies = ir.policies.clone();
         let removed = ir.remove_dangling();
-        check_policies(&policies, &ir, &removed)?;
+        if let Some(reason) = restricting::lost_policy(&policies, &ir, &removed) {
+            return Err(Unreadable::Unrestricted { table: RecordKind::Policy.as_str().to_owned(), reason });
+        }
         rejected.extend(removed);
         rejected.truncate(REJECTED_MAX);
     }
@@ -219,7 +243,7 @@ fn read_secrets(input: &mut impl Read) -> Result<Secrets, Unreadable> {
         }
         let reference = read_short(input)?.parse();
         let secret = Zeroizing::new(read_sized(input)?);
-        // What is wrong with a secret must not show it.
+        // The error message must not contain the secret.
         let (Ok(reference), Ok(secret)) = (reference, std::str::from_utf8(&secret)) else {
             return Err(Unreadable::Damaged("it has a secret that is no text"));
         };
@@ -236,29 +260,12 @@ fn read_short(input: &mut impl Read) -> Result<String, Unreadable> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Refuses to do without policies because of what their rules name: requests that they restrict would still be served. What
-/// a policy is for may be missing: then there is nothing to restrict.
-fn check_policies(before: &Table<Policy>, ir: &Ir, removed: &[Rejected]) -> Result<(), Unreadable> {
-    let is_there = |scope: &Scope| {
-        scope.listeners.is_none_or(|id| ir.listener_groups.contains(&id))
-            && scope.backend.is_none_or(|id| ir.backends.contains(&id))
-            && scope.principal.is_none_or(|id| ir.principals.contains(&id))
-            && scope.group.is_none_or(|id| ir.groups.contains(&id))
-    };
-    let lost = before.iter().find(|(id, policy)| !ir.policies.contains(id) && is_there(&policy.scope));
-    let Some((id, _)) = lost else { return Ok(()) };
-    let (kind, id) = (RecordKind::Policy, id.to_string());
-    let found = removed.iter().find(|rejected| rejected.kind == kind && rejected.id == id);
-    let reason = found.map_or_else(|| id.clone(), |rejected| rejected.reason.clone());
-    Err(Unreadable::Unrestricted { table: kind.as_str().to_owned(), reason })
-}
-
 fn read_sized(input: &mut impl Read) -> Result<Vec<u8>, Unreadable> {
     let mut length = [0; 4];
     input.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length);
     let mut bytes = Vec::new();
-    // Not allocated in advance: the length is believed only as far as there are bytes.
+    // The buffer grows as bytes are read: the length in the file is not trusted for allocating memory.
     if input.take(u64::from(length)).read_to_end(&mut bytes)? as u64 == u64::from(length) {
         Ok(bytes)
     } else {
@@ -266,7 +273,7 @@ fn read_sized(input: &mut impl Read) -> Result<Vec<u8>, Unreadable> {
     }
 }
 
-/// The checksum and the parts before it of a file, for tests that change one.
+/// Content preceded by its header and checksum, for tests that modify a file.
 #[cfg(test)]
 pub(super) fn sealed(content: &[u8]) -> Vec<u8> {
     [content, Sha256::digest(content).as_slice()].concat()

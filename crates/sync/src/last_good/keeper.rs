@@ -1,4 +1,4 @@
-//! [`Keeper`]: saves each configuration that is served, and tries again where that fails for a while.
+//! [`Keeper`]: saves each active configuration, and retries if saving fails temporarily.
 
 use std::io;
 use std::path::Path;
@@ -8,23 +8,24 @@ use cardinal_base::Tick;
 use super::{LastGood, SaveError, Saved};
 use crate::Backoff;
 
-/// Saves each configuration that is served. What cannot be saved because the node has run out of something, such as file
-/// descriptors, is saved later.
+/// Saves each active configuration. If saving fails because the node has run out of a resource, such as file
+/// descriptors, it is retried.
 #[derive(Debug)]
 pub struct Keeper {
     file: LastGood,
-    /// What is to be saved.
+    /// The configuration still to be saved.
     unsaved: Option<Saved>,
     backoff: Backoff,
-    /// The error that was logged last, while it lasts.
+    /// The last logged error, as long as it persists.
     logged: Option<String>,
 }
 
 impl Keeper {
-    /// Keeps configurations in this directory, which is created for this user alone if it does not exist.
+    /// Keeps configurations in this directory, which is created with access for the current user only if it does not
+    /// exist.
     ///
     /// # Errors
-    /// When the directory cannot be created.
+    /// If the directory cannot be created.
     pub fn open(folder: &Path) -> io::Result<Self> {
         LastGood::open(folder).map(Self::new)
     }
@@ -39,25 +40,24 @@ impl Keeper {
         &self.file
     }
 
-    /// Saves a configuration that is served from now on, and says whether it is saved. One that could not be saved before
-    /// is forgotten.
+    /// Saves a newly active configuration; returns whether it was saved. A previous unsaved one is dropped.
     pub fn keep(&mut self, saved: Saved, now: Tick) -> bool {
         self.unsaved = Some(saved);
         self.backoff.reset();
         self.attempt(now)
     }
 
-    /// Milliseconds until [`Keeper::retry`] is to be called; `None` while there is nothing to save.
+    /// Milliseconds until [`Keeper::retry`] has to be called; `None` if nothing is unsaved.
     pub fn wait_ms(&self, now: Tick) -> Option<u64> {
         self.backoff.wait_ms(now)
     }
 
-    /// Saves what could not be saved before, if it is time, and says whether it is saved now.
+    /// Retries saving if it is due; returns whether the configuration was saved.
     pub fn retry(&mut self, now: Tick) -> bool {
         self.backoff.is_due(now) && self.attempt(now)
     }
 
-    /// Whether there is something that is to be saved later.
+    /// Whether a configuration is still unsaved.
     pub fn has_unsaved(&self) -> bool {
         self.unsaved.is_some()
     }
@@ -84,7 +84,7 @@ impl Keeper {
         if error.is_transient() {
             self.backoff.failed(now);
         } else {
-            // The next configuration is the next attempt.
+            // The next attempt happens with the next configuration.
             self.unsaved = None;
             self.backoff.reset();
         }

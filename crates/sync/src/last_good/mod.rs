@@ -1,8 +1,8 @@
 //! [`LastGood`]: the file of the last known good configuration.
 //!
-//! It holds the records that were served, so that a node starts without its source and without what the source reads.
-//! The records refer to private keys and passwords. These are in a section of their own, without which a node could not start
-//! again: only the user of the process can read the file.
+//! It contains the active records, so that a node can start without its source. The records refer to private keys and
+//! passwords, which are stored in a separate section, because the node could not start without them: only the user of
+//! the process can read the file.
 
 mod format;
 mod keeper;
@@ -14,41 +14,42 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cardinal_base::descriptors;
-use cardinal_ir::{Ir, Rejected, Secrets};
+use cardinal_ir::{Ir, Rejected, SecretKey, Secrets};
 use serde_json::Value;
 
 pub use keeper::Keeper;
 
-/// Its name in the data directory.
+/// The file name in the data directory.
 const FILE: &str = "last-good.bin";
 
 /// The file of the last known good configuration.
 #[derive(Clone, Debug)]
 pub struct LastGood {
     folder: PathBuf,
+    key: Option<SecretKey>,
 }
 
-/// A configuration to keep.
+/// A configuration to save.
 #[derive(Clone, Debug)]
 pub struct Saved {
     /// The records.
     pub ir: Arc<Ir>,
     /// The secrets that the records refer to; others are not saved.
     pub secrets: Secrets,
-    /// What the source wants to know about the configuration when it is served again.
+    /// Data of the source, returned when the configuration is loaded.
     pub about: Value,
 }
 
-/// A configuration that was kept.
+/// A loaded configuration.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The records. No reference dangles.
+    /// The records, without dangling references.
     pub ir: Ir,
-    /// The secrets that they refer to.
+    /// The secrets to which they refer.
     pub secrets: Secrets,
-    /// As it was given.
+    /// The data of the source.
     pub about: Value,
-    /// Records that this version of the program cannot read, and those that refer to them.
+    /// Records that this version of the program cannot decode, and those that refer to them.
     pub rejected: Vec<Rejected>,
 }
 
@@ -63,26 +64,26 @@ pub enum LoadError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
-    /// The file is not one that was saved, or not as it was saved.
+    /// The file is damaged, or was not written by this program.
     #[error("{} is damaged: {why}", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How.
+        /// The damage.
         why: String,
     },
-    /// Another version of the program wrote it.
+    /// The file was written by another version of the program.
     #[error("{} has format version {version}, which this version of the program cannot read", .path.display())]
     Version {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The format version of the file.
         version: u32,
     },
-    /// Records that restrict access cannot be read; without them, requests would be served that should not be.
+    /// Records that restrict access cannot be decoded; without them, requests would be served that should be rejected.
     #[error(
         "{} has records of {table} that this version of the program cannot read, and without which access would not be \
          restricted as configured: {reason}",
@@ -93,7 +94,7 @@ pub enum LoadError {
         path: PathBuf,
         /// The table.
         table: String,
-        /// What is wrong with the first of them.
+        /// The error of the first of them.
         reason: String,
     },
 }
@@ -104,25 +105,31 @@ pub enum LoadError {
 pub struct SaveError {
     /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// The error.
     pub error: io::Error,
 }
 
 impl SaveError {
-    /// Whether writing may succeed a little later.
+    /// Whether a later attempt may succeed.
     pub fn is_transient(&self) -> bool {
         descriptors::is_transient(&self.error)
     }
 }
 
 impl LastGood {
-    /// In this directory, which is created for this user alone if it does not exist.
+    /// Uses this directory, which is created with access for the current user only if it does not exist.
     ///
     /// # Errors
-    /// When the directory cannot be created.
+    /// If the directory cannot be created.
     pub fn open(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), key: None })
+    }
+
+    /// Signed with the key of the node: a file that was changed, or that another node wrote, is refused.
+    #[must_use]
+    pub fn signed(self, key: SecretKey) -> Self {
+        Self { key: Some(key), ..self }
     }
 
     /// The directory.
@@ -135,7 +142,7 @@ impl LastGood {
         self.folder.join(FILE)
     }
 
-    /// Reads what was saved last.
+    /// Reads the saved configuration.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -146,29 +153,30 @@ impl LastGood {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(LoadError::Missing(path)),
             Err(error) => return Err(LoadError::Io { path, error }),
         };
-        format::read(file).map_err(|error| error.of(path))
+        format::read(file, self.key.as_ref()).map_err(|error| error.of(path))
     }
 
-    /// Saves a configuration in place of the one before. After a power failure the file is this one or that one.
+    /// Atomically replaces the saved configuration: after a power failure, the file contains either the previous or the
+    /// new one.
     ///
     /// # Errors
-    /// When it cannot be written; then the one before is still there.
+    /// If it cannot be written; the previous one is unchanged in this case.
     pub fn save(&self, saved: &Saved) -> Result<(), SaveError> {
         let path = self.path();
-        // Two processes may save while one hands over to the other.
+        // During a handover, two processes may save at the same time.
         let draft = self.folder.join(format!("{FILE}.{}", std::process::id()));
         self.write(saved, &draft, &path).map_err(|error| {
-            // The next attempt replaces a draft that cannot be removed.
+            // If the draft cannot be removed, the next attempt replaces it.
             fs::remove_file(&draft).ok();
             SaveError { path, error }
         })
     }
 
     fn write(&self, saved: &Saved, draft: &Path, path: &Path) -> io::Result<()> {
-        // Opened first: once the file is renamed, nothing must fail.
+        // Opened first: after renaming the file, no step may fail.
         let folder = File::open(&self.folder)?;
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(draft)?;
-        format::write(&mut file, saved)?;
+        format::write(&mut file, saved, self.key.as_ref())?;
         file.sync_all()?;
         fs::rename(draft, path)?;
         folder.sync_all()

@@ -21,7 +21,7 @@ fn origin(kind: &str, number: u128) -> Origin {
     Origin::new("test", kind, id(number)).named(&format!("n{number}"))
 }
 
-/// A route to a backend of a cluster, and a route of its own.
+/// A route to the backend of a cluster, and a separate route.
 fn ir() -> Ir {
     let mut ir = Ir::default();
     ir.clusters.insert(id(1), Cluster { origin: origin("upstreams", 1), ..Cluster::default() });
@@ -45,7 +45,7 @@ fn saved(ir: Ir) -> Saved {
     Saved { ir: Arc::new(ir), secrets: secrets(), about: json!({"summary": "2 routes"}) }
 }
 
-/// What the records refer to, and one more.
+/// The secrets to which the records refer, and an unused one.
 fn secrets() -> Secrets {
     let mut secrets = Secrets::default();
     secrets.add(&SecretKey::default(), "hush");
@@ -57,7 +57,7 @@ fn reference() -> SecretRef {
     SecretKey::default().reference("hush")
 }
 
-/// A file with these records in place of their binary forms.
+/// A file with these records in place of their encodings.
 fn file_with(replaced: &[(&str, u128, &[u8])]) -> Vec<u8> {
     let about = b"null".as_slice();
     let mut content = [b"CARDINAL".as_slice(), &2_u32.to_be_bytes(), &4_u32.to_be_bytes(), about].concat();
@@ -131,12 +131,35 @@ fn a_damaged_file_is_refused() {
 }
 
 #[test]
+fn a_signed_file_is_read_with_its_key_only() {
+    let mut kept = Kept::new();
+    let file = |key: u8| kept.file.clone().signed(SecretKey::new([key; 32]));
+    let (own, other) = (file(1), file(2));
+    own.save(&saved(ir())).unwrap();
+    assert_eq!(own.load().unwrap().ir, ir());
+    let why = |file: &LastGood| file.load().unwrap_err().to_string();
+    assert!(why(&other).contains("its signature is wrong"));
+    assert!(why(&kept.file).contains("there is no key to verify it"));
+    // One who changes the file can compute a checksum, but no signature.
+    let mut changed = std::fs::read(own.path()).unwrap();
+    changed.truncate(changed.len() - 32);
+    changed[20] ^= 1;
+    kept.folder.write("data/last-good.bin", format::sealed(&changed));
+    assert!(why(&own).contains("its signature is wrong"));
+    kept.file.save(&saved(ir())).unwrap();
+    assert!(why(&own).contains("it is not signed"));
+    kept.file = own;
+    kept.file.save(&saved(ir())).unwrap();
+    assert_eq!(kept.file.load().unwrap().ir, ir());
+}
+
+#[test]
 fn a_file_of_another_version_is_refused() {
     let kept = Kept::new();
     let mut file = file_with(&[]);
     assert_eq!(kept.load_bytes(&file).unwrap().ir, ir());
-    file[11] = 3;
-    assert!(kept.error_of(&file).contains("has format version 3, which this version of the program cannot read"));
+    file[11] = 9;
+    assert!(kept.error_of(&file).contains("has format version 9, which this version of the program cannot read"));
 }
 
 #[test]
@@ -153,7 +176,7 @@ fn a_record_of_another_version_is_rejected_with_what_refers_to_it() {
     assert!(loaded.ir.verify().is_empty());
 }
 
-/// Without them, requests would be served that the configuration refuses.
+/// Without them, requests would be served that the configuration rejects.
 #[test]
 fn records_that_restrict_access_are_not_left_out() {
     let kept = Kept::new();
@@ -167,7 +190,7 @@ fn records_that_restrict_access_are_not_left_out() {
     assert!(error.contains("has records of borders") && error.contains("there is no table \"borders\""), "{error}");
 }
 
-/// A policy whose rules name a principal that cannot be read does not go with it, unless it is for that principal alone.
+/// A policy whose rules name an unreadable principal must not be dropped, unless it only applies to that principal.
 #[test]
 fn policies_are_not_left_out_with_what_their_rules_name() {
     let kept = Kept::new();
@@ -189,7 +212,7 @@ fn policies_are_not_left_out_with_what_their_rules_name() {
             Ok::<_, Box<dyn std::error::Error>>(())
         });
         written.unwrap();
-        // The end of the records, and that of the secrets.
+        // The end of the records, and of the secrets.
         content.extend([0, 0]);
         kept.load_bytes(&format::sealed(&content))
     };

@@ -1,4 +1,4 @@
-//! [`MemorySource`]: changes from within the process.
+//! [`MemorySource`]: changes made within the process.
 
 use std::sync::Arc;
 
@@ -7,31 +7,31 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{Ack, ConfigOutcome, ConfigSource, ConfigStatus, Next, Update};
 
-/// Changes that may wait. A caller with one more waits until there is room.
+/// Maximum number of queued changes. Further callers wait.
 const WAITING_MAX: usize = 64;
 
-/// Secrets that are kept at least before unused ones are removed.
+/// Minimum number of stored secrets before unused ones are removed.
 const UNUSED_SECRETS_MAX: usize = 1_024;
 
-/// A source whose changes come from within the process, through its [`MemoryHandle`]. Ends when all handles are dropped.
+/// A source for changes made within the process, through its [`MemoryHandle`]. Ends when all handles are dropped.
 pub struct MemorySource {
     changes: mpsc::Receiver<Change>,
-    /// The update that is to be acknowledged.
+    /// The update to be acknowledged.
     pending: Option<Pending>,
-    /// What was acknowledged last.
+    /// The last acknowledged generation.
     served: Arc<Ir>,
-    /// The secrets of what was acknowledged last, and some that it does not refer to any more.
+    /// The secrets of the last acknowledged generation, and possibly unused ones.
     secrets: Secrets,
-    /// Number of secrets above which those that are not used are removed.
+    /// Number of secrets above which unused ones are removed.
     secrets_max: usize,
     status: Arc<ConfigStatus>,
 }
 
-/// Sends changes to a [`MemorySource`]. Clones send to the same one; changes take effect in the order they are sent.
+/// Sends changes to a [`MemorySource`]. Clones send to the same source; changes are applied in order.
 #[derive(Clone, Debug)]
 pub struct MemoryHandle(mpsc::Sender<Change>);
 
-/// Nothing follows the source any more.
+/// The source is no longer read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the source of the configuration has ended")]
 pub struct Ended;
@@ -39,7 +39,7 @@ pub struct Ended;
 #[derive(Debug)]
 struct Change {
     records: Records,
-    /// Secrets that the new records refer to.
+    /// Secrets to which the new records refer.
     secrets: Secrets,
     node: Option<Arc<NodeSettings>>,
     reply: oneshot::Sender<Ack>,
@@ -58,20 +58,20 @@ struct Pending {
 }
 
 impl MemorySource {
-    /// A source without records, which reports to `status`.
+    /// A source without records, which reports results to `status`.
     pub fn new(status: Arc<ConfigStatus>) -> (MemoryHandle, Self) {
         let (handle, changes) = mpsc::channel(WAITING_MAX);
         let (served, secrets, secrets_max) = (Arc::default(), Secrets::default(), UNUSED_SECRETS_MAX);
         (MemoryHandle(handle), Self { changes, pending: None, served, secrets, secrets_max, status })
     }
 
-    /// The generation that was acknowledged last.
+    /// The last acknowledged generation.
     pub fn served(&self) -> &Arc<Ir> {
         &self.served
     }
 
-    /// The secrets of the next generation. To look for those that are not used any more takes time that depends on the size
-    /// of the generation, so it is done only when the number has doubled.
+    /// The secrets of the next generation. Finding unused secrets takes time in proportion to the generation, so it is
+    /// only done when their number has doubled.
     fn secrets_with(&mut self, added: &Secrets, next: &Ir) -> Secrets {
         let mut secrets = self.secrets.clone();
         secrets.merge(added);
@@ -96,7 +96,7 @@ impl ConfigSource for MemorySource {
             if let Some(node) = node {
                 update = update.with_node(node);
             }
-            // An update that was not acknowledged is not served; its sender learns that nothing follows.
+            // An unacknowledged update is not active; its sender receives [`Ended`].
             self.pending = Some(Pending { generation: Arc::clone(update.generation()), secrets, reply });
             Some(update)
         })
@@ -114,18 +114,18 @@ impl ConfigSource for MemorySource {
 }
 
 impl MemoryHandle {
-    /// Makes these changes, and waits for the result.
+    /// Applies these changes, and waits for the result.
     ///
     /// # Errors
-    /// When nothing follows the source.
+    /// If the source is no longer read.
     pub async fn apply(&self, delta: IrDelta) -> Result<Ack, Ended> {
         self.apply_with(delta, Secrets::default()).await
     }
 
-    /// Makes these changes, whose records refer to these secrets, and waits for the result.
+    /// Applies these changes, whose records refer to these secrets, and waits for the result.
     ///
     /// # Errors
-    /// When nothing follows the source.
+    /// If the source is no longer read.
     pub async fn apply_with(&self, delta: IrDelta, secrets: Secrets) -> Result<Ack, Ended> {
         self.send(Records::Changed(Box::new(delta)), secrets, None).await
     }
@@ -133,7 +133,7 @@ impl MemoryHandle {
     /// Replaces all records, and waits for the result.
     ///
     /// # Errors
-    /// When nothing follows the source.
+    /// If the source is no longer read.
     pub async fn replace(&self, ir: Arc<Ir>) -> Result<Ack, Ended> {
         self.send(Records::Replaced(ir), Secrets::default(), None).await
     }
@@ -141,7 +141,7 @@ impl MemoryHandle {
     /// Replaces all records and the settings of the node, and waits for the result.
     ///
     /// # Errors
-    /// When nothing follows the source.
+    /// If the source is no longer read.
     pub async fn replace_all(&self, ir: Arc<Ir>, node: Arc<NodeSettings>) -> Result<Ack, Ended> {
         self.send(Records::Replaced(ir), Secrets::default(), Some(node)).await
     }
@@ -149,7 +149,7 @@ impl MemoryHandle {
     /// Changes the settings of the node and these records, and waits for the result.
     ///
     /// # Errors
-    /// When nothing follows the source.
+    /// If the source is no longer read.
     pub async fn configure(&self, node: Arc<NodeSettings>, delta: IrDelta) -> Result<Ack, Ended> {
         self.send(Records::Changed(Box::new(delta)), Secrets::default(), Some(node)).await
     }

@@ -30,7 +30,7 @@ fn error(number: u128) -> Diagnostic {
     }
 }
 
-/// Applies updates; one with a record named "odd" is served without the record, one named "broken" is refused.
+/// Applies updates; an update with a record named "odd" is served without the record, one with "broken" is rejected.
 async fn follow(mut source: MemorySource) -> Arc<Ir> {
     let mut generation = 0;
     while let Some(update) = source.next().await {
@@ -76,12 +76,12 @@ async fn changes_are_acknowledged_one_by_one() {
     let refused = handle.apply(put(&[2], "broken")).await.unwrap();
     assert!(matches!(refused.result_of(&origin(2)), RecordResult::Rejected(error) if error.message == "is odd"));
     assert_eq!(refused.result_of(&origin(1)), RecordResult::Withheld);
-    assert!(!status.facts().successful && status.facts().reloads_failed == 1);
-    // What was refused is not part of the next generation.
+    assert!(!status.state().successful && status.state().reloads_failed == 1);
+    // Rejected records are not part of the next generation.
     let odd = handle.apply(put(&[3], "odd")).await.unwrap();
     assert_eq!(odd.result_of(&origin(1)), RecordResult::Accepted);
     assert_eq!(odd.errors().count(), 1);
-    assert_eq!((status.facts().successful, status.facts().left_out), (true, 1));
+    assert_eq!((status.state().successful, status.state().incomplete.left_out.count()), (true, 1));
     let mut replacement = Ir::default();
     replacement.apply(put(&[7], "z"));
     assert_eq!(generation(handle.replace(Arc::new(replacement)).await.unwrap()), Some(3));

@@ -1,18 +1,20 @@
 //! [`ConfigStatus`]: the result of the last change of the configuration, for status pages and metrics.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cardinal_base::{Clock, SystemClock, UnixMillis};
 use cardinal_ir::Diagnostic;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Ack, Refusal};
 
-/// Problems that are kept for `/status`.
+/// Maximum number of problems that `/status` lists.
 const PROBLEMS_MAX: usize = 20;
 
-/// One error in a configuration. What is not known is empty, or 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// One error in a configuration. Unknown fields are empty or 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ConfigProblem {
     /// The file.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -29,9 +31,9 @@ pub struct ConfigProblem {
     /// Dotted path of the field, or the setting.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub field: String,
-    /// What is wrong.
+    /// The error message.
     pub message: String,
-    /// What to do.
+    /// How to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
@@ -56,24 +58,82 @@ impl From<&Diagnostic> for ConfigProblem {
     }
 }
 
-/// The result of reading the configuration.
+/// A list of problems: the number of all, and the first ones in full.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProblemList {
+    count: usize,
+    first: Vec<ConfigProblem>,
+}
+
+impl ProblemList {
+    /// The first problem of each entity.
+    pub fn by_entity<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> Self {
+        let mut seen = HashSet::new();
+        diagnostics
+            .into_iter()
+            .filter(|found| seen.insert((found.origin.kind(), found.origin.id)))
+            .map(ConfigProblem::from)
+            .collect()
+    }
+
+    /// Appends another list.
+    pub fn extend(&mut self, more: Self) {
+        self.count += more.count;
+        self.first.extend(more.first);
+        self.first.truncate(PROBLEMS_MAX);
+    }
+
+    /// Number of problems.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The first problems.
+    pub fn first(&self) -> &[ConfigProblem] {
+        &self.first
+    }
+}
+
+impl FromIterator<ConfigProblem> for ProblemList {
+    fn from_iter<I: IntoIterator<Item = ConfigProblem>>(all: I) -> Self {
+        let mut list = Self::default();
+        for problem in all {
+            list.count += 1;
+            if list.first.len() < PROBLEMS_MAX {
+                list.first.push(problem);
+            }
+        }
+        list
+    }
+}
+
+/// The missing parts of an active configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Entities that were skipped.
+    pub left_out: ProblemList,
+    /// References to secrets that cannot be resolved.
+    pub missing_secrets: ProblemList,
+}
+
+/// The result of reading a configuration.
 #[derive(Clone, Debug)]
 pub enum ConfigOutcome {
-    /// It is served.
-    Applied {
-        /// Entities that were left out of it.
-        left_out: usize,
-    },
-    /// It cannot be served; what was served before still is.
+    /// The configuration is active.
+    Applied(Incomplete),
+    /// The configuration was rejected; the previous one stays active.
     Rejected(Vec<ConfigProblem>),
-    /// When the node started, its files could not be served: the last known good configuration is.
+    /// At the start, the configuration was rejected: the last known good configuration is active.
     LastGood {
-        /// What is wrong with the files.
+        /// The problems of the files.
         problems: Vec<ConfigProblem>,
-        /// Entities that were left out of what is served.
-        left_out: usize,
+        /// The missing parts of the active configuration.
+        incomplete: Incomplete,
+        /// When it was saved, if known.
+        saved_at: Option<UnixMillis>,
     },
-    /// After it could not be read, it was: it is what is served.
+    /// After a failure, the configuration can be read again, and equals the active one.
     Unchanged,
 }
 
@@ -81,7 +141,9 @@ impl ConfigOutcome {
     /// The result of an update.
     pub fn of(ack: &Ack) -> Self {
         match ack {
-            Ack::Applied { .. } => Self::Applied { left_out: ack.errors().count() },
+            Ack::Applied { .. } => {
+                Self::Applied(Incomplete { left_out: ProblemList::by_entity(ack.errors()), ..Incomplete::default() })
+            }
             Ack::Refused(Refusal::Invalid(_)) => Self::Rejected(ack.errors().map(ConfigProblem::from).collect()),
             Ack::Refused(Refusal::Failed(message)) => {
                 Self::Rejected(vec![ConfigProblem { message: message.clone(), ..ConfigProblem::default() }])
@@ -90,40 +152,40 @@ impl ConfigOutcome {
     }
 }
 
-/// What is known of the configuration's last changes.
+/// The state of the node's configuration, with the results of its last changes.
 #[derive(Clone, Debug, Default)]
-pub struct ConfigFacts {
+pub struct ConfigState {
     /// The last reload, or the start, was successful.
     pub successful: bool,
     /// When that was.
     pub at: UnixMillis,
-    /// When what is served was applied.
+    /// When the active configuration was applied.
     pub applied_at: UnixMillis,
-    /// Reloads that were successful. The start is none.
+    /// Number of successful reloads, without the start.
     pub reloads_succeeded: u64,
-    /// Reloads that were not.
+    /// Number of failed reloads.
     pub reloads_failed: u64,
-    /// The last known good configuration is served, because that of the source was refused at the start.
+    /// The last known good configuration is active, because the source's configuration was rejected at the start.
     pub from_last_good: bool,
-    /// Objects of the configuration that are not served.
-    pub left_out: usize,
-    /// The first problems of the last reload.
-    pub problems: Vec<ConfigProblem>,
-    /// How many problems there were.
-    pub problem_count: usize,
-    /// The first report is that of the start.
+    /// When the active last known good configuration was saved, if known.
+    pub last_good_saved_at: Option<UnixMillis>,
+    /// The missing parts of the active configuration.
+    pub incomplete: Incomplete,
+    /// The problems of the last reload.
+    pub problems: ProblemList,
+    /// The first report, which is about the start, has been made.
     started: bool,
 }
 
-/// The result of the last change of the configuration. Written by the source, which alone knows of what it cannot read; shown
-/// by the node.
+/// The result of the last change of the configuration. Written by the source, which also knows about unreadable files;
+/// read by the status pages.
 #[derive(Debug)]
 pub struct ConfigStatus {
-    facts: Mutex<ConfigFacts>,
+    state: Mutex<ConfigState>,
     clock: Arc<dyn Clock>,
 }
 
-/// With the machine's clock.
+/// With the system clock.
 impl Default for ConfigStatus {
     fn default() -> Self {
         Self::new(Arc::new(SystemClock::new()))
@@ -131,53 +193,60 @@ impl Default for ConfigStatus {
 }
 
 impl ConfigStatus {
-    /// Nothing was reported yet. The clock gives the times of reports.
+    /// Without any report. The clock supplies the times of reports.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { facts: Mutex::default(), clock }
+        Self { state: Mutex::default(), clock }
     }
 
-    /// Notes a result. The first one is that of the start.
+    /// Records a result. The first one is about the start.
     pub fn report(&self, outcome: ConfigOutcome) {
         let now = self.clock.unix();
-        let mut facts = self.lock();
-        let reload = std::mem::replace(&mut facts.started, true);
-        facts.at = now;
+        let mut state = self.lock();
+        let reload = std::mem::replace(&mut state.started, true);
+        state.at = now;
         let problems = match outcome {
-            ConfigOutcome::Applied { left_out } => {
-                (facts.successful, facts.from_last_good, facts.left_out) = (true, false, left_out);
-                facts.applied_at = now;
+            ConfigOutcome::Applied(incomplete) => {
+                (state.successful, state.from_last_good, state.incomplete) = (true, false, incomplete);
+                (state.applied_at, state.last_good_saved_at) = (now, None);
                 Vec::new()
             }
-            ConfigOutcome::LastGood { problems, left_out } => {
-                (facts.successful, facts.from_last_good, facts.left_out) = (false, true, left_out);
-                facts.applied_at = now;
+            ConfigOutcome::LastGood { problems, incomplete, saved_at } => {
+                (state.successful, state.from_last_good, state.incomplete) = (false, true, incomplete);
+                (state.applied_at, state.last_good_saved_at) = (now, saved_at);
                 problems
             }
             ConfigOutcome::Rejected(problems) => {
-                facts.successful = false;
+                state.successful = false;
                 problems
             }
             ConfigOutcome::Unchanged => {
-                facts.successful = true;
+                state.successful = true;
                 Vec::new()
             }
         };
-        facts.problem_count = problems.len();
-        facts.problems = problems;
-        facts.problems.truncate(PROBLEMS_MAX);
+        state.problems = problems.into_iter().collect();
         if reload {
-            let successful = facts.successful;
-            let counter = if successful { &mut facts.reloads_succeeded } else { &mut facts.reloads_failed };
+            let successful = state.successful;
+            let counter = if successful { &mut state.reloads_succeeded } else { &mut state.reloads_failed };
             *counter += 1;
         }
     }
 
-    /// What was reported.
-    pub fn facts(&self) -> ConfigFacts {
+    /// Age of the active last known good configuration; `None` if none is active, or its age is unknown.
+    pub fn last_good_age_seconds(&self) -> Option<u64> {
+        let saved_at = self.lock().last_good_saved_at?;
+        Some(self.clock.unix().0.saturating_sub(saved_at.0) / 1_000)
+    }
+
+    /// The recorded state.
+    pub fn state(&self) -> ConfigState {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, ConfigFacts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ConfigState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

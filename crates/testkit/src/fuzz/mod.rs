@@ -8,6 +8,7 @@ mod h2;
 mod hpack;
 mod identity;
 mod sniff;
+mod stream;
 mod targets;
 mod trace;
 
@@ -15,7 +16,7 @@ use cardinal_base::{Rng, SeededRng};
 
 pub use targets::{
     DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, LUA_EXPRESSION, PATH_NORMALISER,
-    PROXY_PROTOCOL, SNIFF, SPIFFE_ID, TARGETS, TRACE_CONTEXT, TRUST_BUNDLE, X509_SVID,
+    PROXY_PROTOCOL, SNIFF, SPIFFE_ID, STREAM, TARGETS, TRACE_CONTEXT, TRUST_BUNDLE, X509_SVID,
 };
 
 /// Something to fuzz.

@@ -9,7 +9,7 @@ use cardinal_plugins_auth::jwt;
 use cardinal_route::{expression, normalize_path};
 use cardinal_sdk::lua;
 
-use super::{Target, h1, h2, hpack, identity, sniff, trace};
+use super::{Target, h1, h2, hpack, identity, sniff, stream, trace};
 
 /// All targets.
 pub const TARGETS: &[&Target] = &[
@@ -25,6 +25,7 @@ pub const TARGETS: &[&Target] = &[
     &PROXY_PROTOCOL,
     &SNIFF,
     &SPIFFE_ID,
+    &STREAM,
     &TRACE_CONTEXT,
     &TRUST_BUNDLE,
     &X509_SVID,
@@ -51,6 +52,10 @@ pub const SNIFF: Target =
 /// SPIFFE IDs.
 pub const SPIFFE_ID: Target =
     Target { name: "spiffe_id", seeds: identity::IDS, iterations: 60_000, check: identity::check_id };
+
+/// Messages of the configuration stream.
+pub const STREAM: Target =
+    Target { name: "stream", seeds: stream::MESSAGES, iterations: 3_000, check: stream::check_messages };
 
 /// SPIFFE bundles.
 pub const TRUST_BUNDLE: Target =

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cardinal_testkit::fuzz::{
     DECLARATIVE, EXPRESSION, H1_BODY, H1_HEAD, H2_CONNECTION, HPACK, JWT, PATH_NORMALISER, PROXY_PROTOCOL, SNIFF,
-    SPIFFE_ID, TARGETS, TRACE_CONTEXT, TRUST_BUNDLE, Target, X509_SVID, fuzz_smoke,
+    SPIFFE_ID, STREAM, TARGETS, TRACE_CONTEXT, TRUST_BUNDLE, Target, X509_SVID, fuzz_smoke,
 };
 
 fn run(target: &Target) {
@@ -59,6 +59,11 @@ fn proxy_protocol_headers() {
 #[test]
 fn first_bytes_of_connections() {
     run(&SNIFF);
+}
+
+#[test]
+fn configuration_streams() {
+    run(&STREAM);
 }
 
 #[test]

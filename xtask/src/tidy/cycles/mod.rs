@@ -1,8 +1,8 @@
-//! Circular imports between the files of a crate: they show that a file is missing below.
+//! Circular imports between the files of a crate: they indicate that a common lower file is missing.
 //!
-//! A path in a `use` or in code leads to the file that defines what it names. What a module imports or exports again passes
-//! through it, so that a `mod.rs` with the parts of a folder stands in nobody's way; declaring a module imports nothing.
-//! Tests are left out.
+//! A path in a `use` or in code is resolved to the file that defines the named item. Re-exports are followed, so that a
+//! `mod.rs` that declares the parts of a folder causes no cycle; declaring a module is not an import. Tests are left
+//! out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::problem::Problem;
 #[cfg(test)]
 mod tests;
 
-/// Crates with circular imports from before this check. A crate is taken off this list when it has none.
+/// Crates that had circular imports before this check existed. A crate is removed from this list when it has none.
 const NOT_YET: &[&str] = &[
     "benches",
     "crates/balance",
@@ -56,17 +56,17 @@ pub(super) fn check(root: &Path, folder: &Path, problems: &mut Vec<Problem>) -> 
 /// The names in a path.
 type Names = Vec<String>;
 
-/// A module: its file, and what it refers to.
+/// A module: its file, and its references.
 #[derive(Default)]
 struct Module {
     file: String,
-    /// What `use` brings into scope: the name, and where it comes from.
+    /// Imports by `use`: the name, and the imported path.
     imports: HashMap<String, Names>,
-    /// Paths that are followed to the files that define what they name.
+    /// Paths that are resolved to the files that define the named items.
     paths: Vec<Names>,
 }
 
-/// The modules of a crate that are files, by their names below the root.
+/// The modules of a crate that are files, by their paths below the root.
 #[derive(Default)]
 struct Crate(BTreeMap<Names, Module>);
 
@@ -82,10 +82,10 @@ impl Crate {
         Ok(Self(modules.collect()))
     }
 
-    /// The module whose file defines what a path names, if it is of this crate.
+    /// The module whose file defines the item named by a path, if it belongs to this crate.
     fn definer(&self, path: &[String]) -> Option<&Names> {
         let mut path = path.to_vec();
-        // Imports may lead in a circle.
+        // Imports may be circular.
         for _ in 0..32 {
             let length = (0..=path.len()).rev().find(|length| self.0.contains_key(&path[..*length]))?;
             let (names, module) = self.0.get_key_value(&path[..length])?;
@@ -97,8 +97,8 @@ impl Crate {
         None
     }
 
-    /// The module that a path leads to. That of a module itself leads nowhere: what is named of it is another path. But an
-    /// item may have the same name.
+    /// The module to which a path leads; `None` for the path of a module itself, as items in it have other paths. But
+    /// an item may have the same name as a module.
     fn target(&self, path: &[String]) -> Option<&Names> {
         if !self.0.contains_key(path) {
             return self.definer(path);
@@ -108,7 +108,7 @@ impl Crate {
         if from[..] == *path { None } else { self.definer(from) }
     }
 
-    /// The modules that each module refers to, but itself.
+    /// The modules to which each module refers, except itself.
     fn edges(&self) -> BTreeMap<&Names, BTreeSet<&Names>> {
         let of = |(names, module): (_, &'_ Module)| {
             let targets = module.paths.iter().filter_map(|path| self.target(path));
@@ -140,7 +140,7 @@ fn collect(folder: &Path, names: &mut Names, at: &str, out: &mut Vec<(Names, Str
     Ok(())
 }
 
-/// A source without comments, texts and tests.
+/// A source without comments, string literals and tests.
 fn code(text: &str) -> String {
     let (mut out, mut rest) = (String::new(), text);
     while let Some(letter) = rest.chars().next() {
@@ -149,7 +149,7 @@ fn code(text: &str) -> String {
         } else if let Some((_, end)) = literal(rest) {
             (end + 1).min(rest.len())
         } else if rest.starts_with("'\"'") || rest.starts_with("'\\") {
-            // A quote or an escape as a character begins no text.
+            // A quote or an escape as a character literal does not begin a string literal.
             rest.get(2..).and_then(|after| after.find('\'')).map_or(rest.len(), |at| at + 3)
         } else {
             out.push(letter);
@@ -160,7 +160,7 @@ fn code(text: &str) -> String {
     without_tests(&out)
 }
 
-/// Code without the items that only tests have.
+/// Code without test-only items.
 fn without_tests(code: &str) -> String {
     let mut out = String::new();
     let mut lines = code.lines();
@@ -188,7 +188,7 @@ impl Module {
         let child = |name: &str| known.contains(&[&names[..], &[name.to_owned()]].concat());
         for (is_exported, path, name) in uses {
             let Some(path) = absolute(names, &path, &child) else { continue };
-            // What is only exported again is used by others.
+            // Re-exports are followed from their users.
             if !is_exported {
                 module.paths.push(path.clone());
             }
@@ -206,7 +206,7 @@ impl Module {
     }
 }
 
-/// A path from the root of the crate; `None` when it leads to another crate.
+/// A path from the root of the crate; `None` if it leads to another crate.
 fn absolute(names: &Names, path: &[String], is_child: &dyn Fn(&str) -> bool) -> Option<Names> {
     let (first, rest) = path.split_first()?;
     match first.as_str() {
@@ -222,7 +222,7 @@ fn absolute(names: &Names, path: &[String], is_child: &dyn Fn(&str) -> bool) -> 
     }
 }
 
-/// What a `use` says: whether it exports, the path, and the name that it gives.
+/// A `use` declaration: whether it is a re-export, the path, and the name.
 type Use = (bool, Names, String);
 
 /// Splits the `use` items of a file from the rest of its code.
@@ -248,7 +248,7 @@ fn split_uses(code: &str) -> (Vec<Use>, String) {
     (uses, rest)
 }
 
-/// Each path of the tree of a `use`, and the name that it gives.
+/// Calls `found` with each path in a `use` tree, and its name.
 fn leaves(tree: &str, above: &[String], found: &mut dyn FnMut(Names, String)) {
     let tree = tree.trim();
     let names = |path: &str| -> Names {
@@ -284,7 +284,7 @@ fn leaves(tree: &str, above: &[String], found: &mut dyn FnMut(Names, String)) {
     }
 }
 
-/// The paths of more than one name in code.
+/// The paths with several segments in code.
 fn paths_in(code: &str) -> Vec<Names> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut out = Vec::new();
@@ -297,7 +297,7 @@ fn paths_in(code: &str) -> Vec<Names> {
     out
 }
 
-/// One circle of files for each group of files of which each leads to each other.
+/// One cycle of files for each strongly connected group of files.
 fn cycles(of: &Crate) -> Vec<Names> {
     let edges = of.edges();
     let mut found: Vec<Names> = Vec::new();
@@ -314,7 +314,7 @@ fn cycles(of: &Crate) -> Vec<Names> {
     found
 }
 
-/// A shortest way from one module to another, of at least one step.
+/// A shortest path from one module to another, with at least one step.
 fn way<'x>(edges: &BTreeMap<&'x Names, BTreeSet<&'x Names>>, from: &'x Names, to: &'x Names) -> Option<Vec<&'x Names>> {
     let mut before: BTreeMap<&Names, &Names> = BTreeMap::new();
     let mut next = vec![from];

@@ -1,7 +1,7 @@
 use super::*;
 use crate::temp::TempTree;
 
-/// The circles of a crate with these files.
+/// The cycles of a crate with these files.
 fn circles(files: &[(&str, &str)]) -> Vec<String> {
     let tree = TempTree::new();
     tree.file("src/lib.rs", "mod a;\nmod b;\nmod c;\nmod d;\n");
@@ -60,7 +60,7 @@ fn exports_lead_to_the_file_that_defines() {
     assert_eq!(circles(&sound), Vec::<String>::new());
     let wrong = [folder, ("a/x.rs", "use crate::a::Y;"), ("a/y.rs", "use super::X;\npub struct Y(X);")];
     assert_eq!(circles(&wrong), ["a/x.rs a/y.rs a/x.rs"]);
-    // What the parent defines itself is another matter.
+    // A path to an item that the parent defines itself leads to the parent.
     let wrong = [("a/mod.rs", "mod x;\nuse x::X;\npub struct Of(X);"), ("a/x.rs", "use super::Of;\npub struct X;")];
     assert_eq!(circles(&wrong), ["a/mod.rs a/x.rs a/mod.rs"]);
 }

@@ -4,6 +4,9 @@
 //! starts serving on them, and confirms that; then the old process drains. Until the confirmation nothing changes for
 //! it. Of several successors one has its [`TakeoverLock`] at a time; the next one takes over from it.
 //!
+//! A process that would listen on other addresses is no successor: it was given the data directory by mistake, and does not
+//! start. With `--takeover` it is one all the same.
+//!
 //! Start at [`offer`] (the serving side) and [`inherit`] (the successor's).
 
 mod wire;
@@ -11,8 +14,10 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -21,6 +26,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cardinal_engine::Handover;
+use cardinal_ir::{Listener, ListenerKind};
 use rustix::net::sockopt::socket_peercred;
 use tokio::sync::mpsc::Sender;
 
@@ -77,7 +83,8 @@ fn attend(listener: &UnixListener, events: &Sender<Event>) {
     loop {
         let result = listener.accept().context("accept").and_then(|(stream, _)| hand_over(&stream, events));
         match result {
-            Ok(()) => return,
+            Ok(true) => return,
+            Ok(false) => {}
             // The next successor must see that no process listens.
             Err(error) if error.is::<Ending>() => return,
             Err(error) => {
@@ -89,24 +96,35 @@ fn attend(listener: &UnixListener, events: &Sender<Event>) {
     }
 }
 
-/// Gives a successor the sockets, and waits for its word.
-fn hand_over(stream: &UnixStream, events: &Sender<Event>) -> Result<()> {
+/// Gives a successor the sockets, and waits for its word. Whether it has taken over.
+fn hand_over(stream: &UnixStream, events: &Sender<Event>) -> Result<bool> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let peer = socket_peercred(stream)?;
     let own = rustix::process::geteuid();
     ensure!(peer.uid == own || peer.uid.is_root(), "user {} may not take the sockets", peer.uid.as_raw());
+    let pid = peer.pid.as_raw_nonzero().get();
     let mut sockets = None;
-    while let Request::Take { from } = wire::read_request(stream)? {
-        if sockets.is_none() {
-            tracing::info!(pid = peer.pid.as_raw_nonzero().get(), "a new process takes over the listening sockets");
-            sockets = Some(ask_for_sockets(events)?);
+    loop {
+        match wire::read_request(stream)? {
+            Request::Take { from } => {
+                if sockets.is_none() {
+                    tracing::info!(pid, "process {pid} asks for the listening sockets");
+                    sockets = Some(ask_for_sockets(events)?);
+                }
+                wire::send_batch(stream, sockets.as_deref().unwrap_or_default(), from)?;
+                stream.set_read_timeout(Some(START_MAX))?;
+            }
+            Request::Ready => break,
+            Request::Decline => {
+                tracing::info!(pid, "process {pid} listens on other addresses and does not take over");
+                return Ok(false);
+            }
         }
-        wire::send_batch(stream, sockets.as_deref().unwrap_or_default(), from)?;
-        stream.set_read_timeout(Some(START_MAX))?;
     }
     ensure!(sockets.is_some(), "the new process took no sockets");
-    events.blocking_send(Event::Succeeded).map_err(|_| Ending.into())
+    events.blocking_send(Event::Succeeded).map_err(|_| Ending)?;
+    Ok(true)
 }
 
 fn ask_for_sockets(events: &Sender<Event>) -> Result<Vec<Handover>> {
@@ -174,22 +192,75 @@ impl TakeoverLock {
     }
 }
 
+/// Who may be taken over from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Takeover {
+    /// A process that listens on these addresses: it is replaced by another version of itself.
+    Same(BTreeSet<Place>),
+    /// Any process, because that was asked for (`--takeover`).
+    Any,
+}
+
+/// Whether datagrams are received, and the address as it was configured.
+pub(super) type Place = (bool, SocketAddr);
+
+impl Takeover {
+    /// From a process that listens on the addresses of these listeners.
+    pub(super) fn of_same<'l>(listeners: impl IntoIterator<Item = &'l Listener>) -> Self {
+        Self::Same(
+            listeners.into_iter().map(|listener| (listener.kind == ListenerKind::Udp, listener.address)).collect(),
+        )
+    }
+
+    /// Fails if a process that listens on these sockets may not be taken over from.
+    fn check(&self, sockets: &[Handover], data_dir: &Path, pid: i32) -> Result<()> {
+        let Self::Same(own) = self else { return Ok(()) };
+        let theirs: BTreeSet<Place> = sockets.iter().map(|h| (h.kind == ListenerKind::Udp, h.address)).collect();
+        ensure!(
+            *own == theirs,
+            "the data directory {} is in use by process {pid}, which listens on other addresses ({}) than this process \
+             ({}): give each process its own directory with --data-dir, or replace process {pid} with --takeover",
+            data_dir.display(),
+            places_text(&theirs),
+            places_text(own),
+        );
+        Ok(())
+    }
+}
+
+fn places_text(places: &BTreeSet<Place>) -> String {
+    let text = |(udp, address): &Place| format!("{address}{}", if *udp { " udp" } else { "" });
+    if places.is_empty() { "none".to_owned() } else { places.iter().map(text).collect::<Vec<_>>().join(", ") }
+}
+
 /// Copies of the sockets of the process that serves, which waits for the confirmation; none if no process serves. To be
 /// called by the holder of the [`TakeoverLock`]: then the serving process does not change, unless it ends.
 ///
 /// # Errors
-/// A process serves, but does not hand over its sockets. New sockets would make two processes serve.
-pub(super) fn inherit(data_dir: &Path) -> Result<(Vec<Handover>, Option<Predecessor>)> {
+/// A process serves, but is not to be taken over from, or does not hand over its sockets. New sockets would make two
+/// processes serve.
+pub(super) fn inherit(data_dir: &Path, takeover: &Takeover) -> Result<(Vec<Handover>, Option<Predecessor>)> {
     let mut attempt = 1;
     loop {
         let Some(predecessor) = Predecessor::find(data_dir)? else { return Ok((Vec::new(), None)) };
+        let pid = predecessor.pid();
         let error = match predecessor.take() {
-            Ok((sockets, predecessor)) => return Ok((sockets, Some(predecessor))),
+            Ok((sockets, predecessor)) => {
+                if let Err(error) = takeover.check(&sockets, data_dir, pid) {
+                    predecessor.decline();
+                    return Err(error);
+                }
+                tracing::info!(pid, "took over {} from process {pid}", crate::out::count(sockets.len(), "socket"));
+                return Ok((sockets, Some(predecessor)));
+            }
             Err(error) => error,
         };
         if attempt == ATTEMPTS_MAX {
-            let what = "the running process does not hand over its sockets: stop it, or use another data directory";
-            return Err(error.context(what));
+            let dir = data_dir.display();
+            return Err(error.context(format!(
+                "process {pid}, which uses the data directory {dir}, does not hand over its sockets: stop it, or give this \
+                 process its own directory with --data-dir"
+            )));
         }
         tracing::warn!("socket handover failed, retrying: {error:#}");
         check_stop()?;
@@ -234,8 +305,17 @@ impl Predecessor {
                 bail!("only {} of {total} sockets came", all.len());
             }
         }
-        tracing::info!("took over {} from the running process", crate::out::count(all.len(), "socket"));
         Ok((all, self))
+    }
+
+    /// Its process; 0 if the system does not tell.
+    fn pid(&self) -> i32 {
+        socket_peercred(&self.stream).map_or(0, |peer| peer.pid.as_raw_nonzero().get())
+    }
+
+    /// Reports that it is not taken over from. It keeps serving in any case.
+    fn decline(self) {
+        wire::send_request(&self.stream, Request::Decline).ok();
     }
 
     /// Confirms that the sockets are served: the old process drains.

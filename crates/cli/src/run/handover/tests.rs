@@ -2,7 +2,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::Receiver;
 
 use cardinal_engine::Socket;
-use cardinal_ir::ListenerKind;
 use cardinal_testkit::TempDir;
 
 use super::*;
@@ -73,6 +72,40 @@ fn a_successor_that_fails_changes_nothing() {
 }
 
 #[test]
+fn a_process_that_listens_elsewhere_is_not_replaced() {
+    // Another transport is another address.
+    let own: [fn(SocketAddr, SocketAddr) -> Vec<Place>; 3] =
+        [|_, _| Vec::new(), |a, _| vec![(false, a)], |a, b| vec![(false, a), (false, b)]];
+    for own in own {
+        let folder = TempDir::new("handover");
+        let (one, other) = (tcp(), udp());
+        let (at, at_other) = (one.address, other.address);
+        let told = serving(&folder, vec![one, other]);
+        let own = Takeover::Same(own(at, at_other).into_iter().collect());
+        let error = inherit(folder.path(), &own).unwrap_err().to_string();
+        let theirs = places_text(&[(false, at), (true, at_other)].into_iter().collect());
+        let held = format!(
+            "the data directory {} is in use by process {}, which listens on other addresses ({theirs})",
+            folder.path().display(),
+            std::process::id()
+        );
+        assert!(error.starts_with(&held) && error.contains("--data-dir"), "{error}");
+        assert!(told.try_recv().is_err());
+    }
+}
+
+#[test]
+fn a_process_that_listens_at_the_same_addresses_is_replaced() {
+    let folder = TempDir::new("handover");
+    let one = tcp();
+    let own = Takeover::Same([(false, one.address)].into_iter().collect());
+    let told = serving(&folder, vec![one]);
+    let (sockets, predecessor) = inherit(folder.path(), &own).unwrap();
+    predecessor.unwrap().tell_ready();
+    assert_eq!((sockets.len(), told.recv_timeout(Duration::from_secs(5))), (1, Ok("succeeded")));
+}
+
+#[test]
 fn only_the_owner_may_connect() {
     let folder = TempDir::new("handover");
     let _told = serving(&folder, Vec::new());
@@ -109,12 +142,12 @@ fn a_hand_over_that_breaks_off_is_no_reason_for_new_sockets() {
         }
         listener
     });
-    let error = inherit(folder.path()).unwrap_err();
+    let error = inherit(folder.path(), &Takeover::Any).unwrap_err();
     assert!(format!("{error:#}").contains("does not hand over its sockets"), "{error:#}");
     // The next attempt goes to the process that listens then.
     let listener = resets.join().unwrap();
     let path = folder.path().to_owned();
-    let asking = std::thread::spawn(move || inherit(&path));
+    let asking = std::thread::spawn(move || inherit(&path, &Takeover::Any));
     let (stream, _) = listener.accept().unwrap();
     let _told = serving(&folder, vec![tcp()]);
     drop((stream, listener));
@@ -128,7 +161,7 @@ fn a_process_that_ends_is_not_waited_for() {
     let (events, received) = tokio::sync::mpsc::channel(4);
     offer(folder.path(), events);
     drop(received);
-    let (sockets, predecessor) = inherit(folder.path()).unwrap();
+    let (sockets, predecessor) = inherit(folder.path(), &Takeover::Any).unwrap();
     assert!(sockets.is_empty() && predecessor.is_none());
 }
 

@@ -33,6 +33,9 @@ pub(super) enum Request {
     Take { from: usize },
     /// They are served.
     Ready,
+    /// They are not needed: the other process listens elsewhere, and does not take over. Processes before this request
+    /// was added report it as a failed handover, and keep serving.
+    Decline,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! [`Throttle`]: lets a body pass at a limited rate.
+//! [`Throttle`]: limits the rate of a body.
 
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -7,19 +7,19 @@ use std::task::{Context, Poll};
 use cardinal_base::Tick;
 use cardinal_net::{Timer, Wheel};
 
-/// After a wait half of what passes in a second, divided by this, may pass at once; twice as much if the timer is late,
-/// as those of a wheel are.
+/// The maximum burst is the number of bytes per second divided by this. After a wait, half a burst may be sent; up to a
+/// full burst if the timer is late, as the timers of a wheel are.
 const BURSTS_PER_SECOND: u64 = 10;
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
-/// How many bytes may pass by when. Pure: the time is given.
+/// The pacing of a body. Pure: the current time is an argument.
 #[derive(Debug)]
 struct Pace {
     bytes_per_second: u64,
-    /// Bytes that may pass at once; what was not used of a longer time is lost.
+    /// Maximum burst, bytes; credit beyond it is lost.
     burst: u64,
-    /// What may pass now, in millionths of bytes.
+    /// Bytes that may be sent now, in millionths of bytes.
     credit: u64,
     looked: Tick,
 }
@@ -31,17 +31,18 @@ impl Pace {
         Self { bytes_per_second, burst, credit: burst * MICROS_PER_SECOND, looked: now }
     }
 
-    /// Bytes that may pass now.
+    /// Number of bytes that may be sent now.
     fn allowance(&self) -> u64 {
         self.credit / MICROS_PER_SECOND
     }
 
-    /// Bytes have passed.
+    /// Deducts sent bytes.
     fn took(&mut self, count: u64) {
         self.credit = self.credit.saturating_sub(count.saturating_mul(MICROS_PER_SECOND));
     }
 
-    /// How long to wait, milliseconds; 0: something may pass. After the wait it is worth while to send.
+    /// Milliseconds to wait; 0 means that bytes may be sent now. After the wait, the allowance is large enough to be
+    /// worth a write.
     fn wait_ms(&mut self, now: Tick) -> u64 {
         let micros = now.0.saturating_sub(self.looked.0);
         self.looked = now;
@@ -55,7 +56,7 @@ impl Pace {
     }
 }
 
-/// Lets a body pass at a limited rate, on the clock of a worker.
+/// Limits the rate of a body, using the clock of a worker.
 pub(crate) struct Throttle {
     pace: Pace,
     timer: Timer,
@@ -67,7 +68,7 @@ impl Throttle {
         Self { pace: Pace::new(bytes_per_second, wheel.now()), timer: Timer::new(wheel), waiting: false }
     }
 
-    /// Waits until something may pass.
+    /// Waits until bytes may be sent.
     pub(crate) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.waiting && !self.timer.poll_expired(cx) {
             return Poll::Pending;
@@ -87,12 +88,12 @@ impl Throttle {
         }
     }
 
-    /// Bytes that may pass now.
+    /// Number of bytes that may be sent now.
     pub(crate) fn allowance(&self) -> usize {
         usize::try_from(self.pace.allowance()).unwrap_or(usize::MAX)
     }
 
-    /// Bytes have passed.
+    /// Deducts sent bytes.
     pub(crate) fn took(&mut self, count: usize) {
         self.pace.took(count as u64);
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 
 proptest! {
-    /// In any time, no more passes than the rate and one part allow; a body that always has more to send gets its rate.
+    /// In any period, at most the rate plus one part is sent; a body that always has data reaches its rate.
     #[test]
     fn bodies_pass_at_their_rate(rate in 1_u64..10_000_000, seed in any::<u64>()) {
         let mut rng = SeededRng::new(seed);

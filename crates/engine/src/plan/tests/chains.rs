@@ -1,4 +1,4 @@
-//! Chains of filters and policies against a naive resolution, from nothing and by increments.
+//! Chains of filters and policies against a naive resolution, built from scratch and incrementally.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const ROUTES: [u128; 3] = [1, 2, 3];
 const BACKEND: u128 = 11;
 const GROUP: u128 = 31;
 const PRINCIPALS: [u128; 2] = [21, 22];
-/// Filter sets and policies may have one id.
+/// Filter sets and policies may have the same id.
 const RECORDS: u64 = 8;
 
 fn id(number: u128) -> Id {
@@ -29,7 +29,7 @@ fn origin(kind: &str, number: u128) -> Origin {
     Origin::new("test", kind, id(number))
 }
 
-/// The group of listeners of a route: the second one has a group of its own.
+/// The listener group of a route: the second route has a group of its own.
 fn group_of(route: u128) -> Option<Id> {
     (route == 2).then_some(id(GROUP))
 }
@@ -78,7 +78,7 @@ impl Dice {
         self.one(&[vec![], vec![], vec![Wire::Http], vec![Wire::Tcp]])
     }
 
-    /// Puts or removes a record.
+    /// Adds or removes a record.
     fn edit(&mut self, ir: &mut Ir) {
         let number = u128::from(100 + self.0.below(RECORDS));
         let precedence = self.0.below(3) as u32;
@@ -103,7 +103,7 @@ impl Dice {
                 let network = |text: &str| vec![ClientMatch::Network(text.parse().unwrap())];
                 let clients = self.one(&[vec![], vec![], network("127.0.0.0/8"), network("10.0.0.0/8")]);
                 let (scope, wires, order) = (self.scope(), self.wires(), self.one(&[1, 2, 1_250]));
-                // The instances of a plugin are alike.
+                // All instances of a plugin have the same position.
                 let (spec, order) = if name == "unknown" { (PolicySpec::default(), 2) } else { (spec, order) };
                 let origin = origin("policies", number);
                 let policy = Policy { origin, scope, clients, precedence, order, wires, plugin, spec };
@@ -113,7 +113,7 @@ impl Dice {
     }
 }
 
-/// Somebody who asks.
+/// The client of a request.
 #[derive(Clone, Copy, Debug)]
 struct Asker {
     route: u128,
@@ -143,10 +143,10 @@ impl Asker {
             && scope.principal.is_none_or(|principal| self.principal.map(id) == Some(principal))
     }
 
-    /// What applies: position, name and id, by looking at every record.
+    /// The applicable records: position, name and id, by examining every record.
     fn naive<'r>(&self, ir: &'r Ir) -> Vec<(i32, &'static str, Id)> {
         let plugin = |name: &str| PLUGINS.iter().find(|plugin| plugin.name == name);
-        // By what competes: precedence, table and id, position, name, wires.
+        // The sort key of candidates: precedence, table and id, position, name, wires.
         type Best<'r> = (u32, std::cmp::Reverse<(Id, u8)>, i32, &'static str, &'r [Wire]);
         let mut best: BTreeMap<String, Best<'r>> = BTreeMap::new();
         let mut offer = |key: String, one: Best<'r>| match best.get(&key) {
@@ -164,7 +164,7 @@ impl Asker {
         }
         let takes = |wires: &[Wire]| wires.is_empty() || wires.contains(&Wire::Http);
         for (number, policy) in ir.policies.iter().filter(|(_, policy)| self.has(&policy.scope)) {
-            // Instances of a plugin are taken first, and do not act then.
+            // Instances of a plugin are selected first, and are inactive in this case.
             if policy.plugin.is_none() && !takes(&policy.wires) {
                 continue;
             }
@@ -187,7 +187,7 @@ impl Asker {
         all
     }
 
-    /// What a plan chooses: name and id, in the order in which it runs.
+    /// The selection of a plan: name and id, in the order of execution.
     fn planned(&self, plan: &Plan) -> Vec<(&'static str, Id)> {
         let group = plan.group(group_of(self.route));
         let route = group.http_routes.iter().find(|route| route.route.origin.id == id(self.route)).unwrap();
@@ -243,7 +243,7 @@ fn chains_are_what_a_naive_resolution_comes_to() {
     assert!(applied > 10_000, "{applied}");
 }
 
-/// A policy for other wire forms does not take the place of one that applies.
+/// A policy for other wire forms does not replace one that applies.
 #[test]
 fn a_policy_for_streams_hides_none_for_requests() {
     let (bench, mut ir) = (Bench::new(), skeleton());
@@ -257,7 +257,7 @@ fn a_policy_for_streams_hides_none_for_requests() {
     assert_eq!(asker.planned(&plan), [("authorization", id(102))]);
 }
 
-/// What there is no room for is not left out: nothing passes.
+/// A route with too many policies is not served without some of them: all requests are rejected.
 #[test]
 fn a_route_with_too_many_policies_is_closed() {
     let (bench, mut ir) = (Bench::new(), skeleton());

@@ -1,4 +1,4 @@
-//! A generation planned from the one before it equals the same generation planned from nothing.
+//! A generation planned from the previous one equals the same generation planned from scratch.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const PLUGINS: &[&PluginDef] = &[
     &cardinal_plugins_transform::response_transformer::PLUGIN,
 ];
 
-/// A file, of a few objects each of which is there or not.
+/// A file with a few optional objects.
 #[derive(Clone, Debug, Default)]
 struct Model {
     services: BTreeMap<u8, (u8, bool, u8)>,
@@ -81,7 +81,7 @@ impl Model {
         }
     }
 
-    /// What the file stands for, with the routes split that are to be.
+    /// The configuration of the file, with the routes split as described.
     fn configuration(&self, pairs: &[(String, String)]) -> anyhow::Result<Configuration> {
         let mut made = compiled(&self.file(pairs).to_string())?;
         let mut ir = Ir::clone(&made.ir);
@@ -161,12 +161,12 @@ impl Model {
 }
 
 fn compiled(file: &str) -> anyhow::Result<Configuration> {
-    // The test world has another build of this crate.
+    // The test world uses another build of this crate.
     let made = World::compiled(PLUGINS, file, &[])?;
     Ok(Configuration { ir: made.ir, secrets: made.secrets, node: made.node })
 }
 
-/// What can be observed of a plan.
+/// The observable properties of a plan.
 fn digest(plan: &Plan, registry: &Registry) -> Vec<String> {
     let mut all = vec![plan.group(None).unrouted.describe()];
     let group = plan.group(None);
@@ -268,7 +268,7 @@ proptest! {
             prop_assert_eq!(&next.ir, &made.ir);
             prop_assert_eq!(next.ir.digest(), made.ir.digest());
             let fresh_registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();
-            // The same records, as they are compared by their addresses.
+            // The same records: they are compared by address.
             let same = Configuration { ir: Arc::clone(&next.ir), ..made };
             let fresh = bench.plan(&same, 1, &fresh_registry, None);
             prop_assert_eq!(digest(&next, &registry), digest(&fresh, &fresh_registry));
@@ -278,7 +278,7 @@ proptest! {
     }
 }
 
-/// A file of so many services with one route each.
+/// A file with this many services with one route each.
 fn many(services: u8) -> Model {
     let mut model = Model::default();
     for n in 0..services {
@@ -303,7 +303,7 @@ fn tls_settings_of_replaced_generations_are_freed() {
         });
         let made = compiled(&file.to_string()).unwrap();
         let plan = bench.plan(&made, generation, &registry, last.as_ref());
-        // Those of this generation, and of the one before it, which is still there.
+        // The settings of this generation, and of the previous one, which still exists.
         assert_eq!(registry.tls_settings(), usize::from(last.is_some()) + 1, "generation {generation}");
         last = Some(plan);
     }
@@ -359,7 +359,7 @@ fn another_weight_plans_one_route_anew() {
         let is_split = matches!(route.action, Action::Split(_));
         assert_eq!(Arc::ptr_eq(&old.route, &new.route), !is_split);
         assert_eq!(new.destinations().count(), if is_split { 41 } else { 1 });
-        // The chains and backends are the same objects all the same.
+        // The chains and backends are still the same objects.
         for (old, new) in old.destinations().zip(new.destinations()) {
             assert!(Arc::ptr_eq(&old.chain, &new.chain));
             assert_eq!(old.backend.as_ref().map(Arc::as_ptr), new.backend.as_ref().map(Arc::as_ptr));
@@ -405,7 +405,7 @@ fn validating_finds_what_planning_leaves_out() {
         .diagnostics();
     assert_eq!(bench.validated(&configuration), planned);
     assert!(planned.len() > 5, "{planned:?}");
-    // What is refused as a whole is refused with the same words.
+    // An update that is rejected as a whole has the same error message.
     let mut broken = configuration;
     broken.ir_mut().routes.insert(id(4), Route { action: Action::Forward(id(77)), ..Route::default() });
     let registry = Registry::new(Arc::new(cardinal_base::SystemClock::new())).unwrap();

@@ -1,4 +1,4 @@
-//! Actions of routes that are answered here: redirects and fixed responses. Filters have run before.
+//! Route actions with a local reply: redirects and fixed responses. They run after the filters.
 
 use bytes::Bytes;
 use cardinal_http::{Name, is_authority};
@@ -13,7 +13,7 @@ use crate::policy::headers;
 #[cfg(test)]
 mod tests;
 
-/// The reply of a route whose action is one.
+/// The local reply of a route, if its action is one.
 pub(crate) fn reply(route: &Route, s: &Scratch) -> Option<Reply> {
     let mut reply = match &route.action {
         Action::Redirect(redirect) => {
@@ -32,7 +32,7 @@ pub(crate) fn reply(route: &Route, s: &Scratch) -> Option<Reply> {
 
 fn direct(response: &DirectResponse) -> Reply {
     let reply = response.headers.iter().fold(Reply::new(response.status), |reply, (name, value)| {
-        // Illegal ones are left out.
+        // Invalid fields are left out.
         reply.with_header(name, value)
     });
     match response.body.is_empty() {
@@ -41,7 +41,7 @@ fn direct(response: &DirectResponse) -> Reply {
     }
 }
 
-/// Where a redirect sends the client.
+/// The `Location` of a redirect.
 fn location(redirect: &Redirect, s: &Scratch) -> Vec<u8> {
     let exchange = &s.exchange;
     let scheme = redirect.scheme.unwrap_or(if exchange.client.https { Scheme::Https } else { Scheme::Http });
@@ -53,7 +53,7 @@ fn location(redirect: &Redirect, s: &Scratch) -> Vec<u8> {
         (None, None) => seen_port,
     };
     let mut out = Vec::new();
-    // Without a host there is only the path to go by.
+    // Without a host, the location is only a path.
     if !host.is_empty() {
         out.extend_from_slice(scheme.as_str().as_bytes());
         out.extend_from_slice(b"://");
@@ -78,7 +78,7 @@ fn location(redirect: &Redirect, s: &Scratch) -> Vec<u8> {
         }
     };
     if host.is_empty() {
-        // What begins with two slashes would name a host.
+        // A path with two leading slashes would be read as a host.
         let slashes = out.iter().take_while(|byte| **byte == b'/').count();
         out.drain(..slashes.saturating_sub(1));
     }
@@ -90,7 +90,8 @@ fn location(redirect: &Redirect, s: &Scratch) -> Vec<u8> {
     out
 }
 
-/// Host and port as the client sees them; no port stands for that of its scheme. Trusted proxies tell them, others do not.
+/// Host and port as the client sees them; no port means the default port of the scheme. Values from trusted proxies are
+/// used, others are not.
 fn seen_authority(s: &Scratch) -> (String, Option<u16>) {
     let exchange = &s.exchange;
     let told = |name: Name| s.request.headers.known(name).filter(|_| exchange.client.trusted);
@@ -105,7 +106,7 @@ fn seen_authority(s: &Scratch) -> (String, Option<u16>) {
     }
     let port = match (told_port.or(s.host_port), told(Name::XForwardedProto)) {
         (Some(port), _) => Some(port),
-        // The client has connected to the proxy, and not to a listener of this node.
+        // The client connected to the proxy, so the port of the local listener does not apply.
         (None, Some(_)) => None,
         (None, None) => Some(exchange.original.port),
     };

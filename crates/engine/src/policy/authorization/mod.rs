@@ -19,7 +19,7 @@ use super::clients::Groups;
 use super::{Clients, Event, PolicyCounts};
 use requests::Requests;
 
-/// An authorization, ready to decide.
+/// A compiled authorization.
 pub(super) struct Access {
     rules: Box<[Rule]>,
     allow_by_default: bool,
@@ -29,7 +29,7 @@ pub(super) struct Access {
     groups: Option<Box<GroupSource>>,
     counts: Arc<PolicyCounts>,
     label: String,
-    /// The second in which a shadow denial was last logged: at most one line a second is logged.
+    /// The second of the last logged shadow denial: at most one line per second is logged.
     logged: AtomicU64,
 }
 
@@ -40,14 +40,14 @@ struct Rule {
     requests: Requests,
 }
 
-/// The request that is decided about; `None` for a connection.
+/// The request to authorize; `None` for a connection.
 type Asked<'x> = Option<(&'x RequestHead, &'x [u8])>;
 
-/// What the rules came to.
+/// The result of the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Decision {
     allowed: bool,
-    /// A rule in shadow mode would have denied it.
+    /// A rule in shadow mode would have denied the request.
     shadow_denied: bool,
 }
 
@@ -70,7 +70,7 @@ impl Access {
         })
     }
 
-    /// The first rule that matches and allows or denies decides.
+    /// Evaluates the rules: the first rule that matches and allows or denies is decisive.
     fn decide(&self, exchange: &Exchange, groups: Option<Groups<'_>>, asked: Asked<'_>) -> Decision {
         let mut shadow_denied = false;
         for rule in &self.rules {
@@ -86,7 +86,7 @@ impl Access {
         Decision { allowed: self.allow_by_default, shadow_denied }
     }
 
-    /// Counts and logs a decision; whether it lets the client pass.
+    /// Counts and logs a decision; returns whether the client is allowed.
     fn enforce(&self, decision: Decision, exchange: &Exchange, services: &Services) -> bool {
         let would_deny = decision.shadow_denied || (self.shadow && !decision.allowed);
         let passes = decision.allowed || self.shadow;
@@ -136,7 +136,7 @@ impl Rule {
             && (self.server_names.is_empty() || exchange.client.server_name().is_some_and(is_named))
             && match asked {
                 Some((request, path)) => self.requests.contain(request, path),
-                // What cannot be checked must not let anybody in.
+                // A condition that cannot be evaluated must not allow access.
                 None => self.requests.is_empty() || self.action != AccessAction::Allow,
             }
     }
@@ -170,7 +170,7 @@ impl Filter for Access {
     }
 }
 
-/// The groups that a request is judged by; `None` when nobody has said who the client is.
+/// The groups by which a request is authorized; `None` if the client is not authenticated.
 fn groups<'g>(source: &GroupSource, identity: &'g Identity, directory: &'g Directory) -> Option<Groups<'g>> {
     let vouched = identity.authenticated_groups.as_deref().map(Groups::Vouched);
     let principal = identity.principal.as_ref().map(|principal| principal.id);
@@ -185,7 +185,7 @@ fn groups<'g>(source: &GroupSource, identity: &'g Identity, directory: &'g Direc
     Some(Groups::Own(own, entry.map_or(&[][..], |entry| &entry.group_names)))
 }
 
-/// Tells the upstream the groups. One group needs no text of its own.
+/// Sets the header that informs the upstream of the groups. A single group needs no allocation.
 fn write_names(headers: &mut HeaderList, source: &GroupSource, groups: Groups<'_>) {
     let header = match groups {
         Groups::Vouched(_) => &source.vouched_header,

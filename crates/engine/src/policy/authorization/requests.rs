@@ -3,7 +3,7 @@
 use cardinal_http::{RequestHead, is_called};
 use cardinal_ir::policy::{HeaderCondition, PathCondition, RequestCondition, ValueCondition};
 
-/// Conditions on requests; a request matches if one of them holds, or if there is none.
+/// Conditions on requests; a request matches if one of them holds, or if the list is empty.
 pub(super) struct Requests(Box<[RequestCondition]>);
 
 impl Requests {
@@ -19,7 +19,7 @@ impl Requests {
         self.0.is_empty()
     }
 
-    /// Whether a request with this normalised path matches.
+    /// Whether a request with this normalized path matches.
     pub(super) fn contain(&self, request: &RequestHead, path: &[u8]) -> bool {
         self.0.is_empty() || self.0.iter().any(|condition| holds(condition, request, path))
     }

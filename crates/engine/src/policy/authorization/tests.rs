@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::policy::tests::{bench, bench_of, bench_with, built};
 
-// What Kong's ip-restriction does.
+// The behaviour of Kong's ip-restriction.
 
-/// Asks over HTTP and over a stream.
+/// Checks a request over HTTP and a stream connection.
 async fn check_address(config: Value, ip: &str, expect: Result<(), (u16, &str)>) {
     let mut bench = bench(&ip_restriction::PLUGIN, config.clone());
     bench.exchange.client.ip = ip.parse().unwrap();
@@ -60,9 +60,9 @@ async fn status_and_message() {
     check_address(config, "192.0.2.1", Err((401, "Go away"))).await;
 }
 
-// What Kong's acl does.
+// The behaviour of Kong's acl.
 
-/// Grows an [`Ir`] consumer by consumer.
+/// An [`Ir`] to which consumers are added.
 #[derive(Default)]
 struct World(Ir);
 
@@ -110,7 +110,7 @@ fn said(reply: Option<&Reply>) -> String {
     }
 }
 
-/// A header as it goes upstream; empty when absent.
+/// An upstream request header; empty if absent.
 fn sent<'b>(bench: &'b Bench, name: &str) -> &'b str {
     bench.request.headers.get_str(name).unwrap_or_default()
 }
@@ -118,7 +118,7 @@ fn sent<'b>(bench: &'b Bench, name: &str) -> &'b str {
 const FORBIDDEN: &str = "403 error You cannot consume this service";
 const UNAUTHORIZED: &str = "401 error Unauthorized";
 
-/// The sender of the request.
+/// The authentication of the request.
 #[derive(Clone, Copy)]
 enum Who {
     Nobody,
@@ -128,7 +128,7 @@ enum Who {
     Credential,
 }
 
-/// 1 is in `admin` and `dev`, 2 in `dev`, 3 in none.
+/// Consumer 1 is in `admin` and `dev`, 2 in `dev`, 3 in none.
 fn members(config: Value) -> Bench {
     let group = |world: World, consumer, name: &str| world.credential("acl", consumer, name, json!({"group": name}));
     let mut world = World::default().consumer(1, "a").consumer(2, "b").consumer(3, "c");
@@ -293,14 +293,14 @@ async fn identities_are_compared_and_absence_denies() {
         check(wanted, None, false).await;
         check(wanted, Some(""), false).await;
     }
-    // Nothing is known about this client, and nothing is allowed by default.
+    // The client has no known properties, and the default is to deny.
     let mut bench = bench_of(PolicySpec::default());
     assert_eq!(bench.request().await.map(|reply| reply.status), Some(403));
     assert_eq!(connect(&mut bench), Admit::No);
 }
 
-/// Kuma's MeshTrafficPermission: a match of `deny` denies; else one of `allow` or `allowWithShadowDeny` allows, the latter
-/// counted; else it is denied.
+/// Kuma's MeshTrafficPermission: a match of `deny` denies; otherwise a match of `allow` or `allowWithShadowDeny`
+/// allows, and the latter is counted; otherwise, the request is denied.
 #[tokio::test]
 async fn denials_come_before_shadow_denials_and_these_before_permissions() {
     let clients = |text: &str| vec![identity(text)];
@@ -324,7 +324,7 @@ async fn denials_come_before_shadow_denials_and_these_before_permissions() {
         assert_eq!((bench.request().await.is_none(), counts(&bench)), (allowed, expect), "{proved}");
         assert_eq!(connect(&mut bench) == Admit::Yes, allowed, "{proved}");
     }
-    // A shadow denial allows nothing by itself.
+    // A shadow denial does not allow a request by itself.
     let mut bench = with_rules(vec![rule(AccessAction::ShadowDeny, clients("domain d"))]);
     bench.exchange.client.peer_identity = Some("spiffe://d/x".into());
     assert_eq!((bench.request().await.is_some(), counts(&bench)), (true, [0, 1, 1]));

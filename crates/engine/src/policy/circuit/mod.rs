@@ -1,8 +1,8 @@
-//! Limits of a cluster ([`CircuitLimits`](cardinal_ir::policy::CircuitLimits)): what is rejected, and how a connection is
-//! waited for.
+//! Circuit breaker limits of a cluster ([`CircuitLimits`](cardinal_ir::policy::CircuitLimits)): rejects requests above
+//! the limits, and queues requests that wait for a connection.
 //!
-//! The place of a request in flight belongs to the picked address and goes with it. The place of a connection belongs to
-//! the connection, in use or idle in a pool. Idle connections of other workers are asked for through [`Shortage`].
+//! The permit of an in-flight request belongs to the picked address and is dropped with it. The permit of a connection
+//! belongs to the connection, in use or idle in a pool. [`Shortage`] makes other workers release idle connections.
 
 mod shortage;
 
@@ -22,18 +22,18 @@ use crate::worker::Worker;
 use shortage::ASKED_EVERY_MS;
 pub(crate) use shortage::Shortage;
 
-/// Closes idle connections that others wait for, as long as the worker lives.
+/// Closes idle connections for which other workers wait, as long as the worker lives.
 pub(crate) async fn yield_connections(worker: Rc<Worker>) {
     loop {
         worker.node.shortage.told.notified().await;
         worker.pool.borrow_mut().close_wanted();
-        // Those that begin to wait meanwhile do not ask again.
+        // Requests that start waiting during the pause do not signal again.
         worker.node.services.clock.sleep(Duration::from_millis(ASKED_EVERY_MS)).await;
         worker.pool.borrow_mut().close_wanted();
     }
 }
 
-/// The failure of what is over a limit.
+/// The failure of a request above a limit.
 fn overflow(kind: LimitKind) -> Failure {
     let detail = match kind {
         LimitKind::Connections => "the upstream has max_connections connections, and none became free",
@@ -44,7 +44,7 @@ fn overflow(kind: LimitKind) -> Failure {
     Failure::new(FailureKind::CircuitOpen, detail)
 }
 
-/// The failure of a request for which there is no place among those in flight.
+/// The failure of a request above the limit on in-flight requests.
 pub(crate) fn too_many_requests(group: &Group) -> Failure {
     if let Some(limits) = group.limits() {
         limits.get(LimitKind::Requests).reject();
@@ -52,7 +52,7 @@ pub(crate) fn too_many_requests(group: &Group) -> Failure {
     overflow(LimitKind::Requests)
 }
 
-/// A place for a retry; `Err` when there is none. `Ok(None)` where retries are not limited.
+/// Acquires the permit of a retry; `Err` if the limit is reached, `Ok(None)` if retries are not limited.
 pub(crate) fn retry(worker: &Worker, group: &Arc<Group>) -> Result<Option<Permit>, Failure> {
     let Some(seats) = worker.seats(group) else { return Ok(None) };
     let rejected = || {
@@ -62,24 +62,24 @@ pub(crate) fn retry(worker: &Worker, group: &Arc<Group>) -> Result<Option<Permit
     seats.retries.acquire().ok_or_else(rejected).map(Some)
 }
 
-/// What a request that waited uses.
+/// The connection for a request that waited.
 pub(crate) enum Connection<T> {
-    /// One that exists.
+    /// An existing connection.
     Existing(T),
-    /// One that may be made, within so many milliseconds.
+    /// A permit for a new connection, and the remaining time in milliseconds.
     New(Permit, u64),
 }
 
-/// No place for a connection is free: see [`wait`].
+/// The limit on connections is reached: see [`wait`].
 pub(crate) struct Full;
 
-/// A place for a new connection; `None` where they are not limited.
+/// Acquires the permit of a new connection; `None` if connections are not limited.
 pub(crate) fn connection(worker: &Worker, group: &Arc<Group>, picked: &Picked) -> Result<Option<Permit>, Full> {
     let seats = if picked.is_limited() { worker.seats(group) } else { None };
     seats.map(|seats| place(worker, &seats.connections).ok_or(Full)).transpose()
 }
 
-/// A place without waiting: one that is free, or that of an idle connection of this worker.
+/// Acquires a permit without waiting: a free one, or that of an idle connection of this worker, which is closed.
 fn place(worker: &Worker, seat: &Arc<Seat>) -> Option<Permit> {
     seat.acquire().or_else(|| {
         let closed = worker.pool.borrow_mut().close_one(seat.limit());
@@ -87,10 +87,10 @@ fn place(worker: &Worker, seat: &Arc<Seat>) -> Option<Permit> {
     })
 }
 
-/// Waits for a place for a connection, or for what `reuse` finds, no longer than the connect timeout.
+/// Waits for a connection permit, or for an existing connection found by `reuse`, up to the connect timeout.
 ///
 /// # Errors
-/// Too many wait, or no place became free in time.
+/// If the queue is full, or no permit was released in time.
 pub(crate) async fn wait<T>(
     worker: &Worker,
     group: &Arc<Group>,
@@ -109,7 +109,7 @@ pub(crate) async fn wait<T>(
     let waiting = async {
         loop {
             let (mut returned, mut reusable) = (pin!(seat.limit().returned()), pin!(seat.reusable()));
-            // From here on nothing is missed.
+            // No notification is missed from here on.
             returned.as_mut().enable();
             reusable.as_mut().enable();
             if let Some(existing) = reuse() {
@@ -137,17 +137,17 @@ pub(crate) async fn wait<T>(
     }
 }
 
-/// Where a connection goes after its request.
+/// What happens to a connection after its request.
 enum Afterwards {
-    /// To the pool.
+    /// It is returned to the pool.
     Keep,
-    /// To the pool; then a waiter of this seat is told.
+    /// Returns the connection to the pool, then wakes a waiter of this seat.
     Offer(Arc<Seat>),
-    /// It is closed: a worker that has none waits for its place.
+    /// It is closed, so that a worker without connections can open one.
     Close,
 }
 
-/// Puts a connection that is in order back into the pool after so many requests, unless it makes room for another one.
+/// Returns a connection to the pool after `requests` requests, unless it is needed by a waiting request.
 pub(crate) fn keep(worker: &Worker, plan: &Plan, (key, h1, requests): (PoolKey, Box<H1>, u32), now: Tick) {
     let limits = Worker::pool_limits(plan);
     let put = |h1| worker.pool.borrow_mut().put(key, h1, requests, &limits, now);
@@ -161,7 +161,7 @@ pub(crate) fn keep(worker: &Worker, plan: &Plan, (key, h1, requests): (PoolKey, 
     }
 }
 
-/// Decides it: waiters of this worker and of others get connections in proportion to their numbers.
+/// Chooses so that the waiting requests of this worker and of others get connections in proportion to their numbers.
 fn afterwards(worker: &Worker, h1: &H1) -> Afterwards {
     let Some(seat) = h1.permit().map(Permit::seat) else { return Afterwards::Keep };
     match (u64::from(seat.limit().waiting()), u64::from(seat.waiting())) {
@@ -171,7 +171,7 @@ fn afterwards(worker: &Worker, h1: &H1) -> Afterwards {
     }
 }
 
-/// A stream of a shared connection has ended, which perhaps has become idle.
+/// Reports that a stream of a shared connection has ended, which may have made the connection idle.
 pub(crate) fn stream_ended(worker: &Worker, group: &Group, picked: &Picked) {
     let is_short = |group: &Group| group.limits().is_some_and(|limits| limits.get(LimitKind::Connections).is_short());
     if picked.is_limited() && is_short(group) {

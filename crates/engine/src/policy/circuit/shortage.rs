@@ -1,18 +1,18 @@
-//! [`Shortage`]: workers learn from it that others wait for connections.
+//! [`Shortage`]: signals to workers that other workers wait for connections.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cardinal_base::Tick;
 use tokio::sync::Notify;
 
-/// Workers are asked for idle connections this often at most, milliseconds.
+/// Minimum time between two signals to release idle connections, in milliseconds.
 pub(super) const ASKED_EVERY_MS: u64 = 10;
 
-/// Tells workers that others wait for connections that they may have idle.
+/// Signals to workers that other workers wait for connections which they may hold idle.
 #[derive(Default)]
 pub(crate) struct Shortage {
     pub(super) told: Notify,
-    /// When workers were asked last, milliseconds.
+    /// Time of the last signal, milliseconds.
     last_ms: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! Fault: delays, errors and slow responses that test how clients cope with them. See [`Fault`].
+//! Fault injection: delays, errors and slow responses, for testing clients. See [`Fault`].
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::{Event, PolicyCounts};
 /// The message of injected errors.
 const MESSAGE: &str = "fault injected";
 
-/// The longest delay, milliseconds: an hour.
+/// Maximum delay, milliseconds: an hour.
 const DELAY_MS_MAX: u64 = 3_600_000;
 
-/// Faults, ready to be injected.
+/// The compiled faults.
 pub(super) struct Faults {
     delay: Option<FaultDelay>,
     abort: Option<FaultAbort>,
@@ -23,7 +23,7 @@ pub(super) struct Faults {
     counts: Arc<PolicyCounts>,
 }
 
-/// It is decided whether the request is delayed.
+/// Marks that the request was already selected or not selected for a delay.
 struct Delayed;
 
 impl Faults {
@@ -90,7 +90,7 @@ fn reply(status: FaultStatus) -> Reply {
     }
 }
 
-/// Whether one of `percent` of 100 draws is meant. 100 means every one, 0 none.
+/// Whether an event with a probability of `percent` occurs for this random number. 100 is always, 0 never.
 fn hits(percent: f64, random: u64) -> bool {
     #[allow(clippy::cast_precision_loss, reason = "53 bits are plenty")]
     let share = (random >> 11) as f64 / (1_u64 << 53) as f64;

@@ -1,4 +1,4 @@
-//! Changes of the fields of heads.
+//! Header modification of requests and responses.
 
 use cardinal_http::{HeaderList, Name};
 use cardinal_ir::policy::HeaderEdits;
@@ -6,7 +6,7 @@ use cardinal_ir::policy::HeaderEdits;
 #[cfg(test)]
 mod tests;
 
-/// Makes the changes.
+/// Applies the edits.
 pub(crate) fn edit(edits: &HeaderEdits, headers: &mut HeaderList) {
     for name in edits.remove.iter().filter(|name| is_editable(name)) {
         headers.remove_spellings(&[name.as_bytes()]);
@@ -15,12 +15,12 @@ pub(crate) fn edit(edits: &HeaderEdits, headers: &mut HeaderList) {
         headers.set_own(name.as_bytes(), value.as_bytes());
     }
     for (name, value) in edits.add.iter().filter(|(name, _)| is_editable(name)) {
-        // A malformed field is left out.
+        // Invalid fields are left out.
         headers.append(name.as_bytes(), value.as_bytes());
     }
 }
 
-/// Whether a field is neither about the connection or the framing of the body, nor names the host.
+/// Whether a field may be edited: not connection-specific, not about the framing of the body, and not the host.
 fn is_editable(name: &str) -> bool {
     !matches!(
         Name::of(name.as_bytes()),

@@ -1,5 +1,5 @@
-//! Mirrors: which requests are copied, how a body is collected on its way, and what became of the copies. `http::mirroring`
-//! sends them.
+//! Traffic mirroring: selects requests, buffers their bodies, and counts the results. `http::mirroring` sends the
+//! copies.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -9,15 +9,15 @@ use cardinal_ir::policy::Mirror;
 #[cfg(test)]
 mod tests;
 
-/// Copies of a worker that are collected or on their way, at most; those of further requests are dropped.
+/// Maximum number of copies that a worker is collecting or sending; further requests are not copied.
 pub(crate) const IN_FLIGHT_MAX: usize = 128;
 
-/// What became of a copy. The labels of `cardinal_mirrored_requests_total`.
+/// The outcome of a copy: a label of `cardinal_mirrored_requests_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The backend has answered.
+    /// The backend has responded.
     Answered,
-    /// The backend could not be reached, or has not answered properly or in time.
+    /// The backend could not be reached, or did not respond correctly in time.
     Failed,
     /// The body is longer than the mirror allows.
     BodyTooLarge,
@@ -29,7 +29,7 @@ pub(crate) enum Fate {
     MemoryLimit,
     /// The backend cannot be used.
     NoBackend,
-    /// The request asks for another protocol.
+    /// The request asks for a protocol upgrade.
     Upgrade,
 }
 
@@ -59,19 +59,19 @@ impl Fate {
     }
 }
 
-/// Whether a request is copied, by a random number.
+/// Whether a request is copied; `random` supplies a random number.
 pub(crate) fn is_chosen(mirror: &Mirror, random: impl FnOnce() -> u64) -> bool {
-    // What is not a number is no share.
+    // NaN selects no requests.
     if mirror.percent >= 100.0 {
         return true;
     }
-    // 53 bits are what the fraction of a double holds.
+    // The fraction of a double has 53 bits.
     #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
     let number = || (random() >> 11) as f64 / (1_u64 << 53) as f64;
     mirror.percent > 0.0 && number() * 100.0 < mirror.percent
 }
 
-/// Marks the host of a copy: `-shadow` behind the name, before the port. Literals of IPv6 addresses cannot be marked.
+/// Marks the host of a copy: appends `-shadow` to the name, before the port. IPv6 literals cannot be marked.
 pub(crate) fn mark_host(host: &mut String) {
     if host.starts_with('[') || host.is_empty() {
         return;
@@ -80,12 +80,12 @@ pub(crate) fn mark_host(host: &mut String) {
     host.insert_str(end, "-shadow");
 }
 
-/// How many copies a worker has in flight.
+/// The number of a worker's copies in flight.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InFlight(Rc<Cell<usize>>);
 
 impl InFlight {
-    /// A place for a copy, if there is one.
+    /// Acquires a permit for a copy, if the limit allows.
     pub(crate) fn enter(&self) -> Option<Place> {
         let count = self.0.get();
         (count < IN_FLIGHT_MAX).then(|| {
@@ -95,7 +95,7 @@ impl InFlight {
     }
 }
 
-/// A place among the copies in flight, given back when dropped.
+/// The permit of an in-flight copy, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Place(Rc<Cell<usize>>);
 

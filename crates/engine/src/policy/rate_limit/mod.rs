@@ -1,4 +1,4 @@
-//! Rate limit: how many requests or connections this node lets through. See [`RateLimit`].
+//! Rate limit: limits the requests or connections of this node. See [`RateLimit`].
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use cardinal_sdk::{
 use super::building::{PolicyCx, check_fields};
 use super::{Event, PolicyCounts};
 
-/// The status of refused requests where the record says nothing.
+/// The default status of rejected requests.
 const TOO_MANY_REQUESTS: u16 = 429;
 
-/// A rate limit, ready to count.
+/// A compiled rate limit.
 pub(super) struct Limit {
     limiter: Counting,
     by: LimitBy,
-    /// What the counters of this policy have in front of their keys.
+    /// The key prefix of this policy's counters.
     prefix: Key,
     counters: Arc<Counters>,
     status: u16,
@@ -43,14 +43,14 @@ impl Limit {
         }
         check_fields("spec.set_headers", &spec.set_headers)?;
         check_fields("spec.add_headers", &spec.add_headers)?;
-        // The two are counted by different clocks.
+        // The two kinds of limiters use different clocks.
         let (limiter, counters) = match &spec.limiter {
             Limiter::Windows(windows) => {
                 let limits = rate::limits(windows);
                 if limits.iter().flatten().next().is_none() {
                     return Err(BuildError::new("spec.limiter", "at least one limit is required"));
                 }
-                // What is not a number would limit nothing.
+                // A limit of NaN would not limit anything.
                 if !windows.limits.iter().all(|window| window.limit.is_finite() && window.limit >= 0.0) {
                     return Err(BuildError::new("spec.limiter", "a limit must be a number, and not below 0"));
                 }
@@ -72,7 +72,7 @@ impl Limit {
         })
     }
 
-    /// Counts once more, unless the limit is reached.
+    /// Counts a request or connection, unless the limit is reached.
     fn count(&self, key: &[u8], services: &Services) -> Outcome {
         match &self.limiter {
             Counting::Windows { limits, sliding } => {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::policy::tests::{bench, bench_of, built, lowered};
 
-/// Sends a request; what became of it and the rate limit headers of the response.
+/// Sends a request; returns its outcome and the rate limit headers of the response.
 async fn send(bench: &mut Bench) -> String {
     let reply = bench.request().await;
     let mut head = ResponseHead::new(200);
@@ -33,7 +33,7 @@ async fn send(bench: &mut Bench) -> String {
     format!("{verdict} | {}", headers.join(" | "))
 }
 
-/// Sends a new request; whether it passed.
+/// Sends a new request; returns whether it was allowed.
 async fn passes(bench: &mut Bench, target: &str, header: Option<(&str, &str)>) -> bool {
     bench.get(target);
     if let Some((name, value)) = header {
@@ -172,7 +172,7 @@ async fn counters_survive_a_new_configuration() {
     assert!(!passes(&mut bench, "/", None).await);
 }
 
-/// A bench of a limit; the name `bench` is taken by what it makes.
+/// The same as [`bench`], for tests with a local variable of that name.
 fn limiting(plugin: &'static cardinal_sdk::PluginDef, config: Value) -> Bench {
     bench(plugin, config)
 }
@@ -224,7 +224,7 @@ async fn buckets_of_connections_and_of_other_policies_are_their_own() {
     assert_eq!((connect(&mut bench), connect(&mut bench)), (Admit::Yes, Admit::No));
     bench.exchange.client.ip = [10, 0, 0, 9].into();
     assert_eq!(connect(&mut bench), Admit::Yes);
-    // The same policy, planned anew, goes on with its counters.
+    // The same policy, planned again, keeps its counters.
     bench.filter = built(&other, 2, &bench.services).unwrap();
     assert_eq!(connect(&mut bench), Admit::No);
     bench.filter = built(&PolicySpec::RateLimit(bucket(0, 0)), 3, &bench.services).unwrap();
@@ -246,7 +246,6 @@ async fn limits_that_cannot_be_kept_are_refused() {
     refused(RateLimit { add_headers: vec![("a".into(), "\n".into())], ..RateLimit::default() }, "spec.add_headers");
 }
 
-/// What a bucket or windows let through, counted in the simplest way.
 #[tokio::test]
 async fn limits_that_are_no_numbers_are_refused() {
     let bench = bench_of(PolicySpec::RateLimit(RateLimit {
@@ -263,6 +262,7 @@ async fn limits_that_are_no_numbers_are_refused() {
     }
 }
 
+/// A naive model of buckets and windows.
 #[derive(Default)]
 struct Model {
     passed: HashMap<(u8, &'static str, u64), u64>,
@@ -283,7 +283,7 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// In simulation: clients at random times, with the counters of a node, against the model.
+    /// Simulation: clients at random times, with the counters of a node, compared with the model.
     #[test]
     fn limits_count_as_a_naive_model(
         seed in any::<u64>(), per_second in 1_u32..5, per_minute in 1_u32..40, interval_ms in 51_u64..3_000, windows: bool,

@@ -1,16 +1,16 @@
-//! A request as JSON.
+//! Formats a request as JSON for echo responses.
 
 use cardinal_http::{Name, query, trim};
 use cardinal_sdk::HeadCx;
 use serde_json::{Map, Value, json};
 
-/// Bytes of body that are copied.
+/// Maximum size of the copied body, bytes.
 pub(super) const BODY_MAX: u64 = 1 << 20;
 
-/// Query and form arguments that are copied.
+/// Maximum number of copied query and form arguments.
 const ARGUMENTS_MAX: usize = 1_000;
 
-/// The request, its destination, and the node. Unknown values are left out.
+/// The request, its destination, and the node as JSON. Unknown values are left out.
 pub(super) fn copy(cx: &HeadCx<'_>, message: Option<&str>, node_key: &str) -> Value {
     let mut copy = Map::new();
     if let Some(message) = message {
@@ -64,7 +64,7 @@ fn request(cx: &HeadCx<'_>) -> Value {
     request
 }
 
-/// The body as values, where it is a form or JSON.
+/// The parsed body, if it is a form or JSON.
 fn form(cx: &HeadCx<'_>, body: &[u8]) -> Option<Value> {
     let kind = cx.request.headers.known(Name::ContentType)?.split(|b| *b == b';').next().map(trim)?;
     if kind.eq_ignore_ascii_case(b"application/json") {
@@ -78,7 +78,7 @@ fn arguments(text_of: &[u8]) -> Value {
     by_name(arguments.map(|(name, value)| (text(&name), value.map_or(Value::Bool(true), |value| text(&value).into()))))
 }
 
-/// One value unchanged, several as a list.
+/// A single value unchanged, several values as a list.
 fn by_name(values: impl Iterator<Item = (String, Value)>) -> Value {
     let mut all = Map::new();
     for (name, value) in values {

@@ -1,4 +1,4 @@
-//! Respond: a response that is made here. See [`Respond`].
+//! Respond: a local reply. See [`Respond`].
 
 mod echo;
 
@@ -9,19 +9,19 @@ use cardinal_sdk::{BuildError, Filter, Flow, HeadCx, Phases, Reply, ReplyBody};
 
 use super::building::{check_fields, final_status};
 
-/// Query arguments that are searched for the trigger.
+/// Maximum number of query arguments that are searched for the trigger.
 const ARGUMENTS_MAX: usize = 1_000;
 
-/// A response, ready to be sent.
+/// A compiled local reply.
 pub(super) struct Responder {
     answer: Answer,
     trigger: Option<Trigger>,
 }
 
 enum Answer {
-    /// The same for all requests.
+    /// The same reply to all requests.
     Fixed(Reply),
-    /// A copy of the request, in the body of a reply with this status and these fields.
+    /// A copy of the request in the body, with this status and these fields.
     Echo { head: Reply, message: Option<Box<str>>, node_key: Box<str> },
 }
 

@@ -1,11 +1,11 @@
-//! [`BudgetGuard`]: a request that is subject to a retry budget, in the counts of its group.
+//! [`BudgetGuard`]: counts a request for the retry budget of its group.
 
 use std::sync::Arc;
 
 use cardinal_balance::Group;
 use cardinal_ir::policy::RetryBudget;
 
-/// A request in progress, and perhaps a retry of it. Both end when it is dropped.
+/// Counts a request in progress, and its current retry, until dropped.
 pub(crate) struct BudgetGuard {
     group: Arc<Group>,
     worker: usize,
@@ -19,7 +19,7 @@ impl BudgetGuard {
         Self { group: Arc::clone(group), worker, retrying: false }
     }
 
-    /// Whether the budget has room for a retry of the request, which is then in progress in place of the one before.
+    /// Starts a retry if the budget allows it; the retry replaces the previous one in the count.
     pub(crate) fn start_retry(&mut self, budget: RetryBudget) -> bool {
         self.end_retry();
         self.retrying = self.group.retries().start_retry(self.worker, budget.percent, budget.min_concurrency);

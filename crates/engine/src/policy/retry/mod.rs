@@ -1,4 +1,5 @@
-//! Retries: whether a request is sent again, and after what wait. [`decide`] is pure; `http::upstream_call` acts on it.
+//! Retries: whether a request is sent again, and after which delay. [`decide`] is pure; `http::upstream_call` applies
+//! its result.
 
 mod budget;
 #[cfg(test)]
@@ -14,14 +15,15 @@ use cardinal_ir::policy::{HeaderCheck, HeaderValue, ResetFormat, Retry, RetryCon
 
 use super::timeouts::Expiry;
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attempt<'x> {
     /// There was no response.
     Failed {
-        /// Why.
+        /// The cause.
         cause: Cause,
-        /// No byte of the request reached the upstream, or the upstream has done nothing for it.
+        /// No byte of the request reached the upstream, or the upstream guarantees that it has not processed the
+        /// request.
         unsent: bool,
     },
     /// There was a response.
@@ -31,25 +33,25 @@ pub(crate) enum Attempt<'x> {
 /// Why there was no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// No connection.
+    /// Connecting failed.
     Connect,
     /// The connection or the stream ended.
     Reset,
-    /// The upstream was too slow.
+    /// A timeout towards the upstream expired.
     Timeout,
-    /// A timeout of this attempt alone has expired.
+    /// A timeout of this attempt alone expired.
     PerTryTimeout,
 }
 
-/// A retry that is to be made.
+/// A retry to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Delay {
-    /// After so many milliseconds.
+    /// Delay before the retry, milliseconds.
     pub(crate) ms: u64,
     pub(crate) reason: Reason,
 }
 
-/// Why a request is sent again: the label of the metric.
+/// The reason of a retry: the label of the metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     ConnectFailure,
@@ -88,20 +90,20 @@ impl Reason {
     }
 }
 
-/// What a decision depends on besides the policy and the attempt.
+/// The input of a decision besides the policy and the attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Situation<'x> {
-    /// Retries that the request has had.
+    /// Number of retries so far.
     pub(crate) retries: u16,
     pub(crate) request: &'x RequestHead,
-    /// The whole request can be sent again: its body has not begun to move, or is held.
+    /// The whole request can be sent again: its body has not been forwarded yet, or is buffered.
     pub(crate) replayable: bool,
-    /// Milliseconds until the request is over, whatever happens; `None` for no limit.
+    /// Milliseconds until the request times out as a whole; `None` for no limit.
     pub(crate) left_ms: Option<u64>,
     pub(crate) now: UnixMillis,
 }
 
-/// Whether a request is sent again after an attempt, and when. `random` gives a number below its argument.
+/// Decides whether and when a request is sent again after an attempt. `random` returns a number below its argument.
 pub(crate) fn decide(
     retry: &Retry,
     attempt: Attempt<'_>,
@@ -127,7 +129,7 @@ pub(crate) fn decide(
     situation.left_ms.is_none_or(|left_ms| ms < left_ms).then_some(Delay { ms, reason })
 }
 
-/// Whether there are responses that may be dropped for another try.
+/// Whether the policy retries after some responses.
 pub(crate) fn watches_responses(retry: &Retry) -> bool {
     retry.conditions.iter().any(|condition| {
         matches!(
@@ -142,7 +144,8 @@ pub(crate) fn watches_responses(retry: &Retry) -> bool {
     })
 }
 
-/// Whether a request of this method may be sent again after it has reached an upstream: then it is worth holding its body.
+/// Whether a request of this method may be retried after it has reached an upstream, so that its body should be
+/// buffered.
 pub(crate) fn may_repeat(retry: &Retry, request: &RequestHead) -> bool {
     sends_again(retry, request, false)
 }
@@ -157,7 +160,7 @@ fn sends_again(retry: &Retry, request: &RequestHead, unsent: bool) -> bool {
     by_method && (headers.is_empty() || headers.iter().any(|check| has(&request.headers, check)))
 }
 
-/// The reason to try again if an attempt satisfies a condition.
+/// The reason to retry if an attempt satisfies a condition.
 fn reason(condition: &RetryCondition, attempt: Attempt<'_>) -> Option<Reason> {
     match attempt {
         Attempt::Failed { cause, unsent } => reason_of_failure(condition, cause, unsent),
@@ -179,7 +182,7 @@ fn reason_of_failure(condition: &RetryCondition, cause: Cause, unsent: bool) -> 
 
 fn reason_of_response(condition: &RetryCondition, response: &ResponseHead) -> Option<Reason> {
     let status = response.status;
-    // A switch of protocols is no response that could be dropped.
+    // A response with status 101 cannot be dropped.
     if status < 200 {
         return None;
     }
@@ -213,7 +216,7 @@ fn has(headers: &HeaderList, check: &HeaderCheck) -> bool {
     }
 }
 
-/// The wait that a response asks for.
+/// The delay requested by a response.
 fn asked_wait_ms(retry: &Retry, headers: &HeaderList, now: UnixMillis) -> Option<u64> {
     let policy = retry.rate_limited.as_ref()?;
     let usable = |ms: &u64| (1..=policy.max_ms).contains(ms);
@@ -221,7 +224,7 @@ fn asked_wait_ms(retry: &Retry, headers: &HeaderList, now: UnixMillis) -> Option
     policy.headers.iter().find_map(|header| wait(&header.name, header.format).filter(usable))
 }
 
-/// Milliseconds to wait by the value of a header; `None` when it is not what it should be, or has passed.
+/// The delay in milliseconds from the value of a header; `None` if the value is invalid or in the past.
 fn wait_ms(text: &str, format: ResetFormat, now: UnixMillis) -> Option<u64> {
     let at_ms = |at: u64| at.saturating_mul(1_000).checked_sub(now.0);
     match (format, text.parse::<u64>()) {
@@ -235,7 +238,7 @@ fn wait_ms(text: &str, format: ResetFormat, now: UnixMillis) -> Option<u64> {
     }
 }
 
-/// The bound of the random wait before the next retry.
+/// Upper bound of the random delay before the next retry.
 fn backoff_max_ms(retry: &Retry, retries: u16) -> u64 {
     let backoff = &retry.backoff;
     let max_ms = if backoff.max_ms == 0 { backoff.base_ms.saturating_mul(10) } else { backoff.max_ms };
@@ -243,18 +246,18 @@ fn backoff_max_ms(retry: &Retry, retries: u16) -> u64 {
     backoff.base_ms.saturating_mul(steps).min(max_ms)
 }
 
-/// How retries see a failure; `None` for one after which nothing is tried again, whatever the policy. `expired` is the
-/// limit of the request or of the attempt that has run out.
+/// The retry category of a failure; `None` for failures that are never retried. `expired` is the expired limit of the
+/// request or of the attempt.
 pub(crate) fn failed_attempt(failure: &Failure, expired: Option<Expiry>) -> Option<Attempt<'static>> {
     let cause = match (failure.kind(), expired) {
         (_, Some(Expiry::Request | Expiry::Idle | Expiry::Stream)) => return None,
-        // The client has not sent its body: another try would wait for it, too.
+        // The client has not sent its body: a retry would wait for it, too.
         (FailureKind::BodyTimeout, _) => return None,
         (_, Some(Expiry::PerTry | Expiry::PerTryIdle)) => Cause::PerTryTimeout,
         (FailureKind::UpstreamConnect | FailureKind::UpstreamConnectTimeout | FailureKind::UpstreamTls, _) => {
             Cause::Connect
         }
-        // There may be a port left for another address.
+        // Another address may still have a free port.
         (FailureKind::Overloaded, _) if failure.retry() == Verdict::Safe => Cause::Connect,
         (FailureKind::UpstreamReset, _) => Cause::Reset,
         (FailureKind::UpstreamTimeout | FailureKind::UpstreamWriteTimeout, _) => Cause::Timeout,

@@ -254,7 +254,7 @@ fn policies_for_people() {
     );
 }
 
-/// What a policy means, written down without a thought of speed.
+/// The meaning of a policy, implemented without regard to speed.
 mod naive {
     use super::*;
 

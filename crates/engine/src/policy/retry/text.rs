@@ -1,4 +1,4 @@
-//! A retry policy for people.
+//! Describes a retry policy as text.
 
 use std::fmt::Write as _;
 

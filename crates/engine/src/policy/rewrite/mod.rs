@@ -1,4 +1,4 @@
-//! Another URL towards the backend.
+//! URL rewriting for upstream requests.
 
 use cardinal_ir::PathRewrite;
 use cardinal_ir::policy::UrlRewrite;
@@ -12,7 +12,7 @@ mod tests;
 /// Replaces host and path of the upstream request. `base` is the path of the backend.
 pub(crate) fn apply(rewrite: &UrlRewrite, base: Option<&str>, s: &mut Scratch) {
     if let Some(host) = &rewrite.host {
-        // One that is no host is left out.
+        // An invalid host is left out.
         s.upstream.set_host(host.as_bytes());
     }
     let Some(path) = &rewrite.path else { return };
@@ -29,6 +29,6 @@ pub(crate) fn apply(rewrite: &UrlRewrite, base: Option<&str>, s: &mut Scratch) {
         PathRewrite::Prefix(replacement) => write_replaced(&s.path, s.matched, replacement, &mut new),
     }
     s.upstream.path = new;
-    // Nothing is stripped.
+    // No prefix is stripped.
     s.prefix.clear();
 }

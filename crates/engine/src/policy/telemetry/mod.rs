@@ -1,7 +1,7 @@
 //! Distributed tracing: which record applies to a request, and whether the request is traced.
 //!
-//! [`TelemetryPlans`] is made when a generation is planned; [`request`] follows a request from its head to its log phase;
-//! [`export`] sends the spans of finished requests from the control runtime.
+//! [`TelemetryPlans`] is built when a generation is planned; [`request`] traces a request from its head to its log
+//! phase; [`export`] sends the spans of finished requests from the control runtime.
 
 mod export;
 mod request;
@@ -23,21 +23,21 @@ pub(crate) use trace::RequestTrace;
 #[cfg(test)]
 mod tests;
 
-/// Of so many requests, a threshold says how many are traced.
+/// Base of sampling thresholds: a threshold is the number of traced requests per this many requests.
 const SAMPLING_BASE: u64 = 1_000_000_000;
 
-/// The tracing of a generation, by where it applies.
+/// The tracing of a generation, by scope.
 pub(crate) struct TelemetryPlans {
     all: HashMap<Id, Arc<TelemetryPlan>>,
-    /// Of one route (an origin's id), the best first.
+    /// For one route (an origin's id), the best first.
     by_route: HashMap<Id, Vec<Arc<TelemetryPlan>>>,
-    /// Of one backend, whatever the route, by group of listeners.
+    /// For one backend and any route, by listener group.
     by_backend: HashMap<(Option<Id>, Id), Arc<TelemetryPlan>>,
-    /// Of any request, by group of listeners.
+    /// For any request, by listener group.
     rest: HashMap<Option<Id>, Arc<TelemetryPlan>>,
 }
 
-/// One record, ready to be applied.
+/// A compiled telemetry record.
 pub(crate) struct TelemetryPlan {
     pub(crate) id: Id,
     pub(crate) record: Arc<Telemetry>,
@@ -46,17 +46,18 @@ pub(crate) struct TelemetryPlan {
     problems: Vec<Diagnostic>,
 }
 
-/// How many of [`SAMPLING_BASE`] requests are traced.
+/// Number of traced requests per [`SAMPLING_BASE`] requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Thresholds {
-    /// Of those that ask for it.
+    /// For requests that ask to be traced.
     asked: u64,
-    /// Of those that leave it open.
+    /// For requests without a sampling decision.
     open: u64,
 }
 
 impl TelemetryPlans {
-    /// The tracing of a generation; `None` without any. What did not change is taken from `previous`.
+    /// Builds the tracing of a generation; `None` if no record configures it. Unchanged parts are reused from
+    /// `previous`.
     pub(crate) fn build(
         (ir, secrets): (&Ir, &Secrets),
         previous: Option<&Arc<Self>>,
@@ -69,7 +70,7 @@ impl TelemetryPlans {
             Self { all: HashMap::new(), by_route: HashMap::new(), by_backend: HashMap::new(), rest: HashMap::new() };
         for (id, record) in ir.telemetry.iter() {
             let old = previous.and_then(|previous| previous.all.get(id));
-            // What lacked a secret may have it now.
+            // A record that lacked a secret is planned again.
             let plan = match old.filter(|old| Arc::ptr_eq(&old.record, record) && old.problems.is_empty()) {
                 Some(same) => Arc::clone(same),
                 None => Arc::new(TelemetryPlan::new(*id, Arc::clone(record), secrets, services)),
@@ -101,7 +102,7 @@ impl TelemetryPlans {
         }
     }
 
-    /// What applies to requests that arrive at a group of listeners, through a route (an origin's id) to a backend: see
+    /// The plan for requests that arrive at a listener group, through a route (an origin's id) to a backend: see
     /// [`cardinal_ir::resolve::telemetry`].
     pub(crate) fn find(
         &self,
@@ -116,7 +117,7 @@ impl TelemetryPlans {
         of_route.into_iter().chain(of_backend).chain(self.rest.get(&listeners)).max_by_key(|plan| plan.order())
     }
 
-    /// What is wrong with records.
+    /// Problems of records.
     pub(crate) fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut plans: Vec<_> = self.all.values().collect();
         plans.sort_by_key(|plan| plan.id);
@@ -157,18 +158,18 @@ impl TelemetryPlan {
         Self { id, record, exporter, sampling, problems }
     }
 
-    /// The higher one applies.
+    /// The plan with the higher order applies.
     fn order(&self) -> (u32, Reverse<Id>) {
         (self.record.precedence, Reverse(self.id))
     }
 
-    /// Where spans go, for people who ask.
+    /// The export destination, for `explain`.
     pub(crate) fn destination(&self) -> Option<String> {
         self.exporter.as_ref().map(Exporter::destination)
     }
 
-    /// Whether a request is traced. `asked` is what it says about that; `random` is asked for a number only where the
-    /// answer depends on it.
+    /// Whether a request is traced. `asked` is the client's sampling decision; `random` is only called if the result
+    /// depends on it.
     fn is_sampled(&self, asked: Option<bool>, random: impl FnOnce() -> u64) -> bool {
         let threshold = match asked {
             Some(false) => 0,
@@ -179,14 +180,14 @@ impl TelemetryPlan {
     }
 }
 
-/// An exporter with the secrets in its headers.
+/// Builds an exporter with the secrets in its headers.
 fn with_secrets(exporter: &SpanExporter, secrets: &Secrets) -> Result<SpanExporter, UnresolvedSecret> {
     let header = |(name, value): &(Box<str>, Box<str>)| Ok((name.clone(), secrets.resolve_text(value)?.into()));
     let headers = exporter.headers.iter().map(header).collect::<Result<_, _>>()?;
     Ok(SpanExporter { headers, ..exporter.clone() })
 }
 
-/// How many of [`SAMPLING_BASE`] requests so many percent are. What is not a number is none.
+/// The threshold for a percentage; 0 for NaN.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a billion")]
 fn threshold(percent: f64) -> u64 {
     (percent.clamp(0.0, 100.0) * 1e7).round() as u64

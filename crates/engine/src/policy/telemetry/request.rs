@@ -1,4 +1,4 @@
-//! A request's part in a trace: its context from the client, the contexts that upstreams get, its spans.
+//! The tracing of a request: the client's trace context, the contexts sent to upstreams, the spans.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use super::spans::spans;
 use super::trace::RequestTrace;
 use crate::exchange::Scratch;
 
-/// Asks for a request to be traced (Envoy's header).
+/// A request with this header asks to be traced (Envoy's header).
 const CLIENT_TRACE_ID: &[u8] = b"x-client-trace-id";
 
-/// Reads the trace context of a request with this group of listeners, route (an origin's id) and backend, and decides
-/// whether it is traced. Removes the headers that are not to go further.
+/// Reads the trace context of a request with this listener group, route (an origin's id) and backend, and decides
+/// whether it is traced. Removes the headers that must not be forwarded.
 pub(crate) fn start(
     plans: &TelemetryPlans,
     (listeners, route, backend): (Option<Id>, Option<Id>, Option<Id>),
@@ -41,7 +41,7 @@ pub(crate) fn start(
     let parent = remote.and_then(|remote| remote.span_id);
     let context = SpanContext {
         trace_id: remote.and_then(|remote| remote.trace_id).unwrap_or_else(|| TraceId::random(&random)),
-        // A span that nobody records must not come between those of client and upstream.
+        // An unrecorded span must not be the parent of the upstream's span: the trace would have a gap.
         span_id: parent.filter(|_| !is_recorded).unwrap_or_else(|| SpanId::random(&random)),
         sampled,
         debug: sampled && remote.is_some_and(|remote| remote.debug),
@@ -56,7 +56,7 @@ pub(crate) fn start(
     s.trace = Some(RequestTrace { plan, received, parent, context, is_recorded, is_passed_on, attempts });
 }
 
-/// Whether the client's headers say what the upstream is to be told.
+/// Whether the trace headers for the upstream derive from the client's headers.
 fn says(remote: &RemoteContext, context: &SpanContext) -> bool {
     remote.trace_id == Some(context.trace_id)
         && remote.span_id == Some(context.span_id)
@@ -65,7 +65,7 @@ fn says(remote: &RemoteContext, context: &SpanContext) -> bool {
         && remote.format != TraceFormat::W3c
 }
 
-/// Sets the headers of the next head that goes to an upstream.
+/// Sets the trace headers of the next upstream request head.
 pub(crate) fn before_attempt(s: &mut Scratch, random: impl FnOnce() -> u64) {
     let Some(trace) = &mut s.trace else { return };
     if trace.is_passed_on {
@@ -88,7 +88,7 @@ pub(crate) fn before_attempt(s: &mut Scratch, random: impl FnOnce() -> u64) {
     }
 }
 
-/// Notes how the last attempt failed.
+/// Records the failure of the last attempt.
 pub(crate) fn attempt_failed(s: &mut Scratch, failure: FailureKind, now: Tick) {
     let Some(trace) = s.trace.as_mut().filter(|trace| trace.is_recorded) else { return };
     if let Some(attempt) = trace.attempt(s.exchange.tries.len()) {
@@ -96,7 +96,7 @@ pub(crate) fn attempt_failed(s: &mut Scratch, failure: FailureKind, now: Tick) {
     }
 }
 
-/// Notes that the last attempt is over with its response, which is dropped for another attempt.
+/// Records that the last attempt ended with a response, which is dropped for a retry.
 pub(crate) fn attempt_ended(s: &mut Scratch, now: Tick) {
     let Some(trace) = s.trace.as_mut().filter(|trace| trace.is_recorded) else { return };
     if let Some(attempt) = trace.attempt(s.exchange.tries.len()) {
@@ -104,7 +104,7 @@ pub(crate) fn attempt_ended(s: &mut Scratch, now: Tick) {
     }
 }
 
-/// Hands the spans of a request that is over to the exporter. `answered`: a response head was sent.
+/// Queues the spans of a finished request for export. `answered`: a response head was sent.
 pub(crate) fn finish(s: &Scratch, answered: bool, random: impl Fn() -> u64) {
     let Some(trace) = s.trace.as_ref().filter(|trace| trace.is_recorded) else { return };
     if let Some(exporter) = &trace.plan.exporter {

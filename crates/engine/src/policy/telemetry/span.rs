@@ -1,15 +1,15 @@
-//! [`Span`]: what exporters send.
+//! [`Span`]: a finished span in the form that exporters send.
 
 use std::borrow::Cow;
 
 use cardinal_sdk::trace::{SpanId, TraceId};
 
-/// Most bytes of an attribute; the rest is cut off.
+/// Maximum length of an attribute, bytes; longer values are truncated.
 const TEXT_MAX: usize = 1_024;
-/// Most bytes of a `tracestate`.
+/// Maximum length of a `tracestate`, bytes.
 pub(super) const STATE_MAX: usize = 512;
 
-/// What a span is of.
+/// The kind of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A request from a client.
@@ -25,13 +25,13 @@ pub(super) enum Value {
     Number(i64),
 }
 
-/// A span that is over.
+/// A finished span.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Span {
     pub(super) trace_id: TraceId,
     pub(super) id: SpanId,
     pub(super) parent: Option<SpanId>,
-    /// The parent is another process's.
+    /// The parent belongs to another process.
     pub(super) parent_is_remote: bool,
     pub(super) trace_state: String,
     pub(super) kind: Kind,
@@ -43,11 +43,11 @@ pub(super) struct Span {
     pub(super) is_error: bool,
 }
 
-/// The spans of a request that is over.
+/// The spans of a finished request.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) spans: Vec<Span>,
-    /// Memory that they take.
+    /// Memory used by the spans, bytes.
     pub(super) bytes: usize,
 }
 
@@ -72,7 +72,7 @@ impl Span {
         self.attributes.push((name.into(), Value::Text(text.into())));
     }
 
-    /// Text of a peer.
+    /// Adds an attribute with text received from a peer.
     pub(super) fn bytes_of(&mut self, name: &'static str, bytes: &[u8]) {
         self.text(name, shown(bytes));
     }
@@ -82,7 +82,7 @@ impl Span {
     }
 }
 
-/// Text of a peer, of limited length.
+/// Text received from a peer, truncated.
 pub(super) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.get(..TEXT_MAX).unwrap_or(bytes)).into_owned()
 }

@@ -10,7 +10,7 @@ use super::span::{Kind, STATE_MAX, Span, shown};
 use super::trace::{Attempt, RequestTrace};
 use crate::exchange::Scratch;
 
-/// The spans of a request: its own, and one for each attempt to reach an upstream.
+/// The spans of a request: its own span, and one for each attempt to reach an upstream.
 pub(super) fn spans(trace: &RequestTrace, s: &Scratch, answered: bool, random: impl Fn() -> u64) -> Vec<Span> {
     let tries = &s.exchange.tries;
     let mut spans = Vec::with_capacity(1 + tries.len());
@@ -57,7 +57,7 @@ fn server_span(trace: &RequestTrace, s: &Scratch, answered: bool) -> Span {
     if let Some(status) = status {
         span.number("http.response.status_code", status);
     }
-    // A reply that says what went wrong is as good as any; what was cut short, or never answered, is not.
+    // A local reply that reports a failure is a complete response; an aborted or missing response is not.
     let failure = exchange.failure.filter(|kind| status != Some(kind.status()) || kind.status() >= 500);
     set_error(&mut span, failure, status.filter(|status| *status >= 500));
     add_tags(trace, s, &mut span);
@@ -86,7 +86,7 @@ fn client_span(
         span.number("http.request.resend_count", count);
     }
     let failure = known.failure.or(exchange.failure.filter(|_| number + 1 == exchange.tries.len()));
-    // The status of an attempt without an answer stands for its failure.
+    // An attempt without a response has the status of its failure.
     let status = attempt.status.filter(|_| known.failure.is_none());
     if let Some(status) = status {
         span.number("http.response.status_code", status);
@@ -131,13 +131,13 @@ fn empty(context: &SpanContext, kind: Kind, s: &Scratch) -> Span {
     span
 }
 
-/// The route by its name, or else by its id: there are few of them.
+/// The route's name, or else its id. The number of routes is small enough for an attribute.
 fn route_label(s: &Scratch) -> Option<String> {
     let route = s.exchange.route.as_ref()?;
     Some(route.name().map_or_else(|| route.id().to_string(), |name| shown(name.as_bytes())))
 }
 
-/// Marks a span as failed: by the kind of failure, or by a status.
+/// Marks a span as failed, by failure kind or by status.
 fn set_error(span: &mut Span, failure: Option<FailureKind>, status: Option<u16>) {
     match (failure, status) {
         (Some(kind), _) => span.text("error.type", kind.label()),
@@ -147,7 +147,7 @@ fn set_error(span: &mut Span, failure: Option<FailureKind>, status: Option<u16>)
     span.is_error = true;
 }
 
-/// The client's `tracestate`, where the upstream gets it too.
+/// The client's `tracestate`, if it is forwarded to the upstream.
 fn state(trace: &RequestTrace, s: &Scratch) -> String {
     let state = s.request.headers.get(b"tracestate").filter(|_| trace.received == Some(TraceFormat::W3c));
     let state = state.filter(|state| state.len() <= STATE_MAX).and_then(|state| std::str::from_utf8(state).ok());
@@ -169,7 +169,7 @@ fn add_tags(trace: &RequestTrace, s: &Scratch, span: &mut Span) {
     }
 }
 
-/// A moment of a request on the wall clock, in nanoseconds. Within the request, the clock is monotonic.
+/// The wall clock time of a moment of a request, in nanoseconds. Within a request, the clock is monotonic.
 fn at(timing: &Timing, tick: Tick) -> u64 {
     let UnixMillis(started_ms) = timing.started_unix;
     let since_us = tick.0.saturating_sub(timing.started.0);

@@ -1,4 +1,4 @@
-//! Which record applies, and which requests are traced.
+//! The selection of records, and sampling.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ proptest! {
                     prop_assert_eq!(found, expect, "{:?} {:?}", route, backend);
                 }
             }
-            // Records that did not change keep their plan, and with it their queue.
+            // Unchanged records keep their plan, and with it their queue.
             for (id, record) in ir.telemetry.iter() {
                 let plan = |plans: &Option<Arc<TelemetryPlans>>| plans.as_ref().and_then(|p| p.all.get(id)).cloned();
                 if let (Some(old), Some(new)) = (plan(&plans), plan(&newer)) {
@@ -80,7 +80,7 @@ async fn requests_are_sampled_by_what_they_ask_for() {
     assert!(!sampled(none, None, 0) && sampled(none, Some(true), u64::MAX));
     let distrust = Sampling { client_percent: 0.0, ..all };
     assert!(sampled(distrust, None, u64::MAX) && !sampled(distrust, Some(true), 0));
-    // The limit holds for both; it does not multiply.
+    // The overall limit applies to both percentages; it is not a factor.
     let limited = Sampling { client_percent: 10.0, random_percent: 100.0, overall_percent: 25.0 };
     let percent = SAMPLING_BASE / 100;
     for (asked, limit) in [(Some(true), 10), (None, 25)] {

@@ -1,4 +1,4 @@
-//! [`RequestTrace`]: what is known of the trace of a request.
+//! [`RequestTrace`]: the trace data of a request.
 
 use std::sync::Arc;
 
@@ -10,34 +10,34 @@ use smallvec::SmallVec;
 
 use super::TelemetryPlan;
 
-/// What is known of the trace of a request.
+/// The trace data of a request.
 pub(crate) struct RequestTrace {
     pub(super) plan: Arc<TelemetryPlan>,
-    /// Where the client's context was found.
+    /// The format in which the client's context was received.
     pub(super) received: Option<TraceFormat>,
-    /// The client's span.
+    /// The id of the client's span.
     pub(super) parent: Option<SpanId>,
-    /// The request's own span, or the client's where none is recorded.
+    /// The request's own span, or the client's span if none is recorded.
     pub(super) context: SpanContext,
-    /// Spans are made of the request.
+    /// The request is traced.
     pub(super) is_recorded: bool,
-    /// Upstreams get what the client sent.
+    /// Upstreams receive the client's trace headers unchanged.
     pub(super) is_passed_on: bool,
-    /// Attempts to reach an upstream, only where spans are made. The n-th is that of the n-th try.
+    /// Attempts to reach an upstream, in order; only if the request is traced.
     pub(super) attempts: SmallVec<[Attempt; 1]>,
 }
 
 /// An attempt to reach an upstream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Attempt {
-    /// The span that the upstream was told of; `None` when no head was sent.
+    /// The span id sent to the upstream; `None` if no head was sent.
     pub(super) span_id: Option<SpanId>,
     pub(super) ended: Option<Tick>,
     pub(super) failure: Option<FailureKind>,
 }
 
 impl RequestTrace {
-    /// The tracing that applies.
+    /// The tracing plan of the request.
     pub(crate) fn plan(&self) -> &TelemetryPlan {
         &self.plan
     }
@@ -47,7 +47,7 @@ impl RequestTrace {
         self.context.sampled
     }
 
-    /// The attempt of the try of this number, from 1.
+    /// The attempt with this number, from 1.
     pub(super) fn attempt(&mut self, tries: usize) -> Option<&mut Attempt> {
         self.attempts.resize(tries, Attempt::default());
         self.attempts.last_mut()

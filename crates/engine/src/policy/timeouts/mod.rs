@@ -11,25 +11,25 @@ use cardinal_ir::Timeouts;
 use cardinal_ir::policy::Retry;
 use cardinal_net::{Timer, Wheel};
 
-/// Never.
+/// No deadline.
 const NEVER: u64 = u64::MAX;
 
-/// Which limit has expired.
+/// The limit that has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// From the end of the request until the end of the response.
+    /// From the end of the request to the end of the response.
     Request,
     /// Maximum lifetime of the exchange.
     Stream,
-    /// Nothing has moved.
+    /// No bytes were transferred.
     Idle,
-    /// From the end of the request until the end of the response, of one try.
+    /// From the end of the request to the end of the response, of one attempt.
     PerTry,
-    /// Nothing has moved in one try.
+    /// No bytes were transferred in one attempt.
     PerTryIdle,
 }
 
-/// When a request is over, whatever happens. Times are milliseconds of one clock.
+/// The deadlines of a request. Times are milliseconds of one clock.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     request_ms: u64,
@@ -38,20 +38,20 @@ pub(crate) struct Deadlines {
     try_ms: u64,
     try_idle_ms: u64,
     started: u64,
-    /// When the request was complete; [`NEVER`] while it is not.
+    /// When the request was received completely; [`NEVER`] before that.
     complete: u64,
-    /// When the request had been sent in the current try.
+    /// When the request had been sent completely in the current attempt.
     sent: u64,
-    /// When something moved last.
+    /// Time of the last transfer.
     active: u64,
-    /// When the current try began, or something moved in it; [`NEVER`] between tries.
+    /// When the current attempt started, or the last transfer in it; [`NEVER`] between attempts.
     try_active: u64,
-    /// What had moved then.
+    /// The transfer counter at that time.
     moved: u64,
 }
 
 impl Deadlines {
-    /// The limits of a request that begins now; `None` when there are none.
+    /// The deadlines of a request that begins now; `None` if there are no limits.
     pub(crate) fn new(timeouts: &Timeouts, retry: Option<&Retry>, now: u64) -> Option<Self> {
         let (try_ms, try_idle_ms) = retry.map_or((0, 0), |r| (r.per_try_timeout_ms, r.per_try_idle_timeout_ms));
         let Timeouts { request_ms, idle_ms, stream_ms, .. } = *timeouts;
@@ -71,28 +71,28 @@ impl Deadlines {
         })
     }
 
-    /// All of the request has come from the client. Later calls change nothing.
+    /// The request has been received completely. Later calls have no effect.
     pub(crate) fn request_complete(&mut self, now: u64) {
         self.complete = self.complete.min(now);
     }
 
-    /// A try begins: it has a connection.
+    /// An attempt starts: it has a connection.
     pub(crate) fn try_started(&mut self, now: u64) {
         (self.sent, self.try_active, self.active, self.moved) = (NEVER, now, now, 0);
     }
 
-    /// All of the request has been sent in the current try. Later calls change nothing until the next one begins.
+    /// The request has been sent completely in the current attempt. Later calls have no effect until the next attempt.
     pub(crate) fn try_sent(&mut self, now: u64) {
         self.request_complete(now);
         self.sent = self.sent.min(now);
     }
 
-    /// The current try is over without a response.
+    /// The current attempt ended without a response.
     pub(crate) fn try_ended(&mut self) {
         (self.sent, self.try_active) = (NEVER, NEVER);
     }
 
-    /// Something moved if so much has moved in the current try by now.
+    /// Updates the transfer counter of the current attempt.
     pub(crate) fn saw(&mut self, moved: u64, now: u64) {
         if self.moved != moved {
             (self.moved, self.active) = (moved, now);
@@ -102,7 +102,7 @@ impl Deadlines {
         }
     }
 
-    /// The limit that ends the request first, and when; [`NEVER`] for none.
+    /// The earliest deadline and its limit; [`NEVER`] if there is none.
     pub(crate) fn next(&self) -> (u64, Expiry) {
         let at = |since: u64, limit_ms: u64| if limit_ms == 0 { NEVER } else { since.saturating_add(limit_ms) };
         let all = [
@@ -112,24 +112,24 @@ impl Deadlines {
             (at(self.sent, self.try_ms), Expiry::PerTry),
             (at(self.try_active, self.try_idle_ms), Expiry::PerTryIdle),
         ];
-        // Of equals the one that leaves no room for another try.
+        // Of equal deadlines, the limit that excludes a further attempt is reported.
         all.into_iter().min_by_key(|(at, _)| *at).unwrap_or((NEVER, Expiry::Request))
     }
 
-    /// Milliseconds until the request is over whatever is tried: by its request or stream timeout.
+    /// Milliseconds until the request times out as a whole, by its request or stream timeout.
     pub(crate) fn left_ms(&self, now: u64) -> Option<u64> {
         let at = |since: u64, limit_ms: u64| (limit_ms != 0 && since != NEVER).then(|| since.saturating_add(limit_ms));
         let ends = [at(self.complete, self.request_ms), at(self.started, self.stream_ms)];
         ends.into_iter().flatten().min().map(|end| end.saturating_sub(now))
     }
 
-    /// What is left of the maximum lifetime, for a tunnel that follows; 0 for no limit.
+    /// The rest of the maximum lifetime, for a tunnel that follows; 0 for no limit.
     pub(crate) fn stream_left_ms(&self, now: u64) -> u64 {
         let left = self.started.saturating_add(self.stream_ms).saturating_sub(now);
         if self.stream_ms == 0 { 0 } else { left.max(1) }
     }
 
-    /// The value of a limit.
+    /// The configured value of a limit.
     pub(crate) fn limit_ms(&self, expiry: Expiry) -> u64 {
         match expiry {
             Expiry::Request => self.request_ms,
@@ -141,21 +141,21 @@ impl Deadlines {
     }
 }
 
-/// Waits for [`Deadlines`].
+/// Waits for the [`Deadlines`].
 pub(crate) struct Watch {
     deadlines: Deadlines,
     timer: Timer,
-    /// What the timer waits for; [`NEVER`] when it is not armed.
+    /// The time for which the timer is armed; [`NEVER`] if it is not.
     armed: u64,
     expired: Option<Expiry>,
-    /// The limit has not expired because of the upstream.
+    /// The upstream did not cause the expiry.
     excused: bool,
 }
 
 impl Watch {
-    /// Watches a request that begins now, if it has limits.
+    /// Starts watching a request that begins now, if it has limits.
     pub(crate) fn start(timeouts: &Timeouts, retry: Option<&Retry>, wheel: &Rc<Wheel>) -> Option<Self> {
-        // Most requests have none, and the clock is not read for them.
+        // Most requests have no limits, and need not read the clock.
         let deadlines = Deadlines::new(timeouts, retry, 0)?;
         let now = wheel.now().millis();
         let deadlines = Deadlines { started: now, active: now, ..deadlines };
@@ -186,7 +186,7 @@ impl Watch {
         }
     }
 
-    /// The current try is over; gives the limit that has ended it, if one did.
+    /// The current attempt ended; returns the limit that ended it, if one did.
     pub(crate) fn try_ended(&mut self) -> Option<Expiry> {
         self.deadlines.try_ended();
         let expired = self.expired.take();
@@ -197,12 +197,12 @@ impl Watch {
         expired
     }
 
-    /// The limit that has expired.
+    /// The expired limit.
     pub(crate) fn expired(&self) -> Option<Expiry> {
         self.expired
     }
 
-    /// The response was held up by the client, or by a limit on its rate.
+    /// The response was delayed by the client, or by a limit on its rate.
     pub(crate) fn excuse_upstream(&mut self) {
         self.excused = true;
     }
@@ -222,8 +222,8 @@ impl Watch {
         self.deadlines.stream_left_ms(self.now())
     }
 
-    /// The limit that has expired and its value; if none has, the task is woken when one does. `moved`: what has moved in
-    /// the current try.
+    /// The expired limit and its value; if none has expired, the task is woken at the next deadline. `moved`: the
+    /// transfer counter of the current attempt.
     pub(crate) fn poll(&mut self, cx: &Context<'_>, moved: u64) -> Option<(Expiry, u64)> {
         let mut now = self.timer.wheel().seen_ms();
         self.deadlines.saw(moved, now);
@@ -232,7 +232,7 @@ impl Watch {
             if at == NEVER {
                 return None;
             }
-            // An armed timer that is too early is armed anew when it has expired, not each time that a byte moves.
+            // A timer that fires too early is rearmed then, instead of on each transferred byte.
             if at < self.armed {
                 now = self.now();
                 self.timer.arm(at.saturating_sub(now));
@@ -251,7 +251,7 @@ impl Watch {
     }
 }
 
-/// Time limits for people: those that are on.
+/// The active timeouts as text.
 pub(crate) fn timeouts_text(timeouts: &Timeouts) -> String {
     let Timeouts { connect_ms, read_ms, write_ms, request_ms, idle_ms, stream_ms } = *timeouts;
     let all = [

@@ -59,7 +59,7 @@ fn a_tunnel_gets_what_is_left_of_the_lifetime() {
     assert_eq!(deadlines.stream_left_ms(1_030), 0);
 }
 
-/// What happened to a request so far, for a model that knows nothing but the history.
+/// The events of a request so far, for a model that computes everything from them.
 #[derive(Default)]
 struct History {
     complete: Option<u64>,
@@ -69,7 +69,7 @@ struct History {
 }
 
 impl History {
-    /// The first moment at which a limit is reached if nothing else happens.
+    /// The first time at which a limit expires if no further event occurs.
     fn end(&self, t: &Timeouts, r: &Retry, started: u64) -> Option<u64> {
         let last = self.moves.iter().copied().max().unwrap_or(started);
         let in_try = self.try_started.map(|at| self.moves.iter().copied().filter(|m| *m >= at).max().unwrap_or(at));

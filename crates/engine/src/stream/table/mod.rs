@@ -1,10 +1,10 @@
-//! [`Table`]: sessions of clients that neither open nor close them. Without I/O and without a clock of its own.
+//! [`Table`]: UDP sessions, which have no explicit open or close. Does no I/O and has no clock of its own.
 //!
-//! All sessions of a table have the same patience, so the order of their last datagrams is the order of their ends:
-//! a list through the entries, moved to the front with every datagram, makes each operation one of constant time.
+//! All sessions of a table have the same idle timeout, so they expire in the order of their last datagrams: a linked
+//! list through the entries, in which each datagram moves its session to the front, makes all operations constant time.
 //!
-//! A full table takes no newcomers. It would cost as little to let the longest-silent session go instead, but then a
-//! flood of datagrams from made-up addresses would end the sessions of those who are served.
+//! A full table rejects new sessions. Evicting the session that has been idle longest would be as cheap, but a flood of
+//! datagrams from spoofed addresses would then evict the sessions of legitimate clients.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use cardinal_base::Tick;
 /// No entry.
 const NONE: usize = usize::MAX;
 
-/// Names an entry. A later entry in its place has another key.
+/// Identifies an entry. A later entry in the same position has another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     place: usize,
@@ -26,7 +26,7 @@ pub(super) struct Key {
 pub(super) struct Table<T> {
     places: HashMap<SocketAddr, usize>,
     entries: Vec<Entry<T>>,
-    /// Places that are free.
+    /// Indices of free entries.
     free: Vec<usize>,
     newest: usize,
     oldest: usize,
@@ -36,7 +36,7 @@ pub(super) struct Table<T> {
 #[derive(Debug)]
 struct Entry<T> {
     client: SocketAddr,
-    /// `None` while the place is free.
+    /// `None` if the entry is free.
     session: Option<T>,
     serial: u64,
     seen: Tick,
@@ -60,21 +60,21 @@ impl<T> Table<T> {
         self.places.len()
     }
 
-    /// The session of a client that is heard of now.
+    /// The session of a client that has just sent a datagram.
     pub(super) fn hear(&mut self, client: &SocketAddr, now: Tick) -> Option<&T> {
         let place = *self.places.get(client)?;
         self.refresh(place, now);
         self.entries.get(place)?.session.as_ref()
     }
 
-    /// Something moves in a session now. Nothing happens when it is gone.
+    /// Records activity of a session. Has no effect if the session has been removed.
     pub(super) fn touch(&mut self, key: Key, now: Tick) {
         if self.holds(key) {
             self.refresh(key.place, now);
         }
     }
 
-    /// Adds the session of a client that has none. `None` when there are `max` already.
+    /// Adds the session of a client without a session. Returns `None` if the table already has `max` sessions.
     pub(super) fn insert(&mut self, client: SocketAddr, session: T, max: usize, now: Tick) -> Option<Key> {
         debug_assert!(!self.places.contains_key(&client), "one session a client");
         if self.len() >= max {
@@ -100,7 +100,7 @@ impl<T> Table<T> {
         Some(Key { place, serial })
     }
 
-    /// Takes a session out; `None` when it is gone.
+    /// Removes a session; `None` if it has already been removed.
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         if !self.holds(key) {
             return None;
@@ -108,7 +108,7 @@ impl<T> Table<T> {
         self.take(key.place)
     }
 
-    /// Takes a session out that has been silent for `idle_ms`. Call it until it gives none.
+    /// Removes a session that has been idle for `idle_ms`. To be called until it returns `None`.
     pub(super) fn expire(&mut self, idle_ms: u64, now: Tick) -> Option<T> {
         let oldest = self.entries.get(self.oldest)?;
         if now < oldest.seen.plus_millis(idle_ms) {
@@ -117,12 +117,12 @@ impl<T> Table<T> {
         self.take(self.oldest)
     }
 
-    /// When the next session will have been silent for `idle_ms`, if nothing moves.
+    /// When the next session expires without further activity.
     pub(super) fn deadline(&self, idle_ms: u64) -> Option<Tick> {
         Some(self.entries.get(self.oldest)?.seen.plus_millis(idle_ms))
     }
 
-    /// All sessions, the one heard of last first.
+    /// All sessions, the most recently active first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         let first = self.entries.get(self.newest);
         std::iter::successors(first, |entry| self.entries.get(entry.older)).filter_map(|entry| entry.session.as_ref())

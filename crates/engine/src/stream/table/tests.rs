@@ -11,7 +11,7 @@ fn client(number: u64) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], u16::try_from(number).unwrap()))
 }
 
-/// A table and a clock that moves when told to.
+/// A table with a manual clock.
 struct World {
     table: Table<u64>,
     clock: ManualClock,
@@ -81,7 +81,7 @@ fn a_clock_that_steps_back_ends_nobody_early() {
     assert_eq!(world.wait(1), [1]);
 }
 
-/// What the table must do, said without regard to speed.
+/// The required behaviour of the table, implemented without regard to speed.
 #[derive(Default)]
 struct Naive(Vec<(u64, Tick)>);
 
@@ -117,7 +117,7 @@ fn it_does_what_a_naive_table_does() {
                     }
                 }
                 5 | 6 => {
-                    // The key may be of a session that has ended.
+                    // The key may belong to a session that has ended.
                     if let Some(key) = keys.get(&number) {
                         naive.hear(number, now);
                         world.table.touch(*key, now);

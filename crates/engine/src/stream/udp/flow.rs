@@ -1,4 +1,4 @@
-//! [`Flow`]: a session, as its own task and the one of the clients' socket both see it.
+//! [`Flow`]: the session state shared by the session's task and the task of the downstream socket.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, ErrorKind};
@@ -6,29 +6,29 @@ use std::task::{Context, Waker};
 
 use tokio::net::UdpSocket;
 
-/// Datagrams kept while a session connects.
+/// Maximum number of datagrams queued while a session connects.
 const WAITING_MAX: usize = 16;
 
-/// Bytes of them.
+/// Maximum size of the queued datagrams, bytes.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
 
-/// A session, as its own task and the socket's both see it.
+/// The state of a session that its own task and the task of the downstream socket share.
 #[derive(Default)]
 pub(super) struct Flow {
-    /// To the upstream, once there is one.
+    /// The upstream socket, once connected.
     upstream: OnceCell<UdpSocket>,
-    /// What came before.
+    /// Datagrams received before that.
     waiting: RefCell<Waiting>,
-    /// Bytes from the client.
+    /// Bytes received from the client.
     pub(super) received: Cell<u64>,
-    /// Bytes to the upstream.
+    /// Bytes sent to the upstream.
     pub(super) forwarded: Cell<u64>,
     pub(super) dropped: Cell<u64>,
-    /// What sending to the upstream met.
+    /// The error of sending to the upstream.
     pub(super) error: RefCell<Option<io::Error>>,
-    /// It has been silent for too long.
+    /// The idle timeout has expired.
     pub(super) over: Cell<bool>,
-    /// Of its task.
+    /// The waker of the session's task.
     waker: RefCell<Option<Waker>>,
 }
 
@@ -39,7 +39,7 @@ struct Waiting {
 }
 
 impl Flow {
-    /// Sends a datagram of the client to the upstream, or keeps it until there is one.
+    /// Sends a datagram of the client to the upstream, or queues it while the session connects.
     pub(super) fn pass(&self, data: &[u8]) {
         add(&self.received, data.len());
         match self.upstream.get() {
@@ -56,7 +56,7 @@ impl Flow {
         }
     }
 
-    /// Sends what was kept, and everything that comes from now on.
+    /// Sends the queued datagrams; later ones are sent directly.
     pub(super) fn connected(&self, upstream: UdpSocket) -> &UdpSocket {
         let upstream = self.upstream.get_or_init(|| upstream);
         for datagram in self.waiting.take().datagrams {
@@ -78,7 +78,7 @@ impl Flow {
         }
     }
 
-    /// Has its task woken when something changes.
+    /// Registers the session's task to be woken on changes.
     pub(super) fn wait(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -86,7 +86,7 @@ impl Flow {
         }
     }
 
-    /// Lets its task look at what has changed.
+    /// Wakes the session's task.
     pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -94,8 +94,8 @@ impl Flow {
     }
 }
 
-/// Whether an error says that the upstream cannot be reached. Others concern one datagram, which is lost: no room for
-/// it now, too long for the way, forbidden.
+/// Whether an error means that the upstream is unreachable. Other errors affect a single datagram, which is lost: the
+/// send buffer is full, the datagram is too long for the path, or sending is forbidden.
 pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),

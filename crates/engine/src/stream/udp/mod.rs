@@ -1,11 +1,11 @@
-//! UDP sessions of one socket: who sends from one address talks to one endpoint, until both have been silent.
+//! UDP sessions of one socket: datagrams from one client address go to one endpoint until the idle timeout.
 //!
-//! Each worker has a socket of its own for a listener, and the kernel chooses among them by both ends' addresses, so
-//! a session stays with its worker and nothing here is shared between threads.
+//! Each worker has its own socket per listener. The kernel selects the socket by both ends' addresses, so a session
+//! stays on its worker and no state is shared between threads.
 //!
-//! One task reads the clients' socket and passes datagrams on; each session has a task that connects, passes answers
-//! back and writes the log record. A datagram that a socket does not take at once is dropped, as networks do: a queue
-//! here would only make it late. Those that come while a session connects are kept, up to a limit.
+//! One task reads the downstream socket and forwards datagrams; each session has a task that connects, forwards
+//! responses and writes the log record. A datagram that would block on a socket is dropped, as in networks:
+//! queueing would only delay it. Datagrams that arrive while a session connects are queued up to a limit.
 
 mod flow;
 mod run;
@@ -34,19 +34,19 @@ use flow::Flow;
 use run::Run;
 use server::{ERRORS_IN_A_ROW, Server};
 
-/// No datagram is longer, so none is cut.
+/// Maximum length of a datagram, so none is truncated.
 const DATAGRAM_MAX: usize = 64 * 1024;
 
-/// How long the pause after errors is, milliseconds.
+/// Length of the pause after errors, milliseconds.
 const PAUSE_MS: u64 = 100;
 
-/// Warnings about a full table come at most this often, milliseconds.
+/// Minimum time between two warnings about a full table, milliseconds.
 const WARNING_MS: u64 = 1_000;
 
-/// Serves the UDP sessions of a socket for as long as the task lives. When it is ended, sessions go on until no more
-/// answers come; they count as connections, so a worker that drains waits for them.
+/// Serves the UDP sessions of a socket until the task ends. The sessions then continue until no more responses arrive;
+/// they count as connections, so a draining worker waits for them.
 ///
-/// Of `Limits::udp_sessions_max` each worker has its share; see [`Table`] for what happens beyond.
+/// Each worker has an equal share of `Limits::udp_sessions_max`; see [`Table`] for sessions above the limit.
 pub(crate) async fn serve_udp(worker: Rc<Worker>, socket: UdpSocket, listening: Listening) {
     let timer = Timer::new(&worker.wheel);
     let mut buffer = vec![0; DATAGRAM_MAX].into_boxed_slice();
@@ -65,7 +65,7 @@ pub(crate) async fn serve_udp(worker: Rc<Worker>, socket: UdpSocket, listening: 
     poll_fn(|cx| server.poll(cx, &timer, &mut buffer)).await
 }
 
-/// Tells the sessions when the socket is read no more.
+/// Notifies the sessions when the socket is no longer read.
 struct Closing(Rc<Server>);
 
 impl Drop for Closing {
@@ -76,7 +76,7 @@ impl Drop for Closing {
 }
 
 impl Server {
-    /// Reads what has come, and ends sessions that are silent. Never ready.
+    /// Reads the received datagrams, and ends idle sessions. Never ready.
     fn poll(self: &Rc<Self>, cx: &mut Context<'_>, timer: &Timer, buffer: &mut [u8]) -> Poll<()> {
         let mut errors = 0;
         while errors < ERRORS_IN_A_ROW {
@@ -98,7 +98,7 @@ impl Server {
             let deadline = self.reap(now);
             let pause = (errors == ERRORS_IN_A_ROW).then(|| now.plus_millis(PAUSE_MS));
             match deadline.into_iter().chain(pause).min() {
-                // A little late rather than a little early, and then again.
+                // The timer fires slightly late rather than early, to avoid a second wait.
                 Some(next) => timer.arm(next.millis_since(now) + 1),
                 None => timer.disarm(),
             }
@@ -108,7 +108,7 @@ impl Server {
         }
     }
 
-    /// Passes a datagram of a client on.
+    /// Forwards a datagram of a client.
     fn datagram(self: &Rc<Self>, from: SocketAddr, data: &[u8]) {
         let now = self.worker.now();
         let known = self.flows.borrow_mut().hear(&from, now).map(Rc::clone);
@@ -117,8 +117,8 @@ impl Server {
         }
     }
 
-    /// Begins a session, if the client may have one. Route and filters are asked here, so that refusing a flood costs
-    /// no task.
+    /// Starts a session, if the client is admitted. Route lookup and filters run here, so that rejecting a flood does
+    /// not spawn tasks.
     fn begin(self: &Rc<Self>, from: SocketAddr, now: Tick) -> Option<Rc<Flow>> {
         let worker = &self.worker;
         let plan = worker.plan();
@@ -160,7 +160,7 @@ impl Server {
         Some(flow)
     }
 
-    /// Counts a client that is not taken, and says so now and then.
+    /// Counts a rejected client, and logs a warning from time to time.
     fn full(&self, limit: usize, now: Tick) {
         self.worker.counters().failed(FailureKind::Overloaded);
         if self.warned.get().is_none_or(|last| now.millis_since(last) >= WARNING_MS) {
@@ -169,7 +169,7 @@ impl Server {
         }
     }
 
-    /// Ends sessions that are silent; says when to look again.
+    /// Ends idle sessions; returns when the next one expires.
     fn reap(&self, now: Tick) -> Option<Tick> {
         let idle_ms = self.worker.plan().node().limits.udp_idle_timeout_ms;
         let mut flows = self.flows.borrow_mut();

@@ -1,4 +1,4 @@
-//! A session's task: connects, passes answers back, writes the log record.
+//! The task of a session: connects, forwards responses to the client, writes the log record.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -22,10 +22,10 @@ use crate::plan::{BackendPlan, RoutePlan};
 use crate::stream::session::{AcquiredConnection, Flowing, Session};
 use crate::stream::table::Key;
 
-/// How long a session waits for another answer once the socket is read no more, milliseconds.
+/// How long a session waits for further responses once the socket is no longer read, milliseconds.
 const LINGER_MS: u64 = 1_000;
 
-/// A session's task.
+/// The task of a session.
 pub(super) struct Run {
     pub(super) server: Rc<Server>,
     pub(super) flow: Rc<Flow>,
@@ -33,16 +33,16 @@ pub(super) struct Run {
     pub(super) key: Key,
 }
 
-/// What came back.
+/// Responses of the upstream.
 #[derive(Default)]
 struct Answers {
-    /// Datagrams from the upstream.
+    /// Number of datagrams from the upstream.
     count: u64,
-    /// Their bytes.
+    /// Number of bytes from the upstream.
     received: u64,
-    /// Bytes to the client.
+    /// Number of bytes sent to the client.
     sent: u64,
-    /// The socket is read no more: the last answers are waited for.
+    /// The socket is no longer read: the session waits for the last responses.
     lingering: bool,
 }
 
@@ -72,7 +72,7 @@ impl Run {
         flowing.finish();
     }
 
-    /// Passes answers back until the session is over.
+    /// Forwards responses until the session ends.
     async fn relay(
         &self,
         flowing: &mut Flowing,
@@ -82,7 +82,7 @@ impl Run {
         let AcquiredConnection { transport, endpoint } = reached;
         let upstream = self.flow.connected(transport);
         let timer = Timer::new(&self.server.worker.wheel);
-        // An ICMP answer does not make the socket readable, so it is listened for by itself.
+        // ICMP errors do not make the socket readable, so they are polled separately.
         let said = || upstream.take_error()?.ok_or_else(|| ErrorKind::WouldBlock.into());
         let mut refused = pin!(upstream.async_io(Interest::ERROR, said));
         let outcome = poll_fn(|cx| {
@@ -93,7 +93,8 @@ impl Run {
         })
         .await;
         match outcome {
-            // What never answered may be there or not: it counts neither way.
+            // Without any response, it is unknown whether the upstream is reachable: the session counts neither as
+            // success nor as failure.
             Ok(()) if answers.count > 0 => endpoint.succeeded(flowing),
             Ok(()) => {}
             Err(error) => {
@@ -107,8 +108,8 @@ impl Run {
         Ok(())
     }
 
-    /// Passes answers back. Ready when the session is over: silent for too long, or told by the network that the
-    /// upstream is not there (ICMP). The client's next datagram then begins another, with an endpoint chosen anew.
+    /// Forwards responses to the client. Ready when the session ends: by its idle timeout, or because the upstream is
+    /// unreachable (ICMP). The client's next datagram then starts a session with a newly selected endpoint.
     fn poll(
         &self,
         cx: &mut Context<'_>,
@@ -168,7 +169,8 @@ impl Run {
     }
 }
 
-/// A socket that talks to the endpoint only. "Connected" means that the system knows a way there.
+/// Opens a socket that only exchanges datagrams with the endpoint. Connecting succeeds if the system has a route to the
+/// endpoint.
 async fn open(_: &RoutePlan, _: &BackendPlan, picked: &Picked, _: &Exchange, _: &Stage) -> Result<UdpSocket, Failure> {
     let to = picked.address();
     let any: SocketAddr = match to {
@@ -179,7 +181,7 @@ async fn open(_: &RoutePlan, _: &BackendPlan, picked: &Picked, _: &Exchange, _: 
     let socket = UdpSocket::bind(any).await.map_err(failed)?;
     descriptors::check(&socket).map_err(failed)?;
     socket.connect(to).await.map_err(failed)?;
-    // The runtime learns that a new socket takes datagrams only when it looks, and refuses them until then.
+    // The runtime only notices that a new socket is writable when it polls, and sending fails until then.
     socket.writable().await.map_err(failed)?;
     Ok(socket)
 }

@@ -1,4 +1,4 @@
-//! [`Server`]: a clients' socket and its sessions.
+//! [`Server`]: a downstream socket and its sessions.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -13,20 +13,20 @@ use super::flow::Flow;
 use crate::stream::table::Table;
 use crate::worker::Worker;
 
-/// Pause after as many errors of a socket in a row.
+/// Number of consecutive socket errors after which the task pauses.
 pub(super) const ERRORS_IN_A_ROW: u32 = 32;
 
-/// A clients' socket and its sessions.
+/// A downstream socket and its sessions.
 pub(super) struct Server {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: Arc<Listener>,
     pub(super) socket: UdpSocket,
     pub(super) local: SocketAddr,
     pub(super) flows: RefCell<Table<Rc<Flow>>>,
-    /// For answers. A task borrows it only while it is polled.
+    /// Buffer for responses. A task borrows it only while it is polled.
     pub(super) buffer: RefCell<Box<[u8]>>,
-    /// Nobody reads the socket any more.
+    /// The socket is no longer read.
     pub(super) closed: Cell<bool>,
-    /// When a full table was last warned of.
+    /// Time of the last warning about a full table.
     pub(super) warned: Cell<Option<Tick>>,
 }

@@ -1,4 +1,4 @@
-//! Limits of clusters: what is over them is rejected at once, and nothing keeps a place that has no use for it.
+//! Limits of clusters: requests above them are rejected at once, and no permit is held without being used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ async fn a_request_over_the_limit_is_rejected_at_once() -> Result<()> {
     let mut first = H1Client::connect(world.http()).await?;
     first.send(GET).await?;
     gate.until_arrived(1).await;
-    // Whichever worker and version of HTTP the others come by.
+    // On any worker and with either version of HTTP.
     for _ in 0..8 {
         let rejected = get(&world).await?;
         assert_eq!(rejected.status, 503);
@@ -69,7 +69,7 @@ async fn a_request_over_the_limit_is_rejected_at_once() -> Result<()> {
 async fn a_place_is_free_again_however_a_request_ends() -> Result<()> {
     let gate = Gate::closed("g").await;
     let world = Scene::new(requests(1), &[gate.address]).start()?;
-    // The client leaves.
+    // The client disconnects.
     let mut client = H1Client::connect(world.http()).await?;
     client.send(GET).await?;
     gate.until_arrived(1).await;
@@ -82,7 +82,7 @@ async fn a_place_is_free_again_however_a_request_ends() -> Result<()> {
     assert_eq!(used(&world, "requests").await?, 1);
     stream.reset();
     until_used(&world, "requests", 0).await?;
-    // The upstream breaks the connection.
+    // The upstream closes the connection.
     gate.answer_with(0);
     let mut client = H1Client::connect(world.http()).await?;
     client.send(GET).await?;
@@ -145,7 +145,7 @@ async fn grpc_clients_are_told_that_it_is_unavailable() -> Result<()> {
     Ok(())
 }
 
-/// A rejection says nothing about an endpoint.
+/// A rejection does not affect the health of an endpoint.
 #[tokio::test]
 async fn rejections_do_not_count_against_endpoints() -> Result<()> {
     let gate = Gate::closed("g").await;
@@ -224,7 +224,7 @@ async fn waiting_ends_with_the_connect_timeout() -> Result<()> {
     Ok(())
 }
 
-/// An idle connection to one endpoint, perhaps of another worker, makes room for one to another endpoint.
+/// An idle connection to one endpoint, possibly of another worker, is closed to make room for one to another endpoint.
 #[tokio::test]
 async fn idle_connections_make_room() -> Result<()> {
     let (one, two) = (Gate::open("one").await, Gate::open("two").await);
@@ -336,7 +336,7 @@ async fn tcp_sessions_count_as_connections() -> Result<()> {
     Ok(())
 }
 
-/// A tunnel is a request in flight for as long as it lasts, and its connection one of the cluster's.
+/// A tunnel counts as a request in flight until it ends, and its connection as a connection of the cluster.
 #[tokio::test]
 async fn tunnels_hold_their_places() -> Result<()> {
     let switch = "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
@@ -354,7 +354,7 @@ async fn tunnels_hold_their_places() -> Result<()> {
     until_used(&world, "connections", 0).await
 }
 
-/// A limit that changes applies to what is in flight, and replaces no connection.
+/// A changed limit applies to requests in flight, and replaces no connection.
 #[tokio::test]
 async fn a_limit_changes_in_place() -> Result<()> {
     let gate = Gate::closed("g").await;
@@ -373,7 +373,7 @@ async fn a_limit_changes_in_place() -> Result<()> {
     until_used(&world, "requests", 0).await
 }
 
-/// Copies of requests to a cluster with a limit wait for its connections, and give them to each other.
+/// Mirror copies to a cluster with a limit wait for its connections and reuse them.
 #[tokio::test]
 async fn copies_for_a_mirror_share_its_connections() -> Result<()> {
     let (main, copies) = (Gate::open("main").await, Gate::closed("copies").await);
@@ -388,7 +388,7 @@ async fn copies_for_a_mirror_share_its_connections() -> Result<()> {
     route.action = Action::Forward(main_id);
     scene.ir.routes.insert(id, route);
     let world = scene.start()?;
-    // All of one worker.
+    // All requests are on one worker.
     let mut client = H1Client::connect(world.http()).await?;
     for _ in 0..4 {
         assert_eq!(client.get("/", "a", &[]).await?.text(), "main");
@@ -402,7 +402,7 @@ async fn copies_for_a_mirror_share_its_connections() -> Result<()> {
     Ok(())
 }
 
-/// A retry that the limit of the cluster refuses takes nothing of the budget while the response goes to the client.
+/// A retry rejected by the cluster's limit does not use the retry budget while the response is sent to the client.
 #[tokio::test]
 async fn a_refused_retry_does_not_use_up_the_budget() -> Result<()> {
     let head = "HTTP/1.1 503 X\r\nContent-Length: 2\r\n\r\nx";
@@ -416,7 +416,7 @@ async fn a_refused_retry_does_not_use_up_the_budget() -> Result<()> {
     let mut first = H1Client::connect(world.http()).await?;
     first.send(GET).await?;
     assert_eq!(first.head().await?.0, 503);
-    // Its response is still on its way. Without the limit the next request is tried again.
+    // The response is still in flight. Without the limit, the next request is retried.
     world.serve_other(scene(Cluster::default()).configuration())?;
     let mut second = H1Client::connect(world.http()).await?;
     second.send(GET).await?;

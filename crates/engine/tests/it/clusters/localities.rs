@@ -1,4 +1,4 @@
-//! Zones and priorities, on nodes at different places.
+//! Zones and priorities, on nodes in different locations.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ fn with(preference: ZonePreference) -> Cluster {
     Cluster { locality: Some(Box::new(policy)), outlier: Some(Box::new(outlier)), ..Cluster::default() }
 }
 
-/// A node in a zone, with an endpoint in each of these.
+/// A node in a zone, with an endpoint in each of these zones.
 fn scene(spec: Cluster, own: &str, endpoints: &[(SocketAddr, &str)]) -> Scene {
     let mut scene = Scene::new(spec, &[]);
     scene.node.locality = zone(own);
@@ -40,7 +40,7 @@ fn scene(spec: Cluster, own: &str, endpoints: &[(SocketAddr, &str)]) -> Scene {
     scene
 }
 
-/// Who answers how many of so many requests.
+/// How many of this many requests each server received.
 async fn answers(world: &World, count: usize) -> Result<BTreeMap<String, usize>> {
     let mut client = H1Client::connect(world.http()).await?;
     let mut seen = BTreeMap::new();
@@ -62,7 +62,7 @@ async fn another_zone_serves_only_while_the_own_one_does_not() -> Result<()> {
     assert_eq!(answers(&world, 10).await?, all("a", 10));
     a.answer_with(500);
     assert_eq!(answers(&world, 10).await?, BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 9)]));
-    // The same records on a node of the other zone; ejections do not depend on where a node is.
+    // The same records on a node in the other zone; ejections do not depend on the location of the node.
     a.answer_with(200);
     let moved = scene(with(ZonePreference::default()), "zb", &endpoints);
     world.serve_other(moved.configuration())?;
@@ -82,7 +82,7 @@ async fn failover_follows_rules_and_drops_other_zones() -> Result<()> {
     let preference =
         ZonePreference { failover: vec![to("zc"), to("zb")], unlisted: Unlisted::Unused, ..ZonePreference::default() };
     let mut spec = with(preference);
-    // Without a panic, to see that zd is not used.
+    // Without the panic threshold, to show that zd is not used.
     spec.locality.as_mut().unwrap().panic_percent = 0;
     let endpoints = [(a.address, "za"), (b.address, "zb"), (c.address, "zc"), (d.address, "zd")];
     let world = scene(spec, "za", &endpoints).start()?;
@@ -117,7 +117,7 @@ async fn affinities_share_the_own_zone() -> Result<()> {
     Ok(())
 }
 
-/// An endpoint that moves to another zone, or gets another priority, changes no plan.
+/// Moving an endpoint to another zone, or changing its priority, changes no plan.
 #[tokio::test]
 async fn endpoints_move_in_place() -> Result<()> {
     let (a, b) = (Gate::open("a").await, Gate::open("b").await);
@@ -157,7 +157,7 @@ async fn explain_tells_how_endpoints_are_chosen() -> Result<()> {
                   overprovisioning 140 %, panic below 50 %; outliers are ejected by total; at most 7 requests, 3 retries";
     assert_eq!(decision.balancer.as_deref(), Some(expect));
     assert_eq!(decision.upstream_host.as_deref(), Some("127.0.0.1:82"));
-    // Nothing is in the subset.
+    // The subset is empty.
     assert_eq!(explained("http://a/v1", &scene).await?.reply.map(|(status, _)| status), Some(503));
     scene.endpoint(addresses[0], |endpoint| endpoint.labels = Labels::new([("version", "v1")]).unwrap());
     let decision = explained("http://a/v1", &scene).await?;

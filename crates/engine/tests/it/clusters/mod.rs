@@ -1,4 +1,4 @@
-//! Policies of clusters, lowered by a front end of a few lines: records written by hand.
+//! Policies of clusters, with records built by the tests.
 
 mod circuit;
 mod localities;
@@ -65,7 +65,7 @@ impl Scene {
         });
     }
 
-    /// One more endpoint of the cluster.
+    /// Adds an endpoint to the cluster.
     pub(crate) fn endpoint(&mut self, address: SocketAddr, change: impl FnOnce(&mut Endpoint)) -> Id {
         let id = Id::from_u128(100 + self.ir.endpoints.len() as u128);
         let host = Host { host: address.ip().to_string().into(), port: address.port() };
@@ -75,7 +75,7 @@ impl Scene {
         id
     }
 
-    /// A route for a path, with a backend of its own.
+    /// A route for a path, with its own backend.
     pub(crate) fn route(&mut self, path: &str, subset: Labels, change: impl FnOnce(&mut Backend)) {
         let number = self.ir.routes.len() as u128;
         let (backend_id, id) = (Id::from_u128(200 + number), Id::from_u128(300 + number));
@@ -129,7 +129,7 @@ pub(crate) async fn metric(world: &World, sample: &str) -> Result<Option<u64>> {
     Ok(line.map(|value| value.parse().unwrap()))
 }
 
-/// Waits until something that is asked for comes true.
+/// Waits until a condition holds.
 pub(crate) async fn until<F: Future<Output = Result<bool>>>(is: impl Fn() -> F) -> Result<()> {
     let look = async || match is().await {
         Ok(is) => is.then_some(Ok(())),
@@ -138,14 +138,14 @@ pub(crate) async fn until<F: Future<Output = Result<bool>>>(is: impl Fn() -> F) 
     cardinal_testkit::until_some("a condition of a test", look).await?
 }
 
-/// An HTTP/1.1 server that answers a request once it is let to. Its answer is its name.
+/// An HTTP/1.1 server that responds to a request once allowed. The response is its name.
 pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     pub(crate) shared: Arc<GateState>,
     accepting: JoinHandle<()>,
 }
 
-/// What connections of a [`Gate`] have in common.
+/// The state shared by connections of a [`Gate`].
 pub(crate) struct GateState {
     pub(crate) open: Semaphore,
     arrived: AtomicUsize,
@@ -161,7 +161,7 @@ impl Drop for Gate {
 }
 
 impl Gate {
-    /// One that answers nothing yet.
+    /// A gate that does not respond yet.
     pub(crate) async fn closed(name: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -178,7 +178,7 @@ impl Gate {
                 state.connections.fetch_add(1, Ordering::SeqCst);
                 let state = Arc::clone(&state);
                 drop(task::spawn("gate connection", async move {
-                    // How a connection ends shows at its other side.
+                    // The other side of the connection detects how it ends.
                     state.serve(tcp).await.ok();
                 }));
             }
@@ -186,29 +186,29 @@ impl Gate {
         Self { address, shared, accepting }
     }
 
-    /// One that answers everything at once.
+    /// A gate that responds immediately.
     pub(crate) async fn open(name: &str) -> Self {
         let gate = Self::closed(name).await;
         gate.let_through(1 << 20);
         gate
     }
 
-    /// Lets so many requests be answered.
+    /// Allows this many responses.
     pub(crate) fn let_through(&self, count: usize) {
         self.shared.open.add_permits(count);
     }
 
-    /// The status of answers from now on.
+    /// Sets the status of further responses.
     pub(crate) fn answer_with(&self, status: u16) {
         self.shared.status.store(status.into(), Ordering::SeqCst);
     }
 
-    /// Requests that came.
+    /// Number of requests received.
     pub(crate) fn arrived(&self) -> usize {
         self.shared.arrived.load(Ordering::SeqCst)
     }
 
-    /// Connections that came.
+    /// Number of connections received.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
@@ -231,7 +231,7 @@ impl GateState {
             }
             input.clear();
             self.arrived.fetch_add(1, Ordering::SeqCst);
-            // A proxy that leaves ends the wait.
+            // The wait ends when the proxy disconnects.
             let mut one = [0];
             let ended = tokio::select! {
                 permit = self.open.acquire() => { permit?.forget(); false }

@@ -25,7 +25,7 @@ fn total(count: u32) -> Detectors {
     Detectors { total: count, ..Detectors::default() }
 }
 
-/// Statuses of so many requests.
+/// Statuses of this many requests.
 async fn statuses(world: &World, count: usize) -> Result<Vec<u16>> {
     let mut client = H1Client::connect(world.http()).await?;
     let mut statuses = Vec::new();
@@ -58,7 +58,7 @@ async fn one_that_answers_with_500_is_ejected() -> Result<()> {
     let made = metric(&world, "cardinal_upstream_ejections_total{upstream=\"u\",detector=\"total\"}").await?;
     let active = metric(&world, "cardinal_upstream_ejections_active{upstream=\"u\"}").await?;
     assert_eq!((made, active), (Some(1), Some(1)));
-    // A change of other records, or of other endpoints, leaves it ejected.
+    // Changing other records, or other endpoints, does not end the ejection.
     let mut scene = Scene::new(with(outlier(total(3), 3_600_000)), &[good.address, bad.address]);
     scene.route("/other", Default::default(), |_| {});
     world.serve_other(scene.configuration())?;
@@ -102,7 +102,7 @@ async fn failures_to_connect_count_as_statuses_or_by_themselves() -> Result<()> 
     Ok(())
 }
 
-/// Only one of three may be ejected: the others go on failing.
+/// Only one of three endpoints may be ejected: the others keep failing.
 #[tokio::test]
 async fn no_more_are_ejected_than_may_be() -> Result<()> {
     let gates = [Gate::open("a").await, Gate::open("b").await, Gate::open("c").await];
@@ -133,8 +133,8 @@ async fn a_panic_uses_what_is_ejected() -> Result<()> {
     Ok(())
 }
 
-/// A client that does not read its response, or a limit on its rate, lets a request run out of time. That is not the fault
-/// of the endpoint, which clients could eject otherwise.
+/// A client that does not read its response, or a rate limit on it, can make a request time out. The endpoint is not
+/// the cause; otherwise clients could eject it.
 #[tokio::test]
 async fn slow_clients_do_not_eject_endpoints() -> Result<()> {
     let echo = EchoServer::start("e").await;

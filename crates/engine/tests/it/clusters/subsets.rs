@@ -59,7 +59,7 @@ async fn a_subset_without_endpoints_fails_or_uses_all() -> Result<()> {
     Ok(())
 }
 
-/// An address that one subset ejects is ejected for all.
+/// An address ejected by one subset is ejected for all.
 #[tokio::test]
 async fn ejections_are_shared() -> Result<()> {
     let (one, two) = (Gate::open("1").await, Gate::open("2").await);
@@ -77,7 +77,7 @@ async fn ejections_are_shared() -> Result<()> {
     Ok(())
 }
 
-/// Labels are data: another one moves an endpoint to another subset, and no plan changes.
+/// Changing labels moves an endpoint to another subset without changing a plan.
 #[tokio::test]
 async fn labels_change_in_place() -> Result<()> {
     let (one, two) = (Gate::open("1").await, Gate::open("2").await);
@@ -95,7 +95,7 @@ async fn labels_change_in_place() -> Result<()> {
         assert_eq!(answers(&world, "/v2", 2).await?, [expect, expect]);
     }
     assert_eq!(before, backends(&world));
-    // The cluster goes and comes back, with other state.
+    // The cluster is removed and added again, with new state.
     let nothing = Scene { ir: Default::default(), ..scene(Cluster::default(), &[]) };
     world.serve_other(nothing.configuration())?;
     world.serve_other(scene(Cluster::default(), &[(&one, "v1"), (&two, "v2")]).configuration())?;

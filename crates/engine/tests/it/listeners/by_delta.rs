@@ -1,5 +1,5 @@
-//! A front end of a dozen lines: a listener with mutual TLS, a weighted route, a retry and an authorization come, change and
-//! go by deltas, and a connection elsewhere is not dropped.
+//! A minimal front end: a listener with mutual TLS, a weighted route, a retry policy and an authorization are added,
+//! changed and removed by deltas, without dropping an unrelated connection.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::plugins;
 use crate::scene::eventually;
 use crate::secrets::known;
 
-/// The front end: records by hand, of which the engine gets what changes.
+/// The front end: edits records, and sends the changes to the engine.
 struct FrontEnd {
     ir: Ir,
     changes: MemoryHandle,
@@ -43,7 +43,7 @@ const OTHER: Id = Id::from_u128(30);
 const DEFAULT_ROUTE: Id = Id::from_u128(31);
 const POLICY: Id = Id::from_u128(32);
 
-/// Nobody but `/near` gets in, and nobody to `/secret`; or only as far as counting.
+/// Only `/near` is allowed, and nobody may access `/secret`; in shadow mode, denials are only counted.
 fn authorization(domain: &Domain, shadow: bool) -> Policy {
     let near = ClientMatch::Identity(IdentityMatch::Exact(domain.id("/near").into()));
     let secret = RequestCondition { paths: vec![PathCondition::Prefix("/secret".into())], ..Default::default() };
@@ -59,7 +59,7 @@ fn retry(attempts: u16) -> Option<Arc<Retry>> {
     Some(Arc::new(Retry { attempts, conditions, ..Retry::default() }))
 }
 
-/// Routes of the group by these weights to two backends, whose requests are tried again so often.
+/// Routes of the group with these weights for two backends, and this number of retries.
 fn weighted(ir: &mut Ir, weights: [u32; 2], attempts: u16) {
     for id in [BACKEND, OTHER] {
         let backend = Backend { retry: retry(attempts), ..ir.backends.get(&id).unwrap().as_ref().clone() };
@@ -71,7 +71,7 @@ fn weighted(ir: &mut Ir, weights: [u32; 2], attempts: u16) {
     ir.routes.insert(ROUTE, split);
 }
 
-/// How often each server answered, and the statuses.
+/// How many responses each server sent, and the statuses.
 async fn answers(near: &Front, path: &str, count: usize) -> Result<BTreeMap<String, usize>> {
     let (mut client, mut seen) = (H1Client::connect(near.own()).await?, BTreeMap::new());
     for _ in 0..count {
@@ -116,7 +116,7 @@ async fn play(mut front: FrontEnd, world: &World) -> Result<()> {
     let mut elsewhere = H1Client::connect(world.http()).await?;
     elsewhere_is(&mut elsewhere, "before").await?;
 
-    // All of it comes with one delta.
+    // Everything is added with one delta.
     let added = |ir: &mut Ir| {
         domain.join(ir, "/far");
         listener(ir, |listener| listener.tls = domain.server(&["/near"]));
@@ -147,7 +147,7 @@ async fn play(mut front: FrontEnd, world: &World) -> Result<()> {
     };
     assert_eq!((unavailable().await?, retried()), (503, 2));
 
-    // Each of them changes.
+    // Everything is changed.
     front
         .change(|ir| {
             weighted(ir, [0, 1], 5);
@@ -158,12 +158,12 @@ async fn play(mut front: FrontEnd, world: &World) -> Result<()> {
     assert_eq!(answers(&near, "/", 20).await?, [("two".to_owned(), 20)].into());
     assert_eq!(answers(&near, "/secret", 2).await?, [("two".to_owned(), 2)].into());
     assert_eq!((unavailable().await?, retried()), (503, 7));
-    // Whom the listener does not accept any more loses the connection.
+    // A peer that the listener no longer accepts loses its connection.
     front.change(|ir| listener(ir, |listener| listener.tls = domain.server(&["/other"]))).await?;
     assert_eq!(answers(&near, "/", 1).await?, [("502".to_owned(), 1)].into());
     elsewhere_is(&mut elsewhere, "revoked").await?;
 
-    // All of it goes.
+    // Everything is removed.
     front
         .change(|ir| {
             ir.listeners.remove(&LISTENER);

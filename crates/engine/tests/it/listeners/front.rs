@@ -1,4 +1,4 @@
-//! A front end of a few lines: records by hand, and an engine that serves them.
+//! A minimal front end: records built by the test, and an engine that serves them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,33 +15,38 @@ use cardinal_pki::{Ca, CaRequest, LeafRequest, SpiffeId, TrustDomain, X509Svid};
 
 use crate::secrets::{keep, known};
 
-/// An engine and the records that it serves.
-pub(super) struct Front {
-    pub(super) ir: Ir,
-    pub(super) engine: Engine,
+/// An engine and its records.
+pub(crate) struct Front {
+    pub(crate) ir: Ir,
+    pub(crate) engine: Engine,
 }
 
-pub(super) const GROUP: Id = Id::from_u128(1);
-pub(super) const LISTENER: Id = Id::from_u128(2);
-pub(super) const BACKEND: Id = Id::from_u128(3);
-pub(super) const ROUTE: Id = Id::from_u128(4);
-pub(super) const IDENTITY: Id = Id::from_u128(5);
-pub(super) const BUNDLE: Id = Id::from_u128(6);
+pub(crate) const GROUP: Id = Id::from_u128(1);
+pub(crate) const LISTENER: Id = Id::from_u128(2);
+pub(crate) const BACKEND: Id = Id::from_u128(3);
+pub(crate) const ROUTE: Id = Id::from_u128(4);
+pub(crate) const IDENTITY: Id = Id::from_u128(5);
+pub(crate) const BUNDLE: Id = Id::from_u128(6);
 
 impl Front {
     /// An engine with two workers and one listener of its own for HTTP.
-    pub(super) fn start(ir: Ir) -> Self {
+    pub(crate) fn start(ir: Ir) -> Self {
+        Self::start_with(ir, Options::default())
+    }
+
+    /// The same with other options.
+    pub(crate) fn start_with(ir: Ir, options: Options) -> Self {
         let own = Listener { name: "own".into(), ..Listener::default() };
         let node = NodeSettings { listeners: vec![own], ..NodeSettings::default() };
-        let options = Options { workers: 2, plugins: crate::plugins().to_vec(), ..Options::default() };
+        let options = Options { workers: 2, plugins: crate::plugins().to_vec(), ..options };
         let configuration = Configuration::new(ir.clone(), node).with_secrets(known());
         let (engine, applied) = Engine::start(configuration, options).unwrap();
         assert_eq!(errors(&applied), [""; 0]);
         Self { ir, engine }
     }
 
-    /// Changes the records and serves them. What was left out, as text.
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut Ir)) -> Vec<String> {
+    /// Changes the records and applies them. Returns the skipped entities as text.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Ir)) -> Vec<String> {
         change(&mut self.ir);
         let node = self.engine.plan().unwrap().node.clone();
         let configuration = Configuration { ir: Arc::new(self.ir.clone()), secrets: known(), node };
@@ -49,14 +54,14 @@ impl Front {
         errors(&applied)
     }
 
-    /// Where the listener of a record is.
-    pub(super) fn address(&self, id: Id) -> SocketAddr {
+    /// The address of a record's listener.
+    pub(crate) fn address(&self, id: Id) -> SocketAddr {
         let all = self.engine.addresses();
         all.iter().find(|(listener, _)| listener.origin.id == id).unwrap_or_else(|| panic!("{id} is not open")).1
     }
 
-    /// Where the node's own listener is.
-    pub(super) fn own(&self) -> SocketAddr {
+    /// The address of the node's own listener.
+    pub(crate) fn own(&self) -> SocketAddr {
         self.address(Id::nil())
     }
 }
@@ -66,12 +71,12 @@ fn errors(applied: &Applied) -> Vec<String> {
     errors.map(|found| format!("{}: {}", found.path, found.message)).collect()
 }
 
-pub(super) fn origin(kind: &'static str, id: Id) -> Origin {
+pub(crate) fn origin(kind: &'static str, id: Id) -> Origin {
     Origin::new("test", kind, id)
 }
 
-/// A group and a listener of it.
-pub(super) fn listener(ir: &mut Ir, change: impl FnOnce(&mut Listener)) {
+/// A group with a listener.
+pub(crate) fn listener(ir: &mut Ir, change: impl FnOnce(&mut Listener)) {
     ir.listener_groups.insert(GROUP, ListenerGroup { origin: origin("groups", GROUP), name: "inbound".into() });
     let mut listener = Listener {
         origin: origin("listeners", LISTENER),
@@ -83,8 +88,8 @@ pub(super) fn listener(ir: &mut Ir, change: impl FnOnce(&mut Listener)) {
     ir.listeners.insert(LISTENER, listener);
 }
 
-/// A backend of one address, and a route to it for all traffic of a kind in a group.
-pub(super) fn route(ir: &mut Ir, group: Option<Id>, to: SocketAddr, change: impl FnOnce(&mut Backend, &mut Route)) {
+/// A backend with one address, and a route to it for all traffic of a kind in a group.
+pub(crate) fn route(ir: &mut Ir, group: Option<Id>, to: SocketAddr, change: impl FnOnce(&mut Backend, &mut Route)) {
     let host = Host { host: to.ip().to_string().into(), port: to.port() };
     let mut backend = Backend {
         origin: origin("backends", BACKEND),
@@ -111,14 +116,14 @@ pub(super) fn route(ir: &mut Ir, group: Option<Id>, to: SocketAddr, change: impl
     ir.routes.insert(ROUTE, route);
 }
 
-/// An authority of a trust domain.
-pub(super) struct Domain {
-    pub(super) ca: Ca,
+/// An authority for a trust domain.
+pub(crate) struct Domain {
+    pub(crate) ca: Ca,
     name: &'static str,
 }
 
 impl Domain {
-    pub(super) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         let request = CaRequest {
             domain: TrustDomain::parse(name).unwrap(),
             lifetime: Duration::from_secs(3_600),
@@ -128,20 +133,20 @@ impl Domain {
         Self { ca: Ca::new_root(&request, &SystemClock::new(), &mut SeededRng::new(1)).unwrap(), name }
     }
 
-    pub(super) fn id(&self, path: &str) -> String {
+    pub(crate) fn id(&self, path: &str) -> String {
         format!("spiffe://{}{path}", self.name)
     }
 
     /// A certificate of the identity with this path.
-    pub(super) fn svid(&self, path: &str) -> X509Svid {
+    pub(crate) fn svid(&self, path: &str) -> X509Svid {
         let id = SpiffeId::parse(&self.id(path)).unwrap();
         let (lifetime, backdate) = (Duration::from_secs(600), Duration::from_secs(60));
         let request = LeafRequest { id: &id, dns_names: &[], lifetime, backdate };
         self.ca.issue(&request, &SystemClock::new(), &mut SeededRng::new(2)).unwrap()
     }
 
-    /// The identity of this node, and the bundle to verify others by.
-    pub(super) fn join(&self, ir: &mut Ir, path: &str) {
+    /// Adds the identity of this node, and the bundle to verify others.
+    pub(crate) fn join(&self, ir: &mut Ir, path: &str) {
         let svid = self.svid(path);
         let pair = KeyPair { chain: svid.chain_pem().into(), key: keep(&svid.key().to_pem()) };
         let identity = Identity { origin: origin("identities", IDENTITY), id: self.id(path).into(), pair: Some(pair) };
@@ -155,16 +160,16 @@ impl Domain {
     }
 
     /// Mutual TLS with the peers of these paths.
-    pub(super) fn mutual(&self, paths: &[&str]) -> MutualTls {
+    pub(crate) fn mutual(&self, paths: &[&str]) -> MutualTls {
         let peers = paths.iter().map(|path| PeerMatch::Exact(self.id(path).into())).collect();
         MutualTls { identity: IDENTITY, peers, clear_text: false }
     }
 
-    pub(super) fn server(&self, paths: &[&str]) -> Option<ListenerTls> {
+    pub(crate) fn server(&self, paths: &[&str]) -> Option<ListenerTls> {
         Some(ListenerTls::Identity(self.mutual(paths)))
     }
 
-    pub(super) fn client(&self, paths: &[&str]) -> Option<UpstreamTls> {
+    pub(crate) fn client(&self, paths: &[&str]) -> Option<UpstreamTls> {
         let identity = UpstreamIdentity { tls: self.mutual(paths), server_name: Some("inbound.mesh".into()) };
         Some(UpstreamTls { identity: Some(Box::new(identity)), ..UpstreamTls::default() })
     }

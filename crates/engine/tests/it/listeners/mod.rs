@@ -1,8 +1,8 @@
-//! Listeners that come and go with generations, their route tables, and identities on both sides of a connection.
+//! Listeners that generations add and remove, their route tables, and identities on both sides of a connection.
 
 mod by_delta;
 mod changes;
-mod front;
+pub(crate) mod front;
 
 use anyhow::{Result, ensure};
 use cardinal_ir::{
@@ -21,7 +21,7 @@ use front::{BUNDLE, Domain, Front, GROUP, IDENTITY, LISTENER, ROUTE, listener, o
 const CERTIFICATE: Id = Id::from_u128(7);
 
 /// TLS with a certificate of an authority.
-fn terminated(ir: &mut Ir, authority: &Authority) -> Option<ListenerTls> {
+pub(super) fn terminated(ir: &mut Ir, authority: &Authority) -> Option<ListenerTls> {
     let issued = authority.issue(&["a.test"]);
     let pair = KeyPair { chain: issued.cert_pem.as_str().into(), key: keep(&issued.key_pem) };
     let certificate = Certificate {
@@ -38,7 +38,7 @@ fn terminated(ir: &mut Ir, authority: &Authority) -> Option<ListenerTls> {
 async fn a_listener_comes_changes_its_tls_and_goes_and_others_notice_nothing() -> Result<()> {
     let echo = EchoServer::start("echo").await;
     let mut front = Front::start(Ir::default());
-    // A connection elsewhere, which must live through all of it.
+    // An unrelated connection, which must survive all changes.
     front.change(|ir| route(ir, None, echo.address(), |_, _| {}));
     let mut elsewhere = H1Client::connect(front.own()).await?;
     assert_eq!(elsewhere.get("/", "a.test", &[]).await?.status, 200);
@@ -54,7 +54,7 @@ async fn a_listener_comes_changes_its_tls_and_goes_and_others_notice_nothing() -
     });
     assert_eq!(first.get("/", "a.test", &[]).await?.status, 200);
     assert_eq!(elsewhere.get("/", "a.test", &[]).await?.status, 404, "the route has moved");
-    // With TLS the socket is the same, and connections in clear text end.
+    // With TLS, the socket stays open, and clear-text connections end.
     let authority = Authority::new("root");
     front.change(|ir| {
         let tls = terminated(ir, &authority);
@@ -66,7 +66,7 @@ async fn a_listener_comes_changes_its_tls_and_goes_and_others_notice_nothing() -
     assert_eq!(second.request("GET", "a.test", "/", &[], b"").await?.status, 200);
     let mut third = H1Client::connect_tls(address, "a.test", authority.client(None, &[])).await?;
     assert_eq!(third.get("/", "a.test", &[]).await?.status, 200);
-    // Without it nobody can connect, and its connections end.
+    // Without the identity, connecting fails, and existing connections end.
     front.change(|ir| drop(ir.listeners.remove(&LISTENER)));
     assert_eq!(third.read_to_end().await?, b"");
     assert!(second.request("GET", "a.test", "/", &[], b"").await.is_err());
@@ -105,7 +105,7 @@ async fn a_request_under_way_ends_when_its_listener_is_gone() -> Result<()> {
 #[tokio::test]
 async fn an_address_that_is_taken_is_an_error_of_the_record_and_tried_again() -> Result<()> {
     let echo = EchoServer::start("echo").await;
-    // Without SO_REUSEPORT nobody else can listen there.
+    // Without SO_REUSEPORT, no other socket can listen there.
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?;
     let mut front = Front::start(Ir::default());
@@ -149,7 +149,8 @@ async fn listeners_that_cannot_be_what_they_are_meant_to_be_are_left_out() {
     assert_eq!(front.engine.addresses().len(), 1, "only the node's own");
 }
 
-/// Two nodes of a mesh: requests go in clear text to the first, by mutual TLS to the second, and on to an echo server.
+/// Two nodes of a mesh: requests are sent in clear text to the first, by mutual TLS to the second, and on to an echo
+/// server.
 struct Mesh {
     domain: Domain,
     near: Front,
@@ -191,21 +192,21 @@ async fn nodes_prove_who_they_are_and_lose_what_is_withdrawn() -> Result<()> {
         assert_eq!((response.status, &response.json()["target"]), (200, &"/".into()));
     }
     let handshakes = far.engine.totals().accepted;
-    // New certificates of both nodes and a new root beside the old one: no plan, and the connection goes on.
+    // New certificates of both nodes and an additional root: plan and connection are unchanged.
     let generations = (near.engine.plan().unwrap().generation, far.engine.plan().unwrap().generation);
     near.engine.identities().set_identity(IDENTITY, &domain.svid("/near"))?;
     far.engine.identities().set_identity(IDENTITY, &domain.svid("/far"))?;
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);
     assert_eq!(far.engine.totals().accepted, handshakes, "the pooled connection is used");
     assert_eq!((near.engine.plan().unwrap().generation, far.engine.plan().unwrap().generation), generations);
-    // Who is not among the peers any more loses its connections, and gets no other.
+    // A peer that is no longer allowed loses its connections, and cannot connect again.
     far.change(|ir| listener(ir, |listener| listener.tls = domain.server(&["/other"])));
     assert!(eventually(|| far.engine.totals().active == 0).await, "{}", far.engine.totals().active);
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 502);
-    // Who is again gets one.
+    // When it is allowed again, it can connect.
     far.change(|ir| listener(ir, |listener| listener.tls = domain.server(&["/near"])));
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 200);
-    // A trust domain without a bundle is not believed.
+    // Peers of a trust domain without a bundle are rejected.
     far.change(|ir| drop(ir.trust_bundles.remove(&BUNDLE)));
     assert!(eventually(|| far.engine.totals().active == 0).await);
     assert_eq!(client.get("/", "a.test", &[]).await?.status, 502);
@@ -239,7 +240,7 @@ async fn a_client_without_an_identity_is_refused_unless_clear_text_is_allowed() 
     let authority = Authority::new("root");
     let stranger = authority.issue(&["a.test"]);
     let config = cardinal_testkit::unverified_client(Some(&stranger));
-    // TLS 1.3 refuses a client after its side of the handshake.
+    // With TLS 1.3, a client is rejected after it has finished its handshake.
     if let Ok(mut client) = H1Client::connect_tls(address, "a.test", config).await {
         assert!(client.get("/", "a.test", &[]).await.is_err());
     }
@@ -252,7 +253,7 @@ async fn a_client_without_an_identity_is_refused_unless_clear_text_is_allowed() 
     let mut clear = H1Client::connect(address).await?;
     assert_eq!(clear.get("/", "a.test", &[]).await?.status, 200);
     assert_eq!(H1Client::connect(near.own()).await?.get("/", "a.test", &[]).await?.status, 200, "TLS is served, too");
-    // Strict again: connections without an identity end.
+    // In strict mode again: connections without an identity end.
     far.change(|ir| listener(ir, |listener| listener.tls = domain.server(&["/near"])));
     assert_eq!(clear.read_to_end().await?, b"");
     Ok(())
@@ -267,14 +268,14 @@ async fn what_is_spoken_is_told_by_the_first_bytes() -> Result<()> {
         route(ir, Some(GROUP), echo.address(), |_, _| {});
     });
     let address = front.address(LISTENER);
-    // Without a stream route what is no HTTP is closed, be it silent or not.
+    // Without a stream route, connections other than HTTP are closed, including silent ones.
     let mut silent = TcpStream::connect(address).await?;
     assert_eq!(silent.read(&mut [0; 8]).await?, 0);
     let mut http1 = H1Client::connect(address).await?;
     assert_eq!(http1.get("/", "a.test", &[]).await?.status, 200);
     let mut http2 = H2Client::connect(address).await?;
     assert_eq!(http2.request("GET", "a.test", "/", &[], b"").await?.status, 200);
-    // A stream route is for bytes, and never for HTTP.
+    // A stream route serves byte streams, and never HTTP.
     let to = bytes.address();
     front.change(|ir| {
         let (backend, mut stream) = {
@@ -313,7 +314,7 @@ async fn streams_and_datagrams_of_a_group_go_by_its_routes() -> Result<()> {
     let mut answer = [0; 8];
     client.read_exact(&mut answer).await?;
     assert_eq!(&answer, b"over TCP");
-    // Another kind of socket in its place.
+    // Another kind of socket at the same address.
     front.change(|ir| {
         listener(ir, |listener| listener.kind = ListenerKind::Udp);
         route(ir, Some(GROUP), udp.address(), |backend, route| {
@@ -350,7 +351,7 @@ async fn identities_that_cannot_be_used_are_told_and_nothing_is_served_by_them()
     assert!(found.iter().any(|text| text.contains("the certificate is of spiffe://example.org/a")), "{found:?}");
     assert!(found.iter().any(|text| text.starts_with("certificate: ")), "{found:?}");
     assert!(front.engine.identities().identities().is_empty());
-    // Two bundles of one domain: the record with the lower id counts, whatever came first.
+    // Two bundles of one domain: the record with the lower id is used, in any order.
     let found = front.change(|ir| {
         let mut second = ir.trust_bundles.get(&BUNDLE).unwrap().as_ref().clone();
         second.origin = origin("bundles", Id::from_u128(30));

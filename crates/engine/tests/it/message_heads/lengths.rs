@@ -1,4 +1,4 @@
-//! `Content-Length`: one, of what is sent or of what a GET would get; none where there can be no body.
+//! `Content-Length`: exactly one, for the body sent or the body of a GET response; none if no body is possible.
 
 use anyhow::{Result, ensure};
 use cardinal_testkit::{EchoServer, H1Client, H2Client, Response, ScriptedPeer, Step, World};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::plugins;
 use crate::scene::{file, merged, one, service_of};
 
-/// What a client of each version gets for the answers of an upstream, one after the other.
+/// The responses that a client of each HTTP version receives for an upstream response.
 async fn answered(method: &str, answer: &str) -> Result<[Response; 2]> {
     let play = [Step::until("\r\n\r\n"), Step::send(answer)];
     let peer = ScriptedPeer::start(vec![vec![play; 2].concat()]).await;
@@ -89,13 +89,14 @@ async fn equal_lengths_of_requests_are_made_one() -> Result<()> {
     Ok(())
 }
 
-/// Routes that answer without an upstream, or with one.
+/// Routes with local replies, and with an upstream.
 fn routes(url: &str) -> String {
     let route = |path: &str, plugins: Value| json!({ "name": path[1..], "paths": [path], "plugins": plugins });
     let terminated = |config: Value| json!([{ "name": "request-termination", "config": config }]);
     let routes = json!([
         route("/key", json!([{ "name": "key-auth" }])),
         route("/basic", json!([{ "name": "basic-auth" }])),
+        route("/hmac", json!([{ "name": "hmac-auth" }])),
         route("/jwt", json!([{ "name": "jwt" }])),
         route("/ip", json!([{ "name": "ip-restriction", "config": { "allow": ["10.0.0.1"] } }])),
         route("/gone", terminated(json!({ "status_code": 410, "message": "gone for good" }))),
@@ -119,6 +120,7 @@ async fn heads_of_own_answers_tell_the_length_of_a_get() -> Result<()> {
     for (path, status) in [
         ("/key", 401),
         ("/basic", 401),
+        ("/hmac", 401),
         ("/jwt", 401),
         ("/ip", 403),
         ("/gone", 410),
@@ -147,7 +149,7 @@ async fn heads_of_own_answers_tell_the_length_of_a_get() -> Result<()> {
             ensure!(lengths(get) == expect, "{path}: {get:?}");
         }
     }
-    // What is longer by the request itself has the length that the answer to this HEAD would have.
+    // If the body contains the request, its length is that of the response to this HEAD.
     let mut client = H1Client::connect(world.http()).await?;
     let head = client.request("HEAD", "/echo", "a", &[], b"").await?;
     ensure!(lengths(&head).len() == 1 && lengths(&head) != ["0"], "{head:?}");
@@ -190,8 +192,8 @@ async fn cached_answers_to_head_keep_their_length() -> Result<()> {
     Ok(())
 }
 
-/// A plugin may ask the upstream with another method. The client gets what its own method gets: else it would read a
-/// body as the next response, or wait for one.
+/// A plugin may change the method for the upstream. The client receives a response for its own method: otherwise it
+/// would read a body as the next response, or wait for one.
 #[tokio::test]
 async fn a_changed_method_does_not_change_the_framing_for_the_client() -> Result<()> {
     let echo = EchoServer::start("e").await;

@@ -1,5 +1,5 @@
-//! Heads and trailers that leave the node: only bytes that are allowed in them, one framing, and nothing that the next
-//! server would believe without reason.
+//! Heads and trailers sent by the node: only allowed bytes, unambiguous framing, and no fields that the next server
+//! would trust without reason.
 
 mod lengths;
 mod rogue;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use crate::plugins;
 use crate::scene::{file, one, sent, sent_all, service_of};
 
-/// Values that are no host. What follows a line end would be a field, or a request of its own.
+/// Values that are not hosts. Text after a line end would be a field, or a separate request.
 const NO_HOSTS: [&[u8]; 26] = [
     b"e\r\n\r\nGET /secret HTTP/1.1\r\nHost: x\r\nX-I: ",
     b"e\r\nX-Injected: yes",
@@ -60,7 +60,7 @@ fn encoded(bytes: &[u8]) -> String {
     percent_encode(bytes, NON_ALPHANUMERIC).to_string()
 }
 
-/// The backend over HTTP/1.1 and over HTTP/2, each behind a route that makes the Host of an argument of the query.
+/// Worlds with the backend over HTTP/1.1 and over HTTP/2, each behind a route that sets Host from a query argument.
 async fn worlds(config: Value) -> Result<(EchoServer, Vec<World>)> {
     let echo = EchoServer::start("e").await;
     let worlds = [json!([]), json!(["upstream-http2"])].into_iter().map(|tags| {
@@ -71,7 +71,7 @@ async fn worlds(config: Value) -> Result<(EchoServer, Vec<World>)> {
     Ok((echo, worlds))
 }
 
-/// What the backend was asked is one request, for this host, without a field that nobody sent.
+/// Checks that the backend received one request, for this host, without additional fields.
 fn check_one_request(seen: &Value, host: &str) -> Result<()> {
     ensure!(seen["authority"] == host, "the backend was asked for {}: {seen}", seen["authority"]);
     ensure!(sent_all(seen, "x-injected").is_empty() && sent_all(seen, "x-i").is_empty(), "an injected field: {seen}");
@@ -130,14 +130,14 @@ async fn hosts_from_captures_and_renamed_headers_are_checked() -> Result<()> {
         ("e%0D%0AX-Injected:%20yes", own.as_str()),
         ("a%0AX-Injected:%20yes", &own),
         ("a%20b", &own),
-        // Escapes of reserved characters stay, and are legal in a host.
+        // Escapes of reserved characters are kept, and are valid in a host.
         ("u%40a", "u%40a.internal"),
         ("b%C3%BCcher", &own),
     ] {
         let seen = client.get(&format!("/t/{value}/"), "x", &[]).await?.json();
         check_one_request(&seen, host)?;
     }
-    // What can be in a header of the client, and is no host.
+    // Values that are allowed in a client's header, but are not hosts.
     for value in ["a b", "a/b", "u@a", "a:x", "a, b", "<a>", "a?b"] {
         for path in ["/ren", "/new", "/head"] {
             let seen = client.get(path, "x", &[("X-Tenant", value)]).await?.json();
@@ -205,7 +205,7 @@ async fn paths_and_queries_of_templates_are_percent_encoded() -> Result<()> {
     Ok(())
 }
 
-/// Answers a request, and once more when it is told.
+/// Responds to a request, and sends a second response when notified.
 async fn answer_twice(mut tcp: TcpStream, answer: &str, more: Option<(Arc<Notify>, Arc<Notify>)>) -> Result<()> {
     const POISON: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
     let mut head = Vec::new();
@@ -221,7 +221,8 @@ async fn answer_twice(mut tcp: TcpStream, answer: &str, more: Option<(Arc<Notify
     Ok(())
 }
 
-/// A backend that answers its first connection so and, when it is told, once more; others get `fine`.
+/// A backend that responds on its first connection with `answer` and, when notified, once more; other connections
+/// receive `fine`.
 async fn answers_twice(answer: &'static str, again: Arc<Notify>, told: Arc<Notify>) -> Result<SocketAddr> {
     const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine";
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -230,7 +231,7 @@ async fn answers_twice(answer: &'static str, again: Arc<Notify>, told: Arc<Notif
         let mut first = true;
         while let Ok((tcp, _)) = listener.accept().await {
             let (first, again, told) = (std::mem::take(&mut first), Arc::clone(&again), Arc::clone(&told));
-            // A connection that breaks is one that the node closed.
+            // A failing connection was closed by the node.
             drop(task::spawn("backend's connection", async move {
                 drop(answer_twice(tcp, if first { answer } else { FINE }, first.then_some((again, told))).await);
             }));
@@ -258,7 +259,7 @@ async fn a_second_response_reaches_nobody() -> Result<()> {
         let first = H1Client::connect(world.http()).await?.get("/", "a", &[]).await?;
         ensure!(first.status < 400 && !first.text().contains("poison"), "{answer:?}: {}", first.text());
         if kept {
-            // The client has the first answer, and the connection waits for another request.
+            // The client has received the first response, and the connection is idle.
             again.notify_one();
             told.notified().await;
         }

@@ -1,4 +1,4 @@
-//! Filters that ask for heads that cannot be: the request fails here, and no byte of it leaves.
+//! Filters that request invalid heads: the request fails, and none of its bytes are sent.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::scene::{JSON, one};
 
-/// Does with a request what its configuration names, with no regard to what a head may have.
+/// Modifies a request as configured, even if the head becomes invalid.
 struct Rogue(Box<str>);
 
 impl Filter for Rogue {
@@ -92,7 +92,7 @@ fn rogue(url: &str, tags: &serde_json::Value, does: &str) -> Result<World> {
     World::start(ROGUES, &file, &[("status_listen", "127.0.0.1:0")])
 }
 
-/// How often that was, as the node tells it.
+/// The number of such failures, from the metrics.
 async fn unsendable(world: &World) -> Result<u64> {
     let metrics = H1Client::connect(world.status()).await?.get("/metrics", "a", &[]).await?.text();
     let line = metrics.lines().find_map(|line| line.strip_prefix("cardinal_failures_total{kind=\"unsendable_head\"} "));
@@ -112,7 +112,7 @@ async fn what_cannot_be_in_a_head_fails_the_request() -> Result<()> {
                 let response = h1.get("/", "a", &[JSON]).await?;
                 ensure!(response.status == 500, "{does}: {}", response.status);
                 ensure!(response.json()["message"] == "An unexpected error occurred", "{}", response.text());
-                // In HTTP/2 the host is `:authority`, of which no filter makes another one.
+                // In HTTP/2, the host is `:authority`, which no filter changes.
                 if does != "host" {
                     ensure!(h2.request("GET", "a", "/", &[], b"").await?.status == 500, "{does}");
                 }
@@ -127,7 +127,7 @@ async fn what_cannot_be_in_a_head_fails_the_request() -> Result<()> {
     Ok(())
 }
 
-/// A client reads each response to its end, by the fields that are sent.
+/// A client reads each response to its end, according to the fields.
 #[tokio::test]
 async fn what_filters_say_about_framing_is_not_sent() -> Result<()> {
     for answer in [

@@ -1,5 +1,5 @@
-//! Trailers of requests are dropped, but for those that a setting names; those of responses pass without what belongs in
-//! a head.
+//! Request trailers are dropped, except those that a setting names; response trailers are forwarded, except fields that
+//! belong in a head.
 
 use anyhow::{Result, ensure};
 use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step, World};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::plugins;
 use crate::scene::{file, sent, sent_all, service_of};
 
-/// By which a backend learns who asks, whom for and where from; and what credentials may come in.
+/// Fields from which a backend derives the client, the host and the origin of a request; and fields for credentials.
 const BELIEVED: [&str; 36] = [
     "X-Consumer-Username",
     "X-Consumer-ID",
@@ -56,7 +56,7 @@ fn world(url: &str, tags: &Value, settings: &[(&str, &str)]) -> Result<World> {
     World::start(plugins(), &file(json!({ "services": [service], "consumers": [consumer] })), settings)
 }
 
-/// Sends a body with these trailers in HTTP/1.1 and in HTTP/2; gives what reached the backend.
+/// Sends a body with these trailers over HTTP/1.1 and HTTP/2; returns the requests received by the backend.
 async fn sent_with(world: &World, trailers: &[(&str, &str)]) -> Result<[Value; 2]> {
     let lines: String = trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let mut h1 = H1Client::connect(world.http()).await?;
@@ -97,7 +97,7 @@ async fn trailers_of_requests_are_dropped() -> Result<()> {
 #[tokio::test]
 async fn a_setting_names_trailers_that_pass() -> Result<()> {
     let echo = EchoServer::start("e").await;
-    // `x-door` is where this route's credentials come in: it is no trailer there.
+    // This route's credentials are in `x-door`, so it is not accepted as a trailer there.
     let settings = [("request_trailers", "X-Checksum, x-other, x-door")];
     for tags in [json!([]), json!(["upstream-http2"])] {
         let world = world(&echo.url(), &tags, &settings)?;

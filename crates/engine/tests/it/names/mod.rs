@@ -1,4 +1,4 @@
-//! Names of backends: hosts file, DNS, and what becomes of their changes.
+//! Names of backends: hosts file, DNS, and changes of names.
 
 mod zone;
 
@@ -17,7 +17,7 @@ use crate::plugins;
 use crate::scene::{JSON, balanced, eventually, health, one, outcome};
 use zone::Zone;
 
-/// Two backends at one port of different addresses, named after those.
+/// Two backends on one port of different addresses, named after their addresses.
 async fn pair() -> Result<(EchoServer, EchoServer, u16)> {
     for _ in 0..20 {
         let first = EchoServer::start("127.0.0.1").await;
@@ -29,7 +29,7 @@ async fn pair() -> Result<(EchoServer, EchoServer, u16)> {
     anyhow::bail!("no port is free at both addresses")
 }
 
-/// How often each backend answered so many requests on one connection.
+/// How many of this many requests on one connection each backend received.
 async fn counts(world: &World, requests: usize) -> Result<BTreeMap<String, usize>> {
     let mut client = H1Client::connect(world.http()).await?;
     let mut counts = BTreeMap::new();
@@ -139,7 +139,7 @@ async fn traffic_follows_changed_answers() -> Result<()> {
         while_time_passes("the new address to be used", &clock, Duration::from_millis(10), used).await??;
         assert_eq!(counts(world, 3).await?, expected(&[("127.0.0.2", 3)]), "and nothing else from then on");
     }
-    // The server's silence changes nothing while old answers may serve.
+    // A DNS timeout has no effect while stale answers may be served.
     drop(zone);
     clock.advance(Duration::from_millis(1_200));
     assert_eq!(counts(&by_target, 3).await?, expected(&[("127.0.0.2", 3)]));

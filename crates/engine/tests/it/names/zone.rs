@@ -1,4 +1,4 @@
-//! A DNS server of a few lines: it answers from a table that may change.
+//! A minimal DNS server: it answers from a table that may change.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ const A: u16 = 1;
 const AAAA: u16 = 28;
 const SRV: u16 = 33;
 
-/// Records by name and type; a name without any does not exist, and `broken.test` is a failure.
+/// Records by name and type; a name without records does not exist, and `broken.test` fails.
 type Records = HashMap<(String, u16), Vec<(u32, Vec<u8>)>>;
 
 /// The server. Dropping it ends it.
@@ -38,14 +38,14 @@ impl Zone {
             let mut buffer = [0; 2_048];
             while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
                 let reply = reply(&buffer[..length], &table.lock().unwrap_or_else(PoisonError::into_inner));
-                // Datagrams may be lost, this one too.
+                // Datagrams may be lost, including this one.
                 socket.send_to(&reply, peer).await.ok();
             }
         });
         Self { address, records, serving }
     }
 
-    /// As the setting `dns_resolver` names it.
+    /// The value for the setting `dns_resolver`.
     pub(super) fn resolver(&self) -> String {
         self.address.to_string()
     }
@@ -55,7 +55,7 @@ impl Zone {
         records.insert((name.to_owned(), kind), data);
     }
 
-    /// Replaces the addresses of a name; all of one family.
+    /// Replaces the addresses of a name; all are of one family.
     pub(super) fn addresses(&self, name: &str, ttl_s: u32, ips: &[&str]) {
         let ips: Vec<IpAddr> = ips.iter().map(|ip| ip.parse().expect("an address")).collect();
         let kind = if ips.iter().all(IpAddr::is_ipv4) { A } else { AAAA };

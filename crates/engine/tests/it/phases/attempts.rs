@@ -1,4 +1,4 @@
-//! Filters that see each attempt.
+//! Filters with an attempt phase.
 
 use anyhow::{Result, ensure};
 use cardinal_engine::explain::{Explainer, Question};
@@ -18,7 +18,7 @@ async fn fields_of_an_attempt_replace_those_of_the_request() -> Result<()> {
             assert_eq!(sent(&report, "x-attempt"), format!("1 {address} {address}"), "{service}");
             assert_eq!(sent_all(&report, "x-old"), ["new"], "{service}");
             assert_eq!(sent(&report, "x-first"), "1");
-            // What tells how the request ends and whom it is for is not theirs.
+            // Filters cannot set the framing fields and the host.
             assert!(!sent_all(&report, "content-length").contains(&"999".to_owned()), "{service}: {report}");
             assert!(!response.text().contains("evil"), "{}", response.text());
         }
@@ -75,7 +75,7 @@ async fn waiting_for_an_attempt_has_an_end() -> Result<()> {
         assert_eq!(response.status, 500);
     }
     only_failed(&limited, "filter", 2).await?;
-    // The client need not wait for it.
+    // The client may disconnect during the wait.
     let patient = world(&echo.url(), "attempt-never", json!({}))?;
     let mut client = H1Client::connect(patient.http()).await?;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;

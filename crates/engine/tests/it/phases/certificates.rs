@@ -1,30 +1,37 @@
 //! Filters that supply the certificate of a TLS handshake.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use cardinal_ir::{ListenerKind, NodeSettings};
+use cardinal_base::{Clock as _, ManualClock};
+use cardinal_engine::Options;
+use cardinal_ir::{Ir, ListenerKind, NodeSettings};
 use cardinal_schema::{field, record, string};
 use cardinal_sdk::{
     BuildCx, BuildError, CertificateAnswer, CertificateCx, CertificateDecision, CertificateStep, FailureMode, Filter,
     Phases, PluginDef, Scopes, ServerCertificate, TlsAlert,
 };
-use cardinal_testkit::{Authority, EchoServer, H1Client, H2Client, Issued, Socket, World};
+use cardinal_testkit::{Authority, EchoServer, H1Client, H2Client, Issued, Socket, World, until, while_time_passes};
 use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
 use super::failures;
+use crate::listeners::front::{Domain, Front, LISTENER, listener, route};
 use crate::resumption::Outcome::{Full, Refused, Resumed};
 use crate::resumption::{BOTH, NAME, client, request, verify};
 use crate::scene::{certificate, eventually, file, service_of};
+use crate::secrets::known;
 
-/// A name that no filter knows.
+/// A name without a supplied certificate.
 const OTHER: &str = "other.test";
 
-/// Supplies a certificate for [`NAME`], in the way that its parameter `does` names.
+/// Supplies a certificate for [`NAME`], as configured by its parameter `does`.
 static STORE: PluginDef = PluginDef {
     name: "store",
     summary: "Supplies a certificate.",
@@ -38,7 +45,7 @@ static STORE: PluginDef = PluginDef {
     lower: None,
 };
 
-/// The same, later in the order, and it fails closed.
+/// The same, later in the order, and failing closed.
 static STRICT: PluginDef = PluginDef {
     name: "strict-store",
     summary: "Supplies a certificate.",
@@ -64,6 +71,32 @@ fn build(params: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>, BuildError
     let parsed = params["cert"].as_str().map(|chain| cx.services.certificates.parse(chain, &text("key")));
     let certificate = parsed.transpose().map_err(|error| BuildError::new("cert", error.to_string()))?;
     Ok(Arc::new(Store { does: text("does"), certificate }))
+}
+
+/// The names for which filters wait, one entry for each.
+static WAITING: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// A filter waits for the certificate of a name, until this is dropped.
+struct Waiting(String);
+
+impl Waiting {
+    fn start(name: Option<&str>) -> Self {
+        let name = name.unwrap_or_default().to_owned();
+        WAITING.lock().unwrap().push(name.clone());
+        Self(name)
+    }
+
+    fn count(name: &str) -> usize {
+        WAITING.lock().unwrap().iter().filter(|waiting| *waiting == name).count()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut all = WAITING.lock().unwrap();
+        let place = all.iter().position(|name| *name == self.0).unwrap();
+        all.swap_remove(place);
+    }
 }
 
 impl Store {
@@ -94,6 +127,13 @@ impl Filter for Store {
                 CertificateDecision::Fail("no store".to_owned())
             })),
             "never" => CertificateStep::Wait(Box::pin(std::future::pending())),
+            "counted" => {
+                let waiting = Waiting::start(cx.server_name);
+                CertificateStep::Wait(Box::pin(async move {
+                    let _waiting = waiting;
+                    std::future::pending().await
+                }))
+            }
             "panic" => panic!("on purpose"),
             "foreign" => CertificateStep::serve(ServerCertificate::new("not of the node")),
             "refuse" => answer(CertificateAnswer::Refuse(TlsAlert::UnrecognizedName)),
@@ -112,7 +152,7 @@ impl Filter for Store {
     }
 }
 
-/// An authority, the certificate of the configuration, and one that is supplied.
+/// An authority, the certificate of the configuration, and a supplied one.
 struct Keys {
     authority: Authority,
     configured: Issued,
@@ -142,7 +182,7 @@ impl Keys {
         }))
     }
 
-    /// Which certificate a client is shown.
+    /// The certificate presented to a client.
     async fn shown(&self, address: SocketAddr, name: &str, alpn: &[&str]) -> Result<&'static str> {
         let config = self.authority.client(None, alpn);
         let (shown, _) = handshake(address, name, config).await?;
@@ -200,7 +240,7 @@ async fn a_certificate_is_supplied_by_name() -> Result<()> {
         }
         let of_handshakes = failures(&world).into_iter().filter(|(kind, _)| ["filter", "client_tls"].contains(kind));
         assert_eq!(of_handshakes.collect::<Vec<_>>(), []);
-        // Clear text is answered as it is without filters.
+        // Clear text is handled in the same way as without filters.
         assert_eq!(H1Client::connect(world.https()).await?.get("/", NAME, &[]).await?.status, 400);
     }
     Ok(())
@@ -246,7 +286,7 @@ async fn a_failure_leads_to_the_certificates_of_the_configuration_or_closes() ->
             let yaml = keys.file(&echo, &[keys.instance(plugin, does)]);
             let world = changed(&yaml, |node| {
                 if does == "never" {
-                    node.limits.handshake_timeout_ms = 300;
+                    node.limits.handshake_timeout_ms = 1_000;
                 }
             })?;
             for address in [world.https(), world.stream(true)] {
@@ -282,7 +322,7 @@ async fn a_handshake_is_refused_with_an_alert() -> Result<()> {
     Ok(())
 }
 
-/// It cannot be told whom it is for, and must not pass by a filter that refuses handshakes.
+/// Its server name is unknown, and it must not bypass a filter that refuses handshakes.
 #[tokio::test]
 async fn a_client_hello_that_is_too_long_is_refused() -> Result<()> {
     let (echo, keys) = (EchoServer::start("e").await, Keys::new());
@@ -321,7 +361,7 @@ async fn a_challenge_is_answered_and_nothing_is_served() -> Result<()> {
     let settings = verify("on", keys.authority.cert_pem());
     let world = World::start(PLUGINS, &keys.file(&echo, &[keys.instance("store", "challenge")]), &settings)?;
     for address in [world.https(), world.stream(true)] {
-        // No client certificate is needed for it, unlike for everything else.
+        // It requires no client certificate, unlike all other connections.
         let (shown, socket) = handshake(address, NAME, keys.authority.client(None, &["acme-tls/1"])).await?;
         assert_eq!((shown == keys.supplied.cert, socket.alpn()), (true, Some(&b"acme-tls/1"[..])));
         assert!(H1Client::over(socket).get("/", NAME, &[]).await.is_err(), "the connection is closed");
@@ -370,7 +410,7 @@ async fn sessions_end_with_the_certificate_under_which_they_began() -> Result<()
             assert_eq!(found, expect, "{:?}, stream: {stream}, step {step}", version.version);
             assert_eq!(request(&world, stream, &nobody).await, Refused, "clients are verified");
         }
-        // Sessions under a certificate are void under another verification of clients.
+        // Sessions under a certificate are invalid under another client verification.
         world.apply_with(&first, &verify("optional", keys.authority.cert_pem()))?;
         for (who, expect) in [(&nobody, Full), (&nobody, Resumed), (&good, Full)] {
             assert_eq!(request(&world, stream, who).await, expect, "{:?}, stream: {stream}", version.version);
@@ -378,5 +418,117 @@ async fn sessions_end_with_the_certificate_under_which_they_began() -> Result<()
         world.apply_with(&first, &settings)?;
         assert_eq!(request(&world, stream, &nobody).await, Refused);
     }
+    Ok(())
+}
+
+/// The ClientHello of a client with this server name.
+fn client_hello(name: &'static str, config: Arc<ClientConfig>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    rustls::ClientConnection::new(config, name.try_into()?)?.write_tls(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A world with a manual clock.
+fn timed(clock: &Arc<ManualClock>, yaml: &str) -> Result<World> {
+    let options = Options { clock: Some(clock.clone()), ..Options::default() };
+    World::start_with(PLUGINS, yaml, &[STREAM], options)
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_the_waiting_of_a_filter() -> Result<()> {
+    const NAME: &str = "leaves.test";
+    let (echo, keys) = (EchoServer::start("e").await, Keys::new());
+    let clock = Arc::new(ManualClock::default());
+    let yaml = keys.file(&echo, &[keys.instance("store", "counted")]).replace(OTHER, NAME);
+    let world = timed(&clock, &yaml)?;
+    let hello = client_hello(NAME, keys.authority.client(None, &[]))?;
+    for address in [world.https(), world.stream(true)] {
+        for resets in [false, true] {
+            let mut tcp = TcpStream::connect(address).await?;
+            tcp.write_all(&hello).await?;
+            until("the filter to wait", || Waiting::count(NAME) == 1).await?;
+            if resets {
+                tcp.set_zero_linger()?;
+            } else {
+                // Early data of a client does not hide that it disconnects.
+                tcp.write_all(b"early").await?;
+            }
+            drop(tcp);
+            until("the future to be dropped", || Waiting::count(NAME) == 0).await?;
+        }
+    }
+    let counts = || world.engine().services().node.connections();
+    until("the connections to end", || counts().active == 0).await
+}
+
+/// A late ClientHello, the wait of a filter and the handshake together do not exceed the limit.
+#[tokio::test]
+async fn an_arrival_has_one_deadline() -> Result<()> {
+    const NAME: &str = "slow.test";
+    let (echo, keys) = (EchoServer::start("e").await, Keys::new());
+    let yaml = keys.file(&echo, &[keys.instance("store", "counted")]).replace(OTHER, NAME);
+    let hello = client_hello(NAME, keys.authority.client(None, &[]))?;
+    for stream in [false, true] {
+        let clock = Arc::new(ManualClock::default());
+        let world = timed(&clock, &yaml)?;
+        let address = if stream { world.stream(true) } else { world.https() };
+        let mut tcp = TcpStream::connect(address).await?;
+        until("the connection to be accepted", || world.engine().totals().accepted == 1).await?;
+        clock.advance(Duration::from_millis(7_000));
+        tcp.write_all(&hello).await?;
+        until("the filter to wait", || Waiting::count(NAME) == 1).await?;
+        let mut answer = Vec::new();
+        let ends = tcp.read_to_end(&mut answer);
+        while_time_passes("the end", &clock, Duration::from_millis(20), ends).await?.ok();
+        let passed_ms = clock.tick().millis();
+        assert!((10_000..11_000).contains(&passed_ms), "{passed_ms} ms, stream: {stream}");
+        assert!(!answer.is_empty(), "the handshake went on without the filter");
+    }
+    Ok(())
+}
+
+/// The rest of the ClientHello is still unread when the alert is sent.
+#[tokio::test]
+async fn the_alert_for_a_client_hello_that_is_too_long_arrives() -> Result<()> {
+    let (echo, keys) = (EchoServer::start("e").await, Keys::new());
+    let world = World::start(PLUGINS, &keys.file(&echo, &[keys.instance("store", "now")]), &[])?;
+    // Records of a ClientHello of 1 MiB.
+    let mut hello = vec![22, 3, 1, 64, 0, 1, 16, 0, 0, 3, 3];
+    hello.resize(5 + 16_384, 0);
+    for _ in 0..12 {
+        hello.extend([22, 3, 1, 64, 0]);
+        hello.resize(hello.len() + 16_384, 0);
+    }
+    let mut tcp = TcpStream::connect(world.https()).await?;
+    tcp.write_all(&hello).await?;
+    tcp.shutdown().await?;
+    let mut answer = Vec::new();
+    tcp.read_to_end(&mut answer).await?;
+    assert_eq!(answer, [21, 3, 3, 0, 2, 2, 40], "handshake_failure");
+    Ok(())
+}
+
+#[tokio::test]
+async fn listeners_with_an_identity_do_not_ask_filters() -> Result<()> {
+    let (echo, keys) = (EchoServer::start("e").await, Keys::new());
+    let domain = Domain::new("example.org");
+    let mut configuration =
+        World::compiled(PLUGINS, &keys.file(&echo, &[keys.instance("strict-store", "refuse")]), &[])?;
+    let ir = configuration.ir_mut();
+    domain.join(ir, "/far");
+    listener(ir, |listener| (listener.group, listener.tls) = (None, domain.server(&["/near"])));
+    configuration.secrets.merge(&known());
+    let world = World::of(PLUGINS, configuration)?;
+    assert!(keys.shown(world.https(), NAME, &[]).await.is_err(), "other listeners ask the filter, which refuses");
+    let all = world.engine().addresses();
+    let to = all.iter().find(|(listener, _)| listener.origin.id == LISTENER).context("it is open")?.1;
+    let mut near = Front::start(Ir::default());
+    let found = near.change(|ir| {
+        domain.join(ir, "/near");
+        route(ir, None, to, |backend, _| backend.tls = domain.client(&["/far"]));
+    });
+    assert_eq!(found, [""; 0]);
+    assert_eq!(H1Client::connect(near.own()).await?.get("/", NAME, &[]).await?.status, 200);
+    assert_eq!(echo.requests(), 1);
     Ok(())
 }

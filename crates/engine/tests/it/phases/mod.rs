@@ -1,5 +1,5 @@
-//! Phases of TLS handshakes, and phases between the request head and the response: parts of the request body, attempts, and response heads for which a
-//! filter waits or replies.
+//! Phases of TLS handshakes, and phases between the request head and the response: request body chunks, attempts, and
+//! response heads for which a filter waits or replies.
 
 mod attempts;
 mod certificates;
@@ -21,7 +21,7 @@ use tokio::task::yield_now;
 
 use crate::scene::one;
 
-/// Does what its parameter `does` names.
+/// Behaves as configured by its parameter `does`.
 static PROBE: PluginDef = PluginDef {
     name: "probe",
     summary: "Does what a test wants.",
@@ -35,7 +35,7 @@ static PROBE: PluginDef = PluginDef {
     lower: None,
 };
 
-/// Tells in `X-Status` and `X-Source` which response it has seen; after [`PROBE`] in the order.
+/// Reports the response it has seen in `X-Status` and `X-Source`; after [`PROBE`] in the order.
 static WITNESS: PluginDef =
     PluginDef { name: "witness", priority: 100, build: |_, _| Ok(Arc::new(Witness)), ..copy_of_probe() };
 
@@ -77,7 +77,7 @@ fn build(params: &Value) -> Result<Arc<dyn Filter>, BuildError> {
     Ok(Arc::new(Probe(params["does"].as_str().unwrap_or_default().to_owned())))
 }
 
-/// What was seen of the request body.
+/// The request body seen by the filter.
 #[derive(Default)]
 struct Seen {
     bytes: usize,
@@ -242,13 +242,13 @@ impl Sender {
     }
 }
 
-/// Which failures the node has counted.
+/// The failures counted by the node.
 fn failures(world: &World) -> Vec<(&'static str, u64)> {
     let all = world.engine().totals().failures.into_iter().map(|(kind, count)| (kind.label(), count));
     all.filter(|(_, count)| *count > 0).collect()
 }
 
-/// Waits until a failure of this kind was counted so often, and no other one.
+/// Waits until this kind of failure was counted this often, and no other kind.
 async fn only_failed(world: &World, label: &'static str, count: u64) -> Result<()> {
     if crate::scene::eventually(|| failures(world) == [(label, count)]).await {
         return Ok(());

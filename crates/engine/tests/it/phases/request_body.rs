@@ -1,4 +1,4 @@
-//! Filters that see the request body as it passes.
+//! Filters that process the request body as it is streamed.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn a_body_that_is_only_read_keeps_its_length() -> Result<()> {
         assert_eq!(report["body"]["text"], "some text");
         assert_eq!(response.header("x-seen"), Some("9 1"));
     }
-    // One whose length may change goes in chunks.
+    // A body whose length may change is sent in chunks.
     let world = super::world(&echo.url(), "upper", json!({ "retries": 0 }))?;
     for response in both(&world, "POST", b"some text").await? {
         let report = response.json();
@@ -73,7 +73,7 @@ async fn parts_pass_as_they_come() -> Result<()> {
         let world = world(&format!("http://{}", peer.address()), "upper", json!({ "retries": 0 }))?;
         let mut client = Sender::start(&world, h2, "POST").await?;
         client.part("the").await?;
-        // The rest goes through filters while the response is passed on.
+        // The rest passes through filters while the response is forwarded.
         ensure!(eventually(|| peer.received().concat().ends_with(b"THE\r\n")).await, "{:?}", peer.received());
         client.part(" end").await?;
         client.end().await?;
@@ -94,16 +94,16 @@ async fn a_filter_replies_in_the_middle() -> Result<()> {
         client.part("bad").await?;
         let response = client.response().await?;
         assert_eq!((response.status, &*response.text()), (422, "{\"message\":\"bad\"}"), "h2={h2}");
-        // The others see a response that was made here.
+        // The other filters see a local reply.
         assert_eq!((response.header("x-status"), response.header("x-source")), (Some("422"), Some("Local")));
     }
-    // Of a body that is at hand, nothing is sent.
+    // A buffered body is not sent.
     let requests = settled("the requests of the backend", || echo.requests()).await?;
     for response in both(&world, "PUT", b"a bad body").await? {
         assert_eq!(response.status, 422);
     }
     assert_eq!(echo.requests(), requests);
-    // A request whose body was read to its end leaves the connection in order.
+    // After a request body was read completely, the connection can be reused.
     let mut client = H1Client::connect(world.http()).await?;
     assert_eq!(client.request("POST", "/", "a", &[], b"a bad body").await?.status, 422);
     assert_eq!(client.request("POST", "/", "a", &[], b"a good body").await?.status, 200);
@@ -180,7 +180,7 @@ async fn a_body_over_its_limit_is_refused_whatever_filters_make_of_it() -> Resul
 
 #[tokio::test]
 async fn an_upstream_that_does_not_read_stops_the_client() -> Result<()> {
-    // It accepts by the system alone, and never reads.
+    // Only the kernel accepts the connection, and nothing reads from it.
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let world = world(&format!("http://{}", listener.local_addr()?), "upper", json!({ "retries": 0 }))?;
     let mut client = H1Client::connect(world.http()).await?;

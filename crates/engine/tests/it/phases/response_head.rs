@@ -1,4 +1,4 @@
-//! Filters that wait or reply when the response head is here.
+//! Filters that wait or reply in the response head phase.
 
 use anyhow::{Result, ensure};
 use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step, World};
@@ -17,7 +17,7 @@ async fn a_response_waits_for_a_filter() -> Result<()> {
     let h2 = H2Client::connect(world.http()).await?.request("GET", "a", "/", &[BYTES], b"").await?;
     for response in [h1, h2] {
         assert_eq!((response.status, response.header("x-later")), (200, Some("1")));
-        // The body is what the filter asked for after it had waited.
+        // The body was processed as requested by the filter after its wait.
         assert_eq!((response.body.len(), response.body.last()), (6, Some(&b'+')));
         assert_eq!((response.header("x-status"), response.header("x-source")), (Some("200"), Some("Upstream")));
     }
@@ -34,7 +34,7 @@ async fn a_reply_takes_the_place_of_the_response() -> Result<()> {
             assert_eq!(response.header("x-reply"), Some("1"), "{does}");
             assert_eq!((response.header("x-status"), response.header("x-source")), (Some("403"), Some("Local")));
         }
-        // Both connections go on: the client's, and the one whose response was not wanted.
+        // Both connections are reused: the client's, and the one whose response was replaced.
         let mut client = H1Client::connect(world.http()).await?;
         for _ in 0..3 {
             assert_eq!(client.get("/", "a", &[BYTES]).await?.status, 403);
@@ -88,7 +88,7 @@ async fn a_failure_is_answered_once() -> Result<()> {
 #[tokio::test]
 async fn waiting_for_a_response_filter_has_an_end() -> Result<()> {
     let echo = EchoServer::start("e").await;
-    // The response to the failure goes through the filter, too.
+    // The response to the failure also passes through the filter.
     let settings = [("client_send_timeout", "200ms")];
     let plugins = json!([{ "name": "probe", "config": { "does": "response-never" } }]);
     let file = one(&echo.url(), json!({ "read_timeout": 300 }), json!({ "plugins": plugins }));

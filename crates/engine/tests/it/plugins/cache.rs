@@ -1,4 +1,4 @@
-//! proxy-cache: what is kept, what is not, and what clients see of it.
+//! proxy-cache: cached and uncached responses, as seen by clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Stage;
 
-/// A configuration with a memory of its own, and what `more` has.
+/// A configuration with its own memory, and the fields of `more`.
 fn cache(memory: &str, more: Value) -> Value {
     let mut config = json!({"strategy": "memory", "content_type": ["application/json"],
         "memory": {"dictionary_name": memory}});
@@ -200,7 +200,7 @@ async fn a_body_is_not_part_of_the_key() -> Result<()> {
 async fn names_with_underscores_are_no_way_into_the_entry_of_others() -> Result<()> {
     let mut stage = Stage::start(cache("respelled", json!({ "vary_headers": ["x-flavor"] })), json!({})).await?;
     let varies = ("X-Echo", "header:Vary=User-Agent");
-    // Servers like CGI see the same variable in all of these; others do not.
+    // CGI-like servers derive the same variable from all of these; other servers do not.
     let requests: [&[(&str, &str)]; 8] = [
         &[("User-Agent", "a")],
         &[("User_Agent", "a")],

@@ -1,4 +1,4 @@
-//! jwt: tokens of every family of algorithms, with keys of consumers and with a published key set.
+//! jwt: tokens of every algorithm family, with keys of consumers and with a published key set.
 
 use anyhow::Result;
 use aws_lc_rs::encoding::AsDer;
@@ -99,7 +99,7 @@ async fn tokens_of_every_family_are_verified() -> Result<()> {
         let refused = stage.get("/", &[("Authorization", &format!("Bearer {forged}"))]).await?;
         assert_eq!(refused.status, 401, "{algorithm}");
         assert_eq!(refused.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
-        // A token says by itself how it is signed; that must not choose what it is verified with.
+        // A token names its own algorithm, which must not determine the algorithm of verification.
         let other = if algorithm == "HS256" { "RS256" } else { "HS256" };
         let crossed = format!("Bearer {}", keys.token(other, "", &json!({"iss": issuer, "exp": LATER})));
         assert_eq!(stage.said("/", &[("Authorization", &crossed)]).await?, "401 Invalid algorithm", "{algorithm}");

@@ -103,7 +103,7 @@ async fn nodes_share_counters_in_redis() -> Result<()> {
         rate(json!({"hour": limit, "policy": "redis", "fault_tolerant": tolerant,
             "redis": {"host": "127.0.0.1", "port": redis.address().port(), "timeout": 500}}))
     };
-    // The same service, served by two nodes: the counters belong to its id.
+    // The same service on two nodes: the counters are keyed by its id.
     let mut one = Stage::start(config(true, 3), json!({})).await?;
     let mut two = Stage::start(config(true, 3), json!({})).await?;
     let mut strict = Stage::start(config(false, 100), json!({})).await?;
@@ -149,7 +149,7 @@ async fn redis_counts_are_exchanged_in_the_background() -> Result<()> {
     for _ in 0..4 {
         assert_eq!(one.get("/", &[]).await?.status, 200);
     }
-    // What the other node has seen itself counts, too.
+    // The requests counted by the other node itself are included.
     let mut own = 0;
     let heard = cardinal_testkit::until_some("the other node to hear of the requests", async || {
         clock.advance(Duration::from_millis(50));
@@ -161,7 +161,7 @@ async fn redis_counts_are_exchanged_in_the_background() -> Result<()> {
     heard.await
 }
 
-/// A host that only the node's hosts file knows, and TLS that is verified by the node's certificate authorities.
+/// A host that is only in the node's hosts file, and TLS verified by the node's certificate authorities.
 #[tokio::test]
 async fn redis_is_reached_by_the_nodes_resolver_and_authorities() -> Result<()> {
     let Some(_) = tools!("redis-server") else { return Ok(()) };
@@ -189,7 +189,7 @@ async fn redis_is_reached_by_the_nodes_resolver_and_authorities() -> Result<()> 
         let settings = [
             ("dns_hostsfile", hosts.to_str().expect("a path")),
             ("lua_ssl_trusted_certificate", authorities.to_str().expect("a path")),
-            // Nobody answers here, so that no real server is asked.
+            // No DNS server is listening here, so no real server is queried.
             ("dns_resolver", "127.0.0.1:9"),
         ];
         let mut stage = Stage::with_settings(config, json!({}), &settings).await?;
@@ -235,7 +235,7 @@ async fn counting_goes_on_when_redis_was_restarted() -> Result<()> {
         assert_eq!(response.status, 200, "{}", response.text());
         response.header("x-ratelimit-remaining-hour").map(str::to_owned)
     });
-    // The server has forgotten counters and scripts.
+    // The server has lost its counters and scripts.
     assert_eq!(first.await?, "9");
     Ok(())
 }

@@ -228,7 +228,7 @@ async fn the_body_counts_once_in_the_size_of_a_request() -> Result<()> {
     let json_answer = ("X-Echo", "header:Content-Type=application/json");
     let collects_request = json!({"name": "request-transformer", "config": {"add": {"body": ["a:b"]}}});
     let collects_response = json!({"name": "response-transformer", "config": {"add": {"json": ["a:b"]}}});
-    // A POST is streamed; a PUT is held for another try, as far as no plugin collects it.
+    // A POST is streamed; a PUT is buffered for retries, unless a plugin buffers it.
     for (method, collecting) in [
         ("POST", vec![]),
         ("PUT", vec![]),

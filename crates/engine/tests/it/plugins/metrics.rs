@@ -1,4 +1,4 @@
-//! prometheus: what `/metrics` of the status listener says.
+//! prometheus: the content of `/metrics` on the status listener.
 
 use anyhow::Result;
 use cardinal_testkit::H1Client;

@@ -1,8 +1,9 @@
-//! Every plugin through the whole stack: a Kong file, real sockets, a backend that tells what reached it.
+//! All plugins through the whole stack: a Kong file, real sockets, a backend that reports the requests it received.
 
 mod auth;
 mod cache;
 mod cors;
+mod hmac;
 mod jwt;
 mod limits;
 mod logs;
@@ -29,7 +30,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// `service_plugins` stand on the service; the entries of `more` beside it in the file.
+    /// `service_plugins` are configured on the service; `more` is merged into the file.
     async fn start(service_plugins: Value, more: Value) -> Result<Self> {
         Self::with_settings(service_plugins, more, &[]).await
     }
@@ -41,7 +42,7 @@ impl Stage {
         Ok(Self { echo, world, client })
     }
 
-    /// A stage whose engine goes by this clock.
+    /// A stage whose engine uses this clock.
     async fn with_clock(service_plugins: Value, clock: Arc<dyn Clock>) -> Result<Self> {
         let echo = EchoServer::start("e").await;
         let options = Options { clock: Some(clock), ..Options::default() };
@@ -54,7 +55,7 @@ impl Stage {
         self.client.get(target, "a.test", fields).await
     }
 
-    /// The status and the message of the answer to a `GET`.
+    /// The status and the message of the response to a `GET`.
     async fn said(&mut self, target: &str, fields: &[(&str, &str)]) -> Result<String> {
         let response = self.get(target, fields).await?;
         if response.status == 200 {
@@ -68,7 +69,7 @@ impl Stage {
     }
 }
 
-/// A file with the service `s` at `url`, its route `r` for every path, and what `more` has.
+/// A file with the service `s` at `url`, its route `r` for all paths, and the tables of `more`.
 fn file(url: &str, service_plugins: Value, more: Value) -> String {
     let mut file = json!({"_format_version": "3.0", "services": [
         {"name": "s", "url": url, "routes": [{"name": "r", "paths": ["/"]}], "plugins": service_plugins}

@@ -1,4 +1,4 @@
-//! In which order plugins have their turns, and which of them have none.
+//! The order of plugins, and which of them run.
 
 use anyhow::Result;
 use cardinal_testkit::{H1Client, TempDir};
@@ -56,18 +56,19 @@ async fn who_answers_ends_the_access_phase_and_no_other() -> Result<()> {
 
 #[tokio::test]
 async fn turns_go_by_priority_not_by_place_in_the_file() -> Result<()> {
-    // Each of these answers; the one that goes first is seen.
+    // Each of these replies; the first one is observed.
     let instances = [
         ("cors", json!({}), 200, vec![("Origin", "http://o"), ("Access-Control-Request-Method", "GET")]),
         ("jwt", json!({}), 401, vec![]),
         ("key-auth", json!({}), 401, vec![]),
         ("basic-auth", json!({}), 401, vec![]),
+        ("hmac-auth", json!({}), 401, vec![]),
         ("ip-restriction", json!({"deny": ["127.0.0.1"], "status": 461}), 461, vec![]),
         ("request-size-limiting", json!({"allowed_payload_size": 0, "require_content_length": true}), 411, vec![]),
         ("acl", json!({"allow": ["x"]}), 401, vec![]),
         ("request-termination", json!({"status_code": 462}), 462, vec![]),
     ];
-    let challenge = ["", "Bearer", "Key", "Basic realm=\"service\"", "", "", "", ""];
+    let challenge = ["", "Bearer", "Key", "Basic realm=\"service\"", "hmac", "", "", "", ""];
     for first in 0..instances.len() {
         let mut list: Vec<Value> =
             instances[first..].iter().map(|(name, config, ..)| json!({"name": name, "config": config})).collect();
@@ -92,7 +93,7 @@ async fn instances_that_are_off_or_for_another_protocol_do_nothing() -> Result<(
                 "config": {"add": {"headers": ["X-On:1"]}}},
             {"name": "basic-auth", "enabled": false}
         ]),
-        // As in Kong, protocols tell requests from streams; among requests they make no difference.
+        // As in Kong, protocols distinguish requests from streams, but not requests from each other.
         json!({"plugins": [
             {"name": "ip-restriction", "protocols": ["tcp", "tls"], "config": {"deny": ["127.0.0.1"]}},
             {"name": "cors", "protocols": ["https"]}

@@ -1,4 +1,4 @@
-//! Which instance of a plugin serves a request, where it is configured in many places.
+//! The instance of a plugin that serves a request, if several are configured.
 
 use anyhow::Result;
 use cardinal_testkit::{EchoServer, H1Client, TempDir, World};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::plugins;
 
-/// All scopes, the one that goes first at the head (Kong: `kong/runloop/plugins_iterator.lua`).
+/// All scopes in order of precedence (Kong: `kong/runloop/plugins_iterator.lua`).
 const SCOPES: [&[&str]; 12] = [
     &["consumer", "route", "service"],
     &["consumer_group", "service", "route"],
@@ -22,29 +22,29 @@ const SCOPES: [&[&str]; 12] = [
     &[],
 ];
 
-/// How an instance shows that it was the one.
+/// The evidence that an instance ran.
 enum Sign {
     Status(u16),
     Header(&'static str, &'static str),
     /// A header at the backend.
     Told(&'static str),
-    /// A file in the case's folder gets a line.
+    /// A line in a file in the case's folder.
     File(&'static str),
     /// The backend is called at this path.
     Called(&'static str),
-    /// A line of the metrics starts so; `CODE` stands for the status.
+    /// A line of the metrics with this prefix; `CODE` stands for the status.
     Metric(&'static str),
 }
 
 struct Case {
     plugin: &'static str,
-    /// The instance under test; the other instances have `off`.
+    /// The instance under test; the other instances use `off`.
     on: Value,
     off: Value,
     sign: Sign,
-    /// Whether instances may be for consumers and their groups.
+    /// Whether instances may be scoped to consumers and consumer groups.
     consumers: bool,
-    /// Whether the client shows its key.
+    /// Whether the client sends its key.
     known: bool,
 }
 
@@ -56,32 +56,20 @@ fn without_consumers(plugin: &'static str, on: Value, off: Value, sign: Sign, kn
     Case { plugin, on, off, sign, consumers: false, known }
 }
 
-/// `DIR` and `URL` in a configuration become the case's folder and the backend.
+/// A plugin that refuses the client with its realm.
+fn challenging(plugin: &'static str, challenge: &'static str) -> Case {
+    let sign = Sign::Header("www-authenticate", challenge);
+    without_consumers(plugin, json!({"realm": "on"}), json!({"realm": "off"}), sign, false)
+}
+
+/// `DIR` and `URL` in a configuration are replaced by the case's folder and the backend.
 fn cases() -> Vec<Case> {
-    let realm = |realm: &str| json!({"realm": realm});
     vec![
         without_consumers("acl", json!({"deny": ["vip"]}), json!({"allow": ["vip"]}), Sign::Status(403), true),
-        without_consumers(
-            "basic-auth",
-            realm("on"),
-            realm("off"),
-            Sign::Header("www-authenticate", "Basic realm=\"on\""),
-            false,
-        ),
-        without_consumers(
-            "jwt",
-            realm("on"),
-            realm("off"),
-            Sign::Header("www-authenticate", "Bearer realm=\"on\""),
-            false,
-        ),
-        without_consumers(
-            "key-auth",
-            realm("on"),
-            realm("off"),
-            Sign::Header("www-authenticate", "Key realm=\"on\""),
-            false,
-        ),
+        challenging("basic-auth", "Basic realm=\"on\""),
+        challenging("hmac-auth", "hmac realm=\"on\""),
+        challenging("jwt", "Bearer realm=\"on\""),
+        challenging("key-auth", "Key realm=\"on\""),
         without_consumers(
             "cors",
             json!({"origins": ["http://on.test"]}),
@@ -139,7 +127,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// What a case is played on.
+/// The setup of a case.
 struct Scene {
     echo: EchoServer,
     folder: TempDir,
@@ -154,7 +142,7 @@ impl Scene {
         Ok(Self { echo, folder: TempDir::new("scopes"), world })
     }
 
-    /// Serves instances of the plugin at these scopes; the first one is the one under test.
+    /// Applies instances of the plugin at these scopes; the first one is the one under test.
     fn serve(&self, case: &Case, scopes: &[&[&str]]) -> Result<()> {
         let fill = |config: &Value| -> Result<Value> {
             let text = config.to_string().replace("DIR", &self.folder.path().display().to_string());
@@ -186,7 +174,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Whether the instance under test served a request; `code` is what the backend answers.
+    /// Whether the instance under test served a request; `code` is the backend's status.
     async fn shows(&self, case: &Case, code: usize) -> Result<bool> {
         let before = self.folder.read("on").len();
         let calls = |path: &str| self.echo.seen().iter().filter(|r| r.target == path).count();
@@ -231,7 +219,7 @@ async fn the_most_specific_instance_serves() -> Result<()> {
         for first in 0..scopes.len() {
             scene.serve(&case, &scopes[first..])?;
             let place = format!("{} at {:?}", case.plugin, scopes[first]);
-            // Statuses that the cache takes are few, so it always gets 200.
+            // Few statuses can be cached, so the cache always receives 200.
             let code = if case.plugin == "prometheus" { 220 + first } else { 200 };
             assert!(scene.shows(&case, code).await?, "{place} does not go before {:?}", &scopes[first + 1..]);
         }
@@ -285,13 +273,13 @@ async fn consumers_do_not_count_before_they_are_known() -> Result<()> {
             "plugins": [{"name": "correlation-id", "config": {"header_name": "X-Alice"}}]}]}),
     )
     .await?;
-    // correlation-id has its turn before key-auth.
+    // correlation-id runs before key-auth.
     let report = stage.get("/", &[("apikey", "k")]).await?.json();
     assert_eq!((super::told(&report, "x-all").len(), super::told(&report, "x-alice").len()), (1, 0));
     Ok(())
 }
 
-/// Each consumer may have an instance of its own, however many there are.
+/// Each consumer may have its own instance, in any number.
 #[tokio::test]
 async fn hundreds_of_consumers_have_their_own_instances() -> Result<()> {
     let echo = EchoServer::start("e").await;

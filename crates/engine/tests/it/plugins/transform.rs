@@ -61,7 +61,7 @@ async fn requests_are_changed_alike_for_every_client() -> Result<()> {
     check_request(&stage.client.response().await?.json())?;
     let mut client = stage.h2().await?;
     check_request(&client.request("POST", "a", target, &FIELDS, body.as_bytes()).await?.json())?;
-    // The connections go on.
+    // The connections stay open.
     assert_eq!(stage.get("/", &[]).await?.status, 200);
     assert!(stage.echo.failures().is_empty(), "{:?}", stage.echo.failures());
     Ok(())
@@ -137,7 +137,7 @@ async fn ids_are_made_kept_and_echoed() -> Result<()> {
     Ok(())
 }
 
-/// A header is chosen by comparing others, as in public configurations.
+/// A header is selected by comparing other headers, as in public configurations.
 #[tokio::test]
 async fn templates_compare_and_take_texts_apart() -> Result<()> {
     let template = "$((headers.authorization ~= nil and headers.authorization:sub(1, 9) ~= 'Bearer k_' and \
@@ -180,7 +180,7 @@ async fn a_template_that_cannot_be_evaluated_fails_the_request() -> Result<()> {
     ] {
         assert_eq!(stage.said("/", fields).await?, "500 An unexpected error occurred", "{fields:?}");
     }
-    // A client's pattern cannot keep a worker busy.
+    // A client's pattern cannot block a worker.
     let text = "a".repeat(4_000);
     let fields = [("X-User", "a@b"), ("X-Text", text.as_str()), ("X-Pattern", ".-b")];
     assert_eq!(stage.said("/", &fields).await?, "500 An unexpected error occurred");

@@ -1,4 +1,5 @@
-//! Requests with bodies: those that are held are sent again whole, others are not once they have begun to move.
+//! Requests with bodies: buffered bodies are sent again completely; other requests are not retried once their body has
+//! been partly forwarded.
 
 use anyhow::Result;
 use cardinal_ir::policy::{Retry, RetryCondition as On, RetryMethods};
@@ -16,13 +17,13 @@ fn any_method() -> Retry {
 /// The end of a body in chunks. Without its beginning it might be found at the end of a head whose last field ends in 0.
 const END: &str = "\r\n0\r\n\r\n";
 
-/// Reads a request whose body ends with this, and answers.
+/// Reads a request whose body ends with this text, and responds.
 fn after(end: &str, mut play: Play) -> Play {
     play[0] = Step::until(end);
     play
 }
 
-/// The body of what came on a connection.
+/// The body of the data received on a connection.
 fn body(received: &[u8]) -> String {
     let text = String::from_utf8_lossy(received);
     text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
@@ -56,7 +57,7 @@ async fn a_body_that_is_too_large_is_sent_once() -> Result<()> {
     Ok(())
 }
 
-/// A body without a length is passed on as it comes, and its beginning is kept.
+/// A body without a length is streamed, and its beginning is kept.
 #[tokio::test]
 async fn a_streamed_body_is_kept_while_it_is_small() -> Result<()> {
     let chunked = |size: usize| format!("{size:x}\r\n{}\r\n", "y".repeat(size));
@@ -78,8 +79,8 @@ async fn a_streamed_body_is_kept_while_it_is_small() -> Result<()> {
     Ok(())
 }
 
-/// The response that is to be dropped may come while the client still sends: what was read goes to the next endpoint, and
-/// then the rest.
+/// The response to be dropped may arrive while the client is still sending: the data read so far is sent to the next
+/// endpoint, followed by the rest.
 #[tokio::test]
 async fn a_streamed_body_goes_on_to_the_next_endpoint() -> Result<()> {
     let peer =
@@ -103,7 +104,7 @@ async fn a_streamed_body_goes_on_to_the_next_endpoint() -> Result<()> {
     Ok(())
 }
 
-/// Where the memory budget has no room, nothing is kept, and the request is sent once.
+/// If the memory budget is exhausted, nothing is kept, and the request is sent once.
 #[tokio::test]
 async fn without_memory_a_body_is_sent_once() -> Result<()> {
     let peer = ScriptedPeer::start(vec![after(END, with_status(503)), fine()]).await;

@@ -1,4 +1,4 @@
-//! Upstreams of HTTP/2: streams that are refused, reset or late, and gRPC.
+//! HTTP/2 upstreams: streams that are refused, reset or late, and gRPC.
 
 use anyhow::Result;
 use cardinal_ir::HttpVersion;
@@ -18,7 +18,7 @@ fn h2_world(server: &Server, retry: Retry) -> Result<World> {
     })
 }
 
-/// What the first request of each pair gets; the second one is answered.
+/// The response to the first request of each pair; the second one succeeds.
 #[derive(Clone, Copy, Debug)]
 enum First {
     Reset(Reason),
@@ -112,7 +112,7 @@ async fn calls_are_repeated_by_the_status_of_grpc() -> Result<()> {
         assert_eq!((reply.status, reply.messages), (0, vec![b"question".to_vec()]), "{code:?}");
         assert_eq!(retried(world.engine(), "grpc_status"), 2, "{code:?}");
     }
-    // Another status, more failures than tries, and a message that cannot be kept.
+    // Another status, more failures than attempts, and a message that is too long to keep.
     for (status, bad, size, expect) in [("5", 1, 8, 5), ("14", 3, 8, 14), ("14", 1, 100_000, 14)] {
         let server = grpc_server(status, bad).await;
         let world = h2_world(&server, policy(GrpcCode::Unavailable))?;
@@ -122,7 +122,7 @@ async fn calls_are_repeated_by_the_status_of_grpc() -> Result<()> {
     Ok(())
 }
 
-/// A call whose messages are answered one by one is not waited for: what has come is passed on, and is sent again.
+/// A streaming call is not buffered: its data is forwarded as it arrives, and is sent again.
 #[tokio::test]
 async fn a_streaming_call_is_repeated_while_it_is_under_way() -> Result<()> {
     let server = Server::start(None, |mut exchange: Exchange| async move {

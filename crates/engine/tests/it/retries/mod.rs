@@ -1,4 +1,4 @@
-//! Retries and timeouts as policies: what is sent again and what is not, and what ends a request.
+//! Retry and timeout policies: which requests are retried, and which limits end a request.
 
 mod bodies;
 mod http2;
@@ -46,7 +46,7 @@ fn world(address: SocketAddr, backend: impl Fn(&mut Backend)) -> Result<World> {
     World::of(plugins(), changed(&yaml, backend, |_| {})?)
 }
 
-/// So many tries after the first one, on these conditions.
+/// This number of retries, on these conditions.
 fn retry(attempts: u16, conditions: &[On]) -> Retry {
     Retry { attempts, conditions: conditions.to_vec(), ..Retry::default() }
 }
@@ -56,12 +56,12 @@ fn set(retry: Retry) -> impl Fn(&mut Backend) {
     move |backend| backend.retry = Some(Arc::clone(&retry))
 }
 
-/// Reads a request head and sends this; the connection ends after it.
+/// Reads a request head and sends this response; the connection ends after it.
 fn play(response: &str) -> Play {
     vec![Step::until("\r\n\r\n"), Step::send(response)]
 }
 
-/// A response whose connection is not used again.
+/// A response whose connection is not reused.
 fn with_status(status: u16) -> Play {
     play(&format!("HTTP/1.1 {status} X\r\nContent-Length: 5\r\nConnection: close\r\nX-First: 1\r\n\r\nfirst"))
 }
@@ -70,12 +70,12 @@ fn fine() -> Play {
     play("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 }
 
-/// Says nothing until the other side closes.
+/// Sends nothing until the other side closes.
 fn silent() -> Play {
     vec![Step::until("\r\n\r\n"), Step::Drain]
 }
 
-/// How often requests were sent again for this reason.
+/// Number of retries for this reason.
 fn retried(engine: &Engine, reason: &str) -> u64 {
     engine.totals().retries.iter().find(|(label, _)| *label == reason).map_or(0, |(_, count)| *count)
 }
@@ -137,7 +137,7 @@ async fn what_no_condition_names_is_not_sent_again() -> Result<()> {
     Ok(())
 }
 
-/// Without a policy for it, the value that the Kong front end lowers to leaves responses alone.
+/// Without a retry policy, the value lowered by the Kong front end does not drop responses.
 #[tokio::test]
 async fn retries_of_a_service_are_about_connections_alone() -> Result<()> {
     let peer = ScriptedPeer::start(vec![with_status(503), fine()]).await;
@@ -157,7 +157,7 @@ async fn the_last_response_is_that_of_the_client() -> Result<()> {
     let response = client.get("/", "a", &[]).await?;
     assert_eq!((response.status, response.text().as_str(), response.header("x-first")), (502, "first", Some("1")));
     assert_eq!((peer.connections(), retried(world.engine(), "status")), (3, 2));
-    // A retry that fails is answered for as any other failure.
+    // A failed retry is handled like any other failure.
     let peer = ScriptedPeer::start(vec![with_status(503), vec![Step::until("\r\n\r\n")], fine()]).await;
     let world = self::world(peer.address(), set(retry(5, &[On::ServerError])))?;
     let mut client = H1Client::connect(world.http()).await?;
@@ -167,7 +167,8 @@ async fn the_last_response_is_that_of_the_client() -> Result<()> {
     Ok(())
 }
 
-/// The rest of a dropped response is read if it is there, and the connection is used again; one that is long is closed.
+/// The rest of a dropped response is read if it has arrived, and the connection is reused; if it is long, the
+/// connection is closed.
 #[tokio::test]
 async fn a_dropped_response_leaves_the_connection_usable() -> Result<()> {
     let echo = EchoServer::start("e").await;
@@ -271,7 +272,7 @@ async fn a_budget_limits_retries() -> Result<()> {
     assert_eq!(client.get("/", "a", &[]).await?.status, 503);
     assert_eq!((peer.connections(), world.engine().totals().retry_budget_exhausted), (1, 1));
     assert_eq!(retried(world.engine(), "status"), 0);
-    // One at a time: a second request is not sent again while the first one's retry is in progress.
+    // One retry at a time: a second request is not retried while the retry of the first one is in progress.
     let peer = ScriptedPeer::start(vec![with_status(503), silent(), with_status(503), fine()]).await;
     let world = self::world(peer.address(), set(policy(1)))?;
     let mut first = H1Client::connect(world.http()).await?;
@@ -312,9 +313,9 @@ async fn a_response_that_names_a_wait_is_obeyed() -> Result<()> {
     let mut client = H1Client::connect(world.http()).await?;
     assert_eq!(client.get("/", "a", &[]).await?.status, 200);
     let after = SystemTime::UNIX_EPOCH.elapsed()?;
-    // The wall clock of a worker is compared once a second; a tick of the wheel is 20 ms.
+    // The wall clock of a worker is synchronized once per second; a slot of the wheel is 20 ms.
     assert!(after + Duration::from_millis(50) >= Duration::from_secs(now.as_secs() + 1), "{now:?} {after:?}");
-    // More than the maximum is not waited for.
+    // Delays above the maximum are not used.
     let peer = ScriptedPeer::start(vec![limited("Retry-After: 61"), fine()]).await;
     let world = self::world(peer.address(), set(by_headers(60_000)))?;
     let mut client = H1Client::connect(world.http()).await?;
@@ -374,7 +375,7 @@ async fn explain_shows_retries_and_timeouts() -> Result<()> {
     Ok(())
 }
 
-/// How long ago a clock was made.
+/// Time since the creation of a clock.
 fn elapsed(clock: &SystemClock) -> Duration {
     Duration::from_micros(clock.tick().0)
 }

@@ -1,4 +1,4 @@
-//! Timeouts of a request as a whole.
+//! Timeouts of a whole request.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn stream(stream_ms: u64) -> Timeouts {
     Timeouts { stream_ms, ..Timeouts::default() }
 }
 
-/// A response that comes byte by byte, for longer than the tests wait.
+/// A response that is sent byte by byte, for longer than the tests wait.
 fn trickle() -> Vec<Step> {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
     vec![Step::until("\r\n\r\n"), Step::send(head), Step::Trickle(vec![b'x'; 1_000], Duration::from_millis(20))]
@@ -89,7 +89,7 @@ async fn a_call_that_is_given_up_has_exceeded_its_deadline() -> Result<()> {
     Ok(())
 }
 
-/// After the response head there is no status any more: the client sees that the response is cut.
+/// After the response head, the status cannot change: the response is cut short.
 #[tokio::test]
 async fn a_response_that_is_not_complete_in_time_is_cut() -> Result<()> {
     let per_try = Retry { per_try_timeout_ms: 300, ..retry(3, &[On::PerTryTimeout, On::Timeout]) };
@@ -124,7 +124,7 @@ async fn a_response_that_keeps_coming_is_not_idle() -> Result<()> {
     Ok(())
 }
 
-/// The request timeout begins when the request is complete, the idle timeout has begun before.
+/// The request timeout starts when the request is complete; the idle timeout has started before.
 #[tokio::test]
 async fn a_request_that_is_slow_to_come() -> Result<()> {
     let echo = EchoServer::start("e").await;
@@ -156,7 +156,7 @@ async fn the_request_timeout_covers_all_tries() -> Result<()> {
     assert_eq!(client.get("/", "a", &[]).await?.status, 504);
     let tries = retried(world.engine(), "per_try_timeout") + 1;
     assert!((2..=4).contains(&tries), "{tries} tries");
-    // A wait that would outlast the request is not begun: the response is passed on.
+    // A delay that exceeds the request timeout is not started: the response is forwarded.
     let peer = ScriptedPeer::start(vec![limited("Retry-After: 30")]).await;
     let world = timed(peer.address(), request(5_000), Some(by_headers(60_000)))?;
     let mut client = H1Client::connect(world.http()).await?;
@@ -217,7 +217,7 @@ async fn websockets_end_when_they_are_idle_or_too_old() -> Result<()> {
     let open = async |world: &World| -> Result<WebSocket> {
         WebSocket::open(H1Client::connect(world.http()).await?, "/ws", "a", &[]).await
     };
-    // Silence ends it, as it ends a tunnel of nginx: without a failure.
+    // An idle timeout ends it without a failure, like a tunnel in nginx.
     let world = timed(echo.address(), Timeouts { request_ms: 50, ..idle(300) }, None)?;
     let mut socket = open(&world).await?;
     socket.send_text("hello").await?;
@@ -226,7 +226,7 @@ async fn websockets_end_when_they_are_idle_or_too_old() -> Result<()> {
     ensure!(!matches!(ended, Ok(Some(_))), "it is still open");
     assert!(eventually(|| world.engine().totals().serving == 0).await);
     assert_eq!(failed(world.engine(), "upstream_timeout"), 0);
-    // However busy it is, it ends with its lifetime.
+    // Even with constant traffic, it ends with its maximum lifetime.
     let world = timed(echo.address(), stream(400), None)?;
     let mut socket = open(&world).await?;
     let clock = SystemClock::new();
@@ -238,7 +238,7 @@ async fn websockets_end_when_they_are_idle_or_too_old() -> Result<()> {
     Ok(())
 }
 
-/// A client that stops sending is not waited for by one endpoint after the other.
+/// If the client stops sending, the request is not retried at other endpoints.
 #[tokio::test]
 async fn a_try_that_waits_for_the_client_is_not_repeated() -> Result<()> {
     let peer = ScriptedPeer::start(vec![silent()]).await;

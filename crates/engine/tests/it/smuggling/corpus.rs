@@ -1,11 +1,11 @@
-//! HTTP/1 requests that two readers may understand in two ways.
+//! HTTP/1 requests that two parsers may interpret differently.
 
-/// What must become of a case.
+/// The required outcome of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// An error, and the end of the connection; no complete request at the backend.
+    /// An error response and a closed connection; no complete request at the backend.
     Refused,
-    /// One request with a body of so many bytes, and then the next one.
+    /// One request with a body of this length, then the next request.
     Passed(usize),
     /// The same, but the connection ends after the response.
     PassedAndClosed(usize),
@@ -31,7 +31,7 @@ fn chunked(name: &'static str, body: &str, fate: Fate) -> Case {
     post(name, "Transfer-Encoding: chunked", body, fate)
 }
 
-/// A head as it is; its end is added.
+/// A head without its final line ends, which are added.
 fn head(name: &'static str, head: &str, fate: Fate) -> Case {
     Case { name, bytes: format!("{head}\r\n\r\n").into_bytes(), fate }
 }
@@ -99,7 +99,7 @@ fn codings() -> Vec<Case> {
     cases.push(post("tab after colon", "Transfer-Encoding:\tchunked", HELLO, Passed(5)));
     cases.push(post("other case", "tRANSFER-eNCODING: cHUNKED", HELLO, Passed(5)));
     cases.push(post("spaces around", "Transfer-Encoding:   chunked \t", HELLO, Passed(5)));
-    // A list may have empty members (RFC 9110 section 5.6.1.2); the backend gets none.
+    // A list may have empty members (RFC 9110 section 5.6.1.2), which are not forwarded.
     cases.push(post("comma before", "Transfer-Encoding: , chunked", HELLO, Passed(5)));
     cases.push(post("underscore", "Transfer_Encoding: chunked\r\nContent-Length: 5", "hello", Passed(5)));
     cases

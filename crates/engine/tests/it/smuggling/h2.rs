@@ -1,4 +1,4 @@
-//! HTTP/2 requests that would become something else in HTTP/1.1, sent as raw frames.
+//! HTTP/2 requests that could be interpreted differently in HTTP/1.1, sent as raw frames.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,12 +20,12 @@ const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// One connection, frame by frame.
+/// A connection with access to single frames.
 pub(crate) struct Frames {
     tcp: TcpStream,
 }
 
-/// What became of a stream.
+/// The outcome of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Outcome {
     /// First byte of the header block: an indexed `:status`.
@@ -55,13 +55,13 @@ impl Frames {
         self.send(HEADERS, END_HEADERS | if end { END_STREAM } else { 0 }, stream, block).await
     }
 
-    /// The first byte of the response's header block on the first stream; `None` when there is none.
+    /// The first byte of the response's header block on the first stream; `None` if there is no response.
     pub(crate) async fn one(&mut self) -> Result<Option<u8>> {
         let [first, _] = self.outcomes_of([false, true]).await?;
         Ok(first.status.filter(|_| !first.reset))
     }
 
-    /// A request: fields, a body unless it is `None`, trailers where there are any.
+    /// A request: fields, a body unless it is `None`, optional trailers.
     async fn request(&mut self, stream: u32, case: &Case) -> Result<()> {
         let ends = if case.body.is_none() && case.trailers.is_empty() { END_STREAM } else { 0 };
         self.send(HEADERS, END_HEADERS | ends, stream, &block(&case.fields)).await?;
@@ -75,12 +75,12 @@ impl Frames {
         Ok(())
     }
 
-    /// What becomes of both streams, until both are done or the connection ends.
+    /// The outcomes of both streams, once both have ended or the connection has.
     async fn outcomes(&mut self) -> Result<[Outcome; 2]> {
         self.outcomes_of([false; 2]).await
     }
 
-    /// The same of those that are not done yet.
+    /// The same for the streams that have not ended yet.
     async fn outcomes_of(&mut self, mut done: [bool; 2]) -> Result<[Outcome; 2]> {
         let mut outcomes = [Outcome::default(), Outcome::default()];
         while !(done[0] && done[1]) {
@@ -96,14 +96,14 @@ impl Frames {
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
             let at = if stream == 3 { 1 } else { 0 };
             match (head[3], stream) {
-                // The other side may have closed for what it still has to tell.
+                // The other side may have closed the connection already.
                 (SETTINGS, _) if head[4] & 1 == 0 => drop(self.send(SETTINGS, 1, 0, b"").await),
                 (PING, _) if head[4] & 1 == 0 => drop(self.send(PING, 1, 0, &payload).await),
                 (GOAWAY, _) => break,
                 (HEADERS, 1 | 3) => outcomes[at].status = outcomes[at].status.or(payload.first().copied()),
                 (DATA, 1 | 3) => outcomes[at].body.push_str(&String::from_utf8_lossy(&payload)),
                 (RST_STREAM, 1 | 3) => {
-                    // NO_ERROR after a complete response says that the rest of the request is not wanted.
+                    // NO_ERROR after a complete response means that the rest of the request is not needed.
                     outcomes[at].reset |= payload != [0; 4];
                     done[at] = true;
                 }
@@ -117,7 +117,7 @@ impl Frames {
     }
 }
 
-/// Fields in HPACK, each a literal that is not indexed, without Huffman coding.
+/// Fields in HPACK, each as a literal without indexing and without Huffman coding.
 pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in fields {
@@ -136,14 +136,14 @@ struct Case {
     fields: Vec<(&'static str, &'static str)>,
     body: Option<&'static str>,
     trailers: Vec<(&'static str, &'static str)>,
-    /// The line that the backend notes; `None` when it must not get anything.
+    /// The line that the backend records; `None` if it must not receive a request.
     passes: Option<&'static str>,
 }
 
 const PSEUDO: [(&str, &str); 4] = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/case")];
 const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Well-formed but for these further fields.
+/// Well-formed except for these additional fields.
 fn with(
     name: &'static str,
     more: &[(&'static str, &'static str)],
@@ -303,7 +303,7 @@ fn judge(case: &Case, own: &Outcome, next: &Outcome, seen: &Seen) -> Result<()> 
     ensure!(!cut.contains("smuggled") && !cut.contains("marker"), "a piece");
     match case.passes {
         Some(line) => ensure!(own.body == line && !own.reset, "not passed"),
-        // An error, or a reset, or the end of the connection; nothing that looks like success.
+        // An error response, a reset, or a closed connection; nothing that looks like success.
         None => ensure!(own.status.is_none_or(|status| status != 0x88), "passed"),
     }
     let mut expected: Vec<&str> = case.passes.into_iter().collect();
@@ -312,10 +312,10 @@ fn judge(case: &Case, own: &Outcome, next: &Outcome, seen: &Seen) -> Result<()> 
         ensure!(next.body == "GET /marker 0", "another answer to the marker");
         expected.push("GET /marker 0");
     } else {
-        // The marker may have been on its way when the connection was ended.
+        // The marker may have been in flight when the connection was closed.
         requests.retain(|line| *line != "GET /marker 0");
     }
-    // Streams are served side by side.
+    // Streams are served concurrently.
     requests.sort_unstable();
     expected.sort_unstable();
     ensure!(requests == expected, "other requests");

@@ -1,5 +1,5 @@
-//! Requests that two readers may understand in two ways: each is refused, or reaches the backend as exactly the request
-//! that was answered. What comes after it on the connection is always a request of its own.
+//! Requests that two parsers may interpret differently: each is rejected, or reaches the backend as exactly the request
+//! that received the response. Data after it on the connection is always a separate request.
 
 mod corpus;
 pub(crate) mod h2;
@@ -20,7 +20,7 @@ use recorder::{Recorder, Seen};
 
 const MARKER: &str = "GET /marker HTTP/1.1\r\nHost: marker\r\nConnection: close\r\n\r\n";
 
-/// A world in front of this backend that does not wait long for what does not come.
+/// A world in front of this backend with short timeouts.
 fn world(backend: SocketAddr) -> Result<World> {
     let file = json!({"_format_version": "3.0", "services": [{"name": "s", "url": format!("http://{backend}"),
         "retries": 0, "routes": [{"name": "r", "paths": ["/"]}]}]});
@@ -30,7 +30,7 @@ fn world(backend: SocketAddr) -> Result<World> {
     World::of(plugins(), configuration)
 }
 
-/// Sends a case and the marker on one connection; gives all complete responses.
+/// Sends a case and the marker on one connection; returns all complete responses.
 async fn play(world: &World, number: usize, case: &Case) -> Result<Vec<Response>> {
     let mut bytes = replace(&case.bytes, b"/case", format!("/case{number}").as_bytes());
     bytes.extend_from_slice(MARKER.as_bytes());
@@ -54,7 +54,7 @@ fn method(case: &Case) -> &'static str {
     if case.bytes.starts_with(b"POST") { "POST" } else { "GET" }
 }
 
-/// What the backend must have seen of a case, as lines.
+/// The expected requests at the backend for a case, as lines.
 fn expected(number: usize, case: &Case) -> Vec<String> {
     let own = |length| format!("{} /case{number} {length}", method(case));
     match case.fate {
@@ -99,8 +99,8 @@ fn judge(number: usize, case: &Case, responses: &[Response], seen: &Seen) -> Res
     Ok(())
 }
 
-/// Plays all cases before a real server that answers with `METHOD target`, and perhaps the length of the body. A server
-/// may answer before it has seen that a body is broken; then the connection ends after its answer.
+/// Runs all cases with a real server that responds with `METHOD target`, and possibly the length of the body. A server
+/// may respond before it detects a malformed body; the connection ends after its response then.
 async fn play_before(backend: SocketAddr, with_length: bool) -> Result<()> {
     let world = world(backend)?;
     for (number, case) in cases().iter().enumerate() {
@@ -128,7 +128,7 @@ async fn play_before(backend: SocketAddr, with_length: bool) -> Result<()> {
 #[tokio::test]
 async fn nginx_behind_us_sees_the_same_requests() -> Result<()> {
     let Some(_) = tools!("nginx") else { return Ok(()) };
-    // The outer server reads the whole request before it asks the inner one, whose answer tells what was read.
+    // The outer server reads the whole request before it calls the inner one, whose response reports what was read.
     let config = "log_format seen '$status $request_method $request_uri';\n\
         server { listen 127.0.0.1:PORT; keepalive_requests 100000; access_log DIR/seen seen;\n\
           location / { proxy_pass http://unix:DIR/inner; proxy_http_version 1.1; } }\n\
@@ -143,7 +143,7 @@ async fn nginx_behind_us_sees_the_same_requests() -> Result<()> {
     Ok(())
 }
 
-/// A server of another make, with its own reader of chunked bodies.
+/// A server with another implementation, including its own parser for chunked bodies.
 const PYTHON: &str = r#"
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -211,7 +211,7 @@ async fn connect_makes_no_tunnel() -> Result<()> {
         client.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n{MARKER}")).await?;
         let refused = client.response().await?;
         assert!(matches!(refused.status, 400..=499), "{target}: {}", refused.status);
-        // What follows is a request again, or nothing.
+        // The following data is a request, or nothing.
         if let Ok(next) = client.response().await {
             assert_eq!(next.text(), "GET /marker 0", "{target}");
         }
@@ -223,7 +223,7 @@ async fn connect_makes_no_tunnel() -> Result<()> {
 
 #[tokio::test]
 async fn pieces_may_come_at_any_time() -> Result<()> {
-    // Where the bytes are cut must not change how they are read.
+    // The division into reads must not change how the bytes are parsed.
     let recorder = Recorder::start().await;
     let world = world(recorder.address)?;
     let all = cases();
@@ -235,7 +235,7 @@ async fn pieces_may_come_at_any_time() -> Result<()> {
         for step in [1, 2, 7] {
             let mut client = H1Client::connect(world.http()).await?;
             for piece in bytes.chunks(step) {
-                // A refusal may come before the end.
+                // A rejection may arrive before the end.
                 let _sent = client.send(piece).await;
                 tokio::task::yield_now().await;
             }

@@ -1,4 +1,4 @@
-//! A backend with a reader of its own, stricter than any server and sharing no code with the gateway.
+//! A backend with its own parser, which is stricter than any server and shares no code with the gateway.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,20 +8,20 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What reached the backend.
+/// The data received by the backend.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     /// Complete requests: `METHOD target length`.
     pub(super) requests: Vec<String>,
-    /// Their heads and bodies, as they came.
+    /// Their heads and bodies, unchanged.
     pub(super) raw: Vec<String>,
-    /// What broke a rule.
+    /// Violations of rules.
     pub(super) errors: Vec<String>,
-    /// What connections ended with, inside a request.
+    /// Incomplete requests at the end of connections.
     pub(super) partial: Vec<String>,
 }
 
-/// The backend. It answers each request with the line that it notes of it.
+/// The backend. It responds to each request with the line that it records.
 pub(super) struct Recorder {
     pub(super) address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
@@ -49,7 +49,7 @@ impl Recorder {
         Self { address, seen, accepting }
     }
 
-    /// What came since the last call.
+    /// The data received since the last call.
     pub(super) fn take(&self) -> Seen {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -89,7 +89,7 @@ async fn serve(mut tcp: TcpStream, log: Arc<Mutex<Seen>>) {
     }
 }
 
-/// The first request in `bytes` and its length; `None` when it is not complete.
+/// The first request in `bytes` and its length; `None` if it is incomplete.
 fn read_request(bytes: &[u8]) -> Result<Option<(String, usize)>, String> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return if has_control(&without_line_ends(bytes)) { Err("a control byte".to_owned()) } else { Ok(None) };
@@ -135,7 +135,7 @@ fn read_request(bytes: &[u8]) -> Result<Option<(String, usize)>, String> {
     Ok(body.map(|(count, used)| (format!("{method} {target} {count}"), end + 4 + used)))
 }
 
-/// What a trailer must not be.
+/// Fields that are not allowed in trailers.
 const FORBIDDEN: [&str; 9] = [
     "content-length",
     "transfer-encoding",
@@ -148,7 +148,7 @@ const FORBIDDEN: [&str; 9] = [
     "content-type",
 ];
 
-/// Length of a chunked body, decoded and as it came; `None` when it is not complete.
+/// Length of a chunked body, decoded and encoded; `None` if it is incomplete.
 fn read_chunks(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
     let (mut at, mut count) = (0, 0);
     loop {
@@ -201,7 +201,7 @@ fn has_control(line: &[u8]) -> bool {
     line.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f)
 }
 
-/// Bytes of an unfinished head without its line ends.
+/// Bytes of an incomplete head without its line ends.
 fn without_line_ends(bytes: &[u8]) -> Vec<u8> {
     let mut lines = split(bytes).concat();
     if lines.last() == Some(&b'\r') {

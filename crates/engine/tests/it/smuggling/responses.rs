@@ -1,4 +1,4 @@
-//! Backends that say more than they were asked: nobody else gets it.
+//! Backends that send more than the response: the surplus must not reach another client.
 
 use anyhow::Result;
 use cardinal_testkit::{H1Client, H2Client, ScriptedPeer, Step, World};
@@ -9,7 +9,7 @@ use crate::plugins;
 const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
 const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine";
 
-/// A backend whose first connection answers so, and all others well.
+/// A backend that sends this response on its first connection, and valid ones on all others.
 async fn start(answer: &str) -> Result<(ScriptedPeer, World)> {
     let first =
         vec![Step::until("\r\n\r\n"), Step::send(answer), Step::until("\r\n\r\n"), Step::send(POISON), Step::Drain];
@@ -37,7 +37,7 @@ async fn what_comes_after_a_response_is_nobodys() -> Result<()> {
         let first = client.request(method, "/", "a", &[], b"").await?;
         assert!(first.status < 500 && !first.text().contains("poison"), "{answer:?}: {}", first.text());
         for _ in 0..4 {
-            // Two workers, so ask on several connections.
+            // There are two workers, so several connections are used.
             let mut other = H1Client::connect(world.http()).await?;
             for response in [client.get("/", "a", &[]).await?, other.get("/", "a", &[]).await?] {
                 assert_eq!((response.status, response.text().as_str()), (200, "fine"), "{method} {answer:?}");

@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use super::recorder::records;
 use super::setup::{Running, Setup, tcp_server, udp_server};
 
-/// Drains as the program does, from a thread without a runtime. How many connections were cut off.
+/// Drains like the binary, from a thread without a runtime. Returns the number of connections that were cut off.
 async fn drain(running: Running, budget: Duration) -> u64 {
     tokio::task::spawn_blocking(move || running.engine.drain(budget)).await.unwrap()
 }
@@ -32,7 +32,7 @@ async fn a_stream_goes_on_while_the_node_drains() -> Result<()> {
     tcp.read_exact(&mut [0; 2]).await?;
     let draining = drain(running, Duration::from_secs(20));
     let talking = async {
-        // Nobody new is taken from some moment on; whoever was there before notices nothing.
+        // From some time on, no new connections are accepted; existing ones are unaffected.
         within("the listener's end", async { while TcpStream::connect(address).await.is_ok() {} }).await?;
         tcp.write_all(b"hello").await?;
         tcp.shutdown().await?;

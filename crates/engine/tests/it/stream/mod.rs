@@ -1,4 +1,5 @@
-//! Stream routes: TCP, TLS opened and not, UDP. The IR is written by hand, so that nothing but the engine is tested.
+//! Stream routes: TCP, TLS terminated and passed through, UDP. The IR is built by the tests, so that only the engine is
+//! tested.
 
 mod drain;
 mod policies;

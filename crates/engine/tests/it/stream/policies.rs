@@ -1,4 +1,4 @@
-//! Policies about connections: TCP, TLS and UDP sessions.
+//! Policies for connections: TCP, TLS and UDP sessions.
 
 use anyhow::Result;
 use cardinal_ir::policy::{
@@ -24,7 +24,7 @@ fn rules(rules: Vec<AccessRule>) -> PolicySpec {
     PolicySpec::Authorization(Authorization { rules, ..Authorization::default() })
 }
 
-/// Whether a session is let in: the server behind says its name first.
+/// Whether a session is admitted: the server sends its name first.
 async fn is_admitted(running: &Running) -> Result<bool> {
     let mut tcp = TcpStream::connect(running.address()).await?;
     let mut name = [0; 4];
@@ -48,7 +48,7 @@ async fn tcp_sessions_are_authorized() -> Result<()> {
         (rules(vec![rule(AccessAction::Allow, network("127.0.0.0/8"))]), true),
         (rules(vec![rule(AccessAction::Allow, network("10.0.0.0/8"))]), false),
         (rules(vec![rule(AccessAction::Deny, network("127.0.0.1/32")), AccessRule::default()]), false),
-        // Nobody has proved an identity here.
+        // The client has not proved an identity here.
         (rules(vec![rule(AccessAction::Allow, identity)]), false),
         (rules(Vec::new()), false),
         (PolicySpec::Authorization(Authorization { shadow: true, ..Authorization::default() }), true),
@@ -70,7 +70,7 @@ async fn tcp_sessions_are_limited() -> Result<()> {
     Ok(())
 }
 
-/// Whether TLS ends here or at the upstream.
+/// For TLS terminated by the gateway and by the upstream.
 #[tokio::test]
 async fn tls_sessions_are_authorized_by_their_server_names() -> Result<()> {
     let authority = Authority::new("tests");
@@ -120,7 +120,7 @@ async fn udp_sessions_are_authorized() -> Result<()> {
             let count = within("an answer", client.recv(&mut buffer)).await??;
             assert!(buffer[..count].starts_with(b"s "));
         }
-        // The session is over, and an endpoint was asked only if the client may.
+        // The session has ended, and an endpoint was contacted only if the client is allowed.
         let record = &records(name, 1).await[0];
         assert_eq!((record.client, record.tries.1), (client.local_addr()?, usize::from(expect)), "{name}");
     }

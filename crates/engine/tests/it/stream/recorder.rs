@@ -1,4 +1,4 @@
-//! A plugin that remembers what the log phase told it, and closes sessions when asked to.
+//! A plugin that records its log phase, and rejects sessions if configured to.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use cardinal_sdk::{
 };
 use serde_json::Value;
 
-/// The plugin. Parameters: `name`, under which [`records`] finds what it saw, and `admit`.
+/// The plugin. Parameters: `name`, by which [`records`] finds its records, and `admit`.
 pub(super) static PLUGIN: PluginDef = PluginDef {
     name: "recorder",
     summary: "Remembers the sessions it saw.",
@@ -26,7 +26,7 @@ pub(super) static PLUGIN: PluginDef = PluginDef {
     lower: None,
 };
 
-/// A session, as the log phase saw it.
+/// A session, as seen by the log phase.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) wire: Wire,
@@ -34,15 +34,15 @@ pub(super) struct Record {
     pub(super) sni: Option<Box<str>>,
     pub(super) route: Option<Id>,
     pub(super) failure: Option<FailureKind>,
-    /// From the client, to it, to the upstream, from it.
+    /// Bytes from the client, to the client, to the upstream, from the upstream.
     pub(super) bytes: [u64; 4],
-    /// Attempts that failed, and all of them.
+    /// Numbers of failed attempts, and of all attempts.
     pub(super) tries: (usize, usize),
 }
 
 static SEEN: Mutex<Option<HashMap<String, Vec<Record>>>> = Mutex::new(None);
 
-/// The records of the instance of this name, once there are `count`.
+/// The records of the instance with this name, once there are `count`.
 pub(super) async fn records(name: &str, count: usize) -> Vec<Record> {
     let come = async || {
         let seen = SEEN.lock().unwrap().get_or_insert_default().get(name).cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! An IR written by hand, and the servers behind it.
+//! A builder for an IR, and the servers behind it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use super::recorder;
 use crate::secrets::{keep, known};
 
-/// An IR that grows. Routes that come first have the higher rank.
+/// An IR under construction. Earlier routes have a higher rank.
 #[derive(Default)]
 pub(super) struct Setup {
     pub(super) ir: Ir,
@@ -39,7 +39,7 @@ impl Setup {
         Origin::new("test", kind, self.id())
     }
 
-    /// A listener on a port that the system chooses.
+    /// Adds a listener on a port that the system assigns.
     pub(super) fn listener(&mut self, kind: ListenerKind, tls: bool) {
         self.node.listeners.push(Listener {
             name: "test".into(),
@@ -51,7 +51,7 @@ impl Setup {
         });
     }
 
-    /// A backend of one host, which can be changed before the engine starts.
+    /// Adds a backend with a single host, which can be changed before the engine starts.
     pub(super) fn backend(&mut self, address: SocketAddr, change: impl FnOnce(&mut Backend)) -> Id {
         let host = Host { host: address.ip().to_string().into(), port: address.port() };
         let mut backend = Backend {
@@ -98,7 +98,7 @@ impl Setup {
         Target::Cluster { id, port: 0, subset: Labels::default() }
     }
 
-    /// A route for these wire forms and server names (all when empty).
+    /// Adds a route for these wire forms and server names (all if empty).
     pub(super) fn route(&mut self, backend: Option<Id>, wires: &[Wire], snis: &[&str]) -> Id {
         let pattern = |name: &&str| match name.strip_prefix('*') {
             Some(suffix) => HostPattern::Suffix(suffix.into()),
@@ -127,7 +127,7 @@ impl Setup {
         id
     }
 
-    /// A certificate that the node serves for these names.
+    /// Adds a certificate for these names.
     pub(super) fn certificate(&mut self, issued: &Issued, names: &[&str]) {
         let origin = self.origin("certificates");
         let pairs = vec![KeyPair { chain: issued.cert_pem.as_str().into(), key: keep(&issued.key_pem) }];
@@ -135,7 +135,7 @@ impl Setup {
         self.ir.certificates.insert(origin.id, Certificate { origin, pairs, server_names });
     }
 
-    /// TLS with an upstream whose certificate this authority issued.
+    /// TLS with an upstream whose certificate this authority has issued.
     pub(super) fn trusting(&mut self, authority: &Authority) -> UpstreamTls {
         let origin = self.origin("ca_certificates");
         let id = origin.id;
@@ -145,7 +145,7 @@ impl Setup {
         UpstreamTls { verify: true, trust_bundles: vec![id], ..UpstreamTls::default() }
     }
 
-    /// A recorder for every session.
+    /// Records every session.
     pub(super) fn record(&mut self, name: &str, admit: bool) {
         let origin = self.origin("plugins");
         let filter = Filter {
@@ -158,13 +158,13 @@ impl Setup {
         self.ir.filter_sets.insert(set.origin.id, set);
     }
 
-    /// A policy for every session.
+    /// Adds a policy for every session.
     pub(super) fn policy(&mut self, spec: PolicySpec) {
         let origin = self.origin("policies");
         self.ir.policies.insert(origin.id, Policy { origin, spec, ..Policy::default() });
     }
 
-    /// Serves it.
+    /// Starts an engine with this setup.
     pub(super) fn start(self) -> Running {
         let options = Options { workers: 2, plugins: vec![&recorder::PLUGIN], ..Options::default() };
         let (engine, applied) =
@@ -181,13 +181,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Where its first listener is.
+    /// The address of its first listener.
     pub(super) fn address(&self) -> SocketAddr {
         self.engine.addresses()[0].1
     }
 }
 
-/// A server that ends when dropped.
+/// A server that is stopped when dropped.
 pub(super) struct Served {
     pub(super) address: SocketAddr,
     tasks: Vec<AbortHandle>,
@@ -199,7 +199,7 @@ impl Drop for Served {
     }
 }
 
-/// A server that says its name, gives back what it gets, and when its client has ended says how much that was.
+/// A server that sends its name, echoes its input, and sends the total number of bytes when its client has ended.
 pub(super) async fn tcp_server(name: &'static str, tls: Option<Arc<ServerConfig>>) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -207,7 +207,7 @@ pub(super) async fn tcp_server(name: &'static str, tls: Option<Arc<ServerConfig>
         while let Ok((tcp, _)) = listener.accept().await {
             let tls = tls.clone();
             drop(task::spawn("test connection", async move {
-                // How a client ends is what it is asked about, not its server.
+                // The tests check how the client ends, not its server.
                 match tls {
                     None => converse(name, tcp).await.ok(),
                     Some(config) => match TlsAcceptor::from(config).accept(tcp).await {
@@ -237,7 +237,7 @@ async fn converse(name: &str, mut io: impl AsyncRead + AsyncWrite + Unpin) -> st
     io.shutdown().await
 }
 
-/// A server that gives datagrams back with its name and the sender's port in front.
+/// A server that echoes datagrams with its name and the sender's port as a prefix.
 pub(super) async fn udp_server(name: &'static str) -> Served {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();

@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 use super::recorder::records;
 use super::setup::{Running, Setup, tcp_server};
 
-/// Sends `data`, ends, and reads to the end.
+/// Sends `data`, shuts down sending, and reads to the end.
 async fn talk(running: &Running, data: &[u8]) -> Result<Vec<u8>> {
     let tcp = TcpStream::connect(running.address()).await?;
     let (mut read, mut write) = tcp.into_split();
     let mut answer = Vec::new();
     let send = async {
-        // A session that is refused may be over before everything was sent.
+        // A rejected session may end before everything was sent.
         write.write_all(data).await.ok();
         write.shutdown().await.ok();
     };
@@ -37,7 +37,7 @@ async fn bytes_go_both_ways_and_ends_are_passed_on() -> Result<()> {
     let running = setup.start();
     let data: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
     let answer = talk(&running, &data).await?;
-    // The server says the total only after it has seen the client's end, and the client still hears it.
+    // The server sends the total only after the client has shut down sending, and the client still receives it.
     let expect = [b"one\n".as_slice(), &data, b"\n1000000"].concat();
     assert!(answer == expect, "{} of {} bytes", answer.len(), expect.len());
     let record = &records("tcp-both-ways", 1).await[0];
@@ -48,7 +48,7 @@ async fn bytes_go_both_ways_and_ends_are_passed_on() -> Result<()> {
     Ok(())
 }
 
-/// Much comes, then a little, then much again: the ways that bytes go by change in progress.
+/// Large and small amounts alternate: the forwarding method changes in between.
 #[tokio::test]
 async fn much_and_little_come_in_their_order() -> Result<()> {
     let server = tcp_server("one", None).await;

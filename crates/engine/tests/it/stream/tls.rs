@@ -40,7 +40,8 @@ impl AsyncWrite for Dribble {
     }
 }
 
-/// Asks for `name`, says hello, ends, and reads to the end. The certificate must be for that name and trusted.
+/// Connects with the server name `name`, sends a text, shuts down sending, and reads to the end. The certificate must
+/// be trusted and match the name.
 async fn talk(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Result<String> {
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
@@ -104,7 +105,7 @@ async fn the_server_name_decides_who_is_passed_through() -> Result<()> {
     let two = setup.backend(two.address, |_| {});
     let plain_backend = setup.backend(plain.address, |_| {});
     setup.route(Some(one), &[Wire::TlsPassthrough], &["a.example"]);
-    // Of higher rank than the passthrough route whose names it is one of.
+    // Of higher rank than the passthrough route whose names include this one.
     setup.route(Some(plain_backend), &[Wire::Tls], &["y.b.example"]);
     setup.route(Some(two), &[Wire::TlsPassthrough], &["*.b.example"]);
     setup.route(Some(plain_backend), &[Wire::Tls], &["c.example"]);

@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use super::recorder::records;
 use super::setup::{Running, Setup, udp_server};
 
-/// A client with an address of its own.
+/// A client with its own address.
 struct Client(UdpSocket);
 
 impl Client {
@@ -32,7 +32,7 @@ impl Client {
         Ok(buffer)
     }
 
-    /// Sends until an answer comes.
+    /// Sends until a response arrives.
     async fn insist(&self, data: &[u8]) -> Result<Vec<u8>> {
         let mut buffer = vec![0; 65_536];
         within("an answer", async {
@@ -61,13 +61,14 @@ async fn a_client_keeps_its_session() -> Result<()> {
     let backend = setup.backend(one.address, |backend| backend.target = target);
     setup.route(Some(backend), &[Wire::Udp], &[]);
     let running = setup.start();
-    // Clients stay: the system may give the port of one that left to the next one, which then has its session.
+    // Clients stay open: the system could assign the port of a closed one to the next one, which would then use its
+    // session.
     let (mut ports, mut clients) = (Vec::new(), Vec::new());
     for _ in 0..6 {
         let client = Client::connect(&running).await?;
         let first = text(&client.ask(b"hello").await?);
         let prefix = first.strip_suffix("hello").unwrap().to_owned();
-        // The same endpoint sees the same sender; a datagram without content is one, too.
+        // The endpoint sees the same sender for each datagram, including an empty one.
         assert_eq!(text(&client.ask(b"").await?), prefix);
         assert_eq!(text(&client.ask(b"again").await?), format!("{prefix}again"));
         assert!(!ports.contains(&prefix), "sessions share nothing");
@@ -132,7 +133,7 @@ async fn a_full_table_takes_newcomers_when_somebody_has_left() -> Result<()> {
     for client in &clients {
         client.0.send(b"x").await?;
     }
-    // Everybody is served in the end, at most two at a time.
+    // All clients are served in the end, at most two at a time.
     let answers = futures_util::future::try_join_all(clients.iter().map(|client| client.insist(b"x"))).await?;
     assert_eq!(answers.len(), 8);
     let overloaded =

@@ -1,4 +1,5 @@
-//! Records that break TLS after the handshake: the connection ends with a fatal alert (RFC 8446 sections 5.4 and 6.2).
+//! Records that violate TLS after the handshake: the connection ends with a fatal alert (RFC 8446 sections 5.4 and
+//! 6.2).
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -66,7 +67,7 @@ impl MessageEncrypter for Encrypter {
     }
 }
 
-/// The configuration of such a client, and what makes it send zeros instead of what it is given.
+/// The configuration of such a client, and the flag that makes it send zeros instead of its data.
 fn zeros(from: &Arc<ClientConfig>) -> (Arc<ClientConfig>, &'static AtomicBool) {
     let wanted: &'static AtomicBool = Box::leak(Box::default());
     let plain = aws_lc_rs::default_provider();
@@ -89,7 +90,7 @@ fn zeros(from: &Arc<ClientConfig>) -> (Arc<ClientConfig>, &'static AtomicBool) {
     (Arc::new(config), wanted)
 }
 
-/// How the connection ends: the alert, or `None` for one that ends without.
+/// How the connection ends: the alert, or `None` without one.
 async fn alert(mut socket: Socket) -> Result<Option<AlertDescription>> {
     let mut rest = Vec::new();
     let end = tokio::time::timeout(Duration::from_secs(5), socket.read_to_end(&mut rest)).await?;
@@ -105,7 +106,7 @@ async fn alert(mut socket: Socket) -> Result<Option<AlertDescription>> {
     }
 }
 
-/// What is sent before the bad record.
+/// The data sent before the bad record.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
     Idle,
@@ -166,7 +167,7 @@ async fn a_bad_record_is_answered_with_a_fatal_alert() -> Result<()> {
     for moment in MOMENTS {
         let alpn: &[&str] = if matches!(moment, Moment::Http2 | Moment::Http2Stream) { &["h2"] } else { &["http/1.1"] };
         let config = authority.client(None, alpn);
-        // A record that cannot be decrypted; more comes after it, which must not cost the client the alert.
+        // A record that cannot be decrypted; further data follows, which must not discard the alert.
         for more in [0, 3] {
             let mut socket = Socket::connect(world.https()).await?.start_tls("localhost", Arc::clone(&config)).await?;
             reach(&world, &mut socket, moment).await?;

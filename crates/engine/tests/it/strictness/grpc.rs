@@ -1,4 +1,4 @@
-//! What gRPC clients are told by the gateway itself: `grpc-status` and `grpc-message` (Kong).
+//! Local replies to gRPC clients: `grpc-status` and `grpc-message` (as in Kong).
 
 use anyhow::{Context as _, Result};
 use cardinal_testkit::{EchoServer, H1Client, H2Client, Response, ScriptedPeer, Step, World, frame, free_port};
@@ -54,7 +54,7 @@ async fn failures_have_the_status_and_the_text_of_kong() -> Result<()> {
         ("no service", no_service, &[], "/pkg.S/M", &[], (503, "14", "Unavailable")),
         ("no name", grpc("grpc://no-such.invalid:1", json!({})), &[], "/pkg.S/M", &[], (503, "14", "Unavailable")),
         (
-            // The upstream of a stream may answer before the limit is reached; this one never does.
+            // An upstream may respond to a streamed request before the limit is reached; this one never does.
             "body too large",
             grpc(&silent_url, json!({})),
             &[("client_max_body_size", "4")],
@@ -83,7 +83,7 @@ async fn failures_have_the_status_and_the_text_of_kong() -> Result<()> {
 
 #[tokio::test]
 async fn replies_of_plugins_have_their_text_or_the_name_of_the_status() -> Result<()> {
-    // Nothing answers before a limit of the body is reached.
+    // No response is sent before a limit of the body is reached.
     let silent = ScriptedPeer::start(vec![vec![Step::Drain]]).await;
     let up = format!("grpc://{}", silent.address());
     let stop = |status: u16, message: &str| json!({"name": "request-termination", "config": {"status_code": status, "message": message}});
@@ -121,7 +121,7 @@ async fn replies_of_plugins_have_their_text_or_the_name_of_the_status() -> Resul
     Ok(())
 }
 
-/// Other content types, and HTTP/1.1, get the answers of HTTP.
+/// Other content types, and HTTP/1.1, receive HTTP responses.
 #[tokio::test]
 async fn what_is_no_grpc_call_gets_no_grpc_status() -> Result<()> {
     let yaml = file(json!({ "services": [service_of(

@@ -1,4 +1,4 @@
-//! Upstreams that end lines in LF alone: what they say is understood, and passed on with CRLF.
+//! Upstreams that end lines with LF only: their responses are accepted, and forwarded with CRLF.
 
 use anyhow::Result;
 use cardinal_testkit::{H1Client, H2Client, ScriptedPeer, Step, World};
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::plugins;
 use crate::scene::{balanced, one, target, until_state};
 
-/// All that a client gets of a world whose backend answers so, on a connection that is closed after it.
+/// The complete response received by a client if the backend sends `answer`, on a connection that is closed after it.
 async fn raw(answer: &str) -> Result<String> {
     let peer = ScriptedPeer::start(vec![vec![Step::until("\r\n\r\n"), Step::send(answer)]]).await;
     let service = json!({ "retries": 0 });
@@ -41,7 +41,7 @@ async fn heads_and_chunks_with_bare_lf_are_passed_on_with_crlf() -> Result<()> {
         assert!(got.contains("\r\nX-A: 1\r\n") && got.contains("\r\nX-B: 2\r\n"), "{answer:?}: {got:?}");
         let (head, rest) = got.split_once("\r\n\r\n").unwrap();
         assert!(without_bare_lf(head) && without_bare_lf(rest), "{answer:?}: {got:?}");
-        // Chunks may be cut anew; what is in them may not.
+        // Chunks may be divided differently; their content may not change.
         let plain = |text: &str| text.replace("\r\n1\r\n", "\r\n").replace("1\r\no\r\nk\r\n", "2\r\nok\r\n");
         assert_eq!(plain(rest), plain(body), "{answer:?}: {got:?}");
     }
@@ -79,7 +79,7 @@ async fn other_line_ends_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// What follows such a response on its connection is nobody's, and a connection in order is used again.
+/// Data after such a response on its connection is discarded, and a valid connection is reused.
 #[tokio::test]
 async fn connections_go_on_after_bare_lf() -> Result<()> {
     let fine = "HTTP/1.1 200 OK\nContent-Length: 4\n\nfine";

@@ -1,4 +1,4 @@
-//! What is refused, and what is let pass, of both protocols: hosts, schemes, field values, upgrades, line ends, TLS.
+//! Accepted and rejected input, for both HTTP versions: hosts, schemes, field values, upgrades, line ends, TLS.
 
 mod alerts;
 mod grpc;
@@ -55,7 +55,7 @@ async fn hosts_are_read_alike_in_every_place() -> Result<()> {
         ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), host, 400).await?;
         ask(format!("GET / HTTP/1.0\r\nHost: {host}\r\n\r\n"), host, 400).await?;
         ask(format!("GET http://{host}/ HTTP/1.1\r\nHost: a\r\n\r\n"), host, 400).await.or_else(|error| {
-            // Of this one the authority ends at the slash, and the rest is a path.
+            // The authority of this one ends at the slash, and the rest is a path.
             if host == "x/y" { Ok(()) } else { Err(error) }
         })?;
         ask(format!("GET http://a/ HTTP/1.1\r\nHost: {host}\r\n\r\n"), host, 400).await?;
@@ -72,7 +72,7 @@ async fn hosts_are_read_alike_in_every_place() -> Result<()> {
     Ok(())
 }
 
-/// The first byte of the response's header block; `None` when the stream is reset or the connection ends.
+/// The first byte of the response's header block; `None` if the stream is reset or the connection ends.
 async fn h2(world: &World, fields: &[(&str, &str)]) -> Result<Option<u8>> {
     let mut frames = Frames::open(world.http()).await?;
     frames.headers(1, &block(fields), true).await?;
@@ -139,7 +139,7 @@ async fn schemes_are_those_of_the_connection() -> Result<()> {
         let mut client = H1Client::connect(world.http()).await?;
         assert_eq!(client.get(target, "a", &[]).await?.status, expect, "{target}");
     }
-    // A trusted proxy may have ended the client's TLS.
+    // A trusted proxy may have terminated the client's TLS.
     let world = World::start(plugins(), &yaml, &[("trusted_ips", "127.0.0.1")])?;
     assert_eq!(h2(&world, &request("https", Some("a"), &[])).await?, Some(OK));
     assert_eq!(h2(&world, &request("ftp", Some("a"), &[])).await?, Some(BAD_REQUEST));
@@ -176,7 +176,7 @@ async fn padded_values_are_malformed_in_http2() -> Result<()> {
     Ok(())
 }
 
-/// SETTINGS, and a response of these fields and trailers on the first stream.
+/// SETTINGS, and a response with these fields and trailers on the first stream.
 fn h2_response(fields: &[(&str, &str)], trailers: &[(&str, &str)]) -> Vec<u8> {
     let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
         let length = u8::try_from(payload.len()).expect("a short frame");
@@ -206,7 +206,7 @@ async fn padded_values_of_an_http2_upstream_are_malformed() -> Result<()> {
         let status = H1Client::connect(world.http()).await?.get("/", "a", &[]).await?.status;
         assert_eq!(status, expect, "{fields:?}");
     }
-    // After its head, the response is cut.
+    // The response is cut short after its head.
     let answer = h2_response(&[(":status", "200")], &[("x-trailer", "v ")]);
     let peer = ScriptedPeer::start(vec![vec![Step::until("SM\r\n\r\n"), Step::Send(answer), Step::Drain]]).await;
     let service = json!({ "tags": ["upstream-http2"], "retries": 0 });
@@ -234,18 +234,18 @@ async fn over_tls_the_version_is_that_of_alpn() -> Result<()> {
         let mut client = H1Client::connect_tls(world.https(), "localhost", authority.client(None, alpn)).await?;
         assert_eq!(client.get("/", "localhost", &[]).await?.status, 200, "{alpn:?}");
     }
-    // The reverse: HTTP/1.1 where HTTP/2 was agreed on gets GOAWAY, if anything, and no response.
+    // The reverse: HTTP/1.1 on a connection that negotiated HTTP/2 receives at most a GOAWAY, and no response.
     let socket = Socket::connect(world.https()).await?.start_tls("localhost", authority.client(None, &["h2"])).await?;
     assert_eq!(socket.alpn(), Some(b"h2".as_slice()));
     let mut client = H1Client::over(socket);
     client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
     let (mut socket, mut answer) = client.into_socket();
-    // How the connection ends is of no interest.
+    // It is irrelevant how the connection ends.
     let _end = socket.read_to_end(&mut answer).await;
     assert!(!answer.windows(8).any(|bytes| bytes == b"HTTP/1.1"), "{}", answer.escape_ascii());
     let mut h2 = H2Client::connect_tls(world.https(), "localhost", authority.client(None, &["h2"])).await?;
     assert_eq!(h2.request("GET", "localhost", "/", &[], b"").await?.status, 200);
-    // In the clear, HTTP/2 is spoken by prior knowledge.
+    // In clear text, HTTP/2 by prior knowledge is accepted.
     assert_eq!(H2Client::connect(world.http()).await?.request("GET", "a", "/", &[], b"").await?.status, 200);
     assert_eq!(echo.seen().len(), 4);
     Ok(())

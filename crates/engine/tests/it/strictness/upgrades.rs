@@ -1,4 +1,4 @@
-//! `Upgrade`: to which protocols a client may switch, and what an upstream may answer.
+//! `Upgrade`: the protocols to which a client may switch, and the responses allowed from an upstream.
 
 use anyhow::Result;
 use cardinal_testkit::{EchoServer, H1Client, H2Client, ScriptedPeer, Step, World};
@@ -13,7 +13,7 @@ async fn forwarded(world: &World, fields: &[(&str, &str)]) -> Result<Value> {
     Ok(response.json())
 }
 
-/// What arrives of these values of `Upgrade`.
+/// The values of `Upgrade` received by the backend.
 async fn upgrades(world: &World, values: &[&str]) -> Result<Vec<String>> {
     let mut fields = vec![("Connection", "Upgrade")];
     fields.extend(values.iter().map(|value| ("Upgrade", *value)));
@@ -64,7 +64,7 @@ async fn protocols_but_websocket_are_not_forwarded() -> Result<()> {
     ] {
         assert_eq!(upgrades(&world, values).await?, expect, "{values:?}");
     }
-    // What is not asked for in Connection is not asked for, and in HTTP/1.0 and HTTP/2 there is no way to ask.
+    // A field not listed in Connection is not a request for an upgrade, and HTTP/1.0 and HTTP/2 have no upgrades.
     for fields in [&[("Upgrade", "SPDY/3.1")][..], &[("Upgrade", "SPDY/3.1"), ("Connection", "keep-alive")]] {
         assert_eq!(sent_all(&forwarded(&world, fields).await?, "upgrade"), NOTHING);
     }
@@ -73,7 +73,7 @@ async fn protocols_but_websocket_are_not_forwarded() -> Result<()> {
 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ";
 
-/// Status of the answer to a request with these fields when the backend answers `101` with this protocol.
+/// Status of the response to a request with these fields if the backend responds `101` with this protocol.
 async fn answered(tags: &[&str], fields: &[(&str, &str)], protocol: &str) -> Result<u16> {
     let switch = if protocol.is_empty() {
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n".to_owned()
@@ -111,7 +111,7 @@ async fn only_what_was_asked_for_is_switched_to() -> Result<()> {
     Ok(())
 }
 
-/// `Connection: upgrade` goes with `Upgrade` (RFC 9110 section 7.8), whatever the upstream sent.
+/// `Connection: upgrade` is sent with `Upgrade` (RFC 9110 section 7.8), even if the upstream omits it.
 #[tokio::test]
 async fn responses_about_upgrades_are_complete() -> Result<()> {
     let respond = |head: &str| {
@@ -157,7 +157,7 @@ async fn http2_has_no_upgrades() -> Result<()> {
     let world = World::start(plugins(), &one(&format!("http://{}", peer.address()), service, json!({})), &[])?;
     let mut client = H2Client::connect(world.http()).await?;
     assert_eq!(client.request("GET", "a", "/", &[], b"").await?.status, 502);
-    // Extended CONNECT (RFC 8441) is not offered, and malformed.
+    // Extended CONNECT (RFC 8441) is not supported, and malformed.
     let mut frames = crate::smuggling::h2::Frames::open(world.http()).await?;
     let fields =
         [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a"), (":path", "/")];

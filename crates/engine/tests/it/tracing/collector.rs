@@ -1,4 +1,4 @@
-//! Collectors of spans on loopback: they answer what they are told, and hand on what they got.
+//! Span collectors on loopback, with scripted responses and recorded requests.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::proto::{ExportRequest, SpanMessage};
 
-/// A request that a collector got.
+/// A request received by a collector.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) method: String,
@@ -47,7 +47,7 @@ impl Received {
     }
 }
 
-/// What a gRPC collector answers.
+/// A response of a gRPC collector.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) status: u32,
@@ -56,7 +56,7 @@ pub(crate) struct Answer {
     pub(crate) message: Vec<u8>,
 }
 
-/// Listens until it is dropped.
+/// A collector, which listens until it is dropped.
 pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
     received: mpsc::Receiver<Received>,
@@ -70,7 +70,7 @@ impl Drop for Collector {
 }
 
 impl Collector {
-    /// One that gets HTTP/1.1 and gives these responses, in their order; then 200.
+    /// An HTTP/1.1 collector with these responses, in order; then 200.
     pub(crate) async fn http(responses: &[&str]) -> Self {
         let responses = Arc::new(Mutex::new(responses.iter().map(|text| (*text).to_owned()).collect::<VecDeque<_>>()));
         Self::start(move |tcp, received| {
@@ -83,7 +83,7 @@ impl Collector {
         .await
     }
 
-    /// One that gets gRPC and gives these answers, in their order; then OK.
+    /// A gRPC collector with these responses, in order; then OK.
     pub(crate) async fn grpc(answers: &[Answer]) -> Self {
         let answers = Arc::new(Mutex::new(answers.iter().cloned().collect::<VecDeque<_>>()));
         Self::start(move |tcp, received| {
@@ -154,7 +154,7 @@ async fn serve_grpc(
         let (request, mut respond) = request?;
         let (parts, mut body) = request.into_parts();
         let mut framed = Vec::new();
-        // The connection has to be driven while the body comes.
+        // The connection has to be driven while the body arrives.
         let reading = async {
             while let Some(part) = body.data().await {
                 let part = part?;

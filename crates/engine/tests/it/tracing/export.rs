@@ -1,4 +1,4 @@
-//! The way of spans to collectors that are slow, full or gone.
+//! Export of spans to collectors that are slow, full or unreachable.
 
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ async fn a_collector_that_is_down_costs_no_more_than_the_queue() -> Result<()> {
         ..SpanQueue::default()
     };
     let (world, _echo) = start(SpanExporter { url, queue, ..SpanExporter::default() }).await?;
-    // The first one is being delivered, which fails; five wait; the others were dropped.
+    // The first one is being delivered, which fails; five are queued; the others were dropped.
     requests(&world, 1).await?;
     let queued = || cardinal_sdk::queue::totals(&world.engine().services().shared);
     ensure!(eventually(|| queued().entries == 1).await, "{:?}", queued());
@@ -126,7 +126,7 @@ async fn a_collector_that_is_down_costs_no_more_than_the_queue() -> Result<()> {
     let dropped = full().await?;
     assert!((30..=32).contains(&dropped), "{dropped} spans of 15 requests, or 16 if the first had not been taken yet");
     assert_eq!(metric(&world, "cardinal_spans_exported_total").await?, 0);
-    // Requests are served as ever.
+    // Requests are still served.
     requests(&world, 1).await
 }
 

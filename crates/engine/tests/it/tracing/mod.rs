@@ -1,4 +1,4 @@
-//! Tracing: contexts from clients and to upstreams, spans, and their way to collectors.
+//! Tracing: trace contexts of clients and for upstreams, spans, and their export.
 
 mod collector;
 mod export;
@@ -29,7 +29,7 @@ fn telemetry(exporter: Option<SpanExporter>) -> Telemetry {
     Telemetry { origin, exporter, ..Telemetry::default() }
 }
 
-/// A configuration of this file with this tracing.
+/// A configuration of this file with these tracing records.
 fn configured(yaml: &str, records: Vec<Telemetry>) -> Result<Configuration> {
     let mut configuration = World::compiled(plugins(), yaml, &[("status_listen", "127.0.0.1:0")])?;
     for (number, record) in (1..).zip(records) {

@@ -1,4 +1,4 @@
-//! Contexts from clients and to upstreams, in all formats, and what is sampled.
+//! Trace contexts of clients and for upstreams, in all formats, and sampling.
 
 use anyhow::{Result, ensure};
 use cardinal_engine::explain::{Explainer, Question};
@@ -18,7 +18,7 @@ fn parent(flags: &str) -> String {
     format!("00-{TRACE}-{SPAN}-{flags}")
 }
 
-/// What reached the backend of a request with these fields, through this tracing.
+/// The request received by the backend for a request with these fields, with this tracing.
 async fn reached(record: Telemetry, fields: &[(&str, &str)]) -> Result<Value> {
     Ok(traced(record, fields).await?.1)
 }
@@ -58,7 +58,7 @@ async fn a_trace_is_started_or_continued() -> Result<()> {
     assert_eq!(spans[0].trace_state, "a=1,b=2");
     assert_ne!(trace, TRACE);
 
-    // A context that is malformed counts as none, and its state belongs to nothing.
+    // A malformed context is ignored, together with its state.
     let malformed = [("traceparent", "00-00000000000000000000000000000000-b7ad6b7169203331-01"), ("tracestate", "a=1")];
     let report = client.get("/x", "a", &malformed).await?.json();
     let (third, ..) = traceparent(&report)?;
@@ -112,12 +112,12 @@ async fn formats_are_read_and_written_as_configured() -> Result<()> {
     let jaeger = format!("{TRACE}:{SPAN}:0:1");
     check(&[Gcp], inject(&[Jaeger]), &[("x-cloud-trace-context", &*gcp)], &[("uber-trace-id", &jaeger)]).await?;
     check(&[Jaeger], inject(&[Ot]), &[("uber-trace-id", &*jaeger)], &[("ot-tracer-traceid", TRACE)]).await?;
-    // Preserved: the format that was found first, in the order of the setting; else the default.
+    // Preserved: the format that was found first, in the order of the setting; or else the default.
     check(&[B3, W3c], preserve(), &[w3c[0], ("b3", "1")], &[("b3", "*"), ("traceparent", w3c[0].1)]).await?;
     check(&[W3c, B3], preserve(), &[], &[("x-datadog-trace-id", "*"), ("traceparent", ""), ("b3", "")]).await?;
-    // Formats that are not extracted are not believed.
+    // Formats that are not extracted are ignored.
     check(&[], preserve(), &w3c, &[("x-datadog-trace-id", "*"), ("x-datadog-parent-id", "*")]).await?;
-    // Nothing is injected: the client's headers pass.
+    // Nothing is injected: the client's headers are forwarded.
     check(&[W3c], Vec::new(), &w3c, &[("traceparent", w3c[0].1)]).await?;
     Ok(())
 }
@@ -173,7 +173,7 @@ async fn the_decision_of_the_client_and_the_percentages_are_honoured() -> Result
         if expect == "00" {
             assert_eq!(span == SPAN, continued, "a span that nobody records does not come between others");
         } else {
-            // None of the requests before this one that were not sampled.
+            // The requests before this one were not sampled.
             assert_eq!(collector.next().await?.spans()?.0[0].trace(), trace, "{sampling:?} {field:?}");
         }
     }
@@ -256,12 +256,12 @@ async fn explain_says_what_is_traced_and_to_where() -> Result<()> {
     let head = decision.upstream_head.unwrap_or_default();
     let line = head.lines().find(|line| line.starts_with("traceparent: ")).unwrap_or_else(|| panic!("{head}"));
     assert!(line.contains(TRACE) && !line.contains(SPAN) && line.ends_with("-01"), "{line}");
-    // A request without a route is traced as well, and one whose client does not want it is not.
+    // A request without a route is traced as well, unless its client decided against it.
     let decision = explainer.decide(&question("http://a/none", &[("traceparent", &parent("00"))]), 3).await?;
     assert_eq!(decision.tracing.map(|tracing| tracing.sampled), Some(false));
     let (explainer, _) = Explainer::new(configured(&yaml, Vec::new())?, plugins())?;
     assert_eq!(explainer.decide(&question("http://a/x", &[]), 3).await?.tracing, None);
-    // What cannot be used is said before it is served.
+    // Unusable settings are reported before they are applied.
     let bad = telemetry(Some(cardinal_ir::SpanExporter { url: "collector".into(), ..to }));
     let found = configured(&yaml, vec![bad])?.validate(plugins())?;
     assert!(matches!(&found[..], [one] if one.to_string().contains("exporter: url")), "{found:?}");

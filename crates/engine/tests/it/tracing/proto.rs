@@ -1,4 +1,4 @@
-//! OTLP's messages as a collector reads them.
+//! OTLP messages, as parsed by a collector.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What spans say.
+//! The content of spans.
 
 use std::collections::BTreeMap;
 
@@ -153,7 +153,7 @@ async fn each_attempt_has_a_span() -> Result<()> {
     let targets = [target(echo.address()), target(([127, 0, 0, 1], dead).into())];
     let mut scene = Scene::start(&balanced(&targets, json!({}), json!({ "retries": 3 }))).await?;
     let mut client = H1Client::connect(scene.world.http()).await?;
-    // Of two requests one begins with the dead target.
+    // One of two requests starts with the target that is down.
     let mut retried = None;
     for _ in 0..2 {
         let report: Value = client.get("/", "a", &[]).await?.json();
@@ -179,7 +179,7 @@ async fn each_attempt_has_a_span() -> Result<()> {
 #[tokio::test]
 async fn failures_are_named() -> Result<()> {
     let answer = |text: &str| vec![Step::until("\r\n\r\n"), Step::send(text)];
-    // No answer; a part of one, of which the client has seen the beginning; an answer that says that something failed.
+    // No response; a partial response whose beginning the client has received; a response that reports a failure.
     let part = format!("HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n{}", "x".repeat(300_000));
     let plays =
         vec![vec![Step::until("\r\n\r\n")], answer(&part), answer("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")];
@@ -224,7 +224,7 @@ async fn a_tunnel_is_a_span_to_its_end() -> Result<()> {
     Ok(())
 }
 
-/// The span of a response that is dropped ends with it, and not with the wait for the next attempt.
+/// The span of a dropped response ends with the response, not with the delay before the next attempt.
 #[tokio::test]
 async fn a_dropped_response_ends_its_span() -> Result<()> {
     let answer = |text: &str| vec![Step::until("\r\n\r\n"), Step::send(text)];
@@ -251,7 +251,7 @@ async fn a_dropped_response_ends_its_span() -> Result<()> {
     assert_eq!((server.is_error(), first.is_error(), second.is_error()), (false, true, false));
     let status = |span: &SpanMessage| span.attributes()["http.response.status_code"].clone();
     assert_eq!((status(first), status(second)), ("503".to_owned(), "200".to_owned()));
-    // It was waited for a second between them.
+    // There was a delay of a second between them.
     assert!(first.end + 900_000_000 <= second.start, "{spans:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! HTTP/2 towards upstreams, gRPC included.
+//! HTTP/2 upstreams, including gRPC.
 
 mod server;
 
@@ -18,7 +18,7 @@ use crate::plugins;
 use crate::scene::{JSON, merged, one, outcome, sent, sent_all};
 pub(crate) use server::{Exchange, Server};
 
-/// A file for an upstream that speaks HTTP/2.
+/// A file for an HTTP/2 upstream.
 fn tagged(url: &str) -> String {
     one(url, json!({ "tags": ["upstream-http2"], "retries": 0 }), json!({}))
 }
@@ -85,7 +85,7 @@ async fn large_bodies_go_both_ways() -> Result<()> {
         assert_eq!(h1.get("/", "a", &[("X-Echo", "bytes:3000000")]).await?.body, large);
         assert_eq!(h2.request("GET", "a", "/", &[("x-echo", "bytes:3000000")], b"").await?.body, large);
     }
-    // What is sent comes back while more is being sent.
+    // Data is echoed while more is being sent.
     let mut exchange = h2.open("POST", "a", "/", &[("x-echo", "body:echo")], false).await?;
     let mut back = Vec::new();
     for (round, part) in large.chunks(100_000).enumerate() {
@@ -158,7 +158,7 @@ async fn streams_share_connections() -> Result<()> {
 
 #[tokio::test]
 async fn an_upstream_that_says_goodbye_is_connected_to_anew() -> Result<()> {
-    // Each connection serves two requests and then says GOAWAY, with the first one in progress.
+    // Each connection serves two requests and then sends GOAWAY, with the first one in progress.
     let (arrived, may_answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let (seen, gate) = (Arc::clone(&arrived), Arc::clone(&may_answer));
     let server = Server::start(Some(2), move |exchange| {
@@ -246,7 +246,7 @@ async fn a_reset_ends_the_request_and_no_other() -> Result<()> {
     whole.add_permits(1);
     assert_eq!(fine.response().await?.text(), "fine");
     let mut h1 = H1Client::connect(world.http()).await?;
-    // A response of which nothing has left yet may still be replaced.
+    // A response may still be replaced as long as nothing of it has been sent.
     assert!(h1.get("/at-once", "a", &[]).await.map_or(true, |response| response.status == 502));
     assert!(server.connections() <= 2, "a reset of a stream leaves the connection: {}", server.connections());
     Ok(())
@@ -374,7 +374,7 @@ async fn grpc_errors_arrive_as_they_are() -> Result<()> {
     );
     drop(server);
 
-    // What the gateway itself has to say to gRPC clients.
+    // Local replies to gRPC clients.
     let down = World::start(plugins(), &grpc(&format!("grpc://127.0.0.1:{}", free_port()), json!(["grpc"])), &[])?;
     let mut client = H2Client::connect(down.http()).await?;
     let mut call = client.open("POST", "a", "/pkg.S/Down", &fields, false).await?;

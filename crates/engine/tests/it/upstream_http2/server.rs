@@ -1,4 +1,4 @@
-//! An HTTP/2 server whose exchanges are written out.
+//! An HTTP/2 server with scripted exchanges.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use http::{Request, response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// The server. Dropping it ends the accepting.
+/// The server. Dropping it stops accepting.
 pub(crate) struct Server {
     address: SocketAddr,
     connections: Arc<AtomicU64>,
@@ -27,7 +27,7 @@ impl Drop for Server {
     }
 }
 
-/// One request and what becomes of it.
+/// A request and its response.
 pub(crate) struct Exchange {
     number: u64,
     request: Request<RecvStream>,
@@ -35,8 +35,9 @@ pub(crate) struct Exchange {
 }
 
 impl Server {
-    /// Starts one that does this with each request; after so many on a connection it says GOAWAY.
-    pub(crate) async fn start<F, D>(goodbye_after: Option<u64>, each: D) -> Self
+    /// Starts a server that runs `each` for each request; after `goaway_after` requests on a connection, it sends
+    /// GOAWAY.
+    pub(crate) async fn start<F, D>(goaway_after: Option<u64>, each: D) -> Self
     where
         D: Fn(Exchange) -> F + Send + Sync + 'static,
         F: Future<Output = Result<()>> + Send + 'static,
@@ -51,8 +52,8 @@ impl Server {
                 let (each, numbers) = (Arc::clone(&each), Arc::clone(&numbers));
                 let serving = task::spawn("http/2 connection", async move {
                     let each = move |exchange| each(exchange);
-                    // How it ends shows at the other side.
-                    serve(tcp, goodbye_after, &numbers, each).await.ok();
+                    // The other side detects how the connection ends.
+                    serve(tcp, goaway_after, &numbers, each).await.ok();
                 });
                 drop(serving);
             }
@@ -60,17 +61,17 @@ impl Server {
         Self { address, connections, accepting }
     }
 
-    /// Where it is, in the clear.
+    /// Its clear-text URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where it listens.
+    /// Its address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many connections came.
+    /// Number of connections received.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
     }
@@ -78,7 +79,7 @@ impl Server {
 
 async fn serve<F>(
     tcp: TcpStream,
-    goodbye_after: Option<u64>,
+    goaway_after: Option<u64>,
     numbers: &AtomicU64,
     each: impl Fn(Exchange) -> F,
 ) -> Result<()>
@@ -97,7 +98,7 @@ where
             }
         }));
         count += 1;
-        if goodbye_after == Some(count) {
+        if goaway_after == Some(count) {
             connection.graceful_shutdown();
         }
     }
@@ -114,7 +115,7 @@ impl Exchange {
         self.request.uri().path().to_owned()
     }
 
-    /// The whole request body.
+    /// The complete request body.
     pub(crate) async fn body(&mut self) -> Result<Vec<u8>> {
         let body = self.request.body_mut();
         let mut whole = Vec::new();
@@ -126,7 +127,7 @@ impl Exchange {
         Ok(whole)
     }
 
-    /// Sends a head; with `end` nothing else.
+    /// Sends a head; with `end`, nothing follows.
     pub(crate) fn respond(&mut self, head: response::Builder, end: bool) -> Result<SendStream<Bytes>> {
         Ok(self.respond.send_response(head.body(())?, end)?)
     }

@@ -1,4 +1,4 @@
-//! What is remembered of names: a state machine without I/O, driven by a clock that the caller reads.
+//! The DNS cache: a state machine without I/O; the caller supplies the time.
 //!
 //! | state of a name | a request gets |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | failure younger than its TTL | the stale answer if there is one, else the failure |
 //! | nothing | a fetch; all that ask meanwhile share it |
 //!
-//! As in Kong "no such name" forgets the stale answer; an empty answer, a server's failure or silence does not.
+//! As in Kong, "no such name" removes the stale answer; an empty answer, a server failure or a timeout does not.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,19 +20,19 @@ use super::DnsError;
 use super::answer::Records;
 use super::walk::{Fetched, Kind};
 
-/// A remembered answer.
+/// A cached answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Good {
     pub(super) records: Records,
     pub(super) expires: Tick,
 }
 
-/// What to do for a request. `F` is what requests wait on for a fetch in progress.
+/// How to handle a request. `F` is the handle on which requests wait for a fetch in progress.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step<F> {
-    /// Serve this.
+    /// Serve this answer.
     Serve(Good),
-    /// Serve this, and start a fetch that reports to [`DnsCache::fetched`].
+    /// Serve this answer, and start a fetch that reports to [`DnsCache::fetched`].
     ServeAndFetch(Good, F),
     /// Fail.
     Fail(DnsError),
@@ -42,7 +42,7 @@ pub(super) enum Step<F> {
     Fetch(F),
 }
 
-/// How long things are remembered, in milliseconds.
+/// Lifetimes of entries, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     stale_ms: u64,
@@ -66,9 +66,9 @@ struct Name<F> {
     good: Option<Kept>,
     bad: Option<(DnsError, Tick)>,
     fetch: Option<F>,
-    /// The record type that answered last.
+    /// The record type of the last answer.
     kind: Option<Kind>,
-    /// When the name was last asked for, in microseconds; atomic so that readers may write it.
+    /// Time of the last request for the name, in microseconds; atomic so that readers can update it.
     used: AtomicU64,
 }
 
@@ -92,7 +92,7 @@ impl<F: Clone> DnsCache<F> {
         Self { rules, names: HashMap::new(), fetches: 0 }
     }
 
-    /// A fresh answer. The fast path: needs no exclusive access.
+    /// A fresh answer. The fast path: needs only shared access.
     pub(super) fn peek(&self, host: &str, now: Tick) -> Option<Good> {
         let name = self.names.get(host)?;
         let kept = name.good.as_ref().filter(|kept| now < kept.good.expires)?;
@@ -100,8 +100,8 @@ impl<F: Clone> DnsCache<F> {
         Some(kept.good.clone())
     }
 
-    /// What may be served without waiting: a fresh or a stale answer, or a remembered failure. `None` when nothing is
-    /// known.
+    /// The result that can be served without waiting: a fresh or stale answer, or a cached failure. `None` if there is
+    /// none.
     pub(super) fn known(&self, host: &str, now: Tick) -> Option<Result<Good, DnsError>> {
         let name = self.names.get(host)?;
         if let Some(kept) = name.good.as_ref().filter(|kept| now < kept.stale_until) {
@@ -110,7 +110,7 @@ impl<F: Clone> DnsCache<F> {
         name.bad.map(|(error, _)| Err(error))
     }
 
-    /// When a fetch makes sense again: at the end of what is remembered; `now` when nothing is.
+    /// When the next fetch is useful: when the entry expires; `now` without an entry.
     pub(super) fn next(&self, host: &str, now: Tick) -> Tick {
         let Some(name) = self.names.get(host) else { return now };
         match (&name.bad, &name.good) {
@@ -120,12 +120,12 @@ impl<F: Clone> DnsCache<F> {
         }
     }
 
-    /// Which record type answered last, and whether any is known.
+    /// The record type of the last answer, if there was one.
     pub(super) fn last_kind(&self, host: &str) -> Option<Kind> {
         self.names.get(host).and_then(|name| name.kind)
     }
 
-    /// A request for a name. `start` makes what others wait on, when this request is to start a fetch.
+    /// Handles a request for a name. `start` creates the handle for waiting if this request has to start a fetch.
     pub(super) fn ask(&mut self, host: &str, now: Tick, start: impl FnOnce() -> F) -> Step<F> {
         if !self.names.contains_key(host) {
             self.make_room(now);
@@ -154,7 +154,7 @@ impl<F: Clone> DnsCache<F> {
         Step::Fetch(name.fetch.insert(start()).clone())
     }
 
-    /// Takes in what a fetch brought; returns what those that waited for it get.
+    /// Stores the result of a fetch; returns the result for the waiting requests.
     pub(super) fn fetched(
         &mut self,
         host: &str,
@@ -180,7 +180,7 @@ impl<F: Clone> DnsCache<F> {
                 name.kind = Some(fetched.kind);
                 Ok(good)
             }
-            // Nothing is known that could be remembered.
+            // The failure is not a property of the name, and is not cached.
             Err(error) if error.is_local() => {
                 name.good.as_ref().filter(|kept| now < kept.stale_until).map(|kept| kept.good.clone()).ok_or(error)
             }
@@ -200,18 +200,18 @@ impl<F: Clone> DnsCache<F> {
         self.names.get(host).is_some_and(|name| name.fetch.is_some())
     }
 
-    /// Fetches in progress.
+    /// Number of fetches in progress.
     pub(super) fn fetches(&self) -> usize {
         self.fetches
     }
 
-    /// Names held.
+    /// Number of names in the cache.
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Before a name is added: when the cache is full, the dead and then the least recently used sixteenth go.
-    /// Names with a fetch in progress stay; their number is limited elsewhere.
+    /// Makes room before a name is added to a full cache: removes expired entries, then the least recently used
+    /// sixteenth. Names with a fetch in progress stay; their number is limited elsewhere.
     fn make_room(&mut self, now: Tick) {
         if self.names.len() < self.rules.names_max {
             return;
@@ -241,7 +241,7 @@ impl<F> Name<F> {
         Self { good: None, bad: None, fetch: None, kind: None, used: AtomicU64::new(0) }
     }
 
-    /// Nothing of it can be served and nobody waits for it.
+    /// The entry has no usable answer and no waiters.
     fn dead(&self, now: Tick) -> bool {
         self.fetch.is_none()
             && self.good.as_ref().is_none_or(|kept| now >= kept.stale_until)

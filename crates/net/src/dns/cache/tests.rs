@@ -11,13 +11,13 @@ fn at(seconds: u64) -> Tick {
     Tick::from_millis(seconds * 1_000)
 }
 
-/// An answer told apart by its last byte.
+/// An answer identified by its last byte.
 fn found(n: u8, ttl_s: u32) -> Result<Fetched, DnsError> {
     let records = Records::One(Record::plain([10, 0, 0, n].into()));
     Ok(Fetched { records, ttl_s, kind: Kind::A })
 }
 
-/// A step in short: `serve 1`, `serve 1 + fetch`, `fail`, `wait`, `fetch`.
+/// The step as a short text: `serve 1`, `serve 1 + fetch`, `fail`, `wait`, `fetch`.
 fn ask(cache: &mut DnsCache<()>, seconds: u64) -> String {
     short(&cache.ask("a", at(seconds), || ()))
 }
@@ -57,7 +57,7 @@ fn an_expired_answer_is_served_while_a_new_one_is_fetched() {
     assert_eq!(ask(&mut cache, 10), "serve 1");
     cache.fetched("a", found(2, 10), at(11)).unwrap();
     assert_eq!(ask(&mut cache, 12), "serve 2");
-    // Beyond the stale time it is gone.
+    // After the stale time, the answer is removed.
     assert_eq!(ask(&mut cache, 81), "fetch");
 }
 
@@ -69,7 +69,7 @@ fn a_failing_server_does_not_take_a_stale_answer_away() {
     assert_eq!(ask(&mut cache, 20), "serve 1 + fetch");
     assert!(cache.fetched("a", Err(failed), at(20)).is_ok());
     assert_eq!(ask(&mut cache, 20), "serve 1");
-    // One second later it is worth another try.
+    // One second later, another attempt is made.
     assert_eq!(ask(&mut cache, 21), "serve 1 + fetch");
     assert_eq!(cache.fetched("a", Err(failed), at(70)), Err(failed));
     assert_eq!(ask(&mut cache, 70), "fail dns server error: 2 server failure");
@@ -110,7 +110,7 @@ fn the_least_recently_used_names_go_first() {
         cache.fetched(&format!("n{i}"), found(1, 1_000), at(0)).unwrap();
         assert!(cache.peek(&format!("n{i}"), Tick(i)).is_some());
     }
-    // The oldest is used again, so the next oldest go.
+    // The oldest name is used again, so the next oldest ones are evicted.
     assert!(cache.peek("n0", Tick(100)).is_some());
     assert_eq!(cache.ask("new", Tick(101), || ()), Step::Fetch(()));
     assert_eq!(cache.len(), 30);
@@ -127,7 +127,7 @@ fn dead_names_go_before_living_ones() {
     assert!(cache.peek("old", at(41)).is_some() && cache.peek("new", at(41)).is_some());
 }
 
-/// A naive memory of one name.
+/// A naive cache for one name.
 #[derive(Clone, Copy, Default)]
 struct Naive {
     good: Option<(u8, u64, u32)>,

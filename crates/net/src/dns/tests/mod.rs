@@ -1,4 +1,4 @@
-//! The resolver over a scripted wire and over real datagrams.
+//! Tests of the resolver with a scripted client and with real datagrams.
 
 mod scripted;
 mod wire;
@@ -24,7 +24,7 @@ fn dns(settings: &Resolver, clock: &Arc<ManualClock>, wire: impl Lookup) -> Dns 
     Dns::with_lookup(settings, Arc::clone(clock) as _, Handle::current(), Box::new(wire)).unwrap()
 }
 
-/// Addresses as text, with `/weight` where SRV gave one.
+/// Addresses as text, with `/weight` if an SRV record has one.
 fn text(result: &Result<Answer, DnsError>) -> String {
     match result {
         Ok(answer) => {
@@ -42,7 +42,7 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// Lets tasks that can run do so.
+/// Lets runnable tasks run.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;

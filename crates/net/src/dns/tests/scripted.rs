@@ -1,4 +1,4 @@
-//! Rules of resolution, over a wire that answers from a script.
+//! The rules of resolution, with a scripted DNS client.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::dns::{Data, Found, Kind};
 
-/// A wire that answers from a table, notes what it is asked, and can be made to wait.
+/// A DNS client that answers from a table, records queries, and can be paused.
 #[derive(Clone, Debug)]
 struct Script(Arc<Inner>);
 
@@ -49,12 +49,12 @@ impl Script {
         self.set(name, Kind::Srv, Ok(Found { data, ttl_s }));
     }
 
-    /// What was asked since the last call.
+    /// The queries since the last call.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.0.asked.lock().unwrap())
     }
 
-    /// Makes questions wait until `open`.
+    /// Pauses queries until `open`.
     fn close(&self) {
         self.0.gate.forget_permits(Semaphore::MAX_PERMITS);
     }
@@ -84,7 +84,7 @@ async fn types_are_tried_in_order_and_the_last_successful_one_first() {
     assert_eq!(text(&dns.resolve("A.example", 80).await), "10.0.0.1:80 10.0.0.2:80");
     assert_eq!(wire.asked(), ["a.example Srv", "a.example A"]);
     assert_eq!(text(&Ok(dns.cached("a.example", 81).unwrap())), "10.0.0.1:81 10.0.0.2:81");
-    // Expired for good: a new question, the type that answered first.
+    // Expired beyond the stale time: a new query, for the type of the last answer.
     clock.advance(seconds(100));
     assert!(dns.cached("a.example", 80).is_none());
     assert!(dns.resolve("a.example", 80).await.is_ok());
@@ -134,7 +134,7 @@ async fn srv_records_lead_to_the_addresses_of_the_preferred_targets() {
     let answer = answer.unwrap();
     let shared: Vec<(u32, &str)> = answer.addresses().map(|a| (a.shared_by, &**a.srv_target.unwrap())).collect();
     assert_eq!(shared, [(2, "one.example"), (2, "one.example"), (1, "two.example")]);
-    // The least TTL of all counts.
+    // The minimum TTL is used.
     assert_eq!(answer.expires().millis(), 50_000);
     assert!(!wire.asked().contains(&"later.example. A".to_owned()));
 }
@@ -177,7 +177,7 @@ async fn requests_for_one_name_share_a_question() {
     });
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(wire.asked(), ["a.example A"]);
-    // TTL 0: the next request asks again.
+    // TTL 0: the next request sends a query again.
     assert!(dns.cached("a.example", 80).is_none());
     assert!(dns.resolve("a.example", 80).await.is_ok());
     assert_eq!(wire.asked(), ["a.example A"]);
@@ -193,7 +193,7 @@ async fn too_many_lookups_at_once_are_refused() {
     let flying = futures_util::future::join_all(names.iter().map(|name| dns.resolve(name, 80)));
     let (_, ()) = tokio::join!(flying, async {
         assert_eq!(dns.resolve("one-too-many.example", 80).await.unwrap_err(), DnsError::Busy);
-        // Who only joins a lookup in progress is welcome.
+        // Requests that only join a lookup in progress are not limited.
         let (joined, ()) = tokio::join!(dns.resolve("n0.example", 80), async { wire.open() });
         assert!(joined.is_ok());
     });
@@ -251,7 +251,7 @@ async fn the_order_is_checked() {
     }
 }
 
-/// What a watch was told.
+/// The results reported to a watch.
 fn told(dns: &Dns, host: &str) -> (crate::dns::WatchGuard, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&told);
@@ -280,12 +280,12 @@ async fn a_watch_is_told_of_changes_only() {
     wire.asked();
     assert_eq!(step(9).await, [""; 0]);
     assert_eq!(wire.asked(), [""; 0]);
-    // Expired: asked again, same answer, no call.
+    // Expired: queried again; with the same answer, the callback is not called.
     assert_eq!(step(1).await, [""; 0]);
     assert_eq!(wire.asked(), ["a.example A"]);
     wire.a("a.example", 10, &["10.0.0.2"]);
     assert_eq!(step(10).await, ["10.0.0.2:80"]);
-    // A failing server: the stale answer stays for its time, then the failure is told, once.
+    // A failing server: the stale answer is kept for its time, then the failure is reported once.
     for kind in [Kind::Srv, Kind::A, Kind::Aaaa, Kind::Cname] {
         wire.set("a.example", kind, Err(DnsError::Server { code: 2 }));
     }

@@ -1,4 +1,4 @@
-//! The real client against a DNS server of a few lines on a loopback port.
+//! Tests of the real client with a minimal DNS server on a loopback port.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 use super::*;
 use crate::dns::Wire;
 
-/// Records by name and type; a name without any does not exist, `fail.test.` fails.
+/// Records by name and type; a name without records does not exist, `fail.test.` fails.
 #[derive(Debug, Default)]
 struct Zone {
     records: HashMap<(String, RecordType), Vec<(u32, RData)>>,
@@ -36,7 +36,7 @@ impl Zone {
             reply.metadata.response_code = ResponseCode::ServFail;
             return reply;
         }
-        // As a recursive server does, aliases are followed within the answer.
+        // Like a recursive server, it follows aliases within the answer.
         while let Some(alias) =
             self.records.get(&(name.clone(), RecordType::CNAME)).filter(|_| kind != RecordType::CNAME)
         {
@@ -88,7 +88,7 @@ fn zone() -> Zone {
     zone
 }
 
-/// Resolves a name over the wire: the addresses, and the seconds until the answer expires.
+/// Resolves a name with the real client: the addresses, and the seconds until the answer expires.
 async fn check(host: &str, expect: &str, ttl_s: u64) {
     let server = serve(Arc::new(zone())).await;
     let dns = dns(&settings(), &clock(), Wire::new(&[server]).unwrap());
@@ -127,7 +127,7 @@ async fn only_our_cache_remembers() {
         assert!(dns.resolve("a.test.", 80).await.is_ok());
         assert!(dns.resolve("a.test.", 80).await.is_ok());
         assert_eq!(zone.asked.lock().unwrap().len(), round);
-        // Past freshness and staleness.
+        // After the TTL and the stale time.
         clock.advance(seconds(1_000));
     }
 }
@@ -157,7 +157,7 @@ fn workers_ask_from_their_own_runtimes() {
             });
         }
     });
-    // With the control runtime gone nothing hangs.
+    // After the control runtime has ended, requests do not hang.
     drop(control);
     let worker = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert!(matches!(worker.block_on(dns.resolve("new.test.", 80)), Err(DnsError::Unreachable(_))));

@@ -1,11 +1,11 @@
-//! What a peer can make us do, and hold, is bounded.
+//! Limits on the work and memory that a peer can cause.
 
 use super::*;
 use crate::h2::driver::READ_MAX;
 use crate::h2::error::{Code, H2Error};
 use crate::h2::sending::OUT_MAX;
 
-/// How often it can be done before the connection ends, at one moment.
+/// Number of times that an action is possible before the connection ends, without elapsed time.
 fn until_calmed(mut act: impl FnMut(&mut Hand, u32)) -> u32 {
     let mut hand = Hand::new();
     for round in 0..100_000 {
@@ -32,7 +32,7 @@ fn streams_that_are_reset_at_once() {
     assert_eq!(rounds, 2_000);
 }
 
-/// Those that are reset count as long as they are worked on.
+/// Reset streams count as long as their tasks run.
 #[test]
 fn work_on_streams_that_are_reset_is_bounded() {
     let mut hand = Hand::new();
@@ -46,7 +46,7 @@ fn work_on_streams_that_are_reset_is_bounded() {
     assert!(resets.len() == 980 && resets.iter().all(|(_, code)| *code == Code::REFUSED_STREAM.0));
 }
 
-/// So that we reset them instead (CVE-2025-8671).
+/// Streams that the server itself has to reset (CVE-2025-8671).
 #[test]
 fn streams_that_we_are_made_to_reset() {
     let rounds = until_calmed(|hand, round| {
@@ -129,15 +129,15 @@ fn heads_over_the_limit_are_told_and_cost_no_memory() {
     let fields: Vec<(&str, &str)> = (0..90).map(|_| ("x-long-name", value.as_str())).collect();
     hand.request(1, true, &fields);
     let accepted = hand.accept();
-    assert!(accepted.facts.oversized && accepted.head.headers.capacity() < 32 * 1024);
-    // One byte each, of an entry that is long: a bomb.
+    assert!(accepted.info.oversized && accepted.head.headers.capacity() < 32 * 1024);
+    // References of one byte each to a long entry: a header bomb.
     let mut hand = Hand::new();
     let mut block = vec![0x82, 0x84, 0x86, 0x40, 1, b'a', 0x7f, 0x81, 0x1e];
     block.extend_from_slice(&[b'b'; 4_000]);
     block.extend_from_slice(&[0xbe; 10_000]);
     hand.send(kind::HEADERS, 5, 1, &block);
     let accepted = hand.accept();
-    assert!(accepted.facts.oversized && accepted.head.headers.capacity() < 32 * 1024);
+    assert!(accepted.info.oversized && accepted.head.headers.capacity() < 32 * 1024);
     assert_eq!(hand.state.dead, None);
 }
 
@@ -146,7 +146,7 @@ fn more_streams_than_allowed_are_refused() {
     let mut hand = Hand::new();
     (0..12).for_each(|at| hand.request(at * 2 + 1, false, &[]));
     assert_eq!(hand.codes(), (vec![(21, 7), (23, 7)], None));
-    // What comes on them was sent before the peer knew.
+    // These frames were sent before the peer received the resets.
     hand.send(kind::DATA, flag::END_STREAM, 23, b"late");
     assert_eq!(hand.codes(), (vec![], None));
     let slot = hand.accept().slot;
@@ -179,7 +179,7 @@ fn what_waits_to_leave_is_bounded() {
     assert!(hand.body(slot, b"more") > 0);
 }
 
-/// Slots, places in queues and memory of streams come back.
+/// Slots, queue entries and memory of streams are released.
 #[test]
 fn a_long_life_leaves_nothing_behind() {
     let mut hand = Hand::new();

@@ -14,15 +14,15 @@ fn a_goodbye_has_two_steps() {
     assert_eq!(frames.len(), 2);
     assert_eq!((frames[0].kind, frames[0].number(0), frames[0].number(4)), (kind::GOAWAY, 0x7fff_ffff, 0));
     assert_eq!(frames[1].kind, kind::PING);
-    // Opened before the client heard of it.
+    // Opened before the client received the GOAWAY.
     let late = hand.open(3, true);
-    // Another PING's answer means nothing.
+    // The acknowledgement of another PING has no effect.
     hand.send(kind::PING, flag::ACK, 0, &[0; 8]);
     assert_eq!(hand.state.leaving, Leaving::Announced);
     hand.send(kind::PING, flag::ACK, 0, &frames[1].payload);
     let frames = hand.frames();
     assert_eq!((frames[0].kind, frames[0].number(0), frames[0].number(4)), (kind::GOAWAY, 3, 0));
-    // Too late: not looked at, and not an error; the tables stay the same.
+    // Too late: ignored without an error; the header tables stay in sync.
     hand.request(5, false, &[("x", "y")]);
     hand.send(kind::DATA, flag::END_STREAM, 5, b"late");
     assert!(hand.frames().is_empty() && hand.state.accepted.is_empty());
@@ -31,7 +31,7 @@ fn a_goodbye_has_two_steps() {
         hand.state.release(slot, 0);
     }
     assert_eq!((hand.state.streams.used_count(), hand.state.dead), (0, None));
-    // An error after it does not speak of more streams than the goodbye did.
+    // A later error does not announce a higher last stream id than the GOAWAY did.
     hand.send(kind::PING, 0, 0, b"");
     let frames = hand.frames();
     let goaway = frames.iter().find(|f| f.kind == kind::GOAWAY).unwrap();
@@ -46,7 +46,7 @@ fn an_answer_before_the_request_is_over_ends_it_without_error() {
     hand.answer(slot, true);
     hand.state.release(slot, 0);
     assert_eq!(hand.codes(), (vec![(1, Code::NO_ERROR.0)], None));
-    // Late frames of it.
+    // Late frames of the stream.
     hand.send(kind::DATA, 0, 1, b"late");
     let block = hand.block(&[("x", "y")]);
     hand.send(kind::HEADERS, 5, 1, &block);
@@ -81,12 +81,12 @@ fn who_holds_a_stream_learns_of_its_end() {
     assert_eq!(hand.state.streams.get(slot).unwrap().error, hand.state.dead);
     assert!(hand.state.dead.is_some());
     hand.state.release(slot, 0);
-    // GOAWAY is the last thing that is said.
+    // GOAWAY is the last frame.
     let frames = hand.frames();
     assert_eq!(frames.last().unwrap().kind, kind::GOAWAY);
 }
 
-/// The slot of a stream may belong to another one when the rest of its DATA comes.
+/// The slot of a stream may belong to another one when the rest of its DATA arrives.
 #[test]
 fn data_of_a_stream_that_was_dropped_in_its_middle_goes_nowhere() {
     let mut hand = Hand::new();

@@ -15,7 +15,7 @@ use super::state::{Accepted, Role, Settings, State};
 pub(super) const SETTINGS: Settings =
     Settings { stream_window: 64 * 1024, connection_window: 256 * 1024, streams_max: 10, header_list_max: 8 * 1024 };
 
-/// What a frame was, when it is looked at.
+/// A parsed frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) kind: u8,
@@ -31,17 +31,17 @@ impl Frame {
     }
 }
 
-/// A server's state, and the client's side of it by hand.
+/// The state of a server, with a hand-written client side.
 pub(super) struct Hand {
     pub(super) state: State,
     pub(super) encoder: Encoder,
     pub(super) now_ms: u64,
-    /// Bytes that were not used: the beginning of a frame.
+    /// Unparsed bytes: the start of a frame.
     rest: Vec<u8>,
 }
 
 impl Hand {
-    /// After the introductions.
+    /// A connection after the prefaces.
     pub(super) fn new() -> Self {
         Self::with(SETTINGS)
     }
@@ -59,7 +59,7 @@ impl Hand {
         Self { state, encoder: Encoder::new(), now_ms: 1, rest: Vec::new() }
     }
 
-    /// Bytes from the client.
+    /// Passes bytes from the client.
     pub(super) fn give(&mut self, bytes: &[u8]) {
         if self.state.dead.is_some() {
             return;
@@ -70,7 +70,7 @@ impl Hand {
         }
     }
 
-    /// A frame from the client.
+    /// Passes a frame from the client.
     pub(super) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let mut bytes = Vec::new();
         frame::head(&mut bytes, payload.len(), kind, flags, stream);
@@ -83,7 +83,7 @@ impl Hand {
         let mut out = Vec::new();
         self.encoder.start(&mut out);
         for (name, value) in fields {
-            // A literal without indexing, as it stands.
+            // A literal field without indexing and without Huffman coding.
             out.push(0);
             for text in [name, value] {
                 assert!(text.len() < 127);
@@ -94,7 +94,7 @@ impl Hand {
         out
     }
 
-    /// A request with these fields besides the usual.
+    /// Sends a request with these fields in addition to the usual ones.
     pub(super) fn request(&mut self, stream: u32, end: bool, fields: &[(&str, &str)]) {
         let mut all = vec![(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
         all.extend_from_slice(fields);
@@ -106,20 +106,20 @@ impl Hand {
         self.state.accepted.pop_front().expect("a request")
     }
 
-    /// A request that is accepted: its slot.
+    /// Sends a request that is accepted; returns its slot.
     pub(super) fn open(&mut self, stream: u32, end: bool) -> u32 {
         self.request(stream, end, &[]);
         self.accept().slot
     }
 
-    /// Answers with a head.
+    /// Responds with a head.
     pub(super) fn answer(&mut self, slot: u32, end: bool) {
         let mut head = ResponseHead::new(200);
         assert!(head.headers.append(b"x", b"y"));
         self.state.send_response(slot, &head, end).unwrap();
     }
 
-    /// Sends a part of a body: how much was taken.
+    /// Sends part of a body; returns the number of bytes taken.
     pub(super) fn body(&mut self, slot: u32, bytes: &[u8]) -> usize {
         match self.state.poll_send(slot, &Context::from_waker(Waker::noop()), bytes) {
             std::task::Poll::Ready(sent) => sent.unwrap(),
@@ -127,7 +127,7 @@ impl Hand {
         }
     }
 
-    /// What the server has sent since it was last looked at.
+    /// The frames sent by the server since the last call.
     pub(super) fn frames(&mut self) -> Vec<Frame> {
         let out = std::mem::take(&mut self.state.out);
         self.state.base += out.len() as u64;
@@ -141,7 +141,7 @@ impl Hand {
         frames
     }
 
-    /// Codes of the streams that the server has reset, and of GOAWAY.
+    /// The codes of streams reset by the server, and of GOAWAY.
     pub(super) fn codes(&mut self) -> (Vec<(u32, u32)>, Option<u32>) {
         let frames = self.frames();
         let resets = frames.iter().filter(|f| f.kind == kind::RST_STREAM).map(|f| (f.stream, f.number(0))).collect();
@@ -155,8 +155,8 @@ fn a_request_and_its_answer() {
     hand.request(1, false, &[("content-length", "5"), ("cookie", "a=1"), ("x", "s p"), ("cookie", "b=2")]);
     hand.send(kind::DATA, flag::PADDED, 1, b"\x03helpad");
     hand.send(kind::DATA, flag::END_STREAM, 1, b"lo");
-    let Accepted { slot, head, facts } = hand.accept();
-    assert_eq!((facts.length, facts.oversized, facts.unreadable), (Some(5), false, false));
+    let Accepted { slot, head, info } = hand.accept();
+    assert_eq!((info.length, info.oversized, info.unreadable), (Some(5), false, false));
     assert_eq!((head.path(), head.authority()), (&b"/"[..], Some(&b"a"[..])));
     let fields: Vec<_> = head.headers.iter().map(|(n, v)| (str::from_utf8(n).unwrap(), v.to_vec())).collect();
     let text =
@@ -165,7 +165,7 @@ fn a_request_and_its_answer() {
     assert_eq!(head.headers.known(Name::ContentLength), Some(&b"5"[..]));
     assert_eq!(hand.state.streams.get(slot).unwrap().body.filled(), b"hello");
     hand.answer(slot, false);
-    // Parts of a body are one frame as long as nothing has left; the last one ends the stream.
+    // Body data is joined into one frame as long as nothing of it has been sent; the last part ends the stream.
     assert_eq!((hand.body(slot, b"wor"), hand.body(slot, b"ld")), (3, 2));
     hand.state.finish(slot, None).unwrap();
     let frames = hand.frames();

@@ -1,5 +1,5 @@
-//! Both roles against the `h2` crate as the other side: bodies and trailers of any size, through pipes, windows and
-//! turns of any size, by a seed.
+//! Both roles with the `h2` crate as the peer: bodies and trailers of any size, through pipes and windows of any size,
+//! with random scheduling from a seed.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ use crate::h2::{Code, H2, Server, Settings, Target, client};
 use crate::io::Io;
 use crate::tls::{ClientSettings, client_config, self_signed};
 
-/// Spawns, so that a panic is the test's when it is waited for.
+/// Spawns a task whose panic is propagated when it is awaited.
 #[allow(clippy::disallowed_methods, reason = "whoever waits for it sees the panic")]
 fn spawn_local<F: Future<Output: 'static> + 'static>(future: F) -> tokio::task::JoinHandle<F::Output> {
     tokio::task::spawn_local(future)
@@ -33,7 +33,7 @@ fn spawn_local<F: Future<Output: 'static> + 'static>(future: F) -> tokio::task::
 const SEEDS: u64 = 20;
 const STREAMS: usize = 12;
 
-/// Numbers by a seed.
+/// Random numbers from a seed.
 struct Dice(SeededRng);
 
 impl Dice {
@@ -85,7 +85,7 @@ fn run(test: impl AsyncFn(u64)) {
     }
 }
 
-/// Reads a body of ours to its end.
+/// Reads a body with this implementation.
 async fn read(stream: &mut H2, dice: &mut Dice) -> Result<Vec<u8>, NetError> {
     let mut whole = Vec::new();
     while poll_fn(|cx| stream.poll_body(cx)).await? {
@@ -97,7 +97,7 @@ async fn read(stream: &mut H2, dice: &mut Dice) -> Result<Vec<u8>, NetError> {
     Ok(whole)
 }
 
-/// Sends a body of ours.
+/// Sends a body with this implementation.
 async fn send(stream: &mut H2, mut bytes: &[u8], trailers: &HeaderList, dice: &mut Dice) -> Result<(), NetError> {
     while !bytes.is_empty() {
         let part = &bytes[..(1 + dice.below(30_000)).min(bytes.len())];
@@ -108,7 +108,7 @@ async fn send(stream: &mut H2, mut bytes: &[u8], trailers: &HeaderList, dice: &m
     stream.finish(Some(trailers))
 }
 
-/// Gives back what it gets, trailers and all, unless the other side loses interest.
+/// Echoes body and trailers, unless the other side cancels.
 async fn echo(stream: H2, seed: u64, part: usize) {
     if let Err(error) = try_echo(stream, &mut dice(seed, part + 500)).await {
         assert!(error.is_disconnect(), "{error}");
@@ -128,7 +128,7 @@ async fn try_echo(mut stream: H2, dice: &mut Dice) -> Result<(), NetError> {
     send(&mut stream, &whole, &trailers, dice).await
 }
 
-/// Reads a body of the crate's to its end.
+/// Reads a body with the crate.
 async fn read_theirs(receive: &mut h2::RecvStream) -> (Vec<u8>, Option<http::HeaderMap>) {
     let mut whole = Vec::new();
     while let Some(data) = receive.data().await {
@@ -139,7 +139,7 @@ async fn read_theirs(receive: &mut h2::RecvStream) -> (Vec<u8>, Option<http::Hea
     (whole, receive.trailers().await.unwrap())
 }
 
-/// Sends a body of the crate's.
+/// Sends a body with the crate.
 async fn send_theirs(mut send: h2::SendStream<Bytes>, bytes: Vec<u8>, trailers: Option<http::HeaderMap>) {
     let mut rest = Bytes::from(bytes);
     while !rest.is_empty() {
@@ -192,7 +192,7 @@ fn our_server_and_another_client() {
     });
 }
 
-/// Answers to frames fill the output, which leaves at once: what was not read meanwhile is read then.
+/// Responses to control frames fill the output, which is flushed immediately: input that was left unread is read then.
 #[test]
 fn a_full_output_that_empties_lets_reading_go_on() {
     const PINGS: usize = 15_000;
@@ -212,7 +212,7 @@ fn a_full_output_that_empties_lets_reading_go_on() {
     });
 }
 
-/// A connection to an upstream is over with whoever may use it, and with the last stream.
+/// A connection to an upstream ends when its last handle and its last stream are dropped.
 #[test]
 fn a_connection_that_nobody_has_ends() {
     run(async |seed| {
@@ -241,7 +241,8 @@ fn a_connection_that_nobody_has_ends() {
     });
 }
 
-/// gRPC servers that answer before the request is over reset the stream after their trailers: that is no flood.
+/// gRPC servers that respond before the end of the request reset the stream after their trailers: this is not counted
+/// as a flood.
 #[test]
 fn upstreams_may_end_each_call_with_a_reset() {
     run(async |seed| {
@@ -256,7 +257,7 @@ fn upstreams_may_end_each_call_with_a_reset() {
             while let Some(accepted) = connection.accept().await {
                 let (request, mut respond) = accepted.unwrap();
                 respond.send_response(http::Response::new(()), true).unwrap();
-                // Which the crate does with a request that was not read to its end.
+                // The crate resets a request that was not read completely.
                 drop((request, respond));
             }
         }));
@@ -270,7 +271,7 @@ fn upstreams_may_end_each_call_with_a_reset() {
     });
 }
 
-/// Vectors that are given back were taken: what is kept for later does not grow with the requests.
+/// Only lent vectors are returned to the pool, so that the pool does not grow with the number of requests.
 #[test]
 fn output_is_used_again() {
     run(async |seed| {
@@ -303,7 +304,7 @@ fn output_is_used_again() {
     });
 }
 
-/// A connection on which nothing comes is not used for more.
+/// A connection on which nothing arrives is not used for further requests.
 #[test]
 fn a_silent_connection_is_doubted() {
     run(async |seed| {
@@ -327,7 +328,7 @@ fn a_silent_connection_is_doubted() {
     });
 }
 
-/// What TLS has taken and the socket has not leaves, too.
+/// Data buffered by TLS but not taken by the socket is sent, too.
 #[test]
 fn over_tls_the_last_bytes_leave() {
     run(async |seed| {
@@ -361,7 +362,7 @@ fn over_tls_the_last_bytes_leave() {
         let request = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x84\x86\x41\x01a";
         near.write_all(&[PREFACE, b"\0\0\0\x04\0\0\0\0\0", request].concat()).await.unwrap();
         near.flush().await.unwrap();
-        // The server fills what there is between the two.
+        // The server fills the pipe between both sides.
         for _ in 0..1_000 {
             tokio::task::yield_now().await;
         }
@@ -387,7 +388,7 @@ async fn ask_ours(mut client: h2::client::SendRequest<Bytes>, seed: u64, part: u
     }
     let (response, send) = client.send_request(request, false).unwrap();
     if dice.below(6) == 0 {
-        // Somebody loses interest.
+        // One side cancels.
         turns(&mut dice).await;
         return drop((response, send));
     }

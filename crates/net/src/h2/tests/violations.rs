@@ -1,4 +1,4 @@
-//! What RFC 9113 forbids, frame by frame, and the code it is answered with.
+//! Violations of RFC 9113, frame by frame, and the resulting error codes.
 
 use super::*;
 use crate::h2::error::{Code, H2Error};
@@ -12,7 +12,7 @@ fn connection(code: Code, act: impl FnOnce(&mut Hand)) {
     assert!(matches!(hand.state.dead, Some(H2Error::Connection(found, _)) if found == code), "{:?}", hand.state.dead);
 }
 
-/// The stream ends with this code, and the connection goes on.
+/// The stream ends with this code, and the connection continues.
 fn stream(id: u32, code: Code, act: impl FnOnce(&mut Hand)) {
     let mut hand = Hand::new();
     act(&mut hand);
@@ -55,7 +55,7 @@ fn sizes() {
     }
     connection(Code::FRAME_SIZE_ERROR, |hand| hand.send(kind::SETTINGS, flag::ACK, 0, &[0; 6]));
     connection(Code::FRAME_SIZE_ERROR, |hand| hand.send(kind::HEADERS, 4 | flag::PRIORITY, 1, &[0; 4]));
-    // The head alone is enough.
+    // The frame header is enough.
     connection(Code::FRAME_SIZE_ERROR, |hand| hand.give(&[0, 0x40, 1, kind::DATA, 0, 0, 0, 0, 1]));
 }
 
@@ -131,7 +131,7 @@ fn settings() {
     ] {
         connection(code, |hand| hand.send(kind::SETTINGS, 0, 0, &parameter(name, value)));
     }
-    // A window that was opened, too, must not grow over the limit by it.
+    // Settings must not increase a window that was also increased by an update beyond the limit.
     connection(Code::FLOW_CONTROL_ERROR, |hand| {
         hand.open(1, false);
         hand.send(kind::WINDOW_UPDATE, 0, 1, &(i32::MAX as u32 - 65_535).to_be_bytes());
@@ -180,7 +180,7 @@ fn what_comes_after_the_end() {
         answered(hand);
         hand.request(1, true, &[]);
     });
-    // Numbers only grow.
+    // Stream ids only increase.
     connection(Code::STREAM_CLOSED, |hand| {
         hand.open(5, true);
         hand.request(3, true, &[]);
@@ -233,7 +233,7 @@ fn messages_that_are_malformed() {
         hand.send(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &block);
         assert_eq!(hand.codes(), (vec![(1, 1)], None), "{case:?}");
         assert!(hand.state.accepted.is_empty());
-        // The tables are still the same on both sides.
+        // The header tables are still in sync.
         hand.open(3, true);
     }
 }
@@ -256,13 +256,13 @@ fn heads_that_have_no_place_in_http_1() {
         let all = [&[(":method", "GET"), (":scheme", "http")][..], fields].concat();
         let block = hand.block(&all);
         hand.send(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &block);
-        assert_eq!(hand.accept().facts.unreadable, unreadable, "{fields:?}");
+        assert_eq!(hand.accept().info.unreadable, unreadable, "{fields:?}");
     }
     let mut hand = Hand::new();
     let block = hand.block(&[(":method", "CONNECT"), (":authority", "a:443")]);
     hand.send(kind::HEADERS, 4, 1, &block);
     let accepted = hand.accept();
-    assert_eq!((accepted.facts.unreadable, accepted.head.target()), (false, &b"a:443"[..]));
+    assert_eq!((accepted.info.unreadable, accepted.head.target()), (false, &b"a:443"[..]));
 }
 
 #[test]

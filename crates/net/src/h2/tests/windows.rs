@@ -1,4 +1,4 @@
-//! Flow control, both ways.
+//! Flow control in both directions.
 
 use super::*;
 
@@ -19,14 +19,14 @@ fn what_is_used_may_be_sent_again() {
     assert_eq!((window_updates(&frames, 1), window_updates(&frames, 0)), (64_000, 0));
     (0..4).for_each(|_| hand.send(kind::DATA, 0, 1, &[0; 16_000]));
     assert_eq!(hand.state.dead, None);
-    // The connection's window comes back, too.
+    // The connection's window is restored, too.
     hand.state.used_up(Some(slot), 64_000);
     (0..3).for_each(|_| hand.send(kind::DATA, 0, 1, &[0; 16_000]));
     hand.state.used_up(Some(slot), 48_000);
     assert!(window_updates(&hand.frames(), 0) >= 131_072);
 }
 
-/// Of streams that are dropped, reset, refused or unknown, with padding or without: nothing of the window is lost.
+/// No window is lost to streams that are dropped, reset, refused or unknown, with or without padding.
 #[test]
 fn the_window_of_the_connection_does_not_leak() {
     let mut hand = Hand::new();
@@ -47,7 +47,7 @@ fn the_window_of_the_connection_does_not_leak() {
                 hand.state.release(slot, 0);
             }
             3 => {
-                // Somebody has taken them and not used them.
+                // A handle has received them without consuming them.
                 let stream = hand.state.streams.get_mut(slot).unwrap();
                 let taken = std::mem::take(&mut stream.body);
                 hand.state.release(slot, taken.len());
@@ -75,7 +75,7 @@ fn nothing_is_sent_over_a_window() {
     hand.answer(slot, false);
     assert_eq!(hand.body(slot, &[0; 100]), 10);
     assert_eq!(hand.body(slot, &[0; 100]), 0);
-    // Taken back below nothing.
+    // The window becomes negative.
     hand.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 3]);
     hand.send(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 7]);
     assert_eq!(hand.body(slot, &[0; 100]), 0);
@@ -95,7 +95,7 @@ fn nothing_is_sent_over_a_window() {
     assert_eq!(hand.body(slot, &[0; 100]), 5);
 }
 
-/// Streams that wait for the same window get a frame each in turn.
+/// Streams that wait for the same window send one frame each in turn.
 #[test]
 fn streams_share_the_connection() {
     let mut hand = Hand::new();
@@ -106,7 +106,7 @@ fn streams_share_the_connection() {
     let mut sent = [0_usize; 5];
     let mut order = slots.clone();
     for _ in 0..2_000 {
-        // Each sends for as long as it may, as a task does, in the order in which they are woken.
+        // Each stream sends as much as it may, like a task, in the order of waking.
         for slot in order {
             while let count @ 1.. = hand.body(slot, &[0; 30_000]) {
                 sent[slots.iter().position(|s| *s == slot).unwrap()] += count;
@@ -121,7 +121,7 @@ fn streams_share_the_connection() {
     assert!(most - least < 200_000 && *least > 5_000_000, "{sent:?}");
 }
 
-/// A window that is taken back while its stream waits for the connection does not hold up those behind it.
+/// A stream whose window is reduced while it waits for the connection does not block the streams behind it.
 #[test]
 fn who_may_not_send_does_not_hold_up_others() {
     let mut hand = Hand::new();
@@ -139,7 +139,7 @@ fn who_may_not_send_does_not_hold_up_others() {
     hand.send(kind::WINDOW_UPDATE, 0, 0, &20_000_u32.to_be_bytes());
     hand.frames();
     hand.state.go_on();
-    // The others wait for windows of their own now.
+    // The others now wait for their own windows.
     slots[..8].iter().for_each(|slot| assert_eq!(hand.body(*slot, &[0; 30_000]), 0));
     let first = hand.body(last, &[0; 30_000]);
     hand.state.go_on();

@@ -1,4 +1,4 @@
-//! Who is accepted, and who is not.
+//! Accepted and rejected peers.
 
 use cardinal_pki::{PrivateKey, Purpose};
 use rustls::pki_types::CertificateDer;
@@ -23,12 +23,12 @@ fn pair() -> Pair {
 }
 
 impl Pair {
-    /// A handshake where each side allows these peers.
+    /// A handshake in which each side allows these peers.
     async fn meet(&self, of_client: &[PeerRule], of_server: &[PeerRule]) -> Meeting {
         meet(&self.client.client(of_client), &self.server.server(of_server)).await
     }
 
-    /// A handshake where both sides allow everybody of the domain.
+    /// A handshake in which both sides allow all identities of the domain.
     async fn meet_any(&self) -> Meeting {
         let any = [PeerRule::any_of(&domain("east.test"))];
         self.meet(&any, &any).await
@@ -57,7 +57,7 @@ async fn the_peer_of_a_connection_is_known() {
     let (served, asked) = tokio::try_join!(server.accept(far), client.connect(name, near)).unwrap();
     assert_eq!(server.peer_identity(served.stream.get_ref().1), Some(id(SHOP)));
     assert_eq!(client.peer_identity(asked.stream.get_ref().1), Some(id(BANK)));
-    // A connection under another policy proves nothing to this one.
+    // The peer of a connection under another policy is not accepted as verified.
     let other = pair.server.server(&[PeerRule::Exact(id(BANK))]);
     assert_eq!(other.peer_identity(served.stream.get_ref().1), None);
 }
@@ -85,7 +85,7 @@ async fn only_allowed_peers_are_accepted() {
     check(&[PeerRule::any_of(&domain("west.test"))], false).await;
     check(&[PeerRule::any_of(&domain("east"))], false).await;
     check(&[], false).await;
-    // The other way round. The client learns of it by an alert.
+    // The other direction. The client is informed by an alert.
     let met = pair.meet(&[exact(BANK)], &[exact(BANK)]).await;
     refused(&met.server_saw, "the peer is spiffe://east.test/ns/shop/sa/cart, which is not");
     refused(&met.client_saw, "certificate_unknown");
@@ -120,14 +120,14 @@ async fn expired_and_early_certificates_are_refused() {
     let met = pair.meet_any().await;
     refused(&met.client_saw, "the certificate expired on 2030-03-17 18:46:40 UTC");
     refused(&met.server_saw, "certificate_expired");
-    // Another client, with a leaf that is valid, sees the same of the server.
+    // For another client, with a valid leaf, the server appears the same.
     pair.server.store.set_identity(OWN, &leaf(&pair.clock, &pair.ca, &id(BANK), 60)).unwrap();
     let met = pair.meet_any().await;
     refused(&met.server_saw, "the certificate expired on");
     refused(&met.client_saw, "certificate_expired");
     pair.client.store.set_identity(OWN, &leaf(&pair.clock, &pair.ca, &id(SHOP), 60)).unwrap();
     assert!(pair.meet_any().await.is_success());
-    // A clock that is behind.
+    // A clock that is slow.
     let late = Arc::new(ManualClock::at(START));
     let node = Node::new(&late, &root(&late, "east.test", 60, 5), &id(SHOP));
     node.store.set_bundle(pair.ca.bundle().unwrap());
@@ -136,7 +136,7 @@ async fn expired_and_early_certificates_are_refused() {
     refused(&met.client_saw, "the certificate is not valid before");
 }
 
-/// A certificate that no authority of ours would issue, with its key.
+/// A certificate that the test authorities would not issue, with its key.
 fn forge(
     ca: &Ca,
     uris: &[&str],
@@ -149,7 +149,7 @@ fn forge(
     params.is_ca = rcgen::IsCa::ExplicitNoCa;
     params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
     change(&mut params);
-    // The subject of the authority, from what it issues.
+    // The subject of the authority, from a certificate that it has issued.
     let signer = rcgen::KeyPair::from_pem(&ca.key().to_pem()).unwrap();
     let (organisation, name) = names(ca);
     let mut issuer = rcgen::CertificateParams::default();
@@ -169,7 +169,7 @@ fn names(ca: &Ca) -> (String, String) {
 }
 
 impl Pair {
-    /// A handshake of a client that shows this certificate, whatever it is, and accepts any server.
+    /// A handshake of a client that presents this certificate, without checks, and accepts any server.
     async fn meet_as(&self, (chain, key): &(Vec<CertificateDer<'static>>, PrivateKey)) -> Meeting {
         let provider = crate::tls::provider(&[]).0;
         let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -308,7 +308,7 @@ async fn sessions_are_not_resumed() {
         let client = pair.client.store.client(&policy(&any)).unwrap();
         for _ in 0..3 {
             assert!(meet(&client, &server).await.is_success(), "a full handshake each time");
-            // What one policy accepted is nothing to another.
+            // A connection accepted under one policy is not accepted by another.
             refused(&meet(&client, &strict).await.server_saw, "the peer is spiffe://east.test/ns/shop/sa/cart");
         }
     }
@@ -316,7 +316,7 @@ async fn sessions_are_not_resumed() {
 
 #[tokio::test]
 async fn a_client_that_keeps_sessions_gets_none() {
-    // A peer of another make, which would resume if it could; TLS 1.2 and 1.3.
+    // A peer with another implementation, which would resume sessions if possible; TLS 1.2 and 1.3.
     let pair = pair();
     let svid = leaf(&pair.clock, &pair.ca, &id(SHOP), 60);
     let policy = IdentityPolicy::new(OWN, [PeerRule::any_of(&domain("east.test"))]).with_tls12(true);
@@ -393,7 +393,7 @@ fn the_store_tells_what_it_holds_and_no_keys() {
     assert_eq!((status.len(), status[0].key, &status[0].id), (1, OWN, &pair.client.id));
     assert_eq!((status[0].not_before, status[0].not_after.0), (START, START.0 + 3_600_000));
     assert_eq!(pair.client.store.bundles(), [pair.ca.bundle().unwrap()]);
-    // A change that fails changes nothing.
+    // A failed change has no effect.
     let failed = pair.client.store.update(|update| {
         update.remove_identity(OWN);
         Err("no")
@@ -408,7 +408,7 @@ fn the_store_tells_what_it_holds_and_no_keys() {
 
 #[tokio::test]
 async fn a_server_that_offers_sessions_is_not_taken_up_on_it() {
-    // A peer of another make, which remembers sessions and sends tickets.
+    // A peer with another implementation, which stores sessions and sends tickets.
     let pair = pair();
     let svid = leaf(&pair.clock, &pair.ca, &id(BANK), 60);
     for (version, is_old) in [(&rustls::version::TLS12, true), (&rustls::version::TLS13, false)] {
@@ -441,7 +441,7 @@ async fn a_server_that_offers_sessions_is_not_taken_up_on_it() {
             assert_eq!(found, Ok((id(BANK), Some(HandshakeKind::Full))));
         }
         assert!(connect(policy(PeerRule::Exact(id(SHOP)))).await.is_err());
-        // Without leave, TLS 1.2 is not spoken.
+        // TLS 1.2 is disabled by default.
         let found = connect(IdentityPolicy::new(OWN, [PeerRule::Exact(id(BANK))])).await;
         assert_eq!(found.is_err(), is_old, "{found:?}");
     }

@@ -1,4 +1,4 @@
-//! Two nodes with a store each, as in a mesh, on connections of memory and a clock that is moved by hand.
+//! Two nodes with a store each, as in a mesh, with in-memory connections and a manual clock.
 
 mod handshakes;
 mod rotation;
@@ -16,7 +16,7 @@ use super::*;
 
 const START: UnixMillis = UnixMillis(1_900_000_000_000);
 
-/// Of all own identities: each node has one.
+/// The key of the only own identity of each node.
 const OWN: Id = Id::from_u128(1);
 
 fn domain(name: &str) -> TrustDomain {
@@ -43,14 +43,14 @@ fn leaf(clock: &ManualClock, ca: &Ca, id: &SpiffeId, lifetime: u64) -> X509Svid 
     ca.issue(&request, clock, &mut SeededRng::new(clock.unix().0)).unwrap()
 }
 
-/// A node: its store, as listener and as client.
+/// A node: its store, for the listener and the client.
 struct Node {
     store: Arc<IdentityStore>,
     id: SpiffeId,
 }
 
 impl Node {
-    /// A node of this identity, with a leaf of an hour, that trusts the authority.
+    /// A node with this identity and a leaf valid for an hour, which trusts the authority.
     fn new(clock: &Arc<ManualClock>, ca: &Ca, id: &SpiffeId) -> Self {
         let store = IdentityStore::new(Arc::clone(clock) as Arc<_>);
         store.set_identity(OWN, &leaf(clock, ca, id, 3_600)).unwrap();
@@ -67,7 +67,7 @@ impl Node {
     }
 }
 
-/// What both sides came to: who the peer is, or why there is no connection.
+/// The result on both sides: the peer identity, or the handshake error.
 #[derive(Debug)]
 struct Meeting {
     client_saw: Result<SpiffeId, String>,
@@ -82,7 +82,7 @@ impl Meeting {
     }
 }
 
-/// A handshake under a server name that nobody has, and a byte in each direction.
+/// A handshake with an unused server name, and a byte in each direction.
 async fn meet(client: &IdentityClient, server: &IdentityServer) -> Meeting {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let served = async {
@@ -94,7 +94,7 @@ async fn meet(client: &IdentityClient, server: &IdentityServer) -> Meeting {
     let asked = async {
         let name = ServerName::try_from("unrelated.test").unwrap();
         let mut found = client.connect(name, near).await.map_err(|error| error.to_string())?;
-        // Tickets would come before it. A refusal of the server is seen here.
+        // Tickets would arrive before it. A rejection by the server is returned here.
         let read = found.stream.read_u8().await.map_err(|error| AcceptError(error).to_string());
         read?;
         found.stream.write_all(b"c").await.map_err(|error| error.to_string())?;

@@ -10,19 +10,19 @@ use super::*;
 use crate::h1::H1;
 use crate::{Pool, PoolKey, PoolLimits, Stage, TlsTarget, connect};
 
-/// A minute, in which a leaf is rotated every 2 seconds and the root every 10.
+/// A minute, in which the leaf is rotated every 2 seconds and the root every 10.
 const SECONDS: u64 = 60;
 const LEAF_SECONDS: u64 = 2;
 const ROOT_SECONDS: u64 = 10;
-/// Leaves live for three rotations, so that each is renewed before two thirds of its life are over.
+/// Leaves are valid for three rotations, so that each is renewed before two thirds of its lifetime have passed.
 const LEAF_LIFETIME: u64 = 3 * LEAF_SECONDS;
 
-/// The control plane of a minute: one authority at a time, and the bundle with what overlaps.
+/// The control plane during a minute: one issuing authority at a time, and the bundle with overlapping roots.
 struct Rotation {
     clock: Arc<ManualClock>,
     ca: Ca,
     bundle: TrustBundle,
-    /// A new root that is published but does not issue yet.
+    /// A new root that is published but does not issue certificates yet.
     next: Option<Ca>,
     /// An old root, and when it is withdrawn.
     retired: Option<(Ca, u64)>,
@@ -35,8 +35,8 @@ impl Rotation {
         Self { clock: Arc::clone(clock), ca, bundle, next: None, retired: None }
     }
 
-    /// A new root is published a leaf rotation before it issues, and an old one is withdrawn when the last leaf that it
-    /// issued has expired.
+    /// A new root is published one leaf rotation before it issues certificates, and an old one is withdrawn when the
+    /// last leaf that it issued has expired.
     fn step(&mut self, second: u64, nodes: [&Node; 2]) {
         if second % ROOT_SECONDS == ROOT_SECONDS - LEAF_SECONDS {
             let next = root(&self.clock, "east.test", 1_000, second);
@@ -52,7 +52,7 @@ impl Rotation {
             self.bundle = self.bundle.without_authority(old.root().unwrap());
         }
         for (at, node) in nodes.into_iter().enumerate() {
-            // The nodes renew at different times.
+            // The nodes renew their leaves at different times.
             let renews = (second + at as u64).is_multiple_of(LEAF_SECONDS);
             node.store
                 .update(|update| {
@@ -67,16 +67,16 @@ impl Rotation {
     }
 }
 
-/// What workers count.
+/// Counters of the workers.
 #[derive(Default)]
 struct Load {
     is_over: AtomicBool,
     handshakes: AtomicUsize,
-    /// A task that panics ends no test.
+    /// Failures are collected, because a panic in a task does not fail the test.
     failures: Mutex<Vec<Meeting>>,
 }
 
-/// Handshakes without a pause until the load is over.
+/// Performs handshakes without a pause until the load ends.
 async fn work(client: Arc<IdentityClient>, server: Arc<IdentityServer>, load: Arc<Load>) {
     while !load.is_over.load(Ordering::Relaxed) {
         let met = meet(&client, &server).await;
@@ -98,7 +98,7 @@ async fn rotation_under_load_fails_no_handshake() {
     let server = nodes[1].server(&[PeerRule::any_of(&domain("east.test"))]);
     let (client_config, server_config) = (Arc::clone(client.config()), Arc::clone(server.config()));
 
-    // A connection that lasts for the whole minute.
+    // A connection that exists during the whole minute.
     let (near, far) = tokio::io::duplex(64 * 1024);
     let name = ServerName::try_from("a.test").unwrap();
     let (mut served, mut asked) = tokio::try_join!(server.accept(far), client.connect(name, near)).unwrap();
@@ -117,7 +117,7 @@ async fn rotation_under_load_fails_no_handshake() {
         retired.extend(nodes.iter().map(|node| Arc::downgrade(&node.store.certified(OWN).unwrap())));
         roots.insert(rotation.ca.root().unwrap().to_vec());
         bundle_max = bundle_max.max(rotation.bundle.certificates().len());
-        // Ten moments a second; each time the workers go on for a while.
+        // Ten steps per second; the workers run for a while at each.
         for _ in 0..10 {
             clock.advance(Duration::from_millis(100));
             for _ in 0..2 {
@@ -137,11 +137,11 @@ async fn rotation_under_load_fails_no_handshake() {
     assert!(load.failures.lock().unwrap().is_empty(), "{:?}", load.failures);
     assert!(count > 100, "only {count} handshakes");
     assert_eq!((roots.len(), bundle_max), (6, 2), "the roots overlapped");
-    // Nothing but the store has changed.
+    // Only the store has changed.
     assert!(Arc::ptr_eq(nodes[0].client(&[PeerRule::Exact(nodes[1].id.clone())]).config(), &client_config));
     assert!(Arc::ptr_eq(nodes[1].server(&[PeerRule::any_of(&domain("east.test"))]).config(), &server_config));
-    // Flat memory: of all certificates only those in use are left, and the connection of the minute holds no more than
-    // its own.
+    // Memory use stays constant: only the certificates in use are left, and the long-lived connection only holds its
+    // own.
     retired.sort_by_key(Weak::as_ptr);
     retired.dedup_by_key(|weak| weak.as_ptr());
     assert!(retired.len() >= 60, "{} certificates", retired.len());
@@ -154,7 +154,7 @@ async fn rotation_under_load_fails_no_handshake() {
 
 #[tokio::test]
 async fn a_root_that_is_withdrawn_early_is_noticed() {
-    // The same load shows failures when roots do not overlap, so the test above can fail.
+    // The same load has failures if roots do not overlap, so the test above can fail.
     let clock = Arc::new(ManualClock::at(START));
     let rotation = Rotation::new(&clock);
     let (shop, bank) = (id("spiffe://east.test/a"), id("spiffe://east.test/b"));
@@ -195,7 +195,7 @@ async fn pooled_connections_survive_rotation() {
     for second in 0..SECONDS {
         rotation.step(second, [&nodes[0], &nodes[1]]);
         clock.advance(Duration::from_secs(1));
-        // The policy is what the pool goes by.
+        // The pool is keyed by the policy.
         let policy = nodes[0].client(&any).policy().fingerprint();
         let settings = u64::from_be_bytes(*policy.first_chunk().unwrap());
         let key = PoolKey { address, class: pool.class(settings, "b.test", &limits) };

@@ -36,7 +36,7 @@ pub(super) struct Sidecar {
 impl Sidecar {
     pub(super) fn new(capture: Capture, connector: Connector) -> Self {
         let wheel = Wheel::new(Arc::new(SystemClock::new()));
-        drop(task::spawn_local("wheel", Rc::clone(&wheel).turn()));
+        drop(task::spawn_local("wheel", Rc::clone(&wheel).run()));
         Self { capture, connector, upstream: None, seen: Rc::default(), wheel }
     }
 

@@ -5,11 +5,11 @@ use serde_json::{Map, Value as Json, json};
 use super::resource::Resource;
 use crate::policy::telemetry::span::{Finished, Kind, Span, Value};
 
-/// The body of a request for a batch.
+/// The request body for a batch.
 pub(super) fn encode<'r>(resource: &Resource, requests: impl Iterator<Item = &'r Finished>) -> Vec<u8> {
     let traces: Vec<Vec<Json>> =
         requests.map(|finished| finished.spans.iter().map(|span| json_of(span, resource)).collect()).collect();
-    // Values of JSON have a text.
+    // Serializing JSON values does not fail.
     serde_json::to_vec(&traces).unwrap_or_default()
 }
 
@@ -20,7 +20,7 @@ fn json_of(span: &Span, resource: &Resource) -> Json {
     }
     for (name, value) in &span.attributes {
         match value {
-            // Datadog wants the status as text.
+            // Datadog expects the status as text.
             Value::Number(number) if name == "http.response.status_code" => {
                 meta.insert("http.status_code".to_owned(), Json::from(number.to_string()))
             }

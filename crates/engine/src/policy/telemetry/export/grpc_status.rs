@@ -1,4 +1,4 @@
-//! What a gRPC status says about trying again (OTLP specification, "Failures").
+//! Retryable gRPC status codes (OTLP specification, "Failures").
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const OUT_OF_RANGE: u32 = 11;
 const UNAVAILABLE: u32 = 14;
 const DATA_LOSS: u32 = 15;
 
-/// Whether a batch may be sent again. An exhausted collector has to say when.
+/// Whether a batch may be sent again. `RESOURCE_EXHAUSTED` is retryable only if the collector names a delay.
 pub(super) fn is_retryable(status: u32, says_when: bool) -> bool {
     match status {
         CANCELLED | DEADLINE_EXCEEDED | ABORTED | OUT_OF_RANGE | UNAVAILABLE | DATA_LOSS => true,

@@ -1,4 +1,4 @@
-//! Sends spans to a collector, in batches, from the control runtime. What waits is bounded; what is lost is counted.
+//! Exports spans to a collector in batches from the control runtime. The queue is bounded; dropped spans are counted.
 
 mod datadog;
 mod grpc_status;
@@ -26,14 +26,14 @@ use resource::Resource;
 #[cfg(test)]
 mod tests;
 
-/// Most bytes of a collector's answer.
+/// Maximum size of a collector's response, bytes.
 const ANSWER_MAX: usize = 64 * 1024;
 /// How long a connection is kept for the next batch.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// Bytes of an answer that a log line shows.
+/// Maximum number of response bytes in a log line.
 const SHOWN_MAX: usize = 256;
 
-/// Spans by what became of them, of all exporters of a node.
+/// Spans by outcome, of all exporters of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     exported: AtomicU64,
@@ -41,17 +41,17 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Those of a node.
+    /// The counters of a node.
     pub(crate) fn of(services: &Services) -> Arc<Self> {
         services.shared.get_or_insert("tracing", Self::default)
     }
 
-    /// Spans that a collector has accepted.
+    /// Number of spans accepted by a collector.
     pub(crate) fn exported(&self) -> u64 {
         self.exported.load(Ordering::Relaxed)
     }
 
-    /// Spans that were lost, by reason.
+    /// Number of lost spans, by reason.
     pub(crate) fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let reasons = ["queue_full", "undelivered", "refused", "rejected"];
         reasons.into_iter().zip(self.dropped.iter().map(|counter| counter.load(Ordering::Relaxed)))
@@ -72,11 +72,11 @@ enum Dropped {
     Undelivered,
     /// The collector refused a batch.
     Refused,
-    /// The collector accepted a batch without these.
+    /// The collector accepted a batch without these spans.
     Rejected,
 }
 
-/// Takes the spans of requests that are over.
+/// Queues the spans of finished requests for export.
 pub(crate) struct Exporter {
     queue: User<Entry>,
     counters: Arc<Counters>,
@@ -106,10 +106,10 @@ impl queue::Entry for Entry {
 }
 
 impl Exporter {
-    /// The exporter of a record.
+    /// Opens the exporter of a record.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// The reason why it cannot be used.
     pub(super) fn open(record: &Telemetry, exporter: &SpanExporter, services: &Services) -> Result<Self, String> {
         let counters = Counters::of(services);
         let sender = Arc::new(Sender::new(record, exporter, services)?);
@@ -135,12 +135,12 @@ impl Exporter {
     }
 }
 
-/// A URL without its query, which may hold a key.
+/// A URL without its query, which may contain a key.
 fn shown(url: &str) -> &str {
     url.split('?').next().unwrap_or_default()
 }
 
-/// Whether a URL is an HTTP one. User information is refused: it would be shown in logs.
+/// Checks that a URL is an HTTP URL. User information is refused: it would appear in logs.
 fn check_url(url: &str) -> Result<(), String> {
     let is_http = |uri: &http::Uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
@@ -241,13 +241,13 @@ impl Sender {
         Ok(())
     }
 
-    /// The body as it is sent, and whether it is compressed.
+    /// The body to send, and whether it is compressed.
     fn compressed(&self, body: Vec<u8>) -> (Bytes, bool) {
         if !self.gzip {
             return (body.into(), false);
         }
         let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-        // Writing to memory does not fail; if it did, the body would be sent as it is.
+        // Writing to memory does not fail; in case it did, the body would be sent uncompressed.
         match encoder.write_all(&body).and_then(|()| encoder.finish()) {
             Ok(compressed) => (compressed.into(), true),
             Err(_) => (body.into(), false),
@@ -290,7 +290,7 @@ impl Sender {
         Err(DeliveryError { reason, is_final, retry_after: self.retry_after(&reply), is_local: false })
     }
 
-    /// Makes the gRPC call. What was rejected of the batch, and why.
+    /// Makes the gRPC call. Returns the number of rejected spans with the message, if there are any.
     async fn call(&self, message: Vec<u8>) -> Result<Option<(i64, String)>, DeliveryError> {
         let (message, gzip) = self.compressed(message);
         let call = GrpcCall {
@@ -317,14 +317,14 @@ impl Sender {
         let (is_local, is_final) = match error {
             CallError::Local(_) => (true, false),
             CallError::Url { .. } => (false, true),
-            // The collector may have taken the batch, of which the answer does not matter much.
+            // The collector may have accepted the batch; the rest of its response is not needed.
             CallError::TooLarge(_) => (false, true),
             CallError::Timeout | CallError::Transport(_) => (false, false),
         };
         DeliveryError { reason: format!("{}: {error}", self.shown), is_local, is_final, retry_after: None }
     }
 
-    /// `Retry-After`: seconds, or a date, of which the distance to the answer's own date counts.
+    /// `Retry-After`: seconds, or a date, which is compared with the date of the response.
     fn retry_after(&self, reply: &HttpReply) -> Option<Duration> {
         let value = reply.headers.get_str("retry-after")?;
         if let Ok(seconds) = value.parse() {

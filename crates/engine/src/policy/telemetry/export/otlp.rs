@@ -9,15 +9,15 @@ use super::proto::{
 use super::resource::{NAME, Resource};
 use crate::policy::telemetry::span::{Finished, Kind, Span, Value};
 
-/// The method that takes traces.
+/// The gRPC method for exporting traces.
 pub(super) const GRPC_METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// Flags of a span: the lowest byte are those of W3C Trace Context.
+/// Flags of a span: the lowest byte contains those of W3C Trace Context.
 const SAMPLED: u32 = 1;
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// Code of a failed span's status.
+/// Status code of a failed span.
 const ERROR: i32 = 2;
 
 /// The request for a batch.
@@ -31,7 +31,7 @@ pub(super) fn encode<'r>(resource: &Resource, requests: impl Iterator<Item = &'r
     ExportRequest { resource_spans: vec![ResourceSpans { resource, scope_spans }] }.encode_to_vec()
 }
 
-/// How many spans a collector rejected, and why. An answer that cannot be read says nothing.
+/// The number of spans that a collector rejected, with the message. An unreadable response counts as no rejection.
 pub(super) fn rejected(answer: &[u8]) -> Option<(i64, String)> {
     let partial = ExportResponse::decode(answer).ok()?.partial_success?;
     Some((partial.rejected_spans, partial.error_message))

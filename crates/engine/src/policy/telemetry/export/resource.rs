@@ -1,13 +1,13 @@
-//! [`Resource`]: what spans are of, and who made them.
+//! [`Resource`]: the OpenTelemetry resource and instrumentation scope of spans.
 
 use cardinal_ir::Telemetry;
 use cardinal_sdk::Services;
 
-/// What spans are of, and who made them.
+/// The OpenTelemetry resource and instrumentation scope of spans.
 pub(super) struct Resource {
-    /// In the order of the record, then what was absent there.
+    /// In the order of the record, followed by defaults that the record lacks.
     pub(super) attributes: Vec<(Box<str>, Box<str>)>,
-    /// Of the program.
+    /// Version of the program.
     pub(super) version: &'static str,
 }
 
@@ -32,6 +32,6 @@ impl Resource {
     }
 }
 
-/// Name and version of the program, as the maker of spans.
+/// The name of the program as the instrumentation scope.
 pub(super) const NAME: &str = "cardinal";
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,4 @@
-//! What is sent, and what answers mean.
+//! Exported requests, and the interpretation of responses.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -128,7 +128,7 @@ fn datadog_gets_traces_in_its_own_form() {
     assert_eq!(client["metrics"], json!({ "negative": -1, "_sampling_priority_v1": 1 }));
 }
 
-/// A collector that answers what it is told, and keeps what it got.
+/// A collector with scripted responses that records the requests.
 #[derive(Default)]
 struct Collector {
     http: Mutex<VecDeque<Result<HttpReply, CallError>>>,
@@ -178,7 +178,7 @@ fn http(status: u16, fields: &[(&str, &str)], body: &'static [u8]) -> Result<Htt
     Ok(HttpReply { status, headers, body: Bytes::from_static(body) })
 }
 
-/// Whether a batch is sent again, and after which pause; `None` once it has been delivered.
+/// Whether and after which delay a batch is sent again; `None` once it has been delivered.
 type Again = Option<(bool, Option<Duration>)>;
 
 fn again(outcome: Result<(), DeliveryError>) -> Again {
@@ -283,7 +283,7 @@ async fn spans_are_counted_by_what_became_of_them() {
     collector.http.lock().unwrap().push_back(http(200, &[], b""));
     send(&sender).await.unwrap();
     assert_eq!(counters.exported(), 2);
-    // Three of two: no more than there were.
+    // A collector that rejects three of two spans: at most two are counted.
     collector.http.lock().unwrap().push_back(http(200, &[], PARTIAL));
     send(&sender).await.unwrap();
     assert_eq!(counters.exported(), 2);

@@ -5,10 +5,10 @@ use serde_json::{Map, Value as Json, json};
 use super::resource::Resource;
 use crate::policy::telemetry::span::{Finished, Kind, Span, Value};
 
-/// The body of a request for a batch: a list of spans.
+/// The request body for a batch: a list of spans.
 pub(super) fn encode<'r>(resource: &Resource, requests: impl Iterator<Item = &'r Finished>) -> Vec<u8> {
     let spans: Vec<Json> = requests.flat_map(|finished| &finished.spans).map(|span| json_of(span, resource)).collect();
-    // Values of JSON have a text.
+    // Serializing JSON values does not fail.
     serde_json::to_vec(&spans).unwrap_or_default()
 }
 
@@ -27,7 +27,7 @@ fn json_of(span: &Span, resource: &Resource) -> Json {
         tags.insert(name.clone().into_owned(), Json::from(text));
     }
     if span.is_error {
-        // The tag that Zipkin shows as an error.
+        // Zipkin displays spans with this tag as failed.
         let kind = tags.get("error.type").cloned().unwrap_or_else(|| Json::from("true"));
         tags.insert("error".to_owned(), kind);
     }
@@ -38,7 +38,7 @@ fn json_of(span: &Span, resource: &Resource) -> Json {
     field("kind", if span.kind == Kind::Server { "SERVER" } else { "CLIENT" }.into());
     field("name", span.name.as_str().into());
     field("timestamp", (span.start_ns / 1_000).into());
-    // Zipkin has no spans of no length.
+    // Zipkin does not allow a duration of 0.
     field("duration", (span.end_ns.saturating_sub(span.start_ns) / 1_000).max(1).into());
     field("localEndpoint", json!({ "serviceName": resource.service_name() }));
     field("tags", tags.into());
@@ -51,7 +51,7 @@ fn json_of(span: &Span, resource: &Resource) -> Json {
     fields.into()
 }
 
-/// The other side: the client, or the upstream.
+/// The remote endpoint: the client or the upstream.
 fn remote_endpoint(span: &Span) -> Option<Json> {
     let find = |name: &str| span.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value);
     let Some(Value::Text(address)) = find("network.peer.address") else { return None };

@@ -1,4 +1,4 @@
-//! What is known of a request before any filter runs, and which route it takes. `explain` asks the same functions.
+//! Request info that is available before any filter runs, and the route lookup. `explain` calls the same functions.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use cardinal_sdk::{Exchange, Reply};
 use crate::arrival::ConnectionInfo;
 use crate::exchange::{Scratch, is_trusted};
 
-/// Fields of a head, as the matcher asks for them.
+/// The fields of a head, as the interface that the matcher requires.
 struct Fields<'x>(&'x HeaderList);
 
 impl Headers for Fields<'_> {
@@ -26,11 +26,11 @@ impl Headers for Fields<'_> {
     }
 }
 
-/// Fills in what is known from the head and the connection: path, host, port, client address.
-/// `false` for requests that are not served: the host cannot be read, the scheme is not the connection's, the path is
-/// garbled or leads above the root, or there is none: `OPTIONS *` asks about a server, and does not say about which of
-/// those behind this one.
-pub(crate) fn read_facts(node: &NodeSettings, facts: &ConnectionInfo, s: &mut Scratch) -> bool {
+/// Sets the request info that follows from the head and the connection: path, host, port, client address. Returns
+/// `false` for requests that are not served: the host is invalid, the scheme is not that of the connection, the path is
+/// malformed or leads above the root, or there is no path (`OPTIONS *` asks about a server, but does not name one of
+/// the upstreams).
+pub(crate) fn read_request_info(node: &NodeSettings, info: &ConnectionInfo, s: &mut Scratch) -> bool {
     let Scratch { request, exchange, path, host_port, .. } = s;
     exchange.original.method.clone_from(&request.method);
     if request.path() == b"*" || !is_sound_path(request.path()) || !request.has_readable_host() {
@@ -48,30 +48,30 @@ pub(crate) fn read_facts(node: &NodeSettings, facts: &ConnectionInfo, s: &mut Sc
     if path.contains(&0) {
         return false;
     }
-    exchange.original.port = facts.listener_port;
+    exchange.original.port = info.listener_port;
     match request.authority() {
         Some(authority) => {
             let Ok(authority) = std::str::from_utf8(authority) else { return false };
             let (host, port) = split_host(authority);
             exchange.original.host.push_str(&host);
             *host_port = port;
-            exchange.original.port = port.unwrap_or(facts.listener_port);
+            exchange.original.port = port.unwrap_or(info.listener_port);
         }
-        // HTTP/2 names whom it is for as HTTP/1.1 does (RFC 9113 section 8.3.1); the codec sees to the latter.
+        // HTTP/2 requires an authority as HTTP/1.1 does (RFC 9113 section 8.3.1); the HTTP/1 codec checks the latter.
         None if request.version == Version::H2 => return false,
         None => {}
     }
     let client = &mut exchange.client;
-    client.wire = if facts.tls { Wire::Https } else { Wire::Http };
+    client.wire = if info.tls { Wire::Https } else { Wire::Http };
     client.version = request.version;
-    client.https = facts.tls;
+    client.https = info.tls;
     client.trusted = is_trusted(&node.real_ip, client.peer.ip());
     if !client.trusted || node.real_ip.source != RealIpSource::ProxyProtocol {
         (client.ip, client.port) = (client.peer.ip(), client.peer.port());
     }
     client.ip = client.ip.to_canonical();
-    // What is asked for as `https` must have come over TLS, here or at a trusted proxy (RFC 9110 section 7.4).
-    if request.target_is_https() == Some(true) && !facts.tls && !client.trusted {
+    // A request for an `https` URI must have arrived over TLS, here or at a trusted proxy (RFC 9110 section 7.4).
+    if request.target_is_https() == Some(true) && !info.tls && !client.trusted {
         return false;
     }
     if client.trusted {
@@ -85,7 +85,7 @@ pub(crate) fn read_facts(node: &NodeSettings, facts: &ConnectionInfo, s: &mut Sc
     true
 }
 
-/// The client's address by a header that a trusted peer set (nginx's realip module).
+/// The client address from a header set by a trusted peer (as in nginx's realip module).
 fn real_ip(policy: &RealIp, headers: &HeaderList) -> Option<(IpAddr, Option<u16>)> {
     let RealIpSource::Header(name) = &policy.source else { return None };
     let mut found = None;
@@ -109,12 +109,12 @@ fn parse_address(text: &str) -> Option<(IpAddr, Option<u16>)> {
     bare.parse().ok().map(|ip| (ip, None))
 }
 
-/// The route of a request whose facts are read.
+/// Finds the route of a request whose request info has been read.
 pub(crate) fn route_request<'r>(router: &'r Router, s: &Scratch) -> Option<Match<'r>> {
     with_view(s, |request| router.find(request))
 }
 
-/// Shows the request as the matcher sees it.
+/// Calls `look` with the request in the form that the matcher requires.
 pub(crate) fn with_view<R>(s: &Scratch, look: impl FnOnce(&Request<'_>) -> R) -> R {
     let exchange = &s.exchange;
     let host = &exchange.original.host;
@@ -132,7 +132,7 @@ pub(crate) fn with_view<R>(s: &Scratch, look: impl FnOnce(&Request<'_>) -> R) ->
     })
 }
 
-/// Notes what a match means for the request: captures, the path that goes upstream.
+/// Stores the results of a match: captures and the upstream path.
 pub(crate) fn apply_match(found: &Match<'_>, base: Option<&str>, s: &mut Scratch) {
     s.matched = found.path_len;
     if found.has_captures()
@@ -157,19 +157,19 @@ pub(crate) fn apply_match(found: &Match<'_>, base: Option<&str>, s: &mut Scratch
     parts.write_prefix(&mut s.prefix);
 }
 
-/// The reply to methods that are not served, as in nginx: a gateway is no tunnel, and does not show who asks what it
-/// adds to their requests.
+/// The reply to methods that are not served, as in nginx: the gateway does not open tunnels (`CONNECT`) and does not
+/// show a client the headers that it adds to requests (`TRACE`).
 pub(crate) fn refused_method(pages: &ErrorPages, request: &RequestHead) -> Option<Reply> {
     let is_refused = matches!(request.method, Method::Connect | Method::Trace);
     is_refused.then(|| Reply::error(405, requirement(pages, "method_refused", "method not allowed")))
 }
 
-/// The front end's text for a request that is not as required.
+/// The front end's text for a request that does not meet a requirement.
 fn requirement(pages: &ErrorPages, label: &str, built_in: &'static str) -> Cow<'static, str> {
     pages.messages.get(label).map_or(Cow::Borrowed(built_in), |text| Cow::Owned(text.to_string()))
 }
 
-/// The reply to a request that is not what its route requires.
+/// The reply to a request that does not meet a requirement of its route.
 pub(crate) fn refusal(
     pages: &ErrorPages,
     require: &Require,
@@ -214,9 +214,9 @@ fn tls_required(pages: &ErrorPages, status: u16, request: &RequestHead, exchange
     Reply::new(status).with_header("Location", &format!("https://{host}{target}"))
 }
 
-/// The protocols to which a request asks to switch and may, as a list in the client's order; `None` when there are
-/// none. `websocket` is always allowed, others by the backend, `h2c` never: HTTP/2 is spoken by prior knowledge, and a
-/// tunnel opened by it would pass requests unseen.
+/// The protocols of the `Upgrade` field that are allowed, as a list in the client's order; `None` if there are none.
+/// `websocket` is always allowed, others if the backend allows them. `h2c` is never allowed: HTTP/2 requires prior
+/// knowledge, and requests inside an `h2c` tunnel would bypass the filters.
 pub(crate) fn upgrade(request: &RequestHead, allowed: &[Box<str>]) -> Option<Vec<u8>> {
     request.headers.known(Name::Upgrade)?;
     if request.version != Version::H11
@@ -227,7 +227,7 @@ pub(crate) fn upgrade(request: &RequestHead, allowed: &[Box<str>]) -> Option<Vec
     }
     let is_allowed = |protocol: &[u8]| {
         let name = protocol_name(protocol);
-        // WebSocket has no versions in this field.
+        // `websocket` has no version in this field.
         protocol.eq_ignore_ascii_case(b"websocket")
             || (allowed.iter().any(|a| name.eq_ignore_ascii_case(a.as_bytes())) && !name.eq_ignore_ascii_case(b"h2c"))
     };
@@ -236,8 +236,7 @@ pub(crate) fn upgrade(request: &RequestHead, allowed: &[Box<str>]) -> Option<Vec
     (!list.is_empty()).then_some(list)
 }
 
-/// Whether a response with status 101 switches to protocols that were asked for, and says to which (RFC 9110 section
-/// 7.8).
+/// Whether a response with status 101 switches to requested protocols, and names them (RFC 9110 section 7.8).
 pub(crate) fn switches_as_asked(asked: &[u8], response: &HeaderList) -> bool {
     let asked_for =
         |protocol: &[u8]| split_list(asked).any(|a| protocol_name(a).eq_ignore_ascii_case(protocol_name(protocol)));
@@ -245,7 +244,7 @@ pub(crate) fn switches_as_asked(asked: &[u8], response: &HeaderList) -> bool {
     chosen.peek().is_some() && chosen.all(asked_for)
 }
 
-/// A protocol without its version: `SPDY` of `SPDY/3.1`.
+/// A protocol name without its version: `SPDY` of `SPDY/3.1`.
 fn protocol_name(protocol: &[u8]) -> &[u8] {
     protocol.split(|byte| *byte == b'/').next().unwrap_or_default()
 }

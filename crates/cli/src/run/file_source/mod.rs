@@ -3,29 +3,35 @@
 //! They are read at the start, when they change, and when that is requested. What cannot be read is read again with a
 //! backoff. What is served is saved, and served again by a process whose files cannot be.
 
+mod first;
+mod posted;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use cardinal_base::{Clock as _, SystemClock};
-use cardinal_ir::{Diagnostic, Diagnostics, Ir, NodeSettings, Rejected, Secrets, Severity};
+use cardinal_base::{Clock as _, SystemClock, UnixMillis};
+use cardinal_ir::{Code, Diagnostic, Diagnostics, Ir, Listener, NodeSettings, Secrets, Severity};
 use cardinal_kong::Settings;
 use cardinal_kong::declarative::Hidden;
 use cardinal_kong::settings::Note;
 use cardinal_sync::{
-    Ack, Backoff, ConfigOutcome, ConfigProblem, ConfigSource, ConfigStatus, Keeper, LastGood, LoadError, Next,
+    Ack, Backoff, ConfigOutcome, ConfigProblem, ConfigSource, ConfigStatus, Incomplete, Keeper, Next, ProblemList,
     Refusal as EngineRefusal, Saved, Update,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::Receiver;
 
-use crate::config::{Digest, LoweredConfig, Preferences, Refusal, Site, Texts};
+use crate::config::{Digest, LoweredConfig, Preferences, Reading, Refusal, Site, Texts};
 use crate::out;
 
+use super::control::{Api, Post};
+use super::incomplete::{incomplete_text, left_out, report};
 use super::last_good_text;
 use super::node::{log_refusal, warn_of_settings};
 use super::quiet::Quiet;
 use super::watch::Watch;
+use first::{First, first_configuration};
 
 /// What a [`FileSource`] is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +48,10 @@ pub(super) struct FileSource {
     strict: bool,
     watch: Watch,
     requests: Receiver<Request>,
+    /// The Admin API, if there is one.
+    api: Option<Api>,
+    /// What is served was posted.
+    posted: bool,
     clock: SystemClock,
     status: Arc<ConfigStatus>,
     keeper: Option<Keeper>,
@@ -83,6 +93,8 @@ struct Pending {
     /// It is to be saved when it is served.
     is_new: bool,
     forced: bool,
+    /// The client that posted it.
+    post: Option<Post>,
 }
 
 /// What is saved with the records of a configuration.
@@ -94,25 +106,30 @@ struct About {
     /// Files that it was read from.
     files: usize,
     /// Entities that were left out while it was lowered.
-    left_out: usize,
+    entities_left_out: ProblemList,
+    /// References to secrets that cannot be resolved.
+    missing_secrets: ProblemList,
+    /// Seconds since the epoch when it was saved.
+    saved_at: Option<u64>,
     /// Values that were filled in, for messages of the engine.
     hidden: Hidden,
+    /// A client posted it.
+    posted: bool,
 }
 
 impl About {
     fn of(loaded: &LoweredConfig, texts: &Texts) -> Self {
-        let (summary, hidden) = (loaded.summary.clone(), loaded.hidden.clone());
-        Self { summary, files: texts.sources.len(), left_out: errors(&loaded.diagnostics), hidden }
+        let is_missing = |found: &&Diagnostic| found.severity == Severity::Warning && found.code == Code::Secret;
+        Self {
+            summary: loaded.summary.clone(),
+            files: texts.sources.len(),
+            entities_left_out: left_out(&loaded.diagnostics),
+            missing_secrets: loaded.diagnostics.iter().filter(is_missing).map(ConfigProblem::from).collect(),
+            saved_at: None,
+            hidden: loaded.hidden.clone(),
+            posted: false,
+        }
     }
-}
-
-/// A configuration to start with.
-struct First {
-    loaded: LoweredConfig,
-    texts: Texts,
-    about: About,
-    refused: Option<Vec<ConfigProblem>>,
-    is_new: bool,
 }
 
 impl FileSource {
@@ -123,9 +140,10 @@ impl FileSource {
         preferences: Preferences,
         keeper: Option<Keeper>,
         strict: bool,
-        (watch, requests): (Watch, Receiver<Request>),
+        (watch, requests, api): (Watch, Receiver<Request>, Option<Api>),
     ) -> Result<(Self, Update)> {
-        let mut first = first_configuration(&site, &preferences, keeper.as_ref(), strict)?;
+        let reading = Reading { strict, keep_entities: api.is_some(), is_posted: false };
+        let mut first = first_configuration(&site, &preferences, keeper.as_ref(), reading)?;
         let Preferences { settings, notes, .. } = preferences;
         let configuration = std::mem::take(&mut first.loaded.configuration);
         let (ir, node) = (configuration.ir, configuration.node);
@@ -137,6 +155,8 @@ impl FileSource {
             strict,
             watch,
             requests,
+            api,
+            posted: false,
             clock: SystemClock::new(),
             status: Arc::default(),
             keeper,
@@ -162,6 +182,7 @@ impl FileSource {
                 refused,
                 is_new,
                 forced: true,
+                post: None,
             }),
         };
         Ok((source, update))
@@ -170,6 +191,13 @@ impl FileSource {
     /// What the source reports to.
     pub(super) fn status(&self) -> &Arc<ConfigStatus> {
         &self.status
+    }
+
+    /// Listeners of the settings, and of the first configuration.
+    pub(super) fn listeners(&self) -> Vec<Listener> {
+        let of_records = self.pending.iter().flat_map(|pending| pending.generation.listeners.iter());
+        let of_records = of_records.map(|(_, listener)| Listener::clone(listener));
+        self.node.listeners.iter().cloned().chain(of_records).collect()
     }
 
     /// Why the engine does not start with the first configuration.
@@ -186,9 +214,17 @@ impl FileSource {
             let now = self.clock.tick();
             let keeper_ms = self.keeper.as_ref().and_then(|keeper| keeper.wait_ms(now));
             let wait = self.quiet.wait_ms(now).into_iter().chain(self.retry.wait_ms(now)).chain(keeper_ms).min();
-            let request = match wait {
-                None => Ok(self.requests.recv().await),
-                Some(ms) => tokio::time::timeout(Duration::from_millis(ms), self.requests.recv()).await,
+            let requests = &mut self.requests;
+            let request = async {
+                match wait {
+                    None => Ok(requests.recv().await),
+                    Some(ms) => tokio::time::timeout(Duration::from_millis(ms), requests.recv()).await,
+                }
+            };
+            let request = tokio::select! {
+                biased;
+                request = request => request,
+                post = posted::next(self.api.as_mut()) => return Some(Work::Load(post)),
             };
             let now = self.clock.tick();
             match request {
@@ -196,6 +232,9 @@ impl FileSource {
                 Ok(Some(Request::Reload)) => {
                     self.quiet = Quiet::default();
                     self.retry.reset();
+                    // The result is logged and reported, also if it is the same as before.
+                    self.unreadable = None;
+                    tracing::info!("reload requested (SIGHUP)");
                     return Some(Work::Read { forced: true });
                 }
                 Ok(Some(Request::Changed)) => self.quiet.disturb(now),
@@ -226,6 +265,10 @@ impl FileSource {
         // Links may lead elsewhere now.
         self.watch.follow(&self.site, &preferences.settings);
         let texts = self.site.texts(&preferences)?;
+        if self.posted && texts.sources.is_empty() {
+            tracing::info!("there are no files: the configuration that was posted stays");
+            return Ok(None);
+        }
         let unchanged = texts.digest == self.tried;
         let streams = self.site.streams(&preferences.settings);
         if forced && !streams.is_empty() {
@@ -249,7 +292,13 @@ impl FileSource {
             self.notes.clone_from(&preferences.notes);
         }
         self.warn_of_restart(&preferences.settings);
-        let mut loaded = self.site.lowered(&preferences.settings, &texts.sources, self.strict)?;
+        let reading = Reading { strict: self.strict, keep_entities: self.api.is_some(), is_posted: false };
+        let loaded = self.site.lowered(&preferences.settings, &texts.sources, reading)?;
+        Ok(Some(self.prepare(loaded, texts, forced)))
+    }
+
+    /// The update to what was read, which is to be acknowledged.
+    fn prepare(&mut self, mut loaded: LoweredConfig, texts: Texts, forced: bool) -> Update {
         let configuration = std::mem::take(&mut loaded.configuration);
         let secrets = configuration.secrets;
         let mut update = Update::between(&self.served, &configuration.ir).with_secrets(secrets.clone());
@@ -259,8 +308,9 @@ impl FileSource {
         }
         let (generation, about) = (Arc::clone(update.generation()), About::of(&loaded, &texts));
         let (refused, is_new) = (None, true);
-        self.pending = Some(Pending { generation, secrets, node, loaded, texts, about, refused, is_new, forced });
-        Ok(Some(update))
+        let post = None;
+        self.pending = Some(Pending { generation, secrets, node, loaded, texts, about, refused, is_new, forced, post });
+        update
     }
 
     /// Some settings stay as they are for the life of the process.
@@ -297,11 +347,11 @@ impl FileSource {
         }
     }
 
-    fn refused(&mut self, pending: &Pending, refusal: EngineRefusal) {
-        let refusal = match refusal {
-            EngineRefusal::Invalid(found) => pending.loaded.refused(found, &pending.texts),
-            EngineRefusal::Failed(why) => Refusal::Internal(anyhow!(why)),
-        };
+    fn refused(&mut self, pending: &mut Pending, refusal: EngineRefusal) {
+        let refusal = posted::of_engine(pending, refusal);
+        if let Some(post) = pending.post.take() {
+            return self.refuse_post(post, &refusal);
+        }
         if refusal.is_transient() {
             // The same text is to be tried again.
             self.tried = self.texts;
@@ -316,23 +366,47 @@ impl FileSource {
         self.texts = pending.texts.digest;
         (self.served, self.node) = (Arc::clone(&pending.generation), Arc::clone(&pending.node));
         self.secrets = std::mem::take(&mut pending.secrets);
-        let left_out = pending.about.left_out + errors(&diagnostics);
+        let diagnostics = pending.loaded.placed(diagnostics);
+        let entities = self.publish(pending);
+        let About { summary, files, entities_left_out, missing_secrets, saved_at, .. } = &pending.about;
+        let mut incomplete =
+            Incomplete { left_out: entities_left_out.clone(), missing_secrets: missing_secrets.clone() };
+        incomplete.left_out.extend(left_out(&diagnostics));
+        let missing = incomplete_text(&incomplete);
+        let (left_out, missing_secrets) = (incomplete.left_out.count(), incomplete.missing_secrets.count());
         self.status.report(match pending.refused.take() {
-            None => ConfigOutcome::Applied { left_out },
-            Some(problems) => ConfigOutcome::LastGood { problems, left_out },
+            None => ConfigOutcome::Applied(incomplete),
+            Some(problems) => {
+                let saved_at = saved_at.map(|seconds| UnixMillis(seconds.saturating_mul(1_000)));
+                ConfigOutcome::LastGood { problems, incomplete, saved_at }
+            }
         });
         report(&pending.loaded.diagnostics);
-        report(&pending.loaded.placed(diagnostics));
-        let About { summary, files, .. } = &pending.about;
-        tracing::info!(generation, "generation {generation}: {summary}, from {}", out::count(*files, "file"));
+        report(&diagnostics);
+        let is_posted = pending.about.posted;
+        let from = if is_posted { "POST /config".to_owned() } else { out::count(*files, "file") };
+        tracing::info!(
+            generation,
+            left_out,
+            missing_secrets,
+            "generation {generation}: {summary}, from {from}{missing}"
+        );
+        if self.posted && !is_posted {
+            tracing::warn!("the configuration of the files replaces the one that was posted");
+        }
+        self.posted = is_posted;
         if pending.is_new {
             self.keep(&pending.about);
+        }
+        if let Some(post) = pending.post.take() {
+            post.answer(Ok(entities.entities_json()));
         }
     }
 
     /// Saves what is served.
     fn keep(&mut self, about: &About) {
         let Some(keeper) = &mut self.keeper else { return };
+        let about = About { saved_at: Some(self.clock.unix().seconds()), ..about.clone() };
         // What was made of text here always has a JSON form.
         let about = serde_json::to_value(about).unwrap_or_default();
         let saved = Saved { ir: Arc::clone(&self.served), secrets: self.secrets.clone(), about };
@@ -353,6 +427,7 @@ impl FileSource {
 
 enum Work {
     Read { forced: bool },
+    Load(Post),
     Save,
 }
 
@@ -362,6 +437,11 @@ impl ConfigSource for FileSource {
             loop {
                 match self.wait().await? {
                     Work::Save => self.keep_again(),
+                    Work::Load(post) => {
+                        if let Some(update) = self.read_post(post) {
+                            return Some(update);
+                        }
+                    }
                     Work::Read { forced } => {
                         if let Some(update) = self.read(forced) {
                             return Some(update);
@@ -376,110 +456,10 @@ impl ConfigSource for FileSource {
         let Some(mut pending) = self.pending.take() else { return };
         match ack {
             Ack::Applied { generation, diagnostics } => self.applied(&mut pending, generation, diagnostics),
-            Ack::Refused(refusal) => self.refused(&pending, refusal),
+            Ack::Refused(refusal) => self.refused(&mut pending, refusal),
         }
         drop(pending);
         cardinal_base::memory::release_free();
-    }
-}
-
-/// The configuration of the files or, if it cannot be served, the last known good one.
-fn first_configuration(site: &Site, preferences: &Preferences, keeper: Option<&Keeper>, strict: bool) -> Result<First> {
-    let settings = &preferences.settings;
-    let paths = site.paths(settings);
-    if paths.is_empty() && settings.declarative_config_string.is_none() {
-        tracing::warn!("no configuration: every request is answered with 404 (see --config)");
-    }
-    cardinal_base::log::progress(&format!("reading {}...", out::count(paths.len(), "file")));
-    let read = || -> Result<_, Refusal> {
-        let texts = site.texts(preferences)?;
-        Ok((site.lowered(settings, &texts.sources, strict)?, texts))
-    };
-    let refusal = match read() {
-        Ok((loaded, texts)) => {
-            let about = About::of(&loaded, &texts);
-            return Ok(First { loaded, texts, about, refused: None, is_new: true });
-        }
-        Err(refusal) => refusal,
-    };
-    let Some(keeper) = keeper.filter(|_| !strict) else { return Err(anyhow!(refusal)) };
-    let mut first = match last_good(site, settings, keeper.file()) {
-        Ok(Some(first)) => first,
-        Ok(None) => return Err(anyhow!(refusal)),
-        Err(worse) => {
-            let worse = format!("the last known good configuration cannot be served either: {}", worse.summary());
-            return Err(anyhow!(refusal).context(worse));
-        }
-    };
-    log_refusal("the configuration is refused", &refusal);
-    let streams = site.streams(settings);
-    let fix = match streams.len() {
-        0 => "fix the files (they are reloaded automatically)".to_owned(),
-        n if n == paths.len() => format!("fix {} and restart the process", streams.join(", ")),
-        _ => format!("fix the files (they are reloaded automatically, {} is not)", streams.join(", ")),
-    };
-    let count = out::count(first.about.files, "saved file");
-    tracing::warn!("serving the last known good configuration, from {count}; {fix}");
-    first.refused = Some(refusal.problems());
-    Ok(first)
-}
-
-/// The last known good configuration. Why there is none is logged.
-fn last_good(site: &Site, settings: &Settings, file: &LastGood) -> Result<Option<First>, Refusal> {
-    let none = |error: &anyhow::Error| {
-        tracing::warn!("there is no last known good configuration: {error:#}");
-        Ok(None)
-    };
-    match file.load() {
-        Ok(saved) => {
-            let mut about: About = serde_json::from_value(saved.about).unwrap_or_default();
-            about.left_out += saved.rejected.len();
-            report_rejected(&saved.rejected);
-            let configuration = cardinal_engine::Configuration::new(saved.ir, settings.node.clone());
-            let configuration = configuration.with_secrets(saved.secrets);
-            let loaded = LoweredConfig {
-                configuration,
-                diagnostics: Vec::new(),
-                summary: about.summary.clone(),
-                hidden: about.hidden.clone(),
-                source_map: cardinal_kong::SourceMap::default(),
-            };
-            let texts = Texts { sources: Vec::new(), digest: Digest::default() };
-            Ok(Some(First { loaded, texts, about, refused: None, is_new: false }))
-        }
-        Err(missing @ LoadError::Missing(_)) => match last_good_text::load(file.folder()) {
-            Ok(None) => none(&missing.into()),
-            Err(error) => none(&error),
-            Ok(Some(sources)) => {
-                let texts = Texts { sources, digest: Digest::default() };
-                let loaded = site.lowered(settings, &texts.sources, false)?;
-                let about = About::of(&loaded, &texts);
-                Ok(Some(First { loaded, texts, about, refused: None, is_new: true }))
-            }
-        },
-        // What an earlier version saved is older still, and is not served instead.
-        Err(error) => none(&error.into()),
-    }
-}
-
-/// Errors among diagnostics.
-fn errors(diagnostics: &[Diagnostic]) -> usize {
-    diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
-}
-
-/// One line for everything that is left out or looks wrong.
-fn report(diagnostics: &[Diagnostic]) {
-    for diagnostic in diagnostics {
-        match diagnostic.severity {
-            Severity::Error => tracing::error!("left out: {diagnostic}"),
-            Severity::Warning => tracing::warn!("{diagnostic}"),
-        }
-    }
-}
-
-fn report_rejected(rejected: &[Rejected]) {
-    for Rejected { kind, id, reason } in rejected {
-        tracing::error!("left out of the last known good configuration: record {id} of {}: {reason}", kind.as_str());
     }
 }
 
@@ -493,6 +473,7 @@ fn fixed_at_start(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("proxy_error_log", old.error_log != new.error_log),
         ("DNS", old.node.resolver != new.node.resolver),
         ("node_id", old.node.id != new.node.id),
+        ("admin_listen", old.admin.listeners != new.admin.listeners),
     ];
     all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

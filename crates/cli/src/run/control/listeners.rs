@@ -1,0 +1,88 @@
+//! The sockets of the Admin API.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use cardinal_base::{Clock, task};
+use cardinal_control::api::{Admin, Listener, serve};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::{Control, tls};
+
+/// How often an address is tried that the predecessor still has, and how long in all.
+const PAUSE: Duration = Duration::from_millis(20);
+const ATTEMPTS_MAX: u32 = 1_500;
+
+/// What serves requests of one address.
+struct Service {
+    admin: Admin,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    clock: Arc<dyn Clock>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Control {
+    pub(super) fn listen(&self, admin: &Admin, takes_over: bool) -> Result<()> {
+        let _inside = self.runtime.enter();
+        for &(address, has_tls) in &self.settings.admin.listeners {
+            let tls = has_tls.then(|| tls::server_config(&self.settings)).transpose()?;
+            let (admin, clock, stop) = (admin.clone(), Arc::clone(&self.clock), self.stop.subscribe());
+            let service = Service { admin, address, tls, clock, stop };
+            match self.runtime.block_on(TcpListener::bind(address)) {
+                Ok(socket) => drop(task::spawn("Admin API", service.run(socket))),
+                Err(error) if takes_over && error.kind() == ErrorKind::AddrInUse => {
+                    drop(task::spawn("Admin API", service.run_later()));
+                }
+                // Nodes that need no API must be able to run side by side.
+                Err(error) if self.files.is_some() && !self.settings.admin.is_given => {
+                    tracing::warn!("{}; the Admin API is not served", listen_error(address, &error));
+                }
+                Err(error) => return Err(listen_error(address, &error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service {
+    async fn run(mut self, socket: TcpListener) {
+        let bound = socket.local_addr().unwrap_or(self.address);
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        tracing::info!(address = %bound, "listening on {bound} (admin, {scheme})");
+        if !bound.ip().is_loopback() {
+            tracing::warn!("the Admin API on {bound} has no authentication: restrict access to this address");
+        }
+        let serving = serve(self.admin, Listener { socket, tls: self.tls }, self.clock);
+        tokio::select! {
+            () = serving => {}
+            _ = self.stop.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    /// Waits until the predecessor has closed its socket.
+    async fn run_later(self) {
+        let mut attempt = 0;
+        loop {
+            self.clock.sleep(PAUSE).await;
+            attempt += 1;
+            match TcpListener::bind(self.address).await {
+                Ok(socket) => return self.run(socket).await,
+                Err(error) if attempt >= ATTEMPTS_MAX || error.kind() != ErrorKind::AddrInUse => {
+                    return tracing::error!("{}; the Admin API is not served", listen_error(self.address, &error));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn listen_error(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let port = address.port();
+    anyhow!("admin_listen: cannot listen on {address}: {error}; find the process with: ss -ltnp 'sport = :{port}'")
+}

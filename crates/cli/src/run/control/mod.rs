@@ -1,0 +1,220 @@
+//! The control plane of the process: the store, the source of configuration that follows it, and the Admin API.
+//!
+//! Without a database the API shows what the files say.
+
+mod files_api;
+mod listeners;
+mod proxies;
+mod tls;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use cardinal_base::{Clock, SystemClock, SystemRng};
+use cardinal_control::api::{Admin, AdminSettings};
+use cardinal_control::{Dao, SnapshotStore, StoreSource};
+use cardinal_engine::{Engine, hostname};
+use cardinal_ir::{Listener, ListenerKind, NodeSettings, Severity};
+use cardinal_kong::settings::RouterFlavor;
+use cardinal_kong::{Registry, Settings};
+use cardinal_store::Store;
+use cardinal_sync::{Ack, ConfigOutcome, ConfigSource, ConfigStatus, Incomplete, Next, ProblemList, Update};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
+
+pub(super) use files_api::{FilesApi, Post};
+
+/// Bytes of a request body of the Admin API at most.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The control plane of a process.
+pub(super) struct Control {
+    runtime: Runtime,
+    dao: Dao,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    /// The configuration without a database.
+    files: Option<Arc<FilesApi>>,
+    /// Whether sockets of the API are to be closed.
+    stop: watch::Sender<bool>,
+}
+
+/// What the source of a configuration without a database needs of the API.
+pub(super) struct Api {
+    /// What the API shows.
+    pub(super) shared: Arc<FilesApi>,
+    /// What clients post.
+    pub(super) posts: Receiver<Post>,
+}
+
+impl Control {
+    /// Opens the store in a directory and reads the first configuration.
+    pub(super) fn start(
+        registry: Registry,
+        settings: Settings,
+        data_dir: &Path,
+    ) -> Result<(Self, ControlSource, Update)> {
+        let runtime = runtime()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let registry = Arc::new(registry);
+        let store: Arc<dyn Store> = runtime.block_on(crate::store::open(&settings, data_dir, &clock))?;
+        let dao = Dao::new(Arc::clone(&store), Arc::clone(&registry), Arc::clone(&clock), SystemRng);
+        let node = Arc::new(settings.node.clone());
+        let started = StoreSource::start(store, registry, Arc::new(settings.clone()), node, Arc::clone(&clock));
+        let (source, update) = runtime.block_on(started).context("cannot read the store")?;
+        if update.generation().is_empty() {
+            tracing::warn!("the database has no entities: every request is answered with 404");
+        }
+        let source = ControlSource { source, status: Arc::default() };
+        let (files, stop) = (None, watch::Sender::new(false));
+        Ok((Self { runtime, dao, settings, clock, files, stop }, source, update))
+    }
+
+    /// For a configuration of files.
+    pub(super) fn of_files(registry: Registry, settings: Settings) -> Result<(Self, Api)> {
+        let (runtime, registry) = (runtime()?, Arc::new(registry));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let store = Arc::new(SnapshotStore::new(Arc::clone(&registry)));
+        let (shared, posts) = FilesApi::new(Arc::clone(&store), Arc::clone(&registry));
+        let dao = Dao::new(store, registry, Arc::clone(&clock), SystemRng);
+        let (files, stop) = (Some(Arc::clone(&shared)), watch::Sender::new(false));
+        Ok((Self { runtime, dao, settings, clock, files, stop }, Api { shared, posts }))
+    }
+
+    /// The runtime that the source must be polled on.
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Serves the Admin API for the node. If it takes over from a process that has an address, that is waited for in the
+    /// background.
+    pub(super) fn serve(&self, engine: &Engine, takes_over: bool) -> Result<()> {
+        let proxies = Arc::new(proxies::EngineProxies::new(engine.handle(), &self.settings.log_level));
+        let (dao, settings) = (self.dao.clone(), admin_settings(&self.settings, self.files.is_some()));
+        let admin = match &self.files {
+            Some(files) => Admin::declarative(dao, proxies, settings, Arc::clone(files) as _),
+            None => Admin::new(dao, proxies, settings),
+        };
+        let admin = admin.lowering_with(Arc::new(self.settings.clone()));
+        self.listen(&admin, takes_over)
+    }
+
+    /// Closes the sockets of the API: another process serves it. Requests in progress end.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn runtime() -> Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).thread_name("admin").enable_all().build().context("the runtime of the Admin API")
+}
+
+fn admin_settings(settings: &Settings, has_files: bool) -> AdminSettings {
+    AdminSettings {
+        version: settings.admin.version.clone(),
+        hostname: hostname(),
+        configuration: configuration(settings, has_files),
+        origins: settings.admin.origins.clone(),
+        is_control_plane: false,
+        body_bytes_max: BODY_BYTES_MAX,
+    }
+}
+
+/// What `GET /` shows of the settings. Clients look for some of them.
+fn configuration(settings: &Settings, has_files: bool) -> Value {
+    let flavor = match settings.router_flavor {
+        RouterFlavor::Traditional => "traditional",
+        RouterFlavor::TraditionalCompatible => "traditional_compatible",
+        RouterFlavor::Expressions => "expressions",
+    };
+    let text = |(address, tls): &(SocketAddr, bool)| if *tls { format!("{address} ssl") } else { address.to_string() };
+    let listens: Vec<String> = settings.admin.listeners.iter().map(text).collect();
+    json!({
+        // Clients of Kong know no other database.
+        "database": if has_files { "off" } else { "postgres" },
+        "router_flavor": flavor,
+        "role": "traditional",
+        "admin_listen": listens,
+        "plugins": ["bundled"],
+        "log_level": settings.log_level,
+        "proxy_listeners": listeners(settings, ListenerKind::Http),
+        "stream_listeners": listeners(settings, ListenerKind::Stream),
+        "status_listeners": listeners(settings, ListenerKind::Status),
+        "portal": false,
+        "rbac": "off",
+    })
+}
+
+/// Listeners in Kong's form.
+fn listeners(settings: &Settings, kind: ListenerKind) -> Vec<Value> {
+    let is_of = |listener: &&Listener| match listener.kind {
+        ListenerKind::Udp => kind == ListenerKind::Stream,
+        other => other == kind,
+    };
+    let shown = |listener: &Listener| {
+        let address = listener.address;
+        let mut text = address.to_string();
+        let flags = [
+            ("ssl", listener.tls.is_some()),
+            ("http2", listener.http2),
+            ("proxy_protocol", listener.proxy_protocol),
+            ("udp", listener.kind == ListenerKind::Udp),
+        ];
+        for (name, _) in flags.iter().filter(|(_, on)| *on) {
+            text.push(' ');
+            text.push_str(name);
+        }
+        let mut shown = json!({ "listener": text, "ip": address.ip().to_string(), "port": address.port(),
+            "reuseport": true, "bind": false, "deferred": false });
+        if let Some(shown) = shown.as_object_mut() {
+            shown.extend(flags.into_iter().map(|(name, on)| (name.to_owned(), on.into())));
+        }
+        shown
+    };
+    settings.node.listeners.iter().filter(is_of).map(shown).collect()
+}
+
+/// The store of the process as the source of the configuration.
+pub(super) struct ControlSource {
+    source: StoreSource,
+    status: Arc<ConfigStatus>,
+}
+
+impl ControlSource {
+    pub(super) fn status(&self) -> &Arc<ConfigStatus> {
+        &self.status
+    }
+
+    pub(super) fn listeners(&self) -> Vec<Listener> {
+        NodeSettings::clone(self.source.node()).listeners
+    }
+}
+
+impl ConfigSource for ControlSource {
+    fn next(&mut self) -> Next<'_> {
+        self.source.next()
+    }
+
+    fn ack(&mut self, ack: Ack) {
+        let outcome = ConfigOutcome::of(&ack);
+        let is_applied = ack.is_applied();
+        if let Ack::Applied { generation, .. } = &ack {
+            let revision = self.source.revision();
+            tracing::info!(generation, revision, "generation {generation}: revision {revision} of the database");
+        }
+        self.source.ack(ack);
+        self.status.report(match is_applied {
+            true => {
+                let found = self.source.status().get().diagnostics;
+                let errors = found.iter().filter(|found| found.severity == Severity::Error);
+                ConfigOutcome::Applied(Incomplete { left_out: ProblemList::by_entity(errors), ..Incomplete::default() })
+            }
+            false => outcome,
+        });
+    }
+}

@@ -1,0 +1,84 @@
+//! [`EngineProxies`]: the node of this process, as the Admin API sees it.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use cardinal_control::Proxies;
+use cardinal_engine::NodeHandle;
+use serde_json::{Map, Value, json};
+
+/// The node of this process.
+#[derive(Debug)]
+pub(super) struct EngineProxies {
+    node: NodeHandle,
+    log_level: Mutex<String>,
+}
+
+impl EngineProxies {
+    pub(super) fn new(node: NodeHandle, log_level: &str) -> Self {
+        Self { node, log_level: Mutex::new(log_level.to_owned()) }
+    }
+}
+
+impl Proxies for EngineProxies {
+    fn node_id(&self) -> String {
+        self.node.id().to_string()
+    }
+
+    fn status(&self, query: &str) -> Result<Value, String> {
+        self.node.status(query.as_bytes())
+    }
+
+    fn upstream_health(&self, upstream: &str) -> Option<Value> {
+        let status = self.node.upstream(upstream)?;
+        let mut targets = Map::new();
+        let mut addresses_of_all = Vec::new();
+        for member in &status.members {
+            let addresses: Vec<Value> = member
+                .addresses
+                .iter()
+                .map(|a| {
+                    json!({ "ip": a.address.ip().to_string(), "port": a.address.port(), "health": a.state.as_str(),
+                        "weight": a.weight })
+                })
+                .collect();
+            addresses_of_all.extend(addresses.iter().cloned());
+            let weight = json!({ "total": member.weight.total, "available": member.weight.available,
+                "unavailable": member.weight.unavailable });
+            let data = json!({ "host": member.host, "port": member.port, "dns": member.dns,
+                "nodeWeight": member.node_weight, "weight": weight, "addresses": addresses });
+            let shown = json!({ "health": member.state.as_str(), "data": data });
+            targets.insert(format!("{}:{}", member.host, member.port), shown);
+        }
+        let weight = json!({ "total": status.weight.total, "available": status.weight.available,
+            "unavailable": status.weight.unavailable });
+        let balancer = json!({
+            "health": status.state.as_str(),
+            "balancer_health": if status.serves { "HEALTHY" } else { "UNHEALTHY" },
+            "details": { "healthy": status.serves, "weight": weight, "hosts": addresses_of_all },
+        });
+        Some(json!({ "targets": targets, "balancer": balancer }))
+    }
+
+    fn set_target_health(
+        &self,
+        upstream: &str,
+        target: &str,
+        address: Option<&str>,
+        healthy: bool,
+    ) -> Result<(), String> {
+        let address: Option<SocketAddr> = match address {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| format!("'{text}' is not an address with a port"))?),
+        };
+        self.node.set_target_health(upstream, target, address, healthy).map_err(|error| error.to_string())
+    }
+
+    fn log_level(&self) -> String {
+        self.log_level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_log_level(&self, _level: &str, _seconds: u64) -> Result<(), String> {
+        Err("the log level of a running process cannot be changed; restart it with --log-level".to_owned())
+    }
+}

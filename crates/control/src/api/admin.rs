@@ -1,0 +1,116 @@
+//! [`Admin`]: answers requests.
+
+use std::sync::Arc;
+
+use cardinal_kong::Settings;
+
+use crate::dao::{Dao, Fault, Tenant};
+use crate::proxies::Proxies;
+
+use super::call::{Call, Parts};
+use super::message::{AdminSettings, Declarative, Request, Response};
+use super::{body, browser, form, path};
+
+/// The Admin API.
+#[derive(Clone, Debug)]
+pub struct Admin(Arc<Parts>);
+
+impl Admin {
+    /// The version of Kong that the API reports.
+    pub(super) fn version(&self) -> &str {
+        &self.0.settings.version
+    }
+
+    /// Bytes of a request body at most.
+    pub(super) fn body_bytes_max(&self) -> usize {
+        self.0.settings.body_bytes_max
+    }
+
+    /// The API over a store.
+    pub fn new(dao: Dao, proxies: Arc<dyn Proxies>, settings: AdminSettings) -> Self {
+        Self(Arc::new(Parts { dao, proxies, settings, lowering: Arc::default(), declarative: None }))
+    }
+
+    /// The settings that the node lowers entities with; otherwise the default ones. Call it before the API is cloned.
+    #[must_use]
+    pub fn lowering_with(mut self, settings: Arc<Settings>) -> Self {
+        if let Some(parts) = Arc::get_mut(&mut self.0) {
+            parts.lowering = settings;
+        }
+        self
+    }
+
+    /// The API of a node without a database, where `dao` has the entities of the configuration.
+    pub fn declarative(
+        dao: Dao,
+        proxies: Arc<dyn Proxies>,
+        settings: AdminSettings,
+        declarative: Arc<dyn Declarative>,
+    ) -> Self {
+        Self(Arc::new(Parts { dao, proxies, settings, lowering: Arc::default(), declarative: Some(declarative) }))
+    }
+
+    /// Answers a request. A response to HEAD has a body, which is not to be sent.
+    pub async fn answer(&self, request: &Request) -> Response {
+        let origins = &self.0.settings.origins;
+        let mut response = match browser::refusal(request, origins) {
+            Some(fault) => return fault.into(),
+            None => self.0.answer(request).await.unwrap_or_else(Response::from),
+        };
+        let origin = request.origin.clone().unwrap_or_else(|| "*".to_owned());
+        response.headers.push(("access-control-allow-origin", origin));
+        response.headers.push(("access-control-allow-credentials", "true".to_owned()));
+        response
+    }
+}
+
+impl Parts {
+    async fn answer(&self, request: &Request) -> Result<Response, Fault> {
+        let segments = path::segments(&request.path).ok_or_else(Fault::not_found)?;
+        let author = cardinal_store::Author {
+            from: request.from.as_str().into(),
+            via: "admin-api".into(),
+            ..Default::default()
+        };
+        let mut tenant = Tenant::new(author);
+        let mut segments: &[String] = &segments;
+        if let [first, rest @ ..] = segments
+            && let Some(workspace) = self.workspace(first).await?
+        {
+            tenant.workspace = workspace;
+            segments = rest;
+        }
+        let endpoint = path::find(self.dao.registry(), segments).ok_or_else(Fault::not_found)?;
+        let methods = endpoint.methods();
+        let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
+        if method == "OPTIONS" {
+            let mut headers = vec![("allow", allowed(methods))];
+            headers.push(("access-control-allow-methods", allowed(methods)));
+            headers.extend(request.preflight_headers.clone().map(|names| ("access-control-allow-headers", names)));
+            return Ok(Response { status: 204, headers, body: None });
+        }
+        if !methods.contains(&method) {
+            return Err(Fault::method_not_allowed());
+        }
+        body::check_type(request, matches!(endpoint, path::Endpoint::Configuration))?;
+        let query = form::of_query(&request.query)?;
+        let call = Call { admin: self, tenant, request, query };
+        endpoint.answer(&call, method).await
+    }
+
+    /// The workspace that a path begins with.
+    async fn workspace(&self, name: &str) -> Result<Option<Arc<str>>, Fault> {
+        Ok((name == "default").then(|| crate::dao::DEFAULT_WORKSPACE.into()))
+    }
+}
+
+/// The value of `Allow`. Kong names GET, HEAD and OPTIONS, too.
+fn allowed(methods: &[&str]) -> String {
+    let mut all: Vec<&str> = methods.to_vec();
+    if methods.contains(&"GET") {
+        all.push("HEAD");
+    }
+    all.push("OPTIONS");
+    all.sort_unstable();
+    all.join(", ")
+}

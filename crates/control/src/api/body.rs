@@ -1,0 +1,88 @@
+//! Bodies of requests: JSON, or a form.
+
+use cardinal_kong::Registry;
+use cardinal_kong::entities::Kind;
+use serde_json::Value;
+
+use super::form;
+use super::message::Request;
+use crate::dao::{Fault, Fields};
+
+/// Levels of JSON are limited by the parser.
+const JSON: &str = "application/json";
+const URLENCODED: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
+
+fn needs_body(method: &str) -> bool {
+    matches!(method, "PUT" | "POST" | "PATCH")
+}
+
+/// Refuses bodies that cannot be read. Kong: `before_filter` of `kong/api/api_helpers.lua`.
+pub(super) fn check_type(request: &Request, takes_yaml: bool) -> Result<(), Fault> {
+    if !needs_body(&request.method) {
+        return Ok(());
+    }
+    let Some(content_type) = &request.content_type else {
+        return if request.body.is_empty() { Ok(()) } else { Err(unsupported()) };
+    };
+    let is = |prefix: &str| content_type.get(..prefix.len()).is_some_and(|text| text.eq_ignore_ascii_case(prefix));
+    let yaml = takes_yaml && (is("application/yaml") || is("text/yaml"));
+    if is(JSON) || is(URLENCODED) || is(MULTIPART) || yaml { Ok(()) } else { Err(unsupported()) }
+}
+
+fn unsupported() -> Fault {
+    Fault::message(415, "Unsupported Media Type")
+}
+
+/// The arguments of a body. Values of forms are text.
+pub(super) enum Body {
+    /// A JSON object.
+    Json(Fields),
+    /// The fields of a form, nested.
+    Form(Fields),
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// It is not what its type says.
+pub(super) fn read(request: &Request) -> Result<Body, Fault> {
+    let content_type = request.content_type.as_deref().unwrap_or_default();
+    let lower = content_type.to_ascii_lowercase();
+    if lower.starts_with(URLENCODED) {
+        let text = std::str::from_utf8(&request.body).map_err(|_| Fault::message(400, "Cannot parse request body"))?;
+        return Ok(Body::Form(form::of_query(text)?));
+    }
+    if lower.starts_with(MULTIPART) {
+        return Ok(Body::Form(form::of_multipart(content_type, &request.body)?));
+    }
+    if request.body.is_empty() && content_type.is_empty() {
+        return Ok(Body::Json(Fields::new()));
+    }
+    match serde_json::from_slice(&request.body) {
+        Ok(Value::Object(fields)) => Ok(Body::Json(fields)),
+        // An empty list is an empty table in Lua.
+        Ok(Value::Array(list)) if list.is_empty() => Ok(Body::Json(Fields::new())),
+        _ => Err(Fault::message(400, "Cannot parse JSON body")),
+    }
+}
+
+/// The fields of an entity in a body. `name` is the name of its plugin or vault if the body has none.
+pub(super) fn entity(
+    request: &Request,
+    registry: &Registry,
+    kind: &Kind,
+    old: Option<&Fields>,
+) -> Result<Fields, Fault> {
+    let mut fields = match read(request)? {
+        Body::Json(fields) => return Ok(fields),
+        Body::Form(fields) => fields,
+    };
+    let mut whole = fields.clone();
+    for (name, value) in old.into_iter().flatten() {
+        whole.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    let schema = registry.schema_of(kind, &whole).unwrap_or(&kind.schema);
+    form::infer(&mut fields, schema);
+    Ok(fields)
+}

@@ -1,0 +1,181 @@
+//! Cardinal's own paths below `/cardinal/v1`: revisions, comparisons, rollbacks, and batches of writes.
+
+use cardinal_store::Author;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::message::Response;
+use crate::dao::Fault;
+use crate::history;
+
+/// Revisions of a page.
+const SIZE_DEFAULT: u64 = 20;
+const SIZE_MAX: u64 = 200;
+
+/// A path below `/cardinal/v1`.
+#[derive(Debug)]
+pub(super) enum Path {
+    /// `/generations`
+    Generations,
+    /// `/generations/{r}`
+    Generation(u64),
+    /// `/generations/{a}/diff/{b}`
+    Diff(u64, u64),
+    /// `/generations/{r}/rollback`
+    Rollback(u64),
+    /// `/batch`
+    Batch,
+}
+
+pub(super) fn find(parts: &[&str]) -> Option<Path> {
+    let number = |text: &str| text.parse::<u64>().ok();
+    Some(match *parts {
+        ["generations"] => Path::Generations,
+        ["generations", revision] => Path::Generation(number(revision)?),
+        ["generations", from, "diff", to] => Path::Diff(number(from)?, number(to)?),
+        ["generations", revision, "rollback"] => Path::Rollback(number(revision)?),
+        ["batch"] => Path::Batch,
+        _ => return None,
+    })
+}
+
+impl Path {
+    pub(super) fn methods(&self) -> &'static [&'static str] {
+        match self {
+            Self::Generations | Self::Generation(_) | Self::Diff(..) => &["GET"],
+            Self::Rollback(_) | Self::Batch => &["POST"],
+        }
+    }
+
+    pub(super) async fn answer(&self, call: &Call<'_>) -> Result<Response, Fault> {
+        let dao = call.dao();
+        if call.admin.declarative.is_some() && self.methods() != ["GET"] {
+            let message = "the entities come from files: change the files instead";
+            return Err(Fault::message(405, message));
+        }
+        match self {
+            Self::Generations => generations(call).await,
+            Self::Generation(revision) => {
+                history::revision_changes(dao, *revision, false).await.map(|found| Response::ok(found.to_json()))
+            }
+            Self::Diff(from, to) => {
+                let compared = history::diff(dao, &call.admin.lowering, (*from, *to), false).await?;
+                Ok(Response::ok(compared.to_json()))
+            }
+            Self::Rollback(revision) => {
+                let is_trial = call.query.get("dry_run").is_some_and(|value| value == "true" || value == "1");
+                let author = &call.tenant.author;
+                history::rollback(dao, author, *revision, is_trial).await.map(|done| Response::ok(done.to_json()))
+            }
+            Self::Batch => batch(call).await,
+        }
+    }
+}
+
+async fn generations(call: &Call<'_>) -> Result<Response, Fault> {
+    let number = |name: &str| {
+        let Some(value) = call.query.get(name) else { return Ok(None) };
+        let parsed = value.as_str().and_then(|text| text.parse::<u64>().ok());
+        parsed.map(Some).ok_or_else(|| Fault::invalid_option(name, "must be a number"))
+    };
+    let size = number("size")?.unwrap_or(SIZE_DEFAULT);
+    if !(1..=SIZE_MAX).contains(&size) {
+        return Err(Fault::invalid_size(&format!("size must be an integer between 1 and {SIZE_MAX}")));
+    }
+    let size = usize::try_from(size).unwrap_or(1);
+    let found = history::revisions(&**call.dao().store(), number("before")?, size).await?;
+    let next = found.last().filter(|last| found.len() == size && last.revision > 1).map(|last| last.revision);
+    let data: Vec<Value> = found.iter().map(history::Revision::to_json).collect();
+    Ok(Response::ok(
+        json!({ "data": data, "next": next.map(|revision| format!("/cardinal/v1/generations?before={revision}&size={size}")) }),
+    ))
+}
+
+/// Many writes as one generation: all of them or none.
+async fn batch(call: &Call<'_>) -> Result<Response, Fault> {
+    let writes: Vec<Value> = match serde_json::from_slice(&call.request.body) {
+        Ok(Value::Array(writes)) => writes,
+        _ => return Err(Fault::message(400, "expected a JSON array of {method, kind, key, body}")),
+    };
+    let mut tenant = call.tenant.clone();
+    tenant.author = Author { via: "batch".into(), ..tenant.author };
+    let done = call.dao().batch(&tenant, writes).await?;
+    let entities: Vec<Value> =
+        done.entities.into_iter().map(|fields| fields.map_or(Value::Null, Value::Object)).collect();
+    Ok(Response::ok(json!({ "revision": done.revision, "entities": entities })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use cardinal_base::{SeededRng, SystemClock};
+    use cardinal_kong::Registry;
+    use cardinal_store::MemoryStore;
+
+    use super::super::{Admin, AdminSettings, Declarative, Request};
+    use super::*;
+    use crate::dao::FutureOf;
+    use crate::{Dao, NoProxies};
+
+    #[derive(Debug)]
+    struct Files;
+
+    impl Declarative for Files {
+        fn text(&self) -> String {
+            String::new()
+        }
+
+        fn hash(&self) -> String {
+            "0".repeat(32)
+        }
+
+        fn is_served(&self, _: &str) -> bool {
+            false
+        }
+
+        fn replace(&self, _: String, _: bool) -> FutureOf<'_, Result<Value, Fault>> {
+            Box::pin(async { Ok(Value::Null) })
+        }
+    }
+
+    #[tokio::test]
+    async fn entities_of_files_are_not_changed() {
+        let clock = Arc::new(SystemClock::new());
+        let dao =
+            Dao::new(Arc::new(MemoryStore::new(clock.clone())), Arc::new(Registry::new(&[])), clock, SeededRng::new(7));
+        let settings = AdminSettings {
+            version: "3.9.3".to_owned(),
+            hostname: "test".to_owned(),
+            configuration: Value::Null,
+            origins: Vec::new(),
+            is_control_plane: false,
+            body_bytes_max: 1 << 20,
+        };
+        let admin = Admin::declarative(dao, Arc::new(NoProxies), settings, Arc::new(Files));
+        for (method, path, status) in [
+            ("GET", "generations", 200),
+            ("POST", "generations/0/rollback", 405),
+            ("POST", "batch", 405),
+            ("GET", "generations?size=0", 400),
+            ("GET", "generations?before=x", 400),
+            ("GET", "generations/1/diff", 404),
+        ] {
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            let request = Request {
+                method: method.to_owned(),
+                path: format!("/cardinal/v1/{path}"),
+                query: query.to_owned(),
+                content_type: Some("application/json".to_owned()),
+                origin: None,
+                host: None,
+                is_local: true,
+                preflight_headers: None,
+                from: "127.0.0.1".to_owned(),
+                body: Bytes::from_static(b"[]"),
+            };
+            assert_eq!(admin.answer(&request).await.status, status, "{method} {path}");
+        }
+    }
+}

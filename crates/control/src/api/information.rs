@@ -1,0 +1,255 @@
+//! What clients ask about the node and the API itself. Kong: `kong/api/routes/{kong,health,tags,plugins,clustering}.lua`.
+
+use std::collections::BTreeSet;
+
+use cardinal_kong::entities::Kind;
+use serde_json::{Map, Value, json};
+
+use super::call::Call;
+use super::entities::page;
+use super::message::Response;
+use crate::dao::{Fault, Listing, Tags};
+
+/// A path about the node.
+#[derive(Debug)]
+pub(super) enum Page<'p> {
+    /// `/`
+    Root,
+    /// `/status`
+    Status,
+    /// `/endpoints`
+    Endpoints,
+    /// `/plugins/enabled`
+    EnabledPlugins,
+    /// `/plugins/schema/{name}`
+    PluginSchema(&'p str),
+    /// `/tags`
+    Tags,
+    /// `/tags/{tag}`
+    Tag(&'p str),
+    /// `/timers`
+    Timers,
+    /// `/cache`
+    Caches,
+    /// `/cache/{key}`
+    Cache,
+    /// `/clustering/data-planes`, `/clustering/status`
+    Clustering,
+}
+
+pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Page<'p>> {
+    Some(match *parts {
+        [] | ["kong"] => Page::Root,
+        ["status"] => Page::Status,
+        ["endpoints"] => Page::Endpoints,
+        ["plugins", "enabled"] => Page::EnabledPlugins,
+        ["plugins", "schema", name] => Page::PluginSchema(name),
+        ["tags"] => Page::Tags,
+        ["tags", tag] => Page::Tag(tag),
+        ["timers"] => Page::Timers,
+        ["cache"] => Page::Caches,
+        ["cache", _] => Page::Cache,
+        ["clustering", "data-planes" | "data_planes" | "status"] => Page::Clustering,
+        _ => return None,
+    })
+}
+
+impl Page<'_> {
+    pub(super) fn methods(&self) -> &'static [&'static str] {
+        match self {
+            Self::Caches => &["DELETE"],
+            Self::Cache => &["GET", "DELETE"],
+            _ => &["GET"],
+        }
+    }
+
+    pub(super) async fn answer(&self, call: &Call<'_>, method: &str) -> Result<Response, Fault> {
+        match self {
+            Self::Root => root(call).await,
+            Self::Status => status(call).await,
+            Self::Endpoints => Ok(Response::ok(json!({ "data": endpoints(call) }))),
+            Self::EnabledPlugins => {
+                let names: Vec<&str> = call.dao().registry().plugins().map(|plugin| plugin.def.name).collect();
+                Ok(Response::ok(json!({ "enabled_plugins": names })))
+            }
+            Self::PluginSchema(name) => {
+                let plugin = call.dao().registry().plugin(name);
+                let plugin = plugin.ok_or_else(|| Fault::message(404, &format!("No plugin named '{name}'")))?;
+                Ok(Response::ok(plugin.config.kong_form()))
+            }
+            Self::Tags => tags(call, None).await,
+            Self::Tag(tag) => tags(call, Some(tag)).await,
+            Self::Timers => Ok(Response::ok(json!({
+                "worker": { "id": 0, "count": 1 },
+                "stats": { "sys": { "total": 0, "runs": 0, "running": 0, "waiting": 0, "pending": 0 }, "timers": {} },
+            }))),
+            // There is no cache that could be stale: a change reaches all workers as a new generation.
+            Self::Cache if method == "GET" => Err(Fault::not_found()),
+            Self::Caches | Self::Cache => Ok(Response::no_content()),
+            Self::Clustering if !call.admin.settings.is_control_plane => Err(Fault::message(
+                400,
+                "this endpoint is only available when Kong is configured to run as Control Plane for the cluster",
+            )),
+            Self::Clustering => Ok(Response::ok(json!({ "data": [], "next": null }))),
+        }
+    }
+}
+
+async fn root(call: &Call<'_>) -> Result<Response, Fault> {
+    let settings = &call.admin.settings;
+    let registry = call.dao().registry();
+    let available: Map<String, Value> = registry
+        .plugins()
+        .map(|plugin| {
+            let facts = json!({ "version": settings.version, "priority": plugin.def.priority });
+            (plugin.def.name.to_owned(), facts)
+        })
+        .collect();
+    let mut enabled = BTreeSet::new();
+    if let Some(plugins) = registry.kind("plugins") {
+        for plugin in call.dao().all(&call.tenant, plugins, None).await? {
+            enabled.extend(plugin.get("name").and_then(Value::as_str).map(str::to_owned));
+        }
+    }
+    let is_enterprise = settings.version.contains("enterprise");
+    let mut configuration = settings.configuration.clone();
+    if let Some(configuration) = configuration.as_object_mut() {
+        configuration.insert("log_level".to_owned(), call.admin.proxies.log_level().into());
+    }
+    Ok(Response::ok(json!({
+        "tagline": "Welcome to kong",
+        "version": settings.version,
+        "edition": if is_enterprise { "enterprise" } else { "community" },
+        "hostname": settings.hostname,
+        "node_id": call.admin.proxies.node_id(),
+        "timers": { "running": 0, "pending": 0 },
+        "plugins": { "available_on_server": available, "enabled_in_cluster": enabled },
+        "lua_version": "LuaJIT 2.1.0",
+        "configuration": configuration,
+        "pids": { "master": std::process::id(), "workers": [std::process::id()] },
+    })))
+}
+
+async fn status(call: &Call<'_>) -> Result<Response, Fault> {
+    let mut body = call.admin.proxies.status(&call.request.query).map_err(|text| Fault::message(400, &text))?;
+    let Some(fields) = body.as_object_mut() else { return Ok(Response::ok(body)) };
+    match &call.admin.declarative {
+        Some(declarative) => {
+            fields.insert("configuration_hash".to_owned(), declarative.hash().into());
+        }
+        None => {
+            fields.shift_remove("configuration_hash");
+            let store = call.dao().store().status().await;
+            let mut database = json!({ "reachable": store.is_ok() });
+            if let (Ok(store), Some(database)) = (store, database.as_object_mut()) {
+                database.insert("engine".to_owned(), store.engine.into());
+                database.insert("revision".to_owned(), store.revision.into());
+            }
+            fields.insert("database".to_owned(), database);
+        }
+    }
+    Ok(Response::ok(body))
+}
+
+/// The paths of the API, with names in braces.
+fn endpoints(call: &Call<'_>) -> Vec<String> {
+    let registry = call.dao().registry();
+    let fixed = [
+        "/",
+        "/cache",
+        "/cache/{key}",
+        "/clustering/data-planes",
+        "/clustering/status",
+        "/config",
+        "/debug/cluster/control-planes-nodes/log-level/{log_level}",
+        "/debug/cluster/log-level/{log_level}",
+        "/debug/node/log-level",
+        "/debug/node/log-level/{log_level}",
+        "/endpoints",
+        "/plugins/enabled",
+        "/plugins/schema/{name}",
+        "/schemas/plugins/validate",
+        "/schemas/plugins/{name}",
+        "/schemas/vaults/validate",
+        "/schemas/vaults/{name}",
+        "/schemas/{db_entity_name}/validate",
+        "/schemas/{name}",
+        "/status",
+        "/tags",
+        "/tags/{tags}",
+        "/timers",
+        "/upstreams/{upstreams}/health",
+        "/upstreams/{upstreams}/targets/all",
+        "/upstreams/{upstreams}/targets/{targets}/healthy",
+        "/upstreams/{upstreams}/targets/{targets}/unhealthy",
+        "/upstreams/{upstreams}/targets/{targets}/{address}/healthy",
+        "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
+    ];
+    let mut all: BTreeSet<String> = fixed.into_iter().map(str::to_owned).collect();
+    for kind in registry.kinds() {
+        let Kind { collection, name, .. } = kind;
+        if *name != "targets" {
+            all.insert(format!("/{collection}"));
+            all.insert(format!("/{collection}/{{{name}}}"));
+            for (field, _) in kind.references().filter(|_| *name != "snis") {
+                all.insert(format!("/{collection}/{{{name}}}/{field}"));
+            }
+        }
+        for (child, _) in registry.children(kind.name) {
+            let below = format!("/{collection}/{{{name}}}/{}", super::entities::nested_name(child));
+            all.insert(format!("{below}/{{{}}}", child.name));
+            all.insert(below);
+        }
+    }
+    let mut all: Vec<String> = all.into_iter().collect();
+    // `/` sorts before everything else, so that paths are followed by those below them.
+    all.sort_by_key(|path| path.replace('/', "\0"));
+    all
+}
+
+/// Entities with tags, or with this tag: a page spans all kinds.
+async fn tags(call: &Call<'_>, tag: Option<&str>) -> Result<Response, Fault> {
+    let filter = tag.map_or(Tags::None, |tag| Tags::Text(tag.to_owned()));
+    let mut data = Vec::new();
+    let registry = call.dao().registry();
+    for kind in registry.kinds().filter(|kind| kind.schema.field("tags").is_some()) {
+        let mut listing = Listing { size: Some(1_000.into()), offset: None, tags: filter.clone() };
+        loop {
+            let (found, offset) = call.dao().page(&call.tenant, kind, None, &listing).await?;
+            for fields in &found {
+                let own = fields.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+                for own in own.filter(|own| tag.is_none_or(|tag| tag == *own)) {
+                    data.push(json!({ "tag": own, "entity_name": kind.name, "entity_id": fields.get("id") }));
+                }
+            }
+            match offset {
+                Some(offset) => listing.offset = Some(offset),
+                None => break,
+            }
+        }
+    }
+    paged(call, data, tag)
+}
+
+/// One page of a list in memory. The offset is an index.
+fn paged(call: &Call<'_>, data: Vec<Value>, tag: Option<&str>) -> Result<Response, Fault> {
+    let listing = call.listing();
+    let size = match &listing.size {
+        None => 100,
+        Some(given) => given
+            .as_str()
+            .and_then(|text| text.parse::<usize>().ok())
+            .filter(|n| (1..=1_000).contains(n))
+            .ok_or_else(|| Fault::invalid_size("size must be an integer between 1 and 1000"))?,
+    };
+    let start = match &listing.offset {
+        None => 0,
+        Some(text) => {
+            text.parse::<usize>().map_err(|_| Fault::message(400, &format!("'{text}' is not a valid offset")))?
+        }
+    };
+    let rest = data.len().saturating_sub(start);
+    let offset = (rest > size).then(|| (start + size).to_string());
+    let path = tag.map_or_else(|| "/tags".to_owned(), |tag| format!("/tags/{tag}"));
+    Ok(page(data.into_iter().skip(start).take(size).collect(), offset, &path, ""))
+}

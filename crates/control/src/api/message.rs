@@ -1,0 +1,104 @@
+//! Requests, responses, and what the API is given.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::dao::{Fault, FutureOf};
+
+/// Settings of the Admin API.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// The version of Kong that the API reports. Clients choose features by it.
+    pub version: String,
+    /// Name of the machine.
+    pub hostname: String,
+    /// The settings of the node that `GET /` shows, secrets masked.
+    pub configuration: Value,
+    /// Origins that browsers may send requests from, besides those on this machine: `https://manager.example`.
+    pub origins: Vec<String>,
+    /// Whether this process only controls data planes.
+    pub is_control_plane: bool,
+    /// Bytes of a request body at most.
+    pub body_bytes_max: usize,
+}
+
+/// The configuration of a node without a database: one document. Kong: `kong/api/routes/config.lua`.
+pub trait Declarative: Send + Sync + std::fmt::Debug {
+    /// The configuration as a declarative file in YAML.
+    fn text(&self) -> String;
+
+    /// The hash of the configuration that is served; zeros if it is empty.
+    fn hash(&self) -> String;
+
+    /// Whether this text is what is served.
+    fn is_served(&self, text: &str) -> bool;
+
+    /// Replaces the configuration by that of a text in YAML or JSON. It is served when the future is ready. The result has
+    /// all entities by kind and id.
+    ///
+    /// # Errors
+    /// It is invalid, or another one is being loaded: status and body of the response.
+    fn replace(&self, text: String, flatten_errors: bool) -> FutureOf<'_, Result<Value, Fault>>;
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `GET`.
+    pub method: String,
+    /// The path as it was sent.
+    pub path: String,
+    /// The query, without its `?`.
+    pub query: String,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `Origin`.
+    pub origin: Option<String>,
+    /// `Host`.
+    pub host: Option<String>,
+    /// Whether the client is on this machine.
+    pub is_local: bool,
+    /// `Access-Control-Request-Headers`.
+    pub preflight_headers: Option<String>,
+    /// Address of the client.
+    pub from: String,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// Header fields besides those that all responses have.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; `None` for none.
+    pub body: Option<Value>,
+}
+
+impl Response {
+    pub(super) fn ok(body: Value) -> Self {
+        Self { status: 200, headers: Vec::new(), body: Some(body) }
+    }
+
+    pub(super) fn created(body: Value) -> Self {
+        Self { status: 201, ..Self::ok(body) }
+    }
+
+    pub(super) fn no_content() -> Self {
+        Self { status: 204, headers: Vec::new(), body: None }
+    }
+
+    pub(super) fn message(status: u16, message: &str) -> Self {
+        Self { status, ..Self::ok(json!({ "message": message })) }
+    }
+}
+
+impl From<Fault> for Response {
+    fn from(fault: Fault) -> Self {
+        // What is busy now is free again soon.
+        let headers = if fault.status == 429 { vec![("retry-after", "1".to_owned())] } else { Vec::new() };
+        Self { status: fault.status, headers, body: Some(fault.body) }
+    }
+}

@@ -1,0 +1,29 @@
+//! Kong's Admin API. Kong: `kong/api`.
+//!
+//! [`Admin`] answers requests; `path` finds what a path means, `body` and `form` read arguments, `entities` has the generic
+//! operations, the other modules special paths. `server` serves it all on sockets.
+
+mod admin;
+mod body;
+mod browser;
+mod call;
+mod configuration;
+mod consumer_groups;
+mod debug;
+mod entities;
+mod form;
+mod history;
+mod information;
+mod message;
+mod path;
+mod schemas;
+mod server;
+mod targets;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_of_files;
+
+pub use admin::Admin;
+pub use message::{AdminSettings, Declarative, Request, Response};
+pub use server::{Listener, serve};

@@ -1,0 +1,93 @@
+//! `/schemas`: descriptions of entities, from which clients fill in defaults and build forms. Kong:
+//! `kong/api/routes/kong.lua`.
+
+use cardinal_schema::{Options, Schema, field, record, string};
+use serde_json::Value;
+
+use super::body::{self, Body};
+use super::call::Call;
+use super::form;
+use super::message::Response;
+use crate::dao::{Fault, Fields};
+
+/// A path below `/schemas`.
+#[derive(Debug)]
+pub(super) enum Path<'p> {
+    Entity(&'p str),
+    Plugin(&'p str),
+    Vault(&'p str),
+    Validate(&'p str),
+}
+
+pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Path<'p>> {
+    match *parts {
+        [entity] => Some(Path::Entity(entity)),
+        [entity, "validate"] => Some(Path::Validate(entity)),
+        ["plugins", name] => Some(Path::Plugin(name)),
+        ["vaults", name] => Some(Path::Vault(name)),
+        _ => None,
+    }
+}
+
+impl Path<'_> {
+    pub(super) fn methods(&self) -> &'static [&'static str] {
+        match self {
+            Self::Validate(_) => &["POST"],
+            Self::Entity(_) | Self::Plugin(_) | Self::Vault(_) => &["GET"],
+        }
+    }
+
+    pub(super) fn answer(&self, call: &Call<'_>) -> Result<Response, Fault> {
+        let registry = call.dao().registry();
+        let schema = match self {
+            Self::Validate(name) => return validate(call, name),
+            Self::Entity("tags") => return Ok(Response::ok(tags().kong_form())),
+            Self::Entity(name) => {
+                registry.kind(&name.replace('-', "_")).map(|kind| &kind.schema).ok_or_else(|| no_entity(name))?
+            }
+            Self::Plugin(name) => {
+                let message = || Fault::message(404, &format!("No plugin named '{name}'"));
+                registry.plugin(name).map(|plugin| &plugin.schema).ok_or_else(message)?
+            }
+            Self::Vault(name) => {
+                let message = || Fault::message(404, &format!("No vault named '{name}'"));
+                registry.vault(name).ok_or_else(message)?
+            }
+        };
+        Ok(Response::ok(schema.kong_form()))
+    }
+}
+
+/// Tags as Kong shows them: a view of the tags of all entities.
+fn tags() -> Schema {
+    record([
+        field("tag", string().required()),
+        field("entity_name", string().required()),
+        field("entity_id", string().required()),
+    ])
+}
+
+fn no_entity(name: &str) -> Fault {
+    Fault::message(404, &format!("No entity named '{name}'"))
+}
+
+/// Checks an entity without storing it. References are not looked up.
+fn validate(call: &Call<'_>, name: &str) -> Result<Response, Fault> {
+    let registry = call.dao().registry();
+    let kind = registry.kind(&name.replace('-', "_")).ok_or_else(|| no_entity(name))?;
+    let (mut fields, is_form) = match body::read(call.request)? {
+        Body::Json(fields) => (fields, false),
+        Body::Form(fields) => (fields, true),
+    };
+    let schema = registry.schema_of(kind, &fields).map_err(|errors| Fault::schema(&errors))?;
+    if is_form {
+        form::infer(&mut fields, schema);
+    }
+    check(call, schema, fields)?;
+    Ok(Response::message(200, "schema validation successful"))
+}
+
+fn check(call: &Call<'_>, schema: &Schema, fields: Fields) -> Result<(), Fault> {
+    let options = Options { auto: Some(call.dao()), no_defaults: false };
+    schema.process(&Value::Object(fields), &options).map(drop).map_err(|errors| Fault::schema(&errors))
+}

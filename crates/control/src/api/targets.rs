@@ -1,0 +1,188 @@
+//! Targets and their health. Kong: `kong/api/routes/upstreams.lua`, `kong/db/dao/targets.lua`.
+
+use cardinal_kong::entities::Kind;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::entities::{id_of, page, reference};
+use super::message::Response;
+use crate::dao::{Fault, Fields, Selector};
+
+/// A path below an upstream.
+#[derive(Debug)]
+pub(super) struct Path<'p> {
+    upstream: &'p str,
+    of: Of<'p>,
+}
+
+#[derive(Debug)]
+enum Of<'p> {
+    /// `/targets`
+    All,
+    /// `/targets/all`: those of weight 0, too
+    Raw,
+    /// `/targets/{t}`
+    One(&'p str),
+    /// `/targets/{t}[/{address}]/healthy`
+    Health { target: &'p str, address: Option<&'p str>, healthy: bool },
+    /// `/health`
+    Upstream,
+}
+
+pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Path<'p>> {
+    let healthy = |text: &str| match text {
+        "healthy" => Some(true),
+        "unhealthy" => Some(false),
+        _ => None,
+    };
+    let (upstream, of) = match *parts {
+        ["upstreams", upstream, "health"] => (upstream, Of::Upstream),
+        ["upstreams", upstream, "targets"] => (upstream, Of::All),
+        ["upstreams", upstream, "targets", "all"] => (upstream, Of::Raw),
+        ["upstreams", upstream, "targets", target] => (upstream, Of::One(target)),
+        ["upstreams", upstream, "targets", target, state] => {
+            (upstream, Of::Health { target, address: None, healthy: healthy(state)? })
+        }
+        ["upstreams", upstream, "targets", target, address, state] => {
+            (upstream, Of::Health { target, address: Some(address), healthy: healthy(state)? })
+        }
+        _ => return None,
+    };
+    Some(Path { upstream, of })
+}
+
+impl Path<'_> {
+    pub(super) fn methods(&self) -> &'static [&'static str] {
+        match self.of {
+            Of::All => &["GET", "POST"],
+            Of::Raw | Of::Upstream => &["GET"],
+            Of::One(_) => &["GET", "PUT", "PATCH", "DELETE"],
+            Of::Health { .. } => &["PUT"],
+        }
+    }
+
+    pub(super) async fn answer(&self, call: &Call<'_>, method: &str) -> Result<Response, Fault> {
+        let registry = call.dao().registry();
+        let (Some(upstreams), Some(targets)) = (registry.kind("upstreams"), registry.kind("targets")) else {
+            return Err(Fault::not_found());
+        };
+        let upstream = call.selected(upstreams, self.upstream).await?.ok_or_else(Fault::not_found)?;
+        let below = (upstreams, targets, &upstream);
+        match &self.of {
+            Of::All if method == "POST" => create(call, targets, &upstream).await,
+            Of::All => self.list(call, below, "").await,
+            Of::Raw => self.list(call, below, "/all").await,
+            Of::One(name) => one(call, below, name, method).await,
+            Of::Health { target, address, healthy } => {
+                if call.admin.settings.is_control_plane {
+                    return Err(Fault::not_found());
+                }
+                let target = named(call, below, target).await?.ok_or_else(Fault::not_found)?;
+                let text = |fields: &Fields, name: &str| {
+                    fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+                };
+                let (upstream, target) = (text(&upstream, "name"), text(&target, "target"));
+                let set = call.admin.proxies.set_target_health(&upstream, &target, *address, *healthy);
+                set.map(|()| Response::no_content()).map_err(|message| Fault::message(400, &message))
+            }
+            Of::Upstream => health(call, below).await,
+        }
+    }
+
+    async fn list(&self, call: &Call<'_>, below: Below<'_>, suffix: &str) -> Result<Response, Fault> {
+        let (upstreams, targets, upstream) = below;
+        let reference = Some(("upstream", upstreams, id_of(upstream)));
+        let (found, offset) = call.dao().page(&call.tenant, targets, reference, &call.listing()).await?;
+        let mut found: Vec<Fields> = found;
+        // The newest come first, and one for each address.
+        found.sort_by(|a, b| created(b).total_cmp(&created(a)).then_with(|| id_of(b).cmp(id_of(a))));
+        let data = found.into_iter().map(Value::Object).collect();
+        Ok(page(data, offset, &format!("/upstreams/{}/targets{suffix}", self.upstream), ""))
+    }
+}
+
+/// Kind of upstreams, kind of targets, the upstream.
+type Below<'c> = (&'c Kind, &'c Kind, &'c Fields);
+
+fn created(target: &Fields) -> f64 {
+    target.get("created_at").and_then(Value::as_f64).unwrap_or_default()
+}
+
+async fn create(call: &Call<'_>, targets: &Kind, upstream: &Fields) -> Result<Response, Fault> {
+    call.writes("create", targets)?;
+    let mut given = call.given(targets, None)?;
+    given.insert("upstream".to_owned(), reference(upstream));
+    call.dao().insert(&call.tenant, targets, given).await.map(|fields| Response::created(Value::Object(fields)))
+}
+
+/// The target of an upstream with an id or an address.
+async fn named(
+    call: &Call<'_>,
+    (upstreams, targets, upstream): Below<'_>,
+    name: &str,
+) -> Result<Option<Fields>, Fault> {
+    let found = match Selector::of(name) {
+        selector @ Selector::Id(_) => call.dao().select(&call.tenant, targets, selector).await?,
+        Selector::Name(name) => {
+            let all = call.dao().all(&call.tenant, targets, Some(("upstream", upstreams, id_of(upstream)))).await?;
+            all.into_iter().find(|target| target.get("target").and_then(Value::as_str) == Some(name))
+        }
+    };
+    let owner = |target: &Fields| target.get("upstream").and_then(|upstream| upstream.get("id")).cloned();
+    Ok(found.filter(|target| owner(target).as_ref() == upstream.get("id")))
+}
+
+async fn one(call: &Call<'_>, below: Below<'_>, name: &str, method: &str) -> Result<Response, Fault> {
+    let (_, targets, _) = below;
+    let target = named(call, below, name).await?.ok_or_else(Fault::not_found)?;
+    let selector = Selector::Id(id_of(&target));
+    match method {
+        "GET" => Ok(Response::ok(Value::Object(target))),
+        "DELETE" => {
+            call.writes("remove", targets)?;
+            call.dao().delete(&call.tenant, targets, selector).await?;
+            Ok(Response::no_content())
+        }
+        // PUT changes an existing target, as PATCH does.
+        _ => {
+            call.writes("update", targets)?;
+            let given = call.given(targets, Some(&target))?;
+            call.dao()
+                .update(&call.tenant, targets, selector, given)
+                .await
+                .map(|fields| Response::ok(Value::Object(fields)))
+        }
+    }
+}
+
+async fn health(call: &Call<'_>, (upstreams, targets, upstream): Below<'_>) -> Result<Response, Fault> {
+    let name = upstream.get("name").and_then(Value::as_str).unwrap_or_default();
+    let node = call.admin.proxies.node_id();
+    let seen = call.admin.proxies.upstream_health(name);
+    if call.query.get("balancer_health").and_then(Value::as_str) == Some("1") {
+        let balancer = seen.as_ref().and_then(|seen| seen.get("balancer")).cloned();
+        let mut data = balancer
+            .unwrap_or_else(|| json!({ "health": "HEALTHCHECKS_OFF", "balancer_health": "HEALTHY", "details": {} }));
+        if let Some(data) = data.as_object_mut() {
+            data.insert("id".to_owned(), id_of(upstream).into());
+        }
+        return Ok(Response::ok(json!({ "data": data, "next": null, "node_id": node })));
+    }
+    let reference = Some(("upstream", upstreams, id_of(upstream)));
+    let (found, offset) = call.dao().page(&call.tenant, targets, reference, &call.listing()).await?;
+    let data = found.into_iter().map(|mut target| {
+        let address = target.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let entry = seen.as_ref().and_then(|seen| seen.get("targets")?.get(&address));
+        let health = entry.and_then(|entry| entry.get("health")).cloned();
+        target.insert("health".to_owned(), health.unwrap_or_else(|| "HEALTHCHECKS_OFF".into()));
+        if let Some(data) = entry.and_then(|entry| entry.get("data")) {
+            target.insert("data".to_owned(), data.clone());
+        }
+        Value::Object(target)
+    });
+    let mut response = page(data.collect(), offset, &format!("/upstreams/{name}/health"), "");
+    if let Some(body) = response.body.as_mut().and_then(Value::as_object_mut) {
+        body.insert("node_id".to_owned(), node.into());
+    }
+    Ok(response)
+}

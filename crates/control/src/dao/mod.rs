@@ -1,0 +1,23 @@
+//! [`Dao`]: entities in a store, by their schemas. Kong: `kong/db/dao/init.lua`.
+//!
+//! `write` has the operations that change something, `read` the others; `document` is the form of an entity in the store,
+//! `rules` has the checks that need other entities, `fault` the errors in Kong's form.
+
+mod access;
+mod batch;
+pub(crate) mod document;
+mod fault;
+mod import;
+mod lua;
+pub(crate) mod members;
+mod overlay;
+mod read;
+mod rules;
+mod stored;
+mod write;
+
+pub use access::{DEFAULT_WORKSPACE, Dao, Fields, FutureOf, Tenant};
+pub use batch::BatchDone;
+pub use fault::Fault;
+pub use import::Import;
+pub use read::{Listing, Selector, Tags};

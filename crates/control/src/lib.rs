@@ -1,0 +1,22 @@
+//! The control plane: REST APIs over a store, and the generations that are made of it.
+//!
+//! [`Dao`] reads and writes entities by their schemas, with Kong's rules and error texts. [`api`] serves it as Kong's Admin
+//! API. [`StoreSource`] follows the store and is the source of configuration of a node.
+//!
+//! *Must not know*: the engine (what it shows of running proxies comes through [`Proxies`]), plugins by name, SQL.
+//!
+//! Start at [`Dao`], then [`api::Admin`].
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub mod api;
+pub mod dao;
+pub mod history;
+mod proxies;
+mod snapshot_store;
+mod source;
+
+pub use dao::{Dao, Fault, FutureOf, Tenant};
+pub use proxies::{NoProxies, Proxies};
+pub use snapshot_store::SnapshotStore;
+pub use source::{SourceState, SourceStatus, StoreSource};

@@ -1,0 +1,318 @@
+//! [`StoreSource`]: a store as the source of the configuration of a node.
+//!
+//! Everything is lowered once; afterwards each change of the store costs what it concerns. Changes that follow each other
+//! closely become one update.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardinal_base::Clock;
+use cardinal_ir::{Diagnostic, Id, Ir, NodeSettings, Severity};
+use cardinal_kong::{Edit, Entity, Lowered, Registry, Settings, Snapshot};
+use cardinal_store::{Key, Store, StoreError};
+use cardinal_sync::{Ack, Backoff, ConfigSource, Next, Update};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use crate::dao::members;
+
+/// Changes that come within this time after another one become one update.
+const COALESCING: Duration = Duration::from_millis(5);
+/// Changes that are read at once, about.
+const CHANGES_MAX: usize = 10_000;
+
+/// A store as the source of the configuration of a node.
+pub struct StoreSource {
+    store: Arc<dyn Store>,
+    registry: Arc<Registry>,
+    settings: Arc<Settings>,
+    node: Arc<NodeSettings>,
+    clock: Arc<dyn Clock>,
+    revisions: watch::Receiver<u64>,
+    lowered: Lowered,
+    members: Members,
+    /// The revision that `lowered` is at.
+    revision: u64,
+    served: Arc<Ir>,
+    pending: Option<Arc<Ir>>,
+    retry: Backoff,
+    status: Arc<SourceStatus>,
+    /// What was left out of the last update, and is in the log.
+    left_out: Vec<Diagnostic>,
+}
+
+/// What a [`StoreSource`] reports.
+#[derive(Debug, Default)]
+pub struct SourceStatus {
+    state: std::sync::Mutex<SourceState>,
+}
+
+/// The state of a [`StoreSource`].
+#[derive(Clone, Debug, Default)]
+pub struct SourceState {
+    /// The revision of the store that is served.
+    pub revision: u64,
+    /// Errors about entities that are not served, and warnings, of the last update.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Those that were found while entities were lowered.
+    lowering: Vec<Diagnostic>,
+    /// Why the store cannot be read at the moment.
+    pub unavailable: Option<String>,
+}
+
+impl SourceStatus {
+    /// The state.
+    pub fn get(&self) -> SourceState {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, SourceState> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for StoreSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreSource").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+/// The groups of each consumer.
+#[derive(Debug, Default)]
+pub(crate) struct Members(BTreeMap<Id, BTreeSet<Id>>);
+
+impl Members {
+    /// Adds or removes a membership; the consumer it concerns.
+    fn change(&mut self, value: &Value, is_member: bool) -> Option<Id> {
+        let id = |field: &str| value.get(field)?.get("id")?.as_str()?.parse::<Id>().ok();
+        let (consumer, group) = (id("consumer")?, id("consumer_group")?);
+        let groups = self.0.entry(consumer).or_default();
+        if is_member {
+            groups.insert(group);
+        } else {
+            groups.remove(&group);
+        }
+        if groups.is_empty() {
+            self.0.remove(&consumer);
+        }
+        Some(consumer)
+    }
+
+    fn of(&self, consumer: &Id) -> Vec<Id> {
+        self.0.get(consumer).into_iter().flatten().copied().collect()
+    }
+}
+
+impl StoreSource {
+    /// Reads everything. The update is the first one, and is to be acknowledged.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        registry: Arc<Registry>,
+        settings: Arc<Settings>,
+        node: Arc<NodeSettings>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Update), StoreError> {
+        let mut revisions = store.watch();
+        revisions.mark_unchanged();
+        let (revision, lowered, members) = load(&*store, &registry, &settings).await?;
+        let generation = Arc::new(lowered.ir().clone());
+        let update = Update::first(Arc::clone(&generation), Arc::clone(&node)).with_secrets(lowered.secrets().clone());
+        let source = Self {
+            store,
+            registry,
+            settings,
+            node,
+            clock,
+            revisions,
+            lowered,
+            members,
+            revision,
+            served: Arc::default(),
+            pending: Some(generation),
+            retry: Backoff::default(),
+            status: Arc::default(),
+            left_out: Vec::new(),
+        };
+        Ok((source, update))
+    }
+
+    /// What the source reports.
+    pub fn status(&self) -> &Arc<SourceStatus> {
+        &self.status
+    }
+
+    /// The revision of the store that the last update has.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The settings of the node.
+    pub fn node(&self) -> &Arc<NodeSettings> {
+        &self.node
+    }
+
+    async fn next_update(&mut self) -> Option<Update> {
+        loop {
+            let wait = self.retry.wait_ms(self.clock.tick());
+            match wait {
+                Some(ms) => self.clock.sleep(Duration::from_millis(ms)).await,
+                None if *self.revisions.borrow_and_update() > self.revision => self.clock.sleep(COALESCING).await,
+                None => {
+                    self.revisions.changed().await.ok()?;
+                    continue;
+                }
+            }
+            match self.catch_up().await {
+                Ok(Some(update)) => {
+                    self.retry.reset();
+                    self.status.lock().unavailable = None;
+                    return Some(update);
+                }
+                Ok(None) => {
+                    self.retry.reset();
+                    self.status.lock().unavailable = None;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the store cannot be read; the configuration stays as it is");
+                    self.status.lock().unavailable = Some(error.to_string());
+                    self.retry.failed(self.clock.tick());
+                }
+            }
+        }
+    }
+
+    /// Lowers what changed since the last time; `None` if nothing that is served did.
+    async fn catch_up(&mut self) -> Result<Option<Update>, StoreError> {
+        let mut changed = false;
+        loop {
+            let changes = match self.store.changes(self.revision, CHANGES_MAX).await {
+                Ok(changes) => changes,
+                // The log does not reach back that far.
+                Err(StoreError::TooLarge(_)) => {
+                    let (revision, lowered, members) = load(&*self.store, &self.registry, &self.settings).await?;
+                    (self.revision, self.lowered, self.members) = (revision, lowered, members);
+                    changed = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let Some(last) = changes.last().map(|change| change.revision) else { break };
+            let mut edits = Vec::with_capacity(changes.len());
+            let mut moved = BTreeSet::new();
+            for change in changes {
+                if &*change.key.kind == members::KIND {
+                    let (value, is_member) = match (&change.new, &change.old) {
+                        (Some(new), _) => (new, true),
+                        (None, Some(old)) => (old, false),
+                        (None, None) => continue,
+                    };
+                    moved.extend(self.members.change(value, is_member));
+                } else if let (Some(kind), Ok(id)) = (self.registry.kind(&change.key.kind), change.key.id.parse()) {
+                    edits.push(match change.new {
+                        Some(Value::Object(fields)) => {
+                            Edit::Put(kind.name, entity(&self.registry, kind.name, id, fields))
+                        }
+                        _ => Edit::Remove(kind.name, id),
+                    });
+                }
+            }
+            edits.extend(moved.into_iter().map(|consumer| Edit::Groups(consumer, self.members.of(&consumer))));
+            self.lowered.edit(edits);
+            self.revision = last;
+            changed = true;
+        }
+        if !changed {
+            return Ok(None);
+        }
+        let update = Update::between(&self.served, self.lowered.ir()).with_secrets(self.lowered.secrets().clone());
+        // An entity that cannot be served changes no record, and is to be reported nevertheless.
+        if update.delta().is_empty() && self.lowered.diagnostics().eq(self.status.lock().lowering.iter()) {
+            self.status.lock().revision = self.revision;
+            return Ok(None);
+        }
+        self.pending = Some(Arc::clone(update.generation()));
+        Ok(Some(update))
+    }
+
+    fn report(&self) {
+        let mut state = self.status.lock();
+        state.revision = self.revision;
+        state.lowering = self.lowered.diagnostics().cloned().collect();
+        state.diagnostics = state.lowering.clone();
+    }
+}
+
+impl ConfigSource for StoreSource {
+    fn next(&mut self) -> Next<'_> {
+        Box::pin(self.next_update())
+    }
+
+    fn ack(&mut self, ack: Ack) {
+        match &ack {
+            Ack::Applied { generation, diagnostics } => {
+                if let Some(pending) = self.pending.take() {
+                    self.served = pending;
+                }
+                tracing::debug!(revision = self.revision, generation, "configuration applied");
+                self.report();
+                self.status.lock().diagnostics.extend(diagnostics.iter().cloned());
+            }
+            Ack::Refused(refusal) => {
+                self.pending = None;
+                tracing::error!(
+                    revision = self.revision,
+                    "the configuration is refused and stays as it was: {refusal}"
+                );
+            }
+        }
+        let found = self.status.get();
+        let found = found.lowering.iter().chain(ack.errors()).filter(|found| found.severity == Severity::Error);
+        let found: Vec<Diagnostic> = found.cloned().collect();
+        // A change of something else does not tell the same again.
+        for error in found.iter().filter(|error| !self.left_out.contains(error)) {
+            tracing::error!("left out: {error}");
+        }
+        self.left_out = found;
+    }
+}
+
+/// All entities, lowered.
+async fn load(
+    store: &dyn Store,
+    registry: &Arc<Registry>,
+    settings: &Arc<Settings>,
+) -> Result<(u64, Lowered, Members), StoreError> {
+    let (revision, documents) = store.snapshot().await?;
+    let (snapshot, members) =
+        snapshot_of(registry, documents.into_iter().map(|document| (document.key, document.value)));
+    Ok((revision, Lowered::new(snapshot, Arc::clone(registry), Arc::clone(settings)), members))
+}
+
+/// Documents as a configuration.
+pub(crate) fn snapshot_of(
+    registry: &Registry,
+    documents: impl IntoIterator<Item = (Key, Value)>,
+) -> (Snapshot, Members) {
+    let mut members = Members::default();
+    let mut entities = Vec::new();
+    for (key, value) in documents {
+        if &*key.kind == members::KIND {
+            members.change(&value, true);
+        } else if let (Some(kind), Ok(id), Value::Object(fields)) = (registry.kind(&key.kind), key.id.parse(), value) {
+            entities.push((kind.name, entity(registry, kind.name, id, fields)));
+        }
+    }
+    let groups = members.0.iter().map(|(consumer, groups)| (*consumer, groups.iter().copied().collect())).collect();
+    (Snapshot::of_entities(registry, entities, groups), members)
+}
+
+fn entity(registry: &Registry, kind: &str, id: Id, value: Map<String, Value>) -> Entity {
+    let label = registry.kind(kind).and_then(|kind| kind.label(&value));
+    let plugin = || value.get("name").and_then(Value::as_str).filter(|_| kind == "plugins");
+    let name = label.or_else(plugin).map(Into::into);
+    Entity { id, value, name, location: None }
+}

@@ -1,0 +1,42 @@
+//! The store of the control plane: documents with unique keys, references, revisions and a change log.
+//!
+//! A [`Store`] holds [`Document`]s: what users wrote, completed by a front end. A [`Batch`] of writes is one transaction:
+//! all of it is applied, at one new revision, or nothing. Unique keys and references are enforced in the transaction, and
+//! each change is kept in a log that is audit trail, history and the source of updates at the same time.
+//!
+//! *Must not know*: what a document means, which kinds there are, HTTP, the engine. The front end computes the keys,
+//! references and tags of a document and names its secrets.
+//!
+//! Start at [`Store`], then [`MemoryStore`], the smallest implementation.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod batch;
+mod chain;
+mod change;
+mod decide;
+mod document;
+mod error;
+mod history;
+mod limits;
+mod memory;
+mod query;
+mod secrets;
+mod sql;
+mod store;
+
+pub use batch::{Batch, Committed, Expect, Write};
+pub use chain::{Broken, Entry, Head, Log, Verified, verify};
+pub use change::{Author, Change, Generation};
+pub use document::{Document, Key, NewDocument, OnDelete, Reference, Unique};
+pub use error::{CommitError, StoreError, Violation};
+pub use history::{Changed, PastDocument, Since, changed_since, documents_at};
+pub use limits::{
+    AUTHOR_BYTES_MAX, BATCH_BYTES_MAX, DEPTH_MAX, ID_BYTES_MAX, LIST_MAX, NAME_BYTES_MAX, TAG_BYTES_MAX,
+    VALUE_BYTES_MAX,
+};
+pub use memory::MemoryStore;
+pub use query::{Page, Query, TagFilter};
+pub use secrets::{KeyEncryptionKey, KeySource};
+pub use sql::{PostgresOptions, SqlStore, SqliteOptions};
+pub use store::{BoxFuture, Store, StoreStatus};

@@ -1,0 +1,106 @@
+//! Rows of the tables as values.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::codec::Codec;
+use super::connection::{Cell, Connection, Row, damaged};
+use crate::chain::{Entry, Head};
+use crate::decide::Stored;
+use crate::{Author, Document, Key, NewDocument, Reference, StoreError, Unique};
+
+/// Columns of [`stored`] and [`document`], for a table `d`.
+pub(crate) const DOCUMENT: &str = "d.kind, d.id, d.space, d.revision, d.value, d.meta";
+
+/// What belongs to a document beside its value.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Meta {
+    pub(crate) tags: Vec<Arc<str>>,
+    uniques: Vec<Unique>,
+    references: Vec<Reference>,
+    pub(crate) secrets: Vec<Arc<str>>,
+}
+
+impl Meta {
+    pub(crate) fn bytes(document: &NewDocument) -> Result<Vec<u8>, StoreError> {
+        let meta = Self {
+            tags: document.tags.clone(),
+            uniques: document.uniques.clone(),
+            references: document.references.clone(),
+            secrets: document.secrets.clone(),
+        };
+        serde_json::to_vec(&meta).map_err(|_| damaged("a document cannot be written"))
+    }
+}
+
+pub(crate) fn key(row: &mut Row) -> Result<Key, StoreError> {
+    Ok(Key { kind: row.text()?, id: row.text()? })
+}
+
+/// A document, and its value as it is stored.
+pub(crate) fn stored(row: &mut Row, codec: &Codec) -> Result<(Stored, Vec<u8>), StoreError> {
+    let (key, space, revision, bytes) = (key(row)?, row.text()?, row.number()?, row.bytes()?);
+    let value = codec.decode(&key, &bytes)?;
+    let Meta { tags, uniques, references, secrets } = serde_json::from_slice(&row.bytes()?)
+        .map_err(|error| StoreError::Corrupt(format!("{key}: what belongs to it cannot be read: {error}")))?;
+    let document = Box::new(NewDocument { key, space, value, uniques, references, tags, secrets });
+    Ok((Stored { document, revision }, bytes))
+}
+
+pub(crate) fn document(row: &mut Row, codec: &Codec) -> Result<Document, StoreError> {
+    let (Stored { document, revision }, _) = stored(row, codec)?;
+    let NewDocument { key, space, value, tags, .. } = *document;
+    Ok(Document { key, space, value, revision, tags })
+}
+
+/// Columns of [`entry`], for `changes` joined with `generations g`.
+pub(crate) const ENTRY: &str = "c.revision, c.position, g.at_ms, g.author, c.kind, c.id, c.space, c.old_value, \
+                                c.new_value, c.cascaded, c.hash";
+
+pub(crate) fn entry(row: &mut Row) -> Result<Entry, StoreError> {
+    let revision = row.number()?;
+    let position = u32::try_from(row.number()?).map_err(|_| damaged("a position is too large"))?;
+    // A change whose generation was removed has neither time nor author, so its hash does not match.
+    let (at_ms, author) = (row.int().unwrap_or_default(), row.optional()?);
+    Ok(Entry {
+        revision,
+        position,
+        at_ms,
+        author: author.as_deref().map(parse_author).transpose()?.unwrap_or_default(),
+        key: key(row)?,
+        space: row.text()?,
+        old: row.optional()?,
+        new: row.optional()?,
+        cascaded: row.int()? != 0,
+        hash: row.hash()?,
+    })
+}
+
+pub(crate) fn parse_author(bytes: &[u8]) -> Result<Author, StoreError> {
+    serde_json::from_slice(bytes).map_err(|_| damaged("an author cannot be read"))
+}
+
+/// Both ends of the change log.
+pub(crate) async fn head(connection: &mut dyn Connection) -> Result<Head, StoreError> {
+    let sql = "SELECT revision, hash, oldest, base_hash FROM store_state WHERE id = 1";
+    let mut rows = connection.query(sql.to_owned(), Vec::new()).await?;
+    let row = rows.first_mut().ok_or_else(|| damaged("the row of store_state is missing"))?;
+    Ok(Head { revision: row.number()?, hash: row.hash()?, oldest: row.number()?, base_hash: row.hash()? })
+}
+
+/// Identifies a unique key.
+pub(crate) fn digest(kind: &str, unique: &Unique) -> Vec<u8> {
+    let mut hasher = Sha256::new();
+    for text in [kind, &unique.name, &unique.value] {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text);
+    }
+    hasher.finalize().to_vec()
+}
+
+/// The columns `kind` and `id`.
+pub(crate) fn cells(key: &Key) -> Vec<Cell> {
+    vec![Cell::text(&key.kind), Cell::text(&key.id)]
+}

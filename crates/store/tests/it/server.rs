@@ -1,0 +1,143 @@
+//! A PostgreSQL server of Debian's package, with its own data on a free port.
+
+use std::fs::File;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cardinal_store::PostgresOptions;
+use cardinal_test_tools::{Need, missing, tools};
+use cardinal_testkit::{TempDir, free_port, until_some_blocking};
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+
+/// The server. It ends when this is dropped.
+pub(crate) struct PostgresServer {
+    folder: TempDir,
+    binaries: PathBuf,
+    port: u16,
+    child: Option<Child>,
+    databases: AtomicU32,
+}
+
+impl PostgresServer {
+    /// Starts a server; `None` after a report if it is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let [_] = tools!("postgresql")?;
+        let Some(binaries) = binaries() else {
+            missing(env!("CARGO_PKG_NAME"), Need::Required, "the server is not in /usr/lib/postgresql");
+            return None;
+        };
+        let folder = TempDir::new("postgres");
+        let mut server = Self { folder, binaries, port: free_port(), child: None, databases: AtomicU32::new(0) };
+        if let Some((user, group)) = other_user() {
+            chown(server.folder.path(), Some(user), Some(group)).unwrap();
+        }
+        let mut command = server.command("initdb");
+        command.args(["--no-sync", "--auth=trust", "--username=cardinal", "--encoding=UTF8", "--locale=C.UTF-8"]);
+        let output = command.arg("--pgdata").arg(server.data()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        server.run();
+        Some(server)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(program));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        if let Some((user, group)) = other_user() {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    /// Starts the process, after [`Self::stop`] as well.
+    pub(crate) fn run(&mut self) {
+        let mut command = self.command("postgres");
+        let (data, sockets) = (self.data(), self.folder.path());
+        let settings = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={}", self.port),
+            format!("unix_socket_directories={}", sockets.display()),
+            "fsync=off".to_owned(),
+            "max_connections=200".to_owned(),
+            "shared_buffers=32MB".to_owned(),
+        ];
+        command.arg("-D").arg(data);
+        for setting in settings {
+            command.arg("-c").arg(setting);
+        }
+        let output = File::create(self.folder.path().join("output")).unwrap();
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        self.child = Some(command.spawn().unwrap());
+        until_some_blocking("PostgreSQL to start", || {
+            assert!(self.child.as_mut()?.try_wait().unwrap().is_none(), "{}", self.folder.read("output"));
+            let output = self.folder.read("output");
+            output.contains("database system is ready to accept connections").then_some(())
+        })
+        .unwrap();
+    }
+
+    /// Ends the process at once, as a crash would.
+    pub(crate) fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let pid = Pid::from_child(&child);
+        // An immediate shutdown: connections are cut and nothing is written, but shared memory is freed.
+        kill_process(pid, Signal::QUIT).ok();
+        child.wait().unwrap();
+    }
+
+    /// An empty database.
+    pub(crate) async fn database(&self) -> PostgresOptions {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+        self.options(&name)
+    }
+
+    pub(crate) fn options(&self, database: &str) -> PostgresOptions {
+        PostgresOptions { url: self.url(database) }
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://cardinal@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// Executes statements beside the store.
+    pub(crate) async fn execute(&self, database: &str, sql: &str) {
+        let options: sqlx::postgres::PgConnectOptions = self.url(database).parse().unwrap();
+        let mut connection = options.connect().await.unwrap();
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await.unwrap();
+        connection.close().await.unwrap();
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Where the programs of the newest installed server are.
+fn binaries() -> Option<PathBuf> {
+    let versions = Path::new("/usr/lib/postgresql").read_dir().ok()?;
+    let mut found: Vec<PathBuf> = versions.filter_map(|version| Some(version.ok()?.path().join("bin"))).collect();
+    found.retain(|folder| folder.join("postgres").is_file());
+    found.sort();
+    found.pop()
+}
+
+/// PostgreSQL refuses to run as root: the user and group to run as instead.
+fn other_user() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let line = users.lines().find(|line| line.starts_with("postgres:")).expect("the package has created the user");
+    let mut fields = line.split(':').skip(2).map(|field| field.parse().unwrap());
+    Some((fields.next().unwrap(), fields.next().unwrap()))
+}

@@ -1,0 +1,31 @@
+//! The configuration stream between control planes and data planes over the network: gRPC on HTTP/2 and mutual TLS. The
+//! protocol itself is `cardinal_sync::stream`.
+//!
+//! *Must not know*: what records mean, front ends, the engine, stores.
+//!
+//! Start at [`StreamServer`], which a control plane publishes its generations to, and at [`StreamSource`], the configuration
+//! source of a data plane. [`StreamTls`] says how the two know each other, [`JoinToken`] how a new data plane gets its
+//! certificate.
+
+#![warn(missing_docs)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod codec;
+mod connect;
+mod join;
+mod proxies;
+mod rejected;
+mod serve;
+mod server;
+mod session;
+mod shared;
+mod source;
+mod tls;
+
+pub use connect::{ConnectError, ControlPlane};
+pub use join::{JoinAuthority, JoinError, JoinToken, Joined, TokenError, join};
+pub use proxies::ProxyInfo;
+pub use server::StreamServer;
+pub use shared::StreamServerOptions;
+pub use source::{StreamSource, StreamSourceError, StreamSourceOptions};
+pub use tls::{NodeIdentity, StreamTls, StreamTlsError};

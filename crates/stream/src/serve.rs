@@ -1,0 +1,185 @@
+//! Connections of data planes: accepting, TLS, HTTP/2, and the methods that they call.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use cardinal_base::{task, timeout};
+use cardinal_sync::stream::wire;
+use futures_util::future::{BoxFuture, ready};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tonic::body::Body;
+use tonic::server::Grpc;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::codec::{JOIN_PATH, ProstCodec, STREAM_PATH};
+use crate::connect::{PING_INTERVAL, PING_TIMEOUT, WINDOW_BYTES};
+use crate::join::{JoinAuthority, JoinRequest, JoinResponse};
+use crate::session::{self, Responses};
+use crate::shared::{Peer, Shared};
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a failure to accept, such as having no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Calls on a connection at one time.
+const STREAMS_MAX: u32 = 4;
+/// Bytes of a message that a data plane sends: a part of a list of versions.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+
+/// What connections are accepted with.
+pub(crate) struct Acceptor {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) joining: Option<Arc<JoinAuthority>>,
+}
+
+/// Accepts connections until `stop` is set.
+pub(crate) async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    acceptor: Acceptor,
+    mut stop: watch::Receiver<bool>,
+) {
+    let seats = Arc::new(Semaphore::new(shared.options.connections_max));
+    // Dropped when this future is: then connections end, too.
+    let (_ended, end) = watch::channel(());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("cannot accept a data plane: {error}");
+                shared.clock.sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else {
+            shared.refuse();
+            tracing::warn!(%address, "too many data planes are connected");
+            continue;
+        };
+        let peer = Peer {
+            shared: Arc::clone(&shared),
+            joining: acceptor.joining.clone(),
+            address,
+            is_authenticated: false,
+            session: 0,
+        };
+        let (config, mut end) = (TlsAcceptor::from(Arc::clone(&acceptor.config)), end.clone());
+        task::spawn("configuration stream: data plane", async move {
+            tokio::select! {
+                () = serve(stream, config, peer) => {}
+                _ = end.changed() => {}
+            }
+            drop(seat);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, mut peer: Peer) {
+    let address = peer.address;
+    // Without it, small messages wait for acknowledgements.
+    stream.set_nodelay(true).ok();
+    let handshake = timeout(&*peer.shared.clock, HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+    let stream = match handshake.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => stream,
+        Err(error) => {
+            peer.shared.refuse();
+            return tracing::warn!(%address, "the TLS handshake with a data plane failed: {error}");
+        }
+    };
+    peer.is_authenticated = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
+    let service = service_fn(move |request| handle(peer.clone(), request));
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = pin!(connection).await {
+        tracing::debug!(%address, "the connection of a data plane ended: {error}");
+    }
+}
+
+async fn handle(peer: Peer, request: http::Request<Incoming>) -> Result<http::Response<Body>, Infallible> {
+    let path = request.uri().path();
+    if path == STREAM_PATH && peer.is_authenticated {
+        let codec = ProstCodec::<wire::Response, wire::Request>::default();
+        let mut grpc = Grpc::new(codec).max_decoding_message_size(REQUEST_BYTES_MAX);
+        return Ok(grpc.streaming(StreamMethod(peer), request).await);
+    }
+    if path == JOIN_PATH
+        && let Some(authority) = peer.joining
+    {
+        let codec = ProstCodec::<JoinResponse, JoinRequest>::default();
+        let mut grpc = Grpc::new(codec).max_decoding_message_size(REQUEST_BYTES_MAX);
+        let method = JoinMethod { authority, shared: peer.shared, address: peer.address };
+        return Ok(grpc.unary(method, request).await);
+    }
+    peer.shared.refuse();
+    let status = match path {
+        STREAM_PATH => Status::unauthenticated("a client certificate is required"),
+        _ => Status::unimplemented("there is no such method"),
+    };
+    Ok(status.into_http())
+}
+
+/// [`STREAM_PATH`].
+struct StreamMethod(Peer);
+
+impl tower_service::Service<Request<Streaming<wire::Request>>> for StreamMethod {
+    type Response = Response<Responses>;
+    type Error = Status;
+    type Future = std::future::Ready<Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Streaming<wire::Request>>) -> Self::Future {
+        std::future::ready(Ok(Response::new(session::start(self.0.clone(), request.into_inner()))))
+    }
+}
+
+/// [`JOIN_PATH`].
+struct JoinMethod {
+    authority: Arc<JoinAuthority>,
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl tower_service::Service<Request<JoinRequest>> for JoinMethod {
+    type Response = Response<JoinResponse>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<JoinRequest>) -> Self::Future {
+        let address = self.address;
+        Box::pin(ready(match self.authority.admit(&request.into_inner()) {
+            Ok(response) => Ok(Response::new(response)),
+            Err(error) => {
+                self.shared.refuse();
+                tracing::warn!(%address, "a data plane cannot join: {error}");
+                Err(error.status())
+            }
+        }))
+    }
+}

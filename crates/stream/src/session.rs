@@ -1,0 +1,96 @@
+//! One data plane on its stream: moves messages between the connection and [`Server`].
+
+use std::pin::Pin;
+
+use cardinal_base::task;
+use cardinal_sync::stream::{Server, ServerError, ServerOptions, wire};
+use futures_util::Stream;
+use futures_util::stream::poll_fn;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use crate::proxies::Sighting;
+use crate::shared::Peer;
+
+/// Responses that wait for the connection; further ones are made when these are taken.
+const WAITING_MAX: usize = 1;
+
+/// What is sent.
+pub(crate) type Responses = Pin<Box<dyn Stream<Item = Result<wire::Response, Status>> + Send>>;
+
+/// Serves a data plane that has called the method.
+pub(crate) fn start(peer: Peer, requests: Streaming<wire::Request>) -> Responses {
+    // A connection may have several.
+    let peer = Peer { session: peer.shared.next_session(), ..peer };
+    let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
+    task::spawn("configuration stream: session", run(peer, requests, sender));
+    Box::pin(poll_fn(move |context| receiver.poll_recv(context)))
+}
+
+async fn run(peer: Peer, mut requests: Streaming<wire::Request>, sender: mpsc::Sender<Result<wire::Response, Status>>) {
+    let shared = &peer.shared;
+    let mut published = shared.published.subscribe();
+    let options = ServerOptions { protocol: shared.options.protocol, ..ServerOptions::new(true) };
+    let mut server = Server::new(options, shared.clock.tick());
+    let mut next = None;
+    let error = loop {
+        next = next.or_else(|| server.poll(&shared.history()));
+        let deadline = shared.clock.sleep_until(server.deadline());
+        tokio::select! {
+            request = requests.message() => {
+                let Ok(Some(request)) = request else { break None };
+                let received = server.receive(request, &shared.history(), shared.clock.tick());
+                if let Err(error) = received {
+                    break Some(error);
+                }
+                note(&peer, &server);
+            }
+            permit = sender.reserve(), if next.is_some() => {
+                let Ok(permit) = permit else { break None };
+                if let Some(response) = next.take() {
+                    permit.send(Ok(response));
+                }
+                note(&peer, &server);
+            }
+            changed = published.changed() => {
+                if changed.is_err() {
+                    break None;
+                }
+            }
+            () = sender.closed() => break None,
+            () = deadline => {
+                if let Err(error) = server.check(shared.clock.tick()) {
+                    break Some(error);
+                }
+            }
+        }
+    };
+    if let Some(node) = server.node() {
+        shared.proxies.left(node.id, peer.session);
+    }
+    if let Some(error) = error {
+        shared.refuse();
+        tracing::warn!(address = %peer.address, "the stream to a data plane is closed: {error}");
+        let status = match error {
+            ServerError::Protocol { .. } => Status::failed_precondition(error.to_string()),
+            ServerError::Insecure => Status::permission_denied(error.to_string()),
+            ServerError::Silent(_) => Status::deadline_exceeded(error.to_string()),
+            ServerError::Unexpected(_) => Status::invalid_argument(error.to_string()),
+        };
+        // A peer that does not read does not learn why.
+        sender.try_send(Err(status)).ok();
+    }
+}
+
+fn note(peer: &Peer, server: &Server) {
+    let Some(node) = server.node() else { return };
+    peer.shared.proxies.saw(&Sighting {
+        session: peer.session,
+        node,
+        address: peer.address,
+        protocol: server.protocol(),
+        sent: server.sent(),
+        report: server.report(),
+        now: peer.shared.clock.unix(),
+    });
+}

@@ -1,0 +1,232 @@
+//! [`StreamSource`]: the configuration of a data plane, from its control planes.
+
+mod link;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cardinal_base::{Clock, SeededRng, task};
+use cardinal_ir::{Ir, NodeSettings, SecretKey, Secrets};
+use cardinal_sync::stream::{Client, ClientOptions, GenerationId, Held, Received, Reconnect};
+use cardinal_sync::{Ack, ConfigOutcome, ConfigSource, ConfigStatus, Keeper, LastGood, LoadError, Next, Saved, Update};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::connect::ControlPlane;
+use crate::rejected::Rejected;
+use crate::tls::{StreamTls, StreamTlsError};
+use link::Link;
+
+/// How a [`StreamSource`] behaves.
+#[derive(Debug)]
+pub struct StreamSourceOptions {
+    /// The control planes. A data plane is connected to one of them, and moves to the next one when that fails.
+    pub control_planes: Vec<ControlPlane>,
+    /// What the data plane says about itself, and the limits of the stream.
+    pub client: ClientOptions,
+    /// Settings of the node.
+    pub node: Arc<NodeSettings>,
+    /// The key that signs the last known good configuration.
+    pub key: SecretKey,
+    /// What became of the last generation, for status pages.
+    pub status: Arc<ConfigStatus>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why there is no source.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamSourceError {
+    /// No address.
+    #[error("there is no control plane to connect to")]
+    NoControlPlane,
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] StreamTlsError),
+    /// The data directory cannot be created.
+    #[error("cannot create {}: {error}", .path.display())]
+    Folder {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// The configuration of a data plane, from its control planes.
+///
+/// The first update is the last known good configuration, if there is one: the node serves it whether or not a control plane
+/// can be reached, and catches up by what has changed since. A file that was changed by somebody else is refused.
+pub struct StreamSource {
+    link: Arc<Link>,
+    connecting: JoinHandle<()>,
+    keeper: Keeper,
+    node: Arc<NodeSettings>,
+    status: Arc<ConfigStatus>,
+    clock: Arc<dyn Clock>,
+    /// What was saved before the start, until it is taken.
+    last_good: Option<Update>,
+    is_started: bool,
+    pending: Option<Pending>,
+    /// What was acknowledged last.
+    served: Arc<Ir>,
+    rejected: Rejected,
+}
+
+/// An update that is to be acknowledged.
+struct Pending {
+    update: Update,
+    /// `None` for the last known good configuration.
+    received: Option<Received>,
+}
+
+impl StreamSource {
+    /// Reads the last known good configuration in this directory, and begins to connect. To be called on a tokio runtime with
+    /// I/O and time.
+    ///
+    /// # Errors
+    /// When there are no addresses, or certificates or directory cannot be used.
+    pub fn start(folder: &Path, tls: &StreamTls, options: StreamSourceOptions) -> Result<Self, StreamSourceError> {
+        let StreamSourceOptions { control_planes, client, node, key, status, clock } = options;
+        if control_planes.is_empty() {
+            return Err(StreamSourceError::NoControlPlane);
+        }
+        let config = tls.client()?;
+        let file =
+            LastGood::open(folder).map_err(|error| StreamSourceError::Folder { path: folder.to_owned(), error })?;
+        let file = file.signed(key);
+        let (held, last_good) = load(&file, &node);
+        let mut rng = SeededRng::from_system();
+        let reconnect = Reconnect::new(control_planes.len(), &mut rng);
+        let link = Arc::new(Link::new(Client::new(client, held), Arc::clone(&clock)));
+        let connecting = task::spawn(
+            "configuration stream: control planes",
+            Arc::clone(&link).run(control_planes, config, reconnect, rng),
+        );
+        let (keeper, served, rejected) = (Keeper::new(file), Arc::default(), Rejected::default());
+        let (is_started, pending) = (false, None);
+        Ok(Self { link, connecting, keeper, node, status, clock, last_good, is_started, pending, served, rejected })
+    }
+
+    /// Whether it is connected to a control plane.
+    pub fn is_connected(&self) -> bool {
+        self.link.is_connected()
+    }
+
+    /// Number of the newest generation that a control plane has mentioned; 0 if there is none.
+    pub fn newest(&self) -> u64 {
+        self.link.client().newest()
+    }
+
+    /// The generation that is served; `None` before the first one.
+    pub fn served(&self) -> u64 {
+        self.link.client().report().served
+    }
+
+    fn update(&mut self, received: Received) -> Update {
+        let update = Update::between(&self.served, &received.ir).with_secrets(received.secrets.clone());
+        self.offer(update, Some(received))
+    }
+
+    fn offer(&mut self, mut update: Update, received: Option<Received>) -> Update {
+        if !std::mem::replace(&mut self.is_started, true) {
+            update = update.with_node(Arc::clone(&self.node));
+        }
+        self.pending = Some(Pending { update: update.clone(), received });
+        update
+    }
+
+    fn keep(&mut self, received: &Received, update: &Update) {
+        let about = json!({"stream": {"generation": received.id.to_json(), "is_exact": received.is_exact}});
+        let saved = Saved { ir: Arc::clone(update.generation()), secrets: received.secrets.clone(), about };
+        self.keeper.keep(saved, self.clock.tick());
+    }
+}
+
+/// What the client has, and the update, of the last known good configuration.
+fn load(file: &LastGood, node: &Arc<NodeSettings>) -> (Held, Option<Update>) {
+    let loaded = match file.load() {
+        Ok(loaded) => loaded,
+        Err(LoadError::Missing(_)) => return (Held::default(), None),
+        Err(error) => {
+            tracing::error!("the last known good configuration is not used: {error}");
+            return (Held::default(), None);
+        }
+    };
+    for rejected in &loaded.rejected {
+        let (kind, id, reason) = (rejected.kind.as_str(), &rejected.id, &rejected.reason);
+        tracing::warn!("a record of the last known good configuration is left out: {id} of {kind}: {reason}");
+    }
+    let stream = loaded.about.get("stream");
+    let generation = stream.and_then(|stream| GenerationId::of_json(stream.get("generation")?));
+    let is_exact = stream.and_then(|stream| stream.get("is_exact")).is_some_and(|exact| *exact == Value::Bool(true));
+    let secrets: Secrets = loaded.secrets;
+    let held = match generation {
+        Some(generation) => {
+            Held::restored(&loaded.ir, secrets.clone(), generation, is_exact && loaded.rejected.is_empty())
+        }
+        // Saved by a node that read its configuration from elsewhere.
+        None => Held::default(),
+    };
+    (held, Some(Update::first(Arc::new(loaded.ir), Arc::clone(node)).with_secrets(secrets)))
+}
+
+impl ConfigSource for StreamSource {
+    fn next(&mut self) -> Next<'_> {
+        Box::pin(async {
+            loop {
+                if let Some(update) = self.last_good.take() {
+                    return Some(self.offer(update, None));
+                }
+                // Noticed from here on, so that none is missed between looking and waiting.
+                let link = Arc::clone(&self.link);
+                let ready = link.ready();
+                let received = link.client().take();
+                if let Some(received) = received {
+                    return Some(self.update(received));
+                }
+                let retry = match self.keeper.wait_ms(self.clock.tick()) {
+                    None => self.clock.sleep(std::time::Duration::MAX),
+                    Some(ms) => self.clock.sleep(std::time::Duration::from_millis(ms)),
+                };
+                tokio::select! {
+                    () = ready => {}
+                    () = retry => drop(self.keeper.retry(self.clock.tick())),
+                }
+            }
+        })
+    }
+
+    fn ack(&mut self, ack: Ack) {
+        let Some(Pending { update, received }) = self.pending.take() else { return };
+        let rejections = self.rejected.after(&update, &ack);
+        if ack.is_applied() {
+            self.served = Arc::clone(update.generation());
+        }
+        self.status.report(ConfigOutcome::of(&ack));
+        let refusal = match &ack {
+            Ack::Applied { .. } => None,
+            Ack::Refused(refusal) => Some(refusal.to_string()),
+        };
+        match received {
+            Some(received) => {
+                if refusal.is_none() {
+                    self.keep(&received, &update);
+                }
+                self.link.client().acknowledge(&received, refusal, rejections);
+                self.link.wake();
+            }
+            None => {
+                if let Some(refusal) = refusal {
+                    tracing::error!("the last known good configuration cannot be served: {refusal}");
+                }
+            }
+        }
+    }
+}
+
+impl Drop for StreamSource {
+    fn drop(&mut self) {
+        self.connecting.abort();
+    }
+}
