@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod cluster;
 mod config;
 pub mod echo;
 mod explain;
@@ -65,6 +66,7 @@ fn dispatch(command: Command, plugins: &'static [&'static PluginDef], started: S
         Command::Diff(args) => history::diff(args, plugins, environment()),
         Command::Rollback(args) => history::rollback(args, plugins, environment()),
         Command::Audit(AuditCommand::Verify(args)) => history::verify(args, plugins, environment()),
+        Command::Cluster(command) => cluster::run(command, plugins, environment()),
         Command::Echo(args) => echo_backend(args.listen),
         Command::Version(args) => manual::version(args.output),
         Command::Completions(args) => manual::completions(args.shell),

@@ -1,7 +1,8 @@
 //! The control plane: REST APIs over a store, and the generations that are made of it.
 //!
 //! [`Dao`] reads and writes entities by their schemas, with Kong's rules and error texts. [`api`] serves it as Kong's Admin
-//! API. [`StoreSource`] follows the store and is the source of configuration of a node.
+//! API. [`StoreSource`] follows the store and is the source of configuration of a node; [`Cluster`] is what control planes of one
+//! store share.
 //!
 //! *Must not know*: the engine (what it shows of running proxies comes through [`Proxies`]), plugins by name, SQL.
 //!
@@ -10,13 +11,15 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod api;
+mod cluster;
 pub mod dao;
 pub mod history;
 mod proxies;
 mod snapshot_store;
 mod source;
 
+pub use cluster::{CONTROL_PLANE_NAME, Cluster, ClusterError};
 pub use dao::{Dao, Fault, FutureOf, Tenant};
-pub use proxies::{NoProxies, Proxies};
+pub use proxies::{DataPlane, NoProxies, Proxies};
 pub use snapshot_store::SnapshotStore;
 pub use source::{SourceState, SourceStatus, StoreSource};

@@ -1,6 +1,63 @@
 //! [`Proxies`]: what a control plane sees of running proxies, and does to them.
 
-use serde_json::Value;
+use std::net::IpAddr;
+
+use cardinal_ir::Id;
+use cardinal_sync::stream::{NodeInfo, Report};
+use serde_json::{Value, json};
+
+/// A data plane that is or was connected.
+#[derive(Clone, Debug)]
+pub struct DataPlane {
+    /// Its id.
+    pub id: Id,
+    /// Its address.
+    pub address: IpAddr,
+    /// What it says about itself.
+    pub node: NodeInfo,
+    /// Whether it is connected to this control plane.
+    pub is_connected: bool,
+    /// When it connected, in seconds since 1970.
+    pub connected_at: u64,
+    /// When its last message came, in seconds since 1970.
+    pub last_seen: u64,
+    /// Generations that it lags behind.
+    pub lag: u64,
+    /// The hash of the configuration that it serves, 32 hexadecimal digits; `None` if it is not known any more.
+    pub hash: Option<String>,
+    /// What it reported last.
+    pub report: Report,
+}
+
+impl DataPlane {
+    /// In Kong's form (`/clustering/data-planes`), with what Kong does not know after it.
+    pub fn to_json(&self) -> Value {
+        let Self { node, report, .. } = self;
+        let is_normal = self.is_connected && report.refusal.is_none() && report.served > 0;
+        let rejections = report.rejections.iter().map(|rejection| {
+            json!({ "type": rejection.type_name, "id": rejection.name, "reason": rejection.reason,
+                "inexpressible": rejection.is_inexpressible })
+        });
+        json!({
+            "id": self.id.to_string(),
+            "hostname": node.hostname,
+            "ip": self.address.to_string(),
+            "version": node.version,
+            "last_seen": self.last_seen,
+            "config_hash": self.hash.clone().unwrap_or_else(|| "0".repeat(32)),
+            "sync_status": if is_normal { "normal" } else { "unknown" },
+            "labels": node.labels,
+            "rpc_capabilities": [],
+            "connected": self.is_connected,
+            "connected_at": self.connected_at,
+            "generation": report.served,
+            "lag": self.lag,
+            "rejected": report.rejected,
+            "rejections": rejections.collect::<Value>(),
+            "refusal": report.refusal,
+        })
+    }
+}
 
 /// The proxies that follow a control plane. The engine is not known here: whoever runs both implements it.
 pub trait Proxies: Send + Sync + std::fmt::Debug {
@@ -28,6 +85,11 @@ pub trait Proxies: Send + Sync + std::fmt::Debug {
         address: Option<&str>,
         healthy: bool,
     ) -> Result<(), String>;
+
+    /// The data planes that follow this control plane; `None` if none can.
+    fn data_planes(&self) -> Option<Vec<DataPlane>> {
+        None
+    }
 
     /// The minimum log level, by Kong's names.
     fn log_level(&self) -> String;

@@ -50,6 +50,9 @@ pub struct Options {
     pub descriptors_max: Option<u64>,
     /// The status that the configuration source updates, for `/status` and `/metrics`.
     pub config_status: Option<Arc<ConfigStatus>>,
+    /// The node serves status pages alone, for a process that sends its configuration on: it is ready when its source has
+    /// accepted one.
+    pub is_idle: bool,
     /// The format of status pages; [`None`] selects the plain format.
     pub status_form: Option<&'static dyn StatusForm>,
     /// Sockets handed over by a predecessor; used if address and kind of a listener match.
@@ -103,6 +106,7 @@ impl Engine {
         node.shared.registry.seed_with(options.seed);
         node.seed = options.seed;
         node.config = options.config_status.unwrap_or(node.config);
+        node.is_idle = options.is_idle;
         node.status_form = options.status_form.unwrap_or(node.status_form);
         let node = Arc::new(node);
         let (plan, mut diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;

@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) seed: Option<u64>,
     /// The result of the last change of the configuration.
     pub(crate) config: Arc<ConfigStatus>,
+    /// It serves status pages alone.
+    pub(crate) is_idle: bool,
     /// The format of status pages.
     pub(crate) status_form: &'static dyn StatusForm,
     /// When the node was started.
@@ -79,6 +81,7 @@ impl Node {
             digests: Digests::default(),
             seed: None,
             config,
+            is_idle: false,
             status_form: &PlainStatus,
             started,
             connections: AtomicUsize::new(0),

@@ -26,6 +26,13 @@ pub struct Verified {
     own_ties: bool,
 }
 
+/// Of the empty generation.
+impl Default for Verified {
+    fn default() -> Self {
+        Self { ir: Arc::default(), own_ties: true }
+    }
+}
+
 impl Verified {
     /// Verifies a whole generation.
     ///

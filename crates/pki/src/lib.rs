@@ -25,6 +25,7 @@ pub use bundle::{
 pub use ca::{Ca, CaError, CaRequest, LeafRequest};
 pub use id::{IdError, SPIFFE_ID_BYTES_MAX, SpiffeId, TRUST_DOMAIN_BYTES_MAX, TrustDomain};
 pub use leaf::{VerifyError, spiffe_id};
+pub use pem::certificates as certificates_pem;
 pub use private_key::{KeyError, PrivateKey};
 pub use rotation::renewal_time;
 pub use svid::{SvidError, X509Svid};

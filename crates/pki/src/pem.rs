@@ -26,7 +26,7 @@ pub(crate) fn block(label: &str, der: &[u8]) -> Zeroizing<String> {
 }
 
 /// Certificates, one after the other.
-pub(crate) fn certificates<'a>(ders: impl IntoIterator<Item = &'a CertificateDer<'static>>) -> String {
+pub fn certificates<'a>(ders: impl IntoIterator<Item = &'a CertificateDer<'static>>) -> String {
     ders.into_iter().map(|der| block("CERTIFICATE", der).as_str().to_owned()).collect()
 }
 

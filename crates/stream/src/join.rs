@@ -1,15 +1,14 @@
-//! Join tokens: how a data plane without a certificate gets one.
+//! How a data plane gets its certificate.
 //!
 //! An operator makes a [`JoinToken`] on a control plane and gives it to new data planes. A data plane generates a key, sends a
-//! certificate signing request with the token ([`join`]) and gets a certificate. It verifies the control plane by the
-//! certificate of the authority, as it does on every other connection.
+//! certificate signing request with the token ([`join`]) and gets a certificate. It knows the control plane by the digest of
+//! the authority's certificate in the token. Before the certificate expires it gets a new one, for which the one that it has
+//! is enough.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cardinal_base::{Clock, SystemRng, timeout};
 use cardinal_ir::{Id, SecretKey};
 use cardinal_pki::{Ca, CaError, LeafRequest, PrivateKey, SpiffeId};
@@ -21,73 +20,11 @@ use tonic::{Code, Request, Status};
 
 use crate::codec::{JOIN_PATH, ProstCodec};
 use crate::connect::{Channel, ConnectError, ControlPlane};
-use crate::tls::{NodeIdentity, StreamTls, StreamTlsError};
+use crate::tls::{StreamTls, StreamTlsError};
+use crate::token::{JoinToken, TokenError};
 
-/// What the key of the control plane is used for.
-const PURPOSE: &str = "join token";
-/// Begins a token.
-const PREFIX: &str = "cardinal-join-1.";
 /// Time for the call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A text that lets data planes join until it expires. It is a secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct JoinToken(String);
-
-/// Why a token is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// It is no token, or was not made with the key of the control plane.
-    #[error("the join token is not valid")]
-    Invalid,
-    /// It has expired.
-    #[error("the join token has expired")]
-    Expired,
-}
-
-impl JoinToken {
-    /// Makes a token that is valid for so long.
-    pub fn issue(key: &SecretKey, lifetime: Duration, clock: &dyn Clock) -> Self {
-        let expires = clock.unix().seconds().saturating_add(lifetime.as_secs());
-        let claims = [&expires.to_be_bytes()[..], cardinal_base::random_id().as_bytes()].concat();
-        let code = key.authenticate(PURPOSE, &claims);
-        Self(format!("{PREFIX}{}.{}", URL_SAFE_NO_PAD.encode(claims), URL_SAFE_NO_PAD.encode(code)))
-    }
-
-    /// Takes a text that may be a token.
-    pub fn of_text(text: &str) -> Self {
-        Self(text.trim().to_owned())
-    }
-
-    /// The text. It is a secret.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Verifies it.
-    ///
-    /// # Errors
-    /// When it is not a token of this key, or has expired.
-    pub fn verify(&self, key: &SecretKey, clock: &dyn Clock) -> Result<(), TokenError> {
-        let parts = self.0.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')).ok_or(TokenError::Invalid)?;
-        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Invalid);
-        let (claims, code) = (decode(parts.0)?, decode(parts.1)?);
-        let expected = key.authenticate(PURPOSE, &claims);
-        // No early end: how long it takes does not depend on where the first difference is.
-        let differs = expected.iter().zip(&code).fold(0, |differs, (a, b)| differs | (a ^ b));
-        if code.len() != expected.len() || differs != 0 {
-            return Err(TokenError::Invalid);
-        }
-        let (expires, _) = claims.split_first_chunk::<8>().ok_or(TokenError::Invalid)?;
-        if clock.unix().seconds() < u64::from_be_bytes(*expires) { Ok(()) } else { Err(TokenError::Expired) }
-    }
-}
-
-impl fmt::Debug for JoinToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JoinToken")
-    }
-}
 
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
@@ -113,6 +50,9 @@ pub(crate) struct JoinResponse {
     /// Leaf first, in DER.
     #[prost(bytes = "vec", repeated, tag = "1")]
     chain: Vec<Vec<u8>>,
+    /// Certificates of authorities, in DER.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    authorities: Vec<Vec<u8>>,
 }
 
 /// Admits data planes: the control plane's side.
@@ -152,6 +92,12 @@ pub enum JoinError {
     /// A key or a request cannot be made.
     #[error("no certificate signing request can be made: {0}")]
     Request(#[source] rcgen::Error),
+    /// The certificate that was issued cannot be used.
+    #[error("the certificate that the control plane issued cannot be used: {0}")]
+    Issued(#[source] cardinal_pki::SvidError),
+    /// There is neither a certificate nor a token.
+    #[error("{0}: make a token with 'cardinal cluster token' on a control plane, and set it as cluster_join_token")]
+    NoToken(&'static str),
 }
 
 impl JoinError {
@@ -167,50 +113,60 @@ impl JoinError {
 }
 
 impl JoinAuthority {
-    pub(crate) fn admit(&self, request: &JoinRequest) -> Result<JoinResponse, JoinError> {
-        JoinToken::of_text(&request.token).verify(&self.key, &*self.clock)?;
+    /// The data plane that a certificate of the authority belongs to.
+    pub(crate) fn node_of(&self, certificate: &CertificateDer<'_>) -> Option<Id> {
+        let id = cardinal_pki::spiffe_id(certificate).ok()?;
+        let node = id.as_str().strip_prefix(&self.prefix())?;
+        Id::parse_str(node).ok()
+    }
+
+    /// Issues a certificate. `peer` is the data plane that has shown a valid one: it needs no token.
+    pub(crate) fn admit(&self, request: &JoinRequest, peer: Option<Id>) -> Result<JoinResponse, JoinError> {
         let node = Id::parse_str(&request.node).map_err(|_| JoinError::Node)?;
-        let id = format!("spiffe://{}/data-plane/{node}", self.ca.domain().as_str());
-        let id: SpiffeId = id.parse().map_err(|_| JoinError::Node)?;
+        if peer != Some(node) {
+            JoinToken::of_text(&request.token).verify(&self.key, &*self.clock)?;
+        }
+        let id: SpiffeId = format!("{}{node}", self.prefix()).parse().map_err(|_| JoinError::Node)?;
         let backdate = Duration::from_secs(300);
         let leaf = LeafRequest { id: &id, dns_names: &[], lifetime: self.lifetime, backdate };
         let chain = self.ca.issue_for(&request.signing_request, &leaf, &*self.clock, &mut SystemRng)?;
-        Ok(JoinResponse { chain: chain.iter().map(|certificate| certificate.to_vec()).collect() })
+        let bytes = |certificate: &CertificateDer<'_>| certificate.to_vec();
+        let authority = self.ca.root().or(self.ca.certificate());
+        Ok(JoinResponse {
+            chain: chain.iter().map(bytes).collect(),
+            authorities: authority.map(bytes).into_iter().collect(),
+        })
+    }
+
+    /// How the ids of data planes begin.
+    fn prefix(&self) -> String {
+        format!("spiffe://{}/data-plane/", self.ca.domain().as_str())
     }
 }
 
-/// The certificate and key of a data plane that has joined, to be kept in its data directory.
+/// The certificate of a data plane that has joined.
 #[derive(Debug)]
-pub struct Joined {
+pub(crate) struct Joined {
     /// The chain, leaf first.
-    pub chain: Vec<CertificateDer<'static>>,
+    pub(crate) chain: Vec<CertificateDer<'static>>,
     /// The private key.
-    pub key: PrivateKey,
+    pub(crate) key: PrivateKey,
+    /// Certificates of the authorities that control planes are verified by.
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
 }
 
-impl Joined {
-    /// What the data plane shows from now on.
-    pub fn identity(&self) -> NodeIdentity {
-        NodeIdentity::new(self.chain.clone(), self.key.clone())
-    }
-}
-
-/// Joins by a token: generates a key, and gets a certificate for it from the control plane. `tls` has the certificates of the
-/// authority; an identity is not needed.
-///
-/// # Errors
-/// When the control plane cannot be reached or refuses.
-pub async fn join(
+/// Generates a key, and gets a certificate for it from a control plane: for a token, or for the certificate that `tls` has.
+pub(crate) async fn join(
     to: &ControlPlane,
     tls: &StreamTls,
-    token: &JoinToken,
+    token: Option<&JoinToken>,
     node: Id,
     clock: &dyn Clock,
 ) -> Result<Joined, JoinError> {
     let key = KeyPair::generate().map_err(JoinError::Request)?;
     let request = CertificateParams::default().serialize_request(&key).map_err(JoinError::Request)?;
-    let (token, signing_request) = (token.expose().to_owned(), request.der().to_vec());
-    let request = JoinRequest { token, signing_request, node: node.to_string() };
+    let token = token.map(|token| token.expose().to_owned()).unwrap_or_default();
+    let request = JoinRequest { token, signing_request: request.der().to_vec(), node: node.to_string() };
     let channel = Channel::connect(to, &tls.client()?, clock).await?;
     let mut grpc = Grpc::with_origin(channel, Channel::origin());
     let refused = |status: &Status| JoinError::Refused(status.message().to_owned());
@@ -220,7 +176,7 @@ pub async fn join(
     let call = Box::pin(grpc.unary(Request::new(request), path, codec));
     let response = timeout(clock, CALL_TIMEOUT, call).await.map_err(|_| ConnectError::Timeout)?;
     let response = response.map_err(|status| refused(&status))?.into_inner();
-    let chain = response.chain.into_iter().map(CertificateDer::from).collect();
+    let certificates = |all: Vec<Vec<u8>>| all.into_iter().map(CertificateDer::from).collect();
     let key = PrivateKey::from_pem(&key.serialize_pem()).map_err(StreamTlsError::Key)?;
-    Ok(Joined { chain, key })
+    Ok(Joined { chain: certificates(response.chain), key, authorities: certificates(response.authorities) })
 }

@@ -4,14 +4,16 @@
 //! *Must not know*: what records mean, front ends, the engine, stores.
 //!
 //! Start at [`StreamServer`], which a control plane publishes its generations to, and at [`StreamSource`], the configuration
-//! source of a data plane. [`StreamTls`] says how the two know each other, [`JoinToken`] how a new data plane gets its
-//! certificate.
+//! source of a data plane. [`StreamTls`] says how the two know each other, [`Credentials`] how a data plane gets
+//! its certificate, by a [`JoinToken`] if it has none.
 
 #![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod anchored;
 mod codec;
 mod connect;
+mod credentials;
 mod join;
 mod proxies;
 mod rejected;
@@ -21,11 +23,14 @@ mod session;
 mod shared;
 mod source;
 mod tls;
+mod token;
 
 pub use connect::{ConnectError, ControlPlane};
-pub use join::{JoinAuthority, JoinError, JoinToken, Joined, TokenError, join};
+pub use credentials::{Credentials, IDENTITY_FILE};
+pub use join::{JoinAuthority, JoinError};
 pub use proxies::ProxyInfo;
 pub use server::StreamServer;
 pub use shared::StreamServerOptions;
 pub use source::{StreamSource, StreamSourceError, StreamSourceOptions};
 pub use tls::{NodeIdentity, StreamTls, StreamTlsError};
+pub use token::{JoinToken, TokenError};

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cardinal_base::{task, timeout};
+use cardinal_ir::Id;
 use cardinal_sync::stream::wire;
 use futures_util::future::{BoxFuture, ready};
 use hyper::body::Incoming;
@@ -75,6 +76,7 @@ pub(crate) async fn accept(
             joining: acceptor.joining.clone(),
             address,
             is_authenticated: false,
+            joined: None,
             session: 0,
         };
         let (config, mut end) = (TlsAcceptor::from(Arc::clone(&acceptor.config)), end.clone());
@@ -100,7 +102,9 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, mut peer: Peer) {
             return tracing::warn!(%address, "the TLS handshake with a data plane failed: {error}");
         }
     };
-    peer.is_authenticated = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    peer.is_authenticated = certificate.is_some();
+    peer.joined = peer.joining.as_ref().zip(certificate).and_then(|(authority, leaf)| authority.node_of(leaf));
     let service = service_fn(move |request| handle(peer.clone(), request));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -127,7 +131,7 @@ async fn handle(peer: Peer, request: http::Request<Incoming>) -> Result<http::Re
     {
         let codec = ProstCodec::<JoinResponse, JoinRequest>::default();
         let mut grpc = Grpc::new(codec).max_decoding_message_size(REQUEST_BYTES_MAX);
-        let method = JoinMethod { authority, shared: peer.shared, address: peer.address };
+        let method = JoinMethod { authority, joined: peer.joined, shared: peer.shared, address: peer.address };
         return Ok(grpc.unary(method, request).await);
     }
     peer.shared.refuse();
@@ -158,6 +162,7 @@ impl tower_service::Service<Request<Streaming<wire::Request>>> for StreamMethod 
 /// [`JOIN_PATH`].
 struct JoinMethod {
     authority: Arc<JoinAuthority>,
+    joined: Option<Id>,
     shared: Arc<Shared>,
     address: SocketAddr,
 }
@@ -173,7 +178,7 @@ impl tower_service::Service<Request<JoinRequest>> for JoinMethod {
 
     fn call(&mut self, request: Request<JoinRequest>) -> Self::Future {
         let address = self.address;
-        Box::pin(ready(match self.authority.admit(&request.into_inner()) {
+        Box::pin(ready(match self.authority.admit(&request.into_inner(), self.joined) {
             Ok(response) => Ok(Response::new(response)),
             Err(error) => {
                 self.shared.refuse();

@@ -41,6 +41,13 @@ impl StreamServer {
         *self.0.published.borrow()
     }
 
+    /// The hash of the records of a generation that was published lately, 32 hexadecimal digits.
+    pub fn hash_of(&self, number: u64) -> Option<String> {
+        let history = self.0.history();
+        let found = history.numbered(number)?.id.records.to_string();
+        Some(found.chars().filter(char::is_ascii_hexdigit).take(32).collect())
+    }
+
     /// The data planes that are connected, and those that were lately.
     pub fn proxies(&self) -> Vec<ProxyInfo> {
         self.0.proxies.list()

@@ -52,6 +52,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// It has shown a certificate that is accepted.
     pub(crate) is_authenticated: bool,
+    /// The data plane that its certificate was issued to when it joined.
+    pub(crate) joined: Option<Id>,
     /// Numbers the streams of data planes, from 1.
     pub(crate) session: u64,
 }

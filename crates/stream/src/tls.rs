@@ -19,6 +19,8 @@ use rustls::{
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use crate::anchored::Anchored;
+
 /// The name of HTTP/2 in TLS.
 const ALPN: &[u8] = b"h2";
 
@@ -40,6 +42,12 @@ pub enum StreamTls {
         identity: Option<NodeIdentity>,
         /// The certificates of the authorities (`cluster_ca_cert`).
         authorities: Vec<CertificateDer<'static>>,
+    },
+    /// A data plane that joins: it has no certificate, and accepts those of an authority that the control plane shows, and whose
+    /// certificate has this digest.
+    Joining {
+        /// SHA-256 of the certificate in DER.
+        authority: [u8; 32],
     },
 }
 
@@ -117,6 +125,7 @@ impl StreamTls {
                 let verifier = if joining { verifier.allow_unauthenticated() } else { verifier };
                 verifier.build().map_err(StreamTlsError::Authority)?
             }
+            Self::Joining { .. } => return Err(StreamTlsError::Missing),
         };
         let NodeIdentity { chain, key } = self.identity().ok_or(StreamTlsError::Missing)?;
         let mut config = builder
@@ -145,6 +154,7 @@ impl StreamTls {
                     .build()
                     .map_err(StreamTlsError::Authority)?
             }
+            Self::Joining { authority } => Arc::new(Anchored::new(*authority)),
         };
         let builder = builder.with_custom_certificate_verifier(verifier);
         let mut config = match self.identity() {
@@ -161,6 +171,7 @@ impl StreamTls {
         match self {
             Self::Shared(identity) => Some(identity),
             Self::Pki { identity, .. } => identity.as_ref(),
+            Self::Joining { .. } => None,
         }
     }
 }

@@ -520,7 +520,7 @@ fn settings_name_plugins_vaults_and_roles_that_there_are() {
     };
     for (set, part) in [
         ("vaults=nope", "command line: vaults: there is no vault 'nope'"),
-        ("role=data_plane", "traditional"),
+        ("role=data_plane", "cluster_control_plane: needed when role is data_plane"),
         ("role=bogus", "traditional"),
     ] {
         let (code, text) = said(set);

@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod cluster;
 mod config_state;
 mod dbless;
 mod descriptors;

@@ -158,3 +158,15 @@ Each entry of the change log has a hash that covers the entry before it.
 'verify' finds entries that were changed, removed or added, and exits with 1.
 Keep the printed hash elsewhere: it shows later whether the whole log was
 rewritten.";
+
+pub(super) const CLUSTER: &str = "\
+Examples:
+  cardinal run --role control-plane
+  cardinal cluster token --ttl 24h
+  cardinal run --role data-plane --set cluster_control_plane=cp.example:8005 \\
+    --set cluster_join_token=\"$TOKEN\"
+
+A data plane that has joined keeps its certificate in its data directory, and
+needs no token any more. With certificates of your own, set cluster_cert,
+cluster_cert_key and cluster_mtls on all of them, as for Kong's hybrid mode:
+  cardinal cluster cert /etc/cardinal";

@@ -1,5 +1,6 @@
 //! What can be typed. The help texts are the manual: the man pages and completions are made from them.
 
+mod cluster;
 mod examples;
 mod store;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use cardinal_base::log::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use cluster::{CertArgs, ClusterCommand, NodeRole, TokenArgs};
 pub(crate) use store::{
     AuditCommand, BackupArgs, DiffArgs, ExportArgs, ExportFormat, HistoryArgs, ImportArgs, RestoreArgs, RollbackArgs,
     ShowArgs, StatusArgs, StoreArgs, StoreCommand,
@@ -54,6 +56,9 @@ pub(crate) enum Command {
     /// Verify the change log of the store
     #[command(subcommand, arg_required_else_help = true, after_help = examples::AUDIT)]
     Audit(AuditCommand),
+    /// Certificates and join tokens of control planes and data planes
+    #[command(subcommand, arg_required_else_help = true, after_help = examples::CLUSTER)]
+    Cluster(ClusterCommand),
     /// Run a test backend that echoes requests
     #[command(after_help = examples::ECHO)]
     Echo(EchoArgs),
@@ -125,6 +130,10 @@ pub(crate) struct RunArgs {
     /// Files with entities, YAML or JSON; for a directory, all .yaml, .yml and .json files in the order of their names
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) config: Vec<PathBuf>,
+    /// What the node does (setting role): keep entities and serve traffic, keep entities for data planes, or serve traffic as
+    /// its control planes say
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<NodeRole>,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
     /// Directory for state: the last known good configuration, the handover socket, the pid file. One process at a time

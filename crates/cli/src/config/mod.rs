@@ -21,7 +21,7 @@ use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, SecretKey, Severity};
 use cardinal_kong::check::{OrderReport, Report, order_report};
 use cardinal_kong::declarative::{Hidden, fill, redact_map};
 use cardinal_kong::entities::{Kind, choices};
-use cardinal_kong::settings::{Database, Inputs, Note};
+use cardinal_kong::settings::{Database, Inputs, Note, Role};
 use cardinal_kong::{Registry, Settings, Snapshot, Source, SourceMap, load, lower, lower_owned};
 use cardinal_sdk::PluginDef;
 
@@ -196,6 +196,7 @@ impl Site {
             return Err(Refusal::Settings { notes: errors, transient: false });
         }
         notes.extend(warnings);
+        notes.extend(self.role_notes(&settings)?);
         settings.loaded_at = self.loaded_at;
         self.identify(&mut settings);
         settings
@@ -203,6 +204,21 @@ impl Site {
             .read_files()
             .map_err(|why| Unreadable::from(why).of(Path::new(settings.secrets.dir.as_deref().unwrap_or_default())))?;
         Ok(Preferences { settings, notes, conf })
+    }
+
+    /// What files of entities mean where the node has a role.
+    fn role_notes(&self, settings: &Settings) -> Result<Option<Note>, Refusal> {
+        let has_files = !self.paths(settings).is_empty() || settings.declarative_config_string.is_some();
+        if !has_files || settings.role == Role::Traditional {
+            return Ok(None);
+        }
+        let is_error = settings.role == Role::DataPlane;
+        let message = match is_error {
+            true => "a data plane gets its entities from control planes: give it no files, or set role = traditional",
+            false => "a control plane of Kong needs a database; here the entities of the files are sent to data planes",
+        };
+        let note = Note { is_error, name: "role".to_owned(), at: String::new(), message: message.to_owned() };
+        if is_error { Err(Refusal::Settings { notes: vec![note], transient: false }) } else { Ok(Some(note)) }
     }
 
     /// Gives the node its id and its key where the settings give none.
@@ -344,7 +360,7 @@ impl Site {
     pub(crate) fn uses_store(&self, settings: &Settings) -> bool {
         match settings.database {
             // Files of the command line win over settings.
-            _ if !self.files.is_empty() => false,
+            _ if !self.files.is_empty() || settings.role == Role::DataPlane => false,
             Some(database) => database != Database::Off,
             None => self.paths(settings).is_empty() && settings.declarative_config_string.is_none(),
         }

@@ -3,6 +3,7 @@
 //! One thread decides everything: it waits for an [`Event`] or an update of the configuration, and handles it. Threads for
 //! signals, file changes and successors only send events and requests.
 
+mod cluster;
 mod control;
 mod data_dir;
 mod descriptors;
@@ -61,9 +62,23 @@ pub(crate) fn run(
     started: crate::Started,
     env: BTreeMap<String, String>,
 ) -> Result<ExitCode> {
-    let RunArgs { files, config, settings, data_dir, takeover, workers, strict, log_level, log_format, access_log } =
-        args;
+    let RunArgs {
+        files,
+        config,
+        role,
+        settings,
+        data_dir,
+        takeover,
+        workers,
+        strict,
+        log_level,
+        log_format,
+        access_log,
+    } = args;
     let mut site = Site::new(plugins, [files, config].concat(), settings, env);
+    if let Some(role) = role {
+        site.set("role", role.setting());
+    }
     if let Some(workers) = workers {
         site.set("nginx_worker_processes", workers.to_string());
     }
@@ -115,8 +130,8 @@ pub(crate) fn run(
 fn serve(node: Node, source: Source, events: Receiver<Event>) -> Result<()> {
     let acting = act(&node, source, events);
     // The source and the receiver are gone afterwards.
-    let end = match node.control() {
-        Some(control) => control.runtime().block_on(acting),
+    let end = match node.runtime() {
+        Some(runtime) => runtime.block_on(acting),
         None => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             runtime.context("the main thread")?.block_on(acting)
@@ -144,7 +159,7 @@ enum End {
 /// Follows the source of the configuration, and acts on events until one of them is the end. Both happen on this thread,
 /// one after the other.
 async fn act(node: &Node, mut source: Source, mut events: Receiver<Event>) -> End {
-    let mut following = std::pin::pin!(node.engine().follow(&mut source));
+    let mut following = std::pin::pin!(node.follow(&mut source));
     loop {
         let event = tokio::select! {
             biased;

@@ -1,26 +1,30 @@
 //! [`Node`]: a running engine, and what it needs of the process.
 
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use cardinal_engine::{Configuration, Engine, EngineError, Handover, Options as EngineOptions};
 use cardinal_ir::{Listener, ListenerKind};
-use cardinal_kong::KongStatus;
-use cardinal_kong::settings::Note;
-use cardinal_sync::{ConfigSource as _, Keeper};
+use cardinal_kong::settings::{Note, Role};
+use cardinal_kong::{KongStatus, Settings};
+use cardinal_sync::{ConfigSource as _, Keeper, Update};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, Sender};
 
 use crate::config::{Preferences, Refusal, Site};
 use crate::out;
 
 use super::Event;
-use super::control::Control;
+use super::cluster::data_plane;
+use super::control::{Control, sends_on};
 use super::data_dir::{self, PidFile};
 use super::file_source::{FileSource, Request};
 use super::handover::{self, Takeover, TakeoverLock};
 use super::logs::Logs;
-use super::source::Source;
+use super::source::{Origin, Source};
 use super::watch::Watch;
 use super::{listen_error, node_id, secret_key};
 
@@ -48,11 +52,23 @@ pub(super) struct Senders {
     pub(super) requests: Sender<Request>,
 }
 
+/// What runs besides the engine.
+enum Plane {
+    /// Nothing.
+    None,
+    /// The control plane of the process.
+    Control(Box<Control>),
+    /// The connection to control planes.
+    Data(Runtime),
+}
+
 /// A running node.
 pub(super) struct Node {
     engine: Engine,
     logs: Logs,
-    control: Option<Control>,
+    plane: Plane,
+    /// On a control plane, the first configuration.
+    unserved: RefCell<Option<Update>>,
     /// Removed when the node has ended.
     _pid_file: Option<PidFile>,
 }
@@ -68,12 +84,18 @@ impl Node {
         (senders, requests): (Senders, Receiver<Request>),
     ) -> Result<(Self, Source)> {
         let Options { data_dir, takeover, strict, started, descriptors_max } = options;
-        let uses_store = site.uses_store(&preferences.settings);
+        let role = preferences.settings.role;
+        if role == Role::ControlPlane {
+            // It serves no traffic: its engine has the status pages alone.
+            preferences.settings.node.listeners.retain(|listener| listener.kind == ListenerKind::Status);
+            preferences.settings.workers = Some(1);
+        }
+        let needs_data_dir = site.uses_store(&preferences.settings) || role == Role::DataPlane;
         if site.ignores_database(&preferences.settings) {
             tracing::warn!("the setting database has no effect: entities come from the files of the command line");
         }
         let data_dir = match data_dir {
-            None if uses_store => Some(crate::store::default_data_dir(site.env())?),
+            None if needs_data_dir => Some(crate::store::default_data_dir(site.env())?),
             given => given,
         };
         let keeper = data_dir.as_deref().map(|folder| {
@@ -93,37 +115,22 @@ impl Node {
         // Before the files are read, so that no change is missed.
         let mut watch = Watch::start(senders.requests);
         watch.follow(&site, &preferences.settings);
-        let engine_options = EngineOptions {
-            workers: preferences.settings.workers.map_or(0, |n| n as usize),
-            plugins: site.plugins.to_vec(),
-            access_log: logs.access(),
-            descriptors_max,
-            status_form: Some(&KongStatus),
-            ..EngineOptions::default()
-        };
-        let connections_max = preferences.settings.node.limits.connections_max;
-        let (mut source, first, control) = match data_dir.as_deref().filter(|_| uses_store) {
-            Some(folder) => {
-                let registry = site.registry(&preferences.settings)?;
-                let (control, source, first) = Control::start(registry, preferences.settings, folder)?;
-                (Source::Store(Box::new(source)), first, Some(control))
-            }
-            None => {
-                let settings = Some(&preferences.settings).filter(|settings| !settings.admin.listeners.is_empty());
-                let control = settings.map(|settings| Control::of_files(site.registry(settings)?, settings.clone()));
-                let (control, api) = control.transpose()?.unzip();
-                let (source, first) = FileSource::start(site, preferences, keeper, strict, (watch, requests, api))?;
-                (Source::Files(Box::new(source)), first, control)
-            }
+        let engine_options = engine_options(&site, &preferences.settings, &logs, descriptors_max);
+        let node_settings = Arc::new(preferences.settings.node.clone());
+        let (mut source, first, plane) =
+            origin(site, preferences, strict, data_dir.as_deref(), keeper, (watch, requests))?;
+        let (served, unserved) = match role {
+            Role::ControlPlane => (Update::first(Arc::default(), Arc::clone(&node_settings)), Some(first)),
+            _ => (first, None),
         };
         let lock = data_dir.as_deref().map(|dir| TakeoverLock::wait(dir, handover::TAKEOVER_WAIT_MAX)).transpose()?;
         let takeover = if takeover { Takeover::Any } else { Takeover::of_same(&source.listeners()) };
         let inherited = data_dir.as_deref().map(|dir| handover::inherit(dir, &takeover)).transpose()?;
         let (inherited, predecessor) = inherited.unwrap_or_default();
-        let config_status = Some(std::sync::Arc::clone(source.status()));
+        let config_status = Some(Arc::clone(source.status()));
         let engine_options = EngineOptions { inherited, config_status, ..engine_options };
         let (engine, applied) =
-            Engine::start(Configuration::from(first), engine_options).map_err(|error| match error {
+            Engine::start(Configuration::from(served), engine_options).map_err(|error| match error {
                 EngineError::Refused(found) => source.refusal_of_first(found),
                 EngineError::Listen { name, address, error } => {
                     anyhow!(listen_error::text(&source.listeners(), &name, address, &error))
@@ -131,13 +138,15 @@ impl Node {
                 error => anyhow!(error),
             })?;
         started(engine.services());
-        source.ack(applied.into());
+        if unserved.is_none() {
+            source.ack(applied.into());
+        }
         // Before the predecessor ends: it removes a file that is its own.
         let pid_file = data_dir.as_deref().and_then(PidFile::write);
-        let node = Self { engine, logs, control, _pid_file: pid_file };
-        node.announce(connections_max, descriptors_max);
-        if let Some(control) = &node.control {
-            control.serve(&node.engine, predecessor.is_some())?;
+        let node = Self { engine, logs, plane, unserved: RefCell::new(unserved), _pid_file: pid_file };
+        node.announce(node_settings.limits.connections_max, descriptors_max);
+        if let Plane::Control(control) = &node.plane {
+            control.serve(&node.engine, source.publisher(), predecessor.is_some())?;
         }
         if let Some(predecessor) = predecessor {
             predecessor.tell_ready();
@@ -150,14 +159,22 @@ impl Node {
         Ok((node, source))
     }
 
-    /// The control plane of the process, if it has one.
-    pub(super) fn control(&self) -> Option<&Control> {
-        self.control.as_ref()
+    /// What the source of the configuration is to be polled on, if it matters.
+    pub(super) fn runtime(&self) -> Option<&Runtime> {
+        match &self.plane {
+            Plane::None => None,
+            Plane::Control(control) => Some(control.runtime()),
+            Plane::Data(runtime) => Some(runtime),
+        }
     }
 
-    /// The engine.
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
+    /// Follows the source of the configuration: serves it, or sends it on alone. To be called once.
+    pub(super) async fn follow(&self, source: &mut Source) {
+        let unserved = self.unserved.take();
+        match unserved {
+            Some(first) => source.send_on(first).await,
+            None => self.engine.follow(source).await,
+        }
     }
 
     fn announce(&self, configured: u32, descriptors_max: Option<u64>) {
@@ -184,7 +201,7 @@ impl Node {
     /// Ends because a successor serves, which answers for the node from now on.
     pub(super) fn give_way(self) {
         self.engine.stop_status();
-        if let Some(control) = &self.control {
+        if let Plane::Control(control) = &self.plane {
             control.stop();
         }
         self.drain("replaced by a new process");
@@ -203,6 +220,51 @@ impl Node {
             ),
         }
     }
+}
+
+fn engine_options(site: &Site, settings: &Settings, logs: &Logs, descriptors_max: Option<u64>) -> EngineOptions {
+    EngineOptions {
+        workers: settings.workers.map_or(0, |n| n as usize),
+        plugins: site.plugins.to_vec(),
+        access_log: logs.access(),
+        descriptors_max,
+        status_form: Some(&KongStatus),
+        is_idle: settings.role == Role::ControlPlane,
+        ..EngineOptions::default()
+    }
+}
+
+/// Where the configuration of the node comes from, the first one, and what runs besides the engine.
+fn origin(
+    site: Site,
+    preferences: Preferences,
+    strict: bool,
+    data_dir: Option<&Path>,
+    keeper: Option<Keeper>,
+    (watch, requests): (Watch, Receiver<Request>),
+) -> Result<(Source, Update, Plane)> {
+    let settings = &preferences.settings;
+    if settings.role == Role::DataPlane {
+        let folder = data_dir.context("a data plane needs a data directory")?;
+        let (runtime, source, first) = data_plane(settings, site.plugins, folder)?;
+        let source = Source::new(Origin::ControlPlanes(Box::new(source)), &first, None);
+        return Ok((source, first, Plane::Data(runtime)));
+    }
+    if let Some(folder) = data_dir.filter(|_| site.uses_store(settings)) {
+        let registry = site.registry(settings)?;
+        let (control, source, first, publisher) = Control::start(registry, preferences.settings, folder)?;
+        let source = Source::new(Origin::Store(Box::new(source)), &first, publisher);
+        return Ok((source, first, Plane::Control(Box::new(control))));
+    }
+    let is_needed = !settings.admin.listeners.is_empty() || sends_on(settings);
+    let (api, publisher, plane) = if is_needed {
+        let (control, api, publisher) = Control::of_files(site.registry(settings)?, settings.clone())?;
+        (Some(api), publisher, Plane::Control(Box::new(control)))
+    } else {
+        (None, None, Plane::None)
+    };
+    let (source, first) = FileSource::start(site, preferences, keeper, strict, (watch, requests, api))?;
+    Ok((Source::new(Origin::Files(Box::new(source)), &first, publisher), first, plane))
 }
 
 fn count(number: u64) -> usize {

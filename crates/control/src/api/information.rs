@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::call::Call;
 use super::entities::page;
 use super::message::Response;
+use crate::DataPlane;
 use crate::dao::{Fault, Listing, Tags};
 
 /// A path about the node.
@@ -33,8 +34,10 @@ pub(super) enum Page<'p> {
     Caches,
     /// `/cache/{key}`
     Cache,
-    /// `/clustering/data-planes`, `/clustering/status`
-    Clustering,
+    /// `/clustering/data-planes`
+    DataPlanes,
+    /// `/clustering/status`, which Kong keeps for old clients
+    ClusterStatus,
 }
 
 pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Page<'p>> {
@@ -49,7 +52,8 @@ pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Page<'p>> {
         ["timers"] => Page::Timers,
         ["cache"] => Page::Caches,
         ["cache", _] => Page::Cache,
-        ["clustering", "data-planes" | "data_planes" | "status"] => Page::Clustering,
+        ["clustering", "data-planes" | "data_planes"] => Page::DataPlanes,
+        ["clustering", "status"] => Page::ClusterStatus,
         _ => return None,
     })
 }
@@ -86,13 +90,28 @@ impl Page<'_> {
             // There is no cache that could be stale: a change reaches all workers as a new generation.
             Self::Cache if method == "GET" => Err(Fault::not_found()),
             Self::Caches | Self::Cache => Ok(Response::no_content()),
-            Self::Clustering if !call.admin.settings.is_control_plane => Err(Fault::message(
-                400,
-                "this endpoint is only available when Kong is configured to run as Control Plane for the cluster",
-            )),
-            Self::Clustering => Ok(Response::ok(json!({ "data": [], "next": null }))),
+            Self::DataPlanes => {
+                let shown = data_planes(call)?.iter().map(DataPlane::to_json).collect();
+                paged(call, shown, "/clustering/data-planes")
+            }
+            Self::ClusterStatus => {
+                let by_id = data_planes(call)?.into_iter().map(|plane| {
+                    let fields = json!({ "hostname": plane.node.hostname, "ip": plane.address.to_string(),
+                        "last_seen": plane.last_seen, "config_hash": plane.hash });
+                    (plane.id.to_string(), fields)
+                });
+                Ok(Response::ok(Value::Object(by_id.collect())))
+            }
         }
     }
+}
+
+/// The data planes in the order of their ids.
+fn data_planes(call: &Call<'_>) -> Result<Vec<DataPlane>, Fault> {
+    let not_here = "this endpoint is only available when Kong is configured to run as Control Plane for the cluster";
+    let mut planes = call.admin.proxies.data_planes().ok_or_else(|| Fault::message(400, not_here))?;
+    planes.sort_by_key(|plane| plane.id);
+    Ok(planes)
 }
 
 async fn root(call: &Call<'_>) -> Result<Response, Fault> {
@@ -228,11 +247,12 @@ async fn tags(call: &Call<'_>, tag: Option<&str>) -> Result<Response, Fault> {
             }
         }
     }
-    paged(call, data, tag)
+    let path = tag.map_or_else(|| "/tags".to_owned(), |tag| format!("/tags/{tag}"));
+    paged(call, data, &path)
 }
 
 /// One page of a list in memory. The offset is an index.
-fn paged(call: &Call<'_>, data: Vec<Value>, tag: Option<&str>) -> Result<Response, Fault> {
+fn paged(call: &Call<'_>, data: Vec<Value>, path: &str) -> Result<Response, Fault> {
     let listing = call.listing();
     let size = match &listing.size {
         None => 100,
@@ -250,6 +270,5 @@ fn paged(call: &Call<'_>, data: Vec<Value>, tag: Option<&str>) -> Result<Respons
     };
     let rest = data.len().saturating_sub(start);
     let offset = (rest > size).then(|| (start + size).to_string());
-    let path = tag.map_or_else(|| "/tags".to_owned(), |tag| format!("/tags/{tag}"));
-    Ok(page(data.into_iter().skip(start).take(size).collect(), offset, &path, ""))
+    Ok(page(data.into_iter().skip(start).take(size).collect(), offset, path, ""))
 }

@@ -12,7 +12,7 @@ use super::action::Action;
 use super::effects::{RouteEffect, effects};
 use super::fault;
 use crate::source::snapshot_of;
-use crate::{Dao, Fault};
+use crate::{Dao, Fault, cluster};
 
 /// Changes with every write, so that it says nothing.
 const UPDATED_AT: &str = "updated_at";
@@ -79,7 +79,7 @@ impl Shown<'_> {
         let mut fields = Vec::new();
         let raw = (&or_empty(old), &or_empty(new));
         collect(&mut String::new(), raw, (&or_empty(before.as_ref()), &or_empty(after.as_ref())), &mut fields);
-        fields.retain(|field| field.path != UPDATED_AT);
+        fields.retain(|field| field.path != UPDATED_AT && &*key.kind != cluster::KIND);
         let name = new.or(old).and_then(|value| self.name(key, value));
         Some(EntityChange { kind: key.kind.clone(), id: key.id.clone(), name, action, cascaded: false, fields })
     }
@@ -101,6 +101,10 @@ impl Shown<'_> {
 
     /// An entity as it is shown.
     pub fn value(&self, key: &Key, value: &Value) -> Value {
+        // The private key of the authority for data planes is nothing to look at.
+        if &*key.kind == cluster::KIND {
+            return Value::Object(Map::new());
+        }
         let (false, Value::Object(fields)) = (self.reveals, value) else { return value.clone() };
         let kind = self.registry.kind(&key.kind);
         let schema = kind.and_then(|kind| self.registry.schema_of(kind, fields).ok());

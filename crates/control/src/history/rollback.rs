@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::compare::{EntityChange, Shown};
 use super::fault;
-use crate::{Dao, Fault};
+use crate::{Dao, Fault, cluster};
 
 /// How often a rollback is tried that other writes overtake.
 const ATTEMPTS_MAX: usize = 500;
@@ -41,7 +41,8 @@ pub async fn rollback(dao: &Dao, author: &Author, to: u64, is_trial: bool) -> Re
         let (mut writes, mut entities) = (Vec::new(), Vec::new());
         for (key, changed) in since.documents {
             let before = changed.before.as_ref().map(|document| &document.value);
-            if before == changed.now.as_ref() {
+            // What control planes share is no entity.
+            if before == changed.now.as_ref() || &*key.kind == cluster::KIND {
                 continue;
             }
             entities.extend(shown.change(&key, changed.now.as_ref(), before));

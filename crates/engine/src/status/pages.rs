@@ -93,6 +93,7 @@ pub(super) fn ready(node: &Node) -> Page {
     let readiness = match node.plan() {
         _ if node.is_draining() => Readiness::Draining,
         None => Readiness::NoConfiguration,
+        Some(_) if node.is_idle && node.config.state().applied_at.0 > 0 => Readiness::Ready,
         Some(plan) if plan.ir.is_empty() => Readiness::EmptyConfiguration,
         Some(_) => Readiness::Ready,
     };

@@ -57,7 +57,7 @@ fn budget(text: &str) -> Result<u64, String> {
     }
 }
 
-struct Builder<'b> {
+pub(super) struct Builder<'b> {
     values: &'b Values,
     read: ReadFile<'b>,
     notes: Vec<Note>,
@@ -66,7 +66,10 @@ struct Builder<'b> {
 impl Builder<'_> {
     fn settings(&mut self) -> Settings {
         self.refusals();
+        let role = self.role();
         Settings {
+            role,
+            cluster: self.cluster(role),
             node: self.node(),
             node_id_given: self.text("node_id").is_some(),
             secret_key: self.secret_key(),
@@ -137,25 +140,15 @@ impl Builder<'_> {
         {
             self.fail::<()>("database", &format!("expected one of: sqlite, postgres, off, not '{kind}'"));
         }
-        if let Some(role) = self.values.get("role").map(|given| given.text).filter(|role| role != "traditional") {
-            let message = match role.as_str() {
-                "data_plane" | "control_plane" => format!(
-                    "'{role}' is not supported: hybrid mode is not available in this version, so set role = traditional \
-                     and read entities from declarative_config"
-                ),
-                _ => format!("expected one of: traditional, not '{role}'"),
-            };
-            self.fail::<()>("role", &message);
-        }
     }
 
-    fn fail<T>(&mut self, name: &str, message: &str) -> Option<T> {
+    pub(super) fn fail<T>(&mut self, name: &str, message: &str) -> Option<T> {
         self.note(true, name, message);
         None
     }
 
     /// Where a setting was given; empty for a default.
-    fn place(&self, name: &str) -> String {
+    pub(super) fn place(&self, name: &str) -> String {
         self.values.get(name).map(|g| g.at).filter(|at| at != "default").unwrap_or_default()
     }
 
@@ -175,7 +168,7 @@ impl Builder<'_> {
     }
 
     /// The text, checked against the row's words.
-    fn text(&mut self, name: &str) -> Option<String> {
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
         let text = self.values.get(name)?.text;
         if let Some(Shape::Word(words)) = row(name).map(|r| r.shape)
             && !words.contains(&text.as_str())
@@ -187,7 +180,7 @@ impl Builder<'_> {
         Some(text)
     }
 
-    fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(name)?;
         match parse(&text) {
             Ok(value) => Some(value),
@@ -199,7 +192,7 @@ impl Builder<'_> {
         self.parsed(name, shapes::flag).unwrap_or(false)
     }
 
-    fn list(&mut self, name: &str) -> Vec<String> {
+    pub(super) fn list(&mut self, name: &str) -> Vec<String> {
         self.text(name).map(|t| shapes::list(&t)).unwrap_or_default()
     }
 
@@ -251,7 +244,7 @@ impl Builder<'_> {
     }
 
     /// Text of PEM: the value itself, or the file it names.
-    fn pem(&mut self, name: &str, value: &str) -> Option<String> {
+    pub(super) fn pem(&mut self, name: &str, value: &str) -> Option<String> {
         if value.contains("-----BEGIN") {
             return Some(value.replace("\\n", "\n"));
         }

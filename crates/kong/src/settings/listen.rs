@@ -25,6 +25,11 @@ pub(super) fn admin_listeners(text: &str) -> Result<Vec<(SocketAddr, bool)>, Str
     Ok(listeners(ListenerKind::Status, text)?.into_iter().map(of).collect())
 }
 
+/// Addresses without flags: their protocol is fixed.
+pub(super) fn plain_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    Ok(listeners(ListenerKind::Status, text)?.into_iter().map(|listener| listener.address).collect())
+}
+
 fn listener(kind: ListenerKind, entry: &str) -> Result<Listener, String> {
     let mut words = entry.split_whitespace();
     let address = address(words.next().unwrap_or_default())?;

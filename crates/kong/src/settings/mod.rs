@@ -5,6 +5,7 @@
 //! hands in ([`Inputs`], and a function that reads files).
 
 mod build;
+mod cluster;
 mod directives;
 mod listen;
 mod messages;
@@ -19,6 +20,8 @@ mod values;
 use std::net::SocketAddr;
 
 use cardinal_ir::{NodeSettings, SecretKey};
+
+pub use cluster::{ClusterMtls, ClusterSettings, Role};
 
 pub use crate::rank::RouteOrder;
 pub use values::{Inputs, Note};
@@ -157,6 +160,10 @@ pub struct Settings {
     pub secret_key: SecretKey,
     /// Whether that key was given; if not, it is a placeholder that the program replaces.
     pub secret_key_given: bool,
+    /// What the node does.
+    pub role: Role,
+    /// How control planes and data planes are connected.
+    pub cluster: ClusterSettings,
     /// How routes are ordered.
     pub router_flavor: RouterFlavor,
     /// Which of two orders routes have in the flavors other than `traditional`.

@@ -79,7 +79,7 @@ const ENTERPRISE: &str = "it belongs to Kong Enterprise";
 /// Names that start so are known as a family.
 pub const FAMILIES: &[(&str, &str)] = &[
     ("pg_", "this setting of Kong's PostgreSQL client does nothing here"),
-    ("cluster_", "hybrid mode is not served by this version"),
+    ("cluster_", "this setting of Kong's hybrid mode does nothing here"),
     ("wasm_", "there is no Wasm runtime"),
     ("cassandra_", "there is no database"),
     ("pluginserver_", "there are no plugin servers"),
@@ -153,7 +153,13 @@ pub const TABLE: &[Row] = &[
         "The version of Kong that the Admin API reports. Clients choose features by it.",
     ),
     not_served("admin_gui_listen", "off", "Addresses for the console."),
-    not_served("cluster_listen", "off", "Address that data planes connect to."),
+    served(
+        "cluster_listen",
+        Shape::Listen,
+        "0.0.0.0:8005",
+        "Addresses that data planes connect to, over mutual TLS. Served by control planes, and by other nodes with entities if it \
+         is given.",
+    ),
     // Configuration
     served(
         "database",
@@ -206,7 +212,57 @@ pub const TABLE: &[Row] = &[
         "Put in front of names of environment variables where neither the reference nor the entity of its `env` vault has \
          a prefix.",
     ),
-    served("role", Shape::Word(&["traditional"]), "traditional", "Role of the node. Only `traditional` is supported."),
+    served(
+        "role",
+        Shape::Word(&["traditional", "control_plane", "data_plane"]),
+        "traditional",
+        "Role of the node: it keeps entities and serves traffic (`traditional`), keeps entities for data planes \
+         (`control_plane`), or serves traffic as its control planes say (`data_plane`).",
+    ),
+    served(
+        "cluster_control_plane",
+        Shape::List,
+        "",
+        "Control planes of a data plane, as `host:port`. It is connected to one of them, and moves on when that fails.",
+    ),
+    served(
+        "cluster_mtls",
+        Shape::Word(&["shared", "pki"]),
+        "shared",
+        "How control planes and data planes know each other: all have the certificate `cluster_cert` (`shared`), or each has its \
+         own, of the authority `cluster_ca_cert` (`pki`).",
+    ),
+    served(
+        "cluster_cert",
+        Shape::Text,
+        "",
+        "Certificate for connections between control planes and data planes: a file or PEM. Without it, control planes have an \
+         authority of their own in the store, and data planes join by `cluster_join_token`.",
+    ),
+    served("cluster_cert_key", Shape::Text, "", "Private key of `cluster_cert`: a file or PEM."),
+    served("cluster_ca_cert", Shape::Text, "", "Certificates of the authority for `cluster_mtls=pki`: a file or PEM."),
+    served(
+        "cluster_server_name",
+        Shape::Text,
+        "",
+        "The name in the certificate of control planes, with `cluster_mtls=pki`; by default the host that is connected to.",
+    ),
+    served(
+        "cluster_join_token",
+        Shape::Text,
+        "",
+        "Lets a data plane join that has no certificate. `cardinal cluster token` makes one. It is needed once: the certificate \
+         is kept in the data directory, and renewed.",
+    ),
+    served("cluster_dp_labels", Shape::List, "", "Labels of a data plane, as `name:value`, which control planes show."),
+    not_served("cluster_ocsp", "off", "Revocation of the certificates of data planes."),
+    no_meaning("cluster_telemetry_listen", "Data planes report over `cluster_listen`."),
+    no_meaning("cluster_telemetry_endpoint", "Data planes report to `cluster_control_plane`."),
+    no_meaning("cluster_telemetry_server_name", "Data planes report to `cluster_control_plane`."),
+    not_served("cluster_use_proxy", "off", "A proxy for connections to control planes."),
+    checked("cluster_data_plane_purge_delay", Shape::Time, "Data planes that left are remembered by the process."),
+    checked("cluster_max_payload", Shape::Int(1, MAX), "Configurations are sent in parts, and changes alone."),
+    checked("cluster_rpc", Shape::Flag, "There is one protocol, which sends changes."),
     served(
         "node_id",
         Shape::Text,

@@ -121,13 +121,48 @@ fn what_is_wrong_is_told_with_its_place() {
 
 #[test]
 fn what_is_not_served_is_said() {
-    let env = [("KONG_CLUSTER_LISTEN", "0.0.0.0:8005"), ("KONG_PG_SCHEMA", "s"), ("KONG_SERVICE_HOST", "10.0.0.1")];
+    let env = [("KONG_CLUSTER_USE_PROXY", "on"), ("KONG_PG_SCHEMA", "s"), ("KONG_SERVICE_HOST", "10.0.0.1")];
     let (_, notes) = load("admin_gui_listen = off\nlua_package_path = x", &env).unwrap();
     assert_eq!(
         notes,
         [
-            "KONG_CLUSTER_LISTEN: cluster_listen: not served by this version: Address that data planes connect to.",
+            "KONG_CLUSTER_USE_PROXY: cluster_use_proxy: not served by this version: A proxy for connections to control planes.",
             "KONG_PG_SCHEMA: pg_schema: has no effect: this setting of Kong's PostgreSQL client does nothing here",
+        ]
+    );
+}
+
+#[test]
+fn roles_and_how_they_are_connected() {
+    let (settings, notes) = load("", &[]).unwrap();
+    assert_eq!((notes.len(), settings.role, settings.cluster.is_listen_given), (0, Role::Traditional, false));
+    assert_eq!(settings.cluster.listeners, ["0.0.0.0:8005".parse().unwrap()]);
+    let file = "role = data_plane\ncluster_control_plane = a.test:8005, [::1]:9\ncluster_dp_labels = region:eu,tier:1\n\
+                cluster_mtls = pki\ncluster_server_name = cp.test";
+    let (settings, notes) = load(file, &[("KONG_CLUSTER_JOIN_TOKEN", "secret-token")]).unwrap();
+    assert_eq!(notes, Vec::<String>::new());
+    let cluster = settings.cluster;
+    assert_eq!(settings.role, Role::DataPlane);
+    assert_eq!(cluster.control_planes, [("a.test".to_owned(), 8_005), ("::1".to_owned(), 9)]);
+    assert_eq!(
+        cluster.labels.into_iter().collect::<Vec<_>>(),
+        [("region", "eu"), ("tier", "1")].map(|(n, v)| (n.to_owned(), v.to_owned()))
+    );
+    assert_eq!((cluster.mtls, cluster.server_name.as_deref()), (ClusterMtls::Pki, Some("cp.test")));
+    assert_eq!(cluster.join_token.as_deref(), Some("secret-token"));
+}
+
+#[test]
+fn mistakes_in_roles_are_found() {
+    let file = "role = data-plane\ncluster_control_plane = http://a\ncluster_dp_labels = x\ncluster_cert_key = k";
+    assert_eq!(
+        load(file, &[]).unwrap_err(),
+        [
+            "kong.conf:1: role: expected one of: traditional, control_plane, data_plane, not 'data-plane', did you mean \
+             'data_plane'?",
+            "kong.conf:2: cluster_control_plane: expected host:port, not 'http://a'",
+            "cluster_cert: needed with cluster_cert_key",
+            "kong.conf:3: cluster_dp_labels: expected name:value, not 'x'",
         ]
     );
 }

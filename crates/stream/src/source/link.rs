@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cardinal_base::{Clock, SeededRng};
 use cardinal_sync::stream::{Client, ClientError, Reconnect, wire};
@@ -13,6 +14,8 @@ use tonic::{Request, Status, Streaming};
 
 use crate::codec::{ProstCodec, STREAM_PATH};
 use crate::connect::{Channel, ConnectError, ControlPlane};
+use crate::credentials::Credentials;
+use crate::join::JoinError;
 
 /// Requests that wait for the connection; further ones are made when these are taken.
 const WAITING_MAX: usize = 1;
@@ -22,6 +25,10 @@ const WAITING_MAX: usize = 1;
 enum LinkError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error("the certificate is to be renewed")]
+    Renewal,
     #[error("{}", .0.message())]
     Status(#[from] Status),
     #[error(transparent)]
@@ -70,7 +77,7 @@ impl Link {
     pub(super) async fn run(
         self: Arc<Self>,
         control_planes: Vec<ControlPlane>,
-        tls: Arc<ClientConfig>,
+        mut credentials: Credentials,
         mut reconnect: Reconnect,
         mut rng: SeededRng,
     ) {
@@ -78,17 +85,29 @@ impl Link {
             self.clock.sleep_until(reconnect.at()).await;
             let Some(to) = control_planes.get(reconnect.address()) else { return };
             let mut since = None;
-            let error = match self.connect(to, &tls).await {
+            let connected = match credentials.client(to, &*self.clock).await {
+                Ok(tls) => self.connect(to, &tls).await,
+                Err(error) => Err(error.into()),
+            };
+            let renewal_ms = credentials.renewal_ms(&*self.clock).unwrap_or(u64::MAX);
+            let error = match connected {
                 Ok((requests, responses)) => {
                     since = Some(self.clock.tick());
                     self.is_connected.store(true, Ordering::Relaxed);
                     tracing::info!("connected to the control plane {}:{}", to.host, to.port);
-                    self.follow(requests, responses).await
+                    let renewal = self.clock.sleep(Duration::from_millis(renewal_ms));
+                    tokio::select! {
+                        error = self.follow(requests, responses) => error,
+                        () = renewal => LinkError::Renewal,
+                    }
                 }
                 Err(error) => error,
             };
             self.is_connected.store(false, Ordering::Relaxed);
             self.client().disconnected();
+            if matches!(error, LinkError::Renewal) {
+                continue;
+            }
             tracing::warn!("no stream from the control plane {}:{}: {error}", to.host, to.port);
             reconnect.failed(since, self.clock.tick(), &mut rng);
         }
@@ -109,7 +128,7 @@ impl Link {
         self.client().connected(self.clock.tick());
         let call = Box::pin(grpc.streaming(Request::new(requests), path, codec));
         // The control plane answers before it reads the first message.
-        let limit = std::time::Duration::from_secs(10);
+        let limit = Duration::from_secs(10);
         match cardinal_base::timeout(&*self.clock, limit, call).await {
             Ok(responses) => Ok((sender, responses?.into_inner())),
             Err(_) => Err(ConnectError::Timeout.into()),
@@ -163,7 +182,7 @@ impl Link {
 
     /// Why the control plane does not take requests any more.
     async fn reason(&self, responses: &mut Streaming<wire::Response>) -> LinkError {
-        let limit = std::time::Duration::from_secs(1);
+        let limit = Duration::from_secs(1);
         match cardinal_base::timeout(&*self.clock, limit, responses.message()).await {
             Ok(Err(status)) => status.into(),
             _ => LinkError::Closed,

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::connect::ControlPlane;
+use crate::credentials::Credentials;
 use crate::rejected::Rejected;
-use crate::tls::{StreamTls, StreamTlsError};
 use link::Link;
 
 /// How a [`StreamSource`] behaves.
@@ -40,9 +40,6 @@ pub enum StreamSourceError {
     /// No address.
     #[error("there is no control plane to connect to")]
     NoControlPlane,
-    /// The certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] StreamTlsError),
     /// The data directory cannot be created.
     #[error("cannot create {}: {error}", .path.display())]
     Folder {
@@ -85,13 +82,16 @@ impl StreamSource {
     /// I/O and time.
     ///
     /// # Errors
-    /// When there are no addresses, or certificates or directory cannot be used.
-    pub fn start(folder: &Path, tls: &StreamTls, options: StreamSourceOptions) -> Result<Self, StreamSourceError> {
+    /// When there are no addresses, or the directory cannot be used.
+    pub fn start(
+        folder: &Path,
+        credentials: Credentials,
+        options: StreamSourceOptions,
+    ) -> Result<Self, StreamSourceError> {
         let StreamSourceOptions { control_planes, client, node, key, status, clock } = options;
         if control_planes.is_empty() {
             return Err(StreamSourceError::NoControlPlane);
         }
-        let config = tls.client()?;
         let file =
             LastGood::open(folder).map_err(|error| StreamSourceError::Folder { path: folder.to_owned(), error })?;
         let file = file.signed(key);
@@ -101,11 +101,28 @@ impl StreamSource {
         let link = Arc::new(Link::new(Client::new(client, held), Arc::clone(&clock)));
         let connecting = task::spawn(
             "configuration stream: control planes",
-            Arc::clone(&link).run(control_planes, config, reconnect, rng),
+            Arc::clone(&link).run(control_planes, credentials, reconnect, rng),
         );
         let (keeper, served, rejected) = (Keeper::new(file), Arc::default(), Rejected::default());
         let (is_started, pending) = (false, None);
         Ok(Self { link, connecting, keeper, node, status, clock, last_good, is_started, pending, served, rejected })
+    }
+
+    /// The first update, which is there at once: the last known good configuration, or an empty one. [`ConfigSource::next`] gives
+    /// it otherwise, but waits for a control plane if there is none.
+    pub fn first(&mut self) -> Update {
+        let update = self.last_good.take().unwrap_or_else(|| Update::first(Arc::default(), Arc::clone(&self.node)));
+        self.offer(update, None)
+    }
+
+    /// Settings of the node.
+    pub fn node(&self) -> &Arc<NodeSettings> {
+        &self.node
+    }
+
+    /// What became of the last generation.
+    pub fn status(&self) -> &Arc<ConfigStatus> {
+        &self.status
     }
 
     /// Whether it is connected to a control plane.
@@ -203,7 +220,10 @@ impl ConfigSource for StreamSource {
         if ack.is_applied() {
             self.served = Arc::clone(update.generation());
         }
-        self.status.report(ConfigOutcome::of(&ack));
+        // An empty one was made up.
+        if received.is_some() || !update.generation().is_empty() {
+            self.status.report(ConfigOutcome::of(&ack));
+        }
         let refusal = match &ack {
             Ack::Applied { .. } => None,
             Ack::Refused(refusal) => Some(refusal.to_string()),

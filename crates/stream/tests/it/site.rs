@@ -8,7 +8,7 @@ use cardinal_ir::{
     Code, Diagnostic, Filter, FilterSet, Ir, Origin, PrincipalGroup, Record, SecretKey, Secrets, Severity,
 };
 use cardinal_stream::{
-    ControlPlane, JoinAuthority, NodeIdentity, ProxyInfo, StreamServer, StreamServerOptions, StreamSource,
+    ControlPlane, Credentials, JoinAuthority, NodeIdentity, ProxyInfo, StreamServer, StreamServerOptions, StreamSource,
     StreamSourceOptions, StreamTls,
 };
 use cardinal_sync::stream::{ClientOptions, NodeInfo, ProtocolVersion};
@@ -119,14 +119,18 @@ pub(crate) struct Data {
 pub(crate) struct Start<'s> {
     pub(crate) number: u128,
     pub(crate) folder: &'s TempDir,
-    pub(crate) tls: StreamTls,
+    pub(crate) credentials: Credentials,
     pub(crate) protocol: ProtocolVersion,
     pub(crate) server_name: Option<&'s str>,
 }
 
 impl<'s> Start<'s> {
     pub(crate) fn new(number: u128, folder: &'s TempDir, tls: StreamTls) -> Self {
-        Self { number, folder, tls, protocol: ProtocolVersion::CURRENT, server_name: None }
+        Self::with(number, folder, Credentials::given(&tls).unwrap())
+    }
+
+    pub(crate) fn with(number: u128, folder: &'s TempDir, credentials: Credentials) -> Self {
+        Self { number, folder, credentials, protocol: ProtocolVersion::CURRENT, server_name: None }
     }
 
     pub(crate) fn data(self, addresses: &[SocketAddr]) -> Data {
@@ -144,7 +148,7 @@ impl<'s> Start<'s> {
             status: Arc::<ConfigStatus>::default(),
             clock: clock(),
         };
-        let mut source = StreamSource::start(self.folder.path(), &self.tls, options).unwrap();
+        let mut source = StreamSource::start(self.folder.path(), self.credentials, options).unwrap();
         let served = Served::default();
         let following = task::spawn("test: data plane", {
             let served = Arc::clone(&served);

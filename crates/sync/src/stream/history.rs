@@ -139,6 +139,11 @@ impl History {
         self.kept.iter().rev().find(|kept| kept.id.has_content_of(id))
     }
 
+    /// The generation of this number.
+    pub fn numbered(&self, number: u64) -> Option<&Arc<Published>> {
+        self.kept.iter().rev().find(|kept| kept.id.number == number)
+    }
+
     /// A generation with the same records, whatever the secrets.
     pub(super) fn find_records(&self, records: Fingerprint) -> Option<&Arc<Published>> {
         self.kept.iter().rev().find(|kept| kept.id.records == records)

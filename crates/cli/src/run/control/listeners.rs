@@ -1,4 +1,4 @@
-//! The sockets of the Admin API.
+//! The sockets of the Admin API, and for data planes.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -18,6 +18,62 @@ use super::{Control, tls};
 const PAUSE: Duration = Duration::from_millis(20);
 const ATTEMPTS_MAX: u32 = 1_500;
 
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::run) enum Purpose {
+    /// The Admin API.
+    Admin,
+    /// Data planes.
+    Cluster,
+}
+
+impl Purpose {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Admin => "admin_listen",
+            Self::Cluster => "cluster_listen",
+        }
+    }
+}
+
+/// Listens on an address; `None` if the predecessor still has it.
+pub(in crate::run) async fn bind(
+    purpose: Purpose,
+    address: SocketAddr,
+    takes_over: bool,
+) -> Result<Option<TcpListener>> {
+    match TcpListener::bind(address).await {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if takes_over && error.kind() == ErrorKind::AddrInUse => Ok(None),
+        Err(error) => Err(listen_error(purpose, address, &error)),
+    }
+}
+
+/// Listens once the predecessor has closed its socket.
+pub(in crate::run) async fn bind_later(
+    purpose: Purpose,
+    address: SocketAddr,
+    clock: &dyn Clock,
+) -> Result<TcpListener> {
+    let mut attempt = 0;
+    loop {
+        clock.sleep(PAUSE).await;
+        attempt += 1;
+        match TcpListener::bind(address).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) if attempt >= ATTEMPTS_MAX || error.kind() != ErrorKind::AddrInUse => {
+                return Err(listen_error(purpose, address, &error));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn listen_error(purpose: Purpose, address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let (setting, port) = (purpose.setting(), address.port());
+    anyhow!("{setting}: cannot listen on {address}: {error}; find the process with: ss -ltnp 'sport = :{port}'")
+}
+
 /// What serves requests of one address.
 struct Service {
     admin: Admin,
@@ -34,16 +90,14 @@ impl Control {
             let tls = has_tls.then(|| tls::server_config(&self.settings)).transpose()?;
             let (admin, clock, stop) = (admin.clone(), Arc::clone(&self.clock), self.stop.subscribe());
             let service = Service { admin, address, tls, clock, stop };
-            match self.runtime.block_on(TcpListener::bind(address)) {
-                Ok(socket) => drop(task::spawn("Admin API", service.run(socket))),
-                Err(error) if takes_over && error.kind() == ErrorKind::AddrInUse => {
-                    drop(task::spawn("Admin API", service.run_later()));
-                }
+            match self.runtime.block_on(bind(Purpose::Admin, address, takes_over)) {
+                Ok(Some(socket)) => drop(task::spawn("Admin API", service.run(socket))),
+                Ok(None) => drop(task::spawn("Admin API", service.run_later())),
                 // Nodes that need no API must be able to run side by side.
                 Err(error) if self.files.is_some() && !self.settings.admin.is_given => {
-                    tracing::warn!("{}; the Admin API is not served", listen_error(address, &error));
+                    tracing::warn!("{error:#}; the Admin API is not served");
                 }
-                Err(error) => return Err(listen_error(address, &error)),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -67,22 +121,9 @@ impl Service {
 
     /// Waits until the predecessor has closed its socket.
     async fn run_later(self) {
-        let mut attempt = 0;
-        loop {
-            self.clock.sleep(PAUSE).await;
-            attempt += 1;
-            match TcpListener::bind(self.address).await {
-                Ok(socket) => return self.run(socket).await,
-                Err(error) if attempt >= ATTEMPTS_MAX || error.kind() != ErrorKind::AddrInUse => {
-                    return tracing::error!("{}; the Admin API is not served", listen_error(self.address, &error));
-                }
-                Err(_) => {}
-            }
+        match bind_later(Purpose::Admin, self.address, &*self.clock).await {
+            Ok(socket) => self.run(socket).await,
+            Err(error) => tracing::error!("{error:#}; the Admin API is not served"),
         }
     }
-}
-
-fn listen_error(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
-    let port = address.port();
-    anyhow!("admin_listen: cannot listen on {address}: {error}; find the process with: ss -ltnp 'sport = :{port}'")
 }

@@ -3,7 +3,7 @@
 //! Without a database the API shows what the files say.
 
 mod files_api;
-mod listeners;
+pub(super) mod listeners;
 mod proxies;
 mod tls;
 
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use cardinal_base::{Clock, SystemClock, SystemRng};
 use cardinal_control::api::{Admin, AdminSettings};
-use cardinal_control::{Dao, SnapshotStore, StoreSource};
+use cardinal_control::{Cluster, Dao, SnapshotStore, StoreSource};
 use cardinal_engine::{Engine, hostname};
 use cardinal_ir::{Listener, ListenerKind, NodeSettings, Severity};
-use cardinal_kong::settings::RouterFlavor;
+use cardinal_kong::settings::{Role, RouterFlavor};
 use cardinal_kong::{Registry, Settings};
 use cardinal_store::Store;
 use cardinal_sync::{Ack, ConfigOutcome, ConfigSource, ConfigStatus, Incomplete, Next, ProblemList, Update};
@@ -27,6 +27,8 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
 pub(super) use files_api::{FilesApi, Post};
+
+use super::cluster::Publisher;
 
 /// Bytes of a request body of the Admin API at most.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -55,13 +57,14 @@ impl Control {
     /// Opens the store in a directory and reads the first configuration.
     pub(super) fn start(
         registry: Registry,
-        settings: Settings,
+        mut settings: Settings,
         data_dir: &Path,
-    ) -> Result<(Self, ControlSource, Update)> {
-        let runtime = runtime()?;
+    ) -> Result<(Self, ControlSource, Update, Option<Publisher>)> {
+        let runtime = runtime("admin")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let registry = Arc::new(registry);
         let store: Arc<dyn Store> = runtime.block_on(crate::store::open(&settings, data_dir, &clock))?;
+        let publisher = runtime.block_on(publisher(&mut settings, &*store, &clock))?;
         let dao = Dao::new(Arc::clone(&store), Arc::clone(&registry), Arc::clone(&clock), SystemRng);
         let node = Arc::new(settings.node.clone());
         let started = StoreSource::start(store, registry, Arc::new(settings.clone()), node, Arc::clone(&clock));
@@ -71,18 +74,20 @@ impl Control {
         }
         let source = ControlSource { source, status: Arc::default() };
         let (files, stop) = (None, watch::Sender::new(false));
-        Ok((Self { runtime, dao, settings, clock, files, stop }, source, update))
+        Ok((Self { runtime, dao, settings, clock, files, stop }, source, update, publisher))
     }
 
     /// For a configuration of files.
-    pub(super) fn of_files(registry: Registry, settings: Settings) -> Result<(Self, Api)> {
-        let (runtime, registry) = (runtime()?, Arc::new(registry));
+    pub(super) fn of_files(registry: Registry, settings: Settings) -> Result<(Self, Api, Option<Publisher>)> {
+        let (runtime, registry) = (runtime("admin")?, Arc::new(registry));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store = Arc::new(SnapshotStore::new(Arc::clone(&registry)));
         let (shared, posts) = FilesApi::new(Arc::clone(&store), Arc::clone(&registry));
         let dao = Dao::new(store, registry, Arc::clone(&clock), SystemRng);
         let (files, stop) = (Some(Arc::clone(&shared)), watch::Sender::new(false));
-        Ok((Self { runtime, dao, settings, clock, files, stop }, Api { shared, posts }))
+        let publisher = sends_on(&settings).then(|| Publisher::new(&settings.cluster, None, Arc::clone(&clock)));
+        let publisher = publisher.transpose()?;
+        Ok((Self { runtime, dao, settings, clock, files, stop }, Api { shared, posts }, publisher))
     }
 
     /// The runtime that the source must be polled on.
@@ -90,10 +95,14 @@ impl Control {
         &self.runtime
     }
 
-    /// Serves the Admin API for the node. If it takes over from a process that has an address, that is waited for in the
+    /// Serves the Admin API for the node, and its data planes. If it takes over from a process that has an address, that is waited for in the
     /// background.
-    pub(super) fn serve(&self, engine: &Engine, takes_over: bool) -> Result<()> {
-        let proxies = Arc::new(proxies::EngineProxies::new(engine.handle(), &self.settings.log_level));
+    pub(super) fn serve(&self, engine: &Engine, publisher: Option<&Publisher>, takes_over: bool) -> Result<()> {
+        if let Some(publisher) = publisher {
+            publisher.listen(&self.runtime, &self.stop, takes_over)?;
+        }
+        let server = publisher.map(|publisher| publisher.server().clone());
+        let proxies = Arc::new(proxies::EngineProxies::new(engine.handle(), server, &self.settings.log_level));
         let (dao, settings) = (self.dao.clone(), admin_settings(&self.settings, self.files.is_some()));
         let admin = match &self.files {
             Some(files) => Admin::declarative(dao, proxies, settings, Arc::clone(files) as _),
@@ -109,9 +118,28 @@ impl Control {
     }
 }
 
-fn runtime() -> Result<Runtime> {
+/// A runtime for what does not serve requests.
+pub(super) fn runtime(name: &str) -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).thread_name("admin").enable_all().build().context("the runtime of the Admin API")
+    builder.worker_threads(2).thread_name(name).enable_all().build().with_context(|| format!("the runtime '{name}'"))
+}
+
+/// Whether generations are sent on to data planes.
+pub(super) fn sends_on(settings: &Settings) -> bool {
+    let has_listener = !settings.cluster.listeners.is_empty();
+    has_listener && (settings.role == Role::ControlPlane || settings.cluster.is_listen_given)
+}
+
+/// What sends generations on, if anything does.
+async fn publisher(settings: &mut Settings, store: &dyn Store, clock: &Arc<dyn Clock>) -> Result<Option<Publisher>> {
+    if !sends_on(settings) {
+        return Ok(None);
+    }
+    let cluster = Cluster::open(store, &**clock).await.context("the authority for data planes")?;
+    if !settings.secret_key_given {
+        settings.secret_key = cluster.reference_key();
+    }
+    Ok(Some(Publisher::new(&settings.cluster, Some(cluster), Arc::clone(clock))?))
 }
 
 fn admin_settings(settings: &Settings, has_files: bool) -> AdminSettings {
@@ -120,7 +148,7 @@ fn admin_settings(settings: &Settings, has_files: bool) -> AdminSettings {
         hostname: hostname(),
         configuration: configuration(settings, has_files),
         origins: settings.admin.origins.clone(),
-        is_control_plane: false,
+        is_control_plane: settings.role == Role::ControlPlane,
         body_bytes_max: BODY_BYTES_MAX,
     }
 }
@@ -138,7 +166,7 @@ fn configuration(settings: &Settings, has_files: bool) -> Value {
         // Clients of Kong know no other database.
         "database": if has_files { "off" } else { "postgres" },
         "router_flavor": flavor,
-        "role": "traditional",
+        "role": settings.role.as_str(),
         "admin_listen": listens,
         "plugins": ["bundled"],
         "log_level": settings.log_level,
@@ -188,6 +216,11 @@ pub(super) struct ControlSource {
 impl ControlSource {
     pub(super) fn status(&self) -> &Arc<ConfigStatus> {
         &self.status
+    }
+
+    /// The revision of the store that the last update has.
+    pub(super) fn revision(&self) -> u64 {
+        self.source.revision()
     }
 
     pub(super) fn listeners(&self) -> Vec<Listener> {

@@ -3,20 +3,23 @@
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
-use cardinal_control::Proxies;
+use cardinal_control::{DataPlane, Proxies};
 use cardinal_engine::NodeHandle;
+use cardinal_stream::{ProxyInfo, StreamServer};
 use serde_json::{Map, Value, json};
 
 /// The node of this process.
 #[derive(Debug)]
 pub(super) struct EngineProxies {
     node: NodeHandle,
+    /// What data planes are connected to, if they may be.
+    server: Option<StreamServer>,
     log_level: Mutex<String>,
 }
 
 impl EngineProxies {
-    pub(super) fn new(node: NodeHandle, log_level: &str) -> Self {
-        Self { node, log_level: Mutex::new(log_level.to_owned()) }
+    pub(super) fn new(node: NodeHandle, server: Option<StreamServer>, log_level: &str) -> Self {
+        Self { node, server, log_level: Mutex::new(log_level.to_owned()) }
     }
 }
 
@@ -72,6 +75,23 @@ impl Proxies for EngineProxies {
             Some(text) => Some(text.parse().map_err(|_| format!("'{text}' is not an address with a port"))?),
         };
         self.node.set_target_health(upstream, target, address, healthy).map_err(|error| error.to_string())
+    }
+
+    fn data_planes(&self) -> Option<Vec<DataPlane>> {
+        let server = self.server.as_ref()?;
+        let newest = server.newest();
+        let shown = |proxy: ProxyInfo| DataPlane {
+            id: proxy.node.id,
+            address: proxy.address.ip(),
+            lag: proxy.lag(newest),
+            hash: server.hash_of(proxy.report.served),
+            is_connected: proxy.is_connected,
+            last_seen: proxy.last_seen.seconds(),
+            connected_at: proxy.connected_at.seconds(),
+            node: proxy.node,
+            report: proxy.report,
+        };
+        Some(server.proxies().into_iter().map(shown).collect())
     }
 
     fn log_level(&self) -> String {
