@@ -1,10 +1,15 @@
 //! Control planes and data planes as processes.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use cardinal_testkit::{EchoServer, H1Client, TempDir, until_some};
+use cardinal_testkit::{EchoServer, H1Client, PostgresServer, TempDir, free_port, until_some};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::history::text;
 use crate::process::{Process, cardinal, output, stdout};
@@ -76,7 +81,7 @@ impl Data {
     fn start(data: &TempDir, control_planes: &str, more: &[&str]) -> Self {
         let mut command = cardinal();
         command.args(["run", "--role", "data-plane", "--workers", "1", "--access-log", "off", "--data-dir"]);
-        command.arg(data.path()).args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=127.0.0.1:0"]);
+        command.arg(data.path()).env("KONG_PROXY_LISTEN", "127.0.0.1:0").env("KONG_STATUS_LISTEN", "127.0.0.1:0");
         command.args(["--set", &format!("cluster_control_plane={control_planes}")]).args(more);
         let mut process = Process::start(command);
         let (proxy, status) = process.addresses();
@@ -248,4 +253,112 @@ async fn a_rollback_keeps_the_authority() {
     control.add_route("bills", &echo.url()).await;
     plane.serves("/bills", 200).await;
     control.stop();
+}
+
+/// Requests to data planes, one after the other, until the test ends.
+struct Load {
+    tasks: JoinSet<(usize, Vec<String>)>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn start(proxies: &[SocketAddr]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for &proxy in proxies {
+            let stop = Arc::clone(&stop);
+            tasks.spawn(async move {
+                let (mut count, mut failed) = (0, Vec::new());
+                while !stop.load(Ordering::Relaxed) {
+                    let get = async || H1Client::connect(proxy).await?.get("/orders", "api.test", &[]).await;
+                    match get().await {
+                        Ok(response) if response.status == 200 => {}
+                        Ok(response) => failed.push(format!("{proxy}: {}", response.status)),
+                        Err(error) => failed.push(format!("{proxy}: {error:#}")),
+                    }
+                    count += 1;
+                }
+                (count, failed)
+            });
+        }
+        Self { tasks, stop }
+    }
+
+    /// How many there were; none may have failed.
+    async fn end(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut count = 0;
+        for (requests, failed) in self.tasks.join_all().await {
+            assert_eq!(failed, Vec::<String>::new());
+            count += requests;
+        }
+        count
+    }
+}
+
+/// No request fails while control planes are killed, the database crashes, and all processes are replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_control_planes_on_one_database_may_fail() {
+    let Some(mut server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    server.execute("postgres", "CREATE DATABASE cluster");
+    let keys = TempDir::new("keys");
+    let key = keys.write("store.key", "0123456789abcdef".repeat(4));
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    let key = format!("store_key=file:{}", key.display());
+    let port = format!("pg_port={}", server.port());
+    let database = ["database=postgres", "pg_user=cardinal", "pg_database=cluster", &port, &key];
+    let database: Vec<&str> = database.iter().flat_map(|set| ["--set", *set]).collect();
+    let echo = EchoServer::start("backend").await;
+
+    let folders = ["control-1", "control-2"].map(TempDir::new);
+    let mut controls = [0, 1].map(|at| Control::start(&folders[at], "127.0.0.1:0", &database));
+    let addresses = [0, 1].map(|at| controls[at].cluster.to_string());
+    controls[0].add_route("orders", &echo.url()).await;
+    // A token of one of them, valid at both.
+    let joining = text(&folders[1], &[&["cluster", "token"][..], &database].concat());
+    let joining = format!("cluster_join_token={}", joining.trim());
+    let homes = [(); 3].map(|()| TempDir::new("data"));
+    let listens = [(); 3].map(|()| format!("proxy_listen=127.0.0.1:{}", free_port()));
+    let start = |at: usize| Data::start(&homes[at], &addresses.join(","), &["--set", &joining, "--set", &listens[at]]);
+    let mut planes = [0, 1, 2].map(start);
+    for plane in &planes {
+        plane.serves("/orders", 200).await;
+    }
+    let load = Load::start(&planes.each_ref().map(|plane| plane.proxy));
+    let all_serve = async |planes: &[Data; 3], path: &str| {
+        for plane in planes {
+            plane.serves(path, 200).await;
+        }
+    };
+
+    for at in [0, 1] {
+        let other = 1 - at;
+        controls[at].process.signal(Signal::KILL);
+        let name = format!("without-{at}");
+        controls[other].add_route(&name, &echo.url()).await;
+        all_serve(&planes, &format!("/{name}")).await;
+        controls[at] = Control::start(&folders[at], &addresses[at], &database);
+        controls[at].add_route(&format!("with-{at}"), &echo.url()).await;
+        all_serve(&planes, &format!("/with-{at}")).await;
+    }
+
+    server.stop();
+    let (status, told) = controls[0].send("PUT", "/services/lost", json!({"url": "http://a.test"})).await;
+    assert!(status >= 500, "{status} {told}");
+    server.run();
+    let is_back = async || {
+        let (status, _) = controls[1].send("PUT", "/services/back", json!({"url": echo.url()})).await;
+        (status == 200).then_some(())
+    };
+    until_some("a write after the crash", is_back).await.unwrap();
+    controls[0].add_route("after", &echo.url()).await;
+    all_serve(&planes, "/after").await;
+
+    for (at, plane) in planes.iter_mut().enumerate() {
+        let mut old = std::mem::replace(plane, start(at));
+        assert_eq!(old.process.ends().code(), Some(0));
+    }
+    controls[1].add_route("last", &echo.url()).await;
+    all_serve(&planes, "/last").await;
+    assert!(load.end().await > 100);
 }

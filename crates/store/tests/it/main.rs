@@ -4,17 +4,15 @@ mod cases;
 mod crash;
 mod model;
 mod postgres;
-mod server;
 mod sqlite;
 mod sqlite_shared;
 mod world;
 
 use std::sync::Arc;
 
-use cardinal_store::{MemoryStore, SqlStore, SqliteOptions};
-use cardinal_testkit::TempDir;
+use cardinal_store::{MemoryStore, PostgresOptions, SqlStore, SqliteOptions};
+use cardinal_testkit::{PostgresServer, TempDir};
 
-use self::server::PostgresServer;
 use self::world::{Subject, clock};
 
 #[tokio::test]
@@ -39,10 +37,10 @@ async fn on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_postgres() {
-    let Some(server) = PostgresServer::start() else { return };
+    let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
     cases::contract(async || {
         let clock = clock();
-        let store = SqlStore::postgres(server.database().await, None, clock.clone()).await.unwrap();
+        let store = SqlStore::postgres(PostgresOptions { url: server.database() }, None, clock.clone()).await.unwrap();
         Subject::new(Arc::new(store), clock, ())
     })
     .await;

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use cardinal_store::{
-    Batch, CommitError, Expect, Key, MemoryStore, NewDocument, Query, SqlStore, SqliteOptions, TagFilter, Write,
-    documents_at, verify,
+    Batch, CommitError, Expect, Key, MemoryStore, NewDocument, PostgresOptions, Query, SqlStore, SqliteOptions,
+    TagFilter, Write, documents_at, verify,
 };
 use cardinal_testkit::TempDir;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
-use crate::server::PostgresServer;
 use crate::world::{Full, With as _, batch, clock, document, key};
+use cardinal_testkit::PostgresServer;
 
 const IDS: usize = 8;
 const KINDS: [&str; 2] = ["things", "others"];
@@ -224,11 +224,11 @@ fn sqlite_does_what_memory_does() {
 
 #[test]
 fn postgres_does_what_memory_does() {
-    let Some(server) = PostgresServer::start() else { return };
+    let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
     let runtime = runtime();
     property(8, |batches| {
         runtime.block_on(async {
-            let store = SqlStore::postgres(server.database().await, None, clock()).await.unwrap();
+            let store = SqlStore::postgres(PostgresOptions { url: server.database() }, None, clock()).await.unwrap();
             run(&store, batches).await;
         });
     });

@@ -9,8 +9,8 @@ use cardinal_testkit::{TempDir, until, until_some, within};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::server::PostgresServer;
 use crate::world::{Full, Subject, With as _, batch, clock, document, key, thing};
+use cardinal_testkit::PostgresServer;
 
 async fn open(options: &PostgresOptions) -> Subject {
     let clock = clock();
@@ -20,8 +20,8 @@ async fn open(options: &PostgresOptions) -> Subject {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_planes_share_a_database() {
-    let Some(server) = PostgresServer::start() else { return };
-    let options = server.database().await;
+    let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    let options = PostgresOptions { url: server.database() };
     // All of them find an empty database.
     let stores = join_all((0..4).map(|_| open(&options))).await;
     let mut watches: Vec<_> = stores.iter().map(|s| s.store.watch()).collect();
@@ -53,23 +53,23 @@ async fn control_planes_share_a_database() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_schema_is_refused() {
-    let Some(server) = PostgresServer::start() else { return };
-    let options = server.database().await;
+    let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    let options = PostgresOptions { url: server.database() };
     drop(open(&options).await);
-    server.execute("test0", "UPDATE store_schema SET version = 99").await;
+    server.execute("test0", "UPDATE store_schema SET version = 99");
     let opened = SqlStore::postgres(options, None, clock()).await;
     assert!(matches!(opened, Err(StoreError::TooNew { found: 99, known: 1 })), "{opened:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_connections_lose_no_notification() {
-    let Some(server) = PostgresServer::start() else { return };
-    let options = server.database().await;
+    let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    let options = PostgresOptions { url: server.database() };
     let (s, t) = (open(&options).await, open(&options).await);
     let mut watch = t.store.watch();
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cardinal'";
     for round in 1..=5 {
-        server.execute("test0", cut).await;
+        server.execute("test0", cut);
         // The first commit after the cut may find its connection closed, but not half of it is applied.
         let write = || vec![document("a", json!(round)).put(), document("b", json!(round)).put()];
         let committed = until_some("a commit", async || match s.commit(write()).await {
@@ -87,7 +87,7 @@ async fn lost_connections_lose_no_notification() {
         );
         drop(seen.await.unwrap().unwrap());
         // A read gets a second connection, so readers notice nothing.
-        server.execute("test0", cut).await;
+        server.execute("test0", cut);
         assert_eq!(t.get("b").await.unwrap().value, json!(round));
     }
     verify(s.store.log()).await.unwrap();
@@ -95,8 +95,8 @@ async fn lost_connections_lose_no_notification() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_in_the_middle_of_writes() {
-    let Some(mut server) = PostgresServer::start() else { return };
-    let options = server.database().await;
+    let Some(mut server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    let options = PostgresOptions { url: server.database() };
     let clock = Arc::new(SystemClock::new());
     let store: Arc<dyn Full> = Arc::new(SqlStore::postgres(options, None, clock).await.unwrap());
     let s = Subject::new(store, Arc::new(ManualClock::default()), ());
@@ -141,8 +141,8 @@ async fn a_restart_in_the_middle_of_writes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_server_errors_are_clear() {
-    let Some(mut server) = PostgresServer::start() else { return };
-    let options = server.database().await;
+    let Some(mut server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    let options = PostgresOptions { url: server.database() };
     let s = open(&options).await;
     s.ok(vec![thing("a").put()]).await;
     server.stop();
@@ -162,23 +162,23 @@ async fn without_a_server_errors_are_clear() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_the_database_refuses() {
-    let Some(server) = PostgresServer::start() else { return };
-    let options = server.database().await;
+    let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    let options = PostgresOptions { url: server.database() };
     let s = open(&options).await;
     s.ok(vec![thing("a").put()]).await;
     // It fails in the middle of the batch, as it would on a full disk.
-    server.execute("test0", "ALTER TABLE documents ADD CONSTRAINT full_disk CHECK (revision < 2)").await;
+    server.execute("test0", "ALTER TABLE documents ADD CONSTRAINT full_disk CHECK (revision < 2)");
     let commit = s.commit(vec![thing("b").put()]).await;
     assert!(matches!(commit, Err(CommitError::Store(_))), "{commit:?}");
     assert_eq!(s.revision().await, 1);
-    server.execute("test0", "ALTER TABLE documents DROP CONSTRAINT full_disk").await;
+    server.execute("test0", "ALTER TABLE documents DROP CONSTRAINT full_disk");
     assert_eq!(s.ok(vec![thing("b").put()]).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_are_encrypted() {
-    let Some(server) = PostgresServer::start() else { return };
-    let (options, folder) = (server.database().await, TempDir::new("store"));
+    let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    let (options, folder) = (PostgresOptions { url: server.database() }, TempDir::new("store"));
     let source = || KeySource::File { path: folder.path().join("key"), create: true };
     let load = async || Some(source().load().await.unwrap());
     let first = SqlStore::postgres(options.clone(), load().await, clock()).await.unwrap();
@@ -189,6 +189,6 @@ async fn secrets_are_encrypted() {
     let check = "DO $$ BEGIN IF EXISTS (SELECT 1 FROM documents WHERE position('HIDDEN'::bytea IN value) > 0) \
                  OR EXISTS (SELECT 1 FROM changes WHERE position('HIDDEN'::bytea IN new_value) > 0) \
                  THEN RAISE 'it is there'; END IF; END $$";
-    server.execute("test0", check).await;
+    server.execute("test0", check);
     assert!(matches!(SqlStore::postgres(options, None, clock()).await, Err(StoreError::Corrupt(_))));
 }

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cardinal_store::PostgresOptions;
 use cardinal_test_tools::{Need, missing, tools};
-use cardinal_testkit::{TempDir, free_port, until_some_blocking};
 use rustix::process::{Pid, Signal, kill_process};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+
+use crate::{TempDir, free_port, until_some_blocking};
 
 /// The server. It ends when this is dropped.
-pub(crate) struct PostgresServer {
+#[derive(Debug)]
+pub struct PostgresServer {
     folder: TempDir,
     binaries: PathBuf,
     port: u16,
@@ -23,11 +23,11 @@ pub(crate) struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Starts a server; `None` after a report if it is not installed.
-    pub(crate) fn start() -> Option<Self> {
+    /// Starts a server; `None` after a report if it is not installed. The crate under test is for the report.
+    pub fn start(package: &str) -> Option<Self> {
         let [_] = tools!("postgresql")?;
         let Some(binaries) = binaries() else {
-            missing(env!("CARGO_PKG_NAME"), Need::Required, "the server is not in /usr/lib/postgresql");
+            missing(package, Need::Required, "the server is not in /usr/lib/postgresql");
             return None;
         };
         let folder = TempDir::new("postgres");
@@ -57,7 +57,7 @@ impl PostgresServer {
     }
 
     /// Starts the process, after [`Self::stop`] as well.
-    pub(crate) fn run(&mut self) {
+    pub fn run(&mut self) {
         let mut command = self.command("postgres");
         let (data, sockets) = (self.data(), self.folder.path());
         let settings = [
@@ -84,7 +84,7 @@ impl PostgresServer {
     }
 
     /// Ends the process at once, as a crash would.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let pid = Pid::from_child(&child);
         // An immediate shutdown: connections are cut and nothing is written, but shared memory is freed.
@@ -92,27 +92,29 @@ impl PostgresServer {
         child.wait().unwrap();
     }
 
-    /// An empty database.
-    pub(crate) async fn database(&self) -> PostgresOptions {
+    /// Makes an empty database; its URL.
+    pub fn database(&self) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        self.execute("postgres", &format!("CREATE DATABASE {name}")).await;
-        self.options(&name)
+        self.execute("postgres", &format!("CREATE DATABASE {name}"));
+        self.url(&name)
     }
 
-    pub(crate) fn options(&self, database: &str) -> PostgresOptions {
-        PostgresOptions { url: self.url(database) }
-    }
-
-    fn url(&self, database: &str) -> String {
+    /// The URL of a database.
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://cardinal@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
-    /// Executes statements beside the store.
-    pub(crate) async fn execute(&self, database: &str, sql: &str) {
-        let options: sqlx::postgres::PgConnectOptions = self.url(database).parse().unwrap();
-        let mut connection = options.connect().await.unwrap();
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await.unwrap();
-        connection.close().await.unwrap();
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Executes statements.
+    pub fn execute(&self, database: &str, sql: &str) {
+        let mut command = self.command("psql");
+        command.args(["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", sql]).arg(self.url(database));
+        let output = command.stdout(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
