@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use cardinal_ir::Id;
-use cardinal_sync::stream::{NodeInfo, Report};
+use cardinal_sync::stream::{NodeInfo, Report, TargetHealth};
 use serde_json::{Value, json};
 
 /// A data plane that is or was connected.
@@ -74,17 +74,11 @@ pub trait Proxies: Send + Sync + std::fmt::Debug {
     /// `{target, health, data}`. `None` if no proxy serves the upstream.
     fn upstream_health(&self, upstream: &str) -> Option<Value>;
 
-    /// Marks a target, or one address of it, healthy or unhealthy on all proxies.
+    /// Marks a target, or one address of it, healthy or unhealthy on this node and its data planes.
     ///
     /// # Errors
     /// There is no such target or address: the message for the client.
-    fn set_target_health(
-        &self,
-        upstream: &str,
-        target: &str,
-        address: Option<&str>,
-        healthy: bool,
-    ) -> Result<(), String>;
+    fn set_target_health(&self, said: &TargetHealth) -> Result<(), String>;
 
     /// The data planes that follow this control plane; `None` if none can.
     fn data_planes(&self) -> Option<Vec<DataPlane>> {
@@ -118,7 +112,7 @@ impl Proxies for NoProxies {
         None
     }
 
-    fn set_target_health(&self, _: &str, _: &str, _: Option<&str>, _: bool) -> Result<(), String> {
+    fn set_target_health(&self, _: &TargetHealth) -> Result<(), String> {
         Err("no proxy serves this upstream".to_owned())
     }
 

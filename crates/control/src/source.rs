@@ -11,11 +11,12 @@ use cardinal_base::Clock;
 use cardinal_ir::{Diagnostic, Id, Ir, NodeSettings, Severity};
 use cardinal_kong::{Edit, Entity, Lowered, Registry, Settings, Snapshot};
 use cardinal_store::{Key, Store, StoreError};
+use cardinal_sync::stream::TargetHealth;
 use cardinal_sync::{Ack, Backoff, ConfigSource, Next, Update};
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::dao::members;
+use crate::dao::{health, members};
 
 /// Changes that come within this time after another one become one update.
 const COALESCING: Duration = Duration::from_millis(5);
@@ -40,6 +41,8 @@ pub struct StoreSource {
     status: Arc<SourceStatus>,
     /// What was left out of the last update, and is in the log.
     left_out: Vec<Diagnostic>,
+    /// This node, and what takes what operators say about targets on other ones.
+    health: Option<(String, mpsc::Sender<TargetHealth>)>,
 }
 
 /// What a [`StoreSource`] reports.
@@ -136,8 +139,15 @@ impl StoreSource {
             retry: Backoff::default(),
             status: Arc::default(),
             left_out: Vec::new(),
+            health: None,
         };
         Ok((source, update))
+    }
+
+    /// What operators say about targets on other nodes of the store than this one is sent there.
+    #[must_use]
+    pub fn telling_health(self, node: Id, to: mpsc::Sender<TargetHealth>) -> Self {
+        Self { health: Some((node.to_string(), to)), ..self }
     }
 
     /// What the source reports.
@@ -211,6 +221,8 @@ impl StoreSource {
                         (None, None) => continue,
                     };
                     moved.extend(self.members.change(value, is_member));
+                } else if &*change.key.kind == health::KIND {
+                    self.tell_health(change.new.as_ref());
                 } else if let (Some(kind), Ok(id)) = (self.registry.kind(&change.key.kind), change.key.id.parse()) {
                     edits.push(match change.new {
                         Some(Value::Object(fields)) => {
@@ -236,6 +248,14 @@ impl StoreSource {
         }
         self.pending = Some(Arc::clone(update.generation()));
         Ok(Some(update))
+    }
+
+    fn tell_health(&self, document: Option<&Value>) {
+        let Some((node, to)) = &self.health else { return };
+        if let Some(said) = document.and_then(|value| health::of_document(value, node)) {
+            // More than fits is of no use.
+            to.try_send(said).ok();
+        }
     }
 
     fn report(&self) {

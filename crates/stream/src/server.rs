@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cardinal_base::Clock;
 use cardinal_ir::{Ir, Secrets};
-use cardinal_sync::stream::{GenerationId, Outdated};
+use cardinal_sync::stream::{GenerationId, Outdated, TargetHealth};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -34,6 +34,12 @@ impl StreamServer {
         let id = self.0.history_mut().publish(ir, secrets, number)?.id;
         self.0.published.send_replace(number);
         Ok(id)
+    }
+
+    /// Tells all data planes that are connected what an operator said about a target.
+    pub fn set_health(&self, health: TargetHealth) {
+        // An error means that none is connected.
+        self.0.health.send(health).ok();
     }
 
     /// Number of the newest generation; 0 if there is none.

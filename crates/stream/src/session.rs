@@ -6,6 +6,7 @@ use cardinal_base::task;
 use cardinal_sync::stream::{Server, ServerError, ServerOptions, wire};
 use futures_util::Stream;
 use futures_util::stream::poll_fn;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -29,7 +30,7 @@ pub(crate) fn start(peer: Peer, requests: Streaming<wire::Request>) -> Responses
 
 async fn run(peer: Peer, mut requests: Streaming<wire::Request>, sender: mpsc::Sender<Result<wire::Response, Status>>) {
     let shared = &peer.shared;
-    let mut published = shared.published.subscribe();
+    let (mut published, mut health) = (shared.published.subscribe(), shared.health.subscribe());
     let options = ServerOptions { protocol: shared.options.protocol, ..ServerOptions::new(true) };
     let mut server = Server::new(options, shared.clock.tick());
     let mut next = None;
@@ -52,6 +53,11 @@ async fn run(peer: Peer, mut requests: Streaming<wire::Request>, sender: mpsc::S
                 }
                 note(&peer, &server);
             }
+            said = health.recv() => match said {
+                Ok(said) => server.set_health(said),
+                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "a data plane misses what was said about targets"),
+                Err(RecvError::Closed) => break None,
+            },
             changed = published.changed() => {
                 if changed.is_err() {
                     break None;

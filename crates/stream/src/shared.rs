@@ -6,11 +6,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cardinal_base::Clock;
 use cardinal_ir::Id;
-use cardinal_sync::stream::{History, ProtocolVersion};
-use tokio::sync::watch;
+use cardinal_sync::stream::{History, ProtocolVersion, TargetHealth};
+use tokio::sync::{broadcast, watch};
 
 use crate::join::JoinAuthority;
 use crate::proxies::Proxies;
+
+/// What operators say about targets that waits for the slowest connection.
+const HEALTH_MAX: usize = 1_000;
 
 /// How a [`StreamServer`](crate::StreamServer) behaves.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(crate) struct Shared {
     history: RwLock<History>,
     /// Number of the newest generation.
     pub(crate) published: watch::Sender<u64>,
+    /// What operators say about targets.
+    pub(crate) health: broadcast::Sender<TargetHealth>,
     pub(crate) proxies: Proxies,
     pub(crate) options: StreamServerOptions,
     pub(crate) clock: Arc<dyn Clock>,
@@ -65,6 +70,7 @@ impl Shared {
         Self {
             history,
             published,
+            health: broadcast::Sender::new(HEALTH_MAX),
             proxies: Proxies::default(),
             options,
             clock,

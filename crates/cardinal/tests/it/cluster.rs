@@ -354,6 +354,19 @@ async fn two_control_planes_on_one_database_may_fail() {
     controls[0].add_route("after", &echo.url()).await;
     all_serve(&planes, "/after").await;
 
+    // What is said about a target at one control plane reaches the data planes of the other one.
+    let checks = json!({"passive": {"unhealthy": {"tcp_failures": 1}}});
+    assert_eq!(controls[0].send("PUT", "/upstreams/up", json!({"healthchecks": checks})).await.0, 200);
+    let target = echo.address().to_string();
+    assert_eq!(controls[0].send("POST", "/upstreams/up/targets", json!({"target": target})).await.0, 201);
+    controls[0].add_route("checked", "http://up").await;
+    all_serve(&planes, "/checked").await;
+    let mark = format!("/upstreams/up/targets/{target}/unhealthy");
+    assert_eq!(controls[0].send("PUT", &mark, Value::Null).await.0, 204);
+    for plane in &planes {
+        plane.serves("/checked", 503).await;
+    }
+
     for (at, plane) in planes.iter_mut().enumerate() {
         let mut old = std::mem::replace(plane, start(at));
         assert_eq!(old.process.ends().code(), Some(0));
@@ -361,4 +374,32 @@ async fn two_control_planes_on_one_database_may_fail() {
     controls[1].add_route("last", &echo.url()).await;
     all_serve(&planes, "/last").await;
     assert!(load.end().await > 100);
+}
+
+/// A control plane has no target itself, and tells its data planes.
+#[tokio::test]
+async fn the_health_of_targets_is_told_to_all_data_planes() {
+    let (folder, echo) = (TempDir::new("control"), EchoServer::start("backend").await);
+    let control = Control::start(&folder, "127.0.0.1:0", &[]);
+    let checks = json!({"passive": {"unhealthy": {"tcp_failures": 1}}});
+    assert_eq!(control.send("POST", "/upstreams", json!({"name": "up", "healthchecks": checks})).await.0, 201);
+    let target = echo.address().to_string();
+    assert_eq!(control.send("POST", "/upstreams/up/targets", json!({"target": target})).await.0, 201);
+    control.add_route("orders", "http://up").await;
+    let joining = token(&folder);
+    let homes = [(); 2].map(|()| TempDir::new("data"));
+    let planes = homes.each_ref().map(|home| Data::start(home, &control.cluster.to_string(), &["--set", &joining]));
+    for (state, status) in [("unhealthy", 503), ("healthy", 200)] {
+        for plane in &planes {
+            plane.serves("/orders", if status == 503 { 200 } else { 503 }).await;
+        }
+        let mark = format!("/upstreams/up/targets/{target}/{state}");
+        assert_eq!(control.send("PUT", &mark, Value::Null).await.0, 204);
+        for plane in &planes {
+            plane.serves("/orders", status).await;
+        }
+    }
+    let nowhere = format!("/upstreams/up/targets/{target}/1.2.3/unhealthy");
+    assert_eq!(control.send("PUT", &nowhere, Value::Null).await.0, 400);
+    assert!(text(&folder, &["history"]).contains("target_health"));
 }

@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use cardinal_base::task;
 use cardinal_engine::{Configuration, Engine, EngineError, Handover, Options as EngineOptions};
 use cardinal_ir::{Listener, ListenerKind};
 use cardinal_kong::settings::{Note, Role};
 use cardinal_kong::{KongStatus, Settings};
+use cardinal_sync::stream::TargetHealth;
 use cardinal_sync::{ConfigSource as _, Keeper, Update};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::{Preferences, Refusal, Site};
 use crate::out;
 
 use super::Event;
-use super::cluster::data_plane;
+use super::cluster::{Publisher, data_plane};
+use super::control::proxies::set_health;
 use super::control::{Control, sends_on};
 use super::data_dir::{self, PidFile};
 use super::file_source::{FileSource, Request};
@@ -27,6 +30,9 @@ use super::logs::Logs;
 use super::source::{Origin, Source};
 use super::watch::Watch;
 use super::{listen_error, node_id, secret_key};
+
+/// What other nodes say about targets that waits to be taken.
+const HEALTH_MAX: usize = 1_000;
 
 /// Options of the command line.
 #[derive(Debug)]
@@ -116,9 +122,10 @@ impl Node {
         let mut watch = Watch::start(senders.requests);
         watch.follow(&site, &preferences.settings);
         let engine_options = engine_options(&site, &preferences.settings, &logs, descriptors_max);
+        let (health, said) = channel(HEALTH_MAX);
         let node_settings = Arc::new(preferences.settings.node.clone());
         let (mut source, first, plane) =
-            origin(site, preferences, strict, data_dir.as_deref(), keeper, (watch, requests))?;
+            origin(site, preferences, strict, (data_dir.as_deref(), keeper), (watch, requests), health)?;
         let (served, unserved) = match role {
             Role::ControlPlane => (Update::first(Arc::default(), Arc::clone(&node_settings)), Some(first)),
             _ => (first, None),
@@ -145,6 +152,7 @@ impl Node {
         let pid_file = data_dir.as_deref().and_then(PidFile::write);
         let node = Self { engine, logs, plane, unserved: RefCell::new(unserved), _pid_file: pid_file };
         node.announce(node_settings.limits.connections_max, descriptors_max);
+        node.take_health(role, source.publisher(), said);
         if let Plane::Control(control) = &node.plane {
             control.serve(&node.engine, source.publisher(), predecessor.is_some())?;
         }
@@ -157,6 +165,30 @@ impl Node {
         drop(lock);
         cardinal_base::memory::release_free();
         Ok((node, source))
+    }
+
+    /// Marks targets as other nodes of the store, or control planes, say.
+    fn take_health(&self, role: Role, publisher: Option<&Publisher>, mut said: Receiver<TargetHealth>) {
+        let Some(runtime) = self.runtime() else { return };
+        let handle = (role != Role::ControlPlane).then(|| self.engine.handle());
+        let server = publisher.map(|publisher| publisher.server().clone());
+        let _inside = runtime.enter();
+        task::spawn("health of targets", async move {
+            while let Some(said) = said.recv().await {
+                let TargetHealth { upstream, target, is_healthy, .. } = &said;
+                if let Some(handle) = &handle {
+                    match set_health(handle, &said) {
+                        Ok(()) => {
+                            tracing::info!(upstream, target, is_healthy, "an operator set the health of a target")
+                        }
+                        Err(error) => tracing::warn!(upstream, target, "the health of a target cannot be set: {error}"),
+                    }
+                }
+                if let Some(server) = &server {
+                    server.set_health(said);
+                }
+            }
+        });
     }
 
     /// What the source of the configuration is to be polled on, if it matters.
@@ -239,20 +271,20 @@ fn origin(
     site: Site,
     preferences: Preferences,
     strict: bool,
-    data_dir: Option<&Path>,
-    keeper: Option<Keeper>,
+    (data_dir, keeper): (Option<&Path>, Option<Keeper>),
     (watch, requests): (Watch, Receiver<Request>),
+    health: Sender<TargetHealth>,
 ) -> Result<(Source, Update, Plane)> {
     let settings = &preferences.settings;
     if settings.role == Role::DataPlane {
         let folder = data_dir.context("a data plane needs a data directory")?;
-        let (runtime, source, first) = data_plane(settings, site.plugins, folder)?;
+        let (runtime, source, first) = data_plane(settings, site.plugins, folder, health)?;
         let source = Source::new(Origin::ControlPlanes(Box::new(source)), &first, None);
         return Ok((source, first, Plane::Data(runtime)));
     }
     if let Some(folder) = data_dir.filter(|_| site.uses_store(settings)) {
         let registry = site.registry(settings)?;
-        let (control, source, first, publisher) = Control::start(registry, preferences.settings, folder)?;
+        let (control, source, first, publisher) = Control::start(registry, preferences.settings, folder, health)?;
         let source = Source::new(Origin::Store(Box::new(source)), &first, publisher);
         return Ok((source, first, Plane::Control(Box::new(control))));
     }

@@ -1,6 +1,7 @@
 //! Targets and their health. Kong: `kong/api/routes/upstreams.lua`, `kong/db/dao/targets.lua`.
 
 use cardinal_kong::entities::Kind;
+use cardinal_sync::stream::TargetHealth;
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -74,16 +75,20 @@ impl Path<'_> {
             Of::Raw => self.list(call, below, "/all").await,
             Of::One(name) => one(call, below, name, method).await,
             Of::Health { target, address, healthy } => {
-                if call.admin.settings.is_control_plane {
-                    return Err(Fault::not_found());
-                }
                 let target = named(call, below, target).await?.ok_or_else(Fault::not_found)?;
                 let text = |fields: &Fields, name: &str| {
                     fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
-                let (upstream, target) = (text(&upstream, "name"), text(&target, "target"));
-                let set = call.admin.proxies.set_target_health(&upstream, &target, *address, *healthy);
-                set.map(|()| Response::no_content()).map_err(|message| Fault::message(400, &message))
+                let not_one = |text: &str| Fault::message(400, &format!("'{text}' is not an address with a port"));
+                let address = address.map(|text| text.parse().map_err(|_| not_one(text))).transpose()?;
+                let (upstream, name) = (text(&upstream, "name"), text(&target, "target"));
+                let said = TargetHealth { upstream, target: name, address, is_healthy: *healthy };
+                call.admin.proxies.set_target_health(&said).map_err(|message| Fault::message(400, &message))?;
+                if call.admin.declarative.is_none() {
+                    let node = call.admin.proxies.node_id();
+                    call.dao().tell_health(&call.tenant, &node, id_of(&target), &said).await?;
+                }
+                Ok(Response::no_content())
             }
             Of::Upstream => health(call, below).await,
         }

@@ -70,7 +70,7 @@ impl Dao {
         Some(number("created_at")? + ttl - self.now())
     }
 
-    fn random(&self) -> u64 {
+    pub(super) fn random(&self) -> u64 {
         self.rng.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
     }
 }

@@ -7,6 +7,7 @@ mod access;
 mod batch;
 pub(crate) mod document;
 mod fault;
+pub(crate) mod health;
 mod import;
 mod lua;
 pub(crate) mod members;

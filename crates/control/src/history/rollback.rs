@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::compare::{EntityChange, Shown};
 use super::fault;
+use crate::dao::health;
 use crate::{Dao, Fault, cluster};
 
 /// How often a rollback is tried that other writes overtake.
@@ -41,8 +42,8 @@ pub async fn rollback(dao: &Dao, author: &Author, to: u64, is_trial: bool) -> Re
         let (mut writes, mut entities) = (Vec::new(), Vec::new());
         for (key, changed) in since.documents {
             let before = changed.before.as_ref().map(|document| &document.value);
-            // What control planes share is no entity.
-            if before == changed.now.as_ref() || &*key.kind == cluster::KIND {
+            // What control planes share, and what was said about targets, is no entity.
+            if before == changed.now.as_ref() || [cluster::KIND, health::KIND].contains(&&*key.kind) {
                 continue;
             }
             entities.extend(shown.change(&key, changed.now.as_ref(), before));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cardinal_base::{Clock, SeededRng};
-use cardinal_sync::stream::{Client, ClientError, Reconnect, wire};
+use cardinal_sync::stream::{Client, ClientError, Reconnect, TargetHealth, wire};
 use futures_util::stream::poll_fn;
 use rustls::ClientConfig;
 use tokio::sync::{Notify, mpsc};
@@ -47,13 +47,15 @@ pub(super) struct Link {
     /// A generation is complete.
     ready: Notify,
     is_connected: AtomicBool,
+    /// Takes what operators say about targets.
+    health: Option<mpsc::Sender<TargetHealth>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Link {
-    pub(super) fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(client: Client, health: Option<mpsc::Sender<TargetHealth>>, clock: Arc<dyn Clock>) -> Self {
         let (wake, ready, is_connected) = (Notify::new(), Notify::new(), AtomicBool::new(false));
-        Self { client: Mutex::new(client), wake, ready, is_connected, clock }
+        Self { client: Mutex::new(client), wake, ready, is_connected, health, clock }
     }
 
     pub(super) fn client(&self) -> MutexGuard<'_, Client> {
@@ -160,6 +162,10 @@ impl Link {
                     }
                     if client.is_ready() {
                         self.ready.notify_one();
+                    }
+                    for said in client.take_health() {
+                        // More than fits is of no use.
+                        self.health.as_ref().and_then(|taker| taker.try_send(said).ok());
                     }
                 }
                 permit = requests.reserve(), if next.is_some() => {

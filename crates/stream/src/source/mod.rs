@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use cardinal_base::{Clock, SeededRng, task};
 use cardinal_ir::{Ir, NodeSettings, SecretKey, Secrets};
-use cardinal_sync::stream::{Client, ClientOptions, GenerationId, Held, Received, Reconnect};
+use cardinal_sync::stream::{Client, ClientOptions, GenerationId, Held, Received, Reconnect, TargetHealth};
 use cardinal_sync::{Ack, ConfigOutcome, ConfigSource, ConfigStatus, Keeper, LastGood, LoadError, Next, Saved, Update};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::connect::ControlPlane;
@@ -30,6 +31,8 @@ pub struct StreamSourceOptions {
     pub key: SecretKey,
     /// What became of the last generation, for status pages.
     pub status: Arc<ConfigStatus>,
+    /// Takes what operators say about targets.
+    pub health: Option<mpsc::Sender<TargetHealth>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -88,7 +91,7 @@ impl StreamSource {
         credentials: Credentials,
         options: StreamSourceOptions,
     ) -> Result<Self, StreamSourceError> {
-        let StreamSourceOptions { control_planes, client, node, key, status, clock } = options;
+        let StreamSourceOptions { control_planes, client, node, key, status, health, clock } = options;
         if control_planes.is_empty() {
             return Err(StreamSourceError::NoControlPlane);
         }
@@ -98,7 +101,7 @@ impl StreamSource {
         let (held, last_good) = load(&file, &node);
         let mut rng = SeededRng::from_system();
         let reconnect = Reconnect::new(control_planes.len(), &mut rng);
-        let link = Arc::new(Link::new(Client::new(client, held), Arc::clone(&clock)));
+        let link = Arc::new(Link::new(Client::new(client, held), health, Arc::clone(&clock)));
         let connecting = task::spawn(
             "configuration stream: control planes",
             Arc::clone(&link).run(control_planes, credentials, reconnect, rng),

@@ -146,6 +146,7 @@ impl<'s> Start<'s> {
             node: Arc::default(),
             key: SecretKey::new([7; 32]),
             status: Arc::<ConfigStatus>::default(),
+            health: None,
             clock: clock(),
         };
         let mut source = StreamSource::start(self.folder.path(), self.credentials, options).unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cardinal_base::Tick;
 
+use super::health::TargetHealth;
 use super::held::Held;
 use super::history::GenerationId;
 use super::received::{ClientError, ClientOptions, Received};
@@ -15,6 +16,9 @@ use super::wire::{HeldVersions, Hello, Part, Request, Response, WireStatus};
 
 /// `INVALID_ARGUMENT` of gRPC: some or all records cannot be served.
 const INVALID_ARGUMENT: i32 = 3;
+
+/// What operators said about targets that waits to be taken.
+const HEALTH_MAX: usize = 1_000;
 
 /// How hard it is tried to get the records that the control plane has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct Client {
     heard_at: Tick,
     sent_at: Tick,
     newest: u64,
+    /// What operators said about targets.
+    health: Vec<TargetHealth>,
 }
 
 impl Client {
@@ -70,6 +76,7 @@ impl Client {
             heard_at: Tick::default(),
             sent_at: Tick::default(),
             newest: 0,
+            health: Vec::new(),
         }
     }
 
@@ -130,6 +137,11 @@ impl Client {
         self.ready.take()
     }
 
+    /// What operators said about targets since the last call.
+    pub fn take_health(&mut self) -> Vec<TargetHealth> {
+        std::mem::take(&mut self.health)
+    }
+
     /// Whether [`Client::take`] has one.
     pub fn is_ready(&self) -> bool {
         self.ready.is_some()
@@ -160,6 +172,8 @@ impl Client {
     pub fn receive(&mut self, response: Response, now: Tick) -> Result<(), ClientError> {
         self.heard_at = now;
         self.newest = self.newest.max(response.newest);
+        let health = response.health.iter().take(HEALTH_MAX.saturating_sub(self.health.len()));
+        self.health.extend(health.filter_map(|health| TargetHealth::of_wire(health.clone())));
         if response.versions_wanted {
             self.listing = self.held.listed(self.options.with_secrets).into();
         }

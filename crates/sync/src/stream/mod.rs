@@ -14,6 +14,7 @@
 
 mod client;
 mod fingerprint;
+mod health;
 mod held;
 mod history;
 mod received;
@@ -26,6 +27,7 @@ pub mod wire;
 
 pub use client::Client;
 pub use fingerprint::{Fingerprint, NoFingerprint};
+pub use health::TargetHealth;
 pub use held::Held;
 pub use history::{GenerationId, History, Outdated, Published};
 pub use received::{ClientError, ClientOptions, Received};

@@ -1,11 +1,13 @@
 //! [`Server`]: the control plane's side of one connection. No I/O: messages go in by [`Server::receive`] and come out of
 //! [`Server::poll`], whenever the connection takes one.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use cardinal_base::Tick;
 use cardinal_ir::{Digest, Id, SecretRef};
 
+use super::health::TargetHealth;
 use super::history::{GenerationId, History, Published};
 use super::report::{NodeInfo, ProtocolVersion, Report};
 use super::transfer::{Base, HeldRecords, Transfer};
@@ -13,6 +15,9 @@ use super::wire::{HeldVersions, Hello, PART_BYTES, Request, Response, SECRET_TYP
 
 /// Records and secrets that a data plane may list. A list that is longer counts as empty.
 const LISTED_MAX: usize = 4_000_000;
+
+/// What operators said about targets that waits for one data plane.
+const HEALTH_MAX: usize = 1_000;
 
 /// How a [`Server`] behaves.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +92,8 @@ pub struct Server {
     report: Report,
     versions_wanted: bool,
     heartbeat_wanted: bool,
+    /// What operators said about targets, and was not sent yet.
+    health: VecDeque<TargetHealth>,
     heard_at: Tick,
     /// Number of the generation of which all parts were sent last.
     sent: u64,
@@ -109,6 +116,7 @@ impl Server {
             report: Report::default(),
             versions_wanted: false,
             heartbeat_wanted: false,
+            health: VecDeque::new(),
             heard_at: now,
             sent: 0,
         }
@@ -152,6 +160,14 @@ impl Server {
         if now < self.deadline() { Ok(()) } else { Err(ServerError::Silent(self.options.silence_ms_max)) }
     }
 
+    /// Passes on what an operator said about a target. A data plane that reads too slowly misses the oldest.
+    pub fn set_health(&mut self, health: TargetHealth) {
+        if self.health.len() >= HEALTH_MAX {
+            self.health.pop_front();
+        }
+        self.health.push_back(health);
+    }
+
     /// Takes a message.
     ///
     /// # Errors
@@ -192,7 +208,14 @@ impl Server {
         if !matches!(self.phase, Phase::Sending) {
             return None;
         }
-        if self.transfer.is_none() && self.unacknowledged.is_none() {
+        // A target that is new comes first.
+        let is_between = self.transfer.is_none() && self.unacknowledged.is_none();
+        if is_between && !self.health.is_empty() && newest.is_none_or(|target| !self.lacks(target)) {
+            let health = self.health.drain(..).map(|health| health.to_wire()).collect();
+            let newest = newest.map_or(0, |newest| newest.id.number);
+            return Some(Response { health, newest, ..Response::default() });
+        }
+        if is_between {
             let target = newest.filter(|target| self.lacks(target))?;
             self.transfers += 1;
             let nonce = self.transfers.to_string();

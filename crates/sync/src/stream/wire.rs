@@ -70,6 +70,24 @@ pub struct Response {
     /// Number of the newest generation of the control plane.
     #[prost(uint64, tag = "1003")]
     pub newest: u64,
+    /// What operators said about targets.
+    #[prost(message, repeated, tag = "1004")]
+    pub health: Vec<WireTargetHealth>,
+}
+
+/// The health of a target.
+#[derive(Clone, PartialEq, Message)]
+pub struct WireTargetHealth {
+    #[prost(string, tag = "1")]
+    pub upstream: String,
+    /// `host:port`.
+    #[prost(string, tag = "2")]
+    pub target: String,
+    /// One of its addresses; all if it is empty.
+    #[prost(string, tag = "3")]
+    pub address: String,
+    #[prost(bool, tag = "4")]
+    pub healthy: bool,
 }
 
 /// A record.

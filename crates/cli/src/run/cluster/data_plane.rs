@@ -9,9 +9,10 @@ use cardinal_engine::hostname;
 use cardinal_kong::Settings;
 use cardinal_sdk::PluginDef;
 use cardinal_stream::{ControlPlane, StreamSource, StreamSourceOptions};
-use cardinal_sync::stream::{ClientOptions, NodeInfo};
+use cardinal_sync::stream::{ClientOptions, NodeInfo, TargetHealth};
 use cardinal_sync::{ConfigStatus, Update};
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Sender;
 
 use super::identity::credentials;
 
@@ -20,6 +21,7 @@ pub(in crate::run) fn data_plane(
     settings: &Settings,
     plugins: &[&'static PluginDef],
     data_dir: &Path,
+    health: Sender<TargetHealth>,
 ) -> Result<(Runtime, StreamSource, Update)> {
     let runtime = crate::run::control::runtime("control planes")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -43,6 +45,7 @@ pub(in crate::run) fn data_plane(
         node: Arc::new(settings.node.clone()),
         key: settings.secret_key.clone(),
         status: Arc::new(ConfigStatus::new(Arc::clone(&clock))),
+        health: Some(health),
         clock,
     };
     let mut source = {

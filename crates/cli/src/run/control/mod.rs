@@ -4,7 +4,7 @@
 
 mod files_api;
 pub(super) mod listeners;
-mod proxies;
+pub(super) mod proxies;
 mod tls;
 
 use std::net::SocketAddr;
@@ -20,10 +20,11 @@ use cardinal_ir::{Listener, ListenerKind, NodeSettings, Severity};
 use cardinal_kong::settings::{Role, RouterFlavor};
 use cardinal_kong::{Registry, Settings};
 use cardinal_store::Store;
+use cardinal_sync::stream::TargetHealth;
 use cardinal_sync::{Ack, ConfigOutcome, ConfigSource, ConfigStatus, Incomplete, Next, ProblemList, Update};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 
 pub(super) use files_api::{FilesApi, Post};
@@ -59,6 +60,7 @@ impl Control {
         registry: Registry,
         mut settings: Settings,
         data_dir: &Path,
+        health: Sender<TargetHealth>,
     ) -> Result<(Self, ControlSource, Update, Option<Publisher>)> {
         let runtime = runtime("admin")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -72,6 +74,7 @@ impl Control {
         if update.generation().is_empty() {
             tracing::warn!("the database has no entities: every request is answered with 404");
         }
+        let source = source.telling_health(settings.node.id, health);
         let source = ControlSource { source, status: Arc::default() };
         let (files, stop) = (None, watch::Sender::new(false));
         Ok((Self { runtime, dao, settings, clock, files, stop }, source, update, publisher))
@@ -101,8 +104,9 @@ impl Control {
         if let Some(publisher) = publisher {
             publisher.listen(&self.runtime, &self.stop, takes_over)?;
         }
+        let serves = self.settings.role != Role::ControlPlane;
         let server = publisher.map(|publisher| publisher.server().clone());
-        let proxies = Arc::new(proxies::EngineProxies::new(engine.handle(), server, &self.settings.log_level));
+        let proxies = Arc::new(proxies::EngineProxies::new(engine.handle(), serves, server, &self.settings.log_level));
         let (dao, settings) = (self.dao.clone(), admin_settings(&self.settings, self.files.is_some()));
         let admin = match &self.files {
             Some(files) => Admin::declarative(dao, proxies, settings, Arc::clone(files) as _),

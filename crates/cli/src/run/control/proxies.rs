@@ -1,26 +1,34 @@
 //! [`EngineProxies`]: the node of this process, as the Admin API sees it.
 
-use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use cardinal_control::{DataPlane, Proxies};
-use cardinal_engine::NodeHandle;
+use cardinal_engine::{NodeHandle, SetHealthError};
 use cardinal_stream::{ProxyInfo, StreamServer};
+use cardinal_sync::stream::TargetHealth;
 use serde_json::{Map, Value, json};
 
 /// The node of this process.
 #[derive(Debug)]
 pub(super) struct EngineProxies {
     node: NodeHandle,
+    /// It serves traffic.
+    serves: bool,
     /// What data planes are connected to, if they may be.
     server: Option<StreamServer>,
     log_level: Mutex<String>,
 }
 
 impl EngineProxies {
-    pub(super) fn new(node: NodeHandle, server: Option<StreamServer>, log_level: &str) -> Self {
-        Self { node, server, log_level: Mutex::new(log_level.to_owned()) }
+    pub(super) fn new(node: NodeHandle, serves: bool, server: Option<StreamServer>, log_level: &str) -> Self {
+        Self { node, serves, server, log_level: Mutex::new(log_level.to_owned()) }
     }
+}
+
+/// Marks a target of the node.
+pub(in crate::run) fn set_health(node: &NodeHandle, said: &TargetHealth) -> Result<(), SetHealthError> {
+    let TargetHealth { upstream, target, address, is_healthy } = said;
+    node.set_target_health(upstream, target, *address, *is_healthy)
 }
 
 impl Proxies for EngineProxies {
@@ -63,18 +71,14 @@ impl Proxies for EngineProxies {
         Some(json!({ "targets": targets, "balancer": balancer }))
     }
 
-    fn set_target_health(
-        &self,
-        upstream: &str,
-        target: &str,
-        address: Option<&str>,
-        healthy: bool,
-    ) -> Result<(), String> {
-        let address: Option<SocketAddr> = match address {
-            None => None,
-            Some(text) => Some(text.parse().map_err(|_| format!("'{text}' is not an address with a port"))?),
-        };
-        self.node.set_target_health(upstream, target, address, healthy).map_err(|error| error.to_string())
+    fn set_target_health(&self, said: &TargetHealth) -> Result<(), String> {
+        if self.serves {
+            set_health(&self.node, said).map_err(|error| error.to_string())?;
+        }
+        if let Some(server) = &self.server {
+            server.set_health(said.clone());
+        }
+        Ok(())
     }
 
     fn data_planes(&self) -> Option<Vec<DataPlane>> {
