@@ -1,5 +1,5 @@
-//! Foundations of all crates: clocks, randomness, supervised tasks, sizes, log set-up, memory budgets, limits that threads
-//! share.
+//! Foundations of all crates: clocks, randomness, supervised tasks, sizes, log set-up, metrics text, memory budgets,
+//! limits that threads share.
 //!
 //! *Must not know*: anything about proxying.
 //!
@@ -12,6 +12,7 @@ pub mod descriptors;
 mod limit;
 pub mod log;
 pub mod memory;
+pub mod metrics;
 mod object_pool;
 mod one_or_many;
 mod rng;

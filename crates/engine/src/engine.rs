@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cardinal_base::metrics::MetricSource;
 use cardinal_base::{Budget, Clock, SystemClock, descriptors, task};
 use cardinal_ir::{Listener, ListenerKind, NodeSettings};
 use cardinal_net::dns::Dns;
@@ -55,6 +56,8 @@ pub struct Options {
     pub is_idle: bool,
     /// The format of status pages; [`None`] selects the plain format.
     pub status_form: Option<&'static dyn StatusForm>,
+    /// Other parts of the process whose metrics `/metrics` shows, such as a control plane.
+    pub metric_sources: Vec<Arc<dyn MetricSource>>,
     /// Sockets handed over by a predecessor; used if address and kind of a listener match.
     pub inherited: Vec<Handover>,
     /// The clock of the engine; `None` selects the system clock.
@@ -108,6 +111,7 @@ impl Engine {
         node.config = options.config_status.unwrap_or(node.config);
         node.is_idle = options.is_idle;
         node.status_form = options.status_form.unwrap_or(node.status_form);
+        node.metric_sources = options.metric_sources;
         let node = Arc::new(node);
         let (plan, mut diagnostics) = plan(&node, &options.plugins, configuration, 1).map_err(EngineError::Refused)?;
         let listeners = plan.node.listeners.clone();

@@ -53,6 +53,11 @@ impl NodeHandle {
         status::form(&self.0, query, None)
     }
 
+    /// The metrics of the node in Prometheus exposition format, as `/metrics` shows them.
+    pub fn metrics(&self) -> String {
+        status::metrics_text(&self.0)
+    }
+
     /// The hash of the configuration that is served.
     pub async fn configuration_hash(&self) -> Option<String> {
         let plan = self.0.plan()?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use cardinal_base::UnixMillis;
+use cardinal_base::metrics::MetricSource;
 use cardinal_net::Io;
 use cardinal_sdk::{ConnectionCounts, NodeView, Services, StatusForm, TargetHealth};
 use cardinal_sync::ConfigStatus;
@@ -42,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) is_idle: bool,
     /// The format of status pages.
     pub(crate) status_form: &'static dyn StatusForm,
+    /// Other parts of the process whose metrics `/metrics` shows.
+    pub(crate) metric_sources: Vec<Arc<dyn MetricSource>>,
     /// When the node was started.
     pub(crate) started: UnixMillis,
     /// Number of open client connections of all workers.
@@ -83,6 +86,7 @@ impl Node {
             config,
             is_idle: false,
             status_form: &PlainStatus,
+            metric_sources: Vec::new(),
             started,
             connections: AtomicUsize::new(0),
             shortage: Shortage::default(),

@@ -15,6 +15,7 @@ mod codec;
 mod connect;
 mod credentials;
 mod join;
+mod metrics;
 mod proxies;
 mod rejected;
 mod serve;

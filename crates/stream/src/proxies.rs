@@ -1,7 +1,9 @@
 //! [`ProxyInfo`]: what a control plane knows of its data planes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cardinal_base::UnixMillis;
@@ -10,6 +12,8 @@ use cardinal_sync::stream::{NodeInfo, ProtocolVersion, Report};
 
 /// Data planes that are remembered.
 const PROXIES_MAX: usize = 20_000;
+/// Data planes that have metrics of their own: those that lag most, then those that reject most.
+const SHOWN_MAX: usize = 20;
 
 /// A data plane.
 #[derive(Clone, Debug)]
@@ -54,9 +58,75 @@ pub(crate) struct Sighting<'s> {
 
 /// All data planes, by their ids.
 #[derive(Debug, Default)]
-pub(crate) struct Proxies(Mutex<BTreeMap<Id, ProxyInfo>>);
+pub(crate) struct Proxies {
+    all: Mutex<BTreeMap<Id, ProxyInfo>>,
+    refused_whole: AtomicU64,
+    refused_part: AtomicU64,
+}
+
+/// All data planes in numbers.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    pub(crate) connected: usize,
+    pub(crate) known: usize,
+    /// The largest lag of a connected one.
+    pub(crate) lag_max: u64,
+    /// Connected ones that lag or reject records, those that do most of it first.
+    pub(crate) shown: Vec<Lagging>,
+    pub(crate) refused: RefusedGenerations,
+    /// Connected ones that reject the generation or records of it.
+    pub(crate) rejecting: usize,
+}
+
+/// A data plane that lags or rejects records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lagging {
+    pub(crate) id: Id,
+    pub(crate) lag: u64,
+    pub(crate) rejected: usize,
+}
+
+/// Generations that were refused, since the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RefusedGenerations {
+    pub(crate) whole: u64,
+    pub(crate) part: u64,
+}
 
 impl Proxies {
+    /// Numbers, and the first data planes that lag or reject records.
+    pub(crate) fn summary(&self, newest: u64) -> Summary {
+        let (known, connected): (usize, Vec<(Lagging, bool)>) = {
+            let all = self.lock();
+            let connected = all.values().filter(|proxy| proxy.is_connected).map(|proxy| {
+                let rejected = proxy.report.rejected;
+                let lagging = Lagging { id: proxy.node.id, lag: proxy.lag(newest), rejected };
+                (lagging, rejected > 0 || proxy.report.refusal.is_some())
+            });
+            (all.len(), connected.collect())
+        };
+        let rejecting = connected.iter().filter(|(_, rejects)| *rejects).count();
+        let lag_max = connected.iter().map(|(proxy, _)| proxy.lag).max().unwrap_or(0);
+        let behind = |proxy: &Lagging| proxy.lag > 0 || proxy.rejected > 0;
+        let mut shown: Vec<Lagging> = connected.iter().map(|(proxy, _)| *proxy).filter(behind).collect();
+        shown.sort_unstable_by_key(|proxy| (Reverse(proxy.lag), Reverse(proxy.rejected), proxy.id));
+        shown.truncate(SHOWN_MAX);
+        let refused = RefusedGenerations {
+            whole: self.refused_whole.load(Ordering::Relaxed),
+            part: self.refused_part.load(Ordering::Relaxed),
+        };
+        Summary { connected: connected.len(), known, lag_max, shown, refused, rejecting }
+    }
+
+    /// Counts a generation that a data plane has reported on.
+    fn count(&self, report: &Report) {
+        if report.refusal.is_some() {
+            self.refused_whole.fetch_add(1, Ordering::Relaxed);
+        } else if report.rejected > 0 {
+            self.refused_part.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn list(&self) -> Vec<ProxyInfo> {
         self.lock().values().cloned().collect()
     }
@@ -74,6 +144,7 @@ impl Proxies {
             Some(known) if known.session == session => {
                 (known.sent, known.last_seen, known.protocol) = (sent, now, protocol);
                 if known.report != *report {
+                    self.count(report);
                     known.report = report.clone();
                 }
                 if known.node != *node {
@@ -81,6 +152,7 @@ impl Proxies {
                 }
             }
             _ => {
+                self.count(report);
                 let (node, report) = (node.clone(), report.clone());
                 let (is_connected, connected_at, last_seen) = (true, now, now);
                 let id = node.id;
@@ -100,7 +172,7 @@ impl Proxies {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, ProxyInfo>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

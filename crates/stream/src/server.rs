@@ -9,12 +9,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::join::JoinAuthority;
-use crate::proxies::ProxyInfo;
+use crate::proxies::{ProxyInfo, Summary};
 use crate::serve;
 use crate::shared::{Shared, StreamServerOptions};
 use crate::tls::{StreamTls, StreamTlsError};
 
-/// Sends generations to data planes. Clones are the same server.
+/// Sends generations to data planes. Clones are the same server. It is a [`MetricSource`](cardinal_base::metrics::MetricSource).
 #[derive(Clone, Debug)]
 pub struct StreamServer(Arc<Shared>);
 
@@ -68,6 +68,15 @@ impl StreamServer {
     /// a certificate is missing, for their token or for their messages.
     pub fn refused(&self) -> u64 {
         self.0.refused()
+    }
+
+    /// Bytes of messages that data planes were sent, before TLS.
+    pub fn sent_bytes(&self) -> u64 {
+        self.0.sent_bytes()
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        self.0.proxies.summary(self.newest())
     }
 
     /// Accepts data planes on this socket, until the future is dropped or `stop` is set; then connections are closed. With an

@@ -6,6 +6,7 @@ use cardinal_base::task;
 use cardinal_sync::stream::{Server, ServerError, ServerOptions, wire};
 use futures_util::Stream;
 use futures_util::stream::poll_fn;
+use prost::Message as _;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
@@ -49,6 +50,7 @@ async fn run(peer: Peer, mut requests: Streaming<wire::Request>, sender: mpsc::S
             permit = sender.reserve(), if next.is_some() => {
                 let Ok(permit) = permit else { break None };
                 if let Some(response) = next.take() {
+                    shared.sends(response.encoded_len());
                     permit.send(Ok(response));
                 }
                 note(&peer, &server);

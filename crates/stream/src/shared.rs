@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     sessions: AtomicU64,
     /// Connections and streams that were refused.
     refused: AtomicU64,
+    sent_bytes: AtomicU64,
 }
 
 /// A connection.
@@ -76,6 +77,7 @@ impl Shared {
             clock,
             sessions: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
         }
     }
 
@@ -85,6 +87,14 @@ impl Shared {
 
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn sends(&self, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn history_mut(&self) -> RwLockWriteGuard<'_, History> {

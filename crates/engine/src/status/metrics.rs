@@ -1,16 +1,16 @@
-//! The text of `/metrics`: metrics of plugins, then metrics of the engine.
+//! The text of `/metrics`: metrics of plugins, of the engine, and of other parts of the process.
 
+use cardinal_base::metrics::MetricText;
 use cardinal_sync::Incomplete;
 
 use super::pages::resident_bytes;
-use super::text::Text;
 use super::upstreams;
 use crate::node::Node;
 use crate::policy::{Event, PolicyCounts, telemetry};
 
 /// All metrics in Prometheus exposition format.
-pub(super) fn text(node: &Node) -> String {
-    let mut text = Text(node.services.shared.collect());
+pub(crate) fn text(node: &Node) -> String {
+    let mut text = MetricText(node.services.shared.collect());
     if !text.0.is_empty() && !text.0.ends_with('\n') {
         text.0.push('\n');
     }
@@ -80,6 +80,9 @@ pub(super) fn text(node: &Node) -> String {
     if let Some(log) = &node.access_log {
         text.one("access_log_dropped_total", "counter", "Access log records that were dropped.", log.dropped());
     }
+    for source in &node.metric_sources {
+        source.write(&mut text);
+    }
     if let Some(bytes) = resident_bytes() {
         text.one("process_resident_memory_bytes", "gauge", "Resident memory of the process.", bytes);
     }
@@ -87,7 +90,7 @@ pub(super) fn text(node: &Node) -> String {
 }
 
 /// Counters of policies.
-fn policies(node: &Node, text: &mut Text) {
+fn policies(node: &Node, text: &mut MetricText) {
     let counts = node.services.shared.get_or_insert(PolicyCounts::KEY, PolicyCounts::default);
     let help = "Requests and connections that an authorization policy decided about, by decision; those that shadow mode \
                 would have denied are counted as allowed, too.";
@@ -106,7 +109,7 @@ fn policies(node: &Node, text: &mut Text) {
 }
 
 /// The result of the last change of the configuration.
-fn config(node: &Node, text: &mut Text) {
+fn config(node: &Node, text: &mut MetricText) {
     let state = node.config.state();
     let help = "Whether the last reload of the configuration, or else the start, was successful.";
     text.one("config_last_reload_successful", "gauge", help, u8::from(state.successful));
@@ -123,6 +126,8 @@ fn config(node: &Node, text: &mut Text) {
         let help = "Seconds since the last known good configuration that is active was saved.";
         text.one("config_last_good_age_seconds", "gauge", help, age);
     }
+    let help = "Whether the source of the configuration could be read when it was last tried.";
+    text.one("config_source_available", "gauge", help, u8::from(state.unavailable.is_none()));
     let Incomplete { left_out, missing_secrets } = state.incomplete;
     let help = "Entities of the active configuration that are not served.";
     text.one("config_entities_left_out", "gauge", help, left_out.count());

@@ -11,7 +11,6 @@ mod paced;
 mod pages;
 mod router;
 mod server;
-mod text;
 mod tls;
 mod upstreams;
 
@@ -22,6 +21,7 @@ use tokio::net::TcpListener;
 use crate::node::Node;
 pub(crate) use digest::Digests;
 pub(crate) use form::PlainStatus;
+pub(crate) use metrics::text as metrics_text;
 pub(crate) use pages::form;
 
 /// Serves status requests until the task ends, together with its connections. With `tls`, uses the node's own

@@ -75,7 +75,9 @@ fn config(node: &Node) -> Value {
         "last_reload_successful": state.successful,
         "last_reload_at": state.at.seconds(),
         "applied_at": state.applied_at.seconds(),
+        "revision": state.revision,
         "reloads": { "success": state.reloads_succeeded, "failure": state.reloads_failed },
+        "source_unavailable": state.unavailable,
         "from_last_good": state.from_last_good,
         "last_good_saved_at": state.last_good_saved_at.map(UnixMillis::seconds),
         "last_good_age_seconds": node.config.last_good_age_seconds(),
@@ -94,11 +96,23 @@ pub(super) fn ready(node: &Node) -> Page {
         _ if node.is_draining() => Readiness::Draining,
         None => Readiness::NoConfiguration,
         Some(_) if node.is_idle && node.config.state().applied_at.0 > 0 => Readiness::Ready,
-        Some(plan) if plan.ir.is_empty() => Readiness::EmptyConfiguration,
+        Some(plan) if plan.ir.is_empty() && !node.config.accepts_empty() => Readiness::EmptyConfiguration,
         Some(_) => Readiness::Ready,
     };
-    let status = if readiness == Readiness::Ready { 200 } else { 503 };
-    Page::message(status, node.status_form.readiness(readiness))
+    let message = node.status_form.readiness(readiness);
+    let state = node.config.state();
+    match (readiness, state.unavailable, state.from_last_good) {
+        (Readiness::Ready, Some(why), _) => {
+            let warning = format!("{why}; the configuration that was applied last is served");
+            Page::json(200, &json!({ "message": message, "warning": warning }))
+        }
+        (Readiness::Ready, None, true) => {
+            let warning = "the last known good configuration is served";
+            Page::json(200, &json!({ "message": message, "warning": warning }))
+        }
+        (Readiness::Ready, None, false) => Page::message(200, message),
+        _ => Page::message(503, message),
+    }
 }
 
 pub(super) fn dns(node: &Node) -> Page {

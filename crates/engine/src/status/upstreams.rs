@@ -2,9 +2,9 @@
 
 use cardinal_balance::{AddressStatus, EjectionCounts, Group, GroupStatus, LimitStatus, MemberStatus};
 use cardinal_base::Tick;
+use cardinal_base::metrics::MetricText;
 use serde_json::{Map, Value, json};
 
-use super::text::Text;
 use crate::health::group_name;
 use crate::node::Node;
 
@@ -82,7 +82,7 @@ fn address(address: &AddressStatus, now: Tick) -> Value {
 }
 
 /// Metrics of groups that have circuit breakers or outlier detection. Other groups add nothing.
-pub(super) fn metrics(node: &Node, text: &mut Text) {
+pub(super) fn metrics(node: &Node, text: &mut MetricText) {
     let groups = groups(node);
     let ejecting: Vec<_> = groups.iter().filter_map(|(name, s)| Some((&**name, s.ejections.as_deref()?))).collect();
     if !ejecting.is_empty() {

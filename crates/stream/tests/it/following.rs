@@ -1,5 +1,6 @@
 //! What data planes serve while control planes come and go.
 
+use cardinal_base::metrics::{MetricSource as _, MetricText};
 use cardinal_ir::RecordKind;
 use cardinal_sync::stream::ProtocolVersion;
 use cardinal_testkit::{TempDir, until};
@@ -32,6 +33,21 @@ async fn three_data_planes_follow_edits_and_a_restart() {
         assert_eq!((proxy.report.rejected, &*proxy.report.rejections[0].reason), (1, "is odd"));
         assert_eq!(proxy.report.rejections[0].type_name, RecordKind::PrincipalGroup.type_name());
     }
+    let mut metrics = MetricText::default();
+    control.server.write(&mut metrics);
+    for line in [
+        "stream_generation 2",
+        "stream_data_planes_connected 3",
+        "stream_lag_generations_max 0",
+        "stream_data_planes_rejecting 3",
+        "stream_generations_rejected_total{extent=\"whole\"} 0",
+        "stream_generations_rejected_total{extent=\"part\"} 3",
+        "stream_data_plane_rejected_records{node_id=\"00000000-0000-0000-0000-000000000001\"} 1",
+        "stream_refused_total 0",
+    ] {
+        assert!(metrics.0.contains(&format!("cardinal_{line}\n")), "{line} {}", metrics.0);
+    }
+    assert!(control.server.sent_bytes() > 300, "{}", control.server.sent_bytes());
     let address = control.kill().await;
     let control = Control::start_at(address, shared(&certificate), None).await;
     control.publish(&["a", "odd"], "s2", 2);

@@ -173,6 +173,10 @@ pub struct ConfigState {
     pub incomplete: Incomplete,
     /// The problems of the last reload.
     pub problems: ProblemList,
+    /// Why the source cannot be read at the moment, if that is so.
+    pub unavailable: Option<String>,
+    /// The revision of the store that is active; `None` if the source has no revisions.
+    pub revision: Option<u64>,
     /// The first report, which is about the start, has been made.
     started: bool,
 }
@@ -183,6 +187,7 @@ pub struct ConfigState {
 pub struct ConfigStatus {
     state: Mutex<ConfigState>,
     clock: Arc<dyn Clock>,
+    accepts_empty: bool,
 }
 
 /// With the system clock.
@@ -195,7 +200,28 @@ impl Default for ConfigStatus {
 impl ConfigStatus {
     /// Without any report. The clock supplies the times of reports.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { state: Mutex::default(), clock }
+        Self { state: Mutex::default(), clock, accepts_empty: false }
+    }
+
+    /// For a source whose configuration may be empty in normal operation, such as a new database: the node is ready with it.
+    #[must_use]
+    pub fn accepting_empty(self) -> Self {
+        Self { accepts_empty: true, ..self }
+    }
+
+    /// Whether a node with an empty configuration is ready.
+    pub fn accepts_empty(&self) -> bool {
+        self.accepts_empty
+    }
+
+    /// Records the active revision of a source that has revisions.
+    pub fn set_revision(&self, revision: u64) {
+        self.lock().revision = Some(revision);
+    }
+
+    /// Records why the source cannot be read at the moment, or that it can be read.
+    pub fn set_unavailable(&self, why: Option<String>) {
+        self.lock().unavailable = why;
     }
 
     /// Records a result. The first one is about the start.

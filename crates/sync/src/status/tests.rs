@@ -43,3 +43,15 @@ fn the_age_of_the_last_known_good_configuration_is_that_of_its_file() {
     status.report(ConfigOutcome::Applied(Incomplete::default()));
     assert_eq!(status.last_good_age_seconds(), None);
 }
+
+#[test]
+fn a_source_is_available_again() {
+    let status = ConfigStatus::default();
+    assert!(!status.accepts_empty() && ConfigStatus::default().accepting_empty().accepts_empty());
+    status.set_revision(7);
+    status.set_unavailable(Some("no route to host".to_owned()));
+    status.report(ConfigOutcome::Applied(Incomplete::default()));
+    assert_eq!(status.state().unavailable.as_deref(), Some("no route to host"), "this is not about the last reload");
+    status.set_unavailable(None);
+    assert_eq!((status.state().unavailable, status.state().revision), (None, Some(7)));
+}
