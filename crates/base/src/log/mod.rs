@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::reload::Handle;
 
 pub use sink::{Destination, FLUSH_TIMEOUT, Sink, open_append};
 pub use visible::visible;
@@ -50,6 +51,11 @@ struct Log {
     json: bool,
 }
 
+/// Replaces the filter of the installed log.
+static RELOAD: OnceLock<Reload> = OnceLock::new();
+
+type Reload = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
 /// Installs the process-wide subscriber, writing to standard error.
 ///
 /// `level` is one of `trace`, `debug`, `info`, `warn`, `error`, or a filter in the syntax of `tracing_subscriber`.
@@ -62,7 +68,7 @@ pub fn install(level: &str, format: Format) -> Result<(), String> {
 /// The same, writing to a destination that standard error leads to as well: the format goes by standard error. Panics
 /// are logged as errors from then on.
 pub fn install_to(level: &str, format: Format, destination: Destination) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| format!("log level {level:?}: {error}"))?;
+    let filter = parse_filter(level)?;
     let json = format.is_json();
     let sink = Sink::start(destination, "log lines").map_err(|error| format!("the log's thread: {error}"))?;
     if LOG.set(Log { sink, json }).is_err() {
@@ -74,19 +80,44 @@ pub fn install_to(level: &str, format: Format, destination: Destination) -> Resu
         .with_writer(Queued)
         // It would write to the closed standard error, and panic.
         .log_internal_errors(false);
-    let installed = if json {
-        builder.with_ansi(false).event_format(json::Json).try_init()
+    let (installed, reload) = if json {
+        let builder = builder.with_ansi(false).event_format(json::Json).with_filter_reloading();
+        let reload = reload_by(builder.reload_handle());
+        (builder.try_init(), reload)
     } else {
         // Values come from files and from peers: they must not control the terminal.
         let fields = debug_fn(|writer, field, value| match (field.name(), format!("{value:?}")) {
             ("message", text) => write!(writer, "{}", visible(&text)),
             (name, text) => write!(writer, "{name}={}", visible(&text)),
         });
-        builder.with_ansi(stderr().is_terminal()).fmt_fields(fields.delimited(" ")).try_init()
+        let builder = builder.with_ansi(stderr().is_terminal()).fmt_fields(fields.delimited(" "));
+        let builder = builder.with_filter_reloading();
+        let reload = reload_by(builder.reload_handle());
+        (builder.try_init(), reload)
     };
     installed.map_err(|error| error.to_string())?;
+    RELOAD.get_or_init(|| reload);
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Changes which events are logged from now on: `level` has the form of that of [`install`].
+///
+/// Events that are not logged cost one load, as before. An event that is logged takes a read lock on the filter.
+///
+/// # Errors
+/// The level cannot be read, or no log is installed.
+pub fn set_level(level: &str) -> Result<(), String> {
+    let filter = parse_filter(level)?;
+    RELOAD.get().ok_or_else(|| "no log is installed".to_owned())?(filter)
+}
+
+fn parse_filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(level).map_err(|error| format!("log level {level:?}: {error}"))
+}
+
+fn reload_by<S: 'static>(handle: Handle<EnvFilter, S>) -> Reload {
+    Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
 }
 
 /// Whether a log is installed that writes JSON.

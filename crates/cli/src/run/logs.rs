@@ -8,6 +8,8 @@ use cardinal_base::log::{self, Destination, Format};
 use cardinal_engine::AccessLog;
 use cardinal_kong::Settings;
 
+use super::log_level;
+
 /// Open logs.
 #[derive(Debug)]
 pub(super) struct Logs {
@@ -23,7 +25,7 @@ impl Logs {
         // Standard error leads there too: what a library or the system writes to it is not lost.
         let destination =
             error.open(|path| Destination::open_with(path, |file| Ok(rustix::stdio::dup2_stderr(file)?)))?;
-        log::install_to(filter(&settings.log_level), format, destination).map_err(|why| anyhow!(why))?;
+        log::install_to(log_level::filter(&settings.log_level), format, destination).map_err(|why| anyhow!(why))?;
         let access = settings.access_log.as_deref().map(|path| {
             LogFile { setting: "proxy_access_log", place: access_place, path, settings }.open(AccessLog::open)
         });
@@ -83,17 +85,6 @@ impl LogFile<'_> {
     }
 }
 
-/// The filter for Kong's level. `notice` has no equivalent: messages of the node itself, and warnings.
-fn filter(level: &str) -> &'static str {
-    match level {
-        "debug" => "debug",
-        "info" => "info",
-        "warn" => "warn",
-        "error" | "crit" | "alert" | "emerg" => "error",
-        _ => "warn,cardinal_cli=info,cardinal_sync=info",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use cardinal_testkit::TempDir;
@@ -117,14 +108,5 @@ mod tests {
         let expected =
             format!("kong.conf:3: proxy_access_log: cannot open {outside} (prefix = {}): ", prefix.display());
         assert!(said.starts_with(&expected) && said.ends_with(": create the directory"), "{said}");
-    }
-
-    #[test]
-    fn every_level_of_kong_is_one_here() {
-        for (level, expected) in
-            [("debug", "debug"), ("crit", "error"), ("notice", "warn,cardinal_cli=info,cardinal_sync=info")]
-        {
-            assert_eq!(filter(level), expected);
-        }
     }
 }

@@ -13,6 +13,7 @@ mod incomplete;
 mod kept;
 mod last_good_text;
 mod listen_error;
+mod log_level;
 mod logs;
 mod node;
 mod node_id;

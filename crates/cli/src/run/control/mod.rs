@@ -27,6 +27,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 
+use super::log_level::LogLevel;
+
 pub(super) use files_api::{FilesApi, Post};
 
 use super::cluster::Publisher;
@@ -106,7 +108,8 @@ impl Control {
         }
         let serves = self.settings.role != Role::ControlPlane;
         let server = publisher.map(|publisher| publisher.server().clone());
-        let proxies = Arc::new(proxies::EngineProxies::new(engine.handle(), serves, server, &self.settings.log_level));
+        let log_level = LogLevel::new(&self.settings.log_level, Arc::clone(&self.clock));
+        let proxies = Arc::new(proxies::EngineProxies::new(engine.handle(), serves, server, log_level));
         let (dao, settings) = (self.dao.clone(), admin_settings(&self.settings, self.files.is_some()));
         let admin = match &self.files {
             Some(files) => Admin::declarative(dao, proxies, settings, Arc::clone(files) as _),

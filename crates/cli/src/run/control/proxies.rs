@@ -1,12 +1,14 @@
 //! [`EngineProxies`]: the node of this process, as the Admin API sees it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use cardinal_control::{DataPlane, Proxies};
 use cardinal_engine::{NodeHandle, SetHealthError};
 use cardinal_stream::{ProxyInfo, StreamServer};
 use cardinal_sync::stream::TargetHealth;
 use serde_json::{Map, Value, json};
+
+use crate::run::log_level::LogLevel;
 
 /// The node of this process.
 #[derive(Debug)]
@@ -16,12 +18,12 @@ pub(super) struct EngineProxies {
     serves: bool,
     /// What data planes are connected to, if they may be.
     server: Option<StreamServer>,
-    log_level: Mutex<String>,
+    log_level: Arc<LogLevel>,
 }
 
 impl EngineProxies {
-    pub(super) fn new(node: NodeHandle, serves: bool, server: Option<StreamServer>, log_level: &str) -> Self {
-        Self { node, serves, server, log_level: Mutex::new(log_level.to_owned()) }
+    pub(super) fn new(node: NodeHandle, serves: bool, server: Option<StreamServer>, log_level: Arc<LogLevel>) -> Self {
+        Self { node, serves, server, log_level }
     }
 }
 
@@ -99,10 +101,10 @@ impl Proxies for EngineProxies {
     }
 
     fn log_level(&self) -> String {
-        self.log_level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log_level.get()
     }
 
-    fn set_log_level(&self, _level: &str, _seconds: u64) -> Result<(), String> {
-        Err("the log level of a running process cannot be changed; restart it with --log-level".to_owned())
+    fn set_log_level(&self, level: &str, seconds: u64) -> Result<(), String> {
+        self.log_level.set(level, seconds)
     }
 }
