@@ -29,7 +29,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve traffic according to configuration files
+    /// Serve traffic according to configuration files, or to the entities of a store
     #[command(after_help = examples::RUN)]
     Run(RunArgs),
     /// Check configuration files, and report what differs from Kong
@@ -127,7 +127,8 @@ pub(crate) struct RunArgs {
     /// The same as --config
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Files with entities, YAML or JSON; for a directory, all .yaml, .yml and .json files in the order of their names
+    /// Files with entities, YAML or JSON; for a directory, all .yaml, .yml and .json files in the order of their names.
+    /// Without files, entities are in the store (setting database) and are written through the Admin API
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) config: Vec<PathBuf>,
     /// What the node does (setting role): keep entities and serve traffic, keep entities for data planes, or serve traffic as
@@ -136,7 +137,8 @@ pub(crate) struct RunArgs {
     pub(crate) role: Option<NodeRole>,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
-    /// Directory for state: the last known good configuration, the handover socket, the pid file. One process at a time
+    /// Directory for state: the store, the last known good configuration, the handover socket, the pid file (without files
+    /// by default /var/lib/cardinal for root, ~/.local/share/cardinal for others). One process at a time
     /// uses it; another one on the same addresses takes over
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -189,10 +191,10 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
     /// Explain by the entities of the store at this revision instead of files
-    #[arg(long, value_name = "REVISION", conflicts_with = "config")]
-    pub(crate) generation: Option<u64>,
-    /// Directory of the store
-    #[arg(long, value_name = "DIR", requires = "generation")]
+    #[arg(long, value_name = "REVISION", conflicts_with = "config", alias = "generation")]
+    pub(crate) revision: Option<u64>,
+    /// Directory of the store, with --revision (default: that of 'cardinal run')
+    #[arg(long, value_name = "DIR", requires = "revision")]
     pub(crate) data_dir: Option<PathBuf>,
     /// The request's method
     #[arg(value_name = "METHOD")]

@@ -41,7 +41,7 @@ pub(crate) fn explain(
     let site = Site::new(plugins, args.config.clone(), args.settings.clone(), env.clone());
     let refused = |refusal: Refusal| anyhow!(refusal.report());
     let preferences = site.settings().map_err(refused)?;
-    let sources = match args.generation {
+    let sources = match args.revision {
         Some(revision) => {
             let store = StoreArgs { settings: args.settings.clone(), data_dir: args.data_dir.clone() };
             vec![source_at(store, plugins, env, revision)?]
@@ -49,7 +49,7 @@ pub(crate) fn explain(
         None => site.texts(&preferences).map_err(refused)?.sources,
     };
     if sources.is_empty() {
-        bail!("no configuration: name files with --config, or a revision of the store with --generation");
+        bail!("no configuration: name files with --config, or a revision of the store with --revision");
     }
     let loaded = site.load(&preferences.settings, &sources).map_err(refused)?;
     // Filters that use the network run on it; their calls fail without a connection.

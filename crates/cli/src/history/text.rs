@@ -14,16 +14,22 @@ pub(super) fn revisions(all: &[Revision]) -> String {
     }
     let rows = all.iter().map(|revision| {
         let kinds: Vec<String> = revision.kinds.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
-        [revision.revision.to_string(), time_text(revision.at_ms), by(revision), kinds.join(", ")]
+        let (number, hash) = (revision.revision.to_string(), short(&revision.hash).to_owned());
+        [number, hash, time_text(revision.at_ms), by(revision), kinds.join(", ")]
     });
-    let head = ["REVISION", "TIME", "BY", "CHANGES"].map(str::to_owned);
+    let head = ["REVISION", "HASH", "TIME", "BY", "CHANGES"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
-    let (first, second, third) = (width(0), width(1), width(2));
-    let line = |[revision, time, by, changes]: &[String; 4]| {
-        format!("{revision:<first$}  {time:<second$}  {by:<third$}  {changes}\n")
+    let (first, second, third, fourth) = (width(0), width(1), width(2), width(3));
+    let line = |[revision, hash, time, by, changes]: &[String; 5]| {
+        format!("{revision:<first$}  {hash:<second$}  {time:<third$}  {by:<fourth$}  {changes}\n")
     };
     rows.iter().map(line).collect()
+}
+
+/// The start of a hash, which tells the revisions of a store apart.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
 }
 
 /// `anna from cli via rollback`
@@ -39,7 +45,8 @@ fn by(revision: &Revision) -> String {
 pub(super) fn revision(changes: &RevisionChanges) -> String {
     let revision = &changes.revision;
     let count = out::count(changes.entities.len(), "change");
-    let head = format!("revision {}, {}, {}, {count}\n", revision.revision, time_text(revision.at_ms), by(revision));
+    let (time, by) = (time_text(revision.at_ms), by(revision));
+    let head = format!("revision {}, {time}, {by}, {count}\nhash {}\n", revision.revision, revision.hash);
     head + &entities(&changes.entities)
 }
 

@@ -24,6 +24,9 @@ pub struct Revision {
     pub changes: u64,
     /// Number of changed documents of each kind.
     pub kinds: BTreeMap<Arc<str>, u64>,
+    /// The hash of its last change in the log, in hexadecimal. It covers all changes before, too: stores whose revision has
+    /// the same hash have the same entities and the same history.
+    pub hash: String,
 }
 
 /// A revision and its changes.
@@ -38,7 +41,7 @@ pub struct RevisionChanges {
 impl Revision {
     fn new(generation: Generation) -> Self {
         let Generation { revision, at_ms, author, changes } = generation;
-        Self { revision, at_ms, author, changes, kinds: BTreeMap::new() }
+        Self { revision, at_ms, author, changes, kinds: BTreeMap::new(), hash: String::new() }
     }
 
     /// As JSON.
@@ -46,7 +49,7 @@ impl Revision {
         let Author { name, from, via } = &self.author;
         let kinds: serde_json::Map<_, _> =
             self.kinds.iter().map(|(kind, count)| (kind.to_string(), (*count).into())).collect();
-        json!({ "revision": self.revision, "at": time_text(self.at_ms),
+        json!({ "revision": self.revision, "hash": self.hash, "at": time_text(self.at_ms),
             "author": { "name": &**name, "from": &**from, "via": &**via }, "changes": self.changes, "kinds": kinds })
     }
 }
@@ -78,6 +81,7 @@ pub async fn revisions(store: &dyn Store, before: Option<u64>, max: usize) -> Re
         };
         for change in changes.iter().filter(|change| change.revision == revision.revision) {
             *revision.kinds.entry(Arc::clone(&change.key.kind)).or_default() += 1;
+            revision.hash = change.hash.iter().map(|byte| format!("{byte:02x}")).collect();
         }
         out.push(revision);
     }
