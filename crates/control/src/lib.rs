@@ -14,12 +14,17 @@ pub mod api;
 mod cluster;
 pub mod dao;
 pub mod history;
+mod observed_store;
 mod proxies;
+mod quarantine;
 mod snapshot_store;
 mod source;
+mod trace;
 
 pub use cluster::{CONTROL_PLANE_NAME, Cluster, ClusterError};
 pub use dao::{Dao, Fault, FutureOf, Tenant};
+pub use observed_store::ObservedStore;
 pub use proxies::{DataPlane, NoProxies, Proxies};
+pub use quarantine::Quarantined;
 pub use snapshot_store::SnapshotStore;
-pub use source::{SourceState, SourceStatus, StoreSource};
+pub use source::{SourceState, SourceStatus, StoreSource, lower_documents};

@@ -70,6 +70,9 @@ pub trait Proxies: Send + Sync + std::fmt::Debug {
     /// The query is wrong: the message for the client.
     fn status(&self, query: &str) -> Result<Value, String>;
 
+    /// Metrics of the process in Prometheus exposition format.
+    fn metrics(&self) -> String;
+
     /// Health of the targets of an upstream, by the name of the upstream: for each `host:port` an entry
     /// `{target, health, data}`. `None` if no proxy serves the upstream.
     fn upstream_health(&self, upstream: &str) -> Option<Value>;
@@ -106,6 +109,10 @@ impl Proxies for NoProxies {
 
     fn status(&self, _query: &str) -> Result<Value, String> {
         Ok(serde_json::json!({}))
+    }
+
+    fn metrics(&self) -> String {
+        String::new()
     }
 
     fn upstream_health(&self, _upstream: &str) -> Option<Value> {

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cardinal_base::Clock;
-use cardinal_ir::{Diagnostic, Id, Ir, NodeSettings, Severity};
+use cardinal_base::metrics::{Histogram, MetricSource, MetricText};
+use cardinal_ir::{Diagnostic, Id, Ir, NodeSettings, Secrets, Severity};
 use cardinal_kong::{Edit, Entity, Lowered, Registry, Settings, Snapshot};
-use cardinal_store::{Key, Store, StoreError};
+use cardinal_store::{Change, Document, Key, Store, StoreError};
 use cardinal_sync::stream::TargetHealth;
-use cardinal_sync::{Ack, Backoff, ConfigSource, Next, Update};
+use cardinal_sync::{Ack, Backoff, ConfigSource, ConfigStatus, Next, Update};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 
 use crate::dao::{health, members};
+use crate::quarantine::{Quarantine, Quarantined};
 
 /// Changes that come within this time after another one become one update.
 const COALESCING: Duration = Duration::from_millis(5);
@@ -39,6 +41,8 @@ pub struct StoreSource {
     pending: Option<Arc<Ir>>,
     retry: Backoff,
     status: Arc<SourceStatus>,
+    /// Shows the revision that is served.
+    config: Option<Arc<ConfigStatus>>,
     /// What was left out of the last update, and is in the log.
     left_out: Vec<Diagnostic>,
     /// This node, and what takes what operators say about targets on other ones.
@@ -46,9 +50,14 @@ pub struct StoreSource {
 }
 
 /// What a [`StoreSource`] reports.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SourceStatus {
     state: std::sync::Mutex<SourceState>,
+    /// Microseconds that lowering took, for each update.
+    lowering_times: Histogram,
+    /// Changes of the store that became one update.
+    changes: Histogram,
+    revisions: watch::Receiver<u64>,
 }
 
 /// The state of a [`StoreSource`].
@@ -60,18 +69,57 @@ pub struct SourceState {
     pub diagnostics: Vec<Diagnostic>,
     /// Those that were found while entities were lowered.
     lowering: Vec<Diagnostic>,
+    quarantine: Quarantine,
     /// Why the store cannot be read at the moment.
     pub unavailable: Option<String>,
 }
 
 impl SourceStatus {
+    fn new(revisions: watch::Receiver<u64>) -> Self {
+        let (lowering_times, changes) = (Histogram::of_durations(), Histogram::of_counts());
+        Self { state: std::sync::Mutex::default(), lowering_times, changes, revisions }
+    }
+
     /// The state.
     pub fn get(&self) -> SourceState {
         self.lock().clone()
     }
 
+    /// The revision of the store that is served.
+    pub fn revision(&self) -> u64 {
+        self.lock().revision
+    }
+
+    /// The entities that are not served, by kind and id.
+    pub fn quarantine(&self) -> Vec<Quarantined> {
+        self.lock().quarantine.list()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, SourceState> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl MetricSource for SourceStatus {
+    fn write(&self, text: &mut MetricText) {
+        let (revision, kinds) = {
+            let state = self.lock();
+            (state.revision, state.quarantine.kinds())
+        };
+        text.one("store_revision_served", "gauge", "The revision of the database that is served.", revision);
+        let lag = self.revisions.borrow().saturating_sub(revision);
+        text.one("store_revision_lag", "gauge", "Revisions of the database that are not served yet.", lag);
+        let name = "config_lowering_duration_seconds";
+        text.head(name, "histogram", "Time to convert changed entities of the database into records, by update.");
+        text.histogram(name, &[], &self.lowering_times);
+        let name = "config_update_changes";
+        text.head(name, "histogram", "Changes of the database that became one update of the configuration.");
+        text.histogram(name, &[], &self.changes);
+        let help = "Entities of the database that are valid and cannot be served, by kind.";
+        text.head("quarantined_entities", "gauge", help);
+        for (kind, count) in kinds {
+            text.line("quarantined_entities", &[("kind", &*kind)], count);
+        }
     }
 }
 
@@ -121,7 +169,11 @@ impl StoreSource {
     ) -> Result<(Self, Update), StoreError> {
         let mut revisions = store.watch();
         revisions.mark_unchanged();
-        let (revision, lowered, members) = load(&*store, &registry, &settings).await?;
+        let status = Arc::new(SourceStatus::new(store.watch()));
+        let (revision, documents) = store.snapshot().await?;
+        let start = clock.tick();
+        let (lowered, members) = lower_all(documents, &registry, &settings);
+        status.lowering_times.observe(clock.tick().0.saturating_sub(start.0));
         let generation = Arc::new(lowered.ir().clone());
         let update = Update::first(Arc::clone(&generation), Arc::clone(&node)).with_secrets(lowered.secrets().clone());
         let source = Self {
@@ -137,7 +189,8 @@ impl StoreSource {
             served: Arc::default(),
             pending: Some(generation),
             retry: Backoff::default(),
-            status: Arc::default(),
+            status,
+            config: None,
             left_out: Vec::new(),
             health: None,
         };
@@ -153,6 +206,12 @@ impl StoreSource {
     /// What the source reports.
     pub fn status(&self) -> &Arc<SourceStatus> {
         &self.status
+    }
+
+    /// Shows the revision that is served there, too.
+    #[must_use]
+    pub fn showing_revision(self, config: Arc<ConfigStatus>) -> Self {
+        Self { config: Some(config), ..self }
     }
 
     /// The revision of the store that the last update has.
@@ -197,53 +256,39 @@ impl StoreSource {
 
     /// Lowers what changed since the last time; `None` if nothing that is served did.
     async fn catch_up(&mut self) -> Result<Option<Update>, StoreError> {
-        let mut changed = false;
+        let (mut count, mut lowering) = (0, 0);
         loop {
             let changes = match self.store.changes(self.revision, CHANGES_MAX).await {
                 Ok(changes) => changes,
                 // The log does not reach back that far.
                 Err(StoreError::TooLarge(_)) => {
-                    let (revision, lowered, members) = load(&*self.store, &self.registry, &self.settings).await?;
-                    (self.revision, self.lowered, self.members) = (revision, lowered, members);
-                    changed = true;
+                    let (revision, documents) = self.store.snapshot().await?;
+                    let start = self.clock.tick();
+                    count += revision.saturating_sub(self.revision);
+                    (self.lowered, self.members) = lower_all(documents, &self.registry, &self.settings);
+                    self.revision = revision;
+                    lowering += self.clock.tick().0.saturating_sub(start.0);
                     break;
                 }
                 Err(error) => return Err(error),
             };
             let Some(last) = changes.last().map(|change| change.revision) else { break };
-            let mut edits = Vec::with_capacity(changes.len());
-            let mut moved = BTreeSet::new();
-            for change in changes {
-                if &*change.key.kind == members::KIND {
-                    let (value, is_member) = match (&change.new, &change.old) {
-                        (Some(new), _) => (new, true),
-                        (None, Some(old)) => (old, false),
-                        (None, None) => continue,
-                    };
-                    moved.extend(self.members.change(value, is_member));
-                } else if &*change.key.kind == health::KIND {
-                    self.tell_health(change.new.as_ref());
-                } else if let (Some(kind), Ok(id)) = (self.registry.kind(&change.key.kind), change.key.id.parse()) {
-                    edits.push(match change.new {
-                        Some(Value::Object(fields)) => {
-                            Edit::Put(kind.name, entity(&self.registry, kind.name, id, fields))
-                        }
-                        _ => Edit::Remove(kind.name, id),
-                    });
-                }
-            }
-            edits.extend(moved.into_iter().map(|consumer| Edit::Groups(consumer, self.members.of(&consumer))));
+            count += changes.len() as u64;
+            let start = self.clock.tick();
+            let edits = self.edits(changes);
             self.lowered.edit(edits);
             self.revision = last;
-            changed = true;
+            lowering += self.clock.tick().0.saturating_sub(start.0);
         }
-        if !changed {
+        if count == 0 {
             return Ok(None);
         }
+        self.status.lowering_times.observe(lowering);
+        self.status.changes.observe(count);
         let update = Update::between(&self.served, self.lowered.ir()).with_secrets(self.lowered.secrets().clone());
         // An entity that cannot be served changes no record, and is to be reported nevertheless.
         if update.delta().is_empty() && self.lowered.diagnostics().eq(self.status.lock().lowering.iter()) {
-            self.status.lock().revision = self.revision;
+            self.serves_revision();
             return Ok(None);
         }
         self.pending = Some(Arc::clone(update.generation()));
@@ -258,9 +303,41 @@ impl StoreSource {
         }
     }
 
+    /// Changes of documents as edits of entities.
+    fn edits(&mut self, changes: Vec<Change>) -> Vec<Edit> {
+        let mut edits = Vec::with_capacity(changes.len());
+        let mut moved = BTreeSet::new();
+        for change in changes {
+            if &*change.key.kind == members::KIND {
+                let (value, is_member) = match (&change.new, &change.old) {
+                    (Some(new), _) => (new, true),
+                    (None, Some(old)) => (old, false),
+                    (None, None) => continue,
+                };
+                moved.extend(self.members.change(value, is_member));
+            } else if &*change.key.kind == health::KIND {
+                self.tell_health(change.new.as_ref());
+            } else if let (Some(kind), Ok(id)) = (self.registry.kind(&change.key.kind), change.key.id.parse()) {
+                edits.push(match change.new {
+                    Some(Value::Object(fields)) => Edit::Put(kind.name, entity(&self.registry, kind.name, id, fields)),
+                    _ => Edit::Remove(kind.name, id),
+                });
+            }
+        }
+        edits.extend(moved.into_iter().map(|consumer| Edit::Groups(consumer, self.members.of(&consumer))));
+        edits
+    }
+
+    fn serves_revision(&self) {
+        self.status.lock().revision = self.revision;
+        if let Some(config) = &self.config {
+            config.set_revision(self.revision);
+        }
+    }
+
     fn report(&self) {
+        self.serves_revision();
         let mut state = self.status.lock();
-        state.revision = self.revision;
         state.lowering = self.lowered.diagnostics().cloned().collect();
         state.diagnostics = state.lowering.clone();
     }
@@ -292,6 +369,9 @@ impl ConfigSource for StoreSource {
         let found = self.status.get();
         let found = found.lowering.iter().chain(ack.errors()).filter(|found| found.severity == Severity::Error);
         let found: Vec<Diagnostic> = found.cloned().collect();
+        if ack.is_applied() {
+            self.status.lock().quarantine.update(&found, self.clock.unix(), self.revision);
+        }
         // A change of something else does not tell the same again.
         for error in found.iter().filter(|error| !self.left_out.contains(error)) {
             tracing::error!("left out: {error}");
@@ -301,15 +381,20 @@ impl ConfigSource for StoreSource {
 }
 
 /// All entities, lowered.
-async fn load(
-    store: &dyn Store,
-    registry: &Arc<Registry>,
-    settings: &Arc<Settings>,
-) -> Result<(u64, Lowered, Members), StoreError> {
-    let (revision, documents) = store.snapshot().await?;
+fn lower_all(documents: Vec<Document>, registry: &Arc<Registry>, settings: &Arc<Settings>) -> (Lowered, Members) {
     let (snapshot, members) =
         snapshot_of(registry, documents.into_iter().map(|document| (document.key, document.value)));
-    Ok((revision, Lowered::new(snapshot, Arc::clone(registry), Arc::clone(settings)), members))
+    (Lowered::new(snapshot, Arc::clone(registry), Arc::clone(settings)), members)
+}
+
+/// What a node would serve of these documents, with errors about entities that it would not serve.
+pub fn lower_documents(
+    registry: &Registry,
+    settings: &Settings,
+    documents: Vec<Document>,
+) -> (Ir, Secrets, Vec<Diagnostic>) {
+    let values = documents.into_iter().map(|document| (document.key, document.value));
+    cardinal_kong::lower_owned(snapshot_of(registry, values).0, registry, settings)
 }
 
 /// Documents as a configuration.

@@ -75,6 +75,11 @@ async fn history_says_who_changed_what() {
 
     let history = value(&data, &["history", "--limit", "2"]);
     assert_eq!(history[0]["kinds"], json!({"consumers": 1, "keyauth_credentials": 1}));
+    // The hash of the newest revision is the one that is to be kept for later verification.
+    assert_eq!(history[0]["hash"], value(&data, &["audit", "verify"])["hash"]);
+    assert_ne!(history[0]["hash"], history[1]["hash"]);
+    let shown = text(&data, &["show", "7"]);
+    assert!(shown.contains(&format!("\nhash {}\n", history[0]["hash"].as_str().unwrap())), "{shown}");
     assert_eq!(history[0]["author"], json!({"name": "", "from": "127.0.0.1", "via": "admin-api"}));
     assert_eq!((&history[1]["revision"], history.as_array().unwrap().len()), (&json!(6), 2));
     assert!(text(&data, &["history", "--before", "3"]).contains("from 127.0.0.1 via admin-api  routes: 1\n"));
@@ -97,7 +102,7 @@ async fn history_says_who_changed_what() {
     let compared = value(&data, &["diff", "6"]);
     assert_eq!((&compared["to"], &compared["routes"]), (&json!(7), &json!([])));
     assert!(text(&data, &["diff", "3", "3"]).contains("nothing differs"));
-    let question = ["GET", "http://a.test/orders", "--generation"];
+    let question = ["GET", "http://a.test/orders", "--revision"];
     let explained = |revision: &str| text(&data, &[&["explain"], &question[..], &[revision]].concat());
     assert!(explained("5").contains("key-auth") && !explained("4").contains("key-auth"), "{}", explained("5"));
     node.stop().await;
@@ -108,15 +113,15 @@ async fn the_same_is_an_api() {
     let (data, echo) = (TempDir::new("history"), EchoServer::start("backend").await);
     let node = Node::start(&data, &[]);
     orders(&node, &echo).await;
-    let (status, page) = node.send("GET", "/cardinal/v1/generations?size=2", Value::Null).await;
+    let (status, page) = node.send("GET", "/cardinal/v1/revisions?size=2", Value::Null).await;
     assert_eq!((status, &page["data"][1]["kinds"]), (200, &json!({"keyauth_credentials": 1})));
-    assert_eq!(page["next"], "/cardinal/v1/generations?before=4&size=2");
-    let (_, shown) = node.send("GET", "/cardinal/v1/generations/4", Value::Null).await;
+    assert_eq!(page["next"], "/cardinal/v1/revisions?before=4&size=2");
+    let (_, shown) = node.send("GET", "/cardinal/v1/revisions/4", Value::Null).await;
     assert!(!shown.to_string().contains("secret-of-anna"), "{shown}");
-    let (_, compared) = node.send("GET", "/cardinal/v1/generations/4/diff/5", Value::Null).await;
+    let (_, compared) = node.send("GET", "/cardinal/v1/revisions/4/diff/5", Value::Null).await;
     assert_eq!(compared["routes"][0]["plugins"], json!([{"name": "key-auth (of the route)", "action": "added"}]));
     node.serves("/orders", "", 401).await;
-    let (status, done) = node.send("POST", "/cardinal/v1/generations/4/rollback", Value::Null).await;
+    let (status, done) = node.send("POST", "/cardinal/v1/revisions/4/rollback", Value::Null).await;
     assert_eq!((status, &done["revision"]), (200, &json!(6)));
     node.serves("/orders", "", 200).await;
     let writes = json!([
@@ -129,9 +134,9 @@ async fn the_same_is_an_api() {
     assert_eq!((status, &done["revision"], &done["entities"][3]), (200, &json!(7), &Value::Null), "{done}");
     node.serves("/bills", "", 200).await;
     assert_eq!(node.proxied("/orders", "").await, 404);
-    assert_eq!(node.send("GET", "/cardinal/v1/generations/70", Value::Null).await.0, 404);
-    assert_eq!(node.send("GET", "/cardinal/v1/generations/x", Value::Null).await.0, 404);
-    assert_eq!(node.send("POST", "/cardinal/v1/generations", json!({})).await.0, 405);
+    assert_eq!(node.send("GET", "/cardinal/v1/revisions/70", Value::Null).await.0, 404);
+    assert_eq!(node.send("GET", "/cardinal/v1/revisions/x", Value::Null).await.0, 404);
+    assert_eq!(node.send("POST", "/cardinal/v1/revisions", json!({})).await.0, 405);
     node.stop().await;
 }
 

@@ -13,6 +13,7 @@ mod history;
 mod last_good;
 mod logs;
 mod manual;
+mod observability;
 mod plugins;
 mod process;
 mod reload;

@@ -19,6 +19,8 @@ uses and this version does not have.
 pub(super) const RUN: &str = "\
 Examples:
   cardinal run --config kong.yaml
+  cardinal run                         entities in the store, written through
+                                       the Admin API on port 8001
   cardinal run --config /etc/cardinal/conf.d -C /etc/kong/kong.conf \\
     --data-dir /var/lib/cardinal
   cardinal run --config kong.yaml \\
@@ -58,7 +60,7 @@ Examples:
   cardinal explain --config kong.yaml POST https://a.example/orders \\
     -H 'apikey: k' --client-ip 203.0.113.9
   cardinal explain --config kong.yaml --requests requests.jsonl --output json
-  cardinal explain --generation 12 GET http://a.example/orders
+  cardinal explain --revision 12 GET http://a.example/orders
 
 The decision is made by the code that serves traffic; no connection is opened.
 A line of a file of requests is a JSON object; only 'url' is required:
@@ -91,6 +93,7 @@ Examples:
 pub(super) const STORE: &str = "\
 Examples:
   cardinal store status
+  cardinal store quarantine          entities that cannot be served
   cardinal store export --out kong.yaml
   cardinal store import kong.yaml --dry-run
   cardinal store backup /backup/store.db
@@ -98,6 +101,15 @@ Examples:
 The store is that of 'cardinal run' without files: SQLite in the data
 directory, or PostgreSQL (settings database, pg_host, ...). All commands but
 'restore' work while nodes use it.";
+
+pub(super) const QUARANTINE: &str = "\
+Examples:
+  cardinal store quarantine
+  cardinal store quarantine --output json | jq -r '.[].id'
+
+The entities are examined as this machine would serve them. What a running
+node does not serve, and since when, is at /cardinal/v1/quarantine of its
+Admin API.";
 
 pub(super) const EXPORT: &str = "\
 Examples:

@@ -20,6 +20,9 @@ pub(crate) struct StoreArgs {
 pub(crate) enum StoreCommand {
     /// Show where the store is and what it has
     Status(StatusArgs),
+    /// List the entities that are valid and cannot be served, with the reason
+    #[command(after_help = examples::QUARANTINE)]
+    Quarantine(StatusArgs),
     /// Create the store, or bring its schema to the version of this program
     Migrate(StoreArgs),
     /// Write all entities as a declarative file

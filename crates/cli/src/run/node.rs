@@ -135,7 +135,11 @@ impl Node {
         let inherited = data_dir.as_deref().map(|dir| handover::inherit(dir, &takeover)).transpose()?;
         let (inherited, predecessor) = inherited.unwrap_or_default();
         let config_status = Some(Arc::clone(source.status()));
-        let engine_options = EngineOptions { inherited, config_status, ..engine_options };
+        let metric_sources = match &plane {
+            Plane::Control(control) => control.metric_sources(source.publisher()),
+            Plane::None | Plane::Data(_) => Vec::new(),
+        };
+        let engine_options = EngineOptions { inherited, config_status, metric_sources, ..engine_options };
         let (engine, applied) =
             Engine::start(Configuration::from(served), engine_options).map_err(|error| match error {
                 EngineError::Refused(found) => source.refusal_of_first(found),

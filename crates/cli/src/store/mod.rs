@@ -4,6 +4,7 @@ mod backup;
 mod export;
 mod import;
 mod open;
+mod quarantine;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ type Env = BTreeMap<String, String>;
 pub(crate) fn run(command: StoreCommand, plugins: Plugins, env: Env) -> Result<ExitCode> {
     match command {
         StoreCommand::Status(args) => status(args, plugins, env),
+        StoreCommand::Quarantine(args) => quarantine::quarantine(args, plugins, env),
         StoreCommand::Migrate(args) => migrate(args, plugins, env),
         StoreCommand::Export(args) => export::export(args, plugins, env),
         StoreCommand::Import(args) => import::import(args, plugins, env),

@@ -6,9 +6,12 @@ use cardinal_kong::Settings;
 
 use crate::dao::{Dao, Fault, Tenant};
 use crate::proxies::Proxies;
+use crate::source::SourceStatus;
 
 use super::call::{Call, Parts};
+use super::information::route_patterns;
 use super::message::{AdminSettings, Declarative, Request, Response};
+use super::metrics::AdminMetrics;
 use super::{body, browser, form, path};
 
 /// The Admin API.
@@ -28,7 +31,7 @@ impl Admin {
 
     /// The API over a store.
     pub fn new(dao: Dao, proxies: Arc<dyn Proxies>, settings: AdminSettings) -> Self {
-        Self(Arc::new(Parts { dao, proxies, settings, lowering: Arc::default(), declarative: None }))
+        Self(Arc::new(Parts::new(dao, proxies, settings)))
     }
 
     /// The settings that the node lowers entities with; otherwise the default ones. Call it before the API is cloned.
@@ -40,6 +43,29 @@ impl Admin {
         self
     }
 
+    /// Counts requests here, for the metrics of the process. Call it before the API is cloned.
+    #[must_use]
+    pub fn measured_by(mut self, metrics: Arc<AdminMetrics>) -> Self {
+        if let Some(parts) = Arc::get_mut(&mut self.0) {
+            parts.metrics = metrics;
+        }
+        self
+    }
+
+    /// Shows the entities that this source leaves out, below `/cardinal/v1/quarantine`. Call it before the API is cloned.
+    #[must_use]
+    pub fn served_by(mut self, source: Arc<SourceStatus>) -> Self {
+        if let Some(parts) = Arc::get_mut(&mut self.0) {
+            parts.source = Some(source);
+        }
+        self
+    }
+
+    /// What counts requests.
+    pub(super) fn metrics(&self) -> &AdminMetrics {
+        &self.0.metrics
+    }
+
     /// The API of a node without a database, where `dao` has the entities of the configuration.
     pub fn declarative(
         dao: Dao,
@@ -47,14 +73,17 @@ impl Admin {
         settings: AdminSettings,
         declarative: Arc<dyn Declarative>,
     ) -> Self {
-        Self(Arc::new(Parts { dao, proxies, settings, lowering: Arc::default(), declarative: Some(declarative) }))
+        Self(Arc::new(Parts { declarative: Some(declarative), ..Parts::new(dao, proxies, settings) }))
     }
 
     /// Answers a request. A response to HEAD has a body, which is not to be sent.
     pub async fn answer(&self, request: &Request) -> Response {
         let origins = &self.0.settings.origins;
         let mut response = match browser::refusal(request, origins) {
-            Some(fault) => return fault.into(),
+            Some(refusal) => {
+                self.0.metrics.refused(refusal);
+                return refusal.fault().into();
+            }
             None => self.0.answer(request).await.unwrap_or_else(Response::from),
         };
         let origin = request.origin.clone().unwrap_or_else(|| "*".to_owned());
@@ -65,6 +94,11 @@ impl Admin {
 }
 
 impl Parts {
+    fn new(dao: Dao, proxies: Arc<dyn Proxies>, settings: AdminSettings) -> Self {
+        let metrics = Arc::new(AdminMetrics::new(route_patterns(dao.registry())));
+        Self { dao, proxies, settings, lowering: Arc::default(), declarative: None, metrics, source: None }
+    }
+
     async fn answer(&self, request: &Request) -> Result<Response, Fault> {
         let segments = path::segments(&request.path).ok_or_else(Fault::not_found)?;
         let author = cardinal_store::Author {

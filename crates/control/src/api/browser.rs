@@ -9,23 +9,53 @@ use std::net::IpAddr;
 use super::message::Request;
 use crate::dao::Fault;
 
-/// Why a request is refused as one that a foreign web page has sent.
-pub(super) fn refusal(request: &Request, origins: &[String]) -> Option<Fault> {
+/// Why a request is refused as one that a foreign web page has sent: the header that shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A page of another origin.
+    Origin,
+    /// A foreign name that resolves to the loopback address.
+    Host,
+}
+
+impl Refusal {
+    pub(super) const ALL: [Self; 2] = [Self::Origin, Self::Host];
+
+    /// For metrics.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Host => "host",
+        }
+    }
+
+    pub(super) fn fault(self) -> Fault {
+        let message = match self {
+            Self::Origin => "requests from web pages of this origin are not allowed",
+            Self::Host => {
+                "requests over the loopback interface must name localhost, an address or the host of admin_gui_url in the \
+                 Host header"
+            }
+        };
+        Fault::message(403, message)
+    }
+}
+
+/// Whether a request is refused as one that a foreign web page has sent.
+pub(super) fn refusal(request: &Request, origins: &[String]) -> Option<Refusal> {
     if let Some(origin) = &request.origin
         && !origins.contains(origin)
         && !is_local_origin(origin)
         && !is_same_origin(origin, request.host.as_deref())
     {
-        return Some(Fault::message(403, "requests from web pages of this origin are not allowed"));
+        return Some(Refusal::Origin);
     }
     // DNS rebinding: a foreign name that resolves to the loopback address.
     let host = request.host.as_deref().map(host_of);
     let is_configured =
         |host: &str| origins.iter().filter_map(|origin| authority_of(origin)).any(|a| host_of(a) == host);
     if request.is_local && host.is_some_and(|host| !is_local_name(host) && !is_configured(host)) {
-        let message = "requests over the loopback interface must name localhost, an address or the host of admin_gui_url in \
-                       the Host header";
-        return Some(Fault::message(403, message));
+        return Some(Refusal::Host);
     }
     None
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::dao::{Dao, Fields, Tenant};
 use crate::proxies::Proxies;
+use crate::source::SourceStatus;
 
 use super::message::{AdminSettings, Declarative, Request};
+use super::metrics::AdminMetrics;
 
 /// What the API works with.
 #[derive(Debug)]
@@ -17,6 +19,9 @@ pub(super) struct Parts {
     pub(super) lowering: Arc<cardinal_kong::Settings>,
     /// The configuration without a database.
     pub(super) declarative: Option<Arc<dyn Declarative>>,
+    pub(super) metrics: Arc<AdminMetrics>,
+    /// What follows the store on this node.
+    pub(super) source: Option<Arc<SourceStatus>>,
 }
 
 /// What an operation gets of a request.

@@ -152,7 +152,7 @@ pub(super) async fn collection(call: &Call<'_>, kind: &Kind, method: &str) -> Re
 }
 
 /// The query arguments that the link to the next page repeats.
-fn further(call: &Call<'_>) -> String {
+pub(super) fn further(call: &Call<'_>) -> String {
     let mut further = String::new();
     for name in ["tags", "size"] {
         if let Some(value) = call.query.get(name).and_then(first_text) {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::message::Response;
+use super::quarantine;
 use crate::dao::Fault;
 use crate::history;
 
@@ -15,25 +16,33 @@ const SIZE_MAX: u64 = 200;
 /// A path below `/cardinal/v1`.
 #[derive(Debug)]
 pub(super) enum Path {
-    /// `/generations`
-    Generations,
-    /// `/generations/{r}`
-    Generation(u64),
-    /// `/generations/{a}/diff/{b}`
+    /// `/revisions`
+    Revisions,
+    /// `/revisions/{r}`
+    Revision(u64),
+    /// `/revisions/{a}/diff/{b}`
     Diff(u64, u64),
-    /// `/generations/{r}/rollback`
+    /// `/revisions/{r}/rollback`
     Rollback(u64),
+    /// `/quarantine`
+    Quarantine,
     /// `/batch`
     Batch,
 }
 
 pub(super) fn find(parts: &[&str]) -> Option<Path> {
     let number = |text: &str| text.parse::<u64>().ok();
+    // The paths of clients that were written before revisions had this name.
+    let mut parts = parts.to_vec();
+    if let Some(first) = parts.first_mut().filter(|first| **first == "generations") {
+        *first = "revisions";
+    }
     Some(match *parts {
-        ["generations"] => Path::Generations,
-        ["generations", revision] => Path::Generation(number(revision)?),
-        ["generations", from, "diff", to] => Path::Diff(number(from)?, number(to)?),
-        ["generations", revision, "rollback"] => Path::Rollback(number(revision)?),
+        ["revisions"] => Path::Revisions,
+        ["revisions", revision] => Path::Revision(number(revision)?),
+        ["revisions", from, "diff", to] => Path::Diff(number(from)?, number(to)?),
+        ["revisions", revision, "rollback"] => Path::Rollback(number(revision)?),
+        ["quarantine"] => Path::Quarantine,
         ["batch"] => Path::Batch,
         _ => return None,
     })
@@ -42,7 +51,7 @@ pub(super) fn find(parts: &[&str]) -> Option<Path> {
 impl Path {
     pub(super) fn methods(&self) -> &'static [&'static str] {
         match self {
-            Self::Generations | Self::Generation(_) | Self::Diff(..) => &["GET"],
+            Self::Revisions | Self::Revision(_) | Self::Diff(..) | Self::Quarantine => &["GET"],
             Self::Rollback(_) | Self::Batch => &["POST"],
         }
     }
@@ -54,8 +63,9 @@ impl Path {
             return Err(Fault::message(405, message));
         }
         match self {
-            Self::Generations => generations(call).await,
-            Self::Generation(revision) => {
+            Self::Revisions => revisions(call).await,
+            Self::Quarantine => quarantine::answer(call).await,
+            Self::Revision(revision) => {
                 history::revision_changes(dao, *revision, false).await.map(|found| Response::ok(found.to_json()))
             }
             Self::Diff(from, to) => {
@@ -72,7 +82,7 @@ impl Path {
     }
 }
 
-async fn generations(call: &Call<'_>) -> Result<Response, Fault> {
+async fn revisions(call: &Call<'_>) -> Result<Response, Fault> {
     let number = |name: &str| {
         let Some(value) = call.query.get(name) else { return Ok(None) };
         let parsed = value.as_str().and_then(|text| text.parse::<u64>().ok());
@@ -87,11 +97,11 @@ async fn generations(call: &Call<'_>) -> Result<Response, Fault> {
     let next = found.last().filter(|last| found.len() == size && last.revision > 1).map(|last| last.revision);
     let data: Vec<Value> = found.iter().map(history::Revision::to_json).collect();
     Ok(Response::ok(
-        json!({ "data": data, "next": next.map(|revision| format!("/cardinal/v1/generations?before={revision}&size={size}")) }),
+        json!({ "data": data, "next": next.map(|revision| format!("/cardinal/v1/revisions?before={revision}&size={size}")) }),
     ))
 }
 
-/// Many writes as one generation: all of them or none.
+/// Many writes as one revision: all of them or none.
 async fn batch(call: &Call<'_>) -> Result<Response, Fault> {
     let writes: Vec<Value> = match serde_json::from_slice(&call.request.body) {
         Ok(Value::Array(writes)) => writes,
@@ -155,12 +165,14 @@ mod tests {
         };
         let admin = Admin::declarative(dao, Arc::new(NoProxies), settings, Arc::new(Files));
         for (method, path, status) in [
+            ("GET", "revisions", 200),
             ("GET", "generations", 200),
-            ("POST", "generations/0/rollback", 405),
+            ("GET", "quarantine", 404),
+            ("POST", "revisions/0/rollback", 405),
             ("POST", "batch", 405),
-            ("GET", "generations?size=0", 400),
-            ("GET", "generations?before=x", 400),
-            ("GET", "generations/1/diff", 404),
+            ("GET", "revisions?size=0", 400),
+            ("GET", "revisions?before=x", 400),
+            ("GET", "revisions/1/diff", 404),
         ] {
             let (path, query) = path.split_once('?').unwrap_or((path, ""));
             let request = Request {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cardinal_kong::Registry;
 use cardinal_kong::entities::Kind;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +12,23 @@ use super::message::Response;
 use crate::DataPlane;
 use crate::dao::{Fault, Listing, Tags};
 
+/// Paths that `GET /endpoints` does not list, because Kong has no such paths.
+const MORE: &[&str] = &[
+    "/metrics",
+    "/consumer_groups/{consumer_groups}/consumers",
+    "/consumer_groups/{consumer_groups}/consumers/{consumers}",
+    "/consumers/{consumers}/consumer_groups",
+    "/consumers/{consumers}/consumer_groups/{consumer_groups}",
+    "/cardinal/v1/batch",
+    "/cardinal/v1/quarantine",
+    "/cardinal/v1/revisions",
+    "/cardinal/v1/revisions/{revision}",
+    "/cardinal/v1/revisions/{revision}/diff/{revision}",
+    "/cardinal/v1/revisions/{revision}/rollback",
+];
+/// The type of metrics, as Kong has it.
+const METRICS_TYPE: &str = "text/plain; charset=UTF-8";
+
 /// A path about the node.
 #[derive(Debug)]
 pub(super) enum Page<'p> {
@@ -18,6 +36,8 @@ pub(super) enum Page<'p> {
     Root,
     /// `/status`
     Status,
+    /// `/metrics`
+    Metrics,
     /// `/endpoints`
     Endpoints,
     /// `/plugins/enabled`
@@ -44,6 +64,7 @@ pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Page<'p>> {
     Some(match *parts {
         [] | ["kong"] => Page::Root,
         ["status"] => Page::Status,
+        ["metrics"] => Page::Metrics,
         ["endpoints"] => Page::Endpoints,
         ["plugins", "enabled"] => Page::EnabledPlugins,
         ["plugins", "schema", name] => Page::PluginSchema(name),
@@ -71,7 +92,8 @@ impl Page<'_> {
         match self {
             Self::Root => root(call).await,
             Self::Status => status(call).await,
-            Self::Endpoints => Ok(Response::ok(json!({ "data": endpoints(call) }))),
+            Self::Metrics => Ok(Response::text(METRICS_TYPE, call.admin.proxies.metrics())),
+            Self::Endpoints => Ok(Response::ok(json!({ "data": endpoints(call.dao().registry()) }))),
             Self::EnabledPlugins => {
                 let names: Vec<&str> = call.dao().registry().plugins().map(|plugin| plugin.def.name).collect();
                 Ok(Response::ok(json!({ "enabled_plugins": names })))
@@ -92,7 +114,7 @@ impl Page<'_> {
             Self::Caches | Self::Cache => Ok(Response::no_content()),
             Self::DataPlanes => {
                 let shown = data_planes(call)?.iter().map(DataPlane::to_json).collect();
-                paged(call, shown, "/clustering/data-planes")
+                paged(call, shown, "/clustering/data-planes", "")
             }
             Self::ClusterStatus => {
                 let by_id = data_planes(call)?.into_iter().map(|plane| {
@@ -164,15 +186,24 @@ async fn status(call: &Call<'_>) -> Result<Response, Fault> {
                 database.insert("engine".to_owned(), store.engine.into());
                 database.insert("revision".to_owned(), store.revision.into());
             }
+            if let (Some(source), Some(database)) = (&call.admin.source, database.as_object_mut()) {
+                database.insert("revision_served".to_owned(), source.revision().into());
+            }
             fields.insert("database".to_owned(), database);
         }
     }
     Ok(Response::ok(body))
 }
 
+/// All paths of the API, with names in braces: those of `GET /endpoints`, and those that Kong does not have.
+pub fn route_patterns(registry: &Registry) -> Vec<String> {
+    let mut patterns = endpoints(registry);
+    patterns.extend(MORE.iter().map(|&pattern| pattern.to_owned()));
+    patterns
+}
+
 /// The paths of the API, with names in braces.
-fn endpoints(call: &Call<'_>) -> Vec<String> {
-    let registry = call.dao().registry();
+fn endpoints(registry: &Registry) -> Vec<String> {
     let fixed = [
         "/",
         "/cache",
@@ -247,12 +278,11 @@ async fn tags(call: &Call<'_>, tag: Option<&str>) -> Result<Response, Fault> {
             }
         }
     }
-    let path = tag.map_or_else(|| "/tags".to_owned(), |tag| format!("/tags/{tag}"));
-    paged(call, data, &path)
+    paged(call, data, &tag.map_or_else(|| "/tags".to_owned(), |tag| format!("/tags/{tag}")), "")
 }
 
 /// One page of a list in memory. The offset is an index.
-fn paged(call: &Call<'_>, data: Vec<Value>, path: &str) -> Result<Response, Fault> {
+pub(super) fn paged(call: &Call<'_>, data: Vec<Value>, path: &str, further: &str) -> Result<Response, Fault> {
     let listing = call.listing();
     let size = match &listing.size {
         None => 100,
@@ -270,5 +300,5 @@ fn paged(call: &Call<'_>, data: Vec<Value>, path: &str) -> Result<Response, Faul
     };
     let rest = data.len().saturating_sub(start);
     let offset = (rest > size).then(|| (start + size).to_string());
-    Ok(page(data.into_iter().skip(start).take(size).collect(), offset, path, ""))
+    Ok(page(data.into_iter().skip(start).take(size).collect(), offset, path, further))
 }

@@ -66,12 +66,15 @@ pub struct Request {
     pub body: Bytes,
 }
 
+const CONTENT_TYPE: &str = "content-type";
+
 /// A response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// Header fields besides those that all responses have.
+    /// Header fields besides those that all responses have. With `content-type` among them, the body is text of this type
+    /// instead of JSON.
     pub headers: Vec<(&'static str, String)>,
     /// The body; `None` for none.
     pub body: Option<Value>,
@@ -80,6 +83,21 @@ pub struct Response {
 impl Response {
     pub(super) fn ok(body: Value) -> Self {
         Self { status: 200, headers: Vec::new(), body: Some(body) }
+    }
+
+    pub(super) fn text(content_type: &'static str, text: String) -> Self {
+        let headers = vec![(CONTENT_TYPE, content_type.to_owned())];
+        Self { status: 200, headers, body: Some(Value::String(text)) }
+    }
+
+    /// The body as it is sent.
+    pub(super) fn body_text(&self) -> Option<String> {
+        match &self.body {
+            Some(Value::String(text)) if self.headers.iter().any(|(name, _)| *name == CONTENT_TYPE) => {
+                Some(text.clone())
+            }
+            body => body.as_ref().map(Value::to_string),
+        }
     }
 
     pub(super) fn created(body: Value) -> Self {

@@ -15,7 +15,9 @@ mod form;
 mod history;
 mod information;
 mod message;
+mod metrics;
 mod path;
+mod quarantine;
 mod schemas;
 mod server;
 mod targets;
@@ -25,5 +27,7 @@ mod tests;
 mod tests_of_files;
 
 pub use admin::Admin;
+pub use information::route_patterns;
 pub use message::{AdminSettings, Declarative, Request, Response};
+pub use metrics::AdminMetrics;
 pub use server::{Listener, serve};

@@ -23,6 +23,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::admin::Admin;
 use super::message::{Request, Response};
+use crate::trace::Trace;
 
 /// Connections at once; further ones wait.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -33,6 +34,7 @@ const HEADER_COUNT_MAX: usize = 100;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// After accepting failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,6 +64,8 @@ pub async fn serve(admin: Admin, listener: Listener, clock: Arc<dyn Clock>) {
         let (admin, tls, clock) = (admin.clone(), tls.clone(), Arc::clone(&clock));
         drop(task::spawn("Admin API connection", async move {
             let _place = place;
+            let counted = admin.clone();
+            let _open = counted.metrics().connected();
             if let Err(error) = connection(admin, tls, (tcp, from), clock).await {
                 tracing::debug!(%error, "a connection of the Admin API failed");
             }
@@ -127,12 +131,23 @@ async fn answer(
     clock: &dyn Clock,
 ) -> http::Response<Body> {
     let start = clock.tick();
-    let is_head = request.method() == http::Method::HEAD;
+    let (method, is_head) = (request.method().clone(), request.method() == http::Method::HEAD);
+    let route = admin.metrics().route(request.uri().path());
+    let trace = text(request.headers(), &TRACEPARENT).and_then(|value| Trace::parse(&value));
     let response = match read(admin, request, from, clock).await {
-        Ok(request) => admin.answer(&request).await,
+        Ok(request) => Trace::cover(trace, admin.answer(&request)).await,
         Err(response) => response,
     };
-    let elapsed_ms = clock.tick().0.saturating_sub(start.0) / 1_000;
+    let elapsed = clock.tick().0.saturating_sub(start.0);
+    let (method, status, elapsed_ms) = (method.as_str(), response.status, elapsed / 1_000);
+    admin.metrics().answered(method, route, status, elapsed);
+    // Not the path: it may have a credential.
+    let (route, trace) = (admin.metrics().pattern(route), trace.map(tracing::field::display));
+    if matches!(method, "GET" | "HEAD" | "OPTIONS") {
+        tracing::debug!(method, route, status, elapsed_ms, client = %from.ip(), trace_id = trace, "Admin API request");
+    } else {
+        tracing::info!(method, route, status, elapsed_ms, client = %from.ip(), trace_id = trace, "Admin API request");
+    }
     let mut out = written(response, is_head);
     let headers = out.headers_mut();
     headers.insert(HeaderName::from_static("x-kong-admin-latency"), HeaderValue::from(elapsed_ms));
@@ -190,8 +205,8 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 fn written(response: Response, is_head: bool) -> http::Response<Body> {
-    let Response { status, headers, body } = response;
-    let length = body.as_ref().map(|body| body.to_string());
+    let length = response.body_text();
+    let Response { status, headers, .. } = response;
     let mut out = http::Response::new(match &length {
         Some(text) if !is_head => Body::from(text.clone()),
         _ => Body::empty(),

@@ -21,4 +21,5 @@ pub use access::{DEFAULT_WORKSPACE, Dao, Fields, FutureOf, Tenant};
 pub use batch::BatchDone;
 pub use fault::Fault;
 pub use import::Import;
+pub(crate) use read::parse_tags;
 pub use read::{Listing, Selector, Tags};

@@ -231,6 +231,11 @@ fn tag_filter(kind: &Kind, tags: &Tags) -> Result<TagFilter, Fault> {
     if kind.schema.field("tags").is_none() {
         return Ok(TagFilter::None);
     }
+    parse_tags(text)
+}
+
+/// A filter by tags: `a,b` for all of them, `a/b` for any of them.
+pub(crate) fn parse_tags(text: &str) -> Result<TagFilter, Fault> {
     let invalid = |message: &str| Err(Fault::invalid_option("tags", message));
     let is_sound = text.chars().all(|c| !c.is_control()) && !text.starts_with([',', '/']);
     let mixed = text.contains(',') && text.contains('/');

@@ -10,11 +10,13 @@ mod tls;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use cardinal_base::{Clock, SystemClock, SystemRng};
-use cardinal_control::api::{Admin, AdminSettings};
-use cardinal_control::{Cluster, Dao, SnapshotStore, StoreSource};
+use cardinal_base::metrics::MetricSource;
+use cardinal_base::{Clock, SystemClock, SystemRng, task};
+use cardinal_control::api::{Admin, AdminMetrics, AdminSettings, route_patterns};
+use cardinal_control::{Cluster, Dao, ObservedStore, SnapshotStore, SourceStatus, StoreSource};
 use cardinal_engine::{Engine, hostname};
 use cardinal_ir::{Listener, ListenerKind, NodeSettings, Severity};
 use cardinal_kong::settings::{Role, RouterFlavor};
@@ -44,8 +46,17 @@ pub(super) struct Control {
     clock: Arc<dyn Clock>,
     /// The configuration without a database.
     files: Option<Arc<FilesApi>>,
+    /// The configuration of a database.
+    stored: Option<Stored>,
+    metrics: Arc<AdminMetrics>,
     /// Whether sockets of the API are to be closed.
     stop: watch::Sender<bool>,
+}
+
+/// What is known of the database and of what is served of it.
+struct Stored {
+    store: Arc<ObservedStore>,
+    source: Arc<SourceStatus>,
 }
 
 /// What the source of a configuration without a database needs of the API.
@@ -67,19 +78,28 @@ impl Control {
         let runtime = runtime("admin")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let registry = Arc::new(registry);
-        let store: Arc<dyn Store> = runtime.block_on(crate::store::open(&settings, data_dir, &clock))?;
+        let store = runtime.block_on(crate::store::open(&settings, data_dir, &clock))?;
         let publisher = runtime.block_on(publisher(&mut settings, &*store, &clock))?;
-        let dao = Dao::new(Arc::clone(&store), Arc::clone(&registry), Arc::clone(&clock), SystemRng);
+        let store = Arc::new(ObservedStore::new(store, Arc::clone(&clock)));
+        let dao = Dao::new(Arc::clone(&store) as _, Arc::clone(&registry), Arc::clone(&clock), SystemRng);
+        let metrics = Arc::new(AdminMetrics::new(route_patterns(&registry)));
         let node = Arc::new(settings.node.clone());
-        let started = StoreSource::start(store, registry, Arc::new(settings.clone()), node, Arc::clone(&clock));
+        let following = Arc::clone(&store) as Arc<dyn Store>;
+        let started = StoreSource::start(following, registry, Arc::new(settings.clone()), node, Arc::clone(&clock));
         let (source, update) = runtime.block_on(started).context("cannot read the store")?;
         if update.generation().is_empty() {
             tracing::warn!("the database has no entities: every request is answered with 404");
         }
-        let source = source.telling_health(settings.node.id, health);
-        let source = ControlSource { source, status: Arc::default() };
+        let status = Arc::new(ConfigStatus::new(Arc::clone(&clock)).accepting_empty());
+        let checks = check_store(Arc::clone(&store), Arc::clone(&status), Arc::clone(&clock));
+        let inside = runtime.enter();
+        drop(task::spawn("database check", checks));
+        drop(inside);
+        let stored = Some(Stored { store, source: Arc::clone(source.status()) });
+        let source = source.telling_health(settings.node.id, health).showing_revision(Arc::clone(&status));
+        let source = ControlSource { source, status };
         let (files, stop) = (None, watch::Sender::new(false));
-        Ok((Self { runtime, dao, settings, clock, files, stop }, source, update, publisher))
+        Ok((Self { runtime, dao, settings, clock, files, stored, metrics, stop }, source, update, publisher))
     }
 
     /// For a configuration of files.
@@ -88,16 +108,28 @@ impl Control {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store = Arc::new(SnapshotStore::new(Arc::clone(&registry)));
         let (shared, posts) = FilesApi::new(Arc::clone(&store), Arc::clone(&registry));
+        let metrics = Arc::new(AdminMetrics::new(route_patterns(&registry)));
         let dao = Dao::new(store, registry, Arc::clone(&clock), SystemRng);
         let (files, stop) = (Some(Arc::clone(&shared)), watch::Sender::new(false));
         let publisher = sends_on(&settings).then(|| Publisher::new(&settings.cluster, None, Arc::clone(&clock)));
         let publisher = publisher.transpose()?;
-        Ok((Self { runtime, dao, settings, clock, files, stop }, Api { shared, posts }, publisher))
+        let control = Self { runtime, dao, settings, clock, files, stored: None, metrics, stop };
+        Ok((control, Api { shared, posts }, publisher))
     }
 
     /// The runtime that the source must be polled on.
     pub(super) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// What `/metrics` of the node shows of the control plane.
+    pub(super) fn metric_sources(&self, publisher: Option<&Publisher>) -> Vec<Arc<dyn MetricSource>> {
+        let mut sources: Vec<Arc<dyn MetricSource>> = vec![Arc::clone(&self.metrics) as _];
+        if let Some(Stored { store, source }) = &self.stored {
+            sources.extend([Arc::clone(store) as _, Arc::clone(source) as _]);
+        }
+        sources.extend(publisher.map(|publisher| Arc::new(publisher.server().clone()) as _));
+        sources
     }
 
     /// Serves the Admin API for the node, and its data planes. If it takes over from a process that has an address, that is waited for in the
@@ -115,13 +147,40 @@ impl Control {
             Some(files) => Admin::declarative(dao, proxies, settings, Arc::clone(files) as _),
             None => Admin::new(dao, proxies, settings),
         };
-        let admin = admin.lowering_with(Arc::new(self.settings.clone()));
+        let admin = admin.lowering_with(Arc::new(self.settings.clone())).measured_by(Arc::clone(&self.metrics));
+        let admin = match &self.stored {
+            Some(stored) => admin.served_by(Arc::clone(&stored.source)),
+            None => admin,
+        };
         self.listen(&admin, takes_over)
     }
 
     /// Closes the sockets of the API: another process serves it. Requests in progress end.
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+}
+
+/// How often the database is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Checks again and again whether the database can be reached, for readiness and metrics.
+async fn check_store(store: Arc<ObservedStore>, status: Arc<ConfigStatus>, clock: Arc<dyn Clock>) {
+    let mut is_reachable = true;
+    loop {
+        let result = store.status().await;
+        match &result {
+            Err(error) if is_reachable => {
+                tracing::error!(%error, "the database cannot be reached; the current configuration stays in use");
+            }
+            Ok(status) if !is_reachable => {
+                tracing::warn!(revision = status.revision, "the database can be reached again");
+            }
+            _ => {}
+        }
+        is_reachable = result.is_ok();
+        status.set_unavailable(result.err().map(|error| error.to_string()));
+        clock.sleep(CHECK_INTERVAL).await;
     }
 }
 
@@ -245,7 +304,7 @@ impl ConfigSource for ControlSource {
         let is_applied = ack.is_applied();
         if let Ack::Applied { generation, .. } = &ack {
             let revision = self.source.revision();
-            tracing::info!(generation, revision, "generation {generation}: revision {revision} of the database");
+            tracing::info!(revision, generation, "revision {revision} of the database is served");
         }
         self.source.ack(ack);
         self.status.report(match is_applied {

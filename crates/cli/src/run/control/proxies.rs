@@ -42,6 +42,10 @@ impl Proxies for EngineProxies {
         self.node.status(query.as_bytes())
     }
 
+    fn metrics(&self) -> String {
+        self.node.metrics()
+    }
+
     fn upstream_health(&self, upstream: &str) -> Option<Value> {
         let status = self.node.upstream(upstream)?;
         let mut targets = Map::new();
