@@ -14,6 +14,7 @@ pub mod api;
 mod cluster;
 pub mod dao;
 pub mod history;
+mod housekeeping;
 mod observed_store;
 mod proxies;
 mod quarantine;
@@ -23,6 +24,7 @@ mod trace;
 
 pub use cluster::{CONTROL_PLANE_NAME, Cluster, ClusterError};
 pub use dao::{Dao, Fault, FutureOf, Tenant};
+pub use housekeeping::{Housekeeper, Logged, Retention, Round};
 pub use observed_store::ObservedStore;
 pub use proxies::{DataPlane, NoProxies, Proxies};
 pub use quarantine::Quarantined;

@@ -198,6 +198,10 @@ impl Store for ObservedStore {
         self.store.watch()
     }
 
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.store.close()
+    }
+
     fn status(&self) -> BoxFuture<'_, Result<StoreStatus, StoreError>> {
         Box::pin(async move {
             let mut status = self.check().await?;

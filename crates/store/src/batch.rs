@@ -6,8 +6,9 @@ use crate::{Author, Document, Key, NewDocument};
 ///
 /// References and unique keys are checked for the state after all writes, so their order does not matter: a document may
 /// be written before one that it references, and two documents may exchange their names. Each document may be written
-/// once. Expectations are about the state before the batch. What the batch writes is never deleted by cascade: if it
-/// references a document that the batch deletes, the batch is refused.
+/// once; or deleted and then written, which makes a new document of the same key: those that referenced the old one are
+/// deleted with it, or forbid it. Expectations are about the state before the batch, or after that deletion. What the batch
+/// writes is never deleted by cascade: if it references a document that the batch deletes, the batch is refused.
 ///
 /// The limits of a document are constants of this crate, such as [`VALUE_BYTES_MAX`](crate::VALUE_BYTES_MAX).
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,6 @@ pub struct Committed {
     pub changed: bool,
     /// The written documents as they are stored, in the order of the writes; `None` for deletions.
     pub documents: Vec<Option<Document>>,
-    /// The documents that were deleted, those deleted by cascade included.
+    /// The documents that were deleted and not written again, those deleted by cascade included.
     pub deleted: Vec<Key>,
 }

@@ -1,12 +1,14 @@
 //! The hash chain of the change log: each entry's hash covers the entry before it, so a log that was changed, shortened or
 //! added to does not verify.
 //!
+//! The documents are compared with the log, too: a document that was changed beside the log does not verify either.
+//!
 //! An attacker who can rewrite the whole database can rewrite the chain, too. The hash of the newest entry, written down
 //! elsewhere, makes that visible.
 
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::fingerprint::{BaseDocument, Fingerprint, StoredPrint};
 use crate::store::BoxFuture;
 use crate::{Author, Key, StoreError};
 
@@ -57,6 +59,15 @@ pub trait Log: Send + Sync {
     /// the database by something else are among them.
     fn entries(&self, after: u64, max: usize) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
 
+    /// The documents when the log begins, at [`Head::oldest`].
+    fn base(&self) -> BoxFuture<'_, Result<Vec<BaseDocument>, StoreError>>;
+
+    /// The documents as they are stored now, and the revision they are at, in one consistent view. Ordered by kind and id.
+    fn stored(&self) -> BoxFuture<'_, Result<(u64, Vec<StoredPrint>), StoreError>>;
+
+    /// Identifies the content of a stored form of a document.
+    fn fingerprint(&self, key: &Key, bytes: &[u8]) -> Fingerprint;
+
     /// Removes the changes of revisions up to this one, and their generations. The newest revision stays.
     ///
     /// Gives the oldest revision that [`Store::changes`](crate::Store::changes) can be asked about afterwards.
@@ -64,91 +75,6 @@ pub trait Log: Send + Sync {
 
     /// Removes the changes that were made before this time, in milliseconds since 1970.
     fn prune_before(&self, at_ms: i64) -> BoxFuture<'_, Result<u64, StoreError>>;
-}
-
-/// A log whose chain is intact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Verified {
-    /// Number of entries.
-    pub entries: u64,
-    /// The newest revision.
-    pub revision: u64,
-    /// The oldest revision that the log reaches back to.
-    pub oldest: u64,
-    /// The hash of the newest entry.
-    pub hash: [u8; 32],
-}
-
-/// Why a log does not verify.
-#[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    /// An entry is not as it was written, or entries around it are missing or added.
-    #[error("the change log is broken at revision {revision}, position {position}: {why}")]
-    At {
-        /// The revision.
-        revision: u64,
-        /// The place in the revision.
-        position: u32,
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// The log cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Entries that are read at a time.
-const ENTRIES: usize = 1_000;
-
-/// Verifies the chain from its base to its head. Commits may go on meanwhile.
-///
-/// # Errors
-/// At the first entry that does not fit.
-pub async fn verify(log: &dyn Log) -> Result<Verified, Broken> {
-    loop {
-        let base = log.head().await?;
-        match verify_from(log, base).await {
-            // The log was shortened meanwhile.
-            Err(_) if log.head().await?.oldest != base.oldest => {}
-            result => return result,
-        }
-    }
-}
-
-async fn verify_from(log: &dyn Log, base: Head) -> Result<Verified, Broken> {
-    let (mut hash, mut at, mut count) = (base.base_hash, (base.oldest, 0), 0);
-    loop {
-        for entry in log.entries(at.0, ENTRIES).await? {
-            check_place(&entry, at, count == 0)?;
-            if entry_hash(&hash, &entry) != entry.hash {
-                return Err(broken(&entry, "the hash does not match the entry and the one before it"));
-            }
-            (hash, at) = (entry.hash, (entry.revision, entry.position));
-            count += 1;
-        }
-        let head = log.head().await?;
-        let break_here = |why| Err(Broken::At { revision: at.0, position: at.1, why });
-        if head.revision > at.0 {
-            // More was committed since the entries were read, or they are missing.
-            if log.entries(at.0, 1).await?.is_empty() {
-                return break_here("the entries after this one are missing");
-            }
-        } else if head.revision < at.0 || head.hash != hash {
-            return break_here("this is not the newest entry, by what the store says of its log");
-        } else {
-            return Ok(Verified { entries: count, revision: head.revision, oldest: base.oldest, hash });
-        }
-    }
-}
-
-fn check_place(entry: &Entry, (revision, position): (u64, u32), is_first: bool) -> Result<(), Broken> {
-    let follows = !is_first && entry.revision == revision && entry.position == position + 1;
-    let begins = entry.revision == revision + 1 && entry.position == 0;
-    if follows || begins { Ok(()) } else { Err(broken(entry, "an entry before this one is missing or was added")) }
-}
-
-fn broken(entry: &Entry, why: &'static str) -> Broken {
-    Broken::At { revision: entry.revision, position: entry.position, why }
 }
 
 /// The hash of an entry after one with the hash `before`.

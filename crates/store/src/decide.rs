@@ -65,7 +65,10 @@ pub(crate) struct Step {
 impl Decision {
     /// The result of the batch once its changes are applied.
     pub(crate) fn committed(self) -> crate::Committed {
-        let deleted = self.steps.iter().filter(|step| step.after.is_none()).map(|step| step.key.clone()).collect();
+        let written: HashSet<&Key> =
+            self.steps.iter().filter(|step| step.after.is_some()).map(|step| &step.key).collect();
+        let deleted = self.steps.iter().filter(|step| step.after.is_none() && !written.contains(&step.key));
+        let deleted = deleted.map(|step| step.key.clone()).collect();
         let changed = !self.steps.is_empty();
         crate::Committed { revision: self.revision, changed, documents: self.documents, deleted }
     }
@@ -96,9 +99,16 @@ pub(crate) async fn decide(view: &mut impl View, batch: Batch) -> Result<Decisio
     }
     let keys: Vec<Key> = batch.writes.iter().map(|write| key_of(write).clone()).collect();
     let mut before = view.stored(&keys).await?;
+    let mut deleted = HashSet::new();
     for (at, (write, key)) in batch.writes.iter().zip(&keys).enumerate() {
-        expect(write, key, before.get(key).map(|stored| stored.revision)).map_err(|violation| broken(at, violation))?;
+        // A document that is written again after its deletion does not exist for that write.
+        let found = before.get(key).filter(|_| !deleted.contains(key)).map(|stored| stored.revision);
+        expect(write, key, found).map_err(|violation| broken(at, violation))?;
+        if matches!(write, Write::Delete(..)) {
+            deleted.insert(key);
+        }
     }
+    drop(deleted);
     let puts: Vec<(usize, &NewDocument)> = puts(&batch).collect();
     let written: HashSet<&Key> = puts.iter().map(|(_, document)| &document.key).collect();
     let cascaded = cascade(view, &batch, &before, &written).await?;

@@ -17,19 +17,23 @@ mod change;
 mod decide;
 mod document;
 mod error;
+mod fingerprint;
 mod history;
 mod limits;
 mod memory;
 mod query;
+mod replay;
 mod secrets;
 mod sql;
 mod store;
+mod verify;
 
 pub use batch::{Batch, Committed, Expect, Write};
-pub use chain::{Broken, Entry, Head, Log, Verified, verify};
+pub use chain::{Entry, Head, Log};
 pub use change::{Author, Change, Generation};
 pub use document::{Document, Key, NewDocument, OnDelete, Reference, Unique};
 pub use error::{CommitError, StoreError, Violation};
+pub use fingerprint::{BaseDocument, Fingerprint, StoredPrint};
 pub use history::{Changed, PastDocument, Since, changed_since, documents_at};
 pub use limits::{
     AUTHOR_BYTES_MAX, BATCH_BYTES_MAX, DEPTH_MAX, ID_BYTES_MAX, LIST_MAX, NAME_BYTES_MAX, TAG_BYTES_MAX,
@@ -37,6 +41,8 @@ pub use limits::{
 };
 pub use memory::MemoryStore;
 pub use query::{Page, Query, TagFilter};
-pub use secrets::{KeyEncryptionKey, KeySource};
+pub use replay::Tampered;
+pub use secrets::{KeyEncryptionKey, KeySource, StoreKey};
 pub use sql::{PostgresOptions, SqlStore, SqliteOptions};
-pub use store::{BoxFuture, Store, StoreStatus};
+pub use store::{BoxFuture, Lead, Store, StoreStatus};
+pub use verify::{Broken, Verified, verify};

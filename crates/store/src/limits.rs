@@ -36,19 +36,19 @@ pub(crate) fn check(batch: &Batch) -> Result<(), CommitError> {
     for (what, text) in [("name", &batch.author.name), ("address", &batch.author.from), ("source", &batch.author.via)] {
         length(&format!("the author's {what}"), text, AUTHOR_BYTES_MAX)?;
     }
-    let (mut seen, mut bytes) = (HashSet::new(), 0);
+    let (mut written, mut deleted, mut bytes) = (HashSet::new(), HashSet::new(), 0);
     for (at, write) in batch.writes.iter().enumerate() {
-        let key = match write {
+        let (key, is_first) = match write {
             Write::Put(document, _) => {
                 bytes += check_document(document)?;
-                &document.key
+                (&document.key, written.insert(&document.key))
             }
             Write::Delete(key, _) => {
                 check_key(key)?;
-                key
+                (key, !written.contains(key) && deleted.insert(key))
             }
         };
-        if !seen.insert(key) {
+        if !is_first {
             return Err(CommitError::Violation { at, violation: Violation::Repeated { key: key.clone() } });
         }
     }

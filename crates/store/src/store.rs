@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -52,6 +53,48 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Its state. An error means that it cannot be reached.
     fn status(&self) -> BoxFuture<'_, Result<StoreStatus, StoreError>>;
+
+    /// Makes this process the leader of those that use the store, for work that one of them is to do; `None` if another one
+    /// is, or if there is no such work.
+    fn try_lead(&self) -> BoxFuture<'_, Result<Option<Box<dyn Lead>>, StoreError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Ends its work before the process ends: what is on disk is complete afterwards. It fails from then on.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// The lead among the processes that use a store. Dropping it gives it up.
+pub trait Lead: Send + Sync {
+    /// Whether it is still held: it is lost with the connection to a database.
+    fn is_held(&mut self) -> BoxFuture<'_, bool>;
+}
+
+/// The lead within a process.
+#[derive(Debug, Default)]
+pub(crate) struct LocalLead(Arc<AtomicBool>);
+
+impl LocalLead {
+    pub(crate) fn take(&self) -> Option<Box<dyn Lead>> {
+        let is_free = !self.0.swap(true, Ordering::SeqCst);
+        is_free.then(|| Box::new(HeldLead(Arc::clone(&self.0))) as Box<dyn Lead>)
+    }
+}
+
+struct HeldLead(Arc<AtomicBool>);
+
+impl Lead for HeldLead {
+    fn is_held(&mut self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
+}
+
+impl Drop for HeldLead {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 /// The state of a store.

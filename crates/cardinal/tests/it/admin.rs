@@ -1,6 +1,7 @@
 //! The Admin API of the product, with entities in a database.
 
 use std::net::SocketAddr;
+use std::process::Command;
 
 use cardinal_testkit::{EchoServer, H1Client, TempDir, until_some};
 use rustix::process::Signal;
@@ -17,7 +18,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(data: &TempDir, more: &[&str]) -> Self {
-        let mut command = cardinal();
+        Self::start_as(cardinal(), data, more)
+    }
+
+    /// Starts a node by a command that runs the binary.
+    pub(crate) fn start_as(mut command: Command, data: &TempDir, more: &[&str]) -> Self {
         command.args(["run", "--workers", "1", "--access-log", "off", "--data-dir"]).arg(data.path());
         command.args(["--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=off"]);
         command.args(["--set", "admin_listen=127.0.0.1:0"]).args(more);
@@ -33,6 +38,20 @@ impl Node {
         let response = client.request(method, target, "localhost", fields, text.as_bytes()).await.unwrap();
         let body = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
         (response.status, body)
+    }
+
+    /// Sends a request to a node that may end meanwhile.
+    pub(crate) async fn try_send(&self, method: &str, target: &str, body: Value) -> Option<(u16, Value)> {
+        let (text, fields) = (body.to_string(), [("Content-Type", "application/json")]);
+        let mut client = H1Client::connect(self.admin).await.ok()?;
+        let response = client.request(method, target, "localhost", &fields, text.as_bytes()).await.ok()?;
+        // Nothing was acknowledged by half of an answer.
+        Some((response.status, serde_json::from_slice(&response.body).ok()?))
+    }
+
+    /// Ends the node as a crash would.
+    pub(crate) fn kill(&self) {
+        self.process.signal(Signal::KILL);
     }
 
     /// The status of a proxied request.

@@ -145,10 +145,10 @@ async fn a_tampered_entry_is_found() {
     let (data, echo) = (TempDir::new("history"), EchoServer::start("backend").await);
     let node = Node::start(&data, &[]);
     orders(&node, &echo).await;
-    assert!(
-        text(&data, &["audit", "verify"]).starts_with("the change log is intact: 5 entries up to revision 5\nhash ")
-    );
+    let intact = "the change log is intact: 5 entries up to revision 5\n5 documents as it says\nhash ";
+    assert!(text(&data, &["audit", "verify"]).starts_with(intact));
     node.stop().await;
+    assert!(!data.path().join("store.db-wal").exists(), "the file is complete by itself");
 
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(data.path().join("store.db"));
     let mut connection = options.connect().await.unwrap();
@@ -161,4 +161,25 @@ async fn a_tampered_entry_is_found() {
     let found = on_store(&data, &["audit", "verify", "--output", "json"]);
     let found: Value = serde_json::from_slice(&found.stdout).unwrap();
     assert_eq!((&found["intact"], &found["revision"]), (&json!(false), &json!(3)));
+}
+
+#[tokio::test]
+async fn a_tampered_entity_is_found() {
+    let (data, echo) = (TempDir::new("history"), EchoServer::start("backend").await);
+    let node = Node::start(&data, &[]);
+    orders(&node, &echo).await;
+    node.stop().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(data.path().join("store.db"));
+    let mut connection = options.connect().await.unwrap();
+    let change = "UPDATE documents SET value = CAST(replace(CAST(value AS TEXT), '/orders', '/others') AS BLOB) WHERE \
+                  kind = CAST('routes' AS BLOB)";
+    connection.execute(change).await.unwrap();
+    connection.close().await.unwrap();
+    let found = on_store(&data, &["audit", "verify"]);
+    let error = String::from_utf8_lossy(&found.stderr).into_owned();
+    assert_eq!(found.status.code(), Some(1));
+    assert!(error.contains("routes/") && error.contains("its content is not what was written"), "{error}");
+    let found = on_store(&data, &["audit", "verify", "--output", "json"]);
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!((&found["intact"], &found["documents"][0]["kind"]), (&json!(false), &json!("routes")));
 }

@@ -21,6 +21,7 @@ mod run;
 mod secrets;
 mod stop;
 mod store;
+mod store_faults;
 
 /// A configuration with an open route and one that wants a key, in front of a backend.
 fn kong_yaml(backend: &str) -> String {

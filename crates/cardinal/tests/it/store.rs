@@ -1,11 +1,12 @@
 //! `cardinal store`: export and import, copies, and their errors.
 
 use cardinal_testkit::{EchoServer, TempDir};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::admin::Node;
 use crate::history::{on_store, text};
-use crate::process::{output, stdout};
+use crate::process::{Process, cardinal, output, stdout};
 
 const ALL: &str = "
 _format_version: '3.0'
@@ -162,4 +163,52 @@ fn other_stores_have_other_tools() {
     assert!(error(&output(&copy)).contains("pg_dump"));
     let off = ["history", "--set", "database=off", "--data-dir", "/nonexistent"];
     assert!(error(&output(&off)).contains("there is no store"));
+}
+
+/// Without its files, a node does not take the place of itself with nothing to serve.
+#[tokio::test]
+async fn a_node_that_served_files_does_not_start_without_them() {
+    let (data, echo) = (TempDir::new("store"), EchoServer::start("backend").await);
+    let file = data.write("kong.yaml", crate::kong_yaml(&echo.url()));
+    let dir = data.path().display().to_string();
+    let mut node = Process::run(&file, &["--data-dir", &dir]);
+    node.address();
+    node.signal(Signal::TERM);
+    assert!(node.ends().success());
+    let mut command = cardinal();
+    command.args(["run", "--data-dir", &dir, "--set", "proxy_listen=127.0.0.1:0", "--set", "status_listen=off"]);
+    let mut node = Process::start(command);
+    let said = node.wait_for("not started");
+    for part in ["--config", "store import", "--new-store"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(node.ends().code(), Some(1));
+    text(&data, &["store", "import", &file.display().to_string()]);
+    let node = Node::start(&data, &[]);
+    assert_eq!(node.proxied("/open", "").await, 200, "with what was imported");
+    node.stop().await;
+    let other = TempDir::new("store");
+    std::fs::copy(data.path().join("last-good.bin"), other.path().join("last-good.bin")).unwrap();
+    let node = Node::start(&other, &["--new-store"]);
+    assert_eq!(node.proxied("/open", "").await, 404);
+    node.stop().await;
+}
+
+/// Files whose aliases multiply are refused in no time, by the API of nodes with files as well.
+#[tokio::test]
+async fn aliases_that_multiply_are_refused() {
+    let mut bomb = String::from("_format_version: '3.0'\n_info: {a0: &a0 [x, x, x, x, x, x, x, x, x, x]");
+    for n in 1..12 {
+        let below = format!("*a{}", n - 1);
+        bomb += &format!(", a{n}: &a{n} [{}]", [below.as_str(); 10].join(", "));
+    }
+    bomb.push_str("}\n");
+    let data = TempDir::new("store");
+    let file = data.write("bomb.yaml", &bomb).display().to_string();
+    let refused = error(&on_store(&data, &["store", "import", &file]));
+    assert!(refused.contains("alias"), "{refused}");
+    let node = Node::start(&data, &["--set", "database=off"]);
+    let (status, answer) = node.send("POST", "/config", json!({"config": bomb})).await;
+    assert!(status == 400 && answer.to_string().contains("alias"), "{status} {answer}");
+    node.stop().await;
 }

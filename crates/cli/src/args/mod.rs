@@ -145,6 +145,9 @@ pub(crate) struct RunArgs {
     /// Take over from the process that uses the data directory even if it listens on other addresses
     #[arg(long, requires = "data_dir")]
     pub(crate) takeover: bool,
+    /// Start with an empty database although the data directory has the last known good configuration of files
+    #[arg(long)]
+    pub(crate) new_store: bool,
     /// Number of worker threads (setting nginx_worker_processes; default: one per core)
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<u32>,

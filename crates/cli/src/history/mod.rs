@@ -61,13 +61,29 @@ pub(crate) fn verify(args: StatusArgs, plugins: Plugins, env: Env) -> Result<Exi
             let hash: String = found.hash.iter().map(|byte| format!("{byte:02x}")).collect();
             let text = || {
                 let entries = out::count(usize::try_from(found.entries).unwrap_or(usize::MAX), "entry");
-                format!("the change log is intact: {entries} up to revision {}\nhash {hash}\n", found.revision)
+                let documents = out::count(usize::try_from(found.documents).unwrap_or(usize::MAX), "document");
+                let revision = found.revision;
+                format!(
+                    "the change log is intact: {entries} up to revision {revision}\n{documents} as it says\nhash {hash}\n"
+                )
             };
             let shown = || {
-                json!({ "intact": true, "entries": found.entries, "revision": found.revision, "oldest": found.oldest,
-                    "hash": hash })
+                json!({ "intact": true, "entries": found.entries, "documents": found.documents,
+                    "revision": found.revision, "oldest": found.oldest, "hash": hash })
             };
             print(args.output, shown, text)
+        }
+        Err(Broken::Documents(tampered)) => {
+            let shown = || {
+                let documents =
+                    tampered.iter().map(|one| json!({ "kind": &*one.key.kind, "id": &*one.key.id, "why": one.why }));
+                json!({ "intact": false, "documents": documents.collect::<Value>() })
+            };
+            match args.output {
+                Output::Json => out::print(&format!("{}\n", shown()))?,
+                Output::Human => out::complain(&format!("error: {}\n", Broken::Documents(tampered))),
+            }
+            Ok(ExitCode::FAILURE)
         }
         Err(Broken::At { revision, position, why }) => {
             let error = Broken::At { revision, position, why };

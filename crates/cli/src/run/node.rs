@@ -41,6 +41,8 @@ pub(super) struct Options {
     pub(super) data_dir: Option<PathBuf>,
     /// A process that uses the data directory is replaced whatever it listens on.
     pub(super) takeover: bool,
+    /// The store may be a new one although the data directory has a configuration of files.
+    pub(super) new_store: bool,
     /// Nothing may be left out.
     pub(super) strict: bool,
     /// Called when the node serves.
@@ -89,7 +91,7 @@ impl Node {
         options: Options,
         (senders, requests): (Senders, Receiver<Request>),
     ) -> Result<(Self, Source)> {
-        let Options { data_dir, takeover, strict, started, descriptors_max } = options;
+        let Options { data_dir, takeover, new_store, strict, started, descriptors_max } = options;
         let role = preferences.settings.role;
         if role == Role::ControlPlane {
             // It serves no traffic: its engine has the status pages alone.
@@ -124,8 +126,8 @@ impl Node {
         let engine_options = engine_options(&site, &preferences.settings, &logs, descriptors_max);
         let (health, said) = channel(HEALTH_MAX);
         let node_settings = Arc::new(preferences.settings.node.clone());
-        let (mut source, first, plane) =
-            origin(site, preferences, strict, (data_dir.as_deref(), keeper), (watch, requests), health)?;
+        let folder = Folder { path: data_dir.as_deref(), keeper, new_store };
+        let (mut source, first, plane) = origin(site, preferences, strict, folder, (watch, requests), health)?;
         let (served, unserved) = match role {
             Role::ControlPlane => (Update::first(Arc::default(), Arc::clone(&node_settings)), Some(first)),
             _ => (first, None),
@@ -255,6 +257,9 @@ impl Node {
                 out::count(count(left), "connection")
             ),
         }
+        if let Plane::Control(control) = &self.plane {
+            control.close();
+        }
     }
 }
 
@@ -270,15 +275,25 @@ fn engine_options(site: &Site, settings: &Settings, logs: &Logs, descriptors_max
     }
 }
 
+/// The data directory.
+struct Folder<'f> {
+    path: Option<&'f Path>,
+    /// Keeps the last known good configuration in it.
+    keeper: Option<Keeper>,
+    /// A new store may be made in it although the node has served files.
+    new_store: bool,
+}
+
 /// Where the configuration of the node comes from, the first one, and what runs besides the engine.
 fn origin(
     site: Site,
     preferences: Preferences,
     strict: bool,
-    (data_dir, keeper): (Option<&Path>, Option<Keeper>),
+    folder: Folder<'_>,
     (watch, requests): (Watch, Receiver<Request>),
     health: Sender<TargetHealth>,
 ) -> Result<(Source, Update, Plane)> {
+    let Folder { path: data_dir, keeper, new_store } = folder;
     let settings = &preferences.settings;
     if settings.role == Role::DataPlane {
         let folder = data_dir.context("a data plane needs a data directory")?;
@@ -288,7 +303,8 @@ fn origin(
     }
     if let Some(folder) = data_dir.filter(|_| site.uses_store(settings)) {
         let registry = site.registry(settings)?;
-        let (control, source, first, publisher) = Control::start(registry, preferences.settings, folder, health)?;
+        let (control, source, first, publisher) =
+            Control::start(registry, preferences.settings, (folder, new_store), health)?;
         let source = Source::new(Origin::Store(Box::new(source)), &first, publisher);
         return Ok((source, first, Plane::Control(Box::new(control))));
     }

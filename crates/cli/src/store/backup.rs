@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use cardinal_store::verify;
+use cardinal_store::{StoreKey, verify};
 use rustix::process::{Pid, test_kill_process};
 
-use super::open::{KEY, key, open_file};
+use super::open::{KEY, key_source, open_file};
 use super::{Env, Missing, Place, Plugins};
 use crate::args::{BackupArgs, RestoreArgs};
 use crate::out;
@@ -117,7 +117,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// Opens a copy and verifies its change log.
 fn examine(place: &Place, file: &Path) -> Result<u64> {
     place.runtime.block_on(async {
-        let key = key(&place.settings, &place.data_dir).await?;
+        let key = StoreKey::From(key_source(&place.settings, &place.data_dir)?);
         let store = open_file(file, key, &place.clock).await?;
         let verified = verify(&*store).await;
         store.close().await;

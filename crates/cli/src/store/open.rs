@@ -11,7 +11,7 @@ use cardinal_control::{Dao, Tenant};
 use cardinal_kong::Settings;
 use cardinal_kong::settings::Database;
 use cardinal_sdk::PluginDef;
-use cardinal_store::{Author, KeyEncryptionKey, KeySource, PostgresOptions, SqlStore, SqliteOptions, Store as _};
+use cardinal_store::{Author, KeySource, PostgresOptions, SqlStore, SqliteOptions, Store as _, StoreKey};
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
 
@@ -133,32 +133,26 @@ impl Drop for Opened {
 
 /// Opens the store that the settings and the data directory name; creates it if it does not exist.
 pub(crate) async fn open(settings: &Settings, data_dir: &Path, clock: &Arc<dyn Clock>) -> Result<Arc<SqlStore>> {
-    let key = key(settings, data_dir).await?;
+    let key = StoreKey::From(key_source(settings, data_dir)?);
     if settings.database == Some(Database::Postgres) {
         let options = PostgresOptions { url: settings.postgres.url() };
-        let store = SqlStore::postgres(options, Some(key), Arc::clone(clock)).await;
+        let store = SqlStore::postgres(options, key, Arc::clone(clock)).await;
         return Ok(Arc::new(store.with_context(|| format!("cannot open the database {:?}", settings.postgres))?));
     }
     open_file(&data_dir.join(FILE), key, clock).await
 }
 
 /// Opens a store in a file of SQLite.
-pub(super) async fn open_file(file: &Path, key: KeyEncryptionKey, clock: &Arc<dyn Clock>) -> Result<Arc<SqlStore>> {
+pub(super) async fn open_file(file: &Path, key: StoreKey, clock: &Arc<dyn Clock>) -> Result<Arc<SqlStore>> {
     let options = SqliteOptions { path: file.to_owned(), pages_max: None };
-    let store = SqlStore::sqlite(options, Some(key), Arc::clone(clock)).await;
+    let store = SqlStore::sqlite(options, key, Arc::clone(clock)).await;
     Ok(Arc::new(store.with_context(|| format!("cannot open {}", file.display()))?))
 }
 
-/// The key that encrypts secrets in the store.
-pub(super) async fn key(settings: &Settings, data_dir: &Path) -> Result<KeyEncryptionKey> {
-    key_source(settings, data_dir)?.load().await.context("the key that encrypts secrets in the store")
-}
-
 /// Where the key that encrypts secrets in the store comes from.
-fn key_source(settings: &Settings, data_dir: &Path) -> Result<KeySource> {
+pub(super) fn key_source(settings: &Settings, data_dir: &Path) -> Result<KeySource> {
     let Some(text) = settings.store_key.as_deref() else {
-        // A new key cannot be that of a store which is there.
-        return Ok(KeySource::File { path: data_dir.join(KEY), create: !data_dir.join(FILE).exists() });
+        return Ok(KeySource::File { path: data_dir.join(KEY), create: true });
     };
     match text.split_once(':') {
         Some(("file", path)) => Ok(KeySource::File { path: path.into(), create: false }),

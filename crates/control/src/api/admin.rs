@@ -8,6 +8,7 @@ use crate::dao::{Dao, Fault, Tenant};
 use crate::proxies::Proxies;
 use crate::source::SourceStatus;
 
+use super::budget::{BODIES_BYTES_MAX, Budget};
 use super::call::{Call, Parts};
 use super::information::route_patterns;
 use super::message::{AdminSettings, Declarative, Request, Response};
@@ -76,6 +77,11 @@ impl Admin {
         Self(Arc::new(Parts { declarative: Some(declarative), ..Parts::new(dao, proxies, settings) }))
     }
 
+    /// What all connections may hold together.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
     /// Answers a request. A response to HEAD has a body, which is not to be sent.
     pub async fn answer(&self, request: &Request) -> Response {
         let origins = &self.0.settings.origins;
@@ -96,7 +102,8 @@ impl Admin {
 impl Parts {
     fn new(dao: Dao, proxies: Arc<dyn Proxies>, settings: AdminSettings) -> Self {
         let metrics = Arc::new(AdminMetrics::new(route_patterns(dao.registry())));
-        Self { dao, proxies, settings, lowering: Arc::default(), declarative: None, metrics, source: None }
+        let (budget, lowering) = (Budget::new(BODIES_BYTES_MAX), Arc::default());
+        Self { dao, proxies, settings, budget, lowering, declarative: None, metrics, source: None }
     }
 
     async fn answer(&self, request: &Request) -> Result<Response, Fault> {

@@ -6,6 +6,7 @@ use crate::dao::{Dao, Fields, Tenant};
 use crate::proxies::Proxies;
 use crate::source::SourceStatus;
 
+use super::budget::Budget;
 use super::message::{AdminSettings, Declarative, Request};
 use super::metrics::AdminMetrics;
 
@@ -15,6 +16,7 @@ pub(super) struct Parts {
     pub(super) dao: Dao,
     pub(super) proxies: Arc<dyn Proxies>,
     pub(super) settings: AdminSettings,
+    pub(super) budget: Budget,
     /// The settings that entities are lowered with, to compare generations.
     pub(super) lowering: Arc<cardinal_kong::Settings>,
     /// The configuration without a database.

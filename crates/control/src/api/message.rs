@@ -116,7 +116,8 @@ impl Response {
 impl From<Fault> for Response {
     fn from(fault: Fault) -> Self {
         // What is busy now is free again soon.
-        let headers = if fault.status == 429 { vec![("retry-after", "1".to_owned())] } else { Vec::new() };
+        let headers =
+            if matches!(fault.status, 429 | 503) { vec![("retry-after", "1".to_owned())] } else { Vec::new() };
         Self { status: fault.status, headers, body: Some(fault.body) }
     }
 }

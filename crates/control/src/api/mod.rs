@@ -6,6 +6,7 @@
 mod admin;
 mod body;
 mod browser;
+mod budget;
 mod call;
 mod configuration;
 mod consumer_groups;
@@ -25,6 +26,7 @@ mod targets;
 mod tests;
 #[cfg(test)]
 mod tests_of_files;
+mod write_limit;
 
 pub use admin::Admin;
 pub use information::route_patterns;

@@ -1,4 +1,5 @@
-//! Serves the API on sockets, over HTTP/1.1 and TLS, with limits on connections, heads, bodies and slow clients.
+//! Serves the API on sockets, over HTTP/1.1 and TLS, with limits on connections, heads, bodies and clients that send or read
+//! slowly.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -8,30 +9,32 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, DATE, HOST, HeaderName, HeaderValue, ORIGIN, SERVER};
 use axum::http::{self, HeaderMap};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cardinal_base::{Clock, task, timeout};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::admin::Admin;
+use super::budget::{Budget, Held};
 use super::message::{Request, Response};
+use super::write_limit::WriteLimit;
 use crate::trace::Trace;
 
-/// Connections at once; further ones wait.
-const CONNECTIONS_MAX: usize = 1_024;
 /// Bytes and fields of a request head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADER_COUNT_MAX: usize = 100;
 /// For a TLS handshake, and for a request head to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The type of all bodies.
+const JSON: &str = "application/json; charset=utf-8";
 /// For a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -49,10 +52,9 @@ pub struct Listener {
 
 /// Serves the API for as long as the future is polled; connections end with their clients.
 pub async fn serve(admin: Admin, listener: Listener, clock: Arc<dyn Clock>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let tls = listener.tls.map(TlsAcceptor::from);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Some(place) = admin.budget().connection().await else { return };
         let (tcp, from) = match listener.socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -91,6 +93,7 @@ async fn connection(
 ) -> Result<(), ConnectionError> {
     // Without it small responses may wait for an acknowledgement; a failure costs only speed.
     tcp.set_nodelay(true).ok();
+    let tcp = WriteLimit::new(tcp, Arc::clone(&clock));
     match tls {
         None => serve_http(admin, tcp, from, clock).await,
         Some(tls) => {
@@ -134,10 +137,12 @@ async fn answer(
     let (method, is_head) = (request.method().clone(), request.method() == http::Method::HEAD);
     let route = admin.metrics().route(request.uri().path());
     let trace = text(request.headers(), &TRACEPARENT).and_then(|value| Trace::parse(&value));
-    let response = match read(admin, request, from, clock).await {
+    let mut held = Held::default();
+    let response = match read(admin, request, (from, &mut held), clock).await {
         Ok(request) => Trace::cover(trace, admin.answer(&request)).await,
         Err(response) => response,
     };
+    drop(held);
     let elapsed = clock.tick().0.saturating_sub(start.0);
     let (method, status, elapsed_ms) = (method.as_str(), response.status, elapsed / 1_000);
     admin.metrics().answered(method, route, status, elapsed);
@@ -148,7 +153,7 @@ async fn answer(
     } else {
         tracing::info!(method, route, status, elapsed_ms, client = %from.ip(), trace_id = trace, "Admin API request");
     }
-    let mut out = written(response, is_head);
+    let mut out = written(admin.budget(), response, is_head);
     let headers = out.headers_mut();
     headers.insert(HeaderName::from_static("x-kong-admin-latency"), HeaderValue::from(elapsed_ms));
     let server = format!("kong/{}", admin.version());
@@ -162,7 +167,7 @@ async fn answer(
 async fn read(
     admin: &Admin,
     request: http::Request<Incoming>,
-    from: SocketAddr,
+    (from, held): (SocketAddr, &mut Held),
     clock: &dyn Clock,
 ) -> Result<Request, Response> {
     let (head, body) = request.into_parts();
@@ -173,7 +178,9 @@ async fn read(
     if head.headers.get_all(CONTENT_TYPE).iter().count() > 1 {
         return Err(Response::message(400, "Multiple Content-Type headers not allowed"));
     }
-    let body = read_body(body, admin.body_bytes_max(), clock).await?;
+    let reading = read_body(body, admin.body_bytes_max(), (admin.budget(), held));
+    let arrived = timeout(clock, BODY_TIMEOUT, reading).await;
+    let body = arrived.unwrap_or_else(|_elapsed| Err(Response::message(408, "the body did not arrive in time")))?;
     Ok(Request {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
@@ -188,34 +195,63 @@ async fn read(
     })
 }
 
-async fn read_body(body: Incoming, bytes_max: usize, clock: &dyn Clock) -> Result<Bytes, Response> {
-    let collected = timeout(clock, BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
-    match collected {
-        Err(_elapsed) => Err(Response::message(408, "the body did not arrive in time")),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Response::message(413, &format!("the body has more than {bytes_max} bytes")))
+/// Reads a body, as long as there is room for it among those of all requests.
+async fn read_body(body: Incoming, bytes_max: usize, (budget, held): (&Budget, &mut Held)) -> Result<Bytes, Response> {
+    let too_large = || Response::message(413, &format!("the body has more than {bytes_max} bytes"));
+    let broken = |_: hyper::Error| Response::message(400, "the body cannot be read");
+    let mut body = std::pin::pin!(body);
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await.transpose().map_err(broken)? {
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > bytes_max {
+            return Err(too_large());
         }
-        Ok(Err(_broken)) => Err(Response::message(400, "the body cannot be read")),
+        // A buffer that grows has up to twice the bytes in it.
+        if !budget.hold(2 * data.len(), held) {
+            return Err(busy("the Admin API is reading too many large requests: try again"));
+        }
+        bytes.extend_from_slice(&data);
     }
+    Ok(bytes.freeze())
+}
+
+/// What is busy now is free again soon.
+fn busy(message: &str) -> Response {
+    let headers = vec![("retry-after", "1".to_owned())];
+    Response { headers, ..Response::message(503, message) }
+}
+
+/// There is no room for a response.
+fn refused() -> http::Response<Body> {
+    let text = json!({ "message": "the Admin API is sending too many large responses: try again" }).to_string();
+    let mut out = http::Response::new(Body::from(text));
+    *out.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+    out.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(1));
+    out.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    out
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-fn written(response: Response, is_head: bool) -> http::Response<Body> {
-    let length = response.body_text();
-    let Response { status, headers, .. } = response;
-    let mut out = http::Response::new(match &length {
-        Some(text) if !is_head => Body::from(text.clone()),
+fn written(budget: &Budget, response: Response, is_head: bool) -> http::Response<Body> {
+    let text = response.body_text();
+    let Response { status, headers, body } = response;
+    drop(body);
+    let length = text.as_ref().map(String::len);
+    let mut out = http::Response::new(match text {
+        Some(text) if !is_head => match budget.response(text) {
+            Some(bytes) => Body::from(bytes),
+            None => return refused(),
+        },
         _ => Body::empty(),
     });
     *out.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let fields = out.headers_mut();
-    if let Some(text) = &length {
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-        fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    if let Some(length) = length {
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {

@@ -29,7 +29,12 @@ impl std::error::Error for Fault {}
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed");
-        let status = if matches!(error, StoreError::TooLarge(_)) { 413 } else { 500 };
+        let status = match error {
+            StoreError::TooLarge(_) => 413,
+            // Later it may be reached again.
+            StoreError::Unavailable(_) => 503,
+            StoreError::ReadOnly(_) | StoreError::Corrupt(_) | StoreError::TooNew { .. } => 500,
+        };
         Self::of(status, 8, "database error", &error.to_string(), None)
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Overlay {
 struct Pending {
     /// The state below that the first write of the document was made for.
     expect: Expect,
+    /// The document below was deleted: what is written afterwards is a new one.
+    is_deleted: bool,
     document: Option<NewDocument>,
 }
 
@@ -32,13 +34,20 @@ impl Overlay {
     /// The writes that make the store below what this one shows.
     pub(super) fn writes(&self) -> Vec<Write> {
         let pending = std::mem::take(&mut *self.lock());
-        let write = |(key, Pending { expect, document }): (Key, Pending)| match document {
-            Some(document) => Some(Write::Put(Box::new(document), expect)),
-            // It was created and deleted here.
-            None if expect == Expect::Absent => None,
-            None => Some(Write::Delete(key, expect)),
-        };
-        pending.into_iter().filter_map(write).collect()
+        let mut writes = Vec::new();
+        for (key, Pending { expect, is_deleted, document }) in pending {
+            match document {
+                Some(document) if is_deleted => {
+                    writes.push(Write::Delete(key, expect));
+                    writes.push(Write::Put(Box::new(document), Expect::Absent));
+                }
+                Some(document) => writes.push(Write::Put(Box::new(document), expect)),
+                // It was created and deleted here.
+                None if expect == Expect::Absent => {}
+                None => writes.push(Write::Delete(key, expect)),
+            }
+        }
+        writes
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Pending>> {
@@ -94,7 +103,9 @@ impl Overlay {
             }
             let first = found.map_or(Expect::Absent, Expect::Revision);
             let mut pending = self.lock();
-            pending.entry(key).or_insert(Pending { expect: first, document: None }).document = document;
+            let pending = pending.entry(key).or_insert(Pending { expect: first, is_deleted: false, document: None });
+            pending.is_deleted |= document.is_none() && pending.expect != Expect::Absent;
+            pending.document = document;
         }
         Ok(Committed { revision: 0, changed: true, documents, deleted })
     }

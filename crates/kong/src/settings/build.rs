@@ -113,6 +113,8 @@ impl Builder<'_> {
                 _ => None,
             },
             store_key: self.text("store_key"),
+            history_days: self.int32("history_retention", 0),
+            history_revisions_max: self.int("history_revisions_max", 0),
             postgres: Postgres {
                 host: self.text("pg_host").unwrap_or_default(),
                 port: self

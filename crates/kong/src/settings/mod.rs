@@ -196,6 +196,10 @@ pub struct Settings {
     pub postgres: Postgres,
     /// Where the key comes from that encrypts secrets in the database: `file:...`, `env:...` or `command:...`.
     pub store_key: Option<String>,
+    /// Days that the change log of the database is kept; 0 is for ever.
+    pub history_days: u32,
+    /// Revisions that the change log keeps at most; 0 is without a limit.
+    pub history_revisions_max: u64,
     /// Where references to vaults are looked up.
     pub secrets: Secrets,
     /// Seconds since the epoch that entities without times get. Kept over reloads, so that they do not change.

@@ -182,6 +182,18 @@ pub const TABLE: &[Row] = &[
         "The key that encrypts secrets in the database: `file:PATH`, `env:NAME` or `command:PROGRAM ARGUMENTS`; 32 bytes in \
          hexadecimal or base64. By default the file `store.key` in the data directory, which is created.",
     ),
+    served(
+        "history_retention",
+        Shape::Int(0, 36_500),
+        "0",
+        "Days that changes are kept in the change log of the database; 0 is for ever.",
+    ),
+    served(
+        "history_revisions_max",
+        Shape::Int(0, 1_000_000_000),
+        "0",
+        "Revisions that are kept in the change log of the database at most; 0 is without a limit.",
+    ),
     served("declarative_config", Shape::List, "", "Files to read entities from."),
     served("declarative_config_string", Shape::Text, "", "Entities as YAML or JSON text."),
     served(

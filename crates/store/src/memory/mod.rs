@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use self::state::Documents;
 use crate::chain::{Entry, Head, Log};
 use crate::decide::decide;
-use crate::store::BoxFuture;
+use crate::fingerprint::{BaseDocument, Fingerprint, StoredPrint};
+use crate::store::{BoxFuture, Lead, LocalLead};
 use crate::{
     Batch, Change, CommitError, Committed, Document, Generation, Key, Page, Query, Store, StoreError, StoreStatus,
     Unique, limits,
@@ -23,12 +24,13 @@ pub struct MemoryStore {
     documents: Mutex<Documents>,
     revision: watch::Sender<u64>,
     clock: Arc<dyn Clock>,
+    lead: LocalLead,
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { documents: Mutex::default(), revision: watch::Sender::new(0), clock }
+        Self { documents: Mutex::default(), revision: watch::Sender::new(0), clock, lead: LocalLead::default() }
     }
 
     /// The documents. No panic leaves them half-changed: a decision is complete before it is applied.
@@ -107,6 +109,10 @@ impl Store for MemoryStore {
             documents: documents.len() as u64,
         }))
     }
+
+    fn try_lead(&self) -> BoxFuture<'_, Result<Option<Box<dyn Lead>>, StoreError>> {
+        ready(Ok(self.lead.take()))
+    }
 }
 
 impl Log for MemoryStore {
@@ -116,6 +122,19 @@ impl Log for MemoryStore {
 
     fn entries(&self, after: u64, max: usize) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
         ready(self.lock().changes(after, max).map(|changes| changes.iter().map(state::entry).collect()))
+    }
+
+    fn base(&self) -> BoxFuture<'_, Result<Vec<BaseDocument>, StoreError>> {
+        ready(Ok(self.lock().base()))
+    }
+
+    fn stored(&self) -> BoxFuture<'_, Result<(u64, Vec<StoredPrint>), StoreError>> {
+        let documents = self.lock();
+        ready(Ok((documents.head().revision, documents.stored_prints())))
+    }
+
+    fn fingerprint(&self, _key: &Key, bytes: &[u8]) -> Fingerprint {
+        state::fingerprint(bytes)
     }
 
     fn prune(&self, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::chain::{Entry, Head, entry_hash};
 use crate::decide::{Decision, Referrer, Step, Stored, View};
+use crate::fingerprint::{BaseDocument, Fingerprint, StoredPrint, digest};
 use crate::{Author, Change, Document, Generation, Key, NewDocument, Page, Query, StoreError, TagFilter, Unique};
 
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub(super) struct Documents {
     referrers: HashMap<Key, BTreeSet<(Key, Arc<str>)>>,
     /// Revisions after [`Head::oldest`], in their order.
     log: Vec<Revision>,
+    /// The documents at [`Head::oldest`].
+    base: BTreeMap<Key, BaseDocument>,
     head: Head,
 }
 
@@ -57,6 +60,19 @@ impl Documents {
         Page { documents, next }
     }
 
+    pub(super) fn base(&self) -> Vec<BaseDocument> {
+        self.base.values().cloned().collect()
+    }
+
+    pub(super) fn stored_prints(&self) -> Vec<StoredPrint> {
+        let print = |stored: &Stored| {
+            let NewDocument { key, space, value, .. } = &*stored.document;
+            let (key, space, print) = (key.clone(), space.clone(), fingerprint(value.to_string().as_bytes()));
+            StoredPrint { key, space, revision: stored.revision, print }
+        };
+        self.by_key.values().map(print).collect()
+    }
+
     pub(super) fn changes(&self, after: u64, max: usize) -> Result<Vec<Change>, StoreError> {
         if after < self.head.oldest {
             return Err(StoreError::pruned(after, self.head.oldest));
@@ -91,10 +107,17 @@ impl Documents {
     pub(super) fn prune(&mut self, up_to: u64) -> u64 {
         let up_to = up_to.min(self.head.revision.saturating_sub(1));
         let count = usize::try_from(up_to.saturating_sub(self.head.oldest)).unwrap_or(usize::MAX).min(self.log.len());
-        if let Some(change) = self.log.drain(..count).next_back().and_then(|made| made.changes.into_iter().next_back())
-        {
-            self.head.oldest = change.revision;
-            self.head.base_hash = change.hash;
+        for change in self.log.drain(..count).flat_map(|made| made.changes) {
+            (self.head.oldest, self.head.base_hash) = (change.revision, change.hash);
+            let entry = entry(&change);
+            let Entry { key, space, revision, new, .. } = entry;
+            match new {
+                Some(bytes) => {
+                    let document = BaseDocument { key: key.clone(), space, revision, digest: digest(&bytes) };
+                    self.base.insert(key, document);
+                }
+                None => drop(self.base.remove(&key)),
+            }
         }
         self.head.oldest
     }
@@ -199,6 +222,12 @@ impl View for Documents {
         };
         Ok(leading.filter_map(referrer).collect())
     }
+}
+
+/// Nothing is encrypted here.
+pub(super) fn fingerprint(bytes: &[u8]) -> Fingerprint {
+    let digest = digest(bytes);
+    Fingerprint { stored: digest, value: Some(digest), clear: digest }
 }
 
 /// A change in its stored form.

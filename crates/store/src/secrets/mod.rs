@@ -8,5 +8,5 @@ mod sealed;
 mod source;
 
 pub(crate) use keyring::{Keyring, WrappedKey};
-pub(crate) use sealed::{OpenError, is_sealed, open, seal};
-pub use source::{KeyEncryptionKey, KeySource};
+pub(crate) use sealed::{OpenError, clear, is_sealed, open, seal};
+pub use source::{KeyEncryptionKey, KeySource, StoreKey};

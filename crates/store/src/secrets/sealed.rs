@@ -43,6 +43,13 @@ pub(crate) fn seal(document: &NewDocument, keyring: &Keyring) -> Option<(Vec<u8>
     Some((bytes, id))
 }
 
+/// What is not secret of a stored form: its value without the secrets, and their places.
+pub(crate) fn clear(bytes: &[u8]) -> Option<Vec<u8>> {
+    let Sealed { value, secrets, .. } = serde_json::from_slice(bytes.strip_prefix(b"S")?).ok()?;
+    let places: Vec<&String> = secrets.iter().map(|(pointer, _)| pointer).collect();
+    serde_json::to_vec(&(value, places)).ok()
+}
+
 /// The data key of a stored form, and what reads its value.
 pub(crate) fn open(key: &Key, bytes: &[u8], keyring: Option<&Keyring>) -> Result<Value, OpenError> {
     let damaged = |why: &str| OpenError::Store(StoreError::Corrupt(format!("{key}: {why}")));

@@ -39,6 +39,43 @@ pub enum KeySource {
     Command(Vec<String>),
 }
 
+/// What a store is opened with.
+#[derive(Debug)]
+pub enum StoreKey {
+    /// Secrets are not encrypted.
+    None,
+    /// This key.
+    Loaded(KeyEncryptionKey),
+    /// The key that is there. It is read when it is known whether the store needs one: a key is never made for a store
+    /// that has encrypted secrets.
+    From(KeySource),
+}
+
+impl From<Option<KeyEncryptionKey>> for StoreKey {
+    fn from(key: Option<KeyEncryptionKey>) -> Self {
+        key.map_or(Self::None, Self::Loaded)
+    }
+}
+
+impl StoreKey {
+    /// The key. `wrapped_by` is the id of the key that the store is encrypted with, if it is.
+    pub(crate) async fn load(self, wrapped_by: Option<&str>) -> Result<Option<KeyEncryptionKey>, StoreError> {
+        let source = match self {
+            Self::None => return Ok(None),
+            Self::Loaded(key) => return Ok(Some(key)),
+            Self::From(source) => source,
+        };
+        match (source, wrapped_by) {
+            (KeySource::File { path, .. }, Some(id)) if !path.exists() => Err(StoreError::Unavailable(format!(
+                "the secrets are encrypted with key {id}, and {} does not exist: copy it from a node that uses this \
+                 database, or from where it is kept beside backups",
+                path.display()
+            ))),
+            (source, _) => source.load().await.map(Some),
+        }
+    }
+}
+
 /// Without the key.
 impl std::fmt::Debug for KeySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -169,6 +206,16 @@ impl KeyEncryptionKey {
 
     pub(crate) fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Encrypts another key.
+    pub(crate) fn wrap(&self, bound_to: &[u8], key: &[u8]) -> Option<Vec<u8>> {
+        encrypt(&self.key, bound_to, key.to_vec())
+    }
+
+    /// Decrypts another key.
+    pub(crate) fn unwrap(&self, bound_to: &[u8], wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        decrypt(&self.key, bound_to, wrapped)
     }
 
     pub(super) fn cipher(&self) -> &RandomizedNonceKey {

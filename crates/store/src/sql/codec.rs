@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 
+use super::digests::IndexKeys;
+use crate::fingerprint::{Fingerprint, digest};
 use crate::secrets::{self, Keyring};
 use crate::{Key, NewDocument, StoreError};
 
@@ -12,6 +14,7 @@ use crate::{Key, NewDocument, StoreError};
 #[derive(Debug, Default)]
 pub(crate) struct Codec {
     keyring: RwLock<Option<Arc<Keyring>>>,
+    index: RwLock<Arc<IndexKeys>>,
     /// A value was read whose data key is not known.
     is_key_missing: AtomicBool,
 }
@@ -31,6 +34,15 @@ pub(crate) struct Encoded {
 impl Codec {
     pub(crate) fn set(&self, keyring: Keyring) {
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keyring));
+    }
+
+    pub(crate) fn set_index(&self, keys: IndexKeys) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// The keys of the index of unique values.
+    pub(crate) fn index(&self) -> Arc<IndexKeys> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The data key that encrypts what is written.
@@ -57,6 +69,18 @@ impl Codec {
         let bytes = serde_json::to_vec(&document.value);
         let bytes = bytes.map_err(|error| StoreError::TooLarge(format!("{}: {error}", document.key)))?;
         Ok(Encoded { bytes, data_key: if document.secrets.is_empty() { NO_SECRETS } else { PLAIN } })
+    }
+
+    /// Identifies the content of a stored form.
+    pub(crate) fn fingerprint(&self, key: &Key, bytes: &[u8]) -> Fingerprint {
+        let stored = digest(bytes);
+        if !secrets::is_sealed(bytes) {
+            let value = self.decode(key, bytes).ok().map(|value| digest(value.to_string().as_bytes()));
+            return Fingerprint { stored, value, clear: value.unwrap_or(stored) };
+        }
+        let clear = secrets::clear(bytes).map_or(stored, |clear| digest(&clear));
+        let value = secrets::open(key, bytes, self.keyring().as_deref()).ok();
+        Fingerprint { stored, value: value.map(|value| digest(value.to_string().as_bytes())), clear }
     }
 
     pub(crate) fn decode(&self, key: &Key, bytes: &[u8]) -> Result<Value, StoreError> {

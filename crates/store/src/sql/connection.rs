@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::StoreError;
-use crate::store::BoxFuture;
+use crate::store::{BoxFuture, Lead};
 
 /// A parameter, or a column of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub(crate) trait Database: Send + Sync + std::fmt::Debug + 'static {
     fn notify(&self) -> Option<&'static str>;
     /// Between two looks at the revision, for commits of other processes.
     fn poll(&self) -> Duration;
+    /// [`Store::try_lead`](crate::Store::try_lead).
+    fn try_lead(&self) -> BoxFuture<'_, Result<Option<Box<dyn Lead>>, StoreError>>;
     /// Closes all connections.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -7,8 +7,9 @@ use tokio::sync::Mutex;
 
 use super::codec::{Codec, Encoded, NO_SECRETS};
 use super::connection::{Cell, Connection, Database, damaged, transaction};
-use super::rows;
+use super::{index, rows};
 use crate::StoreError;
+use crate::fingerprint::digest;
 use crate::secrets::{KeyEncryptionKey, Keyring, WrappedKey};
 
 /// The key of the operator, which a rotation replaces.
@@ -32,6 +33,11 @@ pub(crate) async fn load(
             first.wrapped_by
         ))),
     }
+}
+
+/// Whether the store has data keys, and the key that they are encrypted with.
+pub(crate) async fn wrapped_by(connection: &mut dyn Connection) -> Result<Option<String>, StoreError> {
+    Ok(stored(connection).await?.into_iter().next().map(|key| key.wrapped_by))
 }
 
 async fn stored(connection: &mut dyn Connection) -> Result<Vec<WrappedKey>, StoreError> {
@@ -73,6 +79,7 @@ pub(crate) async fn rotate(
             (None, None) => Keyring::unwrap(&[], new)?,
             (None, Some(_)) => return Err(damaged("there are data keys, and no key to read them")),
         };
+        index::rewrap(connection, old, new).await?;
         replace(connection, keyring.rewrap(new)?, clock).await
     })
 }
@@ -98,11 +105,16 @@ pub(crate) async fn reencrypt(database: &dyn Database, codec: &Codec, max: usize
         let found = connection.query(sql, cells).await?;
         let count = found.len() as u64;
         for mut row in found {
-            let (stored, _) = rows::stored(&mut row, codec)?;
+            let (stored, before) = rows::stored(&mut row, codec)?;
             let Encoded { bytes, data_key } = codec.encode(&stored.document)?;
             let sql = "UPDATE documents SET value = $3, data_key = $4 WHERE kind = $1 AND id = $2".to_owned();
             let mut cells = rows::cells(&stored.document.key);
-            cells.extend([Cell::Bytes(bytes), Cell::Int(data_key)]);
+            cells.extend([Cell::Bytes(bytes.clone()), Cell::Int(data_key)]);
+            connection.query(sql, cells).await?;
+            // The record of a document that the log no longer has. One that differs stays, so that it is found.
+            let sql = "UPDATE base_documents SET digest = $3 WHERE kind = $1 AND id = $2 AND digest = $4".to_owned();
+            let mut cells = rows::cells(&stored.document.key);
+            cells.extend([&bytes, &before].map(|bytes| Cell::Bytes(digest(bytes).to_vec())));
             connection.query(sql, cells).await?;
         }
         Ok(count)

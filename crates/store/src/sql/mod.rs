@@ -6,6 +6,8 @@
 mod bulk;
 mod codec;
 mod connection;
+mod digests;
+mod index;
 mod keys;
 mod postgres;
 mod prune;
@@ -33,8 +35,9 @@ use self::keys::SharedKey;
 use self::prune::UpTo;
 use self::writer::{Job, Writer, advance, unavailable};
 use crate::chain::{Entry, Head, Log};
-use crate::secrets::KeyEncryptionKey;
-use crate::store::BoxFuture;
+use crate::fingerprint::{BaseDocument, Fingerprint, StoredPrint};
+use crate::secrets::{KeyEncryptionKey, StoreKey};
+use crate::store::{BoxFuture, Lead};
 use crate::{
     Batch, Change, CommitError, Committed, Document, Generation, Key, Page, Query, Store, StoreError, StoreStatus,
     Unique, limits,
@@ -92,42 +95,41 @@ impl SqlStore {
     /// Opens a store in a file of SQLite, which is created if it does not exist. Call it on a runtime.
     ///
     /// # Errors
-    /// If the file cannot be opened, is damaged, or was written by a newer program.
+    /// If the file cannot be opened, is damaged, or was written by a newer program, or if there is no right key.
     pub async fn sqlite(
         options: SqliteOptions,
-        key: Option<KeyEncryptionKey>,
+        key: impl Into<StoreKey>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        Self::open(Arc::new(sqlite::Sqlite::open(&options)?), key, clock).await
+        Self::open(Arc::new(sqlite::Sqlite::open(&options)?), key.into(), clock).await
     }
 
     /// Opens a store in a database of PostgreSQL, whose tables are created if they do not exist. Call it on a runtime.
     ///
     /// # Errors
-    /// If the database cannot be reached, or was written by a newer program.
+    /// If the database cannot be reached, or was written by a newer program, or if there is no right key.
     pub async fn postgres(
         options: PostgresOptions,
-        key: Option<KeyEncryptionKey>,
+        key: impl Into<StoreKey>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let database = Arc::new(postgres::Postgres::open(&options)?);
-        let mut store = Self::open(database.clone(), key, clock.clone()).await?;
+        let mut store = Self::open(database.clone(), key.into(), clock.clone()).await?;
         let listening = database.listen(clock, store.revision.clone());
         store.tasks.push(task::spawn("store notifications", listening));
         Ok(store)
     }
 
-    async fn open(
-        database: Arc<dyn Database>,
-        key: Option<KeyEncryptionKey>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, StoreError> {
+    async fn open(database: Arc<dyn Database>, key: StoreKey, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         schema::migrate(&*database).await?;
+        let wrapped_by = keys::wrapped_by(&mut *database.reader().await?).await?;
+        let key = key.load(wrapped_by.as_deref()).await?;
         if let Some(key) = &key {
             keys::first(&*database, key, &*clock).await?;
         }
         let codec = Arc::new(Codec::default());
         keys::load(&mut *database.reader().await?, &codec, key.as_ref()).await?;
+        index::prepare(&*database, &codec, key.as_ref()).await?;
         let key = Arc::new(Mutex::new(key.map(Arc::new)));
         let revision = watch::Sender::new(read::current(&*database).await?);
         let (jobs, waiting) = mpsc::channel(JOBS_MAX);
@@ -155,7 +157,9 @@ impl SqlStore {
         let old = self.key.lock().await.clone();
         keys::rotate(&*self.database, (old.as_deref(), &new), &*self.clock).await?;
         let mut key = self.key.lock().await;
-        keys::load(&mut *self.database.reader().await?, &self.codec, Some(&new)).await?;
+        let mut reader = self.database.reader().await?;
+        keys::load(&mut *reader, &self.codec, Some(&new)).await?;
+        index::load(&mut *reader, &self.codec, Some(&new)).await?;
         *key = Some(Arc::new(new));
         Ok(())
     }
@@ -276,6 +280,14 @@ impl Store for SqlStore {
             })
         })
     }
+
+    fn try_lead(&self) -> BoxFuture<'_, Result<Option<Box<dyn Lead>>, StoreError>> {
+        self.database.try_lead()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Self::close(self))
+    }
 }
 
 impl Log for SqlStore {
@@ -287,11 +299,23 @@ impl Log for SqlStore {
         Box::pin(async move { read!(self, |connection| read::entries(connection, after, max)) })
     }
 
+    fn base(&self) -> BoxFuture<'_, Result<Vec<BaseDocument>, StoreError>> {
+        Box::pin(async move { read!(self, |connection| read::base(connection)) })
+    }
+
+    fn stored(&self) -> BoxFuture<'_, Result<(u64, Vec<StoredPrint>), StoreError>> {
+        Box::pin(async move { read!(self, |connection| read::stored(connection, &self.codec)) })
+    }
+
+    fn fingerprint(&self, key: &Key, bytes: &[u8]) -> Fingerprint {
+        self.codec.fingerprint(key, bytes)
+    }
+
     fn prune(&self, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(prune::prune(&*self.database, UpTo::Revision(up_to)))
+        Box::pin(prune::prune(&*self.database, &self.codec, UpTo::Revision(up_to)))
     }
 
     fn prune_before(&self, at_ms: i64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(prune::prune(&*self.database, UpTo::Time(at_ms)))
+        Box::pin(prune::prune(&*self.database, &self.codec, UpTo::Time(at_ms)))
     }
 }

@@ -1,24 +1,26 @@
 //! PostgreSQL, which several control planes may share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cardinal_base::Clock;
-use sqlx::ConnectOptions as _;
 use sqlx::pool::PoolOptions;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::watch;
 
 use super::connection::{Connection, Database, impl_connection};
 use super::read::current;
 use super::writer::{advance, unavailable};
 use crate::StoreError;
-use crate::store::BoxFuture;
+use crate::store::{BoxFuture, Lead};
 
 /// Connections that read at the same time.
 const READERS: u32 = 8;
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
+/// For finding out why there is no connection.
+const PROBE: Duration = Duration::from_secs(1);
 /// Before the listening connection is made again.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// In case that a notification was lost.
@@ -44,6 +46,7 @@ impl std::fmt::Debug for PostgresOptions {
 #[derive(Debug)]
 pub(super) struct Postgres {
     location: String,
+    connect: PgConnectOptions,
     readers: PgPool,
     writer: PgPool,
     listener: PgPool,
@@ -67,7 +70,41 @@ impl Postgres {
         );
         let pool =
             |size| PoolOptions::new().max_connections(size).acquire_timeout(CONNECT).connect_lazy_with(connect.clone());
-        Ok(Self { location, readers: pool(READERS), writer: pool(1), listener: pool(1) })
+        let (readers, writer, listener) = (pool(READERS), pool(1), pool(1));
+        Ok(Self { location, connect, readers, writer, listener })
+    }
+
+    async fn acquire(&self, pool: &PgPool) -> Result<Box<dyn Connection>, StoreError> {
+        match pool.acquire().await {
+            Ok(connection) => Ok(Box::new(connection)),
+            Err(sqlx::Error::PoolTimedOut) => Err(unavailable(&self.timeout_reason().await)),
+            Err(failed) => Err(self.failed(failed)),
+        }
+    }
+
+    /// Why no connection was to be had in time: a pool tries again until then, and does not tell why.
+    async fn timeout_reason(&self) -> String {
+        match tokio::time::timeout(PROBE, self.connect.connect()).await {
+            Ok(Ok(connection)) => {
+                // It ends anyway.
+                connection.close().await.ok();
+                let seconds = CONNECT.as_secs();
+                format!("all connections to {} were in use for {seconds} s", self.location)
+            }
+            Ok(Err(failed)) => self.failed(failed).to_string().replace("the store is unavailable: ", ""),
+            Err(_elapsed) => format!("{} does not answer", self.location),
+        }
+    }
+
+    /// An error with the address. No error of a connection has the password.
+    fn failed(&self, failed: sqlx::Error) -> StoreError {
+        match failed {
+            failed @ sqlx::Error::Database(_) => match error(failed) {
+                StoreError::Unavailable(text) => unavailable(&format!("{}: {text}", self.location)),
+                other => other,
+            },
+            failed => unavailable(&format!("cannot connect to {}: {}", self.location, chain(&failed))),
+        }
     }
 
     /// Follows the notifications of commits. What was committed while there was no connection is asked for afterwards.
@@ -80,7 +117,7 @@ impl Postgres {
     }
 
     async fn follow(&self, revision: &watch::Sender<u64>) -> Result<(), StoreError> {
-        let mut listener = PgListener::connect_with(&self.listener).await.map_err(error)?;
+        let mut listener = PgListener::connect_with(&self.listener).await.map_err(|failed| self.failed(failed))?;
         listener.ignore_pool_close_event(true);
         listener.listen(CHANNEL).await.map_err(error)?;
         loop {
@@ -106,11 +143,11 @@ impl Database for Postgres {
     }
 
     fn reader(&self) -> BoxFuture<'_, Result<Box<dyn Connection>, StoreError>> {
-        Box::pin(async { Ok(Box::new(self.readers.acquire().await.map_err(error)?) as Box<dyn Connection>) })
+        Box::pin(self.acquire(&self.readers))
     }
 
     fn writer(&self) -> BoxFuture<'_, Result<Box<dyn Connection>, StoreError>> {
-        Box::pin(async { Ok(Box::new(self.writer.acquire().await.map_err(error)?) as Box<dyn Connection>) })
+        Box::pin(self.acquire(&self.writer))
     }
 
     fn bytes_type(&self) -> &'static str {
@@ -130,6 +167,21 @@ impl Database for Postgres {
         POLL
     }
 
+    fn try_lead(&self) -> BoxFuture<'_, Result<Option<Box<dyn Lead>>, StoreError>> {
+        Box::pin(async {
+            let connected = tokio::time::timeout(CONNECT, self.connect.connect()).await;
+            let connected = connected.map_err(|_| unavailable(&format!("{} does not answer", self.location)))?;
+            let mut connection = connected.map_err(|failed| self.failed(failed))?;
+            let asked = sqlx::query_scalar("SELECT pg_try_advisory_lock(7161120245610843763)");
+            let is_leader: bool = asked.fetch_one(&mut connection).await.map_err(error)?;
+            if is_leader {
+                return Ok(Some(Box::new(PostgresLead(Mutex::new(connection))) as Box<dyn Lead>));
+            }
+            connection.close().await.ok();
+            Ok(None)
+        })
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.listener.close().await;
@@ -139,11 +191,35 @@ impl Database for Postgres {
     }
 }
 
+/// A connection with the lock of the leader, which ends with it. It is never shared; the mutex says so.
+struct PostgresLead(Mutex<PgConnection>);
+
+impl Lead for PostgresLead {
+    fn is_held(&mut self) -> BoxFuture<'_, bool> {
+        let connection = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        Box::pin(async { matches!(tokio::time::timeout(CONNECT, connection.ping()).await, Ok(Ok(()))) })
+    }
+}
+
 impl_connection!(sqlx::Postgres, error);
+
+/// An error with its causes, each once.
+fn chain(error: &sqlx::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = next.source();
+    }
+    text
+}
 
 /// Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn error(error: sqlx::Error) -> StoreError {
-    let sqlx::Error::Database(database) = &error else { return unavailable(&error.to_string()) };
+    let sqlx::Error::Database(database) = &error else { return unavailable(&chain(&error)) };
     let code = database.code().unwrap_or_default().into_owned();
     let text = format!("{} ({code})", database.message());
     match (code.get(..2), &*code) {

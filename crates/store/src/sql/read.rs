@@ -4,6 +4,7 @@ use super::codec::Codec;
 use super::connection::{Cell, Connection, Database, Row, damaged};
 use super::rows;
 use crate::chain::{Entry, Head};
+use crate::fingerprint::{BaseDocument, StoredPrint};
 use crate::{Change, Document, Generation, Key, Page, Query, StoreError, TagFilter, Unique};
 
 pub(crate) async fn get(
@@ -21,10 +22,10 @@ pub(crate) async fn find(
     (kind, unique): (&str, &Unique),
 ) -> Result<Option<Document>, StoreError> {
     let sql = format!(
-        "SELECT {} FROM document_keys k JOIN documents d ON d.kind = k.kind AND d.id = k.id WHERE k.digest = $1",
+        "SELECT {} FROM document_uniques k JOIN documents d ON d.kind = k.kind AND d.id = k.id WHERE k.digest = $1",
         rows::DOCUMENT
     );
-    one(connection.query(sql, vec![Cell::Bytes(rows::digest(kind, unique))]).await?, codec)
+    one(connection.query(sql, vec![Cell::Bytes(codec.index().digest(kind, unique))]).await?, codec)
 }
 
 fn one(rows: Vec<Row>, codec: &Codec) -> Result<Option<Document>, StoreError> {
@@ -165,6 +166,35 @@ fn change(entry: Entry, codec: &Codec) -> Result<Change, StoreError> {
     let old = old.map(|bytes| codec.decode(&key, &bytes)).transpose()?;
     let new = new.map(|bytes| codec.decode(&key, &bytes)).transpose()?;
     Ok(Change { revision, position, at_ms, author, key, space, old, new, cascaded, hash })
+}
+
+/// The documents when the log begins.
+pub(crate) async fn base(connection: &mut dyn Connection) -> Result<Vec<BaseDocument>, StoreError> {
+    let sql = "SELECT kind, id, space, revision, digest FROM base_documents ORDER BY kind, id".to_owned();
+    let document = |mut row: Row| {
+        let (key, space, revision) = (rows::key(&mut row)?, row.text()?, row.number()?);
+        Ok(BaseDocument { key, space, revision, digest: row.hash()? })
+    };
+    connection.query(sql, Vec::new()).await?.into_iter().map(document).collect()
+}
+
+/// The content of all documents and the revision that they are at, in one view.
+pub(crate) async fn stored(
+    connection: &mut dyn Connection,
+    codec: &Codec,
+) -> Result<(u64, Vec<StoredPrint>), StoreError> {
+    let sql = "SELECT s.revision, d.kind, d.id, d.space, d.revision, d.value FROM store_state s LEFT JOIN documents d ON \
+               s.id = 1 ORDER BY d.kind, d.id";
+    let (mut at, mut documents) = (None, Vec::new());
+    for mut row in connection.query(sql.to_owned(), Vec::new()).await? {
+        at = Some(row.number()?);
+        if !row.is_next_null() {
+            let (key, space, revision, bytes) = (rows::key(&mut row)?, row.text()?, row.number()?, row.bytes()?);
+            let print = codec.fingerprint(&key, &bytes);
+            documents.push(StoredPrint { key, space, revision, print });
+        }
+    }
+    Ok((at.ok_or_else(|| damaged("the row of store_state is missing"))?, documents))
 }
 
 pub(crate) async fn generations(

@@ -1,12 +1,13 @@
 //! Rows of the tables as values.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::codec::Codec;
 use super::connection::{Cell, Connection, Row, damaged};
+use super::digests;
 use crate::chain::{Entry, Head};
 use crate::decide::Stored;
 use crate::{Author, Document, Key, NewDocument, Reference, StoreError, Unique};
@@ -18,7 +19,8 @@ pub(crate) const DOCUMENT: &str = "d.kind, d.id, d.space, d.revision, d.value, d
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Meta {
     pub(crate) tags: Vec<Arc<str>>,
-    uniques: Vec<Unique>,
+    /// With keyed digests as values.
+    pub(crate) uniques: Vec<Unique>,
     references: Vec<Reference>,
     pub(crate) secrets: Vec<Arc<str>>,
 }
@@ -31,7 +33,15 @@ impl Meta {
             references: document.references.clone(),
             secrets: document.secrets.clone(),
         };
-        serde_json::to_vec(&meta).map_err(|_| damaged("a document cannot be written"))
+        meta.written()
+    }
+
+    pub(crate) fn written(&self) -> Result<Vec<u8>, StoreError> {
+        serde_json::to_vec(self).map_err(|_| damaged("a document cannot be written"))
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
     }
 }
 
@@ -90,14 +100,19 @@ pub(crate) async fn head(connection: &mut dyn Connection) -> Result<Head, StoreE
     Ok(Head { revision: row.number()?, hash: row.hash()?, oldest: row.number()?, base_hash: row.hash()? })
 }
 
-/// Identifies a unique key.
-pub(crate) fn digest(kind: &str, unique: &Unique) -> Vec<u8> {
-    let mut hasher = Sha256::new();
-    for text in [kind, &unique.name, &unique.value] {
-        hasher.update((text.len() as u64).to_be_bytes());
-        hasher.update(text);
-    }
-    hasher.finalize().to_vec()
+/// Inserts rows of [`unique_rows`].
+pub(crate) const INSERT_UNIQUES: &str = "INSERT INTO document_uniques (digest, kind, id)";
+
+/// The rows of unique keys, whose values are digests, each once.
+pub(crate) fn unique_rows(key: &Key, sealed: &[Unique]) -> Vec<Vec<Cell>> {
+    let mut seen = HashSet::new();
+    let distinct = sealed.iter().filter(|unique| seen.insert(*unique));
+    let row = |unique: &Unique| {
+        let mut row = vec![Cell::Bytes(digests::digest_of(unique))];
+        row.extend(cells(key));
+        row
+    };
+    distinct.map(row).collect()
 }
 
 /// The columns `kind` and `id`.

@@ -1,11 +1,14 @@
 //! The tables, and the steps from older ones to them.
 
 use super::connection::{Cell, Connection, Database, transaction};
+use super::prune;
 use crate::StoreError;
 
 /// Steps of the schema: step `n` leads from version `n` to `n + 1`. A step that was released is never changed. `BYTES` is
 /// the type of columns of bytes.
-const STEPS: &[&[&str]] = &[&[
+const STEPS: &[&[&str]] = &[FIRST, SECOND];
+
+const FIRST: &[&str] = &[
     // One row: both ends of the change log.
     "CREATE TABLE store_state (id BIGINT PRIMARY KEY, revision BIGINT NOT NULL, hash BYTES NOT NULL, oldest BIGINT NOT \
      NULL, base_hash BYTES NOT NULL)",
@@ -30,7 +33,16 @@ const STEPS: &[&[&str]] = &[&[
     // Keys that encrypt secrets, encrypted themselves with the key of the operator.
     "CREATE TABLE data_keys (id BIGINT PRIMARY KEY, wrapped_by BYTES NOT NULL, wrapped BYTES NOT NULL, at_ms BIGINT NOT \
      NULL)",
-]];
+];
+
+const SECOND: &[&str] = &[
+    // The documents at the revision that the change log begins with.
+    "CREATE TABLE base_documents (kind BYTES NOT NULL, id BYTES NOT NULL, space BYTES NOT NULL, revision BIGINT NOT NULL, \
+     digest BYTES NOT NULL, PRIMARY KEY (kind, id))",
+    // Digests are keyed from now on. With another name, an older program that still runs writes none without key.
+    "ALTER TABLE document_keys RENAME TO document_uniques",
+    "CREATE TABLE index_keys (id BIGINT PRIMARY KEY, wrapped_by BYTES NOT NULL, secret BYTES NOT NULL)",
+];
 
 /// The version that this program knows.
 pub(crate) const VERSION: u32 = STEPS.len() as u32;
@@ -61,6 +73,9 @@ async fn steps(connection: &mut dyn Connection, bytes: &str) -> Result<(), Store
         let zeros = || Cell::Bytes(vec![0; 32]);
         let state = "INSERT INTO store_state (id, revision, hash, oldest, base_hash) VALUES (1, 0, $1, 0, $2)";
         connection.query(state.to_owned(), vec![zeros(), zeros()]).await?;
+    }
+    if version == 1 {
+        prune::adopt(connection).await?;
     }
     if version < VERSION {
         let set = if found.is_none() {

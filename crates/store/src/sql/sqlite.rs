@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSy
 
 use super::connection::{Cell, Connection, Database, impl_connection};
 use crate::StoreError;
-use crate::store::BoxFuture;
+use crate::store::{BoxFuture, Lead, LocalLead};
 
 /// Connections that read at the same time.
 const READERS: u32 = 4;
@@ -34,6 +34,7 @@ pub(super) struct Sqlite {
     path: PathBuf,
     readers: SqlitePool,
     writer: SqlitePool,
+    lead: LocalLead,
 }
 
 impl Sqlite {
@@ -56,7 +57,7 @@ impl Sqlite {
             let pool = PoolOptions::new().max_connections(size).acquire_timeout(2 * BUSY).test_before_acquire(false);
             pool.idle_timeout(None).max_lifetime(None).connect_lazy_with(connect.clone())
         };
-        Ok(Self { path: options.path.clone(), readers: pool(READERS), writer: pool(1) })
+        Ok(Self { path: options.path.clone(), readers: pool(READERS), writer: pool(1), lead: LocalLead::default() })
     }
 }
 
@@ -126,6 +127,10 @@ impl Database for Sqlite {
 
     fn poll(&self) -> Duration {
         POLL
+    }
+
+    fn try_lead(&self) -> BoxFuture<'_, Result<Option<Box<dyn Lead>>, StoreError>> {
+        Box::pin(std::future::ready(Ok(self.lead.take())))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

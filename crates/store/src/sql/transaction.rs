@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::codec::{Codec, Encoded};
 use super::connection::{Cell, Connection, damaged};
 use super::keys::SharedKey;
-use super::{bulk, keys, rows};
+use super::{bulk, digests, keys, rows};
 use crate::chain::{Entry, Head, entry_hash};
 use crate::decide::{Decision, Referrer, Step, Stored, View, decide};
-use crate::{Author, Batch, CommitError, Committed, Key, NewDocument, OnDelete, Reference, StoreError, Unique};
+use crate::{Author, Batch, CommitError, Committed, Key, NewDocument, OnDelete, Reference, StoreError, Unique, Write};
 
 /// A batch in a transaction of a database.
 pub(crate) struct Transaction<'c> {
@@ -33,11 +33,24 @@ impl<'c> Transaction<'c> {
     /// Decides and applies a batch. After an error the transaction is to be rolled back.
     pub(crate) async fn apply(&mut self, batch: Batch, at_ms: i64) -> Result<Committed, CommitError> {
         let author = batch.author.clone();
+        let batch = self.sealed(batch);
         let decision = decide(self, batch).await?;
         if !decision.steps.is_empty() {
             self.write(&decision, at_ms, &author).await?;
         }
         Ok(decision.committed())
+    }
+
+    /// The batch with digests as values of unique keys.
+    fn sealed(&self, mut batch: Batch) -> Batch {
+        let index = self.codec.index();
+        for write in &mut batch.writes {
+            if let Write::Put(document, _) = write {
+                let kind = document.key.kind.clone();
+                document.uniques.iter_mut().for_each(|unique| *unique = index.sealed(&kind, unique));
+            }
+        }
+        batch
     }
 
     async fn write(&mut self, decision: &Decision, at_ms: i64, author: &Author) -> Result<(), StoreError> {
@@ -122,7 +135,7 @@ impl<'c> Transaction<'c> {
             steps.iter().filter(had).map(|step| step.key.clone()).collect()
         };
         let keys = changed(|one, after| !one.uniques.is_empty() && after.is_none_or(|two| two.uniques != one.uniques));
-        bulk::for_keys(self.connection, "DELETE FROM document_keys WHERE (kind, id)", &keys).await?;
+        bulk::for_keys(self.connection, "DELETE FROM document_uniques WHERE (kind, id)", &keys).await?;
         let keys = changed(|one, after| {
             !one.references.is_empty() && after.is_none_or(|two| two.references != one.references)
         });
@@ -139,7 +152,7 @@ impl<'c> Transaction<'c> {
         for (step, after) in steps.iter().filter_map(|step| Some((step, step.after.as_deref()?))) {
             let before = step.before.as_ref().map(|stored| &*stored.document);
             if before.is_none_or(|before| before.uniques != after.uniques) {
-                uniques.extend(unique_rows(after));
+                uniques.extend(rows::unique_rows(&after.key, &after.uniques));
             }
             if before.is_none_or(|before| before.references != after.references) {
                 references.extend(reference_rows(after));
@@ -148,23 +161,11 @@ impl<'c> Transaction<'c> {
                 tags.extend(tag_rows(after));
             }
         }
-        let insert = "INSERT INTO document_keys (digest, kind, id)";
-        bulk::insert(self.connection, insert, "", uniques).await?;
+        bulk::insert(self.connection, rows::INSERT_UNIQUES, "", uniques).await?;
         let insert = "INSERT INTO document_references (kind, id, field, to_kind, to_id, cascades)";
         bulk::insert(self.connection, insert, "", references).await?;
         bulk::insert(self.connection, "INSERT INTO document_tags (kind, id, tag)", "", tags).await
     }
-}
-
-fn unique_rows(document: &NewDocument) -> Vec<Vec<Cell>> {
-    let mut seen = HashSet::new();
-    let distinct = document.uniques.iter().filter(|unique| seen.insert(*unique));
-    let row = |unique: &Unique| {
-        let mut row = vec![Cell::Bytes(rows::digest(&document.key.kind, unique))];
-        row.extend(rows::cells(&document.key));
-        row
-    };
-    distinct.map(row).collect()
 }
 
 fn reference_rows(document: &NewDocument) -> Vec<Vec<Cell>> {
@@ -217,8 +218,8 @@ impl View for Transaction<'_> {
     }
 
     async fn owners(&mut self, uniques: &[(Arc<str>, Unique)]) -> Result<Vec<Option<Key>>, StoreError> {
-        let digests: Vec<Vec<u8>> = uniques.iter().map(|(kind, unique)| rows::digest(kind, unique)).collect();
-        let sql = "SELECT digest, kind, id FROM document_keys WHERE digest";
+        let digests: Vec<Vec<u8>> = uniques.iter().map(|(_, sealed)| digests::digest_of(sealed)).collect();
+        let sql = "SELECT digest, kind, id FROM document_uniques WHERE digest";
         let mut owners = HashMap::new();
         for mut row in bulk::for_values(self.connection, sql, &digests).await? {
             owners.insert(row.bytes()?, rows::key(&mut row)?);

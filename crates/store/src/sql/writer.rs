@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::codec::Codec;
 use super::connection::{Connection, Database, transaction};
 use super::keys::SharedKey;
-use super::rows;
 use super::transaction::Transaction;
+use super::{index, rows};
 use crate::{Batch, CommitError, Committed, StoreError};
 
 /// Batches of a transaction at most.
@@ -105,6 +105,7 @@ impl Writer {
         connection: &mut dyn Connection,
         batches: Vec<Batch>,
     ) -> Result<(u64, Vec<Outcome>), StoreError> {
+        index::refresh(connection, &self.codec, self.key.lock().await.as_deref()).await?;
         let mut head = rows::head(connection).await?;
         let before = head.revision;
         let mut outcomes = Vec::with_capacity(batches.len());

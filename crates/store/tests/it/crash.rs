@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use cardinal_store::{Query, SqlStore, SqliteOptions, Store as _, verify};
+use cardinal_store::{Query, SqlStore, SqliteOptions, Store as _, StoreKey, verify};
 use cardinal_testkit::TempDir;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn the_process_that_is_killed() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = Arc::new(SqlStore::sqlite(options(folder.as_ref()), None, clock()).await.unwrap());
+        let store = Arc::new(SqlStore::sqlite(options(folder.as_ref()), StoreKey::None, clock()).await.unwrap());
         futures_util::future::join_all((0..WRITERS).map(|writer| write(store.clone(), writer))).await;
     });
 }
@@ -92,7 +92,7 @@ async fn acknowledged_batches_survive() {
         for (writer, count) in acknowledged {
             counts[writer] = count.max(counts[writer]);
         }
-        let store = SqlStore::sqlite(options(folder.path()), None, clock()).await.unwrap();
+        let store = SqlStore::sqlite(options(folder.path()), StoreKey::None, clock()).await.unwrap();
         let mut revision = 0;
         for (writer, count) in counts.iter_mut().enumerate() {
             let mut sides = Vec::new();

@@ -10,7 +10,7 @@ mod world;
 
 use std::sync::Arc;
 
-use cardinal_store::{MemoryStore, PostgresOptions, SqlStore, SqliteOptions};
+use cardinal_store::{MemoryStore, PostgresOptions, SqlStore, SqliteOptions, StoreKey};
 use cardinal_testkit::{PostgresServer, TempDir};
 
 use self::world::{Subject, clock};
@@ -29,7 +29,7 @@ async fn on_sqlite() {
     cases::contract(async || {
         let (clock, folder) = (clock(), TempDir::new("store"));
         let options = SqliteOptions { path: folder.path().join("store.db"), pages_max: None };
-        let store = SqlStore::sqlite(options, None, clock.clone()).await.unwrap();
+        let store = SqlStore::sqlite(options, StoreKey::None, clock.clone()).await.unwrap();
         Subject::new(Arc::new(store), clock, folder)
     })
     .await;
@@ -40,7 +40,8 @@ async fn on_postgres() {
     let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
     cases::contract(async || {
         let clock = clock();
-        let store = SqlStore::postgres(PostgresOptions { url: server.database() }, None, clock.clone()).await.unwrap();
+        let options = PostgresOptions { url: server.database() };
+        let store = SqlStore::postgres(options, StoreKey::None, clock.clone()).await.unwrap();
         Subject::new(Arc::new(store), clock, ())
     })
     .await;

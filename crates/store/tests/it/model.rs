@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cardinal_store::{
     Batch, CommitError, Expect, Key, MemoryStore, NewDocument, PostgresOptions, Query, SqlStore, SqliteOptions,
-    TagFilter, Write, documents_at, verify,
+    StoreKey, TagFilter, Write, documents_at, verify,
 };
 use cardinal_testkit::TempDir;
 use proptest::prelude::*;
@@ -58,9 +58,19 @@ fn write() -> impl Strategy<Value = Write> {
 }
 
 fn batches() -> impl Strategy<Value = Vec<Batch>> {
-    let one = (prop::collection::vec(write(), 1..5), prop::option::weighted(0.05, 0_u64..4));
+    let writes = (prop::collection::vec(write(), 1..5), prop::option::weighted(0.2, 0..5_usize)).prop_map(anew);
+    let one = (writes, prop::option::weighted(0.05, 0_u64..4));
     let one = one.prop_map(|(writes, revision)| Batch { revision, ..batch(writes) });
     prop::collection::vec(one, 1..25)
+}
+
+/// One of the documents that are written may be deleted first.
+fn anew((mut writes, at): (Vec<Write>, Option<usize>)) -> Vec<Write> {
+    let put = at.and_then(|at| writes.get(at));
+    if let Some(Write::Put(new, _)) = put {
+        writes.insert(0, Write::Delete(new.key.clone(), Expect::Any));
+    }
+    writes
 }
 
 /// What was written, by what the store said of it.
@@ -97,37 +107,42 @@ impl Model {
     /// Whether the batch breaks a rule, found out by trying.
     fn must_fail(&self, batch: &Batch) -> bool {
         let mut after = self.0.clone();
-        let mut seen = HashSet::new();
-        let mut gone = Vec::new();
+        let (mut written, mut gone) = (HashSet::new(), HashSet::new());
         for write in &batch.writes {
-            match write {
-                Write::Put(new, _) => after.insert(new.key.clone(), (**new).clone()),
+            let is_first = match write {
+                Write::Put(new, _) => {
+                    after.insert(new.key.clone(), (**new).clone());
+                    written.insert(new.key.clone())
+                }
                 Write::Delete(key, _) => {
-                    gone.push(key.clone());
-                    after.remove(key)
+                    after.remove(key);
+                    !written.contains(key) && gone.insert(key.clone())
                 }
             };
-            let (Write::Put(..) | Write::Delete(..)) = write;
-            let key = match write {
-                Write::Put(new, _) => &new.key,
-                Write::Delete(key, _) => key,
-            };
-            if !seen.insert(key) {
+            if !is_first {
                 return true;
             }
         }
+        let is_gone = |gone: &HashSet<Key>, key: &Key| gone.contains(key) && self.0.contains_key(key);
         let cascades = cardinal_store::OnDelete::Cascade;
         loop {
             let below: Vec<Key> = after
                 .values()
-                .filter(|one| !seen.contains(&one.key))
-                .filter(|one| one.references.iter().any(|r| r.on_delete == cascades && !after.contains_key(&r.to)))
+                .filter(|one| !written.contains(&one.key))
+                .filter(|one| one.references.iter().any(|r| r.on_delete == cascades && is_gone(&gone, &r.to)))
                 .map(|one| one.key.clone())
                 .collect();
             if below.is_empty() {
                 break;
             }
             after.retain(|key, _| !below.contains(key));
+            gone.extend(below);
+        }
+        let forbids = |one: &NewDocument| {
+            !written.contains(&one.key) && one.references.iter().any(|reference| is_gone(&gone, &reference.to))
+        };
+        if after.values().any(forbids) {
+            return true;
         }
         let mut owners = HashMap::new();
         after.iter().any(|(key, document)| {
@@ -228,7 +243,8 @@ fn postgres_does_what_memory_does() {
     let runtime = runtime();
     property(8, |batches| {
         runtime.block_on(async {
-            let store = SqlStore::postgres(PostgresOptions { url: server.database() }, None, clock()).await.unwrap();
+            let options = PostgresOptions { url: server.database() };
+            let store = SqlStore::postgres(options, StoreKey::None, clock()).await.unwrap();
             run(&store, batches).await;
         });
     });

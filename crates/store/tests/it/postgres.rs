@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cardinal_base::{ManualClock, SystemClock};
-use cardinal_store::{CommitError, Expect, KeySource, PostgresOptions, SqlStore, Store, StoreError, Violation, verify};
+use cardinal_store::{
+    CommitError, Expect, KeySource, PostgresOptions, SqlStore, Store, StoreError, StoreKey, Violation, verify,
+};
 use cardinal_testkit::{TempDir, until, until_some, within};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -14,7 +16,7 @@ use cardinal_testkit::PostgresServer;
 
 async fn open(options: &PostgresOptions) -> Subject {
     let clock = clock();
-    let store = SqlStore::postgres(options.clone(), None, clock.clone()).await.unwrap();
+    let store = SqlStore::postgres(options.clone(), StoreKey::None, clock.clone()).await.unwrap();
     Subject::new(Arc::new(store), clock, ())
 }
 
@@ -57,8 +59,8 @@ async fn a_newer_schema_is_refused() {
     let options = PostgresOptions { url: server.database() };
     drop(open(&options).await);
     server.execute("test0", "UPDATE store_schema SET version = 99");
-    let opened = SqlStore::postgres(options, None, clock()).await;
-    assert!(matches!(opened, Err(StoreError::TooNew { found: 99, known: 1 })), "{opened:?}");
+    let opened = SqlStore::postgres(options, StoreKey::None, clock()).await;
+    assert!(matches!(opened, Err(StoreError::TooNew { found: 99, known: 2 })), "{opened:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,11 +96,27 @@ async fn lost_connections_lose_no_notification() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_control_plane_leads() {
+    let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    let options = PostgresOptions { url: server.database() };
+    let (s, t) = (open(&options).await, open(&options).await);
+    let mut lead = s.store.try_lead().await.unwrap().unwrap();
+    assert!(lead.is_held().await);
+    assert!(t.store.try_lead().await.unwrap().is_none());
+    // A leader that loses its connection knows, and another one takes its place.
+    server.execute("test0", "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'");
+    let taken = until_some("the lead", async || t.store.try_lead().await.unwrap()).await.unwrap();
+    assert!(!lead.is_held().await);
+    drop(taken);
+    until_some("the lead", async || s.store.try_lead().await.unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_in_the_middle_of_writes() {
     let Some(mut server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
     let options = PostgresOptions { url: server.database() };
     let clock = Arc::new(SystemClock::new());
-    let store: Arc<dyn Full> = Arc::new(SqlStore::postgres(options, None, clock).await.unwrap());
+    let store: Arc<dyn Full> = Arc::new(SqlStore::postgres(options, StoreKey::None, clock).await.unwrap());
     let s = Subject::new(store, Arc::new(ManualClock::default()), ());
     let acknowledged = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let restarted = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -146,13 +164,19 @@ async fn without_a_server_errors_are_clear() {
     let s = open(&options).await;
     s.ok(vec![thing("a").put()]).await;
     server.stop();
-    assert!(matches!(s.store.get(key("a")).await, Err(StoreError::Unavailable(_))));
+    // Which server it is, and what is wrong.
+    let error = s.store.get(key("a")).await.unwrap_err().to_string();
+    let address = options.url.split(['@', '?']).nth(1).unwrap().to_owned();
+    assert!(error.contains(&address) && error.contains("Connection refused"), "{error}");
+    let secret = PostgresOptions { url: options.url.replace("cardinal@", "cardinal:PASSWORD@") };
+    let error = SqlStore::postgres(secret, StoreKey::None, clock()).await.unwrap_err().to_string();
+    assert!(error.contains("Connection refused") && !error.contains("PASSWORD"), "{error}");
     let commit = s.store.commit(batch(vec![thing("b").put()])).await;
     assert!(matches!(commit, Err(CommitError::Store(StoreError::Unavailable(_)))), "{commit:?}");
     assert!(s.store.status().await.is_err());
     let wrong = PostgresOptions { url: "postgres://user:PASSWORD@[".to_owned() };
     assert!(!format!("{wrong:?}").contains("PASSWORD"));
-    let error = SqlStore::postgres(wrong, None, clock()).await.unwrap_err().to_string();
+    let error = SqlStore::postgres(wrong, StoreKey::None, clock()).await.unwrap_err().to_string();
     assert!(!error.contains("PASSWORD"), "{error}");
     server.run();
     let found = until_some("the server", async || s.store.get(key("a")).await.ok()).await.unwrap();
@@ -190,5 +214,5 @@ async fn secrets_are_encrypted() {
                  OR EXISTS (SELECT 1 FROM changes WHERE position('HIDDEN'::bytea IN new_value) > 0) \
                  THEN RAISE 'it is there'; END IF; END $$";
     server.execute("test0", check);
-    assert!(matches!(SqlStore::postgres(options, None, clock()).await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(SqlStore::postgres(options, StoreKey::None, clock()).await, Err(StoreError::Corrupt(_))));
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cardinal_store::{
-    Broken, CommitError, KeyEncryptionKey, KeySource, Log as _, SqlStore, SqliteOptions, Store, StoreError, verify,
+    Broken, CommitError, KeyEncryptionKey, KeySource, Log as _, SqlStore, SqliteOptions, Store, StoreError, StoreKey,
+    verify,
 };
 use cardinal_testkit::TempDir;
 use serde_json::json;
@@ -73,7 +74,7 @@ async fn a_newer_schema_is_refused() {
     let folder = TempDir::new("store");
     drop(open(&folder).await.unwrap());
     execute(&folder, "UPDATE store_schema SET version = 99").await;
-    assert!(matches!(open(&folder).await, Err(StoreError::TooNew { found: 99, known: 1 })));
+    assert!(matches!(open(&folder).await, Err(StoreError::TooNew { found: 99, known: 2 })));
 }
 
 #[tokio::test]
@@ -116,8 +117,11 @@ async fn a_full_disk_is_an_error() {
     s.ok(vec![thing("a").put()]).await;
     // A file system of its own needs root; SQLite says the same when a database may not grow.
     drop((store, s));
-    let store =
-        SqlStore::sqlite(SqliteOptions { path: folder.path().join("store.db"), pages_max: Some(60) }, None, clock());
+    let store = SqlStore::sqlite(
+        SqliteOptions { path: folder.path().join("store.db"), pages_max: Some(60) },
+        StoreKey::None,
+        clock(),
+    );
     let s = Subject::new(Arc::new(store.await.unwrap()), clock(), ());
     let before = s.everything().await;
     match s.commit(vec![thing("b").put(), document("c", json!("x".repeat(1 << 20))).put()]).await {
@@ -170,6 +174,76 @@ async fn a_tampered_log_does_not_verify() {
             Err(Broken::Store(StoreError::Corrupt(_))) if sql.contains("= replace") => {}
             other => panic!("{sql}: {other:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_tampered_document_is_found() {
+    let sealed = "UPDATE documents SET value = CAST(replace(CAST(value AS TEXT), 'open', 'OPEN') AS BLOB) WHERE kind = \
+                  x'73'";
+    let cases = [
+        ("UPDATE documents SET value = x'31' WHERE id = x'61'", vec!["things/a"], "not what was written"),
+        ("UPDATE documents SET space = x'31' WHERE id = x'61'", vec!["things/a"], "another workspace"),
+        ("UPDATE documents SET revision = 1 WHERE id = x'62'", vec!["things/b"], "its revision"),
+        ("DELETE FROM documents WHERE id = x'63'", vec!["things/c"], "it is missing"),
+        ("UPDATE documents SET id = x'7a' WHERE id = x'63'", vec!["things/c", "things/z"], "it is missing"),
+        (
+            "INSERT INTO documents SELECT kind, x'79', space, revision, value, meta, data_key FROM documents WHERE id = \
+             x'61'",
+            vec!["things/y"],
+            "no entry",
+        ),
+        (sealed, vec!["s/secret"], "not what was written"),
+    ];
+    for (sql, expected, hint) in cases {
+        for pruned in [0, 2, 4] {
+            let folder = TempDir::new("store");
+            let (store, s) = subject(&folder, Some(file_key(&folder, "key").load().await.unwrap())).await;
+            let secret = document("s/secret", json!({ "open": 1, "key": "HIDDEN" })).secret("/key");
+            s.ok(vec![document("a", json!("1")).put(), document("b", json!("1")).put(), secret.put()]).await;
+            s.ok(vec![thing("c").put(), thing("d").put()]).await;
+            s.ok(vec![delete("d"), document("b", json!("2")).put()]).await;
+            for round in 0..2 {
+                s.ok(vec![document("more", json!(round)).put()]).await;
+            }
+            // Documents are found whose entries are not in the log any more, and pruning makes no tampering good.
+            if pruned < 4 {
+                store.prune(pruned).await.unwrap();
+            }
+            assert_eq!(verify(&*store).await.unwrap().documents, 5);
+            execute(&folder, sql).await;
+            store.prune(pruned).await.unwrap();
+            match verify(&*store).await {
+                Err(Broken::Documents(found)) => {
+                    let keys: Vec<String> = found.iter().map(|one| one.key.to_string()).collect();
+                    assert_eq!(keys, expected, "{sql} {pruned}");
+                    assert!(found[0].why.contains(hint), "{sql} {pruned}: {found:?}");
+                }
+                other => panic!("{sql} {pruned}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn encrypting_again_is_no_tampering() {
+    for pruned in [0, 2] {
+        let folder = TempDir::new("store");
+        let (store, s) = subject(&folder, None).await;
+        s.ok(vec![document("a", json!({ "key": "1" })).secret("/key").put()]).await;
+        drop((store, s));
+        let (store, s) = subject(&folder, Some(file_key(&folder, "key").load().await.unwrap())).await;
+        s.ok(vec![document("b", json!({ "key": "2" })).secret("/key").put(), thing("plain").put()]).await;
+        s.ok(vec![thing("c").put()]).await;
+        store.prune(pruned).await.unwrap();
+        assert_eq!(store.reencrypt(10).await.unwrap(), 1, "what was stored in clear");
+        verify(&*store).await.unwrap();
+        store.rotate(file_key(&folder, "new").load().await.unwrap()).await.unwrap();
+        assert_eq!(store.reencrypt(10).await.unwrap(), 2);
+        verify(&*store).await.unwrap();
+        store.prune(2).await.unwrap();
+        // What the log has is encrypted with older keys.
+        assert_eq!(verify(&*store).await.unwrap().documents, 4);
     }
 }
 
@@ -269,6 +343,67 @@ async fn a_key_is_added_to_a_store_without_one() {
     assert_eq!(store.reencrypt(10).await.unwrap(), 0);
     assert_eq!(s.get("a").await.unwrap().value, json!("HIDDEN-1"));
     assert_eq!(store.head().await.unwrap().revision, 1);
+}
+
+/// A store of the first schema, whose digests have no key.
+const FIRST_SCHEMA: &str = "ALTER TABLE document_uniques RENAME TO document_keys; DROP TABLE index_keys; DROP TABLE \
+                            base_documents; UPDATE store_schema SET version = 1; UPDATE document_keys SET digest = \
+                            kind || id; UPDATE documents SET meta = CAST('{\"tags\":[],\"uniques\":[{\"name\":\
+                            \"name\",\"value\":\"of ' || CAST(id AS TEXT) || '\"}],\"references\":[],\
+                            \"secrets\":[]}' AS BLOB)";
+
+#[tokio::test]
+async fn digests_of_unique_keys_are_keyed() {
+    let folder = TempDir::new("store");
+    let (store, s) = subject(&folder, None).await;
+    let many = (0..2_100).map(|n| thing(&format!("{n:04}")).named(&format!("of {n:04}")).put());
+    s.ok(many.collect()).await;
+    s.ok(vec![thing("x/a").named("of a").put()]).await;
+    drop((store, s));
+    execute(&folder, FIRST_SCHEMA).await;
+    assert!(contains(folder.path(), b"of 0007"));
+    let check = async |s: &Subject| {
+        for n in [0, 7, 999, 1_000, 1_001, 2_099] {
+            let found = s.find("things", "name", &format!("of {n:04}")).await;
+            assert_eq!(found, Some(format!("{n:04}")));
+        }
+        let (_, violation) = s.violation(vec![thing("other").named("of 0007").put()]).await;
+        assert!(matches!(violation, cardinal_store::Violation::Unique { owner, .. } if &*owner.id == "0007"));
+        assert_eq!(s.find("x", "name", "of a").await.as_deref(), Some("a"));
+        let same = thing("0007").named("of 0007").put();
+        assert!(!s.commit(vec![same]).await.unwrap().changed, "what is stored can be compared");
+    };
+    // Without a key of the operator, with one, and with another one; each is seen by processes that run.
+    let (plain, s) = subject(&folder, None).await;
+    check(&s).await;
+    let (keyed, t) = subject(&folder, Some(file_key(&folder, "key").load().await.unwrap())).await;
+    check(&t).await;
+    assert_eq!(keyed.rotate(file_key(&folder, "new").load().await.unwrap()).await.ok(), Some(()));
+    check(&t).await;
+    let refused = s.commit(vec![thing("late").named("late").put()]).await;
+    assert!(matches!(refused, Err(CommitError::Store(StoreError::Corrupt(_)))), "{refused:?}");
+    drop((s, t));
+    let (store, s) = subject(&folder, Some(file_key(&folder, "new").load().await.unwrap())).await;
+    check(&s).await;
+    for store in [plain, keyed, store] {
+        store.close().await;
+    }
+    execute(&folder, "VACUUM").await;
+    assert!(!contains(folder.path(), b"of 0007"));
+}
+
+#[tokio::test]
+async fn no_key_is_made_for_a_store_that_has_one() {
+    let folder = TempDir::new("store");
+    let options = || SqliteOptions { path: folder.path().join("store.db"), pages_max: None };
+    let open = async |name: &str| SqlStore::sqlite(options(), StoreKey::From(file_key(&folder, name)), clock()).await;
+    let first = open("key").await.unwrap();
+    first.commit(batch(vec![document("a", json!("HIDDEN")).secret("").put()])).await.unwrap();
+    first.close().await;
+    let error = open("other").await.unwrap_err().to_string();
+    assert!(error.contains("other does not exist") && error.contains("copy it"), "{error}");
+    assert!(!folder.path().join("other").exists());
+    assert_eq!(open("key").await.unwrap().get(key("a")).await.unwrap().unwrap().value, json!("HIDDEN"));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use cardinal_store::{SqlStore, SqliteOptions, Store as _, verify};
+use cardinal_store::{SqlStore, SqliteOptions, Store as _, StoreKey, verify};
 use cardinal_testkit::{TempDir, until, within};
 
 use crate::sqlite::subject;
@@ -15,7 +15,7 @@ async fn commits_of_another_process_are_seen_within_100_ms() {
     let (_first, s) = subject(&folder, None).await;
     let clock = clock();
     let options = SqliteOptions { path: folder.path().join("store.db"), pages_max: None };
-    let second = SqlStore::sqlite(options, None, clock.clone()).await.unwrap();
+    let second = SqlStore::sqlite(options, StoreKey::None, clock.clone()).await.unwrap();
     let mut seen = second.watch();
     s.ok(vec![thing("a").put()]).await;
     until("the store waits", || clock.next_deadline().is_some()).await.unwrap();

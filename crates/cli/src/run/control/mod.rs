@@ -2,8 +2,10 @@
 //!
 //! Without a database the API shows what the files say.
 
+mod closing;
 mod files_api;
 pub(super) mod listeners;
+mod opening;
 pub(super) mod proxies;
 mod tls;
 
@@ -68,18 +70,20 @@ pub(super) struct Api {
 }
 
 impl Control {
-    /// Opens the store in a directory and reads the first configuration.
+    /// Opens the store in a directory and reads the first configuration. `new_store`: it may be an empty one in the directory
+    /// of a node that has served files.
     pub(super) fn start(
         registry: Registry,
         mut settings: Settings,
-        data_dir: &Path,
+        (data_dir, new_store): (&Path, bool),
         health: Sender<TargetHealth>,
     ) -> Result<(Self, ControlSource, Update, Option<Publisher>)> {
         let runtime = runtime("admin")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let registry = Arc::new(registry);
-        let store = runtime.block_on(crate::store::open(&settings, data_dir, &clock))?;
+        let store = opening::open(&runtime, &settings, (data_dir, new_store), &clock)?;
         let publisher = runtime.block_on(publisher(&mut settings, &*store, &clock))?;
+        opening::look_after(&runtime, &store, &registry, (&settings, &clock));
         let store = Arc::new(ObservedStore::new(store, Arc::clone(&clock)));
         let dao = Dao::new(Arc::clone(&store) as _, Arc::clone(&registry), Arc::clone(&clock), SystemRng);
         let metrics = Arc::new(AdminMetrics::new(route_patterns(&registry)));

@@ -141,6 +141,24 @@ pub(super) async fn pruning_by_time(s: Subject) {
     verify(s.store.log()).await.unwrap();
 }
 
+pub(super) async fn pruned_documents_are_verified(s: Subject) {
+    let many = |round: usize| (0..1_100).map(move |n| document(&format!("{n:04}"), json!([n, round])).put()).collect();
+    s.ok(many(0)).await;
+    s.ok(many(1)).await;
+    s.ok(vec![delete("0001"), thing("a").put(), delete("0002"), document("0002", json!(null)).put()]).await;
+    s.ok(vec![delete("0003"), thing("b").within("w").put()]).await;
+    for round in 0..3 {
+        s.ok(vec![document("last", json!(round)).put()]).await;
+    }
+    for up_to in [1, 2, 3, 6] {
+        assert_eq!(s.store.prune(up_to).await.unwrap(), up_to);
+        let verified = verify(s.store.log()).await.unwrap();
+        assert_eq!((verified.documents, verified.oldest), (1_101, up_to));
+    }
+    s.ok(vec![delete("b"), document("0000", json!(true)).put()]).await;
+    assert_eq!(verify(s.store.log()).await.unwrap().documents, 1_100);
+}
+
 pub(super) async fn documents_at_a_revision(s: Subject) {
     let mut expected = vec![documents_at(s.store.store(), 0).await.unwrap()];
     let batches = [

@@ -121,3 +121,19 @@ pub(super) async fn the_first_write_with_a_violation_is_named(s: Subject) {
     let writes = vec![thing("q").below("no").put(), thing("r").named("n").put()];
     assert!(matches!(s.violation(writes).await, (1, Violation::Unique { .. })));
 }
+
+pub(super) async fn a_target_that_is_made_anew_loses_its_children(s: Subject) {
+    s.ok(vec![thing("a").put(), thing("b").below("a").put(), thing("c").below("b").put(), thing("d").below("a").put()])
+        .await;
+    // What the batch writes stays, and what references it.
+    let writes = vec![delete("a"), thing("a").put(), thing("d").below("a").put()];
+    let committed = s.commit(writes).await.unwrap();
+    let ids: Vec<&str> = committed.deleted.iter().map(|key| &*key.id).collect();
+    assert_eq!(ids, ["b", "c"]);
+    assert_eq!(s.ids(cardinal_store::Query::all("things")).await, ["a", "d"]);
+    assert_eq!(deleted(&s, vec![delete("a")]).await, ["a", "d"], "the new reference is known");
+    // A reference that forbids the deletion forbids this one, too.
+    s.ok(vec![thing("a").put(), thing("b").restricted_by("a").put()]).await;
+    assert_eq!(s.violation(vec![delete("a"), thing("a").put()]).await, (0, referenced("a", "b", "restrict0")));
+    assert_eq!(deleted(&s, vec![delete("a"), thing("a").put(), delete("b")]).await, ["b"]);
+}

@@ -94,6 +94,31 @@ pub(super) async fn a_document_is_written_once(s: Subject) {
     let repeated = (1, Violation::Repeated { key: key("a") });
     assert_eq!(s.violation(vec![thing("a").put(), thing("a").put()]).await, repeated);
     assert_eq!(s.violation(vec![thing("a").put(), delete("a")]).await, repeated);
+    assert_eq!(s.violation(vec![delete("a"), delete("a")]).await, repeated);
+    let repeated = (2, Violation::Repeated { key: key("a") });
+    assert_eq!(s.violation(vec![delete("a"), thing("a").put(), thing("a").put()]).await, repeated);
+    assert_eq!(s.violation(vec![delete("a"), thing("a").put(), delete("a")]).await, repeated);
+}
+
+pub(super) async fn a_document_is_deleted_and_made_anew(s: Subject) {
+    s.ok(vec![thing("a").named("x").put(), thing("b").put()]).await;
+    let anew = || vec![Write::Delete(key("a"), Expect::Present), document("a", json!(2)).named("x").put()];
+    let committed = s.commit(anew()).await.unwrap();
+    let written = Document { key: key("a"), space: "".into(), value: json!(2), revision: 2, tags: vec![] };
+    assert_eq!(
+        committed,
+        Committed { revision: 2, changed: true, documents: vec![None, Some(written.clone())], deleted: vec![] }
+    );
+    assert_eq!((s.get("a").await, s.find("things", "name", "x").await.as_deref()), (Some(written), Some("a")));
+    let changes = s.store.changes(1, 10).await.unwrap();
+    let states: Vec<_> = changes.iter().map(|one| (one.old.is_some(), one.new.is_some())).collect();
+    assert_eq!(states, [(true, false), (false, true)], "the log has both");
+    // The expectation of the second write is about the state after the deletion.
+    let writes = vec![delete("a"), thing("a").put_if(Expect::Absent)];
+    assert_eq!(s.ok(writes).await, 3);
+    let writes = vec![delete("a"), thing("a").put_if(Expect::Present)];
+    assert_eq!(s.violation(writes).await, (1, Violation::Expectation { key: key("a"), found: None }));
+    cardinal_store::verify(s.store.log()).await.unwrap();
 }
 
 pub(super) async fn an_empty_batch_is_no_change(s: Subject) {
