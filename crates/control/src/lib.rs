@@ -28,5 +28,5 @@ pub use housekeeping::{Housekeeper, Logged, Retention, Round};
 pub use observed_store::ObservedStore;
 pub use proxies::{DataPlane, NoProxies, Proxies};
 pub use quarantine::Quarantined;
-pub use snapshot_store::SnapshotStore;
+pub use snapshot_store::{SnapshotStore, WriteError, Writer};
 pub use source::{SourceState, SourceStatus, StoreSource, lower_documents};

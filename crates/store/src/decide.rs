@@ -13,21 +13,26 @@ use crate::{
 
 /// A document with everything that belongs to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
-    pub(crate) document: Box<NewDocument>,
-    pub(crate) revision: u64,
+pub struct Stored {
+    /// The document.
+    pub document: Box<NewDocument>,
+    /// The revision of its last write.
+    pub revision: u64,
 }
 
 /// A document that references another one.
 #[derive(Clone, Debug)]
-pub(crate) struct Referrer {
-    pub(crate) by: Key,
-    pub(crate) reference: Reference,
+pub struct Referrer {
+    /// The document.
+    pub by: Key,
+    /// Its reference.
+    pub reference: Reference,
 }
 
 /// The state before a batch, as far as the decision needs it. Each method takes many keys, because a database answers
 /// many in one query.
-pub(crate) trait View: Send {
+pub trait View: Send {
+    /// The newest revision.
     fn revision(&mut self) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// The documents among these that exist.
     fn stored(&mut self, keys: &[Key]) -> impl Future<Output = Result<HashMap<Key, Stored>, StoreError>> + Send;
@@ -44,27 +49,31 @@ pub(crate) trait View: Send {
 
 /// What a batch does.
 #[derive(Debug)]
-pub(crate) struct Decision {
+pub struct Decision {
     /// The revision after it.
-    pub(crate) revision: u64,
+    pub revision: u64,
     /// The changes: in the order of the writes, then what is deleted by cascade in the order of the keys.
-    pub(crate) steps: Vec<Step>,
+    pub steps: Vec<Step>,
     /// [`Committed::documents`](crate::Committed::documents).
-    pub(crate) documents: Vec<Option<Document>>,
+    pub documents: Vec<Option<Document>>,
 }
 
 /// A change of one document.
 #[derive(Debug)]
-pub(crate) struct Step {
-    pub(crate) key: Key,
-    pub(crate) before: Option<Stored>,
-    pub(crate) after: Option<Box<NewDocument>>,
-    pub(crate) cascaded: bool,
+pub struct Step {
+    /// The document.
+    pub key: Key,
+    /// Its state before; `None` if it did not exist.
+    pub before: Option<Stored>,
+    /// Its state afterwards; `None` if it is deleted.
+    pub after: Option<Box<NewDocument>>,
+    /// It is deleted because a document that it references is.
+    pub cascaded: bool,
 }
 
 impl Decision {
     /// The result of the batch once its changes are applied.
-    pub(crate) fn committed(self) -> crate::Committed {
+    pub fn committed(self) -> crate::Committed {
         let written: HashSet<&Key> =
             self.steps.iter().filter(|step| step.after.is_some()).map(|step| &step.key).collect();
         let deleted = self.steps.iter().filter(|step| step.after.is_none() && !written.contains(&step.key));
@@ -76,7 +85,7 @@ impl Decision {
 
 impl Stored {
     /// What readers see.
-    pub(crate) fn read(&self) -> Document {
+    pub fn read(&self) -> Document {
         read(&self.document, self.revision)
     }
 }
@@ -91,8 +100,12 @@ fn read(document: &NewDocument, revision: u64) -> Document {
     }
 }
 
-/// What this batch does. [`limits::check`](crate::limits::check) comes first.
-pub(crate) async fn decide(view: &mut impl View, batch: Batch) -> Result<Decision, CommitError> {
+/// What this batch does. A store that is kept elsewhere asks here, too, so that it follows the same rules.
+/// [`check_batch`](crate::check_batch) comes first.
+///
+/// # Errors
+/// The batch breaks a rule, or the view failed.
+pub async fn decide(view: &mut impl View, batch: Batch) -> Result<Decision, CommitError> {
     let revision = view.revision().await?;
     if let Some(expected) = batch.revision.filter(|expected| *expected != revision) {
         return Err(CommitError::Stale { found: revision, expected });

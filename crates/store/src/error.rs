@@ -24,6 +24,12 @@ pub enum StoreError {
     /// What is stored cannot be read: the file is damaged, or a secret was encrypted with a key that is not there.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+    /// What is stored was changed by something else, or has a form that does not allow the change. Nothing was written.
+    #[error("{0}")]
+    Conflict(String),
+    /// The documents as a whole would be invalid. Nothing was written.
+    #[error("{0}")]
+    Refused(String),
     /// A limit of the store is exceeded.
     #[error("{0}")]
     TooLarge(String),

@@ -31,13 +31,14 @@ mod verify;
 pub use batch::{Batch, Committed, Expect, Write};
 pub use chain::{Entry, Head, Log};
 pub use change::{Author, Change, Generation};
+pub use decide::{Decision, Referrer, Step, Stored, View, decide};
 pub use document::{Document, Key, NewDocument, OnDelete, Reference, Unique};
 pub use error::{CommitError, StoreError, Violation};
 pub use fingerprint::{BaseDocument, Fingerprint, StoredPrint};
 pub use history::{Changed, PastDocument, Since, changed_since, documents_at};
 pub use limits::{
     AUTHOR_BYTES_MAX, BATCH_BYTES_MAX, DEPTH_MAX, ID_BYTES_MAX, LIST_MAX, NAME_BYTES_MAX, TAG_BYTES_MAX,
-    VALUE_BYTES_MAX,
+    VALUE_BYTES_MAX, check as check_batch,
 };
 pub use memory::MemoryStore;
 pub use query::{Page, Query, TagFilter};

@@ -24,7 +24,10 @@ pub const AUTHOR_BYTES_MAX: usize = 512;
 pub const LIST_MAX: usize = 10_000;
 
 /// Checks a batch by itself.
-pub(crate) fn check(batch: &Batch) -> Result<(), CommitError> {
+///
+/// # Errors
+/// It exceeds a limit, or writes a document twice.
+pub fn check(batch: &Batch) -> Result<(), CommitError> {
     if batch.writes.len() > Batch::WRITES_MAX {
         return Err(StoreError::TooLarge(format!(
             "the batch has {} writes; the maximum is {}",

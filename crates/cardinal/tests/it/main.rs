@@ -22,6 +22,7 @@ mod secrets;
 mod stop;
 mod store;
 mod store_faults;
+mod writable;
 
 /// A configuration with an open route and one that wants a key, in front of a backend.
 fn kong_yaml(backend: &str) -> String {

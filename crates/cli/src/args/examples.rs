@@ -23,6 +23,7 @@ Examples:
                                        the Admin API on port 8001
   cardinal run --config /etc/cardinal/conf.d -C /etc/kong/kong.conf \\
     --data-dir /var/lib/cardinal
+  cardinal run --config kong.yaml --writable    the Admin API edits the file
   cardinal run --config kong.yaml \\
     --set proxy_listen='0.0.0.0:80, 0.0.0.0:443 ssl http2'
   CARDINAL_LOG_LEVEL=info cardinal run --config kong.yaml --access-log off

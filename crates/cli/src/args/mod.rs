@@ -154,6 +154,9 @@ pub(crate) struct RunArgs {
     /// Fail if any entity would be left out; warnings, such as a missing secret, do not count
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Write changes of the Admin API back to the files of --config, as edits that keep comments and order
+    #[arg(long)]
+    pub(crate) writable: bool,
     /// Minimum log level: debug, info, notice, warn, error, crit, alert or emerg (setting log_level; default: notice)
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,

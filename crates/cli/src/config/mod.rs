@@ -22,7 +22,7 @@ use cardinal_kong::check::{OrderReport, Report, order_report};
 use cardinal_kong::declarative::{Hidden, fill, redact_map};
 use cardinal_kong::entities::{Kind, choices};
 use cardinal_kong::settings::{Database, Inputs, Note, Role};
-use cardinal_kong::{Registry, Settings, Snapshot, Source, SourceMap, load, lower, lower_owned};
+use cardinal_kong::{LoadErrors, Registry, Settings, Snapshot, Source, SourceMap, load, lower, lower_owned};
 use cardinal_sdk::PluginDef;
 
 use crate::args::SettingArgs;
@@ -329,6 +329,11 @@ impl Site {
         if self.fill_env { fill(&sources, &self.env).map(Cow::Owned).map_err(Refusal::Load) } else { Ok(sources) }
     }
 
+    /// Files with variables filled in, if that is done.
+    pub(crate) fn fill_sources(&self, sources: &[Source]) -> Result<Vec<Source>, Box<LoadErrors>> {
+        if self.fill_env { fill(sources, &self.env) } else { Ok(sources.to_vec()) }
+    }
+
     fn refuse_incomplete(&self, lowered: &LoweredConfig, sources: &[Source]) -> Result<(), Refusal> {
         let mut all = lowered.diagnostics.clone();
         all.extend(self.plan(&lowered.configuration, &lowered.source_map).map_err(Refusal::Internal)?);
@@ -380,6 +385,13 @@ impl Site {
     pub(crate) fn registry(&self, settings: &Settings) -> Result<Registry, Refusal> {
         let refused = |notes| Refusal::Settings { notes, transient: false };
         Registry::for_settings(self.plugins, settings).map_err(refused)
+    }
+}
+
+impl Preferences {
+    /// Over the settings and these files: equal when nothing changed.
+    pub(crate) fn digest(&self, sources: &[Source]) -> Digest {
+        digest(&self.conf, sources)
     }
 }
 

@@ -22,6 +22,7 @@ mod secret_key;
 mod signals;
 mod source;
 mod watch;
+mod writable;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -63,8 +64,8 @@ pub(crate) fn run(
     started: crate::Started,
     env: BTreeMap<String, String>,
 ) -> Result<ExitCode> {
-    let RunArgs { files, config, role, settings, data_dir, takeover, new_store, workers, strict, .. } = args;
-    let RunArgs { log_level, log_format, access_log, .. } = args;
+    let RunArgs { files, config, role, settings, data_dir, takeover, new_store, workers, .. } = args;
+    let RunArgs { strict, writable, log_level, log_format, access_log, .. } = args;
     let mut site = Site::new(plugins, [files, config].concat(), settings, env);
     if let Some(role) = role {
         site.set("role", role.setting());
@@ -96,7 +97,7 @@ pub(crate) fn run(
         site,
         preferences,
         logs,
-        node::Options { data_dir, takeover, new_store, strict, started, descriptors_max },
+        node::Options { data_dir, takeover, new_store, strict, writable, started, descriptors_max },
         (senders, requested),
     ) {
         Ok(node) => node,

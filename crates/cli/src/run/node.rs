@@ -29,7 +29,7 @@ use super::handover::{self, Takeover, TakeoverLock};
 use super::logs::Logs;
 use super::source::{Origin, Source};
 use super::watch::Watch;
-use super::{listen_error, node_id, secret_key};
+use super::{listen_error, node_id, secret_key, writable};
 
 /// What other nodes say about targets that waits to be taken.
 const HEALTH_MAX: usize = 1_000;
@@ -45,6 +45,8 @@ pub(super) struct Options {
     pub(super) new_store: bool,
     /// Nothing may be left out.
     pub(super) strict: bool,
+    /// The Admin API changes files.
+    pub(super) writable: bool,
     /// Called when the node serves.
     pub(super) started: crate::Started,
     /// File descriptors that the process may have; `None` is no limit.
@@ -91,7 +93,7 @@ impl Node {
         options: Options,
         (senders, requests): (Senders, Receiver<Request>),
     ) -> Result<(Self, Source)> {
-        let Options { data_dir, takeover, new_store, strict, started, descriptors_max } = options;
+        let Options { data_dir, takeover, new_store, strict, writable, started, descriptors_max } = options;
         let role = preferences.settings.role;
         if role == Role::ControlPlane {
             // It serves no traffic: its engine has the status pages alone.
@@ -102,17 +104,14 @@ impl Node {
         if site.ignores_database(&preferences.settings) {
             tracing::warn!("the setting database has no effect: entities come from the files of the command line");
         }
+        if writable {
+            writable::check(&site, &preferences)?;
+        }
         let data_dir = match data_dir {
             None if needs_data_dir => Some(crate::store::default_data_dir(site.env())?),
             given => given,
         };
-        let keeper = data_dir.as_deref().map(|folder| {
-            Keeper::open(folder).with_context(|| format!("cannot make the data directory {}", folder.display()))
-        });
-        let keeper = keeper.transpose()?;
-        if let Some(folder) = &data_dir {
-            data_dir::protect(folder);
-        }
+        let keeper = data_dir.as_deref().map(keeper).transpose()?;
         if !preferences.settings.node_id_given {
             site.node_id = Some(node_id::find(data_dir.as_deref())?);
         }
@@ -127,7 +126,8 @@ impl Node {
         let (health, said) = channel(HEALTH_MAX);
         let node_settings = Arc::new(preferences.settings.node.clone());
         let folder = Folder { path: data_dir.as_deref(), keeper, new_store };
-        let (mut source, first, plane) = origin(site, preferences, strict, folder, (watch, requests), health)?;
+        let reading = FileMode { strict, writable };
+        let (mut source, first, plane) = origin(site, preferences, reading, folder, (watch, requests), health)?;
         let (served, unserved) = match role {
             Role::ControlPlane => (Update::first(Arc::default(), Arc::clone(&node_settings)), Some(first)),
             _ => (first, None),
@@ -275,6 +275,15 @@ fn engine_options(site: &Site, settings: &Settings, logs: &Logs, descriptors_max
     }
 }
 
+/// How files are used.
+#[derive(Clone, Copy)]
+struct FileMode {
+    /// Nothing may be left out.
+    strict: bool,
+    /// The Admin API changes them.
+    writable: bool,
+}
+
 /// The data directory.
 struct Folder<'f> {
     path: Option<&'f Path>,
@@ -288,7 +297,7 @@ struct Folder<'f> {
 fn origin(
     site: Site,
     preferences: Preferences,
-    strict: bool,
+    FileMode { strict, writable }: FileMode,
     folder: Folder<'_>,
     (watch, requests): (Watch, Receiver<Request>),
     health: Sender<TargetHealth>,
@@ -310,13 +319,21 @@ fn origin(
     }
     let is_needed = !settings.admin.listeners.is_empty() || sends_on(settings);
     let (api, publisher, plane) = if is_needed {
-        let (control, api, publisher) = Control::of_files(site.registry(settings)?, settings.clone())?;
+        let (control, api, publisher) = Control::of_files(site.registry(settings)?, settings.clone(), writable)?;
         (Some(api), publisher, Plane::Control(Box::new(control)))
     } else {
         (None, None, Plane::None)
     };
     let (source, first) = FileSource::start(site, preferences, keeper, strict, (watch, requests, api))?;
     Ok((Source::new(Origin::Files(Box::new(source)), &first, publisher), first, plane))
+}
+
+/// What keeps the last known good configuration in a data directory.
+fn keeper(folder: &Path) -> Result<Keeper> {
+    let keeper =
+        Keeper::open(folder).with_context(|| format!("cannot make the data directory {}", folder.display()))?;
+    data_dir::protect(folder);
+    Ok(keeper)
 }
 
 fn count(number: u64) -> usize {
@@ -371,8 +388,6 @@ fn words(listener: &Listener) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cardinal_kong::Settings;
-
     use super::*;
 
     #[test]

@@ -84,7 +84,7 @@ impl Path<'_> {
                 let (upstream, name) = (text(&upstream, "name"), text(&target, "target"));
                 let said = TargetHealth { upstream, target: name, address, is_healthy: *healthy };
                 call.admin.proxies.set_target_health(&said).map_err(|message| Fault::message(400, &message))?;
-                if call.admin.declarative.is_none() {
+                if call.admin.declarative.is_none() && call.dao().tells_others() {
                     let node = call.admin.proxies.node_id();
                     call.dao().tell_health(&call.tenant, &node, id_of(&target), &said).await?;
                 }

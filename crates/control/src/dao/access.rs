@@ -24,6 +24,8 @@ pub struct Dao {
     pub(super) registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
     rng: Arc<Mutex<dyn Rng>>,
+    /// The store keeps entities in declarative files.
+    pub(super) has_files: bool,
 }
 
 /// On whose behalf, and in which workspace, the store is used.
@@ -45,7 +47,14 @@ impl Tenant {
 impl Dao {
     /// Entities of these kinds in this store.
     pub fn new(store: Arc<dyn Store>, registry: Arc<Registry>, clock: Arc<dyn Clock>, rng: impl Rng + 'static) -> Self {
-        Self { store, registry, clock, rng: Arc::new(Mutex::new(rng)) }
+        Self { store, registry, clock, rng: Arc::new(Mutex::new(rng)), has_files: false }
+    }
+
+    /// For a store that keeps entities in declarative files: new entities get the ids that they have there without being
+    /// given one, and passwords are written as they are, since they are hashed when the files are read.
+    #[must_use]
+    pub fn over_files(self) -> Self {
+        Self { has_files: true, ..self }
     }
 
     /// The same over another store.

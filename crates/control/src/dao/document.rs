@@ -25,7 +25,7 @@ pub(crate) fn space(kind: &Kind, workspace: &Arc<str>) -> Arc<str> {
 }
 
 /// The document of a complete entity.
-pub(super) fn document(kind: &Kind, schema: &Schema, workspace: &Arc<str>, fields: Fields) -> NewDocument {
+pub(crate) fn document(kind: &Kind, schema: &Schema, workspace: &Arc<str>, fields: Fields) -> NewDocument {
     let id = fields.get(kind.primary_key).and_then(Value::as_str).unwrap_or_default();
     let keys = unique_keys(kind, schema);
     let uniques = keys.iter().filter_map(|names| unique(kind, schema, workspace, names, &fields)).collect();

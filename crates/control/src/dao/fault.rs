@@ -28,13 +28,16 @@ impl std::error::Error for Fault {}
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store failed");
         let status = match error {
+            // The client is told, and nothing is broken.
+            StoreError::Conflict(text) => return Self::message(409, &text),
+            StoreError::Refused(text) => return Self::message(400, &text),
             StoreError::TooLarge(_) => 413,
             // Later it may be reached again.
             StoreError::Unavailable(_) => 503,
             StoreError::ReadOnly(_) | StoreError::Corrupt(_) | StoreError::TooNew { .. } => 500,
         };
+        tracing::error!(%error, "the store failed");
         Self::of(status, 8, "database error", &error.to_string(), None)
     }
 }

@@ -12,6 +12,11 @@ use super::fault::Fault;
 pub(crate) const KIND: &str = "target_health";
 
 impl Dao {
+    /// Whether others follow the store: not if entities are in files.
+    pub(crate) fn tells_others(&self) -> bool {
+        !self.has_files
+    }
+
     /// Tells all that follow the store. `node` is the one that knows already, `target` the id of the target.
     pub(crate) async fn tell_health(
         &self,

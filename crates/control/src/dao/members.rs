@@ -60,7 +60,7 @@ impl Dao {
 }
 
 /// The document of a membership.
-pub(super) fn document(workspace: &Arc<str>, group: &str, consumer: &str) -> NewDocument {
+pub(crate) fn document(workspace: &Arc<str>, group: &str, consumer: &str) -> NewDocument {
     let reference = |field: &str, kind: &str, id: &str| Reference {
         field: field.into(),
         to: Key::new(kind, id),

@@ -35,7 +35,7 @@ impl Dao {
                 let digest = fields.get("cert").and_then(Value::as_str).and_then(|text| pem::digest(text).ok());
                 fields.insert("cert_digest".to_owned(), digest.map_or(Value::Null, Value::String));
             }
-            _ => seal(kind, old, &mut fields)?,
+            _ => seal(kind, old, &mut fields, self.has_files)?,
         }
         Ok(Change { fields, further })
     }
@@ -107,9 +107,14 @@ impl Dao {
                 }
                 None => {
                     let sni = json!({ "name": name, "certificate": { "id": &*certificate.id } });
-                    let options = cardinal_schema::Options { auto: Some(self), no_defaults: false };
-                    let sni = snis.schema.process(&sni, &options).map_err(|errors| Fault::schema(&errors))?;
-                    let Value::Object(sni) = sni else { continue };
+                    let completed = {
+                        let options = cardinal_schema::Options { auto: Some(self), no_defaults: false };
+                        snis.schema.process(&sni, &options).map_err(|errors| Fault::schema(&errors))
+                    };
+                    let Value::Object(mut sni) = completed? else { continue };
+                    if self.has_files {
+                        self.name_id(snis, &mut sni).await?;
+                    }
                     let sni = document(snis, &snis.schema, &tenant.workspace, sni);
                     further.push(Write::Put(Box::new(sni), Expect::Absent));
                 }
@@ -158,8 +163,8 @@ fn format_target(fields: &mut Fields) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Hashes the password of a credential when it is written, or written to another consumer.
-fn seal(kind: &Kind, old: Option<&Fields>, fields: &mut Fields) -> Result<(), Fault> {
+/// Hashes the password of a credential when it is written, or written to another consumer. In files it stays as it is.
+fn seal(kind: &Kind, old: Option<&Fields>, fields: &mut Fields, has_files: bool) -> Result<(), Fault> {
     let Some(seal) = kind.brought_by.and_then(|def| def.seal.as_ref()) else { return Ok(()) };
     let unchanged = |name: &str| old.is_some_and(|old| old.get(name) == fields.get(name));
     match (unchanged(seal.field), unchanged("consumer")) {
@@ -171,6 +176,7 @@ fn seal(kind: &Kind, old: Option<&Fields>, fields: &mut Fields) -> Result<(), Fa
             errors.push_entity(message);
             return Err(Fault::schema(&errors));
         }
+        (false, _) if has_files => return Ok(()),
         (false, _) => {}
     }
     let consumer = fields.get("consumer").and_then(|consumer| consumer.get("id")).and_then(Value::as_str);

@@ -29,12 +29,17 @@ impl Dao {
     /// # Errors
     /// The entity is invalid or exists, or the store failed.
     pub async fn insert(&self, tenant: &Tenant, kind: &Kind, given: Fields) -> Result<Fields, Fault> {
-        let fields = self.completed(tenant, kind, given).await?;
+        let has_id = is_given(&given, kind.primary_key);
+        let mut fields = self.completed(tenant, kind, given.clone()).await?;
         for _ in 0..ATTEMPTS_MAX {
             let at = self.revision_for(kind).await?;
             let change = self.prepare(tenant, kind, None, fields.clone()).await?;
             match self.commit(tenant, kind, change, Expect::Absent, at).await? {
                 Ok(fields) => return Ok(fields),
+                // The id was made of what another client has just created.
+                Err(Overtaken::Created) if self.has_files && !has_id => {
+                    fields = self.completed(tenant, kind, given.clone()).await?;
+                }
                 Err(Overtaken::Created) => {
                     return Err(Fault::primary_key_taken((
                         kind.primary_key,
@@ -156,6 +161,7 @@ impl Dao {
     /// What a client has given, with defaults and references by id. It is valid by itself.
     async fn completed(&self, tenant: &Tenant, kind: &Kind, given: Fields) -> Result<Fields, Fault> {
         let schema = self.registry.schema_of(kind, &given).map_err(|errors| Fault::schema(&errors))?;
+        let has_id = is_given(&given, kind.primary_key);
         let mut given = given;
         stamp(schema, &mut given, self);
         let completed = {
@@ -166,6 +172,9 @@ impl Dao {
         check_life(schema, &fields)?;
         self.resolve(tenant, kind, &mut fields).await?;
         lower_ids(kind, &mut fields);
+        if self.has_files && !has_id {
+            self.name_id(kind, &mut fields).await?;
+        }
         let value = Value::Object(fields);
         schema.validate_complete(&value).map_err(|errors| Fault::schema(&errors))?;
         match value {
@@ -206,6 +215,17 @@ impl Dao {
             Value::Object(fields) => Ok(fields),
             _ => Ok(Fields::new()),
         }
+    }
+
+    /// Gives a new entity the id that a file gives it by its name, unless another entity has the id.
+    pub(super) async fn name_id(&self, kind: &Kind, fields: &mut Fields) -> Result<(), Fault> {
+        let Some(id) = cardinal_kong::declarative::usual_id(kind, fields).map(|id| id.to_string()) else {
+            return Ok(());
+        };
+        if self.store.get(key(kind, &id)).await?.is_none() {
+            fields.insert(kind.primary_key.to_owned(), id.into());
+        }
+        Ok(())
     }
 
     /// Replaces references by name with references by id. Kong: `resolve_foreign`.
@@ -267,6 +287,10 @@ impl Dao {
         let writes = std::iter::once(Write::Put(Box::new(document), expect)).chain(further).collect();
         let batch = Batch { author: tenant.author.clone(), writes, revision };
         let violation = match self.store.commit(batch).await {
+            // What is hashed when it is read is not what was given.
+            Ok(Committed { .. }) if self.has_files && kind.brought_by.is_some_and(|def| def.seal.is_some()) => {
+                return Ok(Ok(self.store.get(own).await?.map_or(fields, fields_of)));
+            }
             Ok(Committed { .. }) => return Ok(Ok(fields)),
             Err(CommitError::Violation { violation, .. }) => violation,
             Err(CommitError::Stale { .. }) => return Ok(Err(Overtaken::Changed)),

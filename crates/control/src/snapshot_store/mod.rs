@@ -1,25 +1,37 @@
-//! [`SnapshotStore`]: the entities of a loaded configuration as a store that cannot be written.
+//! [`SnapshotStore`]: the entities of a loaded configuration as a store. It can be written if there is something that
+//! writes changes to where the configuration was loaded from: a [`Writer`].
 //!
 //! They stay packed as the loader made them, which takes a small part of the room of JSON values, and are unpacked as
 //! they are read.
 
+mod below;
+mod contents;
 mod index;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cardinal_ir::Id;
-use cardinal_kong::entities::Kind;
+use cardinal_kong::declarative::Change as EntityChange;
 use cardinal_kong::{Entity, Registry, Snapshot};
 use cardinal_store::{
     Batch, BoxFuture, Change, CommitError, Committed, Document, Generation, Key, Page, Query, Store, StoreError,
-    StoreStatus, TagFilter,
+    StoreStatus, check_batch, decide,
 };
-use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::dao::document::{space, unique, unique_keys, unique_name};
 use crate::dao::{DEFAULT_WORKSPACE, members};
+use below::Below;
+use contents::{Contents, Times, has_tags, member_id, note_times, page_size};
 use index::Index;
+use writer::change_of;
+pub use writer::{WriteError, Writer};
+
+/// How often a batch is decided: again after the configuration was loaded anew.
+const ATTEMPTS: usize = 2;
 
 /// The entities of a loaded configuration, which is replaced as a whole.
 #[derive(Debug)]
@@ -27,27 +39,45 @@ pub struct SnapshotStore {
     registry: Arc<Registry>,
     contents: Mutex<Arc<Contents>>,
     revision: watch::Sender<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Contents {
-    snapshot: Arc<Snapshot>,
-    index: Index,
-    revision: u64,
+    writer: Option<Arc<dyn Writer>>,
+    /// One batch is written at a time.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl SnapshotStore {
     /// An empty store.
     pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, contents: Mutex::default(), revision: watch::Sender::new(0) }
+        let (contents, revision) = (Mutex::default(), watch::Sender::new(0));
+        Self { registry, contents, revision, writer: None, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// An empty store that is written through this.
+    pub fn written_by(registry: Arc<Registry>, writer: Arc<dyn Writer>) -> Self {
+        Self { writer: Some(writer), ..Self::new(registry) }
+    }
+
+    /// The revision: it grows with each replacement.
+    pub fn revision(&self) -> u64 {
+        self.contents().revision
     }
 
     /// Replaces everything.
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
+        self.replace_with(snapshot, Arc::default());
+    }
+
+    /// Replaces everything with what a [`Writer`] has written. Changed entities have the times of the changes.
+    pub fn replace_written(&self, snapshot: Arc<Snapshot>, changes: &[EntityChange]) {
+        let mut times = Times::clone(&self.contents().times);
+        note_times(&mut times, changes);
+        self.replace_with(snapshot, Arc::new(times));
+    }
+
+    fn replace_with(&self, snapshot: Arc<Snapshot>, times: Arc<Times>) {
         let index = Index::of(&snapshot, &self.registry);
         let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let revision = contents.revision + 1;
-        let old = std::mem::replace(&mut *contents, Arc::new(Contents { snapshot, index, revision }));
+        let old = std::mem::replace(&mut *contents, Arc::new(Contents { snapshot, index, revision, times }));
         drop(contents);
         self.revision.send_replace(revision);
         drop(old);
@@ -56,6 +86,33 @@ impl SnapshotStore {
     /// What is in the store.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.contents().snapshot)
+    }
+
+    async fn write(&self, batch: Batch) -> Result<Committed, CommitError> {
+        let Some(writer) = &self.writer else {
+            return Err(StoreError::ReadOnly("the configuration comes from files".to_owned()).into());
+        };
+        check_batch(&batch)?;
+        let _turn = self.turn.lock().await;
+        for _ in 0..ATTEMPTS {
+            let contents = self.contents();
+            let revision = contents.revision;
+            let decision = decide(&mut Below { contents, registry: &self.registry }, batch.clone()).await?;
+            let changes: Vec<EntityChange> =
+                decision.steps.iter().filter_map(|step| change_of(step, &self.registry)).collect();
+            if changes.is_empty() {
+                return Ok(decision.committed());
+            }
+            match writer.write(revision, changes).await {
+                Ok(()) => return Ok(Committed { revision: self.revision(), ..decision.committed() }),
+                Err(WriteError::Reloaded) => {}
+                Err(WriteError::Conflict(why)) => return Err(StoreError::Conflict(why).into()),
+                Err(WriteError::Refused(why)) => return Err(StoreError::Refused(why).into()),
+                Err(WriteError::Unwritable(why)) => return Err(StoreError::ReadOnly(why).into()),
+                Err(error @ WriteError::Ending) => return Err(StoreError::Unavailable(error.to_string()).into()),
+            }
+        }
+        Err(StoreError::Conflict("the files are being changed by something else: try again".to_owned()).into())
     }
 
     fn contents(&self) -> Arc<Contents> {
@@ -111,68 +168,6 @@ impl SnapshotStore {
     }
 }
 
-impl Contents {
-    fn document(&self, kind: &Kind, entity: Entity) -> Document {
-        let tags = entity.texts("tags").map(Into::into).collect();
-        let mut value = entity.value;
-        if kind.name == "certificates" {
-            // They are entities of their own.
-            value.shift_remove("snis");
-        }
-        let (key, space) = (Key::new(kind.name, entity.id.to_string()), space(kind, &DEFAULT_WORKSPACE.into()));
-        Document { key, space, value: Value::Object(value), revision: self.revision, tags }
-    }
-
-    fn membership(&self, member: &(Id, Id)) -> Document {
-        let (group, consumer) = member;
-        let value = members::value(&group.to_string(), &consumer.to_string());
-        let key = Key::new(members::KIND, member_id(member));
-        Document { key, space: DEFAULT_WORKSPACE.into(), value, revision: self.revision, tags: Vec::new() }
-    }
-
-    fn members(&self, query: &Query) -> Page {
-        let leads = |member: &&(Id, Id)| match &query.reference {
-            None => true,
-            Some((field, to)) => {
-                let own = if &**field == "consumer" { member.1 } else { member.0 };
-                to.id.parse() == Ok(own)
-            }
-        };
-        let is_after = |member: &&(Id, Id)| query.after.as_ref().is_none_or(|after| *member_id(member) > **after);
-        let mut matching = self.index.members.iter().filter(leads).filter(is_after);
-        let taken = matching.by_ref().take(page_size(query));
-        let documents: Vec<Document> = taken.map(|member| self.membership(member)).collect();
-        let next = matching.next().and_then(|_| documents.last().map(|document| document.key.id.clone()));
-        Page { documents, next }
-    }
-
-    fn all(&self, registry: &Registry) -> Vec<Document> {
-        let entities = registry.kinds().flat_map(|kind| self.snapshot.of(kind.name).map(move |entity| (kind, entity)));
-        let entities = entities.map(|(kind, entity)| self.document(kind, entity));
-        let mut all: Vec<Document> =
-            entities.chain(self.index.members.iter().map(|member| self.membership(member))).collect();
-        all.sort_by(|a, b| a.key.cmp(&b.key));
-        all
-    }
-}
-
-fn member_id((group, consumer): &(Id, Id)) -> String {
-    members::id(&group.to_string(), &consumer.to_string())
-}
-
-fn page_size(query: &Query) -> usize {
-    query.limit.clamp(1, Query::LIMIT_MAX)
-}
-
-fn has_tags(entity: &Entity, filter: &TagFilter) -> bool {
-    let has = |tag: &Arc<str>| entity.texts("tags").any(|own| own == &**tag);
-    match filter {
-        TagFilter::None => true,
-        TagFilter::All(tags) => tags.iter().all(has),
-        TagFilter::Any(tags) => tags.iter().any(has),
-    }
-}
-
 fn ready<'s, T: Send + 's>(value: T) -> BoxFuture<'s, T> {
     Box::pin(std::future::ready(value))
 }
@@ -195,8 +190,8 @@ impl Store for SnapshotStore {
         ready(Ok(self.page(&query)))
     }
 
-    fn commit(&self, _batch: Batch) -> BoxFuture<'_, Result<Committed, CommitError>> {
-        ready(Err(StoreError::ReadOnly("the configuration comes from files".to_owned()).into()))
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, CommitError>> {
+        Box::pin(self.write(batch))
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Result<(u64, Vec<Document>), StoreError>> {

@@ -2,6 +2,7 @@
 //! `toInt`, `toBool`, `toFloat` and `indent`. Expressions in comments stay.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::LoadErrors;
@@ -113,6 +114,26 @@ fn filled(text: &str, env: &BTreeMap<String, String>) -> Result<Option<Filled>, 
     }
     push(&mut out, rest, &mut line);
     Ok(Some(out))
+}
+
+/// The text with letters in place of expressions, so that every place stays as it is, and where the expressions are.
+pub(super) fn masked(text: &str) -> (String, Vec<Range<usize>>) {
+    let (mut out, mut found, mut at) = (String::with_capacity(text.len()), Vec::new(), 0);
+    while let Some(start) = text.get(at..).and_then(|rest| rest.find(OPEN)).map(|start| at + start)
+        && let Some(end) = text.get(start..).and_then(|rest| rest.find(CLOSE)).map(|end| start + end + CLOSE.len())
+    {
+        out.push_str(text.get(at..start).unwrap_or_default());
+        let expression = text.get(start..end).unwrap_or_default();
+        if is_comment(text, start) {
+            out.push_str(expression);
+        } else {
+            out.extend(expression.bytes().map(|byte| if byte == b'\n' { '\n' } else { 'x' }));
+            found.push(start..end);
+        }
+        at = end;
+    }
+    out.push_str(text.get(at..).unwrap_or_default());
+    (out, found)
 }
 
 fn push(out: &mut Filled, text: &str, line: &mut u32) {

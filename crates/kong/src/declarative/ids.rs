@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use cardinal_ir::Id;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -15,6 +16,23 @@ const ENTITIES: Uuid = Uuid::from_u128(0xfd02_801f_0957_4a15_a55a_c8d9_606f_30b5
 pub(super) fn id_of(kind: &str, key: &str) -> Uuid {
     let namespace = Uuid::new_v5(&ENTITIES, kind.as_bytes());
     Uuid::new_v5(&namespace, key.as_bytes())
+}
+
+/// The id that an entity has in a file that gives it none, if something identifies it there: its name, or its name within
+/// the one entity that it references and is nested in.
+pub fn usual_id(kind: &Kind, fields: &Map<String, Value>) -> Option<Id> {
+    let given = |field: &str| fields.get(field)?.get("id")?.as_str();
+    let references: Vec<(&str, &str)> =
+        kind.references().filter_map(|(field, _)| Some((field, given(field)?))).collect();
+    let parent = match references.as_slice() {
+        [] => None,
+        [(field, id)] => Some((*field, Some(*id))),
+        _ => return None,
+    };
+    let is_own =
+        |(name, value): &(&String, &Value)| !value.is_null() && !kind.references().any(|(field, _)| field == *name);
+    let own = fields.iter().filter(is_own).map(|(name, value)| (name.clone(), value.clone())).collect();
+    key_text(kind, &own, parent).map(|key| id_of(kind.name, &key))
 }
 
 /// The same for many entities: the part that a kind's ids share is made once.
@@ -83,4 +101,38 @@ fn cache_key_text(kind: &Kind, own: &Map<String, Value>, parent: Option<(&str, O
         }
     }
     Some(parts.join(":"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Source, load};
+    use super::*;
+    use crate::{Registry, Settings};
+
+    #[test]
+    fn the_usual_id_is_the_one_that_a_file_gives() {
+        let text = "_format_version: '3.0'
+services:
+- name: s
+  host: h.test
+  routes:
+  - name: r
+    paths: [/]
+upstreams:
+- name: up
+  targets:
+  - target: 10.0.0.1:80
+certificates: []
+";
+        let registry = Registry::new(&[]);
+        let snapshot = load(&[Source::new("a.yaml", text)], &registry, &Settings::default()).unwrap();
+        for kind in ["services", "routes", "upstreams", "targets"] {
+            let entity = snapshot.of(kind).next().unwrap();
+            assert_eq!(usual_id(registry.kind(kind).unwrap(), &entity.value), Some(entity.id), "{kind}");
+        }
+        let nameless = json!({ "name": null, "paths": ["/"] });
+        assert_eq!(usual_id(registry.kind("routes").unwrap(), nameless.as_object().unwrap()), None);
+    }
 }

@@ -5,6 +5,7 @@
 
 mod collect;
 mod complete;
+mod edit;
 mod excerpt;
 mod export;
 mod fill;
@@ -34,10 +35,12 @@ use cardinal_ir::{Code, Diagnostic, Id, Location, Origin, OriginKind, Severity};
 use cardinal_schema::{Auto, Errors};
 use serde_json::{Map, Value};
 
+pub use edit::{Change, EditError, Fill, Meaning, edit};
 pub use excerpt::{Excerpts, discreet, is_secret};
 pub use export::export;
 pub use fill::fill;
 pub use hidden::Hidden;
+pub use ids::usual_id;
 pub use redact::{redact, redact_map, redact_text};
 pub use report::{Finding, LoadErrors};
 pub use snapshot::{Entity, Snapshot};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
 use cardinal_control::api::Declarative;
 use cardinal_control::{Fault, SnapshotStore};
-use cardinal_kong::declarative::export;
+use cardinal_kong::declarative::{Change, export};
 use cardinal_kong::{Registry, Snapshot};
 use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -54,11 +54,29 @@ impl FilesApi {
         (Arc::new(Self { store, registry, hash, posts, turn }), received)
     }
 
-    /// Shows what is served from now on, and was read from these texts.
-    pub(in crate::run) fn publish<'t>(&self, entities: Arc<Snapshot>, texts: impl IntoIterator<Item = &'t str>) {
+    /// Shows what is served from now on, and was read from these texts; the changes by which a client made them.
+    pub(in crate::run) fn publish<'t>(
+        &self,
+        entities: Arc<Snapshot>,
+        texts: impl IntoIterator<Item = &'t str>,
+        changes: Option<&[Change]>,
+    ) {
         let hash = if entities.is_empty() { empty_hash() } else { hash(texts) };
-        self.store.replace(entities);
+        match changes {
+            Some(changes) => self.store.replace_written(entities, changes),
+            None => self.store.replace(entities),
+        }
         *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = hash;
+    }
+
+    /// What is served.
+    pub(in crate::run) fn snapshot(&self) -> Arc<Snapshot> {
+        self.store.snapshot()
+    }
+
+    /// The revision of what is served.
+    pub(in crate::run) fn revision(&self) -> u64 {
+        self.store.revision()
     }
 
     async fn load(&self, text: String, flatten_errors: bool) -> Result<Value, Fault> {

@@ -8,6 +8,7 @@ pub(super) mod listeners;
 mod opening;
 pub(super) mod proxies;
 mod tls;
+mod writes;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,6 +35,8 @@ use tokio::sync::watch;
 use super::log_level::LogLevel;
 
 pub(super) use files_api::{FilesApi, Post};
+use writes::FilesWriter;
+pub(super) use writes::WriteRequest;
 
 use super::cluster::Publisher;
 
@@ -51,6 +54,8 @@ pub(super) struct Control {
     /// The configuration of a database.
     stored: Option<Stored>,
     metrics: Arc<AdminMetrics>,
+    /// Files are written as a database is.
+    writable: bool,
     /// Whether sockets of the API are to be closed.
     stop: watch::Sender<bool>,
 }
@@ -67,6 +72,8 @@ pub(super) struct Api {
     pub(super) shared: Arc<FilesApi>,
     /// What clients post.
     pub(super) posts: Receiver<Post>,
+    /// Changes that clients make, if they may.
+    pub(super) writes: Option<Receiver<WriteRequest>>,
 }
 
 impl Control {
@@ -103,22 +110,32 @@ impl Control {
         let source = source.telling_health(settings.node.id, health).showing_revision(Arc::clone(&status));
         let source = ControlSource { source, status };
         let (files, stop) = (None, watch::Sender::new(false));
-        Ok((Self { runtime, dao, settings, clock, files, stored, metrics, stop }, source, update, publisher))
+        let control = Self { runtime, dao, settings, clock, files, stored, metrics, writable: true, stop };
+        Ok((control, source, update, publisher))
     }
 
-    /// For a configuration of files.
-    pub(super) fn of_files(registry: Registry, settings: Settings) -> Result<(Self, Api, Option<Publisher>)> {
+    /// For a configuration of files, which may be `writable`.
+    pub(super) fn of_files(
+        registry: Registry,
+        settings: Settings,
+        writable: bool,
+    ) -> Result<(Self, Api, Option<Publisher>)> {
         let (runtime, registry) = (runtime("admin")?, Arc::new(registry));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let store = Arc::new(SnapshotStore::new(Arc::clone(&registry)));
+        let (writer, writes) = writable.then(FilesWriter::new).unzip();
+        let store = Arc::new(match writer {
+            Some(writer) => SnapshotStore::written_by(Arc::clone(&registry), Arc::new(writer)),
+            None => SnapshotStore::new(Arc::clone(&registry)),
+        });
         let (shared, posts) = FilesApi::new(Arc::clone(&store), Arc::clone(&registry));
         let metrics = Arc::new(AdminMetrics::new(route_patterns(&registry)));
         let dao = Dao::new(store, registry, Arc::clone(&clock), SystemRng);
+        let dao = if writable { dao.over_files() } else { dao };
         let (files, stop) = (Some(Arc::clone(&shared)), watch::Sender::new(false));
         let publisher = sends_on(&settings).then(|| Publisher::new(&settings.cluster, None, Arc::clone(&clock)));
         let publisher = publisher.transpose()?;
-        let control = Self { runtime, dao, settings, clock, files, stored: None, metrics, stop };
-        Ok((control, Api { shared, posts }, publisher))
+        let control = Self { runtime, dao, settings, clock, files, stored: None, metrics, writable, stop };
+        Ok((control, Api { shared, posts, writes }, publisher))
     }
 
     /// The runtime that the source must be polled on.
@@ -146,8 +163,8 @@ impl Control {
         let server = publisher.map(|publisher| publisher.server().clone());
         let log_level = LogLevel::new(&self.settings.log_level, Arc::clone(&self.clock));
         let proxies = Arc::new(proxies::EngineProxies::new(engine.handle(), serves, server, log_level));
-        let (dao, settings) = (self.dao.clone(), admin_settings(&self.settings, self.files.is_some()));
-        let admin = match &self.files {
+        let (dao, settings) = (self.dao.clone(), admin_settings(&self.settings, !self.writable));
+        let admin = match self.files.as_ref().filter(|_| !self.writable) {
             Some(files) => Admin::declarative(dao, proxies, settings, Arc::clone(files) as _),
             None => Admin::new(dao, proxies, settings),
         };
@@ -212,11 +229,11 @@ async fn publisher(settings: &mut Settings, store: &dyn Store, clock: &Arc<dyn C
     Ok(Some(Publisher::new(&settings.cluster, Some(cluster), Arc::clone(clock))?))
 }
 
-fn admin_settings(settings: &Settings, has_files: bool) -> AdminSettings {
+fn admin_settings(settings: &Settings, is_read_only: bool) -> AdminSettings {
     AdminSettings {
         version: settings.admin.version.clone(),
         hostname: hostname(),
-        configuration: configuration(settings, has_files),
+        configuration: configuration(settings, is_read_only),
         origins: settings.admin.origins.clone(),
         is_control_plane: settings.role == Role::ControlPlane,
         body_bytes_max: BODY_BYTES_MAX,
@@ -224,7 +241,7 @@ fn admin_settings(settings: &Settings, has_files: bool) -> AdminSettings {
 }
 
 /// What `GET /` shows of the settings. Clients look for some of them.
-fn configuration(settings: &Settings, has_files: bool) -> Value {
+fn configuration(settings: &Settings, is_read_only: bool) -> Value {
     let flavor = match settings.router_flavor {
         RouterFlavor::Traditional => "traditional",
         RouterFlavor::TraditionalCompatible => "traditional_compatible",
@@ -234,7 +251,7 @@ fn configuration(settings: &Settings, has_files: bool) -> Value {
     let listens: Vec<String> = settings.admin.listeners.iter().map(text).collect();
     json!({
         // Clients of Kong know no other database.
-        "database": if has_files { "off" } else { "postgres" },
+        "database": if is_read_only { "off" } else { "postgres" },
         "router_flavor": flavor,
         "role": settings.role.as_str(),
         "admin_listen": listens,

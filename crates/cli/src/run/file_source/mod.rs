@@ -3,8 +3,10 @@
 //! They are read at the start, when they change, and when that is requested. What cannot be read is read again with a
 //! backoff. What is served is saved, and served again by a process whose files cannot be.
 
+mod draft;
 mod first;
 mod posted;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::config::{Digest, LoweredConfig, Preferences, Reading, Refusal, Site, Texts};
 use crate::out;
 
-use super::control::{Api, Post};
+use super::control::{Api, Post, WriteRequest};
 use super::incomplete::{incomplete_text, left_out, report};
 use super::last_good_text;
 use super::node::{log_refusal, warn_of_settings};
@@ -77,6 +79,10 @@ pub(super) struct FileSource {
     node: Arc<NodeSettings>,
     /// The update that is to be acknowledged.
     pending: Option<Pending>,
+    /// A change that a client made while something else changed the files. It is decided again when they are loaded.
+    waiting: Option<WriteRequest>,
+    /// What is served is not what the files have: they are to be loaded at once.
+    reload_now: bool,
 }
 
 /// An update that is to be acknowledged.
@@ -95,6 +101,10 @@ struct Pending {
     forced: bool,
     /// The client that posted it.
     post: Option<Post>,
+    /// The change of a client that it is made of.
+    write: Option<written::Write>,
+    /// The same once it is in the files.
+    written: Option<WriteRequest>,
 }
 
 /// What is saved with the records of a configuration.
@@ -183,7 +193,11 @@ impl FileSource {
                 is_new,
                 forced: true,
                 post: None,
+                write: None,
+                written: None,
             }),
+            waiting: None,
+            reload_now: false,
         };
         Ok((source, update))
     }
@@ -211,6 +225,9 @@ impl FileSource {
     /// The next thing to do, when it is time or when it is requested; `None` when no request can come any more.
     async fn wait(&mut self) -> Option<Work> {
         loop {
+            if std::mem::take(&mut self.reload_now) {
+                return Some(Work::Read { forced: true });
+            }
             let now = self.clock.tick();
             let keeper_ms = self.keeper.as_ref().and_then(|keeper| keeper.wait_ms(now));
             let wait = self.quiet.wait_ms(now).into_iter().chain(self.retry.wait_ms(now)).chain(keeper_ms).min();
@@ -221,10 +238,12 @@ impl FileSource {
                     Some(ms) => tokio::time::timeout(Duration::from_millis(ms), requests.recv()).await,
                 }
             };
+            let (posts, writes) = self.api.as_mut().map(|api| (&mut api.posts, api.writes.as_mut())).unzip();
             let request = tokio::select! {
                 biased;
                 request = request => request,
-                post = posted::next(self.api.as_mut()) => return Some(Work::Load(post)),
+                post = posted::next(posts) => return Some(Work::Load(post)),
+                write = written::next(writes.flatten()) => return Some(Work::Write(Box::new(write))),
             };
             let now = self.clock.tick();
             match request {
@@ -254,8 +273,14 @@ impl FileSource {
     fn read(&mut self, forced: bool) -> Option<Update> {
         match self.try_read(forced) {
             Ok(Some(update)) => return Some(update),
-            Ok(None) => self.succeeded(),
-            Err(refusal) => self.failed(&refusal, forced),
+            Ok(None) => {
+                self.succeeded();
+                self.tell_waiting(None);
+            }
+            Err(refusal) => {
+                self.failed(&refusal, forced);
+                self.tell_waiting(Some(&refusal));
+            }
         }
         None
     }
@@ -308,8 +333,21 @@ impl FileSource {
         }
         let (generation, about) = (Arc::clone(update.generation()), About::of(&loaded, &texts));
         let (refused, is_new) = (None, true);
-        let post = None;
-        self.pending = Some(Pending { generation, secrets, node, loaded, texts, about, refused, is_new, forced, post });
+        let (post, write, written) = (None, None, None);
+        self.pending = Some(Pending {
+            generation,
+            secrets,
+            node,
+            loaded,
+            texts,
+            about,
+            refused,
+            is_new,
+            forced,
+            post,
+            write,
+            written,
+        });
         update
     }
 
@@ -352,22 +390,31 @@ impl FileSource {
         if let Some(post) = pending.post.take() {
             return self.refuse_post(post, &refusal);
         }
+        if let Some(write) = pending.write.take() {
+            return write.refuse(&refusal);
+        }
         if refusal.is_transient() {
             // The same text is to be tried again.
             self.tried = self.texts;
         }
         self.failed(&refusal, pending.forced);
+        self.tell_waiting(Some(&refusal));
     }
 
     /// Notes what is served from now on.
     fn applied(&mut self, pending: &mut Pending, generation: u64, diagnostics: Vec<Diagnostic>) {
+        let is_change = pending.write.is_some();
+        let changes = self.end_write(pending, generation);
+        if is_change && changes.is_none() {
+            return;
+        }
         self.succeeded();
         self.generation = generation;
         self.texts = pending.texts.digest;
         (self.served, self.node) = (Arc::clone(&pending.generation), Arc::clone(&pending.node));
         self.secrets = std::mem::take(&mut pending.secrets);
         let diagnostics = pending.loaded.placed(diagnostics);
-        let entities = self.publish(pending);
+        let entities = self.publish(pending, changes.as_deref());
         let About { summary, files, entities_left_out, missing_secrets, saved_at, .. } = &pending.about;
         let mut incomplete =
             Incomplete { left_out: entities_left_out.clone(), missing_secrets: missing_secrets.clone() };
@@ -384,7 +431,8 @@ impl FileSource {
         report(&pending.loaded.diagnostics);
         report(&diagnostics);
         let is_posted = pending.about.posted;
-        let from = if is_posted { "POST /config".to_owned() } else { out::count(*files, "file") };
+        let by_api = if is_change { ", changed by the Admin API" } else { "" };
+        let from = if is_posted { "POST /config".to_owned() } else { out::count(*files, "file") + by_api };
         tracing::info!(
             generation,
             left_out,
@@ -401,6 +449,7 @@ impl FileSource {
         if let Some(post) = pending.post.take() {
             post.answer(Ok(entities.entities_json()));
         }
+        self.tell_writers(pending);
     }
 
     /// Saves what is served.
@@ -428,6 +477,7 @@ impl FileSource {
 enum Work {
     Read { forced: bool },
     Load(Post),
+    Write(Box<WriteRequest>),
     Save,
 }
 
@@ -439,6 +489,11 @@ impl ConfigSource for FileSource {
                     Work::Save => self.keep_again(),
                     Work::Load(post) => {
                         if let Some(update) = self.read_post(post) {
+                            return Some(update);
+                        }
+                    }
+                    Work::Write(request) => {
+                        if let Some(update) = self.begin_write(*request) {
                             return Some(update);
                         }
                     }

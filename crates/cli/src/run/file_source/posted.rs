@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use cardinal_control::Fault;
+use cardinal_kong::declarative::Change;
 use cardinal_kong::{Snapshot, Source};
 use cardinal_sync::{Refusal as EngineRefusal, Update};
 use serde_json::json;
 use tokio::sync::mpsc::Receiver;
 
-use super::super::control::{Api, Post};
+use super::super::control::Post;
 use super::super::node::log_refusal;
 use super::{FileSource, Pending};
 use crate::config::{Reading, Refusal, Texts};
@@ -17,8 +18,7 @@ use crate::config::{Reading, Refusal, Texts};
 const NAME: &str = "POST /config";
 
 /// The next configuration that a client posts; never ready if there is no API.
-pub(super) async fn next(api: Option<&mut Api>) -> Post {
-    let posts: Option<&mut Receiver<Post>> = api.map(|api| &mut api.posts);
+pub(super) async fn next(posts: Option<&mut Receiver<Post>>) -> Post {
     if let Some(posts) = posts
         && let Some(post) = posts.recv().await
     {
@@ -61,12 +61,12 @@ impl FileSource {
         post.answer(Err(fault));
     }
 
-    /// Shows the entities that are served from now on.
-    pub(super) fn publish(&self, pending: &mut Pending) -> Arc<Snapshot> {
+    /// Shows the entities that are served from now on; the changes by which a client made them.
+    pub(super) fn publish(&self, pending: &mut Pending, changes: Option<&[Change]>) -> Arc<Snapshot> {
         let entities = pending.loaded.entities.take().unwrap_or_default();
         if let Some(api) = &self.api {
             let texts = pending.texts.sources.iter().map(|source| &*source.text);
-            api.shared.publish(Arc::clone(&entities), texts);
+            api.shared.publish(Arc::clone(&entities), texts, changes);
         }
         entities
     }
