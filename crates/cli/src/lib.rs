@@ -13,6 +13,7 @@ mod explain;
 mod history;
 mod manual;
 mod out;
+mod rbac;
 mod run;
 mod store;
 
@@ -67,6 +68,7 @@ fn dispatch(command: Command, plugins: &'static [&'static PluginDef], started: S
         Command::Rollback(args) => history::rollback(args, plugins, environment()),
         Command::Audit(AuditCommand::Verify(args)) => history::verify(args, plugins, environment()),
         Command::Cluster(command) => cluster::run(command, plugins, environment()),
+        Command::Rbac(command) => rbac::run(command, plugins, environment()),
         Command::Echo(args) => echo_backend(args.listen),
         Command::Version(args) => manual::version(args.output),
         Command::Completions(args) => manual::completions(args.shell),

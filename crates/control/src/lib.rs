@@ -1,8 +1,8 @@
 //! The control plane: REST APIs over a store, and the generations that are made of it.
 //!
 //! [`Dao`] reads and writes entities by their schemas, with Kong's rules and error texts. [`api`] serves it as Kong's Admin
-//! API. [`StoreSource`] follows the store and is the source of configuration of a node; [`Cluster`] is what control planes of one
-//! store share.
+//! API, to the users of [`rbac`], by the rules of [`permissions`]. [`StoreSource`] follows the store and is the source of
+//! configuration of a node; [`Cluster`] is what control planes of one store share.
 //!
 //! *Must not know*: the engine (what it shows of running proxies comes through [`Proxies`]), plugins by name, SQL.
 //!
@@ -16,8 +16,10 @@ pub mod dao;
 pub mod history;
 mod housekeeping;
 mod observed_store;
+pub mod permissions;
 mod proxies;
 mod quarantine;
+pub mod rbac;
 mod snapshot_store;
 mod source;
 mod trace;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use cardinal_testkit::{EchoServer, H1Client, TempDir, until_some};
+use cardinal_testkit::{EchoServer, H1Client, Response, TempDir, until_some};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -52,6 +52,17 @@ impl Node {
     /// Ends the node as a crash would.
     pub(crate) fn kill(&self) {
         self.process.signal(Signal::KILL);
+    }
+
+    /// A response of the API to a request with these fields.
+    pub(crate) async fn with(&self, fields: &[(&str, &str)], method: &str, target: &str, body: &Value) -> Response {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let mut all = fields.to_vec();
+        if !text.is_empty() {
+            all.push(("Content-Type", "application/json"));
+        }
+        let mut client = H1Client::connect(self.admin).await.unwrap();
+        client.request(method, target, "localhost", &all, text.as_bytes()).await.unwrap()
     }
 
     /// The status of a proxied request.

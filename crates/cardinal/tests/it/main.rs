@@ -16,6 +16,7 @@ mod manual;
 mod observability;
 mod plugins;
 mod process;
+mod rbac;
 mod reload;
 mod run;
 mod secrets;

@@ -57,7 +57,7 @@ fn it_describes_settings_and_plugins() {
 #[test]
 fn help_teaches_by_example() {
     let commands = ["run", "check", "explain", "echo", "completions", "plugins", "store", "history", "show", "diff"];
-    for command in commands.into_iter().chain(["rollback", "audit"]) {
+    for command in commands.into_iter().chain(["rollback", "audit", "rbac"]) {
         assert!(stdout(&[command, "--help"]).contains("Examples:\n  cardinal "), "{command}");
     }
     assert_eq!(output(&["rnu"]).status.code(), Some(2));

@@ -183,3 +183,13 @@ A data plane that has joined keeps its certificate in its data directory, and
 needs no token any more. With certificates of your own, set cluster_cert,
 cluster_cert_key and cluster_mtls on all of them, as for Kong's hybrid mode:
   cardinal cluster cert /etc/cardinal";
+
+pub(super) const RBAC: &str = "\
+Examples:
+  cardinal rbac bootstrap
+  export KONG_ADMIN_TOKEN=$(cardinal rbac bootstrap --name anna)
+  cardinal rbac bootstrap --reset
+
+The command needs the store and its key, not a token, so that an operator who
+has lost all tokens gets in again. It works while nodes use the store. With
+the setting password (KONG_PASSWORD) the token is that one.";

@@ -15,8 +15,8 @@ use clap_complete::Shell;
 
 pub(crate) use cluster::{CertArgs, ClusterCommand, NodeRole, TokenArgs};
 pub(crate) use store::{
-    AuditCommand, BackupArgs, DiffArgs, ExportArgs, ExportFormat, HistoryArgs, ImportArgs, RestoreArgs, RollbackArgs,
-    ShowArgs, StatusArgs, StoreArgs, StoreCommand,
+    AuditCommand, BackupArgs, BootstrapArgs, DiffArgs, ExportArgs, ExportFormat, HistoryArgs, ImportArgs, RbacCommand,
+    RestoreArgs, RollbackArgs, ShowArgs, StatusArgs, StoreArgs, StoreCommand,
 };
 
 /// API gateway that runs unchanged Kong Gateway 3.x declarative files.
@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Certificates and join tokens of control planes and data planes
     #[command(subcommand, arg_required_else_help = true, after_help = examples::CLUSTER)]
     Cluster(ClusterCommand),
+    /// Create the first user of the Admin API
+    #[command(subcommand, arg_required_else_help = true, after_help = examples::RBAC)]
+    Rbac(RbacCommand),
     /// Run a test backend that echoes requests
     #[command(after_help = examples::ECHO)]
     Echo(EchoArgs),

@@ -172,3 +172,21 @@ pub(crate) enum AuditCommand {
     /// Verify the hash chain of the change log
     Verify(StatusArgs),
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RbacCommand {
+    /// Create a user with the role super-admin and print its token once
+    Bootstrap(BootstrapArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArgs {
+    /// Name of the user (default: kong_admin)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Give an existing user a new token, enable it, and restore the rules of the role super-admin
+    #[arg(long)]
+    pub(crate) reset: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}

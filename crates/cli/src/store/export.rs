@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use cardinal_control::rbac::is_internal;
 use cardinal_kong::Registry;
 use cardinal_kong::entities::Kind;
 use cardinal_schema::{Kind as FieldKind, Schema};
@@ -28,7 +29,10 @@ pub(super) fn export(args: ExportArgs, plugins: Plugins, env: Env) -> Result<Exi
             let values = documents.into_iter().map(|document| (document.key, document.value));
             file_text(opened.dao.registry(), values)
         }
-        ExportFormat::JsonLines => documents.iter().map(|document| line(document).to_string() + "\n").collect(),
+        ExportFormat::JsonLines => {
+            let exported = documents.iter().filter(|document| !is_internal(&document.key.kind));
+            exported.map(|document| line(document).to_string() + "\n").collect()
+        }
     };
     let Some(path) = args.out else {
         out::print(&text)?;

@@ -6,6 +6,7 @@ use cardinal_kong::Settings;
 
 use crate::dao::{Dao, Fault, Tenant};
 use crate::proxies::Proxies;
+use crate::rbac::Access;
 use crate::source::SourceStatus;
 
 use super::budget::{BODIES_BYTES_MAX, Budget};
@@ -85,17 +86,23 @@ impl Admin {
     /// Answers a request. A response to HEAD has a body, which is not to be sent.
     pub async fn answer(&self, request: &Request) -> Response {
         let origins = &self.0.settings.origins;
-        let mut response = match browser::refusal(request, origins) {
+        let response = match browser::refusal(request, origins) {
             Some(refusal) => {
                 self.0.metrics.refused(refusal);
                 return refusal.fault().into();
             }
             None => self.0.answer(request).await.unwrap_or_else(Response::from),
         };
-        let origin = request.origin.clone().unwrap_or_else(|| "*".to_owned());
-        response.headers.push(("access-control-allow-origin", origin));
-        response.headers.push(("access-control-allow-credentials", "true".to_owned()));
-        response
+        for_page(request, response)
+    }
+
+    /// The response to a request whose sender is not known, for its body not to be read: it may be large.
+    pub(super) async fn refusal(&self, request: &Request) -> Option<Response> {
+        if !self.0.is_enforced() || browser::refusal(request, &self.0.settings.origins).is_some() {
+            return None;
+        }
+        let fault = self.0.refusal(request).await.err()?;
+        Some(for_page(request, fault.into()))
     }
 }
 
@@ -103,7 +110,17 @@ impl Parts {
     fn new(dao: Dao, proxies: Arc<dyn Proxies>, settings: AdminSettings) -> Self {
         let metrics = Arc::new(AdminMetrics::new(route_patterns(dao.registry())));
         let (budget, lowering) = (Budget::new(BODIES_BYTES_MAX), Arc::default());
-        Self { dao, proxies, settings, budget, lowering, declarative: None, metrics, source: None }
+        let access = Access::new(dao.clone(), settings.sessions);
+        Self { dao, proxies, settings, budget, lowering, declarative: None, metrics, source: None, access }
+    }
+
+    async fn refusal(&self, request: &Request) -> Result<(), Fault> {
+        let segments = path::segments(&request.path).ok_or_else(Fault::not_found)?;
+        let below = match segments.as_slice() {
+            [first, rest @ ..] if self.workspace(first).await?.is_some() => rest,
+            all => all,
+        };
+        self.identity(request, below).await.map(drop)
     }
 
     async fn answer(&self, request: &Request) -> Result<Response, Fault> {
@@ -114,35 +131,57 @@ impl Parts {
             ..Default::default()
         };
         let mut tenant = Tenant::new(author);
-        let mut segments: &[String] = &segments;
+        let (mut segments, mut workspace): (&[String], _) = (&segments, "default");
         if let [first, rest @ ..] = segments
-            && let Some(workspace) = self.workspace(first).await?
+            && let Some(id) = self.workspace(first).await?
         {
-            tenant.workspace = workspace;
-            segments = rest;
+            tenant.workspace = id;
+            (segments, workspace) = (rest, first);
+        }
+        let identity = self.identity(request, segments).await?;
+        if let Some(identity) = &identity {
+            tenant.author.name = Arc::clone(&identity.entities.user);
+            tenant.entities = self.settings.enforce_rbac.entities().then(|| Arc::clone(&identity.entities));
         }
         let endpoint = path::find(self.dao.registry(), segments).ok_or_else(Fault::not_found)?;
         let methods = endpoint.methods();
         let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
         if method == "OPTIONS" {
-            let mut headers = vec![("allow", allowed(methods))];
-            headers.push(("access-control-allow-methods", allowed(methods)));
-            headers.extend(request.preflight_headers.clone().map(|names| ("access-control-allow-headers", names)));
-            return Ok(Response { status: 204, headers, body: None });
+            return Ok(preflight(methods, request));
         }
         if !methods.contains(&method) {
             return Err(Fault::method_not_allowed());
         }
-        body::check_type(request, matches!(endpoint, path::Endpoint::Configuration))?;
         let query = form::of_query(&request.query)?;
-        let call = Call { admin: self, tenant, request, query };
-        endpoint.answer(&call, method).await
+        let call = Call { admin: self, tenant, workspace, identity: identity.as_ref(), request, query };
+        call.authorize_request(&endpoint, segments)?;
+        body::check_type(request, matches!(endpoint, path::Endpoint::Configuration))?;
+        let mut response = endpoint.answer(&call, method).await?;
+        let session = identity.as_ref().and_then(|identity| identity.session.as_ref());
+        response.headers.extend(session.and_then(|session| call.session_cookie(session)));
+        Ok(response)
     }
 
     /// The workspace that a path begins with.
     async fn workspace(&self, name: &str) -> Result<Option<Arc<str>>, Fault> {
         Ok((name == "default").then(|| crate::dao::DEFAULT_WORKSPACE.into()))
     }
+}
+
+/// A response that the page which sent the request may read.
+fn for_page(request: &Request, mut response: Response) -> Response {
+    let origin = request.origin.clone().unwrap_or_else(|| "*".to_owned());
+    response.headers.push(("access-control-allow-origin", origin));
+    response.headers.push(("access-control-allow-credentials", "true".to_owned()));
+    response
+}
+
+/// The response to OPTIONS.
+fn preflight(methods: &[&str], request: &Request) -> Response {
+    let mut headers = vec![("allow", allowed(methods))];
+    headers.push(("access-control-allow-methods", allowed(methods)));
+    headers.extend(request.preflight_headers.clone().map(|names| ("access-control-allow-headers", names)));
+    Response { status: 204, headers, body: None }
 }
 
 /// The value of `Allow`. Kong names GET, HEAD and OPTIONS, too.

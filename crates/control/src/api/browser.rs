@@ -106,6 +106,7 @@ mod tests {
             host: Some(host.to_owned()),
             is_local,
             preflight_headers: None,
+            credentials: Default::default(),
             from: "127.0.0.1".to_owned(),
             body: Bytes::new(),
         };

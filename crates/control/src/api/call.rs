@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::dao::{Dao, Fields, Tenant};
 use crate::proxies::Proxies;
+use crate::rbac::{Access, Identity};
 use crate::source::SourceStatus;
 
 use super::budget::Budget;
@@ -24,12 +25,18 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<AdminMetrics>,
     /// What follows the store on this node.
     pub(super) source: Option<Arc<SourceStatus>>,
+    /// Users and their roles.
+    pub(super) access: Access,
 }
 
 /// What an operation gets of a request.
 pub(super) struct Call<'r> {
     pub(super) admin: &'r Parts,
     pub(super) tenant: Tenant,
+    /// Name of the workspace.
+    pub(super) workspace: &'r str,
+    /// Who sends the request; `None` if everybody may.
+    pub(super) identity: Option<&'r Identity>,
     pub(super) request: &'r Request,
     pub(super) query: Fields,
 }

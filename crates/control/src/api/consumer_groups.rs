@@ -9,6 +9,7 @@ use super::call::Call;
 use super::entities::id_of;
 use super::message::Response;
 use crate::dao::{Fault, Fields, Selector};
+use crate::permissions::Action;
 
 /// A path to members, or to the groups of a consumer.
 #[derive(Debug)]
@@ -84,7 +85,9 @@ impl Path<'_> {
     async fn members(&self, call: &Call<'_>, entity: &Fields, others: &Kind) -> Result<Vec<Fields>, Fault> {
         let mut out = Vec::new();
         for id in call.dao().memberships(self.from == From::Group, id_of(entity)).await? {
-            out.extend(call.dao().select(&call.tenant, others, Selector::Id(&id)).await?);
+            if call.tenant.allows(&id, Action::Read) {
+                out.extend(call.dao().select(&call.tenant, others, Selector::Id(&id)).await?);
+            }
         }
         Ok(out)
     }

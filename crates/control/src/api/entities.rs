@@ -7,6 +7,8 @@ use super::body;
 use super::call::Call;
 use super::message::Response;
 use crate::dao::{Dao, Fault, Fields, Listing, Selector, Tags};
+use crate::permissions::Action;
+use crate::rbac;
 
 /// Entities below another one.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,7 @@ impl Call<'_> {
             names.sort();
             fields.insert("snis".to_owned(), names.into());
         }
+        rbac::hide(kind, &mut fields);
         if let Some(left) = kind.schema.ttl.then(|| self.dao().life_left(&fields)).flatten() {
             #[allow(clippy::cast_possible_truncation, reason = "seconds")]
             fields.insert("ttl".to_owned(), (left.floor() as i64).into());
@@ -205,14 +208,18 @@ async fn group(call: &Call<'_>, kind: &Kind, group: Fields) -> Result<Response, 
     let mut consumers = Vec::new();
     if let Some(kind) = registry.kind("consumers") {
         for id in call.dao().memberships(true, id_of(&group)).await? {
-            consumers.extend(call.dao().select(&call.tenant, kind, Selector::Id(&id)).await?);
+            if call.tenant.allows(&id, Action::Read) {
+                consumers.extend(call.dao().select(&call.tenant, kind, Selector::Id(&id)).await?);
+            }
         }
     }
     let mut plugins = Vec::new();
     if let Some(of_group) = registry.kind("plugins") {
         let below = Some(("consumer_group", kind, id_of(&group)));
         for plugin in call.dao().all(&call.tenant, of_group, below).await? {
-            plugins.push(call.shown(of_group, plugin).await?);
+            if call.tenant.allows(id_of(&plugin), Action::Read) {
+                plugins.push(call.shown(of_group, plugin).await?);
+            }
         }
     }
     Ok(Response::ok(json!({ "consumer_group": group, "consumers": consumers, "plugins": plugins })))

@@ -8,6 +8,7 @@ use super::message::Response;
 use super::quarantine;
 use crate::dao::Fault;
 use crate::history;
+use crate::permissions::Action;
 
 /// Revisions of a page.
 const SIZE_DEFAULT: u64 = 20;
@@ -101,12 +102,27 @@ async fn revisions(call: &Call<'_>) -> Result<Response, Fault> {
     ))
 }
 
+/// A write of a batch needs what a request of its own would need.
+fn authorize(call: &Call<'_>, write: &Value) -> Result<(), Fault> {
+    let text = |name: &str| write.get(name).and_then(Value::as_str).unwrap_or_default();
+    // Writes that are none are refused later.
+    let Some(action) = Action::of_method(text("method")) else { return Ok(()) };
+    let mut kinds = call.dao().registry().kinds();
+    let kind = kinds.find(|kind| kind.name == text("kind") || kind.collection == text("kind"));
+    let Some(kind) = kind else { return Ok(()) };
+    let path = [kind.collection, text("key")];
+    call.authorize(if path[1].is_empty() { &path[..1] } else { &path }, action)
+}
+
 /// Many writes as one revision: all of them or none.
 async fn batch(call: &Call<'_>) -> Result<Response, Fault> {
     let writes: Vec<Value> = match serde_json::from_slice(&call.request.body) {
         Ok(Value::Array(writes)) => writes,
         _ => return Err(Fault::message(400, "expected a JSON array of {method, kind, key, body}")),
     };
+    for write in &writes {
+        authorize(call, write)?;
+    }
     let mut tenant = call.tenant.clone();
     tenant.author = Author { via: "batch".into(), ..tenant.author };
     let done = call.dao().batch(&tenant, writes).await?;
@@ -162,6 +178,8 @@ mod tests {
             origins: Vec::new(),
             is_control_plane: false,
             body_bytes_max: 1 << 20,
+            enforce_rbac: Default::default(),
+            sessions: Default::default(),
         };
         let admin = Admin::declarative(dao, Arc::new(NoProxies), settings, Arc::new(Files));
         for (method, path, status) in [
@@ -184,6 +202,7 @@ mod tests {
                 host: None,
                 is_local: true,
                 preflight_headers: None,
+                credentials: Default::default(),
                 from: "127.0.0.1".to_owned(),
                 body: Bytes::from_static(b"[]"),
             };

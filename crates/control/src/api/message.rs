@@ -1,9 +1,11 @@
 //! Requests, responses, and what the API is given.
 
 use bytes::Bytes;
+use cardinal_kong::settings::EnforceRbac;
 use serde_json::{Value, json};
 
 use crate::dao::{Fault, FutureOf};
+use crate::rbac::SessionTimes;
 
 /// Settings of the Admin API.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub struct AdminSettings {
     pub is_control_plane: bool,
     /// Bytes of a request body at most.
     pub body_bytes_max: usize,
+    /// Which rules of roles are enforced.
+    pub enforce_rbac: EnforceRbac,
+    /// How long sessions of browsers last.
+    pub sessions: SessionTimes,
 }
 
 /// The configuration of a node without a database: one document. Kong: `kong/api/routes/config.lua`.
@@ -39,6 +45,29 @@ pub trait Declarative: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// It is invalid, or another one is being loaded: status and body of the response.
     fn replace(&self, text: String, flatten_errors: bool) -> FutureOf<'_, Result<Value, Fault>>;
+}
+
+/// What says who sends a request.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// `Kong-Admin-Token`.
+    pub token: Option<String>,
+    /// `Authorization`.
+    pub authorization: Option<String>,
+    /// `Cookie`.
+    pub cookie: Option<String>,
+    /// `X-CSRF-Token`.
+    pub csrf: Option<String>,
+    /// Whether the connection has TLS.
+    pub is_tls: bool,
+}
+
+/// Without the values.
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let given = [&self.token, &self.authorization, &self.cookie, &self.csrf].map(Option::is_some);
+        write!(f, "Credentials({given:?}, is_tls: {})", self.is_tls)
+    }
 }
 
 /// A request.
@@ -62,6 +91,8 @@ pub struct Request {
     pub preflight_headers: Option<String>,
     /// Address of the client.
     pub from: String,
+    /// Who sends it.
+    pub credentials: Credentials,
     /// The body.
     pub body: Bytes,
 }

@@ -1,7 +1,8 @@
 //! Kong's Admin API. Kong: `kong/api`.
 //!
 //! [`Admin`] answers requests; `path` finds what a path means, `body` and `form` read arguments, `entities` has the generic
-//! operations, the other modules special paths. `server` serves it all on sockets.
+//! operations, the other modules special paths. `guard` decides whether a request is allowed. `server` serves it all on
+//! sockets.
 
 mod admin;
 mod body;
@@ -13,12 +14,15 @@ mod consumer_groups;
 mod debug;
 mod entities;
 mod form;
+mod guard;
 mod history;
 mod information;
+mod login;
 mod message;
 mod metrics;
 mod path;
 mod quarantine;
+mod rbac;
 mod schemas;
 mod server;
 mod targets;
@@ -26,10 +30,12 @@ mod targets;
 mod tests;
 #[cfg(test)]
 mod tests_of_files;
+#[cfg(test)]
+mod tests_of_users;
 mod write_limit;
 
 pub use admin::Admin;
 pub use information::route_patterns;
-pub use message::{AdminSettings, Declarative, Request, Response};
+pub use message::{AdminSettings, Credentials, Declarative, Request, Response};
 pub use metrics::AdminMetrics;
 pub use server::{Listener, serve};

@@ -7,11 +7,11 @@ use percent_encoding::percent_decode_str;
 use super::call::Call;
 use super::entities::{Nested, nested_name};
 use super::message::Response;
-use super::{configuration, consumer_groups, debug, entities, history, information, schemas, targets};
+use super::{configuration, consumer_groups, debug, entities, history, information, login, rbac, schemas, targets};
 use crate::dao::Fault;
 
 /// Segments of a path, and bytes of one, at most.
-const SEGMENTS_MAX: usize = 8;
+const SEGMENTS_MAX: usize = 32;
 const SEGMENT_BYTES_MAX: usize = 4_096;
 
 /// What a path means.
@@ -41,6 +41,10 @@ pub(super) enum Endpoint<'p> {
     Configuration,
     /// `/cardinal/v1/...`
     History(history::Path),
+    /// `/rbac/...`
+    Rbac(rbac::Path<'p>),
+    /// `/auth` and `/userinfo`
+    Login(login::Page),
 }
 
 /// The segments of a path, decoded. `None` if it cannot be the path of anything.
@@ -52,7 +56,11 @@ pub(super) fn segments(path: &str) -> Option<Vec<String>> {
     }
     let mut out = Vec::new();
     for segment in path.split('/') {
-        if segment.is_empty() || segment.len() > SEGMENT_BYTES_MAX || out.len() >= SEGMENTS_MAX {
+        // As nginx merges slashes in front of Kong; clients rely on it.
+        if segment.is_empty() {
+            continue;
+        }
+        if segment.len() > SEGMENT_BYTES_MAX || out.len() >= SEGMENTS_MAX {
             return None;
         }
         out.push(percent_decode_str(segment).decode_utf8().ok()?.into_owned());
@@ -62,12 +70,16 @@ pub(super) fn segments(path: &str) -> Option<Vec<String>> {
 
 pub(super) fn find<'p>(registry: &'p Registry, segments: &'p [String]) -> Option<Endpoint<'p>> {
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
+    if let Some(page) = login::find(&parts) {
+        return Some(Endpoint::Login(page));
+    }
     if let Some(page) = information::find(&parts) {
         return Some(Endpoint::Information(page));
     }
     match parts.as_slice() {
         ["config"] => return Some(Endpoint::Configuration),
         ["cardinal", "v1", rest @ ..] => return history::find(rest).map(Endpoint::History),
+        ["rbac", rest @ ..] => return rbac::find(rest).map(Endpoint::Rbac),
         ["schemas", rest @ ..] => return schemas::find(rest).map(Endpoint::Schemas),
         ["debug", rest @ ..] => return debug::find(rest).map(Endpoint::Debug),
         ["targets", ..] | ["snis", _, "certificate"] => return None,
@@ -119,6 +131,8 @@ impl Endpoint<'_> {
             Self::Debug(path) => path.methods(),
             Self::Configuration => &["GET", "POST"],
             Self::History(path) => path.methods(),
+            Self::Rbac(path) => path.methods(),
+            Self::Login(page) => page.methods(),
         }
     }
 
@@ -138,6 +152,17 @@ impl Endpoint<'_> {
             Self::Debug(path) => path.answer(call),
             Self::Configuration => configuration::answer(call, method).await,
             Self::History(path) => path.answer(call).await,
+            Self::Rbac(path) => path.answer(call, method).await,
+            Self::Login(page) => page.answer(call, method).await,
+        }
+    }
+
+    /// Whether it shows or changes all entities at once, or what is no entity: rules about single entities do not apply.
+    pub(super) fn is_about_all(&self) -> bool {
+        match self {
+            Self::Configuration | Self::Debug(_) | Self::History(_) => true,
+            Self::Information(page) => matches!(page, information::Page::Caches | information::Page::Cache),
+            _ => false,
         }
     }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, DATE, HOST, HeaderName, HeaderValue, ORIGIN, SERVER};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, HOST, HeaderName, HeaderValue, ORIGIN, SERVER};
 use axum::http::{self, HeaderMap};
 use bytes::{Bytes, BytesMut};
 use cardinal_base::{Clock, task, timeout};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,7 +24,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::admin::Admin;
 use super::budget::{Budget, Held};
-use super::message::{Request, Response};
+use super::message::{Credentials, Request, Response};
 use super::write_limit::WriteLimit;
 use crate::trace::Trace;
 
@@ -95,18 +95,21 @@ async fn connection(
     tcp.set_nodelay(true).ok();
     let tcp = WriteLimit::new(tcp, Arc::clone(&clock));
     match tls {
-        None => serve_http(admin, tcp, from, clock).await,
+        None => serve_http(admin, tcp, (from, false), clock).await,
         Some(tls) => {
             let stream = timeout(&*clock, HEAD_TIMEOUT, tls.accept(tcp)).await?.map_err(ConnectionError::Tls)?;
-            serve_http(admin, stream, from, clock).await
+            serve_http(admin, stream, (from, true), clock).await
         }
     }
 }
 
+/// The address of a client, and whether the connection has TLS.
+type Client = (SocketAddr, bool);
+
 async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     admin: Admin,
     stream: S,
-    from: SocketAddr,
+    from: Client,
     clock: Arc<dyn Clock>,
 ) -> Result<(), ConnectionError> {
     let service = service_fn(move |request| {
@@ -130,7 +133,7 @@ async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 async fn answer(
     admin: &Admin,
     request: http::Request<Incoming>,
-    from: SocketAddr,
+    from: Client,
     clock: &dyn Clock,
 ) -> http::Response<Body> {
     let start = clock.tick();
@@ -149,9 +152,9 @@ async fn answer(
     // Not the path: it may have a credential.
     let (route, trace) = (admin.metrics().pattern(route), trace.map(tracing::field::display));
     if matches!(method, "GET" | "HEAD" | "OPTIONS") {
-        tracing::debug!(method, route, status, elapsed_ms, client = %from.ip(), trace_id = trace, "Admin API request");
+        tracing::debug!(method, route, status, elapsed_ms, client = %from.0.ip(), trace_id = trace, "Admin API request");
     } else {
-        tracing::info!(method, route, status, elapsed_ms, client = %from.ip(), trace_id = trace, "Admin API request");
+        tracing::info!(method, route, status, elapsed_ms, client = %from.0.ip(), trace_id = trace, "Admin API request");
     }
     let mut out = written(admin.budget(), response, is_head);
     let headers = out.headers_mut();
@@ -167,7 +170,7 @@ async fn answer(
 async fn read(
     admin: &Admin,
     request: http::Request<Incoming>,
-    (from, held): (SocketAddr, &mut Held),
+    ((from, is_tls), held): (Client, &mut Held),
     clock: &dyn Clock,
 ) -> Result<Request, Response> {
     let (head, body) = request.into_parts();
@@ -178,10 +181,7 @@ async fn read(
     if head.headers.get_all(CONTENT_TYPE).iter().count() > 1 {
         return Err(Response::message(400, "Multiple Content-Type headers not allowed"));
     }
-    let reading = read_body(body, admin.body_bytes_max(), (admin.budget(), held));
-    let arrived = timeout(clock, BODY_TIMEOUT, reading).await;
-    let body = arrived.unwrap_or_else(|_elapsed| Err(Response::message(408, "the body did not arrive in time")))?;
-    Ok(Request {
+    let request = Request {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
@@ -191,8 +191,25 @@ async fn read(
         is_local: from.ip().is_loopback(),
         preflight_headers: text(HeaderName::from_static("access-control-request-headers")),
         from: from.ip().to_string(),
-        body,
-    })
+        credentials: Credentials {
+            token: text(HeaderName::from_static("kong-admin-token")),
+            authorization: text(AUTHORIZATION),
+            cookie: text(COOKIE),
+            csrf: text(HeaderName::from_static("x-csrf-token")),
+            is_tls,
+        },
+        body: Bytes::new(),
+    };
+    if body.is_end_stream() {
+        return Ok(request);
+    }
+    if let Some(refusal) = admin.refusal(&request).await {
+        return Err(refusal);
+    }
+    let reading = read_body(body, admin.body_bytes_max(), (admin.budget(), held));
+    let arrived = timeout(clock, BODY_TIMEOUT, reading).await;
+    let body = arrived.unwrap_or_else(|_elapsed| Err(Response::message(408, "the body did not arrive in time")))?;
+    Ok(Request { body, ..request })
 }
 
 /// Reads a body, as long as there is room for it among those of all requests.

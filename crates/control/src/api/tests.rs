@@ -36,6 +36,8 @@ impl World {
             origins: Vec::new(),
             is_control_plane: false,
             body_bytes_max: 1 << 20,
+            enforce_rbac: Default::default(),
+            sessions: Default::default(),
         };
         Self { admin: Admin::new(dao, Arc::new(NoProxies), settings) }
     }
@@ -51,6 +53,7 @@ impl World {
             host: Some("127.0.0.1:8001".to_owned()),
             is_local: true,
             preflight_headers: None,
+            credentials: Default::default(),
             from: "127.0.0.1".to_owned(),
             body: Bytes::copy_from_slice(body.as_bytes()),
         };

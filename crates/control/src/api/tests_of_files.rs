@@ -58,6 +58,8 @@ impl World {
             origins: Vec::new(),
             is_control_plane: false,
             body_bytes_max: 1 << 20,
+            enforce_rbac: Default::default(),
+            sessions: Default::default(),
         };
         let posts = Arc::new(Posts { busy, ..Posts::default() });
         let admin = Admin::declarative(dao, Arc::new(NoProxies), settings, Arc::clone(&posts) as _);
@@ -75,6 +77,7 @@ impl World {
             host: None,
             is_local: true,
             preflight_headers: None,
+            credentials: Default::default(),
             from: "127.0.0.1".to_owned(),
             body: Bytes::copy_from_slice(body.as_bytes()),
         };

@@ -8,6 +8,9 @@ use cardinal_schema::Auto;
 use cardinal_store::{Author, Store};
 use serde_json::{Map, Value};
 
+use super::fault::Fault;
+use crate::permissions::{Action, EntityRules};
+
 /// The id of the workspace `default`, which is the same in every DB-less Kong.
 pub const DEFAULT_WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
@@ -35,12 +38,27 @@ pub struct Tenant {
     pub workspace: Arc<str>,
     /// For the change log.
     pub author: Author,
+    /// What may be done with which entities; `None` if there are no such rules.
+    pub entities: Option<Arc<EntityRules>>,
 }
 
 impl Tenant {
     /// The workspace `default`.
     pub fn new(author: Author) -> Self {
-        Self { workspace: DEFAULT_WORKSPACE.into(), author }
+        Self { workspace: DEFAULT_WORKSPACE.into(), author, entities: None }
+    }
+
+    /// Whether the rules about entities allow an action on an entity.
+    pub(crate) fn allows(&self, id: &str, action: Action) -> bool {
+        self.entities.as_ref().is_none_or(|rules| rules.allows(Some(id), action))
+    }
+
+    /// The same as a result.
+    pub(super) fn check(&self, id: &str, action: Action) -> Result<(), Fault> {
+        match &self.entities {
+            Some(rules) if !rules.allows(Some(id), action) => Err(Fault::forbidden(&rules.user, action)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -81,6 +99,15 @@ impl Dao {
 
     pub(super) fn random(&self) -> u64 {
         self.rng.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
+    }
+
+    /// Random bytes, fit for keys if the source of randomness is.
+    pub(crate) fn random_bytes<const N: usize>(&self) -> [u8; N] {
+        let mut out = [0; N];
+        for chunk in out.chunks_mut(8) {
+            chunk.iter_mut().zip(self.random().to_be_bytes()).for_each(|(to, from)| *to = from);
+        }
+        out
     }
 }
 

@@ -14,6 +14,9 @@ use super::access::Fields;
 /// Kinds that exist once for all workspaces.
 const GLOBAL: [&str; 3] = ["ca_certificates", "snis", "workspaces"];
 
+/// Fields that are stored as tags, for entities to be found by values that are not unique.
+const FOUND_BY: [(&str, &str); 1] = [("rbac_users", "user_token_ident")];
+
 /// The key of an entity.
 pub(super) fn key(kind: &Kind, id: &str) -> Key {
     Key::new(kind.name, id)
@@ -30,6 +33,7 @@ pub(crate) fn document(kind: &Kind, schema: &Schema, workspace: &Arc<str>, field
     let keys = unique_keys(kind, schema);
     let uniques = keys.iter().filter_map(|names| unique(kind, schema, workspace, names, &fields)).collect();
     let tags = fields.get("tags").and_then(Value::as_array).into_iter().flatten();
+    let tags = tags.chain(FOUND_BY.iter().filter(|(name, _)| *name == kind.name).filter_map(|(_, by)| fields.get(*by)));
     let mut secrets = Vec::new();
     for (name, value) in &fields {
         let own = kind.brought_by.is_some_and(|def| def.secrets.contains(&name.as_str()));

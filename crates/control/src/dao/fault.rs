@@ -5,6 +5,7 @@ use cardinal_store::StoreError;
 use serde_json::{Map, Value, json};
 
 use super::lua;
+use crate::permissions::Action;
 
 /// Why an operation failed, as a client of Kong expects it: a status and a body.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,12 +44,18 @@ impl From<StoreError> for Fault {
 }
 
 /// A field with its value, for messages.
-pub(super) type Named<'v> = (&'v str, &'v Value);
+pub(crate) type Named<'v> = (&'v str, &'v Value);
 
 impl Fault {
     /// A response with a message alone.
     pub fn message(status: u16, message: &str) -> Self {
         Self { status, body: json!({ "message": message }) }
+    }
+
+    /// The roles of a user do not allow a request.
+    pub fn forbidden(user: &str, action: Action) -> Self {
+        let action = action.as_str();
+        Self::message(403, &format!("{user}, you do not have permissions to {action} this resource"))
     }
 
     /// There is no such entity or path.
@@ -103,7 +110,7 @@ impl Fault {
         Self::of(400, 4, "foreign key violation", &message, Some(json!({ "@referenced_by": by })))
     }
 
-    pub(super) fn unique(key: &[Named<'_>]) -> Self {
+    pub(crate) fn unique(key: &[Named<'_>]) -> Self {
         let message = format!("UNIQUE violation detected on '{}'", lua::table(key.iter().copied()));
         Self::of(409, 5, "unique constraint violation", &message, Some(object(key.iter().copied())))
     }

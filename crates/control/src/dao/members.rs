@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::access::{Dao, Tenant};
 use super::fault::Fault;
+use crate::permissions::Action;
 
 /// The kind of the documents.
 pub(crate) const KIND: &str = "consumer_group_consumers";
@@ -43,6 +44,7 @@ impl Dao {
         consumer: &str,
         is_member: bool,
     ) -> Result<(), Fault> {
+        tenant.check(group, Action::Update)?;
         let key = Key::new(KIND, id(group, consumer));
         let write = if is_member {
             Write::Put(Box::new(document(&tenant.workspace, group, consumer)), Expect::Any)

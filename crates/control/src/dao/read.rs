@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::access::{Dao, Fields, Tenant};
 use super::document::{space, unique, unique_name};
 use super::fault::Fault;
+use crate::permissions::Action;
 
 /// Which entities a page has.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +68,11 @@ impl Dao {
     /// # Errors
     /// The text cannot be an id or a name of the kind, or the store failed.
     pub async fn select(&self, tenant: &Tenant, kind: &Kind, selector: Selector<'_>) -> Result<Option<Fields>, Fault> {
-        Ok(self.select_document(tenant, kind, selector).await?.map(fields_of))
+        let found = self.select_document(tenant, kind, selector).await?;
+        if let Some(found) = &found {
+            tenant.check(&found.key.id, Action::Read)?;
+        }
+        Ok(found.map(fields_of))
     }
 
     pub(super) async fn select_document(
@@ -126,7 +131,8 @@ impl Dao {
         field: &'static str,
         text: &str,
     ) -> Result<Option<Fields>, Fault> {
-        Ok(self.find(tenant, kind, field, &Value::from(text)).await?.map(fields_of))
+        let found = self.find(tenant, kind, field, &Value::from(text)).await?;
+        Ok(found.filter(|found| tenant.allows(&found.key.id, Action::Read)).map(fields_of))
     }
 
     /// A page of the entities of a kind, `below` an entity that they reference by a field, if given.
@@ -151,7 +157,10 @@ impl Dao {
             limit: size(listing.size.as_ref())?,
         };
         let page = self.store.list(query).await?;
-        let alive = page.documents.into_iter().filter(|document| !self.is_expired(kind, &document.value));
+        let is_shown = |document: &Document| {
+            !self.is_expired(kind, &document.value) && tenant.allows(&document.key.id, Action::Read)
+        };
+        let alive = page.documents.into_iter().filter(is_shown);
         Ok((alive.map(fields_of).collect(), page.next.map(|id| offset(&id))))
     }
 

@@ -9,6 +9,7 @@ use super::access::{Dao, Fields, Tenant};
 use super::document::{document, key, unique_keys, unique_name};
 use super::fault::Fault;
 use super::read::{Selector, fields_of, is_uuid};
+use crate::permissions::Action;
 
 /// How often a change is tried that others overtake. One of those that are made at the same time succeeds each time.
 const ATTEMPTS_MAX: usize = 1_000;
@@ -144,6 +145,7 @@ impl Dao {
     /// Another entity references it, or the store failed.
     pub async fn delete(&self, tenant: &Tenant, kind: &Kind, selector: Selector<'_>) -> Result<(), Fault> {
         let Some(old) = self.select_document(tenant, kind, selector).await? else { return Ok(()) };
+        tenant.check(&old.key.id, Action::Delete)?;
         if let Some(fault) = self.forbids_deletion(tenant, kind, &fields_of(old.clone())).await? {
             return Err(fault);
         }
@@ -284,6 +286,7 @@ impl Dao {
         let schema = self.registry.schema_of(kind, &fields).map_err(|errors| Fault::schema(&errors))?;
         let document = document(kind, schema, &tenant.workspace, fields.clone());
         let own = document.key.clone();
+        tenant.check(&own.id, if expect == Expect::Absent { Action::Create } else { Action::Update })?;
         let writes = std::iter::once(Write::Put(Box::new(document), expect)).chain(further).collect();
         let batch = Batch { author: tenant.author.clone(), writes, revision };
         let violation = match self.store.commit(batch).await {

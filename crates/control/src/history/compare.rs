@@ -12,7 +12,7 @@ use super::action::Action;
 use super::effects::{RouteEffect, effects};
 use super::fault;
 use crate::source::snapshot_of;
-use crate::{Dao, Fault, cluster};
+use crate::{Dao, Fault, cluster, rbac};
 
 /// Changes with every write, so that it says nothing.
 const UPDATED_AT: &str = "updated_at";
@@ -106,7 +106,7 @@ impl Shown<'_> {
             return Value::Object(Map::new());
         }
         let (false, Value::Object(fields)) = (self.reveals, value) else { return value.clone() };
-        let kind = self.registry.kind(&key.kind);
+        let kind = self.registry.kind(&key.kind).or_else(|| rbac::kind(&key.kind));
         let schema = kind.and_then(|kind| self.registry.schema_of(kind, fields).ok());
         let mut shown = redact_map(fields, schema);
         for secret in kind.and_then(|kind| kind.brought_by).into_iter().flat_map(|def| def.secrets) {
@@ -119,7 +119,7 @@ impl Shown<'_> {
 
     fn name(&self, key: &Key, value: &Value) -> Option<String> {
         let fields = value.as_object()?;
-        let label = self.registry.kind(&key.kind).and_then(|kind| kind.label(fields));
+        let label = self.registry.kind(&key.kind).or_else(|| rbac::kind(&key.kind)).and_then(|kind| kind.label(fields));
         let plugin = || fields.get("name").filter(|_| &*key.kind == "plugins").and_then(Value::as_str);
         label.or_else(plugin).map(str::to_owned)
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::compare::{EntityChange, Shown};
 use super::fault;
 use crate::dao::health;
-use crate::{Dao, Fault, cluster};
+use crate::{Dao, Fault, cluster, rbac};
 
 /// How often a rollback is tried that other writes overtake.
 const ATTEMPTS_MAX: usize = 500;
@@ -42,8 +42,10 @@ pub async fn rollback(dao: &Dao, author: &Author, to: u64, is_trial: bool) -> Re
         let (mut writes, mut entities) = (Vec::new(), Vec::new());
         for (key, changed) in since.documents {
             let before = changed.before.as_ref().map(|document| &document.value);
-            // What control planes share, and what was said about targets, is no entity.
-            if before == changed.now.as_ref() || [cluster::KIND, health::KIND].contains(&&*key.kind) {
+            // What control planes share, and what was said about targets, is no entity. Users and roles stay: an older token, or
+            // a role that was taken away, must not come back with a configuration.
+            let is_kept = [cluster::KIND, health::KIND].contains(&&*key.kind) || rbac::kind(&key.kind).is_some();
+            if before == changed.now.as_ref() || is_kept {
                 continue;
             }
             entities.extend(shown.change(&key, changed.now.as_ref(), before));

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::table::{Shape, row};
 use super::values::{Note, Values};
 use super::{
-    AdminSettings, Choice, Database, Postgres, ReadFile, RouteOrder, RouterFlavor, Settings, listen, messages, shapes,
-    tls,
+    AdminPassword, AdminSettings, Choice, Database, EnforceRbac, Postgres, ReadFile, RouteOrder, RouterFlavor,
+    Settings, listen, messages, shapes, tls,
 };
 use crate::entities::pem;
 use crate::secrets::Secrets;
@@ -105,6 +105,10 @@ impl Builder<'_> {
                 version: self.text("admin_version").unwrap_or_default(),
                 // An origin has no path.
                 origins: self.list("admin_gui_url").iter().map(|url| origin_of(url)).collect(),
+                enforce_rbac: self.enforce_rbac(),
+                password: self.text("password").map(AdminPassword),
+                session_seconds: ["admin_session_idle_timeout", "admin_session_absolute_timeout"]
+                    .map(|name| self.parsed(name, seconds).unwrap_or_default()),
             },
             database: match self.text("database").as_deref() {
                 Some("off") => Some(Database::Off),
@@ -133,6 +137,14 @@ impl Builder<'_> {
                 ..Secrets::default()
             },
             loaded_at: 0.0,
+        }
+    }
+
+    fn enforce_rbac(&mut self) -> Option<EnforceRbac> {
+        match self.text("enforce_rbac")?.as_str() {
+            // Another name in Kong.
+            "endpoint" => Some(EnforceRbac::On),
+            text => EnforceRbac::ALL.into_iter().find(|enforce| enforce.as_str() == text),
         }
     }
 
@@ -666,6 +678,15 @@ fn add_header(policy: &mut HeaderPolicy, token: &str, identity: Identity) -> boo
 /// Whether a byte may stand in the name of a header field (RFC 9110 section 5.6.2).
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whole seconds of a time, at least one and at most a year.
+fn seconds(text: &str) -> Result<u32, String> {
+    const SECONDS_MAX: u64 = 366 * 86_400;
+    match shapes::time_ms(text)? / 1_000 {
+        found @ 1..=SECONDS_MAX => Ok(u32::try_from(found).unwrap_or(u32::MAX)),
+        _ => Err(format!("expected a time from 1s to 366d, not '{text}'")),
+    }
 }
 
 /// The origin of a URL: its scheme, host and port.

@@ -106,6 +106,56 @@ impl Postgres {
     }
 }
 
+/// Which rules of roles the Admin API enforces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnforceRbac {
+    /// None: every client may do everything.
+    #[default]
+    Off,
+    /// Those about endpoints.
+    On,
+    /// Those about entities.
+    Entity,
+    /// Those about endpoints and those about entities.
+    Both,
+}
+
+impl EnforceRbac {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Off, Self::On, Self::Entity, Self::Both];
+
+    /// Its name in the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Entity => "entity",
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether rules about endpoints are enforced.
+    pub fn endpoints(self) -> bool {
+        matches!(self, Self::On | Self::Both)
+    }
+
+    /// Whether rules about entities are enforced.
+    pub fn entities(self) -> bool {
+        matches!(self, Self::Entity | Self::Both)
+    }
+}
+
+/// The token of the first user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminPassword(pub String);
+
+/// Without the token.
+impl std::fmt::Debug for AdminPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdminPassword(***)")
+    }
+}
+
 /// Settings of the Admin API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminSettings {
@@ -117,6 +167,12 @@ pub struct AdminSettings {
     pub version: String,
     /// Origins of web pages that may use it.
     pub origins: Vec<String>,
+    /// Which rules of roles are enforced; `None` if the settings do not say.
+    pub enforce_rbac: Option<EnforceRbac>,
+    /// The token of the first user.
+    pub password: Option<AdminPassword>,
+    /// Seconds after the last request, and after the login, when sessions of browsers end.
+    pub session_seconds: [u32; 2],
 }
 
 /// Which plugins or vaults to load.

@@ -92,7 +92,6 @@ pub const FAMILIES: &[(&str, &str)] = &[
     ("analytics_", ENTERPRISE),
     ("audit_log", ENTERPRISE),
     ("debug_listen", ENTERPRISE),
-    ("enforce_rbac", ENTERPRISE),
     ("event_hooks", ENTERPRISE),
     ("fallback_config_", ENTERPRISE),
     ("feature_conf", ENTERPRISE),
@@ -151,6 +150,33 @@ pub const TABLE: &[Row] = &[
         Shape::Text,
         "3.9.3",
         "The version of Kong that the Admin API reports. Clients choose features by it.",
+    ),
+    served(
+        "enforce_rbac",
+        Shape::Word(&["on", "off", "entity", "both", "endpoint"]),
+        "",
+        "Role-based access control of the Admin API: `on` (or `endpoint`) enforces the rules of roles about endpoints, `entity` \
+         those about entities, `both` both; `off`: every client may do everything. By default `off` where all addresses of \
+         `admin_listen` are loopback addresses or there is no database, else `on`.",
+    ),
+    served(
+        "password",
+        Shape::Text,
+        "",
+        "The token of the user `kong_admin` with the role `super-admin`, who is created at the start if the database has no \
+         users. Without it, `cardinal rbac bootstrap` creates the first user.",
+    ),
+    served(
+        "admin_session_idle_timeout",
+        Shape::Time,
+        "900s",
+        "How long after the last request a session of the Admin API ends.",
+    ),
+    served(
+        "admin_session_absolute_timeout",
+        Shape::Time,
+        "43200s",
+        "How long after the login a session of the Admin API ends.",
     ),
     not_served("admin_gui_listen", "off", "Addresses for the console."),
     served(

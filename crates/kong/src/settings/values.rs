@@ -61,8 +61,8 @@ enum Input {
     CommandLine,
 }
 
-/// Variables of Kong's container images that are no settings.
-const IMAGE_VARIABLES: [&str; 4] = ["version", "sha256", "image", "build"];
+/// Variables of Kong's container images, and of clients of the Admin API, that are no settings.
+const OTHER_VARIABLES: [&str; 6] = ["version", "sha256", "image", "build", "admin_token", "admin_url"];
 
 /// Settings that are checked against one another.
 const TOGETHER: [&[&str]; 3] = [
@@ -261,5 +261,5 @@ fn is_no_setting(name: &str) -> bool {
         || name == "port"
         || name.ends_with("_port")
         || name.contains("port_") && ["_tcp", "_udp", "_sctp"].iter().any(|protocol| name.contains(protocol));
-    of_service || IMAGE_VARIABLES.contains(&name)
+    of_service || OTHER_VARIABLES.contains(&name)
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use cardinal_base::{Clock, task};
 use cardinal_control::api::{Admin, Listener, serve};
+use cardinal_kong::settings::EnforceRbac;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Control, tls};
+use super::{Control, enforced, tls};
 
 /// How often an address is tried that the predecessor still has, and how long in all.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -81,6 +82,7 @@ struct Service {
     tls: Option<Arc<ServerConfig>>,
     clock: Arc<dyn Clock>,
     stop: watch::Receiver<bool>,
+    is_open: bool,
 }
 
 impl Control {
@@ -89,7 +91,8 @@ impl Control {
         for &(address, has_tls) in &self.settings.admin.listeners {
             let tls = has_tls.then(|| tls::server_config(&self.settings)).transpose()?;
             let (admin, clock, stop) = (admin.clone(), Arc::clone(&self.clock), self.stop.subscribe());
-            let service = Service { admin, address, tls, clock, stop };
+            let is_open = enforced(&self.settings, self.files.is_some()) == EnforceRbac::Off;
+            let service = Service { admin, address, tls, clock, stop, is_open };
             match self.runtime.block_on(bind(Purpose::Admin, address, takes_over)) {
                 Ok(Some(socket)) => drop(task::spawn("Admin API", service.run(socket))),
                 Ok(None) => drop(task::spawn("Admin API", service.run_later())),
@@ -109,7 +112,7 @@ impl Service {
         let bound = socket.local_addr().unwrap_or(self.address);
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         tracing::info!(address = %bound, "listening on {bound} (admin, {scheme})");
-        if !bound.ip().is_loopback() {
+        if self.is_open && !bound.ip().is_loopback() {
             tracing::warn!("the Admin API on {bound} has no authentication: restrict access to this address");
         }
         let serving = serve(self.admin, Listener { socket, tls: self.tls }, self.clock);

@@ -8,6 +8,7 @@ pub(super) mod listeners;
 mod opening;
 pub(super) mod proxies;
 mod tls;
+mod users;
 mod writes;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use anyhow::{Context as _, Result};
 use cardinal_base::metrics::MetricSource;
 use cardinal_base::{Clock, SystemClock, SystemRng, task};
 use cardinal_control::api::{Admin, AdminMetrics, AdminSettings, route_patterns};
+use cardinal_control::rbac::SessionTimes;
 use cardinal_control::{Cluster, Dao, ObservedStore, SnapshotStore, SourceStatus, StoreSource};
 use cardinal_engine::{Engine, hostname};
 use cardinal_ir::{Listener, ListenerKind, NodeSettings, Severity};
@@ -35,6 +37,7 @@ use tokio::sync::watch;
 use super::log_level::LogLevel;
 
 pub(super) use files_api::{FilesApi, Post};
+use users::enforced;
 use writes::FilesWriter;
 pub(super) use writes::WriteRequest;
 
@@ -93,6 +96,7 @@ impl Control {
         opening::look_after(&runtime, &store, &registry, (&settings, &clock));
         let store = Arc::new(ObservedStore::new(store, Arc::clone(&clock)));
         let dao = Dao::new(Arc::clone(&store) as _, Arc::clone(&registry), Arc::clone(&clock), SystemRng);
+        runtime.block_on(users::prepare(&dao, &settings))?;
         let metrics = Arc::new(AdminMetrics::new(route_patterns(&registry)));
         let node = Arc::new(settings.node.clone());
         let following = Arc::clone(&store) as Arc<dyn Store>;
@@ -120,6 +124,7 @@ impl Control {
         settings: Settings,
         writable: bool,
     ) -> Result<(Self, Api, Option<Publisher>)> {
+        users::refuse_with_files(&settings)?;
         let (runtime, registry) = (runtime("admin")?, Arc::new(registry));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (writer, writes) = writable.then(FilesWriter::new).unzip();
@@ -163,7 +168,7 @@ impl Control {
         let server = publisher.map(|publisher| publisher.server().clone());
         let log_level = LogLevel::new(&self.settings.log_level, Arc::clone(&self.clock));
         let proxies = Arc::new(proxies::EngineProxies::new(engine.handle(), serves, server, log_level));
-        let (dao, settings) = (self.dao.clone(), admin_settings(&self.settings, !self.writable));
+        let (dao, settings) = (self.dao.clone(), admin_settings(&self.settings, !self.writable, self.files.is_some()));
         let admin = match self.files.as_ref().filter(|_| !self.writable) {
             Some(files) => Admin::declarative(dao, proxies, settings, Arc::clone(files) as _),
             None => Admin::new(dao, proxies, settings),
@@ -229,19 +234,22 @@ async fn publisher(settings: &mut Settings, store: &dyn Store, clock: &Arc<dyn C
     Ok(Some(Publisher::new(&settings.cluster, Some(cluster), Arc::clone(clock))?))
 }
 
-fn admin_settings(settings: &Settings, is_read_only: bool) -> AdminSettings {
+fn admin_settings(settings: &Settings, is_read_only: bool, has_files: bool) -> AdminSettings {
+    let [idle, absolute] = settings.admin.session_seconds;
     AdminSettings {
         version: settings.admin.version.clone(),
         hostname: hostname(),
-        configuration: configuration(settings, is_read_only),
+        configuration: configuration(settings, is_read_only, has_files),
         origins: settings.admin.origins.clone(),
         is_control_plane: settings.role == Role::ControlPlane,
         body_bytes_max: BODY_BYTES_MAX,
+        enforce_rbac: enforced(settings, has_files),
+        sessions: SessionTimes { idle: idle.into(), absolute: absolute.into() },
     }
 }
 
 /// What `GET /` shows of the settings. Clients look for some of them.
-fn configuration(settings: &Settings, is_read_only: bool) -> Value {
+fn configuration(settings: &Settings, is_read_only: bool, has_files: bool) -> Value {
     let flavor = match settings.router_flavor {
         RouterFlavor::Traditional => "traditional",
         RouterFlavor::TraditionalCompatible => "traditional_compatible",
@@ -261,7 +269,8 @@ fn configuration(settings: &Settings, is_read_only: bool) -> Value {
         "stream_listeners": listeners(settings, ListenerKind::Stream),
         "status_listeners": listeners(settings, ListenerKind::Status),
         "portal": false,
-        "rbac": "off",
+        "rbac": enforced(settings, has_files).as_str(),
+        "enforce_rbac": enforced(settings, has_files).as_str(),
     })
 }
 
