@@ -73,7 +73,7 @@ pub trait Proxies: Send + Sync + std::fmt::Debug {
     /// Metrics of the process in Prometheus exposition format.
     fn metrics(&self) -> String;
 
-    /// Health of the targets of an upstream, by the name of the upstream: for each `host:port` an entry
+    /// Health of the targets of an upstream, by the id of the upstream: for each `host:port` an entry
     /// `{target, health, data}`. `None` if no proxy serves the upstream.
     fn upstream_health(&self, upstream: &str) -> Option<Value>;
 

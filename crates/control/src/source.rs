@@ -10,14 +10,15 @@ use std::time::Duration;
 use cardinal_base::Clock;
 use cardinal_base::metrics::{Histogram, MetricSource, MetricText};
 use cardinal_ir::{Diagnostic, Id, Ir, NodeSettings, Secrets, Severity};
+use cardinal_kong::declarative::WORKSPACE_FIELD;
 use cardinal_kong::{Edit, Entity, Lowered, Registry, Settings, Snapshot};
-use cardinal_store::{Change, Document, Key, Store, StoreError};
+use cardinal_store::{Change, Document, Key, PastDocument, Store, StoreError};
 use cardinal_sync::stream::TargetHealth;
 use cardinal_sync::{Ack, Backoff, ConfigSource, ConfigStatus, Next, Update};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 
-use crate::dao::{health, members};
+use crate::dao::{DEFAULT_WORKSPACE, health, members};
 use crate::quarantine::{Quarantine, Quarantined};
 
 /// Changes that come within this time after another one become one update.
@@ -319,7 +320,9 @@ impl StoreSource {
                 self.tell_health(change.new.as_ref());
             } else if let (Some(kind), Ok(id)) = (self.registry.kind(&change.key.kind), change.key.id.parse()) {
                 edits.push(match change.new {
-                    Some(Value::Object(fields)) => Edit::Put(kind.name, entity(&self.registry, kind.name, id, fields)),
+                    Some(Value::Object(fields)) => {
+                        Edit::Put(kind.name, entity(&self.registry, (kind.name, &change.space), id, fields))
+                    }
                     _ => Edit::Remove(kind.name, id),
                 });
             }
@@ -382,9 +385,13 @@ impl ConfigSource for StoreSource {
 
 /// All entities, lowered.
 fn lower_all(documents: Vec<Document>, registry: &Arc<Registry>, settings: &Arc<Settings>) -> (Lowered, Members) {
-    let (snapshot, members) =
-        snapshot_of(registry, documents.into_iter().map(|document| (document.key, document.value)));
+    let (snapshot, members) = snapshot_of(registry, documents.into_iter().map(past));
     (Lowered::new(snapshot, Arc::clone(registry), Arc::clone(settings)), members)
+}
+
+fn past(document: Document) -> (Key, PastDocument) {
+    let Document { key, space, value, .. } = document;
+    (key, PastDocument { space, value })
 }
 
 /// What a node would serve of these documents, with errors about entities that it would not serve.
@@ -393,31 +400,34 @@ pub fn lower_documents(
     settings: &Settings,
     documents: Vec<Document>,
 ) -> (Ir, Secrets, Vec<Diagnostic>) {
-    let values = documents.into_iter().map(|document| (document.key, document.value));
-    cardinal_kong::lower_owned(snapshot_of(registry, values).0, registry, settings)
+    cardinal_kong::lower_owned(snapshot_of(registry, documents.into_iter().map(past)).0, registry, settings)
 }
 
 /// Documents as a configuration.
 pub(crate) fn snapshot_of(
     registry: &Registry,
-    documents: impl IntoIterator<Item = (Key, Value)>,
+    documents: impl IntoIterator<Item = (Key, PastDocument)>,
 ) -> (Snapshot, Members) {
     let mut members = Members::default();
     let mut entities = Vec::new();
-    for (key, value) in documents {
+    for (key, PastDocument { space, value }) in documents {
         if &*key.kind == members::KIND {
             members.change(&value, true);
         } else if let (Some(kind), Ok(id), Value::Object(fields)) = (registry.kind(&key.kind), key.id.parse(), value) {
-            entities.push((kind.name, entity(registry, kind.name, id, fields)));
+            entities.push((kind.name, entity(registry, (kind.name, &space), id, fields)));
         }
     }
     let groups = members.0.iter().map(|(consumer, groups)| (*consumer, groups.iter().copied().collect())).collect();
     (Snapshot::of_entities(registry, entities, groups), members)
 }
 
-fn entity(registry: &Registry, kind: &str, id: Id, value: Map<String, Value>) -> Entity {
+/// The entity of a document. It says which workspace it is in, unless that is `default`.
+fn entity(registry: &Registry, (kind, space): (&str, &str), id: Id, mut value: Map<String, Value>) -> Entity {
     let label = registry.kind(kind).and_then(|kind| kind.label(&value));
     let plugin = || value.get("name").and_then(Value::as_str).filter(|_| kind == "plugins");
     let name = label.or_else(plugin).map(Into::into);
+    if !space.is_empty() && space != DEFAULT_WORKSPACE {
+        value.insert(WORKSPACE_FIELD.to_owned(), space.into());
+    }
     Entity { id, value, name, location: None }
 }

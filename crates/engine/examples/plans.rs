@@ -153,7 +153,8 @@ fn consumers(count: usize) -> Ir {
     for number in 0..count {
         let name = Some(format!("consumer-{number}").into());
         let origin = origin(id(CONSUMER, number));
-        let principal = Principal { origin, name, custom_id: None, groups: Vec::new(), document: "{}".into() };
+        let principal =
+            Principal { origin, name, custom_id: None, groups: Vec::new(), tenant: None, document: "{}".into() };
         ir.principals.insert(id(CONSUMER, number), principal);
         ir.credentials.insert(id(KEY, number), credential(&attributes, number, &format!("key-{number:032}")));
     }

@@ -393,6 +393,7 @@ pub(crate) fn make_node(
         node_id: settings.id,
         hostname: hostname().into(),
         redacted_headers: settings.redacted_headers.clone().into(),
+        tenants: Arc::default(),
     };
     Ok(Node::new(shared, services, Names::new(dns, clock), access_log))
 }

@@ -64,9 +64,9 @@ impl NodeHandle {
         Some(self.0.digests.of(&plan).await.to_string())
     }
 
-    /// The state of an upstream, by its name.
-    pub fn upstream(&self, name: &str) -> Option<GroupStatus> {
-        Some(self.group(name)?.status())
+    /// The state of an upstream, by its id.
+    pub fn upstream(&self, id: Id) -> Option<GroupStatus> {
+        Some(self.group(id)?.status())
     }
 
     /// Marks a target of an upstream, or one of its addresses, healthy or unhealthy.
@@ -75,7 +75,7 @@ impl NodeHandle {
     /// See [`SetHealthError`].
     pub fn set_target_health(
         &self,
-        upstream: &str,
+        upstream: Id,
         target: &str,
         address: Option<SocketAddr>,
         healthy: bool,
@@ -88,8 +88,11 @@ impl NodeHandle {
         group.set_health(endpoint, address, healthy, now).map_err(|_| SetHealthError::ChecksOff)
     }
 
-    fn group(&self, name: &str) -> Option<Arc<Group>> {
+    fn group(&self, id: Id) -> Option<Arc<Group>> {
         let groups = self.0.shared.registry.groups();
-        groups.into_iter().find(|group| group_name(&group.spec()).as_deref() == Some(name))
+        groups.into_iter().find(|group| {
+            let spec = group.spec();
+            group_name(&spec).is_some() && spec.origin.id == id
+        })
     }
 }

@@ -105,5 +105,6 @@ pub(crate) fn offline_services(settings: &NodeSettings) -> Services {
         node_id: settings.id,
         hostname: "explain".into(),
         redacted_headers: settings.redacted_headers.clone().into(),
+        tenants: Arc::default(),
     }
 }

@@ -226,9 +226,18 @@ fn host(host: &HostMatch, out: &mut String) -> bool {
     }
 }
 
+/// Whether a sparse field of a record has its default value.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Equality, serial form and document of a record with a document: the gaps are filled from its other fields.
 macro_rules! documented {
     ($record:ident { $($field:ident),* }) => {
+        $crate::document::documented!($record { $($field),* } sparse {});
+    };
+    // Sparse fields are not written if they have their default values.
+    ($record:ident { $($field:ident),* } sparse { $($sparse:ident),* }) => {
         impl $record {
             /// The user's object as compact JSON, for log records.
             pub fn document(&self) -> std::borrow::Cow<'_, str> {
@@ -238,18 +247,22 @@ macro_rules! documented {
 
         impl PartialEq for $record {
             fn eq(&self, other: &Self) -> bool {
-                let Self { $($field,)* document } = self;
-                $(*$field == other.$field &&)* (*document == other.document || self.document() == other.document())
+                let Self { $($field,)* $($sparse,)* document } = self;
+                $(*$field == other.$field &&)* $(*$sparse == other.$sparse &&)* (*document == other.document || self.document() == other.document())
             }
         }
 
         impl serde::Serialize for $record {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeStruct as _;
-                let Self { $($field,)* document: _ } = self;
-                let fields = [$(stringify!($field)),*].len() + 1;
+                let Self { $($field,)* $($sparse,)* document: _ } = self;
+                let written = [false $(, !$crate::document::is_default($sparse))*].into_iter().filter(|written| *written).count();
+                let fields = [$(stringify!($field)),*].len() + written + 1;
                 let mut out = serializer.serialize_struct(stringify!($record), fields)?;
                 $(out.serialize_field(stringify!($field), $field)?;)*
+                $(if !$crate::document::is_default($sparse) {
+                    out.serialize_field(stringify!($sparse), $sparse)?;
+                })*
                 out.serialize_field("document", &self.document())?;
                 out.end()
             }

@@ -26,7 +26,8 @@ pub struct FilterSet {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Scope {
-    /// Requests that arrive at the listeners of this group; `None` is the default group, of listeners without a group.
+    /// Requests that arrive at the listeners of this group, or that match a route of this tenant; `None` is the default
+    /// group, of listeners without a group and routes without a tenant.
     /// Ignored if [`route`](Self::route) is set: a route itself belongs to a group.
     pub listeners: Option<Id>,
     /// Requests of this route (the origin id, so that it applies to every part of a split route).

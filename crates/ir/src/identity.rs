@@ -72,11 +72,13 @@ pub struct Principal {
     pub custom_id: Option<Box<str>>,
     /// Groups it is a member of.
     pub groups: Vec<Id>,
+    /// The tenant to whose requests it is known. Names and custom ids are unique within a tenant.
+    pub tenant: Option<Box<Id>>,
     /// The data of [`Principal::document`].
     pub document: Document,
 }
 
-documented!(Principal { origin, name, custom_id, groups });
+documented!(Principal { origin, name, custom_id, groups } sparse { tenant });
 
 /// A group to which filter sets can be scoped.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -97,7 +99,7 @@ pub struct Credential {
     attributes: Arc<Attributes>,
     /// The owner.
     pub principal: Id,
-    /// The value by which requests refer to it: the key, the user name, the issuer. Unique within the kind, unless the
+    /// The value by which requests refer to it: the key, the user name, the issuer. Unique within kind and tenant, unless the
     /// kind is an attachment that is only found through its principal.
     pub lookup: Lookup,
 }
@@ -119,6 +121,8 @@ pub struct Attributes {
     /// The data, as described by the plugin's schema, with references in place of secrets. If [`Credential::lookup`] is
     /// one of the fields, it is `null` here; see [`Credential::complete_data`].
     pub data: Value,
+    /// The tenant of its owner.
+    pub tenant: Option<Id>,
     /// The name of the field that is the lookup.
     lookup_field: Option<Box<str>>,
 }
@@ -131,7 +135,13 @@ impl Attributes {
         if let Some(field) = field {
             *field = Value::Null;
         }
-        Self { kind: kind.into(), data, lookup_field }
+        Self { kind: kind.into(), data, tenant: None, lookup_field }
+    }
+
+    /// The same for a credential of this tenant.
+    #[must_use]
+    pub fn of_tenant(self, tenant: Option<Id>) -> Self {
+        Self { tenant, ..self }
     }
 }
 
@@ -190,7 +200,8 @@ impl Credential {
     /// The first unresolvable reference.
     pub fn resolved(&self, secrets: &Secrets) -> Result<Cow<'_, Self>, UnresolvedSecret> {
         let Cow::Owned(data) = secrets.resolve_value(&self.data)? else { return Ok(Cow::Borrowed(self)) };
-        let attributes = Attributes { kind: self.kind.clone(), data, lookup_field: self.lookup_field.clone() };
+        let (kind, lookup_field) = (self.kind.clone(), self.lookup_field.clone());
+        let attributes = Attributes { kind, data, tenant: self.tenant, lookup_field };
         let (origin, lookup) = (self.origin.clone(), self.lookup.clone());
         Ok(Cow::Owned(Self { origin, attributes: Arc::new(attributes), principal: self.principal, lookup }))
     }
@@ -227,7 +238,10 @@ impl PartialEq for Credential {
         self.lookup == other.lookup
             && self.principal == other.principal
             && self.origin == other.origin
-            && (alike || (self.kind == other.kind && self.complete_data() == other.complete_data()))
+            && (alike
+                || (self.kind == other.kind
+                    && self.tenant == other.tenant
+                    && self.complete_data() == other.complete_data()))
     }
 }
 
@@ -241,20 +255,22 @@ struct Form<'c> {
     lookup: Cow<'c, Lookup>,
     #[serde(serialize_with = "crate::binary::in_key_order")]
     data: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<Id>,
 }
 
 impl Serialize for Credential {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (origin, kind) = (Cow::Borrowed(&self.origin), Cow::Borrowed(&*self.kind));
         let (lookup, data) = (Cow::Borrowed(&self.lookup), self.complete_data());
-        Form { origin, kind, principal: self.principal, lookup, data }.serialize(serializer)
+        Form { origin, kind, principal: self.principal, lookup, data, tenant: self.tenant }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Credential {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Form { origin, kind, principal, lookup, data } = Form::deserialize(deserializer)?;
-        let attributes = Attributes { kind: kind.into(), data, lookup_field: None };
+        let Form { origin, kind, principal, lookup, data, tenant } = Form::deserialize(deserializer)?;
+        let attributes = Attributes { kind: kind.into(), data, tenant, lookup_field: None };
         Ok(Self::new(origin.into_owned(), Arc::new(attributes), principal, lookup.into_owned()))
     }
 }

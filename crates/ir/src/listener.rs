@@ -9,6 +9,9 @@ use crate::{Id, Origin};
 /// Listeners that share routes: `inbound`, `outbound`. Each group has its own route tables, one for HTTP and one for
 /// streams, with the routes whose [`Route::group`](crate::Route::group) it is. Listeners without a group use the routes
 /// without a group, which form the default group.
+///
+/// A group without listeners is a tenant: part of a configuration that is isolated from the others. Its routes, with
+/// [`Route::of_tenant`](crate::Route::of_tenant), are in the tables of the default group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ListenerGroup {

@@ -12,8 +12,11 @@ use crate::{Action, Document, Id, Matches, Origin};
 pub struct Route {
     /// The user's object. Several records share one origin where a front end splits its object.
     pub origin: Origin,
-    /// The listener group of the route; `None` is the default group.
+    /// The group of the route: that of its listeners, or its tenant; `None` is the default group.
     pub group: Option<Id>,
+    /// The group is a tenant: the route is in the tables of the default group, with the routes of other tenants, while
+    /// filters, policies, principals and credentials are those of the group.
+    pub of_tenant: bool,
     /// The order among routes of the group: higher ranks are tried first.
     pub rank: Rank,
     /// Whether requests or connections are matched.
@@ -48,13 +51,26 @@ documented!(Route {
     request_buffering,
     response_buffering,
     policies
-});
+} sparse { of_tenant });
+
+impl Route {
+    /// The listener group whose tables have the route; `None` is the default group.
+    pub fn listeners(&self) -> Option<Id> {
+        if self.of_tenant { None } else { self.group }
+    }
+
+    /// The tenant of the route.
+    pub fn tenant(&self) -> Option<Id> {
+        self.group.filter(|_| self.of_tenant)
+    }
+}
 
 impl Default for Route {
     fn default() -> Self {
         Self {
             origin: Origin::default(),
             group: None,
+            of_tenant: false,
             rank: Rank::default(),
             traffic: Traffic::default(),
             matches: Matches::default(),

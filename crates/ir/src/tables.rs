@@ -312,7 +312,7 @@ tables! {
     trust_bundles: TrustBundle,
     /// SPIFFE identities of the node.
     identities: Identity,
-    /// Listeners that share routes.
+    /// Listeners that share routes, and tenants.
     listener_groups: ListenerGroup,
     /// Sockets to accept traffic on.
     listeners: Listener,
@@ -401,8 +401,14 @@ row!(Route |this| {
         this.policies.iter().flat_map(|policies| policies.mirrors.iter().map(|mirror| mirror.backend)),
 });
 row!(PrincipalGroup | _this | {});
-row!(Principal |this| { "groups" in PrincipalGroup: this.groups.iter().copied() });
-row!(Credential |this| { "principal" in Principal: [this.principal] } secrets Credential::secrets);
+row!(Principal |this| {
+    "groups" in PrincipalGroup: this.groups.iter().copied(),
+    "tenant" in ListenerGroup: this.tenant.as_deref().copied(),
+});
+row!(Credential |this| {
+    "principal" in Principal: [this.principal],
+    "tenant" in ListenerGroup: this.tenant,
+} secrets Credential::secrets);
 row!(FilterSet |this| {
     "scope.listeners" in ListenerGroup: this.scope.listeners,
     "scope.backend" in Backend: this.scope.backend,

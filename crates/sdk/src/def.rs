@@ -141,6 +141,8 @@ pub struct BuildCx<'x> {
     pub services: &'x Services,
     /// The instance id.
     pub id: Id,
+    /// The listener group or the tenant whose requests it is for; `None` is the default group.
+    pub listeners: Option<Id>,
     /// The route to which it is scoped.
     pub route: Option<Id>,
     /// The service to which it is scoped.

@@ -185,6 +185,11 @@ impl RouteInfo {
         self.0.origin.name.as_deref()
     }
 
+    /// Its tenant.
+    pub fn tenant(&self) -> Option<Id> {
+        self.0.tenant()
+    }
+
     /// The user's object as compact JSON.
     pub fn document(&self) -> Cow<'_, str> {
         self.0.document()

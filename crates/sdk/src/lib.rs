@@ -49,7 +49,7 @@ pub use phase::{BodyCx, BodyMode, Chunk, ConnectCx, HeadCx, LogCx, ResponseCx, U
 pub use reply::{Reply, ReplyBody};
 pub use services::{
     CallError, Collector, ConnectionCounts, GrpcCall, GrpcReply, HttpCall, HttpCaller, HttpReply, NodeView, Services,
-    Shared, TargetHealth,
+    Shared, TargetHealth, Tenants,
 };
 pub use status::{NodeStatus, Readiness, StatusForm};
 pub use upstream_phases::{AttemptCx, ChunkAccess, RequestBodyCx};

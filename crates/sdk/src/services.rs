@@ -1,7 +1,7 @@
 //! [`Services`]: the services of the node for filters, independent of generations.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -44,7 +44,12 @@ pub struct Services {
     pub hostname: Arc<str>,
     /// Request header names (lower-case) whose values are not logged.
     pub redacted_headers: Arc<[Box<str>]>,
+    /// Names of the tenants of the generation that a request is served by; empty while filters are built.
+    pub tenants: Arc<Tenants>,
 }
+
+/// Names of tenants by their ids.
+pub type Tenants = BTreeMap<Id, Box<str>>;
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -69,6 +69,7 @@ pub fn services(clock: Arc<dyn Clock>) -> Services {
         node_id: Id::from_u128(1),
         hostname: "test".into(),
         redacted_headers: Arc::new(["authorization".into(), "proxy-authorization".into()]),
+        tenants: Arc::default(),
     }
 }
 
@@ -434,6 +435,6 @@ pub fn build(plugin: &'static PluginDef, config: Value, services: &Services) -> 
         return Ok(Arc::new(Lowered));
     }
     let config = complete(plugin, &config)?;
-    let cx = BuildCx { services, id: Id::from_u128(7), route: None, backend: None, principal: None };
+    let cx = BuildCx { services, id: Id::from_u128(7), listeners: None, route: None, backend: None, principal: None };
     (plugin.build)(&config, &cx).map_err(|error| error.to_string())
 }

@@ -23,6 +23,7 @@ mod secrets;
 mod stop;
 mod store;
 mod store_faults;
+mod workspaces;
 mod writable;
 
 /// A configuration with an open route and one that wants a key, in front of a backend.

@@ -6,9 +6,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use cardinal_control::dao::DEFAULT_WORKSPACE;
 use cardinal_control::rbac::is_internal;
 use cardinal_kong::Registry;
-use cardinal_kong::entities::Kind;
+use cardinal_kong::entities::{Kind, WORKSPACES};
 use cardinal_schema::{Kind as FieldKind, Schema};
 use cardinal_store::{Document, Key, Store as _};
 use serde_json::{Map, Value, json};
@@ -26,7 +27,12 @@ pub(super) fn export(args: ExportArgs, plugins: Plugins, env: Env) -> Result<Exi
     let (_, documents) = opened.wait(opened.store.snapshot())?;
     let text = match args.format {
         ExportFormat::Yaml => {
-            let values = documents.into_iter().map(|document| (document.key, document.value));
+            // A file is the workspace `default`.
+            let is_default = |document: &Document| {
+                let is_here = document.space.is_empty() || &*document.space == DEFAULT_WORKSPACE;
+                is_here && &*document.key.kind != WORKSPACES
+            };
+            let values = documents.into_iter().filter(is_default).map(|document| (document.key, document.value));
             file_text(opened.dao.registry(), values)
         }
         ExportFormat::JsonLines => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cardinal_kong::Settings;
 
-use crate::dao::{Dao, Fault, Tenant};
+use crate::dao::{DEFAULT_WORKSPACE, Dao, Fault, Tenant, workspaces};
 use crate::proxies::Proxies;
 use crate::rbac::Access;
 use crate::source::SourceStatus;
@@ -116,10 +116,8 @@ impl Parts {
 
     async fn refusal(&self, request: &Request) -> Result<(), Fault> {
         let segments = path::segments(&request.path).ok_or_else(Fault::not_found)?;
-        let below = match segments.as_slice() {
-            [first, rest @ ..] if self.workspace(first).await?.is_some() => rest,
-            all => all,
-        };
+        let place = self.place(&segments).await;
+        let below = place.as_ref().map_or_else(|_| segments.get(1..).unwrap_or_default(), |place| place.segments);
         self.identity(request, below).await.map(drop)
     }
 
@@ -130,15 +128,12 @@ impl Parts {
             via: "admin-api".into(),
             ..Default::default()
         };
-        let mut tenant = Tenant::new(author);
-        let (mut segments, mut workspace): (&[String], _) = (&segments, "default");
-        if let [first, rest @ ..] = segments
-            && let Some(id) = self.workspace(first).await?
-        {
-            tenant.workspace = id;
-            (segments, workspace) = (rest, first);
-        }
-        let identity = self.identity(request, segments).await?;
+        // Who may not say which workspaces there are learns nothing about them.
+        let place = self.place(&segments).await;
+        let below = place.as_ref().map_or_else(|_| segments.get(1..).unwrap_or_default(), |place| place.segments);
+        let identity = self.identity(request, below).await?;
+        let Place { workspace: id, name: workspace, prefix, segments } = place?;
+        let mut tenant = Tenant { workspace: id, ..Tenant::new(author) };
         if let Some(identity) = &identity {
             tenant.author.name = Arc::clone(&identity.entities.user);
             tenant.entities = self.settings.enforce_rbac.entities().then(|| Arc::clone(&identity.entities));
@@ -153,7 +148,7 @@ impl Parts {
             return Err(Fault::method_not_allowed());
         }
         let query = form::of_query(&request.query)?;
-        let call = Call { admin: self, tenant, workspace, identity: identity.as_ref(), request, query };
+        let call = Call { admin: self, tenant, workspace, prefix, identity: identity.as_ref(), request, query };
         call.authorize_request(&endpoint, segments)?;
         body::check_type(request, matches!(endpoint, path::Endpoint::Configuration))?;
         let mut response = endpoint.answer(&call, method).await?;
@@ -162,10 +157,38 @@ impl Parts {
         Ok(response)
     }
 
-    /// The workspace that a path begins with.
-    async fn workspace(&self, name: &str) -> Result<Option<Arc<str>>, Fault> {
-        Ok((name == "default").then(|| crate::dao::DEFAULT_WORKSPACE.into()))
+    /// The workspace that a request concerns, which its path begins with or which is `default`, and the path in it. Nothing
+    /// else decides about the workspace of a request.
+    async fn place<'p>(&self, segments: &'p [String]) -> Result<Place<'p>, Fault> {
+        let (name, prefix) = ("default", String::new());
+        let plain = Place { workspace: DEFAULT_WORKSPACE.into(), name, prefix, segments };
+        let Some((first, rest)) = segments.split_first() else { return Ok(plain) };
+        if workspaces::is_reserved(self.dao.registry(), first) {
+            return Ok(plain);
+        }
+        match self.dao.workspace_named(first).await? {
+            Some(workspace) => {
+                let encoded = percent_encoding::utf8_percent_encode(first, percent_encoding::NON_ALPHANUMERIC);
+                Ok(Place { workspace, name: first, prefix: format!("/{encoded}"), segments: rest })
+            }
+            None if !rest.is_empty() && path::find(self.dao.registry(), rest).is_some() => {
+                Err(Fault::message(404, &format!("Workspace '{first}' not found")))
+            }
+            None => Ok(plain),
+        }
     }
+}
+
+/// Where a request leads.
+struct Place<'p> {
+    /// The id of the workspace.
+    workspace: Arc<str>,
+    /// Its name.
+    name: &'p str,
+    /// What the path has before `segments`: empty, or `/` and the name of the workspace.
+    prefix: String,
+    /// The path in the workspace.
+    segments: &'p [String],
 }
 
 /// A response that the page which sent the request may read.

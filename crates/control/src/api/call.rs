@@ -37,6 +37,8 @@ pub(super) struct Call<'r> {
     pub(super) workspace: &'r str,
     /// Who sends the request; `None` if everybody may.
     pub(super) identity: Option<&'r Identity>,
+    /// What the path has before the part that is described in `path`: empty, or `/` and the name of a workspace.
+    pub(super) prefix: String,
     pub(super) request: &'r Request,
     pub(super) query: Fields,
 }

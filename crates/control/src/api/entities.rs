@@ -1,6 +1,6 @@
 //! The operations on entities of any kind. Kong: `kong/api/endpoints.lua`.
 
-use cardinal_kong::entities::Kind;
+use cardinal_kong::entities::{Kind, WORKSPACES};
 use serde_json::{Value, json};
 
 use super::body;
@@ -151,7 +151,7 @@ pub(super) async fn collection(call: &Call<'_>, kind: &Kind, method: &str) -> Re
     for fields in found {
         data.push(call.shown(kind, fields).await?);
     }
-    Ok(page(data, offset, &format!("/{}", kind.collection), &further(call)))
+    Ok(page(data, offset, &format!("{}/{}", call.prefix, kind.collection), &further(call)))
 }
 
 /// The query arguments that the link to the next page repeats.
@@ -191,6 +191,9 @@ pub(super) async fn entity(call: &Call<'_>, kind: &Kind, name: &str, method: &st
         _ => {
             call.writes_named("remove", kind, name)?;
             match call.certificate_of(kind, name).await? {
+                None if kind.name == WORKSPACES && call.query.get("cascade").is_some_and(|value| value == "true") => {
+                    call.dao().delete_workspace(&call.tenant, kind, Selector::of(name)).await?;
+                }
                 Some(id) => call.dao().delete(&call.tenant, kind, Selector::Id(&id)).await?,
                 None if kind.name == "certificates" && matches!(Selector::of(name), Selector::Name(_)) => {
                     return Err(Fault::message(404, "SNI not found"));
@@ -299,7 +302,8 @@ pub(super) async fn children(call: &Call<'_>, nested: Nested<'_>, method: &str) 
         data.push(call.shown(kind, fields).await?);
     }
     let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
-    Ok(page(data, offset, &format!("/{}/{name}/{collection}", parent.collection), &further(call)))
+    let path = format!("{}/{}/{name}/{collection}", call.prefix, parent.collection);
+    Ok(page(data, offset, &path, &further(call)))
 }
 
 pub(super) async fn child(call: &Call<'_>, nested: Nested<'_>, name: &str, method: &str) -> Result<Response, Fault> {

@@ -300,5 +300,6 @@ pub(super) fn paged(call: &Call<'_>, data: Vec<Value>, path: &str, further: &str
     };
     let rest = data.len().saturating_sub(start);
     let offset = (rest > size).then(|| (start + size).to_string());
-    Ok(page(data.into_iter().skip(start).take(size).collect(), offset, path, further))
+    let path = format!("{}{path}", call.prefix);
+    Ok(page(data.into_iter().skip(start).take(size).collect(), offset, &path, further))
 }

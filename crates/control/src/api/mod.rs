@@ -32,6 +32,8 @@ mod tests;
 mod tests_of_files;
 #[cfg(test)]
 mod tests_of_users;
+#[cfg(test)]
+mod tests_of_workspaces;
 mod write_limit;
 
 pub use admin::Admin;

@@ -76,12 +76,10 @@ impl Path<'_> {
             Of::One(name) => one(call, below, name, method).await,
             Of::Health { target, address, healthy } => {
                 let target = named(call, below, target).await?.ok_or_else(Fault::not_found)?;
-                let text = |fields: &Fields, name: &str| {
-                    fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
-                };
                 let not_one = |text: &str| Fault::message(400, &format!("'{text}' is not an address with a port"));
                 let address = address.map(|text| text.parse().map_err(|_| not_one(text))).transpose()?;
-                let (upstream, name) = (text(&upstream, "name"), text(&target, "target"));
+                let name = target.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let upstream = id_of(&upstream).to_owned();
                 let said = TargetHealth { upstream, target: name, address, is_healthy: *healthy };
                 call.admin.proxies.set_target_health(&said).map_err(|message| Fault::message(400, &message))?;
                 if call.admin.declarative.is_none() && call.dao().tells_others() {
@@ -102,7 +100,7 @@ impl Path<'_> {
         // The newest come first, and one for each address.
         found.sort_by(|a, b| created(b).total_cmp(&created(a)).then_with(|| id_of(b).cmp(id_of(a))));
         let data = found.into_iter().map(Value::Object).collect();
-        Ok(page(data, offset, &format!("/upstreams/{}/targets{suffix}", self.upstream), ""))
+        Ok(page(data, offset, &format!("{}/upstreams/{}/targets{suffix}", call.prefix, self.upstream), ""))
     }
 }
 
@@ -163,7 +161,7 @@ async fn one(call: &Call<'_>, below: Below<'_>, name: &str, method: &str) -> Res
 async fn health(call: &Call<'_>, (upstreams, targets, upstream): Below<'_>) -> Result<Response, Fault> {
     let name = upstream.get("name").and_then(Value::as_str).unwrap_or_default();
     let node = call.admin.proxies.node_id();
-    let seen = call.admin.proxies.upstream_health(name);
+    let seen = call.admin.proxies.upstream_health(id_of(upstream));
     if call.query.get("balancer_health").and_then(Value::as_str) == Some("1") {
         let balancer = seen.as_ref().and_then(|seen| seen.get("balancer")).cloned();
         let mut data = balancer
@@ -185,7 +183,7 @@ async fn health(call: &Call<'_>, (upstreams, targets, upstream): Below<'_>) -> R
         }
         Value::Object(target)
     });
-    let mut response = page(data.collect(), offset, &format!("/upstreams/{name}/health"), "");
+    let mut response = page(data.collect(), offset, &format!("{}/upstreams/{name}/health", call.prefix), "");
     if let Some(body) = response.body.as_mut().and_then(Value::as_object_mut) {
         body.insert("node_id".to_owned(), node.into());
     }

@@ -12,12 +12,12 @@ use super::{Admin, AdminSettings, Request};
 use crate::{Dao, NoProxies};
 
 /// An API to send requests to.
-struct World {
+pub(super) struct World {
     admin: Admin,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let families = [
             cardinal_plugins_auth::PLUGINS,
             cardinal_plugins_observe::PLUGINS,
@@ -42,7 +42,7 @@ impl World {
         Self { admin: Admin::new(dao, Arc::new(NoProxies), settings) }
     }
 
-    fn send(&self, method: &str, target: &str, content_type: Option<&str>, body: &str) -> (u16, Value) {
+    pub(super) fn send(&self, method: &str, target: &str, content_type: Option<&str>, body: &str) -> (u16, Value) {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let request = Request {
             method: method.to_owned(),
@@ -62,11 +62,11 @@ impl World {
         (response.status, response.body.unwrap_or(Value::Null))
     }
 
-    fn get(&self, target: &str) -> (u16, Value) {
+    pub(super) fn get(&self, target: &str) -> (u16, Value) {
         self.send("GET", target, None, "")
     }
 
-    fn json(&self, method: &str, target: &str, body: Value) -> (u16, Value) {
+    pub(super) fn json(&self, method: &str, target: &str, body: Value) -> (u16, Value) {
         self.send(method, target, Some("application/json"), &body.to_string())
     }
 

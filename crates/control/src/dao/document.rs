@@ -3,16 +3,21 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use cardinal_kong::entities::Kind;
+use cardinal_kong::entities::{Kind, WORKSPACES};
 use cardinal_schema::{Field, Kind as FieldKind, Schema};
 use cardinal_store::{Key, NewDocument, OnDelete, Reference, Unique};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::access::Fields;
+use super::access::{DEFAULT_WORKSPACE, Fields};
 
 /// Kinds that exist once for all workspaces.
-const GLOBAL: [&str; 3] = ["ca_certificates", "snis", "workspaces"];
+const GLOBAL: [&str; 2] = ["ca_certificates", WORKSPACES];
+/// Kinds whose unique values are unique among all workspaces, although each of their entities is in one of them.
+const UNIQUE_EVERYWHERE: [&str; 1] = ["snis"];
+
+/// The field by which documents reference their workspace.
+pub(super) const WORKSPACE: &str = "workspace";
 
 /// Fields that are stored as tags, for entities to be found by values that are not unique.
 const FOUND_BY: [(&str, &str); 1] = [("rbac_users", "user_token_ident")];
@@ -22,9 +27,11 @@ pub(super) fn key(kind: &Kind, id: &str) -> Key {
     Key::new(kind.name, id)
 }
 
-/// The tenant that entities of a kind are stored for.
+/// The tenant that entities of a kind are stored for. Those of the workspace `default` that are unique everywhere are
+/// stored for none, as stores have them from before there were other workspaces.
 pub(crate) fn space(kind: &Kind, workspace: &Arc<str>) -> Arc<str> {
-    if GLOBAL.contains(&kind.name) { "".into() } else { Arc::clone(workspace) }
+    let is_shared = UNIQUE_EVERYWHERE.contains(&kind.name) && &**workspace == DEFAULT_WORKSPACE;
+    if is_shared || GLOBAL.contains(&kind.name) { "".into() } else { Arc::clone(workspace) }
 }
 
 /// The document of a complete entity.
@@ -41,11 +48,14 @@ pub(crate) fn document(kind: &Kind, schema: &Schema, workspace: &Arc<str>, field
             collect_secrets(field, value, &mut format!("/{}", escaped(name)), own, &mut secrets);
         }
     }
+    let space = space(kind, workspace);
+    let mut references = references(kind, &fields);
+    references.extend(workspace_reference(&space));
     NewDocument {
         key: key(kind, id),
-        space: space(kind, workspace),
+        space,
         uniques,
-        references: references(kind, &fields),
+        references,
         tags: tags.filter_map(Value::as_str).map(Into::into).collect(),
         secrets,
         value: Value::Object(fields),
@@ -101,7 +111,8 @@ pub(crate) fn unique(
 
 /// The value of a unique key in the store. Secrets are hashed, since they are not to be found there in clear.
 fn unique_text(kind: &Kind, workspace: &Arc<str>, values: &[&Value], is_secret: bool) -> Arc<str> {
-    let mut text = space(kind, workspace).to_string();
+    let is_everywhere = UNIQUE_EVERYWHERE.contains(&kind.name) || GLOBAL.contains(&kind.name);
+    let mut text = if is_everywhere { String::new() } else { workspace.to_string() };
     for value in values {
         write!(text, "\u{1f}{value}").ok();
     }
@@ -139,6 +150,15 @@ pub(crate) fn references(kind: &Kind, fields: &Fields) -> Vec<Reference> {
         out.push(Reference { field, to: Key::new("ca_certificates", id), on_delete: OnDelete::Restrict });
     }
     out
+}
+
+/// The reference to the workspace of a document, if that is another one than `default`.
+pub(super) fn workspace_reference(workspace: &str) -> Option<Reference> {
+    (workspace != DEFAULT_WORKSPACE && !workspace.is_empty()).then(|| Reference {
+        field: WORKSPACE.into(),
+        to: Key::new(WORKSPACES, workspace),
+        on_delete: OnDelete::Restrict,
+    })
 }
 
 /// Adds the JSON pointers to the secrets in a value.

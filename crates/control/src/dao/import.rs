@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use cardinal_kong::Snapshot;
-use cardinal_kong::entities::Kind;
+use cardinal_kong::entities::{Kind, WORKSPACES};
 use cardinal_store::{Batch, CommitError, Document, Expect, Key, NewDocument, PastDocument, Unique, Write};
 use serde_json::Value;
 
@@ -44,7 +44,12 @@ impl Dao {
         let shown = Shown { registry: &self.registry, reveals: false };
         let (mut writes, mut entities) = (Vec::new(), Vec::new());
         if !merges {
-            let gone = stored.iter().filter(|(key, _)| !new.contains_key(*key) && self.is_known(key));
+            // What other workspaces have, and the workspaces themselves, are not the concern of a file.
+            let is_own = |key: &Key, document: &Document| {
+                let is_here = document.space.is_empty() || document.space == tenant.workspace;
+                is_here && &*key.kind != WORKSPACES && self.is_known(key)
+            };
+            let gone = stored.iter().filter(|(key, document)| !new.contains_key(*key) && is_own(key, document));
             for (key, document) in gone {
                 entities.extend(shown.change(key, Some(&document.value), None));
                 writes.push(Write::Delete(key.clone(), Expect::Any));
@@ -52,6 +57,9 @@ impl Dao {
         }
         new.retain(|key, document| stored.get(key).is_none_or(|stored| stored.value != document.value));
         for (key, document) in new {
+            if stored.get(&key).is_some_and(|stored| stored.space != document.space) {
+                return Err(Fault::message(409, &format!("{key} is an entity of another workspace")));
+            }
             entities.extend(shown.change(&key, stored.get(&key).map(|stored| &stored.value), Some(&document.value)));
             writes.push(Write::Put(Box::new(document), Expect::Any));
         }

@@ -6,6 +6,7 @@ use cardinal_store::{Batch, Expect, Key, NewDocument, OnDelete, Query, Reference
 use serde_json::{Value, json};
 
 use super::access::{Dao, Tenant};
+use super::document::workspace_reference;
 use super::fault::Fault;
 use crate::permissions::Action;
 
@@ -68,15 +69,14 @@ pub(crate) fn document(workspace: &Arc<str>, group: &str, consumer: &str) -> New
         to: Key::new(kind, id),
         on_delete: OnDelete::Cascade,
     };
+    let entities =
+        [reference("consumer_group", "consumer_groups", group), reference("consumer", "consumers", consumer)];
     NewDocument {
         key: Key::new(KIND, id(group, consumer)),
         space: Arc::clone(workspace),
         value: value(group, consumer),
         uniques: Vec::new(),
-        references: vec![
-            reference("consumer_group", "consumer_groups", group),
-            reference("consumer", "consumers", consumer),
-        ],
+        references: entities.into_iter().chain(workspace_reference(workspace)).collect(),
         tags: Vec::new(),
         secrets: Vec::new(),
     }

@@ -1,10 +1,11 @@
 //! [`Dao`]: entities in a store, by their schemas. Kong: `kong/db/dao/init.lua`.
 //!
 //! `write` has the operations that change something, `read` the others; `document` is the form of an entity in the store,
-//! `rules` has the checks that need other entities, `fault` the errors in Kong's form.
+//! `rules` has the checks that need other entities, `workspaces` the tenants, `fault` the errors in Kong's form.
 
 mod access;
 mod batch;
+mod default_workspace;
 pub(crate) mod document;
 mod fault;
 pub(crate) mod health;
@@ -15,6 +16,7 @@ mod overlay;
 mod read;
 mod rules;
 mod stored;
+pub(crate) mod workspaces;
 mod write;
 
 pub use access::{DEFAULT_WORKSPACE, Dao, Fields, FutureOf, Tenant};

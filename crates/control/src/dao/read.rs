@@ -10,6 +10,7 @@ use cardinal_store::{Document, Key, Query, TagFilter};
 use serde_json::{Value, json};
 
 use super::access::{Dao, Fields, Tenant};
+use super::default_workspace::{add_unstored, unstored};
 use super::document::{space, unique, unique_name};
 use super::fault::Fault;
 use crate::permissions::Action;
@@ -90,6 +91,10 @@ impl Dao {
                 self.find(tenant, kind, key.field, &Value::from(name)).await?
             }
         };
+        let found = found.or_else(|| match selector {
+            Selector::Id(id) => unstored(kind, true, id),
+            Selector::Name(name) => unstored(kind, false, name),
+        });
         let found = found.filter(|document| document.space == space(kind, &tenant.workspace));
         Ok(found.filter(|document| !self.is_expired(kind, &document.value)))
     }
@@ -156,7 +161,8 @@ impl Dao {
             after: listing.offset.as_deref().map(after).transpose()?,
             limit: size(listing.size.as_ref())?,
         };
-        let page = self.store.list(query).await?;
+        let mut page = self.store.list(query.clone()).await?;
+        add_unstored(&query, &mut page);
         let is_shown = |document: &Document| {
             !self.is_expired(kind, &document.value) && tenant.allows(&document.key.id, Action::Read)
         };

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use cardinal_kong::entities::{Kind, pem};
+use cardinal_kong::entities::{Kind, WORKSPACES, pem};
 use cardinal_schema::Errors;
 use cardinal_schema::typedefs::{HostKind, normalize_host};
-use cardinal_store::{Expect, Write};
+use cardinal_store::{Expect, Key, Query, Write};
 use serde_json::{Value, json};
 
-use super::access::{Dao, Fields, Tenant};
-use super::document::document;
+use super::access::{DEFAULT_WORKSPACE, Dao, Fields, Tenant};
+use super::document::{document, space};
 use super::fault::Fault;
 use super::read::Selector;
 use super::write::Change;
@@ -28,6 +28,7 @@ impl Dao {
     ) -> Result<Change, Fault> {
         let mut further = Vec::new();
         match kind.name {
+            WORKSPACES => self.check_workspace(old, &fields)?,
             "plugins" => self.protocols_match(tenant, &fields).await?,
             "targets" => format_target(&mut fields)?,
             "certificates" => further = self.write_names(tenant, kind, old, &mut fields).await?,
@@ -38,6 +39,25 @@ impl Dao {
             _ => seal(kind, old, &mut fields, self.has_files)?,
         }
         Ok(Change { fields, further })
+    }
+
+    /// Refuses a reference to an entity of another workspace, as if it did not exist.
+    pub(super) async fn check_reach(
+        &self,
+        tenant: &Tenant,
+        (field, target): (&str, &Kind),
+        id: &str,
+    ) -> Result<(), Fault> {
+        let own = space(target, &tenant.workspace);
+        if own.is_empty() {
+            return Ok(());
+        }
+        let found = self.store.get(Key::new(target.name, id.to_ascii_lowercase())).await?;
+        match found {
+            Some(document) if document.space != own => Err(Fault::no_reference(field, target.name, id)),
+            // Whether it exists is checked when the document is written.
+            _ => Ok(()),
+        }
     }
 
     /// Kong: `check_protocols_match` of `kong/db/dao/plugins.lua`.
@@ -124,24 +144,25 @@ impl Dao {
     }
 
     /// Why an entity cannot be deleted, other than by references that the store knows.
-    pub(super) async fn forbids_deletion(
-        &self,
-        tenant: &Tenant,
-        kind: &Kind,
-        fields: &Fields,
-    ) -> Result<Option<Fault>, Fault> {
-        if kind.name != "ca_certificates" {
-            return Ok(None);
-        }
+    pub(super) async fn forbids_deletion(&self, kind: &Kind, fields: &Fields) -> Result<Option<Fault>, Fault> {
         let id = fields.get("id").and_then(Value::as_str).unwrap_or_default();
-        let Some(services) = self.registry.kind("services") else { return Ok(None) };
-        let field = format!("ca_certificates/{id}");
-        let users = self.all(tenant, services, Some((&field, kind, id))).await?;
-        Ok(users.first().and_then(|service| service.get("id")).and_then(Value::as_str).map(|service| {
-            Fault::referenced_by_others(&format!(
-                "ca certificate {id} is still referenced by services (id = {service})"
-            ))
-        }))
+        match kind.name {
+            WORKSPACES if id == DEFAULT_WORKSPACE => Ok(Some(Fault::message(400, "Cannot delete default workspace"))),
+            "ca_certificates" => {
+                // The services of all workspaces use it.
+                let mut query = Query::all("services");
+                query.reference = Some((format!("ca_certificates/{id}").into(), self.key_of(kind, fields)));
+                query.limit = 1;
+                let users = self.store.list(query).await?;
+                Ok(users.documents.first().map(|service| {
+                    let service = &service.key.id;
+                    Fault::referenced_by_others(&format!(
+                        "ca certificate {id} is still referenced by services (id = {service})"
+                    ))
+                }))
+            }
+            _ => Ok(None),
+        }
     }
 }
 

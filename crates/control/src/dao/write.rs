@@ -1,12 +1,13 @@
 //! Writing: insert, upsert, update, delete.
 
-use cardinal_kong::entities::Kind;
+use cardinal_kong::entities::{Kind, WORKSPACES};
 use cardinal_schema::{Auto, Errors, Field, Kind as FieldKind, Options, Schema};
 use cardinal_store::{Batch, CommitError, Committed, Expect, Violation, Write};
 use serde_json::Value;
 
 use super::access::{Dao, Fields, Tenant};
-use super::document::{document, key, unique_keys, unique_name};
+use super::default_workspace::expectation;
+use super::document::{WORKSPACE, document, key, unique_keys, unique_name};
 use super::fault::Fault;
 use super::read::{Selector, fields_of, is_uuid};
 use crate::permissions::Action;
@@ -90,7 +91,7 @@ impl Dao {
             }
             let fields = self.completed(tenant, kind, fields).await?;
             let change = self.prepare(tenant, kind, old.as_ref(), fields).await?;
-            let expect = revision.map_or(Expect::Absent, Expect::Revision);
+            let expect = revision.map_or(Expect::Absent, expectation);
             match self.commit(tenant, kind, change, expect, at).await? {
                 Ok(fields) => return Ok(fields),
                 // Unless it was created meanwhile under this name, another entity has the value.
@@ -98,6 +99,14 @@ impl Dao {
                     if self.select_document(tenant, kind, selector).await?.is_none() || revision.is_some() =>
                 {
                     return Err(*fault);
+                }
+                // An entity of another workspace has the id.
+                Err(Overtaken::Created) if self.select_document(tenant, kind, selector).await?.is_none() => {
+                    if let Selector::Id(id) = selector
+                        && self.store.get(key(kind, &id.to_ascii_lowercase())).await?.is_some()
+                    {
+                        return Err(Fault::primary_key_taken((kind.primary_key, &Value::from(id))));
+                    }
                 }
                 Err(_) => {}
             }
@@ -130,7 +139,7 @@ impl Dao {
             let (revision, old) = (old.revision, fields_of(old));
             let fields = self.merged(tenant, kind, &old, given.clone()).await?;
             let change = self.prepare(tenant, kind, Some(&old), fields).await?;
-            match self.commit(tenant, kind, change, Expect::Revision(revision), at).await? {
+            match self.commit(tenant, kind, change, expectation(revision), at).await? {
                 Ok(fields) => return Ok(fields),
                 Err(Overtaken::Unique(fault)) => return Err(*fault),
                 Err(_) => {}
@@ -146,13 +155,16 @@ impl Dao {
     pub async fn delete(&self, tenant: &Tenant, kind: &Kind, selector: Selector<'_>) -> Result<(), Fault> {
         let Some(old) = self.select_document(tenant, kind, selector).await? else { return Ok(()) };
         tenant.check(&old.key.id, Action::Delete)?;
-        if let Some(fault) = self.forbids_deletion(tenant, kind, &fields_of(old.clone())).await? {
+        if let Some(fault) = self.forbids_deletion(kind, &fields_of(old.clone())).await? {
             return Err(fault);
         }
         let author = tenant.author.clone();
         let batch = Batch { author, writes: vec![Write::Delete(old.key, Expect::Any)], revision: None };
         match self.store.commit(batch).await {
             Ok(_) => Ok(()),
+            Err(CommitError::Violation { violation: Violation::Referenced { .. }, .. }) if kind.name == WORKSPACES => {
+                Err(Fault::message(400, "Workspace is not empty"))
+            }
             Err(CommitError::Violation { violation: Violation::Referenced { by, .. }, .. }) => {
                 Err(Fault::referenced(kind.name, &by.kind))
             }
@@ -234,10 +246,13 @@ impl Dao {
     async fn resolve(&self, tenant: &Tenant, kind: &Kind, fields: &mut Fields) -> Result<(), Fault> {
         for (field, target) in kind.references() {
             let Some(Value::Object(reference)) = fields.get(field) else { continue };
-            if reference.get("id").is_some_and(|id| !id.is_null()) {
+            let Some(target) = self.registry.kind(target) else { continue };
+            if let Some(id) = reference.get("id").filter(|id| !id.is_null()) {
+                if let Some(id) = id.as_str().filter(|id| is_uuid(id)) {
+                    self.check_reach(tenant, (field, target), id).await?;
+                }
                 continue;
             }
-            let Some(target) = self.registry.kind(target) else { continue };
             let unique = unique_keys(target, &target.schema);
             let named = unique.iter().filter_map(|key| match key.as_slice() {
                 [name] => Some((*name, reference.get(*name).filter(|value| !value.is_null())?.clone())),
@@ -354,6 +369,9 @@ enum Overtaken {
 }
 
 fn missing(field: &str, to: &cardinal_store::Key) -> Fault {
+    if field == WORKSPACE && &*to.kind == WORKSPACES {
+        return Fault::message(404, "the workspace does not exist any more");
+    }
     match field.split_once('/') {
         // A list of ids, which Kong checks one by one.
         Some((field, id)) => Fault::field(field, format!("the following CA certificates are missing: {id}")),

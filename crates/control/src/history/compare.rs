@@ -181,9 +181,7 @@ pub async fn diff(dao: &Dao, settings: &Settings, (from, to): (u64, u64), reveal
     let new = documents_at(store, to).await.map_err(fault)?;
     let registry = dao.registry();
     let entities = Shown { registry, reveals }.changes(&old, &new);
-    let [old, new] = [old, new].map(|documents| {
-        let values = documents.into_iter().map(|(key, document)| (key, document.value));
-        cardinal_kong::lower_owned(snapshot_of(registry, values).0, registry, settings).0
-    });
+    let [old, new] = [old, new]
+        .map(|documents| cardinal_kong::lower_owned(snapshot_of(registry, documents).0, registry, settings).0);
     Ok(Comparison { from, to, entities, routes: effects(&old, &new) })
 }

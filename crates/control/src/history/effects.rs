@@ -108,6 +108,7 @@ impl View {
     fn matches(&self) -> Vec<Route> {
         let only = |route: &Route| Route {
             group: route.group,
+            of_tenant: route.of_tenant,
             rank: route.rank,
             traffic: route.traffic,
             matches: route.matches.clone(),
@@ -121,7 +122,8 @@ impl View {
         let rest = |route: &Route| {
             let mut rest = route.clone();
             let none = Route::default();
-            (rest.group, rest.rank, rest.traffic, rest.matches) = (none.group, none.rank, none.traffic, none.matches);
+            (rest.group, rest.of_tenant) = (none.group, none.of_tenant);
+            (rest.rank, rest.traffic, rest.matches) = (none.rank, none.traffic, none.matches);
             (rest.origin, rest.document) = (none.origin, none.document);
             if !rest.action.backends().any(|_| true) {
                 return rest;
@@ -150,7 +152,9 @@ impl View {
 
     /// Whether a scope covers requests of the route.
     fn is_in(&self, scope: &Scope) -> bool {
-        scope.route.is_none_or(|route| route == self.origin.id)
+        let is_here = scope.route.is_some() || self.parts.iter().any(|(_, route)| route.group == scope.listeners);
+        is_here
+            && scope.route.is_none_or(|route| route == self.origin.id)
             && scope.backend.is_none_or(|backend| self.backends.contains_key(&backend))
     }
 }
@@ -210,7 +214,10 @@ impl Changed {
     fn concerns(&self, id: &Id, route: &Route) -> bool {
         let covers = |plugin: &Plugin| {
             let backend = |id| route.action.backends().any(|to| to.backend == id);
-            plugin.scope.route.is_none_or(|id| id == route.origin.id) && plugin.scope.backend.is_none_or(backend)
+            let is_here = plugin.scope.route.is_some() || plugin.scope.listeners == route.group;
+            is_here
+                && plugin.scope.route.is_none_or(|id| id == route.origin.id)
+                && plugin.scope.backend.is_none_or(backend)
         };
         self.routes.contains(id)
             || route.action.backends().any(|to| self.backends.contains(&to.backend))

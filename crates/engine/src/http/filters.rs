@@ -44,12 +44,13 @@ pub(crate) async fn run_request(
         let series = Cell::new(seed(s.exchange.id, slot));
         loop {
             let body_before = place(s.upstream.body.as_ref());
+            let directory = plan.directory_of(s.exchange.route.as_ref());
             let mut cx = HeadCx {
                 request: &mut s.request,
                 exchange: &mut s.exchange,
                 upstream: &mut s.upstream,
                 services: &plan.services,
-                directory: &plan.directory,
+                directory,
                 path: &s.path,
                 body_length: body.length(),
                 random: &|| body.random(&series),

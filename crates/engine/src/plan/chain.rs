@@ -527,6 +527,7 @@ impl<'x> ChainBuilder<'x> {
         let cx = BuildCx {
             services: self.services,
             id: set.origin.id,
+            listeners: scope.listeners,
             route: scope.route,
             backend: scope.backend,
             principal: scope.principal,

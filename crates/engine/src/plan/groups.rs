@@ -94,7 +94,8 @@ pub(super) fn route_tables(ir: &Ir) -> impl Iterator<Item = RouteTable> {
 fn by_group(changes: &Delta<Route>) -> HashMap<Option<Id>, Changed> {
     let mut changed: HashMap<Option<Id>, Changed> = HashMap::new();
     for change in changes {
-        let groups: BTreeSet<Option<Id>> = change.old.iter().chain(&change.new).map(|route| route.group).collect();
+        let groups: BTreeSet<Option<Id>> =
+            change.old.iter().chain(&change.new).map(|route| route.listeners()).collect();
         for group in groups {
             changed.entry(group).or_default().push((change.id, change.new.clone()));
         }

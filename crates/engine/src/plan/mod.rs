@@ -19,9 +19,11 @@ mod validate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cardinal_ir::{Code, Diagnostic, Diagnostics, Id, Ir, Listener, NodeSettings, Secrets, Severity, Verified};
+use cardinal_ir::{
+    Code, Diagnostic, Diagnostics, Id, Ir, IrDelta, Listener, NodeSettings, Secrets, Severity, Verified,
+};
 use cardinal_net::ConnectionProperties;
-use cardinal_sdk::{Directory, PluginDef, Services};
+use cardinal_sdk::{Directory, PluginDef, RouteInfo, Services, Tenants};
 use cardinal_sync::{Update, UpdateParts};
 
 pub(crate) use backend::News;
@@ -92,6 +94,14 @@ pub struct PlanCx<'x> {
     pub registry: &'x Registry,
     /// The active plan, whose unchanged parts are reused.
     pub previous: Option<&'x Plan>,
+}
+
+/// The names of the tenants of a generation, shared with the previous one if it has the same.
+fn tenants(ir: &Ir, delta: &IrDelta, previous: Option<&Plan>) -> Arc<Tenants> {
+    match previous {
+        Some(previous) if delta.listener_groups.is_empty() => Arc::clone(&previous.services.tenants),
+        _ => Arc::new(ir.listener_groups.iter().map(|(id, group)| (*id, group.name.clone())).collect()),
+    }
 }
 
 impl Plan {
@@ -219,7 +229,7 @@ impl Plan {
         let routes = &changes.delta.routes;
         let groups = Groups::build(previous.map(|p| &p.groups), &ir, routes, &mut planner, &mut route_problems);
         let chains = planner.finish();
-        let services = cx.services.clone();
+        let services = Services { tenants: tenants(&ir, &changes.delta, previous), ..cx.services.clone() };
         identities.store(cx.registry.identities(), &mut identity_problems, &ir);
         let telemetry = match previous {
             Some(previous) if changes.delta.telemetry.is_empty() => previous.telemetry.clone(),
@@ -250,6 +260,11 @@ impl Plan {
         let diagnostics = plan.diagnostics();
         plan.has_unresolved = diagnostics.iter().any(|diagnostic| diagnostic.code == Code::Secret);
         Ok((plan, diagnostics))
+    }
+
+    /// The principals and credentials that requests through a route are authenticated by.
+    pub(crate) fn directory_of(&self, route: Option<&RouteInfo>) -> &Directory {
+        self.directory.of(route.and_then(RouteInfo::tenant))
     }
 
     /// The parts from which the chains of the next generation are built.

@@ -492,11 +492,11 @@ fn route() -> impl Strategy<Value = Route> {
     let rank = (any::<u128>(), any::<u128>()).prop_map(|(weight, tie)| Rank { weight, tie });
     let policies = option::of(route_policies().prop_map(Box::new));
     let group = option::of(any_id());
-    (origin(), (group, rank), any::<[bool; 4]>(), matches(), action(), require, (policies, document())).prop_map(
+    (origin(), (group, rank), any::<[bool; 5]>(), matches(), action(), require, (policies, document())).prop_map(
         |(
             origin,
             (group, rank),
-            [stream, strip_path, buffered, v1],
+            [stream, strip_path, buffered, v1, of_tenant],
             matches,
             action,
             require,
@@ -504,6 +504,7 @@ fn route() -> impl Strategy<Value = Route> {
         )| Route {
             origin,
             group,
+            of_tenant,
             rank,
             traffic: if stream { Traffic::Stream } else { Traffic::Http },
             matches,
@@ -528,15 +529,20 @@ pub(super) fn named_route(n: u8) -> Route {
 }
 
 fn principal() -> impl Strategy<Value = Principal> {
-    (origin(), option::of(text()), option::of(text()), collection::vec(any_id(), 0..3), document())
-        .prop_map(|(origin, name, custom_id, groups, document)| Principal { origin, name, custom_id, groups, document })
+    (origin(), option::of(text()), option::of(text()), collection::vec(any_id(), 0..3), document()).prop_map(
+        |(origin, name, custom_id, groups, document)| {
+            let tenant = groups.first().map(|group| Box::new(*group));
+            Principal { origin, name, custom_id, groups, tenant, document }
+        },
+    )
 }
 
 fn credential() -> impl Strategy<Value = Credential> {
     let lookup = prop_oneof![text().prop_map(Lookup::Text), secret_ref().prop_map(Lookup::Secret)];
     (origin(), prop::sample::select(vec!["key-auth", "acl"]), value(), any_id(), lookup).prop_map(
         |(origin, kind, data, principal, lookup)| {
-            Credential::new(origin, Arc::new(Attributes::new(kind, data, "key")), principal, lookup)
+            let tenant = principal.as_u128().is_multiple_of(2).then_some(principal);
+            Credential::new(origin, Arc::new(Attributes::new(kind, data, "key").of_tenant(tenant)), principal, lookup)
         },
     )
 }

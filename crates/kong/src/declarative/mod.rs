@@ -43,7 +43,7 @@ pub use hidden::Hidden;
 pub use ids::usual_id;
 pub use redact::{redact, redact_map, redact_text};
 pub use report::{Finding, LoadErrors};
-pub use snapshot::{Entity, Snapshot};
+pub use snapshot::{Entity, Snapshot, WORKSPACE_FIELD};
 pub use source::{
     BYTES_MAX, DEPTH_MAX, Data, Duplicate, Key, Node, Oddities, ParseError, Place, Scalar, Source, VALUES_MAX, parse,
     parse_noting,
@@ -309,7 +309,7 @@ fn seal(item: &Item<'_, '_>, map: &mut Map<String, Value>) {
 
 fn publish(items: Vec<Item<'_, '_>>, files: &[Source], registry: &Registry) -> Snapshot {
     let files: Vec<Arc<str>> = files.iter().map(|file| file.name.as_str().into()).collect();
-    let kept = |item: &Item<'_, '_>| registry.kind(item.kind.name).is_some();
+    let kept = |item: &Item<'_, '_>| registry.keeps(item.kind.name);
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     for item in items.iter().filter(|item| kept(item)) {
         *counts.entry(item.kind.name).or_default() += 1;

@@ -43,6 +43,9 @@ impl Stored {
     }
 }
 
+/// The field with the id of an entity's workspace. Entities of the workspace `default` do not have it.
+pub const WORKSPACE_FIELD: &str = "ws_id";
+
 /// An entity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entity {
@@ -90,6 +93,11 @@ impl Entity {
     /// The id that a reference names.
     pub fn reference(&self, field: &str) -> Option<Id> {
         self.get(field)?.get("id")?.as_str()?.parse().ok()
+    }
+
+    /// The id of its workspace; `None` for the workspace `default` and for kinds without workspaces.
+    pub fn workspace(&self) -> Option<Id> {
+        self.text(WORKSPACE_FIELD)?.parse().ok()
     }
 
     /// What to call it in the IR.

@@ -21,6 +21,7 @@ mod targets;
 pub(crate) mod tests;
 mod upstreams;
 pub(crate) mod vaults;
+mod workspaces;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -35,6 +36,9 @@ pub use services::{TAG_UPGRADE_PROTOCOL, TAG_UPSTREAM_HTTP2, upgrade_protocols};
 
 use crate::packed::Names;
 use crate::settings::{Note, RouterFlavor, Settings};
+
+/// The kind of workspaces.
+pub const WORKSPACES: &str = "workspaces";
 
 /// A kind of entity.
 #[derive(Clone, Debug)]
@@ -116,7 +120,8 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub struct Registry {
     kinds: IndexMap<&'static str, Kind>,
-    exported: [Kind; 2],
+    /// A kind of list in declarative files that is no kind of entity.
+    exported: Kind,
     /// Plugins of the program that the settings do not load.
     disabled: Vec<&'static str>,
     plugins: IndexMap<&'static str, PluginKind>,
@@ -170,6 +175,7 @@ impl Registry {
     pub fn with_flavor(plugins: &[&'static PluginDef], flavor: RouterFlavor) -> Self {
         let routes = routes::RouteSchemas::new(flavor);
         let mut all = vec![
+            workspaces::kind(),
             consumers::kind(),
             consumer_groups::kind(),
             certificates::kind(),
@@ -199,7 +205,7 @@ impl Registry {
         let kinds = all.into_iter().map(|kind| (kind.name, kind)).collect();
         Self {
             kinds,
-            exported: exported::kinds(),
+            exported: exported::parameters(),
             disabled: Vec::new(),
             plugins,
             vaults: vaults::types(),
@@ -231,7 +237,12 @@ impl Registry {
 
     /// A kind of list in declarative files: a kind of entity, or one that is checked and not kept.
     pub(crate) fn list_kind(&self, name: &str) -> Option<&Kind> {
-        self.kind(name).or_else(|| self.exported.iter().find(|kind| kind.name == name))
+        self.kind(name).or_else(|| (self.exported.name == name).then_some(&self.exported))
+    }
+
+    /// Whether a list in declarative files is kept: files are one workspace.
+    pub(crate) fn keeps(&self, name: &str) -> bool {
+        name != WORKSPACES && self.kind(name).is_some()
     }
 
     /// The plugins, in the order given.
@@ -347,7 +358,7 @@ fn tags_field() -> Named {
 /// The names of all fields, those of entities before those within them.
 fn field_names(kinds: &[Kind], plugins: &IndexMap<&'static str, PluginKind>) -> Arc<Names> {
     let own = kinds.iter().flat_map(|kind| &kind.schema.fields).map(|named| named.name);
-    let mut names: Vec<&'static str> = own.chain(["ttl"]).collect();
+    let mut names: Vec<&'static str> = own.chain(["ttl", crate::declarative::WORKSPACE_FIELD]).collect();
     let schemas = kinds.iter().map(|kind| &kind.schema).chain(plugins.values().map(|plugin| &plugin.schema));
     schemas.for_each(|schema| nested_names(schema, &mut names));
     Names::new(names)

@@ -70,7 +70,7 @@ impl Lowering<'_> {
     fn target_of(&mut self, entity: &Entity) -> Option<Target> {
         let host = entity.text("host").unwrap_or_default();
         let port = entity.int("port").and_then(|n| u16::try_from(n).ok()).unwrap_or(80);
-        match self.names.upstreams.get(host).copied() {
+        match self.names.upstream(entity.workspace(), host) {
             None => Some(Target::Host(Host { host: canonical(host), port })),
             Some(id) if self.ir.clusters.contains(&id) => Some(Target::Cluster { id, port, subset: Labels::default() }),
             Some(_) => {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use cardinal_ir::{Document, Part, Parts};
 use serde_json::{Map, Value};
 
-use crate::declarative::Entity;
+use crate::declarative::{Entity, WORKSPACE_FIELD};
 use crate::entities::Registry;
 
-/// The workspace that every entity is in.
+/// The workspace of entities that name no other: `default`.
 const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
 /// Makes documents: compact JSON of an entity without null fields, as Kong's log serializer shows it. Values that
@@ -55,7 +55,12 @@ impl Documents {
         let mut values: Vec<Box<str>> = Vec::new();
         // A complete entity has its fields in the order of the schema.
         let mut next = 0;
+        let mut workspace = WORKSPACE;
         for (name, value) in entity.value.iter().filter(|(_, value)| !value.is_null()) {
+            if let (WORKSPACE_FIELD, Value::String(id)) = (name.as_str(), value) {
+                workspace = id;
+                continue;
+            }
             let at = (next..defaults.len()).chain(0..next).find(|at| defaults.get(*at).is_some_and(|d| d.0 == *name));
             next = at.map_or(next, |at| at + 1);
             if text.len() > 1 {
@@ -88,7 +93,7 @@ impl Documents {
             }
         }
         text.push_str(",\"ws_id\":\"");
-        text.push_str(WORKSPACE);
+        text.push_str(workspace);
         text.push_str("\"}");
         if let (true, Some(document)) = (values.is_empty(), plain.get(text.as_str())) {
             return document.clone();

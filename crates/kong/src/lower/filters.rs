@@ -25,7 +25,7 @@ impl Lowering<'_> {
             return;
         };
         let scope = Scope {
-            listeners: None,
+            listeners: entity.workspace(),
             route: entity.reference("route"),
             backend: entity.reference("service"),
             principal: entity.reference("consumer"),

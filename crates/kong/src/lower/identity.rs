@@ -3,16 +3,33 @@
 use std::sync::Arc;
 
 use cardinal_ir::{
-    Attributes, Certificate, Code, Credential, KeyPair, Lookup, Principal, PrincipalGroup, SecretRef, TrustBundle,
+    Attributes, Certificate, Code, Credential, KeyPair, ListenerGroup, Lookup, Principal, PrincipalGroup, SecretRef,
+    TrustBundle,
 };
 use cardinal_sdk::EntityDef;
 use serde_json::{Map, Value};
 
 use super::Lowering;
-use crate::declarative::Entity;
-use crate::entities::pem;
+use crate::declarative::{Entity, WORKSPACE_FIELD};
+use crate::entities::{WORKSPACES, pem};
+
+/// The name of the workspace that is always there.
+const DEFAULT_WORKSPACE: &str = "default";
 
 impl Lowering<'_> {
+    pub(super) fn workspaces(&mut self) {
+        self.snapshot.of(WORKSPACES).for_each(|entity| self.workspace(&entity));
+    }
+
+    /// The workspace `default` is the default group, which has no record.
+    pub(super) fn workspace(&mut self, entity: &Entity) {
+        let name: Box<str> = entity.text("name").unwrap_or_default().into();
+        if *name != *DEFAULT_WORKSPACE {
+            let origin = self.memory.origins.origin(WORKSPACES, entity);
+            self.ir.listener_groups.insert(entity.id, ListenerGroup { origin, name });
+        }
+    }
+
     pub(super) fn certificates(&mut self) {
         self.snapshot.of("certificates").for_each(|entity| self.certificate(&entity));
     }
@@ -72,6 +89,7 @@ impl Lowering<'_> {
             name: entity.text("username").map(Into::into),
             custom_id: entity.text("custom_id").map(Into::into),
             groups: self.snapshot.groups_of(&entity.id).to_vec(),
+            tenant: entity.workspace().map(Box::new),
             document: self.memory.no_document.clone(),
         };
         principal.document = self.memory.documents.of("consumers", entity, &principal);
@@ -101,7 +119,7 @@ impl Lowering<'_> {
         let mut data = Value::Object(without_base(&value));
         let registry = self.registry;
         self.take_secrets(&mut data, registry.kind(kind).map(|kind| &kind.schema), def.secrets);
-        let attributes = Attributes::new(def.kind, data, def.lookup);
+        let attributes = Attributes::new(def.kind, data, def.lookup).of_tenant(entity.workspace());
         // Most credentials of a kind have no field but their lookup key.
         let last = self.memory.attributes.get(kind).filter(|last| ***last == attributes).map(Arc::clone);
         let attributes = last.unwrap_or_else(|| {
@@ -120,7 +138,7 @@ fn lower_name(name: &str) -> Box<str> {
 
 /// What the plugin's schema describes, and when a record with a time to live was created.
 fn without_base(value: &Map<String, Value>) -> Map<String, Value> {
-    let base = ["id", "created_at", "updated_at", "consumer", "tags"];
+    let base = ["id", "created_at", "updated_at", "consumer", "tags", WORKSPACE_FIELD];
     let lives_on = value.get("ttl").is_none_or(Value::is_null);
     let kept = |name: &str| !base.contains(&name) || (name == "created_at" && !lives_on);
     value.iter().filter(|(k, _)| kept(k)).map(|(k, v)| (k.clone(), v.clone())).collect()

@@ -7,7 +7,7 @@ use cardinal_ir::{Diagnostic, Id, Ir, Secrets};
 
 use super::{Lowering, Memory, Names, Taken, lower_all};
 use crate::declarative::{Entity, Snapshot};
-use crate::entities::Registry;
+use crate::entities::{Registry, WORKSPACES};
 use crate::settings::Settings;
 
 /// A change of one entity.
@@ -45,8 +45,8 @@ type Key = (usize, &'static str, Id);
 enum Cause {
     /// The entity with this id.
     Entity(Id),
-    /// The upstream of this name.
-    Upstream(Box<str>),
+    /// The upstream of this name in a workspace.
+    Upstream(Option<Id>, Box<str>),
     /// The order among consumer groups.
     Groups,
 }
@@ -55,7 +55,8 @@ enum Cause {
 const UNUSED_SECRETS_MAX: usize = 1_024;
 
 /// The kinds that are lowered, those that others refer to first; the credentials of plugins come last.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 10] = [
+    WORKSPACES,
     "certificates",
     "ca_certificates",
     "consumer_groups",
@@ -218,6 +219,7 @@ impl Lowered {
             lowering.take_out(kind, *id, touched.get(key).map_or(entity.as_ref(), Option::as_ref));
             let Some(entity) = &entity else { continue };
             match *kind {
+                WORKSPACES => lowering.workspace(entity),
                 "certificates" => lowering.certificate(entity),
                 "ca_certificates" => lowering.trust(entity),
                 "consumer_groups" => lowering.group(entity),
@@ -258,6 +260,7 @@ impl Lowering<'_> {
     fn take_out(&mut self, kind: &str, id: Id, was: Option<&Entity>) {
         let ir = &mut self.ir;
         match kind {
+            WORKSPACES => drop(ir.listener_groups.remove(&id)),
             "certificates" => drop(ir.certificates.remove(&id)),
             "ca_certificates" => drop(ir.trust_bundles.remove(&id)),
             "consumer_groups" => drop(ir.groups.remove(&id)),
@@ -304,7 +307,7 @@ fn causes(kind: &str, entity: &Entity) -> Vec<Cause> {
         }
         "services" => {
             let trusts = entity.texts("ca_certificates").filter_map(|text| text.parse().ok()).map(Cause::Entity);
-            let host = entity.text("host").map(|host| Cause::Upstream(host.into()));
+            let host = entity.text("host").map(|host| Cause::Upstream(entity.workspace(), host.into()));
             trusts.chain(host).chain(by("client_certificate")).collect()
         }
         _ => Vec::new(),
@@ -314,7 +317,7 @@ fn causes(kind: &str, entity: &Entity) -> Vec<Cause> {
 /// The causes of a change of an entity, other than [`Cause::Entity`].
 fn effects(kind: &str, entity: &Entity) -> Option<Cause> {
     match kind {
-        "upstreams" => entity.text("name").map(|name| Cause::Upstream(name.into())),
+        "upstreams" => entity.text("name").map(|name| Cause::Upstream(entity.workspace(), name.into())),
         "consumer_groups" => Some(Cause::Groups),
         _ => None,
     }

@@ -67,6 +67,7 @@ fn lower_all(
     let (ir, secrets, diagnostics) = (Ir::default(), Secrets::default(), Vec::new());
     let mut lowering = Lowering { snapshot, taken, registry, settings, names, memory, ir, secrets, diagnostics };
     // What others refer to comes first.
+    lowering.workspaces();
     lowering.certificates();
     lowering.trusts();
     lowering.groups();
@@ -118,19 +119,26 @@ struct Lowering<'l> {
     diagnostics: Vec<Diagnostic>,
 }
 
-/// What is found by name while lowering.
+/// What is found by name while lowering, in each workspace (`None` is `default`).
 #[derive(Debug, Default)]
 struct Names {
-    vaults: BTreeMap<String, Vault>,
-    upstreams: HashMap<Box<str>, Id>,
+    vaults: HashMap<Option<Id>, BTreeMap<String, Vault>>,
+    upstreams: HashMap<Option<Id>, HashMap<Box<str>, Id>>,
     /// Server names that entities of their own give to certificates.
     snis: HashMap<Id, Vec<Box<str>>>,
 }
 
 impl Names {
     fn of(snapshot: &Snapshot) -> Self {
-        let vaults = snapshot.of("vaults").filter_map(|vault| secrets::vault(&vault)).collect();
-        let upstreams = snapshot.of("upstreams").filter_map(|u| Some((u.text("name")?.into(), u.id))).collect();
+        let mut vaults: HashMap<_, BTreeMap<_, _>> = HashMap::new();
+        for vault in snapshot.of("vaults") {
+            vaults.entry(vault.workspace()).or_default().extend(secrets::vault(&vault));
+        }
+        let mut upstreams: HashMap<_, HashMap<_, _>> = HashMap::new();
+        for upstream in snapshot.of("upstreams") {
+            let named = upstream.text("name").map(|name| (name.into(), upstream.id));
+            upstreams.entry(upstream.workspace()).or_default().extend(named);
+        }
         let mut snis: HashMap<Id, Vec<Box<str>>> = HashMap::new();
         for sni in snapshot.of("snis") {
             if let (Some(certificate), Some(name)) = (sni.reference("certificate"), sni.text("name")) {
@@ -138,6 +146,11 @@ impl Names {
             }
         }
         Self { vaults, upstreams, snis }
+    }
+
+    /// The upstream of a workspace with this name.
+    fn upstream(&self, workspace: Option<Id>, name: &str) -> Option<Id> {
+        self.upstreams.get(&workspace)?.get(name).copied()
     }
 }
 

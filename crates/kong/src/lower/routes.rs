@@ -59,10 +59,12 @@ impl Lowering<'_> {
                 "v1 is honoured by the router flavor 'traditional' only, as in Kong; the route is served as v0";
             self.warn("routes", entity, Code::Unsupported, "path_handling", message);
         }
+        let workspace = entity.workspace();
         for (id, matches, rank) in parts {
             let mut route = Route {
                 origin: self.memory.origins.origin("routes", entity),
-                group: None,
+                group: workspace,
+                of_tenant: workspace.is_some(),
                 rank,
                 traffic,
                 matches,

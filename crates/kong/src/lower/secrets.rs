@@ -1,6 +1,7 @@
 //! Secrets of entities: what references to vaults lead to, and what records hold in the place of secrets.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use cardinal_ir::{Code, SecretRef};
 use cardinal_schema::{Field, Kind as FieldKind, Schema, is_reference};
@@ -30,8 +31,10 @@ impl Lowering<'_> {
             return Cow::Borrowed(&entity.value);
         }
         let mut value = Value::Object(entity.value.clone());
+        let (none, names) = (BTreeMap::new(), self.names);
+        let vaults = names.vaults.get(&entity.workspace()).unwrap_or(&none);
         for (path, reference) in found {
-            let secret = self.settings.secrets.resolve(&reference, &self.names.vaults).unwrap_or_else(|why| {
+            let secret = self.settings.secrets.resolve(&reference, vaults).unwrap_or_else(|why| {
                 self.warn(kind, entity, Code::Secret, &dotted(&path), format!("{reference} cannot be resolved: {why}"));
                 String::new()
             });

@@ -2,13 +2,11 @@
 
 use serde_json::Value;
 
-use cardinal_sdk::log::WORKSPACE_NAME;
-
 use super::families::{COST_UNIT, Metric};
 use super::registry::Registry;
 
 /// Counts each entry of the field: `{"<name>": {"meta": {}, "usage": {}, "cache": {}}}`.
-pub(super) fn count(registry: &Registry, metrics: &Value) {
+pub(super) fn count(registry: &Registry, metrics: &Value, workspace: &str) {
     for entry in metrics.as_object().into_iter().flat_map(|entries| entries.values()) {
         let text = |path: &str| entry.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let number = |path: &str| entry.pointer(path).and_then(Value::as_f64).filter(|n| *n >= 0.0);
@@ -21,7 +19,7 @@ pub(super) fn count(registry: &Registry, metrics: &Value) {
             text("/cache/embeddings_model"),
         ];
         let [provider, name, cache, vector_db, embeddings, embeddings_model] = model;
-        let labels = [provider, name, cache, vector_db, embeddings, embeddings_model, WORKSPACE_NAME];
+        let labels = [provider, name, cache, vector_db, embeddings, embeddings_model, workspace];
         add(registry, Metric::AiRequests, &labels, 1);
         #[allow(clippy::cast_precision_loss, reason = "a constant far below 2^53")]
         if let Some(cost) = number("/usage/cost").filter(|cost| *cost > 0.0) {
@@ -35,7 +33,7 @@ pub(super) fn count(registry: &Registry, metrics: &Value) {
         }
         for kind in ["prompt_tokens", "completion_tokens", "total_tokens"] {
             if let Some(tokens) = number(&format!("/usage/{kind}")).filter(|tokens| *tokens > 0.0) {
-                let labels = [provider, name, cache, vector_db, embeddings, embeddings_model, kind, WORKSPACE_NAME];
+                let labels = [provider, name, cache, vector_db, embeddings, embeddings_model, kind, workspace];
                 add(registry, Metric::AiTokens, &labels, whole(tokens));
             }
         }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cardinal_ir::Id;
-use cardinal_sdk::log::{Latencies, WORKSPACE_NAME, is_stream, status};
-use cardinal_sdk::{BuildCx, BuildError, Exchange, Filter, LogCx, Phases, Source};
+use cardinal_sdk::log::{Latencies, is_stream, status, workspace_name};
+use cardinal_sdk::{BuildCx, BuildError, Filter, LogCx, Phases, Source};
 use serde_json::Value;
 
 use super::ai;
@@ -51,7 +51,7 @@ impl Filter for Prometheus {
     fn on_log(&self, cx: &LogCx<'_>) {
         let exchange = cx.exchange;
         let mut id = Uuid36::default();
-        let Some(names) = Names::of(exchange, self.per_consumer, &mut id) else { return };
+        let Some(names) = Names::of(cx, self.per_consumer, &mut id) else { return };
         KNOWN.with_borrow_mut(|known| {
             let known = known.series(&self.registry, &names);
             self.count(cx, &names, known);
@@ -59,7 +59,7 @@ impl Filter for Prometheus {
         if self.ai
             && let Some((_, metrics)) = exchange.log_fields.iter().find(|(name, _)| *name == "ai")
         {
-            ai::count(&self.registry, metrics);
+            ai::count(&self.registry, metrics, workspace_name(cx));
         }
     }
 }
@@ -73,7 +73,7 @@ impl Prometheus {
             let directions = [("ingress", exchange.bytes.received), ("egress", exchange.bytes.sent)];
             for ((direction, bytes), slot) in directions.into_iter().zip(&mut known.bandwidth) {
                 if bytes > 0 {
-                    let labels = [names.service, names.route, direction, WORKSPACE_NAME, names.consumer];
+                    let labels = [names.service, names.route, direction, names.workspace, names.consumer];
                     slot.count(registry, Metric::Bandwidth, &labels, |series| series.add(bytes));
                 }
             }
@@ -92,7 +92,7 @@ impl Prometheus {
             ];
             for ((metric, value), slot) in observed.into_iter().zip(&mut known.latencies) {
                 if let Some(value) = value {
-                    let labels = [names.service, names.route, WORKSPACE_NAME];
+                    let labels = [names.service, names.route, names.workspace];
                     slot.count(registry, metric, &labels, |series| series.observe(value));
                 }
             }
@@ -106,6 +106,8 @@ struct Names<'e> {
     service: &'e str,
     route: &'e str,
     consumer: &'e str,
+    /// It does not change while the id of the route is the same.
+    workspace: &'e str,
 }
 
 /// Route, service, consumer, and whether it is a stream session.
@@ -122,7 +124,8 @@ impl Default for Uuid36 {
 
 impl<'e> Names<'e> {
     /// `None` without a route: such requests are not counted.
-    fn of(exchange: &'e Exchange, per_consumer: bool, id: &'e mut Uuid36) -> Option<Self> {
+    fn of(cx: &LogCx<'e>, per_consumer: bool, id: &'e mut Uuid36) -> Option<Self> {
+        let exchange = cx.exchange;
         let route = exchange.route.as_ref()?;
         let backend = exchange.backend.as_deref();
         let principal = exchange.identity.principal.as_deref().filter(|_| per_consumer);
@@ -134,6 +137,7 @@ impl<'e> Names<'e> {
                 None => route.id().hyphenated().encode_lower(&mut id.0),
             },
             consumer: principal.and_then(|p| p.record.name.as_deref()).unwrap_or(""),
+            workspace: workspace_name(cx),
         })
     }
 }
@@ -204,7 +208,7 @@ impl RouteSeries {
         if matches!(slot, Slot::Unseen) {
             let code = status.to_string();
             let origin = if source == Source::Upstream { "service" } else { "kong" };
-            let labels = [names.service, names.route, &code, origin, WORKSPACE_NAME, names.consumer];
+            let labels = [names.service, names.route, &code, origin, names.workspace, names.consumer];
             *slot = match labels.split_last() {
                 Some((_, without_consumer)) if stream => Slot::find(registry, Metric::Sessions, without_consumer),
                 _ => Slot::find(registry, Metric::Requests, &labels),

@@ -89,6 +89,7 @@ async fn the_text_is_as_dashboards_expect() {
         name: Some("ann".into()),
         custom_id: None,
         groups: Vec::new(),
+        tenant: None,
         document: "{}".into(),
     };
     let id = Id::from_u128(4);

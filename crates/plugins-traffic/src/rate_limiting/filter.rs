@@ -38,7 +38,9 @@ pub(super) fn build(config: &Value, cx: &BuildCx<'_>) -> Result<Arc<dyn Filter>,
         return Err(BuildError::new("config", "at least one limit is required"));
     };
     let (limits, sliding) = (rate::limits(windows), windows.sliding);
-    let scope = Scope { route: cx.route.unwrap_or(Id::nil()), service: cx.backend.unwrap_or(Id::nil()) };
+    // An instance for all routes counts for those of its tenant alone.
+    let route = cx.route.or(cx.listeners).unwrap_or(Id::nil());
+    let scope = Scope { route, service: cx.backend.unwrap_or(Id::nil()) };
     Ok(Arc::new(RateLimiting {
         limits,
         by: limit.by,

@@ -76,7 +76,7 @@ pub struct RouteTable {
 impl RouteTable {
     /// Whether a route is in the table.
     pub fn holds(&self, route: &Route) -> bool {
-        route.traffic == self.traffic && route.group == self.group
+        route.traffic == self.traffic && route.listeners() == self.group
     }
 }
 

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cardinal_base::{Keyed, OneOrMany, Sharded};
 use cardinal_ir::{
@@ -66,8 +66,10 @@ pub struct Directory {
     by_custom_id: Unique<ByCustomId>,
     /// One for each plugin that has credentials.
     kinds: Vec<Kind>,
-    /// Credentials rejected by their plugin.
+    /// Credentials rejected by their plugin, of all tenants.
     refused: BTreeMap<Id, Diagnostic>,
+    /// What belongs to tenants, and is known to their requests only.
+    tenants: BTreeMap<Id, Arc<Directory>>,
 }
 
 impl Directory {
@@ -84,30 +86,58 @@ impl Directory {
     pub fn rebuild(&self, delta: &IrDelta, (ir, secrets): (&Ir, &Secrets), plugins: &[&'static PluginDef]) -> Self {
         let mut next = self.clone();
         for change in &delta.principals {
-            next.put_principal(change.id, change.new.as_ref(), ir);
+            if let Some(old) = &change.old {
+                next.part(tenant_of(old)).put_principal(change.id, None, ir);
+            }
+            if let Some(new) = &change.new {
+                next.part(tenant_of(new)).put_principal(change.id, Some(new), ir);
+            }
         }
         if !delta.groups.is_empty() {
             // The groups of a principal are sorted by name.
             let groups: HashSet<Id> = delta.groups.iter().map(|change| change.id).collect();
             let concerned = |p: &&ById| p.0.record.groups.iter().any(|group| groups.contains(group));
-            for ById(entry) in self.principals.iter().filter(concerned) {
-                next.put_principal(entry.id, ir.principals.get(&entry.id), ir);
+            let parts = [self].into_iter().chain(self.tenants.values().map(|part| &**part));
+            for ById(entry) in parts.flat_map(|part| part.principals.iter()).filter(concerned) {
+                if let Some(record) = ir.principals.get(&entry.id) {
+                    next.part(tenant_of(record)).put_principal(entry.id, Some(record), ir);
+                }
             }
         }
         let entities = entities_of(plugins);
         for change in &delta.credentials {
             if let Some(old) = &change.old {
-                next.remove_credential(change.id, old);
+                next.refused.remove(&change.id);
+                next.part(old.tenant).remove_credential(change.id, old);
             }
             if let Some(new) = &change.new {
                 let entity = entities.get(&*new.kind).copied().unwrap_or_default();
                 match entry_of(change.id, new, secrets, entity) {
-                    Ok(entry) => next.add_credential(entry, entity),
+                    Ok(entry) => next.part(new.tenant).add_credential(entry, entity),
                     Err(problem) => drop(next.refused.insert(change.id, *problem)),
                 }
             }
         }
+        next.tenants.retain(|tenant, _| ir.listener_groups.contains(tenant));
         next
+    }
+
+    /// What requests of a tenant know; `None` is the default group.
+    #[inline]
+    pub fn of(&self, tenant: Option<Id>) -> &Self {
+        static NOBODY: LazyLock<Arc<Directory>> = LazyLock::new(Arc::default);
+        match tenant {
+            None => self,
+            Some(tenant) => self.tenants.get(&tenant).unwrap_or_else(|| &NOBODY),
+        }
+    }
+
+    /// The part of a tenant, to be changed.
+    fn part(&mut self, tenant: Option<Id>) -> &mut Self {
+        match tenant {
+            None => self,
+            Some(tenant) => Arc::make_mut(self.tenants.entry(tenant).or_default()),
+        }
     }
 
     /// The credentials of `ir` that their plugins reject, as building the directory would report them.
@@ -169,7 +199,6 @@ impl Directory {
     }
 
     fn remove_credential(&mut self, id: Id, record: &Credential) {
-        self.refused.remove(&id);
         let Some(kind) = self.kinds.iter_mut().find(|kind| *kind.name == *record.kind) else { return };
         let Some(Attached(all)) = kind.by_principal.remove(&record.principal) else { return };
         if let Some(entry) = all.as_slice().iter().find(|entry| entry.id == id) {
@@ -218,6 +247,10 @@ impl Directory {
     fn kind(&self, name: &str) -> Option<&Kind> {
         self.kinds.iter().find(|kind| *kind.name == *name)
     }
+}
+
+fn tenant_of(record: &Principal) -> Option<Id> {
+    record.tenant.as_deref().copied()
 }
 
 /// The entities of plugins, by kind.

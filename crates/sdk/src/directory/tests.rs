@@ -79,7 +79,7 @@ fn apply(ir: &mut Ir, edit: Edit) {
         Edit::Principal(id, Some((name, custom_id, groups))) => {
             let (name, custom_id) = (name.map(text), custom_id.map(text));
             let groups = groups.into_iter().map(Id::from_u128).collect();
-            let record = Principal { origin: origin(), name, custom_id, groups, document: "{}".into() };
+            let record = Principal { origin: origin(), name, custom_id, groups, tenant: None, document: "{}".into() };
             ir.principals.insert(Id::from_u128(id), record);
         }
         Edit::Principal(id, None) => drop(ir.principals.remove(&Id::from_u128(id))),

@@ -11,17 +11,17 @@ use cardinal_http::{FailureKind, HeaderList};
 use cardinal_ir::Wire;
 use serde_json::{Map, Value};
 
-use crate::exchange::{Exchange, Source, Try, TryState};
+use crate::exchange::{Exchange, RouteInfo, Source, Try, TryState};
 use crate::phase::LogCx;
 use json::{Array, Object};
 
 #[cfg(test)]
 mod tests;
 
-/// Id of the only workspace: the one of Kong without a database.
+/// Id of the workspace `default`: that of Kong without a database.
 pub const WORKSPACE_ID: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
-/// Name of the only workspace.
+/// Name of the workspace that requests belong to whose route has no tenant.
 pub const WORKSPACE_NAME: &str = "default";
 
 /// Maximum number of query arguments in a record, as in Kong.
@@ -85,8 +85,11 @@ pub fn write(cx: &LogCx<'_>, out: &mut Vec<u8>) {
     if !is_stream(cx.exchange) {
         root.text("source", source_name(cx.exchange.source).as_bytes());
     }
-    root.text("workspace", WORKSPACE_ID.as_bytes());
-    root.text("workspace_name", WORKSPACE_NAME.as_bytes());
+    match cx.exchange.route.as_ref().and_then(RouteInfo::tenant) {
+        Some(tenant) => root.text("workspace", tenant.to_string().as_bytes()),
+        None => root.text("workspace", WORKSPACE_ID.as_bytes()),
+    }
+    root.text("workspace_name", workspace_name(cx).as_bytes());
     if let Some(trace) = &cx.exchange.trace {
         let mut ids = root.object("trace_id");
         ids.text("w3c", trace.trace_id.to_string().as_bytes());
@@ -96,6 +99,12 @@ pub fn write(cx: &LogCx<'_>, out: &mut Vec<u8>) {
         root.value(name, value);
     }
     root.close();
+}
+
+/// The name of the workspace of an exchange: that of the tenant of its route.
+pub fn workspace_name<'x>(cx: &LogCx<'x>) -> &'x str {
+    let tenant = cx.exchange.route.as_ref().and_then(RouteInfo::tenant);
+    tenant.map_or(WORKSPACE_NAME, |tenant| cx.services.tenants.get(&tenant).map_or("", |name| name))
 }
 
 /// Sets or, with `None`, removes a field of a record by its dotted path; `\.` is a dot within a name. Missing objects

@@ -55,6 +55,7 @@ fn proxied() -> Exchange {
         name: Some("ann".into()),
         custom_id: None,
         groups: Vec::new(),
+        tenant: None,
         document: r#"{"id":"c-id","username":"ann"}"#.into(),
     };
     let id = Id::from_u128(9);

@@ -8,7 +8,7 @@ use super::wire::WireTargetHealth;
 /// that moment, and health checks may change it afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetHealth {
-    /// Name of the upstream.
+    /// Id of the upstream.
     pub upstream: String,
     /// The target: `host:port`.
     pub target: String,

@@ -195,6 +195,8 @@ async fn check_store(store: Arc<ObservedStore>, status: Arc<ConfigStatus>, clock
     let mut is_reachable = true;
     loop {
         let result = store.status().await;
+        // Before the log says so.
+        status.set_unavailable(result.as_ref().err().map(ToString::to_string));
         match &result {
             Err(error) if is_reachable => {
                 tracing::error!(%error, "the database cannot be reached; the current configuration stays in use");
@@ -205,7 +207,6 @@ async fn check_store(store: Arc<ObservedStore>, status: Arc<ConfigStatus>, clock
             _ => {}
         }
         is_reachable = result.is_ok();
-        status.set_unavailable(result.err().map(|error| error.to_string()));
         clock.sleep(CHECK_INTERVAL).await;
     }
 }

@@ -30,6 +30,7 @@ impl EngineProxies {
 /// Marks a target of the node.
 pub(in crate::run) fn set_health(node: &NodeHandle, said: &TargetHealth) -> Result<(), SetHealthError> {
     let TargetHealth { upstream, target, address, is_healthy } = said;
+    let upstream = upstream.parse().map_err(|_| SetHealthError::NoUpstream)?;
     node.set_target_health(upstream, target, *address, *is_healthy)
 }
 
@@ -47,7 +48,7 @@ impl Proxies for EngineProxies {
     }
 
     fn upstream_health(&self, upstream: &str) -> Option<Value> {
-        let status = self.node.upstream(upstream)?;
+        let status = self.node.upstream(upstream.parse().ok()?)?;
         let mut targets = Map::new();
         let mut addresses_of_all = Vec::new();
         for member in &status.members {

@@ -79,6 +79,7 @@ impl World {
             name: Some(name.into()),
             custom_id: Some(format!("custom-{name}").into()),
             groups: Vec::new(),
+            tenant: None,
             document: json!({"username": name}).to_string().into(),
         };
         self.0.principals.insert(consumer_id(number), record);

@@ -108,7 +108,8 @@ struct Outcome {
 fn prefix(cx: &PolicyCx<'_>) -> Key {
     let mut prefix = Key::new();
     if cx.of_plugin {
-        prefix.extend_from_slice(cx.scope.route.unwrap_or_default().as_bytes());
+        // An instance for all routes counts for those of its tenant alone.
+        prefix.extend_from_slice(cx.scope.route.or(cx.scope.listeners).unwrap_or_default().as_bytes());
         prefix.extend_from_slice(cx.scope.backend.unwrap_or_default().as_bytes());
     } else {
         prefix.extend_from_slice(cx.id.as_bytes());

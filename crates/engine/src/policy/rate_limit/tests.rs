@@ -101,8 +101,14 @@ async fn a_sliding_window_remembers_the_one_before() {
 }
 
 fn principal(number: u128) -> Arc<PrincipalEntry> {
-    let record =
-        Principal { origin: Origin::default(), name: None, custom_id: None, groups: Vec::new(), document: "{}".into() };
+    let record = Principal {
+        origin: Origin::default(),
+        name: None,
+        custom_id: None,
+        groups: Vec::new(),
+        tenant: None,
+        document: "{}".into(),
+    };
     Arc::new(PrincipalEntry {
         id: Id::from_u128(number),
         record: Arc::new(record),

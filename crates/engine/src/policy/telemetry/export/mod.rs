@@ -120,8 +120,9 @@ impl Exporter {
             let sender = Arc::clone(&sender);
             async move { sender.send(&batch).await }
         });
-        let (route, backend) = (record.scope.route, record.scope.backend);
-        let queue = queue.used_by(&BuildCx { services, id, route, backend, principal: None });
+        let scope = &record.scope;
+        let (listeners, route, backend) = (scope.listeners, scope.route, scope.backend);
+        let queue = queue.used_by(&BuildCx { services, id, listeners, route, backend, principal: None });
         Ok(Self { queue, counters, destination })
     }
 
