@@ -74,6 +74,7 @@ fn dispatch(command: Command, plugins: &'static [&'static PluginDef], started: S
         Command::Completions(args) => manual::completions(args.shell),
         Command::Man(args) => manual::man(args.dir.as_deref()),
         Command::Settings => manual::settings(),
+        Command::Openapi => manual::openapi(plugins),
         Command::Plugins(args) => manual::plugins(plugins, args.name.as_deref(), args.output),
     }
 }

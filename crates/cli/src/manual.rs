@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use cardinal_kong::Registry;
 use cardinal_kong::entities::no_plugin;
 use cardinal_sdk::PluginDef;
 use clap::CommandFactory as _;
@@ -50,6 +51,12 @@ pub(crate) fn man(dir: Option<&Path>) -> Result<ExitCode> {
 
 pub(crate) fn settings() -> Result<ExitCode> {
     out::print(&cardinal_kong::settings::table::manual())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn openapi(plugins: &[&'static PluginDef]) -> Result<ExitCode> {
+    let document = cardinal_control::api::openapi(&Registry::new(plugins));
+    out::print(&format!("{document:#}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -268,6 +268,13 @@ impl Field {
         self
     }
 
+    /// The form of a text that is checked in code, for descriptions: a regular expression of ECMAScript. It must be found in
+    /// all that the check accepts.
+    pub fn shape(mut self, pattern: &'static str) -> Self {
+        self.rules.shape = Some(pattern);
+        self
+    }
+
     /// Text in which the regular expression is found.
     pub fn matches(mut self, pattern: &'static str) -> Self {
         self.rules = self.rules.matches(pattern);

@@ -1,4 +1,4 @@
-//! Other forms of a description: Kong's `/schemas` answer and JSON Schema.
+//! Kong's form of a description: its `/schemas` answer.
 
 use serde_json::{Map, Value, json};
 
@@ -31,41 +31,6 @@ impl Schema {
             out.insert("shorthand_fields".to_owned(), all.into());
         }
         out
-    }
-
-    /// JSON Schema (2020-12) of what a user may write.
-    pub fn json_schema(&self) -> Value {
-        let mut properties = Map::new();
-        let mut required = Vec::new();
-        for named in &self.fields {
-            properties.insert(named.name.to_owned(), json_field(&named.field));
-            let field = &named.field;
-            let given = field.default.is_some() || field.auto || matches!(field.kind, Kind::Record(_));
-            if field.is_required() && !given {
-                required.push(Value::from(named.name));
-            }
-        }
-        for shorthand in &self.shorthands {
-            let mut of = json_field(&shorthand.field);
-            if let (Some(_), Value::Object(of)) = (shorthand.replaced_with, &mut of) {
-                of.insert("deprecated".to_owned(), true.into());
-            }
-            properties.insert(shorthand.name.to_owned(), of);
-        }
-        let mut out = Map::new();
-        out.insert("type".to_owned(), "object".into());
-        if !self.description.is_empty() {
-            out.insert("description".to_owned(), self.description.into());
-        }
-        out.insert("additionalProperties".to_owned(), false.into());
-        out.insert("properties".to_owned(), properties.into());
-        if !required.is_empty() {
-            // A shorthand may replace a required field, so no field can be required then.
-            if self.shorthands.is_empty() {
-                out.insert("required".to_owned(), required.into());
-            }
-        }
-        Value::Object(out)
     }
 }
 
@@ -196,99 +161,6 @@ fn kong_check(check: &Check) -> Value {
     }
 }
 
-fn json_field(field: &Field) -> Value {
-    let mut out = match &field.kind {
-        Kind::Record(schema) => match schema.json_schema() {
-            Value::Object(map) => map,
-            _ => Map::new(),
-        },
-        _ => Map::new(),
-    };
-    json_kind(field, &mut out);
-    json_rules(field, &mut out);
-    if !field.description.is_empty() {
-        out.insert("description".to_owned(), field.description.into());
-    }
-    if let Some(default) = &field.default {
-        out.insert("default".to_owned(), default.clone());
-    }
-    if field.encrypted {
-        out.insert("writeOnly".to_owned(), true.into());
-    }
-    if field.deprecation.is_some() {
-        out.insert("deprecated".to_owned(), true.into());
-    }
-    Value::Object(out)
-}
-
-fn json_kind(field: &Field, out: &mut Map<String, Value>) {
-    let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
-    let nullable = |name: &str| if field.required == Some(true) { json!(name) } else { json!([name, "null"]) };
-    match &field.kind {
-        Kind::String | Kind::Integer | Kind::Number | Kind::Boolean => {
-            put("type", nullable(field.kind.name()));
-        }
-        Kind::Array(of) | Kind::Set(of) => {
-            put("type", nullable("array"));
-            put("items", json_field(&(**of).clone().required()));
-            if matches!(field.kind, Kind::Set(_)) {
-                put("uniqueItems", true.into());
-            }
-        }
-        Kind::Map(keys, values) => {
-            put("type", nullable("object"));
-            put("propertyNames", json_field(&(**keys).clone().required()));
-            put("additionalProperties", json_field(&(**values).clone().required()));
-        }
-        Kind::Foreign(_) => {
-            put("type", json!(["object", "string", "null"]));
-        }
-        Kind::Record(_) => {
-            put("type", nullable("object"));
-        }
-        Kind::Any | Kind::Json => {}
-    }
-}
-
-fn json_rules(field: &Field, out: &mut Map<String, Value>) {
-    let rules = &field.rules;
-    let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
-    if !rules.one_of.is_empty() {
-        let mut values = rules.one_of.clone();
-        if field.required != Some(true) {
-            values.push(Value::Null);
-        }
-        put("enum", values.into());
-    }
-    if let Some((low, high)) = rules.between {
-        put("minimum", plain(low));
-        put("maximum", plain(high));
-    }
-    if let Some(limit) = rules.gt {
-        put("exclusiveMinimum", plain(limit));
-    }
-    let (min, max) = match field.kind {
-        Kind::Array(_) | Kind::Set(_) => ("minItems", "maxItems"),
-        Kind::Map(..) => ("minProperties", "maxProperties"),
-        _ => ("minLength", "maxLength"),
-    };
-    let floor = matches!(field.kind, Kind::String).then_some(1);
-    if let Some(n) = rules.len_min.or(floor).filter(|n| *n > 0) {
-        put(min, n.into());
-    }
-    if let Some(n) = rules.len_max {
-        put(max, n.into());
-    }
-    if let Some(pattern) = &rules.matches
-        && !field.referenceable
-    {
-        put("pattern", pattern.as_str().into());
-    }
-    if rules.uuid {
-        put("format", "uuid".into());
-    }
-}
-
-fn plain(n: f64) -> Value {
+pub(crate) fn plain(n: f64) -> Value {
     if n.fract() == 0.0 { Value::from(n as i64) } else { Value::from(n) }
 }

@@ -32,6 +32,7 @@ mod docs;
 mod errors;
 mod field;
 mod forms;
+mod json_schema;
 mod process;
 mod record;
 mod rules;
@@ -48,6 +49,7 @@ pub use check::{
 pub use docs::DocRow;
 pub use errors::{Errors, Step};
 pub use field::{Field, Kind, Named};
+pub use json_schema::{JsonForm, TTL_MAX, View};
 pub use process::{Auto, Options};
 pub use record::Schema;
 pub use rules::{Pattern, Rules, Validator, rules};

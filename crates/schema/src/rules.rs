@@ -35,6 +35,9 @@ impl Pattern {
     }
 }
 
+/// The latest time that an entity may have been made or changed at, in seconds since the epoch: the end of the year 9999.
+pub(crate) const TIMESTAMP_MAX: f64 = 253_402_300_799.0;
+
 /// A check in code.
 #[derive(Clone, Copy, Debug)]
 pub enum Validator {
@@ -71,6 +74,7 @@ pub struct Rules {
     pub len_min: Option<usize>,
     pub len_max: Option<usize>,
     pub starts_with: Option<&'static str>,
+    pub shape: Option<&'static str>,
     pub not_match: Option<Pattern>,
     pub match_none: Vec<(Pattern, &'static str)>,
     pub matches: Option<Pattern>,
@@ -235,7 +239,7 @@ impl Rules {
         {
             return Err(format!("value must be greater than {limit}"));
         }
-        if self.timestamp && number.is_some_and(|n| n <= 0.0) {
+        if self.timestamp && number.is_some_and(|n| n <= 0.0 || n > TIMESTAMP_MAX) {
             return Err("expected a valid timestamp".to_owned());
         }
         if self.uuid && !value.as_str().is_some_and(is_uuid) {

@@ -204,6 +204,9 @@ fn forms_tell_the_same_story() {
     );
     let json = schema().json_schema();
     assert_eq!(json["properties"]["codes"]["items"]["maximum"], 900);
+    // Null has no form.
+    let path = crate::record([crate::field("path", typedefs::path())]).json_schema();
+    assert_eq!(path["properties"]["path"]["allOf"][1], json!({"not": {"type": "string", "pattern": "//"}}));
     let rows = schema().doc_rows();
     assert!(rows.iter().any(|r| r.path == "redis.port" && r.default.as_deref() == Some("6379")));
 }

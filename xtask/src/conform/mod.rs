@@ -11,6 +11,7 @@ mod h2spec;
 mod known;
 mod page;
 mod product;
+mod schemathesis;
 #[cfg(test)]
 mod tests;
 mod tlsfuzzer;
@@ -59,7 +60,7 @@ pub(super) struct Suite {
 }
 
 /// The suites, in the order of the page.
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     h2spec::CLEARTEXT,
     h2spec::TLS,
     clients::SUITE,
@@ -67,6 +68,7 @@ const SUITES: [Suite; 7] = [
     tlsfuzzer::SUITE,
     go_kong::SQLITE,
     go_kong::EXPRESSIONS,
+    schemathesis::SUITE,
 ];
 
 /// Why a suite cannot be run on this machine.

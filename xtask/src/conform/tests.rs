@@ -108,3 +108,25 @@ fn results_of_go_tests_are_read() {
     let expect = [case("TestA", Outcome::Passed), case("TestB", failed), case("TestC", Outcome::Skipped)];
     assert_eq!(go_kong::cases(text), expect);
 }
+
+#[test]
+fn the_report_of_schemathesis_is_read() {
+    let report = serde_json::json!({
+        "operations": { "total": 4, "tested": 3 },
+        "failures": [
+            { "code": "ST101", "title": "Server error", "operations": ["PUT /a"] },
+            { "code": "ST108", "title": "Response violates schema", "operations": ["PUT /a", "GET /b"] },
+        ],
+        "errors": [{ "title": "Runtime Error", "count": 1 }],
+    });
+    let failed = |name: &str, title: &str| case(name, Outcome::Failed(title.to_owned()));
+    let expect = [
+        case("operation", Outcome::Passed),
+        failed("PUT /a ST101", "Server error"),
+        failed("PUT /a ST108", "Response violates schema"),
+        failed("GET /b ST108", "Response violates schema"),
+        failed("error", "=\nwhy"),
+    ];
+    assert_eq!(schemathesis::cases(&report, "= ERRORS ==\nwhy"), expect);
+    assert!(schemathesis::cases(&serde_json::json!({ "operations": { "tested": 0 } }), "").is_empty());
+}

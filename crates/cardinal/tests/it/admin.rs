@@ -161,6 +161,10 @@ async fn foreign_web_pages_are_refused() {
         ("localhost", &[("Origin", "https://evil.test")][..], 403),
         ("evil.test", &[][..], 403),
         ("localhost", &[("Origin", "http://localhost:8002")][..], 200),
+        // What cannot be read is not taken for absent.
+        ("localhost", &[("Origin", "https://\u{e9}vil.test")][..], 400),
+        ("\u{e9}vil.test", &[][..], 400),
+        ("localhost", &[("Origin", "http://localhost:8002"), ("Origin", "https://evil.test")][..], 400),
     ] {
         let mut client = H1Client::connect(node.admin).await.unwrap();
         assert_eq!(client.get("/services", host, fields).await.unwrap().status, status, "{host} {fields:?}");

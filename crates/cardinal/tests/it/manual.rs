@@ -33,6 +33,14 @@ fn it_has_man_pages() {
 }
 
 #[test]
+fn it_describes_the_admin_api() {
+    let document: Value = serde_json::from_str(&stdout(&["openapi"])).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(document["paths"]["/services/{services}/routes"]["post"].is_object());
+    assert!(document["components"]["schemas"]["plugins.key-auth.new"].is_object());
+}
+
+#[test]
 fn it_describes_settings_and_plugins() {
     assert!(stdout(&["settings"]).contains("| `proxy_listen` |"));
     assert!(stdout(&["plugins"]).contains("key-auth"));

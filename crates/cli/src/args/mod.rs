@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Man(ManArgs),
     /// Print the manual of settings
     Settings,
+    /// Print the description of the Admin API in OpenAPI 3.1
+    Openapi,
     /// List the plugins, or describe the fields of one
     #[command(after_help = examples::PLUGINS)]
     Plugins(PluginsArgs),

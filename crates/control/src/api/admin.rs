@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cardinal_kong::Settings;
+use serde_json::json;
 
 use crate::dao::{DEFAULT_WORKSPACE, Dao, Fault, Tenant, workspaces};
 use crate::proxies::Proxies;
@@ -11,35 +12,39 @@ use crate::source::SourceStatus;
 
 use super::budget::{BODIES_BYTES_MAX, Budget};
 use super::call::{Call, Parts};
-use super::information::route_patterns;
 use super::message::{AdminSettings, Declarative, Request, Response};
 use super::metrics::AdminMetrics;
-use super::{body, browser, form, path};
+use super::path::{self, Endpoint, Routes};
+use super::{body, browser, form, openapi};
 
 /// The Admin API.
 #[derive(Clone, Debug)]
-pub struct Admin(Arc<Parts>);
+pub struct Admin {
+    parts: Arc<Parts>,
+    /// The paths that it has.
+    routes: Arc<Routes>,
+}
 
 impl Admin {
     /// The version of Kong that the API reports.
     pub(super) fn version(&self) -> &str {
-        &self.0.settings.version
+        &self.parts.settings.version
     }
 
     /// Bytes of a request body at most.
     pub(super) fn body_bytes_max(&self) -> usize {
-        self.0.settings.body_bytes_max
+        self.parts.settings.body_bytes_max
     }
 
     /// The API over a store.
     pub fn new(dao: Dao, proxies: Arc<dyn Proxies>, settings: AdminSettings) -> Self {
-        Self(Arc::new(Parts::new(dao, proxies, settings)))
+        Self::with(Routes::of(dao.registry()), |routes| Parts::new(dao, proxies, settings, routes))
     }
 
     /// The settings that the node lowers entities with; otherwise the default ones. Call it before the API is cloned.
     #[must_use]
     pub fn lowering_with(mut self, settings: Arc<Settings>) -> Self {
-        if let Some(parts) = Arc::get_mut(&mut self.0) {
+        if let Some(parts) = Arc::get_mut(&mut self.parts) {
             parts.lowering = settings;
         }
         self
@@ -48,7 +53,7 @@ impl Admin {
     /// Counts requests here, for the metrics of the process. Call it before the API is cloned.
     #[must_use]
     pub fn measured_by(mut self, metrics: Arc<AdminMetrics>) -> Self {
-        if let Some(parts) = Arc::get_mut(&mut self.0) {
+        if let Some(parts) = Arc::get_mut(&mut self.parts) {
             parts.metrics = metrics;
         }
         self
@@ -57,7 +62,7 @@ impl Admin {
     /// Shows the entities that this source leaves out, below `/cardinal/v1/quarantine`. Call it before the API is cloned.
     #[must_use]
     pub fn served_by(mut self, source: Arc<SourceStatus>) -> Self {
-        if let Some(parts) = Arc::get_mut(&mut self.0) {
+        if let Some(parts) = Arc::get_mut(&mut self.parts) {
             parts.source = Some(source);
         }
         self
@@ -65,7 +70,7 @@ impl Admin {
 
     /// What counts requests.
     pub(super) fn metrics(&self) -> &AdminMetrics {
-        &self.0.metrics
+        &self.parts.metrics
     }
 
     /// The API of a node without a database, where `dao` has the entities of the configuration.
@@ -75,53 +80,60 @@ impl Admin {
         settings: AdminSettings,
         declarative: Arc<dyn Declarative>,
     ) -> Self {
-        Self(Arc::new(Parts { declarative: Some(declarative), ..Parts::new(dao, proxies, settings) }))
+        Self::with(Routes::of(dao.registry()), |routes| Parts {
+            declarative: Some(declarative),
+            ..Parts::new(dao, proxies, settings, routes)
+        })
+    }
+
+    fn with(routes: Routes, parts: impl FnOnce(&Routes) -> Parts) -> Self {
+        Self { parts: Arc::new(parts(&routes)), routes: Arc::new(routes) }
     }
 
     /// What all connections may hold together.
     pub(super) fn budget(&self) -> &Budget {
-        &self.0.budget
+        &self.parts.budget
     }
 
     /// Answers a request. A response to HEAD has a body, which is not to be sent.
     pub async fn answer(&self, request: &Request) -> Response {
-        let origins = &self.0.settings.origins;
+        let origins = &self.parts.settings.origins;
         let response = match browser::refusal(request, origins) {
             Some(refusal) => {
-                self.0.metrics.refused(refusal);
+                self.parts.metrics.refused(refusal);
                 return refusal.fault().into();
             }
-            None => self.0.answer(request).await.unwrap_or_else(Response::from),
+            None => self.parts.answer(&self.routes, request).await.unwrap_or_else(Response::from),
         };
         for_page(request, response)
     }
 
     /// The response to a request whose sender is not known, for its body not to be read: it may be large.
     pub(super) async fn refusal(&self, request: &Request) -> Option<Response> {
-        if !self.0.is_enforced() || browser::refusal(request, &self.0.settings.origins).is_some() {
+        if !self.parts.is_enforced() || browser::refusal(request, &self.parts.settings.origins).is_some() {
             return None;
         }
-        let fault = self.0.refusal(request).await.err()?;
+        let fault = self.parts.refusal(&self.routes, request).await.err()?;
         Some(for_page(request, fault.into()))
     }
 }
 
 impl Parts {
-    fn new(dao: Dao, proxies: Arc<dyn Proxies>, settings: AdminSettings) -> Self {
-        let metrics = Arc::new(AdminMetrics::new(route_patterns(dao.registry())));
+    fn new(dao: Dao, proxies: Arc<dyn Proxies>, settings: AdminSettings, routes: &Routes) -> Self {
+        let metrics = Arc::new(AdminMetrics::new(routes.templates().into_iter().map(str::to_owned).collect()));
         let (budget, lowering) = (Budget::new(BODIES_BYTES_MAX), Arc::default());
         let access = Access::new(dao.clone(), settings.sessions);
         Self { dao, proxies, settings, budget, lowering, declarative: None, metrics, source: None, access }
     }
 
-    async fn refusal(&self, request: &Request) -> Result<(), Fault> {
+    async fn refusal(&self, routes: &Routes, request: &Request) -> Result<(), Fault> {
         let segments = path::segments(&request.path).ok_or_else(Fault::not_found)?;
-        let place = self.place(&segments).await;
+        let place = self.place(routes, &segments).await;
         let below = place.as_ref().map_or_else(|_| segments.get(1..).unwrap_or_default(), |place| place.segments);
         self.identity(request, below).await.map(drop)
     }
 
-    async fn answer(&self, request: &Request) -> Result<Response, Fault> {
+    async fn answer(&self, routes: &Routes, request: &Request) -> Result<Response, Fault> {
         let segments = path::segments(&request.path).ok_or_else(Fault::not_found)?;
         let author = cardinal_store::Author {
             from: request.from.as_str().into(),
@@ -129,7 +141,7 @@ impl Parts {
             ..Default::default()
         };
         // Who may not say which workspaces there are learns nothing about them.
-        let place = self.place(&segments).await;
+        let place = self.place(routes, &segments).await;
         let below = place.as_ref().map_or_else(|_| segments.get(1..).unwrap_or_default(), |place| place.segments);
         let identity = self.identity(request, below).await?;
         let Place { workspace: id, name: workspace, prefix, segments } = place?;
@@ -138,20 +150,32 @@ impl Parts {
             tenant.author.name = Arc::clone(&identity.entities.user);
             tenant.entities = self.settings.enforce_rbac.entities().then(|| Arc::clone(&identity.entities));
         }
-        let endpoint = path::find(self.dao.registry(), segments).ok_or_else(Fault::not_found)?;
+        let (endpoint, names) = routes.find(segments).ok_or_else(Fault::not_found)?;
         let methods = endpoint.methods();
         let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
         if method == "OPTIONS" {
             return Ok(preflight(methods, request));
         }
         if !methods.contains(&method) {
-            return Err(Fault::method_not_allowed());
+            return Ok(Response::from(Fault::method_not_allowed()).with("allow", allowed(methods)));
         }
         let query = form::of_query(&request.query)?;
         let call = Call { admin: self, tenant, workspace, prefix, identity: identity.as_ref(), request, query };
-        call.authorize_request(&endpoint, segments)?;
-        body::check_type(request, matches!(endpoint, path::Endpoint::Configuration))?;
-        let mut response = endpoint.answer(&call, method).await?;
+        call.authorize_request(endpoint, segments)?;
+        body::check_type(request, matches!(endpoint, Endpoint::Configuration))?;
+        let answered = match endpoint {
+            Endpoint::Paths => Ok(Response::ok(json!({ "data": routes.templates() }))),
+            Endpoint::Description => Ok(Response::ok(openapi::document(routes, self.dao.registry()))),
+            endpoint => endpoint.answer(&call, &names, method).await,
+        };
+        let mut response = match answered {
+            // Entities of files are not changed.
+            Err(fault) if fault.status == 405 => {
+                let reads: &[&str] = if methods.contains(&"GET") { &["GET"] } else { &[] };
+                Response::from(fault).with("allow", allowed(reads))
+            }
+            answered => answered?,
+        };
         let session = identity.as_ref().and_then(|identity| identity.session.as_ref());
         response.headers.extend(session.and_then(|session| call.session_cookie(session)));
         Ok(response)
@@ -159,7 +183,7 @@ impl Parts {
 
     /// The workspace that a request concerns, which its path begins with or which is `default`, and the path in it. Nothing
     /// else decides about the workspace of a request.
-    async fn place<'p>(&self, segments: &'p [String]) -> Result<Place<'p>, Fault> {
+    async fn place<'p>(&self, routes: &Routes, segments: &'p [String]) -> Result<Place<'p>, Fault> {
         let (name, prefix) = ("default", String::new());
         let plain = Place { workspace: DEFAULT_WORKSPACE.into(), name, prefix, segments };
         let Some((first, rest)) = segments.split_first() else { return Ok(plain) };
@@ -171,7 +195,7 @@ impl Parts {
                 let encoded = percent_encoding::utf8_percent_encode(first, percent_encoding::NON_ALPHANUMERIC);
                 Ok(Place { workspace, name: first, prefix: format!("/{encoded}"), segments: rest })
             }
-            None if !rest.is_empty() && path::find(self.dao.registry(), rest).is_some() => {
+            None if !rest.is_empty() && routes.find(rest).is_some() => {
                 Err(Fault::message(404, &format!("Workspace '{first}' not found")))
             }
             None => Ok(plain),

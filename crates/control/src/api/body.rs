@@ -2,6 +2,7 @@
 
 use cardinal_kong::Registry;
 use cardinal_kong::entities::Kind;
+use cardinal_schema::{Errors, Kind as FieldKind, record};
 use serde_json::Value;
 
 use super::form;
@@ -65,6 +66,27 @@ pub(super) fn read(request: &Request) -> Result<Body, Fault> {
         Ok(Value::Array(list)) if list.is_empty() => Ok(Body::Json(Fields::new())),
         _ => Err(Fault::message(400, "Cannot parse JSON body")),
     }
+}
+
+/// Refuses a body that has nonsense in place of a field that the path sets: nothing is dropped silently.
+///
+/// # Errors
+/// A value could not be one of its field.
+pub(super) fn check_replaced(kind: &Kind, given: &Fields, names: &[&str]) -> Result<(), Fault> {
+    let mut errors = Errors::default();
+    for named in kind.schema.fields.iter().filter(|named| names.contains(&named.name)) {
+        let Some(value) = given.get(named.name).filter(|value| !value.is_null()) else { continue };
+        let wrong = match named.field.kind {
+            // A reference may be by a name that nobody looks up.
+            FieldKind::Foreign(_) => (!value.is_object()).then(|| Errors::field(named.name, "expected a record")),
+            _ => {
+                let fields = Value::Object([(named.name.to_owned(), value.clone())].into_iter().collect());
+                record([named.clone()]).validate_partial(&fields).err()
+            }
+        };
+        errors.merge(wrong.unwrap_or_default());
+    }
+    errors.into_result().map_err(|errors| Fault::schema(&errors))
 }
 
 /// The fields of an entity in a body. `name` is the name of its plugin or vault if the body has none.

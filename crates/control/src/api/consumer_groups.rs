@@ -12,11 +12,11 @@ use crate::dao::{Fault, Fields, Selector};
 use crate::permissions::Action;
 
 /// A path to members, or to the groups of a consumer.
-#[derive(Debug)]
-pub(super) struct Path<'p> {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
     from: From,
-    name: &'p str,
-    other: Option<&'p str>,
+    /// Whether the path names one of them.
+    is_one: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,39 +25,39 @@ enum From {
     Consumer,
 }
 
+/// The paths.
+pub(super) const PATHS: [(&str, Path); 4] = [
+    ("/consumer_groups/{consumer_groups}/consumers", Path { from: From::Group, is_one: false }),
+    ("/consumer_groups/{consumer_groups}/consumers/{consumers}", Path { from: From::Group, is_one: true }),
+    ("/consumers/{consumers}/consumer_groups", Path { from: From::Consumer, is_one: false }),
+    ("/consumers/{consumers}/consumer_groups/{consumer_groups}", Path { from: From::Consumer, is_one: true }),
+];
+
 /// Consumers, or groups, of one request at most.
 const MEMBERS_MAX: usize = 1_000;
 
-pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Path<'p>> {
-    let (from, name, other) = match *parts {
-        ["consumer_groups", name, "consumers"] => (From::Group, name, None),
-        ["consumer_groups", name, "consumers", other] => (From::Group, name, Some(other)),
-        ["consumers", name, "consumer_groups"] => (From::Consumer, name, None),
-        ["consumers", name, "consumer_groups", other] => (From::Consumer, name, Some(other)),
-        _ => return None,
-    };
-    Some(Path { from, name, other })
-}
-
-impl Path<'_> {
-    pub(super) fn methods(&self) -> &'static [&'static str] {
-        match self.other {
-            None => &["GET", "POST", "DELETE"],
-            Some(_) => &["GET", "DELETE"],
-        }
+impl Path {
+    pub(super) fn methods(self) -> &'static [&'static str] {
+        if self.is_one { &["GET", "DELETE"] } else { &["GET", "POST", "DELETE"] }
     }
 
-    pub(super) async fn answer(&self, call: &Call<'_>, method: &str) -> Result<Response, Fault> {
+    /// Whether the path is below a group, and whether it names one member.
+    pub(super) fn shape(self) -> (bool, bool) {
+        (self.from == From::Group, self.is_one)
+    }
+
+    pub(super) async fn answer(self, call: &Call<'_>, names: &[&str], method: &str) -> Result<Response, Fault> {
+        let [name, rest @ ..] = names else { return Err(Fault::not_found()) };
         let registry = call.dao().registry();
         let (Some(groups), Some(consumers)) = (registry.kind("consumer_groups"), registry.kind("consumers")) else {
             return Err(Fault::not_found());
         };
         let (own, others) = if self.from == From::Group { (groups, consumers) } else { (consumers, groups) };
-        let entity = call.selected(own, self.name).await?.ok_or_else(Fault::not_found)?;
+        let entity = call.selected(own, name).await?.ok_or_else(Fault::not_found)?;
         if method != "GET" && call.admin.declarative.is_some() {
             return Err(Fault::read_only("update", "consumer_groups", None));
         }
-        let Some(other) = self.other else {
+        let [other] = rest else {
             return match method {
                 "GET" => self.list(call, &entity, others).await,
                 "POST" => self.add(call, &entity, others).await,
@@ -82,7 +82,7 @@ impl Path<'_> {
         Ok(Response::ok(json!({ "consumer_group": group, "consumer": consumer })))
     }
 
-    async fn members(&self, call: &Call<'_>, entity: &Fields, others: &Kind) -> Result<Vec<Fields>, Fault> {
+    async fn members(self, call: &Call<'_>, entity: &Fields, others: &Kind) -> Result<Vec<Fields>, Fault> {
         let mut out = Vec::new();
         for id in call.dao().memberships(self.from == From::Group, id_of(entity)).await? {
             if call.tenant.allows(&id, Action::Read) {
@@ -92,13 +92,13 @@ impl Path<'_> {
         Ok(out)
     }
 
-    async fn list(&self, call: &Call<'_>, entity: &Fields, others: &Kind) -> Result<Response, Fault> {
+    async fn list(self, call: &Call<'_>, entity: &Fields, others: &Kind) -> Result<Response, Fault> {
         let members = self.members(call, entity, others).await?;
         let name = if self.from == From::Group { "consumers" } else { "consumer_groups" };
         Ok(Response::ok(json!({ name: members, "data": members, "next": null })))
     }
 
-    async fn add(&self, call: &Call<'_>, entity: &Fields, others: &Kind) -> Result<Response, Fault> {
+    async fn add(self, call: &Call<'_>, entity: &Fields, others: &Kind) -> Result<Response, Fault> {
         let field = if self.from == From::Group { "consumer" } else { "group" };
         let (Body::Json(mut given) | Body::Form(mut given)) = body::read(call.request)?;
         let names = match given.remove(field) {
@@ -125,7 +125,7 @@ impl Path<'_> {
         }))
     }
 
-    async fn set(&self, call: &Call<'_>, entity: &Fields, other: &Fields, is_member: bool) -> Result<(), Fault> {
+    async fn set(self, call: &Call<'_>, entity: &Fields, other: &Fields, is_member: bool) -> Result<(), Fault> {
         let (group, consumer) = if self.from == From::Group { (entity, other) } else { (other, entity) };
         call.dao().set_membership(&call.tenant, id_of(group), id_of(consumer), is_member).await
     }

@@ -7,39 +7,38 @@ use super::message::Response;
 use crate::dao::Fault;
 
 /// Kong's names of log levels.
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
+pub(super) const LEVELS: [&str; 8] = ["debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
 /// Seconds for which a level is set if nothing else is said.
 const TIMEOUT_SECONDS: u64 = 60;
 
 /// A path below `/debug`.
-#[derive(Debug)]
-pub(super) enum Path<'p> {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Path {
     /// `/debug/node/log-level`
     Node,
     /// `/debug/{node,cluster,...}/log-level/{level}`
-    Set(&'p str),
+    Set,
 }
 
-pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Path<'p>> {
-    match *parts {
-        ["node", "log-level"] => Some(Path::Node),
-        ["node" | "cluster", "log-level", level] => Some(Path::Set(level)),
-        ["cluster", "control-planes-nodes", "log-level", level] => Some(Path::Set(level)),
-        _ => None,
-    }
-}
+/// The paths.
+pub(super) const PATHS: [(&str, Path); 4] = [
+    ("/debug/node/log-level", Path::Node),
+    ("/debug/node/log-level/{log_level}", Path::Set),
+    ("/debug/cluster/log-level/{log_level}", Path::Set),
+    ("/debug/cluster/control-planes-nodes/log-level/{log_level}", Path::Set),
+];
 
-impl Path<'_> {
-    pub(super) fn methods(&self) -> &'static [&'static str] {
+impl Path {
+    pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Node => &["GET"],
-            Self::Set(_) => &["PUT"],
+            Self::Set => &["PUT"],
         }
     }
 
-    pub(super) fn answer(&self, call: &Call<'_>) -> Result<Response, Fault> {
+    pub(super) fn answer(self, call: &Call<'_>, names: &[&str]) -> Result<Response, Fault> {
         let proxies = &call.admin.proxies;
-        let Self::Set(level) = self else {
+        let (Self::Set, [level]) = (self, names) else {
             return Ok(Response::message(200, &format!("log level: {}", proxies.log_level())));
         };
         if !LEVELS.contains(level) {

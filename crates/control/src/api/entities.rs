@@ -63,7 +63,7 @@ impl Call<'_> {
         rbac::hide(kind, &mut fields);
         if let Some(left) = kind.schema.ttl.then(|| self.dao().life_left(&fields)).flatten() {
             #[allow(clippy::cast_possible_truncation, reason = "seconds")]
-            fields.insert("ttl".to_owned(), (left.floor() as i64).into());
+            fields.insert("ttl".to_owned(), (left.floor().max(0.0) as i64).into());
         }
         let schema = self.dao().registry().schema_of(kind, &fields).ok();
         let mut value = Value::Object(fields);
@@ -92,6 +92,13 @@ impl Call<'_> {
         let Some(snis) = self.dao().registry().kind("snis") else { return Ok(None) };
         let sni = self.dao().select(&self.tenant, snis, Selector::Name(name)).await?;
         Ok(sni.as_ref().and_then(|sni| sni.get("certificate")?.get("id")?.as_str()).map(str::to_owned))
+    }
+
+    /// The same where the path sets some of its fields.
+    pub(super) fn given_besides(&self, kind: &Kind, old: Option<&Fields>, set: &[&str]) -> Result<Fields, Fault> {
+        let given = self.given(kind, old)?;
+        body::check_replaced(kind, &given, set)?;
+        Ok(given)
     }
 
     pub(super) fn writes(&self, verb: &str, kind: &Kind) -> Result<(), Fault> {
@@ -231,7 +238,9 @@ async fn group(call: &Call<'_>, kind: &Kind, group: Fields) -> Result<Response, 
 /// Creates or replaces an entity with what the body says, and these fields.
 async fn put(call: &Call<'_>, kind: &Kind, name: &str, further: Fields) -> Result<Response, Fault> {
     call.writes_named("create or update", kind, name)?;
-    let mut given = call.given(kind, None)?;
+    let key = kind.key.filter(|_| matches!(Selector::of(name), Selector::Name(_))).map(|key| key.field);
+    let set: Vec<&str> = further.keys().map(String::as_str).chain([kind.primary_key]).chain(key).collect();
+    let mut given = call.given_besides(kind, None, &set)?;
     given.extend(further);
     let found = call.certificate_of(kind, name).await?;
     let made;
@@ -275,7 +284,7 @@ fn add_name(given: &mut Fields, name: &str) {
 async fn patch(call: &Call<'_>, kind: &Kind, name: &str, parent: Option<(&str, Value)>) -> Result<Response, Fault> {
     call.writes_named("update", kind, name)?;
     let old = call.selected(kind, name).await?;
-    let mut given = call.given(kind, old.as_ref())?;
+    let mut given = call.given_besides(kind, old.as_ref(), &[kind.primary_key])?;
     if let Some((field, parent)) = parent {
         given.entry(field.to_owned()).or_insert(parent);
     }
@@ -290,7 +299,7 @@ pub(super) async fn children(call: &Call<'_>, nested: Nested<'_>, method: &str) 
     let found = call.selected(parent, name).await?.ok_or_else(Fault::not_found)?;
     if method == "POST" {
         call.writes("create", kind)?;
-        let mut given = call.given(kind, None)?;
+        let mut given = call.given_besides(kind, None, &[field])?;
         given.insert(field.to_owned(), reference(&found));
         let fields = call.dao().insert(&call.tenant, kind, given).await?;
         return call.shown(kind, fields).await.map(Response::created);
@@ -318,7 +327,7 @@ pub(super) async fn child(call: &Call<'_>, nested: Nested<'_>, name: &str, metho
             (Some(found), Some(_)) => put(call, kind, id_of(found), further).await,
             (None, Some(by)) if matches!(Selector::of(name), Selector::Name(_)) => {
                 call.writes("create", kind)?;
-                let mut given = call.given(kind, None)?;
+                let mut given = call.given_besides(kind, None, &[field, by])?;
                 given.extend(further);
                 given.insert(by.to_owned(), name.into());
                 let fields = call.dao().insert(&call.tenant, kind, given).await?;
@@ -374,7 +383,6 @@ pub(super) async fn parent(
             Ok(response)
         }
         (_, None) => Err(Fault::not_found()),
-        ("DELETE", Some(_)) => Err(Fault::method_not_allowed()),
         (method, Some(id)) => entity(call, target, &id, method).await,
     }
 }

@@ -59,7 +59,7 @@ impl Call<'_> {
     }
 
     /// The same for the request itself.
-    pub(super) fn authorize_request(&self, endpoint: &Endpoint<'_>, segments: &[String]) -> Result<(), Fault> {
+    pub(super) fn authorize_request(&self, endpoint: Endpoint, segments: &[String]) -> Result<(), Fault> {
         let (Some(identity), Some(action)) = (self.identity, Action::of_method(&self.request.method)) else {
             return Ok(());
         };

@@ -15,49 +15,51 @@ const SIZE_DEFAULT: u64 = 20;
 const SIZE_MAX: u64 = 200;
 
 /// A path below `/cardinal/v1`.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Path {
     /// `/revisions`
     Revisions,
     /// `/revisions/{r}`
-    Revision(u64),
+    Revision,
     /// `/revisions/{a}/diff/{b}`
-    Diff(u64, u64),
+    Diff,
     /// `/revisions/{r}/rollback`
-    Rollback(u64),
+    Rollback,
     /// `/quarantine`
     Quarantine,
     /// `/batch`
     Batch,
 }
 
-pub(super) fn find(parts: &[&str]) -> Option<Path> {
-    let number = |text: &str| text.parse::<u64>().ok();
-    // The paths of clients that were written before revisions had this name.
-    let mut parts = parts.to_vec();
-    if let Some(first) = parts.first_mut().filter(|first| **first == "generations") {
-        *first = "revisions";
-    }
-    Some(match *parts {
-        ["revisions"] => Path::Revisions,
-        ["revisions", revision] => Path::Revision(number(revision)?),
-        ["revisions", from, "diff", to] => Path::Diff(number(from)?, number(to)?),
-        ["revisions", revision, "rollback"] => Path::Rollback(number(revision)?),
-        ["quarantine"] => Path::Quarantine,
-        ["batch"] => Path::Batch,
-        _ => return None,
-    })
+/// The paths. Those with `generations` are of clients that were written before revisions had this name.
+pub(super) const PATHS: [(&str, Path); 10] = [
+    ("/cardinal/v1/revisions", Path::Revisions),
+    ("/cardinal/v1/revisions/{revision}", Path::Revision),
+    ("/cardinal/v1/revisions/{revision}/diff/{other}", Path::Diff),
+    ("/cardinal/v1/revisions/{revision}/rollback", Path::Rollback),
+    ("/cardinal/v1/generations", Path::Revisions),
+    ("/cardinal/v1/generations/{revision}", Path::Revision),
+    ("/cardinal/v1/generations/{revision}/diff/{other}", Path::Diff),
+    ("/cardinal/v1/generations/{revision}/rollback", Path::Rollback),
+    ("/cardinal/v1/quarantine", Path::Quarantine),
+    ("/cardinal/v1/batch", Path::Batch),
+];
+
+/// The revisions that a path names.
+fn named<const N: usize>(names: &[&str]) -> Result<[u64; N], Fault> {
+    let revisions: Vec<u64> = names.iter().map_while(|name| name.parse().ok()).collect();
+    revisions.try_into().map_err(|_| Fault::not_found())
 }
 
 impl Path {
-    pub(super) fn methods(&self) -> &'static [&'static str] {
+    pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Revisions | Self::Revision(_) | Self::Diff(..) | Self::Quarantine => &["GET"],
-            Self::Rollback(_) | Self::Batch => &["POST"],
+            Self::Revisions | Self::Revision | Self::Diff | Self::Quarantine => &["GET"],
+            Self::Rollback | Self::Batch => &["POST"],
         }
     }
 
-    pub(super) async fn answer(&self, call: &Call<'_>) -> Result<Response, Fault> {
+    pub(super) async fn answer(self, call: &Call<'_>, names: &[&str]) -> Result<Response, Fault> {
         let dao = call.dao();
         if call.admin.declarative.is_some() && self.methods() != ["GET"] {
             let message = "the entities come from files: change the files instead";
@@ -66,17 +68,20 @@ impl Path {
         match self {
             Self::Revisions => revisions(call).await,
             Self::Quarantine => quarantine::answer(call).await,
-            Self::Revision(revision) => {
-                history::revision_changes(dao, *revision, false).await.map(|found| Response::ok(found.to_json()))
+            Self::Revision => {
+                let [revision] = named(names)?;
+                history::revision_changes(dao, revision, false).await.map(|found| Response::ok(found.to_json()))
             }
-            Self::Diff(from, to) => {
-                let compared = history::diff(dao, &call.admin.lowering, (*from, *to), false).await?;
+            Self::Diff => {
+                let [from, to] = named(names)?;
+                let compared = history::diff(dao, &call.admin.lowering, (from, to), false).await?;
                 Ok(Response::ok(compared.to_json()))
             }
-            Self::Rollback(revision) => {
+            Self::Rollback => {
+                let [revision] = named(names)?;
                 let is_trial = call.query.get("dry_run").is_some_and(|value| value == "true" || value == "1");
                 let author = &call.tenant.author;
-                history::rollback(dao, author, *revision, is_trial).await.map(|done| Response::ok(done.to_json()))
+                history::rollback(dao, author, revision, is_trial).await.map(|done| Response::ok(done.to_json()))
             }
             Self::Batch => batch(call).await,
         }

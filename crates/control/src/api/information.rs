@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use cardinal_kong::Registry;
-use cardinal_kong::entities::Kind;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
@@ -12,42 +10,26 @@ use super::message::Response;
 use crate::DataPlane;
 use crate::dao::{Fault, Listing, Tags};
 
-/// Paths that `GET /endpoints` does not list, because Kong has no such paths.
-const MORE: &[&str] = &[
-    "/metrics",
-    "/consumer_groups/{consumer_groups}/consumers",
-    "/consumer_groups/{consumer_groups}/consumers/{consumers}",
-    "/consumers/{consumers}/consumer_groups",
-    "/consumers/{consumers}/consumer_groups/{consumer_groups}",
-    "/cardinal/v1/batch",
-    "/cardinal/v1/quarantine",
-    "/cardinal/v1/revisions",
-    "/cardinal/v1/revisions/{revision}",
-    "/cardinal/v1/revisions/{revision}/diff/{revision}",
-    "/cardinal/v1/revisions/{revision}/rollback",
-];
 /// The type of metrics, as Kong has it.
 const METRICS_TYPE: &str = "text/plain; charset=UTF-8";
 
 /// A path about the node.
-#[derive(Debug)]
-pub(super) enum Page<'p> {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Page {
     /// `/`
     Root,
     /// `/status`
     Status,
     /// `/metrics`
     Metrics,
-    /// `/endpoints`
-    Endpoints,
     /// `/plugins/enabled`
     EnabledPlugins,
     /// `/plugins/schema/{name}`
-    PluginSchema(&'p str),
+    PluginSchema,
     /// `/tags`
     Tags,
     /// `/tags/{tag}`
-    Tag(&'p str),
+    Tag,
     /// `/timers`
     Timers,
     /// `/cache`
@@ -60,27 +42,26 @@ pub(super) enum Page<'p> {
     ClusterStatus,
 }
 
-pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Page<'p>> {
-    Some(match *parts {
-        [] | ["kong"] => Page::Root,
-        ["status"] => Page::Status,
-        ["metrics"] => Page::Metrics,
-        ["endpoints"] => Page::Endpoints,
-        ["plugins", "enabled"] => Page::EnabledPlugins,
-        ["plugins", "schema", name] => Page::PluginSchema(name),
-        ["tags"] => Page::Tags,
-        ["tags", tag] => Page::Tag(tag),
-        ["timers"] => Page::Timers,
-        ["cache"] => Page::Caches,
-        ["cache", _] => Page::Cache,
-        ["clustering", "data-planes" | "data_planes"] => Page::DataPlanes,
-        ["clustering", "status"] => Page::ClusterStatus,
-        _ => return None,
-    })
-}
+/// The paths.
+pub(super) const PATHS: [(&str, Page); 14] = [
+    ("/", Page::Root),
+    ("/kong", Page::Root),
+    ("/status", Page::Status),
+    ("/metrics", Page::Metrics),
+    ("/plugins/enabled", Page::EnabledPlugins),
+    ("/plugins/schema/{name}", Page::PluginSchema),
+    ("/tags", Page::Tags),
+    ("/tags/{tags}", Page::Tag),
+    ("/timers", Page::Timers),
+    ("/cache", Page::Caches),
+    ("/cache/{key}", Page::Cache),
+    ("/clustering/data-planes", Page::DataPlanes),
+    ("/clustering/data_planes", Page::DataPlanes),
+    ("/clustering/status", Page::ClusterStatus),
+];
 
-impl Page<'_> {
-    pub(super) fn methods(&self) -> &'static [&'static str] {
+impl Page {
+    pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Caches => &["DELETE"],
             Self::Cache => &["GET", "DELETE"],
@@ -88,23 +69,23 @@ impl Page<'_> {
         }
     }
 
-    pub(super) async fn answer(&self, call: &Call<'_>, method: &str) -> Result<Response, Fault> {
+    pub(super) async fn answer(self, call: &Call<'_>, names: &[&str], method: &str) -> Result<Response, Fault> {
+        let name = names.first().copied().unwrap_or_default();
         match self {
             Self::Root => root(call).await,
             Self::Status => status(call).await,
             Self::Metrics => Ok(Response::text(METRICS_TYPE, call.admin.proxies.metrics())),
-            Self::Endpoints => Ok(Response::ok(json!({ "data": endpoints(call.dao().registry()) }))),
             Self::EnabledPlugins => {
                 let names: Vec<&str> = call.dao().registry().plugins().map(|plugin| plugin.def.name).collect();
                 Ok(Response::ok(json!({ "enabled_plugins": names })))
             }
-            Self::PluginSchema(name) => {
+            Self::PluginSchema => {
                 let plugin = call.dao().registry().plugin(name);
                 let plugin = plugin.ok_or_else(|| Fault::message(404, &format!("No plugin named '{name}'")))?;
                 Ok(Response::ok(plugin.config.kong_form()))
             }
             Self::Tags => tags(call, None).await,
-            Self::Tag(tag) => tags(call, Some(tag)).await,
+            Self::Tag => tags(call, Some(name)).await,
             Self::Timers => Ok(Response::ok(json!({
                 "worker": { "id": 0, "count": 1 },
                 "stats": { "sys": { "total": 0, "runs": 0, "running": 0, "waiting": 0, "pending": 0 }, "timers": {} },
@@ -193,68 +174,6 @@ async fn status(call: &Call<'_>) -> Result<Response, Fault> {
         }
     }
     Ok(Response::ok(body))
-}
-
-/// All paths of the API, with names in braces: those of `GET /endpoints`, and those that Kong does not have.
-pub fn route_patterns(registry: &Registry) -> Vec<String> {
-    let mut patterns = endpoints(registry);
-    patterns.extend(MORE.iter().map(|&pattern| pattern.to_owned()));
-    patterns
-}
-
-/// The paths of the API, with names in braces.
-fn endpoints(registry: &Registry) -> Vec<String> {
-    let fixed = [
-        "/",
-        "/cache",
-        "/cache/{key}",
-        "/clustering/data-planes",
-        "/clustering/status",
-        "/config",
-        "/debug/cluster/control-planes-nodes/log-level/{log_level}",
-        "/debug/cluster/log-level/{log_level}",
-        "/debug/node/log-level",
-        "/debug/node/log-level/{log_level}",
-        "/endpoints",
-        "/plugins/enabled",
-        "/plugins/schema/{name}",
-        "/schemas/plugins/validate",
-        "/schemas/plugins/{name}",
-        "/schemas/vaults/validate",
-        "/schemas/vaults/{name}",
-        "/schemas/{db_entity_name}/validate",
-        "/schemas/{name}",
-        "/status",
-        "/tags",
-        "/tags/{tags}",
-        "/timers",
-        "/upstreams/{upstreams}/health",
-        "/upstreams/{upstreams}/targets/all",
-        "/upstreams/{upstreams}/targets/{targets}/healthy",
-        "/upstreams/{upstreams}/targets/{targets}/unhealthy",
-        "/upstreams/{upstreams}/targets/{targets}/{address}/healthy",
-        "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
-    ];
-    let mut all: BTreeSet<String> = fixed.into_iter().map(str::to_owned).collect();
-    for kind in registry.kinds() {
-        let Kind { collection, name, .. } = kind;
-        if *name != "targets" {
-            all.insert(format!("/{collection}"));
-            all.insert(format!("/{collection}/{{{name}}}"));
-            for (field, _) in kind.references().filter(|_| *name != "snis") {
-                all.insert(format!("/{collection}/{{{name}}}/{field}"));
-            }
-        }
-        for (child, _) in registry.children(kind.name) {
-            let below = format!("/{collection}/{{{name}}}/{}", super::entities::nested_name(child));
-            all.insert(format!("{below}/{{{}}}", child.name));
-            all.insert(below);
-        }
-    }
-    let mut all: Vec<String> = all.into_iter().collect();
-    // `/` sorts before everything else, so that paths are followed by those below them.
-    all.sort_by_key(|path| path.replace('/', "\0"));
-    all
 }
 
 /// Entities with tags, or with this tag: a page spans all kinds.

@@ -20,13 +20,8 @@ pub(super) enum Page {
     UserInfo,
 }
 
-pub(super) fn find(parts: &[&str]) -> Option<Page> {
-    match parts {
-        ["auth"] => Some(Page::Auth),
-        ["userinfo"] => Some(Page::UserInfo),
-        _ => None,
-    }
-}
+/// The paths.
+pub(super) const PATHS: [(&str, Page); 2] = [("/auth", Page::Auth), ("/userinfo", Page::UserInfo)];
 
 fn missing() -> Fault {
     Fault::message(401, "Invalid credentials. Token or User credentials required")

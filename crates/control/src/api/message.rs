@@ -144,6 +144,14 @@ impl Response {
     }
 }
 
+impl Response {
+    /// The response with one more header field.
+    pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
 impl From<Fault> for Response {
     fn from(fault: Fault) -> Self {
         // What is busy now is free again soon.

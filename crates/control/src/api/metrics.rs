@@ -158,7 +158,7 @@ mod tests {
             ("/consumers/anna/key-auth/secret", "/consumers/{consumers}/key-auth/{keyauth_credentials}"),
             ("/upstreams/u/targets/all", "/upstreams/{upstreams}/targets/all"),
             ("/upstreams/u/health", "/upstreams/{upstreams}/health"),
-            ("/cardinal/v1/revisions/3/diff/4", "/cardinal/v1/revisions/{revision}/diff/{revision}"),
+            ("/cardinal/v1/revisions/3/diff/4", "/cardinal/v1/revisions/{revision}/diff/{other}"),
             ("/debug/node/log-level/debug", "/debug/node/log-level/{log_level}"),
             ("/nothing/at/all/here", "other"),
             ("//", "other"),

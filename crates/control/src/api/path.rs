@@ -14,37 +14,164 @@ use crate::dao::Fault;
 const SEGMENTS_MAX: usize = 32;
 const SEGMENT_BYTES_MAX: usize = 4_096;
 
-/// What a path means.
-#[derive(Debug)]
-pub(super) enum Endpoint<'p> {
+/// What a path means. Kinds are those of the registry that the routes were made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Endpoint {
     /// `/services`
-    Collection(&'p Kind),
+    Collection(&'static str),
     /// `/services/{id or name}`
-    Entity(&'p Kind, &'p str),
+    Entity(&'static str),
     /// `/services/{s}/routes`
-    Children(Nested<'p>),
+    Children(Below),
     /// `/services/{s}/routes/{r}`
-    Child(Nested<'p>, &'p str),
-    /// `/routes/{r}/service`
-    Parent { kind: &'p Kind, name: &'p str, field: &'static str, target: &'p Kind },
+    Child(Below),
+    /// `/routes/{r}/service`: of this kind, through this field, to that kind
+    Parent { kind: &'static str, field: &'static str, target: &'static str },
     /// `/upstreams/{u}/targets/...` and `/upstreams/{u}/health`
-    Targets(targets::Path<'p>),
+    Targets(targets::Path),
     /// `/consumer_groups/{g}/consumers/...` and `/consumers/{c}/consumer_groups/...`
-    Members(consumer_groups::Path<'p>),
+    Members(consumer_groups::Path),
     /// `/schemas/...`
-    Schemas(schemas::Path<'p>),
+    Schemas(schemas::Path),
     /// `/`, `/status`, `/endpoints`, ...
-    Information(information::Page<'p>),
+    Information(information::Page),
     /// `/debug/...`
-    Debug(debug::Path<'p>),
+    Debug(debug::Path),
     /// `/config`
     Configuration,
+    /// `/endpoints`
+    Paths,
+    /// `/cardinal/v1/openapi.json`
+    Description,
     /// `/cardinal/v1/...`
     History(history::Path),
     /// `/rbac/...`
-    Rbac(rbac::Path<'p>),
+    Rbac(rbac::Form),
     /// `/auth` and `/userinfo`
     Login(login::Page),
+}
+
+/// Entities below those of another kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Below {
+    /// The kind of the entity that the path goes through.
+    pub(super) parent: &'static str,
+    /// The kind of the entities below it.
+    pub(super) kind: &'static str,
+    /// The field of the latter that references the former.
+    pub(super) field: &'static str,
+}
+
+/// A path that is served, with names in braces, and what it means.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// `/services/{services}`
+    pub(super) template: String,
+    pub(super) endpoint: Endpoint,
+}
+
+/// All paths that are served. Requests are matched with this list, and `/endpoints` and the description of the API are
+/// made from it.
+#[derive(Debug)]
+pub(super) struct Routes(Vec<Route>);
+
+impl Routes {
+    /// The paths for these kinds of entities.
+    pub(super) fn of(registry: &Registry) -> Self {
+        let mut routes = Self(Vec::new());
+        let own = [
+            ("/config", Endpoint::Configuration),
+            ("/endpoints", Endpoint::Paths),
+            ("/cardinal/v1/openapi.json", Endpoint::Description),
+        ];
+        routes.add(&own, |endpoint| endpoint);
+        routes.add(&information::PATHS, Endpoint::Information);
+        routes.add(&history::PATHS, Endpoint::History);
+        routes.add(&schemas::PATHS, Endpoint::Schemas);
+        routes.add(&debug::PATHS, Endpoint::Debug);
+        routes.add(&rbac::PATHS, Endpoint::Rbac);
+        routes.add(&login::PATHS, Endpoint::Login);
+        routes.add(&targets::PATHS, Endpoint::Targets);
+        routes.add(&consumer_groups::PATHS, Endpoint::Members);
+        for kind in registry.kinds() {
+            routes.add_kind(registry, kind);
+        }
+        // `/` sorts before everything else, so that paths are followed by those below them, and braces sort last, so that
+        // words come before names.
+        routes.0.sort_by_cached_key(|route| route.template.replace('/', "\0"));
+        routes
+    }
+
+    fn add<T: Copy>(&mut self, paths: &[(&str, T)], endpoint: fn(T) -> Endpoint) {
+        for (template, of) in paths {
+            self.push((*template).to_owned(), endpoint(*of));
+        }
+    }
+
+    /// The first meaning of a path is the one that counts.
+    fn push(&mut self, template: String, endpoint: Endpoint) {
+        if !self.0.iter().any(|route| route.template == template) {
+            self.0.push(Route { template, endpoint });
+        }
+    }
+
+    fn add_kind(&mut self, registry: &Registry, kind: &Kind) {
+        let Kind { collection, name, .. } = kind;
+        // Targets have paths below their upstreams only, and a certificate is named by its SNIs itself.
+        if *name != "targets" {
+            self.push(format!("/{collection}"), Endpoint::Collection(name));
+            self.push(format!("/{collection}/{{{name}}}"), Endpoint::Entity(name));
+            for (field, target) in kind.references().filter(|_| *name != "snis") {
+                self.push(format!("/{collection}/{{{name}}}/{field}"), Endpoint::Parent { kind: name, field, target });
+            }
+        }
+        for (child, field) in registry.children(name) {
+            let path = format!("/{collection}/{{{name}}}/{}", nested_name(child));
+            let below = Below { parent: name, kind: child.name, field };
+            self.push(format!("{path}/{{{}}}", child.name), Endpoint::Child(below));
+            self.push(path, Endpoint::Children(below));
+        }
+    }
+
+    /// The paths, with names in braces.
+    pub(super) fn templates(&self) -> Vec<&str> {
+        self.0.iter().map(|route| route.template.as_str()).collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+
+    /// The meaning of a path, and the names in it.
+    pub(super) fn find<'s>(&self, segments: &'s [String]) -> Option<(Endpoint, Vec<&'s str>)> {
+        self.0.iter().find_map(|route| Some((route.endpoint, route.names(segments)?)))
+    }
+}
+
+/// All paths of the API for these kinds of entities, with names in braces.
+pub fn route_patterns(registry: &Registry) -> Vec<String> {
+    Routes::of(registry).0.into_iter().map(|route| route.template).collect()
+}
+
+impl Route {
+    /// The names in a path of this form.
+    fn names<'s>(&self, segments: &'s [String]) -> Option<Vec<&'s str>> {
+        let (mut names, mut last) = (Vec::new(), None);
+        let mut wanted = self.template.split('/').filter(|part| !part.is_empty());
+        // The endpoint that a rule is about is a path itself.
+        let takes_rest = matches!(self.endpoint, Endpoint::Rbac(rbac::Form::Endpoint));
+        for segment in segments {
+            match wanted.next().or(last.filter(|_| takes_rest))? {
+                part if part.starts_with('{') => {
+                    names.push(segment.as_str());
+                    last = Some(part);
+                }
+                part if part == segment => last = None,
+                _ => return None,
+            }
+        }
+        wanted.next().is_none().then_some(names)
+    }
 }
 
 /// The segments of a path, decoded. `None` if it cannot be the path of anything.
@@ -68,97 +195,60 @@ pub(super) fn segments(path: &str) -> Option<Vec<String>> {
     Some(out)
 }
 
-pub(super) fn find<'p>(registry: &'p Registry, segments: &'p [String]) -> Option<Endpoint<'p>> {
-    let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
-    if let Some(page) = login::find(&parts) {
-        return Some(Endpoint::Login(page));
-    }
-    if let Some(page) = information::find(&parts) {
-        return Some(Endpoint::Information(page));
-    }
-    match parts.as_slice() {
-        ["config"] => return Some(Endpoint::Configuration),
-        ["cardinal", "v1", rest @ ..] => return history::find(rest).map(Endpoint::History),
-        ["rbac", rest @ ..] => return rbac::find(rest).map(Endpoint::Rbac),
-        ["schemas", rest @ ..] => return schemas::find(rest).map(Endpoint::Schemas),
-        ["debug", rest @ ..] => return debug::find(rest).map(Endpoint::Debug),
-        ["targets", ..] | ["snis", _, "certificate"] => return None,
-        _ => {}
-    }
-    if let Some(path) = targets::find(&parts) {
-        return Some(Endpoint::Targets(path));
-    }
-    if let Some(path) = consumer_groups::find(&parts) {
-        return Some(Endpoint::Members(path));
-    }
-    match parts.as_slice() {
-        [collection] => collection_of(registry, collection).map(Endpoint::Collection),
-        [collection, name] => Some(Endpoint::Entity(collection_of(registry, collection)?, name)),
-        [collection, name, below] => {
-            let kind = collection_of(registry, collection)?;
-            if let Some((field, target)) = kind.references().find(|(field, _)| field == below) {
-                return Some(Endpoint::Parent { kind, name, field, target: registry.kind(target)? });
-            }
-            nested(registry, kind, name, below).map(Endpoint::Children)
-        }
-        [collection, name, below, child] => {
-            let kind = collection_of(registry, collection)?;
-            nested(registry, kind, name, below).map(|nested| Endpoint::Child(nested, child))
-        }
-        _ => None,
-    }
-}
-
-fn collection_of<'r>(registry: &'r Registry, name: &str) -> Option<&'r Kind> {
-    registry.kinds().find(|kind| kind.collection == name)
-}
-
-fn nested<'p>(registry: &'p Registry, parent: &'p Kind, name: &'p str, collection: &'p str) -> Option<Nested<'p>> {
-    let (kind, field) = registry.children(parent.name).find(|(kind, _)| nested_name(kind) == collection)?;
-    Some(Nested { parent, name, kind, field, collection })
-}
-
-impl Endpoint<'_> {
+impl Endpoint {
     /// The methods that the path takes. HEAD goes with GET, OPTIONS with everything.
-    pub(super) fn methods(&self) -> &'static [&'static str] {
+    pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Collection(_) | Self::Children(_) => &["GET", "POST"],
-            Self::Entity(..) | Self::Child(..) | Self::Parent { .. } => &["GET", "PUT", "PATCH", "DELETE"],
+            Self::Entity(_) | Self::Child(_) => &["GET", "PUT", "PATCH", "DELETE"],
+            Self::Parent { .. } => &["GET", "PUT", "PATCH"],
             Self::Targets(path) => path.methods(),
             Self::Members(path) => path.methods(),
             Self::Schemas(path) => path.methods(),
             Self::Information(page) => page.methods(),
             Self::Debug(path) => path.methods(),
             Self::Configuration => &["GET", "POST"],
+            Self::Paths | Self::Description => &["GET"],
             Self::History(path) => path.methods(),
             Self::Rbac(path) => path.methods(),
             Self::Login(page) => page.methods(),
         }
     }
 
-    pub(super) async fn answer(&self, call: &Call<'_>, method: &str) -> Result<Response, Fault> {
-        match self {
-            Self::Collection(kind) => entities::collection(call, kind, method).await,
-            Self::Entity(kind, name) => entities::entity(call, kind, name, method).await,
-            Self::Children(nested) => entities::children(call, *nested, method).await,
-            Self::Child(nested, name) => entities::child(call, *nested, name, method).await,
-            Self::Parent { kind, name, field, target } => {
-                entities::parent(call, (kind, name), (field, target), method).await
+    /// Answers a request for this path with these names in it.
+    pub(super) async fn answer(self, call: &Call<'_>, names: &[&str], method: &str) -> Result<Response, Fault> {
+        let kind = |name| call.dao().registry().kind(name).ok_or_else(Fault::not_found);
+        let nested = |below: Below, name| {
+            let (parent, kind) = (kind(below.parent)?, kind(below.kind)?);
+            Ok::<_, Fault>(Nested { parent, name, kind, field: below.field, collection: nested_name(kind) })
+        };
+        match (self, names) {
+            (Self::Collection(name), _) => entities::collection(call, kind(name)?, method).await,
+            (Self::Entity(of), [name]) => entities::entity(call, kind(of)?, name, method).await,
+            (Self::Children(below), [name]) => entities::children(call, nested(below, name)?, method).await,
+            (Self::Child(below), [name, child]) => entities::child(call, nested(below, name)?, child, method).await,
+            (Self::Parent { kind: of, field, target }, [name]) => {
+                entities::parent(call, (kind(of)?, name), (field, kind(target)?), method).await
             }
-            Self::Targets(path) => path.answer(call, method).await,
-            Self::Members(path) => path.answer(call, method).await,
-            Self::Schemas(path) => path.answer(call),
-            Self::Information(page) => page.answer(call, method).await,
-            Self::Debug(path) => path.answer(call),
-            Self::Configuration => configuration::answer(call, method).await,
-            Self::History(path) => path.answer(call).await,
-            Self::Rbac(path) => path.answer(call, method).await,
-            Self::Login(page) => page.answer(call, method).await,
+            (Self::Targets(path), _) => path.answer(call, names, method).await,
+            (Self::Members(path), _) => path.answer(call, names, method).await,
+            (Self::Schemas(path), _) => path.answer(call, names),
+            (Self::Information(page), _) => page.answer(call, names, method).await,
+            (Self::Debug(path), _) => path.answer(call, names),
+            (Self::Configuration, _) => configuration::answer(call, method).await,
+            (Self::History(path), _) => path.answer(call, names).await,
+            (Self::Rbac(form), _) => form.path(names).ok_or_else(Fault::not_found)?.answer(call, method).await,
+            (Self::Login(page), _) => page.answer(call, method).await,
+            // What is about the paths themselves is answered by the one who has them.
+            (Self::Paths | Self::Description, _)
+            | (Self::Entity(_) | Self::Children(_) | Self::Child(_) | Self::Parent { .. }, _) => {
+                Err(Fault::not_found())
+            }
         }
     }
 
     /// Whether it shows or changes all entities at once, or what is no entity: rules about single entities do not apply.
-    pub(super) fn is_about_all(&self) -> bool {
+    pub(super) fn is_about_all(self) -> bool {
         match self {
             Self::Configuration | Self::Debug(_) | Self::History(_) => true,
             Self::Information(page) => matches!(page, information::Page::Caches | information::Page::Cache),

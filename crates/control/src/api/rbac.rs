@@ -64,23 +64,66 @@ impl Of {
     }
 }
 
-pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Path<'p>> {
-    Some(match *parts {
-        ["users"] => Path::Users,
-        ["users", user] => Path::User(user),
-        ["users", user, "roles"] => Path::UserRoles(user),
-        ["users", user, "permissions"] => Path::UserPermissions(user),
-        ["roles"] => Path::Roles,
-        ["roles", role] => Path::Role(role),
-        ["roles", role, "permissions"] => Path::RolePermissions(role),
-        ["roles", role, "endpoints"] => Path::Rules(role, Of::Endpoints),
-        ["roles", role, "entities"] => Path::Rules(role, Of::Entities),
-        ["roles", role, "endpoints", workspace, ref endpoint @ ..] => {
-            Path::Endpoint { role, workspace, endpoint: endpoint.join("/") }
+/// The form of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Users,
+    User,
+    UserRoles,
+    UserPermissions,
+    Roles,
+    Role,
+    RolePermissions,
+    Rules(Of),
+    /// The endpoint may have several segments.
+    Endpoint,
+    Entity,
+}
+
+/// The paths.
+pub(super) const PATHS: [(&str, Form); 11] = [
+    ("/rbac/users", Form::Users),
+    ("/rbac/users/{rbac_users}", Form::User),
+    ("/rbac/users/{rbac_users}/roles", Form::UserRoles),
+    ("/rbac/users/{rbac_users}/permissions", Form::UserPermissions),
+    ("/rbac/roles", Form::Roles),
+    ("/rbac/roles/{rbac_roles}", Form::Role),
+    ("/rbac/roles/{rbac_roles}/permissions", Form::RolePermissions),
+    ("/rbac/roles/{rbac_roles}/endpoints", Form::Rules(Of::Endpoints)),
+    ("/rbac/roles/{rbac_roles}/entities", Form::Rules(Of::Entities)),
+    ("/rbac/roles/{rbac_roles}/endpoints/{workspace}/{endpoint}", Form::Endpoint),
+    ("/rbac/roles/{rbac_roles}/entities/{entity_id}", Form::Entity),
+];
+
+impl Form {
+    /// The path with these names in it.
+    pub(super) fn path<'p>(self, names: &[&'p str]) -> Option<Path<'p>> {
+        Some(match (self, names) {
+            (Self::Users, []) => Path::Users,
+            (Self::User, [user]) => Path::User(user),
+            (Self::UserRoles, [user]) => Path::UserRoles(user),
+            (Self::UserPermissions, [user]) => Path::UserPermissions(user),
+            (Self::Roles, []) => Path::Roles,
+            (Self::Role, [role]) => Path::Role(role),
+            (Self::RolePermissions, [role]) => Path::RolePermissions(role),
+            (Self::Rules(of), [role]) => Path::Rules(role, of),
+            (Self::Endpoint, [role, workspace, endpoint @ ..]) => {
+                Path::Endpoint { role, workspace, endpoint: endpoint.join("/") }
+            }
+            (Self::Entity, [role, entity]) => Path::Entity { role, entity },
+            _ => return None,
+        })
+    }
+
+    pub(super) fn methods(self) -> &'static [&'static str] {
+        match self {
+            Self::Users | Self::Roles | Self::Rules(_) => &["GET", "POST"],
+            Self::User | Self::Role => &["GET", "PUT", "PATCH", "DELETE"],
+            Self::UserRoles => &["GET", "POST", "DELETE"],
+            Self::UserPermissions | Self::RolePermissions => &["GET"],
+            Self::Endpoint | Self::Entity => &["GET", "PATCH", "DELETE"],
         }
-        ["roles", role, "entities", entity] => Path::Entity { role, entity },
-        _ => return None,
-    })
+    }
 }
 
 impl Call<'_> {
@@ -96,16 +139,6 @@ impl Call<'_> {
 }
 
 impl Path<'_> {
-    pub(super) fn methods(&self) -> &'static [&'static str] {
-        match self {
-            Self::Users | Self::Roles | Self::Rules(..) => &["GET", "POST"],
-            Self::User(_) | Self::Role(_) => &["GET", "PUT", "PATCH", "DELETE"],
-            Self::UserRoles(_) => &["GET", "POST", "DELETE"],
-            Self::UserPermissions(_) | Self::RolePermissions(_) => &["GET"],
-            Self::Endpoint { .. } | Self::Entity { .. } => &["GET", "PATCH", "DELETE"],
-        }
-    }
-
     pub(super) async fn answer(&self, call: &Call<'_>, method: &str) -> Result<Response, Fault> {
         call.needs_users()?;
         // A new store gets its roles.

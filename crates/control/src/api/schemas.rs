@@ -11,45 +11,53 @@ use super::message::Response;
 use crate::dao::{Fault, Fields};
 
 /// A path below `/schemas`.
-#[derive(Debug)]
-pub(super) enum Path<'p> {
-    Entity(&'p str),
-    Plugin(&'p str),
-    Vault(&'p str),
-    Validate(&'p str),
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Path {
+    /// `/schemas/{kind}`
+    Entity,
+    /// `/schemas/plugins/{name}`
+    Plugin,
+    /// `/schemas/vaults/{name}`
+    Vault,
+    /// `/schemas/{kind}/validate`
+    Validate,
+    /// `/schemas/plugins/validate`, which would be the name of a plugin otherwise
+    ValidateKind(&'static str),
 }
 
-pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Path<'p>> {
-    match *parts {
-        [entity] => Some(Path::Entity(entity)),
-        [entity, "validate"] => Some(Path::Validate(entity)),
-        ["plugins", name] => Some(Path::Plugin(name)),
-        ["vaults", name] => Some(Path::Vault(name)),
-        _ => None,
-    }
-}
+/// The paths.
+pub(super) const PATHS: [(&str, Path); 6] = [
+    ("/schemas/{name}", Path::Entity),
+    ("/schemas/plugins/{name}", Path::Plugin),
+    ("/schemas/vaults/{name}", Path::Vault),
+    ("/schemas/plugins/validate", Path::ValidateKind("plugins")),
+    ("/schemas/vaults/validate", Path::ValidateKind("vaults")),
+    ("/schemas/{db_entity_name}/validate", Path::Validate),
+];
 
-impl Path<'_> {
-    pub(super) fn methods(&self) -> &'static [&'static str] {
+impl Path {
+    pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Validate(_) => &["POST"],
-            Self::Entity(_) | Self::Plugin(_) | Self::Vault(_) => &["GET"],
+            Self::Validate | Self::ValidateKind(_) => &["POST"],
+            Self::Entity | Self::Plugin | Self::Vault => &["GET"],
         }
     }
 
-    pub(super) fn answer(&self, call: &Call<'_>) -> Result<Response, Fault> {
+    pub(super) fn answer(self, call: &Call<'_>, names: &[&str]) -> Result<Response, Fault> {
+        let name = names.first().copied().unwrap_or_default();
         let registry = call.dao().registry();
         let schema = match self {
-            Self::Validate(name) => return validate(call, name),
-            Self::Entity("tags") => return Ok(Response::ok(tags().kong_form())),
-            Self::Entity(name) => {
+            Self::Validate => return validate(call, name),
+            Self::ValidateKind(kind) => return validate(call, kind),
+            Self::Entity if name == "tags" => return Ok(Response::ok(tags().kong_form())),
+            Self::Entity => {
                 registry.kind(&name.replace('-', "_")).map(|kind| &kind.schema).ok_or_else(|| no_entity(name))?
             }
-            Self::Plugin(name) => {
+            Self::Plugin => {
                 let message = || Fault::message(404, &format!("No plugin named '{name}'"));
                 registry.plugin(name).map(|plugin| &plugin.schema).ok_or_else(message)?
             }
-            Self::Vault(name) => {
+            Self::Vault => {
                 let message = || Fault::message(404, &format!("No vault named '{name}'"));
                 registry.vault(name).ok_or_else(message)?
             }
@@ -59,7 +67,7 @@ impl Path<'_> {
 }
 
 /// Tags as Kong shows them: a view of the tags of all entities.
-fn tags() -> Schema {
+pub(super) fn tags() -> Schema {
     record([
         field("tag", string().required()),
         field("entity_name", string().required()),
@@ -79,7 +87,7 @@ fn validate(call: &Call<'_>, name: &str) -> Result<Response, Fault> {
         Body::Json(fields) => (fields, false),
         Body::Form(fields) => (fields, true),
     };
-    let schema = registry.schema_of(kind, &fields).map_err(|errors| Fault::schema(&errors))?;
+    let schema = call.dao().schema_of(kind, &fields)?;
     if is_form {
         form::infer(&mut fields, schema);
     }

@@ -175,7 +175,7 @@ async fn read(
 ) -> Result<Request, Response> {
     let (head, body) = request.into_parts();
     let text = |name: HeaderName| text(&head.headers, &name);
-    if head.headers.get_all(HOST).iter().count() > 1 {
+    if !is_plain(&head.headers, &HOST) || !is_plain(&head.headers, &ORIGIN) {
         return Err(Response::message(400, "Bad request"));
     }
     if head.headers.get_all(CONTENT_TYPE).iter().count() > 1 {
@@ -246,6 +246,12 @@ fn refused() -> http::Response<Body> {
     out.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(1));
     out.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     out
+}
+
+/// Whether a field that says where a request comes from is there once at most, and readable.
+fn is_plain(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values.next().is_none_or(|value| value.to_str().is_ok()) && values.next().is_none()
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

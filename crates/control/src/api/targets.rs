@@ -10,77 +10,63 @@ use super::message::Response;
 use crate::dao::{Fault, Fields, Selector};
 
 /// A path below an upstream.
-#[derive(Debug)]
-pub(super) struct Path<'p> {
-    upstream: &'p str,
-    of: Of<'p>,
-}
-
-#[derive(Debug)]
-enum Of<'p> {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Path {
     /// `/targets`
     All,
     /// `/targets/all`: those of weight 0, too
     Raw,
     /// `/targets/{t}`
-    One(&'p str),
-    /// `/targets/{t}[/{address}]/healthy`
-    Health { target: &'p str, address: Option<&'p str>, healthy: bool },
+    One,
+    /// `/targets/{t}[/{address}]/healthy` and `unhealthy`
+    Health { healthy: bool },
     /// `/health`
     Upstream,
 }
 
-pub(super) fn find<'p>(parts: &[&'p str]) -> Option<Path<'p>> {
-    let healthy = |text: &str| match text {
-        "healthy" => Some(true),
-        "unhealthy" => Some(false),
-        _ => None,
-    };
-    let (upstream, of) = match *parts {
-        ["upstreams", upstream, "health"] => (upstream, Of::Upstream),
-        ["upstreams", upstream, "targets"] => (upstream, Of::All),
-        ["upstreams", upstream, "targets", "all"] => (upstream, Of::Raw),
-        ["upstreams", upstream, "targets", target] => (upstream, Of::One(target)),
-        ["upstreams", upstream, "targets", target, state] => {
-            (upstream, Of::Health { target, address: None, healthy: healthy(state)? })
-        }
-        ["upstreams", upstream, "targets", target, address, state] => {
-            (upstream, Of::Health { target, address: Some(address), healthy: healthy(state)? })
-        }
-        _ => return None,
-    };
-    Some(Path { upstream, of })
-}
+/// The paths.
+pub(super) const PATHS: [(&str, Path); 8] = [
+    ("/upstreams/{upstreams}/health", Path::Upstream),
+    ("/upstreams/{upstreams}/targets", Path::All),
+    ("/upstreams/{upstreams}/targets/all", Path::Raw),
+    ("/upstreams/{upstreams}/targets/{targets}", Path::One),
+    ("/upstreams/{upstreams}/targets/{targets}/healthy", Path::Health { healthy: true }),
+    ("/upstreams/{upstreams}/targets/{targets}/unhealthy", Path::Health { healthy: false }),
+    ("/upstreams/{upstreams}/targets/{targets}/{address}/healthy", Path::Health { healthy: true }),
+    ("/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy", Path::Health { healthy: false }),
+];
 
-impl Path<'_> {
-    pub(super) fn methods(&self) -> &'static [&'static str] {
-        match self.of {
-            Of::All => &["GET", "POST"],
-            Of::Raw | Of::Upstream => &["GET"],
-            Of::One(_) => &["GET", "PUT", "PATCH", "DELETE"],
-            Of::Health { .. } => &["PUT"],
+impl Path {
+    pub(super) fn methods(self) -> &'static [&'static str] {
+        match self {
+            Self::All => &["GET", "POST"],
+            Self::Raw | Self::Upstream => &["GET"],
+            Self::One => &["GET", "PUT", "PATCH", "DELETE"],
+            Self::Health { .. } => &["PUT"],
         }
     }
 
-    pub(super) async fn answer(&self, call: &Call<'_>, method: &str) -> Result<Response, Fault> {
+    pub(super) async fn answer(self, call: &Call<'_>, names: &[&str], method: &str) -> Result<Response, Fault> {
+        let [name, rest @ ..] = names else { return Err(Fault::not_found()) };
+        let target = rest.first().copied().unwrap_or_default();
         let registry = call.dao().registry();
         let (Some(upstreams), Some(targets)) = (registry.kind("upstreams"), registry.kind("targets")) else {
             return Err(Fault::not_found());
         };
-        let upstream = call.selected(upstreams, self.upstream).await?.ok_or_else(Fault::not_found)?;
+        let upstream = call.selected(upstreams, name).await?.ok_or_else(Fault::not_found)?;
         let below = (upstreams, targets, &upstream);
-        match &self.of {
-            Of::All if method == "POST" => create(call, targets, &upstream).await,
-            Of::All => self.list(call, below, "").await,
-            Of::Raw => self.list(call, below, "/all").await,
-            Of::One(name) => one(call, below, name, method).await,
-            Of::Health { target, address, healthy } => {
+        match self {
+            Self::All if method == "POST" => create(call, targets, &upstream).await,
+            Self::All => Self::list(call, below, (name, "")).await,
+            Self::Raw => Self::list(call, below, (name, "/all")).await,
+            Self::One => one(call, below, target, method).await,
+            Self::Health { healthy } => {
                 let target = named(call, below, target).await?.ok_or_else(Fault::not_found)?;
                 let not_one = |text: &str| Fault::message(400, &format!("'{text}' is not an address with a port"));
-                let address = address.map(|text| text.parse().map_err(|_| not_one(text))).transpose()?;
+                let address = rest.get(1).map(|text| text.parse().map_err(|_| not_one(text))).transpose()?;
                 let name = target.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
                 let upstream = id_of(&upstream).to_owned();
-                let said = TargetHealth { upstream, target: name, address, is_healthy: *healthy };
+                let said = TargetHealth { upstream, target: name, address, is_healthy: healthy };
                 call.admin.proxies.set_target_health(&said).map_err(|message| Fault::message(400, &message))?;
                 if call.admin.declarative.is_none() && call.dao().tells_others() {
                     let node = call.admin.proxies.node_id();
@@ -88,11 +74,11 @@ impl Path<'_> {
                 }
                 Ok(Response::no_content())
             }
-            Of::Upstream => health(call, below).await,
+            Self::Upstream => health(call, below).await,
         }
     }
 
-    async fn list(&self, call: &Call<'_>, below: Below<'_>, suffix: &str) -> Result<Response, Fault> {
+    async fn list(call: &Call<'_>, below: Below<'_>, (name, suffix): (&str, &str)) -> Result<Response, Fault> {
         let (upstreams, targets, upstream) = below;
         let reference = Some(("upstream", upstreams, id_of(upstream)));
         let (found, offset) = call.dao().page(&call.tenant, targets, reference, &call.listing()).await?;
@@ -100,7 +86,7 @@ impl Path<'_> {
         // The newest come first, and one for each address.
         found.sort_by(|a, b| created(b).total_cmp(&created(a)).then_with(|| id_of(b).cmp(id_of(a))));
         let data = found.into_iter().map(Value::Object).collect();
-        Ok(page(data, offset, &format!("{}/upstreams/{}/targets{suffix}", call.prefix, self.upstream), ""))
+        Ok(page(data, offset, &format!("{}/upstreams/{name}/targets{suffix}", call.prefix), ""))
     }
 }
 
@@ -113,7 +99,7 @@ fn created(target: &Fields) -> f64 {
 
 async fn create(call: &Call<'_>, targets: &Kind, upstream: &Fields) -> Result<Response, Fault> {
     call.writes("create", targets)?;
-    let mut given = call.given(targets, None)?;
+    let mut given = call.given_besides(targets, None, &["upstream"])?;
     given.insert("upstream".to_owned(), reference(upstream));
     call.dao().insert(&call.tenant, targets, given).await.map(|fields| Response::created(Value::Object(fields)))
 }
@@ -149,7 +135,7 @@ async fn one(call: &Call<'_>, below: Below<'_>, name: &str, method: &str) -> Res
         // PUT changes an existing target, as PATCH does.
         _ => {
             call.writes("update", targets)?;
-            let given = call.given(targets, Some(&target))?;
+            let given = call.given_besides(targets, Some(&target), &[targets.primary_key])?;
             call.dao()
                 .update(&call.tenant, targets, selector, given)
                 .await

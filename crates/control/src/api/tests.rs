@@ -8,7 +8,7 @@ use cardinal_kong::Registry;
 use cardinal_store::MemoryStore;
 use serde_json::{Value, json};
 
-use super::{Admin, AdminSettings, Request};
+use super::{Admin, AdminSettings, Request, Response};
 use crate::{Dao, NoProxies};
 
 /// An API to send requests to.
@@ -43,6 +43,11 @@ impl World {
     }
 
     pub(super) fn send(&self, method: &str, target: &str, content_type: Option<&str>, body: &str) -> (u16, Value) {
+        let response = self.answer(method, target, content_type, body);
+        (response.status, response.body.unwrap_or(Value::Null))
+    }
+
+    pub(super) fn answer(&self, method: &str, target: &str, content_type: Option<&str>, body: &str) -> Response {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let request = Request {
             method: method.to_owned(),
@@ -58,8 +63,7 @@ impl World {
             body: Bytes::copy_from_slice(body.as_bytes()),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let response = runtime.block_on(self.admin.answer(&request));
-        (response.status, response.body.unwrap_or(Value::Null))
+        runtime.block_on(self.admin.answer(&request))
     }
 
     pub(super) fn get(&self, target: &str) -> (u16, Value) {

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cardinal_base::{Clock, Rng};
 use cardinal_kong::Registry;
-use cardinal_schema::Auto;
+use cardinal_kong::entities::Kind;
+use cardinal_schema::{Auto, Schema};
 use cardinal_store::{Author, Store};
 use serde_json::{Map, Value};
 
@@ -95,6 +96,21 @@ impl Dao {
         let number = |name: &str| fields.get(name).and_then(Value::as_f64);
         let ttl = number("ttl").filter(|ttl| *ttl > 0.0)?;
         Some(number("created_at")? + ttl - self.now())
+    }
+
+    /// The schema that an entity must follow. What Kong says of a plugin that is not enabled is followed by why it is not
+    /// there.
+    ///
+    /// # Errors
+    /// Its plugin or type does not exist.
+    pub(crate) fn schema_of<'d>(&'d self, kind: &'d Kind, entity: &Fields) -> Result<&'d Schema, Fault> {
+        self.registry.schema_of(kind, entity).map_err(|mut errors| {
+            let name = entity.get("name").and_then(Value::as_str).filter(|_| kind.name == "plugins");
+            if let Some(why) = name.and_then(|name| self.registry.why_no_plugin(name)) {
+                errors.map_texts(&|text| if text == "name" { text.to_owned() } else { format!("{text} ({why})") });
+            }
+            Fault::schema(&errors)
+        })
     }
 
     pub(super) fn random(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Writing: insert, upsert, update, delete.
 
 use cardinal_kong::entities::{Kind, WORKSPACES};
-use cardinal_schema::{Auto, Errors, Field, Kind as FieldKind, Options, Schema};
+use cardinal_schema::{Auto, Errors, Field, Kind as FieldKind, Options, Schema, TTL_MAX};
 use cardinal_store::{Batch, CommitError, Committed, Expect, Violation, Write};
 use serde_json::Value;
 
@@ -14,8 +14,6 @@ use crate::permissions::Action;
 
 /// How often a change is tried that others overtake. One of those that are made at the same time succeeds each time.
 const ATTEMPTS_MAX: usize = 1_000;
-/// The longest life of an entity, in seconds. Kong: `DAO_MAX_TTL`.
-const TTL_MAX: f64 = 100_000_000.0;
 
 /// What is written of an entity, and with it.
 pub(super) struct Change {
@@ -94,6 +92,11 @@ impl Dao {
             let expect = revision.map_or(Expect::Absent, expectation);
             match self.commit(tenant, kind, change, expect, at).await? {
                 Ok(fields) => return Ok(fields),
+                // Unless it was created meanwhile under this name, the id in the body is that of another entity.
+                Err(Overtaken::Created) if self.select_document(tenant, kind, selector).await?.is_none() => {
+                    let id = given.get(kind.primary_key).unwrap_or(&Value::Null);
+                    return Err(Fault::primary_key_taken((kind.primary_key, id)));
+                }
                 // Unless it was created meanwhile under this name, another entity has the value.
                 Err(Overtaken::Unique(fault))
                     if self.select_document(tenant, kind, selector).await?.is_none() || revision.is_some() =>
@@ -174,7 +177,7 @@ impl Dao {
 
     /// What a client has given, with defaults and references by id. It is valid by itself.
     async fn completed(&self, tenant: &Tenant, kind: &Kind, given: Fields) -> Result<Fields, Fault> {
-        let schema = self.registry.schema_of(kind, &given).map_err(|errors| Fault::schema(&errors))?;
+        let schema = self.schema_of(kind, &given)?;
         let has_id = is_given(&given, kind.primary_key);
         let mut given = given;
         stamp(schema, &mut given, self);
@@ -202,7 +205,7 @@ impl Dao {
         // The schema may depend on fields that stay.
         let mut whole = old.clone();
         whole.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let schema = self.registry.schema_of(kind, &whole).map_err(|errors| Fault::schema(&errors))?;
+        let schema = self.schema_of(kind, &whole)?;
         stamp(schema, &mut given, self);
         let given = {
             let options = Options { auto: None, no_defaults: true };
@@ -436,10 +439,12 @@ fn is_given(fields: &Fields, name: &str) -> bool {
     fields.get(name).is_some_and(|value| !value.is_null())
 }
 
-/// Sets the time of the change, and that of the creation where it is null: clients cannot choose the former.
+/// Sets the time of the change, which clients cannot choose. What is made by itself is also made in place of null, or stays.
 fn stamp(schema: &Schema, given: &mut Fields, auto: &dyn Auto) {
-    if given.get("created_at").is_some_and(Value::is_null) {
-        given.remove("created_at");
+    for made in schema.fields.iter().filter(|named| named.field.auto) {
+        if given.get(made.name).is_some_and(Value::is_null) {
+            given.shift_remove(made.name);
+        }
     }
     if let Some(field) = schema.field("updated_at") {
         given.insert("updated_at".to_owned(), time(field, auto.now()));

@@ -171,6 +171,12 @@ impl Registry {
         self.disabled.contains(&name)
     }
 
+    /// Why there is no plugin of this name, beyond what Kong says of one that is not enabled: the program does not have
+    /// it, or the name is misspelt. `None` for a plugin that only the settings leave out.
+    pub fn why_no_plugin(&self, name: &str) -> Option<String> {
+        (!self.has_disabled(name)).then(|| no_plugin(name, self.plugins.keys().copied()))
+    }
+
     /// The same for a router flavor: `expressions` adds fields to routes, `traditional` takes fewer SNIs.
     pub fn with_flavor(plugins: &[&'static PluginDef], flavor: RouterFlavor) -> Self {
         let routes = routes::RouteSchemas::new(flavor);
@@ -258,6 +264,11 @@ impl Registry {
     /// A type of vaults by name: the schema of its entities.
     pub fn vault(&self, name: &str) -> Option<&Schema> {
         self.vaults.get(name)
+    }
+
+    /// The types of vaults, with the schemas of their entities.
+    pub fn vaults(&self) -> impl Iterator<Item = (&'static str, &Schema)> {
+        self.vaults.iter().map(|(name, schema)| (*name, schema))
     }
 
     /// The kinds whose entities may be nested in an entity of the kind `parent`, with the field that references it.

@@ -42,7 +42,7 @@ pub fn protocols_http() -> Field {
 
 /// A host name or address without port.
 pub fn host() -> Field {
-    string().validate_str(net::check_host).describe("A host name or an IP address.")
+    string().shape(r"^[A-Za-z0-9._:\[\]-]+$").validate_str(net::check_host).describe("A host name or an IP address.")
 }
 
 /// A host name or address, perhaps with a port.
@@ -108,7 +108,7 @@ pub fn route_host() -> Field {
 
 /// The name of a header.
 pub fn header_name() -> Field {
-    string().validate_str(check_header_name)
+    string().shape("^[A-Za-z0-9_-]+$").validate_str(check_header_name)
 }
 
 /// The name of a cookie: a token of RFC 2616.
@@ -149,7 +149,7 @@ pub fn auto_timestamp_ms() -> Field {
 
 /// A unique name of letters, digits, `.`, `-`, `_`, `~`.
 pub fn name() -> Field {
-    string().unique().validate_str(|text| {
+    string().unique().shape("^[A-Za-z0-9._~-]*$").validate_str(|text| {
         let ok = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-~".contains(&b));
         let message = "it must only contain alphanumeric and '., -, _, ~' characters";
         if ok { Ok(()) } else { Err(format!("invalid value '{text}': {message}")) }
@@ -158,17 +158,23 @@ pub fn name() -> Field {
 
 /// A unique name of letters, digits, `.`, `-`, `_`, `~`, and any letters beyond ASCII.
 pub fn utf8_name() -> Field {
-    string().unique().validate_str(|text| {
+    string().unique().shape(r"^[^\u0000-,/:-@\[-^`{-}\u007f]*$").validate_str(|text| {
         let ok = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-~".contains(&b) || b >= 128);
         let message = "the only accepted ascii characters are alphanumerics or ., -, _, and ~";
         if ok { Ok(()) } else { Err(format!("invalid value '{text}': {message}")) }
     })
 }
 
+/// Bytes of a tag. Stores keep no longer ones.
+const TAG_BYTES_MAX: usize = 1_024;
+
 /// A tag.
 pub fn tag() -> Field {
-    string().required().validate_str(|text| {
+    string().required().shape(r"^[^\u0000-\u001f,/\u007f]*$").validate_str(|text| {
         let ok = text.bytes().all(|b| matches!(b, b' '..=b'+' | b'-' | b'.' | b'0'..=b'~' | 128..));
+        if text.len() > TAG_BYTES_MAX {
+            return Err(format!("a tag must not have more than {TAG_BYTES_MAX} bytes"));
+        }
         let message = "expected printable ascii (except `,` and `/`) or valid utf-8 sequences";
         if ok { Ok(()) } else { Err(format!("invalid tag '{text}': {message}")) }
     })
