@@ -1,6 +1,8 @@
 //! A PostgreSQL server of Debian's package, with its own data on a free port.
 
 use std::fs::File;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -10,13 +12,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use cardinal_test_tools::{Need, missing, tools};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{TempDir, free_port, until_some_blocking};
+use crate::{Machine, Network, TempDir, free_port, until_some_blocking};
 
 /// The server. It ends when this is dropped.
 #[derive(Debug)]
 pub struct PostgresServer {
     folder: TempDir,
     binaries: PathBuf,
+    machine: Option<Machine>,
     port: u16,
     child: Option<Child>,
     databases: AtomicU32,
@@ -25,13 +28,23 @@ pub struct PostgresServer {
 impl PostgresServer {
     /// Starts a server; `None` after a report if it is not installed. The crate under test is for the report.
     pub fn start(package: &str) -> Option<Self> {
+        Self::start_at(package, None)
+    }
+
+    /// Starts a server on a machine of its own. Needs root.
+    pub fn start_on(package: &str, machine: Machine) -> Option<Self> {
+        Self::start_at(package, Some(machine))
+    }
+
+    fn start_at(package: &str, machine: Option<Machine>) -> Option<Self> {
         let [_] = tools!("postgresql")?;
         let Some(binaries) = binaries() else {
             missing(package, Need::Required, "the server is not in /usr/lib/postgresql");
             return None;
         };
         let folder = TempDir::new("postgres");
-        let mut server = Self { folder, binaries, port: free_port(), child: None, databases: AtomicU32::new(0) };
+        let (port, databases) = (free_port(), AtomicU32::new(0));
+        let mut server = Self { folder, binaries, machine, port, child: None, databases };
         if let Some((user, group)) = other_user() {
             chown(server.folder.path(), Some(user), Some(group)).unwrap();
         }
@@ -39,6 +52,10 @@ impl PostgresServer {
         command.args(["--no-sync", "--auth=trust", "--username=cardinal", "--encoding=UTF8", "--locale=C.UTF-8"]);
         let output = command.arg("--pgdata").arg(server.data()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        if server.machine.is_some() {
+            let clients = File::options().append(true).open(server.data().join("pg_hba.conf"));
+            writeln!(clients.unwrap(), "host all all {} trust", Network::RANGE).unwrap();
+        }
         server.run();
         Some(server)
     }
@@ -48,12 +65,35 @@ impl PostgresServer {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.binaries.join(program));
+        let program = self.binaries.join(program);
+        let mut command = match (&self.machine, other_user()) {
+            (None, None) => Command::new(program),
+            (None, Some((user, group))) => {
+                let mut command = Command::new(program);
+                command.uid(user).gid(group);
+                command
+            }
+            (Some(machine), other) => {
+                let mut command = machine.enter();
+                if let Some((user, group)) = other {
+                    command.args([format!("--setuid={user}"), format!("--setgid={group}")]);
+                }
+                command.arg("--").arg(program);
+                command
+            }
+        };
         command.current_dir(self.folder.path()).stdin(Stdio::null());
-        if let Some((user, group)) = other_user() {
-            command.uid(user).gid(group);
-        }
         command
+    }
+
+    /// The machine it runs on, if it has one of its own.
+    pub fn machine(&self) -> Option<&Machine> {
+        self.machine.as_ref()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> IpAddr {
+        self.machine.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), Machine::address)
     }
 
     /// Starts the process, after [`Self::stop`] as well.
@@ -61,7 +101,7 @@ impl PostgresServer {
         let mut command = self.command("postgres");
         let (data, sockets) = (self.data(), self.folder.path());
         let settings = [
-            "listen_addresses=127.0.0.1".to_owned(),
+            format!("listen_addresses={}", self.address()),
             format!("port={}", self.port),
             format!("unix_socket_directories={}", sockets.display()),
             "fsync=off".to_owned(),
@@ -101,7 +141,7 @@ impl PostgresServer {
 
     /// The URL of a database.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://cardinal@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+        format!("postgres://cardinal@{}:{}/{database}?sslmode=disable", self.address(), self.port)
     }
 
     /// The port.

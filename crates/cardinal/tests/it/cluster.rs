@@ -1,12 +1,14 @@
 //! Control planes and data planes as processes.
 
 use std::fs::Permissions;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cardinal_testkit::{EchoServer, H1Client, PostgresServer, TempDir, free_port, until_some};
+use cardinal_testkit::{EchoServer, H1Client, Machine, PostgresServer, TempDir, free_port, until_some};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -14,33 +16,70 @@ use tokio::task::JoinSet;
 use crate::history::text;
 use crate::process::{Process, cardinal, output, stdout};
 
+/// What is started, and on which machine.
+pub(crate) struct Place<'a> {
+    /// On this one otherwise.
+    pub(crate) machine: Option<&'a Machine>,
+    /// Another version of the binary.
+    pub(crate) other: Option<&'a Path>,
+}
+
+impl Place<'_> {
+    fn here() -> Self {
+        Self { machine: None, other: None }
+    }
+
+    fn program(&self) -> Command {
+        self.other.map_or_else(cardinal, |path| {
+            let mut command = Command::new(path);
+            command.env_clear().env("KONG_ADMIN_LISTEN", "off");
+            command
+        })
+    }
+
+    fn address(&self) -> IpAddr {
+        self.machine.map_or(Ipv4Addr::LOCALHOST.into(), Machine::address)
+    }
+
+    fn enter(&self, command: Command) -> Command {
+        match self.machine {
+            Some(machine) => machine.on(&command),
+            None => command,
+        }
+    }
+}
+
 /// A control plane, and where it listens.
-struct Control {
-    process: Process,
+pub(crate) struct Control {
+    pub(crate) process: Process,
     admin: SocketAddr,
     status: SocketAddr,
-    cluster: SocketAddr,
+    pub(crate) cluster: SocketAddr,
 }
 
 impl Control {
     fn start(data: &TempDir, cluster: &str, more: &[&str]) -> Self {
-        let mut command = cardinal();
+        Self::start_on(&Place::here(), data, cluster, more)
+    }
+
+    pub(crate) fn start_on(place: &Place<'_>, data: &TempDir, cluster: &str, more: &[&str]) -> Self {
+        let (mut command, host) = (place.program(), place.address());
         command.args(["run", "--role", "control-plane", "--data-dir"]).arg(data.path());
-        command.args(["--set", "status_listen=127.0.0.1:0", "--set", "admin_listen=127.0.0.1:0"]);
+        command.args(["--set", &format!("status_listen={host}:0"), "--set", &format!("admin_listen={host}:0")]);
         command.args(["--set", &format!("cluster_listen={cluster}")]).args(more);
-        let mut process = Process::start(command);
+        let mut process = Process::start(place.enter(command));
         let mut lines = [(); 3].map(|()| process.wait_for("listening on "));
         lines.sort_by_key(|line| ["(admin", "(status", "(data planes"].map(|kind| !line.contains(kind)));
         let [admin, status, cluster] = lines.map(|line| line.split_whitespace().nth(2).unwrap().parse().unwrap());
         Self { process, admin, status, cluster }
     }
 
-    async fn send(&self, method: &str, target: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn send(&self, method: &str, target: &str, body: Value) -> (u16, Value) {
         send(self.admin, method, target, body).await
     }
 
     /// A service and a route that leads to it.
-    async fn add_route(&self, name: &str, url: &str) {
+    pub(crate) async fn add_route(&self, name: &str, url: &str) {
         assert_eq!(self.send("PUT", &format!("/services/{name}"), json!({"url": url})).await.0, 200);
         let route = json!({"paths": [format!("/{name}")], "service": {"name": name}});
         assert_eq!(self.send("PUT", &format!("/routes/{name}"), route).await.0, 200);
@@ -55,7 +94,7 @@ impl Control {
         until_some("data planes", look).await.unwrap()
     }
 
-    fn stop(mut self) -> SocketAddr {
+    pub(crate) fn stop(mut self) -> SocketAddr {
         self.process.signal(Signal::TERM);
         assert_eq!(self.process.ends().code(), Some(0));
         self.cluster
@@ -71,19 +110,24 @@ async fn send(to: SocketAddr, method: &str, target: &str, body: Value) -> (u16, 
 }
 
 /// A data plane, and where it listens.
-struct Data {
-    process: Process,
-    proxy: SocketAddr,
+pub(crate) struct Data {
+    pub(crate) process: Process,
+    pub(crate) proxy: SocketAddr,
     status: SocketAddr,
 }
 
 impl Data {
     fn start(data: &TempDir, control_planes: &str, more: &[&str]) -> Self {
-        let mut command = cardinal();
+        Self::start_on(&Place::here(), data, control_planes, more)
+    }
+
+    pub(crate) fn start_on(place: &Place<'_>, data: &TempDir, control_planes: &str, more: &[&str]) -> Self {
+        let (mut command, host) = (place.program(), place.address());
         command.args(["run", "--role", "data-plane", "--workers", "1", "--access-log", "off", "--data-dir"]);
-        command.arg(data.path()).env("KONG_PROXY_LISTEN", "127.0.0.1:0").env("KONG_STATUS_LISTEN", "127.0.0.1:0");
+        command.arg(data.path());
+        command.env("KONG_PROXY_LISTEN", format!("{host}:0")).env("KONG_STATUS_LISTEN", format!("{host}:0"));
         command.args(["--set", &format!("cluster_control_plane={control_planes}")]).args(more);
-        let mut process = Process::start(command);
+        let mut process = Process::start(place.enter(command));
         let (proxy, status) = process.addresses();
         Self { process, proxy, status }
     }
@@ -93,7 +137,7 @@ impl Data {
         client.get(path, "api.test", &[]).await.unwrap().status
     }
 
-    async fn serves(&self, path: &str, status: u16) {
+    pub(crate) async fn serves(&self, path: &str, status: u16) {
         let look = async || (self.get(path).await == status).then_some(());
         until_some(&format!("{path} is answered with {status}"), look).await.unwrap();
     }
@@ -256,13 +300,13 @@ async fn a_rollback_keeps_the_authority() {
 }
 
 /// Requests to data planes, one after the other, until the test ends.
-struct Load {
+pub(crate) struct Load {
     tasks: JoinSet<(usize, Vec<String>)>,
     stop: Arc<AtomicBool>,
 }
 
 impl Load {
-    fn start(proxies: &[SocketAddr]) -> Self {
+    pub(crate) fn start(proxies: &[SocketAddr]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for &proxy in proxies {
@@ -285,7 +329,7 @@ impl Load {
     }
 
     /// How many there were; none may have failed.
-    async fn end(self) -> usize {
+    pub(crate) async fn end(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         let mut count = 0;
         for (requests, failed) in self.tasks.join_all().await {

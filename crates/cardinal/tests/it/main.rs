@@ -12,6 +12,7 @@ mod handover;
 mod history;
 mod last_good;
 mod logs;
+mod machines;
 mod manual;
 mod observability;
 mod plugins;
