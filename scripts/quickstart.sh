@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the quick start: the gateway with a copy of examples/quickstart/kong.yaml, and the echo upstream it proxies to.
 # `make run` calls it after building. Ctrl-C ends both. The gateway listens on loopback; with QUICKSTART_ADDRESS=0.0.0.0 other
-# machines reach it, too: the example's API key is public.
+# machines reach it, too: the example's API key is public. The Admin API stays on loopback.
 set -euo pipefail
 
 cardinal=${1:-}
@@ -28,7 +28,7 @@ trap stop EXIT
 trap 'stop; exit 0' INT TERM
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-for port in 8000 8443 8007 9080; do
+for port in 8000 8443 8001 8007 9080; do
   if listens "$port"; then
     echo "port $port is taken by another program: end that first (ss -ltnp shows which)" >&2
     exit 1
@@ -43,7 +43,7 @@ cp examples/quickstart/kong.yaml "$config"
 setsid "$cardinal" echo --listen 127.0.0.1:9080 &
 pids+=($!)
 address=${QUICKSTART_ADDRESS:-127.0.0.1}
-setsid "$cardinal" run --config "$config" --set "proxy_listen=$address:8000, $address:8443 ssl http2" &
+setsid "$cardinal" run --config "$config" --writable --set "proxy_listen=$address:8000, $address:8443 ssl http2" &
 pids+=($!)
 
 alive() { kill -0 "${pids[0]}" 2>/dev/null && kill -0 "${pids[1]}" 2>/dev/null; }
@@ -55,7 +55,8 @@ done
 if alive; then cat <<'TEXT'
 
   The gateway listens on http://127.0.0.1:8000 and https://127.0.0.1:8443; its state is on http://127.0.0.1:8007/status.
-  It serves quickstart.yaml, a copy of examples/quickstart/kong.yaml. Try, in another terminal:
+  It serves quickstart.yaml, a copy of examples/quickstart/kong.yaml, which the Admin API on http://127.0.0.1:8001 edits. Try, in
+  another terminal:
 
     curl -i http://127.0.0.1:8000/hello
     curl -i http://127.0.0.1:8000/private                        401: it wants a key

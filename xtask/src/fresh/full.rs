@@ -14,11 +14,16 @@ use super::room::{Network, Room};
 use super::{Times, copy_tree, stopwatch, succeed};
 
 /// The ports of the quick start.
-const PORTS: [u16; 4] = [8000, 8443, 8007, 9080];
+const PORTS: [u16; 5] = [8000, 8443, 8001, 8007, 9080];
 
 /// Requests of the README's tour and their expected statuses.
-const REQUESTS: [(u16, &str, &str); 4] =
-    [(8000, "/hello", "200"), (8000, "/private", "401"), (8007, "/status", "200"), (9080, "/", "200")];
+const REQUESTS: [(u16, &str, &str); 5] = [
+    (8000, "/hello", "200"),
+    (8000, "/private", "401"),
+    (8001, "/services/echo", "200"),
+    (8007, "/status", "200"),
+    (9080, "/", "200"),
+];
 
 /// Time limit for `make run` to build and start.
 const START_MAX: Duration = Duration::from_secs(60 * 60);

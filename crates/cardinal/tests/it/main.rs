@@ -8,6 +8,7 @@ mod dbless;
 mod descriptors;
 mod explain;
 mod failures;
+mod guides;
 mod handover;
 mod history;
 mod last_good;
