@@ -20,6 +20,14 @@ const PRELUDE: &str = r#"
 set -u
 PATH=$BIN:$PATH
 nodes=0
+retry() {
+  for _ in {1..150}; do
+    "$@" && return
+    sleep 0.1
+  done
+  return 1
+}
+serves() { curl -i "http://127.0.0.1:8000$1" | grep '200 OK'; }
 cardinal() {
   case "$*" in
     *--data-dir* | 'cluster cert'*) ;;
@@ -40,7 +48,7 @@ cardinal() {
   command cardinal "$@" --workers 1 --access-log off --set "status_listen=$status" > "$LOGS/$nodes.log" 2>&1 &
   node=$!
   echo "$node" >> "$LOGS/pids"
-  until grep -q 'listening on' "$LOGS/$nodes.log"; do kill -0 "$node" || return; sleep 0.1; done
+  retry grep -q 'listening on' "$LOGS/$nodes.log" || cat "$LOGS/$nodes.log" >&2
 }
 curl() {
   local code
@@ -159,7 +167,7 @@ fn the_guide_to_databases() {
         file: "docs/database.md",
         before: "command cardinal echo --listen 127.0.0.1:9080 &",
         blocks: &[Some(&[]), Some(&["\"name\":\"orders\"", "\"paths\":[\"/orders\"]"]), None],
-        after: ("until curl -i http://127.0.0.1:8000/orders | grep '200 OK'; do sleep 0.1; done", &["HTTP/1.1 200 OK"]),
+        after: ("retry serves /orders", &["HTTP/1.1 200 OK"]),
         ..Guide::default()
     };
     guide.follow("guides::the_guide_to_databases");
@@ -205,7 +213,7 @@ fn the_guide_to_hybrid_installations() {
 command cardinal echo --listen 127.0.0.1:9080 &
 curl -X PUT http://127.0.0.1:8001/services/orders -d url=http://127.0.0.1:9080
 curl -X PUT http://127.0.0.1:8001/routes/orders -d 'paths[]=/orders' -d service.name=orders
-until curl -i http://127.0.0.1:8000/orders | grep '200 OK'; do sleep 0.1; done
+retry serves /orders
 cat /etc/cardinal/kong.conf
 "#,
             &["HTTP/1.1 200 OK", "cluster_cert"],
@@ -323,6 +331,6 @@ fn the_tour_of_the_readme() {
         }
         rest = more;
     }
-    quick_start.signal(Signal::INT);
+    quick_start.signal(Signal::TERM);
     assert_eq!(quick_start.ends().code(), Some(0));
 }

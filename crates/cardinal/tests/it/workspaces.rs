@@ -122,23 +122,23 @@ async fn upstreams_of_one_name_are_different_ones() {
     let node = Node::start(&data, &[]);
     create(&node, &["a"]).await;
     for (workspace, echo) in [("default", &first), ("a", &second)] {
-        made(&node, &format!("/{workspace}/upstreams"), json!({"name": "up"})).await;
+        made(&node, &format!("/{workspace}/upstreams"), json!({"name": "localhost"})).await;
         let target = json!({"target": echo.address().to_string()});
-        made(&node, &format!("/{workspace}/upstreams/up/targets"), target).await;
-        route(&node, workspace, "http://up").await;
+        made(&node, &format!("/{workspace}/upstreams/localhost/targets"), target).await;
+        route(&node, workspace, "http://localhost:1").await;
     }
     node.serves("/a", "", 200).await;
     assert_eq!(seen(&node, "/default", "").await["server"], "first");
     assert_eq!(seen(&node, "/a", "").await["server"], "second");
     let health = async |workspace: &str| {
-        let target = format!("/{workspace}/upstreams/up/health");
+        let target = format!("/{workspace}/upstreams/localhost/health");
         node.send("GET", &target, Value::Null).await.1["data"][0].clone()
     };
     assert_eq!(health("a").await["data"]["port"], second.address().port());
     assert_eq!(health("default").await["data"]["port"], first.address().port());
-    // Without the upstream the name is that of a host.
-    assert_eq!(node.send("DELETE", "/upstreams/up", Value::Null).await.0, 204);
-    node.serves("/default", "", 503).await;
+    // Without the upstream the name is that of a host, where nobody listens.
+    assert_eq!(node.send("DELETE", "/upstreams/localhost", Value::Null).await.0, 204);
+    node.serves("/default", "", 502).await;
     assert_eq!(seen(&node, "/a", "").await["server"], "second");
     node.stop().await;
 }
