@@ -84,7 +84,7 @@ fn run(context: &Context<'_>, product: &Product) -> Result<Report> {
     let mut command = Command::new(tool);
     let description = format!("http://127.0.0.1:{admin}/cardinal/v1/openapi.json");
     command.args(["run", &description, "--checks", CHECKS]).env("DESCRIPTION", &description);
-    command.args(["--phases", "coverage,fuzzing,stateful", "--max-examples", "20", "--seed", "1", "--workers", "2"]);
+    command.args(["--phases", "coverage,fuzzing,stateful", "--max-examples", "20", "--seed", "1", "--workers", "1"]);
     command.args(["--continue-on-failure", "--no-color", "--report", "json", "--report-json-path"]).arg(&report);
     command.current_dir(&beside.folder).env("SCHEMATHESIS_HOOKS", "hooks").env("PYTHONPATH", &beside.folder);
     let output = command.output().context("cannot run schemathesis")?;

@@ -2,12 +2,14 @@
 
 use cardinal_kong::Registry;
 use cardinal_kong::entities::Kind;
-use cardinal_schema::{Errors, Kind as FieldKind, record};
+use cardinal_schema::{Errors, Kind as FieldKind, Schema, record};
 use serde_json::Value;
 
 use super::form;
 use super::message::Request;
+use crate::dao::document::unique_keys;
 use crate::dao::{Fault, Fields};
+use crate::rbac;
 
 /// Levels of JSON are limited by the parser.
 const JSON: &str = "application/json";
@@ -72,21 +74,37 @@ pub(super) fn read(request: &Request) -> Result<Body, Fault> {
 ///
 /// # Errors
 /// A value could not be one of its field.
-pub(super) fn check_replaced(kind: &Kind, given: &Fields, names: &[&str]) -> Result<(), Fault> {
+pub(super) fn check_replaced(registry: &Registry, kind: &Kind, given: &Fields, names: &[&str]) -> Result<(), Fault> {
     let mut errors = Errors::default();
     for named in kind.schema.fields.iter().filter(|named| names.contains(&named.name)) {
         let Some(value) = given.get(named.name).filter(|value| !value.is_null()) else { continue };
         let wrong = match named.field.kind {
-            // A reference may be by a name that nobody looks up.
-            FieldKind::Foreign(_) => (!value.is_object()).then(|| Errors::field(named.name, "expected a record")),
-            _ => {
-                let fields = Value::Object([(named.name.to_owned(), value.clone())].into_iter().collect());
-                record([named.clone()]).validate_partial(&fields).err()
-            }
+            FieldKind::Foreign(target) => wrong_reference(registry.kind(target).or_else(|| rbac::kind(target)), value)
+                .map(|why| Errors::field(named.name, why)),
+            _ => one_field(&record([named.clone()]), named.name, value).err(),
         };
         errors.merge(wrong.unwrap_or_default());
     }
     errors.into_result().map_err(|errors| Fault::schema(&errors))
+}
+
+/// Why a value cannot be a reference to an entity of a kind, by its id or another unique field. Nobody looks it up.
+fn wrong_reference(target: Option<&Kind>, value: &Value) -> Option<&'static str> {
+    let (Value::Object(fields), Some(target)) = (value, target) else { return Some("expected a record") };
+    let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
+    let is_valid = |name: &str, value: &Value| one_field(&target.schema, name, value).is_ok();
+    if let Some(id) = given(target.primary_key) {
+        return (!is_valid(target.primary_key, id)).then_some("expected a valid id");
+    }
+    let keys = unique_keys(target, &target.schema);
+    let mut keys = keys.iter().filter_map(|key| key.first().filter(|_| key.len() == 1));
+    let is_named = keys.any(|key| given(key).is_some_and(|value| is_valid(key, value)));
+    (!is_named).then_some("expected an id or a unique name")
+}
+
+/// Checks one field by a schema.
+fn one_field(schema: &Schema, name: &str, value: &Value) -> Result<(), Errors> {
+    schema.validate_partial(&Value::Object([(name.to_owned(), value.clone())].into_iter().collect()))
 }
 
 /// The fields of an entity in a body. `name` is the name of its plugin or vault if the body has none.

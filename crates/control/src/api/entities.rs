@@ -97,7 +97,7 @@ impl Call<'_> {
     /// The same where the path sets some of its fields.
     pub(super) fn given_besides(&self, kind: &Kind, old: Option<&Fields>, set: &[&str]) -> Result<Fields, Fault> {
         let given = self.given(kind, old)?;
-        body::check_replaced(kind, &given, set)?;
+        body::check_replaced(self.dao().registry(), kind, &given, set)?;
         Ok(given)
     }
 

@@ -206,6 +206,7 @@ async fn found(call: &Call<'_>, kind: &Kind, name: &str) -> Result<Fields, Fault
 async fn sealed(call: &Call<'_>, old: Option<&Fields>) -> Result<Fields, Fault> {
     let mut given = call.given(&kinds().users, old)?;
     // What clients have read before.
+    body::check_replaced(call.dao().registry(), &kinds().users, &given, &["user_token_ident"])?;
     given.shift_remove("user_token_ident");
     match given.get("user_token") {
         Some(Value::String(token)) => {
@@ -358,6 +359,7 @@ async fn create_rule(call: &Call<'_>, role: &str, of: Of) -> Result<Response, Fa
     let role = found(call, &kinds().roles, role).await?;
     let kind = of.kind();
     let mut given = given_rule(call, kind, None)?;
+    body::check_replaced(call.dao().registry(), kind, &given, &["role"])?;
     given.insert("role".to_owned(), reference(&role));
     match of {
         Of::Endpoints => {
@@ -404,7 +406,9 @@ async fn one_rule(call: &Call<'_>, of: Of, rule: Option<&Document>, method: &str
         "PATCH" => {
             let mut given = given_rule(call, kind, rule.value.as_object())?;
             // What the rule is about stays.
-            for name in ["role", "workspace", "endpoint", "entity_id", "entity_type", "created_at"] {
+            let kept = ["role", "workspace", "endpoint", "entity_id", "entity_type", "created_at"];
+            body::check_replaced(call.dao().registry(), kind, &given, &kept)?;
+            for name in kept {
                 given.shift_remove(name);
             }
             call.dao().update(&call.tenant, kind, id, given).await?

@@ -5,10 +5,14 @@ use serde_json::{Map, Value, json};
 use super::values::set;
 
 /// The errors that an operation may answer with, and what they mean.
-const ERRORS: [(u16, &str); 12] = [
+const ERRORS: [(u16, &str); 13] = [
     (304, "This is what is served already."),
     (400, "The request is wrong. With a `code`, `fields` or `options` say what is wrong with what."),
-    (403, "The request was sent by a web page of a foreign origin, or names a foreign host."),
+    (401, "The API has users, and the request has no token or session that is one's."),
+    (
+        403,
+        "The request was sent by a web page of a foreign origin, or names a foreign host, or the user may not do this.",
+    ),
     (404, "There is no such entity or path."),
     (405, "The path does not take this method, or nothing can be written because the entities come from files."),
     (408, "The body did not arrive in time."),

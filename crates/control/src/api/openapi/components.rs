@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::values::set as set_at;
 use crate::dao::document::unique_keys;
+use crate::rbac::{hide, kinds};
 
 /// A reference to a schema among the components.
 pub(super) fn reference(name: &str) -> Value {
@@ -34,14 +35,45 @@ pub(super) fn all(registry: &Registry) -> Map<String, Value> {
         out.insert(format!("{name}.page"), page(reference(name)));
         for view in [View::Shown, View::New, View::Change] {
             let of = of_schema(schema, view);
-            out.insert(name_of(name, view), if view == View::New { without(of, &set_by_path(kind)) } else { of });
+            let of = if view == View::New { with_null(without(of, &set_by_path(kind)), kind) } else { of };
+            out.insert(name_of(name, view), of);
         }
     }
     let plugins = registry.plugins().map(|plugin| (plugin.def.name, &plugin.schema));
     add_variants(&mut out, registry.kind("plugins"), &plugins.collect::<Vec<_>>());
     add_variants(&mut out, registry.kind("vaults"), &registry.vaults().collect::<Vec<_>>());
     add_details(&mut out);
+    add_users(&mut out);
     out
+}
+
+/// Users, roles and their rules.
+fn add_users(out: &mut Map<String, Value>) {
+    let kinds = kinds();
+    out.insert(format!("{}.id", kinds.roles.name), by_id(kinds.roles.name));
+    out.insert(format!("{}.reference", kinds.roles.name), by_key(&kinds.roles));
+    for kind in [&kinds.users, &kinds.roles, &kinds.endpoints, &kinds.entities] {
+        out.insert(format!("{}.page", kind.name), page(reference(kind.name)));
+        for view in [View::Shown, View::New, View::Change] {
+            let mut of = of_schema(&kind.schema, view);
+            if let (View::Shown, Some(Value::Object(fields))) = (view, of.get_mut("properties")) {
+                hide(kind, fields);
+            }
+            if view != View::Shown && of.pointer("/properties/actions").is_some() {
+                let about = "Actions in a list or separated by commas; `*` for all.";
+                let text = json!({ "type": "string" });
+                let any = json!({ "anyOf": [text, { "type": "array", "items": text }], "description": about });
+                set_at(&mut of, &["properties", "actions"], any);
+            }
+            // What is not shown, what the path says, and what has a value of its own without being given.
+            let hidden =
+                ["user_token", "id"].iter().filter(|name| of.pointer(&format!("/properties/{name}")).is_none());
+            let set = ["role", "workspace", "entity_type"].iter().filter(|_| view == View::New);
+            let absent: Vec<&str> = hidden.chain(set).copied().collect();
+            let of = without(of, &absent);
+            out.insert(name_of(kind.name, view), if view == View::New { with_null(of, kind) } else { of });
+        }
+    }
 }
 
 /// The schema of an entity in one view.
@@ -59,6 +91,17 @@ fn set_by_path(kind: &Kind) -> Vec<&'static str> {
 fn without(mut schema: Value, fields: &[&str]) -> Value {
     if let Some(Value::Array(required)) = schema.get_mut("required") {
         required.retain(|name| !fields.iter().any(|field| name == field));
+    }
+    schema
+}
+
+/// A schema with null for the field that names the entity: with `PUT` the path has the name.
+fn with_null(mut schema: Value, kind: &Kind) -> Value {
+    let pointer = kind.key.map(|key| format!("/properties/{}/type", key.field));
+    if let Some(kind) = pointer.and_then(|pointer| schema.pointer_mut(&pointer))
+        && let Value::String(name) = kind
+    {
+        *kind = json!([*name, "null"]);
     }
     schema
 }
@@ -226,6 +269,7 @@ fn generation() -> Value {
         "type": "object",
         "properties": {
             "revision": { "type": "integer", "minimum": 0 },
+            "hash": { "type": ["string", "null"], "description": "Of the change log up to this revision." },
             "at": { "type": ["string", "null"] },
             "author": { "type": "object" },
             "changes": { "type": "integer" },

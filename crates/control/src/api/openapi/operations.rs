@@ -112,6 +112,11 @@ impl Operation {
         if let (Body::Fields(schema), Some((kind, set))) = (&mut out.body, set_by_path(endpoint, method, registry)) {
             *schema = components::body(kind, &set);
         }
+        if let Endpoint::Collection(kind) | Endpoint::Children(Below { kind, .. }) = endpoint
+            && registry.kind(kind).is_some_and(|kind| kind.schema.field("tags").is_none())
+        {
+            out.arguments.retain(|argument| argument["name"] != "tags");
+        }
         if method != "GET" && !matches!(endpoint, Endpoint::Schemas(_) | Endpoint::Information(_) | Endpoint::Debug(_))
         {
             out.errors.extend([405, 409]);
@@ -175,7 +180,7 @@ impl Operation {
             }
             out.insert(status.to_string(), answer);
         }
-        let mut errors = vec![400, 403, 408, 413, 500];
+        let mut errors = vec![400, 401, 403, 408, 413, 500];
         errors.extend(self.errors.iter());
         errors.extend(template.contains('{').then_some(404));
         if !matches!(self.body, Body::None) || self.answers.iter().any(|(status, _)| *status == 201) {
@@ -392,11 +397,11 @@ fn information(page_of: information::Page, method: &str) -> Operation {
 }
 
 fn log_level(path: debug::Path) -> Operation {
-    let about = "Seconds until the level is set back; 0 is for ever.";
+    let about = "Seconds until the level is set back, rounded up; 0 is for ever.";
     match path {
         debug::Path::Node => Operation::new("Show the log level", "debug").answers(200, reference("message")),
         debug::Path::Set => Operation::new("Set the log level", "debug")
-            .with([argument("timeout", about, json!({ "type": "integer", "minimum": 0, "default": 60 }))])
+            .with([argument("timeout", about, json!({ "type": "number", "exclusiveMinimum": -1, "default": 60 }))])
             .answers(200, reference("message")),
     }
 }
@@ -454,35 +459,72 @@ fn history(path: history::Path) -> Operation {
 
 /// Users, roles and rules.
 fn users(form: rbac::Form, method: &str) -> Operation {
-    let what = match form {
-        rbac::Form::Users | rbac::Form::User => "users of the API",
-        rbac::Form::UserRoles => "the roles of a user",
-        rbac::Form::UserPermissions | rbac::Form::RolePermissions => "permissions",
-        rbac::Form::Roles | rbac::Form::Role => "roles",
-        rbac::Form::Rules(_) | rbac::Form::Endpoint | rbac::Form::Entity => "rules of a role",
+    let kind = match form {
+        rbac::Form::Users | rbac::Form::User => "rbac_users",
+        rbac::Form::UserRoles => return user_roles(method),
+        rbac::Form::UserPermissions => return permissions("Show the permissions of a user"),
+        rbac::Form::RolePermissions => return permissions("Show the permissions of a role"),
+        rbac::Form::Roles | rbac::Form::Role => "rbac_roles",
+        rbac::Form::Rules(rbac::Of::Endpoints) | rbac::Form::Endpoint => "rbac_role_endpoints",
+        rbac::Form::Rules(rbac::Of::Entities) | rbac::Form::Entity => "rbac_role_entities",
     };
-    let object = json!({ "type": "object" });
-    let operation = |verb: &str| Operation::new(format!("{verb} {what}"), "rbac");
-    match method {
-        "GET" => operation("Show").answers(200, object).fails(&[404]),
-        "POST" => operation("Add").takes(Body::Fields(object.clone())).answers(201, object).fails(&[404]),
-        "DELETE" if form == rbac::Form::UserRoles => {
-            operation("Remove").takes(Body::Fields(object)).answers(204, None).fails(&[404])
+    match form {
+        rbac::Form::Users | rbac::Form::Roles | rbac::Form::Rules(_) if method == "POST" => {
+            Operation::new(format!("Create an entity of {kind}"), "rbac")
+                .takes(fields(kind, View::New))
+                .answers(201, reference(kind))
         }
-        "DELETE" => operation("Delete").answers(204, None),
-        _ => operation("Change").takes(Body::Fields(object.clone())).answers(200, object).fails(&[404]),
+        rbac::Form::Users | rbac::Form::Roles | rbac::Form::Rules(_) => {
+            let list = Operation::new(format!("List {kind}"), "rbac").with(listing());
+            list.answers(200, reference(&format!("{kind}.page")))
+        }
+        _ => entity(kind, "rbac", method),
     }
+}
+
+fn user_roles(method: &str) -> Operation {
+    let of_user =
+        || json!({ "roles": { "type": "array", "items": reference("rbac_roles") }, "user": reference("rbac_users") });
+    let operation = |summary: &str| Operation::new(summary, "rbac");
+    let names = json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+    let takes = Body::Fields(json!({ "type": "object", "properties": { "roles": names } }));
+    let by_query =
+        argument("roles", "Names of roles, separated by commas, if the body has none.", json!({ "type": "string" }));
+    match method {
+        "GET" => operation("Show the roles of a user").answers(200, object(of_user())),
+        "POST" => operation("Give roles to a user").with([by_query]).takes(takes).answers(201, object(of_user())),
+        _ => operation("Take roles from a user").with([by_query]).takes(takes).answers(204, None),
+    }
+}
+
+/// The actions that are permitted and denied, by workspace and endpoint, and by entity.
+fn permissions(summary: &str) -> Operation {
+    Operation::new(summary, "rbac").answers(200, object_of_permissions())
+}
+
+fn object_of_permissions() -> Value {
+    let actions = json!({ "type": "array", "items": { "type": "string" } });
+    let rules = json!({ "type": "object", "additionalProperties": object(json!({ "actions": actions, "negative": { "type": "boolean" } })) });
+    object(json!({ "endpoints": { "type": "object", "additionalProperties": rules }, "entities": rules }))
 }
 
 /// Sessions of browsers.
 fn session(page: login::Page, method: &str) -> Operation {
-    let object = json!({ "type": "object" });
+    let operation = |summary: &str| Operation::new(summary, "rbac");
+    let (text, number) = (json!({ "type": "string" }), json!({ "type": "integer" }));
     match (page, method) {
-        (login::Page::UserInfo, _) => Operation::new("Show the user of the request", "rbac").answers(200, object),
-        (login::Page::Auth, "DELETE") => Operation::new("End the session", "rbac").answers(204, None),
-        (login::Page::Auth, _) => {
-            Operation::new("Start a session for a token, or for a name with a token", "rbac").answers(200, object)
-        }
+        (login::Page::UserInfo, _) => operation("Show the user of the request").answers(
+            200,
+            object(json!({
+                "admin": { "type": "object" },
+                "groups": { "type": "array" },
+                "permissions": object_of_permissions(),
+                "session": { "type": ["object", "null"] },
+            })),
+        ),
+        (login::Page::Auth, "DELETE") => operation("End the session").answers(204, None),
+        (login::Page::Auth, _) => operation("Start a session for a token, or for a name with a token")
+            .answers(200, object(json!({ "user": { "type": "object" }, "csrf_token": text, "expires_at": number }))),
     }
 }
 
