@@ -8,8 +8,9 @@ use std::time::Duration;
 use cardinal_base::{Clock, SystemRng};
 use cardinal_ir::{Id, SecretKey};
 use cardinal_pki::{Ca, CaError, CaRequest, LeafRequest, TrustDomain};
-use cardinal_store::{Author, Batch, CommitError, Document, Expect, Key, NewDocument, Store, StoreError, Write};
+use cardinal_store::{Author, Batch, CommitError, Expect, Key, NewDocument, Store, StoreError, Write};
 use cardinal_stream::{JoinAuthority, JoinToken, NodeIdentity, StreamTls, StreamTlsError};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The kind of the document, of which there is one.
@@ -34,6 +35,19 @@ pub struct Cluster {
     ca: Ca,
     token_key: SecretKey,
     reference_key: String,
+    saved: SavedCluster,
+}
+
+/// What control planes share in a form that can be saved beside the store, for a start without it. It has private keys.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SavedCluster(Value);
+
+/// Without the keys.
+impl std::fmt::Debug for SavedCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SavedCluster").finish_non_exhaustive()
+    }
 }
 
 /// Why there is none.
@@ -64,7 +78,7 @@ impl Cluster {
     pub async fn open(store: &dyn Store, clock: &dyn Clock) -> Result<Self, ClusterError> {
         let key = Key::new(KIND, ID);
         if let Some(found) = store.get(key.clone()).await? {
-            return Self::read(&found);
+            return Self::read(found.value);
         }
         let author = Author { via: "cluster".into(), ..Author::default() };
         let write = Write::Put(Box::new(generate(clock)?), Expect::Absent);
@@ -74,18 +88,31 @@ impl Cluster {
             Err(error) => return Err(ClusterError::Commit(error.to_string())),
         }
         let found = store.get(key).await?;
-        Self::read(&found.ok_or(ClusterError::Damaged("it was deleted"))?)
+        Self::read(found.ok_or(ClusterError::Damaged("it was deleted"))?.value)
     }
 
-    fn read(document: &Document) -> Result<Self, ClusterError> {
-        let text =
-            |name: &'static str| document.value.get(name).and_then(Value::as_str).ok_or(ClusterError::Damaged(name));
+    /// What was saved of a store.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn of_saved(saved: SavedCluster) -> Result<Self, ClusterError> {
+        Self::read(saved.0)
+    }
+
+    /// In a form that can be saved.
+    pub fn saved(&self) -> SavedCluster {
+        self.saved.clone()
+    }
+
+    fn read(value: Value) -> Result<Self, ClusterError> {
+        let text = |name: &'static str| value.get(name).and_then(Value::as_str).ok_or(ClusterError::Damaged(name));
         let domain = text("trust_domain")?.parse().map_err(|_| ClusterError::Damaged("trust_domain"))?;
         Ok(Self {
             id: text("id")?.parse().map_err(|_| ClusterError::Damaged("id"))?,
             ca: Ca::from_pem(domain, text("certificates")?, text("key")?)?,
             token_key: SecretKey::of_text(text("token_key")?),
             reference_key: text("reference_key")?.to_owned(),
+            saved: SavedCluster(value.clone()),
         })
     }
 
@@ -175,6 +202,9 @@ mod tests {
         let joining = other.joining(Arc::clone(&clock));
         assert_eq!(token.verify(&joining.key, &*clock), Ok(()));
         one.control_plane(&*clock).unwrap().server(true).unwrap();
+        let saved = Cluster::of_saved(one.saved()).unwrap();
+        assert_eq!((saved.id(), saved.reference_key()), (one.id(), one.reference_key()));
+        assert_eq!(format!("{:?}", one.saved()), "SavedCluster { .. }");
         let another = MemoryStore::new(Arc::clone(&clock));
         assert_ne!(Cluster::open(&another, &*clock).await.unwrap().id(), one.id());
     }

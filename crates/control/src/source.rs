@@ -36,8 +36,10 @@ pub struct StoreSource {
     revisions: watch::Receiver<u64>,
     lowered: Lowered,
     members: Members,
-    /// The revision that `lowered` is at.
+    /// The revision that `lowered` is at, or that was served before.
     revision: u64,
+    /// What is served comes from before, and the store was not read yet.
+    unread: bool,
     served: Arc<Ir>,
     pending: Option<Arc<Ir>>,
     retry: Backoff,
@@ -48,6 +50,17 @@ pub struct StoreSource {
     left_out: Vec<Diagnostic>,
     /// This node, and what takes what operators say about targets on other ones.
     health: Option<(String, mpsc::Sender<TargetHealth>)>,
+}
+
+/// What a node served before, for a start without the store.
+#[derive(Clone, Debug)]
+pub struct LastServed {
+    /// The records.
+    pub ir: Arc<Ir>,
+    /// Their secrets.
+    pub secrets: Secrets,
+    /// The revision of the store that they were made of.
+    pub revision: u64,
 }
 
 /// What a [`StoreSource`] reports.
@@ -168,16 +181,38 @@ impl StoreSource {
         node: Arc<NodeSettings>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Update), StoreError> {
-        let mut revisions = store.watch();
+        let mut source = Self::unread(store, registry, (settings, node), clock);
+        source.read_all().await?;
+        let (generation, secrets) = (Arc::new(source.lowered.ir().clone()), source.lowered.secrets().clone());
+        let update = source.first(generation, secrets);
+        Ok((source, update))
+    }
+
+    /// Begins with what was served before, because the store cannot be read yet. It is read when its revision is known,
+    /// and again and again while that fails. The update is the first one, and is to be acknowledged.
+    pub fn resume(
+        store: Arc<dyn Store>,
+        registry: Arc<Registry>,
+        settings: (Arc<Settings>, Arc<NodeSettings>),
+        clock: Arc<dyn Clock>,
+        last: LastServed,
+    ) -> (Self, Update) {
+        let source = Self::unread(store, registry, settings, clock);
+        let mut source = Self { revision: last.revision, ..source };
+        let update = source.first(last.ir, last.secrets);
+        (source, update)
+    }
+
+    fn unread(
+        store: Arc<dyn Store>,
+        registry: Arc<Registry>,
+        (settings, node): (Arc<Settings>, Arc<NodeSettings>),
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (mut revisions, status) = (store.watch(), Arc::new(SourceStatus::new(store.watch())));
         revisions.mark_unchanged();
-        let status = Arc::new(SourceStatus::new(store.watch()));
-        let (revision, documents) = store.snapshot().await?;
-        let start = clock.tick();
-        let (lowered, members) = lower_all(documents, &registry, &settings);
-        status.lowering_times.observe(clock.tick().0.saturating_sub(start.0));
-        let generation = Arc::new(lowered.ir().clone());
-        let update = Update::first(Arc::clone(&generation), Arc::clone(&node)).with_secrets(lowered.secrets().clone());
-        let source = Self {
+        let (lowered, members) = lower_all(Vec::new(), &registry, &settings);
+        Self {
             store,
             registry,
             settings,
@@ -186,16 +221,41 @@ impl StoreSource {
             revisions,
             lowered,
             members,
-            revision,
+            revision: 0,
+            unread: true,
             served: Arc::default(),
-            pending: Some(generation),
+            pending: None,
             retry: Backoff::default(),
             status,
             config: None,
             left_out: Vec::new(),
             health: None,
+        }
+    }
+
+    fn first(&mut self, generation: Arc<Ir>, secrets: Secrets) -> Update {
+        self.pending = Some(Arc::clone(&generation));
+        Update::first(generation, Arc::clone(&self.node)).with_secrets(secrets)
+    }
+
+    /// Reads and lowers everything; gives the time that lowering took.
+    async fn read_all(&mut self) -> Result<u64, StoreError> {
+        let (revision, documents) = self.store.snapshot().await?;
+        let start = self.clock.tick();
+        (self.lowered, self.members) = lower_all(documents, &self.registry, &self.settings);
+        (self.revision, self.unread) = (revision, false);
+        Ok(self.clock.tick().0.saturating_sub(start.0))
+    }
+
+    /// The records that are served and their secrets, with the revision that they were made of; `None` while they come from
+    /// before.
+    pub fn last_served(&self) -> Option<LastServed> {
+        let last = || LastServed {
+            ir: Arc::clone(&self.served),
+            secrets: self.lowered.secrets().clone(),
+            revision: self.revision,
         };
-        Ok((source, update))
+        (!self.unread).then(last)
     }
 
     /// What operators say about targets on other nodes of the store than this one is sent there.
@@ -230,6 +290,12 @@ impl StoreSource {
             let wait = self.retry.wait_ms(self.clock.tick());
             match wait {
                 Some(ms) => self.clock.sleep(Duration::from_millis(ms)).await,
+                // A store that is not open yet has the revision 0, and tells when it is.
+                None if self.unread => {
+                    if *self.revisions.borrow_and_update() == 0 {
+                        self.revisions.changed().await.ok()?;
+                    }
+                }
                 None if *self.revisions.borrow_and_update() > self.revision => self.clock.sleep(COALESCING).await,
                 None => {
                     self.revisions.changed().await.ok()?;
@@ -247,8 +313,11 @@ impl StoreSource {
                     self.status.lock().unavailable = None;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the store cannot be read; the configuration stays as it is");
-                    self.status.lock().unavailable = Some(error.to_string());
+                    let why = Some(error.to_string());
+                    let before = std::mem::replace(&mut self.status.lock().unavailable, why.clone());
+                    if before != why {
+                        tracing::error!(%error, "the store cannot be read; the configuration stays as it is");
+                    }
                     self.retry.failed(self.clock.tick());
                 }
             }
@@ -258,17 +327,18 @@ impl StoreSource {
     /// Lowers what changed since the last time; `None` if nothing that is served did.
     async fn catch_up(&mut self) -> Result<Option<Update>, StoreError> {
         let (mut count, mut lowering) = (0, 0);
+        let was_unread = self.unread;
+        if was_unread {
+            (count, lowering) = (1, self.read_all().await?);
+        }
         loop {
             let changes = match self.store.changes(self.revision, CHANGES_MAX).await {
                 Ok(changes) => changes,
                 // The log does not reach back that far.
                 Err(StoreError::TooLarge(_)) => {
-                    let (revision, documents) = self.store.snapshot().await?;
-                    let start = self.clock.tick();
-                    count += revision.saturating_sub(self.revision);
-                    (self.lowered, self.members) = lower_all(documents, &self.registry, &self.settings);
-                    self.revision = revision;
-                    lowering += self.clock.tick().0.saturating_sub(start.0);
+                    let before = self.revision;
+                    lowering += self.read_all().await?;
+                    count += self.revision.saturating_sub(before);
                     break;
                 }
                 Err(error) => return Err(error),
@@ -288,7 +358,8 @@ impl StoreSource {
         self.status.changes.observe(count);
         let update = Update::between(&self.served, self.lowered.ir()).with_secrets(self.lowered.secrets().clone());
         // An entity that cannot be served changes no record, and is to be reported nevertheless.
-        if update.delta().is_empty() && self.lowered.diagnostics().eq(self.status.lock().lowering.iter()) {
+        let is_same = update.delta().is_empty() && self.lowered.diagnostics().eq(self.status.lock().lowering.iter());
+        if is_same && !was_unread {
             self.serves_revision();
             return Ok(None);
         }

@@ -389,6 +389,14 @@ async fn two_control_planes_on_one_database_may_fail() {
     server.stop();
     let (status, told) = controls[0].send("PUT", "/services/lost", json!({"url": "http://a.test"})).await;
     assert!(status >= 500, "{status} {told}");
+    // A control plane that starts without the database has what it served last, and the certificates for data planes.
+    controls[0].process.signal(Signal::TERM);
+    assert_eq!(controls[0].process.ends().code(), Some(0));
+    controls[0] = Control::start(&folders[0], &addresses[0], &database);
+    let late = TempDir::new("data");
+    let plane = Data::start(&late, &addresses[0], &["--set", &joining, "--set", "proxy_listen=127.0.0.1:0"]);
+    plane.serves("/with-1", 200).await;
+    drop(plane);
     server.run();
     let is_back = async || {
         let (status, _) = controls[1].send("PUT", "/services/back", json!({"url": echo.url()})).await;

@@ -24,6 +24,7 @@ mod run;
 mod secrets;
 mod stop;
 mod store;
+mod store_away;
 mod store_faults;
 mod workspaces;
 mod writable;

@@ -6,8 +6,15 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 
 /// Files of a data directory that only the user of the process may read.
-const PRIVATE: [&str; 6] =
-    ["last-good.bin", "last-good.json", "secret-key", "node-id", "handover.sock", "handover.lock"];
+const PRIVATE: [&str; 7] = [
+    "last-good.bin",
+    "last-good-store.bin",
+    "last-good.json",
+    "secret-key",
+    "node-id",
+    "handover.sock",
+    "handover.lock",
+];
 
 /// Closes the files of the directory to others, and warns if others may enter the directory. It may have been made by the
 /// operator or a package, so its own mode is not changed.

@@ -241,12 +241,16 @@ impl Node {
         self.engine.stop_status();
         if let Plane::Control(control) = &self.plane {
             control.stop();
+            control.save_last(true);
         }
         self.drain("replaced by a new process");
     }
 
     /// Drains the requests in progress, up to the drain timeout.
     pub(super) fn drain(self, why: &str) {
+        if let Plane::Control(control) = &self.plane {
+            control.save_last(false);
+        }
         let budget_ms = self.engine.plan().map_or(0, |plan| plan.node().limits.drain_timeout_ms);
         tracing::info!(budget_ms, "{why}: draining connections (timeout {budget_ms} ms)");
         match self.engine.drain(Duration::from_millis(budget_ms)) {

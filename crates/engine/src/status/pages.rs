@@ -102,8 +102,10 @@ pub(super) fn ready(node: &Node) -> Page {
     let message = node.status_form.readiness(readiness);
     let state = node.config.state();
     match (readiness, state.unavailable, state.from_last_good) {
-        (Readiness::Ready, Some(why), _) => {
-            let warning = format!("{why}; the configuration that was applied last is served");
+        (Readiness::Ready, Some(why), from_last_good) => {
+            let what =
+                if from_last_good { "last known good configuration" } else { "configuration that was applied last" };
+            let warning = format!("{why}; the {what} is served");
             Page::json(200, &json!({ "message": message, "warning": warning }))
         }
         (Readiness::Ready, None, true) => {

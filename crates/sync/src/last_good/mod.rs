@@ -21,11 +21,14 @@ pub use keeper::Keeper;
 
 /// The file name in the data directory.
 const FILE: &str = "last-good.bin";
+/// The same for the configuration of a store.
+const FILE_OF_STORE: &str = "last-good-store.bin";
 
 /// The file of the last known good configuration.
 #[derive(Clone, Debug)]
 pub struct LastGood {
     folder: PathBuf,
+    name: &'static str,
     key: Option<SecretKey>,
 }
 
@@ -123,7 +126,13 @@ impl LastGood {
     /// If the directory cannot be created.
     pub fn open(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        Ok(Self { folder: folder.to_owned(), key: None })
+        Ok(Self { folder: folder.to_owned(), name: FILE, key: None })
+    }
+
+    /// The file for the configuration of a store, which is never served in place of one from elsewhere.
+    #[must_use]
+    pub fn of_store(self) -> Self {
+        Self { name: FILE_OF_STORE, ..self }
     }
 
     /// Signed with the key of the node: a file that was changed, or that another node wrote, is refused.
@@ -139,7 +148,7 @@ impl LastGood {
 
     /// The file.
     pub fn path(&self) -> PathBuf {
-        self.folder.join(FILE)
+        self.folder.join(self.name)
     }
 
     /// Reads the saved configuration.
@@ -164,7 +173,7 @@ impl LastGood {
     pub fn save(&self, saved: &Saved) -> Result<(), SaveError> {
         let path = self.path();
         // During a handover, two processes may save at the same time.
-        let draft = self.folder.join(format!("{FILE}.{}", std::process::id()));
+        let draft = self.folder.join(format!("{}.{}", self.name, std::process::id()));
         self.write(saved, &draft, &path).map_err(|error| {
             // If the draft cannot be removed, the next attempt replaces it.
             fs::remove_file(&draft).ok();

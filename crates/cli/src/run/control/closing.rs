@@ -10,6 +10,15 @@ use super::Control;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Control {
+    /// Saves what is served, for a start without the database, unless another process serves from now on.
+    pub(in crate::run) fn save_last(&self, is_succeeded: bool) {
+        match &self.stored {
+            Some(stored) if is_succeeded => stored.keeper.abandon(),
+            Some(stored) => stored.keeper.finish(),
+            None => {}
+        }
+    }
+
     /// Ends the API and closes the store: a file of SQLite is complete by itself afterwards.
     pub(in crate::run) fn close(&self) {
         self.stop();

@@ -4,6 +4,7 @@
 
 mod closing;
 mod files_api;
+mod last_good;
 pub(super) mod listeners;
 mod opening;
 pub(super) mod proxies;
@@ -18,17 +19,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use cardinal_base::metrics::MetricSource;
-use cardinal_base::{Clock, SystemClock, SystemRng, task};
+use cardinal_base::{Clock, SystemClock, SystemRng, UnixMillis, task};
 use cardinal_control::api::{Admin, AdminMetrics, AdminSettings, route_patterns};
 use cardinal_control::rbac::SessionTimes;
-use cardinal_control::{Cluster, Dao, ObservedStore, SnapshotStore, SourceStatus, StoreSource};
+use cardinal_control::{Cluster, Dao, LateStore, ObservedStore, SnapshotStore, SourceStatus, StoreSource};
 use cardinal_engine::{Engine, hostname};
 use cardinal_ir::{Listener, ListenerKind, NodeSettings, Severity};
 use cardinal_kong::settings::{Role, RouterFlavor};
 use cardinal_kong::{Registry, Settings};
-use cardinal_store::Store;
+use cardinal_store::{Store, StoreError};
 use cardinal_sync::stream::TargetHealth;
-use cardinal_sync::{Ack, ConfigOutcome, ConfigSource, ConfigStatus, Incomplete, Next, ProblemList, Update};
+use cardinal_sync::{
+    Ack, ConfigOutcome, ConfigProblem, ConfigSource, ConfigStatus, Incomplete, LastGood, Next, ProblemList, Update,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -37,6 +40,8 @@ use tokio::sync::watch;
 use super::log_level::LogLevel;
 
 pub(super) use files_api::{FilesApi, Post};
+use last_good::{LastGoodOfStore, StoreKeeper};
+use opening::{Opening, reason};
 use users::enforced;
 use writes::FilesWriter;
 pub(super) use writes::WriteRequest;
@@ -67,6 +72,15 @@ pub(super) struct Control {
 struct Stored {
     store: Arc<ObservedStore>,
     source: Arc<SourceStatus>,
+    keeper: Arc<StoreKeeper>,
+}
+
+/// The store of a node that starts.
+struct FirstStore {
+    store: Arc<dyn Store>,
+    cluster: Option<Cluster>,
+    /// Without it: what is to be opened later, what is served until then, and why.
+    away: Option<(Arc<LateStore>, LastGoodOfStore, String)>,
 }
 
 /// What the source of a configuration without a database needs of the API.
@@ -80,8 +94,9 @@ pub(super) struct Api {
 }
 
 impl Control {
-    /// Opens the store in a directory and reads the first configuration. `new_store`: it may be an empty one in the directory
-    /// of a node that has served files.
+    /// Opens the store in a directory and reads the first configuration. If it cannot be read, the last known good
+    /// configuration is served until it can. `new_store`: it may be an empty one in the directory of a node that has served
+    /// files.
     pub(super) fn start(
         registry: Registry,
         mut settings: Settings,
@@ -91,28 +106,58 @@ impl Control {
         let runtime = runtime("admin")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let registry = Arc::new(registry);
-        let store = opening::open(&runtime, &settings, (data_dir, new_store), &clock)?;
-        let publisher = runtime.block_on(publisher(&mut settings, &*store, &clock))?;
-        opening::look_after(&runtime, &store, &registry, (&settings, &clock));
+        let opening = Opening {
+            settings: settings.clone(),
+            registry: Arc::clone(&registry),
+            data_dir: data_dir.to_owned(),
+            may_be_new: new_store,
+            clock: Arc::clone(&clock),
+        };
+        let engine = last_good::engine(&settings);
+        let file = LastGood::open(data_dir).context("the data directory")?.of_store();
+        let FirstStore { store, cluster, away } = first_store(&runtime, &opening, (&file, engine))?;
+        let saved_cluster = cluster.as_ref().map(Cluster::saved);
+        let publisher = publisher(&mut settings, cluster, &clock)?;
         let store = Arc::new(ObservedStore::new(store, Arc::clone(&clock)));
         let dao = Dao::new(Arc::clone(&store) as _, Arc::clone(&registry), Arc::clone(&clock), SystemRng);
-        runtime.block_on(users::prepare(&dao, &settings))?;
         let metrics = Arc::new(AdminMetrics::new(route_patterns(&registry)));
-        let node = Arc::new(settings.node.clone());
-        let following = Arc::clone(&store) as Arc<dyn Store>;
-        let started = StoreSource::start(following, registry, Arc::new(settings.clone()), node, Arc::clone(&clock));
-        let (source, update) = runtime.block_on(started).context("cannot read the store")?;
+        let following = Following {
+            store: Arc::clone(&store) as _,
+            registry,
+            settings: (Arc::new(settings.clone()), Arc::new(settings.node.clone())),
+            clock: Arc::clone(&clock),
+        };
+        let inside = runtime.enter();
+        let (source, update, resumed) = match away {
+            Some((late, last, why)) => {
+                drop(task::spawn("opening the database", opening.open_later(late, dao.clone())));
+                following.resume(last, why)
+            }
+            None => {
+                runtime.block_on(users::prepare(&dao, &settings))?;
+                match runtime.block_on(following.start()) {
+                    Ok((source, update)) => (source, update, None),
+                    Err(error) => {
+                        let error = anyhow::Error::new(error).context("cannot read the store");
+                        let why = reason(&error);
+                        following.resume(last_good::load_or(&file, engine, error)?, why)
+                    }
+                }
+            }
+        };
         if update.generation().is_empty() {
             tracing::warn!("the database has no entities: every request is answered with 404");
         }
         let status = Arc::new(ConfigStatus::new(Arc::clone(&clock)).accepting_empty());
+        status.set_unavailable(resumed.as_ref().map(|resumed| resumed.why.clone()));
         let checks = check_store(Arc::clone(&store), Arc::clone(&status), Arc::clone(&clock));
-        let inside = runtime.enter();
         drop(task::spawn("database check", checks));
+        let keeper = Arc::new(StoreKeeper::new(file, engine, saved_cluster, Arc::clone(&clock)));
+        drop(task::spawn("saving the last known good configuration", Arc::clone(&keeper).run()));
         drop(inside);
-        let stored = Some(Stored { store, source: Arc::clone(source.status()) });
+        let stored = Some(Stored { store, source: Arc::clone(source.status()), keeper: Arc::clone(&keeper) });
         let source = source.telling_health(settings.node.id, health).showing_revision(Arc::clone(&status));
-        let source = ControlSource { source, status };
+        let source = ControlSource { source, status, keeper, resumed };
         let (files, stop) = (None, watch::Sender::new(false));
         let control = Self { runtime, dao, settings, clock, files, stored, metrics, writable: true, stop };
         Ok((control, source, update, publisher))
@@ -151,7 +196,7 @@ impl Control {
     /// What `/metrics` of the node shows of the control plane.
     pub(super) fn metric_sources(&self, publisher: Option<&Publisher>) -> Vec<Arc<dyn MetricSource>> {
         let mut sources: Vec<Arc<dyn MetricSource>> = vec![Arc::clone(&self.metrics) as _];
-        if let Some(Stored { store, source }) = &self.stored {
+        if let Some(Stored { store, source, .. }) = &self.stored {
             sources.extend([Arc::clone(store) as _, Arc::clone(source) as _]);
         }
         sources.extend(publisher.map(|publisher| Arc::new(publisher.server().clone()) as _));
@@ -192,7 +237,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Checks again and again whether the database can be reached, for readiness and metrics.
 async fn check_store(store: Arc<ObservedStore>, status: Arc<ConfigStatus>, clock: Arc<dyn Clock>) {
-    let mut is_reachable = true;
+    // One that could not be opened was told of.
+    let mut is_reachable = status.state().unavailable.is_none();
     loop {
         let result = store.status().await;
         // Before the log says so.
@@ -223,16 +269,56 @@ pub(super) fn sends_on(settings: &Settings) -> bool {
     has_listener && (settings.role == Role::ControlPlane || settings.cluster.is_listen_given)
 }
 
-/// What sends generations on, if anything does.
-async fn publisher(settings: &mut Settings, store: &dyn Store, clock: &Arc<dyn Clock>) -> Result<Option<Publisher>> {
-    if !sends_on(settings) {
-        return Ok(None);
+/// The store, or what is served without it.
+fn first_store(runtime: &Runtime, opening: &Opening, (file, engine): (&LastGood, &str)) -> Result<FirstStore> {
+    let error = match runtime.block_on(opening.open()) {
+        Ok((store, cluster)) => {
+            let _inside = runtime.enter();
+            opening.look_after(&store);
+            return Ok(FirstStore { store, cluster, away: None });
+        }
+        Err(error) => error,
+    };
+    let why = reason(&error);
+    if sends_on(&opening.settings) && !last_good::has_cluster(file) {
+        return Err(error);
     }
-    let cluster = Cluster::open(store, &**clock).await.context("the authority for data planes")?;
+    let mut last = last_good::load_or(file, engine, error)?;
+    let cluster = last.cluster.take().map(Cluster::of_saved).transpose()?;
+    let late = Arc::new(LateStore::new(why.clone()));
+    Ok(FirstStore { store: Arc::clone(&late) as _, cluster, away: Some((late, last, why)) })
+}
+
+/// What sends generations on, if anything does.
+fn publisher(settings: &mut Settings, cluster: Option<Cluster>, clock: &Arc<dyn Clock>) -> Result<Option<Publisher>> {
+    let Some(cluster) = cluster.filter(|_| sends_on(settings)) else { return Ok(None) };
     if !settings.secret_key_given {
         settings.secret_key = cluster.reference_key();
     }
     Ok(Some(Publisher::new(&settings.cluster, Some(cluster), Arc::clone(clock))?))
+}
+
+/// What a [`StoreSource`] is made of.
+struct Following {
+    store: Arc<dyn Store>,
+    registry: Arc<Registry>,
+    settings: (Arc<Settings>, Arc<NodeSettings>),
+    clock: Arc<dyn Clock>,
+}
+
+impl Following {
+    async fn start(&self) -> Result<(StoreSource, Update), StoreError> {
+        let (settings, node) = self.settings.clone();
+        StoreSource::start(Arc::clone(&self.store), Arc::clone(&self.registry), settings, node, Arc::clone(&self.clock))
+            .await
+    }
+
+    fn resume(self, last: LastGoodOfStore, why: String) -> (StoreSource, Update, Option<Resumed>) {
+        last.announce(&why, &*self.clock);
+        let LastGoodOfStore { served, saved_at, left_out, .. } = last;
+        let (source, update) = StoreSource::resume(self.store, self.registry, self.settings, self.clock, served);
+        (source, update, Some(Resumed { why, saved_at, left_out }))
+    }
 }
 
 fn admin_settings(settings: &Settings, is_read_only: bool, has_files: bool) -> AdminSettings {
@@ -308,6 +394,24 @@ fn listeners(settings: &Settings, kind: ListenerKind) -> Vec<Value> {
 pub(super) struct ControlSource {
     source: StoreSource,
     status: Arc<ConfigStatus>,
+    keeper: Arc<StoreKeeper>,
+    /// About the first update, if it is the last known good configuration.
+    resumed: Option<Resumed>,
+}
+
+/// About the last known good configuration that a node began with.
+struct Resumed {
+    why: String,
+    saved_at: Option<UnixMillis>,
+    left_out: ProblemList,
+}
+
+impl Resumed {
+    fn outcome(self) -> ConfigOutcome {
+        let problem = ConfigProblem { message: self.why, ..ConfigProblem::default() };
+        let incomplete = Incomplete { left_out: self.left_out, ..Incomplete::default() };
+        ConfigOutcome::LastGood { problems: vec![problem], incomplete, saved_at: self.saved_at }
+    }
 }
 
 impl ControlSource {
@@ -323,6 +427,12 @@ impl ControlSource {
     pub(super) fn listeners(&self) -> Vec<Listener> {
         NodeSettings::clone(self.source.node()).listeners
     }
+
+    /// Entities that are not served.
+    fn left_out(&self) -> ProblemList {
+        let found = self.source.status().get().diagnostics;
+        ProblemList::by_entity(found.iter().filter(|found| found.severity == Severity::Error))
+    }
 }
 
 impl ConfigSource for ControlSource {
@@ -332,19 +442,21 @@ impl ConfigSource for ControlSource {
 
     fn ack(&mut self, ack: Ack) {
         let outcome = ConfigOutcome::of(&ack);
-        let is_applied = ack.is_applied();
-        if let Ack::Applied { generation, .. } = &ack {
-            let revision = self.source.revision();
-            tracing::info!(revision, generation, "revision {revision} of the database is served");
-        }
+        let (resumed, generation) = match &ack {
+            Ack::Applied { generation, .. } => (self.resumed.take(), Some(*generation)),
+            Ack::Refused(_) => (None, None),
+        };
         self.source.ack(ack);
-        self.status.report(match is_applied {
-            true => {
-                let found = self.source.status().get().diagnostics;
-                let errors = found.iter().filter(|found| found.severity == Severity::Error);
-                ConfigOutcome::Applied(Incomplete { left_out: ProblemList::by_entity(errors), ..Incomplete::default() })
-            }
-            false => outcome,
-        });
+        let Some(generation) = generation else { return self.status.report(outcome) };
+        if let Some(resumed) = resumed {
+            return self.status.report(resumed.outcome());
+        }
+        let revision = self.source.revision();
+        tracing::info!(revision, generation, "revision {revision} of the database is served");
+        let left_out = self.left_out();
+        if let Some(served) = self.source.last_served() {
+            self.keeper.note(served, left_out.clone());
+        }
+        self.status.report(ConfigOutcome::Applied(Incomplete { left_out, ..Incomplete::default() }));
     }
 }
