@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cardinal_store::{
-    Batch, BoxFuture, Change, CommitError, Committed, Document, Generation, Key, Lead, Page, Query, Store, StoreError,
-    StoreStatus,
+    Batch, BoxFuture, Change, CommitError, Committed, Contents, Document, Generation, Key, Lead, Page, Query, Store,
+    StoreError, StoreStatus,
 };
 use tokio::sync::watch;
 
@@ -81,6 +81,10 @@ impl Store for LateStore {
 
     fn snapshot(&self) -> BoxFuture<'_, Result<(u64, Vec<Document>), StoreError>> {
         self.ask(|store| store.snapshot())
+    }
+
+    fn contents(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        self.ask(|store| store.contents())
     }
 
     fn changes(&self, after: u64, max: usize) -> BoxFuture<'_, Result<Vec<Change>, StoreError>> {

@@ -24,6 +24,7 @@ pub mod rbac;
 mod snapshot_store;
 mod source;
 mod trace;
+mod unreadable;
 
 pub use cluster::{CONTROL_PLANE_NAME, Cluster, ClusterError, SavedCluster};
 pub use dao::{Dao, Fault, FutureOf, Tenant};
@@ -33,4 +34,4 @@ pub use observed_store::ObservedStore;
 pub use proxies::{DataPlane, NoProxies, Proxies};
 pub use quarantine::Quarantined;
 pub use snapshot_store::{SnapshotStore, WriteError, Writer};
-pub use source::{LastServed, SourceState, SourceStatus, StoreSource, lower_documents};
+pub use source::{LastServed, SourceState, SourceStatus, StoreSource, lower_contents, lower_documents};

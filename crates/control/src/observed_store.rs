@@ -7,7 +7,7 @@ use std::time::Duration;
 use cardinal_base::metrics::{Histogram, MetricSource, MetricText};
 use cardinal_base::{Clock, Tick, timeout};
 use cardinal_store::{
-    Author, Batch, BoxFuture, Change, CommitError, Committed, Document, Generation, Key, Page, Query, Store,
+    Author, Batch, BoxFuture, Change, CommitError, Committed, Contents, Document, Generation, Key, Page, Query, Store,
     StoreError, StoreStatus,
 };
 use tokio::sync::watch;
@@ -184,6 +184,10 @@ impl Store for ObservedStore {
 
     fn snapshot(&self) -> BoxFuture<'_, Result<(u64, Vec<Document>), StoreError>> {
         self.read(Operation::Snapshot, self.store.snapshot())
+    }
+
+    fn contents(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        self.read(Operation::Snapshot, self.store.contents())
     }
 
     fn changes(&self, after: u64, max: usize) -> BoxFuture<'_, Result<Vec<Change>, StoreError>> {

@@ -12,7 +12,7 @@ use cardinal_base::metrics::{Histogram, MetricSource, MetricText};
 use cardinal_ir::{Diagnostic, Id, Ir, NodeSettings, Secrets, Severity};
 use cardinal_kong::declarative::WORKSPACE_FIELD;
 use cardinal_kong::{Edit, Entity, Lowered, Registry, Settings, Snapshot};
-use cardinal_store::{Change, Document, Key, PastDocument, Store, StoreError};
+use cardinal_store::{Change, Contents, Document, Key, PastDocument, Store, StoreError};
 use cardinal_sync::stream::TargetHealth;
 use cardinal_sync::{Ack, Backoff, ConfigSource, ConfigStatus, Next, Update};
 use serde_json::{Map, Value};
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::dao::{DEFAULT_WORKSPACE, health, members};
 use crate::quarantine::{Quarantine, Quarantined};
+use crate::unreadable::close_unreadable;
 
 /// Changes that come within this time after another one become one update.
 const COALESCING: Duration = Duration::from_millis(5);
@@ -46,6 +47,8 @@ pub struct StoreSource {
     status: Arc<SourceStatus>,
     /// Shows the revision that is served.
     config: Option<Arc<ConfigStatus>>,
+    /// Errors about documents that cannot be read.
+    unreadable: Vec<Diagnostic>,
     /// What was left out of the last update, and is in the log.
     left_out: Vec<Diagnostic>,
     /// This node, and what takes what operators say about targets on other ones.
@@ -211,7 +214,9 @@ impl StoreSource {
     ) -> Self {
         let (mut revisions, status) = (store.watch(), Arc::new(SourceStatus::new(store.watch())));
         revisions.mark_unchanged();
-        let (lowered, members) = lower_all(Vec::new(), &registry, &settings);
+        let nothing = snapshot_of(&registry, []).0;
+        let lowered = Lowered::new(nothing, Arc::clone(&registry), Arc::clone(&settings));
+        let members = Members::default();
         Self {
             store,
             registry,
@@ -228,6 +233,7 @@ impl StoreSource {
             retry: Backoff::default(),
             status,
             config: None,
+            unreadable: Vec::new(),
             left_out: Vec::new(),
             health: None,
         }
@@ -240,9 +246,13 @@ impl StoreSource {
 
     /// Reads and lowers everything; gives the time that lowering took.
     async fn read_all(&mut self) -> Result<u64, StoreError> {
-        let (revision, documents) = self.store.snapshot().await?;
+        let mut contents = self.store.contents().await?;
+        let revision = contents.revision;
         let start = self.clock.tick();
-        (self.lowered, self.members) = lower_all(documents, &self.registry, &self.settings);
+        let unreadable = close_unreadable(&self.registry, &mut contents)?;
+        let (snapshot, members) = snapshot_of(&self.registry, contents.documents.into_iter().map(past));
+        self.lowered = Lowered::new(snapshot, Arc::clone(&self.registry), Arc::clone(&self.settings));
+        (self.members, self.unreadable) = (members, unreadable);
         (self.revision, self.unread) = (revision, false);
         Ok(self.clock.tick().0.saturating_sub(start.0))
     }
@@ -334,8 +344,8 @@ impl StoreSource {
         loop {
             let changes = match self.store.changes(self.revision, CHANGES_MAX).await {
                 Ok(changes) => changes,
-                // The log does not reach back that far.
-                Err(StoreError::TooLarge(_)) => {
+                // The log does not reach back that far, or what changed cannot be read.
+                Err(StoreError::TooLarge(_) | StoreError::Corrupt(_)) => {
                     let before = self.revision;
                     lowering += self.read_all().await?;
                     count += self.revision.saturating_sub(before);
@@ -358,7 +368,7 @@ impl StoreSource {
         self.status.changes.observe(count);
         let update = Update::between(&self.served, self.lowered.ir()).with_secrets(self.lowered.secrets().clone());
         // An entity that cannot be served changes no record, and is to be reported nevertheless.
-        let is_same = update.delta().is_empty() && self.lowered.diagnostics().eq(self.status.lock().lowering.iter());
+        let is_same = update.delta().is_empty() && self.diagnostics().eq(self.status.lock().lowering.iter());
         if is_same && !was_unread {
             self.serves_revision();
             return Ok(None);
@@ -402,6 +412,11 @@ impl StoreSource {
         edits
     }
 
+    /// What is wrong with the entities.
+    fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.unreadable.iter().chain(self.lowered.diagnostics())
+    }
+
     fn serves_revision(&self) {
         self.status.lock().revision = self.revision;
         if let Some(config) = &self.config {
@@ -412,7 +427,7 @@ impl StoreSource {
     fn report(&self) {
         self.serves_revision();
         let mut state = self.status.lock();
-        state.lowering = self.lowered.diagnostics().cloned().collect();
+        state.lowering = self.diagnostics().cloned().collect();
         state.diagnostics = state.lowering.clone();
     }
 }
@@ -454,12 +469,6 @@ impl ConfigSource for StoreSource {
     }
 }
 
-/// All entities, lowered.
-fn lower_all(documents: Vec<Document>, registry: &Arc<Registry>, settings: &Arc<Settings>) -> (Lowered, Members) {
-    let (snapshot, members) = snapshot_of(registry, documents.into_iter().map(past));
-    (Lowered::new(snapshot, Arc::clone(registry), Arc::clone(settings)), members)
-}
-
 fn past(document: Document) -> (Key, PastDocument) {
     let Document { key, space, value, .. } = document;
     (key, PastDocument { space, value })
@@ -472,6 +481,21 @@ pub fn lower_documents(
     documents: Vec<Document>,
 ) -> (Ir, Secrets, Vec<Diagnostic>) {
     cardinal_kong::lower_owned(snapshot_of(registry, documents.into_iter().map(past)).0, registry, settings)
+}
+
+/// The same for all that is in a store, with errors about documents that cannot be read.
+///
+/// # Errors
+/// It is not known what one of them restricts, so a node would serve none of it.
+pub fn lower_contents(
+    registry: &Registry,
+    settings: &Settings,
+    mut contents: Contents,
+) -> Result<(Ir, Secrets, Vec<Diagnostic>), StoreError> {
+    let mut found = close_unreadable(registry, &mut contents)?;
+    let (ir, secrets, more) = lower_documents(registry, settings, contents.documents);
+    found.extend(more);
+    Ok((ir, secrets, found))
 }
 
 /// Documents as a configuration.

@@ -45,5 +45,5 @@ pub use query::{Page, Query, TagFilter};
 pub use replay::Tampered;
 pub use secrets::{KeyEncryptionKey, KeySource, StoreKey};
 pub use sql::{PostgresOptions, SqlStore, SqliteOptions};
-pub use store::{BoxFuture, Lead, Store, StoreStatus};
+pub use store::{BoxFuture, Contents, Lead, Store, StoreStatus, Unreadable};
 pub use verify::{Broken, Verified, verify};

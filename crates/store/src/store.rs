@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{Batch, Change, CommitError, Committed, Document, Generation, Key, Page, Query, StoreError};
+use crate::{Batch, Change, CommitError, Committed, Document, Generation, Key, Page, Query, Reference, StoreError};
 
 /// A future of a store.
 pub type BoxFuture<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
@@ -37,6 +37,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// All documents and the revision they are at, in one consistent view. Ordered by kind and id.
     fn snapshot(&self) -> BoxFuture<'_, Result<(u64, Vec<Document>), StoreError>>;
 
+    /// The same, with those apart that cannot be read. [`Store::snapshot`] fails because of one of them.
+    fn contents(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        Box::pin(async move {
+            let (revision, documents) = self.snapshot().await?;
+            Ok(Contents { revision, documents, unreadable: Vec::new() })
+        })
+    }
+
     /// Changes after a revision, in their order, at most `max`, but all of a revision or none of it (one revision may
     /// exceed `max`). Empty if there are none.
     ///
@@ -64,6 +72,30 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+}
+
+/// All documents of a store, in one consistent view.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// The revision.
+    pub revision: u64,
+    /// The documents, ordered by kind and id.
+    pub documents: Vec<Document>,
+    /// Those whose value cannot be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A document whose value is damaged, or has secrets that cannot be decrypted.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// What identifies it.
+    pub key: Key,
+    /// The tenant that it belongs to.
+    pub space: Arc<str>,
+    /// What it references; `None` if that cannot be read either.
+    pub references: Option<Vec<Reference>>,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// The lead among the processes that use a store. Dropping it gives it up.

@@ -403,6 +403,8 @@ async fn two_control_planes_on_one_database_may_fail() {
         (status == 200).then_some(())
     };
     until_some("a write after the crash", is_back).await.unwrap();
+    let is_back = async || (controls[0].send("GET", "/routes", Value::Null).await.0 == 200).then_some(());
+    until_some("the control plane that started without the database", is_back).await.unwrap();
     controls[0].add_route("after", &echo.url()).await;
     all_serve(&planes, "/after").await;
 

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::process::{Process, cardinal};
 
 /// A node with a database, and where it listens.
-struct Node {
-    process: Process,
+pub(crate) struct Node {
+    pub(crate) process: Process,
     proxy: SocketAddr,
     admin: SocketAddr,
-    status: SocketAddr,
+    pub(crate) status: SocketAddr,
 }
 
 fn command(data: &TempDir, settings: &[&str]) -> std::process::Command {
@@ -30,8 +30,13 @@ fn command(data: &TempDir, settings: &[&str]) -> std::process::Command {
 }
 
 impl Node {
-    fn start(data: &TempDir, settings: &[&str]) -> Self {
-        let mut process = Process::start(command(data, settings));
+    pub(crate) fn start(data: &TempDir, settings: &[&str]) -> Self {
+        Self::start_by(command(data, settings))
+    }
+
+    /// Starts a node by a command.
+    pub(crate) fn start_by(command: std::process::Command) -> Self {
+        let mut process = Process::start(command);
         let lines = [(); 3].map(|()| process.wait_for("listening on "));
         let address = |kind: &str| {
             let line = lines.iter().find(|line| line.contains(kind)).unwrap();
@@ -42,15 +47,22 @@ impl Node {
     }
 
     async fn proxied(&self, path: &str) -> u16 {
-        H1Client::connect(self.proxy).await.unwrap().get(path, "api.test", &[]).await.unwrap().status
+        self.get(path, "").await
     }
 
-    async fn serves(&self, path: &str, status: u16) {
+    /// The status of a proxied request with this key, if there is one.
+    pub(crate) async fn get(&self, path: &str, key: &str) -> u16 {
+        let fields = [("apikey", key)];
+        let fields = if key.is_empty() { &fields[..0] } else { &fields[..] };
+        H1Client::connect(self.proxy).await.unwrap().get(path, "api.test", fields).await.unwrap().status
+    }
+
+    pub(crate) async fn serves(&self, path: &str, status: u16) {
         let look = async || (self.proxied(path).await == status).then_some(());
         until_some(&format!("{path} is answered with {status}"), look).await.unwrap();
     }
 
-    async fn send(&self, method: &str, target: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn send(&self, method: &str, target: &str, body: Value) -> (u16, Value) {
         let text = if body.is_null() { String::new() } else { body.to_string() };
         let fields = [("Content-Type", "application/json")];
         let mut client = H1Client::connect(self.admin).await.unwrap();
@@ -58,7 +70,7 @@ impl Node {
         (response.status, serde_json::from_slice(&response.body).unwrap_or(Value::Null))
     }
 
-    async fn add_route(&self, name: &str, url: &str) {
+    pub(crate) async fn add_route(&self, name: &str, url: &str) {
         let (status, told) = self.send("PUT", "/services/s", json!({"url": url})).await;
         assert_eq!(status, 200, "{told}");
         let route = json!({"name": name, "paths": [format!("/{name}")], "service": {"name": "s"}});
@@ -74,7 +86,7 @@ impl Node {
         (response.status, String::from_utf8_lossy(&response.body).into_owned())
     }
 
-    async fn metric(&self, name: &str) -> String {
+    pub(crate) async fn metric(&self, name: &str) -> String {
         let (_, text) = self.page("/metrics").await;
         let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
         line.unwrap_or_else(|| panic!("no {name}")).rsplit(' ').next().unwrap().to_owned()
@@ -106,14 +118,14 @@ impl Node {
         assert_eq!(self.metric("cardinal_config_source_available").await, "1");
     }
 
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.process.signal(Signal::TERM);
         assert_eq!(self.process.ends().code(), Some(0));
     }
 }
 
 /// The reason that a node does not start.
-fn not_started(data: &TempDir, settings: &[&str]) -> String {
+pub(crate) fn not_started(data: &TempDir, settings: &[&str]) -> String {
     let mut process = Process::start(command(data, settings));
     let said = process.wait_for("not started");
     assert_eq!(process.ends().code(), Some(1));
@@ -133,6 +145,8 @@ async fn a_node_starts_while_postgresql_is_away() {
     node.add_route("first", &echo.url()).await;
     let consumer = node.send("PUT", "/consumers/anna", json!({})).await;
     assert_eq!(consumer.0, 200);
+    let look = async || (node.metric("cardinal_store_revision_served").await == "3").then_some(());
+    until_some("the consumer is served", look).await.unwrap();
     node.stop();
     // Apart from what files are saved as, and as closed to others.
     let saved = data.path().join("last-good-store.bin");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use cardinal_control::lower_documents;
+use cardinal_control::lower_contents;
 use cardinal_engine::Configuration;
 use cardinal_ir::{Diagnostic, Severity};
 use cardinal_kong::{Snapshot, SourceMap};
@@ -43,10 +43,11 @@ pub(super) fn quarantine(
 
 fn find(opened: &Opened) -> Result<Vec<Entity>> {
     let settings = &opened.place.settings;
-    let (_, documents) = opened.wait(opened.store.snapshot())?;
-    let known = documents.iter().map(|document| (document.key.clone(), (document.tags.clone(), document.revision)));
+    let contents = opened.wait(opened.store.contents())?;
+    let known =
+        contents.documents.iter().map(|document| (document.key.clone(), (document.tags.clone(), document.revision)));
     let known: BTreeMap<Key, (Vec<Arc<str>>, u64)> = known.collect();
-    let (ir, secrets, mut diagnostics) = lower_documents(opened.dao.registry(), settings, documents);
+    let (ir, secrets, mut diagnostics) = lower_contents(opened.dao.registry(), settings, contents)?;
     let configuration = Configuration::new(ir, settings.node.clone()).with_secrets(secrets);
     diagnostics.extend(opened.place.site.plan(&configuration, &SourceMap::of(&Snapshot::default()))?);
     let mut found = BTreeMap::new();

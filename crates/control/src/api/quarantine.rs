@@ -7,7 +7,7 @@ use super::call::Call;
 use super::entities::further;
 use super::information::paged;
 use super::message::Response;
-use crate::dao::{Fault, Selector, Tags, parse_tags};
+use crate::dao::{DEFAULT_WORKSPACE, Fault, Selector, Tags, parse_tags};
 use crate::history::time_text;
 use crate::quarantine::Quarantined;
 
@@ -26,8 +26,14 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<Response, Fault> {
         let Some(kind) = call.dao().registry().kind(&entity.kind) else { continue };
         let id = entity.id.to_string();
         // It may have been deleted meanwhile, or be one of another workspace.
-        let Some(fields) = call.dao().select(&call.tenant, kind, Selector::Id(&id)).await? else { continue };
-        let tags = fields.get("tags").cloned().unwrap_or(Value::Null);
+        let tags = match call.dao().select(&call.tenant, kind, Selector::Id(&id)).await {
+            Ok(Some(fields)) => fields.get("tags").cloned().unwrap_or(Value::Null),
+            Ok(None) => continue,
+            // It cannot be read, so it is not known which workspace it is in.
+            Err(fault) if fault.is_damage() && &*call.tenant.workspace == DEFAULT_WORKSPACE => Value::Null,
+            Err(fault) if fault.is_damage() => continue,
+            Err(fault) => return Err(fault),
+        };
         if has_tags(&tags, &filter) {
             data.push(shown(&entity, &tags));
         }

@@ -39,9 +39,12 @@ impl From<StoreError> for Fault {
             StoreError::ReadOnly(_) | StoreError::Corrupt(_) | StoreError::TooNew { .. } => 500,
         };
         tracing::error!(%error, "the store failed");
-        Self::of(status, 8, "database error", &error.to_string(), None)
+        Self::of(status, 8, DATABASE_ERROR, &error.to_string(), None)
     }
 }
+
+/// The name of errors of the store.
+const DATABASE_ERROR: &str = "database error";
 
 /// A field with its value, for messages.
 pub(crate) type Named<'v> = (&'v str, &'v Value);
@@ -50,6 +53,11 @@ impl Fault {
     /// A response with a message alone.
     pub fn message(status: u16, message: &str) -> Self {
         Self { status, body: json!({ "message": message }) }
+    }
+
+    /// What is stored cannot be read.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.status == 500 && self.body.get("name").and_then(Value::as_str) == Some(DATABASE_ERROR)
     }
 
     /// The roles of a user do not allow a request.
@@ -170,7 +178,7 @@ impl Fault {
 
     /// Each attempt conflicted with a concurrent write.
     pub(super) fn contended() -> Self {
-        Self::of(500, 8, "database error", "the entity is being changed by others: try again", None)
+        Self::of(500, 8, DATABASE_ERROR, "the entity is being changed by others: try again", None)
     }
 }
 

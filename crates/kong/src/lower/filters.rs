@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cardinal_ir::policy::PluginInstance;
+use cardinal_ir::policy::{Authorization, PluginInstance, PolicySpec, Refusal, RefusalMessage};
 use cardinal_ir::{Code, Filter, FilterSet, Id, Policy, Scope, Wire};
 use serde_json::Value;
 
@@ -11,6 +11,8 @@ use crate::declarative::Entity;
 
 /// Room below each combination of scopes for the order among groups.
 const STEP: u32 = 1 << 24;
+/// Below the priorities of all plugins that authenticate.
+const AFTER_AUTHENTICATION: i32 = 951;
 
 impl Lowering<'_> {
     pub(super) fn plugins(&mut self) {
@@ -20,16 +22,20 @@ impl Lowering<'_> {
 
     pub(super) fn plugin(&mut self, entity: &Entity, group_order: &BTreeMap<Id, u32>) {
         let Some(kind) = entity.text("name").filter(|_| entity.flag("enabled")) else { return };
-        let Some(plugin) = self.registry.plugin(kind) else {
-            self.refuse("plugins", entity, Code::Unsupported, "name", format!("there is no plugin '{kind}'"));
-            return;
-        };
         let scope = Scope {
             listeners: entity.workspace(),
             route: entity.reference("route"),
             backend: entity.reference("service"),
             principal: entity.reference("consumer"),
             group: entity.reference("consumer_group"),
+        };
+        let Some(plugin) = self.registry.plugin(kind) else {
+            // Without a name it could not be read, which is reported elsewhere.
+            if !kind.is_empty() {
+                let why = format!("there is no plugin '{kind}': the requests that it applies to are answered with 503");
+                self.refuse("plugins", entity, Code::Unsupported, "name", why);
+            }
+            return self.fail_closed(entity, scope, group_order);
         };
         let scopes = plugin.def.scopes;
         let unsupported = [
@@ -66,6 +72,26 @@ impl Lowering<'_> {
             let filters = vec![Filter { kind: kind.into(), params, wires, instance_name }];
             self.ir.filter_sets.insert(entity.id, FilterSet { origin, scope, precedence, filters });
         }
+    }
+
+    /// In place of a plugin that cannot be run: whatever it would have done, its requests are refused.
+    fn fail_closed(&mut self, entity: &Entity, scope: Scope, group_order: &BTreeMap<Id, u32>) {
+        if scope.backend.is_some_and(|backend| !self.ir.backends.contains(&backend)) {
+            return;
+        }
+        let message = RefusalMessage::Text("An unexpected error occurred".into());
+        let refusal = Refusal { status: 503, message };
+        // Who the client is, is known after authentication.
+        let order = if scope.is_static() { i32::MAX } else { AFTER_AUTHENTICATION };
+        let policy = Policy {
+            origin: self.memory.origins.origin("plugins", entity),
+            precedence: precedence(&scope, group_order),
+            scope,
+            order,
+            spec: PolicySpec::Authorization(Authorization { refusal, ..Authorization::default() }),
+            ..Policy::default()
+        };
+        self.ir.policies.insert(entity.id, policy);
     }
 
     /// Groups by name: of a consumer's groups, the alphabetically first counts.

@@ -39,8 +39,8 @@ use crate::fingerprint::{BaseDocument, Fingerprint, StoredPrint};
 use crate::secrets::{KeyEncryptionKey, StoreKey};
 use crate::store::{BoxFuture, Lead};
 use crate::{
-    Batch, Change, CommitError, Committed, Document, Generation, Key, Page, Query, Store, StoreError, StoreStatus,
-    Unique, limits,
+    Batch, Change, CommitError, Committed, Contents, Document, Generation, Key, Page, Query, Store, StoreError,
+    StoreStatus, Unique, limits,
 };
 
 /// Batches that wait for the writer at most; more wait for a place.
@@ -253,6 +253,17 @@ impl Store for SqlStore {
 
     fn snapshot(&self) -> BoxFuture<'_, Result<(u64, Vec<Document>), StoreError>> {
         Box::pin(async move { read!(self, |connection| read::snapshot(connection, &self.codec)) })
+    }
+
+    fn contents(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        Box::pin(async move {
+            // A data key of another control plane is loaded by this attempt, so that it is not missing in the second one.
+            match self.snapshot().await {
+                Ok((revision, documents)) => Ok(Contents { revision, documents, unreadable: Vec::new() }),
+                Err(StoreError::Corrupt(_)) => read!(self, |connection| read::contents(connection, &self.codec)),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     fn changes(&self, after: u64, max: usize) -> BoxFuture<'_, Result<Vec<Change>, StoreError>> {

@@ -5,7 +5,7 @@ use super::connection::{Cell, Connection, Database, Row, damaged};
 use super::rows;
 use crate::chain::{Entry, Head};
 use crate::fingerprint::{BaseDocument, StoredPrint};
-use crate::{Change, Document, Generation, Key, Page, Query, StoreError, TagFilter, Unique};
+use crate::{Change, Contents, Document, Generation, Key, Page, Query, StoreError, TagFilter, Unique};
 
 pub(crate) async fn get(
     connection: &mut dyn Connection,
@@ -112,18 +112,37 @@ pub(crate) async fn snapshot(
     connection: &mut dyn Connection,
     codec: &Codec,
 ) -> Result<(u64, Vec<Document>), StoreError> {
-    let sql = format!(
-        "SELECT s.revision, {} FROM store_state s LEFT JOIN documents d ON s.id = 1 ORDER BY d.kind, d.id",
-        rows::DOCUMENT
-    );
     let (mut revision, mut documents) = (None, Vec::new());
-    for mut row in connection.query(sql, Vec::new()).await? {
+    for mut row in connection.query(all(), Vec::new()).await? {
         revision = Some(row.number()?);
         if !row.is_next_null() {
             documents.push(rows::document(&mut row, codec)?);
         }
     }
     Ok((revision.ok_or_else(|| damaged("the row of store_state is missing"))?, documents))
+}
+
+/// The same, with those apart that cannot be read.
+pub(crate) async fn contents(connection: &mut dyn Connection, codec: &Codec) -> Result<Contents, StoreError> {
+    let (mut revision, mut documents, mut unreadable) = (None, Vec::new(), Vec::new());
+    for mut row in connection.query(all(), Vec::new()).await? {
+        revision = Some(row.number()?);
+        if !row.is_next_null() {
+            match rows::readable(&mut row, codec)? {
+                Ok(document) => documents.push(document),
+                Err(damaged) => unreadable.push(damaged),
+            }
+        }
+    }
+    let revision = revision.ok_or_else(|| damaged("the row of store_state is missing"))?;
+    Ok(Contents { revision, documents, unreadable })
+}
+
+fn all() -> String {
+    format!(
+        "SELECT s.revision, {} FROM store_state s LEFT JOIN documents d ON s.id = 1 ORDER BY d.kind, d.id",
+        rows::DOCUMENT
+    )
 }
 
 /// Entries after a revision, all of a revision or none of it.

@@ -10,7 +10,7 @@ use super::connection::{Cell, Connection, Row, damaged};
 use super::digests;
 use crate::chain::{Entry, Head};
 use crate::decide::Stored;
-use crate::{Author, Document, Key, NewDocument, Reference, StoreError, Unique};
+use crate::{Author, Document, Key, NewDocument, Reference, StoreError, Unique, Unreadable};
 
 /// Columns of [`stored`] and [`document`], for a table `d`.
 pub(crate) const DOCUMENT: &str = "d.kind, d.id, d.space, d.revision, d.value, d.meta";
@@ -63,6 +63,22 @@ pub(crate) fn document(row: &mut Row, codec: &Codec) -> Result<Document, StoreEr
     let (Stored { document, revision }, _) = stored(row, codec)?;
     let NewDocument { key, space, value, tags, .. } = *document;
     Ok(Document { key, space, value, revision, tags })
+}
+
+/// A document, or what can be read of one that is damaged.
+pub(crate) fn readable(row: &mut Row, codec: &Codec) -> Result<Result<Document, Unreadable>, StoreError> {
+    let (key, space, revision, bytes, meta) = (key(row)?, row.text()?, row.number()?, row.bytes()?, row.bytes()?);
+    let meta = Meta::parse(&meta);
+    Ok(match codec.decode(&key, &bytes) {
+        Ok(value) => {
+            let tags = meta.map(|meta| meta.tags).unwrap_or_default();
+            Ok(Document { key, space, value, revision, tags })
+        }
+        Err(StoreError::Corrupt(why)) => {
+            Err(Unreadable { key, space, references: meta.map(|meta| meta.references), why })
+        }
+        Err(error) => return Err(error),
+    })
 }
 
 /// Columns of [`entry`], for `changes` joined with `generations g`.

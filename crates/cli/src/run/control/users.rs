@@ -5,7 +5,7 @@ use cardinal_control::Dao;
 use cardinal_control::rbac::{FIRST_USER, first_user};
 use cardinal_kong::Settings;
 use cardinal_kong::settings::EnforceRbac;
-use cardinal_store::{Author, Query};
+use cardinal_store::{Author, Query, StoreError};
 
 /// Which rules of roles are enforced. Unless the settings say so: those about endpoints, where other machines reach an API
 /// that can be changed.
@@ -35,8 +35,13 @@ pub(super) async fn prepare(dao: &Dao, settings: &Settings) -> Result<()> {
             tracing::info!("created the user {FIRST_USER} with the role super-admin");
         }
     } else if enforced(settings, false) != EnforceRbac::Off {
-        let users = dao.store().list(Query { limit: 1, ..Query::all("rbac_users") }).await.context("users")?;
-        if users.documents.is_empty() {
+        let users = dao.store().list(Query { limit: 1, ..Query::all("rbac_users") }).await;
+        if let Err(StoreError::Corrupt(why)) = &users {
+            // It concerns the API alone.
+            tracing::error!("a user of the Admin API cannot be read: {why}");
+            return Ok(());
+        }
+        if users.context("users")?.documents.is_empty() {
             tracing::warn!(
                 "the Admin API requires a token, and there is no user: create the first one with 'cardinal rbac bootstrap', \
                  or set password (KONG_PASSWORD)"
