@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cardinal_testkit::{TempDir, until};
+use cardinal_testkit::{EchoServer, TempDir, until};
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
@@ -140,6 +140,36 @@ async fn a_full_disk_loses_nothing() {
     node.stop().await;
     let node = Node::start(&data, &[]);
     check(&node, &counts).await;
+    assert_eq!(write_once(&node).await, 200);
+    node.stop().await;
+    assert!(text(&data, &["audit", "verify"]).starts_with("the change log is intact"));
+}
+
+/// The data directory cannot be written: what was served last is served, and nothing is changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_data_directory_changes_nothing() {
+    let Some(_) = cardinal_test_tools::tools!("unshare") else { return };
+    let (data, echo) = (TempDir::new("faults"), EchoServer::start("backend").await);
+    let node = Node::start(&data, &[]);
+    assert_eq!(node.send("PUT", "/services/s", json!({ "url": echo.url() })).await.0, 200);
+    assert_eq!(node.send("PUT", "/services/s/routes/r", json!({ "paths": ["/a"] })).await.0, 200);
+    node.serves("/a", "", 200).await;
+    node.stop().await;
+    // The super-user may write whatever the mode is, so the directory is mounted read-only for the node.
+    let mut isolated = Command::new("unshare");
+    let mount = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
+    isolated.args(["--mount", "--map-root-user", "/bin/sh", "-c", mount]).arg(data.path());
+    isolated.arg(cardinal().get_program()).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let node = Node::start_as(isolated, &data, &[]);
+    assert_eq!(node.proxied("/a", "").await, 200);
+    let (status, told) = node.send("PUT", "/services/lost", json!({ "host": "a.test" })).await;
+    let message = told["message"].as_str().unwrap_or_default();
+    assert!(status >= 500 && message.contains("the store"), "{status} {told}");
+    assert!(message.contains("Read-only file system"), "{told}");
+    assert_eq!(node.proxied("/a", "").await, 200);
+    node.stop().await;
+    let node = Node::start(&data, &[]);
+    assert_eq!(node.send("GET", "/services/lost", Value::Null).await.0, 404);
     assert_eq!(write_once(&node).await, 200);
     node.stop().await;
     assert!(text(&data, &["audit", "verify"]).starts_with("the change log is intact"));

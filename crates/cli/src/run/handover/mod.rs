@@ -165,6 +165,11 @@ impl TakeoverLock {
     pub(super) fn wait(data_dir: &Path, patience: Duration) -> Result<Self> {
         let path = data_dir.join(TAKEOVER_LOCK_FILE);
         let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        // That of an earlier start can be locked on a file system that has become read-only.
+        let open = open.or_else(|error| match error.kind() {
+            ErrorKind::ReadOnlyFilesystem => File::open(&path),
+            _ => Err(error),
+        });
         let file = open.with_context(|| format!("cannot open {}", path.display()))?;
         let mut waited = Duration::ZERO;
         loop {
