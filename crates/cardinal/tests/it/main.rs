@@ -26,6 +26,7 @@ mod stop;
 mod store;
 mod store_away;
 mod store_faults;
+mod store_ha;
 mod store_unreadable;
 mod workspaces;
 mod writable;
