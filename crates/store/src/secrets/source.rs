@@ -58,11 +58,15 @@ impl From<Option<KeyEncryptionKey>> for StoreKey {
 }
 
 impl StoreKey {
-    /// The key. `wrapped_by` is the id of the key that the store is encrypted with, if it is.
-    pub(crate) async fn load(self, wrapped_by: Option<&str>) -> Result<Option<KeyEncryptionKey>, StoreError> {
+    /// The key, and the file if it was made now. `wrapped_by` is the id of the key that the store is encrypted with, if it
+    /// is.
+    pub(crate) async fn load(
+        self,
+        wrapped_by: Option<&str>,
+    ) -> Result<(Option<KeyEncryptionKey>, Option<PathBuf>), StoreError> {
         let source = match self {
-            Self::None => return Ok(None),
-            Self::Loaded(key) => return Ok(Some(key)),
+            Self::None => return Ok((None, None)),
+            Self::Loaded(key) => return Ok((Some(key), None)),
             Self::From(source) => source,
         };
         match (source, wrapped_by) {
@@ -71,7 +75,7 @@ impl StoreKey {
                  database, or from where it is kept beside backups",
                 path.display()
             ))),
-            (source, _) => source.load().await.map(Some),
+            (source, _) => source.load_or_make().await.map(|(key, made)| (Some(key), made)),
         }
     }
 }
@@ -97,29 +101,32 @@ impl KeySource {
     /// # Errors
     /// If it cannot be read, is no key, or if others can read the file.
     pub async fn load(self) -> Result<KeyEncryptionKey, StoreError> {
+        Ok(self.load_or_make().await?.0)
+    }
+
+    /// The same, and the file if it was made now.
+    async fn load_or_make(self) -> Result<(KeyEncryptionKey, Option<PathBuf>), StoreError> {
         // Files and programs may take their time.
         let loading = tokio::task::spawn_blocking(move || {
-            let text = self.text()?;
+            let (text, made) = self.text()?;
             let source = self.describe();
             let wrong = || {
                 StoreError::Unavailable(format!("{source} holds no key: expected 32 bytes, in hexadecimal or base64"))
             };
             let bytes = parse(&text).ok_or_else(wrong)?;
-            KeyEncryptionKey::new(&bytes, source.clone()).ok_or_else(wrong)
+            Ok((KeyEncryptionKey::new(&bytes, source.clone()).ok_or_else(wrong)?, made))
         });
         loading.await.map_err(|_| StoreError::Unavailable("reading the encryption key failed".to_owned()))?
     }
 
-    fn text(&self) -> Result<Zeroizing<String>, StoreError> {
+    fn text(&self) -> Result<(Zeroizing<String>, Option<PathBuf>), StoreError> {
         let failed = |error: std::io::Error| {
             StoreError::Unavailable(format!("the encryption key cannot be read from {}: {error}", self.describe()))
         };
         match self {
-            Self::Environment { value, .. } => Ok(value.clone()),
+            Self::Environment { value, .. } => Ok((value.clone(), None)),
             Self::File { path, create } => {
-                if *create && !path.exists() {
-                    make(path).map_err(failed)?;
-                }
+                let is_made = *create && !path.exists() && make(path).map_err(failed)?;
                 let file = std::fs::File::open(path).map_err(failed)?;
                 if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
                     let place = path.display();
@@ -127,15 +134,15 @@ impl KeySource {
                         "{place} can be read by others: run chmod 600 {place}"
                     )));
                 }
-                limited(file).map_err(failed)
+                Ok((limited(file).map_err(failed)?, is_made.then(|| path.clone())))
             }
-            Self::Command(words) => run(words).map_err(failed),
+            Self::Command(words) => Ok((run(words).map_err(failed)?, None)),
         }
     }
 }
 
-/// Writes a new key. If another process makes one at the same time, the first one stays.
-fn make(path: &Path) -> std::io::Result<()> {
+/// Writes a new key. If another process makes one at the same time, the first one stays, and this is `false`.
+fn make(path: &Path) -> std::io::Result<bool> {
     let mut key = Zeroizing::new([0; 32]);
     aws_lc_rs::rand::fill(&mut *key).map_err(|_| std::io::Error::other("no randomness"))?;
     let text = Zeroizing::new(hex(&*key) + "\n");
@@ -147,8 +154,9 @@ fn make(path: &Path) -> std::io::Result<()> {
     let linked = std::fs::hard_link(&new, path);
     std::fs::remove_file(&new)?;
     match linked {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The table of data keys: loading, rotation, and encrypting documents again.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use cardinal_base::Clock;
@@ -61,6 +62,25 @@ pub(crate) async fn first(
         }
         Ok(())
     })
+}
+
+/// Removes the file of a key that was made for a store without one, if another control plane has made one at the same time:
+/// the file would be taken for the key of the store.
+pub(crate) async fn keep_if_first(
+    connection: &mut dyn Connection,
+    key: &KeyEncryptionKey,
+    file: &Path,
+) -> Result<(), StoreError> {
+    let Some(other) = wrapped_by(connection).await?.filter(|id| id != key.id()) else { return Ok(()) };
+    let place = file.display();
+    let left = match std::fs::remove_file(file) {
+        Ok(()) => format!("the one in {place} was removed"),
+        Err(error) => format!("remove {place} ({error})"),
+    };
+    Err(StoreError::Unavailable(format!(
+        "two nodes made a key for the new database at the same time, and its secrets are encrypted with key {other} of the \
+         other node; {left}: copy the key file of the other node to {place}, and start again"
+    )))
 }
 
 /// Encrypts the data keys with another key, and makes a new one. If another control plane has done so, nothing is written.

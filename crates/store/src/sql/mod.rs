@@ -123,9 +123,12 @@ impl SqlStore {
     async fn open(database: Arc<dyn Database>, key: StoreKey, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         schema::migrate(&*database).await?;
         let wrapped_by = keys::wrapped_by(&mut *database.reader().await?).await?;
-        let key = key.load(wrapped_by.as_deref()).await?;
+        let (key, made) = key.load(wrapped_by.as_deref()).await?;
         if let Some(key) = &key {
             keys::first(&*database, key, &*clock).await?;
+        }
+        if let Some((key, made)) = key.as_ref().zip(made.as_deref()) {
+            keys::keep_if_first(&mut *database.reader().await?, key, made).await?;
         }
         let codec = Arc::new(Codec::default());
         keys::load(&mut *database.reader().await?, &codec, key.as_ref()).await?;

@@ -216,3 +216,41 @@ async fn secrets_are_encrypted() {
     server.execute("test0", check);
     assert!(matches!(SqlStore::postgres(options, StoreKey::None, clock()).await, Err(StoreError::Corrupt(_))));
 }
+
+/// Both find a database without a key, and make one. The one that comes second must not keep its key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_keys_that_are_made_at_once_one_stays() {
+    let Some(server) = PostgresServer::start(env!("CARGO_PKG_NAME")) else { return };
+    let options = PostgresOptions { url: server.database() };
+    drop(open(&options).await);
+    // Both wait before they look for a key.
+    let mut holder = <sqlx::PgConnection as sqlx::Connection>::connect(&options.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE data_keys IN ACCESS EXCLUSIVE MODE").execute(&mut holder).await.unwrap();
+    let mut watcher = <sqlx::PgConnection as sqlx::Connection>::connect(&options.url).await.unwrap();
+    let folders = [TempDir::new("store"), TempDir::new("store")];
+    let files = folders.each_ref().map(|folder| folder.path().join("key"));
+    let start = |at: usize| {
+        let key = StoreKey::From(KeySource::File { path: files[at].clone(), create: true });
+        SqlStore::postgres(options.clone(), key, clock())
+    };
+    let releasing = async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'data_keys'::regclass AND NOT granted";
+        let look = async || {
+            let count: i64 = sqlx::query_scalar(waiting).fetch_one(&mut watcher).await.unwrap();
+            (count == 2).then_some(())
+        };
+        until_some("both nodes to look for a key", look).await.unwrap();
+        sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    };
+    let (first, second, ()) = tokio::join!(start(0), start(1), releasing);
+    let lost = usize::from(first.is_ok());
+    let error = if lost == 0 { first.err() } else { second.err() };
+    let error = error.expect("one of them comes second").to_string();
+    assert!(error.contains("two nodes made a key") && error.contains("was removed: copy the key file"), "{error}");
+    assert!(files[1 - lost].exists() && !files[lost].exists());
+    // No other one is made at the next start.
+    let error = start(lost).await.unwrap_err().to_string();
+    assert!(error.contains("does not exist: copy it from a node") && !files[lost].exists(), "{error}");
+    std::fs::copy(&files[1 - lost], &files[lost]).unwrap();
+    start(lost).await.unwrap();
+}
