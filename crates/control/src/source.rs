@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardinal_base::Clock;
 use cardinal_base::metrics::{Histogram, MetricSource, MetricText};
+use cardinal_base::{Clock, Tick};
 use cardinal_ir::{Diagnostic, Id, Ir, NodeSettings, Secrets, Severity};
 use cardinal_kong::declarative::WORKSPACE_FIELD;
 use cardinal_kong::{Edit, Entity, Lowered, Registry, Settings, Snapshot};
@@ -22,7 +22,8 @@ use crate::dao::{DEFAULT_WORKSPACE, health, members};
 use crate::quarantine::{Quarantine, Quarantined};
 use crate::unreadable::close_unreadable;
 
-/// Changes that come within this time after another one become one update.
+/// Time between two updates at least: changes that come in the meantime become one. The first change after a pause is sent at
+/// once.
 const COALESCING: Duration = Duration::from_millis(5);
 /// Changes that are read at once, about.
 const CHANGES_MAX: usize = 10_000;
@@ -41,6 +42,8 @@ pub struct StoreSource {
     revision: u64,
     /// What is served comes from before, and the store was not read yet.
     unread: bool,
+    /// When the store was read last.
+    read_at: Option<Tick>,
     served: Arc<Ir>,
     pending: Option<Arc<Ir>>,
     retry: Backoff,
@@ -228,6 +231,8 @@ impl StoreSource {
             members,
             revision: 0,
             unread: true,
+            revision,
+            read_at: None,
             served: Arc::default(),
             pending: None,
             retry: Backoff::default(),
@@ -307,12 +312,19 @@ impl StoreSource {
                     }
                 }
                 None if *self.revisions.borrow_and_update() > self.revision => self.clock.sleep(COALESCING).await,
+                None if *self.revisions.borrow_and_update() > self.revision => {
+                    if let Some(read_at) = self.read_at {
+                        self.clock.sleep_until(read_at.plus(COALESCING)).await;
+                    }
+                }
                 None => {
                     self.revisions.changed().await.ok()?;
                     continue;
                 }
             }
-            match self.catch_up().await {
+            let caught_up = self.catch_up().await;
+            self.read_at = Some(self.clock.tick());
+            match caught_up {
                 Ok(Some(update)) => {
                     self.retry.reset();
                     self.status.lock().unavailable = None;
@@ -525,4 +537,55 @@ fn entity(registry: &Registry, (kind, space): (&str, &str), id: Id, mut value: M
         value.insert(WORKSPACE_FIELD.to_owned(), space.into());
     }
     Entity { id, value, name, location: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use cardinal_base::ManualClock;
+    use cardinal_store::{Author, Batch, Expect, MemoryStore, NewDocument, Write};
+    use serde_json::json;
+
+    use super::*;
+
+    async fn put(store: &MemoryStore, number: u128) {
+        let id = Id::from_u128(number).to_string();
+        let (key, value) = (Key::new("consumers", &*id), json!({"id": id, "username": id}));
+        let (uniques, references, tags, secrets) = (vec![], vec![], vec![], vec![]);
+        let document = NewDocument { key, space: "".into(), value, uniques, references, tags, secrets };
+        let writes = vec![Write::Put(Box::new(document), Expect::Any)];
+        store.commit(Batch { author: Author::default(), writes, revision: None }).await.unwrap();
+    }
+
+    /// Whether an update is there while the clock stands still; it is acknowledged.
+    async fn has_update(source: &mut StoreSource) -> bool {
+        let update = tokio::select! {
+            biased;
+            update = source.next() => update,
+            () = tokio::task::yield_now() => None,
+        };
+        source.ack(Ack::Applied { generation: 1, diagnostics: Vec::new() });
+        update.is_some()
+    }
+
+    #[tokio::test]
+    async fn the_first_change_after_a_pause_is_sent_at_once_and_further_ones_together() {
+        let clock = Arc::new(ManualClock::default());
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        let registry = Arc::new(Registry::new(&[]));
+        let (settings, node) = (Arc::new(Settings::default()), Arc::default());
+        let started = StoreSource::start(store.clone(), registry, settings, node, clock.clone()).await;
+        let (mut source, _first) = started.unwrap();
+        source.ack(Ack::Applied { generation: 1, diagnostics: Vec::new() });
+        put(&store, 1).await;
+        assert!(has_update(&mut source).await, "there was no change before");
+        put(&store, 2).await;
+        put(&store, 3).await;
+        assert!(!has_update(&mut source).await, "the last update was just now");
+        clock.advance(COALESCING);
+        assert!(has_update(&mut source).await);
+        assert_eq!((source.revision(), has_update(&mut source).await), (3, false), "both came together");
+        clock.advance(COALESCING);
+        put(&store, 4).await;
+        assert!(has_update(&mut source).await, "after a pause");
+    }
 }
