@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 #![allow(clippy::disallowed_methods, reason = "real time is what is measured")]
 
+mod admin;
 mod cores;
 mod interrupt;
 mod load;
@@ -42,7 +43,7 @@ use crate::scenario::{Bench, SCENARIOS, Scenario};
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(subcommand)]
-    command: Option<Hidden>,
+    command: Option<Command>,
     /// What to measure; can be given several times [default: everything]
     #[arg(long, value_name = "NAME", value_parser = known)]
     scenario: Vec<&'static Scenario>,
@@ -91,7 +92,9 @@ struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-enum Hidden {
+enum Command {
+    /// Measures the Admin API, edits and data planes at scale
+    Admin(admin::Args),
     /// Copies bytes between clients and an upstream
     #[command(hide = true)]
     Relay { listen: SocketAddr, upstream: SocketAddr },
@@ -99,10 +102,16 @@ enum Hidden {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(Hidden::Relay { listen, upstream }) = args.command {
-        return relay::run(listen, upstream);
-    }
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    match &args.command {
+        Some(Command::Relay { listen, upstream }) => return relay::run(*listen, *upstream),
+        Some(Command::Admin(args)) => {
+            namespace::enter()?;
+            interrupt::clean_up_after()?;
+            return admin::run(args, &docs);
+        }
+        None => {}
+    }
     if args.list {
         SCENARIOS.iter().for_each(|scenario| println!("{:12} {}", scenario.name, scenario.title));
         return Ok(());
