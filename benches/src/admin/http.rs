@@ -33,7 +33,7 @@ impl Client {
 
     /// Sends JSON. A status other than 2xx is an error.
     pub(super) fn write(&mut self, method: &str, path: &str, body: &str) -> Result<Response> {
-        let response = self.send(method, "admin", path, body)?;
+        let response = self.send(method, "localhost", path, body)?;
         ensure!(response.status / 100 == 2, "{method} {path}: {} {}", response.status, response.body);
         Ok(response)
     }
