@@ -231,7 +231,6 @@ impl StoreSource {
             members,
             revision: 0,
             unread: true,
-            revision,
             read_at: None,
             served: Arc::default(),
             pending: None,
@@ -311,7 +310,6 @@ impl StoreSource {
                         self.revisions.changed().await.ok()?;
                     }
                 }
-                None if *self.revisions.borrow_and_update() > self.revision => self.clock.sleep(COALESCING).await,
                 None if *self.revisions.borrow_and_update() > self.revision => {
                     if let Some(read_at) = self.read_at {
                         self.clock.sleep_until(read_at.plus(COALESCING)).await;

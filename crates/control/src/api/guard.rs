@@ -4,9 +4,9 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use super::call::{Call, Parts};
 use super::message::Request;
-use super::path::Endpoint;
-use crate::dao::Fault;
-use crate::permissions::{Action, allows};
+use super::path::{Endpoint, Scope};
+use crate::dao::{DEFAULT_NAME, Fault};
+use crate::permissions::{Action, allows, allows_everywhere};
 use crate::rbac::Identity;
 
 impl Parts {
@@ -48,11 +48,21 @@ impl Parts {
 }
 
 impl Call<'_> {
-    /// Refuses what the roles of the user do not allow. `path` has the segments below the workspace.
+    /// Refuses what the roles of the user do not allow in the workspace of the request. `path` has the segments below the
+    /// workspace.
     pub(super) fn authorize(&self, path: &[&str], action: Action) -> Result<(), Fault> {
+        self.authorize_in(Some(self.workspace), path, action)
+    }
+
+    /// The same in another workspace, or in all of them.
+    pub(super) fn authorize_in(&self, workspace: Option<&str>, path: &[&str], action: Action) -> Result<(), Fault> {
         let Some(identity) = self.identity else { return Ok(()) };
-        let is_checked = self.admin.settings.enforce_rbac.endpoints();
-        if is_checked && !allows(&identity.endpoints, self.workspace, path, action) {
+        let rules = &identity.endpoints;
+        let is_allowed = || match workspace {
+            Some(workspace) => allows(rules, workspace, path, action),
+            None => allows_everywhere(rules, path, action),
+        };
+        if self.admin.settings.enforce_rbac.endpoints() && !is_allowed() {
             return Err(Fault::forbidden(&identity.entities.user, action));
         }
         Ok(())
@@ -71,6 +81,11 @@ impl Call<'_> {
             return Err(Fault::forbidden(&identity.entities.user, action));
         }
         let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let workspace = match endpoint.scope() {
+            Scope::Workspace => Some(self.workspace),
+            Scope::Default => Some(DEFAULT_NAME),
+            Scope::Everywhere => None,
+        };
         match path.as_slice() {
             // Another name of `/`.
             ["kong"] => self.authorize(&[], action),
@@ -80,7 +95,7 @@ impl Call<'_> {
             {
                 self.authorize(&[rbac, roles, role, endpoints, workspace, &endpoint.join("/")], action)
             }
-            path => self.authorize(path, action),
+            path => self.authorize_in(workspace, path, action),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::message::Response;
 use super::quarantine;
-use crate::dao::Fault;
+use crate::dao::{Fault, Selector};
 use crate::history;
 use crate::permissions::Action;
 
@@ -108,15 +108,53 @@ async fn revisions(call: &Call<'_>) -> Result<Response, Fault> {
 }
 
 /// A write of a batch needs what a request of its own would need.
-fn authorize(call: &Call<'_>, write: &Value) -> Result<(), Fault> {
+async fn authorize(call: &Call<'_>, write: &Value) -> Result<(), Fault> {
     let text = |name: &str| write.get(name).and_then(Value::as_str).unwrap_or_default();
     // Writes that are none are refused later.
     let Some(action) = Action::of_method(text("method")) else { return Ok(()) };
     let mut kinds = call.dao().registry().kinds();
     let kind = kinds.find(|kind| kind.name == text("kind") || kind.collection == text("kind"));
     let Some(kind) = kind else { return Ok(()) };
+    if kind.name == "targets" {
+        return authorize_target(call, write, action).await;
+    }
     let path = [kind.collection, text("key")];
     call.authorize(if path[1].is_empty() { &path[..1] } else { &path }, action)
+}
+
+/// Targets have paths below their upstream, which rules name by its id or by its name.
+async fn authorize_target(call: &Call<'_>, write: &Value, action: Action) -> Result<(), Fault> {
+    let (registry, dao) = (call.dao().registry(), call.dao());
+    let (Some(targets), Some(upstreams)) = (registry.kind("targets"), registry.kind("upstreams")) else {
+        return Ok(());
+    };
+    let key = write.get("key").and_then(Value::as_str).unwrap_or_default();
+    let mut named = Vec::new();
+    let mut name = |of: Option<&Value>| {
+        let texts = ["id", "name"].into_iter().filter_map(|field| of?.get(field)?.as_str());
+        named.extend(texts.map(str::to_owned));
+    };
+    name(write.pointer("/body/upstream"));
+    if !key.is_empty() {
+        let old = dao.select(&call.tenant, targets, Selector::of(key)).await?;
+        name(old.as_ref().and_then(|target| target.get("upstream")));
+    }
+    let mut all = Vec::new();
+    for name in named {
+        let found = dao.select(&call.tenant, upstreams, Selector::of(&name)).await?;
+        let fields = found.iter().flat_map(|found| ["id", "name"].map(|field| found.get(field)));
+        all.extend(fields.flatten().filter_map(Value::as_str).map(str::to_owned));
+        all.push(name);
+    }
+    if all.is_empty() {
+        // An upstream that the batch itself makes.
+        all.push(String::new());
+    }
+    for upstream in all {
+        let path = ["upstreams", &upstream, "targets", key];
+        call.authorize(if key.is_empty() { &path[..3] } else { &path }, action)?;
+    }
+    Ok(())
 }
 
 /// Many writes as one revision: all of them or none.
@@ -126,7 +164,7 @@ async fn batch(call: &Call<'_>) -> Result<Response, Fault> {
         _ => return Err(Fault::message(400, "expected a JSON array of {method, kind, key, body}")),
     };
     for write in &writes {
-        authorize(call, write)?;
+        authorize(call, write).await?;
     }
     let mut tenant = call.tenant.clone();
     tenant.author = Author { via: "batch".into(), ..tenant.author };

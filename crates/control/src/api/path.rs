@@ -1,7 +1,7 @@
 //! What a path of the API means. Kong: `generate_endpoints` of `kong/api/endpoints.lua`.
 
 use cardinal_kong::Registry;
-use cardinal_kong::entities::Kind;
+use cardinal_kong::entities::{Kind, WORKSPACES};
 use percent_encoding::percent_decode_str;
 
 use super::call::Call;
@@ -195,6 +195,17 @@ pub(super) fn segments(path: &str) -> Option<Vec<String>> {
     Some(out)
 }
 
+/// What a request concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The workspace of the path.
+    Workspace,
+    /// What is kept beside workspaces, and decided about in `default`: the workspaces themselves, the processes.
+    Default,
+    /// All workspaces.
+    Everywhere,
+}
+
 impl Endpoint {
     /// The methods that the path takes. HEAD goes with GET, OPTIONS with everything.
     pub(super) fn methods(self) -> &'static [&'static str] {
@@ -244,6 +255,21 @@ impl Endpoint {
             | (Self::Entity(_) | Self::Children(_) | Self::Child(_) | Self::Parent { .. }, _) => {
                 Err(Fault::not_found())
             }
+        }
+    }
+
+    /// What it concerns, which decides whose rules count: the prefix of a path may be any workspace.
+    pub(super) fn scope(self) -> Scope {
+        use information::Page;
+        match self {
+            Self::History(history::Path::Batch) => Scope::Workspace,
+            Self::Configuration | Self::History(_) => Scope::Everywhere,
+            Self::Collection(WORKSPACES) | Self::Entity(WORKSPACES) | Self::Debug(_) => Scope::Default,
+            Self::Information(page) => match page {
+                Page::Caches | Page::Cache | Page::Metrics | Page::DataPlanes | Page::ClusterStatus => Scope::Default,
+                _ => Scope::Workspace,
+            },
+            _ => Scope::Workspace,
         }
     }
 

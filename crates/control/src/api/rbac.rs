@@ -1,6 +1,6 @@
 //! Users, roles and rules: `/rbac/...`, as Kong Enterprise has them.
 
-use cardinal_kong::entities::Kind;
+use cardinal_kong::entities::{Kind, WORKSPACES};
 use cardinal_schema::Errors;
 use cardinal_store::{Document, Key};
 use serde_json::{Map, Value, json};
@@ -9,8 +9,8 @@ use super::body::{self, Body};
 use super::call::Call;
 use super::entities::{self, Nested, id_of, reference};
 use super::message::Response;
-use crate::dao::{DEFAULT_WORKSPACE, Fault, Fields, Selector};
-use crate::permissions::{Actions, normalized};
+use crate::dao::{DEFAULT_NAME, DEFAULT_WORKSPACE, Fault, Fields, Selector};
+use crate::permissions::{Action, Actions, normalized};
 use crate::rbac::kinds;
 
 /// Roles of one request at most.
@@ -168,7 +168,12 @@ impl Path<'_> {
             }
             Self::Endpoint { role, workspace, endpoint } => {
                 let role = found(call, roles, role).await?;
-                let workspace = named_workspace(workspace);
+                let role_id = id_of(&role).to_owned();
+                // A workspace that is gone may still have rules.
+                let workspace = &*named_workspace(call, workspace).await.unwrap_or_else(|_| (*workspace).to_owned());
+                if let Some(action) = Action::of_method(method).filter(|action| *action != Action::Read) {
+                    authorize_rule(call, &role_id, workspace, action)?;
+                }
                 let is_it = |rule: &Value, endpoint: &str| {
                     text(rule, "workspace") == workspace && text(rule, "endpoint") == endpoint
                 };
@@ -182,6 +187,12 @@ impl Path<'_> {
             Self::Entity { role, entity } => {
                 let role = found(call, roles, role).await?;
                 let [_, rules] = call.admin.access.rules_of(id_of(&role)).await?;
+                let action = Action::of_method(method).filter(|action| *action != Action::Read);
+                if let Some(action) = action
+                    && (*entity == "*" || !is_in_workspace(call, &entity.to_ascii_lowercase()).await?)
+                {
+                    authorize_rule(call, id_of(&role), "*", action)?;
+                }
                 let rule = rules.iter().find(|rule| text(&rule.value, "entity_id").eq_ignore_ascii_case(entity));
                 one_rule(call, Of::Entities, rule, method).await
             }
@@ -193,9 +204,38 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The name of a workspace that a path or a body names by its name or its id.
-fn named_workspace(workspace: &str) -> &str {
-    if workspace == DEFAULT_WORKSPACE { "default" } else { workspace }
+/// The name of the workspace of a rule that a path or a body names by its name or its id; `*` is any.
+async fn named_workspace(call: &Call<'_>, given: &str) -> Result<String, Fault> {
+    if given == DEFAULT_WORKSPACE {
+        return Ok(DEFAULT_NAME.to_owned());
+    }
+    if given == "*" || call.dao().workspace_named(given).await?.is_some() {
+        return Ok(given.to_owned());
+    }
+    let found = call.dao().store().get(Key::new(WORKSPACES, given)).await?;
+    let name = found.as_ref().map(|found| text(&found.value, "name")).filter(|name| !name.is_empty());
+    let missing = || Fault::schema(&Errors::field("workspace", format!("there is no workspace '{given}'")));
+    name.map(str::to_owned).ok_or_else(missing)
+}
+
+/// Refuses to make or change a rule about other workspaces than that of the request to those who may not do the same there.
+fn authorize_rule(call: &Call<'_>, role: &str, workspace: &str, action: Action) -> Result<(), Fault> {
+    if workspace == call.workspace {
+        return Ok(());
+    }
+    let place = (workspace != "*").then_some(workspace);
+    call.authorize_in(place, &["rbac", "roles", role, Of::Endpoints.collection()], action)
+}
+
+/// Refuses a pattern that no request ever matches: paths of rules are decoded, and a wildcard is a segment.
+fn check_pattern(endpoint: &str) -> Result<(), Fault> {
+    let is_odd = |segment: &str| segment.contains(['%', '?', '#']) || (segment.contains('*') && segment != "*");
+    if endpoint.split('/').any(is_odd) {
+        let message =
+            "expected a path without query and without percent-encoding, in which a wildcard is a whole segment";
+        return Err(Fault::schema(&Errors::field("endpoint", message)));
+    }
+    Ok(())
 }
 
 async fn found(call: &Call<'_>, kind: &Kind, name: &str) -> Result<Fields, Fault> {
@@ -365,9 +405,11 @@ async fn create_rule(call: &Call<'_>, role: &str, of: Of) -> Result<Response, Fa
         Of::Endpoints => {
             if let Some(Value::String(endpoint)) = given.get_mut("endpoint") {
                 *endpoint = normalized(endpoint);
+                check_pattern(endpoint)?;
             }
             let workspace = given.get("workspace").and_then(Value::as_str).unwrap_or(call.workspace);
-            let workspace = named_workspace(workspace).to_owned();
+            let workspace = named_workspace(call, workspace).await?;
+            authorize_rule(call, id_of(&role), &workspace, Action::Create)?;
             given.insert("workspace".to_owned(), workspace.into());
         }
         Of::Entities => {
@@ -375,6 +417,11 @@ async fn create_rule(call: &Call<'_>, role: &str, of: Of) -> Result<Response, Fa
                 id.make_ascii_lowercase();
             }
             let id = given.get("entity_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            // Entities of other workspaces have ids, too.
+            let is_own = id != "*" && is_in_workspace(call, &id).await?;
+            if !is_own {
+                authorize_rule(call, id_of(&role), "*", Action::Create)?;
+            }
             if id == "*" {
                 given.insert("entity_type".to_owned(), "wildcard".into());
             } else if given.get("entity_type").is_none_or(Value::is_null) && !id.is_empty() {
@@ -386,6 +433,16 @@ async fn create_rule(call: &Call<'_>, role: &str, of: Of) -> Result<Response, Fa
     }
     let rule = call.dao().insert(&call.tenant, kind, given).await?;
     call.shown(kind, rule).await.map(Response::created)
+}
+
+/// Whether an entity with an id is in the workspace of the request.
+async fn is_in_workspace(call: &Call<'_>, id: &str) -> Result<bool, Fault> {
+    for kind in call.dao().registry().kinds() {
+        if let Some(found) = call.dao().store().get(Key::new(kind.name, id)).await? {
+            return Ok(found.space == call.tenant.workspace);
+        }
+    }
+    Ok(false)
 }
 
 /// The kind of the entity with an id.

@@ -71,6 +71,13 @@ impl World {
         self.of(&self.token.clone(), method, target, body)
     }
 
+    /// A new workspace; its id.
+    fn workspace(&self, name: &str) -> Value {
+        let (status, made) = self.root("POST", "/workspaces", json!({"name": name}));
+        assert_eq!(status, 201, "{made}");
+        made["id"].clone()
+    }
+
     /// A user with a token that is the name, and with one role of these rules about endpoints.
     fn user(&self, name: &str, rules: &[Value]) {
         assert_eq!(self.root("POST", "/rbac/users", json!({"name": name, "user_token": name})).0, 201);
@@ -186,6 +193,7 @@ fn rules_about_endpoints_are_enforced() {
     assert_eq!((refused.status, refused.body), (401, Some(message)));
     assert_eq!(world.send(Credentials::default(), "OPTIONS", "/services", &Value::Null).status, 204);
     assert_eq!(world.of("wrong", "GET", "/", Value::Null), (401, json!({"message": "Invalid RBAC credentials"})));
+    world.workspace("other");
     world.user(
         "anna",
         &[
@@ -221,6 +229,108 @@ fn rules_about_endpoints_are_enforced() {
     assert_eq!(world.of("anna", "GET", "/routes", Value::Null).0, 401);
     assert_eq!(world.root("PATCH", "/rbac/users/anna", json!({"expires_at": null})).0, 200);
     assert_eq!(world.of("anna", "GET", "/routes", Value::Null).0, 200);
+}
+
+/// Who may do everything in a workspace cannot get rights beyond it: neither by rules, nor by the prefix of a path.
+#[test]
+fn rights_in_one_workspace_stay_there() {
+    let world = World::new(EnforceRbac::On);
+    for name in ["a", "b"] {
+        world.workspace(name);
+    }
+    world.user("anna", &[json!({"workspace": "a", "endpoint": "*", "actions": "*"})]);
+    assert_eq!(world.of("anna", "POST", "/a/rbac/roles", json!({"name": "more"})).0, 201);
+    let rules = "/a/rbac/roles/more/endpoints";
+    for workspace in ["*", "b", "default"] {
+        let rule = json!({"workspace": workspace, "endpoint": "*", "actions": "*"});
+        assert_eq!(world.of("anna", "POST", rules, rule.clone()).0, 403, "{workspace}");
+        assert_eq!(world.root("POST", rules, rule).0, 201);
+        let one = format!("{rules}/{workspace}/*");
+        assert_eq!(world.of("anna", "PATCH", &one, json!({"actions": "read"})).0, 403);
+        assert_eq!(world.of("anna", "DELETE", &one, Value::Null).0, 403);
+        assert_eq!(world.root("DELETE", &one, Value::Null).0, 204);
+    }
+    assert_eq!(world.of("anna", "POST", rules, json!({"endpoint": "/services", "actions": "*"})).0, 201);
+    let foreign = world.root("PUT", "/b/services/s", json!({"host": "h"})).1["id"].clone();
+    for entity in [json!("*"), foreign] {
+        let rule = json!({"entity_id": entity, "actions": "*"});
+        assert_eq!(world.of("anna", "POST", "/a/rbac/roles/more/entities", rule).0, 403, "{entity}");
+    }
+    for (method, path) in [
+        ("GET", "/a/workspaces"),
+        ("POST", "/a/workspaces"),
+        ("DELETE", "/a/workspaces/b?cascade=true"),
+        ("GET", "/a/cardinal/v1/revisions"),
+        ("GET", "/a/cardinal/v1/revisions/1"),
+        ("GET", "/a/cardinal/v1/quarantine"),
+        ("POST", "/a/cardinal/v1/revisions/1/rollback"),
+        ("PUT", "/a/debug/node/log-level/debug"),
+        ("DELETE", "/a/cache"),
+        ("GET", "/a/clustering/data-planes"),
+    ] {
+        assert_eq!(world.of("anna", method, path, Value::Null).0, 403, "{method} {path}");
+    }
+    assert_eq!(world.of("anna", "GET", "/a/services", Value::Null).0, 200);
+    // What concerns all workspaces is for those who have no less in one of them.
+    world.user(
+        "otto",
+        &[
+            json!({"workspace": "*", "endpoint": "*", "actions": "*"}),
+            json!({"workspace": "b", "endpoint": "*", "actions": "*", "negative": true}),
+        ],
+    );
+    assert_eq!(world.of("otto", "GET", "/services", Value::Null).0, 200);
+    assert_eq!(world.of("otto", "POST", "/cardinal/v1/revisions/1/rollback", Value::Null).0, 403);
+    assert_eq!(world.root("GET", "/cardinal/v1/revisions", Value::Null).0, 200);
+}
+
+#[test]
+fn rules_name_workspaces_that_there_are() {
+    let world = World::new(EnforceRbac::On);
+    let id = world.workspace("b");
+    world.user(
+        "anna",
+        &[
+            json!({"workspace": "*", "endpoint": "*", "actions": "*"}),
+            json!({"workspace": id, "endpoint": "*", "actions": "*", "negative": true}),
+        ],
+    );
+    assert_eq!(world.of("anna", "GET", "/b/services", Value::Null).0, 403);
+    assert_eq!(world.of("anna", "GET", "/services", Value::Null).0, 200);
+    let rules = "/rbac/roles/anna/endpoints";
+    let (status, body) = world.root("POST", rules, json!({"workspace": "c", "endpoint": "*", "actions": "*"}));
+    assert_eq!((status, &body["fields"]), (400, &json!({"workspace": "there is no workspace 'c'"})));
+    for endpoint in ["/services/%62illing", "/services/**", "/services/a*", "/services?x=y"] {
+        let rule = json!({"endpoint": endpoint, "actions": "*", "negative": true});
+        let (status, body) = world.root("POST", rules, rule);
+        assert!(status == 400 && body["fields"]["endpoint"].is_string(), "{endpoint}: {body}");
+    }
+    // A later workspace of the name is another one.
+    assert_eq!(world.root("DELETE", "/workspaces/b", Value::Null).0, 204);
+    world.workspace("b");
+    assert_eq!(world.of("anna", "GET", "/b/services", Value::Null).0, 200);
+}
+
+#[test]
+fn a_batch_needs_the_rights_about_targets() {
+    let world = World::new(EnforceRbac::On);
+    let upstream = world.root("PUT", "/upstreams/up", json!({})).1["id"].clone();
+    world.user(
+        "anna",
+        &[
+            json!({"endpoint": "*", "actions": "*"}),
+            json!({"endpoint": "/upstreams/*/targets", "actions": "create", "negative": true}),
+            json!({"endpoint": "/upstreams/up/targets/*", "actions": "delete", "negative": true}),
+        ],
+    );
+    let batch = |write: Value| world.of("anna", "POST", "/cardinal/v1/batch", json!([write])).0;
+    for named in [json!({"name": "up"}), json!({"id": upstream})] {
+        let body = json!({"target": "10.0.0.1:80", "upstream": named});
+        assert_eq!(batch(json!({"method": "post", "kind": "targets", "body": body})), 403);
+    }
+    let target = world.root("POST", "/upstreams/up/targets", json!({"target": "10.0.0.1:80"})).1["id"].clone();
+    assert_eq!(batch(json!({"method": "delete", "kind": "targets", "key": target})), 403);
+    assert_eq!(batch(json!({"method": "patch", "kind": "targets", "key": target, "body": {"weight": 7}})), 200);
 }
 
 /// The role `admin` does everything, and cannot make itself more than that.
@@ -271,6 +381,19 @@ fn rules_about_entities_are_enforced() {
     assert_eq!(world.of("anna", "PUT", "/services/new", json!({"host": "h"})).0, 200);
     assert_eq!(world.of("anna", "DELETE", "/services/other", Value::Null).0, 403);
     assert_eq!(world.of("anna", "DELETE", "/services/new", Value::Null).0, 204);
+    // Neither does a workspace take entities with it that its user may not delete.
+    let workspace = world.workspace("w");
+    let kept = world.root("PUT", "/w/services/kept", json!({"host": "h"})).1["id"].clone();
+    assert_eq!(world.root("POST", rules, json!({"entity_id": kept, "actions": "delete", "negative": true})).0, 201);
+    assert_eq!(world.of("anna", "DELETE", "/workspaces/w?cascade=true", Value::Null).0, 403);
+    assert_eq!(world.root("DELETE", &format!("{rules}/{}", kept.as_str().unwrap()), Value::Null).0, 204);
+    assert_eq!(
+        world.root("POST", rules, json!({"entity_id": workspace, "actions": "delete", "negative": true})).0,
+        201
+    );
+    assert_eq!(world.of("anna", "DELETE", "/workspaces/w?cascade=true", Value::Null).0, 403);
+    assert_eq!(world.root("DELETE", &format!("{rules}/{}", workspace.as_str().unwrap()), Value::Null).0, 204);
+    assert_eq!(world.of("anna", "DELETE", "/workspaces/w?cascade=true", Value::Null).0, 204);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod write;
 
 pub use access::{DEFAULT_WORKSPACE, Dao, Fields, FutureOf, Tenant};
 pub use batch::BatchDone;
+pub(crate) use default_workspace::DEFAULT_NAME;
 pub use fault::Fault;
 pub use import::Import;
 pub(crate) use read::parse_tags;

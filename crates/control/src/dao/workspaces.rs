@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cardinal_kong::Registry;
 use cardinal_kong::entities::{Kind, WORKSPACES};
-use cardinal_store::{Batch, CommitError, Expect, Query, Write};
+use cardinal_store::{Batch, CommitError, Document, Expect, Query, Write};
 use serde_json::Value;
 
 use super::access::{DEFAULT_WORKSPACE, Dao, Fields, Tenant};
@@ -16,6 +16,8 @@ use super::default_workspace::DEFAULT_NAME;
 use super::fault::Fault;
 use super::members;
 use super::read::{Selector, fields_of};
+use crate::permissions::Action;
+use crate::rbac;
 
 /// How often a deletion is tried that other writes overtake.
 const ATTEMPTS_MAX: usize = 500;
@@ -107,7 +109,11 @@ impl Dao {
             if let Some(fault) = self.forbids_deletion(kind, &fields_of(workspace.clone())).await? {
                 return Err(fault);
             }
-            let mut writes = self.deletions_in(&workspace.key.id).await?;
+            tenant.check(&workspace.key.id, Action::Delete)?;
+            let mut writes = self.deletions_in(tenant, &workspace.key.id).await?;
+            let name = workspace.value.get("name").and_then(Value::as_str).unwrap_or_default();
+            // A later workspace of this name is another one.
+            writes.extend(self.rules_about(name).await?);
             writes.push(Write::Delete(workspace.key, Expect::Any));
             let batch = Batch { author: tenant.author.clone(), writes, revision: Some(revision) };
             match self.store.commit(batch).await {
@@ -122,14 +128,33 @@ impl Dao {
         Err(Fault::contended())
     }
 
+    /// What deletes the rules of roles that name a workspace.
+    pub(super) async fn rules_about(&self, workspace: &str) -> Result<Vec<Write>, Fault> {
+        let mut writes = Vec::new();
+        let mut query = Query::all(rbac::kinds().endpoints.name);
+        loop {
+            let page = self.store.list(query.clone()).await?;
+            let is_about = |rule: &Document| rule.value.get("workspace").and_then(Value::as_str) == Some(workspace);
+            let rules = page.documents.into_iter().filter(is_about);
+            writes.extend(rules.map(|rule| Write::Delete(rule.key, Expect::Any)));
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(writes),
+            }
+        }
+    }
+
     /// What deletes all entities of a workspace.
-    async fn deletions_in(&self, workspace: &Arc<str>) -> Result<Vec<Write>, Fault> {
+    async fn deletions_in(&self, tenant: &Tenant, workspace: &Arc<str>) -> Result<Vec<Write>, Fault> {
         let mut writes = Vec::new();
         for kind in self.registry.kinds().map(|kind| kind.name).chain([members::KIND]) {
             let mut query = Query::all(kind);
             query.space = Some(Arc::clone(workspace));
             loop {
                 let page = self.store.list(query.clone()).await?;
+                for document in &page.documents {
+                    tenant.check(&document.key.id, Action::Delete)?;
+                }
                 writes.extend(page.documents.into_iter().map(|document| Write::Delete(document.key, Expect::Any)));
                 match page.next {
                     Some(next) => query.after = Some(next),

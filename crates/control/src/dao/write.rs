@@ -161,8 +161,12 @@ impl Dao {
         if let Some(fault) = self.forbids_deletion(kind, &fields_of(old.clone())).await? {
             return Err(fault);
         }
-        let author = tenant.author.clone();
-        let batch = Batch { author, writes: vec![Write::Delete(old.key, Expect::Any)], revision: None };
+        let mut writes = Vec::new();
+        if kind.name == WORKSPACES {
+            writes = self.rules_about(old.value.get("name").and_then(Value::as_str).unwrap_or_default()).await?;
+        }
+        writes.push(Write::Delete(old.key, Expect::Any));
+        let batch = Batch { author: tenant.author.clone(), writes, revision: None };
         match self.store.commit(batch).await {
             Ok(_) => Ok(()),
             Err(CommitError::Violation { violation: Violation::Referenced { .. }, .. }) if kind.name == WORKSPACES => {

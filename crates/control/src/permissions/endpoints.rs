@@ -84,6 +84,13 @@ pub fn allows(rules: &[EndpointRule], workspace: &str, path: &[&str], action: Ac
     found.is_some_and(|(_, negative)| !negative)
 }
 
+/// Whether rules allow a request that concerns all workspaces: rules about any workspace allow it, and no rule about one of them
+/// denies it there.
+pub fn allows_everywhere(rules: &[EndpointRule], path: &[&str], action: Action) -> bool {
+    let named = rules.iter().filter_map(|rule| rule.workspace.as_deref());
+    [ANY].into_iter().chain(named).all(|workspace| allows(rules, workspace, path, action))
+}
+
 /// An endpoint in the form that rules are kept in: `*`, or a path with one slash before each segment.
 pub fn normalized(endpoint: &str) -> String {
     if endpoint == ANY {

@@ -9,5 +9,5 @@ mod entities;
 mod tests;
 
 pub use actions::{Action, Actions, UnknownAction};
-pub use endpoints::{EndpointRule, allows, normalized};
+pub use endpoints::{EndpointRule, allows, allows_everywhere, normalized};
 pub use entities::{EntityRule, EntityRules};
