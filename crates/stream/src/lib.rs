@@ -23,6 +23,7 @@ mod server;
 mod session;
 mod shared;
 mod source;
+mod strangers;
 mod tls;
 mod token;
 

@@ -28,8 +28,14 @@ use crate::connect::{PING_INTERVAL, PING_TIMEOUT, WINDOW_BYTES};
 use crate::join::{JoinAuthority, JoinRequest, JoinResponse};
 use crate::session::{self, Responses};
 use crate::shared::{Peer, Shared};
+use crate::strangers::{Stranger, Strangers};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection without a certificate may last: to join, one call is enough.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections without a certificate, and of one address.
+const STRANGERS_MAX: usize = 2_048;
+const STRANGERS_OF_ADDRESS_MAX: usize = 256;
 /// Pause after a failure to accept, such as having no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Calls on a connection at one time.
@@ -51,6 +57,7 @@ pub(crate) async fn accept(
     mut stop: watch::Receiver<bool>,
 ) {
     let seats = Arc::new(Semaphore::new(shared.options.connections_max));
+    let strangers = Arc::new(Strangers::new(STRANGERS_MAX, STRANGERS_OF_ADDRESS_MAX));
     // Dropped when this future is: then connections end, too.
     let (_ended, end) = watch::channel(());
     loop {
@@ -66,11 +73,12 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else {
+        let Some(stranger) = strangers.admit(address.ip()) else {
             shared.refuse();
-            tracing::warn!(%address, "too many data planes are connected");
+            tracing::warn!(%address, "too many connections have not shown a certificate yet");
             continue;
         };
+        let entry = Entry { seats: Arc::clone(&seats), stranger };
         let peer = Peer {
             shared: Arc::clone(&shared),
             joining: acceptor.joining.clone(),
@@ -82,15 +90,20 @@ pub(crate) async fn accept(
         let (config, mut end) = (TlsAcceptor::from(Arc::clone(&acceptor.config)), end.clone());
         task::spawn("configuration stream: data plane", async move {
             tokio::select! {
-                () = serve(stream, config, peer) => {}
+                () = serve(stream, config, peer, entry) => {}
                 _ = end.changed() => {}
             }
-            drop(seat);
         });
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, mut peer: Peer) {
+/// The place that a connection has until it shows a certificate, and the places after that.
+struct Entry {
+    seats: Arc<Semaphore>,
+    stranger: Stranger,
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, mut peer: Peer, entry: Entry) {
     let address = peer.address;
     // Without it, small messages wait for acknowledgements.
     stream.set_nodelay(true).ok();
@@ -105,6 +118,17 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, mut peer: Peer) {
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     peer.is_authenticated = certificate.is_some();
     peer.joined = peer.joining.as_ref().zip(certificate).and_then(|(authority, leaf)| authority.node_of(leaf));
+    let (clock, Entry { seats, stranger }) = (Arc::clone(&peer.shared.clock), entry);
+    let (_seat, _stranger) = if peer.is_authenticated {
+        let Ok(seat) = seats.try_acquire_owned() else {
+            peer.shared.refuse();
+            return tracing::warn!(%address, "too many data planes are connected");
+        };
+        (Some(seat), None)
+    } else {
+        (None, Some(stranger))
+    };
+    let is_stranger = !peer.is_authenticated;
     let service = service_fn(move |request| handle(peer.clone(), request));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -114,7 +138,13 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, mut peer: Peer) {
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = pin!(connection).await {
+    let ended = tokio::select! {
+        ended = pin!(connection) => ended,
+        () = clock.sleep(JOIN_TIMEOUT), if is_stranger => {
+            return tracing::debug!(%address, "a connection without a certificate has lasted too long");
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%address, "the connection of a data plane ended: {error}");
     }
 }

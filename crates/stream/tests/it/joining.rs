@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardinal_base::{Id, SystemRng};
+use cardinal_base::{Clock as _, Id, ManualClock, SystemRng};
 use cardinal_ir::SecretKey;
 use cardinal_pki::{Ca, CaRequest, LeafRequest};
 use cardinal_stream::{Credentials, IDENTITY_FILE, JoinAuthority, JoinError, JoinToken, NodeIdentity, StreamTls};
-use cardinal_testkit::{TempDir, until};
+use cardinal_testkit::{TempDir, until, unverified_client, while_time_passes};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::site::{Control, Data, Start, clock};
 
@@ -136,4 +139,27 @@ async fn a_token_gives_no_configuration() {
     let refused = start.data(&[control.address]);
     until("a refusal", || control.server.refused() > 0 || refused.generations() > 0).await.unwrap();
     assert_eq!((refused.generations(), control.proxy(2).is_none()), (0, true));
+}
+
+/// Without a certificate nothing but joining is possible, which is soon done.
+#[tokio::test]
+async fn a_connection_without_a_certificate_ends_soon() {
+    let site = Site::new();
+    let ca = Ca::from_pem(site.ca.domain().clone(), &site.ca.chain_pem(), &site.ca.key().to_pem()).unwrap();
+    let authority = JoinAuthority { ca, key: site.key.clone(), lifetime: MINUTE, clock: clock() };
+    let time = Arc::new(ManualClock::default());
+    let any = ([127, 0, 0, 1], 0).into();
+    let control = Control::start_with(any, site.tls(), Some(Arc::new(authority)), time.clone()).await;
+    let tcp = TcpStream::connect(control.address).await.unwrap();
+    let connector = TlsConnector::from(unverified_client(None));
+    let mut tls = connector.connect("control.example".try_into().unwrap(), tcp).await.unwrap();
+    let mut settings = [0; 9];
+    tls.read_exact(&mut settings).await.unwrap();
+    let ends = async {
+        let mut rest = Vec::new();
+        // It may end without a close_notify.
+        tls.read_to_end(&mut rest).await.ok();
+    };
+    while_time_passes("the end of the connection", &time, Duration::from_secs(1), ends).await.unwrap();
+    assert!(time.tick().millis() >= 10_000);
 }

@@ -72,7 +72,16 @@ impl Control {
     }
 
     pub(crate) async fn start_at(address: SocketAddr, tls: StreamTls, joining: Option<Arc<JoinAuthority>>) -> Self {
-        let server = StreamServer::new(StreamServerOptions::new(HISTORY), clock());
+        Self::start_with(address, tls, joining, clock()).await
+    }
+
+    pub(crate) async fn start_with(
+        address: SocketAddr,
+        tls: StreamTls,
+        joining: Option<Arc<JoinAuthority>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let server = StreamServer::new(StreamServerOptions::new(HISTORY), clock);
         let listener = until_some("a free port", async || TcpListener::bind(address).await.ok()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_stop, stopped) = watch::channel(false);
