@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+/// Items of a list, and unknown fields of a record, that are reported at most: the answer to a hostile value is not larger than
+/// the value by orders of magnitude.
+pub(crate) const REPORTED_MAX: usize = 100;
+
 /// What is wrong with a value, in the value's own shape: Kong's `fields` of an error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Errors {

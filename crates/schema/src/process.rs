@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Number, Value};
 
+use crate::errors::REPORTED_MAX;
 use crate::validate::{validate_partial, validate_record};
 use crate::{Errors, Field, Kind, Named, Schema};
 
@@ -371,8 +372,11 @@ fn complete_list(of: &Field, value: Value, is_set: bool, options: &Options<'_>) 
     let mut out: Vec<Value> = Vec::with_capacity(list.len());
     let mut seen = std::collections::HashSet::new();
     let mut errors: Vec<Option<Errors>> = Vec::new();
-    let several = list.len() > 1;
+    let (several, mut wrong) = (list.len() > 1, 0);
     for value in list {
+        if wrong >= REPORTED_MAX {
+            break;
+        }
         // Lua compares tables by identity, so only plain values can be duplicates.
         let plain = !matches!(value, Value::Array(_) | Value::Object(_));
         if is_set && plain && several && !seen.insert(value.to_string()) {
@@ -383,10 +387,13 @@ fn complete_list(of: &Field, value: Value, is_set: bool, options: &Options<'_>) 
                 out.push(value.unwrap_or(Value::Null));
                 errors.push(None);
             }
-            Err(found) => errors.push(Some(found)),
+            Err(found) => {
+                wrong += 1;
+                errors.push(Some(found));
+            }
         }
     }
-    if errors.iter().any(Option::is_some) { Err(Errors::Items(errors)) } else { Ok(Value::Array(out)) }
+    if wrong > 0 { Err(Errors::Items(errors)) } else { Ok(Value::Array(out)) }
 }
 
 /// Lua has one number type: 5.0 is 5.

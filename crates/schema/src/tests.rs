@@ -1,4 +1,4 @@
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::*;
 
@@ -284,4 +284,22 @@ fn a_blank_record_is_filled_in_as_fields_one_by_one_are() {
             assert_eq!(text(&quick), text(&wanted), "{value}");
         }
     }
+}
+
+/// The answer to a hostile value is bounded.
+#[test]
+fn a_hundred_errors_are_enough() {
+    let schema = record([field("tags", set(string())), field("rows", array(record([field("n", integer())])))]);
+    let check = |value: Value, count: usize| {
+        let errors = schema.process(&value, &Options::default()).unwrap_err();
+        assert_eq!(errors.messages().len(), count, "{errors:?}");
+    };
+    let wrong = Value::from(vec![json!([]); 5_000]);
+    check(json!({"tags": wrong, "rows": []}), 100);
+    check(json!({"tags": [], "rows": vec![json!({"n": "x"}); 5_000]}), 100);
+    let unknown: Map<String, Value> = (0..5_000).map(|number| (format!("f{number}"), Value::Null)).collect();
+    check(Value::Object(unknown), 100);
+    let mut sparse = vec![json!("a"); 300];
+    sparse.push(json!([]));
+    check(json!({"tags": sparse}), 1);
 }

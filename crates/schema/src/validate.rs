@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::check::Record;
+use crate::errors::REPORTED_MAX;
 use crate::process::{as_object, as_record};
 use crate::rules::is_uuid;
 use crate::{Errors, Field, Kind, Schema};
@@ -10,6 +11,7 @@ use crate::{Errors, Field, Kind, Schema};
 /// Checks a record, complete with defaults: `whole`, whose fields are `data`.
 pub(crate) fn validate_record(schema: &Schema, whole: &Value, data: &Map<String, Value>) -> Result<(), Errors> {
     let mut errors = Errors::default();
+    let mut unknown = 0;
     // A complete record has its fields in the order of the schema, so the next one is mostly the one looked for.
     let mut next = 0;
     for (name, value) in data {
@@ -23,7 +25,7 @@ pub(crate) fn validate_record(schema: &Schema, whole: &Value, data: &Map<String,
         };
         next = at.map_or(next, |at| at + 1);
         match at.and_then(|at| schema.fields.get(at)).map(|named| &named.field) {
-            None => errors.set(name, "unknown field".into()),
+            None => add_unknown(&mut errors, name, &mut unknown),
             Some(field) => {
                 if let Err(found) = validate_field(field, value) {
                     errors.set(name, found);
@@ -40,14 +42,22 @@ pub(crate) fn validate_record(schema: &Schema, whole: &Value, data: &Map<String,
     errors.into_result()
 }
 
+fn add_unknown(errors: &mut Errors, name: &str, count: &mut usize) {
+    *count += 1;
+    if *count <= REPORTED_MAX {
+        errors.set(name, "unknown field".into());
+    }
+}
+
 /// Checks a partial record; fields may be missing, and there are no defaults. Kong: `validate` without
 /// `full_check`.
 pub(crate) fn validate_partial(schema: &Schema, whole: &Value, data: &Map<String, Value>) -> Result<(), Errors> {
     let mut errors = Errors::default();
+    let mut unknown = 0;
     for (name, value) in data {
         match schema.field(name) {
             _ if name == "updated_at" || (name == "ttl" && schema.ttl) => {}
-            None => errors.set(name, "unknown field".into()),
+            None => add_unknown(&mut errors, name, &mut unknown),
             Some(field) => {
                 if let Err(found) = validate_field(field, value) {
                     errors.set(name, found);
@@ -129,13 +139,10 @@ fn validate_list(of: &Field, value: &Value, expected: &str) -> Result<(), Errors
     };
     // Nearly all lists are valid.
     let mut errors: Vec<Option<Errors>> = Vec::new();
-    for (n, value) in list.iter().enumerate() {
-        if let Err(found) = validate_element(of, value) {
-            errors.resize(list.len(), None);
-            if let Some(slot) = errors.get_mut(n) {
-                *slot = Some(found);
-            }
-        }
+    let wrong = list.iter().enumerate().filter_map(|(at, value)| Some((at, validate_element(of, value).err()?)));
+    for (at, found) in wrong.take(REPORTED_MAX) {
+        errors.resize(at, None);
+        errors.push(Some(found));
     }
     if errors.is_empty() { Ok(()) } else { Err(Errors::Items(errors)) }
 }
