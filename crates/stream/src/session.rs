@@ -43,7 +43,10 @@ async fn run(peer: Peer, mut requests: Streaming<wire::Request>, sender: mpsc::S
                 let Ok(Some(request)) = request else { break None };
                 let received = server.receive(request, &shared.history(), shared.clock.tick());
                 if let Err(error) = received {
-                    break Some(error);
+                    break Some(status_of(&error));
+                }
+                if let Some(status) = is_another(&peer, &server) {
+                    break Some(status);
                 }
                 note(&peer, &server);
             }
@@ -68,7 +71,7 @@ async fn run(peer: Peer, mut requests: Streaming<wire::Request>, sender: mpsc::S
             () = sender.closed() => break None,
             () = deadline => {
                 if let Err(error) = server.check(shared.clock.tick()) {
-                    break Some(error);
+                    break Some(status_of(&error));
                 }
             }
         }
@@ -76,18 +79,28 @@ async fn run(peer: Peer, mut requests: Streaming<wire::Request>, sender: mpsc::S
     if let Some(node) = server.node() {
         shared.proxies.left(node.id, peer.session);
     }
-    if let Some(error) = error {
+    if let Some(status) = error {
         shared.refuse();
-        tracing::warn!(address = %peer.address, "the stream to a data plane is closed: {error}");
-        let status = match error {
-            ServerError::Protocol { .. } => Status::failed_precondition(error.to_string()),
-            ServerError::Insecure => Status::permission_denied(error.to_string()),
-            ServerError::Silent(_) => Status::deadline_exceeded(error.to_string()),
-            ServerError::Unexpected(_) => Status::invalid_argument(error.to_string()),
-        };
+        tracing::warn!(address = %peer.address, "the stream to a data plane is closed: {}", status.message());
         // A peer that does not read does not learn why.
         sender.try_send(Err(status)).ok();
     }
+}
+
+fn status_of(error: &ServerError) -> Status {
+    match error {
+        ServerError::Protocol { .. } => Status::failed_precondition(error.to_string()),
+        ServerError::Insecure => Status::permission_denied(error.to_string()),
+        ServerError::Silent(_) => Status::deadline_exceeded(error.to_string()),
+        ServerError::Unexpected(_) => Status::invalid_argument(error.to_string()),
+    }
+}
+
+/// Refuses a data plane that calls itself by the id of another one. Only certificates of those that joined have an id.
+fn is_another(peer: &Peer, server: &Server) -> Option<Status> {
+    let (joined, node) = (peer.joined?, server.node()?);
+    let message = || format!("the node {} has the certificate of the node {joined}", node.id);
+    (joined != node.id).then(|| Status::permission_denied(message()))
 }
 
 fn note(peer: &Peer, server: &Server) {

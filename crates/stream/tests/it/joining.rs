@@ -141,6 +141,23 @@ async fn a_token_gives_no_configuration() {
     assert_eq!((refused.generations(), control.proxy(2).is_none()), (0, true));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_id_of_a_data_plane_is_that_of_its_certificate() {
+    let (site, folder) = (Site::new(), TempDir::new("stream"));
+    let control = site.control(60 * MINUTE).await;
+    control.publish(&["a"], "s", 1);
+    let data = plane(1, &folder, Some(site.token()), &control).unwrap();
+    data.serves(&["a"], "s").await;
+    data.stop().await;
+    // The certificate of one data plane, and the id of another one.
+    let credentials = Credentials::joining(folder.path(), None, Id::from_u128(1), &*clock()).unwrap();
+    let start = Start { server_name: Some("control.example"), ..Start::with(2, &folder, credentials) };
+    let other = start.data(&[control.address]);
+    until("a refusal", || control.server.refused() > 0).await.unwrap();
+    assert!(control.proxy(2).is_none());
+    other.stop().await;
+}
+
 /// Without a certificate nothing but joining is possible, which is soon done.
 #[tokio::test]
 async fn a_connection_without_a_certificate_ends_soon() {
