@@ -1,6 +1,6 @@
 //! A `cardinal` process in one of its roles.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ pub(super) struct Node {
     pub(super) cluster: SocketAddr,
     pub(super) proxy: SocketAddr,
     status: SocketAddr,
+    /// Where it listens besides, once it is ready.
+    listens: Vec<SocketAddr>,
     program: PathBuf,
 }
 
@@ -76,10 +78,15 @@ impl Node {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let program = program.to_owned();
-        Ok(Self { child, dir, admin, cluster, proxy, status, program })
+        let listens = match role {
+            "control-plane" => vec![admin, cluster],
+            "data-plane" => vec![proxy],
+            _ => vec![admin, proxy],
+        };
+        Ok(Self { child, dir, admin, cluster, proxy, status, listens, program })
     }
 
-    /// Waits until it serves a configuration.
+    /// Waits until it serves a configuration, and listens everywhere.
     pub(super) fn ready(&mut self) -> Result<()> {
         let since = Instant::now();
         while since.elapsed() < READY_MAX {
@@ -88,7 +95,8 @@ impl Node {
                 bail!("cardinal ended with {status}: {log}");
             }
             let response = Client::connect(self.status).and_then(|mut client| client.get("bench", "/status/ready"));
-            if response.is_ok_and(|response| response.status == 200) {
+            let listens = |at: &SocketAddr| TcpStream::connect(at).is_ok();
+            if response.is_ok_and(|response| response.status == 200) && self.listens.iter().all(listens) {
                 return Ok(());
             }
             std::thread::sleep(LOOK);

@@ -48,6 +48,7 @@ async fn tokens_and_roles_decide() {
     assert_eq!(status(&node, "annas", "GET", "/services", Value::Null).await, 403);
     assert_eq!(status(&node, root, "POST", "/rbac/roles", json!({"name": "team"})).await, 201);
     let rules = "/rbac/roles/team/endpoints";
+    assert_eq!(status(&node, root, "POST", "/workspaces", json!({"name": "other"})).await, 201);
     let elsewhere = json!({"endpoint": "*", "workspace": "other", "actions": "*"});
     assert_eq!(status(&node, root, "POST", rules, elsewhere).await, 201);
     assert_eq!(status(&node, root, "POST", "/rbac/users/anna/roles", json!({"roles": "team"})).await, 201);

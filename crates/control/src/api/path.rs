@@ -265,10 +265,9 @@ impl Endpoint {
             Self::History(history::Path::Batch) => Scope::Workspace,
             Self::Configuration | Self::History(_) => Scope::Everywhere,
             Self::Collection(WORKSPACES) | Self::Entity(WORKSPACES) | Self::Debug(_) => Scope::Default,
-            Self::Information(page) => match page {
-                Page::Caches | Page::Cache | Page::Metrics | Page::DataPlanes | Page::ClusterStatus => Scope::Default,
-                _ => Scope::Workspace,
-            },
+            Self::Information(Page::Caches | Page::Cache | Page::Metrics | Page::DataPlanes | Page::ClusterStatus) => {
+                Scope::Default
+            }
             _ => Scope::Workspace,
         }
     }
