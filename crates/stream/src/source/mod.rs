@@ -1,6 +1,7 @@
 //! [`StreamSource`]: the configuration of a data plane, from its control planes.
 
 mod link;
+mod saver;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use cardinal_base::{Clock, SeededRng, task};
 use cardinal_ir::{Ir, NodeSettings, SecretKey, Secrets};
 use cardinal_sync::stream::{Client, ClientOptions, GenerationId, Held, Received, Reconnect, TargetHealth};
-use cardinal_sync::{Ack, ConfigOutcome, ConfigSource, ConfigStatus, Keeper, LastGood, LoadError, Next, Saved, Update};
+use cardinal_sync::{Ack, ConfigOutcome, ConfigSource, ConfigStatus, LastGood, LoadError, Next, Saved, Update};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -17,6 +18,7 @@ use crate::connect::ControlPlane;
 use crate::credentials::Credentials;
 use crate::rejected::Rejected;
 use link::Link;
+use saver::Saver;
 
 /// How a [`StreamSource`] behaves.
 #[derive(Debug)]
@@ -60,10 +62,10 @@ pub enum StreamSourceError {
 pub struct StreamSource {
     link: Arc<Link>,
     connecting: JoinHandle<()>,
-    keeper: Keeper,
+    saver: Arc<Saver>,
+    saving: JoinHandle<()>,
     node: Arc<NodeSettings>,
     status: Arc<ConfigStatus>,
-    clock: Arc<dyn Clock>,
     /// What was saved before the start, until it is taken.
     last_good: Option<Update>,
     is_started: bool,
@@ -106,9 +108,11 @@ impl StreamSource {
             "configuration stream: control planes",
             Arc::clone(&link).run(control_planes, credentials, reconnect, rng),
         );
-        let (keeper, served, rejected) = (Keeper::new(file), Arc::default(), Rejected::default());
+        let saver = Arc::new(Saver::new(file, clock));
+        let saving = task::spawn("configuration stream: last known good", Arc::clone(&saver).run());
+        let (served, rejected) = (Arc::default(), Rejected::default());
         let (is_started, pending) = (false, None);
-        Ok(Self { link, connecting, keeper, node, status, clock, last_good, is_started, pending, served, rejected })
+        Ok(Self { link, connecting, saver, saving, node, status, last_good, is_started, pending, served, rejected })
     }
 
     /// The first update, which is there at once: the last known good configuration, or an empty one. [`ConfigSource::next`] gives
@@ -156,10 +160,10 @@ impl StreamSource {
         update
     }
 
-    fn keep(&mut self, received: &Received, update: &Update) {
+    fn keep(&self, received: &Received, update: &Update) {
         let about = json!({"stream": {"generation": received.id.to_json(), "is_exact": received.is_exact}});
         let saved = Saved { ir: Arc::clone(update.generation()), secrets: received.secrets.clone(), about };
-        self.keeper.keep(saved, self.clock.tick());
+        self.saver.note(saved);
     }
 }
 
@@ -205,14 +209,7 @@ impl ConfigSource for StreamSource {
                 if let Some(received) = received {
                     return Some(self.update(received));
                 }
-                let retry = match self.keeper.wait_ms(self.clock.tick()) {
-                    None => self.clock.sleep(std::time::Duration::MAX),
-                    Some(ms) => self.clock.sleep(std::time::Duration::from_millis(ms)),
-                };
-                tokio::select! {
-                    () = ready => {}
-                    () = retry => drop(self.keeper.retry(self.clock.tick())),
-                }
+                ready.await;
             }
         })
     }
@@ -251,5 +248,8 @@ impl ConfigSource for StreamSource {
 impl Drop for StreamSource {
     fn drop(&mut self) {
         self.connecting.abort();
+        self.saving.abort();
+        // What came last may not be written yet.
+        self.saver.save();
     }
 }
