@@ -2,6 +2,7 @@
 
 use cardinal_testkit::{Response, TempDir};
 use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, Executor as _};
 
 use crate::admin::Node;
 use crate::history::{on_store, text};
@@ -82,6 +83,32 @@ async fn tokens_and_roles_decide() {
     let lines = text(&data, &["store", "export", "--format", "json-lines"]);
     assert!(lines.contains("\"rbac_users\"") && !lines.contains("\"rbac_keys\""), "{lines}");
     assert!(!text(&data, &["store", "export"]).contains("rbac"), "users are no part of the configuration");
+}
+
+/// The index by which roles of a user are found gives nobody a role.
+#[tokio::test]
+async fn a_changed_index_gives_no_rights() {
+    let data = TempDir::new("rbac");
+    let node = Node::start(&data, &ON);
+    let root = first_token(&data);
+    let user = json!({"name": "anna", "user_token": "annas"});
+    assert_eq!(status(&node, &root, "POST", "/rbac/users", user).await, 201);
+    let id = async |name: &str| {
+        let response =
+            node.with(&[("Kong-Admin-Token", &root)], "GET", &format!("/rbac/users/{name}"), &Value::Null).await;
+        value(&response)["id"].as_str().unwrap().to_owned()
+    };
+    let change = format!(
+        "UPDATE document_references SET to_id = CAST('{}' AS BLOB) WHERE kind = CAST('rbac_user_roles' AS BLOB) AND \
+         field = CAST('user' AS BLOB) AND to_id = CAST('{}' AS BLOB)",
+        id("anna").await,
+        id("kong_admin").await
+    );
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(data.path().join("store.db"));
+    let mut connection = options.connect().await.unwrap();
+    assert_eq!(connection.execute(sqlx::AssertSqlSafe(change)).await.unwrap().rows_affected(), 1);
+    assert_eq!(status(&node, "annas", "GET", "/services", Value::Null).await, 403);
+    node.stop().await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use super::call::{Call, Parts};
 use super::message::{AdminSettings, Declarative, Request, Response};
 use super::metrics::AdminMetrics;
 use super::path::{self, Endpoint, Routes};
-use super::{body, browser, form, openapi};
+use super::{body, browser, form, guard, openapi};
 
 /// The Admin API.
 #[derive(Clone, Debug)]
@@ -144,6 +144,16 @@ impl Parts {
         let place = self.place(routes, &segments).await;
         let below = place.as_ref().map_or_else(|_| segments.get(1..).unwrap_or_default(), |place| place.segments);
         let identity = self.identity(request, below).await?;
+        let place = match place {
+            // What needs no user is answered as if there were such a workspace.
+            Err(fault) if fault.status == 404 && self.is_enforced() && guard::is_open(request, below) => Ok(Place {
+                workspace: DEFAULT_WORKSPACE.into(),
+                name: "default",
+                prefix: String::new(),
+                segments: below,
+            }),
+            place => place,
+        };
         let Place { workspace: id, name: workspace, prefix, segments } = place?;
         let mut tenant = Tenant { workspace: id, ..Tenant::new(author) };
         if let Some(identity) = &identity {

@@ -9,17 +9,20 @@ use crate::dao::{DEFAULT_NAME, Fault};
 use crate::permissions::{Action, allows, allows_everywhere};
 use crate::rbac::Identity;
 
+/// Whether a request needs no user: preflight requests have no credentials, and `/auth` is the way to some.
+pub(super) fn is_open(request: &Request, segments: &[String]) -> bool {
+    request.method == "OPTIONS" || segments == ["auth"]
+}
+
 impl Parts {
     /// Whether users have to say who they are.
     pub(super) fn is_enforced(&self) -> bool {
         self.settings.enforce_rbac.endpoints() || self.settings.enforce_rbac.entities()
     }
 
-    /// The user of a request; `None` if everybody may do everything. Preflight requests have no credentials, and `/auth` is
-    /// the way to some.
+    /// The user of a request; `None` if everybody may do everything, or the request needs no user.
     pub(super) async fn identity(&self, request: &Request, segments: &[String]) -> Result<Option<Identity>, Fault> {
-        let is_open = request.method == "OPTIONS" || segments == ["auth"];
-        if is_open || !self.is_enforced() {
+        if is_open(request, segments) || !self.is_enforced() {
             return Ok(None);
         }
         let missing = || Fault::message(401, "Invalid credentials. Token or User credentials required");

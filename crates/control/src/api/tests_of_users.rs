@@ -192,6 +192,13 @@ fn rules_about_endpoints_are_enforced() {
     let message = json!({"message": "Invalid credentials. Token or User credentials required"});
     assert_eq!((refused.status, refused.body), (401, Some(message)));
     assert_eq!(world.send(Credentials::default(), "OPTIONS", "/services", &Value::Null).status, 204);
+    // Which workspaces there are is not told.
+    for workspace in ["default", "unknown"] {
+        let send = |method: &str, path: &str| {
+            world.send(Credentials::default(), method, &format!("/{workspace}{path}"), &Value::Null).status
+        };
+        assert_eq!([send("OPTIONS", "/services"), send("GET", "/auth"), send("GET", "/services")], [204, 401, 401]);
+    }
     assert_eq!(world.of("wrong", "GET", "/", Value::Null), (401, json!({"message": "Invalid RBAC credentials"})));
     world.workspace("other");
     world.user(

@@ -216,14 +216,16 @@ impl Access {
         }
     }
 
-    /// The documents of a kind that reference another one, of all workspaces.
+    /// The documents of a kind that reference another one, of all workspaces. The index of references only finds them: what they
+    /// say themselves counts, and is what the change log covers.
     pub(crate) async fn below(&self, field: &str, (kind, id): (&str, &str), of: &str) -> Result<Vec<Document>, Fault> {
         let mut query = Query::all(of);
         query.reference = Some((field.into(), Key::new(kind, id)));
+        let own = |document: &Document| document.value.get(field)?.get("id")?.as_str().map(|own| own == id);
         let mut out = Vec::new();
         loop {
             let page = self.dao.store().list(query.clone()).await?;
-            out.extend(page.documents);
+            out.extend(page.documents.into_iter().filter(|document| own(document) == Some(true)));
             match page.next {
                 Some(next) => query.after = Some(next),
                 None => return Ok(out),

@@ -1,6 +1,6 @@
 //! Metrics of the node, read on each scrape.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use cardinal_ir::Id;
 use cardinal_sdk::{ConnectionCounts, NodeView, TargetHealth};
@@ -9,6 +9,8 @@ use super::text::{header, labels, sample};
 
 /// What a target may be.
 const STATES: [&str; 4] = ["dns_error", "healthchecks_off", "healthy", "unhealthy"];
+
+const STATES_FROM_WORST: [&str; 4] = ["unhealthy", "dns_error", "healthchecks_off", "healthy"];
 
 /// Facts about the node at one time.
 pub(super) struct NodeFacts {
@@ -80,11 +82,28 @@ impl NodeFacts {
         add("nginx_timers", "gauge", "Background tasks", &tasks);
         add("node_info", "gauge", "The node", &[(of(&[node, ("version", self.version)]), 1)]);
         if let Some(targets) = &self.targets {
-            let health: Vec<_> = targets.iter().flat_map(target).collect();
+            let health: Vec<_> = distinct(targets).into_iter().flat_map(target).collect();
             add("upstream_target_health", "gauge", "State of upstream targets: 1 for the one it is in", &health);
         }
         blocks
     }
+}
+
+/// Targets by what labels tell of them: upstreams of one name, in several workspaces, may have equal targets, and a series must
+/// not come twice. Of several states the worst counts.
+fn distinct(targets: &[TargetHealth]) -> Vec<&TargetHealth> {
+    let rank = |target: &TargetHealth| STATES_FROM_WORST.iter().position(|state| *state == target.state);
+    let mut found: Vec<&TargetHealth> = Vec::new();
+    let mut places = HashMap::new();
+    for target in targets {
+        let place = *places.entry((&target.upstream, &target.target, &target.address)).or_insert(found.len());
+        match found.get_mut(place) {
+            None => found.push(target),
+            Some(other) if rank(target) < rank(other) => *other = target,
+            Some(_) => {}
+        }
+    }
+    found
 }
 
 fn target(target: &TargetHealth) -> impl Iterator<Item = (String, u64)> {

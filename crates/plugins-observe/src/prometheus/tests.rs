@@ -112,7 +112,8 @@ async fn the_text_is_as_dashboards_expect() {
         state,
     };
     let mut text = String::new();
-    let targets = vec![target("10.0.0.1:80", "healthy"), target("", "dns_error")];
+    // The first two are of one upstream name in two workspaces.
+    let targets = vec![target("10.0.0.1:80", "healthy"), target("10.0.0.1:80", "healthy"), target("", "dns_error")];
     registry(&bench.services).write(&facts(Some(targets)), &mut text);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/prometheus/testdata/metrics.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -202,6 +203,25 @@ async fn counts_survive_a_new_configuration() {
         bench.filter = build(&PLUGIN, json!({"status_code_metrics": true}), &bench.services).unwrap();
     }
     assert!(counted(&bench.services)[0].ends_with(" 2"));
+}
+
+#[tokio::test]
+async fn of_equal_targets_the_worst_state_is_shown() {
+    let target = |address: &str, state| TargetHealth {
+        upstream: "u".into(),
+        target: "t:80".into(),
+        address: address.into(),
+        state,
+    };
+    let mut text = String::new();
+    let all = vec![target("a", "healthy"), target("b", "healthy"), target("a", "unhealthy"), target("a", "healthy")];
+    registry(&Bench::new(&PLUGIN, json!({})).services).write(&facts(Some(all)), &mut text);
+    let states = |address: &str| {
+        let lines =
+            text.lines().filter(|line| line.contains(&format!("address=\"{address}\"")) && line.ends_with(" 1"));
+        lines.map(|line| line.split("state=").nth(1).unwrap().split('"').nth(1).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((states("a"), states("b")), (vec!["unhealthy"], vec!["healthy"]));
 }
 
 struct OneTarget;
