@@ -57,6 +57,20 @@ pub fn isolated(package: &str, name: &str, isolation: Isolation) -> bool {
     false
 }
 
+/// The beginning of a command that has mounts of its own, in which it is root: program and arguments are to follow. `None` after a
+/// report where that is not permitted, as in a changed root directory.
+pub fn with_own_mounts(package: &str) -> Option<Command> {
+    let unshare = find("unshare").unwrap_or_else(|| "unshare".into());
+    let forms: [&[&str]; 2] = [&["--mount"], &["--mount", "--map-root-user"]];
+    let Some(arguments) = forms.into_iter().find(|arguments| is_permitted(&unshare, arguments)) else {
+        missing(package, Need::Optional, "`unshare --mount` is not permitted here");
+        return None;
+    };
+    let mut command = Command::new(unshare);
+    command.args(arguments).arg("--");
+    Some(command)
+}
+
 fn is_permitted(unshare: &std::path::Path, arguments: &[&str]) -> bool {
     let mut command = Command::new(unshare);
     command.args(arguments).args(["--", "true"]).stdout(Stdio::null()).stderr(Stdio::null());

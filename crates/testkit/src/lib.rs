@@ -36,7 +36,7 @@ pub use fuzz::fuzz_smoke;
 pub use grpc::{GrpcReply, frame, unframe};
 pub use h1::H1Client;
 pub use h2_client::{H2Client, H2Exchange};
-pub use isolated::{Isolation, isolated, set_up};
+pub use isolated::{Isolation, isolated, set_up, with_own_mounts};
 pub use machines::{Machine, Network};
 pub use message::{Fields, Response};
 pub use port::free_port;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cardinal_test_tools::tools;
-use cardinal_testkit::{EchoServer, TempDir, until};
+use cardinal_testkit::{EchoServer, TempDir, until, with_own_mounts};
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
@@ -149,7 +149,8 @@ async fn a_full_disk_loses_nothing() {
 /// The data directory cannot be written: what was served last is served, and nothing is changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_only_data_directory_changes_nothing() {
-    let Some([unshare]) = tools!("unshare") else { return };
+    let Some(_) = tools!("unshare") else { return };
+    let Some(mut isolated) = with_own_mounts(env!("CARGO_PKG_NAME")) else { return };
     let (data, echo) = (TempDir::new("faults"), EchoServer::start("backend").await);
     let node = Node::start(&data, &[]);
     assert_eq!(node.send("PUT", "/services/s", json!({ "url": echo.url() })).await.0, 200);
@@ -157,9 +158,8 @@ async fn a_read_only_data_directory_changes_nothing() {
     node.serves("/a", "", 200).await;
     node.stop().await;
     // The super-user may write whatever the mode is, so the directory is mounted read-only for the node.
-    let mut isolated = Command::new(unshare);
     let mount = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
-    isolated.args(["--mount", "--map-root-user", "/bin/sh", "-c", mount]).arg(data.path());
+    isolated.args(["/bin/sh", "-c", mount]).arg(data.path());
     isolated.arg(cardinal().get_program()).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let node = Node::start_as(isolated, &data, &[]);
     assert_eq!(node.proxied("/a", "").await, 200);
