@@ -269,6 +269,8 @@ async fn change_user(call: &Call<'_>, name: &str, method: &str) -> Result<Respon
     let (users, dao) = (&kinds().users, call.dao());
     let old = call.selected(users, name).await?;
     let mut given = sealed(call, old.as_ref()).await?;
+    // The path has them.
+    body::check_replaced(call.dao().registry(), users, &given, &[users.primary_key, "name"])?;
     let user = if method == "PUT" {
         // The token cannot be read, so that clients cannot send it back.
         for (name, value) in old.iter().flatten().filter(|(name, _)| name.starts_with("user_token")) {

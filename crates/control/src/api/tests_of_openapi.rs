@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use cardinal_kong::Registry;
+use serde_json::{Value, json};
 
+use super::openapi::openapi;
 use super::tests::World;
 
 /// The document that is served.
@@ -119,4 +121,16 @@ fn entities_are_described_by_their_schemas() {
     let created = &document["paths"]["/services/{services}/routes"]["post"]["responses"]["201"];
     assert_eq!(created["links"]["get"]["parameters"]["routes"], "$response.body#/id");
     assert_eq!(created["links"]["get"]["parameters"]["services"], "$request.path.services");
+}
+
+/// Where the path has the value, a body may have none.
+#[test]
+fn fields_that_paths_set_may_be_null() {
+    let document = openapi(&Registry::new(&[]));
+    let field = |of: &str, field: &str| document["components"]["schemas"][of]["properties"][field].clone();
+    assert_eq!(field("consumer_groups.new", "name")["type"], json!(["string", "null"]));
+    let certificate = field("snis.new", "certificate")["anyOf"].clone();
+    assert_eq!(certificate, json!([{"$ref": "#/components/schemas/certificates.reference"}, {"type": "null"}]));
+    let named = &document["paths"]["/rbac/roles/{rbac_roles}"]["put"]["requestBody"]["content"]["application/json"];
+    assert_eq!(named["schema"], json!({"$ref": "#/components/schemas/rbac_roles.new"}));
 }

@@ -68,8 +68,9 @@ fn add_users(out: &mut Map<String, Value>) {
             // What is not shown, what the path says, and what has a value of its own without being given.
             let hidden =
                 ["user_token", "id"].iter().filter(|name| of.pointer(&format!("/properties/{name}")).is_none());
-            let set = ["role", "workspace", "entity_type"].iter().filter(|_| view == View::New);
-            let absent: Vec<&str> = hidden.chain(set).copied().collect();
+            let own = ["workspace", "entity_type"].iter().filter(|_| view == View::New);
+            let set = set_by_path(kind).into_iter().filter(|_| view == View::New);
+            let absent: Vec<&str> = hidden.chain(own).copied().chain(set).collect();
             let of = without(of, &absent);
             out.insert(name_of(kind.name, view), if view == View::New { with_null(of, kind) } else { of });
         }
@@ -95,13 +96,15 @@ fn without(mut schema: Value, fields: &[&str]) -> Value {
     schema
 }
 
-/// A schema with null for the field that names the entity: with `PUT` the path has the name.
+/// A schema with null for the fields that a path may set: there the path has the value.
 fn with_null(mut schema: Value, kind: &Kind) -> Value {
-    let pointer = kind.key.map(|key| format!("/properties/{}/type", key.field));
-    if let Some(kind) = pointer.and_then(|pointer| schema.pointer_mut(&pointer))
-        && let Value::String(name) = kind
-    {
-        *kind = json!([*name, "null"]);
+    for field in set_by_path(kind) {
+        let Some(of) = schema.pointer_mut(&format!("/properties/{field}")) else { continue };
+        if let Some(Value::Array(any)) = of.get_mut("anyOf") {
+            any.push(json!({ "type": "null" }));
+        } else if let Some(Value::String(name)) = of.get("type").cloned() {
+            set_at(of, &["type"], json!([name, "null"]));
+        }
     }
     schema
 }

@@ -471,14 +471,23 @@ fn users(form: rbac::Form, method: &str) -> Operation {
     match form {
         rbac::Form::Users | rbac::Form::Roles | rbac::Form::Rules(_) if method == "POST" => {
             Operation::new(format!("Create an entity of {kind}"), "rbac")
-                .takes(fields(kind, View::New))
+                .takes(new_of(kind, &["role"]))
                 .answers(201, reference(kind))
         }
         rbac::Form::Users | rbac::Form::Roles | rbac::Form::Rules(_) => {
             let list = Operation::new(format!("List {kind}"), "rbac").with(listing());
             list.answers(200, reference(&format!("{kind}.page")))
         }
+        _ if method == "PUT" => Operation { body: new_of(kind, &["name"]), ..entity(kind, "rbac", method) },
         _ => entity(kind, "rbac", method),
+    }
+}
+
+/// The body of a new entity, of which the path sets these fields.
+fn new_of(kind: &'static str, set: &[&str]) -> Body {
+    match crate::rbac::kind(kind) {
+        Some(of) => Body::Fields(components::body(of, set)),
+        None => fields(kind, View::New),
     }
 }
 
